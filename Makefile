@@ -1,0 +1,65 @@
+# make demo         the main job, live, on the embedded default
+# make demo-nomad   the same on a Nomad: a `nomad` on PATH, or NOMAD_ADDR and NOMAD_TOKEN
+# make test         all tests; live suites whose server is missing are listed at the end
+# make check        formatting, lint, types, layers
+# make bench        measures; writes docs/performance.md
+# make bench-nomad  the same on Nomad
+# make docs         renews the generated parts of the reference
+# make lock         renews the locked requirements
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TESTS ?= tests
+# Most tests wait for a server or a process, so that three workers pay on two cores.
+WORKERS ?= 3
+
+.PHONY: help demo demo-nomad test check format bench bench-nomad lock docs clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+$(STAMP): requirements.lock requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "disinto needs Python 3.11 or newer; name one with make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Setting up $(VENV) (once, about a minute) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python -m dispatcher.demo
+
+demo-nomad: $(STAMP)
+	@$(BIN)/python -m dispatcher.demo --scheduler nomad
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS) $(TESTS)
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP)
+	$(BIN)/python -m bench
+
+bench-nomad: $(STAMP)
+	$(BIN)/python -m bench --nomad
+
+lock: $(STAMP)
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra demo --group dev pyproject.toml -o requirements-dev.lock
+
+docs: $(STAMP)
+	$(BIN)/python -m dispatcher.cli.reference
+	$(BIN)/python -m dispatcher.settings.reference
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
