@@ -1,0 +1,49 @@
+"""The records of what ``disinto doctor`` looked at, and of what ``disinto apply`` would change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """One dependency, right or setting, and how it stands.
+
+    Attributes:
+        name: what was checked, such as ``vault: token role``.
+        ok: whether it is as it should be.
+        detail: what was found, as a clause without a full stop.
+        remedy: what the reader can do where ``ok`` is False, else "".
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+class Step(StrEnum):
+    """What applying does with one thing."""
+
+    CREATE = "create"
+    UPDATE = "update"
+    NOTHING = "unchanged"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """One thing on a server, beside what the settings say it should be.
+
+    Attributes:
+        kind: such as ``nomad job``, ``nomad acl policy`` or ``vault policy``.
+        name: the server's name of it.
+        step: what is to be done.
+        difference: lines for people, in the direction from what is there to what should be;
+            empty where nothing is to be done. Never a secret.
+    """
+
+    kind: str
+    name: str
+    step: Step
+    difference: tuple[str, ...] = ()

@@ -1,0 +1,156 @@
+"""The exception tree.
+
+::
+
+    DisintoError
+     ├── TemporaryError        trying again can help; the loop backs off and goes on
+     │    └── Unavailable      a named dependency cannot be asked now
+     └── PermanentError        trying again cannot help; a person must act
+          ├── Denied           a dependency refused us: rights are missing
+          ├── Misconfigured    a setting is missing or wrong
+          ├── NotFound         what the user named is not there
+          ├── Conflict         somebody else changed what we were about to change
+          └── InvalidInput     an input file has problems, each with its place
+
+Only the adapter that raised an error knows whether it is temporary; nobody above it
+guesses. A *refusal* (a gate that says no, an action that does not parse) is a value, not
+an exception; these classes are for not being able to do or to know something.
+
+No message may contain a secret value: adapters build messages from names and addresses.
+
+This module imports nothing heavy: the runner uses it (see ``dispatcher.runner``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every command, after sysexits(3). ``disinto dispatch`` adds the action's own."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 64
+    DATAERR = 65  # invalid action, settings or formula
+    NOINPUT = 66  # no such action, file or log
+    UNAVAILABLE = 69  # a server could not be reached
+    SOFTWARE = 70  # a defect of ours
+    CANTCREAT = 73
+    IOERR = 74
+    TEMPFAIL = 75  # still waiting; ask again
+    NOPERM = 77  # a server refused us, or approval was refused
+    CONFIG = 78
+
+
+class Dependency(StrEnum):
+    """What can be down on its own; named in ``status``, ``/healthz`` and metrics."""
+
+    REMOTE = "remote"
+    VAULT = "vault"
+    SCHEDULER = "scheduler"
+    LEDGER = "ledger"
+    FORGE = "forge"
+
+
+class DisintoError(Exception):
+    """What was wrong, and what to do about it.
+
+    Args:
+        what: one sentence, without a trailing full stop, that names the thing and the place.
+        remedy: one sentence that says what the reader can do, or None where nothing can be said.
+    """
+
+    exit_code: Exit = Exit.SOFTWARE
+
+    def __init__(self, what: str, *, remedy: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        # Another program's words, at the end of ``what``, may bring their own full stop.
+        return f"{self.what.rstrip('.')}. {self.remedy}" if self.remedy else self.what
+
+
+class TemporaryError(DisintoError):
+    """Trying again, after a pause, can help."""
+
+    exit_code = Exit.TEMPFAIL
+
+
+class Unavailable(TemporaryError):
+    """A dependency cannot be asked at the moment."""
+
+    exit_code = Exit.UNAVAILABLE
+
+    def __init__(self, dependency: Dependency, what: str, *, remedy: str | None = None) -> None:
+        super().__init__(what, remedy=remedy)
+        self.dependency = dependency
+
+
+class PermanentError(DisintoError):
+    """Trying again cannot help until a person changes something."""
+
+
+class Denied(PermanentError):
+    """A dependency understood us and refused: rights or credentials are missing."""
+
+    exit_code = Exit.NOPERM
+
+    def __init__(self, dependency: Dependency, what: str, *, remedy: str | None = None) -> None:
+        super().__init__(what, remedy=remedy)
+        self.dependency = dependency
+
+
+class Misconfigured(PermanentError):
+    """A setting is missing, contradictory or names something that does not exist."""
+
+    exit_code = Exit.CONFIG
+
+
+class NotFound(PermanentError):
+    """What the user named is not there: an action, a file, a log."""
+
+    exit_code = Exit.NOINPUT
+
+
+class Conflict(PermanentError):
+    """A compare-and-set lost: the record is no longer what we read. Read it again and decide anew."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """One thing wrong with an input file, at its place.
+
+    Attributes:
+        message: what is wrong, as one sentence without a full stop.
+        path: the file, as the user named it.
+        line, column: from 1; None where the whole file is meant.
+        field: dotted path of the TOML key, such as ``secrets[1]``, or None.
+        remedy: what would be right, or None.
+    """
+
+    message: str
+    path: str
+    line: int | None = None
+    column: int | None = None
+    field: str | None = None
+    remedy: str | None = None
+
+    def __str__(self) -> str:
+        place = ":".join(str(p) for p in (self.path, self.line, self.column) if p is not None)
+        text = f"{place}: {self.message}"
+        return f"{text}. {self.remedy}" if self.remedy else text
+
+
+class InvalidInput(PermanentError):
+    """An input file has problems; all of them are told at once."""
+
+    exit_code = Exit.DATAERR
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(p) for p in problems))
+        self.problems = tuple(problems)

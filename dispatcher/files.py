@@ -1,0 +1,62 @@
+"""The text files that come with the program: jobspecs, policies, roles, example actions.
+
+In a checkout (also an editable install) they are the top-level folders ``jobs``, ``vault`` and
+``actions``; in a wheel the build puts the same folders below ``dispatcher/_files``. Names are
+relative to either, with forward slashes: ``files.text("vault/policies/runner.hcl.j2")``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+from dispatcher.errors import Misconfigured
+
+FOLDERS = ("jobs", "vault", "actions")
+"""The folders that are shipped; ``pyproject.toml`` names the same under ``force-include``."""
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+@cache
+def root() -> Path:
+    """The folder that holds ``FOLDERS``."""
+    shipped = _PACKAGE / "_files"
+    return shipped if shipped.is_dir() else _PACKAGE.parent
+
+
+def path(name: str) -> Path:
+    """Path of a shipped file or folder, such as ``jobs/runner.hcl.j2``.
+
+    Raises:
+        Misconfigured: there is none of this name, or the name leads out of the shipped folders.
+    """
+    parts = Path(name).parts
+    if not parts or parts[0] not in FOLDERS or ".." in parts:
+        raise Misconfigured(f"{name!r} is not a name below {', '.join(FOLDERS)}")
+    found = root() / name
+    if not found.exists():
+        raise Misconfigured(
+            f"the file {name} is missing from this installation",
+            remedy="Install the package again: its data files belong to it.",
+        )
+    return found
+
+
+def text(name: str) -> str:
+    """The text of a shipped file, UTF-8.
+
+    Raises:
+        Misconfigured: there is none of this name.
+    """
+    return path(name).read_text(encoding="utf-8")
+
+
+def names(folder: str) -> tuple[str, ...]:
+    """Names of the files directly in a shipped folder, sorted, each fit for ``text``.
+
+    Raises:
+        Misconfigured: there is no such folder.
+    """
+    here = path(folder)
+    return tuple(sorted(f"{folder}/{entry.name}" for entry in here.iterdir() if entry.is_file()))

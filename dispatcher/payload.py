@@ -1,0 +1,157 @@
+"""What travels between a scheduler and the runner: the payload in, the outcome out.
+
+Both are JSON; the payload is compressed as well, since Nomad takes at most 16 KiB. The wrapping
+token is the only credential in a payload, and worth nothing after its first use.
+
+The module imports only the standard library, because the runner loads it in every job.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from dispatcher.errors import Exit, PermanentError
+from dispatcher.run import (
+    FormulaKind,
+    FormulaRef,
+    Mount,
+    Outcome,
+    RunKey,
+    RunSpec,
+    Tier,
+    Verdict,
+    WrappedGrant,
+)
+
+VERSION = 1
+MAX_DECODED_BYTES = 16 * 1024 * 1024
+"""Refuse to unpack more than this, so that a forged payload cannot fill the memory."""
+
+_NESTED = ("key", "formula", "formula_text")
+
+
+class BadPayload(PermanentError):
+    """The payload is not one of ours. The message quotes nothing of it."""
+
+    exit_code = Exit.DATAERR
+
+
+class IncompletePayload(BadPayload):
+    """The payload ends too early, as when the dispatcher died while it wrote."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Payload:
+    """What a runner is given.
+
+    Attributes:
+        spec: the run.
+        token: the wrapping token. Kept out of ``repr``.
+        creation_path: where the token must have been minted.
+    """
+
+    spec: RunSpec
+    token: str = field(repr=False)
+    creation_path: str
+
+
+def encode_spec(spec: RunSpec) -> dict[str, Any]:
+    """A spec as plain JSON values. The formula's bytes become text; foreign bytes survive."""
+    plain: dict[str, Any] = {
+        f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in _NESTED
+    }
+    plain["key"] = {"action_id": spec.key.action_id, "blob": spec.key.blob}
+    plain["formula"] = {f.name: getattr(spec.formula, f.name) for f in fields(spec.formula)}
+    if spec.formula_text is not None:
+        plain["formula_text"] = spec.formula_text.decode("utf-8", "surrogateescape")
+    return plain
+
+
+def decode_spec(plain: dict[str, Any]) -> RunSpec:
+    """The inverse of ``encode_spec``.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not the JSON of a spec.
+    """
+    text = plain.get("formula_text")
+    formula = plain["formula"]
+    known = {f.name for f in fields(RunSpec)}
+    rest = {name: value for name, value in plain.items() if name in known}
+    rest.update(
+        key=RunKey(**plain["key"]),
+        tier=Tier(plain["tier"]),
+        formula=FormulaRef(**{**formula, "kind": FormulaKind(formula["kind"])}),
+        formula_text=None if text is None else text.encode("utf-8", "surrogateescape"),
+        mounts=tuple(Mount(name) for name in plain.get("mounts", ())),
+    )
+    for name in ("approved_by", "secrets", "tools", "agent_argv"):
+        rest[name] = tuple(str(item) for item in plain.get(name, ()))
+    return RunSpec(**rest)
+
+
+def encode_payload(spec: RunSpec, wrapped: WrappedGrant) -> bytes:
+    """The bytes a scheduler hands to the runner; they hold the wrapping token."""
+    document = {
+        "version": VERSION,
+        "token": wrapped.token,
+        "creation_path": wrapped.creation_path,
+        "spec": encode_spec(spec),
+    }
+    return zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 9)
+
+
+def decode_payload(data: bytes) -> Payload:
+    """Read a payload.
+
+    Raises:
+        IncompletePayload: it is empty or cut off.
+        BadPayload: it is something else, or of another version.
+    """
+    unpack = zlib.decompressobj()
+    try:
+        text = unpack.decompress(data, MAX_DECODED_BYTES)
+    except zlib.error:
+        raise BadPayload("the payload is not zlib data") from None
+    if unpack.unconsumed_tail:
+        raise BadPayload(f"the payload unpacks to more than {MAX_DECODED_BYTES} bytes")
+    if not unpack.eof:
+        raise IncompletePayload("the payload is incomplete")
+    try:
+        document = json.loads(text)
+        version = document["version"]
+        if version == VERSION:
+            return Payload(
+                spec=decode_spec(document["spec"]),
+                token=str(document["token"]),
+                creation_path=str(document["creation_path"]),
+            )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise BadPayload("the payload is not the JSON of a run") from None
+    raise BadPayload(
+        f"the payload has version {version!r}, this runner reads {VERSION}",
+        remedy="Let the dispatcher and the runner's image be of the same release.",
+    )
+
+
+def encode_outcome(outcome: Outcome) -> bytes:
+    """The text of ``outcome.json``."""
+    plain = {f.name: getattr(outcome, f.name) for f in fields(outcome)}
+    return json.dumps(plain, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n"
+
+
+def decode_outcome(data: bytes) -> Outcome:
+    """Read ``outcome.json``.
+
+    Raises:
+        ValueError: it is not an outcome.
+    """
+    try:
+        plain = json.loads(data)
+        known = {f.name for f in fields(Outcome)}
+        rest = {name: value for name, value in plain.items() if name in known}
+        return Outcome(**{**rest, "verdict": Verdict(plain["verdict"])})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not an outcome: {type(error).__name__}") from None

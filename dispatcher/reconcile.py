@@ -1,0 +1,381 @@
+"""Reconcile: the state of git, ledger and engine in, the steps to take out. Pure.
+
+This module must not do I/O, look at a clock or keep state: everything it knows is in the
+``World`` it is given, so that every crash can be replayed as a value. It decides *what* is to be
+done; ``dispatcher.service`` does it, and asks again afterwards.
+
+The rules, in the order in which a run meets them:
+
+1. An action file that is wrong, or that a gate refused for good, gets its result (``Reject``).
+2. An approved one starts (``Launch``) when there is room, higher priority first, then in commit
+   order.
+3. A claim whose run the engine does not know is settled by the vault (``Settle``).
+4. A claim whose run has ended gets its verdict and loses its grant (``Conclude``, ``Revoke``).
+5. A claim with a verdict gets its result into git (``Publish``).
+6. A claim whose result is in git, and whose grant is dead, is let go (``Retire``).
+
+What cannot be done now is a ``Wait`` with its reason; nothing is dropped silently.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Container, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from dispatcher.action import Action
+from dispatcher.errors import Dependency
+from dispatcher.health import WaitingFor
+from dispatcher.run import Claim, FormulaRef, Observation, Phase, RunKey, RunState, Tier, Verdict
+
+
+class Standing(StrEnum):
+    """What the gate has said of a candidate so far."""
+
+    UNASKED = "unasked"
+    WAITING = "waiting"
+    APPROVED = "approved"
+    HELD = "held"  # refused, and not for good: a change can still mend it
+    REFUSED = "refused"  # for good
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """An action file of the branch's head that has no result.
+
+    Attributes:
+        key: id and blob.
+        order: position in commit order; smaller came first.
+        action: None where the file does not parse.
+        problem: why this file can never run, in words; "" where it can. Final.
+        unvetted: why it cannot be judged yet (a dependency is down), else "".
+        formula, tier: what would run, and under which tier; None while unknown.
+        standing, reason: the gate's answer, and why.
+        approved_by: who approved.
+    """
+
+    key: RunKey
+    order: int
+    action: Action | None = None
+    problem: str = ""
+    unvetted: str = ""
+    formula: FormulaRef | None = None
+    tier: Tier | None = None
+    standing: Standing = Standing.UNASKED
+    reason: str = ""
+    approved_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """How much may run at a time: in all, and for a formula by its name."""
+
+    max_in_flight: int
+    formulas: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class World:
+    """All that is known at one moment.
+
+    Attributes:
+        candidates: open action files, by id.
+        published: ids that have a result in the tree, archived ones included.
+        archived: ids with a file in the archive; spent, also where their result is not there.
+        claims: the ledger's open claims, by id.
+        observations: what the engine said, or None while it has not been asked.
+        unsettled: ids whose claim changed after the engine was last asked: the observation is
+            too old to conclude an absence from.
+        busy: ids with a step under way; left alone until it is done.
+        paused: ids whose last step failed, and why; left alone until it is tried again.
+        down: dependencies that must not be asked now (back-off).
+        limits: see ``Limits``.
+    """
+
+    candidates: Mapping[str, Candidate]
+    published: Container[str]
+    claims: Mapping[str, Claim]
+    observations: Mapping[RunKey, Observation] | None
+    limits: Limits
+    archived: Container[str] = frozenset()
+    unsettled: Collection[str] = frozenset()
+    busy: Collection[str] = frozenset()
+    paused: Mapping[str, str] = field(default_factory=dict)
+    down: Collection[Dependency] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """Ask the gate about a candidate."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reject:
+    """Write the result of a candidate that never runs."""
+
+    candidate: Candidate
+    verdict: Verdict
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    """Mint, claim and submit."""
+
+    candidate: Candidate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settle:
+    """Ask the vault whether a claimed run that the engine does not know may have started."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conclude:
+    """Revoke the grant of an ended run and record its verdict."""
+
+    claim: Claim
+    observation: Observation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Revoke:
+    """Revoke a grant whose run was recorded while the vault was down."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Publish:
+    """Bring a recorded verdict to git."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Abandon:
+    """Stop a run whose result stands in git already, and let its grant die: a result ends a run
+    for ever. How it ended is recorded when the engine has said so, as of any other.
+    """
+
+    claim: Claim
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retire:
+    """Release the claim and let the engine forget the run."""
+
+    claim: Claim
+
+
+Step = Ask | Reject | Launch | Settle | Conclude | Revoke | Publish | Abandon | Retire
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wait:
+    """An action that stands still, and why."""
+
+    action_id: str
+    waiting_for: WaitingFor
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Steps to carry out now, in order, and what waits. Each id stands in one of them at most."""
+
+    steps: tuple[Step, ...]
+    waits: tuple[Wait, ...]
+
+
+SPENT = "an action of this id ran before, and an id runs once: choose a new id"
+"""Why a file is rejected whose id stands in ``vault/done`` or lost its result."""
+
+NEEDS: Mapping[type, frozenset[Dependency]] = {
+    Ask: frozenset(),  # see ``needs``
+    Reject: frozenset({Dependency.REMOTE}),
+    Launch: frozenset({Dependency.VAULT, Dependency.SCHEDULER, Dependency.LEDGER}),
+    Settle: frozenset({Dependency.VAULT, Dependency.SCHEDULER, Dependency.LEDGER}),
+    Conclude: frozenset({Dependency.LEDGER}),
+    Revoke: frozenset({Dependency.VAULT, Dependency.LEDGER}),
+    Publish: frozenset({Dependency.REMOTE}),
+    Abandon: frozenset({Dependency.VAULT, Dependency.SCHEDULER, Dependency.LEDGER}),
+    Retire: frozenset({Dependency.SCHEDULER, Dependency.LEDGER}),
+}
+"""What must be up for a step of a kind to be worth trying."""
+
+
+def needs(step: Step) -> frozenset[Dependency]:
+    """What must be up for this step to be worth trying. The forge is asked about everything that
+    needs an approval: an action of tier medium or high, and a formula of the ops repo.
+    """
+    if isinstance(step, Ask):
+        formula = step.candidate.formula
+        by_tier = step.candidate.tier is not Tier.LOW
+        return frozenset({Dependency.FORGE} if by_tier or (formula and formula.commit) else ())
+    return NEEDS[type(step)]
+
+
+def reconcile(world: World) -> Plan:
+    """Decide every step that can be taken now, and name what waits."""
+    steps: list[Step] = []
+    waits: list[Wait] = []
+    for item in (*_of_claims(world), *_of_candidates(world)):
+        if isinstance(item, Wait):
+            waits.append(item)
+        elif missing := needs(item) & set(world.down):
+            waits.append(_held_up(item, missing))
+        else:
+            steps.append(item)
+    return Plan(steps=tuple(steps), waits=tuple(waits))
+
+
+def _held_up(step: Step, missing: frozenset[Dependency]) -> Wait:
+    subject = step.candidate if isinstance(step, Ask | Reject | Launch) else step.claim
+    names = " and ".join(sorted(missing))
+    return Wait(
+        action_id=subject.key.action_id,
+        waiting_for=WaitingFor.DEPENDENCY,
+        reason=f"{names} cannot be reached",
+    )
+
+
+def _of_claims(world: World) -> Iterator[Step | Wait]:
+    for action_id, claim in world.claims.items():
+        if action_id in world.busy:
+            continue
+        if action_id in world.paused:
+            yield _pause(world, action_id)
+        elif (step := _of_claim(world, claim)) is not None:
+            yield step
+
+
+def _pause(world: World, action_id: str) -> Wait:
+    reason = f"a step failed and is tried again: {world.paused[action_id]}"
+    return Wait(action_id=action_id, waiting_for=WaitingFor.DEPENDENCY, reason=reason)
+
+
+def _of_claim(world: World, claim: Claim) -> Step | Wait | None:
+    action_id = claim.key.action_id
+    published = action_id in world.published
+    if claim.phase is Phase.TOMBSTONE:
+        return Retire(claim=claim) if published else None
+    if claim.phase is Phase.ENDED:
+        if not published:
+            return Publish(claim=claim)
+        return Retire(claim=claim) if claim.revoked or claim.grant is None else Revoke(claim=claim)
+    if published and not claim.revoked and not _ended(world, claim):
+        return Abandon(claim=claim)
+    return _of_run(world, claim)
+
+
+def _ended(world: World, claim: Claim) -> bool:
+    seen = (world.observations or {}).get(claim.key)
+    return seen is not None and seen.state is RunState.ENDED
+
+
+def _of_run(world: World, claim: Claim) -> Step | Wait | None:
+    """A claim that has no verdict yet: what does its engine say?"""
+    if world.observations is None:
+        return Wait(
+            action_id=claim.key.action_id,
+            waiting_for=WaitingFor.DEPENDENCY,
+            reason="the engine is being asked for it",
+        )
+    seen = world.observations.get(claim.key)
+    if seen is None:
+        return None if claim.key.action_id in world.unsettled else Settle(claim=claim)
+    if seen.state is RunState.ENDED and seen.outcome is not None:
+        return Conclude(claim=claim, observation=seen)
+    reason = "running" if seen.state is RunState.RUNNING else seen.reason or "waits for a place"
+    return Wait(action_id=claim.key.action_id, waiting_for=WaitingFor.ENGINE, reason=reason)
+
+
+def _of_candidates(world: World) -> Iterator[Step | Wait]:
+    launchable: list[Candidate] = []
+    for action_id, candidate in world.candidates.items():
+        claim = world.claims.get(action_id)
+        spent = claim is not None and claim.phase is Phase.TOMBSTONE
+        if action_id in world.busy or (claim is not None and not spent):
+            continue
+        if spent and action_id in world.published:
+            continue  # its claim is let go first
+        if action_id in world.paused:
+            if claim is None:  # else it is told with its claim
+                yield _pause(world, action_id)
+            continue
+        spent = spent or action_id in world.published or action_id in world.archived
+        step = _of_candidate(candidate, problem=SPENT if spent else candidate.problem)
+        if isinstance(step, Launch):
+            launchable.append(candidate)
+        else:
+            yield step
+    yield from _with_room(world, launchable)
+
+
+def _of_candidate(candidate: Candidate, *, problem: str) -> Step | Wait:
+    if problem:
+        return Reject(candidate=candidate, verdict=Verdict.INVALID, reason=problem)
+    match candidate.standing:
+        case _ if candidate.unvetted:
+            return _stands_still(candidate, WaitingFor.DEPENDENCY, candidate.unvetted)
+        case Standing.UNASKED:
+            return Ask(candidate=candidate)
+        case Standing.APPROVED:
+            return Launch(candidate=candidate)
+        case Standing.REFUSED:
+            return Reject(candidate=candidate, verdict=Verdict.REFUSED, reason=candidate.reason)
+        case Standing.HELD | Standing.WAITING as standing:
+            held = standing is Standing.HELD
+            waiting_for = WaitingFor.REFUSAL if held else WaitingFor.APPROVAL
+            return _stands_still(candidate, waiting_for, candidate.reason)
+
+
+def _stands_still(candidate: Candidate, waiting_for: WaitingFor, reason: str) -> Wait:
+    return Wait(action_id=candidate.key.action_id, waiting_for=waiting_for, reason=reason)
+
+
+def _with_room(world: World, launchable: list[Candidate]) -> Iterator[Step | Wait]:
+    """Fill the free places: higher priority first, then in commit order."""
+    running = [c for c in world.claims.values() if _takes_room(c)]
+    starting = [world.candidates[i] for i in world.busy if _starts(world, i)]
+    formulas = Counter(c.formula.name for c in running if c.formula)
+    formulas.update(c.formula.name for c in starting if c.formula)
+    free = world.limits.max_in_flight - len(running) - len(starting)
+    for candidate in sorted(launchable, key=_precedence):
+        name = candidate.formula.name if candidate.formula else ""
+        limit = world.limits.formulas.get(name)
+        if free <= 0:
+            full = f"{world.limits.max_in_flight} runs are in flight, as many as may be"
+            yield _stands_still(candidate, WaitingFor.PLACE, full)
+        elif limit is not None and formulas[name] >= limit:
+            full = f"{limit} of formula {name} are in flight, as many as may be"
+            yield _stands_still(candidate, WaitingFor.PLACE, full)
+        else:
+            free -= 1
+            formulas[name] += 1
+            yield Launch(candidate=candidate)
+
+
+def _takes_room(claim: Claim) -> bool:
+    return claim.phase in (Phase.CLAIMED, Phase.SUBMITTED)
+
+
+def _starts(world: World, action_id: str) -> bool:
+    """A candidate on its way to a claim: busy with a launch, and not yet in the ledger."""
+    candidate = world.candidates.get(action_id)
+    return (
+        candidate is not None
+        and candidate.standing is Standing.APPROVED
+        and action_id not in world.claims
+    )
+
+
+def _precedence(candidate: Candidate) -> tuple[int, int, str]:
+    priority = candidate.action.priority if candidate.action else 0
+    return (-priority, candidate.order, candidate.key.action_id)

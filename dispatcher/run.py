@@ -1,0 +1,309 @@
+"""A run, from claim to verdict: the records that services, adapters and the runner share.
+
+Everything here is frozen, keyword-only and plain data. The module imports only the standard
+library, because the runner loads it in every job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """How a run ended. Closed: a new member needs a place in the docs and an exit code."""
+
+    SUCCEEDED = "succeeded"  # the formula ended with 0
+    FAILED = "failed"  # the formula ended with another code, or by a signal
+    TIMED_OUT = "timed_out"  # killed at its timeout
+    CANCELLED = "cancelled"  # stopped by a person
+    LOST = "lost"  # it may have started, and nobody knows how it ended; never run again
+    UNPLACEABLE = "unplaceable"  # the engine found no place for it in time
+    REFUSED = "refused"  # a gate said no for good
+    INVALID = "invalid"  # the action file, or what it names, is wrong
+    ERROR = "error"  # the formula never started, for a reason of ours or of the engine's
+
+
+VERDICT_EXIT: dict[Verdict, int] = {
+    Verdict.SUCCEEDED: 0,
+    Verdict.FAILED: 1,
+    Verdict.TIMED_OUT: 124,  # as timeout(1)
+    Verdict.CANCELLED: 130,  # as a shell after an interrupt
+    Verdict.LOST: 71,
+    Verdict.UNPLACEABLE: 69,
+    Verdict.REFUSED: 77,
+    Verdict.INVALID: 65,
+    Verdict.ERROR: 70,
+}
+"""Exit code of a verdict where the formula gave none of its own: sysexits(3) where one fits."""
+
+
+class Tier(StrEnum):
+    """What a formula may harm; decides which approval it needs. Ordered low < medium < high."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+    @property
+    def rank(self) -> int:
+        return ("low", "medium", "high").index(self.value)
+
+
+class FormulaKind(StrEnum):
+    """By the file's ending: ``.sh`` runs under bash, ``.toml`` is handed to the agent command."""
+
+    SHELL = "sh"
+    AGENT = "toml"
+
+
+class Mount(StrEnum):
+    """The named volumes a job may have."""
+
+    SSH = "ssh"
+    GPG = "gpg"
+    SOPS = "sops"
+    PROJECT_REPOS = "project-repos"
+    OPS_REPO = "ops-repo"
+    AGENT_DATA = "agent-data"
+
+    @property
+    def read_only(self) -> bool:
+        """True for what holds keys or is the record itself."""
+        return self in (Mount.SSH, Mount.GPG, Mount.SOPS, Mount.OPS_REPO)
+
+    @property
+    def target(self) -> str:
+        """Absolute path inside a container job (under the local scheduler: below ``$HOME``)."""
+        return f"/home/agent/{MOUNT_TARGETS[self]}"
+
+
+MOUNT_TARGETS: dict[Mount, str] = {
+    Mount.SSH: ".ssh",
+    Mount.GPG: ".gnupg",
+    Mount.SOPS: ".config/sops/age",
+    Mount.PROJECT_REPOS: "repos",
+    Mount.OPS_REPO: "ops-repo",
+    Mount.AGENT_DATA: "data",
+}
+"""Where each mount appears, relative to the home folder of the formula."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunKey:
+    """What makes a run one run: the action's id and the git blob hash of its TOML (hex)."""
+
+    action_id: str
+    blob: str
+
+    @property
+    def token(self) -> str:
+        """One word for idempotency tokens and folder names: ``<id>.<blob>``; ids hold no dot."""
+        return f"{self.action_id}.{self.blob}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FormulaRef:
+    """The exact formula a run executes.
+
+    Attributes:
+        name: the stem of the formula's file.
+        kind: how it is run.
+        blob: git blob hash (hex) of its bytes, also for formulas that do not come from git.
+        sha256: hex digest of its bytes, checked again by the runner.
+        commit: commit of the ops repo at which it was read, or "" for the operator's own folder.
+    """
+
+    name: str
+    kind: FormulaKind
+    blob: str
+    sha256: str
+    commit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """What the dispatcher keeps of a grant: how to end it. Never the token.
+
+    Attributes:
+        wrapping_accessor: accessor of the wrapping token; revoking it asks and settles whether
+            the runner has unwrapped.
+        accessor: accessor of the token inside, revoked when the run ends.
+        policies: the ``runner-*`` policies it carries.
+    """
+
+    wrapping_accessor: str
+    accessor: str
+    policies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrappedGrant:
+    """A freshly minted grant, with the one credential that travels to the runner.
+
+    Attributes:
+        token: the wrapping token (single use). Kept out of ``repr``.
+        creation_path: where it was minted; the runner checks it before unwrapping.
+    """
+
+    grant: Grant
+    token: str = field(repr=False)
+    creation_path: str
+
+
+class Phase(StrEnum):
+    """How far a claimed run has come."""
+
+    CLAIMED = "claimed"  # the claim stands; the engine may or may not have been asked
+    SUBMITTED = "submitted"  # the engine confirmed that it has the run
+    ENDED = "ended"  # the verdict is known; the result is on its way to git
+    TOMBSTONE = "tombstone"  # its result vanished from git; kept so that the id never runs again
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A ledger's record of one run: all that a restarted dispatcher needs to finish it.
+
+    There is at most one claim for an action id, whatever its blob: an id runs once.
+
+    Attributes:
+        key, phase: see their classes.
+        commit: head of the ops repo's branch at which the run was decided.
+        formula, tier, approved_by: what was decided; None for a claim that never runs anything
+            (an action cancelled while it waited, a tombstone).
+        priority: copied from the action.
+        timeout_s: seconds the formula may run.
+        grant: None for a claim without a run.
+        revoked: True once both accessors of the grant are known to be dead.
+        job: the engine's parent job or its like, e.g. ``runner-ssh``.
+        engine_id: the engine's own name of the run; "" until submitted.
+        claimed_at, submitted_at: seconds since the epoch; 0.0 where it has not happened.
+        result: the result's JSON text once the verdict is known; "" before.
+        version: the ledger's compare-and-set number; 0 for a claim not yet written.
+    """
+
+    key: RunKey
+    phase: Phase
+    commit: str
+    formula: FormulaRef | None = None
+    tier: Tier | None = None
+    approved_by: tuple[str, ...] = ()
+    priority: int = 0
+    timeout_s: int = 3600
+    grant: Grant | None = None
+    revoked: bool = False
+    job: str = ""
+    engine_id: str = ""
+    claimed_at: float = 0.0
+    submitted_at: float = 0.0
+    result: str = ""
+    version: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSpec:
+    """What the runner is told, apart from the wrapping token. Holds no secret value.
+
+    Attributes:
+        key: of the run.
+        commit, approved_by, tier: for the formula's environment and for people who read the job.
+        formula: reference, checked by the runner against the bytes it gets.
+        formula_text: the formula's bytes; None where the runner reads it from the mounted ops
+            repo by blob hash.
+        context: free text of the action.
+        secrets: names, each also the name of the environment variable.
+        mounts, model, tools: from the action.
+        params: table of a provisioning formula, else empty.
+        agent_argv: for ``FormulaKind.AGENT``: the command, placeholders already filled.
+        timeout_s: seconds until the formula's process group is ended.
+        kill_grace_s: seconds between TERM and KILL.
+        vault_addr, vault_namespace, kv_mount, kv_prefix: where the runner reads its secrets:
+            ``<kv_mount>/data/<kv_prefix>/<NAME>``, field ``value``.
+    """
+
+    key: RunKey
+    commit: str
+    tier: Tier
+    approved_by: tuple[str, ...] = ()
+    formula: FormulaRef
+    formula_text: bytes | None = None
+    context: str = ""
+    secrets: tuple[str, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+    model: str = ""
+    tools: tuple[str, ...] = ()
+    params: dict[str, object] = field(default_factory=dict)
+    agent_argv: tuple[str, ...] = ()
+    timeout_s: int = 3600
+    kill_grace_s: float = 10.0
+    vault_addr: str = ""
+    vault_namespace: str = ""
+    kv_mount: str = "kv"
+    kv_prefix: str = "disinto/runner"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What the runner says of a run in ``outcome.json``.
+
+    Attributes:
+        verdict: one of succeeded, failed, timed_out, cancelled, error.
+        exit_code: the formula's own code, 128+n for a signal, or a sysexits code where the
+            formula did not start; 0 only with ``succeeded``.
+        signal: number of the signal that ended the formula, or None.
+        formula_started: False where the runner stopped before the formula.
+        error: why it did not start or was ended, else "".
+        started_at, finished_at: of the formula, seconds since the epoch; 0.0 if never.
+        logs: last 1,000 characters of both streams in order of arrival, redacted.
+        outputs: what a provisioning formula hands back; never a secret.
+    """
+
+    verdict: Verdict
+    exit_code: int
+    signal: int | None = None
+    formula_started: bool = False
+    error: str = ""
+    started_at: float = 0.0
+    finished_at: float = 0.0
+    logs: str = ""
+    outputs: dict[str, object] = field(default_factory=dict)
+
+
+class RunState(StrEnum):
+    """What an engine says of a run that it knows."""
+
+    PENDING = "pending"  # accepted, without a place yet
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Engine:
+    """Where a run executed, for the result file. "" where it is not known."""
+
+    kind: str
+    job: str = ""
+    alloc: str = ""
+    node: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """One run as its engine sees it.
+
+    Attributes:
+        state: pending, running or ended.
+        engine_id: the engine's name of the run.
+        engine: for the result.
+        outcome: set when ``state`` is ENDED: the runner's own word where there is one, else what
+            the engine's records amount to.
+        reason: why it is pending, in words, else "".
+        since: when this state began, seconds since the epoch, or 0.0.
+    """
+
+    state: RunState
+    engine_id: str
+    engine: Engine
+    outcome: Outcome | None = None
+    reason: str = ""
+    since: float = 0.0

@@ -1,0 +1,71 @@
+"""Settings: ``disinto.toml``, each key overridable by the environment.
+
+A key ``[vault] token_role`` is overridden by ``DISINTO_VAULT__TOKEN_ROLE``. The customary
+variables of Vault, Nomad and git are honoured where a key says so. Secrets are never keys of the
+file: tokens come from the environment, from a file with restricted rights, or from Vault.
+
+Relative paths of the file are relative to its folder; those of the environment, as with other
+programs, to the current one.
+"""
+
+from dispatcher.settings.loading import CONFIG_VARIABLE, find_settings, load_settings
+from dispatcher.settings.models import (
+    ACTIONS_PATH,
+    CUSTOMARY,
+    DONE_PATH,
+    ENV_PREFIX,
+    FILE_NAME,
+    FORMULAS_PATH,
+    AgentSettings,
+    ArchiveSettings,
+    AttestationSettings,
+    ForgeSettings,
+    FormulaSettings,
+    GateKind,
+    GrantSettings,
+    HttpSettings,
+    LimitSettings,
+    LocalSettings,
+    NomadDriver,
+    NomadSettings,
+    OpsRepoSettings,
+    PolicySettings,
+    PositiveSeconds,
+    SchedulerKind,
+    Settings,
+    SignedSettings,
+    VaultAuth,
+    VaultSettings,
+)
+
+__all__ = [
+    "ACTIONS_PATH",
+    "CONFIG_VARIABLE",
+    "CUSTOMARY",
+    "DONE_PATH",
+    "ENV_PREFIX",
+    "FILE_NAME",
+    "FORMULAS_PATH",
+    "AgentSettings",
+    "ArchiveSettings",
+    "AttestationSettings",
+    "ForgeSettings",
+    "FormulaSettings",
+    "GateKind",
+    "GrantSettings",
+    "HttpSettings",
+    "LimitSettings",
+    "LocalSettings",
+    "NomadDriver",
+    "NomadSettings",
+    "OpsRepoSettings",
+    "PolicySettings",
+    "PositiveSeconds",
+    "SchedulerKind",
+    "Settings",
+    "SignedSettings",
+    "VaultAuth",
+    "VaultSettings",
+    "find_settings",
+    "load_settings",
+]

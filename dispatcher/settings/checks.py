@@ -1,0 +1,251 @@
+"""Settings that are each right and together wrong. Pure: nothing is opened or asked.
+
+Whether files exist and servers answer is for ``doctor`` and for those who use them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dispatcher.explain import did_you_mean
+from dispatcher.settings.models import GateKind, SchedulerKind, Settings, VaultAuth
+from dispatcher.toml_source import KeyPath, quoted
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contradiction:
+    """A problem of the settings as a whole, told at the key that is best changed."""
+
+    message: str
+    path: KeyPath
+    remedy: str
+
+
+def contradictions(settings: Settings) -> Iterator[Contradiction]:
+    """All of them, in the order of the file's sections."""
+    for check in _CHECKS:
+        yield from check(settings)
+
+
+def _wrong(message: str, *path: str | int, remedy: str) -> Contradiction:
+    return Contradiction(message=message, path=path, remedy=remedy)
+
+
+def _log_level(settings: Settings) -> Iterator[Contradiction]:
+    levels = ("debug", "info", "warning", "error")
+    if settings.log_level not in levels:
+        what = f"log_level cannot be {quoted(settings.log_level)}"
+        yield _wrong(what, "log_level", remedy=f"Use one of {', '.join(levels)}")
+
+
+def _ops_repo(settings: Settings) -> Iterator[Contradiction]:
+    repo = settings.ops_repo
+    if repo.remote.startswith("-"):
+        remedy = "Write a path, or an ssh:// or https:// address"
+        yield _wrong("the remote begins with -", "ops_repo", "remote", remedy=remedy)
+    if _has_password(repo.remote):
+        yield _wrong(
+            "the remote's address holds a password",
+            "ops_repo",
+            "remote",
+            remedy="Secrets are never kept in this file: take it out, and set token_env or "
+            "token_secret",
+        )
+    if not _is_branch(repo.branch):
+        what = f"{quoted(repo.branch)} cannot be the name of a branch"
+        yield _wrong(what, "ops_repo", "branch", remedy='Write for example branch = "main"')
+
+
+def _addresses(settings: Settings) -> Iterator[Contradiction]:
+    addresses = (
+        ("vault", "addr", settings.vault.addr),
+        ("vault", "runner_addr", settings.vault.runner_addr),
+        ("nomad", "addr", settings.nomad.addr),
+        ("forge", "url", settings.forge.url),
+    )
+    for section, key, address in addresses:
+        if not address or ((section, key) == ("nomad", "addr") and address.startswith("unix://")):
+            continue
+        if _has_password(address):
+            what = f"{section}.{key} holds a password"
+            yield _wrong(what, section, key, remedy="Take it out of the address")
+        elif not _is_http(address):
+            what = f"{section}.{key} is no http:// or https:// address"
+            yield _wrong(what, section, key, remedy="Write for example https://host:8200")
+
+
+def _vault(settings: Settings) -> Iterator[Contradiction]:
+    vault = settings.vault
+    if vault.auth is VaultAuth.APPROLE:
+        if not vault.role_id:
+            remedy = "Set role_id in [vault]"
+            yield _wrong('auth = "approle" needs a role_id', "vault", "auth", remedy=remedy)
+        if vault.secret_id_file is None:
+            remedy = "Set secret_id_file in [vault]"
+            yield _wrong('auth = "approle" needs a secret_id_file', "vault", "auth", remedy=remedy)
+    for key in ("kv_mount", "kv_prefix", "bots_prefix", "token_role", "transit_mount"):
+        value = getattr(vault, key)
+        if not value or value.strip("/") != value or "//" in value:
+            what = f"vault.{key} is empty, or begins or ends with /"
+            yield _wrong(what, "vault", key, remedy="Write it without slashes around it")
+    if vault.kv_prefix == vault.bots_prefix or vault.bots_prefix.startswith(f"{vault.kv_prefix}/"):
+        yield _wrong(
+            "the dispatcher's own secrets (bots_prefix) lie among those of actions (kv_prefix)",
+            "vault",
+            "bots_prefix",
+            remedy="Give them a folder of their own",
+        )
+
+
+def _nomad(settings: Settings) -> Iterator[Contradiction]:
+    nomad = settings.nomad
+    if (nomad.client_cert is None) != (nomad.client_key is None):
+        key = "client_key" if nomad.client_key is None else "client_cert"
+        yield _wrong(
+            "client_cert and client_key go together, and one is missing",
+            "nomad",
+            "client_cert" if key == "client_key" else "client_key",
+            remedy=f"Set {key} as well",
+        )
+    on_nomad = settings.scheduler is SchedulerKind.NOMAD
+    if on_nomad and nomad.placement_wait_s > settings.grants.placement_wait_s:
+        yield _wrong(
+            f"a run may wait {nomad.placement_wait_s:g} s for a place, but its grant can be "
+            f"unwrapped for {settings.grants.placement_wait_s} s only",
+            "nomad",
+            "placement_wait_s",
+            remedy="Make [grants] placement_wait_s at least as long",
+        )
+    if nomad.memory_max_mb and nomad.memory_max_mb < nomad.memory_mb:
+        remedy = "Make it larger, or 0 for none"
+        what = "memory_max_mb is smaller than memory_mb"
+        yield _wrong(what, "nomad", "memory_max_mb", remedy=remedy)
+
+
+def _agent(settings: Settings) -> Iterator[Contradiction]:
+    for index, argument in enumerate(settings.agent.command):
+        for name in re.findall(r"\{(\w*)\}", argument):
+            if name not in ("model", "tools"):
+                yield _wrong(
+                    f"the agent command has no placeholder {{{name}}}",
+                    "agent",
+                    "command",
+                    index,
+                    remedy=did_you_mean(name, ["model", "tools"]) or "Known: {model} and {tools}",
+                )
+
+
+def _gate(settings: Settings) -> Iterator[Contradiction]:
+    gate, signed, forge = settings.policy.gate, settings.signed, settings.forge
+    if gate is GateKind.SIGNED and not (signed.allowed_signers or signed.gpg_fingerprints):
+        yield _wrong(
+            'gate = "signed" needs to know whose signatures count',
+            "policy",
+            "gate",
+            remedy="Set allowed_signers, or gpg_home and gpg_fingerprints, in [signed]",
+        )
+    if signed.gpg_fingerprints and signed.gpg_home is None:
+        yield _wrong(
+            "gpg_fingerprints are given, but not where the keys are",
+            "signed",
+            "gpg_fingerprints",
+            remedy="Set gpg_home in [signed]",
+        )
+    for index, fingerprint in enumerate(signed.gpg_fingerprints):
+        if not re.fullmatch(r"([0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})", fingerprint):
+            what = f"{quoted(fingerprint)} is no full fingerprint of a GPG key"
+            remedy = "Write its 40 hexadecimal digits, without spaces"
+            yield _wrong(what, "signed", "gpg_fingerprints", index, remedy=remedy)
+    if gate is GateKind.FORGEJO:
+        for key, example in (("url", "https://forge.example"), ("repository", "owner/name")):
+            if not getattr(forge, key):
+                remedy = f'Set it in [forge], for example {key} = "{example}"'
+                yield _wrong(f'gate = "forgejo" needs forge.{key}', "policy", "gate", remedy=remedy)
+    for key, form in (("repository", "owner/name"), ("approver_team", "org/team")):
+        value = getattr(forge, key)
+        if value and not re.fullmatch(r"[\w.-]+/[\w.-]+", value):
+            yield _wrong(
+                f"forge.{key} is not of the form {form}", "forge", key, remedy=f"Write {form}"
+            )
+
+
+def _trusted_files(settings: Settings) -> Iterator[Contradiction]:
+    """What decides over approval must not be where a merged pull request can change it."""
+    remote = settings.ops_repo.remote
+    within = [settings.state_dir / "ops.git"]
+    if remote.startswith("/"):
+        within.append(Path(remote))
+    trusted: tuple[tuple[str, str, Path | None], ...] = (
+        ("formulas", "path", settings.formulas.path),
+        ("policy", "file", settings.policy.file),
+        ("signed", "allowed_signers", settings.signed.allowed_signers),
+        ("signed", "revoked_keys", settings.signed.revoked_keys),
+        ("signed", "gpg_home", settings.signed.gpg_home),
+    )
+    for section, key, path in trusted:
+        if path is not None and any(_inside(path, folder) for folder in within):
+            yield _wrong(
+                f"{section}.{key} lies in the ops repo, where whoever may merge an action could "
+                "change it",
+                section,
+                key,
+                remedy="Keep it beside disinto.toml, outside the ops repo",
+            )
+
+
+def _limits(settings: Settings) -> Iterator[Contradiction]:
+    for name, most in settings.limits.formulas.items():
+        if most < 1:
+            what = f"limits.formulas.{name} must be at least 1"
+            yield _wrong(what, "limits", "formulas", name, remedy="Leave it out for no limit")
+
+
+def _http(settings: Settings) -> Iterator[Contradiction]:
+    listen = settings.http.listen
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):([0-9]{1,5})", listen)
+    if listen and (found is None or int(found[2]) > 65_535):
+        what = f"http.listen is {quoted(listen)}, which is not host:port"
+        yield _wrong(what, "http", "listen", remedy='Write for example listen = "127.0.0.1:8480"')
+
+
+_CHECKS: tuple[Callable[[Settings], Iterator[Contradiction]], ...] = (
+    _log_level,
+    _ops_repo,
+    _addresses,
+    _vault,
+    _nomad,
+    _agent,
+    _gate,
+    _trusted_files,
+    _http,
+    _limits,
+)
+
+
+def _has_password(address: str) -> bool:
+    try:
+        return "://" in address and urlsplit(address).password is not None
+    except ValueError:
+        return False
+
+
+def _is_http(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a broken IPv6 address
+        return False
+
+
+def _is_branch(name: str) -> bool:
+    """git-check-ref-format(1), as far as it concerns a branch's name."""
+    bad = re.search(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)", name)
+    return bool(name) and not bad and not name.startswith(("-", "/", ".")) and name[-1] not in "/."
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())

@@ -1,0 +1,256 @@
+"""From ``disinto.toml`` and the environment to ``Settings``.
+
+Order, the later over the earlier: defaults, the file, customary variables (``VAULT_ADDR``), own
+variables (``DISINTO_VAULT__ADDR``). Every value remembers where it came from, so that a complaint
+names the line of the file or the variable.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from dispatcher.errors import InvalidInput, Misconfigured, Problem
+from dispatcher.explain import Reader, walk
+from dispatcher.settings.checks import contradictions
+from dispatcher.settings.environment import Variable, unknown_variables, variables
+from dispatcher.settings.models import ACTIONS_PATH, FILE_NAME, Settings
+from dispatcher.toml_source import KeyPath, TomlSource
+
+CONFIG_VARIABLE = "DISINTO_CONFIG"
+"""Environment variable with the path of the settings file."""
+
+MAX_SETTINGS_BYTES = 1024 * 1024
+
+
+def find_settings(
+    path: Path | None, environ: Mapping[str, str], *, folder: Path | None = None
+) -> Path | None:
+    """The settings file that counts, or None where there is none.
+
+    The given path; else ``DISINTO_CONFIG``; else ``disinto.toml`` in the folder or one above it;
+    else ``~/.config/disinto/disinto.toml`` (``XDG_CONFIG_HOME`` is honoured).
+
+    Args:
+        path: from the command line, or None.
+        environ: the environment.
+        folder: where to look; the current folder by default.
+
+    Raises:
+        Misconfigured: a file that was named is not there, or the file lies in an ops repo, whose
+            contents must not decide what is approved.
+    """
+    folder = folder or Path.cwd()
+    named = path or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
+    if named is not None:
+        found: Path | None = folder / _at_home(str(named), environ)
+        if found is None or not found.is_file():
+            whose = "" if path else f" (named by {CONFIG_VARIABLE})"
+            raise Misconfigured(
+                f"there is no settings file {named}{whose}",
+                remedy="Name an existing file, or make one with: disinto init",
+            )
+    else:
+        found = next((file for file in _customary_places(folder, environ) if file.is_file()), None)
+    if found is None:
+        return None
+    ops_repo = next((p for p in found.resolve().parents if (p / ACTIONS_PATH).is_dir()), None)
+    if ops_repo is not None:
+        raise Misconfigured(
+            f"the settings file {found} lies in the ops repo {ops_repo}, where whoever may merge "
+            "an action could change it",
+            remedy=f"Move it out of that folder, and name it by {CONFIG_VARIABLE}",
+        )
+    return found
+
+
+def load_settings(
+    path: Path | None, environ: Mapping[str, str], *, folder: Path | None = None
+) -> Settings:
+    """The settings of this process.
+
+    Args:
+        path: the file, from the command line, or None: see ``find_settings``.
+        environ: the environment.
+        folder: the current folder by default.
+
+    Raises:
+        InvalidInput: the file or a variable is wrong; all problems at once, with their places.
+        Misconfigured: see ``find_settings``; or the file cannot be read.
+    """
+    folder = folder or Path.cwd()
+    file = find_settings(path, environ, folder=folder)
+    if file is None:
+        draft = _Draft(folder=folder)
+    else:
+        source = TomlSource.parse(_read(file), path=str(file), limit=MAX_SETTINGS_BYTES)
+        if source.problems:
+            raise InvalidInput(source.problems)
+        draft = _Draft(folder=file.resolve().parent, source=source)
+    draft.merge_file()
+    problems = list(draft.merge_environment(environ))
+    problems += draft.resolve_paths(environ, folder)
+    read = READER.read(draft.data, draft.report)
+    if not isinstance(read, Settings):
+        problems += read
+    problems += unknown_variables(environ, READER.schema, draft.data)
+    if not problems and isinstance(read, Settings):
+        problems += [draft.report(c.message, c.path, remedy=c.remedy) for c in contradictions(read)]
+    if problems or not isinstance(read, Settings):
+        raise InvalidInput(sorted(problems, key=_file_first))
+    return read
+
+
+def _file_first(problem: Problem) -> tuple[bool, int, int, str]:
+    return problem.line is None, problem.line or 0, problem.column or 0, problem.path
+
+
+def _unknown_key(path: KeyPath) -> str | None:
+    """For a key that is none: secrets are sent elsewhere; a key of another section is sent there."""
+    name = str(path[-1])
+    section = READER.expected(path[:-1]).get("properties", {})
+    if name.endswith(_SECRET_ENDINGS):
+        ways = [key for key in section if key.endswith(("_env", "_file", "_secret"))]
+        instead = f": {', '.join(ways)}" if ways else ""
+        return f"Secrets are never kept in this file; say where one is found{instead}"
+    homes = [
+        f"[{key}]" if key else "the top of the file"
+        for key in ("", *READER.schema["properties"])
+        if name in READER.expected((key,) if key else ()).get("properties", {})
+    ]
+    return f"It belongs to {' or '.join(homes)}" if homes else None
+
+
+_SECRET_ENDINGS = ("token", "password", "secret", "secret_id", "api_key", "private_key")
+
+READER: Reader[Settings] = Reader(
+    adapter=TypeAdapter(Settings), subject="the settings", unknown_key=_unknown_key
+)
+
+
+@dataclass(kw_only=True)
+class _Draft:
+    """Settings on their way: data merged so far, and where each value came from.
+
+    Attributes:
+        folder: what relative paths of the file are relative to.
+        source: the file, or None.
+        origins: for values from the environment, the variable's name by path.
+    """
+
+    folder: Path
+    source: TomlSource | None = None
+    data: dict[str, Any] = field(default_factory=dict)
+    origins: dict[KeyPath, str] = field(default_factory=dict)
+
+    def report(
+        self, message: str, path: KeyPath = (), *, remedy: str | None = None, key: bool = False
+    ) -> Problem:
+        variable = self._variable_of(path)
+        if variable is not None:
+            return Problem(message=message, path=variable, remedy=remedy)
+        if self.source is None:
+            return Problem(message=message, path="settings", remedy=remedy)
+        return self.source.problem(message, path, remedy=remedy, key=key)
+
+    def merge_file(self) -> None:
+        """The file's values, copied so that later merges leave the source as it is."""
+        if self.source is not None:
+            self.data = {
+                k: dict(v) if isinstance(v, dict) else v for k, v in self.source.data.items()
+            }
+
+    def merge_environment(self, environ: Mapping[str, str]) -> Iterator[Problem]:
+        """Lay the variables over the file's values."""
+        for variable in variables(environ, READER.schema):
+            self.origins[variable.path] = variable.name
+            try:
+                value = variable.value()
+            except json.JSONDecodeError as error:
+                self.origins.pop(variable.path)
+                yield Problem(
+                    message=f"this is not JSON: {error.msg} (character {error.pos + 1})",
+                    path=variable.name,
+                    remedy=f"Write it like {variable.example}",
+                )
+                continue
+            self._put(variable, value)
+
+    def resolve_paths(self, environ: Mapping[str, str], current: Path) -> list[Problem]:
+        """Make every path absolute; an empty one counts as not given. Refuse NUL in any text."""
+        if not self.data.get("state_dir"):
+            self.data["state_dir"] = str(Settings.model_fields["state_dir"].default)
+        problems = []
+        for path, value in list(walk(self.data)):
+            if not isinstance(value, str):
+                continue
+            is_path = READER.expected(path).get("format") == "path"
+            if "\x00" in value:
+                problems.append(self.report("the text holds a NUL character", path))
+            elif is_path and not value:
+                self._set(path, None)
+            elif is_path or _path_like(path, value):
+                base = current if self._variable_of(path) else self.folder
+                self._set(path, os.path.normpath(base / _at_home(value, environ)))
+        return problems
+
+    def _variable_of(self, path: KeyPath) -> str | None:
+        lengths = range(len(path), 0, -1)
+        return next((self.origins[path[:n]] for n in lengths if path[:n] in self.origins), None)
+
+    def _put(self, variable: Variable, value: object) -> None:
+        *sections, key = variable.path
+        table = self.data
+        for section in sections:
+            inner = table.setdefault(str(section), {})
+            if not isinstance(inner, dict):
+                return  # the file's mistake is told by the model
+            table = inner
+        if value is None:
+            table.pop(str(key), None)
+        else:
+            table[str(key)] = value
+
+    def _set(self, path: KeyPath, value: object) -> None:
+        holder: Any = self.data
+        for part in path[:-1]:
+            holder = holder[part]
+        holder[path[-1]] = value
+
+
+def _path_like(path: KeyPath, value: str) -> bool:
+    """True for the remote where it is a folder, and for a command given by its place."""
+    if path == ("ops_repo", "remote"):
+        return bool(value) and ":" not in value
+    return path == ("agent", "command", 0) and value.startswith(("./", "../", "~/"))
+
+
+def _at_home(text: str, environ: Mapping[str, str]) -> Path:
+    home = environ.get("HOME", "")
+    if home and (text == "~" or text.startswith("~/")):
+        return Path(home) / text[2:]
+    return Path(text)
+
+
+def _customary_places(folder: Path, environ: Mapping[str, str]) -> Iterator[Path]:
+    for above in (folder, *folder.resolve().parents):
+        yield above / FILE_NAME
+    config = environ.get("XDG_CONFIG_HOME") or (
+        f"{environ['HOME']}/.config" if environ.get("HOME") else ""
+    )
+    if config:
+        yield Path(config) / "disinto" / FILE_NAME
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(MAX_SETTINGS_BYTES + 1)
+    except OSError as error:
+        raise Misconfigured(f"the settings file {file} cannot be read: {error.strerror}") from error

@@ -1,0 +1,371 @@
+"""The settings as frozen records: sections, keys, defaults and what each means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from dispatcher.run import Mount
+
+FILE_NAME = "disinto.toml"
+ENV_PREFIX = "DISINTO_"
+ACTIONS_PATH = "vault/actions"
+DONE_PATH = "vault/done"
+FORMULAS_PATH = "formulas"
+"""Fixed places in an ops repo."""
+
+PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+class SchedulerKind(StrEnum):
+    LOCAL = "local"
+    NOMAD = "nomad"
+
+
+class VaultAuth(StrEnum):
+    TOKEN = "token"  # noqa: S105 - the name of a method
+    APPROLE = "approle"
+    JWT = "jwt"
+
+
+class GateKind(StrEnum):
+    NONE = "none"
+    SIGNED = "signed"
+    FORGEJO = "forgejo"
+
+
+class NomadDriver(StrEnum):
+    DOCKER = "docker"
+    RAW_EXEC = "raw_exec"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class OpsRepoSettings(_Section):
+    """The ops repository and how to reach it."""
+
+    remote: str = Field(
+        default="", description="Path, ssh:// or https:// address of the ops repository."
+    )
+    branch: str = Field(default="main", description="The branch whose files are actions.")
+    token_env: str = Field(
+        default="",
+        description="Name of the environment variable that holds an HTTPS token for the remote.",
+    )
+    token_secret: str = Field(
+        default="",
+        description="Name of a secret below [vault] bots_prefix that holds the HTTPS token.",
+    )
+    username: str = Field(
+        default="disinto", description="User name that goes with the HTTPS token."
+    )
+    author_name: str = Field(default="disinto", description="Author of result commits.")
+    author_email: str = Field(default="disinto@localhost", description="Author of result commits.")
+    poll_interval_s: PositiveSeconds = Field(
+        default=10.0, description="Seconds between two looks at the remote; a webhook shortens it."
+    )
+    timeout_s: PositiveSeconds = Field(
+        default=60.0, description="Seconds after which a fetch or push is given up and tried again."
+    )
+
+
+class VaultSettings(_Section):
+    """Vault or OpenBao."""
+
+    addr: str = Field(
+        default="http://127.0.0.1:8200", description="Address. VAULT_ADDR overrides it."
+    )
+    namespace: str = Field(default="", description="Namespace. VAULT_NAMESPACE overrides it.")
+    cacert: Path | None = Field(
+        default=None, description="CA certificate file. VAULT_CACERT overrides it."
+    )
+    runner_addr: str = Field(
+        default="", description="Address that jobs use, where it differs from addr."
+    )
+    auth: VaultAuth = Field(
+        default=VaultAuth.TOKEN,
+        description="How serve logs in: token (VAULT_TOKEN or token_file), approle, or jwt.",
+    )
+    token_file: Path | None = Field(default=None, description="File that holds the token.")
+    auth_mount: str = Field(
+        default="", description="Mount of the log-in method; default approle or jwt-nomad."
+    )
+    role_id: str = Field(default="", description="AppRole role ID.")
+    secret_id_file: Path | None = Field(
+        default=None, description="File with the AppRole secret ID."
+    )
+    jwt_file: Path | None = Field(
+        default=None, description="File with the JWT, e.g. Nomad's secrets/nomad_vault.jwt."
+    )
+    jwt_role: str = Field(default="disinto-dispatcher", description="Role of the JWT log-in.")
+    kv_mount: str = Field(default="kv", description="Mount of the KV v2 engine.")
+    kv_prefix: str = Field(default="disinto/runner", description="Folder of the actions' secrets.")
+    bots_prefix: str = Field(
+        default="disinto/bots",
+        description="Folder of the dispatcher's own secrets, such as tokens.",
+    )
+    token_role: str = Field(default="disinto-runner", description="Token role that mints grants.")
+    transit_mount: str = Field(default="transit", description="Mount of the transit engine.")
+    timeout_s: PositiveSeconds = Field(default=10.0, description="Seconds for one request.")
+
+
+class NomadSettings(_Section):
+    """Nomad. Each connection setting is overridden by the customary NOMAD_* variable."""
+
+    addr: str = Field(default="http://127.0.0.1:4646", description="Address. NOMAD_ADDR.")
+    region: str = Field(default="", description="Region. NOMAD_REGION.")
+    namespace: str = Field(default="default", description="Namespace. NOMAD_NAMESPACE.")
+    token_file: Path | None = Field(
+        default=None, description="File with the ACL token, where NOMAD_TOKEN is not set."
+    )
+    cacert: Path | None = Field(default=None, description="CA certificate. NOMAD_CACERT.")
+    client_cert: Path | None = Field(default=None, description="NOMAD_CLIENT_CERT.")
+    client_key: Path | None = Field(default=None, description="NOMAD_CLIENT_KEY.")
+    tls_server_name: str = Field(default="", description="NOMAD_TLS_SERVER_NAME.")
+    timeout_s: PositiveSeconds = Field(default=10.0, description="Seconds for one request.")
+    driver: NomadDriver = Field(default=NomadDriver.DOCKER, description="Task driver of runners.")
+    image: str = Field(default="disinto:latest", description="Image of the runner (docker driver).")
+    runner_command: tuple[str, ...] = Field(
+        default=("python3", "-m", "dispatcher.runner"),
+        description="Command that starts the runner inside a job.",
+    )
+    network_mode: str = Field(default="host", description="Docker network mode of runners.")
+    datacenters: tuple[str, ...] = Field(default=("*",), description="Where jobs may be placed.")
+    node_pool: str = Field(default="default", description="Node pool of runner jobs.")
+    cpu_mhz: int = Field(default=200, gt=0, description="CPU share of a runner, MHz.")
+    memory_mb: int = Field(default=256, gt=0, description="Memory reserved for a runner, MiB.")
+    memory_max_mb: int = Field(
+        default=0, ge=0, description="Memory limit where oversubscription is on."
+    )
+    disk_mb: int = Field(default=300, gt=0, description="Ephemeral disk of a runner, MiB.")
+    log_files: int = Field(default=3, gt=0, description="Rotated log files kept a stream.")
+    log_file_mb: int = Field(default=10, gt=0, description="Size of one log file, MiB.")
+    constraints: tuple[dict[str, str], ...] = Field(
+        default=(),
+        description="Extra constraints of runner jobs: attribute, operator and value.",
+    )
+    placement_wait_s: PositiveSeconds = Field(
+        default=900.0, description="Seconds a run may wait for a place before it is unplaceable."
+    )
+    node_wait_s: PositiveSeconds = Field(
+        default=600.0,
+        description="Seconds a run on a node that stopped answering is waited for before it is "
+        "lost.",
+    )
+    mount_sets: tuple[tuple[Mount, ...], ...] = Field(
+        default=(),
+        description="Sets of mounts that get a runner job, besides those that open actions want.",
+    )
+    ledger_prefix: str = Field(default="disinto", description="Folder of the ledger's variables.")
+    lease_ttl_s: int = Field(default=15, ge=10, description="TTL of the leader's lock, seconds.")
+    priority: int = Field(default=50, ge=1, le=100, description="Nomad priority of runner jobs.")
+
+
+class LocalSettings(_Section):
+    """The local scheduler: runs are processes on this machine."""
+
+    mounts: dict[Mount, Path] = Field(
+        default_factory=dict, description="Folder offered for each mount."
+    )
+    allow_unprotected_mounts: bool = Field(
+        default=False,
+        description="Offer mounts without bubblewrap: as links, and not protected from writing.",
+    )
+    bubblewrap: bool = Field(
+        default=True,
+        description="Run formulas in bubblewrap where it is installed: the machine's files "
+        "read-only, the dispatcher's own and the mounts not asked for hidden.",
+    )
+    hide_home: bool = Field(
+        default=True,
+        description="In bubblewrap, hide the home folder of the dispatcher's user as well; turn "
+        "it off where formulas need programs that are installed there.",
+    )
+    path: str = Field(
+        default="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        description="PATH of formulas.",
+    )
+    log_limit_mb: int = Field(default=64, gt=0, description="Log kept a stream and run, MiB.")
+    kill_grace_s: PositiveSeconds = Field(
+        default=10.0, description="Seconds between TERM and KILL."
+    )
+
+
+class AgentSettings(_Section):
+    """The command that formulas of kind .toml are handed to."""
+
+    command: tuple[str, ...] = Field(
+        default=(),
+        description="Command line; {model} and {tools} are filled in from the action, and an "
+        "argument that becomes empty is left out with the flag before it.",
+    )
+    default_model: str = Field(default="", description="Model where an action names none.")
+
+
+class FormulaSettings(_Section):
+    """Where formulas come from, besides the ops repo."""
+
+    path: Path | None = Field(
+        default=None,
+        description="The operator's own folder of formulas, trusted without approval; it goes "
+        "before the ops repo's formulas/.",
+    )
+
+
+class PolicySettings(_Section):
+    """Tiers and gates."""
+
+    file: Path | None = Field(
+        default=None, description="policy.toml with the table [tiers]; never from the ops repo."
+    )
+    gate: GateKind = Field(default=GateKind.NONE, description="Gate for the tiers medium and high.")
+
+
+class SignedSettings(_Section):
+    """Gate signed."""
+
+    allowed_signers: Path | None = Field(
+        default=None, description="OpenSSH allowed_signers file, outside the ops repo."
+    )
+    revoked_keys: Path | None = Field(default=None, description="OpenSSH revocation list.")
+    gpg_home: Path | None = Field(default=None, description="GNUPGHOME with the trusted keys.")
+    gpg_fingerprints: tuple[str, ...] = Field(
+        default=(), description="Full fingerprints of the GPG keys that may approve."
+    )
+
+
+class ForgeSettings(_Section):
+    """Gate forgejo, statuses, comments and pull requests."""
+
+    url: str = Field(default="", description="Address of the forge, e.g. https://forge.example.")
+    repository: str = Field(default="", description="owner/name of the ops repo on the forge.")
+    token_env: str = Field(
+        default="DISINTO_FORGE_TOKEN", description="Environment variable with the API token."
+    )
+    token_secret: str = Field(
+        default="", description="Name of the API token's secret below [vault] bots_prefix."
+    )
+    cacert: Path | None = Field(default=None, description="CA certificate file.")
+    approvers: tuple[str, ...] = Field(
+        default=(), description="Users who may approve; empty: admins of the site or repository."
+    )
+    approver_team: str = Field(default="", description="org/team whose members may approve.")
+    comment: bool = Field(default=True, description="Comment on pull requests that wait.")
+    status: bool = Field(default=True, description="Set commit statuses.")
+    timeout_s: PositiveSeconds = Field(default=10.0, description="Seconds for one request.")
+
+
+class HttpSettings(_Section):
+    """The listener of serve."""
+
+    listen: str = Field(
+        default="127.0.0.1:8480", description="host:port, or empty for no listener."
+    )
+    webhook_secret_env: str = Field(
+        default="DISINTO_WEBHOOK_SECRET", description="Environment variable with the HMAC secret."
+    )
+    webhook_secret_file: Path | None = Field(default=None, description="File with the HMAC secret.")
+
+
+class LimitSettings(_Section):
+    """How much may run at a time."""
+
+    max_in_flight: int = Field(
+        default=16,
+        ge=0,
+        description="Runs at a time; 0 starts nothing new and brings the rest to its end.",
+    )
+    formulas: dict[str, int] = Field(
+        default_factory=dict, description="Runs at a time of one formula, by its name."
+    )
+    max_run_s: PositiveSeconds = Field(
+        default=604_800.0,
+        description="Longest time of a run, seconds; caps the timeout_minutes of every action.",
+    )
+    max_action_bytes: int = Field(default=65_536, gt=0, description="Size of an action file.")
+    workers: int = Field(default=8, gt=0, description="Threads that wait on the network.")
+
+
+class ArchiveSettings(_Section):
+    """Finished actions move to vault/done/YYYY-MM/."""
+
+    after_days: float = Field(
+        default=7.0, ge=0, description="Age in days at which a finished action moves."
+    )
+    automatic: bool = Field(default=True, description="Let serve archive by itself.")
+
+
+class GrantSettings(_Section):
+    """Lifetimes of grants."""
+
+    provisional_ttl_s: int = Field(
+        default=120,
+        gt=0,
+        description="Seconds a grant lives until its claim stands; an orphan dies after them.",
+    )
+    placement_wait_s: int = Field(
+        default=3600,
+        gt=0,
+        description="Seconds the wrapping lives: how long a run may wait for a place.",
+    )
+    margin_s: int = Field(
+        default=300, ge=0, description="Seconds a grant outlives wait and timeout together."
+    )
+
+
+class AttestationSettings(_Section):
+    """Signatures over results."""
+
+    enabled: bool = Field(default=True, description="Sign results.")
+    transit_key: str = Field(
+        default="", description="Vault transit key (ed25519); empty: a local key in state_dir."
+    )
+
+
+class Settings(_Section):
+    """Everything a dispatcher is told. One file, ``disinto.toml``."""
+
+    state_dir: Path = Field(
+        default=Path(".disinto"),
+        description="Clone, ledger, spool, local key and audit log of this dispatcher.",
+    )
+    scheduler: SchedulerKind = Field(
+        default=SchedulerKind.LOCAL, description="Where runs execute: local or nomad."
+    )
+    log_level: str = Field(default="info", description="debug, info, warning or error.")
+    ops_repo: OpsRepoSettings = OpsRepoSettings()
+    vault: VaultSettings = VaultSettings()
+    nomad: NomadSettings = NomadSettings()
+    local: LocalSettings = LocalSettings()
+    agent: AgentSettings = AgentSettings()
+    formulas: FormulaSettings = FormulaSettings()
+    policy: PolicySettings = PolicySettings()
+    signed: SignedSettings = SignedSettings()
+    forge: ForgeSettings = ForgeSettings()
+    http: HttpSettings = HttpSettings()
+    limits: LimitSettings = LimitSettings()
+    archive: ArchiveSettings = ArchiveSettings()
+    grants: GrantSettings = GrantSettings()
+    attestation: AttestationSettings = AttestationSettings()
+
+
+CUSTOMARY: Mapping[str, tuple[str, str]] = {
+    "VAULT_ADDR": ("vault", "addr"),
+    "VAULT_NAMESPACE": ("vault", "namespace"),
+    "VAULT_CACERT": ("vault", "cacert"),
+    "NOMAD_ADDR": ("nomad", "addr"),
+    "NOMAD_REGION": ("nomad", "region"),
+    "NOMAD_NAMESPACE": ("nomad", "namespace"),
+    "NOMAD_CACERT": ("nomad", "cacert"),
+    "NOMAD_CLIENT_CERT": ("nomad", "client_cert"),
+    "NOMAD_CLIENT_KEY": ("nomad", "client_key"),
+    "NOMAD_TLS_SERVER_NAME": ("nomad", "tls_server_name"),
+}
+"""Variables of other tools that override a key. VAULT_TOKEN and NOMAD_TOKEN are read where they
+are used and never become part of the settings."""

@@ -1,0 +1,145 @@
+"""The reference of the settings, rendered from the models themselves.
+
+``python -m dispatcher.settings.reference`` writes ``docs/reference-settings.md``; with ``--check``
+it only says whether the file is current. ``make docs`` calls it, a test checks it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from pydantic import BaseModel
+
+from dispatcher.explain import Schema, schema_at, toml_value
+from dispatcher.settings.loading import READER
+from dispatcher.settings.models import CUSTOMARY, ENV_PREFIX, Settings
+from dispatcher.toml_source import KeyPath
+
+FILE = Path(__file__).resolve().parents[2] / "docs" / "reference-settings.md"
+
+HEAD = """\
+# Reference: settings
+
+Rendered from the settings' own definition by `make docs`. `disinto init` writes a `disinto.toml`
+that holds every key with its default as a comment; `disinto schema settings` prints a JSON Schema
+for editors.
+
+**Which file.** The one of `--config`; else of `DISINTO_CONFIG`; else `disinto.toml` in the current
+folder or one above it; else `~/.config/disinto/disinto.toml` (`XDG_CONFIG_HOME` is honoured). A
+file inside an ops repo is refused: whoever may merge an action could change it. So are
+`[policy] file`, `[formulas] path` and the files of `[signed]` inside the ops repo.
+
+**Order.** Defaults, then the file, then the customary variables of other tools (`VAULT_ADDR`), then
+our own. The variable of a key is `DISINTO_` + section + `__` + key in capitals. In a variable, a
+list is written with commas or as JSON, a table as JSON, a switch as `true` or `false`; an empty
+path counts as not given. A variable of this shape that names no setting is an error.
+
+**Paths** in the file are relative to its folder; in a variable, to the current folder. `~` is
+the home folder.
+
+**Secrets** are never settings. `VAULT_TOKEN` and `NOMAD_TOKEN`, the variables that a `*_env` key
+names, the files that a `*_file` key names, and the secrets in Vault that a `*_secret` key names are
+read where they are used. A key such as `token` in the file is refused.
+"""
+
+
+def reference() -> str:
+    """The text of ``docs/reference-settings.md``."""
+    return "\n".join([HEAD, *_sections()])
+
+
+def keys() -> Iterator[KeyPath]:
+    """The path of every setting, in the order of the file."""
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        if isinstance(default, BaseModel):
+            yield from ((name, key) for key in type(default).model_fields)
+        else:
+            yield (name,)
+
+
+def variable(path: KeyPath) -> str:
+    """The environment variable that overrides a key."""
+    return ENV_PREFIX + "__".join(map(str, path)).upper()
+
+
+def _sections() -> Iterator[str]:
+    top = [path for path in keys() if len(path) == 1]
+    yield _section("## The top of the file", "Keys above the first section.", top)
+    for name, field in Settings.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            meant = " ".join((type(field.default).__doc__ or "").split())
+            inside = [path for path in keys() if path[0] == name and len(path) > 1]
+            yield _section(f"## [{name}]", meant, inside)
+
+
+def _section(title: str, meant: str, paths: Sequence[KeyPath]) -> str:
+    rows = "\n".join(map(_row, paths))
+    return f"{title}\n\n{meant}\n\n| key | kind | default | meaning |\n|---|---|---|---|\n{rows}\n"
+
+
+def _row(path: KeyPath) -> str:
+    described = schema_at(READER.schema, path)
+    meaning = str(described.get("description", ""))
+    customary = next((name for name, held in CUSTOMARY.items() if held == path), "")
+    if customary and customary not in meaning:
+        meaning += f" {customary} overrides it."
+    cells = (
+        f"`{path[-1]}`",
+        _kind(described),
+        _default(path),
+        meaning.replace("|", "\\|"),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _kind(described: Schema) -> str:
+    if described.get("enum"):
+        return " or ".join(f"`{choice}`" for choice in described["enum"])
+    if described.get("format") == "path":
+        return "path"
+    words: Mapping[str, str] = {
+        "string": "text",
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true or false",
+        "array": "list",
+        "object": "table",
+    }
+    word = words[str(described["type"])]
+    for key, bound in (("exclusiveMinimum", "more than"), ("minimum", "at least")):
+        if key in described:
+            word += f", {bound} {described[key]:g}"
+    if "maximum" in described:
+        word += f", at most {described['maximum']:g}"
+    return word
+
+
+def _default(path: KeyPath) -> str:
+    value: Any = Settings()
+    for part in path:
+        value = getattr(value, str(part))
+    if value is None or value in ("", ()) or value == {}:
+        return "none"
+    if isinstance(value, PurePath):
+        value = str(value)
+    return f"`{toml_value(value)}`"
+
+
+def main(arguments: list[str]) -> int:
+    """Write the file, or with ``--check`` say whether it is out of date."""
+    text = reference()
+    if FILE.is_file() and FILE.read_text(encoding="utf-8") == text:
+        return 0
+    check = "--check" in arguments
+    if not check:
+        FILE.write_text(text, encoding="utf-8")
+    sys.stdout.write(f"{FILE.name}: {'out of date; run make docs' if check else 'written'}\n")
+    return 1 if check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
