@@ -1,0 +1,12 @@
+"""``python -m dispatcher.runner``. Small, since Python keeps no compiled copy of this file."""
+
+import os
+import sys
+
+from dispatcher.runner.program import main
+
+code = main()
+sys.stdout.flush()
+sys.stderr.flush()
+# Taking the interpreter apart would cost milliseconds, and nothing is left to close.
+os._exit(code)

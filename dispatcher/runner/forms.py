@@ -1,0 +1,187 @@
+"""The forms in which a secret may show up in output.
+
+For a value of five bytes or more: as it is; each line of it; percent-encoded; as base64 at each of
+its three alignments; as hex; escaped for JSON (Python's, JavaScript's, Go's way), for the shell
+(single quotes, ``printf %q``, ``$'…'``, double quotes) and as a Python literal. Shorter values are
+hidden as they are, and in no other form, since their encodings are too short to mean anything.
+
+Not covered, since no list of patterns could be: compressed or encrypted output, base64 of base64,
+a base64 text wrapped at other places than the secret's own start, characters set apart (``s e c``),
+case changed, a secret cut in pieces by the formula itself. Base64 characters at either end that
+share bits with foreign bytes stay visible, at most five bits of the secret at each end.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from collections.abc import Iterator
+from urllib.parse import quote, quote_plus
+
+MIN_ENCODED = 5
+"""Bytes of a value below which only the value itself is hidden."""
+
+MIN_LINE = 8
+"""Bytes of a line of a multi-line value below which it is not hidden on its own."""
+
+_MIN_PATTERN = 5
+_ARMOUR = b"-----"
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+_WRAPS = (76, 64)  # base64(1) and MIME; PEM
+_JS_COMPONENT = "!'()*"  # what encodeURIComponent leaves, besides letters, digits and -_.~
+_JS_URI = ";,/?:@&=+$!*'()#"  # what encodeURI leaves
+_HTML_IN_JSON = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+_DOUBLE_QUOTED = str.maketrans({c: "\\" + c for c in '\\"$`'})
+_NAMED = {
+    7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 27: "\\E",
+}  # fmt: skip
+_BACKSLASHED = frozenset(b" !\"$&'()*,;<>?[\\]^`{|}")
+"""What bash's ``printf %q`` puts a backslash before; seen on bash 5.2."""
+
+_ABOVE_ASCII = frozenset(range(128, 256))
+_UNPRINTABLE = frozenset([*range(0x80, 0xA0), 0x2028, 0x2029, *range(0xDC80, 0xDD00)])
+"""What a UTF-8 locale does not print: further controls, line ends, bytes that are no UTF-8."""
+
+
+def forms(value: bytes) -> set[bytes]:
+    """Every byte string to hide for one secret value.
+
+    Args:
+        value: the secret; white space around it is not part of what is searched for.
+    """
+    core = value.strip() or value
+    if len(core) < MIN_ENCODED:
+        return {core}
+    found = {core}
+    for part in _parts(core):
+        found.add(part)
+        found.update(f for f in _encoded(part) if len(f) >= _MIN_PATTERN)
+    return found
+
+
+def _parts(core: bytes) -> Iterator[bytes]:
+    """The value, its variants of line ends, and its longer lines."""
+    yield core
+    lines = core.splitlines()
+    if len(lines) < 2:
+        return
+    for end in (b"\n", b"\r\n"):
+        yield end.join(lines)
+    for line in lines:
+        text = line.strip()
+        if len(text) >= MIN_LINE and not text.startswith(_ARMOUR):
+            yield text
+
+
+def _encoded(part: bytes) -> Iterator[bytes]:
+    yield from _base64(part)
+    digits = binascii.hexlify(part)
+    yield digits
+    yield digits.upper()
+    yield from _percent(part)
+    yield from _shell(part)
+    text = part.decode("utf-8", "surrogateescape")
+    for escaped in (*_json(text), *_python(text), *_lines_escaped(text)):
+        yield escaped.encode("utf-8", "surrogateescape")
+
+
+def _base64(part: bytes) -> Iterator[bytes]:
+    """The characters that the secret alone determines, for each alignment within other bytes; and
+    the whole text with its padding, also with a final newline and wrapped as tools wrap it."""
+    aligned = []
+    for before in range(3):
+        text = binascii.b2a_base64(b"\0" * before + part, newline=False)
+        first = (before * 8 + 5) // 6
+        aligned.append(text[first : (before + len(part)) * 8 // 6])
+    for whole in (part, part + b"\n"):
+        text = binascii.b2a_base64(whole, newline=False)
+        aligned.append(text)
+        for width in _WRAPS:
+            lines = [text[at : at + width] for at in range(0, len(text), width)]
+            if len(lines) > 1:
+                aligned += (b"\n".join(lines), b"\r\n".join(lines))
+                aligned += (line for line in lines if len(line) >= MIN_LINE)
+    for text in aligned:
+        yield text
+        yield text.translate(_URL_SAFE)
+
+
+def _percent(part: bytes) -> Iterator[bytes]:
+    for text in (
+        quote(part, safe=""),
+        quote(part),
+        quote_plus(part),
+        quote_plus(part, safe="*").replace("~", "%7E"),  # HTML forms
+        quote(part, safe=_JS_COMPONENT),
+        quote(part, safe=_JS_URI),
+    ):
+        yield text.encode()
+        yield _lower_escapes(text).encode()
+
+
+def _lower_escapes(text: str) -> str:
+    head, *rest = text.split("%")
+    return "%".join([head, *(piece[:2].lower() + piece[2:] for piece in rest)])
+
+
+def _json(text: str) -> Iterator[str]:
+    for ascii_only in (True, False):
+        once = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        yield once
+        yield once.replace("/", "\\/")
+        yield once.translate(_HTML_IN_JSON)
+        yield json.dumps(once, ensure_ascii=ascii_only)[1:-1]  # JSON within JSON
+    if not text.isascii():
+        yield _upper_escapes(json.dumps(text)[1:-1])
+
+
+def _upper_escapes(text: str) -> str:
+    head, *rest = text.split("\\u")
+    return "\\u".join([head, *(piece[:4].upper() + piece[4:] for piece in rest)])
+
+
+def _python(text: str) -> Iterator[str]:
+    plain = repr(text)
+    yield plain[1:-1]
+    yield plain[1:-1].replace("'", "\\'")
+    raw = text.encode("utf-8", "surrogateescape")
+    yield repr(raw)[2:-1]
+
+
+def _lines_escaped(text: str) -> Iterator[str]:
+    if "\n" in text:
+        lines = text.replace("\r\n", "\n").split("\n")
+        yield "\\n".join(lines)
+        yield "\\r\\n".join(lines)
+
+
+def _shell(part: bytes) -> Iterator[bytes]:
+    for inner in (b"'\\''", b"'\"'\"'"):
+        yield part.replace(b"'", inner)
+    text = part.decode("utf-8", "surrogateescape")
+    yield text.translate(_DOUBLE_QUOTED).encode("utf-8", "surrogateescape")
+    yield b"".join(b"\\%c" % c if c in _BACKSLASHED else b"%c" % c for c in part)
+    yield _dollar_quoted(part.decode("latin-1"), octal=_ABOVE_ASCII).encode("latin-1")
+    yield _dollar_quoted(text, octal=_UNPRINTABLE).encode("utf-8", "surrogateescape")
+
+
+def _dollar_quoted(text: str, *, octal: frozenset[int]) -> str:
+    """The inside of ``$'…'``, as bash writes it.
+
+    Args:
+        text: bytes as Latin-1 for a locale without UTF-8, else characters.
+        octal: the code points above ASCII that are written byte by byte, in octal.
+    """
+    out = []
+    for char in text:
+        code = ord(char)
+        if code in _NAMED:
+            out.append(_NAMED[code])
+        elif char in "\\'":
+            out.append("\\" + char)
+        elif code < 32 or code == 127 or code in octal:
+            raw = (code,) if octal is _ABOVE_ASCII else char.encode("utf-8", "surrogateescape")
+            out += (f"\\{byte:03o}" for byte in raw)
+        else:
+            out.append(char)
+    return "".join(out)

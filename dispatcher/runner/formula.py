@@ -1,0 +1,216 @@
+"""The formula: the right bytes, the clean environment, the command line, the private folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from dispatcher.errors import Exit, PermanentError
+from dispatcher.run import FormulaKind, Mount, RunSpec
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SEPARATOR = b"\n---- context ----\n"
+"""Between a formula's text and the action's context on an agent's standard input."""
+
+_ANY_OWNER = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_COUNT": "1",
+    "GIT_CONFIG_KEY_0": "safe.directory",
+    "GIT_CONFIG_VALUE_0": "*",
+}
+"""The mounted ops repo may belong to another user; we ask for bytes by their hash."""
+
+
+class BadFormula(PermanentError):
+    """The formula is not the approved one, or cannot be had or started."""
+
+    exit_code = Exit.DATAERR
+
+
+def load(spec: RunSpec, *, ops_repo: str = "") -> bytes:
+    """The formula's bytes, checked against what was approved.
+
+    Args:
+        ops_repo: the mounted ops repo, for a spec that does not carry the bytes.
+
+    Raises:
+        BadFormula: they differ, or cannot be read.
+    """
+    data = spec.formula_text
+    if data is None:
+        data = _read_blob(spec.formula.blob, ops_repo or Mount.OPS_REPO.target)
+    blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    if hashlib.sha256(data).hexdigest() != spec.formula.sha256 or blob != spec.formula.blob:
+        raise BadFormula(
+            f"formula {spec.formula.name} is not the one that was approved: its hash differs",
+            remedy="Somebody changed it on its way; file the action again under a new id.",
+        )
+    return data
+
+
+def _read_blob(blob: str, ops_repo: str) -> bytes:
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            ["git", "-C", ops_repo, "cat-file", "blob", blob],
+            capture_output=True,
+            env={"PATH": os.environ.get("PATH") or DEFAULT_PATH, **_ANY_OWNER},
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BadFormula(
+            f"the formula cannot be read from {ops_repo}: git: {type(error).__name__}"
+        ) from None
+    if done.returncode:
+        raise BadFormula(
+            f"the formula's blob {blob} is not in the ops repo at {ops_repo}",
+            remedy="Bring the mounted ops repo up to date on that node.",
+        )
+    return done.stdout
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """The run's private folder, removed afterwards.
+
+    Attributes:
+        base: the folder, for its owner alone; holds the formula's file and the outputs.
+        work: working folder of the formula.
+        home: its HOME.
+    """
+
+    base: str
+    home: str
+
+    @property
+    def work(self) -> str:
+        return f"{self.base}/home"
+
+    @property
+    def tmp(self) -> str:
+        return f"{self.base}/tmp"  # noqa: S108 - inside our own folder
+
+    @property
+    def outputs(self) -> str:
+        return f"{self.base}/outputs.json"
+
+
+def make_room(base: str = "") -> Room:
+    """Make the private folder.
+
+    Args:
+        base: where; it may exist already (with mounts in it), and HOME is then inside of it.
+            "" for a new folder in the task's own folder or TMPDIR; HOME stays the runner's.
+    """
+    if base:
+        room = Room(base=base, home=f"{base}/home")
+    else:
+        parent = os.environ.get("NOMAD_TASK_DIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
+        base = f"{parent}/run-{os.urandom(8).hex()}"
+        room = Room(base=base, home=os.environ.get("HOME") or f"{base}/home")
+    for folder in (room.base, room.work, room.tmp):
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)  # noqa: PTH102 - pathlib is slow to load
+    return room
+
+
+def remove_room(room: Room) -> None:
+    """Remove it as far as possible, without following links."""
+    with suppress(OSError):
+        _remove(room.base)
+
+
+def _remove(path: str) -> None:
+    with suppress(OSError):
+        os.chmod(path, 0o700)  # noqa: PTH101 - a formula may have made a folder read-only
+    with os.scandir(path) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    _remove(entry.path)
+                else:
+                    os.unlink(entry.path)  # noqa: PTH108
+    os.rmdir(path)  # noqa: PTH106
+
+
+def environment(spec: RunSpec, room: Room, secrets: Mapping[str, str]) -> dict[str, str]:
+    """The whole environment of the formula.
+
+    Raises:
+        BadFormula: a secret's name is taken by it, or a text holds a NUL byte.
+    """
+    env = {
+        "PATH": os.environ.get("PATH") or DEFAULT_PATH,
+        "HOME": room.home,
+        "LANG": "C.UTF-8",
+        "TMPDIR": room.tmp,
+        "DISINTO_ACTION_ID": spec.key.action_id,
+        "DISINTO_FORMULA": spec.formula.name,
+        "DISINTO_CONTEXT": spec.context,
+        "DISINTO_COMMIT": spec.commit,
+        "DISINTO_TIER": spec.tier,
+        "DISINTO_APPROVED_BY": ",".join(spec.approved_by),
+        "DISINTO_MODEL": spec.model,
+        "DISINTO_TOOLS": ",".join(spec.tools),
+        "DISINTO_PARAMS": json.dumps(spec.params),
+        "DISINTO_OUTPUTS": room.outputs,
+        "DISINTO_WORKDIR": room.work,
+    }
+    taken = sorted(env.keys() & secrets.keys())
+    if taken:
+        raise BadFormula(f"a secret may not be called {taken[0]}: the runner needs that name")
+    for name, value in env.items():
+        if "\0" in value:
+            raise BadFormula(f"{name} would hold a NUL byte, which no environment variable can")
+    return {**env, **secrets}
+
+
+def command(
+    spec: RunSpec, data: bytes, room: Room, *, prefix: Sequence[str] = ()
+) -> tuple[list[str], int]:
+    """The command line, and the descriptor of its standard input.
+
+    Args:
+        prefix: command line of a sandbox that runs what follows it.
+    """
+    if spec.formula.kind is FormulaKind.AGENT:
+        if not spec.agent_argv:
+            raise BadFormula(
+                f"formula {spec.formula.name} is for an agent, and no agent command is configured",
+                remedy="Set [agent] command.",
+            )
+        if not _found(spec.agent_argv[0]):
+            raise BadFormula(
+                f"the agent command {spec.agent_argv[0]} is not there, or cannot be executed",
+                remedy="Set [agent] command to what is on the formulas' PATH, or to a full path.",
+            )
+        text = data + SEPARATOR + spec.context.encode("utf-8", "surrogateescape")
+        return [*prefix, *spec.agent_argv], _as_input(text)
+    path = f"{room.base}/{spec.formula.name}.sh"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
+    with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
+        file.write(data)
+    return [*prefix, "bash", path], os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _found(program: str) -> bool:
+    """Asked before the grant is used up, and since a sandbox's own failure tells less."""
+    if "/" in program:
+        return os.access(program, os.X_OK)
+    folders = (os.environ.get("PATH") or DEFAULT_PATH).split(":")
+    return any(os.access(f"{folder}/{program}", os.X_OK) for folder in folders)
+
+
+def _as_input(text: bytes) -> int:
+    fd = os.memfd_create("input", os.MFD_CLOEXEC)
+    with open(fd, "wb", closefd=False) as file:
+        file.write(text)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd

@@ -1,0 +1,262 @@
+"""What a runner does, from its payload to ``outcome.json``, on every way out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from contextlib import suppress
+
+from dispatcher.errors import DisintoError, Exit
+from dispatcher.payload import IncompletePayload, decode_payload
+from dispatcher.run import VERDICT_EXIT, Outcome, RunSpec, Verdict
+from dispatcher.runner import credentials, formula
+from dispatcher.runner.options import USAGE, BadUsage, Options, parse
+from dispatcher.runner.outcome import Tail, read_outputs, write_outcome
+from dispatcher.runner.process import end_all, guard_runner, spawn
+from dispatcher.runner.redact import Redactor, Secrets
+from dispatcher.runner.streams import Sink, Stream, log_file, sink_for
+from dispatcher.runner.supervise import End, Signals, Stopped, Supervision
+
+_SIGNAL_LIMIT = 64  # of exit codes above 128, those that a shell uses for signals
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one formula.
+
+    Returns:
+        The formula's exit code, or that of the verdict, or one of sysexits(3).
+    """
+    try:
+        options = parse(sys.argv[1:] if argv is None else argv)
+    except BadUsage as error:
+        _tell(f"{error}\n{USAGE}")
+        return error.exit_code
+    signals = Signals()
+    guard_runner()
+    try:
+        outcome = _outcome(options, signals)
+    except Stopped:
+        outcome = _cancelled(options)
+    except IncompletePayload as error:
+        # Whoever was writing is dead. Nothing was started, and nothing may look as if.
+        _tell(f"disinto: {error}")
+        return error.exit_code
+    if outcome.error:
+        _tell(f"disinto: {outcome.error}")
+    try:
+        write_outcome(options.outcome, outcome)
+    except OSError as error:
+        _tell(f"disinto: {options.outcome} cannot be written: {error.strerror}")
+        return outcome.exit_code or Exit.IOERR
+    return outcome.exit_code
+
+
+def _outcome(options: Options, signals: Signals) -> Outcome:
+    run = _Run(options, signals)
+    try:
+        return run.carry_out()
+    except IncompletePayload as error:
+        if options.payload:
+            return _not_started(error.exit_code, str(error))
+        raise
+    except Stopped:
+        return _cancelled(options)
+    except DisintoError as error:
+        return _not_started(error.exit_code, str(error))
+    except Exception as error:  # noqa: BLE001 - an outcome is owed whatever happens
+        return run.defect(error)
+    finally:
+        signals.mute()
+        run.clean_up()
+
+
+def _cancelled(options: Options) -> Outcome:
+    return Outcome(
+        verdict=Verdict.CANCELLED,
+        exit_code=VERDICT_EXIT[Verdict.CANCELLED],
+        error=_reason(options),
+    )
+
+
+def _not_started(code: int, error: str) -> Outcome:
+    return Outcome(verdict=Verdict.ERROR, exit_code=code, error=error)
+
+
+class _Run:
+    """The steps of one run, and what they leave to clean up."""
+
+    def __init__(self, options: Options, signals: Signals) -> None:
+        self._options = options
+        self._signals = signals
+        self._room: formula.Room | None = None
+        self._started_at = 0.0
+
+    def carry_out(self) -> Outcome:
+        """Payload, formula, grant, then the run itself; each step may stop it."""
+        options = self._options
+        if options.lock_fd >= 0:
+            _announce(options.lock_fd)
+        payload = decode_payload(_read_payload(options.payload))
+        if options.cancel_reason and os.path.exists(options.cancel_reason):  # noqa: PTH110
+            raise Stopped
+        spec = payload.spec
+        data = formula.load(spec, ops_repo=options.ops_repo)
+        base = f"{options.spool}/private" if options.spool else ""
+        self._room = room = formula.make_room(base)
+        formula.environment(spec, room, dict.fromkeys(spec.secrets, ""))
+        argv, stdin = formula.command(spec, data, room, prefix=options.sandbox)
+        values = credentials.fetch(payload, before_unwrap=self._mark_started)
+        secrets = Secrets({name: value.encode() for name, value in values.items()})
+        env = formula.environment(spec, room, values)
+        return self._execute(spec, argv, stdin, env, secrets)
+
+    def _mark_started(self) -> None:
+        """From here on the grant may be used up, so the run counts as begun."""
+        if self._options.started_marker:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+            os.close(os.open(self._options.started_marker, flags, 0o600))
+
+    def _execute(
+        self, spec: RunSpec, argv: list[str], stdin: int, env: dict[str, str], secrets: Secrets
+    ) -> Outcome:
+        room = self._room
+        assert room is not None  # noqa: S101 - made before
+        tail = Tail()
+        streams = [Stream(Redactor(secrets), sink, tail) for sink in self._sinks()]
+        self._signals.quiet()
+        self._started_at = time.time()
+        try:
+            pid = spawn(
+                argv,
+                env=env,
+                cwd=room.work,
+                stdin=stdin,
+                stdout=streams[0].child_end,
+                stderr=streams[1].child_end,
+            )
+        except OSError as error:
+            why = f"{argv[0]} cannot be started: {error.strerror}"
+            return _not_started(Exit.SOFTWARE if self._options.sandbox else Exit.DATAERR, why)
+        os.close(stdin)
+        for stream in streams:
+            stream.started()
+        sandbox = os.path.basename(self._options.sandbox[0]) if self._options.sandbox else ""  # noqa: PTH119
+        end = Supervision(
+            pid,
+            streams,
+            self._signals,
+            timeout_s=spec.timeout_s,
+            grace_s=spec.kill_grace_s,
+            spare=sandbox,
+        ).run()
+        outputs, trouble = read_outputs(room.outputs, secrets)
+        verdict, code, number = _verdict(end, sandboxed=bool(sandbox))
+        return Outcome(
+            verdict=verdict,
+            exit_code=code,
+            signal=number,
+            formula_started=True,
+            error=self._why(verdict, spec, end) or trouble,
+            started_at=self._started_at,
+            finished_at=end.finished_at,
+            logs=tail.text(secrets),
+            outputs=outputs,
+        )
+
+    def _sinks(self) -> list[Sink]:
+        options = self._options
+        if not options.spool:
+            return [sink_for(1), sink_for(2)]
+        return [
+            log_file(f"{options.spool}/{name}.log", limit=options.log_limit)
+            for name in ("stdout", "stderr")
+        ]
+
+    def _why(self, verdict: Verdict, spec: RunSpec, end: End) -> str:
+        words = ""
+        if verdict is Verdict.TIMED_OUT:
+            words = f"ended at its timeout of {spec.timeout_s} s"
+        elif verdict is Verdict.CANCELLED:
+            words = _reason(self._options)
+        if end.survivors:
+            words += "; processes of it could not be ended" if words else "processes are left"
+        return words
+
+    def defect(self, error: Exception) -> Outcome:
+        """An outcome for an error nobody foresaw. Its text is left out: it may hold a secret."""
+        import traceback
+
+        lines = traceback.format_tb(error.__traceback__)
+        _tell("".join(lines) + type(error).__name__)
+        return Outcome(
+            verdict=Verdict.ERROR,
+            exit_code=Exit.SOFTWARE,
+            formula_started=bool(self._started_at),
+            error=f"a defect of the runner: {type(error).__name__}",
+            started_at=self._started_at,
+            finished_at=time.time() if self._started_at else 0.0,
+        )
+
+    def clean_up(self) -> None:
+        """Leave no process and no private folder behind."""
+        if self._started_at:
+            end_all()
+        if self._room is not None:
+            formula.remove_room(self._room)
+
+
+def _verdict(end: End, *, sandboxed: bool) -> tuple[Verdict, int, int | None]:
+    """Verdict, exit code and signal. A sandbox tells a signal as a shell does, by 128 + n."""
+    code = os.waitstatus_to_exitcode(end.status) if end.status is not None else -9
+    number = -code if code < 0 else None
+    if number is None and sandboxed and 128 < code <= 128 + _SIGNAL_LIMIT:
+        number = code - 128
+    for happened, verdict in (
+        (end.timed_out, Verdict.TIMED_OUT),
+        (end.cancelled, Verdict.CANCELLED),
+    ):
+        if happened:
+            return verdict, VERDICT_EXIT[verdict], number
+    if code == 0:
+        return Verdict.SUCCEEDED, 0, None
+    return Verdict.FAILED, 128 - code if code < 0 else code, number
+
+
+def _announce(lock_fd: int) -> None:
+    """Say through the lock's file who holds it, and keep it from whatever we start."""
+    os.set_inheritable(lock_fd, False)  # noqa: FBT003
+    os.ftruncate(lock_fd, 0)
+    os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
+
+
+def _read_payload(path: str) -> bytes:
+    if not path:
+        with open(0, "rb", closefd=False) as stream:
+            data = stream.read()
+        null = os.open("/dev/null", os.O_RDONLY)
+        os.dup2(null, 0)
+        os.close(null)
+        return data
+    with open(path, "rb") as file:  # noqa: PTH123
+        data = file.read()
+    # The wrapping token is about to be worth nothing; still, leave no copy where we may.
+    with suppress(OSError):
+        with open(path, "r+b") as file:  # noqa: PTH123
+            file.write(b"\0" * len(data))
+        os.truncate(path, 0)
+    with suppress(OSError):
+        os.unlink(path)  # noqa: PTH108
+    return data
+
+
+def _reason(options: Options) -> str:
+    if options.cancel_reason:
+        with suppress(OSError), open(options.cancel_reason, encoding="utf-8") as file:  # noqa: PTH123
+            return file.read().strip() or "cancelled"
+    return "stopped by a signal"
+
+
+def _tell(text: str) -> None:
+    with suppress(OSError):
+        os.write(2, text.encode("utf-8", "replace") + b"\n")

@@ -1,0 +1,158 @@
+"""The formula's output: from its pipes through the redactors to where logs are kept.
+
+A slow or full destination holds the formula back, never the runner: timeouts and cancellation go
+on, since nothing here blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from contextlib import suppress
+
+from dispatcher.runner.outcome import Tail
+from dispatcher.runner.redact import Redactor
+
+READ_BYTES = 256 * 1024
+_PENDING_LIMIT = 256 * 1024
+_PIPE_PIECE = 4096  # PIPE_BUF: a pipe that polls writable takes as much without blocking
+
+
+class FileSink:
+    """A log file with a limit; what goes over it is dropped, and the file says so.
+
+    Args:
+        fd: a regular file, or whatever else never blocks.
+        limit: bytes kept, or 0 for no limit.
+    """
+
+    pending = b""
+
+    def __init__(self, fd: int, *, limit: int = 0) -> None:
+        self.fd = fd
+        self._limit = limit
+        self._written = 0
+        self._closed = False
+
+    def write(self, data: bytes) -> None:
+        if self._closed:
+            return
+        room = self._limit - self._written if self._limit else len(data)
+        try:
+            _write_all(self.fd, data[:room])
+            if len(data) > room:
+                self._closed = True
+                note = f"\n[log truncated: more than {self._limit} bytes]\n"
+                _write_all(self.fd, note.encode())
+        except OSError:
+            self._closed = True  # disk full, or the file is gone: the run itself goes on
+        self._written += len(data)
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+
+class PipeSink:
+    """A descriptor that may block: bytes wait here until it takes them."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.pending = b""
+        self._ready = select.poll()
+        self._ready.register(fd, select.POLLOUT)
+        self._broken = False
+
+    def write(self, data: bytes) -> None:
+        if not self._broken:
+            self.pending += data
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what can be written now."""
+        view, at = memoryview(self.pending), 0
+        try:
+            while at < len(view) and self._ready.poll(0):
+                at += os.write(self.fd, view[at : at + _PIPE_PIECE])
+        except OSError:
+            self._broken = True  # nobody reads any more
+            at = len(view)
+        self.pending = bytes(view[at:])
+
+
+Sink = FileSink | PipeSink
+
+
+def sink_for(fd: int) -> Sink:
+    """The fitting sink for one of the runner's own streams."""
+    mode = os.fstat(fd).st_mode
+    never_blocks = stat.S_ISREG(mode) or (stat.S_ISCHR(mode) and not os.isatty(fd))
+    return FileSink(fd) if never_blocks else PipeSink(fd)
+
+
+def log_file(path: str, *, limit: int) -> FileSink:
+    """Open a log file, readable by its owner alone, to append to."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    return FileSink(os.open(path, flags, 0o600), limit=limit)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class Stream:
+    """One of the formula's two streams.
+
+    Attributes:
+        source: the end of the pipe to read, -1 once it is closed.
+        child_end: the end that the formula gets; closed by ``started``.
+    """
+
+    def __init__(self, redactor: Redactor, sink: Sink, tail: Tail) -> None:
+        self.source, self.child_end = os.pipe()
+        os.set_blocking(self.source, False)
+        self.sink = sink
+        self._redactor = redactor
+        self._tail = tail.channel()
+        with suppress(OSError, ImportError, AttributeError):
+            import fcntl
+
+            fcntl.fcntl(self.source, fcntl.F_SETPIPE_SZ, READ_BYTES)
+
+    def started(self) -> None:
+        """The formula holds its end by now."""
+        os.close(self.child_end)
+
+    @property
+    def reading(self) -> bool:
+        """True while there may be more to read and room to put it."""
+        return self.source >= 0 and len(self.sink.pending) < _PENDING_LIMIT
+
+    def read(self) -> None:
+        """Take one piece."""
+        try:
+            data = os.read(self.source, READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        self._pass_on(self._redactor.feed(data) if data else self._redactor.finish())
+        if not data:
+            self._close()
+
+    def give_up(self) -> None:
+        """Stop reading, though somebody may still hold the other end."""
+        if self.source >= 0:
+            self._pass_on(self._redactor.finish())
+            self._close()
+
+    def _pass_on(self, data: bytes) -> None:
+        if data:
+            self._tail(data)
+            self.sink.write(data)
+
+    def _close(self) -> None:
+        os.close(self.source)
+        self.source = -1

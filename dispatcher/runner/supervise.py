@@ -1,0 +1,213 @@
+"""Watch the formula until it, and everything it started, is gone.
+
+One thread, one poll: the two streams, the destinations that fill up, the signals, the clock.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+
+from dispatcher.runner.process import reap, signal_descendants
+from dispatcher.runner.streams import Stream
+
+_DRAIN_S = 1.0  # a pipe that stays open though nobody of ours lives: handed to a stranger
+_FLUSH_S = 10.0  # for a destination that has stopped taking
+_KILL_AGAIN_S = 0.05
+_KILL_S = 15.0  # a process in uninterruptible sleep outlives KILL
+
+
+@dataclass(kw_only=True, slots=True)
+class End:
+    """How the formula ended.
+
+    Attributes:
+        status: wait status of its first process, or None where it could not be waited for.
+        timed_out, cancelled: who ended it; at most one is set, and neither if it ended by itself.
+        finished_at: seconds since the epoch.
+        survivors: True where processes outlived even KILL.
+    """
+
+    status: int | None = None
+    timed_out: bool = False
+    cancelled: bool = False
+    finished_at: float = 0.0
+    survivors: bool = False
+
+
+class Stopped(BaseException):
+    """TERM came before the formula was started; not an error, so nothing may swallow it."""
+
+
+class Signals:
+    """TERM and INT as a request to stop, CHLD as a wake-up.
+
+    Until ``quiet`` is called a request raises ``Stopped`` wherever the runner is.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._raising = True
+        self.wake, self._tell = os.pipe()
+        for fd in (self.wake, self._tell):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(self._tell, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_request)
+
+    def quiet(self) -> None:
+        """From here on a request only sets ``requested``."""
+        self._raising = False
+        if self.requested:
+            raise Stopped
+
+    def mute(self) -> None:
+        """The same, for a runner that is on its way out."""
+        self._raising = False
+
+    def _on_request(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True
+        if self._raising:
+            self._raising = False
+            raise Stopped
+
+    def clear(self) -> None:
+        """Empty the wake-up pipe."""
+        with suppress(BlockingIOError):
+            while os.read(self.wake, 512):
+                pass
+
+
+class Supervision:
+    """From the start of the first process to the end of the last.
+
+    Args:
+        pid: the first process.
+        streams: its output.
+        timeout_s: seconds it may run.
+        grace_s: seconds between TERM and KILL.
+        spare: name of the sandbox's program, see ``signal_descendants``.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        streams: Sequence[Stream],
+        signals: Signals,
+        *,
+        timeout_s: float,
+        grace_s: float,
+        spare: str = "",
+    ) -> None:
+        self._pid = pid
+        self._streams = streams
+        self._signals = signals
+        self._grace_s = grace_s
+        self._spare = spare
+        self._poll = select.poll()
+        self._poll.register(signals.wake, select.POLLIN)
+        self._watched: dict[int, int] = {}
+        self._timeout_at = time.monotonic() + timeout_s
+        self.end = End()
+
+    def run(self) -> End:
+        """Returns once nothing is left, or nothing more can be done about it."""
+        left = self._until_ended()
+        if left:
+            left = self._until_gone()
+        self.end.survivors = left
+        self.end.finished_at = self.end.finished_at or time.time()
+        self._drain()
+        return self.end
+
+    def _until_ended(self) -> bool:
+        """Wait for the first process, the timeout or a request. True where processes are left."""
+        while True:
+            left = self._reap()
+            if self.end.status is not None or not left:
+                return left
+            if self._signals.requested:
+                self.end.cancelled = True
+                return True
+            if time.monotonic() >= self._timeout_at:
+                self.end.timed_out = True
+                return True
+            self._turn(self._timeout_at)
+
+    def _until_gone(self) -> bool:
+        """TERM, then KILL, until no process is left. True where some cannot be ended."""
+        signal_descendants(signal.SIGTERM, spare=self._spare)
+        deadline = time.monotonic() + self._grace_s
+        while time.monotonic() < deadline:
+            if not self._reap():
+                return False
+            self._turn(deadline)
+        deadline = time.monotonic() + _KILL_S
+        while time.monotonic() < deadline:
+            signal_descendants(signal.SIGKILL)
+            if not self._reap():
+                return False
+            self._turn(min(deadline, time.monotonic() + _KILL_AGAIN_S))
+        return True
+
+    def _drain(self) -> None:
+        """Read what the pipes still hold, and let the destinations take it."""
+        deadline = time.monotonic() + _FLUSH_S
+        quiet_at = time.monotonic() + _DRAIN_S
+        while any(s.source >= 0 for s in self._streams) and time.monotonic() < deadline:
+            blocked = any(s.sink.pending for s in self._streams)
+            if self._turn(deadline if blocked else quiet_at):
+                quiet_at = time.monotonic() + _DRAIN_S
+            elif not blocked and time.monotonic() >= quiet_at:
+                break
+        for stream in self._streams:
+            stream.give_up()
+        while any(s.sink.pending for s in self._streams) and time.monotonic() < deadline:
+            self._turn(deadline)
+
+    def _reap(self) -> bool:
+        ended, left = reap()
+        if self._pid in ended:
+            self.end.status = ended[self._pid]
+            self.end.finished_at = time.time()
+        return left
+
+    def _turn(self, until: float) -> bool:
+        """Wait for something and carry it on. True where bytes moved."""
+        self._watch()
+        ready = self._poll.poll(max(0.0, until - time.monotonic()) * 1000)
+        moved = False
+        for fd, _events in ready:
+            if fd == self._signals.wake:
+                self._signals.clear()
+            for stream in self._streams:
+                if fd == stream.source:
+                    stream.read()
+                    moved = True
+                if fd == stream.sink.fd and stream.sink.pending:
+                    stream.sink.flush()
+                    moved = True
+        return moved
+
+    def _watch(self) -> None:
+        """Ask the poll for what matters now, and for nothing else."""
+        wanted: dict[int, int] = {}
+        for stream in self._streams:
+            if stream.reading:
+                wanted[stream.source] = select.POLLIN
+            if stream.sink.pending:
+                wanted[stream.sink.fd] = select.POLLOUT
+        if wanted == self._watched:
+            return
+        for fd in self._watched.keys() - wanted.keys():
+            self._poll.unregister(fd)
+        for fd in wanted.keys() - self._watched.keys():
+            self._poll.register(fd, wanted[fd])
+        self._watched = wanted
