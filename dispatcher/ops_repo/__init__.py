@@ -1,0 +1,32 @@
+"""The ops repo adapter: the only caller of git.
+
+``repo`` is the face; ``clone`` keeps the bare clone on disk, ``objects`` and ``reader`` ask it,
+``tree`` follows what matters in it, ``writer`` publishes, ``begin`` makes the first commit of a new
+repository, ``upkeep`` packs the clone, ``signatures`` tells who signed, and ``git`` runs the program.
+"""
+
+from dispatcher.ops_repo.begin import begin
+from dispatcher.ops_repo.records import CommitInfo, Entry, Head, Move, NewFile, Published
+from dispatcher.ops_repo.repo import OpsRepo
+from dispatcher.ops_repo.signatures import Signature, SignatureStatus, Signers
+from dispatcher.ops_repo.tree import ActionFile, Changes, Finished, FormulaFile, ResultFile, Tree
+
+__all__ = [
+    "ActionFile",
+    "Changes",
+    "CommitInfo",
+    "Entry",
+    "Finished",
+    "FormulaFile",
+    "Head",
+    "Move",
+    "NewFile",
+    "OpsRepo",
+    "Published",
+    "ResultFile",
+    "Signature",
+    "SignatureStatus",
+    "Signers",
+    "Tree",
+    "begin",
+]

@@ -1,0 +1,112 @@
+"""Where the content of a file comes from, when merges may take it from any parent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+FORMAT = "%x01%H %ct %P%x00"
+"""One commit. Names and messages are left out: they can hold anything."""
+
+Git = Callable[..., str]
+"""Runs git in the clone, paths taken literally; answers standard output."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A commit that changed a file.
+
+    Attributes:
+        sha, parents: hashes; two or more parents make a merge.
+        committed_at: seconds since the epoch, as the commit claims.
+    """
+
+    sha: str
+    parents: tuple[str, ...]
+    committed_at: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lineage:
+    """Where a file's present content comes from.
+
+    A merge may take a file from any of its parents, also an older one, and so bring back what
+    was replaced long since. The commits below settle that: the content has one origin only when
+    every commit that ever changed the file is an ancestor of ``last``.
+
+    Attributes:
+        last: the commit, in all of the history, after which no other changed the file; where
+            several side by side did, one of them.
+        rivals: commits (hex) that changed the file and are not ancestors of ``last``; two at most.
+        mainline: the newest commit on the first-parent chain that changed the file: the merge, for
+            what came by a merged pull request.
+    """
+
+    last: Change
+    rivals: tuple[str, ...]
+    mainline: Change
+
+
+def lineage(git: Git, commit: str, path: str) -> Lineage | None:
+    """Lineage of a path at a commit; None where no commit ever touched it."""
+    mainline = _listed(git("log", "-1", "--first-parent", f"--format={FORMAT}", commit, "--", path))
+    changed = _changed(git, "-32", commit, path=path) or _changed(git, commit, path=path)
+    if not mainline or not changed:
+        return None
+    last = changed[0]
+    while beside := _changed(git, "--topo-order", commit, f"^{last.sha}", path=path):
+        if not is_ancestor(git, last.sha, beside[0].sha):
+            rivals = tuple(entry.sha for entry in beside[:2])
+            return Lineage(last=last, rivals=rivals, mainline=mainline[0][0])
+        last = beside[0]  # git lists by date, and dates are what a committer says they are
+    return Lineage(last=last, rivals=(), mainline=mainline[0][0])
+
+
+def _changed(git: Git, *revisions: str, path: str) -> list[Change]:
+    """Commits that changed a path: a merge is one where the file differs from all its parents.
+
+    ``--full-history`` keeps git from following only the parent whose content fits; it lists
+    merges that differ from any parent, and the combined diff (``-c``) of those that took the file
+    from one of them is empty.
+    """
+    text = git(
+        "log",
+        "--full-history",
+        "-c",
+        "--raw",
+        "--no-renames",
+        f"--format={FORMAT}",
+        *revisions,
+        "--",
+        path,
+    )
+    return [change for change, differs in _listed(text) if differs]
+
+
+def is_ancestor(git: Git, ancestor: str, commit: str) -> bool:
+    """Whether ``ancestor`` is ``commit`` or reachable from it."""
+    return not git("rev-list", "-1", ancestor, f"^{commit}").strip()
+
+
+def mainline(git: Git, commit: str, *, since: str, limit: int) -> tuple[str, ...]:
+    """First-parent chain from ``since`` (with it, first) up to ``commit``: the oldest ``limit``
+    of them; () where ``since`` is not on it.
+    """
+    if since == commit:
+        return (since,)
+    listed = git("rev-list", "--first-parent", "--parents", commit, f"^{since}").splitlines()
+    oldest = listed[-1].split() if listed else []
+    if len(oldest) < 2 or oldest[1] != since:
+        return ()
+    return (since, *(line.split()[0] for line in reversed(listed)))[:limit]
+
+
+def _listed(text: str) -> list[tuple[Change, bool]]:
+    """Commits in ``FORMAT``, and of each whether a diff follows it."""
+    entries = []
+    for record in text.split("\x01")[1:]:
+        header, _, diff = record.partition("\0")
+        sha, committed_at, *parents = header.split()
+        change = Change(sha=sha, parents=tuple(parents), committed_at=int(committed_at))
+        entries.append((change, bool(diff.strip())))
+    return entries

@@ -1,0 +1,141 @@
+"""Reading objects through one lasting ``git cat-file`` process."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO
+
+from dispatcher.ops_repo.git import LOCAL_TIMEOUT_S, Git, GitFailed, end_group
+
+CHUNK = 400
+"""Requests written before their answers are read; they fit the pipe, so that neither side waits
+for the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """Hash, type (``blob``, ``tree``, ``commit``, ``tag``) and size in bytes of an object."""
+
+    oid: str
+    kind: str
+    size: int
+
+
+class Objects:
+    """One ``git cat-file --batch-command``, started when first needed. Thread-safe."""
+
+    def __init__(self, git: Git, git_dir: Path) -> None:
+        self._git = git
+        self._git_dir = git_dir
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = 0
+
+    def info(self, names: Sequence[str]) -> list[ObjectInfo | None]:
+        """What each name (a hash or a ref) stands for; None where there is no such object."""
+        found: list[ObjectInfo | None] = []
+        with self._conversation() as (to, back):
+            for chunk in _chunks(names, CHUNK):
+                to.write(b"".join(f"info {n}\n".encode() for n in chunk))
+                to.flush()
+                found.extend(self._header(back) for _ in chunk)
+        return found
+
+    def contents(self, oids: Iterable[str]) -> dict[str, bytes]:
+        """The bytes of each object. An object that is missing is a damaged clone: GitFailed."""
+        found: dict[str, bytes] = {}
+        with self._conversation() as (to, back):
+            for chunk in _chunks(oids, CHUNK):
+                to.write(b"".join(f"contents {n}\n".encode() for n in chunk))
+                to.flush()
+                for oid in chunk:
+                    header = self._header(back)
+                    if header is None:
+                        # The conversation is cut off here: the answers that follow are dropped.
+                        raise GitFailed("cat-file", 0, f"missing object {oid}")
+                    found[oid] = _exactly(back, header.size)
+                    _exactly(back, 1)
+        return found
+
+    def close(self) -> None:
+        """End the process; the next question starts another."""
+        with self._lock:
+            self._end()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            end_group(self._process)
+            self._process = None
+
+    @contextmanager
+    def _conversation(self) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+        with self._lock:
+            process = self._process
+            folder = self._inode()
+            if process is None or process.poll() is not None or folder != self._folder:
+                self._end()  # also where another process has made the clone anew
+                self._folder = folder
+                process = self._process = self._start()
+            watch = threading.Timer(LOCAL_TIMEOUT_S, process.kill)
+            watch.daemon = True
+            watch.start()
+            try:
+                assert process.stdin is not None  # noqa: S101 - for the type checker
+                assert process.stdout is not None  # noqa: S101
+                yield process.stdin, process.stdout
+            except (EOFError, BrokenPipeError) as ended:
+                text = process.stderr.read().decode("utf-8", "replace") if process.stderr else ""
+                code = process.wait()
+                self._end()
+                raise GitFailed("cat-file", code, text or "unable to read objects") from ended
+            except BaseException:
+                self._end()  # answers may be left in the pipe: nobody else may read them
+                raise
+            finally:
+                watch.cancel()
+
+    def _inode(self) -> int:
+        try:
+            return self._git_dir.stat().st_ino
+        except OSError:
+            return 0
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            ["git", f"--git-dir={self._git_dir}", "cat-file", "--batch-command"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._git.environment(),
+            cwd="/",
+            start_new_session=True,
+        )
+
+    @staticmethod
+    def _header(back: IO[bytes]) -> ObjectInfo | None:
+        line = back.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError
+        words = line.decode("utf-8", "replace").split()
+        if words[-1:] == ["missing"] or len(words) != 3:
+            return None
+        return ObjectInfo(words[0], words[1], int(words[2]))
+
+
+def _exactly(back: IO[bytes], size: int) -> bytes:
+    data = back.read(size)
+    if len(data) != size:
+        raise EOFError
+    return data
+
+
+def _chunks(names: Iterable[str], size: int) -> Iterator[list[str]]:
+    rest = iter(names)
+    while chunk := list(islice(rest, size)):
+        yield chunk

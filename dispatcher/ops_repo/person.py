@@ -1,0 +1,127 @@
+"""The git of the person at the keyboard: with their name, their configuration and their keys.
+
+The rest of this package keeps all that out; here it is what is wanted. For the work tree that
+``disinto init`` leaves, and for commits that only a person can sign.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from dispatcher.errors import Denied, Dependency, Misconfigured
+from dispatcher.ops_repo.records import NewFile
+
+TIMEOUT_S = 600.0
+"""A person may have to find their smart card."""
+
+
+def identity() -> tuple[str, str] | None:
+    """Name and e-mail address that the person's git is configured with, or None."""
+    name, email = (_config(key) for key in ("user.name", "user.email"))
+    return (name, email) if name and email else None
+
+
+def signs_by_default() -> bool:
+    """Whether the person's git signs every commit."""
+    return _config("commit.gpgsign").lower() in ("true", "yes", "on", "1")
+
+
+def check_out(remote: str, folder: Path, *, branch: str) -> None:
+    """Clone ``remote`` into a new ``folder`` with a work tree.
+
+    Raises:
+        Denied: git could not.
+    """
+    _git(["clone", "--quiet", "--branch", branch, "--", remote, str(folder)])
+
+
+def push_signed(
+    files: Sequence[NewFile], *, remote: str, branch: str, message: str, onto: str = ""
+) -> str:
+    """Commit files in a fresh clone, signed as the person's git signs, and push.
+
+    Args:
+        files: none of them may be there yet.
+        remote, branch: what the commit builds on.
+        message: of the commit.
+        onto: the branch that is pushed; "" for ``branch`` itself.
+
+    Returns:
+        The commit (hex).
+
+    Raises:
+        Misconfigured: git has no name or no key to sign with.
+        Denied: the remote did not take the push.
+    """
+    if identity() is None:
+        raise Misconfigured(
+            "git does not know who you are",
+            remedy="Set it: git config --global user.name …, and user.email …",
+        )
+    with tempfile.TemporaryDirectory(prefix="disinto-sign-") as temporary:
+        folder = Path(temporary, "ops")
+        _git(["clone", "--quiet", "--depth=1", "--branch", branch, "--", remote, str(folder)])
+        for file in files:
+            target = folder / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.data)
+        _git(["add", "--", *(file.path for file in files)], folder)
+        _sign(folder, message)
+        _git(["push", "--quiet", "origin", f"HEAD:refs/heads/{onto or branch}"], folder)
+        return _git(["rev-parse", "HEAD"], folder).strip()
+
+
+def signing_commands(files: Sequence[NewFile], *, branch: str, message: str) -> tuple[str, ...]:
+    """The commands by which a person signs the same commit in a work tree of their own."""
+    paths = " ".join(file.path for file in files)
+    return (
+        f"git add {paths}",
+        f"git commit -S -m '{message}'",
+        f"git push origin HEAD:{branch}",
+    )
+
+
+def _sign(folder: Path, message: str) -> None:
+    try:
+        _git(["commit", "--quiet", "--gpg-sign", "-m", message], folder)
+    except Denied as failed:
+        raise Misconfigured(
+            f"your git could not sign the commit: {failed.what}",
+            remedy="Set a key: git config --global user.signingkey …; with an SSH key also "
+            "gpg.format ssh.",
+        ) from None
+
+
+def _config(key: str) -> str:
+    done = subprocess.run(
+        ["git", "config", "--get", key], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
+def _git(arguments: Sequence[str], folder: Path | None = None) -> str:
+    """Run git as the person would; it may ask them for a passphrase on the terminal."""
+    environ = {**os.environ, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=folder,
+            env=environ,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise Misconfigured("git is not installed", remedy="Install git 2.36 or newer.") from None
+    except subprocess.TimeoutExpired:
+        raise Denied(Dependency.REMOTE, f"git {arguments[0]} did not end") from None
+    if done.returncode:
+        said = " ".join(line.strip() for line in done.stderr.splitlines() if line.strip())
+        raise Denied(Dependency.REMOTE, f"git {arguments[0]} failed: {said[:400]}")
+    return done.stdout

@@ -1,0 +1,254 @@
+"""Asking a clone about trees and commits. Nothing here changes the clone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+from dispatcher.errors import Conflict, Unavailable
+from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.git import GitFailed
+from dispatcher.ops_repo.records import CommitInfo, Entry
+from dispatcher.ops_repo.tree import WATCHED, Changes, Tree
+from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH
+
+_FORMAT = "%x00".join(
+    ("%H", "%P", "%an", "%ae", "%cn", "%ce", "%at", "%ct", "%s",
+     "%(trailers:key=Co-authored-by,valueonly,unfold,separator=%x1f)")
+)  # fmt: skip
+_FIELDS = 10
+
+
+def advance(clone: Clone, tree: Tree, commit: str) -> Changes:
+    """Move ``tree`` to ``commit``: by a difference where its own commit is known, else by all."""
+    if tree.commit == commit:
+        return Changes()
+    old = tree.commit
+    names = [commit, old] if old else [commit]
+    known = clone.objects.info(names)
+    if known[0] is None:
+        raise _unknown(commit)
+    if not old or known[1] is None:
+        return tree.become(commit, listing(clone, commit, tree))
+    done = clone.git.run(
+        clone.path, "diff-tree", "-r", "-t", "-z", "--raw", "--no-renames", old, commit, "--",
+        *WATCHED,
+    )  # fmt: skip
+    events = dict(_differences(done.out))
+    return tree.step(commit, _in_order_of_arrival(clone, old, commit, events))
+
+
+def listing(clone: Clone, commit: str, tree: Tree) -> dict[str, Entry]:
+    """Every watched path of a commit, the open ones in the order in which they arrived."""
+    flat = clone.git.run(
+        clone.path, "ls-tree", "-z", commit, "--", f"{ACTIONS_PATH}/", f"{FORMULAS_PATH}/"
+    )
+    deep = clone.git.run(clone.path, "ls-tree", "-r", "-z", commit, "--", f"{DONE_PATH}/")
+    found = dict(_entries(flat.out))
+    found.update(_entries(deep.out))
+    results = {p for p in found if p.endswith(".result.json")}
+    waiting = {
+        path
+        for path in found
+        if path.startswith(ACTIONS_PATH + "/")
+        and path.endswith(".toml")
+        and path.removesuffix(".toml") + ".result.json" not in results
+        and path.removeprefix(ACTIONS_PATH + "/").removesuffix(".toml") not in tree.open
+    }
+    if len(waiting) < 2:
+        return found
+    ordered = {path: found.pop(path) for path in _arrivals(clone, (commit,), waiting)}
+    return {**ordered, **found}
+
+
+def entry_at(clone: Clone, commit: str, path: str) -> Entry | None:
+    """What lies at a path in a commit, or None."""
+    _must_know(clone, commit)
+    done = clone.git.run(clone.path, "ls-tree", "-z", commit, "--", path.rstrip("/"))
+    return dict(_entries(done.out)).get(path.rstrip("/"))
+
+
+def entries_at(clone: Clone, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
+    """What lies at each of many paths; paths with nothing are left out."""
+    found: dict[str, Entry] = {}
+    for group in _groups(sorted(set(paths))):
+        done = clone.git.run(clone.path, "ls-tree", "-z", commit, "--", *group)
+        found.update(_entries(done.out))
+    return found
+
+
+def last_change(clone: Clone, commit: str, path: str) -> CommitInfo | None:
+    """The commit that brought the present content of ``path`` into the history of ``commit``."""
+    _must_know(clone, commit)
+    found = _log(clone, "-1", commit, "--", path)
+    return found[0] if found else None
+
+
+def commit_info(clone: Clone, commit: str) -> CommitInfo:
+    _must_know(clone, commit)
+    return _log(clone, "-1", "--no-walk", commit, "--")[0]
+
+
+def commits_between(clone: Clone, base: str, head: str) -> list[CommitInfo]:
+    """Commits reachable from ``head`` and not from ``base``, newest first, merges included."""
+    _must_know(clone, base, head)
+    return _log(clone, f"^{base}", head, "--")
+
+
+def is_ancestor(clone: Clone, ancestor: str, commit: str) -> bool:
+    """Whether ``ancestor`` is ``commit`` or in its history; False where the clone has it not."""
+    if ancestor == commit:
+        return True
+    known = clone.objects.info([ancestor, commit])
+    if known[1] is None:
+        raise _unknown(commit)
+    if known[0] is None:
+        return False
+    done = clone.git.run(clone.path, "merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1))
+    return done.code == 0
+
+
+def read(clone: Clone, blobs: Iterable[str], limit: int) -> dict[str, bytes | int]:
+    """The bytes of each blob of at most ``limit`` bytes; the size in bytes of each larger one."""
+    wanted = list(dict.fromkeys(blobs))
+    infos = clone.objects.info(wanted)
+    found: dict[str, bytes | int] = {}
+    small: list[str] = []
+    for oid, info in zip(wanted, infos, strict=True):
+        if info is None:
+            raise GitFailed("cat-file", 0, f"missing object {oid}")
+        if info.kind != "blob" or info.size > limit:
+            found[oid] = info.size
+        else:
+            small.append(oid)
+    found.update(clone.objects.contents(small))
+    return found
+
+
+def _log(clone: Clone, *args: str) -> list[CommitInfo]:
+    done = clone.git.run(
+        clone.path, "log", "-z", "--no-color", f"--format=tformat:{_FORMAT}", *args
+    )
+    fields = done.out.decode("utf-8", "replace").split("\0")
+    records = [fields[i : i + _FIELDS] for i in range(0, len(fields) - 1, _FIELDS)]
+    return [
+        CommitInfo(
+            sha=sha,
+            parents=tuple(parents.split()),
+            author_name=an,
+            author_email=ae,
+            committer_name=cn,
+            committer_email=ce,
+            authored_at=int(at or 0),
+            committed_at=int(ct or 0),
+            subject=subject,
+            co_authors=tuple(x.strip() for x in trailers.split("\x1f") if x.strip()),
+        )
+        for sha, parents, an, ae, cn, ce, at, ct, subject, trailers in records
+    ]
+
+
+def _must_know(clone: Clone, *commits: str) -> None:
+    for commit, info in zip(commits, clone.objects.info(commits), strict=True):
+        if info is None:
+            raise _unknown(commit)
+
+
+def _unknown(commit: str) -> Conflict:
+    return Conflict(f"commit {commit} is not in the clone", remedy="Fetch again and decide anew.")
+
+
+def _entries(out: bytes) -> Iterator[tuple[str, Entry]]:
+    """``ls-tree -z``: mode, type and hash, a tab, the path."""
+    for line in out.split(b"\0"):
+        if line:
+            facts, _, path = line.partition(b"\t")
+            mode, _, oid = facts.decode("ascii").split(" ")
+            yield os.fsdecode(path), Entry(mode=int(mode, 8), oid=oid)
+
+
+def _differences(out: bytes) -> Iterator[tuple[str, Entry | None]]:
+    """``diff-tree -z --raw``. A folder that becomes a file is told as a removal and an addition
+    of one path, in either order: the addition is what counts, so it comes last.
+    """
+    fields = out.split(b"\0")
+    added: list[tuple[str, Entry | None]] = []
+    for facts, path in zip(fields[0::2], fields[1::2], strict=False):
+        _, mode, _, oid, status = facts.decode("ascii").split(" ")
+        name = os.fsdecode(path)
+        if status.startswith("D"):
+            yield name, None
+        else:
+            added.append((name, Entry(mode=int(mode, 8), oid=oid)))
+    yield from added
+
+
+def _in_order_of_arrival(
+    clone: Clone, old: str, commit: str, events: dict[str, Entry | None]
+) -> Iterable[tuple[str, Entry | None]]:
+    """The events, new actions in the order of the commits that brought them."""
+    fresh = {
+        path
+        for path, entry in events.items()
+        if entry is not None and path.startswith(ACTIONS_PATH + "/") and path.endswith(".toml")
+    }
+    if len(fresh) < 2:
+        return events.items()
+    ordered = {p: events.pop(p) for p in _arrivals(clone, (f"^{old}", commit), fresh)}
+    return [*ordered.items(), *events.items()]
+
+
+ARRIVALS = (50, 2_000)
+"""Commits looked through, in steps, for the order of arrival; what is older goes first, by name."""
+
+ARRIVALS_TIMEOUT_S = 5.0
+"""Seconds for one such look. The order is a courtesy; beside a huge folder it is given up."""
+
+
+def _arrivals(clone: Clone, revisions: Sequence[str], paths: set[str]) -> list[str]:
+    """The paths, oldest arrival on the branch first; within a commit by name."""
+    arrived: list[str] = []
+    for count in ARRIVALS:
+        try:
+            done = clone.git.run(
+                clone.path, "log", "-z", "--format=tformat:%x01", "--first-parent", "-m",
+                "--no-renames", f"--max-count={count}", "--diff-filter=A", "--name-only",
+                *revisions, "--", ACTIONS_PATH, timeout_s=ARRIVALS_TIMEOUT_S,
+            )  # fmt: skip
+        except Unavailable:
+            break
+        arrived = _newest_first(done.out, paths)
+        if len(arrived) == len(paths):
+            break
+    return [*sorted(paths.difference(arrived)), *reversed(arrived)]
+
+
+def _newest_first(out: bytes, paths: set[str]) -> list[str]:
+    """What ``log --name-only -z`` says, each path at its latest arrival, latest commit first."""
+    found: dict[str, None] = {}
+    commit: list[str] = []
+    for field in (*out.split(b"\0"), b"\x01"):
+        if field == b"\x01":
+            found.update(dict.fromkeys(reversed(commit)))
+            commit = []
+            first = True
+            continue
+        name = os.fsdecode(field[1:] if first and field.startswith(b"\n") else field)
+        first = False
+        if name in paths and name not in found:
+            commit.append(name)
+    return list(found)
+
+
+def _groups(paths: Sequence[str], limit: int = 100_000) -> Iterator[list[str]]:
+    """Paths in groups whose sum fits a command line."""
+    group: list[str] = []
+    size = 0
+    for path in paths:
+        size += len(os.fsencode(path)) + 1
+        if group and size > limit:
+            yield group
+            group, size = [], len(os.fsencode(path)) + 1
+        group.append(path)
+    if group:
+        yield group

@@ -1,0 +1,103 @@
+"""What the ops repo adapter takes and gives: frozen, plain records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Head:
+    """The branch of the remote as the last fetch found it.
+
+    Attributes:
+        commit: hash of the branch's head.
+        seen: the last head whose consequences were recorded (``OpsRepo.mark_seen``), or None in a
+            fresh clone of a remote that never had a dispatcher.
+        rewritten: True where ``seen`` is not an ancestor of ``commit``: somebody force-pushed.
+        seen_readable: False where the clone lost the commit ``seen``, so that its tree cannot be
+            compared (the clone was made anew after the history was rewritten).
+    """
+
+    commit: str
+    seen: str | None
+    rewritten: bool
+    seen_readable: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommitInfo:
+    """One commit.
+
+    Attributes:
+        sha, parents: hashes; two or more parents make a merge.
+        author_name, author_email, committer_name, committer_email: as the commit claims; nobody
+            but a signature vouches for them.
+        authored_at, committed_at: seconds since the epoch, as the commit claims.
+        subject: first line of the message.
+        co_authors: values of ``Co-authored-by`` trailers, such as ``Jo <jo@example.org>``.
+    """
+
+    sha: str
+    parents: tuple[str, ...]
+    author_name: str
+    author_email: str
+    committer_name: str
+    committer_email: str
+    authored_at: int
+    committed_at: int
+    subject: str
+    co_authors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """What a tree holds under a name.
+
+    Attributes:
+        mode: git's file mode, e.g. 0o100644.
+        oid: object hash (hex): of a blob, of a tree (0o040000) or of a foreign commit (0o160000).
+    """
+
+    mode: int
+    oid: str
+
+    @property
+    def regular(self) -> bool:
+        """True for a plain file, executable or not; False for symlinks, folders, submodules."""
+        return self.mode & 0o170000 == 0o100000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewFile:
+    """A file to be added; it never replaces one that is there.
+
+    Attributes:
+        path: from the root of the repository, with ``/``.
+        data: its bytes.
+    """
+
+    path: str
+    data: bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """A file that goes to another place with its content and mode."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """What a publish came to.
+
+    Attributes:
+        commit: head of the branch that holds it; no new commit where nothing was left to write.
+        written: paths that this publish added, targets of moves included.
+        skipped: paths that were there already (or, for a move, whose source is gone); left alone.
+    """
+
+    commit: str
+    written: tuple[str, ...]
+    skipped: tuple[str, ...]

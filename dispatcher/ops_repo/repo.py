@@ -1,0 +1,221 @@
+"""The ops repository: what the rest of the dispatcher sees of git."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from dispatcher.ops_repo import lineage, reader
+from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.git import Git, GitFailed
+from dispatcher.ops_repo.lineage import Lineage
+from dispatcher.ops_repo.records import CommitInfo, Entry, Head, Move, NewFile, Published
+from dispatcher.ops_repo.signatures import Signature, Signers, verify
+from dispatcher.ops_repo.tree import Changes, Tree
+from dispatcher.ops_repo.writer import Writer
+from dispatcher.settings import OpsRepoSettings
+
+T = TypeVar("T")
+
+
+class OpsRepo:
+    """A bare clone of the ops repository, and the way back to its remote. Thread-safe.
+
+    The clone is made by the first call that needs it. Every method may raise ``Unavailable``
+    (remote): a first call, and one that finds the clone damaged, ask the remote. Methods that
+    take a commit raise ``Conflict`` where the clone does not have it.
+
+    Args:
+        git_dir: the clone; its folder is made. Several processes may share it.
+        settings: remote, branch, author and time limit.
+        credential: gives the token of an HTTPS remote, or None; what it raises is passed on. It
+            is asked once, and again after the remote refused.
+
+    Raises:
+        Misconfigured: the remote is no address that can be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        git_dir: Path,
+        settings: OpsRepoSettings,
+        credential: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        self._git = Git(settings, credential)
+        self._clone = Clone(git_dir, self._git)
+        self._writer = Writer(self._clone)
+        self._ancestry: tuple[str, str, bool] | None = None
+
+    # --- following the remote ------------------------------------------------------------
+
+    def fetch(self) -> Head:
+        """Ask the remote for the branch's head and bring what is new.
+
+        Raises:
+            Unavailable: network or remote trouble, or no answer within ``timeout_s``.
+            Denied: the remote wants other credentials.
+            Misconfigured: no such repository or branch, or it sends malformed objects.
+        """
+        return self._mended(lambda: self._head(self._clone.fetch_head()))
+
+    def local_head(self) -> Head | None:
+        """The head as last fetched, without asking the remote; None where there is no clone."""
+        commit = self._clone.ref("refs/disinto/head")
+        return None if commit is None else self._mended(lambda: self._head(commit))
+
+    def fetch_ref(self, ref: str) -> str:
+        """Bring another ref of the remote, such as ``refs/pull/7/head``; returns its commit.
+
+        Raises:
+            Unavailable, Denied, Misconfigured: as ``fetch``; Misconfigured also where the remote
+                has no such ref.
+        """
+        return self._mended(lambda: self._clone.fetch_ref(ref))
+
+    def mark_seen(self, commit: str) -> None:
+        """Remember that the consequences of this head are recorded; the next publish tells the
+        remote, so that a fresh clone notices a rewritten history as well.
+        """
+        self._mended(lambda: self._clone.set_seen(commit))
+        self._writer.seen_changed()
+
+    def advance(self, tree: Tree, commit: str) -> Changes:
+        """Move a tree to a commit, in place: all of it at first, then only what differs."""
+        return self._mended(lambda: reader.advance(self._clone, tree, commit))
+
+    # --- reading -------------------------------------------------------------------------
+
+    def read(self, blobs: Iterable[str], *, limit: int) -> dict[str, bytes | int]:
+        """Contents by blob hash. A blob of more than ``limit`` bytes is not read: its size in
+        bytes stands in its place. Give only hashes of regular files and symlinks.
+        """
+        wanted = tuple(blobs)
+        return self._mended(lambda: reader.read(self._clone, wanted, limit))
+
+    def blob_at(self, commit: str, path: str) -> str | None:
+        """Hash of the regular file at a path, or None: nothing there, or something else."""
+        entry = self.entry_at(commit, path)
+        return entry.oid if entry is not None and entry.regular else None
+
+    def entry_at(self, commit: str, path: str) -> Entry | None:
+        """Whatever is at a path, with its mode."""
+        return self._mended(lambda: reader.entry_at(self._clone, commit, path))
+
+    def commit(self, commit: str) -> CommitInfo:
+        """Facts of one commit."""
+        return self._mended(lambda: reader.commit_info(self._clone, commit))
+
+    def last_change(self, commit: str, path: str) -> CommitInfo | None:
+        """The commit that brought the present content of a path, or None where it never was.
+
+        It is the one that ``git log -1 <commit> -- <path>`` names, without following renames:
+        git goes back as long as a parent has the path as it is now, at a merge along the first
+        such parent. So the path in the answer is exactly as in ``commit``, and differs from that
+        in each of the answer's parents. A merge that holds neither side's version (an "evil
+        merge") is itself the answer. A merge that takes over one side unchanged is not: there the
+        commit on that side is, also where the side was never meant for this branch. For a path
+        that is gone it is the commit that removed it.
+        """
+        return self._mended(lambda: reader.last_change(self._clone, commit, path))
+
+    def lineage(self, commit: str, path: str) -> Lineage | None:
+        """Where the content of a path comes from when merges are not trusted to tell, as
+        ``last_change`` does; see ``Lineage``. None where no commit ever touched the path.
+        """
+        return self._mended(lambda: lineage.lineage(self._text, commit, path))
+
+    def mainline(self, commit: str, *, since: str, limit: int) -> tuple[str, ...]:
+        """First-parent chain from ``since`` (with it, first) up to ``commit``: the oldest
+        ``limit`` of them; () where ``since`` is not on it.
+        """
+        return self._mended(lambda: lineage.mainline(self._text, commit, since=since, limit=limit))
+
+    def is_ancestor(self, ancestor: str, commit: str) -> bool:
+        """Whether ``ancestor`` is ``commit`` or in its history. An unknown ancestor is not."""
+        return self._mended(lambda: reader.is_ancestor(self._clone, ancestor, commit))
+
+    def commits_between(self, base: str, head: str) -> list[CommitInfo]:
+        """Commits in the history of ``head`` and not of ``base``, newest first, with merges."""
+        return self._mended(lambda: reader.commits_between(self._clone, base, head))
+
+    def signature(self, commit: str, signers: Signers) -> Signature:
+        """Who signed a commit, checked against trusted keys; see ``Signature``."""
+        return self._mended(lambda: verify(self._clone, commit, signers))
+
+    # --- writing -------------------------------------------------------------------------
+
+    def publish(
+        self,
+        files: Sequence[NewFile],
+        *,
+        message: str,
+        moves: Sequence[Move] = (),
+        check: Callable[[], None] = lambda: None,
+    ) -> Published:
+        """Add files, and move others, in one commit on the branch, and push it.
+
+        Nothing is ever replaced: a path that exists on the head it builds on is left as it is and
+        reported as skipped. Where another push came first, the commit is made anew on top of it.
+
+        Args:
+            check: called before each try to push; what it raises is passed on, and nothing is
+                pushed.
+
+        Raises:
+            Unavailable: network or remote trouble, or too many others were faster.
+            Denied: credentials, a hook or a protected branch; with what the remote said.
+            Conflict: a file is where a folder is needed.
+        """
+        return self._mended(
+            lambda: self._writer.publish(tuple(files), tuple(moves), message, check)
+        )
+
+    def propose(self, files: Sequence[NewFile], *, branch: str, message: str) -> str:
+        """Add files in one commit on top of the head, and push it as a new branch.
+
+        Returns:
+            The commit (hex).
+
+        Raises:
+            Conflict: the remote has such a branch with other commits.
+            Unavailable, Denied: as ``publish``.
+        """
+        return self._mended(lambda: self._writer.propose(tuple(files), branch, message))
+
+    def close(self) -> None:
+        """End the processes kept for reading. The object may be used again."""
+        self._clone.close()
+
+    # --- inside --------------------------------------------------------------------------
+
+    def _text(self, *args: str) -> str:
+        return self._git.run(self._clone.path, *args).out.decode("utf-8", "replace")
+
+    def _head(self, commit: str) -> Head:
+        seen, readable = self._clone.seen()
+        if seen is None or seen == commit:
+            return Head(commit=commit, seen=seen, rewritten=False)
+        if self._ancestry is None or self._ancestry[:2] != (seen, commit):
+            inside = readable and reader.is_ancestor(self._clone, seen, commit)
+            self._ancestry = (seen, commit, inside)
+        return Head(
+            commit=commit, seen=seen, rewritten=not self._ancestry[2], seen_readable=readable
+        )
+
+    def _mended(self, action: Callable[[], T]) -> T:
+        """Run on a clone that works: a stale lock is removed, a damaged clone made anew, once."""
+        self._clone.ensure()
+        generation = self._clone.generation
+        try:
+            return action()
+        except GitFailed as failed:
+            if failed.stale_lock:
+                self._clone.remove_stale_locks()
+            elif not self._clone.mend(failed, generation):
+                raise self._clone.unusable(failed) from None
+        try:
+            return action()
+        except GitFailed as failed:
+            raise self._clone.unusable(failed) from None

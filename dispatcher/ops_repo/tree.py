@@ -1,0 +1,337 @@
+"""The part of an ops repo's tree that matters, kept in memory and moved on by differences.
+
+Pure: ``dispatcher.ops_repo.reader`` feeds it with what git says. An *event* is a path with what is
+there now, or None where nothing is there any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from dispatcher.ops_repo.records import Entry
+from dispatcher.run import FormulaKind
+from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH
+
+ACTION_ENDING = ".toml"
+RESULT_ENDING = ".result.json"
+WATCHED = (ACTIONS_PATH, DONE_PATH, FORMULAS_PATH)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionFile:
+    """Anything in ``vault/actions`` whose name ends in ``.toml``, however odd.
+
+    Attributes:
+        id: the name without its ending; may hold surrogates where the name is not UTF-8.
+        path: from the root of the repository.
+        blob: object hash (hex); of a tree or a foreign commit where ``regular`` is False.
+        mode: git's file mode.
+    """
+
+    id: str
+    path: str
+    blob: str
+    mode: int
+
+    @property
+    def regular(self) -> bool:
+        """True for a plain file; only such a one may be read and run."""
+        return self.mode & 0o170000 == 0o100000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResultFile:
+    """``<id>.result.json`` in ``vault/actions``. Its being there ends the action, whatever it is."""
+
+    id: str
+    path: str
+    blob: str
+    mode: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """An action and its result, both still in ``vault/actions``."""
+
+    action: ActionFile
+    result: ResultFile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FormulaFile:
+    """A formula in the ops repo.
+
+    Attributes:
+        name: the name without its ending.
+        path, blob, mode: as for an action.
+        kind: by the ending.
+        ambiguous: True where ``<name>.sh`` and ``<name>.toml`` are both there; neither is meant.
+    """
+
+    name: str
+    path: str
+    blob: str
+    mode: int
+    kind: FormulaKind
+    ambiguous: bool = False
+
+    @property
+    def regular(self) -> bool:
+        return self.mode & 0o170000 == 0o100000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """What one step of a tree brought. Each is empty where nothing of the kind happened.
+
+    Attributes:
+        opened: ids that became open, in the order in which their commits arrived.
+        changed: ids that are still open with other content or mode.
+        withdrawn: ids that were open, whose file is gone, and that have no result.
+        finished: ids that got a result in ``vault/actions``.
+        archived: ids that came to ``vault/done``.
+        formulas: names of formulas that came, changed or went.
+        vanished: ids whose result was in the tree before and is nowhere in it now.
+    """
+
+    opened: tuple[str, ...] = ()
+    changed: frozenset[str] = frozenset()
+    withdrawn: frozenset[str] = frozenset()
+    finished: frozenset[str] = frozenset()
+    archived: frozenset[str] = frozenset()
+    formulas: frozenset[str] = frozenset()
+    vanished: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return any(
+            (
+                self.opened,
+                self.changed,
+                self.withdrawn,
+                self.finished,
+                self.archived,
+                self.formulas,
+                self.vanished,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Where an id stands; compared before and after a step."""
+
+    open: ActionFile | None
+    in_actions: bool
+    archived: bool
+    has_result: bool
+
+
+@dataclass(kw_only=True)
+class Tree:
+    """The tree at one commit. Not thread-safe: one owner.
+
+    Attributes:
+        commit: the commit it shows; "" before the first step.
+        open: actions in ``vault/actions`` without a result there, in order of arrival. One that
+            is also in ``archived`` has run before and must not run again.
+        finished: pairs that are still in ``vault/actions``.
+        stray_results: results in ``vault/actions`` without their action.
+        archived: ids with a file below ``vault/done``.
+        formulas: by name.
+        done_results, done_actions: for each archived id the folders below ``vault/done`` that
+            hold its result, or its action; more than one only where somebody copied by hand.
+    """
+
+    commit: str = ""
+    open: dict[str, ActionFile] = field(default_factory=dict)
+    finished: dict[str, Finished] = field(default_factory=dict)
+    stray_results: dict[str, ResultFile] = field(default_factory=dict)
+    archived: set[str] = field(default_factory=set)
+    formulas: dict[str, FormulaFile] = field(default_factory=dict)
+    done_results: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    done_actions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    _formula_files: dict[str, FormulaFile] = field(default_factory=dict, repr=False)
+    _folders: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict, repr=False)
+
+    def has_result(self, action_id: str) -> bool:
+        """Whether a result of this id is anywhere in the tree."""
+        return (
+            action_id in self.finished
+            or action_id in self.stray_results
+            or action_id in self.done_results
+        )
+
+    def result_path(self, action_id: str) -> str | None:
+        """Path of the id's result, in ``vault/actions`` or below ``vault/done``."""
+        if action_id in self.finished:
+            return self.finished[action_id].result.path
+        if action_id in self.stray_results:
+            return self.stray_results[action_id].path
+        for folder in self.done_results.get(action_id, ()):
+            return _done_path(folder, action_id, RESULT_ENDING)
+        return None
+
+    def action_path(self, action_id: str) -> str | None:
+        """Path of the id's action, in ``vault/actions`` or below ``vault/done``."""
+        if action_id in self.open:
+            return self.open[action_id].path
+        if action_id in self.finished:
+            return self.finished[action_id].action.path
+        for folder in self.done_actions.get(action_id, ()):
+            return _done_path(folder, action_id, ACTION_ENDING)
+        return None
+
+    def paths(self) -> Iterator[str]:
+        """Every path that the tree knows."""
+        for action in self.open.values():
+            yield action.path
+        for pair in self.finished.values():
+            yield pair.action.path
+            yield pair.result.path
+        for result in self.stray_results.values():
+            yield result.path
+        for places, ending in (
+            (self.done_results, RESULT_ENDING),
+            (self.done_actions, ACTION_ENDING),
+        ):
+            for action_id, folders in places.items():
+                for folder in folders:
+                    yield _done_path(folder, action_id, ending)
+        yield from self._formula_files
+
+    def become(self, commit: str, listing: Mapping[str, Entry]) -> Changes:
+        """Move to a commit of which everything is known. ``listing``: every watched path."""
+        events: dict[str, Entry | None] = {p: None for p in self.paths() if p not in listing}
+        events.update(listing)
+        return self.step(commit, events.items())
+
+    def step(self, commit: str, events: Iterable[tuple[str, Entry | None]]) -> Changes:
+        """Move to a commit by what differs; an event that says what is known already is fine."""
+        before: dict[str, _State] = {}
+        formulas: set[str] = set()
+        for path, entry in events:
+            folder, _, name = path.rpartition("/")
+            if folder == ACTIONS_PATH:
+                self._in_actions(path, name, entry, before)
+            elif path.startswith(DONE_PATH + "/"):
+                self._in_done(folder[len(DONE_PATH) + 1 :], name, entry, before)
+            elif folder == FORMULAS_PATH and self._formula(path, name, entry):
+                formulas.add(name.rpartition(".")[0])
+        self.commit = commit
+        return self._changes(before, frozenset(formulas))
+
+    def _state(self, action_id: str) -> _State:
+        return _State(
+            self.open.get(action_id),
+            action_id in self.finished or action_id in self.stray_results,
+            action_id in self.archived,
+            self.has_result(action_id),
+        )
+
+    def _in_actions(
+        self, path: str, name: str, entry: Entry | None, before: dict[str, _State]
+    ) -> None:
+        if name.endswith(RESULT_ENDING):
+            action_id = name[: -len(RESULT_ENDING)]
+        elif name.endswith(ACTION_ENDING):
+            action_id = name[: -len(ACTION_ENDING)]
+        else:
+            return
+        before.setdefault(action_id, self._state(action_id))
+        pair = self.finished.pop(action_id, None)
+        action = pair.action if pair else self.open.get(action_id)
+        result = pair.result if pair else self.stray_results.pop(action_id, None)
+        if name.endswith(RESULT_ENDING):
+            result = (
+                ResultFile(id=action_id, path=path, blob=entry.oid, mode=entry.mode)
+                if entry
+                else None
+            )
+        else:
+            action = (
+                ActionFile(id=action_id, path=path, blob=entry.oid, mode=entry.mode)
+                if entry
+                else None
+            )
+        if action is not None and result is None:
+            self.open[action_id] = action  # keeps its place where it was open already
+            return
+        self.open.pop(action_id, None)
+        if action is not None and result is not None:
+            self.finished[action_id] = Finished(action=action, result=result)
+        elif result is not None:
+            self.stray_results[action_id] = result
+
+    def _in_done(
+        self, folder: str, name: str, entry: Entry | None, before: dict[str, _State]
+    ) -> None:
+        if name.endswith(RESULT_ENDING):
+            action_id, places = name[: -len(RESULT_ENDING)], self.done_results
+        elif name.endswith(ACTION_ENDING):
+            action_id, places = name[: -len(ACTION_ENDING)], self.done_actions
+        else:
+            return
+        if entry is not None and entry.mode == 0o040000:
+            return
+        before.setdefault(action_id, self._state(action_id))
+        known = places.get(action_id, ())
+        folders = tuple(f for f in known if f != folder) + ((folder,) if entry else ())
+        if folders:
+            # One tuple for the many ids of a month: this table is the large one.
+            places[action_id] = self._folders.setdefault(folders, folders)
+        else:
+            places.pop(action_id, None)
+        if action_id in self.done_results or action_id in self.done_actions:
+            self.archived.add(action_id)
+        else:
+            self.archived.discard(action_id)
+
+    def _formula(self, path: str, name: str, entry: Entry | None) -> bool:
+        stem, _, ending = name.rpartition(".")
+        if ending not in (FormulaKind.SHELL, FormulaKind.AGENT):
+            return False
+        old = self._formula_files.get(path)
+        if entry is None:
+            self._formula_files.pop(path, None)
+        else:
+            self._formula_files[path] = FormulaFile(
+                name=stem, path=path, blob=entry.oid, mode=entry.mode, kind=FormulaKind(ending)
+            )
+        if self._formula_files.get(path) == old:
+            return False
+        both = (f"{FORMULAS_PATH}/{stem}.{kind}" for kind in FormulaKind)
+        files = [self._formula_files[p] for p in both if p in self._formula_files]
+        if files:
+            self.formulas[stem] = replace(files[0], ambiguous=len(files) > 1)
+        else:
+            self.formulas.pop(stem, None)
+        return True
+
+    def _changes(self, before: Mapping[str, _State], formulas: frozenset[str]) -> Changes:
+        after = {action_id: self._state(action_id) for action_id in before}
+        return Changes(
+            opened=tuple(i for i, s in after.items() if s.open and not before[i].open),
+            changed=frozenset(
+                i
+                for i, s in after.items()
+                if s.open and before[i].open and s.open != before[i].open
+            ),
+            withdrawn=frozenset(
+                i for i, s in after.items() if before[i].open and not s.open and not s.has_result
+            ),
+            finished=frozenset(
+                i for i, s in after.items() if s.in_actions and not before[i].in_actions
+            ),
+            archived=frozenset(
+                i for i, s in after.items() if s.archived and not before[i].archived
+            ),
+            formulas=formulas,
+            vanished=frozenset(
+                i for i, s in after.items() if before[i].has_result and not s.has_result
+            ),
+        )
+
+
+def _done_path(folder: str, action_id: str, ending: str) -> str:
+    return "/".join(part for part in (DONE_PATH, folder, action_id + ending) if part)

@@ -1,0 +1,216 @@
+"""Results: what stands in ``<id>.result.json``, and the one writer that brings it to git.
+
+The writer collects for up to 200 ms and makes one commit of what it has. It keeps nothing that
+would be lost: a result that could not be pushed is reported back as such, still stands in the
+ledger, and is handed in again by the loop.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dispatcher.errors import Problem
+from dispatcher.ops_repo import NewFile, OpsRepo, Published
+from dispatcher.reconcile import Candidate
+from dispatcher.result import LOGS_LIMIT, Result, ResultEngine, ResultFormula
+from dispatcher.run import VERDICT_EXIT, Claim, Engine, Outcome, Verdict
+from dispatcher.settings import ACTIONS_PATH
+
+WINDOW_S = 0.2
+"""Seconds the writer waits for company after the first result of a batch."""
+
+BATCH_LIMIT = 1_000
+"""Results in one commit."""
+
+
+def timestamp(at: float) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def result_path(action_id: str) -> str:
+    """Where an action's result stands in the ops repo."""
+    return f"{ACTIONS_PATH}/{action_id}.result.json"
+
+
+def of_run(claim: Claim, outcome: Outcome, engine: Engine, *, now: float) -> Result:
+    """The result of a claimed run that has ended."""
+    ran = outcome.started_at > 0 and outcome.finished_at >= outcome.started_at
+    return Result(
+        id=claim.key.action_id,
+        verdict=outcome.verdict,
+        exit_code=_exit_code(outcome.verdict, outcome.exit_code),
+        timestamp=timestamp(now),
+        logs=outcome.logs[-LOGS_LIMIT:],
+        error=outcome.error,
+        started_at=timestamp(outcome.started_at) if ran else None,
+        finished_at=timestamp(outcome.finished_at) if ran else None,
+        duration_s=round(outcome.finished_at - outcome.started_at, 3) if ran else None,
+        approved_by=claim.approved_by,
+        tier=claim.tier,
+        commit=claim.commit,
+        blob=claim.key.blob,
+        formula=(
+            ResultFormula(name=claim.formula.name, sha256=claim.formula.sha256)
+            if claim.formula
+            else None
+        ),
+        engine=ResultEngine.model_validate(
+            {"kind": engine.kind, "job": engine.job, "alloc": engine.alloc, "node": engine.node}
+        ),
+        outputs=outcome.outputs,
+    )
+
+
+def of_rejection(
+    candidate: Candidate, verdict: Verdict, reason: str, *, commit: str, now: float
+) -> Result:
+    """The result of an action that never runs."""
+    action = candidate.action
+    return Result(
+        id=candidate.key.action_id,
+        verdict=verdict,
+        exit_code=VERDICT_EXIT[verdict],
+        timestamp=timestamp(now),
+        error=reason,
+        tier=candidate.tier,
+        commit=commit,
+        blob=candidate.key.blob,
+        formula=ResultFormula(name=action.formula) if action else None,
+    )
+
+
+def in_words(problems: Sequence[Problem]) -> str:
+    """Problems as the ``error`` of a result: one to a line."""
+    return "\n".join(str(p) for p in problems)
+
+
+def _exit_code(verdict: Verdict, exit_code: int) -> int:
+    """0 goes with ``succeeded`` and with nothing else."""
+    if verdict is Verdict.SUCCEEDED:
+        return 0
+    return exit_code or VERDICT_EXIT[verdict]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One result on its way to git.
+
+    Attributes:
+        action_id: whose it is.
+        text: the file's text, as it stands in the ledger.
+        policies: of the grant, for the attestation.
+    """
+
+    action_id: str
+    text: str
+    policies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pushed:
+    """What became of a batch: ``published`` on success, else ``error``."""
+
+    entries: tuple[Entry, ...]
+    published: Published | None = None
+    error: Exception | None = None
+
+
+Seal = Callable[[Entry], str]
+"""Makes the file's final text: signs it, where results are signed."""
+
+
+class ResultWriter:
+    """The only writer of results. One thread; ``put`` never blocks.
+
+    Args:
+        repo: the ops repo.
+        seal: called once for each entry of a batch, before the commit.
+        report: called on the writer's thread with each batch's end.
+        check: called before each push; raises where nothing may be written any more.
+        window_s: see ``WINDOW_S``.
+    """
+
+    def __init__(
+        self,
+        repo: OpsRepo,
+        *,
+        seal: Seal,
+        report: Callable[[Pushed], None],
+        check: Callable[[], None] = lambda: None,
+        window_s: float = WINDOW_S,
+    ) -> None:
+        self._repo = repo
+        self._seal = seal
+        self._report = report
+        self._check = check
+        self._window_s = window_s
+        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="result-writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, entry: Entry) -> None:
+        self._queue.put(entry)
+
+    def stop(self) -> None:
+        """Write what was put before this call, then end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        open_for_more = True
+        while open_for_more:
+            first = self._queue.get()
+            if first is None:
+                return
+            batch, open_for_more = self._collect(first)
+            self._write(batch)
+
+    def _collect(self, first: Entry) -> tuple[list[Entry], bool]:
+        batch = [first]
+        deadline = time.monotonic() + self._window_s
+        while len(batch) < BATCH_LIMIT:
+            try:
+                entry = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if entry is None:
+                return batch, False
+            batch.append(entry)
+        return batch, True
+
+    def _write(self, batch: Sequence[Entry]) -> None:
+        """Seal each on its own, so that one that cannot be sealed holds up no other."""
+        sealed: list[tuple[Entry, NewFile]] = []
+        for entry in batch:
+            try:
+                data = self._seal(entry).encode()
+            except Exception as error:  # noqa: BLE001 - this thread must live; the loop decides
+                self._report(Pushed(entries=(entry,), error=error))
+            else:
+                path = result_path(entry.action_id)
+                sealed.append((entry, NewFile(path=path, data=data)))
+        if sealed:
+            entries, files = zip(*sealed, strict=True)
+            self._report(self._push(entries, files))
+
+    def _push(self, batch: tuple[Entry, ...], files: Sequence[NewFile]) -> Pushed:
+        try:
+            published = self._repo.publish(files, message=_message(batch), check=self._check)
+        except Exception as error:  # noqa: BLE001 - this thread must live; the loop decides
+            return Pushed(entries=batch, error=error)
+        return Pushed(entries=batch, published=published)
+
+
+def _message(batch: Sequence[Entry]) -> str:
+    if len(batch) == 1:
+        return f"Result of {batch[0].action_id}"
+    names = "\n".join(entry.action_id for entry in batch)
+    return f"Results of {len(batch)} actions\n\n{names}"
