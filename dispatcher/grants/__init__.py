@@ -1,0 +1,10 @@
+"""Vault and OpenBao: the only package that calls them, apart from the runner.
+
+``session`` logs in, ``grants`` mints and ends what runs hold, ``apply`` writes policies and
+roles, ``secrets`` administers the secrets themselves, ``doctor`` checks it all.
+"""
+
+from dispatcher.grants.grants import GrantGone, Grants, PolicyMissing
+from dispatcher.grants.session import Rejected, Vault, VaultHealth
+
+__all__ = ["GrantGone", "Grants", "PolicyMissing", "Rejected", "Vault", "VaultHealth"]

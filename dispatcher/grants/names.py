@@ -1,0 +1,112 @@
+"""Names inside Vault: policies, paths, and which names a secret may have.
+
+The server lower-cases names of policies, so two secrets whose names differ only in case would
+share one policy; a secret's name holds no hyphen, so the names below that hold two can never be
+a secret's policy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from dispatcher.action import secret_problem
+from dispatcher.errors import Misconfigured, PermanentError
+from dispatcher.settings import VaultSettings
+
+RUNNER_PREFIX = "runner-"
+LOOKUP_SELF_POLICY = "runner-lookup-self"
+"""Held by every grant, also one without secrets: the runner looks itself up with it, which is
+how it learns that its grant is alive before the formula starts."""
+
+DISPATCHER_POLICY = "disinto-dispatcher"
+APPROLE_ROLE = "disinto-dispatcher"
+VALUE_FIELD = "value"
+
+_SAFE_PATH = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*")
+_BOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+def is_secret_name(name: str) -> bool:
+    return secret_problem(name) is None
+
+
+def secret_name(name: str) -> str:
+    """The name itself.
+
+    Raises:
+        PermanentError: a secret cannot have this name.
+    """
+    problem = secret_problem(name)
+    if problem is not None:
+        what, remedy = problem
+        raise PermanentError(what, remedy=remedy if remedy.endswith("?") else f"{remedy}.")
+    return name
+
+
+def policy_of(name: str) -> str:
+    """The policy that lets a run read one secret. Raises ``PermanentError`` as ``secret_name``."""
+    return RUNNER_PREFIX + secret_name(name).lower()
+
+
+def policies_of(names: Iterable[str]) -> tuple[str, ...]:
+    """The policies of a grant: one for each secret, and the one that every grant holds."""
+    return (LOOKUP_SELF_POLICY, *sorted({policy_of(name) for name in names}))
+
+
+def refuse_case_twins(names: Iterable[str]) -> None:
+    """Raises ``PermanentError`` where two names are equal but for case."""
+    seen: dict[str, str] = {}
+    for name in sorted(names):
+        twin = seen.setdefault(name.lower(), name)
+        if twin != name:
+            raise PermanentError(
+                f"the secrets {twin} and {name} differ only in case, and Vault would give them "
+                "one policy",
+                remedy="Remove one of the two.",
+            )
+
+
+def safe_path(path: str, *, key: str) -> str:
+    """A mount or folder of the settings, without slashes at its ends.
+
+    Wildcards of policies (``*``, ``+``), quotes and templates cannot be in it, so that a rendered
+    policy names exactly one path.
+
+    Raises:
+        Misconfigured: there is a character in it that does not belong there.
+    """
+    plain = path.strip("/")
+    if _SAFE_PATH.fullmatch(plain) is None or ".." in plain.split("/"):
+        raise Misconfigured(
+            f"[vault] {key} = {path!r} is not a plain path",
+            remedy="Use letters, digits, dots, hyphens and underscores, with single slashes.",
+        )
+    return plain
+
+
+def kv_path(settings: VaultSettings, part: str, *below: str, bots: bool = False) -> str:
+    """A path of the KV v2 engine: ``<mount>/<part>/<prefix>[/<below>]``, part data or metadata."""
+    mount = safe_path(settings.kv_mount, key="kv_mount")
+    prefix = (
+        safe_path(settings.bots_prefix, key="bots_prefix")
+        if bots
+        else safe_path(settings.kv_prefix, key="kv_prefix")
+    )
+    return "/".join((mount, part, prefix, *below))
+
+
+def bot_name(name: str) -> str:
+    """The name of one of the dispatcher's own secrets. Raises ``Misconfigured``."""
+    if _BOT_NAME.fullmatch(name) is None:
+        raise Misconfigured(f"{name!r} is not the name of a secret below [vault] bots_prefix")
+    return name
+
+
+def secrets_of(policies: Sequence[str]) -> tuple[str, ...]:
+    """The secret names behind ``runner-*`` policies, leaving out the one that all grants hold."""
+    return tuple(
+        policy.removeprefix(RUNNER_PREFIX).upper()
+        for policy in policies
+        if policy != LOOKUP_SELF_POLICY
+    )

@@ -1,0 +1,114 @@
+"""The secrets of actions, for ``disinto secrets``: written and removed, listed without values.
+
+With an operator's token; the dispatcher's own may do none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dispatcher.errors import Misconfigured, PermanentError
+from dispatcher.grants import names
+from dispatcher.grants.apply import delete_policy, put_policy
+from dispatcher.grants.session import Vault
+from dispatcher.settings import Settings
+
+MAX_VALUE_BYTES = 256 * 1024
+"""Larger values do not fit into a process's environment beside others."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredSecret:
+    """What is known of a secret without reading it.
+
+    Attributes:
+        name: as stored.
+        version: number of the current version, from 1.
+        updated_at: when that was written, RFC 3339 in UTC as Vault gives it.
+        deleted: whether the current version is deleted, so that a run that names it fails.
+        has_policy: whether a grant can read it.
+    """
+
+    name: str
+    version: int
+    updated_at: str
+    deleted: bool
+    has_policy: bool
+
+
+class Secrets:
+    """The folder ``[vault] kv_prefix``. Every method raises ``Unavailable`` and ``Denied``."""
+
+    def __init__(self, vault: Vault, settings: Settings) -> None:
+        self._vault = vault
+        self._settings = settings
+
+    def put(self, name: str, value: str) -> int:
+        """Write a value and the policy that lets a run read it.
+
+        Returns:
+            The number of the version that was written.
+
+        Raises:
+            PermanentError: no secret can have this name, another one differs from it only in
+                case, or the value is empty, holds NUL or is too large.
+            Misconfigured: there is no KV v2 mount.
+        """
+        names.secret_name(name)
+        if not value or "\0" in value or len(value.encode()) > MAX_VALUE_BYTES:
+            raise PermanentError(
+                f"the value of {name} is empty, holds a NUL byte or is larger than "
+                f"{MAX_VALUE_BYTES // 1024} KiB",
+                remedy="It becomes an environment variable of the formula.",
+            )
+        names.refuse_case_twins({*self._names(), name})
+        path = names.kv_path(self._settings.vault, "data", name)
+        reply = self._vault.call("POST", path, {"data": {names.VALUE_FIELD: value}}, allow=(404,))
+        if not reply.ok or "version" not in reply.data:
+            raise Misconfigured(
+                f"Vault has no KV v2 engine at {self._settings.vault.kv_mount}/",
+                remedy="Run `disinto apply`, or set [vault] kv_mount.",
+            )
+        put_policy(self._vault, self._settings, name)
+        return int(reply.data["version"])
+
+    def list(self) -> Sequence[StoredSecret]:
+        """All secrets by name; one call each, since versions are not in the listing.
+
+        A name that no action can use is left out; ``disinto doctor`` reports it.
+        """
+        policies = set(self._vault.call("LIST", "sys/policies/acl").data.get("keys") or ())
+        found = []
+        for name in sorted(filter(names.is_secret_name, self._names())):
+            path = names.kv_path(self._settings.vault, "metadata", name)
+            reply = self._vault.call("GET", path, allow=(404,))
+            if not reply.ok:  # removed since it was listed
+                continue
+            version = int(reply.data.get("current_version") or 0)
+            current = (reply.data.get("versions") or {}).get(str(version)) or {}
+            found.append(
+                StoredSecret(
+                    name=name,
+                    version=version,
+                    updated_at=str(current.get("created_time") or reply.data.get("updated_time")),
+                    deleted=bool(current.get("deletion_time") or current.get("destroyed")),
+                    has_policy=names.policy_of(name) in policies,
+                )
+            )
+        return found
+
+    def rm(self, name: str) -> bool:
+        """Remove all versions of a secret, and its policy. False where there was none."""
+        names.secret_name(name)
+        existed = name in self._names()
+        # The policy first: what stops halfway leaves a value that nobody can read.
+        delete_policy(self._vault, name)
+        path = names.kv_path(self._settings.vault, "metadata", name)
+        self._vault.call("DELETE", path, allow=(404,))
+        return existed
+
+    def _names(self) -> Sequence[str]:
+        path = names.kv_path(self._settings.vault, "metadata")
+        keys = self._vault.call("LIST", path, allow=(404,)).data.get("keys") or ()
+        return [str(key) for key in keys if not str(key).endswith("/")]
