@@ -1,0 +1,1 @@
+"""Ledgers: ``base`` is the seam, ``sqlite`` and ``nomad`` implement it."""

@@ -1,0 +1,83 @@
+"""The ledger: what survives a crash of the dispatcher.
+
+Contract suite: ``tests/contract/ledger.py``; every implementation passes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from dispatcher.errors import Conflict, PermanentError
+from dispatcher.run import Claim
+
+
+class AlreadyClaimed(Conflict):
+    """Another claim for the same action id stands.
+
+    Attributes:
+        existing: that claim, as the ledger holds it.
+    """
+
+    def __init__(self, existing: Claim) -> None:
+        super().__init__(f"action {existing.key.action_id} is already claimed ({existing.phase})")
+        self.existing = existing
+
+
+class ClaimTooLarge(PermanentError):
+    """A claim does not fit the ledger; nothing was written."""
+
+
+class Lease(Protocol):
+    """Leadership, for as long as it is held."""
+
+    def held(self) -> bool:
+        """False from the moment on at which another could have become leader. Never blocks."""
+        ...
+
+
+class Ledger(Protocol):
+    """Claims by action id, each write a compare-and-set. Methods are thread-safe.
+
+    Every method raises ``Unavailable`` (ledger) when the store cannot be asked.
+    """
+
+    def claim(self, claim: Claim) -> Claim:
+        """Write a claim that must not exist yet; returns it with its version.
+
+        Raises:
+            AlreadyClaimed: a claim for this id stands (also one whose phase is ended).
+        """
+        ...
+
+    def update(self, claim: Claim) -> Claim:
+        """Replace a claim if its version is still ``claim.version``; returns the new version.
+
+        Raises:
+            Conflict: it changed or is gone.
+            ClaimTooLarge: its result is larger than the ledger can hold.
+        """
+        ...
+
+    def open_runs(self) -> Sequence[Claim]:
+        """All claims that have not been released, in one call."""
+        ...
+
+    def release(self, claim: Claim) -> None:
+        """Remove a claim if its version is still ``claim.version``; gone already is fine.
+
+        Raises:
+            Conflict: it changed since.
+        """
+        ...
+
+    def leader(self, *, name: str, waiting: Callable[[str], None]) -> AbstractContextManager[Lease]:
+        """Become the one leader; blocks until it succeeds, calling ``waiting(holder)`` meanwhile.
+
+        Args:
+            name: how this process is called in messages, e.g. ``host:pid``.
+            waiting: called at least once with the holder's name when another leads; may raise to
+                give up.
+        """
+        ...

@@ -1,0 +1,338 @@
+"""The ledger of one machine: a SQLite file, and a file lock for the leader.
+
+Both lie in ``state_dir``, on a local disk (SQLite's log and ``flock`` are not reliable on network
+file systems). The commands of the CLI read and write beside a running ``serve``.
+
+Losing a claim can mean a second run, so this module never makes a ledger anew where one has been:
+a damaged file, an empty one, or none beside a lock file of an earlier leader is an error with its
+remedy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+
+from dispatcher.errors import Conflict, Dependency, Exit, PermanentError, Unavailable
+from dispatcher.ledger.base import AlreadyClaimed, Lease
+from dispatcher.ledger.codec import decode, encode
+from dispatcher.run import Claim
+
+DATABASE = "ledger.db"
+LOCK = "leader.lock"
+APPLICATION_ID = 1_684_632_425
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_S = 10.0
+"""How long a write waits for another process's write; each takes a few milliseconds."""
+
+LEADER_POLL_S = 0.5
+"""Mean pause between two attempts to become leader."""
+
+_CORRUPT = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
+
+
+class DamagedLedger(PermanentError):
+    """The ledger's file is damaged, emptied, removed, or no ledger at all."""
+
+    exit_code = Exit.IOERR
+
+
+class SqliteLedger:
+    """Claims in ``<state_dir>/ledger.db``; see ``dispatcher.ledger.base.Ledger`` for the methods.
+
+    One connection serves all threads, one at a time: SQLite has one writer anyhow, and a write is
+    over when its log record is on the disk.
+
+    Args:
+        state_dir: made with the first write where it does not exist.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._folder = state_dir.absolute()
+        self._file = self._folder / DATABASE
+        self._turn = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+
+    def claim(self, claim: Claim) -> Claim:
+        """Write a claim that must not exist yet; raises ``AlreadyClaimed`` where one stands."""
+        with self._write() as db:
+            row = db.execute(
+                "SELECT claim, version FROM claims WHERE action_id = ?", (claim.key.action_id,)
+            ).fetchone()
+            if row is not None:
+                raise AlreadyClaimed(self._read(claim.key.action_id, *row))
+            version = _next_version(db)
+            db.execute(
+                "INSERT INTO claims (action_id, version, claim) VALUES (?, ?, ?)",
+                (claim.key.action_id, version, encode(claim)),
+            )
+        return dataclasses.replace(claim, version=version)
+
+    def update(self, claim: Claim) -> Claim:
+        """Replace a claim whose version is still ``claim.version``; raises ``Conflict`` if not."""
+        with self._write() as db:
+            version = _next_version(db)
+            done = db.execute(
+                "UPDATE claims SET version = ?, claim = ? WHERE action_id = ? AND version = ?",
+                (version, encode(claim), claim.key.action_id, claim.version),
+            )
+            if done.rowcount != 1:
+                raise Conflict(f"the claim of {claim.key.action_id} changed or is gone")
+        return dataclasses.replace(claim, version=version)
+
+    def open_runs(self) -> Sequence[Claim]:
+        """All claims, ordered by action id. Makes no file where there is none yet."""
+        if not self._file.exists() and not (self._folder / LOCK).exists():
+            return ()
+        with self._turn, self._foreign_errors():
+            rows = self._open().execute(
+                "SELECT action_id, claim, version FROM claims ORDER BY action_id"
+            )
+            found = rows.fetchall()
+        return tuple(self._read(*row) for row in found)
+
+    def release(self, claim: Claim) -> None:
+        """Remove a claim whose version is still ``claim.version``; raises ``Conflict`` if not."""
+        with self._write() as db:
+            done = db.execute(
+                "DELETE FROM claims WHERE action_id = ? AND version = ?",
+                (claim.key.action_id, claim.version),
+            )
+            if (
+                done.rowcount == 0
+                and db.execute(
+                    "SELECT 1 FROM claims WHERE action_id = ?", (claim.key.action_id,)
+                ).fetchone()
+            ):
+                raise Conflict(f"the claim of {claim.key.action_id} changed since it was read")
+
+    @contextlib.contextmanager
+    def leader(self, *, name: str, waiting: Callable[[str], None]) -> Iterator[Lease]:
+        """Hold ``<state_dir>/leader.lock``; the kernel frees it when this process ends, however.
+
+        ``waiting`` is called at every attempt, about twice a second. The lease is lost only when
+        somebody removes or replaces the file.
+        """
+        with self._turn, self._foreign_errors():
+            self._open()  # so that a lock file never stands without a ledger
+        path = self._folder / LOCK
+        lease = _take(path, name=name)
+        while lease is None:
+            waiting(_holder(path))
+            time.sleep(LEADER_POLL_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            lease = _take(path, name=name)
+        try:
+            yield lease
+        finally:
+            lease.give_up()
+
+    def close(self) -> None:
+        """Close the database; the next call opens it again."""
+        with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def _read(self, action_id: str, text: str, version: int) -> Claim:
+        return decode(text, version=version, place=f"{self._file}, action {action_id}")
+
+    @contextlib.contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._turn, self._foreign_errors():
+            db = self._open()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.commit()
+            except BaseException:
+                db.rollback()  # also after a commit that failed: it may have left all open
+                raise
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            if not self._file.exists():
+                self._create()
+            self._inode = self._file.stat().st_ino
+            db = _connect(self._file)
+            try:
+                self._check(db)
+            except BaseException:
+                db.close()
+                raise
+            self._connection = db
+        elif not self._file.exists() or self._file.stat().st_ino != self._inode:
+            # SQLite would go on writing to a file that nobody finds again.
+            raise self._damaged("was removed or replaced while it was in use")
+        return self._connection
+
+    def _check(self, db: sqlite3.Connection) -> None:
+        # A commit reaches the disk before it is acknowledged. With NORMAL, the last commits before
+        # a power failure may be gone: a claim would be forgotten, and its action could run twice.
+        db.execute("PRAGMA synchronous = FULL")
+        (application,) = db.execute("PRAGMA application_id").fetchone()
+        (schema,) = db.execute("PRAGMA user_version").fetchone()
+        if application != APPLICATION_ID:
+            raise self._damaged("is not a ledger, or was emptied")
+        if schema != SCHEMA_VERSION:
+            raise PermanentError(
+                f"{self._file} has schema {schema}, and this version reads {SCHEMA_VERSION}",
+                remedy="Another version of disinto wrote it: use that one.",
+            )
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise self._damaged(f"is damaged ({verdict.splitlines()[-1]})")
+
+    def _create(self) -> None:
+        """Make the file whole beside its place, then link it there: never a half-made ledger."""
+        if (self._folder / LOCK).exists():
+            raise self._damaged(f"is missing, although {LOCK} says that a dispatcher led here")
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        draft = self._folder / f".{DATABASE}.{os.getpid()}.{threading.get_ident()}"
+        draft.unlink(missing_ok=True)
+        try:
+            db = _connect(draft, create=True)
+            try:
+                db.execute("BEGIN")
+                for statement in _statements():
+                    db.execute(statement)
+                db.execute("COMMIT")
+                # Kept in the file: readers go on while somebody writes.
+                db.execute("PRAGMA journal_mode = WAL")
+            finally:
+                db.close()
+            with contextlib.suppress(FileExistsError):  # another process was as quick
+                os.link(draft, self._file)
+            _sync_folder(self._folder)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _damaged(self, what: str) -> DamagedLedger:
+        return DamagedLedger(
+            f"{self._file} {what}",
+            remedy="Restore it from a backup. Without one: see that no run of this dispatcher is "
+            f"alive, move {DATABASE}* and {LOCK} away, and start anew; actions with a result in "
+            "the ops repository do not run again, any other may.",
+        )
+
+    @contextlib.contextmanager
+    def _foreign_errors(self) -> Iterator[None]:
+        """Tell errors of SQLite and of the file system in our own classes."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            name = getattr(error, "sqlite_errorname", "") or ""
+            if any(name.startswith(known) for known in _CORRUPT):
+                raise self._damaged(f"is damaged ({error})") from error
+            raise Unavailable(
+                Dependency.LEDGER,
+                f"the ledger {self._file} cannot be used: {error}",
+                remedy="Look at the rights and the free space of its folder.",
+            ) from error
+        except OSError as error:
+            raise Unavailable(
+                Dependency.LEDGER,
+                f"the ledger {self._file} cannot be used: {error.strerror}",
+                remedy="Look at the rights and the free space of its folder.",
+            ) from error
+
+
+class _FileLease:
+    """An open, locked file. Held until given up, as long as the path still leads to it."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self._fd: int | None = fd
+        self._path = path
+        self._inode = os.fstat(fd).st_ino
+
+    def held(self) -> bool:
+        if self._fd is None:
+            return False
+        try:
+            return self._path.stat().st_ino == self._inode
+        except OSError:
+            return False
+
+    def give_up(self) -> None:
+        if self._fd is not None:
+            if self.held():
+                os.ftruncate(self._fd, 0)
+            os.close(self._fd)
+            self._fd = None
+
+
+def _take(path: Path, *, name: str) -> _FileLease | None:
+    """The lease, or None while another process (or another ledger of this one) has it."""
+    try:
+        # Never inherited by a run's processes (O_CLOEXEC is Python's default): a run that outlives
+        # the dispatcher must not keep the lock.
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Unavailable(
+            Dependency.LEDGER,
+            f"{path} cannot be opened: {error.strerror}",
+            remedy="Look at the rights of its folder.",
+        ) from error
+    lease = _FileLease(fd, path)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        return None
+    if not lease.held():  # replaced between opening and locking
+        os.close(fd)
+        return None
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, f"{name}\n".encode(), 0)
+    return lease
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+    except OSError:
+        return "another process"
+
+
+def _connect(file: Path, *, create: bool = False) -> sqlite3.Connection:
+    mode = "rwc" if create else "rw"
+    return sqlite3.connect(
+        f"{file.as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,  # transactions are begun by hand
+        check_same_thread=False,  # one thread at a time, by the lock
+    )
+
+
+def _statements() -> Iterator[str]:
+    text = resources.files("dispatcher.ledger").joinpath("schema.sql").read_text(encoding="utf-8")
+    statement = ""
+    for line in text.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _next_version(db: sqlite3.Connection) -> int:
+    row = db.execute("UPDATE counter SET value = value + 1 RETURNING value").fetchone()
+    version: int = row[0]
+    return version
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
