@@ -1,0 +1,78 @@
+"""``NomadApi``: all calls in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from dispatcher.nomad_api.cluster import ClusterCalls
+from dispatcher.nomad_api.connection import quoted
+from dispatcher.nomad_api.errors import NotFound
+from dispatcher.nomad_api.events import EventStream
+from dispatcher.nomad_api.logs import FrameStream
+from dispatcher.nomad_api.runs import RunCalls
+from dispatcher.nomad_api.variables import VariableCalls
+
+
+class NomadApi(RunCalls, ClusterCalls, VariableCalls):
+    """Nomad, one method a call; thread-safe. What can be raised: see ``dispatcher.nomad_api``.
+
+    Methods that read one thing return None where Nomad does not know it.
+
+    Args:
+        settings: address, TLS, region, namespace; every call carries the latter two.
+        environ: for NOMAD_TOKEN; see ``connection``.
+        transport: instead of the network, in tests.
+    """
+
+    def events(self, topics: Collection[str]) -> EventStream:
+        """The event stream; ``topics`` such as ``Allocation`` or ``Job:web``. Connects when it is
+        iterated."""
+        return EventStream(self._connection, topics)
+
+    def logs(
+        self,
+        alloc_id: str,
+        task: str,
+        stream: str,
+        *,
+        follow: bool = False,
+        offset: int = 0,
+        origin: str = "start",
+    ) -> FrameStream:
+        """A log of a task. Connects when it is iterated.
+
+        Args:
+            stream: ``stdout`` or ``stderr``.
+            follow: go on for ever; with it a frame without data comes every second, so that the
+                reader can look whether the task has ended.
+            offset: bytes from ``origin``, counted over the rotated files that are still kept.
+            origin: ``start`` or ``end``.
+        """
+        return FrameStream(
+            self._connection,
+            f"client/fs/logs/{quoted(alloc_id)}",
+            endpoint="fs.logs",
+            doing=f"read logs of allocation {alloc_id}",
+            params={
+                "task": task,
+                "type": stream,
+                "follow": "true" if follow else "false",
+                "offset": offset,
+                "origin": origin,
+                "plain": "false",
+            },
+        )
+
+    def cat(self, alloc_id: str, path: str) -> bytes | None:
+        """The bytes of a file of an allocation; None where there is none."""
+        frames = FrameStream(
+            self._connection,
+            f"client/fs/stream/{quoted(alloc_id)}",
+            endpoint="fs.read",
+            doing=f"read {path} of allocation {alloc_id}",
+            params={"path": path, "follow": "false", "offset": 0, "origin": "start"},
+        )
+        try:
+            return b"".join(frame.data for frame in frames)
+        except NotFound:
+            return None

@@ -1,0 +1,1 @@
+"""Schedulers: ``base`` is the seam, ``local`` and ``nomad`` implement it."""

@@ -1,0 +1,96 @@
+"""The scheduler: where runs execute.
+
+Contract suite: ``tests/contract/scheduler.py``; every implementation passes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from dispatcher.errors import PermanentError
+from dispatcher.run import Claim, Observation, RunKey, RunSpec, WrappedGrant
+
+
+class CannotSubmit(PermanentError):
+    """This run can never be submitted as it is: payload too large, a mount nobody offers, …
+
+    Attributes:
+        verdict: ``invalid``, ``unplaceable`` or ``error``.
+    """
+
+    def __init__(self, what: str, *, verdict: str, remedy: str | None = None) -> None:
+        super().__init__(what, remedy=remedy)
+        self.verdict = verdict
+
+
+class Stream(StrEnum):
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogChunk:
+    """A piece of one stream, already redacted.
+
+    Attributes:
+        stream: which one.
+        offset: bytes of that stream up to and with ``data``; give it back to go on from here.
+        data: the bytes.
+    """
+
+    stream: Stream
+    offset: int
+    data: bytes
+
+
+class Scheduler(Protocol):
+    """Five verbs over an engine. Methods are thread-safe.
+
+    Every method raises ``Unavailable`` (scheduler) when the engine cannot be asked, ``Denied``
+    when it refuses our rights.
+    """
+
+    def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:
+        """Start a run once, and return the engine's id of it.
+
+        Idempotent by ``spec.key``: a second call answers the id of the first and starts nothing.
+        Returns only after the engine is known to have the run.
+
+        Raises:
+            CannotSubmit: it can never be started as it is.
+        """
+        ...
+
+    def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
+        """What the engine knows of these runs, in a number of calls that does not grow with those
+        that go on unchanged. A run that the engine does not know is absent from the answer.
+        """
+        ...
+
+    def logs(
+        self,
+        claim: Claim,
+        *,
+        follow: bool = False,
+        offsets: Mapping[Stream, int] | None = None,
+    ) -> Iterator[LogChunk]:
+        """Both streams from the given offsets; with ``follow`` until the run has ended.
+
+        Yields an empty iterator where there is no log yet and ``follow`` is False.
+        """
+        ...
+
+    def cancel(self, claim: Claim, *, reason: str) -> None:
+        """Stop a run that may be pending or running; its outcome becomes ``cancelled`` unless it
+        ended by itself before. Returns without waiting for the end. Unknown runs are ignored.
+        """
+        ...
+
+    def forget(self, claim: Claim) -> None:
+        """Remove what the engine keeps of an ended run, logs included where they are not kept for
+        ``disinto logs``. Unknown runs are ignored.
+        """
+        ...

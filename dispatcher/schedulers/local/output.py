@@ -1,0 +1,85 @@
+"""Read the logs of a run, from offsets on, and follow them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from dispatcher.schedulers.base import LogChunk, Stream
+from dispatcher.schedulers.local.spool import Spool
+
+_PIECE = 64 * 1024
+_LOOK_AGAIN_S = 0.1
+KEEP_S = 7 * 24 * 3600.0
+"""Seconds for which the logs of a forgotten run are kept."""
+
+
+class _Reader:
+    """One stream's file, wherever it lies by now."""
+
+    def __init__(self, stream: Stream, places: list[Path], offset: int) -> None:
+        self._stream = stream
+        self._places = places
+        self._offset = offset
+        self._fd = -1
+
+    def pieces(self) -> Iterator[LogChunk]:
+        """What is there and was not read yet."""
+        if self._fd < 0:
+            self._open()
+        while self._fd >= 0:
+            data = os.pread(self._fd, _PIECE, self._offset)
+            if not data:
+                return
+            self._offset += len(data)
+            yield LogChunk(stream=self._stream, offset=self._offset, data=data)
+
+    def _open(self) -> None:
+        for place in self._places:
+            with suppress(FileNotFoundError):
+                self._fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+                return
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+
+
+def read(
+    spool: Spool, kept: Path, *, follow: bool, offsets: Mapping[Stream, int]
+) -> Iterator[LogChunk]:
+    """Both streams; with ``follow`` until no runner lives any more."""
+    readers = [
+        _Reader(
+            stream,
+            [spool.log(stream), kept / spool.token / f"{stream}.log"],
+            offsets.get(stream, 0),
+        )
+        for stream in Stream
+    ]
+    try:
+        while True:
+            # Asked before reading: what was written before the end is then read for certain.
+            ended = not follow or not spool.alive()
+            for reader in readers:
+                yield from reader.pieces()
+            if ended:
+                return
+            time.sleep(_LOOK_AGAIN_S)
+    finally:
+        for reader in readers:
+            reader.close()
+
+
+def prune(kept: Path, *, now: float) -> None:
+    """Remove kept logs that are older than ``KEEP_S``."""
+    with suppress(FileNotFoundError), os.scandir(kept) as folders:
+        for folder in folders:
+            with suppress(OSError):
+                if now - folder.stat(follow_symlinks=False).st_mtime > KEEP_S:
+                    for file in Path(folder.path).iterdir():
+                        file.unlink()
+                    Path(folder.path).rmdir()

@@ -1,0 +1,369 @@
+"""The scheduler over the processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+
+from dispatcher.errors import Dependency, Unavailable
+from dispatcher.payload import encode_payload
+from dispatcher.run import (
+    MOUNT_TARGETS,
+    VERDICT_EXIT,
+    Claim,
+    Engine,
+    Observation,
+    Outcome,
+    RunKey,
+    RunSpec,
+    RunState,
+    Verdict,
+    WrappedGrant,
+)
+from dispatcher.schedulers.base import CannotSubmit, LogChunk, Stream
+from dispatcher.schedulers.local import output, sandbox
+from dispatcher.schedulers.local.launch import launch
+from dispatcher.schedulers.local.leftovers import sweep
+from dispatcher.schedulers.local.spool import STREAMS, Spool
+from dispatcher.schedulers.local.watch import Watch, Watched
+from dispatcher.settings import Settings
+
+SLACK_S = 150.0
+"""Seconds a runner may live beyond timeout and grace: it may wait a minute for Vault, and has its
+own limits for killing and for slow disks, which are shorter. After them it is killed."""
+
+_PRUNE_EVERY_S = 3600.0
+_TAIL_BYTES = 4000
+
+
+@dataclass(slots=True)
+class _Known:
+    """A run this object has seen: what it last knew of it, and whether a thread watches it."""
+
+    spool: Spool
+    seen: Observation
+    watched: bool = False
+
+
+class LocalScheduler:
+    """See ``dispatcher.schedulers.base.Scheduler`` for the methods.
+
+    A run is a folder ``<state_dir>/runs/<key>/`` and a runner process in a session of its own.
+    Any process with the same ``state_dir`` may observe, read and cancel runs; one that died leaves
+    them running, and the next picks them up from their folders. The logs of forgotten runs stay
+    a week in ``<state_dir>/logs/``.
+
+    Args:
+        settings: uses ``state_dir``, ``local`` and ``vault.cacert``.
+        wake: called, in a thread of this object, when a run has ended.
+    """
+
+    def __init__(self, settings: Settings, *, wake: Callable[[], None] = lambda: None) -> None:
+        self._settings = settings
+        self._wake = wake
+        state = settings.state_dir.resolve()
+        self._runs = state / "runs"
+        self._kept_logs = state / "logs"
+        self._known: dict[str, _Known] = {}
+        self._turn = threading.Lock()
+        self._submitting: dict[str, threading.Lock] = {}
+        self._watch = Watch()
+        self._node = socket.gethostname()
+        self._pruned_at = 0.0
+
+    def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:  # noqa: ARG002
+        """Start a runner for a run that has none and has not begun; ``job`` means nothing here."""
+        spool = Spool(self._runs, spec.key)
+        command = self._sandboxed(spool, spec)
+        with self._turn:
+            alone = self._submitting.setdefault(spool.token, threading.Lock())
+        try:
+            with alone:
+                self._start(spool, spec, grant, command)
+        except OSError as error:
+            raise Unavailable(
+                Dependency.SCHEDULER,
+                f"no runner could be started in {spool.path}: {error.strerror}",
+                remedy="Look at free memory, processes and disk space of this machine.",
+            ) from None
+        finally:
+            with self._turn:
+                self._submitting.pop(spool.token, None)
+        return spool.token
+
+    def _start(self, spool: Spool, spec: RunSpec, grant: WrappedGrant, command: list[str]) -> None:
+        self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = spool.hold()
+        if lock is None:
+            return
+        try:
+            if spool.begun() or spool.outcome() is not None:
+                return
+            spool.prepare(spec)
+            if not command:
+                self._link_mounts(spool, spec)
+            process = launch(
+                spool,
+                encode_payload(spec, grant),
+                lock=lock,
+                settings=self._settings,
+                sandbox=command,
+            )
+        finally:
+            os.close(lock)
+        known = _Known(spool, self._running(spool, time.time()))
+        with self._turn:
+            self._known[spool.token] = known
+
+        def ended(overdue: bool) -> None:  # noqa: FBT001
+            self._ended(known, overdue=overdue, code=process.wait())
+
+        self._watch_over(known, process.pid, self._lifetime(spec.timeout_s), ended, child=True)
+
+    def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
+        """A look into memory for each run known; a look at the disk for those that are not."""
+        seen = {}
+        for claim in claims:
+            known = self._known.get(claim.key.token)
+            if known is None:
+                observation = self._look(claim)
+            elif known.watched or known.seen.state is RunState.ENDED:
+                observation = known.seen
+            else:
+                observation = self._look(claim)
+            if observation is not None:
+                seen[claim.key] = observation
+        return seen
+
+    def logs(
+        self,
+        claim: Claim,
+        *,
+        follow: bool = False,
+        offsets: Mapping[Stream, int] | None = None,
+    ) -> Iterator[LogChunk]:
+        """Also for a week after the run was forgotten."""
+        spool = Spool(self._runs, claim.key)
+        return output.read(spool, self._kept_logs, follow=follow, offsets=offsets or {})
+
+    def cancel(self, claim: Claim, *, reason: str) -> None:
+        """Ask the runner to stop; one that has not read its payload yet finds the reason there."""
+        spool = Spool(self._runs, claim.key)
+        if not spool.alive():
+            return
+        with suppress(FileNotFoundError):
+            spool.note_cancel(reason)
+        runner = spool.runner()
+        if runner is None:
+            return
+        with suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(runner[0])
+            try:
+                # Asked again with the descriptor in hand: the number is still the runner's.
+                if spool.alive():
+                    signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+            finally:
+                os.close(pidfd)
+
+    def forget(self, claim: Claim) -> None:
+        """Remove the run's folder; its logs stay for a week. One that lives is left alone."""
+        spool = Spool(self._runs, claim.key)
+        known = self._known.get(spool.token)
+        # Of a run known to have ended the lock may still seem held: a process that another thread
+        # is starting this moment has a copy of every descriptor.
+        if (known is None or known.seen.state is not RunState.ENDED) and spool.alive():
+            return
+        if spool.exists():
+            spool.remove(keep_logs=self._kept_logs)
+        with self._turn:
+            self._known.pop(spool.token, None)
+        now = time.time()
+        if now - self._pruned_at > _PRUNE_EVERY_S:
+            self._pruned_at = now
+            output.prune(self._kept_logs, now=now)
+
+    # Before the start
+
+    @cached_property
+    def _sandbox(self) -> tuple[sandbox.Sandbox | None, str]:
+        # The state folder must exist to be hidden.
+        self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return sandbox.find(self._settings)
+
+    def _sandboxed(self, spool: Spool, spec: RunSpec) -> list[str]:
+        """The sandbox's command line, or none where there is no sandbox."""
+        local = self._settings.local
+        for mount in spec.mounts:
+            folder = local.mounts.get(mount)
+            if folder is None:
+                raise CannotSubmit(
+                    f"the mount {mount} is offered nowhere",
+                    verdict=Verdict.UNPLACEABLE,
+                    remedy=f"Name its folder in [local.mounts] {mount}.",
+                )
+            if not folder.is_dir():
+                raise CannotSubmit(
+                    f"the folder {folder} of the mount {mount} does not exist",
+                    verdict=Verdict.UNPLACEABLE,
+                    remedy=f"Make it, or name another in [local.mounts] {mount}.",
+                )
+        box, why_not = self._sandbox
+        if box is not None:
+            return box.command(spool, spec.mounts, programs=spec.agent_argv)
+        if spec.mounts and not local.allow_unprotected_mounts:
+            raise CannotSubmit(
+                f"mounts cannot be protected: {why_not}",
+                verdict=Verdict.UNPLACEABLE,
+                remedy="Install bubblewrap, or set [local] allow_unprotected_mounts = true.",
+            )
+        return []
+
+    def _link_mounts(self, spool: Spool, spec: RunSpec) -> None:
+        for mount in spec.mounts:
+            link = spool.home / MOUNT_TARGETS[mount]
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(self._settings.local.mounts[mount].absolute())
+
+    # While it runs
+
+    def _lifetime(self, timeout_s: float) -> float:
+        return timeout_s + self._settings.local.kill_grace_s + SLACK_S
+
+    def _watch_over(
+        self,
+        known: _Known,
+        pid: int,
+        seconds: float,
+        ended: Callable[[bool], None],
+        *,
+        child: bool,
+    ) -> None:
+        """Watch a runner, unless descriptors are short; then only looking tells of its end."""
+        with suppress(OSError):
+            pidfd = os.pidfd_open(pid)
+            # Asked with the descriptor in hand: the number is still the runner's. That of a child
+            # is in any case, for as long as nobody waits for it.
+            if not child and not known.spool.alive():
+                os.close(pidfd)
+                return
+            known.watched = True
+            deadline = time.monotonic() + seconds
+            self._watch.add(pidfd, Watched(pid=pid, deadline=deadline, ended=ended))
+
+    def _look(self, claim: Claim) -> Observation | None:
+        """What the run's folder says; a living runner is watched from here on."""
+        spool = Spool(self._runs, claim.key)
+        if spool.token in self._submitting:
+            return self._running(spool, time.time())
+        if spool.alive():
+            return self._adopt(spool, claim)
+        return self._settle(spool, overdue=False)
+
+    def _adopt(self, spool: Spool, claim: Claim) -> Observation:
+        runner = spool.runner()
+        if runner is None:
+            return self._running(spool, time.time())
+        pid, since = runner
+        with self._turn:
+            known = self._known.setdefault(spool.token, _Known(spool, self._running(spool, since)))
+            if not known.watched and known.seen.state is RunState.RUNNING:
+                lifetime = self._lifetime(claim.timeout_s) - (time.time() - since)
+
+                def ended(overdue: bool) -> None:  # noqa: FBT001
+                    self._ended(known, overdue=overdue, code=None)
+
+                self._watch_over(known, pid, max(0.0, lifetime), ended, child=False)
+        return known.seen
+
+    def _running(self, spool: Spool, since: float) -> Observation:
+        return Observation(
+            state=RunState.RUNNING, engine_id=spool.token, engine=self._engine(spool), since=since
+        )
+
+    def _engine(self, spool: Spool) -> Engine:
+        return Engine(kind="local", alloc=spool.token, node=self._node)
+
+    # After its end
+
+    def _ended(self, known: _Known, *, overdue: bool, code: int | None) -> None:
+        """A watched runner is gone; in the watching thread."""
+        try:
+            seen = self._settle(known.spool, overdue=overdue, code=code)
+            with self._turn:
+                if seen is None:
+                    self._known.pop(known.spool.token, None)
+                else:
+                    known.seen = seen
+        finally:
+            known.watched = False
+            self._wake()
+
+    def _settle(
+        self, spool: Spool, *, overdue: bool, code: int | None = None
+    ) -> Observation | None:
+        """What became of a run that no runner works on; None where it never began.
+
+        Args:
+            overdue: its runner hung and was killed.
+            code: exit code of the runner where it was our child.
+        """
+        outcome = spool.outcome()
+        if outcome is None:
+            outcome = self._without_word(spool, overdue=overdue, code=code)
+            if outcome is None:
+                return None
+            spool.conclude(outcome)
+        seen = Observation(
+            state=RunState.ENDED,
+            engine_id=spool.token,
+            engine=self._engine(spool),
+            outcome=outcome,
+            since=outcome.finished_at,
+        )
+        with self._turn:
+            self._known.setdefault(spool.token, _Known(spool, seen)).seen = seen
+        return seen
+
+    def _without_word(self, spool: Spool, *, overdue: bool, code: int | None) -> Outcome | None:
+        """An outcome for a runner that left none, after ending what it left instead."""
+        if not spool.begun():
+            if code is None:
+                return None
+            return Outcome(
+                verdict=Verdict.ERROR,
+                exit_code=VERDICT_EXIT[Verdict.ERROR],
+                error=f"the runner ended with code {code} before it began: {spool.last_words()}",
+            )
+        clean = sweep(spool)
+        spool.remove_private()
+        verdict = Verdict.TIMED_OUT if overdue else Verdict.LOST
+        error = (
+            "the runner did not end at its timeout and was killed"
+            if overdue
+            else "the runner was killed, or the machine stopped; how the formula ended is not known"
+        )
+        return Outcome(
+            verdict=verdict,
+            exit_code=VERDICT_EXIT[verdict],
+            formula_started=True,
+            error=error if clean else f"{error}; processes of it could not be ended",
+            finished_at=time.time(),
+            logs=_tail(spool),
+        )
+
+
+def _tail(spool: Spool) -> str:
+    """The last characters of what was logged; redacted before it was written."""
+    text = ""
+    for stream in STREAMS:
+        with suppress(FileNotFoundError), spool.log(stream).open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            text += file.read().decode("utf-8", "replace")
+    return text.replace("\0", "\ufffd")[-1000:]

@@ -1,0 +1,156 @@
+"""A run's folder: what a runner leaves in it, and the lock that says whether one lives.
+
+The lock is taken by whoever starts the runner and inherited by it, so that it is held without a
+gap from before the start to the runner's last moment. It is an open-file-description lock, which
+can be asked about without being taken: asking disturbs nobody.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import struct
+from contextlib import suppress
+from pathlib import Path
+
+from dispatcher.payload import decode_outcome, encode_outcome, encode_spec
+from dispatcher.run import Outcome, RunKey, RunSpec
+
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock of Linux on 64 bits; see fcntl(2)
+STREAMS = ("stdout", "stderr")
+
+
+def _flock(kind: int) -> bytes:
+    return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
+
+
+class Spool:
+    """One run's folder, whether it exists or not.
+
+    Attributes:
+        path: absolute.
+        token: the run's key as one word; its name.
+    """
+
+    def __init__(self, parent: Path, key: RunKey) -> None:
+        self.token = key.token
+        self.path = parent / key.token
+
+    @property
+    def private(self) -> Path:
+        """The formula's folder."""
+        return self.path / "private"
+
+    @property
+    def home(self) -> Path:
+        """The formula's HOME; also the value by which its processes are known."""
+        return self.private / "home"
+
+    def log(self, stream: str) -> Path:
+        return self.path / f"{stream}.log"
+
+    def exists(self) -> bool:
+        return self.path.is_dir()
+
+    def hold(self) -> int | None:
+        """Take the lock, making the folder where there is none.
+
+        Returns:
+            A descriptor whose copies hold the lock until the last is closed, or None where
+            somebody holds it.
+        """
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
+            os.ftruncate(fd, 0)  # the number of an earlier runner may be another's by now
+        except OSError as error:
+            os.close(fd)
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return None
+            raise
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def alive(self) -> bool:
+        """True while a runner lives, or is about to be started."""
+        try:
+            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK))
+        finally:
+            os.close(fd)
+        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+    def runner(self) -> tuple[int, float] | None:
+        """Process id of the runner and when it began (seconds since the epoch); None until it
+        said so. Only good while ``alive``.
+        """
+        try:
+            with (self.path / "lock").open("rb") as lock:
+                return int(lock.read(32)), os.fstat(lock.fileno()).st_mtime
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def begun(self) -> bool:
+        """True once the grant may have been used."""
+        return (self.path / "started").exists()
+
+    def outcome(self) -> Outcome | None:
+        """The runner's word, or None where it left none."""
+        try:
+            return decode_outcome((self.path / "outcome.json").read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return None
+
+    def last_words(self) -> str:
+        """The end of what the runner itself had to say; it says nothing of values."""
+        try:
+            return (self.path / "runner.log").read_text("utf-8", "replace").strip()[-300:]
+        except FileNotFoundError:
+            return ""
+
+    def conclude(self, outcome: Outcome) -> None:
+        """Leave an outcome in a dead runner's stead."""
+        _write(self.path / "outcome.json", encode_outcome(outcome))
+
+    def prepare(self, spec: RunSpec) -> None:
+        """Make it ready for a runner: what an earlier one left that did nothing goes away."""
+        self.remove_private()
+        self.home.mkdir(parents=True, mode=0o700)
+        self.private.chmod(0o700)
+        shown = {k: v for k, v in encode_spec(spec).items() if k != "formula_text"}
+        _write(self.path / "spec.json", json.dumps(shown, indent=1).encode())
+
+    def note_cancel(self, reason: str) -> None:
+        """Say why the runner is going to be stopped."""
+        _write(self.path / "cancel", reason.encode("utf-8", "replace"))
+
+    def remove_private(self) -> None:
+        shutil.rmtree(self.private, ignore_errors=True)
+
+    def remove(self, *, keep_logs: Path) -> None:
+        """Remove the folder; what was logged moves to ``keep_logs/<token>/``."""
+        kept = keep_logs / self.token
+        for stream in STREAMS:
+            log = self.log(stream)
+            with suppress(FileNotFoundError):
+                if log.stat().st_size:
+                    kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    log.replace(kept / log.name)
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _write(path: Path, data: bytes) -> None:
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+    unfinished.replace(path)

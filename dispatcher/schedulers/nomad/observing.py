@@ -1,0 +1,361 @@
+"""From one list of Nomad to an observation for each run.
+
+One call tells the status and the allocations of every run in flight. Only for a run that has newly
+ended is more asked: its ``outcome.json``, and its records where that file does not settle it. What
+was concluded is kept until the run is forgotten.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from dispatcher.errors import Denied, TemporaryError
+from dispatcher.nomad_api import Evaluation, JobStatus, NomadApi
+from dispatcher.payload import decode_outcome
+from dispatcher.render import OUTCOME_FILE, runner_prefix
+from dispatcher.run import Claim, Engine, Observation, Outcome, RunKey, RunState, Verdict
+from dispatcher.schedulers.nomad import verdicts
+from dispatcher.settings import Settings
+
+WORKERS = 8
+"""Threads that read the outcomes of newly ended runs."""
+
+REASONS_EVERY_S = 5.0
+"""How often the reasons of waiting runs are asked for anew."""
+
+OUTCOME_WAIT_S = 60.0
+"""How long a run has ended before its outcome is given up where its node does not answer."""
+
+_KIND = "nomad"
+_VANISHED = frozenset({"lost", "unknown"})
+"""``ClientStatus`` of allocations whose node does not answer."""
+
+_SETTLED = frozenset({Verdict.SUCCEEDED, Verdict.TIMED_OUT})
+"""Verdicts of a runner that nothing in Nomad's records can correct."""
+
+
+class NotYet(Exception):
+    """A run has ended, and what it left cannot be read at the moment."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Seen:
+    """Since when a run is in a condition that may last only so long."""
+
+    condition: str
+    since: float
+
+
+class Observer:
+    """Keeps what must be known from one look to the next. Thread-safe.
+
+    Args:
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, api: NomadApi, settings: Settings, *, clock: Callable[[], float]) -> None:
+        self._api = api
+        self._nomad = settings.nomad
+        self._clock = clock
+        self._prefix = runner_prefix(settings.nomad)
+        self._turn = threading.RLock()
+        self._ended: dict[str, Observation] = {}
+        self._children: dict[RunKey, str] = {}
+        self._stopping: dict[str, str] = {}
+        self._expired: dict[str, bool] = {}
+        self._seen: dict[str, _Seen] = {}
+        self._reasons: dict[str, str] = {}
+        self._reasons_at = 0.0
+        self._nodes: dict[str, str] = {}
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="disinto-outcomes")
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def child_of(self, claim: Claim) -> str | None:
+        """The dispatched job of a run, where one is known."""
+        return (
+            claim.engine_id or self._children.get(claim.key) or self._find([claim]).get(claim.key)
+        )
+
+    def will_stop(self, child: str, *, reason: str) -> None:
+        """The run is about to be stopped by us, for this reason."""
+        with self._turn:
+            self._stopping.setdefault(child, reason)
+
+    def forget(self, child: str) -> None:
+        """The run has been removed from Nomad."""
+        with self._turn:
+            for memory in (
+                self._ended,
+                self._stopping,
+                self._expired,
+                self._seen,
+                self._reasons,
+            ):
+                memory.pop(child, None)
+            for key in [key for key, named in self._children.items() if named == child]:
+                del self._children[key]
+
+    def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
+        """See ``Scheduler.observe``."""
+        children = self._children_of(claims)
+        found = {
+            key: ended
+            for key, child in children.items()
+            if (ended := self._ended.get(child)) is not None
+        }
+        asked = {child: key for key, child in children.items() if key not in found}
+        statuses = self._api.job_statuses(list(asked)) if asked else []
+        over = [status for status in statuses if _over(status)]
+        open_ = [status for status in statuses if not _over(status)]
+        reasons = self._placement_reasons(open_)
+        for status in open_:
+            found[asked[status["ID"]]] = self._open(status, reasons)
+        for status, observation in zip(over, self._pool.map(self._conclude, over), strict=True):
+            if observation is not None:
+                found[asked[status["ID"]]] = observation
+        return found
+
+    # Which job is whose
+
+    def _children_of(self, claims: Collection[Claim]) -> dict[RunKey, str]:
+        named = {claim.key: claim.engine_id for claim in claims if claim.engine_id}
+        nameless = [claim for claim in claims if not claim.engine_id]
+        if nameless:
+            named |= self._find(nameless)
+        return named
+
+    def _find(self, claims: Collection[Claim]) -> dict[RunKey, str]:
+        """Runs by the meta of their jobs: after a crash between a dispatch and its record."""
+        wanted = {(claim.key.action_id, claim.key.blob): claim.key for claim in claims}
+        found: dict[RunKey, str] = {}
+        for stub in self._api.jobs(prefix=self._prefix, meta=True):
+            meta = stub.get("Meta") or {}
+            key = wanted.get((meta.get("action_id", ""), meta.get("blob", "")))
+            if key is not None and stub.get("ParentID"):
+                found[key] = stub["ID"]
+        with self._turn:
+            self._children |= found
+        return found
+
+    # Runs that go on
+
+    def _open(self, status: JobStatus, reasons: Mapping[str, str]) -> Observation:
+        child, allocations = status["ID"], status.get("Allocs") or []
+        states, engine = _states(status), self._engine(status)
+        if not allocations:
+            return self._waiting(status, engine, reasons.get(child, ""))
+        if "unknown" in states:
+            since = self._since(child, "unknown")
+            if self._clock() - since > self._nomad.node_wait_s:
+                self._api.stop(child)  # a stop makes Nomad call it lost
+            reason = f"the node {engine.node} does not answer"
+            return _observation(RunState.RUNNING, child, engine, reason=reason, since=since)
+        if states <= verdicts.CLIENT_ENDED and "lost" in states and not status.get("Stop"):
+            self._api.stop(child)  # or else Nomad places it a second time
+        if status.get("Stop"):
+            since = self._since(child, "stopping")
+            return _observation(RunState.RUNNING, child, engine, reason="stopping", since=since)
+        if states <= {"pending"}:
+            since = self._since(child, "setup")
+            reason = f"the node {engine.node} is setting it up"
+            return _observation(RunState.PENDING, child, engine, reason=reason, since=since)
+        since = self._since(child, "running")
+        return _observation(RunState.RUNNING, child, engine, since=since)
+
+    def _waiting(self, status: JobStatus, engine: Engine, reason: str) -> Observation:
+        child, since = status["ID"], _seconds(status.get("SubmitTime"))
+        if self._clock() - since > self._nomad.placement_wait_s:
+            # Its end is read when the job is seen stopped; it may find a place until then.
+            with self._turn:
+                self._expired[child] = True
+            self._api.stop(child)
+        return _observation(RunState.PENDING, child, engine, reason=reason, since=since)
+
+    def _placement_reasons(self, statuses: Iterable[JobStatus]) -> Mapping[str, str]:
+        """Why runs wait for a place: one call for all of them, and not at every look."""
+        waiting = {status["ID"] for status in statuses if not status.get("Allocs")}
+        now = time.monotonic()
+        with self._turn:
+            due = now - self._reasons_at >= REASONS_EVERY_S or not waiting <= self._reasons.keys()
+            if not waiting or not due:
+                return self._reasons
+            self._reasons_at = now
+        blocked = self._api.evaluations_where(
+            f'Status == "blocked" and JobID matches "^{self._prefix}[^/]*/dispatch-"'
+        )
+        by_job: dict[str, list[Evaluation]] = {}
+        for evaluation in blocked:
+            by_job.setdefault(evaluation.get("JobID", ""), []).append(evaluation)
+        reasons = {child: verdicts.placement(by_job.get(child, ())) for child in waiting}
+        with self._turn:
+            self._reasons = reasons
+        return reasons
+
+    # Runs that have ended
+
+    def _conclude(self, status: JobStatus) -> Observation | None:
+        """The end of a run; None where Nomad collected it in the meantime."""
+        child, engine = status["ID"], self._engine(status)
+        try:
+            outcome = self._outcome(status)
+        except (NotYet, TemporaryError) as error:
+            since = self._since(child, "ended")
+            return _observation(RunState.RUNNING, child, engine, reason=str(error), since=since)
+        if outcome is None:
+            return None
+        observation = _observation(
+            RunState.ENDED, child, engine, outcome=outcome, since=outcome.finished_at
+        )
+        with self._turn:
+            self._ended[child] = observation
+            self._seen.pop(child, None)
+        return observation
+
+    def _outcome(self, status: JobStatus) -> Outcome | None:
+        child, allocations = status["ID"], status.get("Allocs") or []
+        vanished = bool(_states(status) & _VANISHED)
+        word = None
+        if len(allocations) == 1:
+            word = self._word(child, allocations[0]["ID"], vanished=vanished)
+            if word is not None and word.verdict in _SETTLED:
+                return word
+            if word is not None and _plain_failure(word):
+                return word
+        return self._from_records(status, word)
+
+    def _from_records(self, status: JobStatus, word: Outcome | None) -> Outcome | None:
+        child = status["ID"]
+        allocations = self._api.allocations(child)
+        if len(allocations) > 1:
+            main = verdicts.main_allocation(allocations)
+            gone = main is not None and main.get("ClientStatus") in _VANISHED
+            word = self._word(child, main["ID"], vanished=gone) if main else None
+        evaluations: list[Evaluation] = []
+        if not allocations:
+            evaluations = self._api.evaluations(child)
+            if not evaluations and self._api.job(child) is None:
+                return None
+        return verdicts.outcome(
+            verdicts.Ended(
+                allocations=allocations,
+                outcome=word,
+                stopped=bool(status.get("Stop")),
+                reason=self._stopping.get(child, ""),
+                evaluations=evaluations,
+                expired=self._expired.get(child, False)
+                or _expired(evaluations, self._nomad.placement_wait_s),
+                memory_mb=self._nomad.memory_max_mb or self._nomad.memory_mb,
+            )
+        )
+
+    def _word(self, child: str, alloc_id: str, *, vanished: bool) -> Outcome | None:
+        """What the runner left, or None where it left nothing.
+
+        Args:
+            vanished: its node was given up already, so there is nothing to wait for.
+
+        Raises:
+            NotYet: its node does not answer, and there is still time to wait for it.
+        """
+        since = self._since(child, "ended")
+        try:
+            data = self._api.cat(alloc_id, OUTCOME_FILE)
+        except TemporaryError as error:
+            if vanished or self._clock() - since > OUTCOME_WAIT_S:
+                return None
+            raise NotYet(f"it has ended, and its outcome cannot be read yet ({error})") from error
+        try:
+            return decode_outcome(data) if data is not None else None
+        except ValueError:
+            return None
+
+    # Small things
+
+    def _engine(self, status: JobStatus) -> Engine:
+        allocations = status.get("Allocs") or []
+        if not allocations:
+            return Engine(kind=_KIND, job=status["ID"])
+        first = allocations[0]
+        return Engine(
+            kind=_KIND,
+            job=status["ID"],
+            alloc=first.get("ID", ""),
+            node=self._node_name(first.get("NodeID", "")),
+        )
+
+    def _node_name(self, node_id: str) -> str:
+        """The name of a node; its ID where the token may not list nodes."""
+        if node_id and node_id not in self._nodes:
+            try:
+                known = {node["ID"]: node.get("Name") or node["ID"] for node in self._api.nodes()}
+            except Denied:
+                known = {}
+            with self._turn:
+                self._nodes |= {**known, node_id: known.get(node_id, node_id)}
+        return self._nodes.get(node_id, "")
+
+    def _since(self, child: str, condition: str) -> float:
+        with self._turn:
+            seen = self._seen.get(child)
+            if seen is None or seen.condition != condition:
+                seen = self._seen[child] = _Seen(condition=condition, since=self._clock())
+            return seen.since
+
+
+def _over(status: JobStatus) -> bool:
+    """Nomad is done with the job, and every client with its part of it.
+
+    A job that was stopped is ``dead`` at once, while its task may still be running. One that was
+    stopped on a node that does not answer stays ``pending`` for as long as it does not.
+    """
+    states = _states(status)
+    if status.get("Stop") and states & _VANISHED:
+        return states <= verdicts.CLIENT_ENDED | _VANISHED
+    return status.get("Status") == "dead" and states <= verdicts.CLIENT_ENDED
+
+
+def _states(status: JobStatus) -> set[str]:
+    return {allocation.get("ClientStatus", "") for allocation in status.get("Allocs") or []}
+
+
+def _plain_failure(word: Outcome) -> bool:
+    """A formula that ended by itself, and not by what Nomad would know more about."""
+    return (
+        word.verdict is Verdict.FAILED
+        and word.formula_started
+        and word.exit_code != verdicts.SIGKILL_CODE
+    )
+
+
+def _expired(evaluations: Iterable[Evaluation], wait_s: float) -> bool:
+    """Whether the job was stopped only after it had waited its time; told from Nomad's records,
+    so that a dispatcher that was started anew says the same. (A stop moves the job's SubmitTime.)
+    """
+    created = [(e.get("TriggeredBy"), _seconds(e.get("CreateTime"))) for e in evaluations]
+    begun = min((time for _, time in created), default=0.0)
+    stops = [time for trigger, time in created if trigger == "job-deregister"]
+    return any(stop - begun >= wait_s for stop in stops)
+
+
+def _observation(
+    state: RunState,
+    child: str,
+    engine: Engine,
+    *,
+    outcome: Outcome | None = None,
+    reason: str = "",
+    since: float = 0.0,
+) -> Observation:
+    return Observation(
+        state=state, engine_id=child, engine=engine, outcome=outcome, reason=reason, since=since
+    )
+
+
+def _seconds(nanoseconds: int | None) -> float:
+    return (nanoseconds or 0) / 1e9
