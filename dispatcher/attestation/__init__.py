@@ -1,0 +1,47 @@
+"""Attestation: who ran what, signed inside the result, and checked offline.
+
+``seal_with`` signs (``envelope``), by a local key or by Vault's transit engine (``keys``);
+``verify_result`` checks (``verify``), purely and without any server.
+"""
+
+from dispatcher.attestation.envelope import (
+    PAYLOAD_TYPE,
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    Signer,
+    pae,
+    seal_with,
+)
+from dispatcher.attestation.keys import (
+    LocalSigner,
+    Transit,
+    TransitSigner,
+    key_id,
+    load_public_keys,
+    local_signer,
+    public_pem,
+    transit_signer,
+)
+from dispatcher.attestation.verify import Finding, Kind, Verification, git_blob, verify_result
+
+__all__ = [
+    "PAYLOAD_TYPE",
+    "PREDICATE_TYPE",
+    "STATEMENT_TYPE",
+    "Finding",
+    "Kind",
+    "LocalSigner",
+    "Signer",
+    "Transit",
+    "TransitSigner",
+    "Verification",
+    "git_blob",
+    "key_id",
+    "load_public_keys",
+    "local_signer",
+    "pae",
+    "public_pem",
+    "seal_with",
+    "transit_signer",
+    "verify_result",
+]

@@ -1,0 +1,316 @@
+"""Checking a result against its signature, offline: every changed byte is told as what it is.
+
+Nothing of a file is believed before its signature holds. The file is compared byte by byte with
+what was signed: the part before ``attestation`` by its digest, the envelope by writing it anew. So
+white space counts, and nothing can hide behind another way of writing the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from pydantic import ValidationError
+
+from dispatcher.attestation.envelope import (
+    DIGESTED,
+    PAYLOAD_TYPE,
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    facts,
+    pae,
+    subject_name,
+)
+from dispatcher.attestation.keys import key_id
+from dispatcher.result import Envelope
+from dispatcher.run import Tier, Verdict
+
+_MARK = b',\n  "attestation": '
+_END = b"\n}\n"
+
+_RAN = frozenset({Verdict.SUCCEEDED, Verdict.FAILED, Verdict.TIMED_OUT})
+_NEED_APPROVAL = frozenset({Tier.MEDIUM, Tier.HIGH})
+
+
+class Kind(StrEnum):
+    """What a finding is about. Closed."""
+
+    UNREADABLE = "unreadable"  # the file is no result
+    UNSIGNED = "unsigned"  # a result without an attestation
+    ENVELOPE = "envelope"  # the envelope is not as it was written
+    KEY = "key"  # signed by a key that is not trusted, or the key's name was changed
+    SIGNATURE = "signature"  # statement, type or signature was changed
+    STATEMENT = "statement"  # signed, but it says something else than a run's result
+    RESULT = "result"  # the result is not the one that was signed
+    ID = "id"  # the result belongs to another action
+    ACTION = "action"  # the action file is not the one that ran
+    FORMULA = "formula"  # the formula is not the one that ran
+    APPROVAL = "approval"  # it ran without the approval that its tier needs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing that does not hold.
+
+    Attributes:
+        kind: what it is about.
+        message: one sentence without a full stop.
+        field: the result's field, where one is meant.
+    """
+
+    kind: Kind
+    message: str
+    field: str = ""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """What a check came to.
+
+    Attributes:
+        findings: what does not hold; empty for a verified result.
+        keyid: id of the key whose signature holds; "" where none does.
+        predicate: what was signed; empty where no signature holds.
+    """
+
+    findings: tuple[Finding, ...]
+    keyid: str = ""
+    predicate: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def verified(self) -> bool:
+        """True where nothing speaks against the result."""
+        return not self.findings
+
+
+def git_blob(data: bytes, *, like: str = "") -> str:
+    """The hash (hex) that git gives these bytes as a blob.
+
+    Args:
+        data: the blob.
+        like: another hash of the repository: SHA-256 if it has 64 digits, else SHA-1.
+    """
+    whole = b"blob %d\0" % len(data) + data
+    if len(like) == 64:
+        return hashlib.sha256(whole).hexdigest()
+    return hashlib.sha1(whole, usedforsecurity=False).hexdigest()
+
+
+def verify_result(
+    data: bytes,
+    *,
+    action_id: str,
+    action: bytes | None,
+    public_keys: Sequence[Ed25519PublicKey],
+    formula: bytes | None = None,
+    blob_of: Callable[[bytes], str] | None = None,
+) -> Verification:
+    """Check a result's file. Pure; never raises for what the bytes hold.
+
+    Args:
+        data: the bytes of ``<id>.result.json``.
+        action_id: the id by the file's name.
+        action: the bytes of ``<id>.toml``; None where the file is missing.
+        public_keys: those that are trusted.
+        formula: the formula's bytes, where they are at hand.
+        blob_of: hash of a blob in this repository; by default git's, of the kind that was signed.
+    """
+    parts = _split(data)
+    if isinstance(parts, Finding):
+        return Verification(findings=(parts,))
+    body, envelope = parts
+    statement, keyid, found = _opened(envelope, public_keys)
+    if statement is None:
+        return Verification(findings=tuple(found))
+    predicate = statement.get("predicate")
+    predicate = predicate if isinstance(predicate, dict) else {}
+    signed = predicate.get("result")
+    signed = signed if isinstance(signed, dict) else {}
+    found += _statement_findings(statement, action_id)
+    found += _result_findings(body, statement, signed)
+    found += _context_findings(signed, action_id, action, formula, blob_of)
+    return Verification(findings=tuple(found), keyid=keyid, predicate=predicate)
+
+
+def _split(data: bytes) -> tuple[bytes, Envelope] | Finding:
+    """The signed part as it was before sealing, and the envelope."""
+    mark = data.rfind(_MARK)
+    if mark < 0 or not data.endswith(_END):
+        return _why_not_sealed(data)
+    raw = data[mark + len(_MARK) : -len(_END)]
+    try:
+        envelope = Envelope.model_validate_json(raw)
+    except ValidationError:
+        return Finding(kind=Kind.ENVELOPE, message="the attestation is no DSSE envelope")
+    if raw != envelope.model_dump_json(indent=2).replace("\n", "\n  ").encode():
+        what = "the attestation is written otherwise than when it was signed"
+        return Finding(kind=Kind.ENVELOPE, message=what)
+    return data[:mark] + _END, envelope
+
+
+def _why_not_sealed(data: bytes) -> Finding:
+    fields = _object(data)
+    if fields is None:
+        return Finding(kind=Kind.UNREADABLE, message="the file is no JSON object")
+    if not fields.get("attestation"):
+        return Finding(kind=Kind.UNSIGNED, message="the result carries no attestation")
+    what = "the file is written otherwise than when it was signed"
+    return Finding(kind=Kind.RESULT, message=what)
+
+
+def _opened(
+    envelope: Envelope, public_keys: Sequence[Ed25519PublicKey]
+) -> tuple[dict[str, Any] | None, str, list[Finding]]:
+    """The statement, once a trusted key's signature over it holds; and that key's id."""
+    payload = _exact_base64(envelope.payload)
+    signatures = [_exact_base64(signature.sig) for signature in envelope.signatures]
+    if payload is None or None in signatures:
+        return None, "", [_finding(Kind.ENVELOPE, "payload or signature is not base64")]
+    if len(signatures) != 1:
+        what = f"the envelope has {len(signatures)} signatures, not one"
+        return None, "", [_finding(Kind.ENVELOPE, what)]
+    named, message = envelope.signatures[0].keyid, pae(envelope.payloadType, payload)
+    keys = {key_id(key): key for key in public_keys}
+    signer = next((i for i, k in keys.items() if _holds(k, signatures[0] or b"", message)), None)
+    if signer is None and named not in keys:
+        return None, "", [_finding(Kind.KEY, f"no trusted key {named[:64]!r} signed this")]
+    if signer is None:
+        what = "the signature does not fit: the statement, its type or the signature was changed"
+        return None, "", [_finding(Kind.SIGNATURE, what)]
+    found = []
+    if signer != named:
+        what = f"the key that signed is {signer}, and the envelope names another"
+        found.append(_finding(Kind.KEY, what))
+    if envelope.payloadType != PAYLOAD_TYPE:
+        found.append(_finding(Kind.STATEMENT, "what was signed is no in-toto statement"))
+        return None, "", found
+    statement = _object(payload)
+    if statement is None:
+        found.append(_finding(Kind.STATEMENT, "what was signed is no JSON object"))
+    return statement, signer, found
+
+
+def _statement_findings(statement: Mapping[str, Any], action_id: str) -> Iterator[Finding]:
+    if statement.get("_type") != STATEMENT_TYPE:
+        yield _finding(Kind.STATEMENT, "what was signed is no in-toto statement of version 1")
+    if statement.get("predicateType") != PREDICATE_TYPE:
+        yield _finding(Kind.STATEMENT, "the signed statement is not about a run")
+    name = _subject(statement).get("name")
+    if name != subject_name(action_id):
+        what = f"what was signed is about {_shown(name)}, not about {subject_name(action_id)}"
+        yield _finding(Kind.ID, what)
+
+
+def _result_findings(
+    body: bytes, statement: Mapping[str, Any], signed: Mapping[str, Any]
+) -> Iterator[Finding]:
+    digests = _subject(statement).get("digest")
+    signed_digest = digests.get("sha256") if isinstance(digests, dict) else None
+    if signed_digest == hashlib.sha256(body).hexdigest():
+        return
+    fields = _object(body)
+    if fields is None:
+        yield _finding(Kind.RESULT, "the result is no JSON object any more")
+        return
+    found = facts(fields)
+    named = False
+    for name in dict.fromkeys([*signed, *found]):
+        if name not in found or name not in signed or found[name] != signed[name]:
+            named = True
+            yield _changed(name, found, signed)
+    if not named:
+        what = "the result is written otherwise than when it was signed; its values are the same"
+        yield _finding(Kind.RESULT, what)
+
+
+def _changed(name: str, found: Mapping[str, Any], signed: Mapping[str, Any]) -> Finding:
+    if name not in signed:
+        message = f"{_shown(name)} was added"
+    elif name not in found:
+        message = f"{name} was taken out"
+    elif name in DIGESTED:
+        message = f"{name} was changed"
+    else:
+        message = f"{name} is {_shown(found[name])}, but {_shown(signed[name])} was signed"
+    return Finding(kind=Kind.RESULT, message=message, field=name)
+
+
+def _context_findings(
+    signed: Mapping[str, Any],
+    action_id: str,
+    action: bytes | None,
+    formula: bytes | None,
+    blob_of: Callable[[bytes], str] | None,
+) -> Iterator[Finding]:
+    """The signed facts against the repository around them."""
+    if signed.get("id") != action_id:
+        what = f"the signed result is of action {_shown(signed.get('id'))}, not of {action_id}"
+        yield Finding(kind=Kind.ID, message=what, field="id")
+    blob = signed.get("blob")
+    if action is None:
+        yield _finding(Kind.ACTION, f"the action file {action_id}.toml is missing")
+    elif (found := blob_of(action) if blob_of else git_blob(action, like=str(blob))) != blob:
+        what = f"the action file is blob {found}, but {_shown(blob)} ran"
+        yield Finding(kind=Kind.ACTION, message=what, field="blob")
+    ran = signed.get("formula")
+    wanted = ran.get("sha256") if isinstance(ran, dict) else None
+    if formula is not None and wanted and hashlib.sha256(formula).hexdigest() != wanted:
+        what = f"the formula has another SHA-256 than the one that ran, {_shown(wanted)}"
+        yield Finding(kind=Kind.FORMULA, message=what, field="formula")
+    needed = str(signed.get("verdict")) in _RAN and str(signed.get("tier")) in _NEED_APPROVAL
+    if needed and not signed.get("approved_by"):
+        what = f"it ran at tier {signed['tier']}, and nobody is named who approved it"
+        yield Finding(kind=Kind.APPROVAL, message=what, field="approved_by")
+
+
+def _holds(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
+    try:
+        key.verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _exact_base64(text: str) -> bytes | None:
+    """The bytes, if this is the one way to write them; None otherwise."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return data if base64.b64encode(data).decode() == text else None
+
+
+def _object(data: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _subject(statement: Mapping[str, Any]) -> dict[str, Any]:
+    subject = statement.get("subject")
+    if isinstance(subject, list) and len(subject) == 1 and isinstance(subject[0], dict):
+        return subject[0]
+    return {}
+
+
+def _finding(kind: Kind, message: str) -> Finding:
+    return Finding(kind=kind, message=message)
+
+
+def _shown(value: object) -> str:
+    """A value for a message: JSON in ASCII, so that nothing a terminal acts on gets through."""
+    text = json.dumps(value)
+    return text if len(text) <= 120 else f"{text[:120]}…"

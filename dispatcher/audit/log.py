@@ -1,0 +1,175 @@
+"""Writing the audit log.
+
+``audit.jsonl`` holds the records, ``audit.jsonl.head`` the number and hash of the last one: it
+shows that the end was cut off, and is the lock of those who write. Whoever can write both files can
+write all of it anew; against that, keep the digest that ``disinto audit verify`` prints elsewhere.
+
+A record is handed to the kernel before the step goes on: it survives the death of the process, not
+that of the machine; a file is synced to disk when it is rotated. A last line that was torn, by a
+full disk or a crash of the machine, is moved aside and said so in the log. At 64 MiB the file is
+renamed to ``audit.<first seq>.jsonl`` and the chain goes on in a new one. No record holds a secret:
+callers pass names, hashes and reasons.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dispatcher.audit.record import GENESIS, line_of, record_of
+from dispatcher.errors import TemporaryError
+
+ROTATE_BYTES = 64 * 1024 * 1024
+
+TAIL_BYTES = 4 * 1024
+"""Read first from the end, to find the last line; more where a line is longer."""
+
+_HEAD_FORMAT = "{:020d} {}\n"
+_HEAD_BYTES = 20 + 1 + 64 + 1
+
+
+class AuditLog:
+    """Appends records. Thread-safe; several processes may write one log (flock).
+
+    Args:
+        path: ``audit.jsonl``; made with its folder when the first record is written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread_lock = threading.Lock()
+
+    def append(self, event: str, **facts: object) -> None:
+        """Write one record; returns when the kernel has it.
+
+        Args:
+            event: what happened, in one word.
+            facts: plain values; empty ones are left out, long texts are cut at 8,000 characters.
+
+        Raises:
+            TemporaryError: it cannot be written; nothing that must be audited should go on.
+        """
+        try:
+            with self._thread_lock, self._held() as guard:
+                self._append(guard, event, facts)
+        except OSError as error:
+            raise TemporaryError(
+                f"the audit log {self._path} cannot be written: {error.strerror}",
+                remedy="Free the disk, or give its folder back to this user",
+            ) from error
+
+    def _append(self, guard: int, event: str, facts: dict[str, object]) -> None:
+        fd = self._open()
+        try:
+            torn = self._mend(fd)
+            after = self._last(fd, guard)
+            if os.fstat(fd).st_size >= ROTATE_BYTES:
+                self._rotate(fd)
+                os.close(fd)
+                fd = self._open()
+            if torn is not None:
+                after = _write(fd, guard, after, "torn_end", {"kept_in": torn})
+            _write(fd, guard, after, event, facts)
+        finally:
+            os.close(fd)
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    @contextmanager
+    def _held(self) -> Iterator[int]:
+        """The head file, while no other process writes."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        guard = os.open(head_file(self._path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            yield guard
+        finally:
+            os.close(guard)
+
+    def _mend(self, fd: int) -> str | None:
+        """Move a torn last line aside; the name of the file that keeps it, or None."""
+        size = os.fstat(fd).st_size
+        torn = _tail(fd).rpartition(b"\n")[2]
+        if not torn:
+            return None
+        aside = self._path.with_name(f"{self._path.name}.torn-{time.time_ns()}")
+        aside.touch(mode=0o600)
+        aside.write_bytes(torn)
+        os.ftruncate(fd, size - len(torn))
+        return aside.name
+
+    def _last(self, fd: int, guard: int) -> tuple[int, str]:
+        """Number and hash of the record that the next one follows.
+
+        The head counts where it is ahead of the file: what was cut off stays missing for good.
+        """
+        head = read_head(guard)
+        line = _tail(fd).rstrip(b"\n").rpartition(b"\n")[2]
+        if not line:
+            earlier = files(self._path)[:-1]
+            line = _last_line(earlier[-1]) if earlier else b""
+        record = record_of(line) if line else None
+        if record is None or (head is not None and head[0] > record.seq):
+            return head or (0, GENESIS)
+        return record.seq, record.hash
+
+    def _rotate(self, fd: int) -> None:
+        with self._path.open("rb") as file:
+            first = record_of(file.readline().rstrip(b"\n"))
+        os.fsync(fd)
+        number = f"{first.seq:012d}" if first else f"{time.time_ns():020d}"
+        self._path.rename(self._path.with_name(f"{self._path.stem}.{number}.jsonl"))
+
+
+def files(path: Path) -> list[Path]:
+    """The files of a chain, the oldest first; the last one is ``path`` itself."""
+    return [*sorted(path.parent.glob(f"{path.stem}.[0-9]*.jsonl")), path]
+
+
+def head_file(path: Path) -> Path:
+    """Where the number and hash of the last record stand."""
+    return path.with_name(f"{path.name}.head")
+
+
+def read_head(fd: int) -> tuple[int, str] | None:
+    """Number and hash of the last record, or None where nothing legible stands there."""
+    number, _, digest = os.pread(fd, _HEAD_BYTES, 0).decode(errors="replace").partition(" ")
+    if not number.isdecimal() or len(digest) != 65:
+        return None
+    return int(number), digest.rstrip("\n")
+
+
+def _write(
+    fd: int, guard: int, after: tuple[int, str], event: str, facts: dict[str, object]
+) -> tuple[int, str]:
+    """One record after another, then the head; the new one's number and hash."""
+    seq, prev = after[0] + 1, after[1]
+    line, digest = line_of(seq=seq, time=time.time(), event=event, prev=prev, facts=facts)
+    data = line + b"\n"
+    while data:
+        data = data[os.write(fd, data) :]
+    os.pwrite(guard, _HEAD_FORMAT.format(seq, digest).encode(), 0)
+    return seq, digest
+
+
+def _tail(fd: int) -> bytes:
+    """The end of a file, from before its last whole line on."""
+    size = os.fstat(fd).st_size
+    length = TAIL_BYTES
+    while True:
+        start = max(0, size - length)
+        tail = os.pread(fd, size - start, start)
+        if start == 0 or tail.count(b"\n") > 1:
+            return tail
+        length *= 8
+
+
+def _last_line(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return _tail(file.fileno()).rstrip(b"\n").rpartition(b"\n")[2]

@@ -1,0 +1,75 @@
+"""One line of the audit log, and its hash.
+
+A line is the record's JSON with its own hash as the last key::
+
+    {"seq":7,"time":1709208000.0,"event":"claimed",…,"prev":"<hash of record 6>","hash":"…"}
+
+``hash`` is the SHA-256 of the line as it was before ``hash`` was put in, so that no other way of
+writing the same record fits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+GENESIS = "0" * 64
+"""``prev`` of the first record."""
+
+MAX_TEXT = 8_000
+"""Characters of one fact; what is longer is cut."""
+
+_HASH_KEY = b',"hash":"'
+_TAIL = len(_HASH_KEY) + 64 + len(b'"}')
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """What the chain needs of a line.
+
+    Attributes:
+        seq: from 1.
+        prev, hash: as the line states them.
+        true_hash: of what the line holds.
+    """
+
+    seq: int
+    prev: str
+    hash: str
+    true_hash: str
+
+
+def line_of(
+    *, seq: int, time: float, event: str, prev: str, facts: Mapping[str, object]
+) -> tuple[bytes, str]:
+    """The line, without its end, and its hash. Empty facts are left out."""
+    known: dict[str, object] = {"seq": seq, "time": round(time, 3), "event": event}
+    told = {
+        name: value[:MAX_TEXT] if isinstance(value, str) else value
+        for name, value in facts.items()
+        if value not in ("", None, ()) and name not in (*known, "prev", "hash")
+    }
+    record = {**known, **told, "prev": prev}
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=str)
+    body = text.encode(errors="backslashreplace")
+    digest = hashlib.sha256(body).hexdigest()
+    return body[:-1] + _HASH_KEY + digest.encode() + b'"}', digest
+
+
+def record_of(line: bytes) -> Record | None:
+    """Read a line; None where it is no record."""
+    if not line[-_TAIL:].startswith(_HASH_KEY) or not line.endswith(b'"}'):
+        return None
+    body = line[:-_TAIL] + b"}"
+    try:
+        record = json.loads(line)
+        return Record(
+            seq=int(record["seq"]),
+            prev=str(record["prev"]),
+            hash=str(record["hash"]),
+            true_hash=hashlib.sha256(body).hexdigest(),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
+        return None

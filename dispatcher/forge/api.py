@@ -1,0 +1,240 @@
+"""Forgejo's and Gitea's v1 API: one method for each thing that is asked or told.
+
+It must not decide anything: what an answer means is for ``dispatcher.gate``.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter
+
+from dispatcher.errors import Misconfigured
+from dispatcher.forge.exchange import PAGE, Exchange, ForgeRefused, many, parse
+from dispatcher.forge.records import (
+    Comment,
+    Content,
+    Event,
+    GitRef,
+    Permission,
+    Push,
+    Pushed,
+    Request,
+    RequestCommit,
+    Review,
+    Status,
+    Team,
+    User,
+)
+from dispatcher.settings import ForgeSettings
+
+_COMMENT = TypeAdapter(Comment)
+_COMMENTS = many(Comment)
+_COMMITS = many(RequestCommit)
+_CONTENT: TypeAdapter[Content | list[Content]] = TypeAdapter(Content | list[Content])
+_EVENTS = many(Event)
+_PERMISSION = TypeAdapter(Permission)
+_PUSHED = TypeAdapter(Pushed)
+_REFS: TypeAdapter[GitRef | list[GitRef]] = TypeAdapter(GitRef | list[GitRef])
+_REQUEST = TypeAdapter(Request)
+_REQUESTS = many(Request)
+_REVIEWS = many(Review)
+_STATUS = TypeAdapter(Status)
+_STATUSES = many(Status)
+_TEAMS = many(Team)
+_USER = TypeAdapter(User)
+
+
+class ForgeApi:
+    """A repository on a forge. Thread-safe.
+
+    Every method raises ``Unavailable`` (forge) when there is no usable answer (no connection, a
+    time-out, a status of 429 or 5xx, a redirect, an answer that does not parse) and ``Denied``
+    (forge) for 401 and 403.
+
+    Args:
+        settings: address, repository, CA certificate and time-out.
+        token: API token; kept in the client's header alone.
+        transport: for tests: answers instead of the network.
+
+    Raises:
+        Misconfigured: the address or the repository's name is not one.
+    """
+
+    def __init__(
+        self, settings: ForgeSettings, *, token: str, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        owner, slash, name = settings.repository.partition("/")
+        if not (owner and slash and name) or "/" in name:
+            raise Misconfigured(f"[forge] repository is {settings.repository!r}, not owner/name")
+        self.repository = settings.repository
+        self._repo = f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}"
+        self._lock = threading.Lock()
+        self._teams: dict[str, int] = {}
+        self._http = Exchange(
+            url=settings.url,
+            token=token,
+            cacert=settings.cacert,
+            timeout_s=settings.timeout_s,
+            transport=transport,
+        )
+
+    @property
+    def calls(self) -> int:
+        """Requests sent since the start, failed ones included."""
+        return self._http.calls
+
+    def close(self) -> None:
+        self._http.close()
+
+    # --- what a decision rests on -------------------------------------------------------------
+
+    def request_of(self, commit: str) -> Request | None:
+        """The request whose merge left this commit, as the forge says; None where it knows none.
+
+        Forgejo 7.0.0 to 7.0.5 answers 404 for every commit: None is no proof that there is none.
+        """
+        return self._http.get(f"{self._repo}/commits/{commit}/pull", _REQUEST)
+
+    def closed_requests(self, page: int) -> Sequence[Request]:
+        """One page (from 1) of closed requests, the latest changed first."""
+        params = {"state": "closed", "sort": "recentupdate", "limit": PAGE, "page": page}
+        return self._http.must(f"{self._repo}/pulls", _REQUESTS, params)
+
+    def merged_head(self, number: int) -> str | None:
+        """The commit that ``refs/pull/<number>/head`` names: what was merged, once it is merged.
+
+        A request's own ``head.sha`` is no substitute: it follows its branch after the merge.
+        """
+        ref = f"pull/{number}/head"
+        found = self._http.get(f"{self._repo}/git/refs/{ref}", _REFS)
+        refs = found if isinstance(found, list) else [found] if found else []
+        return next((r.object.sha for r in refs if r.ref == f"refs/{ref}"), None)
+
+    def blob_at(self, commit: str, path: str) -> str | None:
+        """Blob name of a regular file at a commit; None for no file, a folder or a link."""
+        where = f"{self._repo}/contents/{quote(path)}"
+        found = self._http.get(where, _CONTENT, {"ref": commit})
+        if not isinstance(found, Content) or found.type != "file" or found.path != path:
+            return None
+        return found.sha
+
+    def reviews(self, number: int) -> Sequence[Review]:
+        """All reviews of a request, in no promised order."""
+        return self._http.pages(f"{self._repo}/pulls/{number}/reviews", _REVIEWS)
+
+    def pushes(self, number: int) -> Sequence[Push]:
+        """The pushes to a request's branch between its opening and its merge, in order."""
+        path = f"{self._repo}/issues/{number}/timeline"
+        events = [e for e in self._http.pages(path, _EVENTS) if e.type == "pull_push"]
+        return [
+            Push(user=e.user, created_at=e.created_at, commit_ids=_pushed(e, path)) for e in events
+        ]
+
+    def request_commits(self, number: int) -> Sequence[RequestCommit]:
+        """All commits of a request."""
+        extra = {"verification": "false", "files": "false"}
+        return self._http.pages(f"{self._repo}/pulls/{number}/commits", _COMMITS, extra)
+
+    def permission(self, login: str) -> str:
+        """``none``, ``read``, ``write``, ``admin`` or ``owner``; "none" for an unknown account.
+
+        The forge answers this to administrators of the repository alone.
+        """
+        path = f"{self._repo}/collaborators/{quote(login, safe='')}/permission"
+        found = self._http.get(path, _PERMISSION)
+        return found.permission if found else "none"
+
+    def user(self, login: str) -> User | None:
+        """An account; its e-mail address is the real one only where the token may see it."""
+        return self._http.get(f"/users/{quote(login, safe='')}", _USER)
+
+    def me(self) -> User:
+        """The account of our token."""
+        return self._http.must("/user", _USER)
+
+    def in_team(self, team: str, login: str) -> bool:
+        """Whether an account is a member of ``org/team``.
+
+        Raises:
+            Misconfigured: the forge knows no such team.
+        """
+        number = self._team(team)
+        member = f"/teams/{number}/members/{quote(login, safe='')}"
+        return self._http.get(member, _USER) is not None
+
+    def _team(self, team: str) -> int:
+        with self._lock:
+            if team in self._teams:
+                return self._teams[team]
+        org, _, name = team.partition("/")
+        # not /teams/search: it answers only those that our own account is a member of
+        for entry in self._http.pages(f"/orgs/{quote(org, safe='')}/teams", _TEAMS):
+            if entry.name.lower() == name.lower():
+                with self._lock:
+                    self._teams[team] = entry.id
+                return entry.id
+        raise Misconfigured(f"[forge] approver_team is {team!r}, and the forge knows no such team")
+
+    # --- what is told ---------------------------------------------------------------------------
+
+    def statuses(self, commit: str) -> Sequence[Status]:
+        """Statuses of a commit, the latest first; one page, which holds what is current."""
+        params: dict[str, object] = {"limit": PAGE, "sort": "recentupdate"}
+        return self._http.must(f"{self._repo}/commits/{commit}/statuses", _STATUSES, params)
+
+    def set_status(
+        self, commit: str, *, context: str, state: str, description: str, target_url: str = ""
+    ) -> None:
+        """Set a commit status; ``state`` is pending, success, error, failure or warning."""
+        body = {
+            "context": context,
+            "state": state,
+            "description": description,
+            "target_url": target_url,
+        }
+        self._http.send("POST", f"{self._repo}/statuses/{commit}", body, _STATUS)
+
+    def comments(self, number: int) -> Sequence[Comment]:
+        """All comments of a request; the forge gives them in one answer."""
+        return self._http.must(f"{self._repo}/issues/{number}/comments", _COMMENTS)
+
+    def add_comment(self, number: int, body: str) -> Comment:
+        return self._http.send(
+            "POST", f"{self._repo}/issues/{number}/comments", {"body": body}, _COMMENT
+        )
+
+    def edit_comment(self, comment: int, body: str) -> Comment:
+        return self._http.send(
+            "PATCH", f"{self._repo}/issues/comments/{comment}", {"body": body}, _COMMENT
+        )
+
+    def request(self, number: int) -> Request | None:
+        """A request by its number."""
+        return self._http.get(f"{self._repo}/pulls/{number}", _REQUEST)
+
+    def open_request(self, *, head: str, base: str, title: str, body: str) -> Request:
+        """Open a pull request; where one from ``head`` to ``base`` is open, answer that one.
+
+        Raises:
+            ForgeRefused: the forge will not open it, e.g. since ``head`` does not exist.
+        """
+        wanted = {"head": head, "base": base, "title": title, "body": body}
+        try:
+            return self._http.send("POST", f"{self._repo}/pulls", wanted, _REQUEST)
+        except ForgeRefused as refused:
+            if refused.status != 409:
+                raise
+            params = {"state": "open", "limit": PAGE}
+            for request in self._http.must(f"{self._repo}/pulls", _REQUESTS, params):
+                if request.head.ref == head and request.base.ref == base:
+                    return request
+            raise
+
+
+def _pushed(event: Event, path: str) -> list[str]:
+    """The commits of a ``pull_push`` event; its body is JSON in a string."""
+    return parse(event.body.encode(), _PUSHED, f"GET {path}").commit_ids or []

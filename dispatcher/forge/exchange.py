@@ -1,0 +1,207 @@
+"""One exchange with the forge over httpx: bounded, counted, and with one meaning for each error.
+
+It must not follow a redirect, or hand on an answer that it cannot parse whole.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import httpx
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
+
+from dispatcher.errors import Denied, Dependency, Misconfigured, PermanentError, Unavailable
+
+PAGE = 50
+"""Entries asked for in one page: the most that a forge gives by default."""
+
+MAX_PAGES = 20
+"""Pages read of one list; a request with more reviews or commits than that is not judged."""
+
+MAX_ANSWER_BYTES = 8 * 2**20
+
+_T = TypeVar("_T")
+
+
+class TooLarge(PermanentError):
+    """A list of the forge is longer than we read."""
+
+
+class ForgeRefused(PermanentError):
+    """The forge understood a write and would not do it.
+
+    Attributes:
+        status: its HTTP status code.
+    """
+
+    def __init__(self, what: str, *, status: int, remedy: str | None = None) -> None:
+        super().__init__(what, remedy=remedy)
+        self.status = status
+
+
+def many(record: type[_T]) -> TypeAdapter[list[_T]]:
+    """A list of records. Go's empty list is ``null``, and means an empty list."""
+    of = Annotated[list[record], BeforeValidator(lambda raw: [] if raw is None else raw)]  # type: ignore[valid-type]
+    return TypeAdapter(of)
+
+
+class Exchange:
+    """An HTTP client of the forge's v1 API. Thread-safe.
+
+    Every method raises ``Unavailable`` (forge) when there is no usable answer (no connection, a
+    time-out, a status of 429 or 5xx, a redirect, an answer that does not parse) and ``Denied``
+    (forge) for 401 and 403.
+
+    Raises:
+        Misconfigured: the address is not one, or the CA certificate cannot be read.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        token: str,
+        cacert: Path | None,
+        timeout_s: float,
+        transport: httpx.BaseTransport | None,
+    ) -> None:
+        if not url.startswith(("http://", "https://")):
+            raise Misconfigured(f"[forge] url is {url!r}, not an http:// or https:// address")
+        self._lock = threading.Lock()
+        self.calls = 0
+        self._client = httpx.Client(
+            base_url=f"{url.rstrip('/')}/api/v1",
+            headers={
+                "Authorization": f"token {token}",
+                "Accept": "application/json",
+                "User-Agent": "disinto",
+            },
+            timeout=timeout_s,
+            verify=_trust(cacert),
+            follow_redirects=False,
+            transport=transport,
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def pages(
+        self, path: str, of: TypeAdapter[list[_T]], params: Mapping[str, object] | None = None
+    ) -> list[_T]:
+        """All pages of a list, until one is empty: neither a short page nor a header is its end."""
+        entries: list[_T] = []
+        for page in range(1, MAX_PAGES + 1):
+            part = self.must(path, of, {"limit": PAGE, **(params or {}), "page": page})
+            if not part:
+                return entries
+            entries.extend(part)
+        raise TooLarge(f"the forge has more than {MAX_PAGES} pages of {path}")
+
+    def get(
+        self, path: str, of: TypeAdapter[_T], params: Mapping[str, object] | None = None
+    ) -> _T | None:
+        """One answer, or None where the forge says that there is no such thing (404)."""
+        status, body = self._exchange("GET", path, params=params)
+        if status == 404:
+            return None
+        if status != 200:
+            raise _no_answer(f"the forge answered {status} to GET {path}")
+        return parse(body, of, f"GET {path}")
+
+    def must(
+        self, path: str, of: TypeAdapter[_T], params: Mapping[str, object] | None = None
+    ) -> _T:
+        """One answer to a question about something that must exist."""
+        found = self.get(path, of, params)
+        if found is None:
+            raise _no_answer(
+                f"the forge answered 404 to GET {path}",
+                "Check [forge] url and repository, and that the token may read the repository.",
+            )
+        return found
+
+    def send(
+        self, method: str, path: str, content: Mapping[str, object], of: TypeAdapter[_T]
+    ) -> _T:
+        status, body = self._exchange(method, path, content=content)
+        if 400 <= status < 500:
+            raise ForgeRefused(
+                f"the forge answered {status} to {method} {path}: {_message(body)}", status=status
+            )
+        return parse(body, of, f"{method} {path}")
+
+    def _exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        content: Mapping[str, object] | None = None,
+    ) -> tuple[int, bytes]:
+        with self._lock:
+            self.calls += 1
+        query = httpx.QueryParams({k: str(v) for k, v in params.items()}) if params else None
+        try:
+            with self._client.stream(method, path, params=query, json=content) as answer:
+                body = _read(answer, f"{method} {path}")
+                status = answer.status_code
+        except httpx.HTTPError as error:
+            raise _no_answer(
+                f"the forge did not answer {method} {path} ({type(error).__name__}: {error})"
+            ) from error
+        if status in (401, 403):
+            raise Denied(
+                Dependency.FORGE,
+                f"the forge answered {status} to {method} {path}: {_message(body)}",
+                remedy="Give the token of an account that administers the ops repo, with the "
+                "scopes read:user, read:organization, write:repository and write:issue.",
+            )
+        if status == 429 or status >= 500 or 300 <= status < 400:
+            raise _no_answer(f"the forge answered {status} to {method} {path}")
+        return status, body
+
+
+def _trust(cacert: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(cacert) if cacert else None)
+    except (OSError, ssl.SSLError) as error:
+        raise Misconfigured(f"[forge] cacert {cacert} cannot be read: {error}") from error
+
+
+def _read(answer: httpx.Response, what: str) -> bytes:
+    body = bytearray()
+    for chunk in answer.iter_bytes():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            raise _no_answer(f"the forge's answer to {what} is over {MAX_ANSWER_BYTES} bytes")
+    return bytes(body)
+
+
+def parse(body: bytes, of: TypeAdapter[_T], what: str) -> _T:
+    """A JSON text as a record.
+
+    Raises:
+        Unavailable: it is not one; ``what`` names the question in the message.
+    """
+    try:
+        return of.validate_python(json.loads(body))
+    except (ValueError, RecursionError) as error:  # ValidationError is a ValueError
+        kind = "fields missing or wrong" if isinstance(error, ValidationError) else "no JSON"
+        raise _no_answer(f"the forge's answer to {what} is unusable: {kind}") from None
+
+
+def _message(body: bytes) -> str:
+    """The forge's own words in an error, shortened; it is shown to people only."""
+    try:
+        return str(json.loads(body).get("message", ""))[:300]
+    except (ValueError, AttributeError, RecursionError):
+        return "no message"
+
+
+def _no_answer(what: str, remedy: str | None = None) -> Unavailable:
+    return Unavailable(Dependency.FORGE, what, remedy=remedy)

@@ -1,0 +1,193 @@
+"""What the forge answers, parsed once: only the fields that a decision rests on.
+
+Unknown fields are ignored, since forges add some with every release; a known field of a wrong
+type, or a missing one that matters, makes the whole answer unusable (see ``ForgeApi``).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+
+Sha = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
+"""A full object name, SHA-1 or SHA-256."""
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+
+class User(_Answer):
+    """An account. ``login`` is compared without regard to case, as forges do."""
+
+    id: int
+    login: Annotated[str, Field(min_length=1, max_length=255)]
+    email: str = ""
+
+    @property
+    def name(self) -> str:
+        """The login, lower-cased: two of them are the same account exactly when they are equal."""
+        return self.login.lower()
+
+
+def _only_living(user: User | None) -> User | None:
+    """A deleted account is answered as null or as a ghost with an id below 1."""
+    return user if user is not None and user.id > 0 else None
+
+
+def _time(value: Any) -> Any:
+    """JSON has no times: RFC 3339 text becomes one here, since the models are strict."""
+    return datetime.fromisoformat(value) if isinstance(value, str) else value
+
+
+MaybeUser = Annotated[User | None, AfterValidator(_only_living)]
+Time = Annotated[AwareDatetime, BeforeValidator(_time)]
+
+
+class Repository(_Answer):
+    full_name: str
+
+
+class BranchEnd(_Answer):
+    """One side of a request. The head's ``sha`` is the branch's tip of today, not what was merged."""
+
+    ref: str
+    sha: str
+    repo: Repository | None = None
+
+
+class Request(_Answer):
+    """A pull request.
+
+    Attributes:
+        merge_commit_sha: the commit that the merge left on the base branch (for a rebase: the last
+            one); None or "" before the merge.
+        merge_base: where the request's commits begin.
+        user: who opened it; None for a deleted account.
+    """
+
+    number: Annotated[int, Field(gt=0)]
+    state: str
+    merged: bool
+    merge_commit_sha: Annotated[Sha | None, BeforeValidator(lambda raw: raw or None)] = None
+    merge_base: str = ""
+    user: MaybeUser
+    base: BranchEnd
+    head: BranchEnd
+    html_url: str = ""
+
+
+class ReviewState(StrEnum):
+    """The two states that decide. All others say nothing about approval."""
+
+    APPROVED = "APPROVED"
+    REQUEST_CHANGES = "REQUEST_CHANGES"
+
+
+class Review(_Answer):
+    """One review. ``dismissed`` and ``stale`` do not change ``state``."""
+
+    id: int
+    user: MaybeUser
+    state: str
+    commit_id: str
+    stale: bool
+    official: bool
+    dismissed: bool
+    submitted_at: Time
+
+
+class Event(_Answer):
+    """One entry of a request's time line; ``pull_push`` is a push to its branch."""
+
+    type: str
+    user: MaybeUser = None
+    created_at: Time
+    body: str = ""
+
+
+class Push(_Answer):
+    """A push to a request's branch before the merge, as the forge noted it.
+
+    Attributes:
+        user: who pushed; None for a deleted account.
+        created_at: when, to the second.
+        commit_ids: what was new to the branch, the new head last; after a force-push the old and
+            the new head. Empty where all of it was on the base branch already.
+    """
+
+    user: MaybeUser
+    created_at: Time
+    commit_ids: list[Sha]
+
+
+class Pushed(_Answer):
+    """Body of a ``pull_push`` event."""
+
+    commit_ids: list[Sha] | None = None
+
+
+class Identity(_Answer):
+    email: str
+
+
+class GitCommit(_Answer):
+    author: Identity
+    committer: Identity
+    message: str = ""
+
+
+class RequestCommit(_Answer):
+    """A commit of a request; ``author`` and ``committer`` are accounts where the e-mail is known."""
+
+    sha: Sha
+    commit: GitCommit
+    author: MaybeUser
+    committer: MaybeUser
+
+
+class Content(_Answer):
+    """A path at a commit: ``sha`` is the blob's name when ``type`` is ``file``."""
+
+    type: str
+    sha: Sha
+    path: str
+
+
+class GitObject(_Answer):
+    sha: Sha
+    type: str
+
+
+class GitRef(_Answer):
+    ref: str
+    object: GitObject
+
+
+class Permission(_Answer):
+    """Rights on the repository: none, read, write, admin or owner (also of a site admin)."""
+
+    permission: str
+
+
+class Team(_Answer):
+    id: int
+    name: str
+
+
+class Comment(_Answer):
+    id: int
+    user: MaybeUser
+    body: str
+
+
+class Status(_Answer):
+    """A commit status; the API calls its state ``status`` when it answers."""
+
+    context: str
+    status: str
+    description: str = ""
+    target_url: str = ""

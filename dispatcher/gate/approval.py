@@ -1,0 +1,137 @@
+"""Which review of a merged pull request counts as approval. Pure: records in, a verdict out.
+
+A review counts when it is its author's latest decision, approves, is official, neither stale nor
+dismissed, was given for the merged head and after the last push, and its author had no hand in
+the request: did not open it, did not write, commit, co-author or push any of its commits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from dispatcher.forge.records import Push, Request, RequestCommit, Review, ReviewState, User
+
+CO_AUTHOR = re.compile(r"^co-authored-by:.*<([^<>\s]+)>\s*$", re.IGNORECASE | re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """Everything the forge says of a merged request that a decision rests on.
+
+    Attributes:
+        request: the request.
+        head: the commit (hex) that was merged, from ``refs/pull/<n>/head``.
+        reviews, pushes, commits: all of them.
+    """
+
+    request: Request
+    head: str
+    reviews: Sequence[Review]
+    pushes: Sequence[Push]
+    commits: Sequence[RequestCommit]
+
+    @property
+    def head_in_doubt(self) -> str | None:
+        """The head by the forge's record of pushes, where that is another one; else None.
+
+        Whoever may write can push to ``refs/pull/<n>/head`` on some forges (seen with Forgejo
+        7.0), also after the merge; nobody can edit the record of pushes.
+        """
+        recorded = [push.commit_ids[-1] for push in self.pushes if push.commit_ids]
+        return recorded[-1] if recorded and recorded[-1] != self.head else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """A review that counts if its author may approve and owns none of the commits' addresses."""
+
+    user: User
+    review: Review
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Weighed:
+    """Reviews sorted out.
+
+    Attributes:
+        candidates: those that may count, the earliest first.
+        passed_over: for each other decision, why it does not count, for people.
+        addresses: e-mail addresses (lower case) of those who had a hand in the commits.
+    """
+
+    candidates: tuple[Candidate, ...]
+    passed_over: tuple[str, ...]
+    addresses: frozenset[str]
+
+
+def weigh(submission: Submission) -> Weighed:
+    """Sort out the reviews of a submission."""
+    involved = _involved(submission)
+    last_push = max((push.created_at for push in submission.pushes), default=None)
+    candidates, passed_over = [], []
+    for user, review in _latest(submission.reviews):
+        why_not = involved.get(user.name) or _fault(review, submission.head, last_push)
+        if why_not:
+            passed_over.append(f"{user.login} {why_not}")
+        else:
+            candidates.append(Candidate(user=user, review=review))
+    return Weighed(
+        candidates=tuple(candidates),
+        passed_over=tuple(passed_over),
+        addresses=_addresses(submission.commits),
+    )
+
+
+def _latest(reviews: Iterable[Review]) -> list[tuple[User, Review]]:
+    """Each account's latest approval or rejection; comments and requests decide nothing.
+
+    Accounts that were deleted are nobody: what they said does not count.
+    """
+    latest: dict[str, tuple[User, Review]] = {}
+    for review in sorted(reviews, key=lambda r: (r.submitted_at, r.id)):
+        if review.user is not None and review.state in set(ReviewState):
+            latest[review.user.name] = (review.user, review)
+    return sorted(latest.values(), key=lambda pair: (pair[1].submitted_at, pair[1].id))
+
+
+def _fault(review: Review, head: str, last_push: datetime | None) -> str | None:
+    """Why this decision of somebody uninvolved does not count; None where it may."""
+    seen = review.commit_id[:12] or "no commit"
+    faults = (
+        (review.state != ReviewState.APPROVED, "rejected it"),
+        (review.dismissed, "approved it, and that was dismissed"),
+        (review.commit_id != head, f"approved {seen}, not the merged {head[:12]}"),
+        (review.stale, "approved it before it changed"),
+        (
+            last_push is not None and review.submitted_at < last_push,
+            "approved it before the last push",
+        ),
+        (not review.official, "approved it without the right to"),
+    )
+    return next((what for true, what in faults if true), None)
+
+
+def _involved(submission: Submission) -> dict[str, str]:
+    """Accounts that had a hand in the request, by name, and which."""
+    involved: dict[str, str] = {}
+    for push in submission.pushes:
+        if push.user is not None:
+            involved[push.user.name] = "pushed to it"
+    for commit in submission.commits:
+        for user in (commit.author, commit.committer):
+            if user is not None:
+                involved[user.name] = f"wrote its commit {commit.sha[:12]}"
+    if submission.request.user is not None:
+        involved[submission.request.user.name] = "opened it"
+    return involved
+
+
+def _addresses(commits: Iterable[RequestCommit]) -> frozenset[str]:
+    found: set[str] = set()
+    for entry in commits:
+        found.update((entry.commit.author.email, entry.commit.committer.email))
+        found.update(CO_AUTHOR.findall(entry.commit.message))
+    return frozenset(address.strip().lower() for address in found) - {""}

@@ -1,0 +1,97 @@
+"""The seam of gates: may this file run?
+
+A gate answers with a value (approved, waiting, refused), each with its reason. Being unable to
+ask is an exception; the action then waits. There is no way through this module that lets an
+action run because a check went wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from dispatcher.run import FormulaRef, Tier
+
+
+class Answer(StrEnum):
+    """What a gate says. Only ``approved`` lets an action run."""
+
+    APPROVED = "approved"
+    WAITING = "waiting"  # something is missing that may still come
+    REFUSED = "refused"  # somebody or something said no; see ``Decision.final``
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """One file of the ops repo, at the head that the dispatcher looks at.
+
+    Attributes:
+        action_id: the action on whose behalf is asked.
+        path: the file, from the root of the ops repo.
+        blob: git blob hash (hex) of the file at ``commit``.
+        commit: head of the branch (hex).
+        tier: what approval it needs.
+        tier_reason: why that tier, for messages.
+        formula: the formula the action would run; None when the question is about a formula.
+        formula_path: where that formula lies in the ops repo, or "" for the operator's own folder.
+    """
+
+    action_id: str
+    path: str
+    blob: str
+    commit: str
+    tier: Tier
+    tier_reason: str = ""
+    formula: FormulaRef | None = None
+    formula_path: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """An answer with its reason.
+
+    Attributes:
+        answer: see its class.
+        reason: one sentence without a full stop that names the commit, request or person meant.
+        gate: which gate answered: ``main_branch``, ``none``, ``signed`` or ``forgejo``.
+        approved_by: who approved: forge logins or principals of the allowed-signers file.
+        final: True for a refusal that nothing can change but another action under a new id. Only
+            such a refusal is written as a result.
+        commit: the commit (hex) that was approved, or that the reason is about; "" if none.
+        request: number of the pull request that brought the file; 0 where there is none.
+        landed: the commit (hex) of the main branch by which the file came; "" if not known.
+    """
+
+    answer: Answer
+    reason: str
+    gate: str
+    approved_by: tuple[str, ...] = ()
+    final: bool = False
+    commit: str = ""
+    request: int = 0
+    landed: str = ""
+
+    def __post_init__(self) -> None:
+        if self.final and self.answer is not Answer.REFUSED:
+            raise ValueError(f"only a refusal can be final, not {self.answer}")
+
+
+class Gate(Protocol):
+    """Decides about one file. Implementations are thread-safe.
+
+    Contract suite: ``tests/contract/gate.py``; every implementation passes it.
+    """
+
+    def check(self, question: Question) -> Decision:
+        """Decide about ``question.path`` with ``question.blob`` at ``question.commit``.
+
+        Raises:
+            Unavailable: what it must ask cannot be asked now; the action waits.
+            Denied: what it must ask refuses our rights; the action waits.
+        """
+        ...
+
+    def look_again(self) -> None:
+        """Forget what was remembered: somebody said that something may have changed."""
+        ...

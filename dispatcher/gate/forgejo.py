@@ -1,0 +1,380 @@
+"""Gate ``forgejo``: a merged pull request brought the file, and an administrator approved it.
+
+The path of a decision: where the content comes from (git), which request merged it (git and
+forge), whether what was reviewed, what was merged and what is there now are one blob, and whose
+approval counts. Anything that does not fit together is a refusal; anything that cannot be asked
+is an exception.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import tenacity
+
+from dispatcher.forge import TooLarge
+from dispatcher.forge.records import Push, Request, RequestCommit, Review, User
+from dispatcher.gate.approval import Candidate, Submission, weigh
+from dispatcher.gate.base import Answer, Decision, Question
+from dispatcher.gate.history import Broken, History, origin, short
+from dispatcher.ops_repo.lineage import Lineage
+
+LOOK_BACK_PAGES = 4
+"""Pages of closed requests that are searched for the one that merged a commit."""
+
+CHAIN = 200
+"""Commits after a change among which the end of its rebase merge is looked for."""
+
+FRESH_S = 5.0
+"""Seconds for which what was said of a request serves the other files it brought."""
+
+MAX_CANDIDATES = 10
+"""Approvals whose authors are looked up for one request."""
+
+MERGE_SETTLES_S = 30.0
+"""A merge reaches the branch a moment before the forge's records. A commit younger than this is
+looked up again a few times before it counts as pushed past the requests."""
+
+PASSED_OVER_SHOWN = 5
+
+THREADS = 8
+"""Questions to the forge beside those of the threads that ask for decisions."""
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+
+
+class Forge(Protocol):
+    """What of ``dispatcher.forge.ForgeApi`` a decision needs."""
+
+    def request_of(self, commit: str) -> Request | None: ...
+    def closed_requests(self, page: int) -> Sequence[Request]: ...
+    def merged_head(self, number: int) -> str | None: ...
+    def blob_at(self, commit: str, path: str) -> str | None: ...
+    def reviews(self, number: int) -> Sequence[Review]: ...
+    def pushes(self, number: int) -> Sequence[Push]: ...
+    def request_commits(self, number: int) -> Sequence[RequestCommit]: ...
+    def permission(self, login: str) -> str: ...
+    def user(self, login: str) -> User | None: ...
+    def in_team(self, team: str, login: str) -> bool: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Approvers:
+    """Who may approve: the accounts named, the members of a team, or, where neither is given,
+    whoever administers the repository or the site.
+    """
+
+    logins: tuple[str, ...] = ()
+    team: str = ""
+
+    def may(self, forge: Forge, user: User) -> bool:
+        """Whether this account may approve."""
+        if self.logins and user.name in {login.lower() for login in self.logins}:
+            return True
+        if self.team and forge.in_team(self.team, user.login):
+            return True
+        if self.logins or self.team:
+            return False
+        return forge.permission(user.login) in ("admin", "owner")
+
+    def __str__(self) -> str:
+        if self.logins or self.team:
+            return " or ".join(
+                (*self.logins, *((f"a member of {self.team}",) if self.team else ()))
+            )
+        return "an administrator"
+
+
+class _No(Exception):
+    """The end of a decision that is not an approval."""
+
+    def __init__(
+        self, answer: Answer, reason: str, *, commit: str, request: int = 0, landed: str = ""
+    ) -> None:
+        super().__init__(reason)
+        self.decision = Decision(
+            answer=answer,
+            reason=reason,
+            gate="forgejo",
+            commit=commit,
+            request=request,
+            landed=landed or commit,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Judged:
+    """Who approved a request, or why nobody did."""
+
+    approved_by: tuple[str, ...]
+    reason: str
+    at: float
+
+
+class ForgejoGate:
+    """Asks the forge. Thread-safe.
+
+    Args:
+        forge: the ops repo's repository on the forge.
+        history: the ops repo's history.
+        branch: the branch whose files are actions.
+        approvers: who may approve.
+        clock: monotonic seconds.
+        wall: seconds since the epoch.
+        pause_s: first pause before a fresh merge is looked up again.
+    """
+
+    def __init__(
+        self,
+        *,
+        forge: Forge,
+        history: History,
+        branch: str,
+        approvers: Approvers,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+        pause_s: float = 0.1,
+    ) -> None:
+        self._forge = forge
+        self._history = history
+        self._branch = branch
+        self._approvers = approvers
+        self._clock = clock
+        self._wall = wall
+        self._pause_s = pause_s
+        self._lock = threading.Lock()
+        self._requests: dict[str, tuple[Request, str]] = {}
+        self._judged: dict[tuple[int, str], _Judged] = {}
+        self._round = 0
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="forge")
+
+    def check(self, question: Question) -> Decision:
+        try:
+            return self._check(question)
+        except _No as no:
+            return no.decision
+        except TooLarge as error:
+            return Decision(answer=Answer.WAITING, reason=str(error), gate="forgejo")
+
+    def look_again(self) -> None:
+        """Ask anew what was said of each request. Which request brought a commit stays known."""
+        with self._lock:
+            self._judged.clear()
+            self._round += 1
+
+    def _check(self, question: Question) -> Decision:
+        path, blob = question.path, question.blob
+        found = origin(self._history, commit=question.commit, path=path, blob=blob)
+        if isinstance(found, Broken):
+            raise _No(Answer.REFUSED, f"{found.reason}; {_bring(path)}", commit=found.commit)
+        request, head = self._request(found, question)
+        end_check = self._same_blob(request, head, question)
+        judged = self._judge(request, head)
+        end_check()
+        if not judged.approved_by:
+            raise _No(
+                Answer.WAITING,
+                f"pull request #{request.number} was merged without an approval that counts: "
+                f"{judged.reason}",
+                commit=head,
+                request=request.number,
+                landed=found.mainline.sha,
+            )
+        return Decision(
+            answer=Answer.APPROVED,
+            reason=f"pull request #{request.number} was approved by "
+            f"{', '.join(judged.approved_by)} at {short(head)}",
+            gate="forgejo",
+            approved_by=judged.approved_by,
+            commit=head,
+            request=request.number,
+            landed=found.mainline.sha,
+        )
+
+    def _both(self, one: Callable[[], _A], other: Callable[[], _B]) -> tuple[_A, _B]:
+        """Two questions at a time: a decision takes a dozen, and each may cross an ocean.
+
+        ``one`` must not use the threads itself: it would wait for a thread that waits for it.
+        """
+        under_way = self._threads.submit(one)
+        answer = other()
+        return under_way.result(), answer
+
+    # --- which request --------------------------------------------------------------------------
+
+    def _request(self, lineage: Lineage, question: Question) -> tuple[Request, str]:
+        """The merged request that brought the change, and the head that was merged."""
+        change = lineage.mainline.sha
+        if not self._history.is_ancestor(lineage.last.sha, change):
+            raise _No(
+                Answer.REFUSED,
+                f"commit {short(lineage.last.sha)} changed {question.path} and did not come by the "
+                f"merge {short(change)}; {_bring(question.path)}",
+                commit=lineage.last.sha,
+            )
+        known = self._requests.get(change)
+        if known is not None:
+            return known
+        request = self._find_settled(lineage, question)
+        if request is None:
+            raise _No(
+                Answer.REFUSED,
+                f"commit {short(change)} changed {question.path} on {self._branch} without a merged "
+                f"pull request; {_bring(question.path)}",
+                commit=change,
+            )
+        head = self._merged_head(request)
+        with self._lock:
+            if len(self._requests) >= 10_000:
+                self._requests.clear()
+            self._requests[change] = (request, head)
+        return request, head
+
+    def _find_settled(self, lineage: Lineage, question: Question) -> Request | None:
+        """``_find``, several times where the merge is so young that the forge may not say yet."""
+        age_s = self._wall() - lineage.mainline.committed_at
+        tries = 5 if age_s < MERGE_SETTLES_S else 1
+        again = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda request: request is None),
+            stop=tenacity.stop_after_attempt(tries),
+            wait=tenacity.wait_exponential(multiplier=self._pause_s, max=1.0),
+            retry_error_callback=lambda _state: None,
+        )
+        found: Request | None = again(self._find, lineage.mainline.sha, question.commit)
+        return found
+
+    def _find(self, change: str, commit: str) -> Request | None:
+        """The merged request that left ``change``, or the nearest commit after it: a rebase merge
+        is recorded at its last commit only.
+        """
+        direct = self._forge.request_of(change)
+        if direct is not None and self._merged_here(direct, change):
+            return direct
+        chain = self._history.mainline(commit, since=change, limit=CHAIN)
+        place = {sha: index for index, sha in enumerate(chain)}
+        best: Request | None = None
+        for page in range(1, LOOK_BACK_PAGES + 1):
+            requests = self._forge.closed_requests(page)
+            for request in requests:
+                merged = request.merge_commit_sha or ""
+                if merged not in place or not self._merged_here(request, merged):
+                    continue
+                if best is None or place[merged] < place[best.merge_commit_sha or ""]:
+                    best = request
+            if best is not None or not requests:
+                return best
+        return None
+
+    def _merged_here(self, request: Request, commit: str) -> bool:
+        base = request.base
+        return request.merged and request.merge_commit_sha == commit and base.ref == self._branch
+
+    def _merged_head(self, request: Request) -> str:
+        head = self._forge.merged_head(request.number)
+        if head is None:
+            raise _No(
+                Answer.REFUSED,
+                f"the forge does not say which commit of pull request #{request.number} was merged",
+                commit=request.merge_commit_sha or "",
+                request=request.number,
+            )
+        return head
+
+    # --- one blob -------------------------------------------------------------------------------
+
+    def _same_blob(self, request: Request, head: str, asked: Question) -> Callable[[], None]:
+        """Begin to check that what was reviewed, what was merged and what is there now are the
+        same bytes, and that it was this request that brought them; the answer ends the check.
+        """
+
+        def no(what: str) -> _No:
+            reason = f"pull request #{request.number} {what}; {_bring(asked.path)}"
+            commit = request.merge_commit_sha or ""
+            return _No(Answer.REFUSED, reason, commit=commit, request=request.number)
+
+        if self._history.blob_at(request.merge_commit_sha or "", asked.path) != asked.blob:
+            raise no(f"did not leave {asked.path} as it is now")
+        if not request.merge_base:
+            raise no("has no place at which it left the branch")
+        reviewed = self._threads.submit(self._forge.blob_at, head, asked.path)
+        before = self._threads.submit(self._forge.blob_at, request.merge_base, asked.path)
+
+        def end() -> None:
+            if reviewed.result() != asked.blob:
+                raise no(f"was reviewed with other content in {asked.path}")
+            if before.result() == asked.blob:
+                raise no(f"did not change {asked.path}")
+
+        return end
+
+    # --- whose approval -------------------------------------------------------------------------
+
+    def _judge(self, request: Request, head: str) -> _Judged:
+        key = (request.number, head)
+        with self._lock:
+            known = self._judged.get(key)
+            if known is not None and self._clock() - known.at < FRESH_S:
+                return known
+            asked_in = self._round
+        approved_by, reason = self._approval(request, head)
+        judged = _Judged(approved_by=approved_by, reason=reason, at=self._clock())
+        with self._lock:
+            stale = [k for k, v in self._judged.items() if judged.at - v.at >= FRESH_S]
+            for old in stale:
+                del self._judged[old]
+            if asked_in == self._round:  # what was under way when somebody rang is not kept
+                self._judged[key] = judged
+        return judged
+
+    def _approval(self, request: Request, head: str) -> tuple[tuple[str, ...], str]:
+        """Who approved, and why the others did not count."""
+        if request.user is None:
+            return (), "the account that opened it is gone, so nobody can say who is not its author"
+        number = request.number
+        reviews = self._forge.reviews(number)
+        if not reviews:
+            return (), f"nobody reviewed it. It takes {self._approvers} who had no hand in it"
+        pushes, commits = self._both(
+            lambda: self._forge.pushes(number), lambda: self._forge.request_commits(number)
+        )
+        submission = Submission(
+            request=request, head=head, reviews=reviews, pushes=pushes, commits=commits
+        )
+        if submission.head_in_doubt:
+            return (), (
+                f"the last push to it was {short(submission.head_in_doubt)}, and its head is now "
+                f"{short(head)}"
+            )
+        weighed = weigh(submission)
+        approved_by, passed_over = [], list(weighed.passed_over)
+        for candidate in weighed.candidates[:MAX_CANDIDATES]:
+            why_not = self._why_not(candidate, weighed.addresses)
+            if why_not is None:
+                approved_by.append(candidate.user.login)
+            else:
+                passed_over.append(f"{candidate.user.login} {why_not}")
+        shown = "; ".join(passed_over[:PASSED_OVER_SHOWN]) or "nobody approved it"
+        return tuple(approved_by), f"{shown}. It takes {self._approvers} who had no hand in it"
+
+    def _why_not(self, candidate: Candidate, addresses: frozenset[str]) -> str | None:
+        account, allowed = self._both(
+            lambda: self._forge.user(candidate.user.login),
+            lambda: self._approvers.may(self._forge, candidate.user),
+        )
+        if not allowed:
+            return "approved it and may not approve actions"
+        if account is None:
+            return "approved it and has no account any more"
+        if account.email.lower() in addresses:
+            return "approved it and its commits carry the same e-mail address"
+        return None
+
+
+def _bring(path: str) -> str:
+    return f"change {path} by a pull request"

@@ -1,0 +1,69 @@
+"""What gates want to know of the ops repo's history. ``dispatcher.ops_repo`` implements it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dispatcher.ops_repo.lineage import Lineage
+
+
+class History(Protocol):
+    """Questions about commits of the clone. Thread-safe; raises ``Unavailable`` (remote) while
+    there is no usable clone.
+    """
+
+    def lineage(self, commit: str, path: str) -> Lineage | None:
+        """Where the file at ``commit`` comes from; None where no commit ever touched it."""
+        ...
+
+    def blob_at(self, commit: str, path: str) -> str | None:
+        """Blob hash (hex) of the regular file at a commit; None for no file or a link."""
+        ...
+
+    def is_ancestor(self, ancestor: str, commit: str) -> bool:
+        """Whether ``ancestor`` is ``commit`` or reachable from it."""
+        ...
+
+    def mainline(self, commit: str, *, since: str, limit: int) -> Sequence[str]:
+        """First-parent chain from ``since`` (with it, first) up to ``commit``: the oldest
+        ``limit`` of them, hex; () where ``since`` is not on the chain.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Broken:
+    """Why a file has no single origin, as a sentence without a full stop."""
+
+    reason: str
+    commit: str
+
+
+def origin(history: History, *, commit: str, path: str, blob: str) -> Lineage | Broken:
+    """The file's lineage, if its content at ``commit`` is what its last change made of it."""
+    lineage = history.lineage(commit, path)
+    if lineage is None:
+        return Broken(reason=f"no commit of the branch brought {path}", commit=commit)
+    last = lineage.last.sha
+    if lineage.rivals:
+        return Broken(
+            reason=f"commits {short(last)} and {short(lineage.rivals[0])} changed {path} side by "
+            "side, and no commit settles which one holds",
+            commit=last,
+        )
+    if history.blob_at(last, path) != blob:
+        return Broken(
+            reason=f"{path} is not what commit {short(last)}, its last change, made of it: a merge "
+            "brought older content back",
+            commit=last,
+        )
+    if history.blob_at(commit, path) != blob:
+        return Broken(reason=f"{path} changed while it was looked at", commit=commit)
+    return lineage
+
+
+def short(sha: str) -> str:
+    """A commit for people."""
+    return sha[:12]
