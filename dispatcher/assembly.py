@@ -1,0 +1,237 @@
+"""The assembly: from settings to the parts that act. The one place where everything is joined."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from dispatcher.audit import AuditLog
+from dispatcher.errors import Misconfigured
+from dispatcher.forge import ForgeApi
+from dispatcher.gate import GateKeeper, NoGate
+from dispatcher.gate.base import Gate
+from dispatcher.gate.forgejo import Approvers, ForgejoGate
+from dispatcher.gate.report import ForgeReporter
+from dispatcher.gate.signed import SignedGate
+from dispatcher.grants import Grants, Vault
+from dispatcher.ledger.base import Ledger
+from dispatcher.ops_repo import OpsRepo, Signers
+from dispatcher.policy import Policy, load_policy
+from dispatcher.results import Entry, Seal
+from dispatcher.run import Mount
+from dispatcher.schedulers.base import Scheduler
+from dispatcher.service.formulas import FormulaShelf
+from dispatcher.service.intake import Intake
+from dispatcher.service.parts import Parts, Reporter, Wake
+from dispatcher.service.serve import Service
+from dispatcher.service.view import View
+from dispatcher.service.watch import Watch
+from dispatcher.settings import GateKind, SchedulerKind, Settings, load_settings
+
+Environ = Mapping[str, str]
+
+
+def open_settings(config: Path | None, environ: Environ = os.environ) -> Settings:
+    """The settings of this command.
+
+    Raises:
+        InvalidInput: with every problem and its place.
+    """
+    return load_settings(config, environ)
+
+
+def open_vault(settings: Settings, environ: Environ) -> Vault:
+    """Vault, with the dispatcher's own log-in; connects at the first call."""
+    return Vault(settings.vault, environ=environ, connections=settings.limits.workers)
+
+
+def open_repo(settings: Settings, environ: Environ, vault: Vault | None = None) -> OpsRepo:
+    """The clone of the ops repo; made at the first fetch."""
+    return OpsRepo(
+        git_dir=settings.state_dir / "ops.git",
+        settings=settings.ops_repo,
+        credential=_credential(settings, environ, vault),
+    )
+
+
+def open_ledger(settings: Settings, environ: Environ) -> Ledger:
+    """The ledger that goes with the scheduler."""
+    if settings.scheduler is SchedulerKind.NOMAD:
+        from dispatcher.ledger.nomad import NomadLedger
+        from dispatcher.nomad_api import NomadApi
+
+        return NomadLedger(NomadApi(settings.nomad, environ), settings.nomad)
+    from dispatcher.ledger.sqlite import SqliteLedger
+
+    return SqliteLedger(settings.state_dir)
+
+
+def open_scheduler(
+    settings: Settings, environ: Environ, *, wake: Callable[[], None] = lambda: None
+) -> Scheduler:
+    """The engine; ``wake`` is called when a run may have changed."""
+    if settings.scheduler is SchedulerKind.NOMAD:
+        from dispatcher.nomad_api import NomadApi
+        from dispatcher.schedulers.nomad import NomadScheduler
+
+        return NomadScheduler(NomadApi(settings.nomad, environ), settings, wake=wake)
+    from dispatcher.schedulers.local import LocalScheduler
+
+    return LocalScheduler(settings, wake=wake)
+
+
+def open_policy(settings: Settings) -> Policy:
+    """The tiers; without a file every formula is of tier high.
+
+    Raises:
+        InvalidInput: the file is wrong.
+    """
+    return load_policy(settings.policy.file)
+
+
+def open_forge(settings: Settings, environ: Environ, vault: Vault) -> ForgeApi:
+    """The forge's API.
+
+    Raises:
+        Misconfigured: its address or token is missing.
+    """
+    token = environ.get(settings.forge.token_env, "")
+    if not token and settings.forge.token_secret:
+        token = vault_bot_token(settings, vault, settings.forge.token_secret)
+    if not token:
+        raise Misconfigured(
+            "the forge's API token is missing",
+            remedy=f"set {settings.forge.token_env}, or [forge] token_secret",
+        )
+    return ForgeApi(settings.forge, token=token)
+
+
+def vault_bot_token(settings: Settings, vault: Vault, name: str) -> str:
+    """One of the dispatcher's own secrets."""
+    return Grants(vault, settings).bot_token(name)
+
+
+def signers(settings: Settings) -> Signers:
+    """Whose signatures count."""
+    return Signers(
+        allowed_signers=settings.signed.allowed_signers,
+        revoked_keys=settings.signed.revoked_keys,
+        gpg_home=settings.signed.gpg_home,
+        gpg_fingerprints=settings.signed.gpg_fingerprints,
+    )
+
+
+def open_gate(settings: Settings, repo: OpsRepo, forge: ForgeApi | None) -> GateKeeper:
+    """The gate that answers for every tier."""
+    match settings.policy.gate:
+        case GateKind.FORGEJO if forge is not None:
+            configured: Gate = ForgejoGate(
+                forge=forge,
+                history=repo,
+                branch=settings.ops_repo.branch,
+                approvers=Approvers(
+                    logins=settings.forge.approvers, team=settings.forge.approver_team
+                ),
+            )
+        case GateKind.SIGNED:
+            trusted = signers(settings)
+            configured = SignedGate(
+                history=repo, verify=lambda commit: repo.signature(commit, trusted)
+            )
+        case _:
+            configured = NoGate()
+    return GateKeeper(configured)
+
+
+def build_parts(
+    settings: Settings, *, environ: Environ = os.environ, scheduler: Scheduler | None = None
+) -> Parts:
+    """Everything a service acts through. Opens files, asks no server.
+
+    Args:
+        settings: see ``open_settings``.
+        environ: for tokens.
+        scheduler: in the place of the one that the settings name.
+    """
+    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    vault = open_vault(settings, environ)
+    repo = open_repo(settings, environ, vault)
+    wake = Wake()
+    reporter: Reporter | None = None
+    forge = None
+    if settings.policy.gate is GateKind.FORGEJO:
+        forge = open_forge(settings, environ, vault)
+        reporter = ForgeReporter(
+            forge,
+            branch=settings.ops_repo.branch,
+            status=settings.forge.status,
+            comment=settings.forge.comment,
+        )
+    return Parts(
+        settings=settings,
+        policy=open_policy(settings),
+        repo=repo,
+        shelf=FormulaShelf(folder=settings.formulas.path, repo=repo),
+        gate=open_gate(settings, repo, forge),
+        grants=Grants(vault, settings),
+        ledger=open_ledger(settings, environ),
+        scheduler=scheduler or open_scheduler(settings, environ, wake=wake),
+        seal=_seal(settings, vault),
+        audit=AuditLog(settings.state_dir / "audit.jsonl"),
+        wake=wake,
+        reporter=reporter,
+        forge_calls=(lambda: forge.calls) if forge is not None else None,
+    )
+
+
+def build_view(parts: Parts) -> View:
+    """A fresh view of the ops repo."""
+    settings = parts.settings
+    local = settings.scheduler is SchedulerKind.LOCAL
+    intake = Intake(
+        repo=parts.repo,
+        shelf=parts.shelf,
+        policy=parts.policy,
+        mounts=frozenset(settings.local.mounts if local else Mount),
+        limit=settings.limits.max_action_bytes,
+    )
+    return View(parts=parts, intake=intake)
+
+
+def build_service(parts: Parts, watch: Watch) -> Service:
+    """The dispatcher itself."""
+    return Service(parts, view=lambda: build_view(parts), watch=watch)
+
+
+def _credential(
+    settings: Settings, environ: Environ, vault: Vault | None
+) -> Callable[[], str | None]:
+    repo = settings.ops_repo
+
+    def ask() -> str | None:
+        if repo.token_env and environ.get(repo.token_env):
+            return environ[repo.token_env]
+        if repo.token_secret and vault is not None:
+            return vault_bot_token(settings, vault, repo.token_secret)
+        return None
+
+    return ask
+
+
+def _seal(settings: Settings, vault: Vault) -> Seal:
+    """Signs results as the settings say; without signatures the text goes as it is."""
+    if not settings.attestation.enabled:
+        return lambda entry: entry.text
+    from dispatcher.attestation import Signer, local_signer, seal_with, transit_signer
+
+    signer: Signer
+    if settings.attestation.transit_key:
+        signer = transit_signer(Grants(vault, settings))
+    else:
+        signer = local_signer(settings.state_dir / "attestation.key")
+
+    def seal(entry: Entry) -> str:
+        return seal_with(signer, entry.text, policies=entry.policies)
+
+    return seal

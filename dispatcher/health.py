@@ -1,0 +1,73 @@
+"""How a dispatcher is: one snapshot, for ``/healthz``, ``/readyz``, ``/metrics`` and ``status``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from dispatcher.errors import Dependency
+
+
+class WaitingFor(StrEnum):
+    """Why an action does not run yet. Closed, so that metrics have few labels."""
+
+    APPROVAL = "approval"  # a gate waits for a person
+    REFUSAL = "refusal"  # a gate refused, and not for good
+    PLACE = "place"  # limits, or the engine has no place
+    DEPENDENCY = "dependency"  # something must be asked that is down
+    ENGINE = "engine"  # it runs, or waits for the engine to place it
+    TURN = "turn"  # nothing is in its way; the next look takes it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DependencyHealth:
+    """One dependency.
+
+    Attributes:
+        up: whether it answered when it was last asked.
+        since: when that began, seconds since the epoch; 0.0 when it has not been asked yet.
+        error: the last error in words, "" while it is up. Never a secret.
+    """
+
+    dependency: Dependency
+    up: bool
+    since: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Health:
+    """A dispatcher at one moment. Times are seconds since the epoch, 0.0 for never.
+
+    Attributes:
+        leader: whether this process leads; a second ``serve`` waits and says so.
+        holder: who leads, where another does and it is known.
+        beat_at: when the loop last came round.
+        stuck_after_s: seconds without a beat after which the loop counts as stuck.
+        started_at: when this process began.
+        head: the ops repo's head that was last looked at (hex), or "".
+        dependencies: each one that is in use.
+        in_flight: runs between claim and released claim.
+        unpublished: results that have not reached the remote yet.
+        waiting: open actions that do not run yet, counted by reason.
+    """
+
+    leader: bool
+    beat_at: float
+    started_at: float
+    holder: str = ""
+    stuck_after_s: float = 60.0
+    head: str = ""
+    dependencies: tuple[DependencyHealth, ...] = ()
+    in_flight: int = 0
+    unpublished: int = 0
+    waiting: Mapping[WaitingFor, int] = field(default_factory=dict)
+
+    def alive(self, now: float) -> bool:
+        """False when the loop is stuck, so that a supervisor may restart the process."""
+        return now - max(self.beat_at, self.started_at) <= self.stuck_after_s
+
+    def ready(self, now: float) -> bool:
+        """Whether new work would be taken up: alive, leading, and every dependency up."""
+        return self.alive(now) and self.leader and all(d.up for d in self.dependencies)

@@ -1,0 +1,1 @@
+"""The service: the loop that carries out what ``dispatcher.reconcile`` decides."""

@@ -1,0 +1,233 @@
+"""Diagnosis: every dependency, right and setting looked at, each with its remedy.
+
+Never raises: what cannot be asked is a check that is not ok.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from dispatcher.checks import Check
+from dispatcher.errors import DisintoError, InvalidInput
+from dispatcher.forge import ForgeApi
+from dispatcher.gate.base import Gate
+from dispatcher.grants import Vault
+from dispatcher.grants.doctor import check_vault
+from dispatcher.ledger.base import Ledger
+from dispatcher.nomad_api import NomadApi
+from dispatcher.nomad_checks import check_nomad
+from dispatcher.ops_repo import OpsRepo
+from dispatcher.policy import Policy
+from dispatcher.schedulers.local import sandbox
+from dispatcher.settings import GateKind, SchedulerKind, Settings
+
+OLDEST_GIT = (2, 36)
+SHORTEST_HOOK_SECRET = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Openers:
+    """How each thing is opened; each may raise a ``DisintoError``."""
+
+    repo: Callable[[], OpsRepo]
+    vault: Callable[[], Vault]
+    ledger: Callable[[], Ledger]
+    policy: Callable[[], Policy]
+    gate: Callable[[], Gate]
+    forge: Callable[[], ForgeApi]
+    nomad: Callable[[], NomadApi]
+
+
+def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -> Iterator[Check]:
+    """Look at everything, in the order in which one would mend it; yields as it goes."""
+    yield from _folder(settings)
+    yield from _looked("git", _git)
+    yield from _looked("ops repo", lambda: _remote(settings, openers))
+    yield from _looked("policy", lambda: _policy(settings, openers))
+    yield from _looked("formulas", lambda: _formulas(settings))
+    yield from _looked("agent", lambda: _agent(settings))
+    yield from _looked("ledger", lambda: _ledger(openers))
+    yield from _looked("vault", lambda: check_vault(openers.vault(), settings))
+    if settings.scheduler is SchedulerKind.NOMAD:
+        yield from _looked("nomad", lambda: check_nomad(openers.nomad(), settings))
+    else:
+        yield from _looked("local", lambda: _local(settings))
+    yield from _looked("gate", lambda: _gate(settings, openers))
+    yield from _looked("webhook", lambda: _webhook(settings, environ))
+
+
+def wrong_settings(error: DisintoError) -> list[Check]:
+    """The checks for settings that cannot be read."""
+    if isinstance(error, InvalidInput):
+        return [Check(name="settings", ok=False, detail=str(p), remedy="") for p in error.problems]
+    return [_failed("settings", error)]
+
+
+def _looked(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+    try:
+        return list(look())
+    except DisintoError as error:
+        return [_failed(name, error)]
+    except OSError as error:
+        return [Check(name=name, ok=False, detail=f"{error.filename or ''}: {error.strerror}")]
+
+
+def _failed(name: str, error: DisintoError) -> Check:
+    return Check(name=name, ok=False, detail=error.what, remedy=error.remedy or "")
+
+
+def _folder(settings: Settings) -> Iterator[Check]:
+    folder = settings.state_dir
+    above = next(f for f in (folder, *folder.parents) if f.exists())
+    ok = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
+    yield Check(
+        name="state folder",
+        ok=ok,
+        detail=f"{folder}" if ok else f"{above} cannot be written",
+        remedy="" if ok else "Set state_dir, or let this user write there.",
+    )
+
+
+def _git() -> Iterator[Check]:
+    program = shutil.which("git")
+    if program is None:
+        yield Check(
+            name="git", ok=False, detail="git is not installed", remedy="Install git 2.36 or newer."
+        )
+        return
+    said = subprocess.run(
+        [program, "--version"], capture_output=True, text=True, check=False, timeout=30
+    ).stdout.strip()
+    numbers = tuple(int(number) for number in re.findall(r"\d+", said)[:2])
+    ok = numbers >= OLDEST_GIT
+    yield Check(name="git", ok=ok, detail=said, remedy="" if ok else "Install git 2.36 or newer.")
+
+
+def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
+    repo = settings.ops_repo
+    if not repo.remote:
+        yield Check(
+            name="ops repo",
+            ok=False,
+            detail="no remote is configured",
+            remedy="Set [ops_repo] remote, or begin with: disinto init DIR",
+        )
+        return
+    head = openers.repo().fetch()
+    yield Check(name="ops repo", ok=True, detail=f"{repo.branch} is at {head.commit[:12]}")
+    if head.rewritten:
+        yield Check(
+            name="ops repo: history",
+            ok=False,
+            detail=f"the history was rewritten since {(head.seen or '')[:12]}",
+            remedy="Protect the branch; 'disinto serve' sees to it that nothing runs twice.",
+        )
+
+
+def _policy(settings: Settings, openers: Openers) -> Iterator[Check]:
+    policy = openers.policy()
+    file = settings.policy.file
+    detail = f"{file} names {len(policy.tiers)} formulas" if file else "none: all formulas are high"
+    yield Check(name="policy", ok=True, detail=detail)
+
+
+def _formulas(settings: Settings) -> Iterator[Check]:
+    folder = settings.formulas.path
+    if folder is None:
+        yield Check(name="formulas", ok=True, detail="those of the ops repo alone")
+        return
+    if not folder.is_dir():
+        yield Check(
+            name="formulas",
+            ok=False,
+            detail=f"there is no folder {folder}",
+            remedy="Make it, or change [formulas] path.",
+        )
+        return
+    mode = folder.stat().st_mode
+    yield Check(
+        name="formulas",
+        ok=not mode & 0o002,
+        detail=f"{folder}" + (", which everybody may write" if mode & 0o002 else ""),
+        remedy=f"Run: chmod o-w {folder}" if mode & 0o002 else "",
+    )
+
+
+def _agent(settings: Settings) -> Iterator[Check]:
+    command = settings.agent.command
+    if not command:
+        yield Check(name="agent", ok=True, detail="none: formulas of kind .toml cannot run")
+        return
+    if settings.scheduler is SchedulerKind.NOMAD:
+        yield Check(name="agent", ok=True, detail=f"{command[0]}, looked for inside the job")
+        return
+    found = shutil.which(command[0], path=settings.local.path)
+    yield Check(
+        name="agent",
+        ok=found is not None,
+        detail=found or f"{command[0]} is not on the PATH of formulas",
+        remedy="" if found else "Install it, or change [agent] command or [local] path.",
+    )
+
+
+def _ledger(openers: Openers) -> Iterator[Check]:
+    claims = openers.ledger().open_runs()
+    yield Check(name="ledger", ok=True, detail=f"{len(claims)} open claims")
+
+
+def _local(settings: Settings) -> Iterator[Check]:
+    local = settings.local
+    found, reason = sandbox.find(settings)
+    wanted = bool(local.mounts) and not local.allow_unprotected_mounts
+    yield Check(
+        name="local: sandbox",
+        ok=found is not None or not wanted,
+        detail="bubblewrap keeps runs from each other's files" if found else reason,
+        remedy=""
+        if found or not wanted
+        else "Install bubblewrap, or set [local] allow_unprotected_mounts = true.",
+    )
+    for mount, folder in local.mounts.items():
+        yield Check(
+            name=f"local: mount {mount}",
+            ok=folder.is_dir(),
+            detail=f"{folder}" if folder.is_dir() else f"there is no folder {folder}",
+            remedy="" if folder.is_dir() else f"Make it, or change [local] mounts {mount}.",
+        )
+
+
+def _gate(settings: Settings, openers: Openers) -> Iterator[Check]:
+    openers.gate()
+    match settings.policy.gate:
+        case GateKind.NONE:
+            detail = "none: actions of tier medium and high wait for ever"
+            yield Check(name="gate", ok=True, detail=detail)
+        case GateKind.SIGNED:
+            yield Check(name="gate", ok=True, detail="signed: a trusted key must sign the commit")
+        case GateKind.FORGEJO:
+            me = openers.forge().me()
+            detail = f"forgejo: {settings.forge.url} knows us as {me.login}"
+            yield Check(name="gate", ok=True, detail=detail)
+
+
+def _webhook(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:
+    secret = environ.get(settings.http.webhook_secret_env, "").encode()
+    file = settings.http.webhook_secret_file
+    if not secret and file is not None:
+        secret = file.read_bytes().strip()
+    if not secret:
+        every = f"{settings.ops_repo.poll_interval_s:g} s"
+        yield Check(name="webhook", ok=True, detail=f"no secret: serve looks every {every}")
+        return
+    ok = len(secret) >= SHORTEST_HOOK_SECRET
+    yield Check(
+        name="webhook",
+        ok=ok,
+        detail=f"its secret has {len(secret)} bytes",
+        remedy="" if ok else "Use 16 bytes or more, e.g. from `openssl rand -hex 32`.",
+    )

@@ -1,0 +1,366 @@
+"""Effects: one method carries out one step of a plan, in the order that makes it safe to die.
+
+Each method runs on a thread of the pool, touches nothing of the loop's state, and returns what
+the ledger now holds (or None). Whoever calls it handles the exceptions: ``Unavailable`` and
+``Denied`` mean *later*, ``Conflict`` means *read the ledger again*.
+
+Before each write the lead is checked: a leader that lost it must not act (see ``Led``).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
+
+from dispatcher.agent import fill_command
+from dispatcher.errors import (
+    Conflict,
+    Denied,
+    Dependency,
+    Misconfigured,
+    TemporaryError,
+    Unavailable,
+)
+from dispatcher.gate.base import Decision, Question
+from dispatcher.grants import PolicyMissing
+from dispatcher.ledger.base import AlreadyClaimed, ClaimTooLarge, Lease
+from dispatcher.result import Result
+from dispatcher.results import of_run
+from dispatcher.run import (
+    VERDICT_EXIT,
+    Claim,
+    Engine,
+    FormulaKind,
+    Outcome,
+    Phase,
+    RunSpec,
+    Tier,
+    Verdict,
+    WrappedGrant,
+)
+from dispatcher.schedulers.base import CannotSubmit
+from dispatcher.service.formulas import Formula
+from dispatcher.service.intake import Vetted
+from dispatcher.service.parts import Parts
+from dispatcher.settings import Settings
+
+REMEMBERED = 10_000
+"""Rejections remembered, so that each is put on record once."""
+
+
+class LeadLost(TemporaryError):
+    """Another process may lead by now; nothing more may be written by this one."""
+
+
+class FormulaChanged(TemporaryError):
+    """The operator changed or removed the formula since the action was vetted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effects:
+    """The steps, over parts and a lease.
+
+    Attributes:
+        resting: asked before a call that may be put off; names what must not be asked now.
+        note: told of a failure that did not stop its step.
+    """
+
+    parts: Parts
+    lease: Lease
+    resting: Callable[[], Collection[Dependency]] = frozenset
+    note: Callable[[Exception], None] = lambda _error: None
+    _rejected: set[tuple[str, str]] = field(default_factory=set)
+
+    def ask(self, question: Question, *, known: Decision | None) -> Decision:
+        """Ask the gate; an answer other than the one ``known`` goes on record."""
+        decision = self.parts.gate.check(question)
+        if decision != known:
+            self.parts.audit.append(
+                "judged",
+                action=question.action_id,
+                blob=question.blob,
+                commit=question.commit,
+                tier=question.tier,
+                gate=decision.gate,
+                answer=decision.answer,
+                final=decision.final,
+                reason=decision.reason,
+                approved_by=decision.approved_by,
+                formula=question.formula.sha256 if question.formula else "",
+            )
+        return decision
+
+    def reject(self, result: Result) -> Result:
+        """Put on record, once, that an action never runs; returns its result."""
+        if len(self._rejected) >= REMEMBERED:
+            self._rejected.clear()  # a second record of the same is better than no end of growth
+        if (result.id, result.blob) not in self._rejected:
+            self._rejected.add((result.id, result.blob))
+            self.parts.audit.append(
+                "rejected",
+                action=result.id,
+                blob=result.blob,
+                commit=result.commit,
+                verdict=result.verdict,
+                reason=result.error,
+            )
+        return result
+
+    def launch(self, vetted: Vetted, *, commit: str, approved_by: tuple[str, ...]) -> Claim:
+        """Mint, claim, extend, submit. A claim that fails revokes its grant.
+
+        Returns the claim as it stands, another's if that one was first.
+
+        Raises:
+            FormulaChanged: nothing was done; the action is to be vetted again.
+        """
+        if vetted.formula is not None and self.parts.shelf.by_ref(vetted.formula.ref) is None:
+            raise FormulaChanged(f"formula {vetted.formula.ref.name} changed while it waited")
+        spec = spec_of(vetted, settings=self.parts.settings, commit=commit, approved_by=approved_by)
+        lifetime_s = _lifetime_s(self.parts.settings, spec.timeout_s)
+        self.led()
+        wrapped = self.parts.grants.mint(spec.key, spec.secrets, lifetime_s=lifetime_s)
+        claim = Claim(
+            key=spec.key,
+            phase=Phase.CLAIMED,
+            commit=commit,
+            formula=spec.formula,
+            tier=spec.tier,
+            approved_by=approved_by,
+            priority=vetted.candidate.action.priority if vetted.candidate.action else 0,
+            timeout_s=spec.timeout_s,
+            grant=wrapped.grant,
+            job=self.parts.settings.scheduler,
+            claimed_at=time.time(),
+        )
+        try:
+            self.led()
+            claim = self.parts.ledger.claim(claim)
+        except AlreadyClaimed as lost:
+            self.parts.grants.revoke(wrapped.grant)
+            return lost.existing
+        self._audit("claimed", claim, approved_by=approved_by, grants=wrapped.grant.policies)
+        return self._submit(claim, spec, wrapped, lifetime_s=lifetime_s)
+
+    def settle(self, claim: Claim, vetted: Vetted | None) -> Claim:
+        """A claim whose run the engine does not know: let the vault decide.
+
+        Args:
+            claim: the claim.
+            vetted: the action as it was claimed, where its file is still there unchanged; without
+                it a run that never started ends as an error, since nobody knows what to start.
+        """
+        self.led()
+        if claim.grant is None or not self.parts.grants.withdraw(claim.grant):
+            if claim.grant is not None:
+                self.parts.grants.revoke(claim.grant)
+            if claim.key in self.parts.scheduler.observe([claim]):
+                return claim  # it reached its engine while we asked, which tells how it ends
+            return self._end(claim, _lost(), revoked=True)
+        formula = self.parts.shelf.by_ref(claim.formula) if claim.formula else None
+        if vetted is None or formula is None or vetted.candidate.key != claim.key:
+            gone = "the run never started, and its action or formula is not there any more"
+            return self._end(claim, _never_started(Verdict.ERROR, gone), revoked=False)
+        return self._resubmit(claim, replace(vetted, formula=formula))
+
+    def conclude(self, claim: Claim, outcome: Outcome, engine: Engine) -> Claim:
+        """Revoke the grant of an ended run, then record its verdict."""
+        self.led()
+        return self._end(claim, outcome, engine=engine, revoked=self._try_revoke(claim))
+
+    def revoke(self, claim: Claim) -> Claim:
+        """Revoke what could not be revoked when the run ended."""
+        self.led()
+        if claim.grant is not None:
+            self.parts.grants.revoke(claim.grant)
+        self.led()
+        return self.parts.ledger.update(replace(claim, revoked=True))
+
+    def abandon(self, claim: Claim) -> Claim:
+        """A result stands in git already: stop the run and let its grant die. The claim stays
+        until the engine says how it ended, so that nothing is forgotten while it runs.
+        """
+        self.led()
+        self.parts.scheduler.cancel(claim, reason="a result for this action is in git already")
+        if claim.grant is not None:
+            self.parts.grants.revoke(claim.grant)
+        self.led()
+        self._audit("abandoned", claim, reason="a result stood in git before the run ended")
+        return self.parts.ledger.update(replace(claim, revoked=True))
+
+    def retire(self, claim: Claim) -> None:
+        """The result is in git and the grant is dead: forget the run, then release the claim.
+
+        In this order: a crash in between leaves the claim, which is retired again.
+        """
+        self.led()
+        self.parts.scheduler.forget(claim)
+        self.led()
+        self.parts.ledger.release(claim)
+
+    def _resubmit(self, claim: Claim, vetted: Vetted) -> Claim:
+        """Nobody unwrapped and nobody can: mint anew under the same claim, and submit again.
+
+        What is left of the old grant goes only when the new one stands in the claim: until then a
+        crash asks the vault again, and must get the same answer.
+        """
+        old = claim.grant
+        spec = spec_of(
+            vetted,
+            settings=self.parts.settings,
+            commit=claim.commit,
+            approved_by=claim.approved_by,
+        )
+        lifetime_s = _lifetime_s(self.parts.settings, spec.timeout_s)
+        self.led()
+        try:
+            wrapped = self.parts.grants.mint(spec.key, spec.secrets, lifetime_s=lifetime_s)
+        except (PolicyMissing, Misconfigured) as never:
+            return self._end(claim, _never_started(Verdict.ERROR, str(never)), revoked=False)
+        try:
+            self.led()
+            claim = self.parts.ledger.update(
+                replace(claim, phase=Phase.CLAIMED, grant=wrapped.grant, engine_id="")
+            )
+        except Conflict:
+            self.parts.grants.revoke(wrapped.grant)
+            raise
+        if old is not None:
+            self.parts.grants.revoke(old)
+        self._audit("submitted_again", claim, reason="the run had not started")
+        return self._submit(claim, spec, wrapped, lifetime_s=lifetime_s)
+
+    def _submit(
+        self, claim: Claim, spec: RunSpec, wrapped: WrappedGrant, *, lifetime_s: int
+    ) -> Claim:
+        try:
+            self.parts.grants.extend(wrapped.grant, lifetime_s=lifetime_s)
+        except Misconfigured as never:
+            # A place must not be taken for as long as nobody mends the settings.
+            self.parts.grants.revoke(wrapped.grant)
+            return self._end(claim, _never_started(Verdict.ERROR, str(never)), revoked=True)
+        self.led()
+        try:
+            engine_id = self.parts.scheduler.submit(spec, wrapped, job=claim.job)
+        except CannotSubmit as never:
+            self.parts.grants.revoke(wrapped.grant)
+            outcome = _never_started(Verdict(never.verdict), str(never))
+            return self._end(claim, outcome, revoked=True)
+        self.led()
+        return self.parts.ledger.update(
+            replace(claim, phase=Phase.SUBMITTED, engine_id=engine_id, submitted_at=time.time())
+        )
+
+    def _end(
+        self, claim: Claim, outcome: Outcome, *, engine: Engine | None = None, revoked: bool
+    ) -> Claim:
+        """Record the verdict. From here on the result cannot be lost."""
+        engine = engine or Engine(kind=self.parts.settings.scheduler, job=claim.engine_id)
+        now = time.time()
+        try:
+            text = of_run(claim, outcome, engine, now=now).to_json()
+        except (ValueError, TypeError, OverflowError) as error:
+            said = f"the runner left what no result can hold ({error})"
+            outcome = _without(outcome, said, all_but_verdict=True)
+            text = of_run(claim, outcome, engine, now=now).to_json()
+        self.led()
+        ended = replace(claim, phase=Phase.ENDED, result=text, revoked=revoked)
+        try:
+            ended = self.parts.ledger.update(ended)
+        except ClaimTooLarge as error:
+            outcome = _without(outcome, str(error))
+            text = of_run(claim, outcome, engine, now=now).to_json()
+            ended = self.parts.ledger.update(replace(ended, result=text))
+        self._audit("ended", ended, reason=outcome.error, verdict=outcome.verdict)
+        return ended
+
+    def _try_revoke(self, claim: Claim) -> bool:
+        """True once the grant is dead; a vault that is down must not hold up the verdict."""
+        if claim.grant is None:
+            return True
+        if Dependency.VAULT in self.resting():
+            return False
+        try:
+            self.parts.grants.revoke(claim.grant)
+        except (Unavailable, Denied) as error:
+            self.note(error)
+            return False
+        return True
+
+    def led(self) -> None:
+        """Raises ``LeadLost`` where the lead is not held any more."""
+        if not self.lease.held():
+            raise LeadLost("this dispatcher is not the leader any more")
+
+    def _audit(self, event: str, claim: Claim, **facts: object) -> None:
+        self.parts.audit.append(
+            event, action=claim.key.action_id, blob=claim.key.blob, commit=claim.commit, **facts
+        )
+
+
+def spec_of(
+    vetted: Vetted, *, settings: Settings, commit: str, approved_by: tuple[str, ...]
+) -> RunSpec:
+    """What the runner is told of a vetted action."""
+    action, formula = vetted.candidate.action, vetted.formula
+    if action is None or formula is None:
+        raise ValueError(f"action {vetted.candidate.key.action_id} is not fit to run")
+    model = action.model or settings.agent.default_model
+    return RunSpec(
+        key=vetted.candidate.key,
+        commit=commit,
+        tier=vetted.candidate.tier or Tier.HIGH,
+        approved_by=approved_by,
+        formula=formula.ref,
+        formula_text=formula.text,
+        context=action.context,
+        secrets=action.secrets,
+        mounts=action.mounts,
+        model=model,
+        tools=action.tools,
+        params=action.params,
+        agent_argv=_agent_argv(formula, settings, model, action.tools),
+        timeout_s=min(action.timeout_minutes * 60, max(1, round(settings.limits.max_run_s))),
+        kill_grace_s=settings.local.kill_grace_s,
+        vault_addr=settings.vault.runner_addr or settings.vault.addr,
+        vault_namespace=settings.vault.namespace,
+        kv_mount=settings.vault.kv_mount,
+        kv_prefix=settings.vault.kv_prefix,
+    )
+
+
+def _agent_argv(
+    formula: Formula, settings: Settings, model: str, tools: tuple[str, ...]
+) -> tuple[str, ...]:
+    if formula.ref.kind is not FormulaKind.AGENT:
+        return ()
+    return fill_command(settings.agent.command, model=model, tools=tools)
+
+
+def _lifetime_s(settings: Settings, timeout_s: int) -> int:
+    """Seconds a grant may live: the wait for a place, the run, and a margin."""
+    return settings.grants.placement_wait_s + timeout_s + settings.grants.margin_s
+
+
+def _never_started(verdict: Verdict, error: str) -> Outcome:
+    return Outcome(verdict=verdict, exit_code=VERDICT_EXIT[verdict], error=error)
+
+
+def _without(outcome: Outcome, error: str, *, all_but_verdict: bool = False) -> Outcome:
+    """An outcome without its outputs, or without anything but its verdict. It is no success any
+    more: something of what the run handed back is missing.
+    """
+    verdict = Verdict.ERROR if outcome.verdict is Verdict.SUCCEEDED else outcome.verdict
+    if all_but_verdict:
+        return _never_started(verdict, error)
+    code = outcome.exit_code or VERDICT_EXIT[verdict]
+    return replace(outcome, verdict=verdict, exit_code=code, error=error, outputs={})
+
+
+def _lost() -> Outcome:
+    return _never_started(
+        Verdict.LOST,
+        "the run may have started and its engine does not know it any more; it is not run again: "
+        "look at what it did, then use a new id",
+    )

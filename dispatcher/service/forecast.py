@@ -1,0 +1,219 @@
+"""The forecast: what the next tick of ``serve`` would do, worked out without doing it.
+
+For ``disinto plan``, and for ``disinto status`` where no dispatcher runs. It asks what ``serve``
+would ask (remote, vault, gate, ledger, engine), each on its own: what cannot be reached is told as
+an outage, and everything that does not need it is still known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from dispatcher.errors import Denied, Dependency, Unavailable
+from dispatcher.health import DependencyHealth, WaitingFor
+from dispatcher.ops_repo import Head
+from dispatcher.reconcile import (
+    Abandon,
+    Ask,
+    Candidate,
+    Conclude,
+    Launch,
+    Limits,
+    Plan,
+    Publish,
+    Reject,
+    Retire,
+    Revoke,
+    Settle,
+    Step,
+    Wait,
+    World,
+    reconcile,
+)
+from dispatcher.run import Claim, Observation, Phase, RunKey
+from dispatcher.service.overview import Overview, open_actions, waiting
+from dispatcher.service.parts import Parts
+from dispatcher.service.view import View, WithResult
+from dispatcher.settings import GateKind, Settings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What was found, and what follows from it.
+
+    Attributes:
+        at: when, seconds since the epoch.
+        head: the head that was looked at; None where there is no clone and the remote is down.
+        plan: steps and waits.
+        candidates: open actions by id, as vetted and judged.
+        gates: which gate answered for an action, by id.
+        claims: open claims by id.
+        observations: what the engine said, or None where it could not be asked.
+        outages: what could not be asked, with the error's words.
+    """
+
+    at: float
+    head: Head | None
+    plan: Plan
+    view: View
+    candidates: Mapping[str, Candidate]
+    gates: Mapping[str, str]
+    claims: Mapping[str, Claim]
+    observations: Mapping[RunKey, Observation] | None
+    outages: Mapping[Dependency, str] = field(default_factory=dict)
+
+    def overview(self, settings: Settings) -> Overview:
+        """The same as a plain record; steps count as actions whose turn it is."""
+        plan = replace(self.plan, waits=(*self.plan.waits, *_turns(self.plan)))
+        tree = self.view.tree
+        return Overview(
+            at=self.at,
+            head=tree.commit,
+            open=open_actions(
+                plan, self.claims, observations=self.observations, candidates=self.candidates
+            ),
+            waiting=waiting(plan, self.claims),
+            dependencies=tuple(
+                DependencyHealth(
+                    dependency=dependency,
+                    up=dependency not in self.outages,
+                    since=self.at if dependency in self.outages else 0.0,
+                    error=self.outages.get(dependency, ""),
+                )
+                for dependency in in_use(settings)
+            ),
+            open_actions=len(tree.open),
+            finished_actions=len(tree.finished),
+            archived_actions=len(tree.archived),
+        )
+
+
+def in_use(settings: Settings) -> tuple[Dependency, ...]:
+    """The dependencies that these settings need."""
+    always = (Dependency.REMOTE, Dependency.VAULT, Dependency.SCHEDULER, Dependency.LEDGER)
+    forge = settings.policy.gate is GateKind.FORGEJO
+    return (*always, Dependency.FORGE) if forge else always
+
+
+def forecast(parts: Parts, view: View) -> Forecast:
+    """Ask everything once, and decide. Changes nothing but the clone, which it fetches.
+
+    Args:
+        parts: what is asked.
+        view: a fresh one.
+
+    Raises:
+        TemporaryError: the operator's formulas are not there.
+    """
+    asker = _Asker()
+    head = asker.ask(Dependency.REMOTE, parts.repo.fetch) or parts.repo.local_head()
+    if head is not None:
+        view.advance(head.commit)
+        if gone := view.vet():
+            raise gone
+    if unresolved := view.unresolved():
+        names = asker.ask(Dependency.VAULT, parts.grants.secret_names)
+        if names is not None:
+            view.learn_secrets(names, unresolved)
+    claims = asker.ask(Dependency.LEDGER, parts.ledger.open_runs)
+    by_id = {claim.key.action_id: claim for claim in claims or ()}
+    in_flight = [c for c in by_id.values() if c.phase in (Phase.CLAIMED, Phase.SUBMITTED)]
+    observations = asker.ask(Dependency.SCHEDULER, lambda: parts.scheduler.observe(in_flight))
+    gates = _ask_gates(parts, view, by_id, asker)
+    limits = parts.settings.limits
+    candidates = view.candidates()
+    plan = reconcile(
+        World(
+            candidates=candidates,
+            published=WithResult(view.tree),
+            archived=view.tree.archived,
+            claims=by_id,
+            observations=observations,
+            limits=Limits(max_in_flight=limits.max_in_flight, formulas=limits.formulas),
+            # An outage of the remote holds up results; what would be done without it is of use.
+            down=asker.outages.keys(),
+        )
+    )
+    return Forecast(
+        at=time.time(),
+        head=head,
+        plan=plan,
+        view=view,
+        candidates=candidates,
+        gates=gates,
+        claims=by_id,
+        observations=observations,
+        outages=dict(asker.outages),
+    )
+
+
+def _ask_gates(
+    parts: Parts, view: View, claims: Mapping[str, Claim], asker: _Asker
+) -> dict[str, str]:
+    """Ask the gate about each candidate that could run; which gate answered, by id."""
+    gates: dict[str, str] = {}
+    for action_id, candidate in view.candidates().items():
+        if candidate.problem or candidate.unvetted or action_id in claims:
+            continue
+        if Dependency.FORGE in asker.outages:
+            break
+        question = view.question(action_id)
+        decision = asker.ask(Dependency.FORGE, lambda asked=question: parts.gate.check(asked))  # type: ignore[misc]
+        if decision is not None:
+            view.learn(question, decision)
+            gates[action_id] = decision.gate
+    return gates
+
+
+class _Asker:
+    """Asks, and keeps what could not be asked."""
+
+    def __init__(self) -> None:
+        self.outages: dict[Dependency, str] = {}
+
+    def ask(self, dependency: Dependency, question: Callable[[], T]) -> T | None:
+        """The answer, or None where nobody answers; then it is noted."""
+        try:
+            return question()
+        except (Unavailable, Denied) as error:
+            self.outages.setdefault(error.dependency or dependency, str(error))
+            return None
+
+
+def _turns(plan: Plan) -> list[Wait]:
+    """The candidates that the next tick would take up."""
+    return [
+        Wait(
+            action_id=step.candidate.key.action_id,
+            waiting_for=WaitingFor.TURN,
+            reason=f"the next look of a dispatcher {in_words(step)}",
+        )
+        for step in plan.steps
+        if isinstance(step, Ask | Launch | Reject)
+    ]
+
+
+_WORDS: Mapping[type, str] = {
+    Ask: "asks its gate",
+    Launch: "starts it",
+    Settle: "asks the vault whether it ever started",
+    Publish: "pushes its result",
+    Revoke: "revokes its grant",
+    Abandon: "stops it, since a result stands in git",
+    Retire: "releases its claim",
+}
+
+
+def in_words(step: Step) -> str:
+    """What a step does, for people: ``starts it``."""
+    if isinstance(step, Reject):
+        return f"writes its result: {step.verdict}"
+    if isinstance(step, Conclude):
+        outcome = step.observation.outcome
+        return f"records its verdict: {outcome.verdict if outcome else 'unknown'}"
+    return _WORDS[type(step)]

@@ -1,0 +1,113 @@
+"""Looking up one action: where it stands, what it asked for and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dispatcher.action import Action, InvalidAction, parse_action
+from dispatcher.errors import NotFound, Problem
+from dispatcher.ops_repo import OpsRepo, Tree
+from dispatcher.result import Result
+from dispatcher.service.follow import read_result
+from dispatcher.service.overview import OpenAction
+
+ACTION_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """All that is known of an action.
+
+    Attributes:
+        state: a ``State`` while it is open, then its verdict.
+        standing: while it is open: what runs or what is missing; None where nobody has said yet.
+        path: of the file in the ops repo, or "" where it is gone.
+        action: the parsed file; None where it is gone or wrong.
+        problems: what is wrong with it.
+        result_path, result: what became of it; "" and None while it is open.
+        archived: whether the pair has moved to ``vault/done``.
+    """
+
+    id: str
+    state: str
+    standing: OpenAction | None
+    path: str
+    action: Action | None
+    problems: tuple[Problem, ...]
+    result_path: str
+    result: Result | None
+    archived: bool
+
+
+def look_up(
+    action_id: str, *, repo: OpsRepo, tree: Tree, standing: OpenAction | None = None
+) -> Account:
+    """Gather what the ops repo says of an action.
+
+    Args:
+        tree: at the head that is looked at.
+        standing: what the overview says of it.
+
+    Raises:
+        NotFound: the ops repo and the overview know no such action.
+        InvalidInput: what stands there as its result is none.
+    """
+    path = tree.action_path(action_id) or ""
+    result_path = tree.result_path(action_id) or ""
+    if not path and not result_path and standing is None:
+        raise no_such(action_id)
+    result = read_result(repo, tree.commit, result_path) if result_path else None
+    action, problems = _action(action_id, path, repo=repo, tree=tree)
+    state = result.verdict.value if result else standing.state.value if standing else "waiting"
+    return Account(
+        id=action_id,
+        state=state,
+        standing=standing if result is None else None,
+        path=path,
+        action=action,
+        problems=problems,
+        result_path=result_path,
+        result=result,
+        archived=action_id in tree.archived,
+    )
+
+
+def no_such(action_id: str) -> NotFound:
+    """The error for an id that nobody knows."""
+    return NotFound(
+        f"there is no action {action_id} in the ops repo",
+        remedy="'disinto status' lists those that are open, and the last results.",
+    )
+
+
+def last_results(repo: OpsRepo, tree: Tree, *, count: int) -> list[Result]:
+    """The newest results that are still beside their actions, the newest first."""
+    blobs = {i: pair.result.blob for i, pair in tree.finished.items() if _regular(pair.result.mode)}
+    contents = repo.read(blobs.values(), limit=ACTION_LIMIT)
+    found = []
+    for blob in blobs.values():
+        data = contents[blob]
+        try:
+            found.append(Result.model_validate_json(data if isinstance(data, bytes) else b""))
+        except ValueError:
+            continue  # somebody else's file
+    return sorted(found, key=lambda result: result.timestamp, reverse=True)[:count]
+
+
+def _action(
+    action_id: str, path: str, *, repo: OpsRepo, tree: Tree
+) -> tuple[Action | None, tuple[Problem, ...]]:
+    blob = repo.blob_at(tree.commit, path) if path else None
+    if blob is None:
+        return None, ()
+    data = repo.read([blob], limit=ACTION_LIMIT)[blob]
+    if not isinstance(data, bytes):
+        return None, (Problem(message=f"the file has {data} bytes", path=path),)
+    action = parse_action(data, path=path, stem=action_id)
+    if isinstance(action, InvalidAction):
+        return None, action.problems
+    return action, ()
+
+
+def _regular(mode: int) -> bool:
+    return mode & 0o170000 == 0o100000

@@ -1,0 +1,212 @@
+"""The overview: what runs, what waits and why, and what is down, as one plain record.
+
+``serve`` makes one after each round and leaves it in the status file; where no dispatcher runs,
+``status`` makes one from a forecast. Both look the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from dispatcher.errors import Dependency
+from dispatcher.health import DependencyHealth, WaitingFor
+from dispatcher.reconcile import Candidate, Plan, Wait
+from dispatcher.run import Claim, Observation, Phase, RunKey, RunState
+from dispatcher.service.watch import Status
+
+
+class State(StrEnum):
+    """Where an action stands that has no result in git yet."""
+
+    WAITING = "waiting"  # nothing is started; the reason says what is missing
+    STARTING = "starting"  # claimed, and on its way to the engine
+    PENDING = "pending"  # the engine has it, without a place yet
+    RUNNING = "running"
+    ENDED = "ended"  # the verdict is known; the result is on its way to git
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenAction:
+    """One action without a result in git.
+
+    Attributes:
+        state: see ``State``.
+        reason: why it stands there, in words; "" where there is nothing to say.
+        waiting_for: the kind of reason, or None.
+        formula, tier: what runs and under which tier; "" where not known.
+        approved_by: who approved.
+        engine_id: the engine's name of the run, or "".
+        since: when it was claimed, seconds since the epoch; 0.0 before that.
+    """
+
+    id: str
+    state: State
+    reason: str = ""
+    waiting_for: WaitingFor | None = None
+    formula: str = ""
+    tier: str = ""
+    approved_by: tuple[str, ...] = ()
+    engine_id: str = ""
+    since: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overview:
+    """A dispatcher's work at one moment. Times are seconds since the epoch.
+
+    Attributes:
+        at: when it was made.
+        head: the ops repo's head that it is about (hex), or "".
+        leader: the ``serve`` that made it; "" where none runs and it was worked out.
+        open: actions without a result; at most ``LISTED`` of those that wait.
+        waiting: how many wait, by reason; counts those that are not listed, too.
+        dependencies: each one in use.
+        open_actions, finished_actions, archived_actions: how many there are.
+    """
+
+    at: float
+    head: str = ""
+    leader: str = ""
+    open: tuple[OpenAction, ...] = ()
+    waiting: Mapping[WaitingFor, int] = field(default_factory=dict)
+    dependencies: tuple[DependencyHealth, ...] = ()
+    open_actions: int = 0
+    finished_actions: int = 0
+    archived_actions: int = 0
+
+    def find(self, action_id: str) -> OpenAction | None:
+        """The entry of an action, or None where it is not listed."""
+        return next((action for action in self.open if action.id == action_id), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Overview:
+        """The reverse of ``to_json``.
+
+        Raises:
+            ValueError, TypeError, KeyError: the data is something else.
+        """
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        return cls(
+            **{
+                **known,
+                "open": tuple(_open_action(entry) for entry in data.get("open", ())),
+                "waiting": {WaitingFor(k): int(v) for k, v in data.get("waiting", {}).items()},
+                "dependencies": tuple(
+                    DependencyHealth(**{**entry, "dependency": Dependency(entry["dependency"])})
+                    for entry in data.get("dependencies", ())
+                ),
+            }
+        )
+
+
+LISTED = 1_000
+"""Waiting actions that an overview lists; beyond them only their number is told."""
+
+
+def of_status(status: Status, dependencies: tuple[DependencyHealth, ...]) -> Overview:
+    """The overview of one round of ``serve``."""
+    return Overview(
+        at=status.round_at,
+        head=status.head,
+        leader=status.leader,
+        open=open_actions(status.plan, status.claims, candidates=status.candidates),
+        waiting=waiting(status.plan, status.claims),
+        dependencies=dependencies,
+        open_actions=status.open_actions,
+        finished_actions=status.finished_actions,
+        archived_actions=status.archived_actions,
+    )
+
+
+def open_actions(
+    plan: Plan,
+    claims: Mapping[str, Claim],
+    *,
+    observations: Mapping[RunKey, Observation] | None = None,
+    candidates: Mapping[str, Candidate] | None = None,
+) -> tuple[OpenAction, ...]:
+    """Claims first, as they were made; then what waits, in the order of the plan."""
+    waits = {wait.action_id: wait for wait in plan.waits}
+    claimed = sorted(
+        (c for c in claims.values() if c.phase is not Phase.TOMBSTONE), key=lambda c: c.claimed_at
+    )
+    running = [_of_claim(c, waits.get(c.key.action_id), observations or {}) for c in claimed]
+    rest = [wait for action_id, wait in waits.items() if not _taken(action_id, claims)]
+    waiting_ = [_of_wait(wait, (candidates or {}).get(wait.action_id)) for wait in rest[:LISTED]]
+    return (*running, *waiting_)
+
+
+def waiting(plan: Plan, claims: Mapping[str, Claim]) -> dict[WaitingFor, int]:
+    """Open actions that do not run yet, counted by reason."""
+    return dict(Counter(w.waiting_for for w in plan.waits if not _taken(w.action_id, claims)))
+
+
+def _taken(action_id: str, claims: Mapping[str, Claim]) -> bool:
+    claim = claims.get(action_id)
+    return claim is not None and claim.phase is not Phase.TOMBSTONE
+
+
+def _of_claim(
+    claim: Claim, wait: Wait | None, observations: Mapping[RunKey, Observation]
+) -> OpenAction:
+    seen = observations.get(claim.key)
+    return OpenAction(
+        id=claim.key.action_id,
+        state=_state(claim, wait, seen),
+        reason=wait.reason if wait and wait.reason != State.RUNNING else "",
+        waiting_for=wait.waiting_for if wait else None,
+        formula=claim.formula.name if claim.formula else "",
+        tier=claim.tier or "",
+        approved_by=claim.approved_by,
+        engine_id=claim.engine_id,
+        since=claim.claimed_at,
+    )
+
+
+def _state(claim: Claim, wait: Wait | None, seen: Observation | None) -> State:
+    if claim.phase is Phase.ENDED:
+        return State.ENDED
+    if seen is not None:  # the engine knows better than a claim that may lag behind
+        return State.PENDING if seen.state is RunState.PENDING else State.RUNNING
+    if claim.phase is Phase.CLAIMED:
+        return State.STARTING
+    held = wait is not None and wait.reason != State.RUNNING
+    return State.PENDING if held else State.RUNNING
+
+
+def _of_wait(wait: Wait, candidate: Candidate | None) -> OpenAction:
+    action = candidate.action if candidate else None
+    return OpenAction(
+        id=wait.action_id,
+        state=State.WAITING,
+        reason=wait.reason,
+        waiting_for=wait.waiting_for,
+        formula=action.formula if action else "",
+        tier=candidate.tier or "" if candidate else "",
+        approved_by=candidate.approved_by if candidate else (),
+    )
+
+
+def _open_action(entry: Mapping[str, Any]) -> OpenAction:
+    kind = entry.get("waiting_for")
+    return OpenAction(
+        **{
+            **entry,
+            "state": State(entry["state"]),
+            "waiting_for": WaitingFor(kind) if kind else None,
+            "approved_by": tuple(entry.get("approved_by", ())),
+        }
+    )
+
+
+def down(dependencies: Iterable[DependencyHealth]) -> list[DependencyHealth]:
+    """Those that do not answer."""
+    return [entry for entry in dependencies if not entry.up]

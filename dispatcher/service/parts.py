@@ -1,0 +1,65 @@
+"""The parts a service acts through, joined in one place and injected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from dispatcher.audit import AuditLog
+from dispatcher.gate.base import Decision, Gate, Question
+from dispatcher.grants import Grants
+from dispatcher.ledger.base import Ledger
+from dispatcher.ops_repo import OpsRepo
+from dispatcher.policy import Policy
+from dispatcher.results import Seal
+from dispatcher.schedulers.base import Scheduler
+from dispatcher.service.formulas import FormulaShelf
+from dispatcher.settings import Settings
+
+
+class Reporter(Protocol):
+    """Tells the people of a forge what became of an action: a status, one comment."""
+
+    def report(self, question: Question, decision: Decision) -> None:
+        """Idempotent. Raises ``Unavailable`` (forge)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Everything a service needs from outside.
+
+    Attributes:
+        wake: set by the service; adapters call it when something may have changed.
+        forge_calls: how many requests the forge has had; None where there is none.
+    """
+
+    settings: Settings
+    policy: Policy
+    repo: OpsRepo
+    shelf: FormulaShelf
+    gate: Gate
+    grants: Grants
+    ledger: Ledger
+    scheduler: Scheduler
+    seal: Seal
+    audit: AuditLog
+    wake: Wake
+    reporter: Reporter | None = None
+    forge_calls: Callable[[], int] | None = None
+
+
+class Wake:
+    """A doorbell that adapters hold before the loop exists. Thread-safe, never blocks."""
+
+    def __init__(self) -> None:
+        self._ring: Callable[[], None] | None = None
+
+    def answer(self, ring: Callable[[], None]) -> None:
+        """From now on ``ring`` is called."""
+        self._ring = ring
+
+    def __call__(self) -> None:
+        if self._ring is not None:
+            self._ring()

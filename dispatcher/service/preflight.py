@@ -1,0 +1,155 @@
+"""Preflight: check action files on a desk, before git and a dispatcher see them.
+
+The same parser and the same name checks as ``serve`` uses; only what is known of the names differs:
+on a desk there may be no settings, no vault and no engine, and what cannot be known is not held
+against a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dispatcher.action import (
+    MAX_ACTION_BYTES,
+    InvalidAction,
+    check_names,
+    oversized_action,
+    parse_action,
+)
+from dispatcher.errors import NotFound, Problem
+from dispatcher.run import FormulaKind, Mount
+from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH, SchedulerKind, Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Names:
+    """What an action may name; None where it is not known from here.
+
+    Attributes:
+        formulas: of the operator's folder; the ops repo around a file adds its own.
+        secrets: from the vault.
+        mounts: what the scheduler offers.
+        limit: bytes of an action file.
+    """
+
+    formulas: Collection[str] | None = None
+    secrets: Collection[str] | None = None
+    mounts: Collection[Mount] | None = None
+    limit: int = MAX_ACTION_BYTES
+
+    @classmethod
+    def of(cls, settings: Settings, *, secrets: Collection[str] | None = None) -> Names:
+        """What the settings say, with the vault's names where they have been asked for."""
+        folder = settings.formulas.path
+        local = settings.scheduler is SchedulerKind.LOCAL
+        return cls(
+            formulas=formula_names(folder) if folder else (),
+            secrets=secrets,
+            mounts=tuple(settings.local.mounts) if local else None,
+            limit=settings.limits.max_action_bytes,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """One file, and everything that is wrong with it."""
+
+    path: str
+    id: str
+    problems: tuple[Problem, ...]
+
+
+def action_files(paths: Sequence[Path]) -> list[Path]:
+    """The files that are meant: a file itself, and of a folder every ``.toml`` in it.
+
+    Of a folder that is an ops repo, those in its ``vault/actions``.
+
+    Raises:
+        NotFound: a path does not exist.
+    """
+    found: list[Path] = []
+    missing = []
+    for path in paths:
+        if path.is_dir() and path.suffix != ".toml":
+            inside = path / ACTIONS_PATH
+            found.extend(sorted((inside if inside.is_dir() else path).glob("*.toml")))
+        elif path.exists() or path.is_symlink():
+            found.append(path)
+        else:
+            missing.append(str(path))
+    if missing:
+        raise NotFound(f"there is no file or folder {' or '.join(missing)}")
+    return found
+
+
+def check_files(files: Sequence[Path], names: Names) -> list[Checked]:
+    """Check each file; a file that cannot be read is a problem like any other."""
+    return [_check(file, names) for file in files]
+
+
+def formula_names(folder: Path) -> set[str]:
+    """Names of the formulas in a folder; none where there is no such folder."""
+    if not folder.is_dir():
+        return set()
+    endings = {f".{kind}" for kind in FormulaKind}
+    return {path.stem for path in folder.iterdir() if path.suffix in endings and path.is_file()}
+
+
+def _check(file: Path, names: Names) -> Checked:
+    path = str(file)
+    data = _read(file, names.limit)
+    if isinstance(data, Problem):
+        return Checked(path=path, id=file.stem, problems=(data,))
+    size = file.stat().st_size
+    if size > names.limit:
+        huge = oversized_action(path=path, stem=file.stem, size=size, limit=names.limit)
+        return Checked(path=path, id=file.stem, problems=huge.problems)
+    action = parse_action(data, path=path, stem=file.stem, limit=names.limit)
+    if isinstance(action, InvalidAction):
+        return Checked(path=path, id=file.stem, problems=tuple(action.problems))
+    problems = check_names(
+        action,
+        data,
+        path=path,
+        formulas=_formulas(file, names) or (action.formula,),
+        secrets=names.secrets,
+        mounts=tuple(Mount) if names.mounts is None else names.mounts,
+    )
+    return Checked(path=path, id=file.stem, problems=tuple(problems))
+
+
+def _read(file: Path, limit: int) -> bytes | Problem:
+    path = str(file)
+    if file.is_symlink():
+        return Problem(message="this is a symbolic link; an action is a regular file", path=path)
+    if not file.is_file():
+        return Problem(message="this is not a regular file, as an action is", path=path)
+    if file.suffix != ".toml":
+        return Problem(
+            message="the name does not end in .toml",
+            path=path,
+            remedy=f"Call it {file.stem}.toml; its stem is the action's id.",
+        )
+    try:
+        with file.open("rb") as stream:
+            return stream.read(limit + 1)
+    except OSError as error:
+        return Problem(message=f"it cannot be read: {error.strerror}", path=path)
+
+
+def _formulas(file: Path, names: Names) -> set[str] | None:
+    """Formulas the file may name, or None where nobody can say from here."""
+    around = ops_repo_around(file)
+    if names.formulas is None or around is None:
+        return None
+    return {*names.formulas, *formula_names(around / FORMULAS_PATH)}
+
+
+def ops_repo_around(file: Path) -> Path | None:
+    """The work tree of an ops repo that holds this file, or None."""
+    for folder in file.resolve().parents:
+        if (folder / ACTIONS_PATH).is_dir():
+            return folder
+    return None

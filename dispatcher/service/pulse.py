@@ -1,0 +1,165 @@
+"""The pulse: how ``serve`` is at this moment, for the web, the status file and metrics.
+
+A ``Watch``. It keeps what the last round said and nothing that a restart would miss; what is told of
+it is worked out when somebody asks, since there are more rounds than questions.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from dispatcher.errors import Dependency
+from dispatcher.health import DependencyHealth, Health
+from dispatcher.metrics import Metrics
+from dispatcher.result import Result
+from dispatcher.run import Phase, Verdict
+from dispatcher.service.overview import Overview, of_status
+from dispatcher.service.watch import Status, Watch
+
+
+class Watches:
+    """Several watches as one."""
+
+    def __init__(self, *watches: Watch) -> None:
+        self._watches = watches
+
+    def status(self, status: Status) -> None:
+        """Tell each."""
+        for watch in self._watches:
+            watch.status(status)
+
+    def event(self, name: str, /, **facts: object) -> None:
+        """Tell each."""
+        for watch in self._watches:
+            watch.event(name, **facts)
+
+
+class Pulse:
+    """See the module. ``health`` and ``overview`` may be called from any thread.
+
+    Args:
+        dependencies: those in use.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, dependencies: Collection[Dependency], *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._started_at = clock()
+        self._up_since = dict.fromkeys(dependencies, 0.0)
+        self._last: _Beat | None = None
+        self._holder = ""
+        self._leads = False
+
+    def health(self) -> Health:
+        """A snapshot. One that does not lead has no rounds, and is alive all the same."""
+        with self._lock:
+            last, leads, holder = self._last, self._leads, self._holder
+        if last is None:
+            return Health(
+                leader=False, beat_at=self._clock(), started_at=self._started_at, holder=holder
+            )
+        health = _health(last, self._started_at)
+        return (
+            health if leads else replace(health, leader=False, beat_at=self._clock(), holder=holder)
+        )
+
+    def overview(self) -> Overview:
+        """The last round's."""
+        with self._lock:
+            last = self._last
+        return _overview(last) if last else Overview(at=self._started_at)
+
+    def status(self, status: Status) -> None:
+        """A round is over."""
+        beat = _Beat(status=status, dependencies=self._dependencies(status))
+        with self._lock:
+            self._last, self._leads = beat, True
+
+    def event(self, name: str, /, **facts: object) -> None:
+        """Only who leads is of interest here."""
+        if name in ("waiting_for_lead", "lead_lost"):
+            with self._lock:
+                self._leads, self._holder = False, str(facts.get("holder", ""))
+
+    def _dependencies(self, status: Status) -> tuple[DependencyHealth, ...]:
+        said = []
+        for dependency in self._up_since:
+            outage = status.outages.get(dependency)
+            if outage is not None:
+                self._up_since[dependency] = 0.0
+                entry = DependencyHealth(
+                    dependency=dependency, up=False, since=outage.since, error=outage.error
+                )
+            else:
+                self._up_since[dependency] = self._up_since[dependency] or status.round_at
+                entry = DependencyHealth(
+                    dependency=dependency, up=True, since=self._up_since[dependency]
+                )
+            said.append(entry)
+        return tuple(said)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Beat:
+    """What one round said. Compared by identity, so that what is made of it can be kept."""
+
+    status: Status
+    dependencies: tuple[DependencyHealth, ...]
+
+
+@lru_cache(maxsize=1)
+def _overview(beat: _Beat) -> Overview:
+    return of_status(beat.status, beat.dependencies)
+
+
+def _health(beat: _Beat, started_at: float) -> Health:
+    status = beat.status
+    phases = [claim.phase for claim in status.claims.values()]
+    return Health(
+        leader=True,
+        beat_at=status.round_at,
+        started_at=started_at,
+        holder=status.leader,
+        head=status.head,
+        dependencies=beat.dependencies,
+        in_flight=sum(phase in (Phase.CLAIMED, Phase.SUBMITTED) for phase in phases),
+        unpublished=sum(phase is Phase.ENDED for phase in phases),
+        waiting=_overview(beat).waiting,
+    )
+
+
+class Counted:
+    """A watch that counts for Prometheus."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._ended: set[str] = set()
+
+    def status(self, status: Status) -> None:
+        """Count the round, and each verdict once."""
+        self._metrics.tick(status.round_s)
+        ended = {i: c for i, c in status.claims.items() if c.phase is Phase.ENDED}
+        for action_id in ended.keys() - self._ended:
+            self._count(ended[action_id].result)
+        self._ended = set(ended)
+
+    def event(self, name: str, /, **facts: object) -> None:
+        """Count what is no claim: pushes, and results of actions that never ran."""
+        if name == "published":
+            self._metrics.pushed(results=int(str(facts["results"])))
+        elif name == "rejected":
+            self._metrics.run_ended(Verdict(str(facts["verdict"])))
+
+    def _count(self, text: str) -> None:
+        try:
+            result = Result.model_validate_json(text)
+        except ValueError:
+            return  # a claim that was closed because its result stood in git already
+        self._metrics.run_ended(result.verdict, seconds=result.duration_s)

@@ -1,0 +1,69 @@
+"""Steps that failed for a reason that is no outage: when each is tried again, and why it failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+FIRST_RETRY_S = 1.0
+LONGEST_RETRY_S = 300.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retry:
+    """One id whose last step failed.
+
+    Attributes:
+        tries: how often in a row.
+        again_at: monotonic time before which it is left alone.
+        error: the last failure.
+    """
+
+    tries: int
+    again_at: float
+    error: Exception
+
+
+class Retries:
+    """Pauses by action id. Used by the loop's thread only."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._retries: dict[str, Retry] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._retries)
+
+    def failed(self, action_id: str, error: Exception) -> int:
+        """Note a failure; how many there were in a row."""
+        known = self._retries.get(action_id)
+        tries = known.tries + 1 if known else 1
+        pause_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(tries - 1, 10))
+        self._retries[action_id] = Retry(tries=tries, again_at=self._clock() + pause_s, error=error)
+        return tries
+
+    def succeeded(self, action_id: str) -> None:
+        """Forget the failures of an id."""
+        self._retries.pop(action_id, None)
+
+    def keep(self, known: Collection[str], claimed: Collection[str]) -> None:
+        """Forget ids that are neither open nor claimed any more: nothing is tried for them."""
+        for action_id in [i for i in self._retries if i not in known and i not in claimed]:
+            del self._retries[action_id]
+
+    def paused(self) -> Mapping[str, str]:
+        """Ids to be left alone now, and why."""
+        now = self._clock()
+        return {i: str(r.error) for i, r in self._retries.items() if now < r.again_at}
+
+    def next_try_in(self) -> float | None:
+        """Seconds until the first pause that is not over ends; None where there is none."""
+        now = self._clock()
+        return min(
+            (r.again_at - now for r in self._retries.values() if r.again_at > now), default=None
+        )
+
+    def hopeless(self, tries: int) -> Exception | None:
+        """The error of an id that failed so often in a row; None where there is none."""
+        return next((r.error for r in self._retries.values() if r.tries >= tries), None)

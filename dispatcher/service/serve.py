@@ -1,0 +1,100 @@
+"""Serve: lead, and when the lead is lost or something breaks, start over from what is written.
+
+A tenure that ended by a failure is followed by a fresh one, which believes nothing of the old.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+
+from dispatcher.errors import PermanentError, TemporaryError
+from dispatcher.service.effects import LeadLost
+from dispatcher.service.parts import Parts
+from dispatcher.service.tenure import Tenure
+from dispatcher.service.view import View
+from dispatcher.service.watch import Watch
+
+LONGEST_PAUSE_S = 30.0
+
+
+class Stopped(Exception):
+    """Somebody asked the service to stop while it waited."""
+
+
+class Service:
+    """The dispatcher, for as long as it is wanted.
+
+    Args:
+        parts: what it acts through.
+        view: makes a fresh view of the ops repo.
+        watch: follows it.
+    """
+
+    def __init__(self, parts: Parts, *, view: Callable[[], View], watch: Watch) -> None:
+        self._parts = parts
+        self._make_view = view
+        self._watch = watch
+        self._tenure: Tenure | None = None
+        self._stopping = threading.Event()
+        self._holder = ""
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+
+    def run(self, *, once: bool = False) -> None:
+        """Serve until ``stop``; with ``once`` until nothing is left to do.
+
+        Raises:
+            DisintoError: permanent trouble before anything could be done, or any with ``once``.
+                A dispatcher that was at work goes on trying: its runs need somebody.
+        """
+        failures, ever_worked = 0, False
+        while not self._stopping.is_set():
+            tenure: Tenure | None = None
+            try:
+                with self._parts.ledger.leader(name=self.name, waiting=self._wait) as lease:
+                    self._holder = ""
+                    self._watch.event("leading", name=self.name)
+                    tenure = self._tenure = Tenure(
+                        self._parts,
+                        self._make_view(),
+                        lease,
+                        watch=self._watch,
+                        name=self.name,
+                        once=once,
+                    )
+                    if not self._stopping.is_set():
+                        tenure.serve()
+            except Stopped:
+                return
+            except LeadLost:
+                self._watch.event("lead_lost", name=self.name)
+            except (TemporaryError, PermanentError) as error:
+                worked = tenure is not None and tenure.worked
+                ever_worked = ever_worked or worked
+                if once or (isinstance(error, PermanentError) and not ever_worked):
+                    raise
+                failures = 1 if worked else failures + 1
+                self._watch.event("trouble", error=error)
+                self._stopping.wait(min(LONGEST_PAUSE_S, 2.0 ** min(failures, 10)))
+            else:
+                return
+
+    def stop(self) -> None:
+        """Ask it to end; returns at once. Safe in a signal handler."""
+        self._stopping.set()
+        if self._tenure is not None:
+            self._tenure.stop()
+
+    def look_now(self) -> None:
+        """A webhook, or a person, says that there is news."""
+        if self._tenure is not None:
+            self._tenure.look_now()
+
+    def _wait(self, holder: str) -> None:
+        if self._stopping.is_set():
+            raise Stopped
+        if holder != self._holder:  # a ledger calls at every try
+            self._holder = holder
+            self._watch.event("waiting_for_lead", holder=holder)

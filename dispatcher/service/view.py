@@ -1,0 +1,245 @@
+"""The view: what the ops repo asks for at its present head, vetted and judged.
+
+``serve`` moves one view along from head to head; ``disinto plan`` and ``status`` make one for a
+moment. It holds nothing that cannot be made anew from git, the vault's list of names and the gate.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Collection, Container, Mapping
+from dataclasses import dataclass, field, replace
+
+from dispatcher.gate.base import Answer, Decision, Question
+from dispatcher.ops_repo import Changes, Tree
+from dispatcher.reconcile import Candidate, Standing
+from dispatcher.run import Tier
+from dispatcher.service.formulas import FolderGone
+from dispatcher.service.intake import Intake, Vetted
+from dispatcher.service.parts import Parts
+
+ASK_AGAIN_S = (30.0, 600.0)
+"""First and longest pause before a gate that said *waiting* is asked again at an unchanged head."""
+
+VET_AGAIN_S = 5.0
+"""Pause before files are vetted again that could not be, since the formulas were not there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A gate's answer, and when it is worth asking again (monotonic seconds)."""
+
+    question: Question
+    decision: Decision
+    again_at: float
+    pause_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class WithResult(Container[str]):
+    """Ids with a result anywhere in a tree, for ``World.published``."""
+
+    tree: Tree
+
+    def __contains__(self, action_id: object) -> bool:
+        return isinstance(action_id, str) and self.tree.has_result(action_id)
+
+
+@dataclass(kw_only=True)
+class View:
+    """Open actions at one head. Not thread-safe: the loop owns it."""
+
+    parts: Parts
+    intake: Intake
+    tree: Tree = field(default_factory=Tree)
+    vetted: dict[str, Vetted] = field(default_factory=dict)
+    asked: dict[str, Asked] = field(default_factory=dict)
+    _unvetted: set[str] = field(default_factory=set)
+    _vet_at: float = 0.0
+    _candidates: dict[str, Candidate] = field(default_factory=dict)
+    _due_at: float = math.inf
+    _order: dict[str, int] = field(default_factory=dict)
+    _arrivals: int = 0
+
+    def advance(self, commit: str) -> Changes:
+        """Move to another head; new and changed files wait for ``vet``."""
+        changes = self.parts.repo.advance(self.tree, commit)
+        for action_id in changes.opened:
+            self._arrivals += 1
+            self._order[action_id] = self._arrivals
+        self._unvetted.update(changes.opened, changes.changed)
+        if changes.formulas:
+            self._unvetted.update(i for i, v in self.vetted.items() if _names(v, changes.formulas))
+            self._unvetted.update(i for i, v in self.vetted.items() if v.formula is None)
+        for action_id in (*changes.finished, *changes.withdrawn, *changes.archived):
+            if action_id not in self.tree.open:
+                self._drop(action_id)
+        return changes
+
+    def vet(self) -> FolderGone | None:
+        """Parse and check the files that wait for it. The secrets' names are not known yet.
+
+        Returns:
+            Why they go on waiting, or None. They are tried again after a pause.
+        """
+        if not self._unvetted or time.monotonic() < self._vet_at:
+            return None
+        try:
+            self._vet(self._unvetted, secrets=None)
+        except FolderGone as gone:
+            self._vet_at = time.monotonic() + VET_AGAIN_S
+            return gone
+        self._unvetted.clear()
+        return None
+
+    def look_again(self, action_id: str) -> None:
+        """Vet an action anew with the next ``vet``: its formula is not what it was."""
+        self._unvetted.add(action_id)
+
+    def unresolved(self) -> tuple[str, ...]:
+        """Candidates that wait for the list of secret names."""
+        return tuple(i for i, v in self.vetted.items() if v.candidate.unvetted)
+
+    def learn_secrets(self, names: frozenset[str], action_ids: Collection[str]) -> None:
+        """The vault's list of names, for the candidates that were there when it was asked: one
+        that came later must not be refused by an older list.
+        """
+        try:
+            self._vet(action_ids, secrets=names)
+        except FolderGone:
+            self._unvetted.update(action_ids)  # begun anew with the folder
+
+    def candidates(self) -> Mapping[str, Candidate]:
+        """Open actions as ``reconcile`` wants them, in the order of their arrival.
+
+        Kept from round to round: what a round costs must not be a copy of everything that waits.
+        """
+        if self._due_at <= time.monotonic():
+            for action_id, asked in self.asked.items():
+                if not _lasts(asked):
+                    self._judge(action_id)
+            self._reckon()
+        return self._candidates
+
+    def question(self, action_id: str) -> Question:
+        """What the gate is to be asked about a vetted action."""
+        vetted = self.vetted[action_id]
+        tier = vetted.tier
+        return Question(
+            action_id=action_id,
+            path=vetted.file.path,
+            blob=vetted.file.blob,
+            commit=self.tree.commit,
+            tier=tier.tier if tier else Tier.HIGH,
+            tier_reason=tier.reason if tier else "",
+            formula=vetted.formula.ref if vetted.formula else None,
+            formula_path=vetted.formula.path if vetted.formula else "",
+        )
+
+    def learn(self, question: Question, decision: Decision) -> None:
+        """A gate's answer; dropped where file, tier or formula changed since it was asked."""
+        if question.action_id not in self.vetted or not self._holds(question):
+            return
+        before = self.asked.get(question.action_id)
+        again = before is not None and before.decision == decision
+        pause_s = min(ASK_AGAIN_S[1], before.pause_s * 2) if before and again else ASK_AGAIN_S[0]
+        asked = self.asked[question.action_id] = Asked(
+            question=question,
+            decision=decision,
+            again_at=time.monotonic() + pause_s,
+            pause_s=pause_s,
+        )
+        self._judge(question.action_id)
+        if not _lasts(asked):
+            self._due_at = min(self._due_at, asked.again_at)
+
+    def ask_anew(self) -> None:
+        """Something may have changed (a webhook, a rewritten history): forget all answers."""
+        self.parts.gate.look_again()
+        asked, self.asked = self.asked, {}
+        for action_id in asked:
+            self._judge(action_id)
+        self._reckon()
+
+    def next_question_in(self) -> float | None:
+        """Seconds until a waiting answer is worth asking for again."""
+        return None if self._due_at == math.inf else max(0.0, self._due_at - time.monotonic())
+
+    def _reckon(self) -> None:
+        """When the next waiting answer falls due; those that are due are being asked for."""
+        now = time.monotonic()
+        waiting = [a.again_at for a in self.asked.values() if not _lasts(a)]
+        self._due_at = min((at for at in waiting if at > now), default=math.inf)
+
+    def _judge(self, action_id: str) -> None:
+        """Put together what the file says and what the gate said of it."""
+        vetted, asked = self.vetted[action_id], self.asked.get(action_id)
+        candidate = vetted.candidate
+        if asked is not None and self._holds(asked.question) and _fresh(asked):
+            decision = asked.decision
+            candidate = replace(
+                candidate,
+                standing=_standing(decision),
+                reason=decision.reason,
+                approved_by=decision.approved_by,
+            )
+        self._candidates[action_id] = candidate
+
+    def _holds(self, asked: Question) -> bool:
+        """Whether an answer is about what would run now: approval goes with the exact bytes of
+        the action and of its formula, and with the tier under which it was asked for.
+        """
+        now = self.question(asked.action_id)
+        return replace(now, commit=asked.commit, formula=asked.formula) == asked and (
+            _content(now) == _content(asked)
+        )
+
+    def _vet(self, action_ids: Collection[str], *, secrets: Collection[str] | None) -> None:
+        files = {i: self.tree.open[i] for i in action_ids if i in self.tree.open}
+        if files:
+            fresh = self.intake.vet(files, tree=self.tree, secrets=secrets, order=self._order)
+            self.vetted.update(fresh)
+            for action_id in fresh:
+                self._judge(action_id)
+
+    def _drop(self, action_id: str) -> None:
+        self.vetted.pop(action_id, None)
+        self.asked.pop(action_id, None)
+        self._candidates.pop(action_id, None)
+        self._order.pop(action_id, None)
+        self.intake.forget([action_id])
+
+
+def _content(question: Question) -> tuple[str, str]:
+    """What the formula is, whatever the commit at which it was read."""
+    ref = question.formula
+    return (ref.blob, ref.sha256) if ref else ("", "")
+
+
+def _lasts(asked: Asked) -> bool:
+    """Whether an answer holds for as long as the files do. An approval that people gave is asked
+    for again while the action waits for a place: they may have taken it back.
+    """
+    by_people = asked.question.tier is not Tier.LOW or asked.question.formula_path != ""
+    return asked.decision.answer is Answer.APPROVED and not by_people
+
+
+def _fresh(asked: Asked) -> bool:
+    return _lasts(asked) or asked.again_at > time.monotonic()
+
+
+def _standing(decision: Decision) -> Standing:
+    """Only a final refusal becomes a result; one that a change can still mend is held."""
+    match decision.answer:
+        case Answer.APPROVED:
+            return Standing.APPROVED
+        case Answer.WAITING:
+            return Standing.WAITING
+        case Answer.REFUSED:
+            return Standing.REFUSED if decision.final else Standing.HELD
+
+
+def _names(vetted: Vetted, formulas: Collection[str]) -> bool:
+    action = vetted.candidate.action
+    return action is not None and action.formula in formulas

@@ -1,0 +1,65 @@
+"""What the service tells of itself. Written in one place, read by ``status``, web and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dispatcher.errors import Dependency
+from dispatcher.reconcile import Candidate, Plan
+from dispatcher.run import Claim
+from dispatcher.service.dependencies import Outage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """The service after one round of its loop.
+
+    Attributes:
+        leader: name of this process.
+        head: commit of the branch it looks at; "" before the first fetch.
+        plan: what the round decided, waits included.
+        claims: open claims by id.
+        outages: dependencies that are down.
+        round_at: when the round ended, seconds since the epoch.
+        round_s: how long it took, without waiting.
+        open_actions: actions without a result.
+        finished_actions: pairs not archived yet.
+        archived_actions: ids in the archive.
+        candidates: open actions by id, as vetted and judged.
+    """
+
+    leader: str
+    head: str
+    plan: Plan
+    claims: Mapping[str, Claim]
+    outages: Mapping[Dependency, Outage]
+    round_at: float
+    round_s: float
+    open_actions: int = 0
+    finished_actions: int = 0
+    archived_actions: int = 0
+    candidates: Mapping[str, Candidate] = field(default_factory=dict)
+
+
+class Watch(Protocol):
+    """Follows a service. Called on the loop's thread; must not block, must not raise."""
+
+    def status(self, status: Status) -> None:
+        """A round is over."""
+        ...
+
+    def event(self, what: str, /, **facts: object) -> None:
+        """Something happened that an operator may want to read; facts hold no secret."""
+        ...
+
+
+class Silent:
+    """A watch that looks away."""
+
+    def status(self, status: Status) -> None:
+        """Nothing is done with it."""
+
+    def event(self, what: str, /, **facts: object) -> None:
+        """Nothing is done with it."""
