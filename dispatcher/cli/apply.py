@@ -1,0 +1,154 @@
+"""``disinto apply``: bring Vault and Nomad to what the settings say."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dispatcher.cli import console
+from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli.session import Session
+from dispatcher.errors import Exit
+
+if TYPE_CHECKING:
+    from dispatcher.checks import Change
+    from dispatcher.run import Mount
+
+
+@click.command("apply")
+@click.option("--check", is_flag=True, help="Change nothing; exit with 1 if anything differs.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
+@click.option("--only", type=click.Choice(("vault", "nomad")), help="One of the two servers.")
+@click.option("--remove-stale", is_flag=True, help="Delete policies of secrets that are gone.")
+@click.option("--dispatcher", is_flag=True, help="Also the Nomad job that runs 'disinto serve'.")
+@json_option
+@config_option
+@click.pass_obj
+def command(
+    session: Session,
+    *,
+    check: bool,
+    yes: bool,
+    only: str | None,
+    remove_stale: bool,
+    dispatcher: bool,
+    as_json: bool,
+) -> int:
+    """Write policies, roles and mounts to Vault; with Nomad, jobs and ACL policies.
+
+    Shows the difference first, then asks. Writing again what is there changes nothing. Wants an
+    operator's VAULT_TOKEN and, with Nomad, a management token in NOMAD_TOKEN.
+    """
+    from dispatcher.checks import Step
+    from dispatcher.service.administration import Administration
+
+    administration = Administration(session.settings, os.environ)
+    changes = administration.plan(
+        only=only or "",
+        remove_stale=remove_stale,
+        config_files=_config_files(session) if dispatcher else None,
+        in_use=lambda: _mounts_in_use(session),
+    )
+    differing = [change for change in changes if change.step is not Step.NOTHING]
+    session.on_interrupt = "interrupted; 'disinto apply --check' shows what is not written yet"
+    if needed := administration.client_config():
+        console.note(f"no Nomad node offers these volumes yet; a client needs:\n{needed}")
+    if check or not differing:
+        _report(changes, differing, written=False, warnings=(), as_json=as_json)
+        return Exit.FAILED if check and differing else Exit.OK
+    if not as_json:
+        _show(changes, differing)
+    if not yes and not _confirmed():
+        console.note("nothing was changed")
+        return Exit.FAILED
+    warnings = administration.carry_out()
+    _report((), differing, written=True, warnings=warnings, as_json=as_json)
+    return Exit.OK
+
+
+def _mounts_in_use(session: Session) -> Collection[frozenset[Mount]]:
+    """What open actions want; where the ops repo cannot be asked, what is known without it."""
+    from dispatcher.assembly import open_repo, open_vault
+    from dispatcher.errors import DisintoError
+    from dispatcher.service.mounts_in_use import mount_sets
+
+    settings = session.settings
+    if not settings.ops_repo.remote:
+        return ()
+    repo = open_repo(settings, os.environ, open_vault(settings, os.environ))
+    try:
+        return mount_sets(repo)
+    except DisintoError as error:
+        console.note(f"the mounts that open actions want are not known: {error.what}")
+        return ()
+    finally:
+        repo.close()
+
+
+def _confirmed() -> bool:
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody can be asked here: give --yes to write this.")
+    return click.confirm("Write this?", err=True)
+
+
+def _report(
+    changes: tuple[Change, ...],
+    differing: list[Change],
+    *,
+    written: bool,
+    warnings: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    from dataclasses import asdict
+
+    if as_json:
+        console.emit(
+            {
+                "drift": bool(differing) and not written,
+                "written": written,
+                "changes": [asdict(change) for change in differing],
+                "warnings": warnings,
+            }
+        )
+        return
+    if not written:
+        _show(changes, differing)
+    for warning in warnings:
+        console.note(warning)
+    if written:
+        console.note(f"{len(differing)} written")
+
+
+def _show(changes: tuple[Change, ...], differing: list[Change]) -> None:
+    for change in differing:
+        console.say(f"{change.step}: {change.kind} {change.name}")
+        for line in change.difference:
+            colour = {"+": "green", "-": "red"}.get(line[:1])
+            console.say(f"    {console.styled(line, colour) if colour else line}")
+    same = len(changes) - len(differing)
+    console.note(f"{len(differing)} to write, {same} as they should be")
+
+
+def _config_files(session: Session) -> dict[str, str]:
+    """The files that the dispatcher's job takes along: those beside the settings file."""
+    from dispatcher.errors import Misconfigured
+    from dispatcher.settings import find_settings
+
+    settings = session.settings
+    file = find_settings(session.config, os.environ)
+    if file is None:
+        raise Misconfigured(
+            "the dispatcher's job needs a settings file", remedy="Name it: --config"
+        )
+    named: tuple[Path | None, ...] = (
+        file.resolve(),
+        settings.policy.file,
+        settings.signed.allowed_signers,
+        settings.signed.revoked_keys,
+    )
+    return {path.name: path.read_text(encoding="utf-8") for path in named if path is not None}

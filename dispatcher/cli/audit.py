@@ -1,0 +1,52 @@
+"""``disinto audit``: the log of every decision."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from dispatcher.cli import console
+from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli.session import Session
+from dispatcher.errors import Exit
+
+NAME = "audit.jsonl"
+
+
+@click.group("audit")
+def command() -> None:
+    """The audit log: every decision with its reason, each record chained to the one before."""
+
+
+@command.command("verify")
+@click.option(
+    "--expect", default="", metavar="DIGEST", help="Digest that an earlier check printed."
+)
+@json_option
+@config_option
+@click.pass_obj
+def verify(session: Session, expect: str, *, as_json: bool) -> int:
+    """Check that no record was changed, taken out, moved or cut off.
+
+    Whoever can write the log and what stands beside it can write all of it anew. Against that,
+    keep the digest that this prints somewhere else, and give it back with --expect later: it
+    must still stand in the log.
+
+    Exits with 1 when the chain is broken.
+    """
+    from dispatcher import audit
+
+    path = session.settings.state_dir / NAME
+    report = audit.verify(path)
+    lost = bool(expect) and not audit.holds(path, expect)
+    if as_json:
+        console.emit({**asdict(report), "whole": not report.problems and not lost})
+    else:
+        for problem in report.problems:
+            console.say(str(problem))
+        if lost:
+            console.say(f"{path}: no record has the digest {expect}")
+        state = "broken" if report.problems or lost else "whole"
+        console.say(f"{report.records} records, {state}; the last has the digest {report.digest}")
+    return Exit.FAILED if report.problems or lost else Exit.OK

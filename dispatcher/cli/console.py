@@ -1,0 +1,121 @@
+"""How commands write: tables, JSON and times, plain where nobody looks on."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that could move the cursor or turn the reading direction: what we show was written by
+others. Line feeds and tabs stay."""
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def emit(data: object) -> None:
+    """Print data as JSON."""
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+
+
+def say(text: str = "") -> None:
+    """Print a line of the answer."""
+    click.echo(clean(text))
+
+
+def note(text: str) -> None:
+    """Tell the person something that is not part of the answer."""
+    click.echo(clean(text), err=True)
+
+
+def clean(text: str) -> str:
+    """Text without control characters, colours of our own excepted."""
+    return "".join(
+        piece if COLOUR.fullmatch(piece) else CONTROL.sub("\ufffd", piece)
+        for piece in re.split(f"({COLOUR.pattern})", text)
+    )
+
+
+def interactive(stream: IO[str] | None = None) -> bool:
+    """Whether a person looks at this stream (stdout if None) on a terminal that can do something."""
+    stream = stream or sys.stdout
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def rich_console(*, stderr: bool = False) -> Console:
+    """A rich console on stdout or stderr; it heeds NO_COLOR by itself."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 0) -> None:
+    """A table: folded to the terminal's width, or plain columns where it goes into a pipe."""
+    if not rows:
+        return
+    cells = [[clean(cell) for cell in row] for row in rows]
+    if interactive():
+        _rich_table(columns, cells, indent=indent)
+        return
+    lines = [[cell.replace("\n", "; ") for cell in row] for row in (columns, *cells)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
+        padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        click.echo(" " * indent + padded.rstrip())
+
+
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int) -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+    for i, column in enumerate(columns):
+        last = i == len(columns) - 1
+        drawn.add_column(column, overflow="fold" if last else "ellipsis", ratio=None)
+    for row in rows:
+        drawn.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    rich_console().print(Padding(drawn, (0, 0, 0, indent)))
+
+
+STYLES = {
+    "succeeded": "green",
+    "ok": "green",
+    "up": "green",
+    "running": "cyan",
+    "failed": "red",
+    "error": "red",
+    "lost": "red",
+    "down": "red",
+    "wrong": "red",
+    "timed_out": "yellow",
+    "cancelled": "yellow",
+    "refused": "yellow",
+    "invalid": "yellow",
+    "unplaceable": "yellow",
+    "waiting": "yellow",
+}
+"""Colours of the words that tables show."""
+
+
+def styled(word: str, style: str) -> str:
+    """A word in a colour, for ``say``; click drops it where stdout is no terminal."""
+    return click.style(word, fg=style)
+
+
+def ago(at: float, *, now: float | None = None) -> str:
+    """How long ago, in the largest unit that fits: ``12 s``, ``3 min``, ``5 h``, ``2 d``."""
+    seconds = max(0.0, (time.time() if now is None else now) - at)
+    for limit, size, unit in ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h")):
+        if seconds < limit:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds // 86_400)} d"

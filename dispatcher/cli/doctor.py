@@ -1,0 +1,92 @@
+"""``disinto doctor``: every dependency, right and setting, with the remedy for what is wrong."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from dispatcher.cli import console
+from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli.session import Session
+from dispatcher.errors import DisintoError, Exit
+
+if TYPE_CHECKING:
+    from dispatcher.checks import Check
+    from dispatcher.service.diagnosis import Openers
+    from dispatcher.settings import Settings
+
+
+@click.command("doctor")
+@json_option
+@config_option
+@click.pass_obj
+def command(session: Session, *, as_json: bool) -> int:
+    """Check every dependency, right and setting; say what to do about what is wrong.
+
+    Asks with the rights that 'disinto serve' has: run it as the same user, with the same
+    environment. Changes nothing but the clone, which it fetches.
+
+    Exits with 1 when anything is wrong.
+    """
+    checks = []
+    for check in _checks(session):
+        checks.append(check)
+        if not as_json:
+            _show(check)
+    wrong = [check for check in checks if not check.ok]
+    if as_json:
+        console.emit({"ok": not wrong, "checks": [asdict(check) for check in checks]})
+    else:
+        console.note(f"{len(checks)} checks, {len(wrong)} wrong")
+    return Exit.FAILED if wrong else Exit.OK
+
+
+def _checks(session: Session) -> Iterator[Check]:
+    from dispatcher.checks import Check
+    from dispatcher.service.diagnosis import diagnose, wrong_settings
+    from dispatcher.settings import find_settings
+
+    try:
+        settings = session.settings
+        file = find_settings(session.config, os.environ)
+    except DisintoError as error:
+        yield from wrong_settings(error)
+        return
+    yield Check(name="settings", ok=True, detail=str(file or "no file: the defaults"))
+    yield from diagnose(settings, openers(settings), os.environ)
+
+
+def openers(settings: Settings) -> Openers:
+    """How this process opens each thing that is looked at."""
+    from dispatcher import assembly
+    from dispatcher.nomad_api import NomadApi
+    from dispatcher.service.diagnosis import Openers
+    from dispatcher.settings import GateKind
+
+    vault = assembly.open_vault(settings, os.environ)
+    repo = assembly.open_repo(settings, os.environ, vault)
+    with_forge = settings.policy.gate is GateKind.FORGEJO
+    return Openers(
+        repo=lambda: repo,
+        vault=lambda: vault,
+        ledger=lambda: assembly.open_ledger(settings, os.environ),
+        policy=lambda: assembly.open_policy(settings),
+        gate=lambda: assembly.open_gate(
+            settings,
+            repo,
+            assembly.open_forge(settings, os.environ, vault) if with_forge else None,
+        ),
+        forge=lambda: assembly.open_forge(settings, os.environ, vault),
+        nomad=lambda: NomadApi(settings.nomad, os.environ),
+    )
+
+
+def _show(check: Check) -> None:
+    word = console.styled("ok   ", "green") if check.ok else console.styled("wrong", "red")
+    console.say(f"{word}  {check.name}: {check.detail}")
+    if check.remedy:
+        console.say(f"       {check.remedy}")

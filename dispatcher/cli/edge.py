@@ -1,0 +1,142 @@
+"""The edge: the one place where an exception becomes a message on stderr and an exit code.
+
+No traceback reaches a user. A defect of ours is written down in a file that the message names, or
+on stderr with ``DISINTO_DEBUG=1``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+
+from dispatcher.cli import COMPLETE_VARIABLE
+from dispatcher.cli.root import root
+from dispatcher.cli.session import Session
+from dispatcher.errors import DisintoError, Exit, InvalidInput
+
+PROGRAM = "disinto"
+INTERRUPTED = 130
+"""As a shell says after an interrupt."""
+BROKEN_PIPE = 141
+"""As a shell says when a reader went away."""
+
+
+def run(arguments: Sequence[str], *, session: Session | None = None) -> int:
+    """Run one command line; returns its exit code and never raises."""
+    session = session or Session()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files need not be UTF-8
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = guarded(lambda: _invoke(list(arguments), session), session)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The interpreter flushes once more at its end, which must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return code
+
+
+def guarded(act: Callable[[], int], session: Session) -> int:  # noqa: PLR0911 - one for each kind
+    """Call ``act``; what it raises becomes a message and an exit code.
+
+    Raises:
+        BrokenPipeError: nobody reads what is written.
+    """
+    try:
+        return act()
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as error:
+        _tell_usage(error)
+        return Exit.USAGE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("", err=True)  # after the terminal's ^C
+        _tell(session.on_interrupt or "interrupted")
+        return INTERRUPTED
+    except DisintoError as error:
+        tell_error(error)
+        return error.exit_code
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _tell(f"error: {_in_words(error)}")
+        return Exit.NOINPUT if isinstance(error, FileNotFoundError) else Exit.IOERR
+    except Exception as error:  # noqa: BLE001 - the last net: a user never sees a traceback
+        _tell_defect(error, session)
+        return Exit.SOFTWARE
+
+
+def tell_error(error: DisintoError) -> None:
+    """One message on stderr: what was wrong, and below it what to do."""
+    if isinstance(error, InvalidInput):
+        for problem in error.problems:
+            place = (problem.path, problem.line, problem.column)
+            where = ":".join(str(part) for part in place if part is not None)
+            _tell(f"error: {where}: {problem.message}", remedy=problem.remedy)
+        return
+    _tell(f"error: {error.what}", remedy=error.remedy)
+
+
+def _invoke(arguments: list[str], session: Session) -> int:
+    instruction = os.environ.get(COMPLETE_VARIABLE)
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(root, {"obj": session}, PROGRAM, COMPLETE_VARIABLE, instruction)
+    colour = False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+    with root.make_context(PROGRAM, arguments, obj=session, color=colour) as context:
+        code = root.invoke(context)
+    return code if isinstance(code, int) else Exit.OK
+
+
+def _tell(message: str, *, remedy: str | None = None) -> None:
+    click.echo(f"{PROGRAM}: {message.rstrip('.')}", err=True)
+    if remedy:
+        click.echo(f"  {remedy}", err=True)
+
+
+def _tell_usage(error: click.ClickException) -> None:
+    message = error.format_message()
+    _tell(f"error: {message[:1].lower()}{message[1:]}")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        click.echo(f"  {context.get_usage()}", err=True)
+        if context.parent is not None:
+            click.echo(f"  '{context.command_path} --help' says more.", err=True)
+
+
+def _tell_defect(error: Exception, session: Session) -> None:
+    """A defect: write the traceback where it can be found, and say where."""
+    text = "".join(traceback.format_exception(error))
+    if os.environ.get("DISINTO_DEBUG") == "1":
+        click.echo(text, err=True, nl=False)
+    what = f"a defect of {PROGRAM}: {type(error).__name__}"
+    try:
+        where = _write_down(text, session.state_dir)
+    except OSError:
+        _tell(f"error: {what}", remedy="DISINTO_DEBUG=1 shows where it happened.")
+    else:
+        _tell(f"error: {what}", remedy=f"What happened is written in {where}; please report it.")
+
+
+def _write_down(text: str, state_dir: Path | None) -> Path:
+    """Write a traceback, for its owner's eyes only. It holds no values, so no secrets."""
+    folder = state_dir if state_dir is not None and state_dir.is_dir() else None
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    descriptor, name = tempfile.mkstemp(prefix=f"crash-{stamp}-", suffix=".log", dir=folder)
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
+    return Path(name)
+
+
+def _in_words(error: OSError) -> str:
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename else what

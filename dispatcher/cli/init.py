@@ -1,0 +1,41 @@
+"""``disinto init``: a folder to begin with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from dispatcher.cli import console
+
+
+@click.command("init")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--remote", default="", metavar="URL", help="An empty repository for the actions.")
+@click.option("--branch", default="main", show_default=True, help="The branch of the actions.")
+def command(folder: Path, remote: str, branch: str) -> None:
+    """Make a folder with settings, policy, example formulas and a new ops repo.
+
+    \b
+      DIR/disinto.toml     settings           DIR/ops.git   the ops repo, unless --remote
+      DIR/policy.toml      tiers              DIR/ops       its work tree, with examples
+      DIR/formulas         your own formulas                and editor set-up
+
+    Nothing that exists is overwritten.
+    """
+    from dispatcher.service.founding import found
+
+    made = found(folder, remote=remote, branch=branch)
+    console.say(f"Made {made.folder}:")
+    for name in made.written:
+        console.say(f"  {name}")
+    console.say(f"The ops repo is {made.remote}; {made.work_tree} is a work tree of it.")
+    console.say()
+    console.say("Next:")
+    for step, why in (
+        (f"cd {folder}", ""),
+        ("disinto apply", "write policies and roles, with an operator's VAULT_TOKEN"),
+        ("disinto serve", "in another terminal"),
+        ("disinto dispatch ops/examples/hello.toml", ""),
+    ):
+        console.say(f"  {step:<42}{why and '# ' + why}".rstrip())

@@ -1,0 +1,100 @@
+"""The journal: what ``serve`` does, as log lines on standard error."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from dispatcher.cli.console import clean, interactive
+from dispatcher.run import Phase
+from dispatcher.service.watch import Status
+
+LEVELS: Mapping[str, str] = {
+    "trouble": "warning",
+    "down": "warning",
+    "step_failed": "warning",
+    "lead_lost": "warning",
+    "waiting_for_lead": "warning",
+    "unfit": "warning",
+    "claim": "debug",
+    "judged": "debug",
+}
+"""Events that are not of level info."""
+
+
+class Journal:
+    """A watch that writes a line for each event: for people on a terminal, else JSON.
+
+    Args:
+        level: debug, info, warning or error.
+    """
+
+    def __init__(self, *, level: str) -> None:
+        person = interactive(sys.stderr)
+        render: Any = (
+            structlog.dev.ConsoleRenderer(colors=True, pad_event_to=18)
+            if person
+            else structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+        )
+        # For the whole process, so that what adapters say stands here too.
+        structlog.configure(
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(
+                    fmt="%H:%M:%S" if person else "iso", utc=not person
+                ),
+                render,
+            ],
+            wrapper_class=structlog.make_filtering_bound_logger(
+                getattr(logging, level.upper(), logging.INFO)
+            ),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
+        self._log = structlog.get_logger()
+        self._holder = ""
+        self._phases: dict[str, Phase] = {}
+
+    def status(self, status: Status) -> None:
+        """Rounds are no news; what begins and ends in them is."""
+        for action_id, claim in status.claims.items():
+            if self._phases.get(action_id) is claim.phase:
+                continue
+            if claim.phase is Phase.SUBMITTED:
+                self._log.info("running", action=action_id, run=claim.engine_id)
+            elif claim.phase is Phase.ENDED:
+                self._log.info("ended", action=action_id, **_verdict(claim.result))
+        self._phases = {action_id: claim.phase for action_id, claim in status.claims.items()}
+
+    def event(self, name: str, /, **facts: object) -> None:
+        """Write a line. Standing news (another one leads) is written once."""
+        if name == "waiting_for_lead":
+            holder = str(facts.get("holder", ""))
+            if holder == self._holder:
+                return
+            self._holder = holder
+        else:
+            self._holder = ""
+        told = {key: _plain(value) for key, value in facts.items()}
+        getattr(self._log, LEVELS.get(name, "info"))(name, **told)
+
+
+def _verdict(text: str) -> dict[str, object]:
+    """What a result says, as facts of a line."""
+    try:
+        result = json.loads(text)
+    except ValueError:
+        return {}
+    told = ("verdict", "exit_code", "error")
+    return {key: _plain(result[key]) for key in told if result.get(key)}
+
+
+def _plain(value: object) -> object:
+    """Errors and enums as their words; text from elsewhere without control characters."""
+    if isinstance(value, bool | int | float) and type(value) in (bool, int, float):
+        return value
+    return clean(str(value)).replace("\n", "; ")

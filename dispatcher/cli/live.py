@@ -1,0 +1,36 @@
+"""A line on standard error that changes in place, with a spinner, while something is awaited."""
+
+from __future__ import annotations
+
+import threading
+
+from rich.status import Status
+
+from dispatcher.cli.console import clean, rich_console
+
+
+class Line:
+    """One line; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._status: Status | None = None
+        self._lock = threading.Lock()
+
+    def show(self, text: str) -> None:
+        """Show this, in the place of what is shown now."""
+        from rich.text import Text
+
+        shown = Text(clean(text), overflow="ellipsis", no_wrap=True)
+        with self._lock:
+            if self._status is None:
+                self._status = rich_console(stderr=True).status(shown, spinner="dots")
+                self._status.start()
+            else:
+                self._status.update(shown)
+
+    def clear(self) -> None:
+        """Take it away, so that other output can be written."""
+        with self._lock:
+            if self._status is not None:
+                self._status.stop()
+                self._status = None

@@ -1,0 +1,93 @@
+"""``disinto logs``: the output of a run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from dispatcher.cli import console
+from dispatcher.cli.complete import action_ids
+from dispatcher.cli.options import config_option
+from dispatcher.cli.session import Session
+from dispatcher.errors import Exit
+
+if TYPE_CHECKING:
+    from dispatcher.run import Claim
+    from dispatcher.schedulers.base import LogChunk
+
+
+@click.command("logs")
+@click.argument("action_id", metavar="ID", shell_complete=action_ids)
+@click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
+@config_option
+@click.pass_obj
+def command(session: Session, action_id: str, *, follow: bool) -> int:
+    """Show what a run has written, secrets taken out.
+
+    While the engine knows the run, all of it: its standard output on standard output, its
+    standard error on standard error. Afterwards the last 1,000 characters, from the result.
+    """
+    from dispatcher.assembly import open_ledger
+
+    session.on_interrupt = f"the run goes on; stop it with 'disinto cancel {action_id}'"
+    ledger = open_ledger(session.settings, os.environ)
+    claims = {claim.key.action_id: claim for claim in ledger.open_runs()}
+    claim = claims.get(action_id)
+    if claim is not None and _stream(session, claim, follow=follow):
+        return Exit.OK
+    return _from_result(session, action_id, open_claim=claim)
+
+
+def _stream(session: Session, claim: Claim, *, follow: bool) -> bool:
+    """Hand on the engine's log; False where it has none."""
+    from dispatcher.assembly import open_scheduler
+
+    scheduler = open_scheduler(session.settings, os.environ)
+    some = False
+    for chunk in scheduler.logs(claim, follow=follow):
+        some = True
+        write(chunk)
+    return some
+
+
+def _from_result(session: Session, action_id: str, *, open_claim: Claim | None) -> int:
+    from dispatcher.assembly import open_repo, open_vault
+    from dispatcher.errors import NotFound
+    from dispatcher.ops_repo import Tree
+    from dispatcher.service.lookup import look_up
+
+    vault = open_vault(session.settings, os.environ)
+    repo = open_repo(session.settings, os.environ, vault)
+    tree = Tree()
+    repo.advance(tree, repo.fetch().commit)
+    if open_claim is not None and not tree.has_result(action_id):
+        console.note(f"action {action_id} has written nothing yet")
+        return Exit.OK
+    account = look_up(action_id, repo=repo, tree=tree)
+    if account.result is None:
+        raise NotFound(
+            f"action {action_id} has not started, so it has no log",
+            remedy=f"'disinto status {action_id}' says what it waits for.",
+        )
+    click.echo(console.clean(account.result.logs), nl=not account.result.logs.endswith("\n"))
+    console.note(
+        f"from the result of {account.result.timestamp}; it keeps the last 1,000 characters"
+    )
+    return Exit.OK
+
+
+def write(chunk: LogChunk) -> None:
+    """Hand on a piece of a log, to a terminal without what could steer it."""
+    from dispatcher.schedulers.base import Stream
+
+    stream = sys.stdout if chunk.stream is Stream.STDOUT else sys.stderr
+    if console.interactive(stream):
+        stream.write(console.clean(chunk.data.decode("utf-8", "replace")))
+        stream.flush()
+        return
+    stream.flush()
+    stream.buffer.write(chunk.data)
+    stream.buffer.flush()

@@ -1,0 +1,169 @@
+"""``disinto plan``: what the next tick would do, and what each action waits for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from dispatcher.cli import console
+from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli.session import Session
+
+if TYPE_CHECKING:
+    from dispatcher.checks import Change
+    from dispatcher.errors import DisintoError
+    from dispatcher.service.forecast import Forecast
+
+
+@click.command("plan")
+@json_option
+@config_option
+@click.pass_obj
+def command(session: Session, *, as_json: bool) -> None:
+    """Show what the next tick of 'disinto serve' would do, and why each action waits.
+
+    Asks what serve would ask: remote, vault, gate, ledger and engine, with the same rights.
+    Starts nothing and writes nothing. With Nomad it also tells where jobs and ACL policies
+    differ from what 'disinto apply' would write.
+    """
+    from dispatcher.assembly import build_parts, build_view
+    from dispatcher.service.forecast import forecast
+
+    parts = build_parts(session.settings)
+    found = forecast(parts, build_view(parts))
+    drift, trouble = _nomad_drift(session, found)
+    if as_json:
+        console.emit(_plain(found, drift, trouble))
+    else:
+        _show(session, found, drift, trouble)
+
+
+def _nomad_drift(
+    session: Session, found: Forecast
+) -> tuple[tuple[Change, ...], DisintoError | None]:
+    """What differs in Nomad, or why that cannot be known."""
+    from dispatcher.settings import SchedulerKind
+
+    if session.settings.scheduler is not SchedulerKind.NOMAD:
+        return (), None
+    from dispatcher.checks import Step
+    from dispatcher.errors import DisintoError
+    from dispatcher.nomad_api import NomadApi
+    from dispatcher.nomad_apply import plan_nomad, policies_for, rendered_jobs
+
+    in_use = {frozenset(c.action.mounts) for c in found.candidates.values() if c.action}
+    try:
+        api = NomadApi(session.settings.nomad, os.environ)
+        plan = plan_nomad(
+            api, rendered_jobs(session.settings, in_use), policies_for(session.settings)
+        )
+    except DisintoError as error:
+        return (), error
+    return tuple(c for c in plan.changes if c.step is not Step.NOTHING), None
+
+
+def _plain(
+    found: Forecast, drift: tuple[Change, ...], trouble: DisintoError | None
+) -> dict[str, object]:
+    return {
+        "head": found.head.commit if found.head else "",
+        "rewritten": found.head.rewritten if found.head else False,
+        "steps": _steps(found),
+        "waits": _waits(found),
+        "down": {str(dependency): words for dependency, words in found.outages.items()},
+        "nomad": {
+            "drift": [asdict(change) for change in drift],
+            "error": str(trouble) if trouble else "",
+        },
+    }
+
+
+def _steps(found: Forecast) -> list[dict[str, str]]:
+    from dispatcher.reconcile import Ask, Launch, Reject
+    from dispatcher.service.forecast import in_words
+
+    said = []
+    for step in found.plan.steps:
+        candidate = step.candidate if isinstance(step, Ask | Launch | Reject) else None
+        subject = candidate or (None if isinstance(step, Ask | Launch | Reject) else step.claim)
+        action_id = subject.key.action_id if subject else ""
+        reason = step.reason if isinstance(step, Reject) else candidate.reason if candidate else ""
+        said.append(
+            {
+                "id": action_id,
+                "step": type(step).__name__.lower(),
+                "does": in_words(step),
+                "tier": _tier(found, action_id),
+                "gate": found.gates.get(action_id, ""),
+                "reason": reason,
+            }
+        )
+    return said
+
+
+def _waits(found: Forecast) -> list[dict[str, str]]:
+    return [
+        {
+            "id": wait.action_id,
+            "waiting_for": wait.waiting_for.value,
+            "tier": _tier(found, wait.action_id),
+            "gate": found.gates.get(wait.action_id, ""),
+            "reason": wait.reason,
+        }
+        for wait in found.plan.waits
+    ]
+
+
+def _tier(found: Forecast, action_id: str) -> str:
+    candidate = found.candidates.get(action_id)
+    claim = found.claims.get(action_id)
+    tier = candidate.tier if candidate else claim.tier if claim else None
+    return tier.value if tier else ""
+
+
+def _show(
+    session: Session,
+    found: Forecast,
+    drift: tuple[Change, ...],
+    trouble: DisintoError | None,
+) -> None:
+    repo = session.settings.ops_repo
+    head = found.head
+    console.say(f"{repo.branch} of {repo.remote} at {head.commit[:12] if head else '(not known)'}")
+    if head is not None and head.rewritten:
+        console.say("the history was rewritten since the last look; no id runs a second time")
+    for dependency, words in found.outages.items():
+        console.say(f"{dependency} cannot be asked: {words}")
+    steps, waits = _steps(found), _waits(found)
+    taken = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
+    console.say(f"\nThe next tick takes {taken}:" if steps else "\nNothing to do.")
+    console.table(
+        ("ID", "TIER", "GATE", "STEP"),
+        [
+            (
+                s["id"],
+                s["tier"],
+                s["gate"],
+                f"{s['does']}{': ' if s['reason'] else ''}{s['reason']}",
+            )
+            for s in steps
+        ],
+        indent=2,
+    )
+    if waits:
+        console.say(f"\n{len(waits)} wait:")
+    console.table(
+        ("ID", "TIER", "GATE", "WAITS FOR", "WHY"),
+        [(w["id"], w["tier"], w["gate"], w["waiting_for"], w["reason"]) for w in waits],
+        indent=2,
+    )
+    if trouble is not None:
+        console.say(f"\nNomad's jobs cannot be compared: {trouble}")
+    if drift:
+        console.say("\nNomad differs from the settings; 'disinto apply' shows and mends it:")
+        console.table(
+            ("WHAT", "NAME", "STEP"), [(c.kind, c.name, c.step.value) for c in drift], indent=2
+        )

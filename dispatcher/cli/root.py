@@ -1,0 +1,122 @@
+"""The root command: names every subcommand, and imports one only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from dispatcher import __version__
+from dispatcher.cli.session import Session
+
+WIDTH = 88
+"""Columns of every help text, whatever the terminal: so that the docs can hold the same text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """A subcommand as the root's help shows it; its module below ``dispatcher.cli`` bears its name."""
+
+    summary: str
+    section: str
+    hidden: bool = False
+
+
+ACTIONS, OPERATION = "Actions", "Operation"
+
+COMMANDS: dict[str, Entry] = {
+    "init": Entry(section=ACTIONS, summary="Make a new ops repo, with examples and a policy"),
+    "validate": Entry(section=ACTIONS, summary="Check action files; name every problem's place"),
+    "dispatch": Entry(section=ACTIONS, summary="Send an action, follow it, exit as it exits"),
+    "status": Entry(section=ACTIONS, summary="Show what runs, what waits and why, what ended"),
+    "logs": Entry(section=ACTIONS, summary="Show the output of a run"),
+    "cancel": Entry(section=ACTIONS, summary="Stop a run, or an action that still waits"),
+    "verify": Entry(section=ACTIONS, summary="Check the signature of a result"),
+    "serve": Entry(section=OPERATION, summary="Run the dispatcher"),
+    "plan": Entry(section=OPERATION, summary="Show what the next tick would do, and what waits"),
+    "archive": Entry(section=OPERATION, summary="Move finished actions to vault/done/"),
+    "apply": Entry(
+        section=OPERATION, summary="Write policies, roles and mounts to Vault, jobs to Nomad"
+    ),
+    "secrets": Entry(section=OPERATION, summary="Put, list and remove the actions' secrets"),
+    "doctor": Entry(section=OPERATION, summary="Check every dependency, right and setting"),
+    "audit": Entry(section=OPERATION, summary="Check that the audit log is whole"),
+    "schema": Entry(section=OPERATION, summary="Print a JSON Schema, for editors"),
+    "completion": Entry(section=OPERATION, summary="Print the completion script of a shell"),
+    "help": Entry(section=OPERATION, summary="Explain a command, or exit-codes", hidden=True),
+}
+
+
+NAME_COLUMNS = max(map(len, COMMANDS))
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands are imported when they are needed."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"dispatcher.cli.{cmd_name}")
+        command = module.command
+        assert isinstance(command, click.Command)  # noqa: S101 - a defect, found by any test
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"there is no command {args[0]!r}.{_similar(args[0])}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section in (ACTIONS, OPERATION):
+            shown = [
+                (name.ljust(NAME_COLUMNS), entry.summary)
+                for name, entry in COMMANDS.items()
+                if entry.section == section and not entry.hidden
+            ]
+            with formatter.section(section):
+                formatter.write_dl(shown, col_spacing=3)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
+
+def _similar(name: str) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, COMMANDS, n=1)
+    return f" Did you mean {close[0]!r}?" if close else " 'disinto --help' lists them."
+
+
+@click.group(
+    cls=LazyGroup,
+    name="disinto",
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "terminal_width": WIDTH,
+        "max_content_width": WIDTH,
+    },
+    epilog="'disinto help exit-codes' explains the exit codes.",
+)
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Settings; otherwise DISINTO_CONFIG, or disinto.toml here or above.",
+)
+@click.version_option(__version__, prog_name="disinto", message="%(prog)s %(version)s")
+@click.pass_context
+def root(ctx: click.Context, config: Path | None) -> None:
+    """A merged action file becomes exactly one run, and exactly one result beside it."""
+    ctx.ensure_object(Session).config = config
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())

@@ -1,0 +1,104 @@
+"""``disinto secrets``: what actions may name."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from dispatcher.cli import console
+from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli.session import Session
+from dispatcher.errors import Exit, NotFound
+
+if TYPE_CHECKING:
+    from dispatcher.grants.secrets import Secrets
+
+
+@click.group("secrets")
+def command() -> None:
+    """Put, list and remove the secrets that actions may name. Wants an operator's VAULT_TOKEN.
+
+    Values come from a prompt or from standard input, never from arguments, and are never shown.
+    """
+
+
+@command.command("put")
+@click.argument("name", metavar="NAME")
+@click.option("--keep-newline", is_flag=True, help="Keep the newline at the end of standard input.")
+@config_option
+@click.pass_obj
+def put(session: Session, name: str, *, keep_newline: bool) -> None:
+    """Write a secret, and the policy that lets a run read it.
+
+    \b
+      disinto secrets put DEPLOY_TOKEN                 asks for the value, twice
+      disinto secrets put SSH_KEY < ~/.ssh/deploy      takes it from standard input
+    """
+    from dispatcher.grants.names import secret_name
+
+    secret_name(name)  # before anybody types a value in vain
+    if sys.stdin.isatty():
+        value = click.prompt(
+            f"Value of {name}", hide_input=True, confirmation_prompt=True, err=True
+        )
+    else:
+        value = sys.stdin.buffer.read().decode("utf-8")
+        value = value if keep_newline else value.removesuffix("\n")
+    version = _secrets(session).put(name, value)
+    console.say(f"{name}: version {version}")
+
+
+@command.command("list")
+@json_option
+@config_option
+@click.pass_obj
+def list_(session: Session, *, as_json: bool) -> None:
+    """List the secrets: names, versions and times; never values."""
+    stored = _secrets(session).list()
+    if as_json:
+        console.emit([asdict(secret) for secret in stored])
+        return
+    console.table(
+        ("NAME", "VERSION", "WRITTEN", "NOTE"),
+        [
+            (s.name, str(s.version), s.updated_at[:19], _note(s.deleted, s.has_policy))
+            for s in stored
+        ],
+    )
+    console.note(f"{len(stored)} secrets" if stored else "no secrets yet")
+
+
+@command.command("rm")
+@click.argument("name", metavar="NAME")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@config_option
+@click.pass_obj
+def rm(session: Session, name: str, *, yes: bool) -> int:
+    """Remove all versions of a secret, and its policy."""
+    if not yes and not sys.stdin.isatty():
+        raise click.UsageError("nobody can be asked here: give --yes to remove it.")
+    if not yes and not click.confirm(f"Remove {name}, all versions?", err=True):
+        console.note("nothing was changed")
+        return Exit.FAILED
+    if not _secrets(session).rm(name):
+        raise NotFound(f"there is no secret {name}")
+    console.say(f"{name}: removed")
+    return Exit.OK
+
+
+def _secrets(session: Session) -> Secrets:
+    from dispatcher.grants import Vault
+    from dispatcher.grants.secrets import Secrets
+
+    vault = Vault.of_operator(session.settings.vault, environ=os.environ)
+    return Secrets(vault, session.settings)
+
+
+def _note(deleted: bool, has_policy: bool) -> str:  # noqa: FBT001 - two facts of one record
+    if deleted:
+        return "its value is deleted: runs that name it fail"
+    return "" if has_policy else "no policy: 'disinto apply' writes it"

@@ -1,0 +1,161 @@
+"""``disinto serve``: the dispatcher itself, with its log, status file, bell and listener."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from dispatcher.cli import console
+from dispatcher.cli.options import config_option
+from dispatcher.cli.session import Session
+from dispatcher.errors import Exit, Misconfigured
+
+if TYPE_CHECKING:
+    from dispatcher.cli.journal import Journal
+    from dispatcher.metrics import Metrics
+    from dispatcher.service.pulse import Pulse
+    from dispatcher.service.serve import Service
+    from dispatcher.settings import Settings
+    from dispatcher.web.hooks import PushHook
+    from dispatcher.web.listener import Listener
+
+
+@click.command("serve")
+@click.option("--once", is_flag=True, help="End when nothing is left to do; listen to nobody.")
+@config_option
+@click.pass_obj
+def command(session: Session, *, once: bool) -> int:
+    """Run the dispatcher: approved actions become runs, and runs become results.
+
+    One at a time leads; a second one waits, and takes over when the first is gone. Ctrl-C ends
+    it, as does SIGTERM: what runs goes on, and the next 'serve' picks it up.
+
+    Its log goes to standard error: lines for people on a terminal, else JSON. Health, metrics
+    and the webhook are on [http] listen.
+    """
+    from dispatcher.assembly import build_parts, build_service
+    from dispatcher.cli.journal import Journal
+    from dispatcher.metrics import Metrics
+    from dispatcher.service.bell import Bell
+    from dispatcher.service.forecast import in_use
+    from dispatcher.service.pulse import Counted, Pulse, Watches
+    from dispatcher.service.status_file import StatusFile
+    from dispatcher.web.door import Door
+
+    settings = session.settings
+    if not settings.ops_repo.remote:
+        raise Misconfigured(
+            "no ops repo is configured", remedy="Set [ops_repo] remote in disinto.toml."
+        )
+    parts = build_parts(settings)
+    metrics = Metrics()
+    pulse = Pulse(in_use(settings))
+    status_file = StatusFile(settings.state_dir, pulse.overview)
+    journal = Journal(level=settings.log_level)
+    metrics.watch(pulse.health, forge_calls=parts.forge_calls)
+    door = Door(
+        lambda: listener(service, settings, pulse=pulse, metrics=metrics),
+        give_up=lambda: service.stop(),  # noqa: PLW0108 - made after the door
+    )
+    service = build_service(parts, Watches(pulse, status_file, Counted(metrics), journal, door))
+    with contextlib.ExitStack() as open_things:
+        open_things.enter_context(status_file)
+        open_things.enter_context(Bell(settings.state_dir, service.look_now))
+        if settings.http.listen and not once:
+            open_things.enter_context(door)
+        interrupted = open_things.enter_context(stopped_by_signals(service))
+        journal.event("serving", remote=_shown(settings.ops_repo.remote), pid=os.getpid())
+        if not once:
+            _say_what_is_missing(settings, journal)
+        service.run(once=once)
+    if door.error is not None:
+        raise door.error
+    in_flight = pulse.health().in_flight
+    journal.event("stopped", in_flight=in_flight)
+    if interrupted() and console.interactive(sys.stderr):
+        runs = "1 run goes" if in_flight == 1 else f"{in_flight} runs go"
+        console.note(f"disinto: {runs} on; the next 'disinto serve' picks up what is left")
+    return 130 if interrupted() else Exit.OK
+
+
+def _say_what_is_missing(settings: Settings, journal: Journal) -> None:
+    """Look at everything before the first round. What is wrong is said with its remedy, and stops
+    nothing: the loop waits for what is away, and a person may mend the rest meanwhile.
+    """
+    from dispatcher.cli.doctor import openers
+    from dispatcher.service.diagnosis import diagnose
+
+    for check in diagnose(settings, openers(settings), os.environ):
+        if not check.ok:
+            journal.event("unfit", check=check.name, detail=check.detail, remedy=check.remedy)
+
+
+def listener(service: Service, settings: Settings, *, pulse: Pulse, metrics: Metrics) -> Listener:
+    """The listener for health, metrics and the webhook, not yet open.
+
+    Raises:
+        Misconfigured: the address cannot be opened, or the webhook's secret is of no use.
+    """
+    from dispatcher.web.app import App
+    from dispatcher.web.listener import Listener
+
+    app = App(health=pulse.health, metrics=metrics, wake=service.look_now, hook=push_hook(settings))
+    return Listener(app, listen=settings.http.listen)
+
+
+def push_hook(settings: Settings) -> PushHook | None:
+    """The judge of webhook calls; None where no secret is configured.
+
+    Raises:
+        Misconfigured: the secret's file cannot be read, or the secret is too short.
+    """
+    from dispatcher.web.hooks import PushHook
+
+    secret = os.environ.get(settings.http.webhook_secret_env, "").encode()
+    file = settings.http.webhook_secret_file
+    if not secret and file is not None:
+        try:
+            secret = file.read_bytes().strip()
+        except OSError as error:
+            raise Misconfigured(
+                f"[http] webhook_secret_file {file} cannot be read: {error.strerror}"
+            ) from error
+    if not secret:
+        return None
+    return PushHook(
+        secret=secret, repository=settings.forge.repository, branch=settings.ops_repo.branch
+    )
+
+
+@contextlib.contextmanager
+def stopped_by_signals(service: Service) -> Iterator[Callable[[], bool]]:
+    """End the service on SIGTERM and Ctrl-C; a second Ctrl-C ends it at once.
+
+    Yields a question: was it Ctrl-C?
+    """
+    heard: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        if heard and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        heard.append(number)
+        service.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: signal.SIGINT in heard
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _shown(remote: str) -> str:
+    """The remote without a password that somebody wrote into it."""
+    scheme, found, rest = remote.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if found else remote

@@ -1,0 +1,42 @@
+"""What all commands of one process share: where the settings are, and what to say at the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dispatcher.settings import Settings
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One call of the command line.
+
+    Attributes:
+        config: the settings file that ``--config`` named, or None for the usual places.
+        on_interrupt: what is said when the user presses Ctrl-C: what goes on without this
+            command, or what was left undone.
+    """
+
+    config: Path | None = None
+    on_interrupt: str = ""
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, read once.
+
+        Raises:
+            InvalidInput, Misconfigured: see ``dispatcher.assembly.open_settings``.
+        """
+        from dispatcher.assembly import open_settings
+
+        return open_settings(self.config)
+
+    @property
+    def state_dir(self) -> Path | None:
+        """The state folder, where the settings have been read; never reads them."""
+        settings: Settings | None = self.__dict__.get("settings")
+        return settings.state_dir if settings is not None else None

@@ -1,0 +1,187 @@
+"""``disinto status``: what runs, what waits and why, what is down, and what ended."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dispatcher.cli import console
+from dispatcher.cli.complete import action_ids
+from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli.session import Session
+
+if TYPE_CHECKING:
+    from dispatcher.ops_repo import OpsRepo, Tree
+    from dispatcher.result import Result
+    from dispatcher.service.lookup import Account
+    from dispatcher.service.overview import Overview
+
+LAST = 10
+
+
+@click.command("status")
+@click.argument("action_id", metavar="[ID]", required=False, shell_complete=action_ids)
+@click.option("-n", "--last", default=LAST, show_default=True, help="Results to list.")
+@json_option
+@config_option
+@click.pass_obj
+def command(session: Session, action_id: str | None, last: int, *, as_json: bool) -> None:
+    """Show what runs, what waits and why, what is down, and the last results.
+
+    With an ID, everything about that action. While 'disinto serve' runs here, this shows what it
+    knows; otherwise it is worked out from git, ledger and engine.
+    """
+    overview, repo, tree = gather(session)
+    if action_id is not None:
+        from dispatcher.service.lookup import look_up
+
+        account = look_up(action_id, repo=repo, tree=tree, standing=overview.find(action_id))
+        if as_json:
+            console.emit(plain_account(account))
+        else:
+            show_account(account)
+        return
+    from dispatcher.service.lookup import last_results
+
+    results = last_results(repo, tree, count=last) if tree.commit else []
+    if as_json:
+        console.emit(
+            {**overview.to_json(), "results": [r.model_dump(mode="json") for r in results]}
+        )
+    else:
+        show_overview(overview, results)
+
+
+def gather(session: Session) -> tuple[Overview, OpsRepo, Tree]:
+    """The overview, from a living ``serve`` or worked out; with the clone it is about."""
+    from dispatcher.assembly import build_parts, build_view, open_repo, open_vault
+    from dispatcher.ops_repo import Tree
+    from dispatcher.service import status_file
+    from dispatcher.service.forecast import forecast
+
+    settings = session.settings
+    seen = status_file.read(settings.state_dir)
+    if seen is not None and seen.fresh and seen.overview.head:
+        repo = open_repo(settings, os.environ, open_vault(settings, os.environ))
+        head = repo.local_head()
+        tree = Tree()
+        if head is not None:
+            repo.advance(tree, head.commit)
+            return seen.overview, repo, tree
+    parts = build_parts(settings)
+    found = forecast(parts, build_view(parts))
+    return found.overview(settings), parts.repo, found.view.tree
+
+
+def show_overview(overview: Overview, results: list[Result]) -> None:
+    """The overview for people."""
+    now = time.time()
+    if overview.leader:
+        console.say(f"served by {overview.leader}, last round {console.ago(overview.at)} ago")
+    else:
+        console.say("no dispatcher runs here: 'disinto serve' starts one")
+    console.say(
+        f"head {overview.head[:12] or '(not known)'}; {overview.open_actions} open, "
+        f"{overview.finished_actions} finished, {overview.archived_actions} archived"
+    )
+    for entry in overview.dependencies:
+        if not entry.up:
+            since = f" for {console.ago(entry.since, now=now)}" if entry.since else ""
+            console.say(
+                f"{console.styled('down', 'red')}  {entry.dependency}{since}: {entry.error}"
+            )
+    if overview.open:
+        console.say()
+    console.table(
+        ("ID", "STATE", "FOR", "FORMULA", "TIER", "REASON"),
+        [
+            (
+                action.id,
+                action.state.value,
+                console.ago(action.since, now=now) if action.since else "",
+                action.formula,
+                action.tier,
+                action.reason or action.engine_id,
+            )
+            for action in overview.open
+        ],
+    )
+    hidden = sum(overview.waiting.values()) - sum(a.state == "waiting" for a in overview.open)
+    if hidden > 0:
+        console.say(f"… and {hidden} more that wait")
+    if results:
+        console.say("\nlast results:")
+    console.table(
+        ("ID", "VERDICT", "EXIT", "TOOK", "WHEN", "ERROR"),
+        [
+            (
+                r.id,
+                r.verdict.value,
+                str(r.exit_code),
+                "" if r.duration_s is None else f"{r.duration_s:.1f} s",
+                r.timestamp[:19].replace("T", " "),
+                r.error.partition("\n")[0],
+            )
+            for r in results
+        ],
+    )
+
+
+def plain_account(account: Account) -> dict[str, Any]:
+    """An account as plain data."""
+    from dataclasses import asdict
+
+    return {
+        **{key: value for key, value in asdict(account).items() if key != "result"},
+        "result": account.result.model_dump(mode="json") if account.result else None,
+    }
+
+
+def show_account(account: Account) -> None:
+    """An account for people: facts line by line, then the end of the output."""
+    for name, value in _facts(account):
+        console.say(f"{name:<12}{value}")
+    for problem in account.problems:
+        console.say(str(problem))
+    result = account.result
+    if result is not None and result.logs:
+        console.say("\noutput (its last 1,000 characters):")
+        for line in result.logs.rstrip("\n").split("\n"):
+            console.say(f"  {line}")
+
+
+def _facts(account: Account) -> list[tuple[str, str]]:
+    action, standing, result = account.action, account.standing, account.result
+    facts = [("id", account.id), ("state", account.state)]
+    if standing is not None:
+        facts += [
+            ("reason", standing.reason),
+            ("run", standing.engine_id),
+            ("approved by", ", ".join(standing.approved_by)),
+        ]
+    if result is not None:
+        facts += [
+            ("exit code", str(result.exit_code)),
+            ("error", result.error),
+            ("started", result.started_at or ""),
+            ("finished", result.finished_at or result.timestamp),
+            ("took", "" if result.duration_s is None else f"{result.duration_s} s"),
+            ("approved by", ", ".join(result.approved_by)),
+            ("engine", " ".join(part for part in result.engine.model_dump().values() if part)),
+            ("outputs", ", ".join(result.outputs)),
+        ]
+    tier = (standing.tier if standing else "") or (result.tier if result else "") or ""
+    if action is not None:
+        facts += [
+            ("formula", action.formula),
+            ("tier", tier),
+            ("secrets", ", ".join(action.secrets)),
+            ("mounts", ", ".join(action.mounts)),
+            ("timeout", f"{action.timeout_minutes} min"),
+            ("context", action.context.strip()),
+        ]
+    facts += [("file", account.path), ("result", account.result_path)]
+    return [(name, value.replace("\n", "\n" + " " * 12)) for name, value in facts if value]

@@ -1,0 +1,85 @@
+"""``disinto validate``: everything that is wrong with action files, at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dispatcher.cli import console
+from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli.session import Session
+from dispatcher.errors import Exit
+
+if TYPE_CHECKING:
+    from dispatcher.service.preflight import Names
+
+
+@click.command("validate")
+@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH…")
+@click.option("--online", is_flag=True, help="Also ask the vault whether the secrets exist.")
+@json_option
+@config_option
+@click.pass_obj
+def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json: bool) -> int:
+    """Check action files, or all those of a folder or an ops repo.
+
+    Every problem is named with its file, line and column. What an action names is checked as
+    far as it can be known from here: formulas and mounts where there are settings, secrets with
+    --online.
+
+    Exits with 65 when anything is wrong.
+    """
+    from dispatcher.service.preflight import action_files, check_files
+
+    checked = check_files(action_files(paths), known_names(session, online=online))
+    wrong = [file for file in checked if file.problems]
+    if as_json:
+        console.emit(
+            {
+                "valid": not wrong,
+                "files": [
+                    {
+                        "path": file.path,
+                        "id": file.id,
+                        "valid": not file.problems,
+                        "problems": [asdict(problem) for problem in file.problems],
+                    }
+                    for file in checked
+                ],
+            }
+        )
+    else:
+        for file in wrong:
+            for problem in file.problems:
+                console.say(str(problem))
+        console.note(_summary(len(checked), len(wrong)))
+    return Exit.DATAERR if wrong else Exit.OK
+
+
+def known_names(session: Session, *, online: bool) -> Names:
+    """What can be known here of the names that an action may use."""
+    from dispatcher.service.preflight import Names
+    from dispatcher.settings import find_settings
+
+    if online:
+        return Names.of(session.settings, secrets=_secret_names(session))
+    if find_settings(session.config, os.environ) is None:
+        return Names()
+    return Names.of(session.settings)
+
+
+def _secret_names(session: Session) -> Collection[str]:
+    from dispatcher.assembly import open_vault
+    from dispatcher.grants import Grants
+
+    return Grants(open_vault(session.settings, os.environ), session.settings).secret_names()
+
+
+def _summary(files: int, wrong: int) -> str:
+    noun = "action file" if files == 1 else "action files"
+    return f"{files} {noun}, {wrong} of them wrong" if wrong else f"{files} {noun}, all valid"

@@ -1,0 +1,413 @@
+"""A real Nomad agent (server and client in one, ACLs on) on free loopback ports.
+
+``nomad`` is taken from PATH. At the end its jobs are stopped, and its processes, containers, mounts
+and folder are gone. ``forget`` does the same for what one installation left on any Nomad.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import jinja2
+import tenacity
+
+from dispatcher import files
+from dispatcher.demo.remains import clear, watched
+from dispatcher.errors import Denied, Misconfigured, PermanentError
+from dispatcher.nomad_api import NomadApi
+from dispatcher.render import acl_policies, dispatcher_name, hcl, runner_prefix
+from dispatcher.run import Mount
+from dispatcher.settings import NomadSettings
+
+
+class AgentEnded(PermanentError):
+    """The agent ended by itself; its last log lines are the message."""
+
+
+_wait = tenacity.retry(
+    retry=tenacity.retry_if_not_exception_type(AgentEnded),
+    stop=tenacity.stop_after_delay(90),
+    wait=tenacity.wait_fixed(0.1),
+    reraise=True,
+)
+
+
+@dataclass(kw_only=True)
+class DevAgent:
+    """An agent that answers.
+
+    Attributes:
+        addr, token: for NOMAD_ADDR and NOMAD_TOKEN; the token is a management token.
+        process: None where the agent is not ours; else it may be stopped and continued.
+        volumes: folder of each host volume it offers (empty where the agent is not ours).
+        folder: where an agent of ours keeps its configuration, data and log.
+    """
+
+    addr: str
+    token: str
+    process: subprocess.Popen[bytes] | None = None
+    volumes: Mapping[Mount, Path] = field(default_factory=dict)
+    folder: Path | None = None
+    rpc_port: int = 0
+    _again: Callable[[], subprocess.Popen[bytes]] | None = None
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What NOMAD_* variables lead there."""
+        return {"NOMAD_ADDR": self.addr, "NOMAD_TOKEN": self.token}
+
+    def settings(self, **more: Any) -> NomadSettings:
+        """The section [nomad] for this agent."""
+        return NomadSettings(addr=self.addr, **more)
+
+    def api(self, **more: Any) -> NomadApi:
+        """A client with the management token."""
+        return NomadApi(self.settings(**more), self.environ)
+
+    def client_token(self, policy: str) -> str:
+        """A token that has one ACL policy and nothing else."""
+        answer = httpx.post(
+            f"{self.addr}/v1/acl/token",
+            headers={"X-Nomad-Token": self.token},
+            json={"Name": policy, "Type": "client", "Policies": [policy], "Global": False},
+            timeout=10,
+            trust_env=False,
+        )
+        answer.raise_for_status()
+        token: str = answer.json()["SecretID"]
+        return token
+
+    def kill(self) -> None:
+        """Kill an agent of ours; its tasks go on where its data folder is kept."""
+        process = _of_ours(self)
+        process.kill()
+        process.wait()
+
+    def stop(self) -> None:
+        """Stop an agent of ours as an operator does; its tasks go on as with ``kill``."""
+        process = _of_ours(self)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+
+    def start_again(self) -> None:
+        """Start an agent of ours once more on its data folder."""
+        if self._again is None:
+            raise ValueError("this agent is not ours")
+        self.process = self._again()
+        _until_ready(self)
+
+
+Agent = TypeVar("Agent", bound=DevAgent)
+Launch = Callable[[list[str], Path], subprocess.Popen[bytes]]
+"""Starts ``nomad`` with these arguments; what it writes is in the folder."""
+
+
+def binary() -> str | None:
+    """Path of ``nomad``, or None."""
+    return shutil.which("nomad")
+
+
+def given(environ: Mapping[str, str]) -> DevAgent | None:
+    """The Nomad of NOMAD_ADDR, with the management token in NOMAD_TOKEN; None where none is named."""
+    addr = environ.get("NOMAD_ADDR")
+    return DevAgent(addr=addr, token=environ.get("NOMAD_TOKEN", "")) if addr else None
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that are free now."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+@contextmanager
+def start(
+    kind: type[Agent],
+    *,
+    keeps_state: bool = False,
+    extra: str = "",
+    mounts: Collection[Mount] = tuple(Mount),
+    launch: Launch | None = None,
+) -> Iterator[Agent]:
+    """A new agent that is gone at the end.
+
+    Args:
+        kind: what to make of it.
+        keeps_state: with its state on the disk, so that it can be killed and started again; takes
+            15 s or more to be ready.
+        extra: more of the agent's configuration, HCL.
+        mounts: the host volumes that it offers, each an empty folder.
+        launch: starts the program in another way than as a process of this machine.
+
+    Raises:
+        Misconfigured: ``nomad`` is not on PATH.
+        AgentEnded: it does not start.
+    """
+    if binary() is None and launch is None:
+        raise Misconfigured(
+            "no `nomad` is on PATH, and NOMAD_ADDR names no Nomad",
+            remedy="Install Nomad, or set NOMAD_ADDR and NOMAD_TOKEN (a management token).",
+        )
+    folder = Path(tempfile.mkdtemp(prefix="disinto-nomad-"))
+    volumes = {mount: folder / "volumes" / mount.value for mount in mounts}
+    for path in volumes.values():
+        path.mkdir(parents=True)
+    http, rpc, serf = free_ports(3)
+    config = _configure(folder, (http, rpc, serf), volumes, extra=extra)
+    # Without -dev, a client that registers before the server's keyring is up waits 15 to 20 s.
+    arguments = ["agent", f"-config={config}", *([] if keeps_state else ["-dev"])]
+    begin = partial(launch or _start, arguments, folder)
+    server = kind(
+        addr=f"http://127.0.0.1:{http}",
+        token=str(uuid.uuid4()),
+        volumes=volumes,
+        folder=folder,
+        rpc_port=rpc,
+        _again=begin,
+    )
+    with watched(folder):
+        server.process = begin()
+        try:
+            bootstrap(server)
+            _until_ready(server)
+            yield server
+        finally:
+            _end(server, folder)
+
+
+@contextmanager
+def second_client(server: DevAgent, *, node_pool: str) -> Iterator[subprocess.Popen[bytes]]:
+    """One more client for an agent of ours, in a node pool of its own, whose name is also the
+    node's; it may be killed.
+
+    Its tasks are killed at the end at the latest.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="disinto-nomad-client-"))
+    http, rpc, serf = free_ports(3)
+    config = _configure(
+        folder,
+        (http, rpc, serf),
+        {},
+        servers=[f"127.0.0.1:{server.rpc_port}"],
+        node_pool=node_pool,
+    )
+
+    @_wait
+    def until_ready() -> None:
+        _check_alive(process, folder)
+        found = [node for node in server.api().nodes() if node.get("NodePool") == node_pool]
+        if not found or found[-1]["Status"] != "ready":
+            raise RuntimeError("the client is not ready")
+
+    with watched(folder):
+        process = _start(["agent", f"-config={config}"], folder)
+        try:
+            until_ready()
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            clear(folder)
+
+
+def bootstrap(agent: DevAgent) -> None:
+    """Wait until an agent answers, and see to it that its token is a management token.
+
+    A server that has ACLs and no token yet takes this one as its first.
+
+    Raises:
+        Misconfigured: it has other tokens already, and does not take this one for such.
+        AgentEnded: an agent of ours ended.
+    """
+
+    @_wait
+    def ask() -> httpx.Response:
+        if agent.folder is not None:
+            _check_alive(_of_ours(agent), agent.folder)
+        answer = httpx.put(
+            f"{agent.addr}/v1/acl/bootstrap",
+            json={"BootstrapSecret": agent.token},
+            timeout=10,
+            trust_env=False,
+        )
+        if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+            answer.raise_for_status()  # no leader yet
+        return answer
+
+    if ask().status_code == httpx.codes.OK:
+        return
+    api = agent.api()
+    try:
+        known = api.token_self()
+    except Denied:
+        known = {}
+    finally:
+        api.close()
+    if known.get("Type") != "management":
+        raise Misconfigured(
+            f"the token for the Nomad at {agent.addr} is no management token",
+            remedy="Set NOMAD_TOKEN to the token that its ACLs were bootstrapped with.",
+        )
+
+
+def forget(agent: DevAgent, nomad: NomadSettings) -> None:
+    """Remove what one installation left: its jobs, variables, ACL policies and tokens.
+
+    Told from others by ``[nomad] ledger_prefix``.
+    """
+    api = NomadApi(nomad, agent.environ)
+    try:
+        ours = (runner_prefix(nomad), dispatcher_name(nomad))
+        for name in ours:
+            for job in api.jobs(prefix=name):
+                api.stop(job["ID"], purge=True)
+        free_lead(agent, nomad)
+        for stub in api.variables(f"{nomad.ledger_prefix}/"):
+            api.delete_variable(stub["Path"])
+        policies = [policy.name for policy in acl_policies(nomad)]
+        for name in policies:
+            _delete_tokens(agent, name)
+            if api.acl_policy(name) is not None:
+                api.delete_acl_policy(name)
+    finally:
+        api.close()
+
+
+def free_lead(agent: DevAgent, nomad: NomadSettings) -> None:
+    """Take the lead from whoever holds it, as its running out does when the holder is dead."""
+    headers = {"X-Nomad-Token": agent.token}
+    path = f"/var/{nomad.ledger_prefix}/leader"
+    with httpx.Client(base_url=f"{agent.addr}/v1", headers=headers, trust_env=False) as client:
+        answer = client.get(path, params={"namespace": nomad.namespace})
+        lock = answer.json().get("Lock") if answer.status_code == httpx.codes.OK else None
+        if lock:
+            client.put(
+                path,
+                params={"namespace": nomad.namespace, "lock-release": ""},
+                json={"Lock": {"ID": lock["ID"]}},
+            ).raise_for_status()
+
+
+def _delete_tokens(agent: DevAgent, name: str) -> None:
+    headers = {"X-Nomad-Token": agent.token}
+    with httpx.Client(base_url=f"{agent.addr}/v1", headers=headers, trust_env=False) as client:
+        for token in client.get("/acl/tokens").raise_for_status().json():
+            if token["Name"] == name:
+                client.delete(f"/acl/token/{token['AccessorID']}").raise_for_status()
+
+
+def _of_ours(agent: DevAgent) -> subprocess.Popen[bytes]:
+    if agent.process is None:
+        raise ValueError("this agent is not ours")
+    return agent.process
+
+
+def _start(arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / "agent.log").open("ab") as log:
+        return subprocess.Popen(
+            ["nomad", *arguments],
+            env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _configure(
+    folder: Path,
+    ports: tuple[int, int, int],
+    volumes: Mapping[Mount, Path],
+    *,
+    extra: str = "",
+    servers: Collection[str] = (),
+    node_pool: str = "default",
+) -> Path:
+    """Write the agent's configuration; answers where it is."""
+    environment = jinja2.Environment(  # noqa: S701 - the output is HCL; the filter escapes for it
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["hcl"] = hcl
+    http, rpc, serf = ports
+    text = environment.from_string(files.text("jobs/dev-agent.hcl.j2")).render(
+        name=node_pool if servers else f"disinto-{http}",
+        folder=str(folder),
+        http=http,
+        rpc=rpc,
+        serf=serf,
+        servers=list(servers),
+        node_pool=node_pool,
+        volumes={mount.value: str(path) for mount, path in volumes.items()},
+        lowest_port=20_000 + http % 40 * 200,
+    )
+    config = folder / "agent.hcl"
+    config.write_text(f"{text}\n{extra}")
+    return config
+
+
+def _check_alive(process: subprocess.Popen[bytes], folder: Path) -> None:
+    if process.poll() is not None:
+        log = (folder / "agent.log").read_text()[-2000:]
+        raise AgentEnded(f"the agent ended with {process.returncode}:\n{log}")
+
+
+@_wait
+def _until_ready(server: DevAgent) -> None:
+    if server.folder is not None:
+        _check_alive(_of_ours(server), server.folder)
+    api = server.api()
+    try:
+        nodes = api.nodes()
+    finally:
+        api.close()
+    if not nodes or nodes[0]["Status"] != "ready":
+        raise RuntimeError("the node is not ready")
+    drivers = nodes[0].get("Drivers") or {}
+    if not drivers.get("raw_exec", {}).get("Healthy"):
+        raise RuntimeError("the driver raw_exec is not ready")
+    if drivers.get("docker", {}).get("Detected") and not drivers["docker"].get("Healthy"):
+        raise RuntimeError("the driver docker is not ready")
+
+
+def _end(server: DevAgent, folder: Path) -> None:
+    """Stop all jobs, the agent and what it mounted."""
+    process = _of_ours(server)
+    if process.poll() is None:
+        process.send_signal(signal.SIGCONT)
+        with suppress(Exception):  # a server that a test broke is only killed
+            _stop_jobs(server)
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=20)
+        process.kill()
+    process.wait()
+    clear(folder)
+
+
+def _stop_jobs(server: DevAgent) -> None:
+    api = server.api(namespace="default")
+    for job in api.jobs():
+        api.stop(job["ID"], purge=True)
+
+    @tenacity.retry(stop=tenacity.stop_after_delay(20), wait=tenacity.wait_fixed(0.2))
+    def until_none_runs() -> None:
+        for status in ("running", "pending"):
+            if api.allocations_where(f'ClientStatus == "{status}"'):
+                raise RuntimeError("allocations run")
+
+    until_none_runs()

@@ -1,0 +1,255 @@
+"""A scene: an ops repo with its remote, settings, keys and secrets, in one folder.
+
+The people in it use git as people do; the dispatcher is set up by the code of ``disinto apply``
+and logs in with tokens of its own, least rights and all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tenacity
+import tomli_w
+
+from dispatcher.assembly import open_settings
+from dispatcher.demo import nomad as demo_nomad
+from dispatcher.demo.nomad import DevAgent
+from dispatcher.demo.openbao import DevServer
+from dispatcher.demo.set_up import set_up
+from dispatcher.grants import Vault
+from dispatcher.grants.secrets import Secrets
+from dispatcher.settings import Settings
+
+PERSON = "ada@example.org"
+"""Who merges and signs in a scene."""
+
+
+@dataclass(kw_only=True)
+class Scene:
+    """Everything a story needs. Make one with ``Scene.set``.
+
+    Attributes:
+        root: the folder that holds all of it.
+        nomad: where its runs execute; None for the local scheduler.
+        remote: the bare repository that people and dispatcher push to.
+        desk: a person's clone.
+        config: ``disinto.toml``.
+        environ: the dispatcher's environment: where Vault and Nomad are, and its own tokens.
+        operator: the operator's environment: the same with rights to administer.
+    """
+
+    root: Path
+    server: DevServer
+    nomad: DevAgent | None = None
+    environ: dict[str, str] = field(default_factory=dict)
+    operator: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def remote(self) -> Path:
+        return self.root / "ops.git"
+
+    @property
+    def desk(self) -> Path:
+        return self.root / "desk"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "dispatcher" / "disinto.toml"
+
+    @property
+    def formulas(self) -> Path:
+        """The operator's own folder of formulas."""
+        return self.root / "dispatcher" / "formulas"
+
+    @classmethod
+    def set(
+        cls,
+        root: Path,
+        server: DevServer,
+        *,
+        values: Mapping[str, str],
+        settings: Mapping[str, Any] | None = None,
+        tiers: Mapping[str, str] | None = None,
+        formulas: Mapping[str, str] | None = None,
+        nomad: DevAgent | None = None,
+    ) -> Scene:
+        """Build a scene.
+
+        Args:
+            root: an empty folder.
+            server: OpenBao.
+            values: secrets by name.
+            settings: tables that are laid over the scene's own ``disinto.toml``.
+            tiers: of ``policy.toml``; others are high.
+            formulas: the operator's own, file name to text.
+            nomad: runs become its jobs, under a ``[nomad] ledger_prefix`` that no other scene has:
+                with Docker where the settings name ``[nomad] image``, else with raw_exec and this
+                Python. ``clear`` removes them.
+        """
+        scene = cls(root=root, server=server, nomad=nomad)
+        base = {"PATH": os.environ["PATH"], "HOME": str(root), "VAULT_ADDR": server.addr}
+        scene.operator = {**base, "VAULT_TOKEN": server.root_token}
+        scene.environ = {**base}
+        if nomad is not None:
+            scene.operator |= nomad.environ
+            scene.environ["NOMAD_ADDR"] = nomad.addr
+        scene._write_config(settings or {}, tiers or {}, formulas or {})
+        scene._write_keys()
+        scene._make_repository()
+        scene._set_up_servers(values)
+        return scene
+
+    def clear(self) -> None:
+        """Remove what the scene left in Nomad. What is in OpenBao and in the folder stays."""
+        if self.nomad is not None:
+            demo_nomad.forget(self.nomad, self.open_settings().nomad)
+
+    # -- people -----------------------------------------------------------------------------
+
+    def merge(self, files: Mapping[str, str | bytes], message: str, *, sign: bool = False) -> str:
+        """Commit files and push them to the branch, as a person; returns the commit."""
+        for name, content in files.items():
+            path = self.desk / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", message, *(("--gpg-sign",) if sign else ()))
+        self._push(sign=sign)
+        return self.git("rev-parse", "HEAD")
+
+    @tenacity.retry(stop=tenacity.stop_after_attempt(20), reraise=True)
+    def _push(self, *, sign: bool) -> None:
+        """The dispatcher pushes results meanwhile; a rebase keeps the signature."""
+        self.git(
+            "pull", "--quiet", "--rebase", *(("--gpg-sign",) if sign else ()), "origin", "main"
+        )
+        self.git("push", "--quiet", "origin", "HEAD:main")
+
+    def remove(self, *paths: str) -> str:
+        """Delete files by hand, commit and push."""
+        self.git("pull", "--quiet", "--rebase", "origin", "main")
+        self.git("rm", "-r", "--quiet", *paths)
+        return self.merge({}, "Delete by hand")
+
+    def git(self, *args: str, cwd: Path | None = None) -> str:
+        """git as a person runs it, at their desk."""
+        done = subprocess.run(
+            ["git", *args],
+            cwd=cwd or self.desk,
+            env={**self.operator, **self._git_identity()},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"git {' '.join(args)} ended with {done.returncode}: {done.stderr}")
+        return done.stdout.strip()
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """All results on the remote's branch, by id."""
+        names = self.git("ls-tree", "-r", "--name-only", "main", cwd=self.remote).splitlines()
+        return {
+            Path(name).name.removesuffix(".result.json"): json.loads(
+                self.git("show", f"main:{name}", cwd=self.remote)
+            )
+            for name in names
+            if name.endswith(".result.json")
+        }
+
+    def open_settings(self) -> Settings:
+        """The dispatcher's settings, as ``serve`` reads them."""
+        return open_settings(self.config, self.environ)
+
+    # -- making -----------------------------------------------------------------------------
+
+    def _git_identity(self) -> dict[str, str]:
+        config = {
+            "user.name": "Ada",
+            "user.email": PERSON,
+            "gpg.format": "ssh",
+            "user.signingKey": str(self.root / "ada"),
+            "init.defaultBranch": "main",
+        }
+        env = {"GIT_CONFIG_COUNT": str(len(config)), "GIT_CONFIG_NOSYSTEM": "1"}
+        for number, (key, value) in enumerate(config.items()):
+            env[f"GIT_CONFIG_KEY_{number}"], env[f"GIT_CONFIG_VALUE_{number}"] = key, value
+        return env
+
+    def _write_config(
+        self, settings: Mapping[str, Any], tiers: Mapping[str, str], formulas: Mapping[str, str]
+    ) -> None:
+        self.formulas.mkdir(parents=True)
+        for name, text in formulas.items():
+            (self.formulas / name).write_text(text)
+        own: dict[str, Any] = {
+            "state_dir": "state",
+            "ops_repo": {"remote": str(self.remote), "poll_interval_s": 1.0},
+            "vault": {"addr": self.server.addr},
+            "formulas": {"path": "formulas"},
+            "policy": {"file": "policy.toml", "gate": "signed"},
+            "signed": {"allowed_signers": "allowed_signers"},
+            "http": {"listen": ""},
+        }
+        if self.nomad is not None:
+            own |= _on_nomad(self.nomad, image="image" in settings.get("nomad", {}))
+        self.config.write_text(tomli_w.dumps(_laid_over(own, settings)))
+        policy = tomli_w.dumps({"tiers": dict(tiers)})
+        self.config.with_name("policy.toml").write_text(policy)
+
+    def _write_keys(self) -> None:
+        key = self.root / "ada"
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", PERSON, "-f", str(key)],
+            check=True,
+            capture_output=True,
+        )
+        public = key.with_suffix(".pub").read_text()
+        self.config.with_name("allowed_signers").write_text(f"{PERSON} {public}")
+
+    def _make_repository(self) -> None:
+        self.git("init", "--quiet", "--bare", str(self.remote), cwd=self.root)
+        self.git("clone", "--quiet", str(self.remote), str(self.desk), cwd=self.root)
+        self.git("checkout", "--quiet", "-B", "main")
+        (self.desk / "README.md").write_text("# Operations\n")
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message", "Begin")
+        self.git("push", "--quiet", "origin", "HEAD:main")
+
+    def _set_up_servers(self, values: Mapping[str, str]) -> None:
+        """What an operator does once: ``disinto apply`` and ``disinto secrets put``."""
+        settings = open_settings(self.config, self.operator)
+        self.environ |= set_up(settings, operator=self.operator, nomad=self.nomad)
+        vault = Vault.of_operator(settings.vault, environ=self.operator)
+        try:
+            store = Secrets(vault, settings)
+            for name, value in values.items():
+                store.put(name, value)
+        finally:
+            vault.close()
+
+
+def _on_nomad(nomad: DevAgent, *, image: bool) -> dict[str, Any]:
+    """Settings for small runs on this Nomad."""
+    runner = [sys.executable, "-m", "dispatcher.runner"]
+    driver = {"driver": "docker"} if image else {"driver": "raw_exec", "runner_command": runner}
+    small = {"cpu_mhz": 50, "memory_mb": 128, "disk_mb": 100, "log_file_mb": 5}
+    prefix = f"scene-{secrets.token_hex(4)}"
+    table = {"addr": nomad.addr, "ledger_prefix": prefix, **driver, **small}
+    return {"scheduler": "nomad", "nomad": table}
+
+
+def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        known = merged.get(key)
+        both = isinstance(known, dict) and isinstance(value, Mapping)
+        merged[key] = _laid_over(known, value) if both and isinstance(known, dict) else value
+    return merged

@@ -1,0 +1,48 @@
+"""What an operator does once: ``disinto apply``, and tokens for the dispatcher with least rights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dispatcher.demo.nomad import DevAgent
+from dispatcher.grants import Vault
+from dispatcher.render import acl_policies
+from dispatcher.service.administration import Administration
+from dispatcher.settings import Settings, VaultAuth
+
+
+def set_up(
+    settings: Settings, *, operator: Mapping[str, str], nomad: DevAgent | None = None
+) -> dict[str, str]:
+    """Apply the settings to Vault and Nomad; answers VAULT_TOKEN and NOMAD_TOKEN for ``serve``.
+
+    Args:
+        operator: an environment with rights to administer both.
+        nomad: where runs execute; None for the local scheduler. Without a token it has no ACLs.
+
+    Raises:
+        Unavailable, Denied, Misconfigured: a server, or what it holds.
+    """
+    administration = Administration(settings, operator)
+    administration.plan(only="", remove_stale=False, config_files=None)
+    administration.carry_out()
+    tokens = {}
+    if settings.vault.auth is VaultAuth.TOKEN:
+        tokens["VAULT_TOKEN"] = _vault_token(settings, operator)
+    if nomad is not None and nomad.token:
+        policy = next(policy for policy in acl_policies(settings.nomad) if policy.job)
+        tokens["NOMAD_TOKEN"] = nomad.client_token(policy.name)
+    return tokens
+
+
+def _vault_token(settings: Settings, operator: Mapping[str, str]) -> str:
+    vault = Vault.of_operator(settings.vault, environ=operator)
+    try:
+        reply = vault.call(
+            "POST",
+            "auth/token/create-orphan",
+            {"policies": ["disinto-dispatcher"], "no_default_policy": True, "period": "1h"},
+        )
+    finally:
+        vault.close()
+    return str(reply.body["auth"]["client_token"])

@@ -1,0 +1,1 @@
+"""The listener of ``serve``: a webhook that says "look now", health and metrics."""

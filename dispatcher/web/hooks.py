@@ -1,0 +1,110 @@
+"""What a webhook call means: nothing, or "look now". The body is never trusted for more.
+
+Pure: bytes and headers in, an outcome out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dispatcher.errors import Misconfigured
+
+SIGNATURES = (
+    ("X-Forgejo-Signature", ""),
+    ("X-Gitea-Signature", ""),
+    ("X-Hub-Signature-256", "sha256="),
+)
+"""Headers that carry the hex HMAC-SHA256 of the raw body, with what stands before it."""
+
+SHORTEST_SECRET = 16
+"""Bytes. Shorter secrets can be guessed."""
+
+
+class Outcome(StrEnum):
+    """What became of a call; also the label in metrics."""
+
+    LOOK = "look"
+    IGNORED = "ignored"
+    MALFORMED = "malformed"
+    FORGED = "forged"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """An outcome, and a clause that says why."""
+
+    outcome: Outcome
+    reason: str
+
+
+class PushHook:
+    """Judges calls for one branch of one repository.
+
+    Args:
+        secret: the shared secret, at least 16 bytes.
+        repository: ``owner/name`` on the forge; "" accepts any, where no forge is configured.
+        branch: the branch whose files are actions.
+
+    Raises:
+        Misconfigured: the secret is too short.
+    """
+
+    def __init__(self, *, secret: bytes, repository: str, branch: str) -> None:
+        if len(secret) < SHORTEST_SECRET:
+            raise Misconfigured(
+                f"the webhook's secret has {len(secret)} bytes",
+                remedy=f"Use {SHORTEST_SECRET} bytes or more, e.g. from `openssl rand -hex 32`.",
+            )
+        self._secret = secret
+        self._repository = repository.lower()
+        self._ref = f"refs/heads/{branch}"
+
+    def judge(self, headers: Mapping[str, str], body: bytes) -> Judgement:
+        """Judge one call.
+
+        Args:
+            headers: by their usual names; ``get`` must answer None for an absent one.
+            body: the raw body.
+        """
+        if not self._genuine(headers, body):
+            return Judgement(outcome=Outcome.FORGED, reason="the signature is missing or wrong")
+        try:
+            said = json.loads(body)
+        except (ValueError, RecursionError):
+            return Judgement(
+                outcome=Outcome.MALFORMED,
+                reason="the body is no JSON; set the webhook's content type to application/json",
+            )
+        repository = _text(said, "repository", "full_name").lower()
+        if self._repository and repository != self._repository:
+            return Judgement(outcome=Outcome.IGNORED, reason="another repository")
+        ref = _text(said, "ref")
+        if ref and ref != self._ref:
+            return Judgement(outcome=Outcome.IGNORED, reason="another branch")
+        return Judgement(outcome=Outcome.LOOK, reason="looking now")
+
+    def _genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
+        """Every signature that is present must be right, and one must be.
+
+        A forge without a secret sends the header empty; that is no signature.
+        """
+        wanted = hmac.new(self._secret, body, hashlib.sha256).hexdigest().encode()
+        checks = []
+        for header, prefix in SIGNATURES:
+            given = headers.get(header)
+            if given is None:
+                continue
+            signature = given.strip().removeprefix(prefix).lower().encode("utf-8", "replace")
+            checks.append(hmac.compare_digest(signature, wanted))
+        return bool(checks) and all(checks)
+
+
+def _text(said: object, *keys: str) -> str:
+    for key in keys:
+        said = said.get(key) if isinstance(said, dict) else None
+    return said if isinstance(said, str) else ""
