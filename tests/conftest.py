@@ -1,0 +1,93 @@
+"""Shared fixtures, and the rule for suites whose server is missing.
+
+A test marked ``@pytest.mark.needs("nomad", "docker")`` is skipped, loudly and with a list at the
+end, where one of them is not on this machine; ``DISINTO_REQUIRE=nomad,docker`` turns those skips
+into failures.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+from tests.servers import available, bao, forgejo, image
+
+if TYPE_CHECKING:
+    from tests.servers.nomad import Nomad
+
+
+# A machine that is busy with other tests is no failure of a property.
+hypothesis.settings.register_profile("disinto", deadline=None)
+hypothesis.settings.load_profile("disinto")
+
+
+def _required() -> set[str]:
+    return {
+        name.strip() for name in os.environ.get("DISINTO_REQUIRE", "").split(",") if name.strip()
+    }
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        for server in mark.args:
+            reason = available.why_missing(server)
+            if reason is None:
+                continue
+            if server in _required():
+                pytest.fail(f"DISINTO_REQUIRE names {server}, but {reason}", pytrace=False)
+            pytest.skip(f"needs {server}: {reason}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = [r for r in terminalreporter.stats.get("skipped", []) if "needs " in str(r.longrepr)]
+    if not skipped:
+        return
+    terminalreporter.section("live suites that did NOT run, because their server is missing")
+    for report in skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        terminalreporter.line(f"{report.nodeid}: {reason}")
+    terminalreporter.line("DISINTO_REQUIRE=nomad,docker,… turns these skips into failures.")
+
+
+@pytest.fixture(scope="session")
+def bao_server() -> Iterator[bao.Bao]:
+    """One OpenBao dev server for the whole session, on a free loopback port."""
+    with bao.serve() as server:
+        yield server
+
+
+@pytest.fixture
+def vault(bao_server: bao.Bao) -> bao.Bao:
+    """The session's OpenBao with a KV v2 mount of this test's own (``vault.kv_mount``)."""
+    return bao_server.with_own_mount()
+
+
+@pytest.fixture(scope="session")
+def nomad() -> Iterator[Nomad]:
+    """The Nomad of NOMAD_ADDR, else one agent for the whole session."""
+    from tests.servers.nomad import serve
+
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def forge() -> Iterator[forgejo.Forgejo]:
+    """One Forgejo for the whole session; each test makes users and repositories of its own."""
+    with forgejo.serve() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def runner_image() -> str:
+    """Name of the runner's image, built from this checkout."""
+    try:
+        return image.build()
+    except image.NoImage as error:
+        if "docker" in _required():
+            pytest.fail(f"DISINTO_REQUIRE names docker, but {error}", pytrace=False)
+        pytest.skip(f"needs docker: {error}")

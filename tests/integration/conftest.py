@@ -1,0 +1,38 @@
+"""Fixtures that several suites of this folder share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.nomad_stage import NomadStage, nomad_stage
+from tests.servers.bao import Bao
+from tests.servers.grants import Minter
+from tests.servers.nomad import Nomad
+
+
+@pytest.fixture
+def minter(vault: Bao) -> Minter:
+    return Minter(bao=vault).prepare()
+
+
+@pytest.fixture
+def on_raw_exec(nomad: Nomad, minter: Minter) -> Iterator[NomadStage]:
+    with nomad_stage(nomad, minter) as stage:
+        yield stage
+
+
+@pytest.fixture
+def on_docker(nomad: Nomad, minter: Minter, runner_image: str) -> Iterator[NomadStage]:
+    with nomad_stage(nomad, minter, image=runner_image) as stage:
+        yield stage
+
+
+@pytest.fixture(params=["raw_exec", pytest.param("docker", marks=pytest.mark.needs("docker"))])
+def on_nomad(request: pytest.FixtureRequest, nomad: Nomad, minter: Minter) -> Iterator[NomadStage]:
+    """Both drivers."""
+    docker = request.param == "docker"
+    more = {"image": request.getfixturevalue("runner_image")} if docker else {}
+    with nomad_stage(nomad, minter, **more) as made:
+        yield made

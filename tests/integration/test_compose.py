@@ -1,0 +1,104 @@
+"""``compose.yaml`` and its step ``set-up``, which needs no Compose to be run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dispatcher.demo import compose
+from dispatcher.demo.nomad import forget
+from dispatcher.errors import Misconfigured
+from dispatcher.run import Mount
+from tests.cli_process import disinto
+from tests.servers.bao import Bao
+from tests.servers.nomad import Nomad
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def environ(vault: Bao, nomad: Nomad, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An operator's, with settings that keep to their own corner of shared servers."""
+    if not nomad.runs_here:
+        pytest.skip("raw_exec wants a Nomad on this machine, and this one is in a container")
+    environ = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "VAULT_ADDR": vault.addr,
+        "VAULT_TOKEN": vault.root_token,
+        **nomad.environ,
+        "DISINTO_SCHEDULER": "nomad",
+        "DISINTO_VAULT__KV_MOUNT": vault.kv_mount,
+        "DISINTO_NOMAD__DRIVER": "raw_exec",
+        "DISINTO_NOMAD__RUNNER_COMMAND": f"{sys.executable},-m,dispatcher.runner",
+        "DISINTO_NOMAD__LEDGER_PREFIX": nomad.unique("compose"),
+    }
+    yield environ
+    forget(nomad, nomad.settings(ledger_prefix=environ["DISINTO_NOMAD__LEDGER_PREFIX"]))
+
+
+@pytest.mark.needs("nomad", "bao", "git")
+def test_set_up_leaves_a_dispatcher_that_can_serve(environ: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "disinto"
+    compose.main(folder, environ)
+    compose.main(folder, environ)
+    own = {
+        **{k: v for k, v in environ.items() if not k.endswith("_TOKEN")},
+        "DISINTO_CONFIG": str(folder / "disinto.toml"),
+        "DISINTO_VAULT__TOKEN_FILE": str(folder / "vault.token"),
+        "DISINTO_NOMAD__TOKEN_FILE": str(folder / "nomad.token"),
+    }
+    for name in ("vault.token", "nomad.token"):
+        assert stat.S_IMODE((folder / name).stat().st_mode) == 0o600
+        assert (folder / name).read_text() not in environ.values()
+    action = tmp_path / "hello.toml"
+    action.write_text(ROOT.joinpath("actions/examples/hello.toml").read_text())
+    sent = disinto("dispatch", "--no-follow", str(action), env=own)
+    assert sent.code == 0, sent
+    served = disinto("serve", "--once", env=own)
+    assert served.code == 0, served
+    told = disinto("status", "--json", env=own).out
+    assert '"succeeded"' in told
+
+
+@pytest.mark.needs("nomad", "bao", "git")
+def test_a_token_that_is_none_is_named(environ: dict[str, str], tmp_path: Path) -> None:
+    wrong = {**environ, "NOMAD_TOKEN": "6e4c2d5e-0000-4000-8000-000000000000"}
+    with pytest.raises(Misconfigured, match="no management token"):
+        compose.main(tmp_path / "data", wrong)
+    with pytest.raises(Misconfigured, match="VAULT_ADDR must be set"):
+        compose.main(tmp_path / "data", {k: v for k, v in environ.items() if k != "VAULT_ADDR"})
+
+
+def test_compose_reads_the_file() -> None:
+    for command in (["docker", "compose"], ["docker-compose"]):
+        if shutil.which(command[0]) is None:
+            continue
+        done = subprocess.run(
+            [*command, "--file", str(ROOT / "compose.yaml"), "config", "--quiet"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if "unknown" not in done.stderr:
+            assert done.returncode == 0, done.stderr
+            return
+    pytest.skip("no Docker Compose is on this machine")
+
+
+def test_volumes_of_the_agent_are_those_that_actions_can_name() -> None:
+
+    config = (ROOT / "jobs" / "compose" / "nomad.hcl").read_text()
+    blocks = {
+        mount: config.split(f'host_volume "{mount.value}" {{')[1].split("}")[0] for mount in Mount
+    }
+    for mount, block in blocks.items():
+        assert f"/srv/disinto/volumes/{mount.value}" in block
+        assert ("read_only = true" in block) == mount.read_only

@@ -1,0 +1,54 @@
+"""Gate ``forgejo`` on a real forge: what is approved however it was merged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.forge_stage import Stage, action_path, action_text
+from tests.servers.forgejo import Forgejo
+
+pytestmark = pytest.mark.needs("forgejo", "git")
+
+X = action_path("x")
+
+
+@pytest.fixture
+def stage(forge: Forgejo, tmp_path: Path) -> Stage:
+    return Stage.build(forge, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "style", ["merge", "squash", "rebase", "rebase-merge", "fast-forward-only"]
+)
+def test_a_request_approved_by_an_administrator(stage: Stage, style: str) -> None:
+    number = stage.propose(stage.alice, {X: action_text("x")})
+    stage.push_more(stage.alice, {"notes": "1\n"}, branch="topic")
+    stage.land(stage.alice, number, style)
+    found = stage.outcome()
+    assert found.outcome == "approved", found.reason
+    assert found.decision is not None
+    assert found.decision.approved_by == (stage.boss.login,)
+    assert found.decision.request == number
+    assert found.decision.commit == stage.merged_head(number)
+
+
+@pytest.mark.parametrize("style", ["merge", "squash", "rebase", "rebase-merge"])
+def test_the_main_branch_may_have_moved_on(stage: Stage, style: str) -> None:
+    number = stage.propose(stage.alice, {X: action_text("x")})
+    stage.push_more(stage.alice, {"notes": "1\n"}, branch="topic")
+    stage.push_main(stage.alice, {"elsewhere": "1\n"})
+    stage.land(stage.alice, number, style)
+    stage.push_main(stage.alice, {"elsewhere": "2\n"})
+    found = stage.outcome()
+    assert found.outcome == "approved", found.reason
+
+
+def test_a_site_administrator_may_approve(stage: Stage) -> None:
+    number = stage.propose(stage.alice, {X: action_text("x")})
+    stage.review(stage.server.admin, number)
+    stage.merge(stage.alice, number)
+    found = stage.outcome()
+    assert found.decision is not None
+    assert found.decision.approved_by == (stage.server.admin.login,)

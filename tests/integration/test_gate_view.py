@@ -1,0 +1,89 @@
+"""An approval holds for the exact action and formula it was given for, also while the run waits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from dispatcher.reconcile import Standing
+from dispatcher.service.formulas import FormulaShelf
+from dispatcher.service.intake import Intake
+from dispatcher.service.parts import Parts
+from dispatcher.service.view import View
+from tests.forge_stage import action_path, action_text
+from tests.judging import POLICY
+from tests.signed_stage import SignedStage
+
+pytestmark = pytest.mark.needs("git", "ssh-keygen")
+
+X, THEIRS = action_path("x"), "formulas/theirs.sh"
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> SignedStage:
+    stage = SignedStage.build(tmp_path)
+    stage.sign("trusted")
+    return stage
+
+
+@pytest.fixture
+def view(signed: SignedStage) -> View:
+    judge = signed.judge
+    shelf = FormulaShelf(folder=judge.folder, repo=judge.repo)
+    intake = Intake(repo=judge.repo, shelf=shelf, policy=POLICY, mounts=frozenset(), limit=65_536)
+    return View(parts=cast(Parts, SimpleNamespace(repo=judge.repo)), intake=intake)
+
+
+def look(view: View, signed: SignedStage) -> Standing:
+    view.advance(signed.judge.repo.fetch().commit)
+    view.vet()
+    view.learn_secrets(frozenset(), list(view.vetted))
+    return view.candidates()["x"].standing
+
+
+def ask(view: View, signed: SignedStage) -> Standing:
+    question = view.question("x")
+    view.learn(question, signed.judge.gate.check(question))
+    return view.candidates()["x"].standing
+
+
+def test_a_formula_swapped_while_the_approved_run_waits_is_asked_about(
+    view: View, signed: SignedStage
+) -> None:
+    signed.push({X: action_text("x", formula="theirs"), THEIRS: "echo good\n"})
+    assert look(view, signed) is Standing.UNASKED
+    assert ask(view, signed) is Standing.APPROVED
+    signed.push({"notes": "1\n"})
+    assert look(view, signed) is Standing.APPROVED  # nothing of it changed
+    signed.sign(None)
+    signed.push({THEIRS: "echo evil\n"})
+    assert look(view, signed) is Standing.UNASKED
+    assert ask(view, signed) is Standing.WAITING
+
+
+def test_an_answer_about_the_formula_of_before_is_dropped(view: View, signed: SignedStage) -> None:
+    signed.push({X: action_text("x", formula="theirs"), THEIRS: "echo good\n"})
+    look(view, signed)
+    question = view.question("x")
+    decision = signed.judge.gate.check(question)  # under way while the formula changes
+    signed.sign(None)
+    signed.push({THEIRS: "echo evil\n"})
+    look(view, signed)
+    view.learn(question, decision)
+    assert view.candidates()["x"].standing is Standing.UNASKED
+
+
+def test_a_waiting_action_is_asked_about_when_its_formula_is_signed(
+    view: View, signed: SignedStage
+) -> None:
+    signed.sign(None)
+    signed.push({X: action_text("x", formula="theirs"), THEIRS: "echo one\n"})
+    look(view, signed)
+    assert ask(view, signed) is Standing.WAITING
+    signed.sign("trusted")
+    signed.push({THEIRS: "echo two\n"})
+    assert look(view, signed) is Standing.UNASKED
+    assert ask(view, signed) is Standing.APPROVED

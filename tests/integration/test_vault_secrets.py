@@ -1,0 +1,104 @@
+"""``disinto secrets`` on a real OpenBao."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from dispatcher.errors import Denied, Misconfigured, PermanentError
+from dispatcher.grants import Vault
+from dispatcher.grants.secrets import Secrets
+from dispatcher.settings import Settings, VaultSettings
+from tests.servers.bao import Bao
+from tests.vault_stage import KEY, Stage, stage
+
+pytestmark = pytest.mark.needs("bao")
+
+
+@pytest.fixture
+def staged(vault: Bao) -> Iterator[Stage]:
+    with stage(vault) as made:
+        yield made
+
+
+@pytest.fixture
+def secrets(staged):
+    return Secrets(staged.operator, staged.settings)
+
+
+def test_a_secret_that_was_put_can_be_granted(staged, secrets):
+    assert secrets.put("FRESH", "one") == 1
+    assert secrets.put("FRESH", "two\nlines\n") == 2
+    token = staged.unwrap(staged.grants().mint(KEY, ["FRESH"], lifetime_s=60))
+    assert staged.read(token, "FRESH") == "two\nlines\n"
+
+
+def test_the_listing_tells_versions_and_no_values(secrets, staged):
+    secrets.put("LISTED", "canary-value")
+    secrets.put("LISTED", "canary-value")
+    staged.server.put("NO_POLICY", "x")
+    staged.server.put("lower", "x")
+    listed = {secret.name: secret for secret in secrets.list()}
+    assert set(listed) == {"LISTED", "NO_POLICY"}
+    assert listed["LISTED"].version == 2
+    assert listed["LISTED"].has_policy
+    assert not listed["NO_POLICY"].has_policy
+    assert listed["LISTED"].updated_at.startswith("20")
+    assert "canary-value" not in repr(listed)
+
+
+def test_a_deleted_version_is_told(secrets, staged):
+    secrets.put("DELETED", "x")
+    staged.root.secrets.kv.v2.delete_latest_version_of_secret(
+        path="disinto/runner/DELETED", mount_point=staged.server.kv_mount
+    )
+    assert [secret.deleted for secret in secrets.list()] == [True]
+
+
+def test_removing_takes_the_policy_along(secrets, staged):
+    secrets.put("GONE", "x")
+    assert secrets.rm("GONE") is True
+    assert secrets.rm("GONE") is False
+    assert secrets.list() == []
+    assert "runner-gone" not in staged.root.sys.list_acl_policies()["data"]["keys"]
+    assert staged.grants().secret_names() == frozenset()
+
+
+@pytest.mark.parametrize("name", ["lower", "WITH-HYPHEN", "1ST", "PATH", "LD_PRELOAD", "", "A/B"])
+def test_a_bad_name_is_refused_with_what_would_be_right(secrets, name):
+    with pytest.raises(PermanentError):
+        secrets.put(name, "x")
+    assert secrets.list() == []
+
+
+@pytest.mark.parametrize("value", ["", "a\0b", "x" * 300_000])
+def test_a_value_that_cannot_be_an_environment_variable_is_refused(secrets, value):
+    with pytest.raises(PermanentError, match="the value of FINE is empty") as told:
+        secrets.put("FINE", value)
+    assert value[:2] not in str(told.value) or len(value) < 2
+
+
+def test_a_case_twin_is_refused_before_anything_is_written(secrets, staged):
+    staged.server.put("api_token", "x")
+    with pytest.raises(PermanentError, match="differ only in case"):
+        secrets.put("API_TOKEN", "y")
+    assert secrets.list() == []
+
+
+def test_without_a_mount_it_says_what_to_do(vault):
+    settings = Settings(vault=VaultSettings(addr=vault.addr, kv_mount="absent"))
+    operator = Vault.of_operator(settings.vault, environ={"VAULT_TOKEN": vault.root_token})
+    with pytest.raises(Misconfigured, match="no KV v2 engine at absent/"):
+        Secrets(operator, settings).put("FINE", "x")
+
+
+def test_the_dispatchers_own_token_may_do_none_of_it(staged):
+    weak = Vault.of_operator(
+        staged.settings.vault, environ={"VAULT_TOKEN": staged.dispatcher_token()}
+    )
+    secrets = Secrets(weak, staged.settings)
+    with pytest.raises(Denied):
+        secrets.put("FINE", "canary-value")
+    with pytest.raises(Denied):
+        secrets.rm("FINE")

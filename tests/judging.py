@@ -1,0 +1,103 @@
+"""From an ops repo's remote to what would become of an action there; nothing is ever run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dispatcher.errors import Denied, Unavailable
+from dispatcher.gate import Decision, Gate, Question
+from dispatcher.ops_repo import OpsRepo, Tree
+from dispatcher.policy import Policy
+from dispatcher.run import Tier
+from dispatcher.service.formulas import FormulaShelf
+from dispatcher.service.intake import Intake
+from dispatcher.settings import OpsRepoSettings
+
+SCRIPT = "#!/bin/bash\necho hello\n"
+
+POLICY = Policy(tiers={"greet": Tier.LOW, "deploy": Tier.HIGH, "theirs": Tier.LOW})
+"""``greet`` and ``deploy`` are the operator's own; ``theirs`` lies in the ops repo."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What would become of an action.
+
+    Attributes:
+        outcome: approved, waiting, refused, invalid, or absent where there is no such action.
+        reason: why.
+        decision: the gate's, where it was asked.
+    """
+
+    outcome: str
+    reason: str
+    decision: Decision | None = None
+
+
+@dataclass(kw_only=True)
+class Judge:
+    """The dispatcher up to the point where it would claim a run."""
+
+    repo: OpsRepo
+    folder: Path
+    gate: Gate
+    policy: Policy = POLICY
+    tree: Tree = field(default_factory=Tree)
+    last_question: Question | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        remote: str,
+        folder: Path,
+        gate: Callable[[OpsRepo], Gate],
+        username: str = "",
+        token: str | None = None,
+    ) -> Judge:
+        settings = OpsRepoSettings(remote=remote, username=username or "x")
+        repo = OpsRepo(git_dir=folder / "ops.git", settings=settings, credential=lambda: token)
+        formulas = folder / "formulas"
+        formulas.mkdir(parents=True)
+        for name in ("greet", "deploy"):
+            (formulas / f"{name}.sh").write_text(SCRIPT)
+        return cls(repo=repo, folder=formulas, gate=gate(repo))
+
+    def question(self, action_id: str) -> Question | Found:
+        """Fetch, parse and vet; what the gate is to be asked, or why it need not be."""
+        head = self.repo.fetch()
+        self.repo.advance(self.tree, head.commit)
+        file = self.tree.open.get(action_id)
+        if file is None:
+            return Found(outcome="absent", reason="there is no such action")
+        shelf = FormulaShelf(folder=self.folder, repo=self.repo)
+        intake = Intake(
+            repo=self.repo, shelf=shelf, policy=self.policy, mounts=frozenset(), limit=65_536
+        )
+        vetted = intake.vet({action_id: file}, tree=self.tree, secrets=(), order={})[action_id]
+        if vetted.candidate.problem or vetted.tier is None or vetted.formula is None:
+            return Found(outcome="invalid", reason=vetted.candidate.problem)
+        return Question(
+            action_id=action_id,
+            path=file.path,
+            blob=file.blob,
+            commit=self.tree.commit,
+            tier=vetted.tier.tier,
+            tier_reason=vetted.tier.reason,
+            formula=vetted.formula.ref,
+            formula_path=vetted.formula.path,
+        )
+
+    def outcome(self, action_id: str = "x") -> Found:
+        """What would become of an action at the remote's present head."""
+        question = self.question(action_id)
+        if isinstance(question, Found):
+            return question
+        self.last_question = question
+        try:
+            decision = self.gate.check(question)
+        except (Unavailable, Denied) as error:  # the service backs off, and asks again
+            return Found(outcome="waiting", reason=str(error))
+        return Found(outcome=decision.answer.value, reason=decision.reason, decision=decision)

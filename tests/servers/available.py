@@ -1,0 +1,61 @@
+"""Which real servers and tools this machine has."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+
+from tests.servers import containers
+
+
+def _on_path(program: str) -> str | None:
+    return None if shutil.which(program) else f"`{program}` is not on PATH"
+
+
+def _docker() -> str | None:
+    if shutil.which("docker") is None:
+        return "`docker` is not on PATH"
+    done = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)
+    return None if done.returncode == 0 else "no Docker engine answers `docker info`"
+
+
+def _nomad() -> str | None:
+    if containers.chosen("nomad"):
+        return _docker()
+    return None if os.environ.get("NOMAD_ADDR") else _on_path("nomad")
+
+
+def _bao() -> str | None:
+    return _docker() if containers.chosen("bao") else _on_path("bao")
+
+
+def _forgejo() -> str | None:
+    return None if os.environ.get("FORGEJO_ADDR") else _on_path("forgejo")
+
+
+def _bwrap() -> str | None:
+    missing = _on_path("bwrap")
+    if missing:
+        return missing
+    done = subprocess.run(
+        ["bwrap", "--ro-bind", "/", "/", "--dev", "/dev", "true"], capture_output=True, check=False
+    )
+    return None if done.returncode == 0 else "bubblewrap may not make namespaces here"
+
+
+@cache
+def why_missing(server: str) -> str | None:
+    """None where the server can be had, else the reason in a clause."""
+    checks = {"docker": _docker, "nomad": _nomad, "bao": _bao, "bwrap": _bwrap, "forgejo": _forgejo}
+    names = {
+        "git": "git",
+        "forgejo": "forgejo",
+        "gpg": "gpg",
+        "ssh-keygen": "ssh-keygen",
+        "sshd": "sshd",
+    }
+    if server in checks:
+        return checks[server]()
+    return _on_path(names[server])

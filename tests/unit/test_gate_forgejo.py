@@ -1,0 +1,427 @@
+"""Gate ``forgejo`` on a made-up forge: what a real one is hard to bring to say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from dispatcher.errors import Dependency, Unavailable
+from dispatcher.forge import TooLarge
+from dispatcher.forge.records import (
+    BranchEnd,
+    GitCommit,
+    Identity,
+    Push,
+    Request,
+    RequestCommit,
+    Review,
+    User,
+)
+from dispatcher.gate import Answer, Decision, Question
+from dispatcher.gate.forgejo import FRESH_S, LOOK_BACK_PAGES, Approvers, ForgejoGate
+from dispatcher.ops_repo.lineage import Change, Lineage
+from dispatcher.run import Tier
+
+PATH = "vault/actions/x.toml"
+BLOB, OTHER = "1" * 40, "2" * 40
+BASE, TOPIC, MERGE, HEAD = "a" * 40, "b" * 40, "c" * 40, "d" * 40
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def user(name: str) -> User:
+    return User(id=len(name) + 1, login=name, email=f"{name}@example.test")
+
+
+def request(number: int = 5, **changed: Any) -> Request:
+    plain = Request(
+        number=number,
+        state="closed",
+        merged=True,
+        merge_commit_sha=MERGE,
+        merge_base=BASE,
+        user=user("alice"),
+        base=BranchEnd(ref="main", sha=MERGE),
+        head=BranchEnd(ref="topic", sha=TOPIC),
+    )
+    return plain.model_copy(update=changed)
+
+
+def review(name: str = "boss", *, number: int = 1) -> Review:
+    return Review(
+        id=number,
+        user=user(name),
+        state="APPROVED",
+        commit_id=TOPIC,
+        stale=False,
+        official=True,
+        dismissed=False,
+        submitted_at=NOON + timedelta(seconds=number),
+    )
+
+
+@dataclass
+class FakeForge:
+    """A forge with one merged and approved request; each attribute can be made otherwise."""
+
+    direct: Request | None = None
+    closed: list[list[Request]] = field(default_factory=lambda: [[request()]])
+    head: str | None = TOPIC
+    blobs: dict[tuple[str, str], str] = field(default_factory=lambda: {(TOPIC, PATH): BLOB})
+    said: list[Review] = field(default_factory=lambda: [review()])
+    permissions: dict[str, str] = field(default_factory=lambda: {"boss": "admin"})
+    members: dict[str, set[str]] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    authors: list[str] = field(default_factory=lambda: ["alice@example.test"])
+    calls: list[str] = field(default_factory=list)
+    fault: Exception | None = None
+
+    def _called(self, what: str) -> None:
+        self.calls.append(what)
+        if self.fault is not None:
+            raise self.fault
+
+    def request_of(self, commit: str) -> Request | None:
+        self._called("request_of")
+        return self.direct
+
+    def closed_requests(self, page: int) -> Sequence[Request]:
+        self._called("closed_requests")
+        return self.closed[page - 1] if page <= len(self.closed) else []
+
+    def merged_head(self, number: int) -> str | None:
+        self._called("merged_head")
+        return self.head
+
+    def blob_at(self, commit: str, path: str) -> str | None:
+        self._called("blob_at")
+        return self.blobs.get((commit, path))
+
+    def reviews(self, number: int) -> Sequence[Review]:
+        self._called("reviews")
+        return self.said
+
+    def pushes(self, number: int) -> Sequence[Push]:
+        self._called("pushes")
+        return []
+
+    def request_commits(self, number: int) -> Sequence[RequestCommit]:
+        self._called("request_commits")
+        return [
+            RequestCommit(
+                sha=TOPIC,
+                commit=GitCommit(author=Identity(email=a), committer=Identity(email=a)),
+                author=None,
+                committer=None,
+            )
+            for a in self.authors
+        ]
+
+    def permission(self, login: str) -> str:
+        self._called("permission")
+        return self.permissions.get(login, "none")
+
+    def user(self, login: str) -> User | None:
+        self._called("user")
+        return None if login in self.gone else user(login)
+
+    def in_team(self, team: str, login: str) -> bool:
+        self._called("in_team")
+        return login in self.members.get(team, set())
+
+
+@dataclass
+class FakeHistory:
+    """``TOPIC`` changed the file, ``MERGE`` brought it to the main branch, ``HEAD`` is later."""
+
+    last: str = TOPIC
+    mainline_change: str = MERGE
+    rivals: tuple[str, ...] = ()
+    chain: tuple[str, ...] = (MERGE, HEAD)
+    order: tuple[str, ...] = (BASE, TOPIC, MERGE, HEAD)
+    committed_at: int = 0
+    blobs: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def lineage(self, commit: str, path: str) -> Lineage | None:
+        return Lineage(
+            last=Change(sha=self.last, parents=(BASE,), committed_at=0),
+            rivals=self.rivals,
+            mainline=Change(
+                sha=self.mainline_change, parents=(BASE, TOPIC), committed_at=self.committed_at
+            ),
+        )
+
+    def blob_at(self, commit: str, path: str) -> str | None:
+        return self.blobs.get((commit, path), BLOB)
+
+    def is_ancestor(self, ancestor: str, commit: str) -> bool:
+        return self.order.index(ancestor) <= self.order.index(commit)
+
+    def mainline(self, commit: str, *, since: str, limit: int) -> Sequence[str]:
+        return self.chain[self.chain.index(since) :][:limit]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class Scene:
+    forge: FakeForge = field(default_factory=FakeForge)
+    history: FakeHistory = field(default_factory=FakeHistory)
+    approvers: Approvers = field(default_factory=Approvers)
+    clock: Clock = field(default_factory=Clock)
+    wall: Callable[[], float] = lambda: 4e9
+    gate: ForgejoGate = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gate = ForgejoGate(
+            forge=self.forge,
+            history=self.history,
+            branch="main",
+            approvers=self.approvers,
+            clock=self.clock,
+            wall=self.wall,
+            pause_s=0.001,
+        )
+
+    def ask(self, **changed: str) -> Decision:
+        question = Question(action_id="x", path=PATH, blob=BLOB, commit=HEAD, tier=Tier.HIGH)
+        return self.gate.check(replace(question, **changed))  # type: ignore[arg-type]
+
+
+def test_a_merged_and_approved_request() -> None:
+    decision = Scene().ask()
+    assert decision == Decision(
+        answer=Answer.APPROVED,
+        reason="pull request #5 was approved by boss at bbbbbbbbbbbb",
+        gate="forgejo",
+        approved_by=("boss",),
+        commit=TOPIC,
+        request=5,
+        landed=MERGE,
+    )
+
+
+def refused(scene: Scene, reason: str) -> None:
+    decision = scene.ask()
+    assert decision.answer is Answer.REFUSED
+    assert reason in decision.reason
+    assert not decision.final
+
+
+def test_the_request_must_have_left_the_content_that_is_there() -> None:
+    refused(Scene(history=FakeHistory(blobs={(MERGE, PATH): OTHER})), "did not leave")
+
+
+def test_the_request_must_have_been_reviewed_with_that_content() -> None:
+    refused(Scene(FakeForge(blobs={(TOPIC, PATH): OTHER})), "reviewed with other content")
+    refused(Scene(FakeForge(blobs={})), "reviewed with other content")
+
+
+def test_the_request_must_have_changed_the_file() -> None:
+    unchanged = {(TOPIC, PATH): BLOB, (BASE, PATH): BLOB}
+    refused(Scene(FakeForge(blobs=unchanged)), "did not change")
+    refused(Scene(FakeForge(closed=[[request(merge_base="")]])), "has no place")
+
+
+def test_the_merged_head_must_be_known() -> None:
+    refused(Scene(FakeForge(head=None)), "does not say which commit")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        request(merged=False),
+        request(merge_commit_sha=None),
+        request(merge_commit_sha=OTHER),
+        request(base=BranchEnd(ref="side", sha=MERGE)),
+    ],
+)
+def test_a_request_that_did_not_bring_it_is_not_asked(other: Request) -> None:
+    for forge in (FakeForge(closed=[[other]]), FakeForge(direct=other, closed=[])):
+        refused(Scene(forge), "without a merged pull request")
+        assert "reviews" not in forge.calls
+
+
+def test_the_nearest_merge_after_the_change_is_meant() -> None:
+    """A rebase merge leaves several commits; the forge knows the last of them."""
+    later = "e" * 40
+    history = FakeHistory(
+        last=MERGE,
+        chain=(MERGE, HEAD, later),
+        order=(BASE, TOPIC, MERGE, HEAD, later),
+    )
+    mine, other = request(5, merge_commit_sha=HEAD), request(6, merge_commit_sha=later)
+    scene = Scene(FakeForge(closed=[[other, mine]]), history)
+    assert scene.ask(commit=later).request == 5
+
+
+def test_old_requests_are_searched_for_a_few_pages_only() -> None:
+    others = [request(n, merge_commit_sha=OTHER) for n in range(1, 51)]
+    scene = Scene(FakeForge(closed=[others] * 100))
+    refused(scene, "without a merged pull request")
+    assert scene.forge.calls.count("closed_requests") == LOOK_BACK_PAGES
+    assert Scene(FakeForge(closed=[others, [request()]])).ask().answer is Answer.APPROVED
+
+
+def test_a_merge_that_the_forge_has_not_noted_yet_is_looked_up_again() -> None:
+    class Late(FakeForge):
+        def closed_requests(self, page: int) -> Sequence[Request]:
+            super().closed_requests(page)
+            return [request()] if self.calls.count("closed_requests") > 3 else []
+
+    scene = Scene(Late(), FakeHistory(committed_at=1000), wall=lambda: 1001.0)
+    assert scene.ask().answer is Answer.APPROVED
+    old = Scene(Late(), FakeHistory(committed_at=1000), wall=lambda: 5000.0)
+    refused(old, "without a merged pull request")
+    assert old.forge.calls.count("closed_requests") == 1
+
+
+def test_sideways_changes_are_refused_without_a_call() -> None:
+    for history in (FakeHistory(rivals=(OTHER,)), FakeHistory(blobs={(TOPIC, PATH): OTHER})):
+        scene = Scene(history=history)
+        assert scene.ask().answer is Answer.REFUSED
+        assert scene.forge.calls == []
+
+
+def test_a_change_beside_the_merge_that_came_back_to_the_same_content_is_refused() -> None:
+    """The first parents lead past the direct pushes that changed the file and changed it back."""
+    scene = Scene(history=FakeHistory(last=HEAD))
+    refused(scene, "did not come by the merge")
+    assert scene.forge.calls == []
+
+
+def waiting(scene: Scene, reason: str) -> None:
+    decision = scene.ask()
+    assert decision.answer is Answer.WAITING
+    assert reason in decision.reason
+    assert decision.request == 5
+
+
+@pytest.mark.parametrize("permission", ["none", "read", "write", "", "Admin"])
+def test_less_than_an_administrator_may_not_approve(permission: str) -> None:
+    waiting(Scene(FakeForge(permissions={"boss": permission})), "may not approve actions")
+
+
+def test_named_approvers_replace_administrators() -> None:
+    waiting(Scene(approvers=Approvers(logins=("carol",))), "It takes carol")
+    named = Scene(FakeForge(permissions={}), approvers=Approvers(logins=("BOSS",)))
+    assert named.ask().approved_by == ("boss",)
+    assert "permission" not in named.forge.calls
+
+
+def test_members_of_the_team_may_approve() -> None:
+    team = Approvers(team="ops/approvers")
+    member = Scene(FakeForge(members={"ops/approvers": {"boss"}}), approvers=team)
+    assert member.ask().approved_by == ("boss",)
+    waiting(Scene(approvers=team), "a member of ops/approvers")
+
+
+def test_an_approver_without_an_account_does_not_count() -> None:
+    waiting(Scene(FakeForge(gone={"boss"})), "has no account any more")
+
+
+def test_an_approver_whose_address_wrote_a_commit_does_not_count() -> None:
+    waiting(Scene(FakeForge(authors=["Boss@Example.Test"])), "the same e-mail address")
+
+
+def test_a_request_of_a_deleted_account_waits() -> None:
+    waiting(Scene(FakeForge(closed=[[request(user=None)]])), "is gone")
+
+
+def test_all_who_approved_are_named() -> None:
+    forge = FakeForge(
+        said=[review("boss", number=2), review("chief", number=1), review("carol", number=3)],
+        permissions={"boss": "admin", "chief": "owner", "carol": "write"},
+    )
+    assert Scene(forge).ask().approved_by == ("chief", "boss")
+
+
+def test_the_calls_for_one_decision_are_few_and_bounded() -> None:
+    scene = Scene()
+    scene.ask()
+    assert len(scene.forge.calls) == 10
+    crowd = FakeForge(
+        said=[review(f"user{n}", number=n) for n in range(500)],
+        permissions={},
+        closed=[[request(n, merge_commit_sha=OTHER)] * 50 for n in range(1, 4)] + [[request()]],
+    )
+    many = Scene(crowd)
+    waiting(many, "may not approve actions")
+    assert len(crowd.calls) <= 31
+
+
+def test_files_of_one_request_share_what_was_said_of_it() -> None:
+    scene = Scene()
+    paths = [f"vault/actions/x{n}.toml" for n in range(100)]
+    scene.forge.blobs |= {(TOPIC, path): BLOB for path in paths}
+    for path in paths:
+        assert scene.ask(path=path).answer is Answer.APPROVED
+    assert scene.forge.calls.count("reviews") == 1
+    assert scene.forge.calls.count("closed_requests") == 1
+    assert len(scene.forge.calls) == 8 + 2 * len(paths)
+
+
+def test_many_requests_at_once_do_not_wait_for_each_other() -> None:
+    """More at once than there are threads, each in need of threads."""
+    scenes = Scene()
+    paths = [f"vault/actions/x{n}.toml" for n in range(64)]
+    scenes.forge.blobs |= {(TOPIC, path): BLOB for path in paths}
+
+    def ask(path: str) -> Answer:
+        scenes.gate.look_again()
+        return scenes.ask(path=path).answer
+
+    with ThreadPoolExecutor(32) as pool:
+        assert set(pool.map(ask, paths, timeout=60)) == {Answer.APPROVED}
+
+
+def test_what_was_said_is_asked_anew_after_a_while() -> None:
+    scene = Scene()
+    assert scene.ask().answer is Answer.APPROVED
+    scene.forge.said = [review().model_copy(update={"dismissed": True})]
+    scene.clock.now += FRESH_S
+    waiting(scene, "dismissed")
+
+
+def test_what_was_said_is_asked_anew_when_somebody_rings() -> None:
+    scene = Scene(FakeForge(said=[]))
+    waiting(scene, "nobody reviewed it")
+    scene.forge.said = [review()]
+    waiting(scene, "nobody reviewed it")
+    scene.gate.look_again()
+    assert scene.ask().answer is Answer.APPROVED
+
+
+def test_an_answer_that_was_under_way_when_somebody_rang_is_not_kept() -> None:
+    class Rung(FakeForge):
+        def request_commits(self, number: int) -> Sequence[RequestCommit]:
+            scene.gate.look_again()  # the approval comes in while the old answer is read
+            return super().request_commits(number)
+
+    scene = Scene(Rung(said=[review().model_copy(update={"official": False})]))
+    waiting(scene, "without the right to")
+    scene.forge.said = [review()]
+    assert scene.ask().answer is Answer.APPROVED
+
+
+def test_a_list_without_an_end_waits() -> None:
+    decision = Scene(FakeForge(fault=TooLarge("too many pages"))).ask()
+    assert (decision.answer, decision.reason) == (Answer.WAITING, "too many pages")
+
+
+def test_a_fault_of_the_forge_is_no_decision_and_is_not_kept() -> None:
+    scene = Scene(FakeForge(fault=Unavailable(Dependency.FORGE, "no answer")))
+    with pytest.raises(Unavailable):
+        scene.ask()
+    scene.forge.fault = None
+    assert scene.ask().answer is Answer.APPROVED

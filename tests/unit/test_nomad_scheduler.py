@@ -1,0 +1,289 @@
+"""What a real Nomad does too seldom to wait for: answers made up here, over the real adapter."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from dispatcher.errors import Unavailable
+from dispatcher.nomad_api import NomadApi
+from dispatcher.run import (
+    Claim,
+    FormulaKind,
+    FormulaRef,
+    Grant,
+    Observation,
+    Phase,
+    RunKey,
+    RunSpec,
+    RunState,
+    Tier,
+    Verdict,
+    WrappedGrant,
+)
+from dispatcher.schedulers.nomad import NomadScheduler
+from dispatcher.schedulers.nomad.observing import OUTCOME_WAIT_S
+from dispatcher.settings import Settings
+
+CHILD = "disinto-runner/dispatch-x-1-aaaaaaaa"
+PARENT = {"ID": "disinto-runner", "JobModifyIndex": 7, "TaskGroups": [], "Meta": None}
+KEY = RunKey(action_id="x", blob="b" * 40)
+SPEC = RunSpec(
+    key=KEY,
+    commit="c" * 40,
+    tier=Tier.LOW,
+    formula=FormulaRef(name="f", kind=FormulaKind.SHELL, blob="b" * 40, sha256="0" * 64),
+    formula_text=b"true\n",
+)
+GRANT = WrappedGrant(grant=Grant(wrapping_accessor="w", accessor="a"), token="t", creation_path="p")
+CLAIM = Claim(key=KEY, phase=Phase.SUBMITTED, commit="c", engine_id=CHILD)
+
+
+class Nomad:
+    """Answers by path."""
+
+    def __init__(self) -> None:
+        self.told = [CHILD]
+        self.jobs = {"disinto-runner": PARENT, CHILD: PARENT | {"ID": CHILD}}
+        self.statuses: list[dict[str, Any]] = []
+        self.allocations: list[dict[str, Any]] = []
+        self.evaluations: list[dict[str, Any]] = []
+        self.outcome: httpx.Response = httpx.Response(404, text="no such file or directory")
+        self.stopped: list[str] = []
+        self.tokens: list[str | None] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/v1/")
+        if path.endswith("/dispatch"):
+            self.tokens.append(request.url.params.get("idempotency_token"))
+            told = self.told.pop(0) if len(self.told) > 1 else self.told[0]
+            return httpx.Response(200, json={"DispatchedJobID": told, "EvalID": ""})
+        if path.startswith("client/fs/"):
+            return self.outcome
+        if request.method == "DELETE":
+            self.stopped.append(path.removeprefix("job/"))
+            return httpx.Response(200, json={})
+        return self._read(path)
+
+    def _read(self, path: str) -> httpx.Response:
+        answers: dict[str, Any] = {
+            "jobs/parse": PARENT,
+            "job/disinto-runner/plan": {"JobModifyIndex": 7, "Diff": {"Type": "None"}},
+            "jobs/statuses": self.statuses,
+            f"job/{CHILD}/allocations": self.allocations,
+            f"job/{CHILD}/evaluations": self.evaluations,
+            "evaluations": self.evaluations,
+            "nodes": [{"ID": "n1", "Name": "node-1"}],
+        }
+        if path in answers:
+            return httpx.Response(200, json=answers[path])
+        job = self.jobs.get(path.removeprefix("job/"))
+        return httpx.Response(200, json=job) if job else httpx.Response(404, text="job not found")
+
+
+@pytest.fixture
+def nomad() -> Nomad:
+    return Nomad()
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def scheduler(nomad: Nomad, clock: Clock) -> Iterator[NomadScheduler]:
+    settings = Settings.model_validate({"nomad": {"node_wait_s": 60}})
+    api = NomadApi(settings.nomad, {}, transport=httpx.MockTransport(nomad))
+    made = NomadScheduler(api, settings, clock=clock)
+    yield made
+    made.close()
+
+
+def status(*allocations: str, state: str = "dead", stop: bool = False) -> dict[str, Any]:
+    return {
+        "ID": CHILD,
+        "Status": state,
+        "Stop": stop,
+        "SubmitTime": int(Clock.now * 1e9),
+        "Allocs": [
+            {"ID": f"alloc-{number}", "ClientStatus": client, "NodeID": "n1"}
+            for number, client in enumerate(allocations)
+        ],
+    }
+
+
+def seen(scheduler: NomadScheduler) -> Observation:
+    return scheduler.observe([CLAIM])[KEY]
+
+
+def test_a_job_that_was_named_and_does_not_exist_is_asked_for_again(
+    scheduler: NomadScheduler, nomad: Nomad
+) -> None:
+    nomad.told = ["disinto-runner/dispatch-x-1-bbbbbbbb", CHILD]
+    assert scheduler.submit(SPEC, GRANT) == CHILD
+    assert nomad.tokens == [KEY.token, KEY.token]
+
+
+def test_a_job_that_never_exists_is_an_outage(scheduler: NomadScheduler, nomad: Nomad) -> None:
+    nomad.told = ["disinto-runner/dispatch-x-1-bbbbbbbb"]
+    with pytest.raises(Unavailable, match="does not know the job it named"):
+        scheduler.submit(SPEC, GRANT)
+    assert set(nomad.tokens) == {KEY.token}
+
+
+def test_an_outcome_that_cannot_be_read_is_waited_for(
+    scheduler: NomadScheduler, nomad: Nomad, clock: Clock
+) -> None:
+    nomad.statuses = [status("failed")]
+    nomad.outcome = httpx.Response(500, text="No path to node")
+    nomad.allocations = [
+        {
+            "ID": "alloc-0",
+            "ClientStatus": "failed",
+            "TaskStates": {
+                "runner": {"Events": [{"Type": "Terminated", "Details": {"exit_code": "3"}}]}
+            },
+        }
+    ]
+    waiting = seen(scheduler)
+    assert waiting.state is RunState.RUNNING
+    assert "its outcome cannot be read yet" in waiting.reason
+    clock.now += OUTCOME_WAIT_S + 1
+    ended = seen(scheduler)
+    assert ended.outcome is not None
+    assert (ended.outcome.verdict, ended.outcome.exit_code) == (Verdict.FAILED, 3)
+
+
+def test_an_outcome_that_is_none_is_passed_over(scheduler: NomadScheduler, nomad: Nomad) -> None:
+    nomad.statuses = [status("complete")]
+    nomad.outcome = httpx.Response(200, content=b'{"Data":"e30="}')  # {}
+    nomad.allocations = [{"ID": "alloc-0", "ClientStatus": "complete"}]
+    outcome = seen(scheduler).outcome
+    assert outcome is not None
+    assert outcome.verdict is Verdict.ERROR
+
+
+def test_a_stopped_job_is_over_only_when_its_client_is_done(
+    scheduler: NomadScheduler, nomad: Nomad
+) -> None:
+    nomad.statuses = [status("running", stop=True)]
+    assert (seen(scheduler).state, seen(scheduler).reason) == (RunState.RUNNING, "stopping")
+
+
+def test_a_silent_node_is_waited_for_and_its_run_stopped_once(
+    scheduler: NomadScheduler, nomad: Nomad, clock: Clock
+) -> None:
+    nomad.statuses = [status("unknown", state="running")]
+    assert seen(scheduler).reason == "the node node-1 does not answer"
+    clock.now += 30
+    seen(scheduler)
+    assert nomad.stopped == []
+    clock.now += 31
+    seen(scheduler)
+    assert nomad.stopped == [CHILD]
+    nomad.statuses = [status("unknown", state="pending", stop=True)]
+    nomad.outcome = httpx.Response(500, text="No path to node")
+    nomad.allocations = [{"ID": "alloc-0", "ClientStatus": "unknown", "NodeName": "node-1"}]
+    outcome = seen(scheduler).outcome
+    assert outcome is not None
+    assert outcome.verdict is Verdict.LOST
+    assert nomad.stopped == [CHILD]
+
+
+def test_a_node_that_came_back_is_waited_for_anew(
+    scheduler: NomadScheduler, nomad: Nomad, clock: Clock
+) -> None:
+    nomad.statuses = [status("unknown", state="running")]
+    seen(scheduler)
+    clock.now += 50
+    nomad.statuses = [status("running", state="running")]
+    assert seen(scheduler).reason == ""
+    clock.now += 50
+    nomad.statuses = [status("unknown", state="running")]
+    seen(scheduler)
+    assert nomad.stopped == []
+
+
+def test_a_lost_run_gets_no_second_place(scheduler: NomadScheduler, nomad: Nomad) -> None:
+    nomad.statuses = [status("lost", state="pending")]
+    assert seen(scheduler).state is RunState.RUNNING
+    assert nomad.stopped == [CHILD]
+
+
+def test_a_replacement_that_runs_is_waited_for(scheduler: NomadScheduler, nomad: Nomad) -> None:
+    nomad.statuses = [status("lost", "running", state="running")]
+    assert seen(scheduler).state is RunState.RUNNING
+    assert nomad.stopped == []
+
+
+def test_what_was_collected_between_two_questions_is_absent(
+    scheduler: NomadScheduler, nomad: Nomad
+) -> None:
+    nomad.statuses = [status("complete")]
+    del nomad.jobs[CHILD]
+    assert scheduler.observe([CLAIM]) == {}
+
+
+def test_an_end_is_read_once(scheduler: NomadScheduler, nomad: Nomad) -> None:
+    nomad.statuses = [status("failed")]
+    nomad.allocations = [{"ID": "alloc-0", "ClientStatus": "failed"}]
+    first = seen(scheduler)
+    nomad.statuses = []
+    assert seen(scheduler) is first
+    scheduler.forget(CLAIM)
+    assert scheduler.observe([CLAIM]) == {}
+
+
+def test_a_place_is_waited_for_so_long(
+    scheduler: NomadScheduler, nomad: Nomad, clock: Clock
+) -> None:
+    nomad.statuses = [status(state="pending")]
+    metric = {"NodesEvaluated": 2, "NodesExhausted": 2, "DimensionExhausted": {"memory": 2}}
+    nomad.evaluations = [{"JobID": CHILD, "Status": "blocked", "FailedTGAllocs": {"run": metric}}]
+    assert seen(scheduler).reason == "2 nodes evaluated, 2 exhausted: memory"
+    clock.now += 901
+    seen(scheduler)
+    assert nomad.stopped == [CHILD]
+    nomad.statuses = [status(stop=True)]
+    outcome = seen(scheduler).outcome
+    assert outcome is not None
+    assert outcome.verdict is Verdict.UNPLACEABLE
+    assert "2 exhausted: memory" in outcome.error
+
+
+def test_no_meta_is_secret(scheduler: NomadScheduler, nomad: Nomad) -> None:
+    bodies: list[Any] = []
+    answer = nomad.__call__
+
+    def record(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith("/dispatch"):
+            bodies.append(json.loads(request.content))
+        return answer(request)
+
+    settings = Settings.model_validate({})
+    api = NomadApi(settings.nomad, {}, transport=httpx.MockTransport(record))
+    secret = WrappedGrant(grant=GRANT.grant, token="hvs.the-wrapping-token", creation_path="p")
+    NomadScheduler(api, settings).submit(SPEC, secret)
+    assert not re.search("wrapping-token", json.dumps(bodies[0]["Meta"]))
+    assert set(bodies[0]["Meta"]) == {
+        "action_id",
+        "formula",
+        "commit",
+        "grant_accessor",
+        "blob",
+        "tier",
+        "approved_by",
+    }

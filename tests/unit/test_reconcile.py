@@ -1,0 +1,285 @@
+"""What is decided from git, ledger and engine: rule by rule, then as properties of any world."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.action import Action
+from dispatcher.errors import Dependency
+from dispatcher.health import WaitingFor
+from dispatcher.reconcile import (
+    SPENT,
+    Abandon,
+    Ask,
+    Candidate,
+    Conclude,
+    Launch,
+    Limits,
+    Plan,
+    Publish,
+    Reject,
+    Retire,
+    Revoke,
+    Settle,
+    Standing,
+    Wait,
+    World,
+    reconcile,
+)
+from dispatcher.run import (
+    Claim,
+    Engine,
+    FormulaKind,
+    FormulaRef,
+    Grant,
+    Observation,
+    Outcome,
+    Phase,
+    RunKey,
+    RunState,
+    Tier,
+    Verdict,
+)
+
+FORMULA = FormulaRef(name="hello", kind=FormulaKind.SHELL, blob="f" * 40, sha256="0" * 64)
+GRANT = Grant(wrapping_accessor="w", accessor="a")
+OK = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, formula_started=True)
+ENDED = Observation(state=RunState.ENDED, engine_id="e", engine=Engine(kind="local"), outcome=OK)
+RUNNING = replace(ENDED, state=RunState.RUNNING, outcome=None)
+
+
+def key(action_id: str) -> RunKey:
+    return RunKey(action_id=action_id, blob="b" * 40)
+
+
+def candidate(action_id: str = "x", *, priority: int = 0, **facts: object) -> Candidate:
+    action = Action(id=action_id, formula="hello", context="", secrets=(), priority=priority)
+    known = {"standing": Standing.APPROVED, "order": 0, "action": action, "formula": FORMULA}
+    return Candidate(key=key(action_id), **{**known, **facts})  # type: ignore[arg-type]
+
+
+def claim(action_id: str = "x", phase: Phase = Phase.SUBMITTED, **facts: object) -> Claim:
+    known = {"commit": "c", "formula": FORMULA, "grant": GRANT, "version": 1}
+    return Claim(key=key(action_id), phase=phase, **{**known, **facts})  # type: ignore[arg-type]
+
+
+def decide(
+    *items: Candidate | Claim,
+    published: frozenset[str] = frozenset(),
+    seen: dict[str, Observation] | None = None,
+    max_in_flight: int = 10,
+    **facts: object,
+) -> Plan:
+    return reconcile(
+        World(
+            candidates={c.key.action_id: c for c in items if isinstance(c, Candidate)},
+            claims={c.key.action_id: c for c in items if isinstance(c, Claim)},
+            published=published,
+            observations=None if seen is None else {key(i): o for i, o in seen.items()},
+            **{"limits": Limits(max_in_flight=max_in_flight), **facts},  # type: ignore[arg-type]
+        )
+    )
+
+
+def only(plan: Plan) -> object:
+    (item,) = plan.steps + plan.waits
+    return item
+
+
+@pytest.mark.parametrize(
+    ("standing", "kind"),
+    [(Standing.UNASKED, Ask), (Standing.APPROVED, Launch), (Standing.REFUSED, Reject)],
+)
+def test_a_candidate_goes_as_its_gate_says(standing: Standing, kind: type) -> None:
+    assert isinstance(only(decide(candidate(standing=standing))), kind)
+
+
+@pytest.mark.parametrize(
+    ("standing", "waiting_for"),
+    [(Standing.WAITING, WaitingFor.APPROVAL), (Standing.HELD, WaitingFor.REFUSAL)],
+)
+def test_what_may_still_be_approved_waits_with_the_reason(
+    standing: Standing, waiting_for: WaitingFor
+) -> None:
+    wait = only(decide(candidate(standing=standing, reason="nobody looked")))
+    assert wait == Wait(action_id="x", waiting_for=waiting_for, reason="nobody looked")
+
+
+def test_a_wrong_file_is_rejected_before_any_gate_is_asked() -> None:
+    step = only(decide(candidate(standing=Standing.UNASKED, problem="x.toml:1: no")))
+    assert isinstance(step, Reject)
+    assert (step.verdict, step.reason) == (Verdict.INVALID, "x.toml:1: no")
+
+
+def test_an_id_that_ran_before_is_invalid_and_never_launched() -> None:
+    for plan in (
+        decide(candidate(), published=frozenset({"x"})),
+        decide(candidate(), claim(phase=Phase.TOMBSTONE, grant=None)),
+    ):
+        step = only(plan)
+        assert isinstance(step, Reject)
+        assert step.reason == SPENT
+
+
+def test_a_claim_without_a_visible_run_is_settled_only_by_a_fresh_look() -> None:
+    assert only(decide(claim(), seen={})) == Settle(claim=claim())
+    assert decide(claim(), seen={}, unsettled={"x"}).steps == ()
+    assert isinstance(only(decide(claim(), seen=None)), Wait)
+
+
+def test_an_ended_run_is_concluded_then_published_then_revoked_then_retired() -> None:
+    assert isinstance(only(decide(claim(), seen={"x": ENDED})), Conclude)
+    ended = claim(phase=Phase.ENDED, result="{}")
+    assert isinstance(only(decide(ended)), Publish)
+    assert isinstance(only(decide(ended, published=frozenset({"x"}))), Revoke)
+    dead = replace(ended, revoked=True)
+    assert isinstance(only(decide(dead, published=frozenset({"x"}))), Retire)
+
+
+def test_a_result_in_git_ends_a_run_for_ever() -> None:
+    plan = decide(claim(), seen={"x": RUNNING}, published=frozenset({"x"}))
+    assert isinstance(only(plan), Abandon)
+
+
+def test_a_stopped_run_keeps_its_claim_until_its_engine_says_how_it_ended() -> None:
+    published = frozenset({"x"})
+    stopped = claim(revoked=True)
+    assert isinstance(only(decide(stopped, seen={"x": RUNNING}, published=published)), Wait)
+    assert isinstance(only(decide(stopped, seen={"x": ENDED}, published=published)), Conclude)
+    assert isinstance(only(decide(claim(), seen={"x": ENDED}, published=published)), Conclude)
+    assert isinstance(only(decide(stopped, seen={}, published=published)), Settle)
+
+
+def test_an_action_in_the_archive_without_a_result_is_spent_but_owes_one() -> None:
+    archived = frozenset({"x"})
+    assert isinstance(only(decide(candidate(), archived=archived)), Reject)
+    ended = claim(phase=Phase.ENDED, revoked=True, result="{}")
+    assert isinstance(only(decide(ended, archived=archived)), Publish)
+    assert isinstance(only(decide(claim(), seen={"x": RUNNING}, archived=archived)), Wait)
+
+
+def test_what_is_paused_waits_with_the_reason_and_takes_no_place() -> None:
+    plan = decide(candidate("a"), candidate("b"), paused={"a": "no policy"}, max_in_flight=1)
+    assert [s.candidate.key.action_id for s in plan.steps if isinstance(s, Launch)] == ["b"]
+    assert [(w.action_id, "no policy" in w.reason) for w in plan.waits] == [("a", True)]
+
+
+@pytest.mark.parametrize(
+    ("facts", "asks"),
+    [
+        ({"tier": Tier.LOW}, True),
+        ({"tier": Tier.HIGH}, False),
+        ({"tier": Tier.LOW, "formula": replace(FORMULA, commit="c")}, False),
+    ],
+)
+def test_only_what_needs_an_approval_waits_for_a_forge_that_is_away(
+    facts: dict[str, object], *, asks: bool
+) -> None:
+    plan = decide(candidate(standing=Standing.UNASKED, **facts), down={Dependency.FORGE})
+    assert isinstance(only(plan), Ask if asks else Wait)
+
+
+def test_busy_ids_are_left_alone() -> None:
+    assert decide(claim(), candidate("y"), seen={}, busy={"x", "y"}) == Plan(steps=(), waits=())
+
+
+@pytest.mark.parametrize("down", [Dependency.VAULT, Dependency.SCHEDULER])
+def test_nothing_is_launched_while_a_needed_dependency_is_down(down: Dependency) -> None:
+    wait = only(decide(candidate(), down={down}))
+    assert isinstance(wait, Wait)
+    assert down in wait.reason
+
+
+def test_a_run_is_concluded_and_published_while_the_vault_is_down() -> None:
+    down = {Dependency.VAULT}
+    assert isinstance(only(decide(claim(), seen={"x": ENDED}, down=down)), Conclude)
+    assert isinstance(only(decide(claim(phase=Phase.ENDED), down=down)), Publish)
+
+
+def test_free_places_go_to_higher_priority_then_to_the_earlier_commit() -> None:
+    plan = decide(
+        candidate("late", order=3),
+        candidate("early", order=1),
+        candidate("urgent", order=9, priority=5),
+        max_in_flight=2,
+    )
+    assert [s.candidate.key.action_id for s in plan.steps if isinstance(s, Launch)] == [
+        "urgent",
+        "early",
+    ]
+    assert [(w.action_id, w.waiting_for) for w in plan.waits] == [("late", WaitingFor.PLACE)]
+
+
+def test_a_formula_has_a_limit_of_its_own() -> None:
+    limits = Limits(max_in_flight=10, formulas={"hello": 2})
+    plan = decide(claim("r"), candidate("a"), candidate("b"), seen={"r": RUNNING}, limits=limits)
+    assert len([s for s in plan.steps if isinstance(s, Launch)]) == 1
+
+
+def test_a_launch_under_way_takes_a_place() -> None:
+    plan = decide(candidate("a"), candidate("b"), busy={"a"}, max_in_flight=1)
+    assert [w.waiting_for for w in plan.waits] == [WaitingFor.PLACE]
+
+
+ids = st.sampled_from([f"a{n}" for n in range(6)])
+worlds = st.builds(
+    World,
+    candidates=st.dictionaries(ids, st.sampled_from(list(Standing))).map(
+        lambda d: {i: candidate(i, standing=s) for i, s in d.items()}
+    ),
+    published=st.frozensets(ids),
+    claims=st.dictionaries(ids, st.tuples(st.sampled_from(list(Phase)), st.booleans())).map(
+        lambda d: {i: claim(i, phase=p, revoked=r) for i, (p, r) in d.items()}
+    ),
+    observations=st.none() | st.dictionaries(ids.map(key), st.sampled_from([ENDED, RUNNING])),
+    limits=st.builds(Limits, max_in_flight=st.integers(1, 4)),
+    archived=st.frozensets(ids),
+    unsettled=st.frozensets(ids),
+    busy=st.frozensets(ids),
+    paused=st.dictionaries(ids, st.just("it failed")),
+    down=st.frozensets(st.sampled_from(list(Dependency))),
+)
+
+
+@given(worlds)
+def test_in_any_world(world: World) -> None:
+    plan = reconcile(world)
+    touched = [
+        (s.candidate if isinstance(s, Ask | Reject | Launch) else s.claim).key.action_id
+        for s in plan.steps
+    ] + [w.action_id for w in plan.waits]
+    assert len(touched) == len(set(touched)), "an id is in one step or wait at most"
+    assert not set(touched) & set(world.busy)
+    launches = {s.candidate.key.action_id for s in plan.steps if isinstance(s, Launch)}
+    assert not launches & set(world.claims), "what is claimed is never launched"
+    assert not launches & set(world.published), "what has a result is never launched"
+    assert not launches & set(world.archived), "what was archived is never launched"
+    assert not launches & set(world.paused)
+    assert all(world.candidates[i].standing is Standing.APPROVED for i in launches)
+    in_flight = [c for c in world.claims.values() if c.phase in (Phase.CLAIMED, Phase.SUBMITTED)]
+    assert len(launches) <= max(0, world.limits.max_in_flight - len(in_flight))
+    settled = {s.claim.key.action_id for s in plan.steps if isinstance(s, Settle)}
+    assert not settled & set(world.unsettled)
+    for step in plan.steps:
+        if isinstance(step, Retire) and step.claim.phase is Phase.ENDED:
+            assert step.claim.revoked
+            assert step.claim.key.action_id in world.published
+
+
+@given(worlds)
+def test_nothing_is_dropped_silently(world: World) -> None:
+    """Every idle claim and candidate is in a step or a wait, but for three kinds of rest."""
+    plan = reconcile(world)
+    named = {
+        (s.candidate if isinstance(s, Ask | Reject | Launch) else s.claim).key.action_id
+        for s in plan.steps
+    } | {w.action_id for w in plan.waits}
+    for action_id in (set(world.candidates) | set(world.claims)) - set(world.busy) - named:
+        known = world.claims.get(action_id)
+        assert known is not None
+        tombstone = known.phase is Phase.TOMBSTONE
+        assert tombstone or action_id in world.unsettled

@@ -1,0 +1,257 @@
+"""Redaction: exact wherever the stream is cut, and complete for every form it promises."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import re
+import shlex
+import subprocess
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dispatcher.runner.forms import MIN_ENCODED, forms
+from dispatcher.runner.redact import Redactor, Secrets
+
+PEM = (
+    b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
+    + b"\n".join(base64.b64encode(bytes([7 * i % 251] * 52)) for i in range(1, 6))
+    + b"\n-----END OPENSSH PRIVATE KEY-----\n"
+)
+
+SECRET = st.binary(min_size=1, max_size=40).filter(lambda v: v.strip() and b"\0" not in v)
+SHORT_ALPHABET = st.lists(st.sampled_from([b"a", b"b", b"ab", b"\n"]), min_size=1, max_size=12).map(
+    b"".join
+)
+SECRET_SETS = st.dictionaries(
+    st.sampled_from(["ALPHA", "BETA", "GAMMA"]),
+    SECRET | SHORT_ALPHABET.filter(lambda v: bool(v.strip())),
+    min_size=1,
+    max_size=3,
+)
+
+
+@st.composite
+def texts_with(draw: st.DrawFn) -> tuple[dict[str, bytes], list[bytes]]:
+    """Secrets, and a text of their forms, beginnings of forms and noise, cut into chunks."""
+    secrets = draw(SECRET_SETS)
+    known = sorted(form for value in secrets.values() for form in forms(value))
+    form = st.sampled_from(known)
+    beginning = form.flatmap(lambda f: st.integers(0, len(f)).map(lambda n: f[:n]))
+    noise = st.binary(max_size=12) | SHORT_ALPHABET
+    text = b"".join(draw(st.lists(form | beginning | noise, max_size=12)))
+    cuts = sorted(draw(st.lists(st.integers(0, len(text)), max_size=10)))
+    edges = [0, *cuts, len(text)]
+    return secrets, [text[a:b] for a, b in itertools.pairwise(edges)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(texts_with())
+@example(({"A": b"abcdefgh"}, [b"abcd", b"efg", b"abcdefgh"]))
+def test_chunks_do_not_matter(case: tuple[dict[str, bytes], list[bytes]]) -> None:
+    values, chunks = case
+    secrets = Secrets(values)
+    redactor = Redactor(secrets)
+    streamed = b"".join(redactor.feed(chunk) for chunk in chunks) + redactor.finish()
+    assert streamed == secrets.redact(b"".join(chunks))
+
+
+@settings(max_examples=200, deadline=None)
+@given(texts_with())
+def test_one_byte_at_a_time(case: tuple[dict[str, bytes], list[bytes]]) -> None:
+    values, chunks = case
+    text = b"".join(chunks)
+    secrets = Secrets(values)
+    redactor = Redactor(secrets)
+    streamed = b"".join(redactor.feed(text[i : i + 1]) for i in range(len(text)))
+    assert streamed + redactor.finish() == secrets.redact(text)
+
+
+@settings(max_examples=400, deadline=None)
+@given(texts_with())
+def test_the_leftmost_longest_form_is_replaced(case: tuple[dict[str, bytes], list[bytes]]) -> None:
+    """The automaton against a plain alternation, longest first."""
+    values, chunks = case
+    text = b"".join(chunks)
+    names: dict[bytes, str] = {}
+    for name, value in values.items():
+        for form in forms(value):
+            names.setdefault(form, name)
+    pattern = re.compile(
+        b"|".join(re.escape(f) for f in sorted(names, key=len, reverse=True)), re.DOTALL
+    )
+    expected = pattern.sub(lambda m: f"[redacted:{names[m[0]]}]".encode(), text)
+    assert Secrets(values).redact(text) == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts_with())
+def test_no_form_is_left(case: tuple[dict[str, bytes], list[bytes]]) -> None:
+    """Between the marks nothing of any secret is left; two pieces may still touch over a mark."""
+    values, chunks = case
+    redactor = Redactor(Secrets(values))
+    out = b"".join(redactor.feed(chunk) for chunk in chunks) + redactor.finish()
+    for piece in re.split(rb"\[redacted:[A-Z]+\]", out):
+        for value in values.values():
+            assert not any(form in piece for form in forms(value))
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts_with())
+def test_only_what_could_begin_a_secret_is_kept_back(
+    case: tuple[dict[str, bytes], list[bytes]],
+) -> None:
+    values, chunks = case
+    secrets = Secrets(values)
+    text = b"".join(chunks)
+    _, rest = secrets.replace(text, last=False)
+    known = {form for value in values.values() for form in forms(value)}
+    assert text.endswith(rest)
+    assert not rest or any(form.startswith(rest) and form != rest for form in known)
+
+
+def test_an_idle_stream_holds_nothing_harmless() -> None:
+    redactor = Redactor(Secrets({"TOKEN": b"hunter2hunter2"}))
+    assert redactor.feed(b"progress 10% ") == b"progress 10% "
+    assert redactor.feed(b"hunt") == b""
+    assert redactor.feed(b"ing") == b"hunting"
+
+
+def test_without_secrets_everything_passes() -> None:
+    redactor = Redactor(Secrets({}))
+    assert redactor.feed(b"anything") == b"anything"
+    assert redactor.finish() == b""
+
+
+def test_equal_values_show_the_first_name() -> None:
+    assert (
+        Secrets({"A": b"same-value", "B": b"same-value"}).redact(b"same-value") == b"[redacted:A]"
+    )
+
+
+VALUES = [
+    b"correct horse battery staple",
+    b'it\'s "quoted" $HOME `x` \\ back/slash & <tag>',
+    "schlüssel-ключ-鍵".encode(),
+    b"two\nlines with 'quotes'\tand tab",
+    b"\x1b[31mescape\x07\xff\xfe bytes",
+    b"p@ss/w+rd=?&%20#~*()!",
+    PEM,
+]
+
+
+def _hidden(value: bytes, shown: bytes) -> None:
+    secrets = Secrets({"S": value})
+    out = secrets.redact(b"before " + shown + b" after")
+    assert b"[redacted:S]" in out, (shown, out)
+    assert not any(form in out for form in forms(value))
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_forms_of_other_libraries(value: bytes) -> None:
+    text = value.decode("utf-8", "surrogateescape")
+    for shown in (
+        value,
+        value.strip(),
+        value.hex().encode(),
+        value.hex().upper().encode(),
+        quote(value, safe="").encode(),
+        quote_plus(value).encode(),
+        base64.b64encode(value),
+        base64.urlsafe_b64encode(value),
+        base64.encodebytes(value),
+        base64.b64encode(b"user:" + value + b"@host"),
+        base64.b64encode(b"x:" + value),
+        base64.b64encode(b"key=" + value + b";"),
+        json.dumps(text).encode("utf-8", "surrogateescape"),
+        json.dumps(text, ensure_ascii=False).encode("utf-8", "surrogateescape"),
+        json.dumps({"error": json.dumps({"k": text})}).encode("utf-8", "surrogateescape"),
+        shlex.quote(text).encode("utf-8", "surrogateescape"),
+        repr(value).encode(),
+    ):
+        _hidden(value.strip(), shown)
+
+
+@pytest.mark.parametrize("line", PEM.splitlines()[1:-1])
+def test_each_line_of_a_key_is_hidden(line: bytes) -> None:
+    _hidden(PEM, line)
+    _hidden(PEM, base64.b64encode(line))
+
+
+def test_line_ends_do_not_matter() -> None:
+    for shown in (PEM.replace(b"\n", b"\r\n"), PEM.replace(b"\n", b"\\n")):
+        out = Secrets({"KEY": PEM}).redact(shown)
+        assert out.count(b"[redacted:KEY]") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        'printf %s "$S"',
+        'printf %q "$S"',
+        'printf "%s" "${S@Q}"',
+        'printf "%s" "${S@E}"',
+        "declare -p S",
+        "export -p | grep -a -A99 ' S='",
+        'set -x; : "$S"',
+        'printf %s "$S" | base64',
+        'echo "$S" | base64 -w0',
+        'printf "u:%s" "$S" | base64 -w 0',
+        'printf %s "$S" | od -An -v -tx1 | tr -d " \\n"',
+        "env | grep -a -A99 '^S='",
+    ],
+)
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+@pytest.mark.parametrize("value", [v.strip() for v in VALUES])
+def test_what_a_shell_prints(command: str, locale: str, value: bytes) -> None:
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env={b"PATH": b"/usr/bin:/bin", b"LC_ALL": locale.encode(), b"S": value},
+        capture_output=True,
+        check=False,
+    )
+    shown = done.stdout + done.stderr
+    if "@E" in command and b"\\" in value:
+        return  # expanding the value's own escapes makes another text of it
+    _hidden(value, shown)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.text(
+        st.characters(exclude_characters="\0", exclude_categories=["C", "Zl", "Zp"]), min_size=6
+    )
+)
+def test_printf_q_of_any_text(text: str) -> None:
+    value = text.encode().strip()
+    if len(value) < MIN_ENCODED:
+        return
+    done = subprocess.run(
+        ["bash", "-c", 'printf "%q\\n%s" "$S" "${S@Q}"'],
+        env={b"PATH": b"/usr/bin:/bin", b"LC_ALL": b"C.UTF-8", b"S": value},
+        capture_output=True,
+        check=True,
+    )
+    quoted, _, _ = done.stdout.rpartition(b"\n")
+    _hidden(value, quoted)
+
+
+@pytest.mark.parametrize("value", [b"a", b"abcd", b"1"])
+def test_a_short_value_is_hidden_as_it_is(value: bytes) -> None:
+    assert forms(value) == {value}
+    assert Secrets({"S": value}).redact(b"x" + value + b"y") == b"x[redacted:S]y"
+
+
+@pytest.mark.parametrize("size", range(MIN_ENCODED, 30))
+def test_every_alignment_of_base64(size: int) -> None:
+    value = bytes(range(65, 65 + size))
+    for before in range(5):
+        shown = base64.b64encode(b"?" * before + value + b"!")
+        out = Secrets({"S": value}).redact(shown)
+        left = len(out.replace(b"[redacted:S]", b"").rstrip(b"="))
+        # Only the neighbours' characters, and those that the secret shares with them, are left.
+        assert left <= (before * 8 + 5) // 6 + 3
