@@ -1,0 +1,1 @@
+"""Measurements: ``python -m bench.<name>``. Ratios within one run, on real parts."""

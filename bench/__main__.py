@@ -1,0 +1,104 @@
+"""``python -m bench``: measure, print the table, and keep it in ``docs/performance.md``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from importlib import import_module
+
+from bench import record
+from bench.record import Record, Taken
+from bench.stage import Stage, stage
+from tests.servers.available import why_missing
+
+SUITES: Mapping[str, tuple[str, ...]] = {
+    "local": (
+        "startup",
+        "redaction",
+        "runner_cost",
+        "latency",
+        "burst",
+        "in_flight",
+        "throughput",
+        "growth",
+    ),
+    "nomad": ("nomad_latency", "nomad_in_flight", "nomad_throughput"),
+    "forge": ("approval",),
+}
+"""Modules of this package by suite; each has ``measure(stage)``, which gives its figures."""
+
+NEEDS: Mapping[str, str] = {"nomad": "nomad", "forge": "forgejo"}
+"""What a suite needs besides OpenBao; without it the suite is left out, and that is said."""
+
+
+def main() -> int:
+    arguments = _arguments()
+    names = [n for suite in arguments.suites for n in SUITES[suite]]
+    chosen = arguments.only or names
+    if unknown := set(chosen) - set(names):
+        sys.exit(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
+    found: Record = {}
+    with stage() as ground:
+        for suite in arguments.suites:
+            wanted = [name for name in SUITES[suite] if name in chosen]
+            if wanted and (reason := why_missing(NEEDS[suite]) if suite in NEEDS else None):
+                print(f"{', '.join(wanted)}: left out, {reason}", file=sys.stderr)
+                continue
+            for name in wanted:
+                found.setdefault(suite, {})[name] = _take(name, ground)
+                _keep(found)
+    if arguments.json:
+        print(json.dumps(record.as_data(found), indent=1))
+    else:
+        for measurements in found.values():
+            print(record.table(list(measurements.values())))
+    missed = [
+        figure.name
+        for measurements in found.values()
+        for taken in measurements.values()
+        for figure in taken.figures
+        if figure.reached is False
+    ]
+    return 1 if missed else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--nomad", action="store_true", help="the suite on a real Nomad")
+    parser.add_argument("--only", action="append", metavar="NAME", help="this one; repeatable")
+    parser.add_argument("--json", action="store_true", help="print JSON, not a table")
+    arguments = parser.parse_args()
+    arguments.suites = ["nomad"] if arguments.nomad else [s for s in SUITES if s != "nomad"]
+    return arguments
+
+
+def _take(name: str, ground: Stage) -> Taken:
+    busy, began = record.busy(), time.monotonic()
+    print(f"{name} …", file=sys.stderr, flush=True)
+    figures = import_module(f"bench.{name}").measure(ground)
+    took = time.monotonic() - began
+    for figure in figures:
+        print(f"  {figure.what}: {figure.measured} {figure.verdict}", file=sys.stderr)
+    return Taken(
+        date=record.today(),
+        machine=record.machine(),
+        busy=busy,
+        seconds=took,
+        figures=tuple(figures),
+    )
+
+
+def _keep(found: Record) -> None:
+    """Put what was found in the place of what was found before, in the order of the suites."""
+    kept = record.read()
+    for suite, measurements in found.items():
+        both = {**kept.get(suite, {}), **measurements}
+        kept[suite] = {name: both[name] for name in SUITES[suite] if name in both}
+    record.write(kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""From a merge on a real forge to the run's dispatch: with the webhook, and by the poll alone.
+
+``python -m bench.approval`` wants a ``forgejo`` on PATH, or FORGEJO_ADDR and FORGEJO_TOKEN.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.figures import Figure, median, percentile
+from bench.stage import Stage
+from dispatcher.forge.exchange import Exchange
+from tests.approval_story import NEVER_S, Story, told
+from tests.servers import bao, forgejo
+from tests.stage import action, path
+
+POLL_S = 2.0
+
+
+REST_S = 10.0
+
+
+def measure(_stage: Stage) -> list[Figure]:
+    """All figures; the forge and its vault are the measurement's own."""
+    return merge_to_dispatch()
+
+
+def merge_to_dispatch(count: int = 20) -> list[Figure]:
+    """Both figures; times begin when the forge has answered that it merged."""
+    figures = []
+    with forgejo.serve() as forge, bao.serve() as vault, tempfile.TemporaryDirectory() as folder:
+        for name, poll_s, hook, limit_s in (
+            ("approval_webhook", NEVER_S, True, 1.0),
+            ("approval_poll", POLL_S, False, POLL_S + 1.0),
+        ):
+            room = Path(folder) / name
+            room.mkdir()
+            with (
+                _forge_calls() as calls,
+                told(forge, vault, room, poll_s=poll_s, hook=hook) as story,
+            ):
+                waits = [_one(story, n) for n in range(count)]
+                if hook:
+                    figures.append(_calls(calls, count))
+            p95 = percentile(waits, 95)
+            how = "with the webhook" if hook else f"with a poll every {poll_s:g} s"
+            figures.append(
+                Figure(
+                    name="approval",
+                    what=f"merge of an approved request to dispatch, {how}",
+                    goal=f"p95 under {limit_s:g} s",
+                    measured=f"p50 {median(waits):.2f} s, p95 {p95:.2f} s of {count}",
+                    reached=p95 < limit_s,
+                    values={"p50_s": median(waits), "p95_s": p95},
+                )
+            )
+    return figures
+
+
+@contextmanager
+def _forge_calls() -> Iterator[list[str]]:
+    """Every request that goes to the forge from now on."""
+    made: list[str] = []
+    exchange = Exchange._exchange
+
+    def counted(forge: Exchange, method: str, path: str, **options: Any) -> Any:
+        made.append(f"{method} {path}")
+        return exchange(forge, method, path, **options)
+
+    Exchange._exchange = counted  # type: ignore[method-assign]
+    try:
+        yield made
+    finally:
+        Exchange._exchange = exchange  # type: ignore[method-assign]
+
+
+def _calls(calls: list[str], actions: int) -> Figure:
+    """For each action that was approved and ran, and while nothing happens."""
+    time.sleep(1.0)  # what is still told to the forge of the last one
+    each = len(calls) / actions
+    before = len(calls)
+    time.sleep(REST_S)
+    at_rest = len(calls) - before
+    return Figure(
+        name="approval",
+        what="calls to the forge for each action, and at rest",
+        goal="0 at rest",
+        measured=f"{each:.1f} for each action, reports included; {at_rest} in {REST_S:g} s of rest",
+        reached=at_rest == 0,
+        values={"calls_per_action": each, "calls_at_rest": at_rest},
+    )
+
+
+def _one(story: Story, number: int) -> float:
+    people, name = story.forge, f"a{number}"
+    request = people.propose(
+        people.alice, {path(name): action(name, formula="danger")}, branch=name
+    )
+    people.review(people.boss, request)
+    people.merge(people.alice, request)
+    merged = time.monotonic()
+    while name not in story.submitted():
+        if time.monotonic() - merged > 60:
+            raise TimeoutError(f"{name} was not dispatched in a minute")
+        time.sleep(0.005)
+    wait_s = time.monotonic() - merged
+    story.result(name)
+    return wait_s
+
+
+if __name__ == "__main__":
+    for figure in merge_to_dispatch(int(sys.argv[1]) if len(sys.argv) > 1 else 20):
+        print(f"{figure.what}: {figure.measured}; asked: {figure.goal}: {figure.verdict}")

@@ -1,0 +1,91 @@
+"""When results arrive on a bare remote: its branch is watched as a file, without asking git."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+
+LOOK_S = 0.002
+ENDING = ".result.json"
+
+
+class Arrivals:
+    """Notes each move of ``main`` of a remote. Use as a context manager.
+
+    Args:
+        remote: a bare repository.
+    """
+
+    def __init__(self, remote: Path) -> None:
+        self._remote = remote
+        self._ref = remote / "refs" / "heads" / "main"
+        self._epoch = time.time() - time.monotonic()
+        self._moves: list[tuple[float, str]] = [(time.monotonic(), self._head())]
+        self._moved = threading.Condition()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._read = 1
+        self.results: dict[str, float] = {}
+        """Monotonic time of arrival by action id."""
+        self.wall: dict[str, float] = {}
+        """The same in seconds since the epoch."""
+        self.commits = 0
+        """Commits that brought results."""
+
+    def __enter__(self) -> Arrivals:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def wait(self, count: int, *, timeout_s: float) -> float:
+        """Wait until so many results have arrived since the start; the time of the last one.
+
+        Raises:
+            TimeoutError: they have not in this time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while len(self.results) < count:
+            with self._moved:
+                left = deadline - time.monotonic()
+                fresh = self._moved.wait_for(lambda: self._read < len(self._moves), left)
+            if not fresh:
+                raise TimeoutError(f"{len(self.results)} of {count} results in {timeout_s:g} s")
+            self._take_in()
+        return max(self.results.values())
+
+    def _take_in(self) -> None:
+        while self._read < len(self._moves):
+            at, head = self._moves[self._read]
+            before = self._moves[self._read - 1][1]
+            names = [Path(p).name for p in self._git("diff", "--name-only", before, head)]
+            found = [n.removesuffix(ENDING) for n in names if n.endswith(ENDING)]
+            if found:
+                self.commits += len(self._git("rev-list", f"{before}..{head}", "--", "*" + ENDING))
+            self.results.update(dict.fromkeys(found, at))
+            self.wall.update(dict.fromkeys(found, at + self._epoch))
+            self._read += 1
+
+    def _look(self) -> None:
+        while not self._ended.wait(LOOK_S):
+            head = self._head()
+            if head != self._moves[-1][1]:
+                with self._moved:
+                    self._moves.append((time.monotonic(), head))
+                    self._moved.notify_all()
+
+    def _head(self) -> str:
+        return self._ref.read_text().strip()
+
+    def _git(self, *args: str) -> list[str]:
+        done = subprocess.run(
+            ["git", "--git-dir", self._remote, *args], capture_output=True, check=True, text=True
+        )
+        return done.stdout.split()

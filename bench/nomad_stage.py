@@ -1,0 +1,163 @@
+"""A Nomad for the bench, scenes on it, and the bare loop that the dispatcher is compared with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from bench.stage import FORMULA, Stage
+from dispatcher.assembly import build_parts
+from dispatcher.demo.scene import Scene
+from dispatcher.nomad_api import NomadApi
+from dispatcher.payload import encode_payload
+from dispatcher.render import runner_name
+from dispatcher.run import RunSpec, WrappedGrant
+from tests.servers import nomad
+from tests.servers.grants import Minter
+from tests.servers.nomad import Nomad
+
+AT_ONCE = 48
+"""Runs in flight at most: enough to keep a client busy that starts one after another."""
+
+UNPLACEABLE = {"attribute": "${attr.kernel.name}", "operator": "=", "value": "no such kernel"}
+"""A constraint that no node meets, so that jobs are dispatched and never placed."""
+
+LONGEST_S = 240.0
+CLAIM_BYTES = 900
+"""Of a claim in the ledger, about."""
+
+_numbers = count(1)
+
+
+@contextmanager
+def agent() -> Iterator[Nomad]:
+    """The agent of NOMAD_ADDR, or one of the bench's own."""
+    with nomad.serve() as server:
+        yield server
+
+
+@contextmanager
+def scene_on(stage: Stage, server: Nomad, **settings: Any) -> Iterator[Scene]:
+    """A scene whose runs become jobs of this Nomad; they are removed at the end."""
+    limits = {"max_in_flight": AT_ONCE} | settings.pop("limits", {})
+    scene = stage.scene(agent=server, limits=limits, **settings)
+    try:
+        yield scene
+    finally:
+        scene.clear()
+
+
+class Bare:
+    """Dispatches jobs of a scene by Nomad's API alone: no claim, no grant, no confirmation.
+
+    Args:
+        scene: its parent job is used, and its settings.
+        server: the Nomad, with the management token.
+    """
+
+    def __init__(self, scene: Scene, server: Nomad) -> None:
+        self._scene = scene
+        self._settings = scene.open_settings()
+        self._parent = runner_name(self._settings.nomad, ())
+        self.api: NomadApi = server.api()
+
+    def payloads(self, number: int) -> list[tuple[RunSpec, bytes, dict[str, str]]]:
+        """Payloads with real grants, minted beforehand."""
+        parts = build_parts(self._settings, environ=self._scene.environ)
+        specs = Minter(bao=self._scene.server)  # type: ignore[arg-type]
+        found = []
+        for _ in range(number):
+            spec = specs.spec(FORMULA)
+            spec = replace(spec, key=replace(spec.key, action_id=f"bare{next(_numbers):06}"))
+            wrapped = parts.grants.mint(spec.key, (), lifetime_s=600)
+            found.append((spec, encode_payload(spec, wrapped), _meta(spec, wrapped)))
+        parts.grants.close()
+        return found
+
+    def dispatch(self, payload: tuple[RunSpec, bytes, dict[str, str]]) -> str:
+        """One call; the child's name."""
+        spec, data, meta = payload
+        told = self.api.dispatch(
+            self._parent,
+            payload=data,
+            meta=meta,
+            idempotency_token=spec.key.token,
+            id_prefix=spec.key.action_id,
+        )
+        return told.job_id
+
+    def dispatch_all(
+        self, payloads: Sequence[tuple[RunSpec, bytes, dict[str, str]]], *, threads: int
+    ) -> list[str]:
+        """All of them, some at a time."""
+        if threads == 1:
+            return [self.dispatch(payload) for payload in payloads]
+        with ThreadPoolExecutor(threads) as pool:
+            return list(pool.map(self.dispatch, payloads))
+
+    def claim_and_dispatch_all(self, number: int, *, threads: int) -> list[str]:
+        """The calls that exactly-once asks for, and nothing around them: mint a grant, write a
+        claim, dispatch, confirm. What the dispatcher could reach at best on this machine.
+        """
+        parts = build_parts(self._settings, environ=self._scene.environ)
+        specs = Minter(bao=self._scene.server)  # type: ignore[arg-type]
+        folder = f"{self._settings.nomad.ledger_prefix}/bare"
+
+        def one(_number: int) -> str:
+            spec = specs.spec(FORMULA)
+            spec = replace(spec, key=replace(spec.key, action_id=f"bare{next(_numbers):06}"))
+            wrapped = parts.grants.mint(spec.key, (), lifetime_s=600)
+            claim = {"claim": "x" * CLAIM_BYTES}
+            self.api.put_variable(f"{folder}/{spec.key.action_id}", claim, cas=0)
+            child = self.dispatch((spec, encode_payload(spec, wrapped), _meta(spec, wrapped)))
+            if self.api.job(child) is None:
+                raise AssertionError(f"{child} does not exist")
+            return child
+
+        with ThreadPoolExecutor(threads) as pool:
+            children = list(pool.map(one, range(number)))
+        parts.grants.close()
+        return children
+
+    def wait(self, children: Sequence[str]) -> float:
+        """Wait until all have ended; the time at which that was seen."""
+        left = list(children)
+        deadline = time.monotonic() + LONGEST_S
+        while left:
+            statuses = self.api.job_statuses(left)
+            at = time.monotonic()
+            left = [s["ID"] for s in statuses if s.get("Status") != "dead"]
+            if left and at > deadline:
+                raise TimeoutError(f"{len(left)} of {len(children)} bare jobs have not ended")
+            time.sleep(0.1 if left else 0)
+        return at
+
+    def succeeded(self, children: Sequence[str]) -> int:
+        """How many of these ended well."""
+        statuses = self.api.job_statuses(list(children))
+        states = [[a.get("ClientStatus") for a in s.get("Allocs") or []] for s in statuses]
+        return states.count(["complete"])
+
+    def purge(self, children: Sequence[str]) -> None:
+        """Remove the jobs."""
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda child: self.api.stop(child, purge=True), children))
+
+    def close(self) -> None:
+        self.api.close()
+
+
+def _meta(spec: RunSpec, grant: WrappedGrant) -> dict[str, str]:
+    return {
+        "action_id": spec.key.action_id,
+        "formula": f"{spec.formula.name}.{spec.formula.kind.value}",
+        "commit": spec.commit,
+        "grant_accessor": grant.grant.accessor,
+        "blob": spec.key.blob,
+        "tier": spec.tier.value,
+    }

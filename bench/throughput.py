@@ -1,0 +1,148 @@
+"""300 trivial actions in one push, beside the bare runner: ``python -m bench --only throughput``.
+
+The bare runner executes the same payloads under the same OpenBao, as many at a time; its grants are
+minted, and its folders are made, before its clock starts. The dispatcher's clock starts with the
+push and stops when the last result is on the remote. The two take turns.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+
+from bench.arrivals import Arrivals
+from bench.figures import Figure, median
+from bench.stage import FORMULA, Stage, push_actions, served
+from dispatcher.assembly import build_parts
+from dispatcher.demo.scene import Scene
+from dispatcher.payload import encode_payload
+from dispatcher.run import RunSpec, Verdict
+from dispatcher.schedulers.local import sandbox
+from dispatcher.schedulers.local.launch import launch
+from dispatcher.schedulers.local.spool import Spool
+from dispatcher.settings import Settings
+from tests.servers.grants import Minter
+
+ACTIONS = 300
+ROUNDS = 3
+GOAL = 0.8
+LONGEST_S = 180.0
+
+_numbers = count(1)
+
+
+def measure(stage: Stage, *, actions: int = ACTIONS, rounds: int = ROUNDS) -> list[Figure]:
+    """Rates of both, and their ratio."""
+    scene = stage.scene()
+    bare: list[float] = []
+    whole: list[float] = []
+    ratios: list[float] = []
+    cpu: list[float] = []
+    with served(scene) as dispatcher:
+        dispatched(scene, dispatcher.ring, 10)
+        for _ in range(rounds):
+            bare.append(bare_runner(scene, actions))
+            cpu_s = dispatcher.cpu_s()
+            whole.append(dispatched(scene, dispatcher.ring, actions))
+            cpu.append((dispatcher.cpu_s() - cpu_s) / actions * 1000)
+            ratios.append(whole[-1] / bare[-1])
+    at_once = scene.open_settings().limits.max_in_flight
+    return [
+        Figure(
+            name="throughput",
+            what=f"{actions} trivial actions in one push, to the last result on the remote",
+            goal=f"at least {GOAL} of the bare runner's rate, {at_once} at a time",
+            measured=f"{median(ratios):.2f} ({median(whole):.1f}/s beside {median(bare):.1f}/s)",
+            reached=median(ratios) >= GOAL,
+            values={
+                "ratio": median(ratios),
+                "lowest_ratio": min(ratios),
+                "highest_ratio": max(ratios),
+                "dispatched_per_s": median(whole),
+                "bare_per_s": median(bare),
+                "dispatcher_cpu_ms_per_action": median(cpu),
+            },
+        )
+    ]
+
+
+def dispatched(
+    scene: Scene, ring: Callable[[], object], actions: int, *, longest_s: float = LONGEST_S
+) -> float:
+    """Actions a second, from the push to the last result on the remote.
+
+    Args:
+        ring: tells the dispatcher that there is news.
+    """
+    names = [f"a{next(_numbers):06}" for _ in range(actions)]
+    with Arrivals(scene.remote) as arrivals:
+        begun = time.monotonic()
+        push_actions(scene.remote, names)
+        ring()
+        took = arrivals.wait(actions, timeout_s=longest_s) - begun
+    mine = set(names)
+    failed = [r for i, r in scene.results().items() if i in mine and r["exit_code"] != 0]
+    if failed:
+        raise AssertionError(f"{len(failed)} of {actions} failed: {failed[0]}")
+    return actions / took
+
+
+def bare_runner(scene: Scene, actions: int) -> float:
+    """Runs a second of the runner's command alone."""
+    settings = scene.open_settings()
+    bare = settings.model_copy(update={"state_dir": scene.root / "bare"})
+    (bare.state_dir / "runs").mkdir(parents=True, exist_ok=True)
+    work = iter(_prepared(scene, bare, actions))
+    turn = threading.Lock()
+    failed: list[str] = []
+
+    def worker() -> None:
+        while True:
+            with turn:
+                mine = next(work, None)
+            if mine is None:
+                return
+            spool, payload, command = mine
+            lock = spool.hold()
+            assert lock is not None
+            process = launch(spool, payload, lock=lock, settings=bare, sandbox=command)
+            os.close(lock)
+            process.wait()
+            outcome = spool.outcome()
+            if outcome is None or outcome.verdict is not Verdict.SUCCEEDED:
+                failed.append(str(outcome))
+
+    workers = [threading.Thread(target=worker) for _ in range(settings.limits.max_in_flight)]
+    begun = time.monotonic()
+    for thread in workers:
+        thread.start()
+    for thread in workers:
+        thread.join()
+    took = time.monotonic() - begun
+    if failed:
+        raise AssertionError(f"{len(failed)} bare runs failed: {failed[0]}")
+    return actions / took
+
+
+def _prepared(
+    scene: Scene, settings: Settings, actions: int
+) -> list[tuple[Spool, bytes, list[str]]]:
+    parts = build_parts(settings, environ=scene.environ)
+    specs = Minter(bao=scene.server, prefix="disinto/runner")  # type: ignore[arg-type]
+    box = sandbox.find(settings)[0]
+    found = []
+    for _ in range(actions):
+        spec: RunSpec = specs.spec(FORMULA)
+        spec = replace(spec, key=replace(spec.key, action_id=f"bare{next(_numbers):06}"))
+        wrapped = parts.grants.mint(spec.key, (), lifetime_s=600)
+        spool = Spool(settings.state_dir / "runs", spec.key)
+        spool.path.mkdir()
+        spool.prepare(spec)
+        command = box.command(spool, ()) if box else []
+        found.append((spool, encode_payload(spec, wrapped), command))
+    parts.grants.close()
+    return found
