@@ -165,7 +165,7 @@ def _ask_gates(
         question = view.question(action_id)
         decision = asker.ask(Dependency.FORGE, lambda asked=question: parts.gate.check(asked))  # type: ignore[misc]
         if decision is not None:
-            view.learn(question, decision)
+            view.learn(question, decision, asked_at=time.monotonic())
             gates[action_id] = decision.gate
     return gates
 

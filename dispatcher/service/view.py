@@ -59,6 +59,7 @@ class View:
     _vet_at: float = 0.0
     _candidates: dict[str, Candidate] = field(default_factory=dict)
     _due_at: float = math.inf
+    _anew_at: float = -math.inf
     _order: dict[str, int] = field(default_factory=dict)
     _arrivals: int = 0
 
@@ -137,17 +138,24 @@ class View:
             formula_path=vetted.formula.path if vetted.formula else "",
         )
 
-    def learn(self, question: Question, decision: Decision) -> None:
-        """A gate's answer; dropped where file, tier or formula changed since it was asked."""
+    def learn(self, question: Question, decision: Decision, *, asked_at: float) -> None:
+        """A gate's answer; dropped where file, tier or formula changed since it was asked.
+
+        Args:
+            asked_at: monotonic time. An answer older than the last ``ask_anew`` may have missed
+                what there was to see, and is asked for again at once.
+        """
         if question.action_id not in self.vetted or not self._holds(question):
             return
         before = self.asked.get(question.action_id)
         again = before is not None and before.decision == decision
         pause_s = min(ASK_AGAIN_S[1], before.pause_s * 2) if before and again else ASK_AGAIN_S[0]
+        mendable = decision.answer is not Answer.APPROVED and not decision.final
+        stale = mendable and asked_at < self._anew_at
         asked = self.asked[question.action_id] = Asked(
             question=question,
             decision=decision,
-            again_at=time.monotonic() + pause_s,
+            again_at=time.monotonic() + (0.0 if stale else pause_s),
             pause_s=pause_s,
         )
         self._judge(question.action_id)
@@ -157,6 +165,7 @@ class View:
     def ask_anew(self) -> None:
         """Something may have changed (a webhook, a rewritten history): forget all answers."""
         self.parts.gate.look_again()
+        self._anew_at = time.monotonic()
         asked, self.asked = self.asked, {}
         for action_id in asked:
             self._judge(action_id)

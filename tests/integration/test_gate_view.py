@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -34,7 +35,7 @@ def view(signed: SignedStage) -> View:
     judge = signed.judge
     shelf = FormulaShelf(folder=judge.folder, repo=judge.repo)
     intake = Intake(repo=judge.repo, shelf=shelf, policy=POLICY, mounts=frozenset(), limit=65_536)
-    return View(parts=cast(Parts, SimpleNamespace(repo=judge.repo)), intake=intake)
+    return View(parts=cast(Parts, SimpleNamespace(repo=judge.repo, gate=judge.gate)), intake=intake)
 
 
 def look(view: View, signed: SignedStage) -> Standing:
@@ -46,7 +47,7 @@ def look(view: View, signed: SignedStage) -> Standing:
 
 def ask(view: View, signed: SignedStage) -> Standing:
     question = view.question("x")
-    view.learn(question, signed.judge.gate.check(question))
+    view.learn(question, signed.judge.gate.check(question), asked_at=time.monotonic())
     return view.candidates()["x"].standing
 
 
@@ -72,7 +73,7 @@ def test_an_answer_about_the_formula_of_before_is_dropped(view: View, signed: Si
     signed.sign(None)
     signed.push({THEIRS: "echo evil\n"})
     look(view, signed)
-    view.learn(question, decision)
+    view.learn(question, decision, asked_at=time.monotonic())
     assert view.candidates()["x"].standing is Standing.UNASKED
 
 
@@ -87,3 +88,28 @@ def test_a_waiting_action_is_asked_about_when_its_formula_is_signed(
     signed.push({THEIRS: "echo two\n"})
     assert look(view, signed) is Standing.UNASKED
     assert ask(view, signed) is Standing.APPROVED
+
+
+def test_an_answer_from_before_a_ring_is_asked_for_again_at_once(
+    view: View, signed: SignedStage
+) -> None:
+    signed.sign(None)
+    signed.push({X: action_text("x", formula="theirs"), THEIRS: "echo one\n"})
+    look(view, signed)
+    question, asked_at = view.question("x"), time.monotonic()
+    decision = signed.judge.gate.check(question)  # under way while a webhook rings
+    view.ask_anew()
+    view.learn(question, decision, asked_at=asked_at)
+    assert view.candidates()["x"].standing is Standing.UNASKED
+    assert ask(view, signed) is Standing.WAITING
+    assert view.candidates()["x"].standing is Standing.WAITING
+
+
+def test_an_approval_from_before_a_ring_holds(view: View, signed: SignedStage) -> None:
+    signed.push({X: action_text("x", formula="theirs"), THEIRS: "echo one\n"})
+    look(view, signed)
+    question, asked_at = view.question("x"), time.monotonic()
+    decision = signed.judge.gate.check(question)
+    view.ask_anew()
+    view.learn(question, decision, asked_at=asked_at)
+    assert view.candidates()["x"].standing is Standing.APPROVED

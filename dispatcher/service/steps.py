@@ -1,0 +1,275 @@
+"""Steps: carries out what ``reconcile`` asks for, on the crew, and enters what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from dispatcher.errors import Denied, Dependency, Unavailable
+from dispatcher.gate.base import Decision, Question
+from dispatcher.ledger.base import Lease
+from dispatcher.reconcile import (
+    Abandon,
+    Ask,
+    Conclude,
+    Launch,
+    Publish,
+    Reject,
+    Retire,
+    Revoke,
+    Settle,
+    Step,
+    needs,
+)
+from dispatcher.results import Entry, Pushed, ResultWriter, of_rejection
+from dispatcher.run import Claim, Phase
+from dispatcher.service.book import Book
+from dispatcher.service.crew import Crew
+from dispatcher.service.dependencies import Dependencies
+from dispatcher.service.effects import Effects, FormulaChanged, LeadLost
+from dispatcher.service.errands import Errands
+from dispatcher.service.parts import Parts, Reporter
+from dispatcher.service.retries import Retries
+from dispatcher.service.view import View
+from dispatcher.service.watch import Watch
+
+T = TypeVar("T")
+
+
+class Steps:
+    """One step at a time for each action. Used by the loop's thread only.
+
+    Args:
+        parts: what the steps act through.
+        view: of the ops repo.
+        lease: the lead, without which nothing is written.
+        book: where claims are entered.
+        crew: who carries the steps out.
+        dependencies: those that are down.
+        errands: told of failures, and of what is back.
+        watch: told of everything.
+        moved: called when results were pushed and the head is another.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        view: View,
+        lease: Lease,
+        *,
+        book: Book,
+        crew: Crew,
+        dependencies: Dependencies,
+        errands: Errands,
+        watch: Watch,
+        moved: Callable[[], None],
+    ) -> None:
+        self._parts, self._view, self._book, self._crew = parts, view, book, crew
+        self._dependencies, self._errands, self._watch = dependencies, errands, watch
+        self._moved = moved
+        self.retries = Retries()
+        self.busy: set[str] = set()
+        self.reporting = 0
+        self._effects = Effects(
+            parts=parts,
+            lease=lease,
+            resting=dependencies.resting,
+            note=lambda error: crew.post(lambda: errands.trouble(error)),
+        )
+        self._writer = ResultWriter(
+            parts.repo,
+            seal=parts.seal,
+            check=self._effects.led,
+            report=lambda pushed: crew.post(lambda: self._pushed(pushed)),
+        )
+
+    def open(self) -> None:
+        """Begin to take results."""
+        self._writer.start()
+
+    def close(self) -> None:
+        """Write what was handed in, then stop."""
+        self._writer.stop()
+
+    def led(self) -> None:
+        """Raise ``LeadLost`` where this process does not lead any more."""
+        self._effects.led()
+
+    def know(self, claim: Claim) -> None:
+        """Enter a claim, and say so."""
+        self._book.enter(claim)
+        self._watch.event("claim", action=claim.key.action_id, phase=claim.phase)
+
+    def begin(self, step: Step) -> None:
+        """Have one step carried out; its run is left alone until it is back."""
+        match step:
+            case Ask(candidate=candidate):
+                question = self._view.question(candidate.key.action_id)
+                asked = self._view.asked.get(candidate.key.action_id)
+                known = asked.decision if asked else None
+                self._step(
+                    step,
+                    lambda: self._asked(step, question, known),
+                    lambda answer: self._judged(question, *answer),
+                )
+            case Reject(candidate=candidate, verdict=verdict, reason=reason):
+                commit = self._view.tree.commit
+                result = of_rejection(candidate, verdict, reason, commit=commit, now=time.time())
+                self._watch.event("rejected", action=result.id, verdict=verdict, reason=reason)
+                self._step(
+                    step,
+                    lambda: self._effects.reject(result),
+                    lambda told: self._hand_in(Entry(action_id=told.id, text=told.to_json())),
+                )
+            case Launch(candidate=candidate):
+                vetted, commit = self._view.vetted[candidate.key.action_id], self._view.tree.commit
+                approved_by = candidate.approved_by
+                self._step(
+                    step,
+                    lambda: self._effects.launch(vetted, commit=commit, approved_by=approved_by),
+                    self.know,
+                )
+            case Settle(claim=claim):
+                settled = self._view.vetted.get(claim.key.action_id)
+                self._step(step, lambda: self._effects.settle(claim, settled), self.know)
+            case Conclude(claim=claim, observation=seen) if seen.outcome is not None:
+                outcome = seen.outcome
+                self._step(
+                    step,
+                    lambda: self._effects.conclude(claim, outcome, seen.engine),
+                    self.know,
+                )
+            case Publish(claim=claim):
+                policies = claim.grant.policies if claim.grant else ()
+                self._hand_in(
+                    Entry(action_id=claim.key.action_id, text=claim.result, policies=policies)
+                )
+            case Revoke(claim=claim):
+                self._step(step, lambda: self._effects.revoke(claim), self.know)
+            case Abandon(claim=claim):
+                self._step(step, lambda: self._effects.abandon(claim), self.know)
+            case Retire(claim=claim):
+                self._step(
+                    step,
+                    lambda: self._effects.retire(claim),
+                    lambda _none: self._book.strike(claim),
+                )
+
+    def _asked(
+        self, step: Ask, question: Question, known: Decision | None
+    ) -> tuple[Decision, float]:
+        """The gate's answer, and when it was asked (monotonic seconds)."""
+        if needs(step) & self._dependencies.resting():
+            # It stood in line while the forge went down: many that time out are one too many.
+            raise Unavailable(Dependency.FORGE, "the forge could not be asked a moment ago")
+        asked_at = time.monotonic()
+        return self._effects.ask(question, known=known), asked_at
+
+    def _step(self, step: Step, act: Callable[[], T], learn: Callable[[T], None]) -> None:
+        """Carry out one step on the pool; its run is left alone until it is back."""
+        subject = step.candidate if isinstance(step, Ask | Reject | Launch) else step.claim
+        action_id = subject.key.action_id
+        self.busy.add(action_id)
+
+        def done(answer: T) -> None:
+            self.busy.discard(action_id)
+            self._book.touch(action_id)
+            if not isinstance(step, Reject):  # its result has yet to reach git
+                self.retries.succeeded(action_id)
+            for dependency in _used(step, answer):
+                self._errands.back(dependency, proven=True)
+            learn(answer)
+
+        def failed(error: Exception) -> None:
+            self.busy.discard(action_id)
+            self._book.touch(action_id)
+            self._step_failed(step, action_id, error)
+
+        begin = self._crew.question if isinstance(step, Ask) else self._crew.step
+        begin(act, done, failed)
+
+    def _step_failed(self, step: Step, action_id: str, error: Exception) -> None:
+        """Whatever it was: the ledger may know more than we do, and the run is tried again."""
+        if isinstance(error, LeadLost):
+            return  # the loop notices by itself
+        if not isinstance(step, Ask):
+            self._book.doubt()
+        if isinstance(error, FormulaChanged):
+            self._view.look_again(action_id)
+            return
+        if isinstance(error, Unavailable | Denied):
+            self._errands.trouble(error)
+            if error.dependency in needs(step):
+                return  # the step waits for it
+        tries = self.retries.failed(action_id, error)
+        self._watch.event("step_failed", action=action_id, tries=tries, error=error)
+
+    def _judged(self, question: Question, decision: Decision, asked_at: float) -> None:
+        self._view.learn(question, decision, asked_at=asked_at)
+        self._watch.event(
+            "judged",
+            action=question.action_id,
+            answer=decision.answer,
+            gate=decision.gate,
+            reason=decision.reason,
+        )
+        if self._parts.reporter is not None:
+            self._report(self._parts.reporter, question, decision)
+
+    def _report(self, reporter: Reporter, question: Question, decision: Decision) -> None:
+        """Tell the people of the forge; what it misses while it is down is told with the next
+        answer.
+        """
+        self.reporting += 1
+
+        def report() -> bool:
+            if Dependency.FORGE in self._dependencies.resting():
+                return False
+            reporter.report(question, decision)
+            return True
+
+        def done(told: bool) -> None:  # noqa: FBT001
+            self.reporting -= 1
+            if told:
+                self._errands.back(Dependency.FORGE, proven=True)
+
+        def failed(error: Exception) -> None:
+            self.reporting -= 1
+            self._errands.trouble(error, Dependency.FORGE)
+
+        self._crew.question(report, done, failed)
+
+    def _hand_in(self, entry: Entry) -> None:
+        self.busy.add(entry.action_id)
+        self._writer.put(entry)
+
+    def _pushed(self, pushed: Pushed) -> None:
+        action_ids = [e.action_id for e in pushed.entries]
+        self.busy.difference_update(action_ids)
+        error = pushed.error
+        if error is None:
+            for action_id in action_ids:
+                self.retries.succeeded(action_id)
+            self._errands.back(Dependency.REMOTE, proven=True)
+            self._moved()
+            self._watch.event("published", results=len(action_ids))
+        elif isinstance(error, LeadLost):
+            return  # the loop notices by itself
+        elif isinstance(error, Unavailable | Denied) and error.dependency is Dependency.REMOTE:
+            self._errands.trouble(error)
+        else:
+            # The remote's being up does not help: a key that cannot be used, a folder in the way.
+            self._errands.trouble(error)
+            for action_id in action_ids:
+                self.retries.failed(action_id, error)
+
+
+def _used(step: Step, answer: object) -> frozenset[Dependency]:
+    """What a step that succeeded has shown to be up."""
+    on_the_way = isinstance(answer, Claim) and answer.phase is not Phase.SUBMITTED
+    if isinstance(step, Reject):
+        return frozenset()  # it is on record, and not in git yet
+    if isinstance(step, Launch | Settle) and on_the_way:
+        return needs(step) - {Dependency.SCHEDULER}  # it ended before the engine was asked
+    return needs(step)
