@@ -79,7 +79,7 @@ def dispatched(
         ring: tells the dispatcher that there is news.
     """
     names = [f"a{next(_numbers):06}" for _ in range(actions)]
-    with Arrivals(scene.remote) as arrivals:
+    with Arrivals(scene.remote, look_s=0.05) as arrivals:
         begun = time.monotonic()
         push_actions(scene.remote, names)
         ring()

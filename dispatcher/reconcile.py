@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import chain
 
 from dispatcher.action import Action
 from dispatcher.errors import Dependency
@@ -225,10 +226,11 @@ def reconcile(world: World) -> Plan:
     """Decide every step that can be taken now, and name what waits."""
     steps: list[Step] = []
     waits: list[Wait] = []
-    for item in (*_of_claims(world), *_of_candidates(world)):
+    down = frozenset(world.down)
+    for item in chain(_of_claims(world), _of_candidates(world)):
         if isinstance(item, Wait):
             waits.append(item)
-        elif missing := needs(item) & set(world.down):
+        elif missing := needs(item) & down:
             waits.append(_held_up(item, missing))
         else:
             steps.append(item)
@@ -311,14 +313,15 @@ def _of_candidates(world: World) -> Iterator[Step | Wait]:
             continue
         spent = spent or action_id in world.published or action_id in world.archived
         step = _of_candidate(candidate, problem=SPENT if spent else candidate.problem)
-        if isinstance(step, Launch):
+        if step is None:
             launchable.append(candidate)
         else:
             yield step
     yield from _with_room(world, launchable)
 
 
-def _of_candidate(candidate: Candidate, *, problem: str) -> Step | Wait:
+def _of_candidate(candidate: Candidate, *, problem: str) -> Step | Wait | None:
+    """What its file and its gate ask for; None where it may start as soon as there is room."""
     if problem:
         return Reject(candidate=candidate, verdict=Verdict.INVALID, reason=problem)
     match candidate.standing:
@@ -327,7 +330,7 @@ def _of_candidate(candidate: Candidate, *, problem: str) -> Step | Wait:
         case Standing.UNASKED:
             return Ask(candidate=candidate)
         case Standing.APPROVED:
-            return Launch(candidate=candidate)
+            return None
         case Standing.REFUSED:
             return Reject(candidate=candidate, verdict=Verdict.REFUSED, reason=candidate.reason)
         case Standing.HELD | Standing.WAITING as standing:
@@ -347,15 +350,16 @@ def _with_room(world: World, launchable: list[Candidate]) -> Iterator[Step | Wai
     formulas = Counter(c.formula.name for c in running if c.formula)
     formulas.update(c.formula.name for c in starting if c.formula)
     free = world.limits.max_in_flight - len(running) - len(starting)
+    full = f"{world.limits.max_in_flight} runs are in flight, as many as may be"
     for candidate in sorted(launchable, key=_precedence):
+        if free <= 0:
+            yield _stands_still(candidate, WaitingFor.PLACE, full)
+            continue
         name = candidate.formula.name if candidate.formula else ""
         limit = world.limits.formulas.get(name)
-        if free <= 0:
-            full = f"{world.limits.max_in_flight} runs are in flight, as many as may be"
-            yield _stands_still(candidate, WaitingFor.PLACE, full)
-        elif limit is not None and formulas[name] >= limit:
-            full = f"{limit} of formula {name} are in flight, as many as may be"
-            yield _stands_still(candidate, WaitingFor.PLACE, full)
+        if limit is not None and formulas[name] >= limit:
+            at_limit = f"{limit} of formula {name} are in flight, as many as may be"
+            yield _stands_still(candidate, WaitingFor.PLACE, at_limit)
         else:
             free -= 1
             formulas[name] += 1

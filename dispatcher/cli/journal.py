@@ -35,6 +35,7 @@ class Journal:
     """
 
     def __init__(self, *, level: str) -> None:
+        self._level = getattr(logging, level.upper(), logging.INFO)
         person = interactive(sys.stderr)
         render: Any = (
             structlog.dev.ConsoleRenderer(colors=True, pad_event_to=18)
@@ -50,12 +51,10 @@ class Journal:
                 ),
                 render,
             ],
-            wrapper_class=structlog.make_filtering_bound_logger(
-                getattr(logging, level.upper(), logging.INFO)
-            ),
+            wrapper_class=structlog.make_filtering_bound_logger(self._level),
             logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         )
-        self._log = structlog.get_logger()
+        self._log = structlog.get_logger().bind()
         self._holder = ""
         self._phases: dict[str, Phase] = {}
 
@@ -79,8 +78,11 @@ class Journal:
             self._holder = holder
         else:
             self._holder = ""
+        level = LEVELS.get(name, "info")
+        if getattr(logging, level.upper()) < self._level:
+            return  # most events of a busy dispatcher are for debugging
         told = {key: _plain(value) for key, value in facts.items()}
-        getattr(self._log, LEVELS.get(name, "info"))(name, **told)
+        getattr(self._log, level)(name, **told)
 
 
 def _verdict(text: str) -> dict[str, object]:

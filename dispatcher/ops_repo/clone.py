@@ -320,8 +320,6 @@ class Clone:
             if commit is None:
                 self._fetch(f"+{branch}:{HEAD}", fds)
                 commit = self.ref(HEAD)
-            elif commit != head:
-                self.set_ref(HEAD, commit)
             if commit is None:
                 raise GitFailed("fetch", 0, f"bad object {HEAD}")
             if commit != head:

@@ -40,7 +40,7 @@ OBSERVE_EVERY_S = 5.0
 ARCHIVE_EVERY_S = 3_600.0
 LONGEST_SLEEP_S = 30.0
 LONGEST_GATHER_S = 0.1
-GATHER = 9
+GATHER = 19
 """How much longer than a round took its successor is waited for, while things happen."""
 
 LONGEST_LOOK_AWAY_S = 0.5
