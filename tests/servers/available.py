@@ -7,6 +7,8 @@ import shutil
 import subprocess
 from functools import cache
 
+from dispatcher.demo import openbao
+from dispatcher.errors import DisintoError
 from tests.servers import containers
 
 
@@ -28,7 +30,13 @@ def _nomad() -> str | None:
 
 
 def _bao() -> str | None:
-    return _docker() if containers.chosen("bao") else _on_path("bao")
+    if containers.chosen("bao"):
+        return _docker()
+    try:
+        openbao.binary()
+    except DisintoError as missing:
+        return str(missing)
+    return None
 
 
 def _forgejo() -> str | None:
