@@ -15,6 +15,7 @@ from typing import Any
 import tenacity
 
 from dispatcher.demo.scene import Scene
+from tests.servers.freeze import freeze
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,7 +76,7 @@ class Served:
 
     def freeze(self) -> None:
         """Stop it in the middle of whatever it does."""
-        os.kill(self.process.pid, signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def thaw(self) -> None:
         os.kill(self.process.pid, signal.SIGCONT)

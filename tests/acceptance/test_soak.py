@@ -27,6 +27,7 @@ from tests.acceptance.evidence import live_grants
 from tests.acceptance.serving import Served, all_results
 from tests.servers import bao
 from tests.servers.bao import Bao
+from tests.servers.freeze import freeze
 
 ACTIONS = 40
 STORM_S = float(os.environ.get("DISINTO_SOAK_S", "35"))
@@ -164,7 +165,7 @@ class Weather:
 
     def _vault(self, dice: random.Random) -> None:
         while not self._over.wait(dice.uniform(1, 4)):
-            self._server.process.send_signal(signal.SIGSTOP)
+            freeze(self._server.process.pid)
             self._over.wait(dice.uniform(0.2, 2.5))
             self._server.process.send_signal(signal.SIGCONT)
 

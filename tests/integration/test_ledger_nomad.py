@@ -19,6 +19,7 @@ from dispatcher.run import Phase
 from dispatcher.settings import NomadSettings
 from tests.contract.claims import claim
 from tests.contract.ledger import LedgerContract, Process, leading
+from tests.servers.freeze import freeze
 from tests.servers.nomad import Nomad, serve
 
 pytestmark = pytest.mark.needs("nomad")
@@ -71,7 +72,7 @@ class TestNomadLedger(LedgerContract):
         assert frozen.line() == "leading"
         next_one = start("lead", "next")
         assert next_one.line() == "waiting for frozen"
-        frozen.popen.send_signal(signal.SIGSTOP)
+        freeze(frozen.popen.pid)
         assert next_one.line_after("waiting for frozen") == "leading"
         frozen.popen.send_signal(signal.SIGCONT)
         assert frozen.popen.stdin is not None

@@ -12,6 +12,7 @@ import pytest
 from dispatcher.errors import Dependency
 from tests.servers import bao
 from tests.servers.bao import Bao
+from tests.servers.freeze import freeze
 from tests.stage import Stage, action, eventually, path, set_stage
 
 
@@ -46,7 +47,7 @@ def test_a_vault_that_hangs_stops_only_what_needs_it(stage: Stage, own_bao: Bao)
     stage.scene.merge({path("before"): action("before", secrets='"TOKEN_A"')}, "Add one")
     stage.start()
     stage.runs(1)
-    own_bao.process.send_signal(signal.SIGSTOP)
+    freeze(own_bao.process.pid)
     stage.scene.merge({path("during"): action("during", secrets='"TOKEN_A"')}, "Add another")
     down(stage, Dependency.VAULT)
     stage.scheduler.end(stage.scheduler.running()[0])

@@ -26,6 +26,7 @@ from dispatcher.service.parts import Parts
 from tests.acceptance.evidence import live_grants
 from tests.servers import bao
 from tests.servers.bao import Bao
+from tests.servers.freeze import freeze
 from tests.stage import Stage, action, eventually, path, set_stage
 
 
@@ -456,7 +457,7 @@ def test_once_gives_up_with_the_reason(tmp_path: Path, monkeypatch: pytest.Monke
     with bao.serve() as server:
         stage = set_stage(tmp_path, server, vault={"timeout_s": 0.5})
         stage.scene.merge({path("one"): action("one", secrets='"TOKEN_A"')}, "Add one")
-        server.process.send_signal(signal.SIGSTOP)
+        freeze(server.process.pid)
         try:
             with pytest.raises(Unavailable, match=r"did not answer.*gave up") as given_up:
                 stage.once()

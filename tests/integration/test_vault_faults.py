@@ -21,6 +21,7 @@ from dispatcher.grants.secrets import Secrets
 from dispatcher.run import Grant
 from dispatcher.settings import Settings, VaultSettings
 from tests.servers.bao import Bao, serve
+from tests.servers.freeze import freeze
 from tests.vault_stage import KEY, Stage, stage
 
 pytestmark = pytest.mark.needs("bao")
@@ -63,7 +64,7 @@ def assert_unavailable(grants: Grants, grant: Grant, match: str) -> None:
 def test_a_frozen_server_is_unavailable_until_it_thaws(own):
     grants = quick(own)
     wrapped = grants.mint(KEY, ["OTHER"], lifetime_s=60)
-    own.server.process.send_signal(signal.SIGSTOP)
+    freeze(own.server.process.pid)
     try:
         assert_unavailable(grants, wrapped.grant, r"did not answer within 1 s")
         assert not grants.health().reachable
