@@ -25,6 +25,10 @@ from dispatcher.settings import NomadSettings
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=60.0)
 """Streams hold a connection each, so the pool has no upper bound: its callers are bounded."""
 
+PLAIN = {"Accept-Encoding": "identity"}
+"""Nomad compresses every answer for whoever takes it so: with small ones that is half of its work
+(0.76 ms of its CPU for writing a variable, 0.37 ms without)."""
+
 TOKEN_HEADER = "X-Nomad-Token"  # noqa: S105 - the name of a header
 STREAM_READ_TIMEOUT_S = 45.0
 """Event streams send a heartbeat every 30 s, log streams every second."""
@@ -67,6 +71,7 @@ class Connection:
             base_url=base,
             transport=transport or wire,
             timeout=httpx.Timeout(settings.timeout_s),
+            headers=PLAIN,
             trust_env=False,
         )
 
