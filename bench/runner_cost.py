@@ -66,7 +66,7 @@ def runner(minter: Minter, settings: Settings, name: str) -> Callable[[int], Non
         spool = Spool(settings.state_dir / "runs", spec.key)
         lock = spool.hold()
         assert lock is not None
-        spool.prepare(spec)
+        spool.prepare()
         command = box.command(spool, ()) if box else []
         process = launch(spool, payload, lock=lock, settings=settings, sandbox=command)
         os.close(lock)

@@ -141,7 +141,7 @@ def _prepared(
         wrapped = parts.grants.mint(spec.key, (), lifetime_s=600)
         spool = Spool(settings.state_dir / "runs", spec.key)
         spool.path.mkdir()
-        spool.prepare(spec)
+        spool.prepare()
         command = box.command(spool, ()) if box else []
         found.append((spool, encode_payload(spec, wrapped), command))
     parts.grants.close()

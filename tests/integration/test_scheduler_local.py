@@ -258,7 +258,7 @@ def test_a_start_that_came_to_nothing_is_made_good(bench: Bench) -> None:
     spool.path.parent.mkdir(parents=True)
     lock = spool.hold()
     assert lock is not None
-    spool.prepare(spec)
+    spool.prepare()
     claim = claim_of(spec)
     assert bench.scheduler.observe([claim])[claim.key].state is RunState.RUNNING
     os.close(lock)

@@ -55,7 +55,7 @@ def read(
     readers = [
         _Reader(
             stream,
-            [spool.log(stream), kept / spool.token / f"{stream}.log"],
+            [spool.log(stream), spool.kept_log(kept, stream)],
             offsets.get(stream, 0),
         )
         for stream in Stream
@@ -76,10 +76,8 @@ def read(
 
 def prune(kept: Path, *, now: float) -> None:
     """Remove kept logs that are older than ``KEEP_S``."""
-    with suppress(FileNotFoundError), os.scandir(kept) as folders:
-        for folder in folders:
+    with suppress(FileNotFoundError), os.scandir(kept) as files:
+        for file in files:
             with suppress(OSError):
-                if now - folder.stat(follow_symlinks=False).st_mtime > KEEP_S:
-                    for file in Path(folder.path).iterdir():
-                        file.unlink()
-                    Path(folder.path).rmdir()
+                if now - file.stat(follow_symlinks=False).st_mtime > KEEP_S:
+                    Path(file.path).unlink()

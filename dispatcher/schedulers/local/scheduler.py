@@ -106,7 +106,7 @@ class LocalScheduler:
         try:
             if spool.begun() or spool.outcome() is not None:
                 return
-            spool.prepare(spec)
+            spool.prepare()
             if not command:
                 self._link_mounts(spool, spec)
             process = launch(

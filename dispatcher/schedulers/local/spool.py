@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
 import shutil
 import struct
 from contextlib import suppress
 from pathlib import Path
 
-from dispatcher.payload import decode_outcome, encode_outcome, encode_spec
-from dispatcher.run import Outcome, RunKey, RunSpec
+from dispatcher.payload import decode_outcome, encode_outcome
+from dispatcher.run import Outcome, RunKey
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of Linux on 64 bits; see fcntl(2)
 STREAMS = ("stdout", "stderr")
@@ -51,6 +50,10 @@ class Spool:
 
     def log(self, stream: str) -> Path:
         return self.path / f"{stream}.log"
+
+    def kept_log(self, keep_logs: Path, stream: str) -> Path:
+        """Where a stream's log lies once the run is forgotten."""
+        return keep_logs / f"{self.token}.{stream}.log"
 
     def exists(self) -> bool:
         return self.path.is_dir()
@@ -121,13 +124,11 @@ class Spool:
         """Leave an outcome in a dead runner's stead."""
         _write(self.path / "outcome.json", encode_outcome(outcome))
 
-    def prepare(self, spec: RunSpec) -> None:
+    def prepare(self) -> None:
         """Make it ready for a runner: what an earlier one left that did nothing goes away."""
         self.remove_private()
         self.home.mkdir(parents=True, mode=0o700)
         self.private.chmod(0o700)
-        shown = {k: v for k, v in encode_spec(spec).items() if k != "formula_text"}
-        _write(self.path / "spec.json", json.dumps(shown, indent=1).encode())
 
     def note_cancel(self, reason: str) -> None:
         """Say why the runner is going to be stopped."""
@@ -137,14 +138,13 @@ class Spool:
         shutil.rmtree(self.private, ignore_errors=True)
 
     def remove(self, *, keep_logs: Path) -> None:
-        """Remove the folder; what was logged moves to ``keep_logs/<token>/``."""
-        kept = keep_logs / self.token
+        """Remove the folder; what was logged moves to the folder ``keep_logs``."""
         for stream in STREAMS:
             log = self.log(stream)
             with suppress(FileNotFoundError):
                 if log.stat().st_size:
-                    kept.mkdir(parents=True, exist_ok=True, mode=0o700)
-                    log.replace(kept / log.name)
+                    keep_logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    log.replace(self.kept_log(keep_logs, stream))
         shutil.rmtree(self.path, ignore_errors=True)
 
 
