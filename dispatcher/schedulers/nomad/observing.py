@@ -27,6 +27,10 @@ WORKERS = 8
 REASONS_EVERY_S = 5.0
 """How often the reasons of waiting runs are asked for anew."""
 
+NEW_REASONS_EVERY_S = 1.0
+"""The same while runs wait whose reason is not known: the answer tells of all that wait, so asking
+for each that comes would cost their number squared."""
+
 OUTCOME_WAIT_S = 60.0
 """How long a run has ended before its outcome is given up where its node does not answer."""
 
@@ -182,8 +186,8 @@ class Observer:
         waiting = {status["ID"] for status in statuses if not status.get("Allocs")}
         now = time.monotonic()
         with self._turn:
-            due = now - self._reasons_at >= REASONS_EVERY_S or not waiting <= self._reasons.keys()
-            if not waiting or not due:
+            every_s = REASONS_EVERY_S if waiting <= self._reasons.keys() else NEW_REASONS_EVERY_S
+            if not waiting or now - self._reasons_at < every_s:
                 return self._reasons
             self._reasons_at = now
         blocked = self._api.evaluations_where(
