@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.processes import cpu_s
 from bench.stage import ROOT
 from dispatcher.demo.scene import Scene
 
@@ -73,8 +74,7 @@ class Commanded:
 
     def cpu_s(self) -> float:
         """CPU seconds of the process itself."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.pid)
 
     def rss_mb(self) -> float:
         """Resident memory of the process, in millions of bytes."""

@@ -8,6 +8,7 @@ flight grows to 1,000.
 
 from __future__ import annotations
 
+import os
 import time
 from itertools import count
 
@@ -15,8 +16,10 @@ from bench.arrivals import Arrivals
 from bench.commanded import Commanded, commanded, settle
 from bench.figures import Figure, median, percentile
 from bench.nomad_stage import LONGEST_S, UNPLACEABLE, Bare, agent, scene_on
+from bench.processes import cpu_s
 from bench.stage import Stage, push_actions
 from dispatcher.demo.scene import Scene
+from tests.servers.nomad import Nomad
 
 RUNS = 1_000
 FEW = 10
@@ -44,7 +47,7 @@ def measure(stage: Stage) -> list[Figure]:
         threads = scene.open_settings().limits.workers
         _dispatched(scene, service, FEW)
         few_calls, few_mb = _at_rest(service)
-        bare_rates, best_rates, rates = [], [], []
+        bare_rates, best_rates, rates, servers_ms = [], [], [], []
         for _ in range(ROUNDS):
             payloads = bare.payloads(AT_ONCE)
             began = time.monotonic()
@@ -56,12 +59,15 @@ def measure(stage: Stage) -> list[Figure]:
             best_rates.append(AT_ONCE / (time.monotonic() - began))
             bare.purge(children)
             settle(service)
+            spent_s = _servers_cpu_s(stage, server)
             rates.append(_dispatched(scene, service, AT_ONCE))
+            servers_ms.append((_servers_cpu_s(stage, server) - spent_s) / AT_ONCE * 1000)
         _dispatched(scene, service, RUNS - FEW - ROUNDS * AT_ONCE)
         many_calls, many_mb = _at_rest(service)
         ends_s = _ended(scene, service, bare)
         bare.close()
     ratios = [a / b for a, b in zip(rates, bare_rates, strict=True)]
+    bound = (os.cpu_count() or 1) / median(servers_ms) * 1000
     return [
         Figure(
             name="nomad_in_flight",
@@ -91,6 +97,18 @@ def measure(stage: Stage) -> list[Figure]:
         ),
         Figure(
             name="nomad_in_flight",
+            what="beside it: what Nomad and OpenBao alone spend on each of these runs",
+            goal="",
+            measured=(
+                f"{median(servers_ms):.1f} ms of CPU: {bound:.0f}/s at most on these cores, "
+                f"{bound / median(bare_rates):.2f} of the bare API's rate, if the dispatcher cost "
+                "nothing"
+            ),
+            reached=None,
+            values={"servers_cpu_ms": median(servers_ms), "bound_per_s": bound},
+        ),
+        Figure(
+            name="nomad_in_flight",
             what=f"calls to Nomad at rest, {RUNS:,} in flight beside {FEW}",
             goal="not more with more runs",
             measured=f"{many_calls:.2f} a second beside {few_calls:.2f}",
@@ -114,6 +132,12 @@ def measure(stage: Stage) -> list[Figure]:
             values={"p50_s": median(ends_s), "p95_s": percentile(ends_s, 95)},
         ),
     ]
+
+
+def _servers_cpu_s(stage: Stage, server: Nomad) -> float:
+    """CPU seconds of OpenBao, and of Nomad where it runs here."""
+    ours = [stage.server.process, server.process]
+    return sum(cpu_s(process.pid) for process in ours if process is not None)
 
 
 def _dispatched(scene: Scene, service: Commanded, number: int) -> float:

@@ -6,7 +6,6 @@ Everything listens on the loopback or on a path of a temporary folder, and ends 
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench.processes import cpu_s
 from dispatcher.demo.nomad import DevAgent
 from dispatcher.demo.scene import Scene
 from dispatcher.service import bell
@@ -129,8 +129,7 @@ class Served:
 
     def cpu_s(self) -> float:
         """CPU seconds of the process and of its ended children."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return sum(int(x) for x in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.pid, children=True)
 
     def end(self) -> None:
         """Ask it to end, and wait."""
