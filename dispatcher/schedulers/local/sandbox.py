@@ -55,7 +55,11 @@ class Sandbox:
         done = subprocess.run(
             command, capture_output=True, stdin=subprocess.DEVNULL, check=False, timeout=30
         )
-        return done.stderr.decode("utf-8", "replace").strip() if done.returncode else ""
+        if done.returncode == 0:
+            return ""
+        # Where a filter of system calls kills it, it says nothing.
+        said = done.stderr.decode("utf-8", "replace").strip()
+        return said or f"it ended with {done.returncode} and said nothing"
 
     def command(
         self, spool: Spool, mounts: Iterable[Mount], *, programs: Iterable[str] = ()
@@ -100,7 +104,12 @@ def _depth(path: Path) -> int:
 def _home() -> Path | None:
     """The home folder of the dispatcher's user; None where hiding it would hide the machine."""
     home = Path("~").expanduser().resolve()
-    return home if home.is_dir() and len(home.parts) > 1 else None
+    if len(home.parts) == 1:
+        return None
+    try:
+        return home if home.is_dir() else None
+    except PermissionError:
+        return None  # out of our reach (ProtectHome= of systemd), and so out of a formula's
 
 
 def _hide(path: Path, place: Path) -> list[str]:
