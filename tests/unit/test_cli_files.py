@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.audit import AuditLog
+from dispatcher.cli.dispatch import is_file
 from dispatcher.cli.edge import run
 from dispatcher.errors import Exit
 from dispatcher.service.overview import OpenAction, Overview, State
@@ -145,6 +147,22 @@ def test_init_that_failed_can_be_tried_again(
 ) -> None:
     assert run(["init", "new", "--remote", "ssh://127.0.0.1:1/nosuch"]) in (69, 77, 78)
     assert run(["init", "new"]) == Exit.OK
+
+
+@pytest.mark.parametrize("option", ["--no-follow", "--sign"])
+def test_an_id_is_followed_or_nothing(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["dispatch", option, "some-id"]) == Exit.USAGE
+    assert "some-id is an id" in capsys.readouterr().err
+
+
+def test_an_id_is_one_where_the_folder_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with ``sudo -u disinto`` in root's home folder."""
+
+    def refused(path: object, **_: object) -> os.stat_result:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "stat", refused)
+    assert not is_file("some-id")
 
 
 def test_help_explains_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
