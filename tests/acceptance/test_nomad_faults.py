@@ -403,7 +403,7 @@ def a_person_stops_the_children(stage: Stage) -> None:
         results = all_results(scene, deaths.ACTIONS)
         for name in deaths.ACTIONS:
             assert results[name]["verdict"] == "cancelled"
-            assert results[name]["error"] == "stopped in Nomad, not by the dispatcher"
+            assert results[name]["error"] == "stopped in Nomad, or by 'disinto cancel'"
             assert results[name]["exit_code"] != 0
         assert runs(scene) == {"good": 1, "bad": 1}
         until_at_rest(scene)

@@ -123,7 +123,7 @@ def test_a_stop_by_hand_of_a_run_without_a_place(nomad: Nomad, minter: Minter) -
         outcome = stage.end(claim).outcome
         assert outcome is not None
         assert (outcome.verdict, outcome.formula_started) == (Verdict.CANCELLED, False)
-        assert outcome.error == "stopped in Nomad, not by the dispatcher"
+        assert outcome.error == "stopped in Nomad, or by 'disinto cancel'"
 
 
 @pytest.mark.needs("docker")
@@ -209,7 +209,7 @@ def test_a_stop_by_hand_is_a_cancellation(on_nomad: NomadStage, minter: Minter) 
     outcome = on_nomad.end(claim).outcome
     assert outcome is not None
     assert outcome.verdict is Verdict.CANCELLED
-    assert outcome.error == "stopped in Nomad, not by the dispatcher"
+    assert outcome.error == "stopped in Nomad, or by 'disinto cancel'"
 
 
 def test_a_cancellation_after_the_end_changes_nothing(

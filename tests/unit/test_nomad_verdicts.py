@@ -54,7 +54,7 @@ def word(verdict: Verdict, **more: Any) -> Outcome:
         ("nocmd", Verdict.ERROR, 70, "the task driver failed: Failed to start container"),
         ("rawno", Verdict.ERROR, 70, 'binary "/no/such" could not be found'),
         ("rawvol", Verdict.ERROR, 70, "does not support host volumes"),
-        ("stop", Verdict.CANCELLED, 130, "stopped in Nomad, not by the dispatcher"),
+        ("stop", Verdict.CANCELLED, 130, "stopped in Nomad, or by 'disinto cancel'"),
     ],
 )
 def test_without_the_runners_word_nomads_records_decide(

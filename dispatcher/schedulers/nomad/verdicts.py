@@ -41,7 +41,7 @@ _SETUP_FAILURES = {
     "Template": "a template could not be rendered",
     "Vault": "Nomad got no token from Vault",
 }
-_STOPPED_IN_NOMAD = "stopped in Nomad, not by the dispatcher"
+_STOPPED_IN_NOMAD = "stopped in Nomad, or by 'disinto cancel'"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
