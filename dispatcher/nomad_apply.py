@@ -8,13 +8,14 @@ deleted: a parent job that is no longer in use starts nothing.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 
 from dispatcher.checks import Change, Step
-from dispatcher.errors import Conflict
+from dispatcher.errors import Conflict, Denied
 from dispatcher.nomad_api import Job, NomadApi, Rejected
 from dispatcher.render import (
     AclPolicy,
@@ -149,6 +150,21 @@ def plan_nomad(
         jobs=tuple(_plan_job(api, job) for job in jobs),
         acl_enabled=acl,
     )
+
+
+def drift(
+    api: NomadApi, jobs: Sequence[Jobspec], policies: Sequence[AclPolicy]
+) -> tuple[Change, ...]:
+    """What differs from what should be there. ACL policies are left out where the token may not
+    read them, as that of the dispatcher may not.
+
+    Raises:
+        Unavailable, Denied: Nomad cannot be asked about jobs.
+    """
+    found = plan_nomad(api, jobs).changes
+    with contextlib.suppress(Denied):
+        found += plan_nomad(api, (), policies).changes
+    return tuple(change for change in found if change.step is not Step.NOTHING)
 
 
 def apply_nomad(api: NomadApi, plan: NomadPlan) -> tuple[str, ...]:

@@ -26,8 +26,8 @@ def command(session: Session, *, as_json: bool) -> None:
     """Show what the next tick of 'disinto serve' would do, and why each action waits.
 
     Asks what serve would ask: remote, vault, gate, ledger and engine, with the same rights.
-    Starts nothing and writes nothing. With Nomad it also tells where jobs and ACL policies
-    differ from what 'disinto apply' would write.
+    Starts nothing and writes nothing. With Nomad it also tells where jobs differ from what
+    'disinto apply' would write, and ACL policies where the token may read them.
     """
     from dispatcher.assembly import build_parts, build_view
     from dispatcher.service.forecast import forecast
@@ -49,20 +49,17 @@ def _nomad_drift(
 
     if session.settings.scheduler is not SchedulerKind.NOMAD:
         return (), None
-    from dispatcher.checks import Step
     from dispatcher.errors import DisintoError
     from dispatcher.nomad_api import NomadApi
-    from dispatcher.nomad_apply import plan_nomad, policies_for, rendered_jobs
+    from dispatcher.nomad_apply import drift, policies_for, rendered_jobs
 
     in_use = {frozenset(c.action.mounts) for c in found.candidates.values() if c.action}
     try:
         api = NomadApi(session.settings.nomad, os.environ)
-        plan = plan_nomad(
-            api, rendered_jobs(session.settings, in_use), policies_for(session.settings)
-        )
+        jobs = rendered_jobs(session.settings, in_use)
+        return drift(api, jobs, policies_for(session.settings)), None
     except DisintoError as error:
         return (), error
-    return tuple(c for c in plan.changes if c.step is not Step.NOTHING), None
 
 
 def _plain(

@@ -19,7 +19,7 @@ from dispatcher import nomad_apply, render
 from dispatcher.checks import Check, Step
 from dispatcher.errors import Conflict, Denied, Misconfigured
 from dispatcher.nomad_api import NomadApi
-from dispatcher.nomad_apply import apply_nomad, plan_nomad, rendered_jobs
+from dispatcher.nomad_apply import apply_nomad, drift, plan_nomad, rendered_jobs
 from dispatcher.nomad_checks import check_nomad, offers
 from dispatcher.run import Mount
 from dispatcher.settings import Settings
@@ -211,6 +211,12 @@ def test_the_policies_give_what_is_needed_and_no_more(
     assert failing(check_nomad(as_dispatcher, mine)) == LACKING
     with pytest.raises(Denied):
         as_dispatcher.put_variable("elsewhere/x", {"a": "b"})
+
+    newer = rendered_jobs(made(nomad, ledger_prefix=mine.nomad.ledger_prefix, memory_mb=512))
+    assert {c.name for c in drift(as_dispatcher, newer, policies)} == {job.name for job in newer}
+    assert drift(as_dispatcher, jobs, policies) == ()
+    api.put_acl_policy(policies[1].name, 'namespace "default" {}', description="edited")
+    assert [c.name for c in drift(api, jobs, policies)] == [policies[1].name]
 
 
 def token_with(nomad: Nomad, policy: str) -> str:
