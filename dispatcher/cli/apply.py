@@ -72,15 +72,19 @@ def command(
 
 
 def _mounts_in_use(session: Session) -> Collection[frozenset[Mount]]:
-    """What open actions want; where the ops repo cannot be asked, what is known without it."""
-    from dispatcher.assembly import open_repo, open_vault
+    """What open actions want; where the ops repo cannot be asked, what is known without it. Its
+    token is looked for in Vault with the operator's rights, as `serve` may log in where we cannot.
+    """
+    from dispatcher.assembly import open_repo
     from dispatcher.errors import DisintoError
+    from dispatcher.grants import Vault
     from dispatcher.service.mounts_in_use import mount_sets
 
     settings = session.settings
     if not settings.ops_repo.remote:
         return ()
-    repo = open_repo(settings, os.environ, open_vault(settings, os.environ))
+    vault = Vault.of_operator(settings.vault, environ=os.environ)
+    repo = open_repo(settings, os.environ, vault)
     try:
         return mount_sets(repo)
     except DisintoError as error:

@@ -123,10 +123,12 @@ def test_an_action_runs_by_a_dispatcher_in_a_container(
         "DISINTO_CONFIG": str(config),
         "VAULT_TOKEN": vault.root_token,
         "NOMAD_TOKEN": nomad.token,
+        "GIT_SSL_CAINFO": str(forge.ca),
     }
     for words in (("apply", "--yes"), ("apply", "--yes", "--dispatcher")):
         said = disinto(*words, env=operator)
         assert said.code == 0, said
+        assert "not known" not in said.err, "the operator's token finds that of the remote"
     put = disinto("secrets", "put", "MY_SECRET", env=operator, stdin=VALUE)
     assert put.code == 0, put
 
@@ -150,6 +152,20 @@ def test_an_action_runs_by_a_dispatcher_in_a_container(
     for secret in (vault.root_token, nomad.token, GIT_TOKEN, VALUE):
         assert secret not in stored
         assert secret not in _said(nomad, job)
+    assert "first  succeeded" in _inside(nomad, job, "status")
+
+
+def _inside(nomad: Nomad, job: str, *words: str) -> str:
+    """A command in the dispatcher's own container, with its settings."""
+    allocation = nomad.api().allocations(job)[0]["ID"]
+    done = subprocess.run(
+        ["docker", "exec", f"dispatcher-{allocation}", "disinto", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def _said(nomad: Nomad, job: str) -> str:
