@@ -12,8 +12,11 @@ from dispatcher.cli import console
 @click.command("init")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--remote", default="", metavar="URL", help="An empty repository for the actions.")
+@click.option(
+    "--token-env", default="", metavar="NAME", help="Variable with an HTTPS token for --remote."
+)
 @click.option("--branch", default="main", show_default=True, help="The branch of the actions.")
-def command(folder: Path, remote: str, branch: str) -> None:
+def command(folder: Path, remote: str, token_env: str, branch: str) -> None:
     """Make a folder with settings, policy, example formulas and a new ops repo.
 
     \b
@@ -25,17 +28,24 @@ def command(folder: Path, remote: str, branch: str) -> None:
     """
     from dispatcher.service.founding import found
 
-    made = found(folder, remote=remote, branch=branch)
+    made = found(folder, remote=remote, branch=branch, token_env=token_env)
     console.say(f"Made {made.folder}:")
     for name in made.written:
         console.say(f"  {name}")
-    console.say(f"The ops repo is {made.remote}; {made.work_tree} is a work tree of it.")
+    if made.no_work_tree:
+        console.say(f"The ops repo is {made.remote}.")
+        console.note(f"{made.work_tree} is not there: {made.no_work_tree}")
+        console.note(f"  Clone the ops repo there, or anywhere: git clone {made.remote}")
+    else:
+        console.say(f"The ops repo is {made.remote}; {made.work_tree} is a work tree of it.")
     console.say()
     console.say("Next:")
-    for step, why in (
+    steps = [
         (f"cd {folder}", ""),
         ("disinto apply", "write policies and roles, with an operator's VAULT_TOKEN"),
         ("disinto serve", "in another terminal"),
-        ("disinto dispatch ops/examples/hello.toml", ""),
-    ):
+    ]
+    if not made.no_work_tree:
+        steps.append(("disinto dispatch ops/examples/hello.toml", ""))
+    for step, why in steps:
         console.say(f"  {step:<42}{why and '# ' + why}".rstrip())

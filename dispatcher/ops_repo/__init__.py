@@ -5,7 +5,7 @@
 repository, ``upkeep`` packs the clone, ``signatures`` tells who signed, and ``git`` runs the program.
 """
 
-from dispatcher.ops_repo.begin import begin
+from dispatcher.ops_repo.begin import begin, from_anywhere
 from dispatcher.ops_repo.records import CommitInfo, Entry, Head, Move, NewFile, Published
 from dispatcher.ops_repo.repo import OpsRepo
 from dispatcher.ops_repo.signatures import Signature, SignatureStatus, Signers
@@ -29,4 +29,5 @@ __all__ = [
     "Signers",
     "Tree",
     "begin",
+    "from_anywhere",
 ]

@@ -7,10 +7,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dispatcher.errors import Conflict, Misconfigured
-from dispatcher.ops_repo.git import Git, GitFailed, Transport
+from dispatcher.ops_repo.git import Git, GitFailed, Transport, transport_of
 from dispatcher.ops_repo.records import NewFile
 from dispatcher.ops_repo.writer import added, commit_stream, paths_checked
 from dispatcher.settings import OpsRepoSettings
+
+
+def from_anywhere(remote: str) -> str:
+    """The address as every folder understands it: a path becomes absolute.
+
+    Raises:
+        Misconfigured: it is no address.
+    """
+    if transport_of(remote) is not Transport.PATH or "://" in remote:
+        return remote
+    return str(Path(remote).expanduser().absolute())
 
 
 def begin(

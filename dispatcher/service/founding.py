@@ -9,12 +9,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dispatcher import files
-from dispatcher.errors import Exit, PermanentError
-from dispatcher.ops_repo import NewFile, begin
+from dispatcher.errors import Conflict, Exit, Misconfigured, PermanentError
+from dispatcher.ops_repo import NewFile, begin, from_anywhere
 from dispatcher.ops_repo.person import check_out, identity
 from dispatcher.settings import OpsRepoSettings
 
@@ -36,27 +38,37 @@ class Founded:
         folder: the configuration.
         remote: the ops repo.
         work_tree: where its files can be edited.
+        no_work_tree: why the person's git could not make the work tree, or "".
         written: every file, from ``folder``.
     """
 
     folder: Path
     remote: str
     work_tree: Path
+    no_work_tree: str
     written: tuple[str, ...]
 
 
-def found(folder: Path, *, remote: str = "", branch: str = "main") -> Founded:
+def found(
+    folder: Path,
+    *,
+    remote: str = "",
+    branch: str = "main",
+    token_env: str = "",
+    environ: Mapping[str, str] = os.environ,
+) -> Founded:
     """Make a folder with settings, policy, formulas, and a new ops repo.
 
     Args:
         folder: absent, or empty.
         remote: an empty repository elsewhere; "" makes one in the folder.
         branch: the ops repo's branch.
+        token_env: variable that holds an HTTPS token for the remote; "" for none.
+        environ: where that variable is.
 
     Raises:
-        Occupied: the folder holds something.
-        Conflict: the remote has this branch already.
-        Unavailable, Denied, Misconfigured: the remote.
+        Occupied: the folder holds something, or the remote has this branch already.
+        Unavailable, Denied, Misconfigured: the remote, or the variable is not set.
     """
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -64,25 +76,50 @@ def found(folder: Path, *, remote: str = "", branch: str = "main") -> Founded:
             f"{folder} is there already, and not an empty folder",
             remedy="Name a new folder; nothing was changed.",
         )
+    if token_env and not environ.get(token_env):
+        raise Misconfigured(
+            f"the variable {token_env} is not set", remedy="Put the remote's token into it."
+        )
+    address = from_anywhere(remote) if remote else str(folder / BARE)
     folder.mkdir(parents=True, exist_ok=True)
-    address = remote or str(folder / BARE)
     name, email = identity() or ("disinto", "disinto@localhost")
-    begin(
-        OpsRepoSettings(remote=address, branch=branch, author_name=name, author_email=email),
-        _repository(),
-        message="Begin this ops repo",
-    )
+    try:
+        begin(
+            OpsRepoSettings(remote=address, branch=branch, author_name=name, author_email=email),
+            _repository(),
+            message="Begin this ops repo",
+            credential=lambda: environ.get(token_env) if token_env else None,
+        )
+    except Conflict as there:
+        raise Occupied(
+            f"{there.what}, and is not empty",
+            remedy="Nothing was changed. To use it as it is, leave out --remote, and set "
+            "[ops_repo] remote in the new disinto.toml.",
+        ) from None
     # The settings come after the one thing that can fail, so that a second try finds no remains.
-    written = _configuration(folder, remote=remote or BARE, branch=branch)
-    work_tree = folder / WORK_TREE
-    check_out(address, work_tree, branch=branch)
+    settled = {"remote": address if remote else BARE}
+    if branch != "main":
+        settled["branch"] = branch
+    if token_env:
+        settled["token_env"] = token_env
+    written = _configuration(folder, settled)
+    work_tree, trouble = folder / WORK_TREE, ""
+    try:
+        check_out(address, work_tree, branch=branch)
+        written.append(f"{WORK_TREE}/")
+    except PermanentError as error:
+        trouble = error.what
     return Founded(
-        folder=folder, remote=address, work_tree=work_tree, written=(*written, f"{WORK_TREE}/")
+        folder=folder,
+        remote=address,
+        work_tree=work_tree,
+        no_work_tree=trouble,
+        written=tuple(written),
     )
 
 
-def _configuration(folder: Path, *, remote: str, branch: str) -> list[str]:
-    """The operator's own files."""
+def _configuration(folder: Path, settled: Mapping[str, str]) -> list[str]:
+    """The operator's own files; ``settled`` is what the settings say of the ops repo."""
     written = []
     for source, prefix in (
         (files.path("actions/config"), ""),
@@ -92,10 +129,8 @@ def _configuration(folder: Path, *, remote: str, branch: str) -> list[str]:
             target = folder / prefix / path.relative_to(source)
             data = path.read_bytes()
             if target.name == "disinto.toml":
-                settled = f'remote = "{remote}"'
-                if branch != "main":
-                    settled += f'\nbranch = "{branch}"'
-                data = data.replace(TEMPLATE_REMOTE.encode(), settled.encode(), 1)
+                lines = "\n".join(f'{key} = "{value}"' for key, value in settled.items())
+                data = data.replace(TEMPLATE_REMOTE.encode(), lines.encode(), 1)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
             target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
