@@ -17,6 +17,8 @@ def command(ctx: click.Context, shell: str) -> None:
       bash   disinto completion bash > ~/.local/share/bash-completion/completions/disinto
       zsh    disinto completion zsh  > "${fpath[1]}/_disinto"
       fish   disinto completion fish > ~/.config/fish/completions/disinto.fish
+
+    The folder must be there: mkdir -p ~/.local/share/bash-completion/completions
     """
     from click.shell_completion import get_completion_class
 
