@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from dispatcher.audit import AuditLog
@@ -182,6 +182,7 @@ def build_parts(
         wake=wake,
         reporter=reporter,
         forge_calls=(lambda: forge.calls) if forge is not None else None,
+        obstacle=_obstacle(settings, environ),
     )
 
 
@@ -202,6 +203,17 @@ def build_view(parts: Parts) -> View:
 def build_service(parts: Parts, watch: Watch) -> Service:
     """The dispatcher itself."""
     return Service(parts, view=lambda: build_view(parts), watch=watch)
+
+
+def _obstacle(settings: Settings, environ: Environ) -> Callable[[Collection[Mount]], str]:
+    """What may be in a run's way at the engine; a local one has nothing to register."""
+    if settings.scheduler is not SchedulerKind.NOMAD:
+        return lambda _mounts: ""
+    from dispatcher.nomad_api import NomadApi
+    from dispatcher.nomad_checks import obstacle
+
+    api = NomadApi(settings.nomad, environ)
+    return lambda mounts: obstacle(api, settings, mounts)
 
 
 def _credential(

@@ -1,6 +1,6 @@
 """Look at everything that runs on Nomad need, and say what is missing with its remedy.
 
-For ``disinto doctor``, and for ``serve`` before it enters its loop. Writes nothing: rights are
+For ``disinto doctor`` and ``plan``, and for ``serve`` before it enters its loop. Writes nothing: rights are
 tried by calls that read, or that name a job which does not exist.
 """
 
@@ -12,10 +12,10 @@ from contextlib import suppress
 from typing import Any
 
 from dispatcher.checks import Check, Step
-from dispatcher.errors import Conflict, DisintoError
+from dispatcher.errors import Conflict, DisintoError, Misconfigured
 from dispatcher.nomad_api import Node, NomadApi, NotFound
 from dispatcher.nomad_apply import plan_nomad, registered_sets, rendered_jobs
-from dispatcher.render import runner_prefix
+from dispatcher.render import runner_job, runner_prefix
 from dispatcher.run import Mount
 from dispatcher.settings import NomadDriver, Settings
 
@@ -60,6 +60,23 @@ def offers(api: NomadApi) -> Mapping[Mount, tuple[str, ...]]:
         Unavailable, Denied: Nomad cannot be asked, or ``node:read`` is missing.
     """
     return _offers(_whole_nodes(api))
+
+
+def obstacle(api: NomadApi, settings: Settings, mounts: Collection[Mount]) -> str:
+    """Why no run with these mounts can be dispatched now, with the remedy; "" where one can.
+
+    Raises:
+        Unavailable, Denied: Nomad cannot be asked.
+    """
+    try:
+        name = runner_job(settings, mounts).name
+    except Misconfigured as error:
+        return str(error)
+    job = api.job(name)
+    if job is not None and not job.get("Stop"):
+        return ""
+    state = "is stopped in" if job else "is not registered with"
+    return f"the job {name} {state} Nomad. {_APPLY}"
 
 
 def _reachable(api: NomadApi) -> Check:

@@ -91,6 +91,7 @@ class World:
         busy: ids with a step under way; left alone until it is done.
         paused: ids whose last step failed, and why; left alone until it is tried again.
         down: dependencies that must not be asked now (back-off).
+        outages: what those that are down said last, in words.
         limits: see ``Limits``.
     """
 
@@ -104,6 +105,7 @@ class World:
     busy: Collection[str] = frozenset()
     paused: Mapping[str, str] = field(default_factory=dict)
     down: Collection[Dependency] = frozenset()
+    outages: Mapping[Dependency, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,19 +233,22 @@ def reconcile(world: World) -> Plan:
         if isinstance(item, Wait):
             waits.append(item)
         elif missing := needs(item) & down:
-            waits.append(_held_up(item, missing))
+            waits.append(_held_up(item, missing, world.outages))
         else:
             steps.append(item)
     return Plan(steps=tuple(steps), waits=tuple(waits))
 
 
-def _held_up(step: Step, missing: frozenset[Dependency]) -> Wait:
+def _held_up(
+    step: Step, missing: frozenset[Dependency], outages: Mapping[Dependency, str]
+) -> Wait:
+    """In the dependency's own words: one that refuses us can be reached all the same."""
     subject = step.candidate if isinstance(step, Ask | Reject | Launch) else step.claim
-    names = " and ".join(sorted(missing))
+    said = (outages.get(name) or f"{name} has not answered yet" for name in sorted(missing))
     return Wait(
         action_id=subject.key.action_id,
         waiting_for=WaitingFor.DEPENDENCY,
-        reason=f"{names} cannot be reached",
+        reason="; ".join(said),
     )
 
 
@@ -258,7 +263,12 @@ def _of_claims(world: World) -> Iterator[Step | Wait]:
 
 
 def _pause(world: World, action_id: str) -> Wait:
-    reason = f"a step failed and is tried again: {world.paused[action_id]}"
+    return tried_again(action_id, world.paused[action_id])
+
+
+def tried_again(action_id: str, error: str) -> Wait:
+    """The wait of an action whose last step failed, for the reason given."""
+    reason = f"a step failed and is tried again: {error}"
     return Wait(action_id=action_id, waiting_for=WaitingFor.DEPENDENCY, reason=reason)
 
 

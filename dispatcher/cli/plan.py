@@ -88,6 +88,7 @@ def _steps(found: Forecast) -> list[dict[str, str]]:
         subject = candidate or (None if isinstance(step, Ask | Launch | Reject) else step.claim)
         action_id = subject.key.action_id if subject else ""
         reason = step.reason if isinstance(step, Reject) else candidate.reason if candidate else ""
+        reason = found.obstacles.get(action_id, reason)
         said.append(
             {
                 "id": action_id,

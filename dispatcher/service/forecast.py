@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 from dispatcher.errors import Denied, Dependency, Unavailable
@@ -33,7 +34,7 @@ from dispatcher.reconcile import (
     World,
     reconcile,
 )
-from dispatcher.run import Claim, Observation, Phase, RunKey
+from dispatcher.run import Claim, Mount, Observation, Phase, RunKey
 from dispatcher.service.overview import Overview, open_actions, waiting
 from dispatcher.service.parts import Parts
 from dispatcher.service.view import View, WithResult
@@ -54,6 +55,7 @@ class Forecast:
         gates: which gate answered for an action, by id.
         claims: open claims by id.
         observations: what the engine said, or None where it could not be asked.
+        obstacles: why a run cannot reach its engine although it is its turn, by id.
         outages: what could not be asked, with the error's words.
     """
 
@@ -65,11 +67,12 @@ class Forecast:
     gates: Mapping[str, str]
     claims: Mapping[str, Claim]
     observations: Mapping[RunKey, Observation] | None
+    obstacles: Mapping[str, str] = field(default_factory=dict)
     outages: Mapping[Dependency, str] = field(default_factory=dict)
 
     def overview(self, settings: Settings) -> Overview:
         """The same as a plain record; steps count as actions whose turn it is."""
-        plan = replace(self.plan, waits=(*self.plan.waits, *_turns(self.plan)))
+        plan = replace(self.plan, waits=(*self.plan.waits, *_turns(self.plan, self.obstacles)))
         tree = self.view.tree
         return Overview(
             at=self.at,
@@ -137,8 +140,10 @@ def forecast(parts: Parts, view: View) -> Forecast:
             limits=Limits(max_in_flight=limits.max_in_flight, formulas=limits.formulas),
             # An outage of the remote holds up results; what would be done without it is of use.
             down=asker.outages.keys(),
+            outages=asker.outages,
         )
     )
+    obstacles = _obstacles(parts, plan, candidates, asker)
     return Forecast(
         at=time.time(),
         head=head,
@@ -148,6 +153,7 @@ def forecast(parts: Parts, view: View) -> Forecast:
         gates=gates,
         claims=by_id,
         observations=observations,
+        obstacles=obstacles,
         outages=dict(asker.outages),
     )
 
@@ -170,6 +176,31 @@ def _ask_gates(
     return gates
 
 
+def _obstacles(
+    parts: Parts, plan: Plan, candidates: Mapping[str, Candidate], asker: _Asker
+) -> dict[str, str]:
+    """What is in the way of the runs that are to be submitted, by id; asked once for each set of
+    mounts.
+    """
+    ids = [action_id for step in plan.steps if (action_id := _submitted(step))]
+    actions = {i: c.action for i in ids if (c := candidates.get(i)) is not None and c.action}
+    known: dict[frozenset[Mount], str] = {}
+    for mounts in {frozenset(action.mounts) for action in actions.values()}:
+        ask = partial(parts.obstacle, mounts)
+        known[mounts] = asker.ask(Dependency.SCHEDULER, ask) or ""
+    return {i: known[m] for i, a in actions.items() if known[m := frozenset(a.mounts)]}
+
+
+def _submitted(step: Step) -> str:
+    """The id of an action whose run this step may bring to its engine, or ""."""
+    match step:
+        case Launch(candidate=candidate):
+            return candidate.key.action_id
+        case Settle(claim=claim):
+            return claim.key.action_id
+    return ""
+
+
 class _Asker:
     """Asks, and keeps what could not be asked."""
 
@@ -185,16 +216,20 @@ class _Asker:
             return None
 
 
-def _turns(plan: Plan) -> list[Wait]:
-    """The candidates that the next tick would take up."""
-    return [
+def _turns(plan: Plan, obstacles: Mapping[str, str]) -> list[Wait]:
+    """What the next tick would take up: candidates, and runs that something is in the way of."""
+    turns = [
         Wait(
             action_id=step.candidate.key.action_id,
             waiting_for=WaitingFor.TURN,
             reason=f"the next look of a dispatcher {in_words(step)}",
         )
         for step in plan.steps
-        if isinstance(step, Ask | Launch | Reject)
+        if isinstance(step, Ask | Launch | Reject) and step.candidate.key.action_id not in obstacles
+    ]
+    return turns + [
+        Wait(action_id=action_id, waiting_for=WaitingFor.DEPENDENCY, reason=reason)
+        for action_id, reason in obstacles.items()
     ]
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from dispatcher.errors import Dependency
 from dispatcher.health import DependencyHealth, WaitingFor
-from dispatcher.reconcile import Candidate, Plan, Wait
+from dispatcher.reconcile import Candidate, Plan, Wait, tried_again
 from dispatcher.run import Claim, Observation, Phase, RunKey, RunState
 from dispatcher.service.watch import Status
 
@@ -123,17 +123,27 @@ LISTED = 1_000
 
 def of_status(status: Status, dependencies: tuple[DependencyHealth, ...]) -> Overview:
     """The overview of one round of ``serve``."""
+    plan = _with_failures(status.plan, status.failures)
     return Overview(
         at=status.round_at,
         head=status.head,
         leader=status.leader,
-        open=open_actions(status.plan, status.claims, candidates=status.candidates),
-        waiting=waiting(status.plan, status.claims),
+        open=open_actions(plan, status.claims, candidates=status.candidates),
+        waiting=waiting(plan, status.claims),
         dependencies=dependencies,
         open_actions=status.open_actions,
         finished_actions=status.finished_actions,
         archived_actions=status.archived_actions,
     )
+
+
+def _with_failures(plan: Plan, failures: Mapping[str, str]) -> Plan:
+    """The plan with a wait for each action that has none since its step is being tried again."""
+    if not failures:
+        return plan
+    told = {wait.action_id for wait in plan.waits}
+    again = (tried_again(i, error) for i, error in failures.items() if i not in told)
+    return replace(plan, waits=(*plan.waits, *again))
 
 
 def open_actions(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from dispatcher.ledger.base import Ledger
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.policy import Policy
 from dispatcher.results import Seal
+from dispatcher.run import Mount
 from dispatcher.schedulers.base import Scheduler
 from dispatcher.service.formulas import FormulaShelf
 from dispatcher.settings import Settings
@@ -33,6 +34,8 @@ class Parts:
     Attributes:
         wake: set by the service; adapters call it when something may have changed.
         forge_calls: how many requests the forge has had; None where there is none.
+        obstacle: asks the engine why no run with these mounts can be submitted now; answers ""
+            where one can. Raises ``Unavailable`` or ``Denied`` (scheduler).
     """
 
     settings: Settings
@@ -48,6 +51,7 @@ class Parts:
     wake: Wake
     reporter: Reporter | None = None
     forge_calls: Callable[[], int] | None = None
+    obstacle: Callable[[Collection[Mount]], str] = lambda _mounts: ""
 
 
 class Wake:

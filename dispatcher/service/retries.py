@@ -31,6 +31,7 @@ class Retries:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._retries: dict[str, Retry] = {}
+        self._errors: dict[str, str] = {}
 
     def __bool__(self) -> bool:
         return bool(self._retries)
@@ -41,21 +42,31 @@ class Retries:
         tries = known.tries + 1 if known else 1
         pause_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(tries - 1, 10))
         self._retries[action_id] = Retry(tries=tries, again_at=self._clock() + pause_s, error=error)
+        self.note(action_id, error)
         return tries
+
+    def note(self, action_id: str, error: Exception) -> None:
+        """Note why a step failed that waits for a dependency, and needs no pause of its own."""
+        self._errors[action_id] = str(error)
 
     def succeeded(self, action_id: str) -> None:
         """Forget the failures of an id."""
         self._retries.pop(action_id, None)
+        self._errors.pop(action_id, None)
 
     def keep(self, known: Collection[str], claimed: Collection[str]) -> None:
         """Forget ids that are neither open nor claimed any more: nothing is tried for them."""
-        for action_id in [i for i in self._retries if i not in known and i not in claimed]:
-            del self._retries[action_id]
+        for action_id in [i for i in self._errors if i not in known and i not in claimed]:
+            self.succeeded(action_id)
 
     def paused(self) -> Mapping[str, str]:
         """Ids to be left alone now, and why."""
         now = self._clock()
         return {i: str(r.error) for i, r in self._retries.items() if now < r.again_at}
+
+    def errors(self) -> Mapping[str, str]:
+        """Why the last step of an id failed, by id, also while it is being tried again."""
+        return dict(self._errors)
 
     def next_try_in(self) -> float | None:
         """Seconds until the first pause that is not over ends; None where there is none."""

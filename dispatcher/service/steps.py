@@ -201,6 +201,7 @@ class Steps:
         if isinstance(error, Unavailable | Denied):
             self._errands.trouble(error)
             if error.dependency in needs(step):
+                self.retries.note(action_id, error)
                 return  # the step waits for it
         tries = self.retries.failed(action_id, error)
         self._watch.event("step_failed", action=action_id, tries=tries, error=error)
@@ -258,6 +259,8 @@ class Steps:
             return  # the loop notices by itself
         elif isinstance(error, Unavailable | Denied) and error.dependency is Dependency.REMOTE:
             self._errands.trouble(error)
+            for action_id in action_ids:
+                self.retries.note(action_id, error)
         else:
             # The remote's being up does not help: a key that cannot be used, a folder in the way.
             self._errands.trouble(error)

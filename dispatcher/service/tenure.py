@@ -177,6 +177,7 @@ class Tenure:
                 finished_actions=len(tree.finished),
                 archived_actions=len(tree.archived),
                 candidates=world.candidates,
+                failures=self._steps.retries.errors(),
             )
         )
         return plan
@@ -197,6 +198,7 @@ class Tenure:
             paused=self._steps.retries.paused(),
             # Before the first fetch nobody knows what is published already.
             down=resting if self._fetched else resting | {Dependency.REMOTE},
+            outages={d: outage.error for d, outage in self._dependencies.outages().items()},
         )
 
     def _unsettled(self) -> set[str]:
