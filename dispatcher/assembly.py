@@ -168,6 +168,7 @@ def build_parts(
             status=settings.forge.status,
             comment=settings.forge.comment,
         )
+    scheduler = scheduler or open_scheduler(settings, environ, wake=wake)
     return Parts(
         settings=settings,
         policy=open_policy(settings),
@@ -176,12 +177,13 @@ def build_parts(
         gate=open_gate(settings, repo, forge),
         grants=Grants(vault, settings),
         ledger=open_ledger(settings, environ),
-        scheduler=scheduler or open_scheduler(settings, environ, wake=wake),
+        scheduler=scheduler,
         seal=_seal(settings, vault),
         audit=AuditLog(settings.state_dir / "audit.jsonl"),
         wake=wake,
         reporter=reporter,
         forge_calls=(lambda: forge.calls) if forge is not None else None,
+        warnings=_warnings(settings, scheduler),
         obstacle=_obstacle(settings, environ),
     )
 
@@ -203,6 +205,21 @@ def build_view(parts: Parts) -> View:
 def build_service(parts: Parts, watch: Watch) -> Service:
     """The dispatcher itself."""
     return Service(parts, view=lambda: build_view(parts), watch=watch)
+
+
+def _warnings(settings: Settings, scheduler: Scheduler) -> Callable[[], tuple[str, ...]]:
+    """Jobs that somebody changed, as ``apply`` did not register them; a local engine has none."""
+    if settings.scheduler is not SchedulerKind.NOMAD:
+        return tuple
+    from dispatcher.schedulers.nomad import NomadScheduler
+
+    if not isinstance(scheduler, NomadScheduler):
+        return tuple
+    return lambda: tuple(
+        f"the job {name} was not as rendered when a run was last dispatched from it: {drift}. "
+        "Run `disinto plan`, then `disinto apply`."
+        for name, drift in scheduler.drifted().items()
+    )
 
 
 def _obstacle(settings: Settings, environ: Environ) -> Callable[[Collection[Mount]], str]:

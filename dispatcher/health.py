@@ -51,6 +51,7 @@ class Health:
         in_flight: runs between claim and released claim.
         unpublished: results that have not reached the remote yet.
         waiting: open actions that do not run yet, counted by reason.
+        warnings: what a person should look at although all works, in words.
     """
 
     leader: bool
@@ -63,6 +64,7 @@ class Health:
     in_flight: int = 0
     unpublished: int = 0
     waiting: Mapping[WaitingFor, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     def alive(self, now: float) -> bool:
         """False when the loop is stuck, so that a supervisor may restart the process."""

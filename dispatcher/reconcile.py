@@ -239,9 +239,7 @@ def reconcile(world: World) -> Plan:
     return Plan(steps=tuple(steps), waits=tuple(waits))
 
 
-def _held_up(
-    step: Step, missing: frozenset[Dependency], outages: Mapping[Dependency, str]
-) -> Wait:
+def _held_up(step: Step, missing: frozenset[Dependency], outages: Mapping[Dependency, str]) -> Wait:
     """In the dependency's own words: one that refuses us can be reached all the same."""
     subject = step.candidate if isinstance(step, Ask | Reject | Launch) else step.claim
     said = (outages.get(name) or f"{name} has not answered yet" for name in sorted(missing))

@@ -55,7 +55,7 @@ def command(session: Session, *, once: bool) -> int:
         )
     parts = build_parts(settings)
     metrics = Metrics()
-    pulse = Pulse(in_use(settings))
+    pulse = Pulse(in_use(settings), warnings=parts.warnings)
     status_file = StatusFile(settings.state_dir, pulse.overview)
     journal = Journal(level=settings.log_level)
     metrics.watch(pulse.health, forge_calls=parts.forge_calls)

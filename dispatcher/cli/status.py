@@ -93,6 +93,8 @@ def show_overview(overview: Overview, results: list[Result]) -> None:
             console.say(
                 f"{console.styled('down', 'red')}  {entry.dependency}{since}: {entry.error}"
             )
+    for warning in overview.warnings:
+        console.say(f"{console.styled('warning', 'yellow')}  {warning}")
     if overview.open:
         console.say()
     console.table(

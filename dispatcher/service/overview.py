@@ -65,6 +65,7 @@ class Overview:
         open: actions without a result; at most ``LISTED`` of those that wait.
         waiting: how many wait, by reason; counts those that are not listed, too.
         dependencies: each one in use.
+        warnings: what a person should look at although all works, in words.
         open_actions, finished_actions, archived_actions: how many there are.
     """
 
@@ -74,6 +75,7 @@ class Overview:
     open: tuple[OpenAction, ...] = ()
     waiting: Mapping[WaitingFor, int] = field(default_factory=dict)
     dependencies: tuple[DependencyHealth, ...] = ()
+    warnings: tuple[str, ...] = ()
     open_actions: int = 0
     finished_actions: int = 0
     archived_actions: int = 0
@@ -109,6 +111,7 @@ class Overview:
                     DependencyHealth(**{**entry, "dependency": Dependency(entry["dependency"])})
                     for entry in data.get("dependencies", ())
                 ),
+                "warnings": tuple(str(entry) for entry in data.get("warnings", ())),
             }
         )
 

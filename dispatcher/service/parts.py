@@ -34,6 +34,7 @@ class Parts:
     Attributes:
         wake: set by the service; adapters call it when something may have changed.
         forge_calls: how many requests the forge has had; None where there is none.
+        warnings: what the engine has to say to people although it works, in words; asks nobody.
         obstacle: asks the engine why no run with these mounts can be submitted now; answers ""
             where one can. Raises ``Unavailable`` or ``Denied`` (scheduler).
     """
@@ -51,6 +52,7 @@ class Parts:
     wake: Wake
     reporter: Reporter | None = None
     forge_calls: Callable[[], int] | None = None
+    warnings: Callable[[], tuple[str, ...]] = tuple
     obstacle: Callable[[Collection[Mount]], str] = lambda _mounts: ""
 
 

@@ -43,12 +43,18 @@ class Pulse:
 
     Args:
         dependencies: those in use.
+        warnings: see ``Parts.warnings``.
         clock: seconds since the epoch.
     """
 
     def __init__(
-        self, dependencies: Collection[Dependency], *, clock: Callable[[], float] = time.time
+        self,
+        dependencies: Collection[Dependency],
+        *,
+        warnings: Callable[[], tuple[str, ...]] = tuple,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._warnings = warnings
         self._clock = clock
         self._lock = threading.Lock()
         self._started_at = clock()
@@ -65,7 +71,7 @@ class Pulse:
             return Health(
                 leader=False, beat_at=self._clock(), started_at=self._started_at, holder=holder
             )
-        health = _health(last, self._started_at)
+        health = replace(_health(last, self._started_at), warnings=self._warnings())
         return (
             health if leads else replace(health, leader=False, beat_at=self._clock(), holder=holder)
         )
@@ -74,7 +80,8 @@ class Pulse:
         """The last round's."""
         with self._lock:
             last = self._last
-        return _overview(last) if last else Overview(at=self._started_at)
+        overview = _overview(last) if last else Overview(at=self._started_at)
+        return replace(overview, warnings=self._warnings())
 
     def status(self, status: Status) -> None:
         """A round is over."""

@@ -134,6 +134,7 @@ def _said(health: Health, now: float) -> dict[str, object]:
         "dependencies": [
             {**asdict(entry), "since": _when(entry.since)} for entry in health.dependencies
         ],
+        "warnings": list(health.warnings),
     }
 
 

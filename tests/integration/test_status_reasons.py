@@ -53,9 +53,7 @@ def test_a_step_that_is_tried_again_says_in_every_round_why_it_failed(
     watch = stage.watch = Rows("one")
 
     def refuse(*_args: object, **_more: object) -> str:
-        raise Misconfigured(
-            "the job X is not registered with Nomad", remedy="Run `disinto apply`."
-        )
+        raise Misconfigured("the job X is not registered with Nomad", remedy="Run `disinto apply`.")
 
     monkeypatch.setattr(stage.scheduler, "submit", refuse)
     stage.scene.merge({path("one"): action("one")}, "Add one")

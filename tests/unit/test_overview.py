@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,7 @@ def test_an_overview_survives_json() -> None:
         dependencies=(
             DependencyHealth(dependency=Dependency.VAULT, up=False, since=2.0, error="down"),
         ),
+        warnings=("a job was changed",),
         open_actions=2,
     )
     assert Overview.from_json(json.loads(json.dumps(overview.to_json()))) == overview
@@ -179,6 +181,34 @@ def test_the_pulse_tells_since_when_something_is_down() -> None:
     assert (down.dependency, down.since, down.error) == (Dependency.VAULT, 50.0, "sealed")
     assert not pulse.health().ready(time.time())
     assert pulse.health().alive(time.time())
+
+
+def test_a_warning_is_told_and_makes_nothing_unready() -> None:
+    said: list[str] = []
+    pulse = Pulse([Dependency.SCHEDULER], warnings=lambda: tuple(said))
+    pulse.status(status())
+    assert pulse.health().warnings == pulse.overview().warnings == ()
+    said.append("a job was changed")
+    assert pulse.health().warnings == pulse.overview().warnings == ("a job was changed",)
+    assert pulse.health().ready(time.time())
+
+
+def test_an_action_whose_step_is_tried_again_is_listed_although_the_round_says_nothing() -> None:
+    told = replace(
+        status(
+            claim("starts", Phase.CLAIMED),
+            claim("runs", Phase.SUBMITTED),
+            waits=(wait("runs", WaitingFor.ENGINE, "running"),),
+        ),
+        failures={"starts": "no job", "launching": "no policy", "runs": "an old one"},
+    )
+    overview = of_status(told, ())
+    assert {a.id: (a.state, a.reason) for a in overview.open} == {
+        "starts": (State.STARTING, "a step failed and is tried again: no job"),
+        "runs": (State.RUNNING, ""),
+        "launching": (State.WAITING, "a step failed and is tried again: no policy"),
+    }
+    assert overview.waiting == {WaitingFor.DEPENDENCY: 1}
 
 
 def test_one_that_waits_for_the_lead_is_alive_and_not_ready() -> None:

@@ -194,6 +194,13 @@ def test_nothing_is_launched_while_a_needed_dependency_is_down(down: Dependency)
     assert down in wait.reason
 
 
+def test_what_is_held_up_gives_the_words_of_what_is_down() -> None:
+    refused = {Dependency.REMOTE: "the ops repository refused the push to main"}
+    wait = only(decide(claim(phase=Phase.ENDED), down=refused.keys(), outages=refused))
+    assert isinstance(wait, Wait)
+    assert wait.reason == "the ops repository refused the push to main"
+
+
 def test_a_run_is_concluded_and_published_while_the_vault_is_down() -> None:
     down = {Dependency.VAULT}
     assert isinstance(only(decide(claim(), seen={"x": ENDED}, down=down)), Conclude)

@@ -55,6 +55,22 @@ def test_pauses_go_on_growing_where_only_half_of_a_dependency_is_back() -> None:
     assert fail() == 1
 
 
+def test_the_last_error_is_known_until_a_step_succeeds() -> None:
+    clock = Clock()
+    retries = Retries(clock=clock)
+    retries.failed("x", ValueError("first"))
+    retries.failed("x", ValueError("second"))
+    retries.note("y", ValueError("it is away"))
+    clock.now += LONGEST_RETRY_S
+    assert retries.errors() == {"x": "second", "y": "it is away"}, "also when the pause is over"
+    assert retries.paused() == {}
+    retries.keep({"y"}, set())
+    assert retries.errors() == {"y": "it is away"}
+    assert not retries, "what waits for a dependency is no retry"
+    retries.succeeded("y")
+    assert retries.errors() == {}
+
+
 def test_pauses_of_a_step_grow_to_a_limit_and_end_with_a_success() -> None:
     clock = Clock()
     retries = Retries(clock=clock)

@@ -195,6 +195,14 @@ def test_a_short_secret_is_a_mistake_of_the_settings() -> None:
         PushHook(secret=b"", repository="", branch="main")
 
 
+def test_a_warning_is_in_the_body_and_changes_no_answer(site: Site) -> None:
+    site.health = replace(WELL, warnings=("a job was changed",))
+    for path in ("/healthz", "/readyz"):
+        answer = site.get(path)
+        assert answer.status_code == 200
+        assert answer.json()["warnings"] == ["a job was changed"]
+
+
 def test_health_names_what_is_down_and_since_when(site: Site) -> None:
     down = DependencyHealth(
         dependency=Dependency.FORGE, up=False, since=NOW - 60, error="no answer"
