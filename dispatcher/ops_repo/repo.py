@@ -184,6 +184,21 @@ class OpsRepo:
         """
         return self._mended(lambda: self._writer.propose(tuple(files), branch, message))
 
+    def try_push(self) -> None:
+        """See whether the remote would let us push to the branch: a dry run of the head as last
+        fetched, which changes nothing.
+
+        It ends where the remote has told its refs to a writer. So it sees wrong credentials, and a
+        token or key that may only read. It does not see what is decided when a commit arrives:
+        server-side hooks, branch protection, a quota, the file permissions of a remote that is a
+        path. Forgejo and Gitea decide only then whether an account may write, since who may read
+        may open a pull request by a push.
+
+        Raises:
+            Unavailable, Denied, Misconfigured: as ``fetch``.
+        """
+        self._mended(self._writer.try_push)
+
     def close(self) -> None:
         """End the processes kept for reading. The object may be used again."""
         self._clone.close()

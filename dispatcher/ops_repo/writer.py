@@ -10,6 +10,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
@@ -92,6 +93,15 @@ class Writer:
                 remedy="Look at its pull request, or remove the branch.",
             ) from None
         return commit
+
+    def try_push(self) -> None:
+        """See ``OpsRepo.try_push``."""
+        commit = self._clone.ref(HEAD)
+        if commit is None:
+            raise GitFailed("push", 0, f"bad object {HEAD}")
+        branch = f"refs/heads/{self._git.settings.branch}"
+        with suppress(_LostRace):  # somebody pushed since the fetch: we were heard all the same
+            self._push_refs(branch, f"{commit}:{branch}", options=("--dry-run",))
 
     @property
     def _where(self) -> str:

@@ -120,6 +120,7 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
         return
     head = openers.repo().fetch()
     yield Check(name="ops repo", ok=True, detail=f"{repo.branch} is at {head.commit[:12]}")
+    yield from _looked("ops repo: push", lambda: _push(settings, openers))
     if head.rewritten:
         yield Check(
             name="ops repo: history",
@@ -127,6 +128,13 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
             detail=f"the history was rewritten since {(head.seen or '')[:12]}",
             remedy="Protect the branch; 'disinto serve' sees to it that nothing runs twice.",
         )
+
+
+def _push(settings: Settings, openers: Openers) -> Iterator[Check]:
+    """Whether results could be pushed. A dry run: hooks and branch protection are not asked."""
+    openers.repo().try_push()
+    detail = f"{settings.ops_repo.branch} can be pushed to, unless a hook or a protection objects"
+    yield Check(name="ops repo: push", ok=True, detail=detail)
 
 
 def _policy(settings: Settings, openers: Openers) -> Iterator[Check]:

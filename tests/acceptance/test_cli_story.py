@@ -124,6 +124,7 @@ def test_doctor_finds_fault_with_an_operators_token_alone(desk: Desk) -> None:
     assert said.code == 1
     wrong = [check["name"] for check in said.json["checks"] if not check["ok"]]
     assert wrong == ["vault: least rights"]
+    assert "ops repo: push" in [check["name"] for check in said.json["checks"] if check["ok"]]
     assert all(check["remedy"] for check in said.json["checks"] if not check["ok"])
 
 

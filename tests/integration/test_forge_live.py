@@ -5,22 +5,28 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dispatcher.assembly import open_repo
+from dispatcher.checks import Check
+from dispatcher.cli.doctor import openers
 from dispatcher.forge import ForgeRefused
 from dispatcher.gate import Answer
 from dispatcher.gate.forgejo import Approvers
 from dispatcher.gate.report import MARKER, ForgeReporter
 from dispatcher.health import Health
 from dispatcher.metrics import Metrics
+from dispatcher.service.diagnosis import diagnose
+from dispatcher.settings import Settings
 from dispatcher.web.app import App
 from dispatcher.web.hooks import PushHook
 from dispatcher.web.listener import Listener
 from tests.forge_stage import Stage, action_path, action_text
 from tests.judging import Found
-from tests.servers.forgejo import Forgejo
+from tests.servers.forgejo import Account, Forgejo
 
 pytestmark = pytest.mark.needs("forgejo", "git")
 
@@ -111,6 +117,33 @@ def test_a_deleted_approver_does_not_count(stage: Stage) -> None:
     stage.server.admin.call("DELETE", f"/admin/users/{leaver.login}")
     stage.set_gate()
     assert stage.outcome().outcome == "waiting"
+
+
+def test_doctor_tries_a_push_with_what_the_forge_tells_of_it(stage: Stage, tmp_path: Path) -> None:
+    """A token without the scope is found. A reader's account is not: the forge lets it begin a
+    push, since it might open a pull request by it.
+    """
+
+    def pushes(account: Account) -> Check:
+        settings = Settings.model_validate(
+            {
+                "state_dir": str(tmp_path / account.token),
+                "ops_repo": {
+                    "remote": f"{stage.server.url}/{stage.repository}.git",
+                    "username": account.login,
+                    "token_env": "FORGE_TOKEN",
+                },
+            }
+        )
+        repo = open_repo(settings, {"FORGE_TOKEN": account.token})
+        found = diagnose(settings, replace(openers(settings), repo=lambda: repo), {})
+        return next(check for check in found if check.name == "ops repo: push")
+
+    assert pushes(stage.alice).ok
+    narrow = pushes(stage.alice.with_scopes("read:repository"))
+    assert not narrow.ok
+    assert "may read and write" in narrow.remedy
+    assert pushes(stage.passer_by).ok
 
 
 def test_a_team_approves(stage: Stage) -> None:

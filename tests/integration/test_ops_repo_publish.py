@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.errors import Denied, Dependency, Unavailable
+from dispatcher.errors import Denied, Dependency, Misconfigured, Unavailable
 from dispatcher.ops_repo import Move, NewFile, OpsRepo, Tree
 from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
@@ -59,6 +59,22 @@ def test_a_batch_becomes_one_commit(remote: GitRemote, repo: OpsRepo) -> None:
     assert info.parents == (before,)
     assert (info.author_name, info.author_email) == ("Bot x", "bot@example.org")
     assert info.subject == "Results of 3 actions"
+
+
+def test_a_tried_push_changes_nothing_and_asks_no_hook(remote: GitRemote, repo: OpsRepo) -> None:
+    """What it does not see is written where it is declared."""
+    remote.hook("pre-receive", "exit 1")
+    first = repo.fetch().commit
+    second = remote.commit({"x": b""})
+    repo.try_push()  # somebody pushed since the fetch, and that is no trouble
+    assert repo.fetch().commit == second
+    repo.try_push()
+    remote.point(first)
+    repo.try_push()
+    assert remote.git("for-each-ref", "--format=%(objectname)") == first
+    remote.path.rename(remote.path.with_name("away.git"))
+    with pytest.raises((Unavailable, Misconfigured)):
+        repo.try_push()
 
 
 def test_data_arrives_byte_for_byte(remote: GitRemote, repo: OpsRepo) -> None:

@@ -11,13 +11,16 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dispatcher.cli.doctor import openers
 from dispatcher.errors import Denied, Misconfigured, Unavailable
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree, begin
-from dispatcher.settings import OpsRepoSettings
+from dispatcher.service.diagnosis import diagnose
+from dispatcher.settings import OpsRepoSettings, Settings
 from tests.servers import git_https
 from tests.servers.git_https import GitHttps
 from tests.servers.git_remote import GitRemote
@@ -69,6 +72,23 @@ def test_https_with_a_token(
     assert remote.git("rev-parse", "refs/disinto/seen") == remote.head
     remote.commit({"vault/actions/y.toml": b""})
     assert repo.publish([NewFile(path="z", data=b"")], message="race").written == ("z",)
+
+
+def test_a_tried_push_finds_a_remote_that_may_only_be_read(
+    https: GitHttps, over: Callable[..., OpsRepo], remote: GitRemote, tmp_path: Path
+) -> None:
+    repo = over(f"{https.url}/ops.git")
+    head = repo.fetch().commit
+    repo.try_push()
+    remote.git("config", "http.receivepack", "false")
+    with pytest.raises(Denied, match=r"refused us.*may read and write"):
+        repo.try_push()
+    assert repo.fetch().commit == head
+    settings = Settings(ops_repo=OpsRepoSettings(remote=https.url), state_dir=tmp_path)
+    found = diagnose(settings, replace(openers(settings), repo=lambda: repo), {})
+    checks = {check.name: check for check in found}
+    assert checks["ops repo"].ok
+    assert not checks["ops repo: push"].ok
 
 
 def test_a_first_commit_by_https(https: GitHttps, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,16 @@ class Account:
             raise Refused(answer)
         return answer.json() if answer.content else None
 
+    def with_scopes(self, *scopes: str) -> Account:
+        """The same account with a new token of these scopes; of those that ``Forgejo.account`` made."""
+        answer = _client().post(
+            f"{self.url}/api/v1/users/{self.login}/tokens",
+            json={"name": f"test{next(_names)}", "scopes": scopes},
+            auth=(self.login, PASSWORD),
+        )
+        answer.raise_for_status()
+        return replace(self, token=answer.json()["sha1"])
+
     def remote(self, repository: str) -> str:
         """Address for git over HTTP, with the token in it."""
         return f"{self.url.replace('://', f'://{self.login}:{self.token}@')}/{repository}.git"
@@ -143,13 +153,7 @@ class Forgejo:
             "must_change_password": False,
         }
         self.admin.call("POST", "/admin/users", wanted)
-        answer = _client().post(
-            f"{self.url}/api/v1/users/{login}/tokens",
-            json={"name": "test", "scopes": ["all"]},
-            auth=(login, PASSWORD),
-        )
-        answer.raise_for_status()
-        return Account(url=self.url, login=login, token=answer.json()["sha1"])
+        return Account(url=self.url, login=login, token="").with_scopes("all")
 
 
 @contextmanager
