@@ -140,7 +140,10 @@ _NO_BRANCH = re.compile(r"couldn't find remote ref|no such remote ref", re.IGNOR
 _DENIED = re.compile(
     r"Authentication failed|could not read (Username|Password)|terminal prompts disabled"
     r"|Permission denied|returned error: 40[13]|Host key verification failed|access denied"
-    r"|dubious ownership|Insufficient permission|Load key .* bad permissions",
+    r"|dubious ownership|Insufficient permission|Load key .* bad permissions"
+    # What servers say to a key that may only read: GitHub, GitLab, Forgejo and Gitea, Gitolite.
+    r"|Permission to \S+ denied|marked as read only|does not have write access|not allowed to push"
+    r"|is not authorized to|DENIED by ",
     re.IGNORECASE,
 )
 _MALFORMED = re.compile(r"fsck error|: zeroPaddedFilemode|error: object [0-9a-f]{40,}: ")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.errors import Conflict, Dependency, Misconfigured, Unavailable
+from dispatcher.errors import Conflict, Denied, Dependency, Misconfigured, Unavailable
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree, begin
 from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
@@ -334,6 +334,30 @@ def test_a_network_that_is_down(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="cannot be reached") as caught:
         _repo(tmp_path, "http://127.0.0.1:1/x.git").fetch()
     assert caught.value.dependency is Dependency.REMOTE
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ERROR: Permission to ops/actions.git denied to bot.",
+        "ERROR: The key you are authenticating with has been marked as read only.",
+        "remote: ERROR: This deploy key does not have write access to this project.",
+        "remote: You are not allowed to push code to this project.",
+        "Forgejo: Deploy Key: 7:bot is not authorized to write to ops/actions.",
+        "FATAL: W any actions bot DENIED by fallthru",
+    ],
+)
+def test_a_key_that_may_only_read_is_refused_and_not_unreachable(tmp_path: Path, said: str) -> None:
+    """What servers say before they close an SSH connection."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 128\n")
+    ssh.chmod(0o755)
+    settings = OpsRepoSettings(remote="ssh://git@forge.example/ops/actions.git")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_SSH", str(ssh))
+        repo = OpsRepo(git_dir=tmp_path / "clone.git", settings=settings)
+    with pytest.raises(Denied, match="refused us"):
+        repo.fetch()
 
 
 @pytest.mark.parametrize(
