@@ -29,7 +29,9 @@ T = TypeVar("T")
 @click.argument("target", metavar="FILE|ID", shell_complete=action_ids)
 @click.option("--follow/--no-follow", default=True, help="Wait for the result, with live output.")
 @click.option("--wait-merge", is_flag=True, help="Follow an action whose pull request is open.")
-@click.option("--sign", is_flag=True, help="Commit with your own git, signed by your key.")
+@click.option(
+    "--sign", is_flag=True, help="Commit with your own git, signed as in the file's work tree."
+)
 @json_option
 @config_option
 @click.pass_obj

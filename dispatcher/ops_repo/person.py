@@ -10,6 +10,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dispatcher.errors import Denied, Dependency, Misconfigured
@@ -19,15 +20,32 @@ TIMEOUT_S = 600.0
 """A person may have to find their smart card."""
 
 
-def identity() -> tuple[str, str] | None:
-    """Name and e-mail address that the person's git is configured with, or None."""
-    name, email = (_config(key) for key in ("user.name", "user.email"))
+_SIGNING = ("user", "author", "committer", "gpg")
+"""Sections of git's configuration that say who commits, and how it is signed."""
+
+
+def work_tree_of(file: Path) -> Path:
+    """Top of the work tree that holds a file, else of the one we are in, else the folder we are in."""
+    here = Path.cwd()
+    for folder in (file.parent, here):
+        with suppress(Denied):
+            return Path(_git(["rev-parse", "--show-toplevel"], folder).rstrip("\n"))
+    return here
+
+
+def identity(work_tree: Path | None = None) -> tuple[str, str] | None:
+    """Name and e-mail address that the person's git is configured with, or None.
+
+    Args:
+        work_tree: where it is asked; the folder we are in by default.
+    """
+    name, email = (_config(key, work_tree) for key in ("user.name", "user.email"))
     return (name, email) if name and email else None
 
 
-def signs_by_default() -> bool:
-    """Whether the person's git signs every commit."""
-    return _config("commit.gpgsign").lower() in ("true", "yes", "on", "1")
+def signs_by_default(work_tree: Path) -> bool:
+    """Whether the person's git signs every commit there."""
+    return _config("commit.gpgsign", work_tree).lower() in ("true", "yes", "on", "1")
 
 
 def check_out(remote: str, folder: Path, *, branch: str) -> None:
@@ -40,12 +58,19 @@ def check_out(remote: str, folder: Path, *, branch: str) -> None:
 
 
 def push_signed(
-    files: Sequence[NewFile], *, remote: str, branch: str, message: str, onto: str = ""
+    files: Sequence[NewFile],
+    *,
+    work_tree: Path,
+    remote: str,
+    branch: str,
+    message: str,
+    onto: str = "",
 ) -> str:
-    """Commit files in a fresh clone, signed as the person's git signs, and push.
+    """Commit files in a fresh clone, signed as ``git commit -S`` would in a work tree, and push.
 
     Args:
         files: none of them may be there yet.
+        work_tree: whose configuration names the person and their key; otherwise left alone.
         remote, branch: what the commit builds on.
         message: of the commit.
         onto: the branch that is pushed; "" for ``branch`` itself.
@@ -57,7 +82,7 @@ def push_signed(
         Misconfigured: git has no name or no key to sign with.
         Denied: the remote did not take the push.
     """
-    if identity() is None:
+    if identity(work_tree) is None:
         raise Misconfigured(
             "git does not know who you are",
             remedy="Set it: git config --global user.name …, and user.email …",
@@ -70,7 +95,7 @@ def push_signed(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.data)
         _git(["add", "--", *(file.path for file in files)], folder)
-        _sign(folder, message)
+        _sign(folder, message, _signing_config(work_tree))
         _git(["push", "--quiet", "origin", f"HEAD:refs/heads/{onto or branch}"], folder)
         return _git(["rev-parse", "HEAD"], folder).strip()
 
@@ -85,9 +110,9 @@ def signing_commands(files: Sequence[NewFile], *, branch: str, message: str) -> 
     )
 
 
-def _sign(folder: Path, message: str) -> None:
+def _sign(folder: Path, message: str, config: Sequence[tuple[str, str]]) -> None:
     try:
-        _git(["commit", "--quiet", "--gpg-sign", "-m", message], folder)
+        _git(["commit", "--quiet", "--gpg-sign", "-m", message], folder, config=config)
     except Denied as failed:
         raise Misconfigured(
             f"your git could not sign the commit: {failed.what}",
@@ -96,16 +121,46 @@ def _sign(folder: Path, message: str) -> None:
         ) from None
 
 
-def _config(key: str) -> str:
+def _config(key: str, work_tree: Path | None) -> str:
     done = subprocess.run(
-        ["git", "config", "--get", key], capture_output=True, text=True, check=False
+        ["git", "config", "--get", key], cwd=work_tree, capture_output=True, text=True, check=False
     )
     return done.stdout.strip()
 
 
-def _git(arguments: Sequence[str], folder: Path | None = None) -> str:
-    """Run git as the person would; it may ask them for a passphrase on the terminal."""
+def _signing_config(work_tree: Path) -> list[tuple[str, str]]:
+    """What git knows in a work tree of who commits and how it is signed, in its order."""
+    entries = _git(["config", "--list", "-z"], work_tree).split("\0")
+    pairs = (entry.partition("\n") for entry in entries if entry)
+    # A key without a value stands for true.
+    config = [(k, v if found else "true") for k, found, v in pairs if k.split(".")[0] in _SIGNING]
+    if dict(config).get("gpg.format") != "ssh":
+        return config
+    # git takes the name of a key file as seen from the top of the work tree.
+    return [(k, _key_file(v, work_tree) if k == "user.signingkey" else v) for k, v in config]
+
+
+def _key_file(key: str, work_tree: Path) -> str:
+    file = work_tree / key
+    return str(file) if file.is_file() else key
+
+
+def _git(
+    arguments: Sequence[str],
+    folder: Path | None = None,
+    *,
+    config: Sequence[tuple[str, str]] = (),
+) -> str:
+    """Run git as the person would; it may ask them for a passphrase on the terminal.
+
+    Args:
+        config: laid over what git reads in the folder.
+    """
     environ = {**os.environ, "LC_ALL": "C"}
+    there = int(environ.get("GIT_CONFIG_COUNT") or 0)
+    for number, (key, value) in enumerate(config, start=there):
+        environ[f"GIT_CONFIG_KEY_{number}"], environ[f"GIT_CONFIG_VALUE_{number}"] = key, value
+        environ["GIT_CONFIG_COUNT"] = str(number + 1)
     try:
         done = subprocess.run(
             ["git", *arguments],

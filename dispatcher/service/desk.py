@@ -16,7 +16,12 @@ from dispatcher.forge import ForgeApi
 from dispatcher.gate.pull_request import pull_request_text
 from dispatcher.ledger.base import Ledger
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree
-from dispatcher.ops_repo.person import push_signed, signing_commands, signs_by_default
+from dispatcher.ops_repo.person import (
+    push_signed,
+    signing_commands,
+    signs_by_default,
+    work_tree_of,
+)
 from dispatcher.policy import Policy
 from dispatcher.schedulers.base import Scheduler
 from dispatcher.service import bell
@@ -106,9 +111,10 @@ class Desk:
         if needs_approval(submission) and self.settings.policy.gate is GateKind.FORGEJO:
             return self._propose(submission)
         signed = self.settings.policy.gate is GateKind.SIGNED and needs_approval(submission)
-        if sign or (signed and signs_by_default()):
+        if sign or (signed and signs_by_default(work_tree_of(file))):
             commit = push_signed(
                 [_file(submission)],
+                work_tree=work_tree_of(file),
                 remote=self.settings.ops_repo.remote,
                 branch=self.settings.ops_repo.branch,
                 message=message_of(submission),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -138,6 +139,43 @@ def test_a_signed_commit_is_good_for_the_gate(
     desk.repo.fetch()
     signature = desk.repo.signature(head(scene), assembly.signers(desk.settings))
     assert signature.status is SignatureStatus.GOOD
+
+
+@pytest.mark.parametrize("inside", [True, False], ids=["its file", "the person"])
+@pytest.mark.parametrize("by_config", [True, False])
+def test_it_is_signed_as_in_the_work_tree_that_holds(
+    scene: Scene, by_config: bool, inside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was set there with ``git config --local`` counts, as for ``git commit -S``."""
+    for name in list(scene._git_identity()):
+        monkeypatch.delenv(name)
+    (scene.root / ".gitconfig").write_text(
+        "[user]\nname = Other\nemail = other@example.org\nsigningkey = /nosuch\n"
+        "[gpg]\nformat = openpgp\nprogram = /nosuch\n"
+    )
+    (scene.desk / "keys").mkdir()
+    (scene.root / "ada").rename(scene.desk / "keys" / "mine")
+    local = {
+        "user.name": "Ada at this desk",
+        "user.email": "ada@example.org",
+        "user.signingKey": "keys/mine",
+        "gpg.format": "ssh",
+        "commit.gpgSign": str(by_config).lower(),
+    }
+    for key, value in local.items():
+        subprocess.run(["git", "config", "--local", key, value], cwd=scene.desk, check=True)
+    file = write(scene, "a", "danger")
+    if inside:
+        file = file.rename(scene.desk / "keys" / file.name)
+        monkeypatch.chdir(scene.root)
+    else:
+        monkeypatch.chdir(scene.desk / "keys")
+    desk = desk_of(scene)
+    desk.send(file, sign=not by_config)
+    desk.repo.fetch()
+    signature = desk.repo.signature(head(scene), assembly.signers(desk.settings))
+    assert signature.status is SignatureStatus.GOOD
+    assert desk.repo.commit(head(scene)).author_name == "Ada at this desk"
 
 
 def test_without_a_key_nothing_is_sent(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
