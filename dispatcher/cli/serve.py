@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +20,7 @@ from dispatcher.errors import Exit, Misconfigured
 if TYPE_CHECKING:
     from dispatcher.cli.journal import Journal
     from dispatcher.metrics import Metrics
+    from dispatcher.service.parts import Parts
     from dispatcher.service.pulse import Pulse
     from dispatcher.service.serve import Service
     from dispatcher.settings import Settings
@@ -72,7 +74,8 @@ def command(session: Session, *, once: bool) -> int:
         interrupted = open_things.enter_context(stopped_by_signals(service))
         journal.event("serving", remote=_shown(settings.ops_repo.remote), pid=os.getpid())
         if not once:
-            _say_what_is_missing(settings, journal)
+            with service.stops_git():
+                _say_what_is_missing(parts, service, journal)
         service.run(once=once)
     if door.error is not None:
         raise door.error
@@ -84,14 +87,17 @@ def command(session: Session, *, once: bool) -> int:
     return 130 if interrupted() else Exit.OK
 
 
-def _say_what_is_missing(settings: Settings, journal: Journal) -> None:
+def _say_what_is_missing(parts: Parts, service: Service, journal: Journal) -> None:
     """Look at everything before the first round. What is wrong is said with its remedy, and stops
     nothing: the loop waits for what is away, and a person may mend the rest meanwhile.
     """
     from dispatcher.cli.doctor import openers
     from dispatcher.service.diagnosis import diagnose
 
-    for check in diagnose(settings, openers(settings), os.environ):
+    with_our_repo = replace(openers(parts.settings), repo=lambda: parts.repo)
+    for check in diagnose(parts.settings, with_our_repo, os.environ):
+        if service.stopping:
+            return
         if not check.ok:
             journal.event("unfit", check=check.name, detail=check.detail, remedy=check.remedy)
 

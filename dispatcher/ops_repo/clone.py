@@ -92,6 +92,8 @@ class Clone:
             try:
                 fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if self.git.conversations.stopped:
+                    raise self.git.given_up() from None
                 if time.monotonic() > deadline:
                     raise Unavailable(
                         Dependency.REMOTE,

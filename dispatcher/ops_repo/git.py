@@ -15,22 +15,20 @@ from __future__ import annotations
 import base64
 import os
 import re
-import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from dispatcher.errors import Denied, Dependency, DisintoError, Misconfigured, Unavailable
+from dispatcher.ops_repo.processes import Conversations, end_group
 from dispatcher.settings import OpsRepoSettings
 
 LOCAL_TIMEOUT_S = 300.0
 """Seconds for a command that asks nobody else; reached only when the machine is in trouble."""
-
-KILL_GRACE_S = 2.0
 
 _HANDED_ON = (
     "PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR",
@@ -204,6 +202,9 @@ class Git:
     Args:
         settings: remote, user name and time limit.
         credential: gives the token for an HTTPS remote; asked once, and again after a refusal.
+
+    Attributes:
+        conversations: those with the remote that are under way.
     """
 
     def __init__(self, settings: OpsRepoSettings, credential: Callable[[], str | None]) -> None:
@@ -216,6 +217,7 @@ class Git:
         self._token: str | None = None
         self._token_known = False
         self._environment = self._base_environment()
+        self.conversations = Conversations()
 
     def run(
         self,
@@ -258,10 +260,13 @@ class Git:
 
         Raises:
             GitFailed: the local repository is damaged or locked, or the remote refused a push.
-            Unavailable, Denied, Misconfigured: what the remote's or the network's answer means.
+            Unavailable, Denied, Misconfigured: what the remote's or the network's answer means;
+                Unavailable also once ``conversations`` were stopped.
         """
         limit = timeout_s or self.settings.timeout_s
         for attempt in (1, 2):
+            if self.conversations.stopped:
+                raise self.given_up()
             environment = self.environment({**(config or {}), **self._secret_config()})
             try:
                 return self._run(
@@ -271,8 +276,11 @@ class Git:
                     ok=ok,
                     timeout_s=limit,
                     keep_fds=keep_fds,
+                    asks=True,
                 )
             except GitFailed as failed:
+                if self.conversations.stopped:
+                    raise self.given_up() from None
                 if failed.clone_broken or failed.stale_lock:
                     raise
                 error = self.meaning(failed)
@@ -318,6 +326,13 @@ class Git:
             )
         return Unavailable(
             Dependency.REMOTE, f"the ops repository {where} cannot be reached: {said}"
+        )
+
+    def given_up(self) -> Unavailable:
+        """The error for what is not asked, or not to the end, since the conversations stopped."""
+        where = self.redacted(self.settings.remote)
+        return Unavailable(
+            Dependency.REMOTE, f"the ops repository {where} is not asked any more: we are stopping"
         )
 
     def redacted(self, text: str) -> str:
@@ -393,6 +408,7 @@ class Git:
         timeout_s: float,
         stdin: bytes = b"",
         keep_fds: Sequence[int] = (),
+        asks: bool = False,
     ) -> Done:
         process = subprocess.Popen(
             ["git", f"--git-dir={git_dir}", *args],
@@ -405,7 +421,8 @@ class Git:
             pass_fds=keep_fds,
         )
         try:
-            out, err = process.communicate(stdin or None, timeout=timeout_s)
+            with self.conversations.one(process) if asks else nullcontext():
+                out, err = process.communicate(stdin or None, timeout=timeout_s)
         except subprocess.TimeoutExpired:
             end_group(process)
             where = self.redacted(self.settings.remote)
@@ -419,20 +436,6 @@ class Git:
         if process.returncode not in ok:
             raise GitFailed(args[0], process.returncode, text)
         return Done(process.returncode, out, text)
-
-
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End git with what it started: asked first, so that it removes its lock files."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(KILL_GRACE_S)
-            break
-    for stream in (process.stdin, process.stdout, process.stderr):
-        if stream:
-            with suppress(OSError):
-                stream.close()
 
 
 def _tail(text: str) -> str:

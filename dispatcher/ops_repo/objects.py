@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from dispatcher.ops_repo.git import LOCAL_TIMEOUT_S, Git, GitFailed, end_group
+from dispatcher.ops_repo.git import LOCAL_TIMEOUT_S, Git, GitFailed
+from dispatcher.ops_repo.processes import end_group
 
 CHUNK = 400
 """Requests written before their answers are read; they fit the pipe, so that neither side waits

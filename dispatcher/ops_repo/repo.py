@@ -199,6 +199,12 @@ class OpsRepo:
         """
         self._mended(self._writer.try_push)
 
+    def stop(self) -> None:
+        """End what is being asked of the remote, and ask it no more: for a process that ends.
+        From now on every such call raises ``Unavailable``.
+        """
+        self._git.conversations.stop()
+
     def close(self) -> None:
         """End the processes kept for reading. The object may be used again."""
         self._clone.close()

@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from dispatcher.errors import PermanentError, TemporaryError
 from dispatcher.service.effects import LeadLost
@@ -18,6 +19,10 @@ from dispatcher.service.view import View
 from dispatcher.service.watch import Watch
 
 LONGEST_PAUSE_S = 30.0
+GIT_GRACE_S = 3.0
+"""Seconds in which git may finish what it asks of the remote, once the service is to stop."""
+
+LOOK_EVERY_S = 0.5
 
 
 class Stopped(Exception):
@@ -49,6 +54,13 @@ class Service:
             DisintoError: permanent trouble before anything could be done, or any with ``once``.
                 A dispatcher that was at work goes on trying: its runs need somebody.
         """
+        try:
+            with self.stops_git():
+                self._run(once=once)
+        finally:
+            self._parts.repo.stop()  # a fetch that hangs would hold up the end of the process
+
+    def _run(self, *, once: bool) -> None:
         failures, ever_worked = 0, False
         while not self._stopping.is_set():
             tenure: Tenure | None = None
@@ -80,6 +92,31 @@ class Service:
                 self._stopping.wait(min(LONGEST_PAUSE_S, 2.0 ** min(failures, 10)))
             else:
                 return
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody asked it to end."""
+        return self._stopping.is_set()
+
+    @contextmanager
+    def stops_git(self) -> Iterator[None]:
+        """Within it, ``stop`` ends what git asks of a remote that does not answer, after a grace.
+        Not in ``stop`` itself: a signal handler must not wait.
+        """
+        over = threading.Event()
+
+        def watch() -> None:
+            while not self._stopping.wait(LOOK_EVERY_S):
+                if over.is_set():
+                    return
+            if not over.wait(GIT_GRACE_S):
+                self._parts.repo.stop()
+
+        threading.Thread(target=watch, name="git-stopper", daemon=True).start()
+        try:
+            yield
+        finally:
+            over.set()
 
     def stop(self) -> None:
         """Ask it to end; returns at once. Safe in a signal handler."""

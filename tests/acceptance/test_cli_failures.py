@@ -14,6 +14,7 @@ import pytest
 from dispatcher.cli.reference import commands
 from dispatcher.demo.openbao import free_port
 from tests.cli_process import DISINTO, disinto, started
+from tests.servers import silent
 
 NEEDS_SETTINGS = {
     "validate": ("validate", "."),
@@ -216,3 +217,15 @@ def test_serve_says_what_is_missing_before_its_first_round(tmp_path: Path) -> No
         assert serve.wait(30) == 0
     assert {"ops repo", "vault: reachable"} <= set(unfit)
     assert "none.git" in unfit["ops repo"]["detail"]
+
+
+def test_sigterm_does_not_wait_for_a_remote_that_never_answers(
+    env: dict[str, str], desk: Path
+) -> None:
+    """Before the first round; for the loop see ``tests/integration/test_stopping.py``."""
+    with silent.serve() as never:
+        (desk / "disinto.toml").write_text(f'[ops_repo]\nremote = "{never.addr}/ops.git"\n')
+        with started("serve", env=env, cwd=desk) as process:
+            assert never.asked.acquire(timeout=60)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(15) == 0, "git would be given up after 30 s"
