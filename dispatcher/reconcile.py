@@ -207,7 +207,7 @@ NEEDS: Mapping[type, frozenset[Dependency]] = {
     Conclude: frozenset({Dependency.LEDGER}),
     Revoke: frozenset({Dependency.VAULT, Dependency.LEDGER}),
     Publish: frozenset({Dependency.REMOTE}),
-    Abandon: frozenset({Dependency.VAULT, Dependency.SCHEDULER, Dependency.LEDGER}),
+    Abandon: frozenset({Dependency.SCHEDULER, Dependency.LEDGER}),  # see ``needs``
     Retire: frozenset({Dependency.SCHEDULER, Dependency.LEDGER}),
 }
 """What must be up for a step of a kind to be worth trying."""
@@ -215,12 +215,15 @@ NEEDS: Mapping[type, frozenset[Dependency]] = {
 
 def needs(step: Step) -> frozenset[Dependency]:
     """What must be up for this step to be worth trying. The forge is asked about everything that
-    needs an approval: an action of tier medium or high, and a formula of the ops repo.
+    needs an approval: an action of tier medium or high, and a formula of the ops repo. A run is
+    stopped without the vault; what is then left of ``Abandon`` is the vault's.
     """
     if isinstance(step, Ask):
         formula = step.candidate.formula
         by_tier = step.candidate.tier is not Tier.LOW
         return frozenset({Dependency.FORGE} if by_tier or (formula and formula.commit) else ())
+    if isinstance(step, Abandon) and step.claim.stopped:
+        return NEEDS[Abandon] | {Dependency.VAULT}
     return NEEDS[type(step)]
 
 

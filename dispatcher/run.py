@@ -175,6 +175,7 @@ class Claim:
         timeout_s: seconds the formula may run.
         grant: None for a claim without a run.
         revoked: True once both accessors of the grant are known to be dead.
+        stopped: True once the engine was told to stop the run, since a result stood in git.
         job: the engine's parent job or its like, e.g. ``runner-ssh``.
         engine_id: the engine's own name of the run; "" until submitted.
         claimed_at, submitted_at: seconds since the epoch; 0.0 where it has not happened.
@@ -192,6 +193,7 @@ class Claim:
     timeout_s: int = 3600
     grant: Grant | None = None
     revoked: bool = False
+    stopped: bool = False
     job: str = ""
     engine_id: str = ""
     claimed_at: float = 0.0

@@ -180,14 +180,21 @@ class Effects:
     def abandon(self, claim: Claim) -> Claim:
         """A result stands in git already: stop the run and let its grant die. The claim stays
         until the engine says how it ended, so that nothing is forgotten while it runs.
+
+        A vault that is down must not hold up the stop. The grant is then revoked by the next call,
+        which tells the engine again: the run may have reached it in between.
         """
         self.led()
         self.parts.scheduler.cancel(claim, reason="a result for this action is in git already")
-        if claim.grant is not None:
+        if claim.stopped and claim.grant is not None:
             self.parts.grants.revoke(claim.grant)
+            revoked = True
+        else:
+            revoked = self._try_revoke(claim)
         self.led()
-        self._audit("abandoned", claim, reason="a result stood in git before the run ended")
-        return self.parts.ledger.update(replace(claim, revoked=True))
+        if not claim.stopped:
+            self._audit("abandoned", claim, reason="a result stood in git before the run ended")
+        return self.parts.ledger.update(replace(claim, stopped=True, revoked=revoked))
 
     def retire(self, claim: Claim) -> None:
         """The result is in git and the grant is dead: forget the run, then release the claim.
@@ -221,7 +228,9 @@ class Effects:
         try:
             self.led()
             claim = self.parts.ledger.update(
-                replace(claim, phase=Phase.CLAIMED, grant=wrapped.grant, engine_id="")
+                replace(
+                    claim, phase=Phase.CLAIMED, grant=wrapped.grant, stopped=False, engine_id=""
+                )
             )
         except Conflict:
             self.parts.grants.revoke(wrapped.grant)

@@ -45,6 +45,7 @@ def claims() -> st.SearchStrategy[Claim]:
         timeout_s=st.integers(min_value=1, max_value=10**7),
         grant=st.none() | _grants,
         revoked=st.booleans(),
+        stopped=st.booleans(),
         job=_texts,
         engine_id=_texts,
         claimed_at=_times,

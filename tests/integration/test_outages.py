@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Dependency
+from dispatcher.run import Claim
+from dispatcher.service import dependencies
+from tests.acceptance.evidence import live_grants
 from tests.servers import bao
 from tests.servers.bao import Bao
 from tests.servers.freeze import freeze
@@ -60,6 +63,50 @@ def test_a_vault_that_hangs_stops_only_what_needs_it(stage: Stage, own_bao: Bao)
     stage.at_rest()
     up(stage)
     assert [s.key.action_id for s in stage.scheduler.submitted] == ["before", "during"]
+
+
+def test_a_result_by_hand_stops_the_run_while_the_vault_is_away(
+    stage: Stage, own_bao: Bao, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The grant is revoked when the vault is back, also by another dispatcher."""
+    stage.scheduler.cancels_slowly = True
+    stage.scene.merge({path("one"): action("one", secrets='"TOKEN_A"')}, "Add one")
+    stage.start()
+    stage.runs(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(dependencies, "FIRST_PAUSE_S", 600.0)
+        patch.setattr(dependencies, "LONGEST_PAUSE_S", 600.0)
+        own_bao.process.send_signal(signal.SIGSTOP)
+        stage.scene.merge({path("two"): action("two")}, "Add another")
+        down(stage, Dependency.VAULT)
+    stage.scene.merge({"vault/actions/one.result.json": '{"verdict": "by hand"}\n'}, "End it")
+    told_to_stop(stage)
+    assert not of_one(stage).revoked
+    stage.stop()
+    assert stage.scheduler.cancelled == [of_one(stage).key], "once, and then it waits"
+    stage.scene.remove(path("two"))
+    own_bao.process.send_signal(signal.SIGCONT)
+    stage.start()
+    revoked(stage)
+    assert not live_grants(own_bao, ["one"])
+    audited = (stage.scene.open_settings().state_dir / "audit.jsonl").read_text()
+    assert audited.count('"abandoned"') == 1
+    stage.scheduler.end(stage.scheduler.running()[0])
+    stage.at_rest()
+
+
+def of_one(stage: Stage) -> Claim:
+    return next(c for c in stage.parts.ledger.open_runs() if c.key.action_id == "one")
+
+
+@eventually
+def told_to_stop(stage: Stage) -> None:
+    assert of_one(stage).stopped
+
+
+@eventually
+def revoked(stage: Stage) -> None:
+    assert of_one(stage).revoked
 
 
 def test_a_sealed_vault_is_waited_for(stage: Stage, own_bao: Bao) -> None:

@@ -186,16 +186,17 @@ class MemoryLedger:
 
 
 class MemoryVault:
-    """Grants and their wrappings, by accessor."""
+    """Grants and their wrappings, by accessor. ``away`` from dispatchers, not from runners."""
 
     def __init__(self) -> None:
         self.alive: set[str] = set()
         self.provisional: set[str] = set()
         self.wrapped: dict[str, str] = {}  # unused wrappings
+        self.away = False
         self._numbers = itertools.count(1)
 
     def mint(self, key: RunKey, secrets: Collection[str], *, lifetime_s: int) -> WrappedGrant:
-        return micro(Dependency.VAULT, self._mint)
+        return self._micro(self._mint)
 
     def _mint(self) -> WrappedGrant:
         number = next(self._numbers)
@@ -211,19 +212,27 @@ class MemoryVault:
                 raise Conflict("the grant ended before")
             self.provisional.discard(grant.accessor)
 
-        micro(Dependency.VAULT, extend)
+        self._micro(extend)
 
     def withdraw(self, grant: Grant) -> bool:
-        micro(Dependency.VAULT, lambda: self.kill(grant.accessor))
-        return micro(Dependency.VAULT, lambda: grant.wrapping_accessor in self.wrapped)
+        self._micro(lambda: self.kill(grant.accessor))
+        return self._micro(lambda: grant.wrapping_accessor in self.wrapped)
 
     def revoke(self, grant: Grant) -> None:
-        micro(Dependency.VAULT, lambda: self.kill(grant.accessor))
-        micro(Dependency.VAULT, lambda: self.wrapped.pop(grant.wrapping_accessor, None))
+        self._micro(lambda: self.kill(grant.accessor))
+        self._micro(lambda: self.wrapped.pop(grant.wrapping_accessor, None))
 
     def kill(self, accessor: str) -> None:
         self.alive.discard(accessor)
         self.provisional.discard(accessor)
+
+    def _micro(self, do: Callable[[], T]) -> T:
+        def ask() -> T:
+            if self.away:
+                raise Unavailable(Dependency.VAULT, "it is away")
+            return do()
+
+        return micro(Dependency.VAULT, ask)
 
     def unwrap(self, token: str) -> str | None:
         return self.wrapped.pop(token, None)
@@ -613,6 +622,11 @@ class ExactlyOnce(RuleBasedStateMachine):
         del runs[key]
 
     @rule()
+    def vault_comes_or_goes(self) -> None:
+        self.disturbed.update(IDS)
+        self.parts.grants.away = not self.parts.grants.away
+
+    @rule()
     def provisional_time_passes(self) -> None:
         for accessor in sorted(self.parts.grants.provisional):
             self.parts.grants.kill(accessor)
@@ -634,6 +648,7 @@ class ExactlyOnce(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "leader"):
             return
+        self.parts.grants.away = False
         for one in self.frozen:
             for action_id in list(one.actors):
                 while action_id in one.actors:

@@ -145,6 +145,14 @@ def test_a_result_in_git_ends_a_run_for_ever() -> None:
     assert isinstance(only(plan), Abandon)
 
 
+def test_a_run_is_stopped_without_the_vault_and_its_grant_revoked_with_it() -> None:
+    facts = {"seen": {"x": RUNNING}, "published": frozenset({"x"}), "down": {Dependency.VAULT}}
+    assert isinstance(only(decide(claim(), **facts)), Abandon)  # type: ignore[arg-type]
+    assert isinstance(only(decide(claim(stopped=True), **facts)), Wait)  # type: ignore[arg-type]
+    facts["down"] = set()
+    assert isinstance(only(decide(claim(stopped=True), **facts)), Abandon)  # type: ignore[arg-type]
+
+
 def test_a_stopped_run_keeps_its_claim_until_its_engine_says_how_it_ended() -> None:
     published = frozenset({"x"})
     stopped = claim(revoked=True)
