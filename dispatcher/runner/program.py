@@ -11,6 +11,7 @@ from dispatcher.errors import DisintoError, Exit
 from dispatcher.payload import IncompletePayload, decode_payload
 from dispatcher.run import VERDICT_EXIT, Outcome, RunSpec, Verdict
 from dispatcher.runner import credentials, formula
+from dispatcher.runner.memory import Memory
 from dispatcher.runner.options import USAGE, BadUsage, Options, parse
 from dispatcher.runner.outcome import Tail, read_outputs, write_outcome
 from dispatcher.runner.process import end_all, guard_runner, spawn
@@ -125,6 +126,7 @@ class _Run:
         tail = Tail()
         streams = [Stream(Redactor(secrets), sink, tail) for sink in self._sinks()]
         self._signals.quiet()
+        memory = Memory()
         self._started_at = time.time()
         try:
             pid = spawn(
@@ -152,6 +154,8 @@ class _Run:
         ).run()
         outputs, trouble = read_outputs(room.outputs, secrets)
         verdict, code, number = _verdict(end, sandboxed=bool(sandbox))
+        if verdict is Verdict.FAILED:
+            trouble = memory.ran_out() or trouble
         return Outcome(
             verdict=verdict,
             exit_code=code,

@@ -172,6 +172,7 @@ def _tell(story: Story, dispatcher: Served, actions: dict[str, str]) -> None:
                 story.jobs[stub["Meta"]["action_id"]] = dict(api.job(stub["ID"]) or {})
         said = disinto("logs", "stopped", "--config", str(scene.config), env=scene.environ)
         assert "begun" in said.out
+        assert "stopped" in story.jobs
 
     until_it_says_begun()
     done = disinto("cancel", "stopped", "--config", str(scene.config), env=scene.environ)
