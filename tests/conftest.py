@@ -8,6 +8,7 @@ into failures.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 # A machine that is busy with other tests is no failure of a property.
 hypothesis.settings.register_profile("disinto", deadline=None)
 hypothesis.settings.load_profile("disinto")
+
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and all they start as well;
+# several tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _required() -> set[str]:
