@@ -37,7 +37,9 @@ LONGEST_PAUSE_S = 5.0
 LOGS_AFTER_RESULT_S = 5.0
 """Seconds that the end of the output may take after the result came."""
 
-NOBODY = "no dispatcher seems to run: nothing happens until somebody starts 'disinto serve'"
+NOBODY = (
+    "no dispatcher runs here; unless one runs elsewhere, nothing happens before 'disinto serve'"
+)
 
 
 class Viewer(Protocol):

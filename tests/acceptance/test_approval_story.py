@@ -1,16 +1,24 @@
-"""The whole of approval, with a real forge, git over HTTP, OpenBao, webhook and service."""
+"""The whole of approval, with a real forge, git over HTTP, OpenBao, webhook and service; and an
+author who sends an action by the command.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.approval_story import Story, told
+from tests.cli_process import started
 from tests.servers.bao import Bao
 from tests.servers.forgejo import Forgejo
-from tests.stage import action, eventually, path
+from tests.stage import HELLO, action, eventually, path
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.needs("bao", "forgejo", "git")
 
@@ -64,3 +72,63 @@ def test_a_direct_push_never_runs(story: Story) -> None:
     assert "x.result.json" not in people.clone(people.owner).git(
         "ls-tree", "-r", "--name-only", head
     )
+
+
+@contextmanager
+def sent_by_alice(story: Story, folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Alice's ``disinto dispatch --wait-merge``, up to where it waits, and its pull request. Her
+    settings name no vault, and her folder is not the dispatcher's.
+    """
+    people = story.forge
+    (folder / "formulas").mkdir(parents=True)
+    (folder / "formulas" / "danger.sh").write_text(HELLO)
+    (folder / "x.toml").write_text(action("x", formula="danger"))
+    (folder / "disinto.toml").write_text(f"""
+[ops_repo]
+remote = "{people.server.url}/{people.repository}.git"
+token_env = "FORGE_TOKEN"
+poll_interval_s = 0.2
+[formulas]
+path = "formulas"
+[policy]
+gate = "forgejo"
+[forge]
+url = "{people.server.url}"
+repository = "{people.repository}"
+token_env = "FORGE_TOKEN"
+""")
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "PYTHONPATH": str(ROOT),
+        "FORGE_TOKEN": people.alice.token,
+    }
+    with started("dispatch", "--wait-merge", "x.toml", env=env, cwd=folder) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "waits until pull request" in line:
+                break
+        (request,) = people.repo(people.owner, "GET", "/pulls", state="open")
+        assert request["user"]["login"] == people.alice.login
+        yield process, request["number"]
+
+
+def test_dispatch_waits_for_review_and_merge_and_ends_as_the_run_does(
+    story: Story, tmp_path: Path
+) -> None:
+    with sent_by_alice(story, tmp_path / "desk") as (process, number):
+        story.forge.land(story.forge.alice, number)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "x: succeeded" in err
+    assert out == story.result("x")["logs"]
+    assert story.result("x")["approved_by"] == [story.forge.boss.login]
+    assert story.submitted() == ["x"]
+
+
+def test_dispatch_ends_where_its_request_is_closed(story: Story, tmp_path: Path) -> None:
+    with sent_by_alice(story, tmp_path / "desk") as (process, number):
+        story.forge.repo(story.forge.alice, "PATCH", f"/pulls/{number}", {"state": "closed"})
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 70, err
+    assert "closed without being merged" in err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -259,6 +260,21 @@ def test_a_request_that_is_closed_ends_the_waiting(scene: Scene) -> None:
     forge.state = SimpleNamespace(state="closed", merged=False)
     with pytest.raises(Conflict, match="closed without being merged"):
         desk.follower(Quiet(), wait_merge=True).follow("a")
+
+
+def test_a_dispatcher_may_run_elsewhere(scene: Scene) -> None:
+    """What lies here tells of a dispatcher here alone."""
+    ledger = assembly.open_ledger(scene.open_settings(), scene.environ)
+    desk = replace(desk_of(scene), ledger=ledger)
+    desk.send(write(scene, "a", "hello"), sign=False)
+
+    def ended() -> None:
+        scene.merge({"vault/actions/a.result.json": json.dumps(RESULT)}, "Run elsewhere")
+
+    viewer = Quiet(ended)
+    assert desk.follower(viewer, wait_merge=False).follow("a").exit_code == 3
+    (told,) = viewer.told
+    assert told.startswith("no dispatcher runs here; unless one runs elsewhere")
 
 
 def test_an_unknown_id_is_not_waited_for(scene: Scene) -> None:
