@@ -191,14 +191,18 @@ def _ledger(openers: Openers) -> Iterator[Check]:
 def _local(settings: Settings) -> Iterator[Check]:
     local = settings.local
     found, reason = sandbox.find(settings)
-    wanted = bool(local.mounts) and not local.allow_unprotected_mounts
+    remedy = ""
+    if found is None and local.bubblewrap and sandbox.installed():
+        remedy = (
+            "Let it make namespaces; or set [local] bubblewrap = false, and trust all formulas."
+        )
+    elif found is None and local.mounts and not local.allow_unprotected_mounts:
+        remedy = "Install bubblewrap, or set [local] allow_unprotected_mounts = true."
     yield Check(
         name="local: sandbox",
-        ok=found is not None or not wanted,
+        ok=not remedy,
         detail="bubblewrap keeps runs from each other's files" if found else reason,
-        remedy=""
-        if found or not wanted
-        else "Install bubblewrap, or set [local] allow_unprotected_mounts = true.",
+        remedy=remedy,
     )
     for mount, folder in local.mounts.items():
         yield Check(

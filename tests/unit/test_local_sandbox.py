@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dispatcher.cli.doctor import openers
 from dispatcher.schedulers.local import sandbox
+from dispatcher.service.diagnosis import diagnose
 from dispatcher.settings import Settings
 
 
@@ -17,7 +21,13 @@ def bwrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Setti
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    return Settings(state_dir=tmp_path / "state")
+    return Settings.model_validate(
+        {
+            "state_dir": tmp_path / "state",
+            "ops_repo": {"remote": str(tmp_path / "ops.git")},
+            "vault": {"addr": "http://127.0.0.1:1"},
+        }
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,6 +46,22 @@ def test_what_does_not_start_is_not_used(
     assert reason == f"bubblewrap cannot be used here: {why}"
 
 
+@pytest.mark.parametrize(
+    ("script", "wanted", "ok"),
+    [("exit 0", True, True), ("exit 159", True, False), ("exit 159", False, True)],
+)
+def test_doctor_says_where_formulas_would_run_without_it(
+    script: str, wanted: bool, ok: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = bwrap(tmp_path, monkeypatch, script)
+    local = settings.local.model_copy(update={"bubblewrap": wanted})
+    settings = settings.model_copy(update={"local": local})
+    found = diagnose(settings, openers(settings), {})
+    check = next(c for c in found if c.name == "local: sandbox")
+    assert check.ok is ok
+    assert bool(check.remedy) is not ok
+
+
 def test_a_home_folder_out_of_reach_needs_no_hiding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -43,13 +69,13 @@ def test_a_home_folder_out_of_reach_needs_no_hiding(
     settings = bwrap(tmp_path, monkeypatch, "exit 0")
     home = tmp_path / "home"
     monkeypatch.setenv("HOME", str(home))
-    is_dir = Path.is_dir
+    stat = os.stat
 
-    def guarded(path: Path) -> bool:
-        if path.is_relative_to(home):
+    def guarded(path: Any, **how: Any) -> os.stat_result:
+        if str(path).startswith(str(home)):
             raise PermissionError(13, "Permission denied", str(path))
-        return is_dir(path)
+        return stat(path, **how)
 
-    monkeypatch.setattr(Path, "is_dir", guarded)
+    monkeypatch.setattr(os, "stat", guarded)
     found, _ = sandbox.find(settings)
     assert found is not None

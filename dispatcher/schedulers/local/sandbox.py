@@ -47,7 +47,7 @@ class Sandbox:
         self._mounts = {m: p.resolve() for m, p in settings.local.mounts.items()}
         self._state = settings.state_dir.resolve()
         self._home = _home() if settings.local.hide_home else None
-        self._credentials = [p.resolve() for p in _credential_files(settings) if p.is_file()]
+        self._credentials = [p.resolve() for p in _credential_files(settings)]
 
     def usable(self) -> str:
         """Why it cannot be used here, or ""."""
@@ -104,12 +104,9 @@ def _depth(path: Path) -> int:
 def _home() -> Path | None:
     """The home folder of the dispatcher's user; None where hiding it would hide the machine."""
     home = Path("~").expanduser().resolve()
-    if len(home.parts) == 1:
-        return None
-    try:
-        return home if home.is_dir() else None
-    except PermissionError:
-        return None  # out of our reach (ProtectHome= of systemd), and so out of a formula's
+    # Out of our reach (``ProtectHome=`` of systemd) is out of a formula's too.
+    there = os.path.isdir(home)  # noqa: PTH112 - False too where we may not look
+    return home if there and len(home.parts) > 1 else None
 
 
 def _hide(path: Path, place: Path) -> list[str]:
@@ -119,7 +116,9 @@ def _hide(path: Path, place: Path) -> list[str]:
 
 
 def _credential_files(settings: Settings) -> list[Path]:
-    """Files that hold a credential of the dispatcher, as the settings name them."""
+    """Files that hold a credential of the dispatcher, as the settings name them; those within
+    reach.
+    """
     named = [
         settings.vault.token_file,
         settings.vault.secret_id_file,
@@ -128,7 +127,12 @@ def _credential_files(settings: Settings) -> list[Path]:
         settings.http.webhook_secret_file,
         Path("~/.vault-token").expanduser(),
     ]
-    return [path for path in named if path is not None]
+    return [p for p in named if p is not None and os.path.isfile(p)]  # noqa: PTH113 - as above
+
+
+def installed() -> bool:
+    """Whether there is a bubblewrap, of use or not."""
+    return shutil.which("bwrap") is not None
 
 
 def find(settings: Settings) -> tuple[Sandbox | None, str]:
