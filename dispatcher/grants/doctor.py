@@ -79,7 +79,8 @@ def _server(vault: Vault, health: VaultHealth) -> Iterator[Check]:
         ok=not health.problem,
         detail=health.problem or f"accepted; {lives}{how}",
         remedy="Log in by AppRole or JWT, or give serve a periodic token: "
-        f"`bao token create -orphan -period=1h -policy={names.DISPATCHER_POLICY}`."
+        "`bao token create -orphan -period=1h -no-default-policy "
+        f"-policy={names.DISPATCHER_POLICY}`."
         if health.problem
         else "",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import traceback
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 import tenacity
@@ -297,6 +299,12 @@ def test_doctor_warns_of_a_token_that_may_do_too_much(own):
     found = doctor(own, wide)
     assert set(found) == {"vault: least rights"}
     assert "disinto/runner/OTHER" in found["vault: least rights"].detail
+
+
+def test_doctor_asks_for_the_token_that_the_documentation_makes(own):
+    (command,) = re.findall(r"`(.*)`", doctor(own, "s.nosuch")["vault: token"].remedy)
+    pages = Path(__file__).parents[2] / "docs"
+    assert command in (pages / "operations.md").read_text(encoding="utf-8")
 
 
 def test_doctor_says_which_rights_are_missing(own):
