@@ -263,23 +263,22 @@ def test_a_second_serve_waits_and_says_so(desk: Desk, served: subprocess.Popen[s
 
 
 def test_a_run_outlives_serve_and_is_picked_up(desk: Desk, tmp_path: Path) -> None:
-    (desk.folder / "formulas" / "gated.sh").write_text(
-        "touch ~/data/began\n"
-        "for n in {1..1200}; do test -e ~/data/go && break; sleep 0.05; done; echo went\n"
-    )
-    policy = desk.folder / "policy.toml"
-    if "gated = " not in policy.read_text():  # this test may be tried again
-        policy.write_text(policy.read_text() + 'gated = "low"\n')
+    """In an ops repo of its own: the dispatcher that runs beside other tests offers no mounts."""
     data = tmp_path / "data"
     data.mkdir()
     env = {
         **desk.env,
         "DISINTO_HTTP__LISTEN": "",
-        "DISINTO_STATE_DIR": str(tmp_path / "state"),
         "DISINTO_LOCAL__MOUNTS": json.dumps({"agent-data": str(data)}),
         "DISINTO_LOCAL__ALLOW_UNPROTECTED_MOUNTS": "true",
     }
-    desk = Desk(folder=desk.folder, env=env)
+    assert disinto("init", "own", env=env, cwd=tmp_path).code == 0
+    desk = Desk(folder=tmp_path / "own", env=env)
+    (desk.folder / "formulas" / "gated.sh").write_text(
+        "touch ~/data/began\n"
+        "for n in {1..1200}; do test -e ~/data/go && break; sleep 0.05; done; echo went\n"
+    )
+    (desk.folder / "policy.toml").write_text('[tiers]\ngated = "low"\n')
     file = desk.folder / desk.action("outlive", "gated")
     file.write_text(file.read_text() + 'mounts = ["agent-data"]\n')
     with started("serve", env=env, cwd=desk.folder) as first:
