@@ -24,8 +24,10 @@ from dispatcher.demo import nomad as demo_nomad
 from dispatcher.demo.nomad import DevAgent
 from dispatcher.demo.openbao import DevServer
 from dispatcher.demo.set_up import set_up
+from dispatcher.errors import Misconfigured
 from dispatcher.grants import Vault
 from dispatcher.grants.secrets import Secrets
+from dispatcher.schedulers.local import sandbox
 from dispatcher.settings import Settings
 
 PERSON = "ada@example.org"
@@ -201,6 +203,11 @@ class Scene:
         if self.nomad is not None:
             own |= _on_nomad(self.nomad, image="image" in settings.get("nomad", {}))
         self.config.write_text(tomli_w.dumps(_laid_over(own, settings)))
+        try:
+            sandbox.find(self.open_settings())
+        except Misconfigured:  # nothing here is kept from anybody, and a scene is to be seen
+            own["local"] = {"bubblewrap": False}
+            self.config.write_text(tomli_w.dumps(_laid_over(own, settings)))
         policy = tomli_w.dumps({"tiers": dict(tiers)})
         self.config.with_name("policy.toml").write_text(policy)
 

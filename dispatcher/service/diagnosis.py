@@ -188,22 +188,23 @@ def _ledger(openers: Openers) -> Iterator[Check]:
     yield Check(name="ledger", ok=True, detail=f"{len(claims)} open claims")
 
 
-def _local(settings: Settings) -> Iterator[Check]:
+def _sandbox(settings: Settings) -> Iterator[Check]:
     local = settings.local
     found, reason = sandbox.find(settings)
-    remedy = ""
-    if found is None and local.bubblewrap and sandbox.installed():
-        remedy = (
-            "Let it make namespaces; or set [local] bubblewrap = false, and trust all formulas."
-        )
-    elif found is None and local.mounts and not local.allow_unprotected_mounts:
-        remedy = "Install bubblewrap, or set [local] allow_unprotected_mounts = true."
+    unprotected = found is None and local.mounts and not local.allow_unprotected_mounts
     yield Check(
         name="local: sandbox",
-        ok=not remedy,
+        ok=not unprotected,
         detail="bubblewrap keeps runs from each other's files" if found else reason,
-        remedy=remedy,
+        remedy="Install bubblewrap, or set [local] allow_unprotected_mounts = true."
+        if unprotected
+        else "",
     )
+
+
+def _local(settings: Settings) -> Iterator[Check]:
+    local = settings.local
+    yield from _looked("local: sandbox", lambda: _sandbox(settings))
     for mount, folder in local.mounts.items():
         yield Check(
             name=f"local: mount {mount}",

@@ -180,7 +180,8 @@ class LocalSettings(_Section):
     bubblewrap: bool = Field(
         default=True,
         description="Run formulas in bubblewrap where it is installed: the machine's files "
-        "read-only, the dispatcher's own and the mounts not asked for hidden.",
+        "read-only, the dispatcher's own and the mounts not asked for hidden. Where it is "
+        "installed and cannot be used, nothing is started.",
     )
     hide_home: bool = Field(
         default=True,

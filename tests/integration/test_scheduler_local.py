@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.errors import Unavailable
+from dispatcher.errors import Misconfigured, Unavailable
 from dispatcher.payload import encode_payload, encode_spec
 from dispatcher.run import (
     Claim,
@@ -36,6 +37,7 @@ from dispatcher.schedulers.local import scheduler as local_module
 from dispatcher.schedulers.local.spool import Spool
 from dispatcher.settings import LocalSettings, Settings
 from tests.contract.scheduler import SchedulerContract, claim_of, eventually, log
+from tests.servers.available import why_missing
 from tests.servers.bao import Bao
 from tests.servers.grants import Minter
 
@@ -396,6 +398,27 @@ def test_a_mount_whose_folder_is_gone(minter: Minter, tmp_path: Path) -> None:
     with pytest.raises(CannotSubmit, match="does not exist") as caught:
         Bench(minter, settings).begin("true", mounts=(Mount.SSH,))
     assert caught.value.verdict == "unplaceable"
+
+
+def test_nothing_starts_while_bubblewrap_cannot_be_used(
+    minter: Minter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the formula could read the dispatcher's token; a person may mend it meanwhile."""
+    program = tmp_path / "bin" / "bwrap"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexit 159\n")
+    program.chmod(0o755)
+    path = os.environ["PATH"]
+    monkeypatch.setenv("PATH", f"{program.parent}:{path}")
+    bench = Bench(minter, make_settings(tmp_path))
+    spec, grant = minter.spec("true"), minter.mint()
+    with pytest.raises(Misconfigured, match="cannot be used: it ended with 159"):
+        bench.submit(spec, grant)
+    assert not Spool(bench.settings.state_dir / "runs", spec.key).exists()
+    program.unlink()
+    monkeypatch.setenv("PATH", path)
+    if shutil.which("bwrap") is None or why_missing("bwrap") is None:
+        assert bench.end(bench.submit(spec, grant)).outcome
 
 
 def test_a_mount_that_cannot_be_protected(minter: Minter, tmp_path: Path, keys: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dispatcher.cli.doctor import openers
+from dispatcher.errors import Misconfigured
 from dispatcher.schedulers.local import sandbox
 from dispatcher.service.diagnosis import diagnose
 from dispatcher.settings import Settings
@@ -38,19 +39,21 @@ def bwrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Setti
         ("kill -SYS $$", "it ended with -31 and said nothing"),
     ],
 )
-def test_what_does_not_start_is_not_used(
+def test_what_does_not_start_is_an_error(
     script: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, reason = sandbox.find(bwrap(tmp_path, monkeypatch, script))
-    assert found is None
-    assert reason == f"bubblewrap cannot be used here: {why}"
+    settings = bwrap(tmp_path, monkeypatch, script)
+    with pytest.raises(Misconfigured) as told:
+        sandbox.find(settings)
+    assert told.value.what == f"bubblewrap is installed and cannot be used: {why}"
+    assert "bubblewrap = false" in told.value.remedy
 
 
 @pytest.mark.parametrize(
     ("script", "wanted", "ok"),
     [("exit 0", True, True), ("exit 159", True, False), ("exit 159", False, True)],
 )
-def test_doctor_says_where_formulas_would_run_without_it(
+def test_doctor_says_where_no_formula_is_started(
     script: str, wanted: bool, ok: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = bwrap(tmp_path, monkeypatch, script)

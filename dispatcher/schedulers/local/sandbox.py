@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from dispatcher.errors import Misconfigured
 from dispatcher.run import MOUNT_TARGETS, Mount
 from dispatcher.schedulers.local.spool import Spool
 from dispatcher.settings import Settings
@@ -130,13 +131,13 @@ def _credential_files(settings: Settings) -> list[Path]:
     return [p for p in named if p is not None and os.path.isfile(p)]  # noqa: PTH113 - as above
 
 
-def installed() -> bool:
-    """Whether there is a bubblewrap, of use or not."""
-    return shutil.which("bwrap") is not None
-
-
 def find(settings: Settings) -> tuple[Sandbox | None, str]:
-    """The sandbox of this machine, or None and the reason why there is none."""
+    """The sandbox of this machine, or None and the reason why there is none.
+
+    Raises:
+        Misconfigured: bubblewrap is installed and wanted, and cannot be used. Whoever installed it
+            counts on it: without it a formula can read the dispatcher's own credentials.
+    """
     if not settings.local.bubblewrap:
         return None, "[local] bubblewrap is off"
     program = shutil.which("bwrap")
@@ -147,4 +148,10 @@ def find(settings: Settings) -> tuple[Sandbox | None, str]:
         trouble = sandbox.usable()
     except (OSError, subprocess.TimeoutExpired) as error:
         trouble = type(error).__name__
-    return (None, f"bubblewrap cannot be used here: {trouble}") if trouble else (sandbox, "")
+    if trouble:
+        raise Misconfigured(
+            f"bubblewrap is installed and cannot be used: {trouble}",
+            remedy="Let it make namespaces; or set [local] bubblewrap = false, and trust all "
+            "formulas.",
+        )
+    return sandbox, ""

@@ -79,7 +79,11 @@ class LocalScheduler:
         self._pruned_at = 0.0
 
     def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:  # noqa: ARG002
-        """Start a runner for a run that has none and has not begun; ``job`` means nothing here."""
+        """Start a runner for a run that has none and has not begun; ``job`` means nothing here.
+
+        Raises:
+            Misconfigured: the sandbox cannot be used. The run may be submitted again.
+        """
         spool = Spool(self._runs, spec.key)
         command = self._sandboxed(spool, spec)
         with self._turn:
@@ -193,12 +197,18 @@ class LocalScheduler:
 
     @cached_property
     def _sandbox(self) -> tuple[sandbox.Sandbox | None, str]:
+        """Kept, but for one that cannot be used: a person may mend it meanwhile."""
         # The state folder must exist to be hidden.
         self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
         return sandbox.find(self._settings)
 
     def _sandboxed(self, spool: Spool, spec: RunSpec) -> list[str]:
-        """The sandbox's command line, or none where there is no sandbox."""
+        """The sandbox's command line, or none where there is no sandbox.
+
+        Raises:
+            CannotSubmit: a mount that is not offered, or cannot be protected.
+            Misconfigured: see ``sandbox.find``.
+        """
         local = self._settings.local
         for mount in spec.mounts:
             folder = local.mounts.get(mount)
