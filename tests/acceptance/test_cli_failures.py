@@ -13,6 +13,7 @@ import pytest
 
 from dispatcher.cli.reference import commands
 from dispatcher.demo.openbao import free_port
+from dispatcher.service.follow import NOBODY
 from tests.cli_process import DISINTO, disinto, started
 from tests.servers import silent
 
@@ -137,7 +138,7 @@ def test_ctrl_c_while_following_says_what_goes_on(env: dict[str, str], desk: Pat
     with started(*config, "dispatch", "a.toml", env=env, cwd=desk) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if "no dispatcher seems to run" in line:
+            if NOBODY in line:
                 break
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
