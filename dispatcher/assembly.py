@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dispatcher.audit import AuditLog
 from dispatcher.errors import Misconfigured
@@ -28,6 +30,9 @@ from dispatcher.service.serve import Service
 from dispatcher.service.view import View
 from dispatcher.service.watch import Watch
 from dispatcher.settings import GateKind, SchedulerKind, Settings, load_settings
+
+if TYPE_CHECKING:
+    from dispatcher.nomad_api import NomadApi
 
 Environ = Mapping[str, str]
 
@@ -226,11 +231,19 @@ def _obstacle(settings: Settings, environ: Environ) -> Callable[[Collection[Moun
     """What may be in a run's way at the engine; a local one has nothing to register."""
     if settings.scheduler is not SchedulerKind.NOMAD:
         return lambda _mounts: ""
-    from dispatcher.nomad_api import NomadApi
-    from dispatcher.nomad_checks import obstacle
 
-    api = NomadApi(settings.nomad, environ)
-    return lambda mounts: obstacle(api, settings, mounts)
+    @cache
+    def api() -> NomadApi:
+        from dispatcher.nomad_api import NomadApi
+
+        return NomadApi(settings.nomad, environ)
+
+    def ask(mounts: Collection[Mount]) -> str:
+        from dispatcher.nomad_checks import obstacle
+
+        return obstacle(api(), settings, mounts)
+
+    return ask  # opened by who asks: ``plan`` and ``status`` do, ``serve`` never does
 
 
 def _credential(

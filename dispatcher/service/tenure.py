@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TypeVar
 
 from dispatcher.archive import Archive, Due
 from dispatcher.errors import Dependency, DisintoError, TemporaryError, Unavailable
@@ -49,8 +48,6 @@ LOOK_AWAY = 4
 
 ONCE_TRIES = 6
 """Tries in a row after which ``once`` gives up; with the pauses between them about 15 s."""
-
-T = TypeVar("T")
 
 
 class Tenure:
