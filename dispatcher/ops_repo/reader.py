@@ -227,6 +227,7 @@ def _newest_first(out: bytes, paths: set[str]) -> list[str]:
     """What ``log --name-only -z`` says, each path at its latest arrival, latest commit first."""
     found: dict[str, None] = {}
     commit: list[str] = []
+    first = False  # after a commit's mark; git prints none if no commit added anything
     for field in (*out.split(b"\0"), b"\x01"):
         if field == b"\x01":
             found.update(dict.fromkeys(reversed(commit)))

@@ -51,6 +51,28 @@ def test_what_is_wrong_gets_a_result_and_never_runs(stage: Stage) -> None:
     assert "hello" in errors["noformula"]
 
 
+def test_two_waiting_actions_that_are_edited_in_one_push_go_on_waiting(stage: Stage) -> None:
+    """A range of commits that changes actions and adds none."""
+    names = ("first", "second")
+    stage.scene.merge({path(i): action(i, formula="danger") for i in names}, "Add two")
+    stage.once()
+    stage.start()
+    head = stage.scene.merge(
+        {path(i): action(i, formula="danger", more="timeout_minutes = 5") for i in names},
+        "Edit two",
+    )
+
+    @eventually
+    def follows() -> None:
+        last = stage.watch.last
+        assert last is not None
+        assert last.head == head
+        assert {w.action_id for w in last.plan.waits} == set(names)
+
+    follows()
+    assert stage.scene.results() == {}
+
+
 def test_a_high_tier_waits_until_its_commit_is_signed(stage: Stage) -> None:
     stage.scene.merge({path("risky"): action("risky", formula="danger")}, "Add risky")
     stage.once()
