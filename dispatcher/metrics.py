@@ -76,6 +76,11 @@ class Metrics:
         """Count one webhook call; ``outcome`` is a word of ``dispatcher.web.hooks.Outcome``."""
         self._hooks.labels(outcome=outcome).inc()
 
+    def hooks_begin(self, outcomes: Iterable[str]) -> None:
+        """Export a counter of 0 for each outcome, so that the first call counts as an increase."""
+        for outcome in outcomes:
+            self._hooks.labels(outcome=outcome)
+
     def watch(self, health: Callable[[], Health], *, forge_calls: Callable[[], int] | None) -> None:
         """Add what is read at the moment of asking. Call once."""
         self.registry.register(_Now(health, forge_calls))

@@ -50,6 +50,7 @@ class App:
     ) -> None:
         self._health = health
         self._metrics = metrics
+        metrics.hooks_begin(Outcome)
         self._wake = wake
         self._hook = hook
         self._clock = clock

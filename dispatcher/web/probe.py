@@ -1,0 +1,50 @@
+"""``python3 -m dispatcher.web.probe``: exits 0 if the ``serve`` that these settings describe is alive.
+
+For supervisors that run a command, such as a container's health check. It asks ``/healthz`` of the
+listener as the settings name it; without a listener there is nothing to ask, and it exits 0.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import sys
+from collections.abc import Mapping
+
+from dispatcher.errors import DisintoError
+from dispatcher.settings import load_settings
+
+TIMEOUT_S = 5.0
+
+ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - nothing is bound
+"""Addresses to listen on that nobody can connect to, and where to connect instead."""
+
+
+def main(environ: Mapping[str, str] = os.environ) -> int:
+    """Ask once; returns the exit code, and says on standard error why it is not 0."""
+    try:
+        listen = load_settings(None, environ).http.listen
+    except DisintoError as error:
+        return _unhealthy(str(error))
+    if not listen:
+        return 0
+    host, _, port = listen.rpartition(":")
+    host = host.strip("[]")
+    connection = http.client.HTTPConnection(ANYWHERE.get(host, host), int(port), timeout=TIMEOUT_S)
+    try:
+        connection.request("GET", "/healthz")
+        answer = connection.getresponse()
+    except (OSError, http.client.HTTPException) as error:
+        return _unhealthy(f"{listen} does not answer: {error}")
+    finally:
+        connection.close()
+    return 0 if answer.status == 200 else _unhealthy(f"{listen} answered {answer.status}")
+
+
+def _unhealthy(reason: str) -> int:
+    sys.stderr.write(f"unhealthy: {reason}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
