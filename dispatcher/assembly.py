@@ -8,31 +8,25 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dispatcher.audit import AuditLog
 from dispatcher.errors import Misconfigured
-from dispatcher.forge import ForgeApi
-from dispatcher.gate import GateKeeper, NoGate
-from dispatcher.gate.base import Gate
-from dispatcher.gate.forgejo import Approvers, ForgejoGate
-from dispatcher.gate.report import ForgeReporter
-from dispatcher.gate.signed import SignedGate
-from dispatcher.grants import Grants, Vault
-from dispatcher.ledger.base import Ledger
-from dispatcher.ops_repo import OpsRepo, Signers
-from dispatcher.policy import Policy, load_policy
-from dispatcher.results import Entry, Seal
 from dispatcher.run import Mount
-from dispatcher.schedulers.base import Scheduler
-from dispatcher.service.formulas import FormulaShelf
-from dispatcher.service.intake import Intake
-from dispatcher.service.parts import Parts, Reporter, Wake
-from dispatcher.service.serve import Service
-from dispatcher.service.view import View
-from dispatcher.service.watch import Watch
 from dispatcher.settings import GateKind, SchedulerKind, Settings, load_settings
 
 if TYPE_CHECKING:
+    from dispatcher.forge import ForgeApi
+    from dispatcher.gate import GateKeeper
+    from dispatcher.gate.base import Gate
+    from dispatcher.grants import Vault
+    from dispatcher.ledger.base import Ledger
     from dispatcher.nomad_api import NomadApi
+    from dispatcher.ops_repo import OpsRepo, Signers
+    from dispatcher.policy import Policy
+    from dispatcher.results import Entry, Seal
+    from dispatcher.schedulers.base import Scheduler
+    from dispatcher.service.parts import Parts
+    from dispatcher.service.serve import Service
+    from dispatcher.service.view import View
+    from dispatcher.service.watch import Watch
 
 Environ = Mapping[str, str]
 
@@ -48,11 +42,15 @@ def open_settings(config: Path | None, environ: Environ = os.environ) -> Setting
 
 def open_vault(settings: Settings, environ: Environ) -> Vault:
     """Vault, with the dispatcher's own log-in; connects at the first call."""
+    from dispatcher.grants import Vault
+
     return Vault(settings.vault, environ=environ, connections=settings.limits.workers)
 
 
 def open_repo(settings: Settings, environ: Environ, vault: Vault | None = None) -> OpsRepo:
     """The clone of the ops repo; made at the first fetch."""
+    from dispatcher.ops_repo import OpsRepo
+
     return OpsRepo(
         git_dir=settings.state_dir / "ops.git",
         settings=settings.ops_repo,
@@ -92,6 +90,8 @@ def open_policy(settings: Settings) -> Policy:
     Raises:
         InvalidInput: the file is wrong.
     """
+    from dispatcher.policy import load_policy
+
     return load_policy(settings.policy.file)
 
 
@@ -101,6 +101,8 @@ def open_forge(settings: Settings, environ: Environ, vault: Vault) -> ForgeApi:
     Raises:
         Misconfigured: its address or token is missing.
     """
+    from dispatcher.forge import ForgeApi
+
     token = environ.get(settings.forge.token_env, "")
     if not token and settings.forge.token_secret:
         token = vault_bot_token(settings, vault, settings.forge.token_secret)
@@ -114,11 +116,15 @@ def open_forge(settings: Settings, environ: Environ, vault: Vault) -> ForgeApi:
 
 def vault_bot_token(settings: Settings, vault: Vault, name: str) -> str:
     """One of the dispatcher's own secrets."""
+    from dispatcher.grants import Grants
+
     return Grants(vault, settings).bot_token(name)
 
 
 def signers(settings: Settings) -> Signers:
     """Whose signatures count."""
+    from dispatcher.ops_repo import Signers
+
     return Signers(
         allowed_signers=settings.signed.allowed_signers,
         revoked_keys=settings.signed.revoked_keys,
@@ -129,8 +135,12 @@ def signers(settings: Settings) -> Signers:
 
 def open_gate(settings: Settings, repo: OpsRepo, forge: ForgeApi | None) -> GateKeeper:
     """The gate that answers for every tier."""
+    from dispatcher.gate import GateKeeper, NoGate
+
     match settings.policy.gate:
         case GateKind.FORGEJO if forge is not None:
+            from dispatcher.gate.forgejo import Approvers, ForgejoGate
+
             configured: Gate = ForgejoGate(
                 forge=forge,
                 history=repo,
@@ -140,6 +150,8 @@ def open_gate(settings: Settings, repo: OpsRepo, forge: ForgeApi | None) -> Gate
                 ),
             )
         case GateKind.SIGNED:
+            from dispatcher.gate.signed import SignedGate
+
             trusted = signers(settings)
             configured = SignedGate(
                 history=repo, verify=lambda commit: repo.signature(commit, trusted)
@@ -159,6 +171,11 @@ def build_parts(
         environ: for tokens.
         scheduler: in the place of the one that the settings name.
     """
+    from dispatcher.audit import AuditLog
+    from dispatcher.grants import Grants
+    from dispatcher.service.formulas import FormulaShelf
+    from dispatcher.service.parts import Parts, Reporter, Wake
+
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     vault = open_vault(settings, environ)
     repo = open_repo(settings, environ, vault)
@@ -166,6 +183,8 @@ def build_parts(
     reporter: Reporter | None = None
     forge = None
     if settings.policy.gate is GateKind.FORGEJO:
+        from dispatcher.gate.report import ForgeReporter
+
         forge = open_forge(settings, environ, vault)
         reporter = ForgeReporter(
             forge,
@@ -195,6 +214,9 @@ def build_parts(
 
 def build_view(parts: Parts) -> View:
     """A fresh view of the ops repo."""
+    from dispatcher.service.intake import Intake
+    from dispatcher.service.view import View
+
     settings = parts.settings
     local = settings.scheduler is SchedulerKind.LOCAL
     intake = Intake(
@@ -209,6 +231,8 @@ def build_view(parts: Parts) -> View:
 
 def build_service(parts: Parts, watch: Watch) -> Service:
     """The dispatcher itself."""
+    from dispatcher.service.serve import Service
+
     return Service(parts, view=lambda: build_view(parts), watch=watch)
 
 
@@ -266,6 +290,7 @@ def _seal(settings: Settings, vault: Vault) -> Seal:
     if not settings.attestation.enabled:
         return lambda entry: entry.text
     from dispatcher.attestation import Signer, local_signer, seal_with, transit_signer
+    from dispatcher.grants import Grants
 
     signer: Signer
     if settings.attestation.transit_key:
