@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from dispatcher.errors import Conflict, PermanentError
@@ -27,6 +28,19 @@ class AlreadyClaimed(Conflict):
 
 class ClaimTooLarge(PermanentError):
     """A claim does not fit the ledger; nothing was written."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Note:
+    """A small text that the ledger keeps beside the claims.
+
+    Attributes:
+        text: at most 16,000 characters.
+        version: of this text; another write gives another one, never 0.
+    """
+
+    text: str
+    version: int
 
 
 class Lease(Protocol):
@@ -69,6 +83,24 @@ class Ledger(Protocol):
 
         Raises:
             Conflict: it changed since.
+        """
+        ...
+
+    def note(self, name: str) -> Note | None:
+        """The note of this name (lower-case letters and hyphens), or None."""
+        ...
+
+    def write_note(self, name: str, text: str, *, version: int) -> Note:
+        """Write a note if its version is still ``version``; 0: if there is none.
+
+        Raises:
+            Conflict: it changed or is gone.
+        """
+        ...
+
+    def place(self) -> str:
+        """Where this ledger is, in words that differ for a copy of it; "" if it cannot be copied by
+        copying files. Empty also as long as nothing was written.
         """
         ...
 

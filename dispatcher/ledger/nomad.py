@@ -1,6 +1,7 @@
 """The ledger in Nomad: variables with check-and-set, and a variable lock for the leader.
 
-Claims lie in ``<prefix>/claims/<id>``, the lock on ``<prefix>/leader``. The token needs ``read``,
+Claims lie in ``<prefix>/claims/<id>``, notes in ``<prefix>/notes/<name>``, the lock on
+``<prefix>/leader``. The token needs ``read``,
 ``list``, ``write`` and ``destroy`` on ``<prefix>/*``. Nomad answers a list without the right to it
 with status 200 and nothing, which would read as "nothing runs"; so the first claim leaves a mark
 beside it, and a list without the mark is looked into. A claim holds accessors and a redacted log
@@ -29,7 +30,7 @@ from dispatcher.errors import (
     TemporaryError,
     Unavailable,
 )
-from dispatcher.ledger.base import AlreadyClaimed, ClaimTooLarge, Lease
+from dispatcher.ledger.base import AlreadyClaimed, ClaimTooLarge, Lease, Note
 from dispatcher.ledger.codec import UnreadableClaim, decode, encode
 from dispatcher.ledger.lease import LEADER_POLL_S, NomadLease
 from dispatcher.nomad_api import NomadApi, Variable, VariableConflict
@@ -73,6 +74,7 @@ class NomadLedger:
             )
         self._api = api
         self._claims = f"{prefix}/claims/"
+        self._notes = f"{prefix}/notes/"
         self._lock = f"{prefix}/leader"
         self._mark = f"{self._claims}{MARK}"
         self._marked = False
@@ -146,6 +148,28 @@ class NomadLedger:
                 ) from None
         with self._turn:
             self._known.pop(path, None)
+
+    def note(self, name: str) -> Note | None:
+        """The note of this name, or None."""
+        with _as_ledger():
+            found = self._api.variable(f"{self._notes}{name}")
+        if found is None:
+            return None
+        return Note(text=found.items.get("note", ""), version=found.modify_index)
+
+    def write_note(self, name: str, text: str, *, version: int) -> Note:
+        """Write a note whose version is still ``version``; raises ``Conflict`` if not."""
+        path, items = f"{self._notes}{name}", {"note": text}
+        with _as_ledger():
+            try:
+                new = self._api.put_variable(path, items, cas=version)
+            except VariableConflict:
+                raise Conflict(f"the Nomad variable {path} changed or is gone") from None
+        return Note(text=text, version=new)
+
+    def place(self) -> str:
+        """Always "": every dispatcher with this prefix on this Nomad has the same ledger."""
+        return ""
 
     @contextlib.contextmanager
     def leader(self, *, name: str, waiting: Callable[[str], None]) -> Iterator[Lease]:

@@ -23,7 +23,7 @@ from importlib import resources
 from pathlib import Path
 
 from dispatcher.errors import Conflict, Dependency, Exit, PermanentError, Unavailable
-from dispatcher.ledger.base import AlreadyClaimed, Lease
+from dispatcher.ledger.base import AlreadyClaimed, Lease, Note
 from dispatcher.ledger.codec import decode, encode
 from dispatcher.run import Claim
 
@@ -36,6 +36,16 @@ BUSY_TIMEOUT_S = 10.0
 
 LEADER_POLL_S = 0.5
 """Mean pause between two attempts to become leader."""
+
+MACHINE_ID = Path("/etc/machine-id")
+"""See machine-id(5); a container may have none."""
+
+_NOTES = """CREATE TABLE IF NOT EXISTS notes (
+    name TEXT PRIMARY KEY, version INTEGER NOT NULL CHECK (version > 0), note TEXT NOT NULL
+) STRICT, WITHOUT ROWID"""
+"""Not in ``schema.sql``: a ledger of before has no such table, and a version of before reads one
+that has it.
+"""
 
 _CORRUPT = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
 
@@ -115,6 +125,40 @@ class SqliteLedger:
                 ).fetchone()
             ):
                 raise Conflict(f"the claim of {claim.key.action_id} changed since it was read")
+
+    def note(self, name: str) -> Note | None:
+        """The note of this name, or None. Makes no file where there is none yet."""
+        if not self._file.exists() and not (self._folder / LOCK).exists():
+            return None
+        with self._turn, self._foreign_errors():
+            db = self._open()
+            known = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'notes'").fetchone()
+            query = "SELECT note, version FROM notes WHERE name = ?"
+            row = db.execute(query, (name,)).fetchone() if known else None
+        return None if row is None else Note(text=row[0], version=row[1])
+
+    def write_note(self, name: str, text: str, *, version: int) -> Note:
+        """Write a note whose version is still ``version``; raises ``Conflict`` if not."""
+        with self._write() as db:
+            db.execute(_NOTES)
+            new = _next_version(db)
+            done = db.execute(
+                "UPDATE notes SET version = ?, note = ? WHERE name = ? AND version = ?"
+                if version
+                else "INSERT OR IGNORE INTO notes (version, note, name) VALUES (?, ?, ?)",
+                (new, text, name, version) if version else (new, text, name),
+            )
+            if done.rowcount != 1:
+                raise Conflict(f"the note {name} in {self._file} changed or is gone")
+        return Note(text=text, version=new)
+
+    def place(self) -> str:
+        """Machine, path, and the inodes of folder and file: a copy differs in one of them."""
+        with self._foreign_errors():
+            if not self._file.exists():
+                return ""
+            inodes = f"{self._folder.stat().st_ino}/{self._file.stat().st_ino}"
+            return f"{self._folder.resolve()} (inodes {inodes}, machine {_machine()})"
 
     @contextlib.contextmanager
     def leader(self, *, name: str, waiting: Callable[[str], None]) -> Iterator[Lease]:
@@ -301,6 +345,13 @@ def _holder(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
     except OSError:
         return "another process"
+
+
+def _machine() -> str:
+    try:
+        return MACHINE_ID.read_text(encoding="ascii", errors="replace").strip() or "unknown"
+    except OSError:
+        return "unknown"
 
 
 def _connect(file: Path, *, create: bool = False) -> sqlite3.Connection:

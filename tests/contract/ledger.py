@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from dispatcher.errors import Conflict
-from dispatcher.ledger.base import AlreadyClaimed, Lease, Ledger
+from dispatcher.ledger.base import AlreadyClaimed, Lease, Ledger, Note
 from dispatcher.run import Claim, Phase
 from tests.contract.claims import claim, claims, submitted
 
@@ -212,6 +212,33 @@ class LedgerContract:
     def test_many_claims_come_back(self, ledger: Ledger) -> None:
         written = [ledger.claim(claim(f"many-{number:03}")) for number in range(120)]
         assert list(ledger.open_runs()) == written
+
+    # Notes
+
+    def test_a_note_is_seen_by_others(self, ledger: Ledger, opener: Callable[[], Ledger]) -> None:
+        assert ledger.note("lead") is None
+        written = ledger.write_note("lead", "Grüße", version=0)
+        assert written == Note(text="Grüße", version=written.version)
+        assert opener().note("lead") == written
+        assert ledger.note("other") is None
+        assert list(ledger.open_runs()) == [], "a note is no claim"
+
+    def test_a_note_needs_the_version_read(
+        self, ledger: Ledger, opener: Callable[[], Ledger]
+    ) -> None:
+        first = ledger.write_note("lead", "1", version=0)
+        second = opener().write_note("lead", "2", version=first.version)
+        for stale in (0, first.version):
+            with pytest.raises(Conflict):
+                ledger.write_note("lead", "3", version=stale)
+        assert ledger.note("lead") == second
+        with pytest.raises(Conflict):
+            ledger.write_note("absent", "1", version=first.version)
+        assert ledger.note("absent") is None
+
+    def test_a_ledger_says_where_it_is(self, ledger: Ledger, opener: Callable[[], Ledger]) -> None:
+        ledger.claim(claim("one"))
+        assert ledger.place() == opener().place()
 
     # Leadership
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -64,6 +65,40 @@ def test_many_processes_may_make_the_ledger_at_once(folder: Path) -> None:
         assert out.endswith(b"leading\n")
     left = {entry.name for entry in folder.iterdir()}
     assert {LOCK, DATABASE} <= left <= {LOCK, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"}
+
+
+def test_a_ledger_of_before_takes_notes(folder: Path) -> None:
+    SqliteLedger(folder).claim(claim("one"))
+    tables = "SELECT name FROM sqlite_schema WHERE name = 'notes'"
+    assert sqlite3.connect(folder / DATABASE).execute(tables).fetchall() == []
+    ledger = SqliteLedger(folder)
+    assert ledger.note("lead") is None
+    ledger.write_note("lead", "1", version=0)
+    assert [c.key.action_id for c in SqliteLedger(folder).open_runs()] == ["one"]
+
+
+def test_a_note_that_is_asked_for_makes_no_file(folder: Path) -> None:
+    ledger = SqliteLedger(folder)
+    assert (ledger.note("lead"), ledger.place()) == (None, "")
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("how", ["beside", "put back", "moved"])
+def test_a_copy_is_at_another_place(folder: Path, how: str) -> None:
+    ledger = SqliteLedger(folder)
+    ledger.claim(claim("one"))
+    place = ledger.place()
+    ledger.close()
+    copy = folder.with_name("copy")
+    if how != "moved":
+        shutil.copytree(folder, copy)
+    if how == "put back":
+        folder.rename(folder.with_name("lost"))
+    if how != "beside":
+        (folder if how == "moved" else copy).rename(copy if how == "moved" else folder)
+    other = SqliteLedger(folder if how == "put back" else copy)
+    assert [c.key.action_id for c in other.open_runs()] == ["one"]
+    assert other.place() not in ("", place)
 
 
 def _written(folder: Path) -> Path:
