@@ -14,13 +14,19 @@ class Check:
         name: what was checked, such as ``vault: token role``.
         ok: whether it is as it should be.
         detail: what was found, as a clause without a full stop.
-        remedy: what the reader can do where ``ok`` is False, else "".
+        remedy: what the reader can do; "" if there is nothing to do. With ``ok`` it makes the
+            check a warning.
     """
 
     name: str
     ok: bool
     detail: str
     remedy: str = ""
+
+    @property
+    def warning(self) -> bool:
+        """Whether all works, and something deserves attention nevertheless."""
+        return self.ok and bool(self.remedy)
 
 
 class Step(StrEnum):

@@ -43,8 +43,12 @@ def action_path(action_id: str) -> str:
     return f"vault/actions/{action_id}.toml"
 
 
-def action_text(action_id: str, *, formula: str = "deploy", extra: str = "") -> str:
-    return f'id = "{action_id}"\nformula = "{formula}"\ncontext = "go"\nsecrets = []\n{extra}'
+def action_text(
+    action_id: str, *, formula: str = "deploy", secrets: str = "", extra: str = ""
+) -> str:
+    return (
+        f'id = "{action_id}"\nformula = "{formula}"\ncontext = "go"\nsecrets = [{secrets}]\n{extra}'
+    )
 
 
 @dataclass(kw_only=True)

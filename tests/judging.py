@@ -10,7 +10,7 @@ from dispatcher.errors import Denied, Unavailable
 from dispatcher.gate import Decision, Gate, Question
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.policy import Policy
-from dispatcher.run import Tier
+from dispatcher.run import Mount, Tier
 from dispatcher.service.formulas import FormulaShelf
 from dispatcher.service.intake import Intake
 from dispatcher.settings import OpsRepoSettings
@@ -44,6 +44,7 @@ class Judge:
     folder: Path
     gate: Gate
     policy: Policy = POLICY
+    secrets: tuple[str, ...] = ("PROD_DB_PASSWORD",)
     tree: Tree = field(default_factory=Tree)
     last_question: Question | None = None
 
@@ -74,9 +75,11 @@ class Judge:
             return Found(outcome="absent", reason="there is no such action")
         shelf = FormulaShelf(folder=self.folder, repo=self.repo)
         intake = Intake(
-            repo=self.repo, shelf=shelf, policy=self.policy, mounts=frozenset(), limit=65_536
+            repo=self.repo, shelf=shelf, policy=self.policy, mounts=frozenset(Mount), limit=65_536
         )
-        vetted = intake.vet({action_id: file}, tree=self.tree, secrets=(), order={})[action_id]
+        vetted = intake.vet({action_id: file}, tree=self.tree, secrets=self.secrets, order={})[
+            action_id
+        ]
         if vetted.candidate.problem or vetted.tier is None or vetted.formula is None:
             return Found(outcome="invalid", reason=vetted.candidate.problem)
         return Question(
@@ -86,6 +89,7 @@ class Judge:
             commit=self.tree.commit,
             tier=vetted.tier.tier,
             tier_reason=vetted.tier.reason,
+            tier_raised=vetted.tier.raised,
             formula=vetted.formula.ref,
             formula_path=vetted.formula.path,
         )

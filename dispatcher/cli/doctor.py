@@ -39,9 +39,11 @@ def command(session: Session, *, as_json: bool) -> int:
             _show(check)
     wrong = [check for check in checks if not check.ok]
     if as_json:
-        console.emit({"ok": not wrong, "checks": [asdict(check) for check in checks]})
+        console.emit({"ok": not wrong, "checks": [_plain(check) for check in checks]})
     else:
-        console.note(f"{len(checks)} checks, {len(wrong)} wrong")
+        warnings = sum(check.warning for check in checks)
+        noted = f", {warnings} to look at" if warnings else ""
+        console.note(f"{len(checks)} checks, {len(wrong)} wrong{noted}")
     return Exit.FAILED if wrong else Exit.OK
 
 
@@ -85,8 +87,14 @@ def openers(settings: Settings) -> Openers:
     )
 
 
+def _plain(check: Check) -> dict[str, object]:
+    return {**asdict(check), "warning": check.warning}
+
+
 def _show(check: Check) -> None:
     word = console.styled("ok   ", "green") if check.ok else console.styled("wrong", "red")
+    if check.warning:
+        word = console.styled("warn ", "yellow")
     console.say(f"{word}  {check.name}: {check.detail}")
     if check.remedy:
         console.say(f"       {check.remedy}")

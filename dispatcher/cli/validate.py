@@ -16,7 +16,7 @@ from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
-    from dispatcher.service.preflight import Names
+    from dispatcher.service.preflight import Checked, Names
 
 
 @click.command("validate")
@@ -30,7 +30,7 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
 
     Every problem is named with its file, line and column. What an action names is checked as
     far as it can be known from here: formulas and mounts where there are settings, secrets with
-    --online.
+    --online. Where there are settings, it shows what raises an action's tier above its formula's.
 
     Exits with 65 when anything is wrong.
     """
@@ -48,6 +48,7 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
                         "id": file.id,
                         "valid": not file.problems,
                         "problems": [asdict(problem) for problem in file.problems],
+                        "tier": _plain_tier(file),
                     }
                     for file in checked
                 ],
@@ -57,8 +58,23 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
         for file in wrong:
             for problem in file.problems:
                 console.say(str(problem))
+        for file in checked:
+            if file.tier is not None and file.tier.raised:
+                console.say(f"{file.path}: tier {file.tier.tier}: {file.tier.reason}")
         console.note(_summary(len(checked), len(wrong)))
     return Exit.DATAERR if wrong else Exit.OK
+
+
+def _plain_tier(file: Checked) -> dict[str, object] | None:
+    """The tier with all that contributes to it, as plain data; None where it is not known."""
+    if file.tier is None:
+        return None
+    contributions = [asdict(contribution) for contribution in file.tier.contributions]
+    return {
+        "tier": file.tier.tier,
+        "reason": file.tier.reason,
+        "contributions": contributions,
+    }
 
 
 def known_names(session: Session, *, online: bool) -> Names:

@@ -80,6 +80,7 @@ def _play(console: Console, folder: Path, arguments: argparse.Namespace) -> int:
                 **({"nomad": {"image": arguments.image}} if arguments.image else {}),
             },
             tiers={"deploy": "low", "check-disk": "low", "crawl": "low"},
+            policy={"formulas": {"deploy": {"secrets": ["DEPLOY_*"]}}, "secrets": {}, "mounts": {}},
             formulas=_formulas(),
         )
         servers.callback(on_nomad.clear, console, scene)

@@ -80,6 +80,7 @@ class Scene:
         values: Mapping[str, str],
         settings: Mapping[str, Any] | None = None,
         tiers: Mapping[str, str] | None = None,
+        policy: Mapping[str, Any] | None = None,
         formulas: Mapping[str, str] | None = None,
         nomad: DevAgent | None = None,
     ) -> Scene:
@@ -90,7 +91,8 @@ class Scene:
             server: OpenBao.
             values: secrets by name.
             settings: tables that are laid over the scene's own ``disinto.toml``.
-            tiers: of ``policy.toml``; others are high.
+            tiers: of formulas, in ``policy.toml``; others are high.
+            policy: the other tables of ``policy.toml``.
             formulas: the operator's own, file name to text.
             nomad: runs become its jobs, under a ``[nomad] ledger_prefix`` that no other scene has:
                 with Docker where the settings name ``[nomad] image``, else with raw_exec and this
@@ -103,7 +105,9 @@ class Scene:
         if nomad is not None:
             scene.operator |= nomad.environ
             scene.environ["NOMAD_ADDR"] = nomad.addr
-        scene._write_config(settings or {}, tiers or {}, formulas or {})
+        scene._write_config(
+            settings or {}, {"tiers": tiers or {}, **(policy or {})}, formulas or {}
+        )
         scene._write_keys()
         scene._make_repository()
         scene._set_up_servers(values)
@@ -186,7 +190,7 @@ class Scene:
         return env
 
     def _write_config(
-        self, settings: Mapping[str, Any], tiers: Mapping[str, str], formulas: Mapping[str, str]
+        self, settings: Mapping[str, Any], policy: Mapping[str, Any], formulas: Mapping[str, str]
     ) -> None:
         self.formulas.mkdir(parents=True)
         for name, text in formulas.items():
@@ -208,8 +212,7 @@ class Scene:
         except Misconfigured:  # nothing here is kept from anybody, and a scene is to be seen
             own["local"] = {"bubblewrap": False}
             self.config.write_text(tomli_w.dumps(_laid_over(own, settings)))
-        policy = tomli_w.dumps({"tiers": dict(tiers)})
-        self.config.with_name("policy.toml").write_text(policy)
+        self.config.with_name("policy.toml").write_text(tomli_w.dumps(policy))
 
     def _write_keys(self) -> None:
         key = self.root / "ada"

@@ -33,6 +33,7 @@ class Question:
         commit: head of the branch (hex).
         tier: what approval it needs.
         tier_reason: why that tier, for messages.
+        tier_raised: what raises it above the formula's tier, for messages; "" if nothing does.
         formula: the formula the action would run; None when the question is about a formula.
         formula_path: where that formula lies in the ops repo, or "" for the operator's own folder.
     """
@@ -43,6 +44,7 @@ class Question:
     commit: str
     tier: Tier
     tier_reason: str = ""
+    tier_raised: str = ""
     formula: FormulaRef | None = None
     formula_path: str = ""
 

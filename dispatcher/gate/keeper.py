@@ -30,12 +30,19 @@ class GateKeeper:
         self._configured.look_again()
 
     def check(self, question: Question) -> Decision:
-        """Decide about an action and its formula.
+        """Decide about an action and its formula. The reason names what raised the tier.
 
         Raises:
             Unavailable: the forge or the clone cannot be asked now.
             Denied: the forge refuses our token.
         """
+        decision = self._decide(question)
+        if not question.tier_raised:
+            return decision
+        tier = f"tier {question.tier} ({question.tier_raised})"
+        return replace(decision, reason=f"{tier}: {decision.reason}")
+
+    def _decide(self, question: Question) -> Decision:
         gate = self._main_branch if question.tier is Tier.LOW else self._configured
         action = gate.check(question)
         if action.answer is not Answer.APPROVED or not question.formula_path:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from dispatcher.action import Action
 from dispatcher.gate.markdown import render
-from dispatcher.run import FormulaRef, Tier
+from dispatcher.policy import Item, TierDecision
+from dispatcher.run import FormulaRef
 
 TEXT_LIMIT = 40_000
 """Characters of the action and of the formula that are shown; forges cut bodies at 65,535."""
@@ -25,8 +26,7 @@ def pull_request_text(
     action: Action,
     path: str,
     action_text: str,
-    tier: Tier,
-    tier_reason: str,
+    tier: TierDecision,
     formula: FormulaRef,
     formula_path: str,
     formula_text: str,
@@ -36,7 +36,7 @@ def pull_request_text(
 
     Args:
         action, path, action_text: the action, where its file goes, and that file's text.
-        tier, tier_reason: what approval it needs, and why.
+        tier: what approval it needs, and why.
         formula, formula_path, formula_text: the formula, its place in the ops repo ("" for the
             operator's own folder), and its text.
         approvers: who may approve, for people (``str(Approvers(…))``).
@@ -48,13 +48,14 @@ def pull_request_text(
         path=path,
         action_text=_cut(action_text),
         tier=tier,
-        tier_reason=tier_reason,
+        secret_tiers=tier.of(Item.SECRET),
+        mount_tiers=tier.of(Item.MOUNT),
         formula=formula,
         formula_source=source,
         formula_text=_cut(formula_text),
         approvers=approvers,
     )
-    return PullRequestText(title=f"Run {action.id} ({formula.name}, tier {tier})", body=body)
+    return PullRequestText(title=f"Run {action.id} ({formula.name}, tier {tier.tier})", body=body)
 
 
 def _cut(text: str) -> str:

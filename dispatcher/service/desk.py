@@ -172,8 +172,7 @@ class Desk:
             action=action,
             path=submission.path,
             action_text=submission.data.decode("utf-8", "replace"),
-            tier=submission.tier.tier,
-            tier_reason=submission.tier.reason,
+            tier=submission.tier,
             formula=submission.formula.ref,
             formula_path=submission.formula.path,
             formula_text=submission.formula.text.decode("utf-8", "replace"),
@@ -185,6 +184,8 @@ class Desk:
         self._request = request.number
         address = request.html_url or f"pull request {request.number}"
         told = f"{action.id} waits for approval by {self.approvers}: {address}"
+        if submission.tier.raised:
+            told = f"{told}; tier {submission.tier.tier}: {submission.tier.raised}"
         return Sent(action_id=action.id, told=told, request=address)
 
     def _unmerged(self, action_id: str) -> str:

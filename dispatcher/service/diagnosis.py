@@ -24,6 +24,7 @@ from dispatcher.nomad_checks import check_nomad
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.policy import Policy
 from dispatcher.schedulers.local import sandbox
+from dispatcher.service.policy_checks import check_policy
 from dispatcher.settings import GateKind, SchedulerKind, Settings
 
 OLDEST_GIT = (2, 36)
@@ -138,10 +139,7 @@ def _push(settings: Settings, openers: Openers) -> Iterator[Check]:
 
 
 def _policy(settings: Settings, openers: Openers) -> Iterator[Check]:
-    policy = openers.policy()
-    file = settings.policy.file
-    detail = f"{file} names {len(policy.tiers)} formulas" if file else "none: all formulas are high"
-    yield Check(name="policy", ok=True, detail=detail)
+    yield from check_policy(openers.policy(), settings.policy.file)
 
 
 def _formulas(settings: Settings) -> Iterator[Check]:

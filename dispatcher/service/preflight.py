@@ -19,6 +19,7 @@ from dispatcher.action import (
     parse_action,
 )
 from dispatcher.errors import NotFound, Problem
+from dispatcher.policy import Policy, TierDecision, effective_tier, load_policy
 from dispatcher.run import FormulaKind, Mount
 from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH, SchedulerKind, Settings
 
@@ -32,16 +33,22 @@ class Names:
         secrets: from the vault.
         mounts: what the scheduler offers.
         limit: bytes of an action file.
+        policy: tiers.
     """
 
     formulas: Collection[str] | None = None
     secrets: Collection[str] | None = None
     mounts: Collection[Mount] | None = None
     limit: int = MAX_ACTION_BYTES
+    policy: Policy | None = None
 
     @classmethod
     def of(cls, settings: Settings, *, secrets: Collection[str] | None = None) -> Names:
-        """What the settings say, with the vault's names where they have been asked for."""
+        """What the settings say, with the vault's names where they have been asked for.
+
+        Raises:
+            InvalidInput, Misconfigured: the policy, see ``load_policy``.
+        """
         folder = settings.formulas.path
         local = settings.scheduler is SchedulerKind.LOCAL
         return cls(
@@ -49,16 +56,22 @@ class Names:
             secrets=secrets,
             mounts=tuple(settings.local.mounts) if local else None,
             limit=settings.limits.max_action_bytes,
+            policy=load_policy(settings.policy.file),
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checked:
-    """One file, and everything that is wrong with it."""
+    """One file, and everything that is wrong with it.
+
+    Attributes:
+        tier: which approval the action needs; None if the file is wrong or no policy is known.
+    """
 
     path: str
     id: str
     problems: tuple[Problem, ...]
+    tier: TierDecision | None = None
 
 
 def action_files(paths: Sequence[Path]) -> list[Path]:
@@ -117,7 +130,8 @@ def _check(file: Path, names: Names) -> Checked:
         secrets=names.secrets,
         mounts=tuple(Mount) if names.mounts is None else names.mounts,
     )
-    return Checked(path=path, id=file.stem, problems=tuple(problems))
+    tier = effective_tier(names.policy, action) if names.policy and not problems else None
+    return Checked(path=path, id=file.stem, problems=tuple(problems), tier=tier)
 
 
 def _read(file: Path, limit: int) -> bytes | Problem:

@@ -134,6 +134,7 @@ class View:
             commit=self.tree.commit,
             tier=tier.tier if tier else Tier.HIGH,
             tier_reason=tier.reason if tier else "",
+            tier_raised=tier.raised if tier else "",
             formula=vetted.formula.ref if vetted.formula else None,
             formula_path=vetted.formula.path if vetted.formula else "",
         )

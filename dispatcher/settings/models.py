@@ -223,7 +223,8 @@ class PolicySettings(_Section):
     """Tiers and gates."""
 
     file: Path | None = Field(
-        default=None, description="policy.toml with the table [tiers]; never from the ops repo."
+        default=None,
+        description="policy.toml, the tiers of formulas, secrets and mounts; never from the ops repo.",
     )
     gate: GateKind = Field(default=GateKind.NONE, description="Gate for the tiers medium and high.")
 

@@ -1,6 +1,6 @@
 """The table of attacks: what is tried, against what, and how it ends.
 
-``tests/acceptance/test_attacks.py`` shows each row; ``docs/attacks.md`` is written from them by
+``tests/acceptance/test_attacks.py`` and ``test_attacks_on_git.py`` show each row; ``docs/attacks.md`` is written from them by
 ``python -m tests.acceptance.attack_table > docs/attacks.md``, and a test compares the two.
 """
 
@@ -20,8 +20,8 @@ INTRODUCTION = """\
 # Attacks on approval
 
 What somebody could try in order to have an action run without the approval that its tier asks
-for, and how it ends. Each row is a test in `tests/acceptance/test_attacks.py`; this page is written from the same
-table, and a test compares them. Rows marked *live and recorded* run against a real Forgejo where
+for, and how it ends. Each row is a test in `tests/acceptance/test_attacks.py` or `test_attacks_on_git.py`; this page is
+written from the same table, and a test compares them. Rows marked *live and recorded* run against a real Forgejo where
 one is there, and everywhere against its recorded answers.
 
 *waiting* and *refused* actions do not run and keep their id; *invalid* ones get a result that says
@@ -189,6 +189,30 @@ TABLE = (
         outcome="waiting",
         because="the policy comes from the dispatcher's own configuration",
         said="is not signed",
+    ),
+    Attack(
+        name="secret_under_low",
+        what="A low formula is asked for with a secret that the policy does not name",
+        on=GIT,
+        outcome="waiting",
+        because="the tier is the highest of formula, action, secrets and mounts; what the policy does not name is high",
+        said="tier high (secret PROD_DB_PASSWORD raises it to high (not named in [secrets]))",
+    ),
+    Attack(
+        name="mount_under_low",
+        what="A low formula is asked for with a mount that the policy calls high",
+        on=GIT,
+        outcome="waiting",
+        because="the tier is the highest of formula, action, secrets and mounts",
+        said="tier high (mount ssh raises it to high ([mounts] ssh))",
+    ),
+    Attack(
+        name="trust_of_another_formula",
+        what="A low formula is asked for with a secret that the policy trusts another formula with",
+        on=GIT,
+        outcome="waiting",
+        because="the list of a formula counts for that formula alone",
+        said="secret PROD_DB_PASSWORD raises it to high",
     ),
     Attack(
         name="formula_swapped",

@@ -8,6 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import httpx
@@ -688,6 +689,7 @@ def repository_of(recording: Recording) -> str:
 
 
 def test_every_row_has_its_test() -> None:
+    import_module("tests.acceptance.test_attacks_on_git")
     assert {attack.name for attack in attack_table.TABLE} == SHOWN
 
 

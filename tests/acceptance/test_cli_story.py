@@ -63,8 +63,11 @@ def desk(bao_server: Bao, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     folder = root / "here"
     (folder / "formulas" / "slow.sh").write_text(SLOW)
     (folder / "formulas" / "fails.sh").write_text(FAILS)
-    with (folder / "policy.toml").open("a") as policy:
-        policy.write('slow = "low"\nfails = "low"\n')
+    policy = folder / "policy.toml"
+    own = '[tiers]\nslow = "low"\nfails = "low"\n'
+    policy.write_text(
+        policy.read_text().replace("[tiers]\n", own) + '[formulas.fails]\nsecrets = ["KEY"]\n'
+    )
     desk = Desk(folder=folder, env=env)
     assert desk("apply", "--check").code == 1
     assert desk("apply", "--yes").code == 0

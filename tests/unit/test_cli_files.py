@@ -81,6 +81,22 @@ def test_validate_knows_the_formulas_where_there_are_settings(
     assert 'there is no formula "nosuch"' in out
 
 
+def test_validate_shows_what_raises_a_tier(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(desk / "disinto.toml", '[policy]\nfile = "policy.toml"\n')
+    write(desk / "policy.toml", '[tiers]\nhello = "low"\n[secrets]\nOTHER = "low"\n')
+    write(desk / "a.toml", GOOD.format(id="a"))
+    write(desk / "b.toml", GOOD.format(id="b").replace("TOKEN", "OTHER"))
+    assert run(["validate", "a.toml", "b.toml"]) == Exit.OK
+    assert capsys.readouterr().out == (
+        'a.toml: tier high: the policy gives "hello" the tier low; secret TOKEN raises it to high '
+        "(not named in [secrets])\n"
+    )
+    assert run(["validate", "--json", "a.toml"]) == Exit.OK
+    (file,) = json.loads(capsys.readouterr().out)["files"]
+    assert file["tier"]["tier"] == "high"
+    assert [c["tier"] for c in file["tier"]["contributions"]] == ["low", "high"]
+
+
 @pytest.mark.parametrize("kind", ["missing", "link", "folder", "ending", "huge", "binary"])
 def test_odd_files_are_problems_and_never_tracebacks(
     desk: Path, kind: str, capsys: pytest.CaptureFixture[str]

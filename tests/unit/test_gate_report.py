@@ -14,6 +14,7 @@ from dispatcher.gate import Answer, Decision, Question
 from dispatcher.gate.markdown import cell, fence_of
 from dispatcher.gate.pull_request import TEXT_LIMIT, pull_request_text
 from dispatcher.gate.report import MARKER, ForgeReporter
+from dispatcher.policy import Contribution, Item, Policy, TierDecision, effective_tier
 from dispatcher.run import FormulaKind, FormulaRef, Mount, Tier
 
 LANDED = "c" * 40
@@ -209,13 +210,25 @@ ACTION = Action(
 FORMULA = FormulaRef(name="deploy", kind=FormulaKind.SHELL, blob="b" * 40, sha256="5" * 64)
 
 
-def text_of(formula_text: str = "echo hello\n", *, formula_path: str = "") -> str:
+GIVEN = TierDecision(
+    contributions=(
+        Contribution(item=Item.FORMULA, name="deploy", tier=Tier.HIGH, source="the policy"),
+    ),
+    reason="the policy gives it | <b>high</b>",
+)
+
+
+def text_of(
+    formula_text: str = "echo hello\n",
+    *,
+    formula_path: str = "",
+    tier: TierDecision | None = None,
+) -> str:
     return pull_request_text(
         action=ACTION,
         path="vault/actions/x.toml",
         action_text='id = "x"\n',
-        tier=Tier.HIGH,
-        tier_reason="the policy gives it | <b>high</b>",
+        tier=tier or GIVEN,
         formula=FORMULA,
         formula_path=formula_path,
         formula_text=formula_text,
@@ -236,6 +249,20 @@ def test_a_reviewer_sees_what_they_approve() -> None:
     ):
         assert part in body
     assert "`formulas/deploy.sh` of this repository" in text_of(formula_path="formulas/deploy.sh")
+
+
+def test_a_reviewer_sees_what_raised_the_tier() -> None:
+    policy = Policy(
+        tiers={"deploy": Tier.LOW}, secrets={"TOKEN": Tier.LOW}, mounts={Mount.SSH: Tier.MEDIUM}
+    )
+    body = text_of(tier=effective_tier(policy, ACTION))
+    for part in (
+        '| tier | high: the policy gives "deploy" the tier low; secret KEY raises it to high '
+        "(not named in [secrets]) |",
+        "| secrets | `TOKEN` (low), `KEY` (high) |",
+        "| mounts | `ssh` (read-only, medium) |",
+    ):
+        assert part in body
 
 
 def test_the_formulas_text_cannot_leave_its_fence() -> None:

@@ -1,0 +1,59 @@
+"""What ``disinto doctor`` says of a policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dispatcher.checks import Check
+from dispatcher.policy import FormulaPolicy, Policy
+from dispatcher.run import Mount, Tier
+from dispatcher.service.policy_checks import check_policy
+
+FILE = Path("policy.toml")
+LOW = {"hello": Tier.LOW, "report": Tier.MEDIUM, "deploy": Tier.HIGH}
+
+
+def warnings(policy: Policy) -> list[str]:
+    checks: list[Check] = list(check_policy(policy, FILE))
+    assert all(check.ok for check in checks)
+    return [check.name for check in checks if check.warning]
+
+
+@pytest.mark.parametrize(
+    ("policy", "names"),
+    [
+        (Policy(tiers=LOW), ["policy: secrets", "policy: mounts"]),
+        (Policy(tiers=LOW, secrets={}), ["policy: mounts"]),
+        (Policy(tiers=LOW, mounts={}), ["policy: secrets"]),
+        (Policy(tiers=LOW, secrets={}, mounts={}), []),
+        (
+            Policy(
+                tiers=LOW, formulas={"hello": FormulaPolicy(secrets=("A",), mounts=(Mount.SSH,))}
+            ),
+            [],
+        ),
+        (
+            Policy(formulas={"hello": FormulaPolicy(tier=Tier.LOW)}),
+            ["policy: secrets", "policy: mounts"],
+        ),
+        (Policy(tiers={"deploy": Tier.HIGH}), []),
+        (Policy(), []),
+    ],
+)
+def test_a_policy_that_leaves_secrets_or_mounts_open_is_warned_about(
+    policy: Policy, names: list[str]
+) -> None:
+    assert warnings(policy) == names
+
+
+def test_the_warning_says_what_to_write() -> None:
+    check = next(c for c in check_policy(Policy(tiers=LOW), FILE) if c.name == "policy: secrets")
+    assert "hand any of the secrets to hello and 1 more" in check.detail
+    assert "[formulas.hello] secrets = [...]" in check.remedy
+
+
+def test_without_a_file_there_is_nothing_to_warn_about() -> None:
+    (check,) = check_policy(Policy(), None)
+    assert not check.warning
