@@ -23,6 +23,11 @@ ID_PATTERN = "^[a-z0-9][a-z0-9_-]{0,99}$"
 """Ids of actions and names of formulas. No dot, so that ``<id>.<blob>`` is one word; no upper
 case, so that two ids cannot differ by case alone."""
 
+ID_RULE = "Use a-z, 0-9, - and _, at most 100, the first a letter or digit"
+"""``ID_PATTERN`` in words."""
+
+_ID = re.compile(ID_PATTERN.strip("^$"))
+
 SECRET_PATTERN = "^[A-Z][A-Z0-9_]{0,99}$"  # noqa: S105 - a pattern of names
 
 RESERVED_NAMES = frozenset(
@@ -107,13 +112,17 @@ _MAX_PROBLEMS = 50
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
+def is_id(name: str) -> bool:
+    """Whether a name can be an action's id, or a formula's name."""
+    return _ID.fullmatch(name) is not None
+
+
 def name_problem(name: str, what: str) -> tuple[str, str] | None:
     """What is wrong with an id or a formula's name, and what would be right; None for a good one."""
-    if re.fullmatch(ID_PATTERN.strip("^$"), name):
+    if is_id(name):
         return None
     better = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:100]
-    rule = "Use a-z, 0-9, - and _, at most 100, the first a letter or digit"
-    remedy = f"{rule}; for example {quoted(better)}" if better else rule
+    remedy = f"{ID_RULE}; for example {quoted(better)}" if better else ID_RULE
     return f"{quoted(name)} cannot be {what}", remedy
 
 

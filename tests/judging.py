@@ -13,7 +13,7 @@ from dispatcher.policy import Policy
 from dispatcher.run import Mount, Tier
 from dispatcher.service.formulas import FormulaShelf
 from dispatcher.service.intake import Intake
-from dispatcher.settings import OpsRepoSettings
+from dispatcher.settings import ACTIONS_PATH, OpsRepoSettings
 
 SCRIPT = "#!/bin/bash\necho hello\n"
 
@@ -26,7 +26,8 @@ class Found:
     """What would become of an action.
 
     Attributes:
-        outcome: approved, waiting, refused, invalid, or absent where there is no such action.
+        outcome: approved, waiting, refused, invalid, ignored where the name is no id, or absent
+            where there is no such action.
         reason: why.
         decision: the gate's, where it was asked.
     """
@@ -72,6 +73,8 @@ class Judge:
         self.repo.advance(self.tree, head.commit)
         file = self.tree.open.get(action_id)
         if file is None:
+            if (path := f"{ACTIONS_PATH}/{action_id}.toml") in self.tree.misnamed:
+                return Found(outcome="ignored", reason=path)
             return Found(outcome="absent", reason="there is no such action")
         shelf = FormulaShelf(folder=self.folder, repo=self.repo)
         intake = Intake(

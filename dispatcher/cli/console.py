@@ -15,16 +15,18 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that could move the cursor or turn the reading direction: what we show was written by
-others. Line feeds and tabs stay."""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that could move the cursor or turn the reading direction, and surrogates, which no
+output can encode: what we show was written by others. Line feeds and tabs stay."""
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def emit(data: object) -> None:
     """Print data as JSON."""
-    click.echo(json.dumps(data, indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
+    # A surrogate (a byte of a path that is not UTF-8) becomes \\udcXX, as JSON writes it.
+    click.echo(text.encode("utf-8", "backslashreplace").decode())
 
 
 def say(text: str = "") -> None:

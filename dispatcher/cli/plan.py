@@ -70,6 +70,7 @@ def _plain(
         "rewritten": found.head.rewritten if found.head else False,
         "steps": _steps(found),
         "waits": _waits(found),
+        "warnings": list(found.view.warnings),
         "down": {str(dependency): words for dependency, words in found.outages.items()},
         "nomad": {
             "drift": [asdict(change) for change in drift],
@@ -135,6 +136,8 @@ def _show(
         console.say("the history was rewritten since the last look; no id runs a second time")
     for dependency, words in found.outages.items():
         console.say(f"{dependency} cannot be asked: {words}")
+    for warning in found.view.warnings:
+        console.say(f"{console.styled('warning', 'yellow')}  {warning}")
     steps, waits = _steps(found), _waits(found)
     taken = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
     console.say(f"\nThe next tick takes {taken}:" if steps else "\nNothing to do.")

@@ -6,7 +6,15 @@ repository, ``upkeep`` packs the clone, ``signatures`` tells who signed, and ``g
 """
 
 from dispatcher.ops_repo.begin import begin, from_anywhere
-from dispatcher.ops_repo.records import CommitInfo, Entry, Head, Move, NewFile, Published
+from dispatcher.ops_repo.records import (
+    CommitInfo,
+    Entry,
+    Head,
+    Move,
+    NewFile,
+    Published,
+    escaped,
+)
 from dispatcher.ops_repo.repo import OpsRepo
 from dispatcher.ops_repo.signatures import Signature, SignatureStatus, Signers
 from dispatcher.ops_repo.tree import ActionFile, Changes, Finished, FormulaFile, ResultFile, Tree
@@ -29,5 +37,6 @@ __all__ = [
     "Signers",
     "Tree",
     "begin",
+    "escaped",
     "from_anywhere",
 ]

@@ -260,11 +260,11 @@ class Clone:
             value = (git_dir / name).read_text("ascii").strip()
             if _OID.match(value):
                 return value
-        with suppress(OSError, UnicodeDecodeError):
-            for line in (git_dir / "packed-refs").read_text("ascii").splitlines():
-                value, _, ref = line.partition(" ")
-                if ref == name and _OID.match(value):
-                    return value
+        with suppress(OSError):  # the names of other refs may be anything
+            for line in (git_dir / "packed-refs").read_bytes().split(b"\n"):
+                oid, _, ref = line.partition(b" ")
+                if ref == name.encode() and _OID.match(oid.decode("ascii", "replace")):
+                    return oid.decode("ascii")
         return None
 
     def set_ref(self, name: str, new: str, *, old: str | None = None) -> bool:

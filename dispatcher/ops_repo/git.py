@@ -193,7 +193,7 @@ class Done:
 
     @property
     def line(self) -> str:
-        return self.out.decode("utf-8", "surrogateescape").strip()
+        return self.out.decode("utf-8", "replace").strip()
 
 
 class Git:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+
+SHOWN = 120
+"""Characters of a path that ``escaped`` shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,3 +105,13 @@ class Published:
     commit: str
     written: tuple[str, ...]
     skipped: tuple[str, ...]
+
+
+def escaped(path: str) -> str:
+    """A path of a repository as it may be shown: what is not UTF-8 or cannot be printed (line
+    feeds, escape sequences, turned reading direction) is written as a backslash escape.
+    """
+    raw = os.fsencode(path).replace(b"\\", b"\\\\")
+    text = raw.decode("utf-8", "backslashreplace")
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"

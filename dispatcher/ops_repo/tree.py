@@ -2,6 +2,9 @@
 
 Pure: ``dispatcher.ops_repo.reader`` feeds it with what git says. An *event* is a path with what is
 there now, or None where nothing is there any more.
+
+A file whose name is no valid id is no action, no result and no formula: only its path is kept, so
+that people can be warned. Such a name may hold anything git allows, also what is not UTF-8.
 """
 
 from __future__ import annotations
@@ -9,21 +12,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from dispatcher.action import is_id
 from dispatcher.ops_repo.records import Entry
 from dispatcher.run import FormulaKind
 from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH
 
 ACTION_ENDING = ".toml"
 RESULT_ENDING = ".result.json"
+FORMULA_ENDINGS = tuple(f".{kind}" for kind in FormulaKind)
 WATCHED = (ACTIONS_PATH, DONE_PATH, FORMULAS_PATH)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActionFile:
-    """Anything in ``vault/actions`` whose name ends in ``.toml``, however odd.
+    """Anything in ``vault/actions`` that is named ``<id>.toml``, whatever it is.
 
     Attributes:
-        id: the name without its ending; may hold surrogates where the name is not UTF-8.
+        id: the name without its ending.
         path: from the root of the repository.
         blob: object hash (hex); of a tree or a foreign commit where ``regular`` is False.
         mode: git's file mode.
@@ -141,6 +146,8 @@ class Tree:
         formulas: by name.
         done_results, done_actions: for each archived id the folders below ``vault/done`` that
             hold its result, or its action; more than one only where somebody copied by hand.
+        misnamed: paths of files with an ending of ours whose names are no valid ids. They may hold
+            surrogates (bytes that are not UTF-8): see ``dispatcher.ops_repo.escaped``.
     """
 
     commit: str = ""
@@ -151,6 +158,7 @@ class Tree:
     formulas: dict[str, FormulaFile] = field(default_factory=dict)
     done_results: dict[str, tuple[str, ...]] = field(default_factory=dict)
     done_actions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    misnamed: set[str] = field(default_factory=set)
     _formula_files: dict[str, FormulaFile] = field(default_factory=dict, repr=False)
     _folders: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict, repr=False)
 
@@ -199,6 +207,7 @@ class Tree:
                 for folder in folders:
                     yield _done_path(folder, action_id, ending)
         yield from self._formula_files
+        yield from self.misnamed
 
     def become(self, commit: str, listing: Mapping[str, Entry]) -> Changes:
         """Move to a commit of which everything is known. ``listing``: every watched path."""
@@ -212,12 +221,20 @@ class Tree:
         formulas: set[str] = set()
         for path, entry in events:
             folder, _, name = path.rpartition("/")
-            if folder == ACTIONS_PATH:
-                self._in_actions(path, name, entry, before)
-            elif path.startswith(DONE_PATH + "/"):
-                self._in_done(folder[len(DONE_PATH) + 1 :], name, entry, before)
-            elif folder == FORMULAS_PATH and self._formula(path, name, entry):
-                formulas.add(name.rpartition(".")[0])
+            endings = _endings(folder)
+            ending = next((e for e in endings if name.endswith(e)), None)
+            if ending is None:
+                continue
+            stem = name.removesuffix(ending)
+            if not is_id(stem):
+                (self.misnamed.add if entry else self.misnamed.discard)(path)
+            elif folder == ACTIONS_PATH:
+                self._in_actions(path, stem, ending, entry, before)
+            elif folder == FORMULAS_PATH:
+                if self._formula(path, stem, FormulaKind(ending[1:]), entry):
+                    formulas.add(stem)
+            else:
+                self._in_done(folder[len(DONE_PATH) + 1 :], stem, ending, entry, before)
         self.commit = commit
         return self._changes(before, frozenset(formulas))
 
@@ -230,19 +247,18 @@ class Tree:
         )
 
     def _in_actions(
-        self, path: str, name: str, entry: Entry | None, before: dict[str, _State]
+        self,
+        path: str,
+        action_id: str,
+        ending: str,
+        entry: Entry | None,
+        before: dict[str, _State],
     ) -> None:
-        if name.endswith(RESULT_ENDING):
-            action_id = name[: -len(RESULT_ENDING)]
-        elif name.endswith(ACTION_ENDING):
-            action_id = name[: -len(ACTION_ENDING)]
-        else:
-            return
         before.setdefault(action_id, self._state(action_id))
         pair = self.finished.pop(action_id, None)
         action = pair.action if pair else self.open.get(action_id)
         result = pair.result if pair else self.stray_results.pop(action_id, None)
-        if name.endswith(RESULT_ENDING):
+        if ending == RESULT_ENDING:
             result = (
                 ResultFile(id=action_id, path=path, blob=entry.oid, mode=entry.mode)
                 if entry
@@ -264,14 +280,14 @@ class Tree:
             self.stray_results[action_id] = result
 
     def _in_done(
-        self, folder: str, name: str, entry: Entry | None, before: dict[str, _State]
+        self,
+        folder: str,
+        action_id: str,
+        ending: str,
+        entry: Entry | None,
+        before: dict[str, _State],
     ) -> None:
-        if name.endswith(RESULT_ENDING):
-            action_id, places = name[: -len(RESULT_ENDING)], self.done_results
-        elif name.endswith(ACTION_ENDING):
-            action_id, places = name[: -len(ACTION_ENDING)], self.done_actions
-        else:
-            return
+        places = self.done_results if ending == RESULT_ENDING else self.done_actions
         if entry is not None and entry.mode == 0o040000:
             return
         before.setdefault(action_id, self._state(action_id))
@@ -287,20 +303,17 @@ class Tree:
         else:
             self.archived.discard(action_id)
 
-    def _formula(self, path: str, name: str, entry: Entry | None) -> bool:
-        stem, _, ending = name.rpartition(".")
-        if ending not in (FormulaKind.SHELL, FormulaKind.AGENT):
-            return False
+    def _formula(self, path: str, stem: str, kind: FormulaKind, entry: Entry | None) -> bool:
         old = self._formula_files.get(path)
         if entry is None:
             self._formula_files.pop(path, None)
         else:
             self._formula_files[path] = FormulaFile(
-                name=stem, path=path, blob=entry.oid, mode=entry.mode, kind=FormulaKind(ending)
+                name=stem, path=path, blob=entry.oid, mode=entry.mode, kind=kind
             )
         if self._formula_files.get(path) == old:
             return False
-        both = (f"{FORMULAS_PATH}/{stem}.{kind}" for kind in FormulaKind)
+        both = (f"{FORMULAS_PATH}/{stem}.{each}" for each in FormulaKind)
         files = [self._formula_files[p] for p in both if p in self._formula_files]
         if files:
             self.formulas[stem] = replace(files[0], ambiguous=len(files) > 1)
@@ -331,6 +344,15 @@ class Tree:
                 i for i, s in after.items() if before[i].has_result and not s.has_result
             ),
         )
+
+
+def _endings(folder: str) -> tuple[str, ...]:
+    """The endings that mean something in a folder, the longest first."""
+    if folder == FORMULAS_PATH:
+        return FORMULA_ENDINGS
+    if folder in (ACTIONS_PATH, DONE_PATH) or folder.startswith(DONE_PATH + "/"):
+        return (RESULT_ENDING, ACTION_ENDING)
+    return ()
 
 
 def _done_path(folder: str, action_id: str, ending: str) -> str:

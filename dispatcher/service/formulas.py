@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dispatcher.action import is_id
 from dispatcher.errors import TemporaryError
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.run import FormulaKind, FormulaRef
@@ -156,4 +157,4 @@ def _too_large(name: str, size: int) -> Unusable:
 
 def _formula_files(paths: Iterable[Path]) -> list[Path]:
     endings = {f".{kind}" for kind in FormulaKind}
-    return sorted(p for p in paths if p.suffix in endings and p.is_file())
+    return sorted(p for p in paths if p.suffix in endings and is_id(p.stem) and p.is_file())

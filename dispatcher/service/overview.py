@@ -134,6 +134,7 @@ def of_status(status: Status, dependencies: tuple[DependencyHealth, ...]) -> Ove
         open=open_actions(plan, status.claims, candidates=status.candidates),
         waiting=waiting(plan, status.claims),
         dependencies=dependencies,
+        warnings=status.warnings,
         open_actions=status.open_actions,
         finished_actions=status.finished_actions,
         archived_actions=status.archived_actions,

@@ -71,7 +71,8 @@ class Pulse:
             return Health(
                 leader=False, beat_at=self._clock(), started_at=self._started_at, holder=holder
             )
-        health = replace(_health(last, self._started_at), warnings=self._warnings())
+        health = _health(last, self._started_at)
+        health = replace(health, warnings=(*last.status.warnings, *self._warnings()))
         return (
             health if leads else replace(health, leader=False, beat_at=self._clock(), holder=holder)
         )
@@ -81,7 +82,7 @@ class Pulse:
         with self._lock:
             last = self._last
         overview = _overview(last) if last else Overview(at=self._started_at)
-        return replace(overview, warnings=self._warnings())
+        return replace(overview, warnings=(*overview.warnings, *self._warnings()))
 
     def status(self, status: Status) -> None:
         """A round is over."""

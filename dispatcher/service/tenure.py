@@ -173,6 +173,7 @@ class Tenure:
                 open_actions=len(tree.open),
                 finished_actions=len(tree.finished),
                 archived_actions=len(tree.archived),
+                warnings=self._view.warnings,
                 candidates=world.candidates,
                 failures=self._steps.retries.errors(),
             )

@@ -10,9 +10,11 @@ import math
 import time
 from collections.abc import Collection, Container, Mapping
 from dataclasses import dataclass, field, replace
+from heapq import nsmallest
 
+from dispatcher.action import ID_RULE, is_id
 from dispatcher.gate.base import Answer, Decision, Question
-from dispatcher.ops_repo import Changes, Tree
+from dispatcher.ops_repo import Changes, Tree, escaped
 from dispatcher.reconcile import Candidate, Standing
 from dispatcher.run import Tier
 from dispatcher.service.formulas import FolderGone
@@ -21,6 +23,9 @@ from dispatcher.service.parts import Parts
 
 ASK_AGAIN_S = (30.0, 600.0)
 """First and longest pause before a gate that said *waiting* is asked again at an unchanged head."""
+
+NAMES_LISTED = 5
+"""Names of ignored files that a warning lists; beyond them only their number."""
 
 VET_AGAIN_S = 5.0
 """Pause before files are vetted again that could not be, since the formulas were not there."""
@@ -43,12 +48,20 @@ class WithResult(Container[str]):
     tree: Tree
 
     def __contains__(self, action_id: object) -> bool:
-        return isinstance(action_id, str) and self.tree.has_result(action_id)
+        # Nothing may be published for a name that is no id; what an earlier version claimed for
+        # one is let go.
+        return isinstance(action_id, str) and (
+            self.tree.has_result(action_id) or not is_id(action_id)
+        )
 
 
 @dataclass(kw_only=True)
 class View:
-    """Open actions at one head. Not thread-safe: the loop owns it."""
+    """Open actions at one head. Not thread-safe: the loop owns it.
+
+    Attributes:
+        warnings: what people should look at in the files of this head, in words.
+    """
 
     parts: Parts
     intake: Intake
@@ -62,6 +75,7 @@ class View:
     _anew_at: float = -math.inf
     _order: dict[str, int] = field(default_factory=dict)
     _arrivals: int = 0
+    warnings: tuple[str, ...] = ()
 
     def advance(self, commit: str) -> Changes:
         """Move to another head; new and changed files wait for ``vet``."""
@@ -76,6 +90,7 @@ class View:
         for action_id in (*changes.finished, *changes.withdrawn, *changes.archived):
             if action_id not in self.tree.open:
                 self._drop(action_id)
+        self.warnings = _of_names(self.tree)
         return changes
 
     def vet(self) -> FolderGone | None:
@@ -219,6 +234,20 @@ class View:
         self._candidates.pop(action_id, None)
         self._order.pop(action_id, None)
         self.intake.forget([action_id])
+
+
+def _of_names(tree: Tree) -> tuple[str, ...]:
+    """The warning about files whose names are no ids; none where there are no such files."""
+    count = len(tree.misnamed)
+    if not count:
+        return ()
+    listed = ", ".join(escaped(path) for path in nsmallest(NAMES_LISTED, tree.misnamed))
+    more = f" and {count - NAMES_LISTED} more" if count > NAMES_LISTED else ""
+    files = "1 file is" if count == 1 else f"{count} files are"
+    return (
+        f"{files} ignored because the name is not a valid id: {listed}{more}. {ID_RULE}; rename or "
+        "delete what is named otherwise.",
+    )
 
 
 def _content(question: Question) -> tuple[str, str]:

@@ -28,6 +28,7 @@ class Status:
         finished_actions: pairs not archived yet.
         archived_actions: ids in the archive.
         candidates: open actions by id, as vetted and judged.
+        warnings: what people should look at although all works, in words.
         failures: why the last step of an action failed that is being tried again, by id.
     """
 
@@ -41,6 +42,7 @@ class Status:
     open_actions: int = 0
     finished_actions: int = 0
     archived_actions: int = 0
+    warnings: tuple[str, ...] = ()
     candidates: Mapping[str, Candidate] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
 

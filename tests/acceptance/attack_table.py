@@ -25,7 +25,8 @@ written from the same table, and a test compares them. Rows marked *live and rec
 one is there, and everywhere against its recorded answers.
 
 *waiting* and *refused* actions do not run and keep their id; *invalid* ones get a result that says
-so; *unheard* means that nobody was told anything. None of them runs.
+so; *ignored* files are no actions at all, and `status` warns of them; *unheard* means that nobody
+was told anything. None of them runs.
 
 | attack | shown on | ends | since |
 |---|---|---|---|
@@ -40,7 +41,7 @@ class Attack:
         name: key of the row, and name of its recording.
         what: what somebody does.
         on: what it is shown on.
-        outcome: waiting, refused, invalid or unheard.
+        outcome: waiting, refused, invalid, ignored or unheard.
         because: the reason in words; for the docs.
         said: a part of the reason that the dispatcher gives.
     """
@@ -322,9 +323,9 @@ TABLE = (
         name="case_twin",
         what="Beside an approved `x.toml` an `X.toml` is pushed, in a signed commit",
         on=GIT,
-        outcome="invalid",
-        because="ids are lower case",
-        said="X",
+        outcome="ignored",
+        because="ids are lower case; a file of any other name is no action",
+        said="vault/actions/X.toml",
     ),
     Attack(
         name="request_into_another_branch",

@@ -63,7 +63,7 @@ class GitRemote:
         if parents is None:
             ref = self.git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}")
             parents = [ref] if ref else []
-        out = [f"commit refs/heads/{branch}\nmark :1\ncommitter {who} {date} +0000\n".encode()]
+        out = [os.fsencode(f"commit refs/heads/{branch}\nmark :1\ncommitter {who} {date} +0000\n")]
         out.append(b"data %d\n%b\n" % (len(message.encode()), message.encode()))
         out.extend(f"{'merge' if n else 'from'} {p}\n".encode() for n, p in enumerate(parents))
         if not parents:

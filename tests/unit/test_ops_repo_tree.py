@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.ops_repo import Tree
+from dispatcher.ops_repo import Tree, escaped
 from dispatcher.ops_repo.records import Entry
 from dispatcher.run import FormulaKind
 
@@ -118,14 +121,45 @@ def test_odd_entries_are_kept_with_their_mode() -> None:
         [
             (action("link"), entry(mode=LINK)),
             (action("folder"), entry(mode=FOLDER)),
-            (action(""), entry()),
             ("vault/actions/sub/x.toml", entry()),
             ("vault/actions/README.md", entry()),
         ],
     )
-    assert set(tree.open) == {"link", "folder", ""}
+    assert set(tree.open) == {"link", "folder"}
     assert not tree.open["link"].regular
     assert not tree.open["folder"].regular
+
+
+def test_a_name_that_is_no_id_is_kept_for_a_warning_alone() -> None:
+    tree = Tree()
+    odd = [
+        action(""), action("X"), action("a.b"), result("X"), "vault/done/2026-01/X.toml",
+        "vault/done/X.result.json", "formulas/X.sh", "formulas/.toml",
+    ]  # fmt: skip
+    assert not tree.step("1", [(path, entry()) for path in odd])
+    assert tree.misnamed == set(odd)
+    assert not any((tree.open, tree.stray_results, tree.archived, tree.formulas))
+    assert not tree.become("2", {action("x.y"): entry()})
+    assert tree.misnamed == {action("x.y")}
+    assert not tree.step("3", [(action("x.y"), None)])
+    assert tree.misnamed == set()
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"plain.toml", "plain.toml"),
+        ("caf\u00e9".encode(), "caf\u00e9"),
+        (b"\xff", r"\xff"),
+        (b"a\nb\x1b[2J", r"a\nb\x1b[2J"),
+        ("\u202egp".encode(), r"\u202egp"),
+        (b"back\\xff", r"back\\xff"),
+        (b"n" * 300, "n" * 120 + "\u2026"),
+    ],
+)
+def test_a_path_is_shown_escaped(raw: bytes, shown: str) -> None:
+    assert escaped(os.fsdecode(raw)) == shown
+    shown.encode()
 
 
 def test_saying_again_what_is_known_changes_nothing() -> None:
