@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from urllib.parse import urlsplit
 
 
 class Exit(IntEnum):
@@ -154,3 +155,22 @@ class InvalidInput(PermanentError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(p) for p in problems))
         self.problems = tuple(problems)
+
+
+_MAX_ORIGIN = 200
+
+
+def origin_of(location: str) -> str:
+    """Scheme, host and port of a redirect's target, for an error's text.
+
+    Whoever answered chose the target, so credentials, path, query and what is not printable ASCII
+    are left out. "another path" if it names no host.
+    """
+    try:
+        parts = urlsplit(location)
+    except ValueError:
+        return "another path"
+    if not parts.netloc:
+        return "another path"
+    origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    return "".join(c for c in origin if c.isascii() and c.isprintable())[:_MAX_ORIGIN]

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from dispatcher.errors import Dependency, Misconfigured, Unavailable
+from dispatcher.errors import Dependency, Misconfigured, Unavailable, origin_of
 from dispatcher.settings import VaultSettings
 
 _TOKENS = re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}|\beyJ[A-Za-z0-9_.-]{20,}")
@@ -132,15 +132,17 @@ class VaultHttp:
             )
         except urllib3.exceptions.HTTPError as error:
             raise self._unreachable(error) from None
+        if 300 <= answer.status < 400:
+            target = origin_of(answer.headers.get("Location", ""))
+            raise Unavailable(
+                Dependency.VAULT,
+                f"Vault at {self.addr} answered {method} {path} with a redirect to {target} "
+                f"(HTTP {answer.status}), which is not followed",
+                remedy="Set [vault] addr to that address if it is Vault's.",
+            )
         return self._parsed(method, path, answer.status, answer.data)
 
     def _parsed(self, method: str, path: str, status: int, raw: bytes) -> Reply:
-        if 300 <= status < 400:
-            raise Unavailable(
-                Dependency.VAULT,
-                f"Vault at {self.addr} sends us elsewhere for {method} {path} (HTTP {status})",
-                remedy="Point [vault] addr at the active server or its load balancer.",
-            )
         try:
             body = json.loads(raw) if raw.strip() else {}
         except ValueError:

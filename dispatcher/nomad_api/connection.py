@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from dispatcher.errors import Dependency, Misconfigured, Unavailable
+from dispatcher.errors import Dependency, Misconfigured, Unavailable, origin_of
 from dispatcher.nomad_api.errors import meaning
 from dispatcher.settings import NomadSettings
 
@@ -72,6 +72,7 @@ class Connection:
             transport=transport or wire,
             timeout=httpx.Timeout(settings.timeout_s),
             headers=PLAIN,
+            follow_redirects=False,  # the token would go along
             trust_env=False,
         )
 
@@ -128,7 +129,7 @@ class Connection:
         with self._counting:
             self.calls[endpoint] += 1
         with self._down(doing):
-            return self._client.request(
+            response = self._client.request(
                 method,
                 f"/v1/{path}",
                 params=self._params(params),
@@ -137,6 +138,8 @@ class Connection:
                 timeout=self._client.timeout if timeout_s is None else httpx.Timeout(timeout_s),
                 extensions=self._extensions,
             )
+        self._refuse_redirect(response, doing)
+        return response
 
     @contextmanager
     def stream(
@@ -157,10 +160,22 @@ class Connection:
                 extensions=self._extensions,
             ) as response,
         ):
+            self._refuse_redirect(response, doing)
             if response.status_code >= 400:
                 response.read()
                 raise meaning(response.status_code, response.text, doing=doing)
             yield response
+
+    def _refuse_redirect(self, response: httpx.Response, doing: str) -> None:
+        """A redirect did nothing, and is not followed: the token would go along."""
+        if 300 <= response.status_code < 400:
+            target = origin_of(response.headers.get("Location", ""))
+            raise Unavailable(
+                Dependency.SCHEDULER,
+                f"cannot {doing}: Nomad at {self.addr} answered with a redirect to {target} "
+                f"(HTTP {response.status_code}), which is not followed",
+                remedy="Set [nomad] addr to that address if it is Nomad's.",
+            )
 
     def _params(self, params: Mapping[str, Any] | None) -> dict[str, Any]:
         given = {key: value for key, value in (params or {}).items() if value is not None}

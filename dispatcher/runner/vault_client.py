@@ -12,11 +12,10 @@ import os
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from dispatcher.errors import Dependency, Misconfigured, Unavailable
+from dispatcher.errors import Dependency, Misconfigured, Unavailable, origin_of
 
 TIMEOUT_S = 10.0
 _MAX_REPLY = 8 * 1024 * 1024
-_REDIRECTS = 3
 
 
 class NotSent(Unavailable):
@@ -25,6 +24,10 @@ class NotSent(Unavailable):
 
 class AnswerLost(Unavailable):
     """The request was sent, and what became of it is not known."""
+
+
+class Redirected(Misconfigured):
+    """Vault answered with a redirect, which is never followed: the token would go along."""
 
 
 class Reply:
@@ -71,9 +74,6 @@ class VaultClient:
         if namespace:
             self._headers["X-Vault-Namespace"] = namespace
         self._cacert = cacert
-        self._point_at(addr)
-
-    def _point_at(self, addr: str) -> None:
         parts = urlsplit(addr)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise Misconfigured(
@@ -103,7 +103,7 @@ class VaultClient:
     def request(
         self, method: str, path: str, *, token: str = "", body: dict[str, Any] | None = None
     ) -> Reply:
-        """Ask once; a redirect from a standby is followed.
+        """Ask once. A redirect is not followed: it would hand the token to the address it names.
 
         Args:
             path: below ``/v1/``, not yet percent-encoded.
@@ -111,6 +111,7 @@ class VaultClient:
         Raises:
             NotSent: the server cannot have seen it.
             AnswerLost: the server may have seen it.
+            Redirected: the server did not work on it, and named another.
         """
         headers = dict(self._headers)
         if token:
@@ -119,15 +120,15 @@ class VaultClient:
         if body is not None:
             data = json.dumps(body).encode()
             headers["Content-Type"] = "application/json"
-        for _ in range(_REDIRECTS):
-            status, location, text = self._exchange(method, self._base + quote(path), data, headers)
-            if status not in (307, 308) or not location:
-                return Reply(status, _json_object(text))
-            target = urlsplit(location)
-            if target.netloc:
-                self.close()
-                self._point_at(f"{target.scheme}://{target.netloc}")
-        raise AnswerLost(Dependency.VAULT, f"Vault at {self._address} redirects in a circle")
+        status, location, text = self._exchange(method, self._base + quote(path), data, headers)
+        if 300 <= status < 400:
+            self.close()
+            raise Redirected(
+                f"Vault at {self._address} answered with a redirect to {origin_of(location)} "
+                f"(HTTP {status}), which is not followed",
+                remedy="Set [vault] addr (or runner_addr) to that address if it is Vault's.",
+            )
+        return Reply(status, _json_object(text))
 
     def _exchange(
         self, method: str, path: str, data: bytes | None, headers: dict[str, str]
