@@ -32,8 +32,10 @@ from dispatcher.run import (
     Claim,
     Engine,
     FormulaKind,
+    Grant,
     Outcome,
     Phase,
+    RunKey,
     RunSpec,
     Tier,
     Verdict,
@@ -51,6 +53,10 @@ REMEMBERED = 10_000
 
 class LeadLost(TemporaryError):
     """Another process may lead by now; nothing more may be written by this one."""
+
+
+_NOT_WRITTEN = (LeadLost, Conflict, ClaimTooLarge)
+"""Errors after which a claim is known not to have been written."""
 
 
 class FormulaChanged(TemporaryError):
@@ -71,6 +77,7 @@ class Effects:
     resting: Callable[[], Collection[Dependency]] = frozenset
     note: Callable[[Exception], None] = lambda _error: None
     _rejected: set[tuple[str, str]] = field(default_factory=set)
+    _unclaimed: dict[str, Grant] = field(default_factory=dict)
 
     def ask(self, question: Question, *, known: Decision | None) -> Decision:
         """Ask the gate; an answer other than the one ``known`` goes on record."""
@@ -119,8 +126,7 @@ class Effects:
             raise FormulaChanged(f"formula {vetted.formula.ref.name} changed while it waited")
         spec = spec_of(vetted, settings=self.parts.settings, commit=commit, approved_by=approved_by)
         lifetime_s = _lifetime_s(self.parts.settings, spec.timeout_s)
-        self.led()
-        wrapped = self.parts.grants.mint(spec.key, spec.secrets, lifetime_s=lifetime_s)
+        wrapped = self._mint(spec, lifetime_s=lifetime_s)
         claim = Claim(
             key=spec.key,
             phase=Phase.CLAIMED,
@@ -140,6 +146,9 @@ class Effects:
         except AlreadyClaimed as lost:
             self.parts.grants.revoke(wrapped.grant)
             return lost.existing
+        except Exception as error:
+            self._give_up(spec.key, wrapped.grant, error)
+            raise
         self._audit("claimed", claim, approved_by=approved_by, grants=wrapped.grant.policies)
         return self._submit(claim, spec, wrapped, lifetime_s=lifetime_s)
 
@@ -220,9 +229,8 @@ class Effects:
             approved_by=claim.approved_by,
         )
         lifetime_s = _lifetime_s(self.parts.settings, spec.timeout_s)
-        self.led()
         try:
-            wrapped = self.parts.grants.mint(spec.key, spec.secrets, lifetime_s=lifetime_s)
+            wrapped = self._mint(spec, lifetime_s=lifetime_s)
         except (PolicyMissing, Misconfigured) as never:
             return self._end(claim, _never_started(Verdict.ERROR, str(never)), revoked=False)
         try:
@@ -232,13 +240,44 @@ class Effects:
                     claim, phase=Phase.CLAIMED, grant=wrapped.grant, stopped=False, engine_id=""
                 )
             )
-        except Conflict:
-            self.parts.grants.revoke(wrapped.grant)
+        except Exception as error:
+            self._give_up(claim.key, wrapped.grant, error)
             raise
         if old is not None:
             self.parts.grants.revoke(old)
         self._audit("submitted_again", claim, reason="the run had not started")
         return self._submit(claim, spec, wrapped, lifetime_s=lifetime_s)
+
+    def _mint(self, spec: RunSpec, *, lifetime_s: int) -> WrappedGrant:
+        """A provisional grant, after what is left of one minted in vain for the same action has
+        been revoked: however often its claim fails, an action has one at a time.
+        """
+        left = self._unclaimed.get(spec.key.action_id)
+        if left is not None:
+            if all(claim.grant != left for claim in self.parts.ledger.open_runs()):
+                self.parts.grants.revoke(left)
+            del self._unclaimed[spec.key.action_id]
+        self.led()
+        return self.parts.grants.mint(spec.key, spec.secrets, lifetime_s=lifetime_s)
+
+    def _give_up(self, key: RunKey, grant: Grant, error: Exception) -> None:
+        """End at once a grant whose claim could not be written.
+
+        Where the claim may stand all the same (an answer that was lost), the wrapping is left until
+        the next try, because it is the proof that nothing started: ``settle`` finds it unused and
+        submits the run again.
+        """
+        if len(self._unclaimed) >= REMEMBERED:
+            self._unclaimed.clear()  # those left end with their provisional life
+        self._unclaimed[key.action_id] = grant
+        try:
+            if isinstance(error, _NOT_WRITTEN):
+                self.parts.grants.revoke(grant)
+                del self._unclaimed[key.action_id]
+            else:
+                self.parts.grants.withdraw(grant)
+        except (Unavailable, Denied) as trouble:  # the failure that led here is the one to raise
+            self.note(trouble)
 
     def _submit(
         self, claim: Claim, spec: RunSpec, wrapped: WrappedGrant, *, lifetime_s: int
