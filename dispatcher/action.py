@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Collection, Iterator
@@ -13,7 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from dispatcher.errors import Problem
 from dispatcher.explain import Reader, complaint, did_you_mean, one_of, walk
-from dispatcher.run import Mount, Tier
+from dispatcher.run import MAX_ARGUMENT_BYTES, Mount, Tier
 from dispatcher.toml_source import KeyPath, TomlSource, quoted, too_large
 
 MAX_ACTION_BYTES = 65_536
@@ -194,6 +195,13 @@ def _checked_params(value: dict[str, object]) -> dict[str, object]:
             raise complaint("params holds inf or nan, which JSON has not", inside=path)
         if isinstance(item, int) and not -(2**63) <= item < 2**63:
             raise complaint("the number has more than 64 bits", remedy="Quote it", inside=path)
+    size = len(json.dumps(value, default=str)) + len("DISINTO_PARAMS=")
+    if size > MAX_ARGUMENT_BYTES:
+        raise complaint(
+            f"params has {size:,} bytes as JSON, more than the {MAX_ARGUMENT_BYTES:,} that one "
+            "environment variable can hold",
+            remedy="Keep long texts in the repository and name their place",
+        )
     return value
 
 

@@ -8,6 +8,11 @@ from collections.abc import Sequence
 _PLACEHOLDER = re.compile(r"\{model\}|\{tools\}")
 
 
+def has_placeholder(argument: str) -> bool:
+    """True if an action's values are filled into this argument of a template."""
+    return _PLACEHOLDER.search(argument) is not None
+
+
 def fill_command(template: Sequence[str], *, model: str, tools: Sequence[str]) -> tuple[str, ...]:
     """Fill ``{model}`` and ``{tools}`` (joined by commas) into a command line.
 

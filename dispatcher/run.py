@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+MAX_ARGUMENT_BYTES = 131_071
+"""Of one argument, or one environment variable with its name, that a program can be started with:
+Linux's MAX_ARG_STRLEN without the closing NUL; execve(2)."""
+
 
 class Verdict(StrEnum):
     """How a run ended. Closed: a new member needs a place in the docs and an exit code."""

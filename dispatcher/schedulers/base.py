@@ -5,13 +5,23 @@ Contract suite: ``tests/contract/scheduler.py``; every implementation passes it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
 from dispatcher.errors import PermanentError
-from dispatcher.run import Claim, Observation, RunKey, RunSpec, WrappedGrant
+from dispatcher.payload import encode_payload
+from dispatcher.run import (
+    MAX_ARGUMENT_BYTES,
+    Claim,
+    Observation,
+    RunKey,
+    RunSpec,
+    Verdict,
+    WrappedGrant,
+)
 
 
 class CannotSubmit(PermanentError):
@@ -24,6 +34,40 @@ class CannotSubmit(PermanentError):
     def __init__(self, what: str, *, verdict: str, remedy: str | None = None) -> None:
         super().__init__(what, remedy=remedy)
         self.verdict = verdict
+
+
+def payload_of(spec: RunSpec, grant: WrappedGrant) -> bytes:
+    """What a runner is given for a run.
+
+    Raises:
+        CannotSubmit: ``invalid``: no payload holds it, or no process can be started with it.
+    """
+    try:
+        for name, text in _texts(spec):
+            if len(text.encode("utf-8", "surrogateescape")) > MAX_ARGUMENT_BYTES:
+                raise _invalid(
+                    f"{name} is longer than the {MAX_ARGUMENT_BYTES:,} bytes that Linux takes"
+                )
+            if "\0" in text:
+                raise _invalid(f"{name} contains a NUL byte, which no argument or variable can")
+        return encode_payload(spec, grant)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise _invalid(f"the run's input cannot be encoded ({error})") from None
+
+
+def _texts(spec: RunSpec) -> Iterator[tuple[str, str]]:
+    """What becomes an argument or an environment variable, as the runner spells it."""
+    yield "the context", f"DISINTO_CONTEXT={spec.context}"
+    yield "the list of tools", f"DISINTO_TOOLS={','.join(spec.tools)}"
+    yield "the table params, as JSON,", f"DISINTO_PARAMS={json.dumps(spec.params)}"
+    for index, word in enumerate(spec.agent_argv):
+        yield f"argument {index} of the agent command", word
+
+
+def _invalid(what: str) -> CannotSubmit:
+    return CannotSubmit(
+        what, verdict=Verdict.INVALID, remedy="Shorten it, or keep it in a repository."
+    )
 
 
 class Stream(StrEnum):
@@ -61,6 +105,8 @@ class Scheduler(Protocol):
 
         Raises:
             CannotSubmit: it can never be started as it is.
+            Misconfigured: it cannot be started before a person mends a setting. Nothing was
+                started.
         """
         ...
 

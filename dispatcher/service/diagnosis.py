@@ -200,9 +200,24 @@ def _sandbox(settings: Settings) -> Iterator[Check]:
     )
 
 
+def _user() -> Check:
+    """Advice, and no fault: there are machines with no other user."""
+    root = os.geteuid() == 0
+    return Check(
+        name="local: user",
+        ok=True,
+        detail="formulas run as root" if root else f"formulas run as user {os.geteuid()}",
+        remedy="Run disinto as a user of its own, which owns nothing else: as root, a formula can "
+        "read every file of this machine."
+        if root
+        else "",
+    )
+
+
 def _local(settings: Settings) -> Iterator[Check]:
     local = settings.local
     yield from _looked("local: sandbox", lambda: _sandbox(settings))
+    yield _user()
     for mount, folder in local.mounts.items():
         yield Check(
             name=f"local: mount {mount}",

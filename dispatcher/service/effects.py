@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from dispatcher.agent import fill_command
@@ -18,6 +19,7 @@ from dispatcher.errors import (
     Conflict,
     Denied,
     Dependency,
+    DisintoError,
     Misconfigured,
     TemporaryError,
     Unavailable,
@@ -46,6 +48,9 @@ from dispatcher.service.formulas import Formula
 from dispatcher.service.intake import Vetted
 from dispatcher.service.parts import Parts
 from dispatcher.settings import Settings
+
+SUBMIT_TRIES = 3
+"""Submissions of one run that may fail in a way that nobody foresaw; then it ends."""
 
 REMEMBERED = 10_000
 """Rejections remembered, so that each is put on record once."""
@@ -78,6 +83,7 @@ class Effects:
     note: Callable[[Exception], None] = lambda _error: None
     _rejected: set[tuple[str, str]] = field(default_factory=set)
     _unclaimed: dict[str, Grant] = field(default_factory=dict)
+    _failures: dict[str, list[str]] = field(default_factory=dict)
 
     def ask(self, question: Question, *, known: Decision | None) -> Decision:
         """Ask the gate; an answer other than the one ``known`` goes on record."""
@@ -221,6 +227,11 @@ class Effects:
         What is left of the old grant goes only when the new one stands in the claim: until then a
         crash asks the vault again, and must get the same answer.
         """
+        failures = self._failures.get(claim.key.token, [])
+        if len(failures) >= SUBMIT_TRIES:
+            why = f"it could not be submitted {len(failures)} times in a row: {failures[-1]}"
+            outcome = _never_started(Verdict.ERROR, why)
+            return self._end(claim, outcome, revoked=self._try_revoke(claim))
         old = claim.grant
         spec = spec_of(
             vetted,
@@ -295,6 +306,20 @@ class Effects:
             self.parts.grants.revoke(wrapped.grant)
             outcome = _never_started(Verdict(never.verdict), str(never))
             return self._end(claim, outcome, revoked=True)
+        except Misconfigured:
+            # Nothing was started. The grant must not wait for the person who mends it; what is
+            # left of it says later that it was not used.
+            with suppress(TemporaryError, Denied):
+                self.parts.grants.withdraw(wrapped.grant)
+            raise
+        except (TemporaryError, Denied):
+            raise
+        except Exception as error:
+            # Another program's words may hold anything; a result is public.
+            why = str(error) if isinstance(error, DisintoError) else type(error).__name__
+            self._failures.setdefault(claim.key.token, []).append(why)
+            raise
+        self._failures.pop(claim.key.token, None)
         self.led()
         return self.parts.ledger.update(
             replace(claim, phase=Phase.SUBMITTED, engine_id=engine_id, submitted_at=time.time())
@@ -304,6 +329,7 @@ class Effects:
         self, claim: Claim, outcome: Outcome, *, engine: Engine | None = None, revoked: bool
     ) -> Claim:
         """Record the verdict. From here on the result cannot be lost."""
+        self._failures.pop(claim.key.token, None)
         engine = engine or Engine(kind=self.parts.settings.scheduler, job=claim.engine_id)
         now = time.time()
         try:

@@ -36,6 +36,7 @@ from dispatcher.settings.models import (
     SignedSettings,
     VaultAuth,
     VaultSettings,
+    credential_files,
 )
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "SignedSettings",
     "VaultAuth",
     "VaultSettings",
+    "credential_files",
     "find_settings",
     "load_settings",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -19,6 +19,14 @@ FORMULAS_PATH = "formulas"
 """Fixed places in an ops repo."""
 
 PositiveSeconds = Annotated[float, Field(gt=0)]
+
+
+_CREDENTIAL = "credential"
+
+
+def _credential(description: str) -> Any:
+    """A field with the path of a file that holds a credential; see ``credential_files``."""
+    return Field(default=None, description=description, json_schema_extra={_CREDENTIAL: True})
 
 
 class SchedulerKind(StrEnum):
@@ -92,17 +100,13 @@ class VaultSettings(_Section):
         default=VaultAuth.TOKEN,
         description="How serve logs in: token (VAULT_TOKEN or token_file), approle, or jwt.",
     )
-    token_file: Path | None = Field(default=None, description="File that holds the token.")
+    token_file: Path | None = _credential("File that holds the token.")
     auth_mount: str = Field(
         default="", description="Mount of the log-in method; default approle or jwt-nomad."
     )
     role_id: str = Field(default="", description="AppRole role ID.")
-    secret_id_file: Path | None = Field(
-        default=None, description="File with the AppRole secret ID."
-    )
-    jwt_file: Path | None = Field(
-        default=None, description="File with the JWT, e.g. Nomad's secrets/nomad_vault.jwt."
-    )
+    secret_id_file: Path | None = _credential("File with the AppRole secret ID.")
+    jwt_file: Path | None = _credential("File with the JWT, e.g. Nomad's secrets/nomad_vault.jwt.")
     jwt_role: str = Field(default="disinto-dispatcher", description="Role of the JWT log-in.")
     kv_mount: str = Field(default="kv", description="Mount of the KV v2 engine.")
     kv_prefix: str = Field(default="disinto/runner", description="Folder of the actions' secrets.")
@@ -121,12 +125,10 @@ class NomadSettings(_Section):
     addr: str = Field(default="http://127.0.0.1:4646", description="Address. NOMAD_ADDR.")
     region: str = Field(default="", description="Region. NOMAD_REGION.")
     namespace: str = Field(default="default", description="Namespace. NOMAD_NAMESPACE.")
-    token_file: Path | None = Field(
-        default=None, description="File with the ACL token, where NOMAD_TOKEN is not set."
-    )
+    token_file: Path | None = _credential("File with the ACL token, where NOMAD_TOKEN is not set.")
     cacert: Path | None = Field(default=None, description="CA certificate. NOMAD_CACERT.")
     client_cert: Path | None = Field(default=None, description="NOMAD_CLIENT_CERT.")
-    client_key: Path | None = Field(default=None, description="NOMAD_CLIENT_KEY.")
+    client_key: Path | None = _credential("NOMAD_CLIENT_KEY.")
     tls_server_name: str = Field(default="", description="NOMAD_TLS_SERVER_NAME.")
     timeout_s: PositiveSeconds = Field(default=10.0, description="Seconds for one request.")
     driver: NomadDriver = Field(default=NomadDriver.DOCKER, description="Task driver of runners.")
@@ -272,7 +274,7 @@ class HttpSettings(_Section):
     webhook_secret_env: str = Field(
         default="DISINTO_WEBHOOK_SECRET", description="Environment variable with the HMAC secret."
     )
-    webhook_secret_file: Path | None = Field(default=None, description="File with the HMAC secret.")
+    webhook_secret_file: Path | None = _credential("File with the HMAC secret.")
 
 
 class LimitSettings(_Section):
@@ -355,6 +357,21 @@ class Settings(_Section):
     archive: ArchiveSettings = ArchiveSettings()
     grants: GrantSettings = GrantSettings()
     attestation: AttestationSettings = AttestationSettings()
+
+
+def credential_files(settings: Settings) -> tuple[Path, ...]:
+    """The files that hold a credential, as the settings name them, present or not."""
+    found: list[Path] = []
+    for name in Settings.model_fields:
+        section = getattr(settings, name)
+        if not isinstance(section, _Section):
+            continue
+        for key, described in type(section).model_fields.items():
+            extra = described.json_schema_extra
+            value = getattr(section, key)
+            if isinstance(extra, dict) and extra.get(_CREDENTIAL) and isinstance(value, Path):
+                found.append(value)
+    return tuple(found)
 
 
 CUSTOMARY: Mapping[str, tuple[str, str]] = {

@@ -35,7 +35,7 @@ from dispatcher.schedulers.base import CannotSubmit, Stream
 from dispatcher.schedulers.local import LocalScheduler, output
 from dispatcher.schedulers.local import scheduler as local_module
 from dispatcher.schedulers.local.spool import Spool
-from dispatcher.settings import LocalSettings, Settings
+from dispatcher.settings import AgentSettings, LocalSettings, Settings
 from tests.contract.scheduler import SchedulerContract, claim_of, eventually, log
 from tests.servers.available import why_missing
 from tests.servers.bao import Bao
@@ -349,12 +349,14 @@ def test_forgetting_the_number_of_a_dead_runner(bench: Bench) -> None:
 
 
 def test_an_agent_anywhere(bench: Bench, tmp_path: Path) -> None:
-    """Also in /tmp, which a sandboxed formula has of its own."""
+    """Also in /tmp, which a sandboxed formula has of its own, if the operator named it."""
     agent = tmp_path / "agent"
     agent.write_text('#!/bin/sh\necho "agent with $1"; cat >/dev/null\n')
     agent.chmod(0o755)
     (tmp_path / "other").write_text("hidden in a sandbox\n")
     argv = (str(agent), "model-1")
+    command = AgentSettings(command=(str(agent), "{model}"))
+    bench = Bench(bench.minter, bench.settings.model_copy(update={"agent": command}))
     claim = bench.begin("x = 1\n", kind=FormulaKind.AGENT, agent_argv=argv)
     outcome = bench.end(claim).outcome
     assert outcome

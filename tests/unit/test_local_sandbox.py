@@ -12,7 +12,7 @@ from dispatcher.cli.doctor import openers
 from dispatcher.errors import Misconfigured
 from dispatcher.schedulers.local import sandbox
 from dispatcher.service.diagnosis import diagnose
-from dispatcher.settings import Settings
+from dispatcher.settings import Settings, credential_files
 
 
 def bwrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Settings:
@@ -63,6 +63,41 @@ def test_doctor_says_where_no_formula_is_started(
     check = next(c for c in found if c.name == "local: sandbox")
     assert check.ok is ok
     assert bool(check.remedy) is not ok
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_doctor_advises_against_root(
+    root: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = bwrap(tmp_path, monkeypatch, "exit 0")
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+    check = next(c for c in diagnose(settings, openers(settings), {}) if c.name == "local: user")
+    assert check.ok
+    assert ("user of its own" in check.remedy) is root
+
+
+def test_every_path_of_the_settings_is_a_credential_or_known_to_be_none() -> None:
+    """A new one must be decided on: credentials are hidden from formulas."""
+    public = {
+        "vault.cacert",
+        "nomad.cacert",
+        "nomad.client_cert",
+        "formulas.path",
+        "policy.file",
+        "signed.allowed_signers",
+        "signed.revoked_keys",
+        "signed.gpg_home",
+        "forge.cacert",
+    }
+    given: dict[str, dict[str, str]] = {}
+    for section, described in Settings.model_fields.items():
+        for key, field in getattr(described.annotation, "model_fields", {}).items():
+            if "Path" in str(field.annotation) and "dict" not in str(field.annotation):
+                given.setdefault(section, {})[key] = f"/{section}.{key}"
+    found = {path.name for path in credential_files(Settings.model_validate(given))}
+    everything = {f"{section}.{key}" for section, keys in given.items() for key in keys}
+    assert found == everything - public
+    assert "nomad.client_key" in found
 
 
 def test_a_home_folder_out_of_reach_needs_no_hiding(

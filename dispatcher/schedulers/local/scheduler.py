@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -12,13 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from dispatcher.errors import Dependency, Unavailable
-from dispatcher.payload import encode_payload
+from dispatcher.errors import Dependency, DisintoError, Unavailable
 from dispatcher.run import (
     MOUNT_TARGETS,
     VERDICT_EXIT,
     Claim,
     Engine,
+    FormulaKind,
     Observation,
     Outcome,
     RunKey,
@@ -27,7 +28,7 @@ from dispatcher.run import (
     Verdict,
     WrappedGrant,
 )
-from dispatcher.schedulers.base import CannotSubmit, LogChunk, Stream
+from dispatcher.schedulers.base import CannotSubmit, LogChunk, Stream, payload_of
 from dispatcher.schedulers.local import output, sandbox
 from dispatcher.schedulers.local.launch import launch
 from dispatcher.schedulers.local.leftovers import sweep
@@ -85,24 +86,21 @@ class LocalScheduler:
             Misconfigured: the sandbox cannot be used. The run may be submitted again.
         """
         spool = Spool(self._runs, spec.key)
-        command = self._sandboxed(spool, spec)
+        payload = payload_of(spec, grant)
         with self._turn:
             alone = self._submitting.setdefault(spool.token, threading.Lock())
         try:
+            command = self._sandboxed(spool, spec)
             with alone:
-                self._start(spool, spec, grant, command)
-        except OSError as error:
-            raise Unavailable(
-                Dependency.SCHEDULER,
-                f"no runner could be started in {spool.path}: {error.strerror}",
-                remedy="Look at free memory, processes and disk space of this machine.",
-            ) from None
+                self._start(spool, spec, payload, command)
+        except (OSError, ValueError) as error:
+            raise _not_startable(spool, error) from None
         finally:
             with self._turn:
                 self._submitting.pop(spool.token, None)
         return spool.token
 
-    def _start(self, spool: Spool, spec: RunSpec, grant: WrappedGrant, command: list[str]) -> None:
+    def _start(self, spool: Spool, spec: RunSpec, payload: bytes, command: list[str]) -> None:
         self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = spool.hold()
         if lock is None:
@@ -115,7 +113,7 @@ class LocalScheduler:
                 self._link_mounts(spool, spec)
             process = launch(
                 spool,
-                encode_payload(spec, grant),
+                payload,
                 lock=lock,
                 settings=self._settings,
                 sandbox=command,
@@ -226,7 +224,7 @@ class LocalScheduler:
                 )
         box, why_not = self._sandbox
         if box is not None:
-            return box.command(spool, spec.mounts, programs=spec.agent_argv)
+            return box.command(spool, spec.mounts, agent=spec.formula.kind is FormulaKind.AGENT)
         if spec.mounts and not local.allow_unprotected_mounts:
             raise CannotSubmit(
                 f"mounts cannot be protected: {why_not}",
@@ -367,6 +365,26 @@ class LocalScheduler:
             finished_at=time.time(),
             logs=_tail(spool),
         )
+
+
+_INPUT_ERRORS = (errno.ENAMETOOLONG, errno.E2BIG)
+"""What the operating system says of a name or an argument, and not of the machine."""
+
+
+def _not_startable(spool: Spool, error: OSError | ValueError) -> DisintoError:
+    """Why no runner could be started: for ever, or for as long as the machine lacks something."""
+    if isinstance(error, ValueError) or error.errno in _INPUT_ERRORS:
+        why = str(error) if isinstance(error, ValueError) else error.strerror
+        return CannotSubmit(
+            f"no runner can be started in {spool.path}: {why}",
+            verdict=Verdict.INVALID,
+            remedy="Shorten the action's input, or the path of the state directory.",
+        )
+    return Unavailable(
+        Dependency.SCHEDULER,
+        f"no runner could be started in {spool.path}: {error.strerror}",
+        remedy="Look at free memory, processes and disk space of this machine.",
+    )
 
 
 def _tail(spool: Spool) -> str:

@@ -16,10 +16,9 @@ import structlog
 
 from dispatcher.errors import Dependency, Misconfigured, PermanentError, Unavailable
 from dispatcher.nomad_api import Allocation, Event, EventStream, NomadApi, NotFound, Rejected
-from dispatcher.payload import encode_payload
 from dispatcher.render import META_OPTIONAL, META_REQUIRED, runner_prefix
 from dispatcher.run import Claim, Mount, Observation, RunKey, RunSpec, Verdict, WrappedGrant
-from dispatcher.schedulers.base import CannotSubmit, LogChunk, Stream
+from dispatcher.schedulers.base import CannotSubmit, LogChunk, Stream, payload_of
 from dispatcher.schedulers.nomad.observing import Observer
 from dispatcher.schedulers.nomad.output import Follower, whole
 from dispatcher.schedulers.nomad.parents import Parent, Parents
@@ -182,14 +181,14 @@ class NomadScheduler:
 
     def _fit(self, spec: RunSpec, grant: WrappedGrant) -> tuple[RunSpec, bytes]:
         """The spec and its payload: with the formula inside, or with the ops repo to read it from."""
-        payload = encode_payload(spec, grant)
+        payload = payload_of(spec, grant)
         over = len(payload) - MAX_PAYLOAD_BYTES
         if over <= 0:
             return spec, payload
         if spec.formula.commit and self._settings.nomad.driver is not NomadDriver.RAW_EXEC:
             mounts = tuple(m for m in Mount if m in spec.mounts or m is Mount.OPS_REPO)
             outside = replace(spec, formula_text=None, mounts=mounts)
-            payload = encode_payload(outside, grant)
+            payload = payload_of(outside, grant)
             over = len(payload) - MAX_PAYLOAD_BYTES
             if over <= 0:
                 return outside, payload
