@@ -21,27 +21,35 @@ if TYPE_CHECKING:
 
 @click.command("validate")
 @click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH…")
-@click.option("--online", is_flag=True, help="Also ask the vault whether the secrets exist.")
+@click.option(
+    "--online",
+    is_flag=True,
+    help="Also ask the vault which secrets exist, and the remote which formulas.",
+)
 @json_option
 @config_option
 @click.pass_obj
 def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json: bool) -> int:
-    """Check action files, or all those of a folder or an ops repo.
+    """Check action files, or the open ones of a directory or an ops repo.
 
     Every problem is named with its file, line and column. What an action names is checked as
-    far as it can be known from here: formulas and mounts where there are settings, secrets with
-    --online. Where there are settings, it shows what raises an action's tier above its formula's.
+    far as it can be known from here: formulas and mounts if there are settings, secrets with
+    --online. With settings, it also shows what raises an action's tier above its formula's.
+
+    Of a directory, files that have a result beside them are skipped: their ids are spent.
 
     Exits with 65 when anything is wrong.
     """
     from dispatcher.service.preflight import action_files, check_files
 
-    checked = check_files(action_files(paths), known_names(session, online=online))
+    found = action_files(paths)
+    checked = check_files(found.files, known_names(session, online=online))
     wrong = [file for file in checked if file.problems]
     if as_json:
         console.emit(
             {
                 "valid": not wrong,
+                "finished": [str(path) for path in found.finished],
                 "files": [
                     {
                         "path": file.path,
@@ -49,6 +57,7 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
                         "valid": not file.problems,
                         "problems": [asdict(problem) for problem in file.problems],
                         "tier": _plain_tier(file),
+                        "unchecked": file.unchecked,
                     }
                     for file in checked
                 ],
@@ -61,7 +70,10 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
         for file in checked:
             if file.tier is not None and file.tier.raised:
                 console.say(f"{file.path}: tier {file.tier.tier}: {file.tier.reason}")
-        console.note(_summary(len(checked), len(wrong)))
+        for file in checked:
+            if file.unchecked:
+                console.note(f"{file.path}: {file.unchecked}")
+        console.note(_summary(len(checked), len(wrong), len(found.finished)))
     return Exit.DATAERR if wrong else Exit.OK
 
 
@@ -83,10 +95,31 @@ def known_names(session: Session, *, online: bool) -> Names:
     from dispatcher.settings import find_settings
 
     if online:
-        return Names.of(session.settings, secrets=_secret_names(session))
+        return Names.of(
+            session.settings,
+            repo_formulas=_repo_formulas(session, fetch=True),
+            secrets=_secret_names(session),
+        )
     if find_settings(session.config, os.environ) is None:
         return Names()
-    return Names.of(session.settings)
+    return Names.of(session.settings, repo_formulas=_repo_formulas(session, fetch=False))
+
+
+def _repo_formulas(session: Session, *, fetch: bool) -> Collection[str] | None:
+    """Names of the formulas in the ops repo; None if it was never fetched here."""
+    from dispatcher.assembly import open_repo, open_vault
+    from dispatcher.ops_repo import Tree
+
+    settings = session.settings
+    if not settings.ops_repo.remote:
+        return None
+    repo = open_repo(settings, os.environ, open_vault(settings, os.environ))
+    head = repo.fetch() if fetch else repo.local_head()
+    if head is None:
+        return None
+    tree = Tree()
+    repo.advance(tree, head.commit)
+    return tuple(tree.formulas)
 
 
 def _secret_names(session: Session) -> Collection[str]:
@@ -96,6 +129,8 @@ def _secret_names(session: Session) -> Collection[str]:
     return Grants(open_vault(session.settings, os.environ), session.settings).secret_names()
 
 
-def _summary(files: int, wrong: int) -> str:
+def _summary(files: int, wrong: int, finished: int) -> str:
     noun = "action file" if files == 1 else "action files"
-    return f"{files} {noun}, {wrong} of them wrong" if wrong else f"{files} {noun}, all valid"
+    skipped = f"; {finished} finished, not checked" if finished else ""
+    verdict = f"{wrong} of them wrong" if wrong else "all valid"
+    return f"{files} {noun}, {verdict}{skipped}"

@@ -19,6 +19,7 @@ from dispatcher.action import (
     parse_action,
 )
 from dispatcher.errors import NotFound, Problem
+from dispatcher.ops_repo.tree import RESULT_ENDING
 from dispatcher.policy import Policy, TierDecision, effective_tier, load_policy
 from dispatcher.run import FormulaKind, Mount
 from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH, SchedulerKind, Settings
@@ -29,7 +30,9 @@ class Names:
     """What an action may name; None where it is not known from here.
 
     Attributes:
-        formulas: of the operator's folder; the ops repo around a file adds its own.
+        formulas: of the operator's directory.
+        repo_formulas: of the ops repo that the settings name; a checkout around a file counts for
+            that file instead.
         secrets: from the vault.
         mounts: what the scheduler offers.
         limit: bytes of an action file.
@@ -37,14 +40,21 @@ class Names:
     """
 
     formulas: Collection[str] | None = None
+    repo_formulas: Collection[str] | None = None
     secrets: Collection[str] | None = None
     mounts: Collection[Mount] | None = None
     limit: int = MAX_ACTION_BYTES
     policy: Policy | None = None
 
     @classmethod
-    def of(cls, settings: Settings, *, secrets: Collection[str] | None = None) -> Names:
-        """What the settings say, with the vault's names where they have been asked for.
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        repo_formulas: Collection[str] | None = None,
+        secrets: Collection[str] | None = None,
+    ) -> Names:
+        """What the settings say, with the names of the ops repo and of the vault if they are known.
 
         Raises:
             InvalidInput, Misconfigured: the policy, see ``load_policy``.
@@ -53,6 +63,7 @@ class Names:
         local = settings.scheduler is SchedulerKind.LOCAL
         return cls(
             formulas=formula_names(folder) if folder else (),
+            repo_formulas=repo_formulas,
             secrets=secrets,
             mounts=tuple(settings.local.mounts) if local else None,
             limit=settings.limits.max_action_bytes,
@@ -66,35 +77,62 @@ class Checked:
 
     Attributes:
         tier: which approval the action needs; None if the file is wrong or no policy is known.
+        unchecked: what could not be checked from here although there are settings, in words.
     """
 
     path: str
     id: str
     problems: tuple[Problem, ...]
     tier: TierDecision | None = None
+    unchecked: str = ""
 
 
-def action_files(paths: Sequence[Path]) -> list[Path]:
-    """The files that are meant: a file itself, and of a folder every ``.toml`` in it.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionFiles:
+    """The files that a command line means.
 
-    Of a folder that is an ops repo, those in its ``vault/actions``.
+    Attributes:
+        files: those to check.
+        finished: those of a directory that have a result beside them; their ids are spent, and what
+            is wrong with them has been reported there.
+    """
+
+    files: tuple[Path, ...]
+    finished: tuple[Path, ...]
+
+
+CONFIGURATION = frozenset({"disinto.toml", "policy.toml"})
+"""Files of the operator's directory that end in .toml and are no actions."""
+
+
+def action_files(paths: Sequence[Path]) -> ActionFiles:
+    """The files that are meant: a file itself, and of a directory every ``.toml`` in it that is an
+    open action. Of a directory that is an ops repo, those in its ``vault/actions``.
 
     Raises:
         NotFound: a path does not exist.
     """
-    found: list[Path] = []
+    files: list[Path] = []
+    finished: list[Path] = []
     missing = []
     for path in paths:
         if path.is_dir() and path.suffix != ".toml":
-            inside = path / ACTIONS_PATH
-            found.extend(sorted((inside if inside.is_dir() else path).glob("*.toml")))
+            for file in _actions_in(path):
+                result = file.with_name(f"{file.stem}{RESULT_ENDING}")
+                (finished if result.is_file() else files).append(file)
         elif path.exists() or path.is_symlink():
-            found.append(path)
+            files.append(path)
         else:
             missing.append(str(path))
     if missing:
-        raise NotFound(f"there is no file or folder {' or '.join(missing)}")
-    return found
+        raise NotFound(f"there is no file or directory {' or '.join(missing)}")
+    return ActionFiles(files=tuple(files), finished=tuple(finished))
+
+
+def _actions_in(directory: Path) -> list[Path]:
+    inside = directory / ACTIONS_PATH
+    files = sorted((inside if inside.is_dir() else directory).glob("*.toml"))
+    return [file for file in files if file.name not in CONFIGURATION or inside.is_dir()]
 
 
 def check_files(files: Sequence[Path], names: Names) -> list[Checked]:
@@ -122,16 +160,31 @@ def _check(file: Path, names: Names) -> Checked:
     action = parse_action(data, path=path, stem=file.stem, limit=names.limit)
     if isinstance(action, InvalidAction):
         return Checked(path=path, id=file.stem, problems=tuple(action.problems))
+    formulas, all_known = _formulas(file, names)
+    unknown = not all_known and action.formula not in formulas
     problems = check_names(
         action,
         data,
         path=path,
-        formulas=_formulas(file, names) or (action.formula,),
+        formulas=(*formulas, action.formula) if unknown else formulas,
         secrets=names.secrets,
         mounts=tuple(Mount) if names.mounts is None else names.mounts,
     )
     tier = effective_tier(names.policy, action) if names.policy and not problems else None
-    return Checked(path=path, id=file.stem, problems=tuple(problems), tier=tier)
+    return Checked(
+        path=path,
+        id=file.stem,
+        problems=tuple(problems),
+        tier=tier,
+        unchecked=_unchecked(action.formula) if unknown and names.formulas is not None else "",
+    )
+
+
+def _unchecked(formula: str) -> str:
+    return (
+        f'not checked: formula "{formula}" is not in [formulas] path, and the formulas of the ops '
+        "repo are not known here; pass --online"
+    )
 
 
 def _read(file: Path, limit: int) -> bytes | Problem:
@@ -153,12 +206,13 @@ def _read(file: Path, limit: int) -> bytes | Problem:
         return Problem(message=f"it cannot be read: {error.strerror}", path=path)
 
 
-def _formulas(file: Path, names: Names) -> set[str] | None:
-    """Formulas the file may name, or None where nobody can say from here."""
+def _formulas(file: Path, names: Names) -> tuple[set[str], bool]:
+    """Formulas that the file may name, and whether these are all."""
+    if names.formulas is None:
+        return set(), False
     around = ops_repo_around(file)
-    if names.formulas is None or around is None:
-        return None
-    return {*names.formulas, *formula_names(around / FORMULAS_PATH)}
+    repo = names.repo_formulas if around is None else formula_names(around / FORMULAS_PATH)
+    return {*names.formulas, *(repo or ())}, repo is not None
 
 
 def ops_repo_around(file: Path) -> Path | None:

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.assembly import open_repo
 from dispatcher.audit import AuditLog
 from dispatcher.cli.dispatch import is_file
 from dispatcher.cli.edge import run
 from dispatcher.errors import Exit
 from dispatcher.service.overview import OpenAction, Overview, State
 from dispatcher.service.status_file import StatusFile
+from dispatcher.settings import load_settings
 
 GOOD = 'id = "{id}"\nformula = "hello"\ncontext = "c"\nsecrets = ["TOKEN"]\n'
 
@@ -79,6 +81,40 @@ def test_validate_knows_the_formulas_where_there_are_settings(
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert 'there is no formula "nosuch"' in out
+
+
+def test_a_misspelled_formula_beside_the_settings_is_named(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once the ops repo has been fetched; before that, validate reports that it could not check."""
+    assert run(["init", "new"]) == Exit.OK
+    action = write(desk / "new" / "mine.toml", GOOD.format(id="mine").replace("hello", "helo"))
+    config = ["--config", "new/disinto.toml"]
+    capsys.readouterr()
+    assert run([*config, "validate", str(action)]) == Exit.OK
+    assert 'not checked: formula "helo"' in capsys.readouterr().err
+    settings = load_settings(desk / "new" / "disinto.toml", {})
+    open_repo(settings, {}).fetch()
+    assert run([*config, "validate", str(action)]) == Exit.DATAERR
+    out = capsys.readouterr().out
+    assert 'there is no formula "helo"' in out
+    assert "hello" in out
+
+
+def test_of_a_folder_only_open_actions_are_checked(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(desk / "disinto.toml", '[formulas]\npath = "mine"\n')
+    write(desk / "mine" / "hello.sh", "true\n")
+    write(desk / "policy.toml", "")
+    write(desk / "a.toml", GOOD.format(id="a"))
+    write(desk / "spent.toml", "wrong = ")
+    write(desk / "spent.result.json", "{}")
+    assert run(["validate", "."]) == Exit.OK
+    assert capsys.readouterr().err.endswith("1 action file, all valid; 1 finished, not checked\n")
+    assert run(["validate", "--json", "."]) == Exit.OK
+    assert json.loads(capsys.readouterr().out)["finished"] == ["spent.toml"]
+    assert run(["validate", "spent.toml"]) == Exit.DATAERR, "a file that is named is checked"
 
 
 def test_validate_shows_what_raises_a_tier(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
