@@ -3,12 +3,18 @@
 Both are JSON; the payload is compressed as well, since Nomad takes at most 16 KiB. The wrapping
 token is the only credential in a payload, and worth nothing after its first use.
 
+A formula runs as the runner's own user and may write whatever the runner may, ``outcome.json``
+included. So the runner authenticates the file with a key of the run, which is in the payload and in
+the claim and which the formula never gets; what does not verify is not the runner's word.
+
 The module imports only the standard library, because the runner loads it in every job.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
+import re
 import zlib
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -26,10 +32,18 @@ from dispatcher.run import (
     WrappedGrant,
 )
 
-VERSION = 1
+VERSION = 2
+"""2: the runner authenticates its outcome. A runner that does not would be taken for a forger, so
+it must refuse the payload."""
+
+_READ = frozenset({1, VERSION})
 MAX_DECODED_BYTES = 16 * 1024 * 1024
 """Refuse to unpack more than this, so that a forged payload cannot fill the memory."""
 
+MAX_OUTCOME_BYTES = 8 * 1024 * 1024
+"""No runner writes a larger ``outcome.json``; a formula might."""
+
+_MAC = re.compile(rb'\{"mac":"([0-9a-f]{64})",')
 _NESTED = ("key", "formula", "formula_text")
 
 
@@ -122,7 +136,7 @@ def decode_payload(data: bytes) -> Payload:
     try:
         document = json.loads(text)
         version = document["version"]
-        if version == VERSION:
+        if version in _READ:
             return Payload(
                 spec=decode_spec(document["spec"]),
                 token=str(document["token"]),
@@ -136,22 +150,46 @@ def decode_payload(data: bytes) -> Payload:
     )
 
 
-def encode_outcome(outcome: Outcome) -> bytes:
-    """The text of ``outcome.json``."""
+class NotAuthentic(ValueError):
+    """An ``outcome.json`` that the run's own runner did not write."""
+
+
+def encode_outcome(outcome: Outcome, *, key: str = "") -> bytes:
+    """The text of ``outcome.json``.
+
+    Args:
+        key: ``outcome_key`` of the run; "" where the runner never learned of one.
+    """
     plain = {f.name: getattr(outcome, f.name) for f in fields(outcome)}
-    return json.dumps(plain, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n"
+    text = json.dumps(plain, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n"
+    return b'{"mac":"%s",%s' % (_mac(text, key), text[1:]) if key else text
 
 
-def decode_outcome(data: bytes) -> Outcome:
+def decode_outcome(data: bytes, *, key: str = "") -> Outcome:
     """Read ``outcome.json``.
 
+    Args:
+        key: ``outcome_key`` of the run; "" to take anybody's word.
+
     Raises:
+        NotAuthentic: it does not verify with ``key``.
         ValueError: it is not an outcome.
     """
+    if key:
+        begin = _MAC.match(data)
+        if begin is None or not hmac.compare_digest(
+            _mac(b"{" + data[begin.end() :], key), begin[1]
+        ):
+            raise NotAuthentic("not written by the runner of this run")
     try:
         plain = json.loads(data)
         known = {f.name for f in fields(Outcome)}
         rest = {name: value for name, value in plain.items() if name in known}
         return Outcome(**{**rest, "verdict": Verdict(plain["verdict"])})
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an outcome: {type(error).__name__}") from None
+
+
+def _mac(text: bytes, key: str) -> bytes:
+    """Over every byte of the text as it is without the MAC."""
+    return hmac.digest(key.encode(), text, "sha256").hex().encode()

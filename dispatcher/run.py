@@ -184,6 +184,8 @@ class Claim:
         engine_id: the engine's own name of the run; "" until submitted.
         claimed_at, submitted_at: seconds since the epoch; 0.0 where it has not happened.
         result: the result's JSON text once the verdict is known; "" before.
+        outcome_key: key with which the runner authenticates ``outcome.json``; "" in a claim made
+            before there was one. Kept out of ``repr``.
         version: the ledger's compare-and-set number; 0 for a claim not yet written.
     """
 
@@ -203,6 +205,7 @@ class Claim:
     claimed_at: float = 0.0
     submitted_at: float = 0.0
     result: str = ""
+    outcome_key: str = field(default="", repr=False)
     version: int = 0
 
 
@@ -225,6 +228,7 @@ class RunSpec:
         kill_grace_s: seconds between TERM and KILL.
         vault_addr, vault_namespace, kv_mount, kv_prefix: where the runner reads its secrets:
             ``<kv_mount>/data/<kv_prefix>/<NAME>``, field ``value``.
+        outcome_key: see ``Claim``. The formula never gets it. Kept out of ``repr``.
     """
 
     key: RunKey
@@ -246,6 +250,7 @@ class RunSpec:
     vault_namespace: str = ""
     kv_mount: str = "kv"
     kv_prefix: str = "disinto/runner"
+    outcome_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -122,6 +122,7 @@ def claim_of(spec: RunSpec, grant: WrappedGrant, child: str) -> Claim:
         formula=spec.formula,
         tier=spec.tier,
         timeout_s=spec.timeout_s,
+        outcome_key=spec.outcome_key,
         grant=grant.grant,
         engine_id=child,
         submitted_at=time.time(),

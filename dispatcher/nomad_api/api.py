@@ -63,8 +63,10 @@ class NomadApi(RunCalls, ClusterCalls, VariableCalls):
             },
         )
 
-    def cat(self, alloc_id: str, path: str) -> bytes | None:
-        """The bytes of a file of an allocation; None where there is none."""
+    def cat(self, alloc_id: str, path: str, *, limit: int) -> bytes | None:
+        """The bytes of a file of an allocation, cut off soon after ``limit``; None where there is
+        none.
+        """
         frames = FrameStream(
             self._connection,
             f"client/fs/stream/{quoted(alloc_id)}",
@@ -73,6 +75,11 @@ class NomadApi(RunCalls, ClusterCalls, VariableCalls):
             params={"path": path, "follow": "false", "offset": 0, "origin": "start"},
         )
         try:
-            return b"".join(frame.data for frame in frames)
+            data = bytearray()
+            for frame in frames:
+                data += frame.data
+                if len(data) > limit:
+                    break
+            return bytes(data)
         except NotFound:
             return None

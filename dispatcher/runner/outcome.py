@@ -108,25 +108,73 @@ def _clean(value: object, secrets: Secrets) -> object:
     return value if redacted == shown else redacted
 
 
-def write_outcome(path: str, outcome: Outcome) -> None:
-    """Put ``outcome.json`` in place, whole or not at all, and on the disk.
+class OutcomeFile:
+    """Where ``outcome.json`` is written: whole or not at all, and on the disk.
 
-    Raises:
-        OSError: it could not be written.
+    The file is opened before the formula starts, so that no formula runs whose outcome could not
+    be kept, and under a name that the formula cannot guess beforehand. It may still find and remove
+    it, or put something in the way; ``write`` clears that away, because no process of the formula
+    lives any more by then. What a formula writes there itself does not verify (see ``payload``).
+
+    Args:
+        path: of ``outcome.json``.
     """
-    folder = os.path.dirname(path) or "."  # noqa: PTH120 - pathlib is slow to load
-    unfinished = f"{path}.{os.getpid()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(unfinished, flags, 0o644)
-    try:
-        os.write(fd, encode_outcome(outcome))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-    os.replace(unfinished, path)  # noqa: PTH105
-    with suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._unfinished = ""
+        self._fd = -1
+
+    def open(self) -> None:
+        """Make the file that will become ``outcome.json``.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        unfinished = f"{self._path}.{os.urandom(16).hex()}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._fd = os.open(unfinished, flags, 0o644)
+        self._unfinished = unfinished
+
+    def write(self, outcome: Outcome, *, key: str) -> None:
+        """Put ``outcome.json`` in place.
+
+        Args:
+            key: ``outcome_key`` of the run, or "".
+
+        Raises:
+            OSError: it could not be written.
+        """
+        if not self._intact():
+            self.open()
         try:
-            os.fsync(fd)
+            os.ftruncate(self._fd, 0)
+            view = memoryview(encode_outcome(outcome, key=key))
+            while view:
+                view = view[os.write(self._fd, view) :]
+            os.fsync(self._fd)
         finally:
-            os.close(fd)
+            os.close(self._fd)
+            self._fd = -1
+        try:
+            os.replace(self._unfinished, self._path)  # noqa: PTH105 - pathlib is slow to load
+        except IsADirectoryError:
+            os.rename(self._path, f"{self._unfinished}.in-the-way")  # noqa: PTH104
+            os.replace(self._unfinished, self._path)  # noqa: PTH105
+        with suppress(OSError):
+            folder = os.path.dirname(self._path) or "."  # noqa: PTH120
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+    def _intact(self) -> bool:
+        """False where the file was not opened, or is not there any more under its name."""
+        if self._fd < 0:
+            return False
+        try:
+            state = os.stat(self._unfinished, follow_symlinks=False)  # noqa: PTH116
+        except OSError:
+            return False
+        return os.path.samestat(state, os.fstat(self._fd))

@@ -7,19 +7,25 @@ import sys
 import time
 from contextlib import suppress
 
-from dispatcher.errors import DisintoError, Exit
+from dispatcher.errors import DisintoError, Exit, PermanentError
 from dispatcher.payload import IncompletePayload, decode_payload
 from dispatcher.run import VERDICT_EXIT, Outcome, RunSpec, Verdict
 from dispatcher.runner import credentials, formula
 from dispatcher.runner.memory import Memory
 from dispatcher.runner.options import USAGE, BadUsage, Options, parse
-from dispatcher.runner.outcome import Tail, read_outputs, write_outcome
+from dispatcher.runner.outcome import OutcomeFile, Tail, read_outputs
 from dispatcher.runner.process import end_all, guard_runner, spawn
 from dispatcher.runner.redact import Redactor, Secrets
 from dispatcher.runner.streams import Sink, Stream, log_file, sink_for
 from dispatcher.runner.supervise import End, Signals, Stopped, Supervision
 
 _SIGNAL_LIMIT = 64  # of exit codes above 128, those that a shell uses for signals
+
+
+class CannotReport(PermanentError):
+    """No outcome could be left, so the formula must not start."""
+
+    exit_code = Exit.IOERR
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,8 +41,9 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     signals = Signals()
     guard_runner()
+    run = _Run(options, signals)
     try:
-        outcome = _outcome(options, signals)
+        outcome = _outcome(run, options, signals)
     except Stopped:
         outcome = _cancelled(options)
     except IncompletePayload as error:
@@ -46,15 +53,14 @@ def main(argv: list[str] | None = None) -> int:
     if outcome.error:
         _tell(f"disinto: {outcome.error}")
     try:
-        write_outcome(options.outcome, outcome)
+        run.outcome_file.write(outcome, key=run.outcome_key)
     except OSError as error:
         _tell(f"disinto: {options.outcome} cannot be written: {error.strerror}")
         return outcome.exit_code or Exit.IOERR
     return outcome.exit_code
 
 
-def _outcome(options: Options, signals: Signals) -> Outcome:
-    run = _Run(options, signals)
+def _outcome(run: _Run, options: Options, signals: Signals) -> Outcome:
     try:
         return run.carry_out()
     except IncompletePayload as error:
@@ -85,9 +91,16 @@ def _not_started(code: int, error: str) -> Outcome:
 
 
 class _Run:
-    """The steps of one run, and what they leave to clean up."""
+    """The steps of one run, and what they leave to clean up.
+
+    Attributes:
+        outcome_file: open once the formula may start.
+        outcome_key: of the payload; "" until it is read.
+    """
 
     def __init__(self, options: Options, signals: Signals) -> None:
+        self.outcome_file = OutcomeFile(options.outcome)
+        self.outcome_key = ""
         self._options = options
         self._signals = signals
         self._room: formula.Room | None = None
@@ -99,6 +112,7 @@ class _Run:
         if options.lock_fd >= 0:
             _announce(options.lock_fd)
         payload = decode_payload(_read_payload(options.payload))
+        self.outcome_key = payload.spec.outcome_key
         if options.cancel_reason and os.path.exists(options.cancel_reason):  # noqa: PTH110
             raise Stopped
         spec = payload.spec
@@ -107,10 +121,20 @@ class _Run:
         self._room = room = formula.make_room(base)
         formula.environment(spec, room, dict.fromkeys(spec.secrets, ""))
         argv, stdin = formula.command(spec, data, room, prefix=options.sandbox)
+        self._open_outcome()
         values = credentials.fetch(payload, before_unwrap=self._mark_started)
         secrets = Secrets({name: value.encode() for name, value in values.items()})
         env = formula.environment(spec, room, values)
         return self._execute(spec, argv, stdin, env, secrets)
+
+    def _open_outcome(self) -> None:
+        try:
+            self.outcome_file.open()
+        except OSError as error:
+            raise CannotReport(
+                f"{self._options.outcome} cannot be written: {error.strerror}",
+                remedy="Look at the free space and the permissions of its directory.",
+            ) from None
 
     def _mark_started(self) -> None:
         """From here on the grant may be used up, so the run counts as begun."""

@@ -9,6 +9,7 @@ Before each write the lead is checked: a leader that lost it must not act (see `
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -130,7 +131,14 @@ class Effects:
         """
         if vetted.formula is not None and self.parts.shelf.by_ref(vetted.formula.ref) is None:
             raise FormulaChanged(f"formula {vetted.formula.ref.name} changed while it waited")
-        spec = spec_of(vetted, settings=self.parts.settings, commit=commit, approved_by=approved_by)
+        outcome_key = secrets.token_urlsafe(16)
+        spec = spec_of(
+            vetted,
+            settings=self.parts.settings,
+            commit=commit,
+            approved_by=approved_by,
+            outcome_key=outcome_key,
+        )
         lifetime_s = _lifetime_s(self.parts.settings, spec.timeout_s)
         wrapped = self._mint(spec, lifetime_s=lifetime_s)
         claim = Claim(
@@ -145,6 +153,7 @@ class Effects:
             grant=wrapped.grant,
             job=self.parts.settings.scheduler,
             claimed_at=time.time(),
+            outcome_key=outcome_key,
         )
         try:
             self.led()
@@ -238,6 +247,7 @@ class Effects:
             settings=self.parts.settings,
             commit=claim.commit,
             approved_by=claim.approved_by,
+            outcome_key=claim.outcome_key,
         )
         lifetime_s = _lifetime_s(self.parts.settings, spec.timeout_s)
         try:
@@ -374,7 +384,12 @@ class Effects:
 
 
 def spec_of(
-    vetted: Vetted, *, settings: Settings, commit: str, approved_by: tuple[str, ...]
+    vetted: Vetted,
+    *,
+    settings: Settings,
+    commit: str,
+    approved_by: tuple[str, ...],
+    outcome_key: str,
 ) -> RunSpec:
     """What the runner is told of a vetted action."""
     action, formula = vetted.candidate.action, vetted.formula
@@ -401,6 +416,7 @@ def spec_of(
         vault_namespace=settings.vault.namespace,
         kv_mount=settings.vault.kv_mount,
         kv_prefix=settings.vault.kv_prefix,
+        outcome_key=outcome_key,
     )
 
 

@@ -51,6 +51,7 @@ def claims() -> st.SearchStrategy[Claim]:
         claimed_at=_times,
         submitted_at=_times,
         result=st.text(max_size=1000),
+        outcome_key=_texts,
     )
 
 

@@ -47,6 +47,7 @@ def claim_of(spec: RunSpec, grant: WrappedGrant | None = None, *, engine_id: str
         formula=spec.formula,
         tier=spec.tier,
         timeout_s=spec.timeout_s,
+        outcome_key=spec.outcome_key,
         grant=grant.grant if grant else None,
         engine_id=engine_id,
     )

@@ -109,7 +109,7 @@ class Bench:
         return claim_of(spec, grant, engine_id=self.scheduler.submit(spec, grant, job="runner"))
 
     def spool(self, claim: Claim) -> Spool:
-        return Spool(self.settings.state_dir / "runs", claim.key)
+        return Spool(self.settings.state_dir / "runs", claim.key, outcome_key=claim.outcome_key)
 
     def end(self, claim: Claim, scheduler: LocalScheduler | None = None) -> Observation:
         return SchedulerContract.await_end(scheduler or self.scheduler, claim)
@@ -256,7 +256,7 @@ def test_a_runner_that_hangs_is_killed(bench: Bench, monkeypatch: pytest.MonkeyP
 def test_a_start_that_came_to_nothing_is_made_good(bench: Bench) -> None:
     """The dispatcher died between making the folder and the runner's first step."""
     spec = bench.minter.spec("echo ran")
-    spool = Spool(bench.settings.state_dir / "runs", spec.key)
+    spool = Spool(bench.settings.state_dir / "runs", spec.key, outcome_key=spec.outcome_key)
     spool.path.parent.mkdir(parents=True)
     lock = spool.hold()
     assert lock is not None

@@ -119,15 +119,18 @@ def run(api: NomadApi, stranger: NomadApi) -> None:
         assert _log(api, allocation["ID"], "stderr") == b"to stderr\n"
         assert _log(api, allocation["ID"], "stdout", offset=10) == b"of both\n"
         assert _log(api, allocation["ID"], "stdout", offset=3, origin="end") == b"th\n"
-        assert api.cat(allocation["ID"], "alloc/data/outcome.json") == b'{"exit_code": 3}\n'
-        assert api.cat(allocation["ID"], "alloc/data/nothing") is None
-        assert api.cat(NOBODY, "alloc/data/outcome.json") is None
+        assert (
+            api.cat(allocation["ID"], "alloc/data/outcome.json", limit=1000)
+            == b'{"exit_code": 3}\n'
+        )
+        assert api.cat(allocation["ID"], "alloc/data/nothing", limit=1000) is None
+        assert api.cat(NOBODY, "alloc/data/outcome.json", limit=1000) is None
         with pytest.raises(NotFound, match="Unknown allocation"):
             _log(api, NOBODY, "stdout")
         with pytest.raises(Rejected, match="unknown task name"):
             list(api.logs(allocation["ID"], "nobody", "stdout"))
         with pytest.raises(Rejected, match="escapes"):
-            api.cat(allocation["ID"], "../../../../etc/hostname")
+            api.cat(allocation["ID"], "../../../../etc/hostname", limit=1000)
 
         assert api.evaluations(child.job_id)[0]["Status"] == "complete"
         api.stop(child.job_id, purge=True)

@@ -88,6 +88,7 @@ class Minter:
             "vault_addr": self.bao.addr,
             "kv_mount": self.bao.kv_mount,
             "kv_prefix": self.prefix,
+            "outcome_key": f"outcome-key-{number}",
             "timeout_s": 60,
             "kill_grace_s": 1.0,
         }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -12,12 +14,14 @@ import pytest
 
 from dispatcher.errors import Unavailable
 from dispatcher.nomad_api import NomadApi
+from dispatcher.payload import encode_outcome
 from dispatcher.run import (
     Claim,
     FormulaKind,
     FormulaRef,
     Grant,
     Observation,
+    Outcome,
     Phase,
     RunKey,
     RunSpec,
@@ -287,3 +291,49 @@ def test_no_meta_is_secret(scheduler: NomadScheduler, nomad: Nomad) -> None:
         "tier",
         "approved_by",
     }
+
+
+def framed(data: bytes) -> httpx.Response:
+    frame = {"Data": base64.b64encode(data).decode(), "File": "outcome.json", "Offset": len(data)}
+    return httpx.Response(200, json=frame)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        framed(encode_outcome(Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, logs="unredacted"))),
+        framed(
+            encode_outcome(
+                Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, logs="unredacted"), key="another"
+            )
+        ),
+        httpx.Response(400, text="Path escapes the alloc directory"),
+    ],
+    ids=["no mac", "another's mac", "a link that leads out"],
+)
+def test_an_outcome_that_the_runner_did_not_write_is_not_believed(
+    scheduler: NomadScheduler, nomad: Nomad, left: httpx.Response
+) -> None:
+    nomad.statuses, nomad.outcome = [status("complete")], left
+    terminated = {"Type": "Terminated", "Time": 1, "Details": {"exit_code": "0"}}
+    nomad.allocations = [
+        {
+            "ID": "alloc-0",
+            "ClientStatus": "complete",
+            "TaskStates": {"runner": {"Events": [terminated]}},
+        }
+    ]
+    keyed = replace(CLAIM, outcome_key="the run's own")
+    outcome = scheduler.observe([keyed])[KEY].outcome
+    assert outcome is not None
+    assert (outcome.verdict, outcome.exit_code, outcome.logs) == (Verdict.FAILED, 1, "")
+    assert "not written by this run's runner" in outcome.error
+
+
+def test_the_runners_own_outcome_is_believed_without_another_call(
+    scheduler: NomadScheduler, nomad: Nomad
+) -> None:
+    mine = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, formula_started=True, logs="redacted")
+    nomad.statuses = [status("complete")]
+    nomad.outcome = framed(encode_outcome(mine, key="the run's own"))
+    assert scheduler.observe([replace(CLAIM, outcome_key="the run's own")])[KEY].outcome == mine

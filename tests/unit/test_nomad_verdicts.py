@@ -33,6 +33,7 @@ def ended(name: str, **more: Any) -> Ended:
             "evaluations": found["evaluations"],
             "stopped": bool(found["stub"]["Stop"]),
             "memory_mb": 32,
+            "authentic": True,
             **more,
         }
     )
@@ -90,6 +91,27 @@ def test_of_two_ends_the_later_one_counts_in_any_order() -> None:
 def test_the_runners_own_word_goes_first() -> None:
     mine = word(Verdict.TIMED_OUT, error="after 5 s", logs="x")
     assert verdicts.outcome(ended("exit3", outcome=mine)) == mine
+
+
+def test_a_word_of_an_older_release_needs_the_exit_code_that_nomad_reports() -> None:
+    forged = word(Verdict.SUCCEEDED, logs="unredacted")
+    outcome = verdicts.outcome(ended("exit3", outcome=forged, authentic=False))
+    assert (outcome.verdict, outcome.exit_code, outcome.logs) == (Verdict.FAILED, 3, "")
+    assert "not written by this run's runner" in outcome.error
+    honest = word(Verdict.FAILED, exit_code=3, logs="redacted")
+    assert verdicts.outcome(ended("exit3", outcome=honest, authentic=False)) == honest
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [("ok", Verdict.FAILED), ("exit3", Verdict.FAILED), ("stop", Verdict.CANCELLED)],
+)
+def test_a_forged_outcome_is_no_success_and_shows_nothing(name: str, verdict: Verdict) -> None:
+    outcome = verdicts.outcome(ended(name, outcome=None, authentic=False, forged=True))
+    assert outcome.verdict is verdict
+    assert outcome.exit_code != 0
+    assert outcome.logs == ""
+    assert outcome.error.endswith("its logs and outputs were discarded")
 
 
 def test_the_runner_cannot_know_that_the_memory_ran_out() -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.payload import (
+    VERSION,
     BadPayload,
     IncompletePayload,
+    NotAuthentic,
     decode_outcome,
     decode_payload,
     encode_outcome,
@@ -88,7 +91,7 @@ def test_foreign_json_is_refused(document: object) -> None:
 
 
 def test_another_version_names_both() -> None:
-    with pytest.raises(BadPayload, match="version 7, this runner reads 1"):
+    with pytest.raises(BadPayload, match="version 7, this runner reads 2"):
         decode_payload(zlib.compress(b'{"version": 7}'))
 
 
@@ -119,6 +122,39 @@ def test_an_outcome_round_trips() -> None:
     assert again.logs == "é\n?"
     assert again.signal == 9
     assert again.outputs == outcome.outputs
+
+
+KEYED = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, formula_started=True, logs="é", outputs={})
+
+
+def test_an_outcome_verifies_with_the_key_of_its_run_alone() -> None:
+    data = encode_outcome(KEYED, key="k1")
+    assert decode_outcome(data, key="k1") == decode_outcome(data) == KEYED
+    assert json.loads(data)["verdict"] == "succeeded"
+    for foreign in (encode_outcome(KEYED), encode_outcome(KEYED, key="k2"), b"", b'{"mac":""}'):
+        with pytest.raises(NotAuthentic):
+            decode_outcome(foreign, key="k1")
+
+
+def test_every_changed_byte_of_an_outcome_is_noticed() -> None:
+    data = encode_outcome(KEYED, key="k1")
+    for at in range(len(data)):
+        changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+        with pytest.raises(NotAuthentic):
+            decode_outcome(changed, key="k1")
+
+
+def test_a_payload_of_the_release_before_is_read_and_has_no_key() -> None:
+    document = json.loads(zlib.decompress(encode_payload(SPEC, WRAPPED)))
+    assert document["version"] == VERSION
+    del document["spec"]["outcome_key"]
+    old = zlib.compress(json.dumps({**document, "version": 1}).encode())
+    assert decode_payload(old).spec.outcome_key == ""
+
+
+def test_the_key_is_in_no_repr() -> None:
+    spec = replace(SPEC, outcome_key="canary-key")
+    assert "canary-key" not in repr(spec) + repr(decode_payload(encode_payload(spec, WRAPPED)))
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"verdict": "maybe", "exit_code": 1}'])

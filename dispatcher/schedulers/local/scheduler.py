@@ -85,7 +85,7 @@ class LocalScheduler:
         Raises:
             Misconfigured: the sandbox cannot be used. The run may be submitted again.
         """
-        spool = Spool(self._runs, spec.key)
+        spool = Spool(self._runs, spec.key, outcome_key=spec.outcome_key)
         payload = payload_of(spec, grant)
         with self._turn:
             alone = self._submitting.setdefault(spool.token, threading.Lock())
@@ -267,7 +267,7 @@ class LocalScheduler:
 
     def _look(self, claim: Claim) -> Observation | None:
         """What the run's folder says; a living runner is watched from here on."""
-        spool = Spool(self._runs, claim.key)
+        spool = Spool(self._runs, claim.key, outcome_key=claim.outcome_key)
         if spool.token in self._submitting:
             return self._running(spool, time.time())
         if spool.alive():
@@ -349,6 +349,7 @@ class LocalScheduler:
                 exit_code=VERDICT_EXIT[Verdict.ERROR],
                 error=f"the runner ended with code {code} before it began: {spool.last_words()}",
             )
+        foreign = spool.has_foreign_outcome()
         clean = sweep(spool)
         spool.remove_private()
         verdict = Verdict.TIMED_OUT if overdue else Verdict.LOST
@@ -357,6 +358,8 @@ class LocalScheduler:
             if overdue
             else "the runner was killed, or the machine stopped; how the formula ended is not known"
         )
+        if foreign:
+            error += "; outcome.json was not written by it and was discarded"
         return Outcome(
             verdict=verdict,
             exit_code=VERDICT_EXIT[verdict],

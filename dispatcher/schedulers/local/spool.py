@@ -11,11 +11,17 @@ import errno
 import fcntl
 import os
 import shutil
+import stat
 import struct
 from contextlib import suppress
 from pathlib import Path
 
-from dispatcher.payload import decode_outcome, encode_outcome
+from dispatcher.payload import (
+    MAX_OUTCOME_BYTES,
+    NotAuthentic,
+    decode_outcome,
+    encode_outcome,
+)
 from dispatcher.run import Outcome, RunKey
 
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of Linux on 64 bits; see fcntl(2)
@@ -32,9 +38,13 @@ class Spool:
     Attributes:
         path: absolute.
         token: the run's key as one word; its name.
+
+    Args:
+        outcome_key: of the run's claim; needed to read or leave an outcome.
     """
 
-    def __init__(self, parent: Path, key: RunKey) -> None:
+    def __init__(self, parent: Path, key: RunKey, *, outcome_key: str = "") -> None:
+        self._outcome_key = outcome_key
         self.token = key.token
         self.path = parent / key.token
 
@@ -109,9 +119,29 @@ class Spool:
     def outcome(self) -> Outcome | None:
         """The runner's word, or None where it left none."""
         try:
-            return decode_outcome((self.path / "outcome.json").read_bytes())
-        except (FileNotFoundError, NotADirectoryError, ValueError):
+            data = self._outcome_bytes()
+        except OSError:
             return None
+        try:
+            return decode_outcome(data, key=self._outcome_key)
+        except NotAuthentic:
+            # A runner that was stopped before it read its payload has no key, and no formula.
+            return None if self.begun() else _readable(data)
+        except ValueError:
+            return None
+
+    def _outcome_bytes(self) -> bytes:
+        """Whatever may stand there: without a sandbox a formula can put anything in its place."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(self.path / "outcome.json", flags)
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return b""
+            return file.read(MAX_OUTCOME_BYTES) or b""
+
+    def has_foreign_outcome(self) -> bool:
+        """True where there is an ``outcome.json`` that is not the runner's word."""
+        return os.path.lexists(self.path / "outcome.json") and self.outcome() is None
 
     def last_words(self) -> str:
         """The end of what the runner itself had to say; it says nothing of values."""
@@ -122,7 +152,12 @@ class Spool:
 
     def conclude(self, outcome: Outcome) -> None:
         """Leave an outcome in a dead runner's stead."""
-        _write(self.path / "outcome.json", encode_outcome(outcome))
+        text = encode_outcome(outcome, key=self._outcome_key)
+        try:
+            _write(self.path / "outcome.json", text)
+        except IsADirectoryError:
+            shutil.rmtree(self.path / "outcome.json", ignore_errors=True)
+            _write(self.path / "outcome.json", text)
 
     def prepare(self) -> None:
         """Make it ready for a runner: what an earlier one left that did nothing goes away."""
@@ -146,6 +181,13 @@ class Spool:
                     keep_logs.mkdir(parents=True, exist_ok=True, mode=0o700)
                     log.replace(self.kept_log(keep_logs, stream))
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _readable(data: bytes) -> Outcome | None:
+    try:
+        return decode_outcome(data)
+    except ValueError:
+        return None
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from dispatcher.errors import Denied, TemporaryError
-from dispatcher.nomad_api import Evaluation, JobStatus, NomadApi
-from dispatcher.payload import decode_outcome
+from dispatcher.nomad_api import Evaluation, JobStatus, NomadApi, Rejected
+from dispatcher.payload import MAX_OUTCOME_BYTES, NotAuthentic, decode_outcome
 from dispatcher.render import OUTCOME_FILE, runner_prefix
 from dispatcher.run import Claim, Engine, Observation, Outcome, RunKey, RunState, Verdict
 from dispatcher.schedulers.nomad import verdicts
@@ -54,6 +54,24 @@ class _Seen:
     since: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Word:
+    """What was found in place of a runner's outcome.
+
+    Attributes:
+        outcome: None where there is none that can be read.
+        authentic: it verified with the run's key.
+        forged: something is there that the run's runner did not write.
+    """
+
+    outcome: Outcome | None = None
+    authentic: bool = False
+    forged: bool = False
+
+
+_NO_WORD = _Word()
+
+
 class Observer:
     """Keeps what must be known from one look to the next. Thread-safe.
 
@@ -69,6 +87,7 @@ class Observer:
         self._turn = threading.RLock()
         self._ended: dict[str, Observation] = {}
         self._children: dict[RunKey, str] = {}
+        self._keys: dict[str, str] = {}
         self._stopping: dict[str, str] = {}
         self._expired: dict[str, bool] = {}
         self._seen: dict[str, _Seen] = {}
@@ -96,6 +115,7 @@ class Observer:
         with self._turn:
             for memory in (
                 self._ended,
+                self._keys,
                 self._stopping,
                 self._expired,
                 self._seen,
@@ -114,6 +134,9 @@ class Observer:
             if (ended := self._ended.get(child)) is not None
         }
         asked = {child: key for key, child in children.items() if key not in found}
+        with self._turn:
+            outcome_keys = {claim.key: claim.outcome_key for claim in claims}
+            self._keys |= {child: outcome_keys[key] for child, key in asked.items()}
         statuses = self._api.job_statuses(list(asked)) if asked else []
         over = [status for status in statuses if _over(status)]
         open_ = [status for status in statuses if not _over(status)]
@@ -224,22 +247,20 @@ class Observer:
     def _outcome(self, status: JobStatus) -> Outcome | None:
         child, allocations = status["ID"], status.get("Allocs") or []
         vanished = bool(_states(status) & _VANISHED)
-        word = None
+        word = _NO_WORD
         if len(allocations) == 1:
             word = self._word(child, allocations[0]["ID"], vanished=vanished)
-            if word is not None and word.verdict in _SETTLED:
-                return word
-            if word is not None and _plain_failure(word):
-                return word
+            if word.authentic and word.outcome is not None and _plain(word.outcome):
+                return word.outcome
         return self._from_records(status, word)
 
-    def _from_records(self, status: JobStatus, word: Outcome | None) -> Outcome | None:
+    def _from_records(self, status: JobStatus, word: _Word) -> Outcome | None:
         child = status["ID"]
         allocations = self._api.allocations(child)
         if len(allocations) > 1:
             main = verdicts.main_allocation(allocations)
             gone = main is not None and main.get("ClientStatus") in _VANISHED
-            word = self._word(child, main["ID"], vanished=gone) if main else None
+            word = self._word(child, main["ID"], vanished=gone) if main else _NO_WORD
         evaluations: list[Evaluation] = []
         if not allocations:
             evaluations = self._api.evaluations(child)
@@ -248,7 +269,9 @@ class Observer:
         return verdicts.outcome(
             verdicts.Ended(
                 allocations=allocations,
-                outcome=word,
+                outcome=word.outcome,
+                authentic=word.authentic,
+                forged=word.forged,
                 stopped=bool(status.get("Stop")),
                 reason=self._stopping.get(child, ""),
                 evaluations=evaluations,
@@ -258,8 +281,8 @@ class Observer:
             )
         )
 
-    def _word(self, child: str, alloc_id: str, *, vanished: bool) -> Outcome | None:
-        """What the runner left, or None where it left nothing.
+    def _word(self, child: str, alloc_id: str, *, vanished: bool) -> _Word:
+        """What the runner left.
 
         Args:
             vanished: its node was given up already, so there is nothing to wait for.
@@ -269,15 +292,22 @@ class Observer:
         """
         since = self._since(child, "ended")
         try:
-            data = self._api.cat(alloc_id, OUTCOME_FILE)
+            data = self._api.cat(alloc_id, OUTCOME_FILE, limit=MAX_OUTCOME_BYTES)
+        except Rejected:
+            return _Word(forged=True)  # a link that leads out of the allocation
         except TemporaryError as error:
             if vanished or self._clock() - since > OUTCOME_WAIT_S:
-                return None
+                return _NO_WORD
             raise NotYet(f"it has ended, and its outcome cannot be read yet ({error})") from error
+        if data is None:
+            return _NO_WORD
+        key = self._keys.get(child, "")
         try:
-            return decode_outcome(data) if data is not None else None
+            return _Word(outcome=decode_outcome(data, key=key), authentic=bool(key))
+        except NotAuthentic:
+            return _Word(forged=True)
         except ValueError:
-            return None
+            return _NO_WORD
 
     # Small things
 
@@ -328,9 +358,11 @@ def _states(status: JobStatus) -> set[str]:
     return {allocation.get("ClientStatus", "") for allocation in status.get("Allocs") or []}
 
 
-def _plain_failure(word: Outcome) -> bool:
-    """A formula that ended by itself, and not by what Nomad would know more about."""
-    return (
+def _plain(word: Outcome) -> bool:
+    """An end that nothing in Nomad's records can correct: a success, a timeout, or a formula that
+    ended by itself, and not by what Nomad would know more about.
+    """
+    return word.verdict in _SETTLED or (
         word.verdict is Verdict.FAILED
         and word.formula_started
         and word.exit_code != verdicts.SIGKILL_CODE

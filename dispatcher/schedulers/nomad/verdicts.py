@@ -3,7 +3,8 @@
 Read in this order, the first that says something decides:
 
 1. ``outcome.json``, the runner's own word; corrected where the runner cannot know (it was killed
-   for memory, or started a second time by the engine).
+   for memory, or started a second time by the engine). It counts only if it verifies with the run's
+   key, or, for a run without one, if Nomad reports the exit code that goes with it.
 2. an allocation whose node vanished: ``lost``.
 3. ``ClientDescription`` of a run that Nomad itself ended at its time limit; Nomad calls it
    ``complete``.
@@ -51,6 +52,9 @@ class Ended:
     Attributes:
         allocations: of the dispatched job, in any order; normally one.
         outcome: the runner's own word, or None where it left none or it cannot be read.
+        authentic: the outcome verified with the run's key. A run claimed by an older release has
+            none.
+        forged: there is an outcome that the run's runner did not write.
         stopped: True where the dispatched job itself was stopped.
         reason: our own reason for stopping it, or "" where we did not, or no longer know.
         evaluations: of the dispatched job; needed only where there are no allocations.
@@ -60,6 +64,8 @@ class Ended:
 
     allocations: Sequence[Allocation] = ()
     outcome: Outcome | None = None
+    authentic: bool = False
+    forged: bool = False
     stopped: bool = False
     reason: str = ""
     evaluations: Sequence[Evaluation] = ()
@@ -72,9 +78,10 @@ def outcome(run: Ended) -> Outcome:
     main = main_allocation(run.allocations)
     if main is None:
         return _never_placed(run)
-    if run.outcome is not None:
+    if run.outcome is not None and (run.authentic or _exit_code_agrees(run.outcome, main)):
         return _corrected(run, run.outcome, main)
-    return _without_word(run, main)
+    without = _without_word(run, main)
+    return _disowned(without) if run.forged or run.outcome is not None else without
 
 
 def main_allocation(allocations: Sequence[Allocation]) -> Allocation | None:
@@ -153,6 +160,29 @@ def _started_before(run: Ended, main: Allocation) -> bool:
         if allocation is not main
     )
     return starts > 1 or vanished
+
+
+def _exit_code_agrees(word: Outcome, main: Allocation) -> bool:
+    """Whether the runner's process ended as an outcome says that it would; True where Nomad does not
+    report how it ended.
+    """
+    terminated = _last(_events(main), "Terminated")
+    return terminated is None or _number(terminated, "exit_code") == word.exit_code
+
+
+def _disowned(without: Outcome) -> Outcome:
+    """What Nomad's records amount to where the outcome found beside them is not the runner's. No
+    success: what the run handed back is missing.
+    """
+    forged = (
+        "outcome.json was not written by this run's runner: the formula replaced it, or the "
+        "runner's image is of another release; its logs and outputs were discarded"
+    )
+    error = f"{without.error}; {forged}" if without.error else forged
+    if without.verdict is Verdict.SUCCEEDED:
+        failed = Verdict.FAILED
+        return replace(without, verdict=failed, exit_code=VERDICT_EXIT[failed], error=error)
+    return replace(without, error=error)
 
 
 def _without_word(run: Ended, main: Allocation) -> Outcome:
