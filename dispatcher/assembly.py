@@ -151,10 +151,13 @@ def open_gate(settings: Settings, repo: OpsRepo, forge: ForgeApi | None) -> Gate
             )
         case GateKind.SIGNED:
             from dispatcher.gate.signed import SignedGate
+            from dispatcher.gate.trailer import Place
 
             trusted = signers(settings)
             configured = SignedGate(
-                history=repo, verify=lambda commit: repo.signature(commit, trusted)
+                history=repo,
+                verify=lambda commit: repo.signature(commit, trusted),
+                place=Place.of(settings),
             )
         case _:
             configured = NoGate()

@@ -123,3 +123,6 @@ class Checkout:
 
     def mainline(self, commit: str, *, since: str, limit: int) -> Sequence[str]:
         return lineages.mainline(self._literal, commit, since=since, limit=limit)
+
+    def withdrawn(self, commit: str, path: str) -> Sequence[str]:
+        return ()

@@ -126,6 +126,9 @@ class RecordingHistory:
         self._answers[f"mainline {commit} {since}"] = list(answer)
         return answer  # type: ignore[no-any-return]
 
+    def withdrawn(self, commit: str, path: str) -> Sequence[str]:
+        return ()
+
 
 class ReplayHistory:
     """Answers as the history did; a question that was not asked then is an error of the test."""
@@ -152,6 +155,9 @@ class ReplayHistory:
 
     def mainline(self, commit: str, *, since: str, limit: int) -> Sequence[str]:
         return tuple(self._answers[f"mainline {commit} {since}"])[:limit]
+
+    def withdrawn(self, commit: str, path: str) -> Sequence[str]:
+        return ()
 
 
 def _change(said: dict[str, Any]) -> Change:

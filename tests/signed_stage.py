@@ -9,9 +9,25 @@ from pathlib import Path
 
 from dispatcher.gate import Gate, GateKeeper
 from dispatcher.gate.signed import SignedGate
+from dispatcher.gate.trailer import Place
 from dispatcher.ops_repo import OpsRepo, Signers
 from tests.checkout import Checkout
 from tests.judging import Found, Judge
+
+HERE = "acme/ops@main"
+"""What an approval names for this repository and branch."""
+
+
+def message_of(*paths: str, here: str = HERE) -> str:
+    """A commit message that approves the actions and formulas among these files."""
+    lines = [
+        f"Disinto-Approve: {here} {path.rpartition('/')[2].removesuffix('.toml')}"
+        if path.startswith("vault/actions/")
+        else f"Disinto-Approve: {here} {path}"
+        for path in paths
+        if path.startswith(("vault/actions/", "formulas/"))
+    ]
+    return "\n".join(["change", "", *lines]) if lines else "change"
 
 
 @dataclass(kw_only=True)
@@ -45,7 +61,11 @@ class SignedStage:
 
         def signed(repo: OpsRepo) -> Gate:
             return GateKeeper(
-                SignedGate(history=repo, verify=lambda commit: repo.signature(commit, signers))
+                SignedGate(
+                    history=repo,
+                    verify=lambda commit: repo.signature(commit, signers),
+                    place=Place(repository="acme/ops", branch="main"),
+                )
             )
 
         clone.commit({"README": "ops\n"})
@@ -70,11 +90,27 @@ class SignedStage:
             else {}
         )
 
-    def push(self, files: dict[str, str] | None = None) -> str:
-        """Commit these files, if any, and push the main branch."""
-        commit = self.clone.commit(files) if files else self.clone.head()
+    def push(self, files: dict[str, str] | None = None, *, approve: bool = True) -> str:
+        """Commit these files, if any, and push the main branch. A signed commit approves its
+        files, unless told otherwise.
+        """
+        approved = approve and bool(self.clone.settings)
+        message = message_of(*(files or {})) if approved else "change"
+        commit = self.clone.commit(files, message=message) if files else self.clone.head()
         self.clone.git("push", "-q", "origin", "main")
         return commit
+
+    def force_push(self, commit: str) -> None:
+        """Move the main branch to a commit, whatever was there."""
+        self.clone.git("checkout", "-q", "-B", "main", commit)
+        self.clone.git("push", "-q", "--force", "origin", "main")
+
+    def noticed(self) -> None:
+        """The dispatcher looks at the branch, and records the consequences, as ``serve`` does."""
+        head = self.judge.repo.fetch()
+        if head.rewritten:
+            self.judge.gate.look_again()
+        self.judge.repo.mark_seen(head.commit)
 
     def outcome(self, action_id: str = "x") -> Found:
         return self.judge.outcome(action_id)

@@ -30,7 +30,7 @@ STORY = {
     "check-disks": "fails, with exit code 3",
     LONGEST: f"is ended after {LONGEST_RUN_S} s, the longest time this operator allows",
     "rotate-keys": "is of tier high, and waits for an approval",
-    "rotate-keys-signed": "the same, approved: its commit is signed",
+    "rotate-keys-signed": "the same, approved: its commit is signed, and names it",
     "send-report": "names a secret that does not exist",
     "broken": "has a key that does not exist",
 }

@@ -25,6 +25,7 @@ from dispatcher.demo.nomad import DevAgent
 from dispatcher.demo.openbao import DevServer
 from dispatcher.demo.set_up import set_up
 from dispatcher.errors import Misconfigured
+from dispatcher.gate.trailer import Place
 from dispatcher.grants import Vault
 from dispatcher.grants.secrets import Secrets
 from dispatcher.schedulers.local import sandbox
@@ -121,13 +122,20 @@ class Scene:
     # -- people -----------------------------------------------------------------------------
 
     def merge(self, files: Mapping[str, str | bytes], message: str, *, sign: bool = False) -> str:
-        """Commit files and push them to the branch, as a person; returns the commit."""
+        """Commit files and push them to the branch, as a person; returns the commit. A signed
+        commit approves the actions and formulas among them.
+        """
         for name, content in files.items():
             path = self.desk / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
         self.git("add", "--all")
-        self.git("commit", "--quiet", "--message", message, *(("--gpg-sign",) if sign else ()))
+        signing: tuple[str, ...] = ()
+        if sign:
+            place = Place.of(self.open_settings())
+            lines = "\n".join(map(place.trailer, files))
+            signing = ("--gpg-sign", "--message", lines)
+        self.git("commit", "--quiet", "--message", message, *signing)
         self._push(sign=sign)
         return self.git("rev-parse", "HEAD")
 
@@ -201,6 +209,7 @@ class Scene:
             "vault": {"addr": self.server.addr},
             "formulas": {"path": "formulas"},
             "policy": {"file": "policy.toml", "gate": "signed"},
+            "gate": {"repository": "example/ops"},
             "signed": {"allowed_signers": "allowed_signers"},
             "http": {"listen": ""},
         }

@@ -57,7 +57,8 @@ class Decision:
         answer: see its class.
         reason: one sentence without a full stop that names the commit, request or person meant.
         gate: which gate answered: ``main_branch``, ``none``, ``signed`` or ``forgejo``.
-        approved_by: who approved: forge logins or principals of the allowed-signers file.
+        approved_by: who approved: forge logins or principals of the allowed-signers file,
+            or ``gpg:<fingerprint>``. None of them holds a comma.
         final: True for a refusal that nothing can change but another action under a new id. Only
             such a refusal is written as a result.
         commit: the commit (hex) that was approved, or that the reason is about; "" if none.

@@ -173,6 +173,13 @@ class ForgejoGate:
         found = origin(self._history, commit=question.commit, path=path, blob=blob)
         if isinstance(found, Broken):
             raise _No(Answer.REFUSED, f"{found.reason}; {_bring(path)}", commit=found.commit)
+        if found.mainline.sha in self._history.withdrawn(question.commit, path):
+            raise _No(
+                Answer.REFUSED,
+                f"{self._branch} was rewritten since commit {short(found.mainline.sha)} brought "
+                f"{path}, which dropped a later change of the file; {_bring(path)}",
+                commit=found.mainline.sha,
+            )
         request, head = self._request(found, question)
         end_check = self._same_blob(request, head, question)
         judged = self._judge(request, head)

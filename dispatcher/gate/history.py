@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +30,10 @@ class History(Protocol):
         """First-parent chain from ``since`` (with it, first) up to ``commit``: the oldest
         ``limit`` of them, hex; () where ``since`` is not on the chain.
         """
+        ...
+
+    def withdrawn(self, commit: str, path: str) -> Collection[str]:
+        """Commits (hex) whose approval of a path a rewritten history took back."""
         ...
 
 

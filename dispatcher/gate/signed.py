@@ -1,19 +1,23 @@
-"""Gate ``signed``: the commit that last touched a file is signed by an allowed key.
+"""Gate ``signed``: a signed commit by an allowed key names the file as approved.
 
-It needs no forge: the signature travels in the commit, and the keys lie outside the ops repo.
+It needs no forge: signature and approval travel in the commit, and the keys lie outside the ops
+repo. Two commits may approve a file: the one that last changed it, and the one by which that change
+came to the branch, such as an approver's merge. Both must hold exactly the content in question.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from enum import IntEnum
 from typing import Protocol
 
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.history import Broken, History, origin, short
-
-REMEDY = "change the file again in a commit signed by an allowed key"
+from dispatcher.gate.trailer import Place
+from dispatcher.ops_repo.lineage import Lineage
+from dispatcher.toml_source import quoted
 
 REVOKED = "is signed by a key that was revoked"
 """The one thing that no later event makes right: neither the commit nor the revocation goes away."""
@@ -23,6 +27,7 @@ FOR_NOW = {
     "unsigned": "is not signed",
     "expired": "is signed outside the time in which its key is allowed",
     "unknown_key": "is signed by a key that is not allowed",
+    "revoked": REVOKED,
 }
 
 REMEMBERED = 10_000
@@ -40,17 +45,37 @@ class Signature(Protocol):
 
     @property
     def principal(self) -> str:
-        """Who signed, as the list of keys names them; "" where it is not known."""
+        """Who signed, as the operator's own lists name them; "" where it is not known."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """What the signer's key says of its owner; for people, and vouched for by nobody."""
+        ...
+
+    @property
+    def approves(self) -> tuple[str, ...]:
+        """Values of the trailers ``Disinto-Approve`` in the signed message."""
         ...
 
 
+class _Rank(IntEnum):
+    """What counts, where two commits may approve a file; the first of these that one has."""
+
+    APPROVED = 0
+    REVOKED = 1
+    SIGNED = 2  # well, and not for this
+    NOT_SIGNED = 3
+
+
 class SignedGate:
-    """Asks the commit itself.
+    """Asks the commits themselves.
 
     Args:
         history: the ops repo's history.
         verify: the signature of a commit (hex); raises ``Misconfigured`` where the list of keys
             is missing.
+        place: what approvals must name.
         clock: monotonic seconds.
     """
 
@@ -59,10 +84,12 @@ class SignedGate:
         *,
         history: History,
         verify: Callable[[str], Signature],
+        place: Place,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._history = history
         self._verify = verify
+        self._place = place
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, tuple[float, Signature]] = {}
@@ -72,31 +99,75 @@ class SignedGate:
             self._history, commit=question.commit, path=question.path, blob=question.blob
         )
         if isinstance(found, Broken):
-            return _decision(Answer.WAITING, f"{found.reason}; {REMEDY}", found.commit)
-        commit = found.last.sha
-        what = f"commit {short(commit)}, which last changed {question.path},"
-        signature = self._signature(commit)
-        who = signature.principal
-        status = str(signature.status)
-        if status == "good" and who:
-            return Decision(
-                answer=Answer.APPROVED,
-                reason=f"{what} is signed by {who}",
-                gate="signed",
-                approved_by=(who,),
-                commit=commit,
-                landed=found.mainline.sha,
-            )
-        if status == "revoked":
-            return _decision(Answer.REFUSED, f"{what} {REVOKED}", commit, final=True)
-        reason = f"{what} {FOR_NOW.get(status, FOR_NOW['unknown_key'])}; {REMEDY}"
-        answer = Answer.REFUSED if status == "bad" else Answer.WAITING
-        return _decision(answer, reason, commit)
+            return self._decision(Answer.WAITING, found.reason, found.commit, question)
+        judged = [
+            self._judge(commit, what, question, found)
+            for commit, what in self._candidates(found, question)
+        ]
+        return min(judged, key=lambda entry: entry[0])[1]
 
     def look_again(self) -> None:
         """Judge signatures anew: the lists of keys may have changed."""
         with self._lock:
             self._known.clear()
+
+    def _candidates(self, found: Lineage, question: Question) -> Iterator[tuple[str, str]]:
+        """Commits that may approve the file, each with what it is; the last change comes first."""
+        last, arrival, path = found.last.sha, found.mainline.sha, question.path
+        yield last, f"commit {short(last)}, which last changed {path},"
+        if (
+            arrival != last
+            and self._history.is_ancestor(last, arrival)
+            and self._history.blob_at(arrival, path) == question.blob
+        ):
+            yield arrival, f"merge {short(arrival)}, which brought {path},"
+
+    def _judge(
+        self, commit: str, what: str, question: Question, found: Lineage
+    ) -> tuple[_Rank, Decision]:
+        signature = self._signature(commit)
+        status = str(signature.status)
+        if status == "revoked" and commit == found.last.sha:
+            refused = self._decision(
+                Answer.REFUSED, f"{what} {REVOKED}", commit, question, final=True
+            )
+            return _Rank.REVOKED, refused
+        if status != "good" or not signature.principal:
+            reason = f"{what} {FOR_NOW.get(status, FOR_NOW['unknown_key'])}"
+            answer = Answer.REFUSED if status == "bad" else Answer.WAITING
+            return _Rank.NOT_SIGNED, self._decision(answer, reason, commit, question)
+        label = f" ({quoted(signature.label)})" if signature.label else ""
+        signed = f"{what} is signed by {signature.principal}{label}"
+        if missing := self._missing(commit, signature, question):
+            reason = f"{signed}, but {missing}"
+            return _Rank.SIGNED, self._decision(Answer.WAITING, reason, commit, question)
+        approved = Decision(
+            answer=Answer.APPROVED,
+            reason=signed,
+            gate="signed",
+            approved_by=(signature.principal,),
+            commit=commit,
+            landed=found.mainline.sha,
+        )
+        return _Rank.APPROVED, approved
+
+    def _missing(self, commit: str, signature: Signature, question: Question) -> str:
+        """Why a good signature does not approve the file, as a clause; "" if it does."""
+        if self._place.value(question.path) not in signature.approves:
+            named = ", ".join(quoted(value) for value in signature.approves[:3])
+            instead = f" (it names {named})" if named else ""
+            line = self._place.trailer(question.path)
+            return f'its message does not approve it here: the line "{line}" is missing{instead}'
+        if commit in self._history.withdrawn(question.commit, question.path):
+            return "the branch was rewritten since, which dropped a later change of the file"
+        return ""
+
+    def _decision(
+        self, answer: Answer, reason: str, commit: str, question: Question, *, final: bool = False
+    ) -> Decision:
+        if not final:
+            reason = f"{reason}; to approve it: {self._place.command(question.path)}"
+        return Decision(answer=answer, reason=reason, gate="signed", commit=commit, final=final)
 
     def _signature(self, commit: str) -> Signature:
         now = self._clock()
@@ -110,7 +181,3 @@ class SignedGate:
                 self._known.clear()
             self._known[commit] = (now, signature)
         return signature
-
-
-def _decision(answer: Answer, reason: str, commit: str, *, final: bool = False) -> Decision:
-    return Decision(answer=answer, reason=reason, gate="signed", commit=commit, final=final)

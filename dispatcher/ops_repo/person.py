@@ -7,6 +7,7 @@ The rest of this package keeps all that out; here it is what is wanted. For the 
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -64,6 +65,7 @@ def push_signed(
     remote: str,
     branch: str,
     message: str,
+    trailers: Sequence[str] = (),
     onto: str = "",
 ) -> str:
     """Commit files in a fresh clone, signed as ``git commit -S`` would in a work tree, and push.
@@ -72,7 +74,7 @@ def push_signed(
         files: none of them may be there yet.
         work_tree: whose configuration names the person and their key; otherwise left alone.
         remote, branch: what the commit builds on.
-        message: of the commit.
+        message, trailers: of the commit; what it approves is said by trailers.
         onto: the branch that is pushed; "" for ``branch`` itself.
 
     Returns:
@@ -95,19 +97,26 @@ def push_signed(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.data)
         _git(["add", "--", *(file.path for file in files)], folder)
-        _sign(folder, message, _signing_config(work_tree))
+        _sign(folder, _whole(message, trailers), _signing_config(work_tree))
         _git(["push", "--quiet", "origin", f"HEAD:refs/heads/{onto or branch}"], folder)
         return _git(["rev-parse", "HEAD"], folder).strip()
 
 
-def signing_commands(files: Sequence[NewFile], *, branch: str, message: str) -> tuple[str, ...]:
+def signing_commands(
+    files: Sequence[NewFile], *, branch: str, message: str, trailers: Sequence[str] = ()
+) -> tuple[str, ...]:
     """The commands by which a person signs the same commit in a work tree of their own."""
-    paths = " ".join(file.path for file in files)
+    paragraphs = [message, "\n".join(trailers)] if trailers else [message]
+    parts = " ".join(f"-m {shlex.quote(paragraph)}" for paragraph in paragraphs)
     return (
-        f"git add {paths}",
-        f"git commit -S -m '{message}'",
-        f"git push origin HEAD:{branch}",
+        f"git add {shlex.join(file.path for file in files)}",
+        f"git commit -S {parts}",
+        f"git push origin {shlex.quote(f'HEAD:{branch}')}",
     )
+
+
+def _whole(message: str, trailers: Sequence[str]) -> str:
+    return "\n".join([message, "", *trailers]) if trailers else message
 
 
 def _sign(folder: Path, message: str, config: Sequence[tuple[str, str]]) -> None:

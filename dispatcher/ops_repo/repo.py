@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from dispatcher.ops_repo import lineage, reader
+from dispatcher.ops_repo import lineage, reader, rewrites
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import Git, GitFailed
 from dispatcher.ops_repo.lineage import Lineage
 from dispatcher.ops_repo.records import CommitInfo, Entry, Head, Move, NewFile, Published
+from dispatcher.ops_repo.rewrites import Touched, Withdrawn
 from dispatcher.ops_repo.signatures import Signature, Signers, verify
 from dispatcher.ops_repo.tree import Changes, Tree
 from dispatcher.ops_repo.writer import Writer
@@ -27,7 +28,8 @@ class OpsRepo:
     take a commit raise ``Conflict`` where the clone does not have it.
 
     Args:
-        git_dir: the clone; its folder is made. Several processes may share it.
+        git_dir: the clone; its folder is made. Several processes may share it. What rewritten
+            histories withdrew is kept beside it.
         settings: remote, branch, author and time limit.
         credential: gives the token of an HTTPS remote, or None; what it raises is passed on. It
             is asked once, and again after the remote refused.
@@ -47,6 +49,8 @@ class OpsRepo:
         self._clone = Clone(git_dir, self._git)
         self._writer = Writer(self._clone)
         self._ancestry: tuple[str, str, bool] | None = None
+        self._withdrawn = Withdrawn(self._clone.path.with_name(rewrites.FOLDER))
+        self._rewrite: tuple[tuple[str, str], Touched] | None = None
 
     # --- following the remote ------------------------------------------------------------
 
@@ -77,8 +81,18 @@ class OpsRepo:
     def mark_seen(self, commit: str) -> None:
         """Remember that the consequences of this head are recorded; the next publish tells the
         remote, so that a fresh clone notices a rewritten history as well.
+
+        Raises:
+            Misconfigured: what a rewritten history withdrew cannot be written.
         """
-        self._mended(lambda: self._clone.set_seen(commit))
+
+        def mark() -> None:
+            head = self._head(commit)
+            if head.seen and head.rewritten:
+                self._withdrawn.record(head.seen, commit, self._taken_back(head))
+            self._clone.set_seen(commit)
+
+        self._mended(mark)
         self._writer.seen_changed()
 
     def advance(self, tree: Tree, commit: str) -> Changes:
@@ -135,6 +149,19 @@ class OpsRepo:
     def is_ancestor(self, ancestor: str, commit: str) -> bool:
         """Whether ``ancestor`` is ``commit`` or in its history. An unknown ancestor is not."""
         return self._mended(lambda: reader.is_ancestor(self._clone, ancestor, commit))
+
+    def withdrawn(self, commit: str, path: str) -> frozenset[str]:
+        """Commits (hex) that do not approve a path any more at the head ``commit``: of histories
+        that were rewritten, and touched the path in a commit which the rewrite dropped.
+
+        Raises:
+            Misconfigured: the records of rewrites cannot be read.
+        """
+
+        def now() -> frozenset[str]:
+            return self._taken_back(self._head(commit)).get(path, frozenset())
+
+        return self._withdrawn.commits(path) | self._mended(now)
 
     def commits_between(self, base: str, head: str) -> list[CommitInfo]:
         """Commits in the history of ``head`` and not of ``base``, newest first, with merges."""
@@ -224,6 +251,15 @@ class OpsRepo:
         return Head(
             commit=commit, seen=seen, rewritten=not self._ancestry[2], seen_readable=readable
         )
+
+    def _taken_back(self, head: Head) -> Touched:
+        """What the step from the seen head to this one withdraws, if that is a rewrite."""
+        if not (head.seen and head.rewritten and head.seen_readable):
+            return {}
+        step = (head.seen, head.commit)
+        if self._rewrite is None or self._rewrite[0] != step:
+            self._rewrite = (step, rewrites.withdrawn_by(self._clone, *step))
+        return self._rewrite[1]
 
     def _mended(self, action: Callable[[], T]) -> T:
         """Run on a clone that works: a stale lock is removed, a damaged clone made anew, once."""

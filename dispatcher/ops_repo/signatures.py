@@ -15,7 +15,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -23,6 +23,11 @@ from dispatcher.errors import Conflict, Misconfigured
 from dispatcher.ops_repo.clone import Clone
 
 SSH_TIMEOUT_S = 30.0
+
+TRAILER = "Disinto-Approve"
+"""The trailer by which a signed message approves something; see ``dispatcher.gate.trailer``."""
+
+_SEPARATOR = "%x01"
 
 
 class SignatureStatus(StrEnum):
@@ -59,14 +64,18 @@ class Signature:
 
     Attributes:
         status: only ``good`` vouches for the commit.
-        principal: the principal of allowed_signers, or the GPG key's first user ID; "" unless
-            ``good``.
+        principal: the principal of allowed_signers, or ``gpg:`` and the fingerprint of the primary
+            key; "" unless ``good``. Never what the signer could choose.
+        label: the user ID of a GPG key, as its owner wrote it; only for people to read.
+        approves: values of the trailers ``TRAILER`` of the signed message; () unless ``good``.
         key_fingerprint: ``SHA256:…`` for SSH, hexadecimal for GPG; "" where it is not known.
         detail: one clause for messages.
     """
 
     status: SignatureStatus
     principal: str = ""
+    label: str = ""
+    approves: tuple[str, ...] = ()
     key_fingerprint: str = ""
     detail: str = ""
 
@@ -89,11 +98,27 @@ def verify(clone: Clone, commit: str, signers: Signers) -> Signature:
         return Signature(
             status=SignatureStatus.BAD, detail="the commit carries more than one signature"
         )
-    signature = signatures[0]
+    found = _judged(clone, info.oid, payload, signatures[0], signers)
+    if found.status is not SignatureStatus.GOOD:
+        return found
+    return replace(found, approves=_approves(clone, info.oid))
+
+
+def _approves(clone: Clone, commit: str) -> tuple[str, ...]:
+    """What the commit's message approves. The message is part of what is signed."""
+    wanted = f"%(trailers:key={TRAILER},valueonly,unfold,separator={_SEPARATOR})"
+    done = clone.git.run(clone.path, "log", "-1", "--no-walk", f"--format={wanted}", commit, "--")
+    values = done.out.decode("utf-8", "replace").rstrip("\n").split("\x01")
+    return tuple(" ".join(value.split()) for value in values if value.strip())
+
+
+def _judged(
+    clone: Clone, commit: str, payload: bytes, signature: bytes, signers: Signers
+) -> Signature:
     if signature.startswith(b"-----BEGIN SSH SIGNATURE-----"):
-        return _ssh(clone, info.oid, payload, signature, signers)
+        return _ssh(clone, commit, payload, signature, signers)
     if signature.startswith((b"-----BEGIN PGP SIGNATURE-----", b"-----BEGIN PGP MESSAGE-----")):
-        return _gpg(clone, info.oid, signers)
+        return _gpg(clone, commit, signers)
     return Signature(
         status=SignatureStatus.UNKNOWN_KEY, detail="signed by a method other than SSH or GPG"
     )
@@ -155,13 +180,18 @@ def _judge_ssh(
     found = keygen.run("find-principals", *allowed)
     if found.code != 0:
         return _not_found(found.text)
-    for principal in found.out.splitlines():
+    for principal in filter(_one_name, found.out.split("\n")):
         named = (*allowed, "-n", "git", "-I", principal)
         if keygen.run("verify", *named, *revoked).code == 0:
             return _as_git_sees_it(clone, commit, principal, allowed[1:] + revoked[1:])
         if revoked and keygen.run("verify", *named).code == 0:
             return SignatureStatus.REVOKED, "", "the key is revoked"
     return SignatureStatus.UNKNOWN_KEY, "", "the key is not allowed to sign commits"
+
+
+def _one_name(principal: str) -> bool:
+    """Whether a principal can be recorded as one approver: a certificate may name anything."""
+    return bool(principal) and principal.isprintable() and "," not in principal
 
 
 def _as_git_sees_it(
@@ -260,7 +290,7 @@ def _gpg(clone: Clone, commit: str, signers: Signers) -> Signature:
     )
     lines = [
         line.removeprefix("[GNUPG:] ").split(" ")
-        for line in done.err.splitlines()
+        for line in done.err.split("\n")  # a user ID may hold any other separator
         if line.startswith("[GNUPG:] ")
     ]
     if not lines and "cannot run gpg" in done.err:
@@ -279,15 +309,26 @@ def _judge_gpg(code: int, lines: Sequence[Sequence[str]], signers: Signers) -> S
     status, detail = _VERDICTS[verdicts[0][0]]
     valid = [line for line in lines if line[0] == "VALIDSIG"]
     # VALIDSIG: fingerprint of the signing key first, of its primary key last.
-    keys = {valid[0][1].upper(), valid[0][-1].upper()} if len(valid) == 1 else set()
+    keys = _fingerprints(valid[0]) if len(valid) == 1 else ()
     trusted = {f.replace(" ", "").upper() for f in signers.gpg_fingerprints}
-    fingerprint = valid[0][-1] if len(valid) == 1 else ""
-    if keys and not keys & trusted:
+    fingerprint = keys[-1] if keys else ""
+    if keys and trusted.isdisjoint(keys):
         status, detail = SignatureStatus.UNKNOWN_KEY, "the key is not in gpg_fingerprints"
     elif status is SignatureStatus.GOOD and (code != 0 or not keys):
         status, detail = SignatureStatus.BAD, "gpg does not say that it is good"
-    principal = ""
-    if status is SignatureStatus.GOOD:
-        principal = " ".join(verdicts[0][2:])
-        detail = f"signed by {principal}"
-    return Signature(status=status, principal=principal, key_fingerprint=fingerprint, detail=detail)
+    if status is not SignatureStatus.GOOD:
+        return Signature(status=status, key_fingerprint=fingerprint, detail=detail)
+    principal = f"gpg:{fingerprint}"
+    return Signature(
+        status=status,
+        principal=principal,
+        label=" ".join(verdicts[0][2:]),
+        key_fingerprint=fingerprint,
+        detail=f"signed by {principal}",
+    )
+
+
+def _fingerprints(validsig: Sequence[str]) -> tuple[str, ...]:
+    """The signing key's, then its primary key's, which may be the same."""
+    ends = (validsig[1], validsig[-1]) if len(validsig) > 1 else ()
+    return tuple(f.upper() for f in ends if re.fullmatch(r"[0-9A-Fa-f]{40,64}", f))

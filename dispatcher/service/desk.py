@@ -14,6 +14,7 @@ from pathlib import Path
 from dispatcher.errors import Conflict, DisintoError, Exit, Misconfigured, PermanentError
 from dispatcher.forge import ForgeApi
 from dispatcher.gate.pull_request import pull_request_text
+from dispatcher.gate.trailer import Place
 from dispatcher.ledger.base import Ledger
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree
 from dispatcher.ops_repo.person import (
@@ -118,6 +119,7 @@ class Desk:
                 remote=self.settings.ops_repo.remote,
                 branch=self.settings.ops_repo.branch,
                 message=message_of(submission),
+                trailers=[self._trailer(submission)],
             )
             told = f"{action_id} is pushed, signed by you, as {commit[:12]}"
         elif signed:
@@ -156,6 +158,7 @@ class Desk:
             [_file(submission)],
             branch=self.settings.ops_repo.branch,
             message=message_of(submission),
+            trailers=[self._trailer(submission)],
         )
         by_hand = "\n    ".join(commands)
         return NeedsSignature(
@@ -163,6 +166,10 @@ class Desk:
             remedy="Run this again with --sign, to sign with your own git; or in a work tree of "
             f"yours that holds the file:\n    {by_hand}",
         )
+
+    def _trailer(self, submission: Submission) -> str:
+        """The line by which a signed commit approves the action."""
+        return Place.of(self.settings).trailer(submission.path)
 
     def _propose(self, submission: Submission) -> Sent:
         action = submission.action

@@ -16,12 +16,14 @@ from dispatcher.checks import Check
 from dispatcher.errors import DisintoError, InvalidInput
 from dispatcher.forge import ForgeApi
 from dispatcher.gate.base import Gate
+from dispatcher.gate.trailer import Place
 from dispatcher.grants import Vault
 from dispatcher.grants.doctor import check_vault
 from dispatcher.ledger.base import Ledger
 from dispatcher.nomad_api import NomadApi
 from dispatcher.nomad_checks import check_nomad
 from dispatcher.ops_repo import OpsRepo
+from dispatcher.ops_repo.signatures import TRAILER
 from dispatcher.policy import Policy
 from dispatcher.schedulers.local import sandbox
 from dispatcher.service.policy_checks import check_policy
@@ -234,11 +236,28 @@ def _gate(settings: Settings, openers: Openers) -> Iterator[Check]:
             detail = "none: actions of tier medium and high wait for ever"
             yield Check(name="gate", ok=True, detail=detail)
         case GateKind.SIGNED:
-            yield Check(name="gate", ok=True, detail="signed: a trusted key must sign the commit")
+            yield from signed_gate(settings)
         case GateKind.FORGEJO:
             me = openers.forge().me()
             detail = f"forgejo: {settings.forge.url} knows us as {me.login}"
             yield Check(name="gate", ok=True, detail=detail)
+
+
+def signed_gate(settings: Settings) -> Iterator[Check]:
+    """What approvals must say, and whether their name for this repository was chosen."""
+    place = Place.of(settings)
+    line = f"{TRAILER}: {place.repository}@{place.branch} <id, or formulas/<file>>"
+    yield Check(
+        name="gate", ok=True, detail=f'signed: a trusted key signs a commit that says "{line}"'
+    )
+    if not settings.gate.repository:
+        yield Check(
+            name="gate: repository",
+            ok=True,
+            detail=f"approvals name {place.repository}, the end of the remote's address; another "
+            "installation whose remote ends the same takes them too",
+            remedy=f'Set [gate] repository to a name of its own, such as "{place.repository}".',
+        )
 
 
 def _webhook(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:

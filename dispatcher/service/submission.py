@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dispatcher.action import Action, InvalidAction, check_names, parse_action
 from dispatcher.errors import Conflict, Exit, InvalidInput, NotFound, Problem
+from dispatcher.gate.trailer import Place
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree
 from dispatcher.policy import Policy, TierDecision, effective_tier
 from dispatcher.run import Mount, Tier
@@ -134,7 +135,8 @@ def approval_missing(submission: Submission, settings: Settings) -> str:
         case GateKind.NONE:
             return f"{why}: it waits for ever, since no gate is configured ([policy] gate)"
         case GateKind.SIGNED:
-            return f"{why}: it runs once a trusted key has signed the commit that brought it"
+            line = Place.of(settings).trailer(submission.path)
+            return f'{why}: it runs once a trusted key signs a commit that says "{line}"'
         case GateKind.FORGEJO:
             return f"{why}: it runs once its pull request is approved and merged"
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from dispatcher.explain import did_you_mean
 from dispatcher.settings.models import GateKind, SchedulerKind, Settings, VaultAuth
+from dispatcher.settings.repository import repository_name
 from dispatcher.toml_source import KeyPath, quoted
 
 
@@ -173,6 +174,21 @@ def _gate(settings: Settings) -> Iterator[Contradiction]:
             )
 
 
+def _approvals(settings: Settings) -> Iterator[Contradiction]:
+    """What approvals name must be one word, whether it is given or comes from the remote."""
+    given, remote = settings.gate.repository, settings.ops_repo.remote
+    if not given and not (remote and settings.policy.gate is GateKind.SIGNED):
+        return
+    name = repository_name(settings)
+    if not re.fullmatch(r"[^\s@]+", name):
+        whose = "" if given else ", which the remote gives,"
+        yield _wrong(
+            f"{quoted(name)}{whose} cannot be the repository's name in an approval",
+            *(("gate", "repository") if given else ("ops_repo", "remote")),
+            remedy='Set repository in [gate] to a name without spaces and @, such as "acme/ops"',
+        )
+
+
 def _trusted_files(settings: Settings) -> Iterator[Contradiction]:
     """What decides over approval must not be where a merged pull request can change it."""
     remote = settings.ops_repo.remote
@@ -220,6 +236,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Contradiction]], ...] = (
     _nomad,
     _agent,
     _gate,
+    _approvals,
     _trusted_files,
     _http,
     _limits,

@@ -123,6 +123,7 @@ def _unknown_key(path: KeyPath) -> str | None:
         f"[{key}]" if key else "the top of the file"
         for key in ("", *READER.schema["properties"])
         if name in READER.expected((key,) if key else ()).get("properties", {})
+        and (key or READER.expected((name,)).get("type") != "object")  # a section is no key
     ]
     return f"It belongs to {' or '.join(homes)}" if homes else None
 

@@ -231,6 +231,17 @@ class PolicySettings(_Section):
     gate: GateKind = Field(default=GateKind.NONE, description="Gate for the tiers medium and high.")
 
 
+class GateSettings(_Section):
+    """What approvals are for."""
+
+    repository: str = Field(
+        default="",
+        description="Name of the ops repository in the approvals of gate signed; empty: the last "
+        "two components of the remote's path, such as acme/ops. No two installations may have the "
+        "same.",
+    )
+
+
 class SignedSettings(_Section):
     """Gate signed."""
 
@@ -350,6 +361,7 @@ class Settings(_Section):
     agent: AgentSettings = AgentSettings()
     formulas: FormulaSettings = FormulaSettings()
     policy: PolicySettings = PolicySettings()
+    gate: GateSettings = GateSettings()
     signed: SignedSettings = SignedSettings()
     forge: ForgeSettings = ForgeSettings()
     http: HttpSettings = HttpSettings()

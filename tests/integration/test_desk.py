@@ -124,7 +124,9 @@ def test_a_gate_for_signatures_is_not_sent_unsigned_commits(scene: Scene) -> Non
     with pytest.raises(NeedsSignature, match="nothing was sent") as refused:
         desk_of(scene).send(write(scene, "a", "danger"), sign=False)
     assert "--sign" in str(refused.value)
-    assert "git commit -S" in str(refused.value)
+    assert (
+        "git commit -S -m 'Ask for a (danger)' -m 'Disinto-Approve: example/ops@main a'"
+    ) in str(refused.value)
     assert head(scene) == before
 
 
@@ -140,6 +142,7 @@ def test_a_signed_commit_is_good_for_the_gate(
     desk.repo.fetch()
     signature = desk.repo.signature(head(scene), assembly.signers(desk.settings))
     assert signature.status is SignatureStatus.GOOD
+    assert signature.approves == ("example/ops@main a",)
 
 
 @pytest.mark.parametrize("inside", [True, False], ids=["its file", "the person"])

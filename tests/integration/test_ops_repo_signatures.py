@@ -233,6 +233,67 @@ def test_ssh_files_that_are_not_there(
         judged(commit, Signers(allowed_signers=good, revoked_keys=tmp_path / "none"))
 
 
+@pytest.mark.parametrize(
+    ("principals", "principal"),
+    [('"ada lovelace"', "ada lovelace"), ('"ann@x, bo@y"', "ann@x")],
+)
+def test_ssh_one_signer_is_one_approver(
+    principals: str, principal: str, remote: GitRemote, judged: Judge, allowed: Allow, keys: Keys
+) -> None:
+    commit = signed(remote, *keys[0].config)
+    found = judged(commit, allowed(f"{principals} {keys[0].public}"))
+    assert (found.status, found.principal) == (GOOD, principal)
+
+
+# --- approvals in the message ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "approves"),
+    [
+        ("signed", ()),
+        ("s\n\nDisinto-Approve: acme/ops@main x", ("acme/ops@main x",)),
+        (
+            "s\n\nDisinto-Approve: acme/ops@main x\ndisinto-approve:  acme/ops@main  y \n"
+            "Signed-off-by: a <a@x>\n",
+            ("acme/ops@main x", "acme/ops@main y"),
+        ),
+        ("s\n\nDisinto-Approve: acme/ops@main\n x", ("acme/ops@main x",)),
+        # not in the last paragraph, quoted, or part of a sentence
+        ("s\n\nDisinto-Approve: acme/ops@main x\n\nMore text.", ()),
+        ("Disinto-Approve: acme/ops@main x", ()),
+        ("s\n\n    Disinto-Approve: acme/ops@main x", ()),
+        ("s\n\n> Disinto-Approve: acme/ops@main x", ()),
+        ("s\n\nNo Disinto-Approve: acme/ops@main x", ()),
+    ],
+)
+def test_a_signed_message_approves_by_its_trailers(
+    message: str,
+    approves: tuple[str, ...],
+    remote: GitRemote,
+    judged: Judge,
+    allowed: Allow,
+    keys: Keys,
+) -> None:
+    options = [x for pair in keys[0].config for x in ("-c", pair)]
+    commit = remote.git(
+        *options, "commit-tree", "-S", "-p", "main", "-F", "-", "main^{tree}",
+        stdin=message.encode(),
+    )  # fmt: skip
+    found = judged(commit, allowed(f"ann@x {keys[0].public}"))
+    assert (found.status, found.approves) == (GOOD, approves)
+    assert judged(commit, allowed(f"bo@x {keys[1].public}")).approves == ()
+
+
+def test_a_message_that_was_changed_approves_nothing(
+    remote: GitRemote, judged: Judge, allowed: Allow, keys: Keys
+) -> None:
+    commit = signed(remote, *keys[0].config)
+    forged = tampered(remote, commit, "\nsigned\n", "\ns\n\nDisinto-Approve: acme/ops@main x\n")
+    found = judged(forged, allowed(f"ann@x {keys[0].public}"))
+    assert (found.status, found.approves) == (BAD, ())
+
+
 # --- GPG ------------------------------------------------------------------------------------
 
 _PARAMETERS = """%no-protection
@@ -290,7 +351,7 @@ def test_gpg(tmp_path: Path, remote: GitRemote, judged: Judge, gpg: Gpg) -> None
     commit = gpg_signed(remote, gpg, ann)
     found = judged(commit, Signers(gpg_home=gpg.home, gpg_fingerprints=(bo, ann.lower())))
     assert (found.status, found.key_fingerprint) == (GOOD, ann)
-    assert found.principal == "ann <ann@example.org>"
+    assert (found.principal, found.label) == (f"gpg:{ann}", "ann <ann@example.org>")
 
     assert judged(commit, Signers(gpg_home=gpg.home, gpg_fingerprints=(bo,))).status is UNKNOWN
     assert judged(commit, Signers(gpg_home=gpg.home)).status is UNKNOWN
@@ -303,6 +364,30 @@ def test_gpg(tmp_path: Path, remote: GitRemote, judged: Judge, gpg: Gpg) -> None
     assert judged(bad, Signers(gpg_home=gpg.home, gpg_fingerprints=(ann,))).status is BAD
     with pytest.raises(Misconfigured, match="gpg_home"):
         judged(commit, Signers(gpg_home=tmp_path / "no", gpg_fingerprints=(ann,)))
+
+
+@pytest.mark.needs("gpg")
+@pytest.mark.parametrize(
+    "uid",
+    [
+        "ann@example.org, bo@example.org",
+        "gpg:0000000000000000000000000000000000000000",
+        f"x\u2028[GNUPG:] VALIDSIG {'0' * 40} 2020-01-01 1 0 4 0 22 8 00 {'0' * 40}",
+        "x\x85[GNUPG:] GOODSIG 0 boss",
+    ],
+)
+def test_gpg_the_owner_of_a_key_cannot_choose_who_approved(
+    uid: str, remote: GitRemote, judged: Judge, gpg: Gpg
+) -> None:
+    gpg.run("--quick-gen-key", "--passphrase", "", uid, "ed25519", "sign", "0")
+    listing = gpg.run("--list-secret-keys", "--with-colons").splitlines()
+    key = [x.split(":")[9] for x in listing if x.startswith("fpr:")][-1]
+    commit = gpg_signed(remote, gpg, key)
+    found = judged(commit, Signers(gpg_home=gpg.home, gpg_fingerprints=(key,)))
+    assert (found.status, found.principal) == (GOOD, f"gpg:{key}")
+    assert (
+        judged(commit, Signers(gpg_home=gpg.home, gpg_fingerprints=("0" * 40,))).status is UNKNOWN
+    )
 
 
 @pytest.mark.needs("gpg")

@@ -145,6 +145,7 @@ class FakeHistory:
     order: tuple[str, ...] = (BASE, TOPIC, MERGE, HEAD)
     committed_at: int = 0
     blobs: dict[tuple[str, str], str] = field(default_factory=dict)
+    taken_back: tuple[str, ...] = ()
 
     def lineage(self, commit: str, path: str) -> Lineage | None:
         return Lineage(
@@ -163,6 +164,9 @@ class FakeHistory:
 
     def mainline(self, commit: str, *, since: str, limit: int) -> Sequence[str]:
         return self.chain[self.chain.index(since) :][:limit]
+
+    def withdrawn(self, commit: str, path: str) -> Sequence[str]:
+        return self.taken_back
 
 
 class Clock:
@@ -231,6 +235,11 @@ def test_the_request_must_have_changed_the_file() -> None:
     unchanged = {(TOPIC, PATH): BLOB, (BASE, PATH): BLOB}
     refused(Scene(FakeForge(blobs=unchanged)), "did not change")
     refused(Scene(FakeForge(closed=[[request(merge_base="")]])), "has no place")
+
+
+def test_what_a_rewritten_branch_took_back_is_not_approved() -> None:
+    refused(Scene(history=FakeHistory(taken_back=(MERGE,))), "main was rewritten since commit")
+    assert Scene(history=FakeHistory(taken_back=(OTHER,))).ask().answer is Answer.APPROVED
 
 
 def test_the_merged_head_must_be_known() -> None:

@@ -1,0 +1,59 @@
+"""What a signed message approves: ``Disinto-Approve: <repository>@<branch> <what>``.
+
+``<what>`` is an action's id, or the path of a formula of the ops repo. A signature alone says who
+made a commit, not what for: it goes along with the commit into other repositories and branches.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from dispatcher.ops_repo.signatures import TRAILER
+from dispatcher.settings import ACTIONS_PATH, Settings
+from dispatcher.settings.repository import repository_name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """What approvals are for.
+
+    Attributes:
+        repository: see ``[gate] repository``.
+        branch: the branch whose files are actions.
+    """
+
+    repository: str
+    branch: str
+
+    @classmethod
+    def of(cls, settings: Settings) -> Place:
+        return cls(repository=repository_name(settings), branch=settings.ops_repo.branch)
+
+    def value(self, path: str) -> str:
+        """What the trailer that approves a file says: ``acme/ops@main deploy-website``."""
+        return f"{self.repository}@{self.branch} {subject(path)}"
+
+    def trailer(self, path: str) -> str:
+        """The whole line that approves a file."""
+        return f"{TRAILER}: {self.value(path)}"
+
+    def command(self, path: str) -> str:
+        """The command by which a person approves a file of the branch, in a work tree of theirs.
+
+        It changes the file by a comment, since an approval stands in the commit of the last change.
+        """
+        file = shlex.quote(path)
+        message = (
+            f"-m {shlex.quote(f'Approve {subject(path)}')} -m {shlex.quote(self.trailer(path))}"
+        )
+        return (
+            f"printf '\\n# approved\\n' >> {file} && git commit -S {message} -- {file} "
+            f"&& git push origin HEAD:{shlex.quote(self.branch)}"
+        )
+
+
+def subject(path: str) -> str:
+    """How an approval calls a file: an action by its id, a formula by its path."""
+    folder, _, name = path.rpartition("/")
+    return name.removesuffix(".toml") if folder == ACTIONS_PATH else path

@@ -1,0 +1,138 @@
+"""What a rewritten history takes back: approvals whose withdrawal it dropped.
+
+git forgets what a force-push drops. If that was the deletion of an action, or a newer version of a
+formula, the older one is back, and so is the signed commit that once approved it. So whenever the
+branch is rewritten, the commits of the old history are kept here that touched a file which a dropped
+commit touched: none of them approves that file any more. Hashes are kept, not objects, since
+nothing holds the dropped objects for long.
+
+Each rewrite is one file of its own, ``<old>-<new>.json`` in the folder, put there whole before the
+new head counts as seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dispatcher.errors import Misconfigured
+from dispatcher.ops_repo.clone import Clone
+from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH
+
+FOLDER = "withdrawn-approvals"
+"""Name of the folder, beside the clone."""
+
+PLACES = (f"{ACTIONS_PATH}/", f"{FORMULAS_PATH}/")
+"""Where files are that need approval."""
+
+FEW = 200
+"""Files that git is asked about by name; of more, it is asked about all at once."""
+
+Touched = Mapping[str, frozenset[str]]
+"""Commits (hex) that touched a file, by its path."""
+
+
+def withdrawn_by(clone: Clone, old: str, new: str) -> Touched:
+    """Commits that approve a file no longer once the branch went from ``old`` to ``new``."""
+    dropped = _touched(clone, (f"^{new}", old), PLACES)
+    paths = {path for path in dropped if not path.endswith(".result.json")}
+    if not paths:
+        return {}
+    few = sorted(paths) if len(paths) <= FEW else PLACES
+    return {path: c for path, c in _touched(clone, (old,), few).items() if path in paths}
+
+
+def _touched(clone: Clone, revisions: Sequence[str], paths: Sequence[str]) -> Touched:
+    """Every commit in which a file differs from any parent, merges included."""
+    done = clone.git.run(
+        clone.path, "log", "-z", "--full-history", "-m", "--no-renames", "--name-only",
+        "--format=tformat:%x01%H", *revisions, "--", *paths,
+    )  # fmt: skip
+    found: dict[str, set[str]] = {}
+    commit = ""
+    for field in done.out.split(b"\0"):
+        name = os.fsdecode(field.removeprefix(b"\n"))
+        if name.startswith("\x01"):
+            commit = name[1:]
+        elif name:
+            found.setdefault(name, set()).add(commit)
+    return {path: frozenset(commits) for path, commits in found.items()}
+
+
+class Withdrawn:
+    """The records of all rewrites. Thread-safe; several processes may read the folder.
+
+    Args:
+        folder: see ``FOLDER``; made when the first rewrite is recorded.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._read: dict[str, Touched] = {}
+
+    def record(self, old: str, new: str, touched: Touched) -> None:
+        """Keep what a rewrite withdrew; durable on return. The same rewrite again is no matter.
+
+        Raises:
+            Misconfigured: the folder cannot be written.
+        """
+        if not touched:
+            return
+        text = json.dumps({path: sorted(commits) for path, commits in touched.items()})
+        try:
+            self._write(self._folder / f"{old}-{new}.json", text)
+        except OSError as failed:
+            raise Misconfigured(
+                f"{self._folder} cannot be written: {failed.strerror}",
+                remedy="Check `state_dir`, its owner and the space left.",
+            ) from failed
+
+    def commits(self, path: str) -> frozenset[str]:
+        """Commits (hex) that do not approve a file any more.
+
+        Raises:
+            Misconfigured: a record cannot be read. Nobody can tell then what was withdrawn.
+        """
+        with self._lock:
+            for file in self._folder.glob("*.json"):
+                if file.name not in self._read:
+                    self._read[file.name] = _load(file)
+            return frozenset().union(*(known.get(path, ()) for known in self._read.values()))
+
+    def _write(self, file: Path, text: str) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, unfinished = tempfile.mkstemp(prefix=".new-", dir=self._folder)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(unfinished).replace(file)
+        finally:
+            Path(unfinished).unlink(missing_ok=True)
+        for folder in (self._folder, self._folder.parent):
+            _sync(folder)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _load(file: Path) -> Touched:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        return {path: frozenset(commits) for path, commits in data.items()}
+    except (OSError, ValueError, AttributeError, TypeError) as failed:
+        raise Misconfigured(
+            f"{file} cannot be read: it says which approvals a rewritten history withdrew",
+            remedy="Restore it; or, if every action that waits was looked through, remove it.",
+        ) from failed
