@@ -16,7 +16,7 @@ import hmac
 import json
 import re
 import zlib
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dispatcher.errors import Exit, PermanentError
@@ -44,6 +44,13 @@ MAX_OUTCOME_BYTES = 8 * 1024 * 1024
 """No runner writes a larger ``outcome.json``; a formula might."""
 
 _MAC = re.compile(rb'\{"mac":"([0-9a-f]{64})",')
+
+OUTPUT_LEVELS = 32
+"""How deep the outputs may be nested, the object itself being the first level. Deeper ones pass some
+encoders and decoders on their way into the signed result and not others: pydantic reads 200 levels
+and writes 255, Python's ``json`` about 1,000.
+"""
+
 _NESTED = ("key", "formula", "formula_text")
 
 
@@ -142,7 +149,7 @@ def decode_payload(data: bytes) -> Payload:
                 token=str(document["token"]),
                 creation_path=str(document["creation_path"]),
             )
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         raise BadPayload("the payload is not the JSON of a run") from None
     raise BadPayload(
         f"the payload has version {version!r}, this runner reads {VERSION}",
@@ -166,7 +173,7 @@ def encode_outcome(outcome: Outcome, *, key: str = "") -> bytes:
 
 
 def decode_outcome(data: bytes, *, key: str = "") -> Outcome:
-    """Read ``outcome.json``.
+    """Read ``outcome.json``. Outputs that are nested too deep are left out; ``error`` says so.
 
     Args:
         key: ``outcome_key`` of the run; "" to take anybody's word.
@@ -185,7 +192,11 @@ def decode_outcome(data: bytes, *, key: str = "") -> Outcome:
         plain = json.loads(data)
         known = {f.name for f in fields(Outcome)}
         rest = {name: value for name, value in plain.items() if name in known}
-        return Outcome(**{**rest, "verdict": Verdict(plain["verdict"])})
+        outcome = Outcome(**{**rest, "verdict": Verdict(plain["verdict"])})
+        if not too_deep(outcome.outputs):
+            return outcome
+        error = "; ".join(part for part in (outcome.error, TOO_DEEP) if part)
+        return replace(outcome, outputs={}, error=error)
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an outcome: {type(error).__name__}") from None
 
@@ -193,3 +204,19 @@ def decode_outcome(data: bytes, *, key: str = "") -> Outcome:
 def _mac(text: bytes, key: str) -> bytes:
     """Over every byte of the text as it is without the MAC."""
     return hmac.digest(key.encode(), text, "sha256").hex().encode()
+
+
+TOO_DEEP = f"the outputs are nested more than {OUTPUT_LEVELS} levels deep and were left out"
+
+
+def too_deep(outputs: object) -> bool:
+    """Whether a JSON value has more than ``OUTPUT_LEVELS`` levels."""
+    level: list[object] = [outputs]
+    for _ in range(OUTPUT_LEVELS):
+        level = [
+            item
+            for value in level
+            if isinstance(value, dict | list)
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+    return any(isinstance(value, dict | list) for value in level)

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 
-from dispatcher.payload import encode_outcome
+from dispatcher.payload import TOO_DEEP, encode_outcome, too_deep
 from dispatcher.run import Outcome
 from dispatcher.runner.redact import Secrets
 
@@ -80,15 +80,23 @@ def read_outputs(path: str, secrets: Secrets) -> tuple[dict[str, object], str]:
         data = os.read(fd, OUTPUT_BYTES + 1)
     finally:
         os.close(fd)
+    value, trouble = _parsed(data)
+    return {_clean_key(k, secrets): _clean(v, secrets) for k, v in value.items()}, trouble
+
+
+def _parsed(data: bytes) -> tuple[dict[str, object], str]:
+    """The object, and what is wrong with the text, or ""."""
     if len(data) > OUTPUT_BYTES:
         return {}, f"the outputs have more than {OUTPUT_BYTES} bytes"
     try:
         value = json.loads(data or b"{}")
-        if isinstance(value, dict):
-            return {_clean_key(k, secrets): _clean(v, secrets) for k, v in value.items()}, ""
-    except (ValueError, RecursionError):
-        pass
-    return {}, "the outputs are not a JSON object"
+    except RecursionError:
+        return {}, TOO_DEEP
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        return {}, "the outputs are not a JSON object"
+    return ({}, TOO_DEEP) if too_deep(value) else (value, "")
 
 
 def _clean_key(key: str, secrets: Secrets) -> str:
