@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dispatcher.errors import Misconfigured
 from dispatcher.run import Mount
-from dispatcher.settings import GateKind, SchedulerKind, Settings, load_settings
+from dispatcher.settings import GateKind, SchedulerKind, Settings, load_settings, plain_addresses
 
 if TYPE_CHECKING:
     from dispatcher.forge import ForgeApi
@@ -210,7 +210,7 @@ def build_parts(
         wake=wake,
         reporter=reporter,
         forge_calls=(lambda: forge.calls) if forge is not None else None,
-        warnings=_warnings(settings, scheduler),
+        warnings=_all_warnings(settings, scheduler),
         obstacle=_obstacle(settings, environ),
     )
 
@@ -237,6 +237,12 @@ def build_service(parts: Parts, watch: Watch) -> Service:
     from dispatcher.service.serve import Service
 
     return Service(parts, view=lambda: build_view(parts), watch=watch)
+
+
+def _all_warnings(settings: Settings, scheduler: Scheduler) -> Callable[[], tuple[str, ...]]:
+    plain = tuple(f"{each.warning}. {each.remedy}" for each in plain_addresses(settings))
+    of_engine = _warnings(settings, scheduler)
+    return lambda: (*plain, *of_engine())
 
 
 def _warnings(settings: Settings, scheduler: Scheduler) -> Callable[[], tuple[str, ...]]:

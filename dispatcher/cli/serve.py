@@ -98,7 +98,7 @@ def _say_what_is_missing(parts: Parts, service: Service, journal: Journal) -> No
     for check in diagnose(parts.settings, with_our_repo, os.environ):
         if service.stopping:
             return
-        if not check.ok:
+        if check.remedy or not check.ok:
             journal.event("unfit", check=check.name, detail=check.detail, remedy=check.remedy)
 
 

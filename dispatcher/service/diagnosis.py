@@ -27,7 +27,7 @@ from dispatcher.ops_repo.signatures import TRAILER
 from dispatcher.policy import Policy
 from dispatcher.schedulers.local import sandbox
 from dispatcher.service.policy_checks import check_policy
-from dispatcher.settings import GateKind, SchedulerKind, Settings
+from dispatcher.settings import GateKind, SchedulerKind, Settings, plain_addresses
 
 OLDEST_GIT = (2, 36)
 SHORTEST_HOOK_SECRET = 16
@@ -62,6 +62,7 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
         yield from _looked("local", lambda: _local(settings))
     yield from _looked("gate", lambda: _gate(settings, openers))
     yield from _looked("webhook", lambda: _webhook(settings, environ))
+    yield from _encryption(settings)
 
 
 def wrong_settings(error: DisintoError) -> list[Check]:
@@ -258,6 +259,13 @@ def signed_gate(settings: Settings) -> Iterator[Check]:
             "installation whose remote ends the same takes them too",
             remedy=f'Set [gate] repository to a name of its own, such as "{place.repository}".',
         )
+
+
+def _encryption(settings: Settings) -> Iterator[Check]:
+    """Warnings, since all works: plain http to another machine."""
+    for plain in plain_addresses(settings):
+        name = f"encryption: {plain.key}"
+        yield Check(name=name, ok=True, detail=plain.warning, remedy=plain.remedy)
 
 
 def _webhook(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:

@@ -90,7 +90,7 @@ class Forecast:
                 )
                 for dependency in in_use(settings)
             ),
-            warnings=self.view.warnings,
+            warnings=(*self.view.parts.warnings(), *self.view.warnings),
             open_actions=len(tree.open),
             finished_actions=len(tree.finished),
             archived_actions=len(tree.archived),

@@ -38,6 +38,7 @@ from dispatcher.settings.models import (
     VaultSettings,
     credential_files,
 )
+from dispatcher.settings.plain_http import PlainAddress, plain_addresses
 
 __all__ = [
     "ACTIONS_PATH",
@@ -60,6 +61,7 @@ __all__ = [
     "NomadDriver",
     "NomadSettings",
     "OpsRepoSettings",
+    "PlainAddress",
     "PolicySettings",
     "PositiveSeconds",
     "SchedulerKind",
@@ -70,4 +72,5 @@ __all__ = [
     "credential_files",
     "find_settings",
     "load_settings",
+    "plain_addresses",
 ]

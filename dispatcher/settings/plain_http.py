@@ -1,0 +1,77 @@
+"""Addresses that send tokens and secrets over a network without TLS.
+
+A pure look at the settings. Loopback does not leave the machine, so plain http is right there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from dispatcher.settings.models import SchedulerKind, Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlainAddress:
+    """One address of the settings.
+
+    Attributes:
+        key: where it stands, such as ``[vault] addr``.
+        address: scheme, host and port.
+        carries: what goes over it, as a noun phrase.
+    """
+
+    key: str
+    address: str
+    carries: str
+
+    @property
+    def warning(self) -> str:
+        """What is wrong, without a full stop."""
+        return (
+            f"{self.key} is {self.address}: {self.carries} cross the network unencrypted, "
+            "and whoever is on the way can read and change them"
+        )
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        return f"Serve it by TLS and write https:// in {self.key}."
+
+
+def plain_addresses(settings: Settings) -> tuple[PlainAddress, ...]:
+    """The addresses in use that are plain http to another machine."""
+    nomad = settings.scheduler is SchedulerKind.NOMAD
+    vault = "the dispatcher's token and the grants"
+    addresses = (
+        ("[vault] addr", settings.vault.addr, vault),
+        ("[vault] runner_addr", settings.vault.runner_addr, "the grants and the secrets"),
+        ("[nomad] addr", settings.nomad.addr if nomad else "", "the token and wrapped grants"),
+        ("[forge] url", settings.forge.url, "the API token and the approvals"),
+        ("[ops_repo] remote", settings.ops_repo.remote, "the token, actions and results"),
+    )
+    return tuple(
+        PlainAddress(key=key, address=_origin(address), carries=carries)
+        for key, address, carries in addresses
+        if _is_plain(address)
+    )
+
+
+def _is_plain(address: str) -> bool:
+    if not address.lower().startswith("http://"):
+        return False
+    from ipaddress import ip_address  # most settings need it not, and every command reads them
+
+    host = (urlsplit(address).hostname or "").rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+def _origin(address: str) -> str:
+    """Without a path, and without a user's name or password."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
