@@ -3,15 +3,17 @@
 A flat git folder costs in proportion to its size on every commit, so pairs that are older than a
 set age leave it. Their history stays, ``status`` and ``logs`` find them, and an archived id never
 runs again. The month is that of the result's ``timestamp``.
+
+Work comes in steps that are short and need little memory, however much is due: a step reads some
+results or makes one commit. ``serve`` takes one at a time, off the loop's thread.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 
 from dispatcher.ops_repo import Finished, Move, OpsRepo, Published, Tree
 from dispatcher.settings import DONE_PATH
@@ -19,7 +21,8 @@ from dispatcher.settings import DONE_PATH
 RESULT_LIMIT = 1024 * 1024
 """Bytes of a result that are read to learn its age."""
 
-PAIRS_A_COMMIT = 5_000
+RESULTS_A_STEP = 500
+PAIRS_A_COMMIT = 1_000
 
 SECONDS_A_DAY = 86_400
 
@@ -35,6 +38,8 @@ class Due:
 class Archive:
     """Finds what is due and moves it. Remembers the age of every result it has read.
 
+    Not thread-safe: one ``Pass`` at a time, one step at a time.
+
     Args:
         repo: the ops repo.
         after_days: age of a result at which its pair moves.
@@ -45,57 +50,136 @@ class Archive:
         self._after_s = after_days * SECONDS_A_DAY
         self._finished_at: dict[str, float | None] = {}
 
+    def begin(self, tree: Tree, *, now: float) -> Pass:
+        """A pass over what is finished in a tree. Asks nobody yet, and keeps no hold of the tree.
+
+        Args:
+            tree: where pairs are looked for.
+            now: seconds since the epoch.
+        """
+        pairs = [
+            pair
+            for action_id, pair in tree.finished.items()
+            if pair.action.regular and pair.result.regular and action_id not in tree.archived
+        ]
+        blobs = {pair.result.blob for pair in pairs}
+        for gone in self._finished_at.keys() - blobs:
+            del self._finished_at[gone]
+        return Pass(self, pairs, oldest=now - self._after_s)
+
     def due(self, tree: Tree, *, now: float, keep: Collection[str] = ()) -> list[Due]:
         """Pairs that are old enough, the oldest first.
 
         Args:
-            tree: where they are looked for.
-            now: seconds since the epoch.
+            tree, now: as for ``begin``.
             keep: ids to leave, such as those with an open claim.
         """
-        self._read(tree)
-        found = []
-        for action_id, pair in tree.finished.items():
-            finished_at = self._finished_at.get(pair.result.blob)
-            movable = pair.action.regular and action_id not in tree.archived
-            if finished_at is None or not movable or action_id in keep:
-                continue
-            if now - finished_at >= self._after_s:
-                month = datetime.fromtimestamp(finished_at, UTC).strftime("%Y-%m")
-                due = Due(pair=pair, folder=f"{DONE_PATH}/{month}")
-                found.append((finished_at, action_id, due))
-        return [due for _, _, due in sorted(found, key=lambda entry: entry[:2])]
+        return [
+            entry for entry in self.begin(tree, now=now).due() if entry.pair.action.id not in keep
+        ]
 
     def move(
-        self, due: Collection[Due], *, check: Callable[[], None] = lambda: None
+        self, due: Sequence[Due], *, check: Callable[[], None] = lambda: None
     ) -> Iterator[Published]:
-        """Move pairs, up to 5,000 in one commit; yields after each push.
+        """Move pairs, up to ``PAIRS_A_COMMIT`` in one commit; yields after each push.
 
         Args:
             due: what moves.
-            check: called before each push; what it raises is passed on, and nothing is pushed.
+            check: called before each commit and each push; what it raises is passed on, and
+                nothing more is pushed.
 
         Raises:
             Unavailable: the remote cannot be reached; what was not yielded has not moved.
         """
-        rest = iter(due)
-        while batch := list(islice(rest, PAIRS_A_COMMIT)):
-            moves = [
-                Move(source=file.path, target=f"{entry.folder}/{file.path.rpartition('/')[2]}")
-                for entry in batch
-                for file in (entry.pair.action, entry.pair.result)
-            ]
-            message = f"Archive {len(batch)} actions"
-            yield self._repo.publish([], moves=moves, message=message, check=check)
+        for start in range(0, len(due), PAIRS_A_COMMIT):
+            yield self.move_once(due[start : start + PAIRS_A_COMMIT], check=check)
 
-    def _read(self, tree: Tree) -> None:
-        blobs = {pair.result.blob for pair in tree.finished.values()}
-        for gone in self._finished_at.keys() - blobs:
-            del self._finished_at[gone]
-        unread = blobs - self._finished_at.keys()
-        if unread:
-            for blob, data in self._repo.read(unread, limit=RESULT_LIMIT).items():
-                self._finished_at[blob] = _timestamp(data)
+    def move_once(self, due: Sequence[Due], *, check: Callable[[], None]) -> Published:
+        """Move pairs in one commit; see ``move``."""
+        check()
+        moves = [
+            Move(source=file.path, target=f"{entry.folder}/{file.path.rpartition('/')[2]}")
+            for entry in due
+            for file in (entry.pair.action, entry.pair.result)
+        ]
+        message = f"Archive {len(due)} actions"
+        return self._repo.publish([], moves=moves, message=message, check=check)
+
+    def learn(self, pairs: Sequence[Finished]) -> None:
+        """Read when these finished."""
+        blobs = {pair.result.blob for pair in pairs}
+        for blob, data in self._repo.read(blobs, limit=RESULT_LIMIT).items():
+            self._finished_at[blob] = _timestamp(data)
+
+    def knows(self, pair: Finished) -> bool:
+        """Whether it was read when this finished."""
+        return pair.result.blob in self._finished_at
+
+    def finished_at(self, pair: Finished) -> float | None:
+        """Seconds since the epoch; None where it is not known."""
+        return self._finished_at.get(pair.result.blob)
+
+
+class Pass:
+    """One pass over finished pairs: first the ages of results are read, then what is due moves.
+
+    Args:
+        archive: whose pass it is.
+        pairs: all of them.
+        oldest: pairs that finished by then move, seconds since the epoch.
+    """
+
+    def __init__(self, archive: Archive, pairs: Sequence[Finished], *, oldest: float) -> None:
+        self._archive = archive
+        self._pairs = pairs
+        self._oldest = oldest
+        self._unread = [pair for pair in pairs if not archive.knows(pair)]
+        self._due: list[Due] | None = None
+
+    def due(self) -> list[Due]:
+        """Everything that is due, the oldest first; reads what has not been read."""
+        while self._unread:
+            self._read_some()
+        found = []
+        for pair in self._pairs:
+            finished_at = self._archive.finished_at(pair)
+            if finished_at is not None and finished_at <= self._oldest:
+                month = datetime.fromtimestamp(finished_at, UTC).strftime("%Y-%m")
+                found.append((finished_at, pair.action.id, f"{DONE_PATH}/{month}", pair))
+        found.sort(key=lambda entry: entry[:2])
+        return [Due(pair=pair, folder=folder) for _, _, folder, pair in found]
+
+    def step(self, *, keep: Collection[str], check: Callable[[], None]) -> tuple[int, bool]:
+        """Do the next bit of work.
+
+        Args:
+            keep: ids that must not move now.
+            check: see ``Archive.move``.
+
+        Returns:
+            How many pairs moved, and whether there is more to do.
+
+        Raises:
+            Unavailable: the remote cannot be reached; the next step tries the same again.
+        """
+        check()
+        if self._unread:
+            self._read_some()
+            return 0, True
+        if self._due is None:
+            self._due = self.due()
+            self._due.reverse()  # so that those of a step are cut off at the end
+        batch = self._due[-PAIRS_A_COMMIT:][::-1]
+        movable = [entry for entry in batch if entry.pair.action.id not in keep]
+        moved = 0
+        if movable:
+            moved = len(self._archive.move_once(movable, check=check).written) // 2
+        del self._due[-PAIRS_A_COMMIT:]
+        return moved, bool(self._due)
+
+    def _read_some(self) -> None:
+        self._archive.learn(self._unread[-RESULTS_A_STEP:])
+        del self._unread[-RESULTS_A_STEP:]
 
 
 def _timestamp(data: bytes | int) -> float | None:
@@ -104,5 +188,5 @@ def _timestamp(data: bytes | int) -> float | None:
         return None
     try:
         return datetime.fromisoformat(json.loads(data)["timestamp"]).timestamp()
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None

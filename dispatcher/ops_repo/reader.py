@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from dispatcher.errors import Conflict, Unavailable
@@ -17,6 +18,8 @@ _FORMAT = "%x00".join(
      "%(trailers:key=Co-authored-by,valueonly,unfold,separator=%x1f)")
 )  # fmt: skip
 _FIELDS = 10
+_FEW = 20
+"""Paths of one folder that are asked for one by one."""
 
 
 def advance(clone: Clone, tree: Tree, commit: str) -> Changes:
@@ -69,11 +72,19 @@ def entry_at(clone: Clone, commit: str, path: str) -> Entry | None:
 
 
 def entries_at(clone: Clone, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
-    """What lies at each of many paths; paths with nothing are left out."""
+    """What lies at each of many paths; paths with nothing are left out.
+
+    git compares every name of a folder with every path that is asked for, so a folder of which much
+    is asked is listed whole.
+    """
+    wanted = set(paths)
+    folders = Counter(path.rpartition("/")[0] for path in wanted)
+    whole = {folder for folder, count in folders.items() if folder and count > _FEW}
+    rest = (path for path in wanted if path.rpartition("/")[0] not in whole)
     found: dict[str, Entry] = {}
-    for group in _groups(sorted(set(paths))):
+    for group in _groups(sorted([*rest, *(f"{folder}/" for folder in whole)])):
         done = clone.git.run(clone.path, "ls-tree", "-z", commit, "--", *group)
-        found.update(_entries(done.out))
+        found.update((path, entry) for path, entry in _entries(done.out) if path in wanted)
     return found
 
 

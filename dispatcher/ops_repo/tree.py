@@ -54,6 +54,10 @@ class ResultFile:
     blob: str
     mode: int
 
+    @property
+    def regular(self) -> bool:
+        return self.mode & 0o170000 == 0o100000
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finished:

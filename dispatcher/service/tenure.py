@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from dispatcher.archive import Archive, Due
+from dispatcher.archive import Archive
 from dispatcher.errors import Dependency, DisintoError, TemporaryError, Unavailable
 from dispatcher.ledger.base import Lease
 from dispatcher.reconcile import (
@@ -22,6 +22,7 @@ from dispatcher.reconcile import (
     reconcile,
 )
 from dispatcher.run import Claim, Observation, RunKey
+from dispatcher.service.archiving import Archiving
 from dispatcher.service.book import Book
 from dispatcher.service.crew import Crew
 from dispatcher.service.dependencies import Dependencies
@@ -36,7 +37,6 @@ from dispatcher.service.watch import Status, Watch
 OBSERVE_EVERY_S = 5.0
 """Seconds between two looks at the engine while runs are in flight and nothing rings."""
 
-ARCHIVE_EVERY_S = 3_600.0
 LONGEST_SLEEP_S = 30.0
 LONGEST_GATHER_S = 0.1
 GATHER = 19
@@ -91,12 +91,17 @@ class Tenure:
             watch=watch,
             moved=self._moved,
         )
-        self._archive = Archive(parts.repo, after_days=parts.settings.archive.after_days)
+        self._archiving = Archiving(
+            Archive(parts.repo, after_days=parts.settings.archive.after_days),
+            self._errands,
+            led=self._steps.led,
+            moved=self._archived,
+        )
         self._observations: Mapping[RunKey, Observation] | None = None
         self._observed_at = 0.0
         self._fetched = False
         self._round_s = 0.0
-        self._fetch_at = self._observe_at = self._archive_at = 0.0
+        self._fetch_at = self._observe_at = 0.0
         self._observe_again_at = 0.0
         self._stopping = False
 
@@ -247,6 +252,7 @@ class Tenure:
             self._steps.retries.next_try_in(),
             self._dependencies.next_try_in(),
             self._view.next_question_in(),
+            self._archiving.next_in() if self._archives() else None,
         )
         due.extend(pause for pause in pauses if pause is not None)
         return max(0.01, min(due))
@@ -287,9 +293,11 @@ class Tenure:
             self._errands.run(
                 Dependency.VAULT, self._parts.grants.secret_names, lambda _names: None
             )
-        if self._fetched and now >= self._archive_at and not self._once:
-            self._archive_at = now + ARCHIVE_EVERY_S
-            self._archive_what_is_due()
+        if self._archives():
+            self._archiving.work(self._view.tree, keep=self._book.claims)
+
+    def _archives(self) -> bool:
+        return self._fetched and not self._once and self._parts.settings.archive.automatic
 
     def _rested(self) -> frozenset[Dependency]:
         """Those that were down and may be asked again. Each is asked something even where no step
@@ -304,22 +312,6 @@ class Tenure:
             # Nothing waits for the forge; there is no question that would cost it nothing.
             self._dependencies.answered(Dependency.FORGE)
         return frozenset(rested)
-
-    def _archive_what_is_due(self) -> None:
-        if not self._parts.settings.archive.automatic:
-            return
-        due = self._archive.due(self._view.tree, now=time.time(), keep=self._book.claims)
-        if due:
-            self._errands.run(
-                Dependency.REMOTE,
-                lambda: self._move(due),
-                self._archived,
-                name="archive",
-            )
-
-    def _move(self, due: list[Due]) -> int:
-        moves = self._archive.move(due, check=self._steps.led)
-        return sum(len(done.written) // 2 for done in moves)
 
     def _archived(self, moved: int) -> None:
         self._watch.event("archived", actions=moved)

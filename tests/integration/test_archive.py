@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from dispatcher.archive import Archive
-from dispatcher.ops_repo import Tree
+from dispatcher.ops_repo import Finished, Tree
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, eventually, path, set_stage
 
@@ -89,6 +90,32 @@ def test_serve_archives_by_itself(bao_server: Bao, tmp_path: Path) -> None:
     assert len(stage.scheduler.submitted) == 1
 
 
+def test_no_result_is_read_for_the_archive_on_the_loops_thread(
+    bao_server: Bao, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = set_stage(tmp_path, bao_server, archive={"after_days": 0})
+    deep = path("deep").removesuffix(".toml") + ".result.json"
+    forged = {path("deep"): action("deep"), deep: b'{"timestamp":' + b"[" * 100_000}
+    stage.scene.merge({path("old"): action("old"), **forged}, "Add one, and a result that is none")
+    stage.once()
+    threads: list[str] = []
+    learn = Archive.learn
+
+    def noted(archive: Archive, pairs: Sequence[Finished]) -> None:
+        threads.append(threading.current_thread().name)
+        learn(archive, pairs)
+
+    monkeypatch.setattr(Archive, "learn", noted)
+    stage.start()
+    try:
+        _archived(stage, "old")
+    finally:
+        stage.stop()
+    assert threads
+    assert all(name.startswith("errand") for name in threads)
+    assert deep in files(stage)
+
+
 @eventually
-def _archived(stage: Stage) -> None:
-    assert not [name for name in files(stage) if name.startswith("vault/actions/")]
+def _archived(stage: Stage, action_id: str = "") -> None:
+    assert not [name for name in files(stage) if name.startswith(f"vault/actions/{action_id}")]
