@@ -1,10 +1,10 @@
-"""The WSGI application of ``serve``: a webhook, health and metrics. It holds no state."""
+"""The ASGI application of ``serve``: a webhook, health and metrics. It holds no state."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -25,14 +25,21 @@ _STATUS = {
 }
 
 Reply = tuple[HTTPStatus, str, bytes]
-StartResponse = Callable[[str, list[tuple[str, str]]], object]
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
+"""An ASGI 3 application."""
 
 
 class App:
     """``POST /hooks/push``, ``GET /healthz``, ``GET /readyz``, ``GET /metrics``.
 
+    Everything it calls is quick and touches no network, so it runs on the listener's own thread.
+
     Args:
-        health: a snapshot; called from several threads, must not block.
+        health: a snapshot; must not block.
         metrics: what the service counts.
         wake: told to look at the remote now; must not block.
         hook: None where no webhook secret is configured; the endpoint then says so.
@@ -54,15 +61,18 @@ class App:
         self._wake = wake
         self._hook = hook
         self._clock = clock
-        self._rooms: Mapping[str, tuple[str, Callable[[dict[str, Any]], Reply]]] = {
+        self._pages: Mapping[str, tuple[str, Callable[[Scope, Receive], Awaitable[Reply]]]] = {
             "/hooks/push": ("POST", self._push),
             "/healthz": ("GET", self._healthz),
             "/readyz": ("GET", self._readyz),
             "/metrics": ("GET", self._measured),
         }
 
-    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        status, kind, body = self._answer(environ)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            status, kind, body = await self._answer(scope, receive)
+        except _Disconnected:
+            return
         headers = [
             ("Content-Type", kind),
             ("Content-Length", str(len(body))),
@@ -70,53 +80,80 @@ class App:
             ("X-Content-Type-Options", "nosniff"),
         ]
         if status is HTTPStatus.METHOD_NOT_ALLOWED:
-            headers.append(("Allow", self._rooms[environ["PATH_INFO"]][0]))
-        start_response(f"{status.value} {status.phrase}", headers)
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+            headers.append(("Allow", self._pages[scope["path"]][0]))
+        encoded = [(name.lower().encode(), value.encode()) for name, value in headers]
+        await send({"type": "http.response.start", "status": int(status), "headers": encoded})
+        body = b"" if scope["method"] == "HEAD" else body
+        await send({"type": "http.response.body", "body": body})
 
-    def _answer(self, environ: dict[str, Any]) -> Reply:
-        room = self._rooms.get(environ.get("PATH_INFO", ""))
-        if room is None:
+    async def _answer(self, scope: Scope, receive: Receive) -> Reply:
+        page = self._pages.get(scope["path"])
+        if page is None:
             return _text(HTTPStatus.NOT_FOUND, "no such page")
-        method, handle = room
-        asked = environ["REQUEST_METHOD"]
+        method, handle = page
+        asked = scope["method"]
         if asked != method and not (asked == "HEAD" and method == "GET"):
             return _text(HTTPStatus.METHOD_NOT_ALLOWED, f"use {method}")
-        return handle(environ)
+        return await handle(scope, receive)
 
-    def _push(self, environ: dict[str, Any]) -> Reply:
+    async def _push(self, scope: Scope, receive: Receive) -> Reply:
         if self._hook is None:
             return _text(
                 HTTPStatus.SERVICE_UNAVAILABLE,
                 "no webhook secret is configured; set the variable that [http] "
                 "webhook_secret_env names, or [http] webhook_secret_file",
             )
-        body = environ["wsgi.input"].read(BODY_LIMIT + 1)
-        if len(body) > BODY_LIMIT:
+        body = await _body(receive)
+        if body is None:
             return _text(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"over {BODY_LIMIT} bytes")
-        judgement = self._hook.judge(_signatures(environ), body)
+        judgement = self._hook.judge(_signatures(scope), body)
         self._metrics.hook(judgement.outcome.value)
         if judgement.outcome is Outcome.LOOK:
             self._wake()
         return _text(_STATUS[judgement.outcome], judgement.reason)
 
-    def _healthz(self, _environ: dict[str, Any]) -> Reply:
+    async def _healthz(self, _scope: Scope, _receive: Receive) -> Reply:
         health, now = self._health(), self._clock()
         alive = health.alive(now)
         return _json(HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE, _said(health, now))
 
-    def _readyz(self, _environ: dict[str, Any]) -> Reply:
+    async def _readyz(self, _scope: Scope, _receive: Receive) -> Reply:
         health, now = self._health(), self._clock()
         ready = health.ready(now)
         return _json(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, _said(health, now))
 
-    def _measured(self, _environ: dict[str, Any]) -> Reply:
+    async def _measured(self, _scope: Scope, _receive: Receive) -> Reply:
         return HTTPStatus.OK, CONTENT_TYPE, self._metrics.text()
 
 
-def _signatures(environ: Mapping[str, Any]) -> dict[str, str]:
-    names = ((name, "HTTP_" + name.upper().replace("-", "_")) for name, _ in SIGNATURES)
-    return {name: environ[key] for name, key in names if key in environ}
+class _Disconnected(Exception):
+    """The client is gone before its request was whole."""
+
+
+async def _body(receive: Receive) -> bytes | None:
+    """The whole body, or None if it is larger than ``BODY_LIMIT``."""
+    body = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Disconnected
+        body += message.get("body", b"")
+        if len(body) > BODY_LIMIT:
+            return None
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
+def _signatures(scope: Scope) -> dict[str, str]:
+    """The signature headers. One that was sent twice has both values, and so is no signature."""
+    wanted = {name.lower().encode(): name for name, _ in SIGNATURES}
+    found: dict[str, str] = {}
+    for key, value in scope["headers"]:
+        if key in wanted:
+            name, text = wanted[key], value.decode("latin-1")
+            found[name] = f"{found[name]}, {text}" if name in found else text
+    return found
 
 
 def _said(health: Health, now: float) -> dict[str, object]:

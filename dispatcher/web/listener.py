@@ -1,23 +1,27 @@
-"""The listener: waitress in a thread, bounded in threads, connections and body size."""
+"""The listener: uvicorn in a thread, bounded in connections, in the time of a request and in size."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import socket
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any
-
-import waitress
-from waitress import wasyncore
-from waitress.server import BaseWSGIServer
+from typing import TYPE_CHECKING
 
 from dispatcher.errors import Misconfigured
-from dispatcher.web.app import BODY_LIMIT
 
-THREADS = 4
-CONNECTIONS = 64
-IDLE_S = 30
+if TYPE_CHECKING:
+    from uvicorn import Server
+
+    from dispatcher.web.app import ASGI
+
+REQUEST_S = 15.0
+CONNECTIONS = 512
+PER_ADDRESS = 32
+BACKLOG = 128
+HEADER_BYTES = 32 * 1024
+IDLE_S = 5
+CLOSE_S = 1
+"""Seconds that requests under way have when the listener closes."""
 
 
 class AddressTaken(Misconfigured):
@@ -25,65 +29,96 @@ class AddressTaken(Misconfigured):
 
 
 class Listener:
-    """Serves a WSGI application until it is closed. Use as a context manager.
+    """Serves an ASGI application until it is closed. Use as a context manager.
 
     Args:
-        app: the application.
+        app: the application; it is called on the listener's thread and must not block.
         listen: ``host:port``; port 0 takes a free one. ``[::1]:8480`` for IPv6.
+        request_s: see ``Guard``.
 
     Raises:
-        Misconfigured: ``listen`` is no address.
+        Misconfigured: ``listen`` is not an address.
         AddressTaken: another process has it.
     """
 
-    def __init__(self, app: Callable[..., Iterable[bytes]], *, listen: str) -> None:
-        host, colon, port = listen.rpartition(":")
-        if not (host and colon and port.isdigit() and int(port) < 2**16):
-            raise Misconfigured(f"[http] listen is {listen!r}, not host:port")
-        self._sockets: dict[int, Any] = {}
-        try:
-            self._server: Any = waitress.create_server(
-                app,
-                map=self._sockets,
-                host=host.strip("[]"),
-                port=int(port),
-                threads=THREADS,
-                connection_limit=CONNECTIONS,
-                channel_timeout=IDLE_S,
-                max_request_body_size=BODY_LIMIT + 1,
-                max_request_header_size=32 * 1024,
-                ident=None,
-            )
-        except (OSError, ValueError, OverflowError) as error:
-            taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-            raise (AddressTaken if taken else Misconfigured)(
-                f"[http] listen {listen} cannot be opened: {error}",
-                remedy="Choose a free address, or an empty one for no listener.",
-            ) from error
-        if not isinstance(self._server, BaseWSGIServer):
-            self._server.close()
-            raise Misconfigured(
-                f"[http] listen {listen} names several addresses; give one by its number"
-            )
-        self._thread = threading.Thread(target=self._server.run, name="web", daemon=True)
+    def __init__(
+        self,
+        app: ASGI,
+        *,
+        listen: str,
+        request_s: float = REQUEST_S,
+    ) -> None:
+        self._socket = _listening(listen)
+        self._app = app
+        self._request_s = request_s
+        self._server: Server | None = None
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="web", daemon=True)
 
     @property
     def port(self) -> int:
         """The port that was opened."""
-        return int(self._server.effective_port)
+        return int(self._socket.getsockname()[1])
 
     def __enter__(self) -> Listener:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let calls under way finish, then close every socket from the loop's own thread."""
-        if not self._thread.is_alive():
-            return
-        self._server.task_dispatcher.shutdown()
-        with contextlib.suppress(OSError):  # the loop has closed its sockets by itself
-            self._server.trigger.pull_trigger(self._close_all)
-        self._thread.join(timeout=10)
+        """Let requests under way finish for ``CLOSE_S``, then close every connection."""
+        self._closing.set()
+        if self._server is not None:
+            self._server.should_exit = True
+        if self._thread.ident is not None:
+            self._thread.join(timeout=10)
+        self._socket.close()
 
-    def _close_all(self) -> None:
-        wasyncore.close_all(self._sockets)
+    def _serve(self) -> None:
+        """Runs on the listener's thread. uvicorn takes a tenth of a second to import, for which
+        the service need not wait: connections are queued meanwhile.
+        """
+        from uvicorn import Config, Server
+
+        from dispatcher.web.guard import Guard, guarded
+
+        guard = Guard(request_s=self._request_s, connections=CONNECTIONS, per_address=PER_ADDRESS)
+        self._server = Server(
+            Config(
+                self._app,
+                http=guarded(guard),
+                backlog=BACKLOG,
+                ws="none",
+                loop="asyncio",
+                interface="asgi3",
+                lifespan="off",
+                log_config=None,
+                log_level="error",
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                h11_max_incomplete_event_size=HEADER_BYTES,
+                timeout_keep_alive=IDLE_S,
+                timeout_graceful_shutdown=CLOSE_S,
+            )
+        )
+        if self._closing.is_set():
+            self._server.should_exit = True
+        self._server.run([self._socket])
+
+
+def _listening(listen: str) -> socket.socket:
+    host, colon, port = listen.rpartition(":")
+    if not (host and colon and port.isdigit() and int(port) < 2**16):
+        raise Misconfigured(f"[http] listen is {listen!r}, not host:port")
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        if len(found) == 1:
+            family, _, _, _, address = found[0]
+            return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+    except (OSError, ValueError, OverflowError) as error:
+        taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        raise (AddressTaken if taken else Misconfigured)(
+            f"[http] listen {listen} cannot be opened: {error}",
+            remedy="Choose a free address, or an empty one for no listener.",
+        ) from error
+    raise Misconfigured(f"[http] listen {listen} names several addresses; give one by its number")

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from dispatcher.errors import Misconfigured
+from dispatcher.web.app import Receive, Scope, Send
 from dispatcher.web.door import Door
 from dispatcher.web.listener import Listener
 
@@ -21,9 +22,9 @@ def taken() -> Iterator[socket.socket]:
         yield other
 
 
-def hello(_environ: object, start: object) -> list[bytes]:
-    start("200 OK", [("Content-Type", "text/plain")])  # type: ignore[operator]
-    return [b"hello"]
+async def hello(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"hello"})
 
 
 def door_to(port: int, given_up: list[bool]) -> Door:

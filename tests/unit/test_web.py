@@ -299,7 +299,10 @@ def test_the_listener_stops_and_frees_its_port() -> None:
 @pytest.mark.parametrize("listen", ["", "8480", "localhost:x", "256.0.0.1:80", "127.0.0.1:99999"])
 def test_a_bad_address_is_a_mistake_of_the_settings(listen: str) -> None:
     with pytest.raises(Misconfigured):
-        Listener(lambda _e, _s: [], listen=listen)
+        Listener(
+            App(health=lambda: WELL, metrics=Metrics(), wake=lambda: None, hook=None),
+            listen=listen,
+        )
 
 
 @given(body=st.binary(max_size=300), name=st.sampled_from(["X-Forgejo-Signature", "X-Other"]))
