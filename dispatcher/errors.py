@@ -147,6 +147,22 @@ class Problem:
         return f"{text}. {self.remedy}" if self.remedy else text
 
 
+def unexpected(error: BaseException) -> bool:
+    """Whether this is a defect of ours: no adapter gave it a meaning. It is no outage, and what
+    can be done about it is in nobody's hands but ours.
+    """
+    return not isinstance(error, DisintoError)
+
+
+def describe(error: Exception) -> str:
+    """An error for people; one that is unexpected names its type, since its text alone may say
+    nothing (that of a ``KeyError`` is the key).
+    """
+    if not unexpected(error):
+        return str(error)
+    return f"unexpected {type(error).__name__}: {error}. Its traceback is in the log of serve"
+
+
 class InvalidInput(PermanentError):
     """An input file has problems; all of them are told at once."""
 

@@ -53,9 +53,18 @@ class Metrics:
         self._commits = Counter(
             "disinto_result_commits", "Commits that carried results.", registry=self.registry
         )
+        self._defects = Counter(
+            "disinto_defects",
+            "Errors that nobody expected; each is in the log, the first of its kind with traceback.",
+            registry=self.registry,
+        )
         self._hooks = Counter(
             "disinto_webhooks", "Webhook calls, by outcome.", ["outcome"], registry=self.registry
         )
+
+    def defect(self) -> None:
+        """Count one error that nobody expected."""
+        self._defects.inc()
 
     def run_ended(self, verdict: Verdict, *, seconds: float | None = None) -> None:
         """Count one end; ``seconds`` is the formula's time, None where it never started."""

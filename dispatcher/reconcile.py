@@ -26,7 +26,7 @@ from enum import StrEnum
 from itertools import chain
 
 from dispatcher.action import Action
-from dispatcher.errors import Dependency
+from dispatcher.errors import Dependency, describe
 from dispatcher.health import WaitingFor
 from dispatcher.run import Claim, FormulaRef, Observation, Phase, RunKey, RunState, Tier, Verdict
 
@@ -267,8 +267,9 @@ def _pause(world: World, action_id: str) -> Wait:
     return tried_again(action_id, world.paused[action_id])
 
 
-def tried_again(action_id: str, error: str) -> Wait:
+def tried_again(action_id: str, error: str | Exception) -> Wait:
     """The wait of an action whose last step failed, for the reason given."""
+    error = describe(error) if isinstance(error, Exception) else error
     reason = f"a step failed and is tried again: {error}"
     return Wait(action_id=action_id, waiting_for=WaitingFor.DEPENDENCY, reason=reason)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dispatcher.errors import Problem
+from dispatcher.errors import Misconfigured, Problem, unexpected
 from dispatcher.ops_repo import NewFile, OpsRepo, Published
 from dispatcher.reconcile import Candidate
 from dispatcher.result import LOGS_LIMIT, Result, ResultEngine, ResultFormula
@@ -199,7 +199,21 @@ class ResultWriter:
                 sealed.append((entry, NewFile(path=path, data=data)))
         if sealed:
             entries, files = zip(*sealed, strict=True)
-            self._report(self._push(entries, files))
+            self._push_all(entries, files)
+
+    def _push_all(self, batch: tuple[Entry, ...], files: Sequence[NewFile]) -> None:
+        """Push a batch. If one of it cannot be written for a reason of its own, it must not hold
+        up the others: they are pushed in halves.
+        """
+        pushed = self._push(batch, files)
+        error = pushed.error
+        its_own = error is not None and (unexpected(error) or isinstance(error, Misconfigured))
+        if not its_own or len(batch) == 1:
+            self._report(pushed)
+            return
+        half = len(batch) // 2
+        self._push_all(batch[:half], files[:half])
+        self._push_all(batch[half:], files[half:])
 
     def _push(self, batch: tuple[Entry, ...], files: Sequence[NewFile]) -> Pushed:
         try:

@@ -83,6 +83,8 @@ class Judge:
         vetted = intake.vet({action_id: file}, tree=self.tree, secrets=self.secrets, order={})[
             action_id
         ]
+        if isinstance(vetted, Exception):
+            raise vetted
         if vetted.candidate.problem or vetted.tier is None or vetted.formula is None:
             return Found(outcome="invalid", reason=vetted.candidate.problem)
         return Question(

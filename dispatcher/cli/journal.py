@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from dispatcher.run import Phase
 from dispatcher.service.watch import Status
 
 LEVELS: Mapping[str, str] = {
+    "defect": "error",
     "trouble": "warning",
     "down": "warning",
     "step_failed": "warning",
@@ -25,6 +27,13 @@ LEVELS: Mapping[str, str] = {
     "judged": "debug",
 }
 """Events that are not of level info."""
+
+
+DEFECTS = 1_000
+"""Kinds of unexpected errors whose traceback is logged, each once."""
+
+FRAMES = 30
+"""Frames of a traceback that are logged, the innermost."""
 
 
 class Journal:
@@ -57,6 +66,7 @@ class Journal:
         self._log = structlog.get_logger().bind()
         self._holder = ""
         self._phases: dict[str, Phase] = {}
+        self._defects: set[tuple[object, ...]] = set()
 
     def status(self, status: Status) -> None:
         """Rounds are no news; what begins and ends in them is."""
@@ -82,7 +92,21 @@ class Journal:
         if getattr(logging, level.upper()) < self._level:
             return  # most events of a busy dispatcher are for debugging
         told = {key: _plain(value) for key, value in facts.items()}
+        if name == "defect" and isinstance(error := facts.get("error"), Exception):
+            told |= self._defect(str(facts.get("where", "")), error)
         getattr(self._log, level)(name, **told)
+
+    def _defect(self, where: str, error: Exception) -> dict[str, object]:
+        """An unexpected error, with its traceback at the first time: it comes with each retry."""
+        facts: dict[str, object] = {"error": _plain(f"{type(error).__name__}: {error}")}
+        frames = traceback.extract_tb(error.__traceback__, limit=-1)
+        place = [(frame.filename, frame.lineno) for frame in frames]
+        kind = (where, type(error), *place)
+        if kind not in self._defects and len(self._defects) < DEFECTS:
+            self._defects.add(kind)
+            lines = traceback.format_exception(error, limit=-FRAMES)
+            facts["traceback"] = clean("".join(lines))
+        return facts
 
 
 def _verdict(text: str) -> dict[str, object]:

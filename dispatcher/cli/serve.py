@@ -58,14 +58,19 @@ def command(session: Session, *, once: bool) -> int:
     parts = build_parts(settings)
     metrics = Metrics()
     pulse = Pulse(in_use(settings), warnings=parts.warnings)
-    status_file = StatusFile(settings.state_dir, pulse.overview)
+    status_file = StatusFile(
+        settings.state_dir,
+        pulse.overview,
+        defect=lambda error: watches.event("defect", where="status file", error=error),
+    )
     journal = Journal(level=settings.log_level)
     metrics.watch(pulse.health, forge_calls=parts.forge_calls)
     door = Door(
         lambda: listener(service, settings, pulse=pulse, metrics=metrics),
         give_up=lambda: service.stop(),  # noqa: PLW0108 - made after the door
     )
-    service = build_service(parts, Watches(pulse, status_file, Counted(metrics), journal, door))
+    watches = Watches(pulse, status_file, Counted(metrics), journal, door)
+    service = build_service(parts, watches)
     with contextlib.ExitStack() as open_things:
         open_things.enter_context(status_file)
         open_things.enter_context(Bell(settings.state_dir, service.look_now))

@@ -17,15 +17,26 @@ from dispatcher.ops_repo.records import (
 )
 from dispatcher.ops_repo.repo import OpsRepo
 from dispatcher.ops_repo.signatures import Signature, SignatureStatus, Signers
-from dispatcher.ops_repo.tree import ActionFile, Changes, Finished, FormulaFile, ResultFile, Tree
+from dispatcher.ops_repo.tree import (
+    ActionFile,
+    Changes,
+    Delta,
+    Finished,
+    FormulaFile,
+    Formulas,
+    ResultFile,
+    Tree,
+)
 
 __all__ = [
     "ActionFile",
     "Changes",
     "CommitInfo",
+    "Delta",
     "Entry",
     "Finished",
     "FormulaFile",
+    "Formulas",
     "Head",
     "Move",
     "NewFile",

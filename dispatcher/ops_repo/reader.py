@@ -10,7 +10,7 @@ from dispatcher.errors import Conflict, Unavailable
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import GitFailed
 from dispatcher.ops_repo.records import CommitInfo, Entry
-from dispatcher.ops_repo.tree import WATCHED, Changes, Tree
+from dispatcher.ops_repo.tree import WATCHED, Delta, Tree
 from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH
 
 _FORMAT = "%x00".join(
@@ -22,23 +22,23 @@ _FEW = 20
 """Paths of one folder that are asked for one by one."""
 
 
-def advance(clone: Clone, tree: Tree, commit: str) -> Changes:
-    """Move ``tree`` to ``commit``: by a difference where its own commit is known, else by all."""
+def difference(clone: Clone, tree: Tree, commit: str) -> Delta:
+    """The way of ``tree`` to ``commit``: what differs where its own commit is known, else all."""
     if tree.commit == commit:
-        return Changes()
+        return Delta(commit=commit)
     old = tree.commit
     names = [commit, old] if old else [commit]
     known = clone.objects.info(names)
     if known[0] is None:
         raise _unknown(commit)
     if not old or known[1] is None:
-        return tree.become(commit, listing(clone, commit, tree))
+        return Delta(commit=commit, events=tuple(listing(clone, commit, tree).items()), whole=True)
     done = clone.git.run(
         clone.path, "diff-tree", "-r", "-t", "-z", "--raw", "--no-renames", old, commit, "--",
         *WATCHED,
     )  # fmt: skip
     events = dict(_differences(done.out))
-    return tree.step(commit, _in_order_of_arrival(clone, old, commit, events))
+    return Delta(commit=commit, events=tuple(_in_order_of_arrival(clone, old, commit, events)))
 
 
 def listing(clone: Clone, commit: str, tree: Tree) -> dict[str, Entry]:

@@ -13,7 +13,7 @@ from dispatcher.ops_repo.lineage import Lineage
 from dispatcher.ops_repo.records import CommitInfo, Entry, Head, Move, NewFile, Published
 from dispatcher.ops_repo.rewrites import Touched, Withdrawn
 from dispatcher.ops_repo.signatures import Signature, Signers, verify
-from dispatcher.ops_repo.tree import Changes, Tree
+from dispatcher.ops_repo.tree import Changes, Delta, Tree
 from dispatcher.ops_repo.writer import Writer
 from dispatcher.settings import OpsRepoSettings
 
@@ -97,7 +97,11 @@ class OpsRepo:
 
     def advance(self, tree: Tree, commit: str) -> Changes:
         """Move a tree to a commit, in place: all of it at first, then only what differs."""
-        return self._mended(lambda: reader.advance(self._clone, tree, commit))
+        return tree.enter(self.difference(tree, commit))
+
+    def difference(self, tree: Tree, commit: str) -> Delta:
+        """The way of a tree to a commit, for ``Tree.enter``; the tree is only read."""
+        return self._mended(lambda: reader.difference(self._clone, tree, commit))
 
     # --- reading -------------------------------------------------------------------------
 

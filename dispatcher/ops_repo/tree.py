@@ -126,6 +126,32 @@ class Changes:
         )
 
 
+Event = tuple[str, Entry | None]
+"""A path, and what is there now; None where nothing is there any more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delta:
+    """The way of a tree to a commit, worked out and not yet taken: see ``OpsRepo.difference``.
+
+    Attributes:
+        commit: where it leads.
+        events: what differs, new actions in order of arrival; or, if ``whole``, all there is.
+    """
+
+    commit: str
+    events: tuple[Event, ...] = ()
+    whole: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Formulas:
+    """The formulas of a tree at one commit, for whoever must not hold the tree itself."""
+
+    commit: str
+    formulas: Mapping[str, FormulaFile]
+
+
 @dataclass(frozen=True, slots=True)
 class _State:
     """Where an id stands; compared before and after a step."""
@@ -213,13 +239,20 @@ class Tree:
         yield from self._formula_files
         yield from self.misnamed
 
+    def enter(self, delta: Delta) -> Changes:
+        """Take a way that was worked out for this tree at its present commit."""
+        if delta.whole:
+            listing = {path: entry for path, entry in delta.events if entry is not None}
+            return self.become(delta.commit, listing)
+        return self.step(delta.commit, delta.events)
+
     def become(self, commit: str, listing: Mapping[str, Entry]) -> Changes:
         """Move to a commit of which everything is known. ``listing``: every watched path."""
         events: dict[str, Entry | None] = {p: None for p in self.paths() if p not in listing}
         events.update(listing)
         return self.step(commit, events.items())
 
-    def step(self, commit: str, events: Iterable[tuple[str, Entry | None]]) -> Changes:
+    def step(self, commit: str, events: Iterable[Event]) -> Changes:
         """Move to a commit by what differs; an event that says what is known already is fine."""
         before: dict[str, _State] = {}
         formulas: set[str] = set()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from dispatcher.errors import Denied, Dependency, Unavailable
+from dispatcher.errors import Denied, Dependency, Unavailable, unexpected
 from dispatcher.service.crew import Crew
 from dispatcher.service.dependencies import Dependencies
+from dispatcher.service.effects import LeadLost
+from dispatcher.service.retries import Retries
 from dispatcher.service.watch import Watch
 
 T = TypeVar("T")
+
+LONGEST_PAUSE_S = 30.0
+"""Longest pause before an errand is run again that failed for a reason that is no outage."""
 
 
 class Errands:
@@ -25,55 +30,95 @@ class Errands:
     def __init__(self, crew: Crew, dependencies: Dependencies, watch: Watch) -> None:
         self._crew, self._dependencies, self._watch = crew, dependencies, watch
         self._away: set[str] = set()
+        self._failures = Retries(longest_s=LONGEST_PAUSE_S)
 
     def __bool__(self) -> bool:
         """Whether any is under way."""
         return bool(self._away)
 
-    def free(self, dependency: Dependency, name: str = "") -> bool:
+    def free(self, dependency: Dependency | None, name: str = "") -> bool:
         """Whether an errand can be run now."""
-        away = (name or dependency) in self._away
-        return not away and dependency not in self._dependencies.resting()
+        key = name or dependency or ""
+        blocked = key in self._away or key in self._failures.paused()
+        return not blocked and dependency not in self._dependencies.resting()
 
     def run(
         self,
-        dependency: Dependency,
+        dependency: Dependency | None,
         ask: Callable[[], T],
         learn: Callable[[T], None],
         *,
         name: str = "",
+        failed: Callable[[Exception], None] = lambda _error: None,
     ) -> None:
         """Begin one, where it is free.
 
         Args:
-            dependency: whom it asks.
+            dependency: whom it asks; None for what is answered on this machine.
             ask: run on a thread for errands.
             learn: run on the loop's thread with the answer.
             name: of the errand, where the dependency has several kinds of them.
+            failed: run on the loop's thread after a failure, which is told in any case.
         """
-        name = name or dependency
-        if not self.free(dependency, name):
+        key = name or dependency or ""
+        if not self.free(dependency, key):
             return
-        self._away.add(name)
+        self._away.add(key)
 
         def done(answer: T) -> None:
-            self._away.discard(name)
-            self.back(dependency, proven=False)
-            learn(answer)
+            self._away.discard(key)
+            if dependency is not None:
+                self.back(dependency, proven=False)
+            try:
+                learn(answer)
+            except Exception as error:  # noqa: BLE001 - one errand's; the loop goes on
+                self._failed(key, error, dependency=None)
+                failed(error)
+            else:
+                self._failures.succeeded(key)
 
-        def failed(error: Exception) -> None:
-            self._away.discard(name)
-            self.trouble(error, dependency)
+        def broke(error: Exception) -> None:
+            self._away.discard(key)
+            self._failed(key, error, dependency=dependency)
+            failed(error)
 
-        self._crew.errand(ask, done, failed)
+        self._crew.errand(ask, done, broke)
+
+    def _failed(self, name: str, error: Exception, *, dependency: Dependency | None) -> None:
+        """An outage is its dependency's, which rests; for anything else the errand itself does."""
+        outage = isinstance(error, Unavailable | Denied) or (dependency and not unexpected(error))
+        if not outage and not isinstance(error, LeadLost):
+            self._failures.failed(name, error)
+        self.trouble(error, dependency, where=f"errand {name}")
+
+    def errors(self) -> Mapping[str, str]:
+        """Why errands failed that are run again, by name; outages are not among them."""
+        return self._failures.errors()
+
+    def hopeless(self, tries: int) -> Exception | None:
+        """The error of an errand that failed so often in a row, outages apart; or None."""
+        return self._failures.hopeless(tries)
+
+    def next_try_in(self) -> float | None:
+        """Seconds until the first pause of an errand that is not over ends; None without one."""
+        return self._failures.next_try_in()
 
     def back(self, dependency: Dependency, *, proven: bool) -> None:
         """A dependency answered; see ``Dependencies.answered``."""
         if self._dependencies.answered(dependency, proven=proven):
             self._watch.event("back", dependency=dependency)
 
-    def trouble(self, error: Exception, dependency: Dependency | None = None) -> None:
-        """A failure, of a dependency where one is to blame: back off, and say so once."""
+    def trouble(
+        self, error: Exception, dependency: Dependency | None = None, *, where: str = ""
+    ) -> None:
+        """A failure, of a dependency where one is to blame: back off, and say so once. What is
+        unexpected is nobody's outage.
+        """
+        if isinstance(error, LeadLost):
+            return  # the loop notices by itself
+        if unexpected(error):
+            self._watch.event("defect", where=where, error=error)
+            return
         if isinstance(error, Unavailable | Denied):
             dependency = error.dependency
         if dependency is None:

@@ -33,6 +33,7 @@ from dispatcher.reconcile import (
     Wait,
     World,
     reconcile,
+    tried_again,
 )
 from dispatcher.run import Claim, Mount, Observation, Phase, RunKey
 from dispatcher.service.overview import Overview, open_actions, waiting
@@ -72,7 +73,9 @@ class Forecast:
 
     def overview(self, settings: Settings) -> Overview:
         """The same as a plain record; steps count as actions whose turn it is."""
-        plan = replace(self.plan, waits=(*self.plan.waits, *_turns(self.plan, self.obstacles)))
+        broken = (tried_again(i, error) for i, error in self.view.failed.items())
+        turns = _turns(self.plan, self.obstacles)
+        plan = replace(self.plan, waits=(*self.plan.waits, *turns, *broken))
         tree = self.view.tree
         return Overview(
             at=self.at,
@@ -118,12 +121,12 @@ def forecast(parts: Parts, view: View) -> Forecast:
     head = asker.ask(Dependency.REMOTE, parts.repo.fetch) or parts.repo.local_head()
     if head is not None:
         view.advance(head.commit)
-        if gone := view.vet():
-            raise gone
+        view.vet()
     if unresolved := view.unresolved():
         names = asker.ask(Dependency.VAULT, parts.grants.secret_names)
         if names is not None:
             view.learn_secrets(names, unresolved)
+            view.vet()
     claims = asker.ask(Dependency.LEDGER, parts.ledger.open_runs)
     by_id = {claim.key.action_id: claim for claim in claims or ()}
     in_flight = [c for c in by_id.values() if c.phase in (Phase.CLAIMED, Phase.SUBMITTED)]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dispatcher.action import is_id
 from dispatcher.errors import TemporaryError
-from dispatcher.ops_repo import OpsRepo, Tree
+from dispatcher.ops_repo import Formulas, OpsRepo, Tree
 from dispatcher.run import FormulaKind, FormulaRef
 
 FORMULA_LIMIT = 1024 * 1024
@@ -64,11 +64,11 @@ class FormulaShelf:
         self._repo = repo
         self._read: dict[str, Formula] = {}
 
-    def names(self, tree: Tree) -> frozenset[str]:
+    def names(self, tree: Tree | Formulas) -> frozenset[str]:
         """Every name an action may use at this tree."""
         return frozenset(self._own().keys()) | frozenset(tree.formulas)
 
-    def find(self, name: str, tree: Tree) -> Formula | Unusable | None:
+    def find(self, name: str, tree: Tree | Formulas) -> Formula | Unusable | None:
         """The formula of this name, or None where there is none."""
         own = self._own().get(name)
         if own is not None:

@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from dispatcher.action import Action, InvalidAction, check_names, oversized_action, parse_action
-from dispatcher.errors import Problem
-from dispatcher.ops_repo import ActionFile, OpsRepo, Tree
+from dispatcher.errors import Problem, TemporaryError
+from dispatcher.ops_repo import ActionFile, Formulas, OpsRepo, Tree
 from dispatcher.policy import Policy, TierDecision, effective_tier
 from dispatcher.reconcile import Candidate
 from dispatcher.results import in_words
@@ -41,7 +41,7 @@ class Vetted:
 
 
 class Intake:
-    """Parses and vets open action files.
+    """Parses and vets open action files. Used by one thread at a time.
 
     Args:
         repo: where blobs are read.
@@ -65,39 +65,41 @@ class Intake:
         self._policy = policy
         self._mounts = mounts
         self._limit = limit
-        self._parsed: dict[str, tuple[str, Action | InvalidAction]] = {}
+        self._parsed: dict[str, tuple[ActionFile, Action | InvalidAction]] = {}
 
     def vet(
         self,
         files: Mapping[str, ActionFile],
         *,
-        tree: Tree,
+        tree: Tree | Formulas,
         secrets: Collection[str] | None,
         order: Mapping[str, int],
-    ) -> dict[str, Vetted]:
-        """Vet these files.
+    ) -> dict[str, Vetted | Exception]:
+        """Vet these files. What goes wrong with one by an error of ours is its answer, so that it
+        holds up no other.
 
         Args:
             files: by id; read in one go.
-            tree: the tree they stand in.
+            tree: the formulas of the tree they stand in.
             secrets: the names that exist, or None while nobody knows.
             order: position in commit order by id.
         """
-        self._parse(files)
+        contents = self._read(files)
         names = self._shelf.names(tree)
-        vetted = {}
+        vetted: dict[str, Vetted | Exception] = {}
         for action_id, file in files.items():
-            parsed = self._parsed[action_id][1]
             candidate = Candidate(
                 key=RunKey(action_id=action_id, blob=file.blob), order=order.get(action_id, 0)
             )
-            if isinstance(parsed, InvalidAction):
-                problem = in_words(parsed.problems)
-                vetted[action_id] = Vetted(candidate=replace(candidate, problem=problem), file=file)
-            else:
+            try:
+                parsed = self._parse(file, contents)
                 vetted[action_id] = self._vet(
                     parsed, candidate, file=file, tree=tree, formulas=names, secrets=secrets
                 )
+            except TemporaryError:
+                raise
+            except Exception as error:  # noqa: BLE001 - told by whoever asked for all of them
+                vetted[action_id] = error
         return vetted
 
     def forget(self, action_ids: Collection[str]) -> None:
@@ -105,38 +107,46 @@ class Intake:
         for action_id in action_ids:
             self._parsed.pop(action_id, None)
 
-    def _parse(self, files: Mapping[str, ActionFile]) -> None:
-        unread = {}
-        for action_id, file in files.items():
-            known = self._parsed.get(action_id)
-            if known is not None and known[0] == file.blob:
-                continue
-            problem = _no_regular_file(file)
-            if problem is None:
-                unread[action_id] = file
-            else:
-                self._parsed[action_id] = (file.blob, _invalid(file, problem))
-        contents = self._repo.read({f.blob for f in unread.values()}, limit=self._limit)
-        for action_id, file in unread.items():
-            data = contents[file.blob]
-            if isinstance(data, int):
-                parsed: Action | InvalidAction = oversized_action(
-                    path=file.path, stem=action_id, size=data, limit=self._limit
-                )
-            else:
-                parsed = parse_action(data, path=file.path, stem=action_id, limit=self._limit)
-            self._parsed[action_id] = (file.blob, parsed)
+    def _known(self, file: ActionFile) -> Action | InvalidAction | None:
+        known, parsed = self._parsed.get(file.id, (None, None))
+        return parsed if known == file else None
+
+    def _read(self, files: Mapping[str, ActionFile]) -> Mapping[str, bytes | int]:
+        """The contents of files that are not parsed yet, by blob."""
+        unread = {f.blob for f in files.values() if f.regular and self._known(f) is None}
+        return self._repo.read(unread, limit=self._limit)
+
+    def _parse(
+        self, file: ActionFile, contents: Mapping[str, bytes | int]
+    ) -> Action | InvalidAction:
+        known = self._known(file)
+        if known is not None:
+            return known
+        problem = _no_regular_file(file)
+        parsed: Action | InvalidAction
+        if problem is not None:
+            parsed = _invalid(file, problem)
+        elif isinstance(data := contents[file.blob], int):
+            parsed = oversized_action(path=file.path, stem=file.id, size=data, limit=self._limit)
+        else:
+            parsed = parse_action(data, path=file.path, stem=file.id, limit=self._limit)
+        self._parsed[file.id] = (file, parsed)
+        return parsed
 
     def _vet(
         self,
-        action: Action,
+        action: Action | InvalidAction,
         candidate: Candidate,
         *,
         file: ActionFile,
-        tree: Tree,
+        tree: Tree | Formulas,
         formulas: Collection[str],
         secrets: Collection[str] | None,
     ) -> Vetted:
+        if isinstance(action, InvalidAction):
+            return Vetted(
+                candidate=replace(candidate, problem=in_words(action.problems)), file=file
+            )
         tier = effective_tier(self._policy, action)
         candidate = replace(candidate, action=action, tier=tier.tier)
         if self._names_unknown(action, formulas, secrets):
@@ -173,6 +183,43 @@ class Intake:
     def _source(self, file: ActionFile) -> bytes:
         data = self._repo.read([file.blob], limit=self._limit)[file.blob]
         return data if isinstance(data, bytes) else b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vetting:
+    """Files to be vetted; see ``dispatcher.service.view``.
+
+    Attributes:
+        files: by id.
+        formulas: those of the head at which they stand.
+        secrets: the names of secrets for those of which a list is there.
+        order: position in commit order by id.
+        gone: ids whose files are not open any more.
+    """
+
+    intake: Intake
+    files: Mapping[str, ActionFile]
+    formulas: Formulas
+    secrets: Mapping[str, frozenset[str]]
+    order: Mapping[str, int]
+    gone: Collection[str]
+
+    def read(self) -> dict[str, Vetted | Exception]:
+        """Read and vet them. Reads the clone and the operator's formulas.
+
+        Raises:
+            FolderGone: the operator's formulas are not there.
+            Unavailable: the clone cannot be read.
+        """
+        self.intake.forget(self.gone)
+        vetted: dict[str, Vetted | Exception] = {}
+        for names in {None, *self.secrets.values()}:
+            files = {i: f for i, f in self.files.items() if self.secrets.get(i) == names}
+            if files:
+                vetted |= self.intake.vet(
+                    files, tree=self.formulas, secrets=names, order=self.order
+                )
+        return vetted
 
 
 def _no_regular_file(file: ActionFile) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -22,7 +23,7 @@ from dispatcher.service.watch import Status, Watch
 
 
 class Watches:
-    """Several watches as one."""
+    """Several watches as one. An error of one of them is told to the others, and ends nothing."""
 
     def __init__(self, *watches: Watch) -> None:
         self._watches = watches
@@ -30,12 +31,24 @@ class Watches:
     def status(self, status: Status) -> None:
         """Tell each."""
         for watch in self._watches:
-            watch.status(status)
+            try:
+                watch.status(status)
+            except Exception as error:  # noqa: BLE001 - whoever looks on must not stop the work
+                self._defect(watch, error)
 
     def event(self, name: str, /, **facts: object) -> None:
         """Tell each."""
         for watch in self._watches:
-            watch.event(name, **facts)
+            try:
+                watch.event(name, **facts)
+            except Exception as error:  # noqa: BLE001 - as in ``status``
+                self._defect(watch, error)
+
+    def _defect(self, broken: Watch, error: Exception) -> None:
+        for watch in self._watches:
+            if watch is not broken:
+                with suppress(Exception):
+                    watch.event("defect", where=f"watch {type(broken).__name__}", error=error)
 
 
 class Pulse:
@@ -164,6 +177,8 @@ class Counted:
             self._metrics.pushed(results=int(str(facts["results"])))
         elif name == "rejected":
             self._metrics.run_ended(Verdict(str(facts["verdict"])))
+        elif name == "defect":
+            self._metrics.defect()
 
     def _count(self, text: str) -> None:
         try:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from dispatcher.errors import describe
+
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 300.0
 
@@ -26,9 +28,20 @@ class Retry:
 
 
 class Retries:
-    """Pauses by action id. Used by the loop's thread only."""
+    """Pauses by action id, or by another name. Used by the loop's thread only.
 
-    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        longest_s: the longest pause, in seconds.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        longest_s: float = LONGEST_RETRY_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._longest_s = longest_s
         self._clock = clock
         self._retries: dict[str, Retry] = {}
         self._errors: dict[str, str] = {}
@@ -40,14 +53,14 @@ class Retries:
         """Note a failure; how many there were in a row."""
         known = self._retries.get(action_id)
         tries = known.tries + 1 if known else 1
-        pause_s = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2 ** min(tries - 1, 10))
+        pause_s = min(self._longest_s, FIRST_RETRY_S * 2 ** min(tries - 1, 10))
         self._retries[action_id] = Retry(tries=tries, again_at=self._clock() + pause_s, error=error)
         self.note(action_id, error)
         return tries
 
     def note(self, action_id: str, error: Exception) -> None:
         """Note why a step failed that waits for a dependency, and needs no pause of its own."""
-        self._errors[action_id] = str(error)
+        self._errors[action_id] = describe(error)
 
     def succeeded(self, action_id: str) -> None:
         """Forget the failures of an id."""
@@ -62,7 +75,7 @@ class Retries:
     def paused(self) -> Mapping[str, str]:
         """Ids to be left alone now, and why."""
         now = self._clock()
-        return {i: str(r.error) for i, r in self._retries.items() if now < r.again_at}
+        return {i: describe(r.error) for i, r in self._retries.items() if now < r.again_at}
 
     def errors(self) -> Mapping[str, str]:
         """Why the last step of an id failed, by id, also while it is being tried again."""

@@ -90,6 +90,15 @@ class Service:
                 failures = 1 if worked else failures + 1
                 self._watch.event("trouble", error=error)
                 self._stopping.wait(min(LONGEST_PAUSE_S, 2.0 ** min(failures, 10)))
+            except Exception as error:
+                ever_worked = ever_worked or (tenure is not None and tenure.worked)
+                if once or not ever_worked:
+                    raise
+                # Nobody expected it, and no single action is to blame: begin anew from what is
+                # written, as after a restart of the process. The pause grows all the same.
+                failures += 1
+                self._watch.event("defect", where="loop", error=error)
+                self._stopping.wait(min(LONGEST_PAUSE_S, 2.0 ** min(failures, 10)))
             else:
                 return
 

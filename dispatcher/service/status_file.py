@@ -22,6 +22,8 @@ from dispatcher.service.watch import Status
 
 NAME = "status.json"
 VERSION = 1
+PREFIX = ".status-"
+"""Of the file that is written beside it."""
 
 PAUSE_S = 0.25
 """Shortest time between two writings."""
@@ -68,12 +70,21 @@ class StatusFile:
     Args:
         state_dir: where it stands.
         overview: gives the newest one; called on a thread of its own.
+        defect: told of an error that nobody expected, on that thread; the next round is written
+            all the same.
     """
 
-    def __init__(self, state_dir: Path, overview: Callable[[], Overview]) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        overview: Callable[[], Overview],
+        *,
+        defect: Callable[[Exception], None] = lambda _error: None,
+    ) -> None:
         self._path = state_dir / NAME
         self._overview = overview
-        self._led = False
+        self._defect = defect
+        self._led = self._tidied = False
         self._news = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="status-file", daemon=True)
@@ -100,13 +111,20 @@ class StatusFile:
             self._news.wait()
             self._news.clear()
             began = time.monotonic()
-            self._write(ended=self._ended.is_set())
+            self._write_now(ended=self._ended.is_set())
             self._ended.wait(max(PAUSE_S, PAUSES * (time.monotonic() - began)))
-        self._write(ended=True)
+        self._write_now(ended=True)
 
-    def _write(self, *, ended: bool) -> None:
+    def _write_now(self, *, ended: bool) -> None:
         if not self._led:
             return
+        try:
+            self._write(ended=ended)
+        except Exception as error:  # noqa: BLE001 - this thread must live
+            self._defect(error)
+
+    def _write(self, *, ended: bool) -> None:
+        self._tidy()
         content = {
             "version": VERSION,
             "host": socket.gethostname(),
@@ -115,14 +133,22 @@ class StatusFile:
             "overview": self._overview().to_json(),
         }
         with contextlib.suppress(OSError):
-            descriptor, name = tempfile.mkstemp(prefix=".status-", dir=self._path.parent)
+            descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=self._path.parent)
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                     json.dump(content, file)
                 Path(name).replace(self._path)
-            except OSError:
+            except BaseException:
                 Path(name).unlink(missing_ok=True)
                 raise
+
+    def _tidy(self) -> None:
+        """Remove what a writer left that was killed in the middle; once, by who leads."""
+        if not self._tidied:
+            self._tidied = True
+            for left in self._path.parent.glob(f"{PREFIX}*"):
+                with contextlib.suppress(OSError):
+                    left.unlink()
 
 
 def _alive(host: str, pid: int) -> bool:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from dispatcher.errors import Denied, Dependency, Unavailable
+from dispatcher.errors import Denied, Dependency, Unavailable, unexpected
 from dispatcher.gate.base import Decision, Question
 from dispatcher.ledger.base import Lease
 from dispatcher.reconcile import (
@@ -102,7 +102,22 @@ class Steps:
         self._watch.event("claim", action=claim.key.action_id, phase=claim.phase)
 
     def begin(self, step: Step) -> None:
-        """Have one step carried out; its run is left alone until it is back."""
+        """Have one step carried out; its run is left alone until it is back. What goes wrong is
+        the step's failure, whatever it is: it ends neither the loop nor another's step.
+        """
+        try:
+            self._begin(step)
+        except Exception as error:  # noqa: BLE001 - told and tried again, with its action
+            self._step_failed(step, error)
+
+    def blame(self, action_id: str, where: str, error: Exception) -> None:
+        """Leave an action alone for a while: an error that is unexpected keeps anything from being
+        decided about it.
+        """
+        self.retries.failed(action_id, error)
+        self._watch.event("defect", where=where, action=action_id, error=error)
+
+    def _begin(self, step: Step) -> None:
         match step:
             case Ask(candidate=candidate):
                 question = self._view.question(candidate.key.action_id)
@@ -168,29 +183,33 @@ class Steps:
 
     def _step(self, step: Step, act: Callable[[], T], learn: Callable[[T], None]) -> None:
         """Carry out one step on the pool; its run is left alone until it is back."""
-        subject = step.candidate if isinstance(step, Ask | Reject | Launch) else step.claim
-        action_id = subject.key.action_id
+        action_id = step_id(step)
         self.busy.add(action_id)
 
         def done(answer: T) -> None:
             self.busy.discard(action_id)
             self._book.touch(action_id)
-            if not isinstance(step, Reject):  # its result has yet to reach git
-                self.retries.succeeded(action_id)
             for dependency in _used(step, answer):
                 self._errands.back(dependency, proven=True)
-            learn(answer)
+            try:
+                learn(answer)
+            except Exception as error:  # noqa: BLE001 - as a failure of the step itself
+                self._step_failed(step, error)
+            else:
+                if not isinstance(step, Reject):  # its result has yet to reach git
+                    self.retries.succeeded(action_id)
 
         def failed(error: Exception) -> None:
-            self.busy.discard(action_id)
             self._book.touch(action_id)
-            self._step_failed(step, action_id, error)
+            self._step_failed(step, error)
 
         begin = self._crew.question if isinstance(step, Ask) else self._crew.step
         begin(act, done, failed)
 
-    def _step_failed(self, step: Step, action_id: str, error: Exception) -> None:
+    def _step_failed(self, step: Step, error: Exception) -> None:
         """Whatever it was: the ledger may know more than we do, and the run is tried again."""
+        action_id = step_id(step)
+        self.busy.discard(action_id)
         if isinstance(error, LeadLost):
             return  # the loop notices by itself
         if not isinstance(step, Ask):
@@ -204,6 +223,9 @@ class Steps:
                 self.retries.note(action_id, error)
                 return  # the step waits for it
         tries = self.retries.failed(action_id, error)
+        if unexpected(error):
+            where = f"step {type(step).__name__.lower()}"
+            self._watch.event("defect", where=where, action=action_id, error=error)
         self._watch.event("step_failed", action=action_id, tries=tries, error=error)
 
     def _judged(self, question: Question, decision: Decision, asked_at: float) -> None:
@@ -237,7 +259,7 @@ class Steps:
 
         def failed(error: Exception) -> None:
             self.reporting -= 1
-            self._errands.trouble(error, Dependency.FORGE)
+            self._errands.trouble(error, Dependency.FORGE, where="report")
 
         self._crew.question(report, done, failed)
 
@@ -263,9 +285,15 @@ class Steps:
                 self.retries.note(action_id, error)
         else:
             # The remote's being up does not help: a key that cannot be used, a folder in the way.
-            self._errands.trouble(error)
+            self._errands.trouble(error, where="step publish")
             for action_id in action_ids:
                 self.retries.failed(action_id, error)
+
+
+def step_id(step: Step) -> str:
+    """The id of the action that a step is about."""
+    subject = step.candidate if isinstance(step, Ask | Reject | Launch) else step.claim
+    return subject.key.action_id
 
 
 def _used(step: Step, answer: object) -> frozenset[Dependency]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from dispatcher.archive import Archive
 from dispatcher.errors import Dependency, DisintoError, TemporaryError, Unavailable
@@ -19,17 +20,19 @@ from dispatcher.reconcile import (
     Plan,
     Standing,
     World,
-    reconcile,
 )
 from dispatcher.run import Claim, Observation, RunKey
 from dispatcher.service.archiving import Archiving
 from dispatcher.service.book import Book
 from dispatcher.service.crew import Crew
+from dispatcher.service.decide import decide
 from dispatcher.service.dependencies import Dependencies
 from dispatcher.service.effects import LeadLost
 from dispatcher.service.errands import Errands
+from dispatcher.service.intake import Vetted
 from dispatcher.service.memory import remember
 from dispatcher.service.parts import Parts
+from dispatcher.service.retries import Retries
 from dispatcher.service.steps import Steps
 from dispatcher.service.view import View, WithResult
 from dispatcher.service.watch import Status, Watch
@@ -97,6 +100,7 @@ class Tenure:
             led=self._steps.led,
             moved=self._archived,
         )
+        self._unread = Retries()
         self._observations: Mapping[RunKey, Observation] | None = None
         self._observed_at = 0.0
         self._fetched = False
@@ -155,15 +159,12 @@ class Tenure:
 
     def _round(self) -> Plan:
         began = time.monotonic()
-        if gone := self._view.vet():
-            self._watch.event("trouble", error=gone)
-            if self._once:
-                raise gone
         self._run_errands()
         world = self._world()
-        plan = reconcile(world)
+        plan = decide(world, self._steps)
         for step in plan.steps:
             self._steps.begin(step)
+        plan = replace(plan, waits=(*plan.waits, *self._view.waits()))
         tree = self._view.tree
         self._round_s = time.monotonic() - began
         self._watch.status(
@@ -178,17 +179,29 @@ class Tenure:
                 open_actions=len(tree.open),
                 finished_actions=len(tree.finished),
                 archived_actions=len(tree.archived),
-                warnings=self._view.warnings,
+                warnings=(*self._view.warnings, *self._defects()),
                 candidates=world.candidates,
-                failures=self._steps.retries.errors(),
+                failures={**self._unread.errors(), **self._steps.retries.errors()},
             )
         )
         return plan
 
+    def _defects(self) -> list[str]:
+        """Errands that fail for a reason that is no outage, for people."""
+        return [
+            f"{name} failed and is tried again: {error}"
+            for name, error in self._errands.errors().items()
+        ]
+
     def _world(self) -> World:
         resting = self._dependencies.resting()
         candidates = self._view.candidates()
-        self._steps.retries.keep(candidates, self._book.claims)
+        while self._view.failed:
+            action_id, error = self._view.failed.popitem()
+            self._unread.failed(action_id, error)
+            self._watch.event("defect", where="vet", action=action_id, error=error)
+        self._steps.retries.keep(self._view.tree.open, self._book.claims)
+        self._unread.keep(self._view.tree.open, ())
         return World(
             candidates=candidates,
             published=WithResult(self._view.tree),
@@ -206,11 +219,11 @@ class Tenure:
 
     def _unsettled(self) -> set[str]:
         """Claims about which nothing may be concluded yet: they changed after the engine was
-        asked, or nobody has looked into the repository for what they would run.
+        asked, or nobody has looked into the repository, or the file, for what they would run.
         """
         if not self._fetched:
             return set(self._book.claims)
-        return self._book.changed_since(self._observed_at)
+        return self._book.changed_since(self._observed_at) | self._view.unread
 
     def _done(self, plan: Plan) -> bool:
         at_work = (
@@ -219,6 +232,7 @@ class Tenure:
             or self._errands
             or self._steps.reporting
             or self._steps.retries
+            or self._view.unread
             or self._book.has_open()
         )
         settled = self._fetched and not self._book.doubtful and not self._dependencies.outages()
@@ -233,7 +247,12 @@ class Tenure:
                     f"{outage.error.rstrip('.')}. Asked {outage.tries} times; gave up",
                     remedy="What is left is taken up by the next 'disinto serve'",
                 )
-        error = self._steps.retries.hopeless(ONCE_TRIES)
+        # A folder of formulas that is not there does not come back by itself.
+        error = (
+            self._errands.hopeless(1)
+            or self._steps.retries.hopeless(ONCE_TRIES)
+            or self._unread.hopeless(ONCE_TRIES)
+        )
         if isinstance(error, DisintoError):
             raise error
         if error is not None:
@@ -250,6 +269,8 @@ class Tenure:
             due.append(self._observe_at - now)
         pauses = (
             self._steps.retries.next_try_in(),
+            self._unread.next_try_in(),
+            self._errands.next_try_in(),
             self._dependencies.next_try_in(),
             self._view.next_question_in(),
             self._archiving.next_in() if self._archives() else None,
@@ -271,6 +292,7 @@ class Tenure:
             self._errands.run(
                 Dependency.REMOTE, self._parts.repo.fetch, lambda _head: self._moved()
             )
+        self._vet()
         in_flight = self._book.in_flight()
         due = in_flight and now >= self._observe_at
         if observe and (due or Dependency.SCHEDULER in back):
@@ -298,6 +320,24 @@ class Tenure:
 
     def _archives(self) -> bool:
         return self._fetched and not self._once and self._parts.settings.archive.automatic
+
+    def _vet(self) -> None:
+        """Have files read that are new or changed."""
+        if not self._errands.free(None, "vet"):
+            return
+        vetting = self._view.begin_vetting(resting=self._unread.paused())
+        if vetting is not None:
+            self._errands.run(
+                None,
+                vetting.read,
+                self._vetted,
+                name="vet",
+                failed=lambda _error: self._view.not_vetted(),
+            )
+
+    def _vetted(self, answers: Mapping[str, Vetted | Exception]) -> None:
+        for action_id in self._view.vetted_now(answers):
+            self._unread.succeeded(action_id)
 
     def _rested(self) -> frozenset[Dependency]:
         """Those that were down and may be asked again. Each is asked something even where no step

@@ -1,5 +1,9 @@
 """The view: what the ops repo asks for at its present head, vetted and judged.
 
+Vetting reads files, so it is done on another thread: ``begin_vetting`` hands out what waits for
+it, ``Vetting.read`` does it, ``vetted_now`` enters what came of it. Until then an action that is
+new or changed is no candidate: nothing is decided about content that is not there any more.
+
 ``serve`` moves one view along from head to head; ``disinto plan`` and ``status`` make one for a
 moment. It holds nothing that cannot be made anew from git, the vault's list of names and the gate.
 """
@@ -8,27 +12,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import nsmallest
+from itertools import chain
 
 from dispatcher.action import ID_RULE, is_id
+from dispatcher.errors import TemporaryError
 from dispatcher.gate.base import Answer, Decision, Question
-from dispatcher.ops_repo import Changes, Tree, escaped
-from dispatcher.reconcile import Candidate, Standing
+from dispatcher.health import WaitingFor
+from dispatcher.ops_repo import Changes, Delta, Formulas, Tree, escaped
+from dispatcher.reconcile import Candidate, Standing, Wait
 from dispatcher.run import Tier
-from dispatcher.service.formulas import FolderGone
-from dispatcher.service.intake import Intake, Vetted
+from dispatcher.service.intake import Intake, Vetted, Vetting
 from dispatcher.service.parts import Parts
 
 ASK_AGAIN_S = (30.0, 600.0)
 """First and longest pause before a gate that said *waiting* is asked again at an unchanged head."""
 
+UNREAD = "its file is being read"
+"""Why an action waits that is new or changed, for the moment until it is vetted."""
+
 NAMES_LISTED = 5
 """Names of ignored files that a warning lists; beyond them only their number."""
-
-VET_AGAIN_S = 5.0
-"""Pause before files are vetted again that could not be, since the formulas were not there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +66,8 @@ class View:
     """Open actions at one head. Not thread-safe: the loop owns it.
 
     Attributes:
+        failed: actions about which an error of ours keeps anything from being decided, by id;
+            whoever takes one out tells of it.
         warnings: what people should look at in the files of this head, in words.
     """
 
@@ -67,9 +75,13 @@ class View:
     intake: Intake
     tree: Tree = field(default_factory=Tree)
     vetted: dict[str, Vetted] = field(default_factory=dict)
+    failed: dict[str, Exception] = field(default_factory=dict)
     asked: dict[str, Asked] = field(default_factory=dict)
     _unvetted: set[str] = field(default_factory=set)
-    _vet_at: float = 0.0
+    _in_hand: frozenset[str] = frozenset()
+    _gone: set[str] = field(default_factory=set)
+    _secrets: dict[str, frozenset[str]] = field(default_factory=dict)
+    _formulas: Formulas = field(default_factory=lambda: Formulas(commit="", formulas={}))
     _candidates: dict[str, Candidate] = field(default_factory=dict)
     _due_at: float = math.inf
     _anew_at: float = -math.inf
@@ -78,53 +90,124 @@ class View:
     warnings: tuple[str, ...] = ()
 
     def advance(self, commit: str) -> Changes:
-        """Move to another head; new and changed files wait for ``vet``."""
-        changes = self.parts.repo.advance(self.tree, commit)
+        """Move to another head; new and changed files wait to be vetted. Asks git."""
+        return self.enter(self.parts.repo.difference(self.tree, commit))
+
+    def enter(self, delta: Delta) -> Changes:
+        """Move to another head by a way that was worked out before; asks nobody."""
+        changes = self.tree.enter(delta)
         for action_id in changes.opened:
             self._arrivals += 1
             self._order[action_id] = self._arrivals
-        self._unvetted.update(changes.opened, changes.changed)
+        formulas = dict(self.tree.formulas) if changes.formulas else self._formulas.formulas
+        self._formulas = Formulas(commit=self.tree.commit, formulas=formulas)
+        self._vet_again(changes.opened, changes.changed)
         if changes.formulas:
-            self._unvetted.update(i for i, v in self.vetted.items() if _names(v, changes.formulas))
-            self._unvetted.update(i for i, v in self.vetted.items() if v.formula is None)
+            self._vet_again(i for i, v in self.vetted.items() if _names(v, changes.formulas))
+            self._vet_again(i for i, v in self.vetted.items() if v.formula is None)
+            self._vet_again(self._in_hand)
         for action_id in (*changes.finished, *changes.withdrawn, *changes.archived):
             if action_id not in self.tree.open:
                 self._drop(action_id)
         self.warnings = _of_names(self.tree)
         return changes
 
-    def vet(self) -> FolderGone | None:
-        """Parse and check the files that wait for it. The secrets' names are not known yet.
+    def begin_vetting(self, *, resting: Container[str] = frozenset()) -> Vetting | None:
+        """What waits to be vetted, for another thread; None if there is nothing, or if some is in
+        hand already. Give it back by ``vetted_now`` or ``not_vetted``.
+
+        Args:
+            resting: ids to leave for now.
+        """
+        if self._in_hand:
+            return None
+        files = {i: self.tree.open[i] for i in self._unvetted if i not in resting}
+        if not files:
+            return None
+        self._in_hand = frozenset(files)
+        self._unvetted -= self._in_hand
+        gone, self._gone = self._gone, set()
+        return Vetting(
+            intake=self.intake,
+            files=files,
+            formulas=self._formulas,
+            secrets={i: self._secrets[i] for i in files if i in self._secrets},
+            order={i: self._order.get(i, 0) for i in files},
+            gone=gone - files.keys(),
+        )
+
+    def vetted_now(self, vetted: Mapping[str, Vetted | Exception]) -> list[str]:
+        """Enter what came of a vetting; what changed meanwhile is vetted once more.
 
         Returns:
-            Why they go on waiting, or None. They are tried again after a pause.
+            The ids about which something can be decided now.
         """
-        if not self._unvetted or time.monotonic() < self._vet_at:
-            return None
+        self._in_hand = frozenset()
+        entered = []
+        for action_id, answer in vetted.items():
+            if action_id in self._unvetted or action_id not in self.tree.open:
+                continue
+            if isinstance(answer, Exception):
+                self._fail(action_id, answer)
+                continue
+            self._secrets.pop(action_id, None)
+            self.vetted[action_id] = answer
+            self._judge(action_id)
+            entered.append(action_id)
+        return entered
+
+    def not_vetted(self) -> None:
+        """A vetting came to nothing: what was in hand waits again."""
+        in_hand, self._in_hand = self._in_hand, frozenset()
+        self._unvetted.update(i for i in in_hand if i in self.tree.open)
+
+    def vet(self) -> None:
+        """Vet what waits, here and now: for whoever has no loop.
+
+        Raises:
+            FolderGone: the operator's formulas are not there.
+            Unavailable: the clone cannot be read.
+        """
+        vetting = self.begin_vetting()
+        if vetting is None:
+            return
         try:
-            self._vet(self._unvetted, secrets=None)
-        except FolderGone as gone:
-            self._vet_at = time.monotonic() + VET_AGAIN_S
-            return gone
-        self._unvetted.clear()
-        return None
+            self.vetted_now(vetting.read())
+        except TemporaryError:
+            self.not_vetted()
+            raise
+
+    @property
+    def unread(self) -> frozenset[str]:
+        """Ids that wait to be vetted, or are being vetted: nothing can be decided about them."""
+        return self._in_hand.union(self._unvetted)
+
+    def waits(self) -> list[Wait]:
+        """Those of ``unread`` that are no candidates now, for people."""
+        return [
+            Wait(action_id=i, waiting_for=WaitingFor.DEPENDENCY, reason=UNREAD)
+            for i in sorted(self.unread)
+            if i not in self._candidates
+        ]
 
     def look_again(self, action_id: str) -> None:
-        """Vet an action anew with the next ``vet``: its formula is not what it was."""
-        self._unvetted.add(action_id)
+        """Vet an action anew: its formula is not what it was."""
+        self._vet_again([action_id])
 
     def unresolved(self) -> tuple[str, ...]:
         """Candidates that wait for the list of secret names."""
-        return tuple(i for i, v in self.vetted.items() if v.candidate.unvetted)
+        return tuple(
+            i for i, v in self.vetted.items() if v.candidate.unvetted and not self._is_unread(i)
+        )
 
     def learn_secrets(self, names: frozenset[str], action_ids: Collection[str]) -> None:
         """The vault's list of names, for the candidates that were there when it was asked: one
-        that came later must not be refused by an older list.
+        that came later must not be refused by an older list. They are vetted once more.
         """
-        try:
-            self._vet(action_ids, secrets=names)
-        except FolderGone:
-            self._unvetted.update(action_ids)  # begun anew with the folder
+        for action_id in action_ids:
+            if action_id in self.vetted and not self._is_unread(action_id):
+                self._secrets[action_id] = names
+                self._unvetted.add(action_id)
 
     def candidates(self) -> Mapping[str, Candidate]:
         """Open actions as ``reconcile`` wants them, in the order of their arrival.
@@ -132,7 +215,7 @@ class View:
         Kept from round to round: what a round costs must not be a copy of everything that waits.
         """
         if self._due_at <= time.monotonic():
-            for action_id, asked in self.asked.items():
+            for action_id, asked in list(self.asked.items()):
                 if not _lasts(asked):
                     self._judge(action_id)
             self._reckon()
@@ -199,6 +282,14 @@ class View:
 
     def _judge(self, action_id: str) -> None:
         """Put together what the file says and what the gate said of it."""
+        if action_id not in self.vetted or self._waits(action_id):
+            return
+        try:
+            self._candidates[action_id] = self._judged(action_id)
+        except Exception as error:  # noqa: BLE001 - one action's; it is told with the action
+            self._fail(action_id, error)
+
+    def _judged(self, action_id: str) -> Candidate:
         vetted, asked = self.vetted[action_id], self.asked.get(action_id)
         candidate = vetted.candidate
         if asked is not None and self._holds(asked.question) and _fresh(asked):
@@ -209,7 +300,27 @@ class View:
                 reason=decision.reason,
                 approved_by=decision.approved_by,
             )
-        self._candidates[action_id] = candidate
+        return candidate
+
+    def _waits(self, action_id: str) -> bool:
+        """Whether it is to be vetted once more because what it was is gone; not if only the names
+        of the secrets are to be checked.
+        """
+        return self._is_unread(action_id) and action_id not in self._secrets
+
+    def _is_unread(self, action_id: str) -> bool:
+        return action_id in self._unvetted or action_id in self._in_hand
+
+    def _vet_again(self, *action_ids: Iterable[str]) -> None:
+        for action_id in chain(*action_ids):
+            self._unvetted.add(action_id)
+            self._secrets.pop(action_id, None)
+            self._candidates.pop(action_id, None)
+
+    def _fail(self, action_id: str, error: Exception) -> None:
+        """Nothing can be decided about an action, for a reason of our own: vet it once more."""
+        self._vet_again([action_id])
+        self.failed[action_id] = error
 
     def _holds(self, asked: Question) -> bool:
         """Whether an answer is about what would run now: approval goes with the exact bytes of
@@ -220,20 +331,13 @@ class View:
             _content(now) == _content(asked)
         )
 
-    def _vet(self, action_ids: Collection[str], *, secrets: Collection[str] | None) -> None:
-        files = {i: self.tree.open[i] for i in action_ids if i in self.tree.open}
-        if files:
-            fresh = self.intake.vet(files, tree=self.tree, secrets=secrets, order=self._order)
-            self.vetted.update(fresh)
-            for action_id in fresh:
-                self._judge(action_id)
-
     def _drop(self, action_id: str) -> None:
-        self.vetted.pop(action_id, None)
-        self.asked.pop(action_id, None)
+        for table in (self.vetted, self.asked, self.failed, self._secrets):
+            table.pop(action_id, None)
         self._candidates.pop(action_id, None)
         self._order.pop(action_id, None)
-        self.intake.forget([action_id])
+        self._unvetted.discard(action_id)
+        self._gone.add(action_id)
 
 
 def _of_names(tree: Tree) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ def look(view: View, signed: SignedStage) -> Standing:
     view.advance(signed.judge.repo.fetch().commit)
     view.vet()
     view.learn_secrets(frozenset(), list(view.vetted))
+    view.vet()
     return view.candidates()["x"].standing
 
 

@@ -434,16 +434,16 @@ def test_launches_that_fail_take_no_place_from_others(stage: Stage) -> None:
 
 def test_an_error_in_a_dispatcher_at_work_does_not_end_it(stage: Stage) -> None:
     def change(parts: Parts) -> Parts:
-        real, calls = parts.repo.advance, 0
+        real, calls = parts.repo.difference, 0
 
-        def advance(*args: Any) -> Any:
+        def difference(*args: Any) -> Any:
             nonlocal calls
             calls += 1
             if calls == 2:
                 raise Conflict("the clone does not have this commit any more")
             return real(*args)
 
-        return replace(parts, repo=Laid(parts.repo, advance=advance))
+        return replace(parts, repo=Laid(parts.repo, difference=difference))
 
     stage.change = change
     stage.start()

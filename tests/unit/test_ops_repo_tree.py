@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.ops_repo import Tree, escaped
+from dispatcher.ops_repo import Delta, Tree, escaped
 from dispatcher.ops_repo.records import Entry
 from dispatcher.run import FormulaKind
 
@@ -189,8 +189,10 @@ def test_steps_end_where_a_look_at_everything_ends(listings: list[dict[str, Entr
         had = {i for i in "abc" if stepping.has_result(i)}
         events: dict[str, Entry | None] = {p: None for p in known if p not in listing}
         events.update({p: e for p, e in listing.items() if known.get(p) != e})
-        by_steps = stepping.step(str(number), events.items())
-        at_once = jumping.become(str(number), listing)
+        way = Delta(commit=str(number), events=tuple(events.items()))
+        by_steps = stepping.enter(way)
+        jump = Delta(commit=str(number), events=tuple(listing.items()), whole=True)
+        at_once = jumping.enter(jump)
         known = listing
 
         fresh = Tree()

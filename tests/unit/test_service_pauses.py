@@ -25,8 +25,8 @@ def test_a_pause_that_is_over_wakes_nobody() -> None:
     """The loop would turn without rest for something that nobody asks about any more."""
     clock = Clock()
     dependencies, retries = Dependencies(clock=clock), Retries(clock=clock)
-    dependencies.failed(Dependency.FORGE, ValueError("away"))
-    retries.failed("x", ValueError("no"))
+    dependencies.failed(Dependency.FORGE, TemporaryError("away"))
+    retries.failed("x", TemporaryError("no"))
     assert (dependencies.next_try_in() or 0) > 0
     assert retries.next_try_in() == FIRST_RETRY_S
     clock.now += 1_000
@@ -40,7 +40,7 @@ def test_pauses_go_on_growing_where_only_half_of_a_dependency_is_back() -> None:
     dependencies = Dependencies(clock=clock)
 
     def fail() -> int:
-        dependencies.failed(Dependency.LEDGER, ValueError("the disk is full"))
+        dependencies.failed(Dependency.LEDGER, TemporaryError("the disk is full"))
         clock.now += 31
         return dependencies.outages()[Dependency.LEDGER].tries
 
@@ -58,9 +58,9 @@ def test_pauses_go_on_growing_where_only_half_of_a_dependency_is_back() -> None:
 def test_the_last_error_is_known_until_a_step_succeeds() -> None:
     clock = Clock()
     retries = Retries(clock=clock)
-    retries.failed("x", ValueError("first"))
-    retries.failed("x", ValueError("second"))
-    retries.note("y", ValueError("it is away"))
+    retries.failed("x", TemporaryError("first"))
+    retries.failed("x", TemporaryError("second"))
+    retries.note("y", TemporaryError("it is away"))
     clock.now += LONGEST_RETRY_S
     assert retries.errors() == {"x": "second", "y": "it is away"}, "also when the pause is over"
     assert retries.paused() == {}
@@ -76,15 +76,22 @@ def test_pauses_of_a_step_grow_to_a_limit_and_end_with_a_success() -> None:
     retries = Retries(clock=clock)
     pauses = []
     for tries in range(1, 13):
-        assert retries.failed("x", ValueError("no")) == tries
+        assert retries.failed("x", TemporaryError("no")) == tries
         pauses.append(retries.next_try_in())
     assert pauses[:3] == [1, 2, 4]
     assert pauses[-1] == LONGEST_RETRY_S
     assert retries.paused() == {"x": "no"}
-    assert isinstance(retries.hopeless(12), ValueError)
+    assert isinstance(retries.hopeless(12), TemporaryError)
     assert retries.hopeless(13) is None
     retries.succeeded("x")
     assert not retries
+
+
+def test_an_unexpected_error_is_told_with_its_type() -> None:
+    retries = Retries()
+    retries.failed("x", KeyError("name"))
+    assert retries.errors()["x"].startswith("unexpected KeyError: 'name'")
+    assert retries.paused() == retries.errors()
 
 
 def test_ids_that_are_gone_are_not_tried_for_ever() -> None:
