@@ -53,7 +53,7 @@ class NomadStage:
             wire,
             self.settings,
             wake=lambda: self.wakes.append(time.time()),
-            clock=lambda: time.time() + self.ahead_s,
+            clock=lambda: time.monotonic() + self.ahead_s,
         )
 
     @contextmanager

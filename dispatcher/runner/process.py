@@ -13,6 +13,8 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+from dispatcher.process_record import set_mark
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -44,12 +46,14 @@ def spawn(
     stdin: int,
     stdout: int,
     stderr: int,
+    mark: str = "",
 ) -> int:
     """Start a program in a session of its own; it gets no other descriptor than the three.
 
     Args:
         argv: ``argv[0]`` is looked for on the PATH of ``env``.
         stdin, stdout, stderr: descriptors that become 0, 1 and 2.
+        mark: the run's folder, by which its processes are found later (``process_record``), or "".
 
     Returns:
         The process id.
@@ -63,6 +67,8 @@ def spawn(
     if pid == 0:
         try:
             _prepare(parent, cwd, (stdin, stdout, stderr))
+            if mark:
+                set_mark(mark)
             os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606
         except OSError as error:
             os.write(tell, str(error.errno or 1).encode())

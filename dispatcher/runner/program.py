@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
 from contextlib import suppress
 
-from dispatcher.errors import DisintoError, Exit, PermanentError
+from dispatcher.errors import DisintoError, Exit, PermanentError, TemporaryError
 from dispatcher.payload import IncompletePayload, decode_payload
+from dispatcher.process_record import encode_record, own_record
 from dispatcher.run import VERDICT_EXIT, Outcome, RunSpec, Verdict
 from dispatcher.runner import credentials, formula
 from dispatcher.runner.memory import Memory
@@ -46,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
         outcome = _outcome(run, options, signals)
     except Stopped:
         outcome = _cancelled(options)
-    except IncompletePayload as error:
+    except (IncompletePayload, CannotBegin) as error:
         # Whoever was writing is dead. Nothing was started, and nothing may look as if.
         _tell(f"disinto: {error}")
         return error.exit_code
@@ -72,10 +74,19 @@ def _outcome(run: _Run, options: Options, signals: Signals) -> Outcome:
     except DisintoError as error:
         return _not_started(error.exit_code, str(error))
     except Exception as error:  # noqa: BLE001 - an outcome is owed whatever happens
-        return run.defect(error)
+        return _unforeseen(run, options, error)
     finally:
         signals.mute()
         run.clean_up()
+
+
+def _unforeseen(run: _Run, options: Options, error: Exception) -> Outcome:
+    if run.begun or not isinstance(error, OSError):
+        return run.defect(error)
+    why = f"the run cannot be prepared: {error.strerror}"
+    if options.spool:
+        raise CannotBegin(why) from None  # whoever started us may do so again
+    return _not_started(Exit.IOERR, why)
 
 
 def _cancelled(options: Options) -> Outcome:
@@ -90,12 +101,17 @@ def _not_started(code: int, error: str) -> Outcome:
     return Outcome(verdict=Verdict.ERROR, exit_code=code, error=error)
 
 
+class CannotBegin(TemporaryError):
+    """The machine lacks something (space, descriptors), and the grant is untouched."""
+
+
 class _Run:
     """The steps of one run, and what they leave to clean up.
 
     Attributes:
         outcome_file: open once the formula may start.
         outcome_key: of the payload; "" until it is read.
+        begun: True from right before the grant is used.
     """
 
     def __init__(self, options: Options, signals: Signals) -> None:
@@ -105,6 +121,7 @@ class _Run:
         self._signals = signals
         self._room: formula.Room | None = None
         self._started_at = 0.0
+        self.begun = False
 
     def carry_out(self) -> Outcome:
         """Payload, formula, grant, then the run itself; each step may stop it."""
@@ -141,6 +158,7 @@ class _Run:
         if self._options.started_marker:
             flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
             os.close(os.open(self._options.started_marker, flags, 0o600))
+        self.begun = True
 
     def _execute(
         self, spec: RunSpec, argv: list[str], stdin: int, env: dict[str, str], secrets: Secrets
@@ -160,9 +178,12 @@ class _Run:
                 stdin=stdin,
                 stdout=streams[0].child_end,
                 stderr=streams[1].child_end,
+                mark=room.work if self._options.spool else "",
             )
         except OSError as error:
             why = f"{argv[0]} cannot be started: {error.strerror}"
+            if error.errno == errno.E2BIG:
+                why += " (the secrets and the action's texts, as environment variables)"
             return _not_started(Exit.SOFTWARE if self._options.sandbox else Exit.DATAERR, why)
         os.close(stdin)
         for stream in streams:
@@ -255,7 +276,7 @@ def _announce(lock_fd: int) -> None:
     """Say through the lock's file who holds it, and keep it from whatever we start."""
     os.set_inheritable(lock_fd, False)  # noqa: FBT003
     os.ftruncate(lock_fd, 0)
-    os.pwrite(lock_fd, f"{os.getpid()}\n".encode(), 0)
+    os.pwrite(lock_fd, encode_record(own_record()), 0)
 
 
 def _read_payload(path: str) -> bytes:

@@ -21,6 +21,7 @@ import pytest
 
 from dispatcher.errors import Misconfigured, Unavailable
 from dispatcher.payload import encode_payload, encode_spec
+from dispatcher.process_record import decode_record
 from dispatcher.run import (
     Claim,
     FormulaKind,
@@ -65,7 +66,7 @@ def nothing_left(tmp_path: Path) -> Iterator[None]:
     runs = tmp_path / "state" / "runs"
     for folder in runs.iterdir() if runs.is_dir() else ():
         with contextlib.suppress(OSError, ValueError):
-            pid = int((folder / "lock").read_text())
+            pid = decode_record((folder / "lock").read_bytes()).pid
             if str(folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
 
@@ -118,7 +119,7 @@ class Bench:
         SchedulerContract.await_output(self.scheduler, claim, text)
 
     def runner(self, claim: Claim) -> int:
-        return eventually(self.spool(claim).runner)[0]
+        return eventually(self.spool(claim).runner)[0].pid
 
 
 @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.needs("bwrap"))])

@@ -76,7 +76,7 @@ def read(
 
 def prune(kept: Path, *, now: float) -> None:
     """Remove kept logs that are older than ``KEEP_S``."""
-    with suppress(FileNotFoundError), os.scandir(kept) as files:
+    with suppress(OSError), os.scandir(kept) as files:
         for file in files:
             with suppress(OSError):
                 if now - file.stat(follow_symlinks=False).st_mtime > KEEP_S:

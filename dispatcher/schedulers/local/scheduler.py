@@ -13,15 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from dispatcher.errors import Dependency, DisintoError, Unavailable
+from dispatcher.errors import Dependency, DisintoError, Misconfigured, Unavailable
+from dispatcher.process_record import ProcessRecord
 from dispatcher.run import (
     MOUNT_TARGETS,
-    VERDICT_EXIT,
     Claim,
     Engine,
     FormulaKind,
     Observation,
-    Outcome,
     RunKey,
     RunSpec,
     RunState,
@@ -30,9 +29,10 @@ from dispatcher.run import (
 )
 from dispatcher.schedulers.base import CannotSubmit, LogChunk, Stream, payload_of
 from dispatcher.schedulers.local import output, sandbox
+from dispatcher.schedulers.local.endings import Endings
 from dispatcher.schedulers.local.launch import launch
-from dispatcher.schedulers.local.leftovers import sweep
-from dispatcher.schedulers.local.spool import STREAMS, Spool
+from dispatcher.schedulers.local.runners import open_runner
+from dispatcher.schedulers.local.spool import Spool
 from dispatcher.schedulers.local.watch import Watch, Watched
 from dispatcher.settings import Settings
 
@@ -40,8 +40,9 @@ SLACK_S = 150.0
 """Seconds a runner may live beyond timeout and grace: it may wait a minute for Vault, and has its
 own limits for killing and for slow disks, which are shorter. After them it is killed."""
 
+_HOLD_TRIES = 200
+_HOLD_PAUSE_S = 0.05
 _PRUNE_EVERY_S = 3600.0
-_TAIL_BYTES = 4000
 
 
 @dataclass(slots=True)
@@ -75,6 +76,7 @@ class LocalScheduler:
         self._known: dict[str, _Known] = {}
         self._turn = threading.Lock()
         self._submitting: dict[str, threading.Lock] = {}
+        self._endings = Endings()
         self._watch = Watch()
         self._node = socket.gethostname()
         self._pruned_at = 0.0
@@ -102,7 +104,7 @@ class LocalScheduler:
 
     def _start(self, spool: Spool, spec: RunSpec, payload: bytes, command: list[str]) -> None:
         self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = spool.hold()
+        lock = _hold(spool)
         if lock is None:
             return
         try:
@@ -127,7 +129,7 @@ class LocalScheduler:
         def ended(overdue: bool) -> None:  # noqa: FBT001
             self._ended(known, overdue=overdue, code=process.wait())
 
-        self._watch_over(known, process.pid, self._lifetime(spec.timeout_s), ended, child=True)
+        self._watch_over(known, process.pid, self._lifetime(spec.timeout_s), ended)
 
     def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
         """A look into memory for each run known; a look at the disk for those that are not."""
@@ -156,23 +158,31 @@ class LocalScheduler:
         return output.read(spool, self._kept_logs, follow=follow, offsets=offsets or {})
 
     def cancel(self, claim: Claim, *, reason: str) -> None:
-        """Ask the runner to stop; one that has not read its payload yet finds the reason there."""
+        """Ask the runner to stop; one that has not read its payload yet finds the reason there.
+
+        Raises:
+            Misconfigured: the runner cannot be signalled from here.
+        """
         spool = Spool(self._runs, claim.key)
         if not spool.alive():
             return
-        with suppress(FileNotFoundError):
-            spool.note_cancel(reason)
         runner = spool.runner()
-        if runner is None:
+        if runner is not None and not runner[0].here:
+            raise Misconfigured(
+                f"the runner of {claim.key.action_id} is process {runner[0].pid} of another PID "
+                "namespace, such as another container, and cannot be signalled from here",
+                remedy="Give the command where 'disinto serve' runs.",
+            )
+        with suppress(OSError):  # without a reason it is stopped all the same
+            spool.note_cancel(reason)
+        pidfd = open_runner(spool, runner[0]) if runner is not None else None
+        if pidfd is None:
             return
-        with suppress(ProcessLookupError):
-            pidfd = os.pidfd_open(runner[0])
-            try:
-                # Asked again with the descriptor in hand: the number is still the runner's.
-                if spool.alive():
-                    signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-            finally:
-                os.close(pidfd)
+        try:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+        finally:
+            os.close(pidfd)
 
     def forget(self, claim: Claim) -> None:
         """Remove the run's folder; its logs stay for a week. One that lives is left alone."""
@@ -186,6 +196,7 @@ class LocalScheduler:
             spool.remove(keep_logs=self._kept_logs)
         with self._turn:
             self._known.pop(spool.token, None)
+        self._endings.forget(spool)
         now = time.time()
         if now - self._pruned_at > _PRUNE_EVERY_S:
             self._pruned_at = now
@@ -251,15 +262,18 @@ class LocalScheduler:
         seconds: float,
         ended: Callable[[bool], None],
         *,
-        child: bool,
+        record: ProcessRecord | None = None,
     ) -> None:
-        """Watch a runner, unless descriptors are short; then only looking tells of its end."""
+        """Watch a runner, unless descriptors are short or it is out of our sight; then only
+        looking tells of its end.
+
+        Args:
+            record: what it said of itself; None for a child, whose number is its own for as long
+                as nobody waits for it.
+        """
         with suppress(OSError):
-            pidfd = os.pidfd_open(pid)
-            # Asked with the descriptor in hand: the number is still the runner's. That of a child
-            # is in any case, for as long as nobody waits for it.
-            if not child and not known.spool.alive():
-                os.close(pidfd)
+            pidfd = os.pidfd_open(pid) if record is None else open_runner(known.spool, record)
+            if pidfd is None:
                 return
             known.watched = True
             deadline = time.monotonic() + seconds
@@ -278,16 +292,17 @@ class LocalScheduler:
         runner = spool.runner()
         if runner is None:
             return self._running(spool, time.time())
-        pid, since = runner
+        record, since = runner
         with self._turn:
             known = self._known.setdefault(spool.token, _Known(spool, self._running(spool, since)))
             if not known.watched and known.seen.state is RunState.RUNNING:
-                lifetime = self._lifetime(claim.timeout_s) - (time.time() - since)
+                lifetime = self._lifetime(claim.timeout_s) - record.age()
 
                 def ended(overdue: bool) -> None:  # noqa: FBT001
                     self._ended(known, overdue=overdue, code=None)
 
-                self._watch_over(known, pid, max(0.0, lifetime), ended, child=False)
+                left = max(0.0, lifetime)
+                self._watch_over(known, record.pid, left, ended, record=record)
         return known.seen
 
     def _running(self, spool: Spool, since: float) -> Observation:
@@ -307,7 +322,7 @@ class LocalScheduler:
             with self._turn:
                 if seen is None:
                     self._known.pop(known.spool.token, None)
-                else:
+                elif known.seen.state is not RunState.ENDED:
                     known.seen = seen
         finally:
             known.watched = False
@@ -318,16 +333,26 @@ class LocalScheduler:
     ) -> Observation | None:
         """What became of a run that no runner works on; None where it never began.
 
+        No runner can be started meanwhile. Where one holds the lock, the run is alive after all,
+        unless we waited for the runner: then a process that is being started has a copy of it.
+
         Args:
             overdue: its runner hung and was killed.
             code: exit code of the runner where it was our child.
         """
-        outcome = spool.outcome()
+        try:
+            lock = spool.settle()
+        except FileNotFoundError:
+            return None
+        if lock is None and code is None:
+            return self._running(spool, time.time())
+        try:
+            outcome = self._endings.conclude(spool, overdue=overdue, code=code)
+        finally:
+            if lock is not None:
+                os.close(lock)
         if outcome is None:
-            outcome = self._without_word(spool, overdue=overdue, code=code)
-            if outcome is None:
-                return None
-            spool.conclude(outcome)
+            return None
         seen = Observation(
             state=RunState.ENDED,
             engine_id=spool.token,
@@ -339,35 +364,15 @@ class LocalScheduler:
             self._known.setdefault(spool.token, _Known(spool, seen)).seen = seen
         return seen
 
-    def _without_word(self, spool: Spool, *, overdue: bool, code: int | None) -> Outcome | None:
-        """An outcome for a runner that left none, after ending what it left instead."""
-        if not spool.begun():
-            if code is None:
-                return None
-            return Outcome(
-                verdict=Verdict.ERROR,
-                exit_code=VERDICT_EXIT[Verdict.ERROR],
-                error=f"the runner ended with code {code} before it began: {spool.last_words()}",
-            )
-        foreign = spool.has_foreign_outcome()
-        clean = sweep(spool)
-        spool.remove_private()
-        verdict = Verdict.TIMED_OUT if overdue else Verdict.LOST
-        error = (
-            "the runner did not end at its timeout and was killed"
-            if overdue
-            else "the runner was killed, or the machine stopped; how the formula ended is not known"
-        )
-        if foreign:
-            error += "; outcome.json was not written by it and was discarded"
-        return Outcome(
-            verdict=verdict,
-            exit_code=VERDICT_EXIT[verdict],
-            formula_started=True,
-            error=error if clean else f"{error}; processes of it could not be ended",
-            finished_at=time.time(),
-            logs=_tail(spool),
-        )
+
+def _hold(spool: Spool) -> int | None:
+    """The lock for a new runner, or None where one lives; whoever settles the last is awaited."""
+    for _ in range(_HOLD_TRIES):
+        lock = spool.hold()
+        if lock is not None or spool.alive():
+            return lock
+        time.sleep(_HOLD_PAUSE_S)
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(spool.path))
 
 
 _INPUT_ERRORS = (errno.ENAMETOOLONG, errno.E2BIG)
@@ -388,13 +393,3 @@ def _not_startable(spool: Spool, error: OSError | ValueError) -> DisintoError:
         f"no runner could be started in {spool.path}: {error.strerror}",
         remedy="Look at free memory, processes and disk space of this machine.",
     )
-
-
-def _tail(spool: Spool) -> str:
-    """The last characters of what was logged; redacted before it was written."""
-    text = ""
-    for stream in STREAMS:
-        with suppress(FileNotFoundError), spool.log(stream).open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-            text += file.read().decode("utf-8", "replace")
-    return text.replace("\0", "\ufffd")[-1000:]

@@ -13,8 +13,9 @@ import os
 import shutil
 import stat
 import struct
-from contextlib import suppress
 from pathlib import Path
+
+import structlog
 
 from dispatcher.payload import (
     MAX_OUTCOME_BYTES,
@@ -22,14 +23,29 @@ from dispatcher.payload import (
     decode_outcome,
     encode_outcome,
 )
+from dispatcher.process_record import ProcessRecord, decode_record
 from dispatcher.run import Outcome, RunKey
 
+_log = structlog.get_logger("disinto.local")
+_ROOM_BYTES = 64 * 1024  # for what a runner writes before the formula starts, and its outcome
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of Linux on 64 bits; see fcntl(2)
 STREAMS = ("stdout", "stderr")
 
 
 def _flock(kind: int) -> bytes:
     return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
+
+
+def _locked(fd: int, kind: int) -> bool:
+    """Take a lock; close the descriptor where somebody is in the way."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(kind))
+    except OSError as error:
+        os.close(fd)
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
 
 
 class Spool:
@@ -77,18 +93,27 @@ class Spool:
         """
         self.path.mkdir(mode=0o700, exist_ok=True)
         fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not _locked(fd, fcntl.F_WRLCK):
+            return None
         try:
-            fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
             os.ftruncate(fd, 0)  # the number of an earlier runner may be another's by now
-        except OSError as error:
-            os.close(fd)
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                return None
-            raise
         except BaseException:
             os.close(fd)
             raise
         return fd
+
+    def settle(self) -> int | None:
+        """Keep runners from being started while it is decided how the last one ended. Others may
+        decide the same meanwhile, and no runner seems alive because of it.
+
+        Returns:
+            A descriptor to close, or None where a runner lives after all.
+
+        Raises:
+            FileNotFoundError: there never was one.
+        """
+        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
+        return fd if _locked(fd, fcntl.F_RDLCK) else None
 
     def alive(self) -> bool:
         """True while a runner lives, or is about to be started."""
@@ -97,18 +122,18 @@ class Spool:
         except FileNotFoundError:
             return False
         try:
-            answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK))
+            answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_RDLCK))
         finally:
             os.close(fd)
         return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
-    def runner(self) -> tuple[int, float] | None:
-        """Process id of the runner and when it began (seconds since the epoch); None until it
-        said so. Only good while ``alive``.
+    def runner(self) -> tuple[ProcessRecord, float] | None:
+        """The runner and when it began (seconds since the epoch, for people); None until it said
+        so. Only good while ``alive``, and see ``open_runner`` before anything is sent to it.
         """
         try:
             with (self.path / "lock").open("rb") as lock:
-                return int(lock.read(32)), os.fstat(lock.fileno()).st_mtime
+                return decode_record(lock.read(256)), os.fstat(lock.fileno()).st_mtime
         except (FileNotFoundError, ValueError):
             return None
 
@@ -164,6 +189,17 @@ class Spool:
         self.remove_private()
         self.home.mkdir(parents=True, mode=0o700)
         self.private.chmod(0o700)
+        self._need_space()
+
+    def _need_space(self) -> None:
+        """Raise ``OSError`` where a full disk would let a runner fail without a word."""
+        room = self.path / "room"
+        fd = os.open(room, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, _ROOM_BYTES)
+        finally:
+            os.close(fd)
+            room.unlink()
 
     def note_cancel(self, reason: str) -> None:
         """Say why the runner is going to be stopped."""
@@ -173,14 +209,35 @@ class Spool:
         shutil.rmtree(self.private, ignore_errors=True)
 
     def remove(self, *, keep_logs: Path) -> None:
-        """Remove the folder; what was logged moves to the folder ``keep_logs``."""
+        """Remove the folder; what was logged moves to the folder ``keep_logs``, which may be on
+        another file system. A log that cannot be kept is dropped: a claim must not wait for it.
+        """
         for stream in STREAMS:
-            log = self.log(stream)
-            with suppress(FileNotFoundError):
-                if log.stat().st_size:
-                    keep_logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-                    log.replace(self.kept_log(keep_logs, stream))
+            try:
+                self._keep(self.log(stream), self.kept_log(keep_logs, stream))
+            except OSError as error:
+                _log.warning("log_not_kept", run=self.token, stream=stream, error=error.strerror)
         shutil.rmtree(self.path, ignore_errors=True)
+
+    @staticmethod
+    def _keep(log: Path, place: Path) -> None:
+        try:
+            if not log.stat().st_size:
+                return
+        except FileNotFoundError:
+            return
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            log.replace(place)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            unfinished = place.with_name(f"{place.name}.{os.getpid()}")
+            try:
+                shutil.copyfile(log, unfinished)
+                unfinished.replace(place)
+            finally:
+                unfinished.unlink(missing_ok=True)
 
 
 def _readable(data: bytes) -> Outcome | None:

@@ -80,6 +80,7 @@ class Watch:
         for pidfd, watched in hanging:
             watched.overdue = True
             watched.deadline = now + _LOOK_S
-            kill_tree(watched.pid)
             with suppress(OSError):
+                signal.pidfd_send_signal(pidfd, 0)  # it has not ended: the number is still its own
+                kill_tree(watched.pid)
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)

@@ -51,7 +51,8 @@ class _Seen:
     """Since when a run is in a condition that may last only so long."""
 
     condition: str
-    since: float
+    since: float  # seconds since the epoch, for people
+    at: float  # by the observer's clock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +77,7 @@ class Observer:
     """Keeps what must be known from one look to the next. Thread-safe.
 
     Args:
-        clock: seconds since the epoch.
+        clock: seconds that cannot be set: durations decide over runs.
     """
 
     def __init__(self, api: NomadApi, settings: Settings, *, clock: Callable[[], float]) -> None:
@@ -178,26 +179,27 @@ class Observer:
         if not allocations:
             return self._waiting(status, engine, reasons.get(child, ""))
         if "unknown" in states:
-            since = self._since(child, "unknown")
-            if self._clock() - since > self._nomad.node_wait_s:
+            unknown = self._in(child, "unknown")
+            if self._clock() - unknown.at > self._nomad.node_wait_s:
                 self._api.stop(child)  # a stop makes Nomad call it lost
             reason = f"the node {engine.node} does not answer"
+            since = unknown.since
             return _observation(RunState.RUNNING, child, engine, reason=reason, since=since)
         if states <= verdicts.CLIENT_ENDED and "lost" in states and not status.get("Stop"):
             self._api.stop(child)  # or else Nomad places it a second time
         if status.get("Stop"):
-            since = self._since(child, "stopping")
+            since = self._in(child, "stopping").since
             return _observation(RunState.RUNNING, child, engine, reason="stopping", since=since)
         if states <= {"pending"}:
-            since = self._since(child, "setup")
+            since = self._in(child, "setup").since
             reason = f"the node {engine.node} is setting it up"
             return _observation(RunState.PENDING, child, engine, reason=reason, since=since)
-        since = self._since(child, "running")
+        since = self._in(child, "running").since
         return _observation(RunState.RUNNING, child, engine, since=since)
 
     def _waiting(self, status: JobStatus, engine: Engine, reason: str) -> Observation:
         child, since = status["ID"], _seconds(status.get("SubmitTime"))
-        if self._clock() - since > self._nomad.placement_wait_s:
+        if self._clock() - self._in(child, "waiting").at > self._nomad.placement_wait_s:
             # Its end is read when the job is seen stopped; it may find a place until then.
             with self._turn:
                 self._expired[child] = True
@@ -232,7 +234,7 @@ class Observer:
         try:
             outcome = self._outcome(status)
         except (NotYet, TemporaryError) as error:
-            since = self._since(child, "ended")
+            since = self._in(child, "ended").since
             return _observation(RunState.RUNNING, child, engine, reason=str(error), since=since)
         if outcome is None:
             return None
@@ -290,13 +292,13 @@ class Observer:
         Raises:
             NotYet: its node does not answer, and there is still time to wait for it.
         """
-        since = self._since(child, "ended")
+        ended = self._in(child, "ended")
         try:
             data = self._api.cat(alloc_id, OUTCOME_FILE, limit=MAX_OUTCOME_BYTES)
         except Rejected:
             return _Word(forged=True)  # a link that leads out of the allocation
         except TemporaryError as error:
-            if vanished or self._clock() - since > OUTCOME_WAIT_S:
+            if vanished or self._clock() - ended.at > OUTCOME_WAIT_S:
                 return _NO_WORD
             raise NotYet(f"it has ended, and its outcome cannot be read yet ({error})") from error
         if data is None:
@@ -334,12 +336,13 @@ class Observer:
                 self._nodes |= {**known, node_id: known.get(node_id, node_id)}
         return self._nodes.get(node_id, "")
 
-    def _since(self, child: str, condition: str) -> float:
+    def _in(self, child: str, condition: str) -> _Seen:
         with self._turn:
             seen = self._seen.get(child)
             if seen is None or seen.condition != condition:
-                seen = self._seen[child] = _Seen(condition=condition, since=self._clock())
-            return seen.since
+                seen = _Seen(condition=condition, since=time.time(), at=self._clock())
+                self._seen[child] = seen
+            return seen
 
 
 def _over(status: JobStatus) -> bool:

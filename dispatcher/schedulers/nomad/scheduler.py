@@ -41,7 +41,8 @@ class NomadScheduler:
         wake: called from a thread of its own, once ``observe`` has been called, whenever Nomad
             says that a run has changed. A hint only: the event stream may be silent about a gap,
             so who observes goes on doing so from time to time.
-        clock: seconds since the epoch; another one in tests.
+        clock: seconds that cannot be set, and stand still while this machine is suspended;
+            another one in tests.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class NomadScheduler:
         settings: Settings,
         *,
         wake: Callable[[], None] | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._settings = settings
