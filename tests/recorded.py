@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,8 +126,10 @@ class RecordingHistory:
         self._answers[f"mainline {commit} {since}"] = list(answer)
         return answer  # type: ignore[no-any-return]
 
-    def withdrawn(self, commit: str, path: str) -> Sequence[str]:
-        return ()
+    def withdrawn(self, commit: str, path: str) -> Collection[str]:
+        answer: Collection[str] = self._history.withdrawn(commit, path)
+        self._answers[f"withdrawn {commit} {path}"] = sorted(answer)
+        return answer
 
 
 class ReplayHistory:
@@ -156,8 +158,9 @@ class ReplayHistory:
     def mainline(self, commit: str, *, since: str, limit: int) -> Sequence[str]:
         return tuple(self._answers[f"mainline {commit} {since}"])[:limit]
 
-    def withdrawn(self, commit: str, path: str) -> Sequence[str]:
-        return ()
+    def withdrawn(self, commit: str, path: str) -> Collection[str]:
+        # Recordings of before have no such answer, and no history that was rewritten as one looked.
+        return tuple(self._answers.get(f"withdrawn {commit} {path}", ()))
 
 
 def _change(said: dict[str, Any]) -> Change:

@@ -99,9 +99,9 @@ class Withdrawn:
             Misconfigured: a record cannot be read. Nobody can tell then what was withdrawn.
         """
         with self._lock:
-            for file in self._folder.glob("*.json"):
-                if file.name not in self._read:
-                    self._read[file.name] = _load(file)
+            for name in _names(self._folder):
+                if name not in self._read:
+                    self._read[name] = _load(self._folder / name)
             return frozenset().union(*(known.get(path, ()) for known in self._read.values()))
 
     def _write(self, file: Path, text: str) -> None:
@@ -117,6 +117,18 @@ class Withdrawn:
             Path(unfinished).unlink(missing_ok=True)
         for folder in (self._folder, self._folder.parent):
             _sync(folder)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [file.name for file in folder.iterdir() if file.suffix == ".json"]
+    except FileNotFoundError:
+        return []
+    except OSError as failed:
+        raise Misconfigured(
+            f"{folder} cannot be read: {failed.strerror}",
+            remedy="Let the dispatcher's user read it: it says which approvals were withdrawn.",
+        ) from failed
 
 
 def _sync(folder: Path) -> None:

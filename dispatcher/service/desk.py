@@ -122,6 +122,7 @@ class Desk:
                 trailers=[self._trailer(submission)],
             )
             told = f"{action_id} is pushed, signed by you, as {commit[:12]}"
+            told = _with(told, _raised(submission))
         elif signed:
             raise self._unsigned(submission)
         else:
@@ -191,8 +192,7 @@ class Desk:
         self._request = request.number
         address = request.html_url or f"pull request {request.number}"
         told = f"{action.id} waits for approval by {self.approvers}: {address}"
-        if submission.tier.raised:
-            told = f"{told}; tier {submission.tier.tier}: {submission.tier.raised}"
+        told = _with(told, _raised(submission))
         return Sent(action_id=action.id, told=told, request=address)
 
     def _unmerged(self, action_id: str) -> str:
@@ -216,6 +216,12 @@ class Desk:
 
 def _file(submission: Submission) -> NewFile:
     return NewFile(path=submission.path, data=submission.data)
+
+
+def _raised(submission: Submission) -> str:
+    """What raised the tier, in words; "" if nothing did."""
+    tier = submission.tier
+    return f"tier {tier.tier}: {tier.raised}" if tier.raised else ""
 
 
 def _with(told: str, missing: str) -> str:

@@ -256,6 +256,14 @@ TABLE = (
         said="without a merged pull request",
     ),
     Attack(
+        name="withdrawal_forced_away",
+        what="An approved action was withdrawn by a later commit, which a force-push drops",
+        on=FORGE,
+        outcome="refused",
+        because="what a rewritten history withdrew or changed needs a new approval",
+        said="main was rewritten since commit",
+    ),
+    Attack(
         name="hidden_in_a_merge",
         what="An approved request is merged by hand, the merge commit changing the file, and pushed",
         on=FORGE,

@@ -307,6 +307,22 @@ def test_history_rewritten(stage: Stage) -> None:
 
 
 @ON_FORGE
+@shows("withdrawal_forced_away")
+def test_withdrawal_forced_away(stage: Stage) -> None:
+    approved = stage.land(stage.alice, stage.propose(stage.alice, {X: ONE}))
+    assert stage.outcome().outcome == "approved"
+    clone = stage.clone(stage.alice)
+    clone.git("rm", "-q", X)
+    clone.commit()
+    clone.git("push", "-q", "origin", "main")
+    assert stage.outcome().outcome == "absent"
+    stage.judge.repo.mark_seen(stage.judge.repo.fetch().commit)
+    clone.git("push", "-q", "--force", "origin", f"{approved}:main")
+    stage.judge.gate.look_again()
+    ends("withdrawal_forced_away", stage.outcome())
+
+
+@ON_FORGE
 @shows("hidden_in_a_merge")
 def test_hidden_in_a_merge(stage: Stage) -> None:
     number = stage.propose(stage.alice, {X: ONE})
@@ -694,7 +710,13 @@ def test_every_row_has_its_test() -> None:
 
 
 def test_no_row_ends_in_a_run() -> None:
-    assert {a.outcome for a in attack_table.TABLE} <= {"waiting", "refused", "invalid", "unheard"}
+    assert {a.outcome for a in attack_table.TABLE} <= {
+        "waiting",
+        "refused",
+        "invalid",
+        "ignored",
+        "unheard",
+    }
 
 
 def test_the_page_says_what_the_tests_show() -> None:

@@ -111,3 +111,8 @@ def test_a_record_that_cannot_be_read_lets_nothing_be_approved(
     (folder / "a-b.json").write_text("[1]")
     with pytest.raises(Misconfigured, match="which approvals a rewritten history withdrew"):
         repo.withdrawn(head, X)
+    (folder / "a-b.json").unlink()
+    folder.rmdir()
+    folder.write_text("not a directory")
+    with pytest.raises(Misconfigured, match="which approvals were withdrawn"):
+        repo.withdrawn(head, X)
