@@ -91,7 +91,7 @@ class LogChunk:
 
 
 class Scheduler(Protocol):
-    """Five verbs over an engine. Methods are thread-safe.
+    """Six verbs over an engine. Methods are thread-safe.
 
     Every method raises ``Unavailable`` (scheduler) when the engine cannot be asked, ``Denied``
     when it refuses our rights.
@@ -132,6 +132,12 @@ class Scheduler(Protocol):
     def cancel(self, claim: Claim, *, reason: str) -> None:
         """Stop a run that may be pending or running; its outcome becomes ``cancelled`` unless it
         ended by itself before. Returns without waiting for the end. Unknown runs are ignored.
+        """
+        ...
+
+    def kept(self) -> Collection[RunKey]:
+        """Runs of which the engine keeps something on this machine, in any state. Those that no
+        claim names and whose result is in git may be forgotten.
         """
         ...
 

@@ -34,6 +34,7 @@ from dispatcher.service.memory import remember
 from dispatcher.service.parts import Parts
 from dispatcher.service.retries import Retries
 from dispatcher.service.steps import Steps
+from dispatcher.service.tidying import Tidying
 from dispatcher.service.view import View, WithResult
 from dispatcher.service.watch import Status, Watch
 
@@ -100,6 +101,7 @@ class Tenure:
             led=self._steps.led,
             moved=self._archived,
         )
+        self._tidying = Tidying(parts.scheduler, self._errands, led=self._steps.led)
         self._unread = Retries()
         self._observations: Mapping[RunKey, Observation] | None = None
         self._observed_at = 0.0
@@ -317,6 +319,9 @@ class Tenure:
             )
         if self._archives():
             self._archiving.work(self._view.tree, keep=self._book.claims)
+        if self._fetched and not self._once:
+            in_use = (self._book.claims, self._steps.busy)
+            self._tidying.work(published=WithResult(self._view.tree), in_use=in_use)
 
     def _archives(self) -> bool:
         return self._fetched and not self._once and self._parts.settings.archive.automatic

@@ -77,6 +77,10 @@ class FakeScheduler:
         if known is not None and known.state is not RunState.ENDED and not self.cancels_slowly:
             self.end(claim.key, CANCELLED)
 
+    def kept(self) -> Collection[RunKey]:
+        with self._lock:
+            return list(self._runs)
+
     def forget(self, claim: Claim) -> None:
         self._answer()
         with self._lock:

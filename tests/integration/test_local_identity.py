@@ -291,6 +291,15 @@ def test_no_runner_is_started_on_a_full_disk(minter: Minter, tmp_path: Path) -> 
         subprocess.run(["umount", "-l", str(state)], check=True)
 
 
+def test_a_folder_that_cannot_be_read_is_an_outage(bench: Bench) -> None:
+    claim = bench.begin("true")
+    bench.end(claim)
+    (bench.spool(claim).path / "lock").unlink()
+    (bench.spool(claim).path / "lock").mkdir()
+    with pytest.raises(Unavailable, match="runs cannot be looked at"):
+        LocalScheduler(bench.settings).observe([claim])
+
+
 # Logs
 
 

@@ -40,6 +40,7 @@ SLACK_S = 150.0
 """Seconds a runner may live beyond timeout and grace: it may wait a minute for Vault, and has its
 own limits for killing and for slow disks, which are shorter. After them it is killed."""
 
+_TOKEN_PARTS = 2  # see ``RunKey.token``
 _HOLD_TRIES = 200
 _HOLD_PAUSE_S = 0.05
 _PRUNE_EVERY_S = 3600.0
@@ -133,6 +134,16 @@ class LocalScheduler:
 
     def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
         """A look into memory for each run known; a look at the disk for those that are not."""
+        try:
+            return self._observed(claims)
+        except OSError as error:
+            raise Unavailable(
+                Dependency.SCHEDULER,
+                f"runs cannot be looked at: {error.filename or self._runs}: {error.strerror}",
+                remedy="Look at open files, and at the rights to the state directory.",
+            ) from None
+
+    def _observed(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
         seen = {}
         for claim in claims:
             known = self._known.get(claim.key.token)
@@ -183,6 +194,15 @@ class LocalScheduler:
                 signal.pidfd_send_signal(pidfd, signal.SIGTERM)
         finally:
             os.close(pidfd)
+
+    def kept(self) -> Collection[RunKey]:
+        """Every run's folder, also of runs whose claim was lost or never stood."""
+        try:
+            names = os.listdir(self._runs)  # noqa: PTH208 - names, not paths
+        except FileNotFoundError:
+            return ()
+        parts = [name.split(".") for name in names]
+        return [RunKey(action_id=p[0], blob=p[1]) for p in parts if len(p) == _TOKEN_PARTS]
 
     def forget(self, claim: Claim) -> None:
         """Remove the run's folder; its logs stay for a week. One that lives is left alone."""

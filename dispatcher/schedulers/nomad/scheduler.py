@@ -142,6 +142,10 @@ class NomadScheduler:
             self._observer.will_stop(child, reason=reason)
             self._api.stop(child)
 
+    def kept(self) -> Collection[RunKey]:
+        """None: what Nomad keeps, it collects by itself."""
+        return ()
+
     def forget(self, claim: Claim) -> None:
         """See ``Scheduler.forget``. Nomad removes the logs when it collects the allocation."""
         child = self._observer.child_of(claim)

@@ -1,0 +1,70 @@
+"""What the engine keeps of runs that nobody asks about any more: looked for once an hour, and
+forgotten.
+
+They come from a dispatcher that thought it led after another had finished the run, or from a ledger
+that was restored. Only runs whose result is in git are forgotten: without one, what the engine
+keeps is what prevents a second start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Container
+
+from dispatcher.errors import Dependency
+from dispatcher.run import Claim, Phase, RunKey
+from dispatcher.schedulers.base import Scheduler
+from dispatcher.service.errands import Errands
+
+EVERY_S = 3_600.0
+NAME = "tidy"
+
+
+class Tidying:
+    """Used by the loop's thread only.
+
+    Args:
+        scheduler: what keeps runs.
+        errands: who asks it.
+        led: raises where the lead is not held any more.
+    """
+
+    def __init__(self, scheduler: Scheduler, errands: Errands, *, led: Callable[[], None]) -> None:
+        self._scheduler, self._errands, self._led = scheduler, errands, led
+        self._next_at = 0.0
+        self._left: list[RunKey] = []
+
+    def work(self, *, published: Container[str], in_use: Collection[Container[str]]) -> None:
+        """Begin the next step, if it is time.
+
+        Args:
+            published: ids with a result in git.
+            in_use: ids with a claim, and those with a step under way.
+        """
+        if not self._errands.free(Dependency.SCHEDULER, NAME):
+            return
+        if self._left:
+            keys = [
+                key
+                for key in self._left
+                if key.action_id in published and not any(key.action_id in ids for ids in in_use)
+            ]
+            self._left = []
+            if keys:
+                self._errands.run(
+                    Dependency.SCHEDULER,
+                    lambda: self._forget(keys),
+                    lambda _none: None,
+                    name=NAME,
+                )
+        elif time.monotonic() >= self._next_at:
+            self._next_at = time.monotonic() + EVERY_S
+            self._errands.run(Dependency.SCHEDULER, self._scheduler.kept, self._found, name=NAME)
+
+    def _found(self, keys: Collection[RunKey]) -> None:
+        self._left = list(keys)
+
+    def _forget(self, keys: Collection[RunKey]) -> None:
+        for key in keys:
+            self._led()
+            self._scheduler.forget(Claim(key=key, phase=Phase.ENDED, commit=""))

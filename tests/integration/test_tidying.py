@@ -1,0 +1,90 @@
+"""What an engine keeps of runs that no claim names."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dispatcher.run import Claim, RunKey
+from dispatcher.schedulers.local import LocalScheduler
+from dispatcher.schedulers.local.spool import Spool
+from dispatcher.service.parts import Parts
+from tests.servers.bao import Bao
+from tests.stage import Stage, action, eventually, path, set_stage
+
+pytestmark = pytest.mark.needs("bao")
+
+
+@pytest.fixture
+def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
+    stage = set_stage(tmp_path, bao_server)
+    yield stage
+    stage.stop()
+
+
+def spool(stage: Stage, action_id: str) -> Spool:
+    """A folder of a run that has begun, and that no claim names."""
+    runs = stage.parts.settings.state_dir / "runs"
+    made = Spool(runs, RunKey(action_id=action_id, blob="f" * 40))
+    made.path.mkdir(parents=True)
+    for name in ("lock", "started", "stdout.log"):
+        (made.path / name).write_text("x")
+    return made
+
+
+def test_they_are_forgotten_once_their_result_is_in_git(stage: Stage) -> None:
+    stage.scene.merge({path("done"): action("done")}, "Ask")
+    stage.once()
+    over, unknown, held = (spool(stage, i) for i in ("done", "never-heard-of", "held"))
+    stage.scene.merge({path("held"): action("held", formula="danger")}, "Ask")
+    looked = threading.Event()
+
+    class Watched(LocalScheduler):
+        def kept(self) -> list[RunKey]:
+            try:
+                return list(super().kept())
+            finally:
+                looked.set()
+
+    def change(parts: Parts) -> Parts:
+        return replace(parts, scheduler=Watched(parts.settings, wake=parts.wake))
+
+    stage.change = change
+    stage.start()
+
+    @eventually
+    def forgotten() -> None:
+        assert not over.exists()
+
+    assert looked.wait(20)
+    forgotten()
+    # What is left of these is what prevents a second start.
+    assert unknown.exists()
+    assert held.exists()
+    kept = stage.parts.settings.state_dir / "logs" / f"{over.token}.stdout.log"
+    assert kept.read_text() == "x"
+
+
+def test_a_running_one_is_left_alone(stage: Stage) -> None:
+    stage.scene.merge({path("done"): action("done")}, "Ask")
+    stage.once()
+    over = spool(stage, "done")
+    lock = over.hold()
+    assert lock is not None
+    forgets = threading.Event()
+
+    class Watched(LocalScheduler):
+        def forget(self, claim: Claim) -> None:
+            super().forget(claim)
+            forgets.set()
+
+    scheduler = Watched(stage.parts.settings)
+    assert [key.action_id for key in scheduler.kept()] == ["done"]
+    stage.change = lambda parts: replace(parts, scheduler=scheduler)
+    stage.start()
+    assert forgets.wait(20)
+    assert over.exists()
