@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dispatcher.policy import Policy
     from dispatcher.results import Entry, Seal
     from dispatcher.schedulers.base import Scheduler
+    from dispatcher.service.leadership import Leadership
     from dispatcher.service.parts import Parts
     from dispatcher.service.serve import Service
     from dispatcher.service.view import View
@@ -68,6 +69,15 @@ def open_ledger(settings: Settings, environ: Environ) -> Ledger:
     from dispatcher.ledger.sqlite import SqliteLedger
 
     return SqliteLedger(settings.state_dir)
+
+
+def open_leadership(settings: Settings, repo: OpsRepo, ledger: Ledger) -> Leadership:
+    """Whether this installation may start runs for the ops repo."""
+    from dispatcher.audit import AuditLog
+    from dispatcher.service.leadership import Leadership
+
+    audit = AuditLog(settings.state_dir / "audit.jsonl")
+    return Leadership(ref=repo.lead, ledger=ledger, audit=audit)
 
 
 def open_scheduler(
@@ -196,6 +206,9 @@ def build_parts(
             comment=settings.forge.comment,
         )
     scheduler = scheduler or open_scheduler(settings, environ, wake=wake)
+    ledger = open_ledger(settings, environ)
+    leadership = open_leadership(settings, repo, ledger)
+    told = _all_warnings(settings, scheduler)
     return Parts(
         settings=settings,
         policy=open_policy(settings),
@@ -203,14 +216,15 @@ def build_parts(
         shelf=FormulaShelf(folder=settings.formulas.path, repo=repo),
         gate=open_gate(settings, repo, forge),
         grants=Grants(vault, settings),
-        ledger=open_ledger(settings, environ),
+        ledger=ledger,
         scheduler=scheduler,
         seal=_seal(settings, vault),
         audit=AuditLog(settings.state_dir / "audit.jsonl"),
         wake=wake,
+        leadership=leadership,
         reporter=reporter,
         forge_calls=(lambda: forge.calls) if forge is not None else None,
-        warnings=_all_warnings(settings, scheduler),
+        warnings=lambda: (*leadership.warnings(), *told()),
         obstacle=_obstacle(settings, environ),
     )
 

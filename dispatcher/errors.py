@@ -54,6 +54,7 @@ class Dependency(StrEnum):
     SCHEDULER = "scheduler"
     LEDGER = "ledger"
     FORGE = "forge"
+    LEAD = "lead"  # of the ops repo, among installations with a ledger each
 
 
 class DisintoError(Exception):

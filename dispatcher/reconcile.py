@@ -201,9 +201,11 @@ SPENT = "an action of this id ran before, and an id runs once: choose a new id"
 
 NEEDS: Mapping[type, frozenset[Dependency]] = {
     Ask: frozenset(),  # see ``needs``
-    Reject: frozenset({Dependency.REMOTE}),
-    Launch: frozenset({Dependency.VAULT, Dependency.SCHEDULER, Dependency.LEDGER}),
-    Settle: frozenset({Dependency.VAULT, Dependency.SCHEDULER, Dependency.LEDGER}),
+    Reject: frozenset({Dependency.REMOTE, Dependency.LEAD}),
+    Launch: frozenset({Dependency.VAULT, Dependency.SCHEDULER, Dependency.LEDGER, Dependency.LEAD}),
+    Settle: frozenset(  # it may submit again
+        {Dependency.VAULT, Dependency.SCHEDULER, Dependency.LEDGER, Dependency.LEAD}
+    ),
     Conclude: frozenset({Dependency.LEDGER}),
     Revoke: frozenset({Dependency.VAULT, Dependency.LEDGER}),
     Publish: frozenset({Dependency.REMOTE}),

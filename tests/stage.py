@@ -55,7 +55,8 @@ class Stage:
         change: laid over the parts of every service that is made from now on.
     """
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: Scene, *, state_dir: Path | None = None) -> None:
+        self._state_dir = state_dir
         self.change: Callable[[Parts], Parts] = lambda parts: parts
         self.scene = scene
         self.scheduler = FakeScheduler()
@@ -66,15 +67,24 @@ class Stage:
 
     def _parts(self) -> Parts:
         settings, environ = self.scene.open_settings(), self.scene.environ
+        if self._state_dir is not None:
+            settings = settings.model_copy(update={"state_dir": self._state_dir})
         parts = build_parts(settings, environ=environ, scheduler=self.scheduler)
         self.scheduler.wake = parts.wake
         return self.change(parts)
+
+    def beside(self, state_dir: Path) -> Stage:
+        """Another installation, with a state directory and an engine of its own, on the same ops
+        repo.
+        """
+        return Stage(self.scene, state_dir=state_dir)
 
     def once(self) -> None:
         self.scheduler.ends_at_once = True
         build_service(self._parts(), self.watch).run(once=True)
 
     def start(self) -> Service:
+        self.watch.last = None
         service = self._service = build_service(self._parts(), self.watch)
         self._thread = threading.Thread(target=service.run, daemon=True)
         self._thread.start()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-
 import click
 
 from dispatcher.cli import console
@@ -36,7 +33,7 @@ def command(session: Session, action_id: str) -> None:
         scheduler=parts.scheduler,
         audit=parts.audit,
         tree=tree,
-        who=_who(),
+        who=console.person(),
     ).cancel(action_id)
     bell.ring(session.settings.state_dir)
     if cancelled is What.RUN:
@@ -48,11 +45,3 @@ def command(session: Session, action_id: str) -> None:
         console.note(
             "no dispatcher seems to run: the result is written at the next 'disinto serve'"
         )
-
-
-def _who() -> str:
-    """The person's log-in, or their number where the machine knows no name."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return f"user {os.getuid()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -112,6 +113,14 @@ STYLES = {
 def styled(word: str, style: str) -> str:
     """A word in a colour, for ``say``; click drops it where stdout is no terminal."""
     return click.style(word, fg=style)
+
+
+def person() -> str:
+    """Who called: the log-in, or their number if the machine knows no name."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return f"user {os.getuid()}"
 
 
 def ago(at: float, *, now: float | None = None) -> str:

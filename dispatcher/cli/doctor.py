@@ -76,6 +76,9 @@ def openers(settings: Settings) -> Openers:
         repo=lambda: repo,
         vault=lambda: vault,
         ledger=lambda: assembly.open_ledger(settings, os.environ),
+        leadership=lambda: assembly.open_leadership(
+            settings, repo, assembly.open_ledger(settings, os.environ)
+        ),
         policy=lambda: assembly.open_policy(settings),
         gate=lambda: assembly.open_gate(
             settings,

@@ -40,12 +40,13 @@ COMMANDS: dict[str, Entry] = {
     "apply": Entry(
         section=OPERATION, summary="Write policies, roles and mounts to Vault, jobs to Nomad"
     ),
+    "takeover": Entry(section=OPERATION, summary="Lead from here, after a restore or a move"),
     "secrets": Entry(section=OPERATION, summary="Put, list and remove the actions' secrets"),
     "doctor": Entry(section=OPERATION, summary="Check every dependency, right and setting"),
     "audit": Entry(section=OPERATION, summary="Check that the audit log is whole"),
     "schema": Entry(section=OPERATION, summary="Print a JSON Schema, for editors"),
     "completion": Entry(section=OPERATION, summary="Print the completion script of a shell"),
-    "help": Entry(section=OPERATION, summary="Explain a command, or exit-codes", hidden=True),
+    "help": Entry(section=OPERATION, summary="Explain a command, or exit-codes"),
 }
 
 
@@ -105,7 +106,6 @@ def _similar(name: str) -> str:
         "terminal_width": WIDTH,
         "max_content_width": WIDTH,
     },
-    epilog="'disinto help exit-codes' explains the exit codes.",
 )
 @click.option(
     "--config",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -73,7 +74,10 @@ def gather(session: Session) -> tuple[Overview, OpsRepo, Tree]:
             return seen.overview, repo, tree
     parts = build_parts(settings)
     found = forecast(parts, build_view(parts))
-    return found.overview(settings), parts.repo, found.view.tree
+    overview = found.overview(settings)
+    if seen is not None and seen.fresh:  # it runs, and has not seen the ops repo
+        overview = replace(overview, leader=seen.overview.leader)
+    return overview, parts.repo, found.view.tree
 
 
 def show_overview(overview: Overview, results: list[Result]) -> None:

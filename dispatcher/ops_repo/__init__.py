@@ -2,10 +2,11 @@
 
 ``repo`` is the face; ``clone`` keeps the bare clone on disk, ``objects`` and ``reader`` ask it,
 ``tree`` follows what matters in it, ``writer`` publishes, ``begin`` makes the first commit of a new
-repository, ``upkeep`` packs the clone, ``signatures`` tells who signed, and ``git`` runs the program.
+repository, ``lead`` keeps the ref that says who leads, ``upkeep`` packs the clone, ``signatures`` tells who signed, and ``git`` runs the program.
 """
 
 from dispatcher.ops_repo.begin import begin, from_anywhere
+from dispatcher.ops_repo.lead import LeadRecord, LeadRef
 from dispatcher.ops_repo.records import (
     CommitInfo,
     Entry,
@@ -38,6 +39,8 @@ __all__ = [
     "FormulaFile",
     "Formulas",
     "Head",
+    "LeadRecord",
+    "LeadRef",
     "Move",
     "NewFile",
     "OpsRepo",

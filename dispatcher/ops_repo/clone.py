@@ -10,6 +10,8 @@ Refs:
     refs/disinto/remote/*  the remote's refs/disinto/*, as found when the clone was made
     refs/disinto/outgoing  the commit that is being published
     refs/disinto/asked     what ``OpsRepo.fetch_ref`` brought last
+    refs/disinto/push/*    what is being pushed, each as it is to be called below refs/ there
+    refs/disinto/lead-*    our record of who leads, and what the remote's ref held; see ``lead``
 
 Files beside the clone: ``<name>.lock``, held (flock) by whoever changes it, and by the git
 processes that do so on behalf of a dispatcher that was killed; ``<name>.upkeep.lock``, held while it is packed; ``<name>.new-*`` and ``<name>.old-*``, left by a death in the middle, are tidied away.
@@ -23,11 +25,11 @@ import re
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dispatcher.errors import Dependency, DisintoError, Misconfigured, Unavailable
+from dispatcher.errors import Denied, Dependency, DisintoError, Misconfigured, Unavailable
 from dispatcher.ops_repo.git import Git, GitFailed, Transport
 from dispatcher.ops_repo.objects import Objects
 from dispatcher.ops_repo.upkeep import Upkeep
@@ -37,6 +39,10 @@ SEEN = "refs/disinto/seen"
 REMOTE_SEEN = "refs/disinto/remote/seen"
 OUTGOING = "refs/disinto/outgoing"
 ASKED = "refs/disinto/asked"
+PUSH = "refs/disinto/push/"
+LEAD = "refs/disinto/lead"
+LEAD_OURS = "refs/disinto/lead-ours"
+LEAD_FOUND = "refs/disinto/lead-found"
 SEEN_LOST = "disinto-seen-lost"
 """File in the clone: the hash of a seen commit that could not be carried over."""
 
@@ -59,6 +65,9 @@ class Clone:
         self._lock_file: int | None = None
         self._ready = False
         self._mended_for = ("", 0.0)
+        self._lead_ours: str | None = None
+        self._lead_failed = False
+        self.lead_strayed = False
 
     # --- guard ---------------------------------------------------------------------------
 
@@ -277,6 +286,14 @@ class Clone:
             )
             return done.code == 0
 
+    def set_refs(self, refs: Mapping[str, str]) -> None:
+        """Set these refs whatever they hold; those with "" are removed."""
+        lines = [f"update {n} {v}\n" if v else f"delete {n}\n" for n, v in refs.items()]
+        with self.held() as fds:
+            self.git.run(
+                self.path, "update-ref", "--stdin", stdin="".join(lines).encode(), keep_fds=fds
+            )
+
     def seen(self) -> tuple[str | None, bool]:
         """The seen commit, and whether the clone holds it."""
         lost = self._lost(self.path)
@@ -311,16 +328,9 @@ class Clone:
         branch = f"refs/heads/{self.git.settings.branch}"
         with self.held() as fds:
             head = self.ref(HEAD)
-            commit: str | None
-            if self.git.transport is Transport.PATH:
-                commit = self._fetch_pack(branch, fds)
-                if commit != head:
-                    self.set_ref(HEAD, commit)
-            else:
-                self._fetch(f"+{branch}:{HEAD}", fds)
-                commit = self.ref(HEAD)
+            commit = self._bring_with_lead(branch, fds)
             if commit is None:
-                self._fetch(f"+{branch}:{HEAD}", fds)
+                self._fetch(fds, f"+{branch}:{HEAD}")
                 commit = self.ref(HEAD)
             if commit is None:
                 raise GitFailed("fetch", 0, f"bad object {HEAD}")
@@ -331,11 +341,53 @@ class Clone:
     def fetch_ref(self, ref: str) -> str:
         """Bring any other ref of the remote; returns its commit. Errors as ``fetch_head``."""
         with self.held() as fds:
-            self._fetch(f"+{ref}:{ASKED}", fds)
+            self.fetch_to(ref, ASKED, fds)
             return self.ref(ASKED) or ""
 
-    def _fetch_pack(self, branch: str, fds: Sequence[int]) -> str:
-        """Bring the branch with ``fetch-pack``, which changes no ref; returns its head."""
+    def fetch_to(self, ref: str, ours: str, fds: Sequence[int]) -> None:
+        """Bring one ref of the remote to one of ours. Errors as ``fetch_ref``."""
+        self._fetch(fds, f"+{ref}:{ours}")
+
+    def watch_lead(self, value: str | None) -> None:
+        """From now on each fetch sees whether the remote's lead holds this value; see
+        ``lead_strayed``. None: it is not looked at.
+        """
+        self._lead_ours, self._lead_failed, self.lead_strayed = value, False, False
+
+    def _bring_with_lead(self, branch: str, fds: Sequence[int]) -> str | None:
+        """Bring the branch, and see in the same conversation whether the lead is ours. Whatever
+        somebody put into that ref, the branch is brought: at the second try without it.
+        """
+        ours = self._lead_ours
+        if ours is None or self.lead_strayed or self._lead_failed:
+            commit = self._bring(branch, (), fds)[0]
+            self.lead_strayed = self.lead_strayed or self._lead_failed
+            self._lead_failed = False
+            return commit
+        try:
+            commit, lead = self._bring(branch, (LEAD,), fds)
+        except Unavailable:
+            self._lead_failed = True  # the remote is away, or never done with what the ref holds
+            raise
+        except (Denied, Misconfigured):
+            commit, lead = self._bring(branch, (), fds)[0], None
+        self.lead_strayed = lead != ours
+        return commit
+
+    def _bring(
+        self, branch: str, more: Sequence[str], fds: Sequence[int]
+    ) -> tuple[str | None, ...]:
+        """Bring the branch to ``HEAD``, and another ref if there is ``more``; their values."""
+        if self.git.transport is Transport.PATH:
+            values = self._fetch_pack((branch, *more), fds)
+            if values[0] != self.ref(HEAD):
+                self.set_ref(HEAD, values[0])
+            return tuple(values)
+        self._fetch(fds, f"+{branch}:{HEAD}", *(f"+{ref}:{LEAD_FOUND}" for ref in more))
+        return (self.ref(HEAD), *(self.ref(LEAD_FOUND) for _ in more))
+
+    def _fetch_pack(self, refs: Sequence[str], fds: Sequence[int]) -> list[str]:
+        """Bring refs with ``fetch-pack``, which changes none of ours; returns their values."""
         done = self.git.ask(
             self.path,
             "fetch-pack",
@@ -343,17 +395,18 @@ class Clone:
             "--no-progress",
             *self.git.path_options("fetch"),
             self.git.remote,
-            branch,
+            *refs,
             # Packs of this size and above would be left with a .keep file; git 2.39 dies of it.
             config={"fetch.unpackLimit": str(2**31 - 1)},
             keep_fds=fds,
         )
-        commit = done.line.partition(" ")[0]
-        if not _OID.match(commit):
-            raise Misconfigured(f"the ops repository did not tell the head of {branch}")
-        return commit
+        told = {ref: value for value, _, ref in (x.partition(" ") for x in done.line.splitlines())}
+        for ref in refs:
+            if not _OID.match(told.get(ref, "")):
+                raise Misconfigured(f"the ops repository did not report the value of {ref}")
+        return [told[ref] for ref in refs]
 
-    def _fetch(self, refspec: str, fds: Sequence[int]) -> None:
+    def _fetch(self, fds: Sequence[int], *refspecs: str) -> None:
         self.git.ask(
             self.path,
             "fetch",
@@ -364,6 +417,6 @@ class Clone:
             *self.git.path_options("fetch"),
             "--",
             self.git.remote,
-            refspec,
+            *refspecs,
             keep_fds=fds,
         )

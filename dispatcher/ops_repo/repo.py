@@ -9,6 +9,7 @@ from typing import TypeVar
 from dispatcher.ops_repo import lineage, reader, rewrites
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import Git, GitFailed
+from dispatcher.ops_repo.lead import LeadRef
 from dispatcher.ops_repo.lineage import Lineage
 from dispatcher.ops_repo.records import CommitInfo, Entry, Head, Move, NewFile, Published
 from dispatcher.ops_repo.rewrites import Touched, Withdrawn
@@ -34,6 +35,9 @@ class OpsRepo:
         credential: gives the token of an HTTPS remote, or None; what it raises is passed on. It
             is asked once, and again after the remote refused.
 
+    Attributes:
+        lead: the ref on the remote that says which installation leads.
+
     Raises:
         Misconfigured: the remote is no address that can be used.
     """
@@ -48,6 +52,7 @@ class OpsRepo:
         self._git = Git(settings, credential)
         self._clone = Clone(git_dir, self._git)
         self._writer = Writer(self._clone)
+        self.lead = LeadRef(self._clone, self._writer, mended=self._mended)
         self._ancestry: tuple[str, str, bool] | None = None
         self._withdrawn = Withdrawn(self._clone.path.with_name(rewrites.FOLDER))
         self._rewrite: tuple[tuple[str, str], Touched] | None = None

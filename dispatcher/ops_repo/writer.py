@@ -6,17 +6,18 @@ commit does not depend on what lies elsewhere (in ``vault/done``).
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
 from dispatcher.errors import Conflict, Denied, Dependency, Misconfigured, Unavailable
-from dispatcher.ops_repo.clone import HEAD, OUTGOING, SEEN, Clone
+from dispatcher.ops_repo.clone import HEAD, OUTGOING, PUSH, SEEN, Clone
 from dispatcher.ops_repo.git import GitFailed
 from dispatcher.ops_repo.reader import entries_at
 from dispatcher.ops_repo.records import Entry, Move, NewFile, Published
@@ -24,6 +25,8 @@ from dispatcher.settings import OpsRepoSettings
 
 TRIES = 30
 """Pushes that may lose against others before a publish is given up for now."""
+
+_PUSHES = itertools.count(1)
 
 _LOST_RACE = re.compile(
     r"fetch first|non-fast-forward|stale info|failed to update ref|cannot lock ref"
@@ -102,6 +105,17 @@ class Writer:
         branch = f"refs/heads/{self._git.settings.branch}"
         with suppress(_LostRace):  # somebody pushed since the fetch: we were heard all the same
             self._push_refs(branch, f"{commit}:{branch}", options=("--dry-run",))
+
+    def push_if(self, ref: str, value: str, *, expected: str | None) -> bool:
+        """Put a value into a ref in the place of the expected one (None: of none); False if the
+        remote holds another, or cannot hold this ref. Raises what ``propose`` raises otherwise.
+        """
+        lease = f"--force-with-lease={ref}:{expected or ''}"
+        try:
+            self._push_refs(ref, f"{value}:{ref}", options=(lease,))
+        except _LostRace:
+            return False
+        return True
 
     @property
     def _where(self) -> str:
@@ -192,12 +206,34 @@ class Writer:
             return commit
         return seen if self._seen_waits else None
 
+    @contextmanager
+    def _exactly(self, refspecs: Iterable[str]) -> Iterator[list[str]]:
+        """The same refspecs with patterns, for as long as the block takes. git takes the right side
+        of a plain one for the end of a name: beside a branch called ``refs/heads/main``, which
+        anybody may push, ``refs/heads/main`` would be ambiguous and every push refused. The right
+        side of a pattern is the whole name.
+        """
+        space = f"{PUSH}{os.getpid()}-{next(_PUSHES)}"
+        refs, exact = {}, []
+        for refspec in refspecs:
+            value, _, target = refspec.rpartition(":")
+            kind = "forced" if value.startswith("+") else "plain"
+            refs[f"{space}/{kind}/{target.removeprefix('refs/')}"] = value.removeprefix("+")
+            pattern = f"{'+' * (kind == 'forced')}{space}/{kind}/*:refs/*"
+            exact += [pattern] if pattern not in exact else []
+        self._clone.set_refs(refs)
+        try:
+            yield exact
+        finally:
+            self._clone.set_refs(dict.fromkeys(refs, ""))
+
     def _push_refs(self, branch: str, *refspecs: str, options: Sequence[str] = ()) -> None:
-        done = self._git.ask(
-            self._clone.path, "push", "--porcelain", "--no-verify",
-            *self._git.path_options("push"), *options, "--", self._git.remote, *refspecs,
-            ok=(0, 1),
-        )  # fmt: skip
+        with self._exactly(refspecs) as exact:
+            done = self._git.ask(
+                self._clone.path, "push", "--porcelain", "--no-verify",
+                *self._git.path_options("push"), *options, "--", self._git.remote, *exact,
+                ok=(0, 1),
+            )  # fmt: skip
         lines = [x.split("\t") for x in done.line.splitlines() if x.count("\t") == 2]
         status = {
             names.rpartition(":")[2]: (flag.strip(), summary) for flag, names, summary in lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dispatcher.errors import Dependency
 
@@ -78,6 +78,12 @@ class Dependencies:
         elif outage is not None:
             self._over[dependency] = (outage, self._clock())
         return outage is not None
+
+    def wake(self, dependency: Dependency) -> None:
+        """End the pause of one that is down: somebody says that it has changed."""
+        outage = self._outages.get(dependency)
+        if outage is not None:
+            self._outages[dependency] = replace(outage, again_at=self._clock())
 
     def resting(self) -> frozenset[Dependency]:
         """Those that must not be asked now."""

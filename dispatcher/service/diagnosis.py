@@ -26,6 +26,7 @@ from dispatcher.ops_repo import OpsRepo
 from dispatcher.ops_repo.signatures import TRAILER
 from dispatcher.policy import Policy
 from dispatcher.schedulers.local import sandbox
+from dispatcher.service.leadership import Leadership
 from dispatcher.service.policy_checks import check_policy
 from dispatcher.settings import GateKind, SchedulerKind, Settings, plain_addresses
 
@@ -40,6 +41,7 @@ class Openers:
     repo: Callable[[], OpsRepo]
     vault: Callable[[], Vault]
     ledger: Callable[[], Ledger]
+    leadership: Callable[[], Leadership]
     policy: Callable[[], Policy]
     gate: Callable[[], Gate]
     forge: Callable[[], ForgeApi]
@@ -55,6 +57,7 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
     yield from _looked("formulas", lambda: _formulas(settings))
     yield from _looked("agent", lambda: _agent(settings))
     yield from _looked("ledger", lambda: _ledger(openers))
+    yield from _looked("lead", lambda: _lead(openers))
     yield from _looked("vault", lambda: check_vault(openers.vault(), settings))
     if settings.scheduler is SchedulerKind.NOMAD:
         yield from _looked("nomad", lambda: check_nomad(openers.nomad(), settings))
@@ -187,6 +190,18 @@ def _agent(settings: Settings) -> Iterator[Check]:
 def _ledger(openers: Openers) -> Iterator[Check]:
     claims = openers.ledger().open_runs()
     yield Check(name="ledger", ok=True, detail=f"{len(claims)} open claims")
+
+
+def _lead(openers: Openers) -> Iterator[Check]:
+    report = openers.leadership().report()
+    obstacle = report.obstacle()
+    if obstacle is not None:
+        yield _failed("lead", obstacle)
+    elif report.value is None:
+        detail = "no installation leads this ops repo yet; the next 'disinto serve' will"
+        yield Check(name="lead", ok=True, detail=detail)
+    else:
+        yield Check(name="lead", ok=True, detail=f"this installation: {report.instance}")
 
 
 def _sandbox(settings: Settings) -> Iterator[Check]:

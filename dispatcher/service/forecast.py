@@ -102,7 +102,13 @@ class Forecast:
 
 def in_use(settings: Settings) -> tuple[Dependency, ...]:
     """The dependencies that these settings need."""
-    always = (Dependency.REMOTE, Dependency.VAULT, Dependency.SCHEDULER, Dependency.LEDGER)
+    always = (
+        Dependency.REMOTE,
+        Dependency.VAULT,
+        Dependency.SCHEDULER,
+        Dependency.LEDGER,
+        Dependency.LEAD,
+    )
     forge = settings.policy.gate is GateKind.FORGEJO
     return (*always, Dependency.FORGE) if forge else always
 
@@ -119,6 +125,8 @@ def forecast(parts: Parts, view: View) -> Forecast:
     """
     asker = _Asker()
     head = asker.ask(Dependency.REMOTE, parts.repo.fetch) or parts.repo.local_head()
+    if Dependency.REMOTE not in asker.outages:
+        asker.ask(Dependency.LEAD, parts.leadership.check)
     if head is not None:
         view.advance(head.commit)
         view.vet()

@@ -16,6 +16,7 @@ from dispatcher.results import Seal
 from dispatcher.run import Mount
 from dispatcher.schedulers.base import Scheduler
 from dispatcher.service.formulas import FormulaShelf
+from dispatcher.service.leadership import Leadership
 from dispatcher.settings import Settings
 
 
@@ -33,6 +34,7 @@ class Parts:
 
     Attributes:
         wake: set by the service; adapters call it when something may have changed.
+        leadership: whether this installation may start runs for the ops repo.
         forge_calls: how many requests the forge has had; None where there is none.
         warnings: what the engine has to say to people although it works, in words; asks nobody.
         obstacle: asks the engine why no run with these mounts can be submitted now; answers ""
@@ -50,6 +52,7 @@ class Parts:
     seal: Seal
     audit: AuditLog
     wake: Wake
+    leadership: Leadership
     reporter: Reporter | None = None
     forge_calls: Callable[[], int] | None = None
     warnings: Callable[[], tuple[str, ...]] = tuple

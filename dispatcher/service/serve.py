@@ -8,15 +8,19 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from dispatcher.errors import PermanentError, TemporaryError
+from dispatcher.errors import Dependency, PermanentError, TemporaryError
+from dispatcher.ledger.base import Lease
+from dispatcher.service.dependencies import Outage
 from dispatcher.service.effects import LeadLost
+from dispatcher.service.leadership import CopiedLedger
 from dispatcher.service.parts import Parts
 from dispatcher.service.tenure import Tenure
 from dispatcher.service.view import View
-from dispatcher.service.watch import Watch
+from dispatcher.service.watch import Watch, waiting_status
 
 LONGEST_PAUSE_S = 30.0
 GIT_GRACE_S = 3.0
@@ -76,6 +80,7 @@ class Service:
                         name=self.name,
                         once=once,
                     )
+                    self._until_no_copy(lease, once=once)
                     if not self._stopping.is_set():
                         tenure.serve()
             except Stopped:
@@ -101,6 +106,27 @@ class Service:
                 self._stopping.wait(min(LONGEST_PAUSE_S, 2.0 ** min(failures, 10)))
             else:
                 return
+
+    def _until_no_copy(self, lease: Lease, *, once: bool) -> None:
+        """Wait as long as the ledger is a copy that nobody has declared to be the original: what it
+        says of runs must not be acted upon, not even to end them.
+        """
+        outage: Outage | None = None
+        while not self._stopping.is_set():
+            try:
+                self._parts.leadership.check_ledger()
+            except CopiedLedger as error:
+                if once:
+                    raise
+                if outage is None:
+                    self._watch.event("down", dependency=Dependency.LEAD, error=error)
+                    outage = Outage(since=time.time(), error=str(error), tries=1, again_at=0.0)
+            else:
+                return
+            self._watch.status(waiting_status(self.name, {Dependency.LEAD: outage}))
+            self._stopping.wait(LOOK_EVERY_S)
+            if not lease.held():
+                raise LeadLost("this dispatcher is not the leader any more")
 
     @property
     def stopping(self) -> bool:

@@ -175,7 +175,7 @@ class Steps:
         self, step: Ask, question: Question, known: Decision | None
     ) -> tuple[Decision, float]:
         """The gate's answer, and when it was asked (monotonic seconds)."""
-        if needs(step) & self._dependencies.resting():
+        if Dependency.FORGE in needs(step) & self._dependencies.resting():
             # It stood in line while the forge went down: many that time out are one too many.
             raise Unavailable(Dependency.FORGE, "the forge could not be asked a moment ago")
         asked_at = time.monotonic()
@@ -301,6 +301,7 @@ def _used(step: Step, answer: object) -> frozenset[Dependency]:
     on_the_way = isinstance(answer, Claim) and answer.phase is not Phase.SUBMITTED
     if isinstance(step, Reject):
         return frozenset()  # it is on record, and not in git yet
+    asked = needs(step) - {Dependency.LEAD}  # no step asks who leads
     if isinstance(step, Launch | Settle) and on_the_way:
-        return needs(step) - {Dependency.SCHEDULER}  # it ended before the engine was asked
-    return needs(step)
+        return asked - {Dependency.SCHEDULER}  # it ended before the engine was asked
+    return asked

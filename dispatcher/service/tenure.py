@@ -105,7 +105,7 @@ class Tenure:
         self._unread = Retries()
         self._observations: Mapping[RunKey, Observation] | None = None
         self._observed_at = 0.0
-        self._fetched = False
+        self._fetched = self._confirmed = False
         self._round_s = 0.0
         self._fetch_at = self._observe_at = 0.0
         self._observe_again_at = 0.0
@@ -214,10 +214,16 @@ class Tenure:
             limits=self._limits,
             busy=self._steps.busy,
             paused=self._steps.retries.paused(),
-            # Before the first fetch nobody knows what is published already.
-            down=resting if self._fetched else resting | {Dependency.REMOTE},
+            down=resting | self._unknown(),
             outages={d: outage.error for d, outage in self._dependencies.outages().items()},
         )
+
+    def _unknown(self) -> set[Dependency]:
+        """What cannot be relied on although nobody has called it down: before the first fetch, what
+        is published already; before this installation is known to lead, whether to start anything.
+        """
+        remote = set() if self._fetched else {Dependency.REMOTE}
+        return remote if self._confirmed else remote | {Dependency.LEAD}
 
     def _unsettled(self) -> set[str]:
         """Claims about which nothing may be concluded yet: they changed after the engine was
@@ -237,8 +243,8 @@ class Tenure:
             or self._view.unread
             or self._book.has_open()
         )
-        settled = self._fetched and not self._book.doubtful and not self._dependencies.outages()
-        return settled and not at_work
+        known = self._fetched and self._confirmed and not self._book.doubtful
+        return known and not self._dependencies.outages() and not at_work
 
     def _give_up(self) -> None:
         """Raise what does not go away: ``once`` must not wait for ever."""
@@ -295,6 +301,7 @@ class Tenure:
                 Dependency.REMOTE, self._parts.repo.fetch, lambda _head: self._moved()
             )
         self._vet()
+        self._confirm_lead()
         in_flight = self._book.in_flight()
         due = in_flight and now >= self._observe_at
         if observe and (due or Dependency.SCHEDULER in back):
@@ -324,7 +331,21 @@ class Tenure:
             self._tidying.work(published=WithResult(self._view.tree), in_use=in_use)
 
     def _archives(self) -> bool:
-        return self._fetched and not self._once and self._parts.settings.archive.automatic
+        known = self._fetched and self._confirmed and not self._once
+        return known and self._parts.settings.archive.automatic
+
+    def _confirm_lead(self) -> None:
+        """Ask whether this installation leads the ops repo, as long as that is not known, and when
+        a fetch saw that somebody wrote the lead.
+        """
+        leadership = self._parts.leadership
+        self._confirmed = self._confirmed and not leadership.strayed()
+        asked = {Dependency.REMOTE, Dependency.LEDGER}
+        if (not self._confirmed or leadership.due()) and not asked & self._dependencies.resting():
+            self._errands.run(Dependency.LEAD, leadership.confirm, self._lead_confirmed)
+
+    def _lead_confirmed(self, _none: None) -> None:
+        self._confirmed = True
 
     def _vet(self) -> None:
         """Have files read that are new or changed."""
@@ -407,6 +428,7 @@ class Tenure:
 
     def _look_now(self) -> None:
         self._fetch_at = 0.0
+        self._dependencies.wake(Dependency.LEAD)  # somebody may have taken it over for us
         self._view.ask_anew()
         self._book.doubt()  # somebody may have cancelled what waited
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -45,6 +46,19 @@ class Status:
     warnings: tuple[str, ...] = ()
     candidates: Mapping[str, Candidate] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+
+
+def waiting_status(leader: str, outages: Mapping[Dependency, Outage]) -> Status:
+    """The status of a service that does nothing because of these outages."""
+    return Status(
+        leader=leader,
+        head="",
+        plan=Plan(steps=(), waits=()),
+        claims={},
+        outages=outages,
+        round_at=time.time(),
+        round_s=0.0,
+    )
 
 
 class Watch(Protocol):

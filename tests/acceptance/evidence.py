@@ -57,5 +57,5 @@ def variables(scene: Scene) -> set[str]:
         api.close()
 
 
-RESTING_VARIABLES = frozenset({"claims/_ledger", "leader"})
-"""What an idle dispatcher leaves: the ledger's mark, and the free lock."""
+RESTING_VARIABLES = frozenset({"claims/_ledger", "leader", "notes/lead"})
+"""What an idle dispatcher leaves: the ledger's mark, the note of who leads, and the free lock."""

@@ -106,6 +106,31 @@ def test_a_result_that_another_wrote_meanwhile_stands(remote: GitRemote, repo: O
     assert len(remote.log()) == 3
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["refs/heads/refs/heads/main", "refs/tags/refs/heads/main", "refs/heads/refs/disinto/seen"],
+)
+def test_a_ref_whose_name_ends_like_ours_is_not_in_the_way(
+    remote: GitRemote, repo: OpsRepo, name: str
+) -> None:
+    """Anybody who may push may make one. git takes the right side of a refspec for the end of a
+    name, and refuses what it calls ambiguous.
+    """
+    remote.git("update-ref", name, remote.head)
+    before = remote.head
+    repo.mark_seen(repo.fetch().commit)
+    repo.try_push()
+    done = repo.publish([NewFile(path=result("a"), data=b"a")], message="m")
+    assert done.commit == remote.head
+    assert remote.git("rev-parse", name) == before
+    repo.propose([NewFile(path="b", data=b"b")], branch="proposed", message="m")
+    left = subprocess.run(
+        ["git", "for-each-ref", "refs/disinto/push"],
+        cwd=repo._clone.path, capture_output=True, check=True,
+    )  # fmt: skip
+    assert left.stdout == b""
+
+
 def test_a_pair_moves_to_the_archive_with_mode_and_content(
     remote: GitRemote, repo: OpsRepo
 ) -> None:

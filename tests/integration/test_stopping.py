@@ -54,10 +54,10 @@ def test_a_push_that_hangs(bao_server: Bao, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     hook = stage.scene.remote / "hooks" / "pre-receive"
     stage.scene.merge({path("one"): action("one")}, "Add one")
-    hook.write_text(f"#!/bin/sh\ntouch {begun}\nsleep 600\n")
-    hook.chmod(0o755)
     stage.start()
     stage.runs(1)
+    hook.write_text(f"#!/bin/sh\ntouch {begun}\nsleep 600\n")
+    hook.chmod(0o755)
     stage.scheduler.end(stage.scheduler.running()[0])
     is_there(begun)
     stage.stop()
@@ -79,10 +79,10 @@ def test_a_push_that_is_under_way_is_ended_by_itself(bao_server: Bao, tmp_path: 
     begun = tmp_path / "begun"
     hook = stage.scene.remote / "hooks" / "pre-receive"
     stage.scene.merge({path("one"): action("one")}, "Add one")
-    hook.write_text(f"#!/bin/sh\ntouch {begun}\nsleep 1\n")
-    hook.chmod(0o755)
     stage.start()
     stage.runs(1)
+    hook.write_text(f"#!/bin/sh\ntouch {begun}\nsleep 1\n")
+    hook.chmod(0o755)
     stage.scheduler.end(stage.scheduler.running()[0])
     is_there(begun)
     stage.stop()

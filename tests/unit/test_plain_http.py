@@ -84,6 +84,7 @@ def test_doctor_warns_and_finds_nothing_wrong_in_it() -> None:
         repo=never,
         vault=never,
         ledger=never,
+        leadership=never,
         policy=never,
         gate=never,
         forge=never,

@@ -1,0 +1,80 @@
+"""``disinto takeover``: lead an ops repo from here, whoever led it before."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from dispatcher.cli import console
+from dispatcher.cli.options import config_option
+from dispatcher.cli.session import Session
+from dispatcher.errors import Exit
+
+if TYPE_CHECKING:
+    from dispatcher.service.leadership import LeadReport
+
+
+@click.command("takeover")
+@click.option("--yes", is_flag=True, help="Take over without a question.")
+@config_option
+@click.pass_obj
+def command(session: Session, *, yes: bool) -> int:
+    """Lead the ops repo from here, after a restore or a move, or in place of another dispatcher.
+
+    One installation at a time starts runs for an ops repo; its name is on the remote, in
+    refs/disinto/lead. Stop the other one first: it starts nothing more once it sees the change,
+    and what it has started without a result in git would be started here again.
+
+    Exits with 1 when the question was answered with no.
+    """
+    from dispatcher.assembly import build_parts
+    from dispatcher.service import bell
+
+    parts = build_parts(session.settings)
+    leadership = parts.leadership
+    report = leadership.report()
+    if report.obstacle() is None and report.value is not None:
+        console.say(f"this installation leads already: instance {report.instance}")
+        return Exit.OK
+    _show(report)
+    if not yes and not _confirmed():
+        console.note("nothing was changed")
+        return Exit.FAILED
+    record = leadership.take_over(report.value, who=console.person())
+    bell.ring(session.settings.state_dir)
+    if record is None:
+        console.note(
+            "the ledger is this installation's now; the remote does not keep refs/disinto/lead, so "
+            "nothing but you keeps a second dispatcher from this ops repo"
+        )
+    else:
+        console.say(f"this installation leads: instance {record.instance}")
+    return Exit.OK
+
+
+def _show(report: LeadReport) -> None:
+    if report.copied is not None:
+        console.say(report.copied.what)
+    if report.value is None:
+        console.say("no installation leads this ops repo: refs/disinto/lead is absent")
+    elif report.record is None:
+        console.say(f"refs/disinto/lead holds {report.value[:12]}, which no dispatcher wrote")
+    else:
+        record = report.record
+        whose = "this installation, or the original of the copy" if report.ours else "another one"
+        console.say(
+            f"now led by {whose}: instance {record.instance} on host {record.host}, since "
+            f"{record.since}"
+        )
+        console.say("(as the ref has it: everybody who may push may write it)")
+    console.note(
+        "the other one must be stopped; whatever it has started and not published would run again"
+    )
+
+
+def _confirmed() -> bool:
+    if not sys.stdin.isatty():
+        raise click.UsageError("stdin is not a terminal; pass --yes to take over.")
+    return click.confirm("Is the other one stopped, and shall this one lead?", err=True)
