@@ -1,9 +1,12 @@
 """Running git: its environment, its time limits, and what its messages mean.
 
 git runs with an environment of its own making: of the dispatcher's variables only those that
-reach a server (proxies, certificates, ssh agent) are handed on, so that no token of the
-dispatcher's is seen by git, by ssh or by the hooks of a remote that is a path. The user's and
-the system's git configuration are not read.
+reach a server (proxies, certificates, ssh agent) are handed on, and none of these for a remote that
+is a path, so that no token of the dispatcher's is seen by git, by ssh or by the hooks of such a
+remote. The user's and the system's git configuration are not read.
+
+A remote that is a path may belong to somebody else for reading. To push there would run its owner's
+hooks as our user; see ``ownership``.
 
 A token for an HTTPS remote travels as an ``http.<server>.extraHeader`` in environment variables
 (``GIT_CONFIG_COUNT``), never in arguments, in a file or in an error text. It is offered to the
@@ -15,24 +18,28 @@ from __future__ import annotations
 import base64
 import os
 import re
+import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dispatcher.errors import Denied, Dependency, DisintoError, Misconfigured, Unavailable
+from dispatcher.ops_repo.ownership import foreign, repository
 from dispatcher.ops_repo.processes import Conversations, end_group
+from dispatcher.ops_repo.records import escaped
 from dispatcher.settings import OpsRepoSettings
 
 LOCAL_TIMEOUT_S = 300.0
 """Seconds for a command that asks nobody else; reached only when the machine is in trouble."""
 
-_HANDED_ON = (
-    "PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR",
-    "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_SSH", "GIT_EXEC_PATH",
+_HANDED_ON = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "GIT_EXEC_PATH")
+
+_TO_REACH_SERVERS = (
+    "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_SSH",
     "http_proxy", "https_proxy", "no_proxy", "all_proxy",
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
 )  # fmt: skip
@@ -74,6 +81,9 @@ _CONFIG: Mapping[str, str] = {
     "gpg.x509.program": "false",
     "i18n.logOutputEncoding": "UTF-8",
 }
+
+_READER = "GIT_ALLOW_PROTOCOL=none GIT_NO_LAZY_FETCH=1 git -c safe.directory='*' upload-pack"
+"""What reads a remote that is a path; a shell runs it."""
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _USERINFO = re.compile(r"(?<=://)[^/@\s']*@")
@@ -291,13 +301,32 @@ class Git:
         raise AssertionError
 
     def path_options(self, verb: str) -> tuple[str, ...]:
-        """Options that let git serve a path remote that belongs to another user: the operator
-        named it, and git would otherwise ask for a ``safe.directory`` in a file we do not read.
+        """Options with which git serves a remote that is a path.
+
+        One that belongs to another user may be read: the operator named it, and git would
+        otherwise ask for a ``safe.directory`` in a file we do not read. Whatever its configuration
+        says, it may use no transport for that. It may not be pushed to.
+
+        Raises:
+            Denied: a push would run commands of other users.
         """
         if self.transport is not Transport.PATH:
             return ()
-        service = "receive-pack" if verb == "push" else "upload-pack"
-        return (f"--{service}=git -c safe.directory='*' {service}",)
+        if verb != "push":
+            return (f"--upload-pack={_READER}",)
+        url = self.remote.startswith("file://")
+        path = Path(unquote(self.remote.removeprefix("file://")) if url else self.remote)
+        if found := foreign(path):
+            raise Denied(
+                Dependency.REMOTE,
+                f"not pushing to {path}: {escaped(str(found.path))} {found.reason}, so hooks or "
+                "configuration of others would run as this user",
+                remedy=f"Give the repository to this user (chown -R {os.geteuid()}, chmod o-w), or "
+                "reach it by ssh:// or https://.",
+            )
+        # Ours or root's, by our own account; git's would refuse root's.
+        safe = shlex.quote(str(repository(path) or path))
+        return (f"--receive-pack=git -c safe.directory={safe} receive-pack",)
 
     def meaning(self, failed: GitFailed) -> DisintoError:
         """What a failed conversation with the remote amounts to."""
@@ -353,7 +382,9 @@ class Git:
         return env
 
     def _base_environment(self) -> dict[str, str]:
-        env = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
+        reached = () if self.transport is Transport.PATH else _TO_REACH_SERVERS
+        names = (*_HANDED_ON, *reached)
+        env = {name: os.environ[name] for name in names if name in os.environ}
         connect = max(1, min(15, int(self.settings.timeout_s)))
         ssh = os.environ.get("GIT_SSH_COMMAND", "ssh")
         if "GIT_SSH" not in env:

@@ -21,6 +21,9 @@ TIMEOUT_S = 600.0
 """A person may have to find their smart card."""
 
 
+_OURS = ("VAULT_TOKEN", "BAO_TOKEN", "NOMAD_TOKEN", "DISINTO_")
+"""Variables that are ours and not git's; a remote that is a path would hand them to its hooks."""
+
 _SIGNING = ("user", "author", "committer", "gpg")
 """Sections of git's configuration that say who commits, and how it is signed."""
 
@@ -165,7 +168,7 @@ def _git(
     Args:
         config: laid over what git reads in the folder.
     """
-    environ = {**os.environ, "LC_ALL": "C"}
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)} | {"LC_ALL": "C"}
     there = int(environ.get("GIT_CONFIG_COUNT") or 0)
     for number, (key, value) in enumerate(config, start=there):
         environ[f"GIT_CONFIG_KEY_{number}"], environ[f"GIT_CONFIG_VALUE_{number}"] = key, value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import getpass
 import os
-import pwd
 import socket
 import subprocess
 import threading
@@ -212,16 +211,6 @@ def test_hooks_of_a_path_remote_see_no_secret(
     seen = (tmp_path / "env").read_text()
     assert "PATH=" in seen
     assert "canary" not in seen
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_a_path_remote_of_another_user(remote: GitRemote, over: Callable[..., OpsRepo]) -> None:
-    nobody = pwd.getpwnam("nobody").pw_uid
-    for path in [remote.path, *remote.path.rglob("*")]:
-        os.chown(path, nobody, -1)
-    repo = over(str(remote.path))
-    assert repo.fetch().commit
-    assert repo.publish([FILE], message="m").written
 
 
 # --- SSH ------------------------------------------------------------------------------------
