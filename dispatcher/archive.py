@@ -10,6 +10,7 @@ results or makes one commit. ``serve`` takes one at a time, off the loop's threa
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ RESULT_LIMIT = 1024 * 1024
 
 RESULTS_A_STEP = 500
 PAIRS_A_COMMIT = 1_000
+
+NEWEST = 100
+"""Results that are known to be the newest; what ``status`` lists is among them."""
 
 SECONDS_A_DAY = 86_400
 
@@ -40,6 +44,10 @@ class Archive:
 
     Not thread-safe: one ``Pass`` at a time, one step at a time.
 
+    Attributes:
+        newest: blobs of the ``NEWEST`` results that finished last, as the last pass saw them;
+            None before one has read all.
+
     Args:
         repo: the ops repo.
         after_days: age of a result at which its pair moves.
@@ -49,6 +57,7 @@ class Archive:
         self._repo = repo
         self._after_s = after_days * SECONDS_A_DAY
         self._finished_at: dict[str, float | None] = {}
+        self.newest: tuple[str, ...] | None = None
 
     def begin(self, tree: Tree, *, now: float) -> Pass:
         """A pass over what is finished in a tree. Asks nobody yet, and keeps no hold of the tree.
@@ -149,11 +158,14 @@ class Pass:
         found.sort(key=lambda entry: entry[:2])
         return [Due(pair=pair, folder=folder) for _, _, folder, pair in found]
 
-    def step(self, *, keep: Collection[str], check: Callable[[], None]) -> tuple[int, bool]:
+    def step(
+        self, *, keep: Collection[str], check: Callable[[], None], moves: bool = True
+    ) -> tuple[int, bool]:
         """Do the next bit of work.
 
         Args:
             keep: ids that must not move now.
+            moves: False to read alone.
             check: see ``Archive.move``.
 
         Returns:
@@ -167,7 +179,8 @@ class Pass:
             self._read_some()
             return 0, True
         if self._due is None:
-            self._due = self.due()
+            self._archive.newest = self._newest()
+            self._due = self.due() if moves else []
             self._due.reverse()  # so that those of a step are cut off at the end
         batch = self._due[-PAIRS_A_COMMIT:][::-1]
         movable = [entry for entry in batch if entry.pair.action.id not in keep]
@@ -176,6 +189,11 @@ class Pass:
             moved = len(self._archive.move_once(movable, check=check).written) // 2
         del self._due[-PAIRS_A_COMMIT:]
         return moved, bool(self._due)
+
+    def _newest(self) -> tuple[str, ...]:
+        ages = ((self._archive.finished_at(p), p.result.blob) for p in self._pairs)
+        known = ((age, blob) for age, blob in ages if age is not None)
+        return tuple(blob for _, blob in heapq.nlargest(NEWEST, known))
 
     def _read_some(self) -> None:
         self._archive.learn(self._unread[-RESULTS_A_STEP:])

@@ -308,7 +308,8 @@ def _of_run(world: World, claim: Claim) -> Step | Wait | None:
         return None if claim.key.action_id in world.unsettled else Settle(claim=claim)
     if seen.state is RunState.ENDED and seen.outcome is not None:
         return Conclude(claim=claim, observation=seen)
-    reason = "running" if seen.state is RunState.RUNNING else seen.reason or "waits for a place"
+    usual = "running" if seen.state is RunState.RUNNING else "waits for a place"
+    reason = seen.reason or usual
     return Wait(action_id=claim.key.action_id, waiting_for=WaitingFor.ENGINE, reason=reason)
 
 

@@ -308,7 +308,7 @@ class Observation:
         engine: for the result.
         outcome: set when ``state`` is ENDED: the runner's own word where there is one, else what
             the engine's records amount to.
-        reason: why it is pending, in words, else "".
+        reason: why it is pending, or what is wrong with it while it runs, in words, else "".
         since: when this state began, seconds since the epoch, or 0.0.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dispatcher.ops_repo import OpsRepo, Tree
     from dispatcher.result import Result
     from dispatcher.service.lookup import Account
-    from dispatcher.service.overview import Overview
+    from dispatcher.service.overview import OpenAction, Overview
 
 LAST = 10
 
@@ -35,31 +35,69 @@ def command(session: Session, action_id: str | None, last: int, *, as_json: bool
     With an ID, everything about that action. While 'disinto serve' runs here, this shows what it
     knows; otherwise it is worked out from git, ledger and engine.
     """
-    overview, repo, tree = gather(session)
+    gathered = gather(session)
+    overview = gathered.overview
     if action_id is not None:
         from dispatcher.service.lookup import look_up
 
-        account = look_up(action_id, repo=repo, tree=tree, standing=overview.find(action_id))
+        account = look_up(
+            action_id,
+            repo=gathered.repo,
+            tree=gathered.tree_of(action_id),
+            standing=overview.find(action_id),
+        )
         if as_json:
             console.emit(plain_account(account))
         else:
             show_account(account)
         return
-    from dispatcher.service.lookup import last_results
-
-    results = last_results(repo, tree, count=last) if tree.commit else []
+    results = gathered.last_results(last)
     if as_json:
-        console.emit(
-            {**overview.to_json(), "results": [r.model_dump(mode="json") for r in results]}
-        )
+        console.emit({**_shown(overview), "results": [r.model_dump(mode="json") for r in results]})
     else:
         show_overview(overview, results)
 
 
-def gather(session: Session) -> tuple[Overview, OpsRepo, Tree]:
+@dataclass(kw_only=True)
+class Gathered:
+    """What there is to show.
+
+    A living ``serve`` has looked through the whole tree. This process then reads no more of it than
+    it is asked for: with 100,000 finished actions all of it takes many seconds.
+
+    Attributes:
+        overview: from a living ``serve``, or worked out.
+        repo: the clone that it is about.
+        head: commit of the clone; "" where there is none.
+    """
+
+    overview: Overview
+    repo: OpsRepo
+    head: str
+    _tree: Tree | None = None
+
+    def tree_of(self, action_id: str) -> Tree:
+        """A tree that holds this action at least."""
+        return self._tree or self.repo.tree_of(self.head, action_id)
+
+    def last_results(self, count: int) -> list[Result]:
+        """The newest results, the newest first."""
+        from dispatcher.archive import NEWEST
+        from dispatcher.ops_repo import Tree
+        from dispatcher.service.lookup import last_results, newest_of
+
+        newest = self.overview.newest
+        if self._tree is None and newest is not None and count <= NEWEST:
+            return newest_of(self.repo, newest, count=count)
+        if self._tree is None:
+            self._tree = Tree()
+            self.repo.advance(self._tree, self.head)
+        return last_results(self.repo, self._tree, count=count) if self.head else []
+
+
+def gather(session: Session) -> Gathered:
     """The overview, from a living ``serve`` or worked out; with the clone it is about."""
     from dispatcher.assembly import build_parts, build_view, open_repo, open_vault
-    from dispatcher.ops_repo import Tree
     from dispatcher.service import status_file
     from dispatcher.service.forecast import forecast
 
@@ -68,16 +106,20 @@ def gather(session: Session) -> tuple[Overview, OpsRepo, Tree]:
     if seen is not None and seen.fresh and seen.overview.head:
         repo = open_repo(settings, os.environ, open_vault(settings, os.environ))
         head = repo.local_head()
-        tree = Tree()
         if head is not None:
-            repo.advance(tree, head.commit)
-            return seen.overview, repo, tree
+            return Gathered(overview=seen.overview, repo=repo, head=head.commit)
     parts = build_parts(settings)
     found = forecast(parts, build_view(parts))
     overview = found.overview(settings)
     if seen is not None and seen.fresh:  # it runs, and has not seen the ops repo
         overview = replace(overview, leader=seen.overview.leader)
-    return overview, parts.repo, found.view.tree
+    tree = found.view.tree
+    return Gathered(overview=overview, repo=parts.repo, head=tree.commit, _tree=tree)
+
+
+def _shown(overview: Overview) -> dict[str, Any]:
+    """As plain data, without what only finds the results that stand beside it."""
+    return {key: value for key, value in overview.to_json().items() if key != "newest"}
 
 
 def show_overview(overview: Overview, results: list[Result]) -> None:
@@ -110,7 +152,7 @@ def show_overview(overview: Overview, results: list[Result]) -> None:
                 console.ago(action.since, now=now) if action.since else "",
                 action.formula,
                 action.tier,
-                action.reason or action.engine_id,
+                action.reason or _place(action),
             )
             for action in overview.open
         ],
@@ -134,6 +176,10 @@ def show_overview(overview: Overview, results: list[Result]) -> None:
             for r in results
         ],
     )
+
+
+def _place(action: OpenAction) -> str:
+    return f"{action.engine_id} on {action.node}" if action.node else action.engine_id
 
 
 def plain_account(account: Account) -> dict[str, Any]:
@@ -166,6 +212,7 @@ def _facts(account: Account) -> list[tuple[str, str]]:
         facts += [
             ("reason", standing.reason),
             ("run", standing.engine_id),
+            ("node", standing.node),
             ("approved by", ", ".join(standing.approved_by)),
         ]
     if result is not None:

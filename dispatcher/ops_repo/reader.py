@@ -10,7 +10,7 @@ from dispatcher.errors import Conflict, Unavailable
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import GitFailed
 from dispatcher.ops_repo.records import CommitInfo, Entry
-from dispatcher.ops_repo.tree import WATCHED, Delta, Tree
+from dispatcher.ops_repo.tree import ACTION_ENDING, RESULT_ENDING, WATCHED, Delta, Tree
 from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH
 
 _FORMAT = "%x00".join(
@@ -62,6 +62,22 @@ def listing(clone: Clone, commit: str, tree: Tree) -> dict[str, Entry]:
         return found
     ordered = {path: found.pop(path) for path in _arrivals(clone, (commit,), waiting)}
     return {**ordered, **found}
+
+
+def tree_of(clone: Clone, commit: str, action_id: str) -> Tree:
+    """What a commit has of one action, wherever it is; its cost hardly depends on all the others."""
+    tree = Tree(commit=commit)
+    if not action_id or "/" in action_id:
+        return tree
+    _must_know(clone, commit)
+    done = clone.git.run(
+        clone.path, "ls-tree", "-r", "-d", "-z", "--name-only", commit, "--", f"{DONE_PATH}/"
+    )
+    below = [os.fsdecode(name) for name in done.out.split(b"\0") if name]
+    names = [action_id + ending for ending in (ACTION_ENDING, RESULT_ENDING)]
+    paths = [f"{folder}/{name}" for folder in (ACTIONS_PATH, DONE_PATH, *below) for name in names]
+    tree.become(commit, entries_at(clone, commit, paths))
+    return tree
 
 
 def entry_at(clone: Clone, commit: str, path: str) -> Entry | None:

@@ -108,6 +108,10 @@ class OpsRepo:
         """The way of a tree to a commit, for ``Tree.enter``; the tree is only read."""
         return self._mended(lambda: reader.difference(self._clone, tree, commit))
 
+    def tree_of(self, commit: str, action_id: str) -> Tree:
+        """The part of a commit's tree that concerns one action."""
+        return self._mended(lambda: reader.tree_of(self._clone, commit, action_id))
+
     # --- reading -------------------------------------------------------------------------
 
     def read(self, blobs: Iterable[str], *, limit: int) -> dict[str, bytes | int]:

@@ -1,4 +1,7 @@
-"""When the archive is worked on: a pass an hour, in steps, each an errand off the loop's thread."""
+"""When the archive is worked on: a pass an hour, in steps, each an errand off the loop's thread.
+
+Where nothing is to be moved by itself, a pass reads all the same: it learns which results are new.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ class Archiving:
         archive: what does the work.
         errands: who runs it.
         led: raises where the lead is not held any more.
+        moves: whether pairs are to be moved.
         moved: told how many pairs a commit moved, on the loop's thread.
     """
 
@@ -35,12 +39,18 @@ class Archiving:
         errands: Errands,
         *,
         led: Callable[[], None],
+        moves: bool,
         moved: Callable[[int], None],
     ) -> None:
         self._archive, self._errands = archive, errands
-        self._led, self._moved = led, moved
+        self._led, self._moves, self._moved = led, moves, moved
         self._pass: Pass | None = None
         self._next_at = 0.0
+
+    @property
+    def newest(self) -> tuple[str, ...] | None:
+        """See ``Archive``."""
+        return self._archive.newest
 
     def next_in(self) -> float | None:
         """Seconds until there is something to do; None while a step is under way."""
@@ -63,7 +73,7 @@ class Archiving:
 
         def step() -> tuple[int, bool, float]:
             began = time.monotonic()
-            moved, more = current.step(keep=kept, check=self._led)
+            moved, more = current.step(keep=kept, check=self._led, moves=self._moves)
             return moved, more, time.monotonic() - began
 
         self._errands.run(Dependency.REMOTE, step, lambda done: self._stepped(*done), name=NAME)

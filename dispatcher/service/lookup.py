@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from dispatcher.action import Action, InvalidAction, parse_action
@@ -82,11 +83,14 @@ def no_such(action_id: str) -> NotFound:
 
 def last_results(repo: OpsRepo, tree: Tree, *, count: int) -> list[Result]:
     """The newest results that are still beside their actions, the newest first."""
-    blobs = {i: pair.result.blob for i, pair in tree.finished.items() if _regular(pair.result.mode)}
-    contents = repo.read(blobs.values(), limit=ACTION_LIMIT)
+    blobs = [pair.result.blob for pair in tree.finished.values() if pair.result.regular]
+    return newest_of(repo, blobs, count=count)
+
+
+def newest_of(repo: OpsRepo, blobs: Collection[str], *, count: int) -> list[Result]:
+    """The newest of the results with these blobs, the newest first."""
     found = []
-    for blob in blobs.values():
-        data = contents[blob]
+    for data in repo.read(blobs, limit=ACTION_LIMIT).values():
         try:
             found.append(Result.model_validate_json(data if isinstance(data, bytes) else b""))
         except ValueError:
@@ -107,7 +111,3 @@ def _action(
     if isinstance(action, InvalidAction):
         return None, action.problems
     return action, ()
-
-
-def _regular(mode: int) -> bool:
-    return mode & 0o170000 == 0o100000

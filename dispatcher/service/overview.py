@@ -40,6 +40,7 @@ class OpenAction:
         formula, tier: what runs and under which tier; "" where not known.
         approved_by: who approved.
         engine_id: the engine's name of the run, or "".
+        node: where the run is; "" where it has no place, or its engine names none.
         since: when it was claimed, seconds since the epoch; 0.0 before that.
     """
 
@@ -51,6 +52,7 @@ class OpenAction:
     tier: str = ""
     approved_by: tuple[str, ...] = ()
     engine_id: str = ""
+    node: str = ""
     since: float = 0.0
 
 
@@ -67,6 +69,7 @@ class Overview:
         dependencies: each one in use.
         warnings: what a person should look at although all works, in words.
         open_actions, finished_actions, archived_actions: how many there are.
+        newest: blobs of the newest results, in no order; None where they are not known.
     """
 
     at: float
@@ -79,6 +82,7 @@ class Overview:
     open_actions: int = 0
     finished_actions: int = 0
     archived_actions: int = 0
+    newest: tuple[str, ...] | None = None
 
     def find(self, action_id: str) -> OpenAction | None:
         """The entry of an action, or None where it is not listed."""
@@ -112,6 +116,7 @@ class Overview:
                     for entry in data.get("dependencies", ())
                 ),
                 "warnings": tuple(str(entry) for entry in data.get("warnings", ())),
+                "newest": None if (newest := data.get("newest")) is None else tuple(newest),
             }
         )
 
@@ -131,13 +136,19 @@ def of_status(status: Status, dependencies: tuple[DependencyHealth, ...]) -> Ove
         at=status.round_at,
         head=status.head,
         leader=status.leader,
-        open=open_actions(plan, status.claims, candidates=status.candidates),
+        open=open_actions(
+            plan,
+            status.claims,
+            observations=status.observations,
+            candidates=status.candidates,
+        ),
         waiting=waiting(plan, status.claims),
         dependencies=dependencies,
         warnings=status.warnings,
         open_actions=status.open_actions,
         finished_actions=status.finished_actions,
         archived_actions=status.archived_actions,
+        newest=status.newest,
     )
 
 
@@ -191,6 +202,7 @@ def _of_claim(
         tier=claim.tier or "",
         approved_by=claim.approved_by,
         engine_id=claim.engine_id,
+        node=seen.engine.node if seen else "",
         since=claim.claimed_at,
     )
 

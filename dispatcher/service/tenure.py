@@ -99,6 +99,7 @@ class Tenure:
             Archive(parts.repo, after_days=parts.settings.archive.after_days),
             self._errands,
             led=self._steps.led,
+            moves=parts.settings.archive.automatic,
             moved=self._archived,
         )
         self._tidying = Tidying(parts.scheduler, self._errands, led=self._steps.led)
@@ -184,6 +185,8 @@ class Tenure:
                 warnings=(*self._view.warnings, *self._defects()),
                 candidates=world.candidates,
                 failures={**self._unread.errors(), **self._steps.retries.errors()},
+                observations=self._observations or {},
+                newest=self._newest(),
             )
         )
         return plan
@@ -194,6 +197,11 @@ class Tenure:
             f"{name} failed and is tried again: {error}"
             for name, error in self._errands.errors().items()
         ]
+
+    def _newest(self) -> tuple[str, ...] | None:
+        """Results that arrived while this process looked on, and the newest of those before."""
+        before = self._archiving.newest
+        return None if before is None else tuple(dict.fromkeys((*self._view.arrived, *before)))
 
     def _world(self) -> World:
         resting = self._dependencies.resting()
@@ -331,8 +339,7 @@ class Tenure:
             self._tidying.work(published=WithResult(self._view.tree), in_use=in_use)
 
     def _archives(self) -> bool:
-        known = self._fetched and self._confirmed and not self._once
-        return known and self._parts.settings.archive.automatic
+        return self._fetched and self._confirmed and not self._once
 
     def _confirm_lead(self) -> None:
         """Ask whether this installation leads the ops repo, as long as that is not known, and when

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from heapq import nsmallest
@@ -35,6 +36,9 @@ UNREAD = "its file is being read"
 
 NAMES_LISTED = 5
 """Names of ignored files that a warning lists; beyond them only their number."""
+
+ARRIVED = 100
+"""Results that are remembered as the last that arrived."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +70,7 @@ class View:
     """Open actions at one head. Not thread-safe: the loop owns it.
 
     Attributes:
+        arrived: blobs of the results that came last, while this view looked on.
         failed: actions about which an error of ours keeps anything from being decided, by id;
             whoever takes one out tells of it.
         warnings: what people should look at in the files of this head, in words.
@@ -87,6 +92,7 @@ class View:
     _anew_at: float = -math.inf
     _order: dict[str, int] = field(default_factory=dict)
     _arrivals: int = 0
+    arrived: deque[str] = field(default_factory=lambda: deque(maxlen=ARRIVED))
     warnings: tuple[str, ...] = ()
 
     def advance(self, commit: str) -> Changes:
@@ -95,7 +101,11 @@ class View:
 
     def enter(self, delta: Delta) -> Changes:
         """Move to another head by a way that was worked out before; asks nobody."""
+        looking = bool(self.tree.commit)
         changes = self.tree.enter(delta)
+        if looking:
+            finished = (self.tree.finished.get(i) for i in changes.finished)
+            self.arrived.extend(pair.result.blob for pair in finished if pair)
         for action_id in changes.opened:
             self._arrivals += 1
             self._order[action_id] = self._arrivals

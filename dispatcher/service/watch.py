@@ -9,7 +9,7 @@ from typing import Protocol
 
 from dispatcher.errors import Dependency
 from dispatcher.reconcile import Candidate, Plan
-from dispatcher.run import Claim
+from dispatcher.run import Claim, Observation, RunKey
 from dispatcher.service.dependencies import Outage
 
 
@@ -30,6 +30,8 @@ class Status:
         archived_actions: ids in the archive.
         candidates: open actions by id, as vetted and judged.
         warnings: what people should look at although all works, in words.
+        observations: what the engine last said of the runs.
+        newest: blobs of the newest results, in no order; None while they are not known.
         failures: why the last step of an action failed that is being tried again, by id.
     """
 
@@ -46,6 +48,8 @@ class Status:
     warnings: tuple[str, ...] = ()
     candidates: Mapping[str, Candidate] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+    observations: Mapping[RunKey, Observation] = field(default_factory=dict)
+    newest: tuple[str, ...] | None = None
 
 
 def waiting_status(leader: str, outages: Mapping[Dependency, Outage]) -> Status:

@@ -192,7 +192,11 @@ def test_a_silent_node_is_waited_for_and_its_run_stopped_once(
     scheduler: NomadScheduler, nomad: Nomad, clock: Clock
 ) -> None:
     nomad.statuses = [status("unknown", state="running")]
-    assert seen(scheduler).reason == "the node node-1 does not answer"
+    down = seen(scheduler)
+    assert down.state is RunState.RUNNING
+    assert down.engine.node == "node-1"
+    assert down.reason.startswith("node node-1 is down since ")
+    assert down.reason.endswith("waiting for it to return or be declared lost")
     clock.now += 30
     seen(scheduler)
     assert nomad.stopped == []

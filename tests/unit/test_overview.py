@@ -17,7 +17,17 @@ from dispatcher.cli.journal import Journal
 from dispatcher.errors import Dependency
 from dispatcher.health import DependencyHealth, WaitingFor
 from dispatcher.reconcile import Plan, Wait
-from dispatcher.run import Claim, FormulaKind, FormulaRef, Phase, RunKey, Tier
+from dispatcher.run import (
+    Claim,
+    Engine,
+    FormulaKind,
+    FormulaRef,
+    Observation,
+    Phase,
+    RunKey,
+    RunState,
+    Tier,
+)
 from dispatcher.service import bell, status_file
 from dispatcher.service.dependencies import Outage
 from dispatcher.service.overview import LISTED, OpenAction, Overview, State, of_status
@@ -255,3 +265,18 @@ def test_the_journal_is_json_in_a_pipe_and_without_control_characters(
     assert "\x1b" not in json.dumps(lines)
     assert "\\u001b" not in json.dumps(lines)
     assert (lines[3]["verdict"], lines[3]["exit_code"]) == ("failed", 3)
+
+
+def test_a_run_whose_node_is_down_runs_and_says_where() -> None:
+    down = "node client-2 is down since noon, waiting for it to return or be declared lost"
+    one = claim("one", Phase.SUBMITTED)
+    seen = Observation(
+        state=RunState.RUNNING,
+        engine_id=one.engine_id,
+        engine=Engine(kind="nomad", job=one.engine_id, node="client-2"),
+        reason=down,
+    )
+    said = status(one, waits=(wait("one", WaitingFor.ENGINE, down),))
+    overview = of_status(replace(said, observations={one.key: seen}), ())
+    (action,) = Overview.from_json(json.loads(json.dumps(overview.to_json()))).open
+    assert (action.state, action.node, action.reason) == (State.RUNNING, "client-2", down)

@@ -298,3 +298,11 @@ def test_nothing_is_dropped_silently(world: World) -> None:
         assert known is not None
         tombstone = known.phase is Phase.TOMBSTONE
         assert tombstone or action_id in world.unsettled
+
+
+def test_what_is_wrong_with_a_run_that_goes_on_is_its_reason() -> None:
+    down = replace(RUNNING, reason="node client-2 is down")
+    (wait,) = decide(claim(), seen={"x": down}).waits
+    assert (wait.waiting_for, wait.reason) == (WaitingFor.ENGINE, "node client-2 is down")
+    (wait,) = decide(claim(), seen={"x": RUNNING}).waits
+    assert wait.reason == "running"

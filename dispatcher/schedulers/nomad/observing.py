@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from dispatcher.errors import Denied, TemporaryError
 from dispatcher.nomad_api import Evaluation, JobStatus, NomadApi, Rejected
@@ -182,8 +183,11 @@ class Observer:
             unknown = self._in(child, "unknown")
             if self._clock() - unknown.at > self._nomad.node_wait_s:
                 self._api.stop(child)  # a stop makes Nomad call it lost
-            reason = f"the node {engine.node} does not answer"
             since = unknown.since
+            reason = (
+                f"node {engine.node} is down since {_utc(since)}, waiting for it to return or be "
+                "declared lost"
+            )
             return _observation(RunState.RUNNING, child, engine, reason=reason, since=since)
         if states <= verdicts.CLIENT_ENDED and "lost" in states and not status.get("Stop"):
             self._api.stop(child)  # or else Nomad places it a second time
@@ -343,6 +347,10 @@ class Observer:
                 seen = _Seen(condition=condition, since=time.time(), at=self._clock())
                 self._seen[child] = seen
             return seen
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _over(status: JobStatus) -> bool:
