@@ -12,7 +12,6 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from dispatcher.agent import fill_command
@@ -319,8 +318,10 @@ class Effects:
         except Misconfigured:
             # Nothing was started. The grant must not wait for the person who mends it; what is
             # left of it says later that it was not used.
-            with suppress(TemporaryError, Denied):
+            try:
                 self.parts.grants.withdraw(wrapped.grant)
+            except (TemporaryError, Denied) as trouble:  # the failure that led here is to be raised
+                self.note(trouble)
             raise
         except (TemporaryError, Denied):
             raise

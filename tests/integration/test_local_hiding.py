@@ -13,8 +13,18 @@ from typing import Any
 
 import pytest
 
-from dispatcher.run import Mount, RunKey
+from dispatcher.run import (
+    FormulaKind,
+    FormulaRef,
+    Grant,
+    Mount,
+    RunKey,
+    RunSpec,
+    Tier,
+    WrappedGrant,
+)
 from dispatcher.schedulers.base import CannotSubmit
+from dispatcher.schedulers.local import LocalScheduler
 from dispatcher.schedulers.local.sandbox import Sandbox, find
 from dispatcher.schedulers.local.spool import Spool
 from dispatcher.settings import Settings
@@ -353,3 +363,22 @@ class TestRoot:
         # capabilities(7): chown, dac_override, fowner, fsetid, kill, setgid, setuid,
         # net_bind_service, net_raw
         assert kept == [0, 1, 3, 4, 5, 6, 7, 10, 13]
+
+
+def test_a_mount_out_of_reach_is_nobody_elses_trouble(place: Path) -> None:
+    """An action that wants it is unplaceable; the engine is not away because of it."""
+    (place / "loop").symlink_to("loop")
+    settings = settings_of(place, local={"mounts": {Mount.SSH: place / "loop"}})
+    spec = RunSpec(
+        key=RunKey(action_id="a", blob="b"),
+        commit="",
+        tier=Tier.LOW,
+        formula=FormulaRef(name="f", kind=FormulaKind.SHELL, blob="b", sha256=""),
+        mounts=(Mount.SSH,),
+    )
+    grant = Grant(wrapping_accessor="", accessor="")
+    with pytest.raises(CannotSubmit, match="out of reach") as caught:
+        LocalScheduler(settings).submit(
+            spec, WrappedGrant(grant=grant, token="", creation_path=""), job=""
+        )
+    assert caught.value.verdict == "unplaceable"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
+from dispatcher.errors import Dependency, DisintoError, Unavailable
+from dispatcher.run import Verdict
+from dispatcher.schedulers.base import CannotSubmit
 from dispatcher.schedulers.local.spool import Spool
 from dispatcher.settings import Settings
 
@@ -80,3 +84,23 @@ def launch(
             )
     finally:
         os.close(memory)
+
+
+_INPUT_ERRORS = (errno.ENAMETOOLONG, errno.E2BIG)
+"""What the operating system says of a name or an argument, and not of the machine."""
+
+
+def not_startable(spool: Spool, error: OSError | ValueError) -> DisintoError:
+    """Why no runner could be started: for ever, or for as long as the machine lacks something."""
+    if isinstance(error, ValueError) or error.errno in _INPUT_ERRORS:
+        why = str(error) if isinstance(error, ValueError) else error.strerror
+        return CannotSubmit(
+            f"no runner can be started in {spool.path}: {why}",
+            verdict=Verdict.INVALID,
+            remedy="Shorten the action's input, or the path of the state directory.",
+        )
+    return Unavailable(
+        Dependency.SCHEDULER,
+        f"no runner could be started in {spool.path}: {error.strerror}",
+        remedy="Look at free memory, processes and disk space of this machine.",
+    )

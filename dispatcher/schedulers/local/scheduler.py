@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from dispatcher.errors import Dependency, DisintoError, Misconfigured, Unavailable
+from dispatcher.errors import Dependency, Misconfigured, Unavailable
 from dispatcher.process_record import ProcessRecord
 from dispatcher.run import (
     MOUNT_TARGETS,
@@ -30,7 +30,7 @@ from dispatcher.run import (
 from dispatcher.schedulers.base import CannotSubmit, LogChunk, Stream, payload_of
 from dispatcher.schedulers.local import output, sandbox
 from dispatcher.schedulers.local.endings import Endings
-from dispatcher.schedulers.local.launch import launch
+from dispatcher.schedulers.local.launch import launch, not_startable
 from dispatcher.schedulers.local.runners import open_runner
 from dispatcher.schedulers.local.spool import Spool
 from dispatcher.schedulers.local.watch import Watch, Watched
@@ -97,7 +97,7 @@ class LocalScheduler:
             with alone:
                 self._start(spool, spec, payload, command)
         except (OSError, ValueError) as error:
-            raise _not_startable(spool, error) from None
+            raise not_startable(spool, error) from None
         finally:
             with self._turn:
                 self._submitting.pop(spool.token, None)
@@ -247,9 +247,9 @@ class LocalScheduler:
                     verdict=Verdict.UNPLACEABLE,
                     remedy=f"Name its folder in [local.mounts] {mount}.",
                 )
-            if not folder.is_dir():
+            if not os.path.isdir(folder):  # noqa: PTH112 - False too where we may not look
                 raise CannotSubmit(
-                    f"the folder {folder} of the mount {mount} does not exist",
+                    f"the folder {folder} of the mount {mount} does not exist, or is out of reach",
                     verdict=Verdict.UNPLACEABLE,
                     remedy=f"Make it, or name another in [local.mounts] {mount}.",
                 )
@@ -393,23 +393,3 @@ def _hold(spool: Spool) -> int | None:
             return lock
         time.sleep(_HOLD_PAUSE_S)
     raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN), str(spool.path))
-
-
-_INPUT_ERRORS = (errno.ENAMETOOLONG, errno.E2BIG)
-"""What the operating system says of a name or an argument, and not of the machine."""
-
-
-def _not_startable(spool: Spool, error: OSError | ValueError) -> DisintoError:
-    """Why no runner could be started: for ever, or for as long as the machine lacks something."""
-    if isinstance(error, ValueError) or error.errno in _INPUT_ERRORS:
-        why = str(error) if isinstance(error, ValueError) else error.strerror
-        return CannotSubmit(
-            f"no runner can be started in {spool.path}: {why}",
-            verdict=Verdict.INVALID,
-            remedy="Shorten the action's input, or the path of the state directory.",
-        )
-    return Unavailable(
-        Dependency.SCHEDULER,
-        f"no runner could be started in {spool.path}: {error.strerror}",
-        remedy="Look at free memory, processes and disk space of this machine.",
-    )
