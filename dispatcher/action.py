@@ -87,13 +87,30 @@ RESERVED_NAMES = frozenset(
         "GLOBSORT",
         "FIGNORE",
         "HISTCMD",
+        "HISTCONTROL",
         "HISTFILE",
+        "HISTFILESIZE",
+        "HISTIGNORE",
+        "HISTSIZE",
+        "HISTTIMEFORMAT",
         "TIMEFORMAT",
         "TMOUT",
         "CHILD_MAX",
         "POSIXLY_CORRECT",
         "INPUTRC",
-        "READLINE_LINE",
+        "BASH",
+        "BASHOPTS",
+        "BASHPID",
+        "COMPREPLY",
+        "EMACS",
+        "FCEDIT",
+        "HOSTFILE",
+        "IGNOREEOF",
+        "INSIDE_EMACS",
+        "MAIL",
+        "MAILCHECK",
+        "MAILPATH",
+        "PROMPT_DIRTRIM",
         "GLIBC_TUNABLES",
         "GCONV_PATH",
         "LOCPATH",
@@ -104,7 +121,7 @@ RESERVED_NAMES = frozenset(
 """Variables that bash, the C library or the runner's own environment give a meaning to: bash(1),
 "Shell Variables", and ld.so(8). A secret of that name would break the formula or be lost."""
 
-RESERVED_PREFIXES = ("DISINTO_", "PYTHON", "LD_", "LC_", "BASH_")
+RESERVED_PREFIXES = ("DISINTO_", "PYTHON", "LD_", "LC_", "BASH_", "COMP_", "READLINE_")
 
 _MAX_CONTEXT = 100_000
 _MAX_LIST = 64

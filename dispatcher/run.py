@@ -14,6 +14,11 @@ MAX_ARGUMENT_BYTES = 131_071
 Linux's MAX_ARG_STRLEN without the closing NUL; execve(2)."""
 
 
+MAX_VARIABLE_BYTES = 131_072
+"""Bytes of one environment variable, with its name, ``=`` and the final NUL (``MAX_ARG_STRLEN`` of
+Linux, execve(2))."""
+
+
 class Verdict(StrEnum):
     """How a run ended. Closed: a new member needs a place in the docs and an exit code."""
 

@@ -12,10 +12,8 @@ from dispatcher.errors import Misconfigured, PermanentError
 from dispatcher.grants import names
 from dispatcher.grants.apply import delete_policy, put_policy
 from dispatcher.grants.session import Vault
+from dispatcher.run import MAX_VARIABLE_BYTES
 from dispatcher.settings import Settings
-
-MAX_VALUE_BYTES = 256 * 1024
-"""Larger values do not fit into a process's environment beside others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,16 +50,11 @@ class Secrets:
 
         Raises:
             PermanentError: no secret can have this name, another one differs from it only in
-                case, or the value is empty, holds NUL or is too large.
+                case, or the value cannot be that of an environment variable.
             Misconfigured: there is no KV v2 mount.
         """
         names.secret_name(name)
-        if not value or "\0" in value or len(value.encode()) > MAX_VALUE_BYTES:
-            raise PermanentError(
-                f"the value of {name} is empty, holds a NUL byte or is larger than "
-                f"{MAX_VALUE_BYTES // 1024} KiB",
-                remedy="It becomes an environment variable of the formula.",
-            )
+        _refuse_unusable(name, value)
         names.refuse_case_twins({*self._names(), name})
         path = names.kv_path(self._settings.vault, "data", name)
         reply = self._vault.call("POST", path, {"data": {names.VALUE_FIELD: value}}, allow=(404,))
@@ -112,3 +105,22 @@ class Secrets:
         path = names.kv_path(self._settings.vault, "metadata")
         keys = self._vault.call("LIST", path, allow=(404,)).data.get("keys") or ()
         return [str(key) for key in keys if not str(key).endswith("/")]
+
+
+def _refuse_unusable(name: str, value: str) -> None:
+    """Raises ``PermanentError`` unless the value can be that of an environment variable."""
+    limit = MAX_VARIABLE_BYTES - len(name) - len("=\0")
+    size = len(value.encode("utf-8", "surrogateescape"))
+    if not value.strip():
+        wrong = "is empty"
+    elif "\0" in value:
+        wrong = "contains a NUL byte"
+    elif size > limit:
+        wrong = f"has {size:,} bytes, more than the {limit:,} that fit beside its name"
+    else:
+        return
+    raise PermanentError(
+        f"the value of {name} {wrong}",
+        remedy="It becomes an environment variable of the formula; Linux allows "
+        f"{MAX_VARIABLE_BYTES // 1024} KiB for one.",
+    )

@@ -2,12 +2,13 @@
 
 For a value of five bytes or more: as it is; each line of it; percent-encoded; as base64 at each of
 its three alignments; as hex; escaped for JSON (Python's, JavaScript's, Go's way), for the shell
-(single quotes, ``printf %q``, ``$'…'``, double quotes) and as a Python literal. Shorter values are
+(single quotes, ``printf %q`` of bash and of coreutils, ``$'…'``, double quotes), for HTML and XML
+(named and numeric) and as a Python literal; with quotes doubled (YAML, SQL, CSV). Shorter values are
 hidden as they are, and in no other form, since their encodings are too short to mean anything.
+Each form of eight bytes or more is found however it is wrapped in lines; see ``redact``.
 
 Not covered, since no list of patterns could be: compressed or encrypted output, base64 of base64,
-a base64 text wrapped at other places than the secret's own start, characters set apart (``s e c``),
-case changed, a secret cut in pieces by the formula itself. Base64 characters at either end that
+characters set apart (``s e c``), case changed, a secret cut in pieces by the formula itself. Base64 characters at either end that
 share bits with foreign bytes stay visible, at most five bits of the secret at each end.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
 MIN_ENCODED = 5
@@ -37,6 +38,19 @@ _NAMED = {
 }  # fmt: skip
 _BACKSLASHED = frozenset(b" !\"$&'()*,;<>?[\\]^`{|}")
 """What bash's ``printf %q`` puts a backslash before; seen on bash 5.2."""
+
+_HTML_CORE = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_HTML_QUOTES: tuple[dict[str, str], ...] = (
+    {},  # XML text; html.escape(quote=False)
+    {'"': "&quot;"},  # XML attributes
+    {'"': "&quot;", "'": "&#x27;"},  # html.escape
+    {'"': "&quot;", "'": "&#39;"},  # JavaScript's libraries
+    {'"': "&#34;", "'": "&#39;"},  # Go, MarkupSafe
+    {'"': "&quot;", "'": "&apos;"},  # XML
+    {'"': "&quot;", "'": "&#039;"},  # PHP
+)
+_XML_SPACE = str.maketrans({"\t": "&#9;", "\n": "&#10;", "\r": "&#13;"})
+_NAMED_BY_COREUTILS = {code: name for code, name in _NAMED.items() if code != 27}
 
 _ABOVE_ASCII = frozenset(range(128, 256))
 _UNPRINTABLE = frozenset([*range(0x80, 0xA0), 0x2028, 0x2029, *range(0xDC80, 0xDD00)])
@@ -81,13 +95,16 @@ def _encoded(part: bytes) -> Iterator[bytes]:
     yield from _percent(part)
     yield from _shell(part)
     text = part.decode("utf-8", "surrogateescape")
-    for escaped in (*_json(text), *_python(text), *_lines_escaped(text)):
+    for escaped in (
+        *_json(text), *_python(text), *_lines_escaped(text), *_html(text), *_quotes_doubled(text)
+    ):  # fmt: skip
         yield escaped.encode("utf-8", "surrogateescape")
 
 
 def _base64(part: bytes) -> Iterator[bytes]:
     """The characters that the secret alone determines, for each alignment within other bytes; and
-    the whole text with its padding, also with a final newline and wrapped as tools wrap it."""
+    the whole text with its padding, also with a final newline, and each line of it where it is
+    wrapped as tools wrap it."""
     aligned = []
     for before in range(3):
         text = binascii.b2a_base64(b"\0" * before + part, newline=False)
@@ -99,7 +116,6 @@ def _base64(part: bytes) -> Iterator[bytes]:
         for width in _WRAPS:
             lines = [text[at : at + width] for at in range(0, len(text), width)]
             if len(lines) > 1:
-                aligned += (b"\n".join(lines), b"\r\n".join(lines))
                 aligned += (line for line in lines if len(line) >= MIN_LINE)
     for text in aligned:
         yield text
@@ -160,9 +176,57 @@ def _shell(part: bytes) -> Iterator[bytes]:
         yield part.replace(b"'", inner)
     text = part.decode("utf-8", "surrogateescape")
     yield text.translate(_DOUBLE_QUOTED).encode("utf-8", "surrogateescape")
-    yield b"".join(b"\\%c" % c if c in _BACKSLASHED else b"%c" % c for c in part)
+    yield from _backslashed(part)
+    yield _coreutils(part.decode("latin-1"), octal=_ABOVE_ASCII).encode("latin-1")
+    yield _coreutils(text, octal=_UNPRINTABLE).encode("utf-8", "surrogateescape")
     yield _dollar_quoted(part.decode("latin-1"), octal=_ABOVE_ASCII).encode("latin-1")
     yield _dollar_quoted(text, octal=_UNPRINTABLE).encode("utf-8", "surrogateescape")
+
+
+def _backslashed(part: bytes) -> Iterator[bytes]:
+    plain = b"".join(b"\\%c" % c if c in _BACKSLASHED else b"%c" % c for c in part)
+    yield plain
+    yield plain.replace(b":~", b":\\~").replace(b"=~", b"=\\~")
+
+
+def _coreutils(text: str, *, octal: frozenset[int]) -> str:
+    """The inside of what coreutils quote for a shell: ``'abc'$'\\003''def'``.
+
+    Args:
+        text, octal: as for ``_dollar_quoted``.
+    """
+    out = []
+    escaping = False
+    for char in text:
+        escape = _escape(char, octal, _NAMED_BY_COREUTILS)
+        if char == "'":
+            out.append("'\\''")
+            escaping = False
+            continue
+        if bool(escape) != escaping:
+            out.append("'$'" if escape else "''")
+            escaping = bool(escape)
+        out.append(escape or char)
+    return "".join(out).removeprefix("'$'")
+
+
+def _escape(char: str, octal: frozenset[int], named: Mapping[int, str]) -> str:
+    """How ``$'…'`` writes a character that a terminal does not show; "" for another."""
+    code = ord(char)
+    if code in named:
+        return named[code]
+    if code < 32 or code == 127 or code in octal or (octal is _UNPRINTABLE and _unassigned(char)):
+        raw = (code,) if octal is _ABOVE_ASCII else char.encode("utf-8", "surrogateescape")
+        return "".join(f"\\{byte:03o}" for byte in raw)
+    return ""
+
+
+def _unassigned(char: str) -> bool:
+    if char.isascii():
+        return False
+    import unicodedata
+
+    return unicodedata.category(char) == "Cn"
 
 
 def _dollar_quoted(text: str, *, octal: frozenset[int]) -> str:
@@ -172,16 +236,28 @@ def _dollar_quoted(text: str, *, octal: frozenset[int]) -> str:
         text: bytes as Latin-1 for a locale without UTF-8, else characters.
         octal: the code points above ASCII that are written byte by byte, in octal.
     """
-    out = []
-    for char in text:
-        code = ord(char)
-        if code in _NAMED:
-            out.append(_NAMED[code])
-        elif char in "\\'":
-            out.append("\\" + char)
-        elif code < 32 or code == 127 or code in octal:
-            raw = (code,) if octal is _ABOVE_ASCII else char.encode("utf-8", "surrogateescape")
-            out += (f"\\{byte:03o}" for byte in raw)
-        else:
-            out.append(char)
-    return "".join(out)
+    return "".join(
+        "\\" + char if char in "\\'" else _escape(char, octal, _NAMED) or char for char in text
+    )
+
+
+def _html(text: str) -> Iterator[str]:
+    """Escaped for HTML and XML; beyond ASCII as it is, and as numbers."""
+    for quotes in _HTML_QUOTES:
+        entities: dict[str, str | int | None] = {**_HTML_CORE, **quotes}
+        escaped = text.translate(str.maketrans(entities))
+        yield escaped
+        yield escaped.translate(_XML_SPACE)
+        if not text.isascii():
+            yield escaped.encode("ascii", "xmlcharrefreplace").decode()
+    codes = [ord(char) for char in text]
+    yield "".join(f"&#{code};" for code in codes)
+    yield "".join(f"&#x{code:x};" for code in codes)
+    yield "".join(f"&#x{code:X};" for code in codes)
+    for number in ("&#{};", "&#x{:x};", "&#x{:X};"):
+        yield "".join(c if c.isalnum() else number.format(ord(c)) for c in text)
+
+
+def _quotes_doubled(text: str) -> Iterator[str]:
+    yield text.replace("'", "''")  # YAML, SQL
+    yield text.replace('"', '""')  # CSV

@@ -10,9 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from dispatcher.errors import Exit, PermanentError
-from dispatcher.run import FormulaKind, Mount, RunSpec
+from dispatcher.run import MAX_VARIABLE_BYTES, FormulaKind, Mount, RunSpec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ARGUMENTS = 256 * 1024  # left of ARG_MAX for what the formula starts: arguments, pointers
 SEPARATOR = b"\n---- context ----\n"
 """Between a formula's text and the action's context on an agent's standard input."""
 
@@ -144,7 +145,8 @@ def environment(spec: RunSpec, room: Room, secrets: Mapping[str, str]) -> dict[s
     """The whole environment of the formula.
 
     Raises:
-        BadFormula: a secret's name is taken by it, or a text holds a NUL byte.
+        BadFormula: a secret's name is taken by it, a text holds a NUL byte, or it is larger than
+            what execve(2) takes.
     """
     env = {
         "PATH": os.environ.get("PATH") or DEFAULT_PATH,
@@ -169,7 +171,31 @@ def environment(spec: RunSpec, room: Room, secrets: Mapping[str, str]) -> dict[s
     for name, value in env.items():
         if "\0" in value:
             raise BadFormula(f"{name} would hold a NUL byte, which no environment variable can")
-    return {**env, **secrets}
+    env |= secrets
+    _refuse_too_large(env)
+    return env
+
+
+def _refuse_too_large(env: Mapping[str, str]) -> None:
+    """Said here, since execve's own "Argument list too long" names nothing."""
+    sizes = {
+        name: len(name) + 2 + len(value.encode("utf-8", "surrogateescape"))
+        for name, value in env.items()
+    }
+    large = sorted(name for name, size in sizes.items() if size > MAX_VARIABLE_BYTES)
+    if large:
+        raise BadFormula(
+            f"{', '.join(large)}: more than the {MAX_VARIABLE_BYTES // 1024} KiB that one "
+            "environment variable may have",
+            remedy="Store a secret in parts, or let the formula fetch what is that large.",
+        )
+    total, limit = sum(sizes.values()), os.sysconf("SC_ARG_MAX") - _ARGUMENTS
+    if total > limit:
+        raise BadFormula(
+            f"the action's secrets and texts take {total:,} bytes of environment together, and "
+            f"this machine takes {limit:,}",
+            remedy="Name fewer or smaller secrets in one action.",
+        )
 
 
 def command(

@@ -1,8 +1,14 @@
 """Hide secrets in a stream of bytes, exactly, wherever the stream is cut.
 
-One automaton searches for every form of every secret at once (leftmost, then longest). What a
-``Redactor`` has let go is final; it keeps back only bytes with which a form could begin, so an
-idle stream never sits on anything else.
+Forms of eight bytes or more are searched for without regard to line ends, because programs wrap
+what they print (base64(1) at 76 columns, PEM at 64): one automaton searches the text with its line
+ends taken out, so that a width makes no difference and costs nothing. Shorter forms are searched
+for afterwards, as they are. Both: leftmost, then longest.
+
+What a ``Redactor`` has let go is final; it keeps back only bytes with which a form could begin, so
+an idle stream never sits on anything else. Most lines end with a letter with which some form
+begins. So fewer than ``_SEEN`` such bytes before a line end are let go as well, and remembered: of a
+form that goes on after the line end, the rest is hidden.
 """
 
 from __future__ import annotations
@@ -14,25 +20,24 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
 from dispatcher.runner.forms import forms
 
+MIN_FOLDED = 8
+"""Bytes of a form below which it is not looked for across line ends."""
+
+_SEEN = 4
 _OPENING = 4  # bytes of a form that a place must show to be looked at more closely
 
 
-class Secrets:
-    """The values to hide, made ready for any number of streams.
+class _Patterns:
+    """What one automaton searches for.
 
     Args:
-        values: each secret by its name. Where two have a form in common the first name is shown.
+        names: the secret's name by form.
     """
 
-    def __init__(self, values: Mapping[str, bytes]) -> None:
-        names: dict[bytes, str] = {}
-        for name, value in values.items():
-            for form in forms(value) if value else ():
-                names.setdefault(form, name)
+    def __init__(self, names: Mapping[bytes, str]) -> None:
         self._forms = sorted(names)
         self._marks = [f"[redacted:{names[form]}]".encode() for form in self._forms]
-        self.longest = max(map(len, self._forms), default=0)
-        """Bytes of the longest form."""
+        self._longest = max(map(len, self._forms), default=0)
         self._search = _automaton(self._forms, MatchKind.LeftmostLongest)
         self._openings = _automaton(
             sorted({form[:_OPENING] for form in self._forms}), MatchKind.Standard
@@ -41,47 +46,42 @@ class Secrets:
     def __bool__(self) -> bool:
         return self._search is not None
 
-    def redact(self, data: bytes) -> bytes:
-        """All of ``data`` with every form replaced by ``[redacted:NAME]``."""
-        return self.replace(data, last=True)[0]
+    def mark(self, index: int) -> bytes:
+        """What stands in place of the form with this number."""
+        return self._marks[index]
 
-    def redact_text(self, text: str) -> str:
-        """The same for text."""
-        data = text.encode("utf-8", "surrogateescape")
-        return self.redact(data).decode("utf-8", "surrogateescape")
-
-    def replace(self, data: bytes, *, last: bool) -> tuple[bytes, bytes]:
-        """Redact as much of ``data`` as is settled.
+    def find(self, data: bytes, *, last: bool) -> tuple[list[tuple[int, int, int]], int]:
+        """Search as much of ``data`` as is settled.
 
         Args:
             data: what is not yet settled, followed by what is new.
             last: True where nothing will follow, so that everything is settled.
 
         Returns:
-            The settled part, redacted, and the rest as it came.
+            Number, start and end of each form found, and where the part begins that is not settled.
         """
         if self._search is None:
-            return data, b""
-        pieces: list[bytes] = []
+            return [], len(data)
+        found: list[tuple[int, int, int]] = []
         done, hold = 0, len(data) if last else self._held(data, 0)
-        for index, start, end in self._search.find_matches_as_indexes(data):
+        for match in self._search.find_matches_as_indexes(data):
+            _, start, end = match
             if start >= hold:
                 # A match that an earlier one reached into moves the border; look again.
                 hold = len(data) if last else self._held(data, max(done, hold))
                 if start >= hold:
                     break
-            pieces += (data[done:start], self._marks[index])
+            found.append(match)
             done = end
         if done > hold:
             hold = self._held(data, done)
-        pieces.append(data[done:hold])
-        return b"".join(pieces), data[hold:]
+        return found, hold
 
     def _held(self, data: bytes, start: int) -> int:
         """Where the longest end of ``data[start:]`` begins that a form could begin with; the
         length of ``data`` where there is none."""
         size = len(data)
-        first = max(start, size - self.longest + 1)
+        first = max(start, size - self._longest + 1)
         window = data[first:]
         for at in self._candidates(window):
             if self._begins(window[at:]):
@@ -107,22 +107,181 @@ class Secrets:
         return False
 
 
+class Secrets:
+    """The values to hide, made ready for any number of streams.
+
+    Args:
+        values: each secret by its name. Where two have a form in common the first name is shown.
+    """
+
+    def __init__(self, values: Mapping[str, bytes]) -> None:
+        folded: dict[bytes, str] = {}
+        exact: dict[bytes, str] = {}
+        for name, value in values.items():
+            for form in forms(value) if value else ():
+                flat = _without_breaks(form)
+                if len(flat) < MIN_FOLDED:
+                    exact.setdefault(form, name)
+                else:
+                    folded.setdefault(flat, name)
+        self.folded = _Patterns(folded)
+        self.exact = _Patterns(exact)
+
+    def __bool__(self) -> bool:
+        return bool(self.folded) or bool(self.exact)
+
+    def redact(self, data: bytes) -> bytes:
+        """All of ``data`` with every form replaced by ``[redacted:NAME]``."""
+        redactor = Redactor(self)
+        return redactor.feed(data) + redactor.finish()
+
+    def redact_text(self, text: str) -> str:
+        """The same for text."""
+        data = text.encode("utf-8", "surrogateescape")
+        return self.redact(data).decode("utf-8", "surrogateescape")
+
+
 class Redactor:
     """One stream. Feed it, write what it gives, and ``finish`` it."""
 
     def __init__(self, secrets: Secrets) -> None:
-        self._secrets = secrets
-        self._rest = b""
+        self._folded = _Folded(secrets.folded)
+        self._exact = _Exact(secrets.exact) if secrets.exact else None
 
     def feed(self, data: bytes) -> bytes:
         """What is settled by now."""
-        done, self._rest = self._secrets.replace(self._rest + data, last=False)
-        return done
+        return self._through(self._folded.pieces(data, last=False), last=False)
 
     def finish(self) -> bytes:
         """What was kept back, since the stream has ended."""
-        done, self._rest = self._secrets.replace(self._rest, last=True)
-        return done
+        return self._through(self._folded.pieces(b"", last=True), last=True)
+
+    def _through(self, pieces: list[bytes], *, last: bool) -> bytes:
+        """Search the text between the marks for the shorter forms; a mark is no part of one.
+
+        Args:
+            pieces: text and mark in turn, beginning and ending with text.
+        """
+        if self._exact is None:
+            return b"".join(pieces)
+        out: list[bytes] = []
+        for text, mark in zip(pieces[0:-1:2], pieces[1::2], strict=True):
+            out += (self._exact.feed(text, last=True), mark)
+        out.append(self._exact.feed(pieces[-1], last=last))
+        return b"".join(out)
+
+
+class _Exact:
+    """One stream, searched as it is."""
+
+    def __init__(self, patterns: _Patterns) -> None:
+        self._patterns = patterns
+        self._rest = b""
+
+    def feed(self, data: bytes, *, last: bool) -> bytes:
+        """What is settled by now, with marks."""
+        data = self._rest + data
+        found, hold = self._patterns.find(data, last=last)
+        pieces: list[bytes] = []
+        done = 0
+        for index, start, end in found:
+            pieces += (data[done:start], self._patterns.mark(index))
+            done = end
+        self._rest = data[hold:]
+        pieces.append(data[done:hold])
+        return b"".join(pieces)
+
+
+class _Folded:
+    """One stream, searched without its line ends."""
+
+    def __init__(self, patterns: _Patterns) -> None:
+        self._patterns = patterns
+        self._rest = b""
+        self._before = b""
+        """Bytes without line ends, let go before ``_rest``, with which a form could begin."""
+
+    def pieces(self, data: bytes, *, last: bool) -> list[bytes]:
+        """What is settled by now: text and mark in turn, beginning and ending with text."""
+        data = self._rest + data
+        flat = self._before + _without_breaks(data)
+        found, hold = self._patterns.find(flat, last=last)
+        if not found and hold == len(flat):
+            self._rest = self._before = b""
+            return [data]
+        before = len(self._before)
+        places = _Places(data)
+        pieces: list[bytes] = []
+        done = 0
+        for index, start, end in found:
+            begin = places.of(max(0, start - before))
+            begin = _after_early_break(data, begin, seen=max(0, before - start))
+            pieces += (data[done:begin], self._patterns.mark(index))
+            done = places.of(end - 1 - before) + 1
+        pieces.append(data[done : self._keep(data, flat, hold, places)])
+        return pieces
+
+    def _keep(self, data: bytes, flat: bytes, hold: int, places: _Places) -> int:
+        """Remember what is not settled; returns where in ``data`` it begins."""
+        before, tail = len(self._before), flat[hold:]
+        if not tail or (len(tail) < _SEEN and data[-1:] in (b"\r", b"\n")):
+            self._rest, self._before = b"", tail
+            return len(data)
+        at = places.of(hold - before) if hold > before else 0
+        self._rest, self._before = data[at:], self._before[hold:]
+        return at
+
+
+class _Places:
+    """Where the bytes of a text without line ends stand in the text; asked for in rising order."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._returns = b"\r" in data
+        self._flat = self._at = 0
+
+    def of(self, index: int) -> int:
+        """The place of the byte that is number ``index`` without line ends."""
+        start, steps = self._at, index - self._flat
+        at, breaks = start + steps, self._breaks(start, start + steps)
+        while at != start + steps + breaks:
+            further = start + steps + breaks
+            breaks += self._breaks(at, further)
+            at = further
+        self._flat, self._at = index, _skip_breaks(self._data, at)
+        return self._at
+
+    def _breaks(self, start: int, end: int) -> int:
+        count = self._data.count(b"\n", start, end)
+        return count + self._data.count(b"\r", start, end) if self._returns else count
+
+
+def _after_early_break(data: bytes, begin: int, *, seen: int) -> int:
+    """Where hiding begins: after a line end that fewer than ``_SEEN`` bytes of the form precede,
+    since a stream that stops there has let them go.
+
+    Args:
+        begin: place of the first byte of the form in ``data``.
+        seen: bytes of the form before ``data``.
+    """
+    at = begin
+    for _ in range(seen, _SEEN - 1):
+        after = _skip_breaks(data, at + 1)
+        if after != at + 1:
+            begin = after
+        at = after
+    return begin
+
+
+def _skip_breaks(data: bytes, at: int) -> int:
+    while data[at : at + 1] in (b"\r", b"\n"):
+        at += 1
+    return at
+
+
+def _without_breaks(data: bytes) -> bytes:
+    flat = data.replace(b"\n", b"")
+    return flat.replace(b"\r", b"") if b"\r" in flat else flat
 
 
 def _automaton(patterns: list[bytes], kind: MatchKind) -> BytesAhoCorasick | None:

@@ -12,7 +12,7 @@ from tests.nomad_stage import NomadStage
 pytestmark = pytest.mark.needs("bao", "nomad")
 
 FORGED = json.dumps({"verdict": "succeeded", "exit_code": 0, "formula_started": True, "logs": "F"})
-AS_RUNNER = f"cd $(dirname $(dirname $TMPDIR))/../alloc; printf %s '{FORGED}' > outcome.json\n"
+AS_RUNNER = f"cd $(dirname $(dirname $TMPDIR))/../../alloc; printf %s '{FORGED}' > outcome.json\n"
 
 
 def test_a_forged_outcome_of_a_killed_runner(on_raw_exec: NomadStage) -> None:

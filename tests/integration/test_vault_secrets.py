@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -72,11 +73,35 @@ def test_a_bad_name_is_refused_with_what_would_be_right(secrets, name):
     assert secrets.list() == []
 
 
-@pytest.mark.parametrize("value", ["", "a\0b", "x" * 300_000])
-def test_a_value_that_cannot_be_an_environment_variable_is_refused(secrets, value):
-    with pytest.raises(PermanentError, match="the value of FINE is empty") as told:
+LARGEST = 131_072 - len("FINE=\0")
+
+
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("a\0b", "contains a NUL byte"),
+        ("x" * (LARGEST + 1), "has 131,067 bytes, more than the 131,066"),
+        ("é" * (LARGEST // 2 + 1), "has 131,068 bytes, more than the 131,066"),
+    ],
+)
+def test_a_value_that_cannot_be_an_environment_variable_is_refused(secrets, value, wrong):
+    with pytest.raises(PermanentError, match=f"the value of FINE {wrong}") as told:
         secrets.put("FINE", value)
-    assert value[:2] not in str(told.value) or len(value) < 2
+    assert "xx" not in str(told.value)
+    assert secrets.list() == []
+
+
+def test_the_largest_value_is_one_that_a_process_can_be_given(secrets):
+    value = "x" * LARGEST
+    assert secrets.put("FINE", value) == 1
+    shown = subprocess.run(
+        ["bash", "-c", 'printf %s "${#FINE}"'], env={"FINE": value}, capture_output=True, check=True
+    )
+    assert shown.stdout == str(LARGEST).encode()
+    with pytest.raises(OSError, match="Argument list too long"):
+        subprocess.run(["/bin/true"], env={"FINE": value + "x"}, check=False)
 
 
 def test_a_case_twin_is_refused_before_anything_is_written(secrets, staged):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import pytest
@@ -177,6 +178,136 @@ def test_secrets_equal_but_for_case_are_told_beside_the_wrong_name() -> None:
     first, second = problems(replaced("secrets", '["DB", "db"]'))
     assert "differs by case alone from secrets[0]" in first + second
     assert "cannot be the name of a secret" in first + second
+
+
+SHELL_VARIABLES = [
+    "BASH",
+    "BASHOPTS",
+    "BASHPID",
+    "BASH_ALIASES",
+    "BASH_ARGC",
+    "BASH_ARGV",
+    "BASH_ARGV0",
+    "BASH_CMDS",
+    "BASH_COMMAND",
+    "BASH_COMPAT",
+    "BASH_ENV",
+    "BASH_EXECUTION_STRING",
+    "BASH_LINENO",
+    "BASH_LOADABLES_PATH",
+    "BASH_MONOSECONDS",
+    "BASH_REMATCH",
+    "BASH_SOURCE",
+    "BASH_SUBSHELL",
+    "BASH_TRAPSIG",
+    "BASH_VERSINFO",
+    "BASH_VERSION",
+    "BASH_XTRACEFD",
+    "CDPATH",
+    "CHILD_MAX",
+    "COLUMNS",
+    "COMPREPLY",
+    "COMP_CWORD",
+    "COMP_KEY",
+    "COMP_LINE",
+    "COMP_POINT",
+    "COMP_TYPE",
+    "COMP_WORDBREAKS",
+    "COMP_WORDS",
+    "COPROC",
+    "DIRSTACK",
+    "EMACS",
+    "ENV",
+    "EPOCHREALTIME",
+    "EPOCHSECONDS",
+    "EUID",
+    "EXECIGNORE",
+    "FCEDIT",
+    "FIGNORE",
+    "FUNCNAME",
+    "FUNCNEST",
+    "GLOBIGNORE",
+    "GLOBSORT",
+    "GROUPS",
+    "HISTCMD",
+    "HISTCONTROL",
+    "HISTFILE",
+    "HISTFILESIZE",
+    "HISTIGNORE",
+    "HISTSIZE",
+    "HISTTIMEFORMAT",
+    "HOME",
+    "HOSTFILE",
+    "HOSTNAME",
+    "HOSTTYPE",
+    "IFS",
+    "IGNOREEOF",
+    "INPUTRC",
+    "INSIDE_EMACS",
+    "LANG",
+    "LC_ALL",
+    "LINENO",
+    "LINES",
+    "MACHTYPE",
+    "MAIL",
+    "MAILCHECK",
+    "MAILPATH",
+    "MAPFILE",
+    "OLDPWD",
+    "OPTARG",
+    "OPTERR",
+    "OPTIND",
+    "OSTYPE",
+    "PATH",
+    "PIPESTATUS",
+    "POSIXLY_CORRECT",
+    "PPID",
+    "PROMPT_COMMAND",
+    "PROMPT_DIRTRIM",
+    "PS0",
+    "PS1",
+    "PS2",
+    "PS3",
+    "PS4",
+    "PWD",
+    "RANDOM",
+    "READLINE_ARGUMENT",
+    "READLINE_LINE",
+    "READLINE_MARK",
+    "READLINE_POINT",
+    "REPLY",
+    "SECONDS",
+    "SHELL",
+    "SHELLOPTS",
+    "SHLVL",
+    "SRANDOM",
+    "TIMEFORMAT",
+    "TMOUT",
+    "TMPDIR",
+    "UID",
+]  # bash(1), "Shell Variables", 5.2 and 5.3
+
+
+@pytest.mark.parametrize("name", SHELL_VARIABLES)
+def test_no_secret_has_a_name_that_bash_gives_a_meaning_to(name: str) -> None:
+    problem = secret_problem(name)
+    assert problem is not None
+    assert "meaning to the shell" in problem[0]
+
+
+def test_no_name_is_accepted_that_this_bash_sets_or_loses() -> None:
+    """As a formula gets it: asked of the bash that is installed."""
+    listed = subprocess.run(
+        ["bash", "-c", "compgen -v"], env={}, capture_output=True, text=True, check=True
+    ).stdout.split()
+    names = {name for name in [*listed, *SHELL_VARIABLES] if name.isupper()} - {"_"}
+    env = {name: "kept" for name in names if secret_problem(name) is None}
+    script = "".join(f'test "${{{name}-}}" = kept || echo {name};' for name in env) + ":"
+    done = subprocess.run(
+        ["bash", "-c", script], env=env, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+    assert not set(listed) & env.keys()
 
 
 def test_reserved_names_are_those_of_the_runner_and_the_shell() -> None:
