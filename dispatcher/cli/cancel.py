@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from dispatcher.cli import console
-from dispatcher.cli.complete import action_ids
+from dispatcher.cli.complete import open_ids
 from dispatcher.cli.options import config_option
 from dispatcher.cli.session import Session
 
 
 @click.command("cancel")
-@click.argument("action_id", metavar="ID", shell_complete=action_ids)
+@click.argument("action_id", metavar="ID", shell_complete=open_ids)
 @config_option
 @click.pass_obj
 def command(session: Session, action_id: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from dispatcher.cli import console
-from dispatcher.cli.complete import action_ids
+from dispatcher.cli.complete import open_ids
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
 from dispatcher.errors import DisintoError, Exit, NotFound
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 @click.command("dispatch")
-@click.argument("target", metavar="FILE|ID", shell_complete=action_ids)
+@click.argument("target", metavar="FILE|ID", shell_complete=open_ids)
 @click.option("--follow/--no-follow", default=True, help="Wait for the result, with live output.")
 @click.option("--wait-merge", is_flag=True, help="Follow an action whose pull request is open.")
 @click.option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dispatcher.cli import console
-from dispatcher.cli.complete import action_ids
+from dispatcher.cli.complete import known_ids
 from dispatcher.cli.options import config_option
 from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command("logs")
-@click.argument("action_id", metavar="ID", shell_complete=action_ids)
+@click.argument("action_id", metavar="ID", shell_complete=known_ids)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
 @config_option
 @click.pass_obj

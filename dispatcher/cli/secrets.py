@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dispatcher.cli import console
+from dispatcher.cli.complete import secret_names
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
 from dispatcher.errors import Exit, NotFound
@@ -73,7 +74,7 @@ def list_(session: Session, *, as_json: bool) -> None:
 
 
 @command.command("rm")
-@click.argument("name", metavar="NAME")
+@click.argument("name", metavar="NAME", shell_complete=secret_names)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 @config_option
 @click.pass_obj

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dispatcher.cli import console
-from dispatcher.cli.complete import action_ids
+from dispatcher.cli.complete import known_ids
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
 
@@ -24,7 +24,7 @@ LAST = 10
 
 
 @click.command("status")
-@click.argument("action_id", metavar="[ID]", required=False, shell_complete=action_ids)
+@click.argument("action_id", metavar="[ID]", required=False, shell_complete=known_ids)
 @click.option("-n", "--last", default=LAST, show_default=True, help="Results to list.")
 @json_option
 @config_option

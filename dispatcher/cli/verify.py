@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dispatcher.cli import console
-from dispatcher.cli.complete import action_ids
+from dispatcher.cli.complete import finished_ids
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command("verify")
-@click.argument("target", metavar="ID|FILE", shell_complete=action_ids)
+@click.argument("target", metavar="ID|FILE", shell_complete=finished_ids)
 @click.option(
     "--key",
     "keys",

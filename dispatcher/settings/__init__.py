@@ -8,13 +8,11 @@ Relative paths of the file are relative to its folder; those of the environment,
 programs, to the current one.
 """
 
-from dispatcher.settings.loading import CONFIG_VARIABLE, find_settings, load_settings
+from dispatcher.settings.loading import load_settings
 from dispatcher.settings.models import (
-    ACTIONS_PATH,
     CUSTOMARY,
     DONE_PATH,
     ENV_PREFIX,
-    FILE_NAME,
     FORMULAS_PATH,
     AgentSettings,
     ArchiveSettings,
@@ -39,6 +37,7 @@ from dispatcher.settings.models import (
     credential_files,
 )
 from dispatcher.settings.plain_http import PlainAddress, plain_addresses
+from dispatcher.settings_file import ACTIONS_PATH, CONFIG_VARIABLE, FILE_NAME, find_settings
 
 __all__ = [
     "ACTIONS_PATH",

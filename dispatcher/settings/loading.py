@@ -20,54 +20,11 @@ from dispatcher.errors import InvalidInput, Misconfigured, Problem
 from dispatcher.explain import Reader, walk
 from dispatcher.settings.checks import contradictions
 from dispatcher.settings.environment import Variable, unknown_variables, variables
-from dispatcher.settings.models import ACTIONS_PATH, FILE_NAME, Settings
+from dispatcher.settings.models import Settings
+from dispatcher.settings_file import at_home, find_settings
 from dispatcher.toml_source import KeyPath, TomlSource
 
-CONFIG_VARIABLE = "DISINTO_CONFIG"
-"""Environment variable with the path of the settings file."""
-
 MAX_SETTINGS_BYTES = 1024 * 1024
-
-
-def find_settings(
-    path: Path | None, environ: Mapping[str, str], *, folder: Path | None = None
-) -> Path | None:
-    """The settings file that counts, or None where there is none.
-
-    The given path; else ``DISINTO_CONFIG``; else ``disinto.toml`` in the folder or one above it;
-    else ``~/.config/disinto/disinto.toml`` (``XDG_CONFIG_HOME`` is honoured).
-
-    Args:
-        path: from the command line, or None.
-        environ: the environment.
-        folder: where to look; the current folder by default.
-
-    Raises:
-        Misconfigured: a file that was named is not there, or the file lies in an ops repo, whose
-            contents must not decide what is approved.
-    """
-    folder = folder or Path.cwd()
-    named = path or (Path(environ[CONFIG_VARIABLE]) if environ.get(CONFIG_VARIABLE) else None)
-    if named is not None:
-        found: Path | None = folder / _at_home(str(named), environ)
-        if found is None or not found.is_file():
-            whose = "" if path else f" (named by {CONFIG_VARIABLE})"
-            raise Misconfigured(
-                f"there is no settings file {named}{whose}",
-                remedy="Name an existing file, or make one with: disinto init",
-            )
-    else:
-        found = next((file for file in _customary_places(folder, environ) if file.is_file()), None)
-    if found is None:
-        return None
-    ops_repo = next((p for p in found.resolve().parents if (p / ACTIONS_PATH).is_dir()), None)
-    if ops_repo is not None:
-        raise Misconfigured(
-            f"the settings file {found} lies in the ops repo {ops_repo}, where whoever may merge "
-            "an action could change it",
-            remedy=f"Move it out of that folder, and name it by {CONFIG_VARIABLE}",
-        )
-    return found
 
 
 def load_settings(
@@ -198,7 +155,7 @@ class _Draft:
                 self._set(path, None)
             elif is_path or _path_like(path, value):
                 base = current if self._variable_of(path) else self.folder
-                self._set(path, os.path.normpath(base / _at_home(value, environ)))
+                self._set(path, os.path.normpath(base / at_home(value, environ)))
         return problems
 
     def _variable_of(self, path: KeyPath) -> str | None:
@@ -230,23 +187,6 @@ def _path_like(path: KeyPath, value: str) -> bool:
     if path == ("ops_repo", "remote"):
         return bool(value) and ":" not in value
     return path == ("agent", "command", 0) and value.startswith(("./", "../", "~/"))
-
-
-def _at_home(text: str, environ: Mapping[str, str]) -> Path:
-    home = environ.get("HOME", "")
-    if home and (text == "~" or text.startswith("~/")):
-        return Path(home) / text[2:]
-    return Path(text)
-
-
-def _customary_places(folder: Path, environ: Mapping[str, str]) -> Iterator[Path]:
-    for above in (folder, *folder.resolve().parents):
-        yield above / FILE_NAME
-    config = environ.get("XDG_CONFIG_HOME") or (
-        f"{environ['HOME']}/.config" if environ.get("HOME") else ""
-    )
-    if config:
-        yield Path(config) / "disinto" / FILE_NAME
 
 
 def _read(file: Path) -> bytes:

@@ -10,10 +10,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from dispatcher.run import Mount
+from dispatcher.settings_file import STATE_DIR
 
-FILE_NAME = "disinto.toml"
 ENV_PREFIX = "DISINTO_"
-ACTIONS_PATH = "vault/actions"
 DONE_PATH = "vault/done"
 FORMULAS_PATH = "formulas"
 """Fixed places in an ops repo."""
@@ -347,7 +346,7 @@ class Settings(_Section):
     """Everything a dispatcher is told. One file, ``disinto.toml``."""
 
     state_dir: Path = Field(
-        default=Path(".disinto"),
+        default=Path(STATE_DIR),
         description="Clone, ledger, spool, local key and audit log of this dispatcher.",
     )
     scheduler: SchedulerKind = Field(

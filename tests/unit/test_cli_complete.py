@@ -1,0 +1,117 @@
+"""Completion of ids: what a shell is offered, and what may be loaded for that."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dispatcher.assembly import open_repo
+from dispatcher.cli import COMPLETE_VARIABLE, complete
+from dispatcher.cli.edge import run
+from dispatcher.service import status_file
+from dispatcher.settings import load_settings
+from dispatcher.settings_file import state_dir
+
+SLOW_TO_LOAD = ("pydantic", "httpx", "urllib3", "hvac", "structlog", "rich", "jinja2")
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new installation, as the current directory, whose clone is up to date."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("DISINTO_CONFIG", "DISINTO_STATE_DIR", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    assert run(["init", "new"]) == 0
+    desk = tmp_path / "new"
+    monkeypatch.chdir(desk)
+    subprocess.run(["git", "clone", "-q", "ops.git", "work"], check=True)
+    actions = desk / "work" / "vault" / "actions"
+    for name in ("deploy-1.toml", "deploy-1.result.json", "deploy-2.toml", "report.toml"):
+        (actions / name).write_text("x")
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    for words in (("add", "-A"), ("commit", "-qm", "m"), ("push", "-q")):
+        subprocess.run(["git", "-C", str(desk / "work"), *identity, *words], check=True)
+    settings = load_settings(None, {})
+    open_repo(settings, {}).fetch()
+    status = {"overview": {"open": [{"id": "deploy-3"}, {"id": "report"}]}}
+    (settings.state_dir / complete.STATUS_FILE).write_text(json.dumps(status))
+    return desk
+
+
+def offered(*words: str) -> list[str]:
+    """What bash is offered for the last of these words, and nothing slow is loaded for it."""
+    program = (
+        "import sys; from dispatcher.__main__ import main; main();"
+        f"slow = [m for m in {SLOW_TO_LOAD!r} if m in sys.modules];"
+        "sys.exit(f'loaded: {slow}' if slow else 0)"
+    )
+    environ = {
+        **os.environ,
+        COMPLETE_VARIABLE: "bash_complete",
+        "COMP_WORDS": " ".join(("disinto", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
+
+
+def test_each_command_offers_the_ids_it_can_use(desk: Path) -> None:
+    assert offered("cancel", "d") == ["deploy-3"]
+    assert offered("verify", "d") == ["deploy-1"]
+    assert offered("logs", "d") == ["deploy-1", "deploy-2", "deploy-3"]
+    assert offered("status", "rep") == ["report"]
+
+
+def test_the_settings_that_config_names_count(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(desk.parent)
+    assert offered("logs", "d") == []
+    assert offered("--config", "new/disinto.toml", "logs", "deploy-1") == ["deploy-1"]
+
+
+@pytest.mark.parametrize("damage", ["no clone", "no status", "nonsense", "wrong settings"])
+def test_damage_offers_less_and_complains_of_nothing(desk: Path, damage: str) -> None:
+    state = desk / ".disinto"
+    match damage:
+        case "no clone":
+            (state / "ops.git").rename(desk / "gone")
+        case "no status":
+            (state / complete.STATUS_FILE).unlink()
+        case "nonsense":
+            (state / complete.STATUS_FILE).write_text('{"overview": []}')
+        case "wrong settings":
+            (desk / "disinto.toml").write_text("state_dir = ")
+    assert set(offered("logs", "deploy")) < {"deploy-1", "deploy-2", "deploy-3"}
+
+
+@pytest.mark.parametrize(
+    ("text", "environ"),
+    [
+        ("", {}),
+        ('state_dir = "~/state"\n', {}),
+        ('state_dir = "../elsewhere/./x"\n', {}),
+        ("", {"DISINTO_STATE_DIR": "named"}),
+        ("", {"DISINTO_STATE_DIR": "~/named"}),
+    ],
+)
+def test_the_state_directory_is_the_one_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, environ: dict[str, str]
+) -> None:
+    file = tmp_path / "etc" / "disinto.toml"
+    file.parent.mkdir()
+    file.write_text(text)
+    monkeypatch.chdir(tmp_path)
+    environ = {**environ, "HOME": str(tmp_path / "home")}
+    assert state_dir(file, environ) == load_settings(file, environ).state_dir
+
+
+def test_the_name_of_the_status_file_is_said_twice_and_the_same() -> None:
+    assert complete.STATUS_FILE == status_file.NAME
