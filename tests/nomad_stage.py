@@ -155,6 +155,7 @@ def nomad_stage(nomad: Nomad, minter: Minter, **more: Any) -> Iterator[NomadStag
                 "memory_mb": 128,
                 "disk_mb": 100,
                 "log_file_mb": 5,
+                "keep_finished_s": 0,
                 **driver,
                 **more,
             },

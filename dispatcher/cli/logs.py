@@ -15,6 +15,7 @@ from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
+    from dispatcher.result import Result
     from dispatcher.run import Claim
     from dispatcher.schedulers.base import LogChunk
 
@@ -27,8 +28,13 @@ if TYPE_CHECKING:
 def command(session: Session, action_id: str, *, follow: bool) -> int:
     """Show what a run has written, secrets taken out.
 
-    While the engine knows the run, all of it: its standard output on standard output, its
-    standard error on standard error. Afterwards the last 1,000 characters, from the result.
+    All of it while the engine knows the run, and afterwards for as long as the full log is kept:
+    its standard output on standard output, its standard error on standard error. Then the last
+    1,000 characters, from the result. For a run that has ended, a last line on standard error
+    names the source and what is missing.
+
+    The local engine keeps full logs for [local] keep_logs_s, on the dispatcher's host; Nomad
+    keeps finished jobs for [nomad] keep_finished_s.
     """
     from dispatcher.assembly import open_ledger
 
@@ -72,11 +78,21 @@ def _from_result(session: Session, action_id: str, *, open_claim: Claim | None) 
             f"action {action_id} has not started, so it has no log",
             remedy=f"'disinto status {action_id}' says what it waits for.",
         )
-    click.echo(console.clean(account.result.logs), nl=not account.result.logs.endswith("\n"))
-    console.note(
-        f"from the result of {account.result.timestamp}; it keeps the last 1,000 characters"
-    )
+    _show_ended(session, account.result)
     return Exit.OK
+
+
+def _show_ended(session: Session, result: Result) -> None:
+    from dispatcher.assembly import open_scheduler
+    from dispatcher.service.ended_output import ended_output
+
+    output = ended_output(result, open_scheduler(session.settings, os.environ), session.settings)
+    if output.chunks is not None:
+        for chunk in output.chunks:
+            write(chunk)
+    elif result.logs:
+        click.echo(console.clean(result.logs), nl=not result.logs.endswith("\n"))
+    console.note(output.source)
 
 
 def write(chunk: LogChunk) -> None:

@@ -260,6 +260,7 @@ def _on_nomad(nomad: DevAgent, *, image: bool) -> dict[str, Any]:
     runner = [sys.executable, "-m", "dispatcher.runner"]
     driver = {"driver": "docker"} if image else {"driver": "raw_exec", "runner_command": runner}
     small = {"cpu_mhz": 50, "memory_mb": 128, "disk_mb": 100, "log_file_mb": 5}
+    small["keep_finished_s"] = 0  # a scene leaves nothing behind
     prefix = f"scene-{secrets.token_hex(4)}"
     table = {"addr": nomad.addr, "ledger_prefix": prefix, **driver, **small}
     return {"scheduler": "nomad", "nomad": table}

@@ -136,13 +136,15 @@ class Scheduler(Protocol):
         ...
 
     def kept(self) -> Collection[RunKey]:
-        """Runs of which the engine keeps something on this machine, in any state. Those that no
-        claim names and whose result is in git may be forgotten.
+        """Runs of which the engine keeps something that is due to go: a run's files on this machine,
+        in any state; a finished job that was kept for long enough. Those that no claim names and
+        whose result is in git may be forgotten.
         """
         ...
 
     def forget(self, claim: Claim) -> None:
-        """Remove what the engine keeps of an ended run, logs included where they are not kept for
-        ``disinto logs``. Unknown runs are ignored.
+        """Remove what the engine keeps of an ended run, except what it keeps for people for a
+        while: its logs, or on Nomad the finished job, which ``kept`` names when its time is over.
+        Unknown runs are ignored.
         """
         ...

@@ -34,7 +34,7 @@ from dispatcher.service.memory import remember
 from dispatcher.service.parts import Parts
 from dispatcher.service.retries import Retries
 from dispatcher.service.steps import Steps
-from dispatcher.service.tidying import Tidying
+from dispatcher.service.tidying import Tidying, tidying_interval_s
 from dispatcher.service.view import View, WithResult
 from dispatcher.service.watch import Status, Watch
 
@@ -102,7 +102,12 @@ class Tenure:
             moves=parts.settings.archive.automatic,
             moved=self._archived,
         )
-        self._tidying = Tidying(parts.scheduler, self._errands, led=self._steps.led)
+        self._tidying = Tidying(
+            parts.scheduler,
+            self._errands,
+            led=self._steps.led,
+            every_s=tidying_interval_s(parts.settings),
+        )
         self._unread = Retries()
         self._observations: Mapping[RunKey, Observation] | None = None
         self._observed_at = 0.0

@@ -1,7 +1,8 @@
-"""What the engine keeps of runs that nobody asks about any more: looked for once an hour, and
+"""What the engine keeps of runs that nobody asks about any more: looked for from time to time, and
 forgotten.
 
-They come from a dispatcher that thought it led after another had finished the run, or from a ledger
+On Nomad they are finished jobs that were kept for people to look at, for long enough. Locally they
+come from a dispatcher that thought it led after another had finished the run, or from a ledger
 that was restored. Only runs whose result is in git are forgotten: without one, what the engine
 keeps is what prevents a second start.
 """
@@ -15,9 +16,19 @@ from dispatcher.errors import Dependency
 from dispatcher.run import Claim, Phase, RunKey
 from dispatcher.schedulers.base import Scheduler
 from dispatcher.service.errands import Errands
+from dispatcher.settings import SchedulerKind, Settings
 
 EVERY_S = 3_600.0
+EVERY_S_WHILE_KEPT = 60.0
+"""The same where finished jobs are kept: they are gone a minute late at most."""
+
 NAME = "tidy"
+
+
+def tidying_interval_s(settings: Settings) -> float:
+    """Seconds between two looks."""
+    kept = settings.scheduler is SchedulerKind.NOMAD and settings.nomad.keep_finished_s
+    return EVERY_S_WHILE_KEPT if kept else EVERY_S
 
 
 class Tidying:
@@ -27,10 +38,19 @@ class Tidying:
         scheduler: what keeps runs.
         errands: who asks it.
         led: raises where the lead is not held any more.
+        every_s: seconds between two looks.
     """
 
-    def __init__(self, scheduler: Scheduler, errands: Errands, *, led: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        errands: Errands,
+        *,
+        led: Callable[[], None],
+        every_s: float = EVERY_S,
+    ) -> None:
         self._scheduler, self._errands, self._led = scheduler, errands, led
+        self._every_s = every_s
         self._next_at = 0.0
         self._left: list[RunKey] = []
 
@@ -58,7 +78,7 @@ class Tidying:
                     name=NAME,
                 )
         elif time.monotonic() >= self._next_at:
-            self._next_at = time.monotonic() + EVERY_S
+            self._next_at = time.monotonic() + self._every_s
             self._errands.run(Dependency.SCHEDULER, self._scheduler.kept, self._found, name=NAME)
 
     def _found(self, keys: Collection[RunKey]) -> None:

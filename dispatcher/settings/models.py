@@ -164,6 +164,12 @@ class NomadSettings(_Section):
         description="Sets of mounts that get a runner job, besides those that open actions want.",
     )
     ledger_prefix: str = Field(default="disinto", description="Folder of the ledger's variables.")
+    keep_finished_s: float = Field(
+        default=3600.0,
+        ge=0,
+        description="Seconds a finished run's job is kept for inspection in Nomad and for "
+        "'disinto logs', once its result is in git; at most 500 jobs. 0 purges it at once.",
+    )
     lease_ttl_s: int = Field(default=15, ge=10, description="TTL of the leader's lock, seconds.")
     priority: int = Field(default=50, ge=1, le=100, description="Nomad priority of runner jobs.")
 
@@ -193,7 +199,15 @@ class LocalSettings(_Section):
         default="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         description="PATH of formulas.",
     )
-    log_limit_mb: int = Field(default=64, gt=0, description="Log kept a stream and run, MiB.")
+    log_limit_mb: int = Field(
+        default=64, gt=0, description="Size limit of the log per stream and run, MiB."
+    )
+    keep_logs_s: float = Field(
+        default=604_800.0,
+        ge=0,
+        description="Seconds the full, redacted logs of a finished run are kept in "
+        "<state_dir>/logs for 'disinto logs'.",
+    )
     kill_grace_s: PositiveSeconds = Field(
         default=10.0, description="Seconds between TERM and KILL."
     )

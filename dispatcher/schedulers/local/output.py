@@ -13,8 +13,6 @@ from dispatcher.schedulers.local.spool import Spool
 
 _PIECE = 64 * 1024
 _LOOK_AGAIN_S = 0.1
-KEEP_S = 7 * 24 * 3600.0
-"""Seconds for which the logs of a forgotten run are kept."""
 
 
 class _Reader:
@@ -74,10 +72,10 @@ def read(
             reader.close()
 
 
-def prune(kept: Path, *, now: float) -> None:
-    """Remove kept logs that are older than ``KEEP_S``."""
+def prune(kept: Path, *, now: float, keep_s: float) -> None:
+    """Remove kept logs that nobody has written to for ``keep_s`` seconds."""
     with suppress(OSError), os.scandir(kept) as files:
         for file in files:
             with suppress(OSError):
-                if now - file.stat(follow_symlinks=False).st_mtime > KEEP_S:
+                if now - file.stat(follow_symlinks=False).st_mtime > keep_s:
                     Path(file.path).unlink()

@@ -61,7 +61,7 @@ class LocalScheduler:
     A run is a folder ``<state_dir>/runs/<key>/`` and a runner process in a session of its own.
     Any process with the same ``state_dir`` may observe, read and cancel runs; one that died leaves
     them running, and the next picks them up from their folders. The logs of forgotten runs stay
-    a week in ``<state_dir>/logs/``.
+    in ``<state_dir>/logs/`` for ``[local] keep_logs_s``.
 
     Args:
         settings: uses ``state_dir``, ``local`` and ``vault.cacert``.
@@ -80,7 +80,7 @@ class LocalScheduler:
         self._endings = Endings()
         self._watch = Watch()
         self._node = socket.gethostname()
-        self._pruned_at = 0.0
+        self._pruned_at: float | None = None
 
     def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:  # noqa: ARG002
         """Start a runner for a run that has none and has not begun; ``job`` means nothing here.
@@ -164,7 +164,7 @@ class LocalScheduler:
         follow: bool = False,
         offsets: Mapping[Stream, int] | None = None,
     ) -> Iterator[LogChunk]:
-        """Also for a week after the run was forgotten."""
+        """Also for ``[local] keep_logs_s`` after the run was forgotten."""
         spool = Spool(self._runs, claim.key)
         return output.read(spool, self._kept_logs, follow=follow, offsets=offsets or {})
 
@@ -197,6 +197,7 @@ class LocalScheduler:
 
     def kept(self) -> Collection[RunKey]:
         """Every run's folder, also of runs whose claim was lost or never stood."""
+        self._prune()
         try:
             names = os.listdir(self._runs)  # noqa: PTH208 - names, not paths
         except FileNotFoundError:
@@ -205,7 +206,9 @@ class LocalScheduler:
         return [RunKey(action_id=p[0], blob=p[1]) for p in parts if len(p) == _TOKEN_PARTS]
 
     def forget(self, claim: Claim) -> None:
-        """Remove the run's folder; its logs stay for a week. One that lives is left alone."""
+        """Remove the run's folder; its logs stay for ``[local] keep_logs_s``. One that lives is
+        left alone.
+        """
         spool = Spool(self._runs, claim.key)
         known = self._known.get(spool.token)
         # Of a run known to have ended the lock may still seem held: a process that another thread
@@ -217,10 +220,15 @@ class LocalScheduler:
         with self._turn:
             self._known.pop(spool.token, None)
         self._endings.forget(spool)
-        now = time.time()
-        if now - self._pruned_at > _PRUNE_EVERY_S:
+        self._prune()
+
+    def _prune(self) -> None:
+        """Remove kept logs whose time is over; at most once an hour."""
+        now = time.monotonic()
+        if self._pruned_at is None or now - self._pruned_at >= _PRUNE_EVERY_S:
             self._pruned_at = now
-            output.prune(self._kept_logs, now=now)
+            keep_s = self._settings.local.keep_logs_s
+            output.prune(self._kept_logs, now=time.time(), keep_s=keep_s)
 
     # Before the start
 

@@ -112,8 +112,13 @@ class Observer:
         with self._turn:
             self._stopping.setdefault(child, reason)
 
+    def has_ended(self, child: str) -> bool:
+        """Whether Nomad was seen to be done with the run."""
+        with self._turn:
+            return child in self._ended
+
     def forget(self, child: str) -> None:
-        """The run has been removed from Nomad."""
+        """Nobody asks about the run any more."""
         with self._turn:
             for memory in (
                 self._ended,

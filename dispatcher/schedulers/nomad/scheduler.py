@@ -19,6 +19,7 @@ from dispatcher.nomad_api import Allocation, Event, EventStream, NomadApi, NotFo
 from dispatcher.render import META_OPTIONAL, META_REQUIRED, runner_prefix
 from dispatcher.run import Claim, Mount, Observation, RunKey, RunSpec, Verdict, WrappedGrant
 from dispatcher.schedulers.base import CannotSubmit, LogChunk, Stream, payload_of
+from dispatcher.schedulers.nomad.finished import FinishedJobs
 from dispatcher.schedulers.nomad.observing import Observer
 from dispatcher.schedulers.nomad.output import Follower, whole
 from dispatcher.schedulers.nomad.parents import Parent, Parents
@@ -43,6 +44,7 @@ class NomadScheduler:
             so who observes goes on doing so from time to time.
         clock: seconds that cannot be set, and stand still while this machine is suspended;
             another one in tests.
+        wall_clock: seconds since the epoch, compared with Nomad's records of finished runs.
     """
 
     def __init__(
@@ -52,11 +54,18 @@ class NomadScheduler:
         *,
         wake: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._api = api
         self._settings = settings
         self._parents = Parents(api, settings)
         self._observer = Observer(api, settings, clock=clock)
+        self._finished = FinishedJobs(
+            api,
+            prefix=runner_prefix(settings.nomad),
+            keep_s=settings.nomad.keep_finished_s,
+            clock=wall_clock,
+        )
         self._wake = wake
         self._clock = clock
         self._without_parent: dict[RunKey, float] = {}
@@ -143,14 +152,16 @@ class NomadScheduler:
             self._api.stop(child)
 
     def kept(self) -> Collection[RunKey]:
-        """None: what Nomad keeps, it collects by itself."""
-        return ()
+        """Those whose finished jobs have been kept for ``[nomad] keep_finished_s``."""
+        return self._finished.due()
 
     def forget(self, claim: Claim) -> None:
-        """See ``Scheduler.forget``. Nomad removes the logs when it collects the allocation."""
-        child = self._observer.child_of(claim)
+        """See ``Scheduler.forget``. The job stays for ``[nomad] keep_finished_s``, and is purged by
+        the call that follows ``kept``; Nomad removes the logs when it collects the allocation.
+        """
+        child = self._finished.due_job(claim.key) or self._observer.child_of(claim)
         if child is not None:
-            self._api.stop(child, purge=True)
+            self._finished.release(child, ended=self._observer.has_ended(child))
             self._observer.forget(child)
 
     def drifted(self) -> Mapping[str, str]:

@@ -1,0 +1,88 @@
+"""Where 'disinto logs' finds the output of a run that has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from dispatcher.errors import Dependency, Unavailable
+from dispatcher.result import Result
+from dispatcher.run import Claim, RunKey, Verdict
+from dispatcher.schedulers.base import LogChunk, Stream
+from dispatcher.schedulers.local import LocalScheduler
+from dispatcher.schedulers.local.spool import Spool
+from dispatcher.service.ended_output import ended_output
+from dispatcher.settings import Settings
+from tests.fakes.scheduler import FakeScheduler
+
+BLOB = "b" * 40
+KEY = RunKey(action_id="x", blob=BLOB)
+
+
+def result(*, blob: str = BLOB, logs: str = "the end\n") -> Result:
+    return Result(
+        id="x", exit_code=3, timestamp="2026-11-21T00:00:00Z", verdict=Verdict.FAILED,
+        logs=logs, blob=blob,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.model_validate({"state_dir": tmp_path / "state"})
+
+
+def keep(settings: Settings, stream: Stream, data: bytes) -> None:
+    place = Spool(settings.state_dir / "runs", KEY).kept_log(settings.state_dir / "logs", stream)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(data)
+
+
+def test_the_full_log_is_shown_for_as_long_as_it_is_kept(settings: Settings) -> None:
+    whole = b"line\n" * 10_000
+    keep(settings, Stream.STDOUT, whole)
+    keep(settings, Stream.STDERR, b"oh\n")
+    output = ended_output(result(), LocalScheduler(settings), settings)
+    assert output.chunks is not None
+    chunks = list(output.chunks)
+    for stream, wanted in ((Stream.STDOUT, whole), (Stream.STDERR, b"oh\n")):
+        assert b"".join(c.data for c in chunks if c.stream is stream) == wanted
+    assert "state/logs, the full log" in output.source
+
+
+def test_then_the_result_says_what_is_missing(settings: Settings) -> None:
+    output = ended_output(result(), LocalScheduler(settings), settings)
+    assert output.chunks is None
+    assert "the last 1,000 characters" in output.source
+    assert "[local] keep_logs_s" in output.source
+
+
+@pytest.mark.parametrize("blob", ["", "../../secret", "b" * 39, "B" * 40])
+def test_a_result_cannot_choose_the_file_that_is_read(settings: Settings, blob: str) -> None:
+    """Whoever may push can write a result; its hash must not lead out of the state directory."""
+    keep(settings, Stream.STDOUT, b"another's\n")
+    (settings.state_dir / "secret.stdout").write_bytes(b"a secret\n")
+    output = ended_output(result(blob=blob), LocalScheduler(settings), settings)
+    assert output.chunks is None
+
+
+def test_an_engine_that_is_away_is_named(settings: Settings) -> None:
+    class Away(FakeScheduler):
+        def logs(
+            self,
+            claim: Claim,
+            *,
+            follow: bool = False,
+            offsets: Mapping[Stream, int] | None = None,
+        ) -> Iterator[LogChunk]:
+            raise Unavailable(Dependency.SCHEDULER, "no answer from Nomad")
+
+    output = ended_output(result(), Away(), settings)
+    assert output.chunks is None
+    assert "the engine cannot be asked: no answer from Nomad" in output.source
+
+
+def test_a_result_without_output_says_so(settings: Settings) -> None:
+    output = ended_output(result(logs=""), LocalScheduler(settings), settings)
+    assert "no output" in output.source
