@@ -4,6 +4,7 @@
 # make check        formatting, lint, types, layers
 # make bench        measures; writes docs/performance.md
 # make bench-nomad  the same on Nomad
+# make soak         kills everything at random for DURATION seconds (60) on ENGINE (local or nomad)
 # make docs         renews the generated parts of the reference
 # make lock         renews the locked requirements
 SHELL := /bin/bash
@@ -15,7 +16,7 @@ TESTS ?= tests
 # Most tests wait for a server or a process, so that three workers pay on two cores.
 WORKERS ?= 3
 
-.PHONY: help demo demo-nomad test check format bench bench-nomad lock docs clean
+.PHONY: help demo demo-nomad test check format bench bench-nomad soak lock docs clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -52,6 +53,9 @@ bench: $(STAMP)
 
 bench-nomad: $(STAMP)
 	$(BIN)/python -m bench --nomad
+
+soak: $(STAMP)
+	$(BIN)/python -m tests.soak --engine $(or $(ENGINE),local) --duration $(or $(DURATION),60) $(SOAK_ARGS)
 
 lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 pyproject.toml -o requirements.lock

@@ -91,7 +91,10 @@ class LeadRef:
         Raises:
             Unavailable, Denied: the remote cannot be asked, or is not there.
         """
-        return self._mended(self._read)
+        try:
+            return self._mended(self._read)
+        except Misconfigured as error:  # a remote that is not there says nothing of the lead
+            raise Unavailable(Dependency.REMOTE, error.what, remedy=error.remedy) from None
 
     def value_of(self, record: LeadRecord) -> str:
         """The value that the ref has while this record stands there (hex)."""
@@ -129,13 +132,10 @@ class LeadRef:
 
     def _read(self) -> str | None:
         git = self._clone.git
-        try:
-            done = git.ask(
-                self._clone.path,
-                "ls-remote", "--quiet", *git.path_options("fetch"), "--", git.remote, LEAD,
-            )  # fmt: skip
-        except Misconfigured as error:  # a remote that is gone says nothing of the lead
-            raise Unavailable(Dependency.REMOTE, error.what, remedy=error.remedy) from None
+        done = git.ask(
+            self._clone.path,
+            "ls-remote", "--quiet", *git.path_options("fetch"), "--", git.remote, LEAD,
+        )  # fmt: skip
         for line in done.line.splitlines():
             value, _, ref = line.partition("\t")
             if ref == LEAD:  # a branch called refs/disinto/lead would be listed as well

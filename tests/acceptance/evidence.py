@@ -24,8 +24,8 @@ def live_grants(
     for accessor in client.list("auth/token/accessors")["data"]["keys"]:
         try:
             token = client.auth.token.lookup_accessor(accessor)["data"]
-        except hvac.exceptions.InvalidRequest:  # it ended between the two questions
-            continue
+        except (hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden):
+            continue  # it ended between the two questions, or before a restart that kept its accessor
         meta = token.get("meta") or {}
         if meta.get("action_id") in action_ids and (not blobs or meta.get("blob") in blobs):
             alive.append(accessor)

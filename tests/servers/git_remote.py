@@ -30,6 +30,13 @@ class GitRemote:
         path.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["git", "init", "-q", "--bare", "-b", "main", path], check=True, env=ENV)
 
+    @classmethod
+    def there(cls, path: Path) -> GitRemote:
+        """One that was made already; it may be away for a while."""
+        remote = cls.__new__(cls)
+        remote.path = path
+        return remote
+
     def git(
         self, *args: str | Path, stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> str:
@@ -41,7 +48,7 @@ class GitRemote:
             env={**ENV, **(env or {})},
             check=False,
         )
-        assert done.returncode == 0, f"git {args}: {done.stderr.decode()}"
+        assert done.returncode == 0, f"git {args}: {done.stderr.decode(errors='replace')}"
         return done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
 
     @property
