@@ -31,7 +31,9 @@ from pathlib import Path
 
 from dispatcher.errors import Denied, Dependency, DisintoError, Misconfigured, Unavailable
 from dispatcher.ops_repo.git import Git, GitFailed, Transport
+from dispatcher.ops_repo.holders import Holder, holder_of
 from dispatcher.ops_repo.objects import Objects
+from dispatcher.ops_repo.records import escaped
 from dispatcher.ops_repo.upkeep import Upkeep
 
 HEAD = "refs/disinto/head"
@@ -45,6 +47,10 @@ LEAD_OURS = "refs/disinto/lead-ours"
 LEAD_FOUND = "refs/disinto/lead-found"
 SEEN_LOST = "disinto-seen-lost"
 """File in the clone: the hash of a seen commit that could not be carried over."""
+
+LOOK_FOR_HOLDER_S = 2.0
+"""Seconds of waiting for the lock after which its holder is looked at: one that is stopped by a
+signal lets go of nothing, however long it is waited for."""
 
 MEND_PAUSE_S = 60.0
 """Seconds in which the same failure does not make the clone anew twice."""
@@ -96,6 +102,7 @@ class Clone:
             name = self.path.with_name(self.path.name + ".lock")
             self._lock_file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + self.git.settings.timeout_s + 5
+        look_at = time.monotonic() + LOOK_FOR_HOLDER_S
         pause = 0.005
         while True:
             try:
@@ -103,16 +110,29 @@ class Clone:
             except BlockingIOError:
                 if self.git.conversations.stopped:
                     raise self.git.given_up() from None
-                if time.monotonic() > deadline:
-                    raise Unavailable(
-                        Dependency.REMOTE,
-                        f"another process keeps the clone {self.path} locked",
-                        remedy="Look for a git process that hangs.",
-                    ) from None
+                now = time.monotonic()
+                if now > min(look_at, deadline):
+                    look_at = now + LOOK_FOR_HOLDER_S
+                    self._give_up_on(holder_of(self._lock_file), patient=now <= deadline)
                 time.sleep(pause)
                 pause = min(pause * 1.5, 0.1)
             else:
                 return
+
+    def _give_up_on(self, holder: Holder | None, *, patient: bool) -> None:
+        """Raise where waiting for the lock is of no use, or, unless ``patient``, has been in vain."""
+        if patient and not (holder and holder.stopped):
+            return
+        if holder is None:
+            what = f"another process keeps the clone {self.path} locked"
+            remedy = "Look for a git process that hangs."
+        else:
+            named = f"process {holder.pid} ({escaped(self.git.redacted(holder.command))})"
+            stopped = " and is stopped" if holder.stopped else ""
+            what = f"{named} keeps the clone {self.path} locked{stopped}"
+            go_on = f"Let it go on (kill -CONT {holder.pid}), or end" if stopped else "End"
+            remedy = f"{go_on} it if it hangs."
+        raise Unavailable(Dependency.REMOTE, what, remedy=remedy)
 
     # --- opening and mending -------------------------------------------------------------
 
