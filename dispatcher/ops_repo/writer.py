@@ -225,7 +225,21 @@ class Writer:
         try:
             yield exact
         finally:
-            self._clone.set_refs(dict.fromkeys(refs, ""))
+            self._drop(refs)
+
+    def _drop(self, refs: Iterable[str]) -> None:
+        """Remove refs of ours. What was pushed is pushed: a failure here must not look like one of
+        the push. A clone that is damaged is noticed by the next command.
+        """
+        gone = dict.fromkeys(refs, "")
+        with suppress(GitFailed):
+            try:
+                self._clone.set_refs(gone)
+            except GitFailed as failed:
+                if not failed.stale_lock:
+                    raise
+                self._clone.remove_stale_locks()
+                self._clone.set_refs(gone)
 
     def _push_refs(self, branch: str, *refspecs: str, options: Sequence[str] = ()) -> None:
         with self._exactly(refspecs) as exact:
