@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dispatcher.nomad_api import NomadApi
     from dispatcher.ops_repo import OpsRepo, Signers
     from dispatcher.policy import Policy
-    from dispatcher.results import Entry, Seal
+    from dispatcher.results import Entry, Seal, Verifier
     from dispatcher.schedulers.base import Scheduler
     from dispatcher.service.leadership import Leadership
     from dispatcher.service.parts import Parts
@@ -208,7 +208,7 @@ def build_parts(
     scheduler = scheduler or open_scheduler(settings, environ, wake=wake)
     ledger = open_ledger(settings, environ)
     leadership = open_leadership(settings, repo, ledger)
-    told = _all_warnings(settings, scheduler)
+    told = _all_warnings(settings, scheduler, repo)
     return Parts(
         settings=settings,
         policy=open_policy(settings),
@@ -219,6 +219,7 @@ def build_parts(
         ledger=ledger,
         scheduler=scheduler,
         seal=_seal(settings, vault),
+        verifier=_verifier(settings, vault),
         audit=AuditLog(settings.state_dir / "audit.jsonl"),
         wake=wake,
         leadership=leadership,
@@ -253,10 +254,22 @@ def build_service(parts: Parts, watch: Watch) -> Service:
     return Service(parts, view=lambda: build_view(parts), watch=watch)
 
 
-def _all_warnings(settings: Settings, scheduler: Scheduler) -> Callable[[], tuple[str, ...]]:
+def _all_warnings(
+    settings: Settings, scheduler: Scheduler, repo: OpsRepo
+) -> Callable[[], tuple[str, ...]]:
+    """What settings, engine and clone have to say although they work."""
     plain = tuple(f"{each.warning}. {each.remedy}" for each in plain_addresses(settings))
     of_engine = _warnings(settings, scheduler)
-    return lambda: (*plain, *of_engine())
+
+    def warnings() -> tuple[str, ...]:
+        trouble = repo.seen_trouble()
+        refused = (
+            "the remote does not take refs/disinto/seen along with results, so it keeps no copy of "
+            f"our memory of which ids ran: {trouble}",
+        )
+        return (*plain, *of_engine(), *(refused if trouble else ()))
+
+    return warnings
 
 
 def _warnings(settings: Settings, scheduler: Scheduler) -> Callable[[], tuple[str, ...]]:
@@ -325,3 +338,20 @@ def _seal(settings: Settings, vault: Vault) -> Seal:
         return seal_with(signer, entry.text, policies=entry.policies)
 
     return seal
+
+
+def _verifier(settings: Settings, vault: Vault) -> Verifier:
+    """Knows our own results by the public half of the key that signs them."""
+    if not settings.attestation.enabled:
+        from dispatcher.results import Unsigned
+
+        return Unsigned()
+    from dispatcher.attestation import SignatureVerifier, local_signer, transit_keys
+
+    if settings.attestation.transit_key:
+        from dispatcher.grants import Grants
+
+        grants = Grants(vault, settings)
+        return SignatureVerifier(lambda: transit_keys(grants))
+    file = settings.state_dir / "attestation.key"
+    return SignatureVerifier(lambda: [local_signer(file).public_key] if file.exists() else [])

@@ -58,6 +58,11 @@ class Metrics:
             "Errors that nobody expected; each is in the log, the first of its kind with traceback.",
             registry=self.registry,
         )
+        self._foreign = Counter(
+            "disinto_foreign_results",
+            "Files found in the place of results that this dispatcher did not sign.",
+            registry=self.registry,
+        )
         self._hooks = Counter(
             "disinto_webhooks", "Webhook calls, by outcome.", ["outcome"], registry=self.registry
         )
@@ -80,6 +85,10 @@ class Metrics:
         """Count one commit with this many results."""
         self._commits.inc()
         self._results.inc(results)
+
+    def foreign_result(self) -> None:
+        """Count one result that somebody else wrote."""
+        self._foreign.inc()
 
     def hook(self, outcome: str) -> None:
         """Count one webhook call; ``outcome`` is a word of ``dispatcher.web.hooks.Outcome``."""

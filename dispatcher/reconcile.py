@@ -11,8 +11,13 @@ The rules, in the order in which a run meets them:
    order.
 3. A claim whose run the engine does not know is settled by the vault (``Settle``).
 4. A claim whose run has ended gets its verdict and loses its grant (``Conclude``, ``Revoke``).
-5. A claim with a verdict gets its result into git (``Publish``).
+5. A claim with a verdict gets its result into git (``Publish``), also in the place of a file there
+   that is not ours.
 6. A claim whose result is in git, and whose grant is dead, is let go (``Retire``).
+7. A tombstone whose action is there again gets its genuine result back (``Restore``).
+
+A file in the place of a result says nothing about a claim before it was looked at (``Inspect``):
+whoever may push can put one there.
 
 What cannot be done now is a ``Wait`` with its reason; nothing is dropped silently.
 """
@@ -29,6 +34,13 @@ from dispatcher.action import Action
 from dispatcher.errors import Dependency, describe
 from dispatcher.health import WaitingFor
 from dispatcher.run import Claim, FormulaRef, Observation, Phase, RunKey, RunState, Tier, Verdict
+
+
+class Provenance(StrEnum):
+    """Who wrote the file that stands in git as the result of a claim."""
+
+    OURS = "ours"  # signed by us for this action, or byte for byte what the ledger holds
+    FOREIGN = "foreign"
 
 
 class Standing(StrEnum):
@@ -82,7 +94,8 @@ class World:
 
     Attributes:
         candidates: open action files, by id.
-        published: ids that have a result in the tree, archived ones included.
+        published: ids that have a result in the tree, archived ones included; whoever wrote it.
+        provenance: who wrote it, by id, where that was looked at; asked only of ids with a claim.
         archived: ids with a file in the archive; spent, also where their result is not there.
         claims: the ledger's open claims, by id.
         observations: what the engine said, or None while it has not been asked.
@@ -100,6 +113,7 @@ class World:
     claims: Mapping[str, Claim]
     observations: Mapping[RunKey, Observation] | None
     limits: Limits
+    provenance: Mapping[str, Provenance] = field(default_factory=dict)
     archived: Container[str] = frozenset()
     unsettled: Collection[str] = frozenset()
     busy: Collection[str] = frozenset()
@@ -161,9 +175,25 @@ class Publish:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Inspect:
+    """Find out whether the file that stands in git as this claim's result is ours."""
+
+    claim: Claim
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restore:
+    """Turn a tombstone into a verdict: its action is there again, and the text that it keeps is
+    proven to be ours. One that is not loses its text.
+    """
+
+    claim: Claim
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Abandon:
-    """Stop a run whose result stands in git already, and let its grant die: a result ends a run
-    for ever. How it ended is recorded when the engine has said so, as of any other.
+    """Stop a run whose result stands in git already, signed by us, and let its grant die: a result
+    ends a run for ever. How it ended is recorded when the engine has said so, as of any other.
     """
 
     claim: Claim
@@ -176,7 +206,19 @@ class Retire:
     claim: Claim
 
 
-Step = Ask | Reject | Launch | Settle | Conclude | Revoke | Publish | Abandon | Retire
+Step = (
+    Ask
+    | Reject
+    | Launch
+    | Settle
+    | Conclude
+    | Revoke
+    | Publish
+    | Inspect
+    | Restore
+    | Abandon
+    | Retire
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -196,8 +238,14 @@ class Plan:
     waits: tuple[Wait, ...]
 
 
-SPENT = "an action of this id ran before, and an id runs once: choose a new id"
-"""Why a file is rejected whose id stands in ``vault/done`` or lost its result."""
+SPENT = (
+    "this id is used: its result is gone, or nobody can tell whether it ran, and an id runs once; "
+    "look at what it did, then choose a new id"
+)
+"""Why a file is rejected whose id has a tombstone, or stands in ``vault/done`` without a result."""
+
+ARCHIVED = "this id has its result in vault/done, and an id runs once: remove this file, or choose a new id"
+"""Why a file goes on waiting whose id has a result elsewhere; a second one would contradict it."""
 
 NEEDS: Mapping[type, frozenset[Dependency]] = {
     Ask: frozenset(),  # see ``needs``
@@ -209,6 +257,8 @@ NEEDS: Mapping[type, frozenset[Dependency]] = {
     Conclude: frozenset({Dependency.LEDGER}),
     Revoke: frozenset({Dependency.VAULT, Dependency.LEDGER}),
     Publish: frozenset({Dependency.REMOTE}),
+    Inspect: frozenset(),
+    Restore: frozenset({Dependency.LEDGER}),
     Abandon: frozenset({Dependency.SCHEDULER, Dependency.LEDGER}),  # see ``needs``
     Retire: frozenset({Dependency.SCHEDULER, Dependency.LEDGER}),
 }
@@ -278,16 +328,34 @@ def tried_again(action_id: str, error: str | Exception) -> Wait:
 
 def _of_claim(world: World, claim: Claim) -> Step | Wait | None:
     action_id = claim.key.action_id
-    published = action_id in world.published
-    if claim.phase is Phase.TOMBSTONE:
-        return Retire(claim=claim) if published else None
-    if claim.phase is Phase.ENDED:
-        if not published:
-            return Publish(claim=claim)
-        return Retire(claim=claim) if claim.revoked or claim.grant is None else Revoke(claim=claim)
+    in_git = action_id in world.published
+    provenance = world.provenance.get(action_id) if in_git else None
+    if in_git and provenance is None:
+        return Inspect(claim=claim)
+    published = provenance is Provenance.OURS
+    if claim.phase in (Phase.TOMBSTONE, Phase.ENDED):
+        return _of_verdict(world, claim, published=published)
     if published and not claim.revoked and not _ended(world, claim):
         return Abandon(claim=claim)
     return _of_run(world, claim)
+
+
+def _of_verdict(world: World, claim: Claim, *, published: bool) -> Step | None:
+    """A claim that waits for nothing but git."""
+    if claim.phase is Phase.TOMBSTONE and not published:
+        return Restore(claim=claim) if _restorable(world, claim) else None
+    if not published:
+        return Publish(claim=claim)
+    return Retire(claim=claim) if claim.revoked or claim.grant is None else Revoke(claim=claim)
+
+
+def _restorable(world: World, claim: Claim) -> bool:
+    """Whether a tombstone keeps a result, and the action it belongs to is there without any."""
+    candidate = world.candidates.get(claim.key.action_id)
+    in_git = claim.key.action_id in world.published
+    return (
+        bool(claim.result) and not in_git and candidate is not None and candidate.key == claim.key
+    )
 
 
 def _ended(world: World, claim: Claim) -> bool:
@@ -320,13 +388,16 @@ def _of_candidates(world: World) -> Iterator[Step | Wait]:
         spent = claim is not None and claim.phase is Phase.TOMBSTONE
         if action_id in world.busy or (claim is not None and not spent):
             continue
-        if spent and action_id in world.published:
-            continue  # its claim is let go first
+        if claim is not None and (action_id in world.published or _restorable(world, claim)):
+            continue  # its claim comes first
         if action_id in world.paused:
             if claim is None:  # else it is told with its claim
                 yield _pause(world, action_id)
             continue
-        spent = spent or action_id in world.published or action_id in world.archived
+        if action_id in world.published:
+            yield _stands_still(candidate, WaitingFor.REFUSAL, ARCHIVED)
+            continue
+        spent = spent or action_id in world.archived
         step = _of_candidate(candidate, problem=SPENT if spent else candidate.problem)
         if step is None:
             launchable.append(candidate)

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dispatcher.run import Tier, Verdict
 
+RESULT_LIMIT = 1024 * 1024
+"""Bytes of a result file; a larger one is none of ours."""
+
 LOGS_LIMIT = 1_000
 """Characters of redacted log kept in a result."""
 

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
+from typing import Protocol
 
 from dispatcher.errors import Misconfigured, Problem, unexpected
 from dispatcher.ops_repo import NewFile, OpsRepo, Published
@@ -105,11 +107,15 @@ class Entry:
         action_id: whose it is.
         text: the file's text, as it stands in the ledger.
         policies: of the grant, for the attestation.
+        blob: git blob hash (hex) of the action, if the text is the outcome of a claim: it then
+            takes the place of a file that is not ours. "" for an action that was never claimed:
+            then a file that is there stays.
     """
 
     action_id: str
     text: str
     policies: tuple[str, ...] = ()
+    blob: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,9 +126,59 @@ class Pushed:
     published: Published | None = None
     error: Exception | None = None
 
+    def of(self, path: str) -> str:
+        """The id whose result is at a path; "" if it is none of this batch."""
+        return next((e.action_id for e in self.entries if result_path(e.action_id) == path), "")
+
 
 Seal = Callable[[Entry], str]
-"""Makes the file's final text: signs it, where results are signed."""
+"""Makes the file's final text: signs it, where results are signed. Only for what we made."""
+
+
+class Verifier(Protocol):
+    """Tells our results from others. Whatever is read from git may be anybody's."""
+
+    @property
+    def signs(self) -> bool:
+        """Whether results are signed at all."""
+        ...
+
+    def can_prove(self) -> bool:
+        """False if results are not signed, or no key was ever made: then no file is proven to be
+        ours, and none is proven not to be. Raises what ``ours`` raises.
+        """
+        ...
+
+    def ours(self, data: bytes, *, action_id: str, blob: str | None) -> bool:
+        """Whether we signed exactly these bytes as the result of this action.
+
+        Args:
+            data: the bytes of a result file.
+            action_id: the id.
+            blob: git blob hash (hex) of the action; None for any.
+
+        Raises:
+            Unavailable, Denied: Vault has the key and cannot be asked.
+            Misconfigured: the key cannot be used.
+        """
+        ...
+
+
+class Unsigned:
+    """For a dispatcher that does not sign: nothing that is read from git is proven to be ours."""
+
+    @property
+    def signs(self) -> bool:
+        """False."""
+        return False
+
+    def can_prove(self) -> bool:
+        """False."""
+        return False
+
+    def ours(self, data: bytes, *, action_id: str, blob: str | None) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
 
 
 class ResultWriter:
@@ -131,6 +187,7 @@ class ResultWriter:
     Args:
         repo: the ops repo.
         seal: called once for each entry of a batch, before the commit.
+        verifier: asked about a file that stands in the place of a run's result.
         report: called on the writer's thread with each batch's end.
         check: called before each push; raises where nothing may be written any more.
         window_s: see ``WINDOW_S``.
@@ -141,12 +198,14 @@ class ResultWriter:
         repo: OpsRepo,
         *,
         seal: Seal,
+        verifier: Verifier,
         report: Callable[[Pushed], None],
         check: Callable[[], None] = lambda: None,
         window_s: float = WINDOW_S,
     ) -> None:
         self._repo = repo
         self._seal = seal
+        self._verifier = verifier
         self._report = report
         self._check = check
         self._window_s = window_s
@@ -195,8 +254,7 @@ class ResultWriter:
             except Exception as error:  # noqa: BLE001 - this thread must live; the loop decides
                 self._report(Pushed(entries=(entry,), error=error))
             else:
-                path = result_path(entry.action_id)
-                sealed.append((entry, NewFile(path=path, data=data)))
+                sealed.append((entry, self._file(entry, data)))
         if sealed:
             entries, files = zip(*sealed, strict=True)
             self._push_all(entries, files)
@@ -214,6 +272,12 @@ class ResultWriter:
         half = len(batch) // 2
         self._push_all(batch[:half], files[:half])
         self._push_all(batch[half:], files[half:])
+
+    def _file(self, entry: Entry, data: bytes) -> NewFile:
+        keeps = None
+        if entry.blob:
+            keeps = partial(self._verifier.ours, action_id=entry.action_id, blob=entry.blob)
+        return NewFile(path=result_path(entry.action_id), data=data, keeps=keeps)
 
     def _push(self, batch: tuple[Entry, ...], files: Sequence[NewFile]) -> Pushed:
         try:

@@ -64,6 +64,7 @@ class Stage:
         self.parts = self._parts()
         self._service: Service | None = None
         self._thread: threading.Thread | None = None
+        self.served: Parts | None = None
 
     def _parts(self) -> Parts:
         settings, environ = self.scene.open_settings(), self.scene.environ
@@ -85,7 +86,8 @@ class Stage:
 
     def start(self) -> Service:
         self.watch.last = None
-        service = self._service = build_service(self._parts(), self.watch)
+        self.served = self._parts()
+        service = self._service = build_service(self.served, self.watch)
         self._thread = threading.Thread(target=service.run, daemon=True)
         self._thread.start()
         return service
@@ -119,7 +121,6 @@ def set_stage(root: Path, bao: Bao, **settings: Any) -> Stage:
     base: dict[str, Any] = {
         "vault": {"kv_mount": server.kv_mount},
         "limits": {"max_in_flight": 3},
-        "attestation": {"enabled": False},
     }
     for section, keys in settings.items():
         base[section] = {**base.get(section, {}), **keys}

@@ -1,7 +1,8 @@
 """Attestation: who ran what, signed inside the result, and checked offline.
 
 ``seal_with`` signs (``envelope``), by a local key or by Vault's transit engine (``keys``);
-``verify_result`` checks (``verify``), purely and without any server.
+``verify_result`` checks (``verify``), purely and without any server. ``provenance`` answers the
+service's one question about what stands in git: did we sign it?
 """
 
 from dispatcher.attestation.envelope import (
@@ -20,8 +21,10 @@ from dispatcher.attestation.keys import (
     load_public_keys,
     local_signer,
     public_pem,
+    transit_keys,
     transit_signer,
 )
+from dispatcher.attestation.provenance import SignatureVerifier
 from dispatcher.attestation.verify import Finding, Kind, Verification, git_blob, verify_result
 
 __all__ = [
@@ -31,6 +34,7 @@ __all__ = [
     "Finding",
     "Kind",
     "LocalSigner",
+    "SignatureVerifier",
     "Signer",
     "Transit",
     "TransitSigner",
@@ -42,6 +46,7 @@ __all__ = [
     "pae",
     "public_pem",
     "seal_with",
+    "transit_keys",
     "transit_signer",
     "verify_result",
 ]

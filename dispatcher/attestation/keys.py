@@ -177,6 +177,12 @@ class TransitSigner:
         return self._ids[version], signature
 
 
+def transit_keys(transit: Transit) -> tuple[Ed25519PublicKey, ...]:
+    """The public keys of every version. What the transit adapter raises goes through."""
+    raw = transit.transit_public_keys().values()
+    return tuple(Ed25519PublicKey.from_public_bytes(key) for key in raw)
+
+
 def transit_signer(transit: Transit) -> TransitSigner:
     """A signer that asks Vault; see ``TransitSigner``."""
     return TransitSigner(transit)

@@ -14,6 +14,8 @@ from dispatcher.ops_repo.records import (
     Move,
     NewFile,
     Published,
+    Replaced,
+    Seen,
     escaped,
 )
 from dispatcher.ops_repo.repo import OpsRepo
@@ -45,7 +47,9 @@ __all__ = [
     "NewFile",
     "OpsRepo",
     "Published",
+    "Replaced",
     "ResultFile",
+    "Seen",
     "Signature",
     "SignatureStatus",
     "Signers",

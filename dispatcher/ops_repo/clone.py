@@ -2,12 +2,12 @@
 
 The clone is a cache of the remote. Whatever is wrong with it, it is made anew beside the old one
 and takes its place by a rename. Only one thing in it is our own: ``refs/disinto/seen``, which is
-carried over.
+carried over. The remote's ref of that name is anybody's, and never becomes ours.
 
 Refs:
     refs/disinto/head      the branch, as last fetched or pushed
     refs/disinto/seen      last head whose consequences are recorded
-    refs/disinto/remote/*  the remote's refs/disinto/*, as found when the clone was made
+    refs/disinto/remote/seen  the remote's refs/disinto/seen, as found when it was last asked for
     refs/disinto/outgoing  the commit that is being published
     refs/disinto/asked     what ``OpsRepo.fetch_ref`` brought last
     refs/disinto/push/*    what is being pushed, each as it is to be called below refs/ there
@@ -33,7 +33,7 @@ from dispatcher.errors import Denied, Dependency, DisintoError, Misconfigured, U
 from dispatcher.ops_repo.git import Git, GitFailed, Transport
 from dispatcher.ops_repo.holders import Holder, holder_of
 from dispatcher.ops_repo.objects import Objects
-from dispatcher.ops_repo.records import escaped
+from dispatcher.ops_repo.records import Seen, escaped
 from dispatcher.ops_repo.upkeep import Upkeep
 
 HEAD = "refs/disinto/head"
@@ -246,18 +246,17 @@ class Clone:
                     "fetch", "--quiet", "--no-tags", "--no-write-fetch-head",
                     *self.git.path_options("fetch"),
                     "--", self.git.remote,
-                    f"+refs/heads/{branch}:{HEAD}", "+refs/disinto/*:refs/disinto/remote/*",
+                    f"+refs/heads/{branch}:{HEAD}",
                     keep_fds=fds,
                     timeout_s=max(600.0, self.git.settings.timeout_s),
                 )  # fmt: skip
             self.git.run(new, "commit-graph", "write", "--reachable", "--changed-paths")
-            adopted = seen or self._ref_file(new, REMOTE_SEEN)
-            if adopted is None:
+            if seen is None:
                 return
-            if self.git.run(new, "cat-file", "-e", adopted, ok=(0, 1, 128)).code == 0:
-                self.git.run(new, "update-ref", SEEN, adopted)
+            if self.git.run(new, "cat-file", "-t", seen, ok=(0, 1, 128)).line == "commit":
+                self.git.run(new, "update-ref", SEEN, seen)
             else:
-                (new / SEEN_LOST).write_text(adopted)
+                (new / SEEN_LOST).write_text(seen)
         except GitFailed as failed:
             raise self.unusable(failed) from None
 
@@ -285,10 +284,8 @@ class Clone:
 
     @staticmethod
     def _ref_file(git_dir: Path, name: str) -> str | None:
-        with suppress(OSError, UnicodeDecodeError):
-            value = (git_dir / name).read_text("ascii").strip()
-            if _OID.match(value):
-                return value
+        if loose := Clone._loose(git_dir / name):
+            return loose
         with suppress(OSError):  # the names of other refs may be anything
             for line in (git_dir / "packed-refs").read_bytes().split(b"\n"):
                 oid, _, ref = line.partition(b" ")
@@ -314,17 +311,46 @@ class Clone:
                 self.path, "update-ref", "--stdin", stdin="".join(lines).encode(), keep_fds=fds
             )
 
-    def seen(self) -> tuple[str | None, bool]:
-        """The seen commit, and whether the clone holds it."""
+    def seen(self) -> Seen:
+        """What ``refs/disinto/seen`` says, and what is wrong with it. Believes nothing of it."""
         lost = self._lost(self.path)
-        if lost:
-            return lost, False
-        return self.ref(SEEN), True
+        commit = lost or self.ref(SEEN)
+        file = self.path / SEEN
+        if not lost and file.exists() and self._loose(file) is None:
+            return Seen(commit=self._commit(commit), damage=f"{SEEN} of the clone cannot be read")
+        if not commit:
+            return Seen()
+        known = self._commit(commit)
+        damage = (
+            "" if known else f"{SEEN} of the clone names {commit[:12]}, which is no commit here"
+        )
+        return Seen(commit=known, names=commit, damage=damage)
+
+    def has_commit(self, oid: str) -> bool:
+        """Whether the clone has this very commit. Anything else of the name is none."""
+        (info,) = self.objects.info([oid]) if _OID.match(oid) else (None,)
+        return info is not None and info.kind == "commit"
 
     def set_seen(self, commit: str) -> None:
         with self.held():
+            file = self.path / SEEN
+            if file.is_dir():
+                shutil.rmtree(file)
+            elif file.exists() and self._loose(file) is None:
+                file.unlink()  # git writes over no ref that it cannot read
             self.set_ref(SEEN, commit)
             (self.path / SEEN_LOST).unlink(missing_ok=True)
+
+    def _commit(self, oid: str | None) -> str:
+        return oid if oid and self.has_commit(oid) else ""
+
+    @staticmethod
+    def _loose(file: Path) -> str | None:
+        with suppress(OSError, UnicodeDecodeError):
+            value = file.read_text("ascii").strip()
+            if _OID.match(value):
+                return value
+        return None
 
     @staticmethod
     def _lost(git_dir: Path) -> str | None:
@@ -363,6 +389,19 @@ class Clone:
         with self.held() as fds:
             self.fetch_to(ref, ASKED, fds)
             return self.ref(ASKED) or ""
+
+    def fetch_remote_seen(self) -> str:
+        """Bring the remote's ``refs/disinto/seen``; its commit, or "" if it has none that is usable.
+
+        Raises:
+            Unavailable: the remote cannot be asked.
+        """
+        with self.held() as fds:
+            try:
+                self.fetch_to(SEEN, REMOTE_SEEN, fds)
+            except (Misconfigured, Denied):
+                return ""  # it has none, or what it names is malformed
+            return self._commit(self.ref(REMOTE_SEEN))
 
     def fetch_to(self, ref: str, ours: str, fds: Sequence[int]) -> None:
         """Bring one ref of the remote to one of ours. Errors as ``fetch_ref``."""

@@ -68,7 +68,8 @@ _CONFIG: Mapping[str, str] = {
     "http.lowSpeedTime": "30",
     "core.compression": "1",
     # The clone can be made anew at any time; waiting for the disk at each object is not worth it.
-    "core.fsync": "none",
+    # Its refs are another matter: one of them is part of the memory of what ran.
+    "core.fsync": "reference",
     "core.logAllRefUpdates": "false",
     "core.quotePath": "false",
     "fastimport.unpackLimit": "100",

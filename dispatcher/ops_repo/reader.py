@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
+from dispatcher.action import is_id
 from dispatcher.errors import Conflict, Unavailable
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import GitFailed
@@ -133,6 +134,26 @@ def is_ancestor(clone: Clone, ancestor: str, commit: str) -> bool:
         return False
     done = clone.git.run(clone.path, "merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1))
     return done.code == 0
+
+
+def dropped_results(clone: Clone, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Blobs of results that a commit in the history of these took away, by action id."""
+    done = clone.git.run(
+        clone.path, "log", "-m", "--full-history", "--no-renames", "--format=", "--raw", "-z",
+        "--no-abbrev", "--diff-filter=DMT", *commits, "--", ACTIONS_PATH, DONE_PATH,
+    )  # fmt: skip
+    found: dict[str, dict[str, None]] = {}
+    fields = iter(done.out.split(b"\0"))
+    for field in fields:
+        facts = field.lstrip(b"\n")
+        if not facts.startswith(b":"):
+            continue
+        name = os.fsdecode(next(fields)).rpartition("/")[2]
+        mode, _, oid, _, _ = facts[1:].decode("ascii").split(" ")
+        stem = name.removesuffix(RESULT_ENDING)
+        if stem != name and is_id(stem) and int(mode, 8) & 0o170000 == 0o100000:
+            found.setdefault(stem, {})[oid] = None
+    return {action_id: tuple(blobs) for action_id, blobs in found.items()}
 
 
 def read(clone: Clone, blobs: Iterable[str], limit: int) -> dict[str, bytes | int]:

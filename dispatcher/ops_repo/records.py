@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 SHOWN = 120
@@ -15,8 +16,8 @@ class Head:
 
     Attributes:
         commit: hash of the branch's head.
-        seen: the last head whose consequences were recorded (``OpsRepo.mark_seen``), or None in a
-            fresh clone of a remote that never had a dispatcher.
+        seen: the last head whose consequences were recorded (``OpsRepo.mark_seen``), as the clone
+            has it; None in a fresh clone, and where the ref is damaged.
         rewritten: True where ``seen`` is not an ancestor of ``commit``: somebody force-pushed.
         seen_readable: False where the clone lost the commit ``seen``, so that its tree cannot be
             compared (the clone was made anew after the history was rewritten).
@@ -26,6 +27,21 @@ class Head:
     seen: str | None
     rewritten: bool
     seen_readable: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """What the clone remembers: the last head whose consequences were recorded.
+
+    Attributes:
+        commit: a commit that the clone has; "" if there is none.
+        names: the hash that the ref holds, whatever it is; "" if it holds none.
+        damage: what is wrong with the ref, in words; "" if nothing is.
+    """
+
+    commit: str = ""
+    names: str = ""
+    damage: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,15 +89,19 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewFile:
-    """A file to be added; it never replaces one that is there.
+    """A file to be added.
 
     Attributes:
         path: from the root of the repository, with ``/``.
         data: its bytes.
+        keeps: asked about the bytes of another file at the path: True leaves it there, False
+            replaces it, as whatever is no regular file is replaced. None: nothing is ever
+            replaced.
     """
 
     path: str
     data: bytes
+    keeps: Callable[[bytes], bool] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,18 +113,35 @@ class Move:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Replaced:
+    """What a file took the place of.
+
+    Attributes:
+        path: of both.
+        commit: the last commit that had the other.
+        oid: object hash (hex) of the other.
+    """
+
+    path: str
+    commit: str
+    oid: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
     """What a publish came to.
 
     Attributes:
         commit: head of the branch that holds it; no new commit where nothing was left to write.
         written: paths that this publish added, targets of moves included.
+        replaced: those of them where another file was in the way.
         skipped: paths that were there already (or, for a move, whose source is gone); left alone.
     """
 
     commit: str
     written: tuple[str, ...]
     skipped: tuple[str, ...]
+    replaced: tuple[Replaced, ...] = ()
 
 
 def escaped(path: str) -> str:

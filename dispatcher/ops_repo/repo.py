@@ -11,7 +11,15 @@ from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import Git, GitFailed
 from dispatcher.ops_repo.lead import LeadRef
 from dispatcher.ops_repo.lineage import Lineage
-from dispatcher.ops_repo.records import CommitInfo, Entry, Head, Move, NewFile, Published
+from dispatcher.ops_repo.records import (
+    CommitInfo,
+    Entry,
+    Head,
+    Move,
+    NewFile,
+    Published,
+    Seen,
+)
 from dispatcher.ops_repo.rewrites import Touched, Withdrawn
 from dispatcher.ops_repo.signatures import Signature, Signers, verify
 from dispatcher.ops_repo.tree import Changes, Delta, Tree
@@ -100,6 +108,27 @@ class OpsRepo:
         self._mended(mark)
         self._writer.seen_changed()
 
+    def seen(self) -> Seen:
+        """What the clone remembers of ``mark_seen``, and whether the ref is whole."""
+        return self._mended(self._clone.seen)
+
+    def remote_seen(self) -> str:
+        """The commit that the remote's ``refs/disinto/seen`` names, brought here; "" if there is
+        none. Whoever may push may have written it.
+
+        Raises:
+            Unavailable: the remote cannot be asked.
+        """
+        return self._mended(self._clone.fetch_remote_seen)
+
+    def has_commit(self, oid: str) -> bool:
+        """Whether the clone has a commit of this hash."""
+        return self._mended(lambda: self._clone.has_commit(oid))
+
+    def seen_trouble(self) -> str:
+        """Why the remote does not take what is seen along with results; "" while it does."""
+        return self._writer.seen_trouble
+
     def advance(self, tree: Tree, commit: str) -> Changes:
         """Move a tree to a commit, in place: all of it at first, then only what differs."""
         return tree.enter(self.difference(tree, commit))
@@ -159,6 +188,16 @@ class OpsRepo:
         """
         return self._mended(lambda: lineage.mainline(self._text, commit, since=since, limit=limit))
 
+    def dropped_results(self, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Results that were deleted or changed anywhere in the history of these commits: blob
+        hashes by action id, the latest first. Costs a walk through all of it.
+
+        Raises:
+            Unavailable: it takes too long.
+        """
+        wanted = tuple(commits)
+        return self._mended(lambda: reader.dropped_results(self._clone, wanted))
+
     def is_ancestor(self, ancestor: str, commit: str) -> bool:
         """Whether ``ancestor`` is ``commit`` or in its history. An unknown ancestor is not."""
         return self._mended(lambda: reader.is_ancestor(self._clone, ancestor, commit))
@@ -196,8 +235,8 @@ class OpsRepo:
     ) -> Published:
         """Add files, and move others, in one commit on the branch, and push it.
 
-        Nothing is ever replaced: a path that exists on the head it builds on is left as it is and
-        reported as skipped. Where another push came first, the commit is made anew on top of it.
+        A path that exists on the head it builds on is left as it is and reported as skipped, but
+        for a file that says what may be replaced (``NewFile.keeps``; what it raises is passed on). Where another push came first, the commit is made anew on top of it.
 
         Args:
             check: called before each try to push; what it raises is passed on, and nothing is
@@ -255,14 +294,18 @@ class OpsRepo:
         return self._git.run(self._clone.path, *args).out.decode("utf-8", "replace")
 
     def _head(self, commit: str) -> Head:
-        seen, readable = self._clone.seen()
+        known = self._clone.seen()
+        seen = known.names or known.commit or None
         if seen is None or seen == commit:
             return Head(commit=commit, seen=seen, rewritten=False)
         if self._ancestry is None or self._ancestry[:2] != (seen, commit):
-            inside = readable and reader.is_ancestor(self._clone, seen, commit)
+            inside = bool(known.commit) and reader.is_ancestor(self._clone, seen, commit)
             self._ancestry = (seen, commit, inside)
         return Head(
-            commit=commit, seen=seen, rewritten=not self._ancestry[2], seen_readable=readable
+            commit=commit,
+            seen=seen,
+            rewritten=not self._ancestry[2],
+            seen_readable=bool(known.commit),
         )
 
     def _taken_back(self, head: Head) -> Touched:

@@ -101,7 +101,9 @@ class Changes:
         finished: ids that got a result in ``vault/actions``.
         archived: ids that came to ``vault/done``.
         formulas: names of formulas that came, changed or went.
-        vanished: ids whose result was in the tree before and is nowhere in it now.
+        vanished: ids whose result was in the tree before and is nowhere in it now, with the path
+            at which it was.
+        arrived: ids whose result came or changed, wherever; not those that were only moved.
     """
 
     opened: tuple[str, ...] = ()
@@ -110,7 +112,8 @@ class Changes:
     finished: frozenset[str] = frozenset()
     archived: frozenset[str] = frozenset()
     formulas: frozenset[str] = frozenset()
-    vanished: frozenset[str] = frozenset()
+    vanished: Mapping[str, str] = field(default_factory=dict)
+    arrived: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
         return any(
@@ -122,6 +125,7 @@ class Changes:
                 self.archived,
                 self.formulas,
                 self.vanished,
+                self.arrived,
             )
         )
 
@@ -160,6 +164,8 @@ class _State:
     in_actions: bool
     archived: bool
     has_result: bool
+    result: str  # blob of the one in vault/actions, or ""
+    result_path: str
 
 
 @dataclass(kw_only=True)
@@ -199,6 +205,11 @@ class Tree:
             or action_id in self.stray_results
             or action_id in self.done_results
         )
+
+    def result_file(self, action_id: str) -> ResultFile | None:
+        """The id's result in ``vault/actions``, or None."""
+        pair = self.finished.get(action_id)
+        return pair.result if pair else self.stray_results.get(action_id)
 
     def result_path(self, action_id: str) -> str | None:
         """Path of the id's result, in ``vault/actions`` or below ``vault/done``."""
@@ -256,6 +267,7 @@ class Tree:
         """Move to a commit by what differs; an event that says what is known already is fine."""
         before: dict[str, _State] = {}
         formulas: set[str] = set()
+        in_done: dict[str, str] = {}
         for path, entry in events:
             folder, _, name = path.rpartition("/")
             endings = _endings(folder)
@@ -272,8 +284,10 @@ class Tree:
                     formulas.add(stem)
             else:
                 self._in_done(folder[len(DONE_PATH) + 1 :], stem, ending, entry, before)
+                if entry and entry.mode != 0o040000 and ending == RESULT_ENDING:
+                    in_done[stem] = entry.oid
         self.commit = commit
-        return self._changes(before, frozenset(formulas))
+        return self._changes(before, frozenset(formulas), in_done)
 
     def _state(self, action_id: str) -> _State:
         return _State(
@@ -281,6 +295,8 @@ class Tree:
             action_id in self.finished or action_id in self.stray_results,
             action_id in self.archived,
             self.has_result(action_id),
+            result.blob if (result := self.result_file(action_id)) else "",
+            self.result_path(action_id) or "",
         )
 
     def _in_actions(
@@ -358,7 +374,9 @@ class Tree:
             self.formulas.pop(stem, None)
         return True
 
-    def _changes(self, before: Mapping[str, _State], formulas: frozenset[str]) -> Changes:
+    def _changes(
+        self, before: Mapping[str, _State], formulas: frozenset[str], in_done: Mapping[str, str]
+    ) -> Changes:
         after = {action_id: self._state(action_id) for action_id in before}
         return Changes(
             opened=tuple(i for i, s in after.items() if s.open and not before[i].open),
@@ -377,8 +395,16 @@ class Tree:
                 i for i, s in after.items() if s.archived and not before[i].archived
             ),
             formulas=formulas,
-            vanished=frozenset(
-                i for i, s in after.items() if before[i].has_result and not s.has_result
+            vanished={
+                i: before[i].result_path
+                for i, s in after.items()
+                if before[i].has_result and not s.has_result
+            },
+            arrived=frozenset(
+                i
+                for i, s in after.items()
+                if (s.result and s.result != before[i].result)
+                or in_done.get(i, before[i].result) != before[i].result
             ),
         )
 

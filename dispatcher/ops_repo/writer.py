@@ -13,14 +13,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
-from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt
+from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
 from dispatcher.errors import Conflict, Denied, Dependency, Misconfigured, Unavailable
 from dispatcher.ops_repo.clone import HEAD, OUTGOING, PUSH, SEEN, Clone
 from dispatcher.ops_repo.git import GitFailed
-from dispatcher.ops_repo.reader import entries_at
-from dispatcher.ops_repo.records import Entry, Move, NewFile, Published
+from dispatcher.ops_repo.reader import entries_at, read
+from dispatcher.ops_repo.records import Entry, Move, NewFile, Published, Replaced
+from dispatcher.ops_repo.refusals import Why, refusal
+from dispatcher.result import RESULT_LIMIT as REPLACED_LIMIT
 from dispatcher.settings import OpsRepoSettings
 
 TRIES = 30
@@ -28,14 +30,53 @@ TRIES = 30
 
 _PUSHES = itertools.count(1)
 
-_LOST_RACE = re.compile(
-    r"fetch first|non-fast-forward|stale info|failed to update ref|cannot lock ref"
-    r"|incorrect old value|reference already exists|failed to lock|is at [0-9a-f]{40}",
-)
+LOCK_TRIES = 8
+"""Pushes that may meet a lock file of the remote before it counts as one that somebody left behind;
+with the pauses between them about three seconds."""
+
+SEEN_PAUSES_S = (60.0, 3_600.0)
+"""First and longest pause before ``refs/disinto/seen`` is pushed again to a remote that refused it."""
 
 
 class _LostRace(Exception):
-    """Somebody else pushed in between."""
+    """Somebody else pushed in between, or is about to: a lock file of theirs is there.
+
+    Attributes:
+        lock: the lock file, or "".
+    """
+
+    def __init__(self, lock: str = "") -> None:
+        super().__init__(lock)
+        self.lock = lock
+
+
+class _Blocked(Denied):
+    """The remote cannot hold a ref of this name beside another that it has."""
+
+
+class _Companion:
+    """A ref that goes along with results and must never keep them back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._pause_s, self._again_at = 0.0, 0.0
+        self.trouble = ""
+
+    @property
+    def resting(self) -> bool:
+        """Whether it was refused a short while ago."""
+        return self._clock() < self._again_at
+
+    def refused(self, reason: str) -> None:
+        """The remote took the branch without it."""
+        first, longest = SEEN_PAUSES_S
+        self._pause_s = min(longest, self._pause_s * 2 or first)
+        self._again_at = self._clock() + self._pause_s
+        self.trouble = reason
+
+    def taken(self) -> None:
+        """It was pushed."""
+        self._pause_s, self._again_at, self.trouble = 0.0, 0.0, ""
 
 
 class Writer:
@@ -46,7 +87,12 @@ class Writer:
         self._git = clone.git
         self._follows = False
         self._seen_waits = False
-        self._seen_refused = False
+        self._seen = _Companion()
+
+    @property
+    def seen_trouble(self) -> str:
+        """Why the remote does not take ``refs/disinto/seen``, in its own words; "" while it does."""
+        return self._seen.trouble
 
     def seen_changed(self) -> None:
         """The next push takes ``refs/disinto/seen`` along. Who never calls this never pushes it."""
@@ -64,7 +110,7 @@ class Writer:
         retrying = Retrying(
             retry=retry_if_exception_type(_LostRace),
             wait=wait_random_exponential(multiplier=0.02, max=1.0),
-            stop=stop_after_attempt(TRIES),
+            stop=_enough,
         )
         try:
             for attempt in retrying:
@@ -72,7 +118,14 @@ class Writer:
                     if attempt.retry_state.attempt_number > 1:
                         self._clone.fetch_head()
                     return self._once(files, moves, message, check)
-        except RetryError:
+        except RetryError as given_up:
+            lost = given_up.last_attempt.exception()
+            if isinstance(lost, _LostRace) and lost.lock:
+                raise Unavailable(
+                    Dependency.REMOTE,
+                    f"the ops repository {self._where} is locked by the file {lost.lock}",
+                    remedy="If no git process is at work there, one was killed: remove the file.",
+                ) from None
             raise Unavailable(
                 Dependency.REMOTE,
                 f"others pushed to {self._where} {TRIES} times in a row before us",
@@ -113,7 +166,7 @@ class Writer:
         lease = f"--force-with-lease={ref}:{expected or ''}"
         try:
             self._push_refs(ref, f"{value}:{ref}", options=(lease,))
-        except _LostRace:
+        except (_LostRace, _Blocked):
             return False
         return True
 
@@ -135,24 +188,42 @@ class Writer:
                 raise GitFailed("fast-import", 0, f"bad object {HEAD}")
             there = entries_at(clone, base, _paths_to_know(files, moves))
             _refuse_blocked(there, files, moves)
-            new = [f for f in paths_checked(files) if f.path not in there]
+            checked = paths_checked(files)
+            new = [f for f in checked if f.path not in there]
+            over = [f for f in checked if f.path in there and self._gives_way(there[f.path], f)]
             taken = {f.path for f in new}
             moved = [
                 m for m in moves
                 if m.source in there and m.target not in there and m.target not in taken
             ]  # fmt: skip
-            skipped = [f.path for f in files if f.path in there]
+            ours = {f.path for f in (*new, *over)}
+            skipped = [f.path for f in files if f.path not in ours]
             skipped += [m.target for m in moves if m not in moved]
-            if not new and not moved:
+            if not ours and not moved:
                 return Published(commit=base, written=(), skipped=tuple(skipped))
-            stream = [*_moved(moved, there), *added(new)]
-            commit = self._commit(base, stream, message, fds)
+            replaced = tuple(
+                Replaced(path=f.path, commit=base, oid=there[f.path].oid) for f in over
+            )
+            gone = (b"D " + _quoted(f.path) for f in over)  # a directory is no file to be replaced
+            stream = [*_moved(moved, there), *gone, *added([*new, *over])]
+            commit = self._commit(base, stream, _told(message, replaced), fds)
         check()
         self._push(commit, base)
         clone.set_ref(HEAD, commit, old=base)
         clone.upkeep.changed()
-        written = [f.path for f in new] + [m.target for m in moved]
-        return Published(commit=commit, written=tuple(written), skipped=tuple(skipped))
+        written = [f.path for f in (*new, *over)] + [m.target for m in moved]
+        return Published(
+            commit=commit, written=tuple(written), skipped=tuple(skipped), replaced=replaced
+        )
+
+    def _gives_way(self, there: Entry, file: NewFile) -> bool:
+        """Whether what is at a file's path is to be replaced by it."""
+        if file.keeps is None:
+            return False
+        if not there.regular:
+            return True
+        data = read(self._clone, [there.oid], REPLACED_LIMIT)[there.oid]
+        return not isinstance(data, bytes) or (data != file.data and not file.keeps(data))
 
     def _commit(self, base: str, stream: Iterable[bytes], message: str, fds: Sequence[int]) -> str:
         """Make a commit on ``base`` from fast-import's file commands; returns its hash."""
@@ -172,7 +243,8 @@ class Writer:
         """Push a commit, and what was seen with it.
 
         Where all of ``base`` was seen, the commit is as well: it holds nothing but our own files.
-        So a result is known to have been there from the moment on at which it is.
+        A remote that does not take what was seen gets the branch without it: results come first.
+        Both or none is asked for first, so that what was seen is always on the branch.
 
         Raises:
             _LostRace, and what ``Git.ask`` raises.
@@ -182,24 +254,24 @@ class Writer:
         if seen is None:
             self._push_refs(branch, f"{commit}:{branch}")
             return
-        self._seen_waits = False
         try:
-            # Both or none: a seen commit that never came to the branch would look like a
-            # rewritten history.
             self._push_refs(branch, f"{commit}:{branch}", f"+{seen}:{SEEN}", options=("--atomic",))
-        except (Denied, Unavailable) as refused:
-            self._seen_waits = True
-            if not isinstance(refused, Denied) and "--atomic" not in refused.what:
+        except _LostRace as lost:
+            if not lost.lock:
                 raise
-            # The ref may be what it does not take.
-            self._push_refs(branch, f"{commit}:{branch}")
-            self._seen_refused = True
-        except BaseException:
-            self._seen_waits = True
-            raise
+            refused = f"it is locked by the file {lost.lock}"
+        except (Denied, Unavailable) as error:
+            refused = error.what
+        else:
+            self._seen_waits = False
+            self._seen.taken()
+            return
+        # Which of the two was meant? What refuses the branch alone says so.
+        self._push_refs(branch, f"{commit}:{branch}")
+        self._seen.refused(refused)
 
     def _seen_with(self, commit: str, base: str) -> str | None:
-        if self._seen_refused or not self._follows:
+        if self._seen.resting or not self._follows:
             return None
         seen = self._clone.ref(SEEN)
         if seen == base:
@@ -252,27 +324,49 @@ class Writer:
         status = {
             names.rpartition(":")[2]: (flag.strip(), summary) for flag, names, summary in lines
         }
-        flag, summary = status.get(branch, ("!", ""))
-        if flag != "!":
+        refused = {ref: summary for ref, (flag, summary) in status.items() if flag == "!"}
+        if status and branch in status and not refused:
             return
-        if _LOST_RACE.search(summary) or _LOST_RACE.search(done.err):
-            raise _LostRace
-        failed = GitFailed("push", done.code, done.err)
         if not status:
+            failed = GitFailed("push", done.code, done.err)
             if failed.clone_broken:
                 raise failed
             raise self._git.meaning(failed)
-        said = "; ".join(
-            x.removeprefix("remote:").strip()
-            for x in done.err.splitlines()
-            if x.startswith("remote:")
-        )
-        raise Denied(
+        self._raise(branch, refused, done.err)
+
+    def _raise(self, branch: str, refused: Mapping[str, str], err: str) -> None:
+        """What the refs that were not pushed amount to. Of several the branch is asked first."""
+        found = {ref: refusal(summary, err) for ref, summary in refused.items()}
+        of_branch = found.get(branch)
+        if of_branch is not None and of_branch.why is Why.RACE and len(found) == 1:
+            raise _LostRace
+        whose = next((r for r in found.values() if r.why is not Why.RACE), None)
+        if whose is None:
+            raise _LostRace
+        if whose.why is Why.LOCKED:
+            raise _LostRace(whose.detail)
+        refs = " and ".join(sorted(ref.removeprefix("refs/heads/") for ref in found))
+        kind = _Blocked if whose.why is Why.BLOCKED else Denied
+        raise kind(
             Dependency.REMOTE,
-            f"the ops repository {self._where} refused the push to {branch.removeprefix('refs/heads/')}"
-            f": {summary}{': ' + said[:400] if said else ''}",
+            f"the ops repository {self._where} refused the push to {refs}: {whose.detail}",
             remedy="Check hooks, branch protection and the rights of our token or key.",
         )
+
+
+def _enough(state: RetryCallState) -> bool:
+    """Whether a publish is given up for now."""
+    lost = state.outcome.exception() if state.outcome else None
+    locked = isinstance(lost, _LostRace) and lost.lock
+    return state.attempt_number >= (min(LOCK_TRIES, TRIES) if locked else TRIES)
+
+
+def _told(message: str, replaced: Sequence[Replaced]) -> str:
+    """The commit's message, with what it replaces."""
+    if not replaced:
+        return message
+    lines = "\n".join(f"{r.path} (object {r.oid} of commit {r.commit})" for r in replaced)
+    return f"{message}\n\nIn the place of what this dispatcher did not sign:\n{lines}"
 
 
 def commit_stream(

@@ -28,7 +28,7 @@ from dispatcher.gate.base import Decision, Question
 from dispatcher.grants import PolicyMissing
 from dispatcher.ledger.base import AlreadyClaimed, ClaimTooLarge, Lease
 from dispatcher.result import Result
-from dispatcher.results import of_run
+from dispatcher.results import Entry, of_run
 from dispatcher.run import (
     VERDICT_EXIT,
     Claim,
@@ -44,6 +44,7 @@ from dispatcher.run import (
     WrappedGrant,
 )
 from dispatcher.schedulers.base import CannotSubmit
+from dispatcher.service.foreign import ForeignResult, InGit, read_in_git, told
 from dispatcher.service.formulas import Formula
 from dispatcher.service.intake import Vetted
 from dispatcher.service.parts import Parts
@@ -201,7 +202,7 @@ class Effects:
         return self.parts.ledger.update(replace(claim, revoked=True))
 
     def abandon(self, claim: Claim) -> Claim:
-        """A result stands in git already: stop the run and let its grant die. The claim stays
+        """A result of ours stands in git already: stop the run and let its grant die. The claim stays
         until the engine says how it ended, so that nothing is forgotten while it runs.
 
         A vault that is down must not hold up the stop. The grant is then revoked by the next call,
@@ -218,6 +219,45 @@ class Effects:
         if not claim.stopped:
             self._audit("abandoned", claim, reason="a result stood in git before the run ended")
         return self.parts.ledger.update(replace(claim, stopped=True, revoked=revoked))
+
+    def inspect(self, claim: Claim, file: InGit | None) -> ForeignResult | None:
+        """Whether the file that stands in git as a claim's result is ours (None): byte for byte
+        what the ledger holds, or signed by us for this action. While nothing can be proven, a
+        tombstone takes any file for its result: it holds none that could be lost.
+
+        Raises:
+            Unavailable, Denied: Vault has the key and cannot be asked.
+        """
+        if file is None:
+            return None  # nothing is published for a name that is no id
+        data = read_in_git(self.parts, file)
+        verifier, key = self.parts.verifier, claim.key
+        if claim.phase is Phase.TOMBSTONE:
+            blob, same = None, not verifier.can_prove()
+        else:
+            blob, same = key.blob, bool(data) and data == claim.result.encode()
+        if same or (data and verifier.ours(data, action_id=key.action_id, blob=blob)):
+            return None
+        return told(self.parts, file)
+
+    def restore(self, claim: Claim) -> Claim:
+        """Make a tombstone's text the result of its action again, if it is proven to be ours; what
+        is not proven is dropped, and the tombstone stays.
+
+        Raises:
+            Unavailable, Denied: Vault has the key and cannot be asked; the tombstone waits.
+        """
+        key = claim.key
+        data = claim.result.encode()
+        ours = self.parts.verifier.ours(data, action_id=key.action_id, blob=key.blob)
+        self.led()
+        if not ours:
+            self._audit("result_dropped", claim, reason="its signature is not ours")
+            return self.parts.ledger.update(replace(claim, result=""))
+        self._audit(
+            "result_restored", claim, reason="its action is there and its signature is ours"
+        )
+        return self.parts.ledger.update(replace(claim, phase=Phase.ENDED))
 
     def retire(self, claim: Claim) -> None:
         """The result is in git and the grant is dead: forget the run, then release the claim.
@@ -339,7 +379,7 @@ class Effects:
     def _end(
         self, claim: Claim, outcome: Outcome, *, engine: Engine | None = None, revoked: bool
     ) -> Claim:
-        """Record the verdict. From here on the result cannot be lost."""
+        """Sign the result and record the verdict. From here on it cannot be lost."""
         self._failures.pop(claim.key.token, None)
         engine = engine or Engine(kind=self.parts.settings.scheduler, job=claim.engine_id)
         now = time.time()
@@ -350,15 +390,31 @@ class Effects:
             outcome = _without(outcome, said, all_but_verdict=True)
             text = of_run(claim, outcome, engine, now=now).to_json()
         self.led()
+        text = self._signed(claim, text)
         ended = replace(claim, phase=Phase.ENDED, result=text, revoked=revoked)
         try:
             ended = self.parts.ledger.update(ended)
         except ClaimTooLarge as error:
             outcome = _without(outcome, str(error))
-            text = of_run(claim, outcome, engine, now=now).to_json()
+            text = self._signed(claim, of_run(claim, outcome, engine, now=now).to_json())
             ended = self.parts.ledger.update(replace(ended, result=text))
         self._audit("ended", ended, reason=outcome.error, verdict=outcome.verdict)
         return ended
+
+    def _signed(self, claim: Claim, text: str) -> str:
+        """The result signed, or as it is where that cannot be done now: an engine does not keep an
+        outcome for ever, so a key that cannot be used must not hold up the verdict. What the
+        ledger holds is ours, and is signed before it is pushed.
+        """
+        policies = claim.grant.policies if claim.grant else ()
+        entry = Entry(action_id=claim.key.action_id, text=text, policies=policies)
+        if self.parts.settings.attestation.transit_key and Dependency.VAULT in self.resting():
+            return text
+        try:
+            return self.parts.seal(entry)
+        except Exception as error:  # noqa: BLE001 - told, and tried again by the result's writer
+            self.note(error)
+            return text
 
     def _try_revoke(self, claim: Claim) -> bool:
         """True once the grant is dead; a vault that is down must not hold up the verdict."""

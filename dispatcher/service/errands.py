@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
@@ -16,6 +17,33 @@ T = TypeVar("T")
 
 LONGEST_PAUSE_S = 30.0
 """Longest pause before an errand is run again that failed for a reason that is no outage."""
+
+
+class Pauses:
+    """Growing pauses after failures in a row.
+
+    Args:
+        first_s, longest_s: seconds.
+    """
+
+    def __init__(
+        self, first_s: float, longest_s: float, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._first_s, self._longest_s, self._clock = first_s, longest_s, clock
+        self._pause_s, self._again_at = 0.0, 0.0
+
+    def failed(self, _error: Exception) -> None:
+        """Another failure."""
+        self._pause_s = min(self._longest_s, self._pause_s * 2 or self._first_s)
+        self._again_at = self._clock() + self._pause_s
+
+    def succeeded(self) -> None:
+        """No pause any more."""
+        self._pause_s = self._again_at = 0.0
+
+    def left(self) -> float:
+        """Seconds until the next try."""
+        return max(0.0, self._again_at - self._clock())
 
 
 class Errands:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from dispatcher.attestation import Verification, load_public_keys, verify_result
+from dispatcher.attestation import Verification, load_public_keys, transit_keys, verify_result
 from dispatcher.errors import Misconfigured, NotFound
 from dispatcher.grants import Grants
 from dispatcher.ops_repo import OpsRepo, Tree
@@ -105,8 +105,7 @@ def trusted_keys(
     named = list(files)
     if not named and settings is not None:
         if settings.attestation.transit_key and grants is not None:
-            raw = grants.transit_public_keys().values()
-            return [Ed25519PublicKey.from_public_bytes(key) for key in raw]
+            return list(transit_keys(grants))
         own = settings.state_dir / LOCAL_KEY
         named = [own] if own.is_file() else []
     keys = [key for file in named for key in load_public_keys(file.read_bytes(), path=str(file))]

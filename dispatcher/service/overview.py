@@ -16,6 +16,7 @@ from dispatcher.errors import Dependency
 from dispatcher.health import DependencyHealth, WaitingFor
 from dispatcher.reconcile import Candidate, Plan, Wait, tried_again
 from dispatcher.run import Claim, Observation, Phase, RunKey, RunState
+from dispatcher.service.foreign import ForeignResult
 from dispatcher.service.watch import Status
 
 
@@ -67,6 +68,7 @@ class Overview:
         open: actions without a result; at most ``LISTED`` of those that wait.
         waiting: how many wait, by reason; counts those that are not listed, too.
         dependencies: each one in use.
+        foreign: results in git that this dispatcher did not sign; those that came while it looked.
         warnings: what a person should look at although all works, in words.
         open_actions, finished_actions, archived_actions: how many there are.
         newest: blobs of the newest results, in no order; None where they are not known.
@@ -78,6 +80,7 @@ class Overview:
     open: tuple[OpenAction, ...] = ()
     waiting: Mapping[WaitingFor, int] = field(default_factory=dict)
     dependencies: tuple[DependencyHealth, ...] = ()
+    foreign: tuple[ForeignResult, ...] = ()
     warnings: tuple[str, ...] = ()
     open_actions: int = 0
     finished_actions: int = 0
@@ -96,6 +99,7 @@ class Overview:
             **_fields(self),
             "open": [_fields(action) for action in self.open],
             "dependencies": [_fields(entry) for entry in self.dependencies],
+            "foreign": [_fields(entry) for entry in self.foreign],
         }
 
     @classmethod
@@ -115,13 +119,14 @@ class Overview:
                     DependencyHealth(**{**entry, "dependency": Dependency(entry["dependency"])})
                     for entry in data.get("dependencies", ())
                 ),
+                "foreign": tuple(ForeignResult(**entry) for entry in data.get("foreign", ())),
                 "warnings": tuple(str(entry) for entry in data.get("warnings", ())),
                 "newest": None if (newest := data.get("newest")) is None else tuple(newest),
             }
         )
 
 
-def _fields(record: OpenAction | Overview | DependencyHealth) -> dict[str, Any]:
+def _fields(record: OpenAction | Overview | DependencyHealth | ForeignResult) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
@@ -144,6 +149,7 @@ def of_status(status: Status, dependencies: tuple[DependencyHealth, ...]) -> Ove
         ),
         waiting=waiting(plan, status.claims),
         dependencies=dependencies,
+        foreign=status.foreign,
         warnings=status.warnings,
         open_actions=status.open_actions,
         finished_actions=status.finished_actions,

@@ -12,7 +12,7 @@ from dispatcher.grants import Grants
 from dispatcher.ledger.base import Ledger
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.policy import Policy
-from dispatcher.results import Seal
+from dispatcher.results import Seal, Verifier
 from dispatcher.run import Mount
 from dispatcher.schedulers.base import Scheduler
 from dispatcher.service.formulas import FormulaShelf
@@ -33,6 +33,8 @@ class Parts:
     """Everything a service needs from outside.
 
     Attributes:
+        seal: signs results that this dispatcher made. Never give it a text that was read from git.
+        verifier: tells our results from others.
         wake: set by the service; adapters call it when something may have changed.
         leadership: whether this installation may start runs for the ops repo.
         forge_calls: how many requests the forge has had; None where there is none.
@@ -50,6 +52,7 @@ class Parts:
     ledger: Ledger
     scheduler: Scheduler
     seal: Seal
+    verifier: Verifier
     audit: AuditLog
     wake: Wake
     leadership: Leadership

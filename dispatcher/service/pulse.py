@@ -175,6 +175,8 @@ class Counted:
         """Count what is no claim: pushes, and results of actions that never ran."""
         if name == "published":
             self._metrics.pushed(results=int(str(facts["results"])))
+        elif name == "foreign_result":
+            self._metrics.foreign_result()
         elif name == "rejected":
             self._metrics.run_ended(Verdict(str(facts["verdict"])))
         elif name == "defect":

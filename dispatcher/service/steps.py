@@ -13,9 +13,11 @@ from dispatcher.reconcile import (
     Abandon,
     Ask,
     Conclude,
+    Inspect,
     Launch,
     Publish,
     Reject,
+    Restore,
     Retire,
     Revoke,
     Settle,
@@ -24,6 +26,7 @@ from dispatcher.reconcile import (
 )
 from dispatcher.results import Entry, Pushed, ResultWriter, of_rejection
 from dispatcher.run import Claim, Phase
+from dispatcher.service.arrivals import Arrivals
 from dispatcher.service.book import Book
 from dispatcher.service.crew import Crew
 from dispatcher.service.dependencies import Dependencies
@@ -69,6 +72,13 @@ class Steps:
         self._dependencies, self._errands, self._watch = dependencies, errands, watch
         self._moved = moved
         self.retries = Retries()
+        self.arrivals = Arrivals(
+            parts,
+            view.tree,
+            errands=errands,
+            watch=watch,
+            claimed=lambda action_id: action_id in book.claims,
+        )
         self.busy: set[str] = set()
         self.reporting = 0
         self._effects = Effects(
@@ -80,6 +90,7 @@ class Steps:
         self._writer = ResultWriter(
             parts.repo,
             seal=parts.seal,
+            verifier=parts.verifier,
             check=self._effects.led,
             report=lambda pushed: crew.post(lambda: self._pushed(pushed)),
         )
@@ -145,6 +156,11 @@ class Steps:
                     lambda: self._effects.launch(vetted, commit=commit, approved_by=approved_by),
                     self.know,
                 )
+            case _:
+                self._begin_claimed(step)
+
+    def _begin_claimed(self, step: Step) -> None:
+        match step:
             case Settle(claim=claim):
                 settled = self._view.vetted.get(claim.key.action_id)
                 self._step(step, lambda: self._effects.settle(claim, settled), self.know)
@@ -158,8 +174,23 @@ class Steps:
             case Publish(claim=claim):
                 policies = claim.grant.policies if claim.grant else ()
                 self._hand_in(
-                    Entry(action_id=claim.key.action_id, text=claim.result, policies=policies)
+                    Entry(
+                        action_id=claim.key.action_id,
+                        text=claim.result,
+                        policies=policies,
+                        blob=claim.key.blob,
+                    )
                 )
+            case Inspect(claim=claim):
+                action_id = claim.key.action_id
+                file = self.arrivals.inspecting(action_id)
+                self._step(
+                    step,
+                    lambda: self._effects.inspect(claim, file),
+                    lambda foreign: self.arrivals.inspected(action_id, foreign),
+                )
+            case Restore(claim=claim):
+                self._step(step, lambda: self._effects.restore(claim), self.know)
             case Revoke(claim=claim):
                 self._step(step, lambda: self._effects.revoke(claim), self.know)
             case Abandon(claim=claim):
@@ -168,8 +199,12 @@ class Steps:
                 self._step(
                     step,
                     lambda: self._effects.retire(claim),
-                    lambda _none: self._book.strike(claim),
+                    lambda _none: self._retired(claim),
                 )
+
+    def _retired(self, claim: Claim) -> None:
+        self._book.strike(claim)
+        self.arrivals.forget(claim.key.action_id)
 
     def _asked(
         self, step: Ask, question: Question, known: Decision | None
@@ -275,6 +310,8 @@ class Steps:
             for action_id in action_ids:
                 self.retries.succeeded(action_id)
             self._errands.back(Dependency.REMOTE, proven=True)
+            for other in pushed.published.replaced if pushed.published else ():
+                self.arrivals.replaced(pushed.of(other.path), other)
             self._moved()
             self._watch.event("published", results=len(action_ids))
         elif isinstance(error, LeadLost):

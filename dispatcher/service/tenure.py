@@ -29,8 +29,8 @@ from dispatcher.service.decide import decide
 from dispatcher.service.dependencies import Dependencies
 from dispatcher.service.effects import LeadLost
 from dispatcher.service.errands import Errands
+from dispatcher.service.heads import Heads
 from dispatcher.service.intake import Vetted
-from dispatcher.service.memory import remember
 from dispatcher.service.parts import Parts
 from dispatcher.service.retries import Retries
 from dispatcher.service.steps import Steps
@@ -95,6 +95,15 @@ class Tenure:
             watch=watch,
             moved=self._moved,
         )
+        self._heads = Heads(
+            parts,
+            view,
+            errands=self._errands,
+            watch=watch,
+            led=self._steps.led,
+            know=self._steps.know,
+            arrived=lambda changes, first: self._steps.arrivals.came(changes, first=first),
+        )
         self._archiving = Archiving(
             Archive(parts.repo, after_days=parts.settings.archive.after_days),
             self._errands,
@@ -111,7 +120,7 @@ class Tenure:
         self._unread = Retries()
         self._observations: Mapping[RunKey, Observation] | None = None
         self._observed_at = 0.0
-        self._fetched = self._confirmed = False
+        self._confirmed = False
         self._round_s = 0.0
         self._fetch_at = self._observe_at = 0.0
         self._observe_again_at = 0.0
@@ -134,7 +143,7 @@ class Tenure:
     @property
     def worked(self) -> bool:
         """Whether it came so far as to know the ops repo: what ends it then is no mere setting."""
-        return self._fetched
+        return self._heads.followed
 
     # -- the loop -------------------------------------------------------------------------
 
@@ -187,7 +196,8 @@ class Tenure:
                 open_actions=len(tree.open),
                 finished_actions=len(tree.finished),
                 archived_actions=len(tree.archived),
-                warnings=(*self._view.warnings, *self._defects()),
+                warnings=(*self._heads.warnings, *self._view.warnings, *self._defects()),
+                foreign=self._steps.arrivals.foreign,
                 candidates=world.candidates,
                 failures={**self._unread.errors(), **self._steps.retries.errors()},
                 observations=self._observations or {},
@@ -225,7 +235,8 @@ class Tenure:
             observations=self._observations,
             unsettled=self._unsettled(),
             limits=self._limits,
-            busy=self._steps.busy,
+            busy=self._steps.busy | self._heads.withheld,
+            provenance=self._steps.arrivals.provenance,
             paused=self._steps.retries.paused(),
             down=resting | self._unknown(),
             outages={d: outage.error for d, outage in self._dependencies.outages().items()},
@@ -235,14 +246,14 @@ class Tenure:
         """What cannot be relied on although nobody has called it down: before the first fetch, what
         is published already; before this installation is known to lead, whether to start anything.
         """
-        remote = set() if self._fetched else {Dependency.REMOTE}
+        remote = set() if self._heads.followed else {Dependency.REMOTE}
         return remote if self._confirmed else remote | {Dependency.LEAD}
 
     def _unsettled(self) -> set[str]:
         """Claims about which nothing may be concluded yet: they changed after the engine was
         asked, or nobody has looked into the repository, or the file, for what they would run.
         """
-        if not self._fetched:
+        if not self._heads.followed:
             return set(self._book.claims)
         return self._book.changed_since(self._observed_at) | self._view.unread
 
@@ -254,9 +265,11 @@ class Tenure:
             or self._steps.reporting
             or self._steps.retries
             or self._view.unread
+            or self._heads.pending
+            or self._steps.arrivals.pending
             or self._book.has_open()
         )
-        known = self._fetched and self._confirmed and not self._book.doubtful
+        known = self._heads.followed and self._confirmed and not self._book.doubtful
         return known and not self._dependencies.outages() and not at_work
 
     def _give_up(self) -> None:
@@ -295,6 +308,8 @@ class Tenure:
             self._dependencies.next_try_in(),
             self._view.next_question_in(),
             self._archiving.next_in() if self._archives() else None,
+            self._heads.next_try_in(),
+            self._steps.arrivals.next_try_in(),
         )
         due.extend(pause for pause in pauses if pause is not None)
         return max(0.01, min(due))
@@ -324,6 +339,8 @@ class Tenure:
                 lambda: self._look_at_engine(in_flight),
                 lambda answer: self._observed(*answer, asked_at=now),
             )
+        self._heads.go_on()
+        self._steps.arrivals.look()
         unsure = self._book.due(busy=self._steps.busy) or Dependency.LEDGER in back
         if unsure and self._errands.free(Dependency.LEDGER):
             self._read_claims()
@@ -339,12 +356,12 @@ class Tenure:
             )
         if self._archives():
             self._archiving.work(self._view.tree, keep=self._book.claims)
-        if self._fetched and not self._once:
+        if self._heads.followed and not self._once:
             in_use = (self._book.claims, self._steps.busy)
             self._tidying.work(published=WithResult(self._view.tree), in_use=in_use)
 
     def _archives(self) -> bool:
-        return self._fetched and self._confirmed and not self._once
+        return self._heads.followed and self._confirmed and not self._once
 
     def _confirm_lead(self) -> None:
         """Ask whether this installation leads the ops repo, as long as that is not known, and when
@@ -417,13 +434,7 @@ class Tenure:
 
     def _moved(self) -> None:
         """The clone may show another head: follow it."""
-        head = self._parts.repo.local_head()
-        if head is None or (self._fetched and head.commit == self._view.tree.commit):
-            return
-        remembered = remember(self._parts, self._view, head)
-        for claim in remembered:
-            self._steps.know(claim)
-        self._fetched = True
+        self._heads.look()
 
     def _look_at_engine(self, claims: list[Claim]) -> tuple[Mapping[RunKey, Observation], float]:
         """What the engine says, and the seconds it took to say it."""

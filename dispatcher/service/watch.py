@@ -11,6 +11,7 @@ from dispatcher.errors import Dependency
 from dispatcher.reconcile import Candidate, Plan
 from dispatcher.run import Claim, Observation, RunKey
 from dispatcher.service.dependencies import Outage
+from dispatcher.service.foreign import ForeignResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +34,7 @@ class Status:
         observations: what the engine last said of the runs.
         newest: blobs of the newest results, in no order; None while they are not known.
         failures: why the last step of an action failed that is being tried again, by id.
+        foreign: results in git that this dispatcher did not sign.
     """
 
     leader: str
@@ -50,6 +52,7 @@ class Status:
     failures: Mapping[str, str] = field(default_factory=dict)
     observations: Mapping[RunKey, Observation] = field(default_factory=dict)
     newest: tuple[str, ...] | None = None
+    foreign: tuple[ForeignResult, ...] = ()
 
 
 def waiting_status(leader: str, outages: Mapping[Dependency, Outage]) -> Status:

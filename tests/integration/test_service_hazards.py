@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,8 @@ from dispatcher.errors import Conflict, Dependency, TemporaryError, Unavailable
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.ledger.base import ClaimTooLarge
 from dispatcher.ops_repo import Tree
-from dispatcher.results import Entry
-from dispatcher.run import Outcome, Phase, Verdict
+from dispatcher.results import Entry, of_run
+from dispatcher.run import Engine, Outcome, Phase, Verdict
 from dispatcher.service import tenure, view
 from dispatcher.service.cancellation import Cancellation
 from dispatcher.service.parts import Parts
@@ -286,17 +287,52 @@ def test_a_result_too_large_for_the_ledger_is_cut_down(stage: Stage) -> None:
 
 # -- people who write where the dispatcher does --------------------------------------------------
 
-BY_HAND = '{"id": "one", "exit_code": 1, "timestamp": "2026-01-01T00:00:00Z", "verdict": "failed"}'
+
+@pytest.mark.parametrize("signs", [True, False])
+def test_a_result_by_hand_does_not_stop_a_run(
+    bao_server: Bao, tmp_path: Path, *, signs: bool
+) -> None:
+    """The genuine outcome takes its place; a person who means to stop it cancels it."""
+    stage = set_stage(tmp_path, bao_server, attestation={"enabled": signs})
+    stage.scene.merge({path("one"): action("one", secrets='"TOKEN_A"')}, "Add one")
+    stage.start()
+    try:
+        stage.runs(1)
+        by_hand = '{"id": "one", "exit_code": 1, "timestamp": "2026", "verdict": "failed"}'
+        head = stage.scene.merge({"vault/actions/one.result.json": by_hand}, "Write a result")
+
+        @eventually
+        def seen() -> None:
+            assert stage.watch.last is not None
+            assert stage.watch.last.head == head
+
+        seen()
+        stage.stop()
+        stage.start()
+        assert len(stage.scheduler.running()) == 1
+        assert stage.scheduler.cancelled == []
+        end_all(stage)
+        stage.at_rest()
+        assert stage.scene.results()["one"]["verdict"] == "succeeded"
+        assert len(stage.scheduler.submitted) == 1
+        assert live_grants(bao_server, {"one"}) == []
+    finally:
+        stage.stop()
 
 
-def test_a_result_by_hand_stops_the_run_and_nothing_is_forgotten_while_it_lives(
+def test_a_result_of_ours_stops_the_run_and_nothing_is_forgotten_while_it_lives(
     stage: Stage, bao_server: Bao
 ) -> None:
+    """As after a restore of the ledger from a backup: the run ended, and git says so."""
     stage.scheduler.cancels_slowly = True
     stage.scene.merge({path("one"): action("one", secrets='"TOKEN_A"')}, "Add one")
     stage.start()
     stage.runs(1)
-    stage.scene.merge({"vault/actions/one.result.json": BY_HAND}, "Write a result")
+    (claim,) = stage.parts.ledger.open_runs()
+    outcome = Outcome(verdict=Verdict.FAILED, exit_code=3)
+    text = of_run(claim, outcome, Engine(kind="local"), now=time.time()).to_json()
+    signed = stage.parts.seal(Entry(action_id="one", text=text))
+    stage.scene.merge({"vault/actions/one.result.json": signed}, "As it was")
 
     @eventually
     def stopped() -> None:
@@ -311,7 +347,7 @@ def test_a_result_by_hand_stops_the_run_and_nothing_is_forgotten_while_it_lives(
     stage.start()
     end_all(stage)
     stage.at_rest()
-    assert stage.scene.results()["one"]["timestamp"] == "2026-01-01T00:00:00Z"
+    assert stage.scene.results()["one"]["exit_code"] == 3
     assert len(stage.scheduler.submitted) == 1
 
 

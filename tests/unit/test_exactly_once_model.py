@@ -1,466 +1,43 @@
-"""Exactly once, as a property of every interleaving: the real ``reconcile`` and ``Effects`` over
-git, ledger, engine and vault in memory.
+"""Exactly once, as a property of every interleaving: the real ``reconcile``, ``Effects``, ``Heads``
+and ``Arrivals`` over git, ledger, engine and vault in memory.
 
 Each call of an adapter is one micro-step. Between any two of them the dispatcher may die, lose its
 lead and go on later without knowing (a frozen process that thaws), get no answer, or an answer may
 be lost after the thing was done. Runners unwrap and start by micro-steps of their own, and engine
-and clock do what they like. Whatever happens, no formula starts twice; and when all is quiet again,
-each action has one result, and neither a claim nor a grant is left.
+and clock do what they like. The vault may forget everything.
+
+Whoever may push is hostile: results are made up, edited, replayed, deleted and put in the place of
+genuine ones; the history is rewound; the remote's memory points anywhere. The clone and its memory
+get lost or damaged. Only the ledger is spared.
+
+Whatever happens, no formula starts twice, nothing is signed that did not happen, and no claim is
+let go before its result was in git. When all is quiet again, each action has a result, and neither
+a grant is left nor a claim, but for the tombstones of ids whose result vanished.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
-import threading
 from collections import Counter
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
-from enum import Enum, auto
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dispatcher.action import Action
-from dispatcher.errors import Conflict, Dependency, Unavailable
-from dispatcher.ledger.base import AlreadyClaimed
-from dispatcher.ops_repo import ActionFile
-from dispatcher.reconcile import (
-    Abandon,
-    Candidate,
-    Conclude,
-    Launch,
-    Limits,
-    Publish,
-    Retire,
-    Revoke,
-    Settle,
-    Standing,
-    Step,
-    World,
-    reconcile,
-)
-from dispatcher.run import (
-    Claim,
-    Engine,
-    FormulaKind,
-    FormulaRef,
-    Grant,
-    Observation,
-    Outcome,
-    RunKey,
-    RunSpec,
-    RunState,
-    Tier,
-    Verdict,
-    WrappedGrant,
-)
-from dispatcher.service.effects import Effects, LeadLost
-from dispatcher.service.formulas import Formula
-from dispatcher.service.intake import Vetted
-from dispatcher.settings import Settings
+from dispatcher.run import Claim, Outcome, Phase, RunKey, Verdict
+from tests.fakes.actors import Fate
+from tests.fakes.branch import MemoryClone, MemoryRemote, Snapshot
+from tests.fakes.one_dispatcher import Dispatcher, Key, Parts
+from tests.fakes.outside import MemoryEngine, MemoryLedger, MemoryVault, Run
 
-T = TypeVar("T")
 IDS = ("a", "b", "c")
-REF = FormulaRef(name="hello", kind=FormulaKind.SHELL, blob="f" * 40, sha256="0" * 64)
-FORMULA = Formula(ref=REF, path="", text=b"#!/bin/bash\n")
-SETTINGS = Settings()
 ROUNDS = 400
 """Rounds in which everything must have come to rest once nothing goes wrong any more."""
 
-
-class Fate(Enum):
-    """What becomes of one micro-step."""
-
-    DONE = auto()
-    NO_ANSWER = auto()  # it was not done, and the caller learns no more than that
-    ANSWER_LOST = auto()  # it was done, and the caller does not learn it
-
-
-class Killed(BaseException):
-    """The process is gone; nothing catches this."""
-
-
-class Actor:
-    """One step of a dispatcher, on a thread that stands still before each micro-step."""
-
-    current: threading.local = threading.local()
-
-    def __init__(self, act: Callable[[], object]) -> None:
-        self._act = act
-        self._go, self._stands = threading.Semaphore(0), threading.Semaphore(0)
-        self._fate: Fate | None = Fate.DONE
-        self.over = False
-        self.answer: object = None
-        self.error: Exception | None = None
-        threading.Thread(target=self._work, daemon=True).start()
-        self._stands.acquire()
-
-    def go_on(self, fate: Fate | None) -> None:
-        """Do the next micro-step; None kills."""
-        self._fate = fate
-        self._go.release()
-        self._stands.acquire()
-
-    def before(self, dependency: Dependency, do: Callable[[], T]) -> T:
-        """A micro-step, on the actor's own thread."""
-        self._stands.release()
-        self._go.acquire()
-        if self._fate is None:
-            raise Killed
-        if self._fate is Fate.NO_ANSWER:
-            raise Unavailable(dependency, "no answer")
-        answer = do()
-        if self._fate is Fate.ANSWER_LOST:
-            raise Unavailable(dependency, "the answer was lost")
-        return answer
-
-    def _work(self) -> None:
-        Actor.current.actor = self
-        try:
-            self.answer = self._act()
-        except Killed:
-            pass
-        except Exception as error:  # noqa: BLE001 - the dispatcher's to judge
-            self.error = error
-        self.over = True
-        self._stands.release()
-
-
-def micro(dependency: Dependency, do: Callable[[], T]) -> T:
-    actor: Actor = Actor.current.actor
-    return actor.before(dependency, do)
-
-
-# -- what is outside of the dispatcher -------------------------------------------------------------
-
-
-@dataclass
-class Git:
-    actions: dict[str, str] = field(default_factory=dict)
-    results: dict[str, str] = field(default_factory=dict)
-
-
-class MemoryLedger:
-    """Claims with versions that are never used twice."""
-
-    def __init__(self) -> None:
-        self.claims: dict[str, Claim] = {}
-        self._versions = itertools.count(1)
-
-    def claim(self, claim: Claim) -> Claim:
-        return micro(Dependency.LEDGER, lambda: self._claim(claim))
-
-    def update(self, claim: Claim) -> Claim:
-        return micro(Dependency.LEDGER, lambda: self._update(claim))
-
-    def release(self, claim: Claim) -> None:
-        return micro(Dependency.LEDGER, lambda: self._release(claim))
-
-    def _claim(self, claim: Claim) -> Claim:
-        if claim.key.action_id in self.claims:
-            raise AlreadyClaimed(self.claims[claim.key.action_id])
-        return self._write(claim)
-
-    def _update(self, claim: Claim) -> Claim:
-        self._same(claim)
-        return self._write(claim)
-
-    def _release(self, claim: Claim) -> None:
-        if claim.key.action_id in self.claims:
-            self._same(claim)
-            del self.claims[claim.key.action_id]
-
-    def _same(self, claim: Claim) -> None:
-        known = self.claims.get(claim.key.action_id)
-        if known is None or known.version != claim.version:
-            raise Conflict("it changed or is gone")
-
-    def _write(self, claim: Claim) -> Claim:
-        written = replace(claim, version=next(self._versions))
-        self.claims[claim.key.action_id] = written
-        return written
-
-
-class MemoryVault:
-    """Grants and their wrappings, by accessor. ``away`` from dispatchers, not from runners."""
-
-    def __init__(self) -> None:
-        self.alive: set[str] = set()
-        self.provisional: set[str] = set()
-        self.wrapped: dict[str, str] = {}  # unused wrappings
-        self.away = False
-        self._numbers = itertools.count(1)
-
-    def mint(self, key: RunKey, secrets: Collection[str], *, lifetime_s: int) -> WrappedGrant:
-        return self._micro(self._mint)
-
-    def _mint(self) -> WrappedGrant:
-        number = next(self._numbers)
-        grant = Grant(wrapping_accessor=f"w{number}", accessor=f"g{number}")
-        self.alive.add(grant.accessor)
-        self.provisional.add(grant.accessor)
-        self.wrapped[grant.wrapping_accessor] = grant.accessor
-        return WrappedGrant(grant=grant, token=grant.wrapping_accessor, creation_path="")
-
-    def extend(self, grant: Grant, *, lifetime_s: int) -> None:
-        def extend() -> None:
-            if grant.accessor not in self.alive:
-                raise Conflict("the grant ended before")
-            self.provisional.discard(grant.accessor)
-
-        self._micro(extend)
-
-    def withdraw(self, grant: Grant) -> bool:
-        self._micro(lambda: self.kill(grant.accessor))
-        return self._micro(lambda: grant.wrapping_accessor in self.wrapped)
-
-    def revoke(self, grant: Grant) -> None:
-        self._micro(lambda: self.kill(grant.accessor))
-        self._micro(lambda: self.wrapped.pop(grant.wrapping_accessor, None))
-
-    def kill(self, accessor: str) -> None:
-        self.alive.discard(accessor)
-        self.provisional.discard(accessor)
-
-    def _micro(self, do: Callable[[], T]) -> T:
-        def ask() -> T:
-            if self.away:
-                raise Unavailable(Dependency.VAULT, "it is away")
-            return do()
-
-        return micro(Dependency.VAULT, ask)
-
-    def unwrap(self, token: str) -> str | None:
-        return self.wrapped.pop(token, None)
-
-
-@dataclass
-class Run:
-    """A run as the engine has it: ``token`` until it was unwrapped, then what came out."""
-
-    token: str
-    unwrapped: bool = False
-    accessor: str | None = None
-    started: bool = False
-    cancelled: bool = False
-    outcome: Outcome | None = None
-
-
-class MemoryEngine:
-    """Runs by key; idempotent."""
-
-    def __init__(self) -> None:
-        self.runs: dict[RunKey, Run] = {}
-
-    def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:
-        def submit() -> str:
-            self.runs.setdefault(spec.key, Run(token=grant.token))
-            return spec.key.token
-
-        return micro(Dependency.SCHEDULER, submit)
-
-    def cancel(self, claim: Claim, *, reason: str) -> None:
-        def cancel() -> None:
-            run = self.runs.get(claim.key)
-            if run is not None:
-                run.cancelled = True
-
-        micro(Dependency.SCHEDULER, cancel)
-
-    def forget(self, claim: Claim) -> None:
-        def forget() -> None:
-            run = self.runs.pop(claim.key, None)
-            assert run is None or run.outcome or not run.started, "forgotten while it ran"
-
-        micro(Dependency.SCHEDULER, forget)
-
-    def observe(self, claims: Collection[Claim]) -> dict[RunKey, Observation]:
-        return micro(Dependency.SCHEDULER, self.seen)
-
-    def seen(self) -> dict[RunKey, Observation]:
-        return {
-            key: Observation(
-                state=RunState.ENDED if run.outcome else RunState.RUNNING,
-                engine_id=key.token,
-                engine=Engine(kind="local"),
-                outcome=run.outcome,
-            )
-            for key, run in self.runs.items()
-        }
-
-
-class NoAudit:
-    def append(self, event: str, **facts: object) -> None:
-        pass
-
-
-class Shelf:
-    def by_ref(self, ref: FormulaRef) -> Formula:
-        return FORMULA
-
-
-@dataclass
-class Parts:
-    """What ``Effects`` uses of the real ones."""
-
-    ledger: MemoryLedger
-    grants: MemoryVault
-    scheduler: MemoryEngine
-    audit: NoAudit = field(default_factory=NoAudit)
-    shelf: Shelf = field(default_factory=Shelf)
-    settings: Settings = SETTINGS
-
-
-# -- the dispatcher: what ``Tenure`` does, without threads and clocks ------------------------------
-
-
-class Lead:
-    """A lease that is taken away."""
-
-    def __init__(self) -> None:
-        self.is_held = True
-
-    def held(self) -> bool:
-        return self.is_held
-
-
-class Dispatcher:
-    """One process: its memory, and its steps under way."""
-
-    def __init__(self, git: Git, parts: Parts) -> None:
-        self._git, self._parts = git, parts
-        self.lead = Lead()
-        effects: Any = Effects(parts=parts, lease=self.lead)  # type: ignore[arg-type]
-        self._effects: Effects = effects
-        self._claims = dict(parts.ledger.claims)
-        self._fresh: set[str] = set()  # claims that changed after the engine was asked
-        self._doubtful = False
-        self.actors: dict[str, tuple[Step, Actor]] = {}
-        self.look()
-        self.observe()
-
-    def look(self) -> None:
-        """Fetch."""
-        self._actions, self._results = dict(self._git.actions), set(self._git.results)
-
-    def observe(self) -> None:
-        """Ask the engine."""
-        self._seen, self._fresh = self._parts.scheduler.seen(), set()
-
-    def read_claims(self) -> None:
-        """Ask the ledger; what is under way is newer than the answer."""
-        known = self._parts.ledger.claims
-        for action_id in (self._claims.keys() | known.keys()) - self.actors.keys():
-            if action_id not in known:
-                self._claims.pop(action_id)
-            elif self._claims.get(action_id) != known[action_id]:
-                self._know(known[action_id])
-        self._doubtful = False
-
-    def begin(self, which: int) -> bool:
-        """Begin one of the steps that reconcile decides on; False where there is none."""
-        if self._doubtful:
-            self.read_claims()
-        steps = reconcile(self._world()).steps
-        if not steps:
-            return False
-        step = steps[which % len(steps)]
-        subject = step.candidate if isinstance(step, Launch) else step.claim  # type: ignore[union-attr]
-        actor = Actor(lambda: self._act(step))
-        self.actors[subject.key.action_id] = (step, actor)
-        self._settle_up(subject.key.action_id)
-        return True
-
-    def go_on(self, action_id: str, fate: Fate) -> None:
-        """The next micro-step of a step under way."""
-        self.actors[action_id][1].go_on(fate)
-        self._settle_up(action_id)
-
-    def die(self) -> None:
-        """The process is gone, and all it knew."""
-        for _, actor in self.actors.values():
-            while not actor.over:
-                actor.go_on(None)
-        self.actors.clear()
-
-    def _settle_up(self, action_id: str) -> None:
-        step, actor = self.actors[action_id]
-        if not actor.over:
-            return
-        del self.actors[action_id]
-        if actor.error is not None:
-            if not isinstance(actor.error, LeadLost | Unavailable | Conflict):
-                raise actor.error
-            self._doubtful = True
-        elif isinstance(step, Retire):
-            self._claims.pop(action_id, None)
-        elif isinstance(actor.answer, Claim):
-            self._know(actor.answer)
-
-    def _know(self, claim: Claim) -> None:
-        self._claims[claim.key.action_id] = claim
-        self._fresh.add(claim.key.action_id)
-
-    def _act(self, step: Step) -> object:
-        match step:
-            case Launch(candidate=candidate):
-                return self._effects.launch(vetted(candidate), commit="c", approved_by=())
-            case Settle(claim=claim):
-                blob = self._actions.get(claim.key.action_id)
-                known = candidate_of(claim.key.action_id, blob) if blob else None
-                return self._effects.settle(claim, vetted(known) if known else None)
-            case Conclude(claim=claim, observation=seen):
-                assert seen.outcome is not None
-                return self._effects.conclude(claim, seen.outcome, seen.engine)
-            case Revoke(claim=claim):
-                return self._effects.revoke(claim)
-            case Abandon(claim=claim):
-                return self._effects.abandon(claim)
-            case Retire(claim=claim):
-                return self._effects.retire(claim)
-            case Publish(claim=claim):
-                return self._publish(claim)
-        raise AssertionError(step)
-
-    def _publish(self, claim: Claim) -> None:
-        self._effects.led()
-        action_id = claim.key.action_id
-        micro(Dependency.REMOTE, lambda: self._git.results.setdefault(action_id, claim.result))
-
-    def _world(self) -> World:
-        return World(
-            candidates={
-                i: candidate_of(i, blob)
-                for i, blob in self._actions.items()
-                if i not in self._results
-            },
-            published=self._results,
-            claims=self._claims,
-            observations=self._seen,
-            unsettled=self._fresh,
-            busy=self.actors.keys(),
-            limits=Limits(max_in_flight=2),
-        )
-
-
-def candidate_of(action_id: str, blob: str) -> Candidate:
-    return Candidate(
-        key=RunKey(action_id=action_id, blob=blob),
-        order=0,
-        action=Action(id=action_id, formula="hello", context="", secrets=()),
-        formula=REF,
-        tier=Tier.LOW,
-        standing=Standing.APPROVED,
-    )
-
-
-def vetted(candidate: Candidate) -> Vetted:
-    file = ActionFile(id=candidate.key.action_id, path="", blob=candidate.key.blob, mode=0o100644)
-    return Vetted(candidate=candidate, file=file, formula=FORMULA)
+MADE_UP = b'{"id": "a", "verdict": "succeeded", "exit_code": 0, "timestamp": ""}'
 
 
 # -- the model -------------------------------------------------------------------------------------
@@ -474,37 +51,113 @@ class ExactlyOnce(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.git = Git()
-        self.parts = Parts(ledger=MemoryLedger(), grants=MemoryVault(), scheduler=MemoryEngine())
-        self.leader = Dispatcher(self.git, self.parts)
+        self.remote = MemoryRemote()
+        self.key = Key(self._signed)
+        self.parts = Parts(
+            ledger=MemoryLedger(self._let_go),
+            grants=MemoryVault(),
+            scheduler=MemoryEngine(),
+            repo=MemoryClone(self.remote),
+            key=self.key,
+        )
         self.frozen: list[Dispatcher] = []
         self.starts: Counter[str] = Counter()
         self.lossy: set[str] = set()  # ids whose run was lost by the engine, or waited too long
         self.disturbed: set[str] = set()  # ids for which something did not go as it should
-        self.by_hand: set[str] = set()
+        self.attacked: set[str] = set()  # ids whose files somebody tampered with
         self.froze = False
+        self.leader = Dispatcher(self.parts)
+
+    def _signed(self, facts: dict[str, Any]) -> None:
+        if facts["verdict"] in (Verdict.SUCCEEDED, Verdict.FAILED):
+            assert self.starts[facts["id"]] == 1, "nothing is signed that did not happen"
+
+    def _let_go(self, claim: Claim) -> None:
+        if claim.phase is not Phase.ENDED:
+            return
+        key, ever = claim.key, self.remote.commits.values()
+        found = (s.results[key.action_id] for s in ever if key.action_id in s.results)
+        ours = any(
+            self.key.verifier.ours(data, action_id=key.action_id, blob=key.blob) for data in found
+        )
+        assert ours, "no claim is let go before its result was in git"
 
     # people
 
     @rule(action_ids=st.sets(st.sampled_from(IDS), min_size=1))
     def merge(self, action_ids: set[str]) -> None:
-        for action_id in action_ids - self.git.results.keys():
-            self.git.actions.setdefault(action_id, "1" * 40)
+        now = self.remote.now
+        fresh = dict.fromkeys(action_ids - now.results.keys() - now.actions.keys(), "1" * 40)
+        self.remote.push(actions={**now.actions, **fresh})
 
-    @precondition(lambda self: self.git.actions)
+    @precondition(lambda self: self.remote.now.actions)
     @rule(which=picks)
     def change(self, which: int) -> None:
-        action_id = sorted(self.git.actions)[which % len(self.git.actions)]
+        actions = self.remote.now.actions
+        action_id = sorted(actions)[which % len(actions)]
         self.disturbed.add(action_id)
-        self.git.actions[action_id] = "2" * 40
+        self.remote.push(actions={**actions, action_id: "2" * 40})
 
-    @precondition(lambda self: self.git.actions.keys() - self.git.results.keys())
-    @rule(which=picks)
-    def write_a_result_by_hand(self, which: int) -> None:
-        open_ids = sorted(self.git.actions.keys() - self.git.results.keys())
-        action_id = open_ids[which % len(open_ids)]
-        self.by_hand.add(action_id)
-        self.git.results[action_id] = '{"verdict": "by hand"}'
+    # whoever may push, and is hostile
+
+    @precondition(lambda self: self.remote.now.actions)
+    @rule(which=picks, kind=st.sampled_from(["made up", "garbage", "edited", "replayed", "other"]))
+    def put_a_result(self, which: int, kind: str) -> None:
+        actions, results = self.remote.now.actions, self.remote.now.results
+        action_id = sorted(actions)[which % len(actions)]
+        ever = [s.results for s in self.remote.commits.values()]
+        old = [r[action_id] for r in ever if action_id in r]
+        others = [data for r in ever for i, data in r.items() if i != action_id]
+        data = {
+            "made up": MADE_UP.replace(b'"a"', json.dumps(action_id).encode()),
+            "garbage": b"",
+            "edited": old[-1].replace(b"lost", b"fine") + b" " if old else b"{}",
+            "replayed": old[which % len(old)] if old else b"{}",
+            "other": others[-1] if others else b"{}",
+        }[kind]
+        self.attacked.add(action_id)
+        self.remote.push(results={**results, action_id: data})
+
+    @precondition(lambda self: self.remote.now.results)
+    @rule(which=picks, action=st.booleans())
+    def delete(self, which: int, *, action: bool) -> None:
+        now = self.remote.now
+        action_id = sorted(now.results)[which % len(now.results)]
+        self.attacked.add(action_id)
+        gone = {action_id} if action else set()
+        self.remote.push(
+            actions={i: b for i, b in now.actions.items() if i not in gone},
+            results={i: d for i, d in now.results.items() if i != action_id},
+        )
+
+    @rule(back=st.integers(1, 4))
+    def rewind(self, back: int) -> None:
+        """A force-push of an older head."""
+        self.attacked.update(IDS)
+        self.remote.head = list(self.remote.history(self.remote.head))[:back][-1]
+
+    @rule(which=picks, kind=st.sampled_from(["gone", "any", "made up"]))
+    def point_the_remotes_memory(self, which: int, kind: str) -> None:
+        commits = sorted(self.remote.commits)
+        made_up = dict.fromkeys(self.remote.now.actions, MADE_UP)
+        self.remote.seen = {
+            "gone": lambda: "",
+            "any": lambda: commits[which % len(commits)],
+            "made up": lambda: self.remote.add(
+                Snapshot(parent=self.remote.head, actions=self.remote.now.actions, results=made_up)
+            ),
+        }[kind]()
+
+    # disks
+
+    @rule(how=st.sampled_from(["", "garbage", "e" * 40, "absent", "clone"]))
+    def lose_what_the_clone_remembers(self, how: str) -> None:
+        """Noticed when the dispatcher starts anew."""
+        if how == "clone":
+            self.parts.repo.lose()
+        else:
+            self.parts.repo.seen_ref = None if how == "absent" else how
+        self.crash()
 
     # the dispatcher
 
@@ -565,7 +218,7 @@ class ExactlyOnce(RuleBasedStateMachine):
     def crash(self) -> None:
         self.disturbed.update(self.leader.actors)
         self.leader.die()
-        self.leader = Dispatcher(self.git, self.parts)
+        self.leader = Dispatcher(self.parts)
 
     @precondition(lambda self: self.leader.actors and len(self.frozen) < 2)
     @rule()
@@ -575,7 +228,8 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.disturbed.update(IDS)
         self.leader.lead.is_held = False
         self.frozen.append(self.leader)
-        self.leader = Dispatcher(self.git, self.parts)
+        self.parts = replace(self.parts, repo=MemoryClone(self.remote))  # it is another machine
+        self.leader = Dispatcher(self.parts)
 
     @precondition(lambda self: self.frozen)
     @rule(which=picks, steps=st.integers(0, 4), fate=fates)
@@ -627,6 +281,13 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.parts.grants.away = not self.parts.grants.away
 
     @rule()
+    def vault_forgets(self) -> None:
+        """It restarted empty."""
+        self.lossy.update(IDS)
+        self.disturbed.update(IDS)
+        self.parts.grants.forget()
+
+    @rule()
     def provisional_time_passes(self) -> None:
         for accessor in sorted(self.parts.grants.provisional):
             self.parts.grants.kill(accessor)
@@ -655,21 +316,30 @@ class ExactlyOnce(RuleBasedStateMachine):
                     one.go_on(action_id, Fate.DONE)
         self._come_to_rest()
         self.no_formula_starts_twice()
-        assert set(self.git.results) == set(self.git.actions), "each action has its result"
-        assert not self.parts.ledger.claims, "no claim is left"
+        now = self.remote.now
+        assert set(now.actions) <= set(now.results), "each action has its result"
+        left = {i for i, c in self.parts.ledger.claims.items() if c.phase is not Phase.TOMBSTONE}
+        assert not left, "no claim is left"
+        assert not self.parts.ledger.claims.keys() - self.attacked, "no tombstone without a reason"
         self.provisional_time_passes()
         assert not self.parts.grants.alive, "no grant is left"
-        for action_id, text in self.git.results.items():
-            verdict = json.loads(text)["verdict"]
-            if verdict == Verdict.SUCCEEDED:
-                assert self.starts[action_id] == 1
-            if verdict == Verdict.LOST:
-                # Or the late dispatch of a leader that thawed used the wrapping of a dead grant.
-                lost = action_id in self.lossy | self.by_hand or self.froze
-                assert lost, "what nobody lost is not lost"
-            if action_id not in self.lossy | self.disturbed | self.by_hand:
-                assert verdict == Verdict.SUCCEEDED, "without any trouble it succeeds"
+        for action_id, data in now.results.items():
+            self._fits(action_id, data)
         assert self.froze or not self.parts.scheduler.runs, "the engine forgot all"
+
+    def _fits(self, action_id: str, data: bytes) -> None:
+        """What stands in git as a result is what happened, if it is ours."""
+        if not self.key.verifier.ours(data, action_id=action_id, blob=None):
+            assert action_id in self.attacked
+            return
+        verdict = json.loads(data)["verdict"]
+        if verdict == Verdict.SUCCEEDED:
+            assert self.starts[action_id] == 1
+        if verdict == Verdict.LOST:
+            # Or the late dispatch of a leader that thawed used the wrapping of a dead grant.
+            assert action_id in self.lossy or self.froze, "what nobody lost is not lost"
+        if action_id not in self.lossy | self.disturbed | self.attacked:
+            assert verdict == Verdict.SUCCEEDED, "without any trouble it succeeds"
 
     def _come_to_rest(self) -> None:
         """Nothing goes wrong any more."""

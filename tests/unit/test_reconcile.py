@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,16 +13,20 @@ from dispatcher.action import Action
 from dispatcher.errors import Dependency
 from dispatcher.health import WaitingFor
 from dispatcher.reconcile import (
+    ARCHIVED,
     SPENT,
     Abandon,
     Ask,
     Candidate,
     Conclude,
+    Inspect,
     Launch,
     Limits,
     Plan,
+    Provenance,
     Publish,
     Reject,
+    Restore,
     Retire,
     Revoke,
     Settle,
@@ -70,6 +75,7 @@ def claim(action_id: str = "x", phase: Phase = Phase.SUBMITTED, **facts: object)
 def decide(
     *items: Candidate | Claim,
     published: frozenset[str] = frozenset(),
+    provenance: Provenance | None = Provenance.OURS,
     seen: dict[str, Observation] | None = None,
     max_in_flight: int = 10,
     **facts: object,
@@ -79,6 +85,7 @@ def decide(
             candidates={c.key.action_id: c for c in items if isinstance(c, Candidate)},
             claims={c.key.action_id: c for c in items if isinstance(c, Claim)},
             published=published,
+            provenance=dict.fromkeys(published, provenance) if provenance else {},
             observations=None if seen is None else {key(i): o for i, o in seen.items()},
             **{"limits": Limits(max_in_flight=max_in_flight), **facts},  # type: ignore[arg-type]
         )
@@ -115,14 +122,50 @@ def test_a_wrong_file_is_rejected_before_any_gate_is_asked() -> None:
     assert (step.verdict, step.reason) == (Verdict.INVALID, "x.toml:1: no")
 
 
-def test_an_id_that_ran_before_is_invalid_and_never_launched() -> None:
-    for plan in (
-        decide(candidate(), published=frozenset({"x"})),
-        decide(candidate(), claim(phase=Phase.TOMBSTONE, grant=None)),
-    ):
-        step = only(plan)
-        assert isinstance(step, Reject)
-        assert step.reason == SPENT
+def test_an_id_that_is_used_is_invalid_and_never_launched() -> None:
+    step = only(decide(candidate(), claim(phase=Phase.TOMBSTONE, grant=None)))
+    assert isinstance(step, Reject)
+    assert step.reason == SPENT
+
+
+def test_an_id_with_a_result_elsewhere_gets_no_second_one() -> None:
+    tombstone = claim(phase=Phase.TOMBSTONE, grant=None)
+    wait = only(decide(candidate(), published=frozenset({"x"})))
+    assert isinstance(wait, Wait)
+    assert wait.reason == ARCHIVED
+    assert only(decide(candidate(), tombstone, published=frozenset({"x"}))) == Retire(
+        claim=tombstone
+    )
+
+
+def test_a_file_in_the_place_of_a_result_is_inspected_before_it_counts() -> None:
+    for phase in Phase:
+        known = claim(phase=phase, result="{}")
+        plan = decide(known, seen={"x": RUNNING}, published=frozenset({"x"}), provenance=None)
+        assert only(plan) == Inspect(claim=known)
+
+
+def test_a_foreign_file_in_the_place_of_a_result_changes_nothing() -> None:
+    foreign: dict[str, Any] = {
+        "published": frozenset({"x"}),
+        "provenance": Provenance.FOREIGN,
+    }
+    running = claim()
+    assert isinstance(only(decide(running, seen={"x": RUNNING}, **foreign)), Wait)
+    assert isinstance(only(decide(running, seen={"x": ENDED}, **foreign)), Conclude)
+    assert isinstance(only(decide(running, seen={}, **foreign)), Settle)
+    ended = claim(phase=Phase.ENDED, result="{}", revoked=True)
+    assert only(decide(ended, **foreign)) == Publish(claim=ended)
+    tombstone = claim(phase=Phase.TOMBSTONE, result="{}", grant=None)
+    assert decide(tombstone, **foreign).steps == ()
+
+
+def test_a_tombstone_gives_its_text_back_to_the_action_it_belongs_to() -> None:
+    tombstone = claim(phase=Phase.TOMBSTONE, grant=None, result="{}")
+    assert only(decide(candidate(), tombstone)) == Restore(claim=tombstone)
+    other = replace(tombstone, key=RunKey(action_id="x", blob="another"))
+    assert isinstance(only(decide(candidate(), other)), Reject)
+    assert decide(tombstone).steps == ()
 
 
 def test_a_claim_without_a_visible_run_is_settled_only_by_a_fresh_look() -> None:
@@ -247,6 +290,7 @@ worlds = st.builds(
         lambda d: {i: candidate(i, standing=s) for i, s in d.items()}
     ),
     published=st.frozensets(ids),
+    provenance=st.dictionaries(ids, st.sampled_from(list(Provenance))),
     claims=st.dictionaries(ids, st.tuples(st.sampled_from(list(Phase)), st.booleans())).map(
         lambda d: {i: claim(i, phase=p, revoked=r) for i, (p, r) in d.items()}
     ),
@@ -283,6 +327,7 @@ def test_in_any_world(world: World) -> None:
         if isinstance(step, Retire) and step.claim.phase is Phase.ENDED:
             assert step.claim.revoked
             assert step.claim.key.action_id in world.published
+            assert world.provenance[step.claim.key.action_id] is Provenance.OURS
 
 
 @given(worlds)

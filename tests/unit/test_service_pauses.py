@@ -9,7 +9,7 @@ import pytest
 
 from dispatcher.errors import Dependency, TemporaryError
 from dispatcher.ops_repo import NewFile, Published
-from dispatcher.results import Entry, Pushed, ResultWriter
+from dispatcher.results import Entry, Pushed, ResultWriter, Unsigned
 from dispatcher.service.dependencies import Dependencies
 from dispatcher.service.retries import FIRST_RETRY_S, LONGEST_RETRY_S, Retries
 
@@ -119,7 +119,7 @@ class Repo:
 def write(*entries: Entry, **more: Any) -> tuple[list[Pushed], list[str]]:
     reports: list[Pushed] = []
     repo: Any = Repo()
-    writer = ResultWriter(repo, report=reports.append, window_s=0.01, **more)
+    writer = ResultWriter(repo, verifier=Unsigned(), report=reports.append, window_s=0.01, **more)
     writer.start()
     for entry in entries:
         writer.put(entry)

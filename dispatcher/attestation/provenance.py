@@ -1,0 +1,82 @@
+"""Provenance: whether the bytes of a result are ours, by the one thing that proves it, a signature.
+
+Everything read from git was possibly written by somebody else. Nothing here signs.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from dispatcher.attestation.verify import Kind, Verification, verify_result
+
+REFRESH_S = 60.0
+"""Seconds before keys are asked for again because a result names one that is not known: a key may
+have been rotated, and whoever pushes made-up results must not make us ask at each of them."""
+
+_CONTEXT = frozenset({Kind.FORMULA, Kind.APPROVAL})
+"""Findings that say nothing about who signed."""
+
+
+class SignatureVerifier:
+    """Tells our results from others by their signature; see ``dispatcher.results.Verifier``.
+    Thread-safe.
+
+    Args:
+        keys: our public keys; empty if none was ever made. Raises what ``ours`` raises.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        keys: Callable[[], Sequence[Ed25519PublicKey]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ask = keys
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._known: Sequence[Ed25519PublicKey] = ()
+        self._asked_at: float | None = None
+
+    @property
+    def signs(self) -> bool:
+        """True."""
+        return True
+
+    def can_prove(self) -> bool:
+        """See ``dispatcher.results.Verifier``."""
+        return bool(self._keys(older_than_s=float("inf")))
+
+    def ours(self, data: bytes, *, action_id: str, blob: str | None) -> bool:
+        """See ``dispatcher.results.Verifier``."""
+        verification = self._verify(data, action_id, blob, self._keys(older_than_s=float("inf")))
+        if any(f.kind is Kind.KEY for f in verification.findings):
+            keys = self._keys(older_than_s=REFRESH_S)
+            verification = self._verify(data, action_id, blob, keys)
+        return bool(verification.keyid) and not [
+            f for f in verification.findings if f.kind not in _CONTEXT
+        ]
+
+    def _keys(self, *, older_than_s: float) -> Sequence[Ed25519PublicKey]:
+        with self._turn:
+            now = self._clock()
+            if not self._known or self._asked_at is None or now - self._asked_at >= older_than_s:
+                self._known = self._ask()
+                self._asked_at = now
+            return self._known
+
+    @staticmethod
+    def _verify(
+        data: bytes, action_id: str, blob: str | None, keys: Sequence[Ed25519PublicKey]
+    ) -> Verification:
+        if blob is None:
+            found = verify_result(data, action_id=action_id, action=None, public_keys=keys)
+            kept = tuple(f for f in found.findings if f.kind is not Kind.ACTION)
+            return Verification(findings=kept, keyid=found.keyid, predicate=found.predicate)
+        return verify_result(
+            data, action_id=action_id, action=b"", public_keys=keys, blob_of=lambda _bytes: blob
+        )

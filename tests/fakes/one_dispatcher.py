@@ -1,0 +1,373 @@
+"""A dispatcher without threads and clocks: what ``Tenure`` does, over the real ``reconcile``,
+``Effects``, ``Heads`` and ``Arrivals``, each of whose calls is a micro-step.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from dispatcher.action import Action
+from dispatcher.attestation import SignatureVerifier, key_id, seal_with
+from dispatcher.errors import Conflict, Dependency, Unavailable
+from dispatcher.ops_repo import ActionFile, Changes, Tree
+from dispatcher.reconcile import (
+    Abandon,
+    Candidate,
+    Conclude,
+    Inspect,
+    Launch,
+    Limits,
+    Publish,
+    Reject,
+    Restore,
+    Retire,
+    Revoke,
+    Settle,
+    Standing,
+    Step,
+    World,
+    reconcile,
+)
+from dispatcher.results import Entry, Pushed, ResultWriter, of_rejection
+from dispatcher.run import Claim, FormulaKind, FormulaRef, RunKey, Tier
+from dispatcher.service.arrivals import Arrivals
+from dispatcher.service.effects import Effects, LeadLost
+from dispatcher.service.formulas import Formula
+from dispatcher.service.heads import Heads
+from dispatcher.service.intake import Vetted
+from dispatcher.service.view import WithResult
+from dispatcher.service.watch import Silent
+from dispatcher.settings import Settings
+from tests.fakes.actors import Actor
+from tests.fakes.branch import MemoryClone
+from tests.fakes.outside import MemoryEngine, MemoryLedger, MemoryVault
+
+REF = FormulaRef(name="hello", kind=FormulaKind.SHELL, blob="f" * 40, sha256="0" * 64)
+FORMULA = Formula(ref=REF, path="", text=b"#!/bin/bash\n")
+SETTINGS = Settings()
+NO_PAUSE = (0.0, 0.0)
+
+
+class Key:
+    """Our key. ``signs`` is told of each result that is signed: its facts."""
+
+    def __init__(self, signs: Callable[[dict[str, Any]], None]) -> None:
+        self._key = Ed25519PrivateKey.generate()
+        self._signs = signs
+        public = self._key.public_key()
+        self.verifier = SignatureVerifier(lambda: [public])
+
+    def sign(self, data: bytes) -> tuple[str, bytes]:
+        return key_id(self._key.public_key()), self._key.sign(data)
+
+    def seal(self, entry: Entry) -> str:
+        sealed = seal_with(self, entry.text)
+        if sealed != entry.text:
+            envelope = json.loads(sealed)["attestation"]
+            statement = json.loads(base64.b64decode(envelope["payload"]))
+            self._signs(statement["predicate"]["result"])
+        return sealed
+
+
+class NoAudit:
+    def append(self, event: str, **facts: object) -> None:
+        pass
+
+
+class Shelf:
+    def by_ref(self, ref: FormulaRef) -> Formula:
+        return FORMULA
+
+
+@dataclass
+class Parts:
+    """What the service uses of the real ones."""
+
+    ledger: MemoryLedger
+    grants: MemoryVault
+    scheduler: MemoryEngine
+    repo: MemoryClone
+    key: Key
+    audit: NoAudit = field(default_factory=NoAudit)
+    shelf: Shelf = field(default_factory=Shelf)
+    settings: Settings = SETTINGS
+
+    @property
+    def seal(self) -> Callable[[Entry], str]:
+        return self.key.seal
+
+    @property
+    def verifier(self) -> SignatureVerifier:
+        return self.key.verifier
+
+
+class Lead:
+    """A lease that is taken away."""
+
+    def __init__(self) -> None:
+        self.is_held = True
+
+    def held(self) -> bool:
+        return self.is_held
+
+
+@dataclass
+class View:
+    """The tree of the view, without vetting and gates."""
+
+    repo: MemoryClone
+    tree: Tree = field(default_factory=Tree)
+
+    def advance(self, commit: str) -> Changes:
+        return self.repo.advance(self.tree, commit)
+
+    def ask_anew(self) -> None:
+        pass
+
+
+@dataclass
+class Work:
+    """A step or an errand under way, and what its end means."""
+
+    actor: Actor
+    learn: Callable[[Any], None]
+    failed: Callable[[Exception], None]
+
+
+class Errands:
+    """The dispatcher's errands as micro-steps."""
+
+    def __init__(self, work: dict[str, Work]) -> None:
+        self._work = work
+
+    def run(
+        self,
+        dependency: Dependency | None,
+        ask: Callable[[], Any],
+        learn: Callable[[Any], None],
+        *,
+        name: str = "",
+        failed: Callable[[Exception], None] = lambda _error: None,
+    ) -> None:
+        key = f"~{name or dependency}"
+        if key not in self._work:
+            self._work[key] = Work(actor=Actor(ask), learn=learn, failed=failed)
+
+
+class Dispatcher:
+    """One process: its memory, and its steps under way."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self.lead = Lead()
+        lead: Any = self.lead
+        loose: Any = parts
+        self._effects = Effects(parts=loose, lease=lead)
+        self._claims = dict(parts.ledger.claims)
+        self._fresh: set[str] = set()  # claims that changed after the engine was asked
+        self._doubtful = False
+        self.actors: dict[str, Work] = {}
+        errands: Any = Errands(self.actors)
+        self._view: Any = View(parts.repo)
+        self._arrivals = Arrivals(
+            loose,
+            self._view.tree,
+            errands=errands,
+            watch=Silent(),
+            claimed=lambda action_id: action_id in self._claims,
+            pauses_s=NO_PAUSE,
+        )
+        self._heads = Heads(
+            loose,
+            self._view,
+            errands=errands,
+            watch=Silent(),
+            led=self._effects.led,
+            know=self._know,
+            arrived=lambda changes, first: self._arrivals.came(changes, first=first),
+            pauses_s=NO_PAUSE,
+        )
+        repo: Any = parts.repo
+        self._reports: list[Pushed] = []
+        self._writer = ResultWriter(
+            repo,
+            seal=parts.seal,
+            verifier=parts.verifier,
+            report=self._reports.append,
+            check=self._effects.led,
+        )
+        self.look()
+        self.observe()
+
+    @property
+    def memory_pending(self) -> bool:
+        """Whether something has still to be recorded."""
+        return self._heads.pending or not self._heads.followed
+
+    def look(self) -> None:
+        """Fetch, and follow as far as that goes at once."""
+        self._parts.repo.fetch()
+        self._heads.look()
+
+    def observe(self) -> None:
+        """Ask the engine."""
+        self._seen, self._fresh = self._parts.scheduler.seen(), set()
+
+    def read_claims(self) -> None:
+        """Ask the ledger; what is under way is newer than the answer."""
+        known = self._parts.ledger.claims
+        for action_id in (self._claims.keys() | known.keys()) - self.actors.keys():
+            if action_id not in known:
+                self._claims.pop(action_id)
+            elif self._claims.get(action_id) != known[action_id]:
+                self._know(known[action_id])
+        self._doubtful = False
+
+    def begin(self, which: int) -> bool:
+        """Begin one of the steps that reconcile decides on, or an errand; False where there is
+        nothing to do.
+        """
+        if self._doubtful:
+            self.read_claims()
+        before = len(self.actors)
+        self._heads.go_on()
+        self._arrivals.look()
+        for name in [n for n in self.actors if n.startswith("~")]:
+            self._settle_up(name)
+        steps = reconcile(self._world()).steps if self._heads.followed else ()
+        if not steps:
+            return len(self.actors) > before
+        step = steps[which % len(steps)]
+        subject = step.candidate if isinstance(step, Launch | Reject) else step.claim  # type: ignore[union-attr]
+        action_id = subject.key.action_id
+        act, learn = self._act(step)
+
+        def failed(error: Exception) -> None:
+            if not isinstance(error, LeadLost | Unavailable | Conflict):
+                raise error
+            self._doubtful = True
+
+        self.actors[action_id] = Work(actor=Actor(act), learn=learn, failed=failed)
+        self._settle_up(action_id)
+        return True
+
+    def go_on(self, name: str, fate: Any) -> None:
+        """The next micro-step of what is under way."""
+        actor = self.actors[name].actor
+        if not actor.over:  # one that had nothing to ask is over at once
+            actor.go_on(fate)
+        self._settle_up(name)
+
+    def die(self) -> None:
+        """The process is gone, and all it knew."""
+        for work in self.actors.values():
+            while not work.actor.over:
+                work.actor.go_on(None)
+        self.actors.clear()
+
+    def _settle_up(self, name: str) -> None:
+        work = self.actors[name]
+        if not work.actor.over:
+            return
+        del self.actors[name]
+        if work.actor.error is None:
+            work.learn(work.actor.answer)
+        elif name.startswith("~") and not isinstance(
+            work.actor.error, LeadLost | Unavailable | Conflict
+        ):
+            raise work.actor.error
+        else:
+            work.failed(work.actor.error)
+
+    def _know(self, claim: Claim) -> None:
+        self._claims[claim.key.action_id] = claim
+        self._fresh.add(claim.key.action_id)
+
+    def _retired(self, claim: Claim) -> None:
+        self._claims.pop(claim.key.action_id, None)
+        self._arrivals.forget(claim.key.action_id)
+
+    def _act(self, step: Step) -> tuple[Callable[[], Any], Callable[[Any], None]]:
+        effects = self._effects
+        match step:
+            case Launch(candidate=candidate):
+                one = vetted(candidate)
+                return lambda: effects.launch(one, commit="c", approved_by=()), self._know
+            case Settle(claim=claim):
+                file = self._view.tree.open.get(claim.key.action_id)
+                again = vetted(candidate_of(file)) if file else None
+                return lambda: effects.settle(claim, again), self._know
+            case Conclude(claim=claim, observation=seen):
+                outcome = seen.outcome
+                assert outcome is not None
+                return lambda: effects.conclude(claim, outcome, seen.engine), self._know
+            case Revoke(claim=claim):
+                return lambda: effects.revoke(claim), self._know
+            case Abandon(claim=claim):
+                return lambda: effects.abandon(claim), self._know
+            case Restore(claim=claim):
+                return lambda: effects.restore(claim), self._know
+            case Retire(claim=claim):
+                return lambda: effects.retire(claim), lambda _none: self._retired(claim)
+            case Inspect(claim=claim):
+                action_id = claim.key.action_id
+                where = self._arrivals.inspecting(action_id)
+                return (
+                    lambda: effects.inspect(claim, where),
+                    lambda foreign: self._arrivals.inspected(action_id, foreign),
+                )
+            case Publish(claim=claim):
+                key = claim.key
+                entry = Entry(action_id=key.action_id, text=claim.result, blob=key.blob)
+                return lambda: self._publish(entry), self._pushed
+            case Reject(candidate=candidate, verdict=verdict, reason=reason):
+                result = of_rejection(candidate, verdict, reason, commit="c", now=0.0)
+                entry = Entry(action_id=result.id, text=result.to_json())
+                return lambda: self._publish(entry), self._pushed
+        raise AssertionError(step)
+
+    def _publish(self, entry: Entry) -> None:
+        self._effects.led()
+        self._writer._write([entry])
+        error = self._reports.pop().error
+        if error is not None:
+            raise error
+
+    def _pushed(self, _none: object) -> None:
+        self._heads.look()
+
+    def _world(self) -> World:
+        tree = self._view.tree
+        return World(
+            candidates={i: candidate_of(file) for i, file in tree.open.items()},
+            published=WithResult(tree),
+            provenance=self._arrivals.provenance,
+            archived=tree.archived,
+            claims=self._claims,
+            observations=self._seen,
+            unsettled=self._fresh,
+            busy={*self.actors, *self._heads.withheld},
+            limits=Limits(max_in_flight=2),
+        )
+
+
+def candidate_of(file: ActionFile) -> Candidate:
+    return Candidate(
+        key=RunKey(action_id=file.id, blob=file.blob),
+        order=0,
+        action=Action(id=file.id, formula="hello", context="", secrets=()),
+        formula=REF,
+        tier=Tier.LOW,
+        standing=Standing.APPROVED,
+    )
+
+
+def vetted(candidate: Candidate) -> Vetted:
+    file = ActionFile(id=candidate.key.action_id, path="", blob=candidate.key.blob, mode=0o100644)
+    return Vetted(candidate=candidate, file=file, formula=FORMULA)
