@@ -11,6 +11,7 @@ import click
 from dispatcher.cli import console
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
+from dispatcher.cli.status import show_foreign
 
 if TYPE_CHECKING:
     from dispatcher.checks import Change
@@ -71,6 +72,7 @@ def _plain(
         "steps": _steps(found),
         "waits": _waits(found),
         "warnings": list(found.view.warnings),
+        "foreign": [asdict(each) for each in found.foreign],
         "down": {str(dependency): words for dependency, words in found.outages.items()},
         "nomad": {
             "drift": [asdict(change) for change in drift],
@@ -138,6 +140,7 @@ def _show(
         console.say(f"{dependency} cannot be asked: {words}")
     for warning in found.view.warnings:
         console.say(f"{console.styled('warning', 'yellow')}  {warning}")
+    show_foreign(found.foreign)
     steps, waits = _steps(found), _waits(found)
     taken = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
     console.say(f"\nThe next tick takes {taken}:" if steps else "\nNothing to do.")

@@ -17,6 +17,7 @@ from dispatcher.cli.session import Session
 if TYPE_CHECKING:
     from dispatcher.ops_repo import OpsRepo, Tree
     from dispatcher.result import Result
+    from dispatcher.service.foreign import ForeignResult
     from dispatcher.service.lookup import Account
     from dispatcher.service.overview import OpenAction, Overview
 
@@ -141,6 +142,7 @@ def show_overview(overview: Overview, results: list[Result]) -> None:
             )
     for warning in overview.warnings:
         console.say(f"{console.styled('warning', 'yellow')}  {warning}")
+    show_foreign(overview.foreign)
     if overview.open:
         console.say()
     console.table(
@@ -180,6 +182,19 @@ def show_overview(overview: Overview, results: list[Result]) -> None:
 
 def _place(action: OpenAction) -> str:
     return f"{action.engine_id} on {action.node}" if action.node else action.engine_id
+
+
+def show_foreign(foreign: tuple[ForeignResult, ...]) -> None:
+    """Results that this dispatcher did not sign, and what to do about them."""
+    from dispatcher.service.foreign import REMEDY
+
+    for each in foreign:
+        console.say(
+            f"{console.styled('foreign result', 'yellow')}  {each.path}, brought by commit "
+            f"{each.commit[:12]}: {each.reason}"
+        )
+    if foreign:
+        console.say(f"{REMEDY}.")
 
 
 def plain_account(account: Account) -> dict[str, Any]:

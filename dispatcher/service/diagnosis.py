@@ -27,6 +27,7 @@ from dispatcher.ops_repo.signatures import TRAILER
 from dispatcher.policy import Policy
 from dispatcher.schedulers.local import sandbox
 from dispatcher.service.leadership import Leadership
+from dispatcher.service.memory import NOTE
 from dispatcher.service.policy_checks import check_policy
 from dispatcher.settings import GateKind, SchedulerKind, Settings, plain_addresses
 
@@ -128,6 +129,7 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
     head = openers.repo().fetch()
     yield Check(name="ops repo", ok=True, detail=f"{repo.branch} is at {head.commit[:12]}")
     yield from _looked("ops repo: push", lambda: _push(settings, openers))
+    yield from _looked("ops repo: memory", lambda: _memory(openers))
     if head.rewritten:
         yield Check(
             name="ops repo: history",
@@ -135,6 +137,28 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
             detail=f"the history was rewritten since {(head.seen or '')[:12]}",
             remedy="Protect the branch; 'disinto serve' sees to it that nothing runs twice.",
         )
+
+
+def _memory(openers: Openers) -> Iterator[Check]:
+    """The two copies of ours of the last head that a dispatcher looked at."""
+    repo, note = openers.repo(), openers.ledger().note(NOTE)
+    seen, kept = repo.seen(), note.text if note else ""
+    gone = kept and not repo.has_commit(kept)
+    troubles = [seen.damage] if seen.damage else []
+    if gone:
+        troubles.append(f"the ledger names commit {kept[:12]}, which the clone does not have")
+    last = (kept or seen.commit)[:12]
+    detail = f"the last head that a dispatcher looked at is {last}" if last else "none yet"
+    remedy = (
+        "No id runs twice by it. If both copies are unusable, the next 'disinto serve' keeps every "
+        "open action from running: see docs/operations.md."
+    )
+    yield Check(
+        name="ops repo: memory",
+        ok=True,
+        detail="; ".join(troubles) or detail,
+        remedy=remedy if troubles else "",
+    )
 
 
 def _push(settings: Settings, openers: Openers) -> Iterator[Check]:

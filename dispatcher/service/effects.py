@@ -44,7 +44,7 @@ from dispatcher.run import (
     WrappedGrant,
 )
 from dispatcher.schedulers.base import CannotSubmit
-from dispatcher.service.foreign import ForeignResult, InGit, read_in_git, told
+from dispatcher.service.foreign import ForeignResult, InGit, inspect
 from dispatcher.service.formulas import Formula
 from dispatcher.service.intake import Vetted
 from dispatcher.service.parts import Parts
@@ -221,24 +221,8 @@ class Effects:
         return self.parts.ledger.update(replace(claim, stopped=True, revoked=revoked))
 
     def inspect(self, claim: Claim, file: InGit | None) -> ForeignResult | None:
-        """Whether the file that stands in git as a claim's result is ours (None): byte for byte
-        what the ledger holds, or signed by us for this action. While nothing can be proven, a
-        tombstone takes any file for its result: it holds none that could be lost.
-
-        Raises:
-            Unavailable, Denied: Vault has the key and cannot be asked.
-        """
-        if file is None:
-            return None  # nothing is published for a name that is no id
-        data = read_in_git(self.parts, file)
-        verifier, key = self.parts.verifier, claim.key
-        if claim.phase is Phase.TOMBSTONE:
-            blob, same = None, not verifier.can_prove()
-        else:
-            blob, same = key.blob, bool(data) and data == claim.result.encode()
-        if same or (data and verifier.ours(data, action_id=key.action_id, blob=blob)):
-            return None
-        return told(self.parts, file)
+        """Whether the file that stands in git as a claim's result is ours; see ``inspect``."""
+        return inspect(self.parts, claim, file)
 
     def restore(self, claim: Claim) -> Claim:
         """Make a tombstone's text the result of its action again, if it is proven to be ours; what

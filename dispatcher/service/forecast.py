@@ -8,9 +8,10 @@ an outage, and everything that does not need it is still known.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from typing import TypeVar
 
 from dispatcher.errors import Denied, Dependency, Unavailable
@@ -21,11 +22,14 @@ from dispatcher.reconcile import (
     Ask,
     Candidate,
     Conclude,
+    Inspect,
     Launch,
     Limits,
     Plan,
+    Provenance,
     Publish,
     Reject,
+    Restore,
     Retire,
     Revoke,
     Settle,
@@ -36,12 +40,17 @@ from dispatcher.reconcile import (
     tried_again,
 )
 from dispatcher.run import Claim, Mount, Observation, Phase, RunKey
+from dispatcher.service import status_file
+from dispatcher.service.foreign import ForeignResult, in_git, inspect, judged
 from dispatcher.service.overview import Overview, open_actions, waiting
 from dispatcher.service.parts import Parts
 from dispatcher.service.view import View, WithResult
 from dispatcher.settings import GateKind, Settings
 
 T = TypeVar("T")
+
+FOREIGN_LISTED = 200
+"""Results looked at, of those that came since a dispatcher last looked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +66,8 @@ class Forecast:
         claims: open claims by id.
         observations: what the engine said, or None where it could not be asked.
         obstacles: why a run cannot reach its engine although it is its turn, by id.
+        foreign: results that came since a dispatcher last looked and that it did not sign; at most
+            ``FOREIGN_LISTED`` of what came is looked at.
         outages: what could not be asked, with the error's words.
     """
 
@@ -69,6 +80,7 @@ class Forecast:
     claims: Mapping[str, Claim]
     observations: Mapping[RunKey, Observation] | None
     obstacles: Mapping[str, str] = field(default_factory=dict)
+    foreign: tuple[ForeignResult, ...] = ()
     outages: Mapping[Dependency, str] = field(default_factory=dict)
 
     def overview(self, settings: Settings) -> Overview:
@@ -93,6 +105,7 @@ class Forecast:
                 )
                 for dependency in in_use(settings)
             ),
+            foreign=self.foreign,
             warnings=(*self.view.parts.warnings(), *self.view.warnings),
             open_actions=len(tree.open),
             finished_actions=len(tree.finished),
@@ -127,8 +140,10 @@ def forecast(parts: Parts, view: View) -> Forecast:
     head = asker.ask(Dependency.REMOTE, parts.repo.fetch) or parts.repo.local_head()
     if Dependency.REMOTE not in asker.outages:
         asker.ask(Dependency.LEAD, parts.leadership.check)
+    foreign: tuple[ForeignResult, ...] = ()
     if head is not None:
-        view.advance(head.commit)
+        arrived = _advance(view, head)
+        foreign = asker.ask(Dependency.VAULT, lambda: _foreign(parts, view, arrived)) or ()
         view.vet()
     if unresolved := view.unresolved():
         names = asker.ask(Dependency.VAULT, parts.grants.secret_names)
@@ -147,6 +162,7 @@ def forecast(parts: Parts, view: View) -> Forecast:
             candidates=candidates,
             published=WithResult(view.tree),
             archived=view.tree.archived,
+            provenance=asker.ask(Dependency.VAULT, lambda: _provenance(parts, view, by_id)) or {},
             claims=by_id,
             observations=observations,
             limits=Limits(max_in_flight=limits.max_in_flight, formulas=limits.formulas),
@@ -166,8 +182,38 @@ def forecast(parts: Parts, view: View) -> Forecast:
         claims=by_id,
         observations=observations,
         obstacles=obstacles,
+        foreign=foreign,
         outages=dict(asker.outages),
     )
+
+
+def _advance(view: View, head: Head) -> Collection[str]:
+    """Move the view to the head; ids whose result came since a dispatcher last looked."""
+    known = head.seen if head.seen_readable else None
+    if known:
+        view.advance(known)
+    changes = view.advance(head.commit)
+    return changes.arrived if known else ()
+
+
+def _foreign(parts: Parts, view: View, arrived: Collection[str]) -> tuple[ForeignResult, ...]:
+    """Those that just came, and those that a dispatcher at work has found."""
+    seen = status_file.read(parts.settings.state_dir)
+    if seen is not None and seen.fresh:
+        return seen.overview.foreign
+    files = (in_git(view.tree, i) for i in islice(sorted(arrived), FOREIGN_LISTED))
+    found = (judged(parts, file) for file in files if file is not None)
+    return tuple(foreign for foreign in found if foreign is not None)
+
+
+def _provenance(parts: Parts, view: View, claims: Mapping[str, Claim]) -> dict[str, Provenance]:
+    """Who wrote the results that stand in git for claims."""
+    published = WithResult(view.tree)
+    return {
+        i: Provenance.FOREIGN if inspect(parts, c, in_git(view.tree, i)) else Provenance.OURS
+        for i, c in claims.items()
+        if i in published
+    }
 
 
 def _ask_gates(
@@ -250,6 +296,8 @@ _WORDS: Mapping[type, str] = {
     Launch: "starts it",
     Settle: "asks the vault whether it ever started",
     Publish: "pushes its result",
+    Inspect: "looks at who wrote its result",
+    Restore: "puts its result back",
     Revoke: "revokes its grant",
     Abandon: "stops it, since a result stands in git",
     Retire: "releases its claim",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dispatcher.ops_repo import Tree
 from dispatcher.result import RESULT_LIMIT
+from dispatcher.run import Claim, Phase
 from dispatcher.service.parts import Parts
 
 REMEDY = (
@@ -82,6 +83,27 @@ def judged(parts: Parts, file: InGit) -> ForeignResult | None:
         return None
     data = read_in_git(parts, file)
     if data is not None and parts.verifier.ours(data, action_id=file.action_id, blob=None):
+        return None
+    return told(parts, file)
+
+
+def inspect(parts: Parts, claim: Claim, file: InGit | None) -> ForeignResult | None:
+    """Whether the file that stands in git as a claim's result is ours (None): byte for byte what
+    the ledger holds, or signed by us for this action. While nothing can be proven, a tombstone
+    takes any file for its result: it holds none that could be lost.
+
+    Raises:
+        Unavailable, Denied: Vault has the key and cannot be asked.
+    """
+    if file is None:
+        return None  # nothing is published for a name that is no id
+    data = read_in_git(parts, file)
+    verifier, key = parts.verifier, claim.key
+    if claim.phase is Phase.TOMBSTONE:
+        blob, same = None, not verifier.can_prove()
+    else:
+        blob, same = key.blob, bool(data) and data == claim.result.encode()
+    if same or (data and verifier.ours(data, action_id=key.action_id, blob=blob)):
         return None
     return told(parts, file)
 

@@ -221,6 +221,7 @@ def test_a_made_up_result_in_the_remotes_memory_neither_comes_back_nor_suppresse
     shutil.rmtree(state / "ops.git")
     for file in [*state.glob("ledger.db*"), state / "leader.lock"]:
         file.unlink()
+    remote.git("update-ref", "-d", "refs/disinto/lead")  # as ``disinto takeover`` would
     stage.parts = stage._parts()
     stage.once()
     assert set(stage.scene.results()) == {"other"}, "risky goes on waiting for its approval"
@@ -239,6 +240,7 @@ def test_a_genuine_result_that_the_history_lost_is_learned_from_the_remotes_memo
     shutil.rmtree(state / "ops.git")
     for file in [*state.glob("ledger.db*"), state / "leader.lock"]:
         file.unlink()
+    remote.git("update-ref", "-d", "refs/disinto/lead")  # as ``disinto takeover`` would
     stage.parts = stage._parts()
     stage.once()
     assert remote.files("vault")[result_file("one")] == genuine

@@ -130,6 +130,7 @@ def test_all_memory_lost_still_finds_what_the_history_deleted(
     for file in clone.parent.glob("ledger.db*"):
         file.unlink()
     (clone.parent / "leader.lock").unlink()
+    remote.git("update-ref", "-d", "refs/disinto/lead")  # as ``disinto takeover`` would
     stage.parts = stage._parts()
     stage.once()
     assert remote.files("vault")[RESULT] == genuine
@@ -182,8 +183,9 @@ def test_a_ref_beside_ours_blocks_no_result(stage: Stage, remote: GitRemote, clo
     stage.scene.merge({path("old"): action("old")}, "Add old")
     stage.start()
     assert stage.result("old")["verdict"] == "succeeded"
+    stage.at_rest()
+    stage.scene.merge({path("new"): action("new")}, "Add new")
+    assert stage.result("new")["verdict"] == "succeeded"
     assert stage.served is not None
     warnings = " ".join(stage.served.warnings())
     assert "refs/disinto/seen/x" in warnings, "the remote's own words"
-    stage.scene.merge({path("new"): action("new")}, "Add new")
-    assert stage.result("new")["verdict"] == "succeeded"

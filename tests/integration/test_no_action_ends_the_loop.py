@@ -8,6 +8,7 @@ here fails.
 from __future__ import annotations
 
 import sqlite3
+import time
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -21,7 +22,8 @@ from dispatcher.assembly import build_view
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.ops_repo import NewFile
 from dispatcher.reconcile import Step
-from dispatcher.run import Claim, Outcome, Verdict
+from dispatcher.results import Entry, of_run
+from dispatcher.run import Claim, Engine, Outcome, Verdict
 from dispatcher.service import effects, intake, steps, view
 from dispatcher.service.parts import Parts
 from dispatcher.service.pulse import Watches
@@ -86,6 +88,8 @@ EFFECTS: dict[str, tuple[str, Callable[..., str]]] = {
     "Revoke": ("revoke", of_claim),
     "Abandon": ("abandon", of_claim),
     "Retire": ("retire", of_claim),
+    "Inspect": ("inspect", of_claim),
+    "Restore": ("restore", of_claim),
 }
 """The method of ``Effects`` that carries out a kind, and whose action a call is about."""
 
@@ -94,7 +98,7 @@ PUBLISHED = {"Publish"}
 
 
 def test_every_kind_of_step_has_a_case() -> None:
-    assert set(KINDS) == EFFECTS.keys() | PUBLISHED | {"Inspect", "Restore"} & set(KINDS)
+    assert set(KINDS) == EFFECTS.keys() | PUBLISHED
 
 
 def text_for(kind: str) -> str:
@@ -117,9 +121,24 @@ def bring_about(stage: Stage, kind: str) -> None:
         stage.scheduler.lose(key)
     elif kind == "Abandon":
         stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
+        stage.scene.merge({f"vault/actions/{BAD}.result.json": signed(stage)}, "As it was")
+    elif kind == "Restore":
+        stage.scheduler.end(key)
+        stage.result(BAD)
+        stage.scene.remove(f"vault/actions/{BAD}.result.json")
+    elif kind == "Inspect":
+        stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
         stage.scene.merge({f"vault/actions/{BAD}.result.json": "{}"}, "Forge a result")
     else:
         stage.scheduler.end(key)
+
+
+def signed(stage: Stage) -> str:
+    """A result of the run under way, as this dispatcher signs it."""
+    claim = next(c for c in stage.parts.ledger.open_runs() if c.key.action_id == BAD)
+    outcome = Outcome(verdict=Verdict.FAILED, exit_code=3)
+    text = of_run(claim, outcome, Engine(kind="local"), now=time.time()).to_json()
+    return stage.parts.seal(Entry(action_id=BAD, text=text))
 
 
 def the_other_one_ends(stage: Stage) -> None:

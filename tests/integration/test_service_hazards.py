@@ -268,8 +268,8 @@ def test_whatever_a_runner_leaves_there_is_a_result(stage: Stage, odd: Outcome) 
 def test_a_result_too_large_for_the_ledger_is_cut_down(stage: Stage) -> None:
     def change(parts: Parts) -> Parts:
         def update(claim: Any) -> Any:
-            if len(claim.result) > 2_000:
-                raise ClaimTooLarge("the claim has 3,000 bytes")
+            if len(claim.result) > 6_000:
+                raise ClaimTooLarge("the claim has 9,000 bytes")
             return parts.ledger.update(claim)
 
         return replace(parts, ledger=Laid(parts.ledger, update=update))
@@ -278,11 +278,11 @@ def test_a_result_too_large_for_the_ledger_is_cut_down(stage: Stage) -> None:
     stage.scene.merge({path("one"): action("one")}, "Add one")
     stage.start()
     stage.runs(1)
-    large = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, outputs={"x": "y" * 3_000})
+    large = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, outputs={"x": "y" * 9_000})
     stage.scheduler.end(stage.scheduler.running()[0], large)
     result = stage.result("one")
     assert (result["verdict"], result["outputs"]) == ("error", {})
-    assert "3,000 bytes" in str(result["error"])
+    assert "9,000 bytes" in str(result["error"])
 
 
 # -- people who write where the dispatcher does --------------------------------------------------
