@@ -314,8 +314,9 @@ def _credential(
     def ask() -> str | None:
         if repo.token_env and environ.get(repo.token_env):
             return environ[repo.token_env]
-        if repo.token_secret and vault is not None:
-            return vault_bot_token(settings, vault, repo.token_secret)
+        if repo.token_secret:
+            own = vault or open_vault(settings, environ)
+            return vault_bot_token(settings, own, repo.token_secret)
         return None
 
     return ask

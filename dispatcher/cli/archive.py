@@ -30,11 +30,11 @@ def command(session: Session, after_days: float | None, *, dry_run: bool, as_jso
     what was moved, and an archived id never runs again.
     """
     from dispatcher.archive import Archive
-    from dispatcher.assembly import open_ledger, open_repo, open_vault
+    from dispatcher.assembly import open_ledger, open_repo
     from dispatcher.ops_repo import Tree
 
     settings = session.settings
-    repo = open_repo(settings, os.environ, open_vault(settings, os.environ))
+    repo = open_repo(settings, os.environ)
     tree = Tree()
     repo.advance(tree, repo.fetch().commit)
     days = settings.archive.after_days if after_days is None else after_days

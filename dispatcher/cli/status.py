@@ -98,17 +98,18 @@ class Gathered:
 
 def gather(session: Session) -> Gathered:
     """The overview, from a living ``serve`` or worked out; with the clone it is about."""
-    from dispatcher.assembly import build_parts, build_view, open_repo, open_vault
+    from dispatcher.assembly import build_parts, build_view, open_repo
     from dispatcher.service import status_file
-    from dispatcher.service.forecast import forecast
 
     settings = session.settings
     seen = status_file.read(settings.state_dir)
     if seen is not None and seen.fresh and seen.overview.head:
-        repo = open_repo(settings, os.environ, open_vault(settings, os.environ))
+        repo = open_repo(settings, os.environ)
         head = repo.local_head()
         if head is not None:
             return Gathered(overview=seen.overview, repo=repo, head=head.commit)
+    from dispatcher.service.forecast import forecast
+
     parts = build_parts(settings)
     found = forecast(parts, build_view(parts))
     overview = found.overview(settings)

@@ -107,13 +107,13 @@ def known_names(session: Session, *, online: bool) -> Names:
 
 def _repo_formulas(session: Session, *, fetch: bool) -> Collection[str] | None:
     """Names of the formulas in the ops repo; None if it was never fetched here."""
-    from dispatcher.assembly import open_repo, open_vault
+    from dispatcher.assembly import open_repo
     from dispatcher.ops_repo import Tree
 
     settings = session.settings
     if not settings.ops_repo.remote:
         return None
-    repo = open_repo(settings, os.environ, open_vault(settings, os.environ))
+    repo = open_repo(settings, os.environ)
     head = repo.fetch() if fetch else repo.local_head()
     if head is None:
         return None

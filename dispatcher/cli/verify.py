@@ -70,10 +70,10 @@ def _evidence(session: Session, target: str) -> Evidence:
 
     if "/" in target or "." in target:
         return evidence.of_file(Path(target))
-    from dispatcher.assembly import open_repo, open_vault
+    from dispatcher.assembly import open_repo
     from dispatcher.ops_repo import Tree
 
-    repo = open_repo(session.settings, os.environ, open_vault(session.settings, os.environ))
+    repo = open_repo(session.settings, os.environ)
     tree = Tree()
     repo.advance(tree, repo.fetch().commit)
     return evidence.of_action(target, repo=repo, tree=tree)
