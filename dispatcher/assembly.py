@@ -111,7 +111,7 @@ def open_forge(settings: Settings, environ: Environ, vault: Vault) -> ForgeApi:
     Raises:
         Misconfigured: its address or token is missing.
     """
-    from dispatcher.forge import ForgeApi
+    from dispatcher.forge import ACCESS_WANTED, ForgeApi, token_source
 
     token = environ.get(settings.forge.token_env, "")
     if not token and settings.forge.token_secret:
@@ -119,7 +119,7 @@ def open_forge(settings: Settings, environ: Environ, vault: Vault) -> ForgeApi:
     if not token:
         raise Misconfigured(
             "the forge's API token is missing",
-            remedy=f"set {settings.forge.token_env}, or [forge] token_secret",
+            remedy=f"Set {token_source(settings.forge)} to {ACCESS_WANTED}.",
         )
     return ForgeApi(settings.forge, token=token)
 

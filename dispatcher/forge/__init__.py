@@ -3,7 +3,7 @@
 It asks and tells; what an answer means for an action is decided in ``dispatcher.gate``.
 """
 
-from dispatcher.forge.api import ForgeApi
-from dispatcher.forge.exchange import ForgeRefused, TooLarge
+from dispatcher.forge.api import ForgeApi, token_source
+from dispatcher.forge.exchange import ACCESS_WANTED, ForgeRefused, TooLarge
 
-__all__ = ["ForgeApi", "ForgeRefused", "TooLarge"]
+__all__ = ["ACCESS_WANTED", "ForgeApi", "ForgeRefused", "TooLarge", "token_source"]

@@ -72,6 +72,7 @@ class ForgeApi:
             raise Misconfigured(f"[forge] repository is {settings.repository!r}, not owner/name")
         self.repository = settings.repository
         self._repo = f"/repos/{quote(owner, safe='')}/{quote(name, safe='')}"
+        self._web_url = f"{settings.url.rstrip('/')}/{quote(owner, safe='')}/{quote(name, safe='')}"
         self._lock = threading.Lock()
         self._teams: dict[str, int] = {}
         self._http = Exchange(
@@ -79,6 +80,7 @@ class ForgeApi:
             token=token,
             cacert=settings.cacert,
             timeout_s=settings.timeout_s,
+            token_source=token_source(settings),
             transport=transport,
         )
 
@@ -86,6 +88,11 @@ class ForgeApi:
     def calls(self) -> int:
         """Requests sent since the start, failed ones included."""
         return self._http.calls
+
+    @property
+    def web_url(self) -> str:
+        """Address of the repository for people, without a slash at the end."""
+        return self._web_url
 
     def close(self) -> None:
         self._http.close()
@@ -233,6 +240,13 @@ class ForgeApi:
                 if request.head.ref == head and request.base.ref == base:
                     return request
             raise
+
+
+def token_source(settings: ForgeSettings) -> str:
+    """Where the API token comes from, for messages."""
+    secret = settings.token_secret
+    variable = f"the environment variable {settings.token_env}"
+    return f"{variable}, or the secret {secret} ([forge] token_secret)," if secret else variable
 
 
 def _pushed(event: Event, path: str) -> list[str]:

@@ -25,6 +25,12 @@ MAX_PAGES = 20
 
 MAX_ANSWER_BYTES = 8 * 2**20
 
+ACCESS_WANTED = (
+    "a valid token of an account that administers the ops repo (for an author: may write to it), "
+    "with the scopes read:user, read:organization, write:repository and write:issue"
+)
+"""The token that we need, for messages."""
+
 _T = TypeVar("_T")
 
 
@@ -68,10 +74,12 @@ class Exchange:
         token: str,
         cacert: Path | None,
         timeout_s: float,
+        token_source: str,
         transport: httpx.BaseTransport | None,
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise Misconfigured(f"[forge] url is {url!r}, not an http:// or https:// address")
+        self._token_source = token_source
         self._lock = threading.Lock()
         self.calls = 0
         self._client = httpx.Client(
@@ -158,8 +166,7 @@ class Exchange:
             raise Denied(
                 Dependency.FORGE,
                 f"the forge answered {status} to {method} {path}: {_message(body)}",
-                remedy="Give the token of an account that administers the ops repo, with the "
-                "scopes read:user, read:organization, write:repository and write:issue.",
+                remedy=f"Set {self._token_source} to {ACCESS_WANTED}.",
             )
         if status == 429 or status >= 500 or 300 <= status < 400:
             raise _no_answer(f"the forge answered {status} to {method} {path}")

@@ -31,6 +31,7 @@ from dispatcher.errors import Denied, Dependency, DisintoError, Misconfigured, U
 from dispatcher.ops_repo.ownership import foreign, repository
 from dispatcher.ops_repo.processes import Conversations, end_group
 from dispatcher.ops_repo.records import escaped
+from dispatcher.ops_repo.refusal import carries_token, refused, refused_http
 from dispatcher.settings import OpsRepoSettings
 
 LOCAL_TIMEOUT_S = 300.0
@@ -86,7 +87,6 @@ _CONFIG: Mapping[str, str] = {
 _READER = "GIT_ALLOW_PROTOCOL=none GIT_NO_LAZY_FETCH=1 git -c safe.directory='*' upload-pack"
 """What reads a remote that is a path; a shell runs it."""
 
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _USERINFO = re.compile(r"(?<=://)[^/@\s']*@")
 
 
@@ -339,11 +339,9 @@ class Git:
                 remedy="Set `branch` in [ops_repo], or push a first commit.",
             )
         if _DENIED.search(text):
-            return Denied(
-                Dependency.REMOTE,
-                f"the ops repository {where} refused us: {said}",
-                remedy="Check the token or ssh key, and that it may read and write.",
-            )
+            if self.transport is Transport.HTTP:
+                return refused_http(self.settings, where, said, token=bool(self._token))
+            return refused(where, said)
         if _NO_REPOSITORY.search(text):
             return Misconfigured(
                 f"there is no ops repository at {where}: {said}",
@@ -411,9 +409,9 @@ class Git:
         """The header that carries the token, scoped to the remote's own server."""
         if self.transport is not Transport.HTTP:
             return {}
-        url = urlsplit(self.settings.remote)
-        if url.scheme != "https" and url.hostname not in _LOOPBACK:
+        if not carries_token(self.settings.remote):
             return {}
+        url = urlsplit(self.settings.remote)
         if not self._token_known:
             self._token = self._credential()
             self._token_known = True

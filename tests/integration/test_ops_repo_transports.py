@@ -46,8 +46,8 @@ def https(remote: GitRemote, monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHtt
 def over(tmp_path: Path) -> Iterator[Callable[..., OpsRepo]]:
     made: list[OpsRepo] = []
 
-    def make(url: str, token: Callable[[], str | None] = lambda: TOKEN) -> OpsRepo:
-        settings = OpsRepoSettings(remote=url, username="bot", timeout_s=20)
+    def make(url: str, token: Callable[[], str | None] = lambda: TOKEN, **more: str) -> OpsRepo:
+        settings = OpsRepoSettings(remote=url, username="bot", timeout_s=20, **more)
         made.append(OpsRepo(git_dir=tmp_path / "clone.git", settings=settings, credential=token))
         return made[-1]
 
@@ -111,6 +111,27 @@ def test_a_wrong_token_is_denied_without_being_told(
         over(f"{https.url}/ops.git", credential).fetch()
     assert "canary" not in str(caught.value)
     assert len(asked) == 2, "asked again once, since it may have been renewed"
+
+
+@pytest.mark.parametrize(
+    ("token", "more", "remedy"),
+    [
+        (None, {}, r"no token is configured.*\[ops_repo\] token_env.*write:repository"),
+        (None, {"token_env": "OPS_TOKEN"}, r"no token in .*OPS_TOKEN.*write:repository"),
+        (None, {"token_secret": "ops"}, r"no token in the secret ops .*write:repository"),
+        ("wrong", {"token_env": "OPS_TOKEN"}, r"Check the token in .*OPS_TOKEN.*write:repository"),
+    ],
+)
+def test_who_lacks_a_token_reads_which_variable_and_which_scope(
+    https: GitHttps,
+    over: Callable[..., OpsRepo],
+    token: str | None,
+    more: dict[str, str],
+    remedy: str,
+) -> None:
+    with pytest.raises(Denied, match=remedy) as caught:
+        over(f"{https.url}/ops.git", lambda: token, **more).fetch()
+    assert "terminal prompts" not in str(caught.value)
 
 
 def test_a_renewed_token_is_taken_up(https: GitHttps, over: Callable[..., OpsRepo]) -> None:

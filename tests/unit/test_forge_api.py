@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from dispatcher.assembly import open_forge, open_vault
 from dispatcher.errors import Denied, Misconfigured, Unavailable
 from dispatcher.forge import ForgeApi, ForgeRefused, TooLarge
 from dispatcher.forge.exchange import MAX_PAGES, PAGE
-from dispatcher.settings import ForgeSettings
+from dispatcher.settings import ForgeSettings, Settings
 
 TOKEN = "a-token-that-must-not-be-told"
 SHA = "a" * 40
@@ -110,8 +112,18 @@ def test_a_refused_token_is_denied_with_a_remedy_and_without_the_token(status: i
     with pytest.raises(Denied) as caught:
         api(always(status, {"message": "token is wrong"})).permission("boss")
     assert "token is wrong" in str(caught.value)
+    assert "DISINTO_FORGE_TOKEN" in str(caught.value)
     assert "administers the ops repo" in str(caught.value)
+    assert "write:issue" in str(caught.value)
     assert TOKEN not in str(caught.value)
+
+
+def test_a_missing_token_is_told_with_variable_and_scopes(tmp_path: Path) -> None:
+    settings = Settings(
+        state_dir=tmp_path, forge=ForgeSettings(url="https://forge.test", repository="acme/ops")
+    )
+    with pytest.raises(Misconfigured, match=r"DISINTO_FORGE_TOKEN .*write:repository"):
+        open_forge(settings, {}, open_vault(settings, {}))
 
 
 def test_no_connection_is_unavailable_and_does_not_tell_the_token() -> None:
