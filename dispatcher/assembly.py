@@ -196,12 +196,15 @@ def build_parts(
     reporter: Reporter | None = None
     forge = None
     if settings.policy.gate is GateKind.FORGEJO:
+        from dispatcher.gate.landing import Landings
         from dispatcher.gate.report import ForgeReporter
 
         forge = open_forge(settings, environ, vault)
         reporter = ForgeReporter(
             forge,
             branch=settings.ops_repo.branch,
+            landings=Landings(forge, repo, branch=settings.ops_repo.branch),
+            web_url=forge.web_url,
             status=settings.forge.status,
             comment=settings.forge.comment,
         )

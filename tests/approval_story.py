@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dispatcher.demo.scene import Scene
-from dispatcher.gate.report import MARKER
+from dispatcher.gate.request_comment import MARKER
 from dispatcher.health import Health
 from dispatcher.metrics import Metrics
 from dispatcher.service.serve import Service
@@ -41,6 +41,11 @@ class Story:
         body: str = comments[0]["body"]
         assert body.startswith(MARKER)
         return body
+
+    def states(self, commit: str) -> dict[str, str]:
+        """State of each commit status, by its context, as the forge shows it."""
+        combined = self.forge.repo(self.forge.owner, "GET", f"/commits/{commit}/status")
+        return {s["context"]: s["status"] for s in combined["statuses"] or ()}
 
     @eventually
     def result(self, action_id: str) -> Any:

@@ -20,6 +20,8 @@ LEVELS: Mapping[str, str] = {
     "trouble": "warning",
     "down": "warning",
     "step_failed": "warning",
+    "report_failed": "warning",
+    "report_given_up": "warning",
     "lead_lost": "warning",
     "waiting_for_lead": "warning",
     "unfit": "warning",

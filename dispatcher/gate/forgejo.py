@@ -22,13 +22,11 @@ from dispatcher.forge.records import Push, Request, RequestCommit, Review, User
 from dispatcher.gate.approval import Candidate, Submission, weigh
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.history import Broken, History, origin, short
+from dispatcher.gate.landing import merged_request
 from dispatcher.ops_repo.lineage import Lineage
 
 LOOK_BACK_PAGES = 4
 """Pages of closed requests that are searched for the one that merged a commit."""
-
-CHAIN = 200
-"""Commits after a change among which the end of its rebase merge is looked for."""
 
 FRESH_S = 5.0
 """Seconds for which what was said of a request serves the other files it brought."""
@@ -244,7 +242,7 @@ class ForgejoGate:
         return request, head
 
     def _find_settled(self, lineage: Lineage, question: Question) -> Request | None:
-        """``_find``, several times where the merge is so young that the forge may not say yet."""
+        """``merged_request``, several times where the merge is so young that the forge may not say yet."""
         age_s = self._wall() - lineage.mainline.committed_at
         tries = 5 if age_s < MERGE_SETTLES_S else 1
         again = tenacity.Retrying(
@@ -256,31 +254,15 @@ class ForgejoGate:
         found: Request | None = again(self._find, lineage.mainline.sha, question.commit)
         return found
 
-    def _find(self, change: str, commit: str) -> Request | None:
-        """The merged request that left ``change``, or the nearest commit after it: a rebase merge
-        is recorded at its last commit only.
-        """
-        direct = self._forge.request_of(change)
-        if direct is not None and self._merged_here(direct, change):
-            return direct
-        chain = self._history.mainline(commit, since=change, limit=CHAIN)
-        place = {sha: index for index, sha in enumerate(chain)}
-        best: Request | None = None
-        for page in range(1, LOOK_BACK_PAGES + 1):
-            requests = self._forge.closed_requests(page)
-            for request in requests:
-                merged = request.merge_commit_sha or ""
-                if merged not in place or not self._merged_here(request, merged):
-                    continue
-                if best is None or place[merged] < place[best.merge_commit_sha or ""]:
-                    best = request
-            if best is not None or not requests:
-                return best
-        return None
-
-    def _merged_here(self, request: Request, commit: str) -> bool:
-        base = request.base
-        return request.merged and request.merge_commit_sha == commit and base.ref == self._branch
+    def _find(self, change: str, head: str) -> Request | None:
+        return merged_request(
+            self._forge,
+            self._history,
+            branch=self._branch,
+            change=change,
+            head=head,
+            pages=LOOK_BACK_PAGES,
+        )
 
     def _merged_head(self, request: Request) -> str:
         head = self._forge.merged_head(request.number)

@@ -11,9 +11,18 @@ from dispatcher import files
 _ENVIRONMENT = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     keep_trailing_newline=True,
-    # HTML's escaping would spoil Markdown; ``cell`` and ``fence_of`` keep foreign text in its place.
+    # HTML's escaping would spoil Markdown; the functions below keep foreign text in its place.
     autoescape=False,  # noqa: S701
 )
+
+_ENTITIES = {c: f"&#{ord(c)};" for c in "\\`*_~[]()<>!#|@:&"}
+"""What may mean something in Markdown; an entity never does."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
+"""Characters that show nothing, or make text show otherwise than it reads."""
+
+_REFERENCE = re.compile(r"([@#!])(?=\w)")
+_BREAK = "\\1\u200b"
 
 
 def render(name: str, **values: object) -> str:
@@ -27,6 +36,43 @@ def cell(text: str) -> str:
     for special, entity in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;"), ("@", "&#64;")):
         flat = flat.replace(special, entity)
     return flat
+
+
+def inert(text: str, limit: int) -> str:
+    """Untrusted text as part of a cell: no markup, link, mention or reference of its own.
+
+    Args:
+        text: any text.
+        limit: characters that the answer may have; the text is cut to fit.
+    """
+    flat = " ".join(_CONTROL.sub(" ", text).split())
+    escaped = [_ENTITIES.get(character, character) for character in flat]
+    if sum(map(len, escaped)) > limit:
+        room = limit - 1
+        kept = []
+        for part in escaped:
+            room -= len(part)
+            if room < 0:
+                break
+            kept.append(part)
+        escaped = [*kept, "\u2026"]
+    return "".join(escaped)
+
+
+def indented(text: str, *, lines: int, characters: int) -> str:
+    """The end of untrusted text as an indented code block, each line closed by a newline; "" for
+    text that shows nothing.
+
+    Nothing can leave such a block: every line begins with the four spaces that make it one, so that
+    neither a fence nor HTML can begin or end in it. Mentions and references are broken up by an
+    invisible character, because a forge may look for them in code as well.
+    """
+    shown = [_CONTROL.sub("", line) for line in text[-characters:].splitlines()][-lines:]
+    while shown and not shown[0].strip():
+        del shown[0]
+    while shown and not shown[-1].strip():
+        del shown[-1]
+    return "".join(f"    {_REFERENCE.sub(_BREAK, line)}".rstrip() + "\n" for line in shown)
 
 
 def fence_of(text: str) -> str:

@@ -1,140 +1,267 @@
-"""Tells the people on a forge what became of an action: a commit status, and one comment.
+"""Tells the people on a forge what became of an action: commit statuses, and one comment.
 
-The comment is found again by a marker and our own account, so that neither a restart nor another
-person's copy of the marker makes a second one.
+``disinto/<id>`` is the status of the run, ``disinto/<id>/approval`` that of the approval. Both stand
+on the commit by which the action came to the branch. Everything is compared with what the forge
+shows before it is written, so that it can be reported again at any time.
 """
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
+from urllib.parse import quote
 
-from dispatcher.forge.records import Comment, Status, User
+from dispatcher.errors import DisintoError, Unavailable
 from dispatcher.gate.base import Answer, Decision, Question
-from dispatcher.gate.markdown import cell, render
+from dispatcher.gate.commit_status import CommitStatuses, StatusBoard
+from dispatcher.gate.landing import Landing
+from dispatcher.gate.markdown import cell, indented, inert
+from dispatcher.gate.request_comment import CommentBoard, RequestComments, Row
+from dispatcher.result import Result
+from dispatcher.run import Verdict
+from dispatcher.settings import ACTIONS_PATH
 
-MARKER = "<!-- disinto: approval -->"
-"""First line of our comment on a pull request."""
+APPROVAL = {Answer.APPROVED: "success", Answer.WAITING: "pending", Answer.REFUSED: "failure"}
+"""State of the approval's status."""
 
-STATE = {Answer.APPROVED: "success", Answer.WAITING: "pending", Answer.REFUSED: "failure"}
+NOT_ENDED = ("pending", "waits or runs")
+NOT_RUN = ("failure", "refused: does not run")
+"""State and description of the run's status before there is a result."""
 
-DESCRIPTION_LIMIT = 250
+DETAILS_LIMIT = 400
+"""Characters of a row's text, without the link."""
+
+TAIL_LINES, TAIL_CHARACTERS = 40, 1_000
+"""Of an output that a comment shows, at most."""
+
+UNAVAILABLE_LIMIT = 3
+"""Actions in a row that could not be reported, after which the forge counts as down."""
+
 REMEMBERED = 10_000
 
-_ROW = re.compile(r"^\| `([a-z0-9_-]+)` \| (\w+) \| (.*) \|$", re.MULTILINE)
+V = TypeVar("V")
 
 
-class Board(Protocol):
-    """What of ``dispatcher.forge.ForgeApi`` a report needs."""
+class Board(StatusBoard, CommentBoard, Protocol):
+    """What of ``dispatcher.forge.ForgeApi`` reports need."""
 
-    def me(self) -> User: ...
-    def statuses(self, commit: str) -> Sequence[Status]: ...
-    def set_status(
-        self, commit: str, *, context: str, state: str, description: str, target_url: str = ""
-    ) -> None: ...
-    def comments(self, number: int) -> Sequence[Comment]: ...
-    def add_comment(self, number: int, body: str) -> Comment: ...
-    def edit_comment(self, comment: int, body: str) -> Comment: ...
+
+class Finder(Protocol):
+    """Finds out how a file came to the branch; see ``dispatcher.gate.landing.Landings``."""
+
+    def of(self, *, path: str, commit: str) -> Landing | None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Row:
-    action_id: str
-    answer: str
-    reason: str
+class Ended:
+    """An action that has ended.
+
+    Attributes:
+        result: as the dispatcher wrote it; never what somebody else pushed.
+        commit: of the branch (hex), at which the result file can be read.
+        path: of the result file at that commit.
+    """
+
+    result: Result
+    commit: str
+    path: str
 
 
 class ForgeReporter:
-    """Reports decisions. Thread-safe; one at a time, so that a comment is never made twice.
+    """Reports decisions and results. Thread-safe; one at a time, so that a comment is never made
+    twice.
 
     Args:
         board: the ops repo's repository on the forge.
         branch: the branch whose files are actions.
+        landings: how actions came to the branch.
+        web_url: address of the repository for people, without a slash at the end.
         status, comment: whether to set statuses, and to comment.
     """
 
     def __init__(
-        self, board: Board, *, branch: str, status: bool = True, comment: bool = True
+        self,
+        board: Board,
+        *,
+        branch: str,
+        landings: Finder,
+        web_url: str,
+        status: bool = True,
+        comment: bool = True,
     ) -> None:
-        self._board = board
-        self._branch = branch
+        self._landings = landings
+        self._web_url = web_url
         self._status = status
         self._comment = comment
+        self._statuses = CommitStatuses(board)
+        self._comments = RequestComments(board, branch=branch)
         self._lock = threading.Lock()
-        self._told: OrderedDict[str, Decision] = OrderedDict()
-        self._me: str | None = None
+        self._reported: OrderedDict[str, Decision | Result] = OrderedDict()
+        self._landed: OrderedDict[str, Landing] = OrderedDict()
+
+    def forget(self) -> None:
+        """Another dispatcher may have reported since: believe nothing but the forge."""
+        with self._lock:
+            self._reported.clear()
+            self._landed.clear()
+            self._statuses.forget()
+            self._comments.forget()
+
+    # --- approval -------------------------------------------------------------------------------
 
     def report(self, question: Question, decision: Decision) -> None:
-        """Say once what was decided; the same decision again costs no call.
+        """Report once what was decided; the same decision again costs no call.
 
-        Nothing is said of actions that need no approval.
+        Nothing is reported of actions that need no approval, or that have ended.
 
         Raises:
-            Unavailable: the forge cannot be told now; nothing is lost, report again.
+            Unavailable: the forge cannot be reached now; nothing is lost, report again.
             Denied: the token may not write statuses or comments.
-            ForgeRefused: the forge will not have it, e.g. since the request was deleted.
+            ForgeRefused: the forge rejects it, e.g. because the request was deleted.
         """
         if decision.gate == "main_branch":
             return
+        action_id = question.action_id
         with self._lock:
-            if self._told.get(question.action_id) == decision:
+            known = self._reported.get(action_id)
+            if known == decision or isinstance(known, Result):
                 return
+            if decision.landed and decision.request:
+                landing = Landing(commit=decision.landed, request=decision.request)
+                _note(self._landed, action_id, landing)
             if self._status and decision.landed:
-                self._set_status(question, decision)
+                self._set_decided(action_id, decision)
             if self._comment and decision.request:
-                self._write(question, decision)
-            self._told[question.action_id] = decision
-            self._told.move_to_end(question.action_id)
-            if len(self._told) > REMEMBERED:
-                self._told.popitem(last=False)
+                row = Row(
+                    action_id=action_id,
+                    state=decision.answer.value,
+                    details=cell(decision.reason[:DETAILS_LIMIT]),
+                )
+                # No comment begins with good news.
+                bad_news = decision.answer is not Answer.APPROVED
+                self._comments.put(decision.request, [row], create=bad_news)
+            _note(self._reported, action_id, decision)
 
-    def _set_status(self, question: Question, decision: Decision) -> None:
-        context = f"disinto/{question.action_id}"
-        state, description = STATE[decision.answer], decision.reason[:DESCRIPTION_LIMIT]
-        for status in self._board.statuses(decision.landed):
-            if status.context == context:
-                if (status.status, status.description) == (state, description):
-                    return
-                break
-        self._board.set_status(
-            decision.landed, context=context, state=state, description=description
+    def _set_decided(self, action_id: str, decision: Decision) -> None:
+        self._statuses.set(
+            decision.landed,
+            approval_context(action_id),
+            state=APPROVAL[decision.answer],
+            description=decision.reason,
+        )
+        shown = self._statuses.get(decision.landed, run_context(action_id))
+        if shown is not None and shown.target_url:
+            return  # it has ended, as a dispatcher before this one reported
+        state, description = NOT_RUN if decision.answer is Answer.REFUSED else NOT_ENDED
+        self._statuses.set(
+            decision.landed, run_context(action_id), state=state, description=description
         )
 
-    def _write(self, question: Question, decision: Decision) -> None:
-        """Put this action's row into the one comment. No comment begins with good news."""
-        mine = self._own_comment(decision.request)
-        if mine is None and decision.answer is Answer.APPROVED:
-            return
-        rows = {row[0]: _Row(action_id=row[0], answer=row[1], reason=row[2]) for row in _rows(mine)}
-        rows[question.action_id] = _Row(
-            action_id=question.action_id,
-            answer=decision.answer.value,
-            reason=cell(decision.reason),
-        )
-        body = render(
-            "actions/waiting_comment.md.j2",
-            marker=MARKER,
-            branch=self._branch,
-            rows=[rows[key] for key in sorted(rows)],
-        )
-        if mine is None:
-            self._board.add_comment(decision.request, body)
-        elif mine.body.strip() != body.strip():
-            self._board.edit_comment(mine.id, body)
+    # --- results --------------------------------------------------------------------------------
 
-    def _own_comment(self, request: int) -> Comment | None:
-        if self._me is None:
-            self._me = self._board.me().name
-        for comment in self._board.comments(request):
-            ours = comment.user is not None and comment.user.name == self._me
-            if ours and comment.body.startswith(MARKER):
-                return comment
-        return None
+    def report_ended(self, ended: Sequence[Ended]) -> Mapping[str, DisintoError]:
+        """Report how actions ended: a status each, and one edit of a comment per pull request.
+
+        Returns:
+            Why an action could not be reported, by its id; report it again. ``Unavailable`` and
+            ``Denied`` as for ``report``; other errors are final.
+        """
+        failures: dict[str, DisintoError] = {}
+        by_request: dict[int, list[Row]] = {}
+        in_a_row = 0
+        with self._lock:
+            for each in ended:
+                action_id = each.result.id
+                _note(self._reported, action_id, each.result)
+                try:
+                    request = self._set_ended(each)
+                except DisintoError as error:
+                    failures[action_id] = error
+                    in_a_row += isinstance(error, Unavailable)
+                    if in_a_row == UNAVAILABLE_LIMIT:
+                        return {e.result.id: failures.get(e.result.id, error) for e in ended}
+                    continue
+                in_a_row = 0
+                if request and self._comment:
+                    by_request.setdefault(request, []).append(self._row(each))
+            for request, rows in by_request.items():
+                try:
+                    self._comments.put(request, rows, create=True)
+                except DisintoError as error:
+                    failures |= {row.action_id: error for row in rows}
+        return failures
+
+    def _set_ended(self, ended: Ended) -> int:
+        """Set the statuses of an action; answers the number of its request, or 0."""
+        result = ended.result
+        landing = self._landing(result)
+        if landing is None:
+            return 0
+        if self._status:
+            approval = self._statuses.get(landing.commit, approval_context(result.id))
+            if result.approved_by and approval is not None and approval.status != "success":
+                self._statuses.set(
+                    landing.commit,
+                    approval_context(result.id),
+                    state="success",
+                    description=f"approved by {', '.join(result.approved_by)}",
+                )
+            self._statuses.set(
+                landing.commit,
+                run_context(result.id),
+                state="success" if result.verdict is Verdict.SUCCEEDED else "failure",
+                description=_in_words(result),
+                target_url=self._link(ended),
+            )
+        return landing.request
+
+    def _landing(self, result: Result) -> Landing | None:
+        known = self._landed.get(result.id)
+        if known is None and result.commit:
+            path = f"{ACTIONS_PATH}/{result.id}.toml"
+            known = self._landings.of(path=path, commit=result.commit)
+            if known is not None:
+                _note(self._landed, result.id, known)
+        return known
+
+    def _row(self, ended: Ended) -> Row:
+        result = ended.result
+        details = f"{inert(_end_of(result), DETAILS_LIMIT)}; [result]({self._link(ended)})"
+        tail = ""
+        if result.verdict is not Verdict.SUCCEEDED:
+            tail = indented(result.logs, lines=TAIL_LINES, characters=TAIL_CHARACTERS)
+        return Row(action_id=result.id, state=result.verdict.value, details=details, tail=tail)
+
+    def _link(self, ended: Ended) -> str:
+        return f"{self._web_url}/src/commit/{ended.commit}/{quote(ended.path)}"
 
 
-def _rows(comment: Comment | None) -> list[tuple[str, str, str]]:
-    return _ROW.findall(comment.body.replace("\r\n", "\n")) if comment else []
+def run_context(action_id: str) -> str:
+    """Name of the commit status of a run."""
+    return f"disinto/{action_id}"
+
+
+def approval_context(action_id: str) -> str:
+    """Name of the commit status of an approval."""
+    return f"disinto/{action_id}/approval"
+
+
+def _in_words(result: Result) -> str:
+    return f"{result.verdict}: {_end_of(result)}"
+
+
+def _end_of(result: Result) -> str:
+    """Exit code, duration and error of a result."""
+    took = f" after {result.duration_s:g} s" if result.duration_s is not None else ""
+    error = f": {result.error}" if result.error else ""
+    return f"exit code {result.exit_code}{took}{error}"
+
+
+def _note(memory: OrderedDict[str, V], action_id: str, value: V) -> None:
+    memory[action_id] = value
+    memory.move_to_end(action_id)
+    if len(memory) > REMEMBERED:
+        memory.popitem(last=False)

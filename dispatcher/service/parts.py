@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from dispatcher.audit import AuditLog
+from dispatcher.errors import DisintoError
 from dispatcher.gate.base import Decision, Gate, Question
+from dispatcher.gate.report import Ended
 from dispatcher.grants import Grants
 from dispatcher.ledger.base import Ledger
 from dispatcher.ops_repo import OpsRepo
@@ -24,7 +26,15 @@ class Reporter(Protocol):
     """Tells the people of a forge what became of an action: a status, one comment."""
 
     def report(self, question: Question, decision: Decision) -> None:
-        """Idempotent. Raises ``Unavailable`` (forge)."""
+        """Report a gate's answer. Idempotent. Raises ``Unavailable`` (forge)."""
+        ...
+
+    def report_ended(self, ended: Sequence[Ended]) -> Mapping[str, DisintoError]:
+        """Report how actions ended. Idempotent. Answers why some could not be reported, by id."""
+        ...
+
+    def forget(self) -> None:
+        """Believe nothing about the forge that was not read since."""
         ...
 
 

@@ -24,6 +24,7 @@ from dispatcher.reconcile import (
     Step,
     needs,
 )
+from dispatcher.result import Result
 from dispatcher.results import Entry, Pushed, ResultWriter, of_rejection
 from dispatcher.run import Claim, Phase
 from dispatcher.service.arrivals import Arrivals
@@ -32,7 +33,10 @@ from dispatcher.service.crew import Crew
 from dispatcher.service.dependencies import Dependencies
 from dispatcher.service.effects import Effects, FormulaChanged, LeadLost
 from dispatcher.service.errands import Errands
+from dispatcher.service.outbox import NAME as OUTBOX
+from dispatcher.service.outbox import Outbox
 from dispatcher.service.parts import Parts, Reporter
+from dispatcher.service.reports import Reports
 from dispatcher.service.retries import Retries
 from dispatcher.service.view import View
 from dispatcher.service.watch import Watch
@@ -81,6 +85,13 @@ class Steps:
         )
         self.busy: set[str] = set()
         self.reporting = 0
+        self.reports = Reports(
+            parts.reporter,
+            Outbox(parts.settings.state_dir / OUTBOX),
+            crew=crew,
+            resting=dependencies.resting,
+            watch=watch,
+        )
         self._effects = Effects(
             parts=parts,
             lease=lease,
@@ -97,6 +108,7 @@ class Steps:
 
     def open(self) -> None:
         """Begin to take results."""
+        self.reports.open()
         self._writer.start()
 
     def close(self) -> None:
@@ -146,7 +158,7 @@ class Steps:
                 self._step(
                     step,
                     lambda: self._effects.reject(result),
-                    lambda told: self._hand_in(Entry(action_id=told.id, text=told.to_json())),
+                    self._hand_in_rejection,
                 )
             case Launch(candidate=candidate):
                 vetted, commit = self._view.vetted[candidate.key.action_id], self._view.tree.commit
@@ -195,7 +207,7 @@ class Steps:
                 self._step(step, lambda: self._effects.revoke(claim), self.know)
             case Abandon(claim=claim):
                 self._step(step, lambda: self._effects.abandon(claim), self.know)
-            case Retire(claim=claim):
+            case Retire(claim=claim) if not self.reports.hold(claim, self._view.tree):
                 self._step(
                     step,
                     lambda: self._effects.retire(claim),
@@ -298,6 +310,10 @@ class Steps:
 
         self._crew.question(report, done, failed)
 
+    def _hand_in_rejection(self, result: Result) -> None:
+        self.reports.expect(result)
+        self._hand_in(Entry(action_id=result.id, text=result.to_json()))
+
     def _hand_in(self, entry: Entry) -> None:
         self.busy.add(entry.action_id)
         self._writer.put(entry)
@@ -312,6 +328,7 @@ class Steps:
             self._errands.back(Dependency.REMOTE, proven=True)
             for other in pushed.published.replaced if pushed.published else ():
                 self.arrivals.replaced(pushed.of(other.path), other)
+            self.reports.published(action_ids)
             self._moved()
             self._watch.event("published", results=len(action_ids))
         elif isinstance(error, LeadLost):

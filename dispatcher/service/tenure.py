@@ -263,6 +263,7 @@ class Tenure:
             or self._steps.busy
             or self._errands
             or self._steps.reporting
+            or self._steps.reports
             or self._steps.retries
             or self._view.unread
             or self._heads.pending
@@ -310,6 +311,7 @@ class Tenure:
             self._archiving.next_in() if self._archives() else None,
             self._heads.next_try_in(),
             self._steps.arrivals.next_try_in(),
+            self._steps.reports.next_in(),
         )
         due.extend(pause for pause in pauses if pause is not None)
         return max(0.01, min(due))
@@ -354,6 +356,7 @@ class Tenure:
             self._errands.run(
                 Dependency.VAULT, self._parts.grants.secret_names, lambda _names: None
             )
+        self._steps.reports.work(self._view.tree)
         if self._archives():
             self._archiving.work(self._view.tree, keep=self._book.claims)
         if self._heads.followed and not self._once:

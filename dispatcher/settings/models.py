@@ -284,8 +284,10 @@ class ForgeSettings(_Section):
         default=(), description="Users who may approve; empty: admins of the site or repository."
     )
     approver_team: str = Field(default="", description="org/team whose members may approve.")
-    comment: bool = Field(default=True, description="Comment on pull requests that wait.")
-    status: bool = Field(default=True, description="Set commit statuses.")
+    comment: bool = Field(
+        default=True, description="Comment on pull requests: what waits, and how actions ended."
+    )
+    status: bool = Field(default=True, description="Set commit statuses of runs and approvals.")
     timeout_s: PositiveSeconds = Field(default=10.0, description="Seconds for one request.")
 
 

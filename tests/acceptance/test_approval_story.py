@@ -51,13 +51,13 @@ def test_an_unapproved_merge_waits_is_told_and_runs_when_it_is_approved(story: S
     assert story.submitted() == ["y"]
     people.review(people.boss, number)
     assert story.result("x")["approved_by"] == [people.boss.login]
-    assert "| `x` | approved |" in eventually(lambda: _approved(story, number))()
+    assert "| `x` | succeeded |" in eventually(lambda: _ended(story, number))()
     assert story.submitted() == ["y", "x"]
 
 
-def _approved(story: Story, number: int) -> str:
+def _ended(story: Story, number: int) -> str:
     body = story.comment(number)
-    assert "approved" in body
+    assert "succeeded" in body
     return body
 
 

@@ -16,7 +16,9 @@ from dispatcher.cli.doctor import openers
 from dispatcher.forge import ForgeRefused
 from dispatcher.gate import Answer
 from dispatcher.gate.forgejo import Approvers
-from dispatcher.gate.report import MARKER, ForgeReporter
+from dispatcher.gate.landing import Landings
+from dispatcher.gate.report import ForgeReporter
+from dispatcher.gate.request_comment import MARKER
 from dispatcher.health import Health
 from dispatcher.metrics import Metrics
 from dispatcher.service.diagnosis import diagnose
@@ -38,6 +40,17 @@ def stage(forge: Forgejo, tmp_path: Path) -> Stage:
     return Stage.build(forge, tmp_path)
 
 
+def reporter_of(stage: Stage) -> ForgeReporter:
+    """A reporter that remembers nothing."""
+    history = stage.judge.repo
+    return ForgeReporter(
+        stage.api,
+        branch="main",
+        landings=Landings(stage.api, history, branch="main"),
+        web_url=stage.api.web_url,
+    )
+
+
 def report(stage: Stage, reporter: ForgeReporter, found: Found) -> None:
     assert stage.judge.last_question is not None
     assert found.decision is not None
@@ -49,7 +62,7 @@ def test_one_comment_and_a_status_follow_an_action_through_restarts(stage: Stage
     number = stage.propose(stage.alice, wanted)
     merge = stage.merge(stage.alice, number)
     for _ in range(2):
-        reporter = ForgeReporter(stage.api, branch="main")
+        reporter = reporter_of(stage)
         report(stage, reporter, stage.outcome("x"))
         report(stage, reporter, stage.outcome("y"))
     comments = stage.repo(stage.owner, "GET", f"/issues/{number}/comments")
@@ -57,20 +70,21 @@ def test_one_comment_and_a_status_follow_an_action_through_restarts(stage: Stage
     assert comments[0]["body"].count("| waiting |") == 2
     statuses = stage.repo(stage.owner, "GET", f"/commits/{merge}/statuses")
     assert {s["context"]: s["status"] for s in statuses} == {
-        "disinto/x": "pending",
-        "disinto/y": "pending",
+        f"disinto/{what}": "pending" for what in ("x", "y", "x/approval", "y/approval")
     }
 
     stage.review(stage.boss, number)  # a merged request can still be approved
     stage.set_gate()
     found = stage.outcome("x")
     assert found.outcome == "approved"
-    report(stage, ForgeReporter(stage.api, branch="main"), found)
+    report(stage, reporter_of(stage), found)
     comments = stage.repo(stage.owner, "GET", f"/issues/{number}/comments")
     assert len(comments) == 1
     assert comments[0]["body"].count("| approved |") == 1
     combined = stage.repo(stage.owner, "GET", f"/commits/{merge}/status")
-    assert {s["context"]: s["status"] for s in combined["statuses"]}["disinto/x"] == "success"
+    states = {s["context"]: s["status"] for s in combined["statuses"]}
+    assert states["disinto/x/approval"] == "success"
+    assert states["disinto/x"] == "pending", "it has not run yet"
 
 
 def test_dispatch_opens_one_request(stage: Stage) -> None:

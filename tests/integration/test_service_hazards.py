@@ -8,15 +8,16 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dispatcher.errors import Conflict, Dependency, TemporaryError, Unavailable
+from dispatcher.errors import Conflict, Dependency, DisintoError, TemporaryError, Unavailable
 from dispatcher.gate.base import Answer, Decision, Question
+from dispatcher.gate.report import Ended
 from dispatcher.ledger.base import ClaimTooLarge
 from dispatcher.ops_repo import Tree
 from dispatcher.results import Entry, of_run
@@ -143,6 +144,13 @@ def test_a_report_that_hangs_holds_up_nothing(stage: Stage) -> None:
     class Hanging:
         def report(self, question: Question, decision: Decision) -> None:
             hold.wait(30)
+
+        def report_ended(self, ended: Sequence[Ended]) -> Mapping[str, DisintoError]:
+            hold.wait(30)
+            return {}
+
+        def forget(self) -> None:
+            pass
 
     stage.change = lambda parts: replace(parts, reporter=Hanging())
     names = [f"r{n}" for n in range(3)]

@@ -2,71 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-
 import pytest
 
 from dispatcher.action import Action
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.forge.records import Comment, Status, User
+from dispatcher.forge.records import Comment, User
 from dispatcher.gate import Answer, Decision, Question
 from dispatcher.gate.markdown import cell, fence_of
 from dispatcher.gate.pull_request import TEXT_LIMIT, pull_request_text
-from dispatcher.gate.report import MARKER, ForgeReporter
+from dispatcher.gate.request_comment import MARKER
 from dispatcher.policy import Contribution, Item, Policy, TierDecision, effective_tier
 from dispatcher.run import FormulaKind, FormulaRef, Mount, Tier
-
-LANDED = "c" * 40
-ME, OTHER = User(id=1, login="Disinto"), User(id=2, login="mallory")
-
-
-@dataclass
-class FakeBoard:
-    """A forge's statuses and comments."""
-
-    said: dict[int, Comment] = field(default_factory=dict)
-    shown: list[Status] = field(default_factory=list)
-    writes: list[str] = field(default_factory=list)
-    calls: int = 0
-    fault: Exception | None = None
-
-    def _called(self, write: str = "") -> None:
-        self.calls += 1
-        if self.fault:
-            raise self.fault
-        if write:
-            self.writes.append(write)
-
-    def me(self) -> User:
-        self._called()
-        return ME
-
-    def statuses(self, commit: str) -> Sequence[Status]:
-        self._called()
-        return list(reversed(self.shown))
-
-    def set_status(
-        self, commit: str, *, context: str, state: str, description: str, target_url: str = ""
-    ) -> None:
-        self._called(f"status {state}")
-        assert commit == LANDED
-        self.shown.append(Status(context=context, status=state, description=description))
-
-    def comments(self, number: int) -> Sequence[Comment]:
-        self._called()
-        return list(self.said.values())
-
-    def add_comment(self, number: int, body: str) -> Comment:
-        self._called("add")
-        comment = Comment(id=len(self.said) + 1, user=ME, body=body)
-        self.said[comment.id] = comment
-        return comment
-
-    def edit_comment(self, comment: int, body: str) -> Comment:
-        self._called("edit")
-        self.said[comment] = Comment(id=comment, user=ME, body=body)
-        return self.said[comment]
+from tests.fakes.board import LANDED, ME, OTHER, FakeBoard, reporter_of
 
 
 def question(action_id: str = "x") -> Question:
@@ -89,9 +36,9 @@ APPROVED = decision(Answer.APPROVED, "approved by boss")
 
 def test_waiting_is_told_by_a_status_and_a_comment() -> None:
     board = FakeBoard()
-    ForgeReporter(board, branch="main").report(question(), WAITING)
-    assert board.writes == ["status pending", "add"]
-    assert board.shown[0].context == "disinto/x"
+    reporter_of(board).report(question(), WAITING)
+    assert board.writes == ["status pending", "status pending", "add"]
+    assert board.states == {"disinto/x/approval": "pending", "disinto/x": "pending"}
     body = board.said[1].body
     assert body.startswith(MARKER)
     assert "| `x` | waiting | so it is |" in body.splitlines()
@@ -99,7 +46,7 @@ def test_waiting_is_told_by_a_status_and_a_comment() -> None:
 
 def test_the_same_decision_costs_no_call() -> None:
     board = FakeBoard()
-    reporter = ForgeReporter(board, branch="main")
+    reporter = reporter_of(board)
     reporter.report(question(), WAITING)
     calls = board.calls
     for _ in range(100):
@@ -110,26 +57,31 @@ def test_the_same_decision_costs_no_call() -> None:
 def test_a_restart_tells_nothing_twice() -> None:
     board = FakeBoard()
     for _ in range(3):
-        ForgeReporter(board, branch="main").report(question(), WAITING)
-    assert board.writes == ["status pending", "add"]
+        reporter_of(board).report(question(), WAITING)
+    assert board.writes == ["status pending", "status pending", "add"]
 
 
 def test_the_one_comment_is_edited_as_things_go_on() -> None:
     board = FakeBoard()
-    reporter = ForgeReporter(board, branch="main")
+    reporter = reporter_of(board)
     reporter.report(question("x"), WAITING)
     reporter.report(question("a"), REFUSED)
     reporter.report(question("x"), APPROVED)
     assert len(board.said) == 1
     rows = [line for line in board.said[1].body.splitlines() if line.startswith("| `")]
     assert rows == ["| `a` | refused | it was changed |", "| `x` | approved | approved by boss |"]
-    assert [s.status for s in board.shown] == ["pending", "failure", "success"]
+    assert board.states == {
+        "disinto/x/approval": "success",
+        "disinto/x": "pending",
+        "disinto/a/approval": "failure",
+        "disinto/a": "failure",
+    }
 
 
 def test_good_news_alone_make_no_comment() -> None:
     board = FakeBoard()
-    ForgeReporter(board, branch="main").report(question(), APPROVED)
-    assert board.writes == ["status success"]
+    reporter_of(board).report(question(), APPROVED)
+    assert board.writes == ["status success", "status pending"]
 
 
 def test_somebody_elses_marker_is_not_our_comment() -> None:
@@ -137,18 +89,18 @@ def test_somebody_elses_marker_is_not_our_comment() -> None:
     board.said[1] = Comment(id=1, user=OTHER, body=f"{MARKER}\nmine now")
     board.said[2] = Comment(id=2, user=None, body=MARKER)
     board.said[3] = Comment(id=3, user=ME, body="a word from the bot's own account")
-    ForgeReporter(board, branch="main").report(question(), WAITING)
-    assert board.writes == ["status pending", "add"]
+    reporter_of(board).report(question(), WAITING)
+    assert board.writes == ["status pending", "status pending", "add"]
     assert board.said[1].body.endswith("mine now")
 
 
 def test_the_account_is_found_whatever_its_case_and_line_ends() -> None:
     board = FakeBoard()
-    ForgeReporter(board, branch="main").report(question("a"), WAITING)
+    reporter_of(board).report(question("a"), WAITING)
     board.said[1] = Comment(
         id=1, user=User(id=1, login="disINTO"), body=board.said[1].body.replace("\n", "\r\n")
     )
-    ForgeReporter(board, branch="main").report(question("x"), WAITING)
+    reporter_of(board).report(question("x"), WAITING)
     assert board.writes[-1] == "edit"
     assert sum(line.startswith("| `") for line in board.said[1].body.splitlines()) == 2
 
@@ -156,39 +108,39 @@ def test_the_account_is_found_whatever_its_case_and_line_ends() -> None:
 def test_a_low_action_is_not_spoken_of() -> None:
     board = FakeBoard()
     plain = Decision(answer=Answer.APPROVED, reason="low", gate="main_branch", landed=LANDED)
-    ForgeReporter(board, branch="main").report(question(), plain)
+    reporter_of(board).report(question(), plain)
     assert board.calls == 0
 
 
 def test_without_a_request_there_is_a_status_only() -> None:
     board = FakeBoard()
-    ForgeReporter(board, branch="main").report(question(), decision(Answer.REFUSED, request=0))
-    assert board.writes == ["status failure"]
+    reporter_of(board).report(question(), decision(Answer.REFUSED, request=0))
+    assert board.writes == ["status failure", "status failure"]
 
 
 @pytest.mark.parametrize(
-    ("status", "comment", "writes"), [(False, True, ["add"]), (True, False, ["status pending"])]
+    ("status", "comment", "writes"), [(False, True, ["add"]), (True, False, ["status pending"] * 2)]
 )
 def test_each_can_be_turned_off(status: bool, comment: bool, writes: list[str]) -> None:
     board = FakeBoard()
-    ForgeReporter(board, branch="main", status=status, comment=comment).report(question(), WAITING)
+    reporter_of(board, status=status, comment=comment).report(question(), WAITING)
     assert board.writes == writes
 
 
 def test_what_could_not_be_told_is_told_next_time() -> None:
     board = FakeBoard(fault=Unavailable(Dependency.FORGE, "no answer"))
-    reporter = ForgeReporter(board, branch="main")
+    reporter = reporter_of(board)
     with pytest.raises(Unavailable):
         reporter.report(question(), WAITING)
     board.fault = None
     reporter.report(question(), WAITING)
-    assert board.writes == ["status pending", "add"]
+    assert board.writes == ["status pending", "status pending", "add"]
 
 
 def test_a_reason_stays_in_its_cell() -> None:
     board = FakeBoard()
     evil = "a|b\n| `y` | approved | fake |\n<!-- x --> @everyone <img src=x>"
-    ForgeReporter(board, branch="main").report(question(), decision(Answer.WAITING, evil))
+    reporter_of(board).report(question(), decision(Answer.WAITING, evil))
     rows = [line for line in board.said[1].body.splitlines() if line.startswith("| `")]
     assert len(rows) == 1
     assert rows[0].count("|") == 4

@@ -1,0 +1,152 @@
+"""How a file came to the branch: by which commit, and by which pull request.
+
+This decides nothing: what may run is for ``dispatcher.gate.forgejo``.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import tenacity
+
+from dispatcher.forge.records import Request
+from dispatcher.gate.history import History
+
+CHAIN = 200
+"""Commits after a change among which the end of its rebase merge is looked for."""
+
+MERGE_SETTLES_S = 5.0
+"""Age of a commit, in seconds, from which the forge's records of its merge are complete."""
+
+SETTLE_TRIES = 3
+"""Lookups of a commit that is younger, for which the forge knows no request."""
+
+REMEMBERED = 1_000
+
+
+class Requests(Protocol):
+    """What of ``dispatcher.forge.ForgeApi`` a search for a request needs."""
+
+    def request_of(self, commit: str) -> Request | None: ...
+    def closed_requests(self, page: int) -> Sequence[Request]: ...
+
+
+def merged_request(
+    forge: Requests, history: History, *, branch: str, change: str, head: str, pages: int
+) -> Request | None:
+    """The merged request that left ``change``, or the nearest commit after it: a rebase merge is
+    recorded at its last commit only.
+
+    Args:
+        forge: whose requests are searched.
+        history: of the ops repo.
+        branch: that the request must have been merged into.
+        change: commit (hex) on the branch's first-parent chain.
+        head: commit (hex) up to which the chain is followed.
+        pages: how many pages of closed requests are read where the forge does not answer directly.
+
+    Raises:
+        Unavailable, Denied: the forge or the clone cannot be asked now.
+    """
+    direct = forge.request_of(change)
+    if direct is not None and _merged_here(direct, change, branch):
+        return direct
+    chain = history.mainline(head, since=change, limit=CHAIN)
+    place = {sha: index for index, sha in enumerate(chain)}
+    best: Request | None = None
+    for page in range(1, pages + 1):
+        requests = forge.closed_requests(page)
+        for request in requests:
+            merged = request.merge_commit_sha or ""
+            if merged not in place or not _merged_here(request, merged, branch):
+                continue
+            if best is None or place[merged] < place[best.merge_commit_sha or ""]:
+                best = request
+        if best is not None or not requests:
+            return best
+    return None
+
+
+def _merged_here(request: Request, commit: str, branch: str) -> bool:
+    return request.merged and request.merge_commit_sha == commit and request.base.ref == branch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Landing:
+    """How a file came to the branch.
+
+    Attributes:
+        commit: of the first-parent chain (hex).
+        request: number of the pull request, or 0 for a direct push.
+    """
+
+    commit: str
+    request: int = 0
+
+
+class Landings:
+    """Looks landings up, and remembers them. Thread-safe.
+
+    Args:
+        forge: the ops repo's repository on the forge.
+        history: of the ops repo.
+        branch: the branch whose files are actions.
+        wall: seconds since the epoch.
+        pause_s: first pause before a fresh merge is looked up again.
+    """
+
+    def __init__(
+        self,
+        forge: Requests,
+        history: History,
+        *,
+        branch: str,
+        wall: Callable[[], float] = time.time,
+        pause_s: float = 0.5,
+    ) -> None:
+        self._forge, self._history, self._branch = forge, history, branch
+        self._wall, self._pause_s = wall, pause_s
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, Landing] = OrderedDict()
+
+    def of(self, *, path: str, commit: str) -> Landing | None:
+        """How the file at ``commit`` came there; None if no commit of the clone brought it.
+
+        Costs one or two calls per commit of the branch, three times as many for one that is
+        younger than ``MERGE_SETTLES_S`` and was pushed directly.
+
+        Raises:
+            Unavailable, Denied: the forge or the clone cannot be asked now.
+        """
+        lineage = self._history.lineage(commit, path)
+        if lineage is None:
+            return None
+        change = lineage.mainline
+        with self._lock:
+            known = self._known.get(change.sha)
+        if known is not None:
+            return known
+        young = self._wall() - change.committed_at < MERGE_SETTLES_S
+        again = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda request: request is None),
+            stop=tenacity.stop_after_attempt(SETTLE_TRIES if young else 1),
+            wait=tenacity.wait_exponential(multiplier=self._pause_s),
+            retry_error_callback=lambda _state: None,
+        )
+        request: Request | None = again(self._find, change.sha, commit)
+        landing = Landing(commit=change.sha, request=request.number if request else 0)
+        with self._lock:
+            self._known[change.sha] = landing
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        return landing
+
+    def _find(self, change: str, head: str) -> Request | None:
+        return merged_request(
+            self._forge, self._history, branch=self._branch, change=change, head=head, pages=1
+        )

@@ -1,0 +1,154 @@
+"""The dispatcher's one comment on a pull request: a row per action, and the ends of bad outputs.
+
+The comment is its own memory: rows and outputs are read back from it, so that a dispatcher that
+was restarted edits what is there. It is recognized by a marker and our own account, because anybody
+can copy the marker. Text of actions and runs is untrusted: see ``dispatcher.gate.markdown``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from dispatcher.forge import ForgeRefused
+from dispatcher.forge.records import Comment, User
+from dispatcher.gate.markdown import render
+
+MARKER = "<!-- disinto: approval -->"
+"""First line of our comment on a pull request."""
+
+ROWS = 80
+"""Actions that a comment lists, those that did not succeed first."""
+
+TAILS = 8
+"""Outputs that a comment shows, the latest."""
+
+REMEMBERED = 1_000
+"""Requests whose comment is remembered."""
+
+_ID = r"[a-z0-9_-]+"
+_ROW = re.compile(rf"^\| `({_ID})` \| (\w+) \| (.*) \|$", re.MULTILINE)
+_TAIL = re.compile(
+    # Each line of an output is indented, so that none of them can be taken for a line of ours.
+    rf"^<details><summary>End of the output of ({_ID})</summary>\n\n((?:(?: {{4}}.*)?\n)+?)</details>$",
+    re.MULTILINE,
+)
+_PERMALINK = re.compile(r"/src/commit/[0-9a-f]+/")
+
+
+class CommentBoard(Protocol):
+    """What of ``dispatcher.forge.ForgeApi`` the comment needs."""
+
+    def me(self) -> User: ...
+    def comments(self, number: int) -> Sequence[Comment]: ...
+    def add_comment(self, number: int, body: str) -> Comment: ...
+    def edit_comment(self, comment: int, body: str) -> Comment: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """What a comment says of one action.
+
+    Attributes:
+        action_id: of the action.
+        state: one word: a gate's answer, or a verdict.
+        details: Markdown that fits a cell of a table (see ``markdown.cell``).
+        tail: end of the output as an indented block (see ``markdown.indented``), or "" for none.
+    """
+
+    action_id: str
+    state: str
+    details: str
+    tail: str = ""
+
+
+class RequestComments:
+    """Our comments by request. Not thread-safe.
+
+    Args:
+        board: the ops repo's repository on the forge.
+        branch: the branch whose files are actions.
+    """
+
+    def __init__(self, board: CommentBoard, *, branch: str) -> None:
+        self._board = board
+        self._branch = branch
+        self._me: str | None = None
+        self._known: OrderedDict[int, Comment | None] = OrderedDict()
+
+    def forget(self) -> None:
+        """Another dispatcher may have commented since."""
+        self._known.clear()
+
+    def put(self, request: int, rows: Sequence[Row], *, create: bool) -> None:
+        """Put rows into the comment on a request, in place of those of the same actions.
+
+        Args:
+            request: number of the pull request.
+            rows: what to say, at most one row per action.
+            create: whether to comment if there is no comment of ours yet.
+
+        Raises:
+            Unavailable, Denied, ForgeRefused: see ``ForgeApi``.
+        """
+        try:
+            self._put(request, rows, create=create)
+        except ForgeRefused as refused:
+            if refused.status != 404 or not self._known.pop(request, None):
+                raise
+            self._put(request, rows, create=create)  # somebody deleted the comment we knew
+        except Exception:
+            self._known.pop(request, None)  # nobody knows whether it arrived
+            raise
+
+    def _put(self, request: int, rows: Sequence[Row], *, create: bool) -> None:
+        if request not in self._known:
+            self._known[request] = self._own_comment(request)
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+        mine = self._known[request]
+        if mine is None and not create:
+            return
+        body = self._body(mine, rows)
+        if mine is None:
+            self._known[request] = self._board.add_comment(request, body)
+        elif _says(mine.body) != _says(body):
+            self._known[request] = self._board.edit_comment(mine.id, body)
+
+    def _body(self, mine: Comment | None, rows: Sequence[Row]) -> str:
+        text = mine.body.replace("\r\n", "\n") if mine else ""
+        listed = {i: Row(action_id=i, state=s, details=d) for i, s, d in _ROW.findall(text)}
+        tails: dict[str, str] = dict(_TAIL.findall(text))
+        for row in rows:
+            listed[row.action_id] = row
+            if row.tail != tails.get(row.action_id, ""):
+                tails.pop(row.action_id, None)
+                if row.tail:
+                    tails[row.action_id] = row.tail
+        kept = sorted(listed.values(), key=lambda row: (row.state == "succeeded", row.action_id))
+        kept = sorted(kept[:ROWS], key=lambda row: row.action_id)
+        return render(
+            "actions/request_comment.md.j2",
+            marker=MARKER,
+            branch=self._branch,
+            rows=kept,
+            full=len(kept) == ROWS,
+            tails=dict(list(tails.items())[-TAILS:]),
+        )
+
+    def _own_comment(self, request: int) -> Comment | None:
+        if self._me is None:
+            self._me = self._board.me().name
+        for comment in self._board.comments(request):
+            ours = comment.user is not None and comment.user.name == self._me
+            if ours and comment.body.startswith(MARKER):
+                return comment
+        return None
+
+
+def _says(body: str) -> str:
+    """A comment as far as it matters: another link to the same result is no change."""
+    return _PERMALINK.sub("/src/commit/", body.replace("\r\n", "\n").strip())
