@@ -28,13 +28,14 @@ NEEDS_SETTINGS = {
     "plan": ("plan",),
     "archive": ("archive",),
     "apply": ("apply", "--check"),
+    "takeover": ("takeover", "--yes"),
     "secrets put": ("secrets", "put", "NAME"),
     "secrets list": ("secrets", "list"),
     "secrets rm": ("secrets", "rm", "NAME", "--yes"),
     "doctor": ("doctor",),
     "audit verify": ("audit", "verify"),
 }
-NEEDS_REMOTE = ("dispatch", "cancel", "verify", "archive", "logs")
+NEEDS_REMOTE = ("dispatch", "cancel", "verify", "archive", "logs", "takeover")
 NEEDS_VAULT = ("apply", "secrets put", "secrets list", "secrets rm")
 
 settled = pytest.mark.parametrize("name", sorted(NEEDS_SETTINGS))
