@@ -23,7 +23,7 @@ RESULT_LIMIT = 1024 * 1024
 """Bytes of a result that are read to learn its age."""
 
 RESULTS_A_STEP = 500
-PAIRS_A_COMMIT = 1_000
+PAIRS_A_COMMIT = 2_000
 
 NEWEST = 100
 """Results that are known to be the newest; what ``status`` lists is among them."""

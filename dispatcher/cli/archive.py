@@ -24,7 +24,7 @@ from dispatcher.cli.session import Session
 @config_option
 @click.pass_obj
 def command(session: Session, after_days: float | None, *, dry_run: bool, as_json: bool) -> None:
-    """Move finished actions of a set age to vault/done/YYYY-MM/, up to 1,000 in a commit.
+    """Move finished actions of a set age to vault/done/YYYY-MM/, up to 2,000 in a commit.
 
     'disinto serve' does the same by itself. History is kept, 'status' and 'logs' go on finding
     what was moved, and an archived id never runs again.

@@ -37,6 +37,9 @@ with the pauses between them about three seconds."""
 SEEN_PAUSES_S = (60.0, 3_600.0)
 """First and longest pause before ``refs/disinto/seen`` is pushed again to a remote that refused it."""
 
+FEW_CHANGES = 50
+"""Names of one folder that are moved one by one."""
+
 
 class _LostRace(Exception):
     """Somebody else pushed in between, or is about to: a lock file of theirs is there.
@@ -198,14 +201,15 @@ class Writer:
             ]  # fmt: skip
             ours = {f.path for f in (*new, *over)}
             skipped = [f.path for f in files if f.path not in ours]
-            skipped += [m.target for m in moves if m not in moved]
+            going = {m.target for m in moved}
+            skipped += [m.target for m in moves if m.target not in going]
             if not ours and not moved:
                 return Published(commit=base, written=(), skipped=tuple(skipped))
             replaced = tuple(
                 Replaced(path=f.path, commit=base, oid=there[f.path].oid) for f in over
             )
             gone = (b"D " + _quoted(f.path) for f in over)  # a directory is no file to be replaced
-            stream = [*_moved(moved, there), *gone, *added([*new, *over])]
+            stream = [*self._moved(base, moved, there), *gone, *added([*new, *over])]
             commit = self._commit(base, stream, _told(message, replaced), fds)
         check()
         self._push(commit, base)
@@ -224,6 +228,44 @@ class Writer:
             return True
         data = read(self._clone, [there.oid], REPLACED_LIMIT)[there.oid]
         return not isinstance(data, bytes) or (data != file.data and not file.keeps(data))
+
+    def _moved(
+        self, base: str, moves: Sequence[Move], there: Mapping[str, Entry]
+    ) -> Iterator[bytes]:
+        """fast-import's commands for moves.
+
+        It goes through a folder from the start for every name, so a folder in which much changes
+        is written anew instead.
+        """
+        changes: dict[str, dict[str, Entry | None]] = {}
+        for move in moves:
+            for path, entry in ((move.source, None), (move.target, there[move.source])):
+                folder, _, name = path.rpartition("/")
+                changes.setdefault(folder, {})[name] = entry
+        anew = {f for f, names in changes.items() if f and len(names) > FEW_CHANGES}
+        for folder in sorted(anew, key=lambda each: each.count("/")):
+            yield from self._written_anew(base, folder, changes[folder])
+        for folder in changes.keys() - anew:
+            for name, entry in changes[folder].items():
+                yield _placed(f"{folder}/{name}" if folder else name, entry)
+
+    def _written_anew(
+        self, base: str, folder: str, changes: Mapping[str, Entry | None]
+    ) -> Iterator[bytes]:
+        clone, names = self._clone, {os.fsencode(name) for name in changes}
+        lines: list[bytes] = []
+        if entries_at(clone, base, [folder]):
+            done = self._git.run(clone.path, "ls-tree", "-z", f"{base}:{folder}")
+            lines = [line for line in done.out.split(b"\0") if line]
+        kept = [line for line in lines if line.partition(b"\t")[2] not in names]
+        kept += [_line(name, entry) for name, entry in changes.items() if entry]
+        if not kept:
+            yield b"D " + _quoted(folder)
+            return
+        tree = self._git.run(
+            clone.path, "mktree", "-z", "--missing", stdin=b"\0".join(kept) + b"\0"
+        ).line
+        yield f"M 040000 {tree} ".encode() + _quoted(folder)
 
     def _commit(self, base: str, stream: Iterable[bytes], message: str, fds: Sequence[int]) -> str:
         """Make a commit on ``base`` from fast-import's file commands; returns its hash."""
@@ -399,11 +441,17 @@ def added(files: Iterable[NewFile]) -> Iterator[bytes]:
         yield b"data %d\n%b\n" % (len(file.data), file.data)
 
 
-def _moved(moves: Iterable[Move], there: Mapping[str, Entry]) -> Iterator[bytes]:
-    for move in moves:
-        entry = there[move.source]
-        yield f"M {entry.mode:o} {entry.oid} ".encode() + _quoted(move.target)
-        yield b"D " + _quoted(move.source)
+def _placed(path: str, entry: Entry | None) -> bytes:
+    """fast-import's command for what is to be at a path; None for nothing."""
+    if entry is None:
+        return b"D " + _quoted(path)
+    return f"M {entry.mode:o} {entry.oid} ".encode() + _quoted(path)
+
+
+def _line(name: str, entry: Entry) -> bytes:
+    """An entry as mktree reads it."""
+    kind = {0o040000: "tree", 0o160000: "commit"}.get(entry.mode, "blob")
+    return f"{entry.mode:06o} {kind} {entry.oid}\t".encode() + os.fsencode(name)
 
 
 def _paths_to_know(files: Sequence[NewFile], moves: Sequence[Move]) -> set[str]:
