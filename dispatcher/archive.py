@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import json
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -143,20 +144,26 @@ class Pass:
         self._pairs = pairs
         self._oldest = oldest
         self._unread = [pair for pair in pairs if not archive.knows(pair)]
-        self._due: list[Due] | None = None
+        self._old: list[Finished] | None = None
 
     def due(self) -> list[Due]:
         """Everything that is due, the oldest first; reads what has not been read."""
         while self._unread:
             self._read_some()
-        found = []
-        for pair in self._pairs:
-            finished_at = self._archive.finished_at(pair)
-            if finished_at is not None and finished_at <= self._oldest:
-                month = datetime.fromtimestamp(finished_at, UTC).strftime("%Y-%m")
-                found.append((finished_at, pair.action.id, f"{DONE_PATH}/{month}", pair))
-        found.sort(key=lambda entry: entry[:2])
-        return [Due(pair=pair, folder=folder) for _, _, folder, pair in found]
+        return [self._place(pair) for pair in self._find_old()]
+
+    def _find_old(self) -> list[Finished]:
+        """Pairs that are due, the oldest first."""
+        found = [pair for pair in self._pairs if self._age(pair) <= self._oldest]
+        return sorted(found, key=lambda pair: (self._age(pair), pair.action.id))
+
+    def _age(self, pair: Finished) -> float:
+        finished_at = self._archive.finished_at(pair)
+        return math.inf if finished_at is None else finished_at
+
+    def _place(self, pair: Finished) -> Due:
+        month = datetime.fromtimestamp(self._age(pair), UTC).strftime("%Y-%m")
+        return Due(pair=pair, folder=f"{DONE_PATH}/{month}")
 
     def step(
         self, *, keep: Collection[str], check: Callable[[], None], moves: bool = True
@@ -178,17 +185,17 @@ class Pass:
         if self._unread:
             self._read_some()
             return 0, True
-        if self._due is None:
+        if self._old is None:
             self._archive.newest = self._newest()
-            self._due = self.due() if moves else []
-            self._due.reverse()  # so that those of a step are cut off at the end
-        batch = self._due[-PAIRS_A_COMMIT:][::-1]
-        movable = [entry for entry in batch if entry.pair.action.id not in keep]
+            self._old = self._find_old() if moves else []
+            self._old.reverse()  # so that those of a step are cut off at the end
+        batch = self._old[-PAIRS_A_COMMIT:][::-1]
+        movable = [self._place(pair) for pair in batch if pair.action.id not in keep]
         moved = 0
         if movable:
             moved = len(self._archive.move_once(movable, check=check).written) // 2
-        del self._due[-PAIRS_A_COMMIT:]
-        return moved, bool(self._due)
+        del self._old[-PAIRS_A_COMMIT:]
+        return moved, bool(self._old)
 
     def _newest(self) -> tuple[str, ...]:
         ages = ((self._archive.finished_at(p), p.result.blob) for p in self._pairs)
