@@ -138,7 +138,7 @@ class Grant:
         wrapping_accessor: accessor of the wrapping token; revoking it asks and settles whether
             the runner has unwrapped.
         accessor: accessor of the token inside, revoked when the run ends.
-        policies: the ``runner-*`` policies it carries.
+        policies: the policies it carries, one per secret and one to look itself up.
     """
 
     wrapping_accessor: str

@@ -12,7 +12,7 @@ import hvac.exceptions
 
 from dispatcher.grants import Grants, Vault
 from dispatcher.grants.apply import apply_changes, plan_vault
-from dispatcher.grants.names import DISPATCHER_POLICY
+from dispatcher.grants.names import dispatcher_policy
 from dispatcher.grants.secrets import Secrets
 from dispatcher.run import RunKey, WrappedGrant
 from dispatcher.settings import Settings, VaultSettings
@@ -40,7 +40,11 @@ class Stage:
             secrets.put(name, value)
 
     def dispatcher_token(self, *, ttl: str = "1h", **more: Any) -> str:
-        body = {"policies": [DISPATCHER_POLICY], "no_default_policy": True, "no_parent": True}
+        body = {
+            "policies": [dispatcher_policy(self.settings.vault)],
+            "no_default_policy": True,
+            "no_parent": True,
+        }
         auth = self.root.auth.token.create(ttl=ttl, **body, **more)["auth"]
         return str(auth["client_token"])
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
 @click.option("--only", type=click.Choice(("vault", "nomad")), help="One of the two servers.")
 @click.option("--remove-stale", is_flag=True, help="Delete policies of secrets that are gone.")
+@click.option("--adopt", is_flag=True, help="Take over policies of our name with another ops repo.")
 @click.option("--dispatcher", is_flag=True, help="Also the Nomad job that runs 'disinto serve'.")
 @json_option
 @config_option
@@ -36,6 +37,7 @@ def command(
     yes: bool,
     only: str | None,
     remove_stale: bool,
+    adopt: bool,
     dispatcher: bool,
     as_json: bool,
 ) -> int:
@@ -51,6 +53,7 @@ def command(
     changes = administration.plan(
         only=only or "",
         remove_stale=remove_stale,
+        adopt=adopt,
         config_files=_config_files(session) if dispatcher else None,
         in_use=lambda: _mounts_in_use(session),
     )

@@ -206,7 +206,10 @@ class Scene:
         own: dict[str, Any] = {
             "state_dir": "state",
             "ops_repo": {"remote": str(self.remote), "poll_interval_s": 1.0},
-            "vault": {"addr": self.server.addr},
+            "vault": {
+                "addr": self.server.addr,
+                "installation": f"scene-{secrets.token_hex(4)}",
+            },
             "formulas": {"path": "formulas"},
             "policy": {"file": "policy.toml", "gate": "signed"},
             "gate": {"repository": "example/ops"},

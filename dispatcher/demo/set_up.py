@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dispatcher.demo.nomad import DevAgent
 from dispatcher.grants import Vault
+from dispatcher.grants.names import dispatcher_policy
 from dispatcher.render import acl_policies
 from dispatcher.service.administration import Administration
 from dispatcher.settings import Settings, VaultAuth
@@ -41,7 +42,11 @@ def _vault_token(settings: Settings, operator: Mapping[str, str]) -> str:
         reply = vault.call(
             "POST",
             "auth/token/create-orphan",
-            {"policies": ["disinto-dispatcher"], "no_default_policy": True, "period": "1h"},
+            {
+                "policies": [dispatcher_policy(settings.vault)],
+                "no_default_policy": True,
+                "period": "1h",
+            },
         )
     finally:
         vault.close()

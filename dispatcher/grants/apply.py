@@ -1,13 +1,14 @@
 """What Vault must hold for a dispatcher: compared with what it holds, then written.
 
 ``plan_vault`` and ``plan_jwt`` read and compare; ``apply_changes`` writes. Both need an operator's
-token (``Vault.of_operator``). Nothing is deleted unless it is asked for.
+token (``Vault.of_operator``). Nothing is deleted unless it is asked for, and nothing that is not
+ours is written over or deleted; see ``ownership``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -15,8 +16,11 @@ from typing import Any
 from dispatcher.errors import Misconfigured
 from dispatcher.grants import names, templates
 from dispatcher.grants.login import auth_mount
+from dispatcher.grants.ownership import owner, owner_of
 from dispatcher.grants.session import Vault
 from dispatcher.settings import Settings, VaultAuth
+
+_POLICIES = "sys/policies/acl/"
 
 
 class ChangeKind(StrEnum):
@@ -51,25 +55,33 @@ class Change:
         return self.kind in (ChangeKind.CREATE, ChangeKind.UPDATE, ChangeKind.DELETE)
 
 
-def plan_vault(vault: Vault, settings: Settings, *, remove_stale: bool = False) -> list[Change]:
+class NotOurs(Misconfigured):
+    """Something of the name that we would write, or delete, belongs to somebody else."""
+
+
+def plan_vault(
+    vault: Vault, settings: Settings, *, remove_stale: bool = False, adopt: bool = False
+) -> list[Change]:
     """Everything but the JWT log-in, in the order in which it is to be written.
 
     Args:
         vault: logged in as an operator.
         settings: of the dispatcher.
-        remove_stale: delete the policies of secrets that are gone; otherwise they are reported.
+        remove_stale: delete the policies of secrets that are gone, and what earlier releases wrote
+            under other names; otherwise they are reported.
+        adopt: take over the policies of an installation of our name with another ops repo.
 
     Raises:
+        NotOurs: a policy or role of ours has somebody else's content.
         Misconfigured: a mount exists and is of another kind; a path of the settings is not plain.
         PermanentError: two secrets differ only in case.
     """
     mounts = vault.call("GET", "sys/mounts").data
     kv = _kv_mount(settings, mounts)
-    role = names.safe_path(settings.vault.token_role, key="token_role")
     present = _listed(vault, "sys/policies/acl")
     wanted = {
-        names.DISPATCHER_POLICY: templates.dispatcher_policy(settings),
-        names.LOOKUP_SELF_POLICY: templates.lookup_self_policy(),
+        names.dispatcher_policy(settings.vault): templates.dispatcher_policy(settings),
+        names.lookup_self_policy(settings.vault): templates.lookup_self_policy(settings),
     }
     # The server takes the listing of a mount that does not exist for a mistake.
     stored = (
@@ -79,18 +91,16 @@ def plan_vault(vault: Vault, settings: Settings, *, remove_stale: bool = False) 
     )
     names.refuse_case_twins(name for name in stored if not name.endswith("/"))
     for name in filter(names.is_secret_name, stored):
-        wanted[names.policy_of(name)] = templates.runner_policy(settings.vault, name)
+        wanted[names.policy_of(settings.vault, name)] = templates.runner_policy(settings, name)
     changes = [kv]
     changes += [_policy(vault, name, text, present) for name, text in wanted.items()]
-    changes.append(_role(vault, f"auth/token/roles/{role}", templates.token_role()))
+    _refuse_foreign(changes, settings, adopt=adopt)
+    changes.append(_token_role(vault, settings))
     changes += _transit(vault, settings, mounts)
     if settings.vault.auth is VaultAuth.APPROLE:
         changes += _approle(vault, settings)
-    changes += [
-        _stale(vault, name, remove=remove_stale)
-        for name in present
-        if name.startswith(names.RUNNER_PREFIX) and name not in wanted
-    ]
+    changes += _left_over(vault, settings, set(present) - wanted.keys(), remove=remove_stale)
+    changes += _left_over_roles(vault, settings, remove=remove_stale)
     return changes
 
 
@@ -114,7 +124,7 @@ def plan_jwt(vault: Vault, settings: Settings, *, jwks_url: str = "") -> list[Ch
             raise Misconfigured(
                 f"the CA certificate {settings.nomad.cacert} of Nomad cannot be read"
             ) from None
-    role = names.safe_path(settings.vault.jwt_role, key="jwt_role")
+    role = names.jwt_role(settings.vault)
     config = templates.jwt_config(settings, jwks_url=url, ca_pem=ca_pem)
     return [
         _auth_mount(vault, mount, "jwt"),
@@ -136,19 +146,18 @@ def apply_changes(vault: Vault, changes: Iterable[Change]) -> list[Change]:
     return done
 
 
-def put_policy(vault: Vault, settings: Settings, name: str) -> Change:
-    """Write the policy of one secret, if it differs; what ``disinto secrets put`` does beside the
-    value."""
-    policy = names.policy_of(name)
+def plan_policy(vault: Vault, settings: Settings, name: str) -> Change:
+    """The policy of one secret, for ``disinto secrets put``. Raises ``NotOurs``."""
+    policy = names.policy_of(settings.vault, name)
     present = _listed(vault, "sys/policies/acl")
-    change = _policy(vault, policy, templates.runner_policy(settings.vault, name), present)
-    apply_changes(vault, [change])
+    change = _policy(vault, policy, templates.runner_policy(settings, name), present)
+    _refuse_foreign([change], settings, adopt=False)
     return change
 
 
-def delete_policy(vault: Vault, name: str) -> None:
-    """Remove the policy of one secret. One that is gone is fine."""
-    vault.call("DELETE", f"sys/policies/acl/{names.policy_of(name)}", allow=(404,))
+def delete_policy(vault: Vault, settings: Settings, name: str) -> None:
+    """Remove the policy of one secret. One that is gone is fine. Raises ``NotOurs``."""
+    vault.call("DELETE", plan_policy(vault, settings, name).path, allow=(404,))
 
 
 # -- parts ---------------------------------------------------------------------------------
@@ -163,7 +172,7 @@ def _shown(body: Mapping[str, Any]) -> str:
 
 
 def _policy(vault: Vault, name: str, text: str, present: Iterable[str]) -> Change:
-    path = f"sys/policies/acl/{name}"
+    path = _POLICIES + name
     before = ""
     if name in present:
         before = str(vault.call("GET", path, allow=(404,)).data.get("policy", ""))
@@ -177,17 +186,79 @@ def _policy(vault: Vault, name: str, text: str, present: Iterable[str]) -> Chang
     return Change(kind=kind, path=path, before=before, after=text, body={"policy": text})
 
 
-def _stale(vault: Vault, name: str, *, remove: bool) -> Change:
-    path = f"sys/policies/acl/{name}"
-    before = str(vault.call("GET", path, allow=(404,)).data.get("policy", ""))
+def _refuse_foreign(changes: Iterable[Change], settings: Settings, *, adopt: bool) -> None:
+    """Raises ``NotOurs`` if what stands in the place of one of our policies bears another's mark."""
+    ours = owner(settings)
+    for change in changes:
+        if change.kind is not ChangeKind.UPDATE or not change.path.startswith(_POLICIES):
+            continue
+        held = owner_of(change.before)
+        if held == ours or (adopt and held and held.installation == ours.installation):
+            continue
+        policy = change.path.removeprefix(_POLICIES)
+        if held is None or held.installation != ours.installation:
+            whose = "was not written by disinto" if held is None else f"belongs to {held}"
+            raise NotOurs(
+                f"the policy {policy} {whose}, and is left alone",
+                remedy="Set another [vault] installation, or rename that policy.",
+            )
+        raise NotOurs(
+            f"the policy {policy} belongs to {held}, and ours is {ours.ops_repo}; it is left alone",
+            remedy="Set another [vault] installation. Only if the remote of this installation has "
+            "another address now, run `disinto apply --adopt`.",
+        )
+
+
+def _left_over(
+    vault: Vault, settings: Settings, present: Iterable[str], *, remove: bool
+) -> Iterator[Change]:
+    """Policies that are provably ours, and of no use any more."""
+    ours, prefix = owner(settings), names.runner_prefix(settings.vault)
+    for name in sorted(present):
+        legacy = templates.legacy_policy(settings, name)
+        if not name.startswith(prefix) and legacy is None:
+            continue
+        path = _POLICIES + name
+        before = str(vault.call("GET", path, allow=(404,)).data.get("policy", ""))
+        if owner_of(before) == ours or (legacy and before.strip() == legacy.strip()):
+            yield _stale(path, before, remove=remove)
+
+
+def _left_over_roles(vault: Vault, settings: Settings, *, remove: bool) -> Iterator[Change]:
+    for path, body in templates.legacy_roles(settings).items():
+        if path == f"auth/token/roles/{names.token_role(settings.vault)}":
+            continue
+        held = _role(vault, path, body, optional=True)
+        if held.kind is ChangeKind.UNCHANGED:
+            yield _stale(path, held.before, remove=remove)
+
+
+def _stale(path: str, before: str, *, remove: bool) -> Change:
     if not remove:
         return Change(kind=ChangeKind.STALE, path=path, before=before, after=before)
     return Change(kind=ChangeKind.DELETE, path=path, before=before, method="DELETE")
 
 
-def _role(vault: Vault, path: str, body: Mapping[str, Any]) -> Change:
-    """A role or configuration; only the keys that we write are compared."""
-    reply = vault.call("GET", path, allow=(400, 404))
+def _token_role(vault: Vault, settings: Settings) -> Change:
+    """Raises ``NotOurs`` where the role lets its tokens have others' policies."""
+    path = f"auth/token/roles/{names.token_role(settings.vault)}"
+    body = templates.token_role(settings)
+    held = vault.call("GET", path, allow=(404,)).data.get("allowed_policies_glob") or []
+    if held and held not in (body["allowed_policies_glob"], [templates.LEGACY.policies]):
+        raise NotOurs(
+            f"the token role at {path} is for the policies {', '.join(held)}, and is left alone",
+            remedy="Set another [vault] token_role or installation.",
+        )
+    return _role(vault, path, body)
+
+
+def _role(vault: Vault, path: str, body: Mapping[str, Any], *, optional: bool = False) -> Change:
+    """A role or configuration; only the keys that we write are compared.
+
+    Args:
+        optional: one that we may not read counts as absent.
+    """
+    reply = vault.call("GET", path, allow=(400, 403, 404) if optional else (400, 404))
     after = _shown(body)
     if not reply.ok:
         return Change(kind=ChangeKind.CREATE, path=path, after=after, body=body)
@@ -264,8 +335,8 @@ def _transit(vault: Vault, settings: Settings, mounts: Mapping[str, Any]) -> lis
 def _approle(vault: Vault, settings: Settings) -> list[Change]:
     mount = names.safe_path(auth_mount(settings.vault, VaultAuth.APPROLE), key="auth_mount")
     engine = _auth_mount(vault, mount, "approle")
-    path = f"auth/{mount}/role/{names.APPROLE_ROLE}"
-    body = templates.approle_role()
+    path = f"auth/{mount}/role/{names.approle_role(settings.vault)}"
+    body = templates.approle_role(settings)
     if engine.kind is ChangeKind.CREATE:
         return [engine, Change(kind=ChangeKind.CREATE, path=path, after=_shown(body), body=body)]
     return [engine, _role(vault, path, body)]

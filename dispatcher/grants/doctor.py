@@ -9,6 +9,7 @@ from pathlib import Path
 from dispatcher.checks import Check
 from dispatcher.errors import DisintoError
 from dispatcher.grants import names, templates
+from dispatcher.grants.ownership import owner, owner_of
 from dispatcher.grants.session import Vault, VaultHealth
 from dispatcher.settings import Settings, VaultAuth
 
@@ -35,6 +36,7 @@ def check_vault(vault: Vault, settings: Settings) -> list[Check]:
             ("token role", _token_role),
             ("KV engine", _kv_engine),
             ("policies", _policies),
+            ("owner of policies", _owners),
             ("names of secrets", _names),
         ):
             checks.append(_looked(f"vault: {name}", look, vault, settings))
@@ -80,7 +82,7 @@ def _server(vault: Vault, health: VaultHealth) -> Iterator[Check]:
         detail=health.problem or f"accepted; {lives}{how}",
         remedy="Log in by AppRole or JWT, or give serve a periodic token: "
         "`bao token create -orphan -period=1h -no-default-policy "
-        f"-policy={names.DISPATCHER_POLICY}`."
+        f"-policy={names.dispatcher_policy(vault.settings)}`."
         if health.problem
         else "",
     )
@@ -103,13 +105,16 @@ def _rights(name: str, vault: Vault, settings: Settings) -> Check:
 
 def _least_rights(name: str, vault: Vault, settings: Settings) -> Check:
     secrets = sorted(filter(names.is_secret_name, _listed(vault, settings))) or ["DOCTOR"]
-    role = settings.vault.token_role
+    role = names.token_role(settings.vault)
+    own = names.dispatcher_policy(settings.vault)
     unwanted = {
         names.kv_path(settings.vault, "data", secret): _READS | _WRITES for secret in secrets
     }
-    unwanted |= {f"sys/policies/acl/{names.policy_of(secret)}": _WRITES for secret in secrets}
     unwanted |= {
-        f"sys/policies/acl/{names.DISPATCHER_POLICY}": _WRITES,
+        f"sys/policies/acl/{names.policy_of(settings.vault, secret)}": _WRITES for secret in secrets
+    }
+    unwanted |= {
+        f"sys/policies/acl/{own}": _WRITES,
         f"auth/token/roles/{role}": _WRITES,
         "auth/token/create": _WRITES,
         "auth/token/create-orphan": _WRITES,
@@ -122,7 +127,7 @@ def _least_rights(name: str, vault: Vault, settings: Settings) -> Check:
             name=name,
             ok=False,
             detail="our token is a root token: it may read every secret and change every policy",
-            remedy=f"Give serve a token with the policy {names.DISPATCHER_POLICY} alone.",
+            remedy=f"Give serve a token with the policy {own} alone.",
         )
     too_much = [path for path, rights in unwanted.items() if rights & held[path]]
     return Check(
@@ -131,20 +136,18 @@ def _least_rights(name: str, vault: Vault, settings: Settings) -> Check:
         detail=f"our token may do more than it should on {', '.join(too_much)}"
         if too_much
         else "no secret of actions, no policy, no role",
-        remedy=f"Give serve a token with the policy {names.DISPATCHER_POLICY} alone."
-        if too_much
-        else "",
+        remedy=f"Give serve a token with the policy {own} alone." if too_much else "",
     )
 
 
 def _token_role(name: str, vault: Vault, settings: Settings) -> Check:
-    path = f"auth/token/roles/{names.safe_path(settings.vault.token_role, key='token_role')}"
+    path = f"auth/token/roles/{names.token_role(settings.vault)}"
     reply = vault.call("GET", path, allow=(404,))
     if not reply.ok:
         return Check(name=name, ok=False, detail=f"{path} does not exist", remedy=_APPLY)
     wrong = sorted(
         key
-        for key, value in templates.token_role().items()
+        for key, value in templates.token_role(settings).items()
         if (reply.data.get(key) or None) != (value or None)
     )
     return Check(
@@ -167,8 +170,10 @@ def _kv_engine(name: str, vault: Vault, settings: Settings) -> Check:
 
 def _policies(name: str, vault: Vault, settings: Settings) -> Check:
     secrets = sorted(filter(names.is_secret_name, _listed(vault, settings)))
-    wanted = {names.policy_of(s): templates.runner_policy(settings.vault, s) for s in secrets}
-    wanted[names.LOOKUP_SELF_POLICY] = templates.lookup_self_policy()
+    wanted = {
+        names.policy_of(settings.vault, s): templates.runner_policy(settings, s) for s in secrets
+    }
+    wanted[names.lookup_self_policy(settings.vault)] = templates.lookup_self_policy(settings)
     wrong = []
     for policy, text in wanted.items():
         held = vault.call("GET", f"sys/policies/acl/{policy}", allow=(404,))
@@ -181,6 +186,28 @@ def _policies(name: str, vault: Vault, settings: Settings) -> Check:
         if wrong
         else f"one for each of {len(secrets)} secrets",
         remedy=_APPLY if wrong else "",
+    )
+
+
+def _owners(name: str, vault: Vault, settings: Settings) -> Check:
+    """Whatever a grant could be minted with must be ours."""
+    prefix = names.runner_prefix(settings.vault)
+    listed = vault.call("LIST", "sys/policies/acl").data.get("keys") or ()
+    foreign = []
+    for policy in (str(key) for key in listed if str(key).startswith(prefix)):
+        held = vault.call("GET", f"sys/policies/acl/{policy}", allow=(404,))
+        if held.ok and owner_of(str(held.data.get("policy", ""))) != owner(settings):
+            foreign.append(policy)
+    return Check(
+        name=name,
+        ok=not foreign,
+        detail=f"not written by {owner(settings)}: {', '.join(sorted(foreign))}"
+        if foreign
+        else f"all of {prefix}* are of {owner(settings)}",
+        remedy="Somebody else uses our names, and grants could read what theirs allow: set another "
+        "[vault] installation, or remove those policies."
+        if foreign
+        else "",
     )
 
 
@@ -221,7 +248,7 @@ def _files(settings: Settings) -> Iterator[Check]:
 
 def _needed(settings: Settings) -> Mapping[str, str]:
     vault = settings.vault
-    role = names.safe_path(vault.token_role, key="token_role")
+    role = names.token_role(vault)
     needed = {
         f"auth/token/create/{role}": "update",
         f"auth/token/roles/{role}": "read",

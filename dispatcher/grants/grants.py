@@ -69,7 +69,7 @@ class Grants:
     def __init__(self, vault: Vault, settings: Settings) -> None:
         self._vault = vault
         self._settings = settings
-        self._role = names.safe_path(settings.vault.token_role, key="token_role")
+        self._role = names.token_role(settings.vault)
         self._policies: frozenset[str] = frozenset()
         self._policies_at = float("-inf")
         self._policies_lock = threading.Lock()
@@ -97,7 +97,7 @@ class Grants:
             PolicyMissing: a secret has no policy.
             PermanentError: a name that no secret can have.
         """
-        policies = names.policies_of(secrets)
+        policies = names.policies_of(self._settings.vault, secrets)
         self._require(policies)
         limits = self._settings.grants
         reply = self._vault.call(
@@ -126,7 +126,7 @@ class Grants:
         )
         if reply.warnings:
             self.revoke(grant)
-            raise PolicyMissing(sorted(secrets) or [names.LOOKUP_SELF_POLICY])
+            raise PolicyMissing(sorted(secrets) or [names.lookup_self_policy(self._settings.vault)])
         return WrappedGrant(
             grant=grant, token=str(wrap["token"]), creation_path=str(wrap["creation_path"])
         )
@@ -152,8 +152,9 @@ class Grants:
             raise Misconfigured(
                 f"Vault lets a token of the role {self._role} live {granted} s where the run "
                 f"may need {lifetime_s} s",
-                remedy="Raise the role's token_explicit_max_ttl (0: none) and the max_lease_ttl "
-                "of auth/token, or lower the action's timeout_minutes.",
+                remedy="Run `disinto apply`, which sets the role's token_explicit_max_ttl by "
+                "[limits] max_run_s; raise the max_lease_ttl of auth/token; or lower the action's "
+                "timeout_minutes.",
             )
 
     def withdraw(self, grant: Grant) -> bool:
@@ -274,12 +275,11 @@ class Grants:
             self._policies = frozenset(listed)
             self._policies_at = at
         missing = [policy for policy in policies if policy not in self._policies]
-        if names.LOOKUP_SELF_POLICY in missing:
-            raise Misconfigured(
-                f"Vault has no policy {names.LOOKUP_SELF_POLICY}", remedy="Run `disinto apply`."
-            )
+        own = names.lookup_self_policy(self._settings.vault)
+        if own in missing:
+            raise Misconfigured(f"Vault has no policy {own}", remedy="Run `disinto apply`.")
         if missing:
-            raise PolicyMissing(names.secrets_of(missing))
+            raise PolicyMissing(names.secrets_of(self._settings.vault, missing))
 
     def _revoke(self, accessor: str) -> None:
         """Revoke one token; one that is gone already is fine.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dispatcher.errors import Denied, Dependency, Misconfigured
+from dispatcher.grants import names
 from dispatcher.grants.http import Reply, VaultHttp
 from dispatcher.settings import VaultAuth, VaultSettings
 
@@ -57,11 +58,11 @@ def log_in(http: VaultHttp, settings: VaultSettings, environ: Mapping[str, str])
         remedy = f"Write a new secret ID into {settings.secret_id_file}, or check [vault] role_id."
     else:
         body = {
-            "role": settings.jwt_role,
+            "role": names.jwt_role(settings),
             "jwt": _file(settings.jwt_file, key="jwt_file", what="JWT"),
         }
         remedy = (
-            f"Check that the role {settings.jwt_role} at auth/{mount} exists "
+            f"Check that the role {names.jwt_role(settings)} at auth/{mount} exists "
             "(`disinto apply` writes it) and that the JWT is of this job and fresh."
         )
     reply = http.request("POST", f"auth/{mount}/login", body)

@@ -1,8 +1,10 @@
-"""Names inside Vault: policies, paths, and which names a secret may have.
+"""Names inside Vault: policies, roles, paths, and which names a secret may have.
 
-The server lower-cases names of policies, so two secrets whose names differ only in case would
-share one policy; a secret's name holds no hyphen, so the names below that hold two can never be
-a secret's policy.
+Policies and roles begin with ``disinto.<installation>.``. Neither an installation nor a secret has a
+dot in its name, so no installation's prefix is the beginning of another's, and the glob of one token
+role allows no policy of another. The server lower-cases names of policies, so two secrets whose
+names differ only in case would share one policy. A secret's name has no hyphen, so ``lookup-self``
+can never be one.
 """
 
 from __future__ import annotations
@@ -14,15 +16,9 @@ from dispatcher.action import secret_problem
 from dispatcher.errors import Misconfigured, PermanentError
 from dispatcher.settings import VaultSettings
 
-RUNNER_PREFIX = "runner-"
-LOOKUP_SELF_POLICY = "runner-lookup-self"
-"""Held by every grant, also one without secrets: the runner looks itself up with it, which is
-how it learns that its grant is alive before the formula starts."""
-
-DISPATCHER_POLICY = "disinto-dispatcher"
-APPROLE_ROLE = "disinto-dispatcher"
 VALUE_FIELD = "value"
 
+_LOOKUP_SELF = "lookup-self"
 _SAFE_PATH = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*")
 _BOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -44,14 +40,47 @@ def secret_name(name: str) -> str:
     return name
 
 
-def policy_of(name: str) -> str:
+def dispatcher_policy(settings: VaultSettings) -> str:
+    """The policy of the dispatcher's own token."""
+    return f"disinto.{settings.installation}.dispatcher"
+
+
+def runner_prefix(settings: VaultSettings) -> str:
+    """What the names of all policies begin with that a grant may have."""
+    return f"disinto.{settings.installation}.runner."
+
+
+def lookup_self_policy(settings: VaultSettings) -> str:
+    """Held by every grant, also one without secrets: the runner looks itself up with it, which is
+    how it learns that its grant is alive before the formula starts."""
+    return runner_prefix(settings) + _LOOKUP_SELF
+
+
+def token_role(settings: VaultSettings) -> str:
+    """The token role that mints grants. Raises ``Misconfigured`` as ``safe_path``."""
+    return safe_path(
+        settings.token_role or f"disinto.{settings.installation}.runner", key="token_role"
+    )
+
+
+def approle_role(settings: VaultSettings) -> str:
+    """The AppRole role of the dispatcher."""
+    return dispatcher_policy(settings)
+
+
+def jwt_role(settings: VaultSettings) -> str:
+    """The JWT role of the dispatcher. Raises ``Misconfigured`` as ``safe_path``."""
+    return safe_path(settings.jwt_role or dispatcher_policy(settings), key="jwt_role")
+
+
+def policy_of(settings: VaultSettings, name: str) -> str:
     """The policy that lets a run read one secret. Raises ``PermanentError`` as ``secret_name``."""
-    return RUNNER_PREFIX + secret_name(name).lower()
+    return runner_prefix(settings) + secret_name(name).lower()
 
 
-def policies_of(names: Iterable[str]) -> tuple[str, ...]:
+def policies_of(settings: VaultSettings, names: Iterable[str]) -> tuple[str, ...]:
     """The policies of a grant: one for each secret, and the one that every grant holds."""
-    return (LOOKUP_SELF_POLICY, *sorted({policy_of(name) for name in names}))
+    return (lookup_self_policy(settings), *sorted({policy_of(settings, name) for name in names}))
 
 
 def refuse_case_twins(names: Iterable[str]) -> None:
@@ -103,10 +132,10 @@ def bot_name(name: str) -> str:
     return name
 
 
-def secrets_of(policies: Sequence[str]) -> tuple[str, ...]:
-    """The secret names behind ``runner-*`` policies, leaving out the one that all grants hold."""
+def secrets_of(settings: VaultSettings, policies: Sequence[str]) -> tuple[str, ...]:
+    """The secret names behind policies of a grant, leaving out the one that all grants hold."""
     return tuple(
-        policy.removeprefix(RUNNER_PREFIX).upper()
+        policy.removeprefix(runner_prefix(settings)).upper()
         for policy in policies
-        if policy != LOOKUP_SELF_POLICY
+        if policy != lookup_self_policy(settings)
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dispatcher.errors import Misconfigured, PermanentError
 from dispatcher.grants import names
-from dispatcher.grants.apply import delete_policy, put_policy
+from dispatcher.grants.apply import apply_changes, delete_policy, plan_policy
 from dispatcher.grants.session import Vault
 from dispatcher.run import MAX_VARIABLE_BYTES
 from dispatcher.settings import Settings
@@ -51,11 +51,12 @@ class Secrets:
         Raises:
             PermanentError: no secret can have this name, another one differs from it only in
                 case, or the value cannot be that of an environment variable.
-            Misconfigured: there is no KV v2 mount.
+            Misconfigured: there is no KV v2 mount, or the policy of that name is not ours.
         """
         names.secret_name(name)
         _refuse_unusable(name, value)
         names.refuse_case_twins({*self._names(), name})
+        policy = plan_policy(self._vault, self._settings, name)  # refuses one that is not ours
         path = names.kv_path(self._settings.vault, "data", name)
         reply = self._vault.call("POST", path, {"data": {names.VALUE_FIELD: value}}, allow=(404,))
         if not reply.ok or "version" not in reply.data:
@@ -63,7 +64,7 @@ class Secrets:
                 f"Vault has no KV v2 engine at {self._settings.vault.kv_mount}/",
                 remedy="Run `disinto apply`, or set [vault] kv_mount.",
             )
-        put_policy(self._vault, self._settings, name)
+        apply_changes(self._vault, [policy])
         return int(reply.data["version"])
 
     def list(self) -> Sequence[StoredSecret]:
@@ -86,17 +87,21 @@ class Secrets:
                     version=version,
                     updated_at=str(current.get("created_time") or reply.data.get("updated_time")),
                     deleted=bool(current.get("deletion_time") or current.get("destroyed")),
-                    has_policy=names.policy_of(name) in policies,
+                    has_policy=names.policy_of(self._settings.vault, name) in policies,
                 )
             )
         return found
 
     def rm(self, name: str) -> bool:
-        """Remove all versions of a secret, and its policy. False where there was none."""
+        """Remove all versions of a secret, and its policy. False where there was none.
+
+        Raises:
+            Misconfigured: the policy of that name is not ours.
+        """
         names.secret_name(name)
         existed = name in self._names()
         # The policy first: what stops halfway leaves a value that nobody can read.
-        delete_policy(self._vault, name)
+        delete_policy(self._vault, self._settings, name)
         path = names.kv_path(self._settings.vault, "metadata", name)
         self._vault.call("DELETE", path, allow=(404,))
         return existed

@@ -53,12 +53,14 @@ class Administration:
         remove_stale: bool,
         config_files: Mapping[str, str] | None,
         in_use: Callable[[], Collection[Collection[Mount]]] = tuple,
+        adopt: bool = False,
     ) -> tuple[Change, ...]:
         """Compare; writes nothing.
 
         Args:
             only: ``vault``, ``nomad``, or "" for all that the settings use.
-            remove_stale: delete policies of secrets that are gone.
+            remove_stale: delete policies of secrets that are gone, and what earlier releases wrote.
+            adopt: take over policies of an installation of our name with another ops repo.
             config_files: for the dispatcher's own job, or None to leave it out.
             in_use: asked for the sets of mounts that open actions want, where Nomad is planned.
 
@@ -69,7 +71,9 @@ class Administration:
         with_nomad = self._settings.scheduler is SchedulerKind.NOMAD
         if only in ("", VAULT):
             self._vault = Vault.of_operator(self._settings.vault, environ=self._environ)
-            planned = vault_apply.plan_vault(self._vault, self._settings, remove_stale=remove_stale)
+            planned = vault_apply.plan_vault(
+                self._vault, self._settings, remove_stale=remove_stale, adopt=adopt
+            )
             if self._settings.vault.auth is VaultAuth.JWT:
                 planned += vault_apply.plan_jwt(self._vault, self._settings)
             self._vault_changes = planned

@@ -9,7 +9,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from dispatcher.ops_repo.person import check_out, identity
 from dispatcher.settings import OpsRepoSettings
 
 BARE, WORK_TREE = "ops.git", "ops"
+TEMPLATE_INSTALLATION = '#installation = "default"'
 TEMPLATE_REMOTE = 'remote = "ops"'
 
 
@@ -121,6 +124,7 @@ def found(
 def _configuration(folder: Path, settled: Mapping[str, str]) -> list[str]:
     """The operator's own files; ``settled`` is what the settings say of the ops repo."""
     written = []
+    installation = f'installation = "{_installation(settled["remote"], folder)}"'
     for source, prefix in (
         (files.path("actions/config"), ""),
         (files.path("actions/agent"), "agent"),
@@ -129,6 +133,7 @@ def _configuration(folder: Path, settled: Mapping[str, str]) -> list[str]:
             target = folder / prefix / path.relative_to(source)
             data = path.read_bytes()
             if target.name == "disinto.toml":
+                data = data.replace(TEMPLATE_INSTALLATION.encode(), installation.encode(), 1)
                 lines = "\n".join(f'{key} = "{value}"' for key, value in settled.items())
                 data = data.replace(TEMPLATE_REMOTE.encode(), lines.encode(), 1)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -136,6 +141,16 @@ def _configuration(folder: Path, settled: Mapping[str, str]) -> list[str]:
             target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
             written.append(str(target.relative_to(folder)))
     return written
+
+
+def _installation(remote: str, folder: Path) -> str:
+    """A name that two installations on one Vault do not share: of the ops repo, and a digest of its
+    address, so that the same ops repo gets the same name.
+    """
+    address = str(folder / BARE) if remote == BARE else remote
+    name = address.rstrip("/").rpartition("/")[2].rpartition(":")[2].removesuffix(".git")
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:23] or "ops"
+    return f"{plain}-{hashlib.sha256(address.encode()).hexdigest()[:8]}"
 
 
 def _repository() -> list[NewFile]:

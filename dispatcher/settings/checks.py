@@ -90,6 +90,8 @@ def _vault(settings: Settings) -> Iterator[Contradiction]:
             yield _wrong('auth = "approle" needs a secret_id_file', "vault", "auth", remedy=remedy)
     for key in ("kv_mount", "kv_prefix", "bots_prefix", "token_role", "transit_mount"):
         value = getattr(vault, key)
+        if key == "token_role" and not value:
+            continue  # it has a name by default
         if not value or value.strip("/") != value or "//" in value:
             what = f"vault.{key} is empty, or begins or ends with /"
             yield _wrong(what, "vault", key, remedy="Write it without slashes around it")

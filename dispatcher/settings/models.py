@@ -106,14 +106,26 @@ class VaultSettings(_Section):
     role_id: str = Field(default="", description="AppRole role ID.")
     secret_id_file: Path | None = _credential("File with the AppRole secret ID.")
     jwt_file: Path | None = _credential("File with the JWT, e.g. Nomad's secrets/nomad_vault.jwt.")
-    jwt_role: str = Field(default="disinto-dispatcher", description="Role of the JWT log-in.")
+    jwt_role: str = Field(
+        default="",
+        description="Role of the JWT log-in; default disinto.<installation>.dispatcher.",
+    )
+    installation: str = Field(
+        default="default",
+        pattern=r"^[a-z0-9-]{1,32}$",
+        description="Name of this installation, which no other one on the same Vault has: a-z, 0-9 "
+        "and -. Part of the names of its policies and roles.",
+    )
     kv_mount: str = Field(default="kv", description="Mount of the KV v2 engine.")
     kv_prefix: str = Field(default="disinto/runner", description="Folder of the actions' secrets.")
     bots_prefix: str = Field(
         default="disinto/bots",
         description="Folder of the dispatcher's own secrets, such as tokens.",
     )
-    token_role: str = Field(default="disinto-runner", description="Token role that mints grants.")
+    token_role: str = Field(
+        default="",
+        description="Token role that mints grants; default disinto.<installation>.runner.",
+    )
     transit_mount: str = Field(default="transit", description="Mount of the transit engine.")
     timeout_s: PositiveSeconds = Field(default=10.0, description="Seconds for one request.")
 

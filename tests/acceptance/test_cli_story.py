@@ -56,7 +56,6 @@ def desk(bao_server: Bao, tmp_path_factory: pytest.TempPathFactory) -> Desk:
         "VAULT_ADDR": bao_server.addr,
         "VAULT_TOKEN": bao_server.root_token,
         "DISINTO_VAULT__KV_MOUNT": "kv-cli",
-        "DISINTO_VAULT__TOKEN_ROLE": "disinto-runner-cli",
         "DISINTO_HTTP__LISTEN": f"127.0.0.1:{free_port()}",
     }
     assert disinto("init", "here", env=env, cwd=root).code == 0
@@ -98,10 +97,7 @@ def test_apply_is_idempotent(desk: Desk) -> None:
 
 
 def test_apply_asks_first(desk: Desk) -> None:
-    desk.env["DISINTO_VAULT__TOKEN_ROLE"], kept = (
-        "another-role",
-        desk.env["DISINTO_VAULT__TOKEN_ROLE"],
-    )
+    desk.env["DISINTO_VAULT__TOKEN_ROLE"] = "another-role"
     try:
         said = desk("apply")
         assert said.code == 64
@@ -109,7 +105,7 @@ def test_apply_asks_first(desk: Desk) -> None:
         assert "create: vault auth/token/roles/another-role" in said.out
         assert desk("apply", "--check").code == 1
     finally:
-        desk.env["DISINTO_VAULT__TOKEN_ROLE"] = kept
+        del desk.env["DISINTO_VAULT__TOKEN_ROLE"]
 
 
 def test_secrets_are_named_and_never_shown(desk: Desk) -> None:
@@ -282,6 +278,7 @@ def test_a_run_outlives_serve_and_is_picked_up(desk: Desk, tmp_path: Path) -> No
         "for n in {1..1200}; do test -e ~/data/go && break; sleep 0.05; done; echo went\n"
     )
     (desk.folder / "policy.toml").write_text('[tiers]\ngated = "low"\n')
+    assert desk("apply", "--yes").code == 0
     file = desk.folder / desk.action("outlive", "gated")
     file.write_text(file.read_text() + 'mounts = ["agent-data"]\n')
     with started("serve", env=env, cwd=desk.folder) as first:

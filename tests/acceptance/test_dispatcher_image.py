@@ -98,6 +98,7 @@ token_secret = "forge"
 [vault]
 addr = "{vault.addr}"
 kv_mount = "{vault.kv_mount}"
+installation = "{vault.kv_mount}-image"
 auth = "jwt"
 auth_mount = "jwt-{prefix}"
 [nomad]

@@ -63,6 +63,7 @@ remote = "{tmp_path}/ops.git"
 [vault]
 addr = "{vault.addr}"
 kv_mount = "{vault.kv_mount}"
+installation = "{vault.kv_mount}-job"
 auth = "jwt"
 [nomad]
 addr = "{own_nomad.addr}"

@@ -58,7 +58,9 @@ def test_a_run_reads_its_own_secrets_and_no_other(staged):
         lambda: client.secrets.kv.v2.list_secrets(
             path="disinto/runner", mount_point=staged.server.kv_mount
         ),
-        lambda: staged.server.client(token).auth.token.create(policies=["runner-other"]),
+        lambda: staged.server.client(token).auth.token.create(
+            policies=["disinto.default.runner.other"]
+        ),
         lambda: client.auth.token.renew_self(increment="1h"),
         client.sys.list_policies,
         lambda: client.secrets.kv.v2.create_or_update_secret(
@@ -73,7 +75,7 @@ def test_a_run_reads_its_own_secrets_and_no_other(staged):
 
 def test_a_grant_without_secrets_can_look_itself_up_and_nothing_else(staged):
     wrapped = staged.grants().mint(KEY, [], lifetime_s=60)
-    assert wrapped.grant.policies == ("runner-lookup-self",)
+    assert wrapped.grant.policies == ("disinto.default.runner.lookup-self",)
     token = staged.unwrap(wrapped)
     assert staged.is_alive(token)
     with pytest.raises(hvac.exceptions.Forbidden):
@@ -84,9 +86,12 @@ def test_a_grant_says_for_audit_what_it_is_for(staged):
     wrapped = staged.grants().mint(KEY, ["OTHER"], lifetime_s=60)
     seen = staged.root.auth.token.lookup_accessor(wrapped.grant.accessor)["data"]
     assert seen["meta"] == {"action_id": "deploy", "blob": "b" * 40}
-    assert seen["policies"] == ["runner-lookup-self", "runner-other"]
+    assert seen["policies"] == [
+        "disinto.default.runner.lookup-self",
+        "disinto.default.runner.other",
+    ]
     assert seen["orphan"] is True
-    assert wrapped.creation_path == "auth/token/create/disinto-runner"
+    assert wrapped.creation_path == "auth/token/create/disinto.default.runner"
 
 
 def test_a_grant_outlives_the_token_of_the_dispatcher(staged):
@@ -143,7 +148,7 @@ def test_a_run_costs_four_calls(staged, monkeypatch):
     grants.extend(wrapped.grant, lifetime_s=60)
     grants.revoke(wrapped.grant)
     assert calls == [
-        "auth/token/create/disinto-runner",
+        "auth/token/create/disinto.default.runner",
         "auth/token/renew-accessor",
         "auth/token/revoke-accessor",
         "auth/token/revoke-accessor",
@@ -214,7 +219,7 @@ def test_extending_a_grant_that_ended_says_so(staged):
 
 def test_a_role_that_caps_the_lifetime_is_reported(staged):
     staged.root.write_data(
-        "auth/token/roles/disinto-runner", data={"token_explicit_max_ttl": "90s"}
+        "auth/token/roles/disinto.default.runner", data={"token_explicit_max_ttl": "90s"}
     )
     grants = staged.grants()
     wrapped = grants.mint(KEY, [], lifetime_s=3600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -38,6 +39,12 @@ def test_a_relative_path_is_the_same_repository_for_the_settings(tmp_path: Path)
     assert said.code == 0, said
     settings = load_settings(tmp_path / "office" / "disinto.toml", {})
     assert settings.ops_repo.remote == str(remote.path)
+    name = settings.vault.installation
+    assert re.fullmatch(r"ops-[0-9a-f]{8}", name)
+    assert init(tmp_path, "another").code == 0
+    another = load_settings(tmp_path / "another" / "disinto.toml", {}).vault.installation
+    assert re.fullmatch(r"ops-[0-9a-f]{8}", another)
+    assert another != name
     assert (tmp_path / "office" / "ops" / "examples" / "hello.toml").is_file()
     assert "vault/actions/.gitkeep" in files(remote.path)
 

@@ -21,7 +21,7 @@ from tests.stage import Stage, action, eventually, path, set_stage
 
 pytestmark = pytest.mark.needs("bao")
 
-TRIES = 6
+TRIES = 4
 UNAVAILABLE = Unavailable(Dependency.LEDGER, "disk I/O error")
 
 

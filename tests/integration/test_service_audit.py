@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.grants.names import lookup_self_policy
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, path, set_stage
 
@@ -33,7 +34,7 @@ def test_a_run_is_on_record_from_its_approval_to_its_end(stage: Stage) -> None:
     assert (judged["answer"], judged["gate"], judged["tier"]) == ("approved", "signed", "high")
     assert judged["approved_by"] == claimed["approved_by"] == ["ada@example.org"]
     assert "is signed by ada@example.org" in str(judged["reason"])
-    assert claimed["grants"] == ["runner-lookup-self"]
+    assert claimed["grants"] == [lookup_self_policy(stage.parts.settings.vault)]
     assert ended["verdict"] == "succeeded"
 
 

@@ -18,6 +18,7 @@ import pytest
 from dispatcher.errors import Conflict, Dependency, DisintoError, TemporaryError, Unavailable
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.report import Ended
+from dispatcher.grants.names import dispatcher_policy, token_role
 from dispatcher.ledger.base import ClaimTooLarge
 from dispatcher.ops_repo import Tree
 from dispatcher.results import Entry, of_run
@@ -535,7 +536,7 @@ def test_a_run_that_no_grant_can_be_extended_for_ends_with_the_reason(stage: Sta
         root_token=stage.scene.server.root_token,
         process=stage.scene.server.process,
     ).client()
-    role = "auth/token/roles/disinto-runner"
+    role = f"auth/token/roles/{token_role(stage.parts.settings.vault)}"
     before = client.read(role)["data"]
     client.write_data(role, data={**before, "token_explicit_max_ttl": 600})
     try:
@@ -571,7 +572,9 @@ def test_a_revoked_log_in_shows_and_is_recovered_from_without_a_restart(
 
         shown()
         made = client.auth.token.create_orphan(
-            policies=["disinto-dispatcher"], no_default_policy=True, period="1h"
+            policies=[dispatcher_policy(stage.parts.settings.vault)],
+            no_default_policy=True,
+            period="1h",
         )
         file.write_text(made["auth"]["client_token"])
         stage.runs(1)

@@ -12,6 +12,7 @@ from dispatcher.grants.apply import (
     plan_jwt,
     plan_vault,
 )
+from dispatcher.grants.ownership import owner
 from dispatcher.grants.secrets import Secrets
 from dispatcher.settings import (
     AttestationSettings,
@@ -48,7 +49,7 @@ def test_an_empty_server_is_set_up_and_a_second_plan_changes_nothing():
         Secrets(vault, settings).put("API_TOKEN", "x")
         again = plan_vault(vault, settings)
         assert set(kinds(again).values()) == {ChangeKind.UNCHANGED}
-        assert "sys/policies/acl/runner-api_token" in kinds(again)
+        assert "sys/policies/acl/disinto.default.runner.api_token" in kinds(again)
         assert all(change.before == change.after for change in again)
         assert apply_changes(vault, again) == []
 
@@ -56,14 +57,15 @@ def test_an_empty_server_is_set_up_and_a_second_plan_changes_nothing():
 def test_drift_is_shown_and_mended(vault):
     with stage(vault) as staged:
         staged.put(DRIFTS="x")
-        staged.root.sys.create_or_update_policy("runner-drifts", 'path "*" {}')
+        text = owner(staged.settings).mark + 'path "*" {}'
+        staged.root.sys.create_or_update_policy("disinto.default.runner.drifts", text)
         staged.root.write_data(
-            "auth/token/roles/disinto-runner", data={"orphan": False, "token_period": "1h"}
+            "auth/token/roles/disinto.default.runner", data={"orphan": False, "token_period": "1h"}
         )
         plan = [c for c in plan_vault(staged.operator, staged.settings) if c.drift]
         assert kinds(plan) == {
-            "sys/policies/acl/runner-drifts": ChangeKind.UPDATE,
-            "auth/token/roles/disinto-runner": ChangeKind.UPDATE,
+            "sys/policies/acl/disinto.default.runner.drifts": ChangeKind.UPDATE,
+            "auth/token/roles/disinto.default.runner": ChangeKind.UPDATE,
         }
         role = next(c for c in plan if "roles" in c.path)
         assert '"orphan": false' in role.before
@@ -78,22 +80,32 @@ def test_a_secret_that_came_by_another_way_gets_its_policy(vault):
         staged.server.put("folder/INSIDE", "x")
         staged.server.put("lower_case", "x")
         plan = [c for c in plan_vault(staged.operator, staged.settings) if c.drift]
-        assert kinds(plan) == {"sys/policies/acl/runner-by_hand": ChangeKind.CREATE}
+        assert kinds(plan) == {"sys/policies/acl/disinto.default.runner.by_hand": ChangeKind.CREATE}
 
 
 def test_a_policy_without_secret_is_reported_and_removed_when_asked(vault):
     with stage(vault) as staged:
-        path = "sys/policies/acl/runner-left_over"
-        staged.root.sys.create_or_update_policy("runner-left_over", 'path "x" {}')
+        path = "sys/policies/acl/disinto.default.runner.left_over"
+        text = owner(staged.settings).mark + 'path "x" {}'
+        staged.root.sys.create_or_update_policy("disinto.default.runner.left_over", text)
         plan = plan_vault(staged.operator, staged.settings)
         assert kinds(plan)[path] is ChangeKind.STALE
         apply_changes(staged.operator, plan)
-        assert "runner-left_over" in staged.root.sys.list_acl_policies()["data"]["keys"]
+        assert (
+            "disinto.default.runner.left_over"
+            in staged.root.sys.list_acl_policies()["data"]["keys"]
+        )
         plan = plan_vault(staged.operator, staged.settings, remove_stale=True)
         assert kinds(plan)[path] is ChangeKind.DELETE
-        assert kinds(plan)["sys/policies/acl/runner-lookup-self"] is ChangeKind.UNCHANGED
+        assert (
+            kinds(plan)["sys/policies/acl/disinto.default.runner.lookup-self"]
+            is ChangeKind.UNCHANGED
+        )
         apply_changes(staged.operator, [c for c in plan if c.path == path])
-        assert "runner-left_over" not in staged.root.sys.list_acl_policies()["data"]["keys"]
+        assert (
+            "disinto.default.runner.left_over"
+            not in staged.root.sys.list_acl_policies()["data"]["keys"]
+        )
 
 
 def test_names_that_differ_only_in_case_are_refused(vault):
@@ -160,7 +172,7 @@ def test_a_nomad_that_cannot_be_reached_stops_the_jwt_configuration(vault):
     rest = [c.path for c in plan_jwt(operator(vault, settings), settings) if c.drift]
     assert rest == [
         "auth/jwt-unreachable/config",
-        "auth/jwt-unreachable/role/disinto-dispatcher",
+        "auth/jwt-unreachable/role/disinto.default.dispatcher",
     ]
 
 

@@ -116,9 +116,9 @@ def test_a_refusal_is_denied_with_the_path_and_the_remedy(own):
 def test_a_right_lost_between_the_two_questions_of_a_withdrawal_gives_no_answer(own):
     grants = own.grants()
     wrapped = grants.mint(KEY, [], lifetime_s=60)
-    text = own.root.sys.read_acl_policy("disinto-dispatcher")["data"]["policy"]
+    text = own.root.sys.read_acl_policy("disinto.default.dispatcher")["data"]["policy"]
     own.root.sys.create_or_update_acl_policy(
-        "disinto-dispatcher", text.replace("auth/token/lookup-accessor", "auth/token/none")
+        "disinto.default.dispatcher", text.replace("auth/token/lookup-accessor", "auth/token/none")
     )
     with pytest.raises(Denied):
         grants.withdraw(wrapped.grant)
@@ -278,12 +278,12 @@ def test_doctor_is_content_with_what_apply_made(vault: Bao):
 
 def test_doctor_names_what_is_missing(own):
     periodic = own.dispatcher_token(ttl="1h", period="1h")
-    own.root.sys.delete_policy("runner-other")
-    own.root.write_data("auth/token/roles/disinto-runner", data={"orphan": False})
+    own.root.sys.delete_policy("disinto.default.runner.other")
+    own.root.write_data("auth/token/roles/disinto.default.runner", data={"orphan": False})
     own.server.put("lower", "x")
     found = doctor(own, periodic)
     assert set(found) == {"vault: policies", "vault: token role", "vault: names of secrets"}
-    assert "runner-other" in found["vault: policies"].detail
+    assert "disinto.default.runner.other" in found["vault: policies"].detail
     assert "orphan" in found["vault: token role"].detail
     assert "lower" in found["vault: names of secrets"].detail
 
@@ -294,7 +294,7 @@ def test_doctor_warns_of_a_token_that_may_do_too_much(own):
         "reader", f'path "{own.server.kv_mount}/data/*" {{ capabilities = ["read"] }}'
     )
     wide = own.root.auth.token.create(
-        policies=["disinto-dispatcher", "reader"], period="1h", no_default_policy=True
+        policies=["disinto.default.dispatcher", "reader"], period="1h", no_default_policy=True
     )["auth"]["client_token"]
     found = doctor(own, wide)
     assert set(found) == {"vault: least rights"}
@@ -309,7 +309,7 @@ def test_doctor_asks_for_the_token_that_the_documentation_makes(own):
 
 def test_doctor_says_which_rights_are_missing(own):
     weak = own.root.auth.token.create(policies=["default"])["auth"]["client_token"]
-    assert "auth/token/create/disinto-runner" in doctor(own, weak)["vault: rights"].detail
+    assert "auth/token/create/disinto.default.runner" in doctor(own, weak)["vault: rights"].detail
 
 
 def test_doctor_stops_at_a_server_that_is_sealed_or_gone(own):

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from dispatcher.errors import Denied, Misconfigured
 from dispatcher.grants import Vault
 from dispatcher.grants.apply import apply_changes, plan_jwt, plan_vault
-from dispatcher.grants.names import DISPATCHER_POLICY
 from dispatcher.settings import NomadSettings, Settings, VaultAuth, VaultSettings
 from tests.servers.bao import Bao
 from tests.vault_stage import Stage, stage
@@ -58,7 +57,7 @@ def test_the_token_comes_from_the_environment_a_file_or_the_home(staged, tmp_pat
         (of_file, {}),
         (staged.settings.vault, {"HOME": str(tmp_path)}),
     ):
-        assert policies(Vault(settings, environ=environ)) == [DISPATCHER_POLICY]
+        assert policies(Vault(settings, environ=environ)) == ["disinto.default.dispatcher"]
 
 
 def test_without_a_token_it_says_what_to_set(staged, tmp_path):
@@ -134,7 +133,7 @@ def test_a_new_token_in_the_file_is_taken_when_the_old_one_is_dead(staged, tmp_p
     vault.call(*LOOK)
     staged.root.auth.token.revoke(old)
     file.write_text(staged.dispatcher_token(), encoding="utf-8")
-    assert policies(vault) == [DISPATCHER_POLICY]
+    assert policies(vault) == ["disinto.default.dispatcher"]
 
 
 def test_a_missing_right_is_no_reason_to_log_in_again(staged):
@@ -156,7 +155,7 @@ def approle(staged, tmp_path):
         }
     )
     apply_changes(staged.operator, plan_vault(staged.operator, settings))
-    name = "disinto-dispatcher"
+    name = "disinto.default.dispatcher"
     role_id = staged.root.auth.approle.read_role_id(name)["data"]["role_id"]
     secret_id = staged.root.auth.approle.generate_secret_id(name)["data"]["secret_id"]
     (tmp_path / "secret_id").write_text(secret_id, encoding="utf-8")
@@ -165,7 +164,7 @@ def approle(staged, tmp_path):
 
 def test_approle_logs_in_with_the_dispatchers_policy_alone(approle):
     vault = Vault(approle, environ={"VAULT_TOKEN": "ignored"})
-    assert policies(vault) == [DISPATCHER_POLICY]
+    assert policies(vault) == ["disinto.default.dispatcher"]
     assert vault.health().problem == ""
 
 
@@ -178,7 +177,7 @@ def test_approle_logs_in_anew_when_its_token_was_revoked(staged, approle):
 
 def test_approle_logs_in_anew_at_the_end_of_its_time(staged, approle):
     staged.root.write_data(
-        "auth/approle/role/disinto-dispatcher",
+        "auth/approle/role/disinto.default.dispatcher",
         data={"token_period": 0, "token_ttl": "1s", "token_max_ttl": "2s"},
     )
     vault = Vault(approle, environ={})
@@ -278,7 +277,7 @@ def workload(staged, issuer, tmp_path):
 
 def test_the_dispatchers_job_logs_in_by_its_workload_identity(workload):
     vault = workload()
-    assert policies(vault) == [DISPATCHER_POLICY]
+    assert policies(vault) == ["disinto.default.dispatcher"]
     seen = vault.call(*LOOK).data
     assert seen["period"] == 1800
     assert vault.health().problem == ""

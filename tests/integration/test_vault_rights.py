@@ -28,7 +28,7 @@ def client(staged):
     return staged.server.client(staged.dispatcher_token())
 
 
-def wrapped_create(client, role="disinto-runner", **body):
+def wrapped_create(client, role="disinto.default.runner", **body):
     return client.write_data(f"auth/token/create/{role}", data=body, wrap_ttl="60s")
 
 
@@ -61,15 +61,15 @@ def test_it_writes_destroys_and_undeletes_no_secret(staged, client):
     "policies",
     [
         ["root"],
-        ["disinto-dispatcher"],
+        ["disinto.default.dispatcher"],
         ["default"],
-        ["runner-other", "root"],
-        ["runner-other", "disinto-dispatcher"],
-        ["runner-other", "default"],
+        ["disinto.default.runner.other", "root"],
+        ["disinto.default.runner.other", "disinto.default.dispatcher"],
+        ["disinto.default.runner.other", "default"],
         ["RUNNER-other", "ROOT"],
-        ["runner-other,root"],
-        ["runner-other", "\troot"],
-        ["xrunner-other"],
+        ["disinto.default.runner.other,root"],
+        ["disinto.default.runner.other", "\troot"],
+        ["xdisinto.default.runner.other"],
     ],
     ids=repr,
 )
@@ -82,8 +82,8 @@ def test_it_mints_nothing_but_runner_policies(staged, client, policies):
     # A policy name with odd characters is one name, of a policy that nobody wrote.
     made = staged.root.auth.token.lookup_accessor(wrap["wrapped_accessor"])["data"]
     assert wrap["wrapped_accessor"] not in accessors
-    assert all(name.startswith("runner-") for name in made["policies"])
-    assert not {"root", "default", "disinto-dispatcher"} & set(made["policies"])
+    assert all(name.startswith("disinto.default.runner.") for name in made["policies"])
+    assert not {"root", "default", "disinto.default.dispatcher"} & set(made["policies"])
 
 
 def test_it_mints_only_through_the_one_role(staged, client):
@@ -92,29 +92,38 @@ def test_it_mints_only_through_the_one_role(staged, client):
         wrapped_create(client, role="wide", policies=["root"])
     for path in ("auth/token/create", "auth/token/create-orphan"):
         with pytest.raises(hvac.exceptions.Forbidden):
-            client.write_data(path, data={"policies": ["runner-other"]}, wrap_ttl="60s")
+            client.write_data(
+                path, data={"policies": ["disinto.default.runner.other"]}, wrap_ttl="60s"
+            )
 
 
 def test_it_mints_only_wrapped(client):
     with pytest.raises(hvac.exceptions.Forbidden):
-        client.write_data("auth/token/create/disinto-runner", data={"policies": ["runner-other"]})
+        client.write_data(
+            "auth/token/create/disinto.default.runner",
+            data={"policies": ["disinto.default.runner.other"]},
+        )
 
 
 def test_it_gives_a_grant_no_default_policy_nor_a_period(staged, client):
     with pytest.raises(hvac.exceptions.InvalidRequest, match="periodic"):
-        wrapped_create(client, policies=["runner-other"], period="1h")
-    wrap = wrapped_create(client, policies=["runner-other"], no_default_policy=False)
+        wrapped_create(client, policies=["disinto.default.runner.other"], period="1h")
+    wrap = wrapped_create(
+        client, policies=["disinto.default.runner.other"], no_default_policy=False
+    )
     made = staged.root.auth.token.lookup_accessor(wrap["wrap_info"]["wrapped_accessor"])["data"]
-    assert made["policies"] == ["runner-other"]
+    assert made["policies"] == ["disinto.default.runner.other"]
     assert not made.get("period")
 
 
 def test_it_writes_no_policy_role_mount_or_log_in(client):
     for path, body in {
-        "sys/policies/acl/runner-other": {"policy": 'path "*" { capabilities = ["sudo"] }'},
-        "sys/policies/acl/disinto-dispatcher": {"policy": ""},
-        "sys/policy/runner-other": {"policy": ""},
-        "auth/token/roles/disinto-runner": {"allowed_policies_glob": ["*"]},
+        "sys/policies/acl/disinto.default.runner.other": {
+            "policy": 'path "*" { capabilities = ["sudo"] }'
+        },
+        "sys/policies/acl/disinto.default.dispatcher": {"policy": ""},
+        "sys/policy/disinto.default.runner.other": {"policy": ""},
+        "auth/token/roles/disinto.default.runner": {"allowed_policies_glob": ["*"]},
         "auth/token/roles/another": {"allowed_policies_glob": ["*"]},
         "sys/mounts/more": {"type": "kv"},
         "sys/auth/more": {"type": "userpass"},
@@ -126,14 +135,14 @@ def test_it_writes_no_policy_role_mount_or_log_in(client):
         with pytest.raises(hvac.exceptions.Forbidden):
             client.write_data(path, data=body)
     with pytest.raises(hvac.exceptions.Forbidden):
-        client.delete("sys/policies/acl/runner-other")
+        client.delete("sys/policies/acl/disinto.default.runner.other")
 
 
 def test_it_lists_no_accessors_and_reads_no_policy_but_those_of_secrets(client):
     with pytest.raises(hvac.exceptions.Forbidden):
         client.list("auth/token/accessors")
-    assert client.read("sys/policies/acl/runner-other")
-    for other in ("default", "disinto-dispatcher"):
+    assert client.read("sys/policies/acl/disinto.default.runner.other")
+    for other in ("default", "disinto.default.dispatcher"):
         with pytest.raises(hvac.exceptions.Forbidden):
             client.read(f"sys/policies/acl/{other}")
 
@@ -151,6 +160,6 @@ def test_it_can_do_all_that_it_must(staged):
 
 
 def test_the_policy_of_a_secret_names_one_path(staged):
-    text = templates.runner_policy(staged.settings.vault, "OTHER")
+    text = templates.runner_policy(staged.settings, "OTHER")
     paths = [line for line in text.splitlines() if line.startswith("path")]
     assert paths == [f'path "{staged.server.kv_mount}/data/disinto/runner/OTHER" {{']

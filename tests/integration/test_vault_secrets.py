@@ -62,7 +62,7 @@ def test_removing_takes_the_policy_along(secrets, staged):
     assert secrets.rm("GONE") is True
     assert secrets.rm("GONE") is False
     assert secrets.list() == []
-    assert "runner-gone" not in staged.root.sys.list_acl_policies()["data"]["keys"]
+    assert "disinto.default.runner.gone" not in staged.root.sys.list_acl_policies()["data"]["keys"]
     assert staged.grants().secret_names() == frozenset()
 
 
