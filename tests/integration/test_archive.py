@@ -72,9 +72,11 @@ def test_an_archived_id_never_runs_again(stage: Stage) -> None:
     stage.scene.merge({path("a"): action("a")}, "Use an id again")
     stage.once()
     assert [s.key.action_id for s in stage.scheduler.submitted].count("a") == 1
-    assert "runs once" in str(
-        stage.scene.git("show", "main:vault/actions/a.result.json", cwd=stage.scene.remote)
-    )
+    assert "vault/actions/a.toml" in files(stage)
+    assert "vault/actions/a.result.json" not in files(stage), "a second result would contradict"
+    assert stage.watch.last is not None
+    waits = {w.action_id: w.reason for w in stage.watch.last.plan.waits}
+    assert "an id runs once" in waits["a"]
 
 
 def test_serve_archives_by_itself(bao_server: Bao, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ here fails.
 from __future__ import annotations
 
 import sqlite3
-import time
 import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -22,8 +21,7 @@ from dispatcher.assembly import build_view
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.ops_repo import NewFile
 from dispatcher.reconcile import Step
-from dispatcher.results import Entry, of_run
-from dispatcher.run import Claim, Engine, Outcome, Verdict
+from dispatcher.run import Claim, Outcome, Verdict
 from dispatcher.service import effects, intake, steps, view
 from dispatcher.service.parts import Parts
 from dispatcher.service.pulse import Watches
@@ -121,7 +119,9 @@ def bring_about(stage: Stage, kind: str) -> None:
         stage.scheduler.lose(key)
     elif kind == "Abandon":
         stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
-        stage.scene.merge({f"vault/actions/{BAD}.result.json": signed(stage)}, "As it was")
+        stage.scene.merge(
+            {f"vault/actions/{BAD}.result.json": stage.signed_result(BAD)}, "As it was"
+        )
     elif kind == "Restore":
         stage.scheduler.end(key)
         stage.result(BAD)
@@ -131,14 +131,6 @@ def bring_about(stage: Stage, kind: str) -> None:
         stage.scene.merge({f"vault/actions/{BAD}.result.json": "{}"}, "Forge a result")
     else:
         stage.scheduler.end(key)
-
-
-def signed(stage: Stage) -> str:
-    """A result of the run under way, as this dispatcher signs it."""
-    claim = next(c for c in stage.parts.ledger.open_runs() if c.key.action_id == BAD)
-    outcome = Outcome(verdict=Verdict.FAILED, exit_code=3)
-    text = of_run(claim, outcome, Engine(kind="local"), now=time.time()).to_json()
-    return stage.parts.seal(Entry(action_id=BAD, text=text))
 
 
 def the_other_one_ends(stage: Stage) -> None:

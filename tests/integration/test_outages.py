@@ -65,7 +65,7 @@ def test_a_vault_that_hangs_stops_only_what_needs_it(stage: Stage, own_bao: Bao)
     assert [s.key.action_id for s in stage.scheduler.submitted] == ["before", "during"]
 
 
-def test_a_result_by_hand_stops_the_run_while_the_vault_is_away(
+def test_a_result_of_ours_stops_the_run_while_the_vault_is_away(
     stage: Stage, own_bao: Bao, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The grant is revoked when the vault is back, also by another dispatcher."""
@@ -79,7 +79,7 @@ def test_a_result_by_hand_stops_the_run_while_the_vault_is_away(
         own_bao.process.send_signal(signal.SIGSTOP)
         stage.scene.merge({path("two"): action("two")}, "Add another")
         down(stage, Dependency.VAULT)
-    stage.scene.merge({"vault/actions/one.result.json": '{"verdict": "by hand"}\n'}, "End it")
+    stage.scene.merge({"vault/actions/one.result.json": stage.signed_result("one")}, "It ended")
     told_to_stop(stage)
     assert not of_one(stage).revoked
     stage.stop()

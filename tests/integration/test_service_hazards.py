@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +20,8 @@ from dispatcher.gate.report import Ended
 from dispatcher.grants.names import dispatcher_policy, token_role
 from dispatcher.ledger.base import ClaimTooLarge
 from dispatcher.ops_repo import Tree
-from dispatcher.results import Entry, of_run
-from dispatcher.run import Engine, Outcome, Phase, Verdict
+from dispatcher.results import Entry
+from dispatcher.run import Outcome, Phase, Verdict
 from dispatcher.service import tenure, view
 from dispatcher.service.cancellation import Cancellation
 from dispatcher.service.parts import Parts
@@ -337,10 +336,7 @@ def test_a_result_of_ours_stops_the_run_and_nothing_is_forgotten_while_it_lives(
     stage.scene.merge({path("one"): action("one", secrets='"TOKEN_A"')}, "Add one")
     stage.start()
     stage.runs(1)
-    (claim,) = stage.parts.ledger.open_runs()
-    outcome = Outcome(verdict=Verdict.FAILED, exit_code=3)
-    text = of_run(claim, outcome, Engine(kind="local"), now=time.time()).to_json()
-    signed = stage.parts.seal(Entry(action_id="one", text=text))
+    signed = stage.signed_result("one")
     stage.scene.merge({"vault/actions/one.result.json": signed}, "As it was")
 
     @eventually
