@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,20 +131,17 @@ def vault_bot_token(settings: Settings, vault: Vault, name: str) -> str:
     return Grants(vault, settings).bot_token(name)
 
 
-def signers(settings: Settings) -> Signers:
-    """Whose signatures count."""
-    from dispatcher.ops_repo import Signers
+def open_gate(
+    settings: Settings,
+    repo: OpsRepo,
+    forge: ForgeApi | None,
+    trusted: Callable[[], Signers] | None = None,
+) -> GateKeeper:
+    """The gate that answers for every tier.
 
-    return Signers(
-        allowed_signers=settings.signed.allowed_signers,
-        revoked_keys=settings.signed.revoked_keys,
-        gpg_home=settings.signed.gpg_home,
-        gpg_fingerprints=settings.signed.gpg_fingerprints,
-    )
-
-
-def open_gate(settings: Settings, repo: OpsRepo, forge: ForgeApi | None) -> GateKeeper:
-    """The gate that answers for every tier."""
+    Args:
+        trusted: whose signatures count, asked at each check; the settings' own files without it.
+    """
     from dispatcher.gate import GateKeeper, NoGate
 
     match settings.policy.gate:
@@ -162,11 +159,12 @@ def open_gate(settings: Settings, repo: OpsRepo, forge: ForgeApi | None) -> Gate
         case GateKind.SIGNED:
             from dispatcher.gate.signed import SignedGate
             from dispatcher.gate.trailer import Place
+            from dispatcher.service.rules import signers
 
-            trusted = signers(settings)
+            whose = trusted or partial(signers, settings)
             configured = SignedGate(
                 history=repo,
-                verify=lambda commit: repo.signature(commit, trusted),
+                verify=lambda commit: repo.signature(commit, whose()),
                 place=Place.of(settings),
             )
         case _:
@@ -188,6 +186,7 @@ def build_parts(
     from dispatcher.grants import Grants
     from dispatcher.service.formulas import FormulaShelf
     from dispatcher.service.parts import Parts, Reporter, Wake
+    from dispatcher.service.rules import Rules
 
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     vault = open_vault(settings, environ)
@@ -211,24 +210,27 @@ def build_parts(
     scheduler = scheduler or open_scheduler(settings, environ, wake=wake)
     ledger = open_ledger(settings, environ)
     leadership = open_leadership(settings, repo, ledger)
+    audit = AuditLog(settings.state_dir / "audit.jsonl")
+    hook_in_file = not environ.get(settings.http.webhook_secret_env)
+    rules = Rules(settings, audit, webhook=hook_in_file)
     told = _all_warnings(settings, scheduler, repo)
     return Parts(
         settings=settings,
-        policy=open_policy(settings),
+        rules=rules,
         repo=repo,
         shelf=FormulaShelf(folder=settings.formulas.path, repo=repo),
-        gate=open_gate(settings, repo, forge),
+        gate=open_gate(settings, repo, forge, lambda: rules.signers),
         grants=Grants(vault, settings),
         ledger=ledger,
         scheduler=scheduler,
         seal=_seal(settings, vault),
         verifier=_verifier(settings, vault),
-        audit=AuditLog(settings.state_dir / "audit.jsonl"),
+        audit=audit,
         wake=wake,
         leadership=leadership,
         reporter=reporter,
         forge_calls=(lambda: forge.calls) if forge is not None else None,
-        warnings=lambda: (*leadership.warnings(), *told()),
+        warnings=lambda: (*leadership.warnings(), *rules.warnings(), *told()),
         obstacle=_obstacle(settings, environ),
     )
 
@@ -243,11 +245,11 @@ def build_view(parts: Parts) -> View:
     intake = Intake(
         repo=parts.repo,
         shelf=parts.shelf,
-        policy=parts.policy,
+        policy=parts.rules.policy,
         mounts=frozenset(settings.local.mounts if local else Mount),
         limit=settings.limits.max_action_bytes,
     )
-    return View(parts=parts, intake=intake)
+    return View(parts=parts, intake=intake, revision=parts.rules.fence.revision)
 
 
 def build_service(parts: Parts, watch: Watch) -> Service:

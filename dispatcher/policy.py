@@ -248,17 +248,23 @@ def load_policy(file: Path | None) -> Policy:
         InvalidInput: see ``parse_policy``.
         Misconfigured: the file cannot be read.
     """
-    if file is None:
-        return Policy()
+    return parse_policy(read_policy(file), path=str(file)) if file is not None else Policy()
+
+
+def read_policy(file: Path) -> bytes:
+    """The bytes of a policy file, up to one more than it may have.
+
+    Raises:
+        Misconfigured: the file cannot be read.
+    """
     try:
         with file.open("rb") as stream:
-            data = stream.read(MAX_POLICY_BYTES + 1)
+            return stream.read(MAX_POLICY_BYTES + 1)
     except OSError as error:
         raise Misconfigured(
             f"the policy file {file} cannot be read: {error.strerror}",
             remedy="Correct [policy] file in the settings, or make the file",
         ) from error
-    return parse_policy(data, path=str(file))
 
 
 def effective_tier(policy: Policy, action: Action) -> TierDecision:

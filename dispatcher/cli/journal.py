@@ -25,6 +25,7 @@ LEVELS: Mapping[str, str] = {
     "lead_lost": "warning",
     "waiting_for_lead": "warning",
     "unfit": "warning",
+    "reload_failed": "warning",
     "claim": "debug",
     "judged": "debug",
 }

@@ -36,7 +36,8 @@ def command(session: Session, *, once: bool) -> int:
     """Run the dispatcher: approved actions become runs, and runs become results.
 
     One at a time leads; a second one waits, and takes over when the first is gone. Ctrl-C ends
-    it, as does SIGTERM: what runs goes on, and the next 'serve' picks it up.
+    it, as does SIGTERM: what runs goes on, and the next 'serve' picks it up. SIGHUP has it read
+    the policy and the files of keys at once; it notices a change by itself within 30 seconds.
 
     Its log goes to standard error: lines for people on a terminal, else JSON. Health, metrics
     and the webhook are on [http] listen.
@@ -50,6 +51,8 @@ def command(session: Session, *, once: bool) -> int:
     from dispatcher.service.status_file import StatusFile
     from dispatcher.web.door import Door
 
+    # Until the files are read there is nothing to reload; and it must not end what just began.
+    signal.signal(signal.SIGHUP, lambda _number, _frame: None)
     settings = session.settings
     if not settings.ops_repo.remote:
         raise Misconfigured(
@@ -66,7 +69,7 @@ def command(session: Session, *, once: bool) -> int:
     journal = Journal(level=settings.log_level)
     metrics.watch(pulse.health, forge_calls=parts.forge_calls)
     door = Door(
-        lambda: listener(service, settings, pulse=pulse, metrics=metrics),
+        lambda: listener(service, parts, pulse=pulse, metrics=metrics),
         give_up=lambda: service.stop(),  # noqa: PLW0108 - made after the door
     )
     watches = Watches(pulse, status_file, Counted(metrics), journal, door)
@@ -77,6 +80,7 @@ def command(session: Session, *, once: bool) -> int:
         if settings.http.listen and not once:
             open_things.enter_context(door)
         interrupted = open_things.enter_context(stopped_by_signals(service))
+        open_things.enter_context(reloads_on_hangup(service))
         journal.event("serving", remote=_shown(settings.ops_repo.remote), pid=os.getpid())
         if not once:
             with service.stops_git():
@@ -107,7 +111,7 @@ def _say_what_is_missing(parts: Parts, service: Service, journal: Journal) -> No
             journal.event("unfit", check=check.name, detail=check.detail, remedy=check.remedy)
 
 
-def listener(service: Service, settings: Settings, *, pulse: Pulse, metrics: Metrics) -> Listener:
+def listener(service: Service, parts: Parts, *, pulse: Pulse, metrics: Metrics) -> Listener:
     """The listener for health, metrics and the webhook, not yet open.
 
     Raises:
@@ -116,8 +120,11 @@ def listener(service: Service, settings: Settings, *, pulse: Pulse, metrics: Met
     from dispatcher.web.app import App
     from dispatcher.web.listener import Listener
 
-    app = App(health=pulse.health, metrics=metrics, wake=service.look_now, hook=push_hook(settings))
-    return Listener(app, listen=settings.http.listen)
+    hook = push_hook(parts.settings)
+    if hook is not None:
+        parts.rules.on_webhook_secret(hook.renew)
+    app = App(health=pulse.health, metrics=metrics, wake=service.look_now, hook=hook)
+    return Listener(app, listen=parts.settings.http.listen)
 
 
 def push_hook(settings: Settings) -> PushHook | None:
@@ -164,6 +171,16 @@ def stopped_by_signals(service: Service) -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def reloads_on_hangup(service: Service) -> Iterator[None]:
+    """Have the service read its rules on SIGHUP, which would end it otherwise."""
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: service.reload())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _shown(remote: str) -> str:

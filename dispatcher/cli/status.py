@@ -100,6 +100,7 @@ def gather(session: Session) -> Gathered:
     """The overview, from a living ``serve`` or worked out; with the clone it is about."""
     from dispatcher.assembly import build_parts, build_view, open_repo
     from dispatcher.service import status_file
+    from dispatcher.service.rule_files import superseded
 
     settings = session.settings
     seen = status_file.read(settings.state_dir)
@@ -107,7 +108,9 @@ def gather(session: Session) -> Gathered:
         repo = open_repo(settings, os.environ)
         head = repo.local_head()
         if head is not None:
-            return Gathered(overview=seen.overview, repo=repo, head=head.commit)
+            older = superseded(seen.overview.rules, settings)
+            overview = replace(seen.overview, warnings=(*seen.overview.warnings, *older))
+            return Gathered(overview=overview, repo=repo, head=head.commit)
     from dispatcher.service.forecast import forecast
 
     parts = build_parts(settings)

@@ -93,6 +93,7 @@ class SignedGate:
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, tuple[float, Signature]] = {}
+        self._looks = 0
 
     def check(self, question: Question) -> Decision:
         found = origin(
@@ -110,6 +111,7 @@ class SignedGate:
         """Judge signatures anew: the lists of keys may have changed."""
         with self._lock:
             self._known.clear()
+            self._looks += 1
 
     def _candidates(self, found: Lineage, question: Question) -> Iterator[tuple[str, str]]:
         """Commits that may approve the file, each with what it is; the last change comes first."""
@@ -172,11 +174,13 @@ class SignedGate:
     def _signature(self, commit: str) -> Signature:
         now = self._clock()
         with self._lock:
-            known = self._known.get(commit)
+            known, looks = self._known.get(commit), self._looks
         if known is not None and now - known[0] < FRESH_S:
             return known[1]
         signature = self._verify(commit)
         with self._lock:
+            if looks != self._looks:
+                return signature  # it may be by lists of keys that were replaced meanwhile
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             self._known[commit] = (now, signature)

@@ -26,9 +26,12 @@ from dispatcher.ops_repo import OpsRepo
 from dispatcher.ops_repo.signatures import TRAILER
 from dispatcher.policy import Policy
 from dispatcher.schedulers.local import sandbox
+from dispatcher.service import status_file
 from dispatcher.service.leadership import Leadership
 from dispatcher.service.memory import NOTE
 from dispatcher.service.policy_checks import check_policy
+from dispatcher.service.rule_files import superseded
+from dispatcher.service.signer_checks import check_signers
 from dispatcher.settings import GateKind, SchedulerKind, Settings, plain_addresses
 
 OLDEST_GIT = (2, 36)
@@ -169,7 +172,18 @@ def _push(settings: Settings, openers: Openers) -> Iterator[Check]:
 
 
 def _policy(settings: Settings, openers: Openers) -> Iterator[Check]:
+    yield from _in_force(settings)
     yield from check_policy(openers.policy(), settings.policy.file)
+
+
+def _in_force(settings: Settings) -> Iterator[Check]:
+    """Whether a ``serve`` that runs here judges by the files as they are."""
+    seen = status_file.read(settings.state_dir)
+    if seen is None or not seen.fresh:
+        return
+    for older in superseded(seen.overview.rules, settings):
+        remedy = "Correct what the checks below find in the file; 'disinto status' has the error."
+        yield Check(name="serve: rules in force", ok=True, detail=older, remedy=remedy)
 
 
 def _formulas(settings: Settings) -> Iterator[Check]:
@@ -277,6 +291,7 @@ def _gate(settings: Settings, openers: Openers) -> Iterator[Check]:
             yield Check(name="gate", ok=True, detail=detail)
         case GateKind.SIGNED:
             yield from signed_gate(settings)
+            yield from check_signers(settings)
         case GateKind.FORGEJO:
             me = openers.forge().me()
             detail = f"forgejo: {settings.forge.url} knows us as {me.login}"

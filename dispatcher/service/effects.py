@@ -44,6 +44,7 @@ from dispatcher.run import (
     WrappedGrant,
 )
 from dispatcher.schedulers.base import CannotSubmit
+from dispatcher.service.fence import Fence, RulesChanged
 from dispatcher.service.foreign import ForeignResult, InGit, inspect
 from dispatcher.service.formulas import Formula
 from dispatcher.service.intake import Vetted
@@ -61,7 +62,7 @@ class LeadLost(TemporaryError):
     """Another process may lead by now; nothing more may be written by this one."""
 
 
-_NOT_WRITTEN = (LeadLost, Conflict, ClaimTooLarge)
+_NOT_WRITTEN = (LeadLost, Conflict, ClaimTooLarge, RulesChanged)
 """Errors after which a claim is known not to have been written."""
 
 
@@ -74,12 +75,14 @@ class Effects:
     """The steps, over parts and a lease.
 
     Attributes:
+        fence: holds the rules still while a claim is made by them.
         resting: asked before a call that may be put off; names what must not be asked now.
         note: told of a failure that did not stop its step.
     """
 
     parts: Parts
     lease: Lease
+    fence: Fence = field(default_factory=Fence)
     resting: Callable[[], Collection[Dependency]] = frozenset
     note: Callable[[Exception], None] = lambda _error: None
     _rejected: set[tuple[str, str]] = field(default_factory=set)
@@ -121,14 +124,23 @@ class Effects:
             )
         return result
 
-    def launch(self, vetted: Vetted, *, commit: str, approved_by: tuple[str, ...]) -> Claim:
+    def launch(
+        self, vetted: Vetted, *, commit: str, approved_by: tuple[str, ...], revision: int = 0
+    ) -> Claim:
         """Mint, claim, extend, submit. A claim that fails revokes its grant.
+
+        Args:
+            vetted: the action.
+            commit: head of the branch at which it was judged.
+            approved_by: who approved.
+            revision: of the rules by which it was judged.
 
         Returns the claim as it stands, another's if that one was first.
 
         Raises:
-            FormulaChanged: nothing was done; the action is to be vetted again.
+            FormulaChanged, RulesChanged: nothing was done; the action is to be judged again.
         """
+        self.fence.check(revision)
         if vetted.formula is not None and self.parts.shelf.by_ref(vetted.formula.ref) is None:
             raise FormulaChanged(f"formula {vetted.formula.ref.name} changed while it waited")
         outcome_key = secrets.token_urlsafe(16)
@@ -156,8 +168,9 @@ class Effects:
             outcome_key=outcome_key,
         )
         try:
-            self.led()
-            claim = self.parts.ledger.claim(claim)
+            with self.fence.claiming(revision):
+                self.led()
+                claim = self.parts.ledger.claim(claim)
         except AlreadyClaimed as lost:
             self.parts.grants.revoke(wrapped.grant)
             return lost.existing

@@ -46,7 +46,7 @@ class Intake:
     Args:
         repo: where blobs are read.
         shelf: the formulas.
-        policy: tiers by formula.
+        policy: tiers by formula; may be replaced, after which all files are to be vetted anew.
         mounts: what may be asked for.
         limit: bytes of an action file.
     """
@@ -62,7 +62,7 @@ class Intake:
     ) -> None:
         self._repo = repo
         self._shelf = shelf
-        self._policy = policy
+        self.policy = policy
         self._mounts = mounts
         self._limit = limit
         self._parsed: dict[str, tuple[ActionFile, Action | InvalidAction]] = {}
@@ -147,7 +147,7 @@ class Intake:
             return Vetted(
                 candidate=replace(candidate, problem=in_words(action.problems)), file=file
             )
-        tier = effective_tier(self._policy, action)
+        tier = effective_tier(self.policy, action)
         candidate = replace(candidate, action=action, tier=tier.tier)
         if self._names_unknown(action, formulas, secrets):
             problems = check_names(

@@ -70,6 +70,7 @@ class Overview:
         dependencies: each one in use.
         foreign: results in git that this dispatcher did not sign; those that came while it looked.
         warnings: what a person should look at although all works, in words.
+        rules: SHA-256 of each of the rules' files that ``leader`` judges by, by its setting.
         open_actions, finished_actions, archived_actions: how many there are.
         newest: blobs of the newest results, in no order; None where they are not known.
     """
@@ -82,6 +83,7 @@ class Overview:
     dependencies: tuple[DependencyHealth, ...] = ()
     foreign: tuple[ForeignResult, ...] = ()
     warnings: tuple[str, ...] = ()
+    rules: Mapping[str, str] = field(default_factory=dict)
     open_actions: int = 0
     finished_actions: int = 0
     archived_actions: int = 0
@@ -121,6 +123,7 @@ class Overview:
                 ),
                 "foreign": tuple(ForeignResult(**entry) for entry in data.get("foreign", ())),
                 "warnings": tuple(str(entry) for entry in data.get("warnings", ())),
+                "rules": {str(k): str(v) for k, v in data.get("rules", {}).items()},
                 "newest": None if (newest := data.get("newest")) is None else tuple(newest),
             }
         )
@@ -151,6 +154,7 @@ def of_status(status: Status, dependencies: tuple[DependencyHealth, ...]) -> Ove
         dependencies=dependencies,
         foreign=status.foreign,
         warnings=status.warnings,
+        rules=status.rules,
         open_actions=status.open_actions,
         finished_actions=status.finished_actions,
         archived_actions=status.archived_actions,

@@ -13,12 +13,12 @@ from dispatcher.gate.report import Ended
 from dispatcher.grants import Grants
 from dispatcher.ledger.base import Ledger
 from dispatcher.ops_repo import OpsRepo
-from dispatcher.policy import Policy
 from dispatcher.results import Seal, Verifier
 from dispatcher.run import Mount
 from dispatcher.schedulers.base import Scheduler
 from dispatcher.service.formulas import FormulaShelf
 from dispatcher.service.leadership import Leadership
+from dispatcher.service.rules import Rules
 from dispatcher.settings import Settings
 
 
@@ -45,6 +45,7 @@ class Parts:
     Attributes:
         seal: signs results that this dispatcher made. Never give it a text that was read from git.
         verifier: tells our results from others.
+        rules: files by which actions are judged, and which may change.
         wake: set by the service; adapters call it when something may have changed.
         leadership: whether this installation may start runs for the ops repo.
         forge_calls: how many requests the forge has had; None where there is none.
@@ -54,7 +55,7 @@ class Parts:
     """
 
     settings: Settings
-    policy: Policy
+    rules: Rules
     repo: OpsRepo
     shelf: FormulaShelf
     gate: Gate

@@ -164,6 +164,13 @@ class Service:
         if self._tenure is not None:
             self._tenure.look_now()
 
+    def reload(self) -> None:
+        """Read the rules' files at once. Safe in a signal handler; whoever does not lead yet reads
+        them when it does.
+        """
+        if self._tenure is not None:
+            self._tenure.reload()
+
     def _wait(self, holder: str) -> None:
         if self._stopping.is_set():
             raise Stopped

@@ -33,6 +33,7 @@ from dispatcher.service.crew import Crew
 from dispatcher.service.dependencies import Dependencies
 from dispatcher.service.effects import Effects, FormulaChanged, LeadLost
 from dispatcher.service.errands import Errands
+from dispatcher.service.fence import RulesChanged
 from dispatcher.service.outbox import NAME as OUTBOX
 from dispatcher.service.outbox import Outbox
 from dispatcher.service.parts import Parts, Reporter
@@ -95,6 +96,7 @@ class Steps:
         self._effects = Effects(
             parts=parts,
             lease=lease,
+            fence=parts.rules.fence,
             resting=dependencies.resting,
             note=lambda error: crew.post(lambda: errands.trouble(error)),
         )
@@ -162,10 +164,12 @@ class Steps:
                 )
             case Launch(candidate=candidate):
                 vetted, commit = self._view.vetted[candidate.key.action_id], self._view.tree.commit
-                approved_by = candidate.approved_by
+                approved_by, revision = candidate.approved_by, self._view.revision
                 self._step(
                     step,
-                    lambda: self._effects.launch(vetted, commit=commit, approved_by=approved_by),
+                    lambda: self._effects.launch(
+                        vetted, commit=commit, approved_by=approved_by, revision=revision
+                    ),
                     self.know,
                 )
             case _:
@@ -261,7 +265,7 @@ class Steps:
             return  # the loop notices by itself
         if not isinstance(step, Ask):
             self._book.doubt()
-        if isinstance(error, FormulaChanged):
+        if isinstance(error, FormulaChanged | RulesChanged):
             self._view.look_again(action_id)
             return
         if isinstance(error, Unavailable | Denied):

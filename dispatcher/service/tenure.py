@@ -16,6 +16,7 @@ from dispatcher.archive import Archive
 from dispatcher.errors import Dependency, DisintoError, TemporaryError, Unavailable
 from dispatcher.ledger.base import Lease
 from dispatcher.reconcile import (
+    Launch,
     Limits,
     Plan,
     Standing,
@@ -32,6 +33,7 @@ from dispatcher.service.errands import Errands
 from dispatcher.service.heads import Heads
 from dispatcher.service.intake import Vetted
 from dispatcher.service.parts import Parts
+from dispatcher.service.reloading import Reloading
 from dispatcher.service.retries import Retries
 from dispatcher.service.steps import Steps
 from dispatcher.service.tidying import Tidying, tidying_interval_s
@@ -117,6 +119,7 @@ class Tenure:
             led=self._steps.led,
             every_s=tidying_interval_s(parts.settings),
         )
+        self._reloading = Reloading(parts.rules, view, self._errands, watch)
         self._unread = Retries()
         self._observations: Mapping[RunKey, Observation] | None = None
         self._observed_at = 0.0
@@ -131,6 +134,10 @@ class Tenure:
     def look_now(self) -> None:
         """Fetch at once and ask gates anew: a webhook, or a person, said so."""
         self._crew.post(self._look_now)
+
+    def reload(self) -> None:
+        """Read the rules' files at once: a person says that they changed."""
+        self._crew.post(self._reloading.ask)
 
     def ring(self) -> None:
         """A run may have changed: ask the engine at once."""
@@ -155,6 +162,7 @@ class Tenure:
             DisintoError: the ledger cannot be read at the start; with ``once`` also a failure that
                 did not go away.
         """
+        self._reloading.open()
         self._book.open(self._parts.ledger.open_runs())
         self._parts.wake.answer(self.ring)
         self._steps.open()
@@ -180,7 +188,8 @@ class Tenure:
         world = self._world()
         plan = decide(world, self._steps)
         for step in plan.steps:
-            self._steps.begin(step)
+            if not (self._reloading.under_way and isinstance(step, Launch)):
+                self._steps.begin(step)
         plan = replace(plan, waits=(*plan.waits, *self._view.waits()))
         tree = self._view.tree
         self._round_s = time.monotonic() - began
@@ -199,6 +208,7 @@ class Tenure:
                 warnings=(*self._heads.warnings, *self._view.warnings, *self._defects()),
                 foreign=self._steps.arrivals.foreign,
                 candidates=world.candidates,
+                rules=self._parts.rules.digests(),
                 failures={**self._unread.errors(), **self._steps.retries.errors()},
                 observations=self._observations or {},
                 newest=self._newest(),
@@ -308,6 +318,7 @@ class Tenure:
             self._errands.next_try_in(),
             self._dependencies.next_try_in(),
             self._view.next_question_in(),
+            self._reloading.next_in(),
             self._archiving.next_in() if self._archives() else None,
             self._heads.next_try_in(),
             self._steps.arrivals.next_try_in(),
@@ -320,6 +331,7 @@ class Tenure:
 
     def _run_errands(self) -> None:
         now = time.monotonic()
+        self._reloading.work()
         back = self._rested()
         fetch, observe = (
             self._errands.free(Dependency.REMOTE),

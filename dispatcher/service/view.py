@@ -23,6 +23,7 @@ from dispatcher.errors import TemporaryError
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.health import WaitingFor
 from dispatcher.ops_repo import Changes, Delta, Formulas, Tree, escaped
+from dispatcher.policy import Policy
 from dispatcher.reconcile import Candidate, Standing, Wait
 from dispatcher.run import Tier
 from dispatcher.service.intake import Intake, Vetted, Vetting
@@ -74,6 +75,7 @@ class View:
         failed: actions about which an error of ours keeps anything from being decided, by id;
             whoever takes one out tells of it.
         warnings: what people should look at in the files of this head, in words.
+        revision: of the rules by which all of it is judged; see ``dispatcher.service.fence``.
     """
 
     parts: Parts
@@ -92,6 +94,8 @@ class View:
     _anew_at: float = -math.inf
     _order: dict[str, int] = field(default_factory=dict)
     _arrivals: int = 0
+    _rules_at: float = -math.inf
+    revision: int = 0
     arrived: deque[str] = field(default_factory=lambda: deque(maxlen=ARRIVED))
     warnings: tuple[str, ...] = ()
 
@@ -254,6 +258,8 @@ class View:
             asked_at: monotonic time. An answer older than the last ``ask_anew`` may have missed
                 what there was to see, and is asked for again at once.
         """
+        if asked_at < self._rules_at:
+            return
         if question.action_id not in self.vetted or not self._holds(question):
             return
         before = self.asked.get(question.action_id)
@@ -279,6 +285,15 @@ class View:
         for action_id in asked:
             self._judge(action_id)
         self._reckon()
+
+    def adopt(self, policy: Policy, *, revision: int) -> None:
+        """Judge everything anew, by other rules: tiers, and the gate's answers. One that was asked
+        for by the old rules and is under way is dropped when it comes.
+        """
+        self.intake.policy, self.revision = policy, revision
+        self._rules_at = time.monotonic()
+        self._vet_again(list(self.tree.open))
+        self.ask_anew()
 
     def next_question_in(self) -> float | None:
         """Seconds until a waiting answer is worth asking for again."""

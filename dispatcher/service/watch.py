@@ -33,6 +33,7 @@ class Status:
         warnings: what people should look at although all works, in words.
         observations: what the engine last said of the runs.
         newest: blobs of the newest results, in no order; None while they are not known.
+        rules: SHA-256 of each of the rules' files in force, by its setting.
         failures: why the last step of an action failed that is being tried again, by id.
         foreign: results in git that this dispatcher did not sign.
     """
@@ -49,6 +50,7 @@ class Status:
     archived_actions: int = 0
     warnings: tuple[str, ...] = ()
     candidates: Mapping[str, Candidate] = field(default_factory=dict)
+    rules: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     observations: Mapping[RunKey, Observation] = field(default_factory=dict)
     newest: tuple[str, ...] | None = None

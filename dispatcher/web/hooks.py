@@ -55,14 +55,22 @@ class PushHook:
     """
 
     def __init__(self, *, secret: bytes, repository: str, branch: str) -> None:
+        self.renew(secret)
+        self._repository = repository.lower()
+        self._ref = f"refs/heads/{branch}"
+
+    def renew(self, secret: bytes) -> None:
+        """Judge by another secret from now on.
+
+        Raises:
+            Misconfigured: it is too short; the one before stays.
+        """
         if len(secret) < SHORTEST_SECRET:
             raise Misconfigured(
                 f"the webhook's secret has {len(secret)} bytes",
                 remedy=f"Use {SHORTEST_SECRET} bytes or more, e.g. from `openssl rand -hex 32`.",
             )
         self._secret = secret
-        self._repository = repository.lower()
-        self._ref = f"refs/heads/{branch}"
 
     def judge(self, headers: Mapping[str, str], body: bytes) -> Judgement:
         """Judge one call.

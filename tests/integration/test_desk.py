@@ -18,6 +18,7 @@ from dispatcher.errors import Conflict, Misconfigured, NotFound
 from dispatcher.ops_repo import NewFile, SignatureStatus
 from dispatcher.service.desk import Desk, NeedsSignature
 from dispatcher.service.formulas import FormulaShelf
+from dispatcher.service.rules import signers
 from dispatcher.service.submission import AlreadyThere
 from dispatcher.settings import GateKind, Settings
 from tests.servers.bao import Bao
@@ -140,7 +141,7 @@ def test_a_signed_commit_is_good_for_the_gate(
     sent = desk.send(write(scene, "a", "danger"), sign=not by_config)
     assert "signed by you" in sent.told
     desk.repo.fetch()
-    signature = desk.repo.signature(head(scene), assembly.signers(desk.settings))
+    signature = desk.repo.signature(head(scene), signers(desk.settings))
     assert signature.status is SignatureStatus.GOOD
     assert signature.approves == ("example/ops@main a",)
 
@@ -177,7 +178,7 @@ def test_it_is_signed_as_in_the_work_tree_that_holds(
     desk = desk_of(scene)
     desk.send(file, sign=not by_config)
     desk.repo.fetch()
-    signature = desk.repo.signature(head(scene), assembly.signers(desk.settings))
+    signature = desk.repo.signature(head(scene), signers(desk.settings))
     assert signature.status is SignatureStatus.GOOD
     assert desk.repo.commit(head(scene)).author_name == "Ada at this desk"
 

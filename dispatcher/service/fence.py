@@ -1,0 +1,60 @@
+"""The fence between changing the rules and claiming by them: no claim is made by rules that were
+replaced before it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from dispatcher.errors import TemporaryError
+
+
+class RulesChanged(TemporaryError):
+    """The rules changed since the action was judged; it is judged again."""
+
+
+class Fence:
+    """Counts revisions of the rules. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._revision = 0
+        self._claiming = 0
+
+    @property
+    def revision(self) -> int:
+        """Grows with each change of the rules."""
+        return self._revision
+
+    @contextmanager
+    def claiming(self, revision: int) -> Iterator[None]:
+        """Hold the rules still while a claim is written by them.
+
+        Raises:
+            RulesChanged: they are not those of ``revision`` any more.
+        """
+        with self._changed:
+            self.check(revision)
+            self._claiming += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._claiming -= 1
+                self._changed.notify_all()
+
+    def check(self, revision: int) -> None:
+        """Raise ``RulesChanged`` unless the rules are those of ``revision``."""
+        if revision != self._revision:
+            raise RulesChanged("the rules changed while it was being started")
+
+    def advance(self) -> int:
+        """A new revision: whoever would claim by an older one is refused from now on. Returns when
+        the claims under way are written.
+        """
+        with self._changed:
+            self._revision += 1
+            self._changed.wait_for(lambda: self._claiming == 0)
+            return self._revision

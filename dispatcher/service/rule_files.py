@@ -1,0 +1,56 @@
+"""The files of the rules, as the settings name them, and whether a ``serve`` has taken them up."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from dispatcher.settings import Settings
+
+MAX_RULES_BYTES = 1024 * 1024
+
+POLICY = "[policy] file"
+ALLOWED = "[signed] allowed_signers"
+REVOKED = "[signed] revoked_keys"
+KEYRING = "[signed] gpg_home"
+WEBHOOK = "[http] webhook_secret_file"
+
+
+def superseded(digests: Mapping[str, str], settings: Settings) -> list[str]:
+    """What a ``serve`` with these digests in force has not taken up yet, for people."""
+    named = {
+        POLICY: settings.policy.file,
+        ALLOWED: settings.signed.allowed_signers,
+        REVOKED: settings.signed.revoked_keys,
+    }
+    warnings = []
+    for setting, sha256 in digests.items():
+        path = named.get(setting)
+        if path is None:
+            continue
+        try:
+            now = digest(read_rules(path))
+        except OSError as error:
+            now = error.strerror or "unreadable"
+        if now != sha256:
+            warnings.append(
+                f"'disinto serve' still judges by an older version of {setting} {path} (SHA-256 "
+                f"{sha256[:12]}…). It takes up a correct file within 30 s, and at once on SIGHUP"
+            )
+    return warnings
+
+
+def digest(data: bytes) -> str:
+    """SHA-256, hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_rules(path: Path) -> bytes:
+    """Its content. Raises ``OSError``, also if it is longer than a file of rules may be."""
+    with path.open("rb") as file:
+        data = file.read(MAX_RULES_BYTES + 1)
+    if len(data) > MAX_RULES_BYTES:
+        raise OSError(errno.EFBIG, f"it has more than {MAX_RULES_BYTES:,} bytes", str(path))
+    return data

@@ -1,0 +1,162 @@
+"""The rules' files: what is taken up, what is not, and what holds meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from dispatcher.audit import AuditLog
+from dispatcher.run import Tier
+from dispatcher.service.fence import Fence, RulesChanged
+from dispatcher.service.rules import QUIET_S, Rules
+from dispatcher.settings import Settings
+from tests.unit.test_trusted_keys import key
+
+ADA = f"ada@example.org {key()}\n"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "policy.toml").write_text('[tiers]\nhello = "low"\n')
+    (tmp_path / "allowed_signers").write_text(ADA)
+    (tmp_path / "secret").write_text("s" * 16)
+    return Settings.model_validate(
+        {
+            "state_dir": tmp_path,
+            "policy": {"file": tmp_path / "policy.toml", "gate": "signed"},
+            "signed": {"allowed_signers": tmp_path / "allowed_signers"},
+            "http": {"webhook_secret_file": tmp_path / "secret"},
+        }
+    )
+
+
+@pytest.fixture
+def rules(settings: Settings, tmp_path: Path) -> Rules:
+    rules = Rules(settings, AuditLog(tmp_path / "audit.jsonl"), webhook=True)
+    assert rules.reload() == []  # the first reading is no change
+    return rules
+
+
+def trusted(rules: Rules) -> str:
+    place = rules.signers.allowed_signers
+    assert place is not None
+    return place.read_text()
+
+
+def test_what_is_in_force_cannot_be_changed_behind_our_back(rules: Rules, tmp_path: Path) -> None:
+    """ssh-keygen reads a sealed copy: neither a later edit nor another process changes it."""
+    (tmp_path / "allowed_signers").write_text("broken\n")
+    assert trusted(rules) == ADA
+    place = rules.signers.allowed_signers
+    assert place is not None
+    fd = os.open(place, os.O_RDWR)
+    with pytest.raises(PermissionError):
+        os.write(fd, b"eve")
+    os.close(fd)
+    assert trusted(rules) == ADA
+
+
+def test_a_broken_list_replaces_nothing_and_an_empty_one_does(rules: Rules, tmp_path: Path) -> None:
+    file = tmp_path / "allowed_signers"
+    file.write_text(f"{ADA}eve@example.org ssh-ed25519 oops\n")
+    assert rules.reload() == []
+    assert trusted(rules) == ADA
+    assert "allowed_signers:2" in rules.warnings()[0]
+    file.write_text("")
+    (change,) = rules.reload()
+    assert change.setting == "[signed] allowed_signers"
+    assert trusted(rules) == ""
+    assert rules.warnings() == ()
+
+
+def test_a_list_that_is_partly_wrong_at_the_start_counts_as_ssh_keygen_reads_it(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "allowed_signers").write_text(f"oops\n{ADA}")
+    rules = Rules(settings, AuditLog(tmp_path / "audit.jsonl"))
+    rules.reload()
+    assert trusted(rules) == f"oops\n{ADA}"
+    assert rules.warnings()[0].endswith("Its other lines count")
+
+
+def test_a_file_is_read_once_it_is_at_rest(
+    rules: Rules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a policy can be a policy: one that is being written is left alone."""
+    now = 100.0
+    monkeypatch.setattr(rules, "_now", lambda: now)
+    file = tmp_path / "policy.toml"
+    assert not rules.changed()
+    for size in (1, 2, 3):
+        file.write_text("\n" * size)
+        now += 0.6 * QUIET_S
+        assert not rules.changed()
+        assert rules.pending()
+    now += QUIET_S
+    assert rules.changed()
+    rules.reload()
+    assert not rules.changed()
+    assert not rules.pending()
+
+
+def test_a_secret_is_handed_on_and_not_recorded(rules: Rules, tmp_path: Path) -> None:
+    taken: list[bytes] = []
+    rules.on_webhook_secret(taken.append)
+    (tmp_path / "secret").write_text("t" * 20 + "\n")
+    (change,) = rules.reload()
+    assert taken == [b"t" * 20]
+    assert (change.before, change.now) == ("", "")
+    assert "[http] webhook_secret_file" not in rules.digests()
+    (tmp_path / "secret").write_text("short")
+    assert rules.reload() == []
+    assert "5 bytes" in rules.warnings()[0]
+    records = (tmp_path / "audit.jsonl").read_text().splitlines()
+    assert [json.loads(line)["setting"] for line in records] == ["[http] webhook_secret_file"]
+
+
+def test_a_file_touched_without_a_change_is_no_change(rules: Rules, tmp_path: Path) -> None:
+    revision = rules.fence.revision
+    os.utime(tmp_path / "policy.toml", (1.0, 1.0))
+    assert rules.reload() == []
+    assert rules.fence.revision == revision
+
+
+def test_a_policy_too_large_is_refused(rules: Rules, tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_bytes(b"#" * (1024 * 1024 + 1))
+    assert rules.reload() == []
+    assert "more than 1,048,576 bytes" in rules.warnings()[0]
+    assert rules.policy.formula_tier("hello") is Tier.LOW
+
+
+def test_who_claims_by_older_rules_is_refused() -> None:
+    fence = Fence()
+    with fence.claiming(0):
+        pass
+    fence.advance()
+    with pytest.raises(RulesChanged), fence.claiming(0):
+        raise AssertionError("not reached")
+    with fence.claiming(1):
+        pass
+
+
+def test_new_rules_wait_for_the_claims_under_way() -> None:
+    fence, done = Fence(), threading.Event()
+
+    def advance() -> None:
+        fence.advance()
+        done.set()
+
+    with fence.claiming(0):
+        thread = threading.Thread(target=advance)
+        thread.start()
+        while fence.revision == 0:
+            assert thread.is_alive()
+        assert not done.is_set()
+        with pytest.raises(RulesChanged):
+            fence.check(0)
+    thread.join(20)
+    assert done.is_set()
