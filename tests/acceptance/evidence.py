@@ -57,5 +57,6 @@ def variables(scene: Scene) -> set[str]:
         api.close()
 
 
-RESTING_VARIABLES = frozenset({"claims/_ledger", "leader", "notes/lead"})
-"""What an idle dispatcher leaves: the ledger's mark, the note of who leads, and the free lock."""
+RESTING_VARIABLES = frozenset({"claims/_ledger", "leader", "notes/lead", "notes/seen"})
+"""What an idle dispatcher leaves: the ledger's mark, the notes of who leads and of what was
+seen, and the free lock."""
