@@ -36,6 +36,10 @@ VERSION = 2
 """2: the runner authenticates its outcome. A runner that does not would be taken for a forger, so
 it must refuse the payload."""
 
+WRAPPING_GONE = "the wrapping token is not valid any more"
+"""How the error of an outcome begins whose runner could not unwrap its grant. Only who knows the
+grant's accessor can tell why."""
+
 _READ = frozenset({1, VERSION})
 MAX_DECODED_BYTES = 16 * 1024 * 1024
 """Refuse to unpack more than this, so that a forged payload cannot fill the memory."""

@@ -174,17 +174,13 @@ class Grants:
             False: the wrapping token was used, or has expired; the formula may have started.
         """
         self._revoke(grant.accessor)
-        reply = self._vault.call(
-            "POST",
-            "auth/token/lookup-accessor",
-            {"accessor": grant.wrapping_accessor},
-            allow=(400, 403, 404),
-        )
-        if not reply.ok:
-            self._refuse_denied(reply, "POST auth/token/lookup-accessor")
-            return False
+        wrapping = self._known(grant.wrapping_accessor)
         # -1 is written before an unwrapping reads what is wrapped.
-        return reply.data.get("num_uses") == 1
+        return wrapping is not None and wrapping.get("num_uses") == 1
+
+    def alive(self, grant: Grant) -> bool:
+        """Whether the token inside a grant is still good, whoever has it."""
+        return self._known(grant.accessor) is not None
 
     def revoke(self, grant: Grant) -> None:
         """End the grant and its wrapping. Idempotent."""
@@ -280,6 +276,19 @@ class Grants:
             raise Misconfigured(f"Vault has no policy {own}", remedy="Run `disinto apply`.")
         if missing:
             raise PolicyMissing(names.secrets_of(self._settings.vault, missing))
+
+    def _known(self, accessor: str) -> Mapping[str, Any] | None:
+        """What the server knows of a token; None where there is none."""
+        reply = self._vault.call(
+            "POST",
+            "auth/token/lookup-accessor",
+            {"accessor": accessor},
+            allow=(400, 403, 404),
+        )
+        if not reply.ok:
+            self._refuse_denied(reply, "POST auth/token/lookup-accessor")
+            return None
+        return reply.data
 
     def _revoke(self, accessor: str) -> None:
         """Revoke one token; one that is gone already is fine.

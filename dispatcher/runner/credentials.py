@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from dispatcher.errors import Dependency, Exit, PermanentError, Unavailable
-from dispatcher.payload import Payload
+from dispatcher.payload import WRAPPING_GONE, Payload
 from dispatcher.runner.vault_client import AnswerLost, NotSent, Reply, VaultClient, ca_file
 
 WAIT_S = 60.0
@@ -126,7 +126,7 @@ def _unwrap(client: VaultClient, wrapping: str, patience: _Patience) -> str:
 def _refuse_used(reply: Reply) -> NoReturn:
     if reply.status in (400, 403, 404):
         raise GrantRefused(
-            "the wrapping token was already used, revoked, or has expired: possible interception",
+            f"{WRAPPING_GONE}: it was used before, revoked, or has expired: possible interception",
             remedy="See Vault's audit log for who unwrapped it; the dispatcher revokes the grant.",
         )
     raise GrantRefused(f"Vault answered {reply.status} to the wrapping token")

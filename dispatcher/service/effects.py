@@ -49,6 +49,7 @@ from dispatcher.service.foreign import ForeignResult, InGit, inspect
 from dispatcher.service.formulas import Formula
 from dispatcher.service.intake import Vetted
 from dispatcher.service.parts import Parts
+from dispatcher.service.unwrapping import with_cause
 from dispatcher.settings import Settings
 
 SUBMIT_TRIES = 3
@@ -204,6 +205,7 @@ class Effects:
     def conclude(self, claim: Claim, outcome: Outcome, engine: Engine) -> Claim:
         """Revoke the grant of an ended run, then record its verdict."""
         self.led()
+        outcome = with_cause(outcome, claim, self.parts.grants)
         return self._end(claim, outcome, engine=engine, revoked=self._try_revoke(claim))
 
     def revoke(self, claim: Claim) -> Claim:
