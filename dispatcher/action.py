@@ -209,7 +209,7 @@ def _checked_params(value: dict[str, object]) -> dict[str, object]:
             what = f"params is nested more than {_MAX_PARAMS_DEPTH} deep"
             raise complaint(what, inside=path[:4])
         if isinstance(item, float) and not math.isfinite(item):
-            raise complaint("params holds inf or nan, which JSON has not", inside=path)
+            raise complaint("params contains inf or nan, which JSON cannot represent", inside=path)
         if isinstance(item, int) and not -(2**63) <= item < 2**63:
             raise complaint("the number has more than 64 bits", remedy="Quote it", inside=path)
     size = len(json.dumps(value, default=str)) + len("DISINTO_PARAMS=")

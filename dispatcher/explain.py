@@ -133,8 +133,8 @@ class Reader(Generic[T]):
         remedy = self.unknown_key(path) or did_you_mean(name, known)
         if remedy is None and known:
             remedy = f"Known here: {', '.join(known)}"
-        where = f"[{dotted(path[:-1])}]" if path[:-1] else self.subject
-        return report(f"{quoted(name)} is no key of {where}", path, remedy=remedy, key=True)
+        where = f" in [{dotted(path[:-1])}]" if path[:-1] else ""
+        return report(f"unknown key {quoted(name)}{where}", path, remedy=remedy, key=True)
 
     def _known_keys(self, path: KeyPath) -> list[str]:
         table = self.expected(path)

@@ -369,7 +369,7 @@ def _of_run(world: World, claim: Claim) -> Step | Wait | None:
         return Wait(
             action_id=claim.key.action_id,
             waiting_for=WaitingFor.DEPENDENCY,
-            reason="the engine is being asked for it",
+            reason="submitting",
         )
     seen = world.observations.get(claim.key)
     if seen is None:
@@ -436,7 +436,7 @@ def _with_room(world: World, launchable: list[Candidate]) -> Iterator[Step | Wai
     formulas = Counter(c.formula.name for c in running if c.formula)
     formulas.update(c.formula.name for c in starting if c.formula)
     free = world.limits.max_in_flight - len(running) - len(starting)
-    full = f"{world.limits.max_in_flight} runs are in flight, as many as may be"
+    full = f"{world.limits.max_in_flight} runs in flight, the maximum ([limits] max_in_flight)"
     for candidate in sorted(launchable, key=_precedence):
         if free <= 0:
             yield _stands_still(candidate, WaitingFor.PLACE, full)
@@ -444,7 +444,9 @@ def _with_room(world: World, launchable: list[Candidate]) -> Iterator[Step | Wai
         name = candidate.formula.name if candidate.formula else ""
         limit = world.limits.formulas.get(name)
         if limit is not None and formulas[name] >= limit:
-            at_limit = f"{limit} of formula {name} are in flight, as many as may be"
+            at_limit = (
+                f"{limit} of formula {name} in flight, the maximum ([limits.formulas] {name})"
+            )
             yield _stands_still(candidate, WaitingFor.PLACE, at_limit)
         else:
             free -= 1

@@ -186,7 +186,7 @@ def _opened(
     if signer is None and named not in keys:
         return None, "", [_finding(Kind.KEY, f"no trusted key {named[:64]!r} signed this")]
     if signer is None:
-        what = "the signature does not fit: the statement, its type or the signature was changed"
+        what = "the signature does not fit: the statement, its type or the signature was modified"
         return None, "", [_finding(Kind.SIGNATURE, what)]
     found = []
     if signer != named:
@@ -236,11 +236,11 @@ def _result_findings(
 
 def _changed(name: str, found: Mapping[str, Any], signed: Mapping[str, Any]) -> Finding:
     if name not in signed:
-        message = f"{_shown(name)} was added"
+        message = f"field {_shown(name)} was added"
     elif name not in found:
-        message = f"{name} was taken out"
+        message = f"field {_shown(name)} was removed"
     elif name in DIGESTED:
-        message = f"{name} was changed"
+        message = f'field "{name}" was modified'
     else:
         message = f"{name} is {_shown(found[name])}, but {_shown(signed[name])} was signed"
     return Finding(kind=Kind.RESULT, message=message, field=name)

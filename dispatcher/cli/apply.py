@@ -99,7 +99,7 @@ def _mounts_in_use(session: Session) -> Collection[frozenset[Mount]]:
 
 def _confirmed() -> bool:
     if not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked here: give --yes to write this.")
+        raise click.UsageError("stdin is not a terminal; pass --yes to write this.")
     return click.confirm("Write this?", err=True)
 
 
@@ -138,7 +138,7 @@ def _show(changes: tuple[Change, ...], differing: list[Change]) -> None:
             colour = {"+": "green", "-": "red"}.get(line[:1])
             console.say(f"    {console.styled(line, colour) if colour else line}")
     same = len(changes) - len(differing)
-    console.note(f"{len(differing)} to write, {same} as they should be")
+    console.note(f"{len(differing)} to change, {same} up to date")
 
 
 def _config_files(session: Session) -> dict[str, str]:

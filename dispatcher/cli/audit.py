@@ -47,6 +47,8 @@ def verify(session: Session, expect: str, *, as_json: bool) -> int:
             console.say(str(problem))
         if lost:
             console.say(f"{path}: no record has the digest {expect}")
-        state = "broken" if report.problems or lost else "whole"
-        console.say(f"{report.records} records, {state}; the last has the digest {report.digest}")
+        broken = report.problems or lost
+        word = console.styled("FAIL", "red") if broken else console.styled("OK", "green")
+        chain = "chain broken" if broken else "chain intact"
+        console.say(f"{word}: {report.records} records, {chain}, head {report.digest}")
     return Exit.FAILED if report.problems or lost else Exit.OK

@@ -37,7 +37,7 @@ def command(session: Session, action_id: str) -> None:
     ).cancel(action_id)
     bell.ring(session.settings.state_dir)
     if cancelled is What.RUN:
-        console.say(f"{action_id}: its engine was told to stop it")
+        console.say(f"{action_id}: stop requested")
     else:
         console.say(f"{action_id}: it will not start")
     seen = status_file.read(session.settings.state_dir)

@@ -1,4 +1,4 @@
-"""How commands write: tables, JSON and times, plain where nobody looks on."""
+"""How commands write: lines, JSON and times, plain where nobody looks on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import re
 import sys
 import time
-from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -55,39 +54,20 @@ def interactive(stream: IO[str] | None = None) -> bool:
 
 
 def rich_console(*, stderr: bool = False) -> Console:
-    """A rich console on stdout or stderr; it heeds NO_COLOR by itself."""
+    """A rich console on stdout or stderr."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    return Console(
+        stderr=stderr, highlight=False, markup=False, emoji=False, no_color=not coloured()
+    )
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 0) -> None:
-    """A table: folded to the terminal's width, or plain columns where it goes into a pipe."""
-    if not rows:
-        return
-    cells = [[clean(cell) for cell in row] for row in rows]
-    if interactive():
-        _rich_table(columns, cells, indent=indent)
-        return
-    lines = [[cell.replace("\n", "; ") for cell in row] for row in (columns, *cells)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for line in lines:
-        padded = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo(" " * indent + padded.rstrip())
-
-
-def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int) -> None:
-    from rich.padding import Padding
-    from rich.table import Table
-    from rich.text import Text
-
-    drawn = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
-    for i, column in enumerate(columns):
-        last = i == len(columns) - 1
-        drawn.add_column(column, overflow="fold" if last else "ellipsis", ratio=None)
-    for row in rows:
-        drawn.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    rich_console().print(Padding(drawn, (0, 0, 0, indent)))
+def coloured() -> bool:
+    """Whether colours are wanted, by ``--no-color`` and NO_COLOR; asked on the command's thread."""
+    context = click.get_current_context(silent=True)
+    if context is not None and context.color is False:
+        return False
+    return not os.environ.get("NO_COLOR")
 
 
 STYLES = {

@@ -63,7 +63,7 @@ def command(
             console.emit({"id": action_id, "followed": False})
         return Exit.OK
     session.on_interrupt = (
-        f"{action_id} goes on without you: 'disinto dispatch {action_id}' follows it again, "
+        f"{action_id} keeps running: 'disinto dispatch {action_id}' follows it again, "
         f"'disinto cancel {action_id}' stops it"
     )
     followed = _follow(desk, action_id, wait_merge=wait_merge, as_json=as_json)

@@ -41,7 +41,8 @@ def command(session: Session, *, as_json: bool) -> int:
     if as_json:
         console.emit({"ok": not wrong, "checks": [_plain(check) for check in checks]})
     else:
-        console.note(f"{len(checks)} checks, {len(wrong)} wrong")
+        passed = f"{len(checks) - len(wrong)} checks passed"
+        console.note(f"{len(wrong)} failed, {passed}" if wrong else passed)
         if warnings := sum(check.warning for check in checks):
             console.note(f"{warnings} marked warn: they work, and deserve a look")
     return Exit.FAILED if wrong else Exit.OK
@@ -95,7 +96,7 @@ def _plain(check: Check) -> dict[str, object]:
 
 
 def _show(check: Check) -> None:
-    word = console.styled("ok   ", "green") if check.ok else console.styled("wrong", "red")
+    word = console.styled("ok   ", "green") if check.ok else console.styled("FAIL ", "red")
     if check.warning:
         word = console.styled("warn ", "yellow")
     console.say(f"{word}  {check.name}: {check.detail}")

@@ -28,6 +28,10 @@ BROKEN_PIPE = 141
 """As a shell says when a reader went away."""
 
 
+EXTRA_ARGUMENTS = "Got unexpected extra argument"
+"""How click begins the message that repeats what was given."""
+
+
 def run(arguments: Sequence[str], *, session: Session | None = None) -> int:
     """Run one command line; returns its exit code and never raises."""
     session = session or Session()
@@ -105,6 +109,8 @@ def _tell(message: str, *, remedy: str | None = None) -> None:
 
 def _tell_usage(error: click.ClickException) -> None:
     message = error.format_message()
+    if message.startswith(EXTRA_ARGUMENTS):
+        message = "too many arguments. They are not shown, in case one is a secret"
     _tell(f"error: {message[:1].lower()}{message[1:]}")
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:

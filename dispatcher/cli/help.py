@@ -9,8 +9,8 @@ from dispatcher.run import VERDICT_EXIT, Verdict
 
 MEANINGS: dict[Exit, str] = {
     Exit.OK: "done",
-    Exit.FAILED: "something that was checked is not as it should be",
-    Exit.USAGE: "the command was called in a wrong way",
+    Exit.FAILED: "a check failed, or a question was answered with no",
+    Exit.USAGE: "usage error",
     Exit.DATAERR: "an action, a formula or the settings are wrong",
     Exit.NOINPUT: "there is no such action, file or log",
     Exit.UNAVAILABLE: "a server cannot be reached",
@@ -53,20 +53,19 @@ def exit_codes() -> str:
 
 
 @click.command("help")
-@click.argument("topic", required=False)
+@click.argument("topic", nargs=-1)
 @click.pass_context
-def command(ctx: click.Context, topic: str | None) -> None:
-    """Explain a command; 'disinto help exit-codes' explains the exit codes."""
-    above = ctx.find_root()
-    if topic is None:
-        click.echo(above.get_help())
-        return
-    if topic == EXIT_CODES:
+def command(ctx: click.Context, topic: tuple[str, ...]) -> None:
+    """Explain a command, such as 'secrets put'; 'disinto help exit-codes' explains exit codes."""
+    found: click.Command = ctx.find_root().command
+    context = ctx.find_root()
+    if topic == (EXIT_CODES,):
         click.echo(exit_codes())
         return
-    from dispatcher.cli.root import root
-
-    found = root.get_command(above, topic)
-    if found is None:
-        raise click.UsageError(f"there is no help on {topic!r}.", ctx)
-    click.echo(found.get_help(click.Context(found, info_name=topic, parent=above)))
+    for word in topic:
+        below = found.get_command(context, word) if isinstance(found, click.Group) else None
+        if below is None:
+            raise click.UsageError(f"there is no help on {' '.join(topic)!r}.", ctx)
+        context = click.Context(below, info_name=word, parent=context)
+        found = below
+    click.echo(found.get_help(context))

@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 
-from dispatcher.cli.console import clean, interactive
+from dispatcher.cli.console import clean, coloured, interactive
 from dispatcher.run import Phase
 from dispatcher.service.watch import Status
 
@@ -50,7 +50,7 @@ class Journal:
         self._level = getattr(logging, level.upper(), logging.INFO)
         person = interactive(sys.stderr)
         render: Any = (
-            structlog.dev.ConsoleRenderer(colors=True, pad_event_to=18)
+            structlog.dev.ConsoleRenderer(colors=coloured(), pad_event_to=18)
             if person
             else structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
         )

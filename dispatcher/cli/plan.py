@@ -12,6 +12,7 @@ from dispatcher.cli import console
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
 from dispatcher.cli.status import show_foreign
+from dispatcher.cli.tables import table
 
 if TYPE_CHECKING:
     from dispatcher.checks import Change
@@ -144,7 +145,7 @@ def _show(
     steps, waits = _steps(found), _waits(found)
     taken = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
     console.say(f"\nThe next tick takes {taken}:" if steps else "\nNothing to do.")
-    console.table(
+    table(
         ("ID", "TIER", "GATE", "STEP"),
         [
             (
@@ -159,7 +160,7 @@ def _show(
     )
     if waits:
         console.say(f"\n{len(waits)} wait:")
-    console.table(
+    table(
         ("ID", "TIER", "GATE", "WAITS FOR", "WHY"),
         [(w["id"], w["tier"], w["gate"], w["waiting_for"], w["reason"]) for w in waits],
         indent=2,
@@ -168,6 +169,4 @@ def _show(
         console.say(f"\nNomad's jobs cannot be compared: {trouble}")
     if drift:
         console.say("\nNomad differs from the settings; 'disinto apply' shows and mends it:")
-        console.table(
-            ("WHAT", "NAME", "STEP"), [(c.kind, c.name, c.step.value) for c in drift], indent=2
-        )
+        table(("WHAT", "NAME", "STEP"), [(c.kind, c.name, c.step.value) for c in drift], indent=2)

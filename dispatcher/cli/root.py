@@ -41,9 +41,9 @@ COMMANDS: dict[str, Entry] = {
         section=OPERATION, summary="Write policies, roles and mounts to Vault, jobs to Nomad"
     ),
     "takeover": Entry(section=OPERATION, summary="Lead from here, after a restore or a move"),
-    "secrets": Entry(section=OPERATION, summary="Put, list and remove the actions' secrets"),
+    "secrets": Entry(section=OPERATION, summary="Manage the actions' secrets"),
     "doctor": Entry(section=OPERATION, summary="Check every dependency, right and setting"),
-    "audit": Entry(section=OPERATION, summary="Check that the audit log is whole"),
+    "audit": Entry(section=OPERATION, summary="Check that the audit log is intact"),
     "schema": Entry(section=OPERATION, summary="Print a JSON Schema, for editors"),
     "completion": Entry(section=OPERATION, summary="Print the completion script of a shell"),
     "help": Entry(section=OPERATION, summary="Explain a command, or exit-codes"),
@@ -113,10 +113,15 @@ def _similar(name: str) -> str:
     metavar="FILE",
     help="Settings; otherwise DISINTO_CONFIG, or disinto.toml here or above.",
 )
+@click.option(
+    "--no-color", is_flag=True, help="No colours; NO_COLOR in the environment does the same."
+)
 @click.version_option(__version__, prog_name="disinto", message="%(prog)s %(version)s")
 @click.pass_context
-def root(ctx: click.Context, config: Path | None) -> None:
+def root(ctx: click.Context, config: Path | None, *, no_color: bool) -> None:
     """A merged action file becomes exactly one run, and exactly one result beside it."""
+    if no_color:
+        ctx.color = False
     ctx.ensure_object(Session).config = config
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -13,15 +14,22 @@ from dispatcher.cli import console
 from dispatcher.cli.complete import secret_names
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
+from dispatcher.cli.tables import table
 from dispatcher.errors import Exit, NotFound
 
 if TYPE_CHECKING:
     from dispatcher.grants.secrets import Secrets
 
 
+VALUE_GIVEN = (
+    "a value is never an argument: the shell keeps it in its history, and others on this machine "
+    "can read it. Enter it when asked, or pipe it in. If it was a real one, replace it."
+)
+
+
 @click.group("secrets")
 def command() -> None:
-    """Put, list and remove the secrets that actions may name. Wants an operator's VAULT_TOKEN.
+    """Manage the secrets that actions may name. Wants an operator's VAULT_TOKEN.
 
     Values come from a prompt or from standard input, never from arguments, and are never shown.
     """
@@ -29,19 +37,20 @@ def command() -> None:
 
 @command.command("put")
 @click.argument("name", metavar="NAME")
+@click.argument("rest", metavar="", nargs=-1)
 @click.option("--keep-newline", is_flag=True, help="Keep the newline at the end of standard input.")
 @config_option
 @click.pass_obj
-def put(session: Session, name: str, *, keep_newline: bool) -> None:
+def put(session: Session, name: str, rest: tuple[str, ...], *, keep_newline: bool) -> None:
     """Write a secret, and the policy that lets a run read it.
 
     \b
       disinto secrets put DEPLOY_TOKEN                 asks for the value, twice
       disinto secrets put SSH_KEY < ~/.ssh/deploy      takes it from standard input
     """
-    from dispatcher.grants.names import secret_name
-
-    secret_name(name)  # before anybody types a value in vain
+    if rest or "=" in name:
+        raise click.UsageError(VALUE_GIVEN)
+    _check_name(name)  # before anybody types a value in vain
     if sys.stdin.isatty():
         value = click.prompt(
             f"Value of {name}", hide_input=True, confirmation_prompt=True, err=True
@@ -63,7 +72,7 @@ def list_(session: Session, *, as_json: bool) -> None:
     if as_json:
         console.emit([asdict(secret) for secret in stored])
         return
-    console.table(
+    table(
         ("NAME", "VERSION", "WRITTEN", "NOTE"),
         [
             (s.name, str(s.version), s.updated_at[:19], _note(s.deleted, s.has_policy))
@@ -80,8 +89,9 @@ def list_(session: Session, *, as_json: bool) -> None:
 @click.pass_obj
 def rm(session: Session, name: str, *, yes: bool) -> int:
     """Remove all versions of a secret, and its policy."""
+    _check_name(name)
     if not yes and not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked here: give --yes to remove it.")
+        raise click.UsageError("stdin is not a terminal; pass --yes to remove it.")
     if not yes and not click.confirm(f"Remove {name}, all versions?", err=True):
         console.note("nothing was changed")
         return Exit.FAILED
@@ -89,6 +99,23 @@ def rm(session: Session, name: str, *, yes: bool) -> int:
         raise NotFound(f"there is no secret {name}")
     console.say(f"{name}: removed")
     return Exit.OK
+
+
+def _check_name(name: str) -> None:
+    """Refuse what cannot be a name, without repeating it: it may be a value given by mistake.
+
+    Raises:
+        click.UsageError: it cannot.
+        PermanentError: it is reserved.
+    """
+    from dispatcher.action import SECRET_PATTERN
+    from dispatcher.grants.names import secret_name
+
+    if not re.fullmatch(SECRET_PATTERN, name):
+        raise click.UsageError(
+            "NAME must be A-Z, 0-9 and _, at most 100 characters, the first a letter."
+        )
+    secret_name(name)
 
 
 def _secrets(session: Session) -> Secrets:

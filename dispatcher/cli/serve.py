@@ -91,9 +91,15 @@ def command(session: Session, *, once: bool) -> int:
     in_flight = pulse.health().in_flight
     journal.event("stopped", in_flight=in_flight)
     if interrupted() and console.interactive(sys.stderr):
-        runs = "1 run goes" if in_flight == 1 else f"{in_flight} runs go"
-        console.note(f"disinto: {runs} on; the next 'disinto serve' picks up what is left")
+        console.note(f"disinto: {_left_running(in_flight)}")
     return 130 if interrupted() else Exit.OK
+
+
+def _left_running(in_flight: int) -> str:
+    if not in_flight:
+        return "stopped; no runs in progress"
+    runs = "1 run keeps running" if in_flight == 1 else f"{in_flight} runs keep running"
+    return f"stopped; {runs}, and the next 'disinto serve' publishes what becomes of them"
 
 
 def _say_what_is_missing(parts: Parts, service: Service, journal: Journal) -> None:

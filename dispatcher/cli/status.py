@@ -13,6 +13,7 @@ from dispatcher.cli import console
 from dispatcher.cli.complete import known_ids
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
+from dispatcher.cli.tables import table
 
 if TYPE_CHECKING:
     from dispatcher.ops_repo import OpsRepo, Tree
@@ -26,7 +27,14 @@ LAST = 10
 
 @click.command("status")
 @click.argument("action_id", metavar="[ID]", required=False, shell_complete=known_ids)
-@click.option("-n", "--last", default=LAST, show_default=True, help="Results to list.")
+@click.option(
+    "-n",
+    "--last",
+    type=click.IntRange(min=0),
+    default=LAST,
+    show_default=True,
+    help="Results to list.",
+)
 @json_option
 @config_option
 @click.pass_obj
@@ -149,7 +157,7 @@ def show_overview(overview: Overview, results: list[Result]) -> None:
     show_foreign(overview.foreign)
     if overview.open:
         console.say()
-    console.table(
+    table(
         ("ID", "STATE", "FOR", "FORMULA", "TIER", "REASON"),
         [
             (
@@ -168,7 +176,7 @@ def show_overview(overview: Overview, results: list[Result]) -> None:
         console.say(f"… and {hidden} more that wait")
     if results:
         console.say("\nlast results:")
-    console.table(
+    table(
         ("ID", "VERDICT", "EXIT", "TOOK", "WHEN", "ERROR"),
         [
             (

@@ -328,7 +328,10 @@ class ForgejoGate:
         number = request.number
         reviews = self._forge.reviews(number)
         if not reviews:
-            return (), f"nobody reviewed it. It takes {self._approvers} who had no hand in it"
+            return (
+                (),
+                f"nobody reviewed it; needs approval from {self._approvers}, who must not have contributed to it",
+            )
         pushes, commits = self._both(
             lambda: self._forge.pushes(number), lambda: self._forge.request_commits(number)
         )
@@ -349,7 +352,9 @@ class ForgejoGate:
             else:
                 passed_over.append(f"{candidate.user.login} {why_not}")
         shown = "; ".join(passed_over[:PASSED_OVER_SHOWN]) or "nobody approved it"
-        return tuple(approved_by), f"{shown}. It takes {self._approvers} who had no hand in it"
+        return tuple(
+            approved_by
+        ), f"{shown}; needs approval from {self._approvers}, who must not have contributed to it"
 
     def _why_not(self, candidate: Candidate, addresses: frozenset[str]) -> str | None:
         account, allowed = self._both(

@@ -325,7 +325,7 @@ class Grants:
         if not {"update", "root"} & set(held.get(path) or ()):
             raise Denied(
                 Dependency.VAULT,
-                f"Vault at {self._vault.addr} refuses {what}: our token lacks the right",
+                f"Vault at {self._vault.addr} refuses {what}: permission denied for this token",
                 remedy="Run `disinto apply` with an operator's token, so that the right exists.",
             )
 

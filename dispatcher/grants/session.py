@@ -177,7 +177,7 @@ class Vault:
         if reply.status == 403:
             raise Denied(
                 Dependency.VAULT,
-                f"Vault at {self.addr} refuses {method} {path}: our token lacks the right",
+                f"Vault at {self.addr} refuses {method} {path}: permission denied for this token",
                 remedy=_APPLY,
             )
         raise Rejected(

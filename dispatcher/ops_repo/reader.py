@@ -124,7 +124,7 @@ def commits_between(clone: Clone, base: str, head: str) -> list[CommitInfo]:
 
 
 def is_ancestor(clone: Clone, ancestor: str, commit: str) -> bool:
-    """Whether ``ancestor`` is ``commit`` or in its history; False where the clone has it not."""
+    """Whether ``ancestor`` is ``commit`` or in its history; False if the clone lacks it."""
     if ancestor == commit:
         return True
     known = clone.objects.info([ancestor, commit])

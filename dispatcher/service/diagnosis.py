@@ -167,7 +167,7 @@ def _memory(openers: Openers) -> Iterator[Check]:
 def _push(settings: Settings, openers: Openers) -> Iterator[Check]:
     """Whether results could be pushed. A dry run: hooks and branch protection are not asked."""
     openers.repo().try_push()
-    detail = f"{settings.ops_repo.branch} can be pushed to, unless a hook or a protection objects"
+    detail = f"push to {settings.ops_repo.branch} allowed (hooks and branch protection not checked)"
     yield Check(name="ops repo: push", ok=True, detail=detail)
 
 
@@ -287,14 +287,14 @@ def _gate(settings: Settings, openers: Openers) -> Iterator[Check]:
     openers.gate()
     match settings.policy.gate:
         case GateKind.NONE:
-            detail = "none: actions of tier medium and high wait for ever"
+            detail = "none: actions of tier medium and high cannot be approved"
             yield Check(name="gate", ok=True, detail=detail)
         case GateKind.SIGNED:
             yield from signed_gate(settings)
             yield from check_signers(settings)
         case GateKind.FORGEJO:
             me = openers.forge().me()
-            detail = f"forgejo: {settings.forge.url} knows us as {me.login}"
+            detail = f"forgejo: authenticated to {settings.forge.url} as {me.login}"
             yield Check(name="gate", ok=True, detail=detail)
 
 

@@ -37,9 +37,7 @@ LONGEST_PAUSE_S = 5.0
 LOGS_AFTER_RESULT_S = 5.0
 """Seconds that the end of the output may take after the result came."""
 
-NOBODY = (
-    "no dispatcher runs here; unless one runs elsewhere, nothing happens before 'disinto serve'"
-)
+NOBODY = "nothing will happen until 'disinto serve' runs, here or elsewhere"
 
 
 class Viewer(Protocol):

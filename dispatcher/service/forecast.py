@@ -280,7 +280,7 @@ def _turns(plan: Plan, obstacles: Mapping[str, str]) -> list[Wait]:
         Wait(
             action_id=step.candidate.key.action_id,
             waiting_for=WaitingFor.TURN,
-            reason=f"the next look of a dispatcher {in_words(step)}",
+            reason=at_next_poll(step),
         )
         for step in plan.steps
         if isinstance(step, Ask | Launch | Reject) and step.candidate.key.action_id not in obstacles
@@ -302,6 +302,17 @@ _WORDS: Mapping[type, str] = {
     Abandon: "stops it, since a result stands in git",
     Retire: "releases its claim",
 }
+
+
+def at_next_poll(step: Ask | Launch | Reject) -> str:
+    """What an action waits for whose turn it is."""
+    match step:
+        case Ask():
+            return "its gate will be asked at the next poll"
+        case Launch():
+            return "will start at the next poll"
+        case Reject():
+            return f"its result will be written at the next poll: {step.verdict}"
 
 
 def in_words(step: Step) -> str:

@@ -20,7 +20,7 @@ from dispatcher.results import in_words
 from dispatcher.run import Mount, RunKey
 from dispatcher.service.formulas import Formula, FormulaShelf, Unusable
 
-SECRETS_UNKNOWN = "Vault is being asked which secrets exist"
+SECRETS_UNKNOWN = "checking secrets in Vault"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

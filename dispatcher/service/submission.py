@@ -133,7 +133,7 @@ def approval_missing(submission: Submission, settings: Settings) -> str:
         why = f"formula {submission.formula.ref.name} of the ops repo, whose last change counts"
     match settings.policy.gate:
         case GateKind.NONE:
-            return f"{why}: it waits for ever, since no gate is configured ([policy] gate)"
+            return f"{why}: it cannot be approved: no gate is configured ([policy] gate)"
         case GateKind.SIGNED:
             line = Place.of(settings).trailer(submission.path)
             return f'{why}: it runs once a trusted key signs a commit that says "{line}"'

@@ -149,7 +149,8 @@ class Tenure:
 
     @property
     def worked(self) -> bool:
-        """Whether it came so far as to know the ops repo: what ends it then is no mere setting."""
+        """Whether it came so far as to know the ops repo: failures after this
+        point are not configuration errors."""
         return self._heads.followed
 
     # -- the loop -------------------------------------------------------------------------

@@ -75,7 +75,7 @@ def _addresses(settings: Settings) -> Iterator[Contradiction]:
             what = f"{section}.{key} holds a password"
             yield _wrong(what, section, key, remedy="Take it out of the address")
         elif not _is_http(address):
-            what = f"{section}.{key} is no http:// or https:// address"
+            what = f"{section}.{key} must start with http:// or https://"
             yield _wrong(what, section, key, remedy="Write for example https://host:8200")
 
 

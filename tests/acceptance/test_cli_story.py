@@ -190,7 +190,7 @@ def test_a_run_is_followed_and_cancelled(desk: Desk, served: subprocess.Popen[st
         assert follower.stdout.readline() == "tick 1\n"
         stopped = desk("cancel", "long")
         assert stopped.code == 0
-        assert "was told to stop" in stopped.out
+        assert "stop requested" in stopped.out
         assert follower.wait(60) == 0
     ended = desk("dispatch", "long", "--json")
     assert ended.code == 130

@@ -278,7 +278,7 @@ def test_a_dispatcher_may_run_elsewhere(scene: Scene) -> None:
     viewer = Quiet(ended)
     assert desk.follower(viewer, wait_merge=False).follow("a").exit_code == 3
     (told,) = viewer.told
-    assert told.startswith("no dispatcher runs here; unless one runs elsewhere")
+    assert told.startswith("nothing will happen until 'disinto serve' runs")
 
 
 def test_an_unknown_id_is_not_waited_for(scene: Scene) -> None:

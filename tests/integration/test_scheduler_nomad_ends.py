@@ -174,7 +174,7 @@ def test_a_runner_that_dies_without_a_word(on_raw_exec: NomadStage, minter: Mint
     assert outcome is not None
     assert outcome.verdict is Verdict.FAILED
     assert outcome.exit_code != 0
-    assert "left no outcome" in outcome.error
+    assert "before reporting" in outcome.error
 
 
 def test_a_used_grant_stops_before_the_formula(on_raw_exec: NomadStage, minter: Minter) -> None:

@@ -96,7 +96,7 @@ blast_radius = "hi"
     assert problems(text) == [
         '1:1: context is missing. Add context = "Why this runs, and what is wanted"',
         '1:6: id is "b", but the file is "a.toml". Write id = "a", or rename the file',
-        '2:1: "secret" is no key of an action. Did you mean "secrets"?',
+        '2:1: unknown key "secret". Did you mean "secrets"?',
         '3:11: formula must be a string, not a whole number. Write for example formula = "hello"',
         '4:11: secrets must be a list of strings, not a string. Write secrets = ["GITHUB_TOKEN"]',
         "5:11: mounts[0] must be ssh, gpg, sops, project-repos, ops-repo or agent-data, "
@@ -134,7 +134,7 @@ blast_radius = "hi"
         ("params" + ".a" * 900 + " = 1", "too deep"),
         ("params" + ".a" * 20 + " = 1", "more than 16 deep"),
         ("blast_radius = 3", "one of low, medium, high"),
-        ("[agent]", "is no key of an action"),
+        ("[agent]", 'unknown key "agent"'),
         ("ID = 'a'", 'Did you mean "id"?'),
     ],
 )

@@ -224,12 +224,12 @@ class TestFindings:
         [
             ("exit_code", 4, "exit_code is 4, but 3 was signed"),
             ("timestamp", "now", 'timestamp is "now", but "2024-02-29T12:00:00.000Z" was signed'),
-            ("logs", "nothing happened", "logs was changed"),
-            ("outputs", {}, "outputs was changed"),
-            ("error", "x", "error was changed"),
+            ("logs", "nothing happened", 'field "logs" was modified'),
+            ("outputs", {}, 'field "outputs" was modified'),
+            ("error", "x", 'field "error" was modified'),
             ("approved_by", ["mallory"], 'approved_by is ["mallory"], but ["alice"] was signed'),
             ("tier", "low", 'tier is "low", but "high" was signed'),
-            ("extra", 1, '"extra" was added'),
+            ("extra", 1, 'field "extra" was added'),
         ],
     )
     def test_a_changed_field_is_named(self, field: str, value: object, message: str) -> None:
@@ -244,7 +244,7 @@ class TestFindings:
         file = json.loads(seal())
         del file["tier"]
         data = json.dumps(file, indent=2, ensure_ascii=False) + "\n"
-        assert ("result", "tier was taken out") in told(data.encode())
+        assert ("result", 'field "tier" was removed') in told(data.encode())
 
     def test_another_way_of_writing_is_told_as_such(self) -> None:
         escaped = seal().replace("ü".encode(), b"\\u00fc")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.cli import console
+from dispatcher.cli import console, tables
 
 
 @given(st.text())
@@ -39,13 +39,13 @@ def test_our_own_colours_stay() -> None:
 
 def test_a_table_in_a_pipe_is_plain_and_whole(capsys: pytest.CaptureFixture[str]) -> None:
     long = "x" * 300
-    console.table(("ID", "REASON"), [("a", long), ("bcd", "two\nlines")])
+    tables.table(("ID", "REASON"), [("a", long), ("bcd", "two\nlines")])
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["ID   REASON", f"a    {long}", "bcd  two; lines"]
 
 
 def test_an_empty_table_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    console.table(("ID",), [])
+    tables.table(("ID",), [])
     assert capsys.readouterr().out == ""
 
 

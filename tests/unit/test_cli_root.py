@@ -15,7 +15,7 @@ from dispatcher.cli.root import COMMANDS, root
 from dispatcher.errors import Exit
 from dispatcher.run import VERDICT_EXIT, Verdict
 
-LINES, COLUMNS = 30, 100
+LINES, COLUMNS = 33, 100
 
 PRINTS_DATA = {
     "validate", "dispatch", "status", "verify", "plan", "archive", "apply", "secrets list",

@@ -322,7 +322,7 @@ def test_less_than_an_administrator_may_not_approve(permission: str) -> None:
 
 
 def test_named_approvers_replace_administrators() -> None:
-    waiting(Scene(approvers=Approvers(logins=("carol",))), "It takes carol")
+    waiting(Scene(approvers=Approvers(logins=("carol",))), "needs approval from carol, who")
     named = Scene(FakeForge(permissions={}), approvers=Approvers(logins=("BOSS",)))
     assert named.ask().approved_by == ("boss",)
     assert "permission" not in named.forge.calls

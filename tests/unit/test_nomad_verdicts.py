@@ -49,7 +49,7 @@ def word(verdict: Verdict, **more: Any) -> Outcome:
     ("name", "verdict", "exit_code", "error"),
     [
         ("ok", Verdict.SUCCEEDED, 0, ""),
-        ("exit3", Verdict.FAILED, 3, "exit code 3"),
+        ("exit3", Verdict.FAILED, 3, "exited with 3 before reporting"),
         ("oom", Verdict.FAILED, 137, "out of memory (limit 32 MiB)"),
         ("noimage", Verdict.ERROR, 70, "the image is missing: Failed to pull `disinto-nowhere"),
         ("nocmd", Verdict.ERROR, 70, "the task driver failed: Failed to start container"),

@@ -77,7 +77,7 @@ ssh = "medium"
         ),
         (
             '[tier]\nhello = "low"',
-            'policy.toml:1:2: "tier" is no key of the policy. Did you mean "ti',
+            'policy.toml:1:2: unknown key "tier". Did you mean "ti',
         ),
         ('[tiers]\n"Hello" = "low"', 'policy.toml:2:11: "Hello" cannot be a formula\'s name'),
         ("tiers = ['a']", "policy.toml:1:9: tiers must be a table, not a list"),
@@ -91,7 +91,7 @@ ssh = "medium"
         ('[secrets]\nA = "lwo"', "policy.toml:2:5: secrets.A must be low, medium or high"),
         (
             '[mounts]\nshh = "low"',
-            'policy.toml:2:1: "shh" is no key of [mounts]. Did you mean "ssh',
+            'policy.toml:2:1: unknown key "shh" in [mounts]. Did you mean "ssh',
         ),
         (
             '[formulas.deploy]\nsecrets = ["A", "b"]',
@@ -100,7 +100,7 @@ ssh = "medium"
         ('[formulas.deploy]\nmounts = ["shh"]', "policy.toml:2:11: formulas.deploy.mounts[0] must"),
         (
             '[formulas.deploy]\nsecret = ["A"]',
-            'policy.toml:2:1: "secret" is no key of [formulas.de',
+            'policy.toml:2:1: unknown key "secret" in [formulas.de',
         ),
         ('[formulas.Deploy]\ntier = "low"', '"Deploy" cannot be a formula\'s name'),
         (

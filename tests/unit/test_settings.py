@@ -192,12 +192,12 @@ shs = "/x"
 command = "claude -p"
 """
         assert told(tmp_path, text, DISINTO_VAULT__ADR="x", DISINTO_NOMAD__PRIORITY="high") == [
-            '1:1: "schedular" is no key of the settings. Did you mean "scheduler"?',
+            '1:1: unknown key "schedular". Did you mean "scheduler"?',
             '3:8: vault.auth must be token, approle or jwt, not "tokn". Did you mean "token"?',
-            '4:1: "gate" is no key of [vault]. It belongs to [policy]',
+            '4:1: unknown key "gate" in [vault]. It belongs to [policy]',
             "6:11: nomad.cpu_mhz must be a whole number more than 0, not a string",
             "7:11: nomad.disk_mb must be more than 0",
-            '9:1: "shs" is no key of [local.mounts]. Did you mean "ssh"?',
+            '9:1: unknown key "shs" in [local.mounts]. Did you mean "ssh"?',
             "11:11: agent.command must be a list of strings, not a string. "
             'Write command = ["claude -p"]',
             "DISINTO_NOMAD__PRIORITY: nomad.priority must be a whole number from 1 to 100, "
@@ -266,7 +266,7 @@ command = "claude -p"
             ("[ops_repo]\nbranch = '-x'", "cannot be the name of a branch"),
             ("[ops_repo]\nbranch = 'a..b'", "cannot be the name of a branch"),
             ("[ops_repo]\nremote = '-x:y'", "begins with -"),
-            ("[vault]\naddr = 'vault:8200'", "no http:// or https:// address"),
+            ("[vault]\naddr = 'vault:8200'", "must start with http://"),
             ("[vault]\naddr = 'http://me:x@vault:8200'", "vault.addr holds a password"),
             ("[vault]\nkv_prefix = '/a/'", "begins or ends with /"),
             ("[vault]\nbots_prefix = 'disinto/runner/bots'", "lie among those of actions"),

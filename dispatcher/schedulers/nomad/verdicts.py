@@ -210,10 +210,10 @@ def _terminated(run: Ended, main: Allocation, event: TaskEvent) -> Outcome:
         return _outcome(Verdict.CANCELLED, run.reason or _why_stopped(run, main), main)
     if code == 0 and not signal:
         return _outcome(Verdict.SUCCEEDED, "", main)
-    how = f"signal {signal}" if signal else f"exit code {code}"
+    how = f"was ended by signal {signal}" if signal else f"exited with {code}"
     return _outcome(
         Verdict.FAILED,
-        f"the runner ended by {how} and left no outcome",
+        f"the runner {how} before reporting",
         main,
         code=code or 128 + signal,
         signal=signal,
