@@ -1,8 +1,13 @@
 """Heads: follows the branch from head to head, and lets nothing run that may have run before.
 
-The loop's thread moves the view, which asks the clone alone. What an id's vanishing means for the
-ledger is done on another thread; until that is over the id is withheld, so that no step is taken
-for it. The same holds for looking at what arrived: see ``dispatcher.service.arrivals``.
+The clone and the ledger are asked on another thread: first for what differs, by which the loop
+moves its view; then for what an id's vanishing means for the ledger. Until that is recorded the id is
+withheld, so that no step is taken for it, and no claim is released: a result must not be the only
+witness of a run in a head that nobody would remember. The same holds for looking at what arrived:
+see ``dispatcher.service.arrivals``.
+
+Nobody else moves the view, and one look at a time is under way; so the tree that a look reads from
+its thread stays as it is.
 """
 
 from __future__ import annotations
@@ -12,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from dispatcher.errors import Dependency
-from dispatcher.ops_repo import Changes, Head
+from dispatcher.ops_repo import Changes, Delta, Head, Tree
 from dispatcher.run import Claim
 from dispatcher.service.errands import Errands, Pauses
 from dispatcher.service.memory import Lost, Recall, gone, keep, recall, record
@@ -22,16 +27,34 @@ from dispatcher.service.watch import Watch
 
 T = TypeVar("T")
 
+NAME = "head"
+"""Of the errand that looks at the clone."""
+
 PAUSES_S = (0.5, 30.0)
 """First and longest pause after the memory could not be read or written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Move:
-    """One step of the view, whose consequences have to be recorded."""
+    """One step of the view, whose consequences have to be recorded.
+
+    Attributes:
+        commit: where it led.
+        lost: ids whose result vanished.
+        rewritten_from: the commit that is not in the history any more; "" where none is.
+    """
 
     commit: str
     lost: tuple[Lost, ...]
+    rewritten_from: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sight:
+    """A head that the view does not show yet, and the way there; () while the memory is unread."""
+
+    head: Head
+    deltas: tuple[Delta, ...] = ()
 
 
 class Heads:
@@ -64,6 +87,10 @@ class Heads:
         self._led, self._know, self._arrived = led, know, arrived
         self._recalled: Recall | None = None
         self._moves: list[_Move] = []
+        self._behind = False
+        self._first = ""  # a head that waits for the memory to be read
+        self._reported: set[str] = set()  # rewritten heads that are on record; by the errand alone
+        self._broken: Exception | None = None
         self._pauses = Pauses(*pauses_s)
         self.followed = False
 
@@ -79,7 +106,12 @@ class Heads:
 
     @property
     def pending(self) -> bool:
-        """Whether something has still to be recorded."""
+        """Whether something has still to be seen or recorded."""
+        return self._behind or bool(self._first or self._moves)
+
+    @property
+    def unrecorded(self) -> bool:
+        """Whether the view shows a head that is not recorded."""
         return bool(self._moves)
 
     def next_try_in(self) -> float | None:
@@ -87,25 +119,59 @@ class Heads:
         return self._pauses.left() or None
 
     def look(self) -> None:
-        """Follow the clone's head as far as that can be done now."""
-        head = self._parts.repo.local_head()
-        if head is None:
-            return
-        recalled = self._recalled
-        if recalled is None:
-            self._ask(lambda: recall(self._parts, head.commit), self._begin)
-            return
-        if not self.followed or head.commit != self._view.tree.commit:
-            self._follow(head, recalled)
+        """The clone may show another head: follow it."""
+        self._behind = True
         self.go_on()
 
+    def check(self) -> None:
+        """Raise what kept the view from moving: it may show half a head, and nothing may be decided
+        on that.
+        """
+        if self._broken is not None:
+            raise self._broken
+
     def go_on(self) -> None:
-        """Take up what waits: read the memory, or record what vanished."""
-        if self._recalled is None:
-            self.look()
+        """Take up what waits: look at the head, or record what vanished."""
+        if self._behind and self._errands.free(None, NAME):
+            self._behind = False
+            self._errands.run(None, self._see, self._saw, name=NAME, failed=self._not_seen)
+        if self._first:
+            first = self._first
+            self._ask(lambda: recall(self._parts, first), self._begin)
         elif self._moves:
             moves = tuple(self._moves)
             self._ask(lambda: self._record(moves), lambda claims: self._recorded(moves, claims))
+
+    def _see(self) -> _Sight | None:
+        """On another thread: the clone's head, if the view does not show it, and the way there."""
+        head = self._parts.repo.local_head()
+        recalled, tree = self._recalled, self._view.tree
+        if head is None or (self.followed and head.commit == tree.commit):
+            return None
+        if recalled is None:
+            return _Sight(head=head)
+        deltas: list[Delta] = []
+        if not self.followed and recalled.base:
+            deltas.append(self._parts.repo.difference(tree, recalled.base))
+            tree = Tree()
+            tree.enter(deltas[0])
+        deltas.append(self._parts.repo.difference(tree, head.commit))
+        return _Sight(head=head, deltas=tuple(deltas))
+
+    def _saw(self, sight: _Sight | None) -> None:
+        if sight is None:
+            return
+        if self._recalled is None or not sight.deltas:
+            self._first = sight.head.commit
+        else:
+            try:
+                self._follow(sight, self._recalled)
+            except Exception as error:  # noqa: BLE001 - ``check`` raises it
+                self._broken = error
+        self.go_on()
+
+    def _not_seen(self, _error: Exception) -> None:
+        self._behind = True
 
     def _ask(self, ask: Callable[[], T], learn: Callable[[T], None]) -> None:
         """Have it done on another thread, one thing at a time, with growing pauses after failures."""
@@ -120,29 +186,32 @@ class Heads:
             )
 
     def _begin(self, recalled: Recall) -> None:
-        self._recalled = recalled
+        self._recalled, self._first = recalled, ""
         for warning in recalled.warnings:
             self._watch.event("memory_damaged", reason=warning)
         self.look()
 
-    def _follow(self, head: Head, recalled: Recall) -> None:
+    def _follow(self, sight: _Sight, recalled: Recall) -> None:
         """Move the view, and note what vanished on the way."""
-        if not self.followed and recalled.base:
-            self._view.advance(recalled.base)
+        head, (*earlier, last) = sight.head, sight.deltas
+        for delta in earlier:
+            self._view.enter(delta)
         before = self._view.tree.commit
-        changes = self._view.advance(head.commit)
+        changes = self._view.enter(last)
         if head.rewritten:
             self._view.ask_anew()
-            self._parts.audit.append(
-                "history_rewritten", before=before or head.seen or "", now=head.commit
-            )
         lost = gone(
             self._view.tree,
             changes,
             before=before,
             recalled=None if self.followed else recalled,
         )
-        self._moves.append(_Move(commit=head.commit, lost=tuple(lost)))
+        move = _Move(
+            commit=head.commit,
+            lost=tuple(lost),
+            rewritten_from=(before or head.seen or "?") if head.rewritten else "",
+        )
+        self._moves.append(move)
         self._arrived(changes, not before)
         self.followed = True
 
@@ -150,6 +219,11 @@ class Heads:
         """On another thread: the tombstones first, then the head; a death in between repeats it."""
         claims = []
         for move in moves:
+            if move.rewritten_from and move.commit not in self._reported:
+                self._parts.audit.append(
+                    "history_rewritten", before=move.rewritten_from.rstrip("?"), now=move.commit
+                )
+                self._reported.add(move.commit)
             for lost in move.lost:
                 claim = keep(self._parts, lost, commit=move.commit, led=self._led)
                 if claim is not None:

@@ -19,7 +19,9 @@ from dispatcher.reconcile import (
     Launch,
     Limits,
     Plan,
+    Retire,
     Standing,
+    Step,
     World,
 )
 from dispatcher.run import Claim, Observation, RunKey
@@ -186,10 +188,11 @@ class Tenure:
     def _round(self) -> Plan:
         began = time.monotonic()
         self._run_errands()
+        self._heads.check()
         world = self._world()
         plan = decide(world, self._steps)
         for step in plan.steps:
-            if not (self._reloading.under_way and isinstance(step, Launch)):
+            if self._may_begin(step):
                 self._steps.begin(step)
         plan = replace(plan, waits=(*plan.waits, *self._view.waits()))
         tree = self._view.tree
@@ -228,6 +231,13 @@ class Tenure:
         """Results that arrived while this process looked on, and the newest of those before."""
         before = self._archiving.newest
         return None if before is None else tuple(dict.fromkeys((*self._view.arrived, *before)))
+
+    def _may_begin(self, step: Step) -> bool:
+        """False for what has to wait until something is over that is under way here."""
+        if isinstance(step, Launch):
+            return not self._reloading.under_way
+        # Until its head is recorded, a result must not be all that tells of its run.
+        return not (isinstance(step, Retire) and self._heads.unrecorded)
 
     def _world(self) -> World:
         resting = self._dependencies.resting()

@@ -15,6 +15,7 @@ from dispatcher.errors import Dependency
 from dispatcher.ops_repo import (
     Changes,
     CommitInfo,
+    Delta,
     Entry,
     Head,
     NewFile,
@@ -159,7 +160,11 @@ class MemoryClone:
         micro(Dependency.REMOTE, mark)
 
     def advance(self, tree: Tree, commit: str) -> Changes:
-        return tree.become(commit, self.remote.commits[commit].listing())
+        return tree.enter(self.difference(tree, commit))
+
+    def difference(self, tree: Tree, commit: str) -> Delta:
+        listing = self.remote.commits[commit].listing()
+        return Delta(commit=commit, events=tuple(listing.items()), whole=True)
 
     def dropped_results(self, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:
         found: dict[str, dict[str, None]] = {}

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from dispatcher.action import Action
 from dispatcher.attestation import SignatureVerifier, key_id, seal_with
 from dispatcher.errors import Conflict, Dependency, Unavailable
-from dispatcher.ops_repo import ActionFile, Changes, Tree
+from dispatcher.ops_repo import ActionFile, Changes, Delta, Tree
 from dispatcher.reconcile import (
     Abandon,
     Candidate,
@@ -124,8 +124,8 @@ class View:
     repo: MemoryClone
     tree: Tree = field(default_factory=Tree)
 
-    def advance(self, commit: str) -> Changes:
-        return self.repo.advance(self.tree, commit)
+    def enter(self, delta: Delta) -> Changes:
+        return self.tree.enter(delta)
 
     def ask_anew(self) -> None:
         pass
@@ -146,6 +146,9 @@ class Errands:
     def __init__(self, work: dict[str, Work]) -> None:
         self._work = work
 
+    def free(self, dependency: Dependency | None, name: str = "") -> bool:
+        return f"~{name or dependency}" not in self._work
+
     def run(
         self,
         dependency: Dependency | None,
@@ -155,9 +158,10 @@ class Errands:
         name: str = "",
         failed: Callable[[Exception], None] = lambda _error: None,
     ) -> None:
-        key = f"~{name or dependency}"
-        if key not in self._work:
-            self._work[key] = Work(actor=Actor(ask), learn=learn, failed=failed)
+        if self.free(dependency, name):
+            self._work[f"~{name or dependency}"] = Work(
+                actor=Actor(ask), learn=learn, failed=failed
+            )
 
 
 class Dispatcher:
@@ -240,7 +244,10 @@ class Dispatcher:
         self._arrivals.look()
         for name in [n for n in self.actors if n.startswith("~")]:
             self._settle_up(name)
-        steps = reconcile(self._world()).steps if self._heads.followed else ()
+        self._heads.check()
+        decided = reconcile(self._world()).steps if self._heads.followed else ()
+        held = Retire if self._heads.unrecorded else ()
+        steps = [step for step in decided if not isinstance(step, held)]
         if not steps:
             return len(self.actors) > before
         step = steps[which % len(steps)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,120 @@ from dispatcher.service.parts import Parts
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, eventually, path, set_stage
 
+AT_THE_START = {("ledger", "open_runs"), ("ledger", "leader"), ("leadership", "check_ledger")}
+"""Asked before the first round."""
+
+NEVER_ASK = {
+    ("repo", "stop"),  # ends git processes at the very end
+    ("gate", "look_again"),  # forgets answers
+    ("leadership", "strayed"),
+    ("leadership", "due"),
+    ("leadership", "warnings"),
+}
+"""Calls that ask nobody and take no lock that is held while somebody is asked."""
+
+ADAPTERS = {
+    "repo",
+    "shelf",
+    "gate",
+    "grants",
+    "ledger",
+    "scheduler",
+    "seal",
+    "verifier",
+    "leadership",
+    "audit",
+    "obstacle",
+}
+
 
 @pytest.fixture
 def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
     stage = set_stage(tmp_path, bao_server)
     yield stage
     stage.stop()
+
+
+class Noted:
+    """An adapter that notes the thread of each call."""
+
+    def __init__(self, name: str, inner: Any, calls: list[tuple[str, str, str]]) -> None:
+        self._name, self._inner, self._calls = name, inner, calls
+
+    def __getattr__(self, method: str) -> Any:
+        found = getattr(self._inner, method)
+        if not callable(found):
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._calls.append((threading.current_thread().name, self._name, method))
+            return found(*args, **kwargs)
+
+        return call
+
+    def __call__(self, *args: Any) -> Any:
+        self._calls.append((threading.current_thread().name, self._name, "()"))
+        return self._inner(*args)
+
+
+def noted(calls: list[tuple[str, str, str]]) -> Callable[[Parts], Parts]:
+    def change(parts: Parts) -> Parts:
+        known = {f.name for f in fields(Parts)} & ADAPTERS
+        return replace(parts, **{n: Noted(n, getattr(parts, n), calls) for n in known})
+
+    return change
+
+
+def test_every_adapter_of_the_parts_is_watched() -> None:
+    plain = {"settings", "policy", "rules", "wake", "reporter", "forge_calls", "warnings"}
+    others = {f.name for f in fields(Parts)} - plain
+    assert others == ADAPTERS, "a new adapter: watch it here"
+
+
+def test_no_adapter_is_called_by_the_loop(stage: Stage) -> None:
+    """Through a whole life: actions run, wait, change, are refused, finish, vanish and come back."""
+    calls: list[tuple[str, str, str]] = []
+    stage.change = noted(calls)
+    stage.scene.merge(
+        {
+            path("first"): action("first", secrets='"TOKEN_A"'),
+            path("waits"): action("waits", formula="danger"),
+            path("wrong"): "id = 1\n",
+            "formulas/theirs.sh": "true\n",
+            path("theirs"): action("theirs", formula="theirs"),
+        },
+        "Add some",
+    )
+    service = stage.start()
+    assert stage._thread is not None
+    loop = stage._thread.name
+    stage.runs(1)
+    stage.scheduler.end(stage.scheduler.running()[0])
+    stage.result("first")
+    stage.result("wrong")
+    stage.at_rest()
+    stage.scene.merge(
+        {path("waits"): action("waits", formula="danger", more="priority = 5")}, "Edit"
+    )
+    stage.scene.remove("vault/actions/first.result.json")
+    service.look_now()
+    stage.result("first")
+    stage.at_rest()
+    stage.scene.remove("vault/actions/first.result.json", path("first"))
+    service.look_now()
+
+    @eventually
+    def tombstone() -> None:
+        claims = stage.parts.ledger.open_runs()
+        assert [(c.key.action_id, c.phase) for c in claims] == [("first", Phase.TOMBSTONE)]
+
+    tombstone()
+    stage.stop()
+    by_loop = [(part, method) for thread, part, method in calls if thread == loop]
+    bad = set(by_loop) - NEVER_ASK - AT_THE_START
+    assert not bad
+    assert by_loop.count(("ledger", "open_runs")) == 1, "once, before the first round"
+    assert {part for _, part, _ in calls} >= ADAPTERS - {"seal", "obstacle"}
 
 
 class Gate:
@@ -69,6 +177,113 @@ def goes_on(stage: Stage) -> None:
     concluded()
 
 
+def test_a_fetch_that_holds_the_clone_does_not_stop_the_loop(stage: Stage) -> None:
+    """The head is to be marked as seen while somebody else holds the clone's lock."""
+    release, held = threading.Event(), threading.Event()
+    threads: list[threading.Thread] = []
+
+    def change(parts: Parts) -> Parts:
+        def fetch() -> Any:
+            head = parts.repo.fetch()
+            if armed.is_set() and not held.is_set():
+
+                def hold() -> None:
+                    with parts.repo._clone.held():
+                        held.set()
+                        release.wait(60)
+
+                threads.append(threading.Thread(target=hold))
+                threads[-1].start()
+                held.wait(60)
+            return head
+
+        return replace(parts, repo=Laid(parts.repo, fetch=fetch))
+
+    armed = threading.Event()
+    stage.change = change
+    stage.scene.merge({path("runs"): action("runs")}, "Add one")
+    service = stage.start()
+    stage.runs(1)
+    try:
+        stage.scene.merge({path("late"): action("late", formula="danger")}, "Add another")
+        armed.set()
+        service.look_now()
+        assert held.wait(20)
+        goes_on(stage)
+    finally:
+        release.set()
+        for thread in threads:
+            thread.join()
+    stage.result("runs")
+
+
+@pytest.mark.parametrize(
+    ("part", "method"), [("ledger", "claim"), ("audit", "append"), ("repo", "mark_seen")]
+)
+def test_a_tombstone_that_hangs_does_not_stop_the_loop(
+    stage: Stage, part: str, method: str
+) -> None:
+    armed = threading.Event()
+    gates: list[Gate] = []
+
+    def change(parts: Parts) -> Parts:
+        inner = getattr(parts, part)
+        gates.append(Gate(getattr(inner, method), when=armed.is_set))
+        return replace(parts, **{part: Laid(inner, **{method: gates[-1]})})
+
+    stage.scene.merge({path("gone"): action("gone")}, "Add one")
+    stage.once()
+    stage.scheduler.ends_at_once = False
+    stage.change = change
+    stage.scene.merge({path("runs"): action("runs")}, "Add another")
+    service = stage.start()
+    stage.runs(1)
+
+    @eventually
+    def at_rest() -> None:
+        last = stage.watch.last
+        assert last is not None
+        assert last.claims["runs"].phase is Phase.SUBMITTED
+        assert not last.plan.steps
+
+    at_rest()
+    armed.set()
+    stage.scene.remove("vault/actions/gone.result.json", path("gone"))
+    service.look_now()
+    try:
+        assert gates[-1].reached.wait(20)
+        if (part, method) == ("audit", "append"):
+            # The end of a run goes on record as well, on another thread: only rounds are watched.
+            rounds_go_on(stage)
+        else:
+            goes_on(stage)
+    finally:
+        gates[-1].go.set()
+    for key in stage.scheduler.running():
+        stage.scheduler.end(key)
+    stage.result("runs")
+
+    @eventually
+    def kept() -> None:
+        phases = {c.key.action_id: c.phase for c in stage.parts.ledger.open_runs()}
+        assert phases == {"gone": Phase.TOMBSTONE}
+
+    kept()
+
+
+def rounds_go_on(stage: Stage) -> None:
+    """A round that began after this call ends."""
+    before = stage.watch.last
+    assert stage._service is not None
+    stage._service.look_now()
+
+    @eventually
+    def another() -> None:
+        assert stage.watch.last is not before
+
+    another()
+
+
 def test_files_that_cannot_be_read_yet_do_not_stop_the_loop(stage: Stage) -> None:
     """New actions wait for their contents; what runs goes on."""
     gates: list[Gate] = []
@@ -94,3 +309,34 @@ def test_files_that_cannot_be_read_yet_do_not_stop_the_loop(stage: Stage) -> Non
     finally:
         gates[-1].go.set()
     stage.runs(1)
+
+
+def test_a_claim_is_not_released_before_its_result_is_remembered(stage: Stage) -> None:
+    """Else a death now, and a push that takes the result away, would let the id run again."""
+    marks: list[Gate] = []
+    armed = threading.Event()
+
+    def change(parts: Parts) -> Parts:
+        marks.append(Gate(parts.repo.mark_seen, when=armed.is_set))
+        return replace(parts, repo=Laid(parts.repo, mark_seen=marks[-1]))
+
+    stage.change = change
+    stage.scene.merge({path("runs"): action("runs")}, "Add one")
+    stage.start()
+    stage.runs(1)
+    armed.set()
+    try:
+        stage.scheduler.end(stage.scheduler.running()[0])
+        stage.result("runs")
+        assert marks[-1].reached.wait(20)
+
+        # Another action goes all its way meanwhile.
+        stage.scene.merge({path("other"): action("other")}, "Add another")
+        stage.runs(1)
+        stage.scheduler.end(stage.scheduler.running()[0])
+        stage.result("other")
+        rounds_go_on(stage)
+        assert {c.key.action_id for c in stage.parts.ledger.open_runs()} == {"runs", "other"}
+    finally:
+        marks[-1].go.set()
+    stage.at_rest()

@@ -125,12 +125,19 @@ def bring_about(stage: Stage, kind: str) -> None:
     elif kind == "Restore":
         stage.scheduler.end(key)
         stage.result(BAD)
+        released(stage)
         stage.scene.remove(f"vault/actions/{BAD}.result.json")
     elif kind == "Inspect":
         stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
         stage.scene.merge({f"vault/actions/{BAD}.result.json": "{}"}, "Forge a result")
     else:
         stage.scheduler.end(key)
+
+
+@eventually
+def released(stage: Stage) -> None:
+    """Its result is in git and remembered, so its claim is let go."""
+    assert BAD not in {c.key.action_id for c in stage.parts.ledger.open_runs()}
 
 
 def the_other_one_ends(stage: Stage) -> None:
