@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +23,7 @@ import jinja2
 from dispatcher import files
 from dispatcher.errors import Misconfigured
 from dispatcher.run import Mount
-from dispatcher.settings import NomadSettings, Settings
+from dispatcher.settings import NomadDriver, NomadSettings, Settings
 
 TASK = "runner"
 """Name of the one task of a runner job; logs and events are asked for by it."""
@@ -111,6 +112,16 @@ def runner_name(nomad: NomadSettings, mounts: Collection[Mount]) -> str:
     return "-".join((runner_prefix(nomad), *(mount.value for mount in _ordered(mounts))))
 
 
+def runner_command(nomad: NomadSettings) -> tuple[str, ...]:
+    """The command that starts the runner. With raw_exec it runs on this machine or one set up like
+    it, where ``python3`` is seldom the interpreter that disinto was installed for.
+    """
+    if nomad.runner_command:
+        return nomad.runner_command
+    raw_exec = nomad.driver is NomadDriver.RAW_EXEC
+    return (sys.executable if raw_exec and sys.executable else "python3", "-m", "dispatcher.runner")
+
+
 def dispatcher_name(nomad: NomadSettings) -> str:
     """Name of the job that runs the dispatcher itself."""
     return f"{_word(nomad.ledger_prefix)}-dispatcher"
@@ -137,7 +148,7 @@ def runner_job(settings: Settings, mounts: Collection[Mount] = ()) -> Jobspec:
         nomad=nomad,
         mounts=_ordered(mounts),
         task=TASK,
-        command=(*nomad.runner_command, *RUNNER_ARGS, *_ops_repo(mounts)),
+        command=(*runner_command(nomad), *RUNNER_ARGS, *_ops_repo(mounts)),
         meta_required=META_REQUIRED,
         meta_optional=META_OPTIONAL,
         kill_timeout=f"{KILL_TIMEOUT_S}s",

@@ -315,6 +315,8 @@ class Observation:
             the engine's records amount to.
         reason: why it is pending, or what is wrong with it while it runs, in words, else "".
         since: when this state began, seconds since the epoch, or 0.0.
+        reported: False if the run has ended and its runner left nothing at all, so that ``outcome``
+            is what the engine's records amount to.
     """
 
     state: RunState
@@ -323,3 +325,4 @@ class Observation:
     outcome: Outcome | None = None
     reason: str = ""
     since: float = 0.0
+    reported: bool = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -139,11 +138,7 @@ def nomad_stage(nomad: Nomad, minter: Minter, **more: Any) -> Iterator[NomadStag
     if "image" not in more and not nomad.runs_here:
         pytest.skip("raw_exec wants a Nomad on this machine, and this one is in a container")
     prefix = nomad.unique("stage")
-    driver = (
-        {"driver": "docker"}
-        if "image" in more
-        else {"driver": "raw_exec", "runner_command": [sys.executable, "-m", "dispatcher.runner"]}
-    )
+    driver = {"driver": "docker"} if "image" in more else {"driver": "raw_exec"}
     settings = Settings.model_validate(
         {
             "scheduler": "nomad",

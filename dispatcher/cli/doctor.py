@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -21,22 +24,31 @@ if TYPE_CHECKING:
 
 
 @click.command("doctor")
+@click.option("--deep", is_flag=True, help="Run a formula that does nothing, from grant to end.")
 @json_option
 @config_option
 @click.pass_obj
-def command(session: Session, *, as_json: bool) -> int:
+def command(session: Session, *, deep: bool, as_json: bool) -> int:
     """Check every dependency, right and setting; say what to do about what is wrong.
 
     Asks with the rights that 'disinto serve' has: run it as the same user, with the same
     environment. Changes nothing but the clone, which it fetches.
 
+    With --deep it also takes one run the whole way: a grant is minted, the engine runs a formula
+    that does nothing, the grant is revoked. The run's id begins with doctor-; it has no claim, no
+    secret and no result, and is removed at the end, also after Ctrl-C. It takes two minutes at most.
+
     Exits with 1 when anything is wrong.
     """
     checks = []
-    for check in _checks(session):
-        checks.append(check)
-        if not as_json:
-            _show(check)
+    with contextlib.ExitStack() as stack:
+        found = [_checks(session)]
+        if deep:
+            found.append(stack.enter_context(contextlib.closing(_deep(session))))
+        for check in itertools.chain(*found):
+            checks.append(check)
+            if not as_json:
+                _show(check)
     wrong = [check for check in checks if not check.ok]
     if as_json:
         console.emit({"ok": not wrong, "checks": [_plain(check) for check in checks]})
@@ -61,6 +73,37 @@ def _checks(session: Session) -> Iterator[Check]:
         return
     yield Check(name="settings", ok=True, detail=str(file or "no file: the defaults"))
     yield from diagnose(settings, openers(settings), os.environ)
+
+
+def _deep(session: Session) -> Generator[Check, None, None]:
+    """The trial run. Nothing, where the settings cannot be read: they were told before."""
+    from dispatcher import assembly
+    from dispatcher.checks import Check
+    from dispatcher.grants import Grants
+    from dispatcher.service.trial import Trial
+
+    try:
+        settings = session.settings
+    except DisintoError:
+        return
+    purging = settings.nomad.model_copy(update={"keep_finished_s": 0.0})
+    try:
+        vault = assembly.open_vault(settings, os.environ)
+        scheduler = assembly.open_scheduler(
+            settings.model_copy(update={"nomad": purging}), os.environ
+        )
+    except DisintoError as error:
+        yield Check(name="deep", ok=False, detail=error.what, remedy=error.remedy or "")
+        return
+    before = signal.signal(signal.SIGTERM, _interrupted)
+    try:
+        yield from Trial(settings, Grants(vault, settings), scheduler).checks()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupted(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def openers(settings: Settings) -> Openers:

@@ -10,7 +10,6 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -260,8 +259,7 @@ class Scene:
 
 def _on_nomad(nomad: DevAgent, *, image: bool) -> dict[str, Any]:
     """Settings for small runs on this Nomad."""
-    runner = [sys.executable, "-m", "dispatcher.runner"]
-    driver = {"driver": "docker"} if image else {"driver": "raw_exec", "runner_command": runner}
+    driver = {"driver": "docker" if image else "raw_exec"}
     small = {"cpu_mhz": 50, "memory_mb": 128, "disk_mb": 100, "log_file_mb": 5}
     small["keep_finished_s"] = 0  # a scene leaves nothing behind
     prefix = f"scene-{secrets.token_hex(4)}"

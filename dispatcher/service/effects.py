@@ -50,6 +50,7 @@ from dispatcher.service.formulas import Formula
 from dispatcher.service.intake import Vetted
 from dispatcher.service.parts import Parts
 from dispatcher.service.unwrapping import with_cause
+from dispatcher.service.without_runner import is_in_doubt, last_words, never_started
 from dispatcher.settings import Settings
 
 SUBMIT_TRIES = 3
@@ -202,11 +203,33 @@ class Effects:
             return self._end(claim, _never_started(Verdict.ERROR, gone), revoked=False)
         return self._resubmit(claim, replace(vetted, formula=formula))
 
-    def conclude(self, claim: Claim, outcome: Outcome, engine: Engine) -> Claim:
-        """Revoke the grant of an ended run, then record its verdict."""
+    def conclude(
+        self, claim: Claim, outcome: Outcome, engine: Engine, *, reported: bool = True
+    ) -> Claim:
+        """Revoke the grant of an ended run, then record its verdict.
+
+        Args:
+            claim: the run's.
+            outcome: how it ended.
+            engine: where.
+            reported: whether its runner said so. Otherwise Vault is asked, and waited for, whether
+                the formula can have started.
+        """
         self.led()
         outcome = with_cause(outcome, claim, self.parts.grants)
+        if is_in_doubt(outcome, reported=reported) and self._never_began(claim):
+            outcome = never_started(outcome, self._last_words(claim))
         return self._end(claim, outcome, engine=engine, revoked=self._try_revoke(claim))
+
+    def _never_began(self, claim: Claim) -> bool:
+        return claim.grant is not None and self.parts.grants.withdraw(claim.grant)
+
+    def _last_words(self, claim: Claim) -> str:
+        try:
+            return last_words(self.parts.scheduler, claim)
+        except (TemporaryError, Denied) as error:
+            self.note(error)
+            return ""
 
     def revoke(self, claim: Claim) -> Claim:
         """Revoke what could not be revoked when the run ended."""

@@ -184,7 +184,9 @@ class Steps:
                 outcome = seen.outcome
                 self._step(
                     step,
-                    lambda: self._effects.conclude(claim, outcome, seen.engine),
+                    lambda: self._effects.conclude(
+                        claim, outcome, seen.engine, reported=seen.reported
+                    ),
                     self.know,
                 )
             case Publish(claim=claim):

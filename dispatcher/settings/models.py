@@ -145,8 +145,10 @@ class NomadSettings(_Section):
     driver: NomadDriver = Field(default=NomadDriver.DOCKER, description="Task driver of runners.")
     image: str = Field(default="disinto:latest", description="Image of the runner (docker driver).")
     runner_command: tuple[str, ...] = Field(
-        default=("python3", "-m", "dispatcher.runner"),
-        description="Command that starts the runner inside a job.",
+        default=(),
+        description="Command that starts the runner inside a job; empty: python3 -m "
+        "dispatcher.runner with docker, the same with the interpreter of 'disinto apply' with "
+        "raw_exec.",
     )
     network_mode: str = Field(default="host", description="Docker network mode of runners.")
     datacenters: tuple[str, ...] = Field(default=("*",), description="Where jobs may be placed.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -145,3 +146,12 @@ def test_values_of_other_types() -> None:
     assert render.hcl(("a", 'b"')) == '["a", "b\\""]'
     with pytest.raises(TypeError):
         render.hcl(1.5)
+
+
+def test_raw_exec_starts_the_runner_by_this_interpreter() -> None:
+    """``python3`` on a node's PATH is seldom the one that disinto was installed for."""
+    assert render.runner_command(settings(driver="raw_exec").nomad)[0] == sys.executable
+    assert render.runner_command(settings().nomad) == ("python3", "-m", "dispatcher.runner")
+    own = settings(driver="raw_exec", runner_command=["/opt/run"]).nomad
+    assert render.runner_command(own) == ("/opt/run",)
+    assert sys.executable in render.runner_job(settings(driver="raw_exec")).hcl

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from dispatcher.errors import Denied, TemporaryError
@@ -241,7 +241,7 @@ class Observer:
         """The end of a run; None where Nomad collected it in the meantime."""
         child, engine = status["ID"], self._engine(status)
         try:
-            outcome = self._outcome(status)
+            outcome, reported = self._outcome(status)
         except (NotYet, TemporaryError) as error:
             since = self._in(child, "ended").since
             return _observation(RunState.RUNNING, child, engine, reason=str(error), since=since)
@@ -250,22 +250,24 @@ class Observer:
         observation = _observation(
             RunState.ENDED, child, engine, outcome=outcome, since=outcome.finished_at
         )
+        observation = replace(observation, reported=reported)
         with self._turn:
             self._ended[child] = observation
             self._seen.pop(child, None)
         return observation
 
-    def _outcome(self, status: JobStatus) -> Outcome | None:
+    def _outcome(self, status: JobStatus) -> tuple[Outcome | None, bool]:
+        """The outcome, and whether the runner left any word of it."""
         child, allocations = status["ID"], status.get("Allocs") or []
         vanished = bool(_states(status) & _VANISHED)
         word = _NO_WORD
         if len(allocations) == 1:
             word = self._word(child, allocations[0]["ID"], vanished=vanished)
             if word.authentic and word.outcome is not None and _plain(word.outcome):
-                return word.outcome
+                return word.outcome, True
         return self._from_records(status, word)
 
-    def _from_records(self, status: JobStatus, word: _Word) -> Outcome | None:
+    def _from_records(self, status: JobStatus, word: _Word) -> tuple[Outcome | None, bool]:
         child = status["ID"]
         allocations = self._api.allocations(child)
         if len(allocations) > 1:
@@ -276,8 +278,8 @@ class Observer:
         if not allocations:
             evaluations = self._api.evaluations(child)
             if not evaluations and self._api.job(child) is None:
-                return None
-        return verdicts.outcome(
+                return None, False
+        outcome = verdicts.outcome(
             verdicts.Ended(
                 allocations=allocations,
                 outcome=word.outcome,
@@ -291,6 +293,7 @@ class Observer:
                 memory_mb=self._nomad.memory_max_mb or self._nomad.memory_mb,
             )
         )
+        return outcome, word.outcome is not None or word.forged
 
     def _word(self, child: str, alloc_id: str, *, vanished: bool) -> _Word:
         """What the runner left.
