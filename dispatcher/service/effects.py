@@ -409,7 +409,7 @@ class Effects:
             text = of_run(claim, outcome, engine, now=now).to_json()
         except (ValueError, TypeError, OverflowError) as error:
             said = f"the runner left what no result can hold ({error})"
-            outcome = _without(outcome, said, all_but_verdict=True)
+            outcome = _only_verdict(outcome, said)
             text = of_run(claim, outcome, engine, now=now).to_json()
         self.led()
         text = self._signed(claim, text)
@@ -417,7 +417,7 @@ class Effects:
         try:
             ended = self.parts.ledger.update(ended)
         except ClaimTooLarge as error:
-            outcome = _without(outcome, str(error))
+            outcome = _without_outputs(outcome, str(error))
             text = self._signed(claim, of_run(claim, outcome, engine, now=now).to_json())
             ended = self.parts.ledger.update(replace(ended, result=text))
         self._audit("ended", ended, reason=outcome.error, verdict=outcome.verdict)
@@ -516,15 +516,20 @@ def _never_started(verdict: Verdict, error: str) -> Outcome:
     return Outcome(verdict=verdict, exit_code=VERDICT_EXIT[verdict], error=error)
 
 
-def _without(outcome: Outcome, error: str, *, all_but_verdict: bool = False) -> Outcome:
-    """An outcome without its outputs, or without anything but its verdict. It is no success any
-    more: something of what the run handed back is missing.
-    """
+def _only_verdict(outcome: Outcome, error: str) -> Outcome:
+    """What is left of an outcome that no result can represent: it is no success any more."""
     verdict = Verdict.ERROR if outcome.verdict is Verdict.SUCCEEDED else outcome.verdict
-    if all_but_verdict:
-        return _never_started(verdict, error)
-    code = outcome.exit_code or VERDICT_EXIT[verdict]
-    return replace(outcome, verdict=verdict, exit_code=code, error=error, outputs={})
+    return _never_started(verdict, error)
+
+
+def _without_outputs(outcome: Outcome, why: str) -> Outcome:
+    """An outcome without its outputs, as the runner itself leaves out what it cannot report: the
+    verdict stays the formula's own.
+    """
+    error = f"the outputs were left out: {why}"
+    if outcome.error:
+        error = f"{outcome.error}; {error}"
+    return replace(outcome, error=error, outputs={})
 
 
 def _lost() -> Outcome:
