@@ -10,6 +10,7 @@
           ├── Misconfigured    a setting is missing or wrong
           ├── NotFound         what the user named is not there
           ├── Conflict         somebody else changed what we were about to change
+          ├── InvalidValue     a name or value that a person gave cannot be used
           └── InvalidInput     an input file has problems, each with its place
 
 Only the adapter that raised an error knows whether it is temporary; nobody above it
@@ -23,6 +24,7 @@ This module imports nothing heavy: the runner uses it (see ``dispatcher.runner``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -162,6 +164,19 @@ def describe(error: Exception) -> str:
     if not unexpected(error):
         return str(error)
     return f"unexpected {type(error).__name__}: {error}. Its traceback is in the log of serve"
+
+
+def reason_of(error: BaseException) -> str:
+    """What a foreign error says, for people: without Python's ``[Errno 111]``, and never empty."""
+    text = error.strerror if isinstance(error, OSError) else None
+    text = re.sub(r"\[Errno -?\d+\] ", "", text or str(error))
+    return text.strip() or type(error).__name__
+
+
+class InvalidValue(PermanentError):
+    """A name or a value that a person gave, on the command line or at a prompt, cannot be used."""
+
+    exit_code = Exit.DATAERR
 
 
 class InvalidInput(PermanentError):

@@ -21,6 +21,11 @@ STATE_DIR = ".disinto"
 ACTIONS_PATH = "vault/actions"
 """Directory of the actions, from the root of an ops repo."""
 
+SEARCHED = (
+    "A settings file is looked for in --config, DISINTO_CONFIG, disinto.toml in this directory or one "
+    "above it, and ~/.config/disinto/disinto.toml."
+)
+
 CONFIG_VARIABLE = "DISINTO_CONFIG"
 """Environment variable with the path of the settings file."""
 

@@ -19,7 +19,8 @@ import click
 from dispatcher.cli import COMPLETE_VARIABLE
 from dispatcher.cli.root import root
 from dispatcher.cli.session import Session
-from dispatcher.errors import DisintoError, Exit, InvalidInput
+from dispatcher.errors import DisintoError, Exit, InvalidInput, Misconfigured
+from dispatcher.settings_file import SEARCHED
 
 PROGRAM = "disinto"
 INTERRUPTED = 130
@@ -67,6 +68,8 @@ def guarded(act: Callable[[], int], session: Session) -> int:  # noqa: PLR0911 -
         return INTERRUPTED
     except DisintoError as error:
         tell_error(error)
+        if isinstance(error, Misconfigured) and _without_a_file(session):
+            click.echo(f"  No settings file was found. {SEARCHED}", err=True)
         return error.exit_code
     except BrokenPipeError:
         raise
@@ -76,6 +79,14 @@ def guarded(act: Callable[[], int], session: Session) -> int:  # noqa: PLR0911 -
     except Exception as error:  # noqa: BLE001 - the last net: a user never sees a traceback
         _tell_defect(error, session)
         return Exit.SOFTWARE
+
+
+def _without_a_file(session: Session) -> bool:
+    """Whether the settings were read, and no file was there to read them from."""
+    try:
+        return "settings" in vars(session) and not session.has_settings_file
+    except DisintoError:
+        return False
 
 
 def tell_error(error: DisintoError) -> None:

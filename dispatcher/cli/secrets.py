@@ -15,7 +15,7 @@ from dispatcher.cli.complete import secret_names
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
 from dispatcher.cli.tables import table
-from dispatcher.errors import Exit, NotFound
+from dispatcher.errors import Exit, Misconfigured, NotFound
 
 if TYPE_CHECKING:
     from dispatcher.grants.secrets import Secrets
@@ -39,9 +39,12 @@ def command() -> None:
 @click.argument("name", metavar="NAME")
 @click.argument("rest", metavar="", nargs=-1)
 @click.option("--keep-newline", is_flag=True, help="Keep the newline at the end of standard input.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask where no settings file is found.")
 @config_option
 @click.pass_obj
-def put(session: Session, name: str, rest: tuple[str, ...], *, keep_newline: bool) -> None:
+def put(
+    session: Session, name: str, rest: tuple[str, ...], *, keep_newline: bool, yes: bool
+) -> None:
     """Write a secret, and the policy that lets a run read it.
 
     \b
@@ -51,6 +54,8 @@ def put(session: Session, name: str, rest: tuple[str, ...], *, keep_newline: boo
     if rest or "=" in name:
         raise click.UsageError(VALUE_GIVEN)
     _check_name(name)  # before anybody types a value in vain
+    if not yes:
+        _settings_or_consent(session, name)
     if sys.stdin.isatty():
         value = click.prompt(
             f"Value of {name}", hide_input=True, confirmation_prompt=True, err=True
@@ -106,7 +111,7 @@ def _check_name(name: str) -> None:
 
     Raises:
         click.UsageError: it cannot.
-        PermanentError: it is reserved.
+        InvalidValue: it is reserved.
     """
     from dispatcher.action import SECRET_PATTERN
     from dispatcher.grants.names import secret_name
@@ -116,6 +121,27 @@ def _check_name(name: str) -> None:
             "NAME must be A-Z, 0-9 and _, at most 100 characters, the first a letter."
         )
     secret_name(name)
+
+
+def _settings_or_consent(session: Session, name: str) -> None:
+    """In the wrong directory the defaults apply, and a secret would go where no run looks for it.
+
+    Raises:
+        Misconfigured: there is no settings file, and nobody agreed to the defaults.
+    """
+    if session.has_settings_file:
+        return
+    vault = session.settings.vault
+    where = f"{vault.addr}, {vault.kv_mount}/{vault.kv_prefix}/{name}"
+    if sys.stdin.isatty() and click.confirm(
+        f"No settings file was found. Write to {where}, as the defaults and the environment say?",
+        err=True,
+    ):
+        return
+    raise Misconfigured(
+        f"no settings file was found, so {name} would be written to {where}",
+        remedy="Pass --config FILE, or --yes to write it there.",
+    )
 
 
 def _secrets(session: Session) -> Secrets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +35,17 @@ class Session:
         from dispatcher.assembly import open_settings
 
         return open_settings(self.config)
+
+    @property
+    def has_settings_file(self) -> bool:
+        """Whether the settings are of a file, and not only the defaults and the environment.
+
+        Raises:
+            Misconfigured: a file that was named is not there.
+        """
+        from dispatcher.settings_file import find_settings
+
+        return find_settings(self.config, os.environ) is not None
 
     @property
     def state_dir(self) -> Path | None:

@@ -15,7 +15,14 @@ from typing import Annotated, TypeVar
 import httpx
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
-from dispatcher.errors import Denied, Dependency, Misconfigured, PermanentError, Unavailable
+from dispatcher.errors import (
+    Denied,
+    Dependency,
+    Misconfigured,
+    PermanentError,
+    Unavailable,
+    reason_of,
+)
 
 PAGE = 50
 """Entries asked for in one page: the most that a forge gives by default."""
@@ -160,7 +167,7 @@ class Exchange:
                 status = answer.status_code
         except httpx.HTTPError as error:
             raise _no_answer(
-                f"the forge did not answer {method} {path} ({type(error).__name__}: {error})"
+                f"the forge did not answer {method} {path} ({reason_of(error)})"
             ) from error
         if status in (401, 403):
             raise Denied(
@@ -177,7 +184,9 @@ def _trust(cacert: Path | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=str(cacert) if cacert else None)
     except (OSError, ssl.SSLError) as error:
-        raise Misconfigured(f"[forge] cacert {cacert} cannot be read: {error}") from error
+        raise Misconfigured(
+            f"[forge] cacert {cacert} cannot be read: {reason_of(error)}"
+        ) from error
 
 
 def _read(answer: httpx.Response, what: str) -> bytes:

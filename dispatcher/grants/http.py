@@ -176,8 +176,8 @@ class VaultHttp:
         elif isinstance(reason, urllib3.exceptions.SSLError) or "SSL" in type(reason).__name__:
             return Unavailable(
                 Dependency.VAULT,
-                f"no trusted connection to Vault at {self.addr}: {reason}",
-                remedy="Set [vault] cacert or VAULT_CACERT to the CA that signed its certificate.",
+                f"no trusted connection to Vault at {self.addr}: {_cause(reason)}",
+                remedy=_tls_remedy(str(reason)),
             )
         else:
             said = f"cannot be reached ({_cause(reason)})"
@@ -185,8 +185,14 @@ class VaultHttp:
 
 
 def _cause(reason: object) -> str:
-    text = str(reason)
-    return text.rpartition(": ")[2] or type(reason).__name__
+    text = str(reason).rpartition(": ")[2]
+    return re.sub(r"\[Errno -?\d+\] ", "", text) or type(reason).__name__
+
+
+def _tls_remedy(reason: str) -> str:
+    if re.search(r"wrong.version.number|record layer failure|http request", reason, re.IGNORECASE):
+        return "It speaks plain http at this address: set [vault] addr or VAULT_ADDR to http://…"
+    return "Set [vault] cacert or VAULT_CACERT to the CA that signed its certificate."
 
 
 def _shown(addr: str) -> str:

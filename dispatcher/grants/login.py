@@ -37,7 +37,19 @@ def auth_mount(settings: VaultSettings, method: VaultAuth | None = None) -> str:
     return settings.auth_mount.strip("/") or DEFAULT_MOUNTS[method or settings.auth]
 
 
-def log_in(http: VaultHttp, settings: VaultSettings, environ: Mapping[str, str]) -> Login:
+_OPERATOR = (
+    "Set VAULT_TOKEN to an operator's token, or log in with `vault login`; [vault] token_file and auth "
+    "are the dispatcher's, and not used by this command."
+)
+
+
+def log_in(
+    http: VaultHttp,
+    settings: VaultSettings,
+    environ: Mapping[str, str],
+    *,
+    operator: bool = False,
+) -> Login:
     """Log in as the settings say.
 
     Raises:
@@ -46,7 +58,7 @@ def log_in(http: VaultHttp, settings: VaultSettings, environ: Mapping[str, str])
         Unavailable: the server cannot be asked.
     """
     if settings.auth is VaultAuth.TOKEN:
-        return _by_token(http, settings, environ)
+        return _by_token(http, settings, environ, operator=operator)
     mount = auth_mount(settings)
     if settings.auth is VaultAuth.APPROLE:
         if not settings.role_id:
@@ -76,7 +88,9 @@ def log_in(http: VaultHttp, settings: VaultSettings, environ: Mapping[str, str])
     )
 
 
-def token_source(settings: VaultSettings, environ: Mapping[str, str]) -> tuple[str, str]:
+def token_source(
+    settings: VaultSettings, environ: Mapping[str, str], *, operator: bool = False
+) -> tuple[str, str]:
     """The token and where it comes from, in words.
 
     Raises:
@@ -93,12 +107,16 @@ def token_source(settings: VaultSettings, environ: Mapping[str, str]) -> tuple[s
         return _file(kept, key="token_file", what="token"), "~/.vault-token"
     raise Misconfigured(
         "there is no Vault token",
-        remedy="Set VAULT_TOKEN, [vault] token_file, or another [vault] auth.",
+        remedy=_OPERATOR
+        if operator
+        else "Set VAULT_TOKEN, [vault] token_file, or another [vault] auth.",
     )
 
 
-def _by_token(http: VaultHttp, settings: VaultSettings, environ: Mapping[str, str]) -> Login:
-    token, source = token_source(settings, environ)
+def _by_token(
+    http: VaultHttp, settings: VaultSettings, environ: Mapping[str, str], *, operator: bool
+) -> Login:
+    token, source = token_source(settings, environ, operator=operator)
     reply = http.request("GET", "auth/token/lookup-self", token=token)
     if not reply.ok:
         remedy = "Get a new one: it has ended, was revoked, or may not look itself up."

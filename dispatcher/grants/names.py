@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from dispatcher.action import secret_problem
-from dispatcher.errors import Misconfigured, PermanentError
+from dispatcher.errors import InvalidValue, Misconfigured
 from dispatcher.settings import VaultSettings
 
 VALUE_FIELD = "value"
@@ -31,12 +31,12 @@ def secret_name(name: str) -> str:
     """The name itself.
 
     Raises:
-        PermanentError: a secret cannot have this name.
+        InvalidValue: a secret cannot have this name.
     """
     problem = secret_problem(name)
     if problem is not None:
         what, remedy = problem
-        raise PermanentError(what, remedy=remedy if remedy.endswith("?") else f"{remedy}.")
+        raise InvalidValue(what, remedy=remedy if remedy.endswith("?") else f"{remedy}.")
     return name
 
 
@@ -74,7 +74,7 @@ def jwt_role(settings: VaultSettings) -> str:
 
 
 def policy_of(settings: VaultSettings, name: str) -> str:
-    """The policy that lets a run read one secret. Raises ``PermanentError`` as ``secret_name``."""
+    """The policy that lets a run read one secret. Raises ``InvalidValue`` as ``secret_name``."""
     return runner_prefix(settings) + secret_name(name).lower()
 
 
@@ -84,12 +84,12 @@ def policies_of(settings: VaultSettings, names: Iterable[str]) -> tuple[str, ...
 
 
 def refuse_case_twins(names: Iterable[str]) -> None:
-    """Raises ``PermanentError`` where two names are equal but for case."""
+    """Raises ``InvalidValue`` where two names are equal but for case."""
     seen: dict[str, str] = {}
     for name in sorted(names):
         twin = seen.setdefault(name.lower(), name)
         if twin != name:
-            raise PermanentError(
+            raise InvalidValue(
                 f"the secrets {twin} and {name} differ only in case, and Vault would give them "
                 "one policy",
                 remedy="Remove one of the two.",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dispatcher.errors import Misconfigured, PermanentError
+from dispatcher.errors import InvalidValue, Misconfigured
 from dispatcher.grants import names
 from dispatcher.grants.apply import apply_changes, delete_policy, plan_policy
 from dispatcher.grants.session import Vault
@@ -49,7 +49,7 @@ class Secrets:
             The number of the version that was written.
 
         Raises:
-            PermanentError: no secret can have this name, another one differs from it only in
+            InvalidValue: no secret can have this name, another one differs from it only in
                 case, or the value cannot be that of an environment variable.
             Misconfigured: there is no KV v2 mount, or the policy of that name is not ours.
         """
@@ -113,7 +113,7 @@ class Secrets:
 
 
 def _refuse_unusable(name: str, value: str) -> None:
-    """Raises ``PermanentError`` unless the value can be that of an environment variable."""
+    """Raises ``InvalidValue`` unless the value can be that of an environment variable."""
     limit = MAX_VARIABLE_BYTES - len(name) - len("=\0")
     size = len(value.encode("utf-8", "surrogateescape"))
     if not value.strip():
@@ -124,7 +124,7 @@ def _refuse_unusable(name: str, value: str) -> None:
         wrong = f"has {size:,} bytes, more than the {limit:,} that fit beside its name"
     else:
         return
-    raise PermanentError(
+    raise InvalidValue(
         f"the value of {name} {wrong}",
         remedy="It becomes an environment variable of the formula; Linux allows "
         f"{MAX_VARIABLE_BYTES // 1024} KiB for one.",

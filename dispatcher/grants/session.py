@@ -30,6 +30,9 @@ SOON_S = 24 * 3600
 """A token that ends within this many seconds and cannot be renewed is worth a warning."""
 
 _APPLY = "Run `disinto apply` with an operator's token, so that the right exists."
+_OPERATOR = (
+    "This command wants an operator's token in VAULT_TOKEN; the dispatcher's own may not do this."
+)
 
 
 class Rejected(PermanentError):
@@ -105,7 +108,12 @@ class Vault:
     """
 
     def __init__(
-        self, settings: VaultSettings, *, environ: Mapping[str, str], connections: int = 8
+        self,
+        settings: VaultSettings,
+        *,
+        environ: Mapping[str, str],
+        connections: int = 8,
+        operator: bool = False,
     ) -> None:
         """Opens no connection.
 
@@ -113,12 +121,14 @@ class Vault:
             settings: where the server is, and how to log in.
             environ: of the process; read for the token alone.
             connections: kept open at most; more threads open more, which are not kept.
+            operator: whether a person acts; only remedies differ.
 
         Raises:
             Misconfigured: an address or file that cannot be right.
         """
         self.settings = settings
         self.addr = settings.addr.rstrip("/")
+        self._operator = operator
         self._environ = {name: environ[name] for name in ("VAULT_TOKEN", "HOME") if name in environ}
         self._http = VaultHttp(settings, connections=connections)
         self._held: _Held | None = None
@@ -132,7 +142,7 @@ class Vault:
         whatever the way in which ``serve`` logs in.
         """
         own = settings.model_copy(update={"auth": VaultAuth.TOKEN, "token_file": None})
-        return cls(own, environ=environ)
+        return cls(own, environ=environ, operator=True)
 
     def __repr__(self) -> str:
         return f"Vault({self.addr!r}, auth={self.settings.auth.value!r})"
@@ -178,7 +188,7 @@ class Vault:
             raise Denied(
                 Dependency.VAULT,
                 f"Vault at {self.addr} refuses {method} {path}: permission denied for this token",
-                remedy=_APPLY,
+                remedy=_OPERATOR if self._operator else _APPLY,
             )
         raise Rejected(
             f"Vault at {self.addr} rejects {method} {path} (HTTP {reply.status}"
@@ -263,7 +273,10 @@ class Vault:
         return held
 
     def _logged_in(self) -> _Held:
-        return _Held.of(login.log_in(self._http, self.settings, self._environ), time.monotonic())
+        return _Held.of(
+            login.log_in(self._http, self.settings, self._environ, operator=self._operator),
+            time.monotonic(),
+        )
 
     def _replaced(self, dead: _Held) -> _Held:
         """A new log-in instead of a token that the server does not know any more."""

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from dispatcher.errors import Dependency, Misconfigured, Unavailable, origin_of
+from dispatcher.errors import Dependency, Misconfigured, Unavailable, origin_of, reason_of
 from dispatcher.nomad_api.errors import meaning
 from dispatcher.settings import NomadSettings
 
@@ -189,8 +189,7 @@ class Connection:
             # The text of some httpx errors is empty; none holds a header.
             raise Unavailable(
                 Dependency.SCHEDULER,
-                f"cannot {doing}: no answer from Nomad at {self.addr} "
-                f"({str(error) or type(error).__name__})",
+                f"cannot {doing}: no answer from Nomad at {self.addr} ({reason_of(error)})",
             ) from error
 
 

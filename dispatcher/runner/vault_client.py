@@ -12,7 +12,7 @@ import os
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from dispatcher.errors import Dependency, Misconfigured, Unavailable, origin_of
+from dispatcher.errors import Dependency, Misconfigured, Unavailable, origin_of, reason_of
 
 TIMEOUT_S = 10.0
 _MAX_REPLY = 8 * 1024 * 1024
@@ -95,7 +95,7 @@ class VaultClient:
             context = ssl.create_default_context(cafile=self._cacert or None)
         except (OSError, ssl.SSLError) as error:
             raise Misconfigured(
-                f"the CA file of Vault {self._cacert} cannot be used: {error}",
+                f"the CA file of Vault {self._cacert} cannot be used: {reason_of(error)}",
                 remedy="VAULT_CACERT must name a readable PEM file.",
             ) from None
         return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
@@ -139,7 +139,7 @@ class VaultClient:
                 connection.connect()
             except OSError as error:
                 self.close()
-                why = error.strerror or str(error) or type(error).__name__
+                why = reason_of(error)
                 raise NotSent(
                     Dependency.VAULT, f"Vault at {self._address} cannot be reached: {why}"
                 ) from None

@@ -7,7 +7,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING
 
-from dispatcher.errors import Misconfigured
+from dispatcher.errors import Misconfigured, reason_of
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -118,7 +118,7 @@ def _listening(listen: str) -> socket.socket:
     except (OSError, ValueError, OverflowError) as error:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         raise (AddressTaken if taken else Misconfigured)(
-            f"[http] listen {listen} cannot be opened: {error}",
+            f"[http] listen {listen} cannot be opened: {reason_of(error)}",
             remedy="Choose a free address, or an empty one for no listener.",
         ) from error
     raise Misconfigured(f"[http] listen {listen} names several addresses; give one by its number")

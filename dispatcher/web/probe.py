@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-from dispatcher.errors import DisintoError
+from dispatcher.errors import DisintoError, reason_of
 from dispatcher.settings import load_settings
 
 TIMEOUT_S = 5.0
@@ -35,7 +35,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
         connection.request("GET", "/healthz")
         answer = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
-        return _unhealthy(f"{listen} does not answer: {error}")
+        return _unhealthy(f"{listen} does not answer: {reason_of(error)}")
     finally:
         connection.close()
     return 0 if answer.status == 200 else _unhealthy(f"{listen} answered {answer.status}")
