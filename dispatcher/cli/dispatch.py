@@ -19,7 +19,7 @@ from dispatcher.errors import DisintoError, Exit, NotFound
 if TYPE_CHECKING:
     from dispatcher.cli.live import Line
     from dispatcher.schedulers.base import LogChunk
-    from dispatcher.service.desk import Desk
+    from dispatcher.service.desk import Desk, Sent
     from dispatcher.service.follow import Followed
 
 T = TypeVar("T")
@@ -41,12 +41,14 @@ def command(
     """Send an action file to the ops repo; or take up an ID that is there already.
 
     The file is checked first, with all its problems, then committed and pushed. What needs an
-    approval goes there as a pull request where a forge is configured.
+    approval goes there as a pull request if a forge is configured; as nothing has run then, this
+    exits with 75, unless --wait-merge waits for the merge or --no-follow asks for no more.
 
     Follows it with the run's output and exits with the action's own exit code; codes of other
     verdicts: 'disinto help exit-codes'. Ctrl-C leaves the action as it is.
     """
     of_file = is_file(target)
+    sent: Sent | None = None
     if not of_file and (sign or not follow):
         raise click.UsageError(f"--sign and --no-follow go with a file; {target} is an id.")
     desk = open_desk(session)
@@ -55,21 +57,38 @@ def command(
         sent = desk.send(Path(target), sign=sign)
         action_id = sent.action_id
         console.note(sent.told)
-        follow = follow and (wait_merge or not sent.request) and not sent.stuck
-        if sent.stuck:
-            return Exit.TEMPFAIL
-    if not follow:
-        if as_json:
-            console.emit({"id": action_id, "followed": False})
-        return Exit.OK
+        unmerged = sent.request is not None and not wait_merge
+        if not follow or unmerged or sent.stuck:
+            if follow and unmerged:
+                console.note(
+                    f"{action_id} has not run: 'disinto dispatch --wait-merge {action_id}' follows "
+                    "it from here to its end"
+                )
+            if as_json:
+                console.emit({**_plain(sent), "followed": False})
+            # Whoever only sends is done; whoever wants it run is not.
+            return Exit.TEMPFAIL if follow else Exit.OK
     session.on_interrupt = (
         f"{action_id} keeps running: 'disinto dispatch {action_id}' follows it again, "
         f"'disinto cancel {action_id}' stops it"
     )
     followed = _follow(desk, action_id, wait_merge=wait_merge, as_json=as_json)
     if as_json:
-        console.emit(followed.result.model_dump(mode="json"))
+        result = followed.result.model_dump(mode="json")
+        known = _plain(sent) if sent else {"request": None}
+        console.emit({**known, **result, "state": followed.result.verdict, "followed": True})
     return followed.exit_code
+
+
+def _plain(sent: Sent) -> dict[str, object]:
+    request = sent.request
+    return {
+        "id": sent.action_id,
+        "state": sent.state,
+        "tier": sent.tier,
+        "commit": sent.commit,
+        "request": {"number": request.number, "url": request.url} if request else None,
+    }
 
 
 def open_desk(session: Session) -> Desk:

@@ -33,7 +33,7 @@ def work_tree_of(file: Path) -> Path:
     here = Path.cwd()
     for folder in (file.parent, here):
         with suppress(Denied):
-            return Path(_git(["rev-parse", "--show-toplevel"], folder).rstrip("\n"))
+            return Path(run_git(["rev-parse", "--show-toplevel"], folder).rstrip("\n"))
     return here
 
 
@@ -58,7 +58,7 @@ def check_out(remote: str, folder: Path, *, branch: str) -> None:
     Raises:
         Denied: git could not.
     """
-    _git(["clone", "--quiet", "--branch", branch, "--", remote, str(folder)])
+    run_git(["clone", "--quiet", "--branch", branch, "--", remote, str(folder)])
 
 
 def push_signed(
@@ -94,15 +94,15 @@ def push_signed(
         )
     with tempfile.TemporaryDirectory(prefix="disinto-sign-") as temporary:
         folder = Path(temporary, "ops")
-        _git(["clone", "--quiet", "--depth=1", "--branch", branch, "--", remote, str(folder)])
+        run_git(["clone", "--quiet", "--depth=1", "--branch", branch, "--", remote, str(folder)])
         for file in files:
             target = folder / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.data)
-        _git(["add", "--", *(file.path for file in files)], folder)
+        run_git(["add", "--", *(file.path for file in files)], folder)
         _sign(folder, _whole(message, trailers), _signing_config(work_tree))
-        _git(["push", "--quiet", "origin", f"HEAD:refs/heads/{onto or branch}"], folder)
-        return _git(["rev-parse", "HEAD"], folder).strip()
+        run_git(["push", "--quiet", "origin", f"HEAD:refs/heads/{onto or branch}"], folder)
+        return run_git(["rev-parse", "HEAD"], folder).strip()
 
 
 def signing_commands(
@@ -124,7 +124,7 @@ def _whole(message: str, trailers: Sequence[str]) -> str:
 
 def _sign(folder: Path, message: str, config: Sequence[tuple[str, str]]) -> None:
     try:
-        _git(["commit", "--quiet", "--gpg-sign", "-m", message], folder, config=config)
+        run_git(["commit", "--quiet", "--gpg-sign", "-m", message], folder, config=config)
     except Denied as failed:
         raise Misconfigured(
             f"your git could not sign the commit: {failed.what}",
@@ -142,7 +142,7 @@ def _config(key: str, work_tree: Path | None) -> str:
 
 def _signing_config(work_tree: Path) -> list[tuple[str, str]]:
     """What git knows in a work tree of who commits and how it is signed, in its order."""
-    entries = _git(["config", "--list", "-z"], work_tree).split("\0")
+    entries = run_git(["config", "--list", "-z"], work_tree).split("\0")
     pairs = (entry.partition("\n") for entry in entries if entry)
     # A key without a value stands for true.
     config = [(k, v if found else "true") for k, found, v in pairs if k.split(".")[0] in _SIGNING]
@@ -157,16 +157,20 @@ def _key_file(key: str, work_tree: Path) -> str:
     return str(file) if file.is_file() else key
 
 
-def _git(
+def run_git(
     arguments: Sequence[str],
     folder: Path | None = None,
     *,
     config: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Run git as the person would; it may ask them for a passphrase on the terminal.
+    """Run git as the person would, and answer its standard output; it may ask them for a passphrase on the terminal.
 
     Args:
         config: laid over what git reads in the folder.
+
+    Raises:
+        Denied: git failed; with what it said.
+        Misconfigured: git is not installed.
     """
     environ = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)} | {"LC_ALL": "C"}
     there = int(environ.get("GIT_CONFIG_COUNT") or 0)

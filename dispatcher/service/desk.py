@@ -23,7 +23,9 @@ from dispatcher.ops_repo.person import (
     signs_by_default,
     work_tree_of,
 )
+from dispatcher.ops_repo.work_tree import follow_with
 from dispatcher.policy import Policy
+from dispatcher.run import Tier
 from dispatcher.schedulers.base import Scheduler
 from dispatcher.service import bell
 from dispatcher.service.follow import Follower, Viewer
@@ -46,19 +48,37 @@ class NeedsSignature(PermanentError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PullRequest:
+    """A pull request, by number and address."""
+
+    number: int
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
     """An action that is on its way.
 
     Attributes:
         told: what was done with it, and what it waits for; for people.
-        request: address of its pull request; "" where it went to the branch itself.
+        tier: what approval it needs.
+        commit: the commit (hex) that brought it: on the branch, or on that of its pull request;
+            "" where the file was there already.
+        request: its pull request; None where it went to the branch itself.
         stuck: True where nothing can approve it as the settings are: waiting is of no use.
     """
 
     action_id: str
     told: str
-    request: str = ""
+    tier: Tier
+    commit: str = ""
+    request: PullRequest | None = None
     stuck: bool = False
+
+    @property
+    def state(self) -> str:
+        """``proposed`` while only a pull request holds it, else ``sent``."""
+        return "proposed" if self.request else "sent"
 
 
 @dataclass(kw_only=True)
@@ -108,9 +128,9 @@ class Desk:
         if submission.there:
             told = f"{action_id} is in the ops repo already"
             told = _with(told, approval_missing(submission, self.settings))
-            return Sent(action_id=action_id, told=told, stuck=self._stuck(submission))
+            return self._sent(submission, told)
         if needs_approval(submission) and self.settings.policy.gate is GateKind.FORGEJO:
-            return self._propose(submission)
+            return self._propose(submission, file)
         signed = self.settings.policy.gate is GateKind.SIGNED and needs_approval(submission)
         if sign or (signed and signs_by_default(work_tree_of(file))):
             commit = push_signed(
@@ -126,10 +146,12 @@ class Desk:
         elif signed:
             raise self._unsigned(submission)
         else:
-            told = f"{action_id} is pushed as {send(submission, self.repo)[:12]}"
+            commit = send(submission, self.repo)
+            told = f"{action_id} is pushed as {commit[:12]}"
             told = _with(told, approval_missing(submission, self.settings))
         bell.ring(self.settings.state_dir)
-        return Sent(action_id=action_id, told=told, stuck=self._stuck(submission))
+        told = _with(told, follow_with(file, path=submission.path, commit=commit))
+        return self._sent(submission, told, commit=commit)
 
     def follower(self, viewer: Viewer, *, wait_merge: bool) -> Follower:
         """Follows an action; with ``wait_merge`` also one whose pull request is still open."""
@@ -150,8 +172,14 @@ class Desk:
         except DisintoError:
             return None
 
-    def _stuck(self, submission: Submission) -> bool:
-        return needs_approval(submission) and self.settings.policy.gate is GateKind.NONE
+    def _sent(self, submission: Submission, told: str, *, commit: str = "") -> Sent:
+        return Sent(
+            action_id=submission.action.id,
+            told=told,
+            tier=submission.tier.tier,
+            commit=commit,
+            stuck=needs_approval(submission) and self.settings.policy.gate is GateKind.NONE,
+        )
 
     def _unsigned(self, submission: Submission) -> NeedsSignature:
         """Why this is not sent: an unsigned commit would have to be made anew to be signed."""
@@ -172,10 +200,12 @@ class Desk:
         """The line by which a signed commit approves the action."""
         return Place.of(self.settings).trailer(submission.path)
 
-    def _propose(self, submission: Submission) -> Sent:
+    def _propose(self, submission: Submission, file: Path) -> Sent:
         action = submission.action
         branch = f"disinto/{action.id}"
-        self.repo.propose([_file(submission)], branch=branch, message=message_of(submission))
+        commit = self.repo.propose(
+            [_file(submission)], branch=branch, message=message_of(submission)
+        )
         text = pull_request_text(
             action=action,
             path=submission.path,
@@ -193,7 +223,14 @@ class Desk:
         address = request.html_url or f"pull request {request.number}"
         told = f"{action.id} waits for approval by {self.approvers}: {address}"
         told = _with(told, _raised(submission))
-        return Sent(action_id=action.id, told=told, request=address)
+        told = _with(told, follow_with(file, path=submission.path, commit=commit))
+        return Sent(
+            action_id=action.id,
+            told=told,
+            tier=submission.tier.tier,
+            commit=commit,
+            request=PullRequest(number=request.number, url=request.html_url),
+        )
 
     def _unmerged(self, action_id: str) -> str:
         """Where an action stands that is not on the branch yet.

@@ -31,8 +31,13 @@ from dispatcher.settings import Settings
 RESULT_LIMIT = 1024 * 1024
 
 FIRST_PAUSE_S = 0.2
-LONGEST_PAUSE_S = 5.0
-"""Pauses between two looks: short at first, since many actions take a second."""
+LONGEST_PAUSE_S = 2.0
+"""Pauses between two looks at the remote: short at first, since many actions take a second. The
+longest is how late a merge or a result may be noticed by somebody who waits at the terminal.
+"""
+
+FORGE_EVERY = 5
+"""Looks at the remote for each question to the forge: the merge itself shows in git."""
 
 LOGS_AFTER_RESULT_S = 5.0
 """Seconds that the end of the output may take after the result came."""
@@ -95,6 +100,7 @@ class Follower:
     unmerged: Callable[[str], str] | None = None
     sleep: Callable[[float], None] = time.sleep
     _told: str = ""
+    _looks: int = 0
     _stream: threading.Thread | None = None
     _streamed: bool = False
 
@@ -125,8 +131,7 @@ class Follower:
             self._tell(self._standing(action_id, claim))
             ended = claim is not None and claim.phase is Phase.ENDED
             self.sleep(FIRST_PAUSE_S if ended else pause_s)
-            longest = min(LONGEST_PAUSE_S, self.settings.ops_repo.poll_interval_s)
-            pause_s = min(max(longest, FIRST_PAUSE_S), pause_s * 1.2)
+            pause_s = min(self._longest_s(), pause_s * 1.2)
 
     def _look(self) -> bool:
         """Move the tree to the remote's head; False while the remote cannot be asked any more.
@@ -149,8 +154,13 @@ class Follower:
                 f"there is no action {action_id} in the ops repo",
                 remedy="Send it with 'disinto dispatch FILE'.",
             )
-        self._tell(self.unmerged(action_id))
-        self.sleep(self.settings.ops_repo.poll_interval_s)
+        if self._looks % FORGE_EVERY == 0:
+            self._tell(self.unmerged(action_id))
+        self._looks += 1
+        self.sleep(self._longest_s())
+
+    def _longest_s(self) -> float:
+        return max(FIRST_PAUSE_S, min(LONGEST_PAUSE_S, self.settings.ops_repo.poll_interval_s))
 
     def _claim(self, action_id: str) -> Claim | None:
         if self.ledger is None:

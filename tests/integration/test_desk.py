@@ -200,8 +200,11 @@ def test_with_a_forge_an_approval_is_asked_for(scene: Scene) -> None:
     forge, before = FakeForge(), head(scene)
     desk = desk_of(scene, forge)
     sent = desk.send(write(scene, "a", "danger"), sign=False)
-    assert sent.request == "https://forge.example/pulls/7"
-    assert sent.request in sent.told
+    assert sent.request is not None
+    assert (sent.request.number, sent.request.url) == (7, "https://forge.example/pulls/7")
+    assert sent.request.url in sent.told
+    assert (sent.state, sent.tier) == ("proposed", "high")
+    assert sent.commit == head(scene, "disinto/a")
     assert head(scene) == before
     assert 'id = "a"' in shown(scene, "vault/actions/a.toml", "disinto/a")
     (opened,) = forge.opened
@@ -255,6 +258,29 @@ def test_a_merge_can_be_waited_for(scene: Scene) -> None:
     followed = desk.follower(viewer, wait_merge=True).follow("a")
     assert followed.exit_code == 3
     assert viewer.told == ["waits until pull request 7 is merged"]
+
+
+def test_a_merge_and_a_result_are_noticed_within_two_seconds(scene: Scene) -> None:
+    """However long the dispatcher's own pause between two looks is."""
+    desk = desk_of(scene, FakeForge())
+    desk.send(write(scene, "a", "danger"), sign=False)
+    action = shown(scene, "vault/actions/a.toml", "disinto/a")
+    slow = desk.settings.ops_repo.model_copy(update={"poll_interval_s": 60.0})
+    desk.settings = desk.settings.model_copy(update={"ops_repo": slow})
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            scene.merge({"vault/actions/a.toml": action}, "Merge")
+        if len(pauses) == 20:
+            scene.merge({"vault/actions/a.result.json": json.dumps(RESULT)}, "Run")
+
+    follower = desk.follower(Quiet(), wait_merge=True)
+    follower.sleep = pause
+    assert follower.follow("a").exit_code == 3
+    assert len(pauses) == 20
+    assert max(pauses) <= 2
 
 
 def test_a_request_that_is_closed_ends_the_waiting(scene: Scene) -> None:
