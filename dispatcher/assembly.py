@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 from dispatcher.errors import Misconfigured
 from dispatcher.run import Mount
-from dispatcher.settings import GateKind, SchedulerKind, Settings, load_settings, plain_addresses
+from dispatcher.settings import (
+    GateKind,
+    Role,
+    SchedulerKind,
+    Settings,
+    load_settings,
+    plain_addresses,
+)
 
 if TYPE_CHECKING:
     from dispatcher.forge import ForgeApi
@@ -41,6 +48,22 @@ def open_settings(config: Path | None, environ: Environ = os.environ) -> Setting
     return load_settings(config, environ)
 
 
+def refuse_author(settings: Settings, what: str) -> None:
+    """Raise for what only makes sense where ``serve`` runs.
+
+    Args:
+        what: the subject of the sentence, such as ``'disinto serve'``.
+
+    Raises:
+        Misconfigured: this is an author's desk.
+    """
+    if settings.role is Role.AUTHOR:
+        raise Misconfigured(
+            f'{what} is not available on an author\'s desk (role = "author" in disinto.toml)',
+            remedy="Run it on the dispatcher's host, with the settings of 'disinto serve'",
+        )
+
+
 def open_vault(settings: Settings, environ: Environ) -> Vault:
     """Vault, with the dispatcher's own log-in; connects at the first call."""
     from dispatcher.grants import Vault
@@ -60,7 +83,12 @@ def open_repo(settings: Settings, environ: Environ, vault: Vault | None = None) 
 
 
 def open_ledger(settings: Settings, environ: Environ) -> Ledger:
-    """The ledger that goes with the scheduler."""
+    """The ledger that goes with the scheduler.
+
+    Raises:
+        Misconfigured: an author's desk has none.
+    """
+    refuse_author(settings, "the ledger")
     if settings.scheduler is SchedulerKind.NOMAD:
         from dispatcher.ledger.nomad import NomadLedger
         from dispatcher.nomad_api import NomadApi
@@ -83,7 +111,12 @@ def open_leadership(settings: Settings, repo: OpsRepo, ledger: Ledger) -> Leader
 def open_scheduler(
     settings: Settings, environ: Environ, *, wake: Callable[[], None] = lambda: None
 ) -> Scheduler:
-    """The engine; ``wake`` is called when a run may have changed."""
+    """The engine; ``wake`` is called when a run may have changed.
+
+    Raises:
+        Misconfigured: an author's desk has none.
+    """
+    refuse_author(settings, "the engine")
     if settings.scheduler is SchedulerKind.NOMAD:
         from dispatcher.nomad_api import NomadApi
         from dispatcher.schedulers.nomad import NomadScheduler
@@ -177,6 +210,9 @@ def build_parts(
 ) -> Parts:
     """Everything a service acts through. Opens files, asks no server.
 
+    Raises:
+        Misconfigured: this is an author's desk.
+
     Args:
         settings: see ``open_settings``.
         environ: for tokens.
@@ -188,6 +224,7 @@ def build_parts(
     from dispatcher.service.parts import Parts, Reporter, Wake
     from dispatcher.service.rules import Rules
 
+    refuse_author(settings, "a dispatcher")
     settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     vault = open_vault(settings, environ)
     repo = open_repo(settings, environ, vault)

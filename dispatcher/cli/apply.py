@@ -49,7 +49,7 @@ def command(
     from dispatcher.checks import Step
     from dispatcher.service.administration import Administration
 
-    administration = Administration(session.settings, os.environ)
+    administration = Administration(session.on_host("apply"), os.environ)
     changes = administration.plan(
         only=only or "",
         remove_stale=remove_stale,

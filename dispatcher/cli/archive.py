@@ -33,7 +33,7 @@ def command(session: Session, after_days: float | None, *, dry_run: bool, as_jso
     from dispatcher.assembly import open_ledger, open_repo
     from dispatcher.ops_repo import Tree
 
-    settings = session.settings
+    settings = session.on_host("archive")
     repo = open_repo(settings, os.environ)
     tree = Tree()
     repo.advance(tree, repo.fetch().commit)

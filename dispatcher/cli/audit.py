@@ -37,7 +37,7 @@ def verify(session: Session, expect: str, *, as_json: bool) -> int:
     """
     from dispatcher import audit
 
-    path = session.settings.state_dir / NAME
+    path = session.on_host("audit").state_dir / NAME
     report = audit.verify(path)
     lost = bool(expect) and not audit.holds(path, expect)
     if as_json:

@@ -51,6 +51,7 @@ def put(
       disinto secrets put DEPLOY_TOKEN                 asks for the value, twice
       disinto secrets put SSH_KEY < ~/.ssh/deploy      takes it from standard input
     """
+    session.on_host("secrets")
     if rest or "=" in name:
         raise click.UsageError(VALUE_GIVEN)
     _check_name(name)  # before anybody types a value in vain
@@ -148,8 +149,8 @@ def _secrets(session: Session) -> Secrets:
     from dispatcher.grants import Vault
     from dispatcher.grants.secrets import Secrets
 
-    vault = Vault.of_operator(session.settings.vault, environ=os.environ)
-    return Secrets(vault, session.settings)
+    settings = session.on_host("secrets")
+    return Secrets(Vault.of_operator(settings.vault, environ=os.environ), settings)
 
 
 def _note(deleted: bool, has_policy: bool) -> str:  # noqa: FBT001 - two facts of one record

@@ -53,7 +53,7 @@ def command(session: Session, *, once: bool) -> int:
 
     # Until the files are read there is nothing to reload; and it must not end what just began.
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
-    settings = session.settings
+    settings = session.on_host("serve")
     if not settings.ops_repo.remote:
         raise Misconfigured(
             "no ops repo is configured", remedy="Set [ops_repo] remote in disinto.toml."

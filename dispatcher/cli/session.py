@@ -36,6 +36,25 @@ class Session:
 
         return open_settings(self.config)
 
+    def on_host(self, command: str) -> Settings:
+        """The settings, for a command that only makes sense where ``serve`` runs.
+
+        Raises:
+            Misconfigured: this is an author's desk.
+            InvalidInput: see ``settings``.
+        """
+        from dispatcher.assembly import refuse_author
+
+        refuse_author(self.settings, f"'disinto {command}'")
+        return self.settings
+
+    @property
+    def is_desk(self) -> bool:
+        """Whether this is an author's desk, which sees git and the forge alone."""
+        from dispatcher.settings import Role
+
+        return self.settings.role is Role.AUTHOR
+
     @property
     def has_settings_file(self) -> bool:
         """Whether the settings are of a file, and not only the defaults and the environment.

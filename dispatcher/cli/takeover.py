@@ -32,7 +32,7 @@ def command(session: Session, *, yes: bool) -> int:
     from dispatcher.assembly import build_parts
     from dispatcher.service import bell
 
-    parts = build_parts(session.settings)
+    parts = build_parts(session.on_host("takeover"))
     leadership = parts.leadership
     report = leadership.report()
     if report.obstacle() is None and report.value is not None:

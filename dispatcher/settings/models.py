@@ -28,6 +28,13 @@ def _credential(description: str) -> Any:
     return Field(default=None, description=description, json_schema_extra={_CREDENTIAL: True})
 
 
+class Role(StrEnum):
+    """What an installation is for."""
+
+    DISPATCHER = "dispatcher"
+    AUTHOR = "author"
+
+
 class SchedulerKind(StrEnum):
     LOCAL = "local"
     NOMAD = "nomad"
@@ -375,6 +382,12 @@ class AttestationSettings(_Section):
 class Settings(_Section):
     """Everything a dispatcher is told. One file, ``disinto.toml``."""
 
+    role: Role = Field(
+        default=Role.DISPATCHER,
+        description="What this installation is for: dispatcher, which runs actions, or author, from "
+        "which they are sent and cancelled through the ops repo alone; an author's desk opens "
+        "neither ledger nor engine.",
+    )
     state_dir: Path = Field(
         default=Path(STATE_DIR),
         description="Clone, ledger, spool, local key and audit log of this dispatcher.",
