@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from dispatcher.policy import Policy
     from dispatcher.results import Entry, Seal, Verifier
     from dispatcher.schedulers.base import Scheduler
+    from dispatcher.service.desk_view import DeskView
     from dispatcher.service.leadership import Leadership
     from dispatcher.service.parts import Parts
+    from dispatcher.service.proposed import Proposed
     from dispatcher.service.serve import Service
     from dispatcher.service.view import View
     from dispatcher.service.watch import Watch
@@ -287,6 +289,40 @@ def build_view(parts: Parts) -> View:
         limit=settings.limits.max_action_bytes,
     )
     return View(parts=parts, intake=intake, revision=parts.rules.fence.revision)
+
+
+def build_desk_view(settings: Settings, environ: Environ, repo: OpsRepo) -> DeskView:
+    """What an author's desk can see; asks no server but the remote and the forge."""
+    from dispatcher.service.desk_view import DeskView
+    from dispatcher.service.formulas import FormulaShelf
+    from dispatcher.service.intake import Intake
+
+    def gate() -> Gate:
+        with_forge = settings.policy.gate is GateKind.FORGEJO
+        forge = open_forge(settings, environ, open_vault(settings, environ)) if with_forge else None
+        return open_gate(settings, repo, forge)
+
+    intake = Intake(
+        repo=repo,
+        shelf=FormulaShelf(folder=settings.formulas.path, repo=repo),
+        policy=open_policy(settings),
+        mounts=frozenset(Mount),
+        limit=settings.limits.max_action_bytes,
+    )
+    return DeskView(repo=repo, intake=intake, gate=gate)
+
+
+def proposals(settings: Settings, environ: Environ) -> tuple[tuple[Proposed, ...], str]:
+    """Open pull requests that bring actions, and why they are not known; see ``proposed``."""
+    if settings.policy.gate is not GateKind.FORGEJO:
+        return (), ""
+    from dispatcher.service.proposed import proposed
+
+    return proposed(
+        lambda: open_forge(settings, environ, open_vault(settings, environ)),
+        branch=settings.ops_repo.branch,
+        state_dir=settings.state_dir,
+    )
 
 
 def build_service(parts: Parts, watch: Watch) -> Service:

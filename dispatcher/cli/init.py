@@ -16,7 +16,10 @@ from dispatcher.cli import console
     "--token-env", default="", metavar="NAME", help="Variable with an HTTPS token for --remote."
 )
 @click.option("--branch", default="main", show_default=True, help="The branch of the actions.")
-def command(folder: Path, remote: str, token_env: str, branch: str) -> None:
+@click.option(
+    "--author", is_flag=True, help="Make an author's desk for --remote, an ops repo in use."
+)
+def command(folder: Path, remote: str, token_env: str, branch: str, *, author: bool) -> None:
     """Make a folder with settings, policy, example formulas and a new ops repo.
 
     \b
@@ -24,8 +27,14 @@ def command(folder: Path, remote: str, token_env: str, branch: str) -> None:
       DIR/policy.toml      tiers              DIR/ops       its work tree, with examples
       DIR/formulas         your own formulas                and editor set-up
 
+    With --author, only settings with role "author", from which actions are sent and cancelled
+    through the ops repo alone: copy the dispatcher's policy.toml and formulas into DIR.
+
     Nothing that exists is overwritten.
     """
+    if author:
+        _desk(folder, remote=remote, branch=branch, token_env=token_env)
+        return
     from dispatcher.service.founding import found
 
     made = found(folder, remote=remote, branch=branch, token_env=token_env)
@@ -49,3 +58,18 @@ def command(folder: Path, remote: str, token_env: str, branch: str) -> None:
         steps.append(("disinto dispatch ops/examples/hello.toml", ""))
     for step, why in steps:
         console.say(f"  {step:<42}{why and '# ' + why}".rstrip())
+
+
+def _desk(folder: Path, *, remote: str, branch: str, token_env: str) -> None:
+    from dispatcher.service.founding import desk
+
+    if not remote:
+        raise click.UsageError("--author needs --remote, the ops repo of the dispatcher.")
+    made = desk(folder, remote=remote, branch=branch, token_env=token_env)
+    console.say(f"Made {made.folder}, an author's desk for {made.remote}:")
+    for name in made.written:
+        console.say(f"  {name}")
+    console.say()
+    console.say("Next:")
+    console.say("  copy policy.toml, formulas/, [policy], [gate] and [forge] from the dispatcher")
+    console.say(f"  cd {folder} && disinto doctor")

@@ -33,9 +33,13 @@ def command(session: Session, action_id: str, *, follow: bool) -> int:
     1,000 characters, from the result. For a run that has ended, a last line on standard error
     names the source and what is missing.
 
+    On an author's desk the last 1,000 characters alone, once the result is in git.
+
     The local engine keeps full logs for [local] keep_logs_s, on the dispatcher's host; Nomad
     keeps finished jobs for [nomad] keep_finished_s.
     """
+    if session.is_desk:
+        return _from_result(session, action_id, open_claim=None)
     from dispatcher.assembly import open_ledger
 
     session.on_interrupt = f"the run goes on; stop it with 'disinto cancel {action_id}'"
@@ -61,7 +65,7 @@ def _stream(session: Session, claim: Claim, *, follow: bool) -> bool:
 
 def _from_result(session: Session, action_id: str, *, open_claim: Claim | None) -> int:
     from dispatcher.assembly import open_repo, open_vault
-    from dispatcher.errors import NotFound
+    from dispatcher.errors import NotFound, TemporaryError
     from dispatcher.ops_repo import Tree
     from dispatcher.service.lookup import look_up
 
@@ -73,6 +77,12 @@ def _from_result(session: Session, action_id: str, *, open_claim: Claim | None) 
         console.note(f"action {action_id} has written nothing yet")
         return Exit.OK
     account = look_up(action_id, repo=repo, tree=tree)
+    if account.result is None and session.is_desk:
+        raise TemporaryError(
+            f"action {action_id} has no result yet, and a run's live output is on the dispatcher's "
+            "host alone",
+            remedy=f"'disinto dispatch {action_id}' waits here for its result.",
+        )
     if account.result is None:
         raise NotFound(
             f"action {action_id} has not started, so it has no log",
@@ -86,6 +96,13 @@ def _show_ended(session: Session, result: Result) -> None:
     from dispatcher.assembly import open_scheduler
     from dispatcher.service.ended_output import ended_output
 
+    if session.is_desk:
+        click.echo(console.clean(result.logs), nl=not result.logs.endswith("\n"))
+        console.note(
+            "from the result, its last 1,000 characters; the full log is kept for a while on the "
+            "dispatcher's host"
+        )
+        return
     output = ended_output(result, open_scheduler(session.settings, os.environ), session.settings)
     if output.chunks is not None:
         for chunk in output.chunks:

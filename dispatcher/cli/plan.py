@@ -31,16 +31,25 @@ def command(session: Session, *, as_json: bool) -> None:
     Starts nothing and writes nothing. With Nomad it also tells where jobs differ from what
     'disinto apply' would write, and ACL policies where the token may read them.
     """
-    from dispatcher.assembly import build_parts, build_view
+    from dispatcher.assembly import build_parts, build_view, proposals
     from dispatcher.service.forecast import forecast
 
-    parts = build_parts(session.settings)
+    parts = build_parts(session.on_host("plan"))
     found = forecast(parts, build_view(parts))
     drift, trouble = _nomad_drift(session, found)
+    pending, unknown = proposals(session.settings, os.environ)
     if as_json:
-        console.emit(_plain(found, drift, trouble))
-    else:
-        _show(session, found, drift, trouble)
+        rows = [asdict(each) for each in pending]
+        console.emit({**_plain(found, drift, trouble), "proposed": rows})
+        return
+    _show(session, found, drift, trouble)
+    if unknown:
+        console.say(f"\n{unknown}")
+    if pending:
+        console.say("\nProposed by open pull requests; nothing happens before they are merged:")
+        console.table(
+            ("ID", "WHY"), [(row.id, row.reason) for row in (p.row() for p in pending)], indent=2
+        )
 
 
 def _nomad_drift(

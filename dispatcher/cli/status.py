@@ -42,10 +42,11 @@ def command(session: Session, action_id: str | None, last: int, *, as_json: bool
     """Show what runs, what waits and why, what is down, and the last results.
 
     With an ID, everything about that action. While 'disinto serve' runs here, this shows what it
-    knows; otherwise it is worked out from git, ledger and engine.
+    knows; otherwise it is worked out from git, ledger and engine; on an author's desk from git and
+    the forge alone. Open pull requests of 'disinto dispatch' are listed as proposed.
     """
     gathered = gather(session)
-    overview = gathered.overview
+    overview = with_proposed(session, gathered.overview)
     if action_id is not None:
         from dispatcher.service.lookup import look_up
 
@@ -62,9 +63,15 @@ def command(session: Session, action_id: str | None, last: int, *, as_json: bool
         return
     results = gathered.last_results(last)
     if as_json:
-        console.emit({**_shown(overview), "results": [r.model_dump(mode="json") for r in results]})
+        console.emit(
+            {
+                **_shown(overview),
+                "results": [r.model_dump(mode="json") for r in results],
+                "role": session.settings.role,
+            }
+        )
     else:
-        show_overview(overview, results)
+        show_overview(overview, results, desk=session.is_desk)
 
 
 @dataclass(kw_only=True)
@@ -111,6 +118,12 @@ def gather(session: Session) -> Gathered:
     from dispatcher.service.rule_files import superseded
 
     settings = session.settings
+    if session.is_desk:
+        from dispatcher.assembly import build_desk_view
+
+        repo = open_repo(settings, os.environ)
+        overview, tree = build_desk_view(settings, os.environ, repo).look()
+        return Gathered(overview=overview, repo=repo, head=tree.commit, _tree=tree)
     seen = status_file.read(settings.state_dir)
     if seen is not None and seen.fresh and seen.overview.head:
         repo = open_repo(settings, os.environ)
@@ -130,15 +143,30 @@ def gather(session: Session) -> Gathered:
     return Gathered(overview=overview, repo=parts.repo, head=tree.commit, _tree=tree)
 
 
+def with_proposed(session: Session, overview: Overview) -> Overview:
+    """The overview with what only pull requests hold yet."""
+    from dispatcher.assembly import proposals
+
+    found, unknown = proposals(session.settings, os.environ)
+    rows = tuple(each.row() for each in found)
+    note = (unknown,) if unknown else ()
+    return replace(overview, open=(*overview.open, *rows), warnings=(*overview.warnings, *note))
+
+
 def _shown(overview: Overview) -> dict[str, Any]:
     """As plain data, without what only finds the results that stand beside it."""
     return {key: value for key, value in overview.to_json().items() if key != "newest"}
 
 
-def show_overview(overview: Overview, results: list[Result]) -> None:
+def show_overview(overview: Overview, results: list[Result], *, desk: bool = False) -> None:
     """The overview for people."""
     now = time.time()
-    if overview.leader:
+    if desk:
+        console.say(
+            "an author's desk: what git and the forge show; what has started or waits for a place "
+            "is known on the dispatcher's host alone"
+        )
+    elif overview.leader:
         console.say(f"served by {overview.leader}, last round {console.ago(overview.at)} ago")
     else:
         console.say("no dispatcher runs here: 'disinto serve' starts one")

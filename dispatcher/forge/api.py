@@ -223,6 +223,11 @@ class ForgeApi:
         """A request by its number."""
         return self._http.get(f"{self._repo}/pulls/{number}", _REQUEST)
 
+    def open_requests(self) -> Sequence[Request]:
+        """Open requests, the latest changed first; one page of them."""
+        params = {"state": "open", "sort": "recentupdate", "limit": PAGE}
+        return self._http.must(f"{self._repo}/pulls", _REQUESTS, params)
+
     def open_request(self, *, head: str, base: str, title: str, body: str) -> Request:
         """Open a pull request; where one from ``head`` to ``base`` is open, answer that one.
 

@@ -30,6 +30,7 @@ from dispatcher.schedulers.base import Scheduler
 from dispatcher.service import bell
 from dispatcher.service.follow import Follower, Viewer
 from dispatcher.service.formulas import FormulaShelf
+from dispatcher.service.proposed import branch_of
 from dispatcher.service.submission import (
     Submission,
     approval_missing,
@@ -38,7 +39,7 @@ from dispatcher.service.submission import (
     prepare,
     send,
 )
-from dispatcher.settings import GateKind, Settings
+from dispatcher.settings import GateKind, Role, Settings
 
 
 class NeedsSignature(PermanentError):
@@ -149,7 +150,8 @@ class Desk:
             commit = send(submission, self.repo)
             told = f"{action_id} is pushed as {commit[:12]}"
             told = _with(told, approval_missing(submission, self.settings))
-        bell.ring(self.settings.state_dir)
+        if self.settings.role is Role.DISPATCHER:
+            bell.ring(self.settings.state_dir)
         told = _with(told, follow_with(file, path=submission.path, commit=commit))
         return self._sent(submission, told, commit=commit)
 
@@ -202,7 +204,7 @@ class Desk:
 
     def _propose(self, submission: Submission, file: Path) -> Sent:
         action = submission.action
-        branch = f"disinto/{action.id}"
+        branch = branch_of(action.id)
         commit = self.repo.propose(
             [_file(submission)], branch=branch, message=message_of(submission)
         )

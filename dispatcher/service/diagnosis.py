@@ -32,7 +32,7 @@ from dispatcher.service.memory import NOTE
 from dispatcher.service.policy_checks import check_policy
 from dispatcher.service.rule_files import superseded
 from dispatcher.service.signer_checks import check_signers
-from dispatcher.settings import GateKind, SchedulerKind, Settings, plain_addresses
+from dispatcher.settings import GateKind, Role, SchedulerKind, Settings, plain_addresses
 
 OLDEST_GIT = (2, 36)
 SHORTEST_HOOK_SECRET = 16
@@ -60,6 +60,16 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
     yield from _looked("policy", lambda: _policy(settings, openers))
     yield from _looked("formulas", lambda: _formulas(settings))
     yield from _looked("agent", lambda: _agent(settings))
+    if settings.role is Role.AUTHOR:
+        yield Check(
+            name="role",
+            ok=True,
+            detail="an author's desk: ledger, Vault, engine and webhook are the dispatcher's, and "
+            "are not checked from here",
+        )
+        yield from _looked("gate", lambda: _gate(settings, openers))
+        yield from _encryption(settings)
+        return
     yield from _looked("ledger", lambda: _ledger(openers))
     yield from _looked("lead", lambda: _lead(openers))
     yield from _looked("vault", lambda: check_vault(openers.vault(), settings))
@@ -132,7 +142,8 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
     head = openers.repo().fetch()
     yield Check(name="ops repo", ok=True, detail=f"{repo.branch} is at {head.commit[:12]}")
     yield from _looked("ops repo: push", lambda: _push(settings, openers))
-    yield from _looked("ops repo: memory", lambda: _memory(openers))
+    if settings.role is Role.DISPATCHER:
+        yield from _looked("ops repo: memory", lambda: _memory(openers))
     if head.rewritten:
         yield Check(
             name="ops repo: history",

@@ -73,12 +73,7 @@ def found(
         Occupied: the folder holds something, or the remote has this branch already.
         Unavailable, Denied, Misconfigured: the remote, or the variable is not set.
     """
-    folder = folder.absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise Occupied(
-            f"{folder} is there already, and not an empty folder",
-            remedy="Name a new folder; nothing was changed.",
-        )
+    folder = _free(folder)
     if token_env and not environ.get(token_env):
         raise Misconfigured(
             f"the variable {token_env} is not set", remedy="Put the remote's token into it."
@@ -100,11 +95,7 @@ def found(
             "[ops_repo] remote in the new disinto.toml.",
         ) from None
     # The settings come after the one thing that can fail, so that a second try finds no remains.
-    settled = {"remote": address if remote else BARE}
-    if branch != "main":
-        settled["branch"] = branch
-    if token_env:
-        settled["token_env"] = token_env
+    settled = _settled(address if remote else BARE, branch, token_env)
     written = _configuration(folder, settled)
     work_tree, trouble = folder / WORK_TREE, ""
     try:
@@ -119,6 +110,59 @@ def found(
         no_work_tree=trouble,
         written=tuple(written),
     )
+
+
+def desk(folder: Path, *, remote: str, branch: str = "main", token_env: str = "") -> Founded:
+    """Make an author's desk for an ops repo in use. Asks no server.
+
+    Args:
+        folder: absent, or empty.
+        remote, branch, token_env: see ``found``.
+
+    Raises:
+        Occupied: the folder holds something.
+    """
+    folder = _free(folder)
+    address = from_anywhere(remote)
+    source = files.path("actions/author/disinto.toml").read_bytes()
+    lines = "\n".join(f'{k} = "{v}"' for k, v in _settled(address, branch, token_env).items())
+    (folder / "formulas").mkdir(parents=True)
+    settings = source.replace(TEMPLATE_REMOTE.encode(), lines.encode(), 1)
+    (folder / "disinto.toml").write_bytes(settings)
+    policy = files.path("actions/config/policy.toml").read_bytes()
+    (folder / "policy.toml").write_bytes(policy)
+    return Founded(
+        folder=folder,
+        remote=address,
+        work_tree=folder / WORK_TREE,
+        no_work_tree="",
+        written=("disinto.toml", "formulas/", "policy.toml"),
+    )
+
+
+def _free(folder: Path) -> Path:
+    """The folder's absolute path.
+
+    Raises:
+        Occupied: it is there, and not an empty folder.
+    """
+    folder = folder.absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise Occupied(
+            f"{folder} is there already, and not an empty folder",
+            remedy="Name a new folder; nothing was changed.",
+        )
+    return folder
+
+
+def _settled(address: str, branch: str, token_env: str) -> dict[str, str]:
+    """What the settings say of the ops repo."""
+    settled = {"remote": address}
+    if branch != "main":
+        settled["branch"] = branch
+    if token_env:
+        settled["token_env"] = token_env
+    return settled
 
 
 def _configuration(folder: Path, settled: Mapping[str, str]) -> list[str]:

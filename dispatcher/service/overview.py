@@ -28,6 +28,9 @@ class State(StrEnum):
     PENDING = "pending"  # the engine has it, without a place yet
     RUNNING = "running"
     ENDED = "ended"  # the verdict is known; the result is on its way to git
+    PROPOSED = "proposed"  # a pull request holds it, which is not merged
+    APPROVED = "approved"  # from an author's desk: it may run, or be running
+    OPEN = "open"  # from an author's desk: on the branch, and no more is known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
