@@ -47,9 +47,7 @@ def command(session: Session, *, as_json: bool) -> None:
         console.say(f"\n{unknown}")
     if pending:
         console.say("\nProposed by open pull requests; nothing happens before they are merged:")
-        console.table(
-            ("ID", "WHY"), [(row.id, row.reason) for row in (p.row() for p in pending)], indent=2
-        )
+        table(("ID", "WHY"), [(row.id, row.reason) for row in (p.row() for p in pending)], indent=2)
 
 
 def _nomad_drift(
