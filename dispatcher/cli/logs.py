@@ -15,6 +15,7 @@ from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
+    from dispatcher.errors import DisintoError
     from dispatcher.result import Result
     from dispatcher.run import Claim
     from dispatcher.schedulers.base import LogChunk
@@ -39,16 +40,20 @@ def command(session: Session, action_id: str, *, follow: bool) -> int:
     keeps finished jobs for [nomad] keep_finished_s.
     """
     if session.is_desk:
-        return _from_result(session, action_id, open_claim=None)
+        return _from_result(session, action_id, open_claim=None, trouble=None)
     from dispatcher.assembly import open_ledger
+    from dispatcher.errors import Denied, TemporaryError
 
     session.on_interrupt = f"the run goes on; stop it with 'disinto cancel {action_id}'"
-    ledger = open_ledger(session.settings, os.environ)
-    claims = {claim.key.action_id: claim for claim in ledger.open_runs()}
-    claim = claims.get(action_id)
+    claim, trouble = None, None
+    try:
+        claims = open_ledger(session.settings, os.environ).open_runs()
+        claim = next((each for each in claims if each.key.action_id == action_id), None)
+    except (TemporaryError, Denied) as error:
+        trouble = error  # a run that has ended may be found all the same
     if claim is not None and _stream(session, claim, follow=follow):
         return Exit.OK
-    return _from_result(session, action_id, open_claim=claim)
+    return _from_result(session, action_id, open_claim=claim, trouble=trouble)
 
 
 def _stream(session: Session, claim: Claim, *, follow: bool) -> bool:
@@ -63,16 +68,24 @@ def _stream(session: Session, claim: Claim, *, follow: bool) -> bool:
     return some
 
 
-def _from_result(session: Session, action_id: str, *, open_claim: Claim | None) -> int:
+def _from_result(
+    session: Session, action_id: str, *, open_claim: Claim | None, trouble: DisintoError | None
+) -> int:
     from dispatcher.assembly import open_repo, open_vault
     from dispatcher.errors import NotFound, TemporaryError
     from dispatcher.ops_repo import Tree
+    from dispatcher.result import Result
     from dispatcher.service.lookup import look_up
 
     vault = open_vault(session.settings, os.environ)
     repo = open_repo(session.settings, os.environ, vault)
     tree = Tree()
     repo.advance(tree, repo.fetch().commit)
+    if trouble is not None and not tree.has_result(action_id):
+        raise trouble
+    if open_claim is not None and open_claim.result and not tree.has_result(action_id):
+        _show_ended(session, Result.model_validate_json(open_claim.result))
+        return Exit.OK
     if open_claim is not None and not tree.has_result(action_id):
         console.note(f"action {action_id} has written nothing yet")
         return Exit.OK
@@ -103,7 +116,8 @@ def _show_ended(session: Session, result: Result) -> None:
             "dispatcher's host"
         )
         return
-    output = ended_output(result, open_scheduler(session.settings, os.environ), session.settings)
+    settings = session.settings
+    output = ended_output(result, lambda: open_scheduler(settings, os.environ), settings)
     if output.chunks is not None:
         for chunk in output.chunks:
             write(chunk)

@@ -7,11 +7,11 @@ in Nomad), then the end of the output in the result.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 
-from dispatcher.errors import Denied, TemporaryError
+from dispatcher.errors import DisintoError
 from dispatcher.result import LOGS_LIMIT, Result
 from dispatcher.run import Claim, Phase, RunKey
 from dispatcher.schedulers.base import LogChunk, Scheduler
@@ -31,13 +31,15 @@ class EndedOutput:
     source: str
 
 
-def ended_output(result: Result, scheduler: Scheduler, settings: Settings) -> EndedOutput:
+def ended_output(
+    result: Result, scheduler: Callable[[], Scheduler], settings: Settings
+) -> EndedOutput:
     """Look for the output of an ended run.
 
     Args:
         result: of the run. Whoever may push can have written it: only its id, as it was asked for,
             and a well-formed blob hash are used to find the run.
-        scheduler: may have kept the run's logs.
+        scheduler: opens the engine, which may have kept the run's logs.
         settings: name the retention.
     """
     why, first = _not_kept(settings), None
@@ -45,9 +47,9 @@ def ended_output(result: Result, scheduler: Scheduler, settings: Settings) -> En
     if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", result.blob):
         key = RunKey(action_id=result.id, blob=result.blob)
         try:
-            chunks = scheduler.logs(Claim(key=key, phase=Phase.ENDED, commit=result.commit))
+            chunks = scheduler().logs(Claim(key=key, phase=Phase.ENDED, commit=result.commit))
             first = next(chunks, None)
-        except (TemporaryError, Denied) as error:
+        except DisintoError as error:
             why = f"the engine cannot be asked: {error.what}"
         if first is not None:
             return EndedOutput(chunks=chain([first], chunks), source=_kept(settings))

@@ -108,7 +108,7 @@ class Rules:
         self._policy = Policy()
         self._signers = signers(settings)
         self._snapshots: dict[str, list[int]] = {}
-        self._secret = b""
+        self._unrecorded: list[Reloaded] = []
         self._take_secret: Callable[[bytes], None] = lambda _secret: None
         self._files = self._named(settings, webhook=webhook)
         self._now = time.monotonic
@@ -144,7 +144,7 @@ class Rules:
 
     def changed(self) -> bool:
         """Whether a file changed and has been at rest since. Cheap: one ``stat`` per file."""
-        now, due = self._now(), False
+        now, due = self._now(), bool(self._unrecorded)
         for file in self._files:
             stamp = _stamp(file.path)
             if stamp == file.stamp:
@@ -163,7 +163,8 @@ class Rules:
         the old rules any more.
 
         Raises:
-            TemporaryError: a change is in force and could not be put on record.
+            TemporaryError: a change is in force and could not be put on record; the next call puts
+                it there.
         """
         with self._turn:
             reloaded, any_taken = [], False
@@ -183,7 +184,9 @@ class Rules:
                     )
             if any_taken:
                 self.fence.advance()
-        for change in reloaded:
+            self._unrecorded += reloaded
+        while self._unrecorded:
+            change = self._unrecorded[0]
             self._audit.append(
                 "policy_reloaded",
                 setting=change.setting,
@@ -191,6 +194,7 @@ class Rules:
                 before=change.before,
                 now=change.now,
             )
+            self._unrecorded.pop(0)
         return reloaded
 
     def _named(self, settings: Settings, *, webhook: bool) -> list[_File]:

@@ -207,6 +207,7 @@ def test_status_plan_and_logs_after_the_runs(desk: Desk, served: subprocess.Pope
     logs = desk("logs", "bad")
     assert logs.code == 0
     assert "out\n" in logs.out
+    assert "the full log ([local] keep_logs_s" in logs.err
     assert desk("logs", "nosuch").code == 66
     assert desk("plan").code == 0
 

@@ -46,7 +46,7 @@ def test_a_finished_run_can_be_looked_at_and_never_runs_again(
         verdict=Verdict.FAILED,
         logs="1000\n",
     )
-    output = ended_output(result, keeping.scheduler, keeping.settings)
+    output = ended_output(result, lambda: keeping.scheduler, keeping.settings)
     assert output.chunks is not None
     wanted = "".join(f"{n}\n" for n in range(1, 1001)).encode()
     assert b"".join(chunk.data for chunk in output.chunks) == wanted
@@ -62,4 +62,4 @@ def test_a_finished_run_can_be_looked_at_and_never_runs_again(
     finally:
         restarted.close()
     assert keeping.api.job(claim.engine_id) is None
-    assert ended_output(result, keeping.scheduler, keeping.settings).chunks is None
+    assert ended_output(result, lambda: keeping.scheduler, keeping.settings).chunks is None

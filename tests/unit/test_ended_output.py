@@ -43,7 +43,7 @@ def test_the_full_log_is_shown_for_as_long_as_it_is_kept(settings: Settings) -> 
     whole = b"line\n" * 10_000
     keep(settings, Stream.STDOUT, whole)
     keep(settings, Stream.STDERR, b"oh\n")
-    output = ended_output(result(), LocalScheduler(settings), settings)
+    output = ended_output(result(), lambda: LocalScheduler(settings), settings)
     assert output.chunks is not None
     chunks = list(output.chunks)
     for stream, wanted in ((Stream.STDOUT, whole), (Stream.STDERR, b"oh\n")):
@@ -52,7 +52,7 @@ def test_the_full_log_is_shown_for_as_long_as_it_is_kept(settings: Settings) -> 
 
 
 def test_then_the_result_says_what_is_missing(settings: Settings) -> None:
-    output = ended_output(result(), LocalScheduler(settings), settings)
+    output = ended_output(result(), lambda: LocalScheduler(settings), settings)
     assert output.chunks is None
     assert "the last 1,000 characters" in output.source
     assert "[local] keep_logs_s" in output.source
@@ -63,7 +63,7 @@ def test_a_result_cannot_choose_the_file_that_is_read(settings: Settings, blob: 
     """Whoever may push can write a result; its hash must not lead out of the state directory."""
     keep(settings, Stream.STDOUT, b"another's\n")
     (settings.state_dir / "secret.stdout").write_bytes(b"a secret\n")
-    output = ended_output(result(blob=blob), LocalScheduler(settings), settings)
+    output = ended_output(result(blob=blob), lambda: LocalScheduler(settings), settings)
     assert output.chunks is None
 
 
@@ -78,11 +78,11 @@ def test_an_engine_that_is_away_is_named(settings: Settings) -> None:
         ) -> Iterator[LogChunk]:
             raise Unavailable(Dependency.SCHEDULER, "no answer from Nomad")
 
-    output = ended_output(result(), Away(), settings)
+    output = ended_output(result(), Away, settings)
     assert output.chunks is None
     assert "the engine cannot be asked: no answer from Nomad" in output.source
 
 
 def test_a_result_without_output_says_so(settings: Settings) -> None:
-    output = ended_output(result(logs=""), LocalScheduler(settings), settings)
+    output = ended_output(result(logs=""), lambda: LocalScheduler(settings), settings)
     assert "no output" in output.source

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.audit import AuditLog
+from dispatcher.errors import TemporaryError
 from dispatcher.run import Tier
 from dispatcher.service.fence import Fence, RulesChanged
 from dispatcher.service.rules import QUIET_S, Rules
@@ -160,3 +161,29 @@ def test_new_rules_wait_for_the_claims_under_way() -> None:
             fence.check(0)
     thread.join(20)
     assert done.is_set()
+
+
+def test_a_change_that_could_not_be_recorded_is_recorded_later(
+    settings: Settings, tmp_path: Path
+) -> None:
+    class Full(AuditLog):
+        full = True
+
+        def append(self, event: str, **facts: object) -> None:
+            if self.full:
+                raise TemporaryError("the disk is full")
+            super().append(event, **facts)
+
+    audit = Full(tmp_path / "audit.jsonl")
+    rules = Rules(settings, audit)
+    rules.reload()
+    (tmp_path / "policy.toml").write_text('[tiers]\nhello = "high"\n')
+    with pytest.raises(TemporaryError):
+        rules.reload()
+    assert rules.policy.formula_tier("hello") is Tier.HIGH
+    assert rules.changed()
+    audit.full = False
+    rules.reload()
+    assert not rules.changed()
+    (line,) = (tmp_path / "audit.jsonl").read_text().splitlines()
+    assert json.loads(line)["setting"] == "[policy] file"
