@@ -66,6 +66,8 @@ class Candidate:
         formula, tier: what would run, and under which tier; None while unknown.
         standing, reason: the gate's answer, and why.
         approved_by: who approved.
+        since: when it came to the branch, or was first seen there; seconds since the epoch, 0.0
+            where that is not known. Nothing is decided by it.
     """
 
     key: RunKey
@@ -78,6 +80,7 @@ class Candidate:
     standing: Standing = Standing.UNASKED
     reason: str = ""
     approved_by: tuple[str, ...] = ()
+    since: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -369,7 +372,7 @@ def _of_run(world: World, claim: Claim) -> Step | Wait | None:
         return Wait(
             action_id=claim.key.action_id,
             waiting_for=WaitingFor.DEPENDENCY,
-            reason="submitting",
+            reason="submitting" if claim.phase is Phase.CLAIMED else "checking with the engine",
         )
     seen = world.observations.get(claim.key)
     if seen is None:

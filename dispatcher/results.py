@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Protocol
 
@@ -22,17 +21,13 @@ from dispatcher.reconcile import Candidate
 from dispatcher.result import LOGS_LIMIT, Result, ResultEngine, ResultFormula
 from dispatcher.run import VERDICT_EXIT, Claim, Engine, Outcome, Verdict
 from dispatcher.settings import ACTIONS_PATH
+from dispatcher.times import rfc3339
 
 WINDOW_S = 0.2
 """Seconds the writer waits for company after the first result of a batch."""
 
 BATCH_LIMIT = 1_000
 """Results in one commit."""
-
-
-def timestamp(at: float) -> str:
-    """RFC 3339 in UTC with milliseconds."""
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def result_path(action_id: str) -> str:
@@ -47,11 +42,11 @@ def of_run(claim: Claim, outcome: Outcome, engine: Engine, *, now: float) -> Res
         id=claim.key.action_id,
         verdict=outcome.verdict,
         exit_code=_exit_code(outcome.verdict, outcome.exit_code),
-        timestamp=timestamp(now),
+        timestamp=rfc3339(now),
         logs=outcome.logs[-LOGS_LIMIT:],
         error=outcome.error,
-        started_at=timestamp(outcome.started_at) if ran else None,
-        finished_at=timestamp(outcome.finished_at) if ran else None,
+        started_at=rfc3339(outcome.started_at) if ran else None,
+        finished_at=rfc3339(outcome.finished_at) if ran else None,
         duration_s=round(outcome.finished_at - outcome.started_at, 3) if ran else None,
         approved_by=claim.approved_by,
         tier=claim.tier,
@@ -78,7 +73,7 @@ def of_rejection(
         id=candidate.key.action_id,
         verdict=verdict,
         exit_code=VERDICT_EXIT[verdict],
-        timestamp=timestamp(now),
+        timestamp=rfc3339(now),
         error=reason,
         tier=candidate.tier,
         commit=commit,

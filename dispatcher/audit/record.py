@@ -2,7 +2,7 @@
 
 A line is the record's JSON with its own hash as the last key::
 
-    {"seq":7,"time":1709208000.0,"event":"claimed",…,"prev":"<hash of record 6>","hash":"…"}
+    {"seq":7,"time":"2026-03-01T12:00:00.000Z","event":"claimed",…,"prev":"<hash of record 6>","hash":"…"}
 
 ``hash`` is the SHA-256 of the line as it was before ``hash`` was put in, so that no other way of
 writing the same record fits.
@@ -14,6 +14,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from dispatcher.times import rfc3339
 
 GENESIS = "0" * 64
 """``prev`` of the first record."""
@@ -45,7 +47,7 @@ def line_of(
     *, seq: int, time: float, event: str, prev: str, facts: Mapping[str, object]
 ) -> tuple[bytes, str]:
     """The line, without its end, and its hash. Empty facts are left out."""
-    known: dict[str, object] = {"seq": seq, "time": round(time, 3), "event": event}
+    known: dict[str, object] = {"seq": seq, "time": rfc3339(time), "event": event}
     told = {
         name: value[:MAX_TEXT] if isinstance(value, str) else value
         for name, value in facts.items()

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dispatcher.cli import console
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
-from dispatcher.cli.status import show_foreign
+from dispatcher.cli.status_screen import show_foreign
 from dispatcher.cli.tables import table
 
 if TYPE_CHECKING:
     from dispatcher.checks import Change
     from dispatcher.errors import DisintoError
+    from dispatcher.service.action_record import ActionRecord
     from dispatcher.service.forecast import Forecast
 
 
@@ -28,7 +30,7 @@ def command(session: Session, *, as_json: bool) -> None:
     """Show what the next tick of 'disinto serve' would do, and why each action waits.
 
     Asks what serve would ask: remote, vault, gate, ledger and engine, with the same rights.
-    Starts nothing and writes nothing. With Nomad it also tells where jobs differ from what
+    Starts nothing and writes nothing. With Nomad it also reports where jobs differ from what
     'disinto apply' would write, and ACL policies where the token may read them.
     """
     from dispatcher.assembly import build_parts, build_view, proposals
@@ -39,7 +41,9 @@ def command(session: Session, *, as_json: bool) -> None:
     drift, trouble = _nomad_drift(session, found)
     pending, unknown = proposals(session.settings, os.environ)
     if as_json:
-        rows = [asdict(each) for each in pending]
+        from dispatcher.service.action_record import of_open
+
+        rows = [of_open(each.row()).to_json() for each in pending]
         console.emit({**_plain(found, drift, trouble), "proposed": rows})
         return
     _show(session, found, drift, trouble)
@@ -89,48 +93,48 @@ def _plain(
     }
 
 
-def _steps(found: Forecast) -> list[dict[str, str]]:
-    from dispatcher.reconcile import Ask, Launch, Reject
-    from dispatcher.service.forecast import in_words
+def _steps(found: Forecast) -> list[dict[str, Any]]:
+    """What the next tick does, each the action's record with ``step``, ``does`` and ``gate``."""
+    from dispatcher.service.forecast import in_words, subject_of
 
+    records = _records(found)
     said = []
     for step in found.plan.steps:
-        candidate = step.candidate if isinstance(step, Ask | Launch | Reject) else None
-        subject = candidate or (None if isinstance(step, Ask | Launch | Reject) else step.claim)
-        action_id = subject.key.action_id if subject else ""
-        reason = step.reason if isinstance(step, Reject) else candidate.reason if candidate else ""
-        reason = found.obstacles.get(action_id, reason)
-        said.append(
-            {
-                "id": action_id,
-                "step": type(step).__name__.lower(),
-                "does": in_words(step),
-                "tier": _tier(found, action_id),
-                "gate": found.gates.get(action_id, ""),
-                "reason": reason,
-            }
-        )
+        action_id, reason = subject_of(step)
+        about = {
+            "reason": found.obstacles.get(action_id, reason) or None,
+            "step": type(step).__name__.lower(),
+            "does": in_words(step),
+            "gate": found.gates.get(action_id),
+        }
+        said.append({**_of(records, action_id), **about})
     return said
 
 
-def _waits(found: Forecast) -> list[dict[str, str]]:
+def _waits(found: Forecast) -> list[dict[str, Any]]:
+    """What waits, each the action's record with ``gate``."""
+    records = _records(found)
     return [
         {
-            "id": wait.action_id,
-            "waiting_for": wait.waiting_for.value,
-            "tier": _tier(found, wait.action_id),
-            "gate": found.gates.get(wait.action_id, ""),
+            **_of(records, wait.action_id),
             "reason": wait.reason,
+            "waiting_for": wait.waiting_for.value,
+            "gate": found.gates.get(wait.action_id),
         }
         for wait in found.plan.waits
     ]
 
 
-def _tier(found: Forecast, action_id: str) -> str:
-    candidate = found.candidates.get(action_id)
-    claim = found.claims.get(action_id)
-    tier = candidate.tier if candidate else claim.tier if claim else None
-    return tier.value if tier else ""
+def _records(found: Forecast) -> dict[str, ActionRecord]:
+    from dispatcher.service.action_record import of_open
+
+    return {action.id: of_open(action) for action in found.actions()}
+
+
+def _of(records: Mapping[str, ActionRecord], action_id: str) -> dict[str, Any]:
+    from dispatcher.service.action_record import undecided
+
+    return (records.get(action_id) or undecided(action_id)).to_json()
 
 
 def _show(
@@ -143,7 +147,7 @@ def _show(
     head = found.head
     console.say(f"{repo.branch} of {repo.remote} at {head.commit[:12] if head else '(not known)'}")
     if head is not None and head.rewritten:
-        console.say("the history was rewritten since the last look; no id runs a second time")
+        console.say("the history was rewritten since the last poll; no id runs a second time")
     for dependency, words in found.outages.items():
         console.say(f"{dependency} cannot be asked: {words}")
     for warning in found.view.warnings:
@@ -157,9 +161,9 @@ def _show(
         [
             (
                 s["id"],
-                s["tier"],
-                s["gate"],
-                f"{s['does']}{': ' if s['reason'] else ''}{s['reason']}",
+                s["tier"] or "",
+                s["gate"] or "",
+                f"{s['does']}: {s['reason']}" if s["reason"] else s["does"],
             )
             for s in steps
         ],
@@ -169,11 +173,14 @@ def _show(
         console.say(f"\n{len(waits)} wait:")
     table(
         ("ID", "TIER", "GATE", "WAITS FOR", "WHY"),
-        [(w["id"], w["tier"], w["gate"], w["waiting_for"], w["reason"]) for w in waits],
+        [
+            (w["id"], w["tier"] or "", w["gate"] or "", w["waiting_for"], w["reason"] or "")
+            for w in waits
+        ],
         indent=2,
     )
     if trouble is not None:
         console.say(f"\nNomad's jobs cannot be compared: {trouble}")
     if drift:
-        console.say("\nNomad differs from the settings; 'disinto apply' shows and mends it:")
+        console.say("\nNomad differs from the settings; 'disinto apply' shows and fixes it:")
         table(("WHAT", "NAME", "STEP"), [(c.kind, c.name, c.step.value) for c in drift], indent=2)

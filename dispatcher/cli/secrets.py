@@ -74,6 +74,8 @@ def put(
 @click.pass_obj
 def list_(session: Session, *, as_json: bool) -> None:
     """List the secrets: names, versions and times; never values."""
+    from dispatcher.times import epoch
+
     stored = _secrets(session).list()
     if as_json:
         console.emit([asdict(secret) for secret in stored])
@@ -81,7 +83,12 @@ def list_(session: Session, *, as_json: bool) -> None:
     table(
         ("NAME", "VERSION", "WRITTEN", "NOTE"),
         [
-            (s.name, str(s.version), s.updated_at[:19], _note(s.deleted, s.has_policy))
+            (
+                s.name,
+                str(s.version),
+                f"{console.ago(epoch(s.updated_at))} ago",
+                _note(s.deleted, s.has_policy),
+            )
             for s in stored
         ],
     )

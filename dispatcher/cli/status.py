@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,16 +12,23 @@ from dispatcher.cli import console
 from dispatcher.cli.complete import known_ids
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
-from dispatcher.cli.tables import table
 
 if TYPE_CHECKING:
     from dispatcher.ops_repo import OpsRepo, Tree
     from dispatcher.result import Result
-    from dispatcher.service.foreign import ForeignResult
-    from dispatcher.service.lookup import Account
     from dispatcher.service.overview import OpenAction, Overview
 
 LAST = 10
+
+STATES = (
+    "proposed", "open", "approved", "waiting", "starting", "pending", "running", "ended", "finished",
+)  # fmt: skip
+"""States of an action, for the option: ``overview.State`` takes long to load."""
+
+VERDICTS = (
+    "succeeded", "failed", "timed_out", "cancelled", "lost", "unplaceable", "refused", "invalid",
+    "error",
+)  # fmt: skip
 
 
 @click.command("status")
@@ -35,43 +41,118 @@ LAST = 10
     show_default=True,
     help="Results to list.",
 )
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(STATES), metavar="STATE",
+    help="Only actions in this state; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--verdict", "verdicts", multiple=True, type=click.Choice(VERDICTS), metavar="VERDICT",
+    help="Only actions that ended so; may be repeated.",
+)  # fmt: skip
+@click.option("--formula", metavar="NAME", help="Only actions with this formula.")
+@click.option("--match", metavar="TEXT", help="Only actions with this in id or reason.")
+@click.option("-w", "--watch", is_flag=True, help="Show it anew until Ctrl-C.")
 @json_option
 @config_option
 @click.pass_obj
-def command(session: Session, action_id: str | None, last: int, *, as_json: bool) -> None:
+def command(
+    session: Session,
+    action_id: str | None,
+    *,
+    last: int,
+    states: tuple[str, ...],
+    verdicts: tuple[str, ...],
+    formula: str | None,
+    match: str | None,
+    watch: bool,
+    as_json: bool,
+) -> None:
     """Show what runs, what waits and why, what is down, and the last results.
 
     With an ID, everything about that action. While 'disinto serve' runs here, this shows what it
     knows; otherwise it is worked out from git, ledger and engine; on an author's desk from git and
     the forge alone. Open pull requests of 'disinto dispatch' are listed as proposed.
+
+    STATE is one of proposed, waiting, starting, pending, running, ended (its result is on the way
+    to git) and finished, on an author's desk also open and approved; VERDICT is how a run ended: 'disinto help exit-codes' lists them. With
+    --verdict, --formula or --match, results are looked for among the last 100.
     """
+    wanted = Wanted(states=states, verdicts=verdicts, formula=formula or "", text=match or "")
+    if action_id is not None and (wanted or watch):
+        other = "'disinto watch' follows one action" if watch else "filters are for lists"
+        raise click.UsageError(f"{other}; leave it out, or the ID.")
+    if watch and (as_json or not console.interactive()):
+        raise click.UsageError("--watch needs a terminal, and no --json.")
+    if watch:
+        from dispatcher.cli.redraw import redraw
+
+        redraw(lambda: _overview(session, last, wanted, as_json=False))
+    if action_id is None:
+        _overview(session, last, wanted, as_json=as_json)
+    else:
+        _account(session, action_id, as_json=as_json)
+
+
+def _overview(session: Session, last: int, wanted: Wanted, *, as_json: bool) -> None:
+    from dispatcher.cli.status_screen import plain_overview, show_overview
+
     gathered = gather(session)
     overview = with_proposed(session, gathered.overview)
-    if action_id is not None:
-        from dispatcher.service.lookup import look_up
-
-        account = look_up(
-            action_id,
-            repo=gathered.repo,
-            tree=gathered.tree_of(action_id),
-            standing=overview.find(action_id),
-        )
-        if as_json:
-            console.emit(plain_account(account))
-        else:
-            show_account(account)
-        return
-    results = gathered.last_results(last)
+    results = gathered.last_results(last, wanted)
+    if wanted:
+        kept = tuple(action for action in overview.open if wanted.open(action))
+        overview = replace(overview, open=kept, waiting={})
     if as_json:
-        console.emit(
-            {
-                **_shown(overview),
-                "results": [r.model_dump(mode="json") for r in results],
-                "role": session.settings.role,
-            }
-        )
+        console.emit({**plain_overview(overview, results), "role": session.settings.role.value})
     else:
         show_overview(overview, results, desk=session.is_desk)
+
+
+def _account(session: Session, action_id: str, *, as_json: bool) -> None:
+    from dispatcher.cli.status_screen import plain_account, show_account
+    from dispatcher.service.lookup import look_up
+
+    gathered = gather(session)
+    account = look_up(
+        action_id,
+        repo=gathered.repo,
+        tree=gathered.tree_of(action_id),
+        standing=with_proposed(session, gathered.overview).find(action_id),
+    )
+    if as_json:
+        console.emit(plain_account(account))
+    else:
+        show_account(account)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """Which actions are to be listed; what is empty asks for nothing."""
+
+    states: tuple[str, ...] = ()
+    verdicts: tuple[str, ...] = ()
+    formula: str = ""
+    text: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.states or self.verdicts or self.formula or self.text)
+
+    def open(self, action: OpenAction) -> bool:
+        """Whether an action without a result in git is wanted."""
+        return self._fits(action.state, action.verdict, action.formula, action.id, action.reason)
+
+    def finished(self, result: Result) -> bool:
+        """Whether a result is wanted."""
+        formula = result.formula.name if result.formula else ""
+        return self._fits("finished", result.verdict, formula, result.id, result.error)
+
+    def _fits(self, state: str, verdict: str, formula: str, *texts: str) -> bool:
+        return (
+            (not self.states or state in self.states)
+            and (not self.verdicts or verdict in self.verdicts)
+            and (not self.formula or formula == self.formula)
+            and any(self.text.casefold() in text.casefold() for text in texts)
+        )
 
 
 @dataclass(kw_only=True)
@@ -96,8 +177,17 @@ class Gathered:
         """A tree that holds this action at least."""
         return self._tree or self.repo.tree_of(self.head, action_id)
 
-    def last_results(self, count: int) -> list[Result]:
-        """The newest results, the newest first."""
+    def last_results(self, count: int, wanted: Wanted) -> list[Result]:
+        """The newest results, the newest first; with a filter, of the last ``NEWEST``."""
+        from dispatcher.archive import NEWEST
+
+        if not wanted:
+            return self._newest(count)
+        if wanted.states and "finished" not in wanted.states:
+            return []
+        return [result for result in self._newest(NEWEST) if wanted.finished(result)][:count]
+
+    def _newest(self, count: int) -> list[Result]:
         from dispatcher.archive import NEWEST
         from dispatcher.ops_repo import Tree
         from dispatcher.service.lookup import last_results, newest_of
@@ -151,145 +241,3 @@ def with_proposed(session: Session, overview: Overview) -> Overview:
     rows = tuple(each.row() for each in found)
     note = (unknown,) if unknown else ()
     return replace(overview, open=(*overview.open, *rows), warnings=(*overview.warnings, *note))
-
-
-def _shown(overview: Overview) -> dict[str, Any]:
-    """As plain data, without what only finds the results that stand beside it."""
-    return {key: value for key, value in overview.to_json().items() if key != "newest"}
-
-
-def show_overview(overview: Overview, results: list[Result], *, desk: bool = False) -> None:
-    """The overview for people."""
-    now = time.time()
-    if desk:
-        console.say(
-            "an author's desk: what git and the forge show; what has started or waits for a place "
-            "is known on the dispatcher's host alone"
-        )
-    elif overview.leader:
-        console.say(f"served by {overview.leader}, last round {console.ago(overview.at)} ago")
-    else:
-        console.say("no dispatcher runs here: 'disinto serve' starts one")
-    console.say(
-        f"head {overview.head[:12] or '(not known)'}; {overview.open_actions} open, "
-        f"{overview.finished_actions} finished, {overview.archived_actions} archived"
-    )
-    for entry in overview.dependencies:
-        if not entry.up:
-            since = f" for {console.ago(entry.since, now=now)}" if entry.since else ""
-            console.say(
-                f"{console.styled('down', 'red')}  {entry.dependency}{since}: {entry.error}"
-            )
-    for warning in overview.warnings:
-        console.say(f"{console.styled('warning', 'yellow')}  {warning}")
-    show_foreign(overview.foreign)
-    if overview.open:
-        console.say()
-    table(
-        ("ID", "STATE", "FOR", "FORMULA", "TIER", "REASON"),
-        [
-            (
-                action.id,
-                action.state.value,
-                console.ago(action.since, now=now) if action.since else "",
-                action.formula,
-                action.tier,
-                action.reason or _place(action),
-            )
-            for action in overview.open
-        ],
-    )
-    hidden = sum(overview.waiting.values()) - sum(a.state == "waiting" for a in overview.open)
-    if hidden > 0:
-        console.say(f"… and {hidden} more that wait")
-    if results:
-        console.say("\nlast results:")
-    table(
-        ("ID", "VERDICT", "EXIT", "TOOK", "WHEN", "ERROR"),
-        [
-            (
-                r.id,
-                r.verdict.value,
-                str(r.exit_code),
-                "" if r.duration_s is None else f"{r.duration_s:.1f} s",
-                r.timestamp[:19].replace("T", " "),
-                r.error.partition("\n")[0],
-            )
-            for r in results
-        ],
-    )
-
-
-def _place(action: OpenAction) -> str:
-    return f"{action.engine_id} on {action.node}" if action.node else action.engine_id
-
-
-def show_foreign(foreign: tuple[ForeignResult, ...]) -> None:
-    """Results that this dispatcher did not sign, and what to do about them."""
-    from dispatcher.service.foreign import REMEDY
-
-    for each in foreign:
-        console.say(
-            f"{console.styled('foreign result', 'yellow')}  {each.path}, brought by commit "
-            f"{each.commit[:12]}: {each.reason}"
-        )
-    if foreign:
-        console.say(f"{REMEDY}.")
-
-
-def plain_account(account: Account) -> dict[str, Any]:
-    """An account as plain data."""
-    from dataclasses import asdict
-
-    return {
-        **{key: value for key, value in asdict(account).items() if key != "result"},
-        "result": account.result.model_dump(mode="json") if account.result else None,
-    }
-
-
-def show_account(account: Account) -> None:
-    """An account for people: facts line by line, then the end of the output."""
-    for name, value in _facts(account):
-        console.say(f"{name:<12}{value}")
-    for problem in account.problems:
-        console.say(str(problem))
-    result = account.result
-    if result is not None and result.logs:
-        console.say("\noutput (its last 1,000 characters):")
-        for line in result.logs.rstrip("\n").split("\n"):
-            console.say(f"  {line}")
-
-
-def _facts(account: Account) -> list[tuple[str, str]]:
-    action, standing, result = account.action, account.standing, account.result
-    facts = [("id", account.id), ("state", account.state)]
-    if standing is not None:
-        facts += [
-            ("reason", standing.reason),
-            ("run", standing.engine_id),
-            ("node", standing.node),
-            ("approved by", ", ".join(standing.approved_by)),
-        ]
-    if result is not None:
-        facts += [
-            ("exit code", str(result.exit_code)),
-            ("error", result.error),
-            ("started", result.started_at or ""),
-            ("finished", result.finished_at or result.timestamp),
-            ("took", "" if result.duration_s is None else f"{result.duration_s} s"),
-            ("approved by", ", ".join(result.approved_by)),
-            ("engine", " ".join(part for part in result.engine.model_dump().values() if part)),
-            ("outputs", ", ".join(result.outputs)),
-        ]
-    tier = (standing.tier if standing else "") or (result.tier if result else "") or ""
-    if action is not None:
-        facts += [
-            ("formula", action.formula),
-            ("tier", tier),
-            ("secrets", ", ".join(action.secrets)),
-            ("mounts", ", ".join(action.mounts)),
-            ("timeout", f"{action.timeout_minutes} min"),
-            ("context", action.context.strip()),
-        ]
-    facts += [("file", account.path), ("result", account.result_path)]
-    return [(name, value.replace("\n", "\n" + " " * 12)) for name, value in facts if value]

@@ -14,6 +14,7 @@ from dispatcher.grants.apply import apply_changes, delete_policy, plan_policy
 from dispatcher.grants.session import Vault
 from dispatcher.run import MAX_VARIABLE_BYTES
 from dispatcher.settings import Settings
+from dispatcher.times import epoch, rfc3339
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +24,7 @@ class StoredSecret:
     Attributes:
         name: as stored.
         version: number of the current version, from 1.
-        updated_at: when that was written, RFC 3339 in UTC as Vault gives it.
+        updated_at: when that was written, RFC 3339 in UTC.
         deleted: whether the current version is deleted, so that a run that names it fails.
         has_policy: whether a grant can read it.
     """
@@ -85,7 +86,7 @@ class Secrets:
                 StoredSecret(
                     name=name,
                     version=version,
-                    updated_at=str(current.get("created_time") or reply.data.get("updated_time")),
+                    updated_at=_time(current.get("created_time") or reply.data["updated_time"]),
                     deleted=bool(current.get("deletion_time") or current.get("destroyed")),
                     has_policy=names.policy_of(self._settings.vault, name) in policies,
                 )
@@ -129,3 +130,8 @@ def _refuse_unusable(name: str, value: str) -> None:
         remedy="It becomes an environment variable of the formula; Linux allows "
         f"{MAX_VARIABLE_BYTES // 1024} KiB for one.",
     )
+
+
+def _time(stated: str) -> str:
+    """Vault's time, which has nanoseconds, as all our times are written."""
+    return rfc3339(epoch(stated))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dispatcher.action import is_id
 from dispatcher.errors import Conflict, Unavailable
@@ -33,36 +33,43 @@ def difference(clone: Clone, tree: Tree, commit: str) -> Delta:
     if known[0] is None:
         raise _unknown(commit)
     if not old or known[1] is None:
-        return Delta(commit=commit, events=tuple(listing(clone, commit, tree).items()), whole=True)
+        found = listing(clone, commit)
+        fresh = _waiting(found).difference(action.path for action in tree.open.values())
+        arrivals = _arrivals(clone, (commit,), fresh)
+        ordered = {path: found.pop(path) for path in arrivals}
+        everything = tuple({**ordered, **found}.items())
+        return Delta(commit=commit, events=everything, whole=True, arrived_at=arrivals)
     done = clone.git.run(
         clone.path, "diff-tree", "-r", "-t", "-z", "--raw", "--no-renames", old, commit, "--",
         *WATCHED,
     )  # fmt: skip
     events = dict(_differences(done.out))
-    return Delta(commit=commit, events=tuple(_in_order_of_arrival(clone, old, commit, events)))
+    arrivals = _arrivals_since(clone, old, commit, events)
+    in_order = {path: events.pop(path) for path in arrivals}
+    return Delta(commit=commit, events=(*in_order.items(), *events.items()), arrived_at=arrivals)
 
 
-def listing(clone: Clone, commit: str, tree: Tree) -> dict[str, Entry]:
-    """Every watched path of a commit, the open ones in the order in which they arrived."""
+def listing(clone: Clone, commit: str) -> dict[str, Entry]:
+    """Every watched path of a commit."""
     flat = clone.git.run(
         clone.path, "ls-tree", "-z", commit, "--", f"{ACTIONS_PATH}/", f"{FORMULAS_PATH}/"
     )
     deep = clone.git.run(clone.path, "ls-tree", "-r", "-z", commit, "--", f"{DONE_PATH}/")
     found = dict(_entries(flat.out))
     found.update(_entries(deep.out))
+    return found
+
+
+def _waiting(found: Mapping[str, Entry]) -> set[str]:
+    """Paths of actions without a result beside them."""
     results = {p for p in found if p.endswith(".result.json")}
-    waiting = {
+    return {
         path
         for path in found
         if path.startswith(ACTIONS_PATH + "/")
         and path.endswith(".toml")
         and path.removesuffix(".toml") + ".result.json" not in results
-        and path.removeprefix(ACTIONS_PATH + "/").removesuffix(".toml") not in tree.open
     }
-    if len(waiting) < 2:
-        return found
-    ordered = {path: found.pop(path) for path in _arrivals(clone, (commit,), waiting)}
-    return {**ordered, **found}
 
 
 def tree_of(clone: Clone, commit: str, action_id: str) -> Tree:
@@ -231,19 +238,28 @@ def _differences(out: bytes) -> Iterator[tuple[str, Entry | None]]:
     yield from added
 
 
-def _in_order_of_arrival(
-    clone: Clone, old: str, commit: str, events: dict[str, Entry | None]
-) -> Iterable[tuple[str, Entry | None]]:
-    """The events, new actions in the order of the commits that brought them."""
+def _arrivals_since(
+    clone: Clone, old: str, commit: str, events: Mapping[str, Entry | None]
+) -> dict[str, float]:
+    """New actions in the order of the commits that brought them, with their times. One alone needs
+    no order, and has the time of ``commit``, which the clone's own process knows at once.
+    """
     fresh = {
         path
         for path, entry in events.items()
         if entry is not None and path.startswith(ACTIONS_PATH + "/") and path.endswith(".toml")
     }
-    if len(fresh) < 2:
-        return events.items()
-    ordered = {p: events.pop(p) for p in _arrivals(clone, (f"^{old}", commit), fresh)}
-    return [*ordered.items(), *events.items()]
+    if len(fresh) == 1:
+        return dict.fromkeys(fresh, _committed_at(clone, commit))
+    return _arrivals(clone, (f"^{old}", commit), fresh)
+
+
+def _committed_at(clone: Clone, commit: str) -> float:
+    """The committer's time of a commit, seconds since the epoch; 0.0 where it states none."""
+    header = clone.objects.contents([commit])[commit].partition(b"\n\n")[0]
+    line = next((x for x in header.split(b"\n") if x.startswith(b"committer ")), b"")
+    stated = line.rpartition(b"> ")[2].partition(b" ")[0]
+    return float(stated) if stated.isdigit() else 0.0
 
 
 ARRIVALS = (50, 2_000)
@@ -253,13 +269,17 @@ ARRIVALS_TIMEOUT_S = 5.0
 """Seconds for one such look. The order is a courtesy; beside a huge folder it is given up."""
 
 
-def _arrivals(clone: Clone, revisions: Sequence[str], paths: set[str]) -> list[str]:
-    """The paths, oldest arrival on the branch first; within a commit by name."""
-    arrived: list[str] = []
+def _arrivals(clone: Clone, revisions: Sequence[str], paths: set[str]) -> dict[str, float]:
+    """The paths, oldest arrival on the branch first, within a commit by name; with the time of the
+    commit that brought each, seconds since the epoch, or 0.0 where it was not found.
+    """
+    arrived: dict[str, float] = {}
+    if not paths:
+        return arrived
     for count in ARRIVALS:
         try:
             done = clone.git.run(
-                clone.path, "log", "-z", "--format=tformat:%x01", "--first-parent", "-m",
+                clone.path, "log", "-z", "--format=tformat:%x01%ct", "--first-parent", "-m",
                 "--no-renames", f"--max-count={count}", "--diff-filter=A", "--name-only",
                 *revisions, "--", ACTIONS_PATH, timeout_s=ARRIVALS_TIMEOUT_S,
             )  # fmt: skip
@@ -268,25 +288,28 @@ def _arrivals(clone: Clone, revisions: Sequence[str], paths: set[str]) -> list[s
         arrived = _newest_first(done.out, paths)
         if len(arrived) == len(paths):
             break
-    return [*sorted(paths.difference(arrived)), *reversed(arrived)]
+    older = dict.fromkeys(sorted(paths.difference(arrived)), 0.0)
+    return {**older, **dict(reversed(arrived.items()))}
 
 
-def _newest_first(out: bytes, paths: set[str]) -> list[str]:
+def _newest_first(out: bytes, paths: set[str]) -> dict[str, float]:
     """What ``log --name-only -z`` says, each path at its latest arrival, latest commit first."""
-    found: dict[str, None] = {}
+    found: dict[str, float] = {}
     commit: list[str] = []
+    at = 0.0
     first = False  # after a commit's mark; git prints none if no commit added anything
     for field in (*out.split(b"\0"), b"\x01"):
-        if field == b"\x01":
-            found.update(dict.fromkeys(reversed(commit)))
+        if field.startswith(b"\x01"):
+            found.update(dict.fromkeys(reversed(commit), at))
             commit = []
+            at = float(field[1:] or 0)
             first = True
             continue
         name = os.fsdecode(field[1:] if first and field.startswith(b"\n") else field)
         first = False
         if name in paths and name not in found:
             commit.append(name)
-    return list(found)
+    return found
 
 
 def _groups(paths: Sequence[str], limit: int = 100_000) -> Iterator[list[str]]:

@@ -42,7 +42,7 @@ from dispatcher.reconcile import (
 from dispatcher.run import Claim, Mount, Observation, Phase, RunKey
 from dispatcher.service import status_file
 from dispatcher.service.foreign import ForeignResult, in_git, inspect, judged
-from dispatcher.service.overview import Overview, open_actions, waiting
+from dispatcher.service.overview import OpenAction, Overview, open_actions, waiting
 from dispatcher.service.parts import Parts
 from dispatcher.service.view import View, WithResult
 from dispatcher.settings import GateKind, Settings
@@ -83,19 +83,23 @@ class Forecast:
     foreign: tuple[ForeignResult, ...] = ()
     outages: Mapping[Dependency, str] = field(default_factory=dict)
 
+    def actions(self) -> tuple[OpenAction, ...]:
+        """The open actions; steps count as actions whose turn it is."""
+        return open_actions(
+            self._with_turns(),
+            self.claims,
+            observations=self.observations,
+            candidates=self.candidates,
+        )
+
     def overview(self, settings: Settings) -> Overview:
-        """The same as a plain record; steps count as actions whose turn it is."""
-        broken = (tried_again(i, error) for i, error in self.view.failed.items())
-        turns = _turns(self.plan, self.obstacles)
-        plan = replace(self.plan, waits=(*self.plan.waits, *turns, *broken))
+        """The same as a plain record."""
         tree = self.view.tree
         return Overview(
             at=self.at,
             head=tree.commit,
-            open=open_actions(
-                plan, self.claims, observations=self.observations, candidates=self.candidates
-            ),
-            waiting=waiting(plan, self.claims),
+            open=self.actions(),
+            waiting=waiting(self._with_turns(), self.claims),
             dependencies=tuple(
                 DependencyHealth(
                     dependency=dependency,
@@ -111,6 +115,11 @@ class Forecast:
             finished_actions=len(tree.finished),
             archived_actions=len(tree.archived),
         )
+
+    def _with_turns(self) -> Plan:
+        broken = (tried_again(i, error) for i, error in self.view.failed.items())
+        turns = _turns(self.plan, self.obstacles)
+        return replace(self.plan, waits=(*self.plan.waits, *turns, *broken))
 
 
 def in_use(settings: Settings) -> tuple[Dependency, ...]:
@@ -302,6 +311,17 @@ _WORDS: Mapping[type, str] = {
     Abandon: "stops it, since a result stands in git",
     Retire: "releases its claim",
 }
+
+
+def subject_of(step: Step) -> tuple[str, str]:
+    """The id that a step is about, and why it is taken; "" where that goes without saying."""
+    match step:
+        case Reject(candidate=candidate, reason=reason):
+            return candidate.key.action_id, reason
+        case Ask(candidate=candidate) | Launch(candidate=candidate):
+            return candidate.key.action_id, candidate.reason
+        case _:
+            return step.claim.key.action_id, ""
 
 
 def at_next_poll(step: Ask | Launch | Reject) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dispatcher.action import Action, InvalidAction, parse_action
 from dispatcher.errors import NotFound, Problem
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.result import Result
+from dispatcher.service.action_record import (
+    FINISHED,
+    ActionRecord,
+    of_open,
+    of_result,
+    undecided,
+)
 from dispatcher.service.follow import read_result
 from dispatcher.service.overview import OpenAction
 
@@ -20,7 +27,7 @@ class Account:
     """All that is known of an action.
 
     Attributes:
-        state: a ``State`` while it is open, then its verdict.
+        state: a ``State`` while it is open, then ``FINISHED``.
         standing: while it is open: what runs or what is missing; None where nobody has said yet.
         path: of the file in the ops repo, or "" where it is gone.
         action: the parsed file; None where it is gone or wrong.
@@ -38,6 +45,15 @@ class Account:
     result_path: str
     result: Result | None
     archived: bool
+
+    def record(self) -> ActionRecord:
+        """It as every command prints it."""
+        if self.result is not None:
+            return of_result(self.result)
+        record = of_open(self.standing) if self.standing else undecided(self.id)
+        if record.formula is None and self.action is not None:
+            record = replace(record, formula=self.action.formula)
+        return record
 
 
 def look_up(
@@ -59,7 +75,7 @@ def look_up(
         raise no_such(action_id)
     result = read_result(repo, tree.commit, result_path) if result_path else None
     action, problems = _action(action_id, path, repo=repo, tree=tree)
-    state = result.verdict.value if result else standing.state.value if standing else "waiting"
+    state = FINISHED if result else standing.state.value if standing else "waiting"
     return Account(
         id=action_id,
         state=state,

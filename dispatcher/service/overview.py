@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -39,17 +40,21 @@ class OpenAction:
 
     Attributes:
         state: see ``State``.
+        verdict: how its run ended; "" before ``State.ENDED``.
         reason: why it stands there, in words; "" where there is nothing to say.
         waiting_for: the kind of reason, or None.
         formula, tier: what runs and under which tier; "" where not known.
         approved_by: who approved.
         engine_id: the engine's name of the run, or "".
         node: where the run is; "" where it has no place, or its engine names none.
-        since: when it was claimed, seconds since the epoch; 0.0 before that.
+        since: when it was claimed, or since when it waits: from the commit that brought it, or
+            from when it was first seen. Seconds since the epoch; 0.0 where that is not known.
+        request: the pull request that holds it, ``number`` and ``url``; None where none does.
     """
 
     id: str
     state: State
+    verdict: str = ""
     reason: str = ""
     waiting_for: WaitingFor | None = None
     formula: str = ""
@@ -58,6 +63,7 @@ class OpenAction:
     engine_id: str = ""
     node: str = ""
     since: float = 0.0
+    request: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,6 +215,7 @@ def _of_claim(
     return OpenAction(
         id=claim.key.action_id,
         state=_state(claim, wait, seen),
+        verdict=_verdict(claim) if claim.phase is Phase.ENDED else "",
         reason=wait.reason if wait and wait.reason != State.RUNNING else "",
         waiting_for=wait.waiting_for if wait else None,
         formula=claim.formula.name if claim.formula else "",
@@ -220,6 +227,14 @@ def _of_claim(
     )
 
 
+def _verdict(claim: Claim) -> str:
+    """As its result has it that is on its way to git."""
+    try:
+        return str(json.loads(claim.result)["verdict"])
+    except (ValueError, TypeError, KeyError):
+        return ""
+
+
 def _state(claim: Claim, wait: Wait | None, seen: Observation | None) -> State:
     if claim.phase is Phase.ENDED:
         return State.ENDED
@@ -227,8 +242,9 @@ def _state(claim: Claim, wait: Wait | None, seen: Observation | None) -> State:
         return State.PENDING if seen.state is RunState.PENDING else State.RUNNING
     if claim.phase is Phase.CLAIMED:
         return State.STARTING
-    held = wait is not None and wait.reason != State.RUNNING
-    return State.PENDING if held else State.RUNNING
+    # Before its engine was asked nothing else is known of it than that it was submitted.
+    held = wait is not None and wait.waiting_for is WaitingFor.ENGINE
+    return State.PENDING if wait and held and wait.reason != State.RUNNING else State.RUNNING
 
 
 def _of_wait(wait: Wait, candidate: Candidate | None) -> OpenAction:
@@ -241,6 +257,7 @@ def _of_wait(wait: Wait, candidate: Candidate | None) -> OpenAction:
         formula=action.formula if action else "",
         tier=candidate.tier or "" if candidate else "",
         approved_by=candidate.approved_by if candidate else (),
+        since=candidate.since if candidate else 0.0,
     )
 
 

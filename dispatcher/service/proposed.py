@@ -58,6 +58,7 @@ class Proposed:
             id=self.action_id,
             state=State.PROPOSED,
             reason=f"{what}: pull request #{self.number}{opened}{where}",
+            request={"number": self.number, "url": self.url},
         )
 
 

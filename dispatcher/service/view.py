@@ -93,6 +93,7 @@ class View:
     _due_at: float = math.inf
     _anew_at: float = -math.inf
     _order: dict[str, int] = field(default_factory=dict)
+    _since: dict[str, float] = field(default_factory=dict)
     _arrivals: int = 0
     _rules_at: float = -math.inf
     revision: int = 0
@@ -113,6 +114,8 @@ class View:
         for action_id in changes.opened:
             self._arrivals += 1
             self._order[action_id] = self._arrivals
+            path = self.tree.open[action_id].path
+            self._since[action_id] = delta.arrived_at.get(path, time.time())
         formulas = dict(self.tree.formulas) if changes.formulas else self._formulas.formulas
         self._formulas = Formulas(commit=self.tree.commit, formulas=formulas)
         self._vet_again(changes.opened, changes.changed)
@@ -316,7 +319,7 @@ class View:
 
     def _judged(self, action_id: str) -> Candidate:
         vetted, asked = self.vetted[action_id], self.asked.get(action_id)
-        candidate = vetted.candidate
+        candidate = replace(vetted.candidate, since=self._since.get(action_id, 0.0))
         if asked is not None and self._holds(asked.question) and _fresh(asked):
             decision = asked.decision
             candidate = replace(
@@ -361,6 +364,7 @@ class View:
             table.pop(action_id, None)
         self._candidates.pop(action_id, None)
         self._order.pop(action_id, None)
+        self._since.pop(action_id, None)
         self._unvetted.discard(action_id)
         self._gone.add(action_id)
 

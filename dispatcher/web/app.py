@@ -6,12 +6,12 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import asdict
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
 from dispatcher.health import Health
 from dispatcher.metrics import CONTENT_TYPE, Metrics
+from dispatcher.times import known_time
 from dispatcher.web.hooks import SIGNATURES, Outcome, PushHook
 
 BODY_LIMIT = 2**20
@@ -163,21 +163,17 @@ def _said(health: Health, now: float) -> dict[str, object]:
         "ready": health.ready(now),
         "leader": health.leader,
         "holder": health.holder,
-        "started_at": _when(health.started_at),
-        "beat_at": _when(health.beat_at),
+        "started_at": known_time(health.started_at),
+        "beat_at": known_time(health.beat_at),
         "head": health.head,
         "in_flight": health.in_flight,
         "unpublished": health.unpublished,
         "waiting": {str(reason): count for reason, count in health.waiting.items()},
         "dependencies": [
-            {**asdict(entry), "since": _when(entry.since)} for entry in health.dependencies
+            {**asdict(entry), "since": known_time(entry.since)} for entry in health.dependencies
         ],
         "warnings": list(health.warnings),
     }
-
-
-def _when(seconds: float) -> str | None:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds") if seconds else None
 
 
 def _text(status: HTTPStatus, text: str) -> Reply:

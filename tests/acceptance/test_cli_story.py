@@ -201,7 +201,7 @@ def test_status_plan_and_logs_after_the_runs(desk: Desk, served: subprocess.Pope
     ids = {result["id"] for result in desk("status", "--json").json["results"]}
     assert {"hello", "bad"} <= ids
     one = desk("status", "bad", "--json").json
-    assert one["state"] == "failed"
+    assert (one["state"], one["verdict"]) == ("finished", "failed")
     assert one["action"]["secrets"] == ["KEY"]
     assert one["result"]["exit_code"] == 42
     logs = desk("logs", "bad")

@@ -18,9 +18,9 @@ import pytest
 
 from dispatcher.assembly import build_view
 from dispatcher.ops_repo import Tree
-from dispatcher.results import timestamp
 from dispatcher.service.evidence import of_action, trusted_keys
 from dispatcher.service.forecast import forecast
+from dispatcher.times import rfc3339
 from tests.servers.bao import Bao
 from tests.servers.git_remote import FileSpec, GitRemote
 from tests.stage import Stage, action, eventually, path, set_stage
@@ -28,7 +28,7 @@ from tests.stage import Stage, action, eventually, path, set_stage
 FORGED: Mapping[str, Any] = {
     "id": "risky",
     "exit_code": 0,
-    "timestamp": timestamp(time.time()),  # an old one would be archived
+    "timestamp": rfc3339(time.time()),  # an old one would be archived
     "logs": "all is well",
     "verdict": "succeeded",
     "approved_by": ["ada"],

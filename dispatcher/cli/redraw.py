@@ -1,0 +1,70 @@
+"""A screen that is drawn again in place until Ctrl-C, as ``watch(1)`` does."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from typing import NoReturn
+
+import click
+
+from dispatcher.cli.tables import columns_of
+from dispatcher.errors import TemporaryError
+
+EVERY_S = 2.0
+"""Seconds from one drawing to the next."""
+
+HOME, TO_LINE_END, TO_SCREEN_END = "\x1b[H", "\x1b[K", "\x1b[J"
+ALTERNATE, ORIGINAL = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+"""The screen beside the one with the shell's lines, without a cursor; and back."""
+
+
+class _Terminal(io.StringIO):
+    """Text that is kept and is meant for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def redraw(show: Callable[[], None], *, sleep: Callable[[float], None] = time.sleep) -> NoReturn:
+    """Draw what ``show`` prints, again and again. Something that is down is shown, and asked again.
+
+    Raises:
+        KeyboardInterrupt: somebody has seen enough.
+    """
+    sys.stdout.write(ALTERNATE)
+    try:
+        while True:
+            size = shutil.get_terminal_size()
+            lines = fitting(printed(show).splitlines(), width=size.columns, height=size.lines)
+            drawn = "".join(f"{line}{TO_LINE_END}\r\n" for line in lines[:-1])
+            sys.stdout.write(f"{HOME}{drawn}{lines[-1]}{TO_LINE_END}{TO_SCREEN_END}")
+            sys.stdout.flush()
+            sleep(EVERY_S)
+    finally:
+        sys.stdout.write(ORIGINAL)
+        sys.stdout.flush()
+
+
+def printed(show: Callable[[], None]) -> str:
+    """What it prints."""
+    with redirect_stdout(_Terminal()) as text:
+        try:
+            show()
+        except TemporaryError as error:
+            click.echo(f"cannot be shown at the moment: {error}")
+    return text.getvalue()
+
+
+def fitting(lines: list[str], *, width: int, height: int) -> list[str]:
+    """As many lines as the screen has room for; the last then says how many there are beside."""
+    room = height
+    for shown, line in enumerate(lines):
+        room -= max(1, -(-columns_of(click.unstyle(line)) // width))
+        if room < (shown < len(lines) - 1):
+            return [*lines[:shown], f"… and {len(lines) - shown} more lines"]
+    return lines or [""]

@@ -1,0 +1,190 @@
+"""What ``disinto status`` shows of an overview and of one action, for people and as JSON."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from dispatcher.cli import console
+from dispatcher.cli.tables import table
+from dispatcher.service.action_record import of_open, of_result
+from dispatcher.times import epoch, known_time, rfc3339, took
+
+if TYPE_CHECKING:
+    from dispatcher.result import Result
+    from dispatcher.service.foreign import ForeignResult
+    from dispatcher.service.lookup import Account
+    from dispatcher.service.overview import Overview
+
+
+def show_overview(overview: Overview, results: list[Result], *, desk: bool = False) -> None:
+    """The overview for people."""
+    now = time.time()
+    if desk:
+        console.say(
+            "an author's desk: what git and the forge show; what has started or waits for a place "
+            "is known on the dispatcher's host alone"
+        )
+    elif overview.leader:
+        console.say(f"served by {overview.leader}, last round {console.ago(overview.at)} ago")
+    else:
+        console.say("no dispatcher runs here: 'disinto serve' starts one")
+    console.say(
+        f"head {overview.head[:12] or '(not known)'}; {overview.open_actions} open, "
+        f"{overview.finished_actions} finished, {overview.archived_actions} archived"
+    )
+    for entry in overview.dependencies:
+        if not entry.up:
+            since = f" for {console.ago(entry.since, now=now)}" if entry.since else ""
+            console.say(
+                f"{console.styled('down', 'red')}  {entry.dependency}{since}: {entry.error}"
+            )
+    for warning in overview.warnings:
+        console.say(f"{console.styled('warning', 'yellow')}  {warning}")
+    show_foreign(overview.foreign)
+    if overview.open:
+        console.say()
+    table(
+        ("ID", "STATE", "FOR", "FORMULA", "TIER", "REASON"),
+        [
+            (
+                action.id,
+                action.state.value,
+                console.ago(action.since, now=now) if action.since else "",
+                action.formula,
+                action.tier,
+                action.reason or (f"on {action.node}" if action.node else ""),
+            )
+            for action in overview.open
+        ],
+    )
+    hidden = sum(overview.waiting.values()) - sum(a.state == "waiting" for a in overview.open)
+    if hidden > 0:
+        console.say(f"… and {hidden} more that wait")
+    if results:
+        console.say("\nlast results:")
+    table(
+        ("ID", "VERDICT", "EXIT", "TOOK", "WHEN", "ERROR"),
+        [
+            (
+                r.id,
+                r.verdict.value,
+                str(r.exit_code),
+                "" if r.duration_s is None else took(r.duration_s),
+                f"{console.ago(_finished_at(r), now=now)} ago",
+                r.error.partition("\n")[0],
+            )
+            for r in results
+        ],
+    )
+
+
+def plain_overview(overview: Overview, results: list[Result]) -> dict[str, Any]:
+    """The overview as plain data: actions as records, times as RFC 3339."""
+    plain = overview.to_json()
+    del plain["newest"]
+    return {
+        **plain,
+        "at": known_time(overview.at),
+        "open": [of_open(action).to_json() for action in overview.open],
+        "dependencies": [
+            {**entry, "since": known_time(entry["since"])} for entry in plain["dependencies"]
+        ],
+        "results": [of_result(result).to_json() for result in results],
+    }
+
+
+def plain_account(account: Account) -> dict[str, Any]:
+    """An account as plain data: the action's record, and what its file says."""
+    from dataclasses import asdict
+
+    return {
+        **account.record().to_json(),
+        "path": account.path or None,
+        "result_path": account.result_path or None,
+        "archived": account.archived,
+        "action": asdict(account.action) if account.action else None,
+        "problems": [asdict(problem) for problem in account.problems],
+    }
+
+
+def show_foreign(foreign: tuple[ForeignResult, ...]) -> None:
+    """Results that this dispatcher did not sign, and what to do about them."""
+    from dispatcher.service.foreign import REMEDY
+
+    for each in foreign:
+        console.say(
+            f"{console.styled('foreign result', 'yellow')}  {each.path}, brought by commit "
+            f"{each.commit[:12]}: {each.reason}"
+        )
+    if foreign:
+        console.say(f"{REMEDY}.")
+
+
+def show_account(account: Account) -> None:
+    """An account for people: facts line by line, then the end of the output."""
+    for name, value in _facts(account):
+        console.say(f"{name:<12}{value}")
+    for problem in account.problems:
+        console.say(str(problem))
+    result = account.result
+    if result is not None and result.logs:
+        console.say("\noutput (its last 1,000 characters):")
+        for line in result.logs.rstrip("\n").split("\n"):
+            console.say(f"  {line}")
+
+
+def _facts(account: Account) -> list[tuple[str, str]]:
+    action, standing, result = account.action, account.standing, account.result
+    facts = [("id", account.id), ("state", account.state)]
+    if standing is not None:
+        facts += [
+            ("verdict", standing.verdict),
+            ("since", _moment(standing.since)),
+            ("reason", standing.reason),
+            ("run", standing.engine_id),
+            ("node", standing.node),
+            ("approved by", ", ".join(standing.approved_by)),
+        ]
+    if result is not None:
+        facts += [
+            ("verdict", result.verdict.value),
+            ("exit code", str(result.exit_code)),
+            ("error", result.error),
+            ("started", result.started_at or ""),
+            ("finished", result.finished_at or result.timestamp),
+            ("took", "" if result.duration_s is None else took(result.duration_s)),
+            ("approved by", ", ".join(result.approved_by)),
+            ("engine", " ".join(part for part in result.engine.model_dump().values() if part)),
+            *(("output", f"{name} = {_shown(value)}") for name, value in result.outputs.items()),
+        ]
+    tier = (standing.tier if standing else "") or (result.tier if result else "") or ""
+    if action is not None:
+        facts += [
+            ("formula", action.formula),
+            ("tier", tier),
+            ("secrets", ", ".join(action.secrets)),
+            ("mounts", ", ".join(action.mounts)),
+            ("timeout", f"{action.timeout_minutes} min"),
+            ("context", action.context.strip()),
+        ]
+    facts += [("file", account.path), ("result", account.result_path)]
+    return [(name, value.replace("\n", "\n" + " " * 12)) for name, value in facts if value]
+
+
+def _finished_at(result: Result) -> float:
+    try:
+        return epoch(result.timestamp)
+    except ValueError:
+        return time.time()  # no result of ours
+
+
+def _moment(at: float) -> str:
+    return f"{rfc3339(at)} ({console.ago(at)} ago)" if at else ""
+
+
+def _shown(value: object) -> str:
+    """An output as TOML writes it, so that a text and a number are told apart; never a secret."""
+    from dispatcher.explain import toml_value
+
+    return toml_value(value)

@@ -1,0 +1,42 @@
+"""Times as all that we print as JSON has them: RFC 3339 in UTC with milliseconds.
+
+Inside, times are seconds since the epoch. This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def rfc3339(at: float) -> str:
+    """Seconds since the epoch as ``2026-03-01T12:00:00.000Z``."""
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def known_time(at: float) -> str | None:
+    """The same, or None for 0.0, which stands for a time that is not known."""
+    return rfc3339(at) if at else None
+
+
+def epoch(text: str) -> float:
+    """The reverse, of any RFC 3339 time; also of one with nanoseconds, which Vault writes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"{text!r} names no time zone")
+    return at.timestamp()
+
+
+def took(seconds: float) -> str:
+    """A duration for people: ``34 ms``, ``2.1 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 0.9995:
+        return f"{round(max(seconds, 0.0) * 1000)} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,39 @@
+"""Times as JSON has them, and durations as people read them."""
+
+from __future__ import annotations
+
+import pytest
+
+from dispatcher.times import epoch, known_time, rfc3339, took
+
+
+def test_a_time_is_rfc_3339_in_utc_with_milliseconds() -> None:
+    assert rfc3339(1_772_366_400.0625) == "2026-03-01T12:00:00.062Z"
+    assert known_time(0.0) is None
+    assert epoch("2026-03-01T12:00:00.062Z") == pytest.approx(1_772_366_400.062)
+
+
+def test_what_vault_writes_is_read() -> None:
+    assert rfc3339(epoch("2026-03-01T13:00:00.062599999+01:00")) == "2026-03-01T12:00:00.062Z"
+
+
+def test_a_time_without_a_zone_is_none() -> None:
+    with pytest.raises(ValueError, match="no time zone"):
+        epoch("2026-03-01T12:00:00")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-1, "0 ms"),
+        (0.0341, "34 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1.0 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (7_530, "2 h 5 min"),
+    ],
+)
+def test_a_duration_is_in_the_unit_that_fits(seconds: float, words: str) -> None:
+    assert took(seconds) == words
