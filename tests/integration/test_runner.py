@@ -303,7 +303,7 @@ def test_a_grant_from_which_the_wrapping_was_withdrawn(
 ) -> None:
     wrapped = minter.mint()
     minter.bao.client().auth.token.revoke_accessor(wrapped.grant.wrapping_accessor)
-    stopped(start(encode_payload(marking, wrapped)), marker, 77, "already used, revoked")
+    stopped(start(encode_payload(marking, wrapped)), marker, 77, "used before, revoked")
 
 
 @pytest.mark.parametrize(
