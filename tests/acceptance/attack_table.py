@@ -1,7 +1,9 @@
-"""The table of attacks: what is tried, against what, and how it ends.
+"""The tables of attacks: what is tried, and how it ends.
 
-``tests/acceptance/test_attacks.py`` and ``test_attacks_on_git.py`` show each row; ``docs/attacks.md`` is written from them by
-``python -m tests.acceptance.attack_table > docs/attacks.md``, and a test compares the two.
+``TABLE`` holds the attacks on approval, each shown by the test of its name in ``test_attacks.py`` or
+``test_attacks_on_git.py``. ``DEFENCES`` holds all others, each with the test that shows it.
+``docs/attacks.md`` is written from both by ``python -m tests.acceptance.attack_table >
+docs/attacks.md``; ``tests/unit/test_attack_table.py`` compares them.
 """
 
 from __future__ import annotations
@@ -17,25 +19,30 @@ REMOTE = "git"
 HTTP = "the listener"
 
 INTRODUCTION = """\
-# Attacks on approval
+# Attacks
 
-What somebody could try in order to have an action run without the approval that its tier asks
-for, and how it ends. Each row is a test in `tests/acceptance/test_attacks.py` or `test_attacks_on_git.py`; this page is
-written from the same table, and a test compares them. Rows marked *live and recorded* run against a real Forgejo where
-one is there, and everywhere against its recorded answers.
+What was tried against the dispatcher, and how it ends: to have an action run without the approval
+that its tier requires, to have one run twice, to forge or suppress a result, and to reach secrets.
+Each row is a test. This page is written from the same tables, and a test compares them. How the
+defences work is in [security.md](security.md) and [design.md](design.md).
 
-*waiting* and *refused* actions do not run and keep their id; *invalid* ones get a result that says
-so; *ignored* files are no actions at all, and `status` warns of them; *unheard* means that nobody
-was told anything. None of them runs.
+## On approval
 
-| attack | shown on | ends | since |
+The tests are in `tests/acceptance/test_attacks.py` and `test_attacks_on_git.py`. Rows marked *live and
+recorded* run against a real Forgejo if one is available, and always against its recorded answers.
+
+*waiting* and *refused* actions do not run and keep their id; *invalid* ones get a result that states
+the reason; *ignored* files are not actions, and `status` warns about them; *unheard* means that the
+call had no effect. None of them runs.
+
+| attack | shown on | ends | because |
 |---|---|---|---|
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attack:
-    """One row.
+    """One row on approval.
 
     Attributes:
         name: key of the row, and name of its recording.
@@ -52,6 +59,30 @@ class Attack:
     outcome: str
     because: str
     said: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defence:
+    """One row of another section.
+
+    Attributes:
+        what: what somebody does.
+        ends: what happens instead; for the docs.
+        test: the test that shows it, as ``file::test`` or ``file::Class::test`` below ``tests/``.
+    """
+
+    what: str
+    ends: str
+    test: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """Attacks on one thing: a heading and a paragraph for the docs, and the rows."""
+
+    title: str
+    about: str
+    rows: tuple[Defence, ...]
 
 
 TABLE = (
@@ -545,6 +576,324 @@ TABLE = (
     ),
 )
 
+SECTIONS = (
+    Section(
+        title="On results",
+        about="Anybody who may push can put a file where a result belongs, or remove one. Here they push to a real remote, with a real OpenBao and real signatures.",
+        rows=(
+            Defence(
+                what="A made-up result, `succeeded` and `approved_by: ada`, is pushed for a waiting action, and deleted again",
+                ends="the id stays used and gets a result `invalid`; the made-up text is neither restored nor signed",
+                test="integration/test_hostile_results.py::test_a_made_up_result_that_is_deleted_does_not_come_back_signed",
+            ),
+            Defence(
+                what="A genuine result is edited, and the edited file is deleted",
+                ends="the id stays used and gets a result `invalid`; the edited text does not verify and is not restored",
+                test="integration/test_hostile_results.py::test_an_edited_result_that_is_deleted_does_not_come_back",
+            ),
+            Defence(
+                what="A genuine result is deleted",
+                ends="it is restored byte for byte, with its signature",
+                test="integration/test_hostile_results.py::test_a_genuine_result_that_is_deleted_comes_back_byte_for_byte",
+            ),
+            Defence(
+                what="The genuine result of one action is pushed as that of another, and deleted",
+                ends="the signature is for another id: `invalid`, nothing is restored",
+                test="integration/test_hostile_results.py::test_a_genuine_result_of_another_action_is_not_put_back",
+            ),
+            Defence(
+                what="A result is deleted after its action was edited",
+                ends="the signature is for another content: `invalid`, and the action does not run again",
+                test="integration/test_hostile_results.py::test_a_genuine_result_does_not_come_back_beside_another_content",
+            ),
+            Defence(
+                what="A made-up result is reachable from `refs/disinto/seen`, or in the history only, and the dispatcher starts with a fresh clone and an empty ledger",
+                ends="nothing is believed that our key did not sign: the action still waits for its approval",
+                test="integration/test_hostile_results.py::test_a_made_up_result_in_the_remotes_memory_neither_comes_back_nor_suppresses",
+            ),
+            Defence(
+                what="A forged result, garbage, an empty file, a symbolic link, a submodule or a directory is pushed to a result's path during the run, or a forged result to the archive",
+                ends="the run goes on, and its genuine result replaces what was there, in a commit that names it; the foreign one is in the audit log",
+                test="integration/test_hostile_results.py::test_the_genuine_outcome_takes_the_place_of_what_was_put_there",
+            ),
+            Defence(
+                what="A forged result arrives between our fetch and our push",
+                ends="the push is rebuilt; the genuine result replaces the forged one",
+                test="integration/test_hostile_results.py::test_a_forged_result_that_comes_just_before_ours_does_not_stay",
+            ),
+            Defence(
+                what="A result is pushed for an action that never ran",
+                ends="the action does not run (a lost key must not run everything again); the file is reported as foreign, with its commit, in audit log and `status`",
+                test="integration/test_hostile_results.py::test_a_foreign_result_of_an_action_that_never_ran_is_told_and_starts_nothing",
+            ),
+            Defence(
+                what="An archived id is added again",
+                ends="it waits with the reason, and gets no second result",
+                test="integration/test_hostile_results.py::test_an_archived_id_that_is_added_again_gets_no_second_result",
+            ),
+            Defence(
+                what="`refs/disinto/seen/x` is pushed, so that git cannot write `refs/disinto/seen`",
+                ends="results are pushed without it; a warning quotes the remote",
+                test="integration/test_lost_memory.py::test_a_ref_beside_ours_blocks_no_result",
+            ),
+            Defence(
+                what="A hook of the remote refuses `refs/disinto/*`",
+                ends="results are pushed without it, and the ref is retried later",
+                test="integration/test_ops_repo_refusals.py::test_a_hook_that_refuses_the_memory_is_quoted_and_asked_again",
+            ),
+            Defence(
+                what="A hook refuses results in the words of a lost race",
+                ends="reported as a refusal, not retried as a race",
+                test="integration/test_ops_repo_refusals.py::test_a_hook_whose_words_look_like_a_race_is_a_refusal",
+            ),
+            Defence(
+                what="Branches or tags named `refs/heads/main` or `refs/disinto/seen` are pushed, so that the short names are ambiguous",
+                ends="results are pushed, because whole names are used",
+                test="integration/test_ops_repo_publish.py::test_a_ref_whose_name_ends_like_ours_is_not_in_the_way",
+            ),
+            Defence(
+                what="A branch `ask` is pushed, below which git cannot make the branch of a pull request `ask/one`",
+                ends="reported as a refusal that names the branch",
+                test="integration/test_ops_repo_refusals.py::test_a_branch_below_another_is_no_race",
+            ),
+            Defence(
+                what="Actions are pushed whose names are not valid ids: not UTF-8, upper case, too long, control characters",
+                ends="no run and no result; the others run",
+                test="integration/test_misnamed_files.py::test_names_that_are_no_ids_get_no_result",
+            ),
+            Defence(
+                what="Results with such names are pushed and deleted",
+                ends="no memory of them is kept, and a restart succeeds",
+                test="integration/test_misnamed_files.py::test_results_of_such_names_that_come_and_go_leave_no_memory",
+            ),
+            Defence(
+                what="An author's name or a ref is not UTF-8",
+                ends="actions run as usual",
+                test="integration/test_misnamed_files.py::test_authors_and_refs_of_such_names",
+            ),
+            Defence(
+                what="A file name contains terminal escapes",
+                ends="`status` and `plan` show it escaped",
+                test="integration/test_misnamed_files.py::test_status_and_plan_name_them_escaped",
+            ),
+        ),
+    ),
+    Section(
+        title="On running once",
+        about="What remembers that an id ran is lost, damaged or forged, or a second dispatcher is started. No id runs twice.",
+        rows=(
+            Defence(
+                what="`seen` in the clone is empty, garbage, absent, a directory, or names a missing commit, a blob, a tree or a tag, and a result is deleted",
+                ends="the ledger's copy is used: the result is restored",
+                test="integration/test_lost_memory.py::test_a_damaged_ref_in_the_clone_is_made_good_by_the_ledger",
+            ),
+            Defence(
+                what="The clone is lost, and the remote's `seen` and a result are deleted",
+                ends="the ledger's copy is used: the result is restored",
+                test="integration/test_lost_memory.py::test_a_lost_clone_and_a_deleted_ref_while_the_ledger_survived",
+            ),
+            Defence(
+                what="The same, and the history is rewritten, so that the ledger names a commit that no longer exists",
+                ends="nobody can tell which ids ran: what is open becomes `invalid`",
+                test="integration/test_lost_memory.py::test_nobody_can_tell_what_ran_when_all_that_is_left_names_a_commit_that_is_gone",
+            ),
+            Defence(
+                what="Ledger and clone are lost, and a result is deleted by a commit on top",
+                ends="the history is searched: what our key signed is restored",
+                test="integration/test_lost_memory.py::test_all_memory_lost_still_finds_what_the_history_deleted",
+            ),
+            Defence(
+                what="Ledger and clone are lost, and the history is rewritten to before the result",
+                ends="the remote's `seen` still has it: what our key signed is restored",
+                test="integration/test_hostile_results.py::test_a_genuine_result_that_the_history_lost_is_learned_from_the_remotes_memory",
+            ),
+            Defence(
+                what="The remote's `seen` names a blob, a tree, a tag, an older or newer commit, or a foreign history",
+                ends="it is not believed; no action runs twice, and new ones run",
+                test="integration/test_lost_memory.py::test_whatever_the_remotes_ref_names_does_no_harm",
+            ),
+            Defence(
+                what="A second dispatcher with separate state serves the same ops repo",
+                ends="it starts nothing and names the one that leads",
+                test="integration/test_lead.py::test_who_comes_second_starts_nothing_and_says_who_leads",
+            ),
+            Defence(
+                what="Both start at the same time",
+                ends="one of them leads",
+                test="integration/test_lead.py::test_two_that_begin_at_once_do_not_both_lead",
+            ),
+            Defence(
+                what="A second dispatcher runs on a copy of the state directory",
+                ends="it starts nothing, and stops no run of the original",
+                test="integration/test_lead.py::test_a_copied_state_directory_touches_nothing",
+            ),
+            Defence(
+                what="The same, and `refs/disinto/lead` is deleted",
+                ends="it still recognizes that it is a copy",
+                test="integration/test_lead.py::test_a_copy_stays_one_if_the_ref_is_gone",
+            ),
+            Defence(
+                what="An old backup of the ledger is restored in place",
+                ends="it does not lead until an operator takes over",
+                test="integration/test_lead.py::test_an_old_copy_that_is_put_back_in_its_place_does_not_lead",
+            ),
+            Defence(
+                what="The configuration is copied to another machine",
+                ends="`doctor`, `status` and `plan` name the installation that leads",
+                test="integration/test_takeover.py::test_every_view_names_who_leads",
+            ),
+            Defence(
+                what="`refs/disinto/lead` is forged or overwritten",
+                ends="launches stop until an operator takes over; results of runs under way are published",
+                test="integration/test_lead_attacks.py::test_a_foreign_value_stops_launches_and_no_result",
+            ),
+            Defence(
+                what="An earlier value of ours is pushed to `refs/disinto/lead`",
+                ends="not believed",
+                test="integration/test_lead_attacks.py::test_a_value_of_ours_from_before_is_not_believed",
+            ),
+            Defence(
+                what="A record with our name is pushed to `refs/disinto/lead`",
+                ends="not believed: the ledger knows which records are ours",
+                test="integration/test_lead_attacks.py::test_our_name_on_a_record_that_we_did_not_write_makes_it_no_record_of_ours",
+            ),
+            Defence(
+                what="`refs/disinto/lead` is deleted",
+                ends="written again, because the ledger knows what was ours",
+                test="integration/test_lead_attacks.py::test_a_deleted_ref_is_put_back",
+            ),
+            Defence(
+                what="The remote refuses or hides `refs/disinto/lead`, or `refs/disinto/lead/x` is pushed",
+                ends="a warning, and actions run; there is no protection against a second installation meanwhile",
+                test="integration/test_lead_attacks.py::test_a_remote_that_cannot_hold_the_ref_stops_nothing",
+            ),
+            Defence(
+                what="A branch is named `refs/disinto/lead`",
+                ends="not taken for it",
+                test="integration/test_lead_attacks.py::test_a_branch_of_the_same_name_is_not_the_lead",
+            ),
+        ),
+    ),
+    Section(
+        title="On secrets and the sandbox",
+        about="By an action's fields, by a formula, by the owner of a remote, and by others who use the same Vault.",
+        rows=(
+            Defence(
+                what="An action's `model` or `tools` name a file of the dispatcher, to have it shown to the agent",
+                ends="only words of the operator's own command are paths; the file stays hidden",
+                test="integration/test_local_hiding.py::test_only_the_operators_words_name_programs",
+            ),
+            Defence(
+                what="A word of the operator's command leads into what is hidden, by a link or by dots",
+                ends="nothing hidden is shown; with a link the run is not started",
+                test="integration/test_local_hiding.py::test_an_operators_word_shows_nothing_that_is_hidden",
+            ),
+            Defence(
+                what="An action names a mount whose directory is, or lies in, what is hidden",
+                ends="`unplaceable`; nothing hidden is shown",
+                test="integration/test_local_hiding.py::test_a_mount_never_shows_what_is_hidden",
+            ),
+            Defence(
+                what="A token file is a link that is switched while a formula runs",
+                ends="the new target stays hidden",
+                test="integration/test_local_hiding.py::test_a_link_that_is_switched_while_a_formula_runs",
+            ),
+            Defence(
+                what="A token file is made while a formula runs",
+                ends="it stays hidden",
+                test="integration/test_local_hiding.py::test_a_file_that_is_made_while_a_formula_runs",
+            ),
+            Defence(
+                what="A formula run as root writes kernel settings",
+                ends="`/proc` and `/sys` hold nothing that it can write",
+                test="integration/test_local_hiding.py::TestRoot::test_no_setting_of_the_kernel_can_be_written",
+            ),
+            Defence(
+                what="It mounts a second `/proc`, or makes the first one writable",
+                ends="not possible: it lacks the capability",
+                test="integration/test_local_hiding.py::TestRoot::test_not_through_another_proc_either",
+            ),
+            Defence(
+                what="A formula puts a file, link or directory where its runner writes `outcome.json`",
+                ends="removed; the runner's outcome counts",
+                test="integration/test_outcome_forged.py::test_what_a_formula_puts_in_the_way_is_cleared_away",
+            ),
+            Defence(
+                what="A local formula without a sandbox leaves a forged `outcome.json`, a directory, a pipe, a link or 20 MB there, and kills its runner",
+                ends="the run is `lost`; nothing it left is used",
+                test="integration/test_outcome_forged.py::test_a_local_run_without_a_sandbox_whose_formula_kills_its_runner_is_lost",
+            ),
+            Defence(
+                what="A formula on Nomad forges `outcome.json` and kills its runner",
+                ends="Nomad's exit code decides: `failed`",
+                test="integration/test_outcome_forged_nomad.py::test_a_forged_outcome_of_a_killed_runner",
+            ),
+            Defence(
+                what="`model` and `tools` make a path component that is too long, to have the run retried without end",
+                ends="they are never taken for paths: the run starts",
+                test="integration/test_submit_bounds.py::test_tools_that_make_a_long_name",
+            ),
+            Defence(
+                what="Two actions that can never be submitted take both places",
+                ends="each ends as `error` after three tries, without a live grant; the others run",
+                test="integration/test_submit_bounds.py::test_two_that_can_never_be_submitted",
+            ),
+            Defence(
+                what="A remote that is a path has hooks, and belongs to somebody else",
+                ends="read, never pushed to; no hook runs",
+                test="integration/test_ops_repo_owner.py::test_a_repository_of_somebody_else_is_read_and_not_pushed_to",
+            ),
+            Defence(
+                what="Only one hook, the configuration or a directory of it belongs to somebody else",
+                ends="the same",
+                test="integration/test_ops_repo_owner.py::test_a_part_of_somebody_else_is_enough",
+            ),
+            Defence(
+                what="The configuration of such a repository names commands for reading",
+                ends="none of them runs",
+                test="integration/test_ops_repo_owner.py::test_reading_a_hostile_repository_runs_none_of_its_commands",
+            ),
+            Defence(
+                what="Such a repository is a partial clone that fetches what is missing by a command",
+                ends="no transport is allowed: the command does not run",
+                test="integration/test_ops_repo_owner.py::test_a_partial_clone_fetches_nothing_for_us",
+            ),
+            Defence(
+                what="What is in Vault's place redirects the runner",
+                ends="not followed; no token is sent, and the formula does not start",
+                test="integration/test_redirects.py::test_the_runner_stops_at_a_redirect_and_sends_it_no_token",
+            ),
+            Defence(
+                what="It redirects the dispatcher instead",
+                ends="not followed; no token is sent",
+                test="integration/test_redirects.py::test_the_dispatcher_sends_its_token_to_no_redirect",
+            ),
+            Defence(
+                what="A wrapping token is unwrapped by somebody else",
+                ends="the formula does not start; reported as possible interception",
+                test="integration/test_unwrapping.py::test_one_that_somebody_else_unwrapped_is_an_interception",
+            ),
+            Defence(
+                what="A policy of somebody else has the name of one of ours",
+                ends="`apply` and `secrets` neither overwrite nor delete it",
+                test="integration/test_vault_installations.py::test_a_policy_of_somebody_else_is_neither_written_over_nor_deleted",
+            ),
+            Defence(
+                what="A dispatcher mints with a policy of another installation",
+                ends="Vault refuses, also where one name begins with the other",
+                test="integration/test_vault_installations.py::test_no_installation_mints_with_a_policy_of_another",
+            ),
+            Defence(
+                what="Staging is set up from a copy of production's settings",
+                ends="refused, unless `--adopt` is given; production's policies are unchanged",
+                test="integration/test_vault_installations.py::test_a_copy_of_the_settings_redirects_no_policy_of_the_original",
+            ),
+        ),
+    ),
+)
+
+DEFENCES = tuple(row for section in SECTIONS for row in section.rows)
+
 ATTACKS = {attack.name: attack for attack in TABLE}
 
 SHOWN: set[str] = set()
@@ -568,7 +917,12 @@ def shows(name: str) -> Callable[[_Test], _Test]:
 def page() -> str:
     """The text of ``docs/attacks.md``."""
     rows = (f"| {a.what} | {a.on} | **{a.outcome}** | {a.because} |\n" for a in TABLE)
-    return INTRODUCTION + "".join(rows)
+    return INTRODUCTION + "".join(rows) + "".join(_of(section) for section in SECTIONS)
+
+
+def _of(section: Section) -> str:
+    head = f"\n## {section.title}\n\n{section.about}\n\n| attack | what happens | test |\n|---|---|---|\n"
+    return head + "".join(f"| {d.what} | {d.ends} | `{d.test}` |\n" for d in section.rows)
 
 
 if __name__ == "__main__":

@@ -717,10 +717,3 @@ def test_no_row_ends_in_a_run() -> None:
         "ignored",
         "unheard",
     }
-
-
-def test_the_page_says_what_the_tests_show() -> None:
-    written = Path(__file__).parents[2] / "docs" / "attacks.md"
-    assert written.read_text() == attack_table.page(), (
-        "run: python -m tests.acceptance.attack_table > docs/attacks.md"
-    )
