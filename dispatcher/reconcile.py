@@ -15,6 +15,7 @@ The rules, in the order in which a run meets them:
    that is not ours.
 6. A claim whose result is in git, and whose grant is dead, is let go (``Retire``).
 7. A tombstone whose action is there again gets its genuine result back (``Restore``).
+8. A run under way whose result, signed by us, is in git already is stopped (``Abandon``).
 
 A file in the place of a result says nothing about a claim before it was looked at (``Inspect``):
 whoever may push can put one there.

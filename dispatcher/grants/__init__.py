@@ -1,7 +1,8 @@
 """Vault and OpenBao: the only package that calls them, apart from the runner.
 
 ``session`` logs in, ``grants`` mints and ends what runs hold, ``apply`` writes policies and
-roles, ``secrets`` administers the secrets themselves, ``doctor`` checks it all.
+roles, which ``templates`` renders, ``names`` names and ``ownership`` marks as ours, ``secrets``
+administers the secrets themselves, ``doctor`` checks it all.
 """
 
 from dispatcher.grants.grants import GrantGone, Grants, PolicyMissing

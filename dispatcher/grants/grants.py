@@ -4,8 +4,8 @@ What was seen on OpenBao 2.7.2 and decides how this module works:
 
 * **Time.** At renewal through a token role the server goes by the *role's*
   ``token_explicit_max_ttl`` and not by the ``explicit_max_ttl`` that the token was created with.
-  What bounds a grant is therefore who may renew it: its own policies do not let it renew itself,
-  so that only ``extend`` moves its end.
+  The role's is what the longest run needs. A shorter run's grant is bounded by who may renew it:
+  its own policies do not let it renew itself, so that only ``extend`` moves its end.
 * **Unknown policies.** The warning that a policy does not exist is lost inside a wrapped answer.
   So the policies are looked for before the grant is minted.
 * **Revoking a wrapping token asks nothing.** Its accessor is revoked with 204 also while an

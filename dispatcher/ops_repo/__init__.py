@@ -2,7 +2,10 @@
 
 ``repo`` is the face; ``clone`` keeps the bare clone on disk, ``objects`` and ``reader`` ask it,
 ``tree`` follows what matters in it, ``writer`` publishes, ``begin`` makes the first commit of a new
-repository, ``lead`` keeps the ref that says who leads, ``upkeep`` packs the clone, ``signatures`` tells who signed, and ``git`` runs the program.
+repository, ``lead`` keeps the ref that says who leads, ``rewrites`` what a rewritten history took back,
+``upkeep`` packs the clone, ``signatures`` tells who signed by the lists that ``trusted_keys`` checks,
+``ownership`` whose a remote is that is a path, ``refusals`` and ``refusal`` what a remote that refuses
+means, and ``git`` runs the program.
 """
 
 from dispatcher.ops_repo.begin import begin, from_anywhere

@@ -14,7 +14,9 @@ Refs:
     refs/disinto/lead-*    our record of who leads, and what the remote's ref held; see ``lead``
 
 Files beside the clone: ``<name>.lock``, held (flock) by whoever changes it, and by the git
-processes that do so on behalf of a dispatcher that was killed; ``<name>.upkeep.lock``, held while it is packed; ``<name>.new-*`` and ``<name>.old-*``, left by a death in the middle, are tidied away.
+processes that do so on behalf of a dispatcher that was killed; ``<name>.upkeep.lock``, held while it
+is packed; ``<name>.new-*`` and ``<name>.old-*``, left by a death in the middle, are tidied away;
+``withdrawn-approvals/``, see ``rewrites``.
 """
 
 from __future__ import annotations

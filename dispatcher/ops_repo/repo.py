@@ -236,7 +236,8 @@ class OpsRepo:
         """Add files, and move others, in one commit on the branch, and push it.
 
         A path that exists on the head it builds on is left as it is and reported as skipped, but
-        for a file that says what may be replaced (``NewFile.keeps``; what it raises is passed on). Where another push came first, the commit is made anew on top of it.
+        for a file that says what may be replaced (``NewFile.keeps``; what it raises is passed on).
+        If another push came first, the commit is made anew on top of it.
 
         Args:
             check: called before each try to push; what it raises is passed on, and nothing is

@@ -1,9 +1,9 @@
 """A tenure: one term of leadership, from taking up what is there to stopping or losing the lead.
 
-One thread owns all state. It never waits on the network: whatever does (fetch, observe, the steps
-of a plan) runs on a pool and comes back as an event. Between two events it asks ``reconcile`` what
-is to be done, and starts that. Nothing is remembered that git, ledger and engine do not hold, so
-that it can die anywhere.
+One thread owns all state. It never waits on the network, nor on the clone: whatever does (fetch,
+observe, vetting, the steps of a plan) runs on a pool and comes back as an event. Between two events
+it asks ``reconcile`` what is to be done, and starts that. Nothing that decides is held in memory
+alone, so that it can die anywhere.
 """
 
 from __future__ import annotations
