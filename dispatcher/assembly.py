@@ -45,7 +45,7 @@ def open_settings(config: Path | None, environ: Environ = os.environ) -> Setting
     """The settings of this command.
 
     Raises:
-        InvalidInput: with every problem and its place.
+        InvalidSettings: with every problem and its place.
     """
     return load_settings(config, environ)
 

@@ -12,6 +12,7 @@
           ├── Conflict         somebody else changed what we were about to change
           ├── InvalidValue     a name or value that a person gave cannot be used
           └── InvalidInput     an input file has problems, each with its place
+               └── InvalidSettings    that file is the settings
 
 Only the adapter that raised an error knows whether it is temporary; nobody above it
 guesses. A *refusal* (a gate that says no, an action that does not parse) is a value, not
@@ -37,7 +38,7 @@ class Exit(IntEnum):
     OK = 0
     FAILED = 1
     USAGE = 64
-    DATAERR = 65  # invalid action, settings or formula
+    DATAERR = 65  # an action, a formula or the policy is wrong
     NOINPUT = 66  # no such action, file or log
     UNAVAILABLE = 69  # a server could not be reached
     SOFTWARE = 70  # a defect of ours
@@ -45,7 +46,7 @@ class Exit(IntEnum):
     IOERR = 74
     TEMPFAIL = 75  # still waiting; ask again
     NOPERM = 77  # a server refused us, or approval was refused
-    CONFIG = 78
+    CONFIG = 78  # the settings are wrong or incomplete
 
 
 class Dependency(StrEnum):
@@ -187,6 +188,12 @@ class InvalidInput(PermanentError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("\n".join(str(p) for p in problems))
         self.problems = tuple(problems)
+
+
+class InvalidSettings(InvalidInput):
+    """The settings file, or a variable that stands for a setting, has problems."""
+
+    exit_code = Exit.CONFIG
 
 
 _MAX_ORIGIN = 200

@@ -11,7 +11,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.OK: "done",
     Exit.FAILED: "a check failed, or a question was answered with no",
     Exit.USAGE: "usage error",
-    Exit.DATAERR: "an action, a formula or the settings are wrong",
+    Exit.DATAERR: "an action, a formula or the policy is wrong",
     Exit.NOINPUT: "there is no such action, file or log",
     Exit.UNAVAILABLE: "a server cannot be reached",
     Exit.SOFTWARE: "a defect of disinto",
@@ -19,7 +19,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.IOERR: "reading or writing failed",
     Exit.TEMPFAIL: "it still waits; ask again later",
     Exit.NOPERM: "a server refused us, or the approval was refused",
-    Exit.CONFIG: "a setting is missing or wrong",
+    Exit.CONFIG: "the settings are wrong or incomplete",
 }
 
 VERDICTS: dict[Verdict, str] = {

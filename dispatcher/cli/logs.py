@@ -94,7 +94,7 @@ def _from_result(
         raise TemporaryError(
             f"action {action_id} has no result yet, and a run's live output is on the dispatcher's "
             "host alone",
-            remedy=f"'disinto dispatch {action_id}' waits here for its result.",
+            remedy=f"'disinto watch {action_id}' waits here for its result.",
         )
     if account.result is None:
         raise NotFound(

@@ -29,7 +29,8 @@ ACTIONS, OPERATION = "Actions", "Operation"
 COMMANDS: dict[str, Entry] = {
     "init": Entry(section=ACTIONS, summary="Make a new ops repo, with examples and a policy"),
     "validate": Entry(section=ACTIONS, summary="Check action files; name every problem's place"),
-    "dispatch": Entry(section=ACTIONS, summary="Send an action, follow it, exit as it exits"),
+    "dispatch": Entry(section=ACTIONS, summary="Send an action file, and follow it"),
+    "watch": Entry(section=ACTIONS, summary="Follow an action to its end"),
     "status": Entry(section=ACTIONS, summary="Show what runs, what waits and why, what ended"),
     "logs": Entry(section=ACTIONS, summary="Show the output of a run"),
     "cancel": Entry(section=ACTIONS, summary="Stop a run, or an action that still waits"),

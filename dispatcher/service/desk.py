@@ -78,8 +78,8 @@ class Sent:
 
     @property
     def state(self) -> str:
-        """``proposed`` while only a pull request holds it, else ``sent``."""
-        return "proposed" if self.request else "sent"
+        """``proposed`` while only a pull request holds it, else ``waiting``."""
+        return "proposed" if self.request else "waiting"
 
 
 @dataclass(kw_only=True)

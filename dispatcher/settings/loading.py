@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from dispatcher.errors import InvalidInput, Misconfigured, Problem
+from dispatcher.errors import InvalidSettings, Misconfigured, Problem
 from dispatcher.explain import Reader, walk
 from dispatcher.settings.checks import contradictions
 from dispatcher.settings.environment import Variable, unknown_variables, variables
@@ -38,7 +38,7 @@ def load_settings(
         folder: the current folder by default.
 
     Raises:
-        InvalidInput: the file or a variable is wrong; all problems at once, with their places.
+        InvalidSettings: the file or a variable is wrong; all problems at once, with their places.
         Misconfigured: see ``find_settings``; or the file cannot be read.
     """
     folder = folder or Path.cwd()
@@ -48,7 +48,7 @@ def load_settings(
     else:
         source = TomlSource.parse(_read(file), path=str(file), limit=MAX_SETTINGS_BYTES)
         if source.problems:
-            raise InvalidInput(source.problems)
+            raise InvalidSettings(source.problems)
         draft = _Draft(folder=file.resolve().parent, source=source)
     draft.merge_file()
     problems = list(draft.merge_environment(environ))
@@ -60,7 +60,7 @@ def load_settings(
     if not problems and isinstance(read, Settings):
         problems += [draft.report(c.message, c.path, remedy=c.remedy) for c in contradictions(read)]
     if problems or not isinstance(read, Settings):
-        raise InvalidInput(sorted(problems, key=_file_first))
+        raise InvalidSettings(sorted(problems, key=_file_first))
     return read
 
 

@@ -20,6 +20,7 @@ from tests.servers import silent
 NEEDS_SETTINGS = {
     "validate": ("validate", "."),
     "dispatch": ("dispatch", "some-id"),
+    "watch": ("watch", "some-id"),
     "status": ("status",),
     "logs": ("logs", "some-id"),
     "cancel": ("cancel", "some-id"),
@@ -35,7 +36,7 @@ NEEDS_SETTINGS = {
     "doctor": ("doctor",),
     "audit verify": ("audit", "verify"),
 }
-NEEDS_REMOTE = ("dispatch", "cancel", "verify", "archive", "logs", "takeover")
+NEEDS_REMOTE = ("dispatch", "watch", "cancel", "verify", "archive", "logs", "takeover")
 NEEDS_VAULT = ("apply", "secrets put", "secrets list", "secrets rm")
 
 settled = pytest.mark.parametrize("name", sorted(NEEDS_SETTINGS))
@@ -79,7 +80,7 @@ def test_settings_that_are_named_and_missing(name: str, env: dict[str, str], des
 def test_settings_that_are_no_toml(name: str, env: dict[str, str], desk: Path) -> None:
     (desk / "disinto.toml").write_text("[ops_repo\nremote = 3\n")
     said = disinto(*NEEDS_SETTINGS[name], env=env, cwd=desk)
-    assert said.code == (1 if name == "doctor" else 65)
+    assert said.code == (1 if name == "doctor" else 78)
     assert "disinto.toml:1:" in said.err + said.out
 
 
@@ -89,7 +90,7 @@ def test_settings_with_wrong_values_are_told_all_at_once(
 ) -> None:
     (desk / "disinto.toml").write_text('nosuch = 1\n[limits]\nmax_in_flight = "many"\n')
     said = disinto(*NEEDS_SETTINGS[name], env=env, cwd=desk)
-    assert said.code == (1 if name == "doctor" else 65)
+    assert said.code == (1 if name == "doctor" else 78)
     assert "disinto.toml:1:1:" in said.err + said.out
     assert "disinto.toml:3:" in said.err + said.out
 

@@ -139,7 +139,7 @@ def test_dispatch_exits_as_the_action_does(desk: Desk, served: subprocess.Popen[
     assert "key is" in bad.err
     assert "opensesame" not in bad.out + bad.err
 
-    again = desk("dispatch", "bad", "--json")
+    again = desk("watch", "bad", "--json")
     assert again.code == 42
     assert again.json["verdict"] == "failed"
 
@@ -192,7 +192,7 @@ def test_a_run_is_followed_and_cancelled(desk: Desk, served: subprocess.Popen[st
         assert stopped.code == 0
         assert "stop requested" in stopped.out
         assert follower.wait(60) == 0
-    ended = desk("dispatch", "long", "--json")
+    ended = desk("watch", "long", "--json")
     assert ended.code == 130
     assert ended.json["verdict"] == "cancelled"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Exit
+from dispatcher.service.action_record import ActionRecord
 from tests.cli_process import disinto
 from tests.desk_stage import AuthorsDesk
 from tests.servers.bao import Bao
@@ -88,7 +89,10 @@ def test_an_action_is_sent_and_followed_without_a_ledger(stage: Stage, desk: Aut
     file.write_text(action("sent"))
     sent = desk("dispatch", "--json", str(file))
     assert sent.code == Exit.OK, sent.err
-    assert (sent.json["state"], sent.json["followed"]) == ("succeeded", True)
+    known = sent.json
+    assert (known["state"], known["verdict"], known["followed"]) == ("finished", "succeeded", True)
+    assert known["commit"] == stage.scene.git("rev-parse", "main~1", cwd=stage.scene.remote)
+    assert set(known) == {*ActionRecord.__dataclass_fields__, "followed"}
     assert not desk.opened()
 
 
@@ -96,17 +100,17 @@ def test_what_is_sent_says_commit_tier_and_state(stage: Stage, desk: AuthorsDesk
     file = desk.folder / "sent.toml"
     file.write_text(action("sent"))
     sent = desk("dispatch", "--no-follow", "--json", str(file))
-    assert (sent.code, sent.json) == (
-        Exit.OK,
-        {
-            "id": "sent",
-            "state": "sent",
-            "tier": "low",
-            "commit": stage.scene.git("rev-parse", "main", cwd=stage.scene.remote),
-            "request": None,
-            "followed": False,
-        },
-    )
+    assert sent.code == Exit.OK
+    known = {key: value for key, value in sent.json.items() if value not in (None, [])}
+    assert set(sent.json) == {*ActionRecord.__dataclass_fields__, "followed"}
+    assert known.pop("reason").startswith("sent is pushed as ")
+    assert known == {
+        "id": "sent",
+        "state": "waiting",
+        "tier": "low",
+        "commit": stage.scene.git("rev-parse", "main", cwd=stage.scene.remote),
+        "followed": False,
+    }
 
 
 def test_doctor_checks_what_a_desk_has(desk: AuthorsDesk) -> None:

@@ -18,7 +18,7 @@ from dispatcher.run import VERDICT_EXIT, Verdict
 LINES, COLUMNS = 33, 100
 
 PRINTS_DATA = {
-    "validate", "dispatch", "status", "verify", "plan", "archive", "apply", "secrets list",
+    "validate", "dispatch", "watch", "status", "verify", "plan", "archive", "apply", "secrets list",
     "doctor", "audit verify",
 }  # fmt: skip
 """Commands with ``--json``. ``schema`` prints JSON always; ``logs`` hands on what a run wrote."""

@@ -1,0 +1,154 @@
+"""Following an action on a terminal or into a pipe, for ``dispatch`` and ``watch``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from dispatcher.cli import console
+from dispatcher.errors import DisintoError
+
+if TYPE_CHECKING:
+    from dispatcher.cli.live import Line
+    from dispatcher.cli.session import Session
+    from dispatcher.schedulers.base import LogChunk
+    from dispatcher.service.desk import Desk
+    from dispatcher.service.follow import Followed
+
+T = TypeVar("T")
+
+REPEAT_S = 60.0
+"""Seconds before a line that was printed already may be printed again, where lines stay."""
+
+
+def follow(
+    session: Session,
+    desk: Desk,
+    action_id: str,
+    *,
+    wait_merge: bool,
+    as_json: bool,
+    known: Mapping[str, object] | None = None,
+) -> int:
+    """Follow an action to its end, with its output; its exit code.
+
+    Args:
+        known: for the JSON, what is known of it beside its result.
+    """
+    session.on_interrupt = (
+        f"{action_id} keeps running: 'disinto watch {action_id}' follows it again, "
+        f"'disinto cancel {action_id}' stops it"
+    )
+    with Viewer(action_id, quiet=as_json) as viewer:
+        followed = desk.follower(viewer, wait_merge=wait_merge).follow(action_id)
+    if as_json:
+        from dispatcher.service.action_record import of_result
+
+        record = of_result(followed.result).to_json()
+        console.emit({**record, **(known or {}), "followed": True})
+    else:
+        _show_end(followed)
+    return followed.exit_code
+
+
+def open_desk(session: Session) -> Desk:
+    """What can be reached from here."""
+    from dispatcher import assembly
+    from dispatcher.gate.forgejo import Approvers
+    from dispatcher.grants import Grants
+    from dispatcher.ops_repo.person import identity
+    from dispatcher.service.desk import Desk
+    from dispatcher.service.formulas import FormulaShelf
+
+    settings = session.settings
+    if person := identity():
+        author = {"author_name": person[0], "author_email": person[1]}
+        own = settings.ops_repo.model_copy(update=author)
+        settings = settings.model_copy(update={"ops_repo": own})
+    vault = assembly.open_vault(settings, os.environ)
+    repo = assembly.open_repo(settings, os.environ, vault)
+    return Desk(
+        settings=settings,
+        repo=repo,
+        shelf=FormulaShelf(folder=settings.formulas.path, repo=repo),
+        policy=assembly.open_policy(settings),
+        secrets=Grants(vault, settings).secret_names,
+        ledger=_reachable(lambda: assembly.open_ledger(settings, os.environ)),
+        scheduler=_reachable(lambda: assembly.open_scheduler(settings, os.environ)),
+        approvers=str(
+            Approvers(logins=settings.forge.approvers, team=settings.forge.approver_team)
+        ),
+        forge=lambda: assembly.open_forge(settings, os.environ, vault),
+    )
+
+
+def _reachable(opened: Callable[[], T]) -> T | None:
+    try:
+        return opened()
+    except DisintoError:
+        return None
+
+
+def _show_end(followed: Followed) -> None:
+    from dispatcher.times import took
+
+    result = followed.result
+    if not followed.streamed and result.logs:
+        click.echo(console.clean(result.logs), nl=not result.logs.endswith("\n"))
+    after = "" if result.duration_s is None else f" after {took(result.duration_s)}"
+    verdict = console.styled(result.verdict.value, console.STYLES.get(result.verdict.value, ""))
+    console.note(f"{result.id}: {verdict}{after}, exit code {followed.exit_code}")
+    if result.error:
+        console.note(f"  {result.error}")
+
+
+class Viewer:
+    """Shows where a followed action stands: one line that changes on a terminal, else lines.
+
+    Standard output is for the run's own; everything else goes to standard error. Where lines stay,
+    a standing that comes and goes is not printed each time.
+    """
+
+    def __init__(
+        self, action_id: str, *, quiet: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._action_id = action_id
+        self._quiet = quiet
+        self._clock = clock
+        self._line: Line | None = None
+        self._printed: dict[str, float] = {}
+
+    def __enter__(self) -> Viewer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._line is not None:
+            self._line.clear()
+
+    def standing(self, text: str) -> None:
+        """Where it stands now."""
+        from dispatcher.cli.live import Line
+
+        if not console.interactive(sys.stderr):
+            now = self._clock()
+            if now - self._printed.get(text, -REPEAT_S) >= REPEAT_S:
+                self._printed[text] = now
+                console.note(f"{self._action_id}: {text}")
+            return
+        self._line = self._line or Line()
+        self._line.show(f"{self._action_id}: {text}")
+
+    def output(self, chunk: LogChunk) -> None:
+        """A piece of the run's output."""
+        from dispatcher.cli.logs import write
+
+        if self._quiet:
+            return
+        if self._line is not None:
+            self._line.clear()
+        write(chunk)
