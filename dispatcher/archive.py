@@ -13,11 +13,12 @@ from __future__ import annotations
 import heapq
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dispatcher.ops_repo import Finished, Move, OpsRepo, Published, Tree
+from dispatcher.ops_repo.tree import RESULT_ENDING
 from dispatcher.settings import DONE_PATH
 
 RESULT_LIMIT = 1024 * 1024
@@ -34,10 +35,21 @@ SECONDS_A_DAY = 86_400
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Due:
-    """A pair that may move, and where to."""
+    """A pair that may move, and where to.
+
+    Attributes:
+        cancel: path of the request to cancel that stands beside it, which moves along; "" if none.
+    """
 
     pair: Finished
     folder: str
+    cancel: str = ""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What moves."""
+        pair = (self.pair.action.path, self.pair.result.path)
+        return (*pair, self.cancel) if self.cancel else pair
 
 
 class Archive:
@@ -75,7 +87,9 @@ class Archive:
         blobs = {pair.result.blob for pair in pairs}
         for gone in self._finished_at.keys() - blobs:
             del self._finished_at[gone]
-        return Pass(self, pairs, oldest=now - self._after_s)
+        requests = (tree.cancels.get(pair.action.id) for pair in pairs) if tree.cancels else ()
+        cancels = {request.id: request.path for request in requests if request and request.regular}
+        return Pass(self, pairs, oldest=now - self._after_s, cancels=cancels)
 
     def due(self, tree: Tree, *, now: float, keep: Collection[str] = ()) -> list[Due]:
         """Pairs that are old enough, the oldest first.
@@ -108,9 +122,9 @@ class Archive:
         """Move pairs in one commit; see ``move``."""
         check()
         moves = [
-            Move(source=file.path, target=f"{entry.folder}/{file.path.rpartition('/')[2]}")
+            Move(source=path, target=f"{entry.folder}/{path.rpartition('/')[2]}")
             for entry in due
-            for file in (entry.pair.action, entry.pair.result)
+            for path in entry.paths
         ]
         message = f"Archive {len(due)} actions"
         return self._repo.publish([], moves=moves, message=message, check=check)
@@ -136,11 +150,20 @@ class Pass:
     Args:
         archive: whose pass it is.
         pairs: all of them.
+        cancels: paths of the requests to cancel beside them, by id.
         oldest: pairs that finished by then move, seconds since the epoch.
     """
 
-    def __init__(self, archive: Archive, pairs: Sequence[Finished], *, oldest: float) -> None:
+    def __init__(
+        self,
+        archive: Archive,
+        pairs: Sequence[Finished],
+        *,
+        oldest: float,
+        cancels: Mapping[str, str],
+    ) -> None:
         self._archive = archive
+        self._cancels = cancels
         self._pairs = pairs
         self._oldest = oldest
         self._unread = [pair for pair in pairs if not archive.knows(pair)]
@@ -163,7 +186,8 @@ class Pass:
 
     def _place(self, pair: Finished) -> Due:
         month = datetime.fromtimestamp(self._age(pair), UTC).strftime("%Y-%m")
-        return Due(pair=pair, folder=f"{DONE_PATH}/{month}")
+        cancel = self._cancels.get(pair.action.id, "")
+        return Due(pair=pair, folder=f"{DONE_PATH}/{month}", cancel=cancel)
 
     def step(
         self, *, keep: Collection[str], check: Callable[[], None], moves: bool = True
@@ -193,7 +217,8 @@ class Pass:
         movable = [self._place(pair) for pair in batch if pair.action.id not in keep]
         moved = 0
         if movable:
-            moved = len(self._archive.move_once(movable, check=check).written) // 2
+            written = self._archive.move_once(movable, check=check).written
+            moved = sum(path.endswith(RESULT_ENDING) for path in written)
         del self._old[-PAIRS_A_COMMIT:]
         return moved, bool(self._old)
 

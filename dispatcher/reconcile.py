@@ -16,6 +16,8 @@ The rules, in the order in which a run meets them:
 6. A claim whose result is in git, and whose grant is dead, is let go (``Retire``).
 7. A tombstone whose action is there again gets its genuine result back (``Restore``).
 8. A run under way whose result, signed by us, is in git already is stopped (``Abandon``).
+9. What a request in the ops repo cancels, as approved as the action has to be, is stopped, or never
+   starts (``Cancel``).
 
 A file in the place of a result says nothing about a claim before it was looked at (``Inspect``):
 whoever may push can put one there.
@@ -85,6 +87,22 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Requested:
+    """A request in the ops repo to cancel an action.
+
+    Attributes:
+        blob: the content of the action (hex) that it is about.
+        standing: approved ones alone count. One that nobody has looked at yet keeps its action from
+            starting for that moment; any other holds up nothing.
+        by: who asked, in words, for result and record.
+    """
+
+    blob: str
+    standing: Standing = Standing.UNASKED
+    by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
     """How much may run at a time: in all, and for a formula by its name."""
 
@@ -100,6 +118,7 @@ class World:
         candidates: open action files, by id.
         published: ids that have a result in the tree, archived ones included; whoever wrote it.
         provenance: who wrote it, by id, where that was looked at; asked only of ids with a claim.
+        cancels: requests to cancel, by id; only those that may be about what is there.
         archived: ids with a file in the archive; spent, also where their result is not there.
         claims: the ledger's open claims, by id.
         observations: what the engine said, or None while it has not been asked.
@@ -118,6 +137,7 @@ class World:
     observations: Mapping[RunKey, Observation] | None
     limits: Limits
     provenance: Mapping[str, Provenance] = field(default_factory=dict)
+    cancels: Mapping[str, Requested] = field(default_factory=dict)
     archived: Container[str] = frozenset()
     unsettled: Collection[str] = frozenset()
     busy: Collection[str] = frozenset()
@@ -195,6 +215,21 @@ class Restore:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Cancel:
+    """Stop a run, or take the one claim of an action that waits with the verdict in it.
+
+    Attributes:
+        key: the action, or the run.
+        claim: of the run that is to be stopped; None for an action that has not started.
+        by: who asked, in words.
+    """
+
+    key: RunKey
+    claim: Claim | None
+    by: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Abandon:
     """Stop a run whose result stands in git already, signed by us, and let its grant die: a result
     ends a run for ever. How it ended is recorded when the engine has said so, as of any other.
@@ -220,6 +255,7 @@ Step = (
     | Publish
     | Inspect
     | Restore
+    | Cancel
     | Abandon
     | Retire
 )
@@ -263,6 +299,7 @@ NEEDS: Mapping[type, frozenset[Dependency]] = {
     Publish: frozenset({Dependency.REMOTE}),
     Inspect: frozenset(),
     Restore: frozenset({Dependency.LEDGER}),
+    Cancel: frozenset({Dependency.LEDGER}),  # see ``needs``
     Abandon: frozenset({Dependency.SCHEDULER, Dependency.LEDGER}),  # see ``needs``
     Retire: frozenset({Dependency.SCHEDULER, Dependency.LEDGER}),
 }
@@ -278,6 +315,9 @@ def needs(step: Step) -> frozenset[Dependency]:
         formula = step.candidate.formula
         by_tier = step.candidate.tier is not Tier.LOW
         return frozenset({Dependency.FORGE} if by_tier or (formula and formula.commit) else ())
+    if isinstance(step, Cancel):
+        other = Dependency.SCHEDULER if step.claim else Dependency.LEAD
+        return NEEDS[Cancel] | {other}
     if isinstance(step, Abandon) and step.claim.stopped:
         return NEEDS[Abandon] | {Dependency.VAULT}
     return NEEDS[type(step)]
@@ -298,12 +338,22 @@ def reconcile(world: World) -> Plan:
     return Plan(steps=tuple(steps), waits=tuple(waits))
 
 
+def key_of(step: Step) -> RunKey:
+    """The action that a step is about."""
+    match step:
+        case Ask() | Reject() | Launch():
+            return step.candidate.key
+        case Cancel():
+            return step.key
+        case _:
+            return step.claim.key
+
+
 def _held_up(step: Step, missing: frozenset[Dependency], outages: Mapping[Dependency, str]) -> Wait:
     """In the dependency's own words: one that refuses us can be reached all the same."""
-    subject = step.candidate if isinstance(step, Ask | Reject | Launch) else step.claim
     said = (outages.get(name) or f"{name} has not answered yet" for name in sorted(missing))
     return Wait(
-        action_id=subject.key.action_id,
+        action_id=key_of(step).action_id,
         waiting_for=WaitingFor.DEPENDENCY,
         reason="; ".join(said),
     )
@@ -380,9 +430,18 @@ def _of_run(world: World, claim: Claim) -> Step | Wait | None:
         return None if claim.key.action_id in world.unsettled else Settle(claim=claim)
     if seen.state is RunState.ENDED and seen.outcome is not None:
         return Conclude(claim=claim, observation=seen)
+    request = _request(world, claim.key)
+    if request and request.standing is Standing.APPROVED and not claim.stopped:
+        return Cancel(key=claim.key, claim=claim, by=request.by)
     usual = "running" if seen.state is RunState.RUNNING else "waits for a place"
     reason = seen.reason or usual
     return Wait(action_id=claim.key.action_id, waiting_for=WaitingFor.ENGINE, reason=reason)
+
+
+def _request(world: World, key: RunKey) -> Requested | None:
+    """The request to cancel exactly this action, if there is one."""
+    request = world.cancels.get(key.action_id)
+    return request if request and request.blob == key.blob else None
 
 
 def _of_candidates(world: World) -> Iterator[Step | Wait]:
@@ -402,12 +461,25 @@ def _of_candidates(world: World) -> Iterator[Step | Wait]:
             yield _stands_still(candidate, WaitingFor.REFUSAL, ARCHIVED)
             continue
         spent = spent or action_id in world.archived
-        step = _of_candidate(candidate, problem=SPENT if spent else candidate.problem)
+        problem = SPENT if spent else candidate.problem
+        step = _of_request(world, candidate, problem) or _of_candidate(candidate, problem=problem)
         if step is None:
             launchable.append(candidate)
         else:
             yield step
     yield from _with_room(world, launchable)
+
+
+def _of_request(world: World, candidate: Candidate, problem: str) -> Step | Wait | None:
+    """What a request to cancel it means for an action that could run at some time."""
+    request = None if problem else _request(world, candidate.key)
+    if request is None:
+        return None
+    if request.standing is Standing.APPROVED:
+        return Cancel(key=candidate.key, claim=None, by=request.by)
+    if request.standing is Standing.UNASKED and candidate.standing is Standing.APPROVED:
+        return _stands_still(candidate, WaitingFor.TURN, "a request to cancel it is being read")
+    return None
 
 
 def _of_candidate(candidate: Candidate, *, problem: str) -> Step | Wait | None:

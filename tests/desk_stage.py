@@ -52,6 +52,7 @@ class AuthorsDesk:
             "ops_repo": {"remote": str(scene.remote)},
             "formulas": {"path": str(scene.formulas)},
             "policy": gate,
+            "gate": {"repository": known.gate.repository},
             **sections,
         }
         if known.signed.allowed_signers:

@@ -8,32 +8,73 @@ from dispatcher.cli import console
 from dispatcher.cli.complete import open_ids
 from dispatcher.cli.options import config_option
 from dispatcher.cli.session import Session
+from dispatcher.errors import Exit
 
 
 @click.command("cancel")
 @click.argument("action_id", metavar="ID", shell_complete=open_ids)
+@click.option("--reason", default="", metavar="TEXT", help="Why, for the request and the result.")
+@click.option("--sign", is_flag=True, help="On an author's desk: sign the request with your git.")
+@click.option("--request", is_flag=True, help="Ask through the ops repo, as an author's desk does.")
 @config_option
 @click.pass_obj
-def command(session: Session, action_id: str) -> None:
+def command(session: Session, action_id: str, *, reason: str, sign: bool, request: bool) -> int:
     """Stop a run; or see to it that an action that still waits never starts.
 
     Either way it gets a result with the verdict 'cancelled', written by 'disinto serve', and
     its id is spent. A run that ends by itself before it is stopped keeps its own verdict.
+
+    On an author's desk, and with --request, nothing is stopped yet: a request goes to the ops repo,
+    by the way that the action went, and the dispatcher obeys it once it is approved as the action
+    has to be. This exits with 75 then.
     """
+    if session.is_desk or request or sign:
+        return _ask(session, action_id, reason=reason, sign=sign)
+    _cancel(session, action_id, reason=reason)
+    return Exit.OK
+
+
+def _ask(session: Session, action_id: str, *, reason: str, sign: bool) -> int:
+    from dispatcher.cli.following import open_desk
+    from dispatcher.service.withdrawal import ask_to_cancel
+
+    asked = ask_to_cancel(open_desk(session), action_id, reason=reason, sign=sign)
+    console.note(asked.told)
+    console.note(
+        f"{action_id} is not cancelled yet: 'disinto status {action_id}' shows what became of it"
+    )
+    return Exit.TEMPFAIL
+
+
+def _cancel(session: Session, action_id: str, *, reason: str) -> None:
     from dispatcher.assembly import build_parts
+    from dispatcher.errors import Dependency, Unavailable
     from dispatcher.ops_repo import Tree
     from dispatcher.service import bell, status_file
     from dispatcher.service.cancellation import Cancellation, What
 
     parts = build_parts(session.settings)
+    try:
+        parts.leadership.check()
+    except Unavailable as elsewhere:
+        if elsewhere.dependency is not Dependency.LEAD:
+            raise
+        # Our ledger knows nothing of its runs: a claim in it would stop nobody.
+        raise Unavailable(
+            Dependency.LEAD,
+            elsewhere.what,
+            remedy=f"Run this on the host of the dispatcher that leads, or ask it through the ops "
+            f"repo: disinto cancel --request {action_id}",
+        ) from None
     tree = Tree()
     parts.repo.advance(tree, parts.repo.fetch().commit)
+    who = console.person()
     cancelled = Cancellation(
         ledger=parts.ledger,
         scheduler=parts.scheduler,
         audit=parts.audit,
         tree=tree,
-        who=console.person(),
+        who=f"{who}: {reason}" if reason else who,
     ).cancel(action_id)
     bell.ring(session.settings.state_dir)
     if cancelled is What.RUN:

@@ -18,6 +18,7 @@ from dispatcher.cli.session import Session
 from dispatcher.settings_file import ACTIONS_PATH, state_dir
 
 RESULT = ".result.json"
+CANCEL = ".cancel.toml"
 STATUS_FILE = "status.json"
 """``dispatcher.service.status_file.NAME``; its module takes long to load."""
 
@@ -91,7 +92,7 @@ def _in_clone(directory: Path | None, ending: str) -> Iterator[str]:
         return
     for path in listed.split("\0"):
         name = path.rpartition("/")[2]
-        if name.endswith(ending or ".toml"):
+        if name.endswith(ending or ".toml") and not name.endswith(CANCEL):
             yield name.removesuffix(ending or ".toml")
 
 

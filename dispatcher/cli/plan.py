@@ -12,7 +12,7 @@ import click
 from dispatcher.cli import console
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
-from dispatcher.cli.status_screen import show_foreign
+from dispatcher.cli.status_screen import show_cancels, show_foreign
 from dispatcher.cli.tables import table
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def _plain(
         "waits": _waits(found),
         "warnings": list(found.view.warnings),
         "foreign": [asdict(each) for each in found.foreign],
+        "cancels": [asdict(each) for each in found.cancels],
         "down": {str(dependency): words for dependency, words in found.outages.items()},
         "nomad": {
             "drift": [asdict(change) for change in drift],
@@ -153,6 +154,7 @@ def _show(
     for warning in found.view.warnings:
         console.say(f"{console.styled('warning', 'yellow')}  {warning}")
     show_foreign(found.foreign)
+    show_cancels(found.cancels)
     steps, waits = _steps(found), _waits(found)
     taken = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
     console.say(f"\nThe next tick takes {taken}:" if steps else "\nNothing to do.")

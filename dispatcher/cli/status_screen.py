@@ -11,6 +11,7 @@ from dispatcher.service.action_record import of_open, of_result
 from dispatcher.times import epoch, known_time, rfc3339, took
 
 if TYPE_CHECKING:
+    from dispatcher.cancel_request import CancelNote
     from dispatcher.result import Result
     from dispatcher.service.foreign import ForeignResult
     from dispatcher.service.lookup import Account
@@ -61,6 +62,7 @@ def show_overview(overview: Overview, results: list[Result], *, desk: bool = Fal
     hidden = sum(overview.waiting.values()) - sum(a.state == "waiting" for a in overview.open)
     if hidden > 0:
         console.say(f"… and {hidden} more that wait")
+    show_cancels(overview.cancels)
     if results:
         console.say("\nlast results:")
     table(
@@ -106,6 +108,16 @@ def plain_account(account: Account) -> dict[str, Any]:
         "action": asdict(account.action) if account.action else None,
         "problems": [asdict(problem) for problem in account.problems],
     }
+
+
+def show_cancels(cancels: tuple[CancelNote, ...]) -> None:
+    """Requests to cancel, and why those that do not count do not."""
+    if cancels:
+        console.say("\nrequests to cancel:")
+    table(
+        ("ID", "STATE", "ASKED BY", "REASON"),
+        [(each.id, each.state, each.by, each.reason.partition("\n")[0]) for each in cancels],
+    )
 
 
 def show_foreign(foreign: tuple[ForeignResult, ...]) -> None:

@@ -25,6 +25,7 @@ from dispatcher.ops_repo.repo import OpsRepo
 from dispatcher.ops_repo.signatures import Signature, SignatureStatus, Signers
 from dispatcher.ops_repo.tree import (
     ActionFile,
+    CancelFile,
     Changes,
     Delta,
     Finished,
@@ -36,6 +37,7 @@ from dispatcher.ops_repo.tree import (
 
 __all__ = [
     "ActionFile",
+    "CancelFile",
     "Changes",
     "CommitInfo",
     "Delta",

@@ -11,7 +11,14 @@ from dispatcher.errors import Conflict, Unavailable
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import GitFailed
 from dispatcher.ops_repo.records import CommitInfo, Entry
-from dispatcher.ops_repo.tree import ACTION_ENDING, RESULT_ENDING, WATCHED, Delta, Tree
+from dispatcher.ops_repo.tree import (
+    ACTION_ENDING,
+    CANCEL_ENDING,
+    RESULT_ENDING,
+    WATCHED,
+    Delta,
+    Tree,
+)
 from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH
 
 _FORMAT = "%x00".join(
@@ -82,7 +89,7 @@ def tree_of(clone: Clone, commit: str, action_id: str) -> Tree:
         clone.path, "ls-tree", "-r", "-d", "-z", "--name-only", commit, "--", f"{DONE_PATH}/"
     )
     below = [os.fsdecode(name) for name in done.out.split(b"\0") if name]
-    names = [action_id + ending for ending in (ACTION_ENDING, RESULT_ENDING)]
+    names = [action_id + ending for ending in (ACTION_ENDING, RESULT_ENDING, CANCEL_ENDING)]
     paths = [f"{folder}/{name}" for folder in (ACTIONS_PATH, DONE_PATH, *below) for name in names]
     tree.become(commit, entries_at(clone, commit, paths))
     return tree

@@ -19,6 +19,7 @@ from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH
 
 ACTION_ENDING = ".toml"
 RESULT_ENDING = ".result.json"
+CANCEL_ENDING = ".cancel.toml"
 FORMULA_ENDINGS = tuple(f".{kind}" for kind in FormulaKind)
 WATCHED = (ACTIONS_PATH, DONE_PATH, FORMULAS_PATH)
 
@@ -48,6 +49,20 @@ class ActionFile:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResultFile:
     """``<id>.result.json`` in ``vault/actions``. Its being there ends the action, whatever it is."""
+
+    id: str
+    path: str
+    blob: str
+    mode: int
+
+    @property
+    def regular(self) -> bool:
+        return self.mode & 0o170000 == 0o100000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelFile:
+    """``<id>.cancel.toml`` in ``vault/actions``, whatever it is: see ``dispatcher.cancel_request``."""
 
     id: str
     path: str
@@ -180,6 +195,7 @@ class Tree:
         open: actions in ``vault/actions`` without a result there, in order of arrival. One that
             is also in ``archived`` has run before and must not run again.
         finished: pairs that are still in ``vault/actions``.
+        cancels: requests to cancel in ``vault/actions``, whether or not there is such an action.
         stray_results: results in ``vault/actions`` without their action.
         archived: ids with a file below ``vault/done``.
         formulas: by name.
@@ -193,6 +209,7 @@ class Tree:
     open: dict[str, ActionFile] = field(default_factory=dict)
     finished: dict[str, Finished] = field(default_factory=dict)
     stray_results: dict[str, ResultFile] = field(default_factory=dict)
+    cancels: dict[str, CancelFile] = field(default_factory=dict)
     archived: set[str] = field(default_factory=set)
     formulas: dict[str, FormulaFile] = field(default_factory=dict)
     done_results: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -243,6 +260,8 @@ class Tree:
             yield pair.result.path
         for result in self.stray_results.values():
             yield result.path
+        for request in self.cancels.values():
+            yield request.path
         for places, ending in (
             (self.done_results, RESULT_ENDING),
             (self.done_actions, ACTION_ENDING),
@@ -280,6 +299,8 @@ class Tree:
             stem = name.removesuffix(ending)
             if not is_id(stem):
                 (self.misnamed.add if entry else self.misnamed.discard)(path)
+            elif ending == CANCEL_ENDING:
+                self._cancel(path, stem, entry)
             elif folder == ACTIONS_PATH:
                 self._in_actions(path, stem, ending, entry, before)
             elif folder == FORMULAS_PATH:
@@ -301,6 +322,17 @@ class Tree:
             result.blob if (result := self.result_file(action_id)) else "",
             self.result_path(action_id) or "",
         )
+
+    def _cancel(self, path: str, action_id: str, entry: Entry | None) -> None:
+        """Kept beside its action; one in the archive means nothing any more."""
+        if not path.startswith(f"{ACTIONS_PATH}/"):
+            return
+        if entry is None:
+            self.cancels.pop(action_id, None)
+        else:
+            self.cancels[action_id] = CancelFile(
+                id=action_id, path=path, blob=entry.oid, mode=entry.mode
+            )
 
     def _in_actions(
         self,
@@ -417,7 +449,7 @@ def _endings(folder: str) -> tuple[str, ...]:
     if folder == FORMULAS_PATH:
         return FORMULA_ENDINGS
     if folder in (ACTIONS_PATH, DONE_PATH) or folder.startswith(DONE_PATH + "/"):
-        return (RESULT_ENDING, ACTION_ENDING)
+        return (RESULT_ENDING, CANCEL_ENDING, ACTION_ENDING)
     return ()
 
 

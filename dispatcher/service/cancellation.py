@@ -33,6 +33,23 @@ class What(StrEnum):
     WAITING = "waiting"  # it will never start
 
 
+def forestalled(key: RunKey, *, by: str, commit: str) -> Claim:
+    """The claim of an action that was cancelled before it started, with its result.
+
+    Args:
+        by: who cancelled it, in words.
+        commit: the head at which it was open (hex).
+    """
+    now = time.time()
+    claim = Claim(key=key, phase=Phase.ENDED, commit=commit, revoked=True, claimed_at=now)
+    outcome = Outcome(
+        verdict=Verdict.CANCELLED,
+        exit_code=VERDICT_EXIT[Verdict.CANCELLED],
+        error=f"cancelled by {by}, before it started",
+    )
+    return replace(claim, result=of_run(claim, outcome, Engine(kind=""), now=now).to_json())
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cancellation:
     """Cancels one action.
@@ -95,18 +112,8 @@ class Cancellation:
 
     def _forestall(self, key: RunKey) -> What:
         """Take the one claim of this id with a verdict in it: whoever comes later finds it."""
-        now = time.time()
-        claim = Claim(
-            key=key, phase=Phase.ENDED, commit=self.tree.commit, revoked=True, claimed_at=now
-        )
-        outcome = Outcome(
-            verdict=Verdict.CANCELLED,
-            exit_code=VERDICT_EXIT[Verdict.CANCELLED],
-            error=f"cancelled by {self.who} before it started",
-        )
-        result = of_run(claim, outcome, Engine(kind=""), now=now)
         try:
-            self.ledger.claim(replace(claim, result=result.to_json()))
+            self.ledger.claim(forestalled(key, by=self.who, commit=self.tree.commit))
         except AlreadyClaimed as started:
             return self._stop(started.existing)
         self._record(key, "waiting")

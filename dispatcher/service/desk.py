@@ -155,6 +155,11 @@ class Desk:
         told = _with(told, follow_with(file, path=submission.path, commit=commit))
         return self._sent(submission, told, commit=commit)
 
+    @property
+    def place(self) -> Place:
+        """What approvals of gate ``signed`` name here."""
+        return Place.of(self.settings)
+
     def follower(self, viewer: Viewer, *, wait_merge: bool) -> Follower:
         """Follows an action; with ``wait_merge`` also one whose pull request is still open."""
         return Follower(
@@ -200,7 +205,7 @@ class Desk:
 
     def _trailer(self, submission: Submission) -> str:
         """The line by which a signed commit approves the action."""
-        return Place.of(self.settings).trailer(submission.path)
+        return self.place.trailer(submission.path)
 
     def _propose(self, submission: Submission, file: Path) -> Sent:
         action = submission.action

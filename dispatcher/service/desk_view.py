@@ -11,11 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
+from dispatcher.cancel_request import CancelNote
 from dispatcher.errors import Dependency, DisintoError, Unavailable
-from dispatcher.gate.base import Answer, Gate, Question
+from dispatcher.gate.base import Answer, Decision, Gate, Question
 from dispatcher.health import DependencyHealth, WaitingFor
 from dispatcher.ops_repo import OpsRepo, Tree
-from dispatcher.run import Tier
+from dispatcher.run import RunKey, Tier
+from dispatcher.service.cancel_requests import Subject, judge
 from dispatcher.service.intake import Intake, Vetted
 from dispatcher.service.overview import LISTED, OpenAction, Overview, State
 
@@ -57,7 +59,8 @@ class DeskView:
         tree = Tree()
         self.repo.advance(tree, head.commit)
         remote = DependencyHealth(dependency=Dependency.REMOTE, up=not trouble, error=trouble)
-        rows = self._open(tree)
+        gate = _Lazily(self.gate)
+        rows = self._open(tree, gate)
         waiting = sum(row.state is State.WAITING for row in rows)
         return Overview(
             at=time.time(),
@@ -65,15 +68,33 @@ class DeskView:
             open=rows,
             waiting={WaitingFor.APPROVAL: waiting} if waiting else {},
             dependencies=(remote,),
+            cancels=self._cancels(tree, rows, gate),
             open_actions=len(tree.open),
             finished_actions=len(tree.finished),
             archived_actions=len(tree.archived),
         ), tree
 
-    def _open(self, tree: Tree) -> tuple[OpenAction, ...]:
+    def _cancels(
+        self, tree: Tree, rows: tuple[OpenAction, ...], gate: _Lazily
+    ) -> tuple[CancelNote, ...]:
+        """Requests about open actions, judged as far as that can be done here."""
+        tiers = {row.id: Tier(row.tier) if row.tier else Tier.HIGH for row in rows}
+        subjects = [
+            Subject(
+                file=tree.cancels[i],
+                key=RunKey(action_id=i, blob=tree.open[i].blob),
+                tier=tiers.get(i, Tier.HIGH),
+            )
+            for i in sorted(tree.cancels.keys() & tree.open.keys())[:ASKED]
+        ]
+        return tuple(
+            judge(subject, repo=self.repo, gate=gate, commit=tree.commit).note(subject)
+            for subject in subjects
+        )
+
+    def _open(self, tree: Tree, gate: _Lazily) -> tuple[OpenAction, ...]:
         files = dict(islice(tree.open.items(), LISTED))
         vetted = self.intake.vet(files, tree=tree, secrets=None, order={})
-        gate = _Lazily(self.gate)
         return tuple(self._row(i, answer, tree, gate) for i, answer in vetted.items())
 
     def _row(
@@ -118,6 +139,14 @@ class _Lazily:
         self._trouble = ""
         self._asked = 0
 
+    def check(self, question: Question) -> Decision:
+        """As ``Gate.check``."""
+        self._gate = self._gate or self._open()
+        return self._gate.check(question)
+
+    def look_again(self) -> None:
+        """Nothing is remembered here."""
+
     def standing(self, question: Question) -> tuple[State, str, tuple[str, ...]]:
         """State, reason and approvers."""
         by_people = question.tier is not Tier.LOW or question.formula_path
@@ -127,8 +156,7 @@ class _Lazily:
         if self._trouble:
             return State.OPEN, self._trouble, ()
         try:
-            self._gate = self._gate or self._open()
-            decision = self._gate.check(question)
+            decision = self.check(question)
         except DisintoError as error:
             why = f"whether it is approved cannot be seen from here: {error.what}"
             if isinstance(error, Unavailable):

@@ -44,6 +44,7 @@ from dispatcher.run import (
     WrappedGrant,
 )
 from dispatcher.schedulers.base import CannotSubmit
+from dispatcher.service.cancellation import forestalled
 from dispatcher.service.fence import Fence, RulesChanged
 from dispatcher.service.foreign import ForeignResult, InGit, inspect
 from dispatcher.service.formulas import Formula
@@ -238,6 +239,25 @@ class Effects:
             self.parts.grants.revoke(claim.grant)
         self.led()
         return self.parts.ledger.update(replace(claim, revoked=True))
+
+    def cancel(self, key: RunKey, claim: Claim | None, *, by: str, commit: str) -> Claim:
+        """Stop a run, or claim an action that has not started with its verdict, as ``disinto
+        cancel`` does. A run is told once for each submission; how it ends is its engine's to say.
+
+        Returns the claim as it stands, that of a run if one was started first.
+        """
+        self.led()
+        if claim is None:
+            try:
+                claim = self.parts.ledger.claim(forestalled(key, by=by, commit=commit))
+            except AlreadyClaimed as started:
+                return started.existing
+            self._audit("cancelled", claim, by=by, what="waiting")
+            return claim
+        self.parts.scheduler.cancel(claim, reason=f"cancelled by {by}")
+        self.led()
+        self._audit("cancelled", claim, by=by, what="run")
+        return self.parts.ledger.update(replace(claim, stopped=True))
 
     def abandon(self, claim: Claim) -> Claim:
         """A result of ours stands in git already: stop the run and let its grant die. The claim stays

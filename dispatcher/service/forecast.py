@@ -14,12 +14,14 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
+from dispatcher.cancel_request import CancelNote
 from dispatcher.errors import Denied, Dependency, Unavailable
 from dispatcher.health import DependencyHealth, WaitingFor
 from dispatcher.ops_repo import Head
 from dispatcher.reconcile import (
     Abandon,
     Ask,
+    Cancel,
     Candidate,
     Conclude,
     Inspect,
@@ -41,10 +43,12 @@ from dispatcher.reconcile import (
 )
 from dispatcher.run import Claim, Mount, Observation, Phase, RunKey
 from dispatcher.service import status_file
+from dispatcher.service.cancel_requests import CancelRequests
 from dispatcher.service.foreign import ForeignResult, in_git, inspect, judged
-from dispatcher.service.overview import OpenAction, Overview, open_actions, waiting
+from dispatcher.service.overview import LISTED, OpenAction, Overview, open_actions, waiting
 from dispatcher.service.parts import Parts
 from dispatcher.service.view import View, WithResult
+from dispatcher.service.watch import Silent
 from dispatcher.settings import GateKind, Settings
 
 T = TypeVar("T")
@@ -66,6 +70,7 @@ class Forecast:
         claims: open claims by id.
         observations: what the engine said, or None where it could not be asked.
         obstacles: why a run cannot reach its engine although it is its turn, by id.
+        cancels: requests to cancel; the first few are judged.
         foreign: results that came since a dispatcher last looked and that it did not sign; at most
             ``FOREIGN_LISTED`` of what came is looked at.
         outages: what could not be asked, with the error's words.
@@ -81,6 +86,7 @@ class Forecast:
     observations: Mapping[RunKey, Observation] | None
     obstacles: Mapping[str, str] = field(default_factory=dict)
     foreign: tuple[ForeignResult, ...] = ()
+    cancels: tuple[CancelNote, ...] = ()
     outages: Mapping[Dependency, str] = field(default_factory=dict)
 
     def actions(self) -> tuple[OpenAction, ...]:
@@ -110,6 +116,7 @@ class Forecast:
                 for dependency in in_use(settings)
             ),
             foreign=self.foreign,
+            cancels=self.cancels,
             warnings=(*self.view.parts.warnings(), *self.view.warnings),
             open_actions=len(tree.open),
             finished_actions=len(tree.finished),
@@ -164,6 +171,8 @@ def forecast(parts: Parts, view: View) -> Forecast:
     in_flight = [c for c in by_id.values() if c.phase in (Phase.CLAIMED, Phase.SUBMITTED)]
     observations = asker.ask(Dependency.SCHEDULER, lambda: parts.scheduler.observe(in_flight))
     gates = _ask_gates(parts, view, by_id, asker)
+    cancels = CancelRequests(parts, view, watch=Silent(), resting=asker.outages.keys)
+    cancels.look(by_id)
     limits = parts.settings.limits
     candidates = view.candidates()
     plan = reconcile(
@@ -173,6 +182,7 @@ def forecast(parts: Parts, view: View) -> Forecast:
             archived=view.tree.archived,
             provenance=asker.ask(Dependency.VAULT, lambda: _provenance(parts, view, by_id)) or {},
             claims=by_id,
+            cancels=cancels.requested(),
             observations=observations,
             limits=Limits(max_in_flight=limits.max_in_flight, formulas=limits.formulas),
             # An outage of the remote holds up results; what would be done without it is of use.
@@ -192,6 +202,7 @@ def forecast(parts: Parts, view: View) -> Forecast:
         observations=observations,
         obstacles=obstacles,
         foreign=foreign,
+        cancels=cancels.notes()[:LISTED],
         outages=dict(asker.outages),
     )
 
@@ -307,6 +318,7 @@ _WORDS: Mapping[type, str] = {
     Publish: "pushes its result",
     Inspect: "looks at who wrote its result",
     Restore: "puts its result back",
+    Cancel: "cancels it, as requested",
     Revoke: "revokes its grant",
     Abandon: "stops it, since a result stands in git",
     Retire: "releases its claim",
@@ -320,6 +332,8 @@ def subject_of(step: Step) -> tuple[str, str]:
             return candidate.key.action_id, reason
         case Ask(candidate=candidate) | Launch(candidate=candidate):
             return candidate.key.action_id, candidate.reason
+        case Cancel(by=by):
+            return step.key.action_id, f"by {by}"
         case _:
             return step.claim.key.action_id, ""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from dispatcher.cancel_request import CancelNote
 from dispatcher.errors import Dependency
 from dispatcher.health import DependencyHealth, WaitingFor
 from dispatcher.reconcile import Candidate, Plan, Wait, tried_again
@@ -77,6 +78,7 @@ class Overview:
         open: actions without a result; at most ``LISTED`` of those that wait.
         waiting: how many wait, by reason; counts those that are not listed, too.
         dependencies: each one in use.
+        cancels: requests to cancel what is open or runs; at most ``LISTED``.
         foreign: results in git that this dispatcher did not sign; those that came while it looked.
         warnings: what a person should look at although all works, in words.
         rules: SHA-256 of each of the rules' files that ``leader`` judges by, by its setting.
@@ -91,6 +93,7 @@ class Overview:
     waiting: Mapping[WaitingFor, int] = field(default_factory=dict)
     dependencies: tuple[DependencyHealth, ...] = ()
     foreign: tuple[ForeignResult, ...] = ()
+    cancels: tuple[CancelNote, ...] = ()
     warnings: tuple[str, ...] = ()
     rules: Mapping[str, str] = field(default_factory=dict)
     open_actions: int = 0
@@ -111,6 +114,7 @@ class Overview:
             "open": [_fields(action) for action in self.open],
             "dependencies": [_fields(entry) for entry in self.dependencies],
             "foreign": [_fields(entry) for entry in self.foreign],
+            "cancels": [_fields(entry) for entry in self.cancels],
         }
 
     @classmethod
@@ -131,6 +135,7 @@ class Overview:
                     for entry in data.get("dependencies", ())
                 ),
                 "foreign": tuple(ForeignResult(**entry) for entry in data.get("foreign", ())),
+                "cancels": tuple(CancelNote(**entry) for entry in data.get("cancels", ())),
                 "warnings": tuple(str(entry) for entry in data.get("warnings", ())),
                 "rules": {str(k): str(v) for k, v in data.get("rules", {}).items()},
                 "newest": None if (newest := data.get("newest")) is None else tuple(newest),
@@ -138,7 +143,9 @@ class Overview:
         )
 
 
-def _fields(record: OpenAction | Overview | DependencyHealth | ForeignResult) -> dict[str, Any]:
+def _fields(
+    record: OpenAction | Overview | DependencyHealth | ForeignResult | CancelNote,
+) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
 
 
@@ -162,6 +169,7 @@ def of_status(status: Status, dependencies: tuple[DependencyHealth, ...]) -> Ove
         waiting=waiting(plan, status.claims),
         dependencies=dependencies,
         foreign=status.foreign,
+        cancels=status.cancels[:LISTED],
         warnings=status.warnings,
         rules=status.rules,
         open_actions=status.open_actions,

@@ -19,7 +19,7 @@ from dispatcher.action import (
     parse_action,
 )
 from dispatcher.errors import NotFound, Problem
-from dispatcher.ops_repo.tree import RESULT_ENDING
+from dispatcher.ops_repo.tree import CANCEL_ENDING, RESULT_ENDING
 from dispatcher.policy import Policy, TierDecision, effective_tier, load_policy
 from dispatcher.run import FormulaKind, Mount
 from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH, SchedulerKind, Settings
@@ -132,7 +132,8 @@ def action_files(paths: Sequence[Path]) -> ActionFiles:
 def _actions_in(directory: Path) -> list[Path]:
     inside = directory / ACTIONS_PATH
     files = sorted((inside if inside.is_dir() else directory).glob("*.toml"))
-    return [file for file in files if file.name not in CONFIGURATION or inside.is_dir()]
+    actions = [file for file in files if not file.name.endswith(CANCEL_ENDING)]
+    return [file for file in actions if file.name not in CONFIGURATION or inside.is_dir()]
 
 
 def check_files(files: Sequence[Path], names: Names) -> list[Checked]:

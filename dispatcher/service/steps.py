@@ -12,6 +12,7 @@ from dispatcher.ledger.base import Lease
 from dispatcher.reconcile import (
     Abandon,
     Ask,
+    Cancel,
     Conclude,
     Inspect,
     Launch,
@@ -22,6 +23,7 @@ from dispatcher.reconcile import (
     Revoke,
     Settle,
     Step,
+    key_of,
     needs,
 )
 from dispatcher.result import Result
@@ -209,6 +211,13 @@ class Steps:
                 )
             case Restore(claim=claim):
                 self._step(step, lambda: self._effects.restore(claim), self.know)
+            case Cancel(key=key, claim=running, by=by):
+                commit = self._view.tree.commit
+                self._step(
+                    step,
+                    lambda: self._effects.cancel(key, running, by=by, commit=commit),
+                    self.know,
+                )
             case Revoke(claim=claim):
                 self._step(step, lambda: self._effects.revoke(claim), self.know)
             case Abandon(claim=claim):
@@ -352,8 +361,7 @@ class Steps:
 
 def step_id(step: Step) -> str:
     """The id of the action that a step is about."""
-    subject = step.candidate if isinstance(step, Ask | Reject | Launch) else step.claim
-    return subject.key.action_id
+    return key_of(step).action_id
 
 
 def _used(step: Step, answer: object) -> frozenset[Dependency]:

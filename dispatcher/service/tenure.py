@@ -27,6 +27,8 @@ from dispatcher.reconcile import (
 from dispatcher.run import Claim, Observation, RunKey
 from dispatcher.service.archiving import Archiving
 from dispatcher.service.book import Book
+from dispatcher.service.cancel_requests import ERRAND as CANCELS
+from dispatcher.service.cancel_requests import CancelRequests
 from dispatcher.service.crew import Crew
 from dispatcher.service.decide import decide
 from dispatcher.service.dependencies import Dependencies
@@ -122,6 +124,7 @@ class Tenure:
             every_s=tidying_interval_s(parts.settings),
         )
         self._reloading = Reloading(parts.rules, view, self._errands, watch)
+        self._cancels = CancelRequests(parts, view, watch=watch, resting=self._dependencies.resting)
         self._unread = Retries()
         self._observations: Mapping[RunKey, Observation] | None = None
         self._observed_at = 0.0
@@ -211,6 +214,7 @@ class Tenure:
                 archived_actions=len(tree.archived),
                 warnings=(*self._heads.warnings, *self._view.warnings, *self._defects()),
                 foreign=self._steps.arrivals.foreign,
+                cancels=self._cancels.notes(),
                 candidates=world.candidates,
                 rules=self._parts.rules.digests(),
                 failures={**self._unread.errors(), **self._steps.retries.errors()},
@@ -258,6 +262,7 @@ class Tenure:
             limits=self._limits,
             busy=self._steps.busy | self._heads.withheld,
             provenance=self._steps.arrivals.provenance,
+            cancels=self._cancels.requested(),
             paused=self._steps.retries.paused(),
             down=resting | self._unknown(),
             outages={d: outage.error for d, outage in self._dependencies.outages().items()},
@@ -287,6 +292,7 @@ class Tenure:
             or self._steps.reports
             or self._steps.retries
             or self._view.unread
+            or self._cancels.unread
             or self._heads.pending
             or self._steps.arrivals.pending
             or self._book.has_open()
@@ -329,6 +335,7 @@ class Tenure:
             self._errands.next_try_in(),
             self._dependencies.next_try_in(),
             self._view.next_question_in(),
+            self._cancels.next_try_in() if self._errands.free(None, CANCELS) else None,
             self._reloading.next_in(),
             self._archiving.next_in() if self._archives() else None,
             self._heads.next_try_in(),
@@ -366,6 +373,7 @@ class Tenure:
             )
         self._heads.go_on()
         self._steps.arrivals.look()
+        self._cancels.look(self._book.claims, self._errands)
         unsure = self._book.due(busy=self._steps.busy) or Dependency.LEDGER in back
         if unsure and self._errands.free(Dependency.LEDGER):
             self._read_claims()

@@ -75,6 +75,7 @@ class View:
         failed: actions about which an error of ours keeps anything from being decided, by id;
             whoever takes one out tells of it.
         warnings: what people should look at in the files of this head, in words.
+        asked_anew: how often all answers of gates were forgotten.
         revision: of the rules by which all of it is judged; see ``dispatcher.service.fence``.
     """
 
@@ -97,6 +98,7 @@ class View:
     _arrivals: int = 0
     _rules_at: float = -math.inf
     revision: int = 0
+    asked_anew: int = 0
     arrived: deque[str] = field(default_factory=lambda: deque(maxlen=ARRIVED))
     warnings: tuple[str, ...] = ()
 
@@ -284,6 +286,7 @@ class View:
         """Something may have changed (a webhook, a rewritten history): forget all answers."""
         self.parts.gate.look_again()
         self._anew_at = time.monotonic()
+        self.asked_anew += 1
         asked, self.asked = self.asked, {}
         for action_id in asked:
             self._judge(action_id)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from dispatcher.cancel_request import CancelNote
 from dispatcher.errors import Dependency
 from dispatcher.reconcile import Candidate, Plan
 from dispatcher.run import Claim, Observation, RunKey
@@ -35,6 +36,7 @@ class Status:
         newest: blobs of the newest results, in no order; None while they are not known.
         rules: SHA-256 of each of the rules' files in force, by its setting.
         failures: why the last step of an action failed that is being tried again, by id.
+        cancels: requests to cancel what is open or runs.
         foreign: results in git that this dispatcher did not sign.
     """
 
@@ -55,6 +57,7 @@ class Status:
     observations: Mapping[RunKey, Observation] = field(default_factory=dict)
     newest: tuple[str, ...] | None = None
     foreign: tuple[ForeignResult, ...] = ()
+    cancels: tuple[CancelNote, ...] = ()
 
 
 def waiting_status(leader: str, outages: Mapping[Dependency, Outage]) -> Status:

@@ -18,6 +18,7 @@ from dispatcher.errors import Conflict, Dependency, Unavailable
 from dispatcher.ops_repo import ActionFile, Changes, Delta, Tree
 from dispatcher.reconcile import (
     Abandon,
+    Cancel,
     Candidate,
     Conclude,
     Inspect,
@@ -25,6 +26,7 @@ from dispatcher.reconcile import (
     Limits,
     Publish,
     Reject,
+    Requested,
     Restore,
     Retire,
     Revoke,
@@ -32,6 +34,7 @@ from dispatcher.reconcile import (
     Standing,
     Step,
     World,
+    key_of,
     reconcile,
 )
 from dispatcher.results import Entry, Pushed, ResultWriter, of_rejection
@@ -97,6 +100,7 @@ class Parts:
     audit: NoAudit = field(default_factory=NoAudit)
     shelf: Shelf = field(default_factory=Shelf)
     settings: Settings = SETTINGS
+    cancels: dict[str, Requested] = field(default_factory=dict)  # in git, as they are approved
 
     @property
     def seal(self) -> Callable[[Entry], str]:
@@ -251,8 +255,7 @@ class Dispatcher:
         if not steps:
             return len(self.actors) > before
         step = steps[which % len(steps)]
-        subject = step.candidate if isinstance(step, Launch | Reject) else step.claim  # type: ignore[union-attr]
-        action_id = subject.key.action_id
+        action_id = key_of(step).action_id
         act, learn = self._act(step)
 
         def failed(error: Exception) -> None:
@@ -318,6 +321,8 @@ class Dispatcher:
                 return lambda: effects.revoke(claim), self._know
             case Abandon(claim=claim):
                 return lambda: effects.abandon(claim), self._know
+            case Cancel(key=key, claim=running, by=by):
+                return lambda: effects.cancel(key, running, by=by, commit="c"), self._know
             case Restore(claim=claim):
                 return lambda: effects.restore(claim), self._know
             case Retire(claim=claim):
@@ -355,6 +360,7 @@ class Dispatcher:
             candidates={i: candidate_of(file) for i, file in tree.open.items()},
             published=WithResult(tree),
             provenance=self._arrivals.provenance,
+            cancels=self._parts.cancels,
             archived=tree.archived,
             claims=self._claims,
             observations=self._seen,

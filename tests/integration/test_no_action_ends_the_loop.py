@@ -85,6 +85,7 @@ EFFECTS: dict[str, tuple[str, Callable[..., str]]] = {
     "Conclude": ("conclude", of_claim),
     "Revoke": ("revoke", of_claim),
     "Abandon": ("abandon", of_claim),
+    "Cancel": ("cancel", lambda _self, key, *_, **__: key.action_id),
     "Retire": ("retire", of_claim),
     "Inspect": ("inspect", of_claim),
     "Restore": ("restore", of_claim),
@@ -122,6 +123,11 @@ def bring_about(stage: Stage, kind: str) -> None:
         stage.scene.merge(
             {f"vault/actions/{BAD}.result.json": stage.signed_result(BAD)}, "As it was"
         )
+    elif kind == "Cancel":
+        stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
+        blob = stage.scene.git("hash-object", f"vault/actions/{BAD}.toml")
+        asked = f'id = "{BAD}"\nblob = "{blob}"\n'
+        stage.scene.merge({f"vault/actions/{BAD}.cancel.toml": asked}, "Cancel it")
     elif kind == "Restore":
         stage.scheduler.end(key)
         stage.result(BAD)

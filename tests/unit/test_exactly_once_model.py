@@ -27,6 +27,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from dispatcher.reconcile import Requested, Standing
 from dispatcher.run import Claim, Outcome, Phase, RunKey, Verdict
 from tests.fakes.actors import Fate
 from tests.fakes.branch import MemoryClone, MemoryRemote, Snapshot
@@ -65,6 +66,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.lossy: set[str] = set()  # ids whose run was lost by the engine, or waited too long
         self.disturbed: set[str] = set()  # ids for which something did not go as it should
         self.attacked: set[str] = set()  # ids whose files somebody tampered with
+        self.cancelled: set[str] = set()  # ids that an approved request was about
         self.froze = False
         self.leader = Dispatcher(self.parts)
 
@@ -97,6 +99,20 @@ class ExactlyOnce(RuleBasedStateMachine):
         action_id = sorted(actions)[which % len(actions)]
         self.disturbed.add(action_id)
         self.remote.push(actions={**actions, action_id: "2" * 40})
+
+    @precondition(lambda self: self.remote.now.actions)
+    @rule(which=picks, standing=st.sampled_from([Standing.APPROVED, Standing.WAITING, None]))
+    def ask_to_cancel(self, which: int, standing: Standing | None) -> None:
+        """A request comes, is approved, or is taken back."""
+        actions = self.remote.now.actions
+        action_id = sorted(actions)[which % len(actions)]
+        self.parts.cancels.pop(action_id, None)
+        if standing is not None:
+            blob = actions[action_id]
+            self.parts.cancels[action_id] = Requested(blob=blob, standing=standing, by="Ada")
+        if standing is Standing.APPROVED:
+            self.disturbed.add(action_id)
+            self.cancelled.add(action_id)
 
     # whoever may push, and is hostile
 
@@ -335,6 +351,8 @@ class ExactlyOnce(RuleBasedStateMachine):
         verdict = json.loads(data)["verdict"]
         if verdict == Verdict.SUCCEEDED:
             assert self.starts[action_id] == 1
+        if verdict == Verdict.CANCELLED:
+            assert action_id in self.cancelled | self.attacked, "nobody cancelled it"
         if verdict == Verdict.LOST:
             # Or the late dispatch of a leader that thawed used the wrapping of a dead grant.
             assert action_id in self.lossy or self.froze, "what nobody lost is not lost"
