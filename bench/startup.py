@@ -1,4 +1,4 @@
-"""``disinto --help`` beside an interpreter that does nothing."""
+"""What people type most, beside an interpreter that does nothing: ``--help``, ``status``, TAB, …"""
 
 from __future__ import annotations
 
@@ -6,28 +6,55 @@ import compileall
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import dispatcher
+import dispatcher as package
+from bench.arrivals import Arrivals
 from bench.figures import Figure, median
-from bench.stage import Stage
+from bench.stage import Stage, push_actions, served
 
 STARTS = 25
 GOAL = 3.0
+COMMAND_MS = 200.0
+TAB_MS = 100.0
+
+COMMANDS: Mapping[str, tuple[str, ...]] = {
+    "status": ("status",),
+    "plan": ("plan",),
+    "logs of a finished run": ("logs", "done-1"),
+}
+"""Beside a living ``serve`` that has run one action."""
 
 
-def measure(_stage: Stage, *, starts: int = STARTS) -> list[Figure]:
-    """The two take turns. The package is compiled first, as it is in an installed wheel."""
-    compileall.compile_dir(Path(dispatcher.__file__).parent, quiet=1)
+def measure(stage: Stage, *, starts: int = STARTS) -> list[Figure]:
+    """All take turns. The package is compiled first, as it is in an installed wheel."""
+    compileall.compile_dir(Path(package.__file__).parent, quiet=1)
     program = str(Path(sys.executable).with_name("disinto"))
-    helps: list[float] = []
-    passes: list[float] = []
-    for _ in range(starts + 1):
-        passes.append(_took([sys.executable, "-c", "pass"]))
-        helps.append(_took([program, "--help"]))
-    shown, nothing = median(helps[1:]), median(passes[1:])
-    return [
+    tab = {
+        "_DISINTO_COMPLETE": "bash_complete",
+        "COMP_WORDS": "disinto logs d",
+        "COMP_CWORD": "2",
+    }
+    scene = stage.scene()
+    with served(scene) as dispatcher, Arrivals(scene.remote) as arrivals:
+        push_actions(scene.remote, ["done-1"])
+        dispatcher.ring()
+        arrivals.wait(1, timeout_s=60)
+        calls: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {
+            "pass": ([sys.executable, "-c", "pass"], {}),
+            "--help": ([program, "--help"], {}),
+            "TAB": ([program], tab),
+            **{name: ([program, *words], {}) for name, words in COMMANDS.items()},
+        }
+        took: dict[str, list[float]] = {name: [] for name in calls}
+        for _ in range(starts + 1):
+            for name, (words, more) in calls.items():
+                took[name].append(_took(words, {**scene.environ, **more}, scene.config.parent))
+    middle = {name: median(times[1:]) for name, times in took.items()}
+    nothing = middle.pop("pass")
+    shown = middle.pop("--help")
+    figures = [
         Figure(
             name="startup",
             what="`disinto --help` beside `python -c pass`",
@@ -37,9 +64,29 @@ def measure(_stage: Stage, *, starts: int = STARTS) -> list[Figure]:
             values={"ratio": shown / nothing, "help_ms": shown, "pass_ms": nothing},
         )
     ]
+    for name, ms in middle.items():
+        goal = TAB_MS if name == "TAB" else COMMAND_MS
+        figures.append(
+            Figure(
+                name=f"startup_{name.split()[0].lower()}",
+                what="TAB after `disinto logs`" if name == "TAB" else f"`disinto {name}`",
+                goal=f"at most {goal:g} ms",
+                measured=f"{ms:.0f} ms, {ms / nothing:.1f} times `python -c pass`",
+                reached=ms <= goal,
+                values={"ms": ms, "ratio": ms / nothing},
+            )
+        )
+    return figures
 
 
-def _took(command: Sequence[str]) -> float:
+def _took(command: Sequence[str], environ: Mapping[str, str], directory: Path) -> float:
     began = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        command,
+        check=True,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        cwd=directory,
+        env=environ,
+    )
     return (time.perf_counter() - began) * 1_000

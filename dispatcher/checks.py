@@ -34,6 +34,7 @@ class Step(StrEnum):
 
     CREATE = "create"
     UPDATE = "update"
+    DELETE = "delete"
     NOTHING = "unchanged"
 
 

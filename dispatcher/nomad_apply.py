@@ -144,7 +144,7 @@ def plan_nomad(
         Unavailable, Denied: Nomad cannot be asked.
         Rejected: the server cannot parse a job.
     """
-    acl = _acl_enabled(api) if policies else True
+    acl = acl_enabled(api) if policies else True
     return NomadPlan(
         policies=tuple(_plan_policy(api, policy) for policy in policies) if acl else (),
         jobs=tuple(_plan_job(api, job) for job in jobs),
@@ -256,7 +256,7 @@ def _policy_difference(
     return tuple(line for line in lines if not line.startswith(("---", "+++", "@@")))
 
 
-def _acl_enabled(api: NomadApi) -> bool:
+def acl_enabled(api: NomadApi) -> bool:
     try:
         api.acl_policy("anonymous")
     except Rejected as error:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--only", type=click.Choice(("vault", "nomad")), help="One of the two servers.")
 @click.option("--remove-stale", is_flag=True, help="Delete policies of secrets that are gone.")
 @click.option("--adopt", is_flag=True, help="Take over policies of our name with another ops repo.")
+@click.option("--remove", is_flag=True, help="Delete what apply wrote; see below.")
 @click.option("--dispatcher", is_flag=True, help="Also the Nomad job that runs 'disinto serve'.")
 @json_option
 @config_option
@@ -38,6 +39,7 @@ def command(
     only: str | None,
     remove_stale: bool,
     adopt: bool,
+    remove: bool,
     dispatcher: bool,
     as_json: bool,
 ) -> int:
@@ -45,18 +47,27 @@ def command(
 
     Shows the difference first, then asks. Writing again what is there changes nothing. Wants an
     operator's VAULT_TOKEN and, with Nomad, a management token in NOMAD_TOKEN.
+
+    --remove deletes the policies and roles that bear this installation's mark and its Nomad jobs, once
+    no run is in progress. Secrets, mounts, the transit key and Nomad's variables (the memory of which
+    ids ran) stay.
     """
     from dispatcher.checks import Step
     from dispatcher.service.administration import Administration
 
     administration = Administration(session.on_host("apply"), os.environ)
-    changes = administration.plan(
-        only=only or "",
-        remove_stale=remove_stale,
-        adopt=adopt,
-        config_files=_config_files(session) if dispatcher else None,
-        in_use=lambda: _mounts_in_use(session),
-    )
+    if remove and (remove_stale or adopt or dispatcher):
+        raise click.UsageError("--remove goes with --only, --check and --yes alone.")
+    if remove:
+        changes = administration.plan_removal(only=only or "")
+    else:
+        changes = administration.plan(
+            only=only or "",
+            remove_stale=remove_stale,
+            adopt=adopt,
+            config_files=_config_files(session) if dispatcher else None,
+            in_use=lambda: _mounts_in_use(session),
+        )
     differing = [change for change in changes if change.step is not Step.NOTHING]
     session.on_interrupt = "interrupted; 'disinto apply --check' shows what is not written yet"
     if needed := administration.client_config():

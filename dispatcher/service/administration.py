@@ -8,9 +8,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+from dispatcher import nomad_removal
 from dispatcher.checks import Change, Step
 from dispatcher.errors import DisintoError
-from dispatcher.grants import Vault
+from dispatcher.grants import Vault, removal
 from dispatcher.grants import apply as vault_apply
 from dispatcher.nomad_api import NomadApi
 from dispatcher.nomad_apply import (
@@ -45,6 +46,28 @@ class Administration:
         self._vault_changes: Sequence[vault_apply.Change] = ()
         self._nomad_plan: NomadPlan | None = None
         self._sets: Sequence[Collection[Mount]] = ()
+        self._nomad_removal: tuple[Change, ...] = ()
+
+    def plan_removal(self, *, only: str) -> tuple[Change, ...]:
+        """What ``apply`` wrote, as far as it is provably ours; removes nothing yet.
+
+        Args:
+            only: ``vault``, ``nomad``, or "" for all that the settings use.
+
+        Raises:
+            Conflict: runs are in progress.
+            Unavailable, Denied, Misconfigured: a server, or what it holds.
+        """
+        changes: list[Change] = []
+        if only == NOMAD or (not only and self._settings.scheduler is SchedulerKind.NOMAD):
+            self._nomad = NomadApi(self._settings.nomad, self._environ)
+            self._nomad_removal = nomad_removal.plan_removal(self._nomad, self._settings)
+            changes += self._nomad_removal
+        if only in ("", VAULT):
+            self._vault = Vault.of_operator(self._settings.vault, environ=self._environ)
+            self._vault_changes = removal.plan_removal(self._vault, self._settings)
+            changes += [_of_vault(change) for change in self._vault_changes]
+        return tuple(changes)
 
     def plan(
         self,
@@ -97,6 +120,8 @@ class Administration:
             Unavailable, Denied: after some of it was written; planning anew shows the rest.
         """
         warnings: tuple[str, ...] = ()
+        if self._nomad is not None and self._nomad_removal:
+            nomad_removal.remove(self._nomad, self._nomad_removal)
         if self._vault is not None:
             vault_apply.apply_changes(self._vault, self._vault_changes)
         if self._nomad is not None and self._nomad_plan is not None:
@@ -121,14 +146,14 @@ class Administration:
 _STEPS = {
     vault_apply.ChangeKind.CREATE: Step.CREATE,
     vault_apply.ChangeKind.UPDATE: Step.UPDATE,
-    vault_apply.ChangeKind.DELETE: Step.UPDATE,
+    vault_apply.ChangeKind.DELETE: Step.DELETE,
     vault_apply.ChangeKind.UNCHANGED: Step.NOTHING,
     vault_apply.ChangeKind.STALE: Step.NOTHING,
 }
 
 
 def _of_vault(change: vault_apply.Change) -> Change:
-    kind = {"stale": "left over in vault", "delete": "delete from vault"}
+    kind = {"stale": "left over in vault"}
     return Change(
         kind=kind.get(change.kind.value, "vault"),
         name=change.path,
