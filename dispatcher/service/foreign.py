@@ -7,11 +7,14 @@ than the loop's.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from dispatcher.ops_repo import Tree
 from dispatcher.result import RESULT_LIMIT
 from dispatcher.run import Claim, Phase
-from dispatcher.service.parts import Parts
+
+if TYPE_CHECKING:
+    from dispatcher.ops_repo import Tree
+    from dispatcher.service.parts import Parts
 
 REMEDY = (
     "See who pushed it and why. To let the action get a genuine result, submit it under a new id; "

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from dispatcher.audit import AuditLog
-from dispatcher.errors import DisintoError
-from dispatcher.gate.base import Decision, Gate, Question
-from dispatcher.gate.report import Ended
-from dispatcher.grants import Grants
-from dispatcher.ledger.base import Ledger
-from dispatcher.ops_repo import OpsRepo
-from dispatcher.results import Seal, Verifier
-from dispatcher.run import Mount
-from dispatcher.schedulers.base import Scheduler
-from dispatcher.service.formulas import FormulaShelf
-from dispatcher.service.leadership import Leadership
-from dispatcher.service.rules import Rules
-from dispatcher.settings import Settings
+if TYPE_CHECKING:
+    from dispatcher.audit import AuditLog
+    from dispatcher.errors import DisintoError
+    from dispatcher.gate.base import Decision, Gate, Question
+    from dispatcher.gate.report import Ended
+    from dispatcher.grants import Grants
+    from dispatcher.ledger.base import Ledger
+    from dispatcher.ops_repo import OpsRepo
+    from dispatcher.results import Seal, Verifier
+    from dispatcher.run import Mount
+    from dispatcher.schedulers.base import Scheduler
+    from dispatcher.service.formulas import FormulaShelf
+    from dispatcher.service.leadership import Leadership
+    from dispatcher.service.rules import Rules
+    from dispatcher.settings import Settings
 
 
 class Reporter(Protocol):
