@@ -54,7 +54,7 @@ class Dependency(StrEnum):
 
     REMOTE = "remote"
     VAULT = "vault"
-    SCHEDULER = "scheduler"
+    SCHEDULER = "engine"
     LEDGER = "ledger"
     FORGE = "forge"
     LEAD = "lead"  # of the ops repo, among installations with a ledger each

@@ -213,7 +213,7 @@ def _plan_job(api: NomadApi, wanted: Jobspec) -> JobChange:
     if kind == "None" and registered is not None and registered.get("Stop"):
         lines = ("~ the job is stopped",)
     if kind == "Added":
-        step, lines = Step.CREATE, (f"+ {wanted.name}",)
+        step, lines = Step.CREATE, tuple(f"+ {line}" for line in wanted.hcl.splitlines())
     elif kind == "None" and not lines:
         step = Step.NOTHING
     else:

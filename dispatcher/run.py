@@ -83,7 +83,7 @@ class Mount(StrEnum):
 
     @property
     def target(self) -> str:
-        """Absolute path inside a container job (under the local scheduler: below ``$HOME``)."""
+        """Absolute path inside a container job (under the local engine: below ``$HOME``)."""
         return f"/home/agent/{MOUNT_TARGETS[self]}"
 
 

@@ -32,6 +32,9 @@ LEVELS: Mapping[str, str] = {
 """Events that are not of level info."""
 
 
+IN_GIT = "its result was in git already"
+"""How a claim ends of whose run a restored ledger knows less than git does."""
+
 DEFECTS = 1_000
 """Kinds of unexpected errors whose traceback is logged, each once."""
 
@@ -78,6 +81,8 @@ class Journal:
                 continue
             if claim.phase is Phase.SUBMITTED:
                 self._log.info("running", action=action_id, run=claim.engine_id)
+            elif claim.phase is Phase.ENDED and claim.stopped:
+                self._log.info("closed", action=action_id, reason=IN_GIT)
             elif claim.phase is Phase.ENDED:
                 self._log.info("ended", action=action_id, **_verdict(claim.result))
         self._phases = {action_id: claim.phase for action_id, claim in status.claims.items()}

@@ -440,7 +440,10 @@ class Effects:
             outcome = _without_outputs(outcome, str(error))
             text = self._signed(claim, of_run(claim, outcome, engine, now=now).to_json())
             ended = self.parts.ledger.update(replace(ended, result=text))
-        self._audit("ended", ended, reason=outcome.error, verdict=outcome.verdict)
+        if claim.stopped:  # what ends it is the result in git, whatever its engine knows
+            self._audit("closed", ended, reason="its result was in git already")
+        else:
+            self._audit("ended", ended, reason=outcome.error, verdict=outcome.verdict)
         return ended
 
     def _signed(self, claim: Claim, text: str) -> str:

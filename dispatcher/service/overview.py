@@ -223,7 +223,7 @@ def _of_claim(
     return OpenAction(
         id=claim.key.action_id,
         state=_state(claim, wait, seen),
-        verdict=_verdict(claim) if claim.phase is Phase.ENDED else "",
+        verdict=_verdict(claim) if claim.phase is Phase.ENDED and not claim.stopped else "",
         reason=wait.reason if wait and wait.reason != State.RUNNING else "",
         waiting_for=wait.waiting_for if wait else None,
         formula=claim.formula.name if claim.formula else "",

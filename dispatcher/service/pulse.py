@@ -166,7 +166,7 @@ class Counted:
     def status(self, status: Status) -> None:
         """Count the round, and each verdict once."""
         self._metrics.tick(status.round_s)
-        ended = {i: c for i, c in status.claims.items() if c.phase is Phase.ENDED}
+        ended = {i: c for i, c in status.claims.items() if c.phase is Phase.ENDED and not c.stopped}
         for action_id in ended.keys() - self._ended:
             self._count(ended[action_id].result)
         self._ended = set(ended)

@@ -196,7 +196,7 @@ class NomadSettings(_Section):
 
 
 class LocalSettings(_Section):
-    """The local scheduler: runs are processes on this machine."""
+    """The local engine: runs are processes on this machine."""
 
     mounts: dict[Mount, Path] = Field(
         default_factory=dict, description="Folder offered for each mount."
@@ -393,7 +393,7 @@ class Settings(_Section):
         description="Clone, ledger, spool, local key and audit log of this dispatcher.",
     )
     scheduler: SchedulerKind = Field(
-        default=SchedulerKind.LOCAL, description="Where runs execute: local or nomad."
+        default=SchedulerKind.LOCAL, description="The engine, where runs execute: local or nomad."
     )
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     ops_repo: OpsRepoSettings = OpsRepoSettings()

@@ -129,6 +129,9 @@ def test_the_second_plan_finds_nothing_to_do(nomad: Nomad, api: NomadApi, mine: 
     policies = nomad_apply.policies_for(mine)
     first = plan_nomad(api, jobs, policies)
     assert {change.step for change in first.changes} == {Step.CREATE}
+    by_name = {change.name: change.difference for change in first.changes}
+    for job in jobs:
+        assert by_name[job.name] == tuple(f"+ {line}" for line in job.hcl.splitlines())
     assert first.drifted
     apply_nomad(api, first)
     assert frozenset({Mount.SSH}) in nomad_apply.registered_sets(api, mine)
