@@ -18,15 +18,22 @@ if TYPE_CHECKING:
     from dispatcher.errors import DisintoError
     from dispatcher.result import Result
     from dispatcher.run import Claim
-    from dispatcher.schedulers.base import LogChunk
+    from dispatcher.schedulers.base import LogChunk, Stream
 
 
 @click.command("logs")
 @click.argument("action_id", metavar="ID", shell_complete=known_ids)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
+@click.option(
+    "--tail",
+    "lines",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Only the last N lines of each stream, and what follows.",
+)
 @config_option
 @click.pass_obj
-def command(session: Session, action_id: str, *, follow: bool) -> int:
+def command(session: Session, action_id: str, *, follow: bool, lines: int | None) -> int:
     """Show what a run has written, secrets taken out.
 
     All of it while the engine knows the run, and afterwards for as long as the full log is kept:
@@ -40,7 +47,7 @@ def command(session: Session, action_id: str, *, follow: bool) -> int:
     keeps finished jobs for [nomad] keep_finished_s.
     """
     if session.is_desk:
-        return _from_result(session, action_id, open_claim=None, trouble=None)
+        return _from_result(session, action_id, open_claim=None, trouble=None, lines=lines)
     from dispatcher.assembly import open_ledger
     from dispatcher.errors import Denied, TemporaryError
 
@@ -51,25 +58,39 @@ def command(session: Session, action_id: str, *, follow: bool) -> int:
         claim = next((each for each in claims if each.key.action_id == action_id), None)
     except (TemporaryError, Denied) as error:
         trouble = error  # a run that has ended may be found all the same
-    if claim is not None and _stream(session, claim, follow=follow):
+    if claim is not None and _stream(session, claim, follow=follow, lines=lines):
         return Exit.OK
-    return _from_result(session, action_id, open_claim=claim, trouble=trouble)
+    return _from_result(session, action_id, open_claim=claim, trouble=trouble, lines=lines)
 
 
-def _stream(session: Session, claim: Claim, *, follow: bool) -> bool:
+def _stream(session: Session, claim: Claim, *, follow: bool, lines: int | None) -> bool:
     """Hand on the engine's log; False where it has none."""
     from dispatcher.assembly import open_scheduler
+    from dispatcher.cli.log_tail import tail
 
     scheduler = open_scheduler(session.settings, os.environ)
     some = False
-    for chunk in scheduler.logs(claim, follow=follow):
+    offsets: dict[Stream, int] = {}
+    if lines is not None:
+        for chunk in tail(scheduler.logs(claim), lines):
+            some = True
+            offsets[chunk.stream] = chunk.offset
+            write(chunk)
+        if not follow:
+            return some
+    for chunk in scheduler.logs(claim, follow=follow, offsets=offsets):
         some = True
         write(chunk)
     return some
 
 
 def _from_result(
-    session: Session, action_id: str, *, open_claim: Claim | None, trouble: DisintoError | None
+    session: Session,
+    action_id: str,
+    *,
+    open_claim: Claim | None,
+    trouble: DisintoError | None,
+    lines: int | None,
 ) -> int:
     from dispatcher.assembly import open_repo, open_vault
     from dispatcher.errors import NotFound, TemporaryError
@@ -84,7 +105,7 @@ def _from_result(
     if trouble is not None and not tree.has_result(action_id):
         raise trouble
     if open_claim is not None and open_claim.result and not tree.has_result(action_id):
-        _show_ended(session, Result.model_validate_json(open_claim.result))
+        _show_ended(session, Result.model_validate_json(open_claim.result), lines=lines)
         return Exit.OK
     if open_claim is not None and not tree.has_result(action_id):
         console.note(f"action {action_id} has written nothing yet")
@@ -101,16 +122,20 @@ def _from_result(
             f"action {action_id} has not started, so it has no log",
             remedy=f"'disinto status {action_id}' says what it waits for.",
         )
-    _show_ended(session, account.result)
+    _show_ended(session, account.result, lines=lines)
     return Exit.OK
 
 
-def _show_ended(session: Session, result: Result) -> None:
+def _show_ended(session: Session, result: Result, *, lines: int | None) -> None:
     from dispatcher.assembly import open_scheduler
+    from dispatcher.cli.log_tail import last_lines, tail
     from dispatcher.service.ended_output import ended_output
 
+    end = result.logs
+    if lines is not None:
+        end = last_lines(end.encode("utf-8", "surrogatepass"), lines).decode("utf-8", "replace")
     if session.is_desk:
-        click.echo(console.clean(result.logs), nl=not result.logs.endswith("\n"))
+        click.echo(console.clean(end), nl=not end.endswith("\n"))
         console.note(
             "from the result, its last 1,000 characters; the full log is kept for a while on the "
             "dispatcher's host"
@@ -119,10 +144,10 @@ def _show_ended(session: Session, result: Result) -> None:
     settings = session.settings
     output = ended_output(result, lambda: open_scheduler(settings, os.environ), settings)
     if output.chunks is not None:
-        for chunk in output.chunks:
+        for chunk in output.chunks if lines is None else tail(output.chunks, lines):
             write(chunk)
-    elif result.logs:
-        click.echo(console.clean(result.logs), nl=not result.logs.endswith("\n"))
+    elif end:
+        click.echo(console.clean(end), nl=not end.endswith("\n"))
     console.note(output.source)
 
 

@@ -1,0 +1,35 @@
+"""The last lines of a run's output, for ``disinto logs --tail``.
+
+By stream: an engine keeps two, and does not keep in which order their lines came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from dispatcher.schedulers.base import LogChunk, Stream
+
+
+def tail(chunks: Iterable[LogChunk], lines: int) -> Iterator[LogChunk]:
+    """The last lines of each stream, one chunk for each, with the offset at which it ends. No more
+    than these lines is kept in memory.
+    """
+    kept = dict.fromkeys(Stream, b"")
+    ends: dict[Stream, int] = {}
+    for chunk in chunks:
+        kept[chunk.stream] = last_lines(kept[chunk.stream] + chunk.data, lines)
+        ends[chunk.stream] = chunk.offset
+    for stream, offset in ends.items():
+        yield LogChunk(stream=stream, offset=offset, data=kept[stream])
+
+
+def last_lines(data: bytes, lines: int) -> bytes:
+    """The end of the data with at most this many lines; one without a newline at its end counts."""
+    if not lines:
+        return b""
+    at = len(data) - data.endswith(b"\n")
+    for _ in range(lines):
+        at = data.rfind(b"\n", 0, at)
+        if at < 0:
+            return data
+    return data[at + 1 :]
