@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import cast
 
 from dispatcher.nomad_api.cluster import ClusterCalls
 from dispatcher.nomad_api.connection import quoted
 from dispatcher.nomad_api.errors import NotFound
 from dispatcher.nomad_api.events import EventStream
-from dispatcher.nomad_api.logs import FrameStream
+from dispatcher.nomad_api.logs import FrameStream, objects
 from dispatcher.nomad_api.runs import RunCalls
+from dispatcher.nomad_api.shapes import FileInfo
 from dispatcher.nomad_api.variables import VariableCalls
 
 
@@ -63,9 +65,39 @@ class NomadApi(RunCalls, ClusterCalls, VariableCalls):
             },
         )
 
-    def cat(self, alloc_id: str, path: str, *, limit: int) -> bytes | None:
+    def file(self, alloc_id: str, path: str, *, within_s: float) -> FileInfo | None:
+        """What a file of an allocation is, links not followed; None where there is none.
+
+        It is looked up in its directory's listing: ``/v1/client/fs/stat`` opens the file to tell
+        its type, and waits for ever for a FIFO's writer (seen on 2.0.5).
+
+        Args:
+            within_s: see ``logs.objects``.
+        """
+        directory, _, name = path.rpartition("/")
+        try:
+            for entry in objects(
+                self._connection,
+                f"client/fs/ls/{quoted(alloc_id)}",
+                endpoint="fs.list",
+                doing=f"list {directory} of allocation {alloc_id}",
+                params={"path": directory},
+                within_s=within_s,
+            ):
+                if entry.get("Name") == name:
+                    return cast(FileInfo, entry)
+        except NotFound:
+            pass
+        return None
+
+    def cat(
+        self, alloc_id: str, path: str, *, limit: int, within_s: float | None = None
+    ) -> bytes | None:
         """The bytes of a file of an allocation, cut off soon after ``limit``; None where there is
-        none.
+        none. A file that is no regular one may never be answered: see ``file``.
+
+        Args:
+            within_s: see ``logs.objects``.
         """
         frames = FrameStream(
             self._connection,
@@ -73,6 +105,7 @@ class NomadApi(RunCalls, ClusterCalls, VariableCalls):
             endpoint="fs.read",
             doing=f"read {path} of allocation {alloc_id}",
             params={"path": path, "follow": "false", "offset": 0, "origin": "start"},
+            within_s=within_s,
         )
         try:
             data = bytearray()

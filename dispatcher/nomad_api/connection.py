@@ -143,12 +143,22 @@ class Connection:
 
     @contextmanager
     def stream(
-        self, path: str, *, endpoint: str, doing: str, params: Mapping[str, Any]
+        self,
+        path: str,
+        *,
+        endpoint: str,
+        doing: str,
+        params: Mapping[str, Any],
+        read_timeout_s: float = STREAM_READ_TIMEOUT_S,
     ) -> Iterator[httpx.Response]:
-        """A GET whose body is read as it comes; its status is below 400."""
+        """A GET whose body is read as it comes; its status is below 400.
+
+        Args:
+            read_timeout_s: longest silence, also before the answer begins.
+        """
         with self._counting:
             self.calls[endpoint] += 1
-        timeout = httpx.Timeout(self._client.timeout.connect, read=STREAM_READ_TIMEOUT_S)
+        timeout = httpx.Timeout(self._client.timeout.connect, read=read_timeout_s)
         with (
             self._down(doing),
             self._client.stream(

@@ -65,6 +65,7 @@ _REJECTED = (
     "alidation failed",
     "alidation error",
     "unknown task name",
+    "escapes the alloc directory",
     "Filter expression cannot be used",
     "failed to create result paginator",
 )

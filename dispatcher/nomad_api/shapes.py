@@ -118,6 +118,18 @@ class Allocation(TypedDict, total=False):
     ModifyIndex: int
 
 
+class FileInfo(TypedDict, total=False):
+    """An entry of a directory of an allocation.
+
+    ``FileMode`` is Go's text for it: a regular file begins with ``-``, a link with ``L``, a FIFO
+    with ``p``.
+    """
+
+    Name: str
+    FileMode: str
+    Size: int
+
+
 class Evaluation(TypedDict, total=False):
     """One attempt of the scheduler to place a job."""
 

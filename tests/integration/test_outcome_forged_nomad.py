@@ -6,7 +6,9 @@ import json
 
 import pytest
 
+from dispatcher.nomad_api.shapes import FileInfo
 from dispatcher.run import Verdict
+from dispatcher.schedulers.nomad.observing import OUTCOME_WAIT_S
 from tests.nomad_stage import NomadStage
 
 pytestmark = pytest.mark.needs("bao", "nomad")
@@ -38,3 +40,44 @@ def test_the_runner_s_word_outlives_what_is_put_in_its_way(on_raw_exec: NomadSta
     outcome = on_raw_exec.end(on_raw_exec.submit(spec)).outcome
     assert outcome is not None
     assert (outcome.verdict, outcome.exit_code, outcome.error) == (Verdict.FAILED, 3, "")
+
+
+@pytest.mark.parametrize(
+    "left",
+    ["mkfifo outcome.json", "mknod outcome.json c 1 5", "mkdir outcome.json"],
+    ids=["fifo", "device", "directory"],
+)
+def test_what_cannot_be_read_keeps_nobody_waiting(on_raw_exec: NomadStage, left: str) -> None:
+    """Nomad's client waits for ever for the writer of a FIFO, in ``fs/stat`` as in ``fs/stream``."""
+    there = AS_RUNNER.partition(";")[0]
+    trick = f"{there}; rm -f outcome.json; {left}; kill -9 $PPID\n"
+    odd = on_raw_exec.submit(on_raw_exec.minter.spec(trick, outcome_key="k"))
+    healthy = on_raw_exec.submit(on_raw_exec.minter.spec("true\n", outcome_key="h"))
+    outcome = on_raw_exec.end(odd).outcome
+    assert outcome is not None
+    assert (outcome.verdict, outcome.exit_code) == (Verdict.FAILED, 137)
+    assert "not written by this run's runner" in outcome.error
+    beside = on_raw_exec.end(healthy).outcome
+    assert beside is not None
+    assert beside.verdict is Verdict.SUCCEEDED
+
+
+def test_a_file_that_is_swapped_for_a_fifo_keeps_nobody_waiting(
+    on_raw_exec: NomadStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that the formula left swaps it between listing and reading."""
+    there = AS_RUNNER.partition(";")[0]
+    trick = f"{there}; rm -f outcome.json; mkfifo outcome.json; kill -9 $PPID\n"
+    odd = on_raw_exec.submit(on_raw_exec.minter.spec(trick, outcome_key="k"))
+    healthy = on_raw_exec.submit(on_raw_exec.minter.spec("true\n", outcome_key="h"))
+    regular = FileInfo(Name="outcome.json", FileMode="-rw-r--r--")
+    monkeypatch.setattr(on_raw_exec.wire, "file", lambda *_args, **_more: regular)
+    on_raw_exec.until(odd, lambda seen: "still being read" in seen.reason)
+    beside = on_raw_exec.end(healthy).outcome
+    assert beside is not None
+    assert beside.verdict is Verdict.SUCCEEDED
+    on_raw_exec.until(odd, lambda seen: "cannot be read yet" in seen.reason)
+    on_raw_exec.ahead_s += OUTCOME_WAIT_S
+    outcome = on_raw_exec.end(odd).outcome
+    assert outcome is not None
+    assert (outcome.verdict, outcome.exit_code) == (Verdict.FAILED, 137)

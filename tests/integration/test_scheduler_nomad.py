@@ -143,7 +143,7 @@ def test_the_calls_of_a_run_are_counted(on_raw_exec: NomadStage, minter: Minter)
     on_raw_exec.scheduler.observe(waiting[:1])  # learns the names of nodes
     with on_raw_exec.counted() as ending:
         on_raw_exec.scheduler.observe([*claims, *waiting])
-    assert ending == {"jobs.statuses": 1, "fs.read": 3}
+    assert ending == {"jobs.statuses": 1, "fs.list": 3, "fs.read": 3}
     with on_raw_exec.counted() as resting:
         on_raw_exec.scheduler.observe([*claims, *waiting])
     assert resting == {"jobs.statuses": 1}

@@ -45,6 +45,10 @@ SPEC = RunSpec(
     formula_text=b"true\n",
 )
 GRANT = WrappedGrant(grant=Grant(wrapping_accessor="w", accessor="a"), token="t", creation_path="p")
+LISTING = [
+    {"Name": "logs", "FileMode": "drwxrwxrwx", "IsDir": True, "Size": 4096},
+    {"Name": "outcome.json", "FileMode": "-rw-r--r--", "IsDir": False, "Size": 2},
+]
 CLAIM = Claim(key=KEY, phase=Phase.SUBMITTED, commit="c", engine_id=CHILD)
 
 
@@ -67,6 +71,8 @@ class Nomad:
             self.tokens.append(request.url.params.get("idempotency_token"))
             told = self.told.pop(0) if len(self.told) > 1 else self.told[0]
             return httpx.Response(200, json={"DispatchedJobID": told, "EvalID": ""})
+        if path.startswith("client/fs/ls/"):
+            return httpx.Response(200, json=LISTING)
         if path.startswith("client/fs/"):
             return self.outcome
         if request.method == "DELETE":

@@ -3,6 +3,9 @@
 One call tells the status and the allocations of every run in flight. Only for a run that has newly
 ended is more asked: its ``outcome.json``, and its records where that file does not settle it. What
 was concluded is kept until the run is forgotten.
+
+Each run is judged by itself: what is wrong with one, or what its formula left, is said of that one
+and keeps nothing from the others.
 """
 
 from __future__ import annotations
@@ -10,20 +13,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
-from dispatcher.errors import Denied, TemporaryError
-from dispatcher.nomad_api import Evaluation, JobStatus, NomadApi, Rejected
-from dispatcher.payload import MAX_OUTCOME_BYTES, NotAuthentic, decode_outcome
-from dispatcher.render import OUTCOME_FILE, runner_prefix
+import structlog
+
+from dispatcher.errors import Denied, DisintoError, TemporaryError
+from dispatcher.nomad_api import Evaluation, JobStatus, NomadApi
+from dispatcher.render import runner_prefix
 from dispatcher.run import Claim, Engine, Observation, Outcome, RunKey, RunState, Verdict
-from dispatcher.schedulers.nomad import verdicts
+from dispatcher.schedulers.nomad import outcome_file, verdicts
+from dispatcher.schedulers.nomad.outcome_file import NO_WORD, Word
+from dispatcher.schedulers.nomad.reads import Reads
 from dispatcher.settings import Settings
-
-WORKERS = 8
-"""Threads that read the outcomes of newly ended runs."""
 
 REASONS_EVERY_S = 5.0
 """How often the reasons of waiting runs are asked for anew."""
@@ -33,7 +36,8 @@ NEW_REASONS_EVERY_S = 1.0
 for each that comes would cost their number squared."""
 
 OUTCOME_WAIT_S = 60.0
-"""How long a run has ended before its outcome is given up where its node does not answer."""
+"""How long a run has ended before an outcome that cannot be read is given up, and Nomad's records
+decide."""
 
 _KIND = "nomad"
 _VANISHED = frozenset({"lost", "unknown"})
@@ -56,32 +60,22 @@ class _Seen:
     at: float  # by the observer's clock
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Word:
-    """What was found in place of a runner's outcome.
-
-    Attributes:
-        outcome: None where there is none that can be read.
-        authentic: it verified with the run's key.
-        forged: something is there that the run's runner did not write.
-    """
-
-    outcome: Outcome | None = None
-    authentic: bool = False
-    forged: bool = False
-
-
-_NO_WORD = _Word()
-
-
 class Observer:
     """Keeps what must be known from one look to the next. Thread-safe.
 
     Args:
         clock: seconds that cannot be set: durations decide over runs.
+        wake: called from a thread of its own when more is known of a run than the last look said.
     """
 
-    def __init__(self, api: NomadApi, settings: Settings, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        api: NomadApi,
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
         self._api = api
         self._nomad = settings.nomad
         self._clock = clock
@@ -95,11 +89,13 @@ class Observer:
         self._seen: dict[str, _Seen] = {}
         self._reasons: dict[str, str] = {}
         self._reasons_at = 0.0
+        self._defects: dict[str, str] = {}
         self._nodes: dict[str, str] = {}
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="disinto-outcomes")
+        self._reads = Reads(clock=clock, late=wake)
+        self._log = structlog.get_logger("disinto.nomad")
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._reads.close()
 
     def child_of(self, claim: Claim) -> str | None:
         """The dispatched job of a run, where one is known."""
@@ -119,6 +115,7 @@ class Observer:
 
     def forget(self, child: str) -> None:
         """Nobody asks about the run any more."""
+        self._reads.forget(child)
         with self._turn:
             for memory in (
                 self._ended,
@@ -127,6 +124,7 @@ class Observer:
                 self._expired,
                 self._seen,
                 self._reasons,
+                self._defects,
             ):
                 memory.pop(child, None)
             for key in [key for key, named in self._children.items() if named == child]:
@@ -149,11 +147,52 @@ class Observer:
         open_ = [status for status in statuses if not _over(status)]
         reasons = self._placement_reasons(open_)
         for status in open_:
-            found[asked[status["ID"]]] = self._open(status, reasons)
-        for status, observation in zip(over, self._pool.map(self._conclude, over), strict=True):
-            if observation is not None:
+            look = partial(self._open, status, reasons)
+            if (observation := self._alone(status, look)) is not None:
                 found[asked[status["ID"]]] = observation
+        reads = {s["ID"]: partial(self._alone, s, partial(self._conclude, s)) for s in over}
+        concluded = self._reads.results(reads)
+        for status in over:
+            child = status["ID"]
+            observation = concluded[child] if child in concluded else self._unread(status)
+            if observation is not None:
+                found[asked[child]] = observation
         return found
+
+    def _alone(
+        self, status: JobStatus, look: Callable[[], Observation | None]
+    ) -> Observation | None:
+        """What a look at one run says; if it fails, that it did: the others count all the same."""
+        child = status["ID"]
+        try:
+            return look()
+        except DisintoError as error:
+            reason = str(error)
+        except Exception as error:  # noqa: BLE001 - no defect in one run may hide the others
+            reason = f"it cannot be observed: {self._defect(child, error)}"
+        engine = Engine(kind=_KIND, job=child)
+        return _observation(RunState.RUNNING, child, engine, reason=reason)
+
+    def _defect(self, child: str, error: Exception) -> str:
+        """Words for an error that nobody expected; its traceback is logged once for each run."""
+        name = type(error).__name__
+        with self._turn:
+            known = self._defects.get(child) == name
+            self._defects[child] = name
+        if not known:
+            self._log.error("defect", where=f"observing {child}", exc_info=error)
+        return f"unexpected {name}, see the log of 'disinto serve'"
+
+    def _unread(self, status: JobStatus) -> Observation:
+        """A run that has ended, and whose outcome is being read for longer than a look waits."""
+        child = status["ID"]
+        return _observation(
+            RunState.RUNNING,
+            child,
+            Engine(kind=_KIND, job=child),
+            reason="it has ended, and its outcome is still being read",
+            since=self._in(child, "ended").since,
+        )
 
     # Which job is whose
 
@@ -260,20 +299,20 @@ class Observer:
         """The outcome, and whether the runner left any word of it."""
         child, allocations = status["ID"], status.get("Allocs") or []
         vanished = bool(_states(status) & _VANISHED)
-        word = _NO_WORD
+        word = NO_WORD
         if len(allocations) == 1:
             word = self._word(child, allocations[0]["ID"], vanished=vanished)
             if word.authentic and word.outcome is not None and _plain(word.outcome):
                 return word.outcome, True
         return self._from_records(status, word)
 
-    def _from_records(self, status: JobStatus, word: _Word) -> tuple[Outcome | None, bool]:
+    def _from_records(self, status: JobStatus, word: Word) -> tuple[Outcome | None, bool]:
         child = status["ID"]
         allocations = self._api.allocations(child)
         if len(allocations) > 1:
             main = verdicts.main_allocation(allocations)
             gone = main is not None and main.get("ClientStatus") in _VANISHED
-            word = self._word(child, main["ID"], vanished=gone) if main else _NO_WORD
+            word = self._word(child, main["ID"], vanished=gone) if main else NO_WORD
         evaluations: list[Evaluation] = []
         if not allocations:
             evaluations = self._api.evaluations(child)
@@ -295,7 +334,7 @@ class Observer:
         )
         return outcome, word.outcome is not None or word.forged
 
-    def _word(self, child: str, alloc_id: str, *, vanished: bool) -> _Word:
+    def _word(self, child: str, alloc_id: str, *, vanished: bool) -> Word:
         """What the runner left.
 
         Args:
@@ -306,22 +345,16 @@ class Observer:
         """
         ended = self._in(child, "ended")
         try:
-            data = self._api.cat(alloc_id, OUTCOME_FILE, limit=MAX_OUTCOME_BYTES)
-        except Rejected:
-            return _Word(forged=True)  # a link that leads out of the allocation
+            return outcome_file.read(self._api, alloc_id, key=self._keys.get(child, ""))
         except TemporaryError as error:
-            if vanished or self._clock() - ended.at > OUTCOME_WAIT_S:
-                return _NO_WORD
-            raise NotYet(f"it has ended, and its outcome cannot be read yet ({error})") from error
-        if data is None:
-            return _NO_WORD
-        key = self._keys.get(child, "")
-        try:
-            return _Word(outcome=decode_outcome(data, key=key), authentic=bool(key))
-        except NotAuthentic:
-            return _Word(forged=True)
-        except ValueError:
-            return _NO_WORD
+            why = str(error)
+        except DisintoError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the formula may have written it
+            why = self._defect(child, error)
+        if vanished or self._clock() - ended.at > OUTCOME_WAIT_S:
+            return NO_WORD
+        raise NotYet(f"it has ended, and its outcome cannot be read yet ({why})")
 
     # Small things
 

@@ -1,6 +1,6 @@
 """``NomadScheduler``: five verbs over Nomad.
 
-Calls to Nomad, counted in tests: a run takes four (dispatch, confirmation, outcome, purge), and
+Calls to Nomad, counted in tests: a run takes five (dispatch, confirmation, what the outcome is, outcome, purge), and
 each parent job three when it is first used; observing takes one, however many runs are in flight,
 plus one at a time for why some still wait.
 """
@@ -59,7 +59,7 @@ class NomadScheduler:
         self._api = api
         self._settings = settings
         self._parents = Parents(api, settings)
-        self._observer = Observer(api, settings, clock=clock)
+        self._observer = Observer(api, settings, clock=clock, wake=wake or (lambda: None))
         self._finished = FinishedJobs(
             api,
             prefix=runner_prefix(settings.nomad),
