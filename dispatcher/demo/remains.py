@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from dispatcher.removal import remove_tree
+
 
 def clear(folder: Path) -> None:
     """End everything that belongs to the agent with this folder, and remove the folder."""
@@ -22,7 +24,7 @@ def clear(folder: Path) -> None:
     _end_containers(folder)
     for mounted in _mounts_below(folder):
         subprocess.run(["umount", "-l", mounted], check=False, capture_output=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_tree(folder)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from dispatcher.errors import Exit, PermanentError
+from dispatcher.removal import remove_tree
 from dispatcher.run import MAX_VARIABLE_BYTES, FormulaKind, Mount, RunSpec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -122,23 +123,9 @@ def make_room(base: str = "") -> Room:
     return room
 
 
-def remove_room(room: Room) -> None:
-    """Remove it as far as possible, without following links."""
-    with suppress(OSError):
-        _remove(room.base)
-
-
-def _remove(path: str) -> None:
-    with suppress(OSError):
-        os.chmod(path, 0o700)  # noqa: PTH101 - a formula may have made a folder read-only
-    with os.scandir(path) as entries:
-        for entry in entries:
-            with suppress(OSError):
-                if entry.is_dir(follow_symlinks=False):
-                    _remove(entry.path)
-                else:
-                    os.unlink(entry.path)  # noqa: PTH108
-    os.rmdir(path)  # noqa: PTH106
+def remove_room(room: Room) -> str:
+    """Remove it as far as possible; see ``remove_tree``."""
+    return remove_tree(room.base)
 
 
 def environment(spec: RunSpec, room: Room, secrets: Mapping[str, str]) -> dict[str, str]:

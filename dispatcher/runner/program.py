@@ -248,11 +248,15 @@ class _Run:
         )
 
     def clean_up(self) -> None:
-        """Leave no process and no private folder behind."""
-        if self._started_at:
-            end_all()
-        if self._room is not None:
-            formula.remove_room(self._room)
+        """Leave no process and no private directory behind. A failure costs no run its outcome."""
+        try:
+            if self._started_at:
+                end_all()
+            left = formula.remove_room(self._room) if self._room is not None else ""
+        except Exception as error:  # noqa: BLE001
+            left = f"a defect of the runner: {type(error).__name__}"
+        if left:
+            _tell(f"disinto: the run's private directory cannot be removed: {left}")
 
 
 def _verdict(end: End, *, sandboxed: bool) -> tuple[Verdict, int, int | None]:

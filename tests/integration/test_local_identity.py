@@ -5,6 +5,7 @@ environment; and what comes of a runner that did not come to begin.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shlex
@@ -22,11 +23,12 @@ import pytest
 from dispatcher.errors import Misconfigured, Unavailable
 from dispatcher.payload import encode_spec
 from dispatcher.process_record import decode_record, encode_record, own_record
-from dispatcher.run import Claim, Observation, RunSpec, RunState, Verdict
+from dispatcher.run import Claim, Observation, Outcome, RunSpec, RunState, Verdict
 from dispatcher.schedulers.base import Stream
 from dispatcher.schedulers.local import LocalScheduler, endings, watch
 from dispatcher.schedulers.local import scheduler as local_module
 from dispatcher.schedulers.local.launch import command
+from dispatcher.schedulers.local.spool import Spool
 from tests.contract.scheduler import eventually, log
 from tests.integration.test_scheduler_local import Bench, alive, make_settings
 from tests.servers.bao import Bao
@@ -291,13 +293,74 @@ def test_no_runner_is_started_on_a_full_disk(minter: Minter, tmp_path: Path) -> 
         subprocess.run(["umount", "-l", str(state)], check=True)
 
 
-def test_a_folder_that_cannot_be_read_is_an_outage(bench: Bench) -> None:
+def test_a_run_whose_lock_cannot_be_read_hides_no_other(bench: Bench) -> None:
+    """Without a sandbox a formula may put anything there. Its run is not unknown for that."""
+    broken, other = bench.begin("true"), bench.begin("true")
+    bench.end(broken)
+    bench.end(other)
+    (bench.spool(broken).path / "lock").unlink()
+    (bench.spool(broken).path / "lock").mkdir()
+    seen = LocalScheduler(bench.settings).observe([broken, other])
+    assert seen[other.key].state is RunState.ENDED
+    assert seen[broken.key].state is RunState.RUNNING
+    assert "cannot be read: Is a directory" in seen[broken.key].reason
+
+
+def test_a_defect_met_in_one_run_hides_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, other = bench.begin("true"), bench.begin("true")
+    bench.end(broken)
+    bench.end(other)
+    read = Spool.outcome
+
+    def outcome(spool: Spool) -> Outcome | None:
+        if spool.token == broken.key.token:
+            raise RecursionError
+        return read(spool)
+
+    monkeypatch.setattr(Spool, "outcome", outcome)
+    scheduler = LocalScheduler(bench.settings)
+    for _ in range(2):
+        seen = scheduler.observe([broken, other])
+        assert seen[other.key].state is RunState.ENDED
+        assert seen[broken.key].state is RunState.RUNNING
+        assert "RecursionError" in seen[broken.key].reason
+    monkeypatch.undo()
+    assert scheduler.observe([broken])[broken.key].state is RunState.ENDED
+
+
+def test_too_few_descriptors_are_an_outage(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     claim = bench.begin("true")
     bench.end(claim)
-    (bench.spool(claim).path / "lock").unlink()
-    (bench.spool(claim).path / "lock").mkdir()
-    with pytest.raises(Unavailable, match="runs cannot be looked at"):
+
+    def none_left(_spool: Spool) -> bool:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(Spool, "alive", none_left)
+    with pytest.raises(Unavailable, match="runs cannot be observed"):
         LocalScheduler(bench.settings).observe([claim])
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_deep_tree_costs_no_run_its_end(killed: bool, bench: Bench) -> None:
+    """Also where the runner was killed, so that the dispatcher removes what it left."""
+    deep = (
+        f'{sys.executable} -c \'import os; [(os.mkdir("d"), os.chdir("d")) for _ in range(3000)]\''
+    )
+    if not killed:
+        outcome = bench.end(bench.begin(f"{deep}; echo made")).outcome
+        assert outcome
+        assert (outcome.verdict, outcome.logs) == (Verdict.SUCCEEDED, "made\n")
+        return
+    claim, other = bench.begin(f"{deep}; echo made; sleep 300"), bench.begin("true")
+    bench.output(claim, b"made\n")
+    os.kill(bench.runner(claim), signal.SIGKILL)
+    outcome = bench.end(claim).outcome
+    assert outcome
+    assert outcome.verdict is Verdict.LOST
+    assert not bench.spool(claim).private.exists()
+    assert bench.end(other).outcome
 
 
 # Logs

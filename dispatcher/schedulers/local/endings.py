@@ -91,7 +91,7 @@ def _tail(spool: Spool) -> str:
     """The last characters of what was logged; redacted before it was written."""
     text = ""
     for stream in STREAMS:
-        with suppress(FileNotFoundError), spool.log(stream).open("rb") as file:
+        with suppress(OSError), spool.log(stream).open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
             text += file.read().decode("utf-8", "replace")
     return text.replace("\0", "\ufffd")[-1000:]

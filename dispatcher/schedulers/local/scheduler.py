@@ -10,10 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from dispatcher.errors import Dependency, Misconfigured, Unavailable
+import structlog
+
+from dispatcher.errors import Dependency, Misconfigured, Unavailable, reason_of
 from dispatcher.process_record import ProcessRecord
 from dispatcher.run import (
     MOUNT_TARGETS,
@@ -44,6 +46,10 @@ _TOKEN_PARTS = 2  # see ``RunKey.token``
 _HOLD_TRIES = 200
 _HOLD_PAUSE_S = 0.05
 _PRUNE_EVERY_S = 3600.0
+_MACHINE_WIDE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE})
+"""Errors that say nothing of one run: descriptors, memory, the disk."""
+
+_log = structlog.get_logger("disinto.local")
 
 
 @dataclass(slots=True)
@@ -81,6 +87,7 @@ class LocalScheduler:
         self._watch = Watch()
         self._node = socket.gethostname()
         self._pruned_at: float | None = None
+        self._unread: set[str] = set()  # runs whose observation failed, and was logged
 
     def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:  # noqa: ARG002
         """Start a runner for a run that has none and has not begun; ``job`` means nothing here.
@@ -134,28 +141,46 @@ class LocalScheduler:
 
     def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
         """A look into memory for each run known; a look at the disk for those that are not."""
-        try:
-            return self._observed(claims)
-        except OSError as error:
-            raise Unavailable(
-                Dependency.SCHEDULER,
-                f"runs cannot be looked at: {error.filename or self._runs}: {error.strerror}",
-                remedy="Look at open files, and at the rights to the state directory.",
-            ) from None
-
-    def _observed(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
         seen = {}
         for claim in claims:
-            known = self._known.get(claim.key.token)
-            if known is None:
-                observation = self._look(claim)
-            elif known.watched or known.seen.state is RunState.ENDED:
-                observation = known.seen
-            else:
-                observation = self._look(claim)
+            observation = self._observed(claim)
             if observation is not None:
                 seen[claim.key] = observation
         return seen
+
+    def _observed(self, claim: Claim) -> Observation | None:
+        """One run. What is wrong with its directory hides no other run, and never makes it look
+        unknown: then it would be taken for one that ended.
+
+        Raises:
+            Unavailable: the machine lacks what looking at any run needs.
+        """
+        known = self._known.get(claim.key.token)
+        if known is not None and (known.watched or known.seen.state is RunState.ENDED):
+            return known.seen
+        try:
+            observation = self._look(claim)
+        except Exception as error:  # noqa: BLE001
+            if isinstance(error, OSError) and error.errno in _MACHINE_WIDE:
+                raise Unavailable(
+                    Dependency.SCHEDULER,
+                    f"runs cannot be observed: {error.filename or self._runs}: {error.strerror}",
+                    remedy="Check open files, memory and the disk of the state directory.",
+                ) from None
+            return self._unreadable(claim, error)
+        self._unread.discard(claim.key.token)
+        return observation
+
+    def _unreadable(self, claim: Claim, error: Exception) -> Observation:
+        """The run for as long as nobody can tell what became of it; logged once."""
+        spool = Spool(self._runs, claim.key)
+        reason = f"its directory {spool.path} cannot be read: {reason_of(error)}"
+        if not isinstance(error, OSError):
+            reason = f"it cannot be observed: unexpected {type(error).__name__}"
+        if spool.token not in self._unread:
+            self._unread.add(spool.token)
+            _log.error("run_not_observed", run=spool.token, error=reason, exc_info=error)
+        return replace(self._running(spool, 0.0), reason=reason)
 
     def logs(
         self,
@@ -219,6 +244,7 @@ class LocalScheduler:
             spool.remove(keep_logs=self._kept_logs)
         with self._turn:
             self._known.pop(spool.token, None)
+        self._unread.discard(spool.token)
         self._endings.forget(spool)
         self._prune()
 

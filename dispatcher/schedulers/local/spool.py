@@ -24,6 +24,7 @@ from dispatcher.payload import (
     encode_outcome,
 )
 from dispatcher.process_record import ProcessRecord, decode_record
+from dispatcher.removal import remove_tree
 from dispatcher.run import Outcome, RunKey
 
 _log = structlog.get_logger("disinto.local")
@@ -181,7 +182,7 @@ class Spool:
         try:
             _write(self.path / "outcome.json", text)
         except IsADirectoryError:
-            shutil.rmtree(self.path / "outcome.json", ignore_errors=True)
+            remove_tree(self.path / "outcome.json")
             _write(self.path / "outcome.json", text)
 
     def prepare(self) -> None:
@@ -206,18 +207,25 @@ class Spool:
         _write(self.path / "cancel", reason.encode("utf-8", "replace"))
 
     def remove_private(self) -> None:
-        shutil.rmtree(self.private, ignore_errors=True)
+        """Remove the formula's folder as far as possible; what is left goes with ``remove``."""
+        self._remove(self.private)
+
+    def _remove(self, tree: Path) -> None:
+        trouble = remove_tree(tree)
+        if trouble:
+            _log.warning("run_files_left", run=self.token, directory=str(tree), error=trouble)
 
     def remove(self, *, keep_logs: Path) -> None:
         """Remove the folder; what was logged moves to the folder ``keep_logs``, which may be on
-        another file system. A log that cannot be kept is dropped: a claim must not wait for it.
+        another file system. A log that cannot be kept is dropped, and what cannot be removed is
+        left and reported: a claim must not wait for it.
         """
         for stream in STREAMS:
             try:
                 self._keep(self.log(stream), self.kept_log(keep_logs, stream))
             except OSError as error:
                 _log.warning("log_not_kept", run=self.token, stream=stream, error=error.strerror)
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._remove(self.path)
 
     @staticmethod
     def _keep(log: Path, place: Path) -> None:
