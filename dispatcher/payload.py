@@ -177,7 +177,7 @@ def encode_outcome(outcome: Outcome, *, key: str = "") -> bytes:
 
 
 def decode_outcome(data: bytes, *, key: str = "") -> Outcome:
-    """Read ``outcome.json``. Outputs that are nested too deep are left out; ``error`` says so.
+    """Read ``outcome.json``. Outputs that no result can hold are left out; ``error`` says why.
 
     Args:
         key: ``outcome_key`` of the run; "" to take anybody's word.
@@ -197,9 +197,10 @@ def decode_outcome(data: bytes, *, key: str = "") -> Outcome:
         known = {f.name for f in fields(Outcome)}
         rest = {name: value for name, value in plain.items() if name in known}
         outcome = Outcome(**{**rest, "verdict": Verdict(plain["verdict"])})
-        if not too_deep(outcome.outputs):
+        trouble = unfit_outputs(outcome.outputs)
+        if not trouble:
             return outcome
-        error = "; ".join(part for part in (outcome.error, TOO_DEEP) if part)
+        error = "; ".join(part for part in (outcome.error, trouble) if part)
         return replace(outcome, outputs={}, error=error)
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an outcome: {type(error).__name__}") from None
@@ -213,7 +214,29 @@ def _mac(text: bytes, key: str) -> bytes:
 TOO_DEEP = f"the outputs are nested more than {OUTPUT_LEVELS} levels deep and were left out"
 
 
-def too_deep(outputs: object) -> bool:
+_NOT_FINITE = (
+    "the outputs contain NaN or an infinite number, which JSON cannot represent, and were left out"
+)
+_LONE_SURROGATE = (
+    "the outputs contain a lone surrogate such as \\ud800, which UTF-8 cannot represent, and were "
+    "left out"
+)
+
+
+def unfit_outputs(outputs: object) -> str:
+    """Why a result cannot hold these outputs, or ""."""
+    if _too_deep(outputs):
+        return TOO_DEEP
+    try:
+        json.dumps(outputs, ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError:
+        return _LONE_SURROGATE
+    except ValueError:
+        return _NOT_FINITE
+    return ""
+
+
+def _too_deep(outputs: object) -> bool:
     """Whether a JSON value has more than ``OUTPUT_LEVELS`` levels."""
     level: list[object] = [outputs]
     for _ in range(OUTPUT_LEVELS):

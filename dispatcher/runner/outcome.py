@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 
-from dispatcher.payload import TOO_DEEP, encode_outcome, too_deep
+from dispatcher.payload import TOO_DEEP, encode_outcome, unfit_outputs
 from dispatcher.run import Outcome
 from dispatcher.runner.redact import Secrets
 
@@ -96,7 +96,8 @@ def _parsed(data: bytes) -> tuple[dict[str, object], str]:
         value = None
     if not isinstance(value, dict):
         return {}, "the outputs are not a JSON object"
-    return ({}, TOO_DEEP) if too_deep(value) else (value, "")
+    trouble = unfit_outputs(value)
+    return ({}, trouble) if trouble else (value, "")
 
 
 def _clean_key(key: str, secrets: Secrets) -> str:

@@ -75,6 +75,59 @@ def test_the_reason_why_a_run_failed_is_kept_beside_that() -> None:
     assert decode_outcome(text.encode()).error.startswith("no disk; the outputs are nested")
 
 
+UNREPRESENTABLE = [
+    (r'{"a": "\ud800"}', "lone surrogate"),
+    (r'{"a": ["x", {"b": "\udfff\ud800"}]}', "lone surrogate"),
+    (r'{"\udc80": 1}', "lone surrogate"),
+    (r'{"a": {"\ud83d": 1}}', "lone surrogate"),
+    ('{"a": NaN}', "NaN or an infinite number"),
+    ('{"a": [Infinity]}', "NaN or an infinite number"),
+    ('{"a": -Infinity}', "NaN or an infinite number"),
+    ('{"a": 1e999}', "NaN or an infinite number"),
+    ('{"a": {"b": -1e999}}', "NaN or an infinite number"),
+]
+
+
+@pytest.mark.parametrize(("text", "why"), UNREPRESENTABLE)
+def test_outputs_that_no_result_can_hold_are_left_out_and_the_run_has_succeeded(
+    text: str, why: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "outputs.json"
+    file.write_text(text)
+    outputs, trouble = read_outputs(str(file), Secrets({"S": b"a long secret"}))
+    assert outputs == {}
+    assert why in trouble
+    assert trouble.endswith("were left out")
+    outcome = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, logs="x", error=trouble)
+    result = result_of(decode_outcome(encode_outcome(outcome)))
+    assert (result.verdict, result.logs) == (Verdict.SUCCEEDED, "x")
+
+
+@pytest.mark.parametrize(("text", "why"), UNREPRESENTABLE)
+def test_an_outcome_with_such_outputs_from_another_runner_keeps_its_verdict(
+    text: str, why: str
+) -> None:
+    whole = f'{{"verdict": "succeeded", "exit_code": 0, "logs": "x", "outputs": {text}}}'
+    result = result_of(decode_outcome(whole.encode()))
+    assert (result.verdict, result.logs, result.outputs) == (Verdict.SUCCEEDED, "x", {})
+    assert why in result.error
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (r'{"a": "\ud83d\ude00"}', "\U0001f600"),
+        ('{"a": 1e308}', 1e308),
+        ('{"a": 1e-999}', 0.0),
+        ('{"a": "NaN"}', "NaN"),
+    ],
+)
+def test_what_json_can_represent_comes_through(text: str, value: object, tmp_path: Path) -> None:
+    file = tmp_path / "outputs.json"
+    file.write_text(text)
+    assert read_outputs(str(file), Secrets({"S": b"a long secret"})) == ({"a": value}, "")
+
+
 def test_an_outcome_too_deep_to_be_read_is_no_outcome() -> None:
     with pytest.raises(ValueError, match="not an outcome"):
         decode_outcome(b'{"verdict": "succeeded", "exit_code": 0, "outputs": ' + b"[" * 100_000)
