@@ -3,8 +3,9 @@
 Inside, the machine's files are read-only and the run's own folder, ``/tmp`` and the mounts asked
 for are what can be written. The dispatcher's state, its credential files, the home folders of its
 user and the mounts *not* asked for are hidden (see ``hiding``), and so are all processes but the
-formula's own. It guards what the dispatcher keeps; it does not take the network away, nor sockets
-that listen under ``/run``.
+formula's own, with what they share (System V IPC, message queues, ``/dev/shm``). It guards what the
+dispatcher keeps; it does not take the network away, abstract Unix sockets included, nor sockets that
+listen under ``/run``.
 
 Mounts are made in this order, and a later one covers an earlier: the machine; what is hidden of it;
 ``/dev``, ``/proc`` and the temporary directories; the operator's agent program, if it is in one of
@@ -36,7 +37,7 @@ from dispatcher.schedulers.local.hiding import ROOT, Hidden, hidden, homes, own
 from dispatcher.schedulers.local.spool import Spool
 from dispatcher.settings import Settings
 
-_BASE = ("--die-with-parent", "--unshare-pid")
+_BASE = ("--die-with-parent", "--unshare-pid", "--unshare-ipc")
 _OWN = ("--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp")  # noqa: S108
 _OWN_TMP = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - directories that are empty inside
 _COVERED = (*_OWN_TMP, Path("/dev"), Path("/proc"))
