@@ -126,3 +126,6 @@ class Checkout:
 
     def withdrawn(self, commit: str, path: str) -> Sequence[str]:
         return ()
+
+    def forgotten(self, approval: str, *, at: float | None = None) -> str:
+        return ""

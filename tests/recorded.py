@@ -131,6 +131,11 @@ class RecordingHistory:
         self._answers[f"withdrawn {commit} {path}"] = sorted(answer)
         return answer
 
+    def forgotten(self, approval: str, *, at: float | None = None) -> str:
+        answer: str = self._history.forgotten(approval, at=at)
+        self._answers[f"forgotten {approval}"] = answer
+        return answer
+
 
 class ReplayHistory:
     """Answers as the history did; a question that was not asked then is an error of the test."""
@@ -161,6 +166,9 @@ class ReplayHistory:
     def withdrawn(self, commit: str, path: str) -> Collection[str]:
         # Recordings of before have no such answer, and no history that was rewritten as one looked.
         return tuple(self._answers.get(f"withdrawn {commit} {path}", ()))
+
+    def forgotten(self, approval: str, *, at: float | None = None) -> str:
+        return str(self._answers.get(f"forgotten {approval}", ""))
 
 
 def _change(said: dict[str, Any]) -> Change:

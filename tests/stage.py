@@ -95,6 +95,12 @@ class Stage:
         self._thread.start()
         return service
 
+    @property
+    def service(self) -> Service:
+        """The one that ``start`` started."""
+        assert self._service is not None
+        return self._service
+
     def stop(self) -> None:
         if self._service and self._thread:
             self._service.stop()

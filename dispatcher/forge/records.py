@@ -65,6 +65,7 @@ class Request(_Answer):
     Attributes:
         merge_commit_sha: the commit that the merge left on the base branch (for a rebase: the last
             one); None or "" before the merge.
+        merged_at: when it was merged, by the forge's clock; None before.
         merge_base: where the request's commits begin.
         user: who opened it; None for a deleted account.
     """
@@ -73,6 +74,7 @@ class Request(_Answer):
     state: str
     merged: bool
     merge_commit_sha: Annotated[Sha | None, BeforeValidator(lambda raw: raw or None)] = None
+    merged_at: Time | None = None
     merge_base: str = ""
     user: MaybeUser
     base: BranchEnd

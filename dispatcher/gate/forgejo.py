@@ -179,6 +179,14 @@ class ForgejoGate:
                 commit=found.mainline.sha,
             )
         request, head = self._request(found, question)
+        merged_at = request.merged_at.timestamp() if request.merged_at else 0.0
+        if lost := self._history.forgotten(found.mainline.sha, at=merged_at):
+            raise _No(
+                Answer.REFUSED,
+                f"{lost}; {_bring(path)}",
+                commit=found.mainline.sha,
+                request=request.number,
+            )
         end_check = self._same_blob(request, head, question)
         judged = self._judge(request, head)
         end_check()

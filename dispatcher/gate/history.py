@@ -36,6 +36,15 @@ class History(Protocol):
         """Commits (hex) whose approval of a path a rewritten history took back."""
         ...
 
+    def forgotten(self, approval: str, *, at: float | None = None) -> str:
+        """Why an approval by a commit (hex) counts no more because nobody can tell whether it was
+        withdrawn, as a clause; "" if it counts.
+
+        Args:
+            at: when it was given, seconds since the epoch; None: at the commit's date.
+        """
+        ...
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Broken:

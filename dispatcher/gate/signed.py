@@ -162,7 +162,7 @@ class SignedGate:
             return f'its message does not approve it here: the line "{line}" is missing{instead}'
         if commit in self._history.withdrawn(question.commit, question.path):
             return "the branch was rewritten since, which dropped a later change of the file"
-        return ""
+        return self._history.forgotten(commit)
 
     def _decision(
         self, answer: Answer, reason: str, commit: str, question: Question, *, final: bool = False

@@ -3,6 +3,7 @@
 ``repo`` is the face; ``clone`` keeps the bare clone on disk, ``objects`` and ``reader`` ask it,
 ``tree`` follows what matters in it, ``writer`` publishes, ``begin`` makes the first commit of a new
 repository, ``lead`` keeps the ref that says who leads, ``rewrites`` what a rewritten history took back,
+``viewed`` the heads that decisions were made on,
 ``upkeep`` packs the clone, ``signatures`` tells who signed by the lists that ``trusted_keys`` checks,
 ``ownership`` whose a remote is that is a path, ``refusals`` and ``refusal`` what a remote that refuses
 means, and ``git`` runs the program.
@@ -34,9 +35,11 @@ from dispatcher.ops_repo.tree import (
     ResultFile,
     Tree,
 )
+from dispatcher.ops_repo.viewed import Approach
 
 __all__ = [
     "ActionFile",
+    "Approach",
     "CancelFile",
     "Changes",
     "CommitInfo",

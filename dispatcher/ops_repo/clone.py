@@ -16,7 +16,7 @@ Refs:
 Files beside the clone: ``<name>.lock``, held (flock) by whoever changes it, and by the git
 processes that do so on behalf of a dispatcher that was killed; ``<name>.upkeep.lock``, held while it
 is packed; ``<name>.new-*`` and ``<name>.old-*``, left by a death in the middle, are tidied away;
-``withdrawn-approvals/``, see ``rewrites``.
+``withdrawn-approvals/``, see ``rewrites`` and ``viewed``.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -23,10 +24,15 @@ from dispatcher.ops_repo.records import (
 from dispatcher.ops_repo.rewrites import Touched, Withdrawn
 from dispatcher.ops_repo.signatures import Signature, Signers, verify
 from dispatcher.ops_repo.tree import Changes, Delta, Tree
+from dispatcher.ops_repo.viewed import Approach, Loss, Viewed
 from dispatcher.ops_repo.writer import Writer
 from dispatcher.settings import OpsRepoSettings
+from dispatcher.times import rfc3339
 
 T = TypeVar("T")
+
+STEPS = 64
+"""Pairs of commits of which is remembered what lies between them."""
 
 
 class OpsRepo:
@@ -61,9 +67,10 @@ class OpsRepo:
         self._clone = Clone(git_dir, self._git)
         self._writer = Writer(self._clone)
         self.lead = LeadRef(self._clone, self._writer, mended=self._mended)
-        self._ancestry: tuple[str, str, bool] | None = None
-        self._withdrawn = Withdrawn(self._clone.path.with_name(rewrites.FOLDER))
-        self._rewrite: tuple[tuple[str, str], Touched] | None = None
+        folder = self._clone.path.with_name(rewrites.FOLDER)
+        self._withdrawn, self._viewed = Withdrawn(folder), Viewed(folder)
+        self._inside: dict[tuple[str, str], bool] = {}
+        self._rewrites: dict[tuple[str, str], Touched] = {}
 
     # --- following the remote ------------------------------------------------------------
 
@@ -102,11 +109,42 @@ class OpsRepo:
         def mark() -> None:
             head = self._head(commit)
             if head.seen and head.rewritten:
-                self._withdrawn.record(head.seen, commit, self._taken_back(head))
+                self._withdrawn.record(head.seen, commit, self._taken_back(head.seen, commit))
             self._clone.set_seen(commit)
 
         self._mended(mark)
         self._writer.seen_changed()
+
+    def approach(self, commit: str, before: Iterable[str], *, unknown: bool = False) -> Approach:
+        """Write down what the way to a head took back, before anything is decided on it: what
+        commits withdrew that are not in its history, or that nobody can tell what they withdrew.
+
+        Args:
+            commit: the head.
+            before: heads that decisions were made on, besides the last one of this method.
+            unknown: there were others, and nobody knows which.
+
+        Raises:
+            Misconfigured: the record cannot be read or written.
+            Conflict: the clone does not have the head.
+        """
+        known = tuple(before)
+
+        def step() -> Approach:
+            reader.commit_info(self._clone, commit)
+            viewed = self._viewed.head()
+            heads = [h for h in dict.fromkeys((*known, viewed)) if h and h != commit]
+            lost = tuple(h for h in heads if not self._clone.has_commit(h))
+            dropped = tuple(h for h in heads if h not in lost and not self._is_inside(h, commit))
+            for old in dropped:
+                self._withdrawn.record(old, commit, self._taken_back(old, commit))
+            if lost or unknown:
+                self._viewed.lose(Loss(head=commit, at=time.time()))
+            if viewed != commit:
+                self._viewed.write_head(commit)
+            return Approach(dropped=dropped, lost=lost)
+
+        return self._mended(step)
 
     def seen(self) -> Seen:
         """What the clone remembers of ``mark_seen``, and whether the ref is whole."""
@@ -211,9 +249,52 @@ class OpsRepo:
         """
 
         def now() -> frozenset[str]:
-            return self._taken_back(self._head(commit)).get(path, frozenset())
+            heads = {self._clone.seen().commit, self._viewed.head()}
+            taken = (self._taken_back(h, commit).get(path, frozenset()) for h in heads if h)
+            return frozenset().union(*taken)
 
         return self._withdrawn.commits(path) | self._mended(now)
+
+    def forgotten(self, approval: str, *, at: float | None = None) -> str:
+        """Why an approval counts no more because it may have been withdrawn by commits that cannot
+        be read, as a clause; "" if it counts.
+
+        Args:
+            approval: the commit (hex) that approves.
+            at: when it was given, seconds since the epoch; None: the commit's date, which is to be
+                trusted no further than whoever signed it.
+
+        Raises:
+            Misconfigured: the records of losses cannot be read.
+        """
+
+        def judge() -> str:
+            viewed = self._viewed.head()
+            losses = list(self._viewed.losses())
+            if viewed and not self._clone.has_commit(viewed):
+                losses.append(Loss(head=viewed, at=time.time()))
+            if not losses:
+                return ""
+            info = reader.commit_info(self._clone, approval)
+            given = info.committed_at if at is None else at
+            for loss in losses:
+                if given <= loss.at or self._is_inside(approval, loss.head):
+                    day = rfc3339(loss.at)
+                    return (
+                        f"what happened on the branch before {day} was lost with the clone, so "
+                        "that it may have been withdrawn since"
+                    )
+            return ""
+
+        return self._mended(judge)
+
+    def losses(self) -> tuple[Loss, ...]:
+        """When commits that decisions were made on could not be read any more, the latest last.
+
+        Raises:
+            Misconfigured: the records of losses cannot be read.
+        """
+        return tuple(sorted(self._viewed.losses(), key=lambda loss: loss.at))
 
     def commits_between(self, base: str, head: str) -> list[CommitInfo]:
         """Commits in the history of ``head`` and not of ``base``, newest first, with merges."""
@@ -299,24 +380,35 @@ class OpsRepo:
         seen = known.names or known.commit or None
         if seen is None or seen == commit:
             return Head(commit=commit, seen=seen, rewritten=False)
-        if self._ancestry is None or self._ancestry[:2] != (seen, commit):
-            inside = bool(known.commit) and reader.is_ancestor(self._clone, seen, commit)
-            self._ancestry = (seen, commit, inside)
+        inside = bool(known.commit) and self._is_inside(seen, commit)
         return Head(
             commit=commit,
             seen=seen,
-            rewritten=not self._ancestry[2],
+            rewritten=not inside,
             seen_readable=bool(known.commit),
         )
 
-    def _taken_back(self, head: Head) -> Touched:
-        """What the step from the seen head to this one withdraws, if that is a rewrite."""
-        if not (head.seen and head.rewritten and head.seen_readable):
+    def _is_inside(self, old: str, new: str) -> bool:
+        """Whether ``old`` is ``new`` or in its history; False if the clone lacks either."""
+        if old == new:
+            return True
+        step = (old, new)
+        if step not in self._inside:
+            if not (self._clone.has_commit(old) and self._clone.has_commit(new)):
+                return False
+            if len(self._inside) >= STEPS:
+                self._inside.clear()
+            self._inside[step] = reader.is_ancestor(self._clone, old, new)
+        return self._inside[step]
+
+    def _taken_back(self, old: str, new: str) -> Touched:
+        """What the step from one head to another withdraws, if that is a rewrite."""
+        if not self._clone.has_commit(old) or self._is_inside(old, new):
             return {}
-        step = (head.seen, head.commit)
-        if self._rewrite is None or self._rewrite[0] != step:
-            self._rewrite = (step, rewrites.withdrawn_by(self._clone, *step))
-        return self._rewrite[1]
+        step = (old, new)
+        if step not in self._rewrites:
+            self._rewrites = {step: rewrites.withdrawn_by(self._clone, *step)}
+        return self._rewrites[step]
 
     def _mended(self, action: Callable[[], T]) -> T:
         """Run on a clone that works: a stale lock is removed, a damaged clone made anew, once."""

@@ -6,8 +6,8 @@ branch is rewritten, the commits of the old history are kept here that touched a
 commit touched: none of them approves that file any more. Hashes are kept, not objects, since
 nothing holds the dropped objects for long.
 
-Each rewrite is one file of its own, ``<old>-<new>.json`` in the folder, put there whole before the
-new head counts as seen.
+Each rewrite is one file of its own, ``<old>-<new>.json`` in the directory, put there whole before
+anything is decided on the new head; see ``viewed``.
 """
 
 from __future__ import annotations
@@ -84,13 +84,7 @@ class Withdrawn:
         if not touched:
             return
         text = json.dumps({path: sorted(commits) for path, commits in touched.items()})
-        try:
-            self._write(self._folder / f"{old}-{new}.json", text)
-        except OSError as failed:
-            raise Misconfigured(
-                f"{self._folder} cannot be written: {failed.strerror}",
-                remedy="Check `state_dir`, its owner and the space left.",
-            ) from failed
+        write(self._folder / f"{old}-{new}.json", text)
 
     def commits(self, path: str) -> frozenset[str]:
         """Commits (hex) that do not approve a file any more.
@@ -99,14 +93,22 @@ class Withdrawn:
             Misconfigured: a record cannot be read. Nobody can tell then what was withdrawn.
         """
         with self._lock:
-            for name in _names(self._folder):
+            for name in names(self._folder, ".json"):
                 if name not in self._read:
                     self._read[name] = _load(self._folder / name)
             return frozenset().union(*(known.get(path, ()) for known in self._read.values()))
 
-    def _write(self, file: Path, text: str) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, unfinished = tempfile.mkstemp(prefix=".new-", dir=self._folder)
+
+def write(file: Path, text: str) -> None:
+    """Put a file of the directory there whole; durable on return.
+
+    Raises:
+        Misconfigured: it cannot be written.
+    """
+    folder = file.parent
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, unfinished = tempfile.mkstemp(prefix=".new-", dir=folder)
         try:
             with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
                 stream.write(text)
@@ -115,13 +117,23 @@ class Withdrawn:
             Path(unfinished).replace(file)
         finally:
             Path(unfinished).unlink(missing_ok=True)
-        for folder in (self._folder, self._folder.parent):
-            _sync(folder)
+        for changed in (folder, folder.parent):
+            _sync(changed)
+    except OSError as failed:
+        raise Misconfigured(
+            f"{folder} cannot be written: {failed.strerror}",
+            remedy="Check `state_dir`, its owner and the space left.",
+        ) from failed
 
 
-def _names(folder: Path) -> list[str]:
+def names(folder: Path, suffix: str) -> list[str]:
+    """Files of the directory whose names end so; none if there is no such directory.
+
+    Raises:
+        Misconfigured: it cannot be read.
+    """
     try:
-        return [file.name for file in folder.iterdir() if file.suffix == ".json"]
+        return [file.name for file in folder.iterdir() if file.suffix == suffix]
     except FileNotFoundError:
         return []
     except OSError as failed:

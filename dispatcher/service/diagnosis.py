@@ -33,6 +33,7 @@ from dispatcher.service.policy_checks import check_policy
 from dispatcher.service.rule_files import superseded
 from dispatcher.service.signer_checks import check_signers
 from dispatcher.settings import GateKind, Role, SchedulerKind, Settings, plain_addresses
+from dispatcher.times import rfc3339
 
 OLDEST_GIT = (2, 36)
 SHORTEST_HOOK_SECRET = 16
@@ -139,7 +140,7 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
             remedy="Set [ops_repo] remote, or begin with: disinto init DIR",
         )
         return
-    head = openers.repo().fetch()
+    head, losses = openers.repo().fetch(), openers.repo().losses()
     yield Check(name="ops repo", ok=True, detail=f"{repo.branch} is at {head.commit[:12]}")
     yield from _looked("ops repo: push", lambda: _push(settings, openers))
     if settings.role is Role.DISPATCHER:
@@ -150,6 +151,14 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
             ok=False,
             detail=f"the history was rewritten since {(head.seen or '')[:12]}",
             remedy="Protect the branch; 'disinto serve' sees to it that nothing runs twice.",
+        )
+    if losses:
+        yield Check(
+            name="ops repo: approvals",
+            ok=True,
+            detail=f"approvals given before {rfc3339(losses[-1].at)} do not count: what happened on "
+            "the branch before was lost with the clone",
+            remedy="Approve again what still waits; see docs/approval.md.",
         )
 
 

@@ -3,7 +3,9 @@
 The clone and the ledger are asked on another thread: first for what differs, by which the loop
 moves its view; then for what an id's vanishing means for the ledger. Until that is recorded the id is
 withheld, so that no step is taken for it, and no claim is released: a result must not be the only
-witness of a run in a head that nobody would remember. The same holds for looking at what arrived:
+witness of a run in a head that nobody would remember. Before the view moves at all, what the way to
+the new head withdrew is on record (``OpsRepo.approach``): head by head, so that of several heads in a
+row each counts. The same holds for looking at what arrived:
 see ``dispatcher.service.arrivals``.
 
 Nobody else moves the view, and one look at a time is under way; so the tree that a look reads from
@@ -13,11 +15,11 @@ its thread stays as it is.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from dispatcher.errors import Dependency
-from dispatcher.ops_repo import Changes, Delta, Head, Tree
+from dispatcher.ops_repo import Approach, Changes, Delta, Head, Tree
 from dispatcher.run import Claim
 from dispatcher.service.errands import Errands, Pauses
 from dispatcher.service.memory import Lost, Recall, gone, keep, recall, record
@@ -26,6 +28,11 @@ from dispatcher.service.view import View
 from dispatcher.service.watch import Watch
 
 T = TypeVar("T")
+
+LOST = (
+    "the commits of {commit}, which decisions were made on, cannot be read any more: nobody can tell "
+    "what they withdrew, so every approval given before now has to be given again"
+)
 
 NAME = "head"
 """Of the errand that looks at the clone."""
@@ -41,12 +48,12 @@ class _Move:
     Attributes:
         commit: where it led.
         lost: ids whose result vanished.
-        rewritten_from: the commit that is not in the history any more; "" where none is.
+        rewritten_from: commits that are not in the history any more.
     """
 
     commit: str
     lost: tuple[Lost, ...]
-    rewritten_from: str = ""
+    rewritten_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +62,7 @@ class _Sight:
 
     head: Head
     deltas: tuple[Delta, ...] = ()
+    approach: Approach = field(default_factory=Approach)
 
 
 class Heads:
@@ -89,15 +97,17 @@ class Heads:
         self._moves: list[_Move] = []
         self._behind = False
         self._first = ""  # a head that waits for the memory to be read
-        self._reported: set[str] = set()  # rewritten heads that are on record; by the errand alone
+        self._reported: set[tuple[str, str]] = set()  # rewrites on record; by the errand alone
+        self._forgotten: tuple[str, ...] = ()  # the latest loss, for people
         self._broken: Exception | None = None
         self._pauses = Pauses(*pauses_s)
         self.followed = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was wrong with the copies of the memory when the lead was taken."""
-        return self._recalled.warnings if self._recalled else ()
+        """What was wrong with the copies of the memory when the lead was taken, and since."""
+        recalled = self._recalled.warnings if self._recalled else ()
+        return (*recalled, *self._forgotten)
 
     @property
     def withheld(self) -> set[str]:
@@ -150,13 +160,17 @@ class Heads:
             return None
         if recalled is None:
             return _Sight(head=head)
+        before = (tree.commit,) if self.followed else recalled.heads
         deltas: list[Delta] = []
         if not self.followed and recalled.base:
             deltas.append(self._parts.repo.difference(tree, recalled.base))
             tree = Tree()
             tree.enter(deltas[0])
         deltas.append(self._parts.repo.difference(tree, head.commit))
-        return _Sight(head=head, deltas=tuple(deltas))
+        approach = self._parts.repo.approach(
+            head.commit, before, unknown=recalled.hold and not self.followed
+        )
+        return _Sight(head=head, deltas=tuple(deltas), approach=approach)
 
     def _saw(self, sight: _Sight | None) -> None:
         if sight is None:
@@ -198,8 +212,12 @@ class Heads:
             self._view.enter(delta)
         before = self._view.tree.commit
         changes = self._view.enter(last)
-        if head.rewritten:
-            self._view.ask_anew()
+        rewritten_from = (*sight.approach.dropped, *sight.approach.lost)
+        if rewritten_from:
+            self._view.rewritten()
+        for commit in sight.approach.lost:
+            self._forgotten = (LOST.format(commit=commit[:12]),)
+            self._watch.event("memory_damaged", reason=self._forgotten[0])
         lost = gone(
             self._view.tree,
             changes,
@@ -209,7 +227,7 @@ class Heads:
         move = _Move(
             commit=head.commit,
             lost=tuple(lost),
-            rewritten_from=(before or head.seen or "?") if head.rewritten else "",
+            rewritten_from=rewritten_from,
         )
         self._moves.append(move)
         self._arrived(changes, not before)
@@ -219,11 +237,10 @@ class Heads:
         """On another thread: the tombstones first, then the head; a death in between repeats it."""
         claims = []
         for move in moves:
-            if move.rewritten_from and move.commit not in self._reported:
-                self._parts.audit.append(
-                    "history_rewritten", before=move.rewritten_from.rstrip("?"), now=move.commit
-                )
-                self._reported.add(move.commit)
+            for before in move.rewritten_from:
+                if (before, move.commit) not in self._reported:
+                    self._parts.audit.append("history_rewritten", before=before, now=move.commit)
+                    self._reported.add((before, move.commit))
             for lost in move.lost:
                 claim = keep(self._parts, lost, commit=move.commit, led=self._led)
                 if claim is not None:

@@ -59,6 +59,7 @@ class Recall:
 
     Attributes:
         base: the head to begin from; "" to begin with nothing.
+        heads: heads that decisions were made on, whether or not the clone has them.
         results: results of other heads that we looked at: commit and path by action id.
         dropped: results that some commit of the history took away: blobs by action id. Asked only
             if our own copies do not suffice.
@@ -67,6 +68,7 @@ class Recall:
     """
 
     base: str = ""
+    heads: tuple[str, ...] = ()
     results: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     dropped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     hold: bool = False
@@ -92,9 +94,15 @@ def recall(parts: Parts, head: str) -> Recall:
     if not newest or not repo.has_commit(newest):
         remote = repo.remote_seen()  # may bring what newest names
     ours = [c for c in dict.fromkeys((kept, repo.seen().commit)) if c and repo.has_commit(c)]
+    heads = tuple(dict.fromkeys((*([newest] if newest else []), *ours)))
     if newest and newest in ours:
         others = [c for c in ours if c != newest]
-        return Recall(base=newest, results=_results(parts, others), warnings=tuple(warnings))
+        return Recall(
+            base=newest,
+            heads=heads,
+            results=_results(parts, others),
+            warnings=tuple(warnings),
+        )
     hold = bool(newest or seen.damage)
     if kept:
         warnings.append(f"the ledger's memory names commit {kept[:12]}, which is in no history")
@@ -112,7 +120,11 @@ def recall(parts: Parts, head: str) -> Recall:
     if remote:
         dropped = _with_tree(parts, remote, dropped)
     return Recall(
-        base=ours[0] if ours else "", dropped=dropped, hold=hold, warnings=tuple(warnings)
+        base=ours[0] if ours else "",
+        heads=heads,
+        dropped=dropped,
+        hold=hold,
+        warnings=tuple(warnings),
     )
 
 

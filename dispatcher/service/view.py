@@ -95,6 +95,7 @@ class View:
     _anew_at: float = -math.inf
     _order: dict[str, int] = field(default_factory=dict)
     _since: dict[str, float] = field(default_factory=dict)
+    _opened_at: dict[str, float] = field(default_factory=dict)  # monotonic
     _arrivals: int = 0
     _rules_at: float = -math.inf
     revision: int = 0
@@ -116,6 +117,7 @@ class View:
         for action_id in changes.opened:
             self._arrivals += 1
             self._order[action_id] = self._arrivals
+            self._opened_at[action_id] = time.monotonic()
             path = self.tree.open[action_id].path
             self._since[action_id] = delta.arrived_at.get(path, time.time())
         formulas = dict(self.tree.formulas) if changes.formulas else self._formulas.formulas
@@ -263,8 +265,9 @@ class View:
             asked_at: monotonic time. An answer older than the last ``ask_anew`` may have missed
                 what there was to see, and is asked for again at once.
         """
-        if asked_at < self._rules_at:
-            return
+        opened_at = self._opened_at.get(question.action_id, -math.inf)
+        if asked_at < max(self._rules_at, opened_at):
+            return  # by other rules, or about one of that id that was withdrawn meanwhile
         if question.action_id not in self.vetted or not self._holds(question):
             return
         before = self.asked.get(question.action_id)
@@ -291,6 +294,13 @@ class View:
         for action_id in asked:
             self._judge(action_id)
         self._reckon()
+
+    def rewritten(self) -> None:
+        """The branch is no descendant of what was viewed before: no answer that was asked for until
+        now counts, not even one that is still to come.
+        """
+        self._rules_at = time.monotonic()
+        self.ask_anew()
 
     def adopt(self, policy: Policy, *, revision: int) -> None:
         """Judge everything anew, by other rules: tiers, and the gate's answers. One that was asked
@@ -368,6 +378,7 @@ class View:
         self._candidates.pop(action_id, None)
         self._order.pop(action_id, None)
         self._since.pop(action_id, None)
+        self._opened_at.pop(action_id, None)
         self._unvetted.discard(action_id)
         self._gone.add(action_id)
 

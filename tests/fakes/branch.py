@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from dispatcher.attestation import git_blob
 from dispatcher.errors import Dependency
 from dispatcher.ops_repo import (
+    Approach,
     Changes,
     CommitInfo,
     Delta,
@@ -130,6 +131,11 @@ class MemoryClone:
         seen = self.seen().names
         inside = not seen or (seen in self.known and seen in self.remote.history(self.head))
         return Head(commit=self.head, seen=seen or None, rewritten=not inside)
+
+    def approach(self, commit: str, before: Iterable[str], *, unknown: bool = False) -> Approach:
+        lost = tuple(h for h in before if h not in self.known)
+        dropped = tuple(h for h in before if h not in lost and h not in self.remote.history(commit))
+        return Approach(dropped=dropped, lost=lost)
 
     def seen(self) -> Seen:
         if self.seen_ref is None:

@@ -131,7 +131,7 @@ class View:
     def enter(self, delta: Delta) -> Changes:
         return self.tree.enter(delta)
 
-    def ask_anew(self) -> None:
+    def rewritten(self) -> None:
         pass
 
 

@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from dispatcher.gate.base import Answer
 from dispatcher.reconcile import Standing
 from dispatcher.service.formulas import FormulaShelf
 from dispatcher.service.intake import Intake
@@ -114,3 +115,32 @@ def test_an_approval_from_before_a_ring_holds(view: View, signed: SignedStage) -
     view.ask_anew()
     view.learn(question, decision, asked_at=asked_at)
     assert view.candidates()["x"].standing is Standing.APPROVED
+
+
+def test_an_approval_from_before_a_rewrite_is_dropped(view: View, signed: SignedStage) -> None:
+    signed.push({X: action_text("x", formula="theirs"), THEIRS: "echo one\n"})
+    look(view, signed)
+    question, asked_at = view.question("x"), time.monotonic()
+    decision = signed.judge.gate.check(question)
+    view.rewritten()
+    view.learn(question, decision, asked_at=asked_at)
+    assert view.candidates()["x"].standing is Standing.UNASKED
+
+
+def test_an_approval_from_before_a_withdrawal_is_dropped(view: View, signed: SignedStage) -> None:
+    """Brought back byte for byte, by anybody, it is another arrival."""
+    text = action_text("x", formula="theirs")
+    signed.push({X: text, THEIRS: "echo one\n"})
+    look(view, signed)
+    question, asked_at = view.question("x"), time.monotonic()
+    decision = signed.judge.gate.check(question)  # under way while the action goes and comes back
+    assert decision.answer is Answer.APPROVED
+    signed.clone.git("rm", "-q", X)
+    signed.clone.commit()
+    signed.push()
+    view.advance(signed.judge.repo.fetch().commit)
+    signed.sign(None)
+    signed.push({X: text})
+    look(view, signed)
+    view.learn(question, decision, asked_at=asked_at)
+    assert view.candidates()["x"].standing is Standing.UNASKED

@@ -168,6 +168,9 @@ class FakeHistory:
     def withdrawn(self, commit: str, path: str) -> Sequence[str]:
         return self.taken_back
 
+    def forgotten(self, approval: str, *, at: float | None = None) -> str:
+        return ""
+
 
 class Clock:
     def __init__(self) -> None:
