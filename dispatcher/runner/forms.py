@@ -1,9 +1,10 @@
 """The forms in which a secret may show up in output.
 
-For a value of five bytes or more: as it is; each line of it; percent-encoded; as base64 at each of
-its three alignments; as hex; escaped for JSON (Python's, JavaScript's, Go's way), for the shell
+For a value of five bytes or more: as it is; each line of it; percent-encoded, where needed or every
+byte; as base64 at each of its three alignments; as hex; every byte as ``\\x`` and its hex; escaped for
+JSON (Python's, JavaScript's, Go's, jq's way), for the shell
 (single quotes, ``printf %q`` of bash and of coreutils, ``$'…'``, double quotes), for HTML and XML
-(named and numeric) and as a Python literal; with quotes doubled (YAML, SQL, CSV). Shorter values are
+(named and numeric) and as a Python literal (``repr``, ``ascii``); with quotes doubled (YAML, SQL, CSV). Shorter values are
 hidden as they are, and in no other form, since their encodings are too short to mean anything.
 Each form of eight bytes or more is found however it is wrapped in lines; see ``redact``.
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 from collections.abc import Iterator, Mapping
 from urllib.parse import quote, quote_plus
 
@@ -31,7 +33,16 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _WRAPS = (76, 64)  # base64(1) and MIME; PEM
 _JS_COMPONENT = "!'()*"  # what encodeURIComponent leaves, besides letters, digits and -_.~
 _JS_URI = ";,/?:@&=+$!*'()#"  # what encodeURI leaves
-_HTML_IN_JSON = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"})
+_HTML_IN_JSON = str.maketrans(
+    {
+        "<": "\\u003c",
+        ">": "\\u003e",
+        "&": "\\u0026",
+        "\u2028": "\\u2028",
+        "\u2029": "\\u2029",
+    }
+)
+_JSON_ESCAPE = re.compile(r"\\(?:u[0-9a-f]{4}|.)")
 _DOUBLE_QUOTED = str.maketrans({c: "\\" + c for c in '\\"$`'})
 _NAMED = {
     7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n", 11: "\\v", 12: "\\f", 13: "\\r", 27: "\\E",
@@ -92,6 +103,7 @@ def _encoded(part: bytes) -> Iterator[bytes]:
     digits = binascii.hexlify(part)
     yield digits
     yield digits.upper()
+    yield from _every_byte(part)
     yield from _percent(part)
     yield from _shell(part)
     text = part.decode("utf-8", "surrogateescape")
@@ -122,6 +134,13 @@ def _base64(part: bytes) -> Iterator[bytes]:
         yield text.translate(_URL_SAFE)
 
 
+def _every_byte(part: bytes) -> Iterator[bytes]:
+    """Each byte escaped, whether it needs it or not: ``%73%74``, ``\\x73\\x74``."""
+    for before in ("%", "\\x"):
+        for number in ("{:02x}", "{:02X}"):
+            yield "".join(before + number.format(byte) for byte in part).encode()
+
+
 def _percent(part: bytes) -> Iterator[bytes]:
     for text in (
         quote(part, safe=""),
@@ -142,24 +161,31 @@ def _lower_escapes(text: str) -> str:
 
 def _json(text: str) -> Iterator[str]:
     for ascii_only in (True, False):
-        once = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
-        yield once
-        yield once.replace("/", "\\/")
-        yield once.translate(_HTML_IN_JSON)
-        yield json.dumps(once, ensure_ascii=ascii_only)[1:-1]  # JSON within JSON
-    if not text.isascii():
-        yield _upper_escapes(json.dumps(text)[1:-1])
+        plain = json.dumps(text, ensure_ascii=ascii_only)[1:-1]
+        for once in {plain, _without_delete(plain)}:
+            yield once
+            yield once.replace("/", "\\/")
+            yield once.translate(_HTML_IN_JSON)
+            yield json.dumps(once, ensure_ascii=ascii_only)[1:-1]  # JSON within JSON
+            if "\\u" in once:
+                yield _upper_escapes(once)
+
+
+def _without_delete(text: str) -> str:
+    """DEL escaped, as jq does it; to the others it is a character like any."""
+    return text.replace("\x7f", "\\u007f")
 
 
 def _upper_escapes(text: str) -> str:
-    head, *rest = text.split("\\u")
-    return "\\u".join([head, *(piece[:4].upper() + piece[4:] for piece in rest)])
+    return _JSON_ESCAPE.sub(
+        lambda found: "\\u" + found[0][2:].upper() if found[0][1] == "u" else found[0], text
+    )
 
 
 def _python(text: str) -> Iterator[str]:
-    plain = repr(text)
-    yield plain[1:-1]
-    yield plain[1:-1].replace("'", "\\'")
+    for plain in (repr(text), ascii(text)):
+        yield plain[1:-1]
+        yield plain[1:-1].replace("'", "\\'")
     raw = text.encode("utf-8", "surrogateescape")
     yield repr(raw)[2:-1]
 

@@ -9,10 +9,14 @@ What a ``Redactor`` has let go is final; it keeps back only bytes with which a f
 an idle stream never sits on anything else. Most lines end with a letter with which some form
 begins. So fewer than ``_SEEN`` such bytes before a line end are let go as well, and remembered: of a
 form that goes on after the line end, the rest is hidden.
+
+Nothing is wrapped by ``MAX_BREAKS`` line ends in a row, or by more of them than a secret itself has.
+No form is looked for across a longer run, so endless line ends are passed on and not kept back.
 """
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Mapping
 
@@ -23,6 +27,11 @@ from dispatcher.runner.forms import forms
 MIN_FOLDED = 8
 """Bytes of a form below which it is not looked for across line ends."""
 
+MAX_BREAKS = 256
+"""Bytes of line ends in a row across which a form is looked for, where no secret has more."""
+
+_BREAKS = b"\r\n"
+_STEP = 32  # of the bytes that show whether there can be a long run at all
 _SEEN = 4
 _OPENING = 4  # bytes of a form that a place must show to be looked at more closely
 
@@ -112,13 +121,19 @@ class Secrets:
 
     Args:
         values: each secret by its name. Where two have a form in common the first name is shown.
+
+    Attributes:
+        breaks: the longest run of line ends, in bytes, across which a form is looked for.
     """
 
     def __init__(self, values: Mapping[str, bytes]) -> None:
         folded: dict[bytes, str] = {}
         exact: dict[bytes, str] = {}
+        self.breaks = MAX_BREAKS
         for name, value in values.items():
             for form in forms(value) if value else ():
+                runs = re.findall(rb"[\r\n]{%d,}" % MAX_BREAKS, form)
+                self.breaks = max(self.breaks, *map(len, runs), 0)
                 flat = _without_breaks(form)
                 if len(flat) < MIN_FOLDED:
                     exact.setdefault(form, name)
@@ -145,7 +160,7 @@ class Redactor:
     """One stream. Feed it, write what it gives, and ``finish`` it."""
 
     def __init__(self, secrets: Secrets) -> None:
-        self._folded = _Folded(secrets.folded)
+        self._folded = _Folded(secrets.folded, breaks=secrets.breaks)
         self._exact = _Exact(secrets.exact) if secrets.exact else None
 
     def feed(self, data: bytes) -> bytes:
@@ -193,16 +208,46 @@ class _Exact:
 
 
 class _Folded:
-    """One stream, searched without its line ends."""
+    """One stream, searched without its line ends, in parts between long runs of them.
 
-    def __init__(self, patterns: _Patterns) -> None:
+    Args:
+        breaks: see ``Secrets``.
+    """
+
+    def __init__(self, patterns: _Patterns, *, breaks: int) -> None:
         self._patterns = patterns
+        self._too_many = breaks + 1
+        self._long_run = re.compile(rb"[\r\n]{%d,}" % self._too_many)
+        self._samples = re.compile(rb"[\r\n]{%d}" % (self._too_many // _STEP))
+        self._run = 0  # bytes of line ends at the end of what was fed
         self._rest = b""
         self._before = b""
         """Bytes without line ends, let go before ``_rest``, with which a form could begin."""
 
     def pieces(self, data: bytes, *, last: bool) -> list[bytes]:
         """What is settled by now: text and mark in turn, beginning and ending with text."""
+        pieces, done = [b""], 0
+        for cut in self._cuts(data):
+            _append(pieces, self._part(data[done:cut], last=True))
+            done = cut
+        _append(pieces, self._part(data[done:], last=last))
+        return pieces
+
+    def _cuts(self, data: bytes) -> list[int]:
+        """Where in ``data`` a run of line ends has become too long to be within a form."""
+        inner = data.lstrip(_BREAKS)
+        lead = len(data) - len(inner)
+        cuts = []
+        if self._run < self._too_many <= self._run + lead:
+            cuts.append(self._too_many - self._run)
+        tail = len(inner) - len(inner.rstrip(_BREAKS))
+        self._run = tail if inner else self._run + lead
+        if self._samples.search(data[::_STEP]):
+            found = self._long_run.finditer(data, lead)
+            cuts += (run.start() + self._too_many for run in found)
+        return cuts
+
+    def _part(self, data: bytes, *, last: bool) -> list[bytes]:
         data = self._rest + data
         flat = self._before + _without_breaks(data)
         found, hold = self._patterns.find(flat, last=last)
@@ -230,6 +275,12 @@ class _Folded:
         at = places.of(hold - before) if hold > before else 0
         self._rest, self._before = data[at:], self._before[hold:]
         return at
+
+
+def _append(pieces: list[bytes], more: list[bytes]) -> None:
+    """Put the first text of ``more`` to the last one of ``pieces``."""
+    pieces[-1] += more[0]
+    pieces += more[1:]
 
 
 class _Places:

@@ -52,6 +52,8 @@ def bench(minter: Minter, tmp_path: Path) -> Iterator[Bench]:
             pid = decode_record((folder / "lock").read_bytes()).pid
             if str(folder).encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
+    # pytest itself cannot remove a deep tree that a failed test leaves.
+    subprocess.run(["rm", "-rf", str(runs)], check=False)
 
 
 @pytest.fixture

@@ -213,6 +213,10 @@ def test_forms_of_other_libraries(value: bytes) -> None:
         value.hex().upper().encode(),
         quote(value, safe="").encode(),
         quote_plus(value).encode(),
+        "".join(f"%{byte:02x}" for byte in value).encode(),
+        "".join(f"%{byte:02X}" for byte in value).encode(),
+        "".join(f"\\x{byte:02x}" for byte in value).encode(),
+        "".join(f"\\x{byte:02X}" for byte in value).encode(),
         base64.b64encode(value),
         base64.urlsafe_b64encode(value),
         base64.encodebytes(value),
@@ -224,6 +228,8 @@ def test_forms_of_other_libraries(value: bytes) -> None:
         json.dumps({"error": json.dumps({"k": text})}).encode("utf-8", "surrogateescape"),
         shlex.quote(text).encode("utf-8", "surrogateescape"),
         repr(value).encode(),
+        ascii(text).encode(),
+        ascii([text, "'"]).encode(),
     ):
         _hidden(value.strip(), shown)
 

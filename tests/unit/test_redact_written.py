@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import html
+import json
 import subprocess
 from typing import Any
 from xml.etree import ElementTree
@@ -14,7 +15,7 @@ import markupsafe
 import pytest
 import yaml
 
-from dispatcher.runner.redact import Redactor, Secrets
+from dispatcher.runner.redact import MAX_BREAKS, Redactor, Secrets
 from tests.unit.test_redact import VALUES, _hidden, flat
 
 
@@ -107,6 +108,57 @@ def test_markup_and_doubled_quotes(shown: str) -> None:
         if "[redacted:S]" in Secrets({"S": value.encode()}).redact_text(shown):
             return
     pytest.fail(shown)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("dele\x7fted key", r'"dele\u007fted key"'),  # jq
+        ("dele\x7fted clé", r'"dele\u007fted clé"'),  # jq
+        ("dele\x7fted clé", r'"dele\u007fted cl\u00e9"'),  # jq -a
+        ("dele\x7fted key", r'"dele\u007Fted key"'),  # .NET
+        ("esc\x1baped key", r'"esc\u001Baped key"'),
+        (r"C:\users\née", r'"C:\\users\\n\u00E9e"'),
+        ("sepa\u2028rated key", r'"sepa\u2028rated key"'),  # Go, without the escapes for HTML too
+        ("dele\x7fted key", json.dumps(r'"dele\u007fted key"')),
+    ],
+)
+def test_what_other_programs_write_as_json(value: str, shown: str) -> None:
+    _hidden(value.encode(), shown.encode())
+
+
+@pytest.mark.parametrize("chunk", [1000, 7919, 10**6])
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+@pytest.mark.parametrize("begun", [TOKEN[:3], TOKEN[:4], TOKEN[:-1]])
+def test_endless_line_ends_are_not_kept_back(begun: bytes, end: bytes, chunk: int) -> None:
+    secrets = Secrets({"S": TOKEN})
+    redactor = Redactor(secrets)
+    text = begun + end * (200_000 // len(end)) + TOKEN[len(begun) :] + b"x" + TOKEN
+    out, given = b"", 0
+    for at in range(0, len(text) - 100, chunk):
+        piece = text[at : min(at + chunk, len(text) - 100)]
+        given += len(piece)
+        out += redactor.feed(piece)
+        assert given - len(out) <= len(TOKEN) + MAX_BREAKS
+    out += redactor.feed(text[given:]) + redactor.finish()
+    assert out == text.replace(TOKEN, b"[redacted:S]")
+
+
+@pytest.mark.parametrize("cut", range(0, 2 * MAX_BREAKS + 20, 7))
+@pytest.mark.parametrize(("breaks", "hidden"), [(MAX_BREAKS, True), (MAX_BREAKS + 1, False)])
+def test_so_many_line_ends_are_a_wrap_wherever_the_stream_is_cut(
+    breaks: int, hidden: bool, cut: int
+) -> None:
+    text = TOKEN[:20] + b"\n" * breaks + TOKEN[20:]
+    redactor = Redactor(Secrets({"S": TOKEN}))
+    out = redactor.feed(text[:cut]) + redactor.feed(text[cut:]) + redactor.finish()
+    assert out == (b"[redacted:S]" if hidden else text)
+
+
+def test_a_secret_with_more_line_ends_than_that_is_hidden() -> None:
+    value = b"first half" + b"\n" * (3 * MAX_BREAKS) + b"second half"
+    for shown in (value, value.replace(b"\n", b"\r\n")):
+        assert Secrets({"S": value}).redact(b"a " + shown + b" z") == b"a [redacted:S] z"
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,13 @@ from tests.deep import make_deep
 
 DEPTHS = [1, 990, 3000]
 """The last one has paths longer than PATH_MAX, and both are more than Python recurses."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left(tmp_path: Path) -> Iterator[None]:
+    """pytest itself cannot remove a deep tree that a failed test leaves."""
+    yield
+    subprocess.run(["rm", "-rf", *tmp_path.glob("*")], check=False)
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
