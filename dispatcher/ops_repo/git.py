@@ -28,6 +28,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from dispatcher.errors import Denied, Dependency, DisintoError, Misconfigured, Unavailable
+from dispatcher.ops_repo import fsck
 from dispatcher.ops_repo.ownership import foreign, repository
 from dispatcher.ops_repo.processes import Conversations, end_group
 from dispatcher.ops_repo.records import escaped
@@ -57,6 +58,7 @@ _CONFIG: Mapping[str, str] = {
     # What arrives is checked, and only known transports are used.
     "transfer.fsckObjects": "true",
     "fetch.fsckObjects": "true",
+    **fsck.ACCEPTED,
     "protocol.allow": "never",
     "protocol.file.allow": "always",
     "protocol.ssh.allow": "always",
@@ -80,6 +82,7 @@ _CONFIG: Mapping[str, str] = {
     "push.gpgSign": "false",
     "push.recurseSubmodules": "no",
     "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
     "gpg.x509.program": "false",
     "i18n.logOutputEncoding": "UTF-8",
 }
@@ -350,7 +353,8 @@ class Git:
         if _MALFORMED.search(text):
             return Misconfigured(
                 f"the ops repository {where} sent a malformed object: {said}",
-                remedy="Run `git fsck` there, and take the commit that it names out of the branch.",
+                remedy="Run `git fsck --strict` there, and force-push the branch without the commit "
+                "that brought the object; deleting a file in a later commit does not help.",
             )
         return Unavailable(
             Dependency.REMOTE, f"the ops repository {where} cannot be reached: {said}"
@@ -470,7 +474,13 @@ class Git:
 
 def _tail(text: str) -> str:
     """The last lines that say something, as one line."""
-    noise = ("hint:", "Please make sure", "and the repository exists", "warning: redirecting")
+    noise = (
+        "hint:",
+        "Please make sure",
+        "and the repository exists",
+        "warning: redirecting",
+        "warning: Skipping unknown msg id",
+    )
     lines = [
         x.strip()
         for x in text.replace("\r", "\n").splitlines()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from dispatcher.ops_repo.records import claimed_time
+
 FORMAT = "%x01%H %ct %P%x00"
 """One commit. Names and messages are left out: they can hold anything."""
 
@@ -106,7 +108,9 @@ def _listed(text: str) -> list[tuple[Change, bool]]:
     entries = []
     for record in text.split("\x01")[1:]:
         header, _, diff = record.partition("\0")
-        sha, committed_at, *parents = header.split()
-        change = Change(sha=sha, parents=tuple(parents), committed_at=int(committed_at))
+        sha, committed_at, parents = header.split(" ", 2)  # a malformed commit has no time
+        change = Change(
+            sha=sha, parents=tuple(parents.split()), committed_at=claimed_time(committed_at)
+        )
         entries.append((change, bool(diff.strip())))
     return entries

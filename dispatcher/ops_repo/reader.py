@@ -10,7 +10,7 @@ from dispatcher.action import is_id
 from dispatcher.errors import Conflict, Unavailable
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import GitFailed
-from dispatcher.ops_repo.records import CommitInfo, Entry
+from dispatcher.ops_repo.records import CommitInfo, Entry, claimed_time
 from dispatcher.ops_repo.tree import (
     ACTION_ENDING,
     CANCEL_ENDING,
@@ -201,8 +201,8 @@ def _log(clone: Clone, *args: str) -> list[CommitInfo]:
             author_email=ae,
             committer_name=cn,
             committer_email=ce,
-            authored_at=int(at or 0),
-            committed_at=int(ct or 0),
+            authored_at=claimed_time(at),
+            committed_at=claimed_time(ct),
             subject=subject,
             co_authors=tuple(x.strip() for x in trailers.split("\x1f") if x.strip()),
         )
@@ -266,7 +266,7 @@ def _committed_at(clone: Clone, commit: str) -> float:
     header = clone.objects.contents([commit])[commit].partition(b"\n\n")[0]
     line = next((x for x in header.split(b"\n") if x.startswith(b"committer ")), b"")
     stated = line.rpartition(b"> ")[2].partition(b" ")[0]
-    return float(stated) if stated.isdigit() else 0.0
+    return float(claimed_time(stated))
 
 
 ARRIVALS = (50, 2_000)
@@ -309,7 +309,7 @@ def _newest_first(out: bytes, paths: set[str]) -> dict[str, float]:
         if field.startswith(b"\x01"):
             found.update(dict.fromkeys(reversed(commit), at))
             commit = []
-            at = float(field[1:] or 0)
+            at = float(claimed_time(field[1:]))
             first = True
             continue
         name = os.fsdecode(field[1:] if first and field.startswith(b"\n") else field)

@@ -6,6 +6,9 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+LATEST = 253_402_300_799
+"""The last second of the year 9999, since the epoch; no commit was made later."""
+
 SHOWN = 120
 """Characters of a path that ``escaped`` shows."""
 
@@ -142,6 +145,15 @@ class Published:
     written: tuple[str, ...]
     skipped: tuple[str, ...]
     replaced: tuple[Replaced, ...] = ()
+
+
+def claimed_time(text: str | bytes) -> int:
+    """What a commit claims as its time, seconds since the epoch; 0 if that is no time. Whoever
+    commits writes it, with as many digits as they like.
+    """
+    if len(text) > len(str(LATEST)) or not (text.isascii() and text.isdigit()):
+        return 0
+    return int(text) if int(text) <= LATEST else 0
 
 
 def escaped(path: str) -> str:
