@@ -376,7 +376,7 @@ def _pause(world: World, action_id: str) -> Wait:
 def tried_again(action_id: str, error: str | Exception) -> Wait:
     """The wait of an action whose last step failed, for the reason given."""
     error = describe(error) if isinstance(error, Exception) else error
-    reason = f"a step failed and is tried again: {error}"
+    reason = f"a step failed and will be retried: {error}"
     return Wait(action_id=action_id, waiting_for=WaitingFor.DEPENDENCY, reason=reason)
 
 

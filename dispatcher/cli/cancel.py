@@ -22,7 +22,7 @@ def command(session: Session, action_id: str, *, reason: str, sign: bool, reques
     """Stop a run; or see to it that an action that still waits never starts.
 
     Either way it gets a result with the verdict 'cancelled', written by 'disinto serve', and
-    its id is spent. A run that ends by itself before it is stopped keeps its own verdict.
+    its id is used up. A run that ends by itself before it is stopped keeps its own verdict.
 
     On an author's desk, and with --request, nothing is stopped yet: a request goes to the ops repo,
     by the way that the action went, and the dispatcher obeys it once it is approved as the action

@@ -65,8 +65,8 @@ def command(
         )
     if as_json:
         console.emit(_plain(sent))
-    # Whoever only sends is done; whoever wants it run is not.
-    return Exit.TEMPFAIL if follow else Exit.OK
+    # Whoever only sends is done; whoever wants it run is not, nor is what nobody can approve.
+    return Exit.TEMPFAIL if follow or sent.stuck else Exit.OK
 
 
 def _plain(sent: Sent) -> dict[str, Any]:

@@ -36,7 +36,7 @@ VERDICTS: dict[Verdict, str] = {
 
 OTHERS = {
     130: "interrupted by Ctrl-C; a run goes on without the command",
-    141: "whoever read the output went away",
+    141: "the reader of the output has gone",
 }
 
 EXIT_CODES = "exit-codes"

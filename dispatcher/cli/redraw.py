@@ -41,7 +41,7 @@ def redraw(show: Callable[[], None], *, sleep: Callable[[float], None] = time.sl
         while True:
             size = shutil.get_terminal_size()
             lines = fitting(printed(show).splitlines(), width=size.columns, height=size.lines)
-            drawn = "".join(f"{line}{TO_LINE_END}\r\n" for line in lines[:-1])
+            drawn = "".join(f"{line}{TO_LINE_END}\n" for line in lines[:-1])
             sys.stdout.write(f"{HOME}{drawn}{lines[-1]}{TO_LINE_END}{TO_SCREEN_END}")
             sys.stdout.flush()
             sleep(EVERY_S)

@@ -36,7 +36,7 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
     far as it can be known from here: formulas and mounts if there are settings, secrets with
     --online. With settings, it also shows what raises an action's tier above its formula's.
 
-    Of a directory, files that have a result beside them are skipped: their ids are spent.
+    Of a directory, files that have a result beside them are skipped: their ids are used up.
 
     Exits with 65 when anything is wrong.
     """

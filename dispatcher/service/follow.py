@@ -45,6 +45,10 @@ LOGS_AFTER_RESULT_S = 5.0
 NOBODY = "nothing will happen until 'disinto serve' runs, here or elsewhere"
 
 
+_PHASES = {Phase.CLAIMED: "starting", Phase.SUBMITTED: "running"}
+"""What the ledger alone says of a run, in the words of ``overview.State``."""
+
+
 class Viewer(Protocol):
     """Shows a followed action. ``output`` is called on a thread of its own."""
 
@@ -178,7 +182,7 @@ class Follower:
         if known is not None:
             return f"{known.state}: {known.reason}" if known.reason else known.state.value
         if claim is not None:
-            return f"{claim.phase}, {claim.engine_id}" if claim.engine_id else claim.phase.value
+            return _PHASES.get(claim.phase, claim.phase.value)
         if seen is not None and seen.fresh:
             return "waiting for the dispatcher to look"
         return NOBODY if self.ledger is not None else "waiting for the result"

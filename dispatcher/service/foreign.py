@@ -14,6 +14,8 @@ from dispatcher.run import Claim, Phase
 
 if TYPE_CHECKING:
     from dispatcher.ops_repo import Tree
+
+if TYPE_CHECKING:
     from dispatcher.service.parts import Parts
 
 REMEDY = (

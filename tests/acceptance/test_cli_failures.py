@@ -30,13 +30,13 @@ NEEDS_SETTINGS = {
     "archive": ("archive",),
     "apply": ("apply", "--check"),
     "takeover": ("takeover", "--yes"),
-    "secrets put": ("secrets", "put", "NAME"),
+    "secrets put": ("secrets", "put", "NAME", "--yes"),
     "secrets list": ("secrets", "list"),
     "secrets rm": ("secrets", "rm", "NAME", "--yes"),
     "doctor": ("doctor",),
     "audit verify": ("audit", "verify"),
 }
-NEEDS_REMOTE = ("dispatch", "watch", "cancel", "verify", "archive", "logs", "takeover")
+NEEDS_REMOTE = ("watch", "cancel", "verify", "archive", "logs", "takeover")
 NEEDS_VAULT = ("apply", "secrets put", "secrets list", "secrets rm")
 
 settled = pytest.mark.parametrize("name", sorted(NEEDS_SETTINGS))

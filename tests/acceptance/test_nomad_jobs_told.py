@@ -91,4 +91,4 @@ def test_a_missing_job_and_then_a_changed_one_are_told(scene: Scene) -> None:
 @eventually
 def waits_for_the_job(scene: Scene, missing: str) -> None:
     told = said(scene, "status", "one", "--json").json
-    assert told["reason"] == f"a step failed and is tried again: {missing}"
+    assert told["reason"] == f"a step failed and will be retried: {missing}"

@@ -65,7 +65,7 @@ def test_a_step_that_is_tried_again_says_in_every_round_why_it_failed(
     assert watch.rows
     for row in watch.rows:
         assert row is not None
-        assert row.reason == f"a step failed and is tried again: {MISSING}"
+        assert row.reason == f"a step failed and will be retried: {MISSING}"
     nothing_is_said(stage)
 
 

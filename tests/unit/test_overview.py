@@ -214,9 +214,9 @@ def test_an_action_whose_step_is_tried_again_is_listed_although_the_round_says_n
     )
     overview = of_status(told, ())
     assert {a.id: (a.state, a.reason) for a in overview.open} == {
-        "starts": (State.STARTING, "a step failed and is tried again: no job"),
+        "starts": (State.STARTING, "a step failed and will be retried: no job"),
         "runs": (State.RUNNING, ""),
-        "launching": (State.WAITING, "a step failed and is tried again: no policy"),
+        "launching": (State.WAITING, "a step failed and will be retried: no policy"),
     }
     assert overview.waiting == {WaitingFor.DEPENDENCY: 1}
 
