@@ -34,7 +34,8 @@ def command(
 
     The file is checked first, with all its problems, then committed and pushed. What needs an
     approval goes there as a pull request if a forge is configured; as nothing has run then, this
-    exits with 75, unless --wait-merge waits for the merge or --no-follow asks for no more.
+    exits with 75, unless --wait-merge waits for the merge or --no-follow asks for no more. What
+    nothing can approve, because no gate is configured, exits with 75 always.
 
     Follows it with the run's output and exits with the action's own exit code; codes of other
     verdicts: 'disinto help exit-codes'. Ctrl-C leaves the action as it is; 'disinto watch ID' takes it up

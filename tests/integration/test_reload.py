@@ -90,7 +90,7 @@ def one_runs_and_one_waits(stage: Stage) -> None:
     stage.start()
     stage.runs(1)
     stage.scene.merge({path("second"): action("second")}, "Add second")
-    waits(stage, "second", "1 runs are in flight")
+    waits(stage, "second", "1 runs in flight")
 
 
 def test_a_raised_tier_holds_what_is_not_claimed_yet(stage: Stage) -> None:
@@ -145,16 +145,16 @@ def test_an_approver_who_is_taken_off_the_list_approves_nothing_more(stage: Stag
     stage.runs(1)
     signed = {path("signed"): action("signed", formula="danger")}
     stage.scene.merge(signed, "Sign", sign=True)
-    waits(stage, "signed", "1 runs are in flight")
+    waits(stage, "signed", "1 runs in flight")
     signers = stage.scene.config.with_name("allowed_signers")
     text = signers.read_text()
     put(signers, "not a key at all\n")
     warned(stage, "allowed_signers:1: this line names no key")
-    waits(stage, "signed", "1 runs are in flight")  # the old list stays in force
+    waits(stage, "signed", "1 runs in flight")  # the old list stays in force
     put(signers, "# nobody\n")
     waits(stage, "signed", "by a key that is not allowed")
     put(signers, text)
-    waits(stage, "signed", "1 runs are in flight")
+    waits(stage, "signed", "1 runs in flight")
 
 
 def test_a_link_that_is_switched_counts_as_a_change(stage: Stage) -> None:

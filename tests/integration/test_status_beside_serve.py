@@ -9,7 +9,7 @@ from typing import NoReturn
 import pytest
 
 from dispatcher.cli.session import Session
-from dispatcher.cli.status import Gathered, gather
+from dispatcher.cli.status import Gathered, Wanted, gather
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.service.lookup import look_up
 from dispatcher.service.pulse import Pulse, Watches
@@ -66,14 +66,14 @@ def test_the_last_results_are_shown_without_a_look_at_all(
     stage.scene.merge({path("d"): action("d")}, "Add one more")
     found = until_listed(stage, 4)
     monkeypatch.setattr(OpsRepo, "advance", refuse)
-    results = found.last_results(2)
+    results = found.last_results(2, Wanted())
     assert results[0].id == "d"
     assert results[1].id in ("a", "b", "c")
-    assert len(found.last_results(100)) == 4
+    assert len(found.last_results(100, Wanted())) == 4
 
 
 def test_more_results_than_are_known_are_read_all_the_same(stage: Stage) -> None:
-    assert len(until_listed(stage, 3).last_results(101)) == 3
+    assert len(until_listed(stage, 3).last_results(101, Wanted())) == 3
 
 
 def test_one_action_is_looked_up_without_a_look_at_all(
@@ -82,7 +82,8 @@ def test_one_action_is_looked_up_without_a_look_at_all(
     found = until_listed(stage, 3)
     monkeypatch.setattr(OpsRepo, "advance", refuse)
     account = look_up("a", repo=found.repo, tree=found.tree_of("a"))
-    assert account.state == "succeeded"
+    assert account.state == "finished"
+    assert account.record().verdict == "succeeded"
     assert account.path == path("a")
     assert found.tree_of("nobody").action_path("nobody") is None
     assert found.tree_of("../actions/a").action_path("a") is None
