@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dispatcher.errors import Misconfigured
+from dispatcher.private import make_private, take_from_others
 from dispatcher.run import Mount
 from dispatcher.settings import (
     GateKind,
@@ -78,10 +79,14 @@ def open_repo(settings: Settings, environ: Environ, vault: Vault | None = None) 
     from dispatcher.ops_repo import OpsRepo
 
     return OpsRepo(
-        git_dir=settings.state_dir / "ops.git",
+        git_dir=_clone_path(settings),
         settings=settings.ops_repo,
         credential=_credential(settings, environ, vault),
     )
+
+
+def _clone_path(settings: Settings) -> Path:
+    return settings.state_dir / "ops.git"
 
 
 def open_ledger(settings: Settings, environ: Environ) -> Ledger:
@@ -227,7 +232,8 @@ def build_parts(
     from dispatcher.service.rules import Rules
 
     refuse_author(settings, "a dispatcher")
-    settings.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(settings.state_dir)
+    take_from_others(_clone_path(settings))
     vault = open_vault(settings, environ)
     repo = open_repo(settings, environ, vault)
     wake = Wake()

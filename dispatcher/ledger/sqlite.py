@@ -25,6 +25,7 @@ from pathlib import Path
 from dispatcher.errors import Conflict, Dependency, Exit, PermanentError, Unavailable
 from dispatcher.ledger.base import AlreadyClaimed, Lease, Note
 from dispatcher.ledger.codec import decode, encode
+from dispatcher.private import make_private, take_from_others
 from dispatcher.run import Claim
 
 DATABASE = "ledger.db"
@@ -207,6 +208,8 @@ class SqliteLedger:
             if not self._file.exists():
                 self._create()
             self._inode = self._file.stat().st_ino
+            for part in ("", "-wal", "-shm"):  # those of an older release were readable by all
+                take_from_others(self._folder / f"{DATABASE}{part}")
             db = _connect(self._file)
             try:
                 self._check(db)
@@ -239,12 +242,16 @@ class SqliteLedger:
     def _create(self) -> None:
         """Make the file whole beside its place, then link it there: never a half-made ledger."""
         if (self._folder / LOCK).exists():
+            if self._file.exists():
+                return  # another process was as quick, and leads already
             raise self._damaged(f"is missing, although {LOCK} says that a dispatcher led here")
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(self._folder)
         draft = self._folder / f".{DATABASE}.{os.getpid()}.{threading.get_ident()}"
         draft.unlink(missing_ok=True)
         try:
-            db = _connect(draft, create=True)
+            # SQLite gives its log and its index the rights of the database.
+            os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            db = _connect(draft)
             try:
                 db.execute("BEGIN")
                 for statement in _statements():
@@ -354,10 +361,9 @@ def _machine() -> str:
         return "unknown"
 
 
-def _connect(file: Path, *, create: bool = False) -> sqlite3.Connection:
-    mode = "rwc" if create else "rw"
+def _connect(file: Path) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{file.as_uri()}?mode={mode}",
+        f"{file.as_uri()}?mode=rw",
         uri=True,
         timeout=BUSY_TIMEOUT_S,
         isolation_level=None,  # transactions are begun by hand

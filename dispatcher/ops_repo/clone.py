@@ -100,7 +100,7 @@ class Clone:
 
     def _flock(self) -> None:
         if self._lock_file is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             name = self.path.with_name(self.path.name + ".lock")
             self._lock_file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         deadline = time.monotonic() + self.git.settings.timeout_s + 5
@@ -225,6 +225,7 @@ class Clone:
             old = self.path.with_name(f"{self.path.name}.old-{os.getpid()}-{time.monotonic_ns()}")
             if self.path.exists():
                 self.path.rename(old)
+            new.chmod(0o700)
             new.rename(self.path)
         except OSError as failed:
             raise Misconfigured(

@@ -25,6 +25,7 @@ from dispatcher.nomad_checks import check_nomad
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.ops_repo.signatures import TRAILER
 from dispatcher.policy import Policy
+from dispatcher.private import open_to_others
 from dispatcher.schedulers.local import sandbox
 from dispatcher.service import status_file
 from dispatcher.service.leadership import Leadership
@@ -113,6 +114,14 @@ def _folder(settings: Settings) -> Iterator[Check]:
         detail=f"{folder}" if ok else f"{above} cannot be written",
         remedy="" if ok else "Set state_dir, or let this user write there.",
     )
+    if settings.role is Role.DISPATCHER and open_to_others(folder):
+        yield Check(
+            name="state folder: private",
+            ok=False,
+            detail=f"the state directory {folder} is readable by others: it holds claims with the "
+            "keys of outcomes, and accessors of grants",
+            remedy=f"Give the dispatcher a directory of its own, and run: chmod 700 {folder}",
+        )
 
 
 def _git() -> Iterator[Check]:
