@@ -144,7 +144,7 @@ class Clone:
             return False
         with self.held():
             self._tidy()
-            made = not self._sound()
+            made = not self.sound()
             if made:
                 self._make()
             self._ready = True
@@ -205,7 +205,7 @@ class Clone:
                 with suppress(OSError):
                     stale.unlink()
 
-    def _sound(self) -> bool:
+    def sound(self) -> bool:
         """Whether the head of an existing clone, and the tree it names, can be read."""
         if not (self.path / "HEAD").exists():
             return False
@@ -267,7 +267,7 @@ class Clone:
         """The error for a clone that could not be mended."""
         return Unavailable(
             Dependency.REMOTE,
-            f"the clone {self.path} is damaged and could not be made anew: {failed.text.strip()}",
+            f"the clone {self.path} is damaged and could not be made anew: {failed.reason}",
             remedy="Check the remote with `git fsck`, and the disk.",
         )
 

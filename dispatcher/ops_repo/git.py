@@ -19,6 +19,7 @@ import base64
 import os
 import re
 import shlex
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -118,6 +119,17 @@ class GitFailed(Exception):
     def own_text(self) -> str:
         """What git itself said, without the lines that the other side said."""
         return "\n".join(x for x in self.text.splitlines() if not x.startswith("remote: "))
+
+    @property
+    def signal(self) -> str:
+        """Name of the signal that ended git; "" if none did."""
+        return signal.Signals(-self.code).name if self.code < 0 else ""
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, in words."""
+        said = _tail(self.text)
+        return f"git {self.verb} was ended by {self.signal}: {said}" if self.signal else said
 
     @property
     def clone_broken(self) -> bool:
@@ -356,9 +368,8 @@ class Git:
                 remedy="Run `git fsck --strict` there, and force-push the branch without the commit "
                 "that brought the object; deleting a file in a later commit does not help.",
             )
-        return Unavailable(
-            Dependency.REMOTE, f"the ops repository {where} cannot be reached: {said}"
-        )
+        cut_off = f"the ops repository {where} cannot be reached: {said}"
+        return ended_by_signal(failed) if failed.signal else Unavailable(Dependency.REMOTE, cut_off)
 
     def given_up(self) -> Unavailable:
         """The error for what is not asked, or not to the end, since the conversations stopped."""
@@ -470,6 +481,16 @@ class Git:
         if process.returncode not in ok:
             raise GitFailed(args[0], process.returncode, text)
         return Done(process.returncode, out, text)
+
+
+def ended_by_signal(failed: GitFailed) -> Unavailable:
+    """The error for a git that a signal ended."""
+    return Unavailable(
+        Dependency.REMOTE,
+        f"the ops repository cannot be read: {failed.reason}",
+        remedy="SIGKILL: too little memory. SIGSEGV: a commit may nest directories deeper than git can "
+        "walk; find it with `git log --stat`, and force-push the branch without it.",
+    )
 
 
 def _tail(text: str) -> str:

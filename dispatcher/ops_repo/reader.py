@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dispatcher.action import is_id
 from dispatcher.errors import Conflict, Unavailable
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import GitFailed
+from dispatcher.ops_repo.levels import differences, entries, groups, listing, months
 from dispatcher.ops_repo.records import CommitInfo, Entry, claimed_time
 from dispatcher.ops_repo.tree import (
     ACTION_ENDING,
     CANCEL_ENDING,
     RESULT_ENDING,
-    WATCHED,
     Delta,
     Tree,
 )
-from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH
+from dispatcher.settings import ACTIONS_PATH, DONE_PATH
 
 _FORMAT = "%x00".join(
     ("%H", "%P", "%an", "%ae", "%cn", "%ce", "%at", "%ct", "%s",
      "%(trailers:key=Co-authored-by,valueonly,unfold,separator=%x1f)")
 )  # fmt: skip
 _FIELDS = 10
+LONGEST = 4_096
+"""Bytes of a path that is looked up. The longest of an action has about 130."""
+
 _FEW = 20
 """Paths of one folder that are asked for one by one."""
 
@@ -46,25 +49,10 @@ def difference(clone: Clone, tree: Tree, commit: str) -> Delta:
         ordered = {path: found.pop(path) for path in arrivals}
         everything = tuple({**ordered, **found}.items())
         return Delta(commit=commit, events=everything, whole=True, arrived_at=arrivals)
-    done = clone.git.run(
-        clone.path, "diff-tree", "-r", "-t", "-z", "--raw", "--no-renames", old, commit, "--",
-        *WATCHED,
-    )  # fmt: skip
-    events = dict(_differences(done.out))
+    events = differences(clone, old, commit)
     arrivals = _arrivals_since(clone, old, commit, events)
     in_order = {path: events.pop(path) for path in arrivals}
     return Delta(commit=commit, events=(*in_order.items(), *events.items()), arrived_at=arrivals)
-
-
-def listing(clone: Clone, commit: str) -> dict[str, Entry]:
-    """Every watched path of a commit."""
-    flat = clone.git.run(
-        clone.path, "ls-tree", "-z", commit, "--", f"{ACTIONS_PATH}/", f"{FORMULAS_PATH}/"
-    )
-    deep = clone.git.run(clone.path, "ls-tree", "-r", "-z", commit, "--", f"{DONE_PATH}/")
-    found = dict(_entries(flat.out))
-    found.update(_entries(deep.out))
-    return found
 
 
 def _waiting(found: Mapping[str, Entry]) -> set[str]:
@@ -85,10 +73,7 @@ def tree_of(clone: Clone, commit: str, action_id: str) -> Tree:
     if not action_id or "/" in action_id:
         return tree
     _must_know(clone, commit)
-    done = clone.git.run(
-        clone.path, "ls-tree", "-r", "-d", "-z", "--name-only", commit, "--", f"{DONE_PATH}/"
-    )
-    below = [os.fsdecode(name) for name in done.out.split(b"\0") if name]
+    below = months(clone, commit)
     names = [action_id + ending for ending in (ACTION_ENDING, RESULT_ENDING, CANCEL_ENDING)]
     paths = [f"{folder}/{name}" for folder in (ACTIONS_PATH, DONE_PATH, *below) for name in names]
     tree.become(commit, entries_at(clone, commit, paths))
@@ -98,24 +83,24 @@ def tree_of(clone: Clone, commit: str, action_id: str) -> Tree:
 def entry_at(clone: Clone, commit: str, path: str) -> Entry | None:
     """What lies at a path in a commit, or None."""
     _must_know(clone, commit)
-    done = clone.git.run(clone.path, "ls-tree", "-z", commit, "--", path.rstrip("/"))
-    return dict(_entries(done.out)).get(path.rstrip("/"))
+    return entries_at(clone, commit, [path.rstrip("/")]).get(path.rstrip("/"))
 
 
 def entries_at(clone: Clone, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
     """What lies at each of many paths; paths with nothing are left out.
 
     git compares every name of a folder with every path that is asked for, so a folder of which much
-    is asked is listed whole.
+    is asked is listed whole. Nothing is at a path longer than ``LONGEST``: it would not fit a command
+    line, and nothing of ours is there.
     """
-    wanted = set(paths)
+    wanted = {path for path in paths if len(os.fsencode(path)) <= LONGEST}
     folders = Counter(path.rpartition("/")[0] for path in wanted)
     whole = {folder for folder, count in folders.items() if folder and count > _FEW}
     rest = (path for path in wanted if path.rpartition("/")[0] not in whole)
     found: dict[str, Entry] = {}
-    for group in _groups(sorted([*rest, *(f"{folder}/" for folder in whole)])):
+    for group in groups(sorted([*rest, *(f"{folder}/" for folder in whole)])):
         done = clone.git.run(clone.path, "ls-tree", "-z", commit, "--", *group)
-        found.update((path, entry) for path, entry in _entries(done.out) if path in wanted)
+        found.update((path, entry) for path, entry in entries(done.out) if path in wanted)
     return found
 
 
@@ -220,31 +205,6 @@ def _unknown(commit: str) -> Conflict:
     return Conflict(f"commit {commit} is not in the clone", remedy="Fetch again and decide anew.")
 
 
-def _entries(out: bytes) -> Iterator[tuple[str, Entry]]:
-    """``ls-tree -z``: mode, type and hash, a tab, the path."""
-    for line in out.split(b"\0"):
-        if line:
-            facts, _, path = line.partition(b"\t")
-            mode, _, oid = facts.decode("ascii").split(" ")
-            yield os.fsdecode(path), Entry(mode=int(mode, 8), oid=oid)
-
-
-def _differences(out: bytes) -> Iterator[tuple[str, Entry | None]]:
-    """``diff-tree -z --raw``. A folder that becomes a file is told as a removal and an addition
-    of one path, in either order: the addition is what counts, so it comes last.
-    """
-    fields = out.split(b"\0")
-    added: list[tuple[str, Entry | None]] = []
-    for facts, path in zip(fields[0::2], fields[1::2], strict=False):
-        _, mode, _, oid, status = facts.decode("ascii").split(" ")
-        name = os.fsdecode(path)
-        if status.startswith("D"):
-            yield name, None
-        else:
-            added.append((name, Entry(mode=int(mode, 8), oid=oid)))
-    yield from added
-
-
 def _arrivals_since(
     clone: Clone, old: str, commit: str, events: Mapping[str, Entry | None]
 ) -> dict[str, float]:
@@ -292,6 +252,10 @@ def _arrivals(clone: Clone, revisions: Sequence[str], paths: set[str]) -> dict[s
             )  # fmt: skip
         except Unavailable:
             break
+        except GitFailed as failed:
+            if not failed.signal:
+                raise
+            break  # directories nested deeper than git can walk, see ``levels``
         arrived = _newest_first(done.out, paths)
         if len(arrived) == len(paths):
             break
@@ -317,17 +281,3 @@ def _newest_first(out: bytes, paths: set[str]) -> dict[str, float]:
         if name in paths and name not in found:
             commit.append(name)
     return found
-
-
-def _groups(paths: Sequence[str], limit: int = 100_000) -> Iterator[list[str]]:
-    """Paths in groups whose sum fits a command line."""
-    group: list[str] = []
-    size = 0
-    for path in paths:
-        size += len(os.fsencode(path)) + 1
-        if group and size > limit:
-            yield group
-            group, size = [], len(os.fsencode(path)) + 1
-        group.append(path)
-    if group:
-        yield group

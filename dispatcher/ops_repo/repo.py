@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from dispatcher.ops_repo import lineage, reader, rewrites
 from dispatcher.ops_repo.clone import Clone
-from dispatcher.ops_repo.git import Git, GitFailed
+from dispatcher.ops_repo.git import Git, GitFailed, ended_by_signal
 from dispatcher.ops_repo.lead import LeadRef
 from dispatcher.ops_repo.lineage import Lineage
 from dispatcher.ops_repo.records import (
@@ -410,6 +410,13 @@ class OpsRepo:
             self._rewrites = {step: rewrites.withdrawn_by(self._clone, *step)}
         return self._rewrites[step]
 
+    def _crashed(self, failed: GitFailed) -> bool:
+        """Whether a signal ended git and the clone is not to blame. SIGBUS is what reading a file
+        means that was cut off, such as a pack.
+        """
+        ended = failed.signal not in ("", "SIGBUS") and not failed.clone_broken
+        return ended and self._clone.sound()
+
     def _mended(self, action: Callable[[], T]) -> T:
         """Run on a clone that works: a stale lock is removed, a damaged clone made anew, once."""
         self._clone.ensure()
@@ -419,6 +426,8 @@ class OpsRepo:
         except GitFailed as failed:
             if failed.stale_lock:
                 self._clone.remove_stale_locks()
+            elif self._crashed(failed):
+                raise ended_by_signal(failed) from None
             elif not self._clone.mend(failed, generation):
                 raise self._clone.unusable(failed) from None
         try:

@@ -3,12 +3,15 @@
 Pure: ``dispatcher.ops_repo.reader`` feeds it with what git says. An *event* is a path with what is
 there now, or None where nothing is there any more.
 
+Of ``vault/done`` only the files in it and in its months (``YYYY-MM``) count.
+
 A file whose name is no valid id is no action, no result and no formula: only its path is kept, so
-that people can be warned. Such a name may hold anything git allows, also what is not UTF-8.
+that people can be warned, and so are other directories of ``vault/done``. Such a name may hold anything git allows, also what is not UTF-8.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +24,7 @@ ACTION_ENDING = ".toml"
 RESULT_ENDING = ".result.json"
 CANCEL_ENDING = ".cancel.toml"
 FORMULA_ENDINGS = tuple(f".{kind}" for kind in FormulaKind)
+_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 WATCHED = (ACTIONS_PATH, DONE_PATH, FORMULAS_PATH)
 
 
@@ -201,8 +205,8 @@ class Tree:
         formulas: by name.
         done_results, done_actions: for each archived id the folders below ``vault/done`` that
             hold its result, or its action; more than one only where somebody copied by hand.
-        misnamed: paths of files with an ending of ours whose names are no valid ids. They may hold
-            surrogates (bytes that are not UTF-8): see ``dispatcher.ops_repo.escaped``.
+        misnamed: paths of files with an ending of ours whose names are no valid ids, and of
+            directories in ``vault/done`` that are no months. They may hold surrogates (bytes that are not UTF-8): see ``dispatcher.ops_repo.escaped``.
     """
 
     commit: str = ""
@@ -295,6 +299,7 @@ class Tree:
             endings = _endings(folder)
             ending = next((e for e in endings if name.endswith(e)), None)
             if ending is None:
+                self._other(path, folder, name, entry)
                 continue
             stem = name.removesuffix(ending)
             if not is_id(stem):
@@ -312,6 +317,12 @@ class Tree:
                     in_done[stem] = entry.oid
         self.commit = commit
         return self._changes(before, frozenset(formulas), in_done)
+
+    def _other(self, path: str, folder: str, name: str, entry: Entry | None) -> None:
+        """What is nothing of ours; a directory of the archive that is not read is worth a warning."""
+        if folder == DONE_PATH and not is_month(name):
+            unread = entry is not None and entry.mode == 0o040000
+            (self.misnamed.add if unread else self.misnamed.discard)(path)
 
     def _state(self, action_id: str) -> _State:
         return _State(
@@ -444,11 +455,17 @@ class Tree:
         )
 
 
+def is_month(name: str) -> bool:
+    """Whether a directory of the archive has the name of a month: ``YYYY-MM``."""
+    return bool(_MONTH.fullmatch(name))
+
+
 def _endings(folder: str) -> tuple[str, ...]:
     """The endings that mean something in a folder, the longest first."""
     if folder == FORMULAS_PATH:
         return FORMULA_ENDINGS
-    if folder in (ACTIONS_PATH, DONE_PATH) or folder.startswith(DONE_PATH + "/"):
+    above, _, month = folder.rpartition("/")
+    if folder in (ACTIONS_PATH, DONE_PATH) or (above == DONE_PATH and is_month(month)):
         return (RESULT_ENDING, CANCEL_ENDING, ACTION_ENDING)
     return ()
 

@@ -392,8 +392,8 @@ def _of_names(tree: Tree) -> tuple[str, ...]:
     more = f" and {count - NAMES_LISTED} more" if count > NAMES_LISTED else ""
     files = "1 file is" if count == 1 else f"{count} files are"
     return (
-        f"{files} ignored because the name is not a valid id: {listed}{more}. {ID_RULE}; rename or "
-        "delete what is named otherwise.",
+        f"{files} ignored because the name is not a valid id: {listed}{more}. {ID_RULE}; of "
+        "the directories in vault/done only YYYY-MM are read; rename or delete what is named otherwise.",
     )
 
 
