@@ -17,6 +17,8 @@ from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_ty
 from tenacity.wait import wait_random_exponential
 
 from dispatcher.errors import Conflict, Denied, Dependency, Misconfigured, Unavailable
+from dispatcher.ops_repo import by_trees
+from dispatcher.ops_repo.by_trees import stored
 from dispatcher.ops_repo.clone import HEAD, OUTGOING, PUSH, SEEN, Clone
 from dispatcher.ops_repo.git import GitFailed
 from dispatcher.ops_repo.reader import entries_at, read
@@ -142,7 +144,8 @@ class Writer:
             base = clone.ref(HEAD)
             if base is None:
                 raise GitFailed("fast-import", 0, f"bad object {HEAD}")
-            commit = self._commit(base, added(paths_checked(files)), message, fds)
+            new = paths_checked(files)
+            commit = self._commit(base, added(new), message, fds, lambda: stored(clone, new))
         ref = f"refs/heads/{branch}"
         try:
             self._push_refs(ref, f"{commit}:{ref}")
@@ -210,7 +213,17 @@ class Writer:
             )
             gone = (b"D " + _quoted(f.path) for f in over)  # a directory is no file to be replaced
             stream = [*self._moved(base, moved, there), *gone, *added([*new, *over])]
-            commit = self._commit(base, stream, _told(message, replaced), fds)
+            commit = self._commit(
+                base,
+                stream,
+                _told(message, replaced),
+                fds,
+                lambda: {
+                    **{m.source: None for m in moved},
+                    **{m.target: there[m.source] for m in moved},
+                    **stored(clone, [*new, *over]),
+                },
+            )
         check()
         self._push(commit, base)
         clone.set_ref(HEAD, commit, old=base)
@@ -258,7 +271,7 @@ class Writer:
             done = self._git.run(clone.path, "ls-tree", "-z", f"{base}:{folder}")
             lines = [line for line in done.out.split(b"\0") if line]
         kept = [line for line in lines if line.partition(b"\t")[2] not in names]
-        kept += [_line(name, entry) for name, entry in changes.items() if entry]
+        kept += [by_trees.line(name, entry) for name, entry in changes.items() if entry]
         if not kept:
             yield b"D " + _quoted(folder)
             return
@@ -267,18 +280,36 @@ class Writer:
         ).line
         yield f"M 040000 {tree} ".encode() + _quoted(folder)
 
-    def _commit(self, base: str, stream: Iterable[bytes], message: str, fds: Sequence[int]) -> str:
-        """Make a commit on ``base`` from fast-import's file commands; returns its hash."""
-        done = self._git.run(
-            self._clone.path,
-            "fast-import",
-            "--quiet",
-            "--done",
-            "--force",
-            "--date-format=raw",
-            stdin=commit_stream(self._git.settings, OUTGOING, stream, message, base=base),
-            keep_fds=fds,
-        )
+    def _commit(
+        self,
+        base: str,
+        stream: Iterable[bytes],
+        message: str,
+        fds: Sequence[int],
+        changes: Callable[[], Mapping[str, Entry | None]],
+    ) -> str:
+        """Make a commit on ``base`` from fast-import's file commands; returns its hash.
+
+        Args:
+            changes: the same as entries by path; asked for if fast-import cannot read the base.
+        """
+        settings = self._git.settings
+        try:
+            done = self._git.run(
+                self._clone.path,
+                "fast-import",
+                "--quiet",
+                "--done",
+                "--force",
+                "--date-format=raw",
+                stdin=commit_stream(settings, OUTGOING, stream, message, base=base),
+                keep_fds=fds,
+            )
+        except GitFailed as failed:
+            if not by_trees.is_needed(failed):
+                raise
+            who = _who(settings)
+            return by_trees.commit(self._clone, base, changes(), message=message, who=who)
         return done.line
 
     def _push(self, commit: str, base: str) -> None:
@@ -411,6 +442,10 @@ def _told(message: str, replaced: Sequence[Replaced]) -> str:
     return f"{message}\n\nIn the place of what this dispatcher did not sign:\n{lines}"
 
 
+def _who(settings: OpsRepoSettings) -> str:
+    return f"{_plain(settings.author_name)} <{_plain(settings.author_email)}>"
+
+
 def commit_stream(
     settings: OpsRepoSettings,
     ref: str,
@@ -420,7 +455,7 @@ def commit_stream(
     base: str | None,
 ) -> bytes:
     """What fast-import reads for one commit, whose hash it is asked to print."""
-    who = f"{_plain(settings.author_name)} <{_plain(settings.author_email)}>"
+    who = _who(settings)
     text = message.encode("utf-8", "replace")
     return b"".join(
         (
@@ -446,12 +481,6 @@ def _placed(path: str, entry: Entry | None) -> bytes:
     if entry is None:
         return b"D " + _quoted(path)
     return f"M {entry.mode:o} {entry.oid} ".encode() + _quoted(path)
-
-
-def _line(name: str, entry: Entry) -> bytes:
-    """An entry as mktree reads it."""
-    kind = {0o040000: "tree", 0o160000: "commit"}.get(entry.mode, "blob")
-    return f"{entry.mode:06o} {kind} {entry.oid}\t".encode() + os.fsencode(name)
 
 
 def _paths_to_know(files: Sequence[NewFile], moves: Sequence[Move]) -> set[str]:
