@@ -20,6 +20,9 @@ from tests.soak.stage import CODES, Stage, action
 
 Story = Callable[[random.Random], None]
 
+STALE_S = 10.0
+"""Age of a lock of the remote that nobody holds any more."""
+
 
 class Weather:
     """Args:
@@ -111,8 +114,15 @@ class Weather:
         remote.git("update-ref", "refs/heads/main", draft, head)
 
     def _operator(self, dice: random.Random) -> None:
-        """Looks now and then; takes the lead back when somebody wrote the ref."""
+        """Looks now and then; takes the lead back when somebody wrote the ref, and removes the lock
+        that a push left in the remote when it was killed, as the message about it says.
+        """
+        lock = self._stage.remote.path / "refs" / "heads" / "main.lock"
         while not self._over.wait(dice.uniform(5, 20)):
+            with suppress(FileNotFoundError):
+                if time.time() - lock.stat().st_mtime > STALE_S:
+                    lock.unlink()
+                    self._stage.counted("stale lock removed")
             if take_over(self._stage):
                 self._stage.counted("takeover")
 
