@@ -22,6 +22,9 @@ from tests.stage import Stage, action, eventually, path, set_stage
 pytestmark = pytest.mark.needs("bao")
 
 TRIES = 4
+ONE = "provisional-one"
+"""An id of this file's own: grants of other tests' actions live on in the session's Vault."""
+
 UNAVAILABLE = Unavailable(Dependency.LEDGER, "disk I/O error")
 
 
@@ -74,7 +77,7 @@ def test_a_claim_that_cannot_be_written_leaves_one_grant_at_a_time(
 
     stage.change = change
     before = tokens(stage)
-    stage.scene.merge({path("one"): action("one")}, "Add one")
+    stage.scene.merge({path(ONE): action(ONE)}, "Add one")
     stage.start()
 
     @eventually
@@ -87,9 +90,9 @@ def test_a_claim_that_cannot_be_written_leaves_one_grant_at_a_time(
     # Grant and dispatcher's log-in; the wrapping of the run is used by no runner here.
     assert tokens(stage) - before <= 3
     end_all(stage)
-    assert stage.result("one")["verdict"] == "succeeded"
+    assert stage.result(ONE)["verdict"] == "succeeded"
     stage.at_rest()
-    assert live_grants(stage.scene.server, ["one"]) == []
+    assert live_grants(stage.scene.server, [ONE]) == []
     assert len(stage.scheduler.submitted) == 1
 
 
@@ -99,13 +102,13 @@ def test_a_claim_that_was_written_though_the_answer_was_lost_runs_once(stage: St
         return replace(parts, ledger=Laid(parts.ledger, claim=claim))
 
     stage.change = change
-    stage.scene.merge({path("one"): action("one")}, "Add one")
+    stage.scene.merge({path(ONE): action(ONE)}, "Add one")
     stage.start()
     stage.runs(1)
     end_all(stage)
-    assert stage.result("one")["verdict"] == "succeeded"
+    assert stage.result(ONE)["verdict"] == "succeeded"
     stage.at_rest()
-    assert live_grants(stage.scene.server, ["one"]) == []
+    assert live_grants(stage.scene.server, [ONE]) == []
     assert len(stage.scheduler.submitted) == 1
 
 
@@ -124,7 +127,7 @@ def test_a_grant_minted_anew_for_a_claim_that_cannot_be_updated_ends_too(stage: 
         )
 
     stage.change = change
-    stage.scene.merge({path("one"): action("one")}, "Add one")
+    stage.scene.merge({path(ONE): action(ONE)}, "Add one")
     stage.start()
 
     @eventually
@@ -135,6 +138,6 @@ def test_a_grant_minted_anew_for_a_claim_that_cannot_be_updated_ends_too(stage: 
     assert max(refusing[-1].live) <= 1
     stage.runs(1)
     end_all(stage)
-    assert stage.result("one")["verdict"] == "succeeded"
+    assert stage.result(ONE)["verdict"] == "succeeded"
     stage.at_rest()
-    assert live_grants(stage.scene.server, ["one"]) == []
+    assert live_grants(stage.scene.server, [ONE]) == []
