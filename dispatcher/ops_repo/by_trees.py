@@ -55,7 +55,7 @@ def stored(clone: Clone, files: Sequence[NewFile]) -> dict[str, Entry]:
     return found
 
 
-def line(name: str, entry: Entry) -> bytes:
+def _line(name: str, entry: Entry) -> bytes:
     """An entry as ``git mktree`` reads it."""
     kind = {_TREE: "tree", 0o160000: "commit"}.get(entry.mode, "blob")
     return f"{entry.mode:06o} {kind} {entry.oid}\t".encode() + os.fsencode(name)
@@ -71,21 +71,32 @@ def _with(clone: Clone, tree: str, changes: Mapping[str, Entry | None]) -> str |
             below.setdefault(name, {})[rest] = entry
         else:
             here[name] = entry
-    lines = _listed(clone, tree)
+    lines = listed(clone, tree)
     for name, inner in below.items():
         held = lines.get(os.fsencode(name), b"").split(b" ")
         oid = held[2].partition(b"\t")[0].decode() if held[1:2] == [b"tree"] else ""
         written = _with(clone, oid, inner)
         here[name] = Entry(mode=_TREE, oid=written) if written else None
-    for name, entry in here.items():
-        lines.pop(os.fsencode(name), None)
-        if entry is not None:
-            lines[os.fsencode(name)] = line(name, entry)
-    return _written(clone, list(lines.values())) if lines else None
+    return changed(clone, lines, here)
 
 
-def _listed(clone: Clone, tree: str) -> dict[bytes, bytes]:
-    """The lines of ``ls-tree`` by name."""
+def changed(
+    clone: Clone, lines: Mapping[bytes, bytes], changes: Mapping[str, Entry | None]
+) -> str | None:
+    """Write one directory with its changes; returns its hash, or None if nothing is left in it.
+
+    Args:
+        lines: as ``listed`` returns them.
+        changes: what is to be under each name; None for nothing.
+    """
+    gone = {os.fsencode(name) for name in changes}
+    kept = [entry for name, entry in lines.items() if name not in gone]
+    kept += [_line(name, entry) for name, entry in changes.items() if entry is not None]
+    return _written(clone, kept) if kept else None
+
+
+def listed(clone: Clone, tree: str) -> dict[bytes, bytes]:
+    """The lines of ``ls-tree`` by name; none for "", an empty tree."""
     if not tree:
         return {}
     done = clone.git.run(clone.path, "ls-tree", "-z", tree)

@@ -265,20 +265,10 @@ class Writer:
     def _written_anew(
         self, base: str, folder: str, changes: Mapping[str, Entry | None]
     ) -> Iterator[bytes]:
-        clone, names = self._clone, {os.fsencode(name) for name in changes}
-        lines: list[bytes] = []
-        if entries_at(clone, base, [folder]):
-            done = self._git.run(clone.path, "ls-tree", "-z", f"{base}:{folder}")
-            lines = [line for line in done.out.split(b"\0") if line]
-        kept = [line for line in lines if line.partition(b"\t")[2] not in names]
-        kept += [by_trees.line(name, entry) for name, entry in changes.items() if entry]
-        if not kept:
-            yield b"D " + _quoted(folder)
-            return
-        tree = self._git.run(
-            clone.path, "mktree", "-z", "--missing", stdin=b"\0".join(kept) + b"\0"
-        ).line
-        yield f"M 040000 {tree} ".encode() + _quoted(folder)
+        there = f"{base}:{folder}" if entries_at(self._clone, base, [folder]) else ""
+        tree = by_trees.changed(self._clone, by_trees.listed(self._clone, there), changes)
+        entry = Entry(mode=0o040000, oid=tree) if tree else None
+        yield _placed(folder, entry)
 
     def _commit(
         self,
