@@ -5,6 +5,7 @@ Inside, times are seconds since the epoch. This module imports nothing heavy.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 
@@ -28,6 +29,21 @@ def epoch(text: str) -> float:
     if at.tzinfo is None:
         raise ValueError(f"{text!r} names no time zone")
     return at.timestamp()
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``90s``, ``10m``, ``1h30m``, ``2d``.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = re.fullmatch(
+        r"(?=\d)(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?", text, re.ASCII
+    )
+    if parts is None:
+        raise ValueError(f"{text!r} is no duration")
+    units = (86400, 3600, 60, 1)
+    return sum(float(part or 0) * unit for part, unit in zip(parts.groups(), units, strict=True))
 
 
 def took(seconds: float) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from dispatcher.cli import console
 from dispatcher.cli.complete import known_ids
-from dispatcher.cli.options import config_option
+from dispatcher.cli.options import Moment, config_option
 from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
 
@@ -31,9 +32,18 @@ if TYPE_CHECKING:
     metavar="N",
     help="Only the last N lines of each stream, and what follows.",
 )
+@click.option(
+    "--since",
+    type=Moment(),
+    metavar="TIME",
+    help="Only what was written at that time or later, to the second: 10m ago, or "
+    "2026-03-01T12:00:00Z.",
+)
 @config_option
 @click.pass_obj
-def command(session: Session, action_id: str, *, follow: bool, lines: int | None) -> int:
+def command(
+    session: Session, action_id: str, *, follow: bool, lines: int | None, since: float | None
+) -> int:
     """Show what a run has written, secrets taken out.
 
     All of it while the engine knows the run, and afterwards for as long as the full log is kept:
@@ -43,11 +53,15 @@ def command(session: Session, action_id: str, *, follow: bool, lines: int | None
 
     On an author's desk the last 1,000 characters alone, once the result is in git.
 
+    When output was written is known of full logs alone: with --since the command fails with exit
+    code 66 where only the result has some of it.
+
     The local engine keeps full logs for [local] keep_logs_s, on the dispatcher's host; Nomad
     keeps finished jobs for [nomad] keep_finished_s.
     """
+    part = _Part(lines=lines, since=since)
     if session.is_desk:
-        return _from_result(session, action_id, open_claim=None, trouble=None, lines=lines)
+        return _from_result(session, action_id, part, open_claim=None, trouble=None)
     from dispatcher.assembly import open_ledger
     from dispatcher.errors import Denied, TemporaryError
 
@@ -58,21 +72,36 @@ def command(session: Session, action_id: str, *, follow: bool, lines: int | None
         claim = next((each for each in claims if each.key.action_id == action_id), None)
     except (TemporaryError, Denied) as error:
         trouble = error  # a run that has ended may be found all the same
-    if claim is not None and _stream(session, claim, follow=follow, lines=lines):
+    if claim is not None and _stream(session, claim, part, follow=follow):
         return Exit.OK
-    return _from_result(session, action_id, open_claim=claim, trouble=trouble, lines=lines)
+    return _from_result(session, action_id, part, open_claim=claim, trouble=trouble)
 
 
-def _stream(session: Session, claim: Claim, *, follow: bool, lines: int | None) -> bool:
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Which part of the output is wanted; None for no limit.
+
+    Attributes:
+        lines: the last ones of each stream.
+        since: seconds since the epoch.
+    """
+
+    lines: int | None
+    since: float | None
+
+
+def _stream(session: Session, claim: Claim, part: _Part, *, follow: bool) -> bool:
     """Hand on the engine's log; False where it has none."""
     from dispatcher.assembly import open_scheduler
     from dispatcher.cli.log_tail import tail
 
     scheduler = open_scheduler(session.settings, os.environ)
-    some = False
     offsets: dict[Stream, int] = {}
-    if lines is not None:
-        for chunk in tail(scheduler.logs(claim), lines):
+    if part.since is not None:
+        offsets.update(scheduler.offsets_since(claim, part.since))
+    some = any(offsets.values())
+    if part.lines is not None:
+        for chunk in tail(scheduler.logs(claim, offsets=offsets), part.lines):
             some = True
             offsets[chunk.stream] = chunk.offset
             write(chunk)
@@ -87,10 +116,10 @@ def _stream(session: Session, claim: Claim, *, follow: bool, lines: int | None) 
 def _from_result(
     session: Session,
     action_id: str,
+    part: _Part,
     *,
     open_claim: Claim | None,
     trouble: DisintoError | None,
-    lines: int | None,
 ) -> int:
     from dispatcher.assembly import open_repo, open_vault
     from dispatcher.errors import NotFound, TemporaryError
@@ -105,7 +134,7 @@ def _from_result(
     if trouble is not None and not tree.has_result(action_id):
         raise trouble
     if open_claim is not None and open_claim.result and not tree.has_result(action_id):
-        _show_ended(session, Result.model_validate_json(open_claim.result), lines=lines)
+        _show_ended(session, Result.model_validate_json(open_claim.result), part)
         return Exit.OK
     if open_claim is not None and not tree.has_result(action_id):
         console.note(f"action {action_id} has written nothing yet")
@@ -122,19 +151,22 @@ def _from_result(
             f"action {action_id} has not started, so it has no log",
             remedy=f"'disinto status {action_id}' says what it waits for.",
         )
-    _show_ended(session, account.result, lines=lines)
+    _show_ended(session, account.result, part)
     return Exit.OK
 
 
-def _show_ended(session: Session, result: Result, *, lines: int | None) -> None:
+def _show_ended(session: Session, result: Result, part: _Part) -> None:
     from dispatcher.assembly import open_scheduler
     from dispatcher.cli.log_tail import last_lines, tail
     from dispatcher.service.ended_output import ended_output
 
     end = result.logs
-    if lines is not None:
-        end = last_lines(end.encode("utf-8", "surrogatepass"), lines).decode("utf-8", "replace")
+    if part.lines is not None:
+        end = last_lines(end.encode("utf-8", "surrogatepass"), part.lines).decode(
+            "utf-8", "replace"
+        )
     if session.is_desk:
+        _refuse_since(part, result, "the full log is on the dispatcher's host")
         click.echo(console.clean(end), nl=not end.endswith("\n"))
         console.note(
             "from the result, its last 1,000 characters; the full log is kept for a while on the "
@@ -142,13 +174,25 @@ def _show_ended(session: Session, result: Result, *, lines: int | None) -> None:
         )
         return
     settings = session.settings
-    output = ended_output(result, lambda: open_scheduler(settings, os.environ), settings)
+    output = ended_output(
+        result, lambda: open_scheduler(settings, os.environ), settings, since=part.since
+    )
     if output.chunks is not None:
-        for chunk in output.chunks if lines is None else tail(output.chunks, lines):
+        for chunk in output.chunks if part.lines is None else tail(output.chunks, part.lines):
             write(chunk)
-    elif end:
-        click.echo(console.clean(end), nl=not end.endswith("\n"))
+    else:
+        _refuse_since(part, result, output.source)
+        if end:
+            click.echo(console.clean(end), nl=not end.endswith("\n"))
     console.note(output.source)
+
+
+def _refuse_since(part: _Part, result: Result, why: str) -> None:
+    """A result does not hold when its characters were written."""
+    if part.since is not None and result.logs:
+        from dispatcher.schedulers.base import TimesNotKept
+
+        raise TimesNotKept("the output in the result", why)
 
 
 def write(chunk: LogChunk) -> None:

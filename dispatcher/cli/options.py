@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,33 @@ def config_option(function: F) -> F:
         callback=_remember_config,
         help="Settings file; otherwise disinto.toml.",
     )(function)
+
+
+class Moment(click.ParamType[float]):
+    """A time, or how long ago it was; given to the command as seconds since the epoch."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        import time
+
+        from dispatcher.times import epoch, parse_duration
+
+        with suppress(ValueError, OverflowError):
+            return time.time() - parse_duration(value)
+        try:
+            return epoch(value)
+        except (ValueError, OverflowError):
+            self.fail(
+                f"{value!r} is neither a duration such as 90s, 10m or 1h30m, nor a time with its "
+                "zone such as 2026-03-01T12:00:00Z.",
+                param,
+                ctx,
+            )
 
 
 def json_option(function: F) -> F:

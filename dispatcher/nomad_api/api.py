@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import cast
 
 from dispatcher.nomad_api.cluster import ClusterCalls
@@ -75,6 +75,16 @@ class NomadApi(RunCalls, ClusterCalls, VariableCalls):
             within_s: see ``logs.objects``.
         """
         directory, _, name = path.rpartition("/")
+        entries = self.files(alloc_id, directory, within_s=within_s)
+        return next((entry for entry in entries if entry.get("Name") == name), None)
+
+    def files(self, alloc_id: str, directory: str, *, within_s: float) -> Iterator[FileInfo]:
+        """The entries of a directory of an allocation, links not followed; none where it is not
+        there.
+
+        Args:
+            within_s: see ``logs.objects``.
+        """
         try:
             for entry in objects(
                 self._connection,
@@ -84,11 +94,9 @@ class NomadApi(RunCalls, ClusterCalls, VariableCalls):
                 params={"path": directory},
                 within_s=within_s,
             ):
-                if entry.get("Name") == name:
-                    return cast(FileInfo, entry)
+                yield cast(FileInfo, entry)
         except NotFound:
-            pass
-        return None
+            return
 
     def cat(
         self, alloc_id: str, path: str, *, limit: int, within_s: float | None = None

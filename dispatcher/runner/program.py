@@ -20,7 +20,10 @@ from dispatcher.runner.process import end_all, guard_runner, spawn
 from dispatcher.runner.redact import Redactor, Secrets
 from dispatcher.runner.streams import Sink, Stream, log_file, sink_for
 from dispatcher.runner.supervise import End, Signals, Stopped, Supervision
+from dispatcher.runner.time_marks import TimeMarks
+from dispatcher.time_index import index_name
 
+_STREAMS = ("stdout", "stderr")
 _SIGNAL_LIMIT = 64  # of exit codes above 128, those that a shell uses for signals
 
 
@@ -53,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         _tell(f"disinto: {error}")
         return error.exit_code
     if outcome.error:
-        _tell(f"disinto: {outcome.error}")
+        run.tell(f"disinto: {outcome.error}")
     try:
         run.outcome_file.write(outcome, key=run.outcome_key)
     except OSError as error:
@@ -121,6 +124,7 @@ class _Run:
         self._signals = signals
         self._room: formula.Room | None = None
         self._started_at = 0.0
+        self._marks: list[TimeMarks] = []
         self.begun = False
 
     def carry_out(self) -> Outcome:
@@ -166,7 +170,10 @@ class _Run:
         room = self._room
         assert room is not None  # noqa: S101 - made before
         tail = Tail()
-        streams = [Stream(Redactor(secrets), sink, tail) for sink in self._sinks()]
+        streams = [
+            Stream(Redactor(secrets), sink, tail, marks)
+            for sink, marks in zip(self._sinks(), self._time_marks(), strict=True)
+        ]
         self._signals.quiet()
         memory = Memory()
         self._started_at = time.time()
@@ -218,9 +225,19 @@ class _Run:
         if not options.spool:
             return [sink_for(1), sink_for(2)]
         return [
-            log_file(f"{options.spool}/{name}.log", limit=options.log_limit)
-            for name in ("stdout", "stderr")
+            log_file(f"{options.spool}/{name}.log", limit=options.log_limit) for name in _STREAMS
         ]
+
+    def tell(self, text: str) -> None:
+        """Report to whoever reads the engine's log; in a job that is the formula's stderr."""
+        if self._marks and not self._options.spool:
+            self._marks[1].note(_line(text))
+        _tell(text)
+
+    def _time_marks(self) -> list[TimeMarks]:
+        place = os.path.dirname(self._options.outcome) or "."  # noqa: PTH120
+        self._marks = [TimeMarks(f"{place}/{index_name(name)}") for name in _STREAMS]
+        return self._marks
 
     def _why(self, verdict: Verdict, spec: RunSpec, end: End) -> str:
         words = ""
@@ -256,7 +273,7 @@ class _Run:
         except Exception as error:  # noqa: BLE001
             left = f"a defect of the runner: {type(error).__name__}"
         if left:
-            _tell(f"disinto: the run's private directory cannot be removed: {left}")
+            self.tell(f"disinto: the run's private directory cannot be removed: {left}")
 
 
 def _verdict(end: End, *, sandboxed: bool) -> tuple[Verdict, int, int | None]:
@@ -312,4 +329,8 @@ def _reason(options: Options) -> str:
 
 def _tell(text: str) -> None:
     with suppress(OSError):
-        os.write(2, text.encode("utf-8", "replace") + b"\n")
+        os.write(2, _line(text))
+
+
+def _line(text: str) -> bytes:
+    return text.encode("utf-8", "replace") + b"\n"

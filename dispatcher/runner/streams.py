@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from dispatcher.runner.outcome import Tail
 from dispatcher.runner.redact import Redactor
+from dispatcher.runner.time_marks import TimeMarks
 
 READ_BYTES = 256 * 1024
 _PENDING_LIMIT = 256 * 1024
@@ -110,12 +111,13 @@ class Stream:
         child_end: the end that the formula gets; closed by ``started``.
     """
 
-    def __init__(self, redactor: Redactor, sink: Sink, tail: Tail) -> None:
+    def __init__(self, redactor: Redactor, sink: Sink, tail: Tail, marks: TimeMarks) -> None:
         self.source, self.child_end = os.pipe()
         os.set_blocking(self.source, False)
         self.sink = sink
         self._redactor = redactor
         self._tail = tail.channel()
+        self._marks = marks
         with suppress(OSError, ImportError, AttributeError):
             import fcntl
 
@@ -151,6 +153,7 @@ class Stream:
     def _pass_on(self, data: bytes) -> None:
         if data:
             self._tail(data)
+            self._marks.note(data)  # first, so that no byte is there without its mark
             self.sink.write(data)
 
     def _close(self) -> None:

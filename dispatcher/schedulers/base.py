@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from dispatcher.errors import PermanentError
+from dispatcher.errors import NotFound, PermanentError
 from dispatcher.payload import encode_payload
 from dispatcher.run import (
     MAX_ARGUMENT_BYTES,
@@ -70,6 +70,21 @@ def _invalid(what: str) -> CannotSubmit:
     )
 
 
+class TimesNotKept(NotFound):
+    """Output is there, and nothing tells when it was written.
+
+    Args:
+        stream: whose output.
+        why: for people.
+    """
+
+    def __init__(self, stream: str, why: str) -> None:
+        super().__init__(
+            f"it is not known when {stream} was written: {why}",
+            remedy="Leave out --since; --tail N shows the end.",
+        )
+
+
 class Stream(StrEnum):
     STDOUT = "stdout"
     STDERR = "stderr"
@@ -91,7 +106,7 @@ class LogChunk:
 
 
 class Scheduler(Protocol):
-    """Six verbs over an engine. Methods are thread-safe.
+    """Seven verbs over an engine. Methods are thread-safe.
 
     Every method raises ``Unavailable`` (scheduler) when the engine cannot be asked, ``Denied``
     when it refuses our rights.
@@ -126,6 +141,18 @@ class Scheduler(Protocol):
         """Both streams from the given offsets; with ``follow`` until the run has ended.
 
         Yields an empty iterator where there is no log yet and ``follow`` is False.
+        """
+        ...
+
+    def offsets_since(self, claim: Claim, since: float) -> Mapping[Stream, int]:
+        """Where in each stream the output begins that was written at a time or after it, give or
+        take ``time_index.PRECISION_S``; for ``logs``. Empty where there is no log yet.
+
+        Args:
+            since: seconds since the epoch.
+
+        Raises:
+            TimesNotKept: there is a log, and nothing tells when it was written.
         """
         ...
 

@@ -14,7 +14,7 @@ from itertools import chain
 from dispatcher.errors import DisintoError
 from dispatcher.result import LOGS_LIMIT, Result
 from dispatcher.run import Claim, Phase, RunKey
-from dispatcher.schedulers.base import LogChunk, Scheduler
+from dispatcher.schedulers.base import LogChunk, Scheduler, TimesNotKept
 from dispatcher.settings import SchedulerKind, Settings
 
 
@@ -32,7 +32,11 @@ class EndedOutput:
 
 
 def ended_output(
-    result: Result, scheduler: Callable[[], Scheduler], settings: Settings
+    result: Result,
+    scheduler: Callable[[], Scheduler],
+    settings: Settings,
+    *,
+    since: float | None = None,
 ) -> EndedOutput:
     """Look for the output of an ended run.
 
@@ -41,14 +45,24 @@ def ended_output(
             and a well-formed blob hash are used to find the run.
         scheduler: opens the engine, which may have kept the run's logs.
         settings: name the retention.
+        since: seconds since the epoch; of a full log, only what was written then or later.
+
+    Raises:
+        TimesNotKept: there is a full log, and nothing tells when it was written.
     """
     why, first = _not_kept(settings), None
     chunks: Iterator[LogChunk] = iter(())
     if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", result.blob):
         key = RunKey(action_id=result.id, blob=result.blob)
         try:
-            chunks = scheduler().logs(Claim(key=key, phase=Phase.ENDED, commit=result.commit))
+            claim, engine = Claim(key=key, phase=Phase.ENDED, commit=result.commit), scheduler()
+            offsets = {} if since is None else engine.offsets_since(claim, since)
+            chunks = engine.logs(claim, offsets=offsets)
             first = next(chunks, None)
+            if first is None and any(offsets.values()):
+                return EndedOutput(chunks=chunks, source=_kept(settings))
+        except TimesNotKept:
+            raise
         except DisintoError as error:
             why = f"the engine cannot be asked: {error.what}"
         if first is not None:

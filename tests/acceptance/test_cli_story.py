@@ -188,6 +188,8 @@ def test_a_run_is_followed_and_cancelled(desk: Desk, served: subprocess.Popen[st
     with started("logs", "--follow", "long", env=desk.env, cwd=desk.folder) as follower:
         assert follower.stdout is not None
         assert follower.stdout.readline() == "tick 1\n"
+        assert desk("logs", "long", "--since", "1h", "--tail", "1").out.startswith("tick ")
+        assert desk("logs", "long", "--since", "2100-01-01T00:00:00Z").out == ""
         stopped = desk("cancel", "long")
         assert stopped.code == 0
         assert "stop requested" in stopped.out
@@ -208,6 +210,15 @@ def test_status_plan_and_logs_after_the_runs(desk: Desk, served: subprocess.Pope
     assert logs.code == 0
     assert "out\n" in logs.out
     assert "the full log ([local] keep_logs_s" in logs.err
+    since = desk("logs", "bad", "--since", one["result"]["started_at"])
+    assert (since.code, since.out) == (0, "out\n")
+    assert desk("logs", "bad", "--since", "2100-01-01T00:00:00Z").out == ""
+    for times in (desk.folder / ".disinto/logs").glob("bad.*.times"):
+        times.unlink()
+    unknown = desk("logs", "bad", "--since", "1h")
+    assert (unknown.code, unknown.out) == (66, "")
+    assert "not known when stdout was written" in unknown.err
+    assert desk("logs", "bad", "--since", "yesterday").code == 64
     assert desk("logs", "nosuch").code == 66
     assert desk("plan").code == 0
 

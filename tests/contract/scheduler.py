@@ -357,6 +357,33 @@ class SchedulerContract:
         scheduler.cancel(claim, reason="enough")
         self.await_end(scheduler, claim)
 
+    def test_what_was_written_since(self, scheduler: Scheduler, minter: Minter) -> None:
+        formula = (
+            "echo early; echo early >&2; sleep 2.2; date +%s.%N; printf late; sleep 1.2; echo r; "
+            "sleep 300"
+        )
+        claim = self.begin(scheduler, minter, formula)
+        self.await_output(scheduler, claim, b"later\n")
+        whole = log(scheduler, claim, Stream.STDOUT)
+        assert scheduler.offsets_since(claim, 0.0) == dict.fromkeys(Stream, 0)
+        late = float(whole.splitlines()[1])
+        offsets = scheduler.offsets_since(claim, late)
+        since = b"".join(chunk.data for chunk in scheduler.logs(claim, offsets=offsets))
+        assert since == whole.removeprefix(b"early\n")
+        assert offsets[Stream.STDERR] == len(b"early\n")
+        # A line that goes on later is shown whole.
+        offsets = scheduler.offsets_since(claim, late + 1.1)
+        rest = b"".join(chunk.data for chunk in scheduler.logs(claim, offsets=offsets))
+        assert rest == b"later\n"
+        future = scheduler.offsets_since(claim, late + 3600)
+        assert list(scheduler.logs(claim, offsets=future)) == []
+        scheduler.cancel(claim, reason="enough")
+        self.await_end(scheduler, claim)
+
+    def test_a_run_without_a_log_has_no_times(self, scheduler: Scheduler, minter: Minter) -> None:
+        spec = minter.spec("true")
+        assert scheduler.offsets_since(claim_of(spec, engine_id="unknown"), 0.0) == {}
+
     # Forgetting
 
     def test_forget(self, scheduler: Scheduler, minter: Minter) -> None:

@@ -69,6 +69,9 @@ class FakeScheduler:
     ) -> Iterator[LogChunk]:
         return iter(())
 
+    def offsets_since(self, claim: Claim, since: float) -> Mapping[Stream, int]:
+        return {}
+
     def cancel(self, claim: Claim, *, reason: str) -> None:
         self._answer()
         with self._lock:

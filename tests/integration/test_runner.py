@@ -19,6 +19,7 @@ import tenacity
 
 from dispatcher.payload import decode_outcome, encode_payload
 from dispatcher.run import FormulaKind, Mount, Outcome, RunSpec, Verdict, WrappedGrant
+from dispatcher.time_index import offset_since
 from tests.servers.bao import Bao
 from tests.servers.grants import Minter, formula_ref
 
@@ -541,7 +542,19 @@ def test_as_a_job(minter: Minter, tmp_path: Path) -> None:
     assert (outcome.exit_code, done.returncode) == (4, 4)
     assert done.stdout == b"/home/agent [redacted:TOKEN]\n"
     assert done.stderr == b"[redacted:TOKEN]\n"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["outcome.json"]
+    kept = ["outcome.json", "stderr.times", "stdout.times"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == kept
+
+
+def test_the_times_of_a_jobs_output_count_what_the_runner_reports_itself(
+    minter: Minter, tmp_path: Path
+) -> None:
+    spec = minter.spec("echo early >&2; sleep 60", timeout_s=3)
+    outcome, done = job(tmp_path, minter.payload(spec))
+    begin, message, end = done.stderr.partition(b"disinto: ended at its timeout")
+    assert (begin, bool(message), end) == (b"early\n", True, b" of 3 s\n")
+    index = (tmp_path / "stderr.times").read_bytes()
+    assert offset_since(index, outcome.finished_at, size=len(done.stderr)) == len(begin)
 
 
 def test_a_bad_payload_of_a_job_leaves_an_outcome(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.result import Result
 from dispatcher.run import Claim, RunKey, Verdict
-from dispatcher.schedulers.base import LogChunk, Stream
+from dispatcher.schedulers.base import LogChunk, Stream, TimesNotKept
 from dispatcher.schedulers.local import LocalScheduler
 from dispatcher.schedulers.local.spool import Spool
 from dispatcher.service.ended_output import ended_output
@@ -86,3 +86,28 @@ def test_an_engine_that_is_away_is_named(settings: Settings) -> None:
 def test_a_result_without_output_says_so(settings: Settings) -> None:
     output = ended_output(result(logs=""), lambda: LocalScheduler(settings), settings)
     assert "no output" in output.source
+
+
+def keep_times(settings: Settings, stream: Stream, index: bytes) -> None:
+    Spool(settings.state_dir / "runs", KEY).kept_times(
+        settings.state_dir / "logs", stream
+    ).write_bytes(index)
+
+
+def test_of_a_kept_log_what_was_written_since(settings: Settings) -> None:
+    keep(settings, Stream.STDOUT, b"early\nlate\n")
+    keep_times(settings, Stream.STDOUT, b"1000000 0\n1060000 6\n")
+
+    def since(at: float) -> bytes | None:
+        output = ended_output(result(), lambda: LocalScheduler(settings), settings, since=at)
+        return None if output.chunks is None else b"".join(c.data for c in output.chunks)
+
+    assert since(0.0) == b"early\nlate\n"
+    assert since(1030.0) == b"late\n"
+    assert since(2000.0) == b""
+
+
+def test_a_kept_log_without_times_is_an_error(settings: Settings) -> None:
+    keep(settings, Stream.STDOUT, b"whole\n")
+    with pytest.raises(TimesNotKept, match="not known when stdout was written"):
+        ended_output(result(), lambda: LocalScheduler(settings), settings, since=0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.times import epoch, known_time, rfc3339, took
+from dispatcher.times import epoch, known_time, parse_duration, rfc3339, took
 
 
 def test_a_time_is_rfc_3339_in_utc_with_milliseconds() -> None:
@@ -37,3 +37,17 @@ def test_a_time_without_a_zone_is_none() -> None:
 )
 def test_a_duration_is_in_the_unit_that_fits(seconds: float, words: str) -> None:
     assert took(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("1.5s", 1.5), ("10m", 600), ("1h30m", 5400), ("2d", 172_800), ("0s", 0)],
+)
+def test_a_duration_is_read(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "10 m", "-5m", "30m1h", "1.5h", "\u0661m", "10mm"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="no duration"):
+        parse_duration(text)

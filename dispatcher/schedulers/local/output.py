@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from dispatcher.schedulers.base import LogChunk, Stream
+from dispatcher.schedulers.base import LogChunk, Stream, TimesNotKept
 from dispatcher.schedulers.local.spool import Spool
+from dispatcher.time_index import MAX_BYTES, offset_since
 
 _PIECE = 64 * 1024
 _LOOK_AGAIN_S = 0.1
@@ -70,6 +72,42 @@ def read(
     finally:
         for reader in readers:
             reader.close()
+
+
+def offsets_since(spool: Spool, kept: Path, since: float) -> dict[Stream, int]:
+    """See ``Scheduler.offsets_since``."""
+    offsets = {}
+    for stream in Stream:
+        # The size first: what is there by then was marked before.
+        size = _size(spool.log(stream), spool.kept_log(kept, stream))
+        if size is None:
+            continue
+        index = _index(spool.times(stream), spool.kept_times(kept, stream))
+        offset = offset_since(index, since, size=size)
+        if offset is None:
+            raise TimesNotKept(
+                stream, "the runner of an older version ran it, or its disk was full"
+            )
+        offsets[stream] = offset
+    return offsets
+
+
+def _size(*places: Path) -> int | None:
+    for place in places:
+        with suppress(FileNotFoundError):
+            return place.stat().st_size
+    return None
+
+
+def _index(*places: Path) -> bytes | None:
+    """Whatever may stand there: without a sandbox a formula can put anything in its place."""
+    for place in places:
+        with suppress(OSError):
+            fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(fd, "rb") as file:
+                if stat.S_ISREG(os.fstat(fd).st_mode):
+                    return file.read(MAX_BYTES)
+    return None
 
 
 def prune(kept: Path, *, now: float, keep_s: float) -> None:

@@ -193,6 +193,10 @@ class LocalScheduler:
         spool = Spool(self._runs, claim.key)
         return output.read(spool, self._kept_logs, follow=follow, offsets=offsets or {})
 
+    def offsets_since(self, claim: Claim, since: float) -> Mapping[Stream, int]:
+        """Also for ``[local] keep_logs_s`` after the run was forgotten."""
+        return output.offsets_since(Spool(self._runs, claim.key), self._kept_logs, since)
+
     def cancel(self, claim: Claim, *, reason: str) -> None:
         """Ask the runner to stop; one that has not read its payload yet finds the reason there.
 

@@ -26,6 +26,7 @@ from dispatcher.payload import (
 from dispatcher.process_record import ProcessRecord, decode_record
 from dispatcher.removal import remove_tree
 from dispatcher.run import Outcome, RunKey
+from dispatcher.time_index import index_name
 
 _log = structlog.get_logger("disinto.local")
 _ROOM_BYTES = 64 * 1024  # for what a runner writes before the formula starts, and its outcome
@@ -81,6 +82,14 @@ class Spool:
     def kept_log(self, keep_logs: Path, stream: str) -> Path:
         """Where a stream's log lies once the run is forgotten."""
         return keep_logs / f"{self.token}.{stream}.log"
+
+    def times(self, stream: str) -> Path:
+        """When its output was written; see ``dispatcher.time_index``."""
+        return self.path / index_name(stream)
+
+    def kept_times(self, keep_logs: Path, stream: str) -> Path:
+        """Where that lies once the run is forgotten."""
+        return keep_logs / f"{self.token}.{index_name(stream)}"
 
     def exists(self) -> bool:
         return self.path.is_dir()
@@ -222,18 +231,20 @@ class Spool:
         """
         for stream in STREAMS:
             try:
-                self._keep(self.log(stream), self.kept_log(keep_logs, stream))
+                if self._keep(self.log(stream), self.kept_log(keep_logs, stream)):
+                    self._keep(self.times(stream), self.kept_times(keep_logs, stream))
             except OSError as error:
                 _log.warning("log_not_kept", run=self.token, stream=stream, error=error.strerror)
         self._remove(self.path)
 
     @staticmethod
-    def _keep(log: Path, place: Path) -> None:
+    def _keep(log: Path, place: Path) -> bool:
+        """False where there is nothing to keep."""
         try:
             if not log.stat().st_size:
-                return
+                return False
         except FileNotFoundError:
-            return
+            return False
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             log.replace(place)
@@ -246,6 +257,7 @@ class Spool:
                 unfinished.replace(place)
             finally:
                 unfinished.unlink(missing_ok=True)
+        return True
 
 
 def _readable(data: bytes) -> Outcome | None:

@@ -1,4 +1,4 @@
-"""``NomadScheduler``: five verbs over Nomad.
+"""``NomadScheduler``: the verbs of ``Scheduler`` over Nomad.
 
 Calls to Nomad, counted in tests: a run takes five (dispatch, confirmation, what the outcome is, outcome, purge), and
 each parent job three when it is first used; observing takes one, however many runs are in flight,
@@ -22,6 +22,7 @@ from dispatcher.schedulers.base import CannotSubmit, LogChunk, Stream, payload_o
 from dispatcher.schedulers.nomad.finished import FinishedJobs
 from dispatcher.schedulers.nomad.observing import Observer
 from dispatcher.schedulers.nomad.output import Follower, whole
+from dispatcher.schedulers.nomad.output_times import offsets_since
 from dispatcher.schedulers.nomad.parents import Parent, Parents
 from dispatcher.schedulers.nomad.verdicts import main_allocation
 from dispatcher.settings import NomadDriver, Settings
@@ -143,6 +144,12 @@ class NomadScheduler:
         allocation: Allocation | None = main_allocation(self._api.allocations(child))
         if allocation is not None:
             yield from whole(self._api, allocation["ID"], offsets or {})
+
+    def offsets_since(self, claim: Claim, since: float) -> Mapping[Stream, int]:
+        """See ``Scheduler.offsets_since``."""
+        child = self._observer.child_of(claim)
+        allocation = main_allocation(self._api.allocations(child)) if child else None
+        return offsets_since(self._api, allocation["ID"], since) if allocation else {}
 
     def cancel(self, claim: Claim, *, reason: str) -> None:
         """See ``Scheduler.cancel``. The job is stopped and kept, so that its end can be read."""
