@@ -8,7 +8,7 @@ from bench.arrivals import Arrivals
 from bench.figures import Figure, median, percentile
 from bench.stage import Stage, push_actions, served
 from dispatcher.demo.scene import Scene
-from dispatcher.results import WINDOW_S
+from dispatcher.loop.result_writer import WINDOW_S
 
 ACTIONS = 40
 GOAL_S = 1.0
@@ -25,7 +25,7 @@ def figure(name: str, scene: Scene, actions: int) -> Figure:
     with served(scene) as dispatcher, Arrivals(scene.remote) as arrivals:
         for number in range(actions + 1):
             push_actions(scene.remote, [f"single{number:03}"])
-            dispatcher.ring()
+            dispatcher.notify()
             arrivals.wait(number + 1, timeout_s=LONGEST_S)
         arrived = dict(arrivals.wall)
     took = [

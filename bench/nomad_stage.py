@@ -13,10 +13,10 @@ from typing import Any
 from bench.stage import FORMULA, Stage
 from dispatcher.assembly import build_parts
 from dispatcher.demo.scene import Scene
-from dispatcher.nomad_api import NomadApi
-from dispatcher.payload import encode_payload
-from dispatcher.render import runner_name
-from dispatcher.run import RunSpec, WrappedGrant
+from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.render import runner_name
+from dispatcher.model.payload import encode_payload
+from dispatcher.model.run import RunSpec, WrappedGrant
 from tests.servers import nomad
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad

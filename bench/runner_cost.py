@@ -19,11 +19,11 @@ from pathlib import Path
 
 from bench.figures import Figure
 from bench.stage import Stage
-from dispatcher.payload import encode_payload
-from dispatcher.run import RunSpec
-from dispatcher.schedulers.local import sandbox
-from dispatcher.schedulers.local.launch import environment, launch
-from dispatcher.schedulers.local.spool import Spool
+from dispatcher.engines.local import sandbox
+from dispatcher.engines.local.launch import environment, launch
+from dispatcher.engines.local.spool import Spool
+from dispatcher.model.payload import encode_payload
+from dispatcher.model.run import RunSpec
 from dispatcher.settings import Settings
 from tests.servers import bao
 from tests.servers.grants import Minter

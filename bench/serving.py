@@ -20,17 +20,17 @@ from typing import Any
 
 from bench.git_growth import push_seconds
 from dispatcher.assembly import build_parts, build_service, open_settings
-from dispatcher.grants.http import VaultHttp
-from dispatcher.metrics import Metrics
-from dispatcher.nomad_api.connection import Connection
+from dispatcher.engines.base import Scheduler
+from dispatcher.engines.nomad.api.connection import Connection
+from dispatcher.loop.serve import Service
+from dispatcher.model.run import RunSpec, WrappedGrant
+from dispatcher.operate.forecast import in_use
 from dispatcher.ops_repo import OpsRepo
-from dispatcher.run import RunSpec, WrappedGrant
-from dispatcher.schedulers.base import Scheduler
-from dispatcher.service.forecast import in_use
-from dispatcher.service.pulse import Counted, Pulse, Watches
-from dispatcher.service.serve import Service
-from dispatcher.service.status_file import StatusFile
-from dispatcher.service.watch import Silent, Status
+from dispatcher.status.metrics import Metrics
+from dispatcher.status.snapshot import Counted, Snapshots, Trackers
+from dispatcher.status.status_file import StatusFile
+from dispatcher.status.tracker import Silent, Status
+from dispatcher.vault.http import VaultHttp
 from tests.fakes.scheduler import FakeScheduler
 
 _telling = threading.Lock()
@@ -128,9 +128,9 @@ def main() -> None:
         fake.wake = parts.wake
     repo = TimedRepo(parts.repo)
     parts = replace(parts, repo=repo, scheduler=Telling(parts.scheduler))  # type: ignore[arg-type]
-    pulse = Pulse(in_use(settings))
+    pulse = Snapshots(in_use(settings))
     status_file = StatusFile(settings.state_dir, pulse.overview)
-    service = build_service(parts, Watches(pulse, status_file, Counted(Metrics()), rounds))
+    service = build_service(parts, Trackers(pulse, status_file, Counted(Metrics()), rounds))
     obeying = (service, fake or FakeScheduler(), rounds, repo, calls)
     threading.Thread(target=obey, args=obeying, daemon=True).start()
     with status_file:
@@ -144,12 +144,12 @@ def obey(
 
     def end(count: int) -> dict[str, Any]:
         keys = fake.running()[:count]
-        ring, fake.wake = fake.wake, lambda: None
+        notify, fake.wake = fake.wake, lambda: None
         at = time.monotonic()
         for key in keys:
             fake.end(key)
-        fake.wake = ring
-        ring()
+        fake.wake = notify
+        notify()
         return {"at": at, "ids": [key.action_id for key in keys]}
 
     def stats(_count: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 from bench.processes import cpu_s
 from dispatcher.demo.nomad import DevAgent
 from dispatcher.demo.scene import Scene
-from dispatcher.service import bell
+from dispatcher.loop import nudge as bell
 from tests.servers import bao
 from tests.servers.bao import Bao
 
@@ -123,9 +123,9 @@ class Served:
         )
         self.pid = self._process.pid
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Say that there is news."""
-        bell.ring(self._scene.open_settings().state_dir)
+        bell.notify(self._scene.open_settings().state_dir)
 
     def cpu_s(self) -> float:
         """CPU seconds of the process and of its ended children."""

@@ -39,7 +39,7 @@ def measure(stage: Stage, *, starts: int = STARTS) -> list[Figure]:
     scene = stage.scene()
     with served(scene) as dispatcher, Arrivals(scene.remote) as arrivals:
         push_actions(scene.remote, ["done-1"])
-        dispatcher.ring()
+        dispatcher.notify()
         arrivals.wait(1, timeout_s=60)
         calls: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {
             "pass": ([sys.executable, "-c", "pass"], {}),

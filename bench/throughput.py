@@ -19,11 +19,11 @@ from bench.figures import Figure, median
 from bench.stage import FORMULA, Stage, push_actions, served
 from dispatcher.assembly import build_parts
 from dispatcher.demo.scene import Scene
-from dispatcher.payload import encode_payload
-from dispatcher.run import RunSpec, Verdict
-from dispatcher.schedulers.local import sandbox
-from dispatcher.schedulers.local.launch import launch
-from dispatcher.schedulers.local.spool import Spool
+from dispatcher.engines.local import sandbox
+from dispatcher.engines.local.launch import launch
+from dispatcher.engines.local.spool import Spool
+from dispatcher.model.payload import encode_payload
+from dispatcher.model.run import RunSpec, Verdict
 from dispatcher.settings import Settings
 from tests.servers.grants import Minter
 
@@ -43,11 +43,11 @@ def measure(stage: Stage, *, actions: int = ACTIONS, rounds: int = ROUNDS) -> li
     ratios: list[float] = []
     cpu: list[float] = []
     with served(scene) as dispatcher:
-        dispatched(scene, dispatcher.ring, 10)
+        dispatched(scene, dispatcher.notify, 10)
         for _ in range(rounds):
             bare.append(bare_runner(scene, actions))
             cpu_s = dispatcher.cpu_s()
-            whole.append(dispatched(scene, dispatcher.ring, actions))
+            whole.append(dispatched(scene, dispatcher.notify, actions))
             cpu.append((dispatcher.cpu_s() - cpu_s) / actions * 1000)
             ratios.append(whole[-1] / bare[-1])
     at_once = scene.open_settings().limits.max_in_flight
@@ -71,7 +71,7 @@ def measure(stage: Stage, *, actions: int = ACTIONS, rounds: int = ROUNDS) -> li
 
 
 def dispatched(
-    scene: Scene, ring: Callable[[], object], actions: int, *, longest_s: float = LONGEST_S
+    scene: Scene, notify: Callable[[], object], actions: int, *, longest_s: float = LONGEST_S
 ) -> float:
     """Actions a second, from the push to the last result on the remote.
 
@@ -82,7 +82,7 @@ def dispatched(
     with Arrivals(scene.remote, look_s=0.05) as arrivals:
         begun = time.monotonic()
         push_actions(scene.remote, names)
-        ring()
+        notify()
         took = arrivals.wait(actions, timeout_s=longest_s) - begun
     mine = set(names)
     failed = [r for i, r in scene.results().items() if i in mine and r["exit_code"] != 0]

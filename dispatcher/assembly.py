@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dispatcher.errors import Misconfigured
-from dispatcher.private import make_private, take_from_others
-from dispatcher.run import Mount
+from dispatcher.host.private import make_private, take_from_others
+from dispatcher.model.run import Mount
 from dispatcher.settings import (
     GateKind,
     Role,
@@ -21,23 +21,23 @@ from dispatcher.settings import (
 )
 
 if TYPE_CHECKING:
+    from dispatcher.decide.policy import Policy
+    from dispatcher.engines.base import Scheduler
+    from dispatcher.engines.nomad.api import NomadApi
     from dispatcher.forge import ForgeApi
-    from dispatcher.gate import GateKeeper
+    from dispatcher.gate import TieredGate
     from dispatcher.gate.base import Gate
-    from dispatcher.grants import Vault
     from dispatcher.ledger.base import Ledger
-    from dispatcher.nomad_api import NomadApi
+    from dispatcher.loop.components import Components
+    from dispatcher.loop.leader import Leadership
+    from dispatcher.loop.result_writer import Entry, Sign, Verifier
+    from dispatcher.loop.serve import Service
+    from dispatcher.loop.view import View
+    from dispatcher.operate.author_view import AuthorView
+    from dispatcher.operate.proposed import Proposed
     from dispatcher.ops_repo import OpsRepo, Signers
-    from dispatcher.policy import Policy
-    from dispatcher.results import Entry, Seal, Verifier
-    from dispatcher.schedulers.base import Scheduler
-    from dispatcher.service.desk_view import DeskView
-    from dispatcher.service.leadership import Leadership
-    from dispatcher.service.parts import Parts
-    from dispatcher.service.proposed import Proposed
-    from dispatcher.service.serve import Service
-    from dispatcher.service.view import View
-    from dispatcher.service.watch import Watch
+    from dispatcher.status.tracker import Tracker
+    from dispatcher.vault import Vault
 
 Environ = Mapping[str, str]
 
@@ -69,7 +69,7 @@ def refuse_author(settings: Settings, what: str) -> None:
 
 def open_vault(settings: Settings, environ: Environ) -> Vault:
     """Vault, with the dispatcher's own log-in; connects at the first call."""
-    from dispatcher.grants import Vault
+    from dispatcher.vault import Vault
 
     return Vault(settings.vault, environ=environ, connections=settings.limits.workers)
 
@@ -97,8 +97,8 @@ def open_ledger(settings: Settings, environ: Environ) -> Ledger:
     """
     refuse_author(settings, "the ledger")
     if settings.scheduler is SchedulerKind.NOMAD:
-        from dispatcher.ledger.nomad import NomadLedger
-        from dispatcher.nomad_api import NomadApi
+        from dispatcher.engines.nomad.api import NomadApi
+        from dispatcher.engines.nomad.ledger import NomadLedger
 
         return NomadLedger(NomadApi(settings.nomad, environ), settings.nomad)
     from dispatcher.ledger.sqlite import SqliteLedger
@@ -109,7 +109,7 @@ def open_ledger(settings: Settings, environ: Environ) -> Ledger:
 def open_leadership(settings: Settings, repo: OpsRepo, ledger: Ledger) -> Leadership:
     """Whether this installation may start runs for the ops repo."""
     from dispatcher.audit import AuditLog
-    from dispatcher.service.leadership import Leadership
+    from dispatcher.loop.leader import Leadership
 
     audit = AuditLog(settings.state_dir / "audit.jsonl")
     return Leadership(ref=repo.lead, ledger=ledger, audit=audit)
@@ -125,11 +125,11 @@ def open_scheduler(
     """
     refuse_author(settings, "the engine")
     if settings.scheduler is SchedulerKind.NOMAD:
-        from dispatcher.nomad_api import NomadApi
-        from dispatcher.schedulers.nomad import NomadScheduler
+        from dispatcher.engines.nomad import NomadScheduler
+        from dispatcher.engines.nomad.api import NomadApi
 
         return NomadScheduler(NomadApi(settings.nomad, environ), settings, wake=wake)
-    from dispatcher.schedulers.local import LocalScheduler
+    from dispatcher.engines.local import LocalScheduler
 
     return LocalScheduler(settings, wake=wake)
 
@@ -140,7 +140,7 @@ def open_policy(settings: Settings) -> Policy:
     Raises:
         InvalidInput: the file is wrong.
     """
-    from dispatcher.policy import load_policy
+    from dispatcher.decide.policy import load_policy
 
     return load_policy(settings.policy.file)
 
@@ -166,7 +166,7 @@ def open_forge(settings: Settings, environ: Environ, vault: Vault) -> ForgeApi:
 
 def vault_bot_token(settings: Settings, vault: Vault, name: str) -> str:
     """One of the dispatcher's own secrets."""
-    from dispatcher.grants import Grants
+    from dispatcher.vault import Grants
 
     return Grants(vault, settings).bot_token(name)
 
@@ -176,13 +176,13 @@ def open_gate(
     repo: OpsRepo,
     forge: ForgeApi | None,
     trusted: Callable[[], Signers] | None = None,
-) -> GateKeeper:
+) -> TieredGate:
     """The gate that answers for every tier.
 
     Args:
         trusted: whose signatures count, asked at each check; the settings' own files without it.
     """
-    from dispatcher.gate import GateKeeper, NoGate
+    from dispatcher.gate import NoGate, TieredGate
 
     match settings.policy.gate:
         case GateKind.FORGEJO if forge is not None:
@@ -199,7 +199,7 @@ def open_gate(
         case GateKind.SIGNED:
             from dispatcher.gate.signed import SignedGate
             from dispatcher.gate.trailer import Place
-            from dispatcher.service.rules import signers
+            from dispatcher.loop.rules import signers
 
             whose = trusted or partial(signers, settings)
             configured = SignedGate(
@@ -209,12 +209,12 @@ def open_gate(
             )
         case _:
             configured = NoGate()
-    return GateKeeper(configured)
+    return TieredGate(configured)
 
 
 def build_parts(
     settings: Settings, *, environ: Environ = os.environ, scheduler: Scheduler | None = None
-) -> Parts:
+) -> Components:
     """Everything a service acts through. Opens files, asks no server.
 
     Raises:
@@ -226,17 +226,17 @@ def build_parts(
         scheduler: in the place of the one that the settings name.
     """
     from dispatcher.audit import AuditLog
-    from dispatcher.grants import Grants
-    from dispatcher.service.formulas import FormulaShelf
-    from dispatcher.service.parts import Parts, Reporter, Wake
-    from dispatcher.service.rules import Rules
+    from dispatcher.loop.components import Components, Notifier, Reporter
+    from dispatcher.loop.formulas import FormulaStore
+    from dispatcher.loop.rules import Rules
+    from dispatcher.vault import Grants
 
     refuse_author(settings, "a dispatcher")
     make_private(settings.state_dir)
     take_from_others(_clone_path(settings))
     vault = open_vault(settings, environ)
     repo = open_repo(settings, environ, vault)
-    wake = Wake()
+    wake = Notifier()
     reporter: Reporter | None = None
     forge = None
     if settings.policy.gate is GateKind.FORGEJO:
@@ -259,11 +259,11 @@ def build_parts(
     hook_in_file = not environ.get(settings.http.webhook_secret_env)
     rules = Rules(settings, audit, webhook=hook_in_file)
     told = _all_warnings(settings, scheduler, repo)
-    return Parts(
+    return Components(
         settings=settings,
         rules=rules,
         repo=repo,
-        shelf=FormulaShelf(folder=settings.formulas.path, repo=repo),
+        shelf=FormulaStore(folder=settings.formulas.path, repo=repo),
         gate=open_gate(settings, repo, forge, lambda: rules.signers),
         grants=Grants(vault, settings),
         ledger=ledger,
@@ -280,28 +280,28 @@ def build_parts(
     )
 
 
-def build_view(parts: Parts) -> View:
+def build_view(components: Components) -> View:
     """A fresh view of the ops repo."""
-    from dispatcher.service.intake import Intake
-    from dispatcher.service.view import View
+    from dispatcher.loop.intake import Intake
+    from dispatcher.loop.view import View
 
-    settings = parts.settings
+    settings = components.settings
     local = settings.scheduler is SchedulerKind.LOCAL
     intake = Intake(
-        repo=parts.repo,
-        shelf=parts.shelf,
-        policy=parts.rules.policy,
+        repo=components.repo,
+        shelf=components.shelf,
+        policy=components.rules.policy,
         mounts=frozenset(settings.local.mounts if local else Mount),
         limit=settings.limits.max_action_bytes,
     )
-    return View(parts=parts, intake=intake, revision=parts.rules.fence.revision)
+    return View(components=components, intake=intake, revision=components.rules.fence.revision)
 
 
-def build_desk_view(settings: Settings, environ: Environ, repo: OpsRepo) -> DeskView:
+def build_desk_view(settings: Settings, environ: Environ, repo: OpsRepo) -> AuthorView:
     """What an author's desk can see; asks no server but the remote and the forge."""
-    from dispatcher.service.desk_view import DeskView
-    from dispatcher.service.formulas import FormulaShelf
-    from dispatcher.service.intake import Intake
+    from dispatcher.loop.formulas import FormulaStore
+    from dispatcher.loop.intake import Intake
+    from dispatcher.operate.author_view import AuthorView
 
     def gate() -> Gate:
         with_forge = settings.policy.gate is GateKind.FORGEJO
@@ -310,19 +310,19 @@ def build_desk_view(settings: Settings, environ: Environ, repo: OpsRepo) -> Desk
 
     intake = Intake(
         repo=repo,
-        shelf=FormulaShelf(folder=settings.formulas.path, repo=repo),
+        shelf=FormulaStore(folder=settings.formulas.path, repo=repo),
         policy=open_policy(settings),
         mounts=frozenset(Mount),
         limit=settings.limits.max_action_bytes,
     )
-    return DeskView(repo=repo, intake=intake, gate=gate)
+    return AuthorView(repo=repo, intake=intake, gate=gate)
 
 
 def proposals(settings: Settings, environ: Environ) -> tuple[tuple[Proposed, ...], str]:
     """Open pull requests that bring actions, and why they are not known; see ``proposed``."""
     if settings.policy.gate is not GateKind.FORGEJO:
         return (), ""
-    from dispatcher.service.proposed import proposed
+    from dispatcher.operate.proposed import proposed
 
     return proposed(
         lambda: open_forge(settings, environ, open_vault(settings, environ)),
@@ -331,11 +331,11 @@ def proposals(settings: Settings, environ: Environ) -> tuple[tuple[Proposed, ...
     )
 
 
-def build_service(parts: Parts, watch: Watch) -> Service:
+def build_service(components: Components, tracker: Tracker) -> Service:
     """The dispatcher itself."""
-    from dispatcher.service.serve import Service
+    from dispatcher.loop.serve import Service
 
-    return Service(parts, view=lambda: build_view(parts), watch=watch)
+    return Service(components, view=lambda: build_view(components), tracker=tracker)
 
 
 def _all_warnings(
@@ -360,7 +360,7 @@ def _warnings(settings: Settings, scheduler: Scheduler) -> Callable[[], tuple[st
     """Jobs that somebody changed, as ``apply`` did not register them; a local engine has none."""
     if settings.scheduler is not SchedulerKind.NOMAD:
         return tuple
-    from dispatcher.schedulers.nomad import NomadScheduler
+    from dispatcher.engines.nomad import NomadScheduler
 
     if not isinstance(scheduler, NomadScheduler):
         return tuple
@@ -378,12 +378,12 @@ def _obstacle(settings: Settings, environ: Environ) -> Callable[[Collection[Moun
 
     @cache
     def api() -> NomadApi:
-        from dispatcher.nomad_api import NomadApi
+        from dispatcher.engines.nomad.api import NomadApi
 
         return NomadApi(settings.nomad, environ)
 
     def ask(mounts: Collection[Mount]) -> str:
-        from dispatcher.nomad_checks import obstacle
+        from dispatcher.engines.nomad.checks import obstacle
 
         return obstacle(api(), settings, mounts)
 
@@ -406,12 +406,12 @@ def _credential(
     return ask
 
 
-def _seal(settings: Settings, vault: Vault) -> Seal:
+def _seal(settings: Settings, vault: Vault) -> Sign:
     """Signs results as the settings say; without signatures the text goes as it is."""
     if not settings.attestation.enabled:
         return lambda entry: entry.text
     from dispatcher.attestation import Signer, local_signer, seal_with, transit_signer
-    from dispatcher.grants import Grants
+    from dispatcher.vault import Grants
 
     signer: Signer
     if settings.attestation.transit_key:
@@ -428,13 +428,13 @@ def _seal(settings: Settings, vault: Vault) -> Seal:
 def _verifier(settings: Settings, vault: Vault) -> Verifier:
     """Knows our own results by the public half of the key that signs them."""
     if not settings.attestation.enabled:
-        from dispatcher.results import Unsigned
+        from dispatcher.loop.result_writer import Unsigned
 
         return Unsigned()
     from dispatcher.attestation import SignatureVerifier, local_signer, transit_keys
 
     if settings.attestation.transit_key:
-        from dispatcher.grants import Grants
+        from dispatcher.vault import Grants
 
         grants = Grants(vault, settings)
         return SignatureVerifier(lambda: transit_keys(grants))

@@ -11,9 +11,9 @@ from typing import Any
 
 from dispatcher.demo.scene import Scene
 from dispatcher.gate.request_comment import MARKER
-from dispatcher.health import Health
-from dispatcher.metrics import Metrics
-from dispatcher.service.serve import Service
+from dispatcher.loop.serve import Service
+from dispatcher.model.health import Health
+from dispatcher.status.metrics import Metrics
 from dispatcher.web.app import App
 from dispatcher.web.hooks import PushHook
 from dispatcher.web.listener import Listener

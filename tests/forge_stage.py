@@ -13,7 +13,7 @@ from typing import Any
 import tenacity
 
 from dispatcher.forge import ForgeApi
-from dispatcher.gate import Gate, GateKeeper
+from dispatcher.gate import Gate, TieredGate
 from dispatcher.gate.forgejo import Approvers, ForgejoGate
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.settings import ForgeSettings
@@ -216,7 +216,7 @@ class Stage:
                 approvers=approvers or Approvers(),
                 pause_s=0.02,
             )
-            return GateKeeper(configured)
+            return TieredGate(configured)
 
         self.judge = Judge.of(
             remote=f"{self.server.url}/{self.repository}.git",

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dispatcher.decide.policy import Policy
 from dispatcher.errors import Denied, Unavailable
 from dispatcher.gate import Decision, Gate, Question
+from dispatcher.loop.formulas import FormulaStore
+from dispatcher.loop.intake import Intake
+from dispatcher.model.run import Mount, Tier
 from dispatcher.ops_repo import OpsRepo, Tree
-from dispatcher.policy import Policy
-from dispatcher.run import Mount, Tier
-from dispatcher.service.formulas import FormulaShelf
-from dispatcher.service.intake import Intake
 from dispatcher.settings import ACTIONS_PATH, OpsRepoSettings
 
 SCRIPT = "#!/bin/bash\necho hello\n"
@@ -76,7 +76,7 @@ class Judge:
             if (path := f"{ACTIONS_PATH}/{action_id}.toml") in self.tree.misnamed:
                 return Found(outcome="ignored", reason=path)
             return Found(outcome="absent", reason="there is no such action")
-        shelf = FormulaShelf(folder=self.folder, repo=self.repo)
+        shelf = FormulaStore(folder=self.folder, repo=self.repo)
         intake = Intake(
             repo=self.repo, shelf=shelf, policy=self.policy, mounts=frozenset(Mount), limit=65_536
         )

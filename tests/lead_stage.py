@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from dispatcher.errors import Dependency
-from dispatcher.service.serve import Service
+from dispatcher.loop.serve import Service
 from tests.stage import Stage, eventually
 
 LEAD = "refs/disinto/lead"

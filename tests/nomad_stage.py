@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import tenacity
 
-from dispatcher.nomad_api import NomadApi
-from dispatcher.nomad_apply import apply_nomad, plan_nomad, rendered_jobs
-from dispatcher.run import Claim, Mount, Observation, Phase, RunSpec, RunState, WrappedGrant
-from dispatcher.schedulers.nomad import NomadScheduler
+from dispatcher.engines.nomad import NomadScheduler
+from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.apply import apply_nomad, plan_nomad, rendered_jobs
+from dispatcher.model.run import Claim, Mount, Observation, Phase, RunSpec, RunState, WrappedGrant
 from dispatcher.settings import Settings
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad

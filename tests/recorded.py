@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 from dispatcher.gate import Decision, Question
+from dispatcher.model.run import FormulaKind, FormulaRef, Tier
 from dispatcher.ops_repo.lineage import Change, Lineage
-from dispatcher.run import FormulaKind, FormulaRef, Tier
 
 FOLDER = Path(__file__).parent / "recordings" / "forgejo"
 

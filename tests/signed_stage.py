@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dispatcher.gate import Gate, GateKeeper
+from dispatcher.gate import Gate, TieredGate
 from dispatcher.gate.signed import SignedGate
 from dispatcher.gate.trailer import Place
 from dispatcher.ops_repo import OpsRepo, Signers
@@ -60,7 +60,7 @@ class SignedStage:
         signers = Signers(allowed_signers=allowed, revoked_keys=revoked)
 
         def signed(repo: OpsRepo) -> Gate:
-            return GateKeeper(
+            return TieredGate(
                 SignedGate(
                     history=repo,
                     verify=lambda commit: repo.signature(commit, signers),
@@ -109,7 +109,7 @@ class SignedStage:
         """The dispatcher looks at the branch, and records the consequences, as ``serve`` does."""
         head = self.judge.repo.fetch()
         if head.rewritten:
-            self.judge.gate.look_again()
+            self.judge.gate.invalidate()
         self.judge.repo.mark_seen(head.commit)
 
     def outcome(self, action_id: str = "x") -> Found:

@@ -12,11 +12,11 @@ import tenacity
 
 from dispatcher.assembly import build_parts, build_service
 from dispatcher.demo.scene import Scene
-from dispatcher.results import Entry, of_run
-from dispatcher.run import Engine, Outcome, Verdict
-from dispatcher.service.parts import Parts
-from dispatcher.service.serve import Service
-from dispatcher.service.watch import Silent, Status
+from dispatcher.loop.components import Components
+from dispatcher.loop.result_writer import Entry, of_run
+from dispatcher.loop.serve import Service
+from dispatcher.model.run import Engine, Outcome, Verdict
+from dispatcher.status.tracker import Silent, Status
 from tests.fakes.scheduler import FakeScheduler
 from tests.servers.bao import Bao
 
@@ -60,22 +60,22 @@ class Stage:
 
     def __init__(self, scene: Scene, *, state_dir: Path | None = None) -> None:
         self._state_dir = state_dir
-        self.change: Callable[[Parts], Parts] = lambda parts: parts
+        self.change: Callable[[Components], Components] = lambda components: components
         self.scene = scene
         self.scheduler = FakeScheduler()
         self.watch = Follower()
-        self.parts = self._parts()
+        self.components = self._components()
         self._service: Service | None = None
         self._thread: threading.Thread | None = None
-        self.served: Parts | None = None
+        self.served: Components | None = None
 
-    def _parts(self) -> Parts:
+    def _components(self) -> Components:
         settings, environ = self.scene.open_settings(), self.scene.environ
         if self._state_dir is not None:
             settings = settings.model_copy(update={"state_dir": self._state_dir})
-        parts = build_parts(settings, environ=environ, scheduler=self.scheduler)
-        self.scheduler.wake = parts.wake
-        return self.change(parts)
+        components = build_parts(settings, environ=environ, scheduler=self.scheduler)
+        self.scheduler.wake = components.wake
+        return self.change(components)
 
     def beside(self, state_dir: Path) -> Stage:
         """Another installation, with a state directory and an engine of its own, on the same ops
@@ -85,11 +85,11 @@ class Stage:
 
     def once(self) -> None:
         self.scheduler.ends_at_once = True
-        build_service(self._parts(), self.watch).run(once=True)
+        build_service(self._components(), self.watch).run(once=True)
 
     def start(self) -> Service:
         self.watch.last = None
-        self.served = self._parts()
+        self.served = self._components()
         service = self._service = build_service(self.served, self.watch)
         self._thread = threading.Thread(target=service.run, daemon=True)
         self._thread.start()
@@ -109,10 +109,10 @@ class Stage:
 
     def signed_result(self, action_id: str) -> str:
         """A result of a run under way, failed with code 3, as this dispatcher signs it."""
-        claim = next(c for c in self.parts.ledger.open_runs() if c.key.action_id == action_id)
+        claim = next(c for c in self.components.ledger.open_runs() if c.key.action_id == action_id)
         outcome = Outcome(verdict=Verdict.FAILED, exit_code=3)
         text = of_run(claim, outcome, Engine(kind="local"), now=time.time()).to_json()
-        return self.parts.seal(Entry(action_id=action_id, text=text))
+        return self.components.seal(Entry(action_id=action_id, text=text))
 
     @eventually
     def result(self, action_id: str) -> dict[str, object]:
@@ -126,7 +126,7 @@ class Stage:
 
     @eventually
     def at_rest(self) -> None:
-        assert not self.parts.ledger.open_runs()
+        assert not self.components.ledger.open_runs()
 
 
 def set_stage(root: Path, bao: Bao, **settings: Any) -> Stage:

@@ -10,12 +10,12 @@ from typing import Any
 import hvac
 import hvac.exceptions
 
-from dispatcher.grants import Grants, Vault
-from dispatcher.grants.apply import apply_changes, plan_vault
-from dispatcher.grants.names import dispatcher_policy
-from dispatcher.grants.secrets import Secrets
-from dispatcher.run import RunKey, WrappedGrant
+from dispatcher.model.run import RunKey, WrappedGrant
 from dispatcher.settings import Settings, VaultSettings
+from dispatcher.vault import Grants, Vault
+from dispatcher.vault.apply import apply_changes, plan_vault
+from dispatcher.vault.names import dispatcher_policy
+from dispatcher.vault.secrets import Secrets
 from tests.servers.bao import Bao
 
 KEY = RunKey(action_id="deploy", blob="b" * 40)

@@ -29,7 +29,7 @@ _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.
 
 
 class Transit(Protocol):
-    """What ``dispatcher.grants`` offers of Vault's transit engine."""
+    """What ``dispatcher.vault`` offers of Vault's transit engine."""
 
     def transit_sign(self, data: bytes) -> tuple[int, bytes]:
         """Version of the key, and its ed25519 signature."""

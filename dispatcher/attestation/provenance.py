@@ -22,7 +22,7 @@ _CONTEXT = frozenset({Kind.FORMULA, Kind.APPROVAL})
 
 
 class SignatureVerifier:
-    """Tells our results from others by their signature; see ``dispatcher.results.Verifier``.
+    """Tells our results from others by their signature; see ``dispatcher.loop.result_writer.Verifier``.
     Thread-safe.
 
     Args:
@@ -48,11 +48,11 @@ class SignatureVerifier:
         return True
 
     def can_prove(self) -> bool:
-        """See ``dispatcher.results.Verifier``."""
+        """See ``dispatcher.loop.result_writer.Verifier``."""
         return bool(self._keys(older_than_s=float("inf")))
 
     def ours(self, data: bytes, *, action_id: str, blob: str | None) -> bool:
-        """See ``dispatcher.results.Verifier``."""
+        """See ``dispatcher.loop.result_writer.Verifier``."""
         verification = self._verify(data, action_id, blob, self._keys(older_than_s=float("inf")))
         if any(f.kind is Kind.KEY for f in verification.findings):
             keys = self._keys(older_than_s=REFRESH_S)

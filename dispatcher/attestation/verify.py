@@ -30,8 +30,8 @@ from dispatcher.attestation.envelope import (
     subject_name,
 )
 from dispatcher.attestation.keys import key_id
-from dispatcher.result import Envelope
-from dispatcher.run import Tier, Verdict
+from dispatcher.model.result import Envelope
+from dispatcher.model.run import Tier, Verdict
 
 _MARK = b',\n  "attestation": '
 _END = b"\n}\n"

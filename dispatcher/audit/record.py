@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dispatcher.times import rfc3339
+from dispatcher.model.times import rfc3339
 
 GENESIS = "0" * 64
 """``prev`` of the first record."""

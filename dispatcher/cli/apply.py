@@ -16,8 +16,8 @@ from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
-    from dispatcher.checks import Change
-    from dispatcher.run import Mount
+    from dispatcher.model.checks import Change
+    from dispatcher.model.run import Mount
 
 
 @click.command("apply")
@@ -52,8 +52,8 @@ def command(
     no run is in progress. Secrets, mounts, the transit key and Nomad's variables (the memory of which
     ids ran) stay.
     """
-    from dispatcher.checks import Step
-    from dispatcher.service.administration import Administration
+    from dispatcher.model.checks import Step
+    from dispatcher.operate.apply import Administration
 
     administration = Administration(session.on_host("apply"), os.environ)
     if remove and (remove_stale or adopt or dispatcher):
@@ -91,8 +91,8 @@ def _mounts_in_use(session: Session) -> Collection[frozenset[Mount]]:
     """
     from dispatcher.assembly import open_repo
     from dispatcher.errors import DisintoError
-    from dispatcher.grants import Vault
-    from dispatcher.service.mounts_in_use import mount_sets
+    from dispatcher.operate.mounts_in_use import mount_sets
+    from dispatcher.vault import Vault
 
     settings = session.settings
     if not settings.ops_repo.remote:

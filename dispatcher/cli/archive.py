@@ -29,8 +29,8 @@ def command(session: Session, after_days: float | None, *, dry_run: bool, as_jso
     'disinto serve' does the same by itself. History is kept, 'status' and 'logs' go on finding
     what was moved, and an archived id never runs again.
     """
-    from dispatcher.archive import Archive
     from dispatcher.assembly import open_ledger, open_repo
+    from dispatcher.loop.archive import Archive
     from dispatcher.ops_repo import Tree
 
     settings = session.on_host("archive")

@@ -36,7 +36,7 @@ def command(session: Session, action_id: str, *, reason: str, sign: bool, reques
 
 def _ask(session: Session, action_id: str, *, reason: str, sign: bool) -> int:
     from dispatcher.cli.following import open_desk
-    from dispatcher.service.withdrawal import ask_to_cancel
+    from dispatcher.operate.request_cancel import ask_to_cancel
 
     asked = ask_to_cancel(open_desk(session), action_id, reason=reason, sign=sign)
     console.note(asked.told)
@@ -49,9 +49,10 @@ def _ask(session: Session, action_id: str, *, reason: str, sign: bool) -> int:
 def _cancel(session: Session, action_id: str, *, reason: str) -> None:
     from dispatcher.assembly import build_parts
     from dispatcher.errors import Dependency, Unavailable
+    from dispatcher.loop import nudge as bell
+    from dispatcher.operate.cancel import Cancellation, What
     from dispatcher.ops_repo import Tree
-    from dispatcher.service import bell, status_file
-    from dispatcher.service.cancellation import Cancellation, What
+    from dispatcher.status import status_file
 
     parts = build_parts(session.settings)
     try:
@@ -76,7 +77,7 @@ def _cancel(session: Session, action_id: str, *, reason: str) -> None:
         tree=tree,
         who=f"{who}: {reason}" if reason else who,
     ).cancel(action_id)
-    bell.ring(session.settings.state_dir)
+    bell.notify(session.settings.state_dir)
     if cancelled is What.RUN:
         console.say(f"{action_id}: stop requested")
     else:

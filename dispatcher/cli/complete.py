@@ -20,7 +20,7 @@ from dispatcher.settings_file import ACTIONS_PATH, state_dir
 RESULT = ".result.json"
 CANCEL = ".cancel.toml"
 STATUS_FILE = "status.json"
-"""``dispatcher.service.status_file.NAME``; its module takes long to load."""
+"""``dispatcher.status.status_file.NAME``; its module takes long to load."""
 
 TIMEOUT_S = 2.0
 
@@ -44,7 +44,7 @@ def finished_ids(ctx: click.Context, _param: click.Parameter, incomplete: str) -
 def secret_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Names of stored secrets; asks Vault, with the operator's token."""
     from dispatcher.errors import DisintoError
-    from dispatcher.grants import Grants, Vault
+    from dispatcher.vault import Grants, Vault
 
     try:
         settings = _session(ctx).settings

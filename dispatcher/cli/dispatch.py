@@ -14,7 +14,7 @@ from dispatcher.cli.session import Session
 from dispatcher.errors import Exit, NotFound
 
 if TYPE_CHECKING:
-    from dispatcher.service.desk import Sent
+    from dispatcher.operate.submission_client import Sent
 
 
 @click.command("dispatch")
@@ -72,7 +72,7 @@ def command(
 
 def _plain(sent: Sent) -> dict[str, Any]:
     """What was sent, as the record of its action."""
-    from dispatcher.service.action_record import undecided
+    from dispatcher.status.action_record import undecided
 
     record = undecided(sent.action_id).to_json()
     about = {"state": sent.state, "reason": sent.told, "tier": sent.tier, **_known(sent)}

@@ -18,8 +18,8 @@ from dispatcher.cli.session import Session
 from dispatcher.errors import DisintoError, Exit
 
 if TYPE_CHECKING:
-    from dispatcher.checks import Check
-    from dispatcher.service.diagnosis import Openers
+    from dispatcher.model.checks import Check
+    from dispatcher.operate.doctor import Openers
     from dispatcher.settings import Settings
 
 
@@ -61,8 +61,8 @@ def command(session: Session, *, deep: bool, as_json: bool) -> int:
 
 
 def _checks(session: Session) -> Iterator[Check]:
-    from dispatcher.checks import Check
-    from dispatcher.service.diagnosis import diagnose, wrong_settings
+    from dispatcher.model.checks import Check
+    from dispatcher.operate.doctor import diagnose, wrong_settings
     from dispatcher.settings import find_settings
 
     try:
@@ -78,9 +78,9 @@ def _checks(session: Session) -> Iterator[Check]:
 def _deep(session: Session) -> Generator[Check, None, None]:
     """The trial run. Nothing, where the settings cannot be read: they were told before."""
     from dispatcher import assembly
-    from dispatcher.checks import Check
-    from dispatcher.grants import Grants
-    from dispatcher.service.trial import Trial
+    from dispatcher.model.checks import Check
+    from dispatcher.operate.trial_run import Trial
+    from dispatcher.vault import Grants
 
     try:
         settings = session.settings
@@ -109,8 +109,8 @@ def _interrupted(_number: int, _frame: object) -> None:
 def openers(settings: Settings) -> Openers:
     """How this process opens each thing that is looked at."""
     from dispatcher import assembly
-    from dispatcher.nomad_api import NomadApi
-    from dispatcher.service.diagnosis import Openers
+    from dispatcher.engines.nomad.api import NomadApi
+    from dispatcher.operate.doctor import Openers
     from dispatcher.settings import GateKind
 
     vault = assembly.open_vault(settings, os.environ)

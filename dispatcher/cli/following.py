@@ -16,9 +16,9 @@ from dispatcher.errors import DisintoError
 if TYPE_CHECKING:
     from dispatcher.cli.live import Line
     from dispatcher.cli.session import Session
-    from dispatcher.schedulers.base import LogChunk
-    from dispatcher.service.desk import Desk
-    from dispatcher.service.follow import Followed
+    from dispatcher.engines.base import LogChunk
+    from dispatcher.operate.follow import Followed
+    from dispatcher.operate.submission_client import SubmissionClient
 
 T = TypeVar("T")
 
@@ -28,7 +28,7 @@ REPEAT_S = 60.0
 
 def follow(
     session: Session,
-    desk: Desk,
+    desk: SubmissionClient,
     action_id: str,
     *,
     wait_merge: bool,
@@ -47,7 +47,7 @@ def follow(
     with Viewer(action_id, quiet=as_json) as viewer:
         followed = desk.follower(viewer, wait_merge=wait_merge).follow(action_id)
     if as_json:
-        from dispatcher.service.action_record import of_result
+        from dispatcher.status.action_record import of_result
 
         record = of_result(followed.result).to_json()
         console.emit({**record, **(known or {}), "followed": True})
@@ -56,14 +56,14 @@ def follow(
     return followed.exit_code
 
 
-def open_desk(session: Session) -> Desk:
+def open_desk(session: Session) -> SubmissionClient:
     """What can be reached from here."""
     from dispatcher import assembly
     from dispatcher.gate.forgejo import Approvers
-    from dispatcher.grants import Grants
+    from dispatcher.loop.formulas import FormulaStore
+    from dispatcher.operate.submission_client import SubmissionClient
     from dispatcher.ops_repo.person import identity
-    from dispatcher.service.desk import Desk
-    from dispatcher.service.formulas import FormulaShelf
+    from dispatcher.vault import Grants
 
     settings = session.settings
     if person := identity():
@@ -72,10 +72,10 @@ def open_desk(session: Session) -> Desk:
         settings = settings.model_copy(update={"ops_repo": own})
     vault = assembly.open_vault(settings, os.environ)
     repo = assembly.open_repo(settings, os.environ, vault)
-    return Desk(
+    return SubmissionClient(
         settings=settings,
         repo=repo,
-        shelf=FormulaShelf(folder=settings.formulas.path, repo=repo),
+        shelf=FormulaStore(folder=settings.formulas.path, repo=repo),
         policy=assembly.open_policy(settings),
         secrets=Grants(vault, settings).secret_names,
         ledger=_reachable(lambda: assembly.open_ledger(settings, os.environ)),
@@ -95,7 +95,7 @@ def _reachable(opened: Callable[[], T]) -> T | None:
 
 
 def _show_end(followed: Followed) -> None:
-    from dispatcher.times import took
+    from dispatcher.model.times import took
 
     result = followed.result
     if not followed.streamed and result.logs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from dispatcher.errors import Exit
-from dispatcher.run import VERDICT_EXIT, Verdict
+from dispatcher.model.run import VERDICT_EXIT, Verdict
 
 MEANINGS: dict[Exit, str] = {
     Exit.OK: "done",

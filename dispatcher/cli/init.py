@@ -35,9 +35,9 @@ def command(folder: Path, remote: str, token_env: str, branch: str, *, author: b
     if author:
         _desk(folder, remote=remote, branch=branch, token_env=token_env)
         return
-    from dispatcher.service.founding import found
+    from dispatcher.operate.scaffold import scaffold
 
-    made = found(folder, remote=remote, branch=branch, token_env=token_env)
+    made = scaffold(folder, remote=remote, branch=branch, token_env=token_env)
     console.say(f"Made {made.folder}:")
     for name in made.written:
         console.say(f"  {name}")
@@ -61,7 +61,7 @@ def command(folder: Path, remote: str, token_env: str, branch: str, *, author: b
 
 
 def _desk(folder: Path, *, remote: str, branch: str, token_env: str) -> None:
-    from dispatcher.service.founding import desk
+    from dispatcher.operate.scaffold import desk
 
     if not remote:
         raise click.UsageError("--author needs --remote, the ops repo of the dispatcher.")

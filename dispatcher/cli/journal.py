@@ -12,8 +12,8 @@ from typing import Any
 import structlog
 
 from dispatcher.cli.console import clean, coloured, interactive
-from dispatcher.run import Phase
-from dispatcher.service.watch import Status
+from dispatcher.model.run import Phase
+from dispatcher.status.tracker import Status
 
 LEVELS: Mapping[str, str] = {
     "defect": "error",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from dispatcher.schedulers.base import LogChunk, Stream
+from dispatcher.engines.base import LogChunk, Stream
 
 
 def tail(chunks: Iterable[LogChunk], lines: int) -> Iterator[LogChunk]:

@@ -16,10 +16,10 @@ from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
+    from dispatcher.engines.base import LogChunk, Stream
     from dispatcher.errors import DisintoError
-    from dispatcher.result import Result
-    from dispatcher.run import Claim
-    from dispatcher.schedulers.base import LogChunk, Stream
+    from dispatcher.model.result import Result
+    from dispatcher.model.run import Claim
 
 
 @click.command("logs")
@@ -123,9 +123,9 @@ def _from_result(
 ) -> int:
     from dispatcher.assembly import open_repo, open_vault
     from dispatcher.errors import NotFound, TemporaryError
+    from dispatcher.model.result import Result
+    from dispatcher.operate.lookup import look_up
     from dispatcher.ops_repo import Tree
-    from dispatcher.result import Result
-    from dispatcher.service.lookup import look_up
 
     vault = open_vault(session.settings, os.environ)
     repo = open_repo(session.settings, os.environ, vault)
@@ -158,7 +158,7 @@ def _from_result(
 def _show_ended(session: Session, result: Result, part: _Part) -> None:
     from dispatcher.assembly import open_scheduler
     from dispatcher.cli.log_tail import last_lines, tail
-    from dispatcher.service.ended_output import ended_output
+    from dispatcher.loop.ended_output import ended_output
 
     end = result.logs
     if part.lines is not None:
@@ -190,14 +190,14 @@ def _show_ended(session: Session, result: Result, part: _Part) -> None:
 def _refuse_since(part: _Part, result: Result, why: str) -> None:
     """A result does not hold when its characters were written."""
     if part.since is not None and result.logs:
-        from dispatcher.schedulers.base import TimesNotKept
+        from dispatcher.engines.base import TimesNotKept
 
         raise TimesNotKept("the output in the result", why)
 
 
 def write(chunk: LogChunk) -> None:
     """Hand on a piece of a log, to a terminal without what could steer it."""
-    from dispatcher.schedulers.base import Stream
+    from dispatcher.engines.base import Stream
 
     stream = sys.stdout if chunk.stream is Stream.STDOUT else sys.stderr
     if console.interactive(stream):

@@ -43,7 +43,7 @@ class Moment(click.ParamType[float]):
             return value
         import time
 
-        from dispatcher.times import epoch, parse_duration
+        from dispatcher.model.times import epoch, parse_duration
 
         with suppress(ValueError, OverflowError):
             return time.time() - parse_duration(value)

@@ -16,10 +16,10 @@ from dispatcher.cli.status_screen import show_cancels, show_foreign
 from dispatcher.cli.tables import table
 
 if TYPE_CHECKING:
-    from dispatcher.checks import Change
     from dispatcher.errors import DisintoError
-    from dispatcher.service.action_record import ActionRecord
-    from dispatcher.service.forecast import Forecast
+    from dispatcher.model.checks import Change
+    from dispatcher.operate.forecast import Forecast
+    from dispatcher.status.action_record import ActionRecord
 
 
 @click.command("plan")
@@ -34,14 +34,14 @@ def command(session: Session, *, as_json: bool) -> None:
     'disinto apply' would write, and ACL policies where the token may read them.
     """
     from dispatcher.assembly import build_parts, build_view, proposals
-    from dispatcher.service.forecast import forecast
+    from dispatcher.operate.forecast import forecast
 
     parts = build_parts(session.on_host("plan"))
     found = forecast(parts, build_view(parts))
     drift, trouble = _nomad_drift(session, found)
     pending, unknown = proposals(session.settings, os.environ)
     if as_json:
-        from dispatcher.service.action_record import of_open
+        from dispatcher.status.action_record import of_open
 
         rows = [of_open(each.row()).to_json() for each in pending]
         console.emit({**_plain(found, drift, trouble), "proposed": rows})
@@ -62,9 +62,9 @@ def _nomad_drift(
 
     if session.settings.scheduler is not SchedulerKind.NOMAD:
         return (), None
+    from dispatcher.engines.nomad.api import NomadApi
+    from dispatcher.engines.nomad.apply import drift, policies_for, rendered_jobs
     from dispatcher.errors import DisintoError
-    from dispatcher.nomad_api import NomadApi
-    from dispatcher.nomad_apply import drift, policies_for, rendered_jobs
 
     in_use = {frozenset(c.action.mounts) for c in found.candidates.values() if c.action}
     try:
@@ -96,7 +96,7 @@ def _plain(
 
 def _steps(found: Forecast) -> list[dict[str, Any]]:
     """What the next tick does, each the action's record with ``step``, ``does`` and ``gate``."""
-    from dispatcher.service.forecast import in_words, subject_of
+    from dispatcher.operate.forecast import in_words, subject_of
 
     records = _records(found)
     said = []
@@ -127,13 +127,13 @@ def _waits(found: Forecast) -> list[dict[str, Any]]:
 
 
 def _records(found: Forecast) -> dict[str, ActionRecord]:
-    from dispatcher.service.action_record import of_open
+    from dispatcher.status.action_record import of_open
 
     return {action.id: of_open(action) for action in found.actions()}
 
 
 def _of(records: Mapping[str, ActionRecord], action_id: str) -> dict[str, Any]:
-    from dispatcher.service.action_record import undecided
+    from dispatcher.status.action_record import undecided
 
     return (records.get(action_id) or undecided(action_id)).to_json()
 

@@ -20,6 +20,6 @@ def command(kind: str) -> None:
       disinto schema action > action.schema.json
       #:schema ../../action.schema.json      (first line of an action file)
     """
-    from dispatcher.schema import schema
+    from dispatcher.operate.schema import schema
 
     emit(schema(kind))

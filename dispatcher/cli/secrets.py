@@ -18,7 +18,7 @@ from dispatcher.cli.tables import table
 from dispatcher.errors import Exit, Misconfigured, NotFound
 
 if TYPE_CHECKING:
-    from dispatcher.grants.secrets import Secrets
+    from dispatcher.vault.secrets import Secrets
 
 
 VALUE_GIVEN = (
@@ -74,7 +74,7 @@ def put(
 @click.pass_obj
 def list_(session: Session, *, as_json: bool) -> None:
     """List the secrets: names, versions and times; never values."""
-    from dispatcher.times import epoch
+    from dispatcher.model.times import epoch
 
     stored = _secrets(session).list()
     if as_json:
@@ -121,8 +121,8 @@ def _check_name(name: str) -> None:
         click.UsageError: it cannot.
         InvalidValue: it is reserved.
     """
-    from dispatcher.action import SECRET_PATTERN
-    from dispatcher.grants.names import secret_name
+    from dispatcher.model.action import SECRET_PATTERN
+    from dispatcher.vault.names import secret_name
 
     if not re.fullmatch(SECRET_PATTERN, name):
         raise click.UsageError(
@@ -153,8 +153,8 @@ def _settings_or_consent(session: Session, name: str) -> None:
 
 
 def _secrets(session: Session) -> Secrets:
-    from dispatcher.grants import Vault
-    from dispatcher.grants.secrets import Secrets
+    from dispatcher.vault import Vault
+    from dispatcher.vault.secrets import Secrets
 
     settings = session.on_host("secrets")
     return Secrets(Vault.of_operator(settings.vault, environ=os.environ), settings)

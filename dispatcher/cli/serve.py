@@ -19,11 +19,11 @@ from dispatcher.errors import Exit, Misconfigured
 
 if TYPE_CHECKING:
     from dispatcher.cli.journal import Journal
-    from dispatcher.metrics import Metrics
-    from dispatcher.service.parts import Parts
-    from dispatcher.service.pulse import Pulse
-    from dispatcher.service.serve import Service
+    from dispatcher.loop.components import Components
+    from dispatcher.loop.serve import Service
     from dispatcher.settings import Settings
+    from dispatcher.status.metrics import Metrics
+    from dispatcher.status.snapshot import Snapshots
     from dispatcher.web.hooks import PushHook
     from dispatcher.web.listener import Listener
 
@@ -44,12 +44,12 @@ def command(session: Session, *, once: bool) -> int:
     """
     from dispatcher.assembly import build_parts, build_service
     from dispatcher.cli.journal import Journal
-    from dispatcher.metrics import Metrics
-    from dispatcher.service.bell import Bell
-    from dispatcher.service.forecast import in_use
-    from dispatcher.service.pulse import Counted, Pulse, Watches
-    from dispatcher.service.status_file import StatusFile
-    from dispatcher.web.door import Door
+    from dispatcher.loop.nudge import NudgeFile
+    from dispatcher.operate.forecast import in_use
+    from dispatcher.status.metrics import Metrics
+    from dispatcher.status.snapshot import Counted, Snapshots, Trackers
+    from dispatcher.status.status_file import StatusFile
+    from dispatcher.web.deferred import DeferredListener
 
     # Until the files are read there is nothing to reload; and it must not end what just began.
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
@@ -58,25 +58,25 @@ def command(session: Session, *, once: bool) -> int:
         raise Misconfigured(
             "no ops repo is configured", remedy="Set [ops_repo] remote in disinto.toml."
         )
-    parts = build_parts(settings)
+    components = build_parts(settings)
     metrics = Metrics()
-    pulse = Pulse(in_use(settings), warnings=parts.warnings)
+    pulse = Snapshots(in_use(settings), warnings=components.warnings)
     status_file = StatusFile(
         settings.state_dir,
         pulse.overview,
         defect=lambda error: watches.event("defect", where="status file", error=error),
     )
     journal = Journal(level=settings.log_level)
-    metrics.watch(pulse.health, forge_calls=parts.forge_calls)
-    door = Door(
-        lambda: listener(service, parts, pulse=pulse, metrics=metrics),
+    metrics.watch(pulse.health, forge_calls=components.forge_calls)
+    door = DeferredListener(
+        lambda: listener(service, components, pulse=pulse, metrics=metrics),
         give_up=lambda: service.stop(),  # noqa: PLW0108 - made after the door
     )
-    watches = Watches(pulse, status_file, Counted(metrics), journal, door)
-    service = build_service(parts, watches)
+    watches = Trackers(pulse, status_file, Counted(metrics), journal, door)
+    service = build_service(components, watches)
     with contextlib.ExitStack() as open_things:
         open_things.enter_context(status_file)
-        open_things.enter_context(Bell(settings.state_dir, service.look_now))
+        open_things.enter_context(NudgeFile(settings.state_dir, service.look_now))
         if settings.http.listen and not once:
             open_things.enter_context(door)
         interrupted = open_things.enter_context(stopped_by_signals(service))
@@ -84,7 +84,7 @@ def command(session: Session, *, once: bool) -> int:
         journal.event("serving", remote=_shown(settings.ops_repo.remote), pid=os.getpid())
         if not once:
             with service.stops_git():
-                _say_what_is_missing(parts, service, journal)
+                _say_what_is_missing(components, service, journal)
         service.run(once=once)
     if door.error is not None:
         raise door.error
@@ -102,22 +102,24 @@ def _left_running(in_flight: int) -> str:
     return f"stopped; {runs}, and the next 'disinto serve' publishes what becomes of them"
 
 
-def _say_what_is_missing(parts: Parts, service: Service, journal: Journal) -> None:
+def _say_what_is_missing(components: Components, service: Service, journal: Journal) -> None:
     """Look at everything before the first round. What is wrong is said with its remedy, and stops
     nothing: the loop waits for what is away, and a person may mend the rest meanwhile.
     """
     from dispatcher.cli.doctor import openers
-    from dispatcher.service.diagnosis import diagnose
+    from dispatcher.operate.doctor import diagnose
 
-    with_our_repo = replace(openers(parts.settings), repo=lambda: parts.repo)
-    for check in diagnose(parts.settings, with_our_repo, os.environ):
+    with_our_repo = replace(openers(components.settings), repo=lambda: components.repo)
+    for check in diagnose(components.settings, with_our_repo, os.environ):
         if service.stopping:
             return
         if check.remedy or not check.ok:
             journal.event("unfit", check=check.name, detail=check.detail, remedy=check.remedy)
 
 
-def listener(service: Service, parts: Parts, *, pulse: Pulse, metrics: Metrics) -> Listener:
+def listener(
+    service: Service, components: Components, *, pulse: Snapshots, metrics: Metrics
+) -> Listener:
     """The listener for health, metrics and the webhook, not yet open.
 
     Raises:
@@ -126,11 +128,11 @@ def listener(service: Service, parts: Parts, *, pulse: Pulse, metrics: Metrics) 
     from dispatcher.web.app import App
     from dispatcher.web.listener import Listener
 
-    hook = push_hook(parts.settings)
+    hook = push_hook(components.settings)
     if hook is not None:
-        parts.rules.on_webhook_secret(hook.renew)
+        components.rules.on_webhook_secret(hook.renew)
     app = App(health=pulse.health, metrics=metrics, wake=service.look_now, hook=hook)
-    return Listener(app, listen=parts.settings.http.listen)
+    return Listener(app, listen=components.settings.http.listen)
 
 
 def push_hook(settings: Settings) -> PushHook | None:

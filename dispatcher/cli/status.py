@@ -14,9 +14,9 @@ from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
 
 if TYPE_CHECKING:
+    from dispatcher.model.result import Result
     from dispatcher.ops_repo import OpsRepo, Tree
-    from dispatcher.result import Result
-    from dispatcher.service.overview import OpenAction, Overview
+    from dispatcher.status.overview import OpenAction, Overview
 
 LAST = 10
 
@@ -110,7 +110,7 @@ def _overview(session: Session, last: int, wanted: Wanted, *, as_json: bool) -> 
 
 def _account(session: Session, action_id: str, *, as_json: bool) -> None:
     from dispatcher.cli.status_screen import plain_account, show_account
-    from dispatcher.service.lookup import look_up
+    from dispatcher.operate.lookup import look_up
 
     gathered = gather(session)
     account = look_up(
@@ -179,7 +179,7 @@ class Gathered:
 
     def last_results(self, count: int, wanted: Wanted) -> list[Result]:
         """The newest results, the newest first; with a filter, of the last ``NEWEST``."""
-        from dispatcher.archive import NEWEST
+        from dispatcher.loop.archive import NEWEST
 
         if not wanted:
             return self._newest(count)
@@ -188,9 +188,9 @@ class Gathered:
         return [result for result in self._newest(NEWEST) if wanted.finished(result)][:count]
 
     def _newest(self, count: int) -> list[Result]:
-        from dispatcher.archive import NEWEST
+        from dispatcher.loop.archive import NEWEST
+        from dispatcher.operate.lookup import last_results, newest_of
         from dispatcher.ops_repo import Tree
-        from dispatcher.service.lookup import last_results, newest_of
 
         newest = self.overview.newest
         if self._tree is None and newest is not None and count <= NEWEST:
@@ -204,8 +204,8 @@ class Gathered:
 def gather(session: Session) -> Gathered:
     """The overview, from a living ``serve`` or worked out; with the clone it is about."""
     from dispatcher.assembly import build_parts, build_view, open_repo
-    from dispatcher.service import status_file
-    from dispatcher.service.rule_files import superseded
+    from dispatcher.loop.rule_files import superseded
+    from dispatcher.status import status_file
 
     settings = session.settings
     if session.is_desk:
@@ -222,7 +222,7 @@ def gather(session: Session) -> Gathered:
             older = superseded(seen.overview.rules, settings)
             overview = replace(seen.overview, warnings=(*seen.overview.warnings, *older))
             return Gathered(overview=overview, repo=repo, head=head.commit)
-    from dispatcher.service.forecast import forecast
+    from dispatcher.operate.forecast import forecast
 
     parts = build_parts(settings)
     found = forecast(parts, build_view(parts))

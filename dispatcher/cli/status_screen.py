@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from dispatcher.cli import console
 from dispatcher.cli.tables import table
-from dispatcher.service.action_record import of_open, of_result
-from dispatcher.times import epoch, known_time, rfc3339, took
+from dispatcher.model.times import epoch, known_time, rfc3339, took
+from dispatcher.status.action_record import of_open, of_result
 
 if TYPE_CHECKING:
-    from dispatcher.cancel_request import CancelNote
-    from dispatcher.result import Result
-    from dispatcher.service.foreign import ForeignResult
-    from dispatcher.service.lookup import Account
-    from dispatcher.service.overview import Overview
+    from dispatcher.loop.foreign import ForeignResult
+    from dispatcher.model.cancel_request import CancelNote
+    from dispatcher.model.result import Result
+    from dispatcher.operate.lookup import Account
+    from dispatcher.status.overview import Overview
 
 
 def show_overview(overview: Overview, results: list[Result], *, desk: bool = False) -> None:
@@ -122,7 +122,7 @@ def show_cancels(cancels: tuple[CancelNote, ...]) -> None:
 
 def show_foreign(foreign: tuple[ForeignResult, ...]) -> None:
     """Results that this dispatcher did not sign, and what to do about them."""
-    from dispatcher.service.foreign import REMEDY
+    from dispatcher.loop.foreign import REMEDY
 
     for each in foreign:
         console.say(
@@ -197,6 +197,6 @@ def _moment(at: float) -> str:
 
 def _shown(value: object) -> str:
     """An output as TOML writes it, so that a text and a number are told apart; never a secret."""
-    from dispatcher.explain import toml_value
+    from dispatcher.toml.explain import toml_value
 
     return toml_value(value)

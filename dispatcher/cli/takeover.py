@@ -13,7 +13,7 @@ from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
-    from dispatcher.service.leadership import LeadReport
+    from dispatcher.loop.leader import LeadReport
 
 
 @click.command("takeover")
@@ -30,7 +30,7 @@ def command(session: Session, *, yes: bool) -> int:
     Exits with 1 when the question was answered with no.
     """
     from dispatcher.assembly import build_parts
-    from dispatcher.service import bell
+    from dispatcher.loop import nudge as bell
 
     parts = build_parts(session.on_host("takeover"))
     leadership = parts.leadership
@@ -43,7 +43,7 @@ def command(session: Session, *, yes: bool) -> int:
         console.note("nothing was changed")
         return Exit.FAILED
     record = leadership.take_over(report.value, who=console.person())
-    bell.ring(session.settings.state_dir)
+    bell.notify(session.settings.state_dir)
     if record is None:
         console.note(
             "the ledger is this installation's now; the remote does not keep refs/disinto/lead, so "

@@ -16,7 +16,7 @@ from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
-    from dispatcher.service.preflight import Checked, Names
+    from dispatcher.operate.preflight import Checked, Names
 
 
 @click.command("validate")
@@ -40,7 +40,7 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
 
     Exits with 65 when anything is wrong.
     """
-    from dispatcher.service.preflight import action_files, check_files
+    from dispatcher.operate.preflight import action_files, check_files
 
     found = action_files(paths)
     checked = check_files(found.files, known_names(session, online=online))
@@ -91,7 +91,7 @@ def _plain_tier(file: Checked) -> dict[str, object] | None:
 
 def known_names(session: Session, *, online: bool) -> Names:
     """What can be known here of the names that an action may use."""
-    from dispatcher.service.preflight import Names
+    from dispatcher.operate.preflight import Names
     from dispatcher.settings import find_settings
 
     if online:
@@ -124,7 +124,7 @@ def _repo_formulas(session: Session, *, fetch: bool) -> Collection[str] | None:
 
 def _secret_names(session: Session) -> Collection[str]:
     from dispatcher.assembly import open_vault
-    from dispatcher.grants import Grants
+    from dispatcher.vault import Grants
 
     return Grants(open_vault(session.settings, os.environ), session.settings).secret_names()
 

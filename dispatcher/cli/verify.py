@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    from dispatcher.service.evidence import Evidence
+    from dispatcher.operate.evidence import Evidence
 
 
 @click.command("verify")
@@ -66,7 +66,7 @@ def command(session: Session, target: str, keys: tuple[Path, ...], *, as_json: b
 
 
 def _evidence(session: Session, target: str) -> Evidence:
-    from dispatcher.service import evidence
+    from dispatcher.operate import evidence
 
     if "/" in target or "." in target:
         return evidence.of_file(Path(target))
@@ -80,12 +80,12 @@ def _evidence(session: Session, target: str) -> Evidence:
 
 
 def _trusted(session: Session, keys: tuple[Path, ...]) -> Sequence[Ed25519PublicKey]:
-    from dispatcher.service.evidence import trusted_keys
+    from dispatcher.operate.evidence import trusted_keys
 
     if keys:
         return trusted_keys(keys, None, None)
     from dispatcher.assembly import open_vault
-    from dispatcher.grants import Grants
+    from dispatcher.vault import Grants
 
     settings = session.settings
     grants = Grants(open_vault(settings, os.environ), settings)

@@ -15,13 +15,13 @@ from rich.json import JSON
 from rich.markup import escape
 from rich.rule import Rule
 
-from dispatcher import files
 from dispatcher.assembly import build_parts, build_service
 from dispatcher.demo import on_nomad, openbao
 from dispatcher.demo.on_nomad import Looked
 from dispatcher.demo.scene import Scene
 from dispatcher.demo.screen import Screen
 from dispatcher.errors import DisintoError, Exit
+from dispatcher.host import resources as files
 
 LONGEST_RUN_S = 4
 LONGEST = "crawl-links"

@@ -16,7 +16,7 @@ from dispatcher.assembly import open_settings
 from dispatcher.demo import nomad, openbao
 from dispatcher.demo.set_up import set_up
 from dispatcher.errors import DisintoError, Exit, Misconfigured
-from dispatcher.service.founding import found
+from dispatcher.operate.scaffold import scaffold
 
 TOKEN_FILES: Mapping[str, str] = {"VAULT_TOKEN": "vault.token", "NOMAD_TOKEN": "nomad.token"}
 
@@ -39,7 +39,7 @@ def main(folder: Path, environ: Mapping[str, str]) -> None:
     nomad.bootstrap(server)
     config = folder / "disinto.toml"
     if not config.exists():
-        found(folder)
+        scaffold(folder)
     tokens = set_up(open_settings(config, environ), operator=environ, nomad=server)
     for name, token in tokens.items():
         file = folder / TOKEN_FILES[name]

@@ -24,12 +24,12 @@ import httpx
 import jinja2
 import tenacity
 
-from dispatcher import files
 from dispatcher.demo.remains import clear, watched
+from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.render import acl_policies, dispatcher_name, hcl, runner_prefix
 from dispatcher.errors import Denied, Misconfigured, PermanentError
-from dispatcher.nomad_api import NomadApi
-from dispatcher.render import acl_policies, dispatcher_name, hcl, runner_prefix
-from dispatcher.run import Mount
+from dispatcher.host import resources as files
+from dispatcher.model.run import Mount
 from dispatcher.settings import NomadSettings
 
 

@@ -13,9 +13,9 @@ from rich.console import Console
 from dispatcher.demo import nomad
 from dispatcher.demo.nomad import DevAgent
 from dispatcher.demo.scene import Scene
+from dispatcher.engines.nomad.api import Job, NomadApi
+from dispatcher.engines.nomad.render import acl_policies, runner_prefix
 from dispatcher.errors import Misconfigured
-from dispatcher.nomad_api import Job, NomadApi
-from dispatcher.render import acl_policies, runner_prefix
 from dispatcher.settings import NomadDriver
 
 DRIVERS: Mapping[bool, NomadDriver] = {True: NomadDriver.DOCKER, False: NomadDriver.RAW_EXEC}

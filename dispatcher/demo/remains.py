@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dispatcher.removal import remove_tree
+from dispatcher.host.removal import remove_tree
 
 
 def clear(folder: Path) -> None:

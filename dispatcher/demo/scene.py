@@ -23,12 +23,12 @@ from dispatcher.demo import nomad as demo_nomad
 from dispatcher.demo.nomad import DevAgent
 from dispatcher.demo.openbao import DevServer
 from dispatcher.demo.set_up import set_up
+from dispatcher.engines.local import sandbox
 from dispatcher.errors import Misconfigured
 from dispatcher.gate.trailer import Place
-from dispatcher.grants import Vault
-from dispatcher.grants.secrets import Secrets
-from dispatcher.schedulers.local import sandbox
 from dispatcher.settings import Settings
+from dispatcher.vault import Vault
+from dispatcher.vault.secrets import Secrets
 
 PERSON = "ada@example.org"
 """Who merges and signs in a scene."""

@@ -13,8 +13,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from dispatcher.run import Claim, Phase
-from dispatcher.service.watch import Status
+from dispatcher.model.run import Claim, Phase
+from dispatcher.status.tracker import Status
 
 COLOURS = {
     "succeeded": "green",

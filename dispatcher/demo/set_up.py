@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from dispatcher.demo.nomad import DevAgent
-from dispatcher.grants import Vault
-from dispatcher.grants.names import dispatcher_policy
-from dispatcher.render import acl_policies
-from dispatcher.service.administration import Administration
+from dispatcher.engines.nomad.render import acl_policies
+from dispatcher.operate.apply import Administration
 from dispatcher.settings import Settings, VaultAuth
+from dispatcher.vault import Vault
+from dispatcher.vault.names import dispatcher_policy
 
 
 def set_up(

@@ -1,7 +1,7 @@
 """Gates: who approved what, before anything runs."""
 
 from dispatcher.gate.base import Answer, Decision, Gate, Question
-from dispatcher.gate.keeper import GateKeeper
+from dispatcher.gate.by_tier import TieredGate
 from dispatcher.gate.main_branch import NoGate
 
-__all__ = ["Answer", "Decision", "Gate", "GateKeeper", "NoGate", "Question"]
+__all__ = ["Answer", "Decision", "Gate", "NoGate", "Question", "TieredGate"]

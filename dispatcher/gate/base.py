@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from dispatcher.run import FormulaRef, Tier
+from dispatcher.model.run import FormulaRef, Tier
 
 
 class Answer(StrEnum):
@@ -95,6 +95,6 @@ class Gate(Protocol):
         """
         ...
 
-    def look_again(self) -> None:
+    def invalidate(self) -> None:
         """Forget what was remembered: somebody said that something may have changed."""
         ...

@@ -160,7 +160,7 @@ class ForgejoGate:
         except TooLarge as error:
             return Decision(answer=Answer.WAITING, reason=str(error), gate="forgejo")
 
-    def look_again(self) -> None:
+    def invalidate(self) -> None:
         """Ask anew what was said of each request. Which request brought a commit stays known."""
         with self._lock:
             self._judged.clear()

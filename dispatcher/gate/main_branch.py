@@ -16,7 +16,7 @@ class MainBranch:
             commit=question.commit,
         )
 
-    def look_again(self) -> None:
+    def invalidate(self) -> None:
         """There is nothing to forget."""
 
 
@@ -31,5 +31,5 @@ class NoGate:
             gate="none",
         )
 
-    def look_again(self) -> None:
+    def invalidate(self) -> None:
         """There is nothing to forget."""

@@ -6,7 +6,7 @@ import re
 
 import jinja2
 
-from dispatcher import files
+from dispatcher.host import resources as files
 
 _ENVIRONMENT = jinja2.Environment(
     undefined=jinja2.StrictUndefined,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dispatcher.action import Action
+from dispatcher.decide.policy import Item, TierDecision
 from dispatcher.gate.markdown import render
-from dispatcher.policy import Item, TierDecision
-from dispatcher.run import FormulaRef
+from dispatcher.model.action import Action
+from dispatcher.model.run import FormulaRef
 
 TEXT_LIMIT = 40_000
 """Characters of the action and of the formula that are shown; forges cut bodies at 65,535."""

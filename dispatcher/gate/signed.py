@@ -17,7 +17,7 @@ from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.history import Broken, History, origin, short
 from dispatcher.gate.trailer import Place
 from dispatcher.ops_repo.lineage import Lineage
-from dispatcher.toml_source import quoted
+from dispatcher.toml.source import quoted
 
 REVOKED = "is signed by a key that was revoked"
 """The one thing that no later event makes right: neither the commit nor the revocation goes away."""
@@ -107,7 +107,7 @@ class SignedGate:
         ]
         return min(judged, key=lambda entry: entry[0])[1]
 
-    def look_again(self) -> None:
+    def invalidate(self) -> None:
         """Judge signatures anew: the lists of keys may have changed."""
         with self._lock:
             self._known.clear()

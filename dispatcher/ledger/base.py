@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dispatcher.errors import Conflict, PermanentError
-from dispatcher.run import Claim
+from dispatcher.model.run import Claim
 
 
 class AlreadyClaimed(Conflict):

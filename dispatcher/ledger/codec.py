@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from dispatcher.errors import PermanentError
-from dispatcher.run import Claim
+from dispatcher.model.run import Claim
 
 FORMAT = 1
 """Number of the shape written by this version."""

@@ -23,10 +23,10 @@ from importlib import resources
 from pathlib import Path
 
 from dispatcher.errors import Conflict, Dependency, Exit, PermanentError, Unavailable
+from dispatcher.host.private import make_private, take_from_others
 from dispatcher.ledger.base import AlreadyClaimed, Lease, Note
 from dispatcher.ledger.codec import decode, encode
-from dispatcher.private import make_private, take_from_others
-from dispatcher.run import Claim
+from dispatcher.model.run import Claim
 
 DATABASE = "ledger.db"
 LOCK = "leader.lock"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from dispatcher.model.times import rfc3339
 from dispatcher.ops_repo import lineage, reader, rewrites
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import Git, GitFailed, ended_by_signal
@@ -27,7 +28,6 @@ from dispatcher.ops_repo.tree import Changes, Delta, Tree
 from dispatcher.ops_repo.viewed import Approach, Loss, Viewed
 from dispatcher.ops_repo.writer import Writer
 from dispatcher.settings import OpsRepoSettings
-from dispatcher.times import rfc3339
 
 T = TypeVar("T")
 

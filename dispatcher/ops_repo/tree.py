@@ -15,9 +15,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from dispatcher.action import is_id
+from dispatcher.model.action import is_id
+from dispatcher.model.run import FormulaKind
 from dispatcher.ops_repo.records import Entry
-from dispatcher.run import FormulaKind
 from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH
 
 ACTION_ENDING = ".toml"
@@ -66,7 +66,7 @@ class ResultFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CancelFile:
-    """``<id>.cancel.toml`` in ``vault/actions``, whatever it is: see ``dispatcher.cancel_request``."""
+    """``<id>.cancel.toml`` in ``vault/actions``, whatever it is: see ``dispatcher.model.cancel_request``."""
 
     id: str
     path: str

@@ -17,6 +17,7 @@ from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_ty
 from tenacity.wait import wait_random_exponential
 
 from dispatcher.errors import Conflict, Denied, Dependency, Misconfigured, Unavailable
+from dispatcher.model.result import RESULT_LIMIT as REPLACED_LIMIT
 from dispatcher.ops_repo import by_trees
 from dispatcher.ops_repo.by_trees import stored
 from dispatcher.ops_repo.clone import HEAD, OUTGOING, PUSH, SEEN, Clone
@@ -24,7 +25,6 @@ from dispatcher.ops_repo.git import GitFailed
 from dispatcher.ops_repo.reader import entries_at, read
 from dispatcher.ops_repo.records import Entry, Move, NewFile, Published, Replaced
 from dispatcher.ops_repo.refusals import Why, refusal
-from dispatcher.result import RESULT_LIMIT as REPLACED_LIMIT
 from dispatcher.settings import OpsRepoSettings
 
 TRIES = 30

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from dispatcher.errors import Dependency, Exit, PermanentError, Unavailable
-from dispatcher.payload import WRAPPING_GONE, Payload
+from dispatcher.model.payload import WRAPPING_GONE, Payload
 from dispatcher.runner.vault_client import AnswerLost, NotSent, Reply, VaultClient, ca_file
 
 WAIT_S = 60.0

@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from dispatcher.errors import Exit, PermanentError
-from dispatcher.removal import remove_tree
-from dispatcher.run import MAX_VARIABLE_BYTES, FormulaKind, Mount, RunSpec
+from dispatcher.host.removal import remove_tree
+from dispatcher.model.run import MAX_VARIABLE_BYTES, FormulaKind, Mount, RunSpec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ARGUMENTS = 256 * 1024  # left of ARG_MAX for what the formula starts: arguments, pointers
@@ -79,7 +79,7 @@ def _read_blob(blob: str, ops_repo: str) -> bytes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Room:
+class Workspace:
     """The run's private folder, removed afterwards.
 
     Attributes:
@@ -104,7 +104,7 @@ class Room:
         return f"{self.base}/outputs.json"
 
 
-def make_room(base: str = "") -> Room:
+def make_workspace(base: str = "") -> Workspace:
     """Make the private folder.
 
     Args:
@@ -112,23 +112,23 @@ def make_room(base: str = "") -> Room:
             "" for a new folder in the task's own folder or TMPDIR; HOME stays the runner's.
     """
     if base:
-        room = Room(base=base, home=f"{base}/home")
+        workspace = Workspace(base=base, home=f"{base}/home")
     else:
         parent = os.environ.get("NOMAD_TASK_DIR") or os.environ.get("TMPDIR") or "/tmp"  # noqa: S108
         base = f"{parent}/run-{os.urandom(8).hex()}"
-        room = Room(base=base, home=os.environ.get("HOME") or f"{base}/home")
-    for folder in (room.base, room.work, room.tmp):
+        workspace = Workspace(base=base, home=os.environ.get("HOME") or f"{base}/home")
+    for folder in (workspace.base, workspace.work, workspace.tmp):
         with suppress(FileExistsError):
             os.mkdir(folder, 0o700)  # noqa: PTH102 - pathlib is slow to load
-    return room
+    return workspace
 
 
-def remove_room(room: Room) -> str:
+def remove_workspace(workspace: Workspace) -> str:
     """Remove it as far as possible; see ``remove_tree``."""
-    return remove_tree(room.base)
+    return remove_tree(workspace.base)
 
 
-def environment(spec: RunSpec, room: Room, secrets: Mapping[str, str]) -> dict[str, str]:
+def environment(spec: RunSpec, workspace: Workspace, secrets: Mapping[str, str]) -> dict[str, str]:
     """The whole environment of the formula.
 
     Raises:
@@ -137,9 +137,9 @@ def environment(spec: RunSpec, room: Room, secrets: Mapping[str, str]) -> dict[s
     """
     env = {
         "PATH": os.environ.get("PATH") or DEFAULT_PATH,
-        "HOME": room.home,
+        "HOME": workspace.home,
         "LANG": "C.UTF-8",
-        "TMPDIR": room.tmp,
+        "TMPDIR": workspace.tmp,
         "DISINTO_ACTION_ID": spec.key.action_id,
         "DISINTO_FORMULA": spec.formula.name,
         "DISINTO_CONTEXT": spec.context,
@@ -149,8 +149,8 @@ def environment(spec: RunSpec, room: Room, secrets: Mapping[str, str]) -> dict[s
         "DISINTO_MODEL": spec.model,
         "DISINTO_TOOLS": ",".join(spec.tools),
         "DISINTO_PARAMS": json.dumps(spec.params),
-        "DISINTO_OUTPUTS": room.outputs,
-        "DISINTO_WORKDIR": room.work,
+        "DISINTO_OUTPUTS": workspace.outputs,
+        "DISINTO_WORKDIR": workspace.work,
     }
     taken = sorted(env.keys() & secrets.keys())
     if taken:
@@ -186,7 +186,7 @@ def _refuse_too_large(env: Mapping[str, str]) -> None:
 
 
 def command(
-    spec: RunSpec, data: bytes, room: Room, *, prefix: Sequence[str] = ()
+    spec: RunSpec, data: bytes, workspace: Workspace, *, prefix: Sequence[str] = ()
 ) -> tuple[list[str], int]:
     """The command line, and the descriptor of its standard input.
 
@@ -206,7 +206,7 @@ def command(
             )
         text = data + SEPARATOR + spec.context.encode("utf-8", "surrogateescape")
         return [*prefix, *spec.agent_argv], _as_input(text)
-    path = f"{room.base}/{spec.formula.name}.sh"
+    path = f"{workspace.base}/{spec.formula.name}.sh"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)
     with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor
         file.write(data)

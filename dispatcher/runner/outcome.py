@@ -9,8 +9,8 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 
-from dispatcher.payload import TOO_DEEP, encode_outcome, unfit_outputs
-from dispatcher.run import Outcome
+from dispatcher.model.payload import TOO_DEEP, encode_outcome, unfit_outputs
+from dispatcher.model.run import Outcome
 from dispatcher.runner.redact import Secrets
 
 LOG_CHARACTERS = 1000

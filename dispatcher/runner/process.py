@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from dispatcher.process_record import set_mark
+from dispatcher.host.process_record import set_mark
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4

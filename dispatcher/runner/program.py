@@ -9,9 +9,9 @@ import time
 from contextlib import suppress
 
 from dispatcher.errors import DisintoError, Exit, PermanentError, TemporaryError
-from dispatcher.payload import IncompletePayload, decode_payload
-from dispatcher.process_record import encode_record, own_record
-from dispatcher.run import VERDICT_EXIT, Outcome, RunSpec, Verdict
+from dispatcher.host.process_record import encode_record, own_record
+from dispatcher.model.payload import IncompletePayload, decode_payload
+from dispatcher.model.run import VERDICT_EXIT, Outcome, RunSpec, Verdict
 from dispatcher.runner import credentials, formula
 from dispatcher.runner.memory import Memory
 from dispatcher.runner.options import USAGE, BadUsage, Options, parse
@@ -122,7 +122,7 @@ class _Run:
         self.outcome_key = ""
         self._options = options
         self._signals = signals
-        self._room: formula.Room | None = None
+        self._workspace: formula.Workspace | None = None
         self._started_at = 0.0
         self._marks: list[TimeMarks] = []
         self.begun = False
@@ -139,13 +139,13 @@ class _Run:
         spec = payload.spec
         data = formula.load(spec, ops_repo=options.ops_repo)
         base = f"{options.spool}/private" if options.spool else ""
-        self._room = room = formula.make_room(base)
-        formula.environment(spec, room, dict.fromkeys(spec.secrets, ""))
-        argv, stdin = formula.command(spec, data, room, prefix=options.sandbox)
+        self._workspace = workspace = formula.make_workspace(base)
+        formula.environment(spec, workspace, dict.fromkeys(spec.secrets, ""))
+        argv, stdin = formula.command(spec, data, workspace, prefix=options.sandbox)
         self._open_outcome()
         values = credentials.fetch(payload, before_unwrap=self._mark_started)
         secrets = Secrets({name: value.encode() for name, value in values.items()})
-        env = formula.environment(spec, room, values)
+        env = formula.environment(spec, workspace, values)
         return self._execute(spec, argv, stdin, env, secrets)
 
     def _open_outcome(self) -> None:
@@ -167,8 +167,8 @@ class _Run:
     def _execute(
         self, spec: RunSpec, argv: list[str], stdin: int, env: dict[str, str], secrets: Secrets
     ) -> Outcome:
-        room = self._room
-        assert room is not None  # noqa: S101 - made before
+        workspace = self._workspace
+        assert workspace is not None  # noqa: S101 - made before
         tail = Tail()
         streams = [
             Stream(Redactor(secrets), sink, tail, marks)
@@ -181,11 +181,11 @@ class _Run:
             pid = spawn(
                 argv,
                 env=env,
-                cwd=room.work,
+                cwd=workspace.work,
                 stdin=stdin,
                 stdout=streams[0].child_end,
                 stderr=streams[1].child_end,
-                mark=room.work if self._options.spool else "",
+                mark=workspace.work if self._options.spool else "",
             )
         except OSError as error:
             why = f"{argv[0]} cannot be started: {error.strerror}"
@@ -204,7 +204,7 @@ class _Run:
             grace_s=spec.kill_grace_s,
             spare=sandbox,
         ).run()
-        outputs, trouble = read_outputs(room.outputs, secrets)
+        outputs, trouble = read_outputs(workspace.outputs, secrets)
         verdict, code, number = _verdict(end, sandboxed=bool(sandbox))
         if verdict is Verdict.FAILED:
             trouble = memory.ran_out() or trouble
@@ -269,7 +269,7 @@ class _Run:
         try:
             if self._started_at:
                 end_all()
-            left = formula.remove_room(self._room) if self._room is not None else ""
+            left = formula.remove_workspace(self._workspace) if self._workspace is not None else ""
         except Exception as error:  # noqa: BLE001
             left = f"a defect of the runner: {type(error).__name__}"
         if left:

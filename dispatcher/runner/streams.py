@@ -39,10 +39,10 @@ class FileSink:
     def write(self, data: bytes) -> None:
         if self._closed:
             return
-        room = self._limit - self._written if self._limit else len(data)
+        workspace = self._limit - self._written if self._limit else len(data)
         try:
-            _write_all(self.fd, data[:room])
-            if len(data) > room:
+            _write_all(self.fd, data[:workspace])
+            if len(data) > workspace:
                 self._closed = True
                 note = f"\n[log truncated: more than {self._limit} bytes]\n"
                 _write_all(self.fd, note.encode())

@@ -181,7 +181,7 @@ class Supervision:
 
     def _turn(self, until: float) -> bool:
         """Wait for something and carry it on. True where bytes moved."""
-        self._watch()
+        self._tracker()
         ready = self._poll.poll(max(0.0, until - time.monotonic()) * 1000)
         moved = False
         for fd, _events in ready:
@@ -196,7 +196,7 @@ class Supervision:
                     moved = True
         return moved
 
-    def _watch(self) -> None:
+    def _tracker(self) -> None:
         """Ask the poll for what matters now, and for nothing else."""
         wanted: dict[int, int] = {}
         for stream in self._streams:

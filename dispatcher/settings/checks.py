@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dispatcher.explain import did_you_mean
 from dispatcher.settings.models import GateKind, SchedulerKind, Settings, VaultAuth
 from dispatcher.settings.repository import repository_name
-from dispatcher.toml_source import KeyPath, quoted
+from dispatcher.toml.explain import did_you_mean
+from dispatcher.toml.source import KeyPath, quoted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.errors import Problem
-from dispatcher.explain import Schema, schema_at, walk
 from dispatcher.settings.models import CUSTOMARY, ENV_PREFIX
-from dispatcher.toml_source import KeyPath
+from dispatcher.toml.explain import Schema, schema_at, walk
+from dispatcher.toml.source import KeyPath
 
 NOT_SETTINGS = frozenset(
     f"{ENV_PREFIX}{name}"

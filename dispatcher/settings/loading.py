@@ -17,12 +17,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from dispatcher.errors import InvalidSettings, Misconfigured, Problem
-from dispatcher.explain import Reader, walk
 from dispatcher.settings.checks import contradictions
 from dispatcher.settings.environment import Variable, unknown_variables, variables
 from dispatcher.settings.models import Settings
 from dispatcher.settings_file import at_home, find_settings
-from dispatcher.toml_source import KeyPath, TomlSource
+from dispatcher.toml.explain import Reader, walk
+from dispatcher.toml.source import KeyPath, TomlSource
 
 MAX_SETTINGS_BYTES = 1024 * 1024
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dispatcher.run import Mount
+from dispatcher.model.run import Mount
 from dispatcher.settings_file import STATE_DIR
 
 ENV_PREFIX = "DISINTO_"

@@ -13,10 +13,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dispatcher.explain import Schema, schema_at, toml_value
 from dispatcher.settings.loading import READER
 from dispatcher.settings.models import CUSTOMARY, ENV_PREFIX, Settings
-from dispatcher.toml_source import KeyPath
+from dispatcher.toml.explain import Schema, schema_at, toml_value
+from dispatcher.toml.source import KeyPath
 
 FILE = Path(__file__).resolve().parents[2] / "docs" / "reference-settings.md"
 

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
-from dispatcher.health import Health
-from dispatcher.metrics import CONTENT_TYPE, Metrics
-from dispatcher.times import known_time
+from dispatcher.model.health import Health
+from dispatcher.model.times import known_time
+from dispatcher.status.metrics import CONTENT_TYPE, Metrics
 from dispatcher.web.hooks import SIGNATURES, Outcome, PushHook
 
 BODY_LIMIT = 2**20

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import hvac.exceptions
 
 from dispatcher.demo.scene import Scene
-from dispatcher.nomad_api import NomadApi
+from dispatcher.engines.nomad.api import NomadApi
 from tests.servers.bao import Bao
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from dispatcher.assembly import build_parts, build_service, open_settings
-from dispatcher.nomad_api import NomadApi
+from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.model.run import RunState
 from dispatcher.ops_repo.writer import Writer
-from dispatcher.run import RunState
-from dispatcher.service.watch import Silent
+from dispatcher.status.tracker import Silent
 
 
 class Boundaries:

@@ -15,11 +15,11 @@ import httpx
 import pytest
 
 from dispatcher.forge import ForgeApi
-from dispatcher.gate import GateKeeper, NoGate
+from dispatcher.gate import NoGate, TieredGate
 from dispatcher.gate.forgejo import Approvers, ForgejoGate
-from dispatcher.health import Health
-from dispatcher.metrics import Metrics
+from dispatcher.model.health import Health
 from dispatcher.settings import ForgeSettings
+from dispatcher.status.metrics import Metrics
 from dispatcher.web.app import App
 from dispatcher.web.hooks import PushHook
 from dispatcher.web.listener import Listener
@@ -318,7 +318,7 @@ def test_withdrawal_forced_away(stage: Stage) -> None:
     assert stage.outcome().outcome == "absent"
     stage.judge.repo.mark_seen(stage.judge.repo.fetch().commit)
     clone.git("push", "-q", "--force", "origin", f"{approved}:main")
-    stage.judge.gate.look_again()
+    stage.judge.gate.invalidate()
     ends("withdrawal_forced_away", stage.outcome())
 
 
@@ -450,7 +450,7 @@ def test_forge_down(stage: Stage) -> None:
     nobody = ForgeApi(
         ForgeSettings(url="http://127.0.0.1:9", repository=stage.repository), token="t"
     )
-    stage.judge.gate = GateKeeper(
+    stage.judge.gate = TieredGate(
         ForgejoGate(forge=nobody, history=stage.judge.repo, branch="main", approvers=Approvers())
     )
     found = stage.outcome()
@@ -489,7 +489,7 @@ def test_forge_nonsense(signed: SignedStage) -> None:
             )
         )
         api = ForgeApi(settings, token="t", transport=transport)
-        signed.judge.gate = GateKeeper(
+        signed.judge.gate = TieredGate(
             ForgejoGate(forge=api, history=signed.judge.repo, branch="main", approvers=Approvers())
         )
         found = signed.outcome()
@@ -599,7 +599,7 @@ def test_unsigned_merge_brings_old_content(signed: SignedStage) -> None:
 @ON_GIT
 @shows("no_gate")
 def test_no_gate(tmp_path: Path) -> None:
-    stage = SignedStage.build(tmp_path, gate=lambda _repo: GateKeeper(NoGate()))
+    stage = SignedStage.build(tmp_path, gate=lambda _repo: TieredGate(NoGate()))
     stage.sign("trusted")
     stage.push({X: ONE})
     ends("no_gate", stage.outcome())
@@ -659,7 +659,7 @@ def test_forged_webhook() -> None:
 @ON_GIT
 @shows("replayed_webhook")
 def test_replayed_webhook(tmp_path: Path) -> None:
-    stage = SignedStage.build(tmp_path, gate=lambda _repo: GateKeeper(NoGate()))
+    stage = SignedStage.build(tmp_path, gate=lambda _repo: TieredGate(NoGate()))
     stage.push({X: ONE})
     rung: list[str] = []
     with listener(rung) as url:
@@ -683,7 +683,7 @@ def test_on_recorded_answers(name: str) -> None:
         token="t",
         transport=ReplayTransport(recording.forge),
     )
-    gate = GateKeeper(
+    gate = TieredGate(
         ForgejoGate(
             forge=api,
             history=ReplayHistory(recording.history),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.policy import parse_policy
+from dispatcher.decide.policy import parse_policy
 from tests.acceptance.attack_table import shows
 from tests.acceptance.test_attacks import ends
 from tests.checkout import Checkout
@@ -204,7 +204,7 @@ def approved_and_withdrawn(signed: SignedStage) -> tuple[str, str]:
 def test_withdrawal_dropped(signed: SignedStage) -> None:
     _, approval = approved_and_withdrawn(signed)
     signed.force_push(approval)
-    signed.judge.gate.look_again()
+    signed.judge.gate.invalidate()
     ends("withdrawal_dropped", signed.outcome())  # before the dispatcher records anything,
     signed.noticed()
     signed.push({"notes": "1\n"})

@@ -13,7 +13,7 @@ import pytest
 
 from dispatcher.cli.reference import commands
 from dispatcher.demo.openbao import free_port
-from dispatcher.service.follow import NOBODY
+from dispatcher.operate.follow import NOBODY
 from tests.cli_process import DISINTO, disinto, started
 from tests.servers import silent
 

@@ -26,7 +26,7 @@ eventually = tenacity.retry(
 
 
 @dataclass(kw_only=True)
-class Desk:
+class SubmissionClient:
     """A person's folder made by 'disinto init', with their operator's token."""
 
     folder: Path
@@ -48,7 +48,7 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(bao_server: Bao, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+def desk(bao_server: Bao, tmp_path_factory: pytest.TempPathFactory) -> SubmissionClient:
     root = tmp_path_factory.mktemp("story")
     env = {
         "PATH": os.environ["PATH"],
@@ -67,7 +67,7 @@ def desk(bao_server: Bao, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     policy.write_text(
         policy.read_text().replace("[tiers]\n", own) + '[formulas.fails]\nsecrets = ["KEY"]\n'
     )
-    desk = Desk(folder=folder, env=env)
+    desk = SubmissionClient(folder=folder, env=env)
     assert desk("apply", "--check").code == 1
     assert desk("apply", "--yes").code == 0
     assert desk("secrets", "put", "KEY", stdin="opensesame123\n").code == 0
@@ -75,7 +75,7 @@ def desk(bao_server: Bao, tmp_path_factory: pytest.TempPathFactory) -> Desk:
 
 
 @pytest.fixture(scope="module")
-def served(desk: Desk) -> Iterator[subprocess.Popen[str]]:
+def served(desk: SubmissionClient) -> Iterator[subprocess.Popen[str]]:
     """A dispatcher that runs beside the commands."""
     with started("serve", env=desk.env, cwd=desk.folder) as process:
 
@@ -89,14 +89,14 @@ def served(desk: Desk) -> Iterator[subprocess.Popen[str]]:
         assert process.wait(30) == 0
 
 
-def test_apply_is_idempotent(desk: Desk) -> None:
+def test_apply_is_idempotent(desk: SubmissionClient) -> None:
     said = desk("apply", "--check", "--json")
     assert said.code == 0
     assert said.json["drift"] is False
     assert desk("apply").code == 0
 
 
-def test_apply_asks_first(desk: Desk) -> None:
+def test_apply_asks_first(desk: SubmissionClient) -> None:
     desk.env["DISINTO_VAULT__TOKEN_ROLE"] = "another-role"
     try:
         said = desk("apply")
@@ -108,7 +108,7 @@ def test_apply_asks_first(desk: Desk) -> None:
         del desk.env["DISINTO_VAULT__TOKEN_ROLE"]
 
 
-def test_secrets_are_named_and_never_shown(desk: Desk) -> None:
+def test_secrets_are_named_and_never_shown(desk: SubmissionClient) -> None:
     said = desk("secrets", "list", "--json")
     assert [secret["name"] for secret in said.json] == ["KEY"]
     assert "opensesame" not in said.out
@@ -118,7 +118,7 @@ def test_secrets_are_named_and_never_shown(desk: Desk) -> None:
     assert desk("secrets", "rm", "KEY").code == 64
 
 
-def test_doctor_finds_fault_with_an_operators_token_alone(desk: Desk) -> None:
+def test_doctor_finds_fault_with_an_operators_token_alone(desk: SubmissionClient) -> None:
     said = desk("doctor", "--json")
     assert said.code == 1
     wrong = [check["name"] for check in said.json["checks"] if not check["ok"]]
@@ -127,7 +127,9 @@ def test_doctor_finds_fault_with_an_operators_token_alone(desk: Desk) -> None:
     assert all(check["remedy"] for check in said.json["checks"] if not check["ok"])
 
 
-def test_dispatch_exits_as_the_action_does(desk: Desk, served: subprocess.Popen[str]) -> None:
+def test_dispatch_exits_as_the_action_does(
+    desk: SubmissionClient, served: subprocess.Popen[str]
+) -> None:
     good = desk("dispatch", "ops/examples/hello.toml")
     assert good.code == 0
     assert "Hello from action hello" in good.out
@@ -148,7 +150,9 @@ def test_dispatch_exits_as_the_action_does(desk: Desk, served: subprocess.Popen[
     assert "an id runs once" in known.err.lower()
 
 
-def test_dispatch_checks_the_file_first(desk: Desk, served: subprocess.Popen[str]) -> None:
+def test_dispatch_checks_the_file_first(
+    desk: SubmissionClient, served: subprocess.Popen[str]
+) -> None:
     missing = desk("dispatch", desk.action("nosecret", "hello", secrets='"NOSUCH"'))
     assert missing.code == 65
     assert "nosecret.toml:4:12: there is no secret NOSUCH" in missing.err
@@ -159,7 +163,7 @@ def test_dispatch_checks_the_file_first(desk: Desk, served: subprocess.Popen[str
 
 
 def test_what_needs_approval_says_so_and_is_not_waited_for(
-    desk: Desk, served: subprocess.Popen[str]
+    desk: SubmissionClient, served: subprocess.Popen[str]
 ) -> None:
     said = desk("dispatch", desk.action("risky", "deploy"))
     assert said.code == 75
@@ -182,7 +186,9 @@ def test_what_needs_approval_says_so_and_is_not_waited_for(
     assert desk("cancel", "risky").code == 1
 
 
-def test_a_run_is_followed_and_cancelled(desk: Desk, served: subprocess.Popen[str]) -> None:
+def test_a_run_is_followed_and_cancelled(
+    desk: SubmissionClient, served: subprocess.Popen[str]
+) -> None:
     assert desk("dispatch", "--no-follow", desk.action("long", "slow")).code == 0
     desk.until("long", "running")
     with started("logs", "--follow", "long", env=desk.env, cwd=desk.folder) as follower:
@@ -199,7 +205,9 @@ def test_a_run_is_followed_and_cancelled(desk: Desk, served: subprocess.Popen[st
     assert ended.json["verdict"] == "cancelled"
 
 
-def test_status_plan_and_logs_after_the_runs(desk: Desk, served: subprocess.Popen[str]) -> None:
+def test_status_plan_and_logs_after_the_runs(
+    desk: SubmissionClient, served: subprocess.Popen[str]
+) -> None:
     ids = {result["id"] for result in desk("status", "--json").json["results"]}
     assert {"hello", "bad"} <= ids
     one = desk("status", "bad", "--json").json
@@ -224,7 +232,7 @@ def test_status_plan_and_logs_after_the_runs(desk: Desk, served: subprocess.Pope
 
 
 def test_results_can_be_verified_and_changes_are_found(
-    desk: Desk, served: subprocess.Popen[str], tmp_path: Path
+    desk: SubmissionClient, served: subprocess.Popen[str], tmp_path: Path
 ) -> None:
     assert desk("verify", "hello", "--json").json["verified"] is True
     ops = tmp_path / "ops"
@@ -239,7 +247,7 @@ def test_results_can_be_verified_and_changes_are_found(
 
 
 def test_archive_moves_and_everything_is_still_found(
-    desk: Desk, served: subprocess.Popen[str]
+    desk: SubmissionClient, served: subprocess.Popen[str]
 ) -> None:
     @eventually
     def archived() -> None:
@@ -254,7 +262,7 @@ def test_archive_moves_and_everything_is_still_found(
 
 
 def test_the_audit_log_is_whole_and_knows_who_cancelled(
-    desk: Desk, served: subprocess.Popen[str]
+    desk: SubmissionClient, served: subprocess.Popen[str]
 ) -> None:
     assert desk("audit", "verify", "--json").json["whole"] is True
     text = (desk.folder / ".disinto" / "audit.jsonl").read_text()
@@ -263,7 +271,9 @@ def test_the_audit_log_is_whole_and_knows_who_cancelled(
     assert "opensesame" not in text
 
 
-def test_a_second_serve_waits_and_says_so(desk: Desk, served: subprocess.Popen[str]) -> None:
+def test_a_second_serve_waits_and_says_so(
+    desk: SubmissionClient, served: subprocess.Popen[str]
+) -> None:
     env = {**desk.env, "DISINTO_HTTP__LISTEN": ""}
     with started("serve", env=env, cwd=desk.folder) as second:
         assert second.stderr is not None
@@ -273,7 +283,7 @@ def test_a_second_serve_waits_and_says_so(desk: Desk, served: subprocess.Popen[s
     assert desk("status", "--json").json["leader"]
 
 
-def test_a_run_outlives_serve_and_is_picked_up(desk: Desk, tmp_path: Path) -> None:
+def test_a_run_outlives_serve_and_is_picked_up(desk: SubmissionClient, tmp_path: Path) -> None:
     """In an ops repo of its own: the dispatcher that runs beside other tests offers no mounts."""
     data = tmp_path / "data"
     data.mkdir()
@@ -284,7 +294,7 @@ def test_a_run_outlives_serve_and_is_picked_up(desk: Desk, tmp_path: Path) -> No
         "DISINTO_LOCAL__ALLOW_UNPROTECTED_MOUNTS": "true",
     }
     assert disinto("init", "own", env=env, cwd=tmp_path).code == 0
-    desk = Desk(folder=tmp_path / "own", env=env)
+    desk = SubmissionClient(folder=tmp_path / "own", env=env)
     (desk.folder / "formulas" / "gated.sh").write_text(
         "touch ~/data/began\n"
         "for n in {1..1200}; do test -e ~/data/go && break; sleep 0.05; done; echo went\n"

@@ -12,7 +12,7 @@ import tenacity
 
 from dispatcher.demo.openbao import free_port
 from dispatcher.demo.scene import Scene
-from dispatcher.render import runner_name
+from dispatcher.engines.nomad.render import runner_name
 from tests.acceptance.evidence import operator_api
 from tests.acceptance.serving import all_results, serving
 from tests.cli_process import Said, disinto

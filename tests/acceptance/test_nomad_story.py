@@ -17,8 +17,8 @@ import pytest
 import tenacity
 
 from dispatcher.demo.scene import Scene
-from dispatcher.nomad_api import NomadApi
-from dispatcher.run import Mount
+from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.model.run import Mount
 from tests.acceptance.evidence import (
     RESTING_VARIABLES,
     children,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from dispatcher.run import Claim, FormulaKind, FormulaRef, Grant, Phase, RunKey, Tier
+from dispatcher.model.run import Claim, FormulaKind, FormulaRef, Grant, Phase, RunKey, Tier
 
 _texts = st.text(max_size=40)
 _hex = st.text(alphabet="0123456789abcdef", min_size=40, max_size=40)

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 
 from dispatcher.errors import Conflict
 from dispatcher.ledger.base import AlreadyClaimed, Lease, Ledger, Note
-from dispatcher.run import Claim, Phase
+from dispatcher.model.run import Claim, Phase
 from tests.contract.claims import claim, claims, submitted
 
 

@@ -30,8 +30,8 @@ def _open(kind: str, where: str) -> Ledger:
         from dispatcher.ledger.sqlite import SqliteLedger
 
         return SqliteLedger(Path(where))
-    from dispatcher.ledger.nomad import NomadLedger
-    from dispatcher.nomad_api import NomadApi
+    from dispatcher.engines.nomad.api import NomadApi
+    from dispatcher.engines.nomad.ledger import NomadLedger
     from dispatcher.settings import NomadSettings
 
     settings = NomadSettings(addr=os.environ["NOMAD_ADDR"], ledger_prefix=where, lease_ttl_s=10)

@@ -18,7 +18,8 @@ import hvac.exceptions
 import pytest
 import tenacity
 
-from dispatcher.run import (
+from dispatcher.engines.base import Scheduler, Stream
+from dispatcher.model.run import (
     Claim,
     FormulaKind,
     Observation,
@@ -29,7 +30,6 @@ from dispatcher.run import (
     Verdict,
     WrappedGrant,
 )
-from dispatcher.schedulers.base import Scheduler, Stream
 from tests.servers.bao import Bao
 from tests.servers.grants import Minter
 

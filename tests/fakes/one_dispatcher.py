@@ -1,4 +1,4 @@
-"""A dispatcher without threads and clocks: what ``Tenure`` does, over the real ``reconcile``,
+"""A dispatcher without threads and clocks: what ``ControlLoop`` does, over the real ``reconcile``,
 ``Effects``, ``Heads`` and ``Arrivals``, each of whose calls is a micro-step.
 """
 
@@ -12,41 +12,41 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from dispatcher.action import Action
 from dispatcher.attestation import SignatureVerifier, key_id, seal_with
-from dispatcher.errors import Conflict, Dependency, Unavailable
-from dispatcher.ops_repo import ActionFile, Changes, Delta, Tree
-from dispatcher.reconcile import (
-    Abandon,
+from dispatcher.decide.reconcile import (
     Cancel,
     Candidate,
     Conclude,
+    GateState,
     Inspect,
     Launch,
     Limits,
     Publish,
     Reject,
     Requested,
+    ResolveOrphan,
     Restore,
     Retire,
     Revoke,
-    Settle,
-    Standing,
     Step,
+    StopSuperseded,
     World,
     key_of,
     reconcile,
 )
-from dispatcher.results import Entry, Pushed, ResultWriter, of_rejection
-from dispatcher.run import Claim, FormulaKind, FormulaRef, RunKey, Tier
-from dispatcher.service.arrivals import Arrivals
-from dispatcher.service.effects import Effects, LeadLost
-from dispatcher.service.formulas import Formula
-from dispatcher.service.heads import Heads
-from dispatcher.service.intake import Vetted
-from dispatcher.service.view import WithResult
-from dispatcher.service.watch import Silent
+from dispatcher.errors import Conflict, Dependency, Unavailable
+from dispatcher.loop.arrivals import Arrivals
+from dispatcher.loop.effects import Effects, LeadLost
+from dispatcher.loop.formulas import Formula
+from dispatcher.loop.heads import Heads
+from dispatcher.loop.intake import Vetted
+from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter, of_rejection
+from dispatcher.loop.view import WithResult
+from dispatcher.model.action import Action
+from dispatcher.model.run import Claim, FormulaKind, FormulaRef, RunKey, Tier
+from dispatcher.ops_repo import ActionFile, Changes, Delta, Tree
 from dispatcher.settings import Settings
+from dispatcher.status.tracker import Silent
 from tests.fakes.actors import Actor
 from tests.fakes.branch import MemoryClone
 from tests.fakes.outside import MemoryEngine, MemoryLedger, MemoryVault
@@ -89,7 +89,7 @@ class Shelf:
 
 
 @dataclass
-class Parts:
+class Components:
     """What the service uses of the real ones."""
 
     ledger: MemoryLedger
@@ -144,7 +144,7 @@ class Work:
     failed: Callable[[Exception], None]
 
 
-class Errands:
+class Pollers:
     """The dispatcher's errands as micro-steps."""
 
     def __init__(self, work: dict[str, Work]) -> None:
@@ -171,42 +171,42 @@ class Errands:
 class Dispatcher:
     """One process: its memory, and its steps under way."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, components: Components) -> None:
+        self._components = components
         self.lead = Lead()
         lead: Any = self.lead
-        loose: Any = parts
-        self._effects = Effects(parts=loose, lease=lead)
-        self._claims = dict(parts.ledger.claims)
+        loose: Any = components
+        self._effects = Effects(components=loose, lease=lead)
+        self._claims = dict(components.ledger.claims)
         self._fresh: set[str] = set()  # claims that changed after the engine was asked
         self._doubtful = False
         self.actors: dict[str, Work] = {}
-        errands: Any = Errands(self.actors)
-        self._view: Any = View(parts.repo)
+        pollers: Any = Pollers(self.actors)
+        self._view: Any = View(components.repo)
         self._arrivals = Arrivals(
             loose,
             self._view.tree,
-            errands=errands,
-            watch=Silent(),
+            pollers=pollers,
+            tracker=Silent(),
             claimed=lambda action_id: action_id in self._claims,
             pauses_s=NO_PAUSE,
         )
         self._heads = Heads(
             loose,
             self._view,
-            errands=errands,
-            watch=Silent(),
+            pollers=pollers,
+            tracker=Silent(),
             led=self._effects.led,
             know=self._know,
             arrived=lambda changes, first: self._arrivals.came(changes, first=first),
             pauses_s=NO_PAUSE,
         )
-        repo: Any = parts.repo
+        repo: Any = components.repo
         self._reports: list[Pushed] = []
         self._writer = ResultWriter(
             repo,
-            seal=parts.seal,
-            verifier=parts.verifier,
+            seal=components.seal,
+            verifier=components.verifier,
             report=self._reports.append,
             check=self._effects.led,
         )
@@ -220,16 +220,16 @@ class Dispatcher:
 
     def look(self) -> None:
         """Fetch, and follow as far as that goes at once."""
-        self._parts.repo.fetch()
+        self._components.repo.fetch()
         self._heads.look()
 
     def observe(self) -> None:
         """Ask the engine."""
-        self._seen, self._fresh = self._parts.scheduler.seen(), set()
+        self._seen, self._fresh = self._components.scheduler.seen(), set()
 
     def read_claims(self) -> None:
         """Ask the ledger; what is under way is newer than the answer."""
-        known = self._parts.ledger.claims
+        known = self._components.ledger.claims
         for action_id in (self._claims.keys() | known.keys()) - self.actors.keys():
             if action_id not in known:
                 self._claims.pop(action_id)
@@ -309,7 +309,7 @@ class Dispatcher:
             case Launch(candidate=candidate):
                 one = vetted(candidate)
                 return lambda: effects.launch(one, commit="c", approved_by=()), self._know
-            case Settle(claim=claim):
+            case ResolveOrphan(claim=claim):
                 file = self._view.tree.open.get(claim.key.action_id)
                 again = vetted(candidate_of(file)) if file else None
                 return lambda: effects.settle(claim, again), self._know
@@ -319,7 +319,7 @@ class Dispatcher:
                 return lambda: effects.conclude(claim, outcome, seen.engine), self._know
             case Revoke(claim=claim):
                 return lambda: effects.revoke(claim), self._know
-            case Abandon(claim=claim):
+            case StopSuperseded(claim=claim):
                 return lambda: effects.abandon(claim), self._know
             case Cancel(key=key, claim=running, by=by):
                 return lambda: effects.cancel(key, running, by=by, commit="c"), self._know
@@ -360,7 +360,7 @@ class Dispatcher:
             candidates={i: candidate_of(file) for i, file in tree.open.items()},
             published=WithResult(tree),
             provenance=self._arrivals.provenance,
-            cancels=self._parts.cancels,
+            cancels=self._components.cancels,
             archived=tree.archived,
             claims=self._claims,
             observations=self._seen,
@@ -377,7 +377,7 @@ def candidate_of(file: ActionFile) -> Candidate:
         action=Action(id=file.id, formula="hello", context="", secrets=()),
         formula=REF,
         tier=Tier.LOW,
-        standing=Standing.APPROVED,
+        gate_state=GateState.APPROVED,
     )
 
 

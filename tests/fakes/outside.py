@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from dispatcher.errors import Conflict, Dependency, Unavailable
 from dispatcher.ledger.base import AlreadyClaimed, Note
-from dispatcher.run import (
+from dispatcher.model.run import (
     Claim,
     Engine,
     Grant,

@@ -1,6 +1,6 @@
 """A scheduler in memory, for tests of the loop and for benches with many runs in flight.
 
-It keeps the promises of ``dispatcher.schedulers.base``: idempotent by key, unknown runs absent. It
+It keeps the promises of ``dispatcher.engines.base``: idempotent by key, unknown runs absent. It
 leaves out what a real engine does with a run: no process, no log, no unwrapping of the grant, no
 limits; a run ends when the test says so, or at once with ``ends_at_once``. A cancelled run ends at
 once, or with ``cancels_slowly`` when the test says so.
@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from dispatcher.run import (
+from dispatcher.engines.base import LogChunk, Stream
+from dispatcher.model.run import (
     Claim,
     Engine,
     Observation,
@@ -24,7 +25,6 @@ from dispatcher.run import (
     Verdict,
     WrappedGrant,
 )
-from dispatcher.schedulers.base import LogChunk, Stream
 
 SUCCEEDED = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, formula_started=True)
 CANCELLED = Outcome(verdict=Verdict.CANCELLED, exit_code=143, formula_started=True)

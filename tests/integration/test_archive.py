@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.archive import Archive
+from dispatcher.loop.archive import Archive
 from dispatcher.ops_repo import Finished, Tree
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, eventually, path, set_stage

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Exit
-from dispatcher.service.action_record import ActionRecord
+from dispatcher.status.action_record import ActionRecord
 from tests.cli_process import disinto
 from tests.desk_stage import AuthorsDesk
 from tests.servers.bao import Bao

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.cancel_request import CancelRequest
+from dispatcher.model.cancel_request import CancelRequest
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, eventually, path, set_stage
 
@@ -211,7 +211,7 @@ def test_a_run_whose_file_was_withdrawn_can_be_cancelled(stage: Stage) -> None:
 
 
 def test_the_archive_takes_the_request_along(stage: Stage) -> None:
-    from dispatcher.archive import Archive
+    from dispatcher.loop.archive import Archive
 
     stage.scene.merge({path("high"): action("high", formula="danger")}, "Add high")
     stage.scene.merge(request(stage, "high"), "Cancel high", sign=True)

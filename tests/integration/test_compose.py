@@ -15,7 +15,7 @@ import pytest
 from dispatcher.demo import compose
 from dispatcher.demo.nomad import forget
 from dispatcher.errors import Misconfigured
-from dispatcher.run import Mount
+from dispatcher.model.run import Mount
 from tests.cli_process import disinto
 from tests.servers.bao import Bao
 from tests.servers.nomad import Nomad

@@ -15,11 +15,11 @@ import pytest
 from dispatcher import assembly
 from dispatcher.demo.scene import Scene
 from dispatcher.errors import Conflict, Misconfigured, NotFound
+from dispatcher.loop.formulas import FormulaStore
+from dispatcher.loop.rules import signers
+from dispatcher.operate.submission import AlreadyThere
+from dispatcher.operate.submission_client import NeedsSignature, SubmissionClient
 from dispatcher.ops_repo import NewFile, SignatureStatus
-from dispatcher.service.desk import Desk, NeedsSignature
-from dispatcher.service.formulas import FormulaShelf
-from dispatcher.service.rules import signers
-from dispatcher.service.submission import AlreadyThere
 from dispatcher.settings import GateKind, Settings
 from tests.servers.bao import Bao
 
@@ -56,7 +56,7 @@ def scene(vault: Bao, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     return scene
 
 
-def desk_of(scene: Scene, forge: FakeForge | None = None) -> Desk:
+def desk_of(scene: Scene, forge: FakeForge | None = None) -> SubmissionClient:
     settings = scene.open_settings()
     if forge is not None:
         policy = settings.policy.model_copy(update={"gate": GateKind.FORGEJO})
@@ -64,12 +64,12 @@ def desk_of(scene: Scene, forge: FakeForge | None = None) -> Desk:
     return _desk(settings, scene, forge)
 
 
-def _desk(settings: Settings, scene: Scene, forge: FakeForge | None) -> Desk:
+def _desk(settings: Settings, scene: Scene, forge: FakeForge | None) -> SubmissionClient:
     repo = assembly.open_repo(settings, scene.environ)
-    return Desk(
+    return SubmissionClient(
         settings=settings,
         repo=repo,
-        shelf=FormulaShelf(folder=settings.formulas.path, repo=repo),
+        shelf=FormulaStore(folder=settings.formulas.path, repo=repo),
         policy=assembly.open_policy(settings),
         secrets=lambda: {"TOKEN_A"},
         ledger=None,

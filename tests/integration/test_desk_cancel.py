@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.cancel_request import CancelRequest, parse_cancel_request
 from dispatcher.demo.scene import Scene
 from dispatcher.errors import Conflict, InvalidInput, Misconfigured, NotFound
-from dispatcher.run import Tier
-from dispatcher.service.cancellation import EndedAlready
-from dispatcher.service.desk import Desk
-from dispatcher.service.withdrawal import ask_to_cancel
+from dispatcher.model.cancel_request import CancelRequest, parse_cancel_request
+from dispatcher.model.run import Tier
+from dispatcher.operate.cancel import EndedAlready
+from dispatcher.operate.request_cancel import ask_to_cancel
+from dispatcher.operate.submission_client import SubmissionClient
 from dispatcher.settings import GateKind
 from tests.integration.test_desk import FakeForge, desk_of, head, scene, shown, write
 
@@ -79,7 +79,7 @@ def test_what_is_unknown_or_over_is_not_asked_about(scene: Scene) -> None:
         ask_to_cancel(desk, "a", reason="", sign=False)
 
 
-def without_a_gate(desk: Desk) -> Desk:
+def without_a_gate(desk: SubmissionClient) -> SubmissionClient:
     policy = desk.settings.policy.model_copy(update={"gate": GateKind.NONE})
     desk.settings = desk.settings.model_copy(update={"policy": policy})
     return desk

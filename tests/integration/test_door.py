@@ -10,7 +10,7 @@ import pytest
 
 from dispatcher.errors import Misconfigured
 from dispatcher.web.app import Receive, Scope, Send
-from dispatcher.web.door import Door
+from dispatcher.web.deferred import DeferredListener
 from dispatcher.web.listener import Listener
 
 
@@ -27,8 +27,8 @@ async def hello(_scope: Scope, _receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"hello"})
 
 
-def door_to(port: int, given_up: list[bool]) -> Door:
-    return Door(
+def door_to(port: int, given_up: list[bool]) -> DeferredListener:
+    return DeferredListener(
         lambda: Listener(hello, listen=f"127.0.0.1:{port}"),
         give_up=lambda: given_up.append(True),
     )
@@ -57,11 +57,11 @@ def test_an_address_that_stays_taken_ends_the_service(taken: socket.socket) -> N
 def test_wrong_settings_are_told_at_once() -> None:
     with (
         pytest.raises(Misconfigured),
-        Door(lambda: Listener(hello, listen="nonsense"), give_up=lambda: None),
+        DeferredListener(lambda: Listener(hello, listen="nonsense"), give_up=lambda: None),
     ):
         pass
 
 
 def test_a_door_that_nobody_wanted_stays_shut() -> None:
-    door = Door(lambda: pytest.fail("opened"), give_up=lambda: None)
+    door = DeferredListener(lambda: pytest.fail("opened"), give_up=lambda: None)
     door.event("leading", process="me")

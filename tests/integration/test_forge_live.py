@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from dispatcher.assembly import open_repo
-from dispatcher.checks import Check
 from dispatcher.cli.doctor import openers
 from dispatcher.forge import ForgeRefused
 from dispatcher.gate import Answer
@@ -19,10 +18,11 @@ from dispatcher.gate.forgejo import Approvers
 from dispatcher.gate.landing import Landings
 from dispatcher.gate.report import ForgeReporter
 from dispatcher.gate.request_comment import MARKER
-from dispatcher.health import Health
-from dispatcher.metrics import Metrics
-from dispatcher.service.diagnosis import diagnose
+from dispatcher.model.checks import Check
+from dispatcher.model.health import Health
+from dispatcher.operate.doctor import diagnose
 from dispatcher.settings import Settings
+from dispatcher.status.metrics import Metrics
 from dispatcher.web.app import App
 from dispatcher.web.hooks import PushHook
 from dispatcher.web.listener import Listener

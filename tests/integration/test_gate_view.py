@@ -9,12 +9,12 @@ from typing import cast
 
 import pytest
 
+from dispatcher.decide.reconcile import GateState
 from dispatcher.gate.base import Answer
-from dispatcher.reconcile import Standing
-from dispatcher.service.formulas import FormulaShelf
-from dispatcher.service.intake import Intake
-from dispatcher.service.parts import Parts
-from dispatcher.service.view import View
+from dispatcher.loop.components import Components
+from dispatcher.loop.formulas import FormulaStore
+from dispatcher.loop.intake import Intake
+from dispatcher.loop.view import View
 from tests.forge_stage import action_path, action_text
 from tests.judging import POLICY
 from tests.signed_stage import SignedStage
@@ -34,37 +34,40 @@ def signed(tmp_path: Path) -> SignedStage:
 @pytest.fixture
 def view(signed: SignedStage) -> View:
     judge = signed.judge
-    shelf = FormulaShelf(folder=judge.folder, repo=judge.repo)
+    shelf = FormulaStore(folder=judge.folder, repo=judge.repo)
     intake = Intake(repo=judge.repo, shelf=shelf, policy=POLICY, mounts=frozenset(), limit=65_536)
-    return View(parts=cast(Parts, SimpleNamespace(repo=judge.repo, gate=judge.gate)), intake=intake)
+    return View(
+        components=cast(Components, SimpleNamespace(repo=judge.repo, gate=judge.gate)),
+        intake=intake,
+    )
 
 
-def look(view: View, signed: SignedStage) -> Standing:
+def look(view: View, signed: SignedStage) -> GateState:
     view.advance(signed.judge.repo.fetch().commit)
     view.vet()
     view.learn_secrets(frozenset(), list(view.vetted))
     view.vet()
-    return view.candidates()["x"].standing
+    return view.candidates()["x"].gate_state
 
 
-def ask(view: View, signed: SignedStage) -> Standing:
+def ask(view: View, signed: SignedStage) -> GateState:
     question = view.question("x")
     view.learn(question, signed.judge.gate.check(question), asked_at=time.monotonic())
-    return view.candidates()["x"].standing
+    return view.candidates()["x"].gate_state
 
 
 def test_a_formula_swapped_while_the_approved_run_waits_is_asked_about(
     view: View, signed: SignedStage
 ) -> None:
     signed.push({X: action_text("x", formula="theirs"), THEIRS: "echo good\n"})
-    assert look(view, signed) is Standing.UNASKED
-    assert ask(view, signed) is Standing.APPROVED
+    assert look(view, signed) is GateState.UNASKED
+    assert ask(view, signed) is GateState.APPROVED
     signed.push({"notes": "1\n"})
-    assert look(view, signed) is Standing.APPROVED  # nothing of it changed
+    assert look(view, signed) is GateState.APPROVED  # nothing of it changed
     signed.sign(None)
     signed.push({THEIRS: "echo evil\n"})
-    assert look(view, signed) is Standing.UNASKED
-    assert ask(view, signed) is Standing.WAITING
+    assert look(view, signed) is GateState.UNASKED
+    assert ask(view, signed) is GateState.WAITING
 
 
 def test_an_answer_about_the_formula_of_before_is_dropped(view: View, signed: SignedStage) -> None:
@@ -76,7 +79,7 @@ def test_an_answer_about_the_formula_of_before_is_dropped(view: View, signed: Si
     signed.push({THEIRS: "echo evil\n"})
     look(view, signed)
     view.learn(question, decision, asked_at=time.monotonic())
-    assert view.candidates()["x"].standing is Standing.UNASKED
+    assert view.candidates()["x"].gate_state is GateState.UNASKED
 
 
 def test_a_waiting_action_is_asked_about_when_its_formula_is_signed(
@@ -85,11 +88,11 @@ def test_a_waiting_action_is_asked_about_when_its_formula_is_signed(
     signed.sign(None)
     signed.push({X: action_text("x", formula="theirs"), THEIRS: "echo one\n"})
     look(view, signed)
-    assert ask(view, signed) is Standing.WAITING
+    assert ask(view, signed) is GateState.WAITING
     signed.sign("trusted")
     signed.push({THEIRS: "echo two\n"})
-    assert look(view, signed) is Standing.UNASKED
-    assert ask(view, signed) is Standing.APPROVED
+    assert look(view, signed) is GateState.UNASKED
+    assert ask(view, signed) is GateState.APPROVED
 
 
 def test_an_answer_from_before_a_ring_is_asked_for_again_at_once(
@@ -100,11 +103,11 @@ def test_an_answer_from_before_a_ring_is_asked_for_again_at_once(
     look(view, signed)
     question, asked_at = view.question("x"), time.monotonic()
     decision = signed.judge.gate.check(question)  # under way while a webhook rings
-    view.ask_anew()
+    view.invalidate_answers()
     view.learn(question, decision, asked_at=asked_at)
-    assert view.candidates()["x"].standing is Standing.UNASKED
-    assert ask(view, signed) is Standing.WAITING
-    assert view.candidates()["x"].standing is Standing.WAITING
+    assert view.candidates()["x"].gate_state is GateState.UNASKED
+    assert ask(view, signed) is GateState.WAITING
+    assert view.candidates()["x"].gate_state is GateState.WAITING
 
 
 def test_an_approval_from_before_a_ring_holds(view: View, signed: SignedStage) -> None:
@@ -112,9 +115,9 @@ def test_an_approval_from_before_a_ring_holds(view: View, signed: SignedStage) -
     look(view, signed)
     question, asked_at = view.question("x"), time.monotonic()
     decision = signed.judge.gate.check(question)
-    view.ask_anew()
+    view.invalidate_answers()
     view.learn(question, decision, asked_at=asked_at)
-    assert view.candidates()["x"].standing is Standing.APPROVED
+    assert view.candidates()["x"].gate_state is GateState.APPROVED
 
 
 def test_an_approval_from_before_a_rewrite_is_dropped(view: View, signed: SignedStage) -> None:
@@ -124,7 +127,7 @@ def test_an_approval_from_before_a_rewrite_is_dropped(view: View, signed: Signed
     decision = signed.judge.gate.check(question)
     view.rewritten()
     view.learn(question, decision, asked_at=asked_at)
-    assert view.candidates()["x"].standing is Standing.UNASKED
+    assert view.candidates()["x"].gate_state is GateState.UNASKED
 
 
 def test_an_approval_from_before_a_withdrawal_is_dropped(view: View, signed: SignedStage) -> None:
@@ -143,4 +146,4 @@ def test_an_approval_from_before_a_withdrawal_is_dropped(view: View, signed: Sig
     signed.push({X: text})
     look(view, signed)
     view.learn(question, decision, asked_at=asked_at)
-    assert view.candidates()["x"].standing is Standing.UNASKED
+    assert view.candidates()["x"].gate_state is GateState.UNASKED

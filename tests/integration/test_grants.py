@@ -16,9 +16,9 @@ import tenacity
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from dispatcher.errors import Misconfigured, PermanentError
-from dispatcher.grants import GrantGone, PolicyMissing
-from dispatcher.grants.http import VaultHttp
 from dispatcher.settings import AttestationSettings, GrantSettings
+from dispatcher.vault import GrantGone, PolicyMissing
+from dispatcher.vault.http import VaultHttp
 from tests.servers.bao import Bao
 from tests.vault_stage import KEY, Stage, stage
 

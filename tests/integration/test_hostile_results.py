@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from dispatcher.assembly import build_view
+from dispatcher.model.times import rfc3339
+from dispatcher.operate.evidence import of_action, trusted_keys
+from dispatcher.operate.forecast import forecast
 from dispatcher.ops_repo import Tree
-from dispatcher.service.evidence import of_action, trusted_keys
-from dispatcher.service.forecast import forecast
-from dispatcher.times import rfc3339
 from tests.servers.bao import Bao
 from tests.servers.git_remote import FileSpec, GitRemote
 from tests.stage import Stage, action, eventually, path, set_stage

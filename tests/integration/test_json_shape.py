@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.service.action_record import ActionRecord
-from dispatcher.times import epoch
+from dispatcher.model.times import epoch
+from dispatcher.status.action_record import ActionRecord
 from tests.cli_process import Said, disinto
 from tests.servers.bao import Bao
 from tests.servers.git_remote import GitRemote

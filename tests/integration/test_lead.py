@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Conflict, Dependency, Unavailable
+from dispatcher.loop.leader import CopiedLedger, LedBySomeoneElse
 from dispatcher.ops_repo import LeadRef
-from dispatcher.service.leadership import CopiedLedger, LedBySomeoneElse
 from tests.lead_stage import LEAD, followed, lead, led, outage, refuses, starts, waits
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, eventually, path, set_stage

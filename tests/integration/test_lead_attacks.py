@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.loop.serve import Service
 from dispatcher.ops_repo import LeadRecord
-from dispatcher.service.serve import Service
 from tests.lead_stage import LEAD, followed, lead, led, refuses, starts, waits
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, eventually, path, set_stage

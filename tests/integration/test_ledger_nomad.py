@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 import tenacity
 
+from dispatcher.engines.nomad.api import Lock, NomadApi, Resync
+from dispatcher.engines.nomad.ledger import ClaimTooLarge, NomadLedger
 from dispatcher.errors import Denied, Dependency, Misconfigured, Unavailable
 from dispatcher.ledger.base import AlreadyClaimed, Ledger
 from dispatcher.ledger.codec import UnreadableClaim
-from dispatcher.ledger.nomad import ClaimTooLarge, NomadLedger
-from dispatcher.nomad_api import Lock, NomadApi, Resync
-from dispatcher.run import Phase
+from dispatcher.model.run import Phase
 from dispatcher.settings import NomadSettings
 from tests.contract.claims import claim
 from tests.contract.ledger import LedgerContract, Process, leading

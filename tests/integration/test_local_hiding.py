@@ -13,7 +13,11 @@ from typing import Any
 
 import pytest
 
-from dispatcher.run import (
+from dispatcher.engines.base import CannotSubmit
+from dispatcher.engines.local import LocalScheduler
+from dispatcher.engines.local.sandbox import Sandbox, find
+from dispatcher.engines.local.spool import Spool
+from dispatcher.model.run import (
     FormulaKind,
     FormulaRef,
     Grant,
@@ -23,10 +27,6 @@ from dispatcher.run import (
     Tier,
     WrappedGrant,
 )
-from dispatcher.schedulers.base import CannotSubmit
-from dispatcher.schedulers.local import LocalScheduler
-from dispatcher.schedulers.local.sandbox import Sandbox, find
-from dispatcher.schedulers.local.spool import Spool
 from dispatcher.settings import Settings
 
 pytestmark = pytest.mark.needs("bwrap")

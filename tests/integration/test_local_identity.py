@@ -20,15 +20,15 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.engines.base import Stream
+from dispatcher.engines.local import LocalScheduler, endings, monitor
+from dispatcher.engines.local import scheduler as local_module
+from dispatcher.engines.local.launch import command
+from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Misconfigured, Unavailable
-from dispatcher.payload import encode_spec
-from dispatcher.process_record import decode_record, encode_record, own_record
-from dispatcher.run import Claim, Observation, Outcome, RunSpec, RunState, Verdict
-from dispatcher.schedulers.base import Stream
-from dispatcher.schedulers.local import LocalScheduler, endings, watch
-from dispatcher.schedulers.local import scheduler as local_module
-from dispatcher.schedulers.local.launch import command
-from dispatcher.schedulers.local.spool import Spool
+from dispatcher.host.process_record import decode_record, encode_record, own_record
+from dispatcher.model.payload import encode_spec
+from dispatcher.model.run import Claim, Observation, Outcome, RunSpec, RunState, Verdict
 from tests.contract.scheduler import eventually, log
 from tests.integration.test_scheduler_local import Bench, alive, make_settings
 from tests.servers.bao import Bao
@@ -71,7 +71,7 @@ def test_a_clock_that_was_set_kills_no_run(bench: Bench, monkeypatch: pytest.Mon
     """The run began years ago, by the clock of the machine; a dispatcher that was started anew
     still gives it its time.
     """
-    monkeypatch.setattr(watch, "_LOOK_S", 0.02)
+    monkeypatch.setattr(monitor, "_LOOK_S", 0.02)
     claim = bench.begin("echo begun; sleep 2; exit 5", timeout_s=60)
     bench.output(claim, b"begun\n")
     os.utime(bench.spool(claim).path / "lock", (1.0, 1.0))
@@ -82,7 +82,7 @@ def test_a_clock_that_was_set_kills_no_run(bench: Bench, monkeypatch: pytest.Mon
 
 def test_the_time_before_a_restart_counts(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """The age is that of the runner: a hanging one is not given its time anew."""
-    monkeypatch.setattr(watch, "_LOOK_S", 0.02)
+    monkeypatch.setattr(monitor, "_LOOK_S", 0.02)
     monkeypatch.setattr(local_module, "SLACK_S", 0.0)
     with monkeypatch.context() as dead:  # the dispatcher that started it does not see its end
         dead.setattr(LocalScheduler, "_watch_over", lambda *_a, **_k: None)
@@ -131,9 +131,9 @@ IN_ANOTHER_NAMESPACE = """
     import json, subprocess, sys
     from pathlib import Path
     from dispatcher.errors import Misconfigured
-    from dispatcher.payload import decode_spec
-    from dispatcher.run import Claim, Phase, RunState
-    from dispatcher.schedulers.local import LocalScheduler
+    from dispatcher.model.payload import decode_spec
+    from dispatcher.model.run import Claim, Phase, RunState
+    from dispatcher.engines.local import LocalScheduler
     from dispatcher.settings import Settings
     told = json.load(sys.stdin)
     spec = decode_spec(told["spec"])
@@ -245,7 +245,7 @@ def test_a_runner_killed_before_it_began_is_started_again(
     spec = bench.minter.spec("echo ran")
     with monkeypatch.context() as broken:
         killed = instead("kill -KILL $$")
-        broken.setattr("dispatcher.schedulers.local.launch.command", lambda: killed)
+        broken.setattr("dispatcher.engines.local.launch.command", lambda: killed)
         claim = bench.submit(spec, bench.minter.mint())
         assert gone(bench, claim) is None
     outcome = bench.end(bench.submit(spec, bench.minter.mint())).outcome
@@ -255,7 +255,7 @@ def test_a_runner_killed_before_it_began_is_started_again(
 
 def test_it_is_not_started_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     killed = instead("kill -KILL $$")
-    monkeypatch.setattr("dispatcher.schedulers.local.launch.command", lambda: killed)
+    monkeypatch.setattr("dispatcher.engines.local.launch.command", lambda: killed)
     error = never_began(bench, bench.minter.spec("echo ran"))
     assert error.startswith("the runner was killed by signal 9 before it began: ")
     assert "check memory and disk space" in error
@@ -267,7 +267,7 @@ def test_a_runner_that_cannot_write_leaves_its_grant_alone(
     """As on a full disk: it may be started again, and in the end there is a reason."""
     words = shlex.join(command())
     unable = instead(f'ulimit -f 0; exec {words} "$@"')
-    monkeypatch.setattr("dispatcher.schedulers.local.launch.command", lambda: unable)
+    monkeypatch.setattr("dispatcher.engines.local.launch.command", lambda: unable)
     error = never_began(bench, bench.minter.spec("echo ran"))
     assert error.startswith("the runner exited with 75 before it began: ")
     assert "check memory and disk space" in error

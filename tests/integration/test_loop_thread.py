@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.run import Phase
-from dispatcher.service.parts import Parts
+from dispatcher.loop.components import Components
+from dispatcher.model.run import Phase
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, eventually, path, set_stage
 
@@ -75,17 +75,17 @@ class Noted:
         return self._inner(*args)
 
 
-def noted(calls: list[tuple[str, str, str]]) -> Callable[[Parts], Parts]:
-    def change(parts: Parts) -> Parts:
-        known = {f.name for f in fields(Parts)} & ADAPTERS
-        return replace(parts, **{n: Noted(n, getattr(parts, n), calls) for n in known})
+def noted(calls: list[tuple[str, str, str]]) -> Callable[[Components], Components]:
+    def change(components: Components) -> Components:
+        known = {f.name for f in fields(Components)} & ADAPTERS
+        return replace(components, **{n: Noted(n, getattr(components, n), calls) for n in known})
 
     return change
 
 
 def test_every_adapter_of_the_parts_is_watched() -> None:
     plain = {"settings", "policy", "rules", "wake", "reporter", "forge_calls", "warnings"}
-    others = {f.name for f in fields(Parts)} - plain
+    others = {f.name for f in fields(Components)} - plain
     assert others == ADAPTERS, "a new adapter: watch it here"
 
 
@@ -123,7 +123,7 @@ def test_no_adapter_is_called_by_the_loop(stage: Stage) -> None:
 
     @eventually
     def tombstone() -> None:
-        claims = stage.parts.ledger.open_runs()
+        claims = stage.components.ledger.open_runs()
         assert [(c.key.action_id, c.phase) for c in claims] == [("first", Phase.TOMBSTONE)]
 
     tombstone()
@@ -182,13 +182,13 @@ def test_a_fetch_that_holds_the_clone_does_not_stop_the_loop(stage: Stage) -> No
     release, held = threading.Event(), threading.Event()
     threads: list[threading.Thread] = []
 
-    def change(parts: Parts) -> Parts:
+    def change(components: Components) -> Components:
         def fetch() -> Any:
-            head = parts.repo.fetch()
+            head = components.repo.fetch()
             if armed.is_set() and not held.is_set():
 
                 def hold() -> None:
-                    with parts.repo._clone.held():
+                    with components.repo._clone.held():
                         held.set()
                         release.wait(60)
 
@@ -197,7 +197,7 @@ def test_a_fetch_that_holds_the_clone_does_not_stop_the_loop(stage: Stage) -> No
                 held.wait(60)
             return head
 
-        return replace(parts, repo=Laid(parts.repo, fetch=fetch))
+        return replace(components, repo=Laid(components.repo, fetch=fetch))
 
     armed = threading.Event()
     stage.change = change
@@ -226,10 +226,10 @@ def test_a_tombstone_that_hangs_does_not_stop_the_loop(
     armed = threading.Event()
     gates: list[Gate] = []
 
-    def change(parts: Parts) -> Parts:
-        inner = getattr(parts, part)
+    def change(components: Components) -> Components:
+        inner = getattr(components, part)
         gates.append(Gate(getattr(inner, method), when=armed.is_set))
-        return replace(parts, **{part: Laid(inner, **{method: gates[-1]})})
+        return replace(components, **{part: Laid(inner, **{method: gates[-1]})})
 
     stage.scene.merge({path("gone"): action("gone")}, "Add one")
     stage.once()
@@ -265,7 +265,7 @@ def test_a_tombstone_that_hangs_does_not_stop_the_loop(
 
     @eventually
     def kept() -> None:
-        phases = {c.key.action_id: c.phase for c in stage.parts.ledger.open_runs()}
+        phases = {c.key.action_id: c.phase for c in stage.components.ledger.open_runs()}
         assert phases == {"gone": Phase.TOMBSTONE}
 
     kept()
@@ -289,9 +289,9 @@ def test_files_that_cannot_be_read_yet_do_not_stop_the_loop(stage: Stage) -> Non
     gates: list[Gate] = []
     armed = threading.Event()
 
-    def change(parts: Parts) -> Parts:
-        gates.append(Gate(parts.repo.read, when=armed.is_set))
-        return replace(parts, repo=Laid(parts.repo, read=gates[-1]))
+    def change(components: Components) -> Components:
+        gates.append(Gate(components.repo.read, when=armed.is_set))
+        return replace(components, repo=Laid(components.repo, read=gates[-1]))
 
     stage.change = change
     stage.scene.merge({path("runs"): action("runs")}, "Add one")
@@ -316,9 +316,9 @@ def test_a_claim_is_not_released_before_its_result_is_remembered(stage: Stage) -
     marks: list[Gate] = []
     armed = threading.Event()
 
-    def change(parts: Parts) -> Parts:
-        marks.append(Gate(parts.repo.mark_seen, when=armed.is_set))
-        return replace(parts, repo=Laid(parts.repo, mark_seen=marks[-1]))
+    def change(components: Components) -> Components:
+        marks.append(Gate(components.repo.mark_seen, when=armed.is_set))
+        return replace(components, repo=Laid(components.repo, mark_seen=marks[-1]))
 
     stage.change = change
     stage.scene.merge({path("runs"): action("runs")}, "Add one")
@@ -336,7 +336,7 @@ def test_a_claim_is_not_released_before_its_result_is_remembered(stage: Stage) -
         stage.scheduler.end(stage.scheduler.running()[0])
         stage.result("other")
         rounds_go_on(stage)
-        assert {c.key.action_id for c in stage.parts.ledger.open_runs()} == {"runs", "other"}
+        assert {c.key.action_id for c in stage.components.ledger.open_runs()} == {"runs", "other"}
     finally:
         marks[-1].go.set()
     stage.at_rest()

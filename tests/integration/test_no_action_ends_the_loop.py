@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 
-from dispatcher import reconcile
 from dispatcher.assembly import build_view
+from dispatcher.decide import reconcile
+from dispatcher.decide.reconcile import Step
 from dispatcher.errors import Dependency, Unavailable
+from dispatcher.loop import effects, intake, steps, view
+from dispatcher.loop.components import Components
+from dispatcher.loop.steps import Steps, step_id
+from dispatcher.model.run import Claim, Outcome, Verdict
 from dispatcher.ops_repo import NewFile
-from dispatcher.reconcile import Step
-from dispatcher.run import Claim, Outcome, Verdict
-from dispatcher.service import effects, intake, steps, view
-from dispatcher.service.parts import Parts
-from dispatcher.service.pulse import Watches
-from dispatcher.service.steps import Steps, step_id
-from dispatcher.service.watch import Silent, Status
+from dispatcher.status.snapshot import Trackers
+from dispatcher.status.tracker import Silent, Status
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, eventually, path, set_stage
 
@@ -81,10 +81,10 @@ EFFECTS: dict[str, tuple[str, Callable[..., str]]] = {
     "Ask": ("ask", lambda _self, question, **_: question.action_id),
     "Reject": ("reject", lambda _self, result, **_: result.id),
     "Launch": ("launch", lambda _self, vetted, **_: vetted.candidate.key.action_id),
-    "Settle": ("settle", of_claim),
+    "ResolveOrphan": ("settle", of_claim),
     "Conclude": ("conclude", of_claim),
     "Revoke": ("revoke", of_claim),
-    "Abandon": ("abandon", of_claim),
+    "StopSuperseded": ("abandon", of_claim),
     "Cancel": ("cancel", lambda _self, key, *_, **__: key.action_id),
     "Retire": ("retire", of_claim),
     "Inspect": ("inspect", of_claim),
@@ -116,9 +116,9 @@ def bring_about(stage: Stage, kind: str) -> None:
 
     running()
     key = next(k for k in stage.scheduler.running() if k.action_id == BAD)
-    if kind == "Settle":
+    if kind == "ResolveOrphan":
         stage.scheduler.lose(key)
-    elif kind == "Abandon":
+    elif kind == "StopSuperseded":
         stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
         stage.scene.merge(
             {f"vault/actions/{BAD}.result.json": stage.signed_result(BAD)}, "As it was"
@@ -143,7 +143,7 @@ def bring_about(stage: Stage, kind: str) -> None:
 @eventually
 def released(stage: Stage) -> None:
     """Its result is in git and remembered, so its claim is let go."""
-    assert BAD not in {c.key.action_id for c in stage.parts.ledger.open_runs()}
+    assert BAD not in {c.key.action_id for c in stage.components.ledger.open_runs()}
 
 
 def the_other_one_ends(stage: Stage) -> None:
@@ -203,7 +203,9 @@ def test_a_step_that_fails_on_its_thread(
     broken = Broken(getattr(effects.Effects, method), about, error)
     monkeypatch.setattr(effects.Effects, method, broken)
     if kind == "Revoke":
-        stage.change = lambda parts: replace(parts, grants=_cannot_revoke_at_once(parts))
+        stage.change = lambda components: replace(
+            components, grants=_cannot_revoke_at_once(components)
+        )
     start_with(stage, text_for(kind))
     bring_about(stage, kind)
     the_other_one_ends(stage)
@@ -211,7 +213,7 @@ def test_a_step_that_fails_on_its_thread(
     goes_through(stage, broken)
 
 
-def _cannot_revoke_at_once(parts: Parts) -> Any:
+def _cannot_revoke_at_once(components: Components) -> Any:
     """Vault is away for one revocation, so that a step of its own is needed."""
 
     class Grants:
@@ -219,13 +221,13 @@ def _cannot_revoke_at_once(parts: Parts) -> Any:
             self.left = 1
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(parts.grants, name)
+            return getattr(components.grants, name)
 
         def revoke(self, grant: Any) -> None:
             if self.left:
                 self.left -= 1
                 raise Unavailable(Dependency.VAULT, "vault is away")
-            parts.grants.revoke(grant)
+            components.grants.revoke(grant)
 
     return Grants()
 
@@ -255,7 +257,9 @@ def test_a_step_that_fails_before_it_begins(
     )
     monkeypatch.setattr(Steps, "_begin", broken)
     if kind == "Revoke":
-        stage.change = lambda parts: replace(parts, grants=_cannot_revoke_at_once(parts))
+        stage.change = lambda components: replace(
+            components, grants=_cannot_revoke_at_once(components)
+        )
     start_with(stage, text_for(kind))
     bring_about(stage, kind)
     the_other_one_ends(stage)
@@ -305,9 +309,9 @@ def test_a_result_that_cannot_be_signed(stage: Stage) -> None:
     error = KeyError("no key")
     sealed: list[Broken] = []
 
-    def change(parts: Parts) -> Parts:
-        sealed.append(Broken(parts.seal, lambda entry: entry.action_id, error))
-        return replace(parts, seal=sealed[-1])
+    def change(components: Components) -> Components:
+        sealed.append(Broken(components.seal, lambda entry: entry.action_id, error))
+        return replace(components, seal=sealed[-1])
 
     stage.change = change
     start_with(stage, action(BAD))
@@ -322,10 +326,10 @@ def test_a_result_that_cannot_be_written_holds_up_no_other_of_its_commit(stage: 
     error = RuntimeError("a defect")
     published: list[Broken] = []
 
-    def change(parts: Parts) -> Parts:
+    def change(components: Components) -> Components:
         class Repo:
             def __getattr__(self, name: str) -> Any:
-                return getattr(parts.repo, name)
+                return getattr(components.repo, name)
 
             def publish(self, files: tuple[NewFile, ...], **more: Any) -> Any:
                 return published[-1](files, **more)
@@ -333,8 +337,8 @@ def test_a_result_that_cannot_be_written_holds_up_no_other_of_its_commit(stage: 
         def about(files: tuple[NewFile, ...], **_: Any) -> str:
             return BAD if any(f"/{BAD}." in file.path for file in files) else ""
 
-        published.append(Broken(parts.repo.publish, about, error))
-        return replace(parts, repo=Repo())
+        published.append(Broken(components.repo.publish, about, error))
+        return replace(components, repo=Repo())
 
     stage.change = change
     start_with(stage, action(BAD))
@@ -350,16 +354,18 @@ def test_an_audit_log_that_fails_for_one_action(stage: Stage) -> None:
     error = RuntimeError("a defect")
     logs: list[Broken] = []
 
-    def change(parts: Parts) -> Parts:
+    def change(components: Components) -> Components:
         class Audit:
             def __getattr__(self, name: str) -> Any:
-                return getattr(parts.audit, name)
+                return getattr(components.audit, name)
 
             def append(self, event: str, **facts: Any) -> None:
                 logs[-1](event, **facts)
 
-        logs.append(Broken(parts.audit.append, lambda _event, **f: str(f.get("action")), error))
-        return replace(parts, audit=Audit())
+        logs.append(
+            Broken(components.audit.append, lambda _event, **f: str(f.get("action")), error)
+        )
+        return replace(components, audit=Audit())
 
     stage.change = change
     start_with(stage, action(BAD))
@@ -400,7 +406,7 @@ class Failing(Silent):
 def test_whoever_looks_on_may_fail(stage: Stage) -> None:
     """The status file, metrics and the log are told of the work; they do not stop it."""
     follower = stage.watch
-    stage.watch = Watches(Failing(), follower)  # type: ignore[assignment]
+    stage.watch = Trackers(Failing(), follower)  # type: ignore[assignment]
     start_with(stage, action(BAD))
     the_other_one_ends(stage)
     assert any(
@@ -415,7 +421,7 @@ def test_an_error_of_the_loop_itself_begins_it_anew(
     error = RuntimeError("a defect")
     start_with(stage, action(BAD))
     stage.runs(2)
-    made = build_view(stage.parts)
+    made = build_view(stage.components)
     once = iter([error])
 
     def candidates(self: Any) -> Any:

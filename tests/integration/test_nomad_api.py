@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.engines.nomad.api import Event, NomadApi, Resync
 from dispatcher.errors import Denied, Dependency, Misconfigured, Unavailable
-from dispatcher.nomad_api import Event, NomadApi, Resync
 from dispatcher.settings import NomadSettings
 from tests.recordings.record_nomad import record
 from tests.recordings.scenarios import SCENARIOS, SPECS

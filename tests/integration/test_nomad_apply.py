@@ -15,13 +15,14 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from dispatcher import nomad_apply, render
-from dispatcher.checks import Check, Step
+from dispatcher.engines.nomad import apply as nomad_apply
+from dispatcher.engines.nomad import render
+from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.apply import apply_nomad, drift, plan_nomad, rendered_jobs
+from dispatcher.engines.nomad.checks import check_nomad, offers
 from dispatcher.errors import Conflict, Denied, Misconfigured
-from dispatcher.nomad_api import NomadApi
-from dispatcher.nomad_apply import apply_nomad, drift, plan_nomad, rendered_jobs
-from dispatcher.nomad_checks import check_nomad, offers
-from dispatcher.run import Mount
+from dispatcher.model.checks import Check, Step
+from dispatcher.model.run import Mount
 from dispatcher.settings import Settings
 from tests.servers.nomad import Nomad
 

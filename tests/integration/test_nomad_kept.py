@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from dispatcher.result import Result
-from dispatcher.run import Claim, Phase, Verdict
-from dispatcher.schedulers.nomad import NomadScheduler
-from dispatcher.service.ended_output import ended_output
+from dispatcher.engines.nomad import NomadScheduler
+from dispatcher.loop.ended_output import ended_output
+from dispatcher.model.result import Result
+from dispatcher.model.run import Claim, Phase, Verdict
 from tests.nomad_stage import NomadStage, nomad_stage
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad

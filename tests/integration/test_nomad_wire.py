@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.errors import Misconfigured, Unavailable
-from dispatcher.nomad_api import NomadApi
 from dispatcher.settings import NomadSettings
 
 SERVER_NAME = "server.global.nomad"

@@ -13,9 +13,9 @@ import pytest
 
 from dispatcher.cli.doctor import openers
 from dispatcher.errors import Denied, Dependency, Misconfigured
+from dispatcher.operate.doctor import diagnose
 from dispatcher.ops_repo import NewFile, OpsRepo, begin
 from dispatcher.ops_repo.ownership import foreign
-from dispatcher.service.diagnosis import diagnose
 from dispatcher.settings import OpsRepoSettings, Settings
 from tests.servers.git_remote import GitRemote
 

@@ -17,8 +17,8 @@ import pytest
 
 from dispatcher.cli.doctor import openers
 from dispatcher.errors import Denied, Misconfigured, Unavailable
+from dispatcher.operate.doctor import diagnose
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree, begin
-from dispatcher.service.diagnosis import diagnose
 from dispatcher.settings import OpsRepoSettings, Settings
 from tests.servers import git_https
 from tests.servers.git_https import GitHttps

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Dependency
-from dispatcher.run import Claim
-from dispatcher.service import dependencies
+from dispatcher.loop import outages as dependencies
+from dispatcher.model.run import Claim
 from tests.acceptance.evidence import live_grants
 from tests.servers import bao
 from tests.servers.bao import Bao

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.payload import NotAuthentic, decode_outcome, encode_payload
-from dispatcher.run import Outcome, Verdict
-from dispatcher.schedulers.local import LocalScheduler
+from dispatcher.engines.local import LocalScheduler
+from dispatcher.model.payload import NotAuthentic, decode_outcome, encode_payload
+from dispatcher.model.run import Outcome, Verdict
 from tests.contract.scheduler import SchedulerContract, claim_of
 from tests.integration.test_scheduler_local import make_settings
 from tests.servers.grants import Minter

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from dispatcher.nomad_api.shapes import FileInfo
-from dispatcher.run import Verdict
-from dispatcher.schedulers.nomad.observing import OUTCOME_WAIT_S
+from dispatcher.engines.nomad.api.shapes import FileInfo
+from dispatcher.engines.nomad.observing import OUTCOME_WAIT_S
+from dispatcher.model.run import Verdict
 from tests.nomad_stage import NomadStage
 
 pytestmark = pytest.mark.needs("bao", "nomad")

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.run import Claim, Phase
-from dispatcher.service import dependencies, retries
-from dispatcher.service.effects import LeadLost
-from dispatcher.service.parts import Parts
+from dispatcher.loop import outages as dependencies
+from dispatcher.loop import retries
+from dispatcher.loop.components import Components
+from dispatcher.loop.effects import LeadLost
+from dispatcher.model.run import Claim, Phase
 from tests.acceptance.evidence import live_grants
 from tests.integration.test_service_hazards import Failing, Laid, end_all
 from tests.servers.bao import Bao
@@ -70,10 +71,10 @@ def test_a_claim_that_cannot_be_written_leaves_one_grant_at_a_time(
 ) -> None:
     refusing: list[Refusing] = []
 
-    def change(parts: Parts) -> Parts:
-        claim = Refusing(stage, parts.ledger.claim, error, phase=Phase.CLAIMED)
+    def change(components: Components) -> Components:
+        claim = Refusing(stage, components.ledger.claim, error, phase=Phase.CLAIMED)
         refusing.append(claim)
-        return replace(parts, ledger=Laid(parts.ledger, claim=claim))
+        return replace(components, ledger=Laid(components.ledger, claim=claim))
 
     stage.change = change
     before = tokens(stage)
@@ -97,9 +98,11 @@ def test_a_claim_that_cannot_be_written_leaves_one_grant_at_a_time(
 
 
 def test_a_claim_that_was_written_though_the_answer_was_lost_runs_once(stage: Stage) -> None:
-    def change(parts: Parts) -> Parts:
-        claim = Refusing(stage, parts.ledger.claim, UNAVAILABLE, phase=Phase.CLAIMED, kept=True)
-        return replace(parts, ledger=Laid(parts.ledger, claim=claim))
+    def change(components: Components) -> Components:
+        claim = Refusing(
+            stage, components.ledger.claim, UNAVAILABLE, phase=Phase.CLAIMED, kept=True
+        )
+        return replace(components, ledger=Laid(components.ledger, claim=claim))
 
     stage.change = change
     stage.scene.merge({path(ONE): action(ONE)}, "Add one")
@@ -116,14 +119,14 @@ def test_a_grant_minted_anew_for_a_claim_that_cannot_be_updated_ends_too(stage: 
     """The run was claimed and never reached its engine; its new grant finds no place in it."""
     refusing: list[Refusing] = []
 
-    def change(parts: Parts) -> Parts:
-        update = Refusing(stage, parts.ledger.update, UNAVAILABLE, phase=Phase.CLAIMED)
+    def change(components: Components) -> Components:
+        update = Refusing(stage, components.ledger.update, UNAVAILABLE, phase=Phase.CLAIMED)
         refusing.append(update)
-        lost = Failing(parts.scheduler.submit, Unavailable(Dependency.SCHEDULER, "gone"))
+        lost = Failing(components.scheduler.submit, Unavailable(Dependency.SCHEDULER, "gone"))
         return replace(
-            parts,
-            ledger=Laid(parts.ledger, update=update),
-            scheduler=Laid(parts.scheduler, submit=lost),
+            components,
+            ledger=Laid(components.ledger, update=update),
+            scheduler=Laid(components.scheduler, submit=lost),
         )
 
     stage.change = change

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.errors import Unavailable, origin_of
-from dispatcher.grants import Vault
-from dispatcher.nomad_api import NomadApi
-from dispatcher.payload import decode_outcome, encode_payload
-from dispatcher.run import Verdict
+from dispatcher.model.payload import decode_outcome, encode_payload
+from dispatcher.model.run import Verdict
 from dispatcher.settings import NomadSettings, VaultSettings
+from dispatcher.vault import Vault
 from tests.servers import redirecting
 from tests.servers.bao import Bao
 from tests.servers.grants import Minter

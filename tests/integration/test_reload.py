@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from dispatcher.grants import Grants
 from dispatcher.ledger.base import Ledger
-from dispatcher.run import Claim, Grant, Verdict, WrappedGrant
-from dispatcher.service.overview import of_status
-from dispatcher.service.parts import Parts
-from dispatcher.service.rule_files import superseded
+from dispatcher.loop.components import Components
+from dispatcher.loop.rule_files import superseded
+from dispatcher.model.run import Claim, Grant, Verdict, WrappedGrant
+from dispatcher.status.overview import of_status
+from dispatcher.vault import Grants
 from tests.acceptance.serving import Served
 from tests.fakes.scheduler import SUCCEEDED
 from tests.servers.bao import Bao
@@ -67,13 +67,13 @@ def not_warned(stage: Stage) -> None:
     assert not in_use(stage).rules.warnings()
 
 
-def in_use(stage: Stage) -> Parts:
+def in_use(stage: Stage) -> Components:
     assert stage.served is not None
     return stage.served
 
 
 def audited(stage: Stage, event: str) -> list[dict[str, Any]]:
-    log = stage.parts.settings.state_dir / "audit.jsonl"
+    log = stage.components.settings.state_dir / "audit.jsonl"
     records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     return [record for record in records if record["event"] == event]
 
@@ -174,7 +174,7 @@ def test_a_link_that_is_switched_counts_as_a_change(stage: Stage) -> None:
 
 
 def test_reload_reads_at_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dispatcher.service import rules
+    from dispatcher.loop import rules
 
     monkeypatch.setattr(rules, "QUIET_S", 3600.0)  # nothing is noticed by itself
     stage.scene.merge({path("first"): action("first")}, "Add first")
@@ -204,15 +204,15 @@ def test_no_claim_by_the_old_policy_follows_the_report_of_the_new(stage: Stage) 
             order.append("claimed")
             return made
 
-    def with_held_ledger(parts: Parts) -> Parts:
-        audit, append = parts.audit, parts.audit.append
+    def with_held_ledger(components: Components) -> Components:
+        audit, append = components.audit, components.audit.append
 
         def record(event: str, **facts: object) -> None:
             if event == "policy_reloaded":
                 order.append("reported")
             append(event, **facts)
 
-        monkey = replace(parts, ledger=Held(parts.ledger))  # type: ignore[arg-type]
+        monkey = replace(components, ledger=Held(components.ledger))  # type: ignore[arg-type]
         audit.append = record  # type: ignore[method-assign]
         return monkey
 
@@ -259,7 +259,7 @@ def test_a_launch_that_meets_new_rules_is_judged_again_and_leaves_no_grant(stage
             revoked.append(grant)
             self._grants.revoke(grant)
 
-    stage.change = lambda parts: replace(parts, grants=Held(parts.grants))  # type: ignore[arg-type]
+    stage.change = lambda components: replace(components, grants=Held(components.grants))  # type: ignore[arg-type]
     stage.scene.merge({path("first"): action("first")}, "Add first")
     service = stage.start()
     assert inside.wait(20)

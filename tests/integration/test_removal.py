@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.checks import Step
+from dispatcher.engines.nomad.removal import plan_removal
 from dispatcher.errors import Conflict, Exit
-from dispatcher.nomad_removal import plan_removal
+from dispatcher.model.checks import Step
 from dispatcher.settings import Settings
 from tests.cli_process import disinto
 from tests.servers.bao import Bao

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.cli.journal import Journal
-from dispatcher.metrics import Metrics
-from dispatcher.service.pulse import Counted, Watches
-from dispatcher.service.watch import Status
+from dispatcher.status.metrics import Metrics
+from dispatcher.status.snapshot import Counted, Trackers
+from dispatcher.status.tracker import Status
 from tests.servers.bao import Bao
 from tests.stage import Follower, Stage, action, path, set_stage
 
@@ -42,7 +42,7 @@ def test_a_run_with_its_result_in_git_is_not_called_lost(
     err = io.StringIO()
     monkeypatch.setattr(sys, "stderr", err)
     metrics = Metrics()
-    stage.watch = Joined(Watches(Journal(level="info"), Counted(metrics)))
+    stage.watch = Joined(Trackers(Journal(level="info"), Counted(metrics)))
     stage.parts.ledger.claim(replace(backup, version=0))
     stage.start()
     stage.at_rest()
@@ -62,7 +62,7 @@ def test_a_run_with_its_result_in_git_is_not_called_lost(
 class Joined(Follower):
     """A follower that others listen with."""
 
-    def __init__(self, others: Watches) -> None:
+    def __init__(self, others: Trackers) -> None:
         super().__init__()
         self._others = others
 

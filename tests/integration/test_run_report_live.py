@@ -13,8 +13,8 @@ import pytest
 from dispatcher.errors import Dependency, DisintoError, Unavailable
 from dispatcher.gate.base import Decision, Question
 from dispatcher.gate.report import Ended
-from dispatcher.run import Outcome, Verdict
-from dispatcher.service.parts import Parts
+from dispatcher.loop.components import Components
+from dispatcher.model.run import Outcome, Verdict
 from tests.approval_story import Story, told
 from tests.servers.bao import Bao
 from tests.servers.forgejo import Account, Forgejo
@@ -136,8 +136,8 @@ def test_what_the_forge_missed_is_completed_by_the_next_dispatcher(story: Story)
     stage.stop()
     people.review(people.boss, number)
 
-    def silent(parts: Parts) -> Parts:
-        return replace(parts, reporter=Deaf())
+    def silent(components: Components) -> Components:
+        return replace(components, reporter=Deaf())
 
     stage.change = silent
     stage.scheduler.ends_at_once = True
@@ -147,7 +147,7 @@ def test_what_the_forge_missed_is_completed_by_the_next_dispatcher(story: Story)
     stage.stop()
     assert story.states(merge) == {"disinto/x/approval": "pending", "disinto/x": "pending"}
 
-    stage.change = lambda parts: parts
+    stage.change = lambda components: components
     stage.start()
     shows(story, merge, {"disinto/x/approval": "success", "disinto/x": "success"})
     ended(story, number, "succeeded")

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 import tenacity
 
-from dispatcher.payload import decode_outcome, encode_payload
-from dispatcher.run import FormulaKind, Mount, Outcome, RunSpec, Verdict, WrappedGrant
+from dispatcher.model.payload import decode_outcome, encode_payload
+from dispatcher.model.run import FormulaKind, Mount, Outcome, RunSpec, Verdict, WrappedGrant
 from dispatcher.time_index import offset_since
 from tests.servers.bao import Bao
 from tests.servers.grants import Minter, formula_ref

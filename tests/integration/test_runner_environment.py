@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.payload import decode_outcome
-from dispatcher.run import Outcome, Verdict
+from dispatcher.model.payload import decode_outcome
+from dispatcher.model.run import Outcome, Verdict
 from tests.servers.grants import Minter
 
 pytestmark = pytest.mark.needs("bao")

@@ -19,10 +19,14 @@ from typing import Any
 
 import pytest
 
+from dispatcher.engines.base import CannotSubmit, Stream
+from dispatcher.engines.local import LocalScheduler, output
+from dispatcher.engines.local import scheduler as local_module
+from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Misconfigured, Unavailable
-from dispatcher.payload import encode_payload, encode_spec
-from dispatcher.process_record import decode_record
-from dispatcher.run import (
+from dispatcher.host.process_record import decode_record
+from dispatcher.model.payload import encode_payload, encode_spec
+from dispatcher.model.run import (
     Claim,
     FormulaKind,
     Mount,
@@ -32,10 +36,6 @@ from dispatcher.run import (
     Verdict,
     WrappedGrant,
 )
-from dispatcher.schedulers.base import CannotSubmit, Stream
-from dispatcher.schedulers.local import LocalScheduler, output
-from dispatcher.schedulers.local import scheduler as local_module
-from dispatcher.schedulers.local.spool import Spool
 from dispatcher.settings import AgentSettings, LocalSettings, Settings
 from tests.contract.scheduler import SchedulerContract, claim_of, eventually, log
 from tests.servers.available import why_missing
@@ -141,9 +141,9 @@ def test_a_run_outlives_the_dispatcher(bench: Bench, tmp_path: Path) -> None:
     script = """
         import json, sys, os, signal
         from pathlib import Path
-        from dispatcher.payload import decode_spec
-        from dispatcher.run import Grant, WrappedGrant
-        from dispatcher.schedulers.local import LocalScheduler
+        from dispatcher.model.payload import decode_spec
+        from dispatcher.model.run import Grant, WrappedGrant
+        from dispatcher.engines.local import LocalScheduler
         from dispatcher.settings import Settings
         told = json.load(sys.stdin)
         grant = WrappedGrant(
@@ -277,7 +277,7 @@ def test_a_runner_that_cannot_begin_is_an_error(
 ) -> None:
     """A broken installation is told, not tried again for ever."""
     broken = (sys.executable, "-c", "raise SystemExit('no such module')")
-    monkeypatch.setattr("dispatcher.schedulers.local.launch.command", lambda: broken)
+    monkeypatch.setattr("dispatcher.engines.local.launch.command", lambda: broken)
     outcome = bench.end(bench.begin("true")).outcome
     assert outcome
     assert outcome.verdict is Verdict.ERROR
@@ -286,7 +286,7 @@ def test_a_runner_that_cannot_begin_is_an_error(
 
 
 def test_no_process_can_be_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dispatcher.schedulers.local.launch.command", lambda: ("/nowhere/python",))
+    monkeypatch.setattr("dispatcher.engines.local.launch.command", lambda: ("/nowhere/python",))
     with pytest.raises(Unavailable, match="no runner could be started"):
         bench.begin("true")
 

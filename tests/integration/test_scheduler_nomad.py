@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import tenacity
 
+from dispatcher.engines.base import CannotSubmit, Stream
+from dispatcher.engines.nomad import NomadScheduler
+from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.errors import Denied, Unavailable
-from dispatcher.nomad_api import NomadApi
-from dispatcher.run import Mount, Phase, RunState, Verdict
-from dispatcher.schedulers.base import CannotSubmit, Stream
-from dispatcher.schedulers.nomad import NomadScheduler
+from dispatcher.model.run import Mount, Phase, RunState, Verdict
 from dispatcher.settings import Settings
 from tests.contract.scheduler import SchedulerContract
 from tests.nomad_stage import NomadStage, nomad_stage

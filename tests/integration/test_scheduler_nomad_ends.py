@@ -12,9 +12,9 @@ import pytest
 import tenacity
 
 from dispatcher.demo import nomad as agents
+from dispatcher.engines.base import CannotSubmit
 from dispatcher.errors import Misconfigured, Unavailable
-from dispatcher.run import Mount, RunState, Verdict
-from dispatcher.schedulers.base import CannotSubmit
+from dispatcher.model.run import Mount, RunState, Verdict
 from tests.nomad_stage import NomadStage, nomad_stage
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.run import Outcome, Verdict
+from dispatcher.model.run import Outcome, Verdict
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, eventually, path, set_stage
 

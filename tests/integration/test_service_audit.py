@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.grants.names import lookup_self_policy
+from dispatcher.vault.names import lookup_self_policy
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, path, set_stage
 

@@ -17,14 +17,15 @@ import pytest
 from dispatcher.errors import Conflict, Dependency, DisintoError, TemporaryError, Unavailable
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.report import Ended
-from dispatcher.grants.names import dispatcher_policy, token_role
 from dispatcher.ledger.base import ClaimTooLarge
+from dispatcher.loop import control as control_loop
+from dispatcher.loop import view
+from dispatcher.loop.components import Components
+from dispatcher.loop.result_writer import Entry
+from dispatcher.model.run import Outcome, Phase, Verdict
+from dispatcher.operate.cancel import Cancellation
 from dispatcher.ops_repo import Tree
-from dispatcher.results import Entry
-from dispatcher.run import Outcome, Phase, Verdict
-from dispatcher.service import tenure, view
-from dispatcher.service.cancellation import Cancellation
-from dispatcher.service.parts import Parts
+from dispatcher.vault.names import dispatcher_policy, token_role
 from tests.acceptance.evidence import live_grants
 from tests.servers import bao
 from tests.servers.bao import Bao
@@ -104,10 +105,10 @@ def run_one(stage: Stage, action_id: str) -> None:
 def test_an_outage_ends_when_the_dependency_is_back(
     stage: Stage, part: str, method: str, dependency: Dependency
 ) -> None:
-    def change(parts: Parts) -> Parts:
-        inner = getattr(parts, part)
+    def change(components: Components) -> Components:
+        inner = getattr(components, part)
         broken = Failing(getattr(inner, method), gone(dependency))
-        return replace(parts, **{part: Laid(inner, **{method: broken})})
+        return replace(components, **{part: Laid(inner, **{method: broken})})
 
     stage.change = change
     stage.start()
@@ -125,7 +126,7 @@ def test_a_forge_that_is_away_is_asked_no_more_often_than_its_pauses_allow(stage
         calls += 1
         raise gone(Dependency.FORGE)
 
-    stage.change = lambda parts: replace(parts, gate=Laid(parts.gate, check=check))
+    stage.change = lambda components: replace(components, gate=Laid(components.gate, check=check))
     stage.scene.merge({path("risky"): action("risky", formula="danger")}, "Add risky")
     stage.start()
 
@@ -152,7 +153,7 @@ def test_a_report_that_hangs_holds_up_nothing(stage: Stage) -> None:
         def forget(self) -> None:
             pass
 
-    stage.change = lambda parts: replace(parts, reporter=Hanging())
+    stage.change = lambda components: replace(components, reporter=Hanging())
     names = [f"r{n}" for n in range(3)]
     stage.scheduler.ends_at_once = True
     stage.scene.merge(
@@ -171,9 +172,9 @@ def test_a_report_that_hangs_holds_up_nothing(stage: Stage) -> None:
 
 
 def test_a_claim_whose_answer_was_lost_is_found_though_its_action_is_gone(stage: Stage) -> None:
-    def change(parts: Parts) -> Parts:
-        lost = Failing(parts.ledger.claim, gone(Dependency.LEDGER), after=True)
-        return replace(parts, ledger=Laid(parts.ledger, claim=lost))
+    def change(components: Components) -> Components:
+        lost = Failing(components.ledger.claim, gone(Dependency.LEDGER), after=True)
+        return replace(components, ledger=Laid(components.ledger, claim=lost))
 
     stage.change = change
     stage.scheduler.fails_with = gone(Dependency.SCHEDULER)
@@ -187,7 +188,7 @@ def test_a_claim_whose_answer_was_lost_is_found_though_its_action_is_gone(stage:
     def ended() -> None:
         end_all(stage)
         assert "one" in stage.scene.results()
-        assert not stage.parts.ledger.open_runs()
+        assert not stage.components.ledger.open_runs()
 
     ended()
     assert len(stage.scheduler.submitted) <= 1
@@ -195,7 +196,7 @@ def test_a_claim_whose_answer_was_lost_is_found_though_its_action_is_gone(stage:
 
 @eventually
 def claimed(stage: Stage, phase: Phase | None = None) -> None:
-    claims = stage.parts.ledger.open_runs()
+    claims = stage.components.ledger.open_runs()
     assert len(claims) == 1
     assert phase is None or claims[0].phase is phase
 
@@ -203,19 +204,19 @@ def claimed(stage: Stage, phase: Phase | None = None) -> None:
 def test_an_old_look_at_the_ledger_does_not_undo_what_came_after(stage: Stage) -> None:
     hold, looked = threading.Event(), threading.Event()
 
-    def change(parts: Parts) -> Parts:
+    def change(components: Components) -> Components:
         calls = 0
 
         def open_runs() -> Any:
             nonlocal calls
             calls += 1
-            claims = parts.ledger.open_runs()
+            claims = components.ledger.open_runs()
             if calls == 2:  # the first is made when the lead is taken
                 looked.set()
                 hold.wait(30)
             return claims
 
-        return replace(parts, ledger=Laid(parts.ledger, open_runs=open_runs))
+        return replace(components, ledger=Laid(components.ledger, open_runs=open_runs))
 
     stage.change = change
     stage.scene.merge({path("one"): action("one")}, "Add one")
@@ -243,7 +244,7 @@ def test_a_result_that_cannot_be_sealed_holds_up_no_other(stage: Stage) -> None:
             raise ValueError("no JSON")
         return entry.text
 
-    stage.change = lambda parts: replace(parts, seal=seal)
+    stage.change = lambda components: replace(components, seal=seal)
     stage.scheduler.ends_at_once = True
     stage.scene.merge({path(n): action(n) for n in ("even", "odd")}, "Add two")
     stage.start()
@@ -252,7 +253,7 @@ def test_a_result_that_cannot_be_sealed_holds_up_no_other(stage: Stage) -> None:
     assert stage.result("later")["verdict"] == "succeeded"
     waits = stage.watch.last.plan.waits if stage.watch.last else ()
     assert [w.action_id for w in waits if "no JSON" in w.reason] in (["odd"], [])
-    assert {c.key.action_id for c in stage.parts.ledger.open_runs()} >= {"odd"}, "it is kept"
+    assert {c.key.action_id for c in stage.components.ledger.open_runs()} >= {"odd"}, "it is kept"
 
 
 @pytest.mark.parametrize(
@@ -274,13 +275,13 @@ def test_whatever_a_runner_leaves_there_is_a_result(stage: Stage, odd: Outcome) 
 
 
 def test_a_result_too_large_for_the_ledger_is_cut_down(stage: Stage) -> None:
-    def change(parts: Parts) -> Parts:
+    def change(components: Components) -> Components:
         def update(claim: Any) -> Any:
             if len(claim.result) > 6_000:
                 raise ClaimTooLarge("the claim has 9,000 bytes")
-            return parts.ledger.update(claim)
+            return components.ledger.update(claim)
 
-        return replace(parts, ledger=Laid(parts.ledger, update=update))
+        return replace(components, ledger=Laid(components.ledger, update=update))
 
     stage.change = change
     stage.scene.merge({path("one"): action("one")}, "Add one")
@@ -342,7 +343,7 @@ def test_a_result_of_ours_stops_the_run_and_nothing_is_forgotten_while_it_lives(
     @eventually
     def stopped() -> None:
         assert stage.scheduler.cancelled
-        (claim,) = stage.parts.ledger.open_runs()
+        (claim,) = stage.components.ledger.open_runs()
         assert claim.revoked
 
     stopped()
@@ -381,13 +382,13 @@ def test_a_result_that_vanishes_while_its_claim_is_let_go_is_put_back(stage: Sta
     """The claim must not be released on the word of a tree that is no longer there."""
     hold, letting_go = threading.Event(), threading.Event()
 
-    def change(parts: Parts) -> Parts:
+    def change(components: Components) -> Components:
         def forget(claim: Any) -> None:
             letting_go.set()
             hold.wait(30)
-            parts.scheduler.forget(claim)
+            components.scheduler.forget(claim)
 
-        return replace(parts, scheduler=Laid(parts.scheduler, forget=forget))
+        return replace(components, scheduler=Laid(components.scheduler, forget=forget))
 
     stage.change = change
     stage.scene.merge({path("one"): action("one")}, "Add one")
@@ -474,8 +475,8 @@ def test_launches_that_fail_take_no_place_from_others(stage: Stage) -> None:
 
 
 def test_an_error_in_a_dispatcher_at_work_does_not_end_it(stage: Stage) -> None:
-    def change(parts: Parts) -> Parts:
-        real, calls = parts.repo.difference, 0
+    def change(components: Components) -> Components:
+        real, calls = components.repo.difference, 0
 
         def difference(*args: Any) -> Any:
             nonlocal calls
@@ -484,7 +485,7 @@ def test_an_error_in_a_dispatcher_at_work_does_not_end_it(stage: Stage) -> None:
                 raise Conflict("the clone does not have this commit any more")
             return real(*args)
 
-        return replace(parts, repo=Laid(parts.repo, difference=difference))
+        return replace(components, repo=Laid(components.repo, difference=difference))
 
     stage.change = change
     stage.start()
@@ -494,7 +495,7 @@ def test_an_error_in_a_dispatcher_at_work_does_not_end_it(stage: Stage) -> None:
 
 
 def test_once_gives_up_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tenure, "ONCE_TRIES", 2)
+    monkeypatch.setattr(control_loop, "ONCE_TRIES", 2)
     with bao.serve() as server:
         stage = set_stage(tmp_path, server, vault={"timeout_s": 0.5})
         stage.scene.merge({path("one"): action("one", secrets='"TOKEN_A"')}, "Add one")
@@ -512,11 +513,11 @@ def test_once_gives_up_with_the_reason(tmp_path: Path, monkeypatch: pytest.Monke
 def test_once_gives_up_a_step_that_always_fails(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tenure, "ONCE_TRIES", 2)
+    monkeypatch.setattr(control_loop, "ONCE_TRIES", 2)
 
-    def change(parts: Parts) -> Parts:
-        always = Failing(parts.grants.mint, *[Conflict("no, and no again")] * 9)
-        return replace(parts, grants=Laid(parts.grants, mint=always))
+    def change(components: Components) -> Components:
+        always = Failing(components.grants.mint, *[Conflict("no, and no again")] * 9)
+        return replace(components, grants=Laid(components.grants, mint=always))
 
     stage.change = change
     stage.scene.merge({path("one"): action("one")}, "Add one")
@@ -568,7 +569,7 @@ def test_a_revoked_log_in_shows_and_is_recovered_from_without_a_restart(
 
         shown()
         made = client.auth.token.create_orphan(
-            policies=[dispatcher_policy(stage.parts.settings.vault)],
+            policies=[dispatcher_policy(stage.components.settings.vault)],
             no_default_policy=True,
             period="1h",
         )
@@ -587,13 +588,13 @@ def test_an_approval_taken_back_counts_for_what_still_waits_for_a_place(
     monkeypatch.setattr(view, "ASK_AGAIN_S", (0.1, 0.2))
     taken_back = threading.Event()
 
-    def change(parts: Parts) -> Parts:
+    def change(components: Components) -> Components:
         def check(question: Question) -> Decision:
             if question.action_id == "risky" and taken_back.is_set():
                 return Decision(answer=Answer.WAITING, reason="it was dismissed", gate="forgejo")
             return Decision(answer=Answer.APPROVED, reason="", gate="forgejo")
 
-        return replace(parts, gate=Laid(parts.gate, check=check))
+        return replace(components, gate=Laid(components.gate, check=check))
 
     stage.change = change
     first = {path(f"a{n}"): action(f"a{n}", more="priority = 9") for n in range(3)}
@@ -624,16 +625,16 @@ def test_a_cancel_that_cannot_reach_the_run_says_so(stage: Stage) -> None:
     stage.stop()
     stage.scheduler.fails_with = None
     tree = Tree()
-    stage.parts.repo.advance(tree, stage.parts.repo.fetch().commit)
+    stage.components.repo.advance(tree, stage.components.repo.fetch().commit)
     cancellation = Cancellation(
-        ledger=stage.parts.ledger,
+        ledger=stage.components.ledger,
         scheduler=stage.scheduler,
-        audit=stage.parts.audit,
+        audit=stage.components.audit,
         tree=tree,
         who="ada",
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("dispatcher.service.cancellation.STARTING_S", 0.0)
+        patch.setattr("dispatcher.operate.cancel.STARTING_S", 0.0)
         with pytest.raises(TemporaryError, match="does not know it yet"):
             cancellation.cancel("one")
     assert stage.scheduler.cancelled == []

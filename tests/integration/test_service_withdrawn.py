@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.service.parts import Parts
+from dispatcher.loop.components import Components
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, eventually, path, set_stage
 
@@ -105,8 +105,8 @@ def test_a_withdrawal_is_known_while_earlier_heads_are_being_recorded(
     go = threading.Event()
     go.set()
 
-    def change(parts: Parts) -> Parts:
-        return replace(parts, ledger=Held(parts.ledger, "write_note", go))
+    def change(components: Components) -> Components:
+        return replace(components, ledger=Held(components.ledger, "write_note", go))
 
     stage.change = change
     approve(stage)
@@ -118,7 +118,7 @@ def test_a_withdrawal_is_known_while_earlier_heads_are_being_recorded(
         views(stage, back)
         views(stage, withdraw(stage))
         if dies:
-            noted = stage.parts.ledger.note("seen")
+            noted = stage.components.ledger.note("seen")
             assert noted is not None
         force(stage, back)
         if not dies:
@@ -130,9 +130,9 @@ def test_a_withdrawal_is_known_while_earlier_heads_are_being_recorded(
     stage.stop()
     if dies:
         assert noted is not None
-        now = stage.parts.ledger.note("seen")
+        now = stage.components.ledger.note("seen")
         assert now is not None
-        stage.parts.ledger.write_note("seen", noted.text, version=now.version)
+        stage.components.ledger.write_note("seen", noted.text, version=now.version)
         clone = str(stage.scene.config.parent / "state" / "ops.git")
         stage.scene.git("--git-dir", clone, "update-ref", "refs/disinto/seen", noted.text)
     waits_for_a_new_approval(stage)

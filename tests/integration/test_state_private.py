@@ -11,12 +11,12 @@ from typing import NoReturn
 import pytest
 
 from dispatcher.assembly import build_parts
-from dispatcher.checks import Check
 from dispatcher.errors import Misconfigured
+from dispatcher.host.private import make_private
 from dispatcher.ledger.sqlite import SqliteLedger
+from dispatcher.model.checks import Check
+from dispatcher.operate.doctor import Openers, diagnose
 from dispatcher.ops_repo import OpsRepo
-from dispatcher.private import make_private
-from dispatcher.service.diagnosis import Openers, diagnose
 from dispatcher.settings import OpsRepoSettings, Role, Settings
 from tests.contract.claims import claim
 from tests.servers.git_remote import GitRemote

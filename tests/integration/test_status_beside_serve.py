@@ -10,10 +10,10 @@ import pytest
 
 from dispatcher.cli.session import Session
 from dispatcher.cli.status import Gathered, Wanted, gather
+from dispatcher.operate.lookup import look_up
 from dispatcher.ops_repo import OpsRepo
-from dispatcher.service.lookup import look_up
-from dispatcher.service.pulse import Pulse, Watches
-from dispatcher.service.status_file import StatusFile
+from dispatcher.status.snapshot import Snapshots, Trackers
+from dispatcher.status.status_file import StatusFile
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, eventually, path, set_stage
 
@@ -31,9 +31,9 @@ def stage(
     stage.once()
     for name, value in stage.scene.environ.items():
         monkeypatch.setenv(name, value)
-    pulse = Pulse(())
+    pulse = Snapshots(())
     with StatusFile(stage.scene.open_settings().state_dir, pulse.overview) as file:
-        watch, stage.watch = stage.watch, Watches(stage.watch, pulse, file)  # type: ignore[assignment]
+        watch, stage.watch = stage.watch, Trackers(stage.watch, pulse, file)  # type: ignore[assignment]
         stage.start()
         yield stage
         stage.stop()

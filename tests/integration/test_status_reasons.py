@@ -10,11 +10,11 @@ import pytest
 
 from dispatcher.assembly import build_parts, build_view
 from dispatcher.errors import Dependency, Misconfigured
-from dispatcher.health import WaitingFor
-from dispatcher.run import Mount
-from dispatcher.service.forecast import forecast
-from dispatcher.service.overview import OpenAction, State, of_status
-from dispatcher.service.watch import Status
+from dispatcher.model.health import WaitingFor
+from dispatcher.model.run import Mount
+from dispatcher.operate.forecast import forecast
+from dispatcher.status.overview import OpenAction, State, of_status
+from dispatcher.status.tracker import Status
 from tests.servers.bao import Bao
 from tests.stage import Follower, Stage, action, eventually, path, set_stage
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Dependency, Unavailable
+from dispatcher.model.run import Phase
 from dispatcher.ops_repo import OpsRepo
-from dispatcher.run import Phase
 from dispatcher.settings import OpsRepoSettings
 from tests.servers import silent
 from tests.servers.bao import Bao
@@ -30,18 +30,18 @@ def never() -> Iterator[silent.Silent]:
         yield server
 
 
-def errands() -> set[threading.Thread]:
+def pollers() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("errand")}
 
 
 def test_a_fetch_that_hangs(bao_server: Bao, never: silent.Silent, tmp_path: Path) -> None:
-    before = errands()
+    before = pollers()
     stage = set_stage(tmp_path, bao_server, ops_repo={"remote": f"{never.addr}/ops.git"})
     stage.start()
     assert never.asked.acquire(timeout=20)
     began = time.monotonic()
     stage.stop()
-    for thread in errands() - before:  # the process ends no sooner
+    for thread in pollers() - before:  # the process ends no sooner
         thread.join(SOON_S)
         assert not thread.is_alive()
     assert never.left.acquire(timeout=SOON_S), "git is gone"

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from dispatcher.assembly import build_service
+from dispatcher.engines.base import CannotSubmit
+from dispatcher.engines.local import LocalScheduler
 from dispatcher.errors import Misconfigured
-from dispatcher.run import RunSpec, Verdict, WrappedGrant
-from dispatcher.schedulers.base import CannotSubmit
-from dispatcher.schedulers.local import LocalScheduler
-from dispatcher.service.parts import Parts
+from dispatcher.loop.components import Components
+from dispatcher.model.run import RunSpec, Verdict, WrappedGrant
 from tests.acceptance.evidence import live_grants
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, eventually, path, set_stage
@@ -51,8 +51,8 @@ def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
 def picky(stage: Stage, error: Exception) -> Picky:
     scheduler = Picky(stage.scheduler, error)
 
-    def change(parts: Parts) -> Parts:
-        return replace(parts, scheduler=scheduler)
+    def change(components: Components) -> Components:
+        return replace(components, scheduler=scheduler)
 
     stage.change = change
     return scheduler
@@ -106,7 +106,7 @@ def test_no_grant_waits_for_the_person_who_mends_a_setting(stage: Stage, bao_ser
 
     tried_again()
     stage.stop()
-    stage.change = lambda parts: parts
+    stage.change = lambda components: components
     stage.once()
     for action_id in BAD:
         assert stage.result(action_id)["verdict"] == Verdict.SUCCEEDED
@@ -122,7 +122,7 @@ def test_tools_that_make_a_long_name(bao_server: Bao, tmp_path: Path) -> None:
         tmp_path / "stage", bao_server, limits={"max_in_flight": 2}, agent={"command": command}
     )
     (stage.scene.formulas / "agent.toml").write_text("x = 1\n")
-    policy = stage.parts.settings.policy.file
+    policy = stage.components.settings.policy.file
     assert policy is not None
     policy.write_text('[tiers]\nhello = "low"\nagent = "low"\n')
     tools = ", ".join(f'"{letter * 150}"' for letter in "ab")
@@ -130,11 +130,13 @@ def test_tools_that_make_a_long_name(bao_server: Bao, tmp_path: Path) -> None:
     stage.scene.merge({path(i): action(i, formula="agent", more=more) for i in BAD}, "Ask")
     stage.scene.merge({path("good"): action("good")}, "Ask")
 
-    def change(parts: Parts) -> Parts:
-        return replace(parts, scheduler=LocalScheduler(parts.settings, wake=parts.wake))
+    def change(components: Components) -> Components:
+        return replace(
+            components, scheduler=LocalScheduler(components.settings, wake=components.wake)
+        )
 
     stage.change = change
-    build_service(stage._parts(), stage.watch).run(once=True)
+    build_service(stage._components(), stage.watch).run(once=True)
     for action_id in (*BAD, "good"):
         result = stage.result(action_id)
         assert result["verdict"] == Verdict.SUCCEEDED, result

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.run import Claim, RunKey
-from dispatcher.schedulers.local import LocalScheduler
-from dispatcher.schedulers.local.spool import Spool
-from dispatcher.service.parts import Parts
+from dispatcher.engines.local import LocalScheduler
+from dispatcher.engines.local.spool import Spool
+from dispatcher.loop.components import Components
+from dispatcher.model.run import Claim, RunKey
 from tests.servers.bao import Bao
 from tests.stage import Stage, action, eventually, path, set_stage
 
@@ -28,7 +28,7 @@ def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
 
 def spool(stage: Stage, action_id: str) -> Spool:
     """A folder of a run that has begun, and that no claim names."""
-    runs = stage.parts.settings.state_dir / "runs"
+    runs = stage.components.settings.state_dir / "runs"
     made = Spool(runs, RunKey(action_id=action_id, blob="f" * 40))
     made.path.mkdir(parents=True)
     for name in ("lock", "started", "stdout.log"):
@@ -50,8 +50,8 @@ def test_they_are_forgotten_once_their_result_is_in_git(stage: Stage) -> None:
             finally:
                 looked.set()
 
-    def change(parts: Parts) -> Parts:
-        return replace(parts, scheduler=Watched(parts.settings, wake=parts.wake))
+    def change(components: Components) -> Components:
+        return replace(components, scheduler=Watched(components.settings, wake=components.wake))
 
     stage.change = change
     stage.start()
@@ -65,7 +65,7 @@ def test_they_are_forgotten_once_their_result_is_in_git(stage: Stage) -> None:
     # What is left of these is what prevents a second start.
     assert unknown.exists()
     assert held.exists()
-    kept = stage.parts.settings.state_dir / "logs" / f"{over.token}.stdout.log"
+    kept = stage.components.settings.state_dir / "logs" / f"{over.token}.stdout.log"
     assert kept.read_text() == "x"
 
 
@@ -82,9 +82,9 @@ def test_a_running_one_is_left_alone(stage: Stage) -> None:
             super().forget(claim)
             forgets.set()
 
-    scheduler = Watched(stage.parts.settings)
+    scheduler = Watched(stage.components.settings)
     assert [key.action_id for key in scheduler.kept()] == ["done"]
-    stage.change = lambda parts: replace(parts, scheduler=scheduler)
+    stage.change = lambda components: replace(components, scheduler=scheduler)
     stage.start()
     assert forgets.wait(20)
     assert over.exists()

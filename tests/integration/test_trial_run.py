@@ -12,13 +12,13 @@ import hvac
 import pytest
 
 from dispatcher.assembly import open_vault
-from dispatcher.checks import Check
 from dispatcher.demo.scene import Scene
-from dispatcher.grants import Grants
-from dispatcher.run import Outcome, RunSpec, RunState, Verdict, WrappedGrant
-from dispatcher.schedulers.base import Scheduler
-from dispatcher.schedulers.local import LocalScheduler
-from dispatcher.service.trial import Trial
+from dispatcher.engines.base import Scheduler
+from dispatcher.engines.local import LocalScheduler
+from dispatcher.model.checks import Check
+from dispatcher.model.run import Outcome, RunSpec, RunState, Verdict, WrappedGrant
+from dispatcher.operate.trial_run import Trial
+from dispatcher.vault import Grants
 from tests.cli_process import disinto, started
 from tests.fakes.scheduler import FakeScheduler
 from tests.servers.bao import Bao

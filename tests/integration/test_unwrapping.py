@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.payload import WRAPPING_GONE, decode_outcome, encode_payload
-from dispatcher.run import Claim, Outcome, Phase, RunSpec, Verdict, WrappedGrant
-from dispatcher.service.unwrapping import with_cause
+from dispatcher.loop.unwrapping import with_cause
+from dispatcher.model.payload import WRAPPING_GONE, decode_outcome, encode_payload
+from dispatcher.model.run import Claim, Outcome, Phase, RunSpec, Verdict, WrappedGrant
 from tests.servers import bao
 from tests.servers.grants import Minter
 from tests.vault_stage import Stage, stage

@@ -5,15 +5,6 @@ from __future__ import annotations
 import pytest
 
 from dispatcher.errors import Denied, Misconfigured, PermanentError
-from dispatcher.grants import Vault
-from dispatcher.grants.apply import (
-    ChangeKind,
-    apply_changes,
-    plan_jwt,
-    plan_vault,
-)
-from dispatcher.grants.ownership import owner
-from dispatcher.grants.secrets import Secrets
 from dispatcher.settings import (
     AttestationSettings,
     NomadSettings,
@@ -21,6 +12,15 @@ from dispatcher.settings import (
     VaultAuth,
     VaultSettings,
 )
+from dispatcher.vault import Vault
+from dispatcher.vault.apply import (
+    ChangeKind,
+    apply_changes,
+    plan_jwt,
+    plan_vault,
+)
+from dispatcher.vault.ownership import owner
+from dispatcher.vault.secrets import Secrets
 from tests.servers.bao import Bao, serve
 from tests.vault_stage import stage
 

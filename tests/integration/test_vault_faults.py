@@ -16,12 +16,12 @@ import pytest
 import tenacity
 
 from dispatcher.errors import Denied, Dependency, DisintoError, PermanentError, Unavailable
-from dispatcher.grants import Grants, Vault
-from dispatcher.grants.apply import plan_vault
-from dispatcher.grants.doctor import check_vault
-from dispatcher.grants.secrets import Secrets
-from dispatcher.run import Grant
+from dispatcher.model.run import Grant
 from dispatcher.settings import Settings, VaultSettings
+from dispatcher.vault import Grants, Vault
+from dispatcher.vault.apply import plan_vault
+from dispatcher.vault.doctor import check_vault
+from dispatcher.vault.secrets import Secrets
 from tests.servers.bao import Bao, serve
 from tests.servers.freeze import freeze
 from tests.vault_stage import KEY, Stage, stage

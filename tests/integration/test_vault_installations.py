@@ -11,11 +11,11 @@ import hvac.exceptions
 import pytest
 
 from dispatcher.errors import Denied, Misconfigured
-from dispatcher.grants import Vault, names
-from dispatcher.grants.apply import ChangeKind, NotOurs, apply_changes, plan_vault
-from dispatcher.grants.doctor import check_vault
-from dispatcher.grants.secrets import Secrets
 from dispatcher.settings import OpsRepoSettings, Settings, VaultSettings
+from dispatcher.vault import Vault, names
+from dispatcher.vault.apply import ChangeKind, NotOurs, apply_changes, plan_vault
+from dispatcher.vault.doctor import check_vault
+from dispatcher.vault.secrets import Secrets
 from tests.servers.bao import Bao
 from tests.vault_stage import KEY, Stage
 

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dispatcher.errors import Denied, Misconfigured
-from dispatcher.grants import Vault
-from dispatcher.grants.apply import apply_changes, plan_jwt, plan_vault
 from dispatcher.settings import NomadSettings, Settings, VaultAuth, VaultSettings
+from dispatcher.vault import Vault
+from dispatcher.vault.apply import apply_changes, plan_jwt, plan_vault
 from tests.servers.bao import Bao
 from tests.vault_stage import Stage, stage
 
@@ -255,7 +255,7 @@ def issuer():
 
 @pytest.fixture
 def workload(staged, issuer, tmp_path):
-    from dispatcher.render import dispatcher_name
+    from dispatcher.engines.nomad.render import dispatcher_name
 
     vault = staged.settings.vault.model_copy(
         update={"auth": VaultAuth.JWT, "jwt_file": tmp_path / "jwt"}

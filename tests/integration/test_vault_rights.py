@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import hvac.exceptions
 import pytest
 
-from dispatcher.grants import templates
+from dispatcher.vault import templates
 from tests.servers.bao import Bao
 from tests.vault_stage import KEY, Stage, stage
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from dispatcher.errors import Denied, Misconfigured, PermanentError
-from dispatcher.grants import Vault
-from dispatcher.grants.secrets import Secrets
 from dispatcher.settings import Settings, VaultSettings
+from dispatcher.vault import Vault
+from dispatcher.vault.secrets import Secrets
 from tests.servers.bao import Bao
 from tests.vault_stage import KEY, Stage, stage
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import hvac
 import pytest
 
-from dispatcher.run import Claim, Outcome, RunKey, RunSpec, Verdict, WrappedGrant
-from dispatcher.schedulers.base import LogChunk, Stream
-from dispatcher.service.without_runner import is_in_doubt, last_words
+from dispatcher.engines.base import LogChunk, Stream
+from dispatcher.loop.without_runner import is_in_doubt, last_words
+from dispatcher.model.run import Claim, Outcome, RunKey, RunSpec, Verdict, WrappedGrant
 from tests.fakes.scheduler import FakeScheduler
 from tests.nomad_stage import nomad_stage
 from tests.servers.bao import Bao

@@ -6,7 +6,7 @@ difference before committing: recordings hold no token, path or name of the mach
 
 from __future__ import annotations
 
-from dispatcher.nomad_api import NomadApi
+from dispatcher.engines.nomad.api import NomadApi
 from tests.recordings.scenarios import SCENARIOS
 from tests.recordings.tape import Exchange, Recorder, save, scrub
 from tests.servers.nomad import Nomad, serve

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import tenacity
 
-from dispatcher.errors import Conflict, Denied
-from dispatcher.nomad_api import (
+from dispatcher.engines.nomad.api import (
     Event,
     JobStatus,
     Lock,
@@ -23,6 +22,7 @@ from dispatcher.nomad_api import (
     Resync,
     VariableConflict,
 )
+from dispatcher.errors import Conflict, Denied
 
 SPECS = Path(__file__).parent / "jobspecs"
 NOBODY = "00000000-0000-0000-0000-000000000000"

@@ -7,8 +7,8 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-from dispatcher.payload import encode_payload
-from dispatcher.run import FormulaKind, FormulaRef, Grant, RunKey, RunSpec, Tier, WrappedGrant
+from dispatcher.model.payload import encode_payload
+from dispatcher.model.run import FormulaKind, FormulaRef, Grant, RunKey, RunSpec, Tier, WrappedGrant
 from tests.servers.bao import Bao
 
 ROLE = "test-runner"

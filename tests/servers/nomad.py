@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from dispatcher.demo import nomad
 from dispatcher.demo.nomad import DevAgent, free_ports
-from dispatcher.run import Mount
+from dispatcher.model.run import Mount
 from tests.servers import containers
 
 __all__ = ["Nomad", "free_ports", "serve"]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.action import (
+from dispatcher.model.action import (
     MAX_ACTION_BYTES,
     RESERVED_NAMES,
     Action,
@@ -20,7 +20,7 @@ from dispatcher.action import (
     parse_action,
     secret_problem,
 )
-from dispatcher.run import Mount, Tier
+from dispatcher.model.run import Mount, Tier
 
 MINIMAL = """\
 id = "a"

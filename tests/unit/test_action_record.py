@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 from dispatcher.cli.status import STATES, VERDICTS, Wanted
-from dispatcher.health import WaitingFor
-from dispatcher.result import Result, ResultEngine, ResultFormula
-from dispatcher.run import Tier, Verdict
-from dispatcher.service.action_record import FINISHED, ActionRecord, of_open, of_result, undecided
-from dispatcher.service.overview import OpenAction, State
+from dispatcher.model.health import WaitingFor
+from dispatcher.model.result import Result, ResultEngine, ResultFormula
+from dispatcher.model.run import Tier, Verdict
+from dispatcher.status.action_record import FINISHED, ActionRecord, of_open, of_result, undecided
+from dispatcher.status.overview import OpenAction, State
 
 DOCS = Path(__file__).parents[2] / "docs" / "json.md"
 ROW = re.compile(r"^\| `(\w+)` \| (.*) \|$", re.MULTILINE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.agent import fill_command
+from dispatcher.decide.agent import fill_command
 
 CLAUDE = ("claude", "-p", "--model", "{model}", "--allowedTools", "{tools}")
 

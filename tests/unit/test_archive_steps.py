@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from dispatcher.archive import PAIRS_A_COMMIT, RESULTS_A_STEP, Archive, Pass
+from dispatcher.loop.archive import PAIRS_A_COMMIT, RESULTS_A_STEP, Archive, Pass
 from dispatcher.ops_repo import Move, OpsRepo, Published, Tree
 from dispatcher.ops_repo.records import Entry
 

@@ -35,8 +35,8 @@ from dispatcher.attestation import (
     verify_result,
 )
 from dispatcher.errors import Misconfigured
-from dispatcher.result import Result, ResultEngine, ResultFormula
-from dispatcher.run import Tier, Verdict
+from dispatcher.model.result import Result, ResultEngine, ResultFormula
+from dispatcher.model.run import Tier, Verdict
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))

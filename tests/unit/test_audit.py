@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dispatcher.audit import AuditLog, Break, files, holds, log, verify
 from dispatcher.errors import TemporaryError
-from dispatcher.times import epoch
+from dispatcher.model.times import epoch
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.cancel_request import (
+from dispatcher.model.cancel_request import (
     LIMIT,
     REASON_LIMIT,
     CancelRequest,

@@ -13,9 +13,9 @@ import pytest
 from dispatcher.assembly import open_repo
 from dispatcher.cli import COMPLETE_VARIABLE, complete
 from dispatcher.cli.edge import run
-from dispatcher.service import status_file
 from dispatcher.settings import load_settings
 from dispatcher.settings_file import state_dir
+from dispatcher.status import status_file
 
 SLOW_TO_LOAD = ("pydantic", "httpx", "urllib3", "hvac", "structlog", "rich", "jinja2")
 

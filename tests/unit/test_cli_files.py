@@ -15,9 +15,9 @@ from dispatcher.audit import AuditLog
 from dispatcher.cli.dispatch import is_file
 from dispatcher.cli.edge import run
 from dispatcher.errors import Exit
-from dispatcher.service.overview import OpenAction, Overview, State
-from dispatcher.service.status_file import StatusFile
 from dispatcher.settings import load_settings
+from dispatcher.status.overview import OpenAction, Overview, State
+from dispatcher.status.status_file import StatusFile
 
 GOOD = 'id = "{id}"\nformula = "hello"\ncontext = "c"\nsecrets = ["TOKEN"]\n'
 

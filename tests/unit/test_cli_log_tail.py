@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.cli.log_tail import last_lines, tail
-from dispatcher.schedulers.base import LogChunk, Stream
+from dispatcher.engines.base import LogChunk, Stream
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from dispatcher.cli import HELP_FILE, reference
 from dispatcher.cli.help import MEANINGS, VERDICTS
 from dispatcher.cli.root import COMMANDS, root
 from dispatcher.errors import Exit
-from dispatcher.run import VERDICT_EXIT, Verdict
+from dispatcher.model.run import VERDICT_EXIT, Verdict
 
 LINES, COLUMNS = 33, 100
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from dispatcher.cli.journal import Journal
-from dispatcher.metrics import Metrics
-from dispatcher.reconcile import Plan
-from dispatcher.service import status_file
-from dispatcher.service.overview import Overview
-from dispatcher.service.pulse import Counted, Watches
-from dispatcher.service.watch import Silent, Status
+from dispatcher.decide.reconcile import Plan
+from dispatcher.status import status_file
+from dispatcher.status.metrics import Metrics
+from dispatcher.status.overview import Overview
+from dispatcher.status.snapshot import Counted, Trackers
+from dispatcher.status.tracker import Silent, Status
 
 
 def status() -> Status:
@@ -40,7 +40,7 @@ def test_a_defect_is_logged_with_its_traceback_once_and_counted_each_time(
     log = io.StringIO()
     monkeypatch.setattr(sys, "stderr", log)
     metrics = Metrics()
-    watches = Watches(Counted(metrics), Journal(level="info"))
+    watches = Trackers(Counted(metrics), Journal(level="info"))
     for _ in range(2):
         watches.event("defect", where="step launch", action="x", error=raised(KeyError("name")))
     watches.event("defect", where="step retire", action="x", error=raised(KeyError("\x1b[2J")))
@@ -84,7 +84,7 @@ class Follower(Silent):
 
 def test_a_watch_that_fails_is_told_to_the_others() -> None:
     follower = Follower()
-    watches = Watches(Broken(), follower, Broken())
+    watches = Trackers(Broken(), follower, Broken())
     watches.status(status())
     watches.event("back")
     assert [name for name, _ in follower.heard].count("back") == 1

@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from dispatcher.errors import Dependency
-from dispatcher.health import WaitingFor
-from dispatcher.metrics import Metrics
-from dispatcher.run import Verdict
+from dispatcher.model.health import WaitingFor
+from dispatcher.model.run import Verdict
+from dispatcher.status.metrics import Metrics
 from dispatcher.web import probe
 from dispatcher.web.app import App
 from dispatcher.web.hooks import Outcome

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.action import RESERVED_PREFIXES, Action
 from dispatcher.cli.root import COMMANDS
 from dispatcher.errors import Dependency, Exit
-from dispatcher.health import Health, WaitingFor
-from dispatcher.metrics import Metrics
-from dispatcher.result import Result
-from dispatcher.run import (
+from dispatcher.model.action import RESERVED_PREFIXES, Action
+from dispatcher.model.health import Health, WaitingFor
+from dispatcher.model.result import Result
+from dispatcher.model.run import (
     MOUNT_TARGETS,
     VERDICT_EXIT,
     FormulaKind,
@@ -25,10 +24,11 @@ from dispatcher.run import (
     Tier,
     Verdict,
 )
-from dispatcher.runner.formula import Room, environment
+from dispatcher.runner.formula import Workspace, environment
 from dispatcher.settings.environment import known_variables
 from dispatcher.settings.loading import READER
 from dispatcher.settings.reference import FILE, keys, reference, variable
+from dispatcher.status.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -155,7 +155,7 @@ def test_every_variable_of_a_formula_is_explained() -> None:
         for name in re.findall(r"`([A-Z_]+)`", row[0])
         if name == "PATH" or name in {"HOME", "LANG", "TMPDIR"} or name.startswith("DISINTO_")
     }
-    assert first == set(environment(spec, Room(base="/b", home="/h"), {}))
+    assert first == set(environment(spec, Workspace(base="/b", home="/h"), {}))
 
 
 def test_reserved_prefixes_are_named() -> None:

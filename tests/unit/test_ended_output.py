@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.engines.base import LogChunk, Stream, TimesNotKept
+from dispatcher.engines.local import LocalScheduler
+from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.result import Result
-from dispatcher.run import Claim, RunKey, Verdict
-from dispatcher.schedulers.base import LogChunk, Stream, TimesNotKept
-from dispatcher.schedulers.local import LocalScheduler
-from dispatcher.schedulers.local.spool import Spool
-from dispatcher.service.ended_output import ended_output
+from dispatcher.loop.ended_output import ended_output
+from dispatcher.model.result import Result
+from dispatcher.model.run import Claim, RunKey, Verdict
 from dispatcher.settings import Settings
 from tests.fakes.scheduler import FakeScheduler
 

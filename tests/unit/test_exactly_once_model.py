@@ -27,11 +27,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dispatcher.reconcile import Requested, Standing
-from dispatcher.run import Claim, Outcome, Phase, RunKey, Verdict
+from dispatcher.decide.reconcile import GateState, Requested
+from dispatcher.model.run import Claim, Outcome, Phase, RunKey, Verdict
 from tests.fakes.actors import Fate
 from tests.fakes.branch import MemoryClone, MemoryRemote, Snapshot
-from tests.fakes.one_dispatcher import Dispatcher, Key, Parts
+from tests.fakes.one_dispatcher import Components, Dispatcher, Key
 from tests.fakes.outside import MemoryEngine, MemoryLedger, MemoryVault, Run
 
 IDS = ("a", "b", "c")
@@ -54,7 +54,7 @@ class ExactlyOnce(RuleBasedStateMachine):
     def begin(self) -> None:
         self.remote = MemoryRemote()
         self.key = Key(self._signed)
-        self.parts = Parts(
+        self.components = Components(
             ledger=MemoryLedger(self._let_go),
             grants=MemoryVault(),
             scheduler=MemoryEngine(),
@@ -68,7 +68,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.attacked: set[str] = set()  # ids whose files somebody tampered with
         self.cancelled: set[str] = set()  # ids that an approved request was about
         self.froze = False
-        self.leader = Dispatcher(self.parts)
+        self.leader = Dispatcher(self.components)
 
     def _signed(self, facts: dict[str, Any]) -> None:
         if facts["verdict"] in (Verdict.SUCCEEDED, Verdict.FAILED):
@@ -101,16 +101,18 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.remote.push(actions={**actions, action_id: "2" * 40})
 
     @precondition(lambda self: self.remote.now.actions)
-    @rule(which=picks, standing=st.sampled_from([Standing.APPROVED, Standing.WAITING, None]))
-    def ask_to_cancel(self, which: int, standing: Standing | None) -> None:
+    @rule(which=picks, gate_state=st.sampled_from([GateState.APPROVED, GateState.WAITING, None]))
+    def ask_to_cancel(self, which: int, gate_state: GateState | None) -> None:
         """A request comes, is approved, or is taken back."""
         actions = self.remote.now.actions
         action_id = sorted(actions)[which % len(actions)]
-        self.parts.cancels.pop(action_id, None)
-        if standing is not None:
+        self.components.cancels.pop(action_id, None)
+        if gate_state is not None:
             blob = actions[action_id]
-            self.parts.cancels[action_id] = Requested(blob=blob, standing=standing, by="Ada")
-        if standing is Standing.APPROVED:
+            self.components.cancels[action_id] = Requested(
+                blob=blob, gate_state=gate_state, by="Ada"
+            )
+        if gate_state is GateState.APPROVED:
             self.disturbed.add(action_id)
             self.cancelled.add(action_id)
 
@@ -173,9 +175,9 @@ class ExactlyOnce(RuleBasedStateMachine):
         """
         self.disturbed.update(IDS)
         if how == "clone":
-            self.parts.repo.lose()
+            self.components.repo.lose()
         else:
-            self.parts.repo.seen_ref = None if how == "absent" else how
+            self.components.repo.seen_ref = None if how == "absent" else how
         self.crash()
 
     # the dispatcher
@@ -207,10 +209,10 @@ class ExactlyOnce(RuleBasedStateMachine):
             if not self.leader.actors:
                 self.leader.look()
                 self.leader.observe()
-                for key, run in self.parts.scheduler.runs.items():
+                for key, run in self.components.scheduler.runs.items():
                     if ends or not run.started:
                         self._runner(key, run)
-                if not self.leader.begin(0) and not self.parts.scheduler.runs:
+                if not self.leader.begin(0) and not self.components.scheduler.runs:
                     return
             for action_id in sorted(self.leader.actors)[:1]:
                 self.leader.go_on(action_id, Fate.DONE)
@@ -237,7 +239,7 @@ class ExactlyOnce(RuleBasedStateMachine):
     def crash(self) -> None:
         self.disturbed.update(self.leader.actors)
         self.leader.die()
-        self.leader = Dispatcher(self.parts)
+        self.leader = Dispatcher(self.components)
 
     @precondition(lambda self: self.leader.actors and len(self.frozen) < 2)
     @rule()
@@ -247,8 +249,10 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.disturbed.update(IDS)
         self.leader.lead.is_held = False
         self.frozen.append(self.leader)
-        self.parts = replace(self.parts, repo=MemoryClone(self.remote))  # it is another machine
-        self.leader = Dispatcher(self.parts)
+        self.components = replace(
+            self.components, repo=MemoryClone(self.remote)
+        )  # it is another machine
+        self.leader = Dispatcher(self.components)
 
     @precondition(lambda self: self.frozen)
     @rule(which=picks, steps=st.integers(0, 4), fate=fates)
@@ -261,11 +265,11 @@ class ExactlyOnce(RuleBasedStateMachine):
 
     # engine, runners, clock
 
-    @precondition(lambda self: self.parts.scheduler.runs)
+    @precondition(lambda self: self.components.scheduler.runs)
     @rule(which=picks, steps=st.integers(1, 3))
     def runner(self, which: int, steps: int) -> None:
         """Micro-steps of one runner."""
-        runs = self.parts.scheduler.runs
+        runs = self.components.scheduler.runs
         key = sorted(runs, key=lambda k: k.token)[which % len(runs)]
         for _ in range(steps):
             self._runner(key, runs[key])
@@ -274,9 +278,9 @@ class ExactlyOnce(RuleBasedStateMachine):
         if run.outcome is not None:
             return
         if not run.unwrapped:
-            run.unwrapped, run.accessor = True, self.parts.grants.unwrap(run.token)
+            run.unwrapped, run.accessor = True, self.components.grants.unwrap(run.token)
         elif not run.started:
-            if run.accessor is None or run.accessor not in self.parts.grants.alive:
+            if run.accessor is None or run.accessor not in self.components.grants.alive:
                 run.outcome = Outcome(verdict=Verdict.ERROR, exit_code=70, error="no grant")
             else:
                 run.started = True
@@ -286,10 +290,10 @@ class ExactlyOnce(RuleBasedStateMachine):
         else:
             run.outcome = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, formula_started=True)
 
-    @precondition(lambda self: self.parts.scheduler.runs)
+    @precondition(lambda self: self.components.scheduler.runs)
     @rule(which=picks)
     def engine_loses(self, which: int) -> None:
-        runs = self.parts.scheduler.runs
+        runs = self.components.scheduler.runs
         key = sorted(runs, key=lambda k: k.token)[which % len(runs)]
         self.lossy.add(key.action_id)
         del runs[key]
@@ -297,27 +301,27 @@ class ExactlyOnce(RuleBasedStateMachine):
     @rule()
     def vault_comes_or_goes(self) -> None:
         self.disturbed.update(IDS)
-        self.parts.grants.away = not self.parts.grants.away
+        self.components.grants.away = not self.components.grants.away
 
     @rule()
     def vault_forgets(self) -> None:
         """It restarted empty."""
         self.lossy.update(IDS)
         self.disturbed.update(IDS)
-        self.parts.grants.forget()
+        self.components.grants.forget()
 
     @rule()
     def provisional_time_passes(self) -> None:
-        for accessor in sorted(self.parts.grants.provisional):
-            self.parts.grants.kill(accessor)
+        for accessor in sorted(self.components.grants.provisional):
+            self.components.grants.kill(accessor)
 
-    @precondition(lambda self: self.parts.grants.wrapped)
+    @precondition(lambda self: self.components.grants.wrapped)
     @rule()
     def wrappings_expire(self) -> None:
-        self.lossy.update(self.parts.ledger.claims)
+        self.lossy.update(self.components.ledger.claims)
         self.lossy.update(i for d in (self.leader, *self.frozen) for i in d.actors)
-        for accessor in list(self.parts.grants.wrapped):
-            self.parts.grants.unwrap(accessor)
+        for accessor in list(self.components.grants.wrapped):
+            self.components.grants.unwrap(accessor)
 
     # what must hold
 
@@ -328,7 +332,7 @@ class ExactlyOnce(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "leader"):
             return
-        self.parts.grants.away = False
+        self.components.grants.away = False
         for one in self.frozen:
             for action_id in list(one.actors):
                 while action_id in one.actors:
@@ -337,14 +341,18 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.no_formula_starts_twice()
         now = self.remote.now
         assert set(now.actions) <= set(now.results), "each action has its result"
-        left = {i for i, c in self.parts.ledger.claims.items() if c.phase is not Phase.TOMBSTONE}
+        left = {
+            i for i, c in self.components.ledger.claims.items() if c.phase is not Phase.TOMBSTONE
+        }
         assert not left, "no claim is left"
-        assert not self.parts.ledger.claims.keys() - self.attacked, "no tombstone without a reason"
+        assert not self.components.ledger.claims.keys() - self.attacked, (
+            "no tombstone without a reason"
+        )
         self.provisional_time_passes()
-        assert not self.parts.grants.alive, "no grant is left"
+        assert not self.components.grants.alive, "no grant is left"
         for action_id, data in now.results.items():
             self._fits(action_id, data)
-        assert self.froze or not self.parts.scheduler.runs, "the engine forgot all"
+        assert self.froze or not self.components.scheduler.runs, "the engine forgot all"
 
     def _fits(self, action_id: str, data: bytes) -> None:
         """What stands in git as a result is what happened, if it is ours."""
@@ -365,7 +373,7 @@ class ExactlyOnce(RuleBasedStateMachine):
     def _come_to_rest(self) -> None:
         """Nothing goes wrong any more."""
         for _ in range(ROUNDS):
-            for key, run in list(self.parts.scheduler.runs.items()):
+            for key, run in list(self.components.scheduler.runs.items()):
                 self._runner(key, run)
             self.leader.look()
             self.leader.read_claims()
@@ -374,7 +382,7 @@ class ExactlyOnce(RuleBasedStateMachine):
             for action_id in list(self.leader.actors):
                 while action_id in self.leader.actors:
                     self.leader.go_on(action_id, Fate.DONE)
-            if not began and all(r.outcome for r in self.parts.scheduler.runs.values()):
+            if not began and all(r.outcome for r in self.components.scheduler.runs.values()):
                 self.leader.look()
                 self.leader.read_claims()
                 self.leader.observe()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from dispatcher import files
+from dispatcher.host import resources as files
 
 
 def test_it_says_what_it_was_asked() -> None:

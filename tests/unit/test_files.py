@@ -1,7 +1,7 @@
 import pytest
 
-from dispatcher import files
 from dispatcher.errors import Misconfigured
+from dispatcher.host import resources as files
 
 
 def test_every_shipped_folder_exists():
@@ -16,7 +16,7 @@ def test_text_and_names_agree():
 
 
 @pytest.mark.parametrize(
-    "name", ["", "/etc/passwd", "vault/../pyproject.toml", "dispatcher/run.py"]
+    "name", ["", "/etc/passwd", "vault/../pyproject.toml", "dispatcher/model/run.py"]
 )
 def test_a_name_outside_is_refused(name):
     with pytest.raises(Misconfigured, match="is not a name below"):

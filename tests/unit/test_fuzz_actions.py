@@ -10,8 +10,8 @@ import os
 import random
 from collections.abc import Callable
 
-from dispatcher.action import Action, InvalidAction, parse_action
-from dispatcher.run import Mount
+from dispatcher.model.action import Action, InvalidAction, parse_action
+from dispatcher.model.run import Mount
 
 SEED = int(os.environ.get("DISINTO_FUZZ_SEED", "20240229"))
 CASES = int(os.environ.get("DISINTO_FUZZ_CASES", "20000"))

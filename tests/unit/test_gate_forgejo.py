@@ -24,8 +24,8 @@ from dispatcher.forge.records import (
 )
 from dispatcher.gate import Answer, Decision, Question
 from dispatcher.gate.forgejo import FRESH_S, LOOK_BACK_PAGES, Approvers, ForgejoGate
+from dispatcher.model.run import Tier
 from dispatcher.ops_repo.lineage import Change, Lineage
-from dispatcher.run import Tier
 
 PATH = "vault/actions/x.toml"
 BLOB, OTHER = "1" * 40, "2" * 40
@@ -390,7 +390,7 @@ def test_many_requests_at_once_do_not_wait_for_each_other() -> None:
     scenes.forge.blobs |= {(TOPIC, path): BLOB for path in paths}
 
     def ask(path: str) -> Answer:
-        scenes.gate.look_again()
+        scenes.gate.invalidate()
         return scenes.ask(path=path).answer
 
     with ThreadPoolExecutor(32) as pool:
@@ -410,14 +410,14 @@ def test_what_was_said_is_asked_anew_when_somebody_rings() -> None:
     waiting(scene, "nobody reviewed it")
     scene.forge.said = [review()]
     waiting(scene, "nobody reviewed it")
-    scene.gate.look_again()
+    scene.gate.invalidate()
     assert scene.ask().answer is Answer.APPROVED
 
 
 def test_an_answer_that_was_under_way_when_somebody_rang_is_not_kept() -> None:
     class Rung(FakeForge):
         def request_commits(self, number: int) -> Sequence[RequestCommit]:
-            scene.gate.look_again()  # the approval comes in while the old answer is read
+            scene.gate.invalidate()  # the approval comes in while the old answer is read
             return super().request_commits(number)
 
     scene = Scene(Rung(said=[review().model_copy(update={"official": False})]))

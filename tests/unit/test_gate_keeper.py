@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.gate import Answer, Decision, GateKeeper, NoGate, Question
-from dispatcher.gate.memory import ASKS, KEPT_S, Remembering
-from dispatcher.run import FormulaKind, FormulaRef, Tier
+from dispatcher.gate import Answer, Decision, NoGate, Question, TieredGate
+from dispatcher.gate.caching import ASKS, KEPT_S, CachingGate
+from dispatcher.model.run import FormulaKind, FormulaRef, Tier
 
 FORMULA = FormulaRef(
     name="f", kind=FormulaKind.SHELL, blob="f" * 40, sha256="0" * 64, commit="c" * 40
@@ -53,15 +53,15 @@ class FakeGate:
             raise answer
         return answer
 
-    def look_again(self) -> None:
+    def invalidate(self) -> None:
         self.forgotten += 1
 
 
 def keeper(
     action: Decision | Exception, formula: Decision | Exception
-) -> tuple[GateKeeper, FakeGate]:
+) -> tuple[TieredGate, FakeGate]:
     gate = FakeGate({PATH: action, FORMULA_PATH: formula})
-    return GateKeeper(gate), gate
+    return TieredGate(gate), gate
 
 
 OK, WAIT, NO = said(Answer.APPROVED), said(Answer.WAITING), said(Answer.REFUSED)
@@ -118,7 +118,7 @@ def test_a_gate_that_cannot_be_asked_is_an_exception() -> None:
 
 @pytest.mark.parametrize("tier", [Tier.MEDIUM, Tier.HIGH])
 def test_without_a_gate_it_waits_and_says_what_to_do(tier: Tier) -> None:
-    decision = GateKeeper(NoGate()).check(question(tier, own=True))
+    decision = TieredGate(NoGate()).check(question(tier, own=True))
     assert decision.answer is Answer.WAITING
     assert decision.reason == (
         f"tier {tier} needs approval and no gate is configured; set [policy] gate"
@@ -126,7 +126,7 @@ def test_without_a_gate_it_waits_and_says_what_to_do(tier: Tier) -> None:
 
 
 def test_without_a_gate_a_formula_of_the_ops_repo_waits_too() -> None:
-    decision = GateKeeper(NoGate()).check(question(Tier.LOW))
+    decision = TieredGate(NoGate()).check(question(Tier.LOW))
     assert decision.answer is Answer.WAITING
     assert "formulas/f.sh" in decision.reason
 
@@ -152,9 +152,9 @@ def clock() -> Clock:
     return Clock()
 
 
-def remembering(answer: Decision | Exception, clock: Clock) -> tuple[Remembering, FakeGate]:
+def remembering(answer: Decision | Exception, clock: Clock) -> tuple[CachingGate, FakeGate]:
     gate = FakeGate({PATH: answer})
-    return Remembering(gate, clock=clock), gate
+    return CachingGate(gate, clock=clock), gate
 
 
 @pytest.mark.parametrize("answer", [OK, WAIT, NO])
@@ -186,7 +186,7 @@ def test_what_waits_for_weeks_costs_nothing(clock: Clock) -> None:
     assert len(gate.asked) == ASKS
     gate.answers[PATH] = OK
     assert memory.check(question()) == WAIT
-    memory.look_again()
+    memory.invalidate()
     assert gate.forgotten == 1
     assert memory.check(question()) == OK
 
@@ -226,7 +226,7 @@ def test_many_who_ask_the_same_at_once_are_one_question(clock: Clock) -> None:
             return super().check(question)
 
     gate = Slow({PATH: OK})
-    memory = Remembering(gate, clock=clock)
+    memory = CachingGate(gate, clock=clock)
     with ThreadPoolExecutor(8) as pool:
         ask: Callable[[], Decision] = lambda: memory.check(question())  # noqa: E731
         futures = [pool.submit(ask) for _ in range(8)]

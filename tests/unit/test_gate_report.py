@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.action import Action
+from dispatcher.decide.policy import Contribution, Item, Policy, TierDecision, effective_tier
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.forge.records import Comment, User
 from dispatcher.gate import Answer, Decision, Question
 from dispatcher.gate.markdown import cell, fence_of
 from dispatcher.gate.pull_request import TEXT_LIMIT, pull_request_text
 from dispatcher.gate.request_comment import MARKER
-from dispatcher.policy import Contribution, Item, Policy, TierDecision, effective_tier
-from dispatcher.run import FormulaKind, FormulaRef, Mount, Tier
+from dispatcher.model.action import Action
+from dispatcher.model.run import FormulaKind, FormulaRef, Mount, Tier
 from tests.fakes.board import LANDED, ME, OTHER, FakeBoard, reporter_of
 
 

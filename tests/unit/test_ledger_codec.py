@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.ledger.codec import FORMAT, UnreadableClaim, decode, encode
-from dispatcher.run import Claim
+from dispatcher.model.run import Claim
 from tests.contract.claims import claim, claims
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from dispatcher.engines.nomad.api import Lock
+from dispatcher.engines.nomad.lease import NomadLease
 from dispatcher.errors import Conflict, Denied, Dependency, DisintoError, Unavailable
-from dispatcher.ledger.lease import NomadLease
-from dispatcher.nomad_api import Lock
 
 LOCK = Lock(path="disinto/leader", id="1")
 

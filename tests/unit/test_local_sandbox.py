@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from dispatcher.cli.doctor import openers
+from dispatcher.engines.local import sandbox
 from dispatcher.errors import Misconfigured
-from dispatcher.schedulers.local import sandbox
-from dispatcher.service.diagnosis import diagnose
+from dispatcher.operate.doctor import diagnose
 from dispatcher.settings import Settings, credential_files
 
 

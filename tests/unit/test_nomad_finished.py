@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from dispatcher.nomad_api import NomadApi
-from dispatcher.run import Claim, Phase, RunKey
-from dispatcher.schedulers.nomad import NomadScheduler
-from dispatcher.schedulers.nomad import finished as finished_jobs
+from dispatcher.engines.nomad import NomadScheduler
+from dispatcher.engines.nomad import finished as finished_jobs
+from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.model.run import Claim, Phase, RunKey
 from dispatcher.settings import Settings
 
 BLOB = "b" * 40

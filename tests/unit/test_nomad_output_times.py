@@ -7,9 +7,9 @@ from typing import cast
 
 import pytest
 
-from dispatcher.nomad_api import NomadApi
-from dispatcher.schedulers.base import Stream, TimesNotKept
-from dispatcher.schedulers.nomad.output_times import offsets_since
+from dispatcher.engines.base import Stream, TimesNotKept
+from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.output_times import offsets_since
 from dispatcher.time_index import encode_mark
 
 INDEX = encode_mark(1000.0, 0) + encode_mark(1060.0, 40)

@@ -12,10 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
+from dispatcher.engines.nomad import NomadScheduler
+from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.observing import OUTCOME_WAIT_S
 from dispatcher.errors import Unavailable
-from dispatcher.nomad_api import NomadApi
-from dispatcher.payload import encode_outcome
-from dispatcher.run import (
+from dispatcher.model.payload import encode_outcome
+from dispatcher.model.run import (
     Claim,
     FormulaKind,
     FormulaRef,
@@ -30,8 +32,6 @@ from dispatcher.run import (
     Verdict,
     WrappedGrant,
 )
-from dispatcher.schedulers.nomad import NomadScheduler
-from dispatcher.schedulers.nomad.observing import OUTCOME_WAIT_S
 from dispatcher.settings import Settings
 
 CHILD = "disinto-runner/dispatch-x-1-aaaaaaaa"

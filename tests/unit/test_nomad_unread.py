@@ -13,12 +13,12 @@ import httpx
 import pytest
 import tenacity
 
+from dispatcher.engines.nomad import NomadScheduler
+from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.observing import OUTCOME_WAIT_S
 from dispatcher.errors import Unavailable
-from dispatcher.nomad_api import NomadApi
-from dispatcher.payload import encode_outcome
-from dispatcher.run import Claim, Observation, Outcome, Phase, RunKey, RunState, Verdict
-from dispatcher.schedulers.nomad import NomadScheduler
-from dispatcher.schedulers.nomad.observing import OUTCOME_WAIT_S
+from dispatcher.model.payload import encode_outcome
+from dispatcher.model.run import Claim, Observation, Outcome, Phase, RunKey, RunState, Verdict
 from dispatcher.settings import Settings
 
 KEY = "the run's own"

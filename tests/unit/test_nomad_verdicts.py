@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.run import VERDICT_EXIT, Outcome, Verdict
-from dispatcher.schedulers.nomad import verdicts
-from dispatcher.schedulers.nomad.differences import differences
-from dispatcher.schedulers.nomad.verdicts import Ended
+from dispatcher.engines.nomad import verdicts
+from dispatcher.engines.nomad.differences import differences
+from dispatcher.engines.nomad.verdicts import Ended
+from dispatcher.model.run import VERDICT_EXIT, Outcome, Verdict
 
 ANSWERS = Path(__file__).parent / "nomad_answers"
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.model.run import FormulaKind
 from dispatcher.ops_repo import Delta, Tree, escaped
 from dispatcher.ops_repo.records import Entry
-from dispatcher.run import FormulaKind
 
 FILE, LINK, FOLDER = 0o100644, 0o120000, 0o040000
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from dispatcher.attestation.envelope import seal_with
-from dispatcher.payload import OUTPUT_LEVELS, decode_outcome, encode_outcome
-from dispatcher.result import Result
-from dispatcher.results import of_run
-from dispatcher.run import Claim, Engine, Outcome, Phase, RunKey, Verdict
+from dispatcher.loop.result_writer import of_run
+from dispatcher.model.payload import OUTPUT_LEVELS, decode_outcome, encode_outcome
+from dispatcher.model.result import Result
+from dispatcher.model.run import Claim, Engine, Outcome, Phase, RunKey, Verdict
 from dispatcher.runner.outcome import read_outputs
 from dispatcher.runner.redact import Secrets
 

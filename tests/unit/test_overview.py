@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from dispatcher.cli.journal import Journal
+from dispatcher.decide.reconcile import Plan, Wait
 from dispatcher.errors import Dependency
-from dispatcher.health import DependencyHealth, WaitingFor
-from dispatcher.reconcile import Plan, Wait
-from dispatcher.run import (
+from dispatcher.loop import nudge as bell
+from dispatcher.loop.outages import Outage
+from dispatcher.model.health import DependencyHealth, WaitingFor
+from dispatcher.model.run import (
     Claim,
     Engine,
     FormulaKind,
@@ -28,11 +30,10 @@ from dispatcher.run import (
     RunState,
     Tier,
 )
-from dispatcher.service import bell, status_file
-from dispatcher.service.dependencies import Outage
-from dispatcher.service.overview import LISTED, OpenAction, Overview, State, of_status
-from dispatcher.service.pulse import Pulse
-from dispatcher.service.watch import Status
+from dispatcher.status import status_file
+from dispatcher.status.overview import LISTED, OpenAction, Overview, State, of_status
+from dispatcher.status.snapshot import Snapshots
+from dispatcher.status.tracker import Status
 
 FORMULA = FormulaRef(name="hello", kind=FormulaKind.SHELL, blob="0" * 40, sha256="0" * 64)
 
@@ -179,7 +180,7 @@ def test_a_folder_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
 
 
 def test_the_pulse_tells_since_when_something_is_down() -> None:
-    pulse = Pulse([Dependency.VAULT, Dependency.REMOTE])
+    pulse = Snapshots([Dependency.VAULT, Dependency.REMOTE])
     pulse.status(status())
     assert {d.dependency: d.up for d in pulse.health().dependencies} == {
         Dependency.VAULT: True,
@@ -195,7 +196,7 @@ def test_the_pulse_tells_since_when_something_is_down() -> None:
 
 def test_a_warning_is_told_and_makes_nothing_unready() -> None:
     said: list[str] = []
-    pulse = Pulse([Dependency.SCHEDULER], warnings=lambda: tuple(said))
+    pulse = Snapshots([Dependency.SCHEDULER], warnings=lambda: tuple(said))
     pulse.status(status())
     assert pulse.health().warnings == pulse.overview().warnings == ()
     said.append("a job was changed")
@@ -222,7 +223,7 @@ def test_an_action_whose_step_is_tried_again_is_listed_although_the_round_says_n
 
 
 def test_one_that_waits_for_the_lead_is_alive_and_not_ready() -> None:
-    pulse = Pulse([])
+    pulse = Snapshots([])
     pulse.event("waiting_for_lead", holder="other:1")
     health = pulse.health()
     assert (health.leader, health.holder) == (False, "other:1")
@@ -236,13 +237,13 @@ def test_one_that_waits_for_the_lead_is_alive_and_not_ready() -> None:
 
 def test_the_bell_is_heard_once_for_each_ring(tmp_path: Path) -> None:
     heard = threading.Semaphore(0)
-    bell.ring(tmp_path)
-    with bell.Bell(tmp_path, heard.release):
+    bell.notify(tmp_path)
+    with bell.NudgeFile(tmp_path, heard.release):
         assert not heard.acquire(timeout=3 * bell.LISTEN_EVERY_S)
-        bell.ring(tmp_path)
+        bell.notify(tmp_path)
         assert heard.acquire(timeout=20)
         assert not heard.acquire(timeout=3 * bell.LISTEN_EVERY_S)
-    bell.ring(tmp_path / "nosuch")
+    bell.notify(tmp_path / "nosuch")
 
 
 def test_the_journal_is_json_in_a_pipe_and_without_control_characters(

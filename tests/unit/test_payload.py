@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.payload import (
+from dispatcher.model.payload import (
     VERSION,
     BadPayload,
     IncompletePayload,
@@ -20,7 +20,7 @@ from dispatcher.payload import (
     encode_outcome,
     encode_payload,
 )
-from dispatcher.run import (
+from dispatcher.model.run import (
     FormulaKind,
     FormulaRef,
     Grant,

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from dispatcher.action import InvalidAction, parse_action
-from dispatcher.run import (
+from dispatcher.engines.base import CannotSubmit, payload_of
+from dispatcher.model.action import InvalidAction, parse_action
+from dispatcher.model.run import (
     FormulaKind,
     FormulaRef,
     Grant,
@@ -17,7 +18,6 @@ from dispatcher.run import (
     Verdict,
     WrappedGrant,
 )
-from dispatcher.schedulers.base import CannotSubmit, payload_of
 
 
 @pytest.mark.parametrize(

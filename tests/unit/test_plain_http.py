@@ -9,7 +9,7 @@ import pytest
 
 from dispatcher.assembly import build_parts
 from dispatcher.errors import Misconfigured
-from dispatcher.service.diagnosis import Openers, diagnose
+from dispatcher.operate.doctor import Openers, diagnose
 from dispatcher.settings import SchedulerKind, Settings, plain_addresses
 from dispatcher.settings.models import (
     ForgeSettings,

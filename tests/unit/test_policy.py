@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.action import Action
-from dispatcher.errors import InvalidInput, Misconfigured
-from dispatcher.policy import (
+from dispatcher.decide.policy import (
     FormulaPolicy,
     Item,
     Policy,
@@ -18,7 +16,9 @@ from dispatcher.policy import (
     load_policy,
     parse_policy,
 )
-from dispatcher.run import Mount, Tier
+from dispatcher.errors import InvalidInput, Misconfigured
+from dispatcher.model.action import Action
+from dispatcher.model.run import Mount, Tier
 
 
 def action(

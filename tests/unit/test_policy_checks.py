@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.checks import Check
-from dispatcher.policy import FormulaPolicy, Policy
-from dispatcher.run import Mount, Tier
-from dispatcher.service.policy_checks import check_policy
+from dispatcher.decide.policy import FormulaPolicy, Policy
+from dispatcher.model.checks import Check
+from dispatcher.model.run import Mount, Tier
+from dispatcher.operate.policy_checks import check_policy
 
 FILE = Path("policy.toml")
 LOW = {"hello": Tier.LOW, "report": Tier.MEDIUM, "deploy": Tier.HIGH}

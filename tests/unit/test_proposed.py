@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.forge.records import BranchEnd, Request, User
-from dispatcher.service.overview import State
-from dispatcher.service.proposed import NAME, branch_of, proposed
+from dispatcher.operate.proposed import NAME, branch_of, proposed
+from dispatcher.status.overview import State
 
 SHA = "a" * 40
 

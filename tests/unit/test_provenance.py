@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from dispatcher.attestation import SignatureVerifier, key_id, seal_with
 from dispatcher.attestation.provenance import REFRESH_S
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.result import Result
-from dispatcher.run import Tier, Verdict
+from dispatcher.model.result import Result
+from dispatcher.model.run import Tier, Verdict
 
 BLOB = "b" * 40
 KEY = Ed25519PrivateKey.generate()

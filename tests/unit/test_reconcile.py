@@ -9,16 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.action import Action
-from dispatcher.errors import Dependency
-from dispatcher.health import WaitingFor
-from dispatcher.reconcile import (
+from dispatcher.decide.reconcile import (
     ARCHIVED,
     SPENT,
-    Abandon,
     Ask,
     Candidate,
     Conclude,
+    GateState,
     Inspect,
     Launch,
     Limits,
@@ -26,16 +23,19 @@ from dispatcher.reconcile import (
     Provenance,
     Publish,
     Reject,
+    ResolveOrphan,
     Restore,
     Retire,
     Revoke,
-    Settle,
-    Standing,
+    StopSuperseded,
     Wait,
     World,
     reconcile,
 )
-from dispatcher.run import (
+from dispatcher.errors import Dependency
+from dispatcher.model.action import Action
+from dispatcher.model.health import WaitingFor
+from dispatcher.model.run import (
     Claim,
     Engine,
     FormulaKind,
@@ -63,7 +63,7 @@ def key(action_id: str) -> RunKey:
 
 def candidate(action_id: str = "x", *, priority: int = 0, **facts: object) -> Candidate:
     action = Action(id=action_id, formula="hello", context="", secrets=(), priority=priority)
-    known = {"standing": Standing.APPROVED, "order": 0, "action": action, "formula": FORMULA}
+    known = {"gate_state": GateState.APPROVED, "order": 0, "action": action, "formula": FORMULA}
     return Candidate(key=key(action_id), **{**known, **facts})  # type: ignore[arg-type]
 
 
@@ -98,26 +98,26 @@ def only(plan: Plan) -> object:
 
 
 @pytest.mark.parametrize(
-    ("standing", "kind"),
-    [(Standing.UNASKED, Ask), (Standing.APPROVED, Launch), (Standing.REFUSED, Reject)],
+    ("gate_state", "kind"),
+    [(GateState.UNASKED, Ask), (GateState.APPROVED, Launch), (GateState.REFUSED, Reject)],
 )
-def test_a_candidate_goes_as_its_gate_says(standing: Standing, kind: type) -> None:
-    assert isinstance(only(decide(candidate(standing=standing))), kind)
+def test_a_candidate_goes_as_its_gate_says(gate_state: GateState, kind: type) -> None:
+    assert isinstance(only(decide(candidate(gate_state=gate_state))), kind)
 
 
 @pytest.mark.parametrize(
-    ("standing", "waiting_for"),
-    [(Standing.WAITING, WaitingFor.APPROVAL), (Standing.HELD, WaitingFor.REFUSAL)],
+    ("gate_state", "waiting_for"),
+    [(GateState.WAITING, WaitingFor.APPROVAL), (GateState.HELD, WaitingFor.REFUSAL)],
 )
 def test_what_may_still_be_approved_waits_with_the_reason(
-    standing: Standing, waiting_for: WaitingFor
+    gate_state: GateState, waiting_for: WaitingFor
 ) -> None:
-    wait = only(decide(candidate(standing=standing, reason="nobody looked")))
+    wait = only(decide(candidate(gate_state=gate_state, reason="nobody looked")))
     assert wait == Wait(action_id="x", waiting_for=waiting_for, reason="nobody looked")
 
 
 def test_a_wrong_file_is_rejected_before_any_gate_is_asked() -> None:
-    step = only(decide(candidate(standing=Standing.UNASKED, problem="x.toml:1: no")))
+    step = only(decide(candidate(gate_state=GateState.UNASKED, problem="x.toml:1: no")))
     assert isinstance(step, Reject)
     assert (step.verdict, step.reason) == (Verdict.INVALID, "x.toml:1: no")
 
@@ -153,7 +153,7 @@ def test_a_foreign_file_in_the_place_of_a_result_changes_nothing() -> None:
     running = claim()
     assert isinstance(only(decide(running, seen={"x": RUNNING}, **foreign)), Wait)
     assert isinstance(only(decide(running, seen={"x": ENDED}, **foreign)), Conclude)
-    assert isinstance(only(decide(running, seen={}, **foreign)), Settle)
+    assert isinstance(only(decide(running, seen={}, **foreign)), ResolveOrphan)
     ended = claim(phase=Phase.ENDED, result="{}", revoked=True)
     assert only(decide(ended, **foreign)) == Publish(claim=ended)
     tombstone = claim(phase=Phase.TOMBSTONE, result="{}", grant=None)
@@ -169,7 +169,7 @@ def test_a_tombstone_gives_its_text_back_to_the_action_it_belongs_to() -> None:
 
 
 def test_a_claim_without_a_visible_run_is_settled_only_by_a_fresh_look() -> None:
-    assert only(decide(claim(), seen={})) == Settle(claim=claim())
+    assert only(decide(claim(), seen={})) == ResolveOrphan(claim=claim())
     assert decide(claim(), seen={}, unsettled={"x"}).steps == ()
     assert isinstance(only(decide(claim(), seen=None)), Wait)
 
@@ -185,15 +185,15 @@ def test_an_ended_run_is_concluded_then_published_then_revoked_then_retired() ->
 
 def test_a_result_in_git_ends_a_run_for_ever() -> None:
     plan = decide(claim(), seen={"x": RUNNING}, published=frozenset({"x"}))
-    assert isinstance(only(plan), Abandon)
+    assert isinstance(only(plan), StopSuperseded)
 
 
 def test_a_run_is_stopped_without_the_vault_and_its_grant_revoked_with_it() -> None:
     facts = {"seen": {"x": RUNNING}, "published": frozenset({"x"}), "down": {Dependency.VAULT}}
-    assert isinstance(only(decide(claim(), **facts)), Abandon)  # type: ignore[arg-type]
+    assert isinstance(only(decide(claim(), **facts)), StopSuperseded)  # type: ignore[arg-type]
     assert isinstance(only(decide(claim(stopped=True), **facts)), Wait)  # type: ignore[arg-type]
     facts["down"] = set()
-    assert isinstance(only(decide(claim(stopped=True), **facts)), Abandon)  # type: ignore[arg-type]
+    assert isinstance(only(decide(claim(stopped=True), **facts)), StopSuperseded)  # type: ignore[arg-type]
 
 
 def test_a_stopped_run_keeps_its_claim_until_its_engine_says_how_it_ended() -> None:
@@ -202,7 +202,7 @@ def test_a_stopped_run_keeps_its_claim_until_its_engine_says_how_it_ended() -> N
     assert isinstance(only(decide(stopped, seen={"x": RUNNING}, published=published)), Wait)
     assert isinstance(only(decide(stopped, seen={"x": ENDED}, published=published)), Conclude)
     assert isinstance(only(decide(claim(), seen={"x": ENDED}, published=published)), Conclude)
-    assert isinstance(only(decide(stopped, seen={}, published=published)), Settle)
+    assert isinstance(only(decide(stopped, seen={}, published=published)), ResolveOrphan)
 
 
 def test_an_action_in_the_archive_without_a_result_is_spent_but_owes_one() -> None:
@@ -230,7 +230,7 @@ def test_what_is_paused_waits_with_the_reason_and_takes_no_place() -> None:
 def test_only_what_needs_an_approval_waits_for_a_forge_that_is_away(
     facts: dict[str, object], *, asks: bool
 ) -> None:
-    plan = decide(candidate(standing=Standing.UNASKED, **facts), down={Dependency.FORGE})
+    plan = decide(candidate(gate_state=GateState.UNASKED, **facts), down={Dependency.FORGE})
     assert isinstance(only(plan), Ask if asks else Wait)
 
 
@@ -286,8 +286,8 @@ def test_a_launch_under_way_takes_a_place() -> None:
 ids = st.sampled_from([f"a{n}" for n in range(6)])
 worlds = st.builds(
     World,
-    candidates=st.dictionaries(ids, st.sampled_from(list(Standing))).map(
-        lambda d: {i: candidate(i, standing=s) for i, s in d.items()}
+    candidates=st.dictionaries(ids, st.sampled_from(list(GateState))).map(
+        lambda d: {i: candidate(i, gate_state=s) for i, s in d.items()}
     ),
     published=st.frozensets(ids),
     provenance=st.dictionaries(ids, st.sampled_from(list(Provenance))),
@@ -318,10 +318,10 @@ def test_in_any_world(world: World) -> None:
     assert not launches & set(world.published), "what has a result is never launched"
     assert not launches & set(world.archived), "what was archived is never launched"
     assert not launches & set(world.paused)
-    assert all(world.candidates[i].standing is Standing.APPROVED for i in launches)
+    assert all(world.candidates[i].gate_state is GateState.APPROVED for i in launches)
     in_flight = [c for c in world.claims.values() if c.phase in (Phase.CLAIMED, Phase.SUBMITTED)]
     assert len(launches) <= max(0, world.limits.max_in_flight - len(in_flight))
-    settled = {s.claim.key.action_id for s in plan.steps if isinstance(s, Settle)}
+    settled = {s.claim.key.action_id for s in plan.steps if isinstance(s, ResolveOrphan)}
     assert not settled & set(world.unsettled)
     for step in plan.steps:
         if isinstance(step, Retire) and step.claim.phase is Phase.ENDED:

@@ -6,22 +6,31 @@ from dataclasses import replace
 
 import pytest
 
+from dispatcher.decide.reconcile import (
+    Cancel,
+    Conclude,
+    GateState,
+    Launch,
+    Reject,
+    Requested,
+    ResolveOrphan,
+    Wait,
+)
 from dispatcher.errors import Dependency
-from dispatcher.health import WaitingFor
-from dispatcher.reconcile import Cancel, Conclude, Launch, Reject, Requested, Settle, Standing, Wait
-from dispatcher.run import Phase
+from dispatcher.model.health import WaitingFor
+from dispatcher.model.run import Phase
 from tests.unit.test_reconcile import ENDED, RUNNING, candidate, claim, decide, only
 
 BLOB = "b" * 40
-APPROVED = {"x": Requested(blob=BLOB, standing=Standing.APPROVED, by="Ada")}
-WAITING = {"x": Requested(blob=BLOB, standing=Standing.WAITING)}
+APPROVED = {"x": Requested(blob=BLOB, gate_state=GateState.APPROVED, by="Ada")}
+WAITING = {"x": Requested(blob=BLOB, gate_state=GateState.WAITING)}
 UNASKED = {"x": Requested(blob=BLOB)}
-OTHER = {"x": Requested(blob="c" * 40, standing=Standing.APPROVED)}
+OTHER = {"x": Requested(blob="c" * 40, gate_state=GateState.APPROVED)}
 
 
-@pytest.mark.parametrize("standing", [s for s in Standing if s is not Standing.REFUSED])
-def test_an_approved_request_forestalls_an_action_however_it_stands(standing: Standing) -> None:
-    one = candidate(standing=standing)
+@pytest.mark.parametrize("gate_state", [s for s in GateState if s is not GateState.REFUSED])
+def test_an_approved_request_forestalls_an_action_however_it_stands(gate_state: GateState) -> None:
+    one = candidate(gate_state=gate_state)
     assert only(decide(one, cancels=APPROVED)) == Cancel(key=one.key, claim=None, by="Ada")
 
 
@@ -49,7 +58,7 @@ def test_a_run_is_stopped_once() -> None:
 
 def test_what_has_ended_or_is_unknown_is_not_cancelled() -> None:
     assert isinstance(only(decide(claim(), seen={"x": ENDED}, cancels=APPROVED)), Conclude)
-    assert isinstance(only(decide(claim(), seen={}, cancels=APPROVED)), Settle)
+    assert isinstance(only(decide(claim(), seen={}, cancels=APPROVED)), ResolveOrphan)
     ended = decide(claim(phase=Phase.ENDED, result="{}"), cancels=APPROVED)
     assert not any(isinstance(step, Cancel) for step in ended.steps)
 

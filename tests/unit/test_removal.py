@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.payload import encode_outcome
-from dispatcher.removal import remove_tree
-from dispatcher.run import Outcome, RunKey, Verdict
+from dispatcher.engines.local.spool import Spool
+from dispatcher.host.removal import remove_tree
+from dispatcher.model.payload import encode_outcome
+from dispatcher.model.run import Outcome, RunKey, Verdict
 from dispatcher.runner import formula
-from dispatcher.schedulers.local.spool import Spool
 from tests.deep import make_deep
 
 DEPTHS = [1, 990, 3000]
@@ -31,9 +31,9 @@ def _nothing_left(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("depth", DEPTHS)
 def test_a_runner_removes_its_directory_however_deep(depth: int, tmp_path: Path) -> None:
-    room = formula.make_room(str(tmp_path / "room"))
+    room = formula.make_workspace(str(tmp_path / "room"))
     make_deep(Path(room.work), depth)
-    formula.remove_room(room)
+    formula.remove_workspace(room)
     assert not (tmp_path / "room").exists()
 
 
@@ -123,7 +123,7 @@ def test_what_cannot_be_removed_is_said_and_the_rest_is_gone(
             raise PermissionError(1, "Operation not permitted")
         real(name, dir_fd=dir_fd)
 
-    monkeypatch.setattr("dispatcher.removal.os.unlink", unlink)
+    monkeypatch.setattr("dispatcher.host.removal.os.unlink", unlink)
     assert remove_tree(tree) == "Operation not permitted"
     assert [str(p.relative_to(tree)) for p in sorted(tree.rglob("*"))] == ["a", "a/stays"]
     monkeypatch.undo()

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher import render
+from dispatcher.engines.nomad import render
 from dispatcher.errors import Misconfigured
-from dispatcher.run import Mount
+from dispatcher.model.run import Mount
 from dispatcher.settings import Settings
 
 

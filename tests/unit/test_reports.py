@@ -14,12 +14,12 @@ from dispatcher.errors import Denied, Dependency, DisintoError, Unavailable
 from dispatcher.forge import ForgeRefused
 from dispatcher.gate import Decision, Question
 from dispatcher.gate.report import Ended
+from dispatcher.loop.executor import Executor
+from dispatcher.loop.outbox import Outbox
+from dispatcher.loop.reports import BATCH, GIVE_UP_S, Reports
+from dispatcher.model.result import Result
+from dispatcher.model.run import Claim, Phase, RunKey, Verdict
 from dispatcher.ops_repo import Tree
-from dispatcher.result import Result
-from dispatcher.run import Claim, Phase, RunKey, Verdict
-from dispatcher.service.crew import Crew
-from dispatcher.service.outbox import Outbox
-from dispatcher.service.reports import BATCH, GIVE_UP_S, Reports
 from tests.stage import Follower
 
 DOWN = Unavailable(Dependency.FORGE, "no answer")
@@ -59,7 +59,7 @@ class Dispatcher:
     """One life of the process, over what outlives it."""
 
     def __init__(self, folder: Path) -> None:
-        self.reporter, self.watch = FakeReporter(), Follower()
+        self.reporter, self.tracker = FakeReporter(), Follower()
         self.folder = folder
         self.now = 1_000_000.0
         self.down: set[Dependency] = set()
@@ -67,13 +67,13 @@ class Dispatcher:
         self.begin()
 
     def begin(self) -> None:
-        self.crew = Crew(1)
+        self.executor = Executor(1)
         self.reports = Reports(
             self.reporter,
             Outbox(self.folder / "reports"),
-            crew=self.crew,
+            executor=self.executor,
             resting=lambda: self.down,
-            watch=self.watch,
+            tracker=self.tracker,
             wall=lambda: self.now,
             clock=lambda: self.now,
         )
@@ -82,14 +82,14 @@ class Dispatcher:
     def round(self) -> None:
         self.reports.work(self.tree)
         while self.reports:
-            self.crew.attend(10)
+            self.executor.attend(10)
 
     @property
     def kept(self) -> list[str]:
         return sorted(file.name for file in (self.folder / "reports").glob("*"))
 
     def events(self, what: str) -> int:
-        return sum(event == what for event, _ in self.watch.events)
+        return sum(event == what for event, _ in self.tracker.events)
 
 
 @pytest.fixture

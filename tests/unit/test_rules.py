@@ -11,9 +11,9 @@ import pytest
 
 from dispatcher.audit import AuditLog
 from dispatcher.errors import TemporaryError
-from dispatcher.run import Tier
-from dispatcher.service.fence import Fence, RulesChanged
-from dispatcher.service.rules import QUIET_S, Rules
+from dispatcher.loop.fence import Fence, RulesChanged
+from dispatcher.loop.rules import QUIET_S, Rules
+from dispatcher.model.run import Tier
 from dispatcher.settings import Settings
 from tests.unit.test_trusted_keys import key
 

@@ -15,8 +15,8 @@ from dispatcher.gate import Answer, Decision, Question
 from dispatcher.gate.markdown import indented, inert
 from dispatcher.gate.report import Ended
 from dispatcher.gate.request_comment import ROWS, TAILS
-from dispatcher.result import Result
-from dispatcher.run import VERDICT_EXIT, Tier, Verdict
+from dispatcher.model.result import Result
+from dispatcher.model.run import VERDICT_EXIT, Tier, Verdict
 from tests.fakes.board import LANDED, WEB_URL, FakeBoard, reporter_of
 
 HEAD = "e" * 40

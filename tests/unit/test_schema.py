@@ -10,12 +10,12 @@ import jsonschema
 import pytest
 import tomli
 
-from dispatcher import files
-from dispatcher.action import Action, parse_action
-from dispatcher.policy import parse_policy
-from dispatcher.result import Result
-from dispatcher.run import Verdict
-from dispatcher.schema import DRAFT, schema
+from dispatcher.decide.policy import parse_policy
+from dispatcher.host import resources as files
+from dispatcher.model.action import Action, parse_action
+from dispatcher.model.result import Result
+from dispatcher.model.run import Verdict
+from dispatcher.operate.schema import DRAFT, schema
 from dispatcher.settings import Settings, load_settings
 
 KINDS = ("action", "policy", "result", "settings")

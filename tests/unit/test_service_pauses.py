@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from dispatcher.errors import Dependency, TemporaryError
+from dispatcher.loop.outages import Outages
+from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter, Unsigned
+from dispatcher.loop.retries import FIRST_RETRY_S, LONGEST_RETRY_S, Retries
 from dispatcher.ops_repo import NewFile, Published
-from dispatcher.results import Entry, Pushed, ResultWriter, Unsigned
-from dispatcher.service.dependencies import Dependencies
-from dispatcher.service.retries import FIRST_RETRY_S, LONGEST_RETRY_S, Retries
 
 
 class Clock:
@@ -24,7 +24,7 @@ class Clock:
 def test_a_pause_that_is_over_wakes_nobody() -> None:
     """The loop would turn without rest for something that nobody asks about any more."""
     clock = Clock()
-    dependencies, retries = Dependencies(clock=clock), Retries(clock=clock)
+    dependencies, retries = Outages(clock=clock), Retries(clock=clock)
     dependencies.failed(Dependency.FORGE, TemporaryError("away"))
     retries.failed("x", TemporaryError("no"))
     assert (dependencies.next_try_in() or 0) > 0
@@ -37,7 +37,7 @@ def test_a_pause_that_is_over_wakes_nobody() -> None:
 
 def test_pauses_go_on_growing_where_only_half_of_a_dependency_is_back() -> None:
     clock = Clock()
-    dependencies = Dependencies(clock=clock)
+    dependencies = Outages(clock=clock)
 
     def fail() -> int:
         dependencies.failed(Dependency.LEDGER, TemporaryError("the disk is full"))

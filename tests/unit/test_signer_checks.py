@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.checks import Check
-from dispatcher.service.signer_checks import check_signers
+from dispatcher.model.checks import Check
+from dispatcher.operate.signer_checks import check_signers
 from dispatcher.settings import Settings
 from tests.unit.test_trusted_keys import key
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.times import epoch, known_time, parse_duration, rfc3339, took
+from dispatcher.model.times import epoch, known_time, parse_duration, rfc3339, took
 
 
 def test_a_time_is_rfc_3339_in_utc_with_milliseconds() -> None:

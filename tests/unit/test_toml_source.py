@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.toml_source import TomlSource, dotted, quoted
+from dispatcher.toml.source import TomlSource, dotted, quoted
 
 TEXT = """\
 # a comment

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.errors import Dependency, Misconfigured
-from dispatcher.health import DependencyHealth, Health, WaitingFor
-from dispatcher.metrics import Metrics
-from dispatcher.run import Verdict
+from dispatcher.model.health import DependencyHealth, Health, WaitingFor
+from dispatcher.model.run import Verdict
+from dispatcher.status.metrics import Metrics
 from dispatcher.web.app import BODY_LIMIT, App
 from dispatcher.web.hooks import Outcome, PushHook
 from dispatcher.web.listener import Listener

@@ -12,8 +12,8 @@ from typing import cast
 import httpx
 import pytest
 
-from dispatcher.health import Health
-from dispatcher.metrics import Metrics
+from dispatcher.model.health import Health
+from dispatcher.status.metrics import Metrics
 from dispatcher.web.app import App
 from dispatcher.web.guard import GRACE_S, Guard
 from dispatcher.web.hooks import PushHook

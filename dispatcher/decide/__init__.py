@@ -1,0 +1,1 @@
+"""Decisions. Pure: facts in, what to do out."""

@@ -1,0 +1,1 @@
+"""Engines execute runs: ``base`` is the seam, each engine is one directory."""

@@ -1,0 +1,177 @@
+"""The scheduler: where runs execute.
+
+Contract suite: ``tests/contract/scheduler.py``; every implementation passes it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from dispatcher.errors import NotFound, PermanentError
+from dispatcher.model.payload import encode_payload
+from dispatcher.model.run import (
+    MAX_ARGUMENT_BYTES,
+    Claim,
+    Observation,
+    RunKey,
+    RunSpec,
+    Verdict,
+    WrappedGrant,
+)
+
+
+class CannotSubmit(PermanentError):
+    """This run can never be submitted as it is: payload too large, a mount nobody offers, …
+
+    Attributes:
+        verdict: ``invalid``, ``unplaceable`` or ``error``.
+    """
+
+    def __init__(self, what: str, *, verdict: str, remedy: str | None = None) -> None:
+        super().__init__(what, remedy=remedy)
+        self.verdict = verdict
+
+
+def payload_of(spec: RunSpec, grant: WrappedGrant) -> bytes:
+    """What a runner is given for a run.
+
+    Raises:
+        CannotSubmit: ``invalid``: no payload holds it, or no process can be started with it.
+    """
+    try:
+        for name, text in _texts(spec):
+            if len(text.encode("utf-8", "surrogateescape")) > MAX_ARGUMENT_BYTES:
+                raise _invalid(
+                    f"{name} is longer than the {MAX_ARGUMENT_BYTES:,} bytes that Linux takes"
+                )
+            if "\0" in text:
+                raise _invalid(f"{name} contains a NUL byte, which no argument or variable can")
+        return encode_payload(spec, grant)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise _invalid(f"the run's input cannot be encoded ({error})") from None
+
+
+def _texts(spec: RunSpec) -> Iterator[tuple[str, str]]:
+    """What becomes an argument or an environment variable, as the runner spells it."""
+    yield "the context", f"DISINTO_CONTEXT={spec.context}"
+    yield "the list of tools", f"DISINTO_TOOLS={','.join(spec.tools)}"
+    yield "the table params, as JSON,", f"DISINTO_PARAMS={json.dumps(spec.params)}"
+    for index, word in enumerate(spec.agent_argv):
+        yield f"argument {index} of the agent command", word
+
+
+def _invalid(what: str) -> CannotSubmit:
+    return CannotSubmit(
+        what, verdict=Verdict.INVALID, remedy="Shorten it, or keep it in a repository."
+    )
+
+
+class TimesNotKept(NotFound):
+    """Output is there, and nothing tells when it was written.
+
+    Args:
+        stream: whose output.
+        why: for people.
+    """
+
+    def __init__(self, stream: str, why: str) -> None:
+        super().__init__(
+            f"it is not known when {stream} was written: {why}",
+            remedy="Leave out --since; --tail N shows the end.",
+        )
+
+
+class Stream(StrEnum):
+    STDOUT = "stdout"
+    STDERR = "stderr"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LogChunk:
+    """A piece of one stream, already redacted.
+
+    Attributes:
+        stream: which one.
+        offset: bytes of that stream up to and with ``data``; give it back to go on from here.
+        data: the bytes.
+    """
+
+    stream: Stream
+    offset: int
+    data: bytes
+
+
+class Scheduler(Protocol):
+    """Seven verbs over an engine. Methods are thread-safe.
+
+    Every method raises ``Unavailable`` (scheduler) when the engine cannot be asked, ``Denied``
+    when it refuses our rights.
+    """
+
+    def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:
+        """Start a run once, and return the engine's id of it.
+
+        Idempotent by ``spec.key``: a second call answers the id of the first and starts nothing.
+        Returns only after the engine is known to have the run.
+
+        Raises:
+            CannotSubmit: it can never be started as it is.
+            Misconfigured: it cannot be started before a person mends a setting. Nothing was
+                started.
+        """
+        ...
+
+    def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
+        """What the engine knows of these runs, in a number of calls that does not grow with those
+        that go on unchanged. A run that the engine does not know is absent from the answer.
+        """
+        ...
+
+    def logs(
+        self,
+        claim: Claim,
+        *,
+        follow: bool = False,
+        offsets: Mapping[Stream, int] | None = None,
+    ) -> Iterator[LogChunk]:
+        """Both streams from the given offsets; with ``follow`` until the run has ended.
+
+        Yields an empty iterator where there is no log yet and ``follow`` is False.
+        """
+        ...
+
+    def offsets_since(self, claim: Claim, since: float) -> Mapping[Stream, int]:
+        """Where in each stream the output begins that was written at a time or after it, give or
+        take ``time_index.PRECISION_S``; for ``logs``. Empty where there is no log yet.
+
+        Args:
+            since: seconds since the epoch.
+
+        Raises:
+            TimesNotKept: there is a log, and nothing tells when it was written.
+        """
+        ...
+
+    def cancel(self, claim: Claim, *, reason: str) -> None:
+        """Stop a run that may be pending or running; its outcome becomes ``cancelled`` unless it
+        ended by itself before. Returns without waiting for the end. Unknown runs are ignored.
+        """
+        ...
+
+    def kept(self) -> Collection[RunKey]:
+        """Runs of which the engine keeps something that is due to go: a run's files on this machine,
+        in any state; a finished job that was kept for long enough. Those that no claim names and
+        whose result is in git may be forgotten.
+        """
+        ...
+
+    def forget(self, claim: Claim) -> None:
+        """Remove what the engine keeps of an ended run, except what it keeps for people for a
+        while: its logs, or on Nomad the finished job, which ``kept`` names when its time is over.
+        Unknown runs are ignored.
+        """
+        ...

@@ -1,0 +1,97 @@
+"""End processes of a run whose runner is gone. A living runner does this by itself.
+
+They are known by two marks that they inherit: the run's folder in their environment, which a
+program may clear, and a limit that is never enforced (``process_record``), which only root can
+raise again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+from dispatcher.engines.local.spool import Spool
+from dispatcher.host.process_record import MARKED_LIMIT, mark_of
+
+_TRIES = 100
+_PAUSE_S = 0.05
+_STARTED = 19  # after the name: starttime, in clock ticks since boot; proc(5)
+
+
+def sweep(spool: Spool) -> bool:
+    """Kill every process that carries a mark of the run.
+
+    Returns:
+        False where some could not be ended.
+    """
+    for _ in range(_TRIES):
+        left = [pid for pid, rest in _stats() if rest[0] != b"Z" and _is_marked(pid, spool)]
+        if not left:
+            return True
+        for pid in left:
+            _kill(pid, partial(_is_marked, pid, spool))
+        time.sleep(_PAUSE_S)
+    return False
+
+
+def kill_tree(pid: int) -> None:
+    """Kill everything below a process, without the process itself."""
+    children: dict[int, list[tuple[int, bytes]]] = {}
+    for other, rest in _stats():
+        children.setdefault(int(rest[1]), []).append((other, rest[_STARTED]))
+    below = [pid]
+    while below:
+        for child, started in children.get(below.pop(), []):
+            below.append(child)
+            _kill(child, partial(_is_same, child, started))
+
+
+def _kill(pid: int, ours: Callable[[], bool]) -> None:
+    """Kill a process that is still ours when it cannot be mistaken any more."""
+    with suppress(OSError):
+        pidfd = os.pidfd_open(pid)
+        try:
+            if ours():
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        finally:
+            os.close(pidfd)
+
+
+def _is_marked(pid: int, spool: Spool) -> bool:
+    # The folder's path is in no other run's environment, not even of another dispatcher.
+    workdir = str(spool.home)
+    with suppress(OSError):
+        if f"DISINTO_WORKDIR={workdir}".encode() in _read(pid, "environ").split(b"\0"):
+            return True
+    with suppress(OSError):
+        for line in _read(pid, "limits").splitlines():
+            if line.startswith(MARKED_LIMIT):
+                return b"%d" % mark_of(workdir) in line.split()
+    return False
+
+
+def _is_same(pid: int, started: bytes) -> bool:
+    return _fields(pid)[_STARTED] == started
+
+
+def _stats() -> list[tuple[int, list[bytes]]]:
+    """Process id, and the fields of /proc/PID/stat from the state on."""
+    found = []
+    for entry in os.listdir("/proc"):  # noqa: PTH208 - a Path each is slow
+        if entry.isdigit():
+            with suppress(OSError):
+                found.append((int(entry), _fields(int(entry))))
+    return found
+
+
+def _fields(pid: int) -> list[bytes]:
+    return _read(pid, "stat").rpartition(b")")[2].split()
+
+
+def _read(pid: int, name: str) -> bytes:
+    return Path(f"/proc/{pid}/{name}").read_bytes()

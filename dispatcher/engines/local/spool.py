@@ -1,0 +1,275 @@
+"""A run's folder: what a runner leaves in it, and the lock that says whether one lives.
+
+The lock is taken by whoever starts the runner and inherited by it, so that it is held without a
+gap from before the start to the runner's last moment. It is an open-file-description lock, which
+can be asked about without being taken: asking disturbs nobody.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import struct
+from pathlib import Path
+
+import structlog
+
+from dispatcher.host.process_record import ProcessRecord, decode_record
+from dispatcher.host.removal import remove_tree
+from dispatcher.model.payload import (
+    MAX_OUTCOME_BYTES,
+    NotAuthentic,
+    decode_outcome,
+    encode_outcome,
+)
+from dispatcher.model.run import Outcome, RunKey
+from dispatcher.time_index import index_name
+
+_log = structlog.get_logger("disinto.local")
+_ROOM_BYTES = 64 * 1024  # for what a runner writes before the formula starts, and its outcome
+_FLOCK = struct.Struct("hhqqi4x")  # struct flock of Linux on 64 bits; see fcntl(2)
+STREAMS = ("stdout", "stderr")
+
+
+def _flock(kind: int) -> bytes:
+    return _FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0)
+
+
+def _locked(fd: int, kind: int) -> bool:
+    """Take a lock; close the descriptor where somebody is in the way."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(kind))
+    except OSError as error:
+        os.close(fd)
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+class Spool:
+    """One run's folder, whether it exists or not.
+
+    Attributes:
+        path: absolute.
+        token: the run's key as one word; its name.
+
+    Args:
+        outcome_key: of the run's claim; needed to read or leave an outcome.
+    """
+
+    def __init__(self, parent: Path, key: RunKey, *, outcome_key: str = "") -> None:
+        self._outcome_key = outcome_key
+        self.token = key.token
+        self.path = parent / key.token
+
+    @property
+    def private(self) -> Path:
+        """The formula's folder."""
+        return self.path / "private"
+
+    @property
+    def home(self) -> Path:
+        """The formula's HOME; also the value by which its processes are known."""
+        return self.private / "home"
+
+    def log(self, stream: str) -> Path:
+        return self.path / f"{stream}.log"
+
+    def kept_log(self, keep_logs: Path, stream: str) -> Path:
+        """Where a stream's log lies once the run is forgotten."""
+        return keep_logs / f"{self.token}.{stream}.log"
+
+    def times(self, stream: str) -> Path:
+        """When its output was written; see ``dispatcher.time_index``."""
+        return self.path / index_name(stream)
+
+    def kept_times(self, keep_logs: Path, stream: str) -> Path:
+        """Where that lies once the run is forgotten."""
+        return keep_logs / f"{self.token}.{index_name(stream)}"
+
+    def exists(self) -> bool:
+        return self.path.is_dir()
+
+    def hold(self) -> int | None:
+        """Take the lock, making the folder where there is none.
+
+        Returns:
+            A descriptor whose copies hold the lock until the last is closed, or None where
+            somebody holds it.
+        """
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not _locked(fd, fcntl.F_WRLCK):
+            return None
+        try:
+            os.ftruncate(fd, 0)  # the number of an earlier runner may be another's by now
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+    def settle(self) -> int | None:
+        """Keep runners from being started while it is decided how the last one ended. Others may
+        decide the same meanwhile, and no runner seems alive because of it.
+
+        Returns:
+            A descriptor to close, or None where a runner lives after all.
+
+        Raises:
+            FileNotFoundError: there never was one.
+        """
+        fd = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
+        return fd if _locked(fd, fcntl.F_RDLCK) else None
+
+    def alive(self) -> bool:
+        """True while a runner lives, or is about to be started."""
+        try:
+            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            answer = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_RDLCK))
+        finally:
+            os.close(fd)
+        return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+
+    def runner(self) -> tuple[ProcessRecord, float] | None:
+        """The runner and when it began (seconds since the epoch, for people); None until it said
+        so. Only good while ``alive``, and see ``open_runner`` before anything is sent to it.
+        """
+        try:
+            with (self.path / "lock").open("rb") as lock:
+                return decode_record(lock.read(256)), os.fstat(lock.fileno()).st_mtime
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def begun(self) -> bool:
+        """True once the grant may have been used."""
+        return (self.path / "started").exists()
+
+    def outcome(self) -> Outcome | None:
+        """The runner's word, or None where it left none."""
+        try:
+            data = self._outcome_bytes()
+        except OSError:
+            return None
+        try:
+            return decode_outcome(data, key=self._outcome_key)
+        except NotAuthentic:
+            # A runner that was stopped before it read its payload has no key, and no formula.
+            return None if self.begun() else _readable(data)
+        except ValueError:
+            return None
+
+    def _outcome_bytes(self) -> bytes:
+        """Whatever may stand there: without a sandbox a formula can put anything in its place."""
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        fd = os.open(self.path / "outcome.json", flags)
+        with os.fdopen(fd, "rb", buffering=0) as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return b""
+            return file.read(MAX_OUTCOME_BYTES) or b""
+
+    def has_foreign_outcome(self) -> bool:
+        """True where there is an ``outcome.json`` that is not the runner's word."""
+        return os.path.lexists(self.path / "outcome.json") and self.outcome() is None
+
+    def last_words(self) -> str:
+        """The end of what the runner itself had to say; it says nothing of values."""
+        try:
+            return (self.path / "runner.log").read_text("utf-8", "replace").strip()[-300:]
+        except FileNotFoundError:
+            return ""
+
+    def conclude(self, outcome: Outcome) -> None:
+        """Leave an outcome in a dead runner's stead."""
+        text = encode_outcome(outcome, key=self._outcome_key)
+        try:
+            _write(self.path / "outcome.json", text)
+        except IsADirectoryError:
+            remove_tree(self.path / "outcome.json")
+            _write(self.path / "outcome.json", text)
+
+    def prepare(self) -> None:
+        """Make it ready for a runner: what an earlier one left that did nothing goes away."""
+        self.remove_private()
+        self.home.mkdir(parents=True, mode=0o700)
+        self.private.chmod(0o700)
+        self._need_space()
+
+    def _need_space(self) -> None:
+        """Raise ``OSError`` where a full disk would let a runner fail without a word."""
+        room = self.path / "room"
+        fd = os.open(room, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, _ROOM_BYTES)
+        finally:
+            os.close(fd)
+            room.unlink()
+
+    def note_cancel(self, reason: str) -> None:
+        """Say why the runner is going to be stopped."""
+        _write(self.path / "cancel", reason.encode("utf-8", "replace"))
+
+    def remove_private(self) -> None:
+        """Remove the formula's folder as far as possible; what is left goes with ``remove``."""
+        self._remove(self.private)
+
+    def _remove(self, tree: Path) -> None:
+        trouble = remove_tree(tree)
+        if trouble:
+            _log.warning("run_files_left", run=self.token, directory=str(tree), error=trouble)
+
+    def remove(self, *, keep_logs: Path) -> None:
+        """Remove the folder; what was logged moves to the folder ``keep_logs``, which may be on
+        another file system. A log that cannot be kept is dropped, and what cannot be removed is
+        left and reported: a claim must not wait for it.
+        """
+        for stream in STREAMS:
+            try:
+                if self._keep(self.log(stream), self.kept_log(keep_logs, stream)):
+                    self._keep(self.times(stream), self.kept_times(keep_logs, stream))
+            except OSError as error:
+                _log.warning("log_not_kept", run=self.token, stream=stream, error=error.strerror)
+        self._remove(self.path)
+
+    @staticmethod
+    def _keep(log: Path, place: Path) -> bool:
+        """False where there is nothing to keep."""
+        try:
+            if not log.stat().st_size:
+                return False
+        except FileNotFoundError:
+            return False
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            log.replace(place)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            unfinished = place.with_name(f"{place.name}.{os.getpid()}")
+            try:
+                shutil.copyfile(log, unfinished)
+                unfinished.replace(place)
+            finally:
+                unfinished.unlink(missing_ok=True)
+        return True
+
+
+def _readable(data: bytes) -> Outcome | None:
+    try:
+        return decode_outcome(data)
+    except ValueError:
+        return None
+
+
+def _write(path: Path, data: bytes) -> None:
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(data)
+    unfinished.replace(path)

@@ -1,0 +1,10 @@
+"""Runs as dispatched jobs of Nomad.
+
+``verdicts`` reads Nomad's records (pure); ``observing`` gathers them; ``parents`` knows the jobs
+that runs are dispatched from and whether they are still what was rendered; ``output`` streams logs;
+``scheduler`` joins them.
+"""
+
+from dispatcher.engines.nomad.scheduler import NomadScheduler
+
+__all__ = ["NomadScheduler"]

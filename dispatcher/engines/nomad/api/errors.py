@@ -1,0 +1,153 @@
+"""What Nomad's answers of 400 and above mean.
+
+Texts from Nomad 2.0.5, ``nomad/structs/errors.go`` and ``nomad/job_endpoint.go``. An error of a
+server without a code of its own arrives as 500, sometimes behind ``rpc error: ``.
+"""
+
+from __future__ import annotations
+
+import json
+
+from dispatcher.engines.nomad.api.shapes import Variable
+from dispatcher.errors import (
+    Conflict,
+    Denied,
+    Dependency,
+    DisintoError,
+    PermanentError,
+    Unavailable,
+)
+
+
+class NotFound(PermanentError):
+    """Nomad does not know the job, allocation, task, node, policy or variable."""
+
+
+class VariableConflict(Conflict):
+    """A compare-and-set of a variable lost, or its lock is held by another.
+
+    Attributes:
+        current: the variable as it is; None where it is gone, locked, or may not be read.
+    """
+
+    def __init__(self, what: str, current: Variable | None) -> None:
+        super().__init__(what)
+        self.current = current
+
+
+class Rejected(PermanentError):
+    """Nomad understood the request and finds it wrong; the same request never succeeds."""
+
+
+_NO_FILE = ("no such file or directory",)
+_NOT_FOUND = (
+    "parameterized job not found",
+    "job not found",
+    "Unknown allocation",
+    "Unknown node",
+    "Unknown job",
+    "Unknown evaluation",
+    "not started yet. No logs available",
+    "no such file or directory",
+)
+_REJECTED = (
+    "Payload exceeds maximum size",
+    "Payload is not allowed",
+    "Payload is required",
+    "Dispatch request included unpermitted metadata keys",
+    "Dispatch did not provide required meta keys",
+    "is not parameterized",
+    "can't be dispatched",
+    "is stopped",
+    "Failed to parse job",
+    "error occurred:",  # a list of what is wrong with a job
+    "errors occurred:",
+    "alidation failed",
+    "alidation error",
+    "unknown task name",
+    "escapes the alloc directory",
+    "Filter expression cannot be used",
+    "failed to create result paginator",
+)
+_CONFLICT = (
+    "Enforcing job modify index",
+    "cas error",
+    "attempting to modify locked variable",
+    "lock is held by another holder",
+    "doesn't hold a lock",
+)
+_DENIED = ("Permission denied", "ACL token")
+_DOWN = (
+    "No cluster leader",
+    "Not ready to serve consistent reads",
+    "No path to region",
+    "No path to node",
+    "leadership",
+    "connection refused",
+    "connection reset",
+    "EOF",
+    "timeout",
+    "timed out",
+    "keyring has not been initialized",
+    "Server is shutting down",
+)
+_DISABLED = "disabled by the scheduler configuration"
+
+
+def meaning(status: int, text: str, *, doing: str) -> DisintoError:
+    """The error that an answer stands for.
+
+    Args:
+        status: HTTP status, 400 or above.
+        text: the body, which Nomad writes for people.
+        doing: what was asked, such as ``dispatch runner``.
+    """
+    told = " ".join(text.split())[:500] or f"status {status}"
+    what = f"Nomad does not {doing}: {told}"
+    if status == 429 or _DISABLED in told:
+        return Unavailable(Dependency.SCHEDULER, what)
+    if status in (401, 403) or (status == 500 and _has(told, _DENIED)):
+        return Denied(
+            Dependency.SCHEDULER,
+            what,
+            remedy="Give the token of NOMAD_TOKEN or [nomad] token_file the rights it lacks.",
+        )
+    if status == 404 or (status == 400 and _has(told, _NO_FILE)):
+        return NotFound(what)
+    if status == 409:
+        return _conflict(text, doing=doing)
+    if status < 500:
+        return Rejected(what)
+    return _server_error(told, what)
+
+
+def _conflict(text: str, *, doing: str) -> VariableConflict:
+    """The body is the variable as it is, or a bare stub for who may not read it."""
+    what = f"Nomad does not {doing}: it was changed, or is locked, by another"
+    try:
+        found = json.loads(text)
+        current = Variable(
+            path=found["Path"],
+            items=found["Items"],
+            modify_index=found["ModifyIndex"],
+            locked=bool(found.get("Lock")),
+        )
+    except (ValueError, TypeError, KeyError):
+        return VariableConflict(what, None)
+    return VariableConflict(what, current if current.items else None)
+
+
+def _server_error(told: str, what: str) -> DisintoError:
+    if _has(told, _DOWN):
+        return Unavailable(Dependency.SCHEDULER, what)
+    if _has(told, _CONFLICT):
+        return Conflict(what)
+    if _has(told, _NOT_FOUND):
+        return NotFound(what)
+    if _has(told, _REJECTED):
+        return Rejected(what)
+    return Unavailable(Dependency.SCHEDULER, what)
+
+
+def _has(text: str, known: tuple[str, ...]) -> bool:
+    return any(words in text for words in known)

@@ -1,0 +1,266 @@
+"""Bring Nomad to what the settings say: jobs and ACL policies. ``disinto apply`` and ``plan``.
+
+First everything is compared, then everything is written: a plan is a list of values, which
+``apply`` carries out unchanged. Jobs are parsed and planned by the server itself, and registered
+only if nobody changed them since (check-index). What is not ours is never touched, and nothing is
+deleted: a parent job that is no longer in use starts nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations
+
+from dispatcher.engines.nomad.api import Job, NomadApi, Rejected
+from dispatcher.engines.nomad.differences import differences
+from dispatcher.engines.nomad.render import (
+    AclPolicy,
+    Jobspec,
+    acl_policies,
+    dispatcher_job,
+    runner_job,
+    runner_name,
+    runner_prefix,
+)
+from dispatcher.errors import Conflict, Denied
+from dispatcher.model.checks import Change, Step
+from dispatcher.model.run import Mount
+from dispatcher.settings import NomadDriver, Settings
+
+JOB = "nomad job"
+POLICY = "nomad acl policy"
+"""Values of ``Change.kind``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobChange:
+    """A job and what registering it would do.
+
+    Attributes:
+        change: for people.
+        job: as the server parsed it.
+        modify_index: the registered job's index that was compared with; 0 where there is none.
+    """
+
+    change: Change
+    job: Job
+    modify_index: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PolicyChange:
+    """An ACL policy and what writing it would do."""
+
+    change: Change
+    policy: AclPolicy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NomadPlan:
+    """All that ``apply`` would do, in its order: rights first, then the jobs that use them.
+
+    Attributes:
+        acl_enabled: False where the cluster has no ACLs; then there are no policies to write.
+    """
+
+    policies: tuple[PolicyChange, ...]
+    jobs: tuple[JobChange, ...]
+    acl_enabled: bool = True
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What is to be said, unchanged things included."""
+        policies = tuple(item.change for item in self.policies)
+        return (*policies, *(item.change for item in self.jobs))
+
+    @property
+    def drifted(self) -> bool:
+        """True where anything would be written."""
+        return any(change.step is not Step.NOTHING for change in self.changes)
+
+
+def variants(
+    settings: Settings, in_use: Iterable[Collection[Mount]]
+) -> tuple[frozenset[Mount], ...]:
+    """The sets of mounts that want a parent job: none, those of the settings, those in use, and
+    each with the ops repo too.
+
+    The latter are for formulas that do not fit into a payload and are read from the mounted ops
+    repo. The driver raw_exec has no mounts, and so one variant.
+    """
+    none: frozenset[Mount] = frozenset()
+    if settings.nomad.driver is NomadDriver.RAW_EXEC:
+        return (none,)
+    sets = {none, *map(frozenset, settings.nomad.mount_sets), *map(frozenset, in_use)}
+    sets |= {mounts | {Mount.OPS_REPO} for mounts in sets}
+    order = list(Mount)
+    return tuple(
+        sorted(sets, key=lambda mounts: (len(mounts), sorted(order.index(m) for m in mounts)))
+    )
+
+
+def registered_sets(api: NomadApi, settings: Settings) -> tuple[frozenset[Mount], ...]:
+    """The sets of mounts that have a parent job already, so that applying keeps them current.
+
+    Raises:
+        Unavailable, Denied: Nomad cannot be asked.
+    """
+    subsets = chain.from_iterable(combinations(Mount, size) for size in range(len(Mount) + 1))
+    by_name = {runner_name(settings.nomad, mounts): frozenset(mounts) for mounts in subsets}
+    listed = (stub["ID"] for stub in api.jobs(prefix=runner_prefix(settings.nomad)))
+    return tuple(by_name[name] for name in listed if name in by_name)
+
+
+def rendered_jobs(
+    settings: Settings,
+    in_use: Iterable[Collection[Mount]] = (),
+    *,
+    config_files: Mapping[str, str] | None = None,
+) -> tuple[Jobspec, ...]:
+    """The jobs that should be registered.
+
+    Args:
+        in_use: the sets of mounts that open actions want.
+        config_files: see ``render.dispatcher_job``; None leaves the dispatcher's own job out.
+
+    Raises:
+        Misconfigured: the settings contradict each other.
+    """
+    jobs = [runner_job(settings, mounts) for mounts in variants(settings, in_use)]
+    if config_files is not None:
+        jobs.append(dispatcher_job(settings, config_files=config_files))
+    return tuple(jobs)
+
+
+def plan_nomad(
+    api: NomadApi, jobs: Sequence[Jobspec], policies: Sequence[AclPolicy] = ()
+) -> NomadPlan:
+    """What would change. Writes nothing.
+
+    Raises:
+        Unavailable, Denied: Nomad cannot be asked.
+        Rejected: the server cannot parse a job.
+    """
+    acl = acl_enabled(api) if policies else True
+    return NomadPlan(
+        policies=tuple(_plan_policy(api, policy) for policy in policies) if acl else (),
+        jobs=tuple(_plan_job(api, job) for job in jobs),
+        acl_enabled=acl,
+    )
+
+
+def drift(
+    api: NomadApi, jobs: Sequence[Jobspec], policies: Sequence[AclPolicy]
+) -> tuple[Change, ...]:
+    """What differs from what should be there. ACL policies are left out where the token may not
+    read them, as that of the dispatcher may not.
+
+    Raises:
+        Unavailable, Denied: Nomad cannot be asked about jobs.
+    """
+    found = plan_nomad(api, jobs).changes
+    with contextlib.suppress(Denied):
+        found += plan_nomad(api, (), policies).changes
+    return tuple(change for change in found if change.step is not Step.NOTHING)
+
+
+def apply_nomad(api: NomadApi, plan: NomadPlan) -> tuple[str, ...]:
+    """Carry a plan out; returns Nomad's warnings about jobs.
+
+    Raises:
+        Conflict: a job was changed by somebody since it was planned. What was written before it
+            stays; planning anew shows what is left.
+        Denied: the token may not; policies want a management token.
+    """
+    for wanted in plan.policies:
+        if wanted.change.step is not Step.NOTHING:
+            policy = wanted.policy
+            api.put_acl_policy(
+                policy.name, policy.rules, description=policy.description, job=policy.job
+            )
+    warnings = []
+    for item in plan.jobs:
+        if item.change.step is Step.NOTHING:
+            continue
+        try:
+            told = api.register(item.job, modify_index=item.modify_index)
+        except Conflict as error:
+            raise Conflict(
+                f"the job {item.change.name} changed while it was being applied",
+                remedy="Look at `disinto plan` again.",
+            ) from error
+        if told.warnings:
+            warnings.append(f"{item.change.name}: {' '.join(told.warnings.split())}")
+    return tuple(warnings)
+
+
+def policies_for(settings: Settings) -> tuple[AclPolicy, ...]:
+    """The ACL policies that should be there."""
+    return acl_policies(settings.nomad)
+
+
+def _plan_job(api: NomadApi, wanted: Jobspec) -> JobChange:
+    job = api.parse(wanted.hcl, canonicalize=False)  # else it gets the region `global`
+    planned = api.plan(job)
+    diff = planned.get("Diff") or {}
+    kind = diff.get("Type")
+    index = planned.get("JobModifyIndex") or 0
+    lines = tuple(differences(diff))
+    registered = api.job(wanted.name) if kind == "None" else None
+    if kind == "None" and registered is not None and registered.get("Stop"):
+        lines = ("~ the job is stopped",)
+    if kind == "Added":
+        step, lines = Step.CREATE, tuple(f"+ {line}" for line in wanted.hcl.splitlines())
+    elif kind == "None" and not lines:
+        step = Step.NOTHING
+    else:
+        step = Step.UPDATE
+    return JobChange(
+        change=Change(kind=JOB, name=wanted.name, step=step, difference=lines),
+        job=job,
+        modify_index=index,
+    )
+
+
+def _plan_policy(api: NomadApi, wanted: AclPolicy) -> PolicyChange:
+    found = api.acl_policy(wanted.name)
+    if found is None:
+        lines = tuple(f"+ {line}" for line in wanted.rules.splitlines() if line.strip())
+        step = Step.CREATE
+    else:
+        lines = _policy_difference(found, wanted, api.namespace)
+        step = Step.UPDATE if lines else Step.NOTHING
+    change = Change(kind=POLICY, name=wanted.name, step=step, difference=lines)
+    return PolicyChange(change=change, policy=wanted)
+
+
+def _policy_difference(
+    found: Mapping[str, object], wanted: AclPolicy, namespace: str
+) -> tuple[str, ...]:
+    job = found.get("JobACL")
+    bound = dict(job) if isinstance(job, Mapping) else {}
+    before = [
+        f"description: {found.get('Description') or ''}",
+        f"job: {bound.get('Namespace', '')}/{bound.get('JobID', '')}" if bound else "job: none",
+        *str(found.get("Rules") or "").splitlines(),
+    ]
+    after = [
+        f"description: {wanted.description}",
+        f"job: {namespace}/{wanted.job}" if wanted.job else "job: none",
+        *wanted.rules.splitlines(),
+    ]
+    lines = difflib.unified_diff(before, after, lineterm="", n=0)
+    return tuple(line for line in lines if not line.startswith(("---", "+++", "@@")))
+
+
+def acl_enabled(api: NomadApi) -> bool:
+    try:
+        api.acl_policy("anonymous")
+    except Rejected as error:
+        if "ACL support disabled" in error.what:
+            return False
+        raise
+    return True

@@ -1,0 +1,247 @@
+"""Look at everything that runs on Nomad need, and say what is missing with its remedy.
+
+For ``disinto doctor`` and ``plan``, and for ``serve`` before it enters its loop. Writes nothing: rights are
+tried by calls that read, or that name a job which does not exist.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from dispatcher.engines.nomad.api import Node, NomadApi, NotFound
+from dispatcher.engines.nomad.apply import plan_nomad, registered_sets, rendered_jobs
+from dispatcher.engines.nomad.render import runner_job, runner_prefix
+from dispatcher.errors import Conflict, DisintoError, Misconfigured
+from dispatcher.model.checks import Check, Step
+from dispatcher.model.run import Mount
+from dispatcher.settings import NomadDriver, Settings
+
+OLDEST = (1, 11, 2)
+"""Before this release two concurrent dispatches with one idempotency token could both run."""
+
+_APPLY = "Run `disinto apply`."
+_NOBODY = "disinto-no-such-thing"
+_NEVER = 2**62  # an index that nothing is ever at, so that nothing is written
+
+
+def check_nomad(
+    api: NomadApi, settings: Settings, in_use: Iterable[Collection[Mount]] = ()
+) -> list[Check]:
+    """Everything about Nomad, in the order in which one would mend it.
+
+    Args:
+        in_use: the sets of mounts that open actions want.
+    """
+    reachable = _reachable(api)
+    if not reachable.ok:
+        return [reachable]
+    sets = [*map(frozenset, settings.nomad.mount_sets), *map(frozenset, in_use)]
+    with suppress(DisintoError):  # the rights are looked at below
+        sets += registered_sets(api, settings)
+    nodes = _nodes(api)
+    return [
+        reachable,
+        _version(api, nodes),
+        *_rights(api, settings),
+        *_jobs(api, settings, sets),
+        _driver(nodes, settings),
+        *_volumes(nodes, settings, frozenset().union(*sets)),
+        _image(settings),
+    ]
+
+
+def offers(api: NomadApi) -> Mapping[Mount, tuple[str, ...]]:
+    """Names of the nodes that offer each mount.
+
+    Raises:
+        Unavailable, Denied: Nomad cannot be asked, or ``node:read`` is missing.
+    """
+    return _offers(_whole_nodes(api))
+
+
+def obstacle(api: NomadApi, settings: Settings, mounts: Collection[Mount]) -> str:
+    """Why no run with these mounts can be dispatched now, with the remedy; "" where one can.
+
+    Raises:
+        Unavailable, Denied: Nomad cannot be asked.
+    """
+    try:
+        name = runner_job(settings, mounts).name
+    except Misconfigured as error:
+        return str(error)
+    job = api.job(name)
+    if job is not None and not job.get("Stop"):
+        return ""
+    state = "is stopped in" if job else "is not registered with"
+    return f"the job {name} {state} Nomad. {_APPLY}"
+
+
+def _reachable(api: NomadApi) -> Check:
+    try:
+        leader = api.leader()
+    except DisintoError as error:
+        remedy = "Set NOMAD_ADDR or [nomad] addr, and look whether its servers have a leader."
+        return Check(name="nomad: reachable", ok=False, detail=error.what, remedy=remedy)
+    detail = f"{api.addr}, leader {leader}"
+    return Check(name="nomad: reachable", ok=True, detail=detail)
+
+
+def _version(api: NomadApi, nodes: list[Node] | DisintoError) -> Check:
+    """Of the agent that answers, where the token may ask it, and of the nodes."""
+    name = "nomad: version"
+    try:
+        member = api.agent_self().get("member") or {}
+        versions = {(member.get("Tags") or {}).get("build", "")}
+    except DisintoError:
+        versions = set()
+    if not isinstance(nodes, DisintoError):
+        versions |= {(node.get("Attributes") or {}).get("nomad.version", "") for node in nodes}
+    versions.discard("")
+    if not versions:
+        detail = "neither the agent nor a node tells it"
+        return Check(name=name, ok=False, detail=detail, remedy="Give the token node:read.")
+    told = ", ".join(sorted(versions))
+    if any(_numbers(version) < OLDEST for version in versions):
+        remedy = f"Upgrade to {'.'.join(map(str, OLDEST))} or newer."
+        return Check(name=name, ok=False, detail=told, remedy=remedy)
+    return Check(name=name, ok=True, detail=told)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def _rights(api: NomadApi, settings: Settings) -> list[Check]:
+    prefix = runner_prefix(settings.nomad)
+    probe = f"{settings.nomad.ledger_prefix}/{_NOBODY}"
+    tries: tuple[tuple[str, Callable[[], Any]], ...] = (
+        ("list-jobs", lambda: api.jobs(prefix=prefix)),
+        ("read-job", lambda: api.job_statuses([_NOBODY])),
+        ("dispatch-job", lambda: api.dispatch(_NOBODY)),
+        ("purge-job", lambda: api.stop(_NOBODY, purge=True)),
+        # A list would be empty without the right, and not refused.
+        ("read variables", lambda: api.variable(probe)),
+        ("write variables", lambda: api.put_variable(probe, {"a": "b"}, cas=_NEVER)),
+    )
+    return [_right(api, name, call) for name, call in tries]
+
+
+def _right(api: NomadApi, right: str, call: Callable[[], Any]) -> Check:
+    name = f"nomad: right {right}"
+    try:
+        call()
+    except (NotFound, Conflict):
+        pass  # allowed to ask: there is none, or it is not at that index
+    except DisintoError as error:
+        remedy = (
+            f"Give the token the policy that `disinto apply` writes (namespace {api.namespace})."
+        )
+        return Check(name=name, ok=False, detail=error.what, remedy=remedy)
+    return Check(name=name, ok=True, detail=f"in namespace {api.namespace}")
+
+
+def _jobs(api: NomadApi, settings: Settings, sets: list[frozenset[Mount]]) -> list[Check]:
+    try:
+        plan = plan_nomad(api, rendered_jobs(settings, sets))
+    except DisintoError as error:
+        detail, remedy = error.what, error.remedy or ""
+        return [Check(name="nomad: jobs", ok=False, detail=detail, remedy=remedy)]
+    checks = []
+    for change in plan.changes:
+        name = f"nomad: job {change.name}"
+        if change.step is Step.NOTHING:
+            checks.append(Check(name=name, ok=True, detail="registered as rendered"))
+            continue
+        missing = change.step is Step.CREATE
+        detail = "not registered" if missing else f"drifted: {'; '.join(change.difference)}"
+        checks.append(Check(name=name, ok=False, detail=detail, remedy=_APPLY))
+    return checks
+
+
+def _nodes(api: NomadApi) -> list[Node] | DisintoError:
+    try:
+        return _whole_nodes(api)
+    except DisintoError as error:
+        return error
+
+
+def _whole_nodes(api: NomadApi) -> list[Node]:
+    """Nodes that take work, with their volumes: one call for the list and one for each."""
+    ready = [
+        node
+        for node in api.nodes()
+        if node.get("Status") == "ready" and node.get("SchedulingEligibility") == "eligible"
+    ]
+    whole = (api.node(node["ID"]) for node in ready)
+    return [node for node in whole if node is not None]
+
+
+def _driver(nodes: list[Node] | DisintoError, settings: Settings) -> Check:
+    driver = settings.nomad.driver.value
+    name = f"nomad: driver {driver}"
+    if isinstance(nodes, DisintoError):
+        return Check(name=name, ok=False, detail=nodes.what, remedy=nodes.remedy or "")
+    healthy = [
+        node.get("Name", "") for node in nodes if _is_healthy((node.get("Drivers") or {}), driver)
+    ]
+    if healthy:
+        return Check(name=name, ok=True, detail=f"healthy on {', '.join(sorted(healthy))}")
+    return Check(
+        name=name,
+        ok=False,
+        detail=f"healthy on none of {len(nodes)} nodes",
+        remedy="Look at `nomad node status -verbose` and the client's plugin configuration.",
+    )
+
+
+def _is_healthy(drivers: Mapping[str, Any], driver: str) -> bool:
+    return bool((drivers.get(driver) or {}).get("Healthy"))
+
+
+def _offers(nodes: Iterable[Node]) -> dict[Mount, tuple[str, ...]]:
+    found: dict[Mount, list[str]] = {mount: [] for mount in Mount}
+    for node in nodes:
+        for mount in Mount:
+            if mount.value in (node.get("HostVolumes") or {}):
+                found[mount].append(node.get("Name") or node.get("ID") or "?")
+    return {mount: tuple(sorted(names)) for mount, names in found.items()}
+
+
+def _volumes(
+    nodes: list[Node] | DisintoError, settings: Settings, in_use: frozenset[Mount]
+) -> list[Check]:
+    if isinstance(nodes, DisintoError) or settings.nomad.driver is NomadDriver.RAW_EXEC:
+        return []
+    checks = []
+    for mount, names in _offers(nodes).items():
+        name = f"nomad: volume {mount.value}"
+        if names:
+            checks.append(Check(name=name, ok=True, detail=f"offered by {', '.join(names)}"))
+        elif mount in in_use:
+            remedy = "Add it to a client's configuration; `disinto apply` prints what to add."
+            detail = "offered by no node, and actions want it"
+            checks.append(Check(name=name, ok=False, detail=detail, remedy=remedy))
+        else:
+            checks.append(
+                Check(name=name, ok=True, detail="offered by no node; no action wants it")
+            )
+    return checks
+
+
+def _image(settings: Settings) -> Check:
+    image = settings.nomad.image
+    name = "nomad: image"
+    if settings.nomad.driver is NomadDriver.RAW_EXEC:
+        return Check(name=name, ok=True, detail="the driver raw_exec needs none")
+    last = image.rsplit("/", 1)[-1]
+    if ":" in last and not last.endswith(":latest"):
+        return Check(name=name, ok=True, detail=f"{image}; a node that lacks it pulls it")
+    return Check(
+        name=name,
+        ok="@sha256:" in image,
+        detail=f"{image} is asked of the registry again at every run",
+        remedy="Set [nomad] image to a tag of its own, such as disinto:0.1.0, or to a digest.",
+    )

@@ -1,0 +1,123 @@
+"""Finished runs whose jobs stay in Nomad for a while, so that people can look at them there.
+
+Nothing is written down about them: a restarted dispatcher finds them in Nomad's own list, and when
+they ended in Nomad's records. Which of them may go, the caller decides, who knows claims and
+results; a job that a claim still names is never purged from here.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from dispatcher.model.run import Mount, RunKey
+
+if TYPE_CHECKING:
+    from dispatcher.engines.nomad.api import JobStub, NomadApi
+
+MAX_KEPT = 500
+"""Finished jobs kept at a time: a dispatch compares its token with every child of its parent, and
+with this many that costs nothing measurable."""
+
+
+class FinishedJobs:
+    """Keeps finished jobs for ``keep_s`` seconds, ``MAX_KEPT`` at most. Thread-safe.
+
+    Args:
+        prefix: of the names of runner jobs.
+        keep_s: seconds; 0 purges at once.
+        clock: seconds since the epoch, to compare with Nomad's records.
+    """
+
+    def __init__(
+        self, api: NomadApi, *, prefix: str, keep_s: float, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._api = api
+        self._prefix = prefix
+        self._keep_s = keep_s
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._released: dict[str, float] = {}  # by us, in this order, and when
+        self._found: dict[str, float] = {}  # in Nomad's list, and when they ended
+        self._due: dict[str, RunKey] = {}
+
+    def release(self, child: str, *, ended: bool) -> None:
+        """The run is finished and nobody needs its job: keep it for a while, or purge it.
+
+        Args:
+            ended: whether it is known that Nomad is done with the job; otherwise Nomad is asked, and
+                one that goes on is stopped.
+        """
+        with self._turn:
+            due = self._due.pop(child, None) is not None
+        if due or not self._keep_s:
+            self._purge(child)
+            return
+        if not ended:
+            job = self._api.job(child)
+            if job is None:
+                return
+            if job.get("Status") != "dead":
+                self._api.stop(child)
+        with self._turn:
+            self._released.setdefault(child, self._clock())
+            over = len(self._released) + len(self._found) - MAX_KEPT
+            oldest = list(self._released)[: max(0, over)]
+        for each in oldest:
+            self._purge(each)
+
+    def due(self) -> Collection[RunKey]:
+        """Runs whose finished jobs have been kept long enough, or are too many. Asks Nomad."""
+        listed = self._api.jobs(prefix=self._prefix, meta=True)
+        dead = {s["ID"]: s for s in listed if self._is_ours(s) and s.get("Status") == "dead"}
+        with self._turn:
+            self._released = {c: at for c, at in self._released.items() if c in dead}
+            known = {c: at for c, at in self._found.items() if c in dead}
+            unknown = dead.keys() - self._released.keys() - known.keys()
+        found = known | {child: self._ended_at(dead[child]) for child in unknown}
+        with self._turn:
+            self._found = {c: at for c, at in found.items() if c not in self._released}
+            ended = self._found | self._released
+            self._due = {c: _key(dead[c]) for c in self._to_purge(ended) if c in dead}
+            return list(self._due.values())
+
+    def due_job(self, key: RunKey) -> str | None:
+        """The job of a run that ``due`` named."""
+        with self._turn:
+            return next((child for child, named in self._due.items() if named == key), None)
+
+    def _is_ours(self, stub: JobStub) -> bool:
+        """Whether a job is a child of one of our runner jobs, and not of another installation whose
+        prefix begins as ours does.
+        """
+        mounts = "|".join(re.escape(mount.value) for mount in Mount)
+        ours = rf"{re.escape(self._prefix)}(-({mounts}))*"
+        return re.fullmatch(ours, stub.get("ParentID") or "") is not None
+
+    def _to_purge(self, ended: dict[str, float]) -> list[str]:
+        oldest_first = sorted(ended, key=lambda child: ended[child])
+        before = self._clock() - self._keep_s
+        too_many = max(0, len(oldest_first) - MAX_KEPT)
+        return [c for n, c in enumerate(oldest_first) if n < too_many or ended[c] <= before]
+
+    def _ended_at(self, stub: JobStub) -> float:
+        """When a job ended: its allocation's last change; if it never had one, when it was
+        submitted, which a stop moves.
+        """
+        allocations = self._api.allocations(stub["ID"])
+        last = max((a.get("ModifyTime", 0) for a in allocations), default=0)
+        return (last or stub.get("SubmitTime", 0)) / 1e9
+
+    def _purge(self, child: str) -> None:
+        self._api.stop(child, purge=True)
+        with self._turn:
+            for table in (self._released, self._found):
+                table.pop(child, None)
+
+
+def _key(stub: JobStub) -> RunKey:
+    meta = stub.get("Meta") or {}
+    return RunKey(action_id=meta.get("action_id", ""), blob=meta.get("blob", ""))

@@ -1,0 +1,284 @@
+"""The ledger in Nomad: variables with check-and-set, and a variable lock for the leader.
+
+Claims lie in ``<prefix>/claims/<id>``, notes in ``<prefix>/notes/<name>``, the lock on
+``<prefix>/leader``. The token needs ``read``,
+``list``, ``write`` and ``destroy`` on ``<prefix>/*``. Nomad answers a list without the right to it
+with status 200 and nothing, which would read as "nothing runs"; so the first claim leaves a mark
+beside it, and a list without the mark is looked into. A claim holds accessors and a redacted log
+tail, never a token or a secret.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import random
+import re
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from dispatcher.engines.nomad.api import NomadApi, Variable, VariableConflict
+from dispatcher.engines.nomad.lease import LEADER_POLL_S, NomadLease
+from dispatcher.errors import (
+    Conflict,
+    Denied,
+    Dependency,
+    Misconfigured,
+    PermanentError,
+    TemporaryError,
+    Unavailable,
+)
+from dispatcher.ledger.base import AlreadyClaimed, ClaimTooLarge, Lease, Note
+from dispatcher.ledger.codec import UnreadableClaim, decode, encode
+from dispatcher.model.run import Claim
+from dispatcher.settings import NomadSettings
+
+PLAIN_LIMIT = 48_000
+"""Characters of a claim kept as plain text. A variable holds 65,536 bytes; longer claims (a result
+with much output) are compressed."""
+
+READERS = 8
+"""Reads at a time when many claims have to be read."""
+
+ATTEMPTS = 5
+"""How often a claim is tried anew when the one in its way is released in that moment."""
+
+MARK = "_ledger"
+"""Name of the mark among the claims; no action's id begins with an underscore."""
+
+_PREFIX = re.compile(r"[a-zA-Z0-9_~-]+(/[a-zA-Z0-9_~-]+)*")
+
+
+class NomadLedger:
+    """Claims in Nomad; see ``dispatcher.ledger.base.Ledger`` for the methods.
+
+    Args:
+        api: with a token that may use the variables below ``settings.ledger_prefix``.
+        settings: ``ledger_prefix`` and ``lease_ttl_s``.
+
+    Raises:
+        Misconfigured: the prefix cannot be part of a variable's path.
+    """
+
+    def __init__(self, api: NomadApi, settings: NomadSettings) -> None:
+        prefix = settings.ledger_prefix
+        if not _PREFIX.fullmatch(prefix) or len(prefix) > 20 or prefix.split("/")[0] == "nomad":
+            raise Misconfigured(
+                f"[nomad] ledger_prefix is {prefix!r}",
+                remedy="It has at most 20 letters, digits, _, ~, - and single slashes between, "
+                "and does not begin with nomad/, which is Nomad's own.",
+            )
+        self._api = api
+        self._claims = f"{prefix}/claims/"
+        self._notes = f"{prefix}/notes/"
+        self._lock = f"{prefix}/leader"
+        self._mark = f"{self._claims}{MARK}"
+        self._marked = False
+        self._ttl_s = settings.lease_ttl_s
+        self._known: dict[str, Claim] = {}  # by path; an entry of another version is never used
+        self._turn = threading.Lock()
+
+    def claim(self, claim: Claim) -> Claim:
+        """Write a claim that must not exist yet; raises ``AlreadyClaimed`` where one stands."""
+        path = self._path(claim)
+        with _as_ledger():
+            self._leave_mark()
+            for _ in range(ATTEMPTS):
+                try:
+                    return self._write(claim, cas=0)
+                except VariableConflict as conflict:
+                    standing = conflict.current or self._api.variable(path)
+                    if standing is not None:
+                        raise AlreadyClaimed(self._remember(_claim(standing))) from None
+        raise Unavailable(
+            Dependency.LEDGER, f"the claim of {claim.key.action_id} is made and released in turn"
+        )
+
+    def update(self, claim: Claim) -> Claim:
+        """Replace a claim whose version is still ``claim.version``; raises ``Conflict`` if not."""
+        if claim.version == 0:
+            raise Conflict(f"the claim of {claim.key.action_id} was never written")
+        with _as_ledger():
+            try:
+                return self._write(claim, cas=claim.version)
+            except VariableConflict:
+                raise Conflict(f"the claim of {claim.key.action_id} changed or is gone") from None
+
+    def open_runs(self) -> Sequence[Claim]:
+        """All claims, ordered by action id: one call, and one more for each that another process
+        wrote since it was last seen here."""
+        with _as_ledger():
+            listed = {
+                stub["Path"]: stub["ModifyIndex"] for stub in self._api.variables(self._claims)
+            }
+            if listed.pop(self._mark, None) is None:
+                self._check_rights()
+            with self._turn:
+                seen = dict(self._known)
+            known = {
+                path: seen[path]
+                for path, version in listed.items()
+                if path in seen and seen[path].version == version
+            }
+            missing = [path for path in listed if path not in known]
+            if missing:
+                with ThreadPoolExecutor(min(READERS, len(missing))) as pool:
+                    for found in pool.map(self._api.variable, missing):
+                        if found is not None:  # released since it was listed
+                            known[found.path] = _claim(found)
+        with self._turn:
+            self._known = known
+        return tuple(known[path] for path in sorted(known))
+
+    def release(self, claim: Claim) -> None:
+        """Remove a claim whose version is still ``claim.version``; raises ``Conflict`` if not."""
+        path = self._path(claim)
+        with _as_ledger():
+            try:
+                self._api.delete_variable(path, cas=claim.version)
+            except VariableConflict as conflict:
+                if conflict.current is None and self._api.variable(path) is None:
+                    return
+                raise Conflict(
+                    f"the claim of {claim.key.action_id} changed since it was read"
+                ) from None
+        with self._turn:
+            self._known.pop(path, None)
+
+    def note(self, name: str) -> Note | None:
+        """The note of this name, or None."""
+        with _as_ledger():
+            found = self._api.variable(f"{self._notes}{name}")
+        if found is None:
+            return None
+        return Note(text=found.items.get("note", ""), version=found.modify_index)
+
+    def write_note(self, name: str, text: str, *, version: int) -> Note:
+        """Write a note whose version is still ``version``; raises ``Conflict`` if not."""
+        path, items = f"{self._notes}{name}", {"note": text}
+        with _as_ledger():
+            try:
+                new = self._api.put_variable(path, items, cas=version)
+            except VariableConflict:
+                raise Conflict(f"the Nomad variable {path} changed or is gone") from None
+        return Note(text=text, version=new)
+
+    def place(self) -> str:
+        """Always "": every dispatcher with this prefix on this Nomad has the same ledger."""
+        return ""
+
+    @contextlib.contextmanager
+    def leader(self, *, name: str, waiting: Callable[[str], None]) -> Iterator[Lease]:
+        """Hold the lock of ``<prefix>/leader``, renewed by a thread.
+
+        A leader that dies is followed when its lock runs out: after the TTL, or (seen) up to twice
+        that. ``waiting`` is called at every attempt, about every two seconds.
+        """
+        lease = self._take(name)
+        while lease is None:
+            waiting(self._holder())
+            time.sleep(LEADER_POLL_S * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            try:
+                lease = self._take(name)
+            except TemporaryError:
+                continue  # who waits can as well wait for Nomad
+        try:
+            yield lease
+        finally:
+            lease.give_up()
+
+    def _leave_mark(self) -> None:
+        if not self._marked:
+            with contextlib.suppress(VariableConflict):
+                self._api.put_variable(self._mark, {"holds": "claims of disinto"}, cas=0)
+            self._marked = True
+
+    def _check_rights(self) -> None:
+        """The mark was not listed: either nothing was ever claimed, or we may not list."""
+        if self._api.variable(self._mark) is not None:
+            raise Denied(
+                Dependency.LEDGER, f"Nomad does not list the variables below {self._claims}"
+            )
+
+    def _take(self, name: str) -> NomadLease | None:
+        with _as_ledger():
+            return NomadLease.take(self._api, self._lock, name=name, ttl_s=self._ttl_s)
+
+    def _holder(self) -> str:
+        try:
+            found = self._api.variable(self._lock)
+        except (TemporaryError, PermanentError):
+            return "another process (Nomad does not say which)"
+        return (found.items.get("holder") if found else "") or "another process"
+
+    def _path(self, claim: Claim) -> str:
+        return f"{self._claims}{claim.key.action_id}"
+
+    def _write(self, claim: Claim, *, cas: int) -> Claim:
+        path = self._path(claim)
+        items = _items(claim)
+        try:
+            version = self._api.put_variable(path, items, cas=cas)
+        except Unavailable:
+            # The answer may be what was lost. If the claim stands as we wrote it, it is ours: the
+            # accessors in it are of a grant that nobody else minted.
+            found = self._api.variable(path)
+            if found is None or found.items != items or found.modify_index == cas:
+                raise
+            version = found.modify_index
+        return self._remember(dataclasses.replace(claim, version=version))
+
+    def _remember(self, claim: Claim) -> Claim:
+        with self._turn:
+            self._known[self._path(claim)] = claim
+        return claim
+
+
+def _items(claim: Claim) -> dict[str, str]:
+    text = encode(claim)
+    if len(text) <= PLAIN_LIMIT:
+        return {"claim": text}
+    packed = base64.b64encode(zlib.compress(text.encode("ascii"))).decode("ascii")
+    if len(packed) > PLAIN_LIMIT:
+        raise ClaimTooLarge(
+            f"the claim of {claim.key.action_id} has {len(packed)} bytes packed, and a Nomad "
+            f"variable holds {PLAIN_LIMIT} of it",
+            remedy="Let the formula hand back less in its outputs.",
+        )
+    return {"claim_zlib": packed}
+
+
+def _claim(found: Variable) -> Claim:
+    place = f"Nomad variable {found.path}"
+    return decode(_text(found.items, place), version=found.modify_index, place=place)
+
+
+def _text(items: Mapping[str, str], place: str) -> str:
+    if "claim_zlib" not in items:
+        return items.get("claim", "")
+    try:
+        return zlib.decompress(base64.b64decode(items["claim_zlib"])).decode("ascii")
+    except (ValueError, zlib.error):
+        raise UnreadableClaim(f"the claim at {place} cannot be unpacked") from None
+
+
+@contextlib.contextmanager
+def _as_ledger() -> Iterator[None]:
+    """Nomad's errors as those of the ledger."""
+    try:
+        yield
+    except Unavailable as error:
+        if error.dependency is Dependency.LEDGER:
+            raise
+        raise Unavailable(Dependency.LEDGER, error.what, remedy=error.remedy) from error
+    except Denied as error:
+        raise Denied(
+            Dependency.LEDGER,
+            error.what,
+            remedy="Give the token read, list, write and destroy on the variables below "
+            "[nomad] ledger_prefix.",
+        ) from error

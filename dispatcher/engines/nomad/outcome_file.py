@@ -1,0 +1,68 @@
+"""What a runner left as ``outcome.json`` in its allocation, where its formula may write as well.
+
+A formula can put anything in its place and kill its runner. So nothing is opened that is not a
+regular file (Nomad's client waits for ever for the writer of a FIFO), and since a process that the
+formula left may swap it at any time, listing and reading have a deadline each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dispatcher.engines.nomad.api import NomadApi, Rejected
+from dispatcher.engines.nomad.render import OUTCOME_FILE
+from dispatcher.model.payload import MAX_OUTCOME_BYTES, NotAuthentic, decode_outcome
+from dispatcher.model.run import Outcome
+
+READ_WITHIN_S = 5.0
+"""For each of the two calls; an outcome has 16 MiB at most, and a healthy node takes milliseconds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Word:
+    """What was found in place of a runner's outcome.
+
+    Attributes:
+        outcome: None where there is none that can be read.
+        authentic: it verified with the run's key.
+        forged: something is there that the run's runner did not write.
+    """
+
+    outcome: Outcome | None = None
+    authentic: bool = False
+    forged: bool = False
+
+
+NO_WORD = Word()
+_FORGED = Word(forged=True)
+
+
+def read(api: NomadApi, alloc_id: str, *, key: str) -> Word:
+    """The runner's word in an allocation.
+
+    Args:
+        key: the run's ``outcome_key``; "" for a run of an older release.
+
+    Raises:
+        TemporaryError: its node does not answer, or not in time.
+        Denied: the token may not read files.
+    """
+    try:
+        info = api.file(alloc_id, OUTCOME_FILE, within_s=READ_WITHIN_S)
+        if info is None:
+            return NO_WORD
+        if not info.get("FileMode", "").startswith("-"):
+            return _FORGED
+        data = api.cat(alloc_id, OUTCOME_FILE, limit=MAX_OUTCOME_BYTES, within_s=READ_WITHIN_S)
+    except Rejected:
+        return _FORGED  # a link that leads out of the allocation
+    return NO_WORD if data is None else _decoded(data, key)
+
+
+def _decoded(data: bytes, key: str) -> Word:
+    try:
+        return Word(outcome=decode_outcome(data, key=key), authentic=bool(key))
+    except NotAuthentic:
+        return _FORGED
+    except ValueError:
+        return NO_WORD

@@ -1,0 +1,146 @@
+"""Both log streams of a task, from given offsets, while it runs and after.
+
+Nomad's log endpoint follows for ever, also past the task's end. So a follower asks from time to
+time whether the allocation has ended, closes the streams then, and reads what is left once more.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
+
+from dispatcher.engines.base import LogChunk, Stream
+from dispatcher.engines.nomad.api import Allocation, NomadApi, NotFound
+from dispatcher.engines.nomad.render import TASK
+from dispatcher.engines.nomad.verdicts import client_ended, main_allocation
+from dispatcher.errors import DisintoError, Unavailable
+
+LOOK_EVERY_S = 1.0
+"""How often a follower asks whether the allocation is there, or has ended."""
+
+_Chunks: TypeAlias = "queue.SimpleQueue[LogChunk | Stream | DisintoError]"
+"""What the readers put down: pieces, their own name when they are done, or what went wrong."""
+
+
+def whole(api: NomadApi, alloc_id: str, offsets: Mapping[Stream, int]) -> Iterator[LogChunk]:
+    """What there is of both streams now, one stream after the other."""
+    for stream in Stream:
+        offset = offsets.get(stream, 0)
+        try:
+            for frame in api.logs(alloc_id, TASK, stream.value, offset=offset):
+                if frame.data:
+                    offset += len(frame.data)
+                    yield LogChunk(stream=stream, offset=offset, data=frame.data)
+        except NotFound:
+            continue  # not started, or collected
+
+
+class Follower:
+    """Follows the run of one dispatched job.
+
+    Args:
+        allocations: asks for the allocations of the job; called about once a second.
+        known: asks whether the job is still there, where it has no allocation.
+    """
+
+    def __init__(
+        self,
+        api: NomadApi,
+        *,
+        allocations: Callable[[], list[Allocation]],
+        known: Callable[[], bool],
+        offsets: Mapping[Stream, int],
+    ) -> None:
+        self._api = api
+        self._allocations = allocations
+        self._known = known
+        self._offsets = dict(offsets)
+
+    def follow(self) -> Iterator[LogChunk]:
+        """Until the run has ended, or is not known any more."""
+        allocation = self._wait_for_start()
+        if allocation is None:
+            return
+        alloc_id = allocation["ID"]
+        while not client_ended(allocation):
+            yield from self._live(alloc_id)
+            allocation = self._look()
+            if not client_ended(allocation):
+                time.sleep(LOOK_EVERY_S)  # the streams broke: the node or Nomad is away
+        yield from whole(self._api, alloc_id, self._offsets)
+
+    def _wait_for_start(self) -> Allocation | None:
+        """The allocation once its task has started or it has ended; None if there never is one."""
+        while True:
+            found = main_allocation(self._allocations())
+            if found is None and not self._known():
+                return None
+            if found is not None and found.get("ClientStatus") != "pending":
+                return found
+            time.sleep(LOOK_EVERY_S)
+
+    def _live(self, alloc_id: str) -> Iterator[LogChunk]:
+        """Both streams until the allocation has ended or both have broken off."""
+        closed = threading.Event()
+        chunks: _Chunks = queue.SimpleQueue()
+        for stream in Stream:
+            threading.Thread(
+                target=self._read,
+                args=(alloc_id, stream, chunks, closed),
+                name=f"disinto-log-{stream.value}",
+                daemon=True,
+            ).start()
+        try:
+            yield from self._until_end(chunks)
+        finally:
+            closed.set()
+
+    def _until_end(self, chunks: _Chunks) -> Iterator[LogChunk]:
+        open_streams = set(Stream)
+        look_at = time.monotonic() + LOOK_EVERY_S
+        while open_streams:
+            try:
+                item = chunks.get(timeout=max(0.0, look_at - time.monotonic()))
+            except queue.Empty:
+                if client_ended(self._look()):
+                    return
+                look_at = time.monotonic() + LOOK_EVERY_S
+                continue
+            if isinstance(item, LogChunk):
+                self._offsets[item.stream] = item.offset
+                yield item
+            elif isinstance(item, Stream):
+                open_streams.discard(item)
+            else:
+                raise item
+
+    def _look(self) -> Allocation:
+        """The allocation now. One that is gone has ended; one that cannot be asked for has not."""
+        try:
+            found = main_allocation(self._allocations())
+        except Unavailable:
+            return {"ClientStatus": "running"}
+        return found if found is not None else {"ClientStatus": "complete"}
+
+    def _read(
+        self, alloc_id: str, stream: Stream, chunks: _Chunks, closed: threading.Event
+    ) -> None:
+        """In a thread of its own. Heartbeats come every second, so a stop is noticed."""
+        offset = self._offsets.get(stream, 0)
+        try:
+            frames = self._api.logs(alloc_id, TASK, stream.value, follow=True, offset=offset)
+            for frame in frames:
+                if closed.is_set():
+                    return
+                if frame.data:
+                    offset += len(frame.data)
+                    chunks.put(LogChunk(stream=stream, offset=offset, data=frame.data))
+        except (NotFound, Unavailable):
+            pass  # the end of the run is told by the allocation, not by the stream
+        except DisintoError as error:
+            chunks.put(error)
+        finally:
+            chunks.put(stream)

@@ -1,0 +1,149 @@
+"""The registered jobs that runs are dispatched from, and whether they are what was rendered.
+
+A run must not start from a job that somebody changed without anybody hearing of it. What was
+rendered is compared with what is registered by the server's own plan, once for each parent job.
+From then on every child is compared with its parent as it was planned: Nomad copies the parent
+into each child, and the child is read anyway to confirm that it exists, so a change shows at the
+first dispatch after it, and costs no call.
+
+This module registers nothing; ``dispatcher.engines.nomad.apply`` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from dispatcher.engines.nomad.api import Job, NomadApi
+from dispatcher.engines.nomad.differences import differences
+from dispatcher.engines.nomad.render import SPEC_KEY, runner_job, runner_name
+from dispatcher.errors import Misconfigured
+from dispatcher.model.run import Mount
+from dispatcher.settings import Settings
+
+_COPIED = (
+    "Type",
+    "Region",
+    "Namespace",
+    "Datacenters",
+    "NodePool",
+    "Priority",
+    "AllAtOnce",
+    "Constraints",
+    "Affinities",
+    "Spreads",
+    "TaskGroups",
+)
+"""Fields that a child has from its parent, and that decide what runs, where and with what."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parent:
+    """A registered parent job.
+
+    Attributes:
+        name: its ID.
+        fingerprint: digest of what its children copy.
+        drift: how it differs from what was rendered, in words; "" where it does not.
+    """
+
+    name: str
+    fingerprint: str
+    drift: str
+
+
+class Parents:
+    """Thread-safe memory of the parent jobs in use."""
+
+    def __init__(self, api: NomadApi, settings: Settings) -> None:
+        self._api = api
+        self._settings = settings
+        self._known: dict[str, Parent] = {}
+        self._turn = threading.Lock()
+        self._log = structlog.get_logger("disinto.nomad")
+
+    def drifted(self) -> Mapping[str, str]:
+        """Parents that differ from what was rendered: how, in words, by name."""
+        with self._turn:
+            return {parent.name: parent.drift for parent in self._known.values() if parent.drift}
+
+    def get(self, mounts: Collection[Mount]) -> Parent:
+        """The parent for these mounts; asks Nomad the first time (three calls), and each time while
+        it differs from what was rendered.
+
+        Raises:
+            Misconfigured: it is not registered, or cannot be.
+        """
+        name = runner_name(self._settings.nomad, mounts)
+        with self._turn:
+            known = self._known.get(name)
+        if known is None or known.drift:
+            known = self._look(name, mounts)
+            with self._turn:
+                self._known[name] = known
+        if known.drift:
+            self._warn(known)
+        return known
+
+    def compare(self, parent: Parent, mounts: Collection[Mount], child: Job) -> None:
+        """Say so where a child was dispatched from something else than ``parent``."""
+        if fingerprint(child) == parent.fingerprint:
+            return
+        self.drop(parent.name)
+        now = self._look(parent.name, mounts)
+        if not now.drift and now.fingerprint != fingerprint(child):
+            # Changed, and changed back, while this run was dispatched.
+            spec = (child.get("Meta") or {}).get(SPEC_KEY, "none")
+            now = Parent(
+                name=parent.name,
+                fingerprint=now.fingerprint,
+                drift=f"run {child.get('ID', '')} was dispatched from another job (spec {spec})",
+            )
+            self._warn(now)
+            return
+        with self._turn:
+            self._known[parent.name] = now
+        if now.drift:
+            self._warn(now)
+
+    def drop(self, name: str) -> None:
+        """Look at this parent again before the next dispatch."""
+        with self._turn:
+            self._known.pop(name, None)
+
+    def _look(self, name: str, mounts: Collection[Mount]) -> Parent:
+        rendered = runner_job(self._settings, mounts)
+        wanted = self._api.parse(rendered.hcl, canonicalize=False)  # as when it is applied
+        while True:
+            registered = self._api.job(name)
+            if registered is None or registered.get("Stop"):
+                state = "is stopped in" if registered else "is not registered with"
+                raise Misconfigured(f"the job {name} {state} Nomad", remedy="Run `disinto apply`.")
+            plan = self._api.plan(wanted)
+            if plan.get("JobModifyIndex") == registered.get("JobModifyIndex"):
+                return Parent(
+                    name=name,
+                    fingerprint=fingerprint(registered),
+                    drift="; ".join(differences(plan.get("Diff"))),
+                )
+
+    def _warn(self, parent: Parent) -> None:
+        self._log.warning(
+            "job_drifted",
+            job=parent.name,
+            differences=parent.drift,
+            remedy="Run `disinto plan`, then `disinto apply`.",
+        )
+
+
+def fingerprint(job: Mapping[str, Any]) -> str:
+    """Digest of what a child has from its parent; equal for a parent and its children."""
+    copied = {key: job.get(key) for key in _COPIED}
+    copied[SPEC_KEY] = (job.get("Meta") or {}).get(SPEC_KEY)
+    return hashlib.sha256(json.dumps(copied, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,110 @@
+"""Reads of newly ended runs, beside each other: a slow one keeps nobody waiting for the others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from dispatcher.model.run import Observation, RunState
+
+WORKERS = 8
+"""Threads that read."""
+
+PATIENCE_S = 1.0
+"""How long one look waits for reads it began; what takes longer is in a later look."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 16.0
+"""Before a read that came to nothing is tried again; doubled each time."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Read:
+    """The newest read of a run.
+
+    Attributes:
+        again_at: by the clock, when it may be tried again; None until it has been looked at.
+    """
+
+    future: Future[Observation | None]
+    pause_s: float
+    again_at: float | None = None
+
+
+class Reads:
+    """One read at a time for each run, a bounded number for all. Thread-safe.
+
+    Args:
+        clock: seconds that cannot be set.
+        late: called from a thread of its own when a read has ended that no look waited for.
+    """
+
+    def __init__(self, *, clock: Callable[[], float], late: Callable[[], None]) -> None:
+        self._clock = clock
+        self._late = late
+        self._turn = threading.Lock()
+        self._reads: dict[str, _Read] = {}
+        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="disinto-outcomes")
+
+    def close(self) -> None:
+        """Begin no further read."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def forget(self, child: str) -> None:
+        """Drop what was read of a run."""
+        with self._turn:
+            self._reads.pop(child, None)
+
+    def results(
+        self, wanted: Mapping[str, Callable[[], Observation | None]]
+    ) -> dict[str, Observation | None]:
+        """What the reads of these runs came to; those that are still under way are left out.
+
+        A read that came to an observation of a run that has not ended is made again, after a pause.
+
+        Args:
+            wanted: for each run how it is read; raises nothing.
+        """
+        with self._turn:
+            begun = {
+                child: self._begin(child, read)
+                for child, read in wanted.items()
+                if self._is_due(child)
+            }
+            reads = {child: self._reads[child] for child in wanted}
+        wait([read.future for read in begun.values()], timeout=PATIENCE_S)
+        results: dict[str, Observation | None] = {}
+        for child, read in reads.items():
+            if read.future.done():
+                results[child] = self._taken(child, read)
+            elif child in begun:
+                read.future.add_done_callback(self._tell)
+        return results
+
+    def _is_due(self, child: str) -> bool:
+        read = self._reads.get(child)
+        return read is None or (read.again_at is not None and self._clock() >= read.again_at)
+
+    def _begin(self, child: str, read: Callable[[], Observation | None]) -> _Read:
+        before = self._reads.get(child)
+        pause_s = FIRST_PAUSE_S if before is None else min(2 * before.pause_s, LONGEST_PAUSE_S)
+        self._reads[child] = begun = _Read(future=self._pool.submit(read), pause_s=pause_s)
+        return begun
+
+    def _taken(self, child: str, read: _Read) -> Observation | None:
+        try:
+            observation = read.future.result()
+        except CancelledError:
+            return None  # closed meanwhile
+        with self._turn:
+            if observation is None or observation.state is RunState.ENDED:
+                if self._reads.get(child) is read:
+                    del self._reads[child]
+            elif read.again_at is None:
+                read.again_at = self._clock() + read.pause_s
+        return observation
+
+    def _tell(self, future: Future[Observation | None]) -> None:
+        if not future.cancelled():
+            self._late()

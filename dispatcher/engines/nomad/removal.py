@@ -1,0 +1,74 @@
+"""What ``disinto apply`` registered with Nomad, found again so that it can be removed.
+
+The ledger's variables stay: they hold which ids ran. So do finished runs that Nomad still lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.apply import acl_enabled, registered_sets
+from dispatcher.engines.nomad.render import (
+    acl_policies,
+    dispatcher_name,
+    runner_name,
+    runner_prefix,
+)
+from dispatcher.errors import Conflict
+from dispatcher.model.checks import Change, Step
+from dispatcher.settings import Settings
+
+JOB, POLICY = "nomad job", "nomad acl policy"
+
+
+def plan_removal(api: NomadApi, settings: Settings) -> tuple[Change, ...]:
+    """Deletions, in their order: jobs first, then the rights that they use.
+
+    Raises:
+        Conflict: runs are in progress.
+        Unavailable, Denied: Nomad cannot be asked.
+    """
+    nomad = settings.nomad
+    parents = {runner_name(nomad, mounts) for mounts in registered_sets(api, settings)}
+    jobs = api.jobs(prefix=runner_prefix(nomad))
+    running = [
+        job["ID"]
+        for job in jobs
+        if job["ID"].partition("/")[0] in parents
+        and "/" in job["ID"]
+        and job.get("Status") != "dead"
+    ]
+    if running:
+        raise Conflict(
+            f"{len(running)} runs are in progress, such as {running[0]}",
+            remedy="Wait until they have ended, or cancel them, and stop serve.",
+        )
+    own = {job["ID"] for job in api.jobs(prefix=dispatcher_name(nomad))} & {dispatcher_name(nomad)}
+    return (*(_deletion(JOB, name) for name in sorted(parents | own)), *_policies(api, settings))
+
+
+def _policies(api: NomadApi, settings: Settings) -> Iterator[Change]:
+    if not acl_enabled(api):
+        return
+    for policy in acl_policies(settings.nomad):
+        held = api.acl_policy(policy.name)
+        if held is not None and held.get("Description") == policy.description:
+            yield _deletion(POLICY, policy.name)
+
+
+def remove(api: NomadApi, changes: tuple[Change, ...]) -> None:
+    """Carry out what was planned.
+
+    Raises:
+        Unavailable, Denied: after some of it was removed; planning anew shows the rest.
+    """
+    for change in changes:
+        if change.kind == JOB:
+            api.stop(change.name, purge=True)
+        else:
+            api.delete_acl_policy(change.name)
+
+
+def _deletion(kind: str, name: str) -> Change:
+    return Change(kind=kind, name=name, step=Step.DELETE)

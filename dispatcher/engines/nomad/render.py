@@ -1,0 +1,343 @@
+"""Render what Nomad is told: jobspecs, ACL policies, client configuration. Pure.
+
+Settings in, text out; the templates are constants of the installation (``jobs/``). Nothing here
+asks a server: ``dispatcher.engines.nomad.apply`` registers, ``dispatcher.engines.nomad`` dispatches.
+
+Every string of the settings passes the filter ``hcl``, so that whatever a setting holds, the
+text stays one string of valid HCL. ``${…}`` of a setting reaches Nomad's client literally, where
+the customary ``${attr.…}`` and ``${NOMAD_…}`` are filled in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from urllib.parse import urlsplit
+
+import jinja2
+
+from dispatcher.errors import Misconfigured
+from dispatcher.host import resources as files
+from dispatcher.model.run import Mount
+from dispatcher.settings import NomadDriver, NomadSettings, Settings
+
+TASK = "runner"
+"""Name of the one task of a runner job; logs and events are asked for by it."""
+
+OUTCOME_FILE = "alloc/outcome.json"
+"""Where the runner leaves its outcome, relative to the allocation's directory."""
+
+RUNNER_ARGS = (
+    "--payload",
+    "${NOMAD_TASK_DIR}/payload",
+    "--outcome",
+    "${NOMAD_ALLOC_DIR}/outcome.json",
+)
+"""What follows ``runner_command`` inside a job; Nomad's client fills in the two folders."""
+
+META_REQUIRED = ("action_id", "formula", "commit", "grant_accessor")
+META_OPTIONAL = ("blob", "tier", "approved_by")
+"""Keys of a dispatch's meta: what a person who looks at the job in Nomad wants to know."""
+
+SPEC_KEY = "disinto_spec"
+"""Key of a job's meta that holds the digest of the text it was rendered from."""
+
+AGENT_UID = 1000
+"""User ``agent`` of the image; the folders behind host volumes belong to it."""
+
+KILL_TIMEOUT_S = 30
+"""Nomad's default ``max_kill_timeout``: what a client grants without being configured."""
+
+LOST_AFTER_S = 24 * 3600
+"""How long at least Nomad itself waits for a vanished node before it would place the run anew; the
+dispatcher stops such a run long before (``[nomad] node_wait_s``)."""
+
+PIDS_LIMIT = 4096
+DISPATCHER_CPU_MHZ = 200
+DISPATCHER_MEMORY_MB = 512
+DISPATCHER_DISK_MB = 1024
+VAULT_AUDIENCE = "vault.io"
+
+_DISK_RESERVE_MB = 10  # what a run may leave beside its logs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Jobspec:
+    """A rendered job.
+
+    Attributes:
+        name: the job's ID and name.
+        hcl: its text.
+        spec: digest of the text, also in the job's meta under ``SPEC_KEY``.
+    """
+
+    name: str
+    hcl: str
+    spec: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AclPolicy:
+    """A rendered ACL policy.
+
+    Attributes:
+        name, description, rules: as Nomad's API wants them.
+        job: ID of the job whose workload identity carries it, or "" for policies that a token
+            names.
+    """
+
+    name: str
+    description: str
+    rules: str
+    job: str = ""
+
+
+def runner_prefix(nomad: NomadSettings) -> str:
+    """Common beginning of the names of all runner jobs of this installation.
+
+    Two installations on one cluster are told apart by ``[nomad] ledger_prefix``.
+    """
+    return f"{_word(nomad.ledger_prefix)}-runner"
+
+
+def runner_name(nomad: NomadSettings, mounts: Collection[Mount]) -> str:
+    """Name of the parent job for a set of mounts, e.g. ``disinto-runner-ssh-gpg``.
+
+    The order of the mounts and repetitions do not matter.
+    """
+    return "-".join((runner_prefix(nomad), *(mount.value for mount in _ordered(mounts))))
+
+
+def runner_command(nomad: NomadSettings) -> tuple[str, ...]:
+    """The command that starts the runner. With raw_exec it runs on this machine or one set up like
+    it, where ``python3`` is seldom the interpreter that disinto was installed for.
+    """
+    if nomad.runner_command:
+        return nomad.runner_command
+    raw_exec = nomad.driver is NomadDriver.RAW_EXEC
+    return (sys.executable if raw_exec and sys.executable else "python3", "-m", "dispatcher.runner")
+
+
+def dispatcher_name(nomad: NomadSettings) -> str:
+    """Name of the job that runs the dispatcher itself."""
+    return f"{_word(nomad.ledger_prefix)}-dispatcher"
+
+
+def runner_job(settings: Settings, mounts: Collection[Mount] = ()) -> Jobspec:
+    """The parent job for runs with this set of mounts.
+
+    Raises:
+        Misconfigured: the settings contradict each other (logs larger than the disk, mounts with
+            a driver that has none).
+    """
+    nomad = settings.nomad
+    _check_disk(nomad)
+    if mounts and nomad.driver == "raw_exec":
+        raise Misconfigured(
+            "the driver raw_exec has no host volumes, so no job can have mounts",
+            remedy='Set [nomad] driver = "docker".',
+        )
+    return _job(
+        "jobs/runner.nomad.hcl.j2",
+        runner_name(nomad, mounts),
+        type="batch",
+        nomad=nomad,
+        mounts=_ordered(mounts),
+        task=TASK,
+        command=(*runner_command(nomad), *RUNNER_ARGS, *_ops_repo(mounts)),
+        meta_required=META_REQUIRED,
+        meta_optional=META_OPTIONAL,
+        kill_timeout=f"{KILL_TIMEOUT_S}s",
+        lost_after=f"{max(LOST_AFTER_S, 2 * int(nomad.node_wait_s))}s",
+        pids_limit=PIDS_LIMIT,
+        links=_links(settings),
+        description=(
+            "Runs approved actions of an operations repository, one dispatched job for each. "
+            "The meta of a dispatched job names the action, its formula and who approved it. "
+            "Stopping one here cancels that run."
+        ),
+    )
+
+
+def dispatcher_job(settings: Settings, *, config_files: Mapping[str, str]) -> Jobspec:
+    """The dispatcher as a service of Nomad, logging in by its workload identity.
+
+    Args:
+        settings: of the dispatcher that is to run there.
+        config_files: text by file name; ``disinto.toml`` and what it refers to beside itself
+            (``policy.toml``, an allowed-signers file). They must hold no secret: Nomad stores them.
+
+    Raises:
+        Misconfigured: ``disinto.toml`` is not among the files, or a name leads elsewhere.
+    """
+    _check_disk(settings.nomad)
+    if "disinto.toml" not in config_files:
+        raise Misconfigured("the dispatcher's job needs disinto.toml among its files")
+    for name in config_files:
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+            raise Misconfigured(f"{name!r} is not the name of a file beside disinto.toml")
+    return _job(
+        "jobs/dispatcher.nomad.hcl.j2",
+        dispatcher_name(settings.nomad),
+        type="service",
+        nomad=settings.nomad,
+        vault=settings.vault,
+        task="dispatcher",
+        audience=VAULT_AUDIENCE,
+        config_files=[{"name": n, "text": t} for n, t in sorted(config_files.items())],
+        delimiters=_delimiters(config_files.values()),
+        kill_timeout=f"{KILL_TIMEOUT_S}s",
+        cpu_mhz=DISPATCHER_CPU_MHZ,
+        memory_mb=DISPATCHER_MEMORY_MB,
+        disk_mb=max(DISPATCHER_DISK_MB, settings.nomad.disk_mb),
+        links=_links(settings),
+        description=(
+            "Turns each approved action file of an operations repository into one run and one "
+            "result. At most one of its kind leads; a second one waits."
+        ),
+    )
+
+
+def client_config(
+    nomad: NomadSettings, *, mounts: Collection[Mount] = tuple(Mount), base: str = "/srv/disinto"
+) -> str:
+    """The configuration that a Nomad client needs to offer these mounts; for people to copy.
+
+    Args:
+        nomad: for the driver.
+        mounts: which volumes to offer; all of them unless told.
+        base: folder on the client below which each volume gets a folder of its name.
+    """
+    return _render(
+        "jobs/client.hcl.j2",
+        mounts=_ordered(mounts),
+        base=base,
+        uid=AGENT_UID,
+        driver=nomad.driver.value,
+    )
+
+
+def acl_policies(nomad: NomadSettings) -> tuple[AclPolicy, ...]:
+    """The ACL policies of the dispatcher and of those who run ``disinto apply``."""
+    word = _word(nomad.ledger_prefix)
+    return (
+        AclPolicy(
+            name=f"{word}-dispatcher",
+            description="disinto: dispatch, watch and remove runs; nothing else",
+            rules=_render("jobs/acl/dispatcher.policy.hcl.j2", nomad=nomad),
+            job=dispatcher_name(nomad),
+        ),
+        AclPolicy(
+            name=f"{word}-operator",
+            description="disinto: register the runner and dispatcher jobs",
+            rules=_render("jobs/acl/operator.policy.hcl.j2", nomad=nomad, mounts=tuple(Mount)),
+        ),
+    )
+
+
+def hcl(value: object) -> str:
+    """A value as HCL: text, whole numbers, truth values and sequences of them.
+
+    ``$`` and ``%`` before a brace are written as code points, since a doubled sign is itself
+    ambiguous after another one.
+
+    Raises:
+        TypeError: for any other type.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return f'"{_escape(value)}"'
+    if isinstance(value, Sequence):
+        return f"[{', '.join(hcl(item) for item in value)}]"
+    raise TypeError(f"no HCL for a {type(value).__name__}")
+
+
+_NAMED = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_SPECIAL = re.compile(r'[\\"\x00-\x1f\x7f]|[$%](?=\{)')
+
+
+def _escape(text: str) -> str:
+    def replace(match: re.Match[str]) -> str:
+        char = match.group()
+        return _NAMED.get(char) or f"\\u{ord(char):04x}"
+
+    return _SPECIAL.sub(replace, text)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(files.text),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - the output is HCL; the filter `hcl` escapes for it
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["hcl"] = hcl
+    return environment
+
+
+def _render(template: str, **context: object) -> str:
+    return _environment().get_template(template).render(context)
+
+
+def _job(template: str, name: str, **context: object) -> Jobspec:
+    # The digest is taken over the text without it; it changes when, and only when, the text does.
+    bare = _render(template, name=name, spec="", **context)
+    spec = hashlib.sha256(bare.encode()).hexdigest()[:16]
+    return Jobspec(name=name, hcl=_render(template, name=name, spec=spec, **context), spec=spec)
+
+
+def _ops_repo(mounts: Collection[Mount]) -> tuple[str, ...]:
+    return ("--ops-repo", Mount.OPS_REPO.target) if Mount.OPS_REPO in mounts else ()
+
+
+def _ordered(mounts: Collection[Mount]) -> tuple[Mount, ...]:
+    return tuple(mount for mount in Mount if mount in mounts)
+
+
+def _word(prefix: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]+", "-", prefix).strip("-") or "disinto"
+
+
+def _links(settings: Settings) -> list[dict[str, str]]:
+    """Addresses that a browser can open. Those with a user or password in them are left out."""
+    candidates = (
+        ("Operations repository", settings.ops_repo.remote),
+        ("Forge", settings.forge.url),
+    )
+    return [{"label": label, "url": url} for label, url in candidates if _is_plain_link(url)]
+
+
+def _is_plain_link(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
+
+
+def _delimiters(texts: Iterable[str]) -> tuple[str, str]:
+    joined = "\n".join(texts)
+    fence = "disinto"
+    while f"<<{fence}" in joined or f"{fence}>>" in joined:
+        fence += "-"
+    return f"<<{fence}", f"{fence}>>"
+
+
+def _check_disk(nomad: NomadSettings) -> None:
+    logs = 2 * nomad.log_files * nomad.log_file_mb
+    if logs + _DISK_RESERVE_MB > nomad.disk_mb:
+        raise Misconfigured(
+            f"[nomad] disk_mb = {nomad.disk_mb} is too small: two streams of {nomad.log_files} "
+            f"files of {nomad.log_file_mb} MiB take {logs} MiB",
+            remedy=f"Set disk_mb to {logs + _DISK_RESERVE_MB} or more, or keep fewer logs.",
+        )

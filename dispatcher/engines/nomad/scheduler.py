@@ -1,0 +1,281 @@
+"""``NomadScheduler``: the verbs of ``Scheduler`` over Nomad.
+
+Calls to Nomad, counted in tests: a run takes five (dispatch, confirmation, what the outcome is, outcome, purge), and
+each parent job three when it is first used; observing takes one, however many runs are in flight,
+plus one at a time for why some still wait.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+
+import structlog
+
+from dispatcher.engines.base import CannotSubmit, LogChunk, Stream, payload_of
+from dispatcher.engines.nomad.api import (
+    Allocation,
+    Event,
+    EventStream,
+    NomadApi,
+    NotFound,
+    Rejected,
+)
+from dispatcher.engines.nomad.finished import FinishedJobs
+from dispatcher.engines.nomad.observing import Observer
+from dispatcher.engines.nomad.output import Follower, whole
+from dispatcher.engines.nomad.output_times import offsets_since
+from dispatcher.engines.nomad.parents import Parent, Parents
+from dispatcher.engines.nomad.render import META_OPTIONAL, META_REQUIRED, runner_prefix
+from dispatcher.engines.nomad.verdicts import main_allocation
+from dispatcher.errors import Dependency, Misconfigured, PermanentError, Unavailable
+from dispatcher.model.run import Claim, Mount, Observation, RunKey, RunSpec, Verdict, WrappedGrant
+from dispatcher.settings import NomadDriver, Settings
+
+MAX_PAYLOAD_BYTES = 16_384
+"""Nomad's limit for a dispatch's payload (``DispatchPayloadSizeLimit``)."""
+
+CONFIRMATIONS = 5
+"""How often a dispatch is sent before an ID that Nomad does not know is taken for an outage."""
+
+
+class NomadScheduler:
+    """Runs are children of parameterized batch jobs. Thread-safe.
+
+    Args:
+        api: the connection; ``close`` leaves it open.
+        settings: of the whole dispatcher.
+        wake: called from a thread of its own, once ``observe`` has been called, whenever Nomad
+            says that a run has changed. A hint only: the event stream may be silent about a gap,
+            so who observes goes on doing so from time to time.
+        clock: seconds that cannot be set, and stand still while this machine is suspended;
+            another one in tests.
+        wall_clock: seconds since the epoch, compared with Nomad's records of finished runs.
+    """
+
+    def __init__(
+        self,
+        api: NomadApi,
+        settings: Settings,
+        *,
+        wake: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._api = api
+        self._settings = settings
+        self._parents = Parents(api, settings)
+        self._observer = Observer(api, settings, clock=clock, wake=wake or (lambda: None))
+        self._finished = FinishedJobs(
+            api,
+            prefix=runner_prefix(settings.nomad),
+            keep_s=settings.nomad.keep_finished_s,
+            clock=wall_clock,
+        )
+        self._wake = wake
+        self._clock = clock
+        self._without_parent: dict[RunKey, float] = {}
+        self._stream: EventStream | None = None
+        self._turn = threading.Lock()
+        self._closed = threading.Event()
+        self._log = structlog.get_logger("disinto.nomad")
+
+    def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str = "") -> str:  # noqa: ARG002
+        """See ``Scheduler.submit``. ``job`` is not needed: the mounts decide on the parent job.
+
+        Raises:
+            Misconfigured: that parent is not registered. ``disinto apply`` mends it, so the run may
+                be submitted again; after ``placement_wait_s`` it is ``unplaceable``.
+        """
+        fitting, payload = self._fit(spec, grant)
+        if fitting.mounts and self._settings.nomad.driver is NomadDriver.RAW_EXEC:
+            raise CannotSubmit(
+                f"the action wants the mount {fitting.mounts[0].value}, and the driver raw_exec "
+                "has no host volumes",
+                verdict=Verdict.UNPLACEABLE,
+                remedy='Set [nomad] driver = "docker", or take the mounts out of the action.',
+            )
+        parent = self._parent(spec.key, fitting.mounts)
+        for _ in range(CONFIRMATIONS):
+            try:
+                told = self._api.dispatch(
+                    parent.name,
+                    payload=payload,
+                    meta=_meta(spec, grant),
+                    idempotency_token=spec.key.token,
+                    id_prefix=spec.key.action_id,
+                )
+            except (NotFound, Rejected) as error:
+                self._parents.drop(parent.name)
+                raise CannotSubmit(
+                    error.what, verdict=Verdict.ERROR, remedy="Run `disinto apply`."
+                ) from error
+            # Of concurrent calls with one token all but one are told of a job that does not exist.
+            child = self._api.job(told.job_id)
+            if child is not None:
+                self._parents.compare(parent, fitting.mounts, child)
+                return told.job_id
+        raise Unavailable(
+            Dependency.SCHEDULER,
+            f"Nomad said {CONFIRMATIONS} times that it dispatched {spec.key.action_id}, and "
+            "does not know the job it named",
+        )
+
+    def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
+        """See ``Scheduler.observe``."""
+        self._listen()
+        return self._observer.observe(claims)
+
+    def logs(
+        self,
+        claim: Claim,
+        *,
+        follow: bool = False,
+        offsets: Mapping[Stream, int] | None = None,
+    ) -> Iterator[LogChunk]:
+        """See ``Scheduler.logs``. Offsets count bytes over the files that rotation has left."""
+        child = self._observer.child_of(claim)
+        if child is None:
+            return
+        if follow:
+            follower = Follower(
+                self._api,
+                allocations=lambda: self._api.allocations(child),
+                known=lambda: self._alive(child),
+                offsets=offsets or {},
+            )
+            yield from follower.follow()
+            return
+        allocation: Allocation | None = main_allocation(self._api.allocations(child))
+        if allocation is not None:
+            yield from whole(self._api, allocation["ID"], offsets or {})
+
+    def offsets_since(self, claim: Claim, since: float) -> Mapping[Stream, int]:
+        """See ``Scheduler.offsets_since``."""
+        child = self._observer.child_of(claim)
+        allocation = main_allocation(self._api.allocations(child)) if child else None
+        return offsets_since(self._api, allocation["ID"], since) if allocation else {}
+
+    def cancel(self, claim: Claim, *, reason: str) -> None:
+        """See ``Scheduler.cancel``. The job is stopped and kept, so that its end can be read."""
+        child = self._observer.child_of(claim)
+        if child is not None:
+            self._observer.will_stop(child, reason=reason)
+            self._api.stop(child)
+
+    def kept(self) -> Collection[RunKey]:
+        """Those whose finished jobs have been kept for ``[nomad] keep_finished_s``."""
+        return self._finished.due()
+
+    def forget(self, claim: Claim) -> None:
+        """See ``Scheduler.forget``. The job stays for ``[nomad] keep_finished_s``, and is purged by
+        the call that follows ``kept``; Nomad removes the logs when it collects the allocation.
+        """
+        child = self._finished.due_job(claim.key) or self._observer.child_of(claim)
+        if child is not None:
+            self._finished.release(child, ended=self._observer.has_ended(child))
+            self._observer.forget(child)
+
+    def drifted(self) -> Mapping[str, str]:
+        """Parent jobs in use that differ from what was rendered, and how, in words."""
+        return self._parents.drifted()
+
+    @property
+    def hints(self) -> bool:
+        """True while the event stream is connected."""
+        return self._stream is not None and self._stream.connected
+
+    def close(self) -> None:
+        """End the threads of this object."""
+        self._closed.set()
+        if self._stream is not None:
+            self._stream.close()
+        self._observer.close()
+
+    def _parent(self, key: RunKey, mounts: Collection[Mount]) -> Parent:
+        try:
+            parent = self._parents.get(mounts)
+        except Misconfigured as error:
+            with self._turn:
+                since = self._without_parent.setdefault(key, self._clock())
+            if self._clock() - since <= self._settings.nomad.placement_wait_s:
+                raise
+            raise CannotSubmit(
+                error.what, verdict=Verdict.UNPLACEABLE, remedy=error.remedy
+            ) from error
+        with self._turn:
+            self._without_parent.pop(key, None)
+        return parent
+
+    def _fit(self, spec: RunSpec, grant: WrappedGrant) -> tuple[RunSpec, bytes]:
+        """The spec and its payload: with the formula inside, or with the ops repo to read it from."""
+        payload = payload_of(spec, grant)
+        over = len(payload) - MAX_PAYLOAD_BYTES
+        if over <= 0:
+            return spec, payload
+        if spec.formula.commit and self._settings.nomad.driver is not NomadDriver.RAW_EXEC:
+            mounts = tuple(m for m in Mount if m in spec.mounts or m is Mount.OPS_REPO)
+            outside = replace(spec, formula_text=None, mounts=mounts)
+            payload = payload_of(outside, grant)
+            over = len(payload) - MAX_PAYLOAD_BYTES
+            if over <= 0:
+                return outside, payload
+            why = "even without the formula"
+        elif spec.formula.commit:
+            why = "and the driver raw_exec has no mounted ops repo to read the formula from"
+        else:
+            why = "and the operator's own formulas are not in the mounted ops repo"
+        raise CannotSubmit(
+            f"the payload is {over} bytes over Nomad's {MAX_PAYLOAD_BYTES}, {why}",
+            verdict=Verdict.INVALID,
+            remedy="Make the action's context or params, or the formula, shorter.",
+        )
+
+    def _alive(self, child: str) -> bool:
+        job = self._api.job(child)
+        return job is not None and job.get("Status") != "dead"
+
+    def _listen(self) -> None:
+        with self._turn:
+            if self._wake is None or self._stream is not None:
+                return
+            self._stream = self._api.events(["Allocation", "Job"])
+        threading.Thread(
+            target=self._follow_events,
+            args=(self._stream, self._wake),
+            name="disinto-nomad-events",
+            daemon=True,
+        ).start()
+
+    def _follow_events(self, stream: EventStream, wake: Callable[[], None]) -> None:
+        ours = runner_prefix(self._settings.nomad)
+        try:
+            for item in stream:
+                if self._closed.is_set():
+                    return
+                if not isinstance(item, Event) or _concerns(item, ours):
+                    wake()
+        except PermanentError as error:
+            self._log.warning("no_event_stream", error=str(error))
+
+
+def _concerns(event: Event, prefix: str) -> bool:
+    """Whether an event may mean that one of our runs ended, started or was stopped."""
+    names = (event.key, *event.filter_keys)
+    return any(name.startswith(prefix) and "/dispatch-" in name for name in names)
+
+
+def _meta(spec: RunSpec, grant: WrappedGrant) -> dict[str, str]:
+    """What a person who looks at the job in Nomad is told. Holds nothing secret."""
+    told = {
+        "action_id": spec.key.action_id,
+        "formula": f"{spec.formula.name}.{spec.formula.kind.value}",
+        "commit": spec.commit,
+        "grant_accessor": grant.grant.accessor,
+        "blob": spec.key.blob,
+        "tier": spec.tier.value,
+        "approved_by": ", ".join(spec.approved_by),
+    }
+    return {key: told[key] for key in (*META_REQUIRED, *META_OPTIONAL)}

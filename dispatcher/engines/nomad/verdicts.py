@@ -1,0 +1,332 @@
+"""What Nomad's records of one run amount to. Pure: records in, an outcome or words out.
+
+Read in this order, the first that says something decides:
+
+1. ``outcome.json``, the runner's own word; corrected where the runner cannot know (it was killed
+   for memory, or started a second time by the engine). It counts only if it verifies with the run's
+   key, or, for a run without one, if Nomad reports the exit code that goes with it.
+2. an allocation whose node vanished: ``lost``.
+3. ``ClientDescription`` of a run that Nomad itself ended at its time limit; Nomad calls it
+   ``complete``.
+4. the task's last ``Terminated`` event: out of memory, stopped by a person, exit code.
+5. the event of a set-up that failed: image, driver, volume, template, secrets.
+6. a stop before anything started; an evaluation that gave up.
+
+Never the last event of all: after ``Terminated`` come ``Not Restarting``, ``Killed`` and others.
+
+The texts and shapes were seen on Nomad 2.0.5; ``tests/unit/nomad_answers`` holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from dispatcher.engines.nomad.api.shapes import Allocation, Evaluation, TaskEvent
+from dispatcher.engines.nomad.render import TASK
+from dispatcher.model.run import VERDICT_EXIT, Outcome, Verdict
+
+SIGKILL_CODE = 137
+CLIENT_ENDED = frozenset({"complete", "failed", "lost"})
+"""``ClientStatus`` of allocations whose client is done with them."""
+
+_STARTED = "Started"
+_SETUP_FAILURES = {
+    "Driver Failure": "the task driver failed",
+    "Setup Failure": "the task could not be set up",
+    "Task hook failed": "the task could not be set up",
+    "Failed Artifact Download": "an artifact could not be fetched",
+    "Failed Validation": "Nomad's client refused the task",
+    "Template": "a template could not be rendered",
+    "Vault": "Nomad got no token from Vault",
+}
+_STOPPED_IN_NOMAD = "stopped in Nomad, or by 'disinto cancel'"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """What is known of a run that the engine is done with.
+
+    Attributes:
+        allocations: of the dispatched job, in any order; normally one.
+        outcome: the runner's own word, or None where it left none or it cannot be read.
+        authentic: the outcome verified with the run's key. A run claimed by an older release has
+            none.
+        forged: there is an outcome that the run's runner did not write.
+        stopped: True where the dispatched job itself was stopped.
+        reason: our own reason for stopping it, or "" where we did not, or no longer know.
+        evaluations: of the dispatched job; needed only where there are no allocations.
+        expired: True where it was stopped since it waited too long for a place.
+        memory_mb: the memory limit of a run, for the words about it; 0 where not known.
+    """
+
+    allocations: Sequence[Allocation] = ()
+    outcome: Outcome | None = None
+    authentic: bool = False
+    forged: bool = False
+    stopped: bool = False
+    reason: str = ""
+    evaluations: Sequence[Evaluation] = ()
+    expired: bool = False
+    memory_mb: int = 0
+
+
+def outcome(run: Ended) -> Outcome:
+    """The outcome of a run that has ended."""
+    main = main_allocation(run.allocations)
+    if main is None:
+        return _never_placed(run)
+    if run.outcome is not None and (run.authentic or _exit_code_agrees(run.outcome, main)):
+        return _corrected(run, run.outcome, main)
+    without = _without_word(run, main)
+    return _disowned(without) if run.forged or run.outcome is not None else without
+
+
+def main_allocation(allocations: Sequence[Allocation]) -> Allocation | None:
+    """The allocation that counts: the first in which the task started, else the newest.
+
+    A run has more than one only where Nomad replaced it (a drained node, ``alloc stop``); the
+    grant lets none but the first start the formula.
+    """
+    ordered = sorted(allocations, key=lambda a: (a.get("CreateIndex", 0), a.get("CreateTime", 0)))
+    for allocation in ordered:
+        if _count(_events(allocation), _STARTED):
+            return allocation
+    return ordered[-1] if ordered else None
+
+
+def client_ended(allocation: Allocation) -> bool:
+    """True once the client is done with it; a stop that was only asked for is not an end."""
+    return allocation.get("ClientStatus") in CLIENT_ENDED
+
+
+def started_at(allocation: Allocation) -> float:
+    """When the task started, seconds since the epoch; 0.0 if never."""
+    return _seconds(_task(allocation).get("StartedAt"))
+
+
+def placement(evaluations: Iterable[Evaluation]) -> str:
+    """Why there is no place, in Nomad's own numbers, or "" where Nomad does not say.
+
+    For example ``1 node evaluated, 1 filtered: missing compatible host volumes``.
+    """
+    newest = sorted(evaluations, key=lambda e: e.get("CreateIndex", 0), reverse=True)
+    for evaluation in newest:
+        for metric in (evaluation.get("FailedTGAllocs") or {}).values():
+            return _numbers(metric)
+    return ""
+
+
+def _never_placed(run: Ended) -> Outcome:
+    numbers = placement(run.evaluations)
+    if run.expired:
+        return _outcome(
+            Verdict.UNPLACEABLE, f"no place in time: {numbers or 'Nomad names no cause'}"
+        )
+    if run.stopped:
+        return _outcome(Verdict.CANCELLED, run.reason or _STOPPED_IN_NOMAD)
+    for evaluation in run.evaluations:
+        if evaluation.get("Status") == "failed":
+            told = evaluation.get("StatusDescription") or "no description"
+            return _outcome(Verdict.UNPLACEABLE, f"Nomad gave up placing it: {numbers or told}")
+    return _outcome(Verdict.ERROR, "Nomad ended the job without ever placing it")
+
+
+def _corrected(run: Ended, word: Outcome, main: Allocation) -> Outcome:
+    """The runner's word, with what only the engine knows."""
+    if not word.formula_started and word.verdict is Verdict.ERROR and _started_before(run, main):
+        return replace(
+            word,
+            verdict=Verdict.LOST,
+            exit_code=VERDICT_EXIT[Verdict.LOST],
+            error="Nomad started the task a second time, which the grant forbids; how the first "
+            f"start ended is not known. The second: {word.error}",
+        )
+    if word.exit_code == SIGKILL_CODE and word.verdict is Verdict.FAILED and _oom(main):
+        return replace(word, error=_memory_words(run))
+    if word.verdict is Verdict.CANCELLED:
+        return replace(word, error=run.reason or _why_stopped(run, main))
+    return word
+
+
+def _started_before(run: Ended, main: Allocation) -> bool:
+    """Whether the task may have started before the start that left the outcome."""
+    starts = sum(_count(_events(allocation), _STARTED) for allocation in run.allocations)
+    vanished = any(
+        allocation.get("ClientStatus") in ("lost", "unknown")
+        for allocation in run.allocations
+        if allocation is not main
+    )
+    return starts > 1 or vanished
+
+
+def _exit_code_agrees(word: Outcome, main: Allocation) -> bool:
+    """Whether the runner's process ended as an outcome says that it would; True where Nomad does not
+    report how it ended.
+    """
+    terminated = _last(_events(main), "Terminated")
+    return terminated is None or _number(terminated, "exit_code") == word.exit_code
+
+
+def _disowned(without: Outcome) -> Outcome:
+    """What Nomad's records amount to where the outcome found beside them is not the runner's. No
+    success: what the run handed back is missing.
+    """
+    forged = (
+        "outcome.json was not written by this run's runner: the formula replaced it, or the "
+        "runner's image is of another release; its logs and outputs were discarded"
+    )
+    error = f"{without.error}; {forged}" if without.error else forged
+    if without.verdict is Verdict.SUCCEEDED:
+        failed = Verdict.FAILED
+        return replace(without, verdict=failed, exit_code=VERDICT_EXIT[failed], error=error)
+    return replace(without, error=error)
+
+
+def _without_word(run: Ended, main: Allocation) -> Outcome:
+    status = main.get("ClientStatus", "")
+    if status in ("lost", "unknown"):
+        return _outcome(
+            Verdict.LOST,
+            f"the node {_node(main)} stopped answering while it had the run",
+            main,
+        )
+    if "max_run_duration" in main.get("ClientDescription", ""):
+        return _outcome(Verdict.TIMED_OUT, "Nomad ended it at its time limit", main)
+    terminated = _last(_events(main), "Terminated")
+    if terminated is not None:
+        return _terminated(run, main, terminated)
+    return _never_started(run, main)
+
+
+def _terminated(run: Ended, main: Allocation, event: TaskEvent) -> Outcome:
+    code = _number(event, "exit_code")
+    signal = _number(event, "signal") or (code - 128 if 128 < code < 160 else 0)
+    if _oom(main):
+        return _outcome(Verdict.FAILED, _memory_words(run), main, code=code, signal=signal or 9)
+    if run.stopped or main.get("DesiredStatus") == "stop":
+        return _outcome(Verdict.CANCELLED, run.reason or _why_stopped(run, main), main)
+    if code == 0 and not signal:
+        return _outcome(Verdict.SUCCEEDED, "", main)
+    how = f"was ended by signal {signal}" if signal else f"exited with {code}"
+    return _outcome(
+        Verdict.FAILED,
+        f"the runner {how} before reporting",
+        main,
+        code=code or 128 + signal,
+        signal=signal,
+    )
+
+
+def _never_started(run: Ended, main: Allocation) -> Outcome:
+    events = _events(main)
+    for kind, words in _SETUP_FAILURES.items():
+        event = _last(events, kind)
+        if event is not None:
+            told = event.get("DisplayMessage") or "no message"
+            if told.startswith("Failed to pull"):
+                return _outcome(Verdict.ERROR, f"the image is missing: {told}", main)
+            return _outcome(Verdict.ERROR, f"{words}: {told}", main)
+    if run.stopped or main.get("DesiredStatus") == "stop":
+        return _outcome(Verdict.CANCELLED, run.reason or _why_stopped(run, main), main)
+    told = main.get("ClientDescription") or "no description"
+    if started_at(main):
+        return _outcome(
+            Verdict.LOST, f"it started, and Nomad does not say how it ended ({told})", main
+        )
+    return _outcome(Verdict.ERROR, f"Nomad could not start it: {told}", main)
+
+
+def _outcome(
+    verdict: Verdict, error: str, main: Allocation | None = None, *, code: int = 0, signal: int = 0
+) -> Outcome:
+    task = _task(main) if main is not None else {}
+    started = _seconds(task.get("StartedAt"))
+    return Outcome(
+        verdict=verdict,
+        exit_code=code or VERDICT_EXIT[verdict],
+        signal=signal or None,
+        formula_started=started > 0,
+        error=error,
+        started_at=started,
+        finished_at=_seconds(task.get("FinishedAt")) if started else 0.0,
+    )
+
+
+def _why_stopped(run: Ended, main: Allocation) -> str:
+    if run.stopped:
+        return _STOPPED_IN_NOMAD
+    told = main.get("DesiredDescription") or "without a description"
+    return f"Nomad stopped the allocation: {told}"
+
+
+def _memory_words(run: Ended) -> str:
+    return f"out of memory (limit {run.memory_mb} MiB)" if run.memory_mb else "out of memory"
+
+
+def _oom(allocation: Allocation) -> bool:
+    event = _last(_events(allocation), "Terminated")
+    return event is not None and (event.get("Details") or {}).get("oom_killed") == "true"
+
+
+def _node(allocation: Allocation) -> str:
+    return allocation.get("NodeName") or allocation.get("NodeID") or "?"
+
+
+def _task(allocation: Allocation) -> Mapping[str, Any]:
+    return (allocation.get("TaskStates") or {}).get(TASK) or {}
+
+
+def _events(allocation: Allocation) -> list[TaskEvent]:
+    return _task(allocation).get("Events") or []
+
+
+def _last(events: Iterable[TaskEvent], kind: str) -> TaskEvent | None:
+    found = [event for event in events if event.get("Type") == kind]
+    return max(found, key=lambda event: event.get("Time", 0)) if found else None
+
+
+def _count(events: Iterable[TaskEvent], kind: str) -> int:
+    return sum(event.get("Type") == kind for event in events)
+
+
+def _number(event: TaskEvent, name: str) -> int:
+    try:
+        return int((event.get("Details") or {}).get(name, "0"))
+    except ValueError:
+        return 0
+
+
+def _seconds(stamp: str | None) -> float:
+    """Seconds since the epoch of one of Nomad's time stamps (nine digits, ``Z``); 0.0 for none."""
+    if not stamp or stamp.startswith("0001-"):
+        return 0.0
+    try:
+        return datetime.fromisoformat(stamp).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _numbers(metric: Mapping[str, Any]) -> str:
+    evaluated = metric.get("NodesEvaluated") or 0
+    if not evaluated:
+        return f"no node evaluated in the node pool {metric.get('NodePool') or 'default'}"
+    parts = [f"{evaluated} node{'' if evaluated == 1 else 's'} evaluated"]
+    filtered, exhausted = metric.get("NodesFiltered") or 0, metric.get("NodesExhausted") or 0
+    if filtered:
+        causes = [*(metric.get("ConstraintFiltered") or {}), *(metric.get("ClassFiltered") or {})]
+        parts.append(_with_causes(f"{filtered} filtered", causes))
+    if exhausted:
+        causes = [*(metric.get("DimensionExhausted") or {}), *(metric.get("ClassExhausted") or {})]
+        parts.append(_with_causes(f"{exhausted} exhausted", causes))
+    quota = metric.get("QuotaExhausted") or []
+    if quota:
+        parts.append(_with_causes("quota used up", quota))
+    return ", ".join(parts)
+
+
+def _with_causes(what: str, causes: Iterable[str]) -> str:
+    named = ", ".join(sorted(causes))
+    return f"{what}: {named}" if named else what

@@ -1,0 +1,79 @@
+"""What was asked once need not be asked again: answers are kept for a while, questions counted.
+
+A formula that a thousand actions share is judged once, and an action that waits for weeks costs
+the forge nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dispatcher.gate.base import Answer, Decision, Gate, Question
+
+KEPT_S = {Answer.APPROVED: 60.0, Answer.WAITING: 1.0, Answer.REFUSED: 1.0}
+"""Seconds an answer serves whoever asks the same."""
+
+ASKS = 24
+"""How often the same thing, not approved, is asked at one head. After that only another head or
+``invalidate`` (a webhook) brings a new question, so that what rests costs nothing."""
+
+REMEMBERED = 20_000
+
+_Key = tuple[str, str, str]
+
+
+@dataclass
+class _Kept:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    decision: Decision | None = None
+    at: float = 0.0
+    asks: int = 0
+
+
+class CachingGate:
+    """A gate with a memory in front of another. Thread-safe.
+
+    Args:
+        gate: the one that is asked.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, gate: Gate, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._gate = gate
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+
+    def invalidate(self) -> None:
+        """Something may have changed: the next question about anything is asked."""
+        with self._lock:
+            self._kept.clear()
+        self._gate.invalidate()
+
+    def check(self, question: Question) -> Decision:
+        kept = self._of((question.path, question.blob, question.commit))
+        with kept.lock:  # a second asker of the same waits for the first one's answer
+            if kept.decision is not None and self._still(kept, kept.decision):
+                return kept.decision
+            decision = self._gate.check(question)
+            kept.decision, kept.at, kept.asks = decision, self._clock(), kept.asks + 1
+            return decision
+
+    def _still(self, kept: _Kept, decision: Decision) -> bool:
+        if decision.final:
+            return True
+        if decision.answer is not Answer.APPROVED and kept.asks >= ASKS:
+            return True
+        return self._clock() - kept.at < KEPT_S[decision.answer]
+
+    def _of(self, key: _Key) -> _Kept:
+        with self._lock:
+            kept = self._kept.setdefault(key, _Kept())
+            self._kept.move_to_end(key)
+            if len(self._kept) > REMEMBERED:
+                self._kept.popitem(last=False)
+            return kept

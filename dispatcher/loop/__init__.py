@@ -1,0 +1,1 @@
+"""The control loop of ``serve``: carries out what ``dispatcher.decide`` decides."""

@@ -1,0 +1,304 @@
+"""Requests to cancel, as they stand in the ops repo: which of them count, and what people see of them.
+
+A request counts when the gate approves its file as it would have to approve the action: at the
+action's tier, by the same gate. Reading and asking are done on another thread, a few requests at a
+time. Only those are looked at that are about an open action or an open claim, so that any number of
+other files costs nothing. One that is not approved, wrong, or that cannot be judged now holds up
+nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from dispatcher.decide.reconcile import GateState, Requested
+from dispatcher.errors import Dependency, DisintoError, unexpected
+from dispatcher.gate.base import Answer, Gate, Question
+from dispatcher.loop.intake import Vetted
+from dispatcher.loop.pollers import Pollers
+from dispatcher.loop.result_writer import in_words
+from dispatcher.model.cancel_request import LIMIT, CancelNote, CancelRequest, parse_cancel_request
+from dispatcher.model.run import Claim, Phase, RunKey, Tier
+from dispatcher.ops_repo import CancelFile, OpsRepo, Tree
+from dispatcher.status.tracker import Tracker
+from dispatcher.toml.source import quoted
+
+BATCH = 20
+"""Requests that one errand looks at."""
+
+ASK_AGAIN_S = (30.0, 600.0)
+"""First and longest pause before a request that was not approved is asked about again."""
+
+ERRAND = "cancel requests"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """A request with what it is held against: while none of this changes, an answer holds.
+
+    Attributes:
+        file: where it stands.
+        key: the action that is open, or the run that is claimed, under the request's id.
+        tier: of that action.
+    """
+
+    file: CancelFile
+    key: RunKey
+    tier: Tier
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What came of looking at a request; ``error`` is a defect that was met on the way."""
+
+    state: str
+    reason: str = ""
+    by: str = ""
+    error: Exception | None = None
+
+    def note(self, subject: Subject) -> CancelNote:
+        """For people."""
+        return CancelNote(
+            id=subject.file.id,
+            path=subject.file.path,
+            state=self.state,
+            by=self.by,
+            reason=self.reason,
+        )
+
+
+class Looking(Protocol):
+    """What of the view is needed."""
+
+    @property
+    def tree(self) -> Tree: ...
+    @property
+    def vetted(self) -> Mapping[str, Vetted]: ...
+    @property
+    def unread(self) -> Collection[str]: ...
+    @property
+    def invalidated(self) -> int: ...
+
+
+class Asking(Protocol):
+    """What of ``Components`` is needed."""
+
+    @property
+    def repo(self) -> OpsRepo: ...
+    @property
+    def gate(self) -> Gate: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Known:
+    subject: Subject
+    judged: Judged
+    again_at: float
+    pause_s: float
+
+
+def subjects(view: Looking, claims: Mapping[str, Claim]) -> dict[str, Subject]:
+    """Requests that can mean something now, by id."""
+    tree, found = view.tree, {}
+    if not tree.cancels:
+        return {}
+    unread = view.unread
+    for action_id in tree.cancels.keys() & (tree.open.keys() | claims.keys()):
+        file, claim = tree.cancels[action_id], claims.get(action_id)
+        if claim is not None and claim.phase in (Phase.CLAIMED, Phase.SUBMITTED):
+            tier = claim.tier or Tier.HIGH
+            found[action_id] = Subject(file=file, key=claim.key, tier=tier)
+            continue
+        vetted = view.vetted.get(action_id)
+        if claim is None and vetted and vetted.tier and action_id not in unread:
+            key, decided = vetted.candidate.key, vetted.tier.tier
+            found[action_id] = Subject(file=file, key=key, tier=decided)
+    return found
+
+
+def judge(subject: Subject, *, repo: OpsRepo, gate: Gate, commit: str) -> Judged:
+    """Read a request and ask the gate about it.
+
+    Args:
+        commit: the head at which it stands (hex).
+
+    Returns:
+        Its state; what cannot be asked now is ``waiting`` with the reason.
+    """
+    try:
+        return _judge(subject, repo=repo, gate=gate, commit=commit)
+    except DisintoError as error:
+        return Judged(state="waiting", reason=str(error))
+    except Exception as error:  # noqa: BLE001 - one request's; reported by whoever asked
+        return Judged(state="waiting", reason=type(error).__name__, error=error)
+
+
+def _judge(subject: Subject, *, repo: OpsRepo, gate: Gate, commit: str) -> Judged:
+    file = subject.file
+    if not file.regular:
+        return Judged(state="ignored", reason="it is no regular file")
+    data = repo.read([file.blob], limit=LIMIT)[file.blob]
+    request = parse_cancel_request(data, path=file.path, action_id=file.id)
+    if not isinstance(request, CancelRequest):
+        return Judged(state="ignored", reason=in_words(request))
+    if request.blob != subject.key.blob:
+        reason = (
+            f"it is about another version of the action: it names blob {request.blob[:12]}, which "
+            f"is {subject.key.blob[:12]} here"
+        )
+        return Judged(state="ignored", reason=reason)
+    question = Question(
+        action_id=file.id,
+        path=file.path,
+        blob=file.blob,
+        commit=commit,
+        tier=subject.tier,
+        tier_reason="a request to cancel needs the approval of the action it is about",
+    )
+    decision = gate.check(question)
+    change = repo.last_change(commit, file.path)
+    by = quoted(change.author_name) + f" (commit {change.sha[:12]})" if change else "nobody known"
+    if decision.approved_by:
+        by = f"{by}, approved by {', '.join(decision.approved_by)}"
+    if request.reason:
+        by = f"{by}: {request.reason}"
+    state = "approved" if decision.answer is Answer.APPROVED else "waiting"
+    return Judged(state=state, reason=decision.reason, by=by)
+
+
+class CancelRequests:
+    """Used by the loop's thread only.
+
+    Args:
+        parts: what is read and asked.
+        view: of the ops repo.
+        watch: told of each answer and of defects.
+        resting: names what must not be asked now.
+    """
+
+    def __init__(
+        self,
+        components: Asking,
+        view: Looking,
+        *,
+        tracker: Tracker,
+        resting: Callable[[], Collection[Dependency]] = frozenset,
+    ) -> None:
+        self._components, self._view, self._tracker, self._resting = (
+            components,
+            view,
+            tracker,
+            resting,
+        )
+        self._subjects: Mapping[str, Subject] = {}
+        self._known: dict[str, _Known] = {}
+        self._asked_anew = view.invalidated
+
+    def look(self, claims: Mapping[str, Claim], pollers: Pollers | None = None) -> None:
+        """See what is there, and look at a few that are due: on another thread, or, without
+        ``pollers``, here and now.
+        """
+        self._subjects = subjects(self._view, claims)
+        for gone in self._known.keys() - self._subjects.keys():
+            del self._known[gone]
+        if self._asked_anew != self._view.invalidated:
+            self._asked_anew = self._view.invalidated
+            self._doubt()
+        batch = self._due()
+        if not batch:
+            return
+        commit, invalidated = self._view.tree.commit, self._asked_anew
+
+        def ask() -> Mapping[Subject, Judged]:
+            return {subject: self._ask(subject, commit) for subject in batch}
+
+        def learn(answers: Mapping[Subject, Judged]) -> None:
+            if invalidated == self._view.invalidated:
+                self._learn(answers)
+
+        if pollers is None:
+            learn(ask())
+        else:
+            pollers.run(None, ask, learn, name=ERRAND)
+
+    def requested(self) -> Mapping[str, Requested]:
+        """For ``reconcile``, by id. One that was never looked at keeps its action for a moment."""
+        return {i: self._requested(s) for i, s in self._subjects.items()}
+
+    def notes(self) -> tuple[CancelNote, ...]:
+        """For people."""
+        unread = Judged(state="unread")
+        return tuple((self._of(s) or unread).note(s) for _, s in sorted(self._subjects.items()))
+
+    @property
+    def unread(self) -> bool:
+        """Whether any request was never looked at."""
+        return any(self._of(s) is None for s in self._subjects.values())
+
+    def next_try_in(self) -> float | None:
+        """Seconds until one is asked about again; None if none is."""
+        times = [k.again_at for k in self._known.values() if k.judged.state == "waiting"]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _doubt(self) -> None:
+        """Something may have changed (a webhook, a rewritten history, other rules): an approval has
+        to be given again, and the rest is asked about again without holding up anything.
+        """
+        self._known = {
+            i: replace(known, again_at=0.0)
+            for i, known in self._known.items()
+            if known.judged.state != "approved"
+        }
+
+    def _of(self, subject: Subject) -> Judged | None:
+        known = self._known.get(subject.file.id)
+        return known.judged if known and known.subject == subject else None
+
+    def _requested(self, subject: Subject) -> Requested:
+        judged = self._of(subject)
+        if judged is None:
+            return Requested(blob=subject.key.blob, gate_state=GateState.UNASKED)
+        approved = judged.state == "approved"
+        gate_state = GateState.APPROVED if approved else GateState.WAITING
+        return Requested(blob=subject.key.blob, gate_state=gate_state, by=judged.by)
+
+    def _due(self) -> list[Subject]:
+        now = time.monotonic()
+        new = [s for s in self._subjects.values() if self._of(s) is None]
+        again = [
+            k.subject
+            for k in self._known.values()
+            if k.judged.state == "waiting" and k.again_at <= now and self._of(k.subject)
+        ]
+        return [*new, *again][:BATCH]
+
+    def _ask(self, subject: Subject, commit: str) -> Judged:
+        if subject.tier is not Tier.LOW and Dependency.FORGE in self._resting():
+            return Judged(state="waiting", reason="the forge could not be asked a moment ago")
+        return judge(subject, repo=self._components.repo, gate=self._components.gate, commit=commit)
+
+    def _learn(self, answers: Mapping[Subject, Judged]) -> None:
+        now = time.monotonic()
+        for subject, judged in answers.items():
+            action_id = subject.file.id
+            before = self._known.get(action_id)
+            again = before is not None and before.subject == subject and before.judged == judged
+            pause_s = (
+                min(ASK_AGAIN_S[1], before.pause_s * 2) if before and again else ASK_AGAIN_S[0]
+            )
+            self._known[action_id] = _Known(
+                subject=subject, judged=judged, again_at=now + pause_s, pause_s=pause_s
+            )
+            if judged.error is not None and unexpected(judged.error):
+                self._tracker.event("defect", where=ERRAND, action=action_id, error=judged.error)
+            elif not again:
+                self._tracker.event(
+                    "cancel_request",
+                    action=action_id,
+                    answer=judged.state,
+                    reason=judged.reason,
+                    by=judged.by,
+                )

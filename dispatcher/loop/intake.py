@@ -1,0 +1,240 @@
+"""Intake: from the files of a tree to candidates that ``reconcile`` can decide about.
+
+A file is read and parsed once for each blob. What it names (formula, secrets, mounts) is checked
+against what there is, before anything is asked or started: an unknown name is final and becomes
+the result ``invalid``.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from dispatcher.decide.policy import Policy, TierDecision, effective_tier
+from dispatcher.decide.reconcile import Candidate
+from dispatcher.errors import Problem, TemporaryError
+from dispatcher.loop.formulas import Formula, FormulaStore, Unusable
+from dispatcher.loop.result_writer import in_words
+from dispatcher.model.action import (
+    Action,
+    InvalidAction,
+    check_names,
+    oversized_action,
+    parse_action,
+)
+from dispatcher.model.run import Mount, RunKey
+from dispatcher.ops_repo import ActionFile, Formulas, OpsRepo, Tree
+
+SECRETS_UNKNOWN = "checking secrets in Vault"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vetted:
+    """A candidate with what belongs to it.
+
+    Attributes:
+        candidate: for ``reconcile``.
+        file: where it stands.
+        tier: under which tier it runs, and why; None for a file that never runs.
+        formula: what would run; None likewise.
+    """
+
+    candidate: Candidate
+    file: ActionFile
+    tier: TierDecision | None = None
+    formula: Formula | None = None
+
+
+class Intake:
+    """Parses and vets open action files. Used by one thread at a time.
+
+    Args:
+        repo: where blobs are read.
+        shelf: the formulas.
+        policy: tiers by formula; may be replaced, after which all files are to be vetted anew.
+        mounts: what may be asked for.
+        limit: bytes of an action file.
+    """
+
+    def __init__(
+        self,
+        *,
+        repo: OpsRepo,
+        shelf: FormulaStore,
+        policy: Policy,
+        mounts: frozenset[Mount],
+        limit: int,
+    ) -> None:
+        self._repo = repo
+        self._shelf = shelf
+        self.policy = policy
+        self._mounts = mounts
+        self._limit = limit
+        self._parsed: dict[str, tuple[ActionFile, Action | InvalidAction]] = {}
+
+    def vet(
+        self,
+        files: Mapping[str, ActionFile],
+        *,
+        tree: Tree | Formulas,
+        secrets: Collection[str] | None,
+        order: Mapping[str, int],
+    ) -> dict[str, Vetted | Exception]:
+        """Vet these files. What goes wrong with one by an error of ours is its answer, so that it
+        holds up no other.
+
+        Args:
+            files: by id; read in one go.
+            tree: the formulas of the tree they stand in.
+            secrets: the names that exist, or None while nobody knows.
+            order: position in commit order by id.
+        """
+        contents = self._read(files)
+        names = self._shelf.names(tree)
+        vetted: dict[str, Vetted | Exception] = {}
+        for action_id, file in files.items():
+            candidate = Candidate(
+                key=RunKey(action_id=action_id, blob=file.blob), order=order.get(action_id, 0)
+            )
+            try:
+                parsed = self._parse(file, contents)
+                vetted[action_id] = self._vet(
+                    parsed, candidate, file=file, tree=tree, formulas=names, secrets=secrets
+                )
+            except TemporaryError:
+                raise
+            except Exception as error:  # noqa: BLE001 - told by whoever asked for all of them
+                vetted[action_id] = error
+        return vetted
+
+    def forget(self, action_ids: Collection[str]) -> None:
+        """Drop what was parsed of files that are not open any more."""
+        for action_id in action_ids:
+            self._parsed.pop(action_id, None)
+
+    def _known(self, file: ActionFile) -> Action | InvalidAction | None:
+        known, parsed = self._parsed.get(file.id, (None, None))
+        return parsed if known == file else None
+
+    def _read(self, files: Mapping[str, ActionFile]) -> Mapping[str, bytes | int]:
+        """The contents of files that are not parsed yet, by blob."""
+        unread = {f.blob for f in files.values() if f.regular and self._known(f) is None}
+        return self._repo.read(unread, limit=self._limit)
+
+    def _parse(
+        self, file: ActionFile, contents: Mapping[str, bytes | int]
+    ) -> Action | InvalidAction:
+        known = self._known(file)
+        if known is not None:
+            return known
+        problem = _no_regular_file(file)
+        parsed: Action | InvalidAction
+        if problem is not None:
+            parsed = _invalid(file, problem)
+        elif isinstance(data := contents[file.blob], int):
+            parsed = oversized_action(path=file.path, stem=file.id, size=data, limit=self._limit)
+        else:
+            parsed = parse_action(data, path=file.path, stem=file.id, limit=self._limit)
+        self._parsed[file.id] = (file, parsed)
+        return parsed
+
+    def _vet(
+        self,
+        action: Action | InvalidAction,
+        candidate: Candidate,
+        *,
+        file: ActionFile,
+        tree: Tree | Formulas,
+        formulas: Collection[str],
+        secrets: Collection[str] | None,
+    ) -> Vetted:
+        if isinstance(action, InvalidAction):
+            return Vetted(
+                candidate=replace(candidate, problem=in_words(action.problems)), file=file
+            )
+        tier = effective_tier(self.policy, action)
+        candidate = replace(candidate, action=action, tier=tier.tier)
+        if self._names_unknown(action, formulas, secrets):
+            problems = check_names(
+                action,
+                self._source(file),
+                path=file.path,
+                formulas=formulas,
+                secrets=secrets,
+                mounts=self._mounts,
+            )
+            candidate = replace(candidate, problem=in_words(problems))
+            return Vetted(candidate=candidate, file=file, tier=tier)
+        formula = self._shelf.find(action.formula, tree)
+        if not isinstance(formula, Formula):
+            reason = formula.reason if isinstance(formula, Unusable) else "the formula is gone"
+            problem = in_words([Problem(message=reason, path=file.path, field="formula")])
+            return Vetted(candidate=replace(candidate, problem=problem), file=file, tier=tier)
+        if secrets is None and action.secrets:
+            candidate = replace(candidate, unvetted=SECRETS_UNKNOWN)
+        candidate = replace(candidate, formula=formula.ref)
+        return Vetted(candidate=candidate, file=file, tier=tier, formula=formula)
+
+    def _names_unknown(
+        self, action: Action, formulas: Collection[str], secrets: Collection[str] | None
+    ) -> bool:
+        """The quick question; the answer with places costs another parse of the file."""
+        return (
+            action.formula not in formulas
+            or not self._mounts.issuperset(action.mounts)
+            or (secrets is not None and not set(action.secrets) <= set(secrets))
+        )
+
+    def _source(self, file: ActionFile) -> bytes:
+        data = self._repo.read([file.blob], limit=self._limit)[file.blob]
+        return data if isinstance(data, bytes) else b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vetting:
+    """Files to be vetted; see ``dispatcher.loop.view``.
+
+    Attributes:
+        files: by id.
+        formulas: those of the head at which they stand.
+        secrets: the names of secrets for those of which a list is there.
+        order: position in commit order by id.
+        gone: ids whose files are not open any more.
+    """
+
+    intake: Intake
+    files: Mapping[str, ActionFile]
+    formulas: Formulas
+    secrets: Mapping[str, frozenset[str]]
+    order: Mapping[str, int]
+    gone: Collection[str]
+
+    def read(self) -> dict[str, Vetted | Exception]:
+        """Read and vet them. Reads the clone and the operator's formulas.
+
+        Raises:
+            FolderGone: the operator's formulas are not there.
+            Unavailable: the clone cannot be read.
+        """
+        self.intake.forget(self.gone)
+        vetted: dict[str, Vetted | Exception] = {}
+        for names in {None, *self.secrets.values()}:
+            files = {i: f for i, f in self.files.items() if self.secrets.get(i) == names}
+            if files:
+                vetted |= self.intake.vet(
+                    files, tree=self.formulas, secrets=names, order=self.order
+                )
+        return vetted
+
+
+def _no_regular_file(file: ActionFile) -> str | None:
+    kind = stat.S_IFMT(file.mode)
+    if kind == stat.S_IFREG:
+        return None
+    names = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", 0o160000: "a submodule"}
+    return f"this is {names.get(kind, 'not a file')}; an action is a regular file"
+
+
+def _invalid(file: ActionFile, message: str) -> InvalidAction:
+    return InvalidAction(id=file.id, problems=(Problem(message=message, path=file.path),))

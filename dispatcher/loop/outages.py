@@ -1,0 +1,102 @@
+"""Which dependencies are down, since when, and when each may be asked again."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from dispatcher.errors import Dependency
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 30.0
+RELAPSE_S = 60.0
+"""Seconds after an outage's end in which another counts as the same."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outage:
+    """One dependency that cannot be asked.
+
+    Attributes:
+        since: seconds since the epoch.
+        error: the last error, in words.
+        tries: how often it was asked since.
+        again_at: monotonic time before which it is left alone.
+    """
+
+    since: float
+    error: str
+    tries: int
+    again_at: float
+
+
+class Outages:
+    """Back-off with jitter for each dependency on its own. Used by the loop's thread only, but for
+    ``resting``, which any thread may call.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._outages: dict[Dependency, Outage] = {}
+        self._over: dict[Dependency, tuple[Outage, float]] = {}  # and when each ended
+
+    def failed(self, dependency: Dependency, error: Exception) -> bool:
+        """Note a failure; True when it is the first of an outage.
+
+        Failures of calls that were under way together count once: the pause grows only when the
+        last one is over.
+        """
+        known = self._outages.get(dependency)
+        now = self._clock()
+        if known is not None and now < known.again_at:
+            return False
+        before, ended_at = self._over.pop(dependency, (None, 0.0))
+        relapse = before if now - ended_at < RELAPSE_S else None
+        tries = (known.tries if known else relapse.tries if relapse else 0) + 1
+        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(tries - 1, 10))
+        self._outages[dependency] = Outage(
+            since=known.since if known else time.time(),
+            error=str(error),
+            tries=tries,
+            again_at=now + pause * random.uniform(0.7, 1.3),  # noqa: S311 - jitter, not a secret
+        )
+        return known is None
+
+    def answered(self, dependency: Dependency, *, proven: bool = True) -> bool:
+        """Note an answer; True when it ends an outage.
+
+        Args:
+            proven: whether it was asked for what it is there for. A ledger on a full disk can be
+                read, and a remote that refuses every push can be fetched from: if it fails again
+                soon after such an answer, the pauses go on growing.
+        """
+        outage = self._outages.pop(dependency, None)
+        if proven:
+            self._over.pop(dependency, None)
+        elif outage is not None:
+            self._over[dependency] = (outage, self._clock())
+        return outage is not None
+
+    def wake(self, dependency: Dependency) -> None:
+        """End the pause of one that is down: somebody says that it has changed."""
+        outage = self._outages.get(dependency)
+        if outage is not None:
+            self._outages[dependency] = replace(outage, again_at=self._clock())
+
+    def resting(self) -> frozenset[Dependency]:
+        """Those that must not be asked now."""
+        now = self._clock()
+        outages = list(self._outages.items())  # in one go: others change it meanwhile
+        return frozenset(d for d, outage in outages if now < outage.again_at)
+
+    def outages(self) -> dict[Dependency, Outage]:
+        """All that are down, resting or not."""
+        return dict(self._outages)
+
+    def next_try_in(self) -> float | None:
+        """Seconds until the first pause that is not over ends; None where there is none."""
+        now = self._clock()
+        pauses = [o.again_at - now for o in self._outages.values()]
+        return min((pause for pause in pauses if pause > 0), default=None)

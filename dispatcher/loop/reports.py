@@ -1,0 +1,193 @@
+"""Reports: tells the forge how actions ended, without ever holding up a run or a result.
+
+A result is put into the outbox before its claim is released, so that a crash loses no report. The
+claim waits for the first attempt only; after that the outbox is what remembers, for a day at most.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping
+
+from dispatcher.errors import Denied, Dependency, DisintoError, Unavailable
+from dispatcher.gate.report import Ended
+from dispatcher.loop.components import Reporter
+from dispatcher.loop.executor import Executor
+from dispatcher.loop.outbox import Outbox, Unreported
+from dispatcher.loop.retries import Retries
+from dispatcher.model.result import Result
+from dispatcher.model.run import Claim, Phase
+from dispatcher.ops_repo import Tree
+from dispatcher.status.tracker import Tracker
+
+GIVE_UP_S = 86_400.0
+"""Age of a result at which it is not reported any more."""
+
+BATCH = 50
+"""Results reported in one go."""
+
+LIMIT = 10_000
+"""Results in the outbox; the oldest make room for new ones."""
+
+
+class Reports:
+    """Used by the loop's thread only.
+
+    Args:
+        reporter: who reports; None if nobody does.
+        outbox: what remembers.
+        crew: who runs the reports.
+        resting: names the dependencies that must not be asked now.
+        watch: told of what cannot be reported.
+        wall: seconds since the epoch.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        reporter: Reporter | None,
+        outbox: Outbox,
+        *,
+        executor: Executor,
+        resting: Callable[[], Collection[Dependency]],
+        tracker: Tracker,
+        wall: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._reporter, self._outbox, self._executor = reporter, outbox, executor
+        self._resting, self._tracker, self._wall = resting, tracker, wall
+        self._pending: OrderedDict[str, Unreported] = OrderedDict()
+        self._unpublished: set[str] = set()
+        self._tried: OrderedDict[str, Result] = OrderedDict()
+        self._retries = Retries(clock=clock)
+        self._under_way = False
+        self._entered = False  # since ``work`` was last called
+
+    def open(self) -> None:
+        """Take up what an earlier dispatcher left."""
+        if self._reporter is None:
+            return
+        self._reporter.forget()
+        for each in self._outbox.load():
+            self._pending[each.result.id] = each
+
+    def __bool__(self) -> bool:
+        """Whether any report is under way."""
+        return self._under_way
+
+    def expect(self, result: Result) -> None:
+        """A result is handed in that no claim remembers; it is reported once it is published."""
+        if self._reporter is not None and result.id not in self._pending:
+            self._unpublished.add(result.id)
+            self._enter(result)
+
+    def published(self, action_ids: Collection[str]) -> None:
+        """Their results are in git."""
+        self._unpublished.difference_update(action_ids)
+
+    def hold(self, claim: Claim, tree: Tree) -> bool:
+        """Whether a claim whose result is in git is to be kept: until one attempt to report it was
+        made, unless the forge is known to be down.
+        """
+        action_id = claim.key.action_id
+        if self._reporter is None or claim.phase is not Phase.ENDED:
+            return False
+        if tree.result_path(action_id) is None:
+            return False  # there is nothing to link to
+        try:
+            result = Result.model_validate_json(claim.result)
+        except ValueError:
+            return False  # of another version, whose results are not these
+        if self._tried.get(action_id) == result:
+            return False
+        known = self._pending.get(action_id)
+        if known is None or known.result != result:
+            self._enter(result)
+        return Dependency.FORGE not in self._resting()
+
+    def next_in(self) -> float | None:
+        """Seconds until there is something to report; None if there is nothing."""
+        return 0.0 if self._entered else self._retries.next_try_in()
+
+    def work(self, tree: Tree) -> None:
+        """Begin to report what is due.
+
+        Args:
+            tree: at the present head.
+        """
+        self._entered = False
+        if self._reporter is None or self._under_way or not self._pending:
+            return
+        self._give_up()
+        if Dependency.FORGE in self._resting():
+            return
+        reporter, batch = self._reporter, self._due(tree)
+        if not batch:
+            return
+        self._under_way = True
+
+        def done(failures: Mapping[str, DisintoError]) -> None:
+            self._under_way = False
+            for each in batch:
+                self._attempted(each.result, failures.get(each.result.id))
+
+        def failed(error: Exception) -> None:
+            self._under_way = False
+            for each in batch:
+                self._attempted(each.result, error)
+
+        self._executor.question(lambda: reporter.report_ended(batch), done, failed)
+
+    def _due(self, tree: Tree) -> list[Ended]:
+        paused = self._retries.paused()
+        batch: list[Ended] = []
+        for action_id, each in self._pending.items():
+            path = tree.result_path(action_id)
+            if path is None or action_id in self._unpublished or action_id in paused:
+                continue
+            batch.append(Ended(result=each.result, commit=tree.commit, path=path))
+            if len(batch) == BATCH:
+                break
+        return batch
+
+    def _enter(self, result: Result) -> None:
+        unreported = Unreported(result=result, since=self._wall())
+        self._pending[result.id] = unreported
+        self._entered = True
+        try:
+            self._outbox.put(unreported)
+        except OSError as error:  # it is still reported, unless this process dies before
+            self._tracker.event("trouble", error=error)
+        if len(self._pending) > LIMIT:
+            self._drop(next(iter(self._pending)))
+
+    def _attempted(self, result: Result, error: Exception | None) -> None:
+        self._tried[result.id] = result
+        if len(self._tried) > LIMIT:
+            self._tried.popitem(last=False)
+        if error is None:
+            self._drop(result.id)
+        elif isinstance(error, Unavailable | Denied):
+            if self._retries.failed(result.id, error) == 1:
+                self._tracker.event("report_failed", action=result.id, error=error)
+        else:
+            self._tracker.event("report_given_up", action=result.id, error=error)
+            self._drop(result.id)
+
+    def _give_up(self) -> None:
+        oldest = self._wall() - GIVE_UP_S
+        while self._pending:
+            action_id, each = next(iter(self._pending.items()))
+            if each.since >= oldest:
+                return
+            self._tracker.event(
+                "report_given_up", action=action_id, error="the forge was not reached in time"
+            )
+            self._drop(action_id)
+
+    def _drop(self, action_id: str) -> None:
+        self._pending.pop(action_id, None)
+        self._unpublished.discard(action_id)
+        self._retries.succeeded(action_id)
+        self._outbox.remove(action_id)

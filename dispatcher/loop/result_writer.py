@@ -1,0 +1,289 @@
+"""Results: what stands in ``<id>.result.json``, and the one writer that brings it to git.
+
+The writer collects for up to 200 ms and makes one commit of what it has. It keeps nothing that
+would be lost: a result that could not be pushed is reported back as such, still stands in the
+ledger, and is handed in again by the loop.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from dispatcher.decide.reconcile import Candidate
+from dispatcher.errors import Misconfigured, Problem, unexpected
+from dispatcher.model.result import LOGS_LIMIT, Result, ResultEngine, ResultFormula
+from dispatcher.model.run import VERDICT_EXIT, Claim, Engine, Outcome, Verdict
+from dispatcher.model.times import rfc3339
+from dispatcher.ops_repo import NewFile, OpsRepo, Published
+from dispatcher.settings import ACTIONS_PATH
+
+WINDOW_S = 0.2
+"""Seconds the writer waits for company after the first result of a batch."""
+
+BATCH_LIMIT = 1_000
+"""Results in one commit."""
+
+
+def result_path(action_id: str) -> str:
+    """Where an action's result stands in the ops repo."""
+    return f"{ACTIONS_PATH}/{action_id}.result.json"
+
+
+def of_run(claim: Claim, outcome: Outcome, engine: Engine, *, now: float) -> Result:
+    """The result of a claimed run that has ended."""
+    ran = outcome.started_at > 0 and outcome.finished_at >= outcome.started_at
+    return Result(
+        id=claim.key.action_id,
+        verdict=outcome.verdict,
+        exit_code=_exit_code(outcome.verdict, outcome.exit_code),
+        timestamp=rfc3339(now),
+        logs=outcome.logs[-LOGS_LIMIT:],
+        error=outcome.error,
+        started_at=rfc3339(outcome.started_at) if ran else None,
+        finished_at=rfc3339(outcome.finished_at) if ran else None,
+        duration_s=round(outcome.finished_at - outcome.started_at, 3) if ran else None,
+        approved_by=claim.approved_by,
+        tier=claim.tier,
+        commit=claim.commit,
+        blob=claim.key.blob,
+        formula=(
+            ResultFormula(name=claim.formula.name, sha256=claim.formula.sha256)
+            if claim.formula
+            else None
+        ),
+        engine=ResultEngine.model_validate(
+            {"kind": engine.kind, "job": engine.job, "alloc": engine.alloc, "node": engine.node}
+        ),
+        outputs=outcome.outputs,
+    )
+
+
+def of_rejection(
+    candidate: Candidate, verdict: Verdict, reason: str, *, commit: str, now: float
+) -> Result:
+    """The result of an action that never runs."""
+    action = candidate.action
+    return Result(
+        id=candidate.key.action_id,
+        verdict=verdict,
+        exit_code=VERDICT_EXIT[verdict],
+        timestamp=rfc3339(now),
+        error=reason,
+        tier=candidate.tier,
+        commit=commit,
+        blob=candidate.key.blob,
+        formula=ResultFormula(name=action.formula) if action else None,
+    )
+
+
+def in_words(problems: Sequence[Problem]) -> str:
+    """Problems as the ``error`` of a result: one to a line."""
+    return "\n".join(str(p) for p in problems)
+
+
+def _exit_code(verdict: Verdict, exit_code: int) -> int:
+    """0 goes with ``succeeded`` and with nothing else."""
+    if verdict is Verdict.SUCCEEDED:
+        return 0
+    return exit_code or VERDICT_EXIT[verdict]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One result on its way to git.
+
+    Attributes:
+        action_id: whose it is.
+        text: the file's text, as it stands in the ledger.
+        policies: of the grant, for the attestation.
+        blob: git blob hash (hex) of the action, if the text is the outcome of a claim: it then
+            takes the place of a file that is not ours. "" for an action that was never claimed:
+            then a file that is there stays.
+    """
+
+    action_id: str
+    text: str
+    policies: tuple[str, ...] = ()
+    blob: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pushed:
+    """What became of a batch: ``published`` on success, else ``error``."""
+
+    entries: tuple[Entry, ...]
+    published: Published | None = None
+    error: Exception | None = None
+
+    def of(self, path: str) -> str:
+        """The id whose result is at a path; "" if it is none of this batch."""
+        return next((e.action_id for e in self.entries if result_path(e.action_id) == path), "")
+
+
+Sign = Callable[[Entry], str]
+"""Makes the file's final text: signs it, where results are signed. Only for what we made."""
+
+
+class Verifier(Protocol):
+    """Tells our results from others. Whatever is read from git may be anybody's."""
+
+    @property
+    def signs(self) -> bool:
+        """Whether results are signed at all."""
+        ...
+
+    def can_prove(self) -> bool:
+        """False if results are not signed, or no key was ever made: then no file is proven to be
+        ours, and none is proven not to be. Raises what ``ours`` raises.
+        """
+        ...
+
+    def ours(self, data: bytes, *, action_id: str, blob: str | None) -> bool:
+        """Whether we signed exactly these bytes as the result of this action.
+
+        Args:
+            data: the bytes of a result file.
+            action_id: the id.
+            blob: git blob hash (hex) of the action; None for any.
+
+        Raises:
+            Unavailable, Denied: Vault has the key and cannot be asked.
+            Misconfigured: the key cannot be used.
+        """
+        ...
+
+
+class Unsigned:
+    """For a dispatcher that does not sign: nothing that is read from git is proven to be ours."""
+
+    @property
+    def signs(self) -> bool:
+        """False."""
+        return False
+
+    def can_prove(self) -> bool:
+        """False."""
+        return False
+
+    def ours(self, data: bytes, *, action_id: str, blob: str | None) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
+
+
+class ResultWriter:
+    """The only writer of results. One thread; ``put`` never blocks.
+
+    Args:
+        repo: the ops repo.
+        seal: called once for each entry of a batch, before the commit.
+        verifier: asked about a file that stands in the place of a run's result.
+        report: called on the writer's thread with each batch's end.
+        check: called before each push; raises where nothing may be written any more.
+        window_s: see ``WINDOW_S``.
+    """
+
+    def __init__(
+        self,
+        repo: OpsRepo,
+        *,
+        seal: Sign,
+        verifier: Verifier,
+        report: Callable[[Pushed], None],
+        check: Callable[[], None] = lambda: None,
+        window_s: float = WINDOW_S,
+    ) -> None:
+        self._repo = repo
+        self._seal = seal
+        self._verifier = verifier
+        self._report = report
+        self._check = check
+        self._window_s = window_s
+        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="result-writer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, entry: Entry) -> None:
+        self._queue.put(entry)
+
+    def stop(self) -> None:
+        """Write what was put before this call, then end."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        open_for_more = True
+        while open_for_more:
+            first = self._queue.get()
+            if first is None:
+                return
+            batch, open_for_more = self._collect(first)
+            self._write(batch)
+
+    def _collect(self, first: Entry) -> tuple[list[Entry], bool]:
+        batch = [first]
+        deadline = time.monotonic() + self._window_s
+        while len(batch) < BATCH_LIMIT:
+            try:
+                entry = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if entry is None:
+                return batch, False
+            batch.append(entry)
+        return batch, True
+
+    def _write(self, batch: Sequence[Entry]) -> None:
+        """Seal each on its own, so that one that cannot be sealed holds up no other."""
+        sealed: list[tuple[Entry, NewFile]] = []
+        for entry in batch:
+            try:
+                data = self._seal(entry).encode()
+            except Exception as error:  # noqa: BLE001 - this thread must live; the loop decides
+                self._report(Pushed(entries=(entry,), error=error))
+            else:
+                sealed.append((entry, self._file(entry, data)))
+        if sealed:
+            entries, files = zip(*sealed, strict=True)
+            self._push_all(entries, files)
+
+    def _push_all(self, batch: tuple[Entry, ...], files: Sequence[NewFile]) -> None:
+        """Push a batch. If one of it cannot be written for a reason of its own, it must not hold
+        up the others: they are pushed in halves.
+        """
+        pushed = self._push(batch, files)
+        error = pushed.error
+        its_own = error is not None and (unexpected(error) or isinstance(error, Misconfigured))
+        if not its_own or len(batch) == 1:
+            self._report(pushed)
+            return
+        half = len(batch) // 2
+        self._push_all(batch[:half], files[:half])
+        self._push_all(batch[half:], files[half:])
+
+    def _file(self, entry: Entry, data: bytes) -> NewFile:
+        keeps = None
+        if entry.blob:
+            keeps = partial(self._verifier.ours, action_id=entry.action_id, blob=entry.blob)
+        return NewFile(path=result_path(entry.action_id), data=data, keeps=keeps)
+
+    def _push(self, batch: tuple[Entry, ...], files: Sequence[NewFile]) -> Pushed:
+        try:
+            published = self._repo.publish(files, message=_message(batch), check=self._check)
+        except Exception as error:  # noqa: BLE001 - this thread must live; the loop decides
+            return Pushed(entries=batch, error=error)
+        return Pushed(entries=batch, published=published)
+
+
+def _message(batch: Sequence[Entry]) -> str:
+    if len(batch) == 1:
+        return f"Result of {batch[0].action_id}"
+    names = "\n".join(entry.action_id for entry in batch)
+    return f"Results of {len(batch)} actions\n\n{names}"

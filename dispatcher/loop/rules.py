@@ -1,0 +1,352 @@
+"""The rules by which actions are judged: files that may change while ``serve`` runs.
+
+The policy, the files of trusted and revoked keys, and the webhook's secret. ``serve`` looks at them
+in each round; one that changed is checked, and then replaces the old one in one step (see
+``dispatcher.loop.fence``). One that is wrong or gone replaces nothing: the old one stays in
+force, and a warning says so. The other commands read the files themselves, at each call.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+from dispatcher.audit import AuditLog
+from dispatcher.decide.policy import Policy, parse_policy, read_policy
+from dispatcher.errors import DisintoError, InvalidInput, Misconfigured, Problem
+from dispatcher.loop.fence import Fence
+from dispatcher.loop.rule_files import (
+    ALLOWED,
+    KEYRING,
+    POLICY,
+    REVOKED,
+    WEBHOOK,
+    digest,
+    read_rules,
+)
+from dispatcher.ops_repo import Signers
+from dispatcher.ops_repo.trusted_keys import read_allowed_signers, revocation_problems
+from dispatcher.settings import GateKind, Settings
+
+QUIET_S = 1.0
+"""Seconds a file must have stayed as it is before it is read: an editor may still be writing it, and
+a part of a policy can be a policy."""
+
+SHORTEST_SECRET = 16
+
+Stamp = tuple[int, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reloaded:
+    """A file that was put in force.
+
+    Attributes:
+        setting: which names it.
+        before, now: SHA-256 of its content, hex; "" for a secret, and for what was not in force.
+    """
+
+    setting: str
+    path: Path
+    before: str
+    now: str
+
+
+@dataclass(kw_only=True)
+class _File:
+    """One file, and what is in force of it.
+
+    Attributes:
+        apply: takes the content into use; raises ``DisintoError`` before it changes anything.
+        begin: the same where nothing of the file is in force yet, whatever is wrong with it.
+        public: whether its digest may be shown.
+        optional: whether it may be missing.
+        error: why what stands there now is not in force, and ``instead`` what is.
+        stamp: of the file when it was last read; the empty tuple before.
+        pending: another stamp that was seen since, and ``pending_at`` when first (monotonic).
+    """
+
+    setting: str
+    path: Path
+    apply: Callable[[bytes], None]
+    begin: Callable[[bytes], None] | None = None
+    public: bool = True
+    optional: bool = False
+    sha256: str = ""
+    read: bool = False
+    error: str = ""
+    instead: str = ""
+    stamp: Stamp = ()
+    pending: Stamp = ()
+    pending_at: float = 0.0
+
+
+class Rules:
+    """See the module. Thread-safe, but for ``changed``, which the loop alone calls.
+
+    Args:
+        settings: name the files.
+        audit: where a change goes on record.
+        webhook: whether the webhook's secret comes from its file.
+
+    Raises:
+        InvalidInput: the policy is wrong.
+        Misconfigured: it cannot be read.
+    """
+
+    def __init__(self, settings: Settings, audit: AuditLog, *, webhook: bool = False) -> None:
+        self._audit = audit
+        self._turn = threading.Lock()
+        self.fence = Fence()
+        self._policy = Policy()
+        self._signers = signers(settings)
+        self._snapshots: dict[str, list[int]] = {}
+        self._unrecorded: list[Reloaded] = []
+        self._take_secret: Callable[[bytes], None] = lambda _secret: None
+        self._files = self._named(settings, webhook=webhook)
+        self._now = time.monotonic
+        for file in self._files:
+            if file.setting == POLICY:
+                self._begin(file)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self._policy
+
+    @property
+    def signers(self) -> Signers:
+        """Whose signatures count. Once ``reload`` was called, the files it names are copies in
+        memory of what is in force.
+        """
+        return self._signers
+
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 (hex) of each file in force, by its setting; of a secret there is none."""
+        return {f.setting: f.sha256 for f in self._files if f.read and f.public}
+
+    def warnings(self) -> tuple[str, ...]:
+        """Files that changed and could not be put in force, for people."""
+        return tuple(
+            f"{f.setting} {f.path}: {f.error}. {f.instead}" for f in self._files if f.error
+        )
+
+    def on_webhook_secret(self, take: Callable[[bytes], None]) -> None:
+        """Have each new secret of the webhook handed to ``take``."""
+        self._take_secret = take
+
+    def changed(self) -> bool:
+        """Whether a file changed and has been at rest since. Cheap: one ``stat`` per file."""
+        now, due = self._now(), bool(self._unrecorded)
+        for file in self._files:
+            stamp = _stamp(file.path)
+            if stamp == file.stamp:
+                file.pending = stamp
+            elif stamp != file.pending:
+                file.pending, file.pending_at = stamp, now
+            due = due or (stamp != file.stamp and now - file.pending_at >= QUIET_S)
+        return due
+
+    def pending(self) -> bool:
+        """Whether a file changed that is not read yet; as of the last ``changed``."""
+        return any(file.pending != file.stamp for file in self._files)
+
+    def reload(self) -> Sequence[Reloaded]:
+        """Read what changed, and put in force what is right. Returns when no claim can be made by
+        the old rules any more.
+
+        Raises:
+            TemporaryError: a change is in force and could not be put on record; the next call puts
+                it there.
+        """
+        with self._turn:
+            reloaded, any_taken = [], False
+            for file in self._files:
+                before, first = file.sha256, not file.read
+                if not _taken(file):
+                    continue
+                any_taken = True
+                if not first or file.setting == KEYRING:
+                    reloaded.append(
+                        Reloaded(
+                            setting=file.setting,
+                            path=file.path,
+                            before=before if file.public else "",
+                            now=file.sha256 if file.public else "",
+                        )
+                    )
+            if any_taken:
+                self.fence.advance()
+            self._unrecorded += reloaded
+        while self._unrecorded:
+            change = self._unrecorded[0]
+            self._audit.append(
+                "policy_reloaded",
+                setting=change.setting,
+                file=str(change.path),
+                before=change.before,
+                now=change.now,
+            )
+            self._unrecorded.pop(0)
+        return reloaded
+
+    def _named(self, settings: Settings, *, webhook: bool) -> list[_File]:
+        signed = settings.signed
+        files = []
+        if settings.policy.file is not None:
+            path = settings.policy.file
+            files.append(_File(setting=POLICY, path=path, apply=partial(self._take_policy, path)))
+        if settings.policy.gate is GateKind.SIGNED:
+            for setting, path_, key in (
+                (ALLOWED, signed.allowed_signers, "allowed_signers"),
+                (REVOKED, signed.revoked_keys, "revoked_keys"),
+            ):
+                if path_ is not None:
+                    take = partial(self._take_keys, path_, key)
+                    begin = partial(self._use_keys, path_, key)
+                    files.append(_File(setting=setting, path=path_, apply=take, begin=begin))
+            for name in ("pubring.kbx", "pubring.gpg") if signed.gpg_home else ():
+                ring = Path(signed.gpg_home or "") / name
+                files.append(_File(setting=KEYRING, path=ring, apply=_nothing, optional=True))
+        if webhook and settings.http.webhook_secret_file is not None:
+            path = settings.http.webhook_secret_file
+            files.append(_File(setting=WEBHOOK, path=path, apply=self._take_webhook, public=False))
+        return files
+
+    def _begin(self, file: _File) -> None:
+        """The policy at the start, without which there is none to keep."""
+        stamp, data = _stamp(file.path), read_policy(file.path)
+        file.apply(data)
+        _entered(file, data, stamp)
+
+    def _take_policy(self, path: Path, data: bytes) -> None:
+        self._policy = parse_policy(data, path=str(path))
+
+    def _take_keys(self, path: Path, key: str, data: bytes) -> None:
+        problems = key_problems(key, data, path=str(path))
+        if problems:
+            raise InvalidInput(problems)
+        self._use_keys(path, key, data)
+
+    def _use_keys(self, path: Path, key: str, data: bytes) -> None:
+        place = self._snapshot(key, data)
+        named = place or path
+        if key == "allowed_signers":
+            self._signers = replace(self._signers, allowed_signers=named)
+        else:
+            self._signers = replace(self._signers, revoked_keys=named)
+
+    def _take_webhook(self, data: bytes) -> None:
+        secret = data.strip()
+        if len(secret) < SHORTEST_SECRET:
+            raise Misconfigured(f"the webhook's secret has {len(secret)} bytes, and needs 16")
+        self._take_secret(secret)
+
+    def _snapshot(self, key: str, data: bytes) -> Path | None:
+        """A file in memory that nobody can change, for ssh-keygen to read; None if the system has
+        none. The last but one is closed: a check that is under way may read the last.
+        """
+        try:
+            fd = os.memfd_create(f"disinto-{key}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        except OSError:
+            return None
+        with os.fdopen(fd, "wb", closefd=False) as file:
+            file.write(data)
+        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+        open_ = self._snapshots.setdefault(key, [])
+        open_.append(fd)
+        for old in open_[:-2]:
+            os.close(old)
+        del open_[:-2]
+        return Path(f"/proc/{os.getpid()}/fd/{fd}")
+
+
+def signers(settings: Settings) -> Signers:
+    """Whose signatures count, by the files themselves."""
+    return Signers(
+        allowed_signers=settings.signed.allowed_signers,
+        revoked_keys=settings.signed.revoked_keys,
+        gpg_home=settings.signed.gpg_home,
+        gpg_fingerprints=settings.signed.gpg_fingerprints,
+    )
+
+
+def key_problems(key: str, data: bytes, *, path: str) -> tuple[Problem, ...]:
+    """What is wrong with a file of ``[signed]``, the key ``allowed_signers`` or ``revoked_keys``.
+    A file that names nobody is none of it: it takes trust away, and must have its effect.
+    """
+    if key == "revoked_keys":
+        return revocation_problems(data, path=path)
+    return read_allowed_signers(data, path=path, now=datetime.now(UTC)).problems
+
+
+def _taken(file: _File) -> bool:
+    """Put in force what a file holds, if that is news and is right; else ``file.error`` says why
+    not.
+    """
+    stamp, data = _stamp(file.path), b""
+    if stamp == file.stamp:
+        return False
+    try:
+        data = read_rules(file.path)
+        if _stamp(file.path) != stamp:
+            return False  # it is being written; the next round sees it again
+        if file.read and digest(data) == file.sha256:
+            _entered(file, data, stamp)
+            return False
+        file.apply(data)
+    except OSError as error:
+        missing = file.optional and isinstance(error, FileNotFoundError)
+        _refused(file, "" if missing else f"it cannot be read: {error.strerror}", stamp)
+        return False
+    except DisintoError as error:
+        _refused(file, "; ".join(str(error).split("\n")), stamp)
+        return _begun(file, data)
+    _entered(file, data, stamp)
+    return True
+
+
+def _begun(file: _File, data: bytes) -> bool:
+    """Put in force what is wrong, where there is nothing else, and what is right of it may count."""
+    if file.read or file.begin is None:
+        return False
+    file.begin(data)
+    file.sha256, file.read = digest(data), True
+    file.instead = "Its other lines count"
+    return True
+
+
+def _refused(file: _File, error: str, stamp: Stamp) -> None:
+    file.error, file.stamp = error, stamp
+    file.instead = (
+        f"What it held before stays in force (SHA-256 {file.sha256[:12]}…)"
+        if file.read and file.public
+        else "What it held before stays in force"
+        if file.read
+        else "Nothing of it is in force"
+    )
+
+
+def _entered(file: _File, data: bytes, stamp: Stamp) -> None:
+    file.sha256, file.read, file.error, file.stamp = digest(data), True, "", stamp
+
+
+def _nothing(_data: bytes) -> None:
+    """gpg reads its keyring itself; only the answers by the old one are dropped."""
+
+
+def _stamp(path: Path) -> Stamp:
+    """What changes when a file is written, replaced, or reached by another link; None without it."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)

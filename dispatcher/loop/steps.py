@@ -1,0 +1,380 @@
+"""Steps: carries out what ``reconcile`` asks for, on the crew, and enters what came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from dispatcher.decide.reconcile import (
+    Ask,
+    Cancel,
+    Conclude,
+    Inspect,
+    Launch,
+    Publish,
+    Reject,
+    ResolveOrphan,
+    Restore,
+    Retire,
+    Revoke,
+    Step,
+    StopSuperseded,
+    key_of,
+    needs,
+)
+from dispatcher.errors import Denied, Dependency, Unavailable, unexpected
+from dispatcher.gate.base import Decision, Question
+from dispatcher.ledger.base import Lease
+from dispatcher.loop.arrivals import Arrivals
+from dispatcher.loop.claim_cache import ClaimCache
+from dispatcher.loop.components import Components, Reporter
+from dispatcher.loop.effects import Effects, FormulaChanged, LeadLost
+from dispatcher.loop.executor import Executor
+from dispatcher.loop.fence import RulesChanged
+from dispatcher.loop.outages import Outages
+from dispatcher.loop.outbox import NAME as OUTBOX
+from dispatcher.loop.outbox import Outbox
+from dispatcher.loop.pollers import Pollers
+from dispatcher.loop.reports import Reports
+from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter, of_rejection
+from dispatcher.loop.retries import Retries
+from dispatcher.loop.view import View
+from dispatcher.model.result import Result
+from dispatcher.model.run import Claim, Phase
+from dispatcher.status.tracker import Tracker
+
+T = TypeVar("T")
+
+
+class Steps:
+    """One step at a time for each action. Used by the loop's thread only.
+
+    Args:
+        parts: what the steps act through.
+        view: of the ops repo.
+        lease: the lead, without which nothing is written.
+        book: where claims are entered.
+        crew: who carries the steps out.
+        dependencies: those that are down.
+        errands: told of failures, and of what is back.
+        watch: told of everything.
+        moved: called when results were pushed and the head is another.
+    """
+
+    def __init__(
+        self,
+        components: Components,
+        view: View,
+        lease: Lease,
+        *,
+        claim_cache: ClaimCache,
+        executor: Executor,
+        dependencies: Outages,
+        pollers: Pollers,
+        tracker: Tracker,
+        moved: Callable[[], None],
+    ) -> None:
+        self._components, self._view, self._claim_cache, self._executor = (
+            components,
+            view,
+            claim_cache,
+            executor,
+        )
+        self._dependencies, self._pollers, self._tracker = dependencies, pollers, tracker
+        self._moved = moved
+        self.retries = Retries()
+        self.arrivals = Arrivals(
+            components,
+            view.tree,
+            pollers=pollers,
+            tracker=tracker,
+            claimed=lambda action_id: action_id in claim_cache.claims,
+        )
+        self.busy: set[str] = set()
+        self.reporting = 0
+        self.reports = Reports(
+            components.reporter,
+            Outbox(components.settings.state_dir / OUTBOX),
+            executor=executor,
+            resting=dependencies.resting,
+            tracker=tracker,
+        )
+        self._effects = Effects(
+            components=components,
+            lease=lease,
+            fence=components.rules.fence,
+            resting=dependencies.resting,
+            note=lambda error: executor.post(lambda: pollers.trouble(error)),
+        )
+        self._writer = ResultWriter(
+            components.repo,
+            seal=components.seal,
+            verifier=components.verifier,
+            check=self._effects.led,
+            report=lambda pushed: executor.post(lambda: self._pushed(pushed)),
+        )
+
+    def open(self) -> None:
+        """Begin to take results."""
+        self.reports.open()
+        self._writer.start()
+
+    def close(self) -> None:
+        """Write what was handed in, then stop."""
+        self._writer.stop()
+
+    def led(self) -> None:
+        """Raise ``LeadLost`` where this process does not lead any more."""
+        self._effects.led()
+
+    def know(self, claim: Claim) -> None:
+        """Enter a claim, and say so."""
+        self._claim_cache.enter(claim)
+        self._tracker.event("claim", action=claim.key.action_id, phase=claim.phase)
+
+    def begin(self, step: Step) -> None:
+        """Have one step carried out; its run is left alone until it is back. What goes wrong is
+        the step's failure, whatever it is: it ends neither the loop nor another's step.
+        """
+        try:
+            self._begin(step)
+        except Exception as error:  # noqa: BLE001 - told and tried again, with its action
+            self._step_failed(step, error)
+
+    def blame(self, action_id: str, where: str, error: Exception) -> None:
+        """Leave an action alone for a while: an error that is unexpected keeps anything from being
+        decided about it.
+        """
+        self.retries.failed(action_id, error)
+        self._tracker.event("defect", where=where, action=action_id, error=error)
+
+    def _begin(self, step: Step) -> None:
+        match step:
+            case Ask(candidate=candidate):
+                question = self._view.question(candidate.key.action_id)
+                asked = self._view.asked.get(candidate.key.action_id)
+                known = asked.decision if asked else None
+                self._step(
+                    step,
+                    lambda: self._asked(step, question, known),
+                    lambda answer: self._judged(question, *answer),
+                )
+            case Reject(candidate=candidate, verdict=verdict, reason=reason):
+                commit = self._view.tree.commit
+                result = of_rejection(candidate, verdict, reason, commit=commit, now=time.time())
+                self._tracker.event("rejected", action=result.id, verdict=verdict, reason=reason)
+                self._step(
+                    step,
+                    lambda: self._effects.reject(result),
+                    self._hand_in_rejection,
+                )
+            case Launch(candidate=candidate):
+                vetted, commit = self._view.vetted[candidate.key.action_id], self._view.tree.commit
+                approved_by, revision = candidate.approved_by, self._view.revision
+                self._step(
+                    step,
+                    lambda: self._effects.launch(
+                        vetted, commit=commit, approved_by=approved_by, revision=revision
+                    ),
+                    self.know,
+                )
+            case _:
+                self._begin_claimed(step)
+
+    def _begin_claimed(self, step: Step) -> None:
+        match step:
+            case ResolveOrphan(claim=claim):
+                settled = self._view.vetted.get(claim.key.action_id)
+                self._step(step, lambda: self._effects.settle(claim, settled), self.know)
+            case Conclude(claim=claim, observation=seen) if seen.outcome is not None:
+                outcome = seen.outcome
+                self._step(
+                    step,
+                    lambda: self._effects.conclude(
+                        claim, outcome, seen.engine, reported=seen.reported
+                    ),
+                    self.know,
+                )
+            case Publish(claim=claim):
+                policies = claim.grant.policies if claim.grant else ()
+                self._hand_in(
+                    Entry(
+                        action_id=claim.key.action_id,
+                        text=claim.result,
+                        policies=policies,
+                        blob=claim.key.blob,
+                    )
+                )
+            case Inspect(claim=claim):
+                action_id = claim.key.action_id
+                file = self.arrivals.inspecting(action_id)
+                self._step(
+                    step,
+                    lambda: self._effects.inspect(claim, file),
+                    lambda foreign: self.arrivals.inspected(action_id, foreign),
+                )
+            case Restore(claim=claim):
+                self._step(step, lambda: self._effects.restore(claim), self.know)
+            case Cancel(key=key, claim=running, by=by):
+                commit = self._view.tree.commit
+                self._step(
+                    step,
+                    lambda: self._effects.cancel(key, running, by=by, commit=commit),
+                    self.know,
+                )
+            case Revoke(claim=claim):
+                self._step(step, lambda: self._effects.revoke(claim), self.know)
+            case StopSuperseded(claim=claim):
+                self._step(step, lambda: self._effects.abandon(claim), self.know)
+            case Retire(claim=claim) if not self.reports.hold(claim, self._view.tree):
+                self._step(
+                    step,
+                    lambda: self._effects.retire(claim),
+                    lambda _none: self._retired(claim),
+                )
+
+    def _retired(self, claim: Claim) -> None:
+        self._claim_cache.strike(claim)
+        self.arrivals.forget(claim.key.action_id)
+
+    def _asked(
+        self, step: Ask, question: Question, known: Decision | None
+    ) -> tuple[Decision, float]:
+        """The gate's answer, and when it was asked (monotonic seconds)."""
+        if Dependency.FORGE in needs(step) & self._dependencies.resting():
+            # It stood in line while the forge went down: many that time out are one too many.
+            raise Unavailable(Dependency.FORGE, "the forge could not be asked a moment ago")
+        asked_at = time.monotonic()
+        return self._effects.ask(question, known=known), asked_at
+
+    def _step(self, step: Step, act: Callable[[], T], learn: Callable[[T], None]) -> None:
+        """Carry out one step on the pool; its run is left alone until it is back."""
+        action_id = step_id(step)
+        self.busy.add(action_id)
+
+        def done(answer: T) -> None:
+            self.busy.discard(action_id)
+            self._claim_cache.touch(action_id)
+            for dependency in _used(step, answer):
+                self._pollers.back(dependency, proven=True)
+            try:
+                learn(answer)
+            except Exception as error:  # noqa: BLE001 - as a failure of the step itself
+                self._step_failed(step, error)
+            else:
+                if not isinstance(step, Reject):  # its result has yet to reach git
+                    self.retries.succeeded(action_id)
+
+        def failed(error: Exception) -> None:
+            self._claim_cache.touch(action_id)
+            self._step_failed(step, error)
+
+        begin = self._executor.question if isinstance(step, Ask) else self._executor.step
+        begin(act, done, failed)
+
+    def _step_failed(self, step: Step, error: Exception) -> None:
+        """Whatever it was: the ledger may know more than we do, and the run is tried again."""
+        action_id = step_id(step)
+        self.busy.discard(action_id)
+        if isinstance(error, LeadLost):
+            return  # the loop notices by itself
+        if not isinstance(step, Ask):
+            self._claim_cache.doubt()
+        if isinstance(error, FormulaChanged | RulesChanged):
+            self._view.invalidate(action_id)
+            return
+        if isinstance(error, Unavailable | Denied):
+            self._pollers.trouble(error)
+            if error.dependency in needs(step):
+                self.retries.note(action_id, error)
+                return  # the step waits for it
+        tries = self.retries.failed(action_id, error)
+        if unexpected(error):
+            where = f"step {type(step).__name__.lower()}"
+            self._tracker.event("defect", where=where, action=action_id, error=error)
+        self._tracker.event("step_failed", action=action_id, tries=tries, error=error)
+
+    def _judged(self, question: Question, decision: Decision, asked_at: float) -> None:
+        self._view.learn(question, decision, asked_at=asked_at)
+        self._tracker.event(
+            "judged",
+            action=question.action_id,
+            answer=decision.answer,
+            gate=decision.gate,
+            reason=decision.reason,
+        )
+        if self._components.reporter is not None:
+            self._report(self._components.reporter, question, decision)
+
+    def _report(self, reporter: Reporter, question: Question, decision: Decision) -> None:
+        """Tell the people of the forge; what it misses while it is down is told with the next
+        answer.
+        """
+        self.reporting += 1
+
+        def report() -> bool:
+            if Dependency.FORGE in self._dependencies.resting():
+                return False
+            reporter.report(question, decision)
+            return True
+
+        def done(told: bool) -> None:  # noqa: FBT001
+            self.reporting -= 1
+            if told:
+                self._pollers.back(Dependency.FORGE, proven=True)
+
+        def failed(error: Exception) -> None:
+            self.reporting -= 1
+            self._pollers.trouble(error, Dependency.FORGE, where="report")
+
+        self._executor.question(report, done, failed)
+
+    def _hand_in_rejection(self, result: Result) -> None:
+        self.reports.expect(result)
+        self._hand_in(Entry(action_id=result.id, text=result.to_json()))
+
+    def _hand_in(self, entry: Entry) -> None:
+        self.busy.add(entry.action_id)
+        self._writer.put(entry)
+
+    def _pushed(self, pushed: Pushed) -> None:
+        action_ids = [e.action_id for e in pushed.entries]
+        self.busy.difference_update(action_ids)
+        error = pushed.error
+        if error is None:
+            for action_id in action_ids:
+                self.retries.succeeded(action_id)
+            self._pollers.back(Dependency.REMOTE, proven=True)
+            for other in pushed.published.replaced if pushed.published else ():
+                self.arrivals.replaced(pushed.of(other.path), other)
+            self.reports.published(action_ids)
+            self._moved()
+            self._tracker.event("published", results=len(action_ids))
+        elif isinstance(error, LeadLost):
+            return  # the loop notices by itself
+        elif isinstance(error, Unavailable | Denied) and error.dependency is Dependency.REMOTE:
+            self._pollers.trouble(error)
+            for action_id in action_ids:
+                self.retries.note(action_id, error)
+        else:
+            # The remote's being up does not help: a key that cannot be used, a folder in the way.
+            self._pollers.trouble(error, where="step publish")
+            for action_id in action_ids:
+                self.retries.failed(action_id, error)
+
+
+def step_id(step: Step) -> str:
+    """The id of the action that a step is about."""
+    return key_of(step).action_id
+
+
+def _used(step: Step, answer: object) -> frozenset[Dependency]:
+    """What a step that succeeded has shown to be up."""
+    on_the_way = isinstance(answer, Claim) and answer.phase is not Phase.SUBMITTED
+    if isinstance(step, Reject):
+        return frozenset()  # it is on record, and not in git yet
+    asked = needs(step) - {Dependency.LEAD}  # no step asks who leads
+    if isinstance(step, Launch | ResolveOrphan) and on_the_way:
+        return asked - {Dependency.SCHEDULER}  # it ended before the engine was asked
+    return asked

@@ -1,0 +1,38 @@
+"""Why a runner could not unwrap its grant: somebody else did, or there is no such grant any more.
+
+The runner gets one answer from Vault for both. The dispatcher knows the accessor of what was inside:
+if that is alive although nobody of ours unwrapped it, somebody else did. A Vault that was restarted
+empty, or restored from a backup, knows neither of the two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from dispatcher.errors import Denied, Unavailable
+from dispatcher.model.payload import WRAPPING_GONE
+from dispatcher.model.run import Claim, Outcome
+from dispatcher.vault import Grants
+
+
+def with_cause(outcome: Outcome, claim: Claim, grants: Grants) -> Outcome:
+    """The outcome; of a run that could not unwrap its grant, with the cause as far as it is known.
+
+    To be asked before the grant is revoked.
+    """
+    if claim.grant is None or not outcome.error.startswith(WRAPPING_GONE):
+        return outcome
+    try:
+        alive = grants.alive(claim.grant)
+    except (Unavailable, Denied) as error:
+        why = f"possible interception, or Vault has lost its data; it cannot be asked ({error})"
+    else:
+        why = (
+            "possible interception: the grant inside is alive, so somebody else unwrapped it. See "
+            "Vault's audit log for who did"
+            if alive
+            else "Vault does not have the grant inside either. It has expired or was revoked, or "
+            "Vault has lost its data (restarted empty, or restored from a backup). The formula did "
+            "not start; file the action again under a new id"
+        )
+    return replace(outcome, error=f"{WRAPPING_GONE}: {why}")

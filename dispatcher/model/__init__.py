@@ -1,0 +1,1 @@
+"""Plain records: what an action, a run and a result are. Nothing here does anything."""

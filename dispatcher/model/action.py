@@ -1,0 +1,478 @@
+"""An action: what a TOML file in ``vault/actions/`` asks for."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pydantic.dataclasses
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+
+from dispatcher.errors import Problem
+from dispatcher.model.run import MAX_ARGUMENT_BYTES, Mount, Tier
+from dispatcher.toml.explain import Reader, complaint, did_you_mean, one_of, walk
+from dispatcher.toml.source import KeyPath, TomlSource, quoted, too_large
+
+MAX_ACTION_BYTES = 65_536
+"""Size of an action file where the settings say nothing else."""
+
+ID_PATTERN = "^[a-z0-9][a-z0-9_-]{0,99}$"
+"""Ids of actions and names of formulas. No dot, so that ``<id>.<blob>`` is one word; no upper
+case, so that two ids cannot differ by case alone."""
+
+ID_RULE = "Use a-z, 0-9, - and _, at most 100, the first a letter or digit"
+"""``ID_PATTERN`` in words."""
+
+_ID = re.compile(ID_PATTERN.strip("^$"))
+
+SECRET_PATTERN = "^[A-Z][A-Z0-9_]{0,99}$"  # noqa: S105 - a pattern of names
+
+RESERVED_NAMES = frozenset(
+    [
+        "PATH",
+        "HOME",
+        "IFS",
+        "ENV",
+        "SHELL",
+        "USER",
+        "LOGNAME",
+        "PWD",
+        "OLDPWD",
+        "TMPDIR",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TERM",
+        "CDPATH",
+        "COLUMNS",
+        "LINES",
+        "SHELLOPTS",
+        "SHLVL",
+        "PROMPT_COMMAND",
+        "PS0",
+        "PS1",
+        "PS2",
+        "PS3",
+        "PS4",
+        "UID",
+        "EUID",
+        "PPID",
+        "GROUPS",
+        "RANDOM",
+        "SRANDOM",
+        "SECONDS",
+        "LINENO",
+        "FUNCNAME",
+        "FUNCNEST",
+        "DIRSTACK",
+        "PIPESTATUS",
+        "REPLY",
+        "MAPFILE",
+        "COPROC",
+        "OPTIND",
+        "OPTARG",
+        "OPTERR",
+        "HOSTNAME",
+        "HOSTTYPE",
+        "MACHTYPE",
+        "OSTYPE",
+        "EPOCHSECONDS",
+        "EPOCHREALTIME",
+        "GLOBIGNORE",
+        "EXECIGNORE",
+        "GLOBSORT",
+        "FIGNORE",
+        "HISTCMD",
+        "HISTCONTROL",
+        "HISTFILE",
+        "HISTFILESIZE",
+        "HISTIGNORE",
+        "HISTSIZE",
+        "HISTTIMEFORMAT",
+        "TIMEFORMAT",
+        "TMOUT",
+        "CHILD_MAX",
+        "POSIXLY_CORRECT",
+        "INPUTRC",
+        "BASH",
+        "BASHOPTS",
+        "BASHPID",
+        "COMPREPLY",
+        "EMACS",
+        "FCEDIT",
+        "HOSTFILE",
+        "IGNOREEOF",
+        "INSIDE_EMACS",
+        "MAIL",
+        "MAILCHECK",
+        "MAILPATH",
+        "PROMPT_DIRTRIM",
+        "GLIBC_TUNABLES",
+        "GCONV_PATH",
+        "LOCPATH",
+        "NLSPATH",
+        "MALLOC_TRACE",
+    ]
+)
+"""Variables that bash, the C library or the runner's own environment give a meaning to: bash(1),
+"Shell Variables", and ld.so(8). A secret of that name would break the formula or be lost."""
+
+RESERVED_PREFIXES = ("DISINTO_", "PYTHON", "LD_", "LC_", "BASH_", "COMP_", "READLINE_")
+
+_MAX_CONTEXT = 100_000
+_MAX_LIST = 64
+_MAX_PARAMS_DEPTH = 16
+_MAX_PROBLEMS = 50
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def is_id(name: str) -> bool:
+    """Whether a name can be an action's id, or a formula's name."""
+    return _ID.fullmatch(name) is not None
+
+
+def name_problem(name: str, what: str) -> tuple[str, str] | None:
+    """What is wrong with an id or a formula's name, and what would be right; None for a good one."""
+    if is_id(name):
+        return None
+    better = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:100]
+    remedy = f"{ID_RULE}; for example {quoted(better)}" if better else ID_RULE
+    return f"{quoted(name)} cannot be {what}", remedy
+
+
+def secret_problem(name: str) -> tuple[str, str] | None:
+    """What is wrong with a secret's name, and what would be right; None for a good one."""
+    if not re.fullmatch(SECRET_PATTERN.strip("^$"), name):
+        better = re.sub(r"[^A-Z0-9_]+", "_", name.upper()).strip("_")[:100]
+        rule = "Use A-Z, 0-9 and _, at most 100, the first a letter"
+        good = re.fullmatch(SECRET_PATTERN.strip("^$"), better)
+        remedy = f"{rule}; did you mean {quoted(better)}?" if good else rule
+        return f"{quoted(name)} cannot be the name of a secret", remedy
+    if name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES):
+        return (
+            f"{name} is reserved: each secret becomes an environment variable of its name, and "
+            "this one has a meaning to the shell or the runner",
+            f"Store the secret under another name, such as MY_{name}",
+        )
+    return None
+
+
+def _checked_id(value: str) -> str:
+    if wrong := name_problem(value, "an action's id"):
+        raise complaint(wrong[0], remedy=wrong[1])
+    return value
+
+
+def _checked_formula(value: str) -> str:
+    if wrong := name_problem(value, "a formula's name"):
+        raise complaint(wrong[0], remedy=wrong[1])
+    return value
+
+
+def _checked_secret(value: str) -> str:
+    if wrong := secret_problem(value):
+        raise complaint(wrong[0], remedy=wrong[1])
+    return value
+
+
+def _checked_context(value: str) -> str:
+    if "\x00" in value:
+        raise complaint("context holds a NUL character", remedy="Leave it out")
+    if len(value.encode()) > _MAX_CONTEXT:
+        raise complaint(
+            f"context has {len(value.encode()):,} bytes, more than the {_MAX_CONTEXT:,} allowed",
+            remedy="Keep long texts in the repository and name their place",
+        )
+    return value
+
+
+def _checked_word(value: str) -> str:
+    """Becomes part of a command line: no option, and nothing a terminal or a log would act on."""
+    if _CONTROL.search(value):
+        raise complaint(f"{quoted(value)} holds a control character", remedy="Leave it out")
+    if value.startswith("-"):
+        raise complaint(
+            f"{quoted(value)} begins with -, and would be read as an option of the agent command",
+            remedy="Give the plain name",
+        )
+    return value
+
+
+def _checked_params(value: dict[str, object]) -> dict[str, object]:
+    """Values that JSON can carry, since formulas get the table as JSON."""
+    for path, item in walk(value):
+        if len(path) > _MAX_PARAMS_DEPTH:
+            what = f"params is nested more than {_MAX_PARAMS_DEPTH} deep"
+            raise complaint(what, inside=path[:4])
+        if isinstance(item, float) and not math.isfinite(item):
+            raise complaint("params contains inf or nan, which JSON cannot represent", inside=path)
+        if isinstance(item, int) and not -(2**63) <= item < 2**63:
+            raise complaint("the number has more than 64 bits", remedy="Quote it", inside=path)
+    size = len(json.dumps(value, default=str)) + len("DISINTO_PARAMS=")
+    if size > MAX_ARGUMENT_BYTES:
+        raise complaint(
+            f"params has {size:,} bytes as JSON, more than the {MAX_ARGUMENT_BYTES:,} that one "
+            "environment variable can hold",
+            remedy="Keep long texts in the repository and name their place",
+        )
+    return value
+
+
+_Secret = Annotated[
+    str, AfterValidator(_checked_secret), Field(json_schema_extra={"pattern": SECRET_PATTERN})
+]
+_Word = Annotated[
+    str,
+    AfterValidator(_checked_word),
+    Field(max_length=200, json_schema_extra={"pattern": r"^([^-\x00-\x1f][^\x00-\x1f]*)?$"}),
+]
+
+
+@pydantic.dataclasses.dataclass(
+    frozen=True,
+    kw_only=True,
+    slots=True,
+    config=ConfigDict(extra="forbid", title="Action"),
+)
+class Action:
+    """A file ``vault/actions/<id>.toml``: becomes exactly one run once it is merged."""
+
+    id: Annotated[
+        str,
+        AfterValidator(_checked_id),
+        Field(
+            description="The file's name without .toml. An id runs once, for ever.",
+            examples=["deploy-website"],
+            json_schema_extra={"pattern": ID_PATTERN},
+        ),
+    ]
+    formula: Annotated[
+        str,
+        AfterValidator(_checked_formula),
+        Field(
+            description="What to run: the name of formulas/<name>.sh or formulas/<name>.toml.",
+            examples=["hello"],
+            json_schema_extra={"pattern": ID_PATTERN},
+        ),
+    ]
+    context: Annotated[
+        str,
+        AfterValidator(_checked_context),
+        Field(
+            description="Free text for the formula: DISINTO_CONTEXT, or the agent's standard input.",
+            examples=["Why this runs, and what is wanted"],
+        ),
+    ]
+    secrets: Annotated[
+        tuple[_Secret, ...],
+        Field(
+            max_length=_MAX_LIST,
+            description="Names of the secrets this run gets, each an environment variable. "
+            "No two equal but for case; [] for none.",
+            examples=[["GITHUB_TOKEN"]],
+            json_schema_extra={"uniqueItems": True},
+        ),
+    ]
+    mounts: Annotated[
+        tuple[Mount, ...],
+        Field(
+            max_length=_MAX_LIST,
+            description="Named volumes the run wants.",
+            examples=[["ssh"]],
+            json_schema_extra={"uniqueItems": True},
+        ),
+    ] = ()
+    model: Annotated[
+        _Word,
+        Field(description="Model for the agent command; a formula of kind .toml only."),
+    ] = ""
+    tools: Annotated[
+        tuple[_Word, ...],
+        Field(
+            max_length=_MAX_LIST,
+            description="Tools the agent command may use; a formula of kind .toml only.",
+            examples=[["Bash", "Read"]],
+        ),
+    ] = ()
+    timeout_minutes: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10_080,
+            description="Minutes after which the run is ended; 10,080 are a week.",
+            examples=[60],
+        ),
+    ] = 60
+    blast_radius: Annotated[
+        Tier | None,
+        Field(
+            description="The tier this action asks for. It may raise the tier that the "
+            "dispatcher's policy gives the formula, never lower it.",
+            examples=["high"],
+        ),
+    ] = None
+    priority: Annotated[
+        int,
+        Field(ge=-100, le=100, description="Higher goes first among what waits.", examples=[0]),
+    ] = 0
+    params: Annotated[
+        dict[str, object],
+        AfterValidator(_checked_params),
+        Field(description="Values for the formula, as DISINTO_PARAMS in JSON; no dates."),
+    ] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InvalidAction:
+    """A file that is no action, with everything that is wrong with it.
+
+    Attributes:
+        id: the file's stem.
+        problems: at least one, each with a line.
+    """
+
+    id: str
+    problems: tuple[Problem, ...]
+
+
+READER = Reader(
+    adapter=TypeAdapter(Action), subject="an action", accepted=frozenset({"dispatch_mode"})
+)
+"""``dispatch_mode`` comes from older ops repos: accepted, ignored, and grants nothing."""
+
+
+def parse_action(
+    data: bytes, *, path: str, stem: str, limit: int = MAX_ACTION_BYTES
+) -> Action | InvalidAction:
+    """Parse the bytes of an action file. Never raises for what the bytes hold.
+
+    Args:
+        data: the file.
+        path: how the reader of a message knows the file.
+        stem: the file's name without ``.toml``, which must be the id.
+        limit: most bytes allowed.
+    """
+    source = TomlSource.parse(data, path=path, limit=limit)
+    if source.problems:
+        return InvalidAction(id=stem, problems=source.problems)
+    read = READER.read(source.data, source.problem)
+    found = [] if isinstance(read, Action) else list(read)
+    found += _across_keys(source, stem)
+    if found or not isinstance(read, Action):
+        told = sorted(found, key=_place)[:_MAX_PROBLEMS]
+        return InvalidAction(id=stem, problems=tuple(told))
+    return read
+
+
+def oversized_action(*, path: str, stem: str, size: int, limit: int) -> InvalidAction:
+    """For a file known to be too large without reading it."""
+    return InvalidAction(id=stem, problems=(too_large(path, size, limit),))
+
+
+def check_names(
+    action: Action,
+    source: bytes,
+    *,
+    path: str,
+    formulas: Collection[str],
+    secrets: Collection[str] | None,
+    mounts: Collection[Mount] | None,
+) -> tuple[Problem, ...]:
+    """What the action names and nobody has: formula, secrets, mounts. Pure.
+
+    Args:
+        action, source, path: the parsed file, its bytes (for places) and how the user knows it.
+        formulas: names that exist.
+        secrets: names that exist in the vault; None where that cannot be known here.
+        mounts: those that the scheduler offers; None where that cannot be known here.
+    """
+    if _all_known(action, formulas, secrets, mounts):
+        return ()
+    toml = TomlSource.parse(source, path=path)
+    found = []
+    if action.formula not in formulas:
+        found.append(
+            toml.problem(
+                f"there is no formula {quoted(action.formula)}",
+                ("formula",),
+                remedy=did_you_mean(action.formula, sorted(formulas))
+                or f"Add formulas/{action.formula}.sh, or name one that exists",
+            )
+        )
+    for index, name in enumerate(action.secrets):
+        if secrets is not None and name not in secrets:
+            found.append(
+                toml.problem(
+                    f"there is no secret {name}",
+                    ("secrets", index),
+                    remedy=_secret_hint(name, sorted(secrets)),
+                )
+            )
+    for index, mount in enumerate(action.mounts):
+        if mounts is not None and mount not in mounts:
+            offered = one_of(sorted(mounts)) if mounts else "none"
+            found.append(
+                toml.problem(
+                    f"the mount {quoted(mount)} is not offered here",
+                    ("mounts", index),
+                    remedy=f"Offered: {offered}",
+                )
+            )
+    return tuple(sorted(found, key=_place))
+
+
+def _all_known(
+    action: Action,
+    formulas: Collection[str],
+    secrets: Collection[str] | None,
+    mounts: Collection[Mount] | None,
+) -> bool:
+    return (
+        action.formula in formulas
+        and (secrets is None or all(name in secrets for name in action.secrets))
+        and (mounts is None or all(mount in mounts for mount in action.mounts))
+    )
+
+
+def _secret_hint(name: str, secrets: list[str]) -> str:
+    twin = next((known for known in secrets if known.casefold() == name.casefold()), None)
+    if twin is not None:
+        return f"The vault has {quoted(twin)}, which differs by case; store it as {name}"
+    return did_you_mean(name, secrets) or f"Store it with: disinto secrets put {name}"
+
+
+def _across_keys(source: TomlSource, stem: str) -> Iterator[Problem]:
+    """Rules over more than one value; they look at raw data, so that they speak beside others."""
+    data = source.data
+    if wrong := name_problem(stem, "an action's id, and so not a file's name"):
+        yield source.problem(wrong[0], remedy=f"Rename the file. {wrong[1]}")
+    elif isinstance(data.get("id"), str) and data["id"] != stem:
+        yield source.problem(
+            f"id is {quoted(data['id'])}, but the file is {quoted(stem + '.toml')}",
+            ("id",),
+            remedy=f"Write id = {quoted(stem)}, or rename the file",
+        )
+    yield from _repeated(source, "secrets", "each secret becomes one environment variable")
+    yield from _repeated(source, "mounts", "each mount is given once")
+
+
+def _repeated(source: TomlSource, key: str, why: str) -> Iterator[Problem]:
+    names: Any = source.data.get(key)
+    seen: dict[str, int] = {}
+    for index, name in enumerate(names if isinstance(names, list) else ()):
+        if not isinstance(name, str):
+            continue
+        first = seen.setdefault(name.casefold(), index)
+        if first != index:
+            place: KeyPath = (key, index)
+            same = "repeats" if names[first] == name else "differs by case alone from"
+            what = f"{key}[{index}] {same} {key}[{first}], and {why}"
+            yield source.problem(what, place, remedy="Remove one of them")
+
+
+def _place(problem: Problem) -> tuple[int, int]:
+    return problem.line or 0, problem.column or 0

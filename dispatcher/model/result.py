@@ -1,0 +1,93 @@
+"""The result file ``<id>.result.json``: its one shape, and its one way to bytes.
+
+``dispatcher.loop.result_writer`` is the only writer; everything else reads.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from dispatcher.model.run import Tier, Verdict
+
+RESULT_LIMIT = 1024 * 1024
+"""Bytes of a result file; a larger one is none of ours."""
+
+LOGS_LIMIT = 1_000
+"""Characters of redacted log kept in a result."""
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ResultFormula(_Record):
+    """The formula that ran, or that the action named."""
+
+    name: str
+    sha256: str = ""
+
+
+class ResultEngine(_Record):
+    """Where the run executed; "" where it never reached an engine."""
+
+    kind: Literal["local", "nomad", ""] = ""
+    job: str = ""
+    alloc: str = ""
+    node: str = ""
+
+
+class Signature(_Record):
+    """A signature of an envelope: which key, and the signature itself in base64."""
+
+    keyid: str
+    sig: str
+
+
+class Envelope(_Record):
+    """A DSSE envelope (spec 1.0.2), its names as the specification has them."""
+
+    payloadType: str  # noqa: N815 - the specification's name
+    payload: Annotated[str, Field(description="The signed statement, in base64.")]
+    signatures: tuple[Signature, ...]
+
+
+class Result(_Record):
+    """What became of an action. Times are RFC 3339 in UTC; durations are seconds."""
+
+    id: str
+    exit_code: Annotated[int, Field(description="Never 0 unless the verdict is succeeded.")]
+    timestamp: Annotated[str, Field(description="When the verdict was reached.")]
+    logs: Annotated[str, Field(description="Last 1,000 characters of output, redacted.")] = ""
+    verdict: Verdict
+    error: str = ""
+    started_at: str | None = None
+    finished_at: str | None = None
+    duration_s: float | None = None
+    approved_by: tuple[str, ...] = ()
+    tier: Tier | None = None
+    commit: Annotated[str, Field(description="Head of the branch when the run was decided.")] = ""
+    blob: Annotated[str, Field(description="Git blob hash of the action file.")] = ""
+    formula: ResultFormula | None = None
+    engine: ResultEngine = ResultEngine()
+    outputs: dict[str, object] = Field(default_factory=dict)
+    attestation: Annotated[
+        Envelope | None,
+        Field(description="Signature over all of the above; see dispatcher.attestation."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _zero_only_for_success(self) -> Result:
+        if (self.exit_code == 0) != (self.verdict is Verdict.SUCCEEDED):
+            raise ValueError(f"exit code {self.exit_code} does not go with verdict {self.verdict}")
+        return self
+
+    def to_json(self) -> str:
+        """The file's text: indented, keys in the order above, one newline at the end.
+
+        Without an attestation the key is left out; ``dispatcher.attestation`` signs that text and
+        counts on the key being the last.
+        """
+        without = {"attestation"} if self.attestation is None else None
+        return self.model_dump_json(indent=2, exclude=without) + "\n"

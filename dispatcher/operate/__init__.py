@@ -1,0 +1,1 @@
+"""What the commands do. ``dispatcher.cli`` parses, calls and prints."""

@@ -1,0 +1,167 @@
+"""What an author's desk can see: git and, if there is one, the forge. Never ledger or engine.
+
+So whether an approved action waits for a place, runs or has ended without its result in git is not
+known here, and said to be unknown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+from dispatcher.errors import Dependency, DisintoError, Unavailable
+from dispatcher.gate.base import Answer, Decision, Gate, Question
+from dispatcher.loop.cancel_requests import Subject, judge
+from dispatcher.loop.intake import Intake, Vetted
+from dispatcher.model.cancel_request import CancelNote
+from dispatcher.model.health import DependencyHealth, WaitingFor
+from dispatcher.model.run import RunKey, Tier
+from dispatcher.ops_repo import OpsRepo, Tree
+from dispatcher.status.overview import LISTED, OpenAction, Overview, State
+
+ASKED = 50
+"""Open actions whose approval is looked up; each may take the forge a dozen calls."""
+
+UNKNOWN = "whether it has started is known on the dispatcher's host alone"
+
+
+@dataclass(kw_only=True)
+class AuthorView:
+    """Works out an overview.
+
+    Args:
+        repo: the clone.
+        intake: reads the files.
+        gate: opens the gate as it is configured here; raises if it cannot be asked from here.
+    """
+
+    repo: OpsRepo
+    intake: Intake
+    gate: Callable[[], Gate]
+
+    def look(self) -> tuple[Overview, Tree]:
+        """Fetch, and put together what there is to see. A remote that is down is reported in the
+        overview, which then shows what was fetched last.
+
+        Raises:
+            Denied, Misconfigured: the remote cannot be read.
+        """
+        trouble = ""
+        try:
+            head = self.repo.fetch()
+        except Unavailable as error:
+            known = self.repo.local_head()
+            if known is None:
+                raise
+            head, trouble = known, str(error)
+        tree = Tree()
+        self.repo.advance(tree, head.commit)
+        remote = DependencyHealth(dependency=Dependency.REMOTE, up=not trouble, error=trouble)
+        gate = _Lazily(self.gate)
+        rows = self._open(tree, gate)
+        waiting = sum(row.state is State.WAITING for row in rows)
+        return Overview(
+            at=time.time(),
+            head=tree.commit,
+            open=rows,
+            waiting={WaitingFor.APPROVAL: waiting} if waiting else {},
+            dependencies=(remote,),
+            cancels=self._cancels(tree, rows, gate),
+            open_actions=len(tree.open),
+            finished_actions=len(tree.finished),
+            archived_actions=len(tree.archived),
+        ), tree
+
+    def _cancels(
+        self, tree: Tree, rows: tuple[OpenAction, ...], gate: _Lazily
+    ) -> tuple[CancelNote, ...]:
+        """Requests about open actions, judged as far as that can be done here."""
+        tiers = {row.id: Tier(row.tier) if row.tier else Tier.HIGH for row in rows}
+        subjects = [
+            Subject(
+                file=tree.cancels[i],
+                key=RunKey(action_id=i, blob=tree.open[i].blob),
+                tier=tiers.get(i, Tier.HIGH),
+            )
+            for i in sorted(tree.cancels.keys() & tree.open.keys())[:ASKED]
+        ]
+        return tuple(
+            judge(subject, repo=self.repo, gate=gate, commit=tree.commit).note(subject)
+            for subject in subjects
+        )
+
+    def _open(self, tree: Tree, gate: _Lazily) -> tuple[OpenAction, ...]:
+        files = dict(islice(tree.open.items(), LISTED))
+        vetted = self.intake.vet(files, tree=tree, secrets=None, order={})
+        return tuple(self._row(i, answer, tree, gate) for i, answer in vetted.items())
+
+    def _row(
+        self, action_id: str, answer: Vetted | Exception, tree: Tree, gate: _Lazily
+    ) -> OpenAction:
+        if isinstance(answer, Exception):
+            return OpenAction(id=action_id, state=State.OPEN, reason=f"cannot be read: {answer}")
+        action, tier = answer.candidate.action, answer.tier
+        if action is None or tier is None or answer.candidate.problem:
+            # The dispatcher's own formulas and mounts decide, and may differ from ours.
+            reason = f"as seen from here it is invalid: {answer.candidate.problem}"
+            return OpenAction(id=action_id, state=State.OPEN, reason=reason)
+        question = Question(
+            action_id=action_id,
+            path=answer.file.path,
+            blob=answer.file.blob,
+            commit=tree.commit,
+            tier=tier.tier,
+            tier_reason=tier.reason,
+            tier_raised=tier.raised,
+            formula=answer.formula.ref if answer.formula else None,
+            formula_path=answer.formula.path if answer.formula else "",
+        )
+        state, reason, approved_by = gate.standing(question)
+        return OpenAction(
+            id=action_id,
+            state=state,
+            reason=reason,
+            waiting_for=WaitingFor.APPROVAL if state is State.WAITING else None,
+            formula=action.formula,
+            tier=tier.tier,
+            approved_by=approved_by,
+        )
+
+
+class _Lazily:
+    """A gate that is opened when it is first needed, and asked only so often."""
+
+    def __init__(self, opened: Callable[[], Gate]) -> None:
+        self._open = opened
+        self._gate: Gate | None = None
+        self._trouble = ""
+        self._asked = 0
+
+    def check(self, question: Question) -> Decision:
+        """As ``Gate.check``."""
+        self._gate = self._gate or self._open()
+        return self._gate.check(question)
+
+    def invalidate(self) -> None:
+        """Nothing is remembered here."""
+
+    def standing(self, question: Question) -> tuple[State, str, tuple[str, ...]]:
+        """State, reason and approvers."""
+        by_people = question.tier is not Tier.LOW or question.formula_path
+        self._asked += bool(by_people)
+        if self._asked > ASKED:
+            return State.OPEN, f"its approval was not looked up; {UNKNOWN}", ()
+        if self._trouble:
+            return State.OPEN, self._trouble, ()
+        try:
+            decision = self.check(question)
+        except DisintoError as error:
+            why = f"whether it is approved cannot be seen from here: {error.what}"
+            if isinstance(error, Unavailable):
+                self._trouble = why
+            return State.OPEN, why, ()
+        if decision.answer is Answer.APPROVED:
+            return State.APPROVED, f"{decision.reason}; {UNKNOWN}", decision.approved_by
+        return State.WAITING, decision.reason, ()

@@ -1,0 +1,369 @@
+"""Diagnosis: every dependency, right and setting looked at, each with its remedy.
+
+Never raises: what cannot be asked is a check that is not ok.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from dispatcher.decide.policy import Policy
+from dispatcher.engines.local import sandbox
+from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.checks import check_nomad
+from dispatcher.errors import DisintoError, InvalidInput
+from dispatcher.forge import ForgeApi
+from dispatcher.gate.base import Gate
+from dispatcher.gate.trailer import Place
+from dispatcher.host.private import open_to_others
+from dispatcher.ledger.base import Ledger
+from dispatcher.loop.leader import Leadership
+from dispatcher.loop.rule_files import superseded
+from dispatcher.loop.tombstones import NOTE
+from dispatcher.model.checks import Check
+from dispatcher.model.times import rfc3339
+from dispatcher.operate.policy_checks import check_policy
+from dispatcher.operate.signer_checks import check_signers
+from dispatcher.ops_repo import OpsRepo
+from dispatcher.ops_repo.signatures import TRAILER
+from dispatcher.settings import GateKind, Role, SchedulerKind, Settings, plain_addresses
+from dispatcher.status import status_file
+from dispatcher.vault import Vault
+from dispatcher.vault.doctor import check_vault
+
+OLDEST_GIT = (2, 36)
+SHORTEST_HOOK_SECRET = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Openers:
+    """How each thing is opened; each may raise a ``DisintoError``."""
+
+    repo: Callable[[], OpsRepo]
+    vault: Callable[[], Vault]
+    ledger: Callable[[], Ledger]
+    leadership: Callable[[], Leadership]
+    policy: Callable[[], Policy]
+    gate: Callable[[], Gate]
+    forge: Callable[[], ForgeApi]
+    nomad: Callable[[], NomadApi]
+
+
+def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -> Iterator[Check]:
+    """Look at everything, in the order in which one would mend it; yields as it goes."""
+    yield from _folder(settings)
+    yield from _looked("git", _git)
+    yield from _looked("ops repo", lambda: _remote(settings, openers))
+    yield from _looked("policy", lambda: _policy(settings, openers))
+    yield from _looked("formulas", lambda: _formulas(settings))
+    yield from _looked("agent", lambda: _agent(settings))
+    if settings.role is Role.AUTHOR:
+        yield Check(
+            name="role",
+            ok=True,
+            detail="an author's desk: ledger, Vault, engine and webhook are the dispatcher's, and "
+            "are not checked from here",
+        )
+        yield from _looked("gate", lambda: _gate(settings, openers))
+        yield from _encryption(settings)
+        return
+    yield from _looked("ledger", lambda: _ledger(openers))
+    yield from _looked("lead", lambda: _lead(openers))
+    yield from _looked("vault", lambda: check_vault(openers.vault(), settings))
+    if settings.scheduler is SchedulerKind.NOMAD:
+        yield from _looked("nomad", lambda: check_nomad(openers.nomad(), settings))
+    else:
+        yield from _looked("local", lambda: _local(settings))
+    yield from _looked("gate", lambda: _gate(settings, openers))
+    yield from _looked("webhook", lambda: _webhook(settings, environ))
+    yield from _encryption(settings)
+
+
+def wrong_settings(error: DisintoError) -> list[Check]:
+    """The checks for settings that cannot be read."""
+    if isinstance(error, InvalidInput):
+        return [Check(name="settings", ok=False, detail=str(p), remedy="") for p in error.problems]
+    return [_failed("settings", error)]
+
+
+def _looked(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+    try:
+        return list(look())
+    except DisintoError as error:
+        return [_failed(name, error)]
+    except OSError as error:
+        return [Check(name=name, ok=False, detail=f"{error.filename or ''}: {error.strerror}")]
+
+
+def _failed(name: str, error: DisintoError) -> Check:
+    return Check(name=name, ok=False, detail=error.what, remedy=error.remedy or "")
+
+
+def _folder(settings: Settings) -> Iterator[Check]:
+    folder = settings.state_dir
+    above = next(f for f in (folder, *folder.parents) if f.exists())
+    ok = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
+    yield Check(
+        name="state folder",
+        ok=ok,
+        detail=f"{folder}" if ok else f"{above} cannot be written",
+        remedy="" if ok else "Set state_dir, or let this user write there.",
+    )
+    if settings.role is Role.DISPATCHER and open_to_others(folder):
+        yield Check(
+            name="state folder: private",
+            ok=False,
+            detail=f"the state directory {folder} is readable by others: it holds claims with the "
+            "keys of outcomes, and accessors of grants",
+            remedy=f"Give the dispatcher a directory of its own, and run: chmod 700 {folder}",
+        )
+
+
+def _git() -> Iterator[Check]:
+    program = shutil.which("git")
+    if program is None:
+        yield Check(
+            name="git", ok=False, detail="git is not installed", remedy="Install git 2.36 or newer."
+        )
+        return
+    said = subprocess.run(
+        [program, "--version"], capture_output=True, text=True, check=False, timeout=30
+    ).stdout.strip()
+    numbers = tuple(int(number) for number in re.findall(r"\d+", said)[:2])
+    ok = numbers >= OLDEST_GIT
+    yield Check(name="git", ok=ok, detail=said, remedy="" if ok else "Install git 2.36 or newer.")
+
+
+def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
+    repo = settings.ops_repo
+    if not repo.remote:
+        yield Check(
+            name="ops repo",
+            ok=False,
+            detail="no remote is configured",
+            remedy="Set [ops_repo] remote, or begin with: disinto init DIR",
+        )
+        return
+    head, losses = openers.repo().fetch(), openers.repo().losses()
+    yield Check(name="ops repo", ok=True, detail=f"{repo.branch} is at {head.commit[:12]}")
+    yield from _looked("ops repo: push", lambda: _push(settings, openers))
+    if settings.role is Role.DISPATCHER:
+        yield from _looked("ops repo: memory", lambda: _memory(openers))
+    if head.rewritten:
+        yield Check(
+            name="ops repo: history",
+            ok=False,
+            detail=f"the history was rewritten since {(head.seen or '')[:12]}",
+            remedy="Protect the branch; 'disinto serve' sees to it that nothing runs twice.",
+        )
+    if losses:
+        yield Check(
+            name="ops repo: approvals",
+            ok=True,
+            detail=f"approvals given before {rfc3339(losses[-1].at)} do not count: what happened on "
+            "the branch before was lost with the clone",
+            remedy="Approve again what still waits; see docs/approval.md.",
+        )
+
+
+def _memory(openers: Openers) -> Iterator[Check]:
+    """The two copies of ours of the last head that a dispatcher looked at."""
+    repo, note = openers.repo(), openers.ledger().note(NOTE)
+    seen, kept = repo.seen(), note.text if note else ""
+    gone = kept and not repo.has_commit(kept)
+    troubles = [seen.damage] if seen.damage else []
+    if gone:
+        troubles.append(f"the ledger names commit {kept[:12]}, which the clone does not have")
+    last = (kept or seen.commit)[:12]
+    detail = f"the last head that a dispatcher looked at is {last}" if last else "none yet"
+    remedy = (
+        "No id runs twice by it. If both copies are unusable, the next 'disinto serve' keeps every "
+        "open action from running: see docs/operations.md."
+    )
+    yield Check(
+        name="ops repo: memory",
+        ok=True,
+        detail="; ".join(troubles) or detail,
+        remedy=remedy if troubles else "",
+    )
+
+
+def _push(settings: Settings, openers: Openers) -> Iterator[Check]:
+    """Whether results could be pushed. A dry run: hooks and branch protection are not asked."""
+    openers.repo().try_push()
+    detail = f"push to {settings.ops_repo.branch} allowed (hooks and branch protection not checked)"
+    yield Check(name="ops repo: push", ok=True, detail=detail)
+
+
+def _policy(settings: Settings, openers: Openers) -> Iterator[Check]:
+    yield from _in_force(settings)
+    yield from check_policy(openers.policy(), settings.policy.file)
+
+
+def _in_force(settings: Settings) -> Iterator[Check]:
+    """Whether a ``serve`` that runs here judges by the files as they are."""
+    seen = status_file.read(settings.state_dir)
+    if seen is None or not seen.fresh:
+        return
+    for older in superseded(seen.overview.rules, settings):
+        remedy = "Correct what the checks below find in the file; 'disinto status' has the error."
+        yield Check(name="serve: rules in force", ok=True, detail=older, remedy=remedy)
+
+
+def _formulas(settings: Settings) -> Iterator[Check]:
+    folder = settings.formulas.path
+    if folder is None:
+        yield Check(name="formulas", ok=True, detail="those of the ops repo alone")
+        return
+    if not folder.is_dir():
+        yield Check(
+            name="formulas",
+            ok=False,
+            detail=f"there is no folder {folder}",
+            remedy="Make it, or change [formulas] path.",
+        )
+        return
+    mode = folder.stat().st_mode
+    yield Check(
+        name="formulas",
+        ok=not mode & 0o002,
+        detail=f"{folder}" + (", which everybody may write" if mode & 0o002 else ""),
+        remedy=f"Run: chmod o-w {folder}" if mode & 0o002 else "",
+    )
+
+
+def _agent(settings: Settings) -> Iterator[Check]:
+    command = settings.agent.command
+    if not command:
+        yield Check(name="agent", ok=True, detail="none: formulas of kind .toml cannot run")
+        return
+    if settings.scheduler is SchedulerKind.NOMAD:
+        yield Check(name="agent", ok=True, detail=f"{command[0]}, looked for inside the job")
+        return
+    found = shutil.which(command[0], path=settings.local.path)
+    yield Check(
+        name="agent",
+        ok=found is not None,
+        detail=found or f"{command[0]} is not on the PATH of formulas",
+        remedy="" if found else "Install it, or change [agent] command or [local] path.",
+    )
+
+
+def _ledger(openers: Openers) -> Iterator[Check]:
+    claims = openers.ledger().open_runs()
+    yield Check(name="ledger", ok=True, detail=f"{len(claims)} open claims")
+
+
+def _lead(openers: Openers) -> Iterator[Check]:
+    report = openers.leadership().report()
+    obstacle = report.obstacle()
+    if obstacle is not None:
+        yield _failed("lead", obstacle)
+    elif report.value is None:
+        detail = "no installation leads this ops repo yet; the next 'disinto serve' will"
+        yield Check(name="lead", ok=True, detail=detail)
+    else:
+        yield Check(name="lead", ok=True, detail=f"this installation: {report.instance}")
+
+
+def _sandbox(settings: Settings) -> Iterator[Check]:
+    local = settings.local
+    found, reason = sandbox.find(settings)
+    unprotected = found is None and local.mounts and not local.allow_unprotected_mounts
+    yield Check(
+        name="local: sandbox",
+        ok=not unprotected,
+        detail="bubblewrap keeps runs from each other's files" if found else reason,
+        remedy="Install bubblewrap, or set [local] allow_unprotected_mounts = true."
+        if unprotected
+        else "",
+    )
+
+
+def _user() -> Check:
+    """Advice, and no fault: there are machines with no other user."""
+    root = os.geteuid() == 0
+    return Check(
+        name="local: user",
+        ok=True,
+        detail="formulas run as root" if root else f"formulas run as user {os.geteuid()}",
+        remedy="Run disinto as a user of its own, which owns nothing else: as root, a formula can "
+        "read every file of this machine."
+        if root
+        else "",
+    )
+
+
+def _local(settings: Settings) -> Iterator[Check]:
+    local = settings.local
+    yield from _looked("local: sandbox", lambda: _sandbox(settings))
+    yield _user()
+    for mount, folder in local.mounts.items():
+        yield Check(
+            name=f"local: mount {mount}",
+            ok=folder.is_dir(),
+            detail=f"{folder}" if folder.is_dir() else f"there is no folder {folder}",
+            remedy="" if folder.is_dir() else f"Make it, or change [local] mounts {mount}.",
+        )
+
+
+def _gate(settings: Settings, openers: Openers) -> Iterator[Check]:
+    openers.gate()
+    match settings.policy.gate:
+        case GateKind.NONE:
+            detail = "none: actions of tier medium and high cannot be approved"
+            yield Check(name="gate", ok=True, detail=detail)
+        case GateKind.SIGNED:
+            yield from signed_gate(settings)
+            yield from check_signers(settings)
+        case GateKind.FORGEJO:
+            me = openers.forge().me()
+            detail = f"forgejo: authenticated to {settings.forge.url} as {me.login}"
+            yield Check(name="gate", ok=True, detail=detail)
+
+
+def signed_gate(settings: Settings) -> Iterator[Check]:
+    """What approvals must say, and whether their name for this repository was chosen."""
+    place = Place.of(settings)
+    line = f"{TRAILER}: {place.repository}@{place.branch} <id, or formulas/<file>>"
+    yield Check(
+        name="gate", ok=True, detail=f'signed: a trusted key signs a commit that says "{line}"'
+    )
+    if not settings.gate.repository:
+        yield Check(
+            name="gate: repository",
+            ok=True,
+            detail=f"approvals name {place.repository}, the end of the remote's address; another "
+            "installation whose remote ends the same takes them too",
+            remedy=f'Set [gate] repository to a name of its own, such as "{place.repository}".',
+        )
+
+
+def _encryption(settings: Settings) -> Iterator[Check]:
+    """Warnings, since all works: plain http to another machine."""
+    for plain in plain_addresses(settings):
+        name = f"encryption: {plain.key}"
+        yield Check(name=name, ok=True, detail=plain.warning, remedy=plain.remedy)
+
+
+def _webhook(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:
+    secret = environ.get(settings.http.webhook_secret_env, "").encode()
+    file = settings.http.webhook_secret_file
+    if not secret and file is not None:
+        secret = file.read_bytes().strip()
+    if not secret:
+        every = f"{settings.ops_repo.poll_interval_s:g} s"
+        yield Check(name="webhook", ok=True, detail=f"no secret: serve looks every {every}")
+        return
+    ok = len(secret) >= SHORTEST_HOOK_SECRET
+    yield Check(
+        name="webhook",
+        ok=ok,
+        detail=f"its secret has {len(secret)} bytes",
+        remedy="" if ok else "Use 16 bytes or more, e.g. from `openssl rand -hex 32`.",
+    )

@@ -1,0 +1,229 @@
+"""Following an action from outside of ``serve``, until its result is on the remote.
+
+What counts is the remote: the result there ends the waiting. On the way it is told what is known
+of the action (from the status file, the ledger and the engine, whichever can be reached from
+here), and the run's output is handed on as it comes.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dispatcher.engines.base import LogChunk, Scheduler
+from dispatcher.errors import (
+    DisintoError,
+    InvalidInput,
+    NotFound,
+    Problem,
+    TemporaryError,
+)
+from dispatcher.ledger.base import Ledger
+from dispatcher.model.result import Result
+from dispatcher.model.run import VERDICT_EXIT, Claim, Phase, Verdict
+from dispatcher.ops_repo import OpsRepo, Tree
+from dispatcher.settings import Settings
+from dispatcher.status import status_file
+
+RESULT_LIMIT = 1024 * 1024
+
+FIRST_PAUSE_S = 0.2
+LONGEST_PAUSE_S = 2.0
+"""Pauses between two looks at the remote: short at first, since many actions take a second. The
+longest is how late a merge or a result may be noticed by somebody who waits at the terminal.
+"""
+
+FORGE_EVERY = 5
+"""Looks at the remote for each question to the forge: the merge itself shows in git."""
+
+LOGS_AFTER_RESULT_S = 5.0
+"""Seconds that the end of the output may take after the result came."""
+
+NOBODY = "nothing will happen until 'disinto serve' runs, here or elsewhere"
+
+
+_PHASES = {Phase.CLAIMED: "starting", Phase.SUBMITTED: "running"}
+"""What the ledger alone says of a run, in the words of ``overview.State``."""
+
+
+class Viewer(Protocol):
+    """Shows a followed action. ``output`` is called on a thread of its own."""
+
+    def standing(self, text: str) -> None:
+        """Where the action stands now, in words; called when that changes."""
+        ...
+
+    def output(self, chunk: LogChunk) -> None:
+        """A piece of the run's output, redacted."""
+        ...
+
+
+@dataclass(kw_only=True)
+class Followed:
+    """How an action ended.
+
+    Attributes:
+        result: as it stands on the remote.
+        streamed: whether its output was handed on.
+    """
+
+    result: Result
+    streamed: bool
+
+    @property
+    def exit_code(self) -> int:
+        """The formula's own code; for the other verdicts the documented one."""
+        if self.result.verdict in (Verdict.SUCCEEDED, Verdict.FAILED):
+            return self.result.exit_code
+        return VERDICT_EXIT[self.result.verdict]
+
+
+@dataclass(kw_only=True)
+class Follower:
+    """Follows one action.
+
+    Args:
+        repo: a clone of the ops repo.
+        ledger, scheduler: None where they cannot be reached from here; then there is no live
+            output.
+        settings: for the status file and the pace.
+        viewer: is shown everything.
+        unmerged: says where an action stands that is not on the branch; None where such an
+            action is a mistake.
+    """
+
+    repo: OpsRepo
+    ledger: Ledger | None
+    scheduler: Scheduler | None
+    settings: Settings
+    viewer: Viewer
+    tree: Tree = field(default_factory=Tree)
+    unmerged: Callable[[str], str] | None = None
+    sleep: Callable[[float], None] = time.sleep
+    _told: str = ""
+    _looks: int = 0
+    _stream: threading.Thread | None = None
+    _streamed: bool = False
+
+    def follow(self, action_id: str) -> Followed:
+        """Wait for the result.
+
+        Raises:
+            NotFound: there is no such action, or it was removed before it ran.
+            Denied, Misconfigured: the remote cannot be read.
+            InvalidInput: what stands there as its result is none.
+        """
+        pause_s = FIRST_PAUSE_S
+        while True:
+            if not self._look():
+                self.sleep(pause_s := min(LONGEST_PAUSE_S, pause_s * 1.5))
+                continue
+            if path := self.tree.result_path(action_id):
+                result = read_result(self.repo, self.tree.commit, path)
+                if self._stream is not None:
+                    self._stream.join(LOGS_AFTER_RESULT_S)
+                return Followed(result=result, streamed=self._streamed)
+            if action_id not in self.tree.open:
+                self._await_merge(action_id)
+                continue
+            claim = self._claim(action_id)
+            if claim is not None and claim.phase is not Phase.CLAIMED:
+                self._start_stream(claim)
+            self._tell(self._standing(action_id, claim))
+            ended = claim is not None and claim.phase is Phase.ENDED
+            self.sleep(FIRST_PAUSE_S if ended else pause_s)
+            pause_s = min(self._longest_s(), pause_s * 1.2)
+
+    def _look(self) -> bool:
+        """Move the tree to the remote's head; False while the remote cannot be asked any more.
+
+        One that could never be asked is an error: nobody knows whether there is such an action.
+        """
+        try:
+            head = self.repo.fetch()
+            self.repo.advance(self.tree, head.commit)
+        except TemporaryError as error:
+            if not self.tree.commit:
+                raise
+            self._tell(f"waiting for the remote: {error.what}")
+            return False
+        return True
+
+    def _await_merge(self, action_id: str) -> None:
+        if self.unmerged is None:
+            raise NotFound(
+                f"there is no action {action_id} in the ops repo",
+                remedy="Send it with 'disinto dispatch FILE'.",
+            )
+        if self._looks % FORGE_EVERY == 0:
+            self._tell(self.unmerged(action_id))
+        self._looks += 1
+        self.sleep(self._longest_s())
+
+    def _longest_s(self) -> float:
+        return max(FIRST_PAUSE_S, min(LONGEST_PAUSE_S, self.settings.ops_repo.poll_interval_s))
+
+    def _claim(self, action_id: str) -> Claim | None:
+        if self.ledger is None:
+            return None
+        try:
+            claims = self.ledger.open_runs()
+        except DisintoError:
+            return None
+        return next((c for c in claims if c.key.action_id == action_id), None)
+
+    def _standing(self, action_id: str, claim: Claim | None) -> str:
+        """Where it stands: the status file knows most, the ledger a little."""
+        seen = status_file.read(self.settings.state_dir)
+        known = seen.overview.find(action_id) if seen is not None and seen.fresh else None
+        if known is not None:
+            return f"{known.state}: {known.reason}" if known.reason else known.state.value
+        if claim is not None:
+            return _PHASES.get(claim.phase, claim.phase.value)
+        if seen is not None and seen.fresh:
+            return "waiting for the dispatcher to look"
+        return NOBODY if self.ledger is not None else "waiting for the result"
+
+    def _tell(self, text: str) -> None:
+        if text != self._told:
+            self._told = text
+            self.viewer.standing(text)
+
+    def _start_stream(self, claim: Claim) -> None:
+        if self._stream is not None or self.scheduler is None:
+            return
+        scheduler = self.scheduler
+
+        def stream() -> None:
+            try:
+                for chunk in scheduler.logs(claim, follow=True):
+                    self._streamed = True
+                    self.viewer.output(chunk)
+            except DisintoError:
+                return  # the result holds the end of the output
+
+        self._stream = threading.Thread(target=stream, name="logs", daemon=True)
+        self._stream.start()
+
+
+def read_result(repo: OpsRepo, commit: str, path: str) -> Result:
+    """A result of the ops repo.
+
+    Raises:
+        InvalidInput: what stands there is none.
+        NotFound: nothing stands there.
+    """
+    blob = repo.blob_at(commit, path)
+    if blob is None:
+        raise NotFound(f"there is no file {path} in the ops repo")
+    data = repo.read([blob], limit=RESULT_LIMIT)[blob]
+    try:
+        return Result.model_validate_json(data if isinstance(data, bytes) else b"")
+    except ValueError as error:
+        first = str(error).splitlines()[0]
+        raise InvalidInput(
+            [Problem(message=f"this is no result of disinto: {first}", path=path)]
+        ) from error

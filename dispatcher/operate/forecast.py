@@ -1,0 +1,364 @@
+"""The forecast: what the next tick of ``serve`` would do, worked out without doing it.
+
+For ``disinto plan``, and for ``disinto status`` where no dispatcher runs. It asks what ``serve``
+would ask (remote, vault, gate, ledger, engine), each on its own: what cannot be reached is told as
+an outage, and everything that does not need it is still known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+from dispatcher.decide.reconcile import (
+    Ask,
+    Cancel,
+    Candidate,
+    Conclude,
+    Inspect,
+    Launch,
+    Limits,
+    Plan,
+    Provenance,
+    Publish,
+    Reject,
+    ResolveOrphan,
+    Restore,
+    Retire,
+    Revoke,
+    Step,
+    StopSuperseded,
+    Wait,
+    World,
+    reconcile,
+    tried_again,
+)
+from dispatcher.errors import Denied, Dependency, Unavailable
+from dispatcher.loop.cancel_requests import CancelRequests
+from dispatcher.loop.components import Components
+from dispatcher.loop.foreign import ForeignResult, in_git, inspect, judged
+from dispatcher.loop.view import View, WithResult
+from dispatcher.model.cancel_request import CancelNote
+from dispatcher.model.health import DependencyHealth, WaitingFor
+from dispatcher.model.run import Claim, Mount, Observation, Phase, RunKey
+from dispatcher.ops_repo import Head
+from dispatcher.settings import GateKind, Settings
+from dispatcher.status import status_file
+from dispatcher.status.overview import LISTED, OpenAction, Overview, open_actions, waiting
+from dispatcher.status.tracker import Silent
+
+T = TypeVar("T")
+
+FOREIGN_LISTED = 200
+"""Results looked at, of those that came since a dispatcher last looked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forecast:
+    """What was found, and what follows from it.
+
+    Attributes:
+        at: when, seconds since the epoch.
+        head: the head that was looked at; None where there is no clone and the remote is down.
+        plan: steps and waits.
+        candidates: open actions by id, as vetted and judged.
+        gates: which gate answered for an action, by id.
+        claims: open claims by id.
+        observations: what the engine said, or None where it could not be asked.
+        obstacles: why a run cannot reach its engine although it is its turn, by id.
+        cancels: requests to cancel; the first few are judged.
+        foreign: results that came since a dispatcher last looked and that it did not sign; at most
+            ``FOREIGN_LISTED`` of what came is looked at.
+        outages: what could not be asked, with the error's words.
+    """
+
+    at: float
+    head: Head | None
+    plan: Plan
+    view: View
+    candidates: Mapping[str, Candidate]
+    gates: Mapping[str, str]
+    claims: Mapping[str, Claim]
+    observations: Mapping[RunKey, Observation] | None
+    obstacles: Mapping[str, str] = field(default_factory=dict)
+    foreign: tuple[ForeignResult, ...] = ()
+    cancels: tuple[CancelNote, ...] = ()
+    outages: Mapping[Dependency, str] = field(default_factory=dict)
+
+    def actions(self) -> tuple[OpenAction, ...]:
+        """The open actions; steps count as actions whose turn it is."""
+        return open_actions(
+            self._with_turns(),
+            self.claims,
+            observations=self.observations,
+            candidates=self.candidates,
+        )
+
+    def overview(self, settings: Settings) -> Overview:
+        """The same as a plain record."""
+        tree = self.view.tree
+        return Overview(
+            at=self.at,
+            head=tree.commit,
+            open=self.actions(),
+            waiting=waiting(self._with_turns(), self.claims),
+            dependencies=tuple(
+                DependencyHealth(
+                    dependency=dependency,
+                    up=dependency not in self.outages,
+                    since=self.at if dependency in self.outages else 0.0,
+                    error=self.outages.get(dependency, ""),
+                )
+                for dependency in in_use(settings)
+            ),
+            foreign=self.foreign,
+            cancels=self.cancels,
+            warnings=(*self.view.components.warnings(), *self.view.warnings),
+            open_actions=len(tree.open),
+            finished_actions=len(tree.finished),
+            archived_actions=len(tree.archived),
+        )
+
+    def _with_turns(self) -> Plan:
+        broken = (tried_again(i, error) for i, error in self.view.failed.items())
+        turns = _turns(self.plan, self.obstacles)
+        return replace(self.plan, waits=(*self.plan.waits, *turns, *broken))
+
+
+def in_use(settings: Settings) -> tuple[Dependency, ...]:
+    """The dependencies that these settings need."""
+    always = (
+        Dependency.REMOTE,
+        Dependency.VAULT,
+        Dependency.SCHEDULER,
+        Dependency.LEDGER,
+        Dependency.LEAD,
+    )
+    forge = settings.policy.gate is GateKind.FORGEJO
+    return (*always, Dependency.FORGE) if forge else always
+
+
+def forecast(components: Components, view: View) -> Forecast:
+    """Ask everything once, and decide. Changes nothing but the clone, which it fetches.
+
+    Args:
+        parts: what is asked.
+        view: a fresh one.
+
+    Raises:
+        TemporaryError: the operator's formulas are not there.
+    """
+    asker = _Asker()
+    head = asker.ask(Dependency.REMOTE, components.repo.fetch) or components.repo.local_head()
+    if Dependency.REMOTE not in asker.outages:
+        asker.ask(Dependency.LEAD, components.leadership.check)
+    foreign: tuple[ForeignResult, ...] = ()
+    if head is not None:
+        arrived = _advance(view, head)
+        foreign = asker.ask(Dependency.VAULT, lambda: _foreign(components, view, arrived)) or ()
+        view.vet()
+    if unresolved := view.unresolved():
+        names = asker.ask(Dependency.VAULT, components.grants.secret_names)
+        if names is not None:
+            view.learn_secrets(names, unresolved)
+            view.vet()
+    claims = asker.ask(Dependency.LEDGER, components.ledger.open_runs)
+    by_id = {claim.key.action_id: claim for claim in claims or ()}
+    in_flight = [c for c in by_id.values() if c.phase in (Phase.CLAIMED, Phase.SUBMITTED)]
+    observations = asker.ask(Dependency.SCHEDULER, lambda: components.scheduler.observe(in_flight))
+    gates = _ask_gates(components, view, by_id, asker)
+    cancels = CancelRequests(components, view, tracker=Silent(), resting=asker.outages.keys)
+    cancels.look(by_id)
+    limits = components.settings.limits
+    candidates = view.candidates()
+    plan = reconcile(
+        World(
+            candidates=candidates,
+            published=WithResult(view.tree),
+            archived=view.tree.archived,
+            provenance=asker.ask(Dependency.VAULT, lambda: _provenance(components, view, by_id))
+            or {},
+            claims=by_id,
+            cancels=cancels.requested(),
+            observations=observations,
+            limits=Limits(max_in_flight=limits.max_in_flight, formulas=limits.formulas),
+            # An outage of the remote holds up results; what would be done without it is of use.
+            down=asker.outages.keys(),
+            outages=asker.outages,
+        )
+    )
+    obstacles = _obstacles(components, plan, candidates, asker)
+    return Forecast(
+        at=time.time(),
+        head=head,
+        plan=plan,
+        view=view,
+        candidates=candidates,
+        gates=gates,
+        claims=by_id,
+        observations=observations,
+        obstacles=obstacles,
+        foreign=foreign,
+        cancels=cancels.notes()[:LISTED],
+        outages=dict(asker.outages),
+    )
+
+
+def _advance(view: View, head: Head) -> Collection[str]:
+    """Move the view to the head; ids whose result came since a dispatcher last looked."""
+    known = head.seen if head.seen_readable else None
+    if known:
+        view.advance(known)
+    changes = view.advance(head.commit)
+    return changes.arrived if known else ()
+
+
+def _foreign(
+    components: Components, view: View, arrived: Collection[str]
+) -> tuple[ForeignResult, ...]:
+    """Those that just came, and those that a dispatcher at work has found."""
+    seen = status_file.read(components.settings.state_dir)
+    if seen is not None and seen.fresh:
+        return seen.overview.foreign
+    files = (in_git(view.tree, i) for i in islice(sorted(arrived), FOREIGN_LISTED))
+    found = (judged(components, file) for file in files if file is not None)
+    return tuple(foreign for foreign in found if foreign is not None)
+
+
+def _provenance(
+    components: Components, view: View, claims: Mapping[str, Claim]
+) -> dict[str, Provenance]:
+    """Who wrote the results that stand in git for claims."""
+    published = WithResult(view.tree)
+    return {
+        i: Provenance.FOREIGN if inspect(components, c, in_git(view.tree, i)) else Provenance.OURS
+        for i, c in claims.items()
+        if i in published
+    }
+
+
+def _ask_gates(
+    components: Components, view: View, claims: Mapping[str, Claim], asker: _Asker
+) -> dict[str, str]:
+    """Ask the gate about each candidate that could run; which gate answered, by id."""
+    gates: dict[str, str] = {}
+    for action_id, candidate in view.candidates().items():
+        if candidate.problem or candidate.unvetted or action_id in claims:
+            continue
+        if Dependency.FORGE in asker.outages:
+            break
+        question = view.question(action_id)
+        decision = asker.ask(Dependency.FORGE, lambda asked=question: components.gate.check(asked))  # type: ignore[misc]
+        if decision is not None:
+            view.learn(question, decision, asked_at=time.monotonic())
+            gates[action_id] = decision.gate
+    return gates
+
+
+def _obstacles(
+    components: Components, plan: Plan, candidates: Mapping[str, Candidate], asker: _Asker
+) -> dict[str, str]:
+    """What is in the way of the runs that are to be submitted, by id; asked once for each set of
+    mounts.
+    """
+    ids = [action_id for step in plan.steps if (action_id := _submitted(step))]
+    actions = {i: c.action for i in ids if (c := candidates.get(i)) is not None and c.action}
+    known: dict[frozenset[Mount], str] = {}
+    for mounts in {frozenset(action.mounts) for action in actions.values()}:
+        ask = partial(components.obstacle, mounts)
+        known[mounts] = asker.ask(Dependency.SCHEDULER, ask) or ""
+    return {i: known[m] for i, a in actions.items() if known[m := frozenset(a.mounts)]}
+
+
+def _submitted(step: Step) -> str:
+    """The id of an action whose run this step may bring to its engine, or ""."""
+    match step:
+        case Launch(candidate=candidate):
+            return candidate.key.action_id
+        case ResolveOrphan(claim=claim):
+            return claim.key.action_id
+    return ""
+
+
+class _Asker:
+    """Asks, and keeps what could not be asked."""
+
+    def __init__(self) -> None:
+        self.outages: dict[Dependency, str] = {}
+
+    def ask(self, dependency: Dependency, question: Callable[[], T]) -> T | None:
+        """The answer, or None where nobody answers; then it is noted."""
+        try:
+            return question()
+        except (Unavailable, Denied) as error:
+            self.outages.setdefault(error.dependency or dependency, str(error))
+            return None
+
+
+def _turns(plan: Plan, obstacles: Mapping[str, str]) -> list[Wait]:
+    """What the next tick would take up: candidates, and runs that something is in the way of."""
+    turns = [
+        Wait(
+            action_id=step.candidate.key.action_id,
+            waiting_for=WaitingFor.TURN,
+            reason=at_next_poll(step),
+        )
+        for step in plan.steps
+        if isinstance(step, Ask | Launch | Reject) and step.candidate.key.action_id not in obstacles
+    ]
+    return turns + [
+        Wait(action_id=action_id, waiting_for=WaitingFor.DEPENDENCY, reason=reason)
+        for action_id, reason in obstacles.items()
+    ]
+
+
+_WORDS: Mapping[type, str] = {
+    Ask: "asks its gate",
+    Launch: "starts it",
+    ResolveOrphan: "asks the vault whether it ever started",
+    Publish: "pushes its result",
+    Inspect: "looks at who wrote its result",
+    Restore: "puts its result back",
+    Cancel: "cancels it, as requested",
+    Revoke: "revokes its grant",
+    StopSuperseded: "stops it, since a result stands in git",
+    Retire: "releases its claim",
+}
+
+
+def subject_of(step: Step) -> tuple[str, str]:
+    """The id that a step is about, and why it is taken; "" where that goes without saying."""
+    match step:
+        case Reject(candidate=candidate, reason=reason):
+            return candidate.key.action_id, reason
+        case Ask(candidate=candidate) | Launch(candidate=candidate):
+            return candidate.key.action_id, candidate.reason
+        case Cancel(by=by):
+            return step.key.action_id, f"by {by}"
+        case _:
+            return step.claim.key.action_id, ""
+
+
+def at_next_poll(step: Ask | Launch | Reject) -> str:
+    """What an action waits for whose turn it is."""
+    match step:
+        case Ask():
+            return "its gate will be asked at the next poll"
+        case Launch():
+            return "will start at the next poll"
+        case Reject():
+            return f"its result will be written at the next poll: {step.verdict}"
+
+
+def in_words(step: Step) -> str:
+    """What a step does, for people: ``starts it``."""
+    if isinstance(step, Reject):
+        return f"writes its result: {step.verdict}"
+    if isinstance(step, Conclude):
+        outcome = step.observation.outcome
+        return f"records its verdict: {outcome.verdict if outcome else 'unknown'}"
+    return _WORDS[type(step)]

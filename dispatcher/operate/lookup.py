@@ -1,0 +1,129 @@
+"""Looking up one action: where it stands, what it asked for and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from dispatcher.errors import NotFound, Problem
+from dispatcher.model.action import Action, InvalidAction, parse_action
+from dispatcher.model.result import Result
+from dispatcher.operate.follow import read_result
+from dispatcher.ops_repo import OpsRepo, Tree
+from dispatcher.status.action_record import (
+    FINISHED,
+    ActionRecord,
+    of_open,
+    of_result,
+    undecided,
+)
+from dispatcher.status.overview import OpenAction
+
+ACTION_LIMIT = 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """All that is known of an action.
+
+    Attributes:
+        state: a ``State`` while it is open, then ``FINISHED``.
+        standing: while it is open: what runs or what is missing; None where nobody has said yet.
+        path: of the file in the ops repo, or "" where it is gone.
+        action: the parsed file; None where it is gone or wrong.
+        problems: what is wrong with it.
+        result_path, result: what became of it; "" and None while it is open.
+        archived: whether the pair has moved to ``vault/done``.
+    """
+
+    id: str
+    state: str
+    standing: OpenAction | None
+    path: str
+    action: Action | None
+    problems: tuple[Problem, ...]
+    result_path: str
+    result: Result | None
+    archived: bool
+
+    def record(self) -> ActionRecord:
+        """It as every command prints it."""
+        if self.result is not None:
+            return of_result(self.result)
+        record = of_open(self.standing) if self.standing else undecided(self.id)
+        if record.formula is None and self.action is not None:
+            record = replace(record, formula=self.action.formula)
+        return record
+
+
+def look_up(
+    action_id: str, *, repo: OpsRepo, tree: Tree, standing: OpenAction | None = None
+) -> Account:
+    """Gather what the ops repo says of an action.
+
+    Args:
+        tree: at the head that is looked at.
+        standing: what the overview says of it.
+
+    Raises:
+        NotFound: the ops repo and the overview know no such action.
+        InvalidInput: what stands there as its result is none.
+    """
+    path = tree.action_path(action_id) or ""
+    result_path = tree.result_path(action_id) or ""
+    if not path and not result_path and standing is None:
+        raise no_such(action_id)
+    result = read_result(repo, tree.commit, result_path) if result_path else None
+    action, problems = _action(action_id, path, repo=repo, tree=tree)
+    state = FINISHED if result else standing.state.value if standing else "waiting"
+    return Account(
+        id=action_id,
+        state=state,
+        standing=standing if result is None else None,
+        path=path,
+        action=action,
+        problems=problems,
+        result_path=result_path,
+        result=result,
+        archived=action_id in tree.archived,
+    )
+
+
+def no_such(action_id: str) -> NotFound:
+    """The error for an id that nobody knows."""
+    return NotFound(
+        f"there is no action {action_id} in the ops repo",
+        remedy="'disinto status' lists those that are open, and the last results.",
+    )
+
+
+def last_results(repo: OpsRepo, tree: Tree, *, count: int) -> list[Result]:
+    """The newest results that are still beside their actions, the newest first."""
+    blobs = [pair.result.blob for pair in tree.finished.values() if pair.result.regular]
+    return newest_of(repo, blobs, count=count)
+
+
+def newest_of(repo: OpsRepo, blobs: Collection[str], *, count: int) -> list[Result]:
+    """The newest of the results with these blobs, the newest first."""
+    found = []
+    for data in repo.read(blobs, limit=ACTION_LIMIT).values():
+        try:
+            found.append(Result.model_validate_json(data if isinstance(data, bytes) else b""))
+        except ValueError:
+            continue  # somebody else's file
+    return sorted(found, key=lambda result: result.timestamp, reverse=True)[:count]
+
+
+def _action(
+    action_id: str, path: str, *, repo: OpsRepo, tree: Tree
+) -> tuple[Action | None, tuple[Problem, ...]]:
+    blob = repo.blob_at(tree.commit, path) if path else None
+    if blob is None:
+        return None, ()
+    data = repo.read([blob], limit=ACTION_LIMIT)[blob]
+    if not isinstance(data, bytes):
+        return None, (Problem(message=f"the file has {data} bytes", path=path),)
+    action = parse_action(data, path=path, stem=action_id)
+    if isinstance(action, InvalidAction):
+        return None, action.problems
+    return action, ()

@@ -1,0 +1,31 @@
+"""Which sets of mounts the open actions of the ops repo want."""
+
+from __future__ import annotations
+
+from dispatcher.model.action import Action, parse_action
+from dispatcher.model.run import Mount
+from dispatcher.ops_repo import OpsRepo, Tree
+
+ACTION_LIMIT = 1024 * 1024
+
+
+def mount_sets(repo: OpsRepo) -> frozenset[frozenset[Mount]]:
+    """The sets of mounts that open actions name, at the remote's head. Wrong files are passed over.
+
+    Raises:
+        Unavailable, Denied, Misconfigured: the remote, as ``OpsRepo.fetch``.
+    """
+    tree = Tree()
+    repo.advance(tree, repo.fetch().commit)
+    regular = {name: file for name, file in tree.open.items() if file.regular}
+    contents = repo.read((file.blob for file in regular.values()), limit=ACTION_LIMIT)
+    parsed = (
+        parse_action(data, path=file.path, stem=name)
+        for name, file in regular.items()
+        if isinstance(data := contents[file.blob], bytes)
+    )
+    return frozenset(
+        frozenset(action.mounts)
+        for action in parsed
+        if isinstance(action, Action) and action.mounts
+    )

@@ -1,0 +1,224 @@
+"""Preflight: check action files on a desk, before git and a dispatcher see them.
+
+The same parser and the same name checks as ``serve`` uses; only what is known of the names differs:
+on a desk there may be no settings, no vault and no engine, and what cannot be known is not held
+against a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dispatcher.decide.policy import Policy, TierDecision, effective_tier, load_policy
+from dispatcher.errors import NotFound, Problem
+from dispatcher.model.action import (
+    MAX_ACTION_BYTES,
+    InvalidAction,
+    check_names,
+    oversized_action,
+    parse_action,
+)
+from dispatcher.model.run import FormulaKind, Mount
+from dispatcher.ops_repo.tree import CANCEL_ENDING, RESULT_ENDING
+from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH, SchedulerKind, Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Names:
+    """What an action may name; None where it is not known from here.
+
+    Attributes:
+        formulas: of the operator's directory.
+        repo_formulas: of the ops repo that the settings name; a checkout around a file counts for
+            that file instead.
+        secrets: from the vault.
+        mounts: what the scheduler offers.
+        limit: bytes of an action file.
+        policy: tiers.
+    """
+
+    formulas: Collection[str] | None = None
+    repo_formulas: Collection[str] | None = None
+    secrets: Collection[str] | None = None
+    mounts: Collection[Mount] | None = None
+    limit: int = MAX_ACTION_BYTES
+    policy: Policy | None = None
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        *,
+        repo_formulas: Collection[str] | None = None,
+        secrets: Collection[str] | None = None,
+    ) -> Names:
+        """What the settings say, with the names of the ops repo and of the vault if they are known.
+
+        Raises:
+            InvalidInput, Misconfigured: the policy, see ``load_policy``.
+        """
+        folder = settings.formulas.path
+        local = settings.scheduler is SchedulerKind.LOCAL
+        return cls(
+            formulas=formula_names(folder) if folder else (),
+            repo_formulas=repo_formulas,
+            secrets=secrets,
+            mounts=tuple(settings.local.mounts) if local else None,
+            limit=settings.limits.max_action_bytes,
+            policy=load_policy(settings.policy.file),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """One file, and everything that is wrong with it.
+
+    Attributes:
+        tier: which approval the action needs; None if the file is wrong or no policy is known.
+        unchecked: what could not be checked from here although there are settings, in words.
+    """
+
+    path: str
+    id: str
+    problems: tuple[Problem, ...]
+    tier: TierDecision | None = None
+    unchecked: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionFiles:
+    """The files that a command line means.
+
+    Attributes:
+        files: those to check.
+        finished: those of a directory that have a result beside them; their ids are spent, and what
+            is wrong with them has been reported there.
+    """
+
+    files: tuple[Path, ...]
+    finished: tuple[Path, ...]
+
+
+CONFIGURATION = frozenset({"disinto.toml", "policy.toml"})
+"""Files of the operator's directory that end in .toml and are no actions."""
+
+
+def action_files(paths: Sequence[Path]) -> ActionFiles:
+    """The files that are meant: a file itself, and of a directory every ``.toml`` in it that is an
+    open action. Of a directory that is an ops repo, those in its ``vault/actions``.
+
+    Raises:
+        NotFound: a path does not exist.
+    """
+    files: list[Path] = []
+    finished: list[Path] = []
+    missing = []
+    for path in paths:
+        if path.is_dir() and path.suffix != ".toml":
+            for file in _actions_in(path):
+                result = file.with_name(f"{file.stem}{RESULT_ENDING}")
+                (finished if result.is_file() else files).append(file)
+        elif path.exists() or path.is_symlink():
+            files.append(path)
+        else:
+            missing.append(str(path))
+    if missing:
+        raise NotFound(f"there is no file or directory {' or '.join(missing)}")
+    return ActionFiles(files=tuple(files), finished=tuple(finished))
+
+
+def _actions_in(directory: Path) -> list[Path]:
+    inside = directory / ACTIONS_PATH
+    files = sorted((inside if inside.is_dir() else directory).glob("*.toml"))
+    actions = [file for file in files if not file.name.endswith(CANCEL_ENDING)]
+    return [file for file in actions if file.name not in CONFIGURATION or inside.is_dir()]
+
+
+def check_files(files: Sequence[Path], names: Names) -> list[Checked]:
+    """Check each file; a file that cannot be read is a problem like any other."""
+    return [_check(file, names) for file in files]
+
+
+def formula_names(folder: Path) -> set[str]:
+    """Names of the formulas in a folder; none where there is no such folder."""
+    if not folder.is_dir():
+        return set()
+    endings = {f".{kind}" for kind in FormulaKind}
+    return {path.stem for path in folder.iterdir() if path.suffix in endings and path.is_file()}
+
+
+def _check(file: Path, names: Names) -> Checked:
+    path = str(file)
+    data = _read(file, names.limit)
+    if isinstance(data, Problem):
+        return Checked(path=path, id=file.stem, problems=(data,))
+    size = file.stat().st_size
+    if size > names.limit:
+        huge = oversized_action(path=path, stem=file.stem, size=size, limit=names.limit)
+        return Checked(path=path, id=file.stem, problems=huge.problems)
+    action = parse_action(data, path=path, stem=file.stem, limit=names.limit)
+    if isinstance(action, InvalidAction):
+        return Checked(path=path, id=file.stem, problems=tuple(action.problems))
+    formulas, all_known = _formulas(file, names)
+    unknown = not all_known and action.formula not in formulas
+    problems = check_names(
+        action,
+        data,
+        path=path,
+        formulas=(*formulas, action.formula) if unknown else formulas,
+        secrets=names.secrets,
+        mounts=tuple(Mount) if names.mounts is None else names.mounts,
+    )
+    tier = effective_tier(names.policy, action) if names.policy and not problems else None
+    return Checked(
+        path=path,
+        id=file.stem,
+        problems=tuple(problems),
+        tier=tier,
+        unchecked=_unchecked(action.formula) if unknown and names.formulas is not None else "",
+    )
+
+
+def _unchecked(formula: str) -> str:
+    return (
+        f'not checked: formula "{formula}" is not in [formulas] path, and the formulas of the ops '
+        "repo are not known here; pass --online"
+    )
+
+
+def _read(file: Path, limit: int) -> bytes | Problem:
+    path = str(file)
+    if file.is_symlink():
+        return Problem(message="this is a symbolic link; an action is a regular file", path=path)
+    if not file.is_file():
+        return Problem(message="this is not a regular file, as an action is", path=path)
+    if file.suffix != ".toml":
+        return Problem(
+            message="the name does not end in .toml",
+            path=path,
+            remedy=f"Call it {file.stem}.toml; its stem is the action's id.",
+        )
+    try:
+        with file.open("rb") as stream:
+            return stream.read(limit + 1)
+    except OSError as error:
+        return Problem(message=f"it cannot be read: {error.strerror}", path=path)
+
+
+def _formulas(file: Path, names: Names) -> tuple[set[str], bool]:
+    """Formulas that the file may name, and whether these are all."""
+    if names.formulas is None:
+        return set(), False
+    around = ops_repo_around(file)
+    repo = names.repo_formulas if around is None else formula_names(around / FORMULAS_PATH)
+    return {*names.formulas, *(repo or ())}, repo is not None
+
+
+def ops_repo_around(file: Path) -> Path | None:
+    """The work tree of an ops repo that holds this file, or None."""
+    for folder in file.resolve().parents:
+        if (folder / ACTIONS_PATH).is_dir():
+            return folder
+    return None

@@ -1,0 +1,127 @@
+"""Pull requests that would bring an action or ask for its cancellation: what is only proposed yet.
+
+One call to the forge, bounded, and kept for a few seconds: ``status`` may be asked for in a loop.
+They are recognised by the branch that ``disinto dispatch`` and ``disinto cancel`` push; a request
+made by hand from a branch of another name is not listed, since that would take a call for each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+from dispatcher.errors import DisintoError
+from dispatcher.forge.records import Request
+from dispatcher.model.action import is_id
+from dispatcher.status.overview import OpenAction, State
+
+BRANCHES = "disinto/"
+CANCEL = "cancel/"
+FRESH_S = 10.0
+NAME = "proposed.json"
+
+
+class Forge(Protocol):
+    """What of ``dispatcher.forge.ForgeApi`` is asked."""
+
+    def open_requests(self) -> Sequence[Request]: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Proposed:
+    """An open pull request.
+
+    Attributes:
+        action_id: whose action it brings, or whose cancellation it asks for.
+        cancels: which of the two.
+        number, url, by: of the request; ``by`` is who opened it.
+    """
+
+    action_id: str
+    cancels: bool
+    number: int
+    url: str
+    by: str
+
+    def row(self) -> OpenAction:
+        """As an entry of an overview."""
+        what = "asks to cancel it" if self.cancels else "not merged yet"
+        opened = f" by {self.by}" if self.by else ""
+        where = f": {self.url}" if self.url else ""
+        return OpenAction(
+            id=self.action_id,
+            state=State.PROPOSED,
+            reason=f"{what}: pull request #{self.number}{opened}{where}",
+            request={"number": self.number, "url": self.url},
+        )
+
+
+def branch_of(action_id: str, *, cancels: bool = False) -> str:
+    """The branch from which a pull request for an action comes."""
+    return f"{BRANCHES}{CANCEL if cancels else ''}{action_id}"
+
+
+def proposed(
+    forge: Callable[[], Forge], *, branch: str, state_dir: Path
+) -> tuple[tuple[Proposed, ...], str]:
+    """Open requests of the branch, the latest first, and why they are not known ("" if they are).
+
+    Args:
+        forge: opens the forge.
+        branch: the branch whose files are actions.
+        state_dir: where the answer is kept for ``FRESH_S``.
+    """
+    file = state_dir / NAME
+    known = _read(file)
+    if known is not None:
+        return known, ""
+    try:
+        requests = forge().open_requests()
+    except DisintoError as error:
+        return (), f"open pull requests are not known: {error}"
+    found = tuple(p for r in requests if (p := _of(r, branch)) is not None)
+    _write(file, found)
+    return found, ""
+
+
+def _of(request: Request, branch: str) -> Proposed | None:
+    ref = request.head.ref
+    if request.base.ref != branch or not ref.startswith(BRANCHES):
+        return None
+    name = ref.removeprefix(BRANCHES)
+    action_id = name.removeprefix(CANCEL)
+    if not is_id(action_id):
+        return None
+    return Proposed(
+        action_id=action_id,
+        cancels=name.startswith(CANCEL),
+        number=request.number,
+        url=request.html_url,
+        by=request.user.login if request.user else "",
+    )
+
+
+def _read(file: Path) -> tuple[Proposed, ...] | None:
+    try:
+        if not 0 <= time.time() - file.stat().st_mtime < FRESH_S:
+            return None
+        return tuple(Proposed(**entry) for entry in json.loads(file.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _write(file: Path, found: Sequence[Proposed]) -> None:
+    """Beside the file and then in its place; without it the next call asks again."""
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as new:
+            json.dump([asdict(each) for each in found], new)
+        os.replace(new.name, file)  # noqa: PTH105
+    except OSError:
+        return

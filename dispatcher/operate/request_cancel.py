@@ -1,0 +1,177 @@
+"""Asking for a cancellation through the ops repo: for whoever has no ledger and no engine here.
+
+The request goes the way that the action's tier asks for, like the action itself: to the branch,
+signed, or as a pull request. The dispatcher obeys it when it is approved as the action has to be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dispatcher.decide.policy import effective_tier
+from dispatcher.errors import Conflict, InvalidInput, Misconfigured, Problem
+from dispatcher.model.action import InvalidAction, parse_action
+from dispatcher.model.cancel_request import CancelRequest, reason_problem
+from dispatcher.model.run import Tier
+from dispatcher.operate.cancel import EndedAlready
+from dispatcher.operate.lookup import no_such
+from dispatcher.operate.proposed import branch_of
+from dispatcher.operate.submission_client import NeedsSignature, PullRequest, SubmissionClient
+from dispatcher.ops_repo import ActionFile, NewFile
+from dispatcher.ops_repo.person import push_signed, signing_commands, signs_by_default, work_tree_of
+from dispatcher.ops_repo.tree import CANCEL_ENDING
+from dispatcher.settings import ACTIONS_PATH, GateKind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A request to cancel that is on its way.
+
+    Attributes:
+        told: what was done with it, and what it waits for; for people.
+        commit: the commit (hex) that holds it; "" where it was there already.
+        request: its pull request, or None.
+    """
+
+    action_id: str
+    told: str
+    tier: Tier
+    commit: str = ""
+    request: PullRequest | None = None
+
+
+def ask_to_cancel(desk: SubmissionClient, action_id: str, *, reason: str, sign: bool) -> Asked:
+    """Bring a request to cancel to the ops repo, by the way that the action's tier asks for.
+
+    Raises:
+        NotFound: there is no such action.
+        EndedAlready: it has a result.
+        InvalidInput: the reason cannot be kept.
+        Conflict: there is another request for this action.
+        NeedsSignature, Misconfigured: nothing could approve it as it would be sent.
+        Unavailable, Denied: the remote or the forge.
+    """
+    if problem := reason_problem(reason):
+        raise InvalidInput([Problem(message=problem, path="--reason")])
+    desk.repo.advance(desk.tree, desk.repo.fetch().commit)
+    if desk.tree.has_result(action_id):
+        raise EndedAlready(f"action {action_id} has ended: {desk.tree.result_path(action_id)}")
+    action = desk.tree.open.get(action_id)
+    if action is None:
+        raise no_such(action_id)
+    request = CancelRequest(action_id=action_id, blob=action.blob, reason=reason)
+    path = f"{ACTIONS_PATH}/{action_id}{CANCEL_ENDING}"
+    way = _Way(desk=desk, request=request, tier=_tier(desk, action), path=path)
+    if action_id in desk.tree.cancels:
+        return way.there()
+    gate = desk.settings.policy.gate
+    if way.tier is Tier.LOW:
+        return way.push(sign=sign)
+    if gate is GateKind.FORGEJO:
+        return way.propose()
+    if gate is GateKind.SIGNED:
+        return way.sign(sign=sign)
+    raise Misconfigured(
+        f"nothing can approve a request to cancel {action_id}: it is of tier {way.tier}, and no gate "
+        "is configured ([policy] gate)",
+        remedy=f"Run 'disinto cancel {action_id}' on the dispatcher's host.",
+    )
+
+
+def _tier(desk: SubmissionClient, file: ActionFile) -> Tier:
+    """The action's, as seen from here; high for a file that cannot be read."""
+    limit = desk.settings.limits.max_action_bytes
+    data = desk.repo.read([file.blob], limit=limit)[file.blob] if file.regular else 0
+    if isinstance(data, int):
+        return Tier.HIGH
+    action = parse_action(data, path=file.path, stem=file.id, limit=limit)
+    if isinstance(action, InvalidAction):
+        return Tier.HIGH
+    return effective_tier(desk.policy, action).tier
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Way:
+    """A request and where it goes."""
+
+    desk: SubmissionClient
+    request: CancelRequest
+    tier: Tier
+    path: str
+
+    @property
+    def _file(self) -> NewFile:
+        return NewFile(path=self.path, data=self.request.to_toml())
+
+    @property
+    def _message(self) -> str:
+        return f"Ask to cancel {self.request.action_id}"
+
+    @property
+    def _trailer(self) -> str:
+        return self.desk.place.trailer(self.path)
+
+    def there(self) -> Asked:
+        return self._asked(f"{self.path} is in the ops repo already")
+
+    def push(self, *, sign: bool) -> Asked:
+        if sign:
+            return self.sign(sign=True)
+        published = self.desk.repo.publish([self._file], message=self._message)
+        if self.path not in published.written:
+            raise Conflict(f"somebody else has just sent {self.path}")
+        return self._asked(f"{self.path} is pushed as {published.commit[:12]}", published.commit)
+
+    def sign(self, *, sign: bool) -> Asked:
+        settings = self.desk.settings
+        here = work_tree_of(Path.cwd() / "x")
+        if not sign and not signs_by_default(here):
+            by_hand = "\n    ".join(
+                signing_commands(
+                    [self._file],
+                    branch=settings.ops_repo.branch,
+                    message=self._message,
+                    trailers=[self._trailer],
+                )
+            )
+            raise NeedsSignature(
+                f"nothing was sent: {self.request.action_id} is of tier {self.tier}, so the request "
+                f'counts once a trusted key signs a commit that says "{self._trailer}"',
+                remedy="Run this again with --sign, to sign with your own git; or commit the "
+                f"request as {self.path} yourself:\n    {by_hand}",
+            )
+        commit = push_signed(
+            [self._file],
+            work_tree=here,
+            remote=settings.ops_repo.remote,
+            branch=settings.ops_repo.branch,
+            message=self._message,
+            trailers=[self._trailer],
+        )
+        return self._asked(f"{self.path} is pushed, signed by you, as {commit[:12]}", commit)
+
+    def propose(self) -> Asked:
+        desk, action_id = self.desk, self.request.action_id
+        branch = branch_of(action_id, cancels=True)
+        commit = desk.repo.propose([self._file], branch=branch, message=self._message)
+        opened = desk.forge().open_request(
+            head=branch,
+            base=desk.settings.ops_repo.branch,
+            title=f"Cancel {action_id} (tier {self.tier})",
+            body=f"Action `{action_id}` is cancelled, or its run stopped, when this pull request is "
+            f"merged and approved by {desk.approvers} who had no hand in it.\n",
+        )
+        where = opened.html_url or f"pull request {opened.number}"
+        request = PullRequest(number=opened.number, url=opened.html_url)
+        told = f"cancelling {action_id} waits for approval by {desk.approvers}: {where}"
+        return self._asked(told, commit, request)
+
+    def _asked(self, told: str, commit: str = "", request: PullRequest | None = None) -> Asked:
+        return Asked(
+            action_id=self.request.action_id,
+            told=told,
+            tier=self.tier,
+            commit=commit,
+            request=request,
+        )

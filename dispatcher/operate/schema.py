@@ -1,0 +1,83 @@
+"""JSON Schemas of the files people write and read, so that editors complete and check them.
+
+They come from the models that do the checking, so the two cannot disagree. What a schema cannot
+say (an id is its file's name, secrets differ by more than case) is left to ``disinto validate``.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from dispatcher.decide import policy
+from dispatcher.model import action
+from dispatcher.model.result import Result
+from dispatcher.settings import Settings
+from dispatcher.toml.explain import schema_at
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+_DISPATCH_MODE = {
+    "description": "Accepted for older repositories and ignored: it grants nothing.",
+    "deprecated": True,
+}
+
+
+def schema(kind: str) -> dict[str, Any]:
+    """The schema of ``action``, ``result``, ``settings`` or ``policy``.
+
+    Raises:
+        KeyError: another kind.
+    """
+    makers = {
+        "action": action_schema,
+        "result": result_schema,
+        "settings": settings_schema,
+        "policy": policy_schema,
+    }
+    return makers[kind]()
+
+
+def action_schema() -> dict[str, Any]:
+    """Of ``vault/actions/<id>.toml``."""
+    made = _for_toml(_finished(dict(action.READER.schema), title="Action"))
+    made["properties"]["dispatch_mode"] = dict(_DISPATCH_MODE)
+    return made
+
+
+def result_schema() -> dict[str, Any]:
+    """Of ``vault/actions/<id>.result.json``, as it is written."""
+    return _finished(Result.model_json_schema(mode="serialization"), title="Result")
+
+
+def settings_schema() -> dict[str, Any]:
+    """Of ``disinto.toml``."""
+    return _for_toml(_finished(TypeAdapter(Settings).json_schema(), title="Settings"))
+
+
+def policy_schema() -> dict[str, Any]:
+    """Of ``policy.toml``."""
+    return _for_toml(_finished(dict(policy.READER.schema), title="Policy"))
+
+
+def _finished(made: dict[str, Any], *, title: str) -> dict[str, Any]:
+    """With the draft named first, and the keys' own names instead of pydantic's made-up titles."""
+    made = copy.deepcopy(made)
+    for table in (made, *made.get("$defs", {}).values()):
+        for name, key in table.get("properties", {}).items():
+            key["title"] = name
+    return {"$schema": DRAFT, **made, "title": title}
+
+
+def _for_toml(made: dict[str, Any]) -> dict[str, Any]:
+    """Without null, which TOML has not: a key that may be left out is of its one kind."""
+    definitions = made.get("$defs", {})
+    for table in (made, *definitions.values()):
+        keys = table.get("properties", {})
+        for name, key in keys.items():
+            if any(kind.get("type") == "null" for kind in key.get("anyOf", ())):
+                whole = schema_at({"$defs": definitions, "properties": {name: key}}, (name,))
+                keys[name] = {k: v for k, v in whole.items() if k != "default"}
+    return made

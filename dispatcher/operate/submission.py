@@ -1,0 +1,170 @@
+"""Submission: bring an action file to the ops repo, checked as far as it can be from here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from dispatcher.decide.policy import Policy, TierDecision, effective_tier
+from dispatcher.errors import Conflict, Exit, InvalidInput, NotFound, Problem
+from dispatcher.gate.trailer import Place
+from dispatcher.loop.formulas import Formula, FormulaStore, Unusable
+from dispatcher.model.action import Action, InvalidAction, check_names, parse_action
+from dispatcher.model.run import Mount, Tier
+from dispatcher.ops_repo import NewFile, OpsRepo, Tree
+from dispatcher.settings import ACTIONS_PATH, GateKind, SchedulerKind, Settings
+
+
+class AlreadyThere(Conflict):
+    """An action of this id is known: it waits, runs or has run."""
+
+    exit_code = Exit.CANTCREAT
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """An action that may be sent.
+
+    Attributes:
+        action, data: the file, parsed and as it is.
+        path: where it goes in the ops repo.
+        tier: what approval it needs.
+        formula: what it would run.
+        there: True where the very same file is in the ops repo already.
+    """
+
+    action: Action
+    data: bytes
+    path: str
+    tier: TierDecision
+    formula: Formula
+    there: bool = False
+
+
+def prepare(
+    file: Path,
+    *,
+    repo: OpsRepo,
+    tree: Tree,
+    shelf: FormulaStore,
+    policy: Policy,
+    settings: Settings,
+    secrets: Collection[str] | None,
+) -> Submission:
+    """Check a file against the ops repo's present head.
+
+    Args:
+        file: the file of the user.
+        tree: at that head.
+        secrets: the vault's names, or None where they are not known here; ``serve`` checks them.
+
+    Raises:
+        InvalidInput: with every problem and its place.
+        NotFound: there is no such file.
+        AlreadyThere: an action of this id is known already.
+    """
+    data = _read(file)
+    action = parse_action(
+        data, path=str(file), stem=file.stem, limit=settings.limits.max_action_bytes
+    )
+    if isinstance(action, InvalidAction):
+        raise InvalidInput(action.problems)
+    there = _refuse_known(action.id, data, repo=repo, tree=tree)
+    local = settings.scheduler is SchedulerKind.LOCAL
+    problems = check_names(
+        action,
+        data,
+        path=str(file),
+        formulas=shelf.names(tree),
+        secrets=secrets,
+        mounts=tuple(settings.local.mounts) if local else tuple(Mount),
+    )
+    if problems:
+        raise InvalidInput(problems)
+    formula = shelf.find(action.formula, tree)
+    if not isinstance(formula, Formula):
+        reason = formula.reason if isinstance(formula, Unusable) else "the formula is gone"
+        raise InvalidInput([Problem(message=reason, path=str(file), field="formula")])
+    return Submission(
+        action=action,
+        data=data,
+        path=f"{ACTIONS_PATH}/{action.id}.toml",
+        tier=effective_tier(policy, action),
+        formula=formula,
+        there=there,
+    )
+
+
+def send(submission: Submission, repo: OpsRepo) -> str:
+    """Commit and push the action; returns the commit (hex).
+
+    Raises:
+        AlreadyThere: somebody else sent an action of this id in the meantime.
+        Unavailable, Denied: the remote.
+    """
+    published = repo.publish(
+        [NewFile(path=submission.path, data=submission.data)],
+        message=message_of(submission),
+    )
+    if submission.path not in published.written:
+        raise _known(submission.action.id, "somebody else has just sent it")
+    return published.commit
+
+
+def message_of(submission: Submission) -> str:
+    """The message of the commit that brings an action."""
+    return f"Ask for {submission.action.id} ({submission.action.formula})"
+
+
+def needs_approval(submission: Submission) -> bool:
+    """Whether the merged file alone does not let it run."""
+    from_repo = bool(submission.formula.path)
+    return submission.tier.tier is not Tier.LOW or from_repo
+
+
+def approval_missing(submission: Submission, settings: Settings) -> str:
+    """What the action will wait for, in a sentence; "" where it needs no approval."""
+    if not needs_approval(submission):
+        return ""
+    tier = submission.tier
+    why = f"tier {tier.tier} ({tier.reason.rstrip('.')})"
+    if tier.tier is Tier.LOW:
+        why = f"formula {submission.formula.ref.name} of the ops repo, whose last change counts"
+    match settings.policy.gate:
+        case GateKind.NONE:
+            return f"{why}: it cannot be approved: no gate is configured ([policy] gate)"
+        case GateKind.SIGNED:
+            line = Place.of(settings).trailer(submission.path)
+            return f'{why}: it runs once a trusted key signs a commit that says "{line}"'
+        case GateKind.FORGEJO:
+            return f"{why}: it runs once its pull request is approved and merged"
+
+
+def _read(file: Path) -> bytes:
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise InvalidInput([Problem(message="this is not a regular file", path=str(file))])
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {file}") from None
+
+
+def _refuse_known(action_id: str, data: bytes, *, repo: OpsRepo, tree: Tree) -> bool:
+    """True where the same file waits in the ops repo; any other trace of the id is refused."""
+    if tree.has_result(action_id) or action_id in tree.archived:
+        raise _known(action_id, f"it ran before: {tree.result_path(action_id) or 'see vault/done'}")
+    waiting = tree.open.get(action_id)
+    if waiting is None:
+        return False
+    held = repo.read([waiting.blob], limit=len(data))[waiting.blob] if waiting.regular else b""
+    if held == data:
+        return True
+    raise _known(action_id, f"another file of this name is in the ops repo: {waiting.path}")
+
+
+def _known(action_id: str, why: str) -> AlreadyThere:
+    return AlreadyThere(
+        f"there is an action {action_id} already; {why}",
+        remedy="An id runs once: choose a new id, in the file and in its name.",
+    )

@@ -1,0 +1,272 @@
+"""The desk: where a person sends an action from, and from where it is followed.
+
+It has what the person's machine has: a clone of the ops repo always, ledger and engine where they
+can be reached, a forge where one is configured. It decides nothing about running: that is for
+``serve``, wherever it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dispatcher.decide.policy import Policy
+from dispatcher.engines.base import Scheduler
+from dispatcher.errors import Conflict, DisintoError, Exit, Misconfigured, PermanentError
+from dispatcher.forge import ForgeApi
+from dispatcher.gate.pull_request import pull_request_text
+from dispatcher.gate.trailer import Place
+from dispatcher.ledger.base import Ledger
+from dispatcher.loop import nudge as bell
+from dispatcher.loop.formulas import FormulaStore
+from dispatcher.model.run import Tier
+from dispatcher.operate.follow import Follower, Viewer
+from dispatcher.operate.proposed import branch_of
+from dispatcher.operate.submission import (
+    Submission,
+    approval_missing,
+    message_of,
+    needs_approval,
+    prepare,
+    send,
+)
+from dispatcher.ops_repo import NewFile, OpsRepo, Tree
+from dispatcher.ops_repo.person import (
+    push_signed,
+    signing_commands,
+    signs_by_default,
+    work_tree_of,
+)
+from dispatcher.ops_repo.work_tree import follow_with
+from dispatcher.settings import GateKind, Role, Settings
+
+
+class NeedsSignature(PermanentError):
+    """The action runs only from a signed commit, and was to be sent without a signature."""
+
+    exit_code = Exit.NOPERM
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PullRequest:
+    """A pull request, by number and address."""
+
+    number: int
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """An action that is on its way.
+
+    Attributes:
+        told: what was done with it, and what it waits for; for people.
+        tier: what approval it needs.
+        commit: the commit (hex) that brought it: on the branch, or on that of its pull request;
+            "" where the file was there already.
+        request: its pull request; None where it went to the branch itself.
+        stuck: True where nothing can approve it as the settings are: waiting is of no use.
+    """
+
+    action_id: str
+    told: str
+    tier: Tier
+    commit: str = ""
+    request: PullRequest | None = None
+    stuck: bool = False
+
+    @property
+    def state(self) -> str:
+        """``proposed`` while only a pull request holds it, else ``waiting``."""
+        return "proposed" if self.request else "waiting"
+
+
+@dataclass(kw_only=True)
+class SubmissionClient:
+    """See the module.
+
+    Args:
+        repo: with the person's name as author.
+        secrets: asks for the vault's names; raises where nobody can be asked from here.
+        ledger, scheduler: None where they are out of reach.
+        forge: opens the forge; called only when the gate is ``forgejo``.
+        approvers: who may approve, for people.
+    """
+
+    settings: Settings
+    repo: OpsRepo
+    shelf: FormulaStore
+    policy: Policy
+    secrets: Callable[[], Collection[str]]
+    ledger: Ledger | None
+    scheduler: Scheduler | None
+    forge: Callable[[], ForgeApi]
+    approvers: str = "an administrator"
+    tree: Tree = field(default_factory=Tree)
+    _request: int = 0
+
+    def send(self, file: Path, *, sign: bool) -> Sent:
+        """Check a file and bring it to the ops repo, by the way that its tier asks for.
+
+        Raises:
+            InvalidInput, NotFound, AlreadyThere: see ``prepare``.
+            Unavailable, Denied: the remote or the forge.
+            Misconfigured: there is nothing to sign with.
+        NeedsSignature: it must be signed, and was not to be.
+        """
+        self.repo.advance(self.tree, self.repo.fetch().commit)
+        submission = prepare(
+            file,
+            repo=self.repo,
+            tree=self.tree,
+            shelf=self.shelf,
+            policy=self.policy,
+            settings=self.settings,
+            secrets=self._names(),
+        )
+        action_id = submission.action.id
+        if submission.there:
+            told = f"{action_id} is in the ops repo already"
+            told = _with(told, approval_missing(submission, self.settings))
+            return self._sent(submission, told)
+        if needs_approval(submission) and self.settings.policy.gate is GateKind.FORGEJO:
+            return self._propose(submission, file)
+        signed = self.settings.policy.gate is GateKind.SIGNED and needs_approval(submission)
+        if sign or (signed and signs_by_default(work_tree_of(file))):
+            commit = push_signed(
+                [_file(submission)],
+                work_tree=work_tree_of(file),
+                remote=self.settings.ops_repo.remote,
+                branch=self.settings.ops_repo.branch,
+                message=message_of(submission),
+                trailers=[self._trailer(submission)],
+            )
+            told = f"{action_id} is pushed, signed by you, as {commit[:12]}"
+            told = _with(told, _raised(submission))
+        elif signed:
+            raise self._unsigned(submission)
+        else:
+            commit = send(submission, self.repo)
+            told = f"{action_id} is pushed as {commit[:12]}"
+            told = _with(told, approval_missing(submission, self.settings))
+        if self.settings.role is Role.DISPATCHER:
+            bell.notify(self.settings.state_dir)
+        told = _with(told, follow_with(file, path=submission.path, commit=commit))
+        return self._sent(submission, told, commit=commit)
+
+    @property
+    def place(self) -> Place:
+        """What approvals of gate ``signed`` name here."""
+        return Place.of(self.settings)
+
+    def follower(self, viewer: Viewer, *, wait_merge: bool) -> Follower:
+        """Follows an action; with ``wait_merge`` also one whose pull request is still open."""
+        return Follower(
+            repo=self.repo,
+            ledger=self.ledger,
+            scheduler=self.scheduler,
+            settings=self.settings,
+            viewer=viewer,
+            tree=self.tree,
+            unmerged=self._unmerged if wait_merge else None,
+        )
+
+    def _names(self) -> Collection[str] | None:
+        """The vault's names, where this person can ask; ``serve`` checks them in any case."""
+        try:
+            return self.secrets()
+        except DisintoError:
+            return None
+
+    def _sent(self, submission: Submission, told: str, *, commit: str = "") -> Sent:
+        return Sent(
+            action_id=submission.action.id,
+            told=told,
+            tier=submission.tier.tier,
+            commit=commit,
+            stuck=needs_approval(submission) and self.settings.policy.gate is GateKind.NONE,
+        )
+
+    def _unsigned(self, submission: Submission) -> NeedsSignature:
+        """Why this is not sent: an unsigned commit would have to be made anew to be signed."""
+        commands = signing_commands(
+            [_file(submission)],
+            branch=self.settings.ops_repo.branch,
+            message=message_of(submission),
+            trailers=[self._trailer(submission)],
+        )
+        by_hand = "\n    ".join(commands)
+        return NeedsSignature(
+            f"nothing was sent: {approval_missing(submission, self.settings)}",
+            remedy="Run this again with --sign, to sign with your own git; or in a work tree of "
+            f"yours that holds the file:\n    {by_hand}",
+        )
+
+    def _trailer(self, submission: Submission) -> str:
+        """The line by which a signed commit approves the action."""
+        return self.place.trailer(submission.path)
+
+    def _propose(self, submission: Submission, file: Path) -> Sent:
+        action = submission.action
+        branch = branch_of(action.id)
+        commit = self.repo.propose(
+            [_file(submission)], branch=branch, message=message_of(submission)
+        )
+        text = pull_request_text(
+            action=action,
+            path=submission.path,
+            action_text=submission.data.decode("utf-8", "replace"),
+            tier=submission.tier,
+            formula=submission.formula.ref,
+            formula_path=submission.formula.path,
+            formula_text=submission.formula.text.decode("utf-8", "replace"),
+            approvers=self.approvers,
+        )
+        request = self.forge().open_request(
+            head=branch, base=self.settings.ops_repo.branch, title=text.title, body=text.body
+        )
+        self._request = request.number
+        address = request.html_url or f"pull request {request.number}"
+        told = f"{action.id} waits for approval by {self.approvers}: {address}"
+        told = _with(told, _raised(submission))
+        told = _with(told, follow_with(file, path=submission.path, commit=commit))
+        return Sent(
+            action_id=action.id,
+            told=told,
+            tier=submission.tier.tier,
+            commit=commit,
+            request=PullRequest(number=request.number, url=request.html_url),
+        )
+
+    def _unmerged(self, action_id: str) -> str:
+        """Where an action stands that is not on the branch yet.
+
+        Raises:
+            Conflict: its pull request was closed without being merged.
+        """
+        if self.settings.policy.gate is not GateKind.FORGEJO:
+            raise Misconfigured(
+                f"{action_id} is not in the ops repo, and no forge is configured",
+                remedy='Leave out --wait-merge, or set [policy] gate = "forgejo".',
+            )
+        if not self._request:
+            return f"waits until it is merged into {self.settings.ops_repo.branch}"
+        request = self.forge().request(self._request)
+        if request is not None and request.state == "closed" and not request.merged:
+            raise Conflict(f"pull request {self._request} was closed without being merged")
+        return f"waits until pull request {self._request} is merged"
+
+
+def _file(submission: Submission) -> NewFile:
+    return NewFile(path=submission.path, data=submission.data)
+
+
+def _raised(submission: Submission) -> str:
+    """What raised the tier, in words; "" if nothing did."""
+    tier = submission.tier
+    return f"tier {tier.tier}: {tier.raised}" if tier.raised else ""
+
+
+def _with(told: str, missing: str) -> str:
+    return f"{told}; {missing}" if missing else told

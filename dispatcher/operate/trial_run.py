@@ -1,0 +1,209 @@
+"""A trial run: what ``disinto doctor --deep`` does, from the grant to its end.
+
+It takes the way of every run, with the real Vault and the real engine: mint, extend, submit, observe,
+revoke, forget. It has no action, no claim, no secret and no result; its id begins with ``doctor-``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+
+from dispatcher.engines.base import Scheduler
+from dispatcher.errors import DisintoError
+from dispatcher.loop.without_runner import last_words
+from dispatcher.model.checks import Check
+from dispatcher.model.run import (
+    Claim,
+    FormulaKind,
+    FormulaRef,
+    Observation,
+    Phase,
+    RunKey,
+    RunSpec,
+    RunState,
+    Tier,
+    Verdict,
+    WrappedGrant,
+)
+from dispatcher.settings import Settings
+from dispatcher.vault import Grants
+
+PREFIX = "doctor-"
+FORMULA = b"exit 0\n"
+
+RUN_S = 120.0
+"""Seconds the run may take, an image that has to be fetched included."""
+
+END_S = 20.0
+"""Seconds it gets to end once it was told to stop."""
+
+LOOK_EVERY_S = 0.2
+
+
+class Trial:
+    """One trial run.
+
+    Args:
+        settings: of the dispatcher.
+        grants: mints and ends its grant.
+        scheduler: runs it. It must purge what it forgets.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        grants: Grants,
+        scheduler: Scheduler,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._grants, self._scheduler = settings, grants, scheduler
+        self._sleep, self._clock = sleep, clock
+        self._spec = _spec(settings)
+        self._wrapped: WrappedGrant | None = None
+        self._submitted = False
+        self._claim = Claim(
+            key=self._spec.key,
+            phase=Phase.SUBMITTED,
+            commit=self._spec.commit,
+            formula=self._spec.formula,
+            tier=self._spec.tier,
+            timeout_s=self._spec.timeout_s,
+            outcome_key=self._spec.outcome_key,
+        )
+
+    def checks(self) -> Generator[Check, None, None]:
+        """Go the whole way; stops at the first step that fails. Whatever ends it, an interrupt
+        included, the run is stopped and forgotten and its grant revoked.
+        """
+        try:
+            yield from self._steps()
+        finally:
+            trouble = self._clean_up()
+        action_id = self._spec.key.action_id
+        yield Check(
+            name="deep: clean-up",
+            ok=not trouble,
+            detail="; ".join(trouble) or f"nothing is left of {action_id}",
+            remedy=f"Look for {action_id} in the engine; its grant ends by itself."
+            if trouble
+            else "",
+        )
+
+    def _steps(self) -> Iterator[Check]:
+        for name, step in (
+            ("deep: grant", self._mint),
+            ("deep: submit", self._submit),
+            ("deep: run", self._run),
+        ):
+            try:
+                check = step(name)
+            except DisintoError as error:
+                check = Check(name=name, ok=False, detail=error.what, remedy=error.remedy or "")
+            yield check
+            if not check.ok:
+                return
+
+    def _mint(self, name: str) -> Check:
+        lifetime_s = round(RUN_S + END_S) + self._spec.timeout_s
+        self._wrapped = self._grants.mint(self._spec.key, (), lifetime_s=lifetime_s)
+        self._grants.extend(self._wrapped.grant, lifetime_s=lifetime_s)
+        return Check(name=name, ok=True, detail=f"minted for {self._spec.key.action_id}, wrapped")
+
+    def _submit(self, name: str) -> Check:
+        if self._wrapped is None:
+            raise ValueError("no grant was minted")
+        self._submitted = True  # also if the answer is lost
+        engine_id = self._scheduler.submit(self._spec, self._wrapped, job="")
+        return Check(name=name, ok=True, detail=f"the engine has it as {engine_id}")
+
+    def _run(self, name: str) -> Check:
+        began = self._clock()
+        seen = self._await_end(RUN_S)
+        if seen is None or seen.outcome is None:
+            state = f"{seen.state}: {seen.reason}" if seen else "the engine does not know it"
+            return Check(
+                name=name,
+                ok=False,
+                detail=f"not ended after {RUN_S:g} s: {state.rstrip(': ')}",
+                remedy="Look at the engine: a place, the image, the runner's log.",
+            )
+        if seen.outcome.verdict is not Verdict.SUCCEEDED:
+            said = seen.outcome.error or seen.outcome.logs or f"exit code {seen.outcome.exit_code}"
+            words = _last_words(self._scheduler, self._claim) if not seen.reported else ""
+            return Check(
+                name=name,
+                ok=False,
+                detail=f"{seen.outcome.verdict}: {said}" + (f": {words}" if words else ""),
+                remedy="Every run would end like this; mend what it names.",
+            )
+        took = self._clock() - began
+        where = f" on {seen.engine.node}" if seen.engine.node else ""
+        return Check(name=name, ok=True, detail=f"succeeded after {took:.1f} s{where}")
+
+    def _await_end(self, seconds: float) -> Observation | None:
+        """The run when it has ended, or as it is when the time is over; None if it is unknown."""
+        deadline = self._clock() + seconds
+        while True:
+            seen = self._scheduler.observe([self._claim]).get(self._claim.key)
+            if (seen is not None and seen.state is RunState.ENDED) or self._clock() >= deadline:
+                return seen
+            self._sleep(LOOK_EVERY_S)
+
+    def _clean_up(self) -> list[str]:
+        """Leave nothing behind; says what could not be removed."""
+        trouble = []
+        if self._submitted:
+            try:
+                self._stop()
+            except DisintoError as error:
+                trouble.append(error.what)
+        if self._wrapped is not None:
+            try:
+                self._grants.revoke(self._wrapped.grant)
+            except DisintoError as error:
+                trouble.append(error.what)
+        return trouble
+
+    def _stop(self) -> None:
+        seen = self._scheduler.observe([self._claim]).get(self._claim.key)
+        if seen is not None and seen.state is not RunState.ENDED:
+            self._scheduler.cancel(self._claim, reason="the trial run of 'disinto doctor' is over")
+            self._await_end(END_S)
+        self._scheduler.forget(self._claim)
+
+
+def _last_words(scheduler: Scheduler, claim: Claim) -> str:
+    with suppress(DisintoError):
+        return last_words(scheduler, claim)
+    return ""
+
+
+def _spec(settings: Settings) -> RunSpec:
+    blob = hashlib.sha1(b"blob %d\0%b" % (len(FORMULA), FORMULA), usedforsecurity=False).hexdigest()
+    vault = settings.vault
+    return RunSpec(
+        key=RunKey(action_id=f"{PREFIX}{secrets.token_hex(6)}", blob=blob),
+        commit="0" * 40,
+        tier=Tier.LOW,
+        formula=FormulaRef(
+            name="doctor",
+            kind=FormulaKind.SHELL,
+            blob=blob,
+            sha256=hashlib.sha256(FORMULA).hexdigest(),
+        ),
+        formula_text=FORMULA,
+        timeout_s=60,
+        kill_grace_s=settings.local.kill_grace_s,
+        vault_addr=vault.runner_addr or vault.addr,
+        vault_namespace=vault.namespace,
+        kv_mount=vault.kv_mount,
+        kv_prefix=vault.kv_prefix,
+        outcome_key=secrets.token_urlsafe(16),
+    )

@@ -1,1 +1,0 @@
-"""Schedulers: ``base`` is the seam, ``local`` and ``nomad`` implement it."""

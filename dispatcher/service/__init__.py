@@ -1,1 +1,0 @@
-"""The service: the loop that carries out what ``dispatcher.reconcile`` decides."""

@@ -1,0 +1,1 @@
+"""What ``serve`` reports about itself: overview, status file, metrics."""

@@ -1,0 +1,103 @@
+"""One action as every command prints it with ``--json``: one shape, whatever is known of it.
+
+Written down in ``docs/json.md``, which a test compares. ``state`` is where an action is, ``verdict``
+how its run ended; times are RFC 3339. What is not known is null.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from dispatcher.model.times import known_time
+
+if TYPE_CHECKING:
+    from dispatcher.model.result import Result
+    from dispatcher.status.overview import OpenAction
+
+FINISHED = "finished"
+"""The state of an action whose result is in git; before that see ``overview.State``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ActionRecord:
+    """See the module.
+
+    Attributes:
+        state: a value of ``overview.State``, or ``FINISHED``.
+        verdict, exit_code: once they are known.
+        reason: why it stands where it is, or the result's error.
+        waiting_for: the kind of reason.
+        since: since when it is open or runs; when it finished.
+        formula, tier: what runs, and under which tier.
+        approved_by: who approved.
+        engine_id, node: the engine's name of the run, and where it is.
+        commit: for a finished one the head at which its run was decided; for one that was just
+            sent the commit that brought it.
+        request: the pull request that holds it: ``number`` and ``url``.
+        result: the result file.
+    """
+
+    id: str
+    state: str
+    verdict: str | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    waiting_for: str | None = None
+    since: str | None = None
+    formula: str | None = None
+    tier: str | None = None
+    approved_by: tuple[str, ...] = ()
+    engine_id: str | None = None
+    node: str | None = None
+    commit: str | None = None
+    request: Mapping[str, object] | None = None
+    result: Mapping[str, object] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, the keys in the order above."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def of_open(action: OpenAction) -> ActionRecord:
+    """The record of an action without a result in git."""
+    return ActionRecord(
+        id=action.id,
+        state=action.state.value,
+        verdict=action.verdict or None,
+        reason=action.reason or None,
+        waiting_for=action.waiting_for.value if action.waiting_for else None,
+        since=known_time(action.since),
+        formula=action.formula or None,
+        tier=str(action.tier) or None,
+        approved_by=action.approved_by,
+        engine_id=action.engine_id or None,
+        node=action.node or None,
+        request=action.request,
+    )
+
+
+def of_result(result: Result) -> ActionRecord:
+    """The record of an action whose result is in git."""
+    return ActionRecord(
+        id=result.id,
+        state=FINISHED,
+        verdict=result.verdict.value,
+        exit_code=result.exit_code,
+        reason=result.error or None,
+        since=result.finished_at or result.timestamp,
+        formula=result.formula.name if result.formula else None,
+        tier=result.tier.value if result.tier else None,
+        approved_by=result.approved_by,
+        engine_id=result.engine.alloc or result.engine.job or None,
+        node=result.engine.node or None,
+        commit=result.commit or None,
+        result=json.loads(result.to_json()),
+    )
+
+
+def undecided(action_id: str) -> ActionRecord:
+    """The record of an action in the ops repo of which nobody has said anything yet."""
+    return ActionRecord(id=action_id, state="waiting")

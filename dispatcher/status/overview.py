@@ -1,0 +1,286 @@
+"""The overview: what runs, what waits and why, and what is down, as one plain record.
+
+``serve`` makes one after each round and leaves it in the status file; where no dispatcher runs,
+``status`` makes one from a forecast. Both look the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from dispatcher.decide.reconcile import Candidate, Plan, Wait, tried_again
+from dispatcher.errors import Dependency
+from dispatcher.loop.foreign import ForeignResult
+from dispatcher.model.cancel_request import CancelNote
+from dispatcher.model.health import DependencyHealth, WaitingFor
+from dispatcher.model.run import Claim, Observation, Phase, RunKey, RunState
+from dispatcher.status.tracker import Status
+
+
+class State(StrEnum):
+    """Where an action stands that has no result in git yet."""
+
+    WAITING = "waiting"  # nothing is started; the reason says what is missing
+    STARTING = "starting"  # claimed, and on its way to the engine
+    PENDING = "pending"  # the engine has it, without a place yet
+    RUNNING = "running"
+    ENDED = "ended"  # the verdict is known; the result is on its way to git
+    PROPOSED = "proposed"  # a pull request holds it, which is not merged
+    APPROVED = "approved"  # from an author's desk: it may run, or be running
+    OPEN = "open"  # from an author's desk: on the branch, and no more is known
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenAction:
+    """One action without a result in git.
+
+    Attributes:
+        state: see ``State``.
+        verdict: how its run ended; "" before ``State.ENDED``.
+        reason: why it stands there, in words; "" where there is nothing to say.
+        waiting_for: the kind of reason, or None.
+        formula, tier: what runs and under which tier; "" where not known.
+        approved_by: who approved.
+        engine_id: the engine's name of the run, or "".
+        node: where the run is; "" where it has no place, or its engine names none.
+        since: when it was claimed, or since when it waits: from the commit that brought it, or
+            from when it was first seen. Seconds since the epoch; 0.0 where that is not known.
+        request: the pull request that holds it, ``number`` and ``url``; None where none does.
+    """
+
+    id: str
+    state: State
+    verdict: str = ""
+    reason: str = ""
+    waiting_for: WaitingFor | None = None
+    formula: str = ""
+    tier: str = ""
+    approved_by: tuple[str, ...] = ()
+    engine_id: str = ""
+    node: str = ""
+    since: float = 0.0
+    request: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Overview:
+    """A dispatcher's work at one moment. Times are seconds since the epoch.
+
+    Attributes:
+        at: when it was made.
+        head: the ops repo's head that it is about (hex), or "".
+        leader: the ``serve`` that made it; "" where none runs and it was worked out.
+        open: actions without a result; at most ``LISTED`` of those that wait.
+        waiting: how many wait, by reason; counts those that are not listed, too.
+        dependencies: each one in use.
+        cancels: requests to cancel what is open or runs; at most ``LISTED``.
+        foreign: results in git that this dispatcher did not sign; those that came while it looked.
+        warnings: what a person should look at although all works, in words.
+        rules: SHA-256 of each of the rules' files that ``leader`` judges by, by its setting.
+        open_actions, finished_actions, archived_actions: how many there are.
+        newest: blobs of the newest results, in no order; None where they are not known.
+    """
+
+    at: float
+    head: str = ""
+    leader: str = ""
+    open: tuple[OpenAction, ...] = ()
+    waiting: Mapping[WaitingFor, int] = field(default_factory=dict)
+    dependencies: tuple[DependencyHealth, ...] = ()
+    foreign: tuple[ForeignResult, ...] = ()
+    cancels: tuple[CancelNote, ...] = ()
+    warnings: tuple[str, ...] = ()
+    rules: Mapping[str, str] = field(default_factory=dict)
+    open_actions: int = 0
+    finished_actions: int = 0
+    archived_actions: int = 0
+    newest: tuple[str, ...] | None = None
+
+    def find(self, action_id: str) -> OpenAction | None:
+        """The entry of an action, or None where it is not listed."""
+        return next((action for action in self.open if action.id == action_id), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data. Written out, since ``dataclasses.asdict`` copies every value: with a
+        thousand open actions that takes longer than all else in a round.
+        """
+        return {
+            **_fields(self),
+            "open": [_fields(action) for action in self.open],
+            "dependencies": [_fields(entry) for entry in self.dependencies],
+            "foreign": [_fields(entry) for entry in self.foreign],
+            "cancels": [_fields(entry) for entry in self.cancels],
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Overview:
+        """The reverse of ``to_json``.
+
+        Raises:
+            ValueError, TypeError, KeyError: the data is something else.
+        """
+        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        return cls(
+            **{
+                **known,
+                "open": tuple(_open_action(entry) for entry in data.get("open", ())),
+                "waiting": {WaitingFor(k): int(v) for k, v in data.get("waiting", {}).items()},
+                "dependencies": tuple(
+                    DependencyHealth(**{**entry, "dependency": Dependency(entry["dependency"])})
+                    for entry in data.get("dependencies", ())
+                ),
+                "foreign": tuple(ForeignResult(**entry) for entry in data.get("foreign", ())),
+                "cancels": tuple(CancelNote(**entry) for entry in data.get("cancels", ())),
+                "warnings": tuple(str(entry) for entry in data.get("warnings", ())),
+                "rules": {str(k): str(v) for k, v in data.get("rules", {}).items()},
+                "newest": None if (newest := data.get("newest")) is None else tuple(newest),
+            }
+        )
+
+
+def _fields(
+    record: OpenAction | Overview | DependencyHealth | ForeignResult | CancelNote,
+) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+LISTED = 1_000
+"""Waiting actions that an overview lists; beyond them only their number is told."""
+
+
+def of_status(status: Status, dependencies: tuple[DependencyHealth, ...]) -> Overview:
+    """The overview of one round of ``serve``."""
+    plan = _with_failures(status.plan, status.failures)
+    return Overview(
+        at=status.round_at,
+        head=status.head,
+        leader=status.leader,
+        open=open_actions(
+            plan,
+            status.claims,
+            observations=status.observations,
+            candidates=status.candidates,
+        ),
+        waiting=waiting(plan, status.claims),
+        dependencies=dependencies,
+        foreign=status.foreign,
+        cancels=status.cancels[:LISTED],
+        warnings=status.warnings,
+        rules=status.rules,
+        open_actions=status.open_actions,
+        finished_actions=status.finished_actions,
+        archived_actions=status.archived_actions,
+        newest=status.newest,
+    )
+
+
+def _with_failures(plan: Plan, failures: Mapping[str, str]) -> Plan:
+    """The plan with a wait for each action that has none since its step is being tried again."""
+    if not failures:
+        return plan
+    told = {wait.action_id for wait in plan.waits}
+    again = (tried_again(i, error) for i, error in failures.items() if i not in told)
+    return replace(plan, waits=(*plan.waits, *again))
+
+
+def open_actions(
+    plan: Plan,
+    claims: Mapping[str, Claim],
+    *,
+    observations: Mapping[RunKey, Observation] | None = None,
+    candidates: Mapping[str, Candidate] | None = None,
+) -> tuple[OpenAction, ...]:
+    """Claims first, as they were made; then what waits, in the order of the plan."""
+    waits = {wait.action_id: wait for wait in plan.waits}
+    claimed = sorted(
+        (c for c in claims.values() if c.phase is not Phase.TOMBSTONE), key=lambda c: c.claimed_at
+    )
+    running = [_of_claim(c, waits.get(c.key.action_id), observations or {}) for c in claimed]
+    rest = [wait for action_id, wait in waits.items() if not _taken(action_id, claims)]
+    waiting_ = [_of_wait(wait, (candidates or {}).get(wait.action_id)) for wait in rest[:LISTED]]
+    return (*running, *waiting_)
+
+
+def waiting(plan: Plan, claims: Mapping[str, Claim]) -> dict[WaitingFor, int]:
+    """Open actions that do not run yet, counted by reason."""
+    return dict(Counter(w.waiting_for for w in plan.waits if not _taken(w.action_id, claims)))
+
+
+def _taken(action_id: str, claims: Mapping[str, Claim]) -> bool:
+    claim = claims.get(action_id)
+    return claim is not None and claim.phase is not Phase.TOMBSTONE
+
+
+def _of_claim(
+    claim: Claim, wait: Wait | None, observations: Mapping[RunKey, Observation]
+) -> OpenAction:
+    seen = observations.get(claim.key)
+    return OpenAction(
+        id=claim.key.action_id,
+        state=_state(claim, wait, seen),
+        verdict=_verdict(claim) if claim.phase is Phase.ENDED and not claim.stopped else "",
+        reason=wait.reason if wait and wait.reason != State.RUNNING else "",
+        waiting_for=wait.waiting_for if wait else None,
+        formula=claim.formula.name if claim.formula else "",
+        tier=claim.tier or "",
+        approved_by=claim.approved_by,
+        engine_id=claim.engine_id,
+        node=seen.engine.node if seen else "",
+        since=claim.claimed_at,
+    )
+
+
+def _verdict(claim: Claim) -> str:
+    """As its result has it that is on its way to git."""
+    try:
+        return str(json.loads(claim.result)["verdict"])
+    except (ValueError, TypeError, KeyError):
+        return ""
+
+
+def _state(claim: Claim, wait: Wait | None, seen: Observation | None) -> State:
+    if claim.phase is Phase.ENDED:
+        return State.ENDED
+    if seen is not None:  # the engine knows better than a claim that may lag behind
+        return State.PENDING if seen.state is RunState.PENDING else State.RUNNING
+    if claim.phase is Phase.CLAIMED:
+        return State.STARTING
+    # Before its engine was asked nothing else is known of it than that it was submitted.
+    held = wait is not None and wait.waiting_for is WaitingFor.ENGINE
+    return State.PENDING if wait and held and wait.reason != State.RUNNING else State.RUNNING
+
+
+def _of_wait(wait: Wait, candidate: Candidate | None) -> OpenAction:
+    action = candidate.action if candidate else None
+    return OpenAction(
+        id=wait.action_id,
+        state=State.WAITING,
+        reason=wait.reason,
+        waiting_for=wait.waiting_for,
+        formula=action.formula if action else "",
+        tier=candidate.tier or "" if candidate else "",
+        approved_by=candidate.approved_by if candidate else (),
+        since=candidate.since if candidate else 0.0,
+    )
+
+
+def _open_action(entry: Mapping[str, Any]) -> OpenAction:
+    kind = entry.get("waiting_for")
+    return OpenAction(
+        **{
+            **entry,
+            "state": State(entry["state"]),
+            "waiting_for": WaitingFor(kind) if kind else None,
+            "approved_by": tuple(entry.get("approved_by", ())),
+        }
+    )
+
+
+def down(dependencies: Iterable[DependencyHealth]) -> list[DependencyHealth]:
+    """Those that do not answer."""
+    return [entry for entry in dependencies if not entry.up]

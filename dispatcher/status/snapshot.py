@@ -1,0 +1,190 @@
+"""The pulse: how ``serve`` is at this moment, for the web, the status file and metrics.
+
+A ``Tracker``. It keeps what the last round said and nothing that a restart would miss; what is told of
+it is worked out when somebody asks, since there are more rounds than questions.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from dispatcher.errors import Dependency
+from dispatcher.model.health import DependencyHealth, Health
+from dispatcher.model.result import Result
+from dispatcher.model.run import Phase, Verdict
+from dispatcher.status.metrics import Metrics
+from dispatcher.status.overview import Overview, of_status
+from dispatcher.status.tracker import Status, Tracker
+
+
+class Trackers:
+    """Several watches as one. An error of one of them is told to the others, and ends nothing."""
+
+    def __init__(self, *trackers: Tracker) -> None:
+        self._trackers = trackers
+
+    def status(self, status: Status) -> None:
+        """Tell each."""
+        for tracker in self._trackers:
+            try:
+                tracker.status(status)
+            except Exception as error:  # noqa: BLE001 - whoever looks on must not stop the work
+                self._defect(tracker, error)
+
+    def event(self, name: str, /, **facts: object) -> None:
+        """Tell each."""
+        for tracker in self._trackers:
+            try:
+                tracker.event(name, **facts)
+            except Exception as error:  # noqa: BLE001 - as in ``status``
+                self._defect(tracker, error)
+
+    def _defect(self, broken: Tracker, error: Exception) -> None:
+        for tracker in self._trackers:
+            if tracker is not broken:
+                with suppress(Exception):
+                    tracker.event("defect", where=f"watch {type(broken).__name__}", error=error)
+
+
+class Snapshots:
+    """See the module. ``health`` and ``overview`` may be called from any thread.
+
+    Args:
+        dependencies: those in use.
+        warnings: see ``Components.warnings``.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        dependencies: Collection[Dependency],
+        *,
+        warnings: Callable[[], tuple[str, ...]] = tuple,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._warnings = warnings
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._started_at = clock()
+        self._up_since = dict.fromkeys(dependencies, 0.0)
+        self._last: _Beat | None = None
+        self._holder = ""
+        self._leads = False
+
+    def health(self) -> Health:
+        """A snapshot. One that does not lead has no rounds, and is alive all the same."""
+        with self._lock:
+            last, leads, holder = self._last, self._leads, self._holder
+        if last is None:
+            return Health(
+                leader=False, beat_at=self._clock(), started_at=self._started_at, holder=holder
+            )
+        health = _health(last, self._started_at)
+        health = replace(health, warnings=(*last.status.warnings, *self._warnings()))
+        return (
+            health if leads else replace(health, leader=False, beat_at=self._clock(), holder=holder)
+        )
+
+    def overview(self) -> Overview:
+        """The last round's."""
+        with self._lock:
+            last = self._last
+        overview = _overview(last) if last else Overview(at=self._started_at)
+        return replace(overview, warnings=(*overview.warnings, *self._warnings()))
+
+    def status(self, status: Status) -> None:
+        """A round is over."""
+        beat = _Beat(status=status, dependencies=self._dependencies(status))
+        with self._lock:
+            self._last, self._leads = beat, True
+
+    def event(self, name: str, /, **facts: object) -> None:
+        """Only who leads is of interest here."""
+        if name in ("waiting_for_lead", "lead_lost"):
+            with self._lock:
+                self._leads, self._holder = False, str(facts.get("holder", ""))
+
+    def _dependencies(self, status: Status) -> tuple[DependencyHealth, ...]:
+        said = []
+        for dependency in self._up_since:
+            outage = status.outages.get(dependency)
+            if outage is not None:
+                self._up_since[dependency] = 0.0
+                entry = DependencyHealth(
+                    dependency=dependency, up=False, since=outage.since, error=outage.error
+                )
+            else:
+                self._up_since[dependency] = self._up_since[dependency] or status.round_at
+                entry = DependencyHealth(
+                    dependency=dependency, up=True, since=self._up_since[dependency]
+                )
+            said.append(entry)
+        return tuple(said)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Beat:
+    """What one round said. Compared by identity, so that what is made of it can be kept."""
+
+    status: Status
+    dependencies: tuple[DependencyHealth, ...]
+
+
+@lru_cache(maxsize=1)
+def _overview(beat: _Beat) -> Overview:
+    return of_status(beat.status, beat.dependencies)
+
+
+def _health(beat: _Beat, started_at: float) -> Health:
+    status = beat.status
+    phases = [claim.phase for claim in status.claims.values()]
+    return Health(
+        leader=True,
+        beat_at=status.round_at,
+        started_at=started_at,
+        holder=status.leader,
+        head=status.head,
+        dependencies=beat.dependencies,
+        in_flight=sum(phase in (Phase.CLAIMED, Phase.SUBMITTED) for phase in phases),
+        unpublished=sum(phase is Phase.ENDED for phase in phases),
+        waiting=_overview(beat).waiting,
+    )
+
+
+class Counted:
+    """A watch that counts for Prometheus."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._ended: set[str] = set()
+
+    def status(self, status: Status) -> None:
+        """Count the round, and each verdict once."""
+        self._metrics.tick(status.round_s)
+        ended = {i: c for i, c in status.claims.items() if c.phase is Phase.ENDED and not c.stopped}
+        for action_id in ended.keys() - self._ended:
+            self._count(ended[action_id].result)
+        self._ended = set(ended)
+
+    def event(self, name: str, /, **facts: object) -> None:
+        """Count what is no claim: pushes, and results of actions that never ran."""
+        if name == "published":
+            self._metrics.pushed(results=int(str(facts["results"])))
+        elif name == "foreign_result":
+            self._metrics.foreign_result()
+        elif name == "rejected":
+            self._metrics.run_ended(Verdict(str(facts["verdict"])))
+        elif name == "defect":
+            self._metrics.defect()
+
+    def _count(self, text: str) -> None:
+        try:
+            result = Result.model_validate_json(text)
+        except ValueError:
+            return  # a claim that was closed because its result stood in git already
+        self._metrics.run_ended(result.verdict, seconds=result.duration_s)

@@ -1,0 +1,164 @@
+"""The status file ``<state_dir>/status.json``: what ``serve`` last knew, for other commands.
+
+Written whole and put in place by a rename, by a thread of its own, at most a few times a second.
+A reader believes it while its writer lives and goes round; it is never the base of a decision.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dispatcher.status.overview import Overview
+from dispatcher.status.tracker import Status
+
+NAME = "status.json"
+VERSION = 1
+PREFIX = ".status-"
+"""Of the file that is written beside it."""
+
+PAUSE_S = 0.25
+"""Shortest time between two writings."""
+
+PAUSES = 20
+"""How much longer than a writing took the next is waited for: it grows with what is open."""
+
+FRESH_S = 60.0
+"""Age at which a round of ``serve`` counts as its last; it goes round twice as often at least."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Seen:
+    """A status file, as a reader finds it.
+
+    Attributes:
+        overview: what it says.
+        fresh: whether the ``serve`` that wrote it still goes round.
+    """
+
+    overview: Overview
+    fresh: bool
+
+
+def read(state_dir: Path, *, now: float | None = None) -> Seen | None:
+    """The status file, or None where there is none that can be understood."""
+    try:
+        data = json.loads((state_dir / NAME).read_bytes())
+        if data["version"] != VERSION:
+            return None
+        overview = Overview.from_json(data["overview"])
+        alive = not data["ended"] and _alive(str(data["host"]), int(data["pid"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    age = (time.time() if now is None else now) - overview.at
+    return Seen(overview=overview, fresh=alive and age < FRESH_S)
+
+
+class StatusFile:
+    """A ``Tracker`` that writes what the last round amounts to. Use as a context manager.
+
+    A disk that is full or read-only must not stop a dispatcher: what cannot be written is left.
+
+    Args:
+        state_dir: where it stands.
+        overview: gives the newest one; called on a thread of its own.
+        defect: told of an error that nobody expected, on that thread; the next round is written
+            all the same.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        overview: Callable[[], Overview],
+        *,
+        defect: Callable[[Exception], None] = lambda _error: None,
+    ) -> None:
+        self._path = state_dir / NAME
+        self._overview = overview
+        self._defect = defect
+        self._led = self._tidied = False
+        self._news = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="status-file", daemon=True)
+
+    def status(self, status: Status) -> None:  # noqa: ARG002 - asked for when it is written
+        """Have the round written soon. Never blocks."""
+        self._led = True
+        self._news.set()
+
+    def event(self, name: str, /, **facts: object) -> None:
+        """Events are no state."""
+
+    def __enter__(self) -> StatusFile:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._news.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._ended.is_set():
+            self._news.wait()
+            self._news.clear()
+            began = time.monotonic()
+            self._write_now(ended=self._ended.is_set())
+            self._ended.wait(max(PAUSE_S, PAUSES * (time.monotonic() - began)))
+        self._write_now(ended=True)
+
+    def _write_now(self, *, ended: bool) -> None:
+        if not self._led:
+            return
+        try:
+            self._write(ended=ended)
+        except Exception as error:  # noqa: BLE001 - this thread must live
+            self._defect(error)
+
+    def _write(self, *, ended: bool) -> None:
+        self._tidy()
+        content = {
+            "version": VERSION,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "ended": ended,
+            "overview": self._overview().to_json(),
+        }
+        with contextlib.suppress(OSError):
+            descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=self._path.parent)
+            try:
+                with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                    json.dump(content, file)
+                Path(name).replace(self._path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+
+    def _tidy(self) -> None:
+        """Remove what a writer left that was killed in the middle; once, by who leads."""
+        if not self._tidied:
+            self._tidied = True
+            for left in self._path.parent.glob(f"{PREFIX}*"):
+                with contextlib.suppress(OSError):
+                    left.unlink()
+
+
+def _alive(host: str, pid: int) -> bool:
+    """Whether a process lives; one of another machine counts as living while it is fresh."""
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,278 @@
+"""What ``disinto doctor`` and the start of ``serve`` look at in Vault, each with its remedy."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from dispatcher.errors import DisintoError
+from dispatcher.model.checks import Check
+from dispatcher.settings import Settings, VaultAuth
+from dispatcher.vault import names, templates
+from dispatcher.vault.ownership import owner, owner_of
+from dispatcher.vault.session import Vault, VaultHealth
+
+_APPLY = "Run `disinto apply` with an operator's token in VAULT_TOKEN."
+_WRITES = frozenset({"create", "update", "delete", "patch", "sudo", "root"})
+_READS = frozenset({"read", "root"})
+
+
+def check_vault(vault: Vault, settings: Settings) -> list[Check]:
+    """Everything the dispatcher needs of Vault, and everything it must not have there.
+
+    Args:
+        vault: logged in as ``serve`` logs in. An operator's token fails the checks of rights.
+        settings: of the dispatcher.
+
+    Never raises; what cannot be asked is a check that is not ok.
+    """
+    health = vault.health()
+    checks = list(_server(vault, health))
+    if all(check.ok for check in checks):
+        for name, look in (
+            ("rights", _rights),
+            ("least rights", _least_rights),
+            ("token role", _token_role),
+            ("KV engine", _kv_engine),
+            ("policies", _policies),
+            ("owner of policies", _owners),
+            ("names of secrets", _names),
+        ):
+            checks.append(_looked(f"vault: {name}", look, vault, settings))
+    checks += _files(settings)
+    return checks
+
+
+def _looked(
+    name: str, look: Callable[[str, Vault, Settings], Check], vault: Vault, settings: Settings
+) -> Check:
+    try:
+        return look(name, vault, settings)
+    except DisintoError as error:
+        return Check(name=name, ok=False, detail=error.what, remedy=error.remedy or "")
+
+
+def _server(vault: Vault, health: VaultHealth) -> Iterator[Check]:
+    yield Check(
+        name="vault: reachable",
+        ok=health.reachable,
+        detail=f"{vault.addr} answers, version {health.version}"
+        if health.reachable
+        else health.problem,
+        remedy="" if health.reachable else "Start it, or set [vault] addr or VAULT_ADDR.",
+    )
+    if not health.reachable:
+        return
+    yield Check(
+        name="vault: unsealed",
+        ok=not health.sealed,
+        detail=health.problem if health.sealed else "unsealed",
+        remedy="Unseal it: `bao operator unseal` or `vault operator unseal`."
+        if health.sealed
+        else "",
+    )
+    if health.sealed:
+        return
+    lives = "never ends" if health.token_ttl_s is None else f"lives {health.token_ttl_s} s"
+    how = "" if health.token_ttl_s is None else " and is renewed" * health.renewable
+    yield Check(
+        name="vault: token",
+        ok=not health.problem,
+        detail=health.problem or f"accepted; {lives}{how}",
+        remedy="Log in by AppRole or JWT, or give serve a periodic token: "
+        "`bao token create -orphan -period=1h -no-default-policy "
+        f"-policy={names.dispatcher_policy(vault.settings)}`."
+        if health.problem
+        else "",
+    )
+
+
+def _rights(name: str, vault: Vault, settings: Settings) -> Check:
+    held = _capabilities(vault, _needed(settings))
+    missing = [
+        f"{right} on {path}"
+        for path, right in _needed(settings).items()
+        if not {right, "root"} & held[path]
+    ]
+    return Check(
+        name=name,
+        ok=not missing,
+        detail=f"missing: {', '.join(missing)}" if missing else "all that is needed",
+        remedy=_APPLY if missing else "",
+    )
+
+
+def _least_rights(name: str, vault: Vault, settings: Settings) -> Check:
+    secrets = sorted(filter(names.is_secret_name, _listed(vault, settings))) or ["DOCTOR"]
+    role = names.token_role(settings.vault)
+    own = names.dispatcher_policy(settings.vault)
+    unwanted = {
+        names.kv_path(settings.vault, "data", secret): _READS | _WRITES for secret in secrets
+    }
+    unwanted |= {
+        f"sys/policies/acl/{names.policy_of(settings.vault, secret)}": _WRITES for secret in secrets
+    }
+    unwanted |= {
+        f"sys/policies/acl/{own}": _WRITES,
+        f"auth/token/roles/{role}": _WRITES,
+        "auth/token/create": _WRITES,
+        "auth/token/create-orphan": _WRITES,
+        "sys/auth": _WRITES,
+        "sys/mounts": _WRITES,
+    }
+    held = _capabilities(vault, unwanted)
+    if any("root" in rights for rights in held.values()):
+        return Check(
+            name=name,
+            ok=False,
+            detail="our token is a root token: it may read every secret and change every policy",
+            remedy=f"Give serve a token with the policy {own} alone.",
+        )
+    too_much = [path for path, rights in unwanted.items() if rights & held[path]]
+    return Check(
+        name=name,
+        ok=not too_much,
+        detail=f"our token may do more than it should on {', '.join(too_much)}"
+        if too_much
+        else "no secret of actions, no policy, no role",
+        remedy=f"Give serve a token with the policy {own} alone." if too_much else "",
+    )
+
+
+def _token_role(name: str, vault: Vault, settings: Settings) -> Check:
+    path = f"auth/token/roles/{names.token_role(settings.vault)}"
+    reply = vault.call("GET", path, allow=(404,))
+    if not reply.ok:
+        return Check(name=name, ok=False, detail=f"{path} does not exist", remedy=_APPLY)
+    wrong = sorted(
+        key
+        for key, value in templates.token_role(settings).items()
+        if (reply.data.get(key) or None) != (value or None)
+    )
+    return Check(
+        name=name,
+        ok=not wrong,
+        detail=f"{path} differs in {', '.join(wrong)}" if wrong else f"{path} is as it should be",
+        remedy=_APPLY if wrong else "",
+    )
+
+
+def _kv_engine(name: str, vault: Vault, settings: Settings) -> Check:
+    mount = names.safe_path(settings.vault.kv_mount, key="kv_mount")
+    reply = vault.call("GET", f"sys/internal/ui/mounts/{mount}", allow=(403, 404))
+    kind = reply.data.get("type")
+    version = (reply.data.get("options") or {}).get("version")
+    ok = kind == "kv" and version == "2"
+    found = f"{mount}/ is of type {kind}, version {version}" if reply.ok else f"no mount {mount}/"
+    return Check(name=name, ok=ok, detail=found, remedy="" if ok else _APPLY)
+
+
+def _policies(name: str, vault: Vault, settings: Settings) -> Check:
+    secrets = sorted(filter(names.is_secret_name, _listed(vault, settings)))
+    wanted = {
+        names.policy_of(settings.vault, s): templates.runner_policy(settings, s) for s in secrets
+    }
+    wanted[names.lookup_self_policy(settings.vault)] = templates.lookup_self_policy(settings)
+    wrong = []
+    for policy, text in wanted.items():
+        held = vault.call("GET", f"sys/policies/acl/{policy}", allow=(404,))
+        if str(held.data.get("policy", "")).strip() != text.strip():
+            wrong.append(policy)
+    return Check(
+        name=name,
+        ok=not wrong,
+        detail=f"missing or changed: {', '.join(sorted(wrong))}"
+        if wrong
+        else f"one for each of {len(secrets)} secrets",
+        remedy=_APPLY if wrong else "",
+    )
+
+
+def _owners(name: str, vault: Vault, settings: Settings) -> Check:
+    """Whatever a grant could be minted with must be ours."""
+    prefix = names.runner_prefix(settings.vault)
+    listed = vault.call("LIST", "sys/policies/acl").data.get("keys") or ()
+    foreign = []
+    for policy in (str(key) for key in listed if str(key).startswith(prefix)):
+        held = vault.call("GET", f"sys/policies/acl/{policy}", allow=(404,))
+        if held.ok and owner_of(str(held.data.get("policy", ""))) != owner(settings):
+            foreign.append(policy)
+    return Check(
+        name=name,
+        ok=not foreign,
+        detail=f"not written by {owner(settings)}: {', '.join(sorted(foreign))}"
+        if foreign
+        else f"all of {prefix}* are of {owner(settings)}",
+        remedy="Somebody else uses our names, and grants could read what theirs allow: set another "
+        "[vault] installation, or remove those policies."
+        if foreign
+        else "",
+    )
+
+
+def _names(name: str, vault: Vault, settings: Settings) -> Check:
+    listed = _listed(vault, settings)
+    names.refuse_case_twins(key for key in listed if not key.endswith("/"))
+    unusable = sorted(key for key in listed if not names.is_secret_name(key))
+    return Check(
+        name=name,
+        ok=not unusable,
+        detail=f"no action can name {', '.join(unusable)}"
+        if unusable
+        else f"{len(listed)} secrets below {settings.vault.kv_mount}/{settings.vault.kv_prefix}",
+        remedy="Store them under names of capital letters, digits and underscores."
+        if unusable
+        else "",
+    )
+
+
+def _files(settings: Settings) -> Iterator[Check]:
+    vault = settings.vault
+    used: Mapping[VaultAuth, tuple[str, Path | None]] = {
+        VaultAuth.TOKEN: ("token_file", vault.token_file),
+        VaultAuth.APPROLE: ("secret_id_file", vault.secret_id_file),
+    }
+    key, path = used.get(vault.auth, ("", None))
+    if path is None or not path.exists():  # the log-in has said so
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    ok = not mode & 0o077
+    yield Check(
+        name=f"vault: {key}",
+        ok=ok,
+        detail=f"{path} has mode {mode:04o}" + ("" if ok else ", so that others can read it"),
+        remedy="" if ok else f"chmod 600 {path}",
+    )
+
+
+def _needed(settings: Settings) -> Mapping[str, str]:
+    vault = settings.vault
+    role = names.token_role(vault)
+    needed = {
+        f"auth/token/create/{role}": "update",
+        f"auth/token/roles/{role}": "read",
+        "auth/token/renew-accessor": "update",
+        "auth/token/lookup-accessor": "update",
+        "auth/token/revoke-accessor": "update",
+        "auth/token/renew-self": "update",
+        names.kv_path(vault, "metadata"): "list",
+        "sys/policies/acl": "list",
+        names.kv_path(vault, "data", "any", bots=True): "read",
+    }
+    key = settings.attestation.transit_key
+    if key:
+        mount = names.safe_path(vault.transit_mount, key="transit_mount")
+        needed |= {f"{mount}/sign/{key}": "update", f"{mount}/keys/{key}": "read"}
+    return needed
+
+
+def _capabilities(vault: Vault, paths: Iterable[str]) -> Mapping[str, frozenset[str]]:
+    asked = list(paths)
+    held = vault.call("POST", "sys/capabilities-self", {"paths": asked}).data
+    return {path: frozenset(held.get(path) or ()) for path in asked}
+
+
+def _listed(vault: Vault, settings: Settings) -> Sequence[str]:
+    path = names.kv_path(settings.vault, "metadata")
+    return [str(key) for key in vault.call("LIST", path, allow=(404,)).data.get("keys") or ()]

@@ -1,0 +1,200 @@
+"""The texts that go to Vault: policies and roles, rendered from ``vault/``. Pure."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jinja2
+
+from dispatcher.engines.nomad.render import VAULT_AUDIENCE, dispatcher_name
+from dispatcher.errors import Misconfigured
+from dispatcher.host import resources as files
+from dispatcher.settings import Settings, VaultAuth, VaultSettings
+from dispatcher.vault import names
+from dispatcher.vault.login import auth_mount
+from dispatcher.vault.ownership import owner
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Legacy:
+    """Names of policies and roles that the name of the installation was no part of."""
+
+    dispatcher: str = "disinto-dispatcher"
+    lookup_self: str = "runner-lookup-self"
+    prefix: str = "runner-"
+    policies: str = "runner-*"
+    token_role: str = "disinto-runner"  # noqa: S105 - a name
+
+
+LEGACY = Legacy()
+"""Names that earlier releases gave, the same for every installation on a Vault."""
+
+
+def runner_policy(settings: Settings, name: str) -> str:
+    """The policy that reads exactly one secret.
+
+    Raises:
+        PermanentError: a secret cannot have this name.
+        Misconfigured: a path of the settings is not plain.
+    """
+    return owner(settings).mark + _runner_policy(settings.vault, name)
+
+
+def _runner_policy(settings: VaultSettings, name: str) -> str:
+    path = names.kv_path(settings, "data", names.secret_name(name))
+    return _render("vault/policies/runner.hcl.j2", secret_path=path)
+
+
+def lookup_self_policy(settings: Settings) -> str:
+    """The policy that every grant holds."""
+    return owner(settings).mark + _lookup_self_policy()
+
+
+def _lookup_self_policy() -> str:
+    return files.text("vault/policies/runner-lookup-self.hcl")
+
+
+def dispatcher_policy(settings: Settings) -> str:
+    """The policy of the dispatcher's own token.
+
+    Raises:
+        Misconfigured: a path is not plain, or the dispatcher's own secrets and those of actions
+            are in one folder, so that a right on the one would be a right on the other.
+    """
+    return owner(settings).mark + _dispatcher_policy(
+        settings,
+        role=names.token_role(settings.vault),
+        policies=names.runner_prefix(settings.vault) + "*",
+    )
+
+
+def _dispatcher_policy(settings: Settings, *, role: str, policies: str) -> str:
+    vault = settings.vault
+    runner = names.safe_path(vault.kv_prefix, key="kv_prefix") + "/"
+    bots = names.safe_path(vault.bots_prefix, key="bots_prefix") + "/"
+    if runner.startswith(bots) or bots.startswith(runner):
+        raise Misconfigured(
+            f"[vault] bots_prefix = {vault.bots_prefix!r} and kv_prefix = {vault.kv_prefix!r} lie "
+            "within each other",
+            remedy="Keep the dispatcher's own secrets and those of actions in folders apart.",
+        )
+    transit = names.safe_path(vault.transit_mount, key="transit_mount")
+    key = settings.attestation.transit_key
+    if key:
+        key = names.safe_path(key, key="transit_key")
+    return _render(
+        "vault/policies/disinto-dispatcher.hcl.j2",
+        create_path=f"auth/token/create/{role}",
+        role_path=f"auth/token/roles/{role}",
+        runner_policies=policies,
+        policies_path=f"sys/policies/acl/{policies}",
+        names_path=names.kv_path(vault, "metadata"),
+        bots_path=names.kv_path(vault, "data", "*", bots=True),
+        transit_sign_path=f"{transit}/sign/{key}" if key else "",
+        transit_key_path=f"{transit}/keys/{key}" if key else "",
+    )
+
+
+def token_role(settings: Settings) -> Mapping[str, Any]:
+    """The token role that mints grants. No token of it outlives the longest run."""
+    grants = settings.grants
+    waits_s = grants.provisional_ttl_s + grants.placement_wait_s + grants.margin_s
+    return _token_role(
+        names.runner_prefix(settings.vault) + "*",
+        max_ttl_s=math.ceil(settings.limits.max_run_s) + waits_s,
+    )
+
+
+def _token_role(policies: str, *, max_ttl_s: int) -> Mapping[str, Any]:
+    return _json(
+        _render("vault/roles/runner-token.json.j2", policies=policies, max_ttl_s=max_ttl_s)
+    )
+
+
+def approle_role(settings: Settings) -> Mapping[str, Any]:
+    """The AppRole role of the dispatcher."""
+    return _approle_role(names.dispatcher_policy(settings.vault))
+
+
+def _approle_role(policy: str) -> Mapping[str, Any]:
+    return _json(_render("vault/roles/dispatcher-approle.json.j2", policy=policy))
+
+
+def legacy_policy(settings: Settings, name: str) -> str | None:
+    """What an earlier release wrote as the policy of this name with these settings, word for word;
+    None for a name that it never gave.
+    """
+    if name == LEGACY.dispatcher:
+        return _dispatcher_policy(settings, role=LEGACY.token_role, policies=LEGACY.policies)
+    if name == LEGACY.lookup_self:
+        return _lookup_self_policy()
+    secret = name.removeprefix(LEGACY.prefix).upper()
+    if name.startswith(LEGACY.prefix) and names.is_secret_name(secret):
+        return _runner_policy(settings.vault, secret)
+    return None
+
+
+def legacy_roles(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
+    """Paths of the roles that an earlier release wrote, and what it wrote."""
+    return {
+        f"auth/token/roles/{LEGACY.token_role}": _token_role(LEGACY.policies, max_ttl_s=0),
+        f"auth/{auth_mount(settings.vault, VaultAuth.APPROLE)}/role/{LEGACY.dispatcher}": (
+            _approle_role(LEGACY.dispatcher)
+        ),
+    }
+
+
+def jwt_role(settings: Settings) -> Mapping[str, Any]:
+    """The JWT role that the dispatcher's Nomad job, and no other, logs in with."""
+    return _json(
+        _render(
+            "vault/roles/dispatcher-jwt.json.j2",
+            policy=names.dispatcher_policy(settings.vault),
+            audience=VAULT_AUDIENCE,
+            job=dispatcher_name(settings.nomad),
+            namespace=settings.nomad.namespace or "default",
+        )
+    )
+
+
+def jwt_config(settings: Settings, *, jwks_url: str, ca_pem: str) -> Mapping[str, Any]:
+    """The configuration of the JWT mount that trusts Nomad's keys."""
+    return _json(
+        _render(
+            "vault/roles/nomad-jwt-config.json.j2",
+            role=names.jwt_role(settings.vault),
+            jwks_url=jwks_url,
+            ca_pem=ca_pem,
+        )
+    )
+
+
+def _json(text: str) -> Mapping[str, Any]:
+    body: Mapping[str, Any] = json.loads(text)
+    return body
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(files.text),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - policies and JSON; `hcl` and `tojson` escape for them
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    # Paths are checked to be plain before; this quotes them.
+    environment.filters["hcl"] = json.dumps
+    # jinja2's own `tojson` escapes for HTML.
+    environment.filters["tojson"] = json.dumps
+    return environment
+
+
+def _render(template: str, **context: object) -> str:
+    return _environment().get_template(template).render(context)
