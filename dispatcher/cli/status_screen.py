@@ -11,8 +11,8 @@ from dispatcher.model.times import epoch, known_time, rfc3339, took
 from dispatcher.status.action_record import of_open, of_result
 
 if TYPE_CHECKING:
-    from dispatcher.loop.foreign import ForeignResult
     from dispatcher.model.cancel_request import CancelNote
+    from dispatcher.model.health import ForeignResult
     from dispatcher.model.result import Result
     from dispatcher.operate.lookup import Account
     from dispatcher.status.overview import Overview

@@ -26,11 +26,12 @@ import tenacity
 
 from dispatcher.demo.remains import clear, watched
 from dispatcher.engines.nomad.api import NomadApi
-from dispatcher.engines.nomad.render import acl_policies, dispatcher_name, hcl, runner_prefix
+from dispatcher.engines.nomad.render import acl_policies, hcl, runner_prefix
 from dispatcher.errors import Denied, Misconfigured, PermanentError
 from dispatcher.host import resources as files
 from dispatcher.model.run import Mount
 from dispatcher.settings import NomadSettings
+from dispatcher.settings.workload_identity import dispatcher_name
 
 
 class AgentEnded(PermanentError):

@@ -15,7 +15,7 @@ from dispatcher.errors import Misconfigured
 FOLDERS = ("jobs", "vault", "actions")
 """The folders that are shipped; ``pyproject.toml`` names the same under ``force-include``."""
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @cache

@@ -13,8 +13,9 @@ from itertools import islice
 
 from dispatcher.decide.reconcile import Provenance
 from dispatcher.loop.components import Components
-from dispatcher.loop.foreign import ForeignResult, InGit, in_git, judged
+from dispatcher.loop.foreign import InGit, in_git, judged
 from dispatcher.loop.pollers import Pauses, Pollers
+from dispatcher.model.health import ForeignResult
 from dispatcher.ops_repo import Changes, Replaced, Tree
 from dispatcher.status.tracker import Tracker
 

@@ -29,12 +29,13 @@ from dispatcher.gate.base import Decision, Question
 from dispatcher.ledger.base import AlreadyClaimed, ClaimTooLarge, Lease
 from dispatcher.loop.components import Components
 from dispatcher.loop.fence import Fence, RulesChanged
-from dispatcher.loop.foreign import ForeignResult, InGit, inspect
+from dispatcher.loop.foreign import InGit, inspect
 from dispatcher.loop.formulas import Formula
 from dispatcher.loop.intake import Vetted
-from dispatcher.loop.result_writer import Entry, of_run
+from dispatcher.loop.result_writer import Entry, cancelled_before_start, of_run
 from dispatcher.loop.unwrapping import with_cause
 from dispatcher.loop.without_runner import is_in_doubt, last_words, never_started
+from dispatcher.model.health import ForeignResult
 from dispatcher.model.result import Result
 from dispatcher.model.run import (
     VERDICT_EXIT,
@@ -50,7 +51,6 @@ from dispatcher.model.run import (
     Verdict,
     WrappedGrant,
 )
-from dispatcher.operate.cancel import forestalled
 from dispatcher.settings import Settings
 from dispatcher.vault import PolicyMissing
 
@@ -249,7 +249,9 @@ class Effects:
         self.led()
         if claim is None:
             try:
-                claim = self.components.ledger.claim(forestalled(key, by=by, commit=commit))
+                claim = self.components.ledger.claim(
+                    cancelled_before_start(key, by=by, commit=commit)
+                )
             except AlreadyClaimed as started:
                 return started.existing
             self._audit("cancelled", claim, by=by, what="waiting")

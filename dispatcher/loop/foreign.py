@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dispatcher.model.health import ForeignResult
 from dispatcher.model.result import RESULT_LIMIT
 from dispatcher.model.run import Claim, Phase
 
@@ -40,24 +41,6 @@ class InGit:
     commit: str
     path: str
     blob: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ForeignResult:
-    """A file in the place of a result that this dispatcher did not sign.
-
-    Attributes:
-        path: from the root of the repository.
-        commit: the one that brought it.
-        oid: object hash (hex) of what it brought.
-        reason: what is wrong with it, in words.
-    """
-
-    action_id: str
-    path: str
-    commit: str
-    oid: str
-    reason: str
 
 
 def in_git(tree: Tree, action_id: str) -> InGit | None:

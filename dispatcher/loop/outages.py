@@ -5,31 +5,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dispatcher.errors import Dependency
+from dispatcher.model.health import Outage
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 RELAPSE_S = 60.0
 """Seconds after an outage's end in which another counts as the same."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outage:
-    """One dependency that cannot be asked.
-
-    Attributes:
-        since: seconds since the epoch.
-        error: the last error, in words.
-        tries: how often it was asked since.
-        again_at: monotonic time before which it is left alone.
-    """
-
-    since: float
-    error: str
-    tries: int
-    again_at: float
 
 
 class Outages:

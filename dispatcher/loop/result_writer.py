@@ -11,14 +11,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 from dispatcher.decide.reconcile import Candidate
 from dispatcher.errors import Misconfigured, Problem, unexpected
 from dispatcher.model.result import LOGS_LIMIT, Result, ResultEngine, ResultFormula
-from dispatcher.model.run import VERDICT_EXIT, Claim, Engine, Outcome, Verdict
+from dispatcher.model.run import VERDICT_EXIT, Claim, Engine, Outcome, Phase, RunKey, Verdict
 from dispatcher.model.times import rfc3339
 from dispatcher.ops_repo import NewFile, OpsRepo, Published
 from dispatcher.settings import ACTIONS_PATH
@@ -62,6 +62,23 @@ def of_run(claim: Claim, outcome: Outcome, engine: Engine, *, now: float) -> Res
         ),
         outputs=outcome.outputs,
     )
+
+
+def cancelled_before_start(key: RunKey, *, by: str, commit: str) -> Claim:
+    """The claim of an action that was cancelled before it started, with its result.
+
+    Args:
+        by: who cancelled it, in words.
+        commit: the head at which it was open (hex).
+    """
+    now = time.time()
+    claim = Claim(key=key, phase=Phase.ENDED, commit=commit, revoked=True, claimed_at=now)
+    outcome = Outcome(
+        verdict=Verdict.CANCELLED,
+        exit_code=VERDICT_EXIT[Verdict.CANCELLED],
+        error=f"cancelled by {by}, before it started",
+    )
+    return replace(claim, result=of_run(claim, outcome, Engine(kind=""), now=now).to_json())
 
 
 def of_rejection(

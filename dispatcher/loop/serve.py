@@ -18,8 +18,8 @@ from dispatcher.loop.components import Components
 from dispatcher.loop.control import ControlLoop
 from dispatcher.loop.effects import LeadLost
 from dispatcher.loop.leader import CopiedLedger
-from dispatcher.loop.outages import Outage
 from dispatcher.loop.view import View
+from dispatcher.model.health import Outage
 from dispatcher.status.tracker import Tracker, waiting_status
 
 LONGEST_PAUSE_S = 30.0

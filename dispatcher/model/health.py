@@ -37,6 +37,41 @@ class DependencyHealth:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Outage:
+    """One dependency that cannot be asked.
+
+    Attributes:
+        since: seconds since the epoch.
+        error: the last error, in words.
+        tries: how often it was asked since.
+        again_at: monotonic time before which it is left alone.
+    """
+
+    since: float
+    error: str
+    tries: int
+    again_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForeignResult:
+    """A file in the place of a result that this dispatcher did not sign.
+
+    Attributes:
+        path: from the root of the repository.
+        commit: the one that brought it.
+        oid: object hash (hex) of what it brought.
+        reason: what is wrong with it, in words.
+    """
+
+    action_id: str
+    path: str
+    commit: str
+    oid: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Health:
     """A dispatcher at one moment. Times are seconds since the epoch, 0.0 for never.
 

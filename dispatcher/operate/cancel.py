@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from dispatcher.audit import AuditLog
 from dispatcher.engines.base import Scheduler
 from dispatcher.errors import Conflict, Exit, TemporaryError
 from dispatcher.ledger.base import AlreadyClaimed, Ledger
-from dispatcher.loop.result_writer import of_run
-from dispatcher.model.run import VERDICT_EXIT, Claim, Engine, Outcome, Phase, RunKey, Verdict
+from dispatcher.loop.result_writer import cancelled_before_start
+from dispatcher.model.run import Claim, Phase, RunKey
 from dispatcher.operate.lookup import no_such
 from dispatcher.ops_repo import Tree
 
@@ -31,23 +31,6 @@ class What(StrEnum):
 
     RUN = "run"  # the engine was told to stop it
     WAITING = "waiting"  # it will never start
-
-
-def forestalled(key: RunKey, *, by: str, commit: str) -> Claim:
-    """The claim of an action that was cancelled before it started, with its result.
-
-    Args:
-        by: who cancelled it, in words.
-        commit: the head at which it was open (hex).
-    """
-    now = time.time()
-    claim = Claim(key=key, phase=Phase.ENDED, commit=commit, revoked=True, claimed_at=now)
-    outcome = Outcome(
-        verdict=Verdict.CANCELLED,
-        exit_code=VERDICT_EXIT[Verdict.CANCELLED],
-        error=f"cancelled by {by}, before it started",
-    )
-    return replace(claim, result=of_run(claim, outcome, Engine(kind=""), now=now).to_json())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +96,7 @@ class Cancellation:
     def _forestall(self, key: RunKey) -> What:
         """Take the one claim of this id with a verdict in it: whoever comes later finds it."""
         try:
-            self.ledger.claim(forestalled(key, by=self.who, commit=self.tree.commit))
+            self.ledger.claim(cancelled_before_start(key, by=self.who, commit=self.tree.commit))
         except AlreadyClaimed as started:
             return self._stop(started.existing)
         self._record(key, "waiting")

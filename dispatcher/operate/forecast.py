@@ -40,10 +40,10 @@ from dispatcher.decide.reconcile import (
 from dispatcher.errors import Denied, Dependency, Unavailable
 from dispatcher.loop.cancel_requests import CancelRequests
 from dispatcher.loop.components import Components
-from dispatcher.loop.foreign import ForeignResult, in_git, inspect, judged
+from dispatcher.loop.foreign import in_git, inspect, judged
 from dispatcher.loop.view import View, WithResult
 from dispatcher.model.cancel_request import CancelNote
-from dispatcher.model.health import DependencyHealth, WaitingFor
+from dispatcher.model.health import DependencyHealth, ForeignResult, WaitingFor
 from dispatcher.model.run import Claim, Mount, Observation, Phase, RunKey
 from dispatcher.ops_repo import Head
 from dispatcher.settings import GateKind, Settings

@@ -15,9 +15,8 @@ from typing import Any
 
 from dispatcher.decide.reconcile import Candidate, Plan, Wait, tried_again
 from dispatcher.errors import Dependency
-from dispatcher.loop.foreign import ForeignResult
 from dispatcher.model.cancel_request import CancelNote
-from dispatcher.model.health import DependencyHealth, WaitingFor
+from dispatcher.model.health import DependencyHealth, ForeignResult, WaitingFor
 from dispatcher.model.run import Claim, Observation, Phase, RunKey, RunState
 from dispatcher.status.tracker import Status
 

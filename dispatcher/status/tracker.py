@@ -9,9 +9,8 @@ from typing import Protocol
 
 from dispatcher.decide.reconcile import Candidate, Plan
 from dispatcher.errors import Dependency
-from dispatcher.loop.foreign import ForeignResult
-from dispatcher.loop.outages import Outage
 from dispatcher.model.cancel_request import CancelNote
+from dispatcher.model.health import ForeignResult, Outage
 from dispatcher.model.run import Claim, Observation, RunKey
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import jinja2
 
-from dispatcher.engines.nomad.render import VAULT_AUDIENCE, dispatcher_name
 from dispatcher.errors import Misconfigured
 from dispatcher.host import resources as files
 from dispatcher.settings import Settings, VaultAuth, VaultSettings
+from dispatcher.settings.workload_identity import VAULT_AUDIENCE, dispatcher_name
 from dispatcher.vault import names
 from dispatcher.vault.login import auth_mount
 from dispatcher.vault.ownership import owner

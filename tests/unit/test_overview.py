@@ -17,8 +17,7 @@ from dispatcher.cli.journal import Journal
 from dispatcher.decide.reconcile import Plan, Wait
 from dispatcher.errors import Dependency
 from dispatcher.loop import nudge as bell
-from dispatcher.loop.outages import Outage
-from dispatcher.model.health import DependencyHealth, WaitingFor
+from dispatcher.model.health import DependencyHealth, Outage, WaitingFor
 from dispatcher.model.run import (
     Claim,
     Engine,

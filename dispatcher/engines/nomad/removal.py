@@ -11,13 +11,13 @@ from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.apply import acl_enabled, registered_sets
 from dispatcher.engines.nomad.render import (
     acl_policies,
-    dispatcher_name,
     runner_name,
     runner_prefix,
 )
 from dispatcher.errors import Conflict
 from dispatcher.model.checks import Change, Step
 from dispatcher.settings import Settings
+from dispatcher.settings.workload_identity import dispatcher_name
 
 JOB, POLICY = "nomad job", "nomad acl policy"
 

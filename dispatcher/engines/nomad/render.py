@@ -24,6 +24,7 @@ from dispatcher.errors import Misconfigured
 from dispatcher.host import resources as files
 from dispatcher.model.run import Mount
 from dispatcher.settings import NomadDriver, NomadSettings, Settings
+from dispatcher.settings.workload_identity import VAULT_AUDIENCE, dispatcher_name, job_word
 
 TASK = "runner"
 """Name of the one task of a runner job; logs and events are asked for by it."""
@@ -60,7 +61,6 @@ PIDS_LIMIT = 4096
 DISPATCHER_CPU_MHZ = 200
 DISPATCHER_MEMORY_MB = 512
 DISPATCHER_DISK_MB = 1024
-VAULT_AUDIENCE = "vault.io"
 
 _DISK_RESERVE_MB = 10  # what a run may leave beside its logs
 
@@ -101,7 +101,7 @@ def runner_prefix(nomad: NomadSettings) -> str:
 
     Two installations on one cluster are told apart by ``[nomad] ledger_prefix``.
     """
-    return f"{_word(nomad.ledger_prefix)}-runner"
+    return f"{job_word(nomad.ledger_prefix)}-runner"
 
 
 def runner_name(nomad: NomadSettings, mounts: Collection[Mount]) -> str:
@@ -120,11 +120,6 @@ def runner_command(nomad: NomadSettings) -> tuple[str, ...]:
         return nomad.runner_command
     raw_exec = nomad.driver is NomadDriver.RAW_EXEC
     return (sys.executable if raw_exec and sys.executable else "python3", "-m", "dispatcher.runner")
-
-
-def dispatcher_name(nomad: NomadSettings) -> str:
-    """Name of the job that runs the dispatcher itself."""
-    return f"{_word(nomad.ledger_prefix)}-dispatcher"
 
 
 def runner_job(settings: Settings, mounts: Collection[Mount] = ()) -> Jobspec:
@@ -223,7 +218,7 @@ def client_config(
 
 def acl_policies(nomad: NomadSettings) -> tuple[AclPolicy, ...]:
     """The ACL policies of the dispatcher and of those who run ``disinto apply``."""
-    word = _word(nomad.ledger_prefix)
+    word = job_word(nomad.ledger_prefix)
     return (
         AclPolicy(
             name=f"{word}-dispatcher",
@@ -302,10 +297,6 @@ def _ops_repo(mounts: Collection[Mount]) -> tuple[str, ...]:
 
 def _ordered(mounts: Collection[Mount]) -> tuple[Mount, ...]:
     return tuple(mount for mount in Mount if mount in mounts)
-
-
-def _word(prefix: str) -> str:
-    return re.sub(r"[^A-Za-z0-9-]+", "-", prefix).strip("-") or "disinto"
 
 
 def _links(settings: Settings) -> list[dict[str, str]]:
