@@ -16,9 +16,9 @@ from typing import Any
 from bench.figures import Figure, median, percentile
 from bench.stage import Stage
 from dispatcher.forge.exchange import Exchange
-from tests.approval_story import NEVER_S, Story, told
 from tests.servers import bao, forgejo
-from tests.stage import action, path
+from tests.support.approval_story import NEVER_S, Story, told
+from tests.support.stage import action, path
 
 POLL_S = 2.0
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.checkout import ENVIRONMENT
-from tests.forge_stage import action_path, action_text
-from tests.judging import Found
-from tests.signed_stage import SignedStage, message_of
+from tests.support.checkout import ENVIRONMENT
+from tests.support.forge_stage import action_path, action_text
+from tests.support.judging import Found
+from tests.support.signed_stage import SignedStage, message_of
 
 pytestmark = pytest.mark.needs("git", "ssh-keygen")
 

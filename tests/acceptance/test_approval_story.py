@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.approval_story import Story, told
-from tests.cli_process import started
 from tests.servers.bao import Bao
 from tests.servers.forgejo import Forgejo
-from tests.stage import HELLO, action, eventually, path
+from tests.support.approval_story import Story, told
+from tests.support.cli_process import started
+from tests.support.stage import HELLO, action, eventually, path
 
 ROOT = Path(__file__).parents[2]
 

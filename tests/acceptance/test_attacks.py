@@ -25,11 +25,11 @@ from dispatcher.web.hooks import PushHook
 from dispatcher.web.listener import Listener
 from tests.acceptance import attack_table
 from tests.acceptance.attack_table import ATTACKS, FORGE, SHOWN, shows
-from tests.forge_stage import Stage, action_path, action_text
-from tests.judging import Found
-from tests.recorded import FOLDER, Recording, ReplayHistory, ReplayTransport
 from tests.servers.forgejo import Forgejo, Refused
-from tests.signed_stage import SignedStage
+from tests.support.forge_stage import Stage, action_path, action_text
+from tests.support.judging import Found
+from tests.support.recorded import FOLDER, Recording, ReplayHistory, ReplayTransport
+from tests.support.signed_stage import SignedStage
 
 X = action_path("x")
 ONE, TWO = action_text("x"), action_text("x", extra='model = "other"\n')

@@ -9,9 +9,9 @@ import pytest
 from dispatcher.decide.policy import parse_policy
 from tests.acceptance.attack_table import shows
 from tests.acceptance.test_attacks import ends
-from tests.checkout import Checkout
-from tests.forge_stage import action_path, action_text
-from tests.signed_stage import SignedStage, message_of
+from tests.support.checkout import Checkout
+from tests.support.forge_stage import action_path, action_text
+from tests.support.signed_stage import SignedStage, message_of
 
 pytestmark = pytest.mark.needs("git", "ssh-keygen")
 

@@ -14,8 +14,8 @@ import pytest
 from dispatcher.cli.reference import commands
 from dispatcher.demo.openbao import free_port
 from dispatcher.operate.follow import NOBODY
-from tests.cli_process import DISINTO, disinto, started
 from tests.servers import silent
+from tests.support.cli_process import DISINTO, disinto, started
 
 NEEDS_SETTINGS = {
     "validate": ("validate", "."),

@@ -14,8 +14,8 @@ import pytest
 import tenacity
 
 from dispatcher.demo.openbao import free_port
-from tests.cli_process import Said, disinto, started
 from tests.servers.bao import Bao
+from tests.support.cli_process import Said, disinto, started
 
 SLOW = "trap 'exit 3' TERM\nfor i in $(seq 600); do echo tick $i; sleep 0.1; done\n"
 FAILS = 'echo out; echo "key is $KEY" >&2; exit 42\n'

@@ -17,11 +17,11 @@ import pytest
 import tenacity
 
 from dispatcher.demo.nomad import forget
-from tests.cli_process import disinto
 from tests.servers import git_https
 from tests.servers.bao import Bao
 from tests.servers.git_https import GitHttps
 from tests.servers.nomad import Nomad
+from tests.support.cli_process import disinto
 
 pytestmark = [pytest.mark.needs("nomad", "docker", "bao", "git"), pytest.mark.slow]
 

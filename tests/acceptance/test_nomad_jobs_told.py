@@ -15,9 +15,9 @@ from dispatcher.demo.scene import Scene
 from dispatcher.engines.nomad.render import runner_name
 from tests.acceptance.evidence import operator_api
 from tests.acceptance.serving import all_results, serving
-from tests.cli_process import Said, disinto
 from tests.servers.bao import Bao
 from tests.servers.nomad import Nomad
+from tests.support.cli_process import Said, disinto
 
 pytestmark = [pytest.mark.needs("nomad", "bao", "git"), pytest.mark.slow]
 

@@ -27,9 +27,9 @@ from tests.acceptance.evidence import (
     variables,
 )
 from tests.acceptance.serving import Served, all_results, serving
-from tests.cli_process import disinto
 from tests.servers.bao import Bao
 from tests.servers.nomad import Nomad, serve
+from tests.support.cli_process import disinto
 
 pytestmark = [pytest.mark.needs("nomad", "bao", "git"), pytest.mark.slow]
 

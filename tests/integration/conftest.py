@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.nomad_stage import NomadStage, nomad_stage
 from tests.servers.bao import Bao
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad
+from tests.support.nomad_stage import NomadStage, nomad_stage
 
 
 @pytest.fixture

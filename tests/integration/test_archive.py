@@ -12,7 +12,7 @@ import pytest
 from dispatcher.loop.archive import Archive
 from dispatcher.ops_repo import Finished, Tree
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 DAY = 86_400
 

@@ -12,7 +12,7 @@ from dispatcher.model.result import Result
 from dispatcher.model.run import Verdict
 from dispatcher.settings import AttestationSettings
 from tests.servers.bao import Bao
-from tests.vault_stage import stage
+from tests.support.vault_stage import stage
 
 pytestmark = pytest.mark.needs("bao")
 

@@ -9,10 +9,10 @@ import pytest
 
 from dispatcher.errors import Exit
 from dispatcher.status.action_record import ActionRecord
-from tests.cli_process import disinto
-from tests.desk_stage import AuthorsDesk
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, path, set_stage
+from tests.support.cli_process import disinto
+from tests.support.desk_stage import AuthorsDesk
+from tests.support.stage import Stage, action, path, set_stage
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Exit
-from tests.cli_process import Said, disinto
-from tests.desk_stage import AuthorsDesk
-from tests.lead_stage import led
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, path, set_stage
+from tests.support.cli_process import Said, disinto
+from tests.support.desk_stage import AuthorsDesk
+from tests.support.lead_stage import led
+from tests.support.stage import Stage, action, path, set_stage
 
 
 @pytest.fixture

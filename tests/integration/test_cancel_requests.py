@@ -9,7 +9,7 @@ import pytest
 
 from dispatcher.model.cancel_request import CancelRequest
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 
 @pytest.fixture

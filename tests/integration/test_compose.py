@@ -16,9 +16,9 @@ from dispatcher.demo import compose
 from dispatcher.demo.nomad import forget
 from dispatcher.errors import Misconfigured
 from dispatcher.model.run import Mount
-from tests.cli_process import disinto
 from tests.servers.bao import Bao
 from tests.servers.nomad import Nomad
+from tests.support.cli_process import disinto
 
 ROOT = Path(__file__).parents[2]
 

@@ -26,9 +26,9 @@ from dispatcher.status.metrics import Metrics
 from dispatcher.web.app import App
 from dispatcher.web.hooks import PushHook
 from dispatcher.web.listener import Listener
-from tests.forge_stage import Stage, action_path, action_text
-from tests.judging import Found
 from tests.servers.forgejo import Account, Forgejo
+from tests.support.forge_stage import Stage, action_path, action_text
+from tests.support.judging import Found
 
 pytestmark = pytest.mark.needs("forgejo", "git")
 

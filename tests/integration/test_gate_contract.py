@@ -8,10 +8,10 @@ import pytest
 
 from dispatcher.gate import Question
 from tests.contract.gate import Case, GateContract
-from tests.forge_stage import Stage, action_path, action_text
-from tests.judging import Judge
 from tests.servers.forgejo import Forgejo
-from tests.signed_stage import SignedStage
+from tests.support.forge_stage import Stage, action_path, action_text
+from tests.support.judging import Judge
+from tests.support.signed_stage import SignedStage
 
 X, Y = action_path("x"), action_path("y")
 

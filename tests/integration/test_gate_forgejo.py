@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.forge_stage import Stage, action_path, action_text
 from tests.servers.forgejo import Forgejo
+from tests.support.forge_stage import Stage, action_path, action_text
 
 pytestmark = pytest.mark.needs("forgejo", "git")
 

@@ -15,9 +15,9 @@ from dispatcher.loop.components import Components
 from dispatcher.loop.formulas import FormulaStore
 from dispatcher.loop.intake import Intake
 from dispatcher.loop.view import View
-from tests.forge_stage import action_path, action_text
-from tests.judging import POLICY
-from tests.signed_stage import SignedStage
+from tests.support.forge_stage import action_path, action_text
+from tests.support.judging import POLICY
+from tests.support.signed_stage import SignedStage
 
 pytestmark = pytest.mark.needs("git", "ssh-keygen")
 

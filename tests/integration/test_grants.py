@@ -20,7 +20,7 @@ from dispatcher.settings import AttestationSettings, GrantSettings
 from dispatcher.vault import GrantGone, PolicyMissing
 from dispatcher.vault.http import VaultHttp
 from tests.servers.bao import Bao
-from tests.vault_stage import KEY, Stage, stage
+from tests.support.vault_stage import KEY, Stage, stage
 
 pytestmark = pytest.mark.needs("bao")
 

@@ -23,7 +23,7 @@ from dispatcher.operate.forecast import forecast
 from dispatcher.ops_repo import Tree
 from tests.servers.bao import Bao
 from tests.servers.git_remote import FileSpec, GitRemote
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 FORGED: Mapping[str, Any] = {
     "id": "risky",

@@ -11,9 +11,9 @@ import pytest
 
 from dispatcher.errors import Exit
 from dispatcher.settings import load_settings
-from tests.cli_process import Said, disinto
 from tests.servers import git_https
 from tests.servers.git_remote import GitRemote
+from tests.support.cli_process import Said, disinto
 
 pytestmark = pytest.mark.needs("git")
 

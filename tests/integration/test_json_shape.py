@@ -12,10 +12,10 @@ import pytest
 
 from dispatcher.model.times import epoch
 from dispatcher.status.action_record import ActionRecord
-from tests.cli_process import Said, disinto
 from tests.servers.bao import Bao
 from tests.servers.git_remote import GitRemote
-from tests.stage import Stage, action, path, set_stage
+from tests.support.cli_process import Said, disinto
+from tests.support.stage import Stage, action, path, set_stage
 
 KEYS = set(ActionRecord.__dataclass_fields__)
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")

@@ -13,9 +13,9 @@ import pytest
 from dispatcher.errors import Conflict, Dependency, Unavailable
 from dispatcher.loop.leader import CopiedLedger, LedBySomeoneElse
 from dispatcher.ops_repo import LeadRef
-from tests.lead_stage import LEAD, followed, lead, led, outage, refuses, starts, waits
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.lead_stage import LEAD, followed, lead, led, outage, refuses, starts, waits
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 
 @pytest.fixture

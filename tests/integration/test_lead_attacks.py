@@ -12,9 +12,9 @@ import pytest
 
 from dispatcher.loop.serve import Service
 from dispatcher.ops_repo import LeadRecord
-from tests.lead_stage import LEAD, followed, lead, led, refuses, starts, waits
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.lead_stage import LEAD, followed, lead, led, refuses, starts, waits
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 IN_THE_WAY = f"{LEAD}/x"
 

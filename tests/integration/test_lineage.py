@@ -8,7 +8,7 @@ import pytest
 
 from dispatcher.gate.history import Broken, origin
 from dispatcher.ops_repo.lineage import Lineage
-from tests.checkout import Checkout
+from tests.support.checkout import Checkout
 
 pytestmark = pytest.mark.needs("git")
 

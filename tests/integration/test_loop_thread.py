@@ -17,7 +17,7 @@ import pytest
 from dispatcher.loop.components import Components
 from dispatcher.model.run import Phase
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 AT_THE_START = {("ledger", "open_runs"), ("ledger", "leader"), ("leadership", "check_ledger")}
 """Asked before the first round."""

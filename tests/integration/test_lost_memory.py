@@ -10,7 +10,7 @@ import pytest
 
 from tests.servers.bao import Bao
 from tests.servers.git_remote import GitRemote
-from tests.stage import Stage, action, path, set_stage
+from tests.support.stage import Stage, action, path, set_stage
 
 RESULT = "vault/actions/old.result.json"
 

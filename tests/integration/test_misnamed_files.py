@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from dispatcher.ops_repo import Tree
-from tests.cli_process import Said, disinto
 from tests.servers.bao import Bao
 from tests.servers.git_remote import GitRemote
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.cli_process import Said, disinto
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 STEMS = (
     b"\xff",  # not UTF-8

@@ -28,7 +28,7 @@ from dispatcher.ops_repo import NewFile
 from dispatcher.status.snapshot import Trackers
 from dispatcher.status.tracker import Silent, Status
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 BAD, GOOD = "bad", "good"
 

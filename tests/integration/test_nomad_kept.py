@@ -11,9 +11,9 @@ from dispatcher.engines.nomad import NomadScheduler
 from dispatcher.loop.ended_output import ended_output
 from dispatcher.model.result import Result
 from dispatcher.model.run import Claim, Phase, Verdict
-from tests.nomad_stage import NomadStage, nomad_stage
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad
+from tests.support.nomad_stage import NomadStage, nomad_stage
 
 pytestmark = [pytest.mark.needs("bao"), pytest.mark.needs("nomad")]
 KEEP_S = 3600.0

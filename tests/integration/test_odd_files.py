@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, path, set_stage
+from tests.support.stage import Stage, action, path, set_stage
 
 
 @pytest.fixture

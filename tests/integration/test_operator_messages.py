@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Exit
-from tests.cli_process import disinto
 from tests.servers.bao import Bao
-from tests.vault_stage import stage
+from tests.support.cli_process import disinto
+from tests.support.vault_stage import stage
 
 pytestmark = pytest.mark.needs("bao")
 

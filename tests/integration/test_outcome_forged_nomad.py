@@ -9,7 +9,7 @@ import pytest
 from dispatcher.engines.nomad.api.shapes import FileInfo
 from dispatcher.engines.nomad.observing import OUTCOME_WAIT_S
 from dispatcher.model.run import Verdict
-from tests.nomad_stage import NomadStage
+from tests.support.nomad_stage import NomadStage
 
 pytestmark = pytest.mark.needs("bao", "nomad")
 

@@ -18,7 +18,7 @@ from dispatcher.model.run import Claim, Phase
 from tests.acceptance.evidence import live_grants
 from tests.integration.test_service_hazards import Failing, Laid, end_all
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 pytestmark = pytest.mark.needs("bao")
 

@@ -22,7 +22,7 @@ from dispatcher.vault import Grants
 from tests.acceptance.serving import Served
 from tests.fakes.scheduler import SUCCEEDED
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 pytestmark = pytest.mark.needs("bao")
 

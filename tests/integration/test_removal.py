@@ -11,9 +11,9 @@ from dispatcher.engines.nomad.removal import plan_removal
 from dispatcher.errors import Conflict, Exit
 from dispatcher.model.checks import Step
 from dispatcher.settings import Settings
-from tests.cli_process import disinto
 from tests.servers.bao import Bao
 from tests.servers.nomad import Nomad
+from tests.support.cli_process import disinto
 
 
 @pytest.fixture

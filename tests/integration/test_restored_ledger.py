@@ -16,7 +16,7 @@ from dispatcher.status.metrics import Metrics
 from dispatcher.status.snapshot import Counted, Trackers
 from dispatcher.status.tracker import Status
 from tests.servers.bao import Bao
-from tests.stage import Follower, Stage, action, path, set_stage
+from tests.support.stage import Follower, Stage, action, path, set_stage
 
 
 @pytest.fixture

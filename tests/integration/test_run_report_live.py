@@ -15,10 +15,10 @@ from dispatcher.gate.base import Decision, Question
 from dispatcher.gate.report import Ended
 from dispatcher.loop.components import Components
 from dispatcher.model.run import Outcome, Verdict
-from tests.approval_story import Story, told
 from tests.servers.bao import Bao
 from tests.servers.forgejo import Account, Forgejo
-from tests.stage import action, eventually, path
+from tests.support.approval_story import Story, told
+from tests.support.stage import action, eventually, path
 
 pytestmark = pytest.mark.needs("bao", "forgejo", "git")
 

@@ -22,9 +22,9 @@ from dispatcher.errors import Denied, Unavailable
 from dispatcher.model.run import Mount, Phase, RunState, Verdict
 from dispatcher.settings import Settings
 from tests.contract.scheduler import SchedulerContract
-from tests.nomad_stage import NomadStage, nomad_stage
 from tests.servers.grants import Minter, formula_ref
 from tests.servers.nomad import Nomad
+from tests.support.nomad_stage import NomadStage, nomad_stage
 
 pytestmark = pytest.mark.needs("nomad", "bao")
 

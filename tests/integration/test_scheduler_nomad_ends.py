@@ -15,9 +15,9 @@ from dispatcher.demo import nomad as agents
 from dispatcher.engines.base import CannotSubmit
 from dispatcher.errors import Misconfigured, Unavailable
 from dispatcher.model.run import Mount, RunState, Verdict
-from tests.nomad_stage import NomadStage, nomad_stage
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad
+from tests.support.nomad_stage import NomadStage, nomad_stage
 
 pytestmark = pytest.mark.needs("nomad", "bao")
 

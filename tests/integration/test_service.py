@@ -11,7 +11,7 @@ import pytest
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.model.run import Outcome, Verdict
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 
 @pytest.fixture

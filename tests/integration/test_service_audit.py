@@ -10,7 +10,7 @@ import pytest
 
 from dispatcher.vault.names import lookup_self_policy
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, path, set_stage
+from tests.support.stage import Stage, action, path, set_stage
 
 
 @pytest.fixture

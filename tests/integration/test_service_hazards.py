@@ -30,7 +30,7 @@ from tests.acceptance.evidence import live_grants
 from tests.servers import bao
 from tests.servers.bao import Bao
 from tests.servers.freeze import freeze
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from dispatcher.loop.components import Components
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 pytestmark = pytest.mark.needs("bao", "git", "ssh-keygen")
 

@@ -15,7 +15,7 @@ from dispatcher.ops_repo import OpsRepo
 from dispatcher.status.snapshot import Snapshots, Trackers
 from dispatcher.status.status_file import StatusFile
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 
 @pytest.fixture(params=[True, False], ids=["archives", "does not archive"])

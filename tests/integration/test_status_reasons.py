@@ -16,7 +16,7 @@ from dispatcher.operate.forecast import forecast
 from dispatcher.status.overview import OpenAction, State, of_status
 from dispatcher.status.tracker import Status
 from tests.servers.bao import Bao
-from tests.stage import Follower, Stage, action, eventually, path, set_stage
+from tests.support.stage import Follower, Stage, action, eventually, path, set_stage
 
 MISSING = "the job X is not registered with Nomad. Run `disinto apply`."
 

@@ -18,7 +18,7 @@ from dispatcher.ops_repo import OpsRepo
 from dispatcher.settings import OpsRepoSettings
 from tests.servers import silent
 from tests.servers.bao import Bao
-from tests.stage import action, eventually, path, set_stage
+from tests.support.stage import action, eventually, path, set_stage
 
 SOON_S = 15
 """Far less than the minute after which a fetch or a push is given up."""

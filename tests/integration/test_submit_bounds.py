@@ -17,7 +17,7 @@ from dispatcher.loop.components import Components
 from dispatcher.model.run import RunSpec, Verdict, WrappedGrant
 from tests.acceptance.evidence import live_grants
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 pytestmark = pytest.mark.needs("bao")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Exit
-from tests.cli_process import Said, disinto
-from tests.lead_stage import led, refuses
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, path, set_stage
+from tests.support.cli_process import Said, disinto
+from tests.support.lead_stage import led, refuses
+from tests.support.stage import Stage, action, path, set_stage
 
 Command = Callable[..., Said]
 

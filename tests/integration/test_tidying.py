@@ -14,7 +14,7 @@ from dispatcher.engines.local.spool import Spool
 from dispatcher.loop.components import Components
 from dispatcher.model.run import Claim, RunKey
 from tests.servers.bao import Bao
-from tests.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path, set_stage
 
 pytestmark = pytest.mark.needs("bao")
 

@@ -19,11 +19,11 @@ from dispatcher.model.checks import Check
 from dispatcher.model.run import Outcome, RunSpec, RunState, Verdict, WrappedGrant
 from dispatcher.operate.trial_run import Trial
 from dispatcher.vault import Grants
-from tests.cli_process import disinto, started
 from tests.fakes.scheduler import FakeScheduler
 from tests.servers.bao import Bao
 from tests.servers.nomad import Nomad
-from tests.stage import Stage, eventually, set_stage
+from tests.support.cli_process import disinto, started
+from tests.support.stage import Stage, eventually, set_stage
 
 pytestmark = pytest.mark.needs("bao")
 

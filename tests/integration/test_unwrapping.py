@@ -14,7 +14,7 @@ from dispatcher.model.payload import WRAPPING_GONE, decode_outcome, encode_paylo
 from dispatcher.model.run import Claim, Outcome, Phase, RunSpec, Verdict, WrappedGrant
 from tests.servers import bao
 from tests.servers.grants import Minter
-from tests.vault_stage import Stage, stage
+from tests.support.vault_stage import Stage, stage
 
 pytestmark = pytest.mark.needs("bao")
 

@@ -22,7 +22,7 @@ from dispatcher.vault.apply import (
 from dispatcher.vault.ownership import owner
 from dispatcher.vault.secrets import Secrets
 from tests.servers.bao import Bao, serve
-from tests.vault_stage import stage
+from tests.support.vault_stage import stage
 
 pytestmark = pytest.mark.needs("bao")
 

@@ -24,7 +24,7 @@ from dispatcher.vault.doctor import check_vault
 from dispatcher.vault.secrets import Secrets
 from tests.servers.bao import Bao, serve
 from tests.servers.freeze import freeze
-from tests.vault_stage import KEY, Stage, stage
+from tests.support.vault_stage import KEY, Stage, stage
 
 pytestmark = pytest.mark.needs("bao")
 

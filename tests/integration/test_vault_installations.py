@@ -17,7 +17,7 @@ from dispatcher.vault.apply import ChangeKind, NotOurs, apply_changes, plan_vaul
 from dispatcher.vault.doctor import check_vault
 from dispatcher.vault.secrets import Secrets
 from tests.servers.bao import Bao
-from tests.vault_stage import KEY, Stage
+from tests.support.vault_stage import KEY, Stage
 
 pytestmark = pytest.mark.needs("bao")
 

@@ -18,7 +18,7 @@ from dispatcher.settings import NomadSettings, Settings, VaultAuth, VaultSetting
 from dispatcher.vault import Vault
 from dispatcher.vault.apply import apply_changes, plan_jwt, plan_vault
 from tests.servers.bao import Bao
-from tests.vault_stage import Stage, stage
+from tests.support.vault_stage import Stage, stage
 
 pytestmark = pytest.mark.needs("bao")
 

@@ -9,7 +9,7 @@ import pytest
 
 from dispatcher.vault import templates
 from tests.servers.bao import Bao
-from tests.vault_stage import KEY, Stage, stage
+from tests.support.vault_stage import KEY, Stage, stage
 
 pytestmark = pytest.mark.needs("bao")
 

@@ -12,7 +12,7 @@ from dispatcher.settings import Settings, VaultSettings
 from dispatcher.vault import Vault
 from dispatcher.vault.secrets import Secrets
 from tests.servers.bao import Bao
-from tests.vault_stage import KEY, Stage, stage
+from tests.support.vault_stage import KEY, Stage, stage
 
 pytestmark = pytest.mark.needs("bao")
 

@@ -14,11 +14,11 @@ from dispatcher.engines.base import LogChunk, Stream
 from dispatcher.loop.without_runner import is_in_doubt, last_words
 from dispatcher.model.run import Claim, Outcome, RunKey, RunSpec, Verdict, WrappedGrant
 from tests.fakes.scheduler import FakeScheduler
-from tests.nomad_stage import nomad_stage
 from tests.servers.bao import Bao
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad
-from tests.stage import Stage, action, path, set_stage
+from tests.support.nomad_stage import nomad_stage
+from tests.support.stage import Stage, action, path, set_stage
 
 pytestmark = pytest.mark.needs("bao")
 

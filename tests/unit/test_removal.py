@@ -16,7 +16,7 @@ from dispatcher.host.removal import remove_tree
 from dispatcher.model.payload import encode_outcome
 from dispatcher.model.run import Outcome, RunKey, Verdict
 from dispatcher.runner import formula
-from tests.deep import make_deep
+from tests.support.deep import make_deep
 
 DEPTHS = [1, 990, 3000]
 """The last one has paths longer than PATH_MAX, and both are more than Python recurses."""

@@ -20,7 +20,7 @@ from dispatcher.loop.reports import BATCH, GIVE_UP_S, Reports
 from dispatcher.model.result import Result
 from dispatcher.model.run import Claim, Phase, RunKey, Verdict
 from dispatcher.ops_repo import Tree
-from tests.stage import Follower
+from tests.support.stage import Follower
 
 DOWN = Unavailable(Dependency.FORGE, "no answer")
 

@@ -11,8 +11,8 @@ from dispatcher.gate import Gate, TieredGate
 from dispatcher.gate.signed import SignedGate
 from dispatcher.gate.trailer import Place
 from dispatcher.ops_repo import OpsRepo, Signers
-from tests.checkout import Checkout
-from tests.judging import Found, Judge
+from tests.support.checkout import Checkout
+from tests.support.judging import Found, Judge
 
 HERE = "acme/ops@main"
 """What an approval names for this repository and branch."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import tomli_w
 
 from dispatcher.demo.scene import Scene
-from tests.cli_process import Said, disinto
+from tests.support.cli_process import Said, disinto
 
 
 @dataclass(kw_only=True)

@@ -17,10 +17,10 @@ from dispatcher.status.metrics import Metrics
 from dispatcher.web.app import App
 from dispatcher.web.hooks import PushHook
 from dispatcher.web.listener import Listener
-from tests.forge_stage import Stage as ForgeStage
 from tests.servers.bao import Bao
 from tests.servers.forgejo import Forgejo
-from tests.stage import HELLO, Stage, eventually
+from tests.support.forge_stage import Stage as ForgeStage
+from tests.support.stage import HELLO, Stage, eventually
 
 SECRET = "a secret of the webhook"
 NEVER_S = 3600.0

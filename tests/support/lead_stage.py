@@ -6,7 +6,7 @@ from collections import Counter
 
 from dispatcher.errors import Dependency
 from dispatcher.loop.serve import Service
-from tests.stage import Stage, eventually
+from tests.support.stage import Stage, eventually
 
 LEAD = "refs/disinto/lead"
 

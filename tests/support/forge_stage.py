@@ -17,10 +17,10 @@ from dispatcher.gate import Gate, TieredGate
 from dispatcher.gate.forgejo import Approvers, ForgejoGate
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.settings import ForgeSettings
-from tests.checkout import Checkout
-from tests.judging import Found, Judge
-from tests.recorded import Recording, RecordingHistory, RecordingTransport
 from tests.servers.forgejo import Account, Forgejo, Refused
+from tests.support.checkout import Checkout
+from tests.support.judging import Found, Judge
+from tests.support.recorded import Recording, RecordingHistory, RecordingTransport
 
 _numbers = itertools.count(1)
 

@@ -17,7 +17,7 @@ from dispatcher.gate import Decision, Question
 from dispatcher.model.run import FormulaKind, FormulaRef, Tier
 from dispatcher.ops_repo.lineage import Change, Lineage
 
-FOLDER = Path(__file__).parent / "recordings" / "forgejo"
+FOLDER = Path(__file__).parents[1] / "recordings" / "forgejo"
 
 WANTED_OF_A_REPOSITORY = ("id", "full_name")
 """A request's answer holds its repository twice, 150 lines each; this is kept of it."""

@@ -1,0 +1,1 @@
+"""What tests share: stages, processes and stories."""
