@@ -29,7 +29,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from urllib.parse import urlsplit
 
 
 class Exit(IntEnum):
@@ -205,6 +204,8 @@ def origin_of(location: str) -> str:
     Whoever answered chose the target, so credentials, path, query and what is not printable ASCII
     are left out. "another path" if it names no host.
     """
+    from urllib.parse import urlsplit  # seldom needed, and every key press of TAB imports this
+
     try:
         parts = urlsplit(location)
     except ValueError:

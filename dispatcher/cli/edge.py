@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -132,6 +129,8 @@ def _tell_usage(error: click.ClickException) -> None:
 
 def _tell_defect(error: Exception, session: Session) -> None:
     """A defect: write the traceback where it can be found, and say where."""
+    import traceback
+
     text = "".join(traceback.format_exception(error))
     if os.environ.get("DISINTO_DEBUG") == "1":
         click.echo(text, err=True, nl=False)
@@ -146,6 +145,9 @@ def _tell_defect(error: Exception, session: Session) -> None:
 
 def _write_down(text: str, state_dir: Path | None) -> Path:
     """Write a traceback, for its owner's eyes only. It holds no values, so no secrets."""
+    import tempfile
+    import time
+
     folder = state_dir if state_dir is not None and state_dir.is_dir() else None
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     descriptor, name = tempfile.mkstemp(prefix=f"crash-{stamp}-", suffix=".log", dir=folder)

@@ -12,9 +12,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-
-from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type
-from tenacity.wait import wait_random_exponential
+from typing import TYPE_CHECKING
 
 from dispatcher.errors import Conflict, Denied, Dependency, Misconfigured, Unavailable
 from dispatcher.model.result import RESULT_LIMIT as REPLACED_LIMIT
@@ -26,6 +24,9 @@ from dispatcher.ops_repo.reader import entries_at, read
 from dispatcher.ops_repo.records import Entry, Move, NewFile, Published, Replaced
 from dispatcher.ops_repo.refusals import Why, refusal
 from dispatcher.settings import OpsRepoSettings
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 TRIES = 30
 """Pushes that may lose against others before a publish is given up for now."""
@@ -112,6 +113,10 @@ class Writer:
         check: Callable[[], None] = lambda: None,
     ) -> Published:
         """See ``OpsRepo.publish``."""
+        # Only who publishes needs it, and every command imports this module.
+        from tenacity import RetryError, Retrying, retry_if_exception_type
+        from tenacity.wait import wait_random_exponential
+
         retrying = Retrying(
             retry=retry_if_exception_type(_LostRace),
             wait=wait_random_exponential(multiplier=0.02, max=1.0),

@@ -11,12 +11,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-import structlog
-
 from dispatcher.engines.local.leftovers import kill_tree
+from dispatcher.engines.log import LazyLogger
 
 _LOOK_S = 5.0
-_log = structlog.get_logger("disinto.local")
+_log = LazyLogger("disinto.local")
 
 
 @dataclass(kw_only=True, slots=True)

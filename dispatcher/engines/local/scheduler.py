@@ -13,8 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import structlog
-
 from dispatcher.engines.base import CannotSubmit, LogChunk, Stream, payload_of
 from dispatcher.engines.local import output, sandbox
 from dispatcher.engines.local.endings import Endings
@@ -22,6 +20,7 @@ from dispatcher.engines.local.launch import launch, not_startable
 from dispatcher.engines.local.monitor import ProcessMonitor, Watched
 from dispatcher.engines.local.runners import open_runner
 from dispatcher.engines.local.spool import Spool
+from dispatcher.engines.log import LazyLogger
 from dispatcher.errors import Dependency, Misconfigured, Unavailable, reason_of
 from dispatcher.host.process_record import ProcessRecord
 from dispatcher.model.run import (
@@ -49,7 +48,7 @@ _PRUNE_EVERY_S = 3600.0
 _MACHINE_WIDE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE})
 """Errors that say nothing of one run: descriptors, memory, the disk."""
 
-_log = structlog.get_logger("disinto.local")
+_log = LazyLogger("disinto.local")
 
 
 @dataclass(slots=True)

@@ -15,8 +15,7 @@ import stat
 import struct
 from pathlib import Path
 
-import structlog
-
+from dispatcher.engines.log import LazyLogger
 from dispatcher.host.process_record import ProcessRecord, decode_record
 from dispatcher.host.removal import remove_tree
 from dispatcher.model.payload import (
@@ -28,7 +27,7 @@ from dispatcher.model.payload import (
 from dispatcher.model.run import Outcome, RunKey
 from dispatcher.time_index import index_name
 
-_log = structlog.get_logger("disinto.local")
+_log = LazyLogger("disinto.local")
 _ROOM_BYTES = 64 * 1024  # for what a runner writes before the formula starts, and its outcome
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of Linux on 64 bits; see fcntl(2)
 STREAMS = ("stdout", "stderr")

@@ -17,8 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
-import structlog
-
+from dispatcher.engines.log import LazyLogger
 from dispatcher.engines.nomad import outcome_file, verdicts
 from dispatcher.engines.nomad.api import Evaluation, JobStatus, NomadApi
 from dispatcher.engines.nomad.outcome_file import NO_WORD, Word
@@ -92,7 +91,7 @@ class Observer:
         self._defects: dict[str, str] = {}
         self._nodes: dict[str, str] = {}
         self._reads = Reads(clock=clock, late=wake)
-        self._log = structlog.get_logger("disinto.nomad")
+        self._log = LazyLogger("disinto.nomad")
 
     def close(self) -> None:
         self._reads.close()

@@ -18,8 +18,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
-
+from dispatcher.engines.log import LazyLogger
 from dispatcher.engines.nomad.api import Job, NomadApi
 from dispatcher.engines.nomad.differences import differences
 from dispatcher.engines.nomad.render import SPEC_KEY, runner_job, runner_name
@@ -66,7 +65,7 @@ class Parents:
         self._settings = settings
         self._known: dict[str, Parent] = {}
         self._turn = threading.Lock()
-        self._log = structlog.get_logger("disinto.nomad")
+        self._log = LazyLogger("disinto.nomad")
 
     def drifted(self) -> Mapping[str, str]:
         """Parents that differ from what was rendered: how, in words, by name."""

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
-import structlog
-
 from dispatcher.engines.base import CannotSubmit, LogChunk, Stream, payload_of
+from dispatcher.engines.log import LazyLogger
 from dispatcher.engines.nomad.api import (
     Allocation,
     Event,
@@ -80,7 +79,7 @@ class NomadScheduler:
         self._stream: EventStream | None = None
         self._turn = threading.Lock()
         self._closed = threading.Event()
-        self._log = structlog.get_logger("disinto.nomad")
+        self._log = LazyLogger("disinto.nomad")
 
     def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str = "") -> str:  # noqa: ARG002
         """See ``Scheduler.submit``. ``job`` is not needed: the mounts decide on the parent job.
