@@ -18,6 +18,7 @@ from dispatcher.settings import (
     Settings,
     load_settings,
     plain_addresses,
+    settings_origin,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from dispatcher.operate.author_view import AuthorView
     from dispatcher.operate.proposed import Proposed
     from dispatcher.ops_repo import OpsRepo, Signers
+    from dispatcher.settings_origin import Origin
+    from dispatcher.status.status_file import Given
     from dispatcher.status.tracker import Tracker
     from dispatcher.vault import Vault
 
@@ -49,6 +52,26 @@ def open_settings(config: Path | None, environ: Environ = os.environ) -> Setting
         InvalidSettings: with every problem and its place.
     """
     return load_settings(config, environ)
+
+
+def open_origin(config: Path | None, environ: Environ = os.environ) -> Origin | None:
+    """See ``settings_origin``."""
+    return settings_origin(config, environ)
+
+
+def given(settings: Settings, origin: Origin | None) -> Given | None:
+    """What the status file says of the settings; None if their origin is not known."""
+    from dispatcher.loop.rule_files import watched
+    from dispatcher.status.status_file import Given
+
+    if origin is None:
+        return None
+    return Given(
+        origin=origin,
+        role=settings.role.value,
+        proposals=settings.policy.gate is GateKind.FORGEJO,
+        rules=watched(settings),
+    )
 
 
 def refuse_author(settings: Settings, what: str) -> None:

@@ -26,8 +26,24 @@ SEARCHED = (
     "above it, and ~/.config/disinto/disinto.toml."
 )
 
-CONFIG_VARIABLE = "DISINTO_CONFIG"
+ENV_PREFIX = "DISINTO_"
+CONFIG_VARIABLE = f"{ENV_PREFIX}CONFIG"
 """Environment variable with the path of the settings file."""
+
+CUSTOMARY: Mapping[str, tuple[str, str]] = {
+    "VAULT_ADDR": ("vault", "addr"),
+    "VAULT_NAMESPACE": ("vault", "namespace"),
+    "VAULT_CACERT": ("vault", "cacert"),
+    "NOMAD_ADDR": ("nomad", "addr"),
+    "NOMAD_REGION": ("nomad", "region"),
+    "NOMAD_NAMESPACE": ("nomad", "namespace"),
+    "NOMAD_CACERT": ("nomad", "cacert"),
+    "NOMAD_CLIENT_CERT": ("nomad", "client_cert"),
+    "NOMAD_CLIENT_KEY": ("nomad", "client_key"),
+    "NOMAD_TLS_SERVER_NAME": ("nomad", "tls_server_name"),
+}
+"""Variables of other tools that override a key. VAULT_TOKEN and NOMAD_TOKEN are read where they
+are used and never become part of the settings."""
 
 
 def find_settings(

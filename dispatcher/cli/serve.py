@@ -42,10 +42,11 @@ def command(session: Session, *, once: bool) -> int:
     Its log goes to standard error: lines for people on a terminal, else JSON. Health, metrics
     and the webhook are on [http] listen.
     """
-    from dispatcher.assembly import build_parts, build_service
+    from dispatcher.assembly import build_parts, build_service, given, open_origin
     from dispatcher.cli.journal import Journal
     from dispatcher.loop.nudge import NudgeFile
     from dispatcher.operate.forecast import in_use
+    from dispatcher.status.last_results import LastResults
     from dispatcher.status.metrics import Metrics
     from dispatcher.status.snapshot import Counted, Snapshots, Trackers
     from dispatcher.status.status_file import StatusFile
@@ -53,6 +54,7 @@ def command(session: Session, *, once: bool) -> int:
 
     # Until the files are read there is nothing to reload; and it must not end what just began.
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
+    origin = open_origin(session.config)
     settings = session.on_host("serve")
     if not settings.ops_repo.remote:
         raise Misconfigured(
@@ -61,10 +63,13 @@ def command(session: Session, *, once: bool) -> int:
     components = build_parts(settings)
     metrics = Metrics()
     pulse = Snapshots(in_use(settings), warnings=components.warnings)
+    last_results = LastResults(components.repo)
     status_file = StatusFile(
         settings.state_dir,
         pulse.overview,
         defect=lambda error: watches.event("defect", where="status file", error=error),
+        given=given(settings, origin),
+        results=lambda overview: last_results.of(overview.newest),
     )
     journal = Journal(level=settings.log_level)
     metrics.watch(pulse.health, forge_calls=components.forge_calls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,13 +13,20 @@ from dispatcher.cli import console
 from dispatcher.cli.complete import known_ids
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
+from dispatcher.errors import DisintoError
+from dispatcher.settings_file import find_settings, state_dir
 
 if TYPE_CHECKING:
     from dispatcher.model.result import Result
     from dispatcher.ops_repo import OpsRepo, Tree
+    from dispatcher.status.action_record import ActionRecord
     from dispatcher.status.overview import OpenAction, Overview
+    from dispatcher.status.status_file import Given
 
 LAST = 10
+
+AUTHOR = "author"
+"""``settings.Role.AUTHOR``; its module takes long to load."""
 
 STATES = (
     "proposed", "open", "approved", "waiting", "starting", "pending", "running", "ended", "finished",
@@ -96,16 +104,67 @@ def command(
 def _overview(session: Session, last: int, wanted: Wanted, *, as_json: bool) -> None:
     from dispatcher.cli.status_screen import plain_overview, show_overview
 
-    gathered = gather(session)
-    overview = with_proposed(session, gathered.overview)
-    results = gathered.last_results(last, wanted)
+    listing = _written(session, last, wanted) or _gathered(session, last, wanted)
+    overview = listing.overview
     if wanted:
         kept = tuple(action for action in overview.open if wanted.open(action))
         overview = replace(overview, open=kept, waiting={})
     if as_json:
-        console.emit({**plain_overview(overview, results), "role": session.settings.role.value})
+        console.emit({**plain_overview(overview, listing.results), "role": listing.role})
     else:
-        show_overview(overview, results, desk=session.is_desk)
+        show_overview(overview, listing.results, desk=listing.role == AUTHOR)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """What a list shows: the overview, the last results, and the role of this installation."""
+
+    overview: Overview
+    results: Sequence[ActionRecord]
+    role: str
+
+
+def _written(session: Session, last: int, wanted: Wanted) -> Listing | None:
+    """What a living ``serve`` with the same settings has written down, if it is all that is wanted.
+
+    Neither the settings nor the ops repo are read for it, which takes most of the time of the
+    other way. Both ways show the same.
+    """
+    from dispatcher.loop.rule_files import superseded
+    from dispatcher.status import status_file
+
+    directory = state_dir(session.config, os.environ)
+    seen = status_file.read(directory) if directory is not None else None
+    if seen is None or not seen.fresh or not seen.overview.head:
+        return None
+    given, results = seen.given, seen.results
+    if given is None or given.proposals or results is None or not _same(session, given):
+        return None
+    known = len(seen.overview.newest or ())
+    if wanted or (last > len(results) and len(results) < known):
+        return None
+    older = superseded(seen.overview.rules, given.rules)
+    overview = replace(seen.overview, warnings=(*seen.overview.warnings, *older))
+    return Listing(overview=overview, results=results[:last], role=given.role)
+
+
+def _same(session: Session, given: Given) -> bool:
+    """Whether the settings of this process are those of the ``serve``; if in doubt, they are not."""
+    try:
+        file = find_settings(session.config, os.environ)
+        return given.origin.is_of(file, os.environ)
+    except (DisintoError, OSError):
+        return False  # reading them tells why
+
+
+def _gathered(session: Session, last: int, wanted: Wanted) -> Listing:
+    """What git, ledger and engine say, or a living ``serve`` and git."""
+    from dispatcher.status.action_record import of_result
+
+    gathered = gather(session)
+    overview = with_proposed(session, gathered.overview)
+    results = [of_result(result) for result in gathered.last_results(last, wanted)]
+    return Listing(overview=overview, results=results, role=session.settings.role.value)
 
 
 def _account(session: Session, action_id: str, *, as_json: bool) -> None:
@@ -204,7 +263,7 @@ class Gathered:
 def gather(session: Session) -> Gathered:
     """The overview, from a living ``serve`` or worked out; with the clone it is about."""
     from dispatcher.assembly import build_parts, build_view, open_repo
-    from dispatcher.loop.rule_files import superseded
+    from dispatcher.loop.rule_files import superseded, watched
     from dispatcher.status import status_file
 
     settings = session.settings
@@ -219,7 +278,7 @@ def gather(session: Session) -> Gathered:
         repo = open_repo(settings, os.environ)
         head = repo.local_head()
         if head is not None:
-            older = superseded(seen.overview.rules, settings)
+            older = superseded(seen.overview.rules, watched(settings))
             overview = replace(seen.overview, warnings=(*seen.overview.warnings, *older))
             return Gathered(overview=overview, repo=repo, head=head.commit)
     from dispatcher.operate.forecast import forecast

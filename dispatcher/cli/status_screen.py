@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.cli import console
 from dispatcher.cli.tables import table
 from dispatcher.model.times import epoch, known_time, rfc3339, took
-from dispatcher.status.action_record import of_open, of_result
+from dispatcher.status.action_record import ActionRecord, of_open
 
 if TYPE_CHECKING:
     from dispatcher.model.cancel_request import CancelNote
     from dispatcher.model.health import ForeignResult
-    from dispatcher.model.result import Result
     from dispatcher.operate.lookup import Account
     from dispatcher.status.overview import Overview
 
 
-def show_overview(overview: Overview, results: list[Result], *, desk: bool = False) -> None:
+def show_overview(
+    overview: Overview, results: Sequence[ActionRecord], *, desk: bool = False
+) -> None:
     """The overview for people."""
     now = time.time()
     if desk:
@@ -70,18 +72,18 @@ def show_overview(overview: Overview, results: list[Result], *, desk: bool = Fal
         [
             (
                 r.id,
-                r.verdict.value,
+                r.verdict or "",
                 str(r.exit_code),
-                "" if r.duration_s is None else took(r.duration_s),
+                _took(r),
                 f"{console.ago(_finished_at(r), now=now)} ago",
-                r.error.partition("\n")[0],
+                (r.reason or "").partition("\n")[0],
             )
             for r in results
         ],
     )
 
 
-def plain_overview(overview: Overview, results: list[Result]) -> dict[str, Any]:
+def plain_overview(overview: Overview, results: Sequence[ActionRecord]) -> dict[str, Any]:
     """The overview as plain data: actions as records, times as RFC 3339."""
     plain = overview.to_json()
     del plain["newest"]
@@ -92,7 +94,7 @@ def plain_overview(overview: Overview, results: list[Result]) -> dict[str, Any]:
         "dependencies": [
             {**entry, "since": known_time(entry["since"])} for entry in plain["dependencies"]
         ],
-        "results": [of_result(result).to_json() for result in results],
+        "results": [result.to_json() for result in results],
     }
 
 
@@ -184,9 +186,14 @@ def _facts(account: Account) -> list[tuple[str, str]]:
     return [(name, value.replace("\n", "\n" + " " * 12)) for name, value in facts if value]
 
 
-def _finished_at(result: Result) -> float:
+def _took(record: ActionRecord) -> str:
+    duration_s = (record.result or {}).get("duration_s")
+    return took(duration_s) if isinstance(duration_s, (int, float)) else ""
+
+
+def _finished_at(record: ActionRecord) -> float:
     try:
-        return epoch(result.timestamp)
+        return epoch(str((record.result or {}).get("timestamp")))
     except ValueError:
         return time.time()  # no result of ours
 

@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dispatcher.model.health import ForeignResult
-from dispatcher.model.result import RESULT_LIMIT
 from dispatcher.model.run import Claim, Phase
 
 if TYPE_CHECKING:
-    from dispatcher.ops_repo import Tree
-
-if TYPE_CHECKING:
     from dispatcher.loop.components import Components
+    from dispatcher.ops_repo import Tree
 
 REMEDY = (
     "See who pushed it and why. To let the action get a genuine result, submit it under a new id; "
@@ -55,6 +52,8 @@ def in_git(tree: Tree, action_id: str) -> InGit | None:
 
 def read_in_git(components: Components, file: InGit) -> bytes | None:
     """Its bytes; None where it is no regular file, or too large for a result."""
+    from dispatcher.model.result import RESULT_LIMIT  # 'status' only shows what was found
+
     blob = file.blob or components.repo.blob_at(file.commit, file.path)
     data = components.repo.read([blob], limit=RESULT_LIMIT)[blob] if blob else None
     return data if isinstance(data, bytes) else None

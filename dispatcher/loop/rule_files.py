@@ -6,8 +6,10 @@ import errno
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dispatcher.settings import Settings
+if TYPE_CHECKING:
+    from dispatcher.settings import Settings
 
 MAX_RULES_BYTES = 1024 * 1024
 
@@ -18,13 +20,23 @@ KEYRING = "[signed] gpg_home"
 WEBHOOK = "[http] webhook_secret_file"
 
 
-def superseded(digests: Mapping[str, str], settings: Settings) -> list[str]:
-    """What a ``serve`` with these digests in force has not taken up yet, for people."""
+def watched(settings: Settings) -> dict[str, Path]:
+    """The files whose digests an overview has, by their setting."""
     named = {
         POLICY: settings.policy.file,
         ALLOWED: settings.signed.allowed_signers,
         REVOKED: settings.signed.revoked_keys,
     }
+    return {setting: path for setting, path in named.items() if path is not None}
+
+
+def superseded(digests: Mapping[str, str], named: Mapping[str, Path]) -> list[str]:
+    """What a ``serve`` with these digests in force has not taken up yet, for people.
+
+    Args:
+        digests: see ``Overview.rules``.
+        named: see ``watched``.
+    """
     warnings = []
     for setting, sha256 in digests.items():
         path = named.get(setting)

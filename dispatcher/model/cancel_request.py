@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass
 
 from dispatcher.errors import Problem
-from dispatcher.toml.source import TomlSource, quoted
 
 LIMIT = 4_096
 """Bytes of a request; a larger file is not read."""
@@ -78,6 +77,8 @@ def parse_cancel_request(
         path: for messages.
         action_id: the id that the file's name has.
     """
+    from dispatcher.toml.source import TomlSource, quoted  # 'status' only shows what was read
+
     if isinstance(data, int):
         message = f"the file has {data:,} bytes, more than the {LIMIT:,} allowed"
         return (Problem(message=message, path=path),)

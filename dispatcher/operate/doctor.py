@@ -23,7 +23,7 @@ from dispatcher.gate.trailer import Place
 from dispatcher.host.private import open_to_others
 from dispatcher.ledger.base import Ledger
 from dispatcher.loop.leader import Leadership
-from dispatcher.loop.rule_files import superseded
+from dispatcher.loop.rule_files import superseded, watched
 from dispatcher.loop.tombstones import NOTE
 from dispatcher.model.checks import Check
 from dispatcher.model.times import rfc3339
@@ -210,7 +210,7 @@ def _in_force(settings: Settings) -> Iterator[Check]:
     seen = status_file.read(settings.state_dir)
     if seen is None or not seen.fresh:
         return
-    for older in superseded(seen.overview.rules, settings):
+    for older in superseded(seen.overview.rules, watched(settings)):
         remedy = "Correct what the checks below find in the file; 'disinto status' has the error."
         yield Check(name="serve: rules in force", ok=True, detail=older, remedy=remedy)
 

@@ -8,11 +8,9 @@ Relative paths of the file are relative to its folder; those of the environment,
 programs, to the current one.
 """
 
-from dispatcher.settings.loading import load_settings
+from dispatcher.settings.loading import load_settings, settings_origin
 from dispatcher.settings.models import (
-    CUSTOMARY,
     DONE_PATH,
-    ENV_PREFIX,
     FORMULAS_PATH,
     AgentSettings,
     ArchiveSettings,
@@ -38,7 +36,14 @@ from dispatcher.settings.models import (
     credential_files,
 )
 from dispatcher.settings.plain_http import PlainAddress, plain_addresses
-from dispatcher.settings_file import ACTIONS_PATH, CONFIG_VARIABLE, FILE_NAME, find_settings
+from dispatcher.settings_file import (
+    ACTIONS_PATH,
+    CONFIG_VARIABLE,
+    CUSTOMARY,
+    ENV_PREFIX,
+    FILE_NAME,
+    find_settings,
+)
 
 __all__ = [
     "ACTIONS_PATH",
@@ -74,4 +79,5 @@ __all__ = [
     "find_settings",
     "load_settings",
     "plain_addresses",
+    "settings_origin",
 ]

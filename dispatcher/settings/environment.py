@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.errors import Problem
-from dispatcher.settings.models import CUSTOMARY, ENV_PREFIX
+from dispatcher.settings_file import CUSTOMARY, ENV_PREFIX
 from dispatcher.toml.explain import Schema, schema_at, walk
 from dispatcher.toml.source import KeyPath
 

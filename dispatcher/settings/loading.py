@@ -18,9 +18,15 @@ from pydantic import TypeAdapter
 
 from dispatcher.errors import InvalidSettings, Misconfigured, Problem
 from dispatcher.settings.checks import contradictions
-from dispatcher.settings.environment import Variable, unknown_variables, variables
+from dispatcher.settings.environment import (
+    Variable,
+    known_variables,
+    unknown_variables,
+    variables,
+)
 from dispatcher.settings.models import Settings
 from dispatcher.settings_file import at_home, find_settings
+from dispatcher.settings_origin import Origin
 from dispatcher.toml.explain import Reader, walk
 from dispatcher.toml.source import KeyPath, TomlSource
 
@@ -62,6 +68,21 @@ def load_settings(
     if problems or not isinstance(read, Settings):
         raise InvalidSettings(sorted(problems, key=_file_first))
     return read
+
+
+def settings_origin(path: Path | None, environ: Mapping[str, str]) -> Origin | None:
+    """What the settings of this process are made of, or None if the file cannot be read.
+
+    Ask before ``load_settings``: a file that changes in between then has another origin.
+
+    Raises:
+        Misconfigured: see ``find_settings``.
+    """
+    file = find_settings(path, environ)
+    try:
+        return Origin.of(file, environ, keys=known_variables(READER.schema))
+    except OSError:
+        return None
 
 
 def _file_first(problem: Problem) -> tuple[bool, int, int, str]:

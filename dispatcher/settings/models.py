@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from dispatcher.model.run import Mount
 from dispatcher.settings_file import STATE_DIR
 
-ENV_PREFIX = "DISINTO_"
 DONE_PATH = "vault/done"
 FORMULAS_PATH = "formulas"
 """Fixed places in an ops repo."""
@@ -426,19 +424,3 @@ def credential_files(settings: Settings) -> tuple[Path, ...]:
             if isinstance(extra, dict) and extra.get(_CREDENTIAL) and isinstance(value, Path):
                 found.append(value)
     return tuple(found)
-
-
-CUSTOMARY: Mapping[str, tuple[str, str]] = {
-    "VAULT_ADDR": ("vault", "addr"),
-    "VAULT_NAMESPACE": ("vault", "namespace"),
-    "VAULT_CACERT": ("vault", "cacert"),
-    "NOMAD_ADDR": ("nomad", "addr"),
-    "NOMAD_REGION": ("nomad", "region"),
-    "NOMAD_NAMESPACE": ("nomad", "namespace"),
-    "NOMAD_CACERT": ("nomad", "cacert"),
-    "NOMAD_CLIENT_CERT": ("nomad", "client_cert"),
-    "NOMAD_CLIENT_KEY": ("nomad", "client_key"),
-    "NOMAD_TLS_SERVER_NAME": ("nomad", "tls_server_name"),
-}
-"""Variables of other tools that override a key. VAULT_TOKEN and NOMAD_TOKEN are read where they
-are used and never become part of the settings."""

@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from dispatcher.settings.loading import READER
-from dispatcher.settings.models import CUSTOMARY, ENV_PREFIX, Settings
+from dispatcher.settings.models import Settings
+from dispatcher.settings_file import CUSTOMARY, ENV_PREFIX
 from dispatcher.toml.explain import Schema, schema_at, toml_value
 from dispatcher.toml.source import KeyPath
 

@@ -60,6 +60,15 @@ class ActionRecord:
         """As plain data, the keys in the order above."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ActionRecord:
+        """The reverse of ``to_json``.
+
+        Raises:
+            TypeError, KeyError: the data is something else.
+        """
+        return cls(**{**data, "approved_by": tuple(data["approved_by"])})
+
 
 def of_open(action: OpenAction) -> ActionRecord:
     """The record of an action without a result in git."""

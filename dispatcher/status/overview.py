@@ -11,14 +11,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dispatcher.decide.reconcile import Candidate, Plan, Wait, tried_again
 from dispatcher.errors import Dependency
 from dispatcher.model.cancel_request import CancelNote
 from dispatcher.model.health import DependencyHealth, ForeignResult, WaitingFor
 from dispatcher.model.run import Claim, Observation, Phase, RunKey, RunState
-from dispatcher.status.tracker import Status
+
+if TYPE_CHECKING:
+    from dispatcher.decide.reconcile import Candidate, Plan, Wait
+    from dispatcher.status.tracker import Status
 
 
 class State(StrEnum):
@@ -182,6 +184,8 @@ def _with_failures(plan: Plan, failures: Mapping[str, str]) -> Plan:
     """The plan with a wait for each action that has none since its step is being tried again."""
     if not failures:
         return plan
+    from dispatcher.decide.reconcile import tried_again  # 'status' reads overviews and makes none
+
     told = {wait.action_id for wait in plan.waits}
     again = (tried_again(i, error) for i, error in failures.items() if i not in told)
     return replace(plan, waits=(*plan.waits, *again))

@@ -10,15 +10,19 @@ import contextlib
 import json
 import os
 import socket
-import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from dispatcher.settings_origin import Origin
+from dispatcher.status.action_record import ActionRecord
 from dispatcher.status.overview import Overview
-from dispatcher.status.tracker import Status
+
+if TYPE_CHECKING:
+    from dispatcher.status.tracker import Status
 
 NAME = "status.json"
 VERSION = 1
@@ -36,16 +40,60 @@ FRESH_S = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Given:
+    """What a ``serve`` was given, as far as a command that has the same settings needs it.
+
+    Attributes:
+        origin: of its settings.
+        role: of its settings.
+        proposals: whether open pull requests belong to a list of actions.
+        rules: files of the rules by their setting; see ``rule_files.watched``.
+    """
+
+    origin: Origin
+    role: str
+    proposals: bool
+    rules: Mapping[str, Path]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {
+            "origin": self.origin.to_json(),
+            "role": self.role,
+            "proposals": self.proposals,
+            "rules": {setting: str(path) for setting, path in self.rules.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Given:
+        """The reverse of ``to_json``.
+
+        Raises:
+            ValueError, TypeError, KeyError, AttributeError: the data is something else.
+        """
+        return cls(
+            origin=Origin.from_json(data["origin"]),
+            role=str(data["role"]),
+            proposals=bool(data["proposals"]),
+            rules={str(setting): Path(path) for setting, path in data["rules"].items()},
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
     """A status file, as a reader finds it.
 
     Attributes:
         overview: what it says.
         fresh: whether the ``serve`` that wrote it still goes round.
+        given: what that ``serve`` was given; None if it is not written down.
+        results: the last results, the newest first; None if they are not written down.
     """
 
     overview: Overview
     fresh: bool
+    given: Given | None = None
+    results: tuple[ActionRecord, ...] | None = None
 
 
 def read(state_dir: Path, *, now: float | None = None) -> Seen | None:
@@ -56,10 +104,14 @@ def read(state_dir: Path, *, now: float | None = None) -> Seen | None:
             return None
         overview = Overview.from_json(data["overview"])
         alive = not data["ended"] and _alive(str(data["host"]), int(data["pid"]))
-    except (OSError, ValueError, TypeError, KeyError):
+        given = Given.from_json(data["given"]) if data.get("given") else None
+        listed = data.get("results")
+        results = None if listed is None else tuple(map(ActionRecord.from_json, listed))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
     age = (time.time() if now is None else now) - overview.at
-    return Seen(overview=overview, fresh=alive and age < FRESH_S)
+    fresh = alive and age < FRESH_S
+    return Seen(overview=overview, fresh=fresh, given=given, results=results)
 
 
 class StatusFile:
@@ -72,6 +124,8 @@ class StatusFile:
         overview: gives the newest one; called on a thread of its own.
         defect: told of an error that nobody expected, on that thread; the next round is written
             all the same.
+        given: written down with each round.
+        results: gives the last results of an overview; called on that thread.
     """
 
     def __init__(
@@ -80,10 +134,14 @@ class StatusFile:
         overview: Callable[[], Overview],
         *,
         defect: Callable[[Exception], None] = lambda _error: None,
+        given: Given | None = None,
+        results: Callable[[Overview], tuple[ActionRecord, ...] | None] = lambda _overview: None,
     ) -> None:
         self._path = state_dir / NAME
         self._overview = overview
         self._defect = defect
+        self._given = given
+        self._results = results
         self._led = self._tidied = False
         self._news = threading.Event()
         self._ended = threading.Event()
@@ -125,14 +183,20 @@ class StatusFile:
 
     def _write(self, *, ended: bool) -> None:
         self._tidy()
+        overview = self._overview()
+        results = self._results(overview)
         content = {
             "version": VERSION,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "ended": ended,
-            "overview": self._overview().to_json(),
+            "overview": overview.to_json(),
+            "given": self._given.to_json() if self._given else None,
+            "results": None if results is None else [each.to_json() for each in results],
         }
         with contextlib.suppress(OSError):
+            import tempfile  # readers write nothing
+
             descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=self._path.parent)
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:

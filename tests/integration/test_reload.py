@@ -15,7 +15,7 @@ import pytest
 
 from dispatcher.ledger.base import Ledger
 from dispatcher.loop.components import Components
-from dispatcher.loop.rule_files import superseded
+from dispatcher.loop.rule_files import superseded, watched
 from dispatcher.model.run import Claim, Grant, Verdict, WrappedGrant
 from dispatcher.status.overview import of_status
 from dispatcher.vault import Grants
@@ -124,7 +124,7 @@ def test_a_policy_that_is_wrong_replaces_nothing(stage: Stage) -> None:
     settings = stage.scene.open_settings()
     assert (
         "still judges by an older version of [policy] file"
-        in superseded(overview.rules, settings)[0]
+        in superseded(overview.rules, watched(settings))[0]
     )
     (first,) = stage.scheduler.running()
     stage.scheduler.end(first)
@@ -136,7 +136,7 @@ def test_a_policy_that_is_wrong_replaces_nothing(stage: Stage) -> None:
     put(policy_file(stage), HIGH)
     not_warned(stage)
     assert len(reloaded(stage, 1)) == 1
-    assert not superseded(in_use(stage).rules.digests(), settings)
+    assert not superseded(in_use(stage).rules.digests(), watched(settings))
 
 
 def test_an_approver_who_is_taken_off_the_list_approves_nothing_more(stage: Stage) -> None:

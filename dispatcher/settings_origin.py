@@ -1,0 +1,108 @@
+"""What settings were made of: whether two processes have the same, without reading what they mean.
+
+``serve`` leaves the origin of its settings in the status file. A command that finds its own to be
+the same knows that they are valid and what they say, which saves it most of its time: the model of
+the settings takes longer to load than all else that ``status`` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dispatcher import __version__
+from dispatcher.settings_file import CONFIG_VARIABLE, CUSTOMARY, ENV_PREFIX
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """What the settings of a process were made of, for another process to compare with its own.
+
+    Two processes with the same origin have the same settings, valid or not, and need not read them
+    twice. No value of a variable that sets no key is in it, because that may be a secret.
+
+    Attributes:
+        digest: SHA-256 (hex) of this program's version, the file, and the variables below.
+        variables: names of those that set a key.
+        others: names of those that begin as ours do, and set none.
+    """
+
+    digest: str
+    variables: tuple[str, ...]
+    others: tuple[str, ...]
+
+    @classmethod
+    def of(cls, file: Path | None, environ: Mapping[str, str], *, keys: Collection[str]) -> Origin:
+        """The origin of the settings that this file and this environment make.
+
+        Args:
+            file: as ``find_settings`` found it.
+            environ: the environment.
+            keys: names of all own variables that set a key.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        present = _variables(environ)
+        used = tuple(name for name in present if name in keys or name in CUSTOMARY)
+        others = tuple(name for name in present if name not in used)
+        return cls(digest=_digest(file, environ, used), variables=used, others=others)
+
+    def is_of(self, file: Path | None, environ: Mapping[str, str]) -> bool:
+        """Whether this file and this environment make the same settings, without reading them.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        used = tuple(name for name in _variables(environ) if name not in self.others)
+        return used == self.variables and _digest(file, environ, used) == self.digest
+
+    def to_json(self) -> dict[str, object]:
+        """As plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, object]) -> Origin:
+        """The reverse of ``to_json``.
+
+        Raises:
+            KeyError, TypeError: the data is something else.
+        """
+        variables, others = data["variables"], data["others"]
+        if not isinstance(variables, list) or not isinstance(others, list):
+            raise TypeError("variables and others must be lists")
+        return cls(
+            digest=str(data["digest"]),
+            variables=tuple(str(name) for name in variables),
+            others=tuple(str(name) for name in others),
+        )
+
+
+def _variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Names of the variables that may set a key, or be misspelt for one that does."""
+    return tuple(
+        name
+        for name in sorted(environ)
+        if (name.startswith(ENV_PREFIX) and name != CONFIG_VARIABLE)
+        or (name in CUSTOMARY and environ[name])
+    )
+
+
+def _digest(file: Path | None, environ: Mapping[str, str], used: Collection[str]) -> str:
+    """Of all that decides what the settings are."""
+    place = str(file.resolve()) if file else None
+    values = {name: environ[name] for name in used}
+    relative = any(
+        not value.startswith("/") and not name.endswith(_NO_PATHS) for name, value in values.items()
+    )
+    here = str(Path.cwd()) if relative or file is None else None
+    parts = json.dumps([__version__, place, here, environ.get("HOME"), values], sort_keys=True)
+    content = file.read_bytes() if file else b""
+    return hashlib.sha256(parts.encode() + b"\0" + content).hexdigest()
+
+
+_NO_PATHS = ("_ADDR", "_NAMESPACE", "_REGION", "_SERVER_NAME")
+"""Endings of variables that hold no path. Any other may hold one, relative to the current directory."""

@@ -1,0 +1,216 @@
+"""``status`` beside a living ``serve`` with the same settings: from the status file, and fast.
+
+Fast means here that nothing is loaded which takes long to load; ``bench/startup.py`` measures.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from dispatcher.assembly import given, open_origin, open_repo, open_settings
+from dispatcher.errors import Exit
+from dispatcher.model.result import Result, ResultEngine, ResultFormula
+from dispatcher.model.run import Tier, Verdict
+from dispatcher.status import last_results
+from dispatcher.status.action_record import of_result
+from dispatcher.status.last_results import LastResults
+from dispatcher.status.overview import OpenAction, Overview, State
+from dispatcher.status.status_file import StatusFile
+
+SLOW_TO_LOAD = (
+    "pydantic", "httpx", "urllib3", "hvac", "structlog", "rich", "jinja2", "tenacity", "asyncio",
+    "cryptography", "tomli", "logging", "http.client", "tempfile", "dispatcher.settings",
+    "dispatcher.ops_repo", "dispatcher.decide.reconcile", "dispatcher.model.action", "dispatcher.model.result",
+)  # fmt: skip
+
+
+def result(name: str, second: int) -> Result:
+    return Result(
+        id=name,
+        exit_code=3,
+        timestamp=f"2026-03-01T12:00:{second:02}.000Z",
+        finished_at="2026-03-01T11:59:59.000Z",
+        duration_s=1.25,
+        logs="some output\n",
+        verdict=Verdict.FAILED,
+        error="it ended with 3\nand more",
+        approved_by=("ada", "bob"),
+        tier=Tier.LOW,
+        commit="c" * 40,
+        blob="b" * 40,
+        formula=ResultFormula(name="hello"),
+        engine=ResultEngine(kind="local", node="here"),
+        outputs={"url": "http://example.org"},
+    )
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A new installation, as the current directory, with twelve results in its ops repo."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in [name for name in os.environ if name.startswith(("DISINTO_", "VAULT_", "NOMAD_"))]:
+        monkeypatch.delenv(name)
+    subprocess.run([sys.executable, "-m", "dispatcher", "init", "new"], check=True)
+    monkeypatch.chdir(tmp_path / "new")
+    subprocess.run(["git", "clone", "-q", "ops.git", "work"], check=True)
+    actions = Path("work", "vault", "actions")
+    for number in range(12):
+        (actions / f"a{number}.toml").write_text("x")
+        (actions / f"a{number}.result.json").write_text(result(f"a{number}", number).to_json())
+    identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
+    for words in (("add", "-A"), ("commit", "-qm", "m"), ("push", "-q")):
+        subprocess.run(["git", "-C", "work", *identity, *words], check=True)
+    return tmp_path / "new"
+
+
+@contextmanager
+def serving() -> Iterator[Overview]:
+    """A process that leads and has written its status file, which is this one."""
+    settings = open_settings(None)
+    repo = open_repo(settings, {})
+    head = repo.fetch().commit
+    listed = subprocess.run(
+        ["git", "--git-dir=ops.git", "ls-tree", "-r", "main"], capture_output=True, check=True
+    ).stdout.decode()
+    newest = tuple(x.split()[2] for x in listed.splitlines() if x.endswith(".result.json"))
+    overview = Overview(
+        at=time.time(),
+        head=head,
+        leader="here:1",
+        open=(OpenAction(id="b1", state=State.RUNNING, formula="hello", since=5.0),),
+        open_actions=1,
+        finished_actions=12,
+        newest=newest,
+    )
+    results = LastResults(repo)
+    file = StatusFile(
+        settings.state_dir,
+        lambda: overview,
+        given=given(settings, open_origin(None)),
+        results=lambda each: results.of(each.newest),
+    )
+    with file:
+        file.status(None)  # type: ignore[arg-type]
+        deadline = time.monotonic() + 20
+        while not (settings.state_dir / "status.json").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        yield overview
+
+
+def status(*words: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """The command in a process of its own, and what of ``SLOW_TO_LOAD`` it loaded."""
+    program = (
+        "import sys, json; from dispatcher.__main__ import main; code = main();"
+        f"slow = [m for m in {SLOW_TO_LOAD!r} if m in sys.modules];"
+        "print('\\n' + json.dumps(slow), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "status", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    *said, slow = done.stderr.splitlines()
+    done.stderr = "\n".join(said)
+    return done, json.loads(slow)
+
+
+@pytest.mark.parametrize("words", [[], ["-n", "3"], ["-n", "0"], ["--json"]])
+def test_both_ways_show_the_same_and_one_loads_nothing_slow(
+    clone: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving():
+        quick, slow = status(*words)
+        assert quick.returncode == Exit.OK, quick.stderr
+        assert not slow
+        monkeypatch.setenv("DISINTO_LOG_LEVEL", "info")  # the default, and not what serve was given
+        thorough, slow = status(*words)
+        assert "pydantic" in slow
+    if "--json" in words:
+        assert json.loads(quick.stdout) == json.loads(thorough.stdout)
+        assert len(json.loads(quick.stdout)["results"]) == 10
+        return
+    undated = [text.partition("last round")[0] for text in (quick.stdout, thorough.stdout)]
+    assert undated[0] == undated[1]
+    assert lines(quick.stdout) == lines(thorough.stdout)
+
+
+def lines(text: str) -> list[str]:
+    """All but the first, which names an age in seconds."""
+    return text.splitlines()[1:]
+
+
+@pytest.mark.parametrize("words", [["-n", "11"], ["--formula", "hello"], ["a1"]])
+def test_more_than_is_written_down_is_read(clone: Path, words: list[str]) -> None:
+    with serving():
+        done, slow = status(*words)
+    assert done.returncode == Exit.OK, done.stderr
+    assert "pydantic" in slow
+    assert "a11" in done.stdout or words == ["a1"]
+
+
+def test_a_setting_that_is_misspelt_now_is_reported(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving():
+        monkeypatch.setenv("DISINTO_LOGLEVEL", "info")
+        in_variable, _ = status()
+        monkeypatch.delenv("DISINTO_LOGLEVEL")
+        file = Path("disinto.toml")
+        file.write_text("[limit]\n" + file.read_text())
+        in_file, _ = status()
+    assert in_variable.returncode == in_file.returncode == Exit.CONFIG
+    assert "Did you mean DISINTO_LOG_LEVEL?" in in_variable.stderr
+    assert "limits" in in_file.stderr
+
+
+def test_a_policy_that_serve_has_not_taken_up_is_told(clone: Path) -> None:
+    with serving() as overview:
+        seen = json.loads(Path(".disinto", "status.json").read_text())
+        seen["overview"]["rules"] = {"[policy] file": "0" * 64}
+        Path(".disinto", "status.json").write_text(json.dumps(seen))
+        done, slow = status()
+    assert not slow
+    assert overview.leader in done.stdout
+    assert "an older version of [policy] file" in done.stdout
+
+
+def test_without_serve_it_is_worked_out(clone: Path) -> None:
+    with serving():
+        pass
+    done, slow = status()
+    assert done.returncode == Exit.OK, done.stderr
+    assert "pydantic" in slow
+    assert "no dispatcher runs here" in done.stdout
+
+
+def test_files_that_are_no_results_or_too_large_are_not_written_down(
+    clone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as overview:
+        repo = open_repo(open_settings(None), {})
+    assert overview.newest is not None
+    results = LastResults(repo)
+    readme = subprocess.run(
+        ["git", "--git-dir=ops.git", "rev-parse", "main:vault/actions/a1.toml"],
+        capture_output=True, check=True,
+    ).stdout.decode().strip()  # fmt: skip
+    found = results.of((*overview.newest, readme))
+    assert found is not None
+    assert [each.id for each in found] == [f"a{number}" for number in range(11, 1, -1)]
+    assert found[0] == of_result(result("a11", 11))
+    assert results.of(None) is None
+    assert LastResults(repo).of(("0" * 40,)) is None
+    monkeypatch.setattr(last_results, "SIZE_LIMIT", 10)
+    assert LastResults(repo).of(overview.newest) is None
