@@ -61,16 +61,21 @@ def open_origin(config: Path | None, environ: Environ = os.environ) -> Origin | 
 
 def given(settings: Settings, origin: Origin | None) -> Given | None:
     """What the status file says of the settings; None if their origin is not known."""
+    from dispatcher.engines.local import kept_logs
+    from dispatcher.loop.ended_output import kept_by_engine
     from dispatcher.loop.rule_files import watched
     from dispatcher.status.status_file import Given
 
     if origin is None:
         return None
+    local = settings.scheduler is SchedulerKind.LOCAL
     return Given(
         origin=origin,
         role=settings.role.value,
         proposals=settings.policy.gate is GateKind.FORGEJO,
         rules=watched(settings),
+        kept_logs=kept_logs(settings.state_dir) if local else None,
+        kept=kept_by_engine(settings) if local else "",
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
@@ -60,6 +62,8 @@ def command(
     keeps finished jobs for [nomad] keep_finished_s.
     """
     part = _Part(lines=lines, since=since)
+    if _kept(session, action_id, part):
+        return Exit.OK
     if session.is_desk:
         return _from_result(session, action_id, part, open_claim=None, trouble=None)
     from dispatcher.assembly import open_ledger
@@ -88,6 +92,36 @@ class _Part:
 
     lines: int | None
     since: float | None
+
+
+def _kept(session: Session, action_id: str, part: _Part) -> bool:
+    """Hand on the full log of an ended run that a living ``serve`` has written down.
+
+    Neither the settings nor the ops repo are read for it. False if it is not there.
+    """
+    written = session.beside_serve()
+    if written is None or part.since is not None:
+        return False
+    seen, given = written
+    if given.kept_logs is None or seen.overview.find(action_id) or "/" in action_id:
+        return False
+    result = next((each.result for each in seen.results or () if each.id == action_id), None)
+    blob = str((result or {}).get("blob"))
+    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob):
+        return False
+    from dispatcher.cli.log_tail import tail
+    from dispatcher.engines.local import read_kept
+    from dispatcher.model.run import RunKey
+
+    kept = read_kept(given.kept_logs, RunKey(action_id=action_id, blob=blob))
+    first = next(kept, None)
+    if first is None:
+        return False
+    chunks = chain([first], kept)
+    for chunk in chunks if part.lines is None else tail(chunks, part.lines):
+        write(chunk)
+    console.note(given.kept)
+    return True
 
 
 def _stream(session: Session, claim: Claim, part: _Part, *, follow: bool) -> bool:

@@ -8,8 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dispatcher.errors import DisintoError
+
 if TYPE_CHECKING:
     from dispatcher.settings import Settings
+    from dispatcher.status.status_file import Given, Seen
 
 
 @dataclass(kw_only=True)
@@ -54,6 +57,25 @@ class Session:
         from dispatcher.settings import Role
 
         return self.settings.role is Role.AUTHOR
+
+    def beside_serve(self) -> tuple[Seen, Given] | None:
+        """What a living ``serve`` with the same settings has written down, or None without one.
+
+        The settings are not read for it: the model takes longer to load than a command may take.
+        If in doubt they are not the same, and whoever then reads them finds out what is wrong.
+        """
+        from dispatcher.settings_file import find_settings, state_dir
+        from dispatcher.status import status_file
+
+        directory = state_dir(self.config, os.environ)
+        seen = status_file.read(directory) if directory is not None else None
+        if seen is None or not seen.fresh or seen.given is None:
+            return None
+        try:
+            same = seen.given.origin.is_of(find_settings(self.config, os.environ), os.environ)
+        except (DisintoError, OSError):
+            return None
+        return (seen, seen.given) if same else None
 
     @property
     def has_settings_file(self) -> bool:

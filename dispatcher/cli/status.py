@@ -13,15 +13,12 @@ from dispatcher.cli import console
 from dispatcher.cli.complete import known_ids
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
-from dispatcher.errors import DisintoError
-from dispatcher.settings_file import find_settings, state_dir
 
 if TYPE_CHECKING:
     from dispatcher.model.result import Result
     from dispatcher.ops_repo import OpsRepo, Tree
     from dispatcher.status.action_record import ActionRecord
     from dispatcher.status.overview import OpenAction, Overview
-    from dispatcher.status.status_file import Given
 
 LAST = 10
 
@@ -131,30 +128,19 @@ def _written(session: Session, last: int, wanted: Wanted) -> Listing | None:
     other way. Both ways show the same.
     """
     from dispatcher.loop.rule_files import superseded
-    from dispatcher.status import status_file
 
-    directory = state_dir(session.config, os.environ)
-    seen = status_file.read(directory) if directory is not None else None
-    if seen is None or not seen.fresh or not seen.overview.head:
+    written = session.beside_serve()
+    if written is None or wanted:
         return None
-    given, results = seen.given, seen.results
-    if given is None or given.proposals or results is None or not _same(session, given):
+    seen, given = written
+    results, known = seen.results, len(seen.overview.newest or ())
+    if results is None or given.proposals or not seen.overview.head:
         return None
-    known = len(seen.overview.newest or ())
-    if wanted or (last > len(results) and len(results) < known):
+    if last > len(results) and len(results) < known:
         return None
     older = superseded(seen.overview.rules, given.rules)
     overview = replace(seen.overview, warnings=(*seen.overview.warnings, *older))
     return Listing(overview=overview, results=results[:last], role=given.role)
-
-
-def _same(session: Session, given: Given) -> bool:
-    """Whether the settings of this process are those of the ``serve``; if in doubt, they are not."""
-    try:
-        file = find_settings(session.config, os.environ)
-        return given.origin.is_of(file, os.environ)
-    except (DisintoError, OSError):
-        return False  # reading them tells why
 
 
 def _gathered(session: Session, last: int, wanted: Wanted) -> Listing:

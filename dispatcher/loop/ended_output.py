@@ -60,20 +60,21 @@ def ended_output(
             chunks = engine.logs(claim, offsets=offsets)
             first = next(chunks, None)
             if first is None and any(offsets.values()):
-                return EndedOutput(chunks=chunks, source=_kept(settings))
+                return EndedOutput(chunks=chunks, source=kept_by_engine(settings))
         except TimesNotKept:
             raise
         except DisintoError as error:
             why = f"the engine cannot be asked: {error.what}"
         if first is not None:
-            return EndedOutput(chunks=chain([first], chunks), source=_kept(settings))
+            return EndedOutput(chunks=chain([first], chunks), source=kept_by_engine(settings))
     end = f"the last {LOGS_LIMIT:,} characters of both streams" if result.logs else "no output"
     return EndedOutput(
         chunks=None, source=f"from the result of {result.timestamp}: {end}; no full log: {why}"
     )
 
 
-def _kept(settings: Settings) -> str:
+def kept_by_engine(settings: Settings) -> str:
+    """Where an engine that has kept the output of an ended run has it, for people."""
     if settings.scheduler is SchedulerKind.NOMAD:
         nomad = settings.nomad
         return (

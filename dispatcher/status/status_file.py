@@ -48,12 +48,16 @@ class Given:
         role: of its settings.
         proposals: whether open pull requests belong to a list of actions.
         rules: files of the rules by their setting; see ``rule_files.watched``.
+        kept_logs: where ended runs' full logs lie, if that is a directory; else None.
+        kept: the same for people.
     """
 
     origin: Origin
     role: str
     proposals: bool
     rules: Mapping[str, Path]
+    kept_logs: Path | None = None
+    kept: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -62,6 +66,8 @@ class Given:
             "role": self.role,
             "proposals": self.proposals,
             "rules": {setting: str(path) for setting, path in self.rules.items()},
+            "kept_logs": str(self.kept_logs) if self.kept_logs else None,
+            "kept": self.kept,
         }
 
     @classmethod
@@ -76,6 +82,8 @@ class Given:
             role=str(data["role"]),
             proposals=bool(data["proposals"]),
             rules={str(setting): Path(path) for setting, path in data["rules"].items()},
+            kept_logs=Path(data["kept_logs"]) if data["kept_logs"] else None,
+            kept=str(data["kept"]),
         )
 
 

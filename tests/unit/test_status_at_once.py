@@ -1,4 +1,4 @@
-"""``status`` beside a living ``serve`` with the same settings: from the status file, and fast.
+"""``status`` and ``logs`` beside a living ``serve`` with the same settings: from what it has written.
 
 Fast means here that nothing is loaded which takes long to load; ``bench/startup.py`` measures.
 """
@@ -109,6 +109,11 @@ def serving() -> Iterator[Overview]:
 
 
 def status(*words: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """``disinto status``; see ``called``."""
+    return called("status", *words)
+
+
+def called(*words: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """The command in a process of its own, and what of ``SLOW_TO_LOAD`` it loaded."""
     program = (
         "import sys, json; from dispatcher.__main__ import main; code = main();"
@@ -116,7 +121,7 @@ def status(*words: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
         "print('\\n' + json.dumps(slow), file=sys.stderr); sys.exit(code)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program, "status", *words],
+        [sys.executable, "-c", program, *words],
         capture_output=True,
         text=True,
         check=False,
@@ -214,3 +219,30 @@ def test_files_that_are_no_results_or_too_large_are_not_written_down(
     assert LastResults(repo).of(("0" * 40,)) is None
     monkeypatch.setattr(last_results, "SIZE_LIMIT", 10)
     assert LastResults(repo).of(overview.newest) is None
+
+
+@pytest.mark.parametrize("words", [[], ["--tail", "1"], ["--follow"]])
+def test_both_ways_show_the_same_log_and_one_loads_nothing_slow(
+    clone: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Path(".disinto", "logs")
+    with serving():
+        kept.mkdir(exist_ok=True)
+        (kept / f"a11.{'b' * 40}.stdout.log").write_text("one\ntwo\n")
+        (kept / f"a11.{'b' * 40}.stderr.log").write_text("three\n")
+        quick, slow = called("logs", "a11", *words)
+        assert quick.returncode == Exit.OK, quick.stderr
+        assert not slow
+        monkeypatch.setenv("DISINTO_LOG_LEVEL", "info")
+        thorough, slow = called("logs", "a11", *words)
+        assert "pydantic" in slow
+    assert quick.stdout.endswith("two\n")
+    assert (quick.stdout, quick.stderr) == (thorough.stdout, thorough.stderr)
+
+
+@pytest.mark.parametrize("action_id", ["a11", "a1", "b1", "../a11", "nobody"])
+def test_a_log_that_is_not_kept_is_looked_for_everywhere(clone: Path, action_id: str) -> None:
+    with serving():
+        done, slow = called("logs", action_id)
+    assert "pydantic" in slow
+    assert ("from the result" in done.stderr) == (action_id in ("a11", "a1"))

@@ -6,6 +6,7 @@ a number is; ``sandbox`` puts bubblewrap around a formula, and ``hiding`` finds 
 ``output`` reads logs; ``scheduler`` joins them.
 """
 
+from dispatcher.engines.local.output import kept_logs, read_kept
 from dispatcher.engines.local.scheduler import LocalScheduler
 
-__all__ = ["LocalScheduler"]
+__all__ = ["LocalScheduler", "kept_logs", "read_kept"]

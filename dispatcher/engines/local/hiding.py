@@ -15,9 +15,12 @@ from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dispatcher.errors import Misconfigured
-from dispatcher.settings import Settings, credential_files
+
+if TYPE_CHECKING:
+    from dispatcher.settings import Settings
 
 ROOT = Path("/")
 _MAX_LINKS = 40  # as the kernel; path_resolution(7)
@@ -124,6 +127,8 @@ class Hidden:
 
 def own(settings: Settings) -> Hidden:
     """The dispatcher's state and its credentials, which no mount may show."""
+    from dispatcher.settings import credential_files  # who reads logs has no settings
+
     found = Hidden()
     found.add(settings.state_dir)
     for path in (*credential_files(settings), *(home / ".vault-token" for home in homes())):

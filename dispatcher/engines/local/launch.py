@@ -10,12 +10,15 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dispatcher.engines.base import CannotSubmit
 from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Dependency, DisintoError, Unavailable
 from dispatcher.model.run import Verdict
-from dispatcher.settings import Settings
+
+if TYPE_CHECKING:
+    from dispatcher.settings import Settings
 
 _BOOT = "import sys; sys.path += sys.argv.pop(1).split(':'); import dispatcher.runner.__main__"
 """Without ``site`` the interpreter starts in two thirds of the time, and what the operator's

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dispatcher.engines.base import LogChunk, Stream, TimesNotKept
 from dispatcher.engines.local.spool import Spool
+from dispatcher.model.run import RunKey
 from dispatcher.time_index import MAX_BYTES, offset_since
 
 _PIECE = 64 * 1024
@@ -108,6 +109,16 @@ def _index(*places: Path) -> bytes | None:
                 if stat.S_ISREG(os.fstat(fd).st_mode):
                     return file.read(MAX_BYTES)
     return None
+
+
+def kept_logs(state_dir: Path) -> Path:
+    """The directory of the logs of runs that are forgotten."""
+    return state_dir / "logs"
+
+
+def read_kept(kept: Path, key: RunKey) -> Iterator[LogChunk]:
+    """Both streams of a run that is forgotten, as far as they are kept."""
+    return read(Spool(kept, key), kept, follow=False, offsets={})
 
 
 def prune(kept: Path, *, now: float, keep_s: float) -> None:

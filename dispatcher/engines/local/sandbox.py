@@ -28,6 +28,7 @@ import stat
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dispatcher.decide.agent import has_placeholder
 from dispatcher.engines.base import CannotSubmit
@@ -35,7 +36,9 @@ from dispatcher.engines.local.hiding import ROOT, Hidden, hidden, homes, own
 from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Misconfigured
 from dispatcher.model.run import MOUNT_TARGETS, Mount, Verdict
-from dispatcher.settings import Settings
+
+if TYPE_CHECKING:
+    from dispatcher.settings import Settings
 
 _BASE = ("--die-with-parent", "--unshare-pid", "--unshare-ipc")
 _OWN = ("--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp", "--tmpfs", "/var/tmp")  # noqa: S108

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from dispatcher.engines.base import CannotSubmit, LogChunk, Stream, payload_of
 from dispatcher.engines.local import output, sandbox
@@ -35,7 +36,9 @@ from dispatcher.model.run import (
     Verdict,
     WrappedGrant,
 )
-from dispatcher.settings import Settings
+
+if TYPE_CHECKING:
+    from dispatcher.settings import Settings
 
 SLACK_S = 150.0
 """Seconds a runner may live beyond timeout and grace: it may wait a minute for Vault, and has its
@@ -78,7 +81,7 @@ class LocalScheduler:
         self._wake = wake
         state = settings.state_dir.resolve()
         self._runs = state / "runs"
-        self._kept_logs = state / "logs"
+        self._kept_logs = output.kept_logs(state)
         self._known: dict[str, _Known] = {}
         self._turn = threading.Lock()
         self._submitting: dict[str, threading.Lock] = {}
