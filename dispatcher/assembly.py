@@ -241,7 +241,11 @@ def open_gate(
 
 
 def build_parts(
-    settings: Settings, *, environ: Environ = os.environ, scheduler: Scheduler | None = None
+    settings: Settings,
+    *,
+    environ: Environ = os.environ,
+    scheduler: Scheduler | None = None,
+    settings_file: Path | None = None,
 ) -> Components:
     """Everything a service acts through. Opens files, asks no server.
 
@@ -252,10 +256,12 @@ def build_parts(
         settings: see ``open_settings``.
         environ: for tokens.
         scheduler: in the place of the one that the settings name.
+        settings_file: where the settings come from, if changes of it are to be reported.
     """
     from dispatcher.audit import AuditLog
     from dispatcher.loop.components import Components, Notifier, Reporter
     from dispatcher.loop.formulas import FormulaStore
+    from dispatcher.loop.own_settings import OwnSettings
     from dispatcher.loop.rules import Rules
     from dispatcher.vault import Grants
 
@@ -285,7 +291,14 @@ def build_parts(
     leadership = open_leadership(settings, repo, ledger)
     audit = AuditLog(settings.state_dir / "audit.jsonl")
     hook_in_file = not environ.get(settings.http.webhook_secret_env)
-    rules = Rules(settings, audit, webhook=hook_in_file)
+    own = None
+    if settings_file is not None:
+        own = OwnSettings(
+            path=settings_file,
+            in_force=settings,
+            read=lambda: load_settings(settings_file, environ),
+        )
+    rules = Rules(settings, audit, webhook=hook_in_file, own=own)
     told = _all_warnings(settings, scheduler, repo)
     return Components(
         settings=settings,

@@ -62,16 +62,16 @@ def command(session: Session, *, deep: bool, as_json: bool) -> int:
 
 def _checks(session: Session) -> Iterator[Check]:
     from dispatcher.model.checks import Check
-    from dispatcher.operate.doctor import diagnose, wrong_settings
-    from dispatcher.settings import find_settings
+    from dispatcher.operate.doctor import diagnose, settings_in_force, wrong_settings
 
     try:
         settings = session.settings
-        file = find_settings(session.config, os.environ)
+        file = session.file
     except DisintoError as error:
         yield from wrong_settings(error)
         return
     yield Check(name="settings", ok=True, detail=str(file or "no file: the defaults"))
+    yield from settings_in_force(settings, file)
     yield from diagnose(settings, openers(settings), os.environ)
 
 

@@ -60,7 +60,7 @@ def command(session: Session, *, once: bool) -> int:
         raise Misconfigured(
             "no ops repo is configured", remedy="Set [ops_repo] remote in disinto.toml."
         )
-    components = build_parts(settings)
+    components = build_parts(settings, settings_file=session.file)
     metrics = Metrics()
     pulse = Snapshots(in_use(settings), warnings=components.warnings)
     last_results = LastResults(components.repo)

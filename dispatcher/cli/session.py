@@ -39,6 +39,13 @@ class Session:
 
         return open_settings(self.config)
 
+    @property
+    def file(self) -> Path | None:
+        """The settings file, or None if the defaults count."""
+        from dispatcher.settings import find_settings
+
+        return find_settings(self.config, os.environ)
+
     def on_host(self, command: str) -> Settings:
         """The settings, for a command that only makes sense where ``serve`` runs.
 

@@ -317,13 +317,14 @@ NEEDS: Mapping[type, frozenset[Dependency]] = {
 
 def needs(step: Step) -> frozenset[Dependency]:
     """What must be up for this step to be worth trying. The forge is asked about everything that
-    needs an approval: an action of tier medium or high, and a formula of the ops repo. A run is
-    stopped without the vault; what is then left of ``StopSuperseded`` is the vault's.
+    needs an approval: an action of tier medium or high, and a formula of the ops repo; and once more
+    when it starts. A run is stopped without the vault; what is then left of ``StopSuperseded`` is the
+    vault's.
     """
-    if isinstance(step, Ask):
+    if isinstance(step, Ask | Launch):
         formula = step.candidate.formula
-        by_tier = step.candidate.tier is not Tier.LOW
-        return frozenset({Dependency.FORGE} if by_tier or (formula and formula.commit) else ())
+        by_people = step.candidate.tier is not Tier.LOW or (formula and formula.commit)
+        return NEEDS[type(step)] | ({Dependency.FORGE} if by_people else frozenset())
     if isinstance(step, Cancel):
         other = Dependency.SCHEDULER if step.claim else Dependency.LEAD
         return NEEDS[Cancel] | {other}

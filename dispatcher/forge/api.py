@@ -238,13 +238,21 @@ class ForgeApi:
         try:
             return self._http.send("POST", f"{self._repo}/pulls", wanted, _REQUEST)
         except ForgeRefused as refused:
-            if refused.status != 409:
+            known = self.open_request_from(head=head, base=base) if refused.status == 409 else None
+            if known is None:
                 raise
-            params = {"state": "open", "limit": PAGE}
-            for request in self._http.must(f"{self._repo}/pulls", _REQUESTS, params):
-                if request.head.ref == head and request.base.ref == base:
-                    return request
-            raise
+            return known
+
+    def open_request_from(self, *, head: str, base: str) -> Request | None:
+        """The open request from a branch of this repository, not of a fork, into another; None if
+        there is none.
+        """
+        ours = self.repository.lower()
+        for request in self._http.pages(f"{self._repo}/pulls", _REQUESTS, {"state": "open"}):
+            source = request.head.repo.full_name.lower() if request.head.repo else ""
+            if (request.head.ref, request.base.ref, source) == (head, base, ours):
+                return request
+        return None
 
 
 def token_source(settings: ForgeSettings) -> str:

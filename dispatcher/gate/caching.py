@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from dispatcher.gate.base import Answer, Decision, Gate, Question
 
-KEPT_S = {Answer.APPROVED: 60.0, Answer.WAITING: 1.0, Answer.REFUSED: 1.0}
-"""Seconds an answer serves whoever asks the same."""
+KEPT_S = {Answer.APPROVED: 1.0, Answer.WAITING: 1.0, Answer.REFUSED: 1.0}
+"""Seconds an answer serves whoever asks the same. An approval is asked for once more before its run
+starts, and may have been taken back; so it is kept only as long as asking about many takes."""
 
 ASKS = 24
 """How often the same thing, not approved, is asked at one head. After that only another head or

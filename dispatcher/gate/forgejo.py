@@ -28,8 +28,9 @@ from dispatcher.ops_repo.lineage import Lineage
 LOOK_BACK_PAGES = 4
 """Pages of closed requests that are searched for the one that merged a commit."""
 
-FRESH_S = 5.0
-"""Seconds for which what was said of a request serves the other files it brought."""
+FRESH_S = 1.0
+"""Seconds for which what was said of a request serves the other files it brought. As long may an
+approval that was taken back still start a run."""
 
 MAX_CANDIDATES = 10
 """Approvals whose authors are looked up for one request."""

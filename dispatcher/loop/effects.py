@@ -25,7 +25,7 @@ from dispatcher.errors import (
     TemporaryError,
     Unavailable,
 )
-from dispatcher.gate.base import Decision, Question
+from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.ledger.base import AlreadyClaimed, ClaimTooLarge, Lease
 from dispatcher.loop.components import Components
 from dispatcher.loop.fence import Fence, RulesChanged
@@ -73,6 +73,19 @@ class FormulaChanged(TemporaryError):
     """The operator changed or removed the formula since the action was vetted."""
 
 
+class ApprovalGone(TemporaryError):
+    """The gate does not approve an action any more that it approved before.
+
+    Attributes:
+        question, decision: what it was asked, and its answer.
+        asked_at: when it was asked (monotonic seconds).
+    """
+
+    def __init__(self, question: Question, decision: Decision, *, asked_at: float) -> None:
+        super().__init__(f"its approval does not count any more: {decision.reason}")
+        self.question, self.decision, self.asked_at = question, decision, asked_at
+
+
 @dataclass(frozen=True, kw_only=True)
 class Effects:
     """The steps, over parts and a lease.
@@ -109,6 +122,19 @@ class Effects:
                 approved_by=decision.approved_by,
                 formula=question.formula.sha256 if question.formula else "",
             )
+        return decision
+
+    def confirm(self, question: Question, *, known: Decision | None) -> Decision:
+        """Ask the gate once more before a run starts, and return its approval: what was approved may
+        have waited for a place since, and an approval can be taken back.
+
+        Raises:
+            ApprovalGone: it is not approved now.
+        """
+        asked_at = time.monotonic()
+        decision = self.ask(question, known=known)
+        if decision.answer is not Answer.APPROVED:
+            raise ApprovalGone(question, decision, asked_at=asked_at)
         return decision
 
     def reject(self, result: Result) -> Result:

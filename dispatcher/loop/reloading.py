@@ -57,9 +57,13 @@ class Reloading:
             self._tracker.event(
                 "policy_reloaded", setting=change.setting, file=change.path, sha256=change.now
             )
-        warnings = self._rules.warnings()
+        warnings, waiting = self._rules.warnings(), self._rules.waits_for_restart()
         for warning in warnings:
-            if warning not in self._told:
+            if warning in self._told:
+                continue
+            if warning in waiting:
+                self._tracker.event("restart_needed", reason=warning)
+            else:
                 self._tracker.event("reload_failed", error=warning)
         self._told = warnings
 

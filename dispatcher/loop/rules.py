@@ -22,6 +22,7 @@ from dispatcher.audit import AuditLog
 from dispatcher.decide.policy import Policy, parse_policy, read_policy
 from dispatcher.errors import DisintoError, InvalidInput, Misconfigured, Problem
 from dispatcher.loop.fence import Fence
+from dispatcher.loop.own_settings import KEPT, SETTINGS, NeedsRestart, OwnSettings
 from dispatcher.loop.rule_files import (
     ALLOWED,
     KEYRING,
@@ -68,6 +69,9 @@ class _File:
         begin: the same where nothing of the file is in force yet, whatever is wrong with it.
         public: whether its digest may be shown.
         optional: whether it may be missing.
+        judged_by: whether actions are judged by it; else it is only checked.
+        kept: what is in force while it is wrong, for people; by default what it held before.
+        restart: whether it is right, and waits for a restart.
         error: why what stands there now is not in force, and ``instead`` what is.
         stamp: of the file when it was last read; the empty tuple before.
         pending: another stamp that was seen since, and ``pending_at`` when first (monotonic).
@@ -79,6 +83,9 @@ class _File:
     begin: Callable[[bytes], None] | None = None
     public: bool = True
     optional: bool = False
+    judged_by: bool = True
+    kept: str = ""
+    restart: bool = False
     sha256: str = ""
     read: bool = False
     error: str = ""
@@ -95,13 +102,21 @@ class Rules:
         settings: name the files.
         audit: where a change goes on record.
         webhook: whether the webhook's secret comes from its file.
+        own: the settings' own file, which is not reloaded: it is only said what became of it.
 
     Raises:
         InvalidInput: the policy is wrong.
         Misconfigured: it cannot be read.
     """
 
-    def __init__(self, settings: Settings, audit: AuditLog, *, webhook: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        audit: AuditLog,
+        *,
+        webhook: bool = False,
+        own: OwnSettings | None = None,
+    ) -> None:
         self._audit = audit
         self._turn = threading.Lock()
         self.fence = Fence()
@@ -110,7 +125,7 @@ class Rules:
         self._snapshots: dict[str, list[int]] = {}
         self._unrecorded: list[Reloaded] = []
         self._take_secret: Callable[[bytes], None] = lambda _secret: None
-        self._files = self._named(settings, webhook=webhook)
+        self._files = [*self._named(settings, webhook=webhook), *_checked_only(own)]
         self._now = time.monotonic
         for file in self._files:
             if file.setting == POLICY:
@@ -134,9 +149,16 @@ class Rules:
 
     def warnings(self) -> tuple[str, ...]:
         """Files that changed and could not be put in force, for people."""
-        return tuple(
-            f"{f.setting} {f.path}: {f.error}. {f.instead}" for f in self._files if f.error
-        )
+        return tuple(warning for _, warning in self._warned())
+
+    def waits_for_restart(self) -> tuple[str, ...]:
+        """Those of ``warnings`` about a file that is right, and takes effect at a restart."""
+        return tuple(w for f, w in self._warned() if f.restart)
+
+    def _warned(self) -> list[tuple[_File, str]]:
+        return [
+            (f, f"{f.setting} {f.path}: {f.error}. {f.instead}") for f in self._files if f.error
+        ]
 
     def on_webhook_secret(self, take: Callable[[bytes], None]) -> None:
         """Have each new secret of the webhook handed to ``take``."""
@@ -170,7 +192,7 @@ class Rules:
             reloaded, any_taken = [], False
             for file in self._files:
                 before, first = file.sha256, not file.read
-                if not _taken(file):
+                if not _taken(file) or not file.judged_by:
                     continue
                 any_taken = True
                 if not first or file.setting == KEYRING:
@@ -269,6 +291,12 @@ class Rules:
         return Path(f"/proc/{os.getpid()}/fd/{fd}")
 
 
+def _checked_only(own: OwnSettings | None) -> list[_File]:
+    if own is None:
+        return []
+    return [_File(setting=SETTINGS, path=own.path, apply=own.check, judged_by=False, kept=KEPT)]
+
+
 def signers(settings: Settings) -> Signers:
     """Whose signatures count, by the files themselves."""
     return Signers(
@@ -309,6 +337,7 @@ def _taken(file: _File) -> bool:
         return False
     except DisintoError as error:
         _refused(file, "; ".join(str(error).split("\n")), stamp)
+        file.restart = isinstance(error, NeedsRestart)
         return _begun(file, data)
     _entered(file, data, stamp)
     return True
@@ -325,8 +354,8 @@ def _begun(file: _File, data: bytes) -> bool:
 
 
 def _refused(file: _File, error: str, stamp: Stamp) -> None:
-    file.error, file.stamp = error, stamp
-    file.instead = (
+    file.error, file.stamp, file.restart = error, stamp, False
+    file.instead = file.kept or (
         f"What it held before stays in force (SHA-256 {file.sha256[:12]}…)"
         if file.read and file.public
         else "What it held before stays in force"

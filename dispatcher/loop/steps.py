@@ -29,7 +29,7 @@ from dispatcher.ledger.base import Lease
 from dispatcher.loop.arrivals import Arrivals
 from dispatcher.loop.claim_cache import ClaimCache
 from dispatcher.loop.components import Components, Reporter
-from dispatcher.loop.effects import Effects, FormulaChanged, LeadLost
+from dispatcher.loop.effects import ApprovalGone, Effects, FormulaChanged, LeadLost
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.fence import RulesChanged
 from dispatcher.loop.outages import Outages
@@ -170,15 +170,21 @@ class Steps:
                     self._hand_in_rejection,
                 )
             case Launch(candidate=candidate):
-                vetted, commit = self._view.vetted[candidate.key.action_id], self._view.tree.commit
-                approved_by, revision = candidate.approved_by, self._view.revision
-                self._step(
-                    step,
-                    lambda: self._effects.launch(
-                        vetted, commit=commit, approved_by=approved_by, revision=revision
-                    ),
-                    self.know,
-                )
+                vetted, revision = self._view.vetted[candidate.key.action_id], self._view.revision
+                to_confirm = self._view.question(candidate.key.action_id)
+                approved = self._view.asked.get(candidate.key.action_id)
+                before = approved.decision if approved else None
+
+                def launch() -> Claim:
+                    decision = self._effects.confirm(to_confirm, known=before)
+                    return self._effects.launch(
+                        vetted,
+                        commit=to_confirm.commit,
+                        approved_by=decision.approved_by,
+                        revision=revision,
+                    )
+
+                self._step(step, launch, self.know)
             case _:
                 self._begin_claimed(step)
 
@@ -279,6 +285,9 @@ class Steps:
         self.busy.discard(action_id)
         if isinstance(error, LeadLost):
             return  # the loop notices by itself
+        if isinstance(error, ApprovalGone):  # nothing was done
+            self._judged(error.question, error.decision, error.asked_at)
+            return
         if not isinstance(step, Ask):
             self._claim_cache.doubt()
         if isinstance(error, FormulaChanged | RulesChanged):

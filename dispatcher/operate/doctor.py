@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from dispatcher.decide.policy import Policy
 from dispatcher.engines.local import sandbox
@@ -23,7 +24,8 @@ from dispatcher.gate.trailer import Place
 from dispatcher.host.private import open_to_others
 from dispatcher.ledger.base import Ledger
 from dispatcher.loop.leader import Leadership
-from dispatcher.loop.rule_files import superseded, watched
+from dispatcher.loop.own_settings import SETTINGS
+from dispatcher.loop.rule_files import digest, read_rules, superseded, watched
 from dispatcher.loop.tombstones import NOTE
 from dispatcher.model.checks import Check
 from dispatcher.model.times import rfc3339
@@ -82,6 +84,21 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
     yield from _looked("gate", lambda: _gate(settings, openers))
     yield from _looked("webhook", lambda: _webhook(settings, environ))
     yield from _encryption(settings)
+
+
+def settings_in_force(settings: Settings, file: Path | None) -> Iterator[Check]:
+    """Whether a ``serve`` that runs here was started with the settings as they are now."""
+    seen = status_file.read(settings.state_dir)
+    if file is None or seen is None or not seen.fresh:
+        return
+    started = seen.overview.rules.get(SETTINGS)
+    if started and started != digest(read_rules(file)):
+        yield Check(
+            name="serve: settings in force",
+            ok=True,
+            detail=f"{file} was changed, which takes effect when 'disinto serve' is restarted",
+            remedy="Restart 'disinto serve'; runs go on meanwhile. 'disinto status' has the keys.",
+        )
 
 
 def wrong_settings(error: DisintoError) -> list[Check]:

@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -88,6 +89,12 @@ def proposed(
     found = tuple(p for r in requests if (p := _of(r, branch)) is not None)
     _write(file, found)
     return found, ""
+
+
+def forget(state_dir: Path) -> None:
+    """Have the next call ask: a request was opened from here."""
+    with suppress(OSError):
+        (state_dir / NAME).unlink()
 
 
 def _of(request: Request, branch: str) -> Proposed | None:

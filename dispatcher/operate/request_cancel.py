@@ -12,13 +12,14 @@ from pathlib import Path
 from dispatcher.decide.policy import effective_tier
 from dispatcher.errors import Conflict, InvalidInput, Misconfigured, Problem
 from dispatcher.model.action import InvalidAction, parse_action
-from dispatcher.model.cancel_request import CancelRequest, reason_problem
+from dispatcher.model.cancel_request import CancelRequest, parse_cancel_request, reason_problem
 from dispatcher.model.run import Tier
 from dispatcher.operate.cancel import EndedAlready
 from dispatcher.operate.lookup import no_such
 from dispatcher.operate.proposed import branch_of
-from dispatcher.operate.submission_client import NeedsSignature, PullRequest, SubmissionClient
-from dispatcher.ops_repo import ActionFile, NewFile
+from dispatcher.operate.proposing import Draft, PullRequest
+from dispatcher.operate.submission_client import NeedsSignature, SubmissionClient, standing
+from dispatcher.ops_repo import ActionFile, NewFile, PushRefused
 from dispatcher.ops_repo.person import push_signed, signing_commands, signs_by_default, work_tree_of
 from dispatcher.ops_repo.tree import CANCEL_ENDING
 from dispatcher.settings import ACTIONS_PATH, GateKind
@@ -118,7 +119,12 @@ class _Way:
     def push(self, *, sign: bool) -> Asked:
         if sign:
             return self.sign(sign=True)
-        published = self.desk.repo.publish([self._file], message=self._message)
+        try:
+            published = self.desk.repo.publish([self._file], message=self._message)
+        except PushRefused:
+            if self.desk.settings.policy.gate is not GateKind.FORGEJO:
+                raise
+            return self.propose()  # the branch takes pull requests alone
         if self.path not in published.written:
             raise Conflict(f"somebody else has just sent {self.path}")
         return self._asked(f"{self.path} is pushed as {published.commit[:12]}", published.commit)
@@ -153,19 +159,26 @@ class _Way:
 
     def propose(self) -> Asked:
         desk, action_id = self.desk, self.request.action_id
-        branch = branch_of(action_id, cancels=True)
-        commit = desk.repo.propose([self._file], branch=branch, message=self._message)
-        opened = desk.forge().open_request(
-            head=branch,
-            base=desk.settings.ops_repo.branch,
+        approvers = "" if self.tier is Tier.LOW else desk.approvers
+        approved = f" and approved by {approvers} who had no hand in it" if approvers else ""
+        draft = Draft(
+            what=f"the request to cancel {action_id}",
+            file=self._file,
+            branch=branch_of(action_id, cancels=True),
+            message=self._message,
             title=f"Cancel {action_id} (tier {self.tier})",
             body=f"Action `{action_id}` is cancelled, or its run stopped, when this pull request is "
-            f"merged and approved by {desk.approvers} who had no hand in it.\n",
+            f"merged{approved}.\n",
+            same=self._is_about_the_same,
         )
-        where = opened.html_url or f"pull request {opened.number}"
-        request = PullRequest(number=opened.number, url=opened.html_url)
-        told = f"cancelling {action_id} waits for approval by {desk.approvers}: {where}"
-        return self._asked(told, commit, request)
+        opened = desk.propose(draft)
+        told = f"the request to cancel {action_id} {standing(opened, approvers)}"
+        return self._asked(told, opened.commit, opened.request)
+
+    def _is_about_the_same(self, data: bytes) -> bool:
+        """Whether another request would cancel the same; its reason is another matter."""
+        request = parse_cancel_request(data, path=self.path, action_id=self.request.action_id)
+        return isinstance(request, CancelRequest) and request.blob == self.request.blob
 
     def _asked(self, told: str, commit: str = "", request: PullRequest | None = None) -> Asked:
         return Asked(

@@ -22,7 +22,8 @@ from dispatcher.loop import nudge as bell
 from dispatcher.loop.formulas import FormulaStore
 from dispatcher.model.run import Tier
 from dispatcher.operate.follow import Follower, Viewer
-from dispatcher.operate.proposed import branch_of
+from dispatcher.operate.proposed import branch_of, forget
+from dispatcher.operate.proposing import Draft, Opened, PullRequest, propose
 from dispatcher.operate.submission import (
     Submission,
     approval_missing,
@@ -31,7 +32,7 @@ from dispatcher.operate.submission import (
     prepare,
     send,
 )
-from dispatcher.ops_repo import NewFile, OpsRepo, Tree
+from dispatcher.ops_repo import NewFile, OpsRepo, PushRefused, Tree
 from dispatcher.ops_repo.person import (
     push_signed,
     signing_commands,
@@ -46,14 +47,6 @@ class NeedsSignature(PermanentError):
     """The action runs only from a signed commit, and was to be sent without a signature."""
 
     exit_code = Exit.NOPERM
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PullRequest:
-    """A pull request, by number and address."""
-
-    number: int
-    url: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +106,8 @@ class SubmissionClient:
             InvalidInput, NotFound, AlreadyThere: see ``prepare``.
             Unavailable, Denied: the remote or the forge.
             Misconfigured: there is nothing to sign with.
-        NeedsSignature: it must be signed, and was not to be.
+            Conflict: the branch of its pull request is there, with other content.
+            NeedsSignature: it must be signed, and was not to be.
         """
         self.repo.advance(self.tree, self.repo.fetch().commit)
         submission = prepare(
@@ -147,7 +141,12 @@ class SubmissionClient:
         elif signed:
             raise self._unsigned(submission)
         else:
-            commit = send(submission, self.repo)
+            try:
+                commit = send(submission, self.repo)
+            except PushRefused:
+                if self.settings.policy.gate is not GateKind.FORGEJO:
+                    raise
+                return self._propose(submission, file)  # the branch takes pull requests alone
             told = f"{action_id} is pushed as {commit[:12]}"
             told = _with(told, approval_missing(submission, self.settings))
         if self.settings.role is Role.DISPATCHER:
@@ -207,12 +206,21 @@ class SubmissionClient:
         """The line by which a signed commit approves the action."""
         return self.place.trailer(submission.path)
 
+    def propose(self, draft: Draft) -> Opened:
+        """Open a pull request, or find the one that is open.
+
+        Raises:
+            Conflict, Unavailable, Denied: see ``proposing.propose``.
+        """
+        opened = propose(
+            draft, repo=self.repo, forge=self.forge(), base=self.settings.ops_repo.branch
+        )
+        forget(self.settings.state_dir)
+        return opened
+
     def _propose(self, submission: Submission, file: Path) -> Sent:
         action = submission.action
-        branch = branch_of(action.id)
-        commit = self.repo.propose(
-            [_file(submission)], branch=branch, message=message_of(submission)
-        )
+        approvers = self.approvers if needs_approval(submission) else ""
         text = pull_request_text(
             action=action,
             path=submission.path,
@@ -221,22 +229,30 @@ class SubmissionClient:
             formula=submission.formula.ref,
             formula_path=submission.formula.path,
             formula_text=submission.formula.text.decode("utf-8", "replace"),
-            approvers=self.approvers,
+            approvers=approvers,
         )
-        request = self.forge().open_request(
-            head=branch, base=self.settings.ops_repo.branch, title=text.title, body=text.body
+        draft = Draft(
+            what=action.id,
+            file=_file(submission),
+            branch=branch_of(action.id),
+            message=message_of(submission),
+            title=text.title,
+            body=text.body,
+            same=lambda data: data == submission.data,
         )
+        opened = self.propose(draft)
+        request = opened.request
         self._request = request.number
-        address = request.html_url or f"pull request {request.number}"
-        told = f"{action.id} waits for approval by {self.approvers}: {address}"
+        told = f"{action.id} {standing(opened, approvers)}"
         told = _with(told, _raised(submission))
-        told = _with(told, follow_with(file, path=submission.path, commit=commit))
+        if not opened.again:
+            told = _with(told, follow_with(file, path=submission.path, commit=opened.commit))
         return Sent(
             action_id=action.id,
             told=told,
             tier=submission.tier.tier,
-            commit=commit,
-            request=PullRequest(number=request.number, url=request.html_url),
+            commit=opened.commit,
+            request=request,
         )
 
     def _unmerged(self, action_id: str) -> str:
@@ -250,12 +266,28 @@ class SubmissionClient:
                 f"{action_id} is not in the ops repo, and no forge is configured",
                 remedy='Leave out --wait-merge, or set [policy] gate = "forgejo".',
             )
+        branch = branch_of(action_id)
         if not self._request:
-            return f"waits until it is merged into {self.settings.ops_repo.branch}"
+            base = self.settings.ops_repo.branch
+            found = self.forge().open_request_from(head=branch, base=base)
+            if found is None:
+                return f"waits until it is merged: no pull request from branch {branch} is open"
+            self._request = found.number
         request = self.forge().request(self._request)
         if request is not None and request.state == "closed" and not request.merged:
             raise Conflict(f"pull request {self._request} was closed without being merged")
         return f"waits until pull request {self._request} is merged"
+
+
+def standing(opened: Opened, approvers: str) -> str:
+    """What a pull request waits for, as the rest of a sentence.
+
+    Args:
+        approvers: who may approve it; "" if being merged is enough.
+    """
+    waits = f"waits for approval by {approvers}" if approvers else "waits until it is merged"
+    already = "is already proposed, and " if opened.again else ""
+    return f"{already}{waits}: {opened.request.where}"
 
 
 def _file(submission: Submission) -> NewFile:

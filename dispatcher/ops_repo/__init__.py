@@ -22,6 +22,7 @@ from dispatcher.ops_repo.records import (
     Seen,
     escaped,
 )
+from dispatcher.ops_repo.refusals import BranchExists, PushRefused
 from dispatcher.ops_repo.repo import OpsRepo
 from dispatcher.ops_repo.signatures import Signature, SignatureStatus, Signers
 from dispatcher.ops_repo.tree import (
@@ -40,6 +41,7 @@ from dispatcher.ops_repo.viewed import Approach
 __all__ = [
     "ActionFile",
     "Approach",
+    "BranchExists",
     "CancelFile",
     "Changes",
     "CommitInfo",
@@ -55,6 +57,7 @@ __all__ = [
     "NewFile",
     "OpsRepo",
     "Published",
+    "PushRefused",
     "Replaced",
     "ResultFile",
     "Seen",

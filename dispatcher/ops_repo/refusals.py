@@ -11,6 +11,8 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from dispatcher.errors import Conflict, Denied
+
 _RACE = re.compile(
     r"fetch first|non-fast-forward|stale info|incorrect old value|reference already exists"
     r"|is at [0-9a-f]{40}"
@@ -22,6 +24,14 @@ _VAGUE = re.compile(
 _IN_THE_WAY = re.compile(r"'[^']+' exists; cannot create '[^']+'")
 _LOCK = re.compile(r"Unable to create '([^']+\.lock)': File exists")
 _CANNOT = re.compile(r"cannot lock ref '[^']+': (?!is at [0-9a-f]{40})(?!reference already exists)")
+
+
+class PushRefused(Denied):
+    """The remote heard us and did not take the push: a hook, a protected branch, missing rights."""
+
+
+class BranchExists(Conflict):
+    """The remote has a branch of this name already, with other commits."""
 
 
 class Why(Enum):

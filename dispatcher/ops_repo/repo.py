@@ -326,7 +326,8 @@ class OpsRepo:
 
         Raises:
             Unavailable: network or remote trouble, or too many others were faster.
-            Denied: credentials, a hook or a protected branch; with what the remote said.
+            Denied: credentials; ``PushRefused`` for a hook or a protected branch, with what the
+                remote said.
             Conflict: a file is where a folder is needed.
         """
         return self._mended(
@@ -340,7 +341,7 @@ class OpsRepo:
             The commit (hex).
 
         Raises:
-            Conflict: the remote has such a branch with other commits.
+            BranchExists: the remote has such a branch with other commits.
             Unavailable, Denied: as ``publish``.
         """
         return self._mended(lambda: self._writer.propose(tuple(files), branch, message))

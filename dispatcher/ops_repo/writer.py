@@ -22,7 +22,7 @@ from dispatcher.ops_repo.clone import HEAD, OUTGOING, PUSH, SEEN, Clone
 from dispatcher.ops_repo.git import GitFailed
 from dispatcher.ops_repo.reader import entries_at, read
 from dispatcher.ops_repo.records import Entry, Move, NewFile, Published, Replaced
-from dispatcher.ops_repo.refusals import Why, refusal
+from dispatcher.ops_repo.refusals import BranchExists, PushRefused, Why, refusal
 from dispatcher.settings import OpsRepoSettings
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class Writer:
         try:
             self._push_refs(ref, f"{commit}:{ref}")
         except _LostRace:
-            raise Conflict(
+            raise BranchExists(
                 f"{self._where} has a branch {branch} already",
                 remedy="Look at its pull request, or remove the branch.",
             ) from None
@@ -414,7 +414,7 @@ class Writer:
         if whose.why is Why.LOCKED:
             raise _LostRace(whose.detail)
         refs = " and ".join(sorted(ref.removeprefix("refs/heads/") for ref in found))
-        kind = _Blocked if whose.why is Why.BLOCKED else Denied
+        kind = _Blocked if whose.why is Why.BLOCKED else PushRefused
         raise kind(
             Dependency.REMOTE,
             f"the ops repository {self._where} refused the push to {refs}: {whose.detail}",

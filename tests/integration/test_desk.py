@@ -14,7 +14,7 @@ import pytest
 
 from dispatcher import assembly
 from dispatcher.demo.scene import Scene
-from dispatcher.errors import Conflict, Misconfigured, NotFound
+from dispatcher.errors import Conflict, Dependency, Misconfigured, NotFound, Unavailable
 from dispatcher.loop.formulas import FormulaStore
 from dispatcher.loop.rules import signers
 from dispatcher.operate.submission import AlreadyThere
@@ -33,6 +33,14 @@ class FakeForge:
 
     def open_request(self, **wanted: str) -> Any:
         self.opened.append(wanted)
+        return self._request()
+
+    def open_request_from(self, *, head: str, base: str) -> Any:
+        known = [(each["head"], each["base"]) for each in self.opened]
+        return self._request() if self.state.state == "open" and (head, base) in known else None
+
+    @staticmethod
+    def _request() -> Any:
         return SimpleNamespace(number=7, html_url="https://forge.example/pulls/7")
 
     def request(self, number: int) -> Any:
@@ -220,9 +228,71 @@ def test_a_branch_that_is_there_is_not_overwritten(scene: Scene) -> None:
     theirs = desk.repo.propose(
         [NewFile(path="x", data=b"theirs")], branch="disinto/a", message="Theirs"
     )
-    with pytest.raises(Conflict, match="has a branch disinto/a already"):
+    with pytest.raises(Conflict, match="has a branch disinto/a already, with other") as refused:
         desk.send(write(scene, "a", "danger"), sign=False)
+    assert "git push origin --delete disinto/a" in str(refused.value)
     assert head(scene, "disinto/a") == theirs
+
+
+def test_what_is_proposed_already_is_taken_up_and_not_opened_twice(scene: Scene) -> None:
+    forge, file = FakeForge(), write(scene, "a", "danger")
+    first = desk_of(scene, forge).send(file, sign=False)
+    again = desk_of(scene, forge).send(file, sign=False)
+    assert (again.request, again.commit, again.state) == (first.request, first.commit, "proposed")
+    assert "is already proposed" in again.told
+    assert "https://forge.example/pulls/7" in again.told
+    assert len(forge.opened) == 1
+
+
+def test_other_content_than_what_is_proposed_is_refused_with_the_remedy(scene: Scene) -> None:
+    forge, file = FakeForge(), write(scene, "a", "danger")
+    first = desk_of(scene, forge).send(file, sign=False)
+    file.write_text(file.read_text().replace('"c"', '"other"'))
+    with pytest.raises(Conflict, match="already proposed with other content") as refused:
+        desk_of(scene, forge).send(file, sign=False)
+    assert "https://forge.example/pulls/7" in str(refused.value)
+    assert "push a commit to its branch disinto/a" in str(refused.value)
+    assert head(scene, "disinto/a") == first.commit
+    assert len(forge.opened) == 1
+
+
+def test_a_branch_that_was_left_without_a_pull_request_gets_one(scene: Scene) -> None:
+    """As after a forge that failed between push and pull request."""
+
+    class Failing(FakeForge):
+        def open_request(self, **wanted: str) -> Any:
+            raise Unavailable(Dependency.FORGE, "the forge did not answer")
+
+    file = write(scene, "a", "danger")
+    with pytest.raises(Unavailable):
+        desk_of(scene, Failing()).send(file, sign=False)
+    forge = FakeForge()
+    sent = desk_of(scene, forge).send(file, sign=False)
+    assert sent.request is not None
+    assert "already" not in sent.told
+    assert len(forge.opened) == 1
+
+
+def test_a_branch_that_was_merged_serves_again(scene: Scene) -> None:
+    forge, file = FakeForge(), write(scene, "a", "danger")
+    desk_of(scene, forge).send(file, sign=False)
+    forge.state = SimpleNamespace(state="closed", merged=True)
+    scene.git("fetch", "origin", "disinto/a")
+    scene.git("merge", "--quiet", "--ff-only", "FETCH_HEAD")
+    scene.remove("vault/actions/a.toml")
+    sent = desk_of(scene, forge).send(file, sign=False)
+    assert "already" not in sent.told
+    assert head(scene, "disinto/a^") == head(scene)
+    assert len(forge.opened) == 2
+
+
+def test_another_watcher_learns_of_the_pull_request_from_the_forge(scene: Scene) -> None:
+    forge = FakeForge()
+    desk_of(scene, forge).send(write(scene, "a", "danger"), sign=False)
+    viewer = Quiet(lambda: setattr(forge, "state", SimpleNamespace(state="closed", merged=False)))
+    with pytest.raises(Conflict, match="closed without being merged"):
+        desk_of(scene, forge).follower(viewer, wait_merge=True).follow("a")
+    assert viewer.told == ["waits until pull request 7 is merged"]
 
 
 class Quiet:

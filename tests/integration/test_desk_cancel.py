@@ -44,8 +44,21 @@ def test_with_a_forge_a_pull_request_asks(scene: Scene) -> None:
     assert request.reason == "wrong cluster"
     (opened,) = forge.opened
     assert (opened["head"], opened["base"]) == ("disinto/cancel/a", "main")
-    with pytest.raises(Conflict, match="has a branch disinto/cancel/a already"):
+    again = ask_to_cancel(desk_of(scene, forge), "a", reason="once more", sign=False)
+    assert (again.request, again.commit) == (told.request, told.commit)
+    assert "is already proposed" in again.told
+    assert len(forge.opened) == 1
+
+
+def test_a_request_about_another_version_of_the_action_is_in_the_way(scene: Scene) -> None:
+    sent(scene, "danger")
+    forge = FakeForge()
+    ask_to_cancel(desk_of(scene, forge), "a", reason="", sign=False)
+    other = write(scene, "a", "danger").read_text().replace('"c"', '"other"')
+    scene.merge({"vault/actions/a.toml": other}, "Change a")
+    with pytest.raises(Conflict, match="already proposed with other content") as refused:
         ask_to_cancel(desk_of(scene, forge), "a", reason="", sign=False)
+    assert "git push origin --delete disinto/cancel/a" in str(refused.value)
 
 
 def test_tier_low_goes_to_the_branch_in_the_persons_name(scene: Scene) -> None:

@@ -58,9 +58,20 @@ class Story:
 
 @contextmanager
 def told(
-    forge: Forgejo, bao_server: Bao, folder: Path, *, poll_s: float = NEVER_S, hook: bool = True
+    forge: Forgejo,
+    bao_server: Bao,
+    folder: Path,
+    *,
+    poll_s: float = NEVER_S,
+    hook: bool = True,
+    places: int = 16,
 ) -> Iterator[Story]:
-    """A story with people and a repository of its own. ``hook``: the forge rings the service."""
+    """A story with people and a repository of its own.
+
+    Args:
+        hook: whether the forge rings the service.
+        places: how many runs there may be at a time.
+    """
     (folder / "people").mkdir()
     (folder / "service").mkdir()
     people = ForgeStage.build(forge, folder / "people")
@@ -74,6 +85,7 @@ def told(
         "policy": {"gate": "forgejo"},
         "forge": {"url": forge.url, "repository": people.repository},
         "attestation": {"enabled": False},
+        "limits": {"max_in_flight": places},
     }
     server = bao_server.with_own_mount()
     scene = Scene.set(

@@ -9,7 +9,9 @@ from pathlib import Path
 import tomli_w
 
 from dispatcher.demo.scene import Scene
+from tests.servers.forgejo import Account
 from tests.support.cli_process import Said, disinto
+from tests.support.forge_stage import Stage as ForgeStage
 
 
 @dataclass(kw_only=True)
@@ -58,6 +60,37 @@ class AuthorsDesk:
         if known.signed.allowed_signers:
             settings["signed"] = {"allowed_signers": str(known.signed.allowed_signers)}
         desk.config.write_text(tomli_w.dumps(settings))
+        return desk
+
+    @classmethod
+    def on_forge(
+        cls, scene: Scene, folder: Path, forge: ForgeStage, account: Account
+    ) -> AuthorsDesk:
+        """A desk of this account of a forge, with its own token and name."""
+        desk = cls.of(
+            scene,
+            folder,
+            ops_repo={
+                "remote": f"{forge.server.url}/{forge.repository}.git",
+                "username": account.login,
+                "token_env": "AUTHORS_TOKEN",
+                "poll_interval_s": 0.2,
+            },
+            forge={
+                "url": forge.server.url,
+                "repository": forge.repository,
+                "token_env": "AUTHORS_TOKEN",
+            },
+        )
+        desk.environ = {k: v for k, v in desk.environ.items() if not k.startswith("OPS_")}
+        desk.environ |= {
+            "AUTHORS_TOKEN": account.token,
+            "GIT_CONFIG_COUNT": "2",
+            "GIT_CONFIG_KEY_0": "user.name",
+            "GIT_CONFIG_VALUE_0": account.login,
+            "GIT_CONFIG_KEY_1": "user.email",
+            "GIT_CONFIG_VALUE_1": account.email,
+        }
         return desk
 
     def __call__(self, *words: str) -> Said:

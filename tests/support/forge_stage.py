@@ -106,6 +106,16 @@ class Stage:
     def allow(self, account: Account, permission: str) -> None:
         self.repo(self.owner, "PUT", f"/collaborators/{account.login}", {"permission": permission})
 
+    def protect_main(self) -> None:
+        """As the documentation advises: the owner alone pushes, everybody else by pull request."""
+        wanted = {
+            "rule_name": "main",
+            "enable_push": True,
+            "enable_push_whitelist": True,
+            "push_whitelist_usernames": [self.owner.login],
+        }
+        self.repo(self.owner, "POST", "/branch_protections", wanted)
+
     def clone(self, account: Account) -> Checkout:
         """This account's clone, at the remote's main branch."""
         known = self._clones.get(account.login)

@@ -12,9 +12,10 @@ import pytest
 from dispatcher.audit import AuditLog
 from dispatcher.errors import TemporaryError
 from dispatcher.loop.fence import Fence, RulesChanged
+from dispatcher.loop.own_settings import OwnSettings
 from dispatcher.loop.rules import QUIET_S, Rules
 from dispatcher.model.run import Tier
-from dispatcher.settings import Settings
+from dispatcher.settings import Settings, load_settings
 from tests.unit.test_trusted_keys import key
 
 ADA = f"ada@example.org {key()}\n"
@@ -187,3 +188,72 @@ def test_a_change_that_could_not_be_recorded_is_recorded_later(
     assert not rules.changed()
     (line,) = (tmp_path / "audit.jsonl").read_text().splitlines()
     assert json.loads(line)["setting"] == "[policy] file"
+
+
+class Own:
+    """A settings' file beside the rules, as ``serve`` watches it."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.file = folder / "disinto.toml"
+        self.file.write_text("")
+        self.started = load_settings(self.file, {})
+        own = OwnSettings(
+            path=self.file, in_force=self.started, read=lambda: load_settings(self.file, {})
+        )
+        self.audit = folder / "own.jsonl"
+        self.rules = Rules(settings, AuditLog(self.audit), own=own)
+        assert self.rules.reload() == []
+        assert self.rules.warnings() == ()
+
+    def write(self, text: str) -> tuple[str, ...]:
+        """What is said once it is read; nothing of it may come into force."""
+        revision = self.rules.fence.revision
+        self.file.write_text(text)
+        assert self.rules.reload() == []
+        assert self.rules.fence.revision == revision
+        return self.rules.warnings()
+
+
+@pytest.fixture
+def own(settings: Settings, tmp_path: Path) -> Own:
+    return Own(tmp_path, settings)
+
+
+def test_a_change_of_the_settings_is_said_to_wait_for_a_restart(own: Own) -> None:
+    started = own.rules.digests()["settings"]
+    (warning,) = own.write('log_level = "debug"\n[limits]\nmax_in_flight = 3\n')
+    assert "takes effect at the next restart: log_level, [limits] max_in_flight" in warning
+    assert "goes on with what it read at its start" in warning
+    assert str(own.file) in warning
+    assert own.rules.waits_for_restart() == (warning,)
+    assert own.rules.digests()["settings"] == started
+    assert own.write("# as before\n") == ()
+    assert own.rules.waits_for_restart() == ()
+    assert own.rules.digests()["settings"] != started, "it says the same"
+    assert not own.audit.exists()
+
+
+def test_settings_that_would_keep_serve_from_starting_are_named_with_their_place(own: Own) -> None:
+    (warning,) = own.write('[limits]\nmax_in_flight = "many"\n')
+    assert "would keep 'disinto serve' from starting" in warning
+    assert f"{own.file}:2" in warning
+    assert own.rules.waits_for_restart() == ()
+    (warning,) = own.write("[limits\n")
+    assert f"{own.file}:1" in warning
+    own.file.unlink()
+    assert own.rules.reload() == []
+    (warning,) = own.rules.warnings()
+    assert "cannot be read" in warning
+
+
+def test_settings_that_changed_while_serve_started_are_noticed(
+    settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "disinto.toml"
+    file.write_text("")
+    started = load_settings(file, {})
+    file.write_text("[limits]\nmax_in_flight = 3\n")
+    own = OwnSettings(path=file, in_force=started, read=lambda: load_settings(file, {}))
+    rules = Rules(settings, AuditLog(tmp_path / "audit.jsonl"), own=own)
+    rules.reload()
+    assert "[limits] max_in_flight" in rules.warnings()[0]
