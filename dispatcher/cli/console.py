@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import re
@@ -97,6 +96,8 @@ def styled(word: str, style: str) -> str:
 
 def person() -> str:
     """Who called: the log-in, or their number if the machine knows no name."""
+    import getpass  # few commands ask, and every press of TAB imports this module
+
     try:
         return getpass.getuser()
     except (OSError, KeyError):

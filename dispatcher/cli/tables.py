@@ -6,7 +6,6 @@ copied whole from any terminal.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from itertools import zip_longest
 from unicodedata import east_asian_width
@@ -31,6 +30,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int 
         return
     cells = [[console.clean(cell) for cell in row] for row in rows]
     if console.interactive():
+        import shutil  # with its archives it takes longer to load than a table to print
+
         width = shutil.get_terminal_size().columns
         for line in folded(columns, cells, width=width - indent):
             click.echo(" " * indent + line if line else "")

@@ -17,7 +17,11 @@ from dispatcher.settings import load_settings
 from dispatcher.settings_file import state_dir
 from dispatcher.status import status_file
 
-SLOW_TO_LOAD = ("pydantic", "httpx", "urllib3", "hvac", "structlog", "rich", "jinja2")
+SLOW_TO_LOAD = (
+    "pydantic", "httpx", "urllib3", "hvac", "structlog", "rich", "jinja2", "tenacity", "asyncio",
+    "cryptography", "tomli", "logging", "tempfile", "shutil", "traceback", "getpass", "hashlib",
+    "dispatcher.settings", "dispatcher.ops_repo",
+)  # fmt: skip
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from dispatcher.status.status_file import StatusFile
 
 SLOW_TO_LOAD = (
     "pydantic", "httpx", "urllib3", "hvac", "structlog", "rich", "jinja2", "tenacity", "asyncio",
-    "cryptography", "tomli", "logging", "http.client", "tempfile", "dispatcher.settings",
+    "cryptography", "tomli", "logging", "http.client", "tempfile", "getpass", "dispatcher.settings",
     "dispatcher.ops_repo", "dispatcher.decide.reconcile", "dispatcher.model.action", "dispatcher.model.result",
 )  # fmt: skip
 
