@@ -17,7 +17,7 @@ from typing import Any
 
 from bench.processes import cpu_s
 from bench.stage import ROOT
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 
 ANSWER_S = 60.0
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from bench.arrivals import Arrivals
 from bench.figures import Figure, median, percentile
 from bench.stage import Stage, push_actions, served
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from dispatcher.loop.result_writer import WINDOW_S
 
 ACTIONS = 40

@@ -18,7 +18,7 @@ from bench.figures import Figure, median, percentile
 from bench.nomad_stage import LONGEST_S, UNPLACEABLE, Bare, agent, scene_on
 from bench.processes import cpu_s
 from bench.stage import Stage, push_actions
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from tests.servers.nomad import Nomad
 
 RUNS = 1_000

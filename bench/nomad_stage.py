@@ -12,7 +12,7 @@ from typing import Any
 
 from bench.stage import FORMULA, Stage
 from dispatcher.assembly import build_parts
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.render import runner_name
 from dispatcher.model.payload import encode_payload

@@ -16,7 +16,7 @@ from bench.commanded import Commanded, commanded, settle
 from bench.figures import Figure, median
 from bench.nomad_stage import AT_ONCE, LONGEST_S, Bare, agent, scene_on
 from bench.stage import Stage
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from tests.servers.nomad import Nomad
 
 ACTIONS = 300

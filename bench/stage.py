@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.processes import cpu_s
-from dispatcher.demo.nomad import DevAgent
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.nomad import DevAgent
+from dispatcher.devservers.scene import Scene
 from dispatcher.loop import nudge as bell
 from tests.servers import bao
 from tests.servers.bao import Bao

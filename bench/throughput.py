@@ -18,7 +18,7 @@ from bench.arrivals import Arrivals
 from bench.figures import Figure, median
 from bench.stage import FORMULA, Stage, push_actions, served
 from dispatcher.assembly import build_parts
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from dispatcher.engines.local import sandbox
 from dispatcher.engines.local.launch import launch
 from dispatcher.engines.local.spool import Spool

@@ -16,10 +16,11 @@ from rich.markup import escape
 from rich.rule import Rule
 
 from dispatcher.assembly import build_parts, build_service
-from dispatcher.demo import on_nomad, openbao
+from dispatcher.demo import on_nomad
 from dispatcher.demo.on_nomad import Looked
-from dispatcher.demo.scene import Scene
 from dispatcher.demo.screen import Screen
+from dispatcher.devservers import openbao
+from dispatcher.devservers.scene import Scene
 from dispatcher.errors import DisintoError, Exit
 from dispatcher.host import resources as files
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dispatcher.assembly import open_settings
-from dispatcher.demo import nomad, openbao
-from dispatcher.demo.set_up import set_up
+from dispatcher.devservers import nomad, openbao
+from dispatcher.devservers.set_up import set_up
 from dispatcher.errors import DisintoError, Exit, Misconfigured
 from dispatcher.operate.scaffold import scaffold
 

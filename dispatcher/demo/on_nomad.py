@@ -10,9 +10,9 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from dispatcher.demo import nomad
-from dispatcher.demo.nomad import DevAgent
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers import nomad
+from dispatcher.devservers.nomad import DevAgent
+from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.api import Job, NomadApi
 from dispatcher.engines.nomad.render import acl_policies, runner_prefix
 from dispatcher.errors import Misconfigured

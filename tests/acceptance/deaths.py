@@ -13,8 +13,8 @@ from typing import Any
 
 import tenacity
 
-from dispatcher.demo.nomad import DevAgent
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.nomad import DevAgent
+from dispatcher.devservers.scene import Scene
 from tests.acceptance.evidence import live_grants
 from tests.acceptance.serving import ROOT
 from tests.servers.bao import Bao

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import hvac.exceptions
 
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.api import NomadApi
 from tests.servers.bao import Bao
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import tenacity
 
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from tests.servers.freeze import freeze
 
 ROOT = Path(__file__).parents[2]

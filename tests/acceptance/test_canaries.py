@@ -26,8 +26,9 @@ import httpx
 import pytest
 import tenacity
 
-from dispatcher.demo.scene import Scene
-from tests.servers.bao import Bao, free_port
+from dispatcher.devservers.ports import free_port
+from dispatcher.devservers.scene import Scene
+from tests.servers.bao import Bao
 
 ROOT = Path(__file__).parents[2]
 PLAIN = "canary-7d1f-plain-secret"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.cli.reference import commands
-from dispatcher.demo.openbao import free_port
+from dispatcher.devservers.ports import free_port
 from dispatcher.operate.follow import NOBODY
 from tests.servers import silent
 from tests.support.cli_process import DISINTO, disinto, started

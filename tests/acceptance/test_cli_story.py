@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import tenacity
 
-from dispatcher.demo.openbao import free_port
+from dispatcher.devservers.ports import free_port
 from tests.servers.bao import Bao
 from tests.support.cli_process import Said, disinto, started
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import tenacity
 
-from dispatcher.demo.nomad import forget
+from dispatcher.devservers.nomad_forget import forget
 from tests.servers import git_https
 from tests.servers.bao import Bao
 from tests.servers.git_https import GitHttps

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from tests.acceptance.deaths import BOUNDARIES, assert_each_ran_once, serve_once, set_scene
 from tests.servers.bao import Bao
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import tenacity
 
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from tests.acceptance import deaths
 from tests.acceptance.deaths import action, assert_each_ran_once, path, runs
 from tests.acceptance.evidence import RESTING_VARIABLES, children, live_grants, variables

@@ -23,9 +23,10 @@ from typing import Any
 import pytest
 import tenacity
 
-from dispatcher.demo import nomad as agents
-from dispatcher.demo.nomad import DevAgent
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers import nomad as agents
+from dispatcher.devservers.nomad import DevAgent
+from dispatcher.devservers.nomad_forget import free_lead
+from dispatcher.devservers.scene import Scene
 from tests.acceptance import deaths
 from tests.acceptance.deaths import (
     BOUNDARIES,
@@ -45,6 +46,7 @@ from tests.acceptance.evidence import (
 from tests.acceptance.serving import Served, all_results, serving
 from tests.servers.bao import Bao
 from tests.servers.cut import way_to
+from tests.servers.nomad_client import second_client
 
 pytestmark = [
     pytest.mark.needs("nomad", "bao", "git"),
@@ -144,7 +146,7 @@ def dies_at(boundary: str, stage: Stage) -> None:
     with stage.scene(f"dies {boundary}") as scene:
         code, passed = serve_once(scene, boundary)
         assert code == -signal.SIGKILL, f"{boundary} was never reached: {passed}"
-        agents.free_lead(stage.nomad, scene.open_settings().nomad)  # else its time has to run out
+        free_lead(stage.nomad, scene.open_settings().nomad)  # else its time has to run out
         code, _ = serve_once(scene)
         assert code == 0
         whole(stage, scene)
@@ -168,7 +170,7 @@ def a_run_is_collected_while_nobody_looks(stage: Stage) -> None:
         eventually(lambda: _assert_all_dead(api.jobs(prefix="scene-")))()
         api.system_gc()
         eventually(lambda: _assert_equal(children(scene), []))()
-        agents.free_lead(own, scene.open_settings().nomad)
+        free_lead(own, scene.open_settings().nomad)
         serve_once(scene)
         results = all_results(scene, deaths.ACTIONS)
         verdicts = {name: results[name]["verdict"] for name in deaths.ACTIONS}
@@ -344,7 +346,7 @@ def a_client_is_killed(stage: Stage) -> None:
     """Its node stops answering: after its time the run is lost, and nothing runs a second time."""
     pool = "second"
     with (
-        agents.second_client(stage.nomad, node_pool=pool) as client,
+        second_client(stage.nomad, node_pool=pool) as client,
         stage.scene("client", waits=True, node_pool=pool, node_wait_s=3) as scene,
         serving(scene),
     ):

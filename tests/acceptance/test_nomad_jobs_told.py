@@ -10,8 +10,8 @@ import httpx
 import pytest
 import tenacity
 
-from dispatcher.demo.openbao import free_port
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.ports import free_port
+from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.render import runner_name
 from tests.acceptance.evidence import operator_api
 from tests.acceptance.serving import all_results, serving

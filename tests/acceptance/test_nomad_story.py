@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import tenacity
 
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.model.run import Mount
 from tests.acceptance.evidence import (

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.bao import free_port
+from dispatcher.devservers.ports import free_port
 
 TUTORIAL = Path(__file__).parents[2] / "docs" / "tutorial.md"
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.demo import compose
-from dispatcher.demo.nomad import forget
-from dispatcher.errors import Misconfigured
+from dispatcher.devservers.nomad_forget import forget
+from dispatcher.errors import Exit, Misconfigured
 from dispatcher.model.run import Mount
 from tests.servers.bao import Bao
 from tests.servers.nomad import Nomad
@@ -44,11 +43,23 @@ def environ(vault: Bao, nomad: Nomad, tmp_path: Path) -> Iterator[dict[str, str]
     forget(nomad, nomad.settings(ledger_prefix=environ["DISINTO_NOMAD__LEDGER_PREFIX"]))
 
 
+def set_up(folder: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The step ``set-up``, run as ``compose.yaml`` runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "dispatcher.demo.compose", str(folder)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.needs("nomad", "bao", "git")
 def test_set_up_leaves_a_dispatcher_that_can_serve(environ: dict[str, str], tmp_path: Path) -> None:
     folder = tmp_path / "data" / "disinto"
-    compose.main(folder, environ)
-    compose.main(folder, environ)
+    for _ in range(2):
+        done = set_up(folder, environ)
+        assert done.returncode == Exit.OK, done.stderr
     own = {
         **{k: v for k, v in environ.items() if not k.endswith("_TOKEN")},
         "DISINTO_CONFIG": str(folder / "disinto.toml"),
@@ -71,10 +82,12 @@ def test_set_up_leaves_a_dispatcher_that_can_serve(environ: dict[str, str], tmp_
 @pytest.mark.needs("nomad", "bao", "git")
 def test_a_token_that_is_none_is_named(environ: dict[str, str], tmp_path: Path) -> None:
     wrong = {**environ, "NOMAD_TOKEN": "6e4c2d5e-0000-4000-8000-000000000000"}
-    with pytest.raises(Misconfigured, match="no management token"):
-        compose.main(tmp_path / "data", wrong)
-    with pytest.raises(Misconfigured, match="VAULT_ADDR must be set"):
-        compose.main(tmp_path / "data", {k: v for k, v in environ.items() if k != "VAULT_ADDR"})
+    refused = set_up(tmp_path / "data", wrong)
+    assert refused.returncode == Misconfigured.exit_code
+    assert "no management token" in refused.stderr
+    incomplete = set_up(tmp_path / "data", {k: v for k, v in environ.items() if k != "VAULT_ADDR"})
+    assert incomplete.returncode == Misconfigured.exit_code
+    assert "VAULT_ADDR must be set" in incomplete.stderr
 
 
 def test_compose_reads_the_file() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from dispatcher import assembly
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from dispatcher.errors import Conflict, Dependency, Misconfigured, NotFound, Unavailable
 from dispatcher.loop.formulas import FormulaStore
 from dispatcher.loop.rules import signers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from dispatcher.errors import Conflict, InvalidInput, Misconfigured, NotFound
 from dispatcher.model.cancel_request import CancelRequest, parse_cancel_request
 from dispatcher.model.run import Tier

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from tests.integration.test_desk import FakeForge, desk_of, head, scene, shown, write
 
 __all__ = ["scene"]

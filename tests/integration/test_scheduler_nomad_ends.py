@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import tenacity
 
-from dispatcher.demo import nomad as agents
 from dispatcher.engines.base import CannotSubmit
 from dispatcher.errors import Misconfigured, Unavailable
 from dispatcher.model.run import Mount, RunState, Verdict
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad
+from tests.servers.nomad_client import second_client as another_client
 from tests.support.nomad_stage import NomadStage, nomad_stage
 
 pytestmark = pytest.mark.needs("nomad", "bao")
@@ -287,7 +287,7 @@ def second_client(nomad: Nomad) -> Iterator[subprocess.Popen[bytes]]:
     """A client of its own node pool, in a process that may be killed."""
     if nomad.process is None or not nomad.runs_here:
         pytest.skip("needs a Nomad whose ports are known")
-    with agents.second_client(nomad, node_pool="second") as process:
+    with another_client(nomad, node_pool="second") as process:
         yield process
 
 

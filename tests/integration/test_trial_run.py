@@ -12,7 +12,7 @@ import hvac
 import pytest
 
 from dispatcher.assembly import open_vault
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from dispatcher.engines.base import Scheduler
 from dispatcher.engines.local import LocalScheduler
 from dispatcher.model.checks import Check

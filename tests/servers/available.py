@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from functools import cache
 
-from dispatcher.demo import openbao
+from dispatcher.devservers import openbao
 from dispatcher.errors import DisintoError
 from tests.servers import containers
 

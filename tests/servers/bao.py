@@ -1,4 +1,4 @@
-"""A real OpenBao server for tests; started by the demo's own code."""
+"""A real OpenBao server for tests."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import Any
 
 import hvac
 
-from dispatcher.demo import openbao
-from dispatcher.demo.openbao import DevServer, free_port
+from dispatcher.devservers import openbao
+from dispatcher.devservers.openbao import DevServer
 from tests.servers import containers
-
-__all__ = ["Bao", "free_port", "serve"]
 
 _mounts = itertools.count(1)
 

@@ -1,4 +1,4 @@
-"""A real Nomad agent for tests and benches; started by the demo's own code.
+"""A real Nomad agent for tests and benches.
 
 ``NOMAD_ADDR`` (with ``NOMAD_TOKEN``, a management token) names one that runs already; else
 ``nomad`` from PATH is started on free loopback ports with a data folder of its own, or a container
@@ -13,12 +13,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from dispatcher.demo import nomad
-from dispatcher.demo.nomad import DevAgent, free_ports
+from dispatcher.devservers import nomad
+from dispatcher.devservers.nomad import DevAgent
 from dispatcher.model.run import Mount
 from tests.servers import containers
-
-__all__ = ["Nomad", "free_ports", "serve"]
 
 
 @dataclass(kw_only=True)

@@ -22,8 +22,9 @@ from typing import Any
 import httpx
 import tenacity
 
-from dispatcher.demo.nomad import DevAgent, bootstrap, free_ports
-from dispatcher.demo.remains import clear, watched
+from dispatcher.devservers.nomad import DevAgent, bootstrap
+from dispatcher.devservers.ports import free_ports
+from dispatcher.devservers.remains import clear, watched
 
 SERVERS = ("server-1", "server-2", "server-3")
 NEAR, FAR = "near", "far"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from tests.servers.git_remote import GitRemote
 from tests.soak.vault import LastingBao
 

@@ -14,7 +14,8 @@ from typing import Any
 import httpx
 import tenacity
 
-from dispatcher.demo.openbao import binary, free_port
+from dispatcher.devservers.openbao import binary
+from dispatcher.devservers.ports import free_port
 from tests.servers.bao import Bao
 
 _patiently = tenacity.retry(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from dispatcher.gate.request_comment import MARKER
 from dispatcher.loop.serve import Service
 from dispatcher.model.health import Health

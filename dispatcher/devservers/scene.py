@@ -19,10 +19,10 @@ import tenacity
 import tomli_w
 
 from dispatcher.assembly import open_settings
-from dispatcher.demo import nomad as demo_nomad
-from dispatcher.demo.nomad import DevAgent
-from dispatcher.demo.openbao import DevServer
-from dispatcher.demo.set_up import set_up
+from dispatcher.devservers.nomad import DevAgent
+from dispatcher.devservers.nomad_forget import forget
+from dispatcher.devservers.openbao import DevServer
+from dispatcher.devservers.set_up import set_up
 from dispatcher.engines.local import sandbox
 from dispatcher.errors import Misconfigured
 from dispatcher.gate.trailer import Place
@@ -116,7 +116,7 @@ class Scene:
     def clear(self) -> None:
         """Remove what the scene left in Nomad. What is in OpenBao and in the folder stays."""
         if self.nomad is not None:
-            demo_nomad.forget(self.nomad, self.open_settings().nomad)
+            forget(self.nomad, self.open_settings().nomad)
 
     # -- people -----------------------------------------------------------------------------
 

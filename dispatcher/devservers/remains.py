@@ -1,6 +1,6 @@
 """What a Nomad agent leaves when it is killed: tasks, containers, mounts, files. Removes all of it.
 
-``python -m dispatcher.demo.remains FOLDER`` waits until its standard input ends, which is when
+``python -m dispatcher.devservers.remains FOLDER`` waits until its standard input ends, which is when
 whoever started it has ended, however that came about, and then clears the folder's agent away.
 """
 
@@ -31,7 +31,7 @@ def clear(folder: Path) -> None:
 def watched(folder: Path) -> Iterator[None]:
     """Have the folder cleared should this process die inside the block, even by SIGKILL."""
     watch = subprocess.Popen(
-        [sys.executable, "-m", "dispatcher.demo.remains", str(folder)],
+        [sys.executable, "-m", "dispatcher.devservers.remains", str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,49 +1,39 @@
 """A real Nomad agent (server and client in one, ACLs on) on free loopback ports.
 
 ``nomad`` is taken from PATH. At the end its jobs are stopped, and its processes, containers, mounts
-and folder are gone. ``forget`` does the same for what one installation left on any Nomad.
+and directory are gone.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-import jinja2
 import tenacity
 
-from dispatcher.demo.remains import clear, watched
+from dispatcher.devservers.nomad_process import (
+    Launch,
+    check_alive,
+    retrying,
+    start_process,
+    write_config,
+)
+from dispatcher.devservers.ports import free_ports
+from dispatcher.devservers.remains import clear, watched
 from dispatcher.engines.nomad.api import NomadApi
-from dispatcher.engines.nomad.render import acl_policies, hcl, runner_prefix
-from dispatcher.errors import Denied, Misconfigured, PermanentError
-from dispatcher.host import resources as files
+from dispatcher.errors import Denied, Misconfigured
 from dispatcher.model.run import Mount
 from dispatcher.settings import NomadSettings
-from dispatcher.settings.workload_identity import dispatcher_name
-
-
-class AgentEnded(PermanentError):
-    """The agent ended by itself; its last log lines are the message."""
-
-
-_wait = tenacity.retry(
-    retry=tenacity.retry_if_not_exception_type(AgentEnded),
-    stop=tenacity.stop_after_delay(90),
-    wait=tenacity.wait_fixed(0.1),
-    reraise=True,
-)
 
 
 @dataclass(kw_only=True)
@@ -112,8 +102,6 @@ class DevAgent:
 
 
 Agent = TypeVar("Agent", bound=DevAgent)
-Launch = Callable[[list[str], Path], subprocess.Popen[bytes]]
-"""Starts ``nomad`` with these arguments; what it writes is in the folder."""
 
 
 def binary() -> str | None:
@@ -125,15 +113,6 @@ def given(environ: Mapping[str, str]) -> DevAgent | None:
     """The Nomad of NOMAD_ADDR, with the management token in NOMAD_TOKEN; None where none is named."""
     addr = environ.get("NOMAD_ADDR")
     return DevAgent(addr=addr, token=environ.get("NOMAD_TOKEN", "")) if addr else None
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that are free now."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 @contextmanager
@@ -169,10 +148,10 @@ def start(
     for path in volumes.values():
         path.mkdir(parents=True)
     http, rpc, serf = free_ports(3)
-    config = _configure(folder, (http, rpc, serf), volumes, extra=extra)
+    config = write_config(folder, (http, rpc, serf), volumes, extra=extra)
     # Without -dev, a client that registers before the server's keyring is up waits 15 to 20 s.
     arguments = ["agent", f"-config={config}", *([] if keeps_state else ["-dev"])]
-    begin = partial(launch or _start, arguments, folder)
+    begin = partial(launch or start_process, arguments, folder)
     server = kind(
         addr=f"http://127.0.0.1:{http}",
         token=str(uuid.uuid4()),
@@ -191,41 +170,6 @@ def start(
             _end(server, folder)
 
 
-@contextmanager
-def second_client(server: DevAgent, *, node_pool: str) -> Iterator[subprocess.Popen[bytes]]:
-    """One more client for an agent of ours, in a node pool of its own, whose name is also the
-    node's; it may be killed.
-
-    Its tasks are killed at the end at the latest.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="disinto-nomad-client-"))
-    http, rpc, serf = free_ports(3)
-    config = _configure(
-        folder,
-        (http, rpc, serf),
-        {},
-        servers=[f"127.0.0.1:{server.rpc_port}"],
-        node_pool=node_pool,
-    )
-
-    @_wait
-    def until_ready() -> None:
-        _check_alive(process, folder)
-        found = [node for node in server.api().nodes() if node.get("NodePool") == node_pool]
-        if not found or found[-1]["Status"] != "ready":
-            raise RuntimeError("the client is not ready")
-
-    with watched(folder):
-        process = _start(["agent", f"-config={config}"], folder)
-        try:
-            until_ready()
-            yield process
-        finally:
-            process.kill()
-            process.wait()
-            clear(folder)
-
-
 def bootstrap(agent: DevAgent) -> None:
     """Wait until an agent answers, and see to it that its token is a management token.
 
@@ -236,10 +180,10 @@ def bootstrap(agent: DevAgent) -> None:
         AgentEnded: an agent of ours ended.
     """
 
-    @_wait
+    @retrying
     def ask() -> httpx.Response:
         if agent.folder is not None:
-            _check_alive(_of_ours(agent), agent.folder)
+            check_alive(_of_ours(agent), agent.folder)
         answer = httpx.put(
             f"{agent.addr}/v1/acl/bootstrap",
             json={"BootstrapSecret": agent.token},
@@ -266,111 +210,16 @@ def bootstrap(agent: DevAgent) -> None:
         )
 
 
-def forget(agent: DevAgent, nomad: NomadSettings) -> None:
-    """Remove what one installation left: its jobs, variables, ACL policies and tokens.
-
-    Told from others by ``[nomad] ledger_prefix``.
-    """
-    api = NomadApi(nomad, agent.environ)
-    try:
-        ours = (runner_prefix(nomad), dispatcher_name(nomad))
-        for name in ours:
-            for job in api.jobs(prefix=name):
-                api.stop(job["ID"], purge=True)
-        free_lead(agent, nomad)
-        for stub in api.variables(f"{nomad.ledger_prefix}/"):
-            api.delete_variable(stub["Path"])
-        policies = [policy.name for policy in acl_policies(nomad)]
-        for name in policies:
-            _delete_tokens(agent, name)
-            if api.acl_policy(name) is not None:
-                api.delete_acl_policy(name)
-    finally:
-        api.close()
-
-
-def free_lead(agent: DevAgent, nomad: NomadSettings) -> None:
-    """Take the lead from whoever holds it, as its running out does when the holder is dead."""
-    headers = {"X-Nomad-Token": agent.token}
-    path = f"/var/{nomad.ledger_prefix}/leader"
-    with httpx.Client(base_url=f"{agent.addr}/v1", headers=headers, trust_env=False) as client:
-        answer = client.get(path, params={"namespace": nomad.namespace})
-        lock = answer.json().get("Lock") if answer.status_code == httpx.codes.OK else None
-        if lock:
-            client.put(
-                path,
-                params={"namespace": nomad.namespace, "lock-release": ""},
-                json={"Lock": {"ID": lock["ID"]}},
-            ).raise_for_status()
-
-
-def _delete_tokens(agent: DevAgent, name: str) -> None:
-    headers = {"X-Nomad-Token": agent.token}
-    with httpx.Client(base_url=f"{agent.addr}/v1", headers=headers, trust_env=False) as client:
-        for token in client.get("/acl/tokens").raise_for_status().json():
-            if token["Name"] == name:
-                client.delete(f"/acl/token/{token['AccessorID']}").raise_for_status()
-
-
 def _of_ours(agent: DevAgent) -> subprocess.Popen[bytes]:
     if agent.process is None:
         raise ValueError("this agent is not ours")
     return agent.process
 
 
-def _start(arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:
-    with (folder / "agent.log").open("ab") as log:
-        return subprocess.Popen(
-            ["nomad", *arguments],
-            env={"PATH": os.environ["PATH"], "HOME": str(folder)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-
-
-def _configure(
-    folder: Path,
-    ports: tuple[int, int, int],
-    volumes: Mapping[Mount, Path],
-    *,
-    extra: str = "",
-    servers: Collection[str] = (),
-    node_pool: str = "default",
-) -> Path:
-    """Write the agent's configuration; answers where it is."""
-    environment = jinja2.Environment(  # noqa: S701 - the output is HCL; the filter escapes for it
-        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["hcl"] = hcl
-    http, rpc, serf = ports
-    text = environment.from_string(files.text("jobs/dev-agent.hcl.j2")).render(
-        name=node_pool if servers else f"disinto-{http}",
-        folder=str(folder),
-        http=http,
-        rpc=rpc,
-        serf=serf,
-        servers=list(servers),
-        node_pool=node_pool,
-        volumes={mount.value: str(path) for mount, path in volumes.items()},
-        lowest_port=20_000 + http % 40 * 200,
-    )
-    config = folder / "agent.hcl"
-    config.write_text(f"{text}\n{extra}")
-    return config
-
-
-def _check_alive(process: subprocess.Popen[bytes], folder: Path) -> None:
-    if process.poll() is not None:
-        log = (folder / "agent.log").read_text()[-2000:]
-        raise AgentEnded(f"the agent ended with {process.returncode}:\n{log}")
-
-
-@_wait
+@retrying
 def _until_ready(server: DevAgent) -> None:
     if server.folder is not None:
-        _check_alive(_of_ours(server), server.folder)
+        check_alive(_of_ours(server), server.folder)
     api = server.api()
     try:
         nodes = api.nodes()

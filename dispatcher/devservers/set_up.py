@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dispatcher.demo.nomad import DevAgent
+from dispatcher.devservers.nomad import DevAgent
 from dispatcher.engines.nomad.render import acl_policies
 from dispatcher.operate.apply import Administration
 from dispatcher.settings import Settings, VaultAuth
