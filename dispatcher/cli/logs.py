@@ -201,7 +201,7 @@ def _show_ended(session: Session, result: Result, part: _Part) -> None:
         )
     if session.is_desk:
         _refuse_since(part, result, "the full log is on the dispatcher's host")
-        click.echo(console.clean(end), nl=not end.endswith("\n"))
+        click.echo(console.clean(end), nl=bool(end) and not end.endswith("\n"))
         console.note(
             "from the result, its last 1,000 characters; the full log is kept for a while on the "
             "dispatcher's host"

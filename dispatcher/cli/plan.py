@@ -35,11 +35,15 @@ def command(session: Session, *, as_json: bool) -> None:
     """
     from dispatcher.assembly import build_parts, build_view, proposals
     from dispatcher.operate.forecast import forecast
+    from dispatcher.operate.proposed import unmerged
 
     parts = build_parts(session.on_host("plan"))
     found = forecast(parts, build_view(parts))
     drift, trouble = _nomad_drift(session, found)
-    pending, unknown = proposals(session.settings, os.environ)
+    known, unknown = proposals(session.settings, os.environ)
+    tree = found.view.tree
+    actions = {i for i in (p.action_id for p in known) if i in tree.open or tree.has_result(i)}
+    pending = unmerged(known, actions=actions, cancels=tree.cancels)
     if as_json:
         from dispatcher.status.action_record import of_open
 

@@ -281,8 +281,10 @@ def gather(session: Session) -> Gathered:
 def with_proposed(session: Session, overview: Overview) -> Overview:
     """The overview with what only pull requests hold yet."""
     from dispatcher.assembly import proposals
+    from dispatcher.operate.proposed import unmerged
 
     found, unknown = proposals(session.settings, os.environ)
-    rows = tuple(each.row() for each in found)
+    actions, cancels = {a.id for a in overview.open}, {note.id for note in overview.cancels}
+    rows = tuple(each.row() for each in unmerged(found, actions=actions, cancels=cancels))
     note = (unknown,) if unknown else ()
     return replace(overview, open=(*overview.open, *rows), warnings=(*overview.warnings, *note))

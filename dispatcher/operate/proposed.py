@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,6 +89,18 @@ def proposed(
     found = tuple(p for r in requests if (p := _of(r, branch)) is not None)
     _write(file, found)
     return found, ""
+
+
+def unmerged(
+    found: Sequence[Proposed], *, actions: Container[str], cancels: Container[str]
+) -> tuple[Proposed, ...]:
+    """Those that are not on the branch by now: what is kept of the forge's answer may be older than
+    the branch as it is shown beside it.
+
+    Args:
+        actions, cancels: ids of the actions, and of the requests to cancel, that are on the branch.
+    """
+    return tuple(p for p in found if p.action_id not in (cancels if p.cancels else actions))
 
 
 def forget(state_dir: Path) -> None:

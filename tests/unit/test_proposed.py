@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.forge.records import BranchEnd, Request, User
-from dispatcher.operate.proposed import NAME, branch_of, proposed
+from dispatcher.operate.proposed import NAME, branch_of, proposed, unmerged
 from dispatcher.status.overview import State
 
 SHA = "a" * 40
@@ -76,3 +76,16 @@ def test_a_forge_that_is_down_is_a_note_and_what_is_kept_may_be_anything(tmp_pat
     assert "the forge does not answer" in unknown
     (tmp_path / NAME).write_text('[{"not": "ours"}]')
     assert proposed(Down, branch="main", state_dir=tmp_path)[0] == ()
+
+
+def test_what_is_on_the_branch_by_now_is_not_proposed_any_more(tmp_path: Path) -> None:
+    """The forge's answer is kept for a while, in which a request may be merged."""
+    forge = Forge(
+        request(1, branch_of("merged")),
+        request(2, branch_of("merged", cancels=True)),
+        request(3, branch_of("open")),
+        request(4, branch_of("stopped", cancels=True)),
+    )
+    found, _ = proposed(lambda: forge, branch="main", state_dir=tmp_path)
+    left = unmerged(found, actions={"merged", "stopped"}, cancels={"stopped"})
+    assert [p.number for p in left] == [2, 3]
