@@ -167,9 +167,11 @@ def describe(error: Exception) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """What a foreign error says, for people: without Python's ``[Errno 111]``, and never empty."""
+    """What a foreign error says, for people: without Python's ``[Errno 111]``, ``[SSL: NAME]`` and
+    ``(_ssl.c:1006)``, and never empty.
+    """
     text = error.strerror if isinstance(error, OSError) else None
-    text = re.sub(r"\[Errno -?\d+\] ", "", text or str(error))
+    text = re.sub(r"\[(Errno -?\d+|SSL(: \w+)?)\] | *\(_ssl\.c:\d+\)", "", text or str(error))
     return text.strip() or type(error).__name__
 
 

@@ -119,7 +119,9 @@ def _tell_usage(error: click.ClickException) -> None:
     message = error.format_message()
     if message.startswith(EXTRA_ARGUMENTS):
         message = "too many arguments. They are not shown, in case one is a secret"
-    _tell(f"error: {message[:1].lower()}{message[1:]}")
+    if not message[:2].isupper():  # the name of an argument stays as it is
+        message = f"{message[:1].lower()}{message[1:]}"
+    _tell(f"error: {message}")
     context = error.ctx if isinstance(error, click.UsageError) else None
     if context is not None:
         click.echo(f"  {context.get_usage()}", err=True)

@@ -207,6 +207,9 @@ def _show_ended(session: Session, result: Result, part: _Part) -> None:
             "dispatcher's host"
         )
         return
+    if result.started_at is None and not (result.engine.kind or end):
+        console.note(f"action {result.id} never started ({result.verdict}), so it has no output")
+        return
     settings = session.settings
     output = ended_output(
         result, lambda: open_scheduler(settings, os.environ), settings, since=part.since

@@ -110,6 +110,8 @@ def _overview(session: Session, last: int, wanted: Wanted, *, as_json: bool) -> 
         console.emit({**plain_overview(overview, listing.results), "role": listing.role})
     else:
         show_overview(overview, listing.results, desk=listing.role == AUTHOR)
+        if wanted and not overview.open and not listing.results:
+            console.note("nothing matches")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,7 +140,7 @@ def _written(session: Session, last: int, wanted: Wanted) -> Listing | None:
         return None
     if last > len(results) and len(results) < known:
         return None
-    older = superseded(seen.overview.rules, given.rules)
+    older = superseded(seen.overview.rules, given.rules, refused=seen.overview.warnings)
     overview = replace(seen.overview, warnings=(*seen.overview.warnings, *older))
     return Listing(overview=overview, results=results[:last], role=given.role)
 
@@ -264,7 +266,8 @@ def gather(session: Session) -> Gathered:
         repo = open_repo(settings, os.environ)
         head = repo.local_head()
         if head is not None:
-            older = superseded(seen.overview.rules, watched(settings))
+            known = watched(settings)
+            older = superseded(seen.overview.rules, known, refused=seen.overview.warnings)
             overview = replace(seen.overview, warnings=(*seen.overview.warnings, *older))
             return Gathered(overview=overview, repo=repo, head=head.commit)
     from dispatcher.operate.forecast import forecast

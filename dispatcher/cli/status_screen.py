@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -206,4 +207,4 @@ def _shown(value: object) -> str:
     """An output as TOML writes it, so that a text and a number are told apart; never a secret."""
     from dispatcher.toml.explain import toml_value
 
-    return toml_value(value)
+    return toml_value(value, limit=sys.maxsize)  # an address that is cut is none

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,17 +30,20 @@ def watched(settings: Settings) -> dict[str, Path]:
     return {setting: path for setting, path in named.items() if path is not None}
 
 
-def superseded(digests: Mapping[str, str], named: Mapping[str, Path]) -> list[str]:
+def superseded(
+    digests: Mapping[str, str], named: Mapping[str, Path], *, refused: Iterable[str] = ()
+) -> list[str]:
     """What a ``serve`` with these digests in force has not taken up yet, for people.
 
     Args:
         digests: see ``Overview.rules``.
         named: see ``watched``.
+        refused: warnings of that ``serve``; a file that it refused is not named a second time.
     """
     warnings = []
     for setting, sha256 in digests.items():
         path = named.get(setting)
-        if path is None:
+        if path is None or any(warning.startswith(f"{setting}: ") for warning in refused):
             continue
         try:
             now = digest(read_rules(path))

@@ -156,9 +156,7 @@ class Rules:
         return tuple(w for f, w in self._warned() if f.restart)
 
     def _warned(self) -> list[tuple[_File, str]]:
-        return [
-            (f, f"{f.setting} {f.path}: {f.error}. {f.instead}") for f in self._files if f.error
-        ]
+        return [(f, f"{f.setting}: {_placed(f)}. {f.instead}") for f in self._files if f.error]
 
     def on_webhook_secret(self, take: Callable[[bytes], None]) -> None:
         """Have each new secret of the webhook handed to ``take``."""
@@ -351,6 +349,12 @@ def _begun(file: _File, data: bytes) -> bool:
     file.sha256, file.read = digest(data), True
     file.instead = "Its other lines count"
     return True
+
+
+def _placed(file: _File) -> str:
+    """The error with its file, which most errors begin with."""
+    error, path = file.error, str(file.path)
+    return error if error.startswith(path) else f"{path}: {error}"
 
 
 def _refused(file: _File, error: str, stamp: Stamp) -> None:

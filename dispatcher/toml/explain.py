@@ -171,15 +171,16 @@ def schema_at(schema: Schema, path: KeyPath) -> Schema:
     return here
 
 
-def toml_value(value: object) -> str:
-    """A value as TOML would have it, on one line."""
+def toml_value(value: object, *, limit: int = 60) -> str:
+    """A value as TOML would have it, on one line; texts are cut at ``limit`` characters."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{k} = {toml_value(v)}" for k, v in value.items()) + " }"
+        items = (f"{k} = {toml_value(v, limit=limit)}" for k, v in value.items())
+        return "{ " + ", ".join(items) + " }"
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(map(toml_value, value)) + "]"
+        return "[" + ", ".join(toml_value(v, limit=limit) for v in value) + "]"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return quoted(value) if isinstance(value, str) else str(value)
+    return quoted(value, limit=limit) if isinstance(value, str) else str(value)
 
 
 def _followed(schema: Schema, definitions: Mapping[str, Any]) -> Schema:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import urllib3
 
-from dispatcher.errors import Dependency, Misconfigured, Unavailable, origin_of
+from dispatcher.errors import Dependency, Misconfigured, Unavailable, origin_of, reason_of
 from dispatcher.settings import VaultSettings
 
 _TOKENS = re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}|\beyJ[A-Za-z0-9_.-]{20,}")
@@ -169,7 +169,7 @@ class VaultHttp:
         )
 
     def _unreachable(self, error: urllib3.exceptions.HTTPError) -> Unavailable:
-        reason: object = getattr(error, "reason", None) or error
+        reason: BaseException = getattr(error, "reason", None) or error
         refused = isinstance(reason, urllib3.exceptions.NewConnectionError)  # a TimeoutError, too
         if isinstance(reason, urllib3.exceptions.TimeoutError) and not refused:
             said = f"did not answer within {self._timeout_s:g} s"
@@ -184,9 +184,8 @@ class VaultHttp:
         return Unavailable(Dependency.VAULT, f"Vault at {self.addr} {said}")
 
 
-def _cause(reason: object) -> str:
-    text = str(reason).rpartition(": ")[2]
-    return re.sub(r"\[Errno -?\d+\] ", "", text) or type(reason).__name__
+def _cause(reason: BaseException) -> str:
+    return reason_of(reason).rpartition(": ")[2] or type(reason).__name__
 
 
 def _tls_remedy(reason: str) -> str:

@@ -18,7 +18,7 @@ from tests.servers.bao import Bao
 from tests.support.cli_process import Said, disinto, started
 
 SLOW = "trap 'exit 3' TERM\nfor i in $(seq 600); do echo tick $i; sleep 0.1; done\n"
-FAILS = 'echo out; echo "key is $KEY" >&2; exit 42\n'
+FAILS = 'echo out; echo "key is $KEY" >&2; printf \'{"url": "%0100d"}\' 7 > "$DISINTO_OUTPUTS"; exit 42\n'
 
 eventually = tenacity.retry(
     stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.2), reraise=True
@@ -184,6 +184,7 @@ def test_what_needs_approval_says_so_and_is_not_waited_for(
     assert desk("dispatch", "risky").code == 130
     assert desk("status", "risky", "--json").json["result"]["verdict"] == "cancelled"
     assert desk("cancel", "risky").code == 1
+    assert "risky never started (cancelled), so it has no output" in desk("logs", "risky").err
 
 
 def test_a_run_is_followed_and_cancelled(
@@ -214,6 +215,8 @@ def test_status_plan_and_logs_after_the_runs(
     assert (one["state"], one["verdict"]) == ("finished", "failed")
     assert one["action"]["secrets"] == ["KEY"]
     assert one["result"]["exit_code"] == 42
+    assert f'output      url = "{7:0100}"' in desk("status", "bad").out  # an address is not cut
+    assert "nothing matches" in desk("status", "--match", "no such text").err
     logs = desk("logs", "bad")
     assert logs.code == 0
     assert "out\n" in logs.out

@@ -112,6 +112,8 @@ def test_https_to_a_plain_server_names_the_scheme(configured: dict[str, str], pl
     assert code == Exit.UNAVAILABLE
     assert "plain http" in told
     assert "cacert" not in told
+    for words_of_python in ("_ssl", "WRONG_VERSION"):
+        assert words_of_python not in told
 
 
 def test_a_server_that_is_away_is_named_without_pythons_words(configured: dict[str, str]) -> None:

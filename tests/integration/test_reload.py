@@ -126,6 +126,10 @@ def test_a_policy_that_is_wrong_replaces_nothing(stage: Stage) -> None:
         "still judges by an older version of [policy] file"
         in superseded(overview.rules, watched(settings))[0]
     )
+    # 'status' says it once, and the path once.
+    refused = in_use(stage).warnings()
+    assert superseded(overview.rules, watched(settings), refused=refused) == []
+    assert [warning.count(str(policy_file(stage))) for warning in refused] == [1]
     (first,) = stage.scheduler.running()
     stage.scheduler.end(first)
     stage.result("first")

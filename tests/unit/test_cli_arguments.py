@@ -62,3 +62,8 @@ def test_no_color_takes_the_colours_out(
 def test_a_number_of_results_is_none_below_zero(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["status", "-n", "-1"]) == Exit.USAGE
     assert "-1" in capsys.readouterr().err
+
+
+def test_the_name_of_an_argument_keeps_its_capitals(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["secrets", "put", "lower"]) == Exit.USAGE
+    assert capsys.readouterr().err.startswith("disinto: error: NAME must be")
