@@ -86,7 +86,7 @@ def refuse_author(settings: Settings, what: str) -> None:
         what: the subject of the sentence, such as ``'disinto serve'``.
 
     Raises:
-        Misconfigured: this is an author's desk.
+        Misconfigured: this is an author client.
     """
     if settings.role is Role.AUTHOR:
         raise Misconfigured(
@@ -121,7 +121,7 @@ def open_ledger(settings: Settings, environ: Environ) -> Ledger:
     """The ledger that goes with the scheduler.
 
     Raises:
-        Misconfigured: an author's desk has none.
+        Misconfigured: an author client has none.
     """
     refuse_author(settings, "the ledger")
     if settings.scheduler is SchedulerKind.NOMAD:
@@ -149,7 +149,7 @@ def open_scheduler(
     """The engine; ``wake`` is called when a run may have changed.
 
     Raises:
-        Misconfigured: an author's desk has none.
+        Misconfigured: an author client has none.
     """
     refuse_author(settings, "the engine")
     if settings.scheduler is SchedulerKind.NOMAD:
@@ -250,7 +250,7 @@ def build_parts(
     """Everything a service acts through. Opens files, asks no server.
 
     Raises:
-        Misconfigured: this is an author's desk.
+        Misconfigured: this is an author client.
 
     Args:
         settings: see ``open_settings``.
@@ -339,7 +339,7 @@ def build_view(components: Components) -> View:
 
 
 def build_desk_view(settings: Settings, environ: Environ, repo: OpsRepo) -> AuthorView:
-    """What an author's desk can see; asks no server but the remote and the forge."""
+    """What an author client can see; asks no server but the remote and the forge."""
     from dispatcher.loop.formulas import FormulaStore
     from dispatcher.loop.intake import Intake
     from dispatcher.operate.author_view import AuthorView

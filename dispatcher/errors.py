@@ -32,12 +32,13 @@ from enum import IntEnum, StrEnum
 
 
 class Exit(IntEnum):
-    """Exit codes of every command, after sysexits(3). ``disinto dispatch`` adds the action's own."""
+    """Exit codes of every command, after sysexits(3). ``disinto dispatch`` adds the action's
+    own."""
 
     OK = 0
     FAILED = 1
     USAGE = 64
-    DATAERR = 65  # an action, a formula or the policy is wrong
+    DATAERR = 65  # an action, a formula or the policy is invalid
     NOINPUT = 66  # no such action, file or log
     UNAVAILABLE = 69  # a server could not be reached
     SOFTWARE = 70  # a defect of ours
@@ -45,7 +46,7 @@ class Exit(IntEnum):
     IOERR = 74
     TEMPFAIL = 75  # still waiting; ask again
     NOPERM = 77  # a server refused us, or approval was refused
-    CONFIG = 78  # the settings are wrong or incomplete
+    CONFIG = 78  # the settings are invalid or incomplete
 
 
 class Dependency(StrEnum):
@@ -122,7 +123,8 @@ class NotFound(PermanentError):
 
 
 class Conflict(PermanentError):
-    """A compare-and-set lost: the record is no longer what we read. Read it again and decide anew."""
+    """A compare-and-set lost: the record is no longer what we read. Read it again and decide
+    anew."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,8 @@ ACTIONS_PATH = "vault/actions"
 """Directory of the actions, from the root of an ops repo."""
 
 SEARCHED = (
-    "A settings file is looked for in --config, DISINTO_CONFIG, disinto.toml in this directory or one "
+    "Settings files are searched for in --config, DISINTO_CONFIG, disinto.toml in this directory "
+    "or one "
     "above it, and ~/.config/disinto/disinto.toml."
 )
 
@@ -51,7 +52,7 @@ def find_settings(
 ) -> Path | None:
     """The settings file that counts, or None where there is none.
 
-    The given path; else ``DISINTO_CONFIG``; else ``disinto.toml`` in the folder or one above it;
+    The given path; else ``DISINTO_CONFIG``; else ``disinto.toml`` in the directory or one above it;
     else ``~/.config/disinto/disinto.toml`` (``XDG_CONFIG_HOME`` is honoured).
 
     Args:
@@ -71,7 +72,7 @@ def find_settings(
             whose = "" if path else f" (named by {CONFIG_VARIABLE})"
             raise Misconfigured(
                 f"there is no settings file {named}{whose}",
-                remedy="Name an existing file, or make one with: disinto init",
+                remedy="Name an existing file, or create one with: disinto init",
             )
     else:
         found = next((file for file in _customary_places(folder, environ) if file.is_file()), None)
@@ -80,9 +81,9 @@ def find_settings(
     ops_repo = next((p for p in found.resolve().parents if (p / ACTIONS_PATH).is_dir()), None)
     if ops_repo is not None:
         raise Misconfigured(
-            f"the settings file {found} lies in the ops repo {ops_repo}, where whoever may merge "
-            "an action could change it",
-            remedy=f"Move it out of that folder, and name it by {CONFIG_VARIABLE}",
+            f"the settings file {found} is inside the ops repo {ops_repo}, where anybody who may "
+            "merge an action could change it",
+            remedy=f"Move it out of that directory, and name it in {CONFIG_VARIABLE}",
         )
     return found
 

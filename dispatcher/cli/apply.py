@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 @click.command("apply")
 @click.option("--check", is_flag=True, help="Change nothing; exit with 1 if anything differs.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
-@click.option("--only", type=click.Choice(("vault", "nomad")), help="One of the two servers.")
+@click.option("--only", type=click.Choice(("vault", "nomad")), help="Only this server.")
 @click.option("--remove-stale", is_flag=True, help="Delete policies of secrets that are gone.")
-@click.option("--adopt", is_flag=True, help="Take over policies of our name with another ops repo.")
+@click.option(
+    "--adopt", is_flag=True, help="Take over policies with our names from another ops repo."
+)
 @click.option("--remove", is_flag=True, help="Delete what apply wrote; see below.")
-@click.option("--dispatcher", is_flag=True, help="Also the Nomad job that runs 'disinto serve'.")
+@click.option(
+    "--dispatcher", is_flag=True, help="Also apply the Nomad job that runs 'disinto serve'."
+)
 @json_option
 @config_option
 @click.pass_obj
@@ -45,19 +49,19 @@ def command(
 ) -> int:
     """Write policies, roles and mounts to Vault; with Nomad, jobs and ACL policies.
 
-    Shows the difference first, then asks. Writing again what is there changes nothing. Wants an
-    operator's VAULT_TOKEN and, with Nomad, a management token in NOMAD_TOKEN.
+    Shows the difference and asks before writing. Applying again changes nothing. Requires
+    an operator's VAULT_TOKEN and, with Nomad, a management token in NOMAD_TOKEN.
 
-    --remove deletes the policies and roles that bear this installation's mark and its Nomad jobs, once
-    no run is in progress. Secrets, mounts, the transit key and Nomad's variables (the memory of which
-    ids ran) stay.
+    --remove deletes the policies and roles that carry this installation's mark and its Nomad jobs,
+    once no run is in progress. Secrets, mounts, the transit key and Nomad's variables (the memory
+    of which ids ran) stay.
     """
     from dispatcher.model.checks import Step
     from dispatcher.operate.apply import Administration
 
     administration = Administration(session.on_host("apply"), os.environ)
     if remove and (remove_stale or adopt or dispatcher):
-        raise click.UsageError("--remove goes with --only, --check and --yes alone.")
+        raise click.UsageError("--remove can be combined only with --only, --check and --yes.")
     if remove:
         changes = administration.plan_removal(only=only or "")
     else:
@@ -102,7 +106,7 @@ def _mounts_in_use(session: Session) -> Collection[frozenset[Mount]]:
     try:
         return mount_sets(repo)
     except DisintoError as error:
-        console.note(f"the mounts that open actions want are not known: {error.what}")
+        console.note(f"cannot determine the mounts that open actions need: {error.what}")
         return ()
     finally:
         repo.close()
@@ -161,7 +165,7 @@ def _config_files(session: Session) -> dict[str, str]:
     file = find_settings(session.config, os.environ)
     if file is None:
         raise Misconfigured(
-            "the dispatcher's job needs a settings file", remedy="Name it: --config"
+            "the dispatcher's job needs a settings file", remedy="Pass it with --config."
         )
     named: tuple[Path | None, ...] = (
         file.resolve(),

@@ -17,16 +17,16 @@ from dispatcher.cli.session import Session
     "--after-days",
     type=click.FloatRange(min=0),
     metavar="DAYS",
-    help="Age of a result at which it moves; otherwise [archive] after_days.",
+    help="Move results older than this; default: [archive] after_days.",
 )
-@click.option("--dry-run", is_flag=True, help="Name what would move; move nothing.")
+@click.option("--dry-run", is_flag=True, help="List what would move; move nothing.")
 @json_option
 @config_option
 @click.pass_obj
 def command(session: Session, after_days: float | None, *, dry_run: bool, as_json: bool) -> None:
-    """Move finished actions of a set age to vault/done/YYYY-MM/, up to 2,000 in a commit.
+    """Move finished actions of a set age to vault/done/YYYY-MM/, up to 2,000 per commit.
 
-    'disinto serve' does the same by itself. History is kept, 'status' and 'logs' go on finding
+    'disinto serve' does the same automatically. History is kept, 'status' and 'logs' still find
     what was moved, and an archived id never runs again.
     """
     from dispatcher.assembly import open_ledger, open_repo

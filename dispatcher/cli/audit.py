@@ -20,20 +20,18 @@ def command() -> None:
 
 
 @command.command("verify")
-@click.option(
-    "--expect", default="", metavar="DIGEST", help="Digest that an earlier check printed."
-)
+@click.option("--expect", default="", metavar="DIGEST", help="Digest printed by an earlier check.")
 @json_option
 @config_option
 @click.pass_obj
 def verify(session: Session, expect: str, *, as_json: bool) -> int:
-    """Check that no record was changed, taken out, moved or cut off.
+    """Check that no record was changed, removed, moved or cut off.
 
-    Whoever can write the log and what stands beside it can write all of it anew. Against that,
-    keep the digest that this prints somewhere else, and give it back with --expect later: it
-    must still stand in the log.
+    Anybody who can write the log and its head file can rewrite all of it. To detect that, keep
+    the digest that this prints elsewhere, and pass it with --expect later: it must still be in the
+    log.
 
-    Exits with 1 when the chain is broken.
+    Exits with 1 if the chain is broken.
     """
     from dispatcher import audit
 

@@ -13,20 +13,24 @@ from dispatcher.errors import Exit
 
 @click.command("cancel")
 @click.argument("action_id", metavar="ID", shell_complete=open_ids)
-@click.option("--reason", default="", metavar="TEXT", help="Why, for the request and the result.")
-@click.option("--sign", is_flag=True, help="On an author's desk: sign the request with your git.")
-@click.option("--request", is_flag=True, help="Ask through the ops repo, as an author's desk does.")
+@click.option(
+    "--reason", default="", metavar="TEXT", help="Reason, recorded in the request and the result."
+)
+@click.option("--sign", is_flag=True, help="On an author client: sign the request with your git.")
+@click.option(
+    "--request", is_flag=True, help="Request it through the ops repo, as an author client does."
+)
 @config_option
 @click.pass_obj
 def command(session: Session, action_id: str, *, reason: str, sign: bool, request: bool) -> int:
-    """Stop a run; or see to it that an action that still waits never starts.
+    """Stop a run, or keep a waiting action from starting.
 
     Either way it gets a result with the verdict 'cancelled', written by 'disinto serve', and
     its id is used up. A run that ends by itself before it is stopped keeps its own verdict.
 
-    On an author's desk, and with --request, nothing is stopped yet: a request goes to the ops repo,
-    by the way that the action went, and the dispatcher obeys it once it is approved as the action
-    has to be. This exits with 75 then.
+    On an author client, and with --request, nothing is stopped yet: a request goes to the ops repo
+    the same way as the action did, and takes effect once it is approved as the action has to be.
+    This then exits with 75.
     """
     if session.is_desk or request or sign:
         return _ask(session, action_id, reason=reason, sign=sign)
@@ -41,7 +45,7 @@ def _ask(session: Session, action_id: str, *, reason: str, sign: bool) -> int:
     asked = ask_to_cancel(open_desk(session), action_id, reason=reason, sign=sign)
     console.note(asked.told)
     console.note(
-        f"{action_id} is not cancelled yet: 'disinto status {action_id}' shows what became of it"
+        f"{action_id} is not cancelled yet: 'disinto status {action_id}' shows its progress"
     )
     return Exit.TEMPFAIL
 
@@ -64,7 +68,7 @@ def _cancel(session: Session, action_id: str, *, reason: str) -> None:
         raise Unavailable(
             Dependency.LEAD,
             elsewhere.what,
-            remedy=f"Run this on the host of the dispatcher that leads, or ask it through the ops "
+            remedy="Run this on the leading dispatcher's host, or request it through the ops "
             f"repo: disinto cancel --request {action_id}",
         ) from None
     tree = Tree()
@@ -85,5 +89,5 @@ def _cancel(session: Session, action_id: str, *, reason: str) -> None:
     seen = status_file.read(session.settings.state_dir)
     if seen is None or not seen.fresh:
         console.note(
-            "no dispatcher seems to run: the result is written at the next 'disinto serve'"
+            "no dispatcher seems to be running; the next 'disinto serve' writes the result"
         )

@@ -18,11 +18,11 @@ def command(ctx: click.Context, shell: str) -> None:
       zsh    disinto completion zsh  > "${fpath[1]}/_disinto"
       fish   disinto completion fish > ~/.config/fish/completions/disinto.fish
 
-    The folder must be there: mkdir -p ~/.local/share/bash-completion/completions
+    The directory must exist: mkdir -p ~/.local/share/bash-completion/completions
     """
     from click.shell_completion import get_completion_class
 
     completion = get_completion_class(shell)
     if completion is None:
-        raise click.UsageError(f"click knows no completion for {shell}", ctx)
+        raise click.UsageError(f"click has no completion for {shell}", ctx)
     click.echo(completion(ctx.find_root().command, {}, "disinto", COMPLETE_VARIABLE).source())

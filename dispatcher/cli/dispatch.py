@@ -32,22 +32,24 @@ def command(
 ) -> int:
     """Send an action file to the ops repo, and follow it to its end.
 
-    The file is checked first, with all its problems, then committed and pushed. What needs an
-    approval goes there as a pull request if a forge is configured; as nothing has run then, this
-    exits with 75, unless --wait-merge waits for the merge or --no-follow asks for no more. What
-    nothing can approve, because no gate is configured, exits with 75 always.
+    The file is checked first, and all its problems are reported, then it is committed and pushed.
+    An action that needs approval becomes a pull request if a forge is configured; because nothing
+    has run by then, this exits with 75, unless --wait-merge waits for the merge or --no-follow is
+    given. If nothing can approve it, because no gate is configured, this always exits with 75.
 
     Follows it with the run's output and exits with the action's own exit code; codes of other
-    verdicts: 'disinto help exit-codes'. Ctrl-C leaves the action as it is; 'disinto watch ID' takes it up
-    again.
+    verdicts: 'disinto help exit-codes'. Ctrl-C does not affect the action; 'disinto watch ID'
+    follows it again.
     """
     from dispatcher.cli.following import follow as follow_action
     from dispatcher.cli.following import open_desk
 
     if not is_file(target):
         if sign or not follow:
-            raise click.UsageError(f"--sign and --no-follow go with a file; {target} is an id.")
-        console.note(f"'disinto dispatch ID' is 'disinto watch {target}' now, and will be removed")
+            raise click.UsageError(f"--sign and --no-follow require a file; {target} is an id.")
+        console.note(
+            f"'disinto dispatch ID' is 'disinto watch {target}' now; the old form will be removed"
+        )
         desk = open_desk(session)
         return follow_action(session, desk, target, wait_merge=wait_merge, as_json=as_json)
     desk = open_desk(session)
@@ -62,7 +64,7 @@ def command(
     if follow and unmerged:
         console.note(
             f"{sent.action_id} has not run: 'disinto watch --wait-merge {sent.action_id}' follows "
-            "it from here to its end"
+            "it until it ends"
         )
     if as_json:
         console.emit(_plain(sent))
@@ -93,5 +95,8 @@ def is_file(target: str) -> bool:
     if "/" in target or "." in target:
         return True
     if os.path.isfile(target):  # noqa: PTH113 - False too where we may not look
-        raise NotFound(f"{target} is a file without .toml", remedy=f"Call it {target}.toml.")
+        raise NotFound(
+            f"{target} is a file, but its name does not end in .toml",
+            remedy=f"Rename it to {target}.toml.",
+        )
     return False

@@ -24,21 +24,22 @@ if TYPE_CHECKING:
 
 
 @click.command("doctor")
-@click.option("--deep", is_flag=True, help="Run a formula that does nothing, from grant to end.")
+@click.option("--deep", is_flag=True, help="Run a formula that does nothing, end to end.")
 @json_option
 @config_option
 @click.pass_obj
 def command(session: Session, *, deep: bool, as_json: bool) -> int:
-    """Check every dependency, right and setting; say what to do about what is wrong.
+    """Check every dependency, permission and setting; show how to fix what is wrong.
 
-    Asks with the rights that 'disinto serve' has: run it as the same user, with the same
+    Uses the permissions of 'disinto serve': run it as the same user, with the same
     environment. Changes nothing but the clone, which it fetches.
 
-    With --deep it also takes one run the whole way: a grant is minted, the engine runs a formula
+    With --deep, it also does a complete trial run: a grant is minted, the engine runs a formula
     that does nothing, the grant is revoked. The run's id begins with doctor-; it has no claim, no
-    secret and no result, and is removed at the end, also after Ctrl-C. It takes two minutes at most.
+    secret and no result, and is removed at the end, also after Ctrl-C. It takes two minutes at
+    most.
 
-    Exits with 1 when anything is wrong.
+    Exits with 1 if anything is wrong.
     """
     checks = []
     with contextlib.ExitStack() as stack:
@@ -56,7 +57,7 @@ def command(session: Session, *, deep: bool, as_json: bool) -> int:
         passed = f"{len(checks) - len(wrong)} checks passed"
         console.note(f"{len(wrong)} failed, {passed}" if wrong else passed)
         if warnings := sum(check.warning for check in checks):
-            console.note(f"{warnings} marked warn: they work, and deserve a look")
+            console.note(f"{warnings} marked warn: these work, but deserve attention")
     return Exit.FAILED if wrong else Exit.OK
 
 
@@ -70,7 +71,9 @@ def _checks(session: Session) -> Iterator[Check]:
     except DisintoError as error:
         yield from wrong_settings(error)
         return
-    yield Check(name="settings", ok=True, detail=str(file or "no file: the defaults"))
+    yield Check(
+        name="settings", ok=True, detail=str(file or "no settings file; using the defaults")
+    )
     yield from settings_in_force(settings, file)
     yield from diagnose(settings, openers(settings), os.environ)
 

@@ -126,7 +126,7 @@ def _tell_usage(error: click.ClickException) -> None:
     if context is not None:
         click.echo(f"  {context.get_usage()}", err=True)
         if context.parent is not None:
-            click.echo(f"  '{context.command_path} --help' says more.", err=True)
+            click.echo(f"  '{context.command_path} --help' shows more.", err=True)
 
 
 def _tell_defect(error: Exception, session: Session) -> None:
@@ -136,13 +136,13 @@ def _tell_defect(error: Exception, session: Session) -> None:
     text = "".join(traceback.format_exception(error))
     if os.environ.get("DISINTO_DEBUG") == "1":
         click.echo(text, err=True, nl=False)
-    what = f"a defect of {PROGRAM}: {type(error).__name__}"
+    what = f"internal error in {PROGRAM}: {type(error).__name__}"
     try:
         where = _write_down(text, session.state_dir)
     except OSError:
-        _tell(f"error: {what}", remedy="DISINTO_DEBUG=1 shows where it happened.")
+        _tell(f"error: {what}", remedy="Set DISINTO_DEBUG=1 to see the traceback.")
     else:
-        _tell(f"error: {what}", remedy=f"What happened is written in {where}; please report it.")
+        _tell(f"error: {what}", remedy=f"The traceback is in {where}; please report it.")
 
 
 def _write_down(text: str, state_dir: Path | None) -> Path:

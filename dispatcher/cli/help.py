@@ -9,34 +9,34 @@ from dispatcher.model.run import VERDICT_EXIT, Verdict
 
 MEANINGS: dict[Exit, str] = {
     Exit.OK: "done",
-    Exit.FAILED: "a check failed, or a question was answered with no",
+    Exit.FAILED: "a check failed, or a prompt was answered with no",
     Exit.USAGE: "usage error",
-    Exit.DATAERR: "an action, a formula or the policy is wrong",
-    Exit.NOINPUT: "there is no such action, file or log",
+    Exit.DATAERR: "an action, a formula or the policy is invalid",
+    Exit.NOINPUT: "no such action, file or log",
     Exit.UNAVAILABLE: "a server cannot be reached",
-    Exit.SOFTWARE: "a defect of disinto",
-    Exit.CANTCREAT: "a file or folder cannot be made",
+    Exit.SOFTWARE: "internal error in disinto",
+    Exit.CANTCREAT: "cannot create a file or directory",
     Exit.IOERR: "reading or writing failed",
-    Exit.TEMPFAIL: "it still waits; ask again later",
-    Exit.NOPERM: "a server refused us, or the approval was refused",
-    Exit.CONFIG: "the settings are wrong or incomplete",
+    Exit.TEMPFAIL: "still waiting; try again later",
+    Exit.NOPERM: "permission denied by a server, or approval refused",
+    Exit.CONFIG: "the settings are invalid or incomplete",
 }
 
 VERDICTS: dict[Verdict, str] = {
     Verdict.SUCCEEDED: "the formula ended with 0",
-    Verdict.FAILED: "the formula's own exit code; 1 where it gave none",
+    Verdict.FAILED: "the formula's own exit code; 1 if it has none",
     Verdict.TIMED_OUT: "killed at its timeout",
     Verdict.CANCELLED: "stopped by a person",
-    Verdict.LOST: "it may have started; nobody knows how it ended",
-    Verdict.UNPLACEABLE: "the engine found no place for it in time",
-    Verdict.REFUSED: "a gate said no for good",
-    Verdict.INVALID: "the action file, or what it names, is wrong",
+    Verdict.LOST: "it may have started; its outcome is unknown",
+    Verdict.UNPLACEABLE: "the engine did not place it in time",
+    Verdict.REFUSED: "refused by a gate, finally",
+    Verdict.INVALID: "the action file, or a name in it, is invalid",
     Verdict.ERROR: "the formula never started",
 }
 
 OTHERS = {
-    130: "interrupted by Ctrl-C; a run goes on without the command",
-    141: "the reader of the output has gone",
+    130: "interrupted by Ctrl-C; the run keeps running",
+    141: "the reader of the output closed the pipe",
 }
 
 EXIT_CODES = "exit-codes"
@@ -65,7 +65,7 @@ def command(ctx: click.Context, topic: tuple[str, ...]) -> None:
     for word in topic:
         below = found.get_command(context, word) if isinstance(found, click.Group) else None
         if below is None:
-            raise click.UsageError(f"there is no help on {' '.join(topic)!r}.", ctx)
+            raise click.UsageError(f"no help topic {' '.join(topic)!r}.", ctx)
         context = click.Context(below, info_name=word, parent=context)
         found = below
     click.echo(found.get_help(context))

@@ -11,24 +11,27 @@ from dispatcher.cli import console
 
 @click.command("init")
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--remote", default="", metavar="URL", help="An empty repository for the actions.")
+@click.option("--remote", default="", metavar="URL", help="Empty repository for the actions.")
 @click.option(
-    "--token-env", default="", metavar="NAME", help="Variable with an HTTPS token for --remote."
+    "--token-env",
+    default="",
+    metavar="NAME",
+    help="Environment variable with an HTTPS token for --remote.",
 )
-@click.option("--branch", default="main", show_default=True, help="The branch of the actions.")
+@click.option("--branch", default="main", show_default=True, help="Branch that holds the actions.")
 @click.option(
-    "--author", is_flag=True, help="Make an author's desk for --remote, an ops repo in use."
+    "--author", is_flag=True, help="Make an author client for --remote, an existing ops repo."
 )
 def command(folder: Path, remote: str, token_env: str, branch: str, *, author: bool) -> None:
-    """Make a folder with settings, policy, example formulas and a new ops repo.
+    """Make a directory with settings, policy, example formulas and a new ops repo.
 
     \b
       DIR/disinto.toml     settings           DIR/ops.git   the ops repo, unless --remote
       DIR/policy.toml      tiers              DIR/ops       its work tree, with examples
       DIR/formulas         your own formulas                and editor set-up
 
-    With --author, only settings with role "author", from which actions are sent and cancelled
-    through the ops repo alone: copy the dispatcher's policy.toml and formulas into DIR.
+    With --author, only settings with role "author", which sends and cancels actions through the
+    ops repo only: copy the dispatcher's policy.toml and formulas into DIR.
 
     Nothing that exists is overwritten.
     """
@@ -66,7 +69,7 @@ def _desk(folder: Path, *, remote: str, branch: str, token_env: str) -> None:
     if not remote:
         raise click.UsageError("--author needs --remote, the ops repo of the dispatcher.")
     made = desk(folder, remote=remote, branch=branch, token_env=token_env)
-    console.say(f"Made {made.folder}, an author's desk for {made.remote}:")
+    console.say(f"Made {made.folder}, an author client for {made.remote}:")
     for name in made.written:
         console.say(f"  {name}")
     console.say()

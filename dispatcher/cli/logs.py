@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 
 @click.command("logs")
 @click.argument("action_id", metavar="ID", shell_complete=known_ids)
-@click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Continue until the run ends.")
 @click.option(
     "--tail",
     "lines",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Only the last N lines of each stream, and what follows.",
+    help="Only the last N lines of each stream, then new ones.",
 )
 @click.option(
     "--since",
     type=Moment(),
     metavar="TIME",
-    help="Only what was written at that time or later, to the second: 10m ago, or "
+    help="Only output written at or after this time, to the second: 10m ago, or "
     "2026-03-01T12:00:00Z.",
 )
 @config_option
@@ -46,17 +46,17 @@ if TYPE_CHECKING:
 def command(
     session: Session, action_id: str, *, follow: bool, lines: int | None, since: float | None
 ) -> int:
-    """Show what a run has written, secrets taken out.
+    """Show the output of a run, with secrets redacted.
 
-    All of it while the engine knows the run, and afterwards for as long as the full log is kept:
-    its standard output on standard output, its standard error on standard error. Then the last
+    The full log while the engine has the run, and afterwards for as long as the log is kept: its
+    standard output on standard output, its standard error on standard error. Then the last
     1,000 characters, from the result. For a run that has ended, a last line on standard error
     names the source and what is missing.
 
-    On an author's desk the last 1,000 characters alone, once the result is in git.
+    On an author client, only the last 1,000 characters, once the result is in git.
 
-    When output was written is known of full logs alone: with --since the command fails with exit
-    code 66 where only the result has some of it.
+    Only full logs record when output was written: with --since, the command fails with exit code
+    66 if only the result has output.
 
     The local engine keeps full logs for [local] keep_logs_s, on the dispatcher's host; Nomad
     keeps finished jobs for [nomad] keep_finished_s.
@@ -69,7 +69,7 @@ def command(
     from dispatcher.assembly import open_ledger
     from dispatcher.errors import Denied, TemporaryError
 
-    session.on_interrupt = f"the run goes on; stop it with 'disinto cancel {action_id}'"
+    session.on_interrupt = f"the run keeps running; stop it with 'disinto cancel {action_id}'"
     claim, trouble = None, None
     try:
         claims = open_ledger(session.settings, os.environ).open_runs()
@@ -171,19 +171,19 @@ def _from_result(
         _show_ended(session, Result.model_validate_json(open_claim.result), part)
         return Exit.OK
     if open_claim is not None and not tree.has_result(action_id):
-        console.note(f"action {action_id} has written nothing yet")
+        console.note(f"action {action_id} has no output yet")
         return Exit.OK
     account = look_up(action_id, repo=repo, tree=tree)
     if account.result is None and session.is_desk:
         raise TemporaryError(
-            f"action {action_id} has no result yet, and a run's live output is on the dispatcher's "
-            "host alone",
+            f"action {action_id} has no result yet, and live output is available only on the "
+            "dispatcher's host",
             remedy=f"'disinto watch {action_id}' waits here for its result.",
         )
     if account.result is None:
         raise NotFound(
             f"action {action_id} has not started, so it has no log",
-            remedy=f"'disinto status {action_id}' says what it waits for.",
+            remedy=f"'disinto status {action_id}' shows what it waits for.",
         )
     _show_ended(session, account.result, part)
     return Exit.OK

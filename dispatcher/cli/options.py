@@ -27,7 +27,7 @@ def config_option(function: F) -> F:
         metavar="FILE",
         expose_value=False,
         callback=_remember_config,
-        help="Settings file; otherwise disinto.toml.",
+        help="Settings file; default: disinto.toml.",
     )(function)
 
 
@@ -51,7 +51,7 @@ class Moment(click.ParamType[float]):
             return epoch(value)
         except (ValueError, OverflowError):
             self.fail(
-                f"{value!r} is neither a duration such as 90s, 10m or 1h30m, nor a time with its "
+                f"{value!r} is neither a duration such as 90s, 10m or 1h30m, nor a time with a "
                 "zone such as 2026-03-01T12:00:00Z.",
                 param,
                 ctx,

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 def command(session: Session, *, as_json: bool) -> None:
     """Show what the next tick of 'disinto serve' would do, and why each action waits.
 
-    Asks what serve would ask: remote, vault, gate, ledger and engine, with the same rights.
-    Starts nothing and writes nothing. With Nomad it also reports where jobs differ from what
-    'disinto apply' would write, and ACL policies where the token may read them.
+    Queries what serve would query: remote, Vault, gate, ledger and engine, with the same
+    permissions. Starts nothing and writes nothing. With Nomad it also reports where jobs differ
+    from what 'disinto apply' would write, and, if the token may read them, ACL policies.
     """
     from dispatcher.assembly import build_parts, build_view, proposals
     from dispatcher.operate.forecast import forecast
@@ -54,7 +54,7 @@ def command(session: Session, *, as_json: bool) -> None:
     if unknown:
         console.say(f"\n{unknown}")
     if pending:
-        console.say("\nProposed by open pull requests; nothing happens before they are merged:")
+        console.say("\nProposed by open pull requests; nothing happens until they are merged:")
         table(("ID", "WHY"), [(row.id, row.reason) for row in (p.row() for p in pending)], indent=2)
 
 
@@ -150,11 +150,11 @@ def _show(
 ) -> None:
     repo = session.settings.ops_repo
     head = found.head
-    console.say(f"{repo.branch} of {repo.remote} at {head.commit[:12] if head else '(not known)'}")
+    console.say(f"{repo.branch} of {repo.remote} at {head.commit[:12] if head else '(unknown)'}")
     if head is not None and head.rewritten:
         console.say("the history was rewritten since the last poll; no id runs a second time")
     for dependency, words in found.outages.items():
-        console.say(f"{dependency} cannot be asked: {words}")
+        console.say(f"{dependency} is unavailable: {words}")
     for warning in found.view.warnings:
         console.say(f"{console.styled('warning', 'yellow')}  {warning}")
     show_foreign(found.foreign)
@@ -186,7 +186,7 @@ def _show(
         indent=2,
     )
     if trouble is not None:
-        console.say(f"\nNomad's jobs cannot be compared: {trouble}")
+        console.say(f"\ncannot compare Nomad's jobs: {trouble}")
     if drift:
         console.say("\nNomad differs from the settings; 'disinto apply' shows and fixes it:")
         table(("WHAT", "NAME", "STEP"), [(c.kind, c.name, c.step.value) for c in drift], indent=2)

@@ -56,7 +56,7 @@ def printed(show: Callable[[], None]) -> str:
         try:
             show()
         except TemporaryError as error:
-            click.echo(f"cannot be shown at the moment: {error}")
+            click.echo(f"cannot be shown right now: {error}")
     return text.getvalue()
 
 

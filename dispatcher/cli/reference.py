@@ -1,7 +1,8 @@
 """The reference of the command line, rendered from the commands themselves.
 
-``python -m dispatcher.cli.reference`` writes ``docs/reference-cli.md`` and ``dispatcher/cli/help.txt``;
-with ``--check`` it only says whether they are current. ``make docs`` calls it, a test checks it.
+``python -m dispatcher.cli.reference`` writes ``docs/reference-cli.md`` and
+``dispatcher/cli/help.txt``; with ``--check`` it only says whether they are current. ``make docs``
+calls it, a test checks it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 HEAD = """\
 # Reference: the command line
 
-Rendered from the commands by `make docs`; what `--help` shows is what stands here. Settings are in
+Rendered from the commands by `make docs`; the text is what `--help` shows. Settings are in
 [reference-settings.md](reference-settings.md).
 """
 

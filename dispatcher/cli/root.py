@@ -17,7 +17,8 @@ WIDTH = 88
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """A subcommand as the root's help shows it; its module below ``dispatcher.cli`` bears its name."""
+    """A subcommand as the root's help shows it; its module below ``dispatcher.cli`` bears its
+    name."""
 
     summary: str
     section: str
@@ -28,7 +29,7 @@ ACTIONS, OPERATION = "Actions", "Operation"
 
 COMMANDS: dict[str, Entry] = {
     "init": Entry(section=ACTIONS, summary="Make a new ops repo, with examples and a policy"),
-    "validate": Entry(section=ACTIONS, summary="Check action files; name every problem's place"),
+    "validate": Entry(section=ACTIONS, summary="Check action files; report where each problem is"),
     "dispatch": Entry(section=ACTIONS, summary="Send an action file, and follow it"),
     "watch": Entry(section=ACTIONS, summary="Follow an action to its end"),
     "status": Entry(section=ACTIONS, summary="Show what runs, what waits and why, what ended"),
@@ -41,9 +42,11 @@ COMMANDS: dict[str, Entry] = {
     "apply": Entry(
         section=OPERATION, summary="Write policies, roles and mounts to Vault, jobs to Nomad"
     ),
-    "takeover": Entry(section=OPERATION, summary="Lead from here, after a restore or a move"),
+    "takeover": Entry(
+        section=OPERATION, summary="Make this installation the leader, after a restore or a move"
+    ),
     "secrets": Entry(section=OPERATION, summary="Manage the actions' secrets"),
-    "doctor": Entry(section=OPERATION, summary="Check every dependency, right and setting"),
+    "doctor": Entry(section=OPERATION, summary="Check every dependency, permission and setting"),
     "audit": Entry(section=OPERATION, summary="Check that the audit log is intact"),
     "schema": Entry(section=OPERATION, summary="Print a JSON Schema, for editors"),
     "completion": Entry(section=OPERATION, summary="Print the completion script of a shell"),
@@ -72,7 +75,7 @@ class LazyGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(f"there is no command {args[0]!r}.{_similar(args[0])}", ctx)
+            raise click.UsageError(f"unknown command {args[0]!r}.{_similar(args[0])}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -94,7 +97,7 @@ def _similar(name: str) -> str:
     from difflib import get_close_matches
 
     close = get_close_matches(name, COMMANDS, n=1)
-    return f" Did you mean {close[0]!r}?" if close else " 'disinto --help' lists them."
+    return f" Did you mean {close[0]!r}?" if close else " 'disinto --help' lists all commands."
 
 
 @click.group(
@@ -112,11 +115,9 @@ def _similar(name: str) -> str:
     "--config",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Settings; otherwise DISINTO_CONFIG, or disinto.toml here or above.",
+    help="Settings file; default: DISINTO_CONFIG, or disinto.toml here or above.",
 )
-@click.option(
-    "--no-color", is_flag=True, help="No colours; NO_COLOR in the environment does the same."
-)
+@click.option("--no-color", is_flag=True, help="No colours; same as NO_COLOR in the environment.")
 @click.version_option(__version__, prog_name="disinto", message="%(prog)s %(version)s")
 @click.pass_context
 def root(ctx: click.Context, config: Path | None, *, no_color: bool) -> None:

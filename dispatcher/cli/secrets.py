@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 
 VALUE_GIVEN = (
-    "a value is never an argument: the shell keeps it in its history, and others on this machine "
-    "can read it. Enter it when asked, or pipe it in. If it was a real one, replace it."
+    "values are not accepted as arguments: the shell keeps them in its history, and others on this "
+    "machine can read them. Enter the value at the prompt, or pipe it in. If it was a real one, "
+    "replace it."
 )
 
 
 @click.group("secrets")
 def command() -> None:
-    """Manage the secrets that actions may name. Wants an operator's VAULT_TOKEN.
+    """Manage secrets that actions may name. Requires an operator's VAULT_TOKEN.
 
     Values come from a prompt or from standard input, never from arguments, and are never shown.
     """
@@ -39,7 +40,7 @@ def command() -> None:
 @click.argument("name", metavar="NAME")
 @click.argument("rest", metavar="", nargs=-1)
 @click.option("--keep-newline", is_flag=True, help="Keep the newline at the end of standard input.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask where no settings file is found.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask if no settings file is found.")
 @config_option
 @click.pass_obj
 def put(
@@ -97,7 +98,7 @@ def list_(session: Session, *, as_json: bool) -> None:
 
 @command.command("rm")
 @click.argument("name", metavar="NAME", shell_complete=secret_names)
-@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @config_option
 @click.pass_obj
 def rm(session: Session, name: str, *, yes: bool) -> int:
@@ -142,7 +143,8 @@ def _settings_or_consent(session: Session, name: str) -> None:
     vault = session.settings.vault
     where = f"{vault.addr}, {vault.kv_mount}/{vault.kv_prefix}/{name}"
     if sys.stdin.isatty() and click.confirm(
-        f"No settings file was found. Write to {where}, as the defaults and the environment say?",
+        f"No settings file was found. Write to {where}, taken from the defaults and the "
+        "environment?",
         err=True,
     ):
         return

@@ -29,17 +29,19 @@ if TYPE_CHECKING:
 
 
 @click.command("serve")
-@click.option("--once", is_flag=True, help="End when nothing is left to do; listen to nobody.")
+@click.option(
+    "--once", is_flag=True, help="Exit when nothing is left to do; do not listen for webhooks."
+)
 @config_option
 @click.pass_obj
 def command(session: Session, *, once: bool) -> int:
     """Run the dispatcher: approved actions become runs, and runs become results.
 
-    One at a time leads; a second one waits, and takes over when the first is gone. Ctrl-C ends
-    it, as does SIGTERM: what runs goes on, and the next 'serve' picks it up. SIGHUP has it read
-    the policy and the files of keys at once; it notices a change by itself within 30 seconds.
+    One at a time leads; a second one waits, and takes over when the first is gone. Ctrl-C or
+    SIGTERM stops it: runs continue, and the next 'serve' picks them up. SIGHUP makes it reload the
+    policy and the key files at once; it notices changes by itself within 30 seconds.
 
-    Its log goes to standard error: lines for people on a terminal, else JSON. Health, metrics
+    The log goes to standard error: readable lines on a terminal, otherwise JSON. Health, metrics
     and the webhook are on [http] listen.
     """
     from dispatcher.assembly import build_parts, build_service, given, open_origin
@@ -104,7 +106,7 @@ def _left_running(in_flight: int) -> str:
     if not in_flight:
         return "stopped; no runs in progress"
     runs = "1 run keeps running" if in_flight == 1 else f"{in_flight} runs keep running"
-    return f"stopped; {runs}, and the next 'disinto serve' publishes what becomes of them"
+    return f"stopped; {runs}, and the next 'disinto serve' publishes their results"
 
 
 def _say_what_is_missing(components: Components, service: Service, journal: Journal) -> None:

@@ -50,7 +50,7 @@ class Session:
         """The settings, for a command that only makes sense where ``serve`` runs.
 
         Raises:
-            Misconfigured: this is an author's desk.
+            Misconfigured: this is an author client.
             InvalidInput: see ``settings``.
         """
         from dispatcher.assembly import refuse_author
@@ -60,7 +60,7 @@ class Session:
 
     @property
     def is_desk(self) -> bool:
-        """Whether this is an author's desk, which sees git and the forge alone."""
+        """Whether this is an author client, which sees git and the forge alone."""
         from dispatcher.settings import Role
 
         return self.settings.role is Role.AUTHOR

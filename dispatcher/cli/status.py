@@ -52,11 +52,11 @@ VERDICTS = (
 )  # fmt: skip
 @click.option(
     "--verdict", "verdicts", multiple=True, type=click.Choice(VERDICTS), metavar="VERDICT",
-    help="Only actions that ended so; may be repeated.",
+    help="Only actions with this verdict; may be repeated.",
 )  # fmt: skip
 @click.option("--formula", metavar="NAME", help="Only actions with this formula.")
 @click.option("--match", metavar="TEXT", help="Only actions with this in id or reason.")
-@click.option("-w", "--watch", is_flag=True, help="Show it anew until Ctrl-C.")
+@click.option("-w", "--watch", is_flag=True, help="Refresh until Ctrl-C.")
 @json_option
 @config_option
 @click.pass_obj
@@ -74,17 +74,18 @@ def command(
 ) -> None:
     """Show what runs, what waits and why, what is down, and the last results.
 
-    With an ID, everything about that action. While 'disinto serve' runs here, this shows what it
-    knows; otherwise it is worked out from git, ledger and engine; on an author's desk from git and
-    the forge alone. Open pull requests of 'disinto dispatch' are listed as proposed.
+    With an ID, everything about that action. While 'disinto serve' runs here, this shows its state;
+    otherwise the state is computed from git, ledger and engine; on an author client, from git and
+    the forge only. Open pull requests of 'disinto dispatch' are listed as proposed.
 
     STATE is one of proposed, waiting, starting, pending, running, ended (its result is on the way
-    to git) and finished, on an author's desk also open and approved; VERDICT is how a run ended: 'disinto help exit-codes' lists them. With
-    --verdict, --formula or --match, results are looked for among the last 100.
+    to git) and finished, on an author client also open and approved; VERDICT is how a run ended:
+    'disinto help exit-codes' lists them. With --verdict, --formula or --match, the last 100 results
+    are searched.
     """
     wanted = Wanted(states=states, verdicts=verdicts, formula=formula or "", text=match or "")
     if action_id is not None and (wanted or watch):
-        other = "'disinto watch' follows one action" if watch else "filters are for lists"
+        other = "'disinto watch' follows one action" if watch else "filters apply only to lists"
         raise click.UsageError(f"{other}; leave it out, or the ID.")
     if watch and (as_json or not console.interactive()):
         raise click.UsageError("--watch needs a terminal, and no --json.")

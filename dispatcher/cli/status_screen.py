@@ -26,15 +26,15 @@ def show_overview(
     now = time.time()
     if desk:
         console.say(
-            "an author's desk: what git and the forge show; what has started or waits for a place "
-            "is known on the dispatcher's host alone"
+            "author client: shows what git and the forge show; only the dispatcher's host shows "
+            "what has started or waits for placement"
         )
     elif overview.leader:
         console.say(f"served by {overview.leader}, last round {console.ago(overview.at)} ago")
     else:
         console.say("no dispatcher runs here: 'disinto serve' starts one")
     console.say(
-        f"head {overview.head[:12] or '(not known)'}; {overview.open_actions} open, "
+        f"head {overview.head[:12] or '(unknown)'}; {overview.open_actions} open, "
         f"{overview.finished_actions} finished, {overview.archived_actions} archived"
     )
     for entry in overview.dependencies:
@@ -64,7 +64,7 @@ def show_overview(
     )
     hidden = sum(overview.waiting.values()) - sum(a.state == "waiting" for a in overview.open)
     if hidden > 0:
-        console.say(f"… and {hidden} more that wait")
+        console.say(f"… and {hidden} more waiting")
     show_cancels(overview.cancels)
     if results:
         console.say("\nlast results:")
@@ -118,7 +118,7 @@ def show_cancels(cancels: tuple[CancelNote, ...]) -> None:
     if cancels:
         console.say("\nrequests to cancel:")
     table(
-        ("ID", "STATE", "ASKED BY", "REASON"),
+        ("ID", "STATE", "REQUESTED BY", "REASON"),
         [(each.id, each.state, each.by, each.reason.partition("\n")[0]) for each in cancels],
     )
 
@@ -129,7 +129,7 @@ def show_foreign(foreign: tuple[ForeignResult, ...]) -> None:
 
     for each in foreign:
         console.say(
-            f"{console.styled('foreign result', 'yellow')}  {each.path}, brought by commit "
+            f"{console.styled('foreign result', 'yellow')}  {each.path}, added by commit "
             f"{each.commit[:12]}: {each.reason}"
         )
     if foreign:

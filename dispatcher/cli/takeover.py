@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 
 @click.command("takeover")
-@click.option("--yes", is_flag=True, help="Take over without a question.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @config_option
 @click.pass_obj
 def command(session: Session, *, yes: bool) -> int:
-    """Lead the ops repo from here, after a restore or a move, or in place of another dispatcher.
+    """Make this installation the leader, after a restore or a move, or in place of another
+    dispatcher.
 
     One installation at a time starts runs for an ops repo; its name is on the remote, in
     refs/disinto/lead. Stop the other one first: it starts nothing more once it sees the change,
     and what it has started without a result in git would be started here again.
 
-    Exits with 1 when the question was answered with no.
+    Exits with 1 if the prompt was answered with no.
     """
     from dispatcher.assembly import build_parts
     from dispatcher.loop import nudge as bell
@@ -36,7 +37,7 @@ def command(session: Session, *, yes: bool) -> int:
     leadership = parts.leadership
     report = leadership.report()
     if report.obstacle() is None and report.value is not None:
-        console.say(f"this installation leads already: instance {report.instance}")
+        console.say(f"this installation already leads: instance {report.instance}")
         return Exit.OK
     _show(report)
     if not yes and not _confirmed():
@@ -46,8 +47,8 @@ def command(session: Session, *, yes: bool) -> int:
     bell.notify(session.settings.state_dir)
     if record is None:
         console.note(
-            "the ledger is this installation's now; the remote does not keep refs/disinto/lead, so "
-            "nothing but you keeps a second dispatcher from this ops repo"
+            "the ledger now belongs to this installation; the remote does not keep "
+            "refs/disinto/lead, so nothing prevents a second dispatcher on this ops repo"
         )
     else:
         console.say(f"this installation leads: instance {record.instance}")
@@ -68,13 +69,13 @@ def _show(report: LeadReport) -> None:
             f"now led by {whose}: instance {record.instance} on host {record.host}, since "
             f"{record.since}"
         )
-        console.say("(as the ref has it: everybody who may push may write it)")
+        console.say("(according to the ref, which anybody with push access can write)")
     console.note(
-        "the other one must be stopped; whatever it has started and not published would run again"
+        "stop the other one first: whatever it has started and not published would run again"
     )
 
 
 def _confirmed() -> bool:
     if not sys.stdin.isatty():
         raise click.UsageError("stdin is not a terminal; pass --yes to take over.")
-    return click.confirm("Is the other one stopped, and shall this one lead?", err=True)
+    return click.confirm("Is the other one stopped, and should this one lead?", err=True)

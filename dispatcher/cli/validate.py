@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--online",
     is_flag=True,
-    help="Also ask the vault which secrets exist, and the remote which formulas.",
+    help="Also check secrets in Vault and formulas on the remote.",
 )
 @json_option
 @config_option
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json: bool) -> int:
     """Check action files, or the open ones of a directory or an ops repo.
 
-    Every problem is named with its file, line and column. What an action names is checked as
-    far as it can be known from here: formulas and mounts if there are settings, secrets with
-    --online. With settings, it also shows what raises an action's tier above its formula's.
+    Every problem is reported with its file, line and column. Names in an action are checked as
+    far as possible from here: formulas and mounts if there are settings, secrets with --online.
+    With settings, it also shows what raises an action's tier above its formula's.
 
-    Of a directory, files that have a result beside them are skipped: their ids are used up.
+    In a directory, files that have a result beside them are skipped: their ids are used up.
 
-    Exits with 65 when anything is wrong.
+    Exits with 65 if anything is wrong.
     """
     from dispatcher.operate.preflight import action_files, check_files
 
@@ -132,5 +132,5 @@ def _secret_names(session: Session) -> Collection[str]:
 def _summary(files: int, wrong: int, finished: int) -> str:
     noun = "action file" if files == 1 else "action files"
     skipped = f"; {finished} finished, not checked" if finished else ""
-    verdict = f"{wrong} of them wrong" if wrong else "all valid"
+    verdict = f"{wrong} of them invalid" if wrong else "all valid"
     return f"{files} {noun}, {verdict}{skipped}"

@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="FILE",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Trusted public key (PEM); otherwise this dispatcher's.",
+    help="Trusted public key (PEM); default: this dispatcher's.",
 )
 @json_option
 @config_option
 @click.pass_obj
 def command(session: Session, target: str, keys: tuple[Path, ...], *, as_json: bool) -> int:
-    """Check that a result, and the action beside it, are as its dispatcher signed them.
+    """Check that a result, and the action beside it, are as the dispatcher signed them.
 
     A FILE is <id>.result.json with its action beside it; with --key nothing else is needed, no
     server and no settings. An ID is looked up in the ops repo, with its formula.
 
-    Exits with 1 when anything does not hold, and says what.
+    Exits with 1 if any check fails, and reports which.
     """
     evidence = _evidence(session, target)
     verification = evidence.check(_trusted(session, keys))

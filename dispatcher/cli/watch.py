@@ -11,7 +11,7 @@ from dispatcher.cli.session import Session
 
 @click.command("watch")
 @click.argument("action_id", metavar="ID", shell_complete=open_ids)
-@click.option("--wait-merge", is_flag=True, help="Also while its pull request is open.")
+@click.option("--wait-merge", is_flag=True, help="Also wait while its pull request is open.")
 @json_option
 @config_option
 @click.pass_obj
@@ -19,7 +19,7 @@ def command(session: Session, action_id: str, *, wait_merge: bool, as_json: bool
     """Follow an action of the ops repo to its end, with the run's output.
 
     Exits with the action's own exit code, as 'disinto dispatch' does; codes of other verdicts:
-    'disinto help exit-codes'. Ctrl-C leaves the action as it is.
+    'disinto help exit-codes'. Ctrl-C does not affect the action.
     """
     from dispatcher.cli.following import follow, open_desk
 

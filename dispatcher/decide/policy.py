@@ -103,7 +103,8 @@ class Policy:
         dict[str, Tier],
         AfterValidator(_checked_formulas),
         Field(
-            description="Tier by formula: low, medium or high. A formula that is not named is high.",
+            description="Tier by formula: low, medium or high. A formula that is not named is "
+            "high.",
             json_schema_extra={"propertyNames": {"pattern": ID_PATTERN}},
         ),
     ] = Field(default_factory=dict)
@@ -263,7 +264,7 @@ def read_policy(file: Path) -> bytes:
     except OSError as error:
         raise Misconfigured(
             f"the policy file {file} cannot be read: {error.strerror}",
-            remedy="Correct [policy] file in the settings, or make the file",
+            remedy="Correct [policy] file in the settings, or create the file",
         ) from error
 
 

@@ -27,9 +27,9 @@ class Verdict(StrEnum):
     TIMED_OUT = "timed_out"  # killed at its timeout
     CANCELLED = "cancelled"  # stopped by a person
     LOST = "lost"  # it may have started, and nobody knows how it ended; never run again
-    UNPLACEABLE = "unplaceable"  # the engine found no place for it in time
-    REFUSED = "refused"  # a gate said no for good
-    INVALID = "invalid"  # the action file, or what it names, is wrong
+    UNPLACEABLE = "unplaceable"  # the engine did not place it in time
+    REFUSED = "refused"  # refused by a gate, finally
+    INVALID = "invalid"  # the action file, or a name in it, is invalid
     ERROR = "error"  # the formula never started, for a reason of ours or of the engine's
 
 

@@ -1,4 +1,4 @@
-"""What an author's desk can see: git and, if there is one, the forge. Never ledger or engine.
+"""What an author client can see: git and, if there is one, the forge. Never ledger or engine.
 
 So whether an approved action waits for a place, runs or has ended without its result in git is not
 known here, and said to be unknown.

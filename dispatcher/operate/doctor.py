@@ -68,7 +68,7 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
         yield Check(
             name="role",
             ok=True,
-            detail="an author's desk: ledger, Vault, engine and webhook are the dispatcher's, and "
+            detail="author client: ledger, Vault, engine and webhook belong to the dispatcher and "
             "are not checked from here",
         )
         yield from _looked("gate", lambda: _gate(settings, openers))
@@ -182,7 +182,8 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
         yield Check(
             name="ops repo: approvals",
             ok=True,
-            detail=f"approvals given before {rfc3339(losses[-1].at)} do not count: what happened on "
+            detail=f"approvals given before {rfc3339(losses[-1].at)} do not count: what happened "
+            "on "
             "the branch before was lost with the clone",
             remedy="Approve again what still waits; see docs/approval.md.",
         )

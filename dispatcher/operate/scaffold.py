@@ -60,7 +60,7 @@ def scaffold(
     token_env: str = "",
     environ: Mapping[str, str] = os.environ,
 ) -> Scaffold:
-    """Make a folder with settings, policy, formulas, and a new ops repo.
+    """Make a directory with settings, policy, formulas, and a new ops repo.
 
     Args:
         folder: absent, or empty.
@@ -113,7 +113,7 @@ def scaffold(
 
 
 def desk(folder: Path, *, remote: str, branch: str = "main", token_env: str = "") -> Scaffold:
-    """Make an author's desk for an ops repo in use. Asks no server.
+    """Make an author client for an ops repo in use. Asks no server.
 
     Args:
         folder: absent, or empty.

@@ -53,7 +53,7 @@ def _ops_repo(settings: Settings) -> Iterator[Contradiction]:
             "the remote's address holds a password",
             "ops_repo",
             "remote",
-            remedy="Secrets are never kept in this file: take it out, and set token_env or "
+            remedy="Secrets do not belong in this file: remove it, and set token_env or "
             "token_secret",
         )
     if not _is_branch(repo.branch):
@@ -97,10 +97,10 @@ def _vault(settings: Settings) -> Iterator[Contradiction]:
             yield _wrong(what, "vault", key, remedy="Write it without slashes around it")
     if vault.kv_prefix == vault.bots_prefix or vault.bots_prefix.startswith(f"{vault.kv_prefix}/"):
         yield _wrong(
-            "the dispatcher's own secrets (bots_prefix) lie among those of actions (kv_prefix)",
+            "the dispatcher's own secrets (bots_prefix) are among those of actions (kv_prefix)",
             "vault",
             "bots_prefix",
-            remedy="Give them a folder of their own",
+            remedy="Give them a path of their own",
         )
 
 
@@ -146,7 +146,7 @@ def _gate(settings: Settings) -> Iterator[Contradiction]:
     gate, signed, forge = settings.policy.gate, settings.signed, settings.forge
     if gate is GateKind.SIGNED and not (signed.allowed_signers or signed.gpg_fingerprints):
         yield _wrong(
-            'gate = "signed" needs to know whose signatures count',
+            'gate = "signed" requires trusted keys',
             "policy",
             "gate",
             remedy="Set allowed_signers, or gpg_home and gpg_fingerprints, in [signed]",
@@ -160,7 +160,7 @@ def _gate(settings: Settings) -> Iterator[Contradiction]:
         )
     for index, fingerprint in enumerate(signed.gpg_fingerprints):
         if not re.fullmatch(r"([0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})", fingerprint):
-            what = f"{quoted(fingerprint)} is no full fingerprint of a GPG key"
+            what = f"{quoted(fingerprint)} is not a full fingerprint of a GPG key"
             remedy = "Write its 40 hexadecimal digits, without spaces"
             yield _wrong(what, "signed", "gpg_fingerprints", index, remedy=remedy)
     if gate is GateKind.FORGEJO:
@@ -207,8 +207,8 @@ def _trusted_files(settings: Settings) -> Iterator[Contradiction]:
     for section, key, path in trusted:
         if path is not None and any(_inside(path, folder) for folder in within):
             yield _wrong(
-                f"{section}.{key} lies in the ops repo, where whoever may merge an action could "
-                "change it",
+                f"{section}.{key} is inside the ops repo, where anybody who may merge an action "
+                "could change it",
                 section,
                 key,
                 remedy="Keep it beside disinto.toml, outside the ops repo",

@@ -90,13 +90,14 @@ def _file_first(problem: Problem) -> tuple[bool, int, int, str]:
 
 
 def _unknown_key(path: KeyPath) -> str | None:
-    """For a key that is none: secrets are sent elsewhere; a key of another section is sent there."""
+    """For a key that is none: secrets are sent elsewhere; a key of another section is sent
+    there."""
     name = str(path[-1])
     section = READER.expected(path[:-1]).get("properties", {})
     if name.endswith(_SECRET_ENDINGS):
         ways = [key for key in section if key.endswith(("_env", "_file", "_secret"))]
         instead = f": {', '.join(ways)}" if ways else ""
-        return f"Secrets are never kept in this file; say where one is found{instead}"
+        return f"Secrets do not belong in this file; name where one is stored{instead}"
     homes = [
         f"[{key}]" if key else "the top of the file"
         for key in ("", *READER.schema["properties"])

@@ -80,10 +80,11 @@ class OpsRepoSettings(_Section):
     author_name: str = Field(default="disinto", description="Author of result commits.")
     author_email: str = Field(default="disinto@localhost", description="Author of result commits.")
     poll_interval_s: PositiveSeconds = Field(
-        default=10.0, description="Seconds between two looks at the remote; a webhook shortens it."
+        default=10.0,
+        description="Seconds between polls of the remote; a webhook triggers one at once.",
     )
     timeout_s: PositiveSeconds = Field(
-        default=60.0, description="Seconds after which a fetch or push is given up and tried again."
+        default=60.0, description="Seconds after which a fetch or push is aborted and retried."
     )
 
 
@@ -98,7 +99,7 @@ class VaultSettings(_Section):
         default=None, description="CA certificate file. VAULT_CACERT overrides it."
     )
     runner_addr: str = Field(
-        default="", description="Address that jobs use, where it differs from addr."
+        default="", description="Address that jobs use, if it differs from addr."
     )
     auth: VaultAuth = Field(
         default=VaultAuth.TOKEN,
@@ -106,33 +107,35 @@ class VaultSettings(_Section):
     )
     token_file: Path | None = _credential("File that holds the token.")
     auth_mount: str = Field(
-        default="", description="Mount of the log-in method; default approle or jwt-nomad."
+        default="", description="Mount of the auth method; default approle or jwt-nomad."
     )
     role_id: str = Field(default="", description="AppRole role ID.")
     secret_id_file: Path | None = _credential("File with the AppRole secret ID.")
     jwt_file: Path | None = _credential("File with the JWT, e.g. Nomad's secrets/nomad_vault.jwt.")
     jwt_role: str = Field(
         default="",
-        description="Role of the JWT log-in; default disinto.<installation>.dispatcher.",
+        description="Role of the JWT login; default disinto.<installation>.dispatcher.",
     )
     installation: str = Field(
         default="default",
         pattern=r"^[a-z0-9-]{1,32}$",
-        description="Name of this installation, which no other one on the same Vault has: a-z, 0-9 "
-        "and -. Part of the names of its policies and roles.",
+        description="Name of this installation, unique per Vault: a-z, 0-9 and -. Part of the "
+        "names of its policies and roles.",
     )
     kv_mount: str = Field(default="kv", description="Mount of the KV v2 engine.")
-    kv_prefix: str = Field(default="disinto/runner", description="Folder of the actions' secrets.")
+    kv_prefix: str = Field(
+        default="disinto/runner", description="Path of the actions' secrets in the KV engine."
+    )
     bots_prefix: str = Field(
         default="disinto/bots",
-        description="Folder of the dispatcher's own secrets, such as tokens.",
+        description="Path of the dispatcher's own secrets, such as tokens.",
     )
     token_role: str = Field(
         default="",
         description="Token role that mints grants; default disinto.<installation>.runner.",
     )
     transit_mount: str = Field(default="transit", description="Mount of the transit engine.")
-    timeout_s: PositiveSeconds = Field(default=10.0, description="Seconds for one request.")
+    timeout_s: PositiveSeconds = Field(default=10.0, description="Timeout of one request, seconds.")
 
 
 class NomadSettings(_Section):
@@ -141,12 +144,12 @@ class NomadSettings(_Section):
     addr: str = Field(default="http://127.0.0.1:4646", description="Address. NOMAD_ADDR.")
     region: str = Field(default="", description="Region. NOMAD_REGION.")
     namespace: str = Field(default="default", description="Namespace. NOMAD_NAMESPACE.")
-    token_file: Path | None = _credential("File with the ACL token, where NOMAD_TOKEN is not set.")
+    token_file: Path | None = _credential("File with the ACL token, if NOMAD_TOKEN is not set.")
     cacert: Path | None = Field(default=None, description="CA certificate. NOMAD_CACERT.")
     client_cert: Path | None = Field(default=None, description="NOMAD_CLIENT_CERT.")
     client_key: Path | None = _credential("NOMAD_CLIENT_KEY.")
     tls_server_name: str = Field(default="", description="NOMAD_TLS_SERVER_NAME.")
-    timeout_s: PositiveSeconds = Field(default=10.0, description="Seconds for one request.")
+    timeout_s: PositiveSeconds = Field(default=10.0, description="Timeout of one request, seconds.")
     driver: NomadDriver = Field(default=NomadDriver.DOCKER, description="Task driver of runners.")
     image: str = Field(default="disinto:latest", description="Image of the runner (docker driver).")
     runner_command: tuple[str, ...] = Field(
@@ -161,28 +164,30 @@ class NomadSettings(_Section):
     cpu_mhz: int = Field(default=200, gt=0, description="CPU share of a runner, MHz.")
     memory_mb: int = Field(default=256, gt=0, description="Memory reserved for a runner, MiB.")
     memory_max_mb: int = Field(
-        default=0, ge=0, description="Memory limit where oversubscription is on."
+        default=0, ge=0, description="Memory limit if oversubscription is on, MiB."
     )
     disk_mb: int = Field(default=300, gt=0, description="Ephemeral disk of a runner, MiB.")
-    log_files: int = Field(default=3, gt=0, description="Rotated log files kept a stream.")
+    log_files: int = Field(default=3, gt=0, description="Rotated log files kept per stream.")
     log_file_mb: int = Field(default=10, gt=0, description="Size of one log file, MiB.")
     constraints: tuple[dict[str, str], ...] = Field(
         default=(),
         description="Extra constraints of runner jobs: attribute, operator and value.",
     )
     placement_wait_s: PositiveSeconds = Field(
-        default=900.0, description="Seconds a run may wait for a place before it is unplaceable."
+        default=900.0, description="Seconds a run may wait for placement before it is unplaceable."
     )
     node_wait_s: PositiveSeconds = Field(
         default=600.0,
-        description="Seconds a run on a node that stopped answering is waited for before it is "
+        description="Seconds to wait for a run on a node that stopped responding before it is "
         "lost.",
     )
     mount_sets: tuple[tuple[Mount, ...], ...] = Field(
         default=(),
-        description="Sets of mounts that get a runner job, besides those that open actions want.",
+        description="Sets of mounts that get a runner job, besides those that open actions need.",
     )
-    ledger_prefix: str = Field(default="disinto", description="Folder of the ledger's variables.")
+    ledger_prefix: str = Field(
+        default="disinto", description="Path prefix of the ledger's variables."
+    )
     keep_finished_s: float = Field(
         default=3600.0,
         ge=0,
@@ -197,7 +202,7 @@ class LocalSettings(_Section):
     """The local engine: runs are processes on this machine."""
 
     mounts: dict[Mount, Path] = Field(
-        default_factory=dict, description="Folder offered for each mount."
+        default_factory=dict, description="Directory offered for each mount."
     )
     allow_unprotected_mounts: bool = Field(
         default=False,
@@ -205,14 +210,14 @@ class LocalSettings(_Section):
     )
     bubblewrap: bool = Field(
         default=True,
-        description="Run formulas in bubblewrap where it is installed: the machine's files "
-        "read-only, the dispatcher's own and the mounts not asked for hidden. Where it is "
-        "installed and cannot be used, nothing is started.",
+        description="Run formulas in bubblewrap if it is installed: the machine's files are "
+        "read-only; the dispatcher's own files and mounts that were not requested are hidden. If "
+        "it is installed but unusable, nothing is started.",
     )
     hide_home: bool = Field(
         default=True,
-        description="In bubblewrap, hide the home folder of the dispatcher's user as well; turn "
-        "it off where formulas need programs that are installed there.",
+        description="In bubblewrap, also hide the home directory of the dispatcher's user; turn it "
+        "off if formulas need programs installed there.",
     )
     path: str = Field(
         default="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -238,9 +243,9 @@ class AgentSettings(_Section):
     command: tuple[str, ...] = Field(
         default=(),
         description="Command line; {model} and {tools} are filled in from the action, and an "
-        "argument that becomes empty is left out with the flag before it.",
+        "argument that becomes empty is dropped with the flag before it.",
     )
-    default_model: str = Field(default="", description="Model where an action names none.")
+    default_model: str = Field(default="", description="Model for actions that name none.")
 
 
 class FormulaSettings(_Section):
@@ -248,8 +253,8 @@ class FormulaSettings(_Section):
 
     path: Path | None = Field(
         default=None,
-        description="The operator's own folder of formulas, trusted without approval; it goes "
-        "before the ops repo's formulas/.",
+        description="The operator's own formulas directory, trusted without approval; it takes "
+        "precedence over the ops repo's formulas/.",
     )
 
 
@@ -258,7 +263,8 @@ class PolicySettings(_Section):
 
     file: Path | None = Field(
         default=None,
-        description="policy.toml, the tiers of formulas, secrets and mounts; never from the ops repo.",
+        description="policy.toml, the tiers of formulas, secrets and mounts; never from the ops "
+        "repo.",
     )
     gate: GateKind = Field(default=GateKind.NONE, description="Gate for the tiers medium and high.")
 
@@ -269,8 +275,8 @@ class GateSettings(_Section):
     repository: str = Field(
         default="",
         description="Name of the ops repository in the approvals of gate signed; empty: the last "
-        "two components of the remote's path, such as acme/ops. No two installations may have the "
-        "same.",
+        "two components of the remote's path, such as acme/ops. It must be unique per "
+        "installation.",
     )
 
 
@@ -307,7 +313,7 @@ class ForgeSettings(_Section):
         default=True, description="Comment on pull requests: what waits, and how actions ended."
     )
     status: bool = Field(default=True, description="Set commit statuses of runs and approvals.")
-    timeout_s: PositiveSeconds = Field(default=10.0, description="Seconds for one request.")
+    timeout_s: PositiveSeconds = Field(default=10.0, description="Timeout of one request, seconds.")
 
 
 class HttpSettings(_Section):
@@ -328,26 +334,28 @@ class LimitSettings(_Section):
     max_in_flight: int = Field(
         default=16,
         ge=0,
-        description="Runs at a time; 0 starts nothing new and brings the rest to its end.",
+        description="Maximum runs in flight; 0 starts nothing new and finishes the rest.",
     )
     formulas: dict[str, int] = Field(
-        default_factory=dict, description="Runs at a time of one formula, by its name."
+        default_factory=dict, description="Maximum runs in flight per formula, by its name."
     )
     max_run_s: PositiveSeconds = Field(
         default=604_800.0,
-        description="Longest time of a run, seconds; caps the timeout_minutes of every action.",
+        description="Maximum duration of a run, seconds; caps the timeout_minutes of every action.",
     )
-    max_action_bytes: int = Field(default=65_536, gt=0, description="Size of an action file.")
-    workers: int = Field(default=8, gt=0, description="Threads that wait on the network.")
+    max_action_bytes: int = Field(
+        default=65_536, gt=0, description="Maximum size of an action file, bytes."
+    )
+    workers: int = Field(default=8, gt=0, description="Threads for network calls.")
 
 
 class ArchiveSettings(_Section):
     """Finished actions move to vault/done/YYYY-MM/."""
 
     after_days: float = Field(
-        default=7.0, ge=0, description="Age in days at which a finished action moves."
+        default=7.0, ge=0, description="Age in days at which a finished action is archived."
     )
-    automatic: bool = Field(default=True, description="Let serve archive by itself.")
+    automatic: bool = Field(default=True, description="Let serve archive automatically.")
 
 
 class GrantSettings(_Section):
@@ -356,15 +364,19 @@ class GrantSettings(_Section):
     provisional_ttl_s: int = Field(
         default=120,
         gt=0,
-        description="Seconds a grant lives until its claim stands; an orphan dies after them.",
+        description="Seconds a grant lives before its claim is recorded; an orphan expires after "
+        "this.",
     )
     placement_wait_s: int = Field(
         default=3600,
         gt=0,
-        description="Seconds the wrapping lives: how long a run may wait for a place.",
+        description="Lifetime of the wrapping token, seconds: how long a run may wait for "
+        "placement.",
     )
     margin_s: int = Field(
-        default=300, ge=0, description="Seconds a grant outlives wait and timeout together."
+        default=300,
+        ge=0,
+        description="Seconds a grant lives longer than wait and timeout together.",
     )
 
 
@@ -382,9 +394,9 @@ class Settings(_Section):
 
     role: Role = Field(
         default=Role.DISPATCHER,
-        description="What this installation is for: dispatcher, which runs actions, or author, from "
-        "which they are sent and cancelled through the ops repo alone; an author's desk opens "
-        "neither ledger nor engine.",
+        description="What this installation is for: dispatcher, which runs actions, or author, "
+        "which sends and cancels them through the ops repo only and opens neither ledger nor "
+        "engine.",
     )
     state_dir: Path = Field(
         default=Path(STATE_DIR),

@@ -29,14 +29,14 @@ class PlainAddress:
     def warning(self) -> str:
         """What is wrong, without a full stop."""
         return (
-            f"{self.key} is {self.address}: {self.carries} cross the network unencrypted, "
-            "and whoever is on the way can read and change them"
+            f"{self.key} is {self.address}: {self.carries} cross the network unencrypted, and "
+            "anybody on the path can read and change them"
         )
 
     @property
     def remedy(self) -> str:
         """What to do about it."""
-        return f"Serve it by TLS and write https:// in {self.key}."
+        return f"Serve it over TLS and use https:// in {self.key}."
 
 
 def plain_addresses(settings: Settings) -> tuple[PlainAddress, ...]:

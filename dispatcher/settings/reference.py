@@ -29,17 +29,17 @@ that holds every key with its default as a comment; `disinto schema settings` pr
 for editors.
 
 **Which file.** The one of `--config`; else of `DISINTO_CONFIG`; else `disinto.toml` in the current
-folder or one above it; else `~/.config/disinto/disinto.toml` (`XDG_CONFIG_HOME` is honoured). A
-file inside an ops repo is refused: whoever may merge an action could change it. So are
+directory or one above it; else `~/.config/disinto/disinto.toml` (`XDG_CONFIG_HOME` is honoured). A
+file inside an ops repo is refused: anybody who may merge an action could change it. So are
 `[policy] file`, `[formulas] path` and the files of `[signed]` inside the ops repo.
 
-**Order.** Defaults, then the file, then the customary variables of other tools (`VAULT_ADDR`), then
-our own. The variable of a key is `DISINTO_` + section + `__` + key in capitals. In a variable, a
-list is written with commas or as JSON, a table as JSON, a switch as `true` or `false`; an empty
-path counts as not given. A variable of this shape that names no setting is an error.
+**Order.** Defaults, then the file, then the usual variables of other tools (`VAULT_ADDR`), then
+disinto's own. The variable of a key is `DISINTO_` + section + `__` + key in capitals. In a variable, a
+list is written with commas or as JSON, a table as JSON, a boolean as `true` or `false`; an empty
+path counts as not set. A variable of this shape that names no setting is an error.
 
-**Paths** in the file are relative to its folder; in a variable, to the current folder. `~` is
-the home folder.
+**Paths** in the file are relative to its directory; in a variable, to the current directory. `~` is
+the home directory.
 
 **Secrets** are never settings. `VAULT_TOKEN` and `NOMAD_TOKEN`, the variables that a `*_env` key
 names, the files that a `*_file` key names, and the secrets in Vault that a `*_secret` key names are
@@ -69,7 +69,7 @@ def variable(path: KeyPath) -> str:
 
 def _sections() -> Iterator[str]:
     top = [path for path in keys() if len(path) == 1]
-    yield _section("## The top of the file", "Keys above the first section.", top)
+    yield _section("## The top of the file", "Keys before the first section.", top)
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, BaseModel):
             meant = " ".join((type(field.default).__doc__ or "").split())

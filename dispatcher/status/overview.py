@@ -32,8 +32,8 @@ class State(StrEnum):
     RUNNING = "running"
     ENDED = "ended"  # the verdict is known; the result is on its way to git
     PROPOSED = "proposed"  # a pull request holds it, which is not merged
-    APPROVED = "approved"  # from an author's desk: it may run, or be running
-    OPEN = "open"  # from an author's desk: on the branch, and no more is known
+    APPROVED = "approved"  # from an author client: it may run, or be running
+    OPEN = "open"  # from an author client: on the branch, and no more is known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

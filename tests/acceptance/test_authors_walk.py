@@ -1,4 +1,4 @@
-"""What docs/operations.md says of an author's desk, done word by word on another machine: a second
+"""What docs/operations.md says of an author client, done word by word on another machine: a second
 clone, a token with the scope ``write:repository`` alone, and neither Vault nor Nomad.
 """
 

@@ -1,4 +1,4 @@
-"""Cancelling from an author's desk where the main branch is protected: by pull request, on a real
+"""Cancelling from an author client where the main branch is protected: by pull request, on a real
 forge.
 """
 

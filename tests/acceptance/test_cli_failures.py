@@ -103,7 +103,7 @@ def test_a_remote_that_cannot_be_reached(
     (desk / "disinto.toml").write_text(f'[ops_repo]\nremote = "{remote}"\ntimeout_s = 5\n')
     said = disinto(*NEEDS_SETTINGS[name], env=env, cwd=desk)
     assert said.code in (69, 77, 78)
-    renamed = ["'disinto dispatch ID' is 'disinto watch some-id' now, and will be removed"]
+    renamed = ["'disinto dispatch ID' is 'disinto watch some-id' now; the old form will be removed"]
     lines = said.err.splitlines()
     assert lines[:1] == renamed if name == "dispatch" else lines[:1] != renamed
     assert lines[name == "dispatch"].startswith("disinto: error: ")

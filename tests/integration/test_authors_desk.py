@@ -1,4 +1,4 @@
-"""An author's desk sees git and the forge, and neither ledger nor engine nor Vault."""
+"""An author client sees git and the forge, and neither ledger nor engine nor Vault."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_what_belongs_on_the_dispatchers_host_refuses(
 ) -> None:
     refused = desk(*words)
     assert refused.code == Exit.CONFIG
-    assert f"'disinto {words[0]}' is not available on an author's desk" in refused.err
+    assert f"'disinto {words[0]}' is not available on an author client" in refused.err
     assert "on the dispatcher's host" in refused.err
     assert not desk.opened()
 
@@ -63,7 +63,7 @@ def test_status_shows_what_git_says_and_what_is_not_known(stage: Stage, desk: Au
     assert rows["high"]["state"] == "waiting"
     assert (rows["high"]["tier"], rows["high"]["waiting_for"]) == ("high", "approval")
     text = desk("status").out
-    assert "an author's desk" in text
+    assert "an author client" in text
     assert "no dispatcher runs here" not in text
     assert desk("status", "low", "--json").json["state"] == "approved"
     assert not desk.opened()
@@ -131,6 +131,6 @@ def test_init_makes_a_desk(stage: Stage, desk: AuthorsDesk, tmp_path: Path) -> N
     served = disinto(*config, "serve", "--once", env=desk.environ)
     assert served.code == Exit.CONFIG
     status = disinto(*config, "status", env=desk.environ)
-    assert "an author's desk" in status.out
+    assert "an author client" in status.out
     missing = disinto("init", "--author", str(tmp_path / "other"), env=desk.environ)
     assert missing.code == Exit.USAGE

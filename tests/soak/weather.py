@@ -1,4 +1,5 @@
-"""Everything that happens during a soak, by one seed; then it is calm, and what was away is back."""
+"""Everything that happens during a soak, by one seed; then it is calm, and what was away is
+back."""
 
 from __future__ import annotations
 
@@ -107,7 +108,8 @@ class Weather:
         stop=tenacity.stop_after_delay(120), wait=tenacity.wait_fixed(0.3), reraise=True
     )
     def _merge(self, files: dict[str, bytes]) -> None:
-        """As a person does who finds the remote away or the branch moved: again, on what is there."""
+        """As a person does who finds the remote away or the branch moved: again, on what is
+        there."""
         remote = self._stage.remote
         head = remote.head
         draft = remote.commit(files, parents=[head], branch="people")
@@ -200,4 +202,4 @@ def take_over(stage: Stage) -> bool:
     told = disinto(
         "--config", str(stage.scene.config), "takeover", "--yes", env=stage.scene.environ
     )
-    return told.code == 0 and "leads already" not in told.out
+    return told.code == 0 and "already leads" not in told.out

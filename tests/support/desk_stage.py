@@ -1,4 +1,5 @@
-"""An author's desk beside a dispatcher: commands in a process of their own, on the same ops repo."""
+"""An author client beside a dispatcher: commands in a process of their own, on the same ops
+repo."""
 
 from __future__ import annotations
 

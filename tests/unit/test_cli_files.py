@@ -220,7 +220,7 @@ def test_an_id_is_one_where_the_folder_may_not_be_read(monkeypatch: pytest.Monke
 def test_help_explains_the_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["help", "exit-codes"]) == Exit.OK
     out = capsys.readouterr().out
-    assert "65  an action, a formula or the policy is wrong" in out
+    assert "65  an action, a formula or the policy is invalid" in out
     assert "124  timed_out" in out
     assert run(["help", "nosuch"]) == Exit.USAGE
     assert run(["help", "status"]) == Exit.OK

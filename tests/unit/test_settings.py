@@ -76,7 +76,7 @@ class TestFinding:
     def test_a_file_inside_an_ops_repo_is_refused(self, tmp_path: Path, *, named: bool) -> None:
         file = write(tmp_path / "config")
         (tmp_path / "vault" / "actions").mkdir(parents=True)
-        with pytest.raises(Misconfigured, match="lies in the ops repo"):
+        with pytest.raises(Misconfigured, match="is inside the ops repo"):
             find_settings(file if named else None, {}, folder=tmp_path / "config")
 
     def test_without_a_file_defaults_and_environment_count(self, tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ command = "claude -p"
         self, tmp_path: Path, line: str
     ) -> None:
         (problem,) = told(tmp_path, f"[vault]\n{line}")
-        assert "Secrets are never kept in this file" in problem
+        assert "Secrets do not belong in this file" in problem
         assert "token_file" in problem
         assert "SECRET" not in problem
 
@@ -269,7 +269,7 @@ command = "claude -p"
             ("[vault]\naddr = 'vault:8200'", "must start with http://"),
             ("[vault]\naddr = 'http://me:x@vault:8200'", "vault.addr holds a password"),
             ("[vault]\nkv_prefix = '/a/'", "begins or ends with /"),
-            ("[vault]\nbots_prefix = 'disinto/runner/bots'", "lie among those of actions"),
+            ("[vault]\nbots_prefix = 'disinto/runner/bots'", "are among those of actions"),
             ("[vault]\nauth = 'approle'\nrole_id = 'x'", "needs a secret_id_file"),
             ("[nomad]\nclient_cert = 'c.pem'", "one is missing. Set client_key"),
             ("[nomad]\nmemory_max_mb = 100", "smaller than memory_mb"),
@@ -278,8 +278,8 @@ command = "claude -p"
                 "its grant can be unwrapped for 3600 s only",
             ),
             ("[agent]\ncommand = ['a', '{modle}']", "no placeholder {modle}. Did you mean"),
-            ("[policy]\ngate = 'signed'", "needs to know whose signatures count"),
-            ("[signed]\ngpg_home = '/g'\ngpg_fingerprints = ['AB']", "no full fingerprint"),
+            ("[policy]\ngate = 'signed'", "requires trusted keys"),
+            ("[signed]\ngpg_home = '/g'\ngpg_fingerprints = ['AB']", "not a full fingerprint"),
             ("[signed]\ngpg_fingerprints = ['" + "A" * 40 + "']", "Set gpg_home"),
             ("[policy]\ngate = 'forgejo'\n[forge]\nurl = 'https://f'", "needs forge.repository"),
             (
@@ -289,12 +289,12 @@ command = "claude -p"
             ("[forge]\nrepository = 'https://f/a/b'", "not of the form owner/name"),
             (
                 "[ops_repo]\nremote = '/srv/ops'\n[policy]\nfile = '/srv/ops/p.toml'",
-                "policy.file lies",
+                "policy.file is inside",
             ),
-            ("[formulas]\npath = '.disinto/ops.git/x'", "formulas.path lies in the ops repo"),
+            ("[formulas]\npath = '.disinto/ops.git/x'", "formulas.path is inside the ops repo"),
             (
                 "[ops_repo]\nremote = '/srv/ops'\n[signed]\nallowed_signers = '/srv/ops/keys'",
-                "signed.allowed_signers lies in the ops repo",
+                "signed.allowed_signers is inside the ops repo",
             ),
             ("[http]\nlisten = '8480'", "not host:port"),
             ("[http]\nlisten = 'localhost:99999'", "not host:port"),
