@@ -122,7 +122,7 @@ def _check_name(name: str) -> None:
         click.UsageError: it cannot.
         InvalidValue: it is reserved.
     """
-    from dispatcher.model.action import SECRET_PATTERN
+    from dispatcher.model.names import SECRET_PATTERN
     from dispatcher.vault.names import secret_name
 
     if not re.fullmatch(SECRET_PATTERN, name):

@@ -22,7 +22,8 @@ import pydantic.dataclasses
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from dispatcher.errors import InvalidInput, Misconfigured
-from dispatcher.model.action import ID_PATTERN, Action, name_problem
+from dispatcher.model.action import Action
+from dispatcher.model.names import ID_PATTERN, name_problem
 from dispatcher.model.run import Mount, Tier
 from dispatcher.toml.explain import Reader, complaint
 from dispatcher.toml.source import TomlSource, quoted

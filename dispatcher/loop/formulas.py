@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dispatcher.errors import TemporaryError
-from dispatcher.model.action import is_id
+from dispatcher.model.names import is_id
 from dispatcher.model.run import FormulaKind, FormulaRef
 from dispatcher.ops_repo import Formulas, OpsRepo, Tree
 

@@ -24,8 +24,8 @@ from dispatcher.errors import TemporaryError
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.loop.components import Components
 from dispatcher.loop.intake import Intake, Vetted, Vetting
-from dispatcher.model.action import ID_RULE, is_id
 from dispatcher.model.health import WaitingFor
+from dispatcher.model.names import ID_RULE, is_id
 from dispatcher.model.run import Tier
 from dispatcher.ops_repo import Changes, Delta, Formulas, Tree, escaped
 

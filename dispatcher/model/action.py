@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 import pydantic.dataclasses
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from dispatcher.errors import Problem
+from dispatcher.model.names import ID_PATTERN, SECRET_PATTERN, name_problem, secret_problem
 from dispatcher.model.run import MAX_ARGUMENT_BYTES, Mount, Tier
 from dispatcher.toml.explain import Reader, complaint, did_you_mean, one_of, walk
 from dispatcher.toml.source import KeyPath, TomlSource, quoted, too_large
@@ -20,108 +22,6 @@ from dispatcher.toml.source import KeyPath, TomlSource, quoted, too_large
 MAX_ACTION_BYTES = 65_536
 """Size of an action file where the settings say nothing else."""
 
-ID_PATTERN = "^[a-z0-9][a-z0-9_-]{0,99}$"
-"""Ids of actions and names of formulas. No dot, so that ``<id>.<blob>`` is one word; no upper
-case, so that two ids cannot differ by case alone."""
-
-ID_RULE = "Use a-z, 0-9, - and _, at most 100, the first a letter or digit"
-"""``ID_PATTERN`` in words."""
-
-_ID = re.compile(ID_PATTERN.strip("^$"))
-
-SECRET_PATTERN = "^[A-Z][A-Z0-9_]{0,99}$"  # noqa: S105 - a pattern of names
-
-RESERVED_NAMES = frozenset(
-    [
-        "PATH",
-        "HOME",
-        "IFS",
-        "ENV",
-        "SHELL",
-        "USER",
-        "LOGNAME",
-        "PWD",
-        "OLDPWD",
-        "TMPDIR",
-        "LANG",
-        "LANGUAGE",
-        "TZ",
-        "TERM",
-        "CDPATH",
-        "COLUMNS",
-        "LINES",
-        "SHELLOPTS",
-        "SHLVL",
-        "PROMPT_COMMAND",
-        "PS0",
-        "PS1",
-        "PS2",
-        "PS3",
-        "PS4",
-        "UID",
-        "EUID",
-        "PPID",
-        "GROUPS",
-        "RANDOM",
-        "SRANDOM",
-        "SECONDS",
-        "LINENO",
-        "FUNCNAME",
-        "FUNCNEST",
-        "DIRSTACK",
-        "PIPESTATUS",
-        "REPLY",
-        "MAPFILE",
-        "COPROC",
-        "OPTIND",
-        "OPTARG",
-        "OPTERR",
-        "HOSTNAME",
-        "HOSTTYPE",
-        "MACHTYPE",
-        "OSTYPE",
-        "EPOCHSECONDS",
-        "EPOCHREALTIME",
-        "GLOBIGNORE",
-        "EXECIGNORE",
-        "GLOBSORT",
-        "FIGNORE",
-        "HISTCMD",
-        "HISTCONTROL",
-        "HISTFILE",
-        "HISTFILESIZE",
-        "HISTIGNORE",
-        "HISTSIZE",
-        "HISTTIMEFORMAT",
-        "TIMEFORMAT",
-        "TMOUT",
-        "CHILD_MAX",
-        "POSIXLY_CORRECT",
-        "INPUTRC",
-        "BASH",
-        "BASHOPTS",
-        "BASHPID",
-        "COMPREPLY",
-        "EMACS",
-        "FCEDIT",
-        "HOSTFILE",
-        "IGNOREEOF",
-        "INSIDE_EMACS",
-        "MAIL",
-        "MAILCHECK",
-        "MAILPATH",
-        "PROMPT_DIRTRIM",
-        "GLIBC_TUNABLES",
-        "GCONV_PATH",
-        "LOCPATH",
-        "NLSPATH",
-        "MALLOC_TRACE",
-    ]
-)
-"""Variables that bash, the C library or the runner's own environment give a meaning to: bash(1),
-"Shell Variables", and ld.so(8). A secret of that name would break the formula or be lost."""
-
-RESERVED_PREFIXES = ("DISINTO_", "PYTHON", "LD_", "LC_", "BASH_", "COMP_", "READLINE_")
 
 _MAX_CONTEXT = 100_000
 _MAX_LIST = 64
@@ -130,53 +30,15 @@ _MAX_PROBLEMS = 50
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def is_id(name: str) -> bool:
-    """Whether a name can be an action's id, or a formula's name."""
-    return _ID.fullmatch(name) is not None
+def _named(problem: Callable[[str], tuple[str, str] | None]) -> AfterValidator:
+    """A check of a name by the rule for names of its kind."""
 
+    def checked(value: str) -> str:
+        if wrong := problem(value):
+            raise complaint(wrong[0], remedy=wrong[1])
+        return value
 
-def name_problem(name: str, what: str) -> tuple[str, str] | None:
-    """What is wrong with an id or a formula's name, and what would be right; None for a good one."""
-    if is_id(name):
-        return None
-    better = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:100]
-    remedy = f"{ID_RULE}; for example {quoted(better)}" if better else ID_RULE
-    return f"{quoted(name)} cannot be {what}", remedy
-
-
-def secret_problem(name: str) -> tuple[str, str] | None:
-    """What is wrong with a secret's name, and what would be right; None for a good one."""
-    if not re.fullmatch(SECRET_PATTERN.strip("^$"), name):
-        better = re.sub(r"[^A-Z0-9_]+", "_", name.upper()).strip("_")[:100]
-        rule = "Use A-Z, 0-9 and _, at most 100, the first a letter"
-        good = re.fullmatch(SECRET_PATTERN.strip("^$"), better)
-        remedy = f"{rule}; did you mean {quoted(better)}?" if good else rule
-        return f"{quoted(name)} cannot be the name of a secret", remedy
-    if name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES):
-        return (
-            f"{name} is reserved: each secret becomes an environment variable of its name, and "
-            "this one has a meaning to the shell or the runner",
-            f"Store the secret under another name, such as MY_{name}",
-        )
-    return None
-
-
-def _checked_id(value: str) -> str:
-    if wrong := name_problem(value, "an action's id"):
-        raise complaint(wrong[0], remedy=wrong[1])
-    return value
-
-
-def _checked_formula(value: str) -> str:
-    if wrong := name_problem(value, "a formula's name"):
-        raise complaint(wrong[0], remedy=wrong[1])
-    return value
-
-
-def _checked_secret(value: str) -> str:
-    if wrong := secret_problem(value):
-        raise complaint(wrong[0], remedy=wrong[1])
-    return value
+    return AfterValidator(checked)
 
 
 def _checked_context(value: str) -> str:
@@ -223,7 +85,7 @@ def _checked_params(value: dict[str, object]) -> dict[str, object]:
 
 
 _Secret = Annotated[
-    str, AfterValidator(_checked_secret), Field(json_schema_extra={"pattern": SECRET_PATTERN})
+    str, _named(secret_problem), Field(json_schema_extra={"pattern": SECRET_PATTERN})
 ]
 _Word = Annotated[
     str,
@@ -243,7 +105,7 @@ class Action:
 
     id: Annotated[
         str,
-        AfterValidator(_checked_id),
+        _named(partial(name_problem, what="an action's id")),
         Field(
             description="The file's name without .toml. An id runs once, for ever.",
             examples=["deploy-website"],
@@ -252,7 +114,7 @@ class Action:
     ]
     formula: Annotated[
         str,
-        AfterValidator(_checked_formula),
+        _named(partial(name_problem, what="a formula's name")),
         Field(
             description="What to run: the name of formulas/<name>.sh or formulas/<name>.toml.",
             examples=["hello"],

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from dispatcher.errors import DisintoError
 from dispatcher.forge.records import Request
-from dispatcher.model.action import is_id
+from dispatcher.model.names import is_id
 from dispatcher.status.overview import OpenAction, State
 
 BRANCHES = "disinto/"

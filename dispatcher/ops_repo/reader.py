@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from dispatcher.errors import Conflict, Unavailable
-from dispatcher.model.action import is_id
+from dispatcher.model.names import is_id
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import GitFailed
 from dispatcher.ops_repo.levels import differences, entries, groups, listing, months

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from dispatcher.model.action import is_id
+from dispatcher.model.names import is_id
 from dispatcher.model.run import FormulaKind
 from dispatcher.ops_repo.records import Entry
 from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH

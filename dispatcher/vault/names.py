@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from dispatcher.errors import InvalidValue, Misconfigured
-from dispatcher.model.action import secret_problem
+from dispatcher.model.names import secret_problem
 from dispatcher.settings import VaultSettings
 
 VALUE_FIELD = "value"

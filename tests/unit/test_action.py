@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from dispatcher.model.action import (
     MAX_ACTION_BYTES,
-    RESERVED_NAMES,
     Action,
     InvalidAction,
     check_names,
     oversized_action,
     parse_action,
-    secret_problem,
 )
+from dispatcher.model.names import RESERVED_NAMES, secret_problem
 from dispatcher.model.run import Mount, Tier
 
 MINIMAL = """\

@@ -10,8 +10,9 @@ import pytest
 
 from dispatcher.cli.root import COMMANDS
 from dispatcher.errors import Dependency, Exit
-from dispatcher.model.action import RESERVED_PREFIXES, Action
+from dispatcher.model.action import Action
 from dispatcher.model.health import Health, WaitingFor
+from dispatcher.model.names import RESERVED_PREFIXES
 from dispatcher.model.result import Result
 from dispatcher.model.run import (
     MOUNT_TARGETS,
