@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dispatcher.ops_repo import Finished, Move, OpsRepo, Published, Tree
-from dispatcher.ops_repo.tree import RESULT_ENDING
+from dispatcher.ops_repo.files import RESULT_ENDING
 from dispatcher.settings import DONE_PATH
 
 RESULT_LIMIT = 1024 * 1024

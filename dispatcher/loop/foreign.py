@@ -46,7 +46,7 @@ def in_git(tree: Tree, action_id: str) -> InGit | None:
     if path is None:
         return None
     known = tree.result_file(action_id)
-    blob = known.blob if known and known.mode & 0o170000 == 0o100000 else ""
+    blob = known.blob if known and known.regular else ""
     return InGit(action_id=action_id, commit=tree.commit, path=path, blob=blob)
 
 

@@ -21,7 +21,7 @@ from dispatcher.model.action import (
     parse_action,
 )
 from dispatcher.model.run import FormulaKind, Mount
-from dispatcher.ops_repo.tree import CANCEL_ENDING, RESULT_ENDING
+from dispatcher.ops_repo.files import CANCEL_ENDING, RESULT_ENDING
 from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH, SchedulerKind, Settings
 
 

@@ -20,8 +20,8 @@ from dispatcher.operate.proposed import branch_of
 from dispatcher.operate.proposing import Draft, PullRequest
 from dispatcher.operate.submission_client import NeedsSignature, SubmissionClient, standing
 from dispatcher.ops_repo import ActionFile, NewFile, PushRefused
+from dispatcher.ops_repo.files import CANCEL_ENDING
 from dispatcher.ops_repo.person import push_signed, signing_commands, signs_by_default, work_tree_of
-from dispatcher.ops_repo.tree import CANCEL_ENDING
 from dispatcher.settings import ACTIONS_PATH, GateKind
 
 

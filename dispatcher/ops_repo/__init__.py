@@ -10,6 +10,8 @@ means, and ``git`` runs the program.
 """
 
 from dispatcher.ops_repo.begin import begin, from_anywhere
+from dispatcher.ops_repo.changes import Changes, Delta, Formulas
+from dispatcher.ops_repo.files import ActionFile, CancelFile, Finished, FormulaFile, ResultFile
 from dispatcher.ops_repo.lead import LeadRecord, LeadRef
 from dispatcher.ops_repo.records import (
     CommitInfo,
@@ -25,17 +27,7 @@ from dispatcher.ops_repo.records import (
 from dispatcher.ops_repo.refusals import BranchExists, PushRefused
 from dispatcher.ops_repo.repo import OpsRepo
 from dispatcher.ops_repo.signatures import Signature, SignatureStatus, Signers
-from dispatcher.ops_repo.tree import (
-    ActionFile,
-    CancelFile,
-    Changes,
-    Delta,
-    Finished,
-    FormulaFile,
-    Formulas,
-    ResultFile,
-    Tree,
-)
+from dispatcher.ops_repo.tree import Tree
 from dispatcher.ops_repo.viewed import Approach
 
 __all__ = [

@@ -13,9 +13,8 @@ from collections.abc import Mapping, Sequence
 
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import GitFailed
-from dispatcher.ops_repo.records import Entry, NewFile
+from dispatcher.ops_repo.records import TREE_MODE, Entry, NewFile
 
-_TREE = 0o040000
 _UNREADABLE = "Corrupt mode in"
 
 
@@ -57,7 +56,7 @@ def stored(clone: Clone, files: Sequence[NewFile]) -> dict[str, Entry]:
 
 def _line(name: str, entry: Entry) -> bytes:
     """An entry as ``git mktree`` reads it."""
-    kind = {_TREE: "tree", 0o160000: "commit"}.get(entry.mode, "blob")
+    kind = {TREE_MODE: "tree", 0o160000: "commit"}.get(entry.mode, "blob")
     return f"{entry.mode:06o} {kind} {entry.oid}\t".encode() + os.fsencode(name)
 
 
@@ -76,7 +75,7 @@ def _with(clone: Clone, tree: str, changes: Mapping[str, Entry | None]) -> str |
         held = lines.get(os.fsencode(name), b"").split(b" ")
         oid = held[2].partition(b"\t")[0].decode() if held[1:2] == [b"tree"] else ""
         written = _with(clone, oid, inner)
-        here[name] = Entry(mode=_TREE, oid=written) if written else None
+        here[name] = Entry(mode=TREE_MODE, oid=written) if written else None
     return changed(clone, lines, here)
 
 

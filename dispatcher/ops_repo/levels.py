@@ -11,11 +11,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.files import WATCHED, is_month
 from dispatcher.ops_repo.records import Entry
-from dispatcher.ops_repo.tree import WATCHED, is_month
 from dispatcher.settings import DONE_PATH
-
-_TREE = 0o040000
 
 _EMPTY_TREE = {
     40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
@@ -54,7 +52,7 @@ def differences(clone: Clone, old: str, new: str) -> dict[str, Entry | None]:
 
 
 def _months(found: dict[str, Entry]) -> list[str]:
-    return [path for path, entry in found.items() if entry.mode == _TREE and _is_month(path)]
+    return [path for path, entry in found.items() if entry.directory and _is_month(path)]
 
 
 def _is_month(path: str) -> bool:

@@ -13,6 +13,10 @@ SHOWN = 120
 """Characters of a path that ``escaped`` shows."""
 
 
+TREE_MODE = 0o040000
+"""git's mode of a directory."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Head:
     """The branch of the remote as the last fetch found it.
@@ -73,21 +77,35 @@ class CommitInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """What a tree holds under a name.
+class InTree:
+    """Something in a git tree, whose kind its mode tells.
 
     Attributes:
         mode: git's file mode, e.g. 0o100644.
-        oid: object hash (hex): of a blob, of a tree (0o040000) or of a foreign commit (0o160000).
     """
 
     mode: int
-    oid: str
 
     @property
     def regular(self) -> bool:
-        """True for a plain file, executable or not; False for symlinks, folders, submodules."""
+        """True for a plain file, executable or not; only such a one may be read and run."""
         return self.mode & 0o170000 == 0o100000
+
+    @property
+    def directory(self) -> bool:
+        """True for a directory; False for files, symlinks and submodules."""
+        return self.mode == TREE_MODE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry(InTree):
+    """What a tree holds under a name.
+
+    Attributes:
+        oid: object hash (hex): of a blob, of a tree or of a foreign commit (0o160000).
+    """
+
+    oid: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from dispatcher.model.times import rfc3339
 from dispatcher.ops_repo import lineage, reader, rewrites
+from dispatcher.ops_repo.changes import Changes, Delta
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import Git, GitFailed, ended_by_signal
 from dispatcher.ops_repo.lead import LeadRef
@@ -24,7 +25,7 @@ from dispatcher.ops_repo.records import (
 )
 from dispatcher.ops_repo.rewrites import Touched, Withdrawn
 from dispatcher.ops_repo.signatures import Signature, Signers, verify
-from dispatcher.ops_repo.tree import Changes, Delta, Tree
+from dispatcher.ops_repo.tree import Tree
 from dispatcher.ops_repo.viewed import Approach, Loss, Viewed
 from dispatcher.ops_repo.writer import Writer
 from dispatcher.settings import OpsRepoSettings

@@ -11,183 +11,27 @@ that people can be warned, and so are other directories of ``vault/done``. Such 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from dispatcher.model.names import is_id
 from dispatcher.model.run import FormulaKind
+from dispatcher.ops_repo.changes import Changes, Delta, Event, Standing, changes
+from dispatcher.ops_repo.files import (
+    ACTION_ENDING,
+    CANCEL_ENDING,
+    RESULT_ENDING,
+    ActionFile,
+    CancelFile,
+    Finished,
+    FormulaFile,
+    ResultFile,
+    done_path,
+    endings,
+    is_month,
+)
 from dispatcher.ops_repo.records import Entry
 from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH
-
-ACTION_ENDING = ".toml"
-RESULT_ENDING = ".result.json"
-CANCEL_ENDING = ".cancel.toml"
-FORMULA_ENDINGS = tuple(f".{kind}" for kind in FormulaKind)
-_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
-WATCHED = (ACTIONS_PATH, DONE_PATH, FORMULAS_PATH)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ActionFile:
-    """Anything in ``vault/actions`` that is named ``<id>.toml``, whatever it is.
-
-    Attributes:
-        id: the name without its ending.
-        path: from the root of the repository.
-        blob: object hash (hex); of a tree or a foreign commit where ``regular`` is False.
-        mode: git's file mode.
-    """
-
-    id: str
-    path: str
-    blob: str
-    mode: int
-
-    @property
-    def regular(self) -> bool:
-        """True for a plain file; only such a one may be read and run."""
-        return self.mode & 0o170000 == 0o100000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ResultFile:
-    """``<id>.result.json`` in ``vault/actions``. Its being there ends the action, whatever it is."""
-
-    id: str
-    path: str
-    blob: str
-    mode: int
-
-    @property
-    def regular(self) -> bool:
-        return self.mode & 0o170000 == 0o100000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CancelFile:
-    """``<id>.cancel.toml`` in ``vault/actions``, whatever it is: see ``dispatcher.model.cancel_request``."""
-
-    id: str
-    path: str
-    blob: str
-    mode: int
-
-    @property
-    def regular(self) -> bool:
-        return self.mode & 0o170000 == 0o100000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Finished:
-    """An action and its result, both still in ``vault/actions``."""
-
-    action: ActionFile
-    result: ResultFile
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FormulaFile:
-    """A formula in the ops repo.
-
-    Attributes:
-        name: the name without its ending.
-        path, blob, mode: as for an action.
-        kind: by the ending.
-        ambiguous: True where ``<name>.sh`` and ``<name>.toml`` are both there; neither is meant.
-    """
-
-    name: str
-    path: str
-    blob: str
-    mode: int
-    kind: FormulaKind
-    ambiguous: bool = False
-
-    @property
-    def regular(self) -> bool:
-        return self.mode & 0o170000 == 0o100000
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Changes:
-    """What one step of a tree brought. Each is empty where nothing of the kind happened.
-
-    Attributes:
-        opened: ids that became open, in the order in which their commits arrived.
-        changed: ids that are still open with other content or mode.
-        withdrawn: ids that were open, whose file is gone, and that have no result.
-        finished: ids that got a result in ``vault/actions``.
-        archived: ids that came to ``vault/done``.
-        formulas: names of formulas that came, changed or went.
-        vanished: ids whose result was in the tree before and is nowhere in it now, with the path
-            at which it was.
-        arrived: ids whose result came or changed, wherever; not those that were only moved.
-    """
-
-    opened: tuple[str, ...] = ()
-    changed: frozenset[str] = frozenset()
-    withdrawn: frozenset[str] = frozenset()
-    finished: frozenset[str] = frozenset()
-    archived: frozenset[str] = frozenset()
-    formulas: frozenset[str] = frozenset()
-    vanished: Mapping[str, str] = field(default_factory=dict)
-    arrived: frozenset[str] = frozenset()
-
-    def __bool__(self) -> bool:
-        return any(
-            (
-                self.opened,
-                self.changed,
-                self.withdrawn,
-                self.finished,
-                self.archived,
-                self.formulas,
-                self.vanished,
-                self.arrived,
-            )
-        )
-
-
-Event = tuple[str, Entry | None]
-"""A path, and what is there now; None where nothing is there any more."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Delta:
-    """The way of a tree to a commit, worked out and not yet taken: see ``OpsRepo.difference``.
-
-    Attributes:
-        commit: where it leads.
-        events: what differs, new actions in order of arrival; or, if ``whole``, all there is.
-        arrived_at: when the commit was made that brought each new action, by path, seconds since
-            the epoch; 0.0 for one that came long before.
-    """
-
-    commit: str
-    events: tuple[Event, ...] = ()
-    whole: bool = False
-    arrived_at: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Formulas:
-    """The formulas of a tree at one commit, for whoever must not hold the tree itself."""
-
-    commit: str
-    formulas: Mapping[str, FormulaFile]
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    """Where an id stands; compared before and after a step."""
-
-    open: ActionFile | None
-    in_actions: bool
-    archived: bool
-    has_result: bool
-    result: str  # blob of the one in vault/actions, or ""
-    result_path: str
 
 
 @dataclass(kw_only=True)
@@ -242,7 +86,7 @@ class Tree:
         if action_id in self.stray_results:
             return self.stray_results[action_id].path
         for folder in self.done_results.get(action_id, ()):
-            return _done_path(folder, action_id, RESULT_ENDING)
+            return done_path(folder, action_id, RESULT_ENDING)
         return None
 
     def action_path(self, action_id: str) -> str | None:
@@ -252,7 +96,7 @@ class Tree:
         if action_id in self.finished:
             return self.finished[action_id].action.path
         for folder in self.done_actions.get(action_id, ()):
-            return _done_path(folder, action_id, ACTION_ENDING)
+            return done_path(folder, action_id, ACTION_ENDING)
         return None
 
     def paths(self) -> Iterator[str]:
@@ -272,7 +116,7 @@ class Tree:
         ):
             for action_id, folders in places.items():
                 for folder in folders:
-                    yield _done_path(folder, action_id, ending)
+                    yield done_path(folder, action_id, ending)
         yield from self._formula_files
         yield from self.misnamed
 
@@ -291,13 +135,12 @@ class Tree:
 
     def step(self, commit: str, events: Iterable[Event]) -> Changes:
         """Move to a commit by what differs; an event that says what is known already is fine."""
-        before: dict[str, _State] = {}
+        before: dict[str, Standing] = {}
         formulas: set[str] = set()
         in_done: dict[str, str] = {}
         for path, entry in events:
             folder, _, name = path.rpartition("/")
-            endings = _endings(folder)
-            ending = next((e for e in endings if name.endswith(e)), None)
+            ending = next((e for e in endings(folder) if name.endswith(e)), None)
             if ending is None:
                 self._other(path, folder, name, entry)
                 continue
@@ -313,19 +156,20 @@ class Tree:
                     formulas.add(stem)
             else:
                 self._in_done(folder[len(DONE_PATH) + 1 :], stem, ending, entry, before)
-                if entry and entry.mode != 0o040000 and ending == RESULT_ENDING:
+                if entry and not entry.directory and ending == RESULT_ENDING:
                     in_done[stem] = entry.oid
         self.commit = commit
-        return self._changes(before, frozenset(formulas), in_done)
+        after = {action_id: self._state(action_id) for action_id in before}
+        return changes(before, after, frozenset(formulas), in_done)
 
     def _other(self, path: str, folder: str, name: str, entry: Entry | None) -> None:
         """What is nothing of ours; a directory of the archive that is not read is worth a warning."""
         if folder == DONE_PATH and not is_month(name):
-            unread = entry is not None and entry.mode == 0o040000
+            unread = entry is not None and entry.directory
             (self.misnamed.add if unread else self.misnamed.discard)(path)
 
-    def _state(self, action_id: str) -> _State:
-        return _State(
+    def _state(self, action_id: str) -> Standing:
+        return Standing(
             self.open.get(action_id),
             action_id in self.finished or action_id in self.stray_results,
             action_id in self.archived,
@@ -351,7 +195,7 @@ class Tree:
         action_id: str,
         ending: str,
         entry: Entry | None,
-        before: dict[str, _State],
+        before: dict[str, Standing],
     ) -> None:
         before.setdefault(action_id, self._state(action_id))
         pair = self.finished.pop(action_id, None)
@@ -384,10 +228,10 @@ class Tree:
         action_id: str,
         ending: str,
         entry: Entry | None,
-        before: dict[str, _State],
+        before: dict[str, Standing],
     ) -> None:
         places = self.done_results if ending == RESULT_ENDING else self.done_actions
-        if entry is not None and entry.mode == 0o040000:
+        if entry is not None and entry.directory:
             return
         before.setdefault(action_id, self._state(action_id))
         known = places.get(action_id, ())
@@ -419,56 +263,3 @@ class Tree:
         else:
             self.formulas.pop(stem, None)
         return True
-
-    def _changes(
-        self, before: Mapping[str, _State], formulas: frozenset[str], in_done: Mapping[str, str]
-    ) -> Changes:
-        after = {action_id: self._state(action_id) for action_id in before}
-        return Changes(
-            opened=tuple(i for i, s in after.items() if s.open and not before[i].open),
-            changed=frozenset(
-                i
-                for i, s in after.items()
-                if s.open and before[i].open and s.open != before[i].open
-            ),
-            withdrawn=frozenset(
-                i for i, s in after.items() if before[i].open and not s.open and not s.has_result
-            ),
-            finished=frozenset(
-                i for i, s in after.items() if s.in_actions and not before[i].in_actions
-            ),
-            archived=frozenset(
-                i for i, s in after.items() if s.archived and not before[i].archived
-            ),
-            formulas=formulas,
-            vanished={
-                i: before[i].result_path
-                for i, s in after.items()
-                if before[i].has_result and not s.has_result
-            },
-            arrived=frozenset(
-                i
-                for i, s in after.items()
-                if (s.result and s.result != before[i].result)
-                or in_done.get(i, before[i].result) != before[i].result
-            ),
-        )
-
-
-def is_month(name: str) -> bool:
-    """Whether a directory of the archive has the name of a month: ``YYYY-MM``."""
-    return bool(_MONTH.fullmatch(name))
-
-
-def _endings(folder: str) -> tuple[str, ...]:
-    """The endings that mean something in a folder, the longest first."""
-    if folder == FORMULAS_PATH:
-        return FORMULA_ENDINGS
-    above, _, month = folder.rpartition("/")
-    if folder in (ACTIONS_PATH, DONE_PATH) or (above == DONE_PATH and is_month(month)):
-        return (RESULT_ENDING, CANCEL_ENDING, ACTION_ENDING)
-    return ()
-
-
-def _done_path(folder: str, action_id: str, ending: str) -> str:
-    return "/".join(part for part in (DONE_PATH, folder, action_id + ending) if part)

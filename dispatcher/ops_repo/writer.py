@@ -21,7 +21,7 @@ from dispatcher.ops_repo.by_trees import stored
 from dispatcher.ops_repo.clone import HEAD, OUTGOING, PUSH, SEEN, Clone
 from dispatcher.ops_repo.git import GitFailed
 from dispatcher.ops_repo.reader import entries_at, read
-from dispatcher.ops_repo.records import Entry, Move, NewFile, Published, Replaced
+from dispatcher.ops_repo.records import TREE_MODE, Entry, Move, NewFile, Published, Replaced
 from dispatcher.ops_repo.refusals import BranchExists, PushRefused, Why, refusal
 from dispatcher.settings import OpsRepoSettings
 
@@ -272,7 +272,7 @@ class Writer:
     ) -> Iterator[bytes]:
         there = f"{base}:{folder}" if entries_at(self._clone, base, [folder]) else ""
         tree = by_trees.changed(self._clone, by_trees.listed(self._clone, there), changes)
-        entry = Entry(mode=0o040000, oid=tree) if tree else None
+        entry = Entry(mode=TREE_MODE, oid=tree) if tree else None
         yield _placed(folder, entry)
 
     def _commit(
@@ -497,7 +497,7 @@ def _refuse_blocked(
 ) -> None:
     """fast-import would put a folder in the place of a file that is in the way."""
     for folder in _folders([f.path for f in files] + [m.target for m in moves]):
-        if folder in there and there[folder].mode != 0o040000:
+        if folder in there and not there[folder].directory:
             raise Conflict(
                 f"{folder} is no folder in the ops repository",
                 remedy="Remove it, so that results can be written below it.",

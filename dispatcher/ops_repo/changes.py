@@ -1,0 +1,135 @@
+"""What a step of the tree from one commit to another brings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from dispatcher.ops_repo.files import ActionFile, FormulaFile
+from dispatcher.ops_repo.records import Entry
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """What one step of a tree brought. Each is empty where nothing of the kind happened.
+
+    Attributes:
+        opened: ids that became open, in the order in which their commits arrived.
+        changed: ids that are still open with other content or mode.
+        withdrawn: ids that were open, whose file is gone, and that have no result.
+        finished: ids that got a result in ``vault/actions``.
+        archived: ids that came to ``vault/done``.
+        formulas: names of formulas that came, changed or went.
+        vanished: ids whose result was in the tree before and is nowhere in it now, with the path
+            at which it was.
+        arrived: ids whose result came or changed, wherever; not those that were only moved.
+    """
+
+    opened: tuple[str, ...] = ()
+    changed: frozenset[str] = frozenset()
+    withdrawn: frozenset[str] = frozenset()
+    finished: frozenset[str] = frozenset()
+    archived: frozenset[str] = frozenset()
+    formulas: frozenset[str] = frozenset()
+    vanished: Mapping[str, str] = field(default_factory=dict)
+    arrived: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        return any(
+            (
+                self.opened,
+                self.changed,
+                self.withdrawn,
+                self.finished,
+                self.archived,
+                self.formulas,
+                self.vanished,
+                self.arrived,
+            )
+        )
+
+
+Event = tuple[str, Entry | None]
+"""A path, and what is there now; None where nothing is there any more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delta:
+    """The way of a tree to a commit, worked out and not yet taken: see ``OpsRepo.difference``.
+
+    Attributes:
+        commit: where it leads.
+        events: what differs, new actions in order of arrival; or, if ``whole``, all there is.
+        arrived_at: when the commit was made that brought each new action, by path, seconds since
+            the epoch; 0.0 for one that came long before.
+    """
+
+    commit: str
+    events: tuple[Event, ...] = ()
+    whole: bool = False
+    arrived_at: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Formulas:
+    """The formulas of a tree at one commit, for whoever must not hold the tree itself."""
+
+    commit: str
+    formulas: Mapping[str, FormulaFile]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where an id stands; compared before and after a step.
+
+    Attributes:
+        result: hash of the result in ``vault/actions``; "" if there is none.
+        result_path: of the result, wherever it is; "" if there is none.
+    """
+
+    open: ActionFile | None
+    in_actions: bool
+    archived: bool
+    has_result: bool
+    result: str
+    result_path: str
+
+
+def changes(
+    before: Mapping[str, Standing],
+    after: Mapping[str, Standing],
+    formulas: frozenset[str],
+    in_done: Mapping[str, str],
+) -> Changes:
+    """What became of ids.
+
+    Args:
+        before, after: of the same ids, in the order in which they were met.
+        formulas: those that changed.
+        in_done: hashes of results that came to the archive, by id.
+    """
+    return Changes(
+        opened=tuple(i for i, s in after.items() if s.open and not before[i].open),
+        changed=frozenset(
+            i for i, s in after.items() if s.open and before[i].open and s.open != before[i].open
+        ),
+        withdrawn=frozenset(
+            i for i, s in after.items() if before[i].open and not s.open and not s.has_result
+        ),
+        finished=frozenset(
+            i for i, s in after.items() if s.in_actions and not before[i].in_actions
+        ),
+        archived=frozenset(i for i, s in after.items() if s.archived and not before[i].archived),
+        formulas=formulas,
+        vanished={
+            i: before[i].result_path
+            for i, s in after.items()
+            if before[i].has_result and not s.has_result
+        },
+        arrived=frozenset(
+            i
+            for i, s in after.items()
+            if (s.result and s.result != before[i].result)
+            or in_done.get(i, before[i].result) != before[i].result
+        ),
+    )

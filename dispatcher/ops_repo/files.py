@@ -1,0 +1,104 @@
+"""The files of an ops repo that count, told by directory and name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from dispatcher.model.run import FormulaKind
+from dispatcher.ops_repo.records import InTree
+from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH
+
+ACTION_ENDING = ".toml"
+RESULT_ENDING = ".result.json"
+CANCEL_ENDING = ".cancel.toml"
+FORMULA_ENDINGS = tuple(f".{kind}" for kind in FormulaKind)
+WATCHED = (ACTIONS_PATH, DONE_PATH, FORMULAS_PATH)
+"""Directories whose files count."""
+
+_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class File(InTree):
+    """Whatever is at a path.
+
+    Attributes:
+        path: from the root of the repository.
+        blob: object hash (hex); of a tree or a foreign commit where ``regular`` is False.
+    """
+
+    path: str
+    blob: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileOfAction(File):
+    """Whatever is at a path that is named after an action.
+
+    Attributes:
+        id: the name without its ending.
+    """
+
+    id: str
+
+
+class ActionFile(FileOfAction):
+    """Anything in ``vault/actions`` that is named ``<id>.toml``, whatever it is."""
+
+    __slots__ = ()
+
+
+class ResultFile(FileOfAction):
+    """``<id>.result.json`` in ``vault/actions``. Its being there ends the action, whatever it is."""
+
+    __slots__ = ()
+
+
+class CancelFile(FileOfAction):
+    """``<id>.cancel.toml`` in ``vault/actions``, whatever it is: see ``dispatcher.model.cancel_request``."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """An action and its result, both still in ``vault/actions``."""
+
+    action: ActionFile
+    result: ResultFile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FormulaFile(File):
+    """A formula in the ops repo.
+
+    Attributes:
+        name: the name without its ending.
+        kind: by the ending.
+        ambiguous: True where ``<name>.sh`` and ``<name>.toml`` are both there; neither is meant.
+    """
+
+    name: str
+    kind: FormulaKind
+    ambiguous: bool = False
+
+
+def is_month(name: str) -> bool:
+    """Whether a directory of the archive has the name of a month: ``YYYY-MM``."""
+    return bool(_MONTH.fullmatch(name))
+
+
+def endings(directory: str) -> tuple[str, ...]:
+    """The endings that mean something in a directory, the longest first."""
+    if directory == FORMULAS_PATH:
+        return FORMULA_ENDINGS
+    above, _, month = directory.rpartition("/")
+    if directory in (ACTIONS_PATH, DONE_PATH) or (above == DONE_PATH and is_month(month)):
+        return (RESULT_ENDING, CANCEL_ENDING, ACTION_ENDING)
+    return ()
+
+
+def done_path(directory: str, action_id: str, ending: str) -> str:
+    """Path of a file in the archive; ``directory`` is a month or ""."""
+    return "/".join(part for part in (DONE_PATH, directory, action_id + ending) if part)
