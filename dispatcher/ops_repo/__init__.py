@@ -1,12 +1,13 @@
 """The ops repo adapter: the only caller of git.
 
-``repo`` is the face; ``clone`` keeps the bare clone on disk, ``objects`` and ``reader`` ask it,
-``tree`` follows what matters in it, ``writer`` publishes, ``begin`` makes the first commit of a new
-repository, ``lead`` keeps the ref that says who leads, ``rewrites`` what a rewritten history took back,
-``viewed`` the heads that decisions were made on,
-``upkeep`` packs the clone, ``signatures`` tells who signed by the lists that ``trusted_keys`` checks,
-``ownership`` whose a remote is that is a path, ``refusals`` and ``refusal`` what a remote that refuses
-means, and ``git`` runs the program.
+``repo`` is the interface. ``git`` runs the program in the environment of ``environment``, reaches the remote as
+``transport`` says, with the token of ``credential``; ``failure``, ``refusals`` and ``refusal`` say what its
+messages mean, and ``ownership`` whose a remote is that is a path.
+``clone`` keeps the bare clone on disk and ``upkeep`` packs it; ``objects``, ``levels`` and ``reader`` read it;
+``files``, ``changes`` and ``tree`` follow what matters in it; ``writer`` publishes; ``begin`` makes the first
+commit of a new repository; ``lead`` keeps the ref that says who leads.
+``rewrites`` records what a rewritten history took back, and ``viewed`` the heads that decisions were made
+on. ``signatures`` determines who signed, by the lists that ``trusted_keys`` checks.
 """
 
 from dispatcher.ops_repo.begin import begin, from_anywhere

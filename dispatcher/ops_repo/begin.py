@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dispatcher.errors import Conflict, Misconfigured
-from dispatcher.ops_repo.git import Git, GitFailed, Transport, transport_of
+from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.git import Git
 from dispatcher.ops_repo.records import NewFile
+from dispatcher.ops_repo.transport import Transport, transport_of
 from dispatcher.ops_repo.writer import added, commit_stream, paths_checked
 from dispatcher.settings import OpsRepoSettings
 
@@ -52,7 +54,7 @@ def begin(
             )
             if found.line:
                 raise Conflict(
-                    f"{git.redacted(settings.remote)} has a branch {settings.branch!r} already",
+                    f"{git.where} has a branch {settings.branch!r} already",
                     remedy="Nothing was changed; use it as it is, or name another branch.",
                 )
             stream = commit_stream(

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from dispatcher.ops_repo.clone import Clone
-from dispatcher.ops_repo.git import GitFailed
+from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.records import TREE_MODE, Entry, NewFile
 
 _UNREADABLE = "Corrupt mode in"

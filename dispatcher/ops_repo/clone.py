@@ -32,10 +32,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dispatcher.errors import Denied, Dependency, DisintoError, Misconfigured, Unavailable
-from dispatcher.ops_repo.git import Git, GitFailed, Transport
+from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.git import Git
 from dispatcher.ops_repo.holders import Holder, holder_of
 from dispatcher.ops_repo.objects import Objects
 from dispatcher.ops_repo.records import Seen, escaped
+from dispatcher.ops_repo.transport import Transport
 from dispatcher.ops_repo.upkeep import Upkeep
 
 HEAD = "refs/disinto/head"

@@ -20,7 +20,7 @@ from typing import Final, Protocol, TypeVar
 
 from dispatcher.errors import Dependency, DisintoError, Misconfigured, Unavailable
 from dispatcher.ops_repo.clone import LEAD, LEAD_FOUND, LEAD_OURS, Clone
-from dispatcher.ops_repo.git import GitFailed
+from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.writer import Writer
 
 T = TypeVar("T")

@@ -11,7 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
-from dispatcher.ops_repo.git import LOCAL_TIMEOUT_S, Git, GitFailed
+from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.git import LOCAL_TIMEOUT_S, Git
 from dispatcher.ops_repo.processes import end_group
 
 CHUNK = 400

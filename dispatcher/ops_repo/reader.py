@@ -10,8 +10,8 @@ from dispatcher.errors import Conflict, Unavailable
 from dispatcher.model.names import is_id
 from dispatcher.ops_repo.changes import Delta
 from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.files import ACTION_ENDING, CANCEL_ENDING, RESULT_ENDING
-from dispatcher.ops_repo.git import GitFailed
 from dispatcher.ops_repo.levels import differences, entries, groups, listing, months
 from dispatcher.ops_repo.records import CommitInfo, Entry, claimed_time
 from dispatcher.ops_repo.tree import Tree

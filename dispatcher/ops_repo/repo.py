@@ -11,7 +11,8 @@ from dispatcher.model.times import rfc3339
 from dispatcher.ops_repo import lineage, reader, rewrites
 from dispatcher.ops_repo.changes import Changes, Delta
 from dispatcher.ops_repo.clone import Clone
-from dispatcher.ops_repo.git import Git, GitFailed, ended_by_signal
+from dispatcher.ops_repo.failure import GitFailed, ended_by_signal
+from dispatcher.ops_repo.git import Git
 from dispatcher.ops_repo.lead import LeadRef
 from dispatcher.ops_repo.lineage import Lineage
 from dispatcher.ops_repo.records import (

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dispatcher.errors import DisintoError
-from dispatcher.ops_repo.git import Git, GitFailed
+from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.git import Git
 
 EVERY = 64
 """Changes of the clone between two looks at it."""

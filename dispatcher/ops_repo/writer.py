@@ -19,7 +19,7 @@ from dispatcher.model.result import RESULT_LIMIT as REPLACED_LIMIT
 from dispatcher.ops_repo import by_trees
 from dispatcher.ops_repo.by_trees import stored
 from dispatcher.ops_repo.clone import HEAD, OUTGOING, PUSH, SEEN, Clone
-from dispatcher.ops_repo.git import GitFailed
+from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.reader import entries_at, read
 from dispatcher.ops_repo.records import TREE_MODE, Entry, Move, NewFile, Published, Replaced
 from dispatcher.ops_repo.refusals import BranchExists, PushRefused, Why, refusal
@@ -183,7 +183,7 @@ class Writer:
 
     @property
     def _where(self) -> str:
-        return self._git.redacted(self._git.settings.remote)
+        return self._git.where
 
     def _once(
         self,

@@ -295,7 +295,7 @@ def test_a_partial_clone_fetches_nothing_for_us(
     with monkeypatch.context() as older:
         # As a git before 2.39.4 would: let the lazy fetch happen.
         older.setattr(
-            "dispatcher.ops_repo.git._READER",
+            "dispatcher.ops_repo.transport._READER",
             "GIT_ALLOW_PROTOCOL=none GIT_NO_LAZY_FETCH=0 git -c safe.directory='*' upload-pack",
         )
         with pytest.raises(Exception, match=r"corrupt|cannot be reached|malformed"):

@@ -1,0 +1,105 @@
+"""The environment that git runs with, of our own making.
+
+Of the dispatcher's variables only those that reach a server (proxies, certificates, ssh agent) are
+handed on, and none of these for a remote that is a path, so that no token of the dispatcher's is seen
+by git, by ssh or by the hooks of such a remote. The user's and the system's git configuration are not
+read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from dispatcher.ops_repo import fsck
+from dispatcher.ops_repo.transport import Transport
+
+_HANDED_ON = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "GIT_EXEC_PATH")
+
+_TO_REACH_SERVERS = (
+    "SSH_AUTH_SOCK", "SSL_CERT_FILE", "SSL_CERT_DIR", "GIT_SSL_CAINFO", "GIT_SSL_CAPATH", "GIT_SSH",
+    "http_proxy", "https_proxy", "no_proxy", "all_proxy",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY",
+)  # fmt: skip  # fmt: skip
+
+_CONFIG: Mapping[str, str] = {
+    # Nothing of a repository's own may run.
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "credential.helper": "",
+    "core.askPass": "",
+    # Housekeeping is ours (``upkeep``): never in the way of a fetch or a commit.
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    # What arrives is checked, and only known transports are used.
+    "transfer.fsckObjects": "true",
+    "fetch.fsckObjects": "true",
+    **fsck.ACCEPTED,
+    "protocol.allow": "never",
+    "protocol.file.allow": "always",
+    "protocol.ssh.allow": "always",
+    "protocol.https.allow": "always",
+    "protocol.http.allow": "always",
+    "protocol.version": "2",
+    "http.followRedirects": "false",
+    # A remote that has stopped talking is given up, also by a git whose dispatcher was killed.
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": "30",
+    "core.compression": "1",
+    # The clone can be made anew at any time; waiting for the disk at each object is not worth it.
+    # Its refs are another matter: one of them is part of the memory of what ran.
+    "core.fsync": "reference",
+    "core.logAllRefUpdates": "false",
+    "core.quotePath": "false",
+    "fastimport.unpackLimit": "100",
+    "fetch.writeCommitGraph": "false",
+    "log.showSignature": "false",
+    "log.mailmap": "false",
+    "push.gpgSign": "false",
+    "push.recurseSubmodules": "no",
+    "submodule.recurse": "false",
+    "fetch.recurseSubmodules": "false",
+    "gpg.x509.program": "false",
+    "i18n.logOutputEncoding": "UTF-8",
+}
+
+
+def base(transport: Transport, timeout_s: float) -> dict[str, str]:
+    """Variables of every git process for a remote that is reached so.
+
+    Args:
+        timeout_s: seconds that a conversation may take.
+    """
+    reached = () if transport is Transport.PATH else _TO_REACH_SERVERS
+    names = (*_HANDED_ON, *reached)
+    env = {name: os.environ[name] for name in names if name in os.environ}
+    connect = max(1, min(15, int(timeout_s)))
+    ssh = os.environ.get("GIT_SSH_COMMAND", "ssh")
+    if "GIT_SSH" not in env:
+        env["GIT_SSH_COMMAND"] = (
+            f"{ssh} -o BatchMode=yes -o ConnectTimeout={connect}"
+            " -o ServerAliveInterval=15 -o ServerAliveCountMax=2"
+        )
+    env |= {
+        "LC_ALL": "C",
+        "LANGUAGE": "",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_LITERAL_PATHSPECS": "1",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_ADVICE": "0",
+    }
+    return env
+
+
+def configured(config: Mapping[str, str]) -> dict[str, str]:
+    """Variables that hold our configuration of git, and more keys of it."""
+    keys = {**_CONFIG, **config}
+    env = {"GIT_CONFIG_COUNT": str(len(keys))}
+    for number, (key, value) in enumerate(keys.items()):
+        env[f"GIT_CONFIG_KEY_{number}"] = key
+        env[f"GIT_CONFIG_VALUE_{number}"] = value
+    return env

@@ -1,0 +1,144 @@
+"""What it means that git failed, told from its messages."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+from dispatcher.errors import Dependency, DisintoError, Misconfigured, Unavailable
+from dispatcher.ops_repo.refusal import refused, refused_http
+from dispatcher.ops_repo.transport import Transport, transport_of
+from dispatcher.settings import OpsRepoSettings
+
+_BROKEN = re.compile(
+    r"is corrupt|corrupt(ed)? (loose )?object|bad object|bad tree object|object file .* is empty"
+    r"|unable to (read|parse|unpack|find) |unable to map |could not read [0-9a-f]{8}"
+    r"|inflate: |garbage at end of|packfile .* (cannot|does not|claims|is)|index file .* is too"
+    r"|missing (blob|tree|commit|object)|failed to traverse|failed to read|hash mismatch"
+    r"|not a git repository: '|[Nn]ot a git repository \(or|not a tree object|not a valid object"
+    r"|bad config|invalid sha1 pointer|did not send all necessary objects|commit-graph"
+    r"|Failed to traverse parents|loose object .* (stored|is)|could not parse commit"
+    r"|unresolved deltas|bad signature|wrong index v|not valid: refs/|broken ref|broken link"
+    r"|[Bb]ad (revision|source)|reference broken|could not open pack|non-monotonic",
+)
+_LOCKED = re.compile(r"\.lock': File exists|Another git process seems to be running")
+_NO_REPOSITORY = re.compile(
+    r"does not appear to be a git repository|repository .* not found|Repository not found"
+    r"|returned error: (404|30[12378])|no such repository|does not exist$|not exported|is not a git command"
+    r"|unable to update url base from redirection|Unencrypted HTTP",
+    re.IGNORECASE | re.MULTILINE,
+)
+_NO_BRANCH = re.compile(r"couldn't find remote ref|no such remote ref", re.IGNORECASE)
+_DENIED = re.compile(
+    r"Authentication failed|could not read (Username|Password)|terminal prompts disabled"
+    r"|Permission denied|returned error: 40[13]|Host key verification failed|access denied"
+    r"|dubious ownership|Insufficient permission|Load key .* bad permissions"
+    # What servers say to a key that may only read: GitHub, GitLab, Forgejo and Gitea, Gitolite.
+    r"|Permission to \S+ denied|marked as read only|does not have write access|not allowed to push"
+    r"|is not authorized to|DENIED by ",
+    re.IGNORECASE,
+)
+_MALFORMED = re.compile(r"fsck error|: zeroPaddedFilemode|error: object [0-9a-f]{40,}: ")
+
+
+class GitFailed(Exception):
+    """git ended with a code that its caller did not expect. Stays inside this package.
+
+    Attributes:
+        verb: the subcommand.
+        code: exit code; negative for a signal.
+        text: what it said on standard error, without any credential.
+    """
+
+    def __init__(self, verb: str, code: int, text: str) -> None:
+        super().__init__(f"git {verb} ended with {code}: {text.strip()}")
+        self.verb = verb
+        self.code = code
+        self.text = text
+
+    @property
+    def own_text(self) -> str:
+        """What git itself said, without the lines that the other side said."""
+        return "\n".join(x for x in self.text.splitlines() if not x.startswith("remote: "))
+
+    @property
+    def signal(self) -> str:
+        """Name of the signal that ended git; "" if none did."""
+        return signal.Signals(-self.code).name if self.code < 0 else ""
+
+    @property
+    def reason(self) -> str:
+        """Why it failed, in words."""
+        said = _tail(self.text)
+        return f"git {self.verb} was ended by {self.signal}: {said}" if self.signal else said
+
+    @property
+    def clone_broken(self) -> bool:
+        """Whether the message speaks of a damaged or half-made local repository."""
+        return bool(_BROKEN.search(self.own_text))
+
+    @property
+    def stale_lock(self) -> bool:
+        """Whether a lock file was in the way."""
+        return bool(_LOCKED.search(self.own_text))
+
+
+def meaning(
+    failed: GitFailed, settings: OpsRepoSettings, *, where: str, token: bool
+) -> DisintoError:
+    """What a failed conversation with the remote amounts to.
+
+    Args:
+        where: the remote as it may be shown.
+        token: whether one was sent.
+    """
+    text, said = failed.text, _tail(failed.text)
+    if _NO_BRANCH.search(text):
+        return Misconfigured(
+            f"the ops repository {where} has no branch {settings.branch!r}",
+            remedy="Set `branch` in [ops_repo], or push a first commit.",
+        )
+    if _DENIED.search(text):
+        if transport_of(settings.remote) is Transport.HTTP:
+            return refused_http(settings, where, said, token=token)
+        return refused(where, said)
+    if _NO_REPOSITORY.search(text):
+        return Misconfigured(
+            f"there is no ops repository at {where}: {said}",
+            remedy="Check `remote` in [ops_repo]; a redirection is not followed.",
+        )
+    if _MALFORMED.search(text):
+        return Misconfigured(
+            f"the ops repository {where} sent a malformed object: {said}",
+            remedy="Run `git fsck --strict` there, and force-push the branch without the commit "
+            "that brought the object; deleting a file in a later commit does not help.",
+        )
+    cut_off = f"the ops repository {where} cannot be reached: {said}"
+    return ended_by_signal(failed) if failed.signal else Unavailable(Dependency.REMOTE, cut_off)
+
+
+def ended_by_signal(failed: GitFailed) -> Unavailable:
+    """The error for a git that a signal ended."""
+    return Unavailable(
+        Dependency.REMOTE,
+        f"the ops repository cannot be read: {failed.reason}",
+        remedy="SIGKILL: too little memory. SIGSEGV: a commit may nest directories deeper than git can "
+        "walk; find it with `git log --stat`, and force-push the branch without it.",
+    )
+
+
+def _tail(text: str) -> str:
+    """The last lines that say something, as one line."""
+    noise = (
+        "hint:",
+        "Please make sure",
+        "and the repository exists",
+        "warning: redirecting",
+        "warning: Skipping unknown msg id",
+    )
+    lines = [
+        x.strip()
+        for x in text.replace("\r", "\n").splitlines()
+        if x.strip() and not x.startswith(noise)
+    ]
+    return "; ".join(lines[-4:])[:600] or "git said nothing"
