@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import hvac
+import hvac.exceptions
+import tenacity
 
 from dispatcher.devservers import openbao
 from dispatcher.devservers.openbao import DevServer
@@ -30,7 +33,7 @@ class Bao(DevServer):
     def with_own_mount(self) -> Bao:
         """The same server with a fresh KV v2 mount."""
         mount = f"kv{next(_mounts)}"
-        self.client().sys.enable_secrets_engine("kv", path=mount, options={"version": "2"})
+        _mount_kv(self.client(), mount)
         return replace(self, kv_mount=mount)
 
     def put(self, name: str, value: str, *, prefix: str = "disinto/runner") -> None:
@@ -44,5 +47,21 @@ def serve() -> Iterator[Bao]:
     """Start ``bao server -dev`` on a free loopback port, with a KV v2 mount ``kv``."""
     with openbao.serve(launch=containers.launch("bao")) as server:
         bao = Bao(addr=server.addr, root_token=server.root_token, process=server.process)
-        bao.client().sys.enable_secrets_engine("kv", path="kv", options={"version": "2"})
+        _mount_kv(bao.client(), bao.kv_mount)
         yield bao
+
+
+@tenacity.retry(
+    # The server rejects requests to a new mount until it has made it a versioned one.
+    retry=tenacity.retry_if_exception_message(match=".*Upgrading from non-versioned"),
+    stop=tenacity.stop_after_delay(30),
+    wait=tenacity.wait_fixed(0.02),
+)
+def _await_kv(client: hvac.Client, mount: str) -> None:
+    with contextlib.suppress(hvac.exceptions.InvalidPath):  # nothing is stored yet
+        client.secrets.kv.v2.list_secrets(path="", mount_point=mount)
+
+
+def _mount_kv(client: hvac.Client, mount: str) -> None:
+    client.sys.enable_secrets_engine("kv", path=mount, options={"version": "2"})
+    _await_kv(client, mount)
