@@ -9,6 +9,7 @@ from dispatcher.engines.nomad.render import acl_policies
 from dispatcher.operate.apply import Administration
 from dispatcher.settings import Settings, VaultAuth
 from dispatcher.vault import Vault
+from dispatcher.vault.hvac_client import hvac_client
 from dispatcher.vault.names import dispatcher_policy
 
 
@@ -39,15 +40,9 @@ def set_up(
 def _vault_token(settings: Settings, operator: Mapping[str, str]) -> str:
     vault = Vault.of_operator(settings.vault, environ=operator)
     try:
-        reply = vault.call(
-            "POST",
-            "auth/token/create-orphan",
-            {
-                "policies": [dispatcher_policy(settings.vault)],
-                "no_default_policy": True,
-                "period": "1h",
-            },
+        reply = hvac_client(vault).auth.token.create_orphan(
+            policies=[dispatcher_policy(settings.vault)], no_default_policy=True, period="1h"
         )
     finally:
         vault.close()
-    return str(reply.body["auth"]["client_token"])
+    return str(reply["auth"]["client_token"])

@@ -1,11 +1,15 @@
 """Vault and OpenBao: the only package that calls them, apart from the runner.
 
-``session`` logs in, ``grants`` mints and ends what runs hold, ``apply`` writes policies and
-roles, which ``templates`` renders, ``names`` names and ``ownership`` marks as ours, ``secrets``
-administers the secrets themselves, ``doctor`` checks it all.
+Two clients share one connection (``http``), one token (``token``, by ``login``) and one set of
+errors (``errors``):
+
+* ``Vault`` (``session``), thin and measured, for the calls of every run: ``grants``, ``health``;
+* hvac (``hvac_client``), for administration: ``apply`` writes policies and roles, which
+  ``templates`` renders, ``names`` names and ``ownership`` marks as ours; ``removal`` deletes them;
+  ``secrets`` stores what actions name; ``doctor`` checks it all. AppRole, JWT and renewal, too.
 """
 
 from dispatcher.vault.grants import GrantGone, Grants, PolicyMissing
-from dispatcher.vault.session import Rejected, Vault, VaultHealth
+from dispatcher.vault.session import Vault
 
-__all__ = ["GrantGone", "Grants", "PolicyMissing", "Rejected", "Vault", "VaultHealth"]
+__all__ = ["GrantGone", "Grants", "PolicyMissing", "Vault"]

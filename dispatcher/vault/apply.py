@@ -1,24 +1,29 @@
 """What Vault must hold for a dispatcher: compared with what it holds, then written.
 
 ``plan_vault`` and ``plan_jwt`` read and compare; ``apply_changes`` writes. Both need an operator's
-token (``Vault.of_operator``). Nothing is deleted unless it is asked for, and nothing that is not
-ours is written over or deleted; see ``ownership``.
+token (``Vault.of_operator``) and use hvac. Nothing is deleted unless that is asked for, and nothing
+that is not ours is overwritten or deleted; see ``ownership``.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dispatcher.errors import Misconfigured
 from dispatcher.settings import Settings, VaultAuth
 from dispatcher.vault import names, templates
+from dispatcher.vault.errors import Rejected, RightMissing
+from dispatcher.vault.hvac_client import hvac_client, if_present, listed
 from dispatcher.vault.login import auth_mount
 from dispatcher.vault.ownership import owner, owner_of
 from dispatcher.vault.session import Vault
+
+if TYPE_CHECKING:
+    import hvac
 
 _POLICIES = "sys/policies/acl/"
 
@@ -38,15 +43,14 @@ class Change:
     Attributes:
         kind: what ``apply_changes`` will do.
         path: in Vault.
-        before, after: its text, for a difference; "" where there is none.
-        method, body: the request that makes it so.
+        before, after: its text, for a difference; "" if there is none.
+        body: written to the path if it is to be created or updated.
     """
 
     kind: ChangeKind
     path: str
     before: str = ""
     after: str = ""
-    method: str = "POST"
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -76,31 +80,28 @@ def plan_vault(
         Misconfigured: a mount exists and is of another kind; a path of the settings is not plain.
         PermanentError: two secrets differ only in case.
     """
-    mounts = vault.call("GET", "sys/mounts").data
+    client = hvac_client(vault)
+    mounts = client.sys.list_mounted_secrets_engines()["data"]
     kv = _kv_mount(settings, mounts)
-    present = _listed(vault, "sys/policies/acl")
+    present = listed(client.sys.list_acl_policies)
     wanted = {
         names.dispatcher_policy(settings.vault): templates.dispatcher_policy(settings),
         names.lookup_self_policy(settings.vault): templates.lookup_self_policy(settings),
     }
-    # The server takes the listing of a mount that does not exist for a mistake.
-    stored = (
-        _listed(vault, names.kv_path(settings.vault, "metadata"))
-        if kv.kind is ChangeKind.UNCHANGED
-        else []
-    )
+    # The server rejects the listing of a mount that does not exist.
+    stored = secret_keys(client, settings) if kv.kind is ChangeKind.UNCHANGED else ()
     names.refuse_case_twins(name for name in stored if not name.endswith("/"))
     for name in filter(names.is_secret_name, stored):
         wanted[names.policy_of(settings.vault, name)] = templates.runner_policy(settings, name)
     changes = [kv]
-    changes += [_policy(vault, name, text, present) for name, text in wanted.items()]
+    changes += [_policy(client, name, text, present) for name, text in wanted.items()]
     _refuse_foreign(changes, settings, adopt=adopt)
-    changes.append(_token_role(vault, settings))
-    changes += _transit(vault, settings, mounts)
+    changes.append(_token_role(client, settings))
+    changes += _transit(client, settings, mounts)
     if settings.vault.auth is VaultAuth.APPROLE:
-        changes += _approle(vault, settings)
-    changes += _left_over(vault, settings, set(present) - wanted.keys(), remove=remove_stale)
-    changes += _left_over_roles(vault, settings, remove=remove_stale)
+        changes += _approle(client, settings)
+    changes += _left_over(client, settings, set(present) - wanted.keys(), remove=remove_stale)
+    changes += _left_over_roles(client, settings, remove=remove_stale)
     return changes
 
 
@@ -124,12 +125,13 @@ def plan_jwt(vault: Vault, settings: Settings, *, jwks_url: str = "") -> list[Ch
             raise Misconfigured(
                 f"the CA certificate {settings.nomad.cacert} of Nomad cannot be read"
             ) from None
+    client = hvac_client(vault)
     role = names.jwt_role(settings.vault)
     config = templates.jwt_config(settings, jwks_url=url, ca_pem=ca_pem)
     return [
-        _auth_mount(vault, mount, "jwt"),
-        _role(vault, f"auth/{mount}/config", config),
-        _role(vault, f"auth/{mount}/role/{role}", templates.jwt_role(settings)),
+        _auth_mount(client, mount, "jwt"),
+        _role(client, f"auth/{mount}/config", config),
+        _role(client, f"auth/{mount}/role/{role}", templates.jwt_role(settings)),
     ]
 
 
@@ -140,42 +142,58 @@ def apply_changes(vault: Vault, changes: Iterable[Change]) -> list[Change]:
         Denied: the token may not.
         Unavailable, Rejected: after some changes were written; planning again shows the rest.
     """
+    client = hvac_client(vault)
     done = [change for change in changes if change.drift]
     for change in done:
-        vault.call(change.method, change.path, change.body or None)
+        if change.kind is ChangeKind.DELETE:
+            client.delete(change.path)
+        else:
+            client.write_data(change.path, data=change.body)
     return done
 
 
-def plan_policy(vault: Vault, settings: Settings, name: str) -> Change:
+def plan_policy(client: hvac.Client, settings: Settings, name: str) -> Change:
     """The policy of one secret, for ``disinto secrets put``. Raises ``NotOurs``."""
     policy = names.policy_of(settings.vault, name)
-    present = _listed(vault, "sys/policies/acl")
-    change = _policy(vault, policy, templates.runner_policy(settings, name), present)
+    present = listed(client.sys.list_acl_policies)
+    change = _policy(client, policy, templates.runner_policy(settings, name), present)
     _refuse_foreign([change], settings, adopt=False)
     return change
 
 
-def delete_policy(vault: Vault, settings: Settings, name: str) -> None:
-    """Remove the policy of one secret. One that is gone is fine. Raises ``NotOurs``."""
-    vault.call("DELETE", plan_policy(vault, settings, name).path, allow=(404,))
+def secret_keys(client: hvac.Client, settings: Settings) -> Sequence[str]:
+    """Names below ``[vault] kv_prefix``; those of directories end in a slash."""
+    return listed(
+        client.secrets.kv.v2.list_secrets,
+        path=names.safe_path(settings.vault.kv_prefix, key="kv_prefix"),
+        mount_point=names.safe_path(settings.vault.kv_mount, key="kv_mount"),
+    )
+
+
+def policy_text(client: hvac.Client, name: str) -> str:
+    """The text of a policy; "" if there is none of this name."""
+    return str((if_present(client.sys.read_acl_policy, name) or {}).get("policy", ""))
+
+
+def role_data(client: hvac.Client, path: str) -> Mapping[str, Any] | None:
+    """A role or a configuration; None if there is none, perhaps because its mount is missing."""
+    try:
+        return if_present(client.read, path)
+    except Rejected as rejected:
+        if rejected.status == 400:  # a JWT mount without configuration
+            return None
+        raise
 
 
 # -- parts ---------------------------------------------------------------------------------
-
-
-def _listed(vault: Vault, path: str) -> list[str]:
-    return [str(key) for key in vault.call("LIST", path, allow=(404,)).data.get("keys") or ()]
 
 
 def _shown(body: Mapping[str, Any]) -> str:
     return json.dumps(body, indent=2, sort_keys=True) + "\n"
 
 
-def _policy(vault: Vault, name: str, text: str, present: Iterable[str]) -> Change:
-    path = _POLICIES + name
-    before = ""
-    if name in present:
-        before = str(vault.call("GET", path, allow=(404,)).data.get("policy", ""))
+def _policy(client: hvac.Client, name: str, text: str, present: Iterable[str]) -> Change:
+    before = policy_text(client, name) if name in present else ""
     kind = (
         ChangeKind.UNCHANGED
         if before.strip() == text.strip()
@@ -183,7 +201,9 @@ def _policy(vault: Vault, name: str, text: str, present: Iterable[str]) -> Chang
         if before
         else ChangeKind.CREATE
     )
-    return Change(kind=kind, path=path, before=before, after=text, body={"policy": text})
+    return Change(
+        kind=kind, path=_POLICIES + name, before=before, after=text, body={"policy": text}
+    )
 
 
 def _refuse_foreign(changes: Iterable[Change], settings: Settings, *, adopt: bool) -> None:
@@ -210,7 +230,7 @@ def _refuse_foreign(changes: Iterable[Change], settings: Settings, *, adopt: boo
 
 
 def _left_over(
-    vault: Vault, settings: Settings, present: Iterable[str], *, remove: bool
+    client: hvac.Client, settings: Settings, present: Iterable[str], *, remove: bool
 ) -> Iterator[Change]:
     """Policies that are provably ours, and of no use any more."""
     ours, prefix = owner(settings), names.runner_prefix(settings.vault)
@@ -218,17 +238,19 @@ def _left_over(
         legacy = templates.legacy_policy(settings, name)
         if not name.startswith(prefix) and legacy is None:
             continue
-        path = _POLICIES + name
-        before = str(vault.call("GET", path, allow=(404,)).data.get("policy", ""))
+        before = policy_text(client, name)
         if owner_of(before) == ours or (legacy and before.strip() == legacy.strip()):
-            yield _stale(path, before, remove=remove)
+            yield _stale(_POLICIES + name, before, remove=remove)
 
 
-def _left_over_roles(vault: Vault, settings: Settings, *, remove: bool) -> Iterator[Change]:
+def _left_over_roles(client: hvac.Client, settings: Settings, *, remove: bool) -> Iterator[Change]:
     for path, body in templates.legacy_roles(settings).items():
         if path == f"auth/token/roles/{names.token_role(settings.vault)}":
             continue
-        held = _role(vault, path, body, optional=True)
+        try:
+            held = _role(client, path, body)
+        except RightMissing:  # what we may not read is not ours to report
+            continue
         if held.kind is ChangeKind.UNCHANGED:
             yield _stale(path, held.before, remove=remove)
 
@@ -236,33 +258,30 @@ def _left_over_roles(vault: Vault, settings: Settings, *, remove: bool) -> Itera
 def _stale(path: str, before: str, *, remove: bool) -> Change:
     if not remove:
         return Change(kind=ChangeKind.STALE, path=path, before=before, after=before)
-    return Change(kind=ChangeKind.DELETE, path=path, before=before, method="DELETE")
+    return Change(kind=ChangeKind.DELETE, path=path, before=before)
 
 
-def _token_role(vault: Vault, settings: Settings) -> Change:
-    """Raises ``NotOurs`` where the role lets its tokens have others' policies."""
-    path = f"auth/token/roles/{names.token_role(settings.vault)}"
+def _token_role(client: hvac.Client, settings: Settings) -> Change:
+    """Raises ``NotOurs`` if the role lets its tokens have others' policies."""
+    role = names.token_role(settings.vault)
+    path = f"auth/token/roles/{role}"
     body = templates.token_role(settings)
-    held = vault.call("GET", path, allow=(404,)).data.get("allowed_policies_glob") or []
+    held = (if_present(client.auth.token.read_role, role) or {}).get("allowed_policies_glob") or []
     if held and held not in (body["allowed_policies_glob"], [templates.LEGACY.policies]):
         raise NotOurs(
             f"the token role at {path} is for the policies {', '.join(held)}, and is left alone",
             remedy="Set another [vault] token_role or installation.",
         )
-    return _role(vault, path, body)
+    return _role(client, path, body)
 
 
-def _role(vault: Vault, path: str, body: Mapping[str, Any], *, optional: bool = False) -> Change:
-    """A role or configuration; only the keys that we write are compared.
-
-    Args:
-        optional: one that we may not read counts as absent.
-    """
-    reply = vault.call("GET", path, allow=(400, 403, 404) if optional else (400, 404))
+def _role(client: hvac.Client, path: str, body: Mapping[str, Any]) -> Change:
+    """A role or a configuration; only the keys that we write are compared."""
+    held = role_data(client, path)
     after = _shown(body)
-    if not reply.ok:
+    if held is None:
         return Change(kind=ChangeKind.CREATE, path=path, after=after, body=body)
-    before = _shown({key: _alike(reply.data.get(key), body[key]) for key in body})
+    before = _shown({key: _alike(held.get(key), body[key]) for key in body})
     kind = ChangeKind.UNCHANGED if before == after else ChangeKind.UPDATE
     return Change(kind=kind, path=path, before=before, after=after, body=body)
 
@@ -289,20 +308,20 @@ def _engine(mount: str, mounts: Mapping[str, Any], body: Mapping[str, Any], *, k
     version = (held.get("options") or {}).get("version")
     wanted = (body.get("options") or {}).get("version")
     if held.get("type") != body["type"] or (wanted and version != wanted):
-        said = f"{held.get('type')} version {version}" if version else str(held.get("type"))
+        actual = f"{held.get('type')} version {version}" if version else str(held.get("type"))
         need = f"{body['type']} version {wanted}" if wanted else str(body["type"])
         raise Misconfigured(
-            f"the mount {mount}/ is of type {said}, and [vault] {key} needs {need}",
+            f"the mount {mount}/ is of type {actual}, and [vault] {key} needs {need}",
             remedy=f"Choose another mount in [vault] {key}, or migrate this one.",
         )
     shown = _shown(body)
     return Change(kind=ChangeKind.UNCHANGED, path=path, before=shown, after=shown)
 
 
-def _auth_mount(vault: Vault, mount: str, kind: str) -> Change:
+def _auth_mount(client: hvac.Client, mount: str, kind: str) -> Change:
     path = f"sys/auth/{mount}"
     body = {"type": kind}
-    held = vault.call("GET", "sys/auth").data.get(f"{mount}/")
+    held = client.sys.list_auth_methods()["data"].get(f"{mount}/")
     if held is None:
         return Change(kind=ChangeKind.CREATE, path=path, after=_shown(body), body=body)
     if held.get("type") != kind:
@@ -313,7 +332,7 @@ def _auth_mount(vault: Vault, mount: str, kind: str) -> Change:
     return Change(kind=ChangeKind.UNCHANGED, path=path, before=_shown(body), after=_shown(body))
 
 
-def _transit(vault: Vault, settings: Settings, mounts: Mapping[str, Any]) -> list[Change]:
+def _transit(client: hvac.Client, settings: Settings, mounts: Mapping[str, Any]) -> list[Change]:
     key = settings.attestation.transit_key
     if not key:
         return []
@@ -323,7 +342,7 @@ def _transit(vault: Vault, settings: Settings, mounts: Mapping[str, Any]) -> lis
     body = {"type": "ed25519"}
     if engine.kind is ChangeKind.CREATE:
         return [engine, Change(kind=ChangeKind.CREATE, path=path, after=_shown(body), body=body)]
-    change = _role(vault, path, body)
+    change = _role(client, path, body)
     if change.kind is ChangeKind.UPDATE:
         raise Misconfigured(
             f"the transit key at {path} is not of type ed25519",
@@ -332,11 +351,11 @@ def _transit(vault: Vault, settings: Settings, mounts: Mapping[str, Any]) -> lis
     return [engine, change]
 
 
-def _approle(vault: Vault, settings: Settings) -> list[Change]:
+def _approle(client: hvac.Client, settings: Settings) -> list[Change]:
     mount = names.safe_path(auth_mount(settings.vault, VaultAuth.APPROLE), key="auth_mount")
-    engine = _auth_mount(vault, mount, "approle")
+    engine = _auth_mount(client, mount, "approle")
     path = f"auth/{mount}/role/{names.approle_role(settings.vault)}"
     body = templates.approle_role(settings)
     if engine.kind is ChangeKind.CREATE:
         return [engine, Change(kind=ChangeKind.CREATE, path=path, after=_shown(body), body=body)]
-    return [engine, _role(vault, path, body)]
+    return [engine, _role(client, path, body)]

@@ -1,17 +1,25 @@
-"""What ``disinto doctor`` and the start of ``serve`` look at in Vault, each with its remedy."""
+"""What ``disinto doctor`` and the start of ``serve`` check in Vault, each with its remedy. By hvac."""
 
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dispatcher.errors import DisintoError
 from dispatcher.model.checks import Check
 from dispatcher.settings import Settings, VaultAuth
 from dispatcher.vault import names, templates
+from dispatcher.vault.apply import policy_text, secret_keys
+from dispatcher.vault.errors import RightMissing
+from dispatcher.vault.health import VaultHealth
+from dispatcher.vault.hvac_client import hvac_client, if_present, listed
 from dispatcher.vault.ownership import owner, owner_of
-from dispatcher.vault.session import Vault, VaultHealth
+from dispatcher.vault.session import Vault
+
+if TYPE_CHECKING:
+    import hvac
 
 _APPLY = "Run `disinto apply` with an operator's token in VAULT_TOKEN."
 _WRITES = frozenset({"create", "update", "delete", "patch", "sudo", "root"})
@@ -25,12 +33,13 @@ def check_vault(vault: Vault, settings: Settings) -> list[Check]:
         vault: logged in as ``serve`` logs in. An operator's token fails the checks of rights.
         settings: of the dispatcher.
 
-    Never raises; what cannot be asked is a check that is not ok.
+    Never raises; what Vault does not answer is a check that failed.
     """
     health = vault.health()
     checks = list(_server(vault, health))
-    if all(check.ok for check in checks):
-        for name, look in (
+    if all(done.ok for done in checks):
+        client = hvac_client(vault)
+        for name, check in (
             ("rights", _rights),
             ("least rights", _least_rights),
             ("token role", _token_role),
@@ -39,16 +48,19 @@ def check_vault(vault: Vault, settings: Settings) -> list[Check]:
             ("owner of policies", _owners),
             ("names of secrets", _names),
         ):
-            checks.append(_looked(f"vault: {name}", look, vault, settings))
+            checks.append(_checked(f"vault: {name}", check, client, settings))
     checks += _files(settings)
     return checks
 
 
-def _looked(
-    name: str, look: Callable[[str, Vault, Settings], Check], vault: Vault, settings: Settings
+def _checked(
+    name: str,
+    check: Callable[[str, hvac.Client, Settings], Check],
+    client: hvac.Client,
+    settings: Settings,
 ) -> Check:
     try:
-        return look(name, vault, settings)
+        return check(name, client, settings)
     except DisintoError as error:
         return Check(name=name, ok=False, detail=error.what, remedy=error.remedy or "")
 
@@ -88,8 +100,8 @@ def _server(vault: Vault, health: VaultHealth) -> Iterator[Check]:
     )
 
 
-def _rights(name: str, vault: Vault, settings: Settings) -> Check:
-    held = _capabilities(vault, _needed(settings))
+def _rights(name: str, client: hvac.Client, settings: Settings) -> Check:
+    held = _capabilities(client, _needed(settings))
     missing = [
         f"{right} on {path}"
         for path, right in _needed(settings).items()
@@ -103,8 +115,8 @@ def _rights(name: str, vault: Vault, settings: Settings) -> Check:
     )
 
 
-def _least_rights(name: str, vault: Vault, settings: Settings) -> Check:
-    secrets = sorted(filter(names.is_secret_name, _listed(vault, settings))) or ["DOCTOR"]
+def _least_rights(name: str, client: hvac.Client, settings: Settings) -> Check:
+    secrets = sorted(filter(names.is_secret_name, secret_keys(client, settings))) or ["DOCTOR"]
     role = names.token_role(settings.vault)
     own = names.dispatcher_policy(settings.vault)
     unwanted = {
@@ -121,7 +133,7 @@ def _least_rights(name: str, vault: Vault, settings: Settings) -> Check:
         "sys/auth": _WRITES,
         "sys/mounts": _WRITES,
     }
-    held = _capabilities(vault, unwanted)
+    held = _capabilities(client, unwanted)
     if any("root" in rights for rights in held.values()):
         return Check(
             name=name,
@@ -140,15 +152,16 @@ def _least_rights(name: str, vault: Vault, settings: Settings) -> Check:
     )
 
 
-def _token_role(name: str, vault: Vault, settings: Settings) -> Check:
-    path = f"auth/token/roles/{names.token_role(settings.vault)}"
-    reply = vault.call("GET", path, allow=(404,))
-    if not reply.ok:
+def _token_role(name: str, client: hvac.Client, settings: Settings) -> Check:
+    role = names.token_role(settings.vault)
+    path = f"auth/token/roles/{role}"
+    held = if_present(client.auth.token.read_role, role)
+    if held is None:
         return Check(name=name, ok=False, detail=f"{path} does not exist", remedy=_APPLY)
     wrong = sorted(
         key
         for key, value in templates.token_role(settings).items()
-        if (reply.data.get(key) or None) != (value or None)
+        if (held.get(key) or None) != (value or None)
     )
     return Check(
         name=name,
@@ -158,27 +171,32 @@ def _token_role(name: str, vault: Vault, settings: Settings) -> Check:
     )
 
 
-def _kv_engine(name: str, vault: Vault, settings: Settings) -> Check:
+def _kv_engine(name: str, client: hvac.Client, settings: Settings) -> Check:
     mount = names.safe_path(settings.vault.kv_mount, key="kv_mount")
-    reply = vault.call("GET", f"sys/internal/ui/mounts/{mount}", allow=(403, 404))
-    kind = reply.data.get("type")
-    version = (reply.data.get("options") or {}).get("version")
+    try:
+        held = if_present(client.read, f"sys/internal/ui/mounts/{mount}")
+    except RightMissing:  # for a mount that does not exist, too
+        held = None
+    kind = (held or {}).get("type")
+    version = ((held or {}).get("options") or {}).get("version")
     ok = kind == "kv" and version == "2"
-    found = f"{mount}/ is of type {kind}, version {version}" if reply.ok else f"no mount {mount}/"
-    return Check(name=name, ok=ok, detail=found, remedy="" if ok else _APPLY)
+    detail = (
+        f"no mount {mount}/" if held is None else f"{mount}/ is of type {kind}, version {version}"
+    )
+    return Check(name=name, ok=ok, detail=detail, remedy="" if ok else _APPLY)
 
 
-def _policies(name: str, vault: Vault, settings: Settings) -> Check:
-    secrets = sorted(filter(names.is_secret_name, _listed(vault, settings)))
+def _policies(name: str, client: hvac.Client, settings: Settings) -> Check:
+    secrets = sorted(filter(names.is_secret_name, secret_keys(client, settings)))
     wanted = {
         names.policy_of(settings.vault, s): templates.runner_policy(settings, s) for s in secrets
     }
     wanted[names.lookup_self_policy(settings.vault)] = templates.lookup_self_policy(settings)
-    wrong = []
-    for policy, text in wanted.items():
-        held = vault.call("GET", f"sys/policies/acl/{policy}", allow=(404,))
-        if str(held.data.get("policy", "")).strip() != text.strip():
-            wrong.append(policy)
+    wrong = [
+        policy
+        for policy, text in wanted.items()
+        if policy_text(client, policy).strip() != text.strip()
+    ]
     return Check(
         name=name,
         ok=not wrong,
@@ -189,14 +207,15 @@ def _policies(name: str, vault: Vault, settings: Settings) -> Check:
     )
 
 
-def _owners(name: str, vault: Vault, settings: Settings) -> Check:
+def _owners(name: str, client: hvac.Client, settings: Settings) -> Check:
     """Whatever a grant could be minted with must be ours."""
     prefix = names.runner_prefix(settings.vault)
-    listed = vault.call("LIST", "sys/policies/acl").data.get("keys") or ()
     foreign = []
-    for policy in (str(key) for key in listed if str(key).startswith(prefix)):
-        held = vault.call("GET", f"sys/policies/acl/{policy}", allow=(404,))
-        if held.ok and owner_of(str(held.data.get("policy", ""))) != owner(settings):
+    for policy in listed(client.sys.list_acl_policies):
+        if not policy.startswith(prefix):
+            continue
+        held = if_present(client.sys.read_acl_policy, policy)
+        if held is not None and owner_of(str(held.get("policy", ""))) != owner(settings):
             foreign.append(policy)
     return Check(
         name=name,
@@ -211,16 +230,16 @@ def _owners(name: str, vault: Vault, settings: Settings) -> Check:
     )
 
 
-def _names(name: str, vault: Vault, settings: Settings) -> Check:
-    listed = _listed(vault, settings)
-    names.refuse_case_twins(key for key in listed if not key.endswith("/"))
-    unusable = sorted(key for key in listed if not names.is_secret_name(key))
+def _names(name: str, client: hvac.Client, settings: Settings) -> Check:
+    stored = secret_keys(client, settings)
+    names.refuse_case_twins(key for key in stored if not key.endswith("/"))
+    unusable = sorted(key for key in stored if not names.is_secret_name(key))
     return Check(
         name=name,
         ok=not unusable,
         detail=f"no action can name {', '.join(unusable)}"
         if unusable
-        else f"{len(listed)} secrets below {settings.vault.kv_mount}/{settings.vault.kv_prefix}",
+        else f"{len(stored)} secrets below {settings.vault.kv_mount}/{settings.vault.kv_prefix}",
         remedy="Store them under names of capital letters, digits and underscores."
         if unusable
         else "",
@@ -234,7 +253,7 @@ def _files(settings: Settings) -> Iterator[Check]:
         VaultAuth.APPROLE: ("secret_id_file", vault.secret_id_file),
     }
     key, path = used.get(vault.auth, ("", None))
-    if path is None or not path.exists():  # the log-in has said so
+    if path is None or not path.exists():  # the log-in reports it
         return
     mode = stat.S_IMODE(path.stat().st_mode)
     ok = not mode & 0o077
@@ -267,12 +286,7 @@ def _needed(settings: Settings) -> Mapping[str, str]:
     return needed
 
 
-def _capabilities(vault: Vault, paths: Iterable[str]) -> Mapping[str, frozenset[str]]:
-    asked = list(paths)
-    held = vault.call("POST", "sys/capabilities-self", {"paths": asked}).data
-    return {path: frozenset(held.get(path) or ()) for path in asked}
-
-
-def _listed(vault: Vault, settings: Settings) -> Sequence[str]:
-    path = names.kv_path(settings.vault, "metadata")
-    return [str(key) for key in vault.call("LIST", path, allow=(404,)).data.get("keys") or ()]
+def _capabilities(client: hvac.Client, paths: Iterable[str]) -> Mapping[str, frozenset[str]]:
+    queried = list(paths)
+    held = client.sys.get_capabilities(queried)["data"]
+    return {path: frozenset(held.get(path) or ()) for path in queried}

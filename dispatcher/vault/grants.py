@@ -21,7 +21,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dispatcher.errors import (
-    Denied,
     Dependency,
     Misconfigured,
     PermanentError,
@@ -30,9 +29,10 @@ from dispatcher.errors import (
 )
 from dispatcher.model.run import Grant, RunKey, WrappedGrant
 from dispatcher.settings import Settings
-from dispatcher.vault import names
+from dispatcher.vault import errors, names
+from dispatcher.vault.health import VaultHealth
 from dispatcher.vault.http import Reply
-from dispatcher.vault.session import Vault, VaultHealth
+from dispatcher.vault.session import Vault
 
 POLICIES_FRESH_S = 60.0
 """Seconds for which a policy that was seen counts as there. One that is gone all the same makes
@@ -323,11 +323,7 @@ class Grants:
         path = what.partition(" ")[2]
         held = self._vault.call("POST", "sys/capabilities-self", {"paths": [path]}).data
         if not {"update", "root"} & set(held.get(path) or ()):
-            raise Denied(
-                Dependency.VAULT,
-                f"Vault at {self._vault.addr} refuses {what}: permission denied for this token",
-                remedy="Run `disinto apply` with an operator's token, so that the right exists.",
-            )
+            raise errors.denied(self._vault.addr, what)
 
     def _discard(self, reply: Reply) -> None:
         accessor = str((reply.body.get("auth") or {}).get("accessor") or "")

@@ -7,13 +7,18 @@ secrets and the transit key stay: they hold what people put there, and what resu
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from dispatcher.settings import Settings, VaultAuth
 from dispatcher.vault import names
-from dispatcher.vault.apply import Change, ChangeKind
+from dispatcher.vault.apply import Change, ChangeKind, policy_text, role_data
+from dispatcher.vault.hvac_client import hvac_client, if_present, listed
 from dispatcher.vault.login import auth_mount
 from dispatcher.vault.ownership import owner, owner_of
 from dispatcher.vault.session import Vault
+
+if TYPE_CHECKING:
+    import hvac
 
 _POLICIES = "sys/policies/acl/"
 
@@ -26,17 +31,19 @@ def plan_removal(vault: Vault, settings: Settings) -> list[Change]:
         settings: of the installation that is removed.
 
     Raises:
-        Denied: the token may not look.
-        Unavailable: Vault cannot be asked.
+        Denied: the token lacks a right to read.
+        Unavailable: Vault gives no answer that counts.
     """
-    return [*_roles(vault, settings), *_policies(vault, settings)]
+    client = hvac_client(vault)
+    return [*_roles(client, settings), *_policies(client, settings)]
 
 
-def _roles(vault: Vault, settings: Settings) -> Iterator[Change]:
+def _roles(client: hvac.Client, settings: Settings) -> Iterator[Change]:
     ours = names.runner_prefix(settings.vault)
-    path = f"auth/token/roles/{names.token_role(settings.vault)}"
-    globs = vault.call("GET", path, allow=(404,)).data.get("allowed_policies_glob") or []
+    role = names.token_role(settings.vault)
+    globs = (if_present(client.auth.token.read_role, role) or {}).get("allowed_policies_glob") or []
     if globs and all(str(glob).startswith(ours) for glob in globs):
+        path = f"auth/token/roles/{role}"
         yield _deletion(path, f"allowed_policies_glob = {', '.join(map(str, globs))}\n")
     for kind, name in (
         (VaultAuth.APPROLE, names.approle_role(settings.vault)),
@@ -45,21 +52,20 @@ def _roles(vault: Vault, settings: Settings) -> Iterator[Change]:
         if settings.vault.auth is not kind:
             continue
         path = f"auth/{names.safe_path(auth_mount(settings.vault, kind), key='auth_mount')}/role/{name}"
-        policies = vault.call("GET", path, allow=(400, 404)).data.get("token_policies") or []
+        policies = (role_data(client, path) or {}).get("token_policies") or []
         if policies == [names.dispatcher_policy(settings.vault)]:
             yield _deletion(path, f"token_policies = {', '.join(policies)}\n")
 
 
-def _policies(vault: Vault, settings: Settings) -> Iterator[Change]:
-    listed = vault.call("LIST", _POLICIES.rstrip("/"), allow=(404,)).data.get("keys") or ()
+def _policies(client: hvac.Client, settings: Settings) -> Iterator[Change]:
     own = names.dispatcher_policy(settings.vault)
-    for name in sorted(map(str, listed)):
+    for name in sorted(listed(client.sys.list_acl_policies)):
         if name != own and not name.startswith(names.runner_prefix(settings.vault)):
             continue
-        text = str(vault.call("GET", _POLICIES + name, allow=(404,)).data.get("policy", ""))
+        text = policy_text(client, name)
         if owner_of(text) == owner(settings):
             yield _deletion(_POLICIES + name, text)
 
 
 def _deletion(path: str, before: str) -> Change:
-    return Change(kind=ChangeKind.DELETE, path=path, before=before, method="DELETE")
+    return Change(kind=ChangeKind.DELETE, path=path, before=before)

@@ -1,11 +1,11 @@
 """The secrets of actions, for ``disinto secrets``: written and removed, listed without values.
 
-With an operator's token; the dispatcher's own may do none of this.
+By hvac, with an operator's token; the dispatcher's own may do none of this.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dispatcher.errors import InvalidValue, Misconfigured
@@ -13,13 +13,15 @@ from dispatcher.model.run import MAX_VARIABLE_BYTES
 from dispatcher.model.times import epoch, rfc3339
 from dispatcher.settings import Settings
 from dispatcher.vault import names
-from dispatcher.vault.apply import apply_changes, delete_policy, plan_policy
+from dispatcher.vault.apply import apply_changes, plan_policy, secret_keys
+from dispatcher.vault.errors import Rejected
+from dispatcher.vault.hvac_client import hvac_client, if_present, listed
 from dispatcher.vault.session import Vault
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredSecret:
-    """What is known of a secret without reading it.
+    """A secret without its value.
 
     Attributes:
         name: as stored.
@@ -37,10 +39,12 @@ class StoredSecret:
 
 
 class Secrets:
-    """The folder ``[vault] kv_prefix``. Every method raises ``Unavailable`` and ``Denied``."""
+    """What is stored below ``[vault] kv_prefix``. Every method raises ``Unavailable`` and ``Denied``."""
 
     def __init__(self, vault: Vault, settings: Settings) -> None:
         self._vault = vault
+        self._client = hvac_client(vault)
+        self._kv = self._client.secrets.kv.v2
         self._settings = settings
 
     def put(self, name: str, value: str) -> int:
@@ -57,60 +61,76 @@ class Secrets:
         names.secret_name(name)
         _refuse_unusable(name, value)
         names.refuse_case_twins({*self._names(), name})
-        policy = plan_policy(self._vault, self._settings, name)  # refuses one that is not ours
-        path = names.kv_path(self._settings.vault, "data", name)
-        reply = self._vault.call("POST", path, {"data": {names.VALUE_FIELD: value}}, allow=(404,))
-        if not reply.ok or "version" not in reply.data:
-            raise Misconfigured(
-                f"Vault has no KV v2 engine at {self._settings.vault.kv_mount}/",
-                remedy="Run `disinto apply`, or set [vault] kv_mount.",
-            )
+        policy = plan_policy(self._client, self._settings, name)  # refuses one that is not ours
+        version = self._write(name, value)
         apply_changes(self._vault, [policy])
-        return int(reply.data["version"])
+        return version
 
     def list(self) -> Sequence[StoredSecret]:
         """All secrets by name; one call each, since versions are not in the listing.
 
         A name that no action can use is left out; ``disinto doctor`` reports it.
         """
-        policies = set(self._vault.call("LIST", "sys/policies/acl").data.get("keys") or ())
-        found = []
+        policies = set(listed(self._client.sys.list_acl_policies))
+        secrets = []
         for name in sorted(filter(names.is_secret_name, self._names())):
-            path = names.kv_path(self._settings.vault, "metadata", name)
-            reply = self._vault.call("GET", path, allow=(404,))
-            if not reply.ok:  # removed since it was listed
+            metadata = if_present(self._kv.read_secret_metadata, **self._place(name))
+            if metadata is None:  # removed since it was listed
                 continue
-            version = int(reply.data.get("current_version") or 0)
-            current = (reply.data.get("versions") or {}).get(str(version)) or {}
-            found.append(
+            version = int(metadata.get("current_version") or 0)
+            current = (metadata.get("versions") or {}).get(str(version)) or {}
+            secrets.append(
                 StoredSecret(
                     name=name,
                     version=version,
-                    updated_at=_time(current.get("created_time") or reply.data["updated_time"]),
+                    updated_at=_time(current.get("created_time") or metadata["updated_time"]),
                     deleted=bool(current.get("deletion_time") or current.get("destroyed")),
                     has_policy=names.policy_of(self._settings.vault, name) in policies,
                 )
             )
-        return found
+        return secrets
 
     def rm(self, name: str) -> bool:
-        """Remove all versions of a secret, and its policy. False where there was none.
+        """Remove all versions of a secret, and its policy. False if there was none.
 
         Raises:
             Misconfigured: the policy of that name is not ours.
         """
         names.secret_name(name)
         existed = name in self._names()
+        plan_policy(self._client, self._settings, name)  # refuses one that is not ours
         # The policy first: what stops halfway leaves a value that nobody can read.
-        delete_policy(self._vault, self._settings, name)
-        path = names.kv_path(self._settings.vault, "metadata", name)
-        self._vault.call("DELETE", path, allow=(404,))
+        if_present(self._client.sys.delete_acl_policy, names.policy_of(self._settings.vault, name))
+        if_present(self._kv.delete_metadata_and_all_versions, **self._place(name))
         return existed
 
     def _names(self) -> Sequence[str]:
-        path = names.kv_path(self._settings.vault, "metadata")
-        keys = self._vault.call("LIST", path, allow=(404,)).data.get("keys") or ()
-        return [str(key) for key in keys if not str(key).endswith("/")]
+        return [key for key in secret_keys(self._client, self._settings) if not key.endswith("/")]
+
+    def _place(self, name: str) -> Mapping[str, str]:
+        """Where a secret is, for hvac."""
+        vault = self._settings.vault
+        return {
+            "path": f"{names.safe_path(vault.kv_prefix, key='kv_prefix')}/{name}",
+            "mount_point": names.safe_path(vault.kv_mount, key="kv_mount"),
+        }
+
+    def _write(self, name: str, value: str) -> int:
+        """The number of the version that was written. Raises ``Misconfigured``."""
+        secret = {names.VALUE_FIELD: value}
+        try:
+            reply = self._kv.create_or_update_secret(secret=secret, **self._place(name))
+        except Rejected as rejected:
+            if rejected.status != 404:
+                raise
+            reply = {}
+        version = (reply.get("data") or {}).get("version")
+        if version is None:
+            raise Misconfigured(
+                f"Vault has no KV v2 engine at {self._settings.vault.kv_mount}/",
+                remedy="Run `disinto apply`, or set [vault] kv_mount.",
+            )
+        return int(version)
 
 
 def _refuse_unusable(name: str, value: str) -> None:

@@ -210,7 +210,7 @@ def test_no_error_and_no_repr_holds_a_token_or_value(own):
     weak = own.root.auth.token.create(policies=["default"])["auth"]["client_token"]
     weak_vault = Vault(vault.settings, environ={"VAULT_TOKEN": weak})
     tokens = [token, wrapped.token, inner, weak, own.server.root_token, canary]
-    texts = [repr(x) for x in (vault, grants, wrapped, vault._held, vault._http, weak_vault)]
+    texts = [repr(x) for x in (vault, grants, wrapped, vault._token, vault._http, weak_vault)]
     texts.append(repr(vault.call("GET", "auth/token/lookup-self")))
 
     def collect():

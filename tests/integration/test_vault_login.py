@@ -103,7 +103,7 @@ def test_a_short_token_is_renewed_while_nobody_calls(staged):
 def test_the_renewal_ends_with_the_last_reference(staged):
     vault = Vault(staged.settings.vault, environ={"VAULT_TOKEN": staged.dispatcher_token(ttl="2s")})
     vault.call(*LOOK)
-    keeper = vault._keeper
+    keeper = vault._token._thread
     assert keeper is not None
     del vault
     eventually(lambda: not keeper.is_alive())
