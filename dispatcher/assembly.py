@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping
-from functools import cache, partial
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dispatcher.engines import registry
 from dispatcher.errors import Misconfigured
 from dispatcher.host.private import make_private, take_from_others
 from dispatcher.model.run import Mount
 from dispatcher.settings import (
     GateKind,
     Role,
-    SchedulerKind,
     Settings,
     load_settings,
     plain_addresses,
@@ -24,7 +24,6 @@ from dispatcher.settings import (
 if TYPE_CHECKING:
     from dispatcher.decide.policy import Policy
     from dispatcher.engines.base import Scheduler
-    from dispatcher.engines.nomad.api import NomadApi
     from dispatcher.forge import ForgeApi
     from dispatcher.gate import TieredGate
     from dispatcher.gate.base import Gate
@@ -61,21 +60,20 @@ def open_origin(config: Path | None, environ: Environ = os.environ) -> Origin | 
 
 def given(settings: Settings, origin: Origin | None) -> Given | None:
     """What the status file says of the settings; None if their origin is not known."""
-    from dispatcher.engines.local import kept_logs
-    from dispatcher.loop.ended_output import kept_by_engine
     from dispatcher.loop.rule_files import watched
     from dispatcher.status.status_file import Given
 
     if origin is None:
         return None
-    local = settings.scheduler is SchedulerKind.LOCAL
+    engine = registry.get(settings.scheduler)
+    kept_logs = engine.kept_logs(settings)
     return Given(
         origin=origin,
         role=settings.role.value,
         proposals=settings.policy.gate is GateKind.FORGEJO,
         rules=watched(settings),
-        kept_logs=kept_logs(settings.state_dir) if local else None,
-        kept=kept_by_engine(settings) if local else "",
+        kept_logs=kept_logs,
+        kept=engine.kept_output(settings) if kept_logs else "",
     )
 
 
@@ -118,20 +116,13 @@ def _clone_path(settings: Settings) -> Path:
 
 
 def open_ledger(settings: Settings, environ: Environ) -> Ledger:
-    """The ledger that goes with the scheduler.
+    """The ledger that goes with the engine.
 
     Raises:
         Misconfigured: an author client has none.
     """
     refuse_author(settings, "the ledger")
-    if settings.scheduler is SchedulerKind.NOMAD:
-        from dispatcher.engines.nomad.api import NomadApi
-        from dispatcher.engines.nomad.ledger import NomadLedger
-
-        return NomadLedger(NomadApi(settings.nomad, environ), settings.nomad)
-    from dispatcher.ledger.sqlite import SqliteLedger
-
-    return SqliteLedger(settings.state_dir)
+    return registry.get(settings.scheduler).ledger(settings, environ)
 
 
 def open_leadership(settings: Settings, repo: OpsRepo, ledger: Ledger) -> Leadership:
@@ -152,14 +143,7 @@ def open_scheduler(
         Misconfigured: an author client has none.
     """
     refuse_author(settings, "the engine")
-    if settings.scheduler is SchedulerKind.NOMAD:
-        from dispatcher.engines.nomad import NomadScheduler
-        from dispatcher.engines.nomad.api import NomadApi
-
-        return NomadScheduler(NomadApi(settings.nomad, environ), settings, wake=wake)
-    from dispatcher.engines.local import LocalScheduler
-
-    return LocalScheduler(settings, wake=wake)
+    return registry.get(settings.scheduler).scheduler(settings, environ, wake=wake)
 
 
 def open_policy(settings: Settings) -> Policy:
@@ -317,7 +301,7 @@ def build_parts(
         reporter=reporter,
         forge_calls=(lambda: forge.calls) if forge is not None else None,
         warnings=lambda: (*leadership.warnings(), *rules.warnings(), *told()),
-        obstacle=_obstacle(settings, environ),
+        obstacle=registry.get(settings.scheduler).obstacle(settings, environ),
     )
 
 
@@ -327,12 +311,12 @@ def build_view(components: Components) -> View:
     from dispatcher.loop.view import View
 
     settings = components.settings
-    local = settings.scheduler is SchedulerKind.LOCAL
+    offered = registry.get(settings.scheduler).mounts(settings)
     intake = Intake(
         repo=components.repo,
         shelf=components.shelf,
         policy=components.rules.policy,
-        mounts=frozenset(settings.local.mounts if local else Mount),
+        mounts=frozenset(Mount if offered is None else offered),
         limit=settings.limits.max_action_bytes,
     )
     return View(components=components, intake=intake, revision=components.rules.fence.revision)
@@ -384,7 +368,7 @@ def _all_warnings(
 ) -> Callable[[], tuple[str, ...]]:
     """What settings, engine and clone have to say although they work."""
     plain = tuple(f"{each.warning}. {each.remedy}" for each in plain_addresses(settings))
-    of_engine = _warnings(settings, scheduler)
+    engine = registry.get(settings.scheduler)
 
     def warnings() -> tuple[str, ...]:
         trouble = repo.seen_trouble()
@@ -392,43 +376,9 @@ def _all_warnings(
             "the remote does not take refs/disinto/seen along with results, so it keeps no copy of "
             f"our memory of which ids ran: {trouble}",
         )
-        return (*plain, *of_engine(), *(refused if trouble else ()))
+        return (*plain, *engine.warnings(scheduler), *(refused if trouble else ()))
 
     return warnings
-
-
-def _warnings(settings: Settings, scheduler: Scheduler) -> Callable[[], tuple[str, ...]]:
-    """Jobs that somebody changed, as ``apply`` did not register them; a local engine has none."""
-    if settings.scheduler is not SchedulerKind.NOMAD:
-        return tuple
-    from dispatcher.engines.nomad import NomadScheduler
-
-    if not isinstance(scheduler, NomadScheduler):
-        return tuple
-    return lambda: tuple(
-        f"the job {name} was not as rendered when a run was last dispatched from it: {drift}. "
-        "Run `disinto plan`, then `disinto apply`."
-        for name, drift in scheduler.drifted().items()
-    )
-
-
-def _obstacle(settings: Settings, environ: Environ) -> Callable[[Collection[Mount]], str]:
-    """What may be in a run's way at the engine; a local one has nothing to register."""
-    if settings.scheduler is not SchedulerKind.NOMAD:
-        return lambda _mounts: ""
-
-    @cache
-    def api() -> NomadApi:
-        from dispatcher.engines.nomad.api import NomadApi
-
-        return NomadApi(settings.nomad, environ)
-
-    def ask(mounts: Collection[Mount]) -> str:
-        from dispatcher.engines.nomad.checks import obstacle
-
-        return obstacle(api(), settings, mounts)
-
-    return ask  # opened by who asks: ``plan`` and ``status`` do, ``serve`` never does
 
 
 def _credential(

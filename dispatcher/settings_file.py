@@ -35,16 +35,10 @@ CUSTOMARY: Mapping[str, tuple[str, str]] = {
     "VAULT_ADDR": ("vault", "addr"),
     "VAULT_NAMESPACE": ("vault", "namespace"),
     "VAULT_CACERT": ("vault", "cacert"),
-    "NOMAD_ADDR": ("nomad", "addr"),
-    "NOMAD_REGION": ("nomad", "region"),
-    "NOMAD_NAMESPACE": ("nomad", "namespace"),
-    "NOMAD_CACERT": ("nomad", "cacert"),
-    "NOMAD_CLIENT_CERT": ("nomad", "client_cert"),
-    "NOMAD_CLIENT_KEY": ("nomad", "client_key"),
-    "NOMAD_TLS_SERVER_NAME": ("nomad", "tls_server_name"),
 }
-"""Variables of other tools that override a key. VAULT_TOKEN and NOMAD_TOKEN are read where they
-are used and never become part of the settings."""
+"""Variables of other tools that override a key of a section that is always there; those of engines
+are in ``EngineSection.CUSTOMARY``. VAULT_TOKEN and NOMAD_TOKEN are read where they are used and never
+become part of the settings."""
 
 
 def find_settings(

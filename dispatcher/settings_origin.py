@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dispatcher import __version__
-from dispatcher.settings_file import CONFIG_VARIABLE, CUSTOMARY, ENV_PREFIX
+from dispatcher.settings_file import CONFIG_VARIABLE, ENV_PREFIX
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,28 +28,42 @@ class Origin:
         digest: SHA-256 (hex) of this program's version, the file, and the variables below.
         variables: names of those that set a key.
         others: names of those that begin as ours do, and set none.
+        customary: names of variables of other programs that set a key, present or not.
     """
 
     digest: str
     variables: tuple[str, ...]
     others: tuple[str, ...]
+    customary: tuple[str, ...]
 
     @classmethod
-    def of(cls, file: Path | None, environ: Mapping[str, str], *, keys: Collection[str]) -> Origin:
+    def of(
+        cls,
+        file: Path | None,
+        environ: Mapping[str, str],
+        *,
+        keys: Collection[str],
+        customary: Collection[str],
+    ) -> Origin:
         """The origin of the settings that this file and this environment make.
 
         Args:
             file: as ``find_settings`` found it.
             environ: the environment.
             keys: names of all own variables that set a key.
+            customary: names of all variables of other programs that set a key.
 
         Raises:
             OSError: the file cannot be read.
         """
-        present = _variables(environ)
-        used = tuple(name for name in present if name in keys or name in CUSTOMARY)
-        others = tuple(name for name in present if name not in used)
-        return cls(digest=_digest(file, environ, used), variables=used, others=others)
+        present = _variables(environ, customary)
+        used = tuple(name for name in present if name in keys or name in customary)
+        return cls(
+            digest=_digest(file, environ, used),
+            variables=used,
+            others=tuple(name for name in present if name not in used),
+            customary=tuple(customary),
+        )
 
     def is_of(self, file: Path | None, environ: Mapping[str, str]) -> bool:
         """Whether this file and this environment make the same settings, without reading them.
@@ -57,7 +71,9 @@ class Origin:
         Raises:
             OSError: the file cannot be read.
         """
-        used = tuple(name for name in _variables(environ) if name not in self.others)
+        used = tuple(
+            name for name in _variables(environ, self.customary) if name not in self.others
+        )
         return used == self.variables and _digest(file, environ, used) == self.digest
 
     def to_json(self) -> dict[str, object]:
@@ -71,23 +87,27 @@ class Origin:
         Raises:
             KeyError, TypeError: the data is something else.
         """
-        variables, others = data["variables"], data["others"]
-        if not isinstance(variables, list) or not isinstance(others, list):
-            raise TypeError("variables and others must be lists")
         return cls(
             digest=str(data["digest"]),
-            variables=tuple(str(name) for name in variables),
-            others=tuple(str(name) for name in others),
+            variables=_names(data["variables"]),
+            others=_names(data["others"]),
+            customary=_names(data["customary"]),
         )
 
 
-def _variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise TypeError("names must be a list")
+    return tuple(str(name) for name in value)
+
+
+def _variables(environ: Mapping[str, str], customary: Collection[str]) -> tuple[str, ...]:
     """Names of the variables that may set a key, or be misspelt for one that does."""
     return tuple(
         name
         for name in sorted(environ)
         if (name.startswith(ENV_PREFIX) and name != CONFIG_VARIABLE)
-        or (name in CUSTOMARY and environ[name])
+        or (name in customary and environ[name])
     )
 
 

@@ -13,17 +13,20 @@ import click
 from dispatcher.cli import console
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
+from dispatcher.engines import registry
 from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
     from dispatcher.model.checks import Change
     from dispatcher.model.run import Mount
 
+_SERVERS = ("vault", *(engine.name for engine in registry.engines() if engine.administers))
+
 
 @click.command("apply")
 @click.option("--check", is_flag=True, help="Change nothing; exit with 1 if anything differs.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
-@click.option("--only", type=click.Choice(("vault", "nomad")), help="Only this server.")
+@click.option("--only", type=click.Choice(_SERVERS), help="Only this server.")
 @click.option("--remove-stale", is_flag=True, help="Delete policies of secrets that are gone.")
 @click.option(
     "--adopt", is_flag=True, help="Take over policies with our names from another ops repo."
@@ -74,8 +77,8 @@ def command(
         )
     differing = [change for change in changes if change.step is not Step.NOTHING]
     session.on_interrupt = "interrupted; 'disinto apply --check' shows what is not written yet"
-    if needed := administration.client_config():
-        console.note(f"no Nomad node offers these volumes yet; a client needs:\n{needed}")
+    if advice := administration.advice():
+        console.note(advice)
     if check or not differing:
         _report(changes, differing, written=False, warnings=(), as_json=as_json)
         return Exit.FAILED if check and differing else Exit.OK

@@ -81,6 +81,7 @@ def _checks(session: Session) -> Iterator[Check]:
 def _deep(session: Session) -> Generator[Check, None, None]:
     """The trial run. Nothing, where the settings cannot be read: they were told before."""
     from dispatcher import assembly
+    from dispatcher.engines import registry
     from dispatcher.model.checks import Check
     from dispatcher.operate.trial_run import Trial
     from dispatcher.vault import Grants
@@ -89,12 +90,10 @@ def _deep(session: Session) -> Generator[Check, None, None]:
         settings = session.settings
     except DisintoError:
         return
-    purging = settings.nomad.model_copy(update={"keep_finished_s": 0.0})
     try:
         vault = assembly.open_vault(settings, os.environ)
-        scheduler = assembly.open_scheduler(
-            settings.model_copy(update={"nomad": purging}), os.environ
-        )
+        engine = registry.get(settings.scheduler)
+        scheduler = assembly.open_scheduler(engine.without_retention(settings), os.environ)
     except DisintoError as error:
         yield Check(name="deep", ok=False, detail=error.what, remedy=error.remedy or "")
         return
@@ -112,7 +111,6 @@ def _interrupted(_number: int, _frame: object) -> None:
 def openers(settings: Settings) -> Openers:
     """How this process opens each thing that is looked at."""
     from dispatcher import assembly
-    from dispatcher.engines.nomad.api import NomadApi
     from dispatcher.operate.doctor import Openers
     from dispatcher.settings import GateKind
 
@@ -133,7 +131,6 @@ def openers(settings: Settings) -> Openers:
             assembly.open_forge(settings, os.environ, vault) if with_forge else None,
         ),
         forge=lambda: assembly.open_forge(settings, os.environ, vault),
-        nomad=lambda: NomadApi(settings.nomad, os.environ),
     )
 
 

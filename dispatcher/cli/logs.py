@@ -110,7 +110,7 @@ def _kept(session: Session, action_id: str, part: _Part) -> bool:
     if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob):
         return False
     from dispatcher.cli.log_tail import tail
-    from dispatcher.engines.local import read_kept
+    from dispatcher.engines.local.output import read_kept
     from dispatcher.model.run import RunKey
 
     kept = read_kept(given.kept_logs, RunKey(action_id=action_id, blob=blob))

@@ -39,7 +39,7 @@ def command(session: Session, *, as_json: bool) -> None:
 
     parts = build_parts(session.on_host("plan"))
     found = forecast(parts, build_view(parts))
-    drift, trouble = _nomad_drift(session, found)
+    drift, trouble = _drift(session, found)
     known, unknown = proposals(session.settings, os.environ)
     tree = found.view.tree
     actions = {i for i in (p.action_id for p in known) if i in tree.open or tree.has_result(i)}
@@ -48,7 +48,8 @@ def command(session: Session, *, as_json: bool) -> None:
         from dispatcher.status.action_record import of_open
 
         rows = [of_open(each.row()).to_json() for each in pending]
-        console.emit({**_plain(found, drift, trouble), "proposed": rows})
+        about_engine = {_engine_key(session): _plain_drift(drift, trouble)}
+        console.emit({**_plain(found), **about_engine, "proposed": rows})
         return
     _show(session, found, drift, trouble)
     if unknown:
@@ -58,30 +59,35 @@ def command(session: Session, *, as_json: bool) -> None:
         table(("ID", "WHY"), [(row.id, row.reason) for row in (p.row() for p in pending)], indent=2)
 
 
-def _nomad_drift(
-    session: Session, found: Forecast
-) -> tuple[tuple[Change, ...], DisintoError | None]:
-    """What differs in Nomad, or why that cannot be known."""
-    from dispatcher.settings import SchedulerKind
-
-    if session.settings.scheduler is not SchedulerKind.NOMAD:
-        return (), None
-    from dispatcher.engines.nomad.api import NomadApi
-    from dispatcher.engines.nomad.apply import drift, policies_for, rendered_jobs
+def _drift(session: Session, found: Forecast) -> tuple[tuple[Change, ...], DisintoError | None]:
+    """What differs at the engine, or why that cannot be known."""
+    from dispatcher.engines import registry
     from dispatcher.errors import DisintoError
 
+    settings = session.settings
     in_use = {frozenset(c.action.mounts) for c in found.candidates.values() if c.action}
     try:
-        api = NomadApi(session.settings.nomad, os.environ)
-        jobs = rendered_jobs(session.settings, in_use)
-        return drift(api, jobs, policies_for(session.settings)), None
+        return registry.get(settings.scheduler).drift(settings, os.environ, in_use), None
     except DisintoError as error:
         return (), error
 
 
-def _plain(
-    found: Forecast, drift: tuple[Change, ...], trouble: DisintoError | None
-) -> dict[str, object]:
+def _engine_key(session: Session) -> str:
+    """The name of the engine if 'disinto apply' writes anything to it; else ``nomad``, as ever."""
+    from dispatcher.engines import registry
+
+    engine = registry.get(session.settings.scheduler)
+    return engine.name if engine.administers else "nomad"
+
+
+def _plain_drift(drift: tuple[Change, ...], trouble: DisintoError | None) -> dict[str, object]:
+    return {
+        "drift": [asdict(change) for change in drift],
+        "error": str(trouble) if trouble else "",
+    }
+
+
+def _plain(found: Forecast) -> dict[str, object]:
     return {
         "head": found.head.commit if found.head else "",
         "rewritten": found.head.rewritten if found.head else False,
@@ -91,10 +97,6 @@ def _plain(
         "foreign": [asdict(each) for each in found.foreign],
         "cancels": [asdict(each) for each in found.cancels],
         "down": {str(dependency): words for dependency, words in found.outages.items()},
-        "nomad": {
-            "drift": [asdict(change) for change in drift],
-            "error": str(trouble) if trouble else "",
-        },
     }
 
 
@@ -148,6 +150,8 @@ def _show(
     drift: tuple[Change, ...],
     trouble: DisintoError | None,
 ) -> None:
+    from dispatcher.engines import registry
+
     repo = session.settings.ops_repo
     head = found.head
     console.say(f"{repo.branch} of {repo.remote} at {head.commit[:12] if head else '(unknown)'}")
@@ -185,8 +189,9 @@ def _show(
         ],
         indent=2,
     )
+    title = registry.get(session.settings.scheduler).title
     if trouble is not None:
-        console.say(f"\ncannot compare Nomad's jobs: {trouble}")
+        console.say(f"\ncannot compare {title}'s jobs: {trouble}")
     if drift:
-        console.say("\nNomad differs from the settings; 'disinto apply' shows and fixes it:")
+        console.say(f"\n{title} differs from the settings; 'disinto apply' shows and fixes it:")
         table(("WHAT", "NAME", "STEP"), [(c.kind, c.name, c.step.value) for c in drift], indent=2)

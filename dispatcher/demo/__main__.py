@@ -21,6 +21,7 @@ from dispatcher.demo.on_nomad import Looked
 from dispatcher.demo.screen import Screen
 from dispatcher.devservers import openbao
 from dispatcher.devservers.scene import Scene
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import DisintoError, Exit
 from dispatcher.host import resources as files
 
@@ -114,7 +115,7 @@ def _play(console: Console, folder: Path, arguments: argparse.Namespace) -> int:
 def _tell_of(console: Console, scene: Scene) -> None:
     console.print("`disinto apply` wrote policies and token role; two secrets are stored")
     if scene.nomad is not None:
-        prefix = scene.open_settings().nomad.ledger_prefix
+        prefix = scene.open_settings().section(NomadSettings).ledger_prefix
         console.print(
             f"`disinto apply` registered the job {prefix}-runner and ACL policies in Nomad"
         )

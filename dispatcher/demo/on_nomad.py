@@ -15,8 +15,8 @@ from dispatcher.devservers.nomad import DevAgent
 from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.api import Job, NomadApi
 from dispatcher.engines.nomad.render import acl_policies, runner_prefix
+from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings
 from dispatcher.errors import Misconfigured
-from dispatcher.settings import NomadDriver
 
 DRIVERS: Mapping[bool, NomadDriver] = {True: NomadDriver.DOCKER, False: NomadDriver.RAW_EXEC}
 
@@ -85,7 +85,7 @@ class Looked:
     """
 
     def __init__(self, scene: Scene) -> None:
-        self._nomad = scene.open_settings().nomad
+        self._nomad = scene.open_settings().section(NomadSettings)
         self._api = NomadApi(self._nomad, scene.operator)
         self.jobs: dict[str, Job] = {}
 

@@ -31,9 +31,9 @@ from dispatcher.devservers.nomad_process import (
 from dispatcher.devservers.ports import free_ports
 from dispatcher.devservers.remains import clear, watched
 from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Denied, Misconfigured
 from dispatcher.model.run import Mount
-from dispatcher.settings import NomadSettings
 
 
 @dataclass(kw_only=True)

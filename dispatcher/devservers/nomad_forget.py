@@ -7,8 +7,7 @@ import httpx
 from dispatcher.devservers.nomad import DevAgent
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.render import acl_policies, runner_prefix
-from dispatcher.settings import NomadSettings
-from dispatcher.settings.workload_identity import dispatcher_name
+from dispatcher.engines.nomad.settings import NomadSettings, dispatcher_name
 
 
 def forget(agent: DevAgent, nomad: NomadSettings) -> None:

@@ -24,6 +24,7 @@ from dispatcher.devservers.nomad_forget import forget
 from dispatcher.devservers.openbao import DevServer
 from dispatcher.devservers.set_up import set_up
 from dispatcher.engines.local import sandbox
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Misconfigured
 from dispatcher.gate.trailer import Place
 from dispatcher.settings import Settings
@@ -116,7 +117,7 @@ class Scene:
     def clear(self) -> None:
         """Remove what the scene left in Nomad. What is in OpenBao and in the folder stays."""
         if self.nomad is not None:
-            forget(self.nomad, self.open_settings().nomad)
+            forget(self.nomad, self.open_settings().section(NomadSettings))
 
     # -- people -----------------------------------------------------------------------------
 

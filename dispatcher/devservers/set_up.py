@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dispatcher.devservers.nomad import DevAgent
 from dispatcher.engines.nomad.render import acl_policies
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.operate.apply import Administration
 from dispatcher.settings import Settings, VaultAuth
 from dispatcher.vault import Vault
@@ -32,7 +33,9 @@ def set_up(
     if settings.vault.auth is VaultAuth.TOKEN:
         tokens["VAULT_TOKEN"] = _vault_token(settings, operator)
     if nomad is not None and nomad.token:
-        policy = next(policy for policy in acl_policies(settings.nomad) if policy.job)
+        policy = next(
+            policy for policy in acl_policies(settings.section(NomadSettings)) if policy.job
+        )
         tokens["NOMAD_TOKEN"] = nomad.client_token(policy.name)
     return tokens
 

@@ -1,27 +1,37 @@
-"""The scheduler: where runs execute.
+"""What an engine is: a scheduler, which executes runs, and what the dispatcher asks about besides.
 
-Contract suite: ``tests/contract/scheduler.py``; every implementation passes it.
+Contract suite of schedulers: ``tests/contract/scheduler.py``; every implementation passes it.
+``registry`` finds engines by name.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from dispatcher.errors import NotFound, PermanentError
 from dispatcher.model.payload import encode_payload
 from dispatcher.model.run import (
     MAX_ARGUMENT_BYTES,
     Claim,
+    Mount,
     Observation,
     RunKey,
     RunSpec,
     Verdict,
     WrappedGrant,
 )
+
+if TYPE_CHECKING:
+    from dispatcher.ledger.base import Ledger
+    from dispatcher.model.checks import Change, Check
+    from dispatcher.settings import Settings
+    from dispatcher.settings.section import EngineSection
 
 
 class CannotSubmit(PermanentError):
@@ -175,3 +185,158 @@ class Scheduler(Protocol):
         Unknown runs are ignored.
         """
         ...
+
+
+class Administration(Protocol):
+    """What an engine's servers must hold before runs can start: planned first, then written.
+
+    Every method raises ``Unavailable``, ``Denied`` or ``Misconfigured`` for a server, or what it holds.
+    """
+
+    def plan(
+        self,
+        *,
+        config_files: Mapping[str, str] | None,
+        in_use: Callable[[], Collection[Collection[Mount]]],
+    ) -> tuple[Change, ...]:
+        """Compare with the settings; writes nothing.
+
+        Args:
+            config_files: text by name, for a job that runs the dispatcher itself; None leaves it out.
+            in_use: returns the sets of mounts that open actions want.
+        """
+        ...
+
+    def plan_removal(self) -> tuple[Change, ...]:
+        """What was written by an earlier ``apply`` and is provably ours; removes nothing yet.
+
+        Raises:
+            Conflict: runs are in progress.
+        """
+        ...
+
+    def carry_out(self) -> tuple[str, ...]:
+        """Do what was planned last; returns warnings.
+
+        Raises:
+            Conflict: somebody changed something since.
+        """
+        ...
+
+    def advice(self) -> str:
+        """What an operator has to do elsewhere for what was planned, or ""."""
+        ...
+
+
+class Engine(ABC):
+    """An engine: how its parts are opened, and its answers to what commands ask about.
+
+    Its module imports nothing heavy, because reading the settings imports it.
+
+    Attributes:
+        name: of its section in the settings, and ``engine.kind`` in results.
+        title: as people write it.
+        section: the model of that section; ``EngineSection`` itself if it has no keys.
+        administers: whether ``administration`` has anything to do.
+    """
+
+    name: str
+    title: str
+    section: type[EngineSection]
+    administers: bool = False
+
+    @abstractmethod
+    def scheduler(
+        self, settings: Settings, environ: Mapping[str, str], *, wake: Callable[[], None]
+    ) -> Scheduler:
+        """Where runs execute.
+
+        Args:
+            settings: all of them.
+            environ: for tokens.
+            wake: to be called when a run may have changed, from any thread.
+        """
+
+    def ledger(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+    ) -> Ledger:
+        """Where claims are kept: SQLite in the state directory, unless the engine has better."""
+        from dispatcher.ledger.sqlite import SqliteLedger
+
+        return SqliteLedger(settings.state_dir)
+
+    def mounts(self, settings: Settings) -> tuple[Mount, ...] | None:
+        """The mounts that a run may have; None if the settings do not say."""
+        return None
+
+    def obstacle(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+    ) -> Callable[[Collection[Mount]], str]:
+        """Returns why no run with these mounts can start now, with the remedy, or "".
+
+        May ask the engine's servers when it is called, and raise ``Unavailable`` or ``Denied``.
+        """
+        return lambda _mounts: ""
+
+    def warnings(self, scheduler: Scheduler) -> tuple[str, ...]:
+        """What deserves attention although runs start: for ``status`` and ``plan``. Asks nothing."""
+        return ()
+
+    def checks(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+    ) -> Iterable[Check]:
+        """What ``doctor`` looks at, in the order in which one would mend it."""
+        return ()
+
+    def administration(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+    ) -> Administration | None:
+        """What ``apply`` does, with an operator's rights; None if there is nothing to do."""
+        return None
+
+    def drift(
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        in_use: Collection[Collection[Mount]],
+    ) -> tuple[Change, ...]:
+        """What ``apply`` would change, as far as the dispatcher's own rights show it."""
+        return ()
+
+    def agent_path(self, settings: Settings) -> str | None:
+        """PATH on which this machine can look for the agent's command; None if it cannot."""
+        return None
+
+    def kill_grace_s(self, settings: Settings) -> float:
+        """Seconds between TERM and KILL at the end of a run's time."""
+        return 10.0
+
+    def tidying_interval_s(self, settings: Settings) -> float:
+        """Seconds between two calls of ``Scheduler.kept``."""
+        return 3_600.0
+
+    def without_retention(self, settings: Settings) -> Settings:
+        """Settings for a run of which nothing stays: the trial run of ``doctor``."""
+        return settings
+
+    def kept_logs(self, settings: Settings) -> Path | None:
+        """Directory on this machine with full logs of ended runs, laid out as the local engine does;
+        None if there is none.
+        """
+        return None
+
+    def kept_output(self, settings: Settings) -> str:
+        """Where the full output of an ended run comes from, in words."""
+        return f"from {self.title}, which still has it"
+
+    def no_kept_output(self, settings: Settings) -> str:
+        """Why there is no full output of an ended run, in words."""
+        return f"{self.title} keeps none"

@@ -16,19 +16,8 @@ from dispatcher.engines.base import Scheduler
 from dispatcher.errors import Dependency
 from dispatcher.loop.pollers import Pollers
 from dispatcher.model.run import Claim, Phase, RunKey
-from dispatcher.settings import SchedulerKind, Settings
-
-EVERY_S = 3_600.0
-EVERY_S_WHILE_KEPT = 60.0
-"""The same where finished jobs are kept: they are gone a minute late at most."""
 
 NAME = "tidy"
-
-
-def tidying_interval_s(settings: Settings) -> float:
-    """Seconds between two looks."""
-    kept = settings.scheduler is SchedulerKind.NOMAD and settings.nomad.keep_finished_s
-    return EVERY_S_WHILE_KEPT if kept else EVERY_S
 
 
 class Cleanup:
@@ -47,7 +36,7 @@ class Cleanup:
         pollers: Pollers,
         *,
         led: Callable[[], None],
-        every_s: float = EVERY_S,
+        every_s: float,
     ) -> None:
         self._scheduler, self._pollers, self._led = scheduler, pollers, led
         self._every_s = every_s

@@ -21,6 +21,7 @@ from dispatcher.decide.reconcile import (
     Step,
     World,
 )
+from dispatcher.engines import registry
 from dispatcher.errors import Dependency, DisintoError, TemporaryError, Unavailable
 from dispatcher.ledger.base import Lease
 from dispatcher.loop.archive import Archive
@@ -28,7 +29,7 @@ from dispatcher.loop.archive_passes import ArchivePasses
 from dispatcher.loop.cancel_requests import ERRAND as CANCELS
 from dispatcher.loop.cancel_requests import CancelRequests
 from dispatcher.loop.claim_cache import ClaimCache
-from dispatcher.loop.cleanup import Cleanup, tidying_interval_s
+from dispatcher.loop.cleanup import Cleanup
 from dispatcher.loop.components import Components
 from dispatcher.loop.decisions import decide
 from dispatcher.loop.effects import LeadLost
@@ -85,7 +86,7 @@ class ControlLoop:
         self._components, self._view, self._lease = components, view, lease
         self._tracker, self._name, self._once = tracker, name, once
         self._dependencies = Outages()
-        limits = components.settings.limits
+        settings, limits = components.settings, components.settings.limits
         self._limits = Limits(max_in_flight=limits.max_in_flight, formulas=limits.formulas)
         self._executor = Executor(limits.workers)
         self._pollers = Pollers(self._executor, self._dependencies, tracker)
@@ -111,17 +112,17 @@ class ControlLoop:
             arrived=lambda changes, first: self._steps.arrivals.came(changes, first=first),
         )
         self._archiving = ArchivePasses(
-            Archive(components.repo, after_days=components.settings.archive.after_days),
+            Archive(components.repo, after_days=settings.archive.after_days),
             self._pollers,
             led=self._steps.led,
-            moves=components.settings.archive.automatic,
+            moves=settings.archive.automatic,
             moved=self._archived,
         )
         self._tidying = Cleanup(
             components.scheduler,
             self._pollers,
             led=self._steps.led,
-            every_s=tidying_interval_s(components.settings),
+            every_s=registry.get(settings.scheduler).tidying_interval_s(settings),
         )
         self._reloading = Reloading(components.rules, view, self._pollers, tracker)
         self._cancels = CancelRequests(

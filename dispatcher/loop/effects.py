@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 from dispatcher.decide.agent import fill_command
+from dispatcher.engines import registry
 from dispatcher.engines.base import CannotSubmit
 from dispatcher.errors import (
     Conflict,
@@ -541,7 +542,7 @@ def spec_of(
         params=action.params,
         agent_argv=_agent_argv(formula, settings, model, action.tools),
         timeout_s=min(action.timeout_minutes * 60, max(1, round(settings.limits.max_run_s))),
-        kill_grace_s=settings.local.kill_grace_s,
+        kill_grace_s=registry.get(settings.scheduler).kill_grace_s(settings),
         vault_addr=settings.vault.runner_addr or settings.vault.addr,
         vault_namespace=settings.vault.namespace,
         kv_mount=settings.vault.kv_mount,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from dispatcher.errors import DisintoError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +30,21 @@ class Check:
     def warning(self) -> bool:
         """Whether all works, and something deserves attention nevertheless."""
         return self.ok and bool(self.remedy)
+
+
+def looked(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
+    """The checks of a look; if it fails, that it did, by this name."""
+    try:
+        return list(look())
+    except DisintoError as error:
+        return [failed(name, error)]
+    except OSError as error:
+        return [Check(name=name, ok=False, detail=f"{error.filename or ''}: {error.strerror}")]
+
+
+def failed(name: str, error: DisintoError) -> Check:
+    """A check that an error answers."""
+    return Check(name=name, ok=False, detail=error.what, remedy=error.remedy or "")
 
 
 class Step(StrEnum):

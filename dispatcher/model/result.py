@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dispatcher.model.run import Tier, Verdict
+from dispatcher.model.run import ENGINE_NAME, Tier, Verdict
 
 RESULT_LIMIT = 1024 * 1024
 """Bytes of a result file; a larger one is none of ours."""
@@ -32,7 +32,9 @@ class ResultFormula(_Record):
 class ResultEngine(_Record):
     """Where the run executed; "" where it never reached an engine."""
 
-    kind: Literal["local", "nomad", ""] = ""
+    kind: Annotated[
+        str, Field(pattern=rf"^({ENGINE_NAME})?$", description="Name of the engine.")
+    ] = ""
     job: str = ""
     alloc: str = ""
     node: str = ""

@@ -19,6 +19,10 @@ MAX_VARIABLE_BYTES = 131_072
 Linux, execve(2))."""
 
 
+ENGINE_NAME = r"[a-z][a-z0-9_-]{0,31}"
+"""Pattern of the name of an engine; any package may bring one."""
+
+
 class Verdict(StrEnum):
     """How a run ended. Closed: a new member needs a place in the docs and an exit code."""
 

@@ -1,4 +1,4 @@
-"""Administration: Vault and Nomad compared with the settings, then brought to them.
+"""Administration: Vault and the engine compared with the settings, then brought to them.
 
 With the rights of an operator, never with the dispatcher's own.
 """
@@ -8,26 +8,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from dispatcher.engines.nomad import removal as nomad_removal
-from dispatcher.engines.nomad.api import NomadApi
-from dispatcher.engines.nomad.apply import (
-    NomadPlan,
-    apply_nomad,
-    plan_nomad,
-    policies_for,
-    registered_sets,
-    rendered_jobs,
-)
-from dispatcher.engines.nomad.checks import offers
-from dispatcher.engines.nomad.render import client_config
-from dispatcher.errors import DisintoError
+from dispatcher.engines import base, registry
 from dispatcher.model.checks import Change, Step
 from dispatcher.model.run import Mount
-from dispatcher.settings import SchedulerKind, Settings, VaultAuth
+from dispatcher.settings import Settings, VaultAuth
 from dispatcher.vault import Vault, removal
 from dispatcher.vault import apply as vault_apply
 
-VAULT, NOMAD = "vault", "nomad"
+VAULT = "vault"
 
 
 class Administration:
@@ -42,27 +30,23 @@ class Administration:
         self._settings = settings
         self._environ = environ
         self._vault: Vault | None = None
-        self._nomad: NomadApi | None = None
         self._vault_changes: Sequence[vault_apply.Change] = ()
-        self._nomad_plan: NomadPlan | None = None
-        self._sets: Sequence[Collection[Mount]] = ()
-        self._nomad_removal: tuple[Change, ...] = ()
+        self._engine: base.Administration | None = None
+        self._removing = False
 
     def plan_removal(self, *, only: str) -> tuple[Change, ...]:
         """What ``apply`` wrote, as far as it is provably ours; removes nothing yet.
 
         Args:
-            only: ``vault``, ``nomad``, or "" for all that the settings use.
+            only: ``vault``, the name of an engine, or "" for all that the settings use.
 
         Raises:
             Conflict: runs are in progress.
             Unavailable, Denied, Misconfigured: a server, or what it holds.
         """
-        changes: list[Change] = []
-        if only == NOMAD or (not only and self._settings.scheduler is SchedulerKind.NOMAD):
-            self._nomad = NomadApi(self._settings.nomad, self._environ)
-            self._nomad_removal = nomad_removal.plan_removal(self._nomad, self._settings)
-            changes += self._nomad_removal
+        self._removing = True
+        self._engine = self._of_engine(only)
+        changes = list(self._engine.plan_removal()) if self._engine is not None else []
         if only in ("", VAULT):
             self._vault = Vault.of_operator(self._settings.vault, environ=self._environ)
             self._vault_changes = removal.plan_removal(self._vault, self._settings)
@@ -81,17 +65,16 @@ class Administration:
         """Compare; writes nothing.
 
         Args:
-            only: ``vault``, ``nomad``, or "" for all that the settings use.
+            only: ``vault``, the name of an engine, or "" for all that the settings use.
             remove_stale: delete policies of secrets that are gone, and what earlier releases wrote.
             adopt: take over policies of an installation of our name with another ops repo.
             config_files: for the dispatcher's own job, or None to leave it out.
-            in_use: asked for the sets of mounts that open actions want, where Nomad is planned.
+            in_use: asked for the sets of mounts that open actions want, if an engine is planned.
 
         Raises:
             Unavailable, Denied, Misconfigured: a server, or what it holds.
         """
         changes: list[Change] = []
-        with_nomad = self._settings.scheduler is SchedulerKind.NOMAD
         if only in ("", VAULT):
             self._vault = Vault.of_operator(self._settings.vault, environ=self._environ)
             planned = vault_apply.plan_vault(
@@ -101,46 +84,38 @@ class Administration:
                 planned += vault_apply.plan_jwt(self._vault, self._settings)
             self._vault_changes = planned
             changes += [_of_vault(change) for change in planned]
-        if only == NOMAD or (not only and with_nomad):
-            self._nomad = NomadApi(self._settings.nomad, self._environ)
-            self._sets = (*registered_sets(self._nomad, self._settings), *in_use())
-            self._nomad_plan = plan_nomad(
-                self._nomad,
-                rendered_jobs(self._settings, self._sets, config_files=config_files),
-                policies_for(self._settings),
-            )
-            changes += self._nomad_plan.changes
+        self._engine = self._of_engine(only)
+        if self._engine is not None:
+            changes += self._engine.plan(config_files=config_files, in_use=in_use)
         return tuple(changes)
 
     def carry_out(self) -> tuple[str, ...]:
-        """Write what was planned; returns warnings.
+        """Write what was planned; returns warnings. The engine's jobs go before the rights that they
+        use, and come after them.
 
         Raises:
             Conflict: somebody changed a job since.
             Unavailable, Denied: after some of it was written; planning anew shows the rest.
         """
         warnings: tuple[str, ...] = ()
-        if self._nomad is not None and self._nomad_removal:
-            nomad_removal.remove(self._nomad, self._nomad_removal)
+        if self._engine is not None and self._removing:
+            warnings += self._engine.carry_out()
         if self._vault is not None:
             vault_apply.apply_changes(self._vault, self._vault_changes)
-        if self._nomad is not None and self._nomad_plan is not None:
-            warnings = apply_nomad(self._nomad, self._nomad_plan)
+        if self._engine is not None and not self._removing:
+            warnings += self._engine.carry_out()
         return warnings
 
-    def client_config(self) -> str:
-        """What the configuration of Nomad's clients lacks for the mounts that were planned, or ""
-        where some node offers each of them, or that cannot be known.
-        """
-        wanted = frozenset(mount for mounts in self._sets for mount in mounts)
-        if self._nomad is None or not wanted:
-            return ""
-        try:
-            offered = offers(self._nomad)
-        except DisintoError:
-            return ""  # `disinto doctor` says why
-        missing = [mount for mount in Mount if mount in wanted and not offered[mount]]
-        return client_config(self._settings.nomad, mounts=missing) if missing else ""
+    def advice(self) -> str:
+        """What an operator has to do elsewhere for what was planned, or ""."""
+        return self._engine.advice() if self._engine is not None else ""
+
+    def _of_engine(self, only: str) -> base.Administration | None:
+        """That of the engine in use, or of the one named."""
+        if only == VAULT:
+            return None
+        engine = registry.get(only or self._settings.scheduler)
+        return engine.administration(self._settings, self._environ)
 
 
 _STEPS = {

@@ -9,14 +9,12 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dispatcher.decide.policy import Policy
-from dispatcher.engines.local import sandbox
-from dispatcher.engines.nomad.api import NomadApi
-from dispatcher.engines.nomad.checks import check_nomad
+from dispatcher.engines import registry
 from dispatcher.errors import DisintoError, InvalidInput
 from dispatcher.forge import ForgeApi
 from dispatcher.gate.base import Gate
@@ -27,13 +25,13 @@ from dispatcher.loop.leader import Leadership
 from dispatcher.loop.own_settings import SETTINGS
 from dispatcher.loop.rule_files import digest, read_rules, superseded, watched
 from dispatcher.loop.tombstones import NOTE
-from dispatcher.model.checks import Check
+from dispatcher.model.checks import Check, failed, looked
 from dispatcher.model.times import rfc3339
 from dispatcher.operate.policy_checks import check_policy
 from dispatcher.operate.signer_checks import check_signers
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.ops_repo.signatures import TRAILER
-from dispatcher.settings import GateKind, Role, SchedulerKind, Settings, plain_addresses
+from dispatcher.settings import GateKind, Role, Settings, plain_addresses
 from dispatcher.status import status_file
 from dispatcher.vault import Vault
 from dispatcher.vault.doctor import check_vault
@@ -53,17 +51,16 @@ class Openers:
     policy: Callable[[], Policy]
     gate: Callable[[], Gate]
     forge: Callable[[], ForgeApi]
-    nomad: Callable[[], NomadApi]
 
 
 def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -> Iterator[Check]:
     """Look at everything, in the order in which one would mend it; yields as it goes."""
     yield from _folder(settings)
-    yield from _looked("git", _git)
-    yield from _looked("ops repo", lambda: _remote(settings, openers))
-    yield from _looked("policy", lambda: _policy(settings, openers))
-    yield from _looked("formulas", lambda: _formulas(settings))
-    yield from _looked("agent", lambda: _agent(settings))
+    yield from looked("git", _git)
+    yield from looked("ops repo", lambda: _remote(settings, openers))
+    yield from looked("policy", lambda: _policy(settings, openers))
+    yield from looked("formulas", lambda: _formulas(settings))
+    yield from looked("agent", lambda: _agent(settings))
     if settings.role is Role.AUTHOR:
         yield Check(
             name="role",
@@ -71,18 +68,16 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
             detail="author client: ledger, Vault, engine and webhook belong to the dispatcher and "
             "are not checked from here",
         )
-        yield from _looked("gate", lambda: _gate(settings, openers))
+        yield from looked("gate", lambda: _gate(settings, openers))
         yield from _encryption(settings)
         return
-    yield from _looked("ledger", lambda: _ledger(openers))
-    yield from _looked("lead", lambda: _lead(openers))
-    yield from _looked("vault", lambda: check_vault(openers.vault(), settings))
-    if settings.scheduler is SchedulerKind.NOMAD:
-        yield from _looked("nomad", lambda: check_nomad(openers.nomad(), settings))
-    else:
-        yield from _looked("local", lambda: _local(settings))
-    yield from _looked("gate", lambda: _gate(settings, openers))
-    yield from _looked("webhook", lambda: _webhook(settings, environ))
+    yield from looked("ledger", lambda: _ledger(openers))
+    yield from looked("lead", lambda: _lead(openers))
+    yield from looked("vault", lambda: check_vault(openers.vault(), settings))
+    engine = registry.get(settings.scheduler)
+    yield from looked(engine.name, lambda: engine.checks(settings, environ))
+    yield from looked("gate", lambda: _gate(settings, openers))
+    yield from looked("webhook", lambda: _webhook(settings, environ))
     yield from _encryption(settings)
 
 
@@ -105,20 +100,7 @@ def wrong_settings(error: DisintoError) -> list[Check]:
     """The checks for settings that cannot be read."""
     if isinstance(error, InvalidInput):
         return [Check(name="settings", ok=False, detail=str(p), remedy="") for p in error.problems]
-    return [_failed("settings", error)]
-
-
-def _looked(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
-    try:
-        return list(look())
-    except DisintoError as error:
-        return [_failed(name, error)]
-    except OSError as error:
-        return [Check(name=name, ok=False, detail=f"{error.filename or ''}: {error.strerror}")]
-
-
-def _failed(name: str, error: DisintoError) -> Check:
-    return Check(name=name, ok=False, detail=error.what, remedy=error.remedy or "")
+    return [failed("settings", error)]
 
 
 def _folder(settings: Settings) -> Iterator[Check]:
@@ -168,9 +150,9 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
         return
     head, losses = openers.repo().fetch(), openers.repo().losses()
     yield Check(name="ops repo", ok=True, detail=f"{repo.branch} is at {head.commit[:12]}")
-    yield from _looked("ops repo: push", lambda: _push(settings, openers))
+    yield from looked("ops repo: push", lambda: _push(settings, openers))
     if settings.role is Role.DISPATCHER:
-        yield from _looked("ops repo: memory", lambda: _memory(openers))
+        yield from looked("ops repo: memory", lambda: _memory(openers))
     if head.rewritten:
         yield Check(
             name="ops repo: history",
@@ -260,15 +242,17 @@ def _agent(settings: Settings) -> Iterator[Check]:
     if not command:
         yield Check(name="agent", ok=True, detail="none: formulas of kind .toml cannot run")
         return
-    if settings.scheduler is SchedulerKind.NOMAD:
+    engine = registry.get(settings.scheduler)
+    path = engine.agent_path(settings)
+    if path is None:
         yield Check(name="agent", ok=True, detail=f"{command[0]}, looked for inside the job")
         return
-    found = shutil.which(command[0], path=settings.local.path)
+    found = shutil.which(command[0], path=path)
     yield Check(
         name="agent",
         ok=found is not None,
         detail=found or f"{command[0]} is not on the PATH of formulas",
-        remedy="" if found else "Install it, or change [agent] command or [local] path.",
+        remedy="" if found else f"Install it, or change [agent] command or [{engine.name}] path.",
     )
 
 
@@ -281,53 +265,12 @@ def _lead(openers: Openers) -> Iterator[Check]:
     report = openers.leadership().report()
     obstacle = report.obstacle()
     if obstacle is not None:
-        yield _failed("lead", obstacle)
+        yield failed("lead", obstacle)
     elif report.value is None:
         detail = "no installation leads this ops repo yet; the next 'disinto serve' will"
         yield Check(name="lead", ok=True, detail=detail)
     else:
         yield Check(name="lead", ok=True, detail=f"this installation: {report.instance}")
-
-
-def _sandbox(settings: Settings) -> Iterator[Check]:
-    local = settings.local
-    found, reason = sandbox.find(settings)
-    unprotected = found is None and local.mounts and not local.allow_unprotected_mounts
-    yield Check(
-        name="local: sandbox",
-        ok=not unprotected,
-        detail="bubblewrap keeps runs from each other's files" if found else reason,
-        remedy="Install bubblewrap, or set [local] allow_unprotected_mounts = true."
-        if unprotected
-        else "",
-    )
-
-
-def _user() -> Check:
-    """Advice, and no fault: there are machines with no other user."""
-    root = os.geteuid() == 0
-    return Check(
-        name="local: user",
-        ok=True,
-        detail="formulas run as root" if root else f"formulas run as user {os.geteuid()}",
-        remedy="Run disinto as a user of its own, which owns nothing else: as root, a formula can "
-        "read every file of this machine."
-        if root
-        else "",
-    )
-
-
-def _local(settings: Settings) -> Iterator[Check]:
-    local = settings.local
-    yield from _looked("local: sandbox", lambda: _sandbox(settings))
-    yield _user()
-    for mount, folder in local.mounts.items():
-        yield Check(
-            name=f"local: mount {mount}",
-            ok=folder.is_dir(),
-            detail=f"{folder}" if folder.is_dir() else f"there is no folder {folder}",
-            remedy="" if folder.is_dir() else f"Make it, or change [local] mounts {mount}.",
-        )
 
 
 def _gate(settings: Settings, openers: Openers) -> Iterator[Check]:

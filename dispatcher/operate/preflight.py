@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dispatcher.decide.policy import Policy, TierDecision, effective_tier, load_policy
+from dispatcher.engines import registry
 from dispatcher.errors import NotFound, Problem
 from dispatcher.model.action import (
     MAX_ACTION_BYTES,
@@ -22,7 +23,7 @@ from dispatcher.model.action import (
 )
 from dispatcher.model.run import FormulaKind, Mount
 from dispatcher.ops_repo.files import CANCEL_ENDING, RESULT_ENDING
-from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH, SchedulerKind, Settings
+from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH, Settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,12 +61,11 @@ class Names:
             InvalidInput, Misconfigured: the policy, see ``load_policy``.
         """
         folder = settings.formulas.path
-        local = settings.scheduler is SchedulerKind.LOCAL
         return cls(
             formulas=formula_names(folder) if folder else (),
             repo_formulas=repo_formulas,
             secrets=secrets,
-            mounts=tuple(settings.local.mounts) if local else None,
+            mounts=registry.get(settings.scheduler).mounts(settings),
             limit=settings.limits.max_action_bytes,
             policy=load_policy(settings.policy.file),
         )

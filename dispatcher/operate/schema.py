@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from dispatcher.decide import policy
 from dispatcher.model import action
 from dispatcher.model.result import Result
-from dispatcher.settings import Settings
+from dispatcher.settings import settings_model
 from dispatcher.toml.explain import schema_at
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -54,7 +54,7 @@ def result_schema() -> dict[str, Any]:
 
 def settings_schema() -> dict[str, Any]:
     """Of ``disinto.toml``."""
-    return _for_toml(_finished(TypeAdapter(Settings).json_schema(), title="Settings"))
+    return _for_toml(_finished(TypeAdapter(settings_model()).json_schema(), title="Settings"))
 
 
 def policy_schema() -> dict[str, Any]:

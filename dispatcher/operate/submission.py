@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dispatcher.decide.policy import Policy, TierDecision, effective_tier
+from dispatcher.engines import registry
 from dispatcher.errors import Conflict, Exit, InvalidInput, NotFound, Problem
 from dispatcher.gate.trailer import Place
 from dispatcher.loop.formulas import Formula, FormulaStore, Unusable
 from dispatcher.model.action import Action, InvalidAction, check_names, parse_action
 from dispatcher.model.run import Mount, Tier
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree
-from dispatcher.settings import ACTIONS_PATH, GateKind, SchedulerKind, Settings
+from dispatcher.settings import ACTIONS_PATH, GateKind, Settings
 
 
 class AlreadyThere(Conflict):
@@ -71,14 +72,14 @@ def prepare(
     if isinstance(action, InvalidAction):
         raise InvalidInput(action.problems)
     there = _refuse_known(action.id, data, repo=repo, tree=tree)
-    local = settings.scheduler is SchedulerKind.LOCAL
+    offered = registry.get(settings.scheduler).mounts(settings)
     problems = check_names(
         action,
         data,
         path=str(file),
         formulas=shelf.names(tree),
         secrets=secrets,
-        mounts=tuple(settings.local.mounts) if local else tuple(Mount),
+        mounts=tuple(Mount) if offered is None else offered,
     )
     if problems:
         raise InvalidInput(problems)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 
+from dispatcher.engines import registry
 from dispatcher.engines.base import Scheduler
 from dispatcher.errors import DisintoError
 from dispatcher.loop.without_runner import last_words
@@ -200,7 +201,7 @@ def _spec(settings: Settings) -> RunSpec:
         ),
         formula_text=FORMULA,
         timeout_s=60,
-        kill_grace_s=settings.local.kill_grace_s,
+        kill_grace_s=registry.get(settings.scheduler).kill_grace_s(settings),
         vault_addr=vault.runner_addr or vault.addr,
         vault_namespace=vault.namespace,
         kv_mount=vault.kv_mount,

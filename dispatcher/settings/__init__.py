@@ -21,21 +21,17 @@ from dispatcher.settings.models import (
     GrantSettings,
     HttpSettings,
     LimitSettings,
-    LocalSettings,
-    NomadDriver,
-    NomadSettings,
     OpsRepoSettings,
     PolicySettings,
-    PositiveSeconds,
     Role,
-    SchedulerKind,
     Settings,
     SignedSettings,
     VaultAuth,
     VaultSettings,
-    credential_files,
 )
 from dispatcher.settings.plain_http import PlainAddress, plain_addresses
+from dispatcher.settings.section import PositiveSeconds
+from dispatcher.settings.whole import credential_files, settings_model
 from dispatcher.settings_file import (
     ACTIONS_PATH,
     CONFIG_VARIABLE,
@@ -62,15 +58,11 @@ __all__ = [
     "GrantSettings",
     "HttpSettings",
     "LimitSettings",
-    "LocalSettings",
-    "NomadDriver",
-    "NomadSettings",
     "OpsRepoSettings",
     "PlainAddress",
     "PolicySettings",
     "PositiveSeconds",
     "Role",
-    "SchedulerKind",
     "Settings",
     "SignedSettings",
     "VaultAuth",
@@ -79,5 +71,6 @@ __all__ = [
     "find_settings",
     "load_settings",
     "plain_addresses",
+    "settings_model",
     "settings_origin",
 ]

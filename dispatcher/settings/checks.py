@@ -7,23 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dispatcher.settings.models import GateKind, SchedulerKind, Settings, VaultAuth
+from dispatcher.settings.models import GateKind, Settings, VaultAuth
 from dispatcher.settings.repository import repository_name
+from dispatcher.settings.section import Contradiction, wrong
+from dispatcher.settings.whole import engine_sections
 from dispatcher.toml.explain import did_you_mean
-from dispatcher.toml.source import KeyPath, quoted
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Contradiction:
-    """A problem of the settings as a whole, told at the key that is best changed."""
-
-    message: str
-    path: KeyPath
-    remedy: str
+from dispatcher.toml.source import quoted
 
 
 def contradictions(settings: Settings) -> Iterator[Contradiction]:
@@ -32,24 +24,20 @@ def contradictions(settings: Settings) -> Iterator[Contradiction]:
         yield from check(settings)
 
 
-def _wrong(message: str, *path: str | int, remedy: str) -> Contradiction:
-    return Contradiction(message=message, path=path, remedy=remedy)
-
-
 def _log_level(settings: Settings) -> Iterator[Contradiction]:
     levels = ("debug", "info", "warning", "error")
     if settings.log_level not in levels:
         what = f"log_level cannot be {quoted(settings.log_level)}"
-        yield _wrong(what, "log_level", remedy=f"Use one of {', '.join(levels)}")
+        yield wrong(what, "log_level", remedy=f"Use one of {', '.join(levels)}")
 
 
 def _ops_repo(settings: Settings) -> Iterator[Contradiction]:
     repo = settings.ops_repo
     if repo.remote.startswith("-"):
         remedy = "Write a path, or an ssh:// or https:// address"
-        yield _wrong("the remote begins with -", "ops_repo", "remote", remedy=remedy)
+        yield wrong("the remote begins with -", "ops_repo", "remote", remedy=remedy)
     if _has_password(repo.remote):
-        yield _wrong(
+        yield wrong(
             "the remote's address holds a password",
             "ops_repo",
             "remote",
@@ -58,25 +46,30 @@ def _ops_repo(settings: Settings) -> Iterator[Contradiction]:
         )
     if not _is_branch(repo.branch):
         what = f"{quoted(repo.branch)} cannot be the name of a branch"
-        yield _wrong(what, "ops_repo", "branch", remedy='Write for example branch = "main"')
+        yield wrong(what, "ops_repo", "branch", remedy='Write for example branch = "main"')
 
 
 def _addresses(settings: Settings) -> Iterator[Contradiction]:
     addresses = (
         ("vault", "addr", settings.vault.addr),
         ("vault", "runner_addr", settings.vault.runner_addr),
-        ("nomad", "addr", settings.nomad.addr),
+        *(
+            (name, address.key, address.value)
+            for name, engine in engine_sections(settings)
+            for address in engine.addresses()
+            if not (address.may_be_socket and address.value.startswith("unix://"))
+        ),
         ("forge", "url", settings.forge.url),
     )
     for section, key, address in addresses:
-        if not address or ((section, key) == ("nomad", "addr") and address.startswith("unix://")):
+        if not address:
             continue
         if _has_password(address):
             what = f"{section}.{key} holds a password"
-            yield _wrong(what, section, key, remedy="Take it out of the address")
+            yield wrong(what, section, key, remedy="Take it out of the address")
         elif not _is_http(address):
             what = f"{section}.{key} must start with http:// or https://"
-            yield _wrong(what, section, key, remedy="Write for example https://host:8200")
+            yield wrong(what, section, key, remedy="Write for example https://host:8200")
 
 
 def _vault(settings: Settings) -> Iterator[Contradiction]:
@@ -84,19 +77,19 @@ def _vault(settings: Settings) -> Iterator[Contradiction]:
     if vault.auth is VaultAuth.APPROLE:
         if not vault.role_id:
             remedy = "Set role_id in [vault]"
-            yield _wrong('auth = "approle" needs a role_id', "vault", "auth", remedy=remedy)
+            yield wrong('auth = "approle" needs a role_id', "vault", "auth", remedy=remedy)
         if vault.secret_id_file is None:
             remedy = "Set secret_id_file in [vault]"
-            yield _wrong('auth = "approle" needs a secret_id_file', "vault", "auth", remedy=remedy)
+            yield wrong('auth = "approle" needs a secret_id_file', "vault", "auth", remedy=remedy)
     for key in ("kv_mount", "kv_prefix", "bots_prefix", "token_role", "transit_mount"):
         value = getattr(vault, key)
         if key == "token_role" and not value:
             continue  # it has a name by default
         if not value or value.strip("/") != value or "//" in value:
             what = f"vault.{key} is empty, or begins or ends with /"
-            yield _wrong(what, "vault", key, remedy="Write it without slashes around it")
+            yield wrong(what, "vault", key, remedy="Write it without slashes around it")
     if vault.kv_prefix == vault.bots_prefix or vault.bots_prefix.startswith(f"{vault.kv_prefix}/"):
-        yield _wrong(
+        yield wrong(
             "the dispatcher's own secrets (bots_prefix) are among those of actions (kv_prefix)",
             "vault",
             "bots_prefix",
@@ -104,36 +97,16 @@ def _vault(settings: Settings) -> Iterator[Contradiction]:
         )
 
 
-def _nomad(settings: Settings) -> Iterator[Contradiction]:
-    nomad = settings.nomad
-    if (nomad.client_cert is None) != (nomad.client_key is None):
-        key = "client_key" if nomad.client_key is None else "client_cert"
-        yield _wrong(
-            "client_cert and client_key go together, and one is missing",
-            "nomad",
-            "client_cert" if key == "client_key" else "client_key",
-            remedy=f"Set {key} as well",
-        )
-    on_nomad = settings.scheduler is SchedulerKind.NOMAD
-    if on_nomad and nomad.placement_wait_s > settings.grants.placement_wait_s:
-        yield _wrong(
-            f"a run may wait {nomad.placement_wait_s:g} s for a place, but its grant can be "
-            f"unwrapped for {settings.grants.placement_wait_s} s only",
-            "nomad",
-            "placement_wait_s",
-            remedy="Make [grants] placement_wait_s at least as long",
-        )
-    if nomad.memory_max_mb and nomad.memory_max_mb < nomad.memory_mb:
-        remedy = "Make it larger, or 0 for none"
-        what = "memory_max_mb is smaller than memory_mb"
-        yield _wrong(what, "nomad", "memory_max_mb", remedy=remedy)
+def _engines(settings: Settings) -> Iterator[Contradiction]:
+    for name, section in engine_sections(settings):
+        yield from section.contradictions(name, settings)
 
 
 def _agent(settings: Settings) -> Iterator[Contradiction]:
     for index, argument in enumerate(settings.agent.command):
         for name in re.findall(r"\{(\w*)\}", argument):
             if name not in ("model", "tools"):
-                yield _wrong(
+                yield wrong(
                     f"the agent command has no placeholder {{{name}}}",
                     "agent",
                     "command",
@@ -145,14 +118,14 @@ def _agent(settings: Settings) -> Iterator[Contradiction]:
 def _gate(settings: Settings) -> Iterator[Contradiction]:
     gate, signed, forge = settings.policy.gate, settings.signed, settings.forge
     if gate is GateKind.SIGNED and not (signed.allowed_signers or signed.gpg_fingerprints):
-        yield _wrong(
+        yield wrong(
             'gate = "signed" requires trusted keys',
             "policy",
             "gate",
             remedy="Set allowed_signers, or gpg_home and gpg_fingerprints, in [signed]",
         )
     if signed.gpg_fingerprints and signed.gpg_home is None:
-        yield _wrong(
+        yield wrong(
             "gpg_fingerprints are given, but not where the keys are",
             "signed",
             "gpg_fingerprints",
@@ -162,16 +135,16 @@ def _gate(settings: Settings) -> Iterator[Contradiction]:
         if not re.fullmatch(r"([0-9A-Fa-f]{40}|[0-9A-Fa-f]{64})", fingerprint):
             what = f"{quoted(fingerprint)} is not a full fingerprint of a GPG key"
             remedy = "Write its 40 hexadecimal digits, without spaces"
-            yield _wrong(what, "signed", "gpg_fingerprints", index, remedy=remedy)
+            yield wrong(what, "signed", "gpg_fingerprints", index, remedy=remedy)
     if gate is GateKind.FORGEJO:
         for key, example in (("url", "https://forge.example"), ("repository", "owner/name")):
             if not getattr(forge, key):
                 remedy = f'Set it in [forge], for example {key} = "{example}"'
-                yield _wrong(f'gate = "forgejo" needs forge.{key}', "policy", "gate", remedy=remedy)
+                yield wrong(f'gate = "forgejo" needs forge.{key}', "policy", "gate", remedy=remedy)
     for key, form in (("repository", "owner/name"), ("approver_team", "org/team")):
         value = getattr(forge, key)
         if value and not re.fullmatch(r"[\w.-]+/[\w.-]+", value):
-            yield _wrong(
+            yield wrong(
                 f"forge.{key} is not of the form {form}", "forge", key, remedy=f"Write {form}"
             )
 
@@ -184,7 +157,7 @@ def _approvals(settings: Settings) -> Iterator[Contradiction]:
     name = repository_name(settings)
     if not re.fullmatch(r"[^\s@]+", name):
         whose = "" if given else ", which the remote gives,"
-        yield _wrong(
+        yield wrong(
             f"{quoted(name)}{whose} cannot be the repository's name in an approval",
             *(("gate", "repository") if given else ("ops_repo", "remote")),
             remedy='Set repository in [gate] to a name without spaces and @, such as "acme/ops"',
@@ -206,7 +179,7 @@ def _trusted_files(settings: Settings) -> Iterator[Contradiction]:
     )
     for section, key, path in trusted:
         if path is not None and any(_inside(path, folder) for folder in within):
-            yield _wrong(
+            yield wrong(
                 f"{section}.{key} is inside the ops repo, where anybody who may merge an action "
                 "could change it",
                 section,
@@ -219,7 +192,7 @@ def _limits(settings: Settings) -> Iterator[Contradiction]:
     for name, most in settings.limits.formulas.items():
         if most < 1:
             what = f"limits.formulas.{name} must be at least 1"
-            yield _wrong(what, "limits", "formulas", name, remedy="Leave it out for no limit")
+            yield wrong(what, "limits", "formulas", name, remedy="Leave it out for no limit")
 
 
 def _http(settings: Settings) -> Iterator[Contradiction]:
@@ -227,7 +200,7 @@ def _http(settings: Settings) -> Iterator[Contradiction]:
     found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):([0-9]{1,5})", listen)
     if listen and (found is None or int(found[2]) > 65_535):
         what = f"http.listen is {quoted(listen)}, which is not host:port"
-        yield _wrong(what, "http", "listen", remedy='Write for example listen = "127.0.0.1:8480"')
+        yield wrong(what, "http", "listen", remedy='Write for example listen = "127.0.0.1:8480"')
 
 
 _CHECKS: tuple[Callable[[Settings], Iterator[Contradiction]], ...] = (
@@ -235,7 +208,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Contradiction]], ...] = (
     _ops_repo,
     _addresses,
     _vault,
-    _nomad,
+    _engines,
     _agent,
     _gate,
     _approvals,

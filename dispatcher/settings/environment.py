@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.errors import Problem
-from dispatcher.settings_file import CUSTOMARY, ENV_PREFIX
+from dispatcher.settings_file import ENV_PREFIX
 from dispatcher.toml.explain import Schema, schema_at, walk
 from dispatcher.toml.source import KeyPath
 
@@ -77,11 +77,13 @@ class Variable:
         return self.text
 
 
-def variables(environ: Mapping[str, str], schema: Schema) -> Iterator[Variable]:
+def variables(
+    environ: Mapping[str, str], schema: Schema, customary: Mapping[str, KeyPath]
+) -> Iterator[Variable]:
     """The variables that set a key; customary ones (if not empty) first, own ones over them."""
     own = known_variables(schema)
-    found: list[tuple[str, tuple[str, ...]]] = [
-        *((name, path) for name, path in CUSTOMARY.items() if environ.get(name)),
+    found: list[tuple[str, KeyPath]] = [
+        *((name, path) for name, path in customary.items() if environ.get(name)),
         *((name, own[name]) for name in sorted(environ.keys() & own.keys())),
     ]
     for name, path in found:

@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from dispatcher.errors import InvalidSettings, Misconfigured, Problem
 from dispatcher.settings.checks import contradictions
 from dispatcher.settings.environment import (
@@ -25,9 +23,10 @@ from dispatcher.settings.environment import (
     variables,
 )
 from dispatcher.settings.models import Settings
+from dispatcher.settings.whole import customary_variables, settings_reader
 from dispatcher.settings_file import at_home, find_settings
 from dispatcher.settings_origin import Origin
-from dispatcher.toml.explain import Reader, walk
+from dispatcher.toml.explain import walk
 from dispatcher.toml.source import KeyPath, TomlSource
 
 MAX_SETTINGS_BYTES = 1024 * 1024
@@ -57,12 +56,13 @@ def load_settings(
             raise InvalidSettings(source.problems)
         draft = _Draft(folder=file.resolve().parent, source=source)
     draft.merge_file()
+    reader = settings_reader()
     problems = list(draft.merge_environment(environ))
     problems += draft.resolve_paths(environ, folder)
-    read = READER.read(draft.data, draft.report)
+    read = reader.read(draft.data, draft.report)
     if not isinstance(read, Settings):
         problems += read
-    problems += unknown_variables(environ, READER.schema, draft.data)
+    problems += unknown_variables(environ, reader.schema, draft.data)
     if not problems and isinstance(read, Settings):
         problems += [draft.report(c.message, c.path, remedy=c.remedy) for c in contradictions(read)]
     if problems or not isinstance(read, Settings):
@@ -80,38 +80,18 @@ def settings_origin(path: Path | None, environ: Mapping[str, str]) -> Origin | N
     """
     file = find_settings(path, environ)
     try:
-        return Origin.of(file, environ, keys=known_variables(READER.schema))
+        return Origin.of(
+            file,
+            environ,
+            keys=known_variables(settings_reader().schema),
+            customary=customary_variables(),
+        )
     except OSError:
         return None
 
 
 def _file_first(problem: Problem) -> tuple[bool, int, int, str]:
     return problem.line is None, problem.line or 0, problem.column or 0, problem.path
-
-
-def _unknown_key(path: KeyPath) -> str | None:
-    """For a key that is none: secrets are sent elsewhere; a key of another section is sent
-    there."""
-    name = str(path[-1])
-    section = READER.expected(path[:-1]).get("properties", {})
-    if name.endswith(_SECRET_ENDINGS):
-        ways = [key for key in section if key.endswith(("_env", "_file", "_secret"))]
-        instead = f": {', '.join(ways)}" if ways else ""
-        return f"Secrets do not belong in this file; name where one is stored{instead}"
-    homes = [
-        f"[{key}]" if key else "the top of the file"
-        for key in ("", *READER.schema["properties"])
-        if name in READER.expected((key,) if key else ()).get("properties", {})
-        and (key or READER.expected((name,)).get("type") != "object")  # a section is no key
-    ]
-    return f"It belongs to {' or '.join(homes)}" if homes else None
-
-
-_SECRET_ENDINGS = ("token", "password", "secret", "secret_id", "api_key", "private_key")
-
-READER: Reader[Settings] = Reader(
-    adapter=TypeAdapter(Settings), subject="the settings", unknown_key=_unknown_key
-)
 
 
 @dataclass(kw_only=True)
@@ -148,7 +128,7 @@ class _Draft:
 
     def merge_environment(self, environ: Mapping[str, str]) -> Iterator[Problem]:
         """Lay the variables over the file's values."""
-        for variable in variables(environ, READER.schema):
+        for variable in variables(environ, settings_reader().schema, customary_variables()):
             self.origins[variable.path] = variable.name
             try:
                 value = variable.value()
@@ -170,7 +150,7 @@ class _Draft:
         for path, value in list(walk(self.data)):
             if not isinstance(value, str):
                 continue
-            is_path = READER.expected(path).get("format") == "path"
+            is_path = settings_reader().expected(path).get("format") == "path"
             if "\x00" in value:
                 problems.append(self.report("the text holds a NUL character", path))
             elif is_path and not value:

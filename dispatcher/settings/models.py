@@ -4,26 +4,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from dispatcher.model.run import Mount
+from dispatcher.settings.section import EngineSection, PositiveSeconds, Section, credential
 from dispatcher.settings_file import STATE_DIR
+
+EngineSectionT = TypeVar("EngineSectionT", bound=EngineSection)
 
 DONE_PATH = "vault/done"
 FORMULAS_PATH = "formulas"
 """Fixed places in an ops repo."""
-
-PositiveSeconds = Annotated[float, Field(gt=0)]
-
-
-_CREDENTIAL = "credential"
-
-
-def _credential(description: str) -> Any:
-    """A field with the path of a file that holds a credential; see ``credential_files``."""
-    return Field(default=None, description=description, json_schema_extra={_CREDENTIAL: True})
 
 
 class Role(StrEnum):
@@ -31,11 +23,6 @@ class Role(StrEnum):
 
     DISPATCHER = "dispatcher"
     AUTHOR = "author"
-
-
-class SchedulerKind(StrEnum):
-    LOCAL = "local"
-    NOMAD = "nomad"
 
 
 class VaultAuth(StrEnum):
@@ -50,16 +37,7 @@ class GateKind(StrEnum):
     FORGEJO = "forgejo"
 
 
-class NomadDriver(StrEnum):
-    DOCKER = "docker"
-    RAW_EXEC = "raw_exec"
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class OpsRepoSettings(_Section):
+class OpsRepoSettings(Section):
     """The ops repository and how to reach it."""
 
     remote: str = Field(
@@ -88,7 +66,7 @@ class OpsRepoSettings(_Section):
     )
 
 
-class VaultSettings(_Section):
+class VaultSettings(Section):
     """Vault or OpenBao."""
 
     addr: str = Field(
@@ -105,13 +83,13 @@ class VaultSettings(_Section):
         default=VaultAuth.TOKEN,
         description="How serve logs in: token (VAULT_TOKEN or token_file), approle, or jwt.",
     )
-    token_file: Path | None = _credential("File that holds the token.")
+    token_file: Path | None = credential("File that holds the token.")
     auth_mount: str = Field(
         default="", description="Mount of the auth method; default approle or jwt-nomad."
     )
     role_id: str = Field(default="", description="AppRole role ID.")
-    secret_id_file: Path | None = _credential("File with the AppRole secret ID.")
-    jwt_file: Path | None = _credential("File with the JWT, e.g. Nomad's secrets/nomad_vault.jwt.")
+    secret_id_file: Path | None = credential("File with the AppRole secret ID.")
+    jwt_file: Path | None = credential("File with the JWT, e.g. Nomad's secrets/nomad_vault.jwt.")
     jwt_role: str = Field(
         default="",
         description="Role of the JWT login; default disinto.<installation>.dispatcher.",
@@ -138,106 +116,7 @@ class VaultSettings(_Section):
     timeout_s: PositiveSeconds = Field(default=10.0, description="Timeout of one request, seconds.")
 
 
-class NomadSettings(_Section):
-    """Nomad. Each connection setting is overridden by the customary NOMAD_* variable."""
-
-    addr: str = Field(default="http://127.0.0.1:4646", description="Address. NOMAD_ADDR.")
-    region: str = Field(default="", description="Region. NOMAD_REGION.")
-    namespace: str = Field(default="default", description="Namespace. NOMAD_NAMESPACE.")
-    token_file: Path | None = _credential("File with the ACL token, if NOMAD_TOKEN is not set.")
-    cacert: Path | None = Field(default=None, description="CA certificate. NOMAD_CACERT.")
-    client_cert: Path | None = Field(default=None, description="NOMAD_CLIENT_CERT.")
-    client_key: Path | None = _credential("NOMAD_CLIENT_KEY.")
-    tls_server_name: str = Field(default="", description="NOMAD_TLS_SERVER_NAME.")
-    timeout_s: PositiveSeconds = Field(default=10.0, description="Timeout of one request, seconds.")
-    driver: NomadDriver = Field(default=NomadDriver.DOCKER, description="Task driver of runners.")
-    image: str = Field(default="disinto:latest", description="Image of the runner (docker driver).")
-    runner_command: tuple[str, ...] = Field(
-        default=(),
-        description="Command that starts the runner inside a job; empty: python3 -m "
-        "dispatcher.runner with docker, the same with the interpreter of 'disinto apply' with "
-        "raw_exec.",
-    )
-    network_mode: str = Field(default="host", description="Docker network mode of runners.")
-    datacenters: tuple[str, ...] = Field(default=("*",), description="Where jobs may be placed.")
-    node_pool: str = Field(default="default", description="Node pool of runner jobs.")
-    cpu_mhz: int = Field(default=200, gt=0, description="CPU share of a runner, MHz.")
-    memory_mb: int = Field(default=256, gt=0, description="Memory reserved for a runner, MiB.")
-    memory_max_mb: int = Field(
-        default=0, ge=0, description="Memory limit if oversubscription is on, MiB."
-    )
-    disk_mb: int = Field(default=300, gt=0, description="Ephemeral disk of a runner, MiB.")
-    log_files: int = Field(default=3, gt=0, description="Rotated log files kept per stream.")
-    log_file_mb: int = Field(default=10, gt=0, description="Size of one log file, MiB.")
-    constraints: tuple[dict[str, str], ...] = Field(
-        default=(),
-        description="Extra constraints of runner jobs: attribute, operator and value.",
-    )
-    placement_wait_s: PositiveSeconds = Field(
-        default=900.0, description="Seconds a run may wait for placement before it is unplaceable."
-    )
-    node_wait_s: PositiveSeconds = Field(
-        default=600.0,
-        description="Seconds to wait for a run on a node that stopped responding before it is "
-        "lost.",
-    )
-    mount_sets: tuple[tuple[Mount, ...], ...] = Field(
-        default=(),
-        description="Sets of mounts that get a runner job, besides those that open actions need.",
-    )
-    ledger_prefix: str = Field(
-        default="disinto", description="Path prefix of the ledger's variables."
-    )
-    keep_finished_s: float = Field(
-        default=3600.0,
-        ge=0,
-        description="Seconds a finished run's job is kept for inspection in Nomad and for "
-        "'disinto logs', once its result is in git; at most 500 jobs. 0 purges it at once.",
-    )
-    lease_ttl_s: int = Field(default=15, ge=10, description="TTL of the leader's lock, seconds.")
-    priority: int = Field(default=50, ge=1, le=100, description="Nomad priority of runner jobs.")
-
-
-class LocalSettings(_Section):
-    """The local engine: runs are processes on this machine."""
-
-    mounts: dict[Mount, Path] = Field(
-        default_factory=dict, description="Directory offered for each mount."
-    )
-    allow_unprotected_mounts: bool = Field(
-        default=False,
-        description="Offer mounts without bubblewrap: as links, and not protected from writing.",
-    )
-    bubblewrap: bool = Field(
-        default=True,
-        description="Run formulas in bubblewrap if it is installed: the machine's files are "
-        "read-only; the dispatcher's own files and mounts that were not requested are hidden. If "
-        "it is installed but unusable, nothing is started.",
-    )
-    hide_home: bool = Field(
-        default=True,
-        description="In bubblewrap, also hide the home directory of the dispatcher's user; turn it "
-        "off if formulas need programs installed there.",
-    )
-    path: str = Field(
-        default="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        description="PATH of formulas.",
-    )
-    log_limit_mb: int = Field(
-        default=64, gt=0, description="Size limit of the log per stream and run, MiB."
-    )
-    keep_logs_s: float = Field(
-        default=604_800.0,
-        ge=0,
-        description="Seconds the full, redacted logs of a finished run are kept in "
-        "<state_dir>/logs for 'disinto logs'.",
-    )
-    kill_grace_s: PositiveSeconds = Field(
-        default=10.0, description="Seconds between TERM and KILL."
-    )
-
-
-class AgentSettings(_Section):
+class AgentSettings(Section):
     """The command that formulas of kind .toml are handed to."""
 
     command: tuple[str, ...] = Field(
@@ -248,7 +127,7 @@ class AgentSettings(_Section):
     default_model: str = Field(default="", description="Model for actions that name none.")
 
 
-class FormulaSettings(_Section):
+class FormulaSettings(Section):
     """Where formulas come from, besides the ops repo."""
 
     path: Path | None = Field(
@@ -258,7 +137,7 @@ class FormulaSettings(_Section):
     )
 
 
-class PolicySettings(_Section):
+class PolicySettings(Section):
     """Tiers and gates."""
 
     file: Path | None = Field(
@@ -269,7 +148,7 @@ class PolicySettings(_Section):
     gate: GateKind = Field(default=GateKind.NONE, description="Gate for the tiers medium and high.")
 
 
-class GateSettings(_Section):
+class GateSettings(Section):
     """What approvals are for."""
 
     repository: str = Field(
@@ -280,7 +159,7 @@ class GateSettings(_Section):
     )
 
 
-class SignedSettings(_Section):
+class SignedSettings(Section):
     """Gate signed."""
 
     allowed_signers: Path | None = Field(
@@ -293,7 +172,7 @@ class SignedSettings(_Section):
     )
 
 
-class ForgeSettings(_Section):
+class ForgeSettings(Section):
     """Gate forgejo, statuses, comments and pull requests."""
 
     url: str = Field(default="", description="Address of the forge, e.g. https://forge.example.")
@@ -316,7 +195,7 @@ class ForgeSettings(_Section):
     timeout_s: PositiveSeconds = Field(default=10.0, description="Timeout of one request, seconds.")
 
 
-class HttpSettings(_Section):
+class HttpSettings(Section):
     """The listener of serve."""
 
     listen: str = Field(
@@ -325,10 +204,10 @@ class HttpSettings(_Section):
     webhook_secret_env: str = Field(
         default="DISINTO_WEBHOOK_SECRET", description="Environment variable with the HMAC secret."
     )
-    webhook_secret_file: Path | None = _credential("File with the HMAC secret.")
+    webhook_secret_file: Path | None = credential("File with the HMAC secret.")
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """How much may run at a time."""
 
     max_in_flight: int = Field(
@@ -349,7 +228,7 @@ class LimitSettings(_Section):
     workers: int = Field(default=8, gt=0, description="Threads for network calls.")
 
 
-class ArchiveSettings(_Section):
+class ArchiveSettings(Section):
     """Finished actions move to vault/done/YYYY-MM/."""
 
     after_days: float = Field(
@@ -358,7 +237,7 @@ class ArchiveSettings(_Section):
     automatic: bool = Field(default=True, description="Let serve archive automatically.")
 
 
-class GrantSettings(_Section):
+class GrantSettings(Section):
     """Lifetimes of grants."""
 
     provisional_ttl_s: int = Field(
@@ -380,7 +259,7 @@ class GrantSettings(_Section):
     )
 
 
-class AttestationSettings(_Section):
+class AttestationSettings(Section):
     """Signatures over results."""
 
     enabled: bool = Field(default=True, description="Sign results.")
@@ -389,7 +268,7 @@ class AttestationSettings(_Section):
     )
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything a dispatcher is told. One file, ``disinto.toml``."""
 
     role: Role = Field(
@@ -402,14 +281,10 @@ class Settings(_Section):
         default=Path(STATE_DIR),
         description="Clone, ledger, spool, local key and audit log of this dispatcher.",
     )
-    scheduler: SchedulerKind = Field(
-        default=SchedulerKind.LOCAL, description="The engine, where runs execute: local or nomad."
-    )
+    scheduler: str = Field(default="local", description="The engine, where runs execute.")
     log_level: str = Field(default="info", description="debug, info, warning or error.")
     ops_repo: OpsRepoSettings = OpsRepoSettings()
     vault: VaultSettings = VaultSettings()
-    nomad: NomadSettings = NomadSettings()
-    local: LocalSettings = LocalSettings()
     agent: AgentSettings = AgentSettings()
     formulas: FormulaSettings = FormulaSettings()
     policy: PolicySettings = PolicySettings()
@@ -422,17 +297,7 @@ class Settings(_Section):
     grants: GrantSettings = GrantSettings()
     attestation: AttestationSettings = AttestationSettings()
 
-
-def credential_files(settings: Settings) -> tuple[Path, ...]:
-    """The files that hold a credential, as the settings name them, present or not."""
-    found: list[Path] = []
-    for name in Settings.model_fields:
-        section = getattr(settings, name)
-        if not isinstance(section, _Section):
-            continue
-        for key, described in type(section).model_fields.items():
-            extra = described.json_schema_extra
-            value = getattr(section, key)
-            if isinstance(extra, dict) and extra.get(_CREDENTIAL) and isinstance(value, Path):
-                found.append(value)
-    return tuple(found)
+    def section(self, model: type[EngineSectionT]) -> EngineSectionT:
+        """The section of an engine; the defaults if these settings were made without it."""
+        values = self.__dict__.values()
+        return next((value for value in values if isinstance(value, model)), None) or model()

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from dispatcher.settings.models import SchedulerKind, Settings
+from dispatcher.settings.models import Settings
+from dispatcher.settings.whole import engine_sections
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,12 +42,16 @@ class PlainAddress:
 
 def plain_addresses(settings: Settings) -> tuple[PlainAddress, ...]:
     """The addresses in use that are plain http to another machine."""
-    nomad = settings.scheduler is SchedulerKind.NOMAD
     vault = "the dispatcher's token and the grants"
     addresses = (
         ("[vault] addr", settings.vault.addr, vault),
         ("[vault] runner_addr", settings.vault.runner_addr, "the grants and the secrets"),
-        ("[nomad] addr", settings.nomad.addr if nomad else "", "the token and wrapped grants"),
+        *(
+            (f"[{name}] {address.key}", address.value, address.carries)
+            for name, engine in engine_sections(settings)
+            for address in engine.addresses()
+            if name == settings.scheduler
+        ),
         ("[forge] url", settings.forge.url, "the API token and the approvals"),
         ("[ops_repo] remote", settings.ops_repo.remote, "the token, actions and results"),
     )

@@ -13,9 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from dispatcher.settings.loading import READER
-from dispatcher.settings.models import Settings
-from dispatcher.settings_file import CUSTOMARY, ENV_PREFIX
+from dispatcher.settings.whole import customary_variables, settings_model, settings_reader
+from dispatcher.settings_file import ENV_PREFIX
 from dispatcher.toml.explain import Schema, schema_at, toml_value
 from dispatcher.toml.source import KeyPath
 
@@ -54,7 +53,7 @@ def reference() -> str:
 
 def keys() -> Iterator[KeyPath]:
     """The path of every setting, in the order of the file."""
-    for name, field in Settings.model_fields.items():
+    for name, field in settings_model().model_fields.items():
         default = field.default
         if isinstance(default, BaseModel):
             yield from ((name, key) for key in type(default).model_fields)
@@ -70,7 +69,7 @@ def variable(path: KeyPath) -> str:
 def _sections() -> Iterator[str]:
     top = [path for path in keys() if len(path) == 1]
     yield _section("## The top of the file", "Keys before the first section.", top)
-    for name, field in Settings.model_fields.items():
+    for name, field in settings_model().model_fields.items():
         if isinstance(field.default, BaseModel):
             meant = " ".join((type(field.default).__doc__ or "").split())
             inside = [path for path in keys() if path[0] == name and len(path) > 1]
@@ -83,9 +82,9 @@ def _section(title: str, meant: str, paths: Sequence[KeyPath]) -> str:
 
 
 def _row(path: KeyPath) -> str:
-    described = schema_at(READER.schema, path)
+    described = schema_at(settings_reader().schema, path)
     meaning = str(described.get("description", ""))
-    customary = next((name for name, held in CUSTOMARY.items() if held == path), "")
+    customary = next((name for name, held in customary_variables().items() if held == path), "")
     if customary and customary not in meaning:
         meaning += f" {customary} overrides it."
     cells = (
@@ -120,7 +119,7 @@ def _kind(described: Schema) -> str:
 
 
 def _default(path: KeyPath) -> str:
-    value: Any = Settings()
+    value: Any = settings_model()()
     for part in path:
         value = getattr(value, str(part))
     if value is None or value in ("", ()) or value == {}:

@@ -1,18 +1,47 @@
-"""Names in a Nomad workload identity, which Nomad signs and Vault checks: both are told here."""
+"""The identity that an engine signs for the dispatcher's own job, and that Vault checks."""
 
 from __future__ import annotations
 
-import re
+from dataclasses import dataclass
+from pathlib import Path
 
-from dispatcher.settings.models import NomadSettings
+from dispatcher.errors import Misconfigured
+from dispatcher.settings.models import Settings
+from dispatcher.settings.whole import engine_sections
 
 VAULT_AUDIENCE = "vault.io"
 
 
-def dispatcher_name(nomad: NomadSettings) -> str:
-    """Name of the job that runs the dispatcher itself."""
-    return f"{job_word(nomad.ledger_prefix)}-dispatcher"
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkloadIdentity:
+    """What Vault must know to accept the dispatcher's job, and no other.
+
+    Attributes:
+        job: name of the job.
+        namespace: where it runs.
+        jwks_url: where Vault fetches the engine's public keys.
+        cacert: CA certificate of that address, or None.
+    """
+
+    job: str
+    namespace: str
+    jwks_url: str
+    cacert: Path | None = None
 
 
-def job_word(prefix: str) -> str:
-    return re.sub(r"[^A-Za-z0-9-]+", "-", prefix).strip("-") or "disinto"
+def workload_identity(settings: Settings) -> WorkloadIdentity:
+    """That of the engine in use, or else of the first engine that has one.
+
+    Raises:
+        Misconfigured: no engine signs identities.
+    """
+    sections = dict(engine_sections(settings))
+    in_use = sections.pop(settings.scheduler, None)
+    for section in (in_use, *sections.values()):
+        identity = section.workload_identity() if section is not None else None
+        if identity is not None:
+            return identity
+    raise Misconfigured(
+        '[vault] auth = "jwt" needs an engine that signs identities of jobs',
+        remedy='Set auth to "approle" or "token".',
+    )

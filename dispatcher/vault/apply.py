@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dispatcher.errors import Misconfigured
 from dispatcher.settings import Settings, VaultAuth
+from dispatcher.settings.workload_identity import workload_identity
 from dispatcher.vault import names, templates
 from dispatcher.vault.errors import Rejected, RightMissing
 from dispatcher.vault.hvac_client import hvac_client, if_present, listed
@@ -106,24 +107,25 @@ def plan_vault(
 
 
 def plan_jwt(vault: Vault, settings: Settings, *, jwks_url: str = "") -> list[Change]:
-    """The log-in of the dispatcher's Nomad job by its workload identity.
+    """The log-in of the dispatcher's own job by its workload identity.
 
-    Applying it makes Vault fetch Nomad's keys: Nomad must be up, and Vault must reach it.
+    Applying it makes Vault fetch the engine's keys: it must be up, and Vault must reach it.
 
     Args:
         vault: logged in as an operator.
         settings: of the dispatcher.
-        jwks_url: where Vault finds Nomad's keys; by default below ``[nomad] addr``.
+        jwks_url: where Vault finds the engine's keys; by default where the engine serves them.
     """
     mount = names.safe_path(auth_mount(settings.vault, VaultAuth.JWT), key="auth_mount")
     ca_pem = ""
-    url = jwks_url or f"{settings.nomad.addr.rstrip('/')}/.well-known/jwks.json"
-    if settings.nomad.cacert is not None and url.startswith("https://"):
+    identity = workload_identity(settings)
+    url = jwks_url or identity.jwks_url
+    if identity.cacert is not None and url.startswith("https://"):
         try:
-            ca_pem = settings.nomad.cacert.read_text(encoding="ascii")
+            ca_pem = identity.cacert.read_text(encoding="ascii")
         except (OSError, UnicodeDecodeError):
             raise Misconfigured(
-                f"the CA certificate {settings.nomad.cacert} of Nomad cannot be read"
+                f"the CA certificate {identity.cacert} of the engine cannot be read"
             ) from None
     client = hvac_client(vault)
     role = names.jwt_role(settings.vault)

@@ -14,7 +14,7 @@ import jinja2
 from dispatcher.errors import Misconfigured
 from dispatcher.host import resources as files
 from dispatcher.settings import Settings, VaultAuth, VaultSettings
-from dispatcher.settings.workload_identity import VAULT_AUDIENCE, dispatcher_name
+from dispatcher.settings.workload_identity import VAULT_AUDIENCE, workload_identity
 from dispatcher.vault import names
 from dispatcher.vault.login import auth_mount
 from dispatcher.vault.ownership import owner
@@ -150,20 +150,21 @@ def legacy_roles(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
 
 
 def jwt_role(settings: Settings) -> Mapping[str, Any]:
-    """The JWT role that the dispatcher's Nomad job, and no other, logs in with."""
+    """The JWT role that the dispatcher's own job, and no other, logs in with."""
+    identity = workload_identity(settings)
     return _json(
         _render(
             "vault/roles/dispatcher-jwt.json.j2",
             policy=names.dispatcher_policy(settings.vault),
             audience=VAULT_AUDIENCE,
-            job=dispatcher_name(settings.nomad),
-            namespace=settings.nomad.namespace or "default",
+            job=identity.job,
+            namespace=identity.namespace,
         )
     )
 
 
 def jwt_config(settings: Settings, *, jwks_url: str, ca_pem: str) -> Mapping[str, Any]:
-    """The configuration of the JWT mount that trusts Nomad's keys."""
+    """The configuration of the JWT mount that trusts the engine's keys."""
     return _json(
         _render(
             "vault/roles/nomad-jwt-config.json.j2",

@@ -32,7 +32,7 @@ def _open(kind: str, where: str) -> Ledger:
         return SqliteLedger(Path(where))
     from dispatcher.engines.nomad.api import NomadApi
     from dispatcher.engines.nomad.ledger import NomadLedger
-    from dispatcher.settings import NomadSettings
+    from dispatcher.engines.nomad.settings import NomadSettings
 
     settings = NomadSettings(addr=os.environ["NOMAD_ADDR"], ledger_prefix=where, lease_ttl_s=10)
     return NomadLedger(NomadApi(settings, os.environ), settings)

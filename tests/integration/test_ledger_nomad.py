@@ -12,11 +12,11 @@ import tenacity
 
 from dispatcher.engines.nomad.api import Lock, NomadApi, Resync
 from dispatcher.engines.nomad.ledger import ClaimTooLarge, NomadLedger
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Denied, Dependency, Misconfigured, Unavailable
 from dispatcher.ledger.base import AlreadyClaimed, Ledger
 from dispatcher.ledger.codec import UnreadableClaim
 from dispatcher.model.run import Phase
-from dispatcher.settings import NomadSettings
 from tests.contract.claims import claim
 from tests.contract.ledger import LedgerContract, Process, leading
 from tests.servers.freeze import freeze

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from dispatcher.engines.base import CannotSubmit
-from dispatcher.engines.local import LocalScheduler
 from dispatcher.engines.local.sandbox import Sandbox, find
+from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.engines.local.spool import Spool
 from dispatcher.model.run import (
     FormulaKind,
@@ -27,7 +27,7 @@ from dispatcher.model.run import (
     Tier,
     WrappedGrant,
 )
-from dispatcher.settings import Settings
+from dispatcher.settings import Settings, settings_model
 
 pytestmark = pytest.mark.needs("bwrap")
 
@@ -48,7 +48,9 @@ def place(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def settings_of(place: Path, **sections: Any) -> Settings:
     local = {"hide_home": False, **sections.pop("local", {})}
-    return Settings.model_validate({"state_dir": place / "state", "local": local, **sections})
+    return settings_model().model_validate(
+        {"state_dir": place / "state", "local": local, **sections}
+    )
 
 
 def command(settings: Settings, *mounts: Mount, agent: bool = False) -> list[str]:

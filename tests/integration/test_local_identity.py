@@ -21,9 +21,10 @@ from pathlib import Path
 import pytest
 
 from dispatcher.engines.base import Stream
-from dispatcher.engines.local import LocalScheduler, endings, monitor
+from dispatcher.engines.local import endings, monitor
 from dispatcher.engines.local import scheduler as local_module
 from dispatcher.engines.local.launch import command
+from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Misconfigured, Unavailable
 from dispatcher.host.process_record import decode_record, encode_record, own_record
@@ -133,15 +134,15 @@ IN_ANOTHER_NAMESPACE = """
     from dispatcher.errors import Misconfigured
     from dispatcher.model.payload import decode_spec
     from dispatcher.model.run import Claim, Phase, RunState
-    from dispatcher.engines.local import LocalScheduler
-    from dispatcher.settings import Settings
+    from dispatcher.engines.local.scheduler import LocalScheduler
+    from dispatcher.settings import Settings, settings_model
     told = json.load(sys.stdin)
     spec = decode_spec(told["spec"])
     claim = Claim(key=spec.key, phase=Phase.SUBMITTED, commit="")
     Path("/proc/sys/kernel/ns_last_pid").write_text(str(told["pid"] - 1))
     innocent = subprocess.Popen(["sleep", "300"])
     assert innocent.pid == told["pid"], innocent.pid
-    scheduler = LocalScheduler(Settings.model_validate_json(told["settings"]))
+    scheduler = LocalScheduler(settings_model().model_validate_json(told["settings"]))
     assert scheduler.observe([claim])[claim.key].state is RunState.RUNNING
     try:
         scheduler.cancel(claim, reason="from elsewhere")

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from dispatcher.engines.nomad.api import Event, NomadApi, Resync
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Denied, Dependency, Misconfigured, Unavailable
-from dispatcher.settings import NomadSettings
 from tests.recordings.record_nomad import record
 from tests.recordings.scenarios import SCENARIOS, SPECS
 from tests.recordings.tape import differences, load

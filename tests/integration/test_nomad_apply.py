@@ -23,7 +23,7 @@ from dispatcher.engines.nomad.checks import check_nomad, offers
 from dispatcher.errors import Conflict, Denied, Misconfigured
 from dispatcher.model.checks import Check, Step
 from dispatcher.model.run import Mount
-from dispatcher.settings import Settings
+from dispatcher.settings import Settings, settings_model
 from tests.servers.nomad import Nomad
 
 pytestmark = pytest.mark.needs("nomad")
@@ -49,7 +49,7 @@ def mine(nomad: Nomad, api: NomadApi) -> Iterator[Settings]:
 
 
 def made(nomad: Nomad, **more: Any) -> Settings:
-    return Settings.model_validate(
+    return settings_model().model_validate(
         {
             "scheduler": "nomad",
             "ops_repo": {"remote": "https://git.example/ops.git"},
@@ -110,7 +110,7 @@ def test_what_a_setting_holds_comes_out_of_the_servers_parser(api: NomadApi, tex
 
 
 def test_variants_are_the_sets_in_use_each_with_the_ops_repo() -> None:
-    settings = Settings.model_validate({})
+    settings = settings_model().model_validate({})
     ssh, ops = Mount.SSH, Mount.OPS_REPO
     assert nomad_apply.variants(settings, [{ssh}, {ssh}]) == (
         frozenset(),
@@ -118,9 +118,9 @@ def test_variants_are_the_sets_in_use_each_with_the_ops_repo() -> None:
         frozenset({ops}),
         frozenset({ssh, ops}),
     )
-    named = Settings.model_validate({"nomad": {"mount_sets": [["ssh"]]}})
+    named = settings_model().model_validate({"nomad": {"mount_sets": [["ssh"]]}})
     assert nomad_apply.variants(named, []) == nomad_apply.variants(settings, [{ssh}])
-    raw = Settings.model_validate({"nomad": {"driver": "raw_exec"}})
+    raw = settings_model().model_validate({"nomad": {"driver": "raw_exec"}})
     assert nomad_apply.variants(raw, [{ssh}]) == (frozenset(),)
 
 
@@ -255,7 +255,9 @@ def test_checks_say_what_is_missing(nomad: Nomad, api: NomadApi, mine: Settings)
 
 
 def test_checks_without_a_server_say_so_at_once() -> None:
-    settings = Settings.model_validate({"nomad": {"addr": "http://127.0.0.1:9", "timeout_s": 2}})
+    settings = settings_model().model_validate(
+        {"nomad": {"addr": "http://127.0.0.1:9", "timeout_s": 2}}
+    )
     checks = check_nomad(NomadApi(settings.nomad, {}), settings)
     assert [(c.name, c.ok) for c in checks] == [("nomad: reachable", False)]
     assert "NOMAD_ADDR" in checks[0].remedy

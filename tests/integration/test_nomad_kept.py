@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dispatcher.engines.nomad import NomadScheduler
+from dispatcher.engines.nomad.scheduler import NomadScheduler
 from dispatcher.loop.ended_output import ended_output
 from dispatcher.model.result import Result
 from dispatcher.model.run import Claim, Phase, Verdict

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Misconfigured, Unavailable
-from dispatcher.settings import NomadSettings
 
 SERVER_NAME = "server.global.nomad"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.engines.local import LocalScheduler
+from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.model.payload import NotAuthentic, decode_outcome, encode_payload
 from dispatcher.model.run import Outcome, Verdict
 from tests.contract.scheduler import SchedulerContract, claim_of

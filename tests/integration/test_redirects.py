@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Unavailable, origin_of
 from dispatcher.model.payload import decode_outcome, encode_payload
 from dispatcher.model.run import Verdict
-from dispatcher.settings import NomadSettings, VaultSettings
+from dispatcher.settings import VaultSettings
 from dispatcher.vault import Vault
 from tests.servers import redirecting
 from tests.servers.bao import Bao

@@ -10,7 +10,7 @@ import pytest
 from dispatcher.engines.nomad.removal import plan_removal
 from dispatcher.errors import Conflict, Exit
 from dispatcher.model.checks import Step
-from dispatcher.settings import Settings
+from dispatcher.settings import settings_model
 from tests.servers.bao import Bao
 from tests.servers.nomad import Nomad
 from tests.support.cli_process import disinto
@@ -76,7 +76,7 @@ def test_on_nomad_jobs_go_once_no_run_is_in_progress(environ: dict[str, str], no
         "DISINTO_NOMAD__LEDGER_PREFIX": prefix,
         "DISINTO_NOMAD__DRIVER": "raw_exec",
     }
-    settings = Settings.model_validate(
+    settings = settings_model().model_validate(
         {"scheduler": "nomad", "nomad": {"ledger_prefix": prefix, "driver": "raw_exec"}}
     )
     applied = disinto("apply", "--yes", env=environ)

@@ -20,8 +20,10 @@ from typing import Any
 import pytest
 
 from dispatcher.engines.base import CannotSubmit, Stream
-from dispatcher.engines.local import LocalScheduler, output
+from dispatcher.engines.local import output
 from dispatcher.engines.local import scheduler as local_module
+from dispatcher.engines.local.scheduler import LocalScheduler
+from dispatcher.engines.local.settings import LocalSettings
 from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Misconfigured, Unavailable
 from dispatcher.host.process_record import decode_record
@@ -36,7 +38,7 @@ from dispatcher.model.run import (
     Verdict,
     WrappedGrant,
 )
-from dispatcher.settings import AgentSettings, LocalSettings, Settings
+from dispatcher.settings import AgentSettings, Settings, settings_model
 from tests.contract.scheduler import SchedulerContract, claim_of, eventually, log
 from tests.servers.available import why_missing
 from tests.servers.bao import Bao
@@ -46,7 +48,7 @@ pytestmark = pytest.mark.needs("bao")
 
 
 def make_settings(tmp_path: Path, **local: Any) -> Settings:
-    return Settings(
+    return settings_model()(
         state_dir=tmp_path / "state",
         local=LocalSettings(kill_grace_s=1.0, **local),
     )
@@ -143,14 +145,14 @@ def test_a_run_outlives_the_dispatcher(bench: Bench, tmp_path: Path) -> None:
         from pathlib import Path
         from dispatcher.model.payload import decode_spec
         from dispatcher.model.run import Grant, WrappedGrant
-        from dispatcher.engines.local import LocalScheduler
-        from dispatcher.settings import Settings
+        from dispatcher.engines.local.scheduler import LocalScheduler
+        from dispatcher.settings import Settings, settings_model
         told = json.load(sys.stdin)
         grant = WrappedGrant(
             grant=Grant(wrapping_accessor="", accessor=""), token=told["token"],
             creation_path=told["path"],
         )
-        settings = Settings.model_validate_json(told["settings"])
+        settings = settings_model().model_validate_json(told["settings"])
         LocalScheduler(settings).submit(decode_spec(told["spec"]), grant, job="")
         os.kill(os.getpid(), signal.SIGKILL)
     """

@@ -16,11 +16,11 @@ import pytest
 import tenacity
 
 from dispatcher.engines.base import CannotSubmit, Stream
-from dispatcher.engines.nomad import NomadScheduler
 from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.scheduler import NomadScheduler
 from dispatcher.errors import Denied, Unavailable
 from dispatcher.model.run import Mount, Phase, RunState, Verdict
-from dispatcher.settings import Settings
+from dispatcher.settings import settings_model
 from tests.contract.scheduler import SchedulerContract
 from tests.servers.grants import Minter, formula_ref
 from tests.servers.nomad import Nomad
@@ -278,7 +278,9 @@ def test_the_event_stream_wakes_at_an_end(on_raw_exec: NomadStage, minter: Minte
 
 
 def test_nomad_away_is_unavailable(minter: Minter) -> None:
-    settings = Settings.model_validate({"nomad": {"addr": "http://127.0.0.1:9", "timeout_s": 2}})
+    settings = settings_model().model_validate(
+        {"nomad": {"addr": "http://127.0.0.1:9", "timeout_s": 2}}
+    )
     scheduler = NomadScheduler(NomadApi(settings.nomad, {}), settings)
     claim_key = minter.spec("#!/bin/bash\n")
     with pytest.raises(Unavailable):

@@ -11,7 +11,7 @@ import pytest
 
 from dispatcher.assembly import build_service
 from dispatcher.engines.base import CannotSubmit
-from dispatcher.engines.local import LocalScheduler
+from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.errors import Misconfigured
 from dispatcher.loop.components import Components
 from dispatcher.model.run import RunSpec, Verdict, WrappedGrant

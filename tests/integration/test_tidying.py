@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.engines.local import LocalScheduler
+from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.engines.local.spool import Spool
 from dispatcher.loop.components import Components
 from dispatcher.model.run import Claim, RunKey

@@ -14,7 +14,7 @@ import pytest
 from dispatcher.assembly import open_vault
 from dispatcher.devservers.scene import Scene
 from dispatcher.engines.base import Scheduler
-from dispatcher.engines.local import LocalScheduler
+from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.model.checks import Check
 from dispatcher.model.run import Outcome, RunSpec, RunState, Verdict, WrappedGrant
 from dispatcher.operate.trial_run import Trial

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Denied, Misconfigured, PermanentError
 from dispatcher.settings import (
     AttestationSettings,
-    NomadSettings,
     Settings,
     VaultAuth,
     VaultSettings,
+    settings_model,
 )
 from dispatcher.vault import Vault
 from dispatcher.vault.apply import (
@@ -37,7 +38,7 @@ def operator(server: Bao, settings: Settings) -> Vault:
 
 def test_an_empty_server_is_set_up_and_a_second_plan_changes_nothing():
     with serve() as server:
-        settings = Settings(
+        settings = settings_model()(
             vault=VaultSettings(addr=server.addr, kv_mount="team/kv", auth=VaultAuth.APPROLE),
             attestation=AttestationSettings(transit_key="disinto"),
         )
@@ -120,7 +121,7 @@ def test_a_mount_of_another_kind_is_refused(vault):
     vault.client().sys.enable_secrets_engine("kv", path="old", options={"version": "1"})
     vault.client().sys.enable_secrets_engine("transit", path="enc")
     for mount, found in {"old": "kv version 1", "enc": "transit"}.items():
-        settings = Settings(vault=VaultSettings(addr=vault.addr, kv_mount=mount))
+        settings = settings_model()(vault=VaultSettings(addr=vault.addr, kv_mount=mount))
         with pytest.raises(Misconfigured, match=f"{mount}/ is of type {found}"):
             plan_vault(operator(vault, settings), settings)
 
@@ -141,7 +142,7 @@ def test_a_mount_of_another_kind_is_refused(vault):
     ],
 )
 def test_a_setting_that_would_widen_a_policy_is_refused(vault, key, value):
-    settings = Settings(
+    settings = settings_model()(
         vault=VaultSettings.model_validate(
             {"addr": vault.addr, "kv_mount": vault.kv_mount, key: value}
         )
@@ -160,7 +161,7 @@ def test_the_dispatchers_own_token_cannot_plan(vault):
 
 
 def test_a_nomad_that_cannot_be_reached_stops_the_jwt_configuration(vault):
-    settings = Settings(
+    settings = settings_model()(
         vault=VaultSettings(addr=vault.addr, auth_mount="jwt-unreachable"),
         nomad=NomadSettings(addr="http://127.0.0.1:1"),
     )
@@ -178,7 +179,7 @@ def test_a_nomad_that_cannot_be_reached_stops_the_jwt_configuration(vault):
 
 @pytest.mark.needs("nomad")
 def test_the_keys_of_a_real_nomad_are_trusted_and_a_second_plan_changes_nothing(vault, nomad):
-    settings = Settings(
+    settings = settings_model()(
         vault=VaultSettings(addr=vault.addr, auth_mount="jwt-live"),
         nomad=NomadSettings(addr=nomad.addr),
     )

@@ -13,8 +13,9 @@ import tenacity
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Denied, Misconfigured
-from dispatcher.settings import NomadSettings, Settings, VaultAuth, VaultSettings
+from dispatcher.settings import VaultAuth, VaultSettings, settings_model
 from dispatcher.vault import Vault
 from dispatcher.vault.apply import apply_changes, plan_jwt, plan_vault
 from tests.servers.bao import Bao
@@ -260,7 +261,7 @@ def workload(staged, issuer, tmp_path):
     vault = staged.settings.vault.model_copy(
         update={"auth": VaultAuth.JWT, "jwt_file": tmp_path / "jwt"}
     )
-    settings = Settings(vault=vault, nomad=NomadSettings(addr=issuer.addr))
+    settings = settings_model()(vault=vault, nomad=NomadSettings(addr=issuer.addr))
     apply_changes(staged.operator, plan_jwt(staged.operator, settings))
     again = plan_jwt(staged.operator, settings)
     assert not [c.path for c in again if c.drift]

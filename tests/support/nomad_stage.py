@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import tenacity
 
-from dispatcher.engines.nomad import NomadScheduler
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.apply import apply_nomad, plan_nomad, rendered_jobs
+from dispatcher.engines.nomad.scheduler import NomadScheduler
 from dispatcher.model.run import Claim, Mount, Observation, Phase, RunSpec, RunState, WrappedGrant
-from dispatcher.settings import Settings
+from dispatcher.settings import Settings, settings_model
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad
 
@@ -139,7 +139,7 @@ def nomad_stage(nomad: Nomad, minter: Minter, **more: Any) -> Iterator[NomadStag
         pytest.skip("raw_exec wants a Nomad on this machine, and this one is in a container")
     prefix = nomad.unique("stage")
     driver = {"driver": "docker"} if "image" in more else {"driver": "raw_exec"}
-    settings = Settings.model_validate(
+    settings = settings_model().model_validate(
         {
             "scheduler": "nomad",
             "vault": {"addr": minter.bao.addr, "kv_mount": minter.bao.kv_mount},

@@ -27,8 +27,8 @@ from dispatcher.model.run import (
 )
 from dispatcher.runner.formula import Workspace, environment
 from dispatcher.settings.environment import known_variables
-from dispatcher.settings.loading import READER
 from dispatcher.settings.reference import FILE, keys, reference, variable
+from dispatcher.settings.whole import settings_reader
 from dispatcher.status.metrics import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -116,7 +116,7 @@ def test_the_reference_names_every_setting_once_and_no_other() -> None:
 
 
 def test_the_variable_of_each_setting_is_the_one_that_is_read() -> None:
-    assert {variable(path): path for path in keys()} == known_variables(READER.schema)
+    assert {variable(path): path for path in keys()} == known_variables(settings_reader().schema)
 
 
 @pytest.mark.parametrize("verdict", Verdict)

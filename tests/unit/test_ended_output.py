@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.engines.base import LogChunk, Stream, TimesNotKept
-from dispatcher.engines.local import LocalScheduler
+from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.loop.ended_output import ended_output

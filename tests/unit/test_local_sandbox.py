@@ -12,7 +12,7 @@ from dispatcher.cli.doctor import openers
 from dispatcher.engines.local import sandbox
 from dispatcher.errors import Misconfigured
 from dispatcher.operate.doctor import diagnose
-from dispatcher.settings import Settings, credential_files
+from dispatcher.settings import Settings, credential_files, settings_model
 
 
 def bwrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Settings:
@@ -22,7 +22,7 @@ def bwrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Setti
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    return Settings.model_validate(
+    return settings_model().model_validate(
         {
             "state_dir": tmp_path / "state",
             "ops_repo": {"remote": str(tmp_path / "ops.git")},
@@ -90,11 +90,11 @@ def test_every_path_of_the_settings_is_a_credential_or_known_to_be_none() -> Non
         "forge.cacert",
     }
     given: dict[str, dict[str, str]] = {}
-    for section, described in Settings.model_fields.items():
+    for section, described in settings_model().model_fields.items():
         for key, field in getattr(described.annotation, "model_fields", {}).items():
             if "Path" in str(field.annotation) and "dict" not in str(field.annotation):
                 given.setdefault(section, {})[key] = f"/{section}.{key}"
-    found = {path.name for path in credential_files(Settings.model_validate(given))}
+    found = {path.name for path in credential_files(settings_model().model_validate(given))}
     everything = {f"{section}.{key}" for section, keys in given.items() for key in keys}
     assert found == everything - public
     assert "nomad.client_key" in found

@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
-from dispatcher.engines.nomad import NomadScheduler
 from dispatcher.engines.nomad import finished as finished_jobs
 from dispatcher.engines.nomad.api import NomadApi
+from dispatcher.engines.nomad.scheduler import NomadScheduler
 from dispatcher.model.run import Claim, Phase, RunKey
-from dispatcher.settings import Settings
+from dispatcher.settings import settings_model
 
 BLOB = "b" * 40
 KEEP_S = 600.0
@@ -84,7 +84,7 @@ def clock() -> Clock:
 
 
 def scheduler(nomad: Nomad, clock: Clock, *, keep_s: float = KEEP_S) -> NomadScheduler:
-    settings = Settings.model_validate({"nomad": {"keep_finished_s": keep_s}})
+    settings = settings_model().model_validate({"nomad": {"keep_finished_s": keep_s}})
     api = NomadApi(settings.nomad, {}, transport=httpx.MockTransport(nomad))
     return NomadScheduler(api, settings, wall_clock=clock)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from dispatcher.engines.nomad.api import NomadApi
-from dispatcher.settings import NomadSettings
+from dispatcher.engines.nomad.settings import NomadSettings
 from tests.recordings.scenarios import SCENARIOS
 from tests.recordings.tape import FOLDER, Exchange, differences, load, replay, scrub
 

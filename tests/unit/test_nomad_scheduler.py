@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import pytest
 
-from dispatcher.engines.nomad import NomadScheduler
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.observing import OUTCOME_WAIT_S
+from dispatcher.engines.nomad.scheduler import NomadScheduler
 from dispatcher.errors import Unavailable
 from dispatcher.model.payload import encode_outcome
 from dispatcher.model.run import (
@@ -32,7 +32,7 @@ from dispatcher.model.run import (
     Verdict,
     WrappedGrant,
 )
-from dispatcher.settings import Settings
+from dispatcher.settings import settings_model
 
 CHILD = "disinto-runner/dispatch-x-1-aaaaaaaa"
 PARENT = {"ID": "disinto-runner", "JobModifyIndex": 7, "TaskGroups": [], "Meta": None}
@@ -115,7 +115,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def scheduler(nomad: Nomad, clock: Clock) -> Iterator[NomadScheduler]:
-    settings = Settings.model_validate({"nomad": {"node_wait_s": 60}})
+    settings = settings_model().model_validate({"nomad": {"node_wait_s": 60}})
     api = NomadApi(settings.nomad, {}, transport=httpx.MockTransport(nomad))
     made = NomadScheduler(api, settings, clock=clock)
     yield made
@@ -280,7 +280,7 @@ def test_a_place_is_waited_for_so_long(
 
 def test_a_clock_that_was_set_stops_no_run_that_waits(nomad: Nomad) -> None:
     """Waiting for a place is not measured by the time of day: this one waits since 1970."""
-    settings = Settings.model_validate({"nomad": {"node_wait_s": 60}})
+    settings = settings_model().model_validate({"nomad": {"node_wait_s": 60}})
     scheduler = NomadScheduler(
         NomadApi(settings.nomad, {}, transport=httpx.MockTransport(nomad)), settings
     )
@@ -302,7 +302,7 @@ def test_no_meta_is_secret(scheduler: NomadScheduler, nomad: Nomad) -> None:
             bodies.append(json.loads(request.content))
         return answer(request)
 
-    settings = Settings.model_validate({})
+    settings = settings_model().model_validate({})
     api = NomadApi(settings.nomad, {}, transport=httpx.MockTransport(record))
     secret = WrappedGrant(grant=GRANT.grant, token="hvs.the-wrapping-token", creation_path="p")
     NomadScheduler(api, settings).submit(SPEC, secret)

@@ -13,13 +13,13 @@ import httpx
 import pytest
 import tenacity
 
-from dispatcher.engines.nomad import NomadScheduler
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.observing import OUTCOME_WAIT_S
+from dispatcher.engines.nomad.scheduler import NomadScheduler
 from dispatcher.errors import Unavailable
 from dispatcher.model.payload import encode_outcome
 from dispatcher.model.run import Claim, Observation, Outcome, Phase, RunKey, RunState, Verdict
-from dispatcher.settings import Settings
+from dispatcher.settings import settings_model
 
 KEY = "the run's own"
 GOOD = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, formula_started=True, logs="redacted")
@@ -118,7 +118,7 @@ def woken() -> threading.Event:
 def scheduler(
     nomad: TwoEnded, clock: Clock, woken: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[NomadScheduler]:
-    settings = Settings.model_validate({})
+    settings = settings_model().model_validate({})
     api = NomadApi(settings.nomad, {}, transport=httpx.MockTransport(nomad))
     # No event stream: the only thing that wakes is the end of a read.
     monkeypatch.setattr(NomadScheduler, "_listen", lambda _self: None)
@@ -275,7 +275,7 @@ def test_an_answer_that_drips_is_given_up_when_its_time_is_over() -> None:
         asked.append(request.extensions["timeout"]["read"])
         return httpx.Response(200, stream=Dripping([b"{}"] * 3))
 
-    api = NomadApi(Settings().nomad, {}, transport=httpx.MockTransport(answer))
+    api = NomadApi(settings_model()().nomad, {}, transport=httpx.MockTransport(answer))
     assert api.cat("a", "alloc/outcome.json", limit=10, within_s=60.0) == b""
     with pytest.raises(Unavailable, match="not complete after 0 s"):
         api.cat("a", "alloc/outcome.json", limit=10, within_s=0.0)
@@ -294,7 +294,7 @@ def test_a_file_is_found_in_a_listing_that_comes_in_pieces() -> None:
         assert request.url.params["path"] == "alloc"
         return httpx.Response(200, stream=Dripping(more()))
 
-    api = NomadApi(Settings().nomad, {}, transport=httpx.MockTransport(answer))
+    api = NomadApi(settings_model()().nomad, {}, transport=httpx.MockTransport(answer))
     found = api.file("a", "alloc/outcome.json", within_s=60)
     assert found == {"Name": "outcome.json", "FileMode": "p"}
 

@@ -8,12 +8,12 @@ from typing import NoReturn
 import pytest
 
 from dispatcher.assembly import build_parts
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Misconfigured
 from dispatcher.operate.doctor import Openers, diagnose
-from dispatcher.settings import SchedulerKind, Settings, plain_addresses
+from dispatcher.settings import Settings, plain_addresses, settings_model
 from dispatcher.settings.models import (
     ForgeSettings,
-    NomadSettings,
     OpsRepoSettings,
     VaultSettings,
 )
@@ -36,7 +36,7 @@ def keys(settings: Settings) -> list[str]:
     ],
 )
 def test_loopback_and_tls_are_right(address: str) -> None:
-    assert keys(Settings(vault=VaultSettings(addr=address))) == []
+    assert keys(settings_model()(vault=VaultSettings(addr=address))) == []
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_loopback_and_tls_are_right(address: str) -> None:
     ],
 )
 def test_another_machine_is_told(address: str) -> None:
-    assert keys(Settings(vault=VaultSettings(addr=address))) == ["[vault] addr"]
+    assert keys(settings_model()(vault=VaultSettings(addr=address))) == ["[vault] addr"]
 
 
 def test_each_address_in_use_is_looked_at() -> None:
-    settings = Settings(
-        scheduler=SchedulerKind.NOMAD,
+    settings = settings_model()(
+        scheduler="nomad",
         vault=VaultSettings(addr="http://a.example", runner_addr="http://b.example"),
         nomad=NomadSettings(addr="http://c.example"),
         forge=ForgeSettings(url="http://d.example"),
@@ -71,7 +71,7 @@ def test_each_address_in_use_is_looked_at() -> None:
         "[ops_repo] remote",
     ]
     assert plain_addresses(settings)[-1].address == "http://e.example:3000"
-    local = settings.model_copy(update={"scheduler": SchedulerKind.LOCAL})
+    local = settings.model_copy(update={"scheduler": "local"})
     assert "[nomad] addr" not in keys(local)
 
 
@@ -88,9 +88,8 @@ def test_doctor_warns_and_finds_nothing_wrong_in_it() -> None:
         policy=never,
         gate=never,
         forge=never,
-        nomad=never,
     )
-    settings = Settings(vault=VaultSettings(addr="http://vault.example:8200"))
+    settings = settings_model()(vault=VaultSettings(addr="http://vault.example:8200"))
     checks = {check.name: check for check in diagnose(settings, openers, {})}
     check = checks["encryption: [vault] addr"]
     assert check.ok
@@ -99,7 +98,7 @@ def test_doctor_warns_and_finds_nothing_wrong_in_it() -> None:
 
 
 def test_status_and_health_warn(tmp_path: Path) -> None:
-    settings = Settings(
+    settings = settings_model()(
         state_dir=tmp_path,
         ops_repo=OpsRepoSettings(remote=str(tmp_path / "ops.git")),
         vault=VaultSettings(addr="http://vault.example:8200"),

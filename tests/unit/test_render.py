@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from dispatcher.engines.nomad import render
 from dispatcher.errors import Misconfigured
 from dispatcher.model.run import Mount
-from dispatcher.settings import Settings
+from dispatcher.settings import Settings, settings_model
 
 
 def settings(**nomad: Any) -> Settings:
-    return Settings.model_validate({"nomad": nomad})
+    return settings_model().model_validate({"nomad": nomad})
 
 
 def test_the_order_of_mounts_does_not_matter() -> None:
@@ -79,13 +79,13 @@ def test_the_digest_follows_the_text() -> None:
 
 
 def test_an_address_with_a_password_is_no_link() -> None:
-    secret = Settings.model_validate(
+    secret = settings_model().model_validate(
         {"ops_repo": {"remote": "https://bot:hunter2@git.example/o/r.git"}}
     )
     assert "hunter2" not in render.runner_job(secret).hcl
-    plain = Settings.model_validate({"ops_repo": {"remote": "https://git.example/o/r.git"}})
+    plain = settings_model().model_validate({"ops_repo": {"remote": "https://git.example/o/r.git"}})
     assert '"https://git.example/o/r.git"' in render.runner_job(plain).hcl
-    local = Settings.model_validate({"ops_repo": {"remote": "/srv/ops.git"}})
+    local = settings_model().model_validate({"ops_repo": {"remote": "/srv/ops.git"}})
     assert "link {" not in render.runner_job(local).hcl
 
 

@@ -14,7 +14,6 @@ from dispatcher.model.run import Mount
 from dispatcher.settings import (
     FILE_NAME,
     GateKind,
-    SchedulerKind,
     Settings,
     VaultAuth,
     find_settings,
@@ -81,7 +80,7 @@ class TestFinding:
 
     def test_without_a_file_defaults_and_environment_count(self, tmp_path: Path) -> None:
         settings = load_settings(None, {"DISINTO_SCHEDULER": "nomad"}, folder=tmp_path)
-        assert settings.scheduler is SchedulerKind.NOMAD
+        assert settings.scheduler == "nomad"
         assert settings.state_dir == tmp_path / ".disinto"
 
     def test_an_unreadable_file_is_told(self, tmp_path: Path) -> None:

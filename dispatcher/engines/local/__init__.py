@@ -3,10 +3,6 @@
 ``spool`` is a run's folder and its lock; ``launch`` starts a runner; ``runners`` says whose process
 a number is; ``sandbox`` puts bubblewrap around a formula, and ``hiding`` finds what it must not see;
 ``monitor`` notices ends; ``endings`` says how a run ended; ``leftovers`` ends what a killed runner left;
-``output`` reads logs; ``scheduler`` joins them.
+``output`` reads logs; ``scheduler`` joins them; ``engine`` is what the rest of the program knows
+of all this.
 """
-
-from dispatcher.engines.local.output import kept_logs, read_kept
-from dispatcher.engines.local.scheduler import LocalScheduler
-
-__all__ = ["LocalScheduler", "kept_logs", "read_kept"]

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dispatcher.engines.local.settings import LocalSettings
 from dispatcher.errors import Misconfigured
 
 if TYPE_CHECKING:
@@ -143,11 +144,11 @@ def hidden(settings: Settings, wanted: Collection[Path]) -> Hidden:
         wanted: directories of the mounts it asked for, free of links.
     """
     found = own(settings)
-    for folder in settings.local.mounts.values():
+    for folder in settings.section(LocalSettings).mounts.values():
         # A directory may be offered under two names; one of them is enough to see it.
         if _target(folder) not in wanted:
             found.add(folder)
-    if settings.local.hide_home:
+    if settings.section(LocalSettings).hide_home:
         for home in homes():
             found.add(home)
     return found

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dispatcher.engines.base import CannotSubmit
+from dispatcher.engines.local.settings import LocalSettings
 from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Dependency, DisintoError, Unavailable
 from dispatcher.model.run import Verdict
@@ -41,7 +42,7 @@ def command() -> tuple[str, ...]:
 
 def environment(settings: Settings) -> dict[str, str]:
     """The runner's environment; of it the formula gets PATH alone."""
-    env = {"PATH": settings.local.path, "LANG": "C.UTF-8"}
+    env = {"PATH": settings.section(LocalSettings).path, "LANG": "C.UTF-8"}
     env |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     if settings.vault.cacert is not None:
         env["VAULT_CACERT"] = str(settings.vault.cacert.absolute())
@@ -65,7 +66,7 @@ def launch(
     options = [
         "--spool", str(spool.path),
         "--lock-fd", str(lock),
-        "--log-limit", str(settings.local.log_limit_mb * 1024 * 1024),
+        "--log-limit", str(settings.section(LocalSettings).log_limit_mb * 1024 * 1024),
     ]  # fmt: skip
     if sandbox:
         options += ["--", *sandbox]

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 from dispatcher.decide.agent import has_placeholder
 from dispatcher.engines.base import CannotSubmit
 from dispatcher.engines.local.hiding import ROOT, Hidden, hidden, homes, own
+from dispatcher.engines.local.settings import LocalSettings
 from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Misconfigured
 from dispatcher.model.run import MOUNT_TARGETS, Mount, Verdict
@@ -96,7 +97,7 @@ class Sandbox:
             Misconfigured: see ``Hidden.mounts``.
         """
         settings = self._settings
-        wanted = {m: settings.local.mounts[m].resolve() for m in mounts}
+        wanted = {m: settings.section(LocalSettings).mounts[m].resolve() for m in mounts}
         _refuse_revealing(wanted, own(settings))
         hiding = hidden(settings, wanted.values())
         line, read_only = self._start(hiding)
@@ -197,7 +198,7 @@ def find(settings: Settings) -> tuple[Sandbox | None, str]:
         Misconfigured: bubblewrap is installed and wanted, and cannot be used. Whoever installed it
             counts on it: without it a formula can read the dispatcher's own credentials.
     """
-    if not settings.local.bubblewrap:
+    if not settings.section(LocalSettings).bubblewrap:
         return None, "[local] bubblewrap is off"
     program = shutil.which("bwrap")
     if program is None:

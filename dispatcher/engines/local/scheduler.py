@@ -20,6 +20,7 @@ from dispatcher.engines.local.endings import Endings
 from dispatcher.engines.local.launch import launch, not_startable
 from dispatcher.engines.local.monitor import ProcessMonitor, Watched
 from dispatcher.engines.local.runners import open_runner
+from dispatcher.engines.local.settings import LocalSettings
 from dispatcher.engines.local.spool import Spool
 from dispatcher.engines.log import LazyLogger
 from dispatcher.errors import Dependency, Misconfigured, Unavailable, reason_of
@@ -259,7 +260,7 @@ class LocalScheduler:
         now = time.monotonic()
         if self._pruned_at is None or now - self._pruned_at >= _PRUNE_EVERY_S:
             self._pruned_at = now
-            keep_s = self._settings.local.keep_logs_s
+            keep_s = self._settings.section(LocalSettings).keep_logs_s
             output.prune(self._kept_logs, now=time.time(), keep_s=keep_s)
 
     # Before the start
@@ -278,7 +279,7 @@ class LocalScheduler:
             CannotSubmit: a mount that is not offered, or cannot be protected.
             Misconfigured: see ``sandbox.find``.
         """
-        local = self._settings.local
+        local = self._settings.section(LocalSettings)
         for mount in spec.mounts:
             folder = local.mounts.get(mount)
             if folder is None:
@@ -308,12 +309,12 @@ class LocalScheduler:
         for mount in spec.mounts:
             link = spool.home / MOUNT_TARGETS[mount]
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(self._settings.local.mounts[mount].absolute())
+            link.symlink_to(self._settings.section(LocalSettings).mounts[mount].absolute())
 
     # While it runs
 
     def _lifetime(self, timeout_s: float) -> float:
-        return timeout_s + self._settings.local.kill_grace_s + SLACK_S
+        return timeout_s + self._settings.section(LocalSettings).kill_grace_s + SLACK_S
 
     def _watch_over(
         self,

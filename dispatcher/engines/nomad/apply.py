@@ -25,10 +25,11 @@ from dispatcher.engines.nomad.render import (
     runner_name,
     runner_prefix,
 )
+from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings
 from dispatcher.errors import Conflict, Denied
 from dispatcher.model.checks import Change, Step
 from dispatcher.model.run import Mount
-from dispatcher.settings import NomadDriver, Settings
+from dispatcher.settings import Settings
 
 JOB = "nomad job"
 POLICY = "nomad acl policy"
@@ -92,9 +93,13 @@ def variants(
     repo. The driver raw_exec has no mounts, and so one variant.
     """
     none: frozenset[Mount] = frozenset()
-    if settings.nomad.driver is NomadDriver.RAW_EXEC:
+    if settings.section(NomadSettings).driver is NomadDriver.RAW_EXEC:
         return (none,)
-    sets = {none, *map(frozenset, settings.nomad.mount_sets), *map(frozenset, in_use)}
+    sets = {
+        none,
+        *map(frozenset, settings.section(NomadSettings).mount_sets),
+        *map(frozenset, in_use),
+    }
     sets |= {mounts | {Mount.OPS_REPO} for mounts in sets}
     order = list(Mount)
     return tuple(
@@ -109,8 +114,13 @@ def registered_sets(api: NomadApi, settings: Settings) -> tuple[frozenset[Mount]
         Unavailable, Denied: Nomad cannot be asked.
     """
     subsets = chain.from_iterable(combinations(Mount, size) for size in range(len(Mount) + 1))
-    by_name = {runner_name(settings.nomad, mounts): frozenset(mounts) for mounts in subsets}
-    listed = (stub["ID"] for stub in api.jobs(prefix=runner_prefix(settings.nomad)))
+    by_name = {
+        runner_name(settings.section(NomadSettings), mounts): frozenset(mounts)
+        for mounts in subsets
+    }
+    listed = (
+        stub["ID"] for stub in api.jobs(prefix=runner_prefix(settings.section(NomadSettings)))
+    )
     return tuple(by_name[name] for name in listed if name in by_name)
 
 
@@ -199,7 +209,7 @@ def apply_nomad(api: NomadApi, plan: NomadPlan) -> tuple[str, ...]:
 
 def policies_for(settings: Settings) -> tuple[AclPolicy, ...]:
     """The ACL policies that should be there."""
-    return acl_policies(settings.nomad)
+    return acl_policies(settings.section(NomadSettings))
 
 
 def _plan_job(api: NomadApi, wanted: Jobspec) -> JobChange:

@@ -14,10 +14,11 @@ from typing import Any
 from dispatcher.engines.nomad.api import Node, NomadApi, NotFound
 from dispatcher.engines.nomad.apply import plan_nomad, registered_sets, rendered_jobs
 from dispatcher.engines.nomad.render import runner_job, runner_prefix
+from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings
 from dispatcher.errors import Conflict, DisintoError, Misconfigured
 from dispatcher.model.checks import Check, Step
 from dispatcher.model.run import Mount
-from dispatcher.settings import NomadDriver, Settings
+from dispatcher.settings import Settings
 
 OLDEST = (1, 11, 2)
 """Before this release two concurrent dispatches with one idempotency token could both run."""
@@ -38,7 +39,7 @@ def check_nomad(
     reachable = _reachable(api)
     if not reachable.ok:
         return [reachable]
-    sets = [*map(frozenset, settings.nomad.mount_sets), *map(frozenset, in_use)]
+    sets = [*map(frozenset, settings.section(NomadSettings).mount_sets), *map(frozenset, in_use)]
     with suppress(DisintoError):  # the rights are looked at below
         sets += registered_sets(api, settings)
     nodes = _nodes(api)
@@ -115,8 +116,8 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _rights(api: NomadApi, settings: Settings) -> list[Check]:
-    prefix = runner_prefix(settings.nomad)
-    probe = f"{settings.nomad.ledger_prefix}/{_NOBODY}"
+    prefix = runner_prefix(settings.section(NomadSettings))
+    probe = f"{settings.section(NomadSettings).ledger_prefix}/{_NOBODY}"
     tries: tuple[tuple[str, Callable[[], Any]], ...] = (
         ("list-jobs", lambda: api.jobs(prefix=prefix)),
         ("read-job", lambda: api.job_statuses([_NOBODY])),
@@ -180,7 +181,7 @@ def _whole_nodes(api: NomadApi) -> list[Node]:
 
 
 def _driver(nodes: list[Node] | DisintoError, settings: Settings) -> Check:
-    driver = settings.nomad.driver.value
+    driver = settings.section(NomadSettings).driver.value
     name = f"nomad: driver {driver}"
     if isinstance(nodes, DisintoError):
         return Check(name=name, ok=False, detail=nodes.what, remedy=nodes.remedy or "")
@@ -213,7 +214,10 @@ def _offers(nodes: Iterable[Node]) -> dict[Mount, tuple[str, ...]]:
 def _volumes(
     nodes: list[Node] | DisintoError, settings: Settings, in_use: frozenset[Mount]
 ) -> list[Check]:
-    if isinstance(nodes, DisintoError) or settings.nomad.driver is NomadDriver.RAW_EXEC:
+    if (
+        isinstance(nodes, DisintoError)
+        or settings.section(NomadSettings).driver is NomadDriver.RAW_EXEC
+    ):
         return []
     checks = []
     for mount, names in _offers(nodes).items():
@@ -232,9 +236,9 @@ def _volumes(
 
 
 def _image(settings: Settings) -> Check:
-    image = settings.nomad.image
+    image = settings.section(NomadSettings).image
     name = "nomad: image"
-    if settings.nomad.driver is NomadDriver.RAW_EXEC:
+    if settings.section(NomadSettings).driver is NomadDriver.RAW_EXEC:
         return Check(name=name, ok=True, detail="the driver raw_exec needs none")
     last = image.rsplit("/", 1)[-1]
     if ":" in last and not last.endswith(":latest"):

@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from dispatcher.engines.nomad.api import NomadApi, Variable, VariableConflict
 from dispatcher.engines.nomad.lease import LEADER_POLL_S, NomadLease
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import (
     Conflict,
     Denied,
@@ -35,7 +36,6 @@ from dispatcher.errors import (
 from dispatcher.ledger.base import AlreadyClaimed, ClaimTooLarge, Lease, Note
 from dispatcher.ledger.codec import UnreadableClaim, decode, encode
 from dispatcher.model.run import Claim
-from dispatcher.settings import NomadSettings
 
 PLAIN_LIMIT = 48_000
 """Characters of a claim kept as plain text. A variable holds 65,536 bytes; longer claims (a result

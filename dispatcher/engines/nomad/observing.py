@@ -23,6 +23,7 @@ from dispatcher.engines.nomad.api import Evaluation, JobStatus, NomadApi
 from dispatcher.engines.nomad.outcome_file import NO_WORD, Word
 from dispatcher.engines.nomad.reads import Reads
 from dispatcher.engines.nomad.render import runner_prefix
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Denied, DisintoError, TemporaryError
 from dispatcher.model.run import Claim, Engine, Observation, Outcome, RunKey, RunState, Verdict
 from dispatcher.settings import Settings
@@ -76,9 +77,9 @@ class Observer:
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self._api = api
-        self._nomad = settings.nomad
+        self._nomad = settings.section(NomadSettings)
         self._clock = clock
-        self._prefix = runner_prefix(settings.nomad)
+        self._prefix = runner_prefix(settings.section(NomadSettings))
         self._turn = threading.RLock()
         self._ended: dict[str, Observation] = {}
         self._children: dict[RunKey, str] = {}

@@ -22,6 +22,7 @@ from dispatcher.engines.log import LazyLogger
 from dispatcher.engines.nomad.api import Job, NomadApi
 from dispatcher.engines.nomad.differences import differences
 from dispatcher.engines.nomad.render import SPEC_KEY, runner_job, runner_name
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Misconfigured
 from dispatcher.model.run import Mount
 from dispatcher.settings import Settings
@@ -79,7 +80,7 @@ class Parents:
         Raises:
             Misconfigured: it is not registered, or cannot be.
         """
-        name = runner_name(self._settings.nomad, mounts)
+        name = runner_name(self._settings.section(NomadSettings), mounts)
         with self._turn:
             known = self._known.get(name)
         if known is None or known.drift:

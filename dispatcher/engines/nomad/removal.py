@@ -14,10 +14,10 @@ from dispatcher.engines.nomad.render import (
     runner_name,
     runner_prefix,
 )
+from dispatcher.engines.nomad.settings import NomadSettings, dispatcher_name
 from dispatcher.errors import Conflict
 from dispatcher.model.checks import Change, Step
 from dispatcher.settings import Settings
-from dispatcher.settings.workload_identity import dispatcher_name
 
 JOB, POLICY = "nomad job", "nomad acl policy"
 
@@ -29,7 +29,7 @@ def plan_removal(api: NomadApi, settings: Settings) -> tuple[Change, ...]:
         Conflict: runs are in progress.
         Unavailable, Denied: Nomad cannot be asked.
     """
-    nomad = settings.nomad
+    nomad = settings.section(NomadSettings)
     parents = {runner_name(nomad, mounts) for mounts in registered_sets(api, settings)}
     jobs = api.jobs(prefix=runner_prefix(nomad))
     running = [
@@ -51,7 +51,7 @@ def plan_removal(api: NomadApi, settings: Settings) -> tuple[Change, ...]:
 def _policies(api: NomadApi, settings: Settings) -> Iterator[Change]:
     if not acl_enabled(api):
         return
-    for policy in acl_policies(settings.nomad):
+    for policy in acl_policies(settings.section(NomadSettings)):
         held = api.acl_policy(policy.name)
         if held is not None and held.get("Description") == policy.description:
             yield _deletion(POLICY, policy.name)

@@ -20,11 +20,12 @@ from urllib.parse import urlsplit
 
 import jinja2
 
+from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings, dispatcher_name, job_word
 from dispatcher.errors import Misconfigured
 from dispatcher.host import resources as files
 from dispatcher.model.run import Mount
-from dispatcher.settings import NomadDriver, NomadSettings, Settings
-from dispatcher.settings.workload_identity import VAULT_AUDIENCE, dispatcher_name, job_word
+from dispatcher.settings import Settings
+from dispatcher.settings.workload_identity import VAULT_AUDIENCE
 
 TASK = "runner"
 """Name of the one task of a runner job; logs and events are asked for by it."""
@@ -129,7 +130,7 @@ def runner_job(settings: Settings, mounts: Collection[Mount] = ()) -> Jobspec:
         Misconfigured: the settings contradict each other (logs larger than the disk, mounts with
             a driver that has none).
     """
-    nomad = settings.nomad
+    nomad = settings.section(NomadSettings)
     _check_disk(nomad)
     if mounts and nomad.driver == "raw_exec":
         raise Misconfigured(
@@ -169,7 +170,7 @@ def dispatcher_job(settings: Settings, *, config_files: Mapping[str, str]) -> Jo
     Raises:
         Misconfigured: ``disinto.toml`` is not among the files, or a name leads elsewhere.
     """
-    _check_disk(settings.nomad)
+    _check_disk(settings.section(NomadSettings))
     if "disinto.toml" not in config_files:
         raise Misconfigured("the dispatcher's job needs disinto.toml among its files")
     for name in config_files:
@@ -177,9 +178,9 @@ def dispatcher_job(settings: Settings, *, config_files: Mapping[str, str]) -> Jo
             raise Misconfigured(f"{name!r} is not the name of a file beside disinto.toml")
     return _job(
         "jobs/dispatcher.nomad.hcl.j2",
-        dispatcher_name(settings.nomad),
+        dispatcher_name(settings.section(NomadSettings)),
         type="service",
-        nomad=settings.nomad,
+        nomad=settings.section(NomadSettings),
         vault=settings.vault,
         task="dispatcher",
         audience=VAULT_AUDIENCE,
@@ -188,7 +189,7 @@ def dispatcher_job(settings: Settings, *, config_files: Mapping[str, str]) -> Jo
         kill_timeout=f"{KILL_TIMEOUT_S}s",
         cpu_mhz=DISPATCHER_CPU_MHZ,
         memory_mb=DISPATCHER_MEMORY_MB,
-        disk_mb=max(DISPATCHER_DISK_MB, settings.nomad.disk_mb),
+        disk_mb=max(DISPATCHER_DISK_MB, settings.section(NomadSettings).disk_mb),
         links=_links(settings),
         description=(
             "Turns each approved action file of an operations repository into one run and one "

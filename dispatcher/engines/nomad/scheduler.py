@@ -28,10 +28,11 @@ from dispatcher.engines.nomad.output import Follower, whole
 from dispatcher.engines.nomad.output_times import offsets_since
 from dispatcher.engines.nomad.parents import Parent, Parents
 from dispatcher.engines.nomad.render import META_OPTIONAL, META_REQUIRED, runner_prefix
+from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings
 from dispatcher.engines.nomad.verdicts import main_allocation
 from dispatcher.errors import Dependency, Misconfigured, PermanentError, Unavailable
 from dispatcher.model.run import Claim, Mount, Observation, RunKey, RunSpec, Verdict, WrappedGrant
-from dispatcher.settings import NomadDriver, Settings
+from dispatcher.settings import Settings
 
 MAX_PAYLOAD_BYTES = 16_384
 """Nomad's limit for a dispatch's payload (``DispatchPayloadSizeLimit``)."""
@@ -69,8 +70,8 @@ class NomadScheduler:
         self._observer = Observer(api, settings, clock=clock, wake=wake or (lambda: None))
         self._finished = FinishedJobs(
             api,
-            prefix=runner_prefix(settings.nomad),
-            keep_s=settings.nomad.keep_finished_s,
+            prefix=runner_prefix(settings.section(NomadSettings)),
+            keep_s=settings.section(NomadSettings).keep_finished_s,
             clock=wall_clock,
         )
         self._wake = wake
@@ -89,7 +90,7 @@ class NomadScheduler:
                 be submitted again; after ``placement_wait_s`` it is ``unplaceable``.
         """
         fitting, payload = self._fit(spec, grant)
-        if fitting.mounts and self._settings.nomad.driver is NomadDriver.RAW_EXEC:
+        if fitting.mounts and self._settings.section(NomadSettings).driver is NomadDriver.RAW_EXEC:
             raise CannotSubmit(
                 f"the action wants the mount {fitting.mounts[0].value}, and the driver raw_exec "
                 "has no host volumes",
@@ -199,7 +200,7 @@ class NomadScheduler:
         except Misconfigured as error:
             with self._turn:
                 since = self._without_parent.setdefault(key, self._clock())
-            if self._clock() - since <= self._settings.nomad.placement_wait_s:
+            if self._clock() - since <= self._settings.section(NomadSettings).placement_wait_s:
                 raise
             raise CannotSubmit(
                 error.what, verdict=Verdict.UNPLACEABLE, remedy=error.remedy
@@ -214,7 +215,10 @@ class NomadScheduler:
         over = len(payload) - MAX_PAYLOAD_BYTES
         if over <= 0:
             return spec, payload
-        if spec.formula.commit and self._settings.nomad.driver is not NomadDriver.RAW_EXEC:
+        if (
+            spec.formula.commit
+            and self._settings.section(NomadSettings).driver is not NomadDriver.RAW_EXEC
+        ):
             mounts = tuple(m for m in Mount if m in spec.mounts or m is Mount.OPS_REPO)
             outside = replace(spec, formula_text=None, mounts=mounts)
             payload = payload_of(outside, grant)
@@ -249,7 +253,7 @@ class NomadScheduler:
         ).start()
 
     def _follow_events(self, stream: EventStream, wake: Callable[[], None]) -> None:
-        ours = runner_prefix(self._settings.nomad)
+        ours = runner_prefix(self._settings.section(NomadSettings))
         try:
             for item in stream:
                 if self._closed.is_set():

@@ -12,7 +12,7 @@ from dispatcher.engines.nomad.api.admin import Admin
 from dispatcher.engines.nomad.api.connection import Connection, body
 from dispatcher.engines.nomad.api.errors import NotFound
 from dispatcher.engines.nomad.api.shapes import Json
-from dispatcher.settings import NomadSettings
+from dispatcher.engines.nomad.settings import NomadSettings
 
 PAGE = 1_000
 """Entries asked for at a time where a list may be long."""

@@ -19,8 +19,8 @@ from urllib.parse import quote, urlsplit
 import httpx
 
 from dispatcher.engines.nomad.api.errors import meaning
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Dependency, Misconfigured, Unavailable, origin_of, reason_of
-from dispatcher.settings import NomadSettings
 
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=60.0)
 """Streams hold a connection each, so the pool has no upper bound: its callers are bounded."""

@@ -1,0 +1,146 @@
+"""The section ``[nomad]`` of the settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from dispatcher.model.run import Mount
+from dispatcher.settings.models import Settings
+from dispatcher.settings.section import (
+    Address,
+    Contradiction,
+    EngineSection,
+    PositiveSeconds,
+    credential,
+    wrong,
+)
+from dispatcher.settings.workload_identity import WorkloadIdentity
+
+
+class NomadDriver(StrEnum):
+    DOCKER = "docker"
+    RAW_EXEC = "raw_exec"
+
+
+class NomadSettings(EngineSection):
+    """Nomad. Each connection setting is overridden by the customary NOMAD_* variable."""
+
+    CUSTOMARY: ClassVar[Mapping[str, str]] = {
+        "NOMAD_ADDR": "addr",
+        "NOMAD_REGION": "region",
+        "NOMAD_NAMESPACE": "namespace",
+        "NOMAD_CACERT": "cacert",
+        "NOMAD_CLIENT_CERT": "client_cert",
+        "NOMAD_CLIENT_KEY": "client_key",
+        "NOMAD_TLS_SERVER_NAME": "tls_server_name",
+    }
+
+    addr: str = Field(default="http://127.0.0.1:4646", description="Address. NOMAD_ADDR.")
+    region: str = Field(default="", description="Region. NOMAD_REGION.")
+    namespace: str = Field(default="default", description="Namespace. NOMAD_NAMESPACE.")
+    token_file: Path | None = credential("File with the ACL token, if NOMAD_TOKEN is not set.")
+    cacert: Path | None = Field(default=None, description="CA certificate. NOMAD_CACERT.")
+    client_cert: Path | None = Field(default=None, description="NOMAD_CLIENT_CERT.")
+    client_key: Path | None = credential("NOMAD_CLIENT_KEY.")
+    tls_server_name: str = Field(default="", description="NOMAD_TLS_SERVER_NAME.")
+    timeout_s: PositiveSeconds = Field(default=10.0, description="Timeout of one request, seconds.")
+    driver: NomadDriver = Field(default=NomadDriver.DOCKER, description="Task driver of runners.")
+    image: str = Field(default="disinto:latest", description="Image of the runner (docker driver).")
+    runner_command: tuple[str, ...] = Field(
+        default=(),
+        description="Command that starts the runner inside a job; empty: python3 -m "
+        "dispatcher.runner with docker, the same with the interpreter of 'disinto apply' with "
+        "raw_exec.",
+    )
+    network_mode: str = Field(default="host", description="Docker network mode of runners.")
+    datacenters: tuple[str, ...] = Field(default=("*",), description="Where jobs may be placed.")
+    node_pool: str = Field(default="default", description="Node pool of runner jobs.")
+    cpu_mhz: int = Field(default=200, gt=0, description="CPU share of a runner, MHz.")
+    memory_mb: int = Field(default=256, gt=0, description="Memory reserved for a runner, MiB.")
+    memory_max_mb: int = Field(
+        default=0, ge=0, description="Memory limit if oversubscription is on, MiB."
+    )
+    disk_mb: int = Field(default=300, gt=0, description="Ephemeral disk of a runner, MiB.")
+    log_files: int = Field(default=3, gt=0, description="Rotated log files kept per stream.")
+    log_file_mb: int = Field(default=10, gt=0, description="Size of one log file, MiB.")
+    constraints: tuple[dict[str, str], ...] = Field(
+        default=(),
+        description="Extra constraints of runner jobs: attribute, operator and value.",
+    )
+    placement_wait_s: PositiveSeconds = Field(
+        default=900.0, description="Seconds a run may wait for placement before it is unplaceable."
+    )
+    node_wait_s: PositiveSeconds = Field(
+        default=600.0,
+        description="Seconds to wait for a run on a node that stopped responding before it is "
+        "lost.",
+    )
+    mount_sets: tuple[tuple[Mount, ...], ...] = Field(
+        default=(),
+        description="Sets of mounts that get a runner job, besides those that open actions need.",
+    )
+    ledger_prefix: str = Field(
+        default="disinto", description="Path prefix of the ledger's variables."
+    )
+    keep_finished_s: float = Field(
+        default=3600.0,
+        ge=0,
+        description="Seconds a finished run's job is kept for inspection in Nomad and for "
+        "'disinto logs', once its result is in git; at most 500 jobs. 0 purges it at once.",
+    )
+    lease_ttl_s: int = Field(default=15, ge=10, description="TTL of the leader's lock, seconds.")
+    priority: int = Field(default=50, ge=1, le=100, description="Nomad priority of runner jobs.")
+
+    def contradictions(self, name: str, settings: Settings) -> Iterator[Contradiction]:
+        """See ``EngineSection``."""
+        if (self.client_cert is None) != (self.client_key is None):
+            key = "client_key" if self.client_key is None else "client_cert"
+            yield wrong(
+                "client_cert and client_key go together, and one is missing",
+                name,
+                "client_cert" if key == "client_key" else "client_key",
+                remedy=f"Set {key} as well",
+            )
+        in_use = settings.scheduler == name
+        if in_use and self.placement_wait_s > settings.grants.placement_wait_s:
+            yield wrong(
+                f"a run may wait {self.placement_wait_s:g} s for a place, but its grant can be "
+                f"unwrapped for {settings.grants.placement_wait_s} s only",
+                name,
+                "placement_wait_s",
+                remedy="Make [grants] placement_wait_s at least as long",
+            )
+        if self.memory_max_mb and self.memory_max_mb < self.memory_mb:
+            remedy = "Make it larger, or 0 for none"
+            what = "memory_max_mb is smaller than memory_mb"
+            yield wrong(what, name, "memory_max_mb", remedy=remedy)
+
+    def addresses(self) -> tuple[Address, ...]:
+        """See ``EngineSection``."""
+        carries = "the token and wrapped grants"
+        return (Address(key="addr", value=self.addr, carries=carries, may_be_socket=True),)
+
+    def workload_identity(self) -> WorkloadIdentity:
+        """See ``EngineSection``."""
+        return WorkloadIdentity(
+            job=dispatcher_name(self),
+            namespace=self.namespace or "default",
+            jwks_url=f"{self.addr.rstrip('/')}/.well-known/jwks.json",
+            cacert=self.cacert,
+        )
+
+
+def dispatcher_name(nomad: NomadSettings) -> str:
+    """Name of the job that runs the dispatcher itself."""
+    return f"{job_word(nomad.ledger_prefix)}-dispatcher"
+
+
+def job_word(prefix: str) -> str:
+    """A ledger's prefix as the beginning of names of jobs."""
+    return re.sub(r"[^A-Za-z0-9-]+", "-", prefix).strip("-") or "disinto"
