@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from dispatcher.model.payload import decode_outcome, encode_payload
 from dispatcher.model.run import Verdict
 from dispatcher.settings import VaultSettings
 from dispatcher.vault import Vault
+from dispatcher.vault.hvac_client import hvac_client
 from tests.servers import redirecting
 from tests.servers.bao import Bao
 from tests.servers.grants import Minter
@@ -60,12 +62,24 @@ def test_a_redirect_is_named_by_its_origin_alone() -> None:
 
 
 @pytest.mark.needs("bao")
-def test_the_dispatcher_sends_its_token_to_no_redirect(vault: Bao) -> None:
+@pytest.mark.parametrize(
+    "policies",
+    [
+        lambda vault: vault.call("LIST", "sys/policies/acl"),
+        lambda vault: hvac_client(vault).sys.list_acl_policies(),
+        lambda vault: hvac_client(vault).sys.read_acl_policy("default"),
+        lambda vault: hvac_client(vault).write_data("sys/policies/acl/x", data={"policy": ""}),
+    ],
+    ids=["thin client", "hvac LIST", "hvac GET", "hvac POST"],
+)
+def test_the_dispatcher_sends_its_token_to_no_redirect(
+    vault: Bao, policies: Callable[[Vault], object]
+) -> None:
     with redirecting.serve(vault.addr, where=lambda path: "sys/policies" in path) as pair:
         settings = VaultSettings(addr=pair.addr)
         client = Vault(settings, environ={"VAULT_TOKEN": vault.root_token})
         with pytest.raises(Unavailable, match=r"redirect to http://127.0.0.1:\d+ .*not followed"):
-            client.call("LIST", "sys/policies/acl")
+            policies(client)
         assert client.health().problem == ""
         client.close()
     assert pair.arrived == []
