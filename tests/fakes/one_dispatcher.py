@@ -238,12 +238,11 @@ class Dispatcher:
         self._doubtful = False
 
     def begin(self, which: int) -> bool:
-        """Begin one of the steps that reconcile decides on, or an errand; False where there is
-        nothing to do.
+        """Begin one of the steps that reconcile decides on, or a poller; False if there is nothing
+        to do and nothing under way.
         """
         if self._doubtful:
             self.read_claims()
-        before = len(self.actors)
         self._heads.go_on()
         self._arrivals.look()
         for name in [n for n in self.actors if n.startswith("~")]:
@@ -253,7 +252,7 @@ class Dispatcher:
         held = Retire if self._heads.unrecorded else ()
         steps = [step for step in decided if not isinstance(step, held)]
         if not steps:
-            return len(self.actors) > before
+            return bool(self.actors)
         step = steps[which % len(steps)]
         action_id = key_of(step).action_id
         act, learn = self._act(step)
