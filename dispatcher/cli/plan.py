@@ -124,7 +124,7 @@ def _waits(found: Forecast) -> list[dict[str, Any]]:
     return [
         {
             **_of(records, wait.action_id),
-            "reason": wait.reason,
+            "reason": wait.reason or wait.run,
             "waiting_for": wait.waiting_for.value,
             "gate": found.gates.get(wait.action_id),
         }

@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from dispatcher.model.run import Claim, Phase
+from dispatcher.model.run import Claim, Phase, RunState
 from dispatcher.status.tracker import Status
 
 COLOURS = {
@@ -59,7 +59,7 @@ class Screen:
         """A round is over: take over what stands still."""
         waits = {wait.action_id: wait for wait in status.plan.waits}
         for action_id, wait in waits.items():
-            if wait.reason == RUNNING:
+            if wait.run is RunState.RUNNING and not wait.reason:
                 self._tell(action_id, RUNNING, _formula(status.claims.get(action_id)))
             else:
                 self._tell(action_id, "waiting", wait.reason)

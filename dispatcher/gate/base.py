@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dispatcher.model.run import FormulaRef, Tier
+
+if TYPE_CHECKING:
+    from dispatcher.decide.world import Candidate
 
 
 class Answer(StrEnum):
@@ -47,6 +50,22 @@ class Question:
     tier_raised: str = ""
     formula: FormulaRef | None = None
     formula_path: str = ""
+
+    @classmethod
+    def about(cls, candidate: Candidate, *, commit: str) -> Question:
+        """The question about a vetted action at a head (hex)."""
+        tier, formula = candidate.tier_decision, candidate.formula
+        return cls(
+            action_id=candidate.key.action_id,
+            path=candidate.path,
+            blob=candidate.key.blob,
+            commit=commit,
+            tier=tier.tier if tier else Tier.HIGH,
+            tier_reason=tier.reason if tier else "",
+            tier_raised=tier.raised if tier else "",
+            formula=formula.ref if formula else None,
+            formula_path=formula.path if formula else "",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

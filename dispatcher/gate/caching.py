@@ -1,7 +1,9 @@
-"""What was asked once need not be asked again: answers are kept for a while, questions counted.
+"""The one cache of gates' answers: many who ask the same at once are one question, and what rests is not
+asked about any more.
 
-A formula that a thousand actions share is judged once, and an action that waits for weeks costs
-the forge nothing.
+The gate is asked once more before each run starts (``dispatcher.loop.effects.judging``). So when its run
+starts, an approval is at most two seconds old: ``KEPT_S`` here, and what a forge said of a request serves
+the other files it brought for ``dispatcher.gate.forgejo.FRESH_S``.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from dataclasses import dataclass, field
 
 from dispatcher.gate.base import Answer, Decision, Gate, Question
 
-KEPT_S = {Answer.APPROVED: 1.0, Answer.WAITING: 1.0, Answer.REFUSED: 1.0}
-"""Seconds an answer serves whoever asks the same. An approval is asked for once more before its run
-starts, and may have been taken back; so it is kept only as long as asking about many takes."""
+KEPT_S = 1.0
+"""Seconds an answer serves whoever asks the same: only as long as asking about many takes, because an
+approval may have been taken back."""
 
 ASKS = 24
 """How often the same thing, not approved, is asked at one head. After that only another head or
@@ -69,7 +71,7 @@ class CachingGate:
             return True
         if decision.answer is not Answer.APPROVED and kept.asks >= ASKS:
             return True
-        return self._clock() - kept.at < KEPT_S[decision.answer]
+        return self._clock() - kept.at < KEPT_S
 
     def _of(self, key: _Key) -> _Kept:
         with self._lock:

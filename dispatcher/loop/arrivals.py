@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 
-from dispatcher.decide.reconcile import Provenance
+from dispatcher.decide.world import Provenance
 from dispatcher.loop.components import Components
 from dispatcher.loop.foreign import InGit, in_git, judged
 from dispatcher.loop.pollers import Pauses, Pollers

@@ -14,14 +14,13 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from dispatcher.decide.reconcile import GateState, Requested
+from dispatcher.decide.world import Candidate, GateState, Requested
 from dispatcher.errors import Dependency, DisintoError, unexpected
 from dispatcher.gate.base import Answer, Gate, Question
-from dispatcher.loop.intake import Vetted
 from dispatcher.loop.pollers import Pollers
 from dispatcher.loop.result_writer import in_words
 from dispatcher.model.cancel_request import LIMIT, CancelNote, CancelRequest, parse_cancel_request
-from dispatcher.model.run import Claim, Phase, RunKey, Tier
+from dispatcher.model.run import Claim, RunKey, Tier
 from dispatcher.ops_repo import CancelFile, OpsRepo, Tree
 from dispatcher.status.tracker import Tracker
 from dispatcher.toml.source import quoted
@@ -76,7 +75,7 @@ class Looking(Protocol):
     @property
     def tree(self) -> Tree: ...
     @property
-    def vetted(self) -> Mapping[str, Vetted]: ...
+    def vetted(self) -> Mapping[str, Candidate]: ...
     @property
     def unread(self) -> Collection[str]: ...
     @property
@@ -108,14 +107,13 @@ def subjects(view: Looking, claims: Mapping[str, Claim]) -> dict[str, Subject]:
     unread = view.unread
     for action_id in tree.cancels.keys() & (tree.open.keys() | claims.keys()):
         file, claim = tree.cancels[action_id], claims.get(action_id)
-        if claim is not None and claim.phase in (Phase.CLAIMED, Phase.SUBMITTED):
+        if claim is not None and claim.in_flight:
             tier = claim.tier or Tier.HIGH
             found[action_id] = Subject(file=file, key=claim.key, tier=tier)
             continue
-        vetted = view.vetted.get(action_id)
-        if claim is None and vetted and vetted.tier and action_id not in unread:
-            key, decided = vetted.candidate.key, vetted.tier.tier
-            found[action_id] = Subject(file=file, key=key, tier=decided)
+        candidate = view.vetted.get(action_id)
+        if claim is None and candidate and candidate.tier and action_id not in unread:
+            found[action_id] = Subject(file=file, key=candidate.key, tier=candidate.tier)
     return found
 
 

@@ -43,7 +43,7 @@ class ClaimCache:
 
     def in_flight(self) -> list[Claim]:
         """Claims of runs that the engine may know."""
-        return [c for c in self._claims.values() if c.phase in (Phase.CLAIMED, Phase.SUBMITTED)]
+        return [claim for claim in self._claims.values() if claim.in_flight]
 
     def has_open(self) -> bool:
         """Whether any run is not over."""

@@ -12,15 +12,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 
-from dispatcher.decide.reconcile import (
-    GateState,
-    Launch,
-    Limits,
-    Plan,
-    Retire,
-    Step,
-    World,
-)
+from dispatcher.decide.steps import Launch, Plan, Retire, Step
+from dispatcher.decide.world import Candidate, GateState, Limits, World
 from dispatcher.engines import registry
 from dispatcher.errors import Dependency, DisintoError, TemporaryError, Unavailable
 from dispatcher.ledger.base import Lease
@@ -32,10 +25,9 @@ from dispatcher.loop.claim_cache import ClaimCache
 from dispatcher.loop.cleanup import Cleanup
 from dispatcher.loop.components import Components
 from dispatcher.loop.decisions import decide
-from dispatcher.loop.effects import LeadLost
+from dispatcher.loop.effects.acting import LeadLost
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.heads import Heads
-from dispatcher.loop.intake import Vetted
 from dispatcher.loop.outages import Outages
 from dispatcher.loop.pollers import Pollers
 from dispatcher.loop.reloading import Reloading
@@ -269,6 +261,8 @@ class ControlLoop:
             paused=self._steps.retries.paused(),
             down=resting | self._unknown(),
             outages={d: outage.error for d, outage in self._dependencies.outages().items()},
+            commit=self._view.tree.commit,
+            revision=self._view.revision,
         )
 
     def _unknown(self) -> set[Dependency]:
@@ -427,7 +421,7 @@ class ControlLoop:
                 failed=lambda _error: self._view.not_vetted(),
             )
 
-    def _vetted(self, answers: Mapping[str, Vetted | Exception]) -> None:
+    def _vetted(self, answers: Mapping[str, Candidate | Exception]) -> None:
         for action_id in self._view.vetted_now(answers):
             self._unread.succeeded(action_id)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dispatcher.decide.reconcile import Plan, World, reconcile
+from dispatcher.decide.reconcile import reconcile
+from dispatcher.decide.steps import Plan
+from dispatcher.decide.world import World
 from dispatcher.loop.steps import Steps
 
 

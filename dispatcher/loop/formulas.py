@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dispatcher.errors import TemporaryError
 from dispatcher.model.names import is_id
-from dispatcher.model.run import FormulaKind, FormulaRef
+from dispatcher.model.run import Formula, FormulaKind, FormulaRef
 from dispatcher.ops_repo import Formulas, OpsRepo, Tree
 
 FORMULA_LIMIT = 1024 * 1024
@@ -23,15 +23,6 @@ FORMULA_LIMIT = 1024 * 1024
 
 REMEMBERED = 100
 """Formulas of the ops repo kept in memory."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Formula:
-    """A formula's bytes and where they come from; ``path`` is "" for the operator's folder."""
-
-    ref: FormulaRef
-    path: str
-    text: bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

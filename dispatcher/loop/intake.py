@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from dispatcher.decide.policy import Policy, TierDecision, effective_tier
-from dispatcher.decide.reconcile import Candidate
+from dispatcher.decide.policy import Policy, effective_tier
+from dispatcher.decide.world import Candidate
 from dispatcher.errors import Problem, TemporaryError
-from dispatcher.loop.formulas import Formula, FormulaStore, Unusable
+from dispatcher.loop.formulas import FormulaStore, Unusable
 from dispatcher.loop.result_writer import in_words
 from dispatcher.model.action import (
     Action,
@@ -23,27 +23,10 @@ from dispatcher.model.action import (
     oversized_action,
     parse_action,
 )
-from dispatcher.model.run import Mount, RunKey
+from dispatcher.model.run import Formula, Mount, RunKey
 from dispatcher.ops_repo import ActionFile, Formulas, OpsRepo, Tree
 
 SECRETS_UNKNOWN = "checking secrets in Vault"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Vetted:
-    """A candidate with what belongs to it.
-
-    Attributes:
-        candidate: for ``reconcile``.
-        file: where it stands.
-        tier: under which tier it runs, and why; None for a file that never runs.
-        formula: what would run; None likewise.
-    """
-
-    candidate: Candidate
-    file: ActionFile
-    tier: TierDecision | None = None
-    formula: Formula | None = None
 
 
 class Intake:
@@ -80,7 +63,7 @@ class Intake:
         tree: Tree | Formulas,
         secrets: Collection[str] | None,
         order: Mapping[str, int],
-    ) -> dict[str, Vetted | Exception]:
+    ) -> dict[str, Candidate | Exception]:
         """Vet these files. What goes wrong with one by an error of ours is its answer, so that it
         holds up no other.
 
@@ -92,10 +75,12 @@ class Intake:
         """
         contents = self._read(files)
         names = self._shelf.names(tree)
-        vetted: dict[str, Vetted | Exception] = {}
+        vetted: dict[str, Candidate | Exception] = {}
         for action_id, file in files.items():
             candidate = Candidate(
-                key=RunKey(action_id=action_id, blob=file.blob), order=order.get(action_id, 0)
+                key=RunKey(action_id=action_id, blob=file.blob),
+                order=order.get(action_id, 0),
+                path=file.path,
             )
             try:
                 parsed = self._parse(file, contents)
@@ -148,13 +133,12 @@ class Intake:
         tree: Tree | Formulas,
         formulas: Collection[str],
         secrets: Collection[str] | None,
-    ) -> Vetted:
+    ) -> Candidate:
         if isinstance(action, InvalidAction):
-            return Vetted(
-                candidate=replace(candidate, problem=in_words(action.problems)), file=file
-            )
-        tier = effective_tier(self.policy, action)
-        candidate = replace(candidate, action=action, tier=tier.tier)
+            return replace(candidate, problem=in_words(action.problems))
+        candidate = replace(
+            candidate, action=action, tier_decision=effective_tier(self.policy, action)
+        )
         if self._names_unknown(action, formulas, secrets):
             problems = check_names(
                 action,
@@ -164,17 +148,14 @@ class Intake:
                 secrets=secrets,
                 mounts=self._mounts,
             )
-            candidate = replace(candidate, problem=in_words(problems))
-            return Vetted(candidate=candidate, file=file, tier=tier)
+            return replace(candidate, problem=in_words(problems))
         formula = self._shelf.find(action.formula, tree)
         if not isinstance(formula, Formula):
             reason = formula.reason if isinstance(formula, Unusable) else "the formula is gone"
             problem = in_words([Problem(message=reason, path=file.path, field="formula")])
-            return Vetted(candidate=replace(candidate, problem=problem), file=file, tier=tier)
-        if secrets is None and action.secrets:
-            candidate = replace(candidate, unvetted=SECRETS_UNKNOWN)
-        candidate = replace(candidate, formula=formula.ref)
-        return Vetted(candidate=candidate, file=file, tier=tier, formula=formula)
+            return replace(candidate, problem=problem)
+        unvetted = SECRETS_UNKNOWN if secrets is None and action.secrets else ""
+        return replace(candidate, formula=formula, unvetted=unvetted)
 
     def _names_unknown(
         self, action: Action, formulas: Collection[str], secrets: Collection[str] | None
@@ -189,43 +170,6 @@ class Intake:
     def _source(self, file: ActionFile) -> bytes:
         data = self._repo.read([file.blob], limit=self._limit)[file.blob]
         return data if isinstance(data, bytes) else b""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Vetting:
-    """Files to be vetted; see ``dispatcher.loop.view``.
-
-    Attributes:
-        files: by id.
-        formulas: those of the head at which they stand.
-        secrets: the names of secrets for those of which a list is there.
-        order: position in commit order by id.
-        gone: ids whose files are not open any more.
-    """
-
-    intake: Intake
-    files: Mapping[str, ActionFile]
-    formulas: Formulas
-    secrets: Mapping[str, frozenset[str]]
-    order: Mapping[str, int]
-    gone: Collection[str]
-
-    def read(self) -> dict[str, Vetted | Exception]:
-        """Read and vet them. Reads the clone and the operator's formulas.
-
-        Raises:
-            FolderGone: the operator's formulas are not there.
-            Unavailable: the clone cannot be read.
-        """
-        self.intake.forget(self.gone)
-        vetted: dict[str, Vetted | Exception] = {}
-        for names in {None, *self.secrets.values()}:
-            files = {i: f for i, f in self.files.items() if self.secrets.get(i) == names}
-            if files:
-                vetted |= self.intake.vet(
-                    files, tree=self.formulas, secrets=names, order=self.order
-                )
-        return vetted
 
 
 def _no_regular_file(file: ActionFile) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from dispatcher.errors import Denied, Dependency, Unavailable, unexpected
-from dispatcher.loop.effects import LeadLost
+from dispatcher.loop.effects.acting import LeadLost
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.outages import Outages
 from dispatcher.loop.retries import Retries

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from dispatcher.decide.reconcile import Candidate
+from dispatcher.decide.steps import Reject
 from dispatcher.errors import Misconfigured, Problem, unexpected
 from dispatcher.model.result import LOGS_LIMIT, Result, ResultEngine, ResultFormula
 from dispatcher.model.run import VERDICT_EXIT, Claim, Engine, Outcome, Phase, RunKey, Verdict
@@ -81,19 +81,17 @@ def cancelled_before_start(key: RunKey, *, by: str, commit: str) -> Claim:
     return replace(claim, result=of_run(claim, outcome, Engine(kind=""), now=now).to_json())
 
 
-def of_rejection(
-    candidate: Candidate, verdict: Verdict, reason: str, *, commit: str, now: float
-) -> Result:
+def of_rejection(step: Reject, *, now: float) -> Result:
     """The result of an action that never runs."""
-    action = candidate.action
+    candidate, action = step.candidate, step.candidate.action
     return Result(
         id=candidate.key.action_id,
-        verdict=verdict,
-        exit_code=VERDICT_EXIT[verdict],
+        verdict=step.verdict,
+        exit_code=VERDICT_EXIT[step.verdict],
         timestamp=rfc3339(now),
-        error=reason,
+        error=step.reason,
         tier=candidate.tier,
-        commit=commit,
+        commit=step.commit,
         blob=candidate.key.blob,
         formula=ResultFormula(name=action.formula) if action else None,
     )
@@ -128,6 +126,16 @@ class Entry:
     text: str
     policies: tuple[str, ...] = ()
     blob: str = ""
+
+    @classmethod
+    def of(cls, claim: Claim) -> Entry:
+        """The result that a claim holds."""
+        return cls(
+            action_id=claim.key.action_id,
+            text=claim.result,
+            policies=claim.grant.policies if claim.grant else (),
+            blob=claim.key.blob,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

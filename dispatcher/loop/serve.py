@@ -16,7 +16,7 @@ from dispatcher.errors import Dependency, PermanentError, TemporaryError
 from dispatcher.ledger.base import Lease
 from dispatcher.loop.components import Components
 from dispatcher.loop.control import ControlLoop
-from dispatcher.loop.effects import LeadLost
+from dispatcher.loop.effects.acting import LeadLost
 from dispatcher.loop.leader import CopiedLedger
 from dispatcher.loop.view import View
 from dispatcher.model.health import Outage

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from dispatcher.decide.reconcile import (
+from dispatcher.decide.steps import (
     Ask,
     Cancel,
     Conclude,
@@ -20,7 +20,6 @@ from dispatcher.decide.reconcile import (
     Revoke,
     Step,
     StopSuperseded,
-    key_of,
     needs,
 )
 from dispatcher.errors import Denied, Dependency, Unavailable, unexpected
@@ -29,9 +28,14 @@ from dispatcher.ledger.base import Lease
 from dispatcher.loop.arrivals import Arrivals
 from dispatcher.loop.claim_cache import ClaimCache
 from dispatcher.loop.components import Components, Reporter
-from dispatcher.loop.effects import ApprovalGone, Effects, FormulaChanged, LeadLost
+from dispatcher.loop.effects.acting import Acting, LeadLost
+from dispatcher.loop.effects.cancelling import Cancelling
+from dispatcher.loop.effects.ending import Ending
+from dispatcher.loop.effects.judging import ApprovalGone, Judging
+from dispatcher.loop.effects.launching import FormulaChanged, Launching
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.fence import RulesChanged
+from dispatcher.loop.foreign import inspect
 from dispatcher.loop.outages import Outages
 from dispatcher.loop.outbox import NAME as OUTBOX
 from dispatcher.loop.outbox import Outbox
@@ -45,6 +49,7 @@ from dispatcher.model.run import Claim, Phase
 from dispatcher.status.tracker import Tracker
 
 T = TypeVar("T")
+S = TypeVar("S", bound=Step)
 
 
 class Steps:
@@ -100,7 +105,7 @@ class Steps:
             resting=dependencies.resting,
             tracker=tracker,
         )
-        self._effects = Effects(
+        acting = Acting(
             components=components,
             lease=lease,
             fence=components.rules.fence,
@@ -111,9 +116,28 @@ class Steps:
             components.repo,
             seal=components.seal,
             verifier=components.verifier,
-            check=self._effects.led,
+            check=acting.led,
             report=lambda pushed: executor.post(lambda: self._pushed(pushed)),
         )
+        self.led = acting.led
+        self._judging = Judging(components)
+        self._ending = Ending(acting)
+        self._launching = Launching(acting, self._ending)
+        cancelling = Cancelling(acting)
+        self._by_kind: Mapping[type[Step], Callable[[Any], None]] = {
+            Ask: self._ask,
+            Reject: self._reject,
+            Launch: self._launch,
+            Publish: self._publish,
+            Inspect: self._inspect,
+            Retire: self._retire,
+            ResolveOrphan: self._change(self._launching.resolve_orphan),
+            Conclude: self._change(self._ending.conclude),
+            Revoke: self._change(self._ending.revoke),
+            Restore: self._change(self._ending.restore),
+            Cancel: self._change(cancelling.cancel),
+            StopSuperseded: self._change(cancelling.stop_superseded),
+        }
 
     def open(self) -> None:
         """Begin to take results."""
@@ -123,10 +147,6 @@ class Steps:
     def close(self) -> None:
         """Write what was handed in, then stop."""
         self._writer.stop()
-
-    def led(self) -> None:
-        """Raise ``LeadLost`` where this process does not lead any more."""
-        self._effects.led()
 
     def know(self, claim: Claim) -> None:
         """Enter a claim, and say so."""
@@ -150,95 +170,52 @@ class Steps:
         self._tracker.event("defect", where=where, action=action_id, error=error)
 
     def _begin(self, step: Step) -> None:
-        match step:
-            case Ask(candidate=candidate):
-                question = self._view.question(candidate.key.action_id)
-                asked = self._view.asked.get(candidate.key.action_id)
-                known = asked.decision if asked else None
-                self._step(
-                    step,
-                    lambda: self._asked(step, question, known),
-                    lambda answer: self._judged(question, *answer),
-                )
-            case Reject(candidate=candidate, verdict=verdict, reason=reason):
-                commit = self._view.tree.commit
-                result = of_rejection(candidate, verdict, reason, commit=commit, now=time.time())
-                self._tracker.event("rejected", action=result.id, verdict=verdict, reason=reason)
-                self._step(
-                    step,
-                    lambda: self._effects.reject(result),
-                    self._hand_in_rejection,
-                )
-            case Launch(candidate=candidate):
-                vetted, revision = self._view.vetted[candidate.key.action_id], self._view.revision
-                to_confirm = self._view.question(candidate.key.action_id)
-                approved = self._view.asked.get(candidate.key.action_id)
-                before = approved.decision if approved else None
+        self._by_kind[type(step)](step)
 
-                def launch() -> Claim:
-                    decision = self._effects.confirm(to_confirm, known=before)
-                    return self._effects.launch(
-                        vetted,
-                        commit=to_confirm.commit,
-                        approved_by=decision.approved_by,
-                        revision=revision,
-                    )
+    def _change(self, act: Callable[[S], Claim]) -> Callable[[S], None]:
+        """A kind of step that changes a claim, and nothing else."""
+        return lambda step: self._step(step, lambda: act(step), self.know)
 
-                self._step(step, launch, self.know)
-            case _:
-                self._begin_claimed(step)
+    def _ask(self, step: Ask) -> None:
+        question = Question.about(step.candidate, commit=self._view.tree.commit)
+        known = self._view.last_answer(step.action_id)
+        self._step(
+            step,
+            lambda: self._asked(step, question, known),
+            lambda answer: self._judged(question, *answer),
+        )
 
-    def _begin_claimed(self, step: Step) -> None:
-        match step:
-            case ResolveOrphan(claim=claim):
-                settled = self._view.vetted.get(claim.key.action_id)
-                self._step(step, lambda: self._effects.settle(claim, settled), self.know)
-            case Conclude(claim=claim, observation=seen) if seen.outcome is not None:
-                outcome = seen.outcome
-                self._step(
-                    step,
-                    lambda: self._effects.conclude(
-                        claim, outcome, seen.engine, reported=seen.reported
-                    ),
-                    self.know,
-                )
-            case Publish(claim=claim):
-                policies = claim.grant.policies if claim.grant else ()
-                self._hand_in(
-                    Entry(
-                        action_id=claim.key.action_id,
-                        text=claim.result,
-                        policies=policies,
-                        blob=claim.key.blob,
-                    )
-                )
-            case Inspect(claim=claim):
-                action_id = claim.key.action_id
-                file = self.arrivals.inspecting(action_id)
-                self._step(
-                    step,
-                    lambda: self._effects.inspect(claim, file),
-                    lambda foreign: self.arrivals.inspected(action_id, foreign),
-                )
-            case Restore(claim=claim):
-                self._step(step, lambda: self._effects.restore(claim), self.know)
-            case Cancel(key=key, claim=running, by=by):
-                commit = self._view.tree.commit
-                self._step(
-                    step,
-                    lambda: self._effects.cancel(key, running, by=by, commit=commit),
-                    self.know,
-                )
-            case Revoke(claim=claim):
-                self._step(step, lambda: self._effects.revoke(claim), self.know)
-            case StopSuperseded(claim=claim):
-                self._step(step, lambda: self._effects.abandon(claim), self.know)
-            case Retire(claim=claim) if not self.reports.hold(claim, self._view.tree):
-                self._step(
-                    step,
-                    lambda: self._effects.retire(claim),
-                    lambda _none: self._retired(claim),
-                )
+    def _reject(self, step: Reject) -> None:
+        result = of_rejection(step, now=time.time())
+        self._tracker.event("rejected", action=result.id, verdict=step.verdict, reason=step.reason)
+        self._step(step, lambda: self._judging.reject(result), self._hand_in_rejection)
+
+    def _launch(self, step: Launch) -> None:
+        question = Question.about(step.candidate, commit=step.commit)
+        known = self._view.last_answer(step.action_id)
+
+        def launch() -> Claim:
+            decision = self._judging.confirm(question, known=known)
+            return self._launching.launch(step, approved_by=decision.approved_by)
+
+        self._step(step, launch, self.know)
+
+    def _publish(self, step: Publish) -> None:
+        self._hand_in(Entry.of(step.claim))
+
+    def _inspect(self, step: Inspect) -> None:
+        file = self.arrivals.inspecting(step.action_id)
+        self._step(
+            step,
+            lambda: inspect(self._components, step.claim, file),
+            lambda foreign: self.arrivals.inspected(step.action_id, foreign),
+        )
+
+    def _retire(self, step: Retire) -> None:
+        if not self.reports.hold(step.claim, self._view.tree):
+            self._step(
+                step, lambda: self._ending.retire(step), lambda _none: self._retired(step.claim)
+            )
 
     def _retired(self, claim: Claim) -> None:
         self._claim_cache.strike(claim)
@@ -252,11 +229,11 @@ class Steps:
             # It stood in line while the forge went down: many that time out are one too many.
             raise Unavailable(Dependency.FORGE, "the forge could not be asked a moment ago")
         asked_at = time.monotonic()
-        return self._effects.ask(question, known=known), asked_at
+        return self._judging.ask(question, known=known), asked_at
 
     def _step(self, step: Step, act: Callable[[], T], learn: Callable[[T], None]) -> None:
         """Carry out one step on the pool; its run is left alone until it is back."""
-        action_id = step_id(step)
+        action_id = step.action_id
         self.busy.add(action_id)
 
         def done(answer: T) -> None:
@@ -281,7 +258,7 @@ class Steps:
 
     def _step_failed(self, step: Step, error: Exception) -> None:
         """Whatever it was: the ledger may know more than we do, and the run is tried again."""
-        action_id = step_id(step)
+        action_id = step.action_id
         self.busy.discard(action_id)
         if isinstance(error, LeadLost):
             return  # the loop notices by itself
@@ -371,11 +348,6 @@ class Steps:
             self._pollers.trouble(error, where="step publish")
             for action_id in action_ids:
                 self.retries.failed(action_id, error)
-
-
-def step_id(step: Step) -> str:
-    """The id of the action that a step is about."""
-    return key_of(step).action_id
 
 
 def _used(step: Step, answer: object) -> frozenset[Dependency]:

@@ -135,6 +135,21 @@ class FormulaRef:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Formula:
+    """A formula's bytes and where they come from.
+
+    Attributes:
+        ref: names exactly these bytes.
+        path: from the root of the ops repo; "" for the operator's own directory.
+        text: the bytes. Kept out of ``repr``.
+    """
+
+    ref: FormulaRef
+    path: str
+    text: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
     """What the dispatcher keeps of a grant: how to end it. Never the token.
 
@@ -216,6 +231,11 @@ class Claim:
     result: str = ""
     outcome_key: str = field(default="", repr=False)
     version: int = 0
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether its engine may know the run: it is claimed, and has no verdict yet."""
+        return self.phase in (Phase.CLAIMED, Phase.SUBMITTED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
+from dispatcher.decide.world import Candidate
 from dispatcher.errors import Dependency, DisintoError, Unavailable
 from dispatcher.gate.base import Answer, Decision, Gate, Question
 from dispatcher.loop.cancel_requests import Subject, judge
-from dispatcher.loop.intake import Intake, Vetted
+from dispatcher.loop.intake import Intake
 from dispatcher.model.cancel_request import CancelNote
 from dispatcher.model.health import DependencyHealth, WaitingFor
 from dispatcher.model.run import RunKey, Tier
@@ -98,26 +99,16 @@ class AuthorView:
         return tuple(self._row(i, answer, tree, gate) for i, answer in vetted.items())
 
     def _row(
-        self, action_id: str, answer: Vetted | Exception, tree: Tree, gate: _Lazily
+        self, action_id: str, answer: Candidate | Exception, tree: Tree, gate: _Lazily
     ) -> OpenAction:
         if isinstance(answer, Exception):
             return OpenAction(id=action_id, state=State.OPEN, reason=f"cannot be read: {answer}")
-        action, tier = answer.candidate.action, answer.tier
-        if action is None or tier is None or answer.candidate.problem:
+        action, tier = answer.action, answer.tier
+        if action is None or tier is None or answer.problem:
             # The dispatcher's own formulas and mounts decide, and may differ from ours.
-            reason = f"as seen from here it is invalid: {answer.candidate.problem}"
+            reason = f"as seen from here it is invalid: {answer.problem}"
             return OpenAction(id=action_id, state=State.OPEN, reason=reason)
-        question = Question(
-            action_id=action_id,
-            path=answer.file.path,
-            blob=answer.file.blob,
-            commit=tree.commit,
-            tier=tier.tier,
-            tier_reason=tier.reason,
-            tier_raised=tier.raised,
-            formula=answer.formula.ref if answer.formula else None,
-            formula_path=answer.formula.path if answer.formula else "",
-        )
+        question = Question.about(answer, commit=tree.commit)
         state, reason, approved_by = gate.standing(question)
         return OpenAction(
             id=action_id,
@@ -125,7 +116,7 @@ class AuthorView:
             reason=reason,
             waiting_for=WaitingFor.APPROVAL if state is State.WAITING else None,
             formula=action.formula,
-            tier=tier.tier,
+            tier=tier,
             approved_by=approved_by,
         )
 

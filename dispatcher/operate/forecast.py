@@ -14,16 +14,14 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from dispatcher.decide.reconcile import (
+from dispatcher.decide.reconcile import reconcile, tried_again
+from dispatcher.decide.steps import (
     Ask,
     Cancel,
-    Candidate,
     Conclude,
     Inspect,
     Launch,
-    Limits,
     Plan,
-    Provenance,
     Publish,
     Reject,
     ResolveOrphan,
@@ -33,10 +31,8 @@ from dispatcher.decide.reconcile import (
     Step,
     StopSuperseded,
     Wait,
-    World,
-    reconcile,
-    tried_again,
 )
+from dispatcher.decide.world import Candidate, Limits, Provenance, World
 from dispatcher.errors import Denied, Dependency, Unavailable
 from dispatcher.loop.cancel_requests import CancelRequests
 from dispatcher.loop.components import Components
@@ -44,7 +40,7 @@ from dispatcher.loop.foreign import in_git, inspect, judged
 from dispatcher.loop.view import View, WithResult
 from dispatcher.model.cancel_request import CancelNote
 from dispatcher.model.health import DependencyHealth, ForeignResult, WaitingFor
-from dispatcher.model.run import Claim, Mount, Observation, Phase, RunKey
+from dispatcher.model.run import Claim, Mount, Observation, RunKey
 from dispatcher.ops_repo import Head
 from dispatcher.settings import GateKind, Settings
 from dispatcher.status import status_file
@@ -168,7 +164,7 @@ def forecast(components: Components, view: View) -> Forecast:
             view.vet()
     claims = asker.ask(Dependency.LEDGER, components.ledger.open_runs)
     by_id = {claim.key.action_id: claim for claim in claims or ()}
-    in_flight = [c for c in by_id.values() if c.phase in (Phase.CLAIMED, Phase.SUBMITTED)]
+    in_flight = [claim for claim in by_id.values() if claim.in_flight]
     observations = asker.ask(Dependency.SCHEDULER, lambda: components.scheduler.observe(in_flight))
     gates = _ask_gates(components, view, by_id, asker)
     cancels = CancelRequests(components, view, tracker=Silent(), resting=asker.outages.keys)
@@ -303,12 +299,12 @@ def _turns(plan: Plan, obstacles: Mapping[str, str]) -> list[Wait]:
     """What the next tick would take up: candidates, and runs that something is in the way of."""
     turns = [
         Wait(
-            action_id=step.candidate.key.action_id,
+            action_id=step.action_id,
             waiting_for=WaitingFor.TURN,
             reason=at_next_poll(step),
         )
         for step in plan.steps
-        if isinstance(step, Ask | Launch | Reject) and step.candidate.key.action_id not in obstacles
+        if isinstance(step, Ask | Launch | Reject) and step.action_id not in obstacles
     ]
     return turns + [
         Wait(action_id=action_id, waiting_for=WaitingFor.DEPENDENCY, reason=reason)

@@ -10,9 +10,9 @@ from dispatcher.decide.policy import Policy, TierDecision, effective_tier
 from dispatcher.engines import registry
 from dispatcher.errors import Conflict, Exit, InvalidInput, NotFound, Problem
 from dispatcher.gate.trailer import Place
-from dispatcher.loop.formulas import Formula, FormulaStore, Unusable
+from dispatcher.loop.formulas import FormulaStore, Unusable
 from dispatcher.model.action import Action, InvalidAction, check_names, parse_action
-from dispatcher.model.run import Mount, Tier
+from dispatcher.model.run import Formula, Mount, Tier
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree
 from dispatcher.settings import ACTIONS_PATH, GateKind, Settings
 

@@ -19,7 +19,8 @@ from dispatcher.model.health import DependencyHealth, ForeignResult, WaitingFor
 from dispatcher.model.run import Claim, Observation, Phase, RunKey, RunState
 
 if TYPE_CHECKING:
-    from dispatcher.decide.reconcile import Candidate, Plan, Wait
+    from dispatcher.decide.steps import Plan, Wait
+    from dispatcher.decide.world import Candidate
     from dispatcher.status.tracker import Status
 
 
@@ -227,7 +228,7 @@ def _of_claim(
         id=claim.key.action_id,
         state=_state(claim, wait, seen),
         verdict=_verdict(claim) if claim.phase is Phase.ENDED and not claim.stopped else "",
-        reason=wait.reason if wait and wait.reason != State.RUNNING else "",
+        reason=wait.reason if wait else "",
         waiting_for=wait.waiting_for if wait else None,
         formula=claim.formula.name if claim.formula else "",
         tier=claim.tier or "",
@@ -254,8 +255,7 @@ def _state(claim: Claim, wait: Wait | None, seen: Observation | None) -> State:
     if claim.phase is Phase.CLAIMED:
         return State.STARTING
     # Before its engine was asked nothing else is known of it than that it was submitted.
-    held = wait is not None and wait.waiting_for is WaitingFor.ENGINE
-    return State.PENDING if wait and held and wait.reason != State.RUNNING else State.RUNNING
+    return State.PENDING if wait and wait.run is RunState.PENDING else State.RUNNING
 
 
 def _of_wait(wait: Wait, candidate: Candidate | None) -> OpenAction:

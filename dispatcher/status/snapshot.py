@@ -142,7 +142,6 @@ def _overview(beat: _Beat) -> Overview:
 
 def _health(beat: _Beat, started_at: float) -> Health:
     status = beat.status
-    phases = [claim.phase for claim in status.claims.values()]
     return Health(
         leader=True,
         beat_at=status.round_at,
@@ -150,8 +149,8 @@ def _health(beat: _Beat, started_at: float) -> Health:
         holder=status.leader,
         head=status.head,
         dependencies=beat.dependencies,
-        in_flight=sum(phase in (Phase.CLAIMED, Phase.SUBMITTED) for phase in phases),
-        unpublished=sum(phase is Phase.ENDED for phase in phases),
+        in_flight=sum(claim.in_flight for claim in status.claims.values()),
+        unpublished=sum(claim.phase is Phase.ENDED for claim in status.claims.values()),
         waiting=_overview(beat).waiting,
     )
 

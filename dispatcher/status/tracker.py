@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from dispatcher.decide.reconcile import Candidate, Plan
+from dispatcher.decide.steps import Plan
+from dispatcher.decide.world import Candidate
 from dispatcher.errors import Dependency
 from dispatcher.model.cancel_request import CancelNote
 from dispatcher.model.health import ForeignResult, Outage

@@ -13,37 +13,35 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dispatcher.attestation import SignatureVerifier, key_id, seal_with
-from dispatcher.decide.reconcile import (
+from dispatcher.decide.policy import Contribution, Item, TierDecision
+from dispatcher.decide.reconcile import reconcile
+from dispatcher.decide.steps import (
     Cancel,
-    Candidate,
     Conclude,
-    GateState,
     Inspect,
     Launch,
-    Limits,
     Publish,
     Reject,
-    Requested,
     ResolveOrphan,
     Restore,
     Retire,
     Revoke,
     Step,
     StopSuperseded,
-    World,
-    key_of,
-    reconcile,
 )
+from dispatcher.decide.world import Candidate, GateState, Limits, Requested, World
 from dispatcher.errors import Conflict, Dependency, Unavailable
 from dispatcher.loop.arrivals import Arrivals
-from dispatcher.loop.effects import Effects, LeadLost
-from dispatcher.loop.formulas import Formula
+from dispatcher.loop.effects.acting import Acting, LeadLost
+from dispatcher.loop.effects.cancelling import Cancelling
+from dispatcher.loop.effects.ending import Ending
+from dispatcher.loop.effects.launching import Launching
+from dispatcher.loop.foreign import inspect
 from dispatcher.loop.heads import Heads
-from dispatcher.loop.intake import Vetted
 from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter, of_rejection
 from dispatcher.loop.view import WithResult
 from dispatcher.model.action import Action
-from dispatcher.model.run import Claim, FormulaKind, FormulaRef, RunKey, Tier
+from dispatcher.model.run import Claim, Formula, FormulaKind, FormulaRef, RunKey, Tier
 from dispatcher.ops_repo import ActionFile, Changes, Delta, Tree
 from dispatcher.settings import Settings
 from dispatcher.status.tracker import Silent
@@ -53,6 +51,10 @@ from tests.fakes.outside import MemoryEngine, MemoryLedger, MemoryVault
 
 REF = FormulaRef(name="hello", kind=FormulaKind.SHELL, blob="f" * 40, sha256="0" * 64)
 FORMULA = Formula(ref=REF, path="", text=b"#!/bin/bash\n")
+LOW = TierDecision(
+    contributions=(Contribution(item=Item.FORMULA, name="hello", tier=Tier.LOW, source=""),),
+    reason="",
+)
 SETTINGS = Settings()
 NO_PAUSE = (0.0, 0.0)
 
@@ -176,7 +178,11 @@ class Dispatcher:
         self.lead = Lead()
         lead: Any = self.lead
         loose: Any = components
-        self._effects = Effects(components=loose, lease=lead)
+        acting = Acting(components=loose, lease=lead)
+        self._led = acting.led
+        self._ending = Ending(acting)
+        self._launching = Launching(acting, self._ending)
+        self._cancelling = Cancelling(acting)
         self._claims = dict(components.ledger.claims)
         self._fresh: set[str] = set()  # claims that changed after the engine was asked
         self._doubtful = False
@@ -196,7 +202,7 @@ class Dispatcher:
             self._view,
             pollers=pollers,
             tracker=Silent(),
-            led=self._effects.led,
+            led=self._led,
             know=self._know,
             arrived=lambda changes, first: self._arrivals.came(changes, first=first),
             pauses_s=NO_PAUSE,
@@ -208,7 +214,7 @@ class Dispatcher:
             seal=components.seal,
             verifier=components.verifier,
             report=self._reports.append,
-            check=self._effects.led,
+            check=self._led,
         )
         self.look()
         self.observe()
@@ -254,7 +260,7 @@ class Dispatcher:
         if not steps:
             return bool(self.actors)
         step = steps[which % len(steps)]
-        action_id = key_of(step).action_id
+        action_id = step.action_id
         act, learn = self._act(step)
 
         def failed(error: Exception) -> None:
@@ -303,48 +309,43 @@ class Dispatcher:
         self._arrivals.forget(claim.key.action_id)
 
     def _act(self, step: Step) -> tuple[Callable[[], Any], Callable[[Any], None]]:
-        effects = self._effects
         match step:
-            case Launch(candidate=candidate):
-                one = vetted(candidate)
-                return lambda: effects.launch(one, commit="c", approved_by=()), self._know
-            case ResolveOrphan(claim=claim):
-                file = self._view.tree.open.get(claim.key.action_id)
-                again = vetted(candidate_of(file)) if file else None
-                return lambda: effects.settle(claim, again), self._know
-            case Conclude(claim=claim, observation=seen):
-                outcome = seen.outcome
-                assert outcome is not None
-                return lambda: effects.conclude(claim, outcome, seen.engine), self._know
-            case Revoke(claim=claim):
-                return lambda: effects.revoke(claim), self._know
-            case StopSuperseded(claim=claim):
-                return lambda: effects.abandon(claim), self._know
-            case Cancel(key=key, claim=running, by=by):
-                return lambda: effects.cancel(key, running, by=by, commit="c"), self._know
-            case Restore(claim=claim):
-                return lambda: effects.restore(claim), self._know
+            case Launch():
+                return lambda: self._launching.launch(step, approved_by=()), self._know
+            case ResolveOrphan():
+                return lambda: self._launching.resolve_orphan(step), self._know
+            case Conclude():
+                return lambda: self._ending.conclude(step), self._know
+            case Revoke():
+                return lambda: self._ending.revoke(step), self._know
+            case StopSuperseded():
+                return lambda: self._cancelling.stop_superseded(step), self._know
+            case Cancel():
+                return lambda: self._cancelling.cancel(step), self._know
+            case Restore():
+                return lambda: self._ending.restore(step), self._know
             case Retire(claim=claim):
-                return lambda: effects.retire(claim), lambda _none: self._retired(claim)
+                return lambda: self._ending.retire(step), lambda _none: self._retired(claim)
             case Inspect(claim=claim):
                 action_id = claim.key.action_id
                 where = self._arrivals.inspecting(action_id)
+                components: Any = self._components
                 return (
-                    lambda: effects.inspect(claim, where),
+                    lambda: inspect(components, claim, where),
                     lambda foreign: self._arrivals.inspected(action_id, foreign),
                 )
             case Publish(claim=claim):
                 key = claim.key
                 entry = Entry(action_id=key.action_id, text=claim.result, blob=key.blob)
                 return lambda: self._publish(entry), self._pushed
-            case Reject(candidate=candidate, verdict=verdict, reason=reason):
-                result = of_rejection(candidate, verdict, reason, commit="c", now=0.0)
+            case Reject():
+                result = of_rejection(step, now=0.0)
                 entry = Entry(action_id=result.id, text=result.to_json())
                 return lambda: self._publish(entry), self._pushed
         raise AssertionError(step)
 
     def _publish(self, entry: Entry) -> None:
-        self._effects.led()
+        self._led()
         self._writer._write([entry])
         error = self._reports.pop().error
         if error is not None:
@@ -366,6 +367,7 @@ class Dispatcher:
             unsettled=self._fresh,
             busy={*self.actors, *self._heads.withheld},
             limits=Limits(max_in_flight=2),
+            commit="c",
         )
 
 
@@ -374,12 +376,8 @@ def candidate_of(file: ActionFile) -> Candidate:
         key=RunKey(action_id=file.id, blob=file.blob),
         order=0,
         action=Action(id=file.id, formula="hello", context="", secrets=()),
-        formula=REF,
-        tier=Tier.LOW,
+        path=file.path,
+        formula=FORMULA,
+        tier_decision=LOW,
         gate_state=GateState.APPROVED,
     )
-
-
-def vetted(candidate: Candidate) -> Vetted:
-    file = ActionFile(id=candidate.key.action_id, path="", blob=candidate.key.blob, mode=0o100644)
-    return Vetted(candidate=candidate, file=file, formula=FORMULA)

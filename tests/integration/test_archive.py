@@ -29,7 +29,7 @@ def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
 
 def tree_of(stage: Stage) -> Tree:
     tree = Tree()
-    stage.parts.repo.advance(tree, stage.parts.repo.fetch().commit)
+    stage.components.repo.advance(tree, stage.components.repo.fetch().commit)
     return tree
 
 
@@ -39,7 +39,7 @@ def files(stage: Stage) -> list[str]:
 
 
 def test_only_what_is_old_enough_is_due(stage: Stage) -> None:
-    archive = Archive(stage.parts.repo, after_days=7)
+    archive = Archive(stage.components.repo, after_days=7)
     tree = tree_of(stage)
     assert archive.due(tree, now=time.time()) == []
     due = archive.due(tree, now=time.time() + 8 * DAY, keep={"b"})
@@ -47,7 +47,7 @@ def test_only_what_is_old_enough_is_due(stage: Stage) -> None:
 
 
 def test_pairs_move_together_in_one_commit_and_keep_their_history(stage: Stage) -> None:
-    archive = Archive(stage.parts.repo, after_days=7)
+    archive = Archive(stage.components.repo, after_days=7)
     commits = int(stage.scene.git("rev-list", "--count", "main", cwd=stage.scene.remote))
     month = time.strftime("%Y-%m", time.gmtime())
     (done,) = archive.move(archive.due(tree_of(stage), now=time.time() + 8 * DAY))
@@ -66,7 +66,7 @@ def test_pairs_move_together_in_one_commit_and_keep_their_history(stage: Stage) 
 
 
 def test_an_archived_id_never_runs_again(stage: Stage) -> None:
-    archive = Archive(stage.parts.repo, after_days=0)
+    archive = Archive(stage.components.repo, after_days=0)
     list(archive.move(archive.due(tree_of(stage), now=time.time() + DAY)))
     stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
     stage.scene.merge({path("a"): action("a")}, "Use an id again")

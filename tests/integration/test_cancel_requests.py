@@ -216,7 +216,7 @@ def test_the_archive_takes_the_request_along(stage: Stage) -> None:
     stage.scene.merge({path("high"): action("high", formula="danger")}, "Add high")
     stage.scene.merge(request(stage, "high"), "Cancel high", sign=True)
     stage.once()
-    repo = stage.parts.repo
+    repo = stage.components.repo
     from dispatcher.ops_repo import Tree
 
     tree = Tree()

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from dispatcher.decide.reconcile import GateState
+from dispatcher.decide.world import GateState
 from dispatcher.gate.base import Answer
 from dispatcher.loop.components import Components
 from dispatcher.loop.formulas import FormulaStore

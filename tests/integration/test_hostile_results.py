@@ -59,9 +59,9 @@ def forged(action_id: str, **changes: object) -> bytes:
 def verified(stage: Stage, action_id: str) -> bool:
     """What ``disinto verify`` finds."""
     tree = Tree()
-    stage.parts.repo.advance(tree, stage.parts.repo.fetch().commit)
+    stage.components.repo.advance(tree, stage.components.repo.fetch().commit)
     keys = trusted_keys((), stage.scene.open_settings(), None)
-    return of_action(action_id, repo=stage.parts.repo, tree=tree).check(keys).verified
+    return of_action(action_id, repo=stage.components.repo, tree=tree).check(keys).verified
 
 
 def audited(stage: Stage, event: str) -> list[dict[str, Any]]:
@@ -172,7 +172,7 @@ def test_a_tombstone_keeps_the_genuine_result_for_the_day_its_action_is_back(
     remote.commit({path("one"): action("one").encode()})
     stage.once()
     assert remote.files("vault/actions")[result_file("one")] == before[result_file("one")]
-    assert not stage.parts.ledger.open_runs()
+    assert not stage.components.ledger.open_runs()
     assert len(stage.scheduler.submitted) == 1
 
 
@@ -192,7 +192,7 @@ def test_an_archived_id_that_is_added_again_gets_no_second_result(
     remote.commit({path("one"): files[path("one")]})
     stage.once()
     assert result_file("one") not in remote.files("vault")
-    waits = forecast(stage.parts, build_view(stage.parts)).plan.waits
+    waits = forecast(stage.components, build_view(stage.components)).plan.waits
     assert [("one", "vault/done" in w.reason) for w in waits] == [("one", True)]
     assert len(stage.scheduler.submitted) == 1
 
@@ -222,7 +222,7 @@ def test_a_made_up_result_in_the_remotes_memory_neither_comes_back_nor_suppresse
     for file in [*state.glob("ledger.db*"), state / "leader.lock"]:
         file.unlink()
     remote.git("update-ref", "-d", "refs/disinto/lead")  # as ``disinto takeover`` would
-    stage.parts = stage._parts()
+    stage.components = stage._components()
     stage.once()
     assert set(stage.scene.results()) == {"other"}, "risky goes on waiting for its approval"
     assert len(stage.scheduler.submitted) == 1
@@ -241,7 +241,7 @@ def test_a_genuine_result_that_the_history_lost_is_learned_from_the_remotes_memo
     for file in [*state.glob("ledger.db*"), state / "leader.lock"]:
         file.unlink()
     remote.git("update-ref", "-d", "refs/disinto/lead")  # as ``disinto takeover`` would
-    stage.parts = stage._parts()
+    stage.components = stage._components()
     stage.once()
     assert remote.files("vault")[result_file("one")] == genuine
     assert len(stage.scheduler.submitted) == 1

@@ -55,7 +55,7 @@ def test_who_comes_second_starts_nothing_and_says_who_leads(first: Stage, second
     led(first)
     second.start()
     refuses(second)
-    record = first.parts.repo.lead.fetch_record(lead(first))
+    record = first.components.repo.lead.fetch_record(lead(first))
     assert record is not None
     for known in (record.instance, record.host, record.since, "disinto takeover"):
         assert known in outage(second)
@@ -73,7 +73,7 @@ def test_whoever_takes_over_leads_and_the_other_only_finishes(first: Stage, seco
     first.runs(1)
     second.start()
     refuses(second)
-    second.parts.leadership.take_over(lead(first), who="ada")
+    second.components.leadership.take_over(lead(first), who="ada")
     refuses(first)
     led(second)
     first.scheduler.end(first.scheduler.running()[0])
@@ -88,7 +88,7 @@ def test_who_lost_the_lead_does_not_lead_again_after_a_restart(first: Stage, sec
     first.start()
     led(first)
     first.stop()
-    second.parts.leadership.take_over(lead(first), who="ada")
+    second.components.leadership.take_over(lead(first), who="ada")
     second.start()
     led(second)
     second.stop()
@@ -132,20 +132,20 @@ def test_a_copied_state_directory_touches_nothing(
     first.scene.merge({path("long"): action("long"), path("x"): action("x")}, "Add two")
     first.start()
     first.runs(2)
-    state = first.parts.settings.state_dir
+    state = first.components.settings.state_dir
     shutil.copytree(state, tmp_path / "copy")
     copy = first.beside(tmp_path / "copy")
     stages.append(copy)
-    before = copy.parts.ledger.open_runs()
+    before = copy.components.ledger.open_runs()
     copy.start()
     refuses(copy, "it is a copy")
     assert str(state) in outage(copy)
     first.scheduler.end(first.scheduler.running()[0])
     first.runs(1)
     assert (starts(copy), copy.scheduler.cancelled, copy.scheduler.observe_calls) == ({}, [], 0)
-    assert copy.parts.ledger.open_runs() == before
+    assert copy.components.ledger.open_runs() == before
     with pytest.raises(CopiedLedger):
-        copy.parts.leadership.check()
+        copy.components.leadership.check()
 
 
 def test_a_copy_stays_one_if_the_ref_is_gone(
@@ -154,13 +154,13 @@ def test_a_copy_stays_one_if_the_ref_is_gone(
     first.start()
     led(first)
     first.stop()
-    shutil.copytree(first.parts.settings.state_dir, tmp_path / "copy")
+    shutil.copytree(first.components.settings.state_dir, tmp_path / "copy")
     first.scene.git("update-ref", "-d", LEAD, cwd=first.scene.remote)
     copy = first.beside(tmp_path / "copy")
     stages.append(copy)
     copy.start()
     refuses(copy, "it is a copy")
-    copy.parts.leadership.take_over(None, who="ada")
+    copy.components.leadership.take_over(None, who="ada")
     led(copy)
     first.start()
     refuses(first)
@@ -170,7 +170,7 @@ def test_an_old_copy_that_is_put_back_in_its_place_does_not_lead(
     first: Stage, tmp_path: Path
 ) -> None:
     """Written over the newer files, so that path and inodes are the same."""
-    state = first.parts.settings.state_dir
+    state = first.components.settings.state_dir
     first.start()
     led(first)
     first.stop()
@@ -208,9 +208,9 @@ def test_a_death_around_the_push_locks_nobody_out(
     class Killed(BaseException):
         pass
 
-    leadership = first.parts.leadership
+    leadership = first.components.leadership
     for _ in range(refs):
-        Stage(first.scene).parts.leadership.confirm()
+        Stage(first.scene).components.leadership.confirm()
     push = type(leadership._ref).push
 
     def killed(*args: object, **facts: object) -> bool:
@@ -222,30 +222,30 @@ def test_a_death_around_the_push_locks_nobody_out(
         with monkeypatch.context() as patched:
             patched.setattr(type(leadership._ref), "push", killed)
             with pytest.raises(Killed):
-                Stage(first.scene).parts.leadership.confirm()
+                Stage(first.scene).components.leadership.confirm()
     first.start()
     led(first)
 
 
 def test_two_that_begin_at_once_do_not_both_lead(first: Stage, second: Stage) -> None:
     """The second one's look came before the first one's push."""
-    read = second.parts.repo.lead.read
+    read = second.components.repo.lead.read
 
     def late() -> str | None:
         value = read()
-        first.parts.leadership.confirm()
+        first.components.leadership.confirm()
         return value
 
-    second.parts.repo.lead.read = late  # type: ignore[method-assign]
+    second.components.repo.lead.read = late  # type: ignore[method-assign]
     with pytest.raises(LedBySomeoneElse):
-        second.parts.leadership.confirm()
+        second.components.leadership.confirm()
 
 
 def test_a_takeover_on_the_word_of_an_old_look_changes_nothing(first: Stage, second: Stage) -> None:
-    first.parts.leadership.confirm()
+    first.components.leadership.confirm()
     with pytest.raises(Conflict):
-        second.parts.leadership.take_over(None, who="ada")
-    first.parts.leadership.check()
+        second.components.leadership.take_over(None, who="ada")
+    first.components.leadership.check()
 
 
 def test_without_the_remote_nothing_is_said_of_the_lead(first: Stage) -> None:
@@ -286,7 +286,7 @@ def test_a_remote_that_goes_away_later_stops_no_launch(first: Stage) -> None:
 def test_pushes_that_never_end_stop_no_launch_of_who_led_before(
     first: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first.parts.leadership.confirm()
+    first.components.leadership.confirm()
     value = lead(first)
 
     def hangs(*_args: object, **_facts: object) -> bool:
@@ -300,10 +300,10 @@ def test_pushes_that_never_end_stop_no_launch_of_who_led_before(
 
 
 def test_check_changes_nothing(first: Stage, second: Stage) -> None:
-    first.parts.leadership.check()
+    first.components.leadership.check()
     assert lead(first) == ""
-    assert first.parts.ledger.note("lead") is None
-    first.parts.leadership.confirm()
+    assert first.components.ledger.note("lead") is None
+    first.components.leadership.confirm()
     with pytest.raises(Unavailable, match="another installation leads"):
-        second.parts.leadership.check()
-    assert second.parts.ledger.note("lead") is None
+        second.components.leadership.check()
+    assert second.components.ledger.note("lead") is None

@@ -67,9 +67,9 @@ def test_a_foreign_value_stops_launches_and_no_result(stage: Stage, kind: str) -
     stage.scheduler.end(stage.scheduler.running()[0])
     assert stage.result("long")["verdict"] == "succeeded"
     assert starts(stage) == {"long": 1}
-    report = stage.parts.leadership.report()
+    report = stage.components.leadership.report()
     assert "\x1b" not in str(report.obstacle())
-    stage.parts.leadership.take_over(report.value, who="ada")
+    stage.components.leadership.take_over(report.value, who="ada")
     stage.runs(1)
     assert starts(stage) == {"long": 1, "late": 1}
 
@@ -124,7 +124,7 @@ def warned(service: Service) -> None:
 
 def of_the_lead(service: Service) -> list[str]:
     """Warnings without those of the other ref, which the remote may refuse as well."""
-    return [w for w in service._parts.warnings() if "refs/disinto/seen" not in w]
+    return [w for w in service._components.warnings() if "refs/disinto/seen" not in w]
 
 
 @pytest.mark.parametrize("refuse", [in_the_way, hook, hidden, hidden_from_readers])
@@ -143,7 +143,7 @@ def test_a_remote_that_cannot_hold_the_ref_stops_nothing(
     (stage.scene.remote / "hooks" / "update").unlink(missing_ok=True)
     for section in ("transfer", "uploadpack"):
         at_remote(stage, "config", f"{section}.hideRefs", "refs/nothing")
-    monkeypatch.setattr(service._parts.leadership, "_retry_at", 0.0)
+    monkeypatch.setattr(service._components.leadership, "_retry_at", 0.0)
     service.look_now()
 
     @eventually
@@ -178,7 +178,7 @@ def test_our_name_on_a_record_that_we_did_not_write_makes_it_no_record_of_ours(
     """What the remote says of instances is for people to read; ours is known by the ledger."""
     stage.start()
     led(stage)
-    record = stage.parts.repo.lead.fetch_record(lead(stage))
+    record = stage.components.repo.lead.fetch_record(lead(stage))
     assert record is not None
     text = replace(record, epoch="x")
     tree = written(stage, "tree", "")

@@ -131,7 +131,7 @@ def test_all_memory_lost_still_finds_what_the_history_deleted(
         file.unlink()
     (clone.parent / "leader.lock").unlink()
     remote.git("update-ref", "-d", "refs/disinto/lead")  # as ``disinto takeover`` would
-    stage.parts = stage._parts()
+    stage.components = stage._components()
     stage.once()
     assert remote.files("vault")[RESULT] == genuine
     goes_on(stage, remote)

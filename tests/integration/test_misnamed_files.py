@@ -46,7 +46,7 @@ def one_good(stage: Stage, action_id: str) -> None:
     """Beside whatever else is there, an action becomes a run and a result."""
     stage.once()
     assert stage.result(action_id)["verdict"] == "succeeded"
-    assert not stage.parts.ledger.open_runs()
+    assert not stage.components.ledger.open_runs()
 
 
 def called(stage: Stage, *words: str) -> Said:
@@ -118,7 +118,7 @@ def test_a_clone_whose_packed_refs_hold_such_a_name(stage: Stage, remote: GitRem
         own.git("rev-parse", "refs/disinto/head"),
     )
     own.git("pack-refs", "--all")
-    head = stage.parts.repo.local_head()
+    head = stage.components.repo.local_head()
     assert head is not None
     assert head.seen is not None
 
@@ -164,7 +164,7 @@ def test_a_result_in_such_a_directory_is_not_read_and_its_id_stays_used(
 
 
 def test_the_warning_goes_with_the_last_of_them(stage: Stage, remote: GitRemote) -> None:
-    repo, tree, bad = stage.parts.repo, Tree(), path(NAMES[0])
+    repo, tree, bad = stage.components.repo, Tree(), path(NAMES[0])
     remote.commit({bad: b"x"})
     repo.advance(tree, repo.fetch().commit)
     assert tree.misnamed == {bad}

@@ -18,12 +18,17 @@ import pytest
 
 from dispatcher.assembly import build_view
 from dispatcher.decide import reconcile
-from dispatcher.decide.reconcile import Step
+from dispatcher.decide.steps import Step
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.loop import effects, intake, steps, view
+from dispatcher.loop import answers, intake, steps
 from dispatcher.loop.components import Components
-from dispatcher.loop.steps import Steps, step_id
-from dispatcher.model.run import Claim, Outcome, Verdict
+from dispatcher.loop.effects import ending, launching
+from dispatcher.loop.effects.cancelling import Cancelling
+from dispatcher.loop.effects.ending import Ending
+from dispatcher.loop.effects.judging import Judging
+from dispatcher.loop.effects.launching import Launching
+from dispatcher.loop.steps import Steps
+from dispatcher.model.run import Outcome, Verdict
 from dispatcher.ops_repo import NewFile
 from dispatcher.status.snapshot import Trackers
 from dispatcher.status.tracker import Silent, Status
@@ -73,24 +78,24 @@ class Broken:
         return self.call(*args, **kwargs)
 
 
-def of_claim(_self: Any, claim: Claim, *_: Any, **__: Any) -> str:
-    return claim.key.action_id
+def of_step(_self: Any, step: Step, **_: Any) -> str:
+    return step.action_id
 
 
-EFFECTS: dict[str, tuple[str, Callable[..., str]]] = {
-    "Ask": ("ask", lambda _self, question, **_: question.action_id),
-    "Reject": ("reject", lambda _self, result, **_: result.id),
-    "Launch": ("launch", lambda _self, vetted, **_: vetted.candidate.key.action_id),
-    "ResolveOrphan": ("settle", of_claim),
-    "Conclude": ("conclude", of_claim),
-    "Revoke": ("revoke", of_claim),
-    "StopSuperseded": ("abandon", of_claim),
-    "Cancel": ("cancel", lambda _self, key, *_, **__: key.action_id),
-    "Retire": ("retire", of_claim),
-    "Inspect": ("inspect", of_claim),
-    "Restore": ("restore", of_claim),
+EFFECTS: dict[str, tuple[Any, str, Callable[..., str]]] = {
+    "Ask": (Judging, "ask", lambda _self, question, **_: question.action_id),
+    "Reject": (Judging, "reject", lambda _self, result, **_: result.id),
+    "Launch": (Launching, "launch", of_step),
+    "ResolveOrphan": (Launching, "resolve_orphan", of_step),
+    "Conclude": (Ending, "conclude", of_step),
+    "Revoke": (Ending, "revoke", of_step),
+    "StopSuperseded": (Cancelling, "stop_superseded", of_step),
+    "Cancel": (Cancelling, "cancel", of_step),
+    "Retire": (Ending, "retire", of_step),
+    "Inspect": (steps, "inspect", lambda _components, claim, *_: claim.key.action_id),
+    "Restore": (Ending, "restore", of_step),
 }
-"""The method of ``Effects`` that carries out a kind, and whose action a call is about."""
+"""Where the function stands that carries out a kind, and whose action a call is about."""
 
 PUBLISHED = {"Publish"}
 """Kinds that the writer of results carries out: see the tests of ``publish``."""
@@ -199,9 +204,9 @@ def start_with(stage: Stage, bad: str) -> None:
 def test_a_step_that_fails_on_its_thread(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, kind: str, error: Exception
 ) -> None:
-    method, about = EFFECTS[kind]
-    broken = Broken(getattr(effects.Effects, method), about, error)
-    monkeypatch.setattr(effects.Effects, method, broken)
+    place, name, about = EFFECTS[kind]
+    broken = Broken(getattr(place, name), about, error)
+    monkeypatch.setattr(place, name, broken)
     if kind == "Revoke":
         stage.change = lambda components: replace(
             components, grants=_cannot_revoke_at_once(components)
@@ -236,8 +241,8 @@ def _cannot_revoke_at_once(components: Components) -> Any:
 def test_any_error_of_a_step(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    broken = Broken(effects.Effects.launch, EFFECTS["Launch"][1], error)
-    monkeypatch.setattr(effects.Effects, "launch", broken)
+    broken = Broken(Launching.launch, of_step, error)
+    monkeypatch.setattr(Launching, "launch", broken)
     start_with(stage, action(BAD))
     the_other_one_ends(stage)
     is_told(stage, error)
@@ -252,7 +257,7 @@ def test_a_step_that_fails_before_it_begins(
     error = RuntimeError("a defect")
     broken = Broken(
         Steps._begin,
-        lambda _self, step: step_id(step) if type(step).__name__ == kind else "",
+        lambda _self, step: step.action_id if type(step).__name__ == kind else "",
         error,
     )
     monkeypatch.setattr(Steps, "_begin", broken)
@@ -279,14 +284,14 @@ class Place:
 PLACES = {
     "parse": Place(intake, "parse_action", lambda *_, stem, **__: stem),
     "vet": Place(intake, "effective_tier", lambda _policy, action: action.id),
-    "judge": Place(view, "_lasts", lambda asked: asked.question.action_id),
+    "judge": Place(answers, "same", lambda now, _asked: now.action_id),
     "judged": Place(steps.Steps, "_judged", lambda _self, question, *_: question.action_id),
     "know": Place(steps.Steps, "know", lambda _self, claim: claim.key.action_id),
     "reconcile": Place(reconcile, "_of_candidate", lambda c, **_: c.key.action_id),
     "reconcile claim": Place(reconcile, "_of_claim", lambda _world, claim: claim.key.action_id),
-    "spec": Place(effects, "spec_of", lambda vetted, **_: vetted.candidate.key.action_id),
-    "result": Place(effects, "of_run", lambda claim, *_, **__: claim.key.action_id),
-    "rejection": Place(steps, "of_rejection", lambda c, *_, **__: c.key.action_id),
+    "spec": Place(launching, "spec_of", lambda candidate, **_: candidate.key.action_id),
+    "result": Place(ending, "of_run", lambda claim, *_, **__: claim.key.action_id),
+    "rejection": Place(steps, "of_rejection", lambda step, **_: step.action_id),
 }
 
 

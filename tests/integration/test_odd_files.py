@@ -57,7 +57,7 @@ def test_five_thousand_actions_in_one_push(stage: Stage) -> None:
     verdicts = [r["verdict"] for r in _all(stage).values()]
     assert (verdicts.count("succeeded"), verdicts.count("invalid")) == (5_000, 10)
     assert len({s.key for s in stage.scheduler.submitted}) == 5_000
-    assert not stage.parts.ledger.open_runs()
+    assert not stage.components.ledger.open_runs()
 
 
 def _all(stage: Stage) -> dict[str, dict[str, object]]:

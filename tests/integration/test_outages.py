@@ -55,7 +55,7 @@ def test_a_vault_that_hangs_stops_only_what_needs_it(stage: Stage, own_bao: Bao)
     down(stage, Dependency.VAULT)
     stage.scheduler.end(stage.scheduler.running()[0])
     assert stage.result("before")["verdict"] == "succeeded", "a verdict needs no vault"
-    assert len(stage.parts.ledger.open_runs()) == 1, "its claim stays until the grant is dead"
+    assert len(stage.components.ledger.open_runs()) == 1, "its claim stays until the grant is dead"
     own_bao.process.send_signal(signal.SIGCONT)
     stage.runs(1)
     stage.scheduler.end(stage.scheduler.running()[0])
@@ -96,7 +96,7 @@ def test_a_result_of_ours_stops_the_run_while_the_vault_is_away(
 
 
 def of_one(stage: Stage) -> Claim:
-    return next(c for c in stage.parts.ledger.open_runs() if c.key.action_id == "one")
+    return next(c for c in stage.components.ledger.open_runs() if c.key.action_id == "one")
 
 
 @eventually

@@ -13,7 +13,7 @@ from dispatcher.errors import Dependency, Unavailable
 from dispatcher.loop import outages as dependencies
 from dispatcher.loop import retries
 from dispatcher.loop.components import Components
-from dispatcher.loop.effects import LeadLost
+from dispatcher.loop.effects.acting import LeadLost
 from dispatcher.model.run import Claim, Phase
 from tests.acceptance.evidence import live_grants
 from tests.integration.test_service_hazards import Failing, Laid, end_all

@@ -32,7 +32,7 @@ def test_a_run_with_its_result_in_git_is_not_called_lost(
     stage.scene.merge({path("one"): action("one", secrets='"TOKEN_A"')}, "Add one")
     stage.start()
     stage.runs(1)
-    (backup,) = stage.parts.ledger.open_runs()
+    (backup,) = stage.components.ledger.open_runs()
     stage.scheduler.end(stage.scheduler.running()[0])
     assert stage.result("one")["verdict"] == "succeeded"
     stage.at_rest()
@@ -43,7 +43,7 @@ def test_a_run_with_its_result_in_git_is_not_called_lost(
     monkeypatch.setattr(sys, "stderr", err)
     metrics = Metrics()
     stage.watch = Joined(Trackers(Journal(level="info"), Counted(metrics)))
-    stage.parts.ledger.claim(replace(backup, version=0))
+    stage.components.ledger.claim(replace(backup, version=0))
     stage.start()
     stage.at_rest()
     stage.stop()

@@ -29,7 +29,7 @@ def test_an_action_becomes_one_run_and_one_result(stage: Stage) -> None:
     assert [s.key.action_id for s in stage.scheduler.submitted] == ["one"]
     stage.once()
     assert len(stage.scheduler.submitted) == 1
-    assert not stage.parts.ledger.open_runs()
+    assert not stage.components.ledger.open_runs()
 
 
 def test_what_is_wrong_gets_a_result_and_never_runs(stage: Stage) -> None:
@@ -142,7 +142,7 @@ def test_the_scheduler_may_be_down(stage: Stage) -> None:
 
 @eventually
 def _claimed(stage: Stage) -> None:
-    assert len(stage.parts.ledger.open_runs()) == 1
+    assert len(stage.components.ledger.open_runs()) == 1
 
 
 def test_a_result_that_was_deleted_is_put_back_and_nothing_runs_again(stage: Stage) -> None:

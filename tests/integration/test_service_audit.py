@@ -21,7 +21,7 @@ def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
 
 
 def records(stage: Stage, action_id: str) -> list[dict[str, object]]:
-    log = stage.parts.settings.state_dir / "audit.jsonl"
+    log = stage.components.settings.state_dir / "audit.jsonl"
     lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
     return [line for line in lines if line.get("action") == action_id]
 
@@ -34,7 +34,7 @@ def test_a_run_is_on_record_from_its_approval_to_its_end(stage: Stage) -> None:
     assert (judged["answer"], judged["gate"], judged["tier"]) == ("approved", "signed", "high")
     assert judged["approved_by"] == claimed["approved_by"] == ["ada@example.org"]
     assert "is signed by ada@example.org" in str(judged["reason"])
-    assert claimed["grants"] == [lookup_self_policy(stage.parts.settings.vault)]
+    assert claimed["grants"] == [lookup_self_policy(stage.components.settings.vault)]
     assert ended["verdict"] == "succeeded"
 
 

@@ -18,8 +18,8 @@ from dispatcher.errors import Conflict, Dependency, DisintoError, TemporaryError
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.report import Ended
 from dispatcher.ledger.base import ClaimTooLarge
+from dispatcher.loop import answers
 from dispatcher.loop import control as control_loop
-from dispatcher.loop import view
 from dispatcher.loop.components import Components
 from dispatcher.loop.result_writer import Entry
 from dispatcher.model.run import Outcome, Phase, Verdict
@@ -533,7 +533,7 @@ def test_a_run_that_no_grant_can_be_extended_for_ends_with_the_reason(stage: Sta
         root_token=stage.scene.server.root_token,
         process=stage.scene.server.process,
     ).client()
-    role = f"auth/token/roles/{token_role(stage.parts.settings.vault)}"
+    role = f"auth/token/roles/{token_role(stage.components.settings.vault)}"
     before = client.read(role)["data"]
     client.write_data(role, data={**before, "token_explicit_max_ttl": 600})
     try:
@@ -585,7 +585,7 @@ def test_a_revoked_log_in_shows_and_is_recovered_from_without_a_restart(
 def test_an_approval_taken_back_counts_for_what_still_waits_for_a_place(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(view, "ASK_AGAIN_S", (0.1, 0.2))
+    monkeypatch.setattr(answers, "ASK_AGAIN_S", (0.1, 0.2))
     taken_back = threading.Event()
 
     def change(components: Components) -> Components:

@@ -61,7 +61,7 @@ def test_a_push_that_hangs(bao_server: Bao, tmp_path: Path) -> None:
     stage.scheduler.end(stage.scheduler.running()[0])
     is_there(begun)
     stage.stop()
-    (claim,) = stage.parts.ledger.open_runs()
+    (claim,) = stage.components.ledger.open_runs()
     assert claim.phase is Phase.ENDED
     hook.unlink()
     stage.start()

@@ -93,7 +93,7 @@ def test_taking_over_wants_an_answer(stage: Stage, configured: Command) -> None:
 def test_taking_over_makes_this_one_lead(
     stage: Stage, which: str, request: pytest.FixtureRequest
 ) -> None:
-    report = stage.parts.leadership.report()
+    report = stage.components.leadership.report()
     run = request.getfixturevalue(which)
     taken = run("takeover", "--yes")
     assert taken.code == Exit.OK, taken.err

@@ -78,7 +78,7 @@ def test_all_goes_well_on_a_real_engine(stage: Stage) -> None:
     ], checks
     assert is_dead(stage, of)
     assert list((settings.state_dir / "runs").iterdir()) == []
-    assert not stage.parts.ledger.open_runs()
+    assert not stage.components.ledger.open_runs()
     assert stage.scene.results() == {}
 
 

@@ -85,19 +85,9 @@ class Judge:
         ]
         if isinstance(vetted, Exception):
             raise vetted
-        if vetted.candidate.problem or vetted.tier is None or vetted.formula is None:
-            return Found(outcome="invalid", reason=vetted.candidate.problem)
-        return Question(
-            action_id=action_id,
-            path=file.path,
-            blob=file.blob,
-            commit=self.tree.commit,
-            tier=vetted.tier.tier,
-            tier_reason=vetted.tier.reason,
-            tier_raised=vetted.tier.raised,
-            formula=vetted.formula.ref,
-            formula_path=vetted.formula.path,
-        )
+        if vetted.problem or vetted.tier_decision is None or vetted.formula is None:
+            return Found(outcome="invalid", reason=vetted.problem)
+        return Question.about(vetted, commit=self.tree.commit)
 
     def outcome(self, action_id: str = "x") -> Found:
         """What would become of an action at the remote's present head."""

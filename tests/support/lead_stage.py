@@ -26,7 +26,7 @@ def outage(stage: Stage) -> str:
 @eventually
 def followed(service: Service, stage: Stage) -> None:
     """Wait until a record of this process stands, and each fetch looks whether it still does."""
-    clone = service._parts.repo._clone
+    clone = service._components.repo._clone
     assert clone._lead_ours == lead(stage) != ""
     assert not clone.lead_strayed
 
@@ -36,7 +36,7 @@ def led(stage: Stage) -> None:
     """Wait until it leads."""
     assert stage.watch.last is not None
     assert stage.watch.last.head
-    assert stage.parts.leadership.report().ours
+    assert stage.components.leadership.report().ours
     assert not outage(stage)
 
 

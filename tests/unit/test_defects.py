@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dispatcher.cli.journal import Journal
-from dispatcher.decide.reconcile import Plan
+from dispatcher.decide.steps import Plan
 from dispatcher.status import status_file
 from dispatcher.status.metrics import Metrics
 from dispatcher.status.overview import Overview

@@ -27,7 +27,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from dispatcher.decide.reconcile import GateState, Requested
+from dispatcher.decide.world import GateState, Requested
 from dispatcher.model.run import Claim, Outcome, Phase, RunKey, Verdict
 from tests.fakes.actors import Fate
 from tests.fakes.branch import MemoryClone, MemoryRemote, Snapshot

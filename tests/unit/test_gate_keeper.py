@@ -161,10 +161,10 @@ def remembering(answer: Decision | Exception, clock: Clock) -> tuple[CachingGate
 def test_an_answer_serves_for_its_time(answer: Decision, clock: Clock) -> None:
     memory, gate = remembering(answer, clock)
     memory.check(question())
-    clock.now += KEPT_S[answer.answer] * 0.9
+    clock.now += KEPT_S * 0.9
     memory.check(question())
     assert len(gate.asked) == 1
-    clock.now += KEPT_S[answer.answer]
+    clock.now += KEPT_S
     memory.check(question())
     assert len(gate.asked) == 2
 

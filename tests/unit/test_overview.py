@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.cli.journal import Journal
-from dispatcher.decide.reconcile import Plan, Wait
+from dispatcher.decide.steps import Plan, Wait
 from dispatcher.errors import Dependency
 from dispatcher.loop import nudge as bell
 from dispatcher.model.health import DependencyHealth, Outage, WaitingFor
@@ -50,8 +50,8 @@ def claim(action_id: str, phase: Phase, *, result: str = "") -> Claim:
     )
 
 
-def wait(action_id: str, kind: WaitingFor, reason: str) -> Wait:
-    return Wait(action_id=action_id, waiting_for=kind, reason=reason)
+def wait(action_id: str, kind: WaitingFor, reason: str, run: RunState | None = None) -> Wait:
+    return Wait(action_id=action_id, waiting_for=kind, reason=reason, run=run)
 
 
 def status(
@@ -78,8 +78,8 @@ def test_states_come_from_claims_and_waits() -> None:
             claim("ended", Phase.ENDED),
             claim("spent", Phase.TOMBSTONE),
             waits=(
-                wait("pends", WaitingFor.ENGINE, "waits for a place"),
-                wait("runs", WaitingFor.ENGINE, "running"),
+                wait("pends", WaitingFor.ENGINE, "waits for a place", RunState.PENDING),
+                wait("runs", WaitingFor.ENGINE, "", RunState.RUNNING),
                 wait("held", WaitingFor.APPROVAL, "no approval yet"),
             ),
         ),
@@ -208,7 +208,7 @@ def test_an_action_whose_step_is_tried_again_is_listed_although_the_round_says_n
         status(
             claim("starts", Phase.CLAIMED),
             claim("runs", Phase.SUBMITTED),
-            waits=(wait("runs", WaitingFor.ENGINE, "running"),),
+            waits=(wait("runs", WaitingFor.ENGINE, "", RunState.RUNNING),),
         ),
         failures={"starts": "no job", "launching": "no policy", "runs": "an old one"},
     )

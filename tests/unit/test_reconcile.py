@@ -9,18 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.decide.reconcile import (
-    ARCHIVED,
-    SPENT,
+from dispatcher.decide.policy import Contribution, Item, TierDecision
+from dispatcher.decide.reconcile import ARCHIVED, SPENT, reconcile
+from dispatcher.decide.steps import (
     Ask,
-    Candidate,
     Conclude,
-    GateState,
     Inspect,
     Launch,
-    Limits,
     Plan,
-    Provenance,
     Publish,
     Reject,
     ResolveOrphan,
@@ -29,15 +25,15 @@ from dispatcher.decide.reconcile import (
     Revoke,
     StopSuperseded,
     Wait,
-    World,
-    reconcile,
 )
+from dispatcher.decide.world import Candidate, GateState, Limits, Provenance, World
 from dispatcher.errors import Dependency
 from dispatcher.model.action import Action
 from dispatcher.model.health import WaitingFor
 from dispatcher.model.run import (
     Claim,
     Engine,
+    Formula,
     FormulaKind,
     FormulaRef,
     Grant,
@@ -51,10 +47,17 @@ from dispatcher.model.run import (
 )
 
 FORMULA = FormulaRef(name="hello", kind=FormulaKind.SHELL, blob="f" * 40, sha256="0" * 64)
+BYTES = Formula(ref=FORMULA, path="", text=b"")
+IN_REPO = replace(BYTES, ref=replace(FORMULA, commit="c"), path="formulas/hello.sh")
 GRANT = Grant(wrapping_accessor="w", accessor="a")
 OK = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, formula_started=True)
 ENDED = Observation(state=RunState.ENDED, engine_id="e", engine=Engine(kind="local"), outcome=OK)
 RUNNING = replace(ENDED, state=RunState.RUNNING, outcome=None)
+
+
+def of_tier(tier: Tier) -> TierDecision:
+    formula = Contribution(item=Item.FORMULA, name="hello", tier=tier, source="")
+    return TierDecision(contributions=(formula,), reason="")
 
 
 def key(action_id: str) -> RunKey:
@@ -63,7 +66,7 @@ def key(action_id: str) -> RunKey:
 
 def candidate(action_id: str = "x", *, priority: int = 0, **facts: object) -> Candidate:
     action = Action(id=action_id, formula="hello", context="", secrets=(), priority=priority)
-    known = {"gate_state": GateState.APPROVED, "order": 0, "action": action, "formula": FORMULA}
+    known = {"gate_state": GateState.APPROVED, "order": 0, "action": action, "formula": BYTES}
     return Candidate(key=key(action_id), **{**known, **facts})  # type: ignore[arg-type]
 
 
@@ -222,9 +225,9 @@ def test_what_is_paused_waits_with_the_reason_and_takes_no_place() -> None:
 @pytest.mark.parametrize(
     ("facts", "asks"),
     [
-        ({"tier": Tier.LOW}, True),
-        ({"tier": Tier.HIGH}, False),
-        ({"tier": Tier.LOW, "formula": replace(FORMULA, commit="c")}, False),
+        ({"tier_decision": of_tier(Tier.LOW)}, True),
+        ({"tier_decision": of_tier(Tier.HIGH)}, False),
+        ({"tier_decision": of_tier(Tier.LOW), "formula": IN_REPO}, False),
     ],
 )
 def test_only_what_needs_an_approval_waits_for_a_forge_that_is_away(
@@ -350,4 +353,4 @@ def test_what_is_wrong_with_a_run_that_goes_on_is_its_reason() -> None:
     (wait,) = decide(claim(), seen={"x": down}).waits
     assert (wait.waiting_for, wait.reason) == (WaitingFor.ENGINE, "node client-2 is down")
     (wait,) = decide(claim(), seen={"x": RUNNING}).waits
-    assert wait.reason == "running"
+    assert (wait.reason, wait.run) == ("", RunState.RUNNING)

@@ -6,16 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from dispatcher.decide.reconcile import (
-    Cancel,
-    Conclude,
-    GateState,
-    Launch,
-    Reject,
-    Requested,
-    ResolveOrphan,
-    Wait,
-)
+from dispatcher.decide.steps import Cancel, Conclude, Launch, Reject, ResolveOrphan, Wait
+from dispatcher.decide.world import GateState, Requested
 from dispatcher.errors import Dependency
 from dispatcher.model.health import WaitingFor
 from dispatcher.model.run import Phase

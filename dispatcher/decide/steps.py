@@ -1,0 +1,225 @@
+"""The steps that ``reconcile`` can decide on: each a record of what is to be done, complete in itself.
+
+``dispatcher.loop.steps`` carries them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dispatcher.decide.world import Candidate
+from dispatcher.errors import Dependency
+from dispatcher.model.health import WaitingFor
+from dispatcher.model.run import Claim, Observation, RunKey, RunState, Tier, Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _OfCandidate:
+    """A step for an action without a claim."""
+
+    candidate: Candidate
+
+    @property
+    def key(self) -> RunKey:
+        return self.candidate.key
+
+    @property
+    def action_id(self) -> str:
+        return self.candidate.key.action_id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _OfClaim:
+    """A step for a claim of the ledger."""
+
+    claim: Claim
+
+    @property
+    def key(self) -> RunKey:
+        return self.claim.key
+
+    @property
+    def action_id(self) -> str:
+        return self.claim.key.action_id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask(_OfCandidate):
+    """Ask the gate about a candidate."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reject(_OfCandidate):
+    """Write the result of a candidate that never runs.
+
+    Attributes:
+        commit: the branch's head (hex) at which that was decided.
+    """
+
+    verdict: Verdict
+    reason: str
+    commit: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launch(_OfCandidate):
+    """Mint, claim and submit.
+
+    Attributes:
+        commit: the branch's head (hex) at which the action was judged.
+        revision: of the rules by which it was judged.
+    """
+
+    commit: str = ""
+    revision: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ResolveOrphan(_OfClaim):
+    """Ask the vault whether a claimed run that the engine does not know may have started.
+
+    Attributes:
+        candidate: the action as it was claimed, if its file is still there unchanged. Without it a
+            run that never started ends as an error, because nobody knows what to start.
+    """
+
+    candidate: Candidate | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conclude(_OfClaim):
+    """Revoke the grant of an ended run and record its verdict."""
+
+    observation: Observation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Revoke(_OfClaim):
+    """Revoke a grant whose run was recorded while the vault was down."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Publish(_OfClaim):
+    """Bring a recorded verdict to git."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Inspect(_OfClaim):
+    """Find out whether the file that stands in git as this claim's result is ours."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restore(_OfClaim):
+    """Turn a tombstone into a verdict: its action is there again, and the text that it keeps is
+    proven to be ours. One that is not loses its text.
+    """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cancel:
+    """Stop a run, or take the one claim of an action that waits with the verdict in it.
+
+    Attributes:
+        key: the action, or the run.
+        claim: of the run that is to be stopped; None for an action that has not started.
+        by: who asked, in words.
+        commit: the branch's head (hex) at which that was decided.
+    """
+
+    key: RunKey
+    claim: Claim | None
+    by: str
+    commit: str = ""
+
+    @property
+    def action_id(self) -> str:
+        return self.key.action_id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StopSuperseded(_OfClaim):
+    """Stop a run whose result stands in git already, signed by us, and let its grant die: a result
+    ends a run for ever. How it ended is recorded when the engine has said so, as of any other.
+    """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retire(_OfClaim):
+    """Release the claim and let the engine forget the run."""
+
+
+Step = (
+    Ask
+    | Reject
+    | Launch
+    | ResolveOrphan
+    | Conclude
+    | Revoke
+    | Publish
+    | Inspect
+    | Restore
+    | Cancel
+    | StopSuperseded
+    | Retire
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wait:
+    """An action for which no step is taken now, and why.
+
+    Attributes:
+        reason: in words; "" for a run about which there is nothing to say.
+        run: what its engine says of its run; None for one that has none, or is not known.
+    """
+
+    action_id: str
+    waiting_for: WaitingFor
+    reason: str
+    run: RunState | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Steps to carry out now, in order, and what waits. Each id stands in one of them at most."""
+
+    steps: tuple[Step, ...]
+    waits: tuple[Wait, ...]
+
+
+NEEDS: Mapping[type, frozenset[Dependency]] = {
+    Ask: frozenset(),  # see ``needs``
+    Reject: frozenset({Dependency.REMOTE, Dependency.LEAD}),
+    Launch: frozenset({Dependency.VAULT, Dependency.SCHEDULER, Dependency.LEDGER, Dependency.LEAD}),
+    ResolveOrphan: frozenset(  # it may submit again
+        {Dependency.VAULT, Dependency.SCHEDULER, Dependency.LEDGER, Dependency.LEAD}
+    ),
+    Conclude: frozenset({Dependency.LEDGER}),
+    Revoke: frozenset({Dependency.VAULT, Dependency.LEDGER}),
+    Publish: frozenset({Dependency.REMOTE}),
+    Inspect: frozenset(),
+    Restore: frozenset({Dependency.LEDGER}),
+    Cancel: frozenset({Dependency.LEDGER}),  # see ``needs``
+    StopSuperseded: frozenset({Dependency.SCHEDULER, Dependency.LEDGER}),  # see ``needs``
+    Retire: frozenset({Dependency.SCHEDULER, Dependency.LEDGER}),
+}
+"""What must be up for a step of a kind to be worth trying."""
+
+
+def needs(step: Step) -> frozenset[Dependency]:
+    """What must be up for this step to be worth trying. The forge is asked about everything that
+    needs an approval: an action of tier medium or high, and a formula of the ops repo; and once more
+    when it starts. A run is stopped without the vault; what is then left of ``StopSuperseded`` is the
+    vault's.
+    """
+    if isinstance(step, Ask | Launch):
+        formula = step.candidate.formula
+        by_people = step.candidate.tier is not Tier.LOW or (formula and formula.ref.commit)
+        return NEEDS[type(step)] | ({Dependency.FORGE} if by_people else frozenset())
+    if isinstance(step, Cancel):
+        other = Dependency.SCHEDULER if step.claim else Dependency.LEAD
+        return NEEDS[Cancel] | {other}
+    if isinstance(step, StopSuperseded) and step.claim.stopped:
+        return NEEDS[StopSuperseded] | {Dependency.VAULT}
+    return NEEDS[type(step)]

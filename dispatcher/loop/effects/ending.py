@@ -1,0 +1,148 @@
+"""Effects that end runs: a verdict is recorded, a grant revoked, a result restored, a claim released."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from dispatcher.decide.steps import Conclude, Restore, Retire, Revoke
+from dispatcher.errors import Denied, Dependency, TemporaryError
+from dispatcher.ledger.base import ClaimTooLarge
+from dispatcher.loop.effects.acting import Acting
+from dispatcher.loop.result_writer import Entry, of_run
+from dispatcher.loop.unwrapping import with_cause
+from dispatcher.loop.without_runner import is_in_doubt, last_words, never_started
+from dispatcher.model.run import VERDICT_EXIT, Claim, Engine, Outcome, Phase, Verdict
+
+
+class Ending:
+    """Brings claimed runs to their end."""
+
+    def __init__(self, acting: Acting) -> None:
+        self._acting, self._components = acting, acting.components
+
+    def conclude(self, step: Conclude) -> Claim:
+        """Revoke the grant of an ended run, then record its verdict. If the runner did not report how
+        it ended, Vault is asked, and waited for, whether the formula can have started.
+        """
+        claim, observation = step.claim, step.observation
+        if observation.outcome is None:
+            raise ValueError(f"the run of {step.action_id} has not ended")
+        self._acting.led()
+        outcome = with_cause(observation.outcome, claim, self._components.grants)
+        if is_in_doubt(outcome, reported=observation.reported) and self._never_began(claim):
+            outcome = never_started(outcome, self._last_words(claim))
+        revoked = self._acting.try_revoke(claim)
+        return self.end(claim, outcome, engine=observation.engine, revoked=revoked)
+
+    def revoke(self, step: Revoke) -> Claim:
+        """Revoke what could not be revoked when the run ended."""
+        claim = step.claim
+        self._acting.led()
+        if claim.grant is not None:
+            self._components.grants.revoke(claim.grant)
+        self._acting.led()
+        return self._components.ledger.update(replace(claim, revoked=True))
+
+    def restore(self, step: Restore) -> Claim:
+        """Make a tombstone's text the result of its action again, if it is proven to be ours; what
+        is not proven is dropped, and the tombstone stays.
+
+        Raises:
+            Unavailable, Denied: Vault has the key and cannot be asked; the tombstone waits.
+        """
+        claim, key = step.claim, step.claim.key
+        data = claim.result.encode()
+        ours = self._components.verifier.ours(data, action_id=key.action_id, blob=key.blob)
+        self._acting.led()
+        if not ours:
+            self._acting.audit("result_dropped", claim, reason="its signature is not ours")
+            return self._components.ledger.update(replace(claim, result=""))
+        self._acting.audit(
+            "result_restored", claim, reason="its action is there and its signature is ours"
+        )
+        return self._components.ledger.update(replace(claim, phase=Phase.ENDED))
+
+    def retire(self, step: Retire) -> None:
+        """The result is in git and the grant is dead: forget the run, then release the claim.
+
+        In this order: a crash in between leaves the claim, which is retired again.
+        """
+        self._acting.led()
+        self._components.scheduler.forget(step.claim)
+        self._acting.led()
+        self._components.ledger.release(step.claim)
+
+    def end(
+        self, claim: Claim, outcome: Outcome, *, engine: Engine | None = None, revoked: bool
+    ) -> Claim:
+        """Sign the result and record the verdict. From here on it cannot be lost."""
+        engine = engine or Engine(kind=self._components.settings.scheduler, job=claim.engine_id)
+        now = time.time()
+        try:
+            text = of_run(claim, outcome, engine, now=now).to_json()
+        except (ValueError, TypeError, OverflowError) as error:
+            said = f"the runner left what no result can hold ({error})"
+            outcome = _only_verdict(outcome, said)
+            text = of_run(claim, outcome, engine, now=now).to_json()
+        self._acting.led()
+        text = self._signed(claim, text)
+        ended = replace(claim, phase=Phase.ENDED, result=text, revoked=revoked)
+        try:
+            ended = self._components.ledger.update(ended)
+        except ClaimTooLarge as error:
+            outcome = _without_outputs(outcome, str(error))
+            text = self._signed(claim, of_run(claim, outcome, engine, now=now).to_json())
+            ended = self._components.ledger.update(replace(ended, result=text))
+        if claim.stopped:  # what ends it is the result in git, whatever its engine knows
+            self._acting.audit("closed", ended, reason="its result was in git already")
+        else:
+            self._acting.audit("ended", ended, reason=outcome.error, verdict=outcome.verdict)
+        return ended
+
+    def _signed(self, claim: Claim, text: str) -> str:
+        """The result signed, or as it is where that cannot be done now: an engine does not keep an
+        outcome for ever, so a key that cannot be used must not hold up the verdict. What the
+        ledger holds is ours, and is signed before it is pushed.
+        """
+        if (
+            self._components.settings.attestation.transit_key
+            and Dependency.VAULT in self._acting.resting()
+        ):
+            return text
+        try:
+            return self._components.seal(Entry.of(replace(claim, result=text)))
+        except Exception as error:  # noqa: BLE001 - told, and tried again by the result's writer
+            self._acting.note(error)
+            return text
+
+    def _never_began(self, claim: Claim) -> bool:
+        return claim.grant is not None and self._components.grants.withdraw(claim.grant)
+
+    def _last_words(self, claim: Claim) -> str:
+        try:
+            return last_words(self._components.scheduler, claim)
+        except (TemporaryError, Denied) as error:
+            self._acting.note(error)
+            return ""
+
+
+def never_ran(verdict: Verdict, error: str) -> Outcome:
+    """The outcome of a run whose formula did not start."""
+    return Outcome(verdict=verdict, exit_code=VERDICT_EXIT[verdict], error=error)
+
+
+def _only_verdict(outcome: Outcome, error: str) -> Outcome:
+    """What is left of an outcome that no result can represent: it is no success any more."""
+    verdict = Verdict.ERROR if outcome.verdict is Verdict.SUCCEEDED else outcome.verdict
+    return never_ran(verdict, error)
+
+
+def _without_outputs(outcome: Outcome, why: str) -> Outcome:
+    """An outcome without its outputs, as the runner itself leaves out what it cannot report: the
+    verdict stays the formula's own.
+    """
+    error = f"the outputs were left out: {why}"
+    if outcome.error:
+        error = f"{outcome.error}; {error}"
+    return replace(outcome, error=error, outputs={})

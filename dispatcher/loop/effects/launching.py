@@ -1,0 +1,302 @@
+"""Effects that bring runs to their engine: mint, claim, extend, submit; and again, if that stopped
+halfway.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+
+from dispatcher.decide.agent import fill_command
+from dispatcher.decide.steps import Launch, ResolveOrphan
+from dispatcher.decide.world import Candidate
+from dispatcher.engines import registry
+from dispatcher.engines.base import CannotSubmit
+from dispatcher.errors import (
+    Conflict,
+    Denied,
+    DisintoError,
+    Misconfigured,
+    TemporaryError,
+    Unavailable,
+)
+from dispatcher.ledger.base import AlreadyClaimed, ClaimTooLarge
+from dispatcher.loop.effects.acting import REMEMBERED, Acting, LeadLost
+from dispatcher.loop.effects.ending import Ending, never_ran
+from dispatcher.loop.fence import RulesChanged
+from dispatcher.model.run import (
+    Claim,
+    Formula,
+    FormulaKind,
+    Grant,
+    Outcome,
+    Phase,
+    RunKey,
+    RunSpec,
+    Tier,
+    Verdict,
+    WrappedGrant,
+)
+from dispatcher.settings import Settings
+from dispatcher.vault import PolicyMissing
+
+SUBMIT_TRIES = 3
+"""Submissions of one run that may fail in a way that nobody foresaw; then it ends."""
+
+_NOT_WRITTEN = (LeadLost, Conflict, ClaimTooLarge, RulesChanged)
+"""Errors after which a claim is known not to have been written."""
+
+
+class FormulaChanged(TemporaryError):
+    """The operator changed or removed the formula since the action was vetted."""
+
+
+class Launching:
+    """Starts actions under a claim, and starts again what stopped before its engine had it.
+
+    Args:
+        ending: ends what can never start.
+    """
+
+    def __init__(self, acting: Acting, ending: Ending) -> None:
+        self._acting, self._components, self._ending = acting, acting.components, ending
+        self._unclaimed: dict[str, Grant] = {}
+        self._failures: dict[str, list[str]] = {}
+
+    def launch(self, step: Launch, *, approved_by: tuple[str, ...]) -> Claim:
+        """Mint, claim, extend, submit. A claim that fails revokes its grant.
+
+        Args:
+            approved_by: who approved, as the gate has just confirmed.
+
+        Returns the claim as it stands, another's if that one was first.
+
+        Raises:
+            FormulaChanged, RulesChanged: nothing was done; the action is to be judged again.
+        """
+        candidate, formula = step.candidate, step.candidate.formula
+        self._acting.fence.check(step.revision)
+        if formula is not None and self._components.shelf.by_ref(formula.ref) is None:
+            raise FormulaChanged(f"formula {formula.ref.name} changed while it waited")
+        spec = spec_of(
+            candidate,
+            settings=self._components.settings,
+            commit=step.commit,
+            approved_by=approved_by,
+            outcome_key=secrets.token_urlsafe(16),
+        )
+        wrapped = self._mint(spec)
+        claim = Claim(
+            key=spec.key,
+            phase=Phase.CLAIMED,
+            commit=spec.commit,
+            formula=spec.formula,
+            tier=spec.tier,
+            approved_by=spec.approved_by,
+            priority=candidate.action.priority if candidate.action else 0,
+            timeout_s=spec.timeout_s,
+            grant=wrapped.grant,
+            job=self._components.settings.scheduler,
+            claimed_at=time.time(),
+            outcome_key=spec.outcome_key,
+        )
+        try:
+            with self._acting.fence.claiming(step.revision):
+                self._acting.led()
+                claim = self._components.ledger.claim(claim)
+        except AlreadyClaimed as lost:
+            self._components.grants.revoke(wrapped.grant)
+            return lost.existing
+        except Exception as error:
+            self._give_up(spec.key, wrapped.grant, error)
+            raise
+        grants = wrapped.grant.policies
+        self._acting.audit("claimed", claim, approved_by=claim.approved_by, grants=grants)
+        return self._submit(claim, spec, wrapped)
+
+    def resolve_orphan(self, step: ResolveOrphan) -> Claim:
+        """A claim whose run the engine does not know: let the vault decide."""
+        claim, candidate = step.claim, step.candidate
+        self._acting.led()
+        if claim.grant is None or not self._components.grants.withdraw(claim.grant):
+            if claim.grant is not None:
+                self._components.grants.revoke(claim.grant)
+            if claim.key in self._components.scheduler.observe([claim]):
+                return claim  # it reached its engine while we asked, which tells how it ends
+            return self._end(claim, _lost(), revoked=True)
+        formula = self._components.shelf.by_ref(claim.formula) if claim.formula else None
+        if candidate is None or formula is None:
+            gone = "the run never started, and its action or formula is not there any more"
+            return self._end(claim, never_ran(Verdict.ERROR, gone), revoked=False)
+        return self._resubmit(claim, replace(candidate, formula=formula))
+
+    def _resubmit(self, claim: Claim, candidate: Candidate) -> Claim:
+        """Nobody unwrapped and nobody can: mint anew under the same claim, and submit again.
+
+        What is left of the old grant goes only when the new one stands in the claim: until then a
+        crash asks the vault again, and must get the same answer.
+        """
+        failures = self._failures.get(claim.key.token, [])
+        if len(failures) >= SUBMIT_TRIES:
+            why = f"it could not be submitted {len(failures)} times in a row: {failures[-1]}"
+            outcome = never_ran(Verdict.ERROR, why)
+            return self._end(claim, outcome, revoked=self._acting.try_revoke(claim))
+        old = claim.grant
+        spec = spec_of(
+            candidate,
+            settings=self._components.settings,
+            commit=claim.commit,
+            approved_by=claim.approved_by,
+            outcome_key=claim.outcome_key,
+        )
+        try:
+            wrapped = self._mint(spec)
+        except (PolicyMissing, Misconfigured) as never:
+            return self._end(claim, never_ran(Verdict.ERROR, str(never)), revoked=False)
+        try:
+            self._acting.led()
+            claim = self._components.ledger.update(
+                replace(
+                    claim, phase=Phase.CLAIMED, grant=wrapped.grant, stopped=False, engine_id=""
+                )
+            )
+        except Exception as error:
+            self._give_up(claim.key, wrapped.grant, error)
+            raise
+        if old is not None:
+            self._components.grants.revoke(old)
+        self._acting.audit("submitted_again", claim, reason="the run had not started")
+        return self._submit(claim, spec, wrapped)
+
+    def _mint(self, spec: RunSpec) -> WrappedGrant:
+        """A provisional grant, after what is left of one minted in vain for the same action has
+        been revoked: however often its claim fails, an action has one at a time.
+        """
+        left = self._unclaimed.get(spec.key.action_id)
+        if left is not None:
+            if all(claim.grant != left for claim in self._components.ledger.open_runs()):
+                self._components.grants.revoke(left)
+            del self._unclaimed[spec.key.action_id]
+        self._acting.led()
+        lifetime_s = self._lifetime_s(spec)
+        return self._components.grants.mint(spec.key, spec.secrets, lifetime_s=lifetime_s)
+
+    def _give_up(self, key: RunKey, grant: Grant, error: Exception) -> None:
+        """End at once a grant whose claim could not be written.
+
+        Where the claim may stand all the same (an answer that was lost), the wrapping is left until
+        the next try, because it is the proof that nothing started: ``resolve_orphan`` finds it unused
+        and submits the run again.
+        """
+        if len(self._unclaimed) >= REMEMBERED:
+            self._unclaimed.clear()  # those left end with their provisional life
+        self._unclaimed[key.action_id] = grant
+        try:
+            if isinstance(error, _NOT_WRITTEN):
+                self._components.grants.revoke(grant)
+                del self._unclaimed[key.action_id]
+            else:
+                self._components.grants.withdraw(grant)
+        except (Unavailable, Denied) as trouble:  # the failure that led here is the one to raise
+            self._acting.note(trouble)
+
+    def _end(self, claim: Claim, outcome: Outcome, *, revoked: bool) -> Claim:
+        self._failures.pop(claim.key.token, None)
+        return self._ending.end(claim, outcome, revoked=revoked)
+
+    def _lifetime_s(self, spec: RunSpec) -> int:
+        """Seconds a grant may live: the wait for a place, the run, and a margin."""
+        grants = self._components.settings.grants
+        return grants.placement_wait_s + spec.timeout_s + grants.margin_s
+
+    def _submit(self, claim: Claim, spec: RunSpec, wrapped: WrappedGrant) -> Claim:
+        grants = self._components.grants
+        try:
+            grants.extend(wrapped.grant, lifetime_s=self._lifetime_s(spec))
+        except Misconfigured as never:
+            # A place must not be taken for as long as nobody fixes the settings.
+            grants.revoke(wrapped.grant)
+            return self._end(claim, never_ran(Verdict.ERROR, str(never)), revoked=True)
+        self._acting.led()
+        try:
+            engine_id = self._components.scheduler.submit(spec, wrapped, job=claim.job)
+        except CannotSubmit as never:
+            grants.revoke(wrapped.grant)
+            outcome = never_ran(Verdict(never.verdict), str(never))
+            return self._end(claim, outcome, revoked=True)
+        except Misconfigured:
+            # Nothing was started. The grant must not wait for the person who fixes it; what is
+            # left of it says later that it was not used.
+            try:
+                grants.withdraw(wrapped.grant)
+            except (TemporaryError, Denied) as trouble:  # the failure that led here is to be raised
+                self._acting.note(trouble)
+            raise
+        except (TemporaryError, Denied):
+            raise
+        except Exception as error:
+            # Another program's words may hold anything; a result is public.
+            why = str(error) if isinstance(error, DisintoError) else type(error).__name__
+            if len(self._failures) >= REMEMBERED:
+                self._failures.clear()  # those tried once more
+            self._failures.setdefault(claim.key.token, []).append(why)
+            raise
+        self._failures.pop(claim.key.token, None)
+        self._acting.led()
+        return self._components.ledger.update(
+            replace(claim, phase=Phase.SUBMITTED, engine_id=engine_id, submitted_at=time.time())
+        )
+
+
+def spec_of(
+    candidate: Candidate,
+    *,
+    settings: Settings,
+    commit: str,
+    approved_by: tuple[str, ...],
+    outcome_key: str,
+) -> RunSpec:
+    """What the runner is told of a vetted action."""
+    action, formula = candidate.action, candidate.formula
+    if action is None or formula is None:
+        raise ValueError(f"action {candidate.key.action_id} is not fit to run")
+    model = action.model or settings.agent.default_model
+    return RunSpec(
+        key=candidate.key,
+        commit=commit,
+        tier=candidate.tier or Tier.HIGH,
+        approved_by=approved_by,
+        formula=formula.ref,
+        formula_text=formula.text,
+        context=action.context,
+        secrets=action.secrets,
+        mounts=action.mounts,
+        model=model,
+        tools=action.tools,
+        params=action.params,
+        agent_argv=_agent_argv(formula, settings, model, action.tools),
+        timeout_s=min(action.timeout_minutes * 60, max(1, round(settings.limits.max_run_s))),
+        kill_grace_s=registry.get(settings.scheduler).kill_grace_s(settings),
+        vault_addr=settings.vault.runner_addr or settings.vault.addr,
+        vault_namespace=settings.vault.namespace,
+        kv_mount=settings.vault.kv_mount,
+        kv_prefix=settings.vault.kv_prefix,
+        outcome_key=outcome_key,
+    )
+
+
+def _agent_argv(
+    formula: Formula, settings: Settings, model: str, tools: tuple[str, ...]
+) -> tuple[str, ...]:
+    if formula.ref.kind is not FormulaKind.AGENT:
+        return ()
+    return fill_command(settings.agent.command, model=model, tools=tools)
+
+
+def _lost() -> Outcome:
+    return never_ran(
+        Verdict.LOST,
+        "the run may have started and its engine does not know it any more; it is not run again: "
+        "look at what it did, then use a new id",
+    )
