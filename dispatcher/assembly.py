@@ -167,20 +167,15 @@ def open_forge(settings: Settings, environ: Environ, vault: Vault) -> ForgeApi:
 
     token = environ.get(settings.forge.token_env, "")
     if not token and settings.forge.token_secret:
-        token = vault_bot_token(settings, vault, settings.forge.token_secret)
+        from dispatcher.vault.bot_secrets import bot_token
+
+        token = bot_token(vault, settings.forge.token_secret)
     if not token:
         raise Misconfigured(
             "the forge's API token is missing",
             remedy=f"Set {token_source(settings.forge)} to {ACCESS_WANTED}.",
         )
     return ForgeApi(settings.forge, token=token)
-
-
-def vault_bot_token(settings: Settings, vault: Vault, name: str) -> str:
-    """One of the dispatcher's own secrets."""
-    from dispatcher.vault import Grants
-
-    return Grants(vault, settings).bot_token(name)
 
 
 def open_gate(
@@ -390,8 +385,10 @@ def _credential(
         if repo.token_env and environ.get(repo.token_env):
             return environ[repo.token_env]
         if repo.token_secret:
+            from dispatcher.vault.bot_secrets import bot_token
+
             own = vault or open_vault(settings, environ)
-            return vault_bot_token(settings, own, repo.token_secret)
+            return bot_token(own, repo.token_secret)
         return None
 
     return ask
@@ -402,11 +399,11 @@ def _seal(settings: Settings, vault: Vault) -> Sign:
     if not settings.attestation.enabled:
         return lambda entry: entry.text
     from dispatcher.attestation import Signer, local_signer, seal_with, transit_signer
-    from dispatcher.vault import Grants
+    from dispatcher.vault.transit import TransitKey
 
     signer: Signer
     if settings.attestation.transit_key:
-        signer = transit_signer(Grants(vault, settings))
+        signer = transit_signer(TransitKey(vault, settings))
     else:
         signer = local_signer(settings.state_dir / "attestation.key")
 
@@ -425,9 +422,9 @@ def _verifier(settings: Settings, vault: Vault) -> Verifier:
     from dispatcher.attestation import SignatureVerifier, local_signer, transit_keys
 
     if settings.attestation.transit_key:
-        from dispatcher.vault import Grants
+        from dispatcher.vault.transit import TransitKey
 
-        grants = Grants(vault, settings)
-        return SignatureVerifier(lambda: transit_keys(grants))
+        key = TransitKey(vault, settings)
+        return SignatureVerifier(lambda: transit_keys(key))
     file = settings.state_dir / "attestation.key"
     return SignatureVerifier(lambda: [local_signer(file).public_key] if file.exists() else [])

@@ -85,8 +85,8 @@ def _trusted(session: Session, keys: tuple[Path, ...]) -> Sequence[Ed25519Public
     if keys:
         return trusted_keys(keys, None, None)
     from dispatcher.assembly import open_vault
-    from dispatcher.vault import Grants
+    from dispatcher.vault.transit import TransitKey
 
     settings = session.settings
-    grants = Grants(open_vault(settings, os.environ), settings)
-    return trusted_keys((), settings, grants)
+    transit = TransitKey(open_vault(settings, os.environ), settings)
+    return trusted_keys((), settings, transit)

@@ -14,7 +14,7 @@ from dispatcher.model.result import Result
 from dispatcher.operate.lookup import no_such
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.settings import FORMULAS_PATH, Settings
-from dispatcher.vault import Grants
+from dispatcher.vault.transit import TransitKey
 
 RESULT_ENDING = ".result.json"
 FILE_LIMIT = 1024 * 1024
@@ -93,7 +93,7 @@ def of_action(action_id: str, *, repo: OpsRepo, tree: Tree) -> Evidence:
 
 
 def trusted_keys(
-    files: Sequence[Path], settings: Settings | None, grants: Grants | None
+    files: Sequence[Path], settings: Settings | None, transit: TransitKey | None
 ) -> list[Ed25519PublicKey]:
     """The keys whose signatures count: those named, else those of these settings.
 
@@ -104,8 +104,8 @@ def trusted_keys(
     """
     named = list(files)
     if not named and settings is not None:
-        if settings.attestation.transit_key and grants is not None:
-            return list(transit_keys(grants))
+        if settings.attestation.transit_key and transit is not None:
+            return list(transit_keys(transit))
         own = settings.state_dir / LOCAL_KEY
         named = [own] if own.is_file() else []
     keys = [key for file in named for key in load_public_keys(file.read_bytes(), path=str(file))]

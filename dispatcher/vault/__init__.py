@@ -3,7 +3,8 @@
 Two clients share one connection (``http``), one token (``token``, by ``login``) and one set of
 errors (``errors``):
 
-* ``Vault`` (``session``), thin and measured, for the calls of every run: ``grants``, ``health``;
+* ``Vault`` (``session``), thin and measured, for the calls of every run: ``grants``, ``transit``,
+  ``bot_secrets``, ``health``;
 * hvac (``hvac_client``), for administration: ``apply`` writes policies and roles, which
   ``templates`` renders, ``names`` names and ``ownership`` marks as ours; ``removal`` deletes them;
   ``secrets`` stores what actions name; ``doctor`` checks it all. AppRole, JWT and renewal, too.

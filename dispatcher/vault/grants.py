@@ -1,20 +1,20 @@
 """Grants: one Vault token for one run, minted wrapped, ended by its accessors.
 
-What was seen on OpenBao 2.7.2 and decides how this module works:
+Their calls are those of every run and go without hvac; see ``http``. What OpenBao 2.7.2 does, and
+why this module works as it does:
 
 * **Time.** At renewal through a token role the server goes by the *role's*
   ``token_explicit_max_ttl`` and not by the ``explicit_max_ttl`` that the token was created with.
   The role's is what the longest run needs. A shorter run's grant is bounded by who may renew it:
   its own policies do not let it renew itself, so that only ``extend`` moves its end.
 * **Unknown policies.** The warning that a policy does not exist is lost inside a wrapped answer.
-  So the policies are looked for before the grant is minted.
-* **Revoking a wrapping token asks nothing.** Its accessor is revoked with 204 also while an
+  So the policies are listed before the grant is minted.
+* **Revoking a wrapping token checks nothing.** Its accessor is revoked with 204 also while an
   unwrapping is under way: of 600 races, 44 had both succeed. ``withdraw`` does not rely on it.
 """
 
 from __future__ import annotations
 
-import base64
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -35,8 +35,8 @@ from dispatcher.vault.http import Reply
 from dispatcher.vault.session import Vault
 
 POLICIES_FRESH_S = 60.0
-"""Seconds for which a policy that was seen counts as there. One that is gone all the same makes
-a grant that cannot read its secret, and the runner stops before the formula."""
+"""Seconds for which a policy that was listed counts as present. If it is gone nevertheless, the
+grant cannot read its secret, and the runner stops before the formula."""
 
 
 class PolicyMissing(PermanentError):
@@ -62,8 +62,8 @@ class GrantGone(TemporaryError):
 class Grants:
     """The grants of one dispatcher. Thread-safe.
 
-    Every method raises ``Unavailable`` (vault) when the server cannot be asked and ``Denied``
-    (vault) when it refuses the dispatcher's rights.
+    Every method raises ``Unavailable`` (vault) if the server gives no answer that counts, and
+    ``Denied`` (vault) if it refuses the dispatcher's rights.
     """
 
     def __init__(self, vault: Vault, settings: Settings) -> None:
@@ -158,15 +158,15 @@ class Grants:
             )
 
     def withdraw(self, grant: Grant) -> bool:
-        """End a grant and say whether its run can have started.
+        """End a grant and determine whether its run can have started.
 
         In this order: the grant itself is revoked, then the wrapping token is looked up. If it
         is still unused then, whoever unwraps it later gets a token that was dead before, and the
         runner, which looks itself up before the formula starts, stops there. If it is not, the
         unwrapping came before, perhaps while the grant lived.
 
-        The wrapping token is left as it is, so that a crash may follow: asked again, the answer
-        is the same until the wrapping expires. Once a new grant stands in the claim, ``revoke``
+        The wrapping token is left as it is, so that a crash may follow: a second call
+        returns the same until the wrapping expires. Once a new grant stands in the claim, ``revoke``
         removes what is left of this one.
 
         Returns:
@@ -174,13 +174,13 @@ class Grants:
             False: the wrapping token was used, or has expired; the formula may have started.
         """
         self._revoke(grant.accessor)
-        wrapping = self._known(grant.wrapping_accessor)
+        wrapping = self._lookup(grant.wrapping_accessor)
         # -1 is written before an unwrapping reads what is wrapped.
         return wrapping is not None and wrapping.get("num_uses") == 1
 
     def alive(self, grant: Grant) -> bool:
         """Whether the token inside a grant is still good, whoever has it."""
-        return self._known(grant.accessor) is not None
+        return self._lookup(grant.accessor) is not None
 
     def revoke(self, grant: Grant) -> None:
         """End the grant and its wrapping. Idempotent."""
@@ -188,77 +188,19 @@ class Grants:
         self._revoke(grant.wrapping_accessor)
 
     def secret_names(self) -> frozenset[str]:
-        """Names of the secrets that actions may ask for; reads no value.
+        """Names of the secrets that actions may name; reads no value.
 
-        A name that no action can use (lower case, a folder) is left out.
+        A name that no action can use (lower case, a directory) is left out.
         """
         path = names.kv_path(self._settings.vault, "metadata")
         listed = self._vault.call("LIST", path, allow=(404,)).data.get("keys") or ()
         return frozenset(name for name in listed if names.is_secret_name(name))
 
-    def bot_token(self, name: str) -> str:
-        """One of the dispatcher's own secrets: field ``value`` at ``<bots_prefix>/<name>``.
-
-        Raises:
-            Misconfigured: there is none of this name, or it is empty.
-        """
-        path = names.kv_path(self._settings.vault, "data", names.bot_name(name), bots=True)
-        reply = self._vault.call("GET", path, allow=(404,))
-        value = (reply.data.get("data") or {}).get(names.VALUE_FIELD) if reply.ok else None
-        if not isinstance(value, str) or not value.strip():
-            raise Misconfigured(
-                f"Vault holds no text at {path}, field {names.VALUE_FIELD}",
-                remedy=f"Write it: `vault kv put {self._settings.vault.kv_mount}/"
-                f"{self._settings.vault.bots_prefix}/{name} value=-`.",
-            )
-        return value.strip()
-
-    def transit_sign(self, data: bytes) -> tuple[int, bytes]:
-        """Sign with the ed25519 key of ``[attestation] transit_key``.
-
-        Returns:
-            The version of the key, and the 64 bytes of the signature over ``data``.
-
-        Raises:
-            Misconfigured: no key is configured.
-        """
-        reply = self._vault.call(
-            "POST",
-            self._transit("sign"),
-            {"input": base64.b64encode(data).decode()},
-        )
-        _, version, signature = str(reply.data["signature"]).split(":", 2)
-        return int(version.removeprefix("v")), base64.b64decode(signature)
-
-    def transit_public_keys(self) -> Mapping[int, bytes]:
-        """Every version of the signing key: version to the 32 bytes of the ed25519 public key.
-
-        Raises:
-            Misconfigured: no key is configured, or it is of another type.
-        """
-        reply = self._vault.call("GET", self._transit("keys"))
-        if reply.data.get("type") != "ed25519":
-            raise Misconfigured(
-                f"the transit key {self._settings.attestation.transit_key} is of type "
-                f"{reply.data.get('type')}, not ed25519"
-            )
-        keys: Mapping[str, Mapping[str, Any]] = reply.data["keys"]
-        return {int(v): base64.b64decode(key["public_key"]) for v, key in keys.items()}
-
     def health(self) -> VaultHealth:
-        """How the server and our log-in stand. Never raises."""
+        """Health of the server and of our log-in. Never raises."""
         return self._vault.health()
 
     # -- parts -----------------------------------------------------------------------------
-
-    def _transit(self, part: str) -> str:
-        key = self._settings.attestation.transit_key
-        if not key:
-            raise Misconfigured(
-                "no transit key is configured", remedy="Set [attestation] transit_key."
-            )
-        mount = names.safe_path(self._settings.vault.transit_mount, key="transit_mount")
-        return f"{mount}/{part}/{names.safe_path(key, key='transit_key')}"
 
     def _require(self, policies: Sequence[str]) -> None:
         """Raises ``PolicyMissing`` unless the server has all of these policies."""
@@ -277,8 +219,8 @@ class Grants:
         if missing:
             raise PolicyMissing(names.secrets_of(self._settings.vault, missing))
 
-    def _known(self, accessor: str) -> Mapping[str, Any] | None:
-        """What the server knows of a token; None where there is none."""
+    def _lookup(self, accessor: str) -> Mapping[str, Any] | None:
+        """The server's record of a token; None if there is none."""
         reply = self._vault.call(
             "POST",
             "auth/token/lookup-accessor",
@@ -310,13 +252,13 @@ class Grants:
         """Returns if the answer says that the token is gone.
 
         That is 400 or 404 with its word, or, for a token that is just being removed, the same
-        403 that a missing right gets. Which of the two it is, our own rights tell.
+        403 that a missing right gets. Our own capabilities tell the two apart.
         """
-        said = reply.errors.lower()
-        if any(word in said for word in ("invalid accessor", "bad token", "token not found")):
+        reason = reply.errors.lower()
+        if any(phrase in reason for phrase in ("invalid accessor", "bad token", "token not found")):
             return
         if reply.status != 403:
-            # Not an answer about the token that we know; nothing may be concluded from it.
+            # Not an answer about the token that we recognise; nothing follows from it.
             raise Unavailable(
                 Dependency.VAULT, f"Vault at {self._vault.addr} failed {what} ({reply.errors})"
             )

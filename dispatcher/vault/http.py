@@ -1,11 +1,9 @@
 """HTTP to Vault or OpenBao: one pool of connections, one set of timeouts, TLS and namespace.
 
-Every request goes through here, hvac's too (``hvac_client``), so that none has other timeouts,
-trusts another CA, goes through a proxy of the environment or follows a redirect. Its own
-transport, ``requests``, would do all four.
-
-The calls of every run (mint, extend, look up, revoke, sign) use it without hvac: a call costs
-0.3 ms of CPU against hvac's 0.65 ms and httpx's 0.55 ms, with four calls in every run.
+Every request goes through here, hvac's too (``hvac_client``). hvac's own transport, ``requests``,
+would by default follow redirects, use a proxy of the environment and trust another set of CAs, and
+costs 0.65 ms of CPU per call, where urllib3 costs 0.3 ms and httpx 0.55 ms; every run makes four.
+Those calls do without hvac altogether, so that what never administers need not import it.
 
 Log-in is not done here; see ``session``.
 """

@@ -24,6 +24,7 @@ _BOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 def is_secret_name(name: str) -> bool:
+    """Whether a secret can have this name."""
     return secret_problem(name) is None
 
 
@@ -46,7 +47,7 @@ def dispatcher_policy(settings: VaultSettings) -> str:
 
 
 def runner_prefix(settings: VaultSettings) -> str:
-    """What the names of all policies begin with that a grant may have."""
+    """The prefix of the names of all policies that a grant may have."""
     return f"disinto.{settings.installation}.runner."
 
 
@@ -79,15 +80,15 @@ def policy_of(settings: VaultSettings, name: str) -> str:
 
 
 def policies_of(settings: VaultSettings, names: Iterable[str]) -> tuple[str, ...]:
-    """The policies of a grant: one for each secret, and the one that every grant holds."""
+    """The policies of a grant: one per secret, and the one that every grant holds."""
     return (lookup_self_policy(settings), *sorted({policy_of(settings, name) for name in names}))
 
 
 def refuse_case_twins(names: Iterable[str]) -> None:
-    """Raises ``InvalidValue`` where two names are equal but for case."""
-    seen: dict[str, str] = {}
+    """Raises ``InvalidValue`` if two names are equal but for case."""
+    by_policy: dict[str, str] = {}
     for name in sorted(names):
-        twin = seen.setdefault(name.lower(), name)
+        twin = by_policy.setdefault(name.lower(), name)
         if twin != name:
             raise InvalidValue(
                 f"the secrets {twin} and {name} differ only in case, and Vault would give them "
@@ -97,13 +98,13 @@ def refuse_case_twins(names: Iterable[str]) -> None:
 
 
 def safe_path(path: str, *, key: str) -> str:
-    """A mount or folder of the settings, without slashes at its ends.
+    """A mount or directory of the settings, without slashes at its ends.
 
     Wildcards of policies (``*``, ``+``), quotes and templates cannot be in it, so that a rendered
     policy names exactly one path.
 
     Raises:
-        Misconfigured: there is a character in it that does not belong there.
+        Misconfigured: it contains a character that is not allowed.
     """
     plain = path.strip("/")
     if _SAFE_PATH.fullmatch(plain) is None or ".." in plain.split("/"):

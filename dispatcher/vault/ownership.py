@@ -1,8 +1,8 @@
-"""Whose a policy is: a mark in its first line, which the server keeps word for word.
+"""The owner of a policy: a mark in its first line, which the server keeps word for word.
 
-A policy is written over or deleted only if its mark names this installation and its ops repo. So
-two installations of one name, or anybody else's policy that happens to have the name, come to no
-harm. Pure.
+A policy is overwritten or deleted only if its mark names this installation and its ops repo. So two
+installations of one name do each other no harm, nor do we harm anybody else's policy that happens
+to have the name. Pure.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Owner:
 
     Attributes:
         installation: ``[vault] installation``.
-        ops_repo: digest of the remote's address and the branch; it tells two installations apart
-            whose settings are copies of each other, and says nothing of the address.
+        ops_repo: digest of the remote's address and the branch. It distinguishes two installations
+            whose settings are copies of each other, and does not disclose the address.
     """
 
     installation: str
@@ -51,6 +51,6 @@ def owner(settings: Settings) -> Owner:
 
 
 def owner_of(policy: str) -> Owner | None:
-    """Whose mark a policy's text bears; None where it bears none."""
-    found = _MARK.match(policy)
-    return Owner(found["installation"], found["ops_repo"]) if found else None
+    """The installation in the mark of a policy's text; None if there is no mark."""
+    mark = _MARK.match(policy)
+    return Owner(mark["installation"], mark["ops_repo"]) if mark else None

@@ -22,7 +22,7 @@ from dispatcher.vault.ownership import owner
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Legacy:
-    """Names of policies and roles that the name of the installation was no part of."""
+    """Names of policies and roles without the name of the installation."""
 
     dispatcher: str = "disinto-dispatcher"
     lookup_self: str = "runner-lookup-self"
@@ -64,7 +64,7 @@ def dispatcher_policy(settings: Settings) -> str:
 
     Raises:
         Misconfigured: a path is not plain, or the dispatcher's own secrets and those of actions
-            are in one folder, so that a right on the one would be a right on the other.
+            share a directory, so that a right to the one would be a right to the other.
     """
     return owner(settings).mark + _dispatcher_policy(
         settings,
@@ -126,8 +126,8 @@ def _approle_role(policy: str) -> Mapping[str, Any]:
 
 
 def legacy_policy(settings: Settings, name: str) -> str | None:
-    """What an earlier release wrote as the policy of this name with these settings, word for word;
-    None for a name that it never gave.
+    """The policy of this name as an earlier release wrote it with these settings, word for word;
+    None for a name that it never used.
     """
     if name == LEGACY.dispatcher:
         return _dispatcher_policy(settings, role=LEGACY.token_role, policies=LEGACY.policies)
@@ -140,7 +140,7 @@ def legacy_policy(settings: Settings, name: str) -> str | None:
 
 
 def legacy_roles(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
-    """Paths of the roles that an earlier release wrote, and what it wrote."""
+    """Paths of the roles that an earlier release wrote, and their content."""
     return {
         f"auth/token/roles/{LEGACY.token_role}": _token_role(LEGACY.policies, max_ttl_s=0),
         f"auth/{auth_mount(settings.vault, VaultAuth.APPROLE)}/role/{LEGACY.dispatcher}": (

@@ -24,15 +24,15 @@ def test_a_transit_key_signs_results_before_and_after_its_rotation(vault: Bao) -
             made, settings=made.settings.model_copy(update={"attestation": attestation})
         )
         staged.apply()
-        grants = staged.grants()
+        signing = staged.transit()
         text = Result(
             id="a", exit_code=3, timestamp="2024-02-29T00:00:00Z", verdict=Verdict.FAILED
         ).to_json()
-        first = seal_with(transit_signer(grants), text).encode()
+        first = seal_with(transit_signer(signing), text).encode()
         transit = staged.settings.vault.transit_mount
         vault.client().write(f"{transit}/keys/disinto-results/rotate")
-        second = seal_with(transit_signer(grants), text).encode()
-        raw = grants.transit_public_keys()
+        second = seal_with(transit_signer(signing), text).encode()
+        raw = signing.transit_public_keys()
     keys = [Ed25519PublicKey.from_public_bytes(key) for key in raw.values()]
     seen = {
         verify_result(data, action_id="a", action=None, public_keys=keys).keyid

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from dispatcher.errors import Misconfigured, PermanentError
 from dispatcher.settings import AttestationSettings, GrantSettings
 from dispatcher.vault import GrantGone, PolicyMissing
+from dispatcher.vault.bot_secrets import bot_token
 from dispatcher.vault.http import VaultHttp
 from tests.servers.bao import Bao
 from tests.support.vault_stage import KEY, Stage, stage
@@ -340,12 +341,12 @@ def test_no_secrets_at_all(vault):
 
 def test_the_dispatchers_own_secrets(staged):
     staged.server.put("remote", " t0ken\n", prefix="disinto/bots")
-    assert staged.grants().bot_token("remote") == "t0ken"
+    assert bot_token(staged.dispatcher(), "remote") == "t0ken"
     with pytest.raises(Misconfigured, match="disinto/bots/absent, field value"):
-        staged.grants().bot_token("absent")
+        bot_token(staged.dispatcher(), "absent")
     for name in ("../runner/OTHER", "a/b", "", ".."):
         with pytest.raises(Misconfigured):
-            staged.grants().bot_token(name)
+            bot_token(staged.dispatcher(), name)
 
 
 def test_transit_signs_and_gives_its_public_key(vault):
@@ -355,10 +356,10 @@ def test_transit_signs_and_gives_its_public_key(vault):
         )
         staged = replace(made, settings=settings)
         staged.apply()
-        grants = staged.grants()
-        version, signature = grants.transit_sign(b"statement")
-        public = grants.transit_public_keys()[version]
+        key = staged.transit()
+        version, signature = key.transit_sign(b"statement")
+        public = key.transit_public_keys()[version]
         Ed25519PublicKey.from_public_bytes(public).verify(signature, b"statement")
         staged.apply()  # without the key the policy would lose it
     with stage(vault) as plain, pytest.raises(Misconfigured, match="transit_key"):
-        plain.grants().transit_sign(b"x")
+        plain.transit().transit_sign(b"x")

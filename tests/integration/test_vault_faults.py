@@ -17,6 +17,7 @@ from dispatcher.model.run import Grant
 from dispatcher.settings import Settings
 from dispatcher.vault import Grants, Vault
 from dispatcher.vault.apply import plan_vault
+from dispatcher.vault.bot_secrets import bot_token
 from dispatcher.vault.doctor import check_vault
 from dispatcher.vault.secrets import Secrets
 from tests.servers.bao import Bao, serve
@@ -49,7 +50,7 @@ def every_call(grants: Grants, grant: Grant):
         lambda: grants.withdraw(grant),
         lambda: grants.revoke(grant),
         grants.secret_names,
-        lambda: grants.bot_token("remote"),
+        lambda: bot_token(grants._vault, "remote"),
     )
 
 

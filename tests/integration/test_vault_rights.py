@@ -8,6 +8,7 @@ import hvac.exceptions
 import pytest
 
 from dispatcher.vault import templates
+from dispatcher.vault.bot_secrets import bot_token
 from tests.servers.bao import Bao
 from tests.support.vault_stage import KEY, Stage, stage
 
@@ -155,7 +156,7 @@ def test_it_can_do_all_that_it_must(staged):
     assert grants.withdraw(wrapped.grant)
     grants.revoke(wrapped.grant)
     assert grants.secret_names() == {"OTHER"}
-    assert grants.bot_token("remote") == "t0ken"
+    assert bot_token(staged.dispatcher(), "remote") == "t0ken"
     assert grants.health().problem == ""
 
 

@@ -16,6 +16,7 @@ from dispatcher.vault import Grants, Vault
 from dispatcher.vault.apply import apply_changes, plan_vault
 from dispatcher.vault.names import dispatcher_policy
 from dispatcher.vault.secrets import Secrets
+from dispatcher.vault.transit import TransitKey
 from tests.servers.bao import Bao
 
 KEY = RunKey(action_id="deploy", blob="b" * 40)
@@ -50,9 +51,17 @@ class Stage:
 
     def grants(self, token: str | None = None, **changed: Any) -> Grants:
         """A dispatcher's grants, by a token with the dispatcher's policy alone."""
-        environ = {"VAULT_TOKEN": token or self.dispatcher_token()}
         settings = self.settings.model_copy(update=changed)
-        return Grants(Vault(settings.vault, environ=environ), settings)
+        return Grants(self.dispatcher(token), settings)
+
+    def dispatcher(self, token: str | None = None) -> Vault:
+        """A dispatcher's connection, by a token with the dispatcher's policy alone."""
+        environ = {"VAULT_TOKEN": token or self.dispatcher_token()}
+        return Vault(self.settings.vault, environ=environ)
+
+    def transit(self) -> TransitKey:
+        """A dispatcher's signing key."""
+        return TransitKey(self.dispatcher(), self.settings)
 
     def unwrap(self, wrapped: WrappedGrant) -> str:
         """What a runner does: the token inside."""
