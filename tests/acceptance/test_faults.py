@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from dispatcher.devservers.scene import Scene
-from tests.acceptance.deaths import BOUNDARIES, assert_each_ran_once, serve_once, set_scene
 from tests.servers.bao import Bao
+from tests.support.deaths import BOUNDARIES, assert_each_ran_once, serve_once, set_scene
 
 PROVISIONAL_S = 3
 

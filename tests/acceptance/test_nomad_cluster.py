@@ -16,34 +16,31 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tenacity
 
 from dispatcher.devservers.scene import Scene
-from tests.acceptance import deaths
-from tests.acceptance.deaths import action, assert_each_ran_once, path, runs
-from tests.acceptance.evidence import RESTING_VARIABLES, children, live_grants, variables
-from tests.acceptance.serving import ROOT, Served, all_results, serving
 from tests.servers import nomad_cluster
 from tests.servers.bao import Bao
 from tests.servers.nomad_cluster import FAR, NEAR, Cluster
+from tests.support import deaths
+from tests.support.deaths import action, path, runs
+from tests.support.evidence import RESTING_VARIABLES, children, live_grants, variables
+from tests.support.serving import ROOT, Served, all_results, serving
+from tests.support.two_on_nomad import (
+    WITHIN_S,
+    cleared,
+    ended_well,
+    eventually,
+    open_gate,
+    set_two,
+    state_of_process,
+    until_both_run,
+)
 
 pytestmark = [
     pytest.mark.needs("nomad", "bao", "git"),
     pytest.mark.slow,
     pytest.mark.timeout(900),
 ]
-
-PROVISIONAL_S = 8
-WITHIN_S = 240
-"""How long a wait may take on a busy machine."""
-
-UNTIL_TOLD = """
-until [ -e {gate} ]; do sleep 0.1; done
-"""
-
-eventually = tenacity.retry(
-    stop=tenacity.stop_after_delay(WITHIN_S), wait=tenacity.wait_fixed(0.2), reraise=True
-)
 
 
 @pytest.fixture(scope="module")
@@ -64,33 +61,14 @@ def set_scene(
     root: Path, server: Bao, cluster: Cluster, *, pool: str = NEAR, **nomad_settings: Any
 ) -> Iterator[Scene]:
     """Two actions, good and bad, whose formulas wait until ``open_gate``."""
-    scene = deaths.set_scene(
-        root,
-        server,
-        nomad=cluster.agent,
-        marks=f"{root}/data/marks",
-        script=UNTIL_TOLD.format(gate=f"{root}/data/gate"),
-        settings={
-            "limits": {"max_run_s": 600},
-            "grants": {"provisional_ttl_s": PROVISIONAL_S},
-            "nomad": {"lease_ttl_s": 10, "node_pool": pool, **nomad_settings},
-        },
+    scene = set_two(
+        root, server, nomad=cluster.agent, max_run_s=600, node_pool=pool, **nomad_settings
     )
-    try:
-        yield scene
-    finally:
-        open_gate(scene)
-        cluster.mend()
-        scene.clear()
-
-
-def open_gate(scene: Scene) -> None:
-    (scene.root / "data" / "gate").touch()
-
-
-@eventually
-def until_both_run(scene: Scene) -> None:
-    assert runs(scene) == {"good": 1, "bad": 1}
+    with cleared(scene):
+        try:
+            yield scene
+        finally:
+            cluster.mend()
 
 
 @eventually
@@ -102,8 +80,7 @@ def until_at_rest(scene: Scene) -> None:
 
 def whole(scene: Scene, server: Bao) -> None:
     """Everything went as if nothing had happened, and nothing is left."""
-    all_results(scene, deaths.ACTIONS, within_s=WITHIN_S)
-    assert_each_ran_once(scene, server, orphans_for_s=PROVISIONAL_S * 5)
+    ended_well(scene, server)
     until_at_rest(scene)
 
 
@@ -115,7 +92,7 @@ def test_the_leading_server_dies_together_with_the_dispatcher(
         dying = Served(
             scene,
             name="dying",
-            arguments=("-m", "tests.acceptance.faulty", str(scene.config), boundary, "freeze"),
+            arguments=("-m", "tests.support.faulty", str(scene.config), boundary, "freeze"),
         )
         try:
             until_stopped(dying)
@@ -132,8 +109,7 @@ def test_the_leading_server_dies_together_with_the_dispatcher(
 
 @eventually
 def until_stopped(served: Served) -> None:
-    state = Path(f"/proc/{served.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
-    assert state == "T", served.log.read_text()
+    assert state_of_process(served.process.pid) == "T", served.log.read_text()
 
 
 def test_the_quorum_is_lost_and_regained(cluster: Cluster, bao_server: Bao, tmp_path: Path) -> None:

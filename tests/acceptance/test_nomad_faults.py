@@ -8,45 +8,54 @@ what is tested is the dispatcher, and any machine with ``nomad`` can do it.
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
-import tenacity
 
 from dispatcher.devservers import nomad as agents
 from dispatcher.devservers.nomad import DevAgent
 from dispatcher.devservers.nomad_forget import free_lead
 from dispatcher.devservers.scene import Scene
-from tests.acceptance import deaths
-from tests.acceptance.deaths import (
+from tests.servers.bao import Bao
+from tests.servers.cut import way_to
+from tests.servers.nomad_client import second_client
+from tests.support import deaths
+from tests.support.deaths import (
     BOUNDARIES,
     action,
-    assert_each_ran_once,
     path,
     runs,
     serve_once,
 )
-from tests.acceptance.evidence import (
-    RESTING_VARIABLES,
+from tests.support.evidence import (
     children,
     live_grants,
     operator_api,
     variables,
 )
-from tests.acceptance.serving import Served, all_results, serving
-from tests.servers.bao import Bao
-from tests.servers.cut import way_to
-from tests.servers.nomad_client import second_client
+from tests.support.fault_stage import (
+    Stage,
+    assert_all_dead,
+    assert_all_run,
+    assert_at_least,
+    assert_equal,
+    assert_failed,
+    nomad,
+    until_at_rest,
+    whole,
+)
+from tests.support.serving import Served, all_results, serving
+from tests.support.two_on_nomad import (
+    WITHIN_S,
+    eventually,
+    open_gate,
+    state_of_process,
+    until_both_run,
+)
 
 pytestmark = [
     pytest.mark.needs("nomad", "bao", "git"),
@@ -54,89 +63,8 @@ pytestmark = [
     pytest.mark.timeout(600),
 ]
 
-PROVISIONAL_S = 8
+
 BESIDE_EACH_OTHER = 6
-WITHIN_S = 150
-"""How long a wait may take on a busy machine."""
-
-UNTIL_TOLD = """
-until [ -e {gate} ]; do sleep 0.1; done
-"""
-
-eventually = tenacity.retry(
-    stop=tenacity.stop_after_delay(WITHIN_S), wait=tenacity.wait_fixed(0.2), reraise=True
-)
-
-
-@dataclass(kw_only=True)
-class Stage:
-    """What a fault is played on.
-
-    Attributes:
-        nomad: an agent in memory, shared by all that do not stop it.
-    """
-
-    bao: Bao
-    nomad: DevAgent
-    folder: Path
-    _turn: threading.Lock
-
-    @contextmanager
-    def scene(
-        self,
-        name: str,
-        *,
-        nomad: DevAgent | None = None,
-        waits: bool = False,
-        **nomad_settings: Any,
-    ) -> Iterator[Scene]:
-        """Two actions, good and bad.
-
-        Args:
-            waits: the formulas wait until ``open_gate``.
-        """
-        root = self.folder / name.replace(" ", "-")
-        root.mkdir()
-        with self._turn:  # they share what `apply` writes to the vault
-            scene = deaths.set_scene(
-                root,
-                self.bao,
-                nomad=nomad or self.nomad,
-                marks=f"{root}/data/marks",
-                script=UNTIL_TOLD.format(gate=f"{root}/data/gate") if waits else "",
-                settings={
-                    "limits": {"max_run_s": 300},
-                    "grants": {"provisional_ttl_s": PROVISIONAL_S},
-                    "nomad": {"lease_ttl_s": 10, **nomad_settings},
-                },
-            )
-        try:
-            yield scene
-        finally:
-            open_gate(scene)
-            scene.clear()
-
-
-def open_gate(scene: Scene) -> None:
-    (scene.root / "data" / "gate").touch()
-
-
-@eventually
-def until_both_run(scene: Scene) -> None:
-    assert runs(scene) == {"good": 1, "bad": 1}
-
-
-@eventually
-def until_at_rest(scene: Scene) -> None:
-    assert variables(scene) == RESTING_VARIABLES
-
-
-def whole(stage: Stage, scene: Scene) -> None:
-    """Everything went as if nothing had happened, and nothing is left."""
-    all_results(scene, deaths.ACTIONS, within_s=WITHIN_S)
-    assert_each_ran_once(scene, stage.bao, orphans_for_s=PROVISIONAL_S * 5)
-    until_at_rest(scene)
-    assert children(scene) == []
 
 
 # -- the dispatcher dies ---------------------------------------------------------------------
@@ -167,9 +95,9 @@ def a_run_is_collected_while_nobody_looks(stage: Stage) -> None:
         assert code == -signal.SIGKILL
         api = operator_api(scene)
         until_one_ran(scene)
-        eventually(lambda: _assert_all_dead(api.jobs(prefix="scene-")))()
+        eventually(lambda: assert_all_dead(api.jobs(prefix="scene-")))()
         api.system_gc()
-        eventually(lambda: _assert_equal(children(scene), []))()
+        eventually(lambda: assert_equal(children(scene), []))()
         free_lead(own, scene.open_settings().nomad)
         serve_once(scene)
         results = all_results(scene, deaths.ACTIONS)
@@ -191,14 +119,6 @@ def until_one_ran(scene: Scene) -> None:
     assert runs(scene).total() >= 1
 
 
-def _assert_all_dead(jobs: list[Any]) -> None:
-    assert [job["Status"] for job in jobs if job["ParentID"] and job["Status"] != "dead"] == []
-
-
-def _assert_equal(found: object, wanted: object) -> None:
-    assert found == wanted
-
-
 # -- two dispatchers -------------------------------------------------------------------------
 
 
@@ -207,7 +127,7 @@ def three_race_and_the_leader_dies(stage: Stage) -> None:
         served = [Served(scene, name=f"racer-{number}") for number in range(3)]
         try:
             until_both_run(scene)
-            eventually(lambda: _assert_equal(_say(served, "waiting_for_lead"), 2))()
+            eventually(lambda: assert_equal(_say(served, "waiting_for_lead"), 2))()
             assert _say(served, "leading") == 1
             leader = next(each for each in served if each.events("leading"))
             leader.kill()
@@ -231,14 +151,14 @@ def a_frozen_leader_thaws_and_dispatches(stage: Stage) -> None:
             name="frozen",
             arguments=(
                 "-m",
-                "tests.acceptance.faulty",
+                "tests.support.faulty",
                 str(scene.config),
                 "before dispatch",
                 "freeze",
             ),
         )
         try:
-            eventually(lambda: _assert_equal(_state(frozen), "T"))()
+            eventually(lambda: assert_equal(state_of_process(frozen.process.pid), "T"))()
             assert runs(scene).total() == 0
             with serving(scene, name="second"):
                 whole(stage, scene)
@@ -253,30 +173,18 @@ def a_frozen_leader_thaws_and_dispatches(stage: Stage) -> None:
             frozen.kill()
 
 
-def _state(served: Served) -> str:
-    return Path(f"/proc/{served.process.pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
 @eventually
 def _until_late_children_are_dead(scene: Scene) -> list[str]:
     late = children(scene)
     assert late
-    _assert_failed(scene, late)
+    assert_failed(scene, late)
     return late
 
 
 @eventually
 def _until_dead_without_a_run(scene: Scene, ids: list[str]) -> None:
-    _assert_failed(scene, ids)
+    assert_failed(scene, ids)
     assert runs(scene) == {"good": 1, "bad": 1}
-
-
-def _assert_failed(scene: Scene, ids: list[str]) -> None:
-    api = operator_api(scene)
-    for child in ids:
-        allocations = api.allocations(child)
-        assert allocations
-        assert allocations[0]["ClientStatus"] == "failed"
 
 
 # -- Nomad is in trouble ---------------------------------------------------------------------
@@ -317,8 +225,8 @@ def a_snapshot_is_restored(stage: Stage) -> None:
         snapshot = str(scene.root / "nomad.snap")
         nomad(own, "node", "eligibility", "-disable", "-self")
         with serving(scene, name="before"):
-            eventually(lambda: _assert_equal(len(children(scene)), 2))()
-            eventually(lambda: _assert_equal(variables(scene) & CLAIMS, CLAIMS))()
+            eventually(lambda: assert_equal(len(children(scene)), 2))()
+            eventually(lambda: assert_equal(variables(scene) & CLAIMS, CLAIMS))()
             nomad(own, "operator", "snapshot", "save", snapshot)
             nomad(own, "node", "eligibility", "-enable", "-self")
             whole(stage, scene)
@@ -336,12 +244,6 @@ def a_snapshot_is_restored(stage: Stage) -> None:
 CLAIMS = {"claims/good", "claims/bad"}
 
 
-def nomad(server: DevAgent, *words: str) -> None:
-    """Nomad's own command line."""
-    environ = {"PATH": os.environ["PATH"], "HOME": str(server.folder), **server.environ}
-    subprocess.run(["nomad", *words], env=environ, check=True, capture_output=True)
-
-
 def a_client_is_killed(stage: Stage) -> None:
     """Its node stops answering: after its time the run is lost, and nothing runs a second time."""
     pool = "second"
@@ -352,7 +254,7 @@ def a_client_is_killed(stage: Stage) -> None:
     ):
         until_both_run(scene)
         api = operator_api(scene)
-        eventually(lambda: _assert_all_run(api, children(scene)))()
+        eventually(lambda: assert_all_run(api, children(scene)))()
         client.kill()
         client.wait()
         results = all_results(scene, deaths.ACTIONS, within_s=WITHIN_S)
@@ -366,13 +268,6 @@ def a_client_is_killed(stage: Stage) -> None:
         until_at_rest(scene)
 
 
-def _assert_all_run(api: Any, ids: list[str]) -> None:
-    """The servers know that they run, and not only the client."""
-    assert len(ids) == len(deaths.ACTIONS)
-    for child in ids:
-        assert [a["ClientStatus"] for a in api.allocations(child)] == ["running"]
-
-
 def the_event_stream_is_cut(stage: Stage) -> None:
     """It is a hint: without it the lists tell the same, a little later."""
     with (
@@ -381,19 +276,15 @@ def the_event_stream_is_cut(stage: Stage) -> None:
         serving(scene, environ={"NOMAD_ADDR": way.addr}),
     ):
         until_both_run(scene)
-        eventually(lambda: _assert_at_least(way.seen, 1))()
+        eventually(lambda: assert_at_least(way.seen, 1))()
         way.cut()
         open_gate(scene)
         whole(stage, scene)
         before = way.seen
         way.mend()
-        eventually(lambda: _assert_at_least(way.seen, before + 1))()
+        eventually(lambda: assert_at_least(way.seen, before + 1))()
         scene.merge({path("late"): action("late", "good", "late")}, "Add one more")
         assert all_results(scene, ["late"])["late"]["verdict"] == "succeeded"
-
-
-def _assert_at_least(found: int, wanted: int) -> None:
-    assert found >= wanted
 
 
 def a_person_stops_the_children(stage: Stage) -> None:
@@ -412,11 +303,13 @@ def a_person_stops_the_children(stage: Stage) -> None:
 
 
 # -- all of them -----------------------------------------------------------------------------
-
 ON_NOMAD = ["before dispatch", "after dispatch"]
 """Boundaries inside ``submit``: Nomad was told, and nobody has confirmed yet."""
 
+
 Fault = Callable[[Stage], None]
+
+
 FAULTS: dict[str, Fault] = {
     "an agent is stopped and started": partial(an_agent_is_stopped_and_started, "stopped"),
     "an agent is killed and started": partial(an_agent_is_stopped_and_started, "killed"),

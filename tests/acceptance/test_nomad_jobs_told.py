@@ -13,11 +13,11 @@ import tenacity
 from dispatcher.devservers.ports import free_port
 from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.render import runner_name
-from tests.acceptance.evidence import operator_api
-from tests.acceptance.serving import all_results, serving
 from tests.servers.bao import Bao
 from tests.servers.nomad import Nomad
 from tests.support.cli_process import Said, disinto
+from tests.support.evidence import operator_api
+from tests.support.serving import all_results, serving
 
 pytestmark = [pytest.mark.needs("nomad", "bao", "git"), pytest.mark.slow]
 

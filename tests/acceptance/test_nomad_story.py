@@ -19,17 +19,17 @@ import tenacity
 from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.model.run import Mount
-from tests.acceptance.evidence import (
+from tests.servers.bao import Bao
+from tests.servers.nomad import Nomad, serve
+from tests.support.cli_process import disinto
+from tests.support.evidence import (
     RESTING_VARIABLES,
     children,
     live_grants,
     operator_api,
     variables,
 )
-from tests.acceptance.serving import Served, all_results, serving
-from tests.servers.bao import Bao
-from tests.servers.nomad import Nomad, serve
-from tests.support.cli_process import disinto
+from tests.support.serving import Served, all_results, serving
 
 pytestmark = [pytest.mark.needs("nomad", "bao", "git"), pytest.mark.slow]
 

@@ -8,67 +8,63 @@ and its outcome.
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import hvac.exceptions
 import pytest
-import tenacity
 
 from dispatcher.engines.base import Scheduler, Stream
 from dispatcher.model.run import (
     Claim,
     FormulaKind,
     Observation,
-    Phase,
-    RunKey,
     RunSpec,
     RunState,
     Verdict,
     WrappedGrant,
 )
+from tests.contract.runs import RunsContract, claim_of, eventually
 from tests.servers.bao import Bao
 from tests.servers.grants import Minter
 
-T = TypeVar("T")
 SECRET = "c0ntract-secret/value+1"
 MANY_LINES = "begin of the key\nmiddle of the key\nend of the key\n"
 
 
-def claim_of(spec: RunSpec, grant: WrappedGrant | None = None, *, engine_id: str = "") -> Claim:
-    """The claim a ledger would hold of this run."""
-    return Claim(
-        key=spec.key,
-        phase=Phase.SUBMITTED if engine_id else Phase.CLAIMED,
-        commit=spec.commit,
-        formula=spec.formula,
-        tier=spec.tier,
-        timeout_s=spec.timeout_s,
-        outcome_key=spec.outcome_key,
-        grant=grant.grant if grant else None,
-        engine_id=engine_id,
-    )
+@dataclass
+class RealRuns:
+    """Runs of an engine that starts processes: ``tests.contract.runs.Runs``."""
+
+    scheduler: Scheduler
+    minter: Minter
+    job: str
+
+    def spec(self, *, lasts: bool) -> RunSpec:
+        return self.minter.spec("echo begun; sleep 300" if lasts else "echo ran")
+
+    def mint(self) -> WrappedGrant:
+        return self.minter.mint()
+
+    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
+        return self.scheduler.submit(spec, grant, job=self.job)
+
+    def until_under_way(self, claim: Claim) -> None:
+        SchedulerContract.await_output(self.scheduler, claim, b"begun\n")
+
+    def end(self, claim: Claim) -> Observation:
+        return SchedulerContract.await_end(self.scheduler, claim)
+
+    def starts(self, claim: Claim) -> int:
+        return log(self.scheduler, claim, Stream.STDOUT).count(b"ran\n")
+
+    def took(self, grants: Sequence[WrappedGrant]) -> list[bool]:
+        return [used(self.minter, grant) for grant in grants]
 
 
-def eventually(ask: Callable[[], T | None], *, seconds: float = 60.0) -> T:
-    """The first answer that is not None."""
-    for attempt in tenacity.Retrying(
-        stop=tenacity.stop_after_delay(seconds),
-        wait=tenacity.wait_fixed(0.05),
-        retry=tenacity.retry_if_exception_type(AssertionError),
-        reraise=True,
-    ):
-        with attempt:
-            answer = ask()
-            assert answer is not None, "still waiting"
-    return answer
-
-
-class SchedulerContract:
-    """The suite. Ids are new in each test, so one engine may serve them all."""
+class SchedulerContract(RunsContract):
+    """The suite, and that of ``RunsContract``. Ids are new in each test, so one engine may serve all."""
 
     job = "runner"
 
@@ -80,6 +76,10 @@ class SchedulerContract:
     def minter(self, vault: Bao) -> Minter:
         return Minter(bao=vault).prepare()
 
+    @pytest.fixture
+    def runs(self, scheduler: Scheduler, minter: Minter) -> RealRuns:
+        return RealRuns(scheduler, minter, self.job)
+
     # What tests are made of
 
     def submit(self, scheduler: Scheduler, spec: RunSpec, grant: WrappedGrant) -> Claim:
@@ -87,7 +87,7 @@ class SchedulerContract:
         assert engine_id
         return claim_of(spec, grant, engine_id=engine_id)
 
-    def begin(self, scheduler: Scheduler, minter: Minter, formula: str, **more: Any) -> Claim:
+    def start(self, scheduler: Scheduler, minter: Minter, formula: str, **more: Any) -> Claim:
         spec = minter.spec(formula, **more)
         return self.submit(scheduler, spec, minter.mint(*spec.secrets))
 
@@ -105,14 +105,14 @@ class SchedulerContract:
     def await_output(scheduler: Scheduler, claim: Claim, text: bytes) -> None:
         eventually(lambda: True if text in log(scheduler, claim, Stream.STDOUT) else None)
 
-    def outcome(self, scheduler: Scheduler, claim: Claim) -> Any:
+    def ended(self, scheduler: Scheduler, claim: Claim) -> Any:
         return self.await_end(scheduler, claim).outcome
 
     # How runs end
 
     def test_a_run_succeeds(self, scheduler: Scheduler, minter: Minter) -> None:
         minter.put("TOKEN", SECRET)
-        claim = self.begin(
+        claim = self.start(
             scheduler,
             minter,
             f'test ${{#TOKEN}} = {len(SECRET)} && test "$DISINTO_CONTEXT" = hello && echo done',
@@ -131,23 +131,23 @@ class SchedulerContract:
         assert seen.engine.node
 
     def test_its_own_exit_code(self, scheduler: Scheduler, minter: Minter) -> None:
-        outcome = self.outcome(scheduler, self.begin(scheduler, minter, "exit 42"))
+        outcome = self.ended(scheduler, self.start(scheduler, minter, "exit 42"))
         assert (outcome.verdict, outcome.exit_code) == (Verdict.FAILED, 42)
         assert outcome.signal is None
 
     def test_a_signal(self, scheduler: Scheduler, minter: Minter) -> None:
-        outcome = self.outcome(scheduler, self.begin(scheduler, minter, "kill -KILL $$"))
+        outcome = self.ended(scheduler, self.start(scheduler, minter, "kill -KILL $$"))
         assert (outcome.verdict, outcome.exit_code) == (Verdict.FAILED, 137)
         assert outcome.signal == 9
 
     def test_a_timeout(self, scheduler: Scheduler, minter: Minter) -> None:
-        claim = self.begin(scheduler, minter, "echo begun; sleep 300", timeout_s=1)
-        outcome = self.outcome(scheduler, claim)
+        claim = self.start(scheduler, minter, "echo begun; sleep 300", timeout_s=1)
+        outcome = self.ended(scheduler, claim)
         assert (outcome.verdict, outcome.exit_code) == (Verdict.TIMED_OUT, 124)
         assert outcome.logs == "begun\n"
 
     def test_an_agent(self, scheduler: Scheduler, minter: Minter) -> None:
-        claim = self.begin(
+        claim = self.start(
             scheduler,
             minter,
             'prompt = "p"\n',
@@ -155,60 +155,26 @@ class SchedulerContract:
             agent_argv=("cat",),
             context="the task",
         )
-        outcome = self.outcome(scheduler, claim)
+        outcome = self.ended(scheduler, claim)
         assert outcome.verdict is Verdict.SUCCEEDED
         assert outcome.logs.startswith('prompt = "p"\n')
         assert outcome.logs.endswith("the task")
 
     def test_outputs(self, scheduler: Scheduler, minter: Minter) -> None:
         minter.put("TOKEN", SECRET)
-        claim = self.begin(
+        claim = self.start(
             scheduler,
             minter,
             'printf \'{"address": "192.0.2.7", "note": "%s"}\' "$TOKEN" > "$DISINTO_OUTPUTS"',
             secrets=("TOKEN",),
         )
-        outcome = self.outcome(scheduler, claim)
+        outcome = self.ended(scheduler, claim)
         assert outcome.outputs == {"address": "192.0.2.7", "note": "[redacted:TOKEN]"}
-
-    # Once
-
-    def test_a_second_submit_starts_nothing(self, scheduler: Scheduler, minter: Minter) -> None:
-        spec = minter.spec("echo begun; sleep 300")
-        first, second, third = minter.mint(), minter.mint(), minter.mint()
-        claim = self.submit(scheduler, spec, first)
-        assert self.submit(scheduler, spec, second).engine_id == claim.engine_id
-        self.await_output(scheduler, claim, b"begun\n")
-        scheduler.cancel(claim, reason="enough")
-        outcome = self.outcome(scheduler, claim)
-        # Also after its end, for as long as it is not forgotten.
-        assert self.submit(scheduler, spec, third).engine_id == claim.engine_id
-        seen = scheduler.observe([claim])[claim.key]
-        assert (seen.state, seen.outcome) == (RunState.ENDED, outcome)
-        assert used(minter, first)
-        assert not used(minter, second)
-        assert not used(minter, third)
-
-    def test_concurrent_submits_start_one(self, scheduler: Scheduler, minter: Minter) -> None:
-        spec = minter.spec("echo ran")
-        grants = [minter.mint() for _ in range(8)]
-        gate = threading.Barrier(len(grants))
-
-        def submit(grant: WrappedGrant) -> str:
-            gate.wait()
-            return scheduler.submit(spec, grant, job=self.job)
-
-        with ThreadPoolExecutor(len(grants)) as pool:
-            ids = set(pool.map(submit, grants))
-        assert len(ids) == 1
-        outcome = self.outcome(scheduler, claim_of(spec, engine_id=ids.pop()))
-        assert (outcome.verdict, outcome.logs) == (Verdict.SUCCEEDED, "ran\n")
-        assert sum(used(minter, grant) for grant in grants) == 1
 
     # The fence
 
     def stopped(self, scheduler: Scheduler, claim: Claim, *words: str) -> None:
-        outcome = self.outcome(scheduler, claim)
+        outcome = self.ended(scheduler, claim)
         assert outcome.verdict is Verdict.ERROR
         assert outcome.exit_code != 0
         assert not outcome.formula_started
@@ -219,7 +185,7 @@ class SchedulerContract:
 
     def test_a_secret_that_is_not_there(self, scheduler: Scheduler, minter: Minter) -> None:
         minter.allow("ABSENT")
-        claim = self.begin(scheduler, minter, "echo formula ran", secrets=("ABSENT",))
+        claim = self.start(scheduler, minter, "echo formula ran", secrets=("ABSENT",))
         self.stopped(scheduler, claim, "ABSENT", "missing")
 
     def test_a_used_wrapping_token(self, scheduler: Scheduler, minter: Minter) -> None:
@@ -246,65 +212,6 @@ class SchedulerContract:
         self.stopped(scheduler, self.submit(scheduler, changed, grant), "hash differs")
         assert not used(minter, grant)
 
-    # Stopping
-
-    def test_cancel_a_running_one(self, scheduler: Scheduler, minter: Minter) -> None:
-        claim = self.begin(scheduler, minter, "echo begun; sleep 300")
-        self.await_output(scheduler, claim, b"begun\n")
-        scheduler.cancel(claim, reason="ada asked for it")
-        outcome = self.outcome(scheduler, claim)
-        assert outcome.verdict is Verdict.CANCELLED
-        assert outcome.exit_code != 0
-        assert "ada asked for it" in outcome.error
-
-    def test_cancel_at_once(self, scheduler: Scheduler, minter: Minter) -> None:
-        """Before anything can have come of it: pending, or on its way."""
-        claim = self.begin(scheduler, minter, "sleep 300")
-        scheduler.cancel(claim, reason="too soon")
-        outcome = self.outcome(scheduler, claim)
-        assert outcome.verdict is Verdict.CANCELLED
-
-    def test_cancel_after_the_end_changes_nothing(
-        self, scheduler: Scheduler, minter: Minter
-    ) -> None:
-        claim = self.begin(scheduler, minter, "exit 3")
-        before = self.outcome(scheduler, claim)
-        scheduler.cancel(claim, reason="too late")
-        assert self.outcome(scheduler, claim) == before
-
-    # Looking
-
-    def test_a_running_run_is_seen(self, scheduler: Scheduler, minter: Minter) -> None:
-        claims = [self.begin(scheduler, minter, "echo begun; sleep 300") for _ in range(3)]
-        for claim in claims:
-            self.await_output(scheduler, claim, b"begun\n")
-        ask = lambda: scheduler.observe(claims)  # noqa: E731
-        eventually(
-            lambda: True if {o.state for o in ask().values()} == {RunState.RUNNING} else None
-        )
-        assert ask().keys() == {c.key for c in claims}
-        assert all(o.since > 0 for o in ask().values())
-        for claim in claims:
-            scheduler.cancel(claim, reason="enough")
-        for claim in claims:
-            self.await_end(scheduler, claim)
-
-    def test_unknown_runs(self, scheduler: Scheduler, minter: Minter) -> None:
-        unknown = claim_of(minter.spec("true"))
-        assert scheduler.observe([unknown]) == {}
-        assert scheduler.observe([]) == {}
-        assert list(scheduler.logs(unknown)) == []
-        scheduler.cancel(unknown, reason="why not")
-        scheduler.forget(unknown)
-
-    def test_the_blob_is_part_of_the_key(self, scheduler: Scheduler, minter: Minter) -> None:
-        claim = self.begin(scheduler, minter, "true")
-        self.await_end(scheduler, claim)
-        other = replace(
-            claim, key=RunKey(action_id=claim.key.action_id, blob="f" * 40), engine_id=""
-        )
-        assert scheduler.observe([other]) == {}
-
     # Logs
 
     def test_both_streams_redacted(self, scheduler: Scheduler, minter: Minter) -> None:
@@ -314,8 +221,8 @@ class SchedulerContract:
             'echo "out $TOKEN"; echo "err $TOKEN" >&2; printf %s "$TOKEN" | base64; echo "$KEY"\n'
             'printf "${TOKEN:0:9}"; sleep 0.2; echo "${TOKEN:9}"; exit 1'
         )
-        claim = self.begin(scheduler, minter, formula, secrets=("TOKEN", "KEY"))
-        outcome = self.outcome(scheduler, claim)
+        claim = self.start(scheduler, minter, formula, secrets=("TOKEN", "KEY"))
+        outcome = self.ended(scheduler, claim)
         out = log(scheduler, claim, Stream.STDOUT)
         err = log(scheduler, claim, Stream.STDERR)
         assert (
@@ -327,21 +234,21 @@ class SchedulerContract:
             assert "middle of the key" not in text
 
     def test_follow_until_the_end(self, scheduler: Scheduler, minter: Minter) -> None:
-        claim = self.begin(
+        claim = self.start(
             scheduler, minter, "for i in 1 2 3 4 5; do echo line $i; sleep 0.2; done; echo e >&2"
         )
         chunks = list(scheduler.logs(claim, follow=True))
         out = b"".join(c.data for c in chunks if c.stream is Stream.STDOUT)
         assert out == b"".join(b"line %d\n" % i for i in range(1, 6))
         assert b"".join(c.data for c in chunks if c.stream is Stream.STDERR) == b"e\n"
-        assert self.outcome(scheduler, claim).verdict is Verdict.SUCCEEDED
+        assert self.ended(scheduler, claim).verdict is Verdict.SUCCEEDED
         position = dict.fromkeys(Stream, 0)
         for chunk in chunks:
             position[chunk.stream] += len(chunk.data)
             assert chunk.offset == position[chunk.stream]
 
     def test_go_on_from_an_offset(self, scheduler: Scheduler, minter: Minter) -> None:
-        claim = self.begin(scheduler, minter, "echo 0123456789; echo abcdef >&2")
+        claim = self.start(scheduler, minter, "echo 0123456789; echo abcdef >&2")
         self.await_end(scheduler, claim)
         offsets = {Stream.STDOUT: 4, Stream.STDERR: 7}
         chunks = list(scheduler.logs(claim, offsets=offsets))
@@ -351,7 +258,7 @@ class SchedulerContract:
         assert b"".join(c.data for c in followed) == b"456789\n"
 
     def test_a_follower_may_leave(self, scheduler: Scheduler, minter: Minter) -> None:
-        claim = self.begin(scheduler, minter, "echo begun; sleep 300")
+        claim = self.start(scheduler, minter, "echo begun; sleep 300")
         with contextlib.closing(scheduler.logs(claim, follow=True)) as chunks:  # type: ignore[type-var]
             assert next(chunks).data == b"begun\n"
         scheduler.cancel(claim, reason="enough")
@@ -362,7 +269,7 @@ class SchedulerContract:
             "echo early; echo early >&2; sleep 2.2; date +%s.%N; printf late; sleep 1.2; echo r; "
             "sleep 300"
         )
-        claim = self.begin(scheduler, minter, formula)
+        claim = self.start(scheduler, minter, formula)
         self.await_output(scheduler, claim, b"later\n")
         whole = log(scheduler, claim, Stream.STDOUT)
         assert scheduler.offsets_since(claim, 0.0) == dict.fromkeys(Stream, 0)
@@ -380,19 +287,10 @@ class SchedulerContract:
         scheduler.cancel(claim, reason="enough")
         self.await_end(scheduler, claim)
 
-    def test_a_run_without_a_log_has_no_times(self, scheduler: Scheduler, minter: Minter) -> None:
+    def test_a_run_without_a_log(self, scheduler: Scheduler, minter: Minter) -> None:
         spec = minter.spec("true")
+        assert list(scheduler.logs(claim_of(spec))) == []
         assert scheduler.offsets_since(claim_of(spec, engine_id="unknown"), 0.0) == {}
-
-    # Forgetting
-
-    def test_forget(self, scheduler: Scheduler, minter: Minter) -> None:
-        claim = self.begin(scheduler, minter, "echo said")
-        self.await_end(scheduler, claim)
-        scheduler.forget(claim)
-        eventually(lambda: None if scheduler.observe([claim]) else True)
-        scheduler.forget(claim)
-        assert scheduler.observe([claim]) == {}
 
 
 def log(scheduler: Scheduler, claim: Claim, stream: Stream) -> bytes:

@@ -71,5 +71,6 @@ class Actor:
 
 
 def micro(dependency: Dependency, do: Callable[[], T]) -> T:
-    actor: Actor = Actor.current.actor
-    return actor.before(dependency, do)
+    """A micro-step of the actor whose thread this is; elsewhere it is done at once."""
+    actor: Actor | None = getattr(Actor.current, "actor", None)
+    return actor.before(dependency, do) if actor else do()

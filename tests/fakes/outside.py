@@ -18,11 +18,16 @@ from dispatcher.model.run import (
     RunKey,
     RunSpec,
     RunState,
+    Verdict,
     WrappedGrant,
 )
 from tests.fakes.actors import micro
 
 T = TypeVar("T")
+
+SUCCEEDED = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, formula_started=True)
+CANCELLED = Outcome(verdict=Verdict.CANCELLED, exit_code=130)
+NO_GRANT = Outcome(verdict=Verdict.ERROR, exit_code=70, error="no grant")
 
 
 class MemoryLedger:
@@ -48,7 +53,7 @@ class MemoryLedger:
         return micro(Dependency.LEDGER, lambda: self._release(claim))
 
     def open_runs(self) -> list[Claim]:
-        return micro(Dependency.LEDGER, lambda: list(self.claims.values()))
+        return micro(Dependency.LEDGER, lambda: [self.claims[i] for i in sorted(self.claims)])
 
     def note(self, name: str) -> Note | None:
         return micro(Dependency.LEDGER, lambda: self.notes.get(name))
@@ -150,14 +155,36 @@ class MemoryVault:
 
 @dataclass
 class Run:
-    """A run as the engine has it: ``token`` until it was unwrapped, then what came out."""
+    """A run as the engine has it.
+
+    Attributes:
+        token: of the grant's wrapping.
+        accessor: what came out of it once it was unwrapped.
+        cancelled: the reason, if it is to stop.
+    """
 
     token: str
     unwrapped: bool = False
     accessor: str | None = None
     started: bool = False
-    cancelled: bool = False
+    cancelled: str = ""
     outcome: Outcome | None = None
+
+    def step(self, vault: MemoryVault) -> bool:
+        """A micro-step of its runner; True if its formula begins with it."""
+        if self.outcome is not None:
+            return False
+        if not self.unwrapped:
+            self.unwrapped, self.accessor = True, vault.unwrap(self.token)
+        elif self.started:
+            stopped = replace(CANCELLED, error=self.cancelled)
+            self.outcome = stopped if self.cancelled else SUCCEEDED
+        elif self.accessor in vault.alive:
+            self.started = True
+            return True
+        else:
+            self.outcome = NO_GRANT
+        return False
 
 
 class MemoryEngine:
@@ -177,7 +204,7 @@ class MemoryEngine:
         def cancel() -> None:
             run = self.runs.get(claim.key)
             if run is not None:
-                run.cancelled = True
+                run.cancelled = reason
 
         micro(Dependency.SCHEDULER, cancel)
 
@@ -189,15 +216,20 @@ class MemoryEngine:
         micro(Dependency.SCHEDULER, forget)
 
     def observe(self, claims: Collection[Claim]) -> dict[RunKey, Observation]:
-        return micro(Dependency.SCHEDULER, self.seen)
+        wanted = {claim.key for claim in claims}
+        return micro(
+            Dependency.SCHEDULER, lambda: {k: o for k, o in self.seen().items() if k in wanted}
+        )
 
     def seen(self) -> dict[RunKey, Observation]:
+        """All runs, at once."""
         return {
             key: Observation(
                 state=RunState.ENDED if run.outcome else RunState.RUNNING,
                 engine_id=key.token,
                 engine=Engine(kind="local"),
                 outcome=run.outcome,
+                since=1.0,
             )
             for key, run in self.runs.items()
         }

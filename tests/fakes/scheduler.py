@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dispatcher.engines.base import LogChunk, Stream
 from dispatcher.model.run import (
@@ -32,12 +32,13 @@ CANCELLED = Outcome(verdict=Verdict.CANCELLED, exit_code=143, formula_started=Tr
 
 @dataclass
 class FakeScheduler:
-    """See the module. ``submitted`` holds every spec that started, in order."""
+    """See the module. ``submitted`` holds every spec that started, in order, and ``granted`` its grant."""
 
     wake: Callable[[], None] = lambda: None
     ends_at_once: bool = False
     cancels_slowly: bool = False
     submitted: list[RunSpec] = field(default_factory=list)
+    granted: list[WrappedGrant] = field(default_factory=list)
     cancelled: list[RunKey] = field(default_factory=list)
     observe_calls: int = 0
     fails_with: Exception | None = None
@@ -49,6 +50,7 @@ class FakeScheduler:
         with self._lock:
             if spec.key not in self._runs:
                 self.submitted.append(spec)
+                self.granted.append(grant)
                 self._runs[spec.key] = self._seen(spec.key, RunState.RUNNING, None)
         if self.ends_at_once:
             self.end(spec.key)
@@ -78,7 +80,7 @@ class FakeScheduler:
             known = self._runs.get(claim.key)
         self.cancelled.append(claim.key)
         if known is not None and known.state is not RunState.ENDED and not self.cancels_slowly:
-            self.end(claim.key, CANCELLED)
+            self.end(claim.key, replace(CANCELLED, error=reason))
 
     def kept(self) -> Collection[RunKey]:
         with self._lock:

@@ -1,8 +1,9 @@
-"""Fixtures that several suites of this folder share."""
+"""Fixtures that several suites of this directory share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,15 @@ from tests.servers.bao import Bao
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad
 from tests.support.nomad_stage import NomadStage, nomad_stage
+from tests.support.stage import Stage, set_stage
+
+
+@pytest.fixture
+def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
+    """A dispatcher with the settings as they come, not started."""
+    stage = set_stage(tmp_path, bao_server)
+    yield stage
+    stage.stop()
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -21,9 +20,8 @@ from dispatcher.model.times import rfc3339
 from dispatcher.operate.evidence import of_action, trusted_keys
 from dispatcher.operate.forecast import forecast
 from dispatcher.ops_repo import Tree
-from tests.servers.bao import Bao
 from tests.servers.git_remote import FileSpec, GitRemote
-from tests.support.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path
 
 FORGED: Mapping[str, Any] = {
     "id": "risky",
@@ -34,13 +32,6 @@ FORGED: Mapping[str, Any] = {
     "approved_by": ["ada"],
     "tier": "high",
 }
-
-
-@pytest.fixture
-def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    stage = set_stage(tmp_path, bao_server)
-    yield stage
-    stage.stop()
 
 
 @pytest.fixture

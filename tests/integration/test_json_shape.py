@@ -5,28 +5,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from dispatcher.model.times import epoch
 from dispatcher.status.action_record import ActionRecord
-from tests.servers.bao import Bao
 from tests.servers.git_remote import GitRemote
 from tests.support.cli_process import Said, disinto
-from tests.support.stage import Stage, action, path, set_stage
+from tests.support.stage import Stage, action, path
 
 KEYS = set(ActionRecord.__dataclass_fields__)
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 LONG_AGO = 1_700_000_000
-
-
-@pytest.fixture
-def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    stage = set_stage(tmp_path, bao_server)
-    yield stage
-    stage.stop()
 
 
 def called(stage: Stage, *words: str) -> Said:

@@ -31,16 +31,11 @@ from dispatcher.host.process_record import decode_record, encode_record, own_rec
 from dispatcher.model.payload import encode_spec
 from dispatcher.model.run import Claim, Observation, Outcome, RunSpec, RunState, Verdict
 from tests.contract.scheduler import eventually, log
-from tests.integration.test_scheduler_local import Bench, alive, make_settings
-from tests.servers.bao import Bao
 from tests.servers.grants import Minter
+from tests.support.local_stage import Bench, make_settings
+from tests.support.processes import alive
 
 pytestmark = pytest.mark.needs("bao")
-
-
-@pytest.fixture
-def minter(vault: Bao) -> Minter:
-    return Minter(bao=vault).prepare()
 
 
 @pytest.fixture

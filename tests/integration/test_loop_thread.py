@@ -7,17 +7,15 @@ as long as the test wants, the loop must still carry other events through.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dispatcher.loop.components import Components
 from dispatcher.model.run import Phase
-from tests.servers.bao import Bao
-from tests.support.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path
 
 AT_THE_START = {("ledger", "open_runs"), ("ledger", "leader"), ("leadership", "check_ledger")}
 """Asked before the first round."""
@@ -44,13 +42,6 @@ ADAPTERS = {
     "audit",
     "obstacle",
 }
-
-
-@pytest.fixture
-def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    stage = set_stage(tmp_path, bao_server)
-    yield stage
-    stage.stop()
 
 
 class Noted:

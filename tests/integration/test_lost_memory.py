@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.servers.bao import Bao
 from tests.servers.git_remote import GitRemote
-from tests.support.stage import Stage, action, path, set_stage
+from tests.support.stage import Stage, action, path
 
 RESULT = "vault/actions/old.result.json"
-
-
-@pytest.fixture
-def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    stage = set_stage(tmp_path, bao_server)
-    yield stage
-    stage.stop()
 
 
 @pytest.fixture

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from dispatcher.ops_repo import Tree
-from tests.servers.bao import Bao
 from tests.servers.git_remote import GitRemote
 from tests.support.cli_process import Said, disinto
-from tests.support.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path
 
 STEMS = (
     b"\xff",  # not UTF-8
@@ -28,13 +25,6 @@ STEMS = (
     b'quo"ted\\',
 )
 NAMES = [os.fsdecode(stem) for stem in STEMS]
-
-
-@pytest.fixture
-def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    stage = set_stage(tmp_path, bao_server)
-    yield stage
-    stage.stop()
 
 
 @pytest.fixture

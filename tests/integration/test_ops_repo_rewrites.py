@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,31 +9,14 @@ import pytest
 from dispatcher.errors import Misconfigured
 from dispatcher.ops_repo import OpsRepo, rewrites
 from dispatcher.ops_repo.rewrites import FOLDER
-from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
+from tests.support.clone import opened, remote, repo
+
+__all__ = ["remote", "repo"]
 
 pytestmark = pytest.mark.needs("git")
 
 X, Y, FORMULA = "vault/actions/x.toml", "vault/actions/y.toml", "formulas/f.sh"
-
-
-@pytest.fixture
-def remote(tmp_path: Path) -> GitRemote:
-    made = GitRemote(tmp_path / "remote.git")
-    made.commit({"README.md": b"ops\n"})
-    return made
-
-
-@pytest.fixture
-def repo(tmp_path: Path, remote: GitRemote) -> Iterator[OpsRepo]:
-    made = opened(tmp_path, remote)
-    yield made
-    made.close()
-
-
-def opened(folder: Path, remote: GitRemote) -> OpsRepo:
-    settings = OpsRepoSettings(remote=str(remote.path))
-    return OpsRepo(git_dir=folder / "state" / "ops.git", settings=settings)
 
 
 def noticed(repo: OpsRepo) -> str:

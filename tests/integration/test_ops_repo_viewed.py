@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,32 +12,15 @@ from dispatcher.errors import Conflict, Misconfigured
 from dispatcher.ops_repo import Approach, OpsRepo
 from dispatcher.ops_repo.rewrites import FOLDER
 from dispatcher.ops_repo.viewed import FILE
-from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
+from tests.support.clone import opened, remote, repo
+
+__all__ = ["remote", "repo"]
 
 pytestmark = pytest.mark.needs("git")
 
 X = "vault/actions/x.toml"
 HOUR_S = 3600
-
-
-@pytest.fixture
-def remote(tmp_path: Path) -> GitRemote:
-    made = GitRemote(tmp_path / "remote.git")
-    made.commit({"README.md": b"ops\n"})
-    return made
-
-
-@pytest.fixture
-def repo(tmp_path: Path, remote: GitRemote) -> Iterator[OpsRepo]:
-    made = opened(tmp_path, remote)
-    yield made
-    made.close()
-
-
-def opened(root: Path, remote: GitRemote) -> OpsRepo:
-    settings = OpsRepoSettings(remote=str(remote.path))
-    return OpsRepo(git_dir=root / "state" / "ops.git", settings=settings)
 
 
 def lost_clone(root: Path, remote: GitRemote, repo: OpsRepo) -> OpsRepo:

@@ -12,10 +12,10 @@ import pytest
 from dispatcher.errors import Dependency
 from dispatcher.loop import outages as dependencies
 from dispatcher.model.run import Claim
-from tests.acceptance.evidence import live_grants
 from tests.servers import bao
 from tests.servers.bao import Bao
 from tests.servers.freeze import freeze
+from tests.support.evidence import live_grants
 from tests.support.stage import Stage, action, eventually, path, set_stage
 
 

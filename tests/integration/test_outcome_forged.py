@@ -18,8 +18,8 @@ from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.model.payload import NotAuthentic, decode_outcome, encode_payload
 from dispatcher.model.run import Outcome, Verdict
 from tests.contract.scheduler import SchedulerContract, claim_of
-from tests.integration.test_scheduler_local import make_settings
 from tests.servers.grants import Minter
+from tests.support.local_stage import make_settings
 
 pytestmark = pytest.mark.needs("bao")
 

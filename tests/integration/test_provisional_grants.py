@@ -15,9 +15,9 @@ from dispatcher.loop import retries
 from dispatcher.loop.components import Components
 from dispatcher.loop.effects.acting import LeadLost
 from dispatcher.model.run import Claim, Phase
-from tests.acceptance.evidence import live_grants
-from tests.integration.test_service_hazards import Failing, Laid, end_all
 from tests.servers.bao import Bao
+from tests.support.evidence import live_grants
+from tests.support.faulty_adapters import Failing, Laid, end_all
 from tests.support.stage import Stage, action, eventually, path, set_stage
 
 pytestmark = pytest.mark.needs("bao")

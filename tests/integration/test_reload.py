@@ -19,9 +19,9 @@ from dispatcher.loop.rule_files import superseded, watched
 from dispatcher.model.run import Claim, Grant, Verdict, WrappedGrant
 from dispatcher.status.overview import of_status
 from dispatcher.vault import Grants
-from tests.acceptance.serving import Served
 from tests.fakes.scheduler import SUCCEEDED
 from tests.servers.bao import Bao
+from tests.support.serving import Served
 from tests.support.stage import Stage, action, eventually, path, set_stage
 
 pytestmark = pytest.mark.needs("bao")

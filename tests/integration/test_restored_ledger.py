@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,15 +13,7 @@ from dispatcher.cli.journal import Journal
 from dispatcher.status.metrics import Metrics
 from dispatcher.status.snapshot import Counted, Trackers
 from dispatcher.status.tracker import Status
-from tests.servers.bao import Bao
-from tests.support.stage import Follower, Stage, action, path, set_stage
-
-
-@pytest.fixture
-def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    stage = set_stage(tmp_path, bao_server)
-    yield stage
-    stage.stop()
+from tests.support.stage import Follower, Stage, action, path
 
 
 def test_a_run_with_its_result_in_git_is_not_called_lost(

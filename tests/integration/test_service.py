@@ -3,22 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.model.run import Outcome, Verdict
-from tests.servers.bao import Bao
-from tests.support.stage import Stage, action, eventually, path, set_stage
-
-
-@pytest.fixture
-def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    stage = set_stage(tmp_path, bao_server)
-    yield stage
-    stage.stop()
+from tests.support.stage import Stage, action, eventually, path
 
 
 def test_an_action_becomes_one_run_and_one_result(stage: Stage) -> None:

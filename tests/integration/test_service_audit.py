@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from dispatcher.vault.names import lookup_self_policy
-from tests.servers.bao import Bao
-from tests.support.stage import Stage, action, path, set_stage
-
-
-@pytest.fixture
-def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    stage = set_stage(tmp_path, bao_server)
-    yield stage
-    stage.stop()
+from tests.support.stage import Stage, action, path
 
 
 def records(stage: Stage, action_id: str) -> list[dict[str, object]]:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.serving import Served
 from tests.servers.bao import Bao
 from tests.support.cli_process import Said, disinto
+from tests.support.serving import Served
 from tests.support.stage import Stage, eventually, set_stage
 
 pytestmark = pytest.mark.needs("bao")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -15,17 +14,9 @@ from dispatcher.model.run import Mount
 from dispatcher.operate.forecast import forecast
 from dispatcher.status.overview import OpenAction, State, of_status
 from dispatcher.status.tracker import Status
-from tests.servers.bao import Bao
-from tests.support.stage import Follower, Stage, action, eventually, path, set_stage
+from tests.support.stage import Follower, Stage, action, eventually, path
 
 MISSING = "the job X is not registered with Nomad. Run `disinto apply`."
-
-
-@pytest.fixture
-def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    stage = set_stage(tmp_path, bao_server)
-    yield stage
-    stage.stop()
 
 
 class Rows(Follower):

@@ -15,8 +15,8 @@ from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.errors import Misconfigured
 from dispatcher.loop.components import Components
 from dispatcher.model.run import RunSpec, Verdict, WrappedGrant
-from tests.acceptance.evidence import live_grants
 from tests.servers.bao import Bao
+from tests.support.evidence import live_grants
 from tests.support.stage import Stage, action, eventually, path, set_stage
 
 pytestmark = pytest.mark.needs("bao")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -13,17 +11,9 @@ from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.engines.local.spool import Spool
 from dispatcher.loop.components import Components
 from dispatcher.model.run import Claim, RunKey
-from tests.servers.bao import Bao
-from tests.support.stage import Stage, action, eventually, path, set_stage
+from tests.support.stage import Stage, action, eventually, path
 
 pytestmark = pytest.mark.needs("bao")
-
-
-@pytest.fixture
-def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    stage = set_stage(tmp_path, bao_server)
-    yield stage
-    stage.stop()
 
 
 def spool(stage: Stage, action_id: str) -> Spool:

@@ -23,16 +23,9 @@ from tests.fakes.scheduler import FakeScheduler
 from tests.servers.bao import Bao
 from tests.servers.nomad import Nomad
 from tests.support.cli_process import disinto, started
-from tests.support.stage import Stage, eventually, set_stage
+from tests.support.stage import Stage, eventually
 
 pytestmark = pytest.mark.needs("bao")
-
-
-@pytest.fixture
-def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    stage = set_stage(tmp_path, bao_server)
-    yield stage
-    stage.stop()
 
 
 class Recorded(Grants):

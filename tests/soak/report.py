@@ -17,11 +17,11 @@ import tenacity
 from dispatcher import audit
 from dispatcher.assembly import open_ledger
 from dispatcher.attestation import load_public_keys, verify_result
-from tests.acceptance.evidence import RESTING_VARIABLES, children, live_grants, variables
-from tests.acceptance.serving import Served
 from tests.soak.pusher import ACTIONS
 from tests.soak.stage import CODES, PROVISIONAL_S, Stage
 from tests.soak.weather import take_over
+from tests.support.evidence import RESTING_VARIABLES, children, live_grants, variables
+from tests.support.serving import Served
 
 RAN = ("succeeded", "failed")
 """Verdicts of runs whose formula ended by itself."""

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import tenacity
 
-from tests.acceptance.serving import Served
 from tests.servers.freeze import freeze
 from tests.soak.pusher import Pusher
 from tests.soak.stage import CODES, Stage, action
 from tests.support.cli_process import disinto
+from tests.support.serving import Served
 
 Story = Callable[[random.Random], None]
 

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dispatcher.decide.world import GateState, Requested
-from dispatcher.model.run import Claim, Outcome, Phase, RunKey, Verdict
+from dispatcher.model.run import Claim, Phase, RunKey, Verdict
 from tests.fakes.actors import Fate
 from tests.fakes.branch import MemoryClone, MemoryRemote, Snapshot
 from tests.fakes.one_dispatcher import Components, Dispatcher, Key
@@ -275,20 +275,7 @@ class ExactlyOnce(RuleBasedStateMachine):
             self._runner(key, runs[key])
 
     def _runner(self, key: RunKey, run: Run) -> None:
-        if run.outcome is not None:
-            return
-        if not run.unwrapped:
-            run.unwrapped, run.accessor = True, self.components.grants.unwrap(run.token)
-        elif not run.started:
-            if run.accessor is None or run.accessor not in self.components.grants.alive:
-                run.outcome = Outcome(verdict=Verdict.ERROR, exit_code=70, error="no grant")
-            else:
-                run.started = True
-                self.starts[key.action_id] += 1
-        elif run.cancelled:
-            run.outcome = Outcome(verdict=Verdict.CANCELLED, exit_code=130)
-        else:
-            run.outcome = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, formula_started=True)
+        self.starts[key.action_id] += run.step(self.components.grants)
 
     @precondition(lambda self: self.components.scheduler.runs)
     @rule(which=picks)

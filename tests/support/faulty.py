@@ -1,4 +1,4 @@
-"""A dispatcher that fails at a boundary: ``python -m tests.acceptance.faulty CONFIG BOUNDARY``.
+"""A dispatcher that fails at a boundary: ``python -m tests.support.faulty CONFIG BOUNDARY``.
 
 Every step of a run is wrapped from outside; the first time the named boundary is reached the
 process ends by SIGKILL, as a machine does that loses power. With ``freeze`` as a third argument it

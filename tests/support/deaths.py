@@ -15,9 +15,9 @@ import tenacity
 
 from dispatcher.devservers.nomad import DevAgent
 from dispatcher.devservers.scene import Scene
-from tests.acceptance.evidence import live_grants
-from tests.acceptance.serving import ROOT
 from tests.servers.bao import Bao
+from tests.support.evidence import live_grants
+from tests.support.serving import ROOT
 
 BOUNDARIES = [
     f"{side} {step}"
@@ -93,7 +93,7 @@ def action(action_id: str, formula: str, context: str, *, mounts: str = "") -> s
 def serve_once(scene: Scene, boundary: str = "-") -> tuple[int, list[str]]:
     """Run the dispatcher to its end, or to its death; the boundaries that it passed."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.acceptance.faulty", str(scene.config), boundary],
+        [sys.executable, "-m", "tests.support.faulty", str(scene.config), boundary],
         env={**scene.environ, "PYTHONPATH": str(ROOT)},
         cwd=ROOT,
         capture_output=True,

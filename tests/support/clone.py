@@ -1,0 +1,32 @@
+"""A clone of an ops repo, beside the remote that it follows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dispatcher.ops_repo import OpsRepo
+from dispatcher.settings import OpsRepoSettings
+from tests.servers.git_remote import GitRemote
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> GitRemote:
+    made = GitRemote(tmp_path / "remote.git")
+    made.commit({"README.md": b"ops\n"})
+    return made
+
+
+@pytest.fixture
+def repo(tmp_path: Path, remote: GitRemote) -> Iterator[OpsRepo]:
+    made = opened(tmp_path, remote)
+    yield made
+    made.close()
+
+
+def opened(root: Path, remote: GitRemote) -> OpsRepo:
+    """The clone in a state directory, as one more process opens it."""
+    settings = OpsRepoSettings(remote=str(remote.path))
+    return OpsRepo(git_dir=root / "state" / "ops.git", settings=settings)
