@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dispatcher.errors import Conflict, Misconfigured
+from dispatcher.ops_repo.batch import paths_checked
 from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.fast_import import added, commit_stream
 from dispatcher.ops_repo.git import Git
 from dispatcher.ops_repo.records import NewFile
 from dispatcher.ops_repo.transport import Transport, transport_of
-from dispatcher.ops_repo.writer import added, commit_stream, paths_checked
 from dispatcher.settings import OpsRepoSettings
 
 

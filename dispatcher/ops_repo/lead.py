@@ -19,8 +19,9 @@ from datetime import datetime
 from typing import Final, Protocol, TypeVar
 
 from dispatcher.errors import Dependency, DisintoError, Misconfigured, Unavailable
-from dispatcher.ops_repo.clone import LEAD, LEAD_FOUND, LEAD_OURS, Clone
+from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.refs import LEAD, LEAD_FOUND, LEAD_OURS
 from dispatcher.ops_repo.writer import Writer
 
 T = TypeVar("T")
@@ -118,11 +119,11 @@ class LeadRef:
     def follow(self, record: LeadRecord | None) -> None:
         """From now on each fetch sees whether the ref still holds this record; see ``strayed``."""
         value = None if record is None else self._mended(lambda: self._keep(record))
-        self._clone.watch_lead(value)
+        self._clone.fetcher.watch_lead(value)
 
     def strayed(self) -> bool:
         """Whether a fetch since ``follow`` found something else there. Never blocks."""
-        return self._clone.lead_strayed
+        return self._clone.fetcher.lead_strayed
 
     def fetch_record(self, value: str) -> LeadRecord | None:
         """What a foreign value says, for people to read; None if it is no record."""
@@ -144,9 +145,9 @@ class LeadRef:
 
     def _message(self, value: str) -> str:
         clone = self._clone
-        with clone.held() as fds:
-            clone.fetch_to(LEAD, LEAD_FOUND, fds)
-            if clone.ref(LEAD_FOUND) != value:
+        with clone.lock.held() as fds:
+            clone.fetcher.bring(LEAD, LEAD_FOUND, fds)
+            if clone.refs.value(LEAD_FOUND) != value:
                 return ""
         if int(clone.git.run(clone.path, "cat-file", "-s", value).line) > RECORD_LIMIT:
             return ""
@@ -155,7 +156,7 @@ class LeadRef:
 
     def _keep(self, record: LeadRecord) -> str:
         value = self._make(record)
-        self._clone.set_ref(LEAD_OURS, value)  # so that no upkeep removes it
+        self._clone.refs.set(LEAD_OURS, value)  # so that no upkeep removes it
         return value
 
     def _make(self, record: LeadRecord) -> str:

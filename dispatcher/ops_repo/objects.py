@@ -14,6 +14,7 @@ from typing import IO
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.git import LOCAL_TIMEOUT_S, Git
 from dispatcher.ops_repo.processes import end_group
+from dispatcher.ops_repo.records import is_oid
 
 CHUNK = 400
 """Requests written before their answers are read; they fit the pipe, so that neither side waits
@@ -48,6 +49,11 @@ class Objects:
                 to.flush()
                 found.extend(self._header(back) for _ in chunk)
         return found
+
+    def has_commit(self, oid: str) -> bool:
+        """Whether there is this very commit. Anything else of the name is none."""
+        (info,) = self.info([oid]) if is_oid(oid) else (None,)
+        return info is not None and info.kind == "commit"
 
     def contents(self, oids: Iterable[str]) -> dict[str, bytes]:
         """The bytes of each object. An object that is missing is a damaged clone: GitFailed."""

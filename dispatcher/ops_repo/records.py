@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ LATEST = 253_402_300_799
 SHOWN = 120
 """Characters of a path that ``escaped`` shows."""
 
+
+_OID = re.compile(r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$")
 
 TREE_MODE = 0o040000
 """git's mode of a directory."""
@@ -163,6 +166,11 @@ class Published:
     written: tuple[str, ...]
     skipped: tuple[str, ...]
     replaced: tuple[Replaced, ...] = ()
+
+
+def is_oid(text: str) -> bool:
+    """Whether a text is the full hash of an object (hex, SHA-1 or SHA-256)."""
+    return _OID.match(text) is not None
 
 
 def claimed_time(text: str | bytes) -> int:

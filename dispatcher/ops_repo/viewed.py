@@ -15,20 +15,18 @@ is one file ``<head>.lost`` in the directory.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dispatcher.errors import Misconfigured
+from dispatcher.ops_repo.records import is_oid
 from dispatcher.ops_repo.rewrites import names, write
 
 FILE = "viewed"
 """Name of the file that holds the newest head that was viewed."""
 
 SUFFIX = ".lost"
-
-_OID = re.compile(r"^(?:[0-9a-f]{40}|[0-9a-f]{64})$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +78,7 @@ class Viewed:
             return ""
         except (OSError, ValueError) as failed:
             raise _unreadable(file) from failed
-        if not _OID.match(text):
+        if not is_oid(text):
             raise _unreadable(file)
         return text
 

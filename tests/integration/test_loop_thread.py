@@ -179,7 +179,7 @@ def test_a_fetch_that_holds_the_clone_does_not_stop_the_loop(stage: Stage) -> No
             if armed.is_set() and not held.is_set():
 
                 def hold() -> None:
-                    with components.repo._clone.held():
+                    with components.repo._clone.lock.held():
                         held.set()
                         release.wait(60)
 

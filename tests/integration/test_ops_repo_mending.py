@@ -243,7 +243,7 @@ def test_a_clone_made_anew_by_another_process_goes_on(
 
 def test_killed_while_cloning(tmp_path: Path, remote: GitRemote, git_dir: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; import os, dispatcher.ops_repo.clone as c;"
+        "import sys; from pathlib import Path; import os;"
         "from dispatcher.ops_repo import OpsRepo; from dispatcher.settings import OpsRepoSettings;"
         "real = Path.rename;"
         "Path.rename = lambda self, other: os.kill(os.getpid(), 9);"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.ops_repo import Move, NewFile, OpsRepo
-from dispatcher.ops_repo.writer import FEW_CHANGES
+from dispatcher.ops_repo.committing import FEW_CHANGES
 from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
 

@@ -21,7 +21,8 @@ from typing import Any
 from dispatcher.assembly import build_parts, build_service, open_settings
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.model.run import RunState
-from dispatcher.ops_repo.writer import Writer
+from dispatcher.ops_repo.branch_push import BranchPush
+from dispatcher.ops_repo.committing import Committer
 from dispatcher.status.tracker import Silent
 
 
@@ -109,8 +110,8 @@ def main(config: Path, fatal: str, *, freeze: bool) -> None:
         ),
     )
     # What no seam shows: the two halves of a publish, and of a dispatch on Nomad.
-    Writer._commit = around("commit", Writer._commit)
-    Writer._push = around("push", Writer._push)
+    Committer.commit = around("commit", Committer.commit)
+    BranchPush.push = around("push", BranchPush.push)
     NomadApi.dispatch = around("dispatch", NomadApi.dispatch)
     service = build_service(parts, Told() if freeze else Silent())
     signal.signal(signal.SIGTERM, lambda *_: service.stop())

@@ -26,9 +26,9 @@ def outage(stage: Stage) -> str:
 @eventually
 def followed(service: Service, stage: Stage) -> None:
     """Wait until a record of this process stands, and each fetch looks whether it still does."""
-    clone = service._components.repo._clone
-    assert clone._lead_ours == lead(stage) != ""
-    assert not clone.lead_strayed
+    fetcher = service._components.repo._clone.fetcher
+    assert fetcher._lead_ours == lead(stage) != ""
+    assert not fetcher.lead_strayed
 
 
 @eventually

@@ -1,0 +1,128 @@
+"""Which of the files and moves of a publish are written on a head, and which are left as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dispatcher.errors import Conflict, Misconfigured
+from dispatcher.model.result import RESULT_LIMIT as REPLACED_LIMIT
+from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.reader import entries_at, read
+from dispatcher.ops_repo.records import Entry, Move, NewFile, Published, Replaced
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """What one commit is to bring.
+
+    Attributes:
+        base: the commit that it builds on.
+        there: what is there at the paths that matter.
+        new, over: files at free paths, and in the place of others.
+        moved: the moves that can be made.
+        skipped: paths that are left as they are.
+    """
+
+    base: str
+    there: Mapping[str, Entry]
+    new: tuple[NewFile, ...]
+    over: tuple[NewFile, ...]
+    moved: tuple[Move, ...]
+    skipped: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.over or self.moved)
+
+    @property
+    def files(self) -> tuple[NewFile, ...]:
+        """All files that are written."""
+        return (*self.new, *self.over)
+
+    @property
+    def replaced(self) -> tuple[Replaced, ...]:
+        """What the files in ``over`` take the place of."""
+        return tuple(
+            Replaced(path=file.path, commit=self.base, oid=self.there[file.path].oid)
+            for file in self.over
+        )
+
+    def published(self, commit: str) -> Published:
+        """What the publish came to, once the commit is on the branch."""
+        written = [file.path for file in self.files] + [move.target for move in self.moved]
+        return Published(
+            commit=commit,
+            written=tuple(written),
+            skipped=self.skipped,
+            replaced=self.replaced,
+        )
+
+
+def batch(clone: Clone, base: str, files: Sequence[NewFile], moves: Sequence[Move]) -> Batch:
+    """What of the files and moves is written on ``base``.
+
+    Raises:
+        Conflict: a file is where a directory is needed.
+        Misconfigured: a file's path is none.
+    """
+    there = entries_at(clone, base, _paths_to_know(files, moves))
+    _refuse_blocked(there, files, moves)
+    checked = paths_checked(files)
+    new = tuple(f for f in checked if f.path not in there)
+    over = tuple(f for f in checked if f.path in there and _gives_way(clone, there[f.path], f))
+    taken = {f.path for f in new}
+    moved = tuple(
+        m for m in moves
+        if m.source in there and m.target not in there and m.target not in taken
+    )  # fmt: skip
+    ours = {f.path for f in (*new, *over)}
+    going = {m.target for m in moved}
+    skipped = [f.path for f in files if f.path not in ours]
+    skipped += [m.target for m in moves if m.target not in going]
+    return Batch(base=base, there=there, new=new, over=over, moved=moved, skipped=tuple(skipped))
+
+
+def paths_checked(files: Sequence[NewFile]) -> list[NewFile]:
+    """The files, the first of each path; Misconfigured for what is no path in a repository."""
+    seen: dict[str, NewFile] = {}
+    for file in files:
+        if file.path.startswith("/") or {"", ".", "..", ".git"} & set(file.path.split("/")):
+            raise Misconfigured(f"{file.path!r} is no path in a repository")
+        seen.setdefault(file.path, file)
+    return list(seen.values())
+
+
+def _gives_way(clone: Clone, there: Entry, file: NewFile) -> bool:
+    """Whether what is at a file's path is to be replaced by it."""
+    if file.keeps is None:
+        return False
+    if not there.regular:
+        return True
+    data = read(clone, [there.oid], REPLACED_LIMIT)[there.oid]
+    return not isinstance(data, bytes) or (data != file.data and not file.keeps(data))
+
+
+def _paths_to_know(files: Sequence[NewFile], moves: Sequence[Move]) -> set[str]:
+    paths = {f.path for f in files} | {m.source for m in moves} | {m.target for m in moves}
+    return paths | _folders(paths)
+
+
+def _folders(paths: Iterable[str]) -> set[str]:
+    folders: set[str] = set()
+    for path in paths:
+        while "/" in path:
+            path = path.rpartition("/")[0]  # noqa: PLW2901 - goes up
+            folders.add(path)
+    return folders
+
+
+def _refuse_blocked(
+    there: Mapping[str, Entry], files: Sequence[NewFile], moves: Sequence[Move]
+) -> None:
+    """fast-import would put a folder in the place of a file that is in the way."""
+    for folder in _folders([f.path for f in files] + [m.target for m in moves]):
+        if folder in there and not there[folder].directory:
+            raise Conflict(
+                f"{folder} is no folder in the ops repository",
+                remedy="Remove it, so that results can be written below it.",
+            )

@@ -1,0 +1,100 @@
+"""Pushing results to the branch, together with what was seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from dispatcher.errors import Denied, Unavailable
+from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.push import LostRace, Pusher
+from dispatcher.ops_repo.refs import SEEN
+
+SEEN_PAUSES_S = (60.0, 3_600.0)
+"""First and longest pause before ``refs/disinto/seen`` is pushed again to a remote that refused it."""
+
+
+class _Companion:
+    """A ref that goes along with results and must never keep them back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._pause_s, self._again_at = 0.0, 0.0
+        self.trouble = ""
+
+    @property
+    def resting(self) -> bool:
+        """Whether it was refused a short while ago."""
+        return self._clock() < self._again_at
+
+    def refused(self, reason: str) -> None:
+        """The remote took the branch without it."""
+        first, longest = SEEN_PAUSES_S
+        self._pause_s = min(longest, self._pause_s * 2 or first)
+        self._again_at = self._clock() + self._pause_s
+        self.trouble = reason
+
+    def taken(self) -> None:
+        """It was pushed."""
+        self._pause_s, self._again_at, self.trouble = 0.0, 0.0, ""
+
+
+class BranchPush:
+    """Pushes commits of ours to the branch, with ``refs/disinto/seen`` where the remote takes it."""
+
+    def __init__(self, clone: Clone, pusher: Pusher) -> None:
+        self._clone, self._pusher = clone, pusher
+        self._follows = False
+        self._seen_waits = False
+        self._seen = _Companion()
+
+    @property
+    def seen_trouble(self) -> str:
+        """Why the remote does not take ``refs/disinto/seen``, in its own words; "" while it does."""
+        return self._seen.trouble
+
+    def seen_changed(self) -> None:
+        """The next push takes ``refs/disinto/seen`` along. Who never calls this never pushes it."""
+        self._follows = True
+        self._seen_waits = True
+
+    def push(self, commit: str, base: str) -> None:
+        """Push a commit, and what was seen with it.
+
+        Where all of ``base`` was seen, the commit is as well: it holds nothing but our own files.
+        A remote that does not take what was seen gets the branch without it: results come first.
+        Both or none is asked for first, so that what was seen is always on the branch.
+
+        Raises:
+            LostRace, and what ``Git.ask`` raises.
+        """
+        branch = f"refs/heads/{self._clone.git.settings.branch}"
+        seen = self._seen_with(commit, base)
+        if seen is None:
+            self._pusher.push(branch, f"{commit}:{branch}")
+            return
+        try:
+            self._pusher.push(
+                branch, f"{commit}:{branch}", f"+{seen}:{SEEN}", options=("--atomic",)
+            )
+        except LostRace as lost:
+            if not lost.lock:
+                raise
+            refused = f"it is locked by the file {lost.lock}"
+        except (Denied, Unavailable) as error:
+            refused = error.what
+        else:
+            self._seen_waits = False
+            self._seen.taken()
+            return
+        # Which of the two was meant? What refuses the branch alone says so.
+        self._pusher.push(branch, f"{commit}:{branch}")
+        self._seen.refused(refused)
+
+    def _seen_with(self, commit: str, base: str) -> str | None:
+        if self._seen.resting or not self._follows:
+            return None
+        seen = self._clone.refs.value(SEEN)
+        if seen == base:
+            return commit
+        return seen if self._seen_waits else None

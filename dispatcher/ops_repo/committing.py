@@ -1,0 +1,119 @@
+"""Making commits in the clone, without a work tree and without an index.
+
+``git fast-import`` reads only the directories on the way to the files that are added, so the cost of a
+commit does not depend on what lies elsewhere (in ``vault/done``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from dispatcher.ops_repo import by_trees
+from dispatcher.ops_repo.batch import Batch, paths_checked
+from dispatcher.ops_repo.by_trees import stored
+from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.fast_import import added, author, commit_stream, placed, removed
+from dispatcher.ops_repo.reader import entries_at
+from dispatcher.ops_repo.records import TREE_MODE, Entry, NewFile, Replaced
+from dispatcher.ops_repo.refs import OUTGOING
+
+FEW_CHANGES = 50
+"""Names of one folder that are moved one by one."""
+
+
+class Committer:
+    """Makes commits of ours in one clone, on a commit that it has."""
+
+    def __init__(self, clone: Clone) -> None:
+        self._clone = clone
+        self._git = clone.git
+
+    def of_files(
+        self, base: str, files: Sequence[NewFile], message: str, fds: Sequence[int]
+    ) -> str:
+        """Commit files that are not there yet; returns the hash."""
+        new = paths_checked(files)
+        return self.commit(base, added(new), message, fds, lambda: stored(self._clone, new))
+
+    def of_batch(self, batch: Batch, message: str, fds: Sequence[int]) -> str:
+        """Commit a batch, with a message that names what it replaces; returns the hash."""
+        # A directory is no file to be replaced: it is removed first.
+        gone = (removed(file.path) for file in batch.over)
+        return self.commit(
+            batch.base,
+            [*self._moved(batch), *gone, *added(batch.files)],
+            _explained(message, batch.replaced),
+            fds,
+            lambda: {
+                **{m.source: None for m in batch.moved},
+                **{m.target: batch.there[m.source] for m in batch.moved},
+                **stored(self._clone, batch.files),
+            },
+        )
+
+    def commit(
+        self,
+        base: str,
+        stream: Iterable[bytes],
+        message: str,
+        fds: Sequence[int],
+        changes: Callable[[], Mapping[str, Entry | None]],
+    ) -> str:
+        """Make a commit on ``base`` from fast-import's file commands; returns its hash.
+
+        Args:
+            changes: the same as entries by path; asked for if fast-import cannot read the base.
+        """
+        settings = self._git.settings
+        try:
+            done = self._git.run(
+                self._clone.path,
+                "fast-import",
+                "--quiet",
+                "--done",
+                "--force",
+                "--date-format=raw",
+                stdin=commit_stream(settings, OUTGOING, stream, message, base=base),
+                keep_fds=fds,
+            )
+        except GitFailed as failed:
+            if not by_trees.is_needed(failed):
+                raise
+            who = author(settings)
+            return by_trees.commit(self._clone, base, changes(), message=message, who=who)
+        return done.line
+
+    def _moved(self, batch: Batch) -> Iterator[bytes]:
+        """fast-import's commands for moves.
+
+        It goes through a directory from the start for every name, so a directory in which much changes
+        is written anew instead.
+        """
+        changes: dict[str, dict[str, Entry | None]] = {}
+        for move in batch.moved:
+            for path, entry in ((move.source, None), (move.target, batch.there[move.source])):
+                folder, _, name = path.rpartition("/")
+                changes.setdefault(folder, {})[name] = entry
+        anew = {f for f, names in changes.items() if f and len(names) > FEW_CHANGES}
+        for folder in sorted(anew, key=lambda each: each.count("/")):
+            yield from self._written_anew(batch.base, folder, changes[folder])
+        for folder in changes.keys() - anew:
+            for name, entry in changes[folder].items():
+                yield placed(f"{folder}/{name}" if folder else name, entry)
+
+    def _written_anew(
+        self, base: str, folder: str, changes: Mapping[str, Entry | None]
+    ) -> Iterator[bytes]:
+        there = f"{base}:{folder}" if entries_at(self._clone, base, [folder]) else ""
+        tree = by_trees.changed(self._clone, by_trees.listed(self._clone, there), changes)
+        entry = Entry(mode=TREE_MODE, oid=tree) if tree else None
+        yield placed(folder, entry)
+
+
+def _explained(message: str, replaced: Sequence[Replaced]) -> str:
+    """The commit's message, with what it replaces."""
+    if not replaced:
+        return message
+    lines = "\n".join(f"{r.path} (object {r.oid} of commit {r.commit})" for r in replaced)
+    return f"{message}\n\nIn the place of what this dispatcher did not sign:\n{lines}"

@@ -1,0 +1,150 @@
+"""Bringing the remote's refs to the clone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dispatcher.errors import Denied, Misconfigured, Unavailable
+from dispatcher.ops_repo.clone_lock import CloneLock
+from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.git import Git
+from dispatcher.ops_repo.records import is_oid
+from dispatcher.ops_repo.refs import ASKED, HEAD, LEAD, LEAD_FOUND, REMOTE_SEEN, SEEN, Refs
+from dispatcher.ops_repo.transport import Transport
+from dispatcher.ops_repo.upkeep import Upkeep
+
+
+class Fetcher:
+    """Brings refs of the remote to one clone. Thread-safe.
+
+    Attributes:
+        lead_strayed: whether a fetch since ``watch_lead`` found another value in the remote's lead.
+    """
+
+    def __init__(
+        self, path: Path, git: Git, *, lock: CloneLock, refs: Refs, upkeep: Upkeep
+    ) -> None:
+        self._path, self._git = path, git
+        self._lock, self._refs, self._upkeep = lock, refs, upkeep
+        self._lead_ours: str | None = None
+        self._lead_failed = False
+        self.lead_strayed = False
+
+    def head(self) -> str:
+        """Bring the branch; returns its head.
+
+        For a path, ``fetch-pack`` is used: with nothing new it costs as little as ``ls-remote``,
+        and it leaves out the walk over the whole tree with which ``fetch`` makes sure that
+        nothing is missing (45 ms beside 100,000 archived actions). Arriving objects and the links
+        between them are checked all the same, by ``fetch.fsckObjects``. Over a network one round
+        trip matters more, and ``fetch`` needs one connection fewer.
+        """
+        branch = f"refs/heads/{self._git.settings.branch}"
+        with self._lock.held() as fds:
+            head = self._refs.value(HEAD)
+            commit = self._bring_with_lead(branch, fds)
+            if commit is None:
+                self._fetch(fds, f"+{branch}:{HEAD}")
+                commit = self._refs.value(HEAD)
+            if commit is None:
+                raise GitFailed("fetch", 0, f"bad object {HEAD}")
+            if commit != head:
+                self._upkeep.changed()
+            return commit
+
+    def ref(self, ref: str) -> str:
+        """Bring any other ref of the remote; returns its commit. Errors as ``head``."""
+        with self._lock.held() as fds:
+            self.bring(ref, ASKED, fds)
+            return self._refs.value(ASKED) or ""
+
+    def remote_seen(self) -> str:
+        """Bring the remote's ``refs/disinto/seen``; its commit, or "" if it has none that is usable.
+
+        Raises:
+            Unavailable: the remote cannot be asked.
+        """
+        with self._lock.held() as fds:
+            try:
+                self.bring(SEEN, REMOTE_SEEN, fds)
+            except (Misconfigured, Denied):
+                return ""  # it has none, or what it names is malformed
+            return self._refs.commit(REMOTE_SEEN)
+
+    def bring(self, ref: str, ours: str, fds: Sequence[int]) -> None:
+        """Bring one ref of the remote to one of ours. Errors as ``ref``."""
+        self._fetch(fds, f"+{ref}:{ours}")
+
+    def watch_lead(self, value: str | None) -> None:
+        """From now on each fetch sees whether the remote's lead holds this value; see
+        ``lead_strayed``. None: it is not looked at.
+        """
+        self._lead_ours, self._lead_failed, self.lead_strayed = value, False, False
+
+    def _bring_with_lead(self, branch: str, fds: Sequence[int]) -> str | None:
+        """Bring the branch, and see in the same conversation whether the lead is ours. Whatever
+        somebody put into that ref, the branch is brought: at the second try without it.
+        """
+        ours = self._lead_ours
+        if ours is None or self.lead_strayed or self._lead_failed:
+            commit = self._bring(branch, (), fds)[0]
+            self.lead_strayed = self.lead_strayed or self._lead_failed
+            self._lead_failed = False
+            return commit
+        try:
+            commit, lead = self._bring(branch, (LEAD,), fds)
+        except Unavailable:
+            self._lead_failed = True  # the remote is away, or never done with what the ref holds
+            raise
+        except (Denied, Misconfigured):
+            commit, lead = self._bring(branch, (), fds)[0], None
+        self.lead_strayed = lead != ours
+        return commit
+
+    def _bring(
+        self, branch: str, more: Sequence[str], fds: Sequence[int]
+    ) -> tuple[str | None, ...]:
+        """Bring the branch to ``HEAD``, and another ref if there is ``more``; their values."""
+        if self._git.transport is Transport.PATH:
+            values = self._fetch_pack((branch, *more), fds)
+            if values[0] != self._refs.value(HEAD):
+                self._refs.set(HEAD, values[0])
+            return tuple(values)
+        self._fetch(fds, f"+{branch}:{HEAD}", *(f"+{ref}:{LEAD_FOUND}" for ref in more))
+        return (self._refs.value(HEAD), *(self._refs.value(LEAD_FOUND) for _ in more))
+
+    def _fetch_pack(self, refs: Sequence[str], fds: Sequence[int]) -> list[str]:
+        """Bring refs with ``fetch-pack``, which changes none of ours; returns their values."""
+        done = self._git.ask(
+            self._path,
+            "fetch-pack",
+            "--quiet",
+            "--no-progress",
+            *self._git.path_options("fetch"),
+            self._git.remote,
+            *refs,
+            # Packs of this size and above would be left with a .keep file; git 2.39 dies of it.
+            config={"fetch.unpackLimit": str(2**31 - 1)},
+            keep_fds=fds,
+        )
+        told = {ref: value for value, _, ref in (x.partition(" ") for x in done.line.splitlines())}
+        for ref in refs:
+            if not is_oid(told.get(ref, "")):
+                raise Misconfigured(f"the ops repository did not report the value of {ref}")
+        return [told[ref] for ref in refs]
+
+    def _fetch(self, fds: Sequence[int], *refspecs: str) -> None:
+        self._git.ask(
+            self._path,
+            "fetch",
+            "--quiet",
+            "--no-progress",
+            "--no-tags",
+            "--no-write-fetch-head",
+            *self._git.path_options("fetch"),
+            "--",
+            self._git.remote,
+            *refspecs,
+            keep_fds=fds,
+        )

@@ -1,0 +1,122 @@
+"""Pushing refs, each by its exact name, and what a remote's refusal amounts to."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+
+from dispatcher.errors import Denied, Dependency
+from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.refs import PUSH
+from dispatcher.ops_repo.refusals import PushRefused, Why, refusal
+
+_PUSHES = itertools.count(1)
+
+
+class LostRace(Exception):
+    """Somebody else pushed in between, or is about to: a lock file of theirs is there.
+
+    Attributes:
+        lock: the lock file, or "".
+    """
+
+    def __init__(self, lock: str = "") -> None:
+        super().__init__(lock)
+        self.lock = lock
+
+
+class Blocked(Denied):
+    """The remote cannot hold a ref of this name beside another that it has."""
+
+
+class Pusher:
+    """Pushes refs of one clone to its remote. Thread-safe; it does not keep others from fetching."""
+
+    def __init__(self, clone: Clone) -> None:
+        self._clone = clone
+        self._git = clone.git
+
+    def push(self, branch: str, *refspecs: str, options: Sequence[str] = ()) -> None:
+        """Push refs, of which ``branch`` is the one that matters.
+
+        Raises:
+            LostRace: somebody else was faster.
+            Blocked: the remote cannot hold a ref of this name beside another that it has.
+            Denied: the remote refused it; and what ``Git.ask`` raises.
+        """
+        with self._exactly(refspecs) as exact:
+            done = self._git.ask(
+                self._clone.path, "push", "--porcelain", "--no-verify",
+                *self._git.path_options("push"), *options, "--", self._git.remote, *exact,
+                ok=(0, 1),
+            )  # fmt: skip
+        lines = [x.split("\t") for x in done.line.splitlines() if x.count("\t") == 2]
+        status = {
+            names.rpartition(":")[2]: (flag.strip(), summary) for flag, names, summary in lines
+        }
+        refused = {ref: summary for ref, (flag, summary) in status.items() if flag == "!"}
+        if status and branch in status and not refused:
+            return
+        if not status:
+            failed = GitFailed("push", done.code, done.err)
+            if failed.clone_broken:
+                raise failed
+            raise self._git.meaning(failed)
+        self._raise(branch, refused, done.err)
+
+    @contextmanager
+    def _exactly(self, refspecs: Iterable[str]) -> Iterator[list[str]]:
+        """The same refspecs with patterns, for as long as the block takes. git takes the right side
+        of a plain one for the end of a name: beside a branch called ``refs/heads/main``, which
+        anybody may push, ``refs/heads/main`` would be ambiguous and every push refused. The right
+        side of a pattern is the whole name.
+        """
+        space = f"{PUSH}{os.getpid()}-{next(_PUSHES)}"
+        refs, exact = {}, []
+        for refspec in refspecs:
+            value, _, target = refspec.rpartition(":")
+            kind = "forced" if value.startswith("+") else "plain"
+            refs[f"{space}/{kind}/{target.removeprefix('refs/')}"] = value.removeprefix("+")
+            pattern = f"{'+' * (kind == 'forced')}{space}/{kind}/*:refs/*"
+            exact += [pattern] if pattern not in exact else []
+        self._clone.refs.set_all(refs)
+        try:
+            yield exact
+        finally:
+            self._drop(refs)
+
+    def _drop(self, refs: Iterable[str]) -> None:
+        """Remove refs of ours. What was pushed is pushed: a failure here must not look like one of
+        the push. A clone that is damaged is noticed by the next command.
+        """
+        gone = dict.fromkeys(refs, "")
+        with suppress(GitFailed):
+            try:
+                self._clone.refs.set_all(gone)
+            except GitFailed as failed:
+                if not failed.stale_lock:
+                    raise
+                self._clone.remove_stale_locks()
+                self._clone.refs.set_all(gone)
+
+    def _raise(self, branch: str, refused: Mapping[str, str], err: str) -> None:
+        """What the refs that were not pushed amount to. Of several the branch is asked first."""
+        found = {ref: refusal(summary, err) for ref, summary in refused.items()}
+        of_branch = found.get(branch)
+        if of_branch is not None and of_branch.why is Why.RACE and len(found) == 1:
+            raise LostRace
+        whose = next((r for r in found.values() if r.why is not Why.RACE), None)
+        if whose is None:
+            raise LostRace
+        if whose.why is Why.LOCKED:
+            raise LostRace(whose.detail)
+        refs = " and ".join(sorted(ref.removeprefix("refs/heads/") for ref in found))
+        kind = Blocked if whose.why is Why.BLOCKED else PushRefused
+        raise kind(
+            Dependency.REMOTE,
+            f"the ops repository {self._git.where} refused the push to {refs}: {whose.detail}",
+            remedy="Check hooks, branch protection and the rights of our token or key.",
+        )

@@ -1,0 +1,114 @@
+"""Reading the ops repository: what its commits hold, and who made them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dispatcher.ops_repo import lineage, reader
+from dispatcher.ops_repo.changes import Changes, Delta
+from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.lineage import Lineage
+from dispatcher.ops_repo.mending import Mending
+from dispatcher.ops_repo.records import CommitInfo, Entry
+from dispatcher.ops_repo.signatures import Signature, Signers, verify
+from dispatcher.ops_repo.tree import Tree
+
+
+class RepoReader:
+    """Reads commits that a clone has, and changes nothing. Thread-safe.
+
+    Methods that take a commit raise ``Conflict`` where the clone does not have it.
+
+    Args:
+        clone: is made by the first call that needs it.
+    """
+
+    def __init__(self, clone: Clone) -> None:
+        self._clone = clone
+        self._mended = Mending(clone)
+
+    def advance(self, tree: Tree, commit: str) -> Changes:
+        """Move a tree to a commit, in place: all of it at first, then only what differs."""
+        return tree.enter(self.difference(tree, commit))
+
+    def difference(self, tree: Tree, commit: str) -> Delta:
+        """The way of a tree to a commit, for ``Tree.enter``; the tree is only read."""
+        return self._mended(lambda: reader.difference(self._clone, tree, commit))
+
+    def tree_of(self, commit: str, action_id: str) -> Tree:
+        """The part of a commit's tree that concerns one action."""
+        return self._mended(lambda: reader.tree_of(self._clone, commit, action_id))
+
+    def read(self, blobs: Iterable[str], *, limit: int) -> dict[str, bytes | int]:
+        """Contents by blob hash. A blob of more than ``limit`` bytes is not read: its size in
+        bytes stands in its place. Give only hashes of regular files and symlinks.
+        """
+        wanted = tuple(blobs)
+        return self._mended(lambda: reader.read(self._clone, wanted, limit))
+
+    def blob_at(self, commit: str, path: str) -> str | None:
+        """Hash of the regular file at a path, or None: nothing there, or something else."""
+        entry = self.entry_at(commit, path)
+        return entry.oid if entry is not None and entry.regular else None
+
+    def entry_at(self, commit: str, path: str) -> Entry | None:
+        """Whatever is at a path, with its mode."""
+        return self._mended(lambda: reader.entry_at(self._clone, commit, path))
+
+    def has_commit(self, oid: str) -> bool:
+        """Whether the clone has a commit of this hash."""
+        return self._mended(lambda: self._clone.objects.has_commit(oid))
+
+    def commit(self, commit: str) -> CommitInfo:
+        """Facts of one commit."""
+        return self._mended(lambda: reader.commit_info(self._clone, commit))
+
+    def last_change(self, commit: str, path: str) -> CommitInfo | None:
+        """The commit that brought the present content of a path, or None where it never was.
+
+        It is the one that ``git log -1 <commit> -- <path>`` names, without following renames:
+        git goes back as long as a parent has the path as it is now, at a merge along the first
+        such parent. So the path in the answer is exactly as in ``commit``, and differs from that
+        in each of the answer's parents. A merge that holds neither side's version (an "evil
+        merge") is itself the answer. A merge that takes over one side unchanged is not: there the
+        commit on that side is, also where the side was never meant for this branch. For a path
+        that is gone it is the commit that removed it.
+        """
+        return self._mended(lambda: reader.last_change(self._clone, commit, path))
+
+    def lineage(self, commit: str, path: str) -> Lineage | None:
+        """Where the content of a path comes from when merges are not trusted to tell, as
+        ``last_change`` does; see ``Lineage``. None where no commit ever touched the path.
+        """
+        return self._mended(lambda: lineage.lineage(self._text, commit, path))
+
+    def mainline(self, commit: str, *, since: str, limit: int) -> tuple[str, ...]:
+        """First-parent chain from ``since`` (with it, first) up to ``commit``: the oldest
+        ``limit`` of them; () where ``since`` is not on it.
+        """
+        return self._mended(lambda: lineage.mainline(self._text, commit, since=since, limit=limit))
+
+    def dropped_results(self, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Results that were deleted or changed anywhere in the history of these commits: blob
+        hashes by action id, the latest first. Costs a walk through all of it.
+
+        Raises:
+            Unavailable: it takes too long.
+        """
+        wanted = tuple(commits)
+        return self._mended(lambda: reader.dropped_results(self._clone, wanted))
+
+    def is_ancestor(self, ancestor: str, commit: str) -> bool:
+        """Whether ``ancestor`` is ``commit`` or in its history. An unknown ancestor is not."""
+        return self._mended(lambda: reader.is_ancestor(self._clone, ancestor, commit))
+
+    def commits_between(self, base: str, head: str) -> list[CommitInfo]:
+        """Commits in the history of ``head`` and not of ``base``, newest first, with merges."""
+        return self._mended(lambda: reader.commits_between(self._clone, base, head))
+
+    def signature(self, commit: str, signers: Signers) -> Signature:
+        """Who signed a commit, checked against trusted keys; see ``Signature``."""
+        return self._mended(lambda: verify(self._clone, commit, signers))
+
+    def _text(self, *args: str) -> str:
+        return self._clone.git.run(self._clone.path, *args).out.decode("utf-8", "replace")
