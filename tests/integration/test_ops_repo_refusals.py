@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Conflict, Denied, Unavailable
-from dispatcher.ops_repo import NewFile, OpsRepo
+from dispatcher.ops_repo import NewFile, OpsRepo, branch_push
 from dispatcher.ops_repo import writer as writers
 from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import FileSpec, GitRemote
@@ -50,7 +50,7 @@ def test_a_ref_below_ours_keeps_no_result_back(
     repo.mark_seen(remote.head)
     publish(repo, TWO)
     assert remote.git("for-each-ref", "refs/disinto/seen") == "", "not before the pause is over"
-    monkeypatch.setattr(writers._Companion, "resting", False)
+    monkeypatch.setattr(branch_push._Companion, "resting", False)
     third = publish(repo, "vault/actions/three.result.json")
     assert third == remote.head
     assert remote.git("rev-parse", SEEN)
@@ -66,7 +66,7 @@ def test_a_hook_that_refuses_the_memory_is_quoted_and_asked_again(
     assert publish(repo) == remote.head
     assert "branches only" in repo.seen_trouble()
     hook.unlink()
-    monkeypatch.setattr(writers._Companion, "resting", False)
+    monkeypatch.setattr(branch_push._Companion, "resting", False)
     repo.mark_seen(remote.head)
     publish(repo, TWO)
     assert remote.git("rev-parse", SEEN) == remote.head
