@@ -22,7 +22,7 @@ AT_THE_START = {("ledger", "open_runs"), ("ledger", "leader"), ("leadership", "c
 
 NEVER_ASK = {
     ("repo", "stop"),  # ends git processes at the very end
-    ("gate", "look_again"),  # forgets answers
+    ("gate", "invalidate"),  # forgets answers
     ("leadership", "strayed"),
     ("leadership", "due"),
     ("leadership", "warnings"),
