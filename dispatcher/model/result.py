@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dispatcher.model.run import ENGINE_NAME, Tier, Verdict
+from dispatcher.model.run import ENGINE_NAME, Claim, Phase, Tier, Verdict
 
 RESULT_LIMIT = 1024 * 1024
 """Bytes of a result file; a larger one is none of ours."""
@@ -93,3 +93,15 @@ class Result(_Record):
         """
         without = {"attestation"} if self.attestation is None else None
         return self.model_dump_json(indent=2, exclude=without) + "\n"
+
+
+def ended_result(claim: Claim) -> Result | None:
+    """The result that an ended claim holds; None before its end, for one of another version, and
+    for one that was closed because its result stood in git already.
+    """
+    if claim.phase is not Phase.ENDED:
+        return None
+    try:
+        return Result.model_validate_json(claim.result)
+    except ValueError:
+        return None

@@ -29,6 +29,7 @@ from dispatcher.settings.models import (
     VaultAuth,
     VaultSettings,
 )
+from dispatcher.settings.notify import BodyKind, MailTls, NotifySettings, SinkKind
 from dispatcher.settings.plain_http import PlainAddress, plain_addresses
 from dispatcher.settings.section import PositiveSeconds
 from dispatcher.settings.whole import credential_files, settings_model
@@ -52,12 +53,15 @@ __all__ = [
     "AgentSettings",
     "ArchiveSettings",
     "AttestationSettings",
+    "BodyKind",
     "ForgeSettings",
     "FormulaSettings",
     "GateKind",
     "GrantSettings",
     "HttpSettings",
     "LimitSettings",
+    "MailTls",
+    "NotifySettings",
     "OpsRepoSettings",
     "PlainAddress",
     "PolicySettings",
@@ -65,6 +69,7 @@ __all__ = [
     "Role",
     "Settings",
     "SignedSettings",
+    "SinkKind",
     "VaultAuth",
     "VaultSettings",
     "credential_files",

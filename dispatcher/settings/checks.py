@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from dispatcher.settings.addresses import has_password, is_http
 from dispatcher.settings.models import GateKind, Settings, VaultAuth
+from dispatcher.settings.notify_checks import mistakes
 from dispatcher.settings.repository import repository_name
 from dispatcher.settings.section import Contradiction, wrong
 from dispatcher.settings.whole import engine_sections
@@ -36,7 +37,7 @@ def _ops_repo(settings: Settings) -> Iterator[Contradiction]:
     if repo.remote.startswith("-"):
         remedy = "Write a path, or an ssh:// or https:// address"
         yield wrong("the remote begins with -", "ops_repo", "remote", remedy=remedy)
-    if _has_password(repo.remote):
+    if has_password(repo.remote):
         yield wrong(
             "the remote's address holds a password",
             "ops_repo",
@@ -64,10 +65,10 @@ def _addresses(settings: Settings) -> Iterator[Contradiction]:
     for section, key, address in addresses:
         if not address:
             continue
-        if _has_password(address):
+        if has_password(address):
             what = f"{section}.{key} holds a password"
             yield wrong(what, section, key, remedy="Take it out of the address")
-        elif not _is_http(address):
+        elif not is_http(address):
             what = f"{section}.{key} must start with http:// or https://"
             yield wrong(what, section, key, remedy="Write for example https://host:8200")
 
@@ -203,6 +204,17 @@ def _http(settings: Settings) -> Iterator[Contradiction]:
         yield wrong(what, "http", "listen", remedy='Write for example listen = "127.0.0.1:8480"')
 
 
+def _notify(settings: Settings) -> Iterator[Contradiction]:
+    names: set[str] = set()
+    for index, sink in enumerate(settings.notify):
+        if sink.name in names:
+            what = f"two sinks have the name {quoted(sink.name)}"
+            yield wrong(what, "notify", index, "name", remedy="Give each a name of its own")
+        names.add(sink.name)
+        for each in mistakes(sink):
+            yield wrong(each.message, "notify", index, *each.key, remedy=each.remedy)
+
+
 _CHECKS: tuple[Callable[[Settings], Iterator[Contradiction]], ...] = (
     _log_level,
     _ops_repo,
@@ -215,22 +227,8 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Contradiction]], ...] = (
     _trusted_files,
     _http,
     _limits,
+    _notify,
 )
-
-
-def _has_password(address: str) -> bool:
-    try:
-        return "://" in address and urlsplit(address).password is not None
-    except ValueError:
-        return False
-
-
-def _is_http(address: str) -> bool:
-    try:
-        parts = urlsplit(address)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, a broken IPv6 address
-        return False
 
 
 def _is_branch(name: str) -> bool:

@@ -7,6 +7,7 @@ names the line of the file or the variable.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -122,9 +123,7 @@ class _Draft:
     def merge_file(self) -> None:
         """The file's values, copied so that later merges leave the source as it is."""
         if self.source is not None:
-            self.data = {
-                k: dict(v) if isinstance(v, dict) else v for k, v in self.source.data.items()
-            }
+            self.data = copy.deepcopy(dict(self.source.data))
 
     def merge_environment(self, environ: Mapping[str, str]) -> Iterator[Problem]:
         """Lay the variables over the file's values."""

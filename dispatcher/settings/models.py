@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
+from dispatcher.settings.notify import MAX_SINKS, NotifySettings
 from dispatcher.settings.section import EngineSection, PositiveSeconds, Section, credential
 from dispatcher.settings_file import STATE_DIR
 
@@ -296,6 +297,9 @@ class Settings(Section):
     archive: ArchiveSettings = ArchiveSettings()
     grants: GrantSettings = GrantSettings()
     attestation: AttestationSettings = AttestationSettings()
+    notify: tuple[NotifySettings, ...] = Field(
+        default=(), max_length=MAX_SINKS, description="Sinks of notifications."
+    )
 
     def section(self, model: type[EngineSectionT]) -> EngineSectionT:
         """The section of an engine; the defaults if these settings were made without it."""

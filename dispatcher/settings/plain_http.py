@@ -6,9 +6,10 @@ A pure look at the settings. Loopback does not leave the machine, so plain http 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from dispatcher.settings.addresses import is_plain_http, origin
 from dispatcher.settings.models import Settings
+from dispatcher.settings.notify_checks import plain_address
 from dispatcher.settings.whole import engine_sections
 
 
@@ -37,6 +38,8 @@ class PlainAddress:
     @property
     def remedy(self) -> str:
         """What to do about it."""
+        if self.address.startswith("smtp://"):
+            return f'Set tls = "starttls" or "tls" in {self.key}.'
         return f"Serve it over TLS and use https:// in {self.key}."
 
 
@@ -54,29 +57,13 @@ def plain_addresses(settings: Settings) -> tuple[PlainAddress, ...]:
         ),
         ("[forge] url", settings.forge.url, "the API token and the approvals"),
         ("[ops_repo] remote", settings.ops_repo.remote, "the token, actions and results"),
+        *(
+            (f"[[notify]] {sink.name}", plain_address(sink), "the notifications")
+            for sink in settings.notify
+        ),
     )
     return tuple(
-        PlainAddress(key=key, address=_origin(address), carries=carries)
+        PlainAddress(key=key, address=origin(address), carries=carries)
         for key, address, carries in addresses
-        if _is_plain(address)
+        if is_plain_http(address) or address.startswith("smtp://")
     )
-
-
-def _is_plain(address: str) -> bool:
-    if not address.lower().startswith("http://"):
-        return False
-    from ipaddress import ip_address  # most settings need it not, and every command reads them
-
-    host = (urlsplit(address).hostname or "").rstrip(".")
-    if host == "localhost" or host.endswith(".localhost"):
-        return False
-    try:
-        return not ip_address(host).is_loopback
-    except ValueError:
-        return True
-
-
-def _origin(address: str) -> str:
-    """Without a path, and without a user's name or password."""
-    parts = urlsplit(address)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

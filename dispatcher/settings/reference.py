@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from dispatcher.settings.notify import NotifySettings
 from dispatcher.settings.whole import customary_variables, settings_model, settings_reader
 from dispatcher.settings_file import ENV_PREFIX
 from dispatcher.toml.explain import Schema, schema_at, toml_value
@@ -57,8 +58,12 @@ def keys() -> Iterator[KeyPath]:
         default = field.default
         if isinstance(default, BaseModel):
             yield from ((name, key) for key in type(default).model_fields)
-        else:
+        elif name not in TABLES:
             yield (name,)
+
+
+TABLES: Mapping[str, type[BaseModel]] = {"notify": NotifySettings}
+"""Settings that are lists of tables, ``[[name]]``, by their name."""
 
 
 def variable(path: KeyPath) -> str:
@@ -74,6 +79,11 @@ def _sections() -> Iterator[str]:
             meant = " ".join((type(field.default).__doc__ or "").split())
             inside = [path for path in keys() if path[0] == name and len(path) > 1]
             yield _section(f"## [{name}]", meant, inside)
+    for name, model in TABLES.items():
+        meant = " ".join((model.__doc__ or "").split())
+        variables = f"{variable((name,))} overrides all of them with a JSON list of tables."
+        inside = [(name, 0, key) for key in model.model_fields]
+        yield _section(f"## [[{name}]]", f"{meant} {variables}", inside)
 
 
 def _section(title: str, meant: str, paths: Sequence[KeyPath]) -> str:
@@ -119,9 +129,16 @@ def _kind(described: Schema) -> str:
 
 
 def _default(path: KeyPath) -> str:
-    value: Any = settings_model()()
-    for part in path:
-        value = getattr(value, str(part))
+    value: Any = None
+    if path[0] in TABLES:
+        field = TABLES[str(path[0])].model_fields[str(path[-1])]
+        if field.is_required():
+            return "required"
+        value = field.default
+    else:
+        value = settings_model()()
+        for part in path:
+            value = getattr(value, str(part))
     if value is None or value in ("", ()) or value == {}:
         return "none"
     if isinstance(value, PurePath):

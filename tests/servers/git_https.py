@@ -45,7 +45,7 @@ class GitHttps:
 @contextmanager
 def serve(root: Path, *, user: str, token: str) -> Iterator[GitHttps]:
     """Serve the bare repositories below ``root``; a push is allowed."""
-    certificate = _certificate(root)
+    certificate = certificate_in(root)
     state = GitHttps(url="", ca=certificate, user=user, token=token)
 
     class Handler(BaseHTTPRequestHandler):
@@ -135,7 +135,8 @@ def serve(root: Path, *, user: str, token: str) -> Iterator[GitHttps]:
         server.server_close()
 
 
-def _certificate(folder: Path) -> Path:
+def certificate_in(folder: Path) -> Path:
+    """A certificate for 127.0.0.1 that signs itself, with its key, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"git {secrets.token_hex(4)}")])
     now = datetime.datetime.now(datetime.UTC)

@@ -19,7 +19,7 @@ LINES, COLUMNS = 33, 100
 
 PRINTS_DATA = {
     "validate", "dispatch", "watch", "status", "verify", "plan", "archive", "apply", "secrets list",
-    "doctor", "audit verify",
+    "doctor", "audit verify", "notify list",
 }  # fmt: skip
 """Commands with ``--json``. ``schema`` prints JSON always; ``logs`` hands on what a run wrote."""
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from dispatcher.cli.root import COMMANDS
 from dispatcher.errors import Dependency, Exit
@@ -27,14 +28,15 @@ from dispatcher.model.run import (
 )
 from dispatcher.runner.formula import Workspace, environment
 from dispatcher.settings.environment import known_variables
-from dispatcher.settings.reference import FILE, keys, reference, variable
+from dispatcher.settings.reference import FILE, TABLES, keys, reference, variable
 from dispatcher.settings.whole import settings_reader
 from dispatcher.status.metrics import Metrics
+from dispatcher.toml.source import KeyPath
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(
-    [*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+    [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
@@ -108,6 +110,8 @@ def test_the_reference_names_every_setting_once_and_no_other() -> None:
     documented = []
     section = ""
     for line in page("reference-settings.md").splitlines():
+        if line.startswith("## [["):
+            break  # lists of tables come last; see below
         if title := re.match(r"## \[(\w+)\]", line):
             section = title[1]
         if key := re.match(r"\| `(\w+)` \|", line):
@@ -115,8 +119,18 @@ def test_the_reference_names_every_setting_once_and_no_other() -> None:
     assert documented == list(keys())
 
 
+@pytest.mark.parametrize(("name", "model"), TABLES.items())
+def test_the_reference_names_every_key_of_a_list_of_tables(
+    name: str, model: type[BaseModel]
+) -> None:
+    _, _, section = page("reference-settings.md").partition(f"## [[{name}]]")
+    found = re.findall(r"^\| `(\w+)` \|", section.partition("\n## ")[0], re.MULTILINE)
+    assert found == list(model.model_fields)
+
+
 def test_the_variable_of_each_setting_is_the_one_that_is_read() -> None:
-    assert {variable(path): path for path in keys()} == known_variables(settings_reader().schema)
+    paths: list[KeyPath] = [*keys(), *((name,) for name in TABLES)]
+    assert {variable(path): path for path in paths} == known_variables(settings_reader().schema)
 
 
 @pytest.mark.parametrize("verdict", Verdict)

@@ -1,0 +1,81 @@
+"""Notices: what people are notified of, and when. Plain data; see ``dispatcher.notify``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+
+class Condition(StrEnum):
+    """What a notification is about: the values of ``on`` in ``[[notify]]``. Closed.
+
+    Each verdict is a condition of the same name.
+    """
+
+    WAITS_FOR_APPROVAL = "waits_for_approval"
+    EMERGENCY = "emergency"  # an action overrode a freeze
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    TIMED_OUT = "timed_out"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+    UNPLACEABLE = "unplaceable"
+    REFUSED = "refused"
+    INVALID = "invalid"
+    ERROR = "error"
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+    FOREIGN_RESULT = "foreign_result"
+    DEPENDENCY_DOWN = "dependency_down"
+    DEPENDENCY_UP = "dependency_up"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Notice:
+    """One thing that happened, ready to be sent: without secrets and control characters, and of
+    limited length.
+
+    Attributes:
+        id: stable, so that a receiver can tell a repetition: the same thing has the same id after
+            a restart and at another dispatcher of the same ops repo. Hexadecimal.
+        condition: what it is about; "" in a summary of what was not sent.
+        at: when it happened, seconds since the epoch.
+        repository: the ops repo's name.
+        title: one line.
+        detail: why, in words, or "". May have several lines.
+        output: the end of the formula's redacted output, or "".
+        action, blob, formula, tier, verdict: of the action; "" where there is none, or where it is
+            not known.
+        exit_code: of the result; None where there is none.
+    """
+
+    id: str
+    condition: Condition | None
+    at: float
+    repository: str
+    title: str
+    detail: str = ""
+    output: str = ""
+    action: str = ""
+    blob: str = ""
+    formula: str = ""
+    tier: str = ""
+    verdict: str = ""
+    exit_code: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Notice:
+        """The reverse of ``to_json``.
+
+        Raises:
+            ValueError, TypeError, KeyError: the data is something else.
+        """
+        known = {each.name: data[each.name] for each in fields(cls) if each.name in data}
+        condition = known.get("condition")
+        return cls(**{**known, "condition": Condition(condition) if condition else None})

@@ -1,0 +1,284 @@
+"""The notifier: follows a service, and has people notified of what they asked for.
+
+The control loop hands it states and events, and goes on at once; a thread of its own makes notices
+of them and writes them down. How an action ended is also written down by whoever is about to take
+away what tells of it (``record``), so that a crash loses no such notice.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+from dispatcher.model.health import WaitingFor
+from dispatcher.model.notice import Condition, Notice
+from dispatcher.model.result import Result, ended_result
+from dispatcher.model.run import Phase
+from dispatcher.model.times import rfc3339
+from dispatcher.notify.base import Sink
+from dispatcher.notify.conditions import Episode, Notices, outages, wanted
+from dispatcher.notify.sender import Sender
+from dispatcher.notify.store import SinkState, Store
+from dispatcher.settings import NotifySettings
+from dispatcher.status.tracker import Silent, Status, Tracker
+
+PAUSE_S = 1.0
+"""Shortest time between two looks at the state of the service."""
+
+GRACE_S = 5.0
+"""Seconds at the end in which what waits for a sink that works may still be sent."""
+
+REMEMBERED = 20_000
+"""Waits, foreign results and ended runs of which it is remembered here that they were written down;
+the store knows all, and is asked again beyond that.
+"""
+
+PENDING = 1_000
+"""Notices kept in memory while the store does not take them."""
+
+
+_Found = tuple[object, Notice]
+"""A notice, and the key by which it is remembered that it was written down."""
+
+
+class Notifier:
+    """See the module. A ``Tracker``; use as a context manager.
+
+    Args:
+        sinks: the tables ``[[notify]]``.
+        store: where notices are written.
+        notices: makes them.
+        open_sink: opens a sink.
+        tracker: told of sinks that fail.
+        wall: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        sinks: Collection[NotifySettings],
+        *,
+        store: Store,
+        notices: Notices,
+        open_sink: Callable[[NotifySettings], Sink],
+        tracker: Tracker | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._sinks, self._store, self._notices, self._wall = tuple(sinks), store, notices, wall
+        self._tracker = tracker or Silent()
+        self._senders = [self._sender(sink, open_sink) for sink in self._sinks]
+        self._conditions = frozenset(condition for sink in self._sinks for condition in sink.on)
+        self._latest: Status | None = None
+        self._events: deque[Notice] = deque(maxlen=PENDING)
+        self._pending: deque[Notice] = deque(maxlen=PENDING)
+        self._done: dict[object, None] = {}
+        self._episodes: dict[str, Episode] | None = None
+        self._trouble = ""
+        self._states: Mapping[str, SinkState] = {}
+        self._leading = False
+        self._news = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="notifier", daemon=True)
+
+    # -- called by the control loop and its threads -----------------------------------------
+
+    def status(self, status: Status) -> None:
+        """A round is over. Never blocks."""
+        self._latest = status
+        self._news.set()
+
+    def event(self, name: str, /, **facts: object) -> None:
+        """``leading`` begins the sending; ``emergency`` (facts: action, blob, reason; formula and
+        tier if known) is a notice. Never blocks.
+        """
+        if name == "leading":
+            self._leading = True
+        elif name == "emergency":
+            given = {key: str(value) for key, value in facts.items() if key in _OF_EMERGENCY}
+            self._events.append(self._notices.of_emergency(**given, now=self._wall()))
+        else:
+            return
+        self._news.set()
+
+    def record(self, result: Result) -> None:
+        """Write down how an action ended, before what tells of it is taken away. On the disk when
+        this returns, or kept in memory if the disk does not take it. Raises nothing.
+        """
+        if Condition(result.verdict.value) in self._conditions:
+            self._keep([self._notices.of_result(result)])
+
+    # -- for people --------------------------------------------------------------------------
+
+    def warnings(self) -> tuple[str, ...]:
+        """Sinks that do not work, in words. Never blocks."""
+        states = self._states
+        failing = [sentence for sink in self._sinks if (sentence := failure(states.get(sink.name)))]
+        trouble = self._trouble
+        return (*failing, *((trouble,) if trouble else ()))
+
+    # -- the thread --------------------------------------------------------------------------
+
+    def __enter__(self) -> Notifier:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._news.set()
+        self._thread.join()
+        if self._leading:
+            until = time.monotonic() + GRACE_S
+            for sender in self._senders:
+                sender.look()
+            for sender in self._senders:
+                sender.settle(max(0.0, until - time.monotonic()))
+        for sender in self._senders:
+            sender.stop()
+
+    def _work(self) -> None:
+        started = False
+        while not self._ended.is_set():
+            self._news.wait(LOOK_S)
+            self._news.clear()
+            if self._leading and not started:
+                started = True
+                self._begin()
+            self._look()
+            self._ended.wait(PAUSE_S)
+        self._look()
+
+    def _begin(self) -> None:
+        try:
+            self._store.keep_only(sink.name for sink in self._sinks)
+        except (sqlite3.Error, OSError) as error:
+            self._no_store(error)
+        for sender in self._senders:
+            sender.start()
+
+    def _look(self) -> None:
+        try:
+            self._look_at(self._latest)
+            self._states = self._store.states()
+        except (sqlite3.Error, OSError) as error:
+            self._no_store(error)
+        except Exception as error:  # noqa: BLE001 - this thread must live
+            self._tracker.event("defect", where="notifier", error=error)
+
+    def _look_at(self, status: Status | None) -> None:
+        now, made = self._wall(), []
+        while self._events:
+            made.append(self._events.popleft())
+        while self._pending:
+            made.append(self._pending.popleft())
+        if made:
+            self._keep(made)
+        if status is None or not self._leading:
+            return
+        found = [*self._waits(status, now), *self._foreign(status, now), *self._results(status)]
+        self._keep([notice for _, notice in found])
+        for key, _ in found:
+            self._remember(key)
+        self._look_at_outages(status, now)
+
+    def _waits(self, status: Status, now: float) -> Iterator[_Found]:
+        """Actions that wait for approval, and were not seen to do so before."""
+        if Condition.WAITS_FOR_APPROVAL not in self._conditions:
+            return
+        for wait in status.plan.waits:
+            if wait.waiting_for is not WaitingFor.APPROVAL:
+                continue
+            candidate = status.candidates.get(wait.action_id)
+            if candidate is None or candidate.key in self._done:
+                continue
+            yield candidate.key, self._notices.of_wait(wait, candidate, now=now)
+
+    def _foreign(self, status: Status, now: float) -> Iterator[_Found]:
+        """Foreign results that were not seen before."""
+        if Condition.FOREIGN_RESULT in self._conditions:
+            for foreign in status.foreign:
+                if foreign not in self._done:
+                    yield foreign, self._notices.of_foreign(foreign, now=now)
+
+    def _results(self, status: Status) -> Iterator[_Found]:
+        """Runs whose verdict was not seen before."""
+        for claim in status.claims.values():
+            key = (claim.key, claim.phase)
+            if claim.phase is not Phase.ENDED or claim.stopped or key in self._done:
+                continue
+            result = ended_result(claim)
+            if result is None or Condition(result.verdict.value) not in self._conditions:
+                self._remember(key)
+            else:
+                yield key, self._notices.of_result(result)
+
+    def _look_at_outages(self, status: Status, now: float) -> None:
+        if not self._conditions & {Condition.DEPENDENCY_DOWN, Condition.DEPENDENCY_UP}:
+            return
+        if self._episodes is None:
+            self._episodes = self._store.episodes()
+        down = {str(d): (outage.since, outage.error) for d, outage in status.outages.items()}
+        episodes, made = outages(self._notices, down, self._episodes, now=now)
+        if episodes != self._episodes:
+            self._store.add(wanted(self._sinks, made), episodes=episodes)
+            self._episodes = episodes
+            self._wake()
+
+    def _keep(self, made: list[Notice]) -> None:
+        entries = list(wanted(self._sinks, made))
+        try:
+            if entries and self._store.add(entries):
+                self._wake()
+            self._trouble = ""
+        except (sqlite3.Error, OSError) as error:
+            self._pending.extend(made)
+            self._no_store(error)
+
+    def _no_store(self, error: Exception) -> None:
+        trouble = f"notifications cannot be written down: {error}"
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._tracker.event("trouble", error=trouble)
+
+    def _remember(self, key: object) -> None:
+        self._done[key] = None
+        if len(self._done) > REMEMBERED:
+            del self._done[next(iter(self._done))]
+
+    def _wake(self) -> None:
+        for sender in self._senders:
+            sender.look()
+
+    def _sender(
+        self, settings: NotifySettings, open_sink: Callable[[NotifySettings], Sink]
+    ) -> Sender:
+        def summary(unsent: Mapping[str, int], serial: int) -> Notice:
+            return self._notices.of_unsent(settings.name, unsent, serial=serial, now=self._wall())
+
+        return Sender(
+            settings,
+            lambda: open_sink(settings),
+            self._store,
+            summary=summary,
+            cleaner=self._notices.cleaner,
+            report=self._tracker.event,
+            wall=self._wall,
+        )
+
+
+LOOK_S = 5.0
+"""Seconds after which the states of sinks are read although nothing happened."""
+
+_OF_EMERGENCY = ("action", "blob", "reason", "formula", "tier")
+
+
+def failure(state: SinkState | None) -> str:
+    """What is wrong with a sink, as a sentence; "" if nothing is."""
+    if state is None or not state.failing_since:
+        return ""
+    return (
+        f"notifications to {state.name} have not been delivered since "
+        f"{rfc3339(state.failing_since)}: {state.error.rstrip('.')}. {state.waiting} wait, "
+        f"{state.dropped} were dropped"
+    )

@@ -1,0 +1,63 @@
+"""The secrets of sinks, and all others that this process knows and no text may hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dispatcher.errors import Misconfigured
+from dispatcher.settings import NotifySettings, Settings, credential_files
+
+FILE_LIMIT = 65_536
+"""Bytes of a secret's file."""
+
+_TOKENS = ("VAULT_TOKEN", "NOMAD_TOKEN")
+
+
+def secret_of(sink: NotifySettings, environ: Mapping[str, str]) -> str:
+    """The secret of a sink, read anew at each use, so that it can be changed at any time.
+
+    Raises:
+        Misconfigured: it is missing, or its file cannot be read.
+    """
+    place = f"[[notify]] {sink.name}"
+    if sink.secret_env:
+        value = environ.get(sink.secret_env, "").strip()
+        if not value:
+            raise Misconfigured(
+                f"{place}: the variable {sink.secret_env} is not set",
+                remedy="Set it where serve runs, or use secret_file.",
+            )
+        return value
+    file = sink.secret_file
+    assert file is not None  # noqa: S101 - asked only of sinks that have a secret
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(FILE_LIMIT)
+        value = data.decode().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise Misconfigured(f"{place}: secret_file {file} cannot be read: {reason}") from None
+    if not value:
+        raise Misconfigured(f"{place}: secret_file {file} is empty")
+    return value
+
+
+def has_secret(sink: NotifySettings) -> bool:
+    """Whether a sink has one."""
+    return bool(sink.secret_env) or sink.secret_file is not None
+
+
+def known_secrets(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """Values that no notification may hold, by a name that may be shown: tokens and credentials of
+    this process. What an action's secrets are it does not know; the runner has taken these out.
+    """
+    named = [settings.ops_repo.token_env, settings.forge.token_env]
+    named += [settings.http.webhook_secret_env, *(sink.secret_env for sink in settings.notify)]
+    found = {name: environ[name].strip() for name in (*_TOKENS, *named) if environ.get(name)}
+    for file in credential_files(settings):
+        try:
+            with file.open("rb") as stream:
+                found[file.name] = stream.read(FILE_LIMIT).decode(errors="replace").strip()
+        except OSError:
+            continue  # whoever needs it says so
+    return found
