@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dispatcher.loop.result_writer import Entry, Sign, Verifier
     from dispatcher.loop.serve import Service
     from dispatcher.loop.view import View
+    from dispatcher.notify.notifier import Notifier
     from dispatcher.operate.author_view import AuthorView
     from dispatcher.operate.proposed import Proposed
     from dispatcher.ops_repo import OpsRepo, Signers
@@ -356,6 +357,27 @@ def build_service(components: Components, tracker: Tracker) -> Service:
     from dispatcher.loop.serve import Service
 
     return Service(components, view=lambda: build_view(components), tracker=tracker)
+
+
+def open_notifier(settings: Settings, environ: Environ, tracker: Tracker) -> Notifier | None:
+    """Notifications as the settings want them; None if they want none. Asks no server.
+
+    Args:
+        tracker: told of sinks that fail.
+    """
+    if not settings.notify:
+        return None
+    from dispatcher.notify.notifier import Notifier
+    from dispatcher.notify.sinks import notices_of, open_sink
+    from dispatcher.notify.store import Store
+
+    return Notifier(
+        settings.notify,
+        store=Store(settings.state_dir),
+        notices=notices_of(settings, environ),
+        open_sink=lambda sink: open_sink(sink, environ),
+        tracker=tracker,
+    )
 
 
 def _all_warnings(

@@ -22,6 +22,8 @@ LEVELS: Mapping[str, str] = {
     "step_failed": "warning",
     "report_failed": "warning",
     "report_given_up": "warning",
+    "notify_failed": "warning",
+    "notice_refused": "warning",
     "lead_lost": "warning",
     "waiting_for_lead": "warning",
     "unfit": "warning",

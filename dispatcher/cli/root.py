@@ -46,6 +46,7 @@ COMMANDS: dict[str, Entry] = {
         section=OPERATION, summary="Make this installation the leader, after a restore or a move"
     ),
     "secrets": Entry(section=OPERATION, summary="Manage the actions' secrets"),
+    "notify": Entry(section=OPERATION, summary="List the sinks of notifications; try one"),
     "doctor": Entry(section=OPERATION, summary="Check every dependency, permission and setting"),
     "audit": Entry(section=OPERATION, summary="Check that the audit log is intact"),
     "schema": Entry(section=OPERATION, summary="Print a JSON Schema, for editors"),

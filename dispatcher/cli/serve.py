@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dispatcher.cli.journal import Journal
     from dispatcher.loop.components import Components
     from dispatcher.loop.serve import Service
+    from dispatcher.notify.notifier import Notifier
     from dispatcher.settings import Settings
     from dispatcher.status.metrics import Metrics
     from dispatcher.status.snapshot import Snapshots
@@ -44,7 +45,13 @@ def command(session: Session, *, once: bool) -> int:
     The log goes to standard error: readable lines on a terminal, otherwise JSON. Health, metrics
     and the webhook are on [http] listen.
     """
-    from dispatcher.assembly import build_parts, build_service, given, open_origin
+    from dispatcher.assembly import (
+        build_parts,
+        build_service,
+        given,
+        open_notifier,
+        open_origin,
+    )
     from dispatcher.cli.journal import Journal
     from dispatcher.loop.nudge import NudgeFile
     from dispatcher.operate.forecast import in_use
@@ -63,6 +70,10 @@ def command(session: Session, *, once: bool) -> int:
             "no ops repo is configured", remedy="Set [ops_repo] remote in disinto.toml."
         )
     components = build_parts(settings, settings_file=session.file)
+    journal = Journal(level=settings.log_level)
+    notifier = open_notifier(settings, os.environ, journal)
+    if notifier is not None:
+        components = notified(components, notifier)
     metrics = Metrics()
     pulse = Snapshots(in_use(settings), warnings=components.warnings)
     last_results = LastResults(components.repo)
@@ -73,16 +84,18 @@ def command(session: Session, *, once: bool) -> int:
         given=given(settings, origin),
         results=lambda overview: last_results.of(overview.newest),
     )
-    journal = Journal(level=settings.log_level)
     metrics.watch(pulse.health, forge_calls=components.forge_calls)
     door = DeferredListener(
         lambda: listener(service, components, pulse=pulse, metrics=metrics),
         give_up=lambda: service.stop(),  # noqa: PLW0108 - made after the door
     )
-    watches = Trackers(pulse, status_file, Counted(metrics), journal, door)
+    followers = (pulse, status_file, Counted(metrics), journal, door)
+    watches = Trackers(*followers, *([notifier] if notifier else []))
     service = build_service(components, watches)
     with contextlib.ExitStack() as open_things:
         open_things.enter_context(status_file)
+        if notifier is not None:
+            open_things.enter_context(notifier)
         open_things.enter_context(NudgeFile(settings.state_dir, service.look_now))
         if settings.http.listen and not once:
             open_things.enter_context(door)
@@ -100,6 +113,14 @@ def command(session: Session, *, once: bool) -> int:
     if interrupted() and console.interactive(sys.stderr):
         console.note(f"disinto: {_left_running(in_flight)}")
     return 130 if interrupted() else Exit.OK
+
+
+def notified(components: Components, notifier: Notifier) -> Components:
+    """The same parts, with results handed to the notifier and its warnings among theirs."""
+    warnings = components.warnings
+    return replace(
+        components, notices=notifier, warnings=lambda: (*warnings(), *notifier.warnings())
+    )
 
 
 def _left_running(in_flight: int) -> str:

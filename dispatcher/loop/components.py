@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dispatcher.loop.leader import Leadership
     from dispatcher.loop.result_writer import Sign, Verifier
     from dispatcher.loop.rules import Rules
+    from dispatcher.model.result import Result
     from dispatcher.model.run import Mount
     from dispatcher.ops_repo import OpsRepo
     from dispatcher.settings import Settings
@@ -39,6 +40,23 @@ class Reporter(Protocol):
         ...
 
 
+class ResultNotices(Protocol):
+    """Has people notified of how actions ended."""
+
+    def record(self, result: Result) -> None:
+        """Write down what is to be sent of a result, before what tells of it is taken away.
+        Idempotent; asks no server, and raises nothing.
+        """
+        ...
+
+
+class NoNotices:
+    """Notifies nobody."""
+
+    def record(self, result: Result) -> None:
+        """Nothing is written down."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Components:
     """Everything a service needs from outside.
@@ -53,6 +71,7 @@ class Components:
         warnings: what the engine has to say to people although it works, in words; asks nobody.
         obstacle: asks the engine why no run with these mounts can be submitted now; answers ""
             where one can. Raises ``Unavailable`` or ``Denied`` (scheduler).
+        notices: of results.
     """
 
     settings: Settings
@@ -72,6 +91,7 @@ class Components:
     forge_calls: Callable[[], int] | None = None
     warnings: Callable[[], tuple[str, ...]] = tuple
     obstacle: Callable[[Collection[Mount]], str] = lambda _mounts: ""
+    notices: ResultNotices = field(default_factory=NoNotices)
 
 
 class Notifier:

@@ -29,6 +29,7 @@ from dispatcher.model.checks import Check, failed, looked
 from dispatcher.model.times import rfc3339
 from dispatcher.operate.policy_checks import check_policy
 from dispatcher.operate.signer_checks import check_signers
+from dispatcher.operate.sink_checks import check_sinks
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.ops_repo.signatures import TRAILER
 from dispatcher.settings import GateKind, Role, Settings, plain_addresses
@@ -78,6 +79,7 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
     yield from looked(engine.name, lambda: engine.checks(settings, environ))
     yield from looked("gate", lambda: _gate(settings, openers))
     yield from looked("webhook", lambda: _webhook(settings, environ))
+    yield from looked("notify", lambda: check_sinks(settings, environ))
     yield from _encryption(settings)
 
 

@@ -41,6 +41,7 @@ from dispatcher.loop.heads import Heads
 from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter, of_rejection
 from dispatcher.loop.view import WithResult
 from dispatcher.model.action import Action
+from dispatcher.model.result import Result
 from dispatcher.model.run import Claim, Formula, FormulaKind, FormulaRef, RunKey, Tier
 from dispatcher.ops_repo import ActionFile, Changes, Delta, Tree
 from dispatcher.settings import Settings
@@ -85,6 +86,16 @@ class NoAudit:
         pass
 
 
+@dataclass
+class Notices:
+    """What people are notified of; on the disk when it is recorded."""
+
+    recorded: set[RunKey] = field(default_factory=set)
+
+    def record(self, result: Result) -> None:
+        self.recorded.add(RunKey(action_id=result.id, blob=result.blob))
+
+
 class Shelf:
     def by_ref(self, ref: FormulaRef) -> Formula:
         return FORMULA
@@ -101,6 +112,7 @@ class Components:
     key: Key
     audit: NoAudit = field(default_factory=NoAudit)
     shelf: Shelf = field(default_factory=Shelf)
+    notices: Notices = field(default_factory=Notices)
     settings: Settings = SETTINGS
     cancels: dict[str, Requested] = field(default_factory=dict)  # in git, as they are approved
 

@@ -41,6 +41,7 @@ ADAPTERS = {
     "leadership",
     "audit",
     "obstacle",
+    "notices",
 }
 
 

@@ -83,6 +83,8 @@ class ExactlyOnce(RuleBasedStateMachine):
             self.key.verifier.ours(data, action_id=key.action_id, blob=key.blob) for data in found
         )
         assert ours, "no claim is let go before its result was in git"
+        notified = claim.stopped or key in self.components.notices.recorded
+        assert notified, "no claim is let go before its end is written down for notification"
 
     # people
 

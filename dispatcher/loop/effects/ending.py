@@ -12,6 +12,7 @@ from dispatcher.loop.effects.acting import Acting
 from dispatcher.loop.result_writer import Entry, of_run
 from dispatcher.loop.unwrapping import with_cause
 from dispatcher.loop.without_runner import is_in_doubt, last_words, never_started
+from dispatcher.model.result import ended_result
 from dispatcher.model.run import VERDICT_EXIT, Claim, Engine, Outcome, Phase, Verdict
 
 
@@ -69,6 +70,9 @@ class Ending:
         In this order: a crash in between leaves the claim, which is retired again.
         """
         self._acting.led()
+        result = None if step.claim.stopped else ended_result(step.claim)
+        if result is not None:
+            self._components.notices.record(result)
         self._components.scheduler.forget(step.claim)
         self._acting.led()
         self._components.ledger.release(step.claim)

@@ -69,6 +69,7 @@ class Judging:
 
     def reject(self, result: Result) -> Result:
         """Put on record, once, that an action never runs; returns its result."""
+        self._components.notices.record(result)  # no claim would tell of it after a crash
         if len(self._rejected) >= REMEMBERED:
             self._rejected.clear()  # a second record of the same is better than no end of growth
         if (result.id, result.blob) not in self._rejected:
