@@ -1,7 +1,7 @@
 # make demo         the main job, live, on the embedded default
 # make demo-nomad   the same on a Nomad: a `nomad` on PATH, or NOMAD_ADDR and NOMAD_TOKEN
 # make test         all tests; live suites whose server is missing are listed at the end
-# make check        formatting, lint, types, layers
+# make check        formatting, lint, types, layers, wording
 # make bench        measures; writes docs/performance.md
 # make bench-nomad  the same on Nomad
 # make soak         kills everything at random for DURATION seconds (60) on ENGINE (local or nomad)
@@ -43,6 +43,7 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.support.english
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .

@@ -14,9 +14,9 @@ class Figure:
     Attributes:
         name: of the measurement, as ``--only`` takes it.
         what: what is measured.
-        goal: what is asked, in words; "" where it is told only for comparison.
+        goal: what is asked, in words; "" if it is told only for comparison.
         measured: what was found, in words and numbers.
-        reached: whether the goal is met; None where there is none.
+        reached: whether the goal is met; None if there is none.
         values: the numbers behind it.
     """
 

@@ -67,7 +67,7 @@ class Stage:
 
 @contextmanager
 def stage() -> Iterator[Stage]:
-    """Start OpenBao and make a folder; both are gone at the end."""
+    """Start OpenBao and make a directory; both are gone at the end."""
     with bao.serve() as server, tempfile.TemporaryDirectory(prefix="disinto-bench-") as folder:
         yield Stage(server, Path(folder))
 

@@ -1,8 +1,8 @@
 """300 trivial actions in one push, beside the bare runner: ``python -m bench --only throughput``.
 
 The bare runner executes the same payloads under the same OpenBao, as many at a time; its grants are
-minted, and its folders are made, before its clock starts. The dispatcher's clock starts with the
-push and stops when the last result is on the remote. The two take turns.
+minted, and its directories are made, before its clock starts. The dispatcher's clock starts with
+the push and stops when the last result is on the remote. The two take turns.
 """
 
 from __future__ import annotations

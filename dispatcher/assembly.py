@@ -95,7 +95,7 @@ def refuse_author(settings: Settings, what: str) -> None:
 
 
 def open_vault(settings: Settings, environ: Environ) -> Vault:
-    """Vault, with the dispatcher's own log-in; connects at the first call."""
+    """Vault, with the dispatcher's own login; connects at the first call."""
     from dispatcher.vault import Vault
 
     return Vault(settings.vault, environ=environ, connections=settings.limits.workers)
@@ -390,8 +390,8 @@ def _all_warnings(
     def warnings() -> tuple[str, ...]:
         trouble = repo.seen_trouble()
         refused = (
-            "the remote does not take refs/disinto/seen along with results, so it keeps no copy of "
-            f"our memory of which ids ran: {trouble}",
+            "the remote rejects refs/disinto/seen beside results, so it keeps no copy of which ids "
+            f"ran: {trouble}",
         )
         return (*plain, *engine.warnings(scheduler), *(refused if trouble else ()))
 

@@ -6,7 +6,7 @@
      ├── TemporaryError        trying again can help; the loop backs off and goes on
      │    └── Unavailable      a named dependency cannot be asked now
      └── PermanentError        trying again cannot help; a person must act
-          ├── Denied           a dependency refused us: rights are missing
+          ├── Denied           a dependency denied access: rights are missing
           ├── Misconfigured    a setting is missing or wrong
           ├── NotFound         what the user named is not there
           ├── Conflict         somebody else changed what we were about to change
@@ -45,7 +45,7 @@ class Exit(IntEnum):
     CANTCREAT = 73
     IOERR = 74
     TEMPFAIL = 75  # still waiting; ask again
-    NOPERM = 77  # a server refused us, or approval was refused
+    NOPERM = 77  # a server denied access, or approval was refused
     CONFIG = 78  # the settings are invalid or incomplete
 
 
@@ -65,7 +65,7 @@ class DisintoError(Exception):
 
     Args:
         what: one sentence, without a trailing full stop, that names the thing and the place.
-        remedy: one sentence that says what the reader can do, or None where nothing can be said.
+        remedy: one sentence that says what the reader can do, or None if nothing can be said.
     """
 
     exit_code: Exit = Exit.SOFTWARE
@@ -134,7 +134,7 @@ class Problem:
     Attributes:
         message: what is wrong, as one sentence without a full stop.
         path: the file, as the user named it.
-        line, column: from 1; None where the whole file is meant.
+        line, column: from 1; None if the whole file is meant.
         field: dotted path of the TOML key, such as ``secrets[1]``, or None.
         remedy: what would be right, or None.
     """

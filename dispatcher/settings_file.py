@@ -44,7 +44,7 @@ become part of the settings."""
 def find_settings(
     path: Path | None, environ: Mapping[str, str], *, folder: Path | None = None
 ) -> Path | None:
-    """The settings file that counts, or None where there is none.
+    """The settings file that counts, or None if there is none.
 
     The given path; else ``DISINTO_CONFIG``; else ``disinto.toml`` in the directory or one above it;
     else ``~/.config/disinto/disinto.toml`` (``XDG_CONFIG_HOME`` is honoured).
@@ -52,7 +52,7 @@ def find_settings(
     Args:
         path: from the command line, or None.
         environ: the environment.
-        folder: where to look; the current folder by default.
+        folder: where to look; the current directory by default.
 
     Raises:
         Misconfigured: a file that was named is not there, or the file lies in an ops repo, whose

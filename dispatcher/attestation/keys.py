@@ -64,12 +64,12 @@ def load_public_keys(pem: bytes, *, path: str) -> tuple[Ed25519PublicKey, ...]:
         except (ValueError, UnsupportedAlgorithm):
             key = None
         if not isinstance(key, Ed25519PublicKey):
-            raise Misconfigured(f"{path} holds a public key that is not ed25519")
+            raise Misconfigured(f"{path} contains a public key that is not ed25519")
         keys.append(key)
     if not keys:
         raise Misconfigured(
-            f"{path} holds no public key",
-            remedy="Name the file attestation.pub of the dispatcher, or the transit key in PEM",
+            f"{path} contains no public key",
+            remedy="Pass the dispatcher's attestation.pub, or the transit key in PEM",
         )
     return tuple(keys)
 
@@ -127,8 +127,8 @@ class LocalSigner:
             key = None
         if not isinstance(key, Ed25519PrivateKey):
             raise Misconfigured(
-                f"{self._path} holds no ed25519 key without a passphrase",
-                remedy="Move it away; a new key is made at the next result",
+                f"{self._path} contains no ed25519 key without a passphrase",
+                remedy="Move it away; the next result creates a new key",
             )
         return key
 

@@ -45,7 +45,7 @@ class Kind(StrEnum):
 
     UNREADABLE = "unreadable"  # the file is no result
     UNSIGNED = "unsigned"  # a result without an attestation
-    ENVELOPE = "envelope"  # the envelope is not as it was written
+    ENVELOPE = "envelope"  # the envelope was modified
     KEY = "key"  # signed by a key that is not trusted, or the key's name was changed
     SIGNATURE = "signature"  # statement, type or signature was changed
     STATEMENT = "statement"  # signed, but it says something else than a run's result
@@ -80,7 +80,7 @@ class Verification:
 
     Attributes:
         findings: what does not hold; empty for a verified result.
-        keyid: id of the key whose signature holds; "" where none does.
+        keyid: id of the key whose signature holds; "" if none does.
         predicate: what was signed; empty where no signature holds.
     """
 
@@ -90,7 +90,7 @@ class Verification:
 
     @property
     def verified(self) -> bool:
-        """True where nothing speaks against the result."""
+        """True if nothing speaks against the result."""
         return not self.findings
 
 
@@ -121,7 +121,7 @@ def verify_result(
     Args:
         data: the bytes of ``<id>.result.json``.
         action_id: the id by the file's name.
-        action: the bytes of ``<id>.toml``; None where the file is missing.
+        action: the bytes of ``<id>.toml``; None if the file is missing.
         public_keys: those that are trusted.
         formula: the formula's bytes, where they are at hand.
         blob_of: hash of a blob in this repository; by default git's, of the kind that was signed.
@@ -152,9 +152,9 @@ def _split(data: bytes) -> tuple[bytes, Envelope] | Finding:
     try:
         envelope = Envelope.model_validate_json(raw)
     except ValidationError:
-        return Finding(kind=Kind.ENVELOPE, message="the attestation is no DSSE envelope")
+        return Finding(kind=Kind.ENVELOPE, message="the attestation is not a DSSE envelope")
     if raw != envelope.model_dump_json(indent=2).replace("\n", "\n  ").encode():
-        what = "the attestation is written otherwise than when it was signed"
+        what = "the attestation is formatted differently from when it was signed"
         return Finding(kind=Kind.ENVELOPE, message=what)
     return data[:mark] + _END, envelope
 
@@ -162,10 +162,10 @@ def _split(data: bytes) -> tuple[bytes, Envelope] | Finding:
 def _why_not_sealed(data: bytes) -> Finding:
     fields = _object(data)
     if fields is None:
-        return Finding(kind=Kind.UNREADABLE, message="the file is no JSON object")
+        return Finding(kind=Kind.UNREADABLE, message="the file is not a JSON object")
     if not fields.get("attestation"):
-        return Finding(kind=Kind.UNSIGNED, message="the result carries no attestation")
-    what = "the file is written otherwise than when it was signed"
+        return Finding(kind=Kind.UNSIGNED, message="the result has no attestation")
+    what = "the file is formatted differently from when it was signed"
     return Finding(kind=Kind.RESULT, message=what)
 
 
@@ -186,29 +186,31 @@ def _opened(
     if signer is None and named not in keys:
         return None, "", [_finding(Kind.KEY, f"no trusted key {named[:64]!r} signed this")]
     if signer is None:
-        what = "the signature does not fit: the statement, its type or the signature was modified"
+        what = "the signature does not match: the statement, its type or the signature was modified"
         return None, "", [_finding(Kind.SIGNATURE, what)]
     found = []
     if signer != named:
-        what = f"the key that signed is {signer}, and the envelope names another"
+        what = f"it is signed with the key {signer}, but the envelope names another"
         found.append(_finding(Kind.KEY, what))
     if envelope.payloadType != PAYLOAD_TYPE:
-        found.append(_finding(Kind.STATEMENT, "what was signed is no in-toto statement"))
+        found.append(_finding(Kind.STATEMENT, "the signed content is not an in-toto statement"))
         return None, "", found
     statement = _object(payload)
     if statement is None:
-        found.append(_finding(Kind.STATEMENT, "what was signed is no JSON object"))
+        found.append(_finding(Kind.STATEMENT, "the signed content is not a JSON object"))
     return statement, signer, found
 
 
 def _statement_findings(statement: Mapping[str, Any], action_id: str) -> Iterator[Finding]:
     if statement.get("_type") != STATEMENT_TYPE:
-        yield _finding(Kind.STATEMENT, "what was signed is no in-toto statement of version 1")
+        yield _finding(
+            Kind.STATEMENT, "the signed content is not an in-toto statement of version 1"
+        )
     if statement.get("predicateType") != PREDICATE_TYPE:
         yield _finding(Kind.STATEMENT, "the signed statement is not about a run")
     name = _subject(statement).get("name")
     if name != subject_name(action_id):
-        what = f"what was signed is about {_shown(name)}, not about {subject_name(action_id)}"
+        what = f"the signed statement is about {_shown(name)}, not about {subject_name(action_id)}"
         yield _finding(Kind.ID, what)
 
 
@@ -221,7 +223,7 @@ def _result_findings(
         return
     fields = _object(body)
     if fields is None:
-        yield _finding(Kind.RESULT, "the result is no JSON object any more")
+        yield _finding(Kind.RESULT, "the result is no longer a JSON object")
         return
     found = facts(fields)
     named = False
@@ -230,7 +232,9 @@ def _result_findings(
             named = True
             yield _changed(name, found, signed)
     if not named:
-        what = "the result is written otherwise than when it was signed; its values are the same"
+        what = (
+            "the result is formatted differently from when it was signed; its values are the same"
+        )
         yield _finding(Kind.RESULT, what)
 
 
@@ -266,11 +270,11 @@ def _context_findings(
     ran = signed.get("formula")
     wanted = ran.get("sha256") if isinstance(ran, dict) else None
     if formula is not None and wanted and hashlib.sha256(formula).hexdigest() != wanted:
-        what = f"the formula has another SHA-256 than the one that ran, {_shown(wanted)}"
+        what = f"the formula's SHA-256 differs from that of the one that ran, {_shown(wanted)}"
         yield Finding(kind=Kind.FORMULA, message=what, field="formula")
     needed = str(signed.get("verdict")) in _RAN and str(signed.get("tier")) in _NEED_APPROVAL
     if needed and not signed.get("approved_by"):
-        what = f"it ran at tier {signed['tier']}, and nobody is named who approved it"
+        what = f"it ran at tier {signed['tier']}, but no approver is named"
         yield Finding(kind=Kind.APPROVAL, message=what, field="approved_by")
 
 

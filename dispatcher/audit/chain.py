@@ -17,10 +17,10 @@ from dispatcher.audit.record import GENESIS, Record, record_of
 class Break(StrEnum):
     """How a chain is broken. Closed."""
 
-    CHANGED = "changed"  # a record is not as it was written
+    CHANGED = "changed"  # a record was modified
     MISSING = "missing"  # records were taken out before this one
     REORDERED = "reordered"  # a record stands where another belongs
-    FOREIGN = "foreign"  # the line is no record
+    FOREIGN = "foreign"  # the line is not a record
     TORN = "torn"  # the last line has no end
     TRUNCATED = "truncated"  # records were cut off at the end
 
@@ -96,7 +96,7 @@ def _lines(path: Path) -> Iterator[tuple[Path, int, bytes]]:
 
 @contextmanager
 def _quiet(path: Path) -> Iterator[tuple[int, str] | None]:
-    """The head, while nobody writes; None where there is none."""
+    """The head, while nobody writes; None if there is none."""
     try:
         fd = os.open(head_file(path), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -138,19 +138,19 @@ class _Reader:
         self.lines += 1
         self.place = (file, number)
         if not raw.endswith(b"\n"):
-            self._tell(Break.TORN, "the line is torn: it has no end")
+            self._tell(Break.TORN, "the line is incomplete: its end is missing")
             return
         record = record_of(raw[:-1])
         if record is None:
             self.foreign += 1
-            self._tell(Break.FOREIGN, "the line is no record")
+            self._tell(Break.FOREIGN, "the line is not a record")
             return
         changed = record.true_hash != record.hash
         if changed:
-            self._tell(Break.CHANGED, f"record {record.seq} is not as it was written")
+            self._tell(Break.CHANGED, f"record {record.seq} was modified")
         if record.seq <= self.seq and not changed:
             self.late.add(record.seq)
-            what = f"record {record.seq} stands where record {self.seq + 1} belongs"
+            what = f"record {record.seq} is in the place of record {self.seq + 1}"
             self._tell(Break.REORDERED, what)
             return
         self._in_order(record, changed=changed)
@@ -163,7 +163,7 @@ class _Reader:
             self._tell(Break.MISSING, f"{_named(missing)} missing before this line")
         follows = seq == self.seq + 1 and not changed
         if follows and record.prev not in self.hashes:
-            what = f"record {self.seq} is not the one that record {seq} was written after"
+            what = f"record {self.seq} is not the one that precedes record {seq}"
             self._tell(Break.CHANGED, what, place=self.last)
         self.seq, self.foreign = seq, 0
         self.hashes = (record.hash, record.true_hash)
@@ -176,13 +176,16 @@ class _Reader:
             self.place = (str(path), 0)
         if head is None:
             if self.lines:
-                what = f"{head_file(path).name} is missing or illegible: the end may be cut off"
+                what = (
+                    f"{head_file(path).name} is missing or unreadable: the end may have been cut "
+                    "off"
+                )
                 self._tell(Break.TRUNCATED, what)
         elif head[0] > self.seq:
             cut = range(self.seq + 1, head[0] + 1)
             self._tell(Break.TRUNCATED, f"{_named(cut)} cut off after this line")
         elif head[0] == self.seq and head[1] not in self.hashes:
-            what = f"record {self.seq} is not the one that was written last"
+            what = f"record {self.seq} is not the last one written"
             self._tell(Break.CHANGED, what)
 
     def settled(self) -> Iterator[AuditProblem]:

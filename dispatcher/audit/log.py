@@ -37,7 +37,7 @@ class AuditLog:
     """Appends records. Thread-safe; several processes may write one log (flock).
 
     Args:
-        path: ``audit.jsonl``; made with its folder when the first record is written.
+        path: ``audit.jsonl``; made with its directory when the first record is written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,7 +60,7 @@ class AuditLog:
         except OSError as error:
             raise TemporaryError(
                 f"the audit log {self._path} cannot be written: {error.strerror}",
-                remedy="Free the disk, or give its folder back to this user",
+                remedy="Free disk space, or make its directory writable for this user",
             ) from error
 
     def _append(self, guard: int, event: str, facts: dict[str, object]) -> None:
@@ -138,7 +138,7 @@ def head_file(path: Path) -> Path:
 
 
 def read_head(fd: int) -> tuple[int, str] | None:
-    """Number and hash of the last record, or None where nothing legible stands there."""
+    """Number and hash of the last record, or None if nothing legible stands there."""
     number, _, digest = os.pread(fd, _HEAD_BYTES, 0).decode(errors="replace").partition(" ")
     if not number.isdecimal() or len(digest) != 65:
         return None

@@ -61,7 +61,7 @@ def line_of(
 
 
 def record_of(line: bytes) -> Record | None:
-    """Read a line; None where it is no record."""
+    """Read a line; None if it is no record."""
     if not line[-_TAIL:].startswith(_HASH_KEY) or not line.endswith(b'"}'):
         return None
     body = line[:-_TAIL] + b"}"

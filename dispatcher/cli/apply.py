@@ -93,7 +93,7 @@ def command(
 
 
 def _mounts_in_use(session: Session) -> Collection[frozenset[Mount]]:
-    """What open actions want; where the ops repo cannot be asked, what is known without it. Its
+    """What open actions want; where the ops repo cannot be reached, what is known without it. Its
     token is looked for in Vault with the operator's rights, as `serve` may log in where we cannot.
     """
     from dispatcher.assembly import open_repo

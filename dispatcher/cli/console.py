@@ -95,7 +95,7 @@ def styled(word: str, style: str) -> str:
 
 
 def person() -> str:
-    """Who called: the log-in, or their number if the machine knows no name."""
+    """Who called: the login, or their number if the machine knows no name."""
     import getpass  # few commands ask, and every press of TAB imports this module
 
     try:

@@ -1,4 +1,4 @@
-"""``disinto init``: a folder to begin with."""
+"""``disinto init``: a directory to begin with."""
 
 from __future__ import annotations
 

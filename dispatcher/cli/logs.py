@@ -125,7 +125,7 @@ def _kept(session: Session, action_id: str, part: _Part) -> bool:
 
 
 def _stream(session: Session, claim: Claim, part: _Part, *, follow: bool) -> bool:
-    """Hand on the engine's log; False where it has none."""
+    """Hand on the engine's log; False if it has none."""
     from dispatcher.assembly import open_scheduler
     from dispatcher.cli.log_tail import tail
 

@@ -164,7 +164,7 @@ def listener(
 
 
 def push_hook(settings: Settings) -> PushHook | None:
-    """The judge of webhook calls; None where no secret is configured.
+    """The judge of webhook calls; None if no secret is configured.
 
     Raises:
         Misconfigured: the secret's file cannot be read, or the secret is too short.

@@ -97,6 +97,6 @@ class Session:
 
     @property
     def state_dir(self) -> Path | None:
-        """The state folder, where the settings have been read; never reads them."""
+        """The state directory, where the settings have been read; never reads them."""
         settings: Settings | None = self.__dict__.get("settings")
         return settings.state_dir if settings is not None else None

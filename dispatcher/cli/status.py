@@ -213,7 +213,7 @@ class Gathered:
     Attributes:
         overview: from a living ``serve``, or worked out.
         repo: the clone that it is about.
-        head: commit of the clone; "" where there is none.
+        head: commit of the clone; "" if there is none.
     """
 
     overview: Overview

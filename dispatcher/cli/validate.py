@@ -78,7 +78,7 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
 
 
 def _plain_tier(file: Checked) -> dict[str, object] | None:
-    """The tier with all that contributes to it, as plain data; None where it is not known."""
+    """The tier with all that contributes to it, as plain data; None if it is not known."""
     if file.tier is None:
         return None
     contributions = [asdict(contribution) for contribution in file.tier.contributions]

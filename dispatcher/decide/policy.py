@@ -376,5 +376,5 @@ def _reason(formula: Contribution, action: Action, raised: str) -> str:
         return f"{formula.source}; {raised}"
     asked = action.blast_radius
     if asked is not None and asked.rank < formula.tier.rank:
-        return f"{formula.source}; the action asks for {asked}, and an action cannot lower it"
+        return f"{formula.source}; the action requests {asked}, and an action cannot lower it"
     return formula.source

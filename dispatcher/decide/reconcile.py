@@ -55,8 +55,8 @@ from dispatcher.model.health import WaitingFor
 from dispatcher.model.run import Claim, Phase, RunKey, RunState, Verdict
 
 SPENT = (
-    "this id is used: its result is gone, or nobody can tell whether it ran, and an id runs once; "
-    "look at what it did, then choose a new id"
+    "this id is used: its result is gone, or it is unknown whether it ran, and an id runs once; "
+    "check what it did, then choose a new id"
 )
 """Why a file is rejected whose id has a tombstone, or stands in ``vault/done`` without a result."""
 
@@ -166,7 +166,7 @@ def _of_run(world: World, claim: Claim) -> Step | Wait | None:
     return Wait(
         action_id=claim.key.action_id,
         waiting_for=WaitingFor.ENGINE,
-        reason=seen.reason or ("" if seen.state is RunState.RUNNING else "waits for a place"),
+        reason=seen.reason or ("" if seen.state is RunState.RUNNING else "waiting for placement"),
         run=seen.state,
     )
 
@@ -219,12 +219,12 @@ def _of_request(world: World, candidate: Candidate, problem: str) -> Step | Wait
     if request.gate_state is GateState.APPROVED:
         return Cancel(key=candidate.key, claim=None, by=request.by, commit=world.commit)
     if request.gate_state is GateState.UNASKED and candidate.gate_state is GateState.APPROVED:
-        return _stands_still(candidate, WaitingFor.TURN, "a request to cancel it is being read")
+        return _stands_still(candidate, WaitingFor.TURN, "reading a request to cancel it")
     return None
 
 
 def _of_candidate(candidate: Candidate, *, problem: str, commit: str) -> Step | Wait | None:
-    """What its file and its gate ask for; None where it may start as soon as there is room."""
+    """What its file and its gate ask for; None if it may start as soon as there is room."""
     if problem:
         return Reject(candidate=candidate, verdict=Verdict.INVALID, reason=problem, commit=commit)
     match candidate.gate_state:

@@ -140,7 +140,7 @@ class Cancel:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopSuperseded(_OfClaim):
     """Stop a run whose result stands in git already, signed by us, and let its grant die: a result
-    ends a run for ever. How it ended is recorded when the engine has said so, as of any other.
+    ends a run forever. How it ended is recorded when the engine has said so, as of any other.
     """
 
 

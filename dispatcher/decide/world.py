@@ -109,7 +109,7 @@ class World:
         unsettled: ids whose claim changed after the engine was last asked: the observation is
             too old to conclude an absence from.
         busy: ids with a step under way; left alone until it is done.
-        paused: ids whose last step failed, and why; left alone until it is tried again.
+        paused: ids whose last step failed, and why; left alone until it is retried.
         down: dependencies that must not be asked now (back-off).
         outages: what those that are down said last, in words.
         limits: see ``Limits``.

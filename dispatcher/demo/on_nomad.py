@@ -66,7 +66,7 @@ def _check(server: DevAgent, driver: NomadDriver) -> None:
         other = "Leave --image out" if driver is NomadDriver.DOCKER else "Give --image"
         raise Misconfigured(
             f"the driver {driver} is not healthy on this machine's Nomad client",
-            remedy=f"{other}, or mend the client.",
+            remedy=f"{other}, or fix the client.",
         )
 
 

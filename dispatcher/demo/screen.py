@@ -39,7 +39,7 @@ class Screen:
     def __init__(self, console: Console, rows: Mapping[str, str]) -> None:
         self._console = console
         self._rows = dict(rows)
-        self._state = dict.fromkeys(rows, ("waiting", "for the first look at the repository"))
+        self._state = dict.fromkeys(rows, ("waiting", "for the first poll of the repository"))
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._live: Live | None = None

@@ -42,7 +42,7 @@ class DevAgent:
 
     Attributes:
         addr, token: for NOMAD_ADDR and NOMAD_TOKEN; the token is a management token.
-        process: None where the agent is not ours; else it may be stopped and continued.
+        process: None if the agent is not ours; else it may be stopped and continued.
         volumes: folder of each host volume it offers (empty where the agent is not ours).
         folder: where an agent of ours keeps its configuration, data and log.
     """
@@ -110,7 +110,7 @@ def binary() -> str | None:
 
 
 def given(environ: Mapping[str, str]) -> DevAgent | None:
-    """The Nomad of NOMAD_ADDR, with the management token in NOMAD_TOKEN; None where none is named."""
+    """The Nomad of NOMAD_ADDR, with the management token in NOMAD_TOKEN; None if none is named."""
     addr = environ.get("NOMAD_ADDR")
     return DevAgent(addr=addr, token=environ.get("NOMAD_TOKEN", "")) if addr else None
 
@@ -131,7 +131,7 @@ def start(
         keeps_state: with its state on the disk, so that it can be killed and started again; takes
             15 s or more to be ready.
         extra: more of the agent's configuration, HCL.
-        mounts: the host volumes that it offers, each an empty folder.
+        mounts: the host volumes that it offers, each an empty directory.
         launch: starts the program in another way than as a process of this machine.
 
     Raises:

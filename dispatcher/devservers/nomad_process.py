@@ -29,7 +29,7 @@ retrying = tenacity.retry(
 
 
 Launch = Callable[[list[str], Path], subprocess.Popen[bytes]]
-"""Starts ``nomad`` with these arguments; what it writes is in the folder."""
+"""Starts ``nomad`` with these arguments; what it writes is in the directory."""
 
 
 def start_process(arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:

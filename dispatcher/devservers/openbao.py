@@ -46,7 +46,7 @@ def binary() -> str:
 
 
 Launch = Callable[[list[str], Path], subprocess.Popen[bytes]]
-"""Starts ``bao`` with these arguments; the folder is its home."""
+"""Starts ``bao`` with these arguments; the directory is its home."""
 
 
 @contextmanager

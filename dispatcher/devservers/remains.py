@@ -1,7 +1,7 @@
 """What a Nomad agent leaves when it is killed: tasks, containers, mounts, files. Removes all of it.
 
 ``python -m dispatcher.devservers.remains FOLDER`` waits until its standard input ends, which is when
-whoever started it has ended, however that came about, and then clears the folder's agent away.
+whoever started it has ended, however that came about, and then clears the directory's agent away.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dispatcher.host.removal import remove_tree
 
 
 def clear(folder: Path) -> None:
-    """End everything that belongs to the agent with this folder, and remove the folder."""
+    """End everything that belongs to the agent with this directory, and remove the directory."""
     _end_processes(folder)
     _end_containers(folder)
     for mounted in _mounts_below(folder):
@@ -29,7 +29,7 @@ def clear(folder: Path) -> None:
 
 @contextmanager
 def watched(folder: Path) -> Iterator[None]:
-    """Have the folder cleared should this process die inside the block, even by SIGKILL."""
+    """Have the directory cleared should this process die inside the block, even by SIGKILL."""
     watch = subprocess.Popen(
         [sys.executable, "-m", "dispatcher.devservers.remains", str(folder)],
         stdin=subprocess.PIPE,
@@ -45,7 +45,7 @@ def watched(folder: Path) -> Iterator[None]:
 
 
 def _end_processes(folder: Path) -> None:
-    """Agent, executors and tasks have the folder in their environment."""
+    """Agent, executors and tasks have the directory in their environment."""
     needle = str(folder).encode()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

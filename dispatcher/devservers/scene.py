@@ -40,7 +40,7 @@ class Scene:
     """Everything a story needs. Make one with ``Scene.set``.
 
     Attributes:
-        root: the folder that holds all of it.
+        root: the directory that holds all of it.
         nomad: where its runs execute; None for the local scheduler.
         remote: the bare repository that people and dispatcher push to.
         desk: a person's clone.
@@ -69,7 +69,7 @@ class Scene:
 
     @property
     def formulas(self) -> Path:
-        """The operator's own folder of formulas."""
+        """The operator's own directory of formulas."""
         return self.root / "dispatcher" / "formulas"
 
     @classmethod
@@ -88,7 +88,7 @@ class Scene:
         """Build a scene.
 
         Args:
-            root: an empty folder.
+            root: an empty directory.
             server: OpenBao.
             values: secrets by name.
             settings: tables that are laid over the scene's own ``disinto.toml``.
@@ -115,7 +115,7 @@ class Scene:
         return scene
 
     def clear(self) -> None:
-        """Remove what the scene left in Nomad. What is in OpenBao and in the folder stays."""
+        """Remove what the scene left in Nomad. What is in OpenBao and in the directory stays."""
         if self.nomad is not None:
             forget(self.nomad, self.open_settings().section(NomadSettings))
 

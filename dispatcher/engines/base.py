@@ -56,10 +56,12 @@ def payload_of(spec: RunSpec, grant: WrappedGrant) -> bytes:
         for name, text in _texts(spec):
             if len(text.encode("utf-8", "surrogateescape")) > MAX_ARGUMENT_BYTES:
                 raise _invalid(
-                    f"{name} is longer than the {MAX_ARGUMENT_BYTES:,} bytes that Linux takes"
+                    f"{name} is longer than the {MAX_ARGUMENT_BYTES:,} bytes that Linux allows"
                 )
             if "\0" in text:
-                raise _invalid(f"{name} contains a NUL byte, which no argument or variable can")
+                raise _invalid(
+                    f"{name} contains a NUL byte, which no argument or variable can hold"
+                )
         return encode_payload(spec, grant)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise _invalid(f"the run's input cannot be encoded ({error})") from None
@@ -90,7 +92,7 @@ class TimesNotKept(NotFound):
 
     def __init__(self, stream: str, why: str) -> None:
         super().__init__(
-            f"it is not known when {stream} was written: {why}",
+            f"the time at which {stream} was written is unknown: {why}",
             remedy="Leave out --since; --tail N shows the end.",
         )
 
@@ -118,7 +120,7 @@ class LogChunk:
 class Scheduler(Protocol):
     """Seven verbs over an engine. Methods are thread-safe.
 
-    Every method raises ``Unavailable`` (scheduler) when the engine cannot be asked, ``Denied``
+    Every method raises ``Unavailable`` (scheduler) when the engine cannot be reached, ``Denied``
     when it refuses our rights.
     """
 

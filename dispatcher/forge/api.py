@@ -100,7 +100,7 @@ class ForgeApi:
     # --- what a decision rests on -------------------------------------------------------------
 
     def request_of(self, commit: str) -> Request | None:
-        """The request whose merge left this commit, as the forge says; None where it knows none.
+        """The request whose merge left this commit, as the forge says; None if it knows none.
 
         Forgejo 7.0.0 to 7.0.5 answers 404 for every commit: None is no proof that there is none.
         """
@@ -122,7 +122,7 @@ class ForgeApi:
         return next((r.object.sha for r in refs if r.ref == f"refs/{ref}"), None)
 
     def blob_at(self, commit: str, path: str) -> str | None:
-        """Blob name of a regular file at a commit; None for no file, a folder or a link."""
+        """Blob name of a regular file at a commit; None for no file, a directory or a link."""
         where = f"{self._repo}/contents/{quote(path)}"
         found = self._http.get(where, _CONTENT, {"ref": commit})
         if not isinstance(found, Content) or found.type != "file" or found.path != path:
@@ -184,7 +184,7 @@ class ForgeApi:
                 with self._lock:
                     self._teams[team] = entry.id
                 return entry.id
-        raise Misconfigured(f"[forge] approver_team is {team!r}, and the forge knows no such team")
+        raise Misconfigured(f"[forge] approver_team is {team!r}, but the forge has no such team")
 
     # --- what is told ---------------------------------------------------------------------------
 

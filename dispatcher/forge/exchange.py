@@ -120,7 +120,7 @@ class Exchange:
     def get(
         self, path: str, of: TypeAdapter[_T], params: Mapping[str, object] | None = None
     ) -> _T | None:
-        """One answer, or None where the forge says that there is no such thing (404)."""
+        """One answer, or None if the forge says that there is no such thing (404)."""
         status, body = self._exchange("GET", path, params=params)
         if status == 404:
             return None
@@ -207,7 +207,7 @@ def parse(body: bytes, of: TypeAdapter[_T], what: str) -> _T:
     try:
         return of.validate_python(json.loads(body))
     except (ValueError, RecursionError) as error:  # ValidationError is a ValueError
-        kind = "fields missing or wrong" if isinstance(error, ValidationError) else "no JSON"
+        kind = "fields missing or wrong" if isinstance(error, ValidationError) else "not JSON"
         raise _no_answer(f"the forge's answer to {what} is unusable: {kind}") from None
 
 

@@ -1,8 +1,8 @@
 """Which review of a merged pull request counts as approval. Pure: records in, a verdict out.
 
 A review counts when it is its author's latest decision, approves, is official, neither stale nor
-dismissed, was given for the merged head and after the last push, and its author had no hand in
-the request: did not open it, did not write, commit, co-author or push any of its commits.
+dismissed, was given for the merged head and after the last push, and its author did not contribute
+to the request: did not open it, did not write, commit, co-author or push any of its commits.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _latest(reviews: Iterable[Review]) -> list[tuple[User, Review]]:
 
 
 def _fault(review: Review, head: str, last_push: datetime | None) -> str | None:
-    """Why this decision of somebody uninvolved does not count; None where it may."""
+    """Why this decision of somebody uninvolved does not count; None if it may."""
     seen = review.commit_id[:12] or "no commit"
     faults = (
         (review.state != ReviewState.APPROVED, "rejected it"),

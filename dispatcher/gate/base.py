@@ -38,7 +38,8 @@ class Question:
         tier_reason: why that tier, for messages.
         tier_raised: what raises it above the formula's tier, for messages; "" if nothing does.
         formula: the formula the action would run; None when the question is about a formula.
-        formula_path: where that formula lies in the ops repo, or "" for the operator's own folder.
+        formula_path: where that formula lies in the ops repo, or "" for the operator's own
+        directory.
     """
 
     action_id: str

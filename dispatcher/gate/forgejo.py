@@ -2,7 +2,7 @@
 
 The path of a decision: where the content comes from (git), which request merged it (git and
 forge), whether what was reviewed, what was merged and what is there now are one blob, and whose
-approval counts. Anything that does not fit together is a refusal; anything that cannot be asked
+approval counts. Anything that does not fit together is a refusal; anything that cannot be reached
 is an exception.
 """
 
@@ -228,8 +228,8 @@ class ForgejoGate:
         if not self._history.is_ancestor(lineage.last.sha, change):
             raise _No(
                 Answer.REFUSED,
-                f"commit {short(lineage.last.sha)} changed {question.path} and did not come by the "
-                f"merge {short(change)}; {_bring(question.path)}",
+                f"commit {short(lineage.last.sha)} changed {question.path} and did not come with "
+                f"the merge {short(change)}; {_bring(question.path)}",
                 commit=lineage.last.sha,
             )
         known = self._requests.get(change)
@@ -278,7 +278,8 @@ class ForgejoGate:
         if head is None:
             raise _No(
                 Answer.REFUSED,
-                f"the forge does not say which commit of pull request #{request.number} was merged",
+                f"the forge does not report which commit of pull request #{request.number} was "
+                "merged",
                 commit=request.merge_commit_sha or "",
                 request=request.number,
             )
@@ -333,7 +334,7 @@ class ForgejoGate:
     def _approval(self, request: Request, head: str) -> tuple[tuple[str, ...], str]:
         """Who approved, and why the others did not count."""
         if request.user is None:
-            return (), "the account that opened it is gone, so nobody can say who is not its author"
+            return (), "the account that opened it is gone, so it is unknown who is not its author"
         number = request.number
         reviews = self._forge.reviews(number)
         if not reviews:
@@ -371,11 +372,11 @@ class ForgejoGate:
             lambda: self._approvers.may(self._forge, candidate.user),
         )
         if not allowed:
-            return "approved it and may not approve actions"
+            return "approved it but may not approve actions"
         if account is None:
-            return "approved it and has no account any more"
+            return "approved it but no longer has an account"
         if account.email.lower() in addresses:
-            return "approved it and its commits carry the same e-mail address"
+            return "approved it but its commits have the same e-mail address"
         return None
 
 

@@ -15,7 +15,7 @@ class History(Protocol):
     """
 
     def lineage(self, commit: str, path: str) -> Lineage | None:
-        """Where the file at ``commit`` comes from; None where no commit ever touched it."""
+        """Where the file at ``commit`` comes from; None if no commit ever touched it."""
         ...
 
     def blob_at(self, commit: str, path: str) -> str | None:
@@ -63,17 +63,17 @@ def origin(history: History, *, commit: str, path: str, blob: str) -> Lineage | 
     if lineage.rivals:
         return Broken(
             reason=f"commits {short(last)} and {short(lineage.rivals[0])} changed {path} side by "
-            "side, and no commit settles which one holds",
+            "side, and no commit resolves which one counts",
             commit=last,
         )
     if history.blob_at(last, path) != blob:
         return Broken(
-            reason=f"{path} is not what commit {short(last)}, its last change, made of it: a merge "
-            "brought older content back",
+            reason=f"{path} is not what commit {short(last)}, its last change, left: a merge "
+            "restored older content",
             commit=last,
         )
     if history.blob_at(commit, path) != blob:
-        return Broken(reason=f"{path} changed while it was looked at", commit=commit)
+        return Broken(reason=f"{path} changed while it was being checked", commit=commit)
     return lineage
 
 

@@ -38,10 +38,12 @@ def pull_request_text(
         action, path, action_text: the action, where its file goes, and that file's text.
         tier: what approval it needs, and why.
         formula, formula_path, formula_text: the formula, its place in the ops repo ("" for the
-            operator's own folder), and its text.
+            operator's own directory), and its text.
         approvers: who may approve, for people (``str(Approvers(…))``).
     """
-    source = f"`{formula_path}` of this repository" if formula_path else "the operator's own folder"
+    source = (
+        f"`{formula_path}` of this repository" if formula_path else "the operator's own directory"
+    )
     body = render(
         "actions/pull_request.md.j2",
         action=action,

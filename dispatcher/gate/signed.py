@@ -23,9 +23,9 @@ REVOKED = "is signed by a key that was revoked"
 """The one thing that no later event makes right: neither the commit nor the revocation goes away."""
 
 FOR_NOW = {
-    "bad": "carries a signature that does not fit it",
+    "bad": "carries a signature that does not match it",
     "unsigned": "is not signed",
-    "expired": "is signed outside the time in which its key is allowed",
+    "expired": "is signed outside the validity period of its key",
     "unknown_key": "is signed by a key that is not allowed",
     "revoked": REVOKED,
 }
@@ -45,7 +45,7 @@ class Signature(Protocol):
 
     @property
     def principal(self) -> str:
-        """Who signed, as the operator's own lists name them; "" where it is not known."""
+        """Who signed, as the operator's own lists name them; "" if it is not known."""
         ...
 
     @property

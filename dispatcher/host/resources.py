@@ -1,7 +1,7 @@
 """The text files that come with the program: jobspecs, policies, roles, example actions.
 
 In a checkout (also an editable install) they are the top-level folders ``jobs``, ``vault`` and
-``actions``; in a wheel the build puts the same folders below ``dispatcher/_files``. Names are
+``actions``; in a wheel the build puts the same directories below ``dispatcher/_files``. Names are
 relative to either, with forward slashes: ``files.text("vault/policies/runner.hcl.j2")``.
 """
 

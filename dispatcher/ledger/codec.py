@@ -55,8 +55,8 @@ def decode(text: str | bytes, *, version: int, place: str) -> Claim:
         format_ = fields.pop("format")
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UnreadableClaim(
-            f"the ledger holds something at {place} that is no claim",
-            remedy="Look at it; restore it from a backup or, if nothing of it runs, remove it.",
+            f"the ledger contains something at {place} that is not a claim",
+            remedy="Inspect it; restore it from a backup or, if nothing of it runs, remove it.",
         ) from None
     if format_ != FORMAT:
         raise UnreadableClaim(

@@ -154,7 +154,7 @@ class SqliteLedger:
         return Note(text=text, version=new)
 
     def place(self) -> str:
-        """Machine, path, and the inodes of folder and file: a copy differs in one of them."""
+        """Machine, path, and the inodes of directory and file: a copy differs in one of them."""
         with self._foreign_errors():
             if not self._file.exists():
                 return ""
@@ -270,9 +270,9 @@ class SqliteLedger:
     def _damaged(self, what: str) -> DamagedLedger:
         return DamagedLedger(
             f"{self._file} {what}",
-            remedy="Restore it from a backup. Without one: see that no run of this dispatcher is "
-            f"alive, move {DATABASE}* and {LOCK} away, and start anew; actions with a result in "
-            "the ops repository do not run again, any other may.",
+            remedy="Restore it from a backup. Without one: make sure that no run of this "
+            f"dispatcher is alive, move {DATABASE}* and {LOCK} away, and start again; actions with "
+            "a result in the ops repository do not run again, any other may.",
         )
 
     @contextlib.contextmanager
@@ -287,13 +287,13 @@ class SqliteLedger:
             raise Unavailable(
                 Dependency.LEDGER,
                 f"the ledger {self._file} cannot be used: {error}",
-                remedy="Look at the rights and the free space of its folder.",
+                remedy="Check the permissions and the free space of its directory.",
             ) from error
         except OSError as error:
             raise Unavailable(
                 Dependency.LEDGER,
                 f"the ledger {self._file} cannot be used: {error.strerror}",
-                remedy="Look at the rights and the free space of its folder.",
+                remedy="Check the permissions and the free space of its directory.",
             ) from error
 
 
@@ -331,7 +331,7 @@ def _take(path: Path, *, name: str) -> _FileLease | None:
         raise Unavailable(
             Dependency.LEDGER,
             f"{path} cannot be opened: {error.strerror}",
-            remedy="Look at the rights of its folder.",
+            remedy="Check the permissions of its directory.",
         ) from error
     lease = _FileLease(fd, path)
     try:

@@ -32,7 +32,7 @@ class Asked:
     @property
     def lasts(self) -> bool:
         """Whether the answer holds for as long as the files do. An approval that people gave is asked
-        for again while the action waits for a place: they may have taken it back.
+        for again while the action waits for placement: they may have taken it back.
         """
         by_people = self.question.tier is not Tier.LOW or self.question.formula_path != ""
         return self.decision.answer is Answer.APPROVED and not by_people

@@ -140,7 +140,7 @@ class Archive:
         return pair.result.blob in self._finished_at
 
     def finished_at(self, pair: Finished) -> float | None:
-        """Seconds since the epoch; None where it is not known."""
+        """Seconds since the epoch; None if it is not known."""
         return self._finished_at.get(pair.result.blob)
 
 
@@ -233,7 +233,7 @@ class Pass:
 
 
 def _timestamp(data: bytes | int) -> float | None:
-    """Seconds since the epoch, or None where the file is no result of ours; it stays then."""
+    """Seconds since the epoch, or None if the file is no result of ours; it stays then."""
     if isinstance(data, int):
         return None
     try:

@@ -80,7 +80,7 @@ class Arrivals:
         return bool(self._pending)
 
     def next_try_in(self) -> float | None:
-        """Seconds until what could not be looked at is tried again; None if nothing waits."""
+        """Seconds until what could not be looked at is retried; None if nothing waits."""
         return self._pauses.left() if self._pending else None
 
     def came(self, changes: Changes, *, first: bool) -> None:
@@ -114,7 +114,7 @@ class Arrivals:
 
     def replaced(self, action_id: str, other: Replaced) -> None:
         """A result of ours took the place of a foreign file."""
-        reason = "the genuine result took its place"
+        reason = "replaced by the genuine result"
         if action_id not in self._foreign:
             self._tracker.event(
                 "foreign_result",

@@ -137,7 +137,7 @@ def judge(subject: Subject, *, repo: OpsRepo, gate: Gate, commit: str) -> Judged
 def _judge(subject: Subject, *, repo: OpsRepo, gate: Gate, commit: str) -> Judged:
     file = subject.file
     if not file.regular:
-        return Judged(state="ignored", reason="it is no regular file")
+        return Judged(state="ignored", reason="it is not a regular file")
     data = repo.read([file.blob], limit=LIMIT)[file.blob]
     request = parse_cancel_request(data, path=file.path, action_id=file.id)
     if not isinstance(request, CancelRequest):
@@ -154,11 +154,11 @@ def _judge(subject: Subject, *, repo: OpsRepo, gate: Gate, commit: str) -> Judge
         blob=file.blob,
         commit=commit,
         tier=subject.tier,
-        tier_reason="a request to cancel needs the approval of the action it is about",
+        tier_reason="a request to cancel needs the same approval as its action",
     )
     decision = gate.check(question)
     change = repo.last_change(commit, file.path)
-    by = quoted(change.author_name) + f" (commit {change.sha[:12]})" if change else "nobody known"
+    by = quoted(change.author_name) + f" (commit {change.sha[:12]})" if change else "unknown person"
     if decision.approved_by:
         by = f"{by}, approved by {', '.join(decision.approved_by)}"
     if request.reason:
@@ -275,7 +275,7 @@ class CancelRequests:
 
     def _ask(self, subject: Subject, commit: str) -> Judged:
         if subject.tier is not Tier.LOW and Dependency.FORGE in self._resting():
-            return Judged(state="waiting", reason="the forge could not be asked a moment ago")
+            return Judged(state="waiting", reason="the forge was unavailable a moment ago")
         return judge(subject, repo=self._components.repo, gate=self._components.gate, commit=commit)
 
     def _learn(self, answers: Mapping[Subject, Judged]) -> None:

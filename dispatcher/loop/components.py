@@ -67,7 +67,7 @@ class Components:
         rules: files by which actions are judged, and which may change.
         wake: set by the service; adapters call it when something may have changed.
         leadership: whether this installation may start runs for the ops repo.
-        forge_calls: how many requests the forge has had; None where there is none.
+        forge_calls: how many requests the forge has had; None if there is none.
         warnings: what the engine has to say to people although it works, in words; asks nobody.
         obstacle: asks the engine why no run with these mounts can be submitted now; answers ""
             where one can. Raises ``Unavailable`` or ``Denied`` (scheduler).

@@ -170,7 +170,7 @@ class ControlLoop:
         try:
             while not self._stopping:
                 if not self._lease.held():
-                    raise LeadLost("this dispatcher is not the leader any more")
+                    raise LeadLost("this dispatcher is no longer the leader")
                 plan = self._round()
                 if self._once and self._done(plan):
                     return
@@ -222,7 +222,7 @@ class ControlLoop:
     def _defects(self) -> list[str]:
         """Errands that fail for a reason that is no outage, for people."""
         return [
-            f"{name} failed and is tried again: {error}"
+            f"{name} failed and will be retried: {error}"
             for name, error in self._pollers.errors().items()
         ]
 
@@ -298,13 +298,13 @@ class ControlLoop:
         return known and not self._dependencies.outages() and not at_work
 
     def _give_up(self) -> None:
-        """Raise what does not go away: ``once`` must not wait for ever."""
+        """Raise what does not go away: ``once`` must not wait forever."""
         for dependency, outage in self._dependencies.outages().items():
             if outage.tries >= ONCE_TRIES:
                 raise Unavailable(
                     dependency,
-                    f"{outage.error.rstrip('.')}. Asked {outage.tries} times; gave up",
-                    remedy="What is left is taken up by the next 'disinto serve'",
+                    f"{outage.error.rstrip('.')}. Tried {outage.tries} times; gave up",
+                    remedy="The next 'disinto serve' takes up what is left",
                 )
         # A folder of formulas that is not there does not come back by itself.
         error = (

@@ -67,7 +67,7 @@ def ended_output(
         except TimesNotKept:
             raise
         except DisintoError as error:
-            why = f"the engine cannot be asked: {error.what}"
+            why = f"the engine is unavailable: {error.what}"
         if first is not None:
             return EndedOutput(chunks=chain([first], chunks), source=engine.kept_output(settings))
     end = f"the last {LOGS_LIMIT:,} characters of both streams" if result.logs else "no output"

@@ -51,7 +51,7 @@ def in_git(tree: Tree, action_id: str) -> InGit | None:
 
 
 def read_in_git(components: Components, file: InGit) -> bytes | None:
-    """Its bytes; None where it is no regular file, or too large for a result."""
+    """Its bytes; None if it is not a regular file, or too large for a result."""
     from dispatcher.model.result import RESULT_LIMIT  # 'status' only shows what was found
 
     blob = file.blob or components.repo.blob_at(file.commit, file.path)

@@ -1,8 +1,8 @@
 """Formulas: from a name to the exact bytes that run.
 
-The operator's own folder goes before the ops repo's ``formulas/``. What comes from the folder is
-trusted as the rest of the dispatcher's configuration is; what comes from the ops repo is approved
-by a gate before it runs.
+The operator's own directory goes before the ops repo's ``formulas/``. What comes from the directory
+is trusted as the rest of the dispatcher's configuration is; what comes from the ops repo is
+approved by a gate before it runs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class FormulaStore:
     """All formulas that an action may name.
 
     Args:
-        folder: the operator's own folder, or None.
+        folder: the operator's own directory, or None.
         repo: the ops repo, read by blob hash.
     """
 
@@ -60,7 +60,7 @@ class FormulaStore:
         return frozenset(self._own().keys()) | frozenset(tree.formulas)
 
     def find(self, name: str, tree: Tree | Formulas) -> Formula | Unusable | None:
-        """The formula of this name, or None where there is none."""
+        """The formula of this name, or None if there is none."""
         own = self._own().get(name)
         if own is not None:
             return self._of_folder(name, own)
@@ -69,7 +69,7 @@ class FormulaStore:
             return None
         if entry.ambiguous:
             return Unusable(
-                reason=f"formula {name} is there twice, as {name}.sh and {name}.toml: remove one"
+                reason=f"formula {name} exists twice, as {name}.sh and {name}.toml: remove one"
             )
         if stat.S_IFMT(entry.mode) != stat.S_IFREG:
             return Unusable(reason=f"{entry.path} is not a regular file")
@@ -96,14 +96,14 @@ class FormulaStore:
         except OSError as error:
             # A folder that is not mounted just now must not make every action invalid for good.
             raise DirectoryGone(
-                f"the folder of formulas {self._folder} cannot be read: {error.strerror}",
-                remedy="Bring it back, or change [formulas] path.",
+                f"the formulas directory {self._folder} cannot be read: {error.strerror}",
+                remedy="Restore it, or change [formulas] path.",
             ) from error
         return found
 
     def _of_folder(self, name: str, paths: list[Path]) -> Formula | Unusable:
         if len(paths) > 1:
-            return Unusable(reason=f"formula {name} is there twice in {self._folder}: remove one")
+            return Unusable(reason=f"formula {name} exists twice in {self._folder}: remove one")
         try:
             text = paths[0].read_bytes()
         except OSError as error:

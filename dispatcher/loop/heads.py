@@ -30,7 +30,7 @@ from dispatcher.status.tracker import Tracker
 T = TypeVar("T")
 
 LOST = (
-    "the commits of {commit}, which decisions were made on, cannot be read any more: nobody can tell "
+    "the commits of {commit}, which decisions were made on, can no longer be read: it is unknown "
     "what they withdrew, so every approval given before now has to be given again"
 )
 
@@ -130,7 +130,7 @@ class Heads:
         return bool(self._moves)
 
     def next_try_in(self) -> float | None:
-        """Seconds until what could not be done is tried again; None if nothing waits."""
+        """Seconds until what could not be done is retried; None if nothing waits."""
         return self._pauses.left() or None
 
     def look(self) -> None:

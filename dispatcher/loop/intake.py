@@ -176,7 +176,7 @@ def _no_regular_file(file: ActionFile) -> str | None:
     kind = stat.S_IFMT(file.mode)
     if kind == stat.S_IFREG:
         return None
-    names = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", 0o160000: "a submodule"}
+    names = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a directory", 0o160000: "a submodule"}
     return f"this is {names.get(kind, 'not a file')}; an action is a regular file"
 
 

@@ -45,7 +45,7 @@ LONGEST_RETRY_S = 600.0
 """Seconds until a remote that cannot hold the ref is asked for it again; they double."""
 
 REMEDY = (
-    "Stop one of the two. If this one is to lead, see that the other is stopped, then run: "
+    "Stop one of the two. If this one is to lead, make sure that the other is stopped, then run: "
     "disinto takeover"
 )
 
@@ -61,8 +61,8 @@ class LedBySomeoneElse(Unavailable):
     def __init__(self, value: str, record: LeadRecord | None) -> None:
         if record is None:
             what = (
-                f"refs/disinto/lead on the ops repo holds {value[:12]}, which this installation did "
-                "not write and which is no record of a dispatcher"
+                f"refs/disinto/lead on the ops repo holds {value[:12]}, which this installation "
+                "did not write and which is not a dispatcher's record"
             )
         else:
             what = (
@@ -172,7 +172,7 @@ class Leadership:
 
         Raises:
             CopiedLedger, LedBySomeoneElse: it does not, until a person decides.
-            Unavailable, Denied, Conflict: remote or ledger could not be asked.
+            Unavailable, Denied, Conflict: remote or ledger could not be reached.
         """
         with self._turn:
             own = self._named(self._own())
@@ -196,7 +196,7 @@ class Leadership:
 
         Raises:
             CopiedLedger: it is not: what it says of runs may be about those of another dispatcher.
-            Unavailable: it cannot be asked.
+            Unavailable: it cannot be reached.
         """
         self._check_place(self._own())
 
@@ -205,7 +205,7 @@ class Leadership:
 
         Raises:
             CopiedLedger, LedBySomeoneElse: not until a person decides.
-            Unavailable, Denied, Misconfigured: remote or ledger cannot be asked.
+            Unavailable, Denied, Misconfigured: remote or ledger cannot be reached.
         """
         obstacle = self.report().obstacle()
         if obstacle is not None:
@@ -224,16 +224,16 @@ class Leadership:
         if not self._unprotected:
             return ()
         return (
-            f"nothing keeps a second dispatcher from this ops repo: {self._unprotected}. Let the "
-            "dispatcher's account write refs/disinto/*, and nobody else; until then see to it "
-            "that only one installation is started.",
+            f"nothing prevents a second dispatcher on this ops repo: {self._unprotected}. Allow "
+            "the dispatcher's account, and nobody else, to write refs/disinto/*; until then make "
+            "sure that only one installation is started.",
         )
 
     def report(self) -> LeadReport:
         """Look, and change nothing.
 
         Raises:
-            Unavailable, Denied, Misconfigured: remote or ledger cannot be asked.
+            Unavailable, Denied, Misconfigured: remote or ledger cannot be reached.
         """
         own = self._own()
         copied = None
@@ -264,13 +264,14 @@ class Leadership:
 
         Raises:
             Conflict: the ref, or the ledger's note, is not what it was: look again.
-            Unavailable, Denied, Misconfigured: remote or ledger cannot be asked.
+            Unavailable, Denied, Misconfigured: remote or ledger cannot be reached.
         """
         with self._turn:
             own = self._own()
             if self._ref.read() != expected:
                 raise Conflict(
-                    "the lead of the ops repo changed while you were asked", remedy="Look again."
+                    "the lead of the ops repo changed while you were prompted",
+                    remedy="Check again.",
                 )
             place = self._ledger.place()
             copied = bool(own.place) and own.place != place
@@ -299,9 +300,7 @@ class Leadership:
                 self._write(replace(own, records=(new,)))
                 return new
             if self._ref.read() != expected:
-                raise Conflict(
-                    "another installation took the lead in this moment", remedy="Look again."
-                )
+                raise Conflict("another installation took the lead just now", remedy="Check again.")
             return None
 
     # -- inside ---------------------------------------------------------------------------

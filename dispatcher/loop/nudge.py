@@ -18,7 +18,7 @@ LISTEN_EVERY_S = 0.2
 
 
 def notify(state_dir: Path) -> None:
-    """Ring; nothing happens where nobody listens or the folder cannot be written."""
+    """Ring; nothing happens where nobody listens or the directory cannot be written."""
     with contextlib.suppress(OSError):
         (state_dir / NAME).touch()
 
@@ -27,7 +27,7 @@ class NudgeFile:
     """Calls ``answer`` soon after each ring. Use as a context manager.
 
     Args:
-        state_dir: the dispatcher's state folder.
+        state_dir: the dispatcher's state directory.
         answer: must be quick and thread-safe.
     """
 

@@ -80,7 +80,7 @@ class Outages:
         return dict(self._outages)
 
     def next_try_in(self) -> float | None:
-        """Seconds until the first pause that is not over ends; None where there is none."""
+        """Seconds until the first pause that is not over ends; None if there is none."""
         now = self._clock()
         pauses = [o.again_at - now for o in self._outages.values()]
         return min((pause for pause in pauses if pause > 0), default=None)

@@ -17,7 +17,7 @@ from dispatcher.settings import Settings
 SETTINGS = "settings"
 """How it is called beside the files of the rules."""
 
-KEPT = "'disinto serve' goes on with what it read at its start"
+KEPT = "'disinto serve' keeps the settings that it read at its start"
 
 
 class NeedsRestart(Misconfigured):

@@ -1,4 +1,4 @@
-"""Steps that failed for a reason that is no outage: when each is tried again, and why it failed."""
+"""Steps that failed for a reason that is no outage: when each is retried, and why it failed."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ class Retries:
         return dict(self._errors)
 
     def next_try_in(self) -> float | None:
-        """Seconds until the first pause that is not over ends; None where there is none."""
+        """Seconds until the first pause that is not over ends; None if there is none."""
         now = self._clock()
         return min(
             (r.again_at - now for r in self._retries.values() if r.again_at > now), default=None
         )
 
     def hopeless(self, tries: int) -> Exception | None:
-        """The error of an id that failed so often in a row; None where there is none."""
+        """The error of an id that failed so often in a row; None if there is none."""
         return next((r.error for r in self._retries.values() if r.tries >= tries), None)

@@ -51,8 +51,8 @@ def superseded(
             now = error.strerror or "unreadable"
         if now != sha256:
             warnings.append(
-                f"'disinto serve' still judges by an older version of {setting} {path} (SHA-256 "
-                f"{sha256[:12]}…). It takes up a correct file within 30 s, and at once on SIGHUP"
+                f"'disinto serve' still applies an older version of {setting} {path} (SHA-256 "
+                f"{sha256[:12]}…). It loads a correct file within 30 s, and at once on SIGHUP"
             )
     return warnings
 

@@ -266,7 +266,7 @@ class Rules:
     def _take_webhook(self, data: bytes) -> None:
         secret = data.strip()
         if len(secret) < SHORTEST_SECRET:
-            raise Misconfigured(f"the webhook's secret has {len(secret)} bytes, and needs 16")
+            raise Misconfigured(f"the webhook's secret has {len(secret)} bytes, but needs 16")
         self._take_secret(secret)
 
     def _snapshot(self, key: str, data: bytes) -> Path | None:
@@ -360,9 +360,9 @@ def _placed(file: _File) -> str:
 def _refused(file: _File, error: str, stamp: Stamp) -> None:
     file.error, file.stamp, file.restart = error, stamp, False
     file.instead = file.kept or (
-        f"What it held before stays in force (SHA-256 {file.sha256[:12]}…)"
+        f"Its previous content stays in force (SHA-256 {file.sha256[:12]}…)"
         if file.read and file.public
-        else "What it held before stays in force"
+        else "Its previous content stays in force"
         if file.read
         else "Nothing of it is in force"
     )

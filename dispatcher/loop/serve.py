@@ -128,7 +128,7 @@ class Service:
             self._tracker.status(waiting_status(self.name, {Dependency.LEAD: outage}))
             self._stopping.wait(LOOK_EVERY_S)
             if not lease.held():
-                raise LeadLost("this dispatcher is not the leader any more")
+                raise LeadLost("this dispatcher is no longer the leader")
 
     @property
     def stopping(self) -> bool:

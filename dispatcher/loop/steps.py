@@ -227,7 +227,7 @@ class Steps:
         """The gate's answer, and when it was asked (monotonic seconds)."""
         if Dependency.FORGE in needs(step) & self._dependencies.resting():
             # It stood in line while the forge went down: many that time out are one too many.
-            raise Unavailable(Dependency.FORGE, "the forge could not be asked a moment ago")
+            raise Unavailable(Dependency.FORGE, "the forge was unavailable a moment ago")
         asked_at = time.monotonic()
         return self._judging.ask(question, known=known), asked_at
 
@@ -257,7 +257,7 @@ class Steps:
         begin(act, done, failed)
 
     def _step_failed(self, step: Step, error: Exception) -> None:
-        """Whatever it was: the ledger may know more than we do, and the run is tried again."""
+        """Whatever it was: the ledger may know more than we do, and the run is retried."""
         action_id = step.action_id
         self.busy.discard(action_id)
         if isinstance(error, LeadLost):
@@ -344,7 +344,8 @@ class Steps:
             for action_id in action_ids:
                 self.retries.note(action_id, error)
         else:
-            # The remote's being up does not help: a key that cannot be used, a folder in the way.
+            # The remote's being up does not help: a key that cannot be used, a directory in the
+            # way.
             self._pollers.trouble(error, where="step publish")
             for action_id in action_ids:
                 self.retries.failed(action_id, error)

@@ -83,7 +83,7 @@ def recall(components: Components, head: str) -> Recall:
         head: the branch's head.
 
     Raises:
-        Unavailable: ledger or remote cannot be asked.
+        Unavailable: ledger or remote cannot be reached.
     """
     repo = components.repo
     note = components.ledger.note(NOTE)
@@ -105,11 +105,11 @@ def recall(components: Components, head: str) -> Recall:
         )
     hold = bool(newest or seen.damage)
     if kept:
-        warnings.append(f"the ledger's memory names commit {kept[:12]}, which is in no history")
+        warnings.append(f"the ledger names commit {kept[:12]}, which is in no history")
     if hold:
         warnings.append(
-            "nobody can tell which of the actions that were open had run: they are kept from "
-            "running, and each gets a result that says so"
+            "it is unknown which of the open actions had run: they are kept from running, and each "
+            "gets a result that reports this"
         )
     commits = [c for c in dict.fromkeys((head, remote)) if c]
     dropped: dict[str, tuple[str, ...]] = {}
@@ -191,7 +191,7 @@ def keep(
             claim = replace(claim, result="")
         except Conflict:
             continue  # released or changed in between
-    raise Conflict(f"the claim of {lost.action_id} changes all the time")
+    raise Conflict(f"the claim of {lost.action_id} keeps changing")
 
 
 def record(components: Components, commit: str, *, led: Callable[[], None]) -> None:
@@ -240,7 +240,7 @@ def _with_tree(
 
 
 def _genuine(components: Components, lost: Lost) -> tuple[str, str]:
-    """The result that we signed for this id, and the blob of its action; "" where there is none.
+    """The result that we signed for this id, and the blob of its action; "" if there is none.
     While nobody can tell whether it is ours, the likeliest: a tombstone's text is checked again
     before it is used.
     """
@@ -273,7 +273,7 @@ def _may_be_ours(components: Components, lost: Lost, data: bytes) -> bool:
 
 
 def _readable(data: bytes) -> tuple[str, str] | None:
-    """The text of a result and the blob of its action, or None where it is no result."""
+    """The text of a result and the blob of its action, or None if it is no result."""
     try:
         return data.decode(), Result.model_validate_json(data).blob
     except ValueError:

@@ -25,14 +25,14 @@ def with_cause(outcome: Outcome, claim: Claim, grants: Grants) -> Outcome:
     try:
         alive = grants.alive(claim.grant)
     except (Unavailable, Denied) as error:
-        why = f"possible interception, or Vault has lost its data; it cannot be asked ({error})"
+        why = f"possible interception, or Vault has lost its data; it is unavailable ({error})"
     else:
         why = (
-            "possible interception: the grant inside is alive, so somebody else unwrapped it. See "
-            "Vault's audit log for who did"
+            "possible interception: the grant inside is alive, so somebody else unwrapped it. "
+            "Vault's audit log shows who did"
             if alive
             else "Vault does not have the grant inside either. It has expired or was revoked, or "
             "Vault has lost its data (restarted empty, or restored from a backup). The formula did "
-            "not start; file the action again under a new id"
+            "not start; submit the action again under a new id"
         )
     return replace(outcome, error=f"{WRAPPING_GONE}: {why}")

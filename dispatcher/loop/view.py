@@ -29,7 +29,7 @@ from dispatcher.model.health import WaitingFor
 from dispatcher.model.names import ID_RULE, is_id
 from dispatcher.ops_repo import Changes, Delta, Formulas, Tree, escaped
 
-UNREAD = "its file is being read"
+UNREAD = "reading its file"
 """Why an action waits that is new or changed, for the moment until it is vetted."""
 
 NAMES_LISTED = 5

@@ -44,7 +44,7 @@ def last_words(scheduler: Scheduler, claim: Claim) -> str:
     """The last lines of a run's standard error, in one line and without control characters.
 
     Raises:
-        Unavailable, Denied: the engine cannot be asked for them.
+        Unavailable, Denied: the engine cannot be reached for them.
     """
     tail = b""
     for chunk in scheduler.logs(claim):

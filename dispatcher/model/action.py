@@ -43,11 +43,11 @@ def _named(problem: Callable[[str], tuple[str, str] | None]) -> AfterValidator:
 
 def _checked_context(value: str) -> str:
     if "\x00" in value:
-        raise complaint("context holds a NUL character", remedy="Leave it out")
+        raise complaint("context contains a NUL character", remedy="Leave it out")
     if len(value.encode()) > _MAX_CONTEXT:
         raise complaint(
             f"context has {len(value.encode()):,} bytes, more than the {_MAX_CONTEXT:,} allowed",
-            remedy="Keep long texts in the repository and name their place",
+            remedy="Keep long texts in the repository and give their path",
         )
     return value
 
@@ -55,7 +55,7 @@ def _checked_context(value: str) -> str:
 def _checked_word(value: str) -> str:
     """Becomes part of a command line: no option, and nothing a terminal or a log would act on."""
     if _CONTROL.search(value):
-        raise complaint(f"{quoted(value)} holds a control character", remedy="Leave it out")
+        raise complaint(f"{quoted(value)} contains a control character", remedy="Leave it out")
     if value.startswith("-"):
         raise complaint(
             f"{quoted(value)} begins with -, and would be read as an option of the agent command",
@@ -79,7 +79,7 @@ def _checked_params(value: dict[str, object]) -> dict[str, object]:
         raise complaint(
             f"params has {size:,} bytes as JSON, more than the {MAX_ARGUMENT_BYTES:,} that one "
             "environment variable can hold",
-            remedy="Keep long texts in the repository and name their place",
+            remedy="Keep long texts in the repository and give their path",
         )
     return value
 
@@ -107,7 +107,7 @@ class Action:
         str,
         _named(partial(name_problem, what="an action's id")),
         Field(
-            description="The file's name without .toml. An id runs once, for ever.",
+            description="The file's name without .toml. An id runs only once.",
             examples=["deploy-website"],
             json_schema_extra={"pattern": ID_PATTERN},
         ),
@@ -143,7 +143,7 @@ class Action:
         tuple[Mount, ...],
         Field(
             max_length=_MAX_LIST,
-            description="Named volumes the run wants.",
+            description="Named volumes the run needs.",
             examples=[["ssh"]],
             json_schema_extra={"uniqueItems": True},
         ),
@@ -165,21 +165,26 @@ class Action:
         Field(
             ge=1,
             le=10_080,
-            description="Minutes after which the run is ended; 10,080 are a week.",
+            description="Timeout of the run in minutes; 10,080 is a week.",
             examples=[60],
         ),
     ] = 60
     blast_radius: Annotated[
         Tier | None,
         Field(
-            description="The tier this action asks for. It may raise the tier that the "
+            description="The tier this action requests. It may raise the tier that the "
             "dispatcher's policy gives the formula, never lower it.",
             examples=["high"],
         ),
     ] = None
     priority: Annotated[
         int,
-        Field(ge=-100, le=100, description="Higher goes first among what waits.", examples=[0]),
+        Field(
+            ge=-100,
+            le=100,
+            description="Waiting actions with a higher priority start first.",
+            examples=[0],
+        ),
     ] = 0
     params: Annotated[
         dict[str, object],
@@ -249,8 +254,8 @@ def check_names(
     Args:
         action, source, path: the parsed file, its bytes (for places) and how the user knows it.
         formulas: names that exist.
-        secrets: names that exist in the vault; None where that cannot be known here.
-        mounts: those that the scheduler offers; None where that cannot be known here.
+        secrets: names that exist in the vault; None if that cannot be known here.
+        mounts: those that the scheduler offers; None if that cannot be known here.
     """
     if _all_known(action, formulas, secrets, mounts):
         return ()
@@ -303,7 +308,7 @@ def _all_known(
 def _secret_hint(name: str, secrets: list[str]) -> str:
     twin = next((known for known in secrets if known.casefold() == name.casefold()), None)
     if twin is not None:
-        return f"The vault has {quoted(twin)}, which differs by case; store it as {name}"
+        return f"Vault has {quoted(twin)}, which differs in case; store it as {name}"
     return did_you_mean(name, secrets) or f"Store it with: disinto secrets put {name}"
 
 
@@ -331,7 +336,7 @@ def _repeated(source: TomlSource, key: str, why: str) -> Iterator[Problem]:
         first = seen.setdefault(name.casefold(), index)
         if first != index:
             place: KeyPath = (key, index)
-            same = "repeats" if names[first] == name else "differs by case alone from"
+            same = "repeats" if names[first] == name else "differs only in case from"
             what = f"{key}[{index}] {same} {key}[{first}], and {why}"
             yield source.problem(what, place, remedy="Remove one of them")
 

@@ -1,8 +1,8 @@
 """A request to cancel an action: ``vault/actions/<id>.cancel.toml``, beside the action it means.
 
-It names the action's exact content by its blob, so that a request is about one run for ever, whatever
-becomes of the files. Whether it counts is decided by the gate, as for the action itself; this module
-only says what the file holds. It never raises for what the bytes hold.
+It names the action's exact content by its blob, so that a request is about one run forever,
+whatever becomes of the files. Whether it counts is decided by the gate, as for the action itself;
+this module only says what the file holds. It never raises for what the bytes hold.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class CancelRequest:
     def to_toml(self) -> bytes:
         """As the file that is committed."""
         lines = [
-            "# Asks the dispatcher to cancel this action, which the blob names in git's way.",
+            "# Requests cancellation of this action; blob is the git blob hash of its file.",
             f'id = "{self.action_id}"',
             f'blob = "{self.blob}"',
         ]
@@ -56,7 +56,7 @@ class CancelNote:
         id: the action's.
         path: of the request.
         state: ``approved``, ``waiting``, ``ignored`` (it is wrong) or ``unread``.
-        by: who asked and who approved, in words; "" where not known.
+        by: who asked and who approved, in words; "" if not known.
         reason: why it stands there.
     """
 
@@ -94,7 +94,7 @@ def parse_cancel_request(
     reason = source.data.get("reason", "")
     if said != action_id:
         shown = quoted(said) if isinstance(said, str) else "missing"
-        problems.append(source.problem(f"id is {shown}, and the file's name says {action_id}"))
+        problems.append(source.problem(f"id is {shown}, but the file name implies {action_id}"))
     if not isinstance(blob, str) or not _BLOB.fullmatch(blob):
         problems.append(source.problem("blob must be the git blob hash of the action's file"))
     if not isinstance(reason, str) or reason_problem(reason):

@@ -38,7 +38,7 @@ class DependencyHealth:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outage:
-    """One dependency that cannot be asked.
+    """One dependency that cannot be reached.
 
     Attributes:
         since: seconds since the epoch.

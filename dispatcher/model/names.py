@@ -8,7 +8,7 @@ from dispatcher.toml.source import quoted
 
 ID_PATTERN = "^[a-z0-9][a-z0-9_-]{0,99}$"
 """Ids of actions and names of formulas. No dot, so that ``<id>.<blob>`` is one word; no upper
-case, so that two ids cannot differ by case alone."""
+case, so that two ids cannot differ only in case."""
 
 ID_RULE = "Use a-z, 0-9, - and _, at most 100, the first a letter or digit"
 """``ID_PATTERN`` in words."""
@@ -122,7 +122,7 @@ def name_problem(name: str, what: str) -> tuple[str, str] | None:
         return None
     better = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:100]
     remedy = f"{ID_RULE}; for example {quoted(better)}" if better else ID_RULE
-    return f"{quoted(name)} cannot be {what}", remedy
+    return f"{quoted(name)} cannot be used as {what}", remedy
 
 
 def secret_problem(name: str) -> tuple[str, str] | None:
@@ -132,7 +132,7 @@ def secret_problem(name: str) -> tuple[str, str] | None:
         rule = "Use A-Z, 0-9 and _, at most 100, the first a letter"
         good = _SECRET.fullmatch(better)
         remedy = f"{rule}; did you mean {quoted(better)}?" if good else rule
-        return f"{quoted(name)} cannot be the name of a secret", remedy
+        return f"{quoted(name)} cannot be used as the name of a secret", remedy
     if name in RESERVED_NAMES or name.startswith(RESERVED_PREFIXES):
         return (
             f"{name} is reserved: each secret becomes an environment variable of its name, and "

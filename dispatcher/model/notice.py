@@ -46,9 +46,9 @@ class Notice:
         title: one line.
         detail: why, in words, or "". May have several lines.
         output: the end of the formula's redacted output, or "".
-        action, blob, formula, tier, verdict: of the action; "" where there is none, or where it is
+        action, blob, formula, tier, verdict: of the action; "" if there is none, or where it is
             not known.
-        exit_code: of the result; None where there is none.
+        exit_code: of the result; None if there is none.
     """
 
     id: str

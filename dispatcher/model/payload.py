@@ -157,7 +157,7 @@ def decode_payload(data: bytes) -> Payload:
         raise BadPayload("the payload is not the JSON of a run") from None
     raise BadPayload(
         f"the payload has version {version!r}, this runner reads {VERSION}",
-        remedy="Let the dispatcher and the runner's image be of the same release.",
+        remedy="Use the same release for the dispatcher and the runner's image.",
     )
 
 
@@ -169,7 +169,7 @@ def encode_outcome(outcome: Outcome, *, key: str = "") -> bytes:
     """The text of ``outcome.json``.
 
     Args:
-        key: ``outcome_key`` of the run; "" where the runner never learned of one.
+        key: ``outcome_key`` of the run; "" if the runner never learned of one.
     """
     plain = {f.name: getattr(outcome, f.name) for f in fields(outcome)}
     text = json.dumps(plain, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n"

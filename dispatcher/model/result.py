@@ -30,7 +30,7 @@ class ResultFormula(_Record):
 
 
 class ResultEngine(_Record):
-    """Where the run executed; "" where it never reached an engine."""
+    """Where the run executed; "" if it never reached an engine."""
 
     kind: Annotated[
         str, Field(pattern=rf"^({ENGINE_NAME})?$", description="Name of the engine.")

@@ -34,7 +34,7 @@ class Verdict(StrEnum):
     UNPLACEABLE = "unplaceable"  # the engine did not place it in time
     REFUSED = "refused"  # refused by a gate, finally
     INVALID = "invalid"  # the action file, or a name in it, is invalid
-    ERROR = "error"  # the formula never started, for a reason of ours or of the engine's
+    ERROR = "error"  # the formula never started, because of disinto or the engine
 
 
 VERDICT_EXIT: dict[Verdict, int] = {
@@ -64,7 +64,7 @@ class Tier(StrEnum):
 
 
 class FormulaKind(StrEnum):
-    """By the file's ending: ``.sh`` runs under bash, ``.toml`` is handed to the agent command."""
+    """By the file's ending: ``.sh`` runs under bash, ``.toml`` is passed to the agent command."""
 
     SHELL = "sh"
     AGENT = "toml"
@@ -99,7 +99,7 @@ MOUNT_TARGETS: dict[Mount, str] = {
     Mount.OPS_REPO: "ops-repo",
     Mount.AGENT_DATA: "data",
 }
-"""Where each mount appears, relative to the home folder of the formula."""
+"""Where each mount appears, relative to the home directory of the formula."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +124,7 @@ class FormulaRef:
         kind: how it is run.
         blob: git blob hash (hex) of its bytes, also for formulas that do not come from git.
         sha256: hex digest of its bytes, checked again by the runner.
-        commit: commit of the ops repo at which it was read, or "" for the operator's own folder.
+        commit: commit of the ops repo at which it was read, or "" for the operator's own directory.
     """
 
     name: str
@@ -246,7 +246,7 @@ class RunSpec:
         key: of the run.
         commit, approved_by, tier: for the formula's environment and for people who read the job.
         formula: reference, checked by the runner against the bytes it gets.
-        formula_text: the formula's bytes; None where the runner reads it from the mounted ops
+        formula_text: the formula's bytes; None if the runner reads it from the mounted ops
             repo by blob hash.
         context: free text of the action.
         secrets: names, each also the name of the environment variable.
@@ -291,7 +291,7 @@ class Outcome:
         exit_code: the formula's own code, 128+n for a signal, or a sysexits code where the
             formula did not start; 0 only with ``succeeded``.
         signal: number of the signal that ended the formula, or None.
-        formula_started: False where the runner stopped before the formula.
+        formula_started: False if the runner stopped before the formula.
         error: why it did not start or was ended, else "".
         started_at, finished_at: of the formula, seconds since the epoch; 0.0 if never.
         logs: last 1,000 characters of both streams in order of arrival, redacted.
@@ -319,7 +319,7 @@ class RunState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Engine:
-    """Where a run executed, for the result file. "" where it is not known."""
+    """Where a run executed, for the result file. "" if it is not known."""
 
     kind: str
     job: str = ""

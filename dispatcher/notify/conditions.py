@@ -119,7 +119,7 @@ class Notices:
     def of_foreign(self, foreign: ForeignResult, *, now: float) -> Notice:
         """A file in the place of a result that this dispatcher did not sign."""
         line = self.cleaner.line
-        where = f"{line(foreign.path)}, brought by commit {line(foreign.commit, 64)}"
+        where = f"{line(foreign.path)}, added by commit {line(foreign.commit, 64)}"
         return self._notice(
             Condition.FOREIGN_RESULT,
             stable_id(

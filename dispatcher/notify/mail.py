@@ -27,7 +27,7 @@ class MailSink:
 
     Args:
         settings: of the sink.
-        password: gives the password; None without a log-in.
+        password: gives the password; None without a login.
     """
 
     def __init__(self, settings: NotifySettings, *, password: Callable[[], str] | None) -> None:
@@ -46,7 +46,7 @@ class MailSink:
             raise _of_code(codes[0], "refused all recipients") from None
         except smtplib.SMTPAuthenticationError as error:
             raise SinkUnavailable(
-                f"the mail server refused the log-in ({error.smtp_code})",
+                f"the mail server refused the login ({error.smtp_code})",
                 remedy="Check username and secret.",
             ) from None
         except (smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:

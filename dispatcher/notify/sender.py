@@ -33,7 +33,7 @@ class Sender:
 
     Args:
         settings: of the sink.
-        sink: opens it; may raise ``Misconfigured``, which is tried again like any failure.
+        sink: opens it; may raise ``Misconfigured``, which is retried like any failure.
         store: what is to be sent.
         summary: makes the summary of what was not sent, from counts and a serial number.
         cleaner: for errors that are kept and shown.

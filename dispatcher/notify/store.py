@@ -297,7 +297,8 @@ class Store:
             except sqlite3.DatabaseError as error:
                 if error.sqlite_errorname not in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
                     raise
-                # What was on its way is lost; a dispatcher must not be silent for ever because of it.
+                # What was on its way is lost; a dispatcher must not be silent forever because of
+                # it.
                 self._file.replace(self._file.with_suffix(".damaged"))
                 for part in ("-wal", "-shm"):
                     self._file.with_name(NAME + part).unlink(missing_ok=True)

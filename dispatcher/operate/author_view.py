@@ -1,7 +1,7 @@
 """What an author client can see: git and, if there is one, the forge. Never ledger or engine.
 
-So whether an approved action waits for a place, runs or has ended without its result in git is not
-known here, and said to be unknown.
+So whether an approved action waits for placement, runs or has ended without its result in git is
+not known here, and said to be unknown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dispatcher.status.overview import LISTED, OpenAction, Overview, State
 ASKED = 50
 """Open actions whose approval is looked up; each may take the forge a dozen calls."""
 
-UNKNOWN = "whether it has started is known on the dispatcher's host alone"
+UNKNOWN = "only the dispatcher's host shows whether it has started"
 
 
 @dataclass(kw_only=True)
@@ -35,7 +35,7 @@ class AuthorView:
     Args:
         repo: the clone.
         intake: reads the files.
-        gate: opens the gate as it is configured here; raises if it cannot be asked from here.
+        gate: opens the gate as it is configured here; raises if it cannot be reached from here.
     """
 
     repo: OpsRepo
@@ -106,7 +106,7 @@ class AuthorView:
         action, tier = answer.action, answer.tier
         if action is None or tier is None or answer.problem:
             # The dispatcher's own formulas and mounts decide, and may differ from ours.
-            reason = f"as seen from here it is invalid: {answer.problem}"
+            reason = f"invalid, as checked from here: {answer.problem}"
             return OpenAction(id=action_id, state=State.OPEN, reason=reason)
         question = Question.about(answer, commit=tree.commit)
         state, reason, approved_by = gate.standing(question)
@@ -143,13 +143,13 @@ class _Lazily:
         by_people = question.tier is not Tier.LOW or question.formula_path
         self._asked += bool(by_people)
         if self._asked > ASKED:
-            return State.OPEN, f"its approval was not looked up; {UNKNOWN}", ()
+            return State.OPEN, f"its approval was not checked; {UNKNOWN}", ()
         if self._trouble:
             return State.OPEN, self._trouble, ()
         try:
             decision = self.check(question)
         except DisintoError as error:
-            why = f"whether it is approved cannot be seen from here: {error.what}"
+            why = f"its approval cannot be checked from here: {error.what}"
             if isinstance(error, Unavailable):
                 self._trouble = why
             return State.OPEN, why, ()

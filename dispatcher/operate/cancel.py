@@ -75,11 +75,13 @@ class Cancellation:
     def _stop(self, claim: Claim) -> What:
         claim = self._started(claim)
         if claim.phase in (Phase.ENDED, Phase.TOMBSTONE):
-            raise EndedAlready(f"action {claim.key.action_id} has ended; its result is on its way")
+            raise EndedAlready(
+                f"action {claim.key.action_id} has ended; its result is being published"
+            )
         if claim.phase is Phase.CLAIMED and claim.key not in self.scheduler.observe([claim]):
             raise TemporaryError(
-                f"action {claim.key.action_id} is claimed, and its engine does not know it yet",
-                remedy="Look at 'disinto status' and cancel it again when it has started.",
+                f"action {claim.key.action_id} is claimed but not yet known to its engine",
+                remedy="Check 'disinto status', and cancel it again once it has started.",
             )
         self.scheduler.cancel(claim, reason=f"cancelled by {self.who}")
         self._record(claim.key, "run")

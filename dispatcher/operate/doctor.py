@@ -110,14 +110,14 @@ def _folder(settings: Settings) -> Iterator[Check]:
     above = next(f for f in (folder, *folder.parents) if f.exists())
     ok = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
     yield Check(
-        name="state folder",
+        name="state directory",
         ok=ok,
         detail=f"{folder}" if ok else f"{above} cannot be written",
-        remedy="" if ok else "Set state_dir, or let this user write there.",
+        remedy="" if ok else "Set state_dir, or make it writable for this user.",
     )
     if settings.role is Role.DISPATCHER and open_to_others(folder):
         yield Check(
-            name="state folder: private",
+            name="state directory: private",
             ok=False,
             detail=f"the state directory {folder} is readable by others: it holds claims with the "
             "keys of outcomes, and accessors of grants",
@@ -160,7 +160,7 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
             name="ops repo: history",
             ok=False,
             detail=f"the history was rewritten since {(head.seen or '')[:12]}",
-            remedy="Protect the branch; 'disinto serve' sees to it that nothing runs twice.",
+            remedy="Protect the branch; 'disinto serve' makes sure that nothing runs twice.",
         )
     if losses:
         yield Check(
@@ -182,10 +182,10 @@ def _memory(openers: Openers) -> Iterator[Check]:
     if gone:
         troubles.append(f"the ledger names commit {kept[:12]}, which the clone does not have")
     last = (kept or seen.commit)[:12]
-    detail = f"the last head that a dispatcher looked at is {last}" if last else "none yet"
+    detail = f"the last head that a dispatcher processed is {last}" if last else "none yet"
     remedy = (
-        "No id runs twice by it. If both copies are unusable, the next 'disinto serve' keeps every "
-        "open action from running: see docs/operations.md."
+        "No id runs twice because of this. If both copies are unusable, the next 'disinto serve' "
+        "keeps every open action from running: see docs/operations.md."
     )
     yield Check(
         name="ops repo: memory",
@@ -220,21 +220,21 @@ def _in_force(settings: Settings) -> Iterator[Check]:
 def _formulas(settings: Settings) -> Iterator[Check]:
     folder = settings.formulas.path
     if folder is None:
-        yield Check(name="formulas", ok=True, detail="those of the ops repo alone")
+        yield Check(name="formulas", ok=True, detail="only those of the ops repo")
         return
     if not folder.is_dir():
         yield Check(
             name="formulas",
             ok=False,
-            detail=f"there is no folder {folder}",
-            remedy="Make it, or change [formulas] path.",
+            detail=f"there is not a directory {folder}",
+            remedy="Create it, or change [formulas] path.",
         )
         return
     mode = folder.stat().st_mode
     yield Check(
         name="formulas",
         ok=not mode & 0o002,
-        detail=f"{folder}" + (", which everybody may write" if mode & 0o002 else ""),
+        detail=f"{folder}" + (", which everybody can write" if mode & 0o002 else ""),
         remedy=f"Run: chmod o-w {folder}" if mode & 0o002 else "",
     )
 
@@ -247,7 +247,7 @@ def _agent(settings: Settings) -> Iterator[Check]:
     engine = registry.get(settings.scheduler)
     path = engine.agent_path(settings)
     if path is None:
-        yield Check(name="agent", ok=True, detail=f"{command[0]}, looked for inside the job")
+        yield Check(name="agent", ok=True, detail=f"{command[0]}, looked up inside the job")
         return
     found = shutil.which(command[0], path=path)
     yield Check(
@@ -301,14 +301,14 @@ def signed_gate(settings: Settings) -> Iterator[Check]:
     place = Place.of(settings)
     line = f"{TRAILER}: {place.repository}@{place.branch} <id, or formulas/<file>>"
     yield Check(
-        name="gate", ok=True, detail=f'signed: a trusted key signs a commit that says "{line}"'
+        name="gate", ok=True, detail=f'signed: a trusted key signs a commit with the line "{line}"'
     )
     if not settings.gate.repository:
         yield Check(
             name="gate: repository",
             ok=True,
             detail=f"approvals name {place.repository}, the end of the remote's address; another "
-            "installation whose remote ends the same takes them too",
+            "installation whose remote has the same ending accepts them too",
             remedy=f'Set [gate] repository to a name of its own, such as "{place.repository}".',
         )
 
@@ -327,7 +327,7 @@ def _webhook(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:
         secret = file.read_bytes().strip()
     if not secret:
         every = f"{settings.ops_repo.poll_interval_s:g} s"
-        yield Check(name="webhook", ok=True, detail=f"no secret: serve looks every {every}")
+        yield Check(name="webhook", ok=True, detail=f"no secret: serve polls every {every}")
         return
     ok = len(secret) >= SHORTEST_HOOK_SECRET
     yield Check(

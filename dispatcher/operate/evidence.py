@@ -28,8 +28,8 @@ class Evidence:
     Attributes:
         path: of the result, for messages.
         data: its bytes.
-        action: bytes of the action's file; None where it is missing.
-        formula: bytes of the formula as it was when the run was decided; None where they are not
+        action: bytes of the action's file; None if it is missing.
+        formula: bytes of the formula as it was when the run was decided; None if they are not
             at hand (the operator's own formulas change without git).
     """
 
@@ -57,7 +57,7 @@ def of_file(path: Path) -> Evidence:
         NotFound: there is no such file, or its name is not that of a result.
     """
     if not path.name.endswith(RESULT_ENDING):
-        raise NotFound(f"{path} is not called <id>{RESULT_ENDING}, as a result is")
+        raise NotFound(f"{path} is not named <id>{RESULT_ENDING}, as results are")
     if not path.is_file():
         raise NotFound(f"there is no file {path}")
     action_id = path.name.removesuffix(RESULT_ENDING)
@@ -111,8 +111,8 @@ def trusted_keys(
     keys = [key for file in named for key in load_public_keys(file.read_bytes(), path=str(file))]
     if not keys:
         raise Misconfigured(
-            "there is no public key to check with",
-            remedy=f"Name the dispatcher's: --key {LOCAL_KEY} (it stands in its state_dir).",
+            "there is no public key to verify with",
+            remedy=f"Pass the dispatcher's: --key {LOCAL_KEY} (from its state_dir).",
         )
     return keys
 

@@ -87,11 +87,11 @@ class Follower:
 
     Args:
         repo: a clone of the ops repo.
-        ledger, scheduler: None where they cannot be reached from here; then there is no live
+        ledger, scheduler: None if they cannot be reached from here; then there is no live
             output.
         settings: for the status file and the pace.
         viewer: is shown everything.
-        unmerged: says where an action stands that is not on the branch; None where such an
+        unmerged: says where an action stands that is not on the branch; None if such an
             action is a mistake.
     """
 
@@ -138,7 +138,7 @@ class Follower:
             pause_s = min(self._longest_s(), pause_s * 1.2)
 
     def _look(self) -> bool:
-        """Move the tree to the remote's head; False while the remote cannot be asked any more.
+        """Move the tree to the remote's head; False while the remote cannot be reached any more.
 
         One that could never be asked is an error: nobody knows whether there is such an action.
         """
@@ -184,7 +184,7 @@ class Follower:
         if claim is not None:
             return _PHASES.get(claim.phase, claim.phase.value)
         if seen is not None and seen.fresh:
-            return "waiting for the dispatcher to look"
+            return "waiting for the dispatcher's next poll"
         return NOBODY if self.ledger is not None else "waiting for the result"
 
     def _tell(self, text: str) -> None:
@@ -225,5 +225,5 @@ def read_result(repo: OpsRepo, commit: str, path: str) -> Result:
     except ValueError as error:
         first = str(error).splitlines()[0]
         raise InvalidInput(
-            [Problem(message=f"this is no result of disinto: {first}", path=path)]
+            [Problem(message=f"this is not a result of disinto: {first}", path=path)]
         ) from error

@@ -59,12 +59,12 @@ class Forecast:
 
     Attributes:
         at: when, seconds since the epoch.
-        head: the head that was looked at; None where there is no clone and the remote is down.
+        head: the head that was looked at; None if there is no clone and the remote is down.
         plan: steps and waits.
         candidates: open actions by id, as vetted and judged.
         gates: which gate answered for an action, by id.
         claims: open claims by id.
-        observations: what the engine said, or None where it could not be asked.
+        observations: what the engine said, or None if it could not be reached.
         obstacles: why a run cannot reach its engine although it is its turn, by id.
         cancels: requests to cancel; the first few are judged.
         foreign: results that came since a dispatcher last looked and that it did not sign; at most
@@ -287,7 +287,7 @@ class _Asker:
         self.outages: dict[Dependency, str] = {}
 
     def ask(self, dependency: Dependency, question: Callable[[], T]) -> T | None:
-        """The answer, or None where nobody answers; then it is noted."""
+        """The answer, or None if nobody answers; then it is noted."""
         try:
             return question()
         except (Unavailable, Denied) as error:
@@ -313,21 +313,21 @@ def _turns(plan: Plan, obstacles: Mapping[str, str]) -> list[Wait]:
 
 
 _WORDS: Mapping[type, str] = {
-    Ask: "asks its gate",
+    Ask: "checks its gate",
     Launch: "starts it",
-    ResolveOrphan: "asks the vault whether it ever started",
+    ResolveOrphan: "checks in Vault whether it ever started",
     Publish: "pushes its result",
-    Inspect: "looks at who wrote its result",
-    Restore: "puts its result back",
+    Inspect: "checks who wrote its result",
+    Restore: "restores its result",
     Cancel: "cancels it, as requested",
     Revoke: "revokes its grant",
-    StopSuperseded: "stops it, since a result stands in git",
+    StopSuperseded: "stops it, because a result is in git",
     Retire: "releases its claim",
 }
 
 
 def subject_of(step: Step) -> tuple[str, str]:
-    """The id that a step is about, and why it is taken; "" where that goes without saying."""
+    """The id that a step is about, and why it is taken; "" if that goes without saying."""
     match step:
         case Reject(candidate=candidate, reason=reason):
             return candidate.key.action_id, reason
@@ -343,7 +343,7 @@ def at_next_poll(step: Ask | Launch | Reject) -> str:
     """What an action waits for whose turn it is."""
     match step:
         case Ask():
-            return "its gate will be asked at the next poll"
+            return "its gate will be checked at the next poll"
         case Launch():
             return "will start at the next poll"
         case Reject():

@@ -28,9 +28,9 @@ class Account:
 
     Attributes:
         state: a ``State`` while it is open, then ``FINISHED``.
-        standing: while it is open: what runs or what is missing; None where nobody has said yet.
-        path: of the file in the ops repo, or "" where it is gone.
-        action: the parsed file; None where it is gone or wrong.
+        standing: while it is open: what runs or what is missing; None if nobody has said yet.
+        path: of the file in the ops repo, or "" if it is gone.
+        action: the parsed file; None if it is gone or wrong.
         problems: what is wrong with it.
         result_path, result: what became of it; "" and None while it is open.
         archived: whether the pair has moved to ``vault/done``.

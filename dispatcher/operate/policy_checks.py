@@ -36,8 +36,8 @@ def _silent(table: str, example: str, file: Path, formulas: list[str]) -> Check:
     return Check(
         name=f"policy: {table}",
         ok=True,
-        detail=f"{file} has no table [{table}]: an action may hand any of the {table} to "
+        detail=f"{file} has no table [{table}]: an action may pass any of the {table} to "
         f"{formula}{others} without raising its tier",
-        remedy=f"Add the line [{table}], after which each of them is high, and name what a "
+        remedy=f"Add the line [{table}], which makes each of them high, and name what a "
         f'formula is trusted with: [formulas.{formula}] {table} = [...], such as "{example}".',
     )

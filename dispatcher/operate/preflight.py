@@ -28,7 +28,7 @@ from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH, Settings
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Names:
-    """What an action may name; None where it is not known from here.
+    """What an action may name; None if it is not known from here.
 
     Attributes:
         formulas: of the operator's directory.
@@ -142,7 +142,7 @@ def check_files(files: Sequence[Path], names: Names) -> list[Checked]:
 
 
 def formula_names(folder: Path) -> set[str]:
-    """Names of the formulas in a folder; none where there is no such folder."""
+    """Names of the formulas in a directory; none where there is no such folder."""
     if not folder.is_dir():
         return set()
     endings = {f".{kind}" for kind in FormulaKind}
@@ -193,12 +193,12 @@ def _read(file: Path, limit: int) -> bytes | Problem:
     if file.is_symlink():
         return Problem(message="this is a symbolic link; an action is a regular file", path=path)
     if not file.is_file():
-        return Problem(message="this is not a regular file, as an action is", path=path)
+        return Problem(message="this is not a regular file; an action is a regular file", path=path)
     if file.suffix != ".toml":
         return Problem(
             message="the name does not end in .toml",
             path=path,
-            remedy=f"Call it {file.stem}.toml; its stem is the action's id.",
+            remedy=f"Rename it to {file.stem}.toml; its stem is the action's id.",
         )
     try:
         with file.open("rb") as stream:

@@ -52,7 +52,7 @@ class Proposed:
 
     def row(self) -> OpenAction:
         """As an entry of an overview."""
-        what = "asks to cancel it" if self.cancels else "not merged yet"
+        what = "requests its cancellation" if self.cancels else "not merged yet"
         opened = f" by {self.by}" if self.by else ""
         where = f": {self.url}" if self.url else ""
         return OpenAction(
@@ -85,7 +85,7 @@ def proposed(
     try:
         requests = forge().open_requests()
     except DisintoError as error:
-        return (), f"open pull requests are not known: {error}"
+        return (), f"cannot list open pull requests: {error}"
     found = tuple(p for r in requests if (p := _of(r, branch)) is not None)
     _write(file, found)
     return found, ""

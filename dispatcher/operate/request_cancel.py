@@ -31,7 +31,7 @@ class Asked:
 
     Attributes:
         told: what was done with it, and what it waits for; for people.
-        commit: the commit (hex) that holds it; "" where it was there already.
+        commit: the commit (hex) that holds it; "" if it was there already.
         request: its pull request, or None.
     """
 
@@ -143,7 +143,7 @@ class _Way:
             )
             raise NeedsSignature(
                 f"nothing was sent: {self.request.action_id} is of tier {self.tier}, so the request "
-                f'counts once a trusted key signs a commit that says "{self._trailer}"',
+                f'counts once a trusted key signs a commit with the line "{self._trailer}"',
                 remedy="Run this again with --sign, to sign with your own git; or commit the "
                 f"request as {self.path} yourself:\n    {by_hand}",
             )
@@ -160,7 +160,11 @@ class _Way:
     def propose(self) -> Asked:
         desk, action_id = self.desk, self.request.action_id
         approvers = "" if self.tier is Tier.LOW else desk.approvers
-        approved = f" and approved by {approvers} who had no hand in it" if approvers else ""
+        approved = (
+            f" and approved by {approvers}, who must not have contributed to it"
+            if approvers
+            else ""
+        )
         draft = Draft(
             what=f"the request to cancel {action_id}",
             file=self._file,

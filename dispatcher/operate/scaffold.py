@@ -1,4 +1,4 @@
-"""Founding: a folder with everything for a first dispatcher, from the shipped templates.
+"""Founding: a directory with everything for a first dispatcher, from the shipped templates.
 
 ::
 
@@ -64,19 +64,19 @@ def scaffold(
 
     Args:
         folder: absent, or empty.
-        remote: an empty repository elsewhere; "" makes one in the folder.
+        remote: an empty repository elsewhere; "" makes one in the directory.
         branch: the ops repo's branch.
         token_env: variable that holds an HTTPS token for the remote; "" for none.
         environ: where that variable is.
 
     Raises:
-        Occupied: the folder holds something, or the remote has this branch already.
+        Occupied: the directory holds something, or the remote has this branch already.
         Unavailable, Denied, Misconfigured: the remote, or the variable is not set.
     """
     folder = _free(folder)
     if token_env and not environ.get(token_env):
         raise Misconfigured(
-            f"the variable {token_env} is not set", remedy="Put the remote's token into it."
+            f"the variable {token_env} is not set", remedy="Set it to the remote's token."
         )
     address = from_anywhere(remote) if remote else str(folder / BARE)
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def desk(folder: Path, *, remote: str, branch: str = "main", token_env: str = ""
         remote, branch, token_env: see ``scaffold``.
 
     Raises:
-        Occupied: the folder holds something.
+        Occupied: the directory holds something.
     """
     folder = _free(folder)
     address = from_anywhere(remote)
@@ -144,13 +144,13 @@ def _free(folder: Path) -> Path:
     """The folder's absolute path.
 
     Raises:
-        Occupied: it is there, and not an empty folder.
+        Occupied: it is there, and not an empty directory.
     """
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Occupied(
-            f"{folder} is there already, and not an empty folder",
-            remedy="Name a new folder; nothing was changed.",
+            f"{folder} already exists and is not an empty directory",
+            remedy="Name a new directory; nothing was changed.",
         )
     return folder
 

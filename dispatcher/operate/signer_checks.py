@@ -37,9 +37,10 @@ def _allowed(file: Path) -> Check:
         return _wrong(name, str(found.problems[0]), "Every line is an entry or a # comment.")
     if not found.usable:
         others = (
-            f"none of its {found.entries} keys may sign commits now (namespaces, valid-before)"
+            f"none of its {found.entries} keys is allowed to sign commits now (namespaces, "
+            "valid-before)"
             if found.entries
-            else "it names no key"
+            else "it contains no key"
         )
         return _wrong(
             name,
@@ -58,7 +59,7 @@ def _revoked(file: Path) -> Check:
         return _unreadable(name, file, error)
     problems = revocation_problems(data, path=str(file))
     if problems:
-        return _wrong(name, str(problems[0]), "Correct it, or make the list with ssh-keygen -k.")
+        return _wrong(name, str(problems[0]), "Correct it, or create the list with ssh-keygen -k.")
     return Check(name=name, ok=True, detail=str(file))
 
 
@@ -97,7 +98,7 @@ def _unreadable(name: str, file: Path, error: OSError) -> Check:
     return _wrong(
         name,
         f"{file} cannot be read: {error.strerror}",
-        f"Make it, let this user read it, or correct [signed] {key}.",
+        f"Create it, let this user read it, or correct [signed] {key}.",
     )
 
 

@@ -32,7 +32,7 @@ class Submission:
         path: where it goes in the ops repo.
         tier: what approval it needs.
         formula: what it would run.
-        there: True where the very same file is in the ops repo already.
+        there: True if the very same file is in the ops repo already.
     """
 
     action: Action
@@ -58,7 +58,7 @@ def prepare(
     Args:
         file: the file of the user.
         tree: at that head.
-        secrets: the vault's names, or None where they are not known here; ``serve`` checks them.
+        secrets: the vault's names, or None if they are not known here; ``serve`` checks them.
 
     Raises:
         InvalidInput: with every problem and its place.
@@ -125,7 +125,7 @@ def needs_approval(submission: Submission) -> bool:
 
 
 def approval_missing(submission: Submission, settings: Settings) -> str:
-    """What the action will wait for, in a sentence; "" where it needs no approval."""
+    """What the action will wait for, in a sentence; "" if it needs no approval."""
     if not needs_approval(submission):
         return ""
     tier = submission.tier
@@ -137,7 +137,7 @@ def approval_missing(submission: Submission, settings: Settings) -> str:
             return f"{why}: it cannot be approved: no gate is configured ([policy] gate)"
         case GateKind.SIGNED:
             line = Place.of(settings).trailer(submission.path)
-            return f'{why}: it runs once a trusted key signs a commit that says "{line}"'
+            return f'{why}: it runs once a trusted key signs a commit with the line "{line}"'
         case GateKind.FORGEJO:
             return f"{why}: it runs once its pull request is approved and merged"
 
@@ -152,9 +152,11 @@ def _read(file: Path) -> bytes:
 
 
 def _refuse_known(action_id: str, data: bytes, *, repo: OpsRepo, tree: Tree) -> bool:
-    """True where the same file waits in the ops repo; any other trace of the id is refused."""
+    """True if the same file waits in the ops repo; any other trace of the id is refused."""
     if tree.has_result(action_id) or action_id in tree.archived:
-        raise _known(action_id, f"it ran before: {tree.result_path(action_id) or 'see vault/done'}")
+        raise _known(
+            action_id, f"it has already run: {tree.result_path(action_id) or 'see vault/done'}"
+        )
     waiting = tree.open.get(action_id)
     if waiting is None:
         return False
@@ -166,6 +168,6 @@ def _refuse_known(action_id: str, data: bytes, *, repo: OpsRepo, tree: Tree) -> 
 
 def _known(action_id: str, why: str) -> AlreadyThere:
     return AlreadyThere(
-        f"there is an action {action_id} already; {why}",
-        remedy="An id runs once: choose a new id, in the file and in its name.",
+        f"action {action_id} already exists; {why}",
+        remedy="An id runs only once: choose a new id, in the file and in its name.",
     )

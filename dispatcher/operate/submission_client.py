@@ -57,9 +57,9 @@ class Sent:
         told: what was done with it, and what it waits for; for people.
         tier: what approval it needs.
         commit: the commit (hex) that brought it: on the branch, or on that of its pull request;
-            "" where the file was there already.
-        request: its pull request; None where it went to the branch itself.
-        stuck: True where nothing can approve it as the settings are: waiting is of no use.
+            "" if the file was there already.
+        request: its pull request; None if it went to the branch itself.
+        stuck: True if nothing can approve it as the settings are: waiting is of no use.
     """
 
     action_id: str
@@ -81,8 +81,8 @@ class SubmissionClient:
 
     Args:
         repo: with the person's name as author.
-        secrets: asks for the vault's names; raises where nobody can be asked from here.
-        ledger, scheduler: None where they are out of reach.
+        secrets: asks for the vault's names; raises where there is no terminal from here.
+        ledger, scheduler: None if they are out of reach.
         forge: opens the forge; called only when the gate is ``forgejo``.
         approvers: who may approve, for people.
     """

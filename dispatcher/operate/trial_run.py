@@ -91,8 +91,8 @@ class Trial:
         yield Check(
             name="deep: clean-up",
             ok=not trouble,
-            detail="; ".join(trouble) or f"nothing is left of {action_id}",
-            remedy=f"Look for {action_id} in the engine; its grant ends by itself."
+            detail="; ".join(trouble) or f"nothing of {action_id} is left behind",
+            remedy=f"Look for {action_id} in the engine; its grant expires on its own."
             if trouble
             else "",
         )
@@ -122,18 +122,18 @@ class Trial:
             raise ValueError("no grant was minted")
         self._submitted = True  # also if the answer is lost
         engine_id = self._scheduler.submit(self._spec, self._wrapped, job="")
-        return Check(name=name, ok=True, detail=f"the engine has it as {engine_id}")
+        return Check(name=name, ok=True, detail=f"submitted as {engine_id}")
 
     def _run(self, name: str) -> Check:
         began = self._clock()
         seen = self._await_end(RUN_S)
         if seen is None or seen.outcome is None:
-            state = f"{seen.state}: {seen.reason}" if seen else "the engine does not know it"
+            state = f"{seen.state}: {seen.reason}" if seen else "the engine has no such run"
             return Check(
                 name=name,
                 ok=False,
                 detail=f"not ended after {RUN_S:g} s: {state.rstrip(': ')}",
-                remedy="Look at the engine: a place, the image, the runner's log.",
+                remedy="Check the engine: placement, the image, the runner's log.",
             )
         if seen.outcome.verdict is not Verdict.SUCCEEDED:
             said = seen.outcome.error or seen.outcome.logs or f"exit code {seen.outcome.exit_code}"
@@ -142,7 +142,7 @@ class Trial:
                 name=name,
                 ok=False,
                 detail=f"{seen.outcome.verdict}: {said}" + (f": {words}" if words else ""),
-                remedy="Every run would end like this; mend what it names.",
+                remedy="Every run would end like this; fix what it reports.",
             )
         took = self._clock() - began
         where = f" on {seen.engine.node}" if seen.engine.node else ""

@@ -83,11 +83,12 @@ def batch(clone: Clone, base: str, files: Sequence[NewFile], moves: Sequence[Mov
 
 
 def paths_checked(files: Sequence[NewFile]) -> list[NewFile]:
-    """The files, the first of each path; Misconfigured for what is no path in a repository."""
+    """The files, the first of each path; Misconfigured for what is not a valid path in a
+    repository."""
     seen: dict[str, NewFile] = {}
     for file in files:
         if file.path.startswith("/") or {"", ".", "..", ".git"} & set(file.path.split("/")):
-            raise Misconfigured(f"{file.path!r} is no path in a repository")
+            raise Misconfigured(f"{file.path!r} is not a valid path in a repository")
         seen.setdefault(file.path, file)
     return list(seen.values())
 
@@ -119,10 +120,10 @@ def _folders(paths: Iterable[str]) -> set[str]:
 def _refuse_blocked(
     there: Mapping[str, Entry], files: Sequence[NewFile], moves: Sequence[Move]
 ) -> None:
-    """fast-import would put a folder in the place of a file that is in the way."""
+    """fast-import would put a directory in the place of a file that is in the way."""
     for folder in _folders([f.path for f in files] + [m.target for m in moves]):
         if folder in there and not there[folder].directory:
             raise Conflict(
-                f"{folder} is no folder in the ops repository",
+                f"{folder} is not a directory in the ops repository",
                 remedy="Remove it, so that results can be written below it.",
             )

@@ -17,7 +17,7 @@ from dispatcher.settings import OpsRepoSettings
 
 
 def from_anywhere(remote: str) -> str:
-    """The address as every folder understands it: a path becomes absolute.
+    """The address as every directory understands it: a path becomes absolute.
 
     Raises:
         Misconfigured: it is no address.

@@ -50,7 +50,7 @@ class Changes:
 
 
 Event = tuple[str, Entry | None]
-"""A path, and what is there now; None where nothing is there any more."""
+"""A path, and what is there now; None if nothing is there any more."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

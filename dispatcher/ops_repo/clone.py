@@ -52,7 +52,7 @@ class Clone:
         self._mended_for = ("", 0.0)
 
     def ensure(self) -> bool:
-        """Make the clone usable; True where it had to be made. Costs nothing once it is open."""
+        """Make the clone usable; True if it had to be made. Costs nothing once it is open."""
         if self._ready and (self.path / "HEAD").exists():
             return False
         with self.lock.held():
@@ -74,7 +74,7 @@ class Clone:
     def mend(self, failed: GitFailed, generation: int) -> bool:
         """Make the clone anew after a failure in the given generation of it.
 
-        The old clone stays where the remote cannot be asked. False where the same failure was
+        The old clone stays where the remote cannot be reached. False if the same failure was
         answered so a short while ago: then it is not the clone that is wrong.
         """
         with self.lock.held():
@@ -115,7 +115,7 @@ class Clone:
         """The error for a clone that could not be mended."""
         return Unavailable(
             Dependency.REMOTE,
-            f"the clone {self.path} is damaged and could not be made anew: {failed.reason}",
+            f"the clone {self.path} is damaged and could not be rebuilt: {failed.reason}",
             remedy="Check the remote with `git fsck`, and the disk.",
         )
 

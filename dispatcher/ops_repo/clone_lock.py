@@ -89,7 +89,7 @@ class CloneLock:
             return
         if holder is None:
             what = f"another process keeps the clone {self._path} locked"
-            remedy = "Look for a git process that hangs."
+            remedy = "Look for a hung git process."
         else:
             named = f"process {holder.pid} ({escaped(self._git.redacted(holder.command))})"
             stopped = " and is stopped" if holder.stopped else ""

@@ -141,4 +141,4 @@ def _tail(text: str) -> str:
         for x in text.replace("\r", "\n").splitlines()
         if x.strip() and not x.startswith(noise)
     ]
-    return "; ".join(lines[-4:])[:600] or "git said nothing"
+    return "; ".join(lines[-4:])[:600] or "git printed nothing"

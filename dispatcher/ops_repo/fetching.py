@@ -63,7 +63,7 @@ class Fetcher:
         """Bring the remote's ``refs/disinto/seen``; its commit, or "" if it has none that is usable.
 
         Raises:
-            Unavailable: the remote cannot be asked.
+            Unavailable: the remote cannot be reached.
         """
         with self._lock.held() as fds:
             try:

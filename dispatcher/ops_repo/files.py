@@ -76,7 +76,7 @@ class FormulaFile(File):
     Attributes:
         name: the name without its ending.
         kind: by the ending.
-        ambiguous: True where ``<name>.sh`` and ``<name>.toml`` are both there; neither is meant.
+        ambiguous: True if ``<name>.sh`` and ``<name>.toml`` are both there; neither is meant.
     """
 
     name: str

@@ -137,7 +137,7 @@ class Git:
         """The error for what is not asked, or not to the end, since the conversations stopped."""
         return Unavailable(
             Dependency.REMOTE,
-            f"the ops repository {self.where} is not asked any more: we are stopping",
+            f"the ops repository {self.where} is no longer contacted: shutting down",
         )
 
     @property

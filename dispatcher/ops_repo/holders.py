@@ -35,7 +35,7 @@ class Holder:
 
 def holder_of(fd: int) -> Holder | None:
     """Who holds the lock of an open file, other than we ourselves; one that is stopped before the
-    others. None where that cannot be seen: processes of other users, no ``/proc``.
+    others. None if that cannot be seen: processes of other users, no ``/proc``.
     """
     file = os.fstat(fd)
     found = sorted(_holders((file.st_dev, file.st_ino)), key=lambda h: (not h.stopped, h.pid))

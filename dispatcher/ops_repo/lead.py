@@ -90,7 +90,7 @@ class LeadRef:
         """The ref's value on the remote (hex), or None if there is no such ref.
 
         Raises:
-            Unavailable, Denied: the remote cannot be asked, or is not there.
+            Unavailable, Denied: the remote cannot be reached, or is not there.
         """
         try:
             return self._mended(self._read)
@@ -110,7 +110,7 @@ class LeadRef:
 
         Raises:
             Denied: the remote refused it.
-            Unavailable, Misconfigured: the remote cannot be asked; the push may have arrived.
+            Unavailable, Misconfigured: the remote cannot be reached; the push may have arrived.
         """
         return self._mended(
             lambda: self._writer.push_if(LEAD, self._make(record), expected=expected)

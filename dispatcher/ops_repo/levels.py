@@ -73,7 +73,7 @@ def _compared(clone: Clone, old: str, new: str, folders: Sequence[str]) -> dict[
 
 
 def _trees(clone: Clone, commit: str, folders: Sequence[str]) -> list[str]:
-    """Hash of the tree at each path; that of an empty one where there is no directory."""
+    """Hash of the tree at each path; that of an empty one where there is not a directory."""
     infos = clone.objects.info([f"{commit}:{folder}" for folder in folders])
     return [
         info.oid if info is not None and info.kind == "tree" else _EMPTY_TREE[len(commit)]

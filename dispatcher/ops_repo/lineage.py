@@ -50,7 +50,7 @@ class Lineage:
 
 
 def lineage(git: Git, commit: str, path: str) -> Lineage | None:
-    """Lineage of a path at a commit; None where no commit ever touched it."""
+    """Lineage of a path at a commit; None if no commit ever touched it."""
     mainline = _listed(git("log", "-1", "--first-parent", f"--format={FORMAT}", commit, "--", path))
     changed = _changed(git, "-32", commit, path=path) or _changed(git, commit, path=path)
     if not mainline or not changed:

@@ -41,7 +41,7 @@ class Objects:
         self._folder = 0
 
     def info(self, names: Sequence[str]) -> list[ObjectInfo | None]:
-        """What each name (a hash or a ref) stands for; None where there is no such object."""
+        """What each name (a hash or a ref) stands for; None if there is no such object."""
         found: list[ObjectInfo | None] = []
         with self._conversation() as (to, back):
             for chunk in _chunks(names, CHUNK):

@@ -29,7 +29,8 @@ _SIGNING = ("user", "author", "committer", "gpg")
 
 
 def work_tree_of(file: Path) -> Path:
-    """Top of the work tree that holds a file, else of the one we are in, else the folder we are in."""
+    """Top of the work tree that holds a file, else of the one we are in, else the directory we are
+    in."""
     here = Path.cwd()
     for folder in (file.parent, here):
         with suppress(Denied):
@@ -41,7 +42,7 @@ def identity(work_tree: Path | None = None) -> tuple[str, str] | None:
     """Name and e-mail address that the person's git is configured with, or None.
 
     Args:
-        work_tree: where it is asked; the folder we are in by default.
+        work_tree: where it is asked; the directory we are in by default.
     """
     name, email = (_config(key, work_tree) for key in ("user.name", "user.email"))
     return (name, email) if name and email else None
@@ -166,7 +167,7 @@ def run_git(
     """Run git as the person would, and answer its standard output; it may ask them for a passphrase on the terminal.
 
     Args:
-        config: laid over what git reads in the folder.
+        config: laid over what git reads in the directory.
 
     Raises:
         Denied: git failed; with what it said.

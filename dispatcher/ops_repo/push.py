@@ -118,5 +118,6 @@ class Pusher:
         raise kind(
             Dependency.REMOTE,
             f"the ops repository {self._git.where} refused the push to {refs}: {whose.detail}",
-            remedy="Check hooks, branch protection and the rights of our token or key.",
+            remedy="Check hooks, branch protection and the permissions of the dispatcher's token "
+            "or key.",
         )

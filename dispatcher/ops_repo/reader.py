@@ -85,9 +85,9 @@ def entry_at(clone: Clone, commit: str, path: str) -> Entry | None:
 def entries_at(clone: Clone, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
     """What lies at each of many paths; paths with nothing are left out.
 
-    git compares every name of a folder with every path that is asked for, so a folder of which much
-    is asked is listed whole. Nothing is at a path longer than ``LONGEST``: it would not fit a command
-    line, and nothing of ours is there.
+    git compares every name of a directory with every path that is asked for, so a directory of
+    which much is asked is listed whole. Nothing is at a path longer than ``LONGEST``: it would not
+    fit a command line, and nothing of ours is there.
     """
     wanted = {path for path in paths if len(os.fsencode(path)) <= LONGEST}
     folders = Counter(path.rpartition("/")[0] for path in wanted)
@@ -198,7 +198,9 @@ def _must_know(clone: Clone, *commits: str) -> None:
 
 
 def _unknown(commit: str) -> Conflict:
-    return Conflict(f"commit {commit} is not in the clone", remedy="Fetch again and decide anew.")
+    return Conflict(
+        f"commit {commit} is not in the clone", remedy="Fetch again and repeat the decision."
+    )
 
 
 def _arrivals_since(

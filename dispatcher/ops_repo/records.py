@@ -28,8 +28,8 @@ class Head:
         commit: hash of the branch's head.
         seen: the last head whose consequences were recorded (``OpsRepo.mark_seen``), as the clone
             has it; None in a fresh clone, and where the ref is damaged.
-        rewritten: True where ``seen`` is not an ancestor of ``commit``: somebody force-pushed.
-        seen_readable: False where the clone lost the commit ``seen``, so that its tree cannot be
+        rewritten: True if ``seen`` is not an ancestor of ``commit``: somebody force-pushed.
+        seen_readable: False if the clone lost the commit ``seen``, so that its tree cannot be
             compared (the clone was made anew after the history was rewritten).
     """
 
@@ -119,7 +119,7 @@ class NewFile:
         path: from the root of the repository, with ``/``.
         data: its bytes.
         keeps: asked about the bytes of another file at the path: True leaves it there, False
-            replaces it, as whatever is no regular file is replaced. None: nothing is ever
+            replaces it, as whatever is not a regular file is replaced. None: nothing is ever
             replaced.
     """
 

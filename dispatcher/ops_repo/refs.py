@@ -85,7 +85,7 @@ class Refs:
             return Seen()
         known = self._known(commit)
         damage = (
-            "" if known else f"{SEEN} of the clone names {commit[:12]}, which is no commit here"
+            "" if known else f"{SEEN} of the clone names {commit[:12]}, which is not a commit here"
         )
         return Seen(commit=known, names=commit, damage=damage)
 

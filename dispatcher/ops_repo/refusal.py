@@ -35,7 +35,7 @@ def refused_http(settings: OpsRepoSettings, where: str, said: str, *, token: boo
     if not carries_token(settings.remote):
         return Denied(
             Dependency.REMOTE,
-            f"the ops repository {where} wants credentials, and none are sent over plain http",
+            f"the ops repository {where} requires credentials, and none are sent over plain http",
             remedy="Use an https:// address in [ops_repo] remote.",
         )
     if token:
@@ -43,20 +43,20 @@ def refused_http(settings: OpsRepoSettings, where: str, said: str, *, token: boo
         why = "the token was rejected" if _PROMPT.search(said) else said
         return Denied(
             Dependency.REMOTE,
-            f"the ops repository {where} refused us: {why}",
-            remedy=f"Check the token in {source or 'use'}: it must be valid, {SCOPE}, and its account "
-            "must be one that may read and write the repository.",
+            f"the ops repository {where} denied access: {why}",
+            remedy=f"Check the token in {source or 'use'}: it must be valid, {SCOPE}, and its "
+            "account must be able to read and write the repository.",
         )
     if not source:
         return Denied(
             Dependency.REMOTE,
-            f"the ops repository {where} wants credentials, and no token is configured",
+            f"the ops repository {where} requires credentials, but no token is configured",
             remedy="Name the environment variable that holds one in [ops_repo] token_env, such as "
             f"DISINTO_FORGE_TOKEN, or set token_secret; the token must be one {SCOPE}.",
         )
     return Denied(
         Dependency.REMOTE,
-        f"the ops repository {where} wants credentials, and there is no token in {source}",
+        f"the ops repository {where} requires credentials, but there is no token in {source}",
         remedy=f"Set it to a token {SCOPE}.",
     )
 
@@ -65,8 +65,9 @@ def refused(where: str, said: str) -> Denied:
     """The error for a remote over SSH, or on this machine."""
     return Denied(
         Dependency.REMOTE,
-        f"the ops repository {where} refused us: {said}",
-        remedy="Check the ssh key or the files' owner, and that it may read and write.",
+        f"the ops repository {where} denied access: {said}",
+        remedy="Check the ssh key or the files' owner, and that it can read and write the "
+        "repository.",
     )
 
 

@@ -31,7 +31,7 @@ class OpsRepo(RepoReader):
     take a commit raise ``Conflict`` where the clone does not have it.
 
     Args:
-        git_dir: the clone; its folder is made. Several processes may share it. What rewritten
+        git_dir: the clone; its directory is made. Several processes may share it. What rewritten
             histories withdrew is kept beside it.
         settings: remote, branch, author and time limit.
         credential: gives the token of an HTTPS remote, or None; what it raises is passed on. It
@@ -69,7 +69,7 @@ class OpsRepo(RepoReader):
         return self._mended(lambda: self._head(self._clone.fetcher.head()))
 
     def local_head(self) -> Head | None:
-        """The head as last fetched, without asking the remote; None where there is no clone."""
+        """The head as last fetched, without asking the remote; None if there is no clone."""
         commit = self._clone.refs.value(HEAD)
         return None if commit is None else self._mended(lambda: self._head(commit))
 
@@ -124,7 +124,7 @@ class OpsRepo(RepoReader):
         none. Whoever may push may have written it.
 
         Raises:
-            Unavailable: the remote cannot be asked.
+            Unavailable: the remote cannot be reached.
         """
         return self._mended(self._clone.fetcher.remote_seen)
 
@@ -190,7 +190,7 @@ class OpsRepo(RepoReader):
             Unavailable: network or remote trouble, or too many others were faster.
             Denied: credentials; ``PushRefused`` for a hook or a protected branch, with what the
                 remote said.
-            Conflict: a file is where a folder is needed.
+            Conflict: a file is where a directory is needed.
         """
         return self._mended(
             lambda: self._writer.publish(tuple(files), tuple(moves), message, check)

@@ -64,7 +64,7 @@ class RepoReader:
         return self._mended(lambda: reader.commit_info(self._clone, commit))
 
     def last_change(self, commit: str, path: str) -> CommitInfo | None:
-        """The commit that brought the present content of a path, or None where it never was.
+        """The commit that brought the present content of a path, or None if it never was.
 
         It is the one that ``git log -1 <commit> -- <path>`` names, without following renames:
         git goes back as long as a parent has the path as it is now, at a merge along the first
@@ -78,7 +78,7 @@ class RepoReader:
 
     def lineage(self, commit: str, path: str) -> Lineage | None:
         """Where the content of a path comes from when merges are not trusted to tell, as
-        ``last_change`` does; see ``Lineage``. None where no commit ever touched the path.
+        ``last_change`` does; see ``Lineage``. None if no commit ever touched the path.
         """
         return self._mended(lambda: lineage.lineage(self._text, commit, path))
 

@@ -24,7 +24,7 @@ from dispatcher.ops_repo.clone import Clone
 from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH
 
 FOLDER = "withdrawn-approvals"
-"""Name of the folder, beside the clone."""
+"""Name of the directory, beside the clone."""
 
 PLACES = (f"{ACTIONS_PATH}/", f"{FORMULAS_PATH}/")
 """Where files are that need approval."""
@@ -64,7 +64,7 @@ def _touched(clone: Clone, revisions: Sequence[str], paths: Sequence[str]) -> To
 
 
 class Withdrawn:
-    """The records of all rewrites. Thread-safe; several processes may read the folder.
+    """The records of all rewrites. Thread-safe; several processes may read the directory.
 
     Args:
         folder: see ``FOLDER``; made when the first rewrite is recorded.
@@ -79,7 +79,7 @@ class Withdrawn:
         """Keep what a rewrite withdrew; durable on return. The same rewrite again is no matter.
 
         Raises:
-            Misconfigured: the folder cannot be written.
+            Misconfigured: the directory cannot be written.
         """
         if not touched:
             return
@@ -139,7 +139,7 @@ def names(folder: Path, suffix: str) -> list[str]:
     except OSError as failed:
         raise Misconfigured(
             f"{folder} cannot be read: {failed.strerror}",
-            remedy="Let the dispatcher's user read it: it says which approvals were withdrawn.",
+            remedy="Let the dispatcher's user read it: it records which approvals were withdrawn.",
         ) from failed
 
 
@@ -157,6 +157,6 @@ def _load(file: Path) -> Touched:
         return {path: frozenset(commits) for path, commits in data.items()}
     except (OSError, ValueError, AttributeError, TypeError) as failed:
         raise Misconfigured(
-            f"{file} cannot be read: it says which approvals a rewritten history withdrew",
-            remedy="Restore it; or, if every action that waits was looked through, remove it.",
+            f"{file} cannot be read: it records which approvals a rewritten history withdrew",
+            remedy="Restore it; or, if every action that waits has been reviewed, remove it.",
         ) from failed

@@ -68,7 +68,7 @@ class Signature:
             key; "" unless ``good``. Never what the signer could choose.
         label: the user ID of a GPG key, as its owner wrote it; only for people to read.
         approves: values of the trailers ``TRAILER`` of the signed message; () unless ``good``.
-        key_fingerprint: ``SHA256:…`` for SSH, hexadecimal for GPG; "" where it is not known.
+        key_fingerprint: ``SHA256:…`` for SSH, hexadecimal for GPG; "" if it is not known.
         detail: one clause for messages.
     """
 
@@ -160,7 +160,7 @@ def _ssh(
         key = _SSH_KEY.search(whole.text)
         if whole.code != 0 or key is None:
             return Signature(
-                status=SignatureStatus.BAD, detail="the signature does not fit the commit"
+                status=SignatureStatus.BAD, detail="the signature does not match the commit"
             )
         status, principal, detail = _judge_ssh(clone, commit, keygen, signers)
     return Signature(
@@ -251,7 +251,7 @@ class _Keygen:
                 "`ssh-keygen` is not on PATH", remedy="Install the OpenSSH client, 8.9 or newer."
             ) from None
         except subprocess.TimeoutExpired:
-            raise Misconfigured("`ssh-keygen` does not end") from None
+            raise Misconfigured("`ssh-keygen` does not finish") from None
         out = done.stdout.decode("utf-8", "replace")
         return _Said(done.returncode, out, out + done.stderr.decode("utf-8", "replace"))
 
@@ -273,7 +273,7 @@ _VERDICTS = {
     "REVKEYSIG": (SignatureStatus.REVOKED, "the key is revoked"),
     "EXPKEYSIG": (SignatureStatus.EXPIRED, "the key has expired"),
     "EXPSIG": (SignatureStatus.EXPIRED, "the signature has expired"),
-    "BADSIG": (SignatureStatus.BAD, "the signature does not fit the commit"),
+    "BADSIG": (SignatureStatus.BAD, "the signature does not match the commit"),
     "ERRSIG": (SignatureStatus.BAD, "the signature cannot be checked"),
     "GOODSIG": (SignatureStatus.GOOD, ""),
 }
@@ -284,7 +284,7 @@ def _gpg(clone: Clone, commit: str, signers: Signers) -> Signature:
         return Signature(status=SignatureStatus.UNKNOWN_KEY, detail="no GPG keys are set")
     home = signers.gpg_home.expanduser().absolute()
     if not home.is_dir():
-        raise Misconfigured(f"{home} is no folder", remedy="Check `gpg_home` in [signed].")
+        raise Misconfigured(f"{home} is not a directory", remedy="Check `gpg_home` in [signed].")
     done = clone.git.run(
         clone.path, "verify-commit", "--raw", commit, ok=(0, 1), variables={"GNUPGHOME": str(home)}
     )
@@ -305,7 +305,7 @@ def _judge_gpg(code: int, lines: Sequence[Sequence[str]], signers: Signers) -> S
             status=SignatureStatus.UNKNOWN_KEY, detail="the key is not among the trusted ones"
         )
     if len(verdicts) != 1:
-        return Signature(status=SignatureStatus.BAD, detail="gpg does not say that it is good")
+        return Signature(status=SignatureStatus.BAD, detail="gpg does not report it as good")
     status, detail = _VERDICTS[verdicts[0][0]]
     valid = [line for line in lines if line[0] == "VALIDSIG"]
     # VALIDSIG: fingerprint of the signing key first, of its primary key last.
@@ -315,7 +315,7 @@ def _judge_gpg(code: int, lines: Sequence[Sequence[str]], signers: Signers) -> S
     if keys and trusted.isdisjoint(keys):
         status, detail = SignatureStatus.UNKNOWN_KEY, "the key is not in gpg_fingerprints"
     elif status is SignatureStatus.GOOD and (code != 0 or not keys):
-        status, detail = SignatureStatus.BAD, "gpg does not say that it is good"
+        status, detail = SignatureStatus.BAD, "gpg does not report it as good"
     if status is not SignatureStatus.GOOD:
         return Signature(status=status, key_fingerprint=fingerprint, detail=detail)
     principal = f"gpg:{fingerprint}"

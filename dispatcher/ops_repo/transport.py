@@ -30,7 +30,7 @@ def transport_of(remote: str) -> Transport:
     """How git would reach this remote.
 
     Raises:
-        Misconfigured: empty, an unknown transport, or an address that holds a password.
+        Misconfigured: empty, an unknown transport, or an address that contains a password.
     """
     if not remote:
         raise Misconfigured(
@@ -38,7 +38,7 @@ def transport_of(remote: str) -> Transport:
         )
     if remote.startswith("-") or "::" in remote.split("/", 1)[0]:
         raise Misconfigured(
-            f"[ops_repo] remote {remote!r} is no address",
+            f"[ops_repo] remote {remote!r} is not a valid address",
             remedy="Give a path, ssh:// or https:// address.",
         )
     if "://" not in remote:
@@ -56,7 +56,7 @@ def transport_of(remote: str) -> Transport:
         )
     if url.password is not None:
         raise Misconfigured(
-            "[ops_repo] remote holds a password, which would be seen in the list of processes",
+            "[ops_repo] remote contains a password, which would be seen in the list of processes",
             remedy="Leave it out of the address, and name its variable in `token_env`.",
         )
     return Transport.HTTP

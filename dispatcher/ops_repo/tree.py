@@ -1,7 +1,7 @@
 """The part of an ops repo's tree that matters, kept in memory and moved on by differences.
 
 Pure: ``dispatcher.ops_repo.reader`` feeds it with what git says. An *event* is a path with what is
-there now, or None where nothing is there any more.
+there now, or None if nothing is there any more.
 
 Of ``vault/done`` only the files in it and in its months (``YYYY-MM``) count.
 
@@ -47,7 +47,7 @@ class Tree:
         stray_results: results in ``vault/actions`` without their action.
         archived: ids with a file below ``vault/done``.
         formulas: by name.
-        done_results, done_actions: for each archived id the folders below ``vault/done`` that
+        done_results, done_actions: for each archived id the directories below ``vault/done`` that
             hold its result, or its action; more than one only where somebody copied by hand.
         misnamed: paths of files with an ending of ours whose names are no valid ids, and of
             directories in ``vault/done`` that are no months. They may hold surrogates (bytes that are not UTF-8): see ``dispatcher.ops_repo.escaped``.

@@ -55,7 +55,7 @@ def read_allowed_signers(data: bytes, *, path: str, now: datetime) -> AllowedSig
         if at is None:
             problems.append(
                 Problem(
-                    message="this line names no key",
+                    message="this line contains no key",
                     path=path,
                     line=number,
                     remedy="Write: principal [options] key-type base64-key",
@@ -73,7 +73,7 @@ def revocation_problems(data: bytes, *, path: str) -> tuple[Problem, ...]:
         return ()
     return tuple(
         Problem(
-            message="this line holds no public key",
+            message="this line contains no public key",
             path=path,
             line=number,
             remedy="Write one public key per line: key-type base64-key",

@@ -55,7 +55,7 @@ class Upkeep:
         return loose > LOOSE_LIMIT or packs > PACK_LIMIT
 
     def pack(self) -> bool:
-        """Pack now; False where another process is at it, or where git could not.
+        """Pack now; False if another process is at it, or where git could not.
 
         A failure here is no news: the next command that needs a broken object tells.
         """
@@ -81,7 +81,7 @@ class Upkeep:
 
     @contextmanager
     def exclusive(self) -> Iterator[int | None]:
-        """Holds off other packing of this clone; None where there is some already."""
+        """Holds off other packing of this clone; None if there is some already."""
         name = self._git_dir.with_name(self._git_dir.name + ".upkeep.lock")
         fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

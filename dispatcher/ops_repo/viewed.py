@@ -116,6 +116,6 @@ class Viewed:
 
 def _unreadable(file: Path) -> Misconfigured:
     return Misconfigured(
-        f"{file} cannot be read: it says which approvals may have been withdrawn",
-        remedy="Restore it; or, if every action that waits was looked through, remove it.",
+        f"{file} cannot be read: it records which approvals may have been withdrawn",
+        remedy="Restore it; or, if every action that waits has been reviewed, remove it.",
     )

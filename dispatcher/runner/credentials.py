@@ -16,7 +16,7 @@ from dispatcher.model.payload import WRAPPING_GONE, Payload
 from dispatcher.runner.vault_client import AnswerLost, NotSent, Reply, VaultClient, ca_file
 
 WAIT_S = 60.0
-"""Seconds for which a Vault that cannot be asked is asked again."""
+"""Seconds for which a Vault that cannot be reached is asked again."""
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
@@ -46,7 +46,7 @@ def fetch(payload: Payload, *, before_unwrap: Callable[[], None]) -> dict[str, s
 
     Raises:
         GrantRefused, SecretMissing: see there.
-        Unavailable: Vault could not be asked for ``WAIT_S`` seconds, or the answer to the unwrap
+        Unavailable: Vault could not be reached for ``WAIT_S`` seconds, or the answer to the unwrap
             was lost, and with it the grant.
     """
     spec = payload.spec
@@ -76,7 +76,7 @@ class _Patience:
                 reply = request()
                 again = reply.busy or (reply.status >= 500 and not once)
                 trouble: Unavailable = Unavailable(
-                    Dependency.VAULT, f"Vault answers {reply.status}"
+                    Dependency.VAULT, f"Vault returned {reply.status}"
                 )
                 if not again:
                     return reply
@@ -115,7 +115,7 @@ def _unwrap(client: VaultClient, wrapping: str, patience: _Patience) -> str:
         raise Unavailable(
             Dependency.VAULT,
             f"the answer to the unwrap was lost, and the grant with it: {error.what}",
-            remedy="The formula did not start; file the action again under a new id.",
+            remedy="The formula did not start; submit the action again under a new id.",
         ) from None
     token = reply.get("auth", "client_token")
     if reply.status != 200 or not isinstance(token, str) or not token:
@@ -129,16 +129,16 @@ def _refuse_used(reply: Reply) -> NoReturn:
             f"{WRAPPING_GONE}: it was used before, revoked, or has expired: possible interception",
             remedy="See Vault's audit log for who unwrapped it; the dispatcher revokes the grant.",
         )
-    raise GrantRefused(f"Vault answered {reply.status} to the wrapping token")
+    raise GrantRefused(f"Vault returned {reply.status} for the wrapping token")
 
 
 def _look_at_self(client: VaultClient, token: str, patience: _Patience) -> None:
     reply = patience.ask(lambda: client.request("GET", "auth/token/lookup-self", token=token))
     if reply.status != 200:
         raise GrantRefused(
-            f"the grant may not look itself up (Vault answers {reply.status}): it was revoked, or "
+            f"the grant may not look itself up (Vault returned {reply.status}): it was revoked, or "
             "its policies do not allow auth/token/lookup-self",
-            remedy="A revoked grant means that the dispatcher gave this run up.",
+            remedy="A revoked grant means that the dispatcher abandoned this run.",
         )
 
 
@@ -159,7 +159,7 @@ def _read_all(
             values[name] = value
     if faults:
         raise SecretMissing(
-            "secrets that cannot be given to the formula: " + "; ".join(faults),
+            "secrets that cannot be passed to the formula: " + "; ".join(faults),
             remedy="Store them with `disinto secrets put NAME`.",
         )
     return values
@@ -169,11 +169,11 @@ def _fault(reply: Reply, value: object) -> str:
     """What is wrong with one secret, or ""."""
     if reply.status != 200:
         refusals = {403: "may not be read by this grant", 404: "is missing"}
-        return refusals.get(reply.status, f"got Vault's answer {reply.status}")
+        return refusals.get(reply.status, f"could not be read (Vault returned {reply.status})")
     if not isinstance(value, str):
         return "has no field `value`" if value is None else "is not text"
     if not value.strip():
         return "is empty"
     if not value.isascii() and value.encode("utf-8", "ignore").decode() != value:
         return "is not UTF-8 text"
-    return "holds a NUL byte, which no environment variable can" if "\0" in value else ""
+    return "contains a NUL byte, which no environment variable can hold" if "\0" in value else ""

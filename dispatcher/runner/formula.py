@@ -49,7 +49,7 @@ def load(spec: RunSpec, *, ops_repo: str = "") -> bytes:
     if hashlib.sha256(data).hexdigest() != spec.formula.sha256 or blob != spec.formula.blob:
         raise BadFormula(
             f"formula {spec.formula.name} is not the one that was approved: its hash differs",
-            remedy="Somebody changed it on its way; file the action again under a new id.",
+            remedy="Somebody changed it in transit; submit the action again under a new id.",
         )
     return data
 
@@ -83,8 +83,8 @@ class Workspace:
     """The run's private folder, removed afterwards.
 
     Attributes:
-        base: the folder, for its owner alone; holds the formula's file and the outputs.
-        work: working folder of the formula.
+        base: the directory, for its owner alone; holds the formula's file and the outputs.
+        work: working directory of the formula.
         home: its HOME.
     """
 
@@ -97,7 +97,7 @@ class Workspace:
 
     @property
     def tmp(self) -> str:
-        return f"{self.base}/tmp"  # noqa: S108 - inside our own folder
+        return f"{self.base}/tmp"  # noqa: S108 - inside our own directory
 
     @property
     def outputs(self) -> str:
@@ -109,7 +109,7 @@ def make_workspace(base: str = "") -> Workspace:
 
     Args:
         base: where; it may exist already (with mounts in it), and HOME is then inside of it.
-            "" for a new folder in the task's own folder or TMPDIR; HOME stays the runner's.
+            "" for a new directory in the task's own directory or TMPDIR; HOME stays the runner's.
     """
     if base:
         workspace = Workspace(base=base, home=f"{base}/home")
@@ -154,10 +154,12 @@ def environment(spec: RunSpec, workspace: Workspace, secrets: Mapping[str, str])
     }
     taken = sorted(env.keys() & secrets.keys())
     if taken:
-        raise BadFormula(f"a secret may not be called {taken[0]}: the runner needs that name")
+        raise BadFormula(f"a secret cannot be named {taken[0]}: the runner uses that name")
     for name, value in env.items():
         if "\0" in value:
-            raise BadFormula(f"{name} would hold a NUL byte, which no environment variable can")
+            raise BadFormula(
+                f"{name} would contain a NUL byte, which no environment variable can hold"
+            )
     env |= secrets
     _refuse_too_large(env)
     return env
@@ -173,14 +175,14 @@ def _refuse_too_large(env: Mapping[str, str]) -> None:
     if large:
         raise BadFormula(
             f"{', '.join(large)}: more than the {MAX_VARIABLE_BYTES // 1024} KiB that one "
-            "environment variable may have",
+            "environment variable can hold",
             remedy="Store a secret in parts, or let the formula fetch what is that large.",
         )
     total, limit = sum(sizes.values()), os.sysconf("SC_ARG_MAX") - _ARGUMENTS
     if total > limit:
         raise BadFormula(
-            f"the action's secrets and texts take {total:,} bytes of environment together, and "
-            f"this machine takes {limit:,}",
+            f"the action's secrets and texts take {total:,} bytes of environment together, but "
+            f"this machine allows {limit:,}",
             remedy="Name fewer or smaller secrets in one action.",
         )
 
@@ -201,7 +203,7 @@ def command(
             )
         if not _found(spec.agent_argv[0]):
             raise BadFormula(
-                f"the agent command {spec.agent_argv[0]} is not there, or cannot be executed",
+                f"the agent command {spec.agent_argv[0]} does not exist or cannot be executed",
                 remedy="Set [agent] command to what is on the formulas' PATH, or to a full path.",
             )
         text = data + SEPARATOR + spec.context.encode("utf-8", "surrogateescape")

@@ -31,7 +31,7 @@ class Memory:
         self._before = self._kills()
 
     def ran_out(self) -> str:
-        """That a process was killed for lack of memory, with the limit; "" where none was."""
+        """That a process was killed for lack of memory, with the limit; "" if none was."""
         if self._kills() <= self._before:
             return ""
         limit = self._limit()

@@ -179,7 +179,7 @@ class OutcomeFile:
                 os.close(fd)
 
     def _intact(self) -> bool:
-        """False where the file was not opened, or is not there any more under its name."""
+        """False if the file was not opened, or is not there any more under its name."""
         if self._fd < 0:
             return False
         try:

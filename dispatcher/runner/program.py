@@ -246,7 +246,9 @@ class _Run:
         elif verdict is Verdict.CANCELLED:
             words = _reason(self._options)
         if end.survivors:
-            words += "; processes of it could not be ended" if words else "processes are left"
+            words += (
+                "; some of its processes could not be killed" if words else "processes are left"
+            )
         return words
 
     def defect(self, error: Exception) -> Outcome:
@@ -259,7 +261,7 @@ class _Run:
             verdict=Verdict.ERROR,
             exit_code=Exit.SOFTWARE,
             formula_started=bool(self._started_at),
-            error=f"a defect of the runner: {type(error).__name__}",
+            error=f"internal error in the runner: {type(error).__name__}",
             started_at=self._started_at,
             finished_at=time.time() if self._started_at else 0.0,
         )
@@ -271,7 +273,7 @@ class _Run:
                 end_all()
             left = formula.remove_workspace(self._workspace) if self._workspace is not None else ""
         except Exception as error:  # noqa: BLE001
-            left = f"a defect of the runner: {type(error).__name__}"
+            left = f"internal error in the runner: {type(error).__name__}"
         if left:
             self.tell(f"disinto: the run's private directory cannot be removed: {left}")
 

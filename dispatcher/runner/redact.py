@@ -64,7 +64,7 @@ class _Patterns:
 
         Args:
             data: what is not yet settled, followed by what is new.
-            last: True where nothing will follow, so that everything is settled.
+            last: True if nothing will follow, so that everything is settled.
 
         Returns:
             Number, start and end of each form found, and where the part begins that is not settled.
@@ -107,7 +107,7 @@ class _Patterns:
         return sorted(set(found))
 
     def _begins(self, end: bytes) -> bool:
-        """True where ``end`` is a proper beginning of some form."""
+        """True if ``end`` is a proper beginning of some form."""
         at = bisect_left(self._forms, end)
         while at < len(self._forms) and self._forms[at].startswith(end):
             if len(self._forms[at]) > len(end):

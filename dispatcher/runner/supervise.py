@@ -28,10 +28,10 @@ class End:
     """How the formula ended.
 
     Attributes:
-        status: wait status of its first process, or None where it could not be waited for.
+        status: wait status of its first process, or None if it could not be waited for.
         timed_out, cancelled: who ended it; at most one is set, and neither if it ended by itself.
         finished_at: seconds since the epoch.
-        survivors: True where processes outlived even KILL.
+        survivors: True if processes outlived even KILL.
     """
 
     status: int | None = None
@@ -128,7 +128,7 @@ class Supervision:
         return self.end
 
     def _until_ended(self) -> bool:
-        """Wait for the first process, the timeout or a request. True where processes are left."""
+        """Wait for the first process, the timeout or a request. True if processes are left."""
         while True:
             left = self._reap()
             if self.end.status is not None or not left:
@@ -142,7 +142,7 @@ class Supervision:
             self._turn(self._timeout_at)
 
     def _until_gone(self) -> bool:
-        """TERM, then KILL, until no process is left. True where some cannot be ended."""
+        """TERM, then KILL, until no process is left. True if some cannot be ended."""
         signal_descendants(signal.SIGTERM, spare=self._spare)
         deadline = time.monotonic() + self._grace_s
         while time.monotonic() < deadline:
@@ -180,7 +180,7 @@ class Supervision:
         return left
 
     def _turn(self, until: float) -> bool:
-        """Wait for something and carry it on. True where bytes moved."""
+        """Wait for something and carry it on. True if bytes moved."""
         self._tracker()
         ready = self._poll.poll(max(0.0, until - time.monotonic()) * 1000)
         moved = False

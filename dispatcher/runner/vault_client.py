@@ -46,7 +46,7 @@ class Reply:
 
     @property
     def busy(self) -> bool:
-        """True where the server refused to work on it for now: sealed, standby, rate limited."""
+        """True if the server refused to work on it for now: sealed, standby, rate limited."""
         return self.status in (412, 429, 472, 473, 503)
 
     def get(self, *path: str) -> Any:

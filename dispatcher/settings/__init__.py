@@ -4,7 +4,7 @@ A key ``[vault] token_role`` is overridden by ``DISINTO_VAULT__TOKEN_ROLE``. The
 variables of Vault, Nomad and git are honoured where a key says so. Secrets are never keys of the
 file: tokens come from the environment, from a file with restricted rights, or from Vault.
 
-Relative paths of the file are relative to its folder; those of the environment, as with other
+Relative paths of the file are relative to its directory; those of the environment, as with other
 programs, to the current one.
 """
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 
 def has_password(address: str) -> bool:
-    """Whether an address holds a password."""
+    """Whether an address contains a password."""
     try:
         return "://" in address and urlsplit(address).password is not None
     except ValueError:

@@ -39,7 +39,7 @@ def _ops_repo(settings: Settings) -> Iterator[Contradiction]:
         yield wrong("the remote begins with -", "ops_repo", "remote", remedy=remedy)
     if has_password(repo.remote):
         yield wrong(
-            "the remote's address holds a password",
+            "the remote's address contains a password",
             "ops_repo",
             "remote",
             remedy="Secrets do not belong in this file: remove it, and set token_env or "
@@ -66,7 +66,7 @@ def _addresses(settings: Settings) -> Iterator[Contradiction]:
         if not address:
             continue
         if has_password(address):
-            what = f"{section}.{key} holds a password"
+            what = f"{section}.{key} contains a password"
             yield wrong(what, section, key, remedy="Take it out of the address")
         elif not is_http(address):
             what = f"{section}.{key} must start with http:// or https://"
@@ -127,7 +127,7 @@ def _gate(settings: Settings) -> Iterator[Contradiction]:
         )
     if signed.gpg_fingerprints and signed.gpg_home is None:
         yield wrong(
-            "gpg_fingerprints are given, but not where the keys are",
+            "gpg_fingerprints is set, but gpg_home is not",
             "signed",
             "gpg_fingerprints",
             remedy="Set gpg_home in [signed]",

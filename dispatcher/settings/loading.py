@@ -41,7 +41,7 @@ def load_settings(
     Args:
         path: the file, from the command line, or None: see ``find_settings``.
         environ: the environment.
-        folder: the current folder by default.
+        folder: the current directory by default.
 
     Raises:
         InvalidSettings: the file or a variable is wrong; all problems at once, with their places.
@@ -151,7 +151,7 @@ class _Draft:
                 continue
             is_path = settings_reader().expected(path).get("format") == "path"
             if "\x00" in value:
-                problems.append(self.report("the text holds a NUL character", path))
+                problems.append(self.report("the text contains a NUL character", path))
             elif is_path and not value:
                 self._set(path, None)
             elif is_path or _path_like(path, value):
@@ -184,7 +184,7 @@ class _Draft:
 
 
 def _path_like(path: KeyPath, value: str) -> bool:
-    """True for the remote where it is a folder, and for a command given by its place."""
+    """True for the remote where it is a directory, and for a command given by its place."""
     if path == ("ops_repo", "remote"):
         return bool(value) and ":" not in value
     return path == ("agent", "command", 0) and value.startswith(("./", "../", "~/"))

@@ -102,7 +102,7 @@ class NotifySettings(Section):
     )
     tls: MailTls = Field(default=MailTls.STARTTLS, description="smtp: starttls, tls or none.")
     username: str = Field(
-        default="", max_length=255, description="smtp: user name; empty: no log-in."
+        default="", max_length=255, description="smtp: user name; empty: no login."
     )
     sender: str = Field(default="", max_length=320, description="smtp: address in From.")
     recipients: tuple[str, ...] = Field(

@@ -102,14 +102,14 @@ def _secret(sink: NotifySettings) -> Iterator[Mistake]:
         yield _at(
             wrong,
             "username" if sink.username else "kind",
-            remedy="A log-in needs both: username, and secret_file or secret_env",
+            remedy="A login needs both: username, and secret_file or secret_env",
         )
 
 
 def _url(sink: NotifySettings) -> Iterator[Mistake]:
     if has_password(sink.url):
         yield _at(
-            "url holds a password", "url", remedy="Remove it; a webhook can check its signature"
+            "url contains a password", "url", remedy="Remove it; a webhook can check its signature"
         )
     elif not is_http(sink.url):
         what = "url must start with http:// or https://"

@@ -55,12 +55,12 @@ class Metrics:
         )
         self._defects = Counter(
             "disinto_defects",
-            "Errors that nobody expected; each is in the log, the first of its kind with traceback.",
+            "Unexpected errors; each is logged, the first of its kind with traceback.",
             registry=self.registry,
         )
         self._foreign = Counter(
             "disinto_foreign_results",
-            "Files found in the place of results that this dispatcher did not sign.",
+            "Files in place of results that this dispatcher did not sign.",
             registry=self.registry,
         )
         self._hooks = Counter(
@@ -72,7 +72,7 @@ class Metrics:
         self._defects.inc()
 
     def run_ended(self, verdict: Verdict, *, seconds: float | None = None) -> None:
-        """Count one end; ``seconds`` is the formula's time, None where it never started."""
+        """Count one end; ``seconds`` is the formula's time, None if it never started."""
         self._verdicts.labels(verdict=verdict.value).inc()
         if seconds is not None:
             self._durations.observe(seconds)

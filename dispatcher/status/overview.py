@@ -44,15 +44,15 @@ class OpenAction:
     Attributes:
         state: see ``State``.
         verdict: how its run ended; "" before ``State.ENDED``.
-        reason: why it stands there, in words; "" where there is nothing to say.
+        reason: why it stands there, in words; "" if there is nothing to say.
         waiting_for: the kind of reason, or None.
-        formula, tier: what runs and under which tier; "" where not known.
+        formula, tier: what runs and under which tier; "" if not known.
         approved_by: who approved.
         engine_id: the engine's name of the run, or "".
-        node: where the run is; "" where it has no place, or its engine names none.
+        node: where the run is; "" if it has no place, or its engine names none.
         since: when it was claimed, or since when it waits: from the commit that brought it, or
             from when it was first seen. Seconds since the epoch; 0.0 where that is not known.
-        request: the pull request that holds it, ``number`` and ``url``; None where none does.
+        request: the pull request that holds it, ``number`` and ``url``; None if none does.
     """
 
     id: str
@@ -76,7 +76,7 @@ class Overview:
     Attributes:
         at: when it was made.
         head: the ops repo's head that it is about (hex), or "".
-        leader: the ``serve`` that made it; "" where none runs and it was worked out.
+        leader: the ``serve`` that made it; "" if none runs and it was worked out.
         open: actions without a result; at most ``LISTED`` of those that wait.
         waiting: how many wait, by reason; counts those that are not listed, too.
         dependencies: each one in use.
@@ -85,7 +85,7 @@ class Overview:
         warnings: what a person should look at although all works, in words.
         rules: SHA-256 of each of the rules' files that ``leader`` judges by, by its setting.
         open_actions, finished_actions, archived_actions: how many there are.
-        newest: blobs of the newest results, in no order; None where they are not known.
+        newest: blobs of the newest results, in no order; None if they are not known.
     """
 
     at: float
@@ -104,7 +104,7 @@ class Overview:
     newest: tuple[str, ...] | None = None
 
     def find(self, action_id: str) -> OpenAction | None:
-        """The entry of an action, or None where it is not listed."""
+        """The entry of an action, or None if it is not listed."""
         return next((action for action in self.open if action.id == action_id), None)
 
     def to_json(self) -> dict[str, Any]:

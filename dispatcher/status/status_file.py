@@ -105,7 +105,7 @@ class Seen:
 
 
 def read(state_dir: Path, *, now: float | None = None) -> Seen | None:
-    """The status file, or None where there is none that can be understood."""
+    """The status file, or None if there is none that can be understood."""
     try:
         data = json.loads((state_dir / NAME).read_bytes())
         if data["version"] != VERSION:

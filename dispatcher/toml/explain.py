@@ -298,6 +298,6 @@ def _unfit_values(data: Mapping[str, Any], report: Report) -> list[Problem]:
             what = f"{dotted(path)} must not be a date or time"
             problems.append(report(what, path, remedy="Write it as text, in quotes"))
         elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-            what = f"{dotted(path)} is too large a number"
+            what = f"{dotted(path)} is too large"
             problems.append(report(what, path, remedy="TOML integers have 64 bits"))
     return problems or [report("the nesting is too deep", deepest[:_SHOWN_DEPTH])]

@@ -132,7 +132,7 @@ def too_large(path: str, size: int, limit: int) -> Problem:
         path=path,
         line=1,
         column=1,
-        remedy="Make it shorter, or keep large data elsewhere and name its place",
+        remedy="Make it shorter, or keep large data elsewhere and give its path",
     )
 
 
@@ -152,7 +152,7 @@ def _undecodable(source: TomlSource) -> Problem | None:
     nul = raw.find(0)
     if nul >= 0:
         line, column = _place_of_offset(raw, nul)
-        return source.at(line, column, "the file holds a NUL byte", remedy=_ENCODE)
+        return source.at(line, column, "the file contains a NUL byte", remedy=_ENCODE)
     return None
 
 
@@ -171,7 +171,7 @@ def _not_toml(source: TomlSource, error: tomli.TOMLDecodeError) -> Problem:
                 line,
                 column,
                 f"{dotted(path)} is given twice",
-                remedy=f"It stands in line {first_line} already; remove one of them",
+                remedy=f"It is already set in line {first_line}; remove one of them",
                 name=dotted(path),
             )
     message = error.msg[:1].lower() + error.msg[1:200]

@@ -67,7 +67,7 @@ class NotOurs(Misconfigured):
 def plan_vault(
     vault: Vault, settings: Settings, *, remove_stale: bool = False, adopt: bool = False
 ) -> list[Change]:
-    """Everything but the JWT log-in, in the order in which it is to be written.
+    """Everything but the JWT login, in the order in which it is to be written.
 
     Args:
         vault: logged in as an operator.
@@ -107,7 +107,7 @@ def plan_vault(
 
 
 def plan_jwt(vault: Vault, settings: Settings, *, jwks_url: str = "") -> list[Change]:
-    """The log-in of the dispatcher's own job by its workload identity.
+    """The login of the dispatcher's own job by its workload identity.
 
     Applying it makes Vault fetch the engine's keys: it must be up, and Vault must reach it.
 
@@ -221,11 +221,12 @@ def _refuse_foreign(changes: Iterable[Change], settings: Settings, *, adopt: boo
         if held is None or held.installation != ours.installation:
             whose = "was not written by disinto" if held is None else f"belongs to {held}"
             raise NotOurs(
-                f"the policy {policy} {whose}, and is left alone",
+                f"the policy {policy} {whose}, and is left unchanged",
                 remedy="Set another [vault] installation, or rename that policy.",
             )
         raise NotOurs(
-            f"the policy {policy} belongs to {held}, and ours is {ours.ops_repo}; it is left alone",
+            f"the policy {policy} belongs to {held}, and ours is {ours.ops_repo}; it is left "
+            "unchanged",
             remedy="Set another [vault] installation. Only if the remote of this installation has "
             "another address now, run `disinto apply --adopt`.",
         )
@@ -271,7 +272,8 @@ def _token_role(client: hvac.Client, settings: Settings) -> Change:
     held = (if_present(client.auth.token.read_role, role) or {}).get("allowed_policies_glob") or []
     if held and held not in (body["allowed_policies_glob"], [templates.LEGACY.policies]):
         raise NotOurs(
-            f"the token role at {path} is for the policies {', '.join(held)}, and is left alone",
+            f"the token role at {path} is for the policies {', '.join(held)}, and is left "
+            "unchanged",
             remedy="Set another [vault] token_role or installation.",
         )
     return _role(client, path, body)
@@ -328,7 +330,7 @@ def _auth_mount(client: hvac.Client, mount: str, kind: str) -> Change:
         return Change(kind=ChangeKind.CREATE, path=path, after=_shown(body), body=body)
     if held.get("type") != kind:
         raise Misconfigured(
-            f"the log-in method at auth/{mount} is of type {held.get('type')}, not {kind}",
+            f"the auth method at auth/{mount} is of type {held.get('type')}, not {kind}",
             remedy="Set [vault] auth_mount.",
         )
     return Change(kind=ChangeKind.UNCHANGED, path=path, before=_shown(body), after=_shown(body))

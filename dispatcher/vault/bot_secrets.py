@@ -20,7 +20,7 @@ def bot_token(vault: Vault, name: str) -> str:
     value = (reply.data.get("data") or {}).get(names.VALUE_FIELD) if reply.ok else None
     if not isinstance(value, str) or not value.strip():
         raise Misconfigured(
-            f"Vault holds no text at {path}, field {names.VALUE_FIELD}",
+            f"Vault has no text at {path}, field {names.VALUE_FIELD}",
             remedy=f"Write it: `vault kv put {settings.kv_mount}/{settings.bots_prefix}/{name} "
             "value=-`.",
         )

@@ -72,7 +72,7 @@ def _server(vault: Vault, health: VaultHealth) -> Iterator[Check]:
         detail=f"{vault.addr} answers, version {health.version}"
         if health.reachable
         else health.problem,
-        remedy="" if health.reachable else "Start it, or set [vault] addr or VAULT_ADDR.",
+        remedy="" if health.reachable else "Start Vault, or set [vault] addr or VAULT_ADDR.",
     )
     if not health.reachable:
         return
@@ -86,7 +86,7 @@ def _server(vault: Vault, health: VaultHealth) -> Iterator[Check]:
     )
     if health.sealed:
         return
-    lives = "never ends" if health.token_ttl_s is None else f"lives {health.token_ttl_s} s"
+    lives = "never expires" if health.token_ttl_s is None else f"lives {health.token_ttl_s} s"
     how = "" if health.token_ttl_s is None else " and is renewed" * health.renewable
     yield Check(
         name="vault: token",
@@ -138,17 +138,18 @@ def _least_rights(name: str, client: hvac.Client, settings: Settings) -> Check:
         return Check(
             name=name,
             ok=False,
-            detail="our token is a root token: it may read every secret and change every policy",
-            remedy=f"Give serve a token with the policy {own} alone.",
+            detail="the token in use is a root token: it can read every secret and change every "
+            "policy",
+            remedy=f"Give serve a token with only the policy {own}.",
         )
     too_much = [path for path, rights in unwanted.items() if rights & held[path]]
     return Check(
         name=name,
         ok=not too_much,
-        detail=f"our token may do more than it should on {', '.join(too_much)}"
+        detail=f"the token in use has more permissions than it should on {', '.join(too_much)}"
         if too_much
         else "no secret of actions, no policy, no role",
-        remedy=f"Give serve a token with the policy {own} alone." if too_much else "",
+        remedy=f"Give serve a token with only the policy {own}." if too_much else "",
     )
 
 
@@ -166,7 +167,7 @@ def _token_role(name: str, client: hvac.Client, settings: Settings) -> Check:
     return Check(
         name=name,
         ok=not wrong,
-        detail=f"{path} differs in {', '.join(wrong)}" if wrong else f"{path} is as it should be",
+        detail=f"{path} differs in {', '.join(wrong)}" if wrong else f"{path} is up to date",
         remedy=_APPLY if wrong else "",
     )
 
@@ -202,7 +203,7 @@ def _policies(name: str, client: hvac.Client, settings: Settings) -> Check:
         ok=not wrong,
         detail=f"missing or changed: {', '.join(sorted(wrong))}"
         if wrong
-        else f"one for each of {len(secrets)} secrets",
+        else f"one per secret, {len(secrets)} in total",
         remedy=_APPLY if wrong else "",
     )
 
@@ -223,8 +224,8 @@ def _owners(name: str, client: hvac.Client, settings: Settings) -> Check:
         detail=f"not written by {owner(settings)}: {', '.join(sorted(foreign))}"
         if foreign
         else f"all of {prefix}* are of {owner(settings)}",
-        remedy="Somebody else uses our names, and grants could read what theirs allow: set another "
-        "[vault] installation, or remove those policies."
+        remedy="Somebody else uses these names, and grants could read what those policies allow: "
+        "set another [vault] installation, or remove those policies."
         if foreign
         else "",
     )
@@ -253,14 +254,14 @@ def _files(settings: Settings) -> Iterator[Check]:
         VaultAuth.APPROLE: ("secret_id_file", vault.secret_id_file),
     }
     key, path = used.get(vault.auth, ("", None))
-    if path is None or not path.exists():  # the log-in reports it
+    if path is None or not path.exists():  # the login reports it
         return
     mode = stat.S_IMODE(path.stat().st_mode)
     ok = not mode & 0o077
     yield Check(
         name=f"vault: {key}",
         ok=ok,
-        detail=f"{path} has mode {mode:04o}" + ("" if ok else ", so that others can read it"),
+        detail=f"{path} has mode {mode:04o}" + ("" if ok else ", so others can read it"),
         remedy="" if ok else f"chmod 600 {path}",
     )
 

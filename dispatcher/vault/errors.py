@@ -24,9 +24,10 @@ from dispatcher.errors import (
 )
 
 _TOKENS = re.compile(r"\b(?:hv[sbr]|[sbr])\.[A-Za-z0-9_-]{20,}|\beyJ[A-Za-z0-9_.-]{20,}")
-_APPLY = "Run `disinto apply` with an operator's token, so that the right exists."
+_APPLY = "Run `disinto apply` with an operator's token to grant the permission."
 _OPERATOR = (
-    "This command wants an operator's token in VAULT_TOKEN; the dispatcher's own may not do this."
+    "This command requires an operator's token in VAULT_TOKEN; the dispatcher's own token lacks "
+    "the permission."
 )
 
 
@@ -96,7 +97,7 @@ def failed(addr: str, request: str, status: int, body: object) -> Unavailable:
     if status == 503 and "sealed" in errors.lower():
         text = f"Vault at {addr} is sealed"
     elif status == 429:
-        text = f"Vault at {addr} limits our rate (HTTP 429 for {request})"
+        text = f"Vault at {addr} rate-limits this client (HTTP 429 for {request})"
     else:
         text = f"Vault at {addr} failed {request} (HTTP {status}{': ' * bool(errors)}{errors})"
     return Unavailable(Dependency.VAULT, text)
@@ -114,7 +115,7 @@ def redirected(addr: str, request: str, status: int, location: str) -> Unavailab
 
 
 def not_vault(addr: str, request: str, status: int) -> Unavailable:
-    """An answer that is no JSON object."""
+    """An answer that is not a JSON object."""
     return Unavailable(
         Dependency.VAULT,
         f"{addr} answered {request} (HTTP {status}) with something that is not Vault's JSON",
@@ -148,5 +149,7 @@ def _cause(reason: BaseException) -> str:
 
 def _tls_remedy(reason: str) -> str:
     if re.search(r"wrong.version.number|record layer failure|http request", reason, re.IGNORECASE):
-        return "It speaks plain http at this address: set [vault] addr or VAULT_ADDR to http://…"
+        return (
+            "The server uses plain http at this address: set [vault] addr or VAULT_ADDR to http://…"
+        )
     return "Set [vault] cacert or VAULT_CACERT to the CA that signed its certificate."

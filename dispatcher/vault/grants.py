@@ -146,12 +146,12 @@ class Grants:
         )
         if not reply.ok:
             self._refuse_denied(reply, "POST auth/token/renew-accessor")
-            raise GrantGone("the grant ended before its claim stood, and was not used")
+            raise GrantGone("the grant expired before its claim was recorded, and was not used")
         granted = int((reply.body.get("auth") or {}).get("lease_duration") or 0)
         if granted < lifetime_s - 1:
             raise Misconfigured(
-                f"Vault lets a token of the role {self._role} live {granted} s where the run "
-                f"may need {lifetime_s} s",
+                f"Vault limits a token of the role {self._role} to {granted} s, but the run may "
+                f"need {lifetime_s} s",
                 remedy="Run `disinto apply`, which sets the role's token_explicit_max_ttl by "
                 "[limits] max_run_s; raise the max_lease_ttl of auth/token; or lower the action's "
                 "timeout_minutes.",
@@ -197,7 +197,7 @@ class Grants:
         return frozenset(name for name in listed if names.is_secret_name(name))
 
     def health(self) -> VaultHealth:
-        """Health of the server and of our log-in. Never raises."""
+        """Health of the server and of our login. Never raises."""
         return self._vault.health()
 
     # -- parts -----------------------------------------------------------------------------

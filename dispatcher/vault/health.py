@@ -1,4 +1,4 @@
-"""Health of the server and of our log-in, for ``disinto status``, ``/healthz`` and the doctor."""
+"""Health of the server and of our login, for ``disinto status``, ``/healthz`` and the doctor."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _HEALTH = "sys/health?standbyok=true&perfstandbyok=true&sealedcode=200&uninitcod
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VaultHealth:
-    """Health of the server and of our log-in.
+    """Health of the server and of our login.
 
     Attributes:
         reachable: the server answered.
         sealed: it answered, and is sealed.
         version: the server's version, or "".
         token_ttl_s: seconds that our token still lives; None if it never ends or is unknown.
-        renewable: whether our token can be made to live longer, by renewal or a new log-in.
+        renewable: whether our token can be made to live longer, by renewal or a new login.
         problem: what is wrong, or will be soon, in words; "" if nothing is.
     """
 
@@ -73,11 +73,11 @@ def _token_health(version: str, token: Mapping[str, Any], auth: VaultAuth) -> Va
     if ttl is not None and ttl <= SOON_S:
         limit = int(token.get("explicit_max_ttl") or 0)
         if not renewable:
-            problem = f"our Vault token ends in {ttl} s and cannot be renewed"
+            problem = f"the Vault token expires in {ttl} s and cannot be renewed"
         elif limit and auth is VaultAuth.TOKEN:
             left = int(token.get("creation_time") or 0) + limit - int(time.time())
             if left <= SOON_S:
-                problem = f"our Vault token ends for good in {max(left, 0)} s"
+                problem = f"the Vault token reaches its maximum TTL in {max(left, 0)} s"
     return VaultHealth(
         reachable=True, version=version, token_ttl_s=ttl, renewable=renewable, problem=problem
     )

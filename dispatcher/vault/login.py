@@ -1,6 +1,6 @@
 """Log-in to Vault or OpenBao by token, AppRole or JWT. Credentials are read anew each time.
 
-AppRole, JWT and renewal are calls of hvac. A token that is given needs no log-in: it is looked up,
+AppRole, JWT and renewal are calls of hvac. A token that is given needs no login: it is looked up,
 without hvac, so that commands of a person with ``VAULT_TOKEN`` and completion do not import hvac.
 """
 
@@ -47,12 +47,12 @@ class Login:
 
 
 def auth_mount(settings: VaultSettings, method: VaultAuth | None = None) -> str:
-    """The mount of the log-in method, without slashes at its ends."""
+    """The mount of the auth method, without slashes at its ends."""
     return settings.auth_mount.strip("/") or DEFAULT_MOUNTS[method or settings.auth]
 
 
 class LogIn:
-    """The log-in of the settings. Thread-safe: it keeps no token."""
+    """The login of the settings. Thread-safe: it keeps no token."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class LogIn:
                 self._http.addr,
                 f"token of {source}",
                 reply.errors,
-                remedy="Get a new one: it has ended, was revoked, or may not look itself up.",
+                remedy="Get a new one: it has expired, was revoked, or may not look itself up.",
             )
         return Login(
             token=token,
@@ -110,11 +110,11 @@ class LogIn:
         settings = self._settings
         if not settings.role_id:
             raise Misconfigured(
-                "the log-in by AppRole has no role ID", remedy="Set [vault] role_id."
+                "the login by AppRole has no role ID", remedy="Set [vault] role_id."
             )
         secret_id = _file(settings.secret_id_file, key="secret_id_file", what="AppRole secret ID")
         client = self._hvac(
-            f"log-in by approle at auth/{self._mount}",
+            f"login by approle at auth/{self._mount}",
             remedy=f"Write a new secret ID into {settings.secret_id_file}, or check [vault] "
             "role_id.",
         )
@@ -130,7 +130,7 @@ class LogIn:
         role = names.jwt_role(self._settings)
         jwt = _file(self._settings.jwt_file, key="jwt_file", what="JWT")
         client = self._hvac(
-            f"log-in by jwt at auth/{self._mount}",
+            f"login by jwt at auth/{self._mount}",
             remedy=f"Check that the role {role} at auth/{self._mount} exists (`disinto apply` "
             "writes it) and that the JWT is of this job and fresh.",
         )
@@ -142,7 +142,7 @@ class LogIn:
         return auth_mount(self._settings)
 
     def _hvac(self, what: str, *, remedy: str, token: str = "") -> hvac.Client:
-        """hvac for one log-in; an answer without a token raises ``Denied``.
+        """hvac for one login; an answer without a token raises ``Denied``.
 
         Args:
             what: is not accepted then.
@@ -194,7 +194,7 @@ def _login_of(auth: Mapping[str, Any], *, token: str = "") -> Login:
 
 def _file(path: Path | None, *, key: str, what: str) -> str:
     if path is None:
-        raise Misconfigured(f"the log-in has no {what}", remedy=f"Set [vault] {key}.")
+        raise Misconfigured(f"the login has no {what}", remedy=f"Set [vault] {key}.")
     try:
         text = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -203,5 +203,5 @@ def _file(path: Path | None, *, key: str, what: str) -> str:
             f"the {what} of [vault] {key} cannot be read from {path}: {reason}"
         ) from None
     if not text or not text.isprintable():
-        raise Misconfigured(f"the file {path} of [vault] {key} holds no {what}")
+        raise Misconfigured(f"the file {path} of [vault] {key} contains no {what}")
     return text

@@ -16,7 +16,7 @@ class Vault:
     """A logged-in connection. Thread-safe; logs in at the first call.
 
     Log-in is by token (``VAULT_TOKEN``, ``token_file`` or ``~/.vault-token``), AppRole or JWT, as
-    the settings say; files are read again at each log-in.
+    the settings say; files are read again at each login.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Vault:
     @classmethod
     def of_operator(cls, settings: VaultSettings, *, environ: Mapping[str, str]) -> Vault:
         """The connection of the person at the keyboard: by ``VAULT_TOKEN`` or ``~/.vault-token``,
-        whatever the log-in of ``serve``.
+        whatever the login of ``serve``.
         """
         own = settings.model_copy(update={"auth": VaultAuth.TOKEN, "token_file": None})
         return cls(own, environ=environ, operator=True)
@@ -71,7 +71,7 @@ class Vault:
     ) -> Reply:
         """One request with our token.
 
-        A token that turns out to be dead is replaced by a new log-in, once.
+        A token that turns out to be dead is replaced by a new login, once.
 
         Args:
             method: ``GET``, ``POST``, ``LIST``, …
@@ -82,7 +82,7 @@ class Vault:
 
         Raises:
             Unavailable: the server gives no answer that counts.
-            Denied: it refuses our rights, or our log-in.
+            Denied: it refuses our rights, or our login.
             Rejected: it rejects the request.
         """
         held = self._token.current()
@@ -98,7 +98,7 @@ class Vault:
         raise errors.rejected(self.addr, request, reply.status, reply.errors)
 
     def health(self) -> health.VaultHealth:
-        """Health of the server and of our log-in. Never raises."""
+        """Health of the server and of our login. Never raises."""
         return health.check_health(self, self._http)
 
     def _send(

@@ -79,9 +79,9 @@ def _dispatcher_policy(settings: Settings, *, role: str, policies: str) -> str:
     bots = names.safe_path(vault.bots_prefix, key="bots_prefix") + "/"
     if runner.startswith(bots) or bots.startswith(runner):
         raise Misconfigured(
-            f"[vault] bots_prefix = {vault.bots_prefix!r} and kv_prefix = {vault.kv_prefix!r} lie "
-            "within each other",
-            remedy="Keep the dispatcher's own secrets and those of actions in folders apart.",
+            f"[vault] bots_prefix = {vault.bots_prefix!r} and kv_prefix = {vault.kv_prefix!r} "
+            "overlap",
+            remedy="Keep the dispatcher's own secrets and those of actions in separate paths.",
         )
     transit = names.safe_path(vault.transit_mount, key="transit_mount")
     key = settings.attestation.transit_key

@@ -1,7 +1,7 @@
 """The token of a connection: logged in with, renewed in time, replaced when it is dead.
 
 Renewal happens before a call, when a third or less of the token's time is left; a daemon thread
-does the same while there are no calls, since a token without a log-in behind it is lost for good
+does the same while there are no calls, since a token without a login behind it is lost for good
 once it has ended.
 """
 
@@ -78,7 +78,7 @@ class TokenKeeper:
         """The token in use, renewed or replaced if that is due.
 
         Raises:
-            Misconfigured, Denied, Unavailable: as the log-in, if there is no living token.
+            Misconfigured, Denied, Unavailable: as the login, if there is no living token.
         """
         held = self._held
         now = time.monotonic()
@@ -98,7 +98,7 @@ class TokenKeeper:
         return held
 
     def replaced(self, dead: HeldToken) -> HeldToken:
-        """A new log-in instead of a token that the server no longer knows."""
+        """A new login instead of a token that the server no longer knows."""
         with self._lock:
             if self._held is None or self._held.token == dead.token:
                 self._held = None
@@ -119,7 +119,7 @@ class TokenKeeper:
         try:
             if left > 0 and held.renewable:
                 login = self._log_in.renew(held.token)
-                # At its maximal time a token is renewed to no later end; only a log-in helps.
+                # At its maximal time a token is renewed to no later end; only a login helps.
                 if login is not None:
                     renewed = HeldToken.of(login, now)
                     if renewed.left_s(now) > left + 0.1 * held.granted_s:

@@ -42,7 +42,7 @@ class App:
         health: a snapshot; must not block.
         metrics: what the service counts.
         wake: told to look at the remote now; must not block.
-        hook: None where no webhook secret is configured; the endpoint then says so.
+        hook: None if no webhook secret is configured; the endpoint then says so.
         clock: seconds since the epoch.
     """
 

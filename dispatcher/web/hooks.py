@@ -86,7 +86,7 @@ class PushHook:
         except (ValueError, RecursionError):
             return Judgement(
                 outcome=Outcome.MALFORMED,
-                reason="the body is no JSON; set the webhook's content type to application/json",
+                reason="the body is not JSON; set the webhook's content type to application/json",
             )
         repository = _text(said, "repository", "full_name").lower()
         if self._repository and repository != self._repository:
@@ -94,7 +94,7 @@ class PushHook:
         ref = _text(said, "ref")
         if ref and ref != self._ref:
             return Judgement(outcome=Outcome.IGNORED, reason="another branch")
-        return Judgement(outcome=Outcome.LOOK, reason="looking now")
+        return Judgement(outcome=Outcome.LOOK, reason="polling now")
 
     def _genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Every signature that is present must be right, and one must be.

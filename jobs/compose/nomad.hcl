@@ -1,6 +1,6 @@
 # The Nomad agent of compose.yaml: server and client in one, for one machine and for trying out.
-# Folders have the same path inside its container and outside, since it is the machine's Docker
-# engine that mounts them into runs.
+# Directories have the same path inside its container and outside, because it is the
+# machine's Docker engine that mounts them into runs.
 data_dir             = "/srv/disinto/nomad"
 bind_addr            = "127.0.0.1"
 disable_update_check = true

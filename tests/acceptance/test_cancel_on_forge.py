@@ -119,7 +119,7 @@ def test_a_request_without_an_approval_that_counts_is_refused(
     people.merge(people.alice, number)
     noted(story, "x", f"#{number} was merged without an approval that counts")
     people.review(people.carol, number)
-    noted(story, "x", f"{people.carol.login} approved it and may not approve actions")
+    noted(story, "x", f"{people.carol.login} approved it but may not approve actions")
     seen = alice("status", "--json")
     assert seen.code == Exit.OK, seen.err
     (note,) = seen.json["cancels"]

@@ -228,7 +228,7 @@ def test_status_plan_and_logs_after_the_runs(
         times.unlink()
     unknown = desk("logs", "bad", "--since", "1h")
     assert (unknown.code, unknown.out) == (66, "")
-    assert "not known when stdout was written" in unknown.err
+    assert "time at which stdout was written is unknown" in unknown.err
     assert desk("logs", "bad", "--since", "yesterday").code == 64
     assert desk("logs", "nosuch").code == 66
     assert desk("plan").code == 0

@@ -164,7 +164,7 @@ def test_runs_of_a_client_that_never_comes_back_are_lost(
         results = all_results(scene, deaths.ACTIONS, within_s=WITHIN_S)
         for name in deaths.ACTIONS:
             assert results[name]["verdict"] == "lost", results[name]
-            assert f"the node {FAR} stopped answering" in results[name]["error"]
+            assert f"the node {FAR} stopped responding" in results[name]["error"]
         blobs = {result["blob"] for result in results.values()}
         assert live_grants(bao_server, deaths.ACTIONS, blobs=blobs) == []
         assert runs(scene) == {"good": 1, "bad": 1}

@@ -216,7 +216,7 @@ def an_agent_is_stopped_and_started(how: str, stage: Stage) -> None:
 
 
 def a_snapshot_is_restored(stage: Stage) -> None:
-    """The state of a time when both waited for a place: their claims and children are back, and
+    """The state of a time when both waited for placement: their claims and children are back, and
     the children are started a second time. The grant, used up and revoked, stops them."""
     with (
         agents.start(DevAgent, keeps_state=True) as own,
@@ -260,7 +260,7 @@ def a_client_is_killed(stage: Stage) -> None:
         results = all_results(scene, deaths.ACTIONS, within_s=WITHIN_S)
         for name in deaths.ACTIONS:
             assert results[name]["verdict"] == "lost", results[name]
-            assert "stopped answering" in results[name]["error"]
+            assert "stopped responding" in results[name]["error"]
         blobs = {result["blob"] for result in results.values()}
         assert live_grants(stage.bao, deaths.ACTIONS, blobs=blobs) == []
         open_gate(scene)

@@ -75,7 +75,7 @@ def test_a_missing_job_and_then_a_changed_one_are_told(scene: Scene) -> None:
         health = httpx.get(f"http://{settings.http.listen}/readyz")
         assert health.status_code == 200, "drift is no reason to restart anything"
         (warning,) = health.json()["warnings"]
-        assert f"the job {name} was not as rendered" in warning
+        assert f"the job {name} differed from the rendered" in warning
         assert "MemoryMB" in warning
         assert f"warning  {warning}" in said(scene, "status").out
 

@@ -233,7 +233,7 @@ def test_no_place_is_told_in_nomads_numbers(story: Story) -> None:
     result = story.results["nowhere"]
     assert result["verdict"] == "unplaceable"
     if story.driver == "docker":
-        told = "no place in time: 1 node evaluated, 1 filtered: missing compatible host volumes"
+        told = "not placed in time: 1 node evaluated, 1 filtered: missing compatible host volumes"
         assert told in result["error"]
     else:
         assert "the driver raw_exec has no host volumes" in result["error"]

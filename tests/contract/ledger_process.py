@@ -1,7 +1,7 @@
 """A second process on a ledger: ``python -m tests.contract.ledger_process ADDRESS… COMMAND NAME``.
 
 ``sqlite FOLDER lead NAME`` waits for the lead, says ``leading``, and ends with its standard input.
-``sqlite FOLDER write NAME`` writes claims for ever; it acknowledges each write with ``id step.``.
+``sqlite FOLDER write NAME`` writes claims forever; it acknowledges each write with ``id step.``.
 ``nomad PREFIX …`` does the same on the server of NOMAD_ADDR.
 """
 

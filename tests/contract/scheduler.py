@@ -299,7 +299,7 @@ def log(scheduler: Scheduler, claim: Claim, stream: Stream) -> bytes:
 
 
 def used(minter: Minter, grant: WrappedGrant) -> bool:
-    """True where the wrapping token was unwrapped; asking settles it."""
+    """True if the wrapping token was unwrapped; asking settles it."""
     try:
         minter.bao.client().auth.token.lookup_accessor(grant.grant.wrapping_accessor)
     except (hvac.exceptions.InvalidRequest, hvac.exceptions.Forbidden, hvac.exceptions.InvalidPath):

@@ -144,7 +144,7 @@ class MemoryClone:
             return Seen(damage="the ref cannot be read")
         if self.seen_ref in self.known:
             return Seen(commit=self.seen_ref, names=self.seen_ref)
-        return Seen(names=self.seen_ref, damage="the ref names what is no commit here")
+        return Seen(names=self.seen_ref, damage="the ref names what is not a commit here")
 
     def has_commit(self, oid: str) -> bool:
         return oid in self.known

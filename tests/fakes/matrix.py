@@ -5,7 +5,7 @@ one event for all requests with one transaction ID and one access token, whose a
 ``M_UNKNOWN_TOKEN`` (401), ``M_FORBIDDEN`` (403) for a room that the account did not join,
 ``M_LIMIT_EXCEEDED`` (429) with ``retry_after_ms``, ``M_BAD_JSON``.
 
-Left out: rooms' state and power levels, other types of events, encryption, /sync, log-in, and how
+Left out: rooms' state and power levels, other types of events, encryption, /sync, login, and how
 long transaction IDs are remembered.
 """
 

@@ -118,7 +118,7 @@ class MemoryVault:
     def extend(self, grant: Grant, *, lifetime_s: int) -> None:
         def extend() -> None:
             if grant.accessor not in self.alive:
-                raise Conflict("the grant ended before")
+                raise Conflict("the grant expired before")
             self.provisional.discard(grant.accessor)
 
         self._micro(extend)

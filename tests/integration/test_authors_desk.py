@@ -59,7 +59,7 @@ def test_status_shows_what_git_says_and_what_is_not_known(stage: Stage, desk: Au
     assert shown.code == Exit.OK, shown.err
     rows = {row["id"]: row for row in shown.json["open"]}
     assert rows["low"]["state"] == "approved"
-    assert "known on the dispatcher's host alone" in rows["low"]["reason"]
+    assert "only the dispatcher's host shows" in rows["low"]["reason"]
     assert rows["high"]["state"] == "waiting"
     assert (rows["high"]["tier"], rows["high"]["waiting_for"]) == ("high", "approval")
     text = desk("status").out

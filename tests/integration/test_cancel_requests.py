@@ -132,7 +132,7 @@ def test_an_approval_of_the_action_does_not_approve_its_cancellation(stage: Stag
     ("text", "why"),
     [
         ("garbage", "not TOML"),
-        ('id = "other"\nblob = "{blob}"\n', "the file's name says one"),
+        ('id = "other"\nblob = "{blob}"\n', "the file name implies one"),
         ('id = "one"\nblob = "' + "c" * 40 + '"\n', "another version"),
         ("#" * 100_000, "100,000 bytes"),
         ("\0" * 3, "NUL"),

@@ -124,7 +124,7 @@ def test_the_same_file_again_is_taken_up_and_another_is_refused(scene: Scene) ->
 @pytest.mark.parametrize("place", ["vault/actions", "vault/done/2026-01"])
 def test_an_id_that_ran_is_refused(scene: Scene, place: str) -> None:
     scene.merge({f"{place}/a.result.json": json.dumps({"id": "a"})}, "Ran")
-    with pytest.raises(AlreadyThere, match=f"ran before: {place}/a"):
+    with pytest.raises(AlreadyThere, match=f"has already run: {place}/a"):
         desk_of(scene).send(write(scene, "a", "hello"), sign=False)
 
 

@@ -156,7 +156,7 @@ def test_doctor_tries_a_push_with_what_the_forge_tells_of_it(stage: Stage, tmp_p
     assert pushes(stage.alice).ok
     narrow = pushes(stage.alice.with_scopes("read:repository"))
     assert not narrow.ok
-    assert "may read and write" in narrow.remedy
+    assert "able to read and write" in narrow.remedy
     assert pushes(stage.passer_by).ok
 
 

@@ -136,7 +136,7 @@ def test_a_policy_that_was_written_since_is_noticed(staged):
 
 def test_a_run_costs_four_calls(staged, monkeypatch):
     grants = staged.grants()
-    grants.revoke(grants.mint(KEY, ["OTHER"], lifetime_s=60).grant)  # log-in, list of policies
+    grants.revoke(grants.mint(KEY, ["OTHER"], lifetime_s=60).grant)  # login, list of policies
     calls: list[str] = []
     request = VaultHttp.request
 
@@ -224,7 +224,7 @@ def test_a_role_that_caps_the_lifetime_is_reported(staged):
     )
     grants = staged.grants()
     wrapped = grants.mint(KEY, [], lifetime_s=3600)
-    with pytest.raises(Misconfigured, match=r"live \d+ s where the run may need 3600 s"):
+    with pytest.raises(Misconfigured, match=r"to \d+ s, but the run may need 3600 s"):
         grants.extend(wrapped.grant, lifetime_s=3600)
 
 

@@ -73,7 +73,7 @@ def test_a_merge_that_drops_a_change_is_noticed(repo: Checkout) -> None:
     assert repo.blob(X) == repo.blob(X, "topic")
     found = origin_of(repo)
     assert isinstance(found, Broken)
-    assert "brought older content back" in found.reason
+    assert "restored older content" in found.reason
 
 
 def test_a_merge_inside_a_branch_that_drops_a_change_is_noticed(repo: Checkout) -> None:

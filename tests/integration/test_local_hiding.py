@@ -379,7 +379,7 @@ def test_a_mount_out_of_reach_is_nobody_elses_trouble(place: Path) -> None:
         mounts=(Mount.SSH,),
     )
     grant = Grant(wrapping_accessor="", accessor="")
-    with pytest.raises(CannotSubmit, match="out of reach") as caught:
+    with pytest.raises(CannotSubmit, match="not accessible") as caught:
         LocalScheduler(settings).submit(
             spec, WrappedGrant(grant=grant, token="", creation_path=""), job=""
         )

@@ -93,7 +93,7 @@ def test_a_runner_that_hangs_is_killed(bench: Bench, monkeypatch: pytest.MonkeyP
 
 
 def test_a_start_that_came_to_nothing_is_made_good(bench: Bench) -> None:
-    """The dispatcher died between making the folder and the runner's first step."""
+    """The dispatcher died between making the directory and the runner's first step."""
     spec = bench.minter.spec("echo ran")
     spool = Spool(bench.settings.state_dir / "runs", spec.key, outcome_key=spec.outcome_key)
     spool.path.parent.mkdir(parents=True)
@@ -113,7 +113,7 @@ def test_a_start_that_came_to_nothing_is_made_good(bench: Bench) -> None:
 def test_a_runner_that_cannot_begin_is_an_error(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broken installation is told, not tried again for ever."""
+    """A broken installation is told, not tried again forever."""
     broken = (sys.executable, "-c", "raise SystemExit('no such module')")
     monkeypatch.setattr("dispatcher.engines.local.launch.command", lambda: broken)
     outcome = bench.end(bench.begin("true")).outcome

@@ -34,7 +34,7 @@ def keys(tmp_path: Path) -> Path:
 
 
 def test_a_mount_nobody_offers(bench: Bench) -> None:
-    with pytest.raises(CannotSubmit, match="offered nowhere") as caught:
+    with pytest.raises(CannotSubmit, match="not offered") as caught:
         bench.begin("true", mounts=(Mount.SSH,))
     assert caught.value.verdict == "unplaceable"
 
@@ -108,7 +108,7 @@ class TestProtection:
                 Mount.SSH: keys,
                 Mount.SOPS: sops,
                 Mount.AGENT_DATA: data,
-                Mount.PROJECT_REPOS: tmp_path,  # holds the state folder and all others
+                Mount.PROJECT_REPOS: tmp_path,  # holds the state directory and all others
             },
         )
         vault = settings.vault.model_copy(update={"token_file": token})
@@ -169,7 +169,7 @@ class TestProtection:
         # Not below /tmp, which a sandboxed formula never sees.
         places = [p for p in (Path(__file__).parent, Path.home()) if p.parts[1:2] != ("tmp",)]
         if not places:
-            pytest.skip("there is no folder to write to outside of /tmp")
+            pytest.skip("there is not a directory to write to outside of /tmp")
         with tempfile.TemporaryDirectory(dir=places[0], prefix="home-") as folder:
             key = Path(folder) / ".ssh" / "id"
             key.parent.mkdir()
@@ -190,7 +190,7 @@ class TestProtection:
         assert code == 0
         assert "claims" not in out
         assert "token" not in out
-        assert len(out.split()) <= 4  # the two folders' names, runs, and its own folder
+        assert len(out.split()) <= 4  # the two folders' names, runs, and its own directory
         assert (state / "ledger.db").read_text() == "claims\n"
 
     def test_other_processes_are_hidden(self, bench: Bench) -> None:

@@ -107,7 +107,7 @@ def test_nobody_can_tell_what_ran_when_all_that_is_left_names_a_commit_that_is_g
     stage.once()
     result = stage.result("old")
     assert result["verdict"] == "invalid"
-    assert "nobody can tell" in str(result["error"])
+    assert "it is unknown" in str(result["error"])
     goes_on(stage, remote)
 
 

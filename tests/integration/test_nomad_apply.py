@@ -249,7 +249,7 @@ def test_checks_say_what_is_missing(nomad: Nomad, api: NomadApi, mine: Settings)
     latest = made(nomad, image="disinto:latest")
     image = next(c for c in check_nomad(api, latest) if c.name == "nomad: image")
     assert not image.ok
-    assert "tag of its own" in image.remedy
+    assert "a unique tag" in image.remedy
     denied = check_nomad(NomadApi(mine.nomad, {"NOMAD_TOKEN": ""}), mine)
     assert {c.name for c in denied if c.name.startswith("nomad: right") and c.ok} == set()
 

@@ -233,7 +233,7 @@ def test_a_mail_arrives_over_tls_with_a_log_in(certificate: Path, *, implicit: b
         mailer(mails.port, cacert=certificate, **keys).send(notice())
         assert mails.next()[1:] == ("disinto", True)
         keys["username"] = "other"
-        with pytest.raises(SinkUnavailable, match="refused the log-in") as caught:
+        with pytest.raises(SinkUnavailable, match="refused the login") as caught:
             mailer(mails.port, cacert=certificate, **keys).send(notice())
     assert "canary" not in str(caught.value)
 

@@ -166,7 +166,7 @@ HARMLESS: dict[str, Callable[[GitRemote], object]] = {
     "a date that is a word": _identity("Ann <ann@example.org> today +0000"),
     "a date too large": _identity(f"Ann <ann@example.org> {'9' * 30} +0000"),
     "a date of 5,000 digits": _identity(f"Ann <ann@example.org> {'9' * 5000} +0000"),
-    "no address": _identity("Ann 1700000000 +0000"),
+    "not a valid address": _identity("Ann 1700000000 +0000"),
     "no name": _identity("<ann@example.org> 1700000000 +0000"),
     "no space before the address": _identity("Ann<ann@example.org> 1700000000 +0000"),
     "an open address": _identity("Ann <ann 1700000000 +0000"),

@@ -80,7 +80,7 @@ def test_a_tried_push_finds_a_remote_that_may_only_be_read(
     head = repo.fetch().commit
     repo.try_push()
     remote.git("config", "http.receivepack", "false")
-    with pytest.raises(Denied, match=r"refused us.*may read and write"):
+    with pytest.raises(Denied, match=r"denied access.*able to read and write"):
         repo.try_push()
     assert repo.fetch().commit == head
     settings = Settings(ops_repo=OpsRepoSettings(remote=https.url), state_dir=tmp_path)

@@ -139,7 +139,7 @@ def test_a_local_run_without_a_sandbox_whose_formula_kills_its_runner_is_lost(
     seen = SchedulerContract.await_end(scheduler, claim)
     assert seen.outcome is not None
     assert (seen.outcome.verdict, seen.outcome.logs) == (Verdict.LOST, "")
-    assert "outcome.json was not written by it" in seen.outcome.error
+    assert "outcome.json was not written by the runner" in seen.outcome.error
     again = LocalScheduler(settings).observe([claim])[claim.key].outcome
     assert isinstance(again, Outcome)
     assert again.verdict is Verdict.LOST

@@ -48,7 +48,7 @@ def test_the_runner_s_word_outlives_what_is_put_in_its_way(on_raw_exec: NomadSta
     ids=["fifo", "device", "directory"],
 )
 def test_what_cannot_be_read_keeps_nobody_waiting(on_raw_exec: NomadStage, left: str) -> None:
-    """Nomad's client waits for ever for the writer of a FIFO, in ``fs/stat`` as in ``fs/stream``."""
+    """Nomad's client waits forever for the writer of a FIFO, in ``fs/stat`` as in ``fs/stream``."""
     there = AS_RUNNER.partition(";")[0]
     trick = f"{there}; rm -f outcome.json; {left}; kill -9 $PPID\n"
     odd = on_raw_exec.submit(on_raw_exec.minter.spec(trick, outcome_key="k"))

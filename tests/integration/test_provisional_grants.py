@@ -88,7 +88,7 @@ def test_a_claim_that_cannot_be_written_leaves_one_grant_at_a_time(
     tried()
     assert refusing[-1].live == [1] * TRIES  # its own, and no other
     stage.runs(1)
-    # Grant and dispatcher's log-in; the wrapping of the run is used by no runner here.
+    # Grant and dispatcher's login; the wrapping of the run is used by no runner here.
     assert tokens(stage) - before <= 3
     end_all(stage)
     assert stage.result(ONE)["verdict"] == "succeeded"

@@ -117,13 +117,13 @@ def test_a_policy_that_is_wrong_replaces_nothing(stage: Stage) -> None:
     stage.start()
     stage.runs(1)
     put(policy_file(stage), '[tiers]\nhello = "hihg"\n')
-    warned(stage, "before stays in force")
+    warned(stage, "previous content stays in force")
     assert any(name == "reload_failed" for name, _ in stage.watch.events)
     assert stage.watch.last is not None
     overview = of_status(stage.watch.last, ())
     settings = stage.scene.open_settings()
     assert (
-        "still judges by an older version of [policy] file"
+        "still applies an older version of [policy] file"
         in superseded(overview.rules, watched(settings))[0]
     )
     # 'status' says it once, and the path once.
@@ -153,7 +153,7 @@ def test_an_approver_who_is_taken_off_the_list_approves_nothing_more(stage: Stag
     signers = stage.scene.config.with_name("allowed_signers")
     text = signers.read_text()
     put(signers, "not a key at all\n")
-    warned(stage, "allowed_signers:1: this line names no key")
+    warned(stage, "allowed_signers:1: this line contains no key")
     waits(stage, "signed", "1 runs in flight")  # the old list stays in force
     put(signers, "# nobody\n")
     waits(stage, "signed", "by a key that is not allowed")

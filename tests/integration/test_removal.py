@@ -46,7 +46,7 @@ def test_in_vault_only_what_is_ours_goes(environ: dict[str, str], vault: Bao) ->
     client.sys.create_or_update_policy("disinto.leaving.runner.foreign", 'path "a" {}')
     assert len(policies(vault) - before) > 3
     assert disinto("apply", "--remove", "--check", env=environ).code == Exit.FAILED
-    assert disinto("apply", "--remove", env=environ).code == Exit.USAGE, "nobody can be asked"
+    assert disinto("apply", "--remove", env=environ).code == Exit.USAGE, "there is no terminal"
     removed = disinto("apply", "--remove", "--yes", env=environ)
     assert removed.code == Exit.OK, removed
     assert policies(vault) - before == {"disinto.leaving.runner.foreign"}

@@ -176,6 +176,6 @@ def test_a_cancel_that_cannot_reach_the_run_says_so(stage: Stage) -> None:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("dispatcher.operate.cancel.STARTING_S", 0.0)
-        with pytest.raises(TemporaryError, match="does not know it yet"):
+        with pytest.raises(TemporaryError, match="not yet known to its engine"):
             cancellation.cancel("one")
     assert stage.scheduler.cancelled == []

@@ -74,7 +74,7 @@ def test_what_cannot_be_asked_is_said(own: Stage, tmp_path: Path) -> None:
     spec, wrapped, claim = minted(own)
     own.unwrap(wrapped)
     outcome = run(spec, wrapped, tmp_path)
-    grants = own.grants("s.unknown-to-this-vault")  # the log-in went with the rest
+    grants = own.grants("s.unknown-to-this-vault")  # the login went with the rest
     told = with_cause(outcome, claim, grants)
     assert "possible interception, or Vault has lost its data" in told.error
 

@@ -1,4 +1,4 @@
-"""The thin client, hvac and a log-in reach Vault in one way: addresses, TLS, timeouts, errors."""
+"""The thin client, hvac and a login reach Vault in one way: addresses, TLS, timeouts, errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def by_hvac(addr: str, **settings: Any) -> Any:
     return hvac_client(vault).sys.list_mounted_secrets_engines()["data"]
 
 
-@pytest.fixture(params=["thin client", "hvac", "log-in"])
+@pytest.fixture(params=["thin client", "hvac", "login"])
 def request_by(request: pytest.FixtureRequest, tmp_path: Path) -> Request:
     (tmp_path / "secret_id").write_text(SECRET_ID, encoding="utf-8")
 
@@ -52,7 +52,7 @@ def request_by(request: pytest.FixtureRequest, tmp_path: Path) -> Request:
         vault = Vault(VaultSettings(addr=addr, **log_in, **settings), environ={})
         return vault.call("GET", answering.OWN_TOKEN.removeprefix("/v1/")).data
 
-    ways = {"thin client": by_thin_client, "hvac": by_hvac, "log-in": by_log_in}
+    ways = {"thin client": by_thin_client, "hvac": by_hvac, "login": by_log_in}
     return ways[request.param]
 
 
@@ -71,7 +71,7 @@ def refusal(request: Request, addr: str, **settings: Any) -> DisintoError:
         (200, b"<html>hello</html>", "not Vault's JSON"),
         (200, b"[1]", "not Vault's JSON"),
         (400, b"Client sent an HTTP request to an HTTPS server.", "not Vault's JSON"),
-        (429, b'{"errors":["slow down"]}', "limits our rate"),
+        (429, b'{"errors":["slow down"]}', "rate-limits this client"),
         (500, b'{"errors":["storage"]}', "HTTP 500: storage"),
         (502, b"bad gateway", "HTTP 502"),
         (503, b'{"errors":["Vault is sealed"]}', "is sealed"),
@@ -171,7 +171,7 @@ def test_the_environment_moves_no_request_and_adds_no_credential(
 
 @pytest.mark.needs("bao")
 def test_what_runs_and_completion_need_loads_no_hvac(vault: Bao) -> None:
-    """Neither the package, nor a log-in by token, nor the calls of a run."""
+    """Neither the package, nor a login by token, nor the calls of a run."""
     program = """
 import sys
 from dispatcher.settings import Settings, VaultSettings

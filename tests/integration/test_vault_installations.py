@@ -74,7 +74,7 @@ def test_a_policy_of_somebody_else_is_neither_written_over_nor_deleted(vault, na
             assert "installation" in str(told.value)
         assert store.list() == []
         vault.put("CI", "value")
-        with pytest.raises(NotOurs, match="left alone"):
+        with pytest.raises(NotOurs, match="left unchanged"):
             staged.apply()
         assert policy(vault, taken) == THEIRS
 

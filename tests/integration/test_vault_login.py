@@ -118,7 +118,7 @@ def test_a_token_that_cannot_be_renewed_and_ends_soon_is_told(staged):
     assert "cannot be renewed" in health.problem
     limited = staged.dispatcher_token(ttl="20m", explicit_max_ttl="40m")
     health = Vault(staged.settings.vault, environ={"VAULT_TOKEN": limited}).health()
-    assert "ends for good in" in health.problem
+    assert "reaches its maximum TTL in" in health.problem
     periodic = staged.dispatcher_token(ttl="1h", period="1h")
     health = Vault(staged.settings.vault, environ={"VAULT_TOKEN": periodic}).health()
     assert health.problem == ""
@@ -190,7 +190,7 @@ def test_approle_logs_in_anew_at_the_end_of_its_time(staged, approle):
 
 def test_approle_says_which_credential_is_wrong(approle, tmp_path):
     bad = approle.model_copy(update={"role_id": "nonsense"})
-    with pytest.raises(Denied, match=r"log-in by approle at auth/approle .*secret ID"):
+    with pytest.raises(Denied, match=r"login by approle at auth/approle .*secret ID"):
         Vault(bad, environ={}).call(*LOOK)
     (tmp_path / "secret_id").write_text("canary-secret-id", encoding="utf-8")
     with pytest.raises(Denied) as told:
@@ -296,7 +296,7 @@ def test_the_dispatchers_job_logs_in_by_its_workload_identity(workload):
 )
 def test_no_other_identity_does(workload, claims):
     vault = workload(**claims)
-    with pytest.raises(Denied, match="log-in by jwt at auth/jwt-nomad") as told:
+    with pytest.raises(Denied, match="login by jwt at auth/jwt-nomad") as told:
         vault.call(*LOOK)
     assert "eyJ" not in str(told.value)
 

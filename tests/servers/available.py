@@ -55,7 +55,7 @@ def _bwrap() -> str | None:
 
 @cache
 def why_missing(server: str) -> str | None:
-    """None where the server can be had, else the reason in a clause."""
+    """None if the server can be had, else the reason in a clause."""
     checks = {"docker": _docker, "nomad": _nomad, "bao": _bao, "bwrap": _bwrap, "forgejo": _forgejo}
     names = {
         "git": "git",

@@ -26,7 +26,7 @@ def chosen(program: str) -> bool:
 
 
 def launch(program: str) -> Callable[[list[str], Path], Any] | None:
-    """What starts it in a container, or None where it is a process of this machine."""
+    """What starts it in a container, or None if it is a process of this machine."""
     if not chosen(program):
         return None
     return lambda arguments, folder: Contained(program, arguments, folder)

@@ -136,7 +136,7 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class Forgejo:
-    """A running server. ``process`` is None where it is not ours."""
+    """A running server. ``process`` is None if it is not ours."""
 
     url: str
     admin: Account

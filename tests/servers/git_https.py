@@ -27,10 +27,10 @@ class GitHttps:
     """The server, with what it saw and how it should behave.
 
     Attributes:
-        url: of the folder that holds the repositories.
+        url: of the directory that holds the repositories.
         ca: certificate file.
         user, token: what it wants; may be changed.
-        seen: the Authorization header of each request, "" where there was none.
+        seen: the Authorization header of each request, "" if there was none.
         redirect_to: if set, every request is redirected there.
     """
 

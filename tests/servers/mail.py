@@ -24,7 +24,7 @@ class Mails:
         port: of the loopback.
         refused: recipients that it does not know.
         answer: to each mail.
-        sent: mails that it took, with the log-in's name and whether TLS was on.
+        sent: mails that it took, with the login's name and whether TLS was on.
     """
 
     port: int = 0

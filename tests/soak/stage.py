@@ -92,7 +92,7 @@ class Stage:
 
 @contextmanager
 def stage(root: Path, vault: LastingBao, cluster: Cluster | None = None) -> Iterator[Stage]:
-    """Build one in an empty folder."""
+    """Build one in an empty directory."""
     (root / "data").mkdir()
     marks = root / "data" / "marks"
     marks.touch()

@@ -18,11 +18,11 @@ from tests.support.action_texts import problems, replaced
     ("value", "words"),
     [
         ('["db_token"]', 'did you mean "DB_TOKEN"?'),
-        ('["1A"]', "cannot be the name of a secret"),
-        ('[""]', "cannot be the name of a secret"),
-        ('["Ä"]', "cannot be the name of a secret"),
-        ('["A\\n"]', "cannot be the name of a secret"),
-        ('["' + "A" * 101 + '"]', "cannot be the name of a secret"),
+        ('["1A"]', "cannot be used as the name of a secret"),
+        ('[""]', "cannot be used as the name of a secret"),
+        ('["Ä"]', "cannot be used as the name of a secret"),
+        ('["A\\n"]', "cannot be used as the name of a secret"),
+        ('["' + "A" * 101 + '"]', "cannot be used as the name of a secret"),
         ('["PATH"]', "PATH is reserved"),
         ('["LD_PRELOAD"]', "LD_PRELOAD is reserved"),
         ('["BASH_ENV"]', "BASH_ENV is reserved"),
@@ -41,8 +41,8 @@ def test_a_wrong_secret_is_named(value: str, words: str) -> None:
 
 def test_secrets_equal_but_for_case_are_told_beside_the_wrong_name() -> None:
     first, second = problems(replaced("secrets", '["DB", "db"]'))
-    assert "differs by case alone from secrets[0]" in first + second
-    assert "cannot be the name of a secret" in first + second
+    assert "differs only in case from secrets[0]" in first + second
+    assert "cannot be used as the name of a secret" in first + second
 
 
 SHELL_VARIABLES = [

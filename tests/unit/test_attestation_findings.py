@@ -64,9 +64,7 @@ class TestFindings:
         assert told(json.dumps(json.loads(seal())).encode())[0][0] == "result"
 
     def test_a_result_without_attestation_is_unsigned(self) -> None:
-        assert told(RESULT.to_json().encode()) == [
-            ("unsigned", "the result carries no attestation")
-        ]
+        assert told(RESULT.to_json().encode()) == [("unsigned", "the result has no attestation")]
 
     def test_a_file_that_is_no_result(self) -> None:
         assert told(b"\xff")[0][0] == "unreadable"

@@ -68,7 +68,7 @@ class TestLocalKey:
         path = tmp_path / "attestation.key"
         path.write_bytes(content)
         path.chmod(0o600)
-        with pytest.raises(Misconfigured, match="holds no ed25519 key"):
+        with pytest.raises(Misconfigured, match="contains no ed25519 key"):
             local_signer(path).sign(b"")
 
     def test_public_keys_are_read_from_pem(self) -> None:

@@ -40,7 +40,7 @@ def test_garbage_is_a_problem(data: bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (f'id = "y"\nblob = "{BLOB}"', "the file's name says x"),
+        (f'id = "y"\nblob = "{BLOB}"', "the file name implies x"),
         (f'blob = "{BLOB}"', "id is missing"),
         ('id = "x"\nblob = "abc"', "blob must be"),
         ('id = "x"\nblob = 3', "blob must be"),

@@ -24,7 +24,7 @@ GOOD = 'id = "{id}"\nformula = "hello"\ncontext = "c"\nsecrets = ["TOKEN"]\n'
 
 @pytest.fixture(autouse=True)
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder as the current one, and no settings of this machine."""
+    """An empty directory as the current one, and no settings of this machine."""
     home = tmp_path / "desk"
     home.mkdir()
     monkeypatch.chdir(home)
@@ -191,7 +191,7 @@ def test_init_overwrites_nothing(desk: Path, capsys: pytest.CaptureFixture[str])
     assert run(["init", "new"]) == Exit.CANTCREAT
     assert kept.read_text() == "# mine\n"
     assert [path.name for path in (desk / "new").iterdir()] == ["disinto.toml"]
-    assert "new is there already" in capsys.readouterr().err
+    assert "new already exists" in capsys.readouterr().err
 
 
 def test_init_that_failed_can_be_tried_again(
@@ -208,7 +208,7 @@ def test_an_id_is_followed_or_nothing(option: str, capsys: pytest.CaptureFixture
 
 
 def test_an_id_is_one_where_the_folder_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As with ``sudo -u disinto`` in root's home folder."""
+    """As with ``sudo -u disinto`` in root's home directory."""
 
     def refused(path: object, **_: object) -> os.stat_result:
         raise PermissionError(13, "Permission denied", str(path))

@@ -80,7 +80,7 @@ def test_an_engine_that_is_away_is_named(settings: Settings) -> None:
 
     output = ended_output(result(), Away, settings)
     assert output.chunks is None
-    assert "the engine cannot be asked: no answer from Nomad" in output.source
+    assert "the engine is unavailable: no answer from Nomad" in output.source
 
 
 def test_a_result_without_output_says_so(settings: Settings) -> None:
@@ -109,5 +109,5 @@ def test_of_a_kept_log_what_was_written_since(settings: Settings) -> None:
 
 def test_a_kept_log_without_times_is_an_error(settings: Settings) -> None:
     keep(settings, Stream.STDOUT, b"whole\n")
-    with pytest.raises(TimesNotKept, match="not known when stdout was written"):
+    with pytest.raises(TimesNotKept, match="time at which stdout was written is unknown"):
         ended_output(result(), lambda: LocalScheduler(settings), settings, since=0.0)

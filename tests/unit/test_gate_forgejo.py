@@ -73,7 +73,7 @@ def test_what_a_rewritten_branch_took_back_is_not_approved() -> None:
 
 
 def test_the_merged_head_must_be_known() -> None:
-    refused(Scene(FakeForge(head=None)), "does not say which commit")
+    refused(Scene(FakeForge(head=None)), "does not report which commit")
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_sideways_changes_are_refused_without_a_call() -> None:
 def test_a_change_beside_the_merge_that_came_back_to_the_same_content_is_refused() -> None:
     """The first parents lead past the direct pushes that changed the file and changed it back."""
     scene = Scene(history=FakeHistory(last=HEAD))
-    refused(scene, "did not come by the merge")
+    refused(scene, "did not come with the merge")
     assert scene.forge.calls == []
 
 
@@ -166,7 +166,7 @@ def test_members_of_the_team_may_approve() -> None:
 
 
 def test_an_approver_without_an_account_does_not_count() -> None:
-    waiting(Scene(FakeForge(gone={"boss"})), "has no account any more")
+    waiting(Scene(FakeForge(gone={"boss"})), "no longer has an account")
 
 
 def test_an_approver_whose_address_wrote_a_commit_does_not_count() -> None:

@@ -194,7 +194,7 @@ def test_a_reviewer_sees_what_they_approve() -> None:
         "| secrets | `TOKEN`, `KEY` |",
         "| mounts | `ssh` (read-only) |",
         f"| formula's SHA-256 | `{'5' * 64}` |",
-        "| formula | `deploy.sh`, from the operator's own folder |",
+        "| formula | `deploy.sh`, from the operator's own directory |",
         "| timeout | 60 minutes |",
         "echo hello",
         'id = "x"',

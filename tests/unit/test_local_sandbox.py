@@ -35,8 +35,8 @@ def bwrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Setti
     ("script", "why"),
     [
         ("echo 'bwrap: no namespaces' >&2; exit 1", "bwrap: no namespaces"),
-        ("exit 159", "it ended with 159 and said nothing"),
-        ("kill -SYS $$", "it ended with -31 and said nothing"),
+        ("exit 159", "it ended with 159 and printed nothing"),
+        ("kill -SYS $$", "it ended with -31 and printed nothing"),
     ],
 )
 def test_what_does_not_start_is_an_error(
@@ -45,7 +45,7 @@ def test_what_does_not_start_is_an_error(
     settings = bwrap(tmp_path, monkeypatch, script)
     with pytest.raises(Misconfigured) as told:
         sandbox.find(settings)
-    assert told.value.what == f"bubblewrap is installed and cannot be used: {why}"
+    assert told.value.what == f"bubblewrap is installed but cannot be used: {why}"
     assert "bubblewrap = false" in told.value.remedy
 
 
@@ -73,7 +73,7 @@ def test_doctor_advises_against_root(
     monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
     check = next(c for c in diagnose(settings, openers(settings), {}) if c.name == "local: user")
     assert check.ok
-    assert ("user of its own" in check.remedy) is root
+    assert ("dedicated user" in check.remedy) is root
 
 
 def test_every_path_of_the_settings_is_a_credential_or_known_to_be_none() -> None:

@@ -35,7 +35,7 @@ class Files:
 
     def cat(self, _alloc: str, path: str, *, limit: int, within_s: float) -> bytes:
         mode, data = self.index[path.removeprefix("alloc/")]
-        assert mode.startswith("-"), "opening it would wait for ever"
+        assert mode.startswith("-"), "opening it would wait forever"
         return data
 
 

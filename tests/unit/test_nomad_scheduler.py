@@ -149,7 +149,7 @@ def test_a_job_that_was_named_and_does_not_exist_is_asked_for_again(
 
 def test_a_job_that_never_exists_is_an_outage(scheduler: NomadScheduler, nomad: Nomad) -> None:
     nomad.told = ["disinto-runner/dispatch-x-1-bbbbbbbb"]
-    with pytest.raises(Unavailable, match="does not know the job it named"):
+    with pytest.raises(Unavailable, match="has no such job"):
         scheduler.submit(SPEC, GRANT)
     assert set(nomad.tokens) == {KEY.token}
 
@@ -279,7 +279,7 @@ def test_a_place_is_waited_for_so_long(
 
 
 def test_a_clock_that_was_set_stops_no_run_that_waits(nomad: Nomad) -> None:
-    """Waiting for a place is not measured by the time of day: this one waits since 1970."""
+    """Waiting for placement is not measured by the time of day: this one waits since 1970."""
     settings = settings_model().model_validate({"nomad": {"node_wait_s": 60}})
     scheduler = NomadScheduler(
         NomadApi(settings.nomad, {}, transport=httpx.MockTransport(nomad)), settings

@@ -245,7 +245,7 @@ def test_an_error_over_one_open_run_hides_no_other(
 def test_an_outcome_that_trips_the_decoder_is_given_up(
     scheduler: NomadScheduler, nomad: TwoEnded, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is hostile input: no defect in reading it may keep its run open for ever."""
+    """It is hostile input: no defect in reading it may keep its run open forever."""
     monkeypatch.setattr(nomad, "odd", lambda: httpx.Response(200, json={"Data": 7}))
     assert "unexpected TypeError" in until_read(scheduler).reason
     clock.now += OUTCOME_WAIT_S + 1

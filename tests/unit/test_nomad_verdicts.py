@@ -164,7 +164,7 @@ def test_a_stop_before_a_place_was_found() -> None:
     expired = verdicts.outcome(ended("novol", stopped=True, expired=True))
     assert expired.verdict is Verdict.UNPLACEABLE
     assert expired.error == (
-        "no place in time: 1 node evaluated, 1 filtered: missing compatible host volumes"
+        "not placed in time: 1 node evaluated, 1 filtered: missing compatible host volumes"
     )
 
 

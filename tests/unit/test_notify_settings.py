@@ -66,7 +66,7 @@ def test_a_variable_overrides_all_of_them() -> None:
         (WEBHOOK.replace('"ops"', '"Ops!"'), "name must"),
         (WEBHOOK.replace("url =", "#url ="), "url is missing, which kind webhook needs"),
         (WEBHOOK.replace("https://", "ftp://"), "url must start with http:// or https://"),
-        (WEBHOOK.replace("https://", "https://me:canary@"), "url holds a password"),
+        (WEBHOOK.replace("https://", "https://me:canary@"), "url contains a password"),
         (WEBHOOK + 'room = "!a:b"\n', "room is not a key of kind webhook"),
         (WEBHOOK + 'secret = "canary"\n', "secret_env, secret_file"),
         (WEBHOOK + 'secret_env = "X"\n', "both secret_env and secret_file"),

@@ -78,7 +78,7 @@ def test_states_come_from_claims_and_waits() -> None:
             claim("ended", Phase.ENDED),
             claim("spent", Phase.TOMBSTONE),
             waits=(
-                wait("pends", WaitingFor.ENGINE, "waits for a place", RunState.PENDING),
+                wait("pends", WaitingFor.ENGINE, "waiting for placement", RunState.PENDING),
                 wait("runs", WaitingFor.ENGINE, "", RunState.RUNNING),
                 wait("held", WaitingFor.APPROVAL, "no approval yet"),
             ),
@@ -87,7 +87,7 @@ def test_states_come_from_claims_and_waits() -> None:
     )
     assert {a.id: (a.state, a.reason) for a in overview.open} == {
         "starts": (State.STARTING, ""),
-        "pends": (State.PENDING, "waits for a place"),
+        "pends": (State.PENDING, "waiting for placement"),
         "runs": (State.RUNNING, ""),
         "ended": (State.ENDED, ""),
         "held": (State.WAITING, "no approval yet"),

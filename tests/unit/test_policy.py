@@ -79,7 +79,10 @@ ssh = "medium"
             '[tier]\nhello = "low"',
             'policy.toml:1:2: unknown key "tier". Did you mean "ti',
         ),
-        ('[tiers]\n"Hello" = "low"', 'policy.toml:2:11: "Hello" cannot be a formula\'s name'),
+        (
+            '[tiers]\n"Hello" = "low"',
+            'policy.toml:2:11: "Hello" cannot be used as a formula\'s name',
+        ),
         ("tiers = ['a']", "policy.toml:1:9: tiers must be a table, not a list"),
         ("tiers = {", "policy.toml:1:"),
         ("[tiers]\na = 'low'\na = 'high'", "policy.toml:3:1: tiers.a is given twice"),
@@ -102,7 +105,7 @@ ssh = "medium"
             '[formulas.deploy]\nsecret = ["A"]',
             'policy.toml:2:1: unknown key "secret" in [formulas.de',
         ),
-        ('[formulas.Deploy]\ntier = "low"', '"Deploy" cannot be a formula\'s name'),
+        ('[formulas.Deploy]\ntier = "low"', '"Deploy" cannot be used as a formula\'s name'),
         (
             '[tiers]\ndeploy = "low"\n[formulas.deploy]\ntier = "high"',
             'policy.toml:4:8: the tier of "deploy" is given twice. Remove it here or from [tiers]',
@@ -132,7 +135,7 @@ def test_reasons_say_whose_word_counts() -> None:
     assert effective_tier(policy, action()).reason == 'the policy gives "hello" the tier medium'
     unknown = effective_tier(policy, action("other", Tier.LOW))
     assert unknown.reason == (
-        'the policy does not name "other", so it is high; the action asks for low, and an action '
+        'the policy does not name "other", so it is high; the action requests low, and an action '
         "cannot lower it"
     )
     raised = effective_tier(policy, action(asked=Tier.HIGH))

@@ -50,7 +50,7 @@ def test_a_policy_that_leaves_secrets_or_mounts_open_is_warned_about(
 
 def test_the_warning_says_what_to_write() -> None:
     check = next(c for c in check_policy(Policy(tiers=LOW), FILE) if c.name == "policy: secrets")
-    assert "hand any of the secrets to hello and 1 more" in check.detail
+    assert "pass any of the secrets to hello and 1 more" in check.detail
     assert "[formulas.hello] secrets = [...]" in check.remedy
 
 

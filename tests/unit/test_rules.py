@@ -223,7 +223,7 @@ def test_a_change_of_the_settings_is_said_to_wait_for_a_restart(own: Own) -> Non
     started = own.rules.digests()["settings"]
     (warning,) = own.write('log_level = "debug"\n[limits]\nmax_in_flight = 3\n')
     assert "takes effect at the next restart: log_level, [limits] max_in_flight" in warning
-    assert "goes on with what it read at its start" in warning
+    assert "keeps the settings that it read at its start" in warning
     assert str(own.file) in warning
     assert own.rules.waits_for_restart() == (warning,)
     assert own.rules.digests()["settings"] == started

@@ -129,11 +129,11 @@ def write(*entries: Entry, **more: Any) -> tuple[list[Pushed], list[str]]:
 
 def test_who_lost_the_lead_pushes_nothing() -> None:
     def lost() -> None:
-        raise TemporaryError("not the leader")
+        raise TemporaryError("no longer the leader")
 
     entry = Entry(action_id="x", text="{}")
     reports, pushed = write(entry, seal=lambda e: e.text, check=lost)
-    assert [str(r.error) for r in reports] == ["not the leader"]
+    assert [str(r.error) for r in reports] == ["no longer the leader"]
     assert pushed == []
 
 

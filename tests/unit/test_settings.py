@@ -217,7 +217,7 @@ command = "claude -p"
 
     def test_a_password_in_an_address_is_refused_and_not_repeated(self, tmp_path: Path) -> None:
         (problem,) = told(tmp_path, '[ops_repo]\nremote = "https://me:SECRET@host/x"')
-        assert problem.startswith("2:10: the remote's address holds a password")
+        assert problem.startswith("2:10: the remote's address contains a password")
         assert "SECRET" not in problem
 
     def test_a_list_of_lists_in_a_variable_is_json(self, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ command = "claude -p"
             ("[ops_repo]\nbranch = 'a..b'", "cannot be the name of a branch"),
             ("[ops_repo]\nremote = '-x:y'", "begins with -"),
             ("[vault]\naddr = 'vault:8200'", "must start with http://"),
-            ("[vault]\naddr = 'http://me:x@vault:8200'", "vault.addr holds a password"),
+            ("[vault]\naddr = 'http://me:x@vault:8200'", "vault.addr contains a password"),
             ("[vault]\nkv_prefix = '/a/'", "begins or ends with /"),
             ("[vault]\nbots_prefix = 'disinto/runner/bots'", "are among those of actions"),
             ("[vault]\nauth = 'approle'\nrole_id = 'x'", "needs a secret_id_file"),

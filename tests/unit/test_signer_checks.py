@@ -28,11 +28,14 @@ def test_a_good_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "detail"),
     [
-        ("", "it names no key"),
-        ("# nobody yet\n", "it names no key"),
-        ("garbage\n", "allowed_signers:1: this line names no key"),
-        (f'ada namespaces="file" {key()}\n', "none of its 1 keys may sign commits"),
-        (f'ada valid-before="20200101Z" {key()}\n', "none of its 1 keys may sign commits"),
+        ("", "it contains no key"),
+        ("# nobody yet\n", "it contains no key"),
+        ("garbage\n", "allowed_signers:1: this line contains no key"),
+        (f'ada namespaces="file" {key()}\n', "none of its 1 keys is allowed to sign commits"),
+        (
+            f'ada valid-before="20200101Z" {key()}\n',
+            "none of its 1 keys is allowed to sign commits",
+        ),
     ],
 )
 def test_a_list_by_which_nobody_can_approve(tmp_path: Path, text: str, detail: str) -> None:

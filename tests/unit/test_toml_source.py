@@ -80,8 +80,8 @@ def test_columns_count_characters_and_crlf_counts_as_one_end() -> None:
     ("raw", "line", "column", "words"),
     [
         (b"a = 1\nb =\n", 2, 4, "not TOML"),
-        (b"a = 1\na = 2\n", 2, 1, "a is given twice. It stands in line 1 already"),
-        (b"[a]\nb = 1\n[c]\n[a]\n", 4, 2, "a is given twice. It stands in line 1 already"),
+        (b"a = 1\na = 2\n", 2, 1, "a is given twice. It is already set in line 1"),
+        (b"[a]\nb = 1\n[c]\n[a]\n", 4, 2, "a is given twice. It is already set in line 1"),
         (b"x = { a = 1, a = 2 }", 1, 14, "x.a is given twice"),
         (b"a.b = 1\n[a]\nb = 2\n", 3, 1, "a.b is given twice"),
         (b"ok = 1\nx = '\xc3\xbc\xff'", 2, 7, "byte 0xff is not UTF-8"),

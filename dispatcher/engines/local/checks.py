@@ -20,8 +20,8 @@ def check_local(settings: Settings) -> Iterator[Check]:
         yield Check(
             name=f"local: mount {mount}",
             ok=found,
-            detail=f"{directory}" if found else f"there is no folder {directory}",
-            remedy="" if found else f"Make it, or change [local] mounts {mount}.",
+            detail=f"{directory}" if found else f"there is not a directory {directory}",
+            remedy="" if found else f"Create it, or change [local] mounts {mount}.",
         )
 
 
@@ -32,7 +32,7 @@ def _sandbox(settings: Settings) -> Iterator[Check]:
     yield Check(
         name="local: sandbox",
         ok=not unprotected,
-        detail="bubblewrap keeps runs from each other's files" if found else reason,
+        detail="bubblewrap isolates runs from each other's files" if found else reason,
         remedy="Install bubblewrap, or set [local] allow_unprotected_mounts = true."
         if unprotected
         else "",
@@ -46,7 +46,7 @@ def _user() -> Check:
         name="local: user",
         ok=True,
         detail="formulas run as root" if root else f"formulas run as user {os.geteuid()}",
-        remedy="Run disinto as a user of its own, which owns nothing else: as root, a formula can "
+        remedy="Run disinto as a dedicated user that owns nothing else: as root, a formula can "
         "read every file of this machine."
         if root
         else "",

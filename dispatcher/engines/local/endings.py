@@ -32,7 +32,7 @@ class Endings:
             self._ended.pop(spool.token, None)
 
     def conclude(self, spool: Spool, *, overdue: bool, code: int | None) -> Outcome | None:
-        """The outcome of a run whose runner is gone; None where it never began and may begin.
+        """The outcome of a run whose runner is gone; None if it never began and may begin.
 
         Args:
             overdue: its runner hung and was killed.
@@ -65,15 +65,15 @@ class Endings:
         error = (
             "the runner did not end at its timeout and was killed"
             if overdue
-            else "the runner was killed, or the machine stopped; how the formula ended is not known"
+            else "the runner was killed, or the machine stopped; how the formula ended is unknown"
         )
         if foreign:
-            error += "; outcome.json was not written by it and was discarded"
+            error += "; outcome.json was not written by the runner and was discarded"
         return Outcome(
             verdict=verdict,
             exit_code=VERDICT_EXIT[verdict],
             formula_started=True,
-            error=error if clean else f"{error}; processes of it could not be ended",
+            error=error if clean else f"{error}; some of its processes could not be killed",
             finished_at=time.time(),
             logs=_tail(spool),
         )

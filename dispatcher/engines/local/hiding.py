@@ -110,8 +110,8 @@ class Hidden:
             return  # a formula cannot list it either; what it could open by name is hidden
         if len(names) > _MAX_ENTRIES:
             raise Misconfigured(
-                f"{path} is the place of a credential or a link of the dispatcher "
-                f"({', '.join(sorted(withheld))}), and has {len(names)} entries, too many to show "
+                f"{path} holds a credential or a link of the dispatcher "
+                f"({', '.join(sorted(withheld))}) and has {len(names)} entries, too many to expose "
                 "the others to a formula",
                 remedy="Keep credentials in a directory of their own.",
             )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _BOOT = "import sys; sys.path += sys.argv.pop(1).split(':'); import dispatcher.runner.__main__"
 """Without ``site`` the interpreter starts in two thirds of the time, and what the operator's
-environment or working folder could slip in is never imported."""
+environment or working directory could slip in is never imported."""
 
 _PASSED_ON = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -95,7 +95,7 @@ _INPUT_ERRORS = (errno.ENAMETOOLONG, errno.E2BIG)
 
 
 def not_startable(spool: Spool, error: OSError | ValueError) -> DisintoError:
-    """Why no runner could be started: for ever, or for as long as the machine lacks something."""
+    """Why no runner could be started: forever, or for as long as the machine lacks something."""
     if isinstance(error, ValueError) or error.errno in _INPUT_ERRORS:
         why = str(error) if isinstance(error, ValueError) else error.strerror
         return CannotSubmit(
@@ -106,5 +106,5 @@ def not_startable(spool: Spool, error: OSError | ValueError) -> DisintoError:
     return Unavailable(
         Dependency.SCHEDULER,
         f"no runner could be started in {spool.path}: {error.strerror}",
-        remedy="Look at free memory, processes and disk space of this machine.",
+        remedy="Check free memory, processes and disk space of this machine.",
     )

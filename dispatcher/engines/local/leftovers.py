@@ -27,7 +27,7 @@ def sweep(spool: Spool) -> bool:
     """Kill every process that carries a mark of the run.
 
     Returns:
-        False where some could not be ended.
+        False if some could not be ended.
     """
     for _ in range(_TRIES):
         left = [pid for pid, rest in _stats() if rest[0] != b"Z" and _is_marked(pid, spool)]

@@ -25,7 +25,7 @@ class Watched:
     Attributes:
         pid: of the runner.
         deadline: monotonic time after which it hangs and is killed.
-        ended: called once in the watching thread; True where it had to be killed.
+        ended: called once in the watching thread; True if it had to be killed.
         overdue: True once it was killed.
     """
 

@@ -87,7 +87,7 @@ def offsets_since(spool: Spool, kept: Path, since: float) -> dict[Stream, int]:
         offset = offset_since(index, since, size=size)
         if offset is None:
             raise TimesNotKept(
-                stream, "the runner of an older version ran it, or its disk was full"
+                stream, "it was run by a runner of an older version, or its disk was full"
             )
         offsets[stream] = offset
     return offsets

@@ -1,16 +1,16 @@
 """bubblewrap around a formula.
 
-Inside, the machine's files are read-only and the run's own folder, ``/tmp`` and the mounts asked
-for are what can be written. The dispatcher's state, its credential files, the home folders of its
-user and the mounts *not* asked for are hidden (see ``hiding``), and so are all processes but the
-formula's own, with what they share (System V IPC, message queues, ``/dev/shm``). It guards what the
-dispatcher keeps; it does not take the network away, abstract Unix sockets included, nor sockets that
-listen under ``/run``.
+Inside, the machine's files are read-only and the run's own directory, ``/tmp`` and the mounts asked
+for are what can be written. The dispatcher's state, its credential files, the home directories of
+its user and the mounts *not* asked for are hidden (see ``hiding``), and so are all processes but
+the formula's own, with what they share (System V IPC, message queues, ``/dev/shm``). It guards what
+the dispatcher keeps; it does not take the network away, abstract Unix sockets included, nor sockets
+that listen under ``/run``.
 
 Mounts are made in this order, and a later one covers an earlier: the machine; what is hidden of it;
 ``/dev``, ``/proc`` and the temporary directories; the operator's agent program, if it is in one of
-these; what is hidden of them; the run's own folder; the mounts asked for, each with what is hidden
-in it. So nothing hidden is ever bound back.
+these; what is hidden of them; the run's own directory; the mounts asked for, each with what is
+hidden in it. So nothing hidden is ever bound back.
 
 Facts about bubblewrap 0.8 and Linux 6.18, found by running them:
 
@@ -83,7 +83,7 @@ class Sandbox:
             return ""
         # Where a filter of system calls kills it, it says nothing.
         said = done.stderr.decode("utf-8", "replace").strip()
-        return said or f"it ended with {done.returncode} and said nothing"
+        return said or f"it ended with {done.returncode} and printed nothing"
 
     def command(self, spool: Spool, mounts: Iterable[Mount], *, agent: bool = False) -> list[str]:
         """The command line that runs what follows it.
@@ -210,8 +210,8 @@ def find(settings: Settings) -> tuple[Sandbox | None, str]:
         trouble = type(error).__name__
     if trouble:
         raise Misconfigured(
-            f"bubblewrap is installed and cannot be used: {trouble}",
-            remedy="Let it make namespaces; or set [local] bubblewrap = false, and trust all "
-            "formulas.",
+            f"bubblewrap is installed but cannot be used: {trouble}",
+            remedy="Allow it to create namespaces; or set [local] bubblewrap = false, and trust "
+            "all formulas.",
         )
     return sandbox, ""

@@ -67,7 +67,7 @@ class _Known:
 class LocalScheduler:
     """See ``dispatcher.engines.base.Scheduler`` for the methods.
 
-    A run is a folder ``<state_dir>/runs/<key>/`` and a runner process in a session of its own.
+    A run is a directory ``<state_dir>/runs/<key>/`` and a runner process in a session of its own.
     Any process with the same ``state_dir`` may observe, read and cancel runs; one that died leaves
     them running, and the next picks them up from their folders. The logs of forgotten runs stay
     in ``<state_dir>/logs/`` for ``[local] keep_logs_s``.
@@ -214,7 +214,7 @@ class LocalScheduler:
             raise Misconfigured(
                 f"the runner of {claim.key.action_id} is process {runner[0].pid} of another PID "
                 "namespace, such as another container, and cannot be signalled from here",
-                remedy="Give the command where 'disinto serve' runs.",
+                remedy="Run this command where 'disinto serve' runs.",
             )
         with suppress(OSError):  # without a reason it is stopped all the same
             spool.note_cancel(reason)
@@ -268,7 +268,7 @@ class LocalScheduler:
     @cached_property
     def _sandbox(self) -> tuple[sandbox.Sandbox | None, str]:
         """Kept, but for one that cannot be used: a person may mend it meanwhile."""
-        # The state folder must exist to be hidden.
+        # The state directory must exist to be hidden.
         self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
         return sandbox.find(self._settings)
 
@@ -284,15 +284,16 @@ class LocalScheduler:
             folder = local.mounts.get(mount)
             if folder is None:
                 raise CannotSubmit(
-                    f"the mount {mount} is offered nowhere",
+                    f"the mount {mount} is not offered",
                     verdict=Verdict.UNPLACEABLE,
-                    remedy=f"Name its folder in [local.mounts] {mount}.",
+                    remedy=f"Set its directory in [local.mounts] {mount}.",
                 )
             if not os.path.isdir(folder):  # noqa: PTH112 - False too where we may not look
                 raise CannotSubmit(
-                    f"the folder {folder} of the mount {mount} does not exist, or is out of reach",
+                    f"the directory {folder} of the mount {mount} does not exist or is not "
+                    "accessible",
                     verdict=Verdict.UNPLACEABLE,
-                    remedy=f"Make it, or name another in [local.mounts] {mount}.",
+                    remedy=f"Create it, or set another in [local.mounts] {mount}.",
                 )
         box, why_not = self._sandbox
         if box is not None:
@@ -392,7 +393,7 @@ class LocalScheduler:
     def _settle(
         self, spool: Spool, *, overdue: bool, code: int | None = None
     ) -> Observation | None:
-        """What became of a run that no runner works on; None where it never began.
+        """What became of a run that no runner works on; None if it never began.
 
         No runner can be started meanwhile. Where one holds the lock, the run is alive after all,
         unless we waited for the runner: then a process that is being started has a copy of it.
@@ -427,7 +428,7 @@ class LocalScheduler:
 
 
 def _hold(spool: Spool) -> int | None:
-    """The lock for a new runner, or None where one lives; whoever settles the last is awaited."""
+    """The lock for a new runner, or None if one lives; whoever settles the last is awaited."""
     for _ in range(_HOLD_TRIES):
         lock = spool.hold()
         if lock is not None or spool.alive():

@@ -94,10 +94,10 @@ class Spool:
         return self.path.is_dir()
 
     def hold(self) -> int | None:
-        """Take the lock, making the folder where there is none.
+        """Take the lock, making the directory where there is none.
 
         Returns:
-            A descriptor whose copies hold the lock until the last is closed, or None where
+            A descriptor whose copies hold the lock until the last is closed, or None if
             somebody holds it.
         """
         self.path.mkdir(mode=0o700, exist_ok=True)
@@ -116,7 +116,7 @@ class Spool:
         decide the same meanwhile, and no runner seems alive because of it.
 
         Returns:
-            A descriptor to close, or None where a runner lives after all.
+            A descriptor to close, or None if a runner lives after all.
 
         Raises:
             FileNotFoundError: there never was one.
@@ -151,7 +151,7 @@ class Spool:
         return (self.path / "started").exists()
 
     def outcome(self) -> Outcome | None:
-        """The runner's word, or None where it left none."""
+        """The runner's word, or None if it left none."""
         try:
             data = self._outcome_bytes()
         except OSError:
@@ -174,7 +174,7 @@ class Spool:
             return file.read(MAX_OUTCOME_BYTES) or b""
 
     def has_foreign_outcome(self) -> bool:
-        """True where there is an ``outcome.json`` that is not the runner's word."""
+        """True if there is an ``outcome.json`` that is not the runner's word."""
         return os.path.lexists(self.path / "outcome.json") and self.outcome() is None
 
     def last_words(self) -> str:
@@ -224,8 +224,8 @@ class Spool:
             _log.warning("run_files_left", run=self.token, directory=str(tree), error=trouble)
 
     def remove(self, *, keep_logs: Path) -> None:
-        """Remove the folder; what was logged moves to the folder ``keep_logs``, which may be on
-        another file system. A log that cannot be kept is dropped, and what cannot be removed is
+        """Remove the directory; what was logged moves to the directory ``keep_logs``, which may be
+        on another file system. A log that cannot be kept is dropped, and what cannot be removed is
         left and reported: a claim must not wait for it.
         """
         for stream in STREAMS:
@@ -238,7 +238,7 @@ class Spool:
 
     @staticmethod
     def _keep(log: Path, place: Path) -> bool:
-        """False where there is nothing to keep."""
+        """False if there is nothing to keep."""
         try:
             if not log.stat().st_size:
                 return False

@@ -64,7 +64,7 @@ class NomadPlan:
     """All that ``apply`` would do, in its order: rights first, then the jobs that use them.
 
     Attributes:
-        acl_enabled: False where the cluster has no ACLs; then there are no policies to write.
+        acl_enabled: False if the cluster has no ACLs; then there are no policies to write.
     """
 
     policies: tuple[PolicyChange, ...]
@@ -79,7 +79,7 @@ class NomadPlan:
 
     @property
     def drifted(self) -> bool:
-        """True where anything would be written."""
+        """True if anything would be written."""
         return any(change.step is not Step.NOTHING for change in self.changes)
 
 
@@ -111,7 +111,7 @@ def registered_sets(api: NomadApi, settings: Settings) -> tuple[frozenset[Mount]
     """The sets of mounts that have a parent job already, so that applying keeps them current.
 
     Raises:
-        Unavailable, Denied: Nomad cannot be asked.
+        Unavailable, Denied: Nomad cannot be reached.
     """
     subsets = chain.from_iterable(combinations(Mount, size) for size in range(len(Mount) + 1))
     by_name = {
@@ -151,7 +151,7 @@ def plan_nomad(
     """What would change. Writes nothing.
 
     Raises:
-        Unavailable, Denied: Nomad cannot be asked.
+        Unavailable, Denied: Nomad cannot be reached.
         Rejected: the server cannot parse a job.
     """
     acl = acl_enabled(api) if policies else True
@@ -169,7 +169,7 @@ def drift(
     read them, as that of the dispatcher may not.
 
     Raises:
-        Unavailable, Denied: Nomad cannot be asked about jobs.
+        Unavailable, Denied: Nomad cannot be reached about jobs.
     """
     found = plan_nomad(api, jobs).changes
     with contextlib.suppress(Denied):
@@ -200,7 +200,7 @@ def apply_nomad(api: NomadApi, plan: NomadPlan) -> tuple[str, ...]:
         except Conflict as error:
             raise Conflict(
                 f"the job {item.change.name} changed while it was being applied",
-                remedy="Look at `disinto plan` again.",
+                remedy="Run `disinto plan` again.",
             ) from error
         if told.warnings:
             warnings.append(f"{item.change.name}: {' '.join(told.warnings.split())}")

@@ -58,16 +58,16 @@ def offers(api: NomadApi) -> Mapping[Mount, tuple[str, ...]]:
     """Names of the nodes that offer each mount.
 
     Raises:
-        Unavailable, Denied: Nomad cannot be asked, or ``node:read`` is missing.
+        Unavailable, Denied: Nomad cannot be reached, or ``node:read`` is missing.
     """
     return _offers(_whole_nodes(api))
 
 
 def obstacle(api: NomadApi, settings: Settings, mounts: Collection[Mount]) -> str:
-    """Why no run with these mounts can be dispatched now, with the remedy; "" where one can.
+    """Why no run with these mounts can be dispatched now, with the remedy; "" if one can.
 
     Raises:
-        Unavailable, Denied: Nomad cannot be asked.
+        Unavailable, Denied: Nomad cannot be reached.
     """
     try:
         name = runner_job(settings, mounts).name
@@ -84,7 +84,7 @@ def _reachable(api: NomadApi) -> Check:
     try:
         leader = api.leader()
     except DisintoError as error:
-        remedy = "Set NOMAD_ADDR or [nomad] addr, and look whether its servers have a leader."
+        remedy = "Set NOMAD_ADDR or [nomad] addr, and check that its servers have a leader."
         return Check(name="nomad: reachable", ok=False, detail=error.what, remedy=remedy)
     detail = f"{api.addr}, leader {leader}"
     return Check(name="nomad: reachable", ok=True, detail=detail)
@@ -102,7 +102,7 @@ def _version(api: NomadApi, nodes: list[Node] | DisintoError) -> Check:
         versions |= {(node.get("Attributes") or {}).get("nomad.version", "") for node in nodes}
     versions.discard("")
     if not versions:
-        detail = "neither the agent nor a node tells it"
+        detail = "neither the agent nor a node reports it"
         return Check(name=name, ok=False, detail=detail, remedy="Give the token node:read.")
     told = ", ".join(sorted(versions))
     if any(_numbers(version) < OLDEST for version in versions):
@@ -194,7 +194,7 @@ def _driver(nodes: list[Node] | DisintoError, settings: Settings) -> Check:
         name=name,
         ok=False,
         detail=f"healthy on none of {len(nodes)} nodes",
-        remedy="Look at `nomad node status -verbose` and the client's plugin configuration.",
+        remedy="Check `nomad node status -verbose` and the client's plugin configuration.",
     )
 
 
@@ -226,11 +226,11 @@ def _volumes(
             checks.append(Check(name=name, ok=True, detail=f"offered by {', '.join(names)}"))
         elif mount in in_use:
             remedy = "Add it to a client's configuration; `disinto apply` prints what to add."
-            detail = "offered by no node, and actions want it"
+            detail = "offered by no node, but actions need it"
             checks.append(Check(name=name, ok=False, detail=detail, remedy=remedy))
         else:
             checks.append(
-                Check(name=name, ok=True, detail="offered by no node; no action wants it")
+                Check(name=name, ok=True, detail="offered by no node; no action needs it")
             )
     return checks
 
@@ -246,6 +246,6 @@ def _image(settings: Settings) -> Check:
     return Check(
         name=name,
         ok="@sha256:" in image,
-        detail=f"{image} is asked of the registry again at every run",
-        remedy="Set [nomad] image to a tag of its own, such as disinto:0.1.0, or to a digest.",
+        detail=f"{image} is requested from the registry again for every run",
+        remedy="Set [nomad] image to a unique tag, such as disinto:0.1.0, or to a digest.",
     )

@@ -64,8 +64,8 @@ class NomadEngine(Engine):
         if not isinstance(scheduler, NomadScheduler):
             return ()
         return tuple(
-            f"the job {name} was not as rendered when a run was last dispatched from it: {drift}. "
-            "Run `disinto plan`, then `disinto apply`."
+            f"the job {name} differed from the rendered one when a run was last dispatched from "
+            f"it: {drift}. Run `disinto plan`, then `disinto apply`."
             for name, drift in scheduler.drifted().items()
         )
 
@@ -112,7 +112,7 @@ class NomadEngine(Engine):
 
     def no_kept_output(self, settings: Settings) -> str:
         kept_s = settings.section(NomadSettings).keep_finished_s
-        return f"Nomad has no job of this run any more ([nomad] keep_finished_s = {kept_s:g})"
+        return f"Nomad no longer has a job of this run ([nomad] keep_finished_s = {kept_s:g})"
 
 
 def _api(settings: Settings, environ: Mapping[str, str]) -> NomadApi:

@@ -85,7 +85,7 @@ class NomadLease:
         """Renew once; whether that succeeded shows in ``held``.
 
         Raises:
-            TemporaryError: Nomad could not be asked; trying again can help.
+            TemporaryError: Nomad could not be reached; trying again can help.
         """
         began = self._clock()
         try:

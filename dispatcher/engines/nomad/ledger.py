@@ -69,8 +69,8 @@ class NomadLedger:
         if not _PREFIX.fullmatch(prefix) or len(prefix) > 20 or prefix.split("/")[0] == "nomad":
             raise Misconfigured(
                 f"[nomad] ledger_prefix is {prefix!r}",
-                remedy="It has at most 20 letters, digits, _, ~, - and single slashes between, "
-                "and does not begin with nomad/, which is Nomad's own.",
+                remedy="Use at most 20 letters, digits, _, ~, - and single slashes between; it "
+                "must not begin with nomad/, which is Nomad's own.",
             )
         self._api = api
         self._claims = f"{prefix}/claims/"
@@ -95,7 +95,8 @@ class NomadLedger:
                     if standing is not None:
                         raise AlreadyClaimed(self._remember(_claim(standing))) from None
         raise Unavailable(
-            Dependency.LEDGER, f"the claim of {claim.key.action_id} is made and released in turn"
+            Dependency.LEDGER,
+            f"the claim of {claim.key.action_id} is created and released repeatedly",
         )
 
     def update(self, claim: Claim) -> Claim:
@@ -201,7 +202,7 @@ class NomadLedger:
         """The mark was not listed: either nothing was ever claimed, or we may not list."""
         if self._api.variable(self._mark) is not None:
             raise Denied(
-                Dependency.LEDGER, f"Nomad does not list the variables below {self._claims}"
+                Dependency.LEDGER, f"Nomad refused to list the variables below {self._claims}"
             )
 
     def _take(self, name: str) -> NomadLease | None:
@@ -212,7 +213,7 @@ class NomadLedger:
         try:
             found = self._api.variable(self._lock)
         except (TemporaryError, PermanentError):
-            return "another process (Nomad does not say which)"
+            return "another process (Nomad does not report which)"
         return (found.items.get("holder") if found else "") or "another process"
 
     def _path(self, claim: Claim) -> str:
@@ -245,9 +246,9 @@ def _items(claim: Claim) -> dict[str, str]:
     packed = base64.b64encode(zlib.compress(text.encode("ascii"))).decode("ascii")
     if len(packed) > PLAIN_LIMIT:
         raise ClaimTooLarge(
-            f"the claim of {claim.key.action_id} has {len(packed)} bytes packed, and a Nomad "
-            f"variable holds {PLAIN_LIMIT} of it",
-            remedy="Let the formula hand back less in its outputs.",
+            f"the claim of {claim.key.action_id} has {len(packed)} bytes packed, but a Nomad "
+            f"variable holds at most {PLAIN_LIMIT}",
+            remedy="Return less in the formula's outputs.",
         )
     return {"claim_zlib": packed}
 

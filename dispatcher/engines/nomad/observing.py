@@ -190,7 +190,7 @@ class Observer:
             RunState.RUNNING,
             child,
             Engine(kind=_KIND, job=child),
-            reason="it has ended, and its outcome is still being read",
+            reason="it has ended; its outcome is still being read",
             since=self._in(child, "ended").since,
         )
 
@@ -240,7 +240,7 @@ class Observer:
             return _observation(RunState.RUNNING, child, engine, reason="stopping", since=since)
         if states <= {"pending"}:
             since = self._in(child, "setup").since
-            reason = f"the node {engine.node} is setting it up"
+            reason = f"node {engine.node} is setting it up"
             return _observation(RunState.PENDING, child, engine, reason=reason, since=since)
         since = self._in(child, "running").since
         return _observation(RunState.RUNNING, child, engine, since=since)
@@ -255,7 +255,7 @@ class Observer:
         return _observation(RunState.PENDING, child, engine, reason=reason, since=since)
 
     def _placement_reasons(self, statuses: Iterable[JobStatus]) -> Mapping[str, str]:
-        """Why runs wait for a place: one call for all of them, and not at every look."""
+        """Why runs wait for placement: one call for all of them, and not at every look."""
         waiting = {status["ID"] for status in statuses if not status.get("Allocs")}
         now = time.monotonic()
         with self._turn:
@@ -277,7 +277,7 @@ class Observer:
     # Runs that have ended
 
     def _conclude(self, status: JobStatus) -> Observation | None:
-        """The end of a run; None where Nomad collected it in the meantime."""
+        """The end of a run; None if Nomad collected it in the meantime."""
         child, engine = status["ID"], self._engine(status)
         try:
             outcome, reported = self._outcome(status)
@@ -354,7 +354,7 @@ class Observer:
             why = self._defect(child, error)
         if vanished or self._clock() - ended.at > OUTCOME_WAIT_S:
             return NO_WORD
-        raise NotYet(f"it has ended, and its outcome cannot be read yet ({why})")
+        raise NotYet(f"it has ended, but its outcome cannot be read yet ({why})")
 
     # Small things
 

@@ -1,7 +1,7 @@
 """What a runner left as ``outcome.json`` in its allocation, where its formula may write as well.
 
 A formula can put anything in its place and kill its runner. So nothing is opened that is not a
-regular file (Nomad's client waits for ever for the writer of a FIFO), and since a process that the
+regular file (Nomad's client waits forever for the writer of a FIFO), and since a process that the
 formula left may swap it at any time, listing and reading have a deadline each.
 """
 
@@ -23,7 +23,7 @@ class Word:
     """What was found in place of a runner's outcome.
 
     Attributes:
-        outcome: None where there is none that can be read.
+        outcome: None if there is none that can be read.
         authentic: it verified with the run's key.
         forged: something is there that the run's runner did not write.
     """

@@ -1,6 +1,6 @@
 """Both log streams of a task, from given offsets, while it runs and after.
 
-Nomad's log endpoint follows for ever, also past the task's end. So a follower asks from time to
+Nomad's log endpoint follows forever, also past the task's end. So a follower asks from time to
 time whether the allocation has ended, closes the streams then, and reads what is left once more.
 """
 
@@ -118,7 +118,8 @@ class Follower:
                 raise item
 
     def _look(self) -> Allocation:
-        """The allocation now. One that is gone has ended; one that cannot be asked for has not."""
+        """The allocation now. One that is gone has ended; one that cannot be reached for has
+        not."""
         try:
             found = main_allocation(self._allocations())
         except Unavailable:

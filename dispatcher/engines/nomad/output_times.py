@@ -30,14 +30,15 @@ def offsets_since(api: NomadApi, alloc_id: str, since: float) -> dict[Stream, in
             continue
         if f"{first}0" not in files:
             raise TimesNotKept(
-                stream, "Nomad has dropped its begin ([nomad] log_files, log_file_mb)"
+                stream, "Nomad has dropped its beginning ([nomad] log_files, log_file_mb)"
             )
         index = _index(api, alloc_id, stream)
         offset = offset_since(index, since, size=sum(files.values()))
         if offset is None:
             raise TimesNotKept(
                 stream,
-                "the runner of an older version ran it, its disk was full, or it never began",
+                "it was run by a runner of an older version, its disk was full, or it never "
+                "started",
             )
         offsets[stream] = offset
     return offsets

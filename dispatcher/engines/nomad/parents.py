@@ -50,7 +50,7 @@ class Parent:
     Attributes:
         name: its ID.
         fingerprint: digest of what its children copy.
-        drift: how it differs from what was rendered, in words; "" where it does not.
+        drift: how it differs from what was rendered, in words; "" if it does not.
     """
 
     name: str

@@ -16,7 +16,7 @@ PATIENCE_S = 1.0
 """How long one look waits for reads it began; what takes longer is in a later look."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 16.0
-"""Before a read that came to nothing is tried again; doubled each time."""
+"""Before a read that came to nothing is retried; doubled each time."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class _Read:
     """The newest read of a run.
 
     Attributes:
-        again_at: by the clock, when it may be tried again; None until it has been looked at.
+        again_at: by the clock, when it may be retried; None until it has been looked at.
     """
 
     future: Future[Observation | None]

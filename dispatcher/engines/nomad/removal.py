@@ -27,7 +27,7 @@ def plan_removal(api: NomadApi, settings: Settings) -> tuple[Change, ...]:
 
     Raises:
         Conflict: runs are in progress.
-        Unavailable, Denied: Nomad cannot be asked.
+        Unavailable, Denied: Nomad cannot be reached.
     """
     nomad = settings.section(NomadSettings)
     parents = {runner_name(nomad, mounts) for mounts in registered_sets(api, settings)}

@@ -49,7 +49,7 @@ SPEC_KEY = "disinto_spec"
 """Key of a job's meta that holds the digest of the text it was rendered from."""
 
 AGENT_UID = 1000
-"""User ``agent`` of the image; the folders behind host volumes belong to it."""
+"""User ``agent`` of the image; the directories behind host volumes belong to it."""
 
 KILL_TIMEOUT_S = 30
 """Nomad's default ``max_kill_timeout``: what a client grants without being configured."""
@@ -206,7 +206,7 @@ def client_config(
     Args:
         nomad: for the driver.
         mounts: which volumes to offer; all of them unless told.
-        base: folder on the client below which each volume gets a folder of its name.
+        base: folder on the client below which each volume gets a directory of its name.
     """
     return _render(
         "jobs/client.hcl.j2",

@@ -92,10 +92,10 @@ class NomadScheduler:
         fitting, payload = self._fit(spec, grant)
         if fitting.mounts and self._settings.section(NomadSettings).driver is NomadDriver.RAW_EXEC:
             raise CannotSubmit(
-                f"the action wants the mount {fitting.mounts[0].value}, and the driver raw_exec "
+                f"the action needs the mount {fitting.mounts[0].value}, and the driver raw_exec "
                 "has no host volumes",
                 verdict=Verdict.UNPLACEABLE,
-                remedy='Set [nomad] driver = "docker", or take the mounts out of the action.',
+                remedy='Set [nomad] driver = "docker", or remove the mounts from the action.',
             )
         parent = self._parent(spec.key, fitting.mounts)
         for _ in range(CONFIRMATIONS):
@@ -119,8 +119,8 @@ class NomadScheduler:
                 return told.job_id
         raise Unavailable(
             Dependency.SCHEDULER,
-            f"Nomad said {CONFIRMATIONS} times that it dispatched {spec.key.action_id}, and "
-            "does not know the job it named",
+            f"Nomad confirmed {CONFIRMATIONS} times that it dispatched {spec.key.action_id}, but "
+            "has no such job",
         )
 
     def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:

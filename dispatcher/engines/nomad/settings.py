@@ -110,7 +110,7 @@ class NomadSettings(EngineSection):
         in_use = settings.scheduler == name
         if in_use and self.placement_wait_s > settings.grants.placement_wait_s:
             yield wrong(
-                f"a run may wait {self.placement_wait_s:g} s for a place, but its grant can be "
+                f"a run may wait {self.placement_wait_s:g} s for placement, but its grant can be "
                 f"unwrapped for {settings.grants.placement_wait_s} s only",
                 name,
                 "placement_wait_s",

@@ -51,14 +51,14 @@ class Ended:
 
     Attributes:
         allocations: of the dispatched job, in any order; normally one.
-        outcome: the runner's own word, or None where it left none or it cannot be read.
+        outcome: the runner's own word, or None if it left none or it cannot be read.
         authentic: the outcome verified with the run's key. A run claimed by an older release has
             none.
         forged: there is an outcome that the run's runner did not write.
-        stopped: True where the dispatched job itself was stopped.
-        reason: our own reason for stopping it, or "" where we did not, or no longer know.
+        stopped: True if the dispatched job itself was stopped.
+        reason: our own reason for stopping it, or "" if we did not, or no longer know.
         evaluations: of the dispatched job; needed only where there are no allocations.
-        expired: True where it was stopped since it waited too long for a place.
+        expired: True if it was stopped since it waited too long for placement.
         memory_mb: the memory limit of a run, for the words about it; 0 where not known.
     """
 
@@ -108,7 +108,7 @@ def started_at(allocation: Allocation) -> float:
 
 
 def placement(evaluations: Iterable[Evaluation]) -> str:
-    """Why there is no place, in Nomad's own numbers, or "" where Nomad does not say.
+    """Why there is no place, in Nomad's own numbers, or "" if Nomad does not say.
 
     For example ``1 node evaluated, 1 filtered: missing compatible host volumes``.
     """
@@ -123,7 +123,7 @@ def _never_placed(run: Ended) -> Outcome:
     numbers = placement(run.evaluations)
     if run.expired:
         return _outcome(
-            Verdict.UNPLACEABLE, f"no place in time: {numbers or 'Nomad names no cause'}"
+            Verdict.UNPLACEABLE, f"not placed in time: {numbers or 'Nomad reports no cause'}"
         )
     if run.stopped:
         return _outcome(Verdict.CANCELLED, run.reason or _STOPPED_IN_NOMAD)
@@ -142,7 +142,8 @@ def _corrected(run: Ended, word: Outcome, main: Allocation) -> Outcome:
             verdict=Verdict.LOST,
             exit_code=VERDICT_EXIT[Verdict.LOST],
             error="Nomad started the task a second time, which the grant forbids; how the first "
-            f"start ended is not known. The second: {word.error}",
+            f"start ended is unknown. "
+            f"The second: {word.error}",
         )
     if word.exit_code == SIGKILL_CODE and word.verdict is Verdict.FAILED and _oom(main):
         return replace(word, error=_memory_words(run))
@@ -163,7 +164,7 @@ def _started_before(run: Ended, main: Allocation) -> bool:
 
 
 def _exit_code_agrees(word: Outcome, main: Allocation) -> bool:
-    """Whether the runner's process ended as an outcome says that it would; True where Nomad does not
+    """Whether the runner's process ended as an outcome says that it would; True if Nomad does not
     report how it ended.
     """
     terminated = _last(_events(main), "Terminated")
@@ -176,7 +177,7 @@ def _disowned(without: Outcome) -> Outcome:
     """
     forged = (
         "outcome.json was not written by this run's runner: the formula replaced it, or the "
-        "runner's image is of another release; its logs and outputs were discarded"
+        "runner's image is from another release; its logs and outputs were discarded"
     )
     error = f"{without.error}; {forged}" if without.error else forged
     if without.verdict is Verdict.SUCCEEDED:
@@ -190,11 +191,11 @@ def _without_word(run: Ended, main: Allocation) -> Outcome:
     if status in ("lost", "unknown"):
         return _outcome(
             Verdict.LOST,
-            f"the node {_node(main)} stopped answering while it had the run",
+            f"the node {_node(main)} stopped responding during the run",
             main,
         )
     if "max_run_duration" in main.get("ClientDescription", ""):
-        return _outcome(Verdict.TIMED_OUT, "Nomad ended it at its time limit", main)
+        return _outcome(Verdict.TIMED_OUT, "Nomad stopped it at its time limit", main)
     terminated = _last(_events(main), "Terminated")
     if terminated is not None:
         return _terminated(run, main, terminated)
@@ -210,7 +211,7 @@ def _terminated(run: Ended, main: Allocation, event: TaskEvent) -> Outcome:
         return _outcome(Verdict.CANCELLED, run.reason or _why_stopped(run, main), main)
     if code == 0 and not signal:
         return _outcome(Verdict.SUCCEEDED, "", main)
-    how = f"was ended by signal {signal}" if signal else f"exited with {code}"
+    how = f"was killed by signal {signal}" if signal else f"exited with {code}"
     return _outcome(
         Verdict.FAILED,
         f"the runner {how} before reporting",
@@ -234,7 +235,7 @@ def _never_started(run: Ended, main: Allocation) -> Outcome:
     told = main.get("ClientDescription") or "no description"
     if started_at(main):
         return _outcome(
-            Verdict.LOST, f"it started, and Nomad does not say how it ended ({told})", main
+            Verdict.LOST, f"it started, but Nomad does not report how it ended ({told})", main
         )
     return _outcome(Verdict.ERROR, f"Nomad could not start it: {told}", main)
 

@@ -47,7 +47,7 @@ class Acting:
             LeadLost: the lead is not held any more.
         """
         if not self.lease.held():
-            raise LeadLost("this dispatcher is not the leader any more")
+            raise LeadLost("this dispatcher is no longer the leader")
 
     def audit(self, event: str, claim: Claim, **facts: object) -> None:
         """Put on record what happened to a claim."""

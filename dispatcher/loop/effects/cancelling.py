@@ -59,6 +59,6 @@ class Cancelling:
         self._acting.led()
         if not claim.stopped:
             self._acting.audit(
-                "abandoned", claim, reason="a result stood in git before the run ended"
+                "abandoned", claim, reason="a result was in git before the run ended"
             )
         return self._components.ledger.update(replace(claim, stopped=True, revoked=revoked))

@@ -86,7 +86,7 @@ class Ending:
         try:
             text = of_run(claim, outcome, engine, now=now).to_json()
         except (ValueError, TypeError, OverflowError) as error:
-            said = f"the runner left what no result can hold ({error})"
+            said = f"the runner left what no result can represent ({error})"
             outcome = _only_verdict(outcome, said)
             text = of_run(claim, outcome, engine, now=now).to_json()
         self._acting.led()
@@ -106,7 +106,7 @@ class Ending:
 
     def _signed(self, claim: Claim, text: str) -> str:
         """The result signed, or as it is where that cannot be done now: an engine does not keep an
-        outcome for ever, so a key that cannot be used must not hold up the verdict. What the
+        outcome forever, so a key that cannot be used must not hold up the verdict. What the
         ledger holds is ours, and is signed before it is pushed.
         """
         if (

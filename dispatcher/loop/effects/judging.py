@@ -20,7 +20,7 @@ class ApprovalGone(TemporaryError):
     """
 
     def __init__(self, question: Question, decision: Decision, *, asked_at: float) -> None:
-        super().__init__(f"its approval does not count any more: {decision.reason}")
+        super().__init__(f"its approval no longer counts: {decision.reason}")
         self.question, self.decision, self.asked_at = question, decision, asked_at
 
 
@@ -56,7 +56,7 @@ class Judging:
 
     def confirm(self, question: Question, *, known: Decision | None) -> Decision:
         """Ask the gate once more before a run starts, and return its approval: what was approved may
-        have waited for a place since, and an approval can be taken back.
+        have waited for placement since, and an approval can be taken back.
 
         Raises:
             ApprovalGone: it is not approved now.

@@ -127,7 +127,7 @@ class Launching:
             return self._end(claim, _lost(), revoked=True)
         formula = self._components.shelf.by_ref(claim.formula) if claim.formula else None
         if candidate is None or formula is None:
-            gone = "the run never started, and its action or formula is not there any more"
+            gone = "the run never started, and its action or formula no longer exists"
             return self._end(claim, never_ran(Verdict.ERROR, gone), revoked=False)
         return self._resubmit(claim, replace(candidate, formula=formula))
 
@@ -206,7 +206,7 @@ class Launching:
         return self._ending.end(claim, outcome, revoked=revoked)
 
     def _lifetime_s(self, spec: RunSpec) -> int:
-        """Seconds a grant may live: the wait for a place, the run, and a margin."""
+        """Seconds a grant may live: the wait for placement, the run, and a margin."""
         grants = self._components.settings.grants
         return grants.placement_wait_s + spec.timeout_s + grants.margin_s
 
@@ -297,6 +297,6 @@ def _agent_argv(
 def _lost() -> Outcome:
     return never_ran(
         Verdict.LOST,
-        "the run may have started and its engine does not know it any more; it is not run again: "
-        "look at what it did, then use a new id",
+        "the run may have started but is no longer known to its engine; it is not run again: check "
+        "what it did, then use a new id",
     )

@@ -15,7 +15,7 @@ python-nomad 2.1.0
 - returns a log stream as one whole text, and an event stream that hides heartbeats, times out after
   five seconds and reconnects at the index it began with.
 
-Errors: ``Unavailable`` (scheduler) when Nomad cannot be asked or has no leader, ``Denied`` for
+Errors: ``Unavailable`` (scheduler) when Nomad cannot be reached or has no leader, ``Denied`` for
 missing rights, ``NotFound``, ``Rejected`` where the request itself is wrong, ``Conflict`` for a lost
 compare-and-set. Nomad answers most errors of its servers with 500 and a plain text; ``errors.py``
 knows which text means what.

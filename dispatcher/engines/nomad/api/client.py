@@ -18,7 +18,7 @@ from dispatcher.engines.nomad.api.variables import VariableCalls
 class NomadApi(RunCalls, ClusterCalls, VariableCalls):
     """Nomad, one method a call; thread-safe. What can be raised: see ``dispatcher.engines.nomad.api``.
 
-    Methods that read one thing return None where Nomad does not know it.
+    Methods that read one thing return None if Nomad does not know it.
 
     Args:
         settings: address, TLS, region, namespace; every call carries the latter two.
@@ -45,7 +45,7 @@ class NomadApi(RunCalls, ClusterCalls, VariableCalls):
 
         Args:
             stream: ``stdout`` or ``stderr``.
-            follow: go on for ever; with it a frame without data comes every second, so that the
+            follow: go on forever; with it a frame without data comes every second, so that the
                 reader can look whether the task has ended.
             offset: bytes from ``origin``, counted over the rotated files that are still kept.
             origin: ``start`` or ``end``.
@@ -66,10 +66,10 @@ class NomadApi(RunCalls, ClusterCalls, VariableCalls):
         )
 
     def file(self, alloc_id: str, path: str, *, within_s: float) -> FileInfo | None:
-        """What a file of an allocation is, links not followed; None where there is none.
+        """What a file of an allocation is, links not followed; None if there is none.
 
         It is looked up in its directory's listing: ``/v1/client/fs/stat`` opens the file to tell
-        its type, and waits for ever for a FIFO's writer (seen on 2.0.5).
+        its type, and waits forever for a FIFO's writer (seen on 2.0.5).
 
         Args:
             within_s: see ``logs.objects``.
@@ -101,7 +101,7 @@ class NomadApi(RunCalls, ClusterCalls, VariableCalls):
     def cat(
         self, alloc_id: str, path: str, *, limit: int, within_s: float | None = None
     ) -> bytes | None:
-        """The bytes of a file of an allocation, cut off soon after ``limit``; None where there is
+        """The bytes of a file of an allocation, cut off soon after ``limit``; None if there is
         none. A file that is no regular one may never be answered: see ``file``.
 
         Args:

@@ -207,7 +207,7 @@ def body(response: httpx.Response, *, doing: str) -> Any:
     """The JSON of an answer.
 
     Raises:
-        Unavailable: it is no JSON, as from a proxy in between.
+        Unavailable: it is not JSON, as from a proxy in between.
     """
     try:
         return response.json()
@@ -269,7 +269,7 @@ def _wire(settings: NomadSettings) -> tuple[str, httpx.HTTPTransport]:
     if address.scheme not in ("http", "https") or not address.hostname:
         raise Misconfigured(
             f"[nomad] addr is {settings.addr!r}",
-            remedy="It is an address such as https://nomad.example:4646 or unix:///path/api.sock.",
+            remedy="Use an address such as https://nomad.example:4646 or unix:///path/api.sock.",
         )
     base = settings.addr.rstrip("/")
     if address.scheme == "http":
@@ -288,6 +288,6 @@ def _tls(settings: NomadSettings) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         raise Misconfigured(
             f"a certificate of [nomad] cannot be used: {error.strerror or error}",
-            remedy="Look at cacert, client_cert and client_key: PEM files that can be read.",
+            remedy="Check cacert, client_cert and client_key: they must be readable PEM files.",
         ) from error
     return context

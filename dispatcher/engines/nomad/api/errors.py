@@ -27,7 +27,7 @@ class VariableConflict(Conflict):
     """A compare-and-set of a variable lost, or its lock is held by another.
 
     Attributes:
-        current: the variable as it is; None where it is gone, locked, or may not be read.
+        current: the variable as it is; None if it is gone, locked, or may not be read.
     """
 
     def __init__(self, what: str, current: Variable | None) -> None:
@@ -103,14 +103,14 @@ def meaning(status: int, text: str, *, doing: str) -> DisintoError:
         doing: what was asked, such as ``dispatch runner``.
     """
     told = " ".join(text.split())[:500] or f"status {status}"
-    what = f"Nomad does not {doing}: {told}"
+    what = f"Nomad refused to {doing}: {told}"
     if status == 429 or _DISABLED in told:
         return Unavailable(Dependency.SCHEDULER, what)
     if status in (401, 403) or (status == 500 and _has(told, _DENIED)):
         return Denied(
             Dependency.SCHEDULER,
             what,
-            remedy="Give the token of NOMAD_TOKEN or [nomad] token_file the rights it lacks.",
+            remedy="Give the token of NOMAD_TOKEN or [nomad] token_file the missing permissions.",
         )
     if status == 404 or (status == 400 and _has(told, _NO_FILE)):
         return NotFound(what)
@@ -123,7 +123,7 @@ def meaning(status: int, text: str, *, doing: str) -> DisintoError:
 
 def _conflict(text: str, *, doing: str) -> VariableConflict:
     """The body is the variable as it is, or a bare stub for who may not read it."""
-    what = f"Nomad does not {doing}: it was changed, or is locked, by another"
+    what = f"Nomad refused to {doing}: it was changed or locked by another client"
     try:
         found = json.loads(text)
         current = Variable(

@@ -208,7 +208,7 @@ class Dispatched:
     Attributes:
         job_id: of the child. Of several concurrent calls with one idempotency token all but one
             may be given the ID of a job that does not exist: ask for the job before believing it.
-        eval_id: "" where an earlier dispatch with the same token made the child.
+        eval_id: "" if an earlier dispatch with the same token made the child.
     """
 
     job_id: str

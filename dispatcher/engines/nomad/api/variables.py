@@ -76,7 +76,7 @@ class VariableCalls(Calls):
     def acquire_lock(
         self, path: str, items: Mapping[str, str], *, ttl_s: int, delay_s: int
     ) -> Lock | None:
-        """Lock a variable and write its items; None where another holds it.
+        """Lock a variable and write its items; None if another holds it.
 
         Args:
             ttl_s: 10 to 86,400: the server frees the lock when it was not renewed for this long,
