@@ -165,16 +165,21 @@ class Git:
         keep_fds: Sequence[int] = (),
         asks: bool = False,
     ) -> Done:
-        process = subprocess.Popen(
-            ["git", f"--git-dir={git_dir}", *args],
-            stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment,
-            cwd="/",
-            start_new_session=True,
-            pass_fds=keep_fds,
-        )
+        try:
+            process = subprocess.Popen(
+                ["git", f"--git-dir={git_dir}", *args],
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=environment,
+                cwd="/",
+                start_new_session=True,
+                pass_fds=keep_fds,
+            )
+        except OSError as error:  # not installed, no memory, or a name that no command line holds
+            raise Unavailable(
+                Dependency.REMOTE, f"git {args[0]} cannot be started: {error.strerror}"
+            ) from error
         try:
             with self.conversations.one(process) if asks else nullcontext():
                 out, err = process.communicate(stdin or None, timeout=timeout_s)

@@ -13,13 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.files import WATCHED, is_month
 from dispatcher.ops_repo.records import Entry
+from dispatcher.ops_repo.tree_diff import compared, trees_at
 from dispatcher.settings import DONE_PATH
-
-_EMPTY_TREE = {
-    40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
-    64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
-}
-"""Hash of the tree without entries, by the number of its digits; git has it in every repository."""
 
 
 def listing(clone: Clone, commit: str) -> dict[str, Entry]:
@@ -61,44 +56,15 @@ def _is_month(path: str) -> bool:
 
 
 def _compared(clone: Clone, old: str, new: str, folders: Sequence[str]) -> dict[str, Entry | None]:
-    before, after = (_trees(clone, commit, folders) for commit in (old, new))
-    differ = [f for f, one, two in zip(folders, before, after, strict=True) if one != two]
-    if not differ:
-        return {}
-    pairs = "".join(f"{one} {two}\n" for one, two in zip(before, after, strict=True) if one != two)
-    done = clone.git.run(
-        clone.path, "diff-tree", "--stdin", "-z", "--raw", "--no-renames", stdin=pairs.encode()
-    )
-    return dict(_differences(done.out, differ))
-
-
-def _trees(clone: Clone, commit: str, folders: Sequence[str]) -> list[str]:
-    """Hash of the tree at each path; that of an empty one where there is not a directory."""
-    infos = clone.objects.info([f"{commit}:{folder}" for folder in folders])
-    return [
-        info.oid if info is not None and info.kind == "tree" else _EMPTY_TREE[len(commit)]
-        for info in infos
-    ]
-
-
-def _differences(out: bytes, folders: Sequence[str]) -> Iterator[tuple[str, Entry | None]]:
-    """``diff-tree --stdin -z --raw`` of a pair of trees for each directory, in this order; a line
-    with both hashes goes before what differs. A directory that becomes a file is a removal and an
-    addition of one path, in either order: the addition is what counts, so it comes last.
-    """
-    fields = out.split(b"\0")
-    added: list[tuple[str, Entry | None]] = []
-    pair = -1
-    for field, name in zip(fields[0::2], fields[1::2], strict=False):
-        heading, _, facts = field.rpartition(b":")
-        pair += heading.count(b"\n")
-        _, mode, _, oid, status = facts.decode("ascii").split(" ")
-        path = f"{folders[pair]}/{os.fsdecode(name)}"
-        if status.startswith("D"):
-            yield path, None
-        else:
-            added.append((path, Entry(mode=int(mode, 8), oid=oid)))
-    yield from added
+    pairs = {folder: trees_at(clone, (old, new), folder) for folder in folders}
+    differ = compared(clone, ((before, after) for before, after in pairs.values()))
+    found: dict[str, Entry | None] = {}
+    for folder, (before, after) in pairs.items():
+        here = differ.get((before, after), ())
+        # If a directory became a file, what is there now counts: it comes last.
+        for each in sorted(here, key=lambda difference: difference.new is not None):
+            found[f"{folder}/{each.name}"] = each.new
+    return found
 
 
 def entries(out: bytes) -> Iterator[tuple[str, Entry]]:

@@ -11,7 +11,8 @@ from dispatcher.model.names import is_id
 from dispatcher.ops_repo.changes import Delta
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
-from dispatcher.ops_repo.files import ACTION_ENDING, CANCEL_ENDING, RESULT_ENDING
+from dispatcher.ops_repo.files import ACTION_ENDING, CANCEL_ENDING, RESULT_ENDING, is_month
+from dispatcher.ops_repo.history import Change, changes, entered
 from dispatcher.ops_repo.levels import differences, entries, groups, listing, months
 from dispatcher.ops_repo.records import CommitInfo, Entry, claimed_time
 from dispatcher.ops_repo.tree import Tree
@@ -133,22 +134,18 @@ def is_ancestor(clone: Clone, ancestor: str, commit: str) -> bool:
 
 def dropped_results(clone: Clone, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Blobs of results that a commit in the history of these took away, by action id."""
-    done = clone.git.run(
-        clone.path, "log", "-m", "--full-history", "--no-renames", "--format=", "--raw", "-z",
-        "--no-abbrev", "--diff-filter=DMT", *commits, "--", ACTIONS_PATH, DONE_PATH,
-    )  # fmt: skip
+    direct = list(changes(clone, commits, (ACTIONS_PATH, DONE_PATH)))
     found: dict[str, dict[str, None]] = {}
-    fields = iter(done.out.split(b"\0"))
-    for field in fields:
-        facts = field.lstrip(b"\n")
-        if not facts.startswith(b":"):
-            continue
-        name = os.fsdecode(next(fields)).rpartition("/")[2]
-        mode, _, oid, _, _ = facts[1:].decode("ascii").split(" ")
+    for change in entered(clone, direct, _of_month):
+        old, name = change.difference.old, change.difference.name
         stem = name.removesuffix(RESULT_ENDING)
-        if stem != name and is_id(stem) and int(mode, 8) & 0o170000 == 0o100000:
-            found.setdefault(stem, {})[oid] = None
+        if old is not None and old.regular and stem != name and is_id(stem):
+            found.setdefault(stem, {})[old.oid] = None
     return {action_id: tuple(blobs) for action_id, blobs in found.items()}
+
+
+def _of_month(change: Change) -> bool:
+    return change.directory == DONE_PATH and is_month(change.difference.name)
 
 
 def read(clone: Clone, blobs: Iterable[str], limit: int) -> dict[str, bytes | int]:

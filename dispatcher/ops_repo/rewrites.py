@@ -21,16 +21,15 @@ from pathlib import Path
 
 from dispatcher.errors import Misconfigured
 from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.files import RESULT_ENDING
+from dispatcher.ops_repo.history import changes
 from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH
 
 FOLDER = "withdrawn-approvals"
 """Name of the directory, beside the clone."""
 
-PLACES = (f"{ACTIONS_PATH}/", f"{FORMULAS_PATH}/")
-"""Where files are that need approval."""
-
-FEW = 200
-"""Files that git is asked about by name; of more, it is asked about all at once."""
+PLACES = (ACTIONS_PATH, FORMULAS_PATH)
+"""Directories of the files that need approval."""
 
 Touched = Mapping[str, frozenset[str]]
 """Commits (hex) that touched a file, by its path."""
@@ -38,28 +37,20 @@ Touched = Mapping[str, frozenset[str]]
 
 def withdrawn_by(clone: Clone, old: str, new: str) -> Touched:
     """Commits that approve a file no longer once the branch went from ``old`` to ``new``."""
-    dropped = _touched(clone, (f"^{new}", old), PLACES)
-    paths = {path for path in dropped if not path.endswith(".result.json")}
+    dropped = _touched(clone, (f"^{new}", old))
+    paths = {path for path in dropped if not path.endswith(RESULT_ENDING)}
     if not paths:
         return {}
-    few = sorted(paths) if len(paths) <= FEW else PLACES
-    return {path: c for path, c in _touched(clone, (old,), few).items() if path in paths}
+    return {path: commits for path, commits in _touched(clone, (old,)).items() if path in paths}
 
 
-def _touched(clone: Clone, revisions: Sequence[str], paths: Sequence[str]) -> Touched:
+def _touched(clone: Clone, revisions: Sequence[str]) -> Touched:
     """Every commit in which a file differs from any parent, merges included."""
-    done = clone.git.run(
-        clone.path, "log", "-z", "--full-history", "-m", "--no-renames", "--name-only",
-        "--format=tformat:%x01%H", *revisions, "--", *paths,
-    )  # fmt: skip
     found: dict[str, set[str]] = {}
-    commit = ""
-    for field in done.out.split(b"\0"):
-        name = os.fsdecode(field.removeprefix(b"\n"))
-        if name.startswith("\x01"):
-            commit = name[1:]
-        elif name:
-            found.setdefault(name, set()).add(commit)
+    for change in changes(clone, revisions, PLACES):
+        sides = (change.difference.old, change.difference.new)
+        if any(entry is not None and not entry.directory for entry in sides):
+            found.setdefault(change.path, set()).add(change.commit)
     return {path: frozenset(commits) for path, commits in found.items()}
 
 

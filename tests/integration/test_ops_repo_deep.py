@@ -61,6 +61,11 @@ def pack_of_deep_tree(depth: int) -> tuple[bytes, str]:
     return body + hashlib.sha1(body).digest(), oid.hex()
 
 
+def blob(data: bytes) -> str:
+    """git's hash of a file's contents."""
+    return hashlib.sha1(b"blob %d\0%b" % (len(data), data)).hexdigest()
+
+
 def push_deep(remote: GitRemote, where: str) -> str:
     """A commit on the branch with the deep tree at a path."""
     pack, tree = pack_of_deep_tree(DEPTH)
@@ -128,6 +133,47 @@ def test_a_long_path_is_never_looked_up(remote: GitRemote, repo: OpsRepo) -> Non
     assert tree.misnamed == set()
 
 
+@pytest.mark.parametrize(
+    "where", ["vault/done/2026-01/x.toml", "vault/actions/deep.toml", "formulas/deep"]
+)
+def test_the_history_of_a_deep_tree_is_read(remote: GitRemote, repo: OpsRepo, where: str) -> None:
+    result, archived = "vault/actions/x.result.json", "vault/done/2026-02/y.result.json"
+    approval = remote.commit({X: b"x", result: b"r", archived: b"old"})
+    deep = push_deep(remote, where)
+    withdrawal = remote.commit({archived: b"new"}, remove=[where, X, result])
+    seen = repo.fetch().commit
+    repo.approach(seen, ())
+    dropped = repo.dropped_results([seen])
+    blobs = {"x": (blob(b"r"),), "y": (blob(b"old"),)}
+    assert dropped == blobs
+    remote.point(deep)  # the withdrawal is dropped, and the deep tree is back
+    head = repo.fetch().commit
+    assert repo.withdrawn(head, X) == {approval, withdrawal}
+    repo.mark_seen(head)
+    assert repo.approach(head, (seen,)).dropped == (seen,)
+    remote.point(approval)
+    head = repo.fetch().commit
+    assert repo.approach(head, ()).dropped == (deep,)
+    assert repo.withdrawn(head, X) == {approval, withdrawal}
+
+
+def test_names_too_long_for_a_command_line_are_taken_back(remote: GitRemote, repo: OpsRepo) -> None:
+    base = repo.fetch().commit
+    names = [f"formulas/{number:02}{'n' * 60_000}.sh" for number in range(60)]
+    pushed = remote.commit({X: b"x", **dict.fromkeys(names, b"f")})
+    repo.approach(repo.fetch().commit, (base,))
+    remote.point(base)
+    head = repo.fetch().commit
+    assert repo.approach(head, ()).dropped == (pushed,)
+    assert repo.withdrawn(head, X) == repo.withdrawn(head, names[0]) == {pushed}
+
+
+def test_a_path_that_no_command_line_holds_is_an_error_about_it(repo: OpsRepo) -> None:
+    head = repo.fetch().commit
+    with pytest.raises(Unavailable, match="git log cannot be started: Argument list too long"):
+        repo.last_change(head, f"vault/actions/{LONG}.toml")
+
+
 def test_a_git_that_crashes_is_no_damaged_clone(
     remote: GitRemote, repo: OpsRepo, tmp_path: Path
 ) -> None:
@@ -137,5 +183,5 @@ def test_a_git_that_crashes_is_no_damaged_clone(
     remote.commit(remove=["vault/done"])
     head = repo.fetch().commit
     with pytest.raises(Unavailable, match="git log was ended by SIGSEGV"):
-        repo.dropped_results([head])
+        repo.last_change(head, "vault/done/2026-01")
     assert (tmp_path / "clone.git").stat().st_ino == inode

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Misconfigured
-from dispatcher.ops_repo import OpsRepo, rewrites
+from dispatcher.ops_repo import OpsRepo
 from dispatcher.ops_repo.rewrites import FOLDER
 from tests.servers.git_remote import GitRemote
 from tests.support.clone import opened, remote, repo
@@ -34,11 +34,9 @@ def test_without_a_rewrite_nothing_is_taken_back(repo: OpsRepo, remote: GitRemot
     assert repo.withdrawn(head, FORMULA) == frozenset()
 
 
-@pytest.mark.parametrize("few", [0, rewrites.FEW], ids=["many files", "few"])
 def test_all_commits_of_a_file_that_the_dropped_ones_touched(
-    few: int, tmp_path: Path, repo: OpsRepo, remote: GitRemote, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, repo: OpsRepo, remote: GitRemote
 ) -> None:
-    monkeypatch.setattr(rewrites, "FEW", few)
     first = remote.commit({X: b"one", Y: b"one", FORMULA: b"f"})
     second = remote.commit({X: b"two"})
     dropped = remote.commit({FORMULA: b"g"}, remove=[X])
