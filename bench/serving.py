@@ -51,8 +51,8 @@ class Telling:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:
-        child = self._inner.submit(spec, grant, job=job)
+    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
+        child = self._inner.submit(spec, grant)
         tell(event="submitted", id=spec.key.action_id, child=child, at=time.monotonic())
         return child
 

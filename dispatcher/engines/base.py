@@ -124,7 +124,7 @@ class Scheduler(Protocol):
     when it refuses our rights.
     """
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:
+    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
         """Start a run once, and return the engine's id of it.
 
         Idempotent by ``spec.key``: a second call answers the id of the first and starts nothing.

@@ -204,7 +204,6 @@ class Claim:
         grant: None for a claim without a run.
         revoked: True once both accessors of the grant are known to be dead.
         stopped: True once the engine was told to stop the run, since a result stood in git.
-        job: the engine's parent job or its like, e.g. ``runner-ssh``.
         engine_id: the engine's own name of the run; "" until submitted.
         claimed_at, submitted_at: seconds since the epoch; 0.0 where it has not happened.
         result: the result's JSON text once the verdict is known; "" before.
@@ -224,7 +223,6 @@ class Claim:
     grant: Grant | None = None
     revoked: bool = False
     stopped: bool = False
-    job: str = ""
     engine_id: str = ""
     claimed_at: float = 0.0
     submitted_at: float = 0.0

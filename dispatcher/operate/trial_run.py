@@ -121,7 +121,7 @@ class Trial:
         if self._wrapped is None:
             raise ValueError("no grant was minted")
         self._submitted = True  # also if the answer is lost
-        engine_id = self._scheduler.submit(self._spec, self._wrapped, job="")
+        engine_id = self._scheduler.submit(self._spec, self._wrapped)
         return Check(name=name, ok=True, detail=f"submitted as {engine_id}")
 
     def _run(self, name: str) -> Check:

@@ -46,7 +46,6 @@ def claims() -> st.SearchStrategy[Claim]:
         grant=st.none() | _grants,
         revoked=st.booleans(),
         stopped=st.booleans(),
-        job=_texts,
         engine_id=_texts,
         claimed_at=_times,
         submitted_at=_times,
@@ -65,7 +64,6 @@ def claim(action_id: str = "a", *, blob: str = "b" * 40) -> Claim:
         tier=Tier.LOW,
         approved_by=("main",),
         grant=Grant(wrapping_accessor="w-1", accessor="a-1", policies=("runner-token",)),
-        job="runner",
         claimed_at=1_760_000_000.25,
     )
 

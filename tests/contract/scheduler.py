@@ -1,7 +1,6 @@
 """What every Scheduler keeps to, with real grants of a real OpenBao.
 
-Subclass ``SchedulerContract``, give the fixture ``scheduler``, and name the ``job`` where the engine
-needs one. Nothing here knows where a run executes: what a run did is told by its grant, its output
+Subclass ``SchedulerContract`` and give the fixture ``scheduler``. Nothing here knows where a run executes: what a run did is told by its grant, its output
 and its outcome.
 """
 
@@ -39,7 +38,6 @@ class RealRuns:
 
     scheduler: Scheduler
     minter: Minter
-    job: str
 
     def spec(self, *, lasts: bool) -> RunSpec:
         return self.minter.spec("echo begun; sleep 300" if lasts else "echo ran")
@@ -48,7 +46,7 @@ class RealRuns:
         return self.minter.mint()
 
     def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
-        return self.scheduler.submit(spec, grant, job=self.job)
+        return self.scheduler.submit(spec, grant)
 
     def until_under_way(self, claim: Claim) -> None:
         SchedulerContract.await_output(self.scheduler, claim, b"begun\n")
@@ -66,8 +64,6 @@ class RealRuns:
 class SchedulerContract(RunsContract):
     """The suite, and that of ``RunsContract``. Ids are new in each test, so one engine may serve all."""
 
-    job = "runner"
-
     @pytest.fixture
     def scheduler(self) -> Iterator[Scheduler]:
         raise NotImplementedError
@@ -78,12 +74,12 @@ class SchedulerContract(RunsContract):
 
     @pytest.fixture
     def runs(self, scheduler: Scheduler, minter: Minter) -> RealRuns:
-        return RealRuns(scheduler, minter, self.job)
+        return RealRuns(scheduler, minter)
 
     # What tests are made of
 
     def submit(self, scheduler: Scheduler, spec: RunSpec, grant: WrappedGrant) -> Claim:
-        engine_id = scheduler.submit(spec, grant, job=self.job)
+        engine_id = scheduler.submit(spec, grant)
         assert engine_id
         return claim_of(spec, grant, engine_id=engine_id)
 

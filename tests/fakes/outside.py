@@ -193,7 +193,7 @@ class MemoryEngine:
     def __init__(self) -> None:
         self.runs: dict[RunKey, Run] = {}
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:
+    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
         def submit() -> str:
             self.runs.setdefault(spec.key, Run(token=grant.token))
             return spec.key.token

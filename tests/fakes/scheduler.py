@@ -45,7 +45,7 @@ class FakeScheduler:
     _runs: dict[RunKey, Observation] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:
+    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
         self._answer()
         with self._lock:
             if spec.key not in self._runs:

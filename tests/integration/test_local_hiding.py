@@ -380,7 +380,5 @@ def test_a_mount_out_of_reach_is_nobody_elses_trouble(place: Path) -> None:
     )
     grant = Grant(wrapping_accessor="", accessor="")
     with pytest.raises(CannotSubmit, match="not accessible") as caught:
-        LocalScheduler(settings).submit(
-            spec, WrappedGrant(grant=grant, token="", creation_path=""), job=""
-        )
+        LocalScheduler(settings).submit(spec, WrappedGrant(grant=grant, token="", creation_path=""))
     assert caught.value.verdict == "unplaceable"

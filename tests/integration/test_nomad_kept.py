@@ -37,7 +37,7 @@ def test_a_finished_run_can_be_looked_at_and_never_runs_again(
     assert job is not None
     assert (job["Status"], job["Stop"]) == ("dead", False)
     # Its token still names it: the same dispatch starts nothing.
-    assert keeping.scheduler.submit(spec, grant, job="") == claim.engine_id
+    assert keeping.scheduler.submit(spec, grant) == claim.engine_id
     result = Result(
         id=spec.key.action_id,
         blob=spec.key.blob,

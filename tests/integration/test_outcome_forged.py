@@ -135,7 +135,7 @@ def test_a_local_run_without_a_sandbox_whose_formula_kills_its_runner_is_lost(
     text = f"{PREPARE}s=$(dirname $(dirname $DISINTO_WORKDIR))\n{left}\nkill -9 $PPID\n"
     spec = minter.spec(text, context=str(tmp_path))
     grant = minter.mint()
-    claim = claim_of(spec, grant, engine_id=scheduler.submit(spec, grant, job=""))
+    claim = claim_of(spec, grant, engine_id=scheduler.submit(spec, grant))
     seen = SchedulerContract.await_end(scheduler, claim)
     assert seen.outcome is not None
     assert (seen.outcome.verdict, seen.outcome.logs) == (Verdict.LOST, "")

@@ -72,7 +72,7 @@ def test_a_run_outlives_the_dispatcher(bench: Bench, tmp_path: Path) -> None:
             creation_path=told["path"],
         )
         settings = settings_model().model_validate_json(told["settings"])
-        LocalScheduler(settings).submit(decode_spec(told["spec"]), grant, job="")
+        LocalScheduler(settings).submit(decode_spec(told["spec"]), grant)
         os.kill(os.getpid(), signal.SIGKILL)
     """
     told = {
@@ -90,7 +90,7 @@ def test_a_run_outlives_the_dispatcher(bench: Bench, tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
     claim = claim_of(spec, grant)
     assert bench.scheduler.observe([claim])[claim.key].state is RunState.RUNNING
-    assert bench.scheduler.submit(spec, bench.minter.mint(), job="") == claim.key.token
+    assert bench.scheduler.submit(spec, bench.minter.mint()) == claim.key.token
     seen = bench.end(claim)
     assert seen.outcome
     assert (seen.outcome.exit_code, seen.outcome.logs) == (5, "begun\n")

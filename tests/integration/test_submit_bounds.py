@@ -34,11 +34,11 @@ class Picky:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:
+    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
         if spec.key.action_id in BAD:
             self.tries[spec.key.action_id] = self.tries.get(spec.key.action_id, 0) + 1
             raise self._error
-        return str(self._inner.submit(spec, grant, job=job))
+        return str(self._inner.submit(spec, grant))
 
 
 @pytest.fixture

@@ -42,8 +42,8 @@ class WithoutWord(FakeScheduler):
     outcome = FAILED
     unwraps_at = ""
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:
-        named = super().submit(spec, grant, job=job)
+    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
+        named = super().submit(spec, grant)
         if self.unwraps_at:
             hvac.Client(url=self.unwraps_at, token=grant.token).sys.unwrap()
         return named

@@ -48,7 +48,7 @@ class Bench:
         return self.submit(spec, self.minter.mint(*spec.secrets))
 
     def submit(self, spec: RunSpec, grant: WrappedGrant) -> Claim:
-        return claim_of(spec, grant, engine_id=self.scheduler.submit(spec, grant, job="runner"))
+        return claim_of(spec, grant, engine_id=self.scheduler.submit(spec, grant))
 
     def spool(self, claim: Claim) -> Spool:
         return Spool(self.settings.state_dir / "runs", claim.key, outcome_key=claim.outcome_key)

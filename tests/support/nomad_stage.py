@@ -68,7 +68,7 @@ class NomadStage:
 
     def submit(self, spec: RunSpec, grant: WrappedGrant | None = None) -> Claim:
         minted = grant or self.minter.mint(*spec.secrets)
-        child = self.scheduler.submit(spec, minted, job="")
+        child = self.scheduler.submit(spec, minted)
         return claim_of(spec, minted, child)
 
     def observe(self, claim: Claim) -> Observation | None:

@@ -60,7 +60,7 @@ class RunsOfFakeScheduler(FakeRuns):
         return WrappedGrant(grant=grant, token=f"t{number}", creation_path="")
 
     def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
-        return self.scheduler.submit(spec, grant, job="runner")
+        return self.scheduler.submit(spec, grant)
 
     def until_under_way(self, claim: Claim) -> None:
         assert claim.key in self.scheduler.running()
@@ -94,7 +94,7 @@ class RunsOfMemoryEngine(FakeRuns):
         return self.vault.mint(RunKey(action_id="a", blob="b" * 40), (), lifetime_s=60)
 
     def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
-        return self.scheduler.submit(spec, grant, job="runner")
+        return self.scheduler.submit(spec, grant)
 
     def until_under_way(self, claim: Claim) -> None:
         run = self.scheduler.runs[claim.key]

@@ -36,6 +36,12 @@ def test_a_field_of_a_later_version_is_passed_over() -> None:
     assert decode(json.dumps(later), version=0, place="x") == claim()
 
 
+def test_a_field_that_only_an_earlier_version_wrote_is_passed_over() -> None:
+    """Claims named a parent job, which no engine used."""
+    earlier = {**json.loads(encode(claim())), "job": "local"}
+    assert decode(json.dumps(earlier), version=0, place="x") == claim()
+
+
 def test_a_field_that_an_earlier_version_did_not_write_has_its_default() -> None:
     earlier = json.loads(encode(claim()))
     del earlier["revoked"]

@@ -92,8 +92,8 @@ class LocalScheduler:
         self._pruned_at: float | None = None
         self._unread: set[str] = set()  # runs whose observation failed, and was logged
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str) -> str:  # noqa: ARG002
-        """Start a runner for a run that has none and has not begun; ``job`` means nothing here.
+    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
+        """Start a runner for a run that has none and has not begun.
 
         Raises:
             Misconfigured: the sandbox cannot be used. The run may be submitted again.

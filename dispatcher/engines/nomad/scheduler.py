@@ -82,8 +82,8 @@ class NomadScheduler:
         self._closed = threading.Event()
         self._log = LazyLogger("disinto.nomad")
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant, *, job: str = "") -> str:  # noqa: ARG002
-        """See ``Scheduler.submit``. ``job`` is not needed: the mounts decide on the parent job.
+    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
+        """See ``Scheduler.submit``. The mounts decide on the parent job.
 
         Raises:
             Misconfigured: that parent is not registered. ``disinto apply`` mends it, so the run may

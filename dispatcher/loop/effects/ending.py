@@ -81,7 +81,9 @@ class Ending:
         self, claim: Claim, outcome: Outcome, *, engine: Engine | None = None, revoked: bool
     ) -> Claim:
         """Sign the result and record the verdict. From here on it cannot be lost."""
-        engine = engine or Engine(kind=self._components.settings.scheduler, job=claim.engine_id)
+        kind = self._components.settings.scheduler
+        # Not the engine's own word for itself: a result that no model takes would be retried for ever.
+        engine = replace(engine, kind=kind) if engine else Engine(kind=kind, job=claim.engine_id)
         now = time.time()
         try:
             text = of_run(claim, outcome, engine, now=now).to_json()

@@ -97,7 +97,6 @@ class Launching:
             priority=candidate.action.priority if candidate.action else 0,
             timeout_s=spec.timeout_s,
             grant=wrapped.grant,
-            job=self._components.settings.scheduler,
             claimed_at=time.time(),
             outcome_key=spec.outcome_key,
         )
@@ -220,7 +219,7 @@ class Launching:
             return self._end(claim, never_ran(Verdict.ERROR, str(never)), revoked=True)
         self._acting.led()
         try:
-            engine_id = self._components.scheduler.submit(spec, wrapped, job=claim.job)
+            engine_id = self._components.scheduler.submit(spec, wrapped)
         except CannotSubmit as never:
             grants.revoke(wrapped.grant)
             outcome = never_ran(Verdict(never.verdict), str(never))
