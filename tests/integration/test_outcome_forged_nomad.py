@@ -7,7 +7,7 @@ import json
 import pytest
 
 from dispatcher.engines.nomad.api.shapes import FileInfo
-from dispatcher.engines.nomad.observing import OUTCOME_WAIT_S
+from dispatcher.engines.nomad.ended_runs import OUTCOME_WAIT_S
 from dispatcher.model.run import Verdict
 from tests.support.nomad_stage import NomadStage
 

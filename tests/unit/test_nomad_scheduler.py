@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from dispatcher.engines.nomad.api import NomadApi
-from dispatcher.engines.nomad.observing import OUTCOME_WAIT_S
+from dispatcher.engines.nomad.ended_runs import OUTCOME_WAIT_S
 from dispatcher.engines.nomad.scheduler import NomadScheduler
 from dispatcher.errors import Unavailable
 from dispatcher.model.payload import encode_outcome

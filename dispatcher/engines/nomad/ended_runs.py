@@ -1,0 +1,149 @@
+"""How runs ended that Nomad is done with: by the runner's own word, and by Nomad's records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from dispatcher.engines.nomad import outcome_file, verdicts
+from dispatcher.engines.nomad.api import Evaluation, JobStatus, NomadApi
+from dispatcher.engines.nomad.job_status import VANISHED, client_states, observation, seconds
+from dispatcher.engines.nomad.locations import Locations
+from dispatcher.engines.nomad.outcome_file import NO_WORD, Word
+from dispatcher.engines.nomad.settings import NomadSettings
+from dispatcher.engines.nomad.tracked_runs import TrackedRuns
+from dispatcher.errors import DisintoError, TemporaryError
+from dispatcher.model.run import Observation, Outcome, RunState, Verdict
+
+OUTCOME_WAIT_S = 60.0
+"""How long a run has ended before an outcome that cannot be read is given up, and Nomad's records
+decide."""
+
+_SETTLED = frozenset({Verdict.SUCCEEDED, Verdict.TIMED_OUT})
+"""Verdicts of a runner that nothing in Nomad's records can correct."""
+
+
+class NotYet(Exception):
+    """A run has ended, and what it left cannot be read at the moment."""
+
+
+class EndedRuns:
+    """Finds out how a run ended. Thread-safe.
+
+    Args:
+        tracked: what is known of runs besides; keeps what was found.
+        clock: seconds that cannot be set.
+    """
+
+    def __init__(
+        self,
+        api: NomadApi,
+        nomad: NomadSettings,
+        *,
+        tracked: TrackedRuns,
+        locations: Locations,
+        clock: Callable[[], float],
+    ) -> None:
+        self._api = api
+        self._nomad = nomad
+        self._tracked = tracked
+        self._locations = locations
+        self._clock = clock
+
+    def conclude(self, status: JobStatus) -> Observation | None:
+        """The end of a run; None if Nomad collected it in the meantime."""
+        child, engine = status["ID"], self._locations.of(status)
+        try:
+            outcome, reported = self._outcome(status)
+        except (NotYet, TemporaryError) as error:
+            since = self._tracked.enter(child, "ended").since
+            return observation(RunState.RUNNING, engine, reason=str(error), since=since)
+        if outcome is None:
+            return None
+        last = observation(
+            RunState.ENDED, engine, outcome=outcome, since=outcome.finished_at, reported=reported
+        )
+        self._tracked.get(child).ended = last
+        return last
+
+    def _outcome(self, status: JobStatus) -> tuple[Outcome | None, bool]:
+        """The outcome, and whether the runner left any word of it."""
+        child, allocations = status["ID"], status.get("Allocs") or []
+        vanished = bool(client_states(status) & VANISHED)
+        word = NO_WORD
+        if len(allocations) == 1:
+            word = self._word(child, allocations[0]["ID"], vanished=vanished)
+            if word.authentic and word.outcome is not None and _is_final(word.outcome):
+                return word.outcome, True
+        return self._from_records(status, word)
+
+    def _from_records(self, status: JobStatus, word: Word) -> tuple[Outcome | None, bool]:
+        child = status["ID"]
+        run = self._tracked.get(child)
+        allocations = self._api.allocations(child)
+        if len(allocations) > 1:
+            main = verdicts.main_allocation(allocations)
+            gone = main is not None and main.get("ClientStatus") in VANISHED
+            word = self._word(child, main["ID"], vanished=gone) if main else NO_WORD
+        evaluations: list[Evaluation] = []
+        if not allocations:
+            evaluations = self._api.evaluations(child)
+            if not evaluations and self._api.job(child) is None:
+                return None, False
+        outcome = verdicts.outcome(
+            verdicts.Ended(
+                allocations=allocations,
+                outcome=word.outcome,
+                authentic=word.authentic,
+                forged=word.forged,
+                stopped=bool(status.get("Stop")),
+                reason=run.stop_reason,
+                evaluations=evaluations,
+                expired=run.expired or _expired(evaluations, self._nomad.placement_wait_s),
+                memory_mb=self._nomad.memory_max_mb or self._nomad.memory_mb,
+            )
+        )
+        return outcome, word.outcome is not None or word.forged
+
+    def _word(self, child: str, alloc_id: str, *, vanished: bool) -> Word:
+        """What the runner left.
+
+        Args:
+            vanished: its node was given up already, so there is nothing to wait for.
+
+        Raises:
+            NotYet: its node does not answer, and there is still time to wait for it.
+        """
+        ended = self._tracked.enter(child, "ended")
+        try:
+            key = self._tracked.get(child).outcome_key
+            return outcome_file.read(self._api, alloc_id, key=key)
+        except TemporaryError as error:
+            why = str(error)
+        except DisintoError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the formula may have written it
+            why = self._tracked.defect(child, error)
+        if vanished or self._clock() - ended.at > OUTCOME_WAIT_S:
+            return NO_WORD
+        raise NotYet(f"it has ended, but its outcome cannot be read yet ({why})")
+
+
+def _is_final(word: Outcome) -> bool:
+    """An end that nothing in Nomad's records can correct: a success, a timeout, or a formula that
+    ended by itself, and not by what Nomad would know more about.
+    """
+    return word.verdict in _SETTLED or (
+        word.verdict is Verdict.FAILED
+        and word.formula_started
+        and word.exit_code != verdicts.SIGKILL_CODE
+    )
+
+
+def _expired(evaluations: Iterable[Evaluation], wait_s: float) -> bool:
+    """Whether the job was stopped only after it had waited its time; told from Nomad's records,
+    so that a dispatcher that was started anew says the same. (A stop moves the job's SubmitTime.)
+    """
+    created = [(e.get("TriggeredBy"), seconds(e.get("CreateTime"))) for e in evaluations]
+    begun = min((time for _, time in created), default=0.0)
+    stops = [time for trigger, time in created if trigger == "job-deregister"]
+    return any(stop - begun >= wait_s for stop in stops)

@@ -1,0 +1,87 @@
+"""What must be known of a run from one observation to the next."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dispatcher.engines.log import LazyLogger
+from dispatcher.model.run import Observation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Condition:
+    """A condition that may last only so long, such as ``waiting``, and since when it does."""
+
+    name: str
+    since: float  # seconds since the epoch, for people
+    at: float  # by the observer's clock
+
+
+@dataclass(kw_only=True, slots=True)
+class TrackedRun:
+    """One run.
+
+    Attributes:
+        outcome_key: of its claim; "" for a run of an older release.
+        stop_reason: why we stopped it; "" if we did not.
+        expired: we stopped it because it found no place in time.
+        condition: the one it was seen in last.
+        defect: name of the unexpected error that was logged last.
+        ended: its last observation of all.
+    """
+
+    outcome_key: str = ""
+    stop_reason: str = ""
+    expired: bool = False
+    condition: Condition | None = None
+    defect: str = ""
+    ended: Observation | None = None
+
+
+class TrackedRuns:
+    """The tracked runs by their dispatched jobs. Thread-safe.
+
+    Args:
+        clock: seconds that cannot be set.
+    """
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._runs: dict[str, TrackedRun] = {}
+        self._turn = threading.Lock()
+        self._log = LazyLogger("disinto.nomad")
+
+    def get(self, child: str) -> TrackedRun:
+        """The run of this job, tracked from now on."""
+        with self._turn:
+            return self._runs.setdefault(child, TrackedRun())
+
+    def ended(self, child: str) -> Observation | None:
+        """Its last observation, if it has ended."""
+        run = self._runs.get(child)
+        return run.ended if run is not None else None
+
+    def forget(self, child: str) -> None:
+        """Nobody asks about the run any more."""
+        with self._turn:
+            self._runs.pop(child, None)
+
+    def enter(self, child: str, name: str) -> Condition:
+        """The run is in this condition; returns since when it has been in it without a break."""
+        run = self.get(child)
+        with self._turn:
+            if run.condition is None or run.condition.name != name:
+                run.condition = Condition(name=name, since=time.time(), at=self._clock())
+            return run.condition
+
+    def defect(self, child: str, error: Exception) -> str:
+        """Words for an error that nobody expected; its traceback is logged once for each run."""
+        run, name = self.get(child), type(error).__name__
+        with self._turn:
+            known, run.defect = run.defect == name, name
+        if not known:
+            self._log.error("defect", where=f"observing {child}", exc_info=error)
+        return f"unexpected {name}, see the log of 'disinto serve'"

@@ -1,0 +1,57 @@
+"""Why runs wait for a place."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Mapping
+
+from dispatcher.engines.nomad import verdicts
+from dispatcher.engines.nomad.api import Evaluation, NomadApi
+
+REASONS_EVERY_S = 5.0
+"""How often the reasons of waiting runs are asked for anew."""
+
+NEW_REASONS_EVERY_S = 1.0
+"""The same while runs wait whose reason is not known: the answer tells of all that wait, so asking
+for each that comes would cost their number squared."""
+
+
+class WaitReasons:
+    """Keeps the reasons of all runs that wait, from one call to the next. Thread-safe.
+
+    Args:
+        prefix: of the names of runner jobs.
+    """
+
+    def __init__(self, api: NomadApi, *, prefix: str) -> None:
+        self._api = api
+        self._prefix = prefix
+        self._reasons: dict[str, str] = {}
+        self._asked_at = 0.0
+        self._turn = threading.Lock()
+
+    def of(self, waiting: Collection[str]) -> Mapping[str, str]:
+        """The reasons of these jobs, in words: one call for all of them, and not at every look."""
+        now = time.monotonic()
+        with self._turn:
+            all_known = self._reasons.keys() >= set(waiting)
+            every_s = REASONS_EVERY_S if all_known else NEW_REASONS_EVERY_S
+            if not waiting or now - self._asked_at < every_s:
+                return self._reasons
+            self._asked_at = now
+        blocked = self._api.evaluations_where(
+            f'Status == "blocked" and JobID matches "^{self._prefix}[^/]*/dispatch-"'
+        )
+        by_job: dict[str, list[Evaluation]] = {}
+        for evaluation in blocked:
+            by_job.setdefault(evaluation.get("JobID", ""), []).append(evaluation)
+        reasons = {child: verdicts.placement(by_job.get(child, ())) for child in waiting}
+        with self._turn:
+            self._reasons = reasons
+        return reasons
+
+    def forget(self, child: str) -> None:
+        """The run is over."""
+        with self._turn:
+            self._reasons.pop(child, None)
