@@ -1,7 +1,7 @@
 """What every Scheduler keeps to, with real grants of a real OpenBao.
 
-Subclass ``SchedulerContract`` and give the fixture ``scheduler``. Nothing here knows where a run executes: what a run did is told by its grant, its output
-and its outcome.
+Subclass ``SchedulerContract`` and give the fixture ``scheduler``. Nothing here knows where a run
+executes: what a run did is told by its grant, its output and its outcome.
 """
 
 from __future__ import annotations
