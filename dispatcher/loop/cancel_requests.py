@@ -241,6 +241,10 @@ class CancelRequests:
         times = [k.again_at for k in self._known.values() if k.judged.state == "waiting"]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
+    def next_in(self, pollers: Pollers) -> float | None:
+        """The same, while they can be looked at; None otherwise."""
+        return self.next_try_in() if pollers.free(None, ERRAND) else None
+
     def _doubt(self) -> None:
         """Something may have changed (a webhook, a rewritten history, other rules): an approval has
         to be given again, and the rest is asked about again without holding up anything.

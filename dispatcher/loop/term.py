@@ -1,0 +1,238 @@
+"""A term of leadership: the objects that work together in it, and what they know.
+
+All are made anew for each term, so that nothing of an earlier one is believed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dispatcher.decide.world import GateState, Limits, World
+from dispatcher.engines import registry
+from dispatcher.errors import Dependency
+from dispatcher.ledger.base import Lease
+from dispatcher.loop.archive import Archive
+from dispatcher.loop.archive_passes import ArchivePasses
+from dispatcher.loop.cancel_requests import CancelRequests
+from dispatcher.loop.claim_cache import ClaimCache
+from dispatcher.loop.cleanup import Cleanup
+from dispatcher.loop.components import Components
+from dispatcher.loop.executor import Executor
+from dispatcher.loop.heads import Heads
+from dispatcher.loop.outages import Outages
+from dispatcher.loop.pollers import Pollers
+from dispatcher.loop.polls import (
+    ClaimPoll,
+    EnginePoll,
+    FetchPoll,
+    LeadPoll,
+    SecretNamesPoll,
+    VettingPoll,
+)
+from dispatcher.loop.reloading import Reloading
+from dispatcher.loop.steps import Steps
+from dispatcher.loop.view import View, WithResult
+from dispatcher.status.tracker import Tracker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """What one term is made of; see the class of each."""
+
+    components: Components
+    view: View
+    outages: Outages
+    executor: Executor
+    pollers: Pollers
+    claims: ClaimCache
+    steps: Steps
+    heads: Heads
+    reloading: Reloading
+    fetching: FetchPoll
+    vetting: VettingPoll
+    lead: LeadPoll
+    engine: EnginePoll
+    ledger: ClaimPoll
+    secret_names: SecretNamesPoll
+    cancels: CancelRequests
+    archiving: ArchivePasses
+    cleanup: Cleanup
+
+    def world(self) -> World:
+        """All that is known now, for ``reconcile``."""
+        resting = self.outages.resting()
+        candidates = self.view.candidates()
+        self.vetting.note_failures()
+        self.steps.retries.keep(self.view.tree.open, self.claims.claims)
+        limits = self.components.settings.limits
+        return World(
+            candidates=candidates,
+            published=WithResult(self.view.tree),
+            archived=self.view.tree.archived,
+            claims=self.claims.claims,
+            observations=self.engine.observations,
+            unsettled=self._unsettled(),
+            limits=Limits(max_in_flight=limits.max_in_flight, formulas=limits.formulas),
+            busy=self.steps.busy | self.heads.withheld,
+            provenance=self.steps.arrivals.provenance,
+            cancels=self.cancels.requested(),
+            paused=self.steps.retries.paused(),
+            down=resting | self._unknown(),
+            outages={d: outage.error for d, outage in self.outages.outages().items()},
+            commit=self.view.tree.commit,
+            revision=self.view.revision,
+        )
+
+    def work(self, *, once: bool) -> None:
+        """Begin to ask whatever is due.
+
+        Args:
+            once: leave out what can wait for the next ``serve``.
+        """
+        self.reloading.work()
+        back = self._back()
+        self.fetching.work(back)
+        self.vetting.work()
+        self.lead.work()
+        self.engine.work(back)
+        self.heads.go_on()
+        self.steps.arrivals.look()
+        self.cancels.look(self.claims.claims, self.pollers)
+        self.ledger.work(back)
+        self.secret_names.work(back)
+        self.steps.reports.work(self.view.tree)
+        if self._archives(once=once):
+            self.archiving.work(self.view.tree, keep=self.claims.claims)
+        if self.heads.followed and not once:
+            in_use = (self.claims.claims, self.steps.busy)
+            self.cleanup.work(published=WithResult(self.view.tree), in_use=in_use)
+
+    def next_in(self, *, once: bool) -> float | None:
+        """Seconds until something falls due by itself; None if nothing does."""
+        pauses = (
+            self.fetching.next_in(),
+            self.vetting.next_in(),
+            self.engine.next_in(),
+            self.steps.retries.next_try_in(),
+            self.pollers.next_try_in(),
+            self.outages.next_try_in(),
+            self.view.next_question_in(),
+            self.cancels.next_in(self.pollers),
+            self.reloading.next_in(),
+            self.archiving.next_in() if self._archives(once=once) else None,
+            self.heads.next_try_in(),
+            self.steps.arrivals.next_try_in(),
+            self.steps.reports.next_in(),
+        )
+        return min((pause for pause in pauses if pause is not None), default=None)
+
+    def _archives(self, *, once: bool) -> bool:
+        return self.heads.followed and self.lead.confirmed and not once
+
+    def _back(self) -> frozenset[Dependency]:
+        """Those that were down and may be asked again."""
+        back = self.outages.outages().keys() - self.outages.resting()
+        if (
+            Dependency.FORGE in back
+            and not self.steps.reporting
+            and not any(c.gate_state is GateState.UNASKED for c in self.view.candidates().values())
+        ):
+            # Nothing waits for the forge; there is no question that would cost it nothing.
+            self.outages.answered(Dependency.FORGE)
+        return frozenset(back)
+
+    def _unknown(self) -> set[Dependency]:
+        """What cannot be relied on although nobody has called it down: before the first fetch, what
+        is published already; before this installation is known to lead, whether to start anything.
+        """
+        remote = set() if self.heads.followed else {Dependency.REMOTE}
+        return remote if self.lead.confirmed else remote | {Dependency.LEAD}
+
+    def _unsettled(self) -> set[str]:
+        """Claims about which nothing may be concluded yet: they changed after the engine was
+        asked, or nobody has looked into the repository, or the file, for what they would run.
+        """
+        if not self.heads.followed:
+            return set(self.claims.claims)
+        return self.claims.changed_since(self.engine.asked_at) | self.view.unread
+
+
+def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tracker) -> Term:
+    """Join the parts of a term; nothing is asked yet.
+
+    Args:
+        view: a fresh one.
+        lease: the lead.
+        tracker: of everything that ``status``, metrics and logs show.
+    """
+    settings = components.settings
+    outages, claims = Outages(), ClaimCache()
+    executor = Executor(settings.limits.workers)
+    pollers = Pollers(executor, outages, tracker)
+
+    def moved() -> None:
+        heads.look()
+
+    steps = Steps(
+        components,
+        view,
+        lease,
+        claim_cache=claims,
+        executor=executor,
+        dependencies=outages,
+        pollers=pollers,
+        tracker=tracker,
+        moved=moved,
+    )
+    heads = Heads(
+        components,
+        view,
+        pollers=pollers,
+        tracker=tracker,
+        led=steps.led,
+        know=steps.know,
+        arrived=lambda changes, first: steps.arrivals.came(changes, first=first),
+    )
+
+    def archived(actions: int) -> None:
+        tracker.event("archived", actions=actions)
+        moved()
+
+    return Term(
+        components=components,
+        view=view,
+        outages=outages,
+        executor=executor,
+        pollers=pollers,
+        claims=claims,
+        steps=steps,
+        heads=heads,
+        reloading=Reloading(components.rules, view, pollers, tracker),
+        fetching=FetchPoll(
+            components.repo,
+            pollers,
+            every_s=settings.ops_repo.poll_interval_s,
+            moved=moved,
+        ),
+        vetting=VettingPoll(view, pollers, tracker),
+        lead=LeadPoll(components.leadership, pollers, outages),
+        engine=EnginePoll(components.scheduler, claims, pollers),
+        ledger=ClaimPoll(
+            components.ledger, claims, pollers, executor, busy=steps.busy, know=steps.know
+        ),
+        secret_names=SecretNamesPoll(components.grants, view, pollers),
+        cancels=CancelRequests(components, view, tracker=tracker, resting=outages.resting),
+        archiving=ArchivePasses(
+            Archive(components.repo, after_days=settings.archive.after_days),
+            pollers,
+            led=steps.led,
+            moves=settings.archive.automatic,
+            moved=archived,
+        ),
+        cleanup=Cleanup(
+            components.scheduler,
+            pollers,
+            led=steps.led,
+            every_s=registry.get(settings.scheduler).tidying_interval_s(settings),
+        ),
+    )
