@@ -15,7 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from dispatcher.model.result import Envelope, Result, Signature
+from dispatcher.model.result import Envelope, Result, Signature, parse_result
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -40,7 +40,7 @@ def seal_with(signer: Signer, text: str, *, policies: Sequence[str] = ()) -> str
         text: what ``Result.to_json`` wrote.
         policies: of the run's grant.
     """
-    result = Result.model_validate_json(text)
+    result = parse_result(text)
     if result.attestation is not None:
         return text
     statement = json.dumps(_statement(result, policies), separators=(",", ":"), ensure_ascii=False)

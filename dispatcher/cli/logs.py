@@ -72,8 +72,7 @@ def command(
     session.on_interrupt = f"the run keeps running; stop it with 'disinto cancel {action_id}'"
     claim, trouble = None, None
     try:
-        claims = open_ledger(session.settings, os.environ).open_runs()
-        claim = next((each for each in claims if each.key.action_id == action_id), None)
+        claim = open_ledger(session.settings, os.environ).get(action_id)
     except (TemporaryError, Denied) as error:
         trouble = error  # a run that has ended may be found all the same
     if claim is not None and _stream(session, claim, part, follow=follow):

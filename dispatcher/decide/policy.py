@@ -212,11 +212,6 @@ class TierDecision:
         """What counts: the highest of all contributions."""
         return max((c.tier for c in self.contributions), key=lambda tier: tier.rank)
 
-    @property
-    def from_policy(self) -> Tier:
-        """The formula's own tier."""
-        return self.contributions[0].tier
-
     def of(self, item: Item) -> dict[str, Tier]:
         """Tiers by name of the secrets or mounts that were judged."""
         return {c.name: c.tier for c in self.contributions if c.item is item}

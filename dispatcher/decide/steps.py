@@ -21,10 +21,6 @@ class _OfCandidate:
     candidate: Candidate
 
     @property
-    def key(self) -> RunKey:
-        return self.candidate.key
-
-    @property
     def action_id(self) -> str:
         return self.candidate.key.action_id
 
@@ -34,10 +30,6 @@ class _OfClaim:
     """A step for a claim of the ledger."""
 
     claim: Claim
-
-    @property
-    def key(self) -> RunKey:
-        return self.claim.key
 
     @property
     def action_id(self) -> str:

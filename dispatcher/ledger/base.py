@@ -74,6 +74,10 @@ class Ledger(Protocol):
         """
         ...
 
+    def get(self, action_id: str) -> Claim | None:
+        """The claim of an action id, or None if there is none."""
+        ...
+
     def open_runs(self) -> Sequence[Claim]:
         """All claims that have not been released, in one call."""
         ...

@@ -101,13 +101,22 @@ class SqliteLedger:
                 raise Conflict(f"the claim of {claim.key.action_id} changed or is gone")
         return dataclasses.replace(claim, version=version)
 
+    def get(self, action_id: str) -> Claim | None:
+        """The claim of an action id, or None. Makes no file if there is none yet."""
+        found = self._select("WHERE action_id = ?", action_id)
+        return found[0] if found else None
+
     def open_runs(self) -> Sequence[Claim]:
-        """All claims, ordered by action id. Makes no file where there is none yet."""
+        """All claims, ordered by action id. Makes no file if there is none yet."""
+        return self._select("ORDER BY action_id")
+
+    def _select(self, which: str, *values: str) -> tuple[Claim, ...]:
         if not self._file.exists() and not (self._folder / LOCK).exists():
             return ()
         with self._turn, self._foreign_errors():
             rows = self._open().execute(
-                "SELECT action_id, claim, version FROM claims ORDER BY action_id"
+                f"SELECT action_id, claim, version FROM claims {which}",  # noqa: S608 - our own text
+                values,
             )
             found = rows.fetchall()
         return tuple(self._read(*row) for row in found)

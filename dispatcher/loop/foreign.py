@@ -54,8 +54,11 @@ def read_in_git(components: Components, file: InGit) -> bytes | None:
     """Its bytes; None if it is not a regular file, or too large for a result."""
     from dispatcher.model.result import RESULT_LIMIT  # 'status' only shows what was found
 
-    blob = file.blob or components.repo.blob_at(file.commit, file.path)
-    data = components.repo.read([blob], limit=RESULT_LIMIT)[blob] if blob else None
+    repo = components.repo
+    if file.blob:
+        data: bytes | int | None = repo.read([file.blob], limit=RESULT_LIMIT)[file.blob]
+    else:
+        data = repo.read_file(file.commit, file.path, limit=RESULT_LIMIT)
     return data if isinstance(data, bytes) else None
 
 

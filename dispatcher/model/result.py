@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -95,6 +96,17 @@ class Result(_Record):
         return self.model_dump_json(indent=2, exclude=without) + "\n"
 
 
+@lru_cache(maxsize=64)
+def parse_result(text: str) -> Result:
+    """The result of a text that this dispatcher wrote, such as a claim's. It is parsed once, however many
+    sign, count, report and show it.
+
+    Raises:
+        ValueError: it is none of this version.
+    """
+    return Result.model_validate_json(text)
+
+
 def ended_result(claim: Claim) -> Result | None:
     """The result that an ended claim holds; None before its end, for one of another version, and
     for one that was closed because its result stood in git already.
@@ -102,6 +114,6 @@ def ended_result(claim: Claim) -> Result | None:
     if claim.phase is not Phase.ENDED:
         return None
     try:
-        return Result.model_validate_json(claim.result)
+        return parse_result(claim.result)
     except ValueError:
         return None

@@ -58,7 +58,7 @@ class Cancellation:
             Unavailable: ledger or engine cannot be reached.
             TemporaryError: it is on its way to its engine, and stays so for long.
         """
-        claim = self._claim(action_id)
+        claim = self.ledger.get(action_id)
         if claim is not None:
             return self._stop(claim)
         if self.tree.has_result(action_id):
@@ -67,10 +67,6 @@ class Cancellation:
         if waiting is None:
             raise no_such(action_id)
         return self._forestall(RunKey(action_id=action_id, blob=waiting.blob))
-
-    def _claim(self, action_id: str) -> Claim | None:
-        claims = self.ledger.open_runs()
-        return next((c for c in claims if c.key.action_id == action_id), None)
 
     def _stop(self, claim: Claim) -> What:
         claim = self._started(claim)
@@ -92,7 +88,7 @@ class Cancellation:
         deadline = time.monotonic() + STARTING_S
         while claim.phase is Phase.CLAIMED and time.monotonic() < deadline:
             self.sleep(0.2)
-            claim = self._claim(claim.key.action_id) or claim
+            claim = self.ledger.get(claim.key.action_id) or claim
         return claim
 
     def _forestall(self, key: RunKey) -> What:

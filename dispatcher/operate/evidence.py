@@ -133,8 +133,5 @@ def _formula(repo: OpsRepo, data: bytes) -> bytes | None:
 
 
 def _read(repo: OpsRepo, commit: str, path: str) -> bytes | None:
-    blob = repo.blob_at(commit, path)
-    if blob is None:
-        return None
-    data = repo.read([blob], limit=FILE_LIMIT)[blob]
+    data = repo.read_file(commit, path, limit=FILE_LIMIT)
     return data if isinstance(data, bytes) else None

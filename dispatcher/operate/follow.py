@@ -170,10 +170,9 @@ class Follower:
         if self.ledger is None:
             return None
         try:
-            claims = self.ledger.open_runs()
+            return self.ledger.get(action_id)
         except DisintoError:
             return None
-        return next((c for c in claims if c.key.action_id == action_id), None)
 
     def _standing(self, action_id: str, claim: Claim | None) -> str:
         """Where it stands: the status file knows most, the ledger a little."""
@@ -216,10 +215,9 @@ def read_result(repo: OpsRepo, commit: str, path: str) -> Result:
         InvalidInput: what stands there is none.
         NotFound: nothing stands there.
     """
-    blob = repo.blob_at(commit, path)
-    if blob is None:
+    data = repo.read_file(commit, path, limit=RESULT_LIMIT)
+    if data is None:
         raise NotFound(f"there is no file {path} in the ops repo")
-    data = repo.read([blob], limit=RESULT_LIMIT)[blob]
     try:
         return Result.model_validate_json(data if isinstance(data, bytes) else b"")
     except ValueError as error:

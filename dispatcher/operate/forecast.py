@@ -272,12 +272,7 @@ def _obstacles(
 
 def _submitted(step: Step) -> str:
     """The id of an action whose run this step may bring to its engine, or ""."""
-    match step:
-        case Launch(candidate=candidate):
-            return candidate.key.action_id
-        case ResolveOrphan(claim=claim):
-            return claim.key.action_id
-    return ""
+    return step.action_id if isinstance(step, Launch | ResolveOrphan) else ""
 
 
 class _Asker:
@@ -329,14 +324,14 @@ _WORDS: Mapping[type, str] = {
 def subject_of(step: Step) -> tuple[str, str]:
     """The id that a step is about, and why it is taken; "" if that goes without saying."""
     match step:
-        case Reject(candidate=candidate, reason=reason):
-            return candidate.key.action_id, reason
-        case Ask(candidate=candidate) | Launch(candidate=candidate):
-            return candidate.key.action_id, candidate.reason
+        case Reject(reason=reason) | Ask(candidate=Candidate(reason=reason)):
+            return step.action_id, reason
+        case Launch(candidate=Candidate(reason=reason)):
+            return step.action_id, reason
         case Cancel(by=by):
-            return step.key.action_id, f"by {by}"
+            return step.action_id, f"by {by}"
         case _:
-            return step.claim.key.action_id, ""
+            return step.action_id, ""
 
 
 def at_next_poll(step: Ask | Launch | Reject) -> str:

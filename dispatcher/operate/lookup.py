@@ -117,10 +117,9 @@ def newest_of(repo: OpsRepo, blobs: Collection[str], *, count: int) -> list[Resu
 def _action(
     action_id: str, path: str, *, repo: OpsRepo, tree: Tree
 ) -> tuple[Action | None, tuple[Problem, ...]]:
-    blob = repo.blob_at(tree.commit, path) if path else None
-    if blob is None:
+    data = repo.read_file(tree.commit, path, limit=ACTION_LIMIT) if path else None
+    if data is None:
         return None, ()
-    data = repo.read([blob], limit=ACTION_LIMIT)[blob]
     if not isinstance(data, bytes):
         return None, (Problem(message=f"the file has {data} bytes", path=path),)
     action = parse_action(data, path=path, stem=action_id)

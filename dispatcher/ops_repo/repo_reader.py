@@ -51,6 +51,13 @@ class RepoReader:
         entry = self.entry_at(commit, path)
         return entry.oid if entry is not None and entry.regular else None
 
+    def read_file(self, commit: str, path: str, *, limit: int) -> bytes | int | None:
+        """Content of the regular file at a path; its size in bytes if that is more than ``limit``;
+        None if nothing is there, or something else.
+        """
+        blob = self.blob_at(commit, path)
+        return None if blob is None else self.read([blob], limit=limit)[blob]
+
     def entry_at(self, commit: str, path: str) -> Entry | None:
         """Whatever is at a path, with its mode."""
         return self._mended(lambda: reader.entry_at(self._clone, commit, path))

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from dispatcher.errors import Dependency
 from dispatcher.model.health import DependencyHealth, Health
-from dispatcher.model.result import Result
+from dispatcher.model.result import parse_result
 from dispatcher.model.run import Phase, Verdict
 from dispatcher.status.metrics import Metrics
 from dispatcher.status.overview import Overview, of_status
@@ -183,7 +183,7 @@ class Counted:
 
     def _count(self, text: str) -> None:
         try:
-            result = Result.model_validate_json(text)
+            result = parse_result(text)
         except ValueError:
             return  # a claim that was closed because its result stood in git already
         self._metrics.run_ended(result.verdict, seconds=result.duration_s)

@@ -42,6 +42,15 @@ class ClaimsContract:
         assert written == replace(claim("one"), version=written.version)
         assert list(opener().open_runs()) == [written]
 
+    def test_a_claim_is_found_by_its_id(self, ledger: Ledger, opener: Callable[[], Ledger]) -> None:
+        assert ledger.get("one") is None
+        one, other = ledger.claim(claim("one")), ledger.claim(claim("one-a"))
+        assert [opener().get(i) for i in ("one", "one-a", "on")] == [one, other, None]
+        ended = ledger.update(replace(one, phase=Phase.ENDED, result="{}" * 9_000))
+        assert opener().get("one") == ended
+        ledger.release(ended)
+        assert ledger.get("one") is None
+
     def test_an_id_is_claimed_once_whatever_its_blob_or_phase(self, ledger: Ledger) -> None:
         first = ledger.claim(claim("one"))
         ended = ledger.update(replace(first, phase=Phase.ENDED, result="{}"))

@@ -190,6 +190,10 @@ class MemoryClone:
         entry = self.entry_at(commit, path)
         return entry.oid if entry else None
 
+    def read_file(self, commit: str, path: str, *, limit: int) -> bytes | int | None:
+        blob = self.blob_at(commit, path)
+        return self.read([blob], limit=limit)[blob] if blob else None
+
     def last_change(self, commit: str, path: str) -> CommitInfo | None:
         return None
 

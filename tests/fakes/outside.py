@@ -52,6 +52,9 @@ class MemoryLedger:
     def release(self, claim: Claim) -> None:
         return micro(Dependency.LEDGER, lambda: self._release(claim))
 
+    def get(self, action_id: str) -> Claim | None:
+        return micro(Dependency.LEDGER, lambda: self.claims.get(action_id))
+
     def open_runs(self) -> list[Claim]:
         return micro(Dependency.LEDGER, lambda: [self.claims[i] for i in sorted(self.claims)])
 

@@ -337,7 +337,7 @@ def test_nothing_lowers_a_tier(
     decision = effective_tier(policy, action(formula, asked, secrets=secrets))
     plain = effective_tier(policy, action(formula))
     assert plain.tier is policy.tiers.get(formula, HIGH)
-    assert decision.from_policy is plain.tier
+    assert decision.contributions[0].tier is plain.tier
     assert decision.tier.rank >= max(plain.tier.rank, asked.rank if asked else 0)
     assert decision.tier.rank == max(c.tier.rank for c in decision.contributions)
     assert bool(decision.raised) == (decision.tier is not plain.tier)

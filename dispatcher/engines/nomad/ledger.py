@@ -109,6 +109,12 @@ class NomadLedger:
             except VariableConflict:
                 raise Conflict(f"the claim of {claim.key.action_id} changed or is gone") from None
 
+    def get(self, action_id: str) -> Claim | None:
+        """The claim of an action id, or None."""
+        with _as_ledger():
+            found = self._api.variable(f"{self._claims}{action_id}")
+        return None if found is None else _claim(found)
+
     def open_runs(self) -> Sequence[Claim]:
         """All claims, ordered by action id: one call, and one more for each that another process
         wrote since it was last seen here."""

@@ -174,7 +174,8 @@ class Launching:
         """
         left = self._unclaimed.get(spec.key.action_id)
         if left is not None:
-            if all(claim.grant != left for claim in self._components.ledger.open_runs()):
+            claim = self._components.ledger.get(spec.key.action_id)
+            if claim is None or claim.grant != left:
                 self._components.grants.revoke(left)
             del self._unclaimed[spec.key.action_id]
         self._acting.led()
