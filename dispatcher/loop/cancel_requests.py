@@ -18,7 +18,7 @@ from dispatcher.decide.world import Candidate, GateState, Requested
 from dispatcher.errors import Dependency, DisintoError, unexpected
 from dispatcher.gate.base import Answer, Gate, Question
 from dispatcher.loop.pollers import Pollers
-from dispatcher.loop.result_writer import in_words
+from dispatcher.loop.results import in_words
 from dispatcher.model.cancel_request import LIMIT, CancelNote, CancelRequest, parse_cancel_request
 from dispatcher.model.run import Claim, RunKey, Tier
 from dispatcher.ops_repo import CancelFile, OpsRepo, Tree

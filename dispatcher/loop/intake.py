@@ -15,7 +15,7 @@ from dispatcher.decide.policy import Policy, effective_tier
 from dispatcher.decide.world import Candidate
 from dispatcher.errors import Problem, TemporaryError
 from dispatcher.loop.formulas import FormulaStore, Unusable
-from dispatcher.loop.result_writer import in_words
+from dispatcher.loop.results import in_words
 from dispatcher.model.action import (
     Action,
     InvalidAction,

@@ -17,7 +17,6 @@ A ledger that was copied is known by its place, even if the ref is gone.
 
 from __future__ import annotations
 
-import json
 import secrets
 import socket
 import threading
@@ -29,6 +28,7 @@ from datetime import UTC, datetime
 from dispatcher.audit import AuditLog
 from dispatcher.errors import Conflict, Denied, Dependency, Misconfigured, Unavailable
 from dispatcher.ledger.base import Ledger
+from dispatcher.loop.own_lead import Own
 from dispatcher.ops_repo.lead import LeadRecord, LeadRef, shown
 
 NOTE = "lead"
@@ -83,43 +83,6 @@ class CopiedLedger(Unavailable):
             f"this ledger was last used at {was} and is now at {now}: it is a copy, and the "
             "original may still be in use; nothing is started here",
             remedy=REMEDY,
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Own:
-    """What the ledger knows of this installation.
-
-    Attributes:
-        instance: its id; "" before it first led.
-        place: where the ledger was when it last led; see ``Ledger.place``.
-        records: of ours, any of which the ref may hold.
-        version: of the note; 0 if there is none.
-    """
-
-    instance: str = ""
-    place: str = ""
-    records: tuple[LeadRecord, ...] = ()
-    version: int = 0
-
-    def to_json(self) -> str:
-        return json.dumps(
-            {
-                "instance": self.instance,
-                "place": self.place,
-                "records": [record.to_json() for record in self.records],
-            }
-        )
-
-    @classmethod
-    def of(cls, text: str, *, version: int) -> Own:
-        known = json.loads(text)
-        records = (LeadRecord.of(record) for record in known["records"])
-        return cls(
-            instance=known["instance"],
-            place=known["place"],
-            records=tuple(record for record in records if record is not None),
-            version=version,
         )
 
 

@@ -1,4 +1,4 @@
-"""Results: what stands in ``<id>.result.json``, and the one writer that brings it to git.
+"""The one writer that brings results to git, ``<id>.result.json`` beside each action.
 
 The writer collects for up to 200 ms and makes one commit of what it has. It keeps nothing that
 would be lost: a result that could not be pushed is reported back as such, still stands in the
@@ -11,15 +11,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from dispatcher.decide.steps import Reject
-from dispatcher.errors import Misconfigured, Problem, unexpected
-from dispatcher.model.result import LOGS_LIMIT, Result, ResultEngine, ResultFormula
-from dispatcher.model.run import VERDICT_EXIT, Claim, Engine, Outcome, Phase, RunKey, Verdict
-from dispatcher.model.times import rfc3339
+from dispatcher.errors import Misconfigured, unexpected
+from dispatcher.model.run import Claim
 from dispatcher.ops_repo import NewFile, OpsRepo, Published
 from dispatcher.settings import ACTIONS_PATH
 
@@ -33,80 +30,6 @@ BATCH_LIMIT = 1_000
 def result_path(action_id: str) -> str:
     """Where an action's result stands in the ops repo."""
     return f"{ACTIONS_PATH}/{action_id}.result.json"
-
-
-def of_run(claim: Claim, outcome: Outcome, engine: Engine, *, now: float) -> Result:
-    """The result of a claimed run that has ended."""
-    ran = outcome.started_at > 0 and outcome.finished_at >= outcome.started_at
-    return Result(
-        id=claim.key.action_id,
-        verdict=outcome.verdict,
-        exit_code=_exit_code(outcome.verdict, outcome.exit_code),
-        timestamp=rfc3339(now),
-        logs=outcome.logs[-LOGS_LIMIT:],
-        error=outcome.error,
-        started_at=rfc3339(outcome.started_at) if ran else None,
-        finished_at=rfc3339(outcome.finished_at) if ran else None,
-        duration_s=round(outcome.finished_at - outcome.started_at, 3) if ran else None,
-        approved_by=claim.approved_by,
-        tier=claim.tier,
-        commit=claim.commit,
-        blob=claim.key.blob,
-        formula=(
-            ResultFormula(name=claim.formula.name, sha256=claim.formula.sha256)
-            if claim.formula
-            else None
-        ),
-        engine=ResultEngine.model_validate(
-            {"kind": engine.kind, "job": engine.job, "alloc": engine.alloc, "node": engine.node}
-        ),
-        outputs=outcome.outputs,
-    )
-
-
-def cancelled_before_start(key: RunKey, *, by: str, commit: str) -> Claim:
-    """The claim of an action that was cancelled before it started, with its result.
-
-    Args:
-        by: who cancelled it, in words.
-        commit: the head at which it was open (hex).
-    """
-    now = time.time()
-    claim = Claim(key=key, phase=Phase.ENDED, commit=commit, revoked=True, claimed_at=now)
-    outcome = Outcome(
-        verdict=Verdict.CANCELLED,
-        exit_code=VERDICT_EXIT[Verdict.CANCELLED],
-        error=f"cancelled by {by}, before it started",
-    )
-    return replace(claim, result=of_run(claim, outcome, Engine(kind=""), now=now).to_json())
-
-
-def of_rejection(step: Reject, *, now: float) -> Result:
-    """The result of an action that never runs."""
-    candidate, action = step.candidate, step.candidate.action
-    return Result(
-        id=candidate.key.action_id,
-        verdict=step.verdict,
-        exit_code=VERDICT_EXIT[step.verdict],
-        timestamp=rfc3339(now),
-        error=step.reason,
-        tier=candidate.tier,
-        commit=step.commit,
-        blob=candidate.key.blob,
-        formula=ResultFormula(name=action.formula) if action else None,
-    )
-
-
-def in_words(problems: Sequence[Problem]) -> str:
-    """Problems as the ``error`` of a result: one to a line."""
-    return "\n".join(str(p) for p in problems)
-
-
-def _exit_code(verdict: Verdict, exit_code: int) -> int:
-    """0 goes with ``succeeded`` and with nothing else."""
-    if verdict is Verdict.SUCCEEDED:
-        return 0
-    return exit_code or VERDICT_EXIT[verdict]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

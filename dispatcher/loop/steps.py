@@ -41,7 +41,8 @@ from dispatcher.loop.outbox import NAME as OUTBOX
 from dispatcher.loop.outbox import Outbox
 from dispatcher.loop.pollers import Pollers
 from dispatcher.loop.reports import Reports
-from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter, of_rejection
+from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter
+from dispatcher.loop.results import of_rejection
 from dispatcher.loop.retries import Retries
 from dispatcher.loop.view import View
 from dispatcher.model.result import Result

@@ -11,7 +11,7 @@ from dispatcher.audit import AuditLog
 from dispatcher.engines.base import Scheduler
 from dispatcher.errors import Conflict, Exit, TemporaryError
 from dispatcher.ledger.base import AlreadyClaimed, Ledger
-from dispatcher.loop.result_writer import cancelled_before_start
+from dispatcher.loop.results import cancelled_before_start
 from dispatcher.model.run import Claim, Phase, RunKey
 from dispatcher.operate.lookup import no_such
 from dispatcher.ops_repo import Tree

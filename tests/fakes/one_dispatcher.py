@@ -38,7 +38,8 @@ from dispatcher.loop.effects.ending import Ending
 from dispatcher.loop.effects.launching import Launching
 from dispatcher.loop.foreign import inspect
 from dispatcher.loop.heads import Heads
-from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter, of_rejection
+from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter
+from dispatcher.loop.results import of_rejection
 from dispatcher.loop.view import WithResult
 from dispatcher.model.action import Action
 from dispatcher.model.result import Result

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.attestation.envelope import seal_with
-from dispatcher.loop.result_writer import of_run
+from dispatcher.loop.results import of_run
 from dispatcher.model.payload import OUTPUT_LEVELS, decode_outcome, encode_outcome
 from dispatcher.model.result import Result
 from dispatcher.model.run import Claim, Engine, Outcome, Phase, RunKey, Verdict

@@ -7,7 +7,7 @@ from dataclasses import replace
 from dispatcher.decide.steps import Cancel, StopSuperseded
 from dispatcher.ledger.base import AlreadyClaimed
 from dispatcher.loop.effects.acting import Acting
-from dispatcher.loop.result_writer import cancelled_before_start
+from dispatcher.loop.results import cancelled_before_start
 from dispatcher.model.run import Claim
 
 

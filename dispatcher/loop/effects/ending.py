@@ -9,7 +9,8 @@ from dispatcher.decide.steps import Conclude, Restore, Retire, Revoke
 from dispatcher.errors import Denied, Dependency, TemporaryError
 from dispatcher.ledger.base import ClaimTooLarge
 from dispatcher.loop.effects.acting import Acting
-from dispatcher.loop.result_writer import Entry, of_run
+from dispatcher.loop.result_writer import Entry
+from dispatcher.loop.results import of_run
 from dispatcher.loop.unwrapping import with_cause
 from dispatcher.loop.without_runner import is_in_doubt, last_words, never_started
 from dispatcher.model.result import ended_result

@@ -1,0 +1,45 @@
+"""What the ledger keeps of this installation's lead, as the text of one note."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from dispatcher.ops_repo.lead import LeadRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Own:
+    """What the ledger knows of this installation.
+
+    Attributes:
+        instance: its id; "" before it first led.
+        place: where the ledger was when it last led; see ``Ledger.place``.
+        records: of ours, any of which the ref may hold.
+        version: of the note; 0 if there is none.
+    """
+
+    instance: str = ""
+    place: str = ""
+    records: tuple[LeadRecord, ...] = ()
+    version: int = 0
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "instance": self.instance,
+                "place": self.place,
+                "records": [record.to_json() for record in self.records],
+            }
+        )
+
+    @classmethod
+    def of(cls, text: str, *, version: int) -> Own:
+        known = json.loads(text)
+        records = (LeadRecord.of(record) for record in known["records"])
+        return cls(
+            instance=known["instance"],
+            place=known["place"],
+            records=tuple(record for record in records if record is not None),
+            version=version,
+        )
