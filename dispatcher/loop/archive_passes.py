@@ -23,11 +23,11 @@ NAME = "archive"
 
 
 class ArchivePasses:
-    """Used by the loop's thread only.
+    """Runs the passes of the archive, one step at a time. Used by the loop's thread only.
 
     Args:
         archive: what does the work.
-        errands: who runs it.
+        pollers: who runs it.
         led: raises where the lead is not held any more.
         moves: whether pairs are to be moved.
         moved: told how many pairs a commit moved, on the loop's thread.

@@ -30,13 +30,13 @@ KEPT = 1_000
 
 
 class Arrivals:
-    """Used by the loop's thread only.
+    """Finds out who wrote the results that come to the branch. Used by the loop's thread only.
 
     Args:
-        parts: the clone and the keys that are asked.
+        components: the clone and the keys that are asked.
         tree: of the view.
-        errands: who looks.
-        watch: told of each foreign result.
+        pollers: who looks.
+        tracker: told of each foreign result.
         claimed: whether an id has a claim; then its result is inspected by a step of its own.
         pauses_s: first and longest pause after a failure.
     """

@@ -168,12 +168,12 @@ def _judge(subject: Subject, *, repo: OpsRepo, gate: Gate, commit: str) -> Judge
 
 
 class CancelRequests:
-    """Used by the loop's thread only.
+    """Keeps what the gate answered to requests to cancel. Used by the loop's thread only.
 
     Args:
-        parts: what is read and asked.
+        components: what is read and asked.
         view: of the ops repo.
-        watch: told of each answer and of defects.
+        tracker: told of each answer and of defects.
         resting: names what must not be asked now.
     """
 

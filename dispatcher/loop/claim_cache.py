@@ -1,4 +1,4 @@
-"""The book: the claims as this process knows them, and how far it may be trusted.
+"""The claim cache: the claims as this process knows them, and how far it may be trusted.
 
 The ledger is the truth. A step's answer is entered at once; after a step that ended in doubt, and
 once in a while, the ledger is read again, since others may write there.
@@ -70,7 +70,7 @@ class ClaimCache:
         self._touched.add(action_id)
 
     def doubt(self) -> None:
-        """The ledger may hold something else than the book."""
+        """The ledger may hold something else than the cache."""
         self._doubtful = True
 
     def due(self, *, busy: Collection[str]) -> bool:

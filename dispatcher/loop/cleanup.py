@@ -21,11 +21,11 @@ NAME = "tidy"
 
 
 class Cleanup:
-    """Used by the loop's thread only.
+    """Lets the engine forget runs that nobody asks about any more. Used by the loop's thread only.
 
     Args:
         scheduler: what keeps runs.
-        errands: who asks it.
+        pollers: who asks it.
         led: raises where the lead is not held any more.
         every_s: seconds between two looks.
     """

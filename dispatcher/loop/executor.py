@@ -1,4 +1,4 @@
-"""The crew: work on other threads that comes back as an event on the loop's thread."""
+"""The executor: work on other threads that comes back as an event on the loop's thread."""
 
 from __future__ import annotations
 

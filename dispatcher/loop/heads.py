@@ -66,13 +66,13 @@ class _Sight:
 
 
 class Heads:
-    """Used by the loop's thread only.
+    """Moves the view along the branch. Used by the loop's thread only.
 
     Args:
-        parts: what it asks and writes.
+        components: what it asks and writes.
         view: is moved.
-        errands: who does what may wait.
-        watch: told of what is wrong with the memory.
+        pollers: who does what may wait.
+        tracker: told of what is wrong with the memory.
         led: raises if the lead is lost.
         know: told of each claim that keeps an id.
         arrived: told of each step of the view, and whether it is the first sight of all.

@@ -114,7 +114,7 @@ class LeadReport:
 
 
 class Leadership:
-    """See the module. ``confirm`` and ``take_over`` wait on network and ledger.
+    """Holds the lead of the ops repo. ``confirm`` and ``take_over`` wait on network and ledger.
 
     Args:
         ref: the remote's.

@@ -1,4 +1,4 @@
-"""Errands: questions to the world, each under way once at a time, and what their failures mean."""
+"""Pollers: questions to the world, each under way once at a time, and what their failures mean."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ class Pauses:
 
 
 class Pollers:
-    """Used by the loop's thread only.
+    """Runs each kind of question to the world once at a time. Used by the loop's thread only.
 
     Args:
-        crew: who runs them.
-        dependencies: those that are down, which are left alone for a while.
-        watch: told of an outage's first failure and of its end.
+        executor: who runs them.
+        outages: those that are down, which are left alone for a while.
+        tracker: told of an outage's first failure and of its end.
     """
 
-    def __init__(self, executor: Executor, dependencies: Outages, tracker: Tracker) -> None:
-        self._executor, self._dependencies, self._tracker = executor, dependencies, tracker
+    def __init__(self, executor: Executor, outages: Outages, tracker: Tracker) -> None:
+        self._executor, self._outages, self._tracker = executor, outages, tracker
         self._away: set[str] = set()
         self._failures = Retries(longest_s=LONGEST_PAUSE_S)
 
@@ -68,7 +68,7 @@ class Pollers:
         """Whether an errand can be run now."""
         key = name or dependency or ""
         blocked = key in self._away or key in self._failures.paused()
-        return not blocked and dependency not in self._dependencies.resting()
+        return not blocked and dependency not in self._outages.resting()
 
     def run(
         self,
@@ -133,7 +133,7 @@ class Pollers:
 
     def back(self, dependency: Dependency, *, proven: bool) -> None:
         """A dependency answered; see ``Outages.answered``."""
-        if self._dependencies.answered(dependency, proven=proven):
+        if self._outages.answered(dependency, proven=proven):
             self._tracker.event("back", dependency=dependency)
 
     def trouble(
@@ -151,5 +151,5 @@ class Pollers:
             dependency = error.dependency
         if dependency is None:
             self._tracker.event("trouble", error=error)
-        elif self._dependencies.failed(dependency, error):
+        elif self._outages.failed(dependency, error):
             self._tracker.event("down", dependency=dependency, error=error)

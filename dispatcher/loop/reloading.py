@@ -13,13 +13,13 @@ NAME = "reload"
 
 
 class Reloading:
-    """Used by the loop's thread only.
+    """Has the rules' files read when they change. Used by the loop's thread only.
 
     Args:
         rules: what may change.
         view: judged by them.
-        errands: who reads the files.
-        watch: told of each change, and once of each that is wrong.
+        pollers: who reads the files.
+        tracker: told of each change, and once of each that is wrong.
     """
 
     def __init__(self, rules: Rules, view: View, pollers: Pollers, tracker: Tracker) -> None:

@@ -32,14 +32,14 @@ LIMIT = 10_000
 
 
 class Reports:
-    """Used by the loop's thread only.
+    """Reports results to the forge until it has them. Used by the loop's thread only.
 
     Args:
         reporter: who reports; None if nobody does.
         outbox: what remembers.
-        crew: who runs the reports.
+        executor: who runs the reports.
         resting: names the dependencies that must not be asked now.
-        watch: told of what cannot be reported.
+        tracker: told of what cannot be reported.
         wall: seconds since the epoch.
         clock: monotonic seconds.
     """

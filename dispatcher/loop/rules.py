@@ -96,7 +96,7 @@ class _File:
 
 
 class Rules:
-    """See the module. Thread-safe, but for ``changed``, which the loop alone calls.
+    """The rules in force. Thread-safe, but for ``changed``, which the loop alone calls.
 
     Args:
         settings: name the files.

@@ -1,6 +1,6 @@
 """Serve: lead, and when the lead is lost or something breaks, start over from what is written.
 
-A tenure that ended by a failure is followed by a fresh one, which believes nothing of the old.
+A term that ended by a failure is followed by a fresh one, which believes nothing of the old.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Service:
     """The dispatcher, for as long as it is wanted.
 
     Args:
-        parts: what it acts through.
+        components: what it acts through.
         view: makes a fresh view of the ops repo.
-        watch: follows it.
+        tracker: follows it.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Steps: carries out what ``reconcile`` asks for, on the crew, and enters what came of it."""
+"""Steps: carries out what ``reconcile`` asks for, on the executor, and enters what came of it."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ class Steps:
     """One step at a time for each action. Used by the loop's thread only.
 
     Args:
-        parts: what the steps act through.
+        components: what the steps act through.
         view: of the ops repo.
         lease: the lead, without which nothing is written.
-        book: where claims are entered.
-        crew: who carries the steps out.
-        dependencies: those that are down.
-        errands: told of failures, and of what is back.
-        watch: told of everything.
+        claim_cache: where claims are entered.
+        executor: who carries the steps out.
+        outages: those that are down.
+        pollers: told of failures, and of what is back.
+        tracker: told of everything.
         moved: called when results were pushed and the head is another.
     """
 
@@ -76,7 +76,7 @@ class Steps:
         *,
         claim_cache: ClaimCache,
         executor: Executor,
-        dependencies: Outages,
+        outages: Outages,
         pollers: Pollers,
         tracker: Tracker,
         moved: Callable[[], None],
@@ -87,7 +87,7 @@ class Steps:
             claim_cache,
             executor,
         )
-        self._dependencies, self._pollers, self._tracker = dependencies, pollers, tracker
+        self._outages, self._pollers, self._tracker = outages, pollers, tracker
         self._moved = moved
         self.retries = Retries()
         self.arrivals = Arrivals(
@@ -103,14 +103,14 @@ class Steps:
             components.reporter,
             Outbox(components.settings.state_dir / OUTBOX),
             executor=executor,
-            resting=dependencies.resting,
+            resting=outages.resting,
             tracker=tracker,
         )
         acting = Acting(
             components=components,
             lease=lease,
             fence=components.rules.fence,
-            resting=dependencies.resting,
+            resting=outages.resting,
             note=lambda error: executor.post(lambda: pollers.trouble(error)),
         )
         self._writer = ResultWriter(
@@ -226,7 +226,7 @@ class Steps:
         self, step: Ask, question: Question, known: Decision | None
     ) -> tuple[Decision, float]:
         """The gate's answer, and when it was asked (monotonic seconds)."""
-        if Dependency.FORGE in needs(step) & self._dependencies.resting():
+        if Dependency.FORGE in needs(step) & self._outages.resting():
             # It stood in line while the forge went down: many that time out are one too many.
             raise Unavailable(Dependency.FORGE, "the forge was unavailable a moment ago")
         asked_at = time.monotonic()
@@ -295,20 +295,18 @@ class Steps:
             self._report(self._components.reporter, question, decision)
 
     def _report(self, reporter: Reporter, question: Question, decision: Decision) -> None:
-        """Tell the people of the forge; what it misses while it is down is told with the next
-        answer.
-        """
+        """Show an answer on the forge; what it misses while it is down is shown with the next."""
         self.reporting += 1
 
         def report() -> bool:
-            if Dependency.FORGE in self._dependencies.resting():
+            if Dependency.FORGE in self._outages.resting():
                 return False
             reporter.report(question, decision)
             return True
 
-        def done(told: bool) -> None:  # noqa: FBT001
+        def done(reported: bool) -> None:  # noqa: FBT001
             self.reporting -= 1
-            if told:
+            if reported:
                 self._pollers.back(Dependency.FORGE, proven=True)
 
         def failed(error: Exception) -> None:

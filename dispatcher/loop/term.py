@@ -179,7 +179,7 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
         lease,
         claim_cache=claims,
         executor=executor,
-        dependencies=outages,
+        outages=outages,
         pollers=pollers,
         tracker=tracker,
         moved=moved,

@@ -79,7 +79,7 @@ def recall(components: Components, head: str) -> Recall:
     """Read every copy of the memory.
 
     Args:
-        parts: ledger and clone are asked; the remote only if these do not suffice.
+        components: ledger and clone are asked; the remote only if these do not suffice.
         head: the branch's head.
 
     Raises:
@@ -163,7 +163,7 @@ def keep(
     proves that it was used.
 
     Args:
-        parts: ledger and clone are asked.
+        components: ledger and clone are asked.
         lost: whose result vanished.
         commit: the head of now.
         led: raises if the lead is lost; nothing is written then.

@@ -142,7 +142,7 @@ def forecast(components: Components, view: View) -> Forecast:
     """Ask everything once, and decide. Changes nothing but the clone, which it fetches.
 
     Args:
-        parts: what is asked.
+        components: what is asked.
         view: a fresh one.
 
     Raises:
