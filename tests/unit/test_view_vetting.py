@@ -1,0 +1,89 @@
+"""How often a file is vetted: once, unless it names a secret that does not exist."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+from dispatcher.decide.world import Candidate
+from dispatcher.gate.base import Answer, Decision
+from dispatcher.loop.intake import Intake
+from dispatcher.loop.view import View
+from dispatcher.model.action import Action
+from dispatcher.model.run import RunKey
+from dispatcher.ops_repo import ActionFile, Delta, Entry
+
+FILES = {
+    i: Entry(mode=0o100644, oid=oid * 40)
+    for i, oid in (("none", "1"), ("known", "2"), ("unknown", "3"))
+}
+SECRETS = {"none": (), "known": ("THERE",), "unknown": ("MISSING",)}
+
+
+class CountingIntake:
+    """Vets without reading, and counts."""
+
+    def __init__(self) -> None:
+        self.vetted: Counter[str] = Counter()
+
+    def vet(
+        self, files: Mapping[str, ActionFile], *, secrets: Collection[str] | None, **_: Any
+    ) -> dict[str, Candidate]:
+        self.vetted.update(files.keys())
+        return {i: self._candidate(file, secrets) for i, file in files.items()}
+
+    def forget(self, action_ids: Collection[str]) -> None:
+        pass
+
+    def _candidate(self, file: ActionFile, secrets: Collection[str] | None) -> Candidate:
+        names = SECRETS[file.id]
+        missing = secrets is not None and not set(names) <= set(secrets)
+        return Candidate(
+            key=RunKey(action_id=file.id, blob=file.blob),
+            order=0,
+            path=file.path,
+            action=Action(id=file.id, formula="hello", context="", secrets=names),
+            problem="no such secret" if missing else "",
+            unvetted="checking" if names and secrets is None else "",
+        )
+
+
+def test_a_file_whose_secrets_exist_is_vetted_once() -> None:
+    intake = CountingIntake()
+    gate = SimpleNamespace(invalidate=lambda: None)
+    view = View(
+        components=cast(Any, SimpleNamespace(gate=gate)), intake=cast(Intake, cast(Any, intake))
+    )
+    events = tuple((f"vault/actions/{i}.toml", entry) for i, entry in FILES.items())
+    view.enter(Delta(commit="c" * 40, events=events, whole=True))
+    view.vet()
+    assert set(view.unresolved()) == {"known", "unknown"}
+
+    view.learn_secrets(frozenset({"THERE"}), view.unresolved())
+    assert view.unread == {"unknown"}
+    view.vet()
+
+    assert intake.vetted == {"none": 1, "known": 1, "unknown": 2}
+    assert not view.unresolved()
+    problems = {i: candidate.problem for i, candidate in view.candidates().items()}
+    assert problems == {"none": "", "known": "", "unknown": "no such secret"}
+
+
+def test_what_the_gate_answered_meanwhile_is_kept() -> None:
+    intake = CountingIntake()
+    gate = SimpleNamespace(invalidate=lambda: None)
+    view = View(
+        components=cast(Any, SimpleNamespace(gate=gate)), intake=cast(Intake, cast(Any, intake))
+    )
+    events = (("vault/actions/known.toml", FILES["known"]),)
+    view.enter(Delta(commit="c" * 40, events=events, whole=True))
+    view.vet()
+    yes = Decision(answer=Answer.APPROVED, reason="so", gate="fake", approved_by=("boss",))
+    view.learn(view.question("known"), yes, asked_at=float("inf"))
+
+    view.learn_secrets(frozenset({"THERE"}), view.unresolved())
+
+    candidate = view.candidates()["known"]
+    assert (candidate.unvetted, candidate.approved_by) == ("", ("boss",))
