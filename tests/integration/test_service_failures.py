@@ -148,7 +148,12 @@ def test_an_error_in_a_dispatcher_at_work_does_not_end_it(stage: Stage) -> None:
     stage.start()
     all_up(stage)
     run_one(stage, "one")
-    assert any(w == "trouble" for w, _ in stage.watch.events)
+
+    @eventually
+    def noted() -> None:
+        assert any(w == "trouble" for w, _ in stage.watch.events)
+
+    noted()
 
 
 def test_once_gives_up_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
