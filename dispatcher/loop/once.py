@@ -16,7 +16,7 @@ def is_done(term: Term, plan: Plan) -> bool:
         plan.steps
         or term.steps.busy
         or term.pollers
-        or term.steps.reporting
+        or term.steps.answer_reports
         or term.steps.reports
         or term.steps.retries
         or term.view.unread

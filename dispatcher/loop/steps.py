@@ -25,9 +25,10 @@ from dispatcher.decide.steps import (
 from dispatcher.errors import Denied, Dependency, Unavailable, unexpected
 from dispatcher.gate.base import Decision, Question
 from dispatcher.ledger.base import Lease
+from dispatcher.loop.answer_reports import AnswerReports
 from dispatcher.loop.arrivals import Arrivals
 from dispatcher.loop.claim_cache import ClaimCache
-from dispatcher.loop.components import Components, Reporter
+from dispatcher.loop.components import Components
 from dispatcher.loop.effects.acting import Acting, LeadLost
 from dispatcher.loop.effects.cancelling import Cancelling
 from dispatcher.loop.effects.ending import Ending
@@ -98,7 +99,7 @@ class Steps:
             claimed=lambda action_id: action_id in claim_cache.claims,
         )
         self.busy: set[str] = set()
-        self.reporting = 0
+        self.answer_reports = AnswerReports(components.reporter, executor, outages, pollers)
         self.reports = Reports(
             components.reporter,
             Outbox(components.settings.state_dir / OUTBOX),
@@ -291,29 +292,7 @@ class Steps:
             gate=decision.gate,
             reason=decision.reason,
         )
-        if self._components.reporter is not None:
-            self._report(self._components.reporter, question, decision)
-
-    def _report(self, reporter: Reporter, question: Question, decision: Decision) -> None:
-        """Show an answer on the forge; what it misses while it is down is shown with the next."""
-        self.reporting += 1
-
-        def report() -> bool:
-            if Dependency.FORGE in self._outages.resting():
-                return False
-            reporter.report(question, decision)
-            return True
-
-        def done(reported: bool) -> None:  # noqa: FBT001
-            self.reporting -= 1
-            if reported:
-                self._pollers.back(Dependency.FORGE, proven=True)
-
-        def failed(error: Exception) -> None:
-            self.reporting -= 1
-            self._pollers.trouble(error, Dependency.FORGE, where="report")
-
-        self._executor.question(report, done, failed)
+        self.answer_reports.show(question, decision)
 
     def _hand_in_rejection(self, result: Result) -> None:
         self.reports.expect(result)

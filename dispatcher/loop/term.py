@@ -134,7 +134,7 @@ class Term:
         back = self.outages.outages().keys() - self.outages.resting()
         if (
             Dependency.FORGE in back
-            and not self.steps.reporting
+            and not self.steps.answer_reports
             and not any(c.gate_state is GateState.UNASKED for c in self.view.candidates().values())
         ):
             # Nothing waits for the forge; there is no question that would cost it nothing.
