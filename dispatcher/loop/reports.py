@@ -16,7 +16,7 @@ from dispatcher.loop.components import Reporter
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.outbox import Outbox, Unreported
 from dispatcher.loop.retries import Retries
-from dispatcher.model.result import Result, parse_result
+from dispatcher.model.result import Result, ended_result
 from dispatcher.model.run import Claim, Phase
 from dispatcher.ops_repo import Tree
 from dispatcher.status.tracker import Tracker
@@ -95,9 +95,8 @@ class Reports:
             return False
         if tree.result_path(action_id) is None:
             return False  # there is nothing to link to
-        try:
-            result = parse_result(claim.result)
-        except ValueError:
+        result = ended_result(claim)
+        if result is None:
             return False  # of another version, whose results are not these
         if self._tried.get(action_id) == result:
             return False

@@ -15,7 +15,7 @@ from functools import lru_cache
 
 from dispatcher.errors import Dependency
 from dispatcher.model.health import DependencyHealth, Health
-from dispatcher.model.result import parse_result
+from dispatcher.model.result import ended_result
 from dispatcher.model.run import Phase, Verdict
 from dispatcher.status.metrics import Metrics
 from dispatcher.status.overview import Overview, of_status
@@ -167,7 +167,9 @@ class Counted:
         self._metrics.tick(status.round_s)
         ended = {i: c for i, c in status.claims.items() if c.phase is Phase.ENDED and not c.stopped}
         for action_id in ended.keys() - self._ended:
-            self._count(ended[action_id].result)
+            result = ended_result(ended[action_id])
+            if result is not None:
+                self._metrics.run_ended(result.verdict, seconds=result.duration_s)
         self._ended = set(ended)
 
     def event(self, name: str, /, **facts: object) -> None:
@@ -180,10 +182,3 @@ class Counted:
             self._metrics.run_ended(Verdict(str(facts["verdict"])))
         elif name == "defect":
             self._metrics.defect()
-
-    def _count(self, text: str) -> None:
-        try:
-            result = parse_result(text)
-        except ValueError:
-            return  # a claim that was closed because its result stood in git already
-        self._metrics.run_ended(result.verdict, seconds=result.duration_s)
