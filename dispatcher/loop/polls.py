@@ -2,8 +2,9 @@
 
 ``work`` begins what is due; it is called in each round, with the dependencies that were down and may be
 asked again. Each of them is asked something even if no step needs it now: an outage must end when the
-dependency is back. ``next_in`` answers the seconds until there is something to do; None if nothing falls
-due by itself, or if it cannot be asked now: the end of what is under way brings a round of its own.
+dependency is back. ``next_in`` returns the seconds until there is something to do; None if nothing falls
+due by itself, or while the same question is under way or its dependency rests: the end of that brings a
+round of its own.
 
 All are used by the loop's thread only.
 """
