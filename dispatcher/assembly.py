@@ -89,7 +89,7 @@ def refuse_author(settings: Settings, what: str) -> None:
     """
     if settings.role is Role.AUTHOR:
         raise Misconfigured(
-            f'{what} is not available on an author\'s desk (role = "author" in disinto.toml)',
+            f'{what} is not available on an author client (role = "author" in disinto.toml)',
             remedy="Run it on the dispatcher's host, with the settings of 'disinto serve'",
         )
 

@@ -236,7 +236,7 @@ class Notifier:
             self._no_store(error)
 
     def _no_store(self, error: Exception) -> None:
-        trouble = f"notifications cannot be written down: {error}"
+        trouble = f"notifications cannot be stored: {error}"
         if trouble != self._trouble:
             self._trouble = trouble
             self._tracker.event("trouble", error=trouble)

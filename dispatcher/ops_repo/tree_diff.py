@@ -39,7 +39,8 @@ def empty_tree(commit: str) -> str:
 
 
 def trees_at(clone: Clone, commits: Iterable[str], directory: str) -> list[str]:
-    """Hash of the tree at a path in each commit; that of an empty one if there is no directory."""
+    """Hash of the tree at a path in each commit; that of an empty one if there is not a
+    directory."""
     names = list(commits)
     infos = clone.objects.info([f"{commit}:{directory}" for commit in names])
     return [

@@ -147,7 +147,7 @@ def test_dispatch_exits_as_the_action_does(
 
     known = desk("dispatch", "bad.toml")
     assert known.code == 73
-    assert "an id runs once" in known.err.lower()
+    assert "an id runs only once" in known.err.lower()
 
 
 def test_dispatch_checks_the_file_first(

@@ -63,7 +63,7 @@ def test_status_shows_what_git_says_and_what_is_not_known(stage: Stage, desk: Au
     assert rows["high"]["state"] == "waiting"
     assert (rows["high"]["tier"], rows["high"]["waiting_for"]) == ("high", "approval")
     text = desk("status").out
-    assert "an author client" in text
+    assert "author client" in text
     assert "no dispatcher runs here" not in text
     assert desk("status", "low", "--json").json["state"] == "approved"
     assert not desk.opened()
@@ -131,6 +131,6 @@ def test_init_makes_a_desk(stage: Stage, desk: AuthorsDesk, tmp_path: Path) -> N
     served = disinto(*config, "serve", "--once", env=desk.environ)
     assert served.code == Exit.CONFIG
     status = disinto(*config, "status", env=desk.environ)
-    assert "an author client" in status.out
+    assert "author client" in status.out
     missing = disinto("init", "--author", str(tmp_path / "other"), env=desk.environ)
     assert missing.code == Exit.USAGE

@@ -40,7 +40,7 @@ INSTEAD: dict[str, str] = {
     r"refused us|lacks the right": "permission denied",
     rf"{_SERVER} (?:cannot|could not) be asked": "is unavailable",
     r"had no hand in": "must not have contributed to",
-    r"author's desk": "author client",
+    r"author\\?'s desk": "author client",
     r"(?:None|True|False|\"\") where": "if",
 }
 

@@ -1,4 +1,4 @@
-"""Why runs wait for a place."""
+"""Why runs wait for placement."""
 
 from __future__ import annotations
 

@@ -83,7 +83,8 @@ class Ending:
     ) -> Claim:
         """Sign the result and record the verdict. From here on it cannot be lost."""
         kind = self._components.settings.scheduler
-        # Not the engine's own word for itself: a result that no model takes would be retried for ever.
+        # Not the engine's own word for itself: a result that no model takes would be retried
+        # forever.
         engine = replace(engine, kind=kind) if engine else Engine(kind=kind, job=claim.engine_id)
         now = time.time()
         try:
