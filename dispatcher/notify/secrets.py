@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from dispatcher.errors import Misconfigured
 from dispatcher.settings import NotifySettings, Settings, credential_files
+from dispatcher.settings.addresses import is_http
 
 FILE_LIMIT = 65_536
 """Bytes of a secret's file."""
@@ -60,4 +62,5 @@ def known_secrets(settings: Settings, environ: Mapping[str, str]) -> dict[str, s
                 found[file.name] = stream.read(FILE_LIMIT).decode(errors="replace").strip()
         except OSError:
             continue  # whoever needs it says so
-    return found
+    paths = {name: urlsplit(text).path for name, text in found.items() if is_http(text)}
+    return {**found, **{f"{name} (path)": path for name, path in paths.items()}}

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from dispatcher.errors import Misconfigured
 from dispatcher.notify.chat import plain_text, slack_text
 from dispatcher.notify.mail import mail
+from dispatcher.notify.secrets import known_secrets
 from dispatcher.notify.template import NAMES, Body
 from dispatcher.notify.text import DETAIL_LIMIT, LINE_LIMIT, OUTPUT_LIMIT, Cleaner
 from dispatcher.notify.webhook import key_of
-from dispatcher.settings import BodyKind
+from dispatcher.settings import BodyKind, Settings
 from tests.support.notices import notice, sink
 
 CANARY = "canary-0123456789"
@@ -140,3 +141,12 @@ def test_a_secret_that_can_be_guessed_is_refused_and_not_shown(secret: str) -> N
     with pytest.raises(Misconfigured) as caught:
         key_of("ops", secret)
     assert secret not in str(caught.value)
+
+
+def test_an_address_that_is_a_secret_is_not_shown_in_part_either(tmp_path: Path) -> None:
+    file = tmp_path / "slack.url"
+    file.write_text("https://hooks.example/services/T0/B0/canary0123\n")
+    settings = Settings(notify=(sink(kind="slack", secret_file=file),))
+    cleaner = Cleaner(known_secrets(settings, {"VAULT_TOKEN": CANARY}))
+    told = cleaner.line(f"POST /services/T0/B0/canary0123 with {CANARY}")
+    assert "canary" not in told.replace("[redacted:", "")
