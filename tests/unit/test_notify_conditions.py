@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 from dispatcher.model.health import ForeignResult
 from dispatcher.model.notice import Condition, Notice
 from dispatcher.model.run import Verdict
-from dispatcher.notify.conditions import DOWN_AFTER_S, TITLES, Episode, Notices, outages, wants
+from dispatcher.notify.conditions import (
+    DOWN_AFTER_S,
+    TITLES,
+    Episode,
+    Notices,
+    outages,
+    wanted,
+    wants,
+)
 from dispatcher.notify.text import Cleaner
 from tests.support.notices import NOTICES, notice, result, sink
 
@@ -62,7 +70,7 @@ def test_a_notice_survives_the_store() -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "facts", "wanted"),
+    ("keys", "facts", "gets"),
     [
         ({}, {}, True),
         ({"on": ["lost"]}, {}, False),
@@ -74,9 +82,15 @@ def test_a_notice_survives_the_store() -> None:
     ],
 )
 def test_filters_leave_out_what_is_known_to_be_something_else(
-    keys: dict[str, object], facts: dict[str, object], *, wanted: bool
+    keys: dict[str, object], facts: dict[str, object], *, gets: bool
 ) -> None:
-    assert wants(sink(**keys), notice(**facts)) is wanted
+    assert wants(sink(**keys), notice(**facts)) is gets
+
+
+def test_output_is_sent_only_where_it_is_wanted() -> None:
+    sinks = [sink(name="with", include_output=True), sink(name="without")]
+    made = dict(wanted(sinks, [notice(output="last words")]))
+    assert (made["with"].output, made["without"].output) == ("last words", "")
 
 
 class Outages:
