@@ -91,7 +91,9 @@ class Notices:
             detail=wait.reason,
             formula=action.formula if action else "",
             tier=candidate.tier.value if candidate.tier else "",
-            at=candidate.since or now,
+            at=candidate.since
+            if 0 < candidate.since <= now
+            else now,  # a commit's date is its maker's
         )
 
     def of_emergency(

@@ -219,6 +219,8 @@ class Notifier:
         if self._episodes is None:
             self._episodes = self._store.episodes()
         down = {str(d): (outage.since, outage.error) for d, outage in status.outages.items()}
+        if not status.head:  # nothing was asked yet, so that nothing is known to be up
+            down = {**{name: (e.since, "") for name, e in self._episodes.items()}, **down}
         episodes, made = outages(self._notices, down, self._episodes, now=now)
         if episodes != self._episodes:
             self._store.add(wanted(self._sinks, made), episodes=episodes)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from dispatcher.errors import Misconfigured
-from dispatcher.settings import NotifySettings, Settings, credential_files
+from dispatcher.settings import NotifySettings, Settings, SinkKind, credential_files
 from dispatcher.settings.addresses import is_http
 
 FILE_LIMIT = 65_536
@@ -29,7 +29,7 @@ def secret_of(sink: NotifySettings, environ: Mapping[str, str]) -> str:
                 f"{place}: the variable {sink.secret_env} is not set",
                 remedy="Set it where serve runs, or use secret_file.",
             )
-        return value
+        return _usable(sink, value)
     file = sink.secret_file
     assert file is not None  # noqa: S101 - asked only of sinks that have a secret
     try:
@@ -41,6 +41,17 @@ def secret_of(sink: NotifySettings, environ: Mapping[str, str]) -> str:
         raise Misconfigured(f"{place}: secret_file {file} cannot be read: {reason}") from None
     if not value:
         raise Misconfigured(f"{place}: secret_file {file} is empty")
+    return _usable(sink, value)
+
+
+def _usable(sink: NotifySettings, value: str) -> str:
+    """The secret, if its use can hold it: an error about it further on might show it."""
+    in_header = sink.kind in (SinkKind.SLACK, SinkKind.MATRIX)
+    if not value.isprintable() or (in_header and not value.isascii()):
+        raise Misconfigured(
+            f"[[notify]] {sink.name}: the secret has a character that cannot be sent",
+            remedy="Write it on one line, without quotes; it is not shown here.",
+        )
     return value
 
 

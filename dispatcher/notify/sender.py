@@ -83,7 +83,7 @@ class Sender:
 
     def settle(self, timeout_s: float) -> None:
         """Wait until there is nothing to send, or the sink does not take it; no longer than this."""
-        if self._thread.is_alive():
+        if self._thread.is_alive() and self._again_at <= self._clock():
             self._idle.wait(timeout_s)
 
     def turn(self) -> float:
@@ -128,24 +128,27 @@ class Sender:
                 self._sink = self._open()
             warning = self._cleaner.line(self._sink.send(queued.notice))
         except MessageRefused as error:
-            text = self._cleaner.line(str(error), 500)
-            if self._store.refused(
-                self.name, queued.number, text, tries=REFUSALS, now=self._wall()
-            ):
-                self._report("notice_refused", sink=self.name, notice=queued.notice.id, error=text)
-                self._failures = 0
-                return 0.0
-            return self._pause(0.0)
-        except Exception as error:  # noqa: BLE001 - whatever it is, this thread must live
+            return self._refused(queued, str(error))
+        except DisintoError as error:
             self._sink = None  # its template or certificate may be another by then
             retry_after_s = error.retry_after_s if isinstance(error, SinkUnavailable) else 0.0
-            if not isinstance(error, DisintoError):
-                self._report("defect", where=f"sink {self.name}", error=error)
-            return self._failed(describe(error), retry_after_s)
+            return self._failed(str(error), retry_after_s)
+        except Exception as error:  # noqa: BLE001 - whatever it is, this thread must live
+            # It may be one message's, which must not hold up all others.
+            self._report("defect", where=f"sink {self.name}", error=error)
+            return self._refused(queued, describe(error))
         self._failures = 0
         self._unrecorded = (queued.number, warning)
         self._store.sent(self.name, queued.number, warning=warning, now=self._wall())
         self._unrecorded = None
+        return 0.0
+
+    def _refused(self, queued: Queued, error: str) -> float:
+        text = self._cleaner.line(error, 500)
+        if not self._store.refused(self.name, queued.number, text, tries=REFUSALS):
+            return self._pause(0.0)
+        self._report("notice_refused", sink=self.name, notice=queued.notice.id, error=text)
+        self._failures = 0
         return 0.0
 
     def _failed(self, error: str, retry_after_s: float) -> float:

@@ -191,10 +191,11 @@ class Store:
                 (error, now, sink),
             )
 
-    def refused(self, sink: str, number: int, error: str, *, tries: int, now: float) -> bool:
-        """The server refused a message itself; True if it is given up, at the last of ``tries``."""
-        self.failed(sink, error, now=now)
+    def refused(self, sink: str, number: int, error: str, *, tries: int) -> bool:
+        """A message itself was refused; True if it is given up, at the last of ``tries``."""
         with self._write() as db:
+            _about(db, sink)
+            db.execute("UPDATE sinks SET error = ? WHERE name = ?", (error, sink))
             db.execute("UPDATE outbox SET refusals = refusals + 1 WHERE number = ?", (number,))
             gone = "sink = ? AND number = ? AND refusals >= ?"
             return _give_up(db, sink, gone, (sink, number, tries)) > 0

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from dispatcher.errors import Misconfigured
 from dispatcher.model.notice import Notice
 from dispatcher.model.times import rfc3339
+from dispatcher.notify.base import MessageRefused
 from dispatcher.settings import BodyKind
 
 TEMPLATE_LIMIT = 65_536
@@ -55,20 +56,21 @@ class Body:
         """The body for a notice.
 
         Raises:
-            Misconfigured: the template uses what is not there, or makes no JSON, or too much.
+            MessageRefused: the template uses what is not there, or makes no JSON, or too much. For
+                another notice it may be right.
         """
         try:
             text = self._template.render(values(notice))
         except Exception as error:
-            raise self._wrong(f"{type(error).__name__}: {error}") from error
+            raise self._refused(f"{type(error).__name__}: {error}") from error
         body = text.encode()
         if len(body) > BODY_LIMIT:
-            raise self._wrong(f"it makes {len(body):,} bytes, at most {BODY_LIMIT:,}")
+            raise self._refused(f"it makes {len(body):,} bytes, at most {BODY_LIMIT:,}")
         if self.kind is BodyKind.JSON:
             try:
                 json.loads(text)
             except (ValueError, RecursionError) as error:
-                raise self._wrong(f"it does not make JSON: {error}") from None
+                raise self._refused(f"it does not make JSON: {error}") from None
         return body
 
     def _text(self, file: Path | None) -> str:
@@ -85,8 +87,11 @@ class Body:
             reason = getattr(error, "strerror", None) or "it is not UTF-8"
             raise self._wrong(f"it cannot be read: {reason}") from error
 
+    def _refused(self, why: str) -> MessageRefused:
+        return MessageRefused(f"{self._place}: {why}", remedy=_REMEDY)
+
     def _wrong(self, why: str) -> Misconfigured:
-        return Misconfigured(f"{self._place}: {why}", remedy=f"It may use: {', '.join(NAMES)}.")
+        return Misconfigured(f"{self._place}: {why}", remedy=_REMEDY)
 
 
 def values(notice: Notice) -> dict[str, object]:
@@ -95,6 +100,7 @@ def values(notice: Notice) -> dict[str, object]:
 
 
 NAMES = tuple(Notice.__dataclass_fields__)
+_REMEDY = f"It may use: {', '.join(NAMES)}."
 
 
 def _in_json(value: object) -> object:

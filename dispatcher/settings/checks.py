@@ -16,7 +16,7 @@ from dispatcher.settings.repository import repository_name
 from dispatcher.settings.section import Contradiction, wrong
 from dispatcher.settings.whole import engine_sections
 from dispatcher.toml.explain import did_you_mean
-from dispatcher.toml.source import quoted
+from dispatcher.toml.source import KeyPath, quoted
 
 
 def contradictions(settings: Settings) -> Iterator[Contradiction]:
@@ -171,20 +171,25 @@ def _trusted_files(settings: Settings) -> Iterator[Contradiction]:
     within = [settings.state_dir / "ops.git"]
     if remote.startswith("/"):
         within.append(Path(remote))
-    trusted: tuple[tuple[str, str, Path | None], ...] = (
+    trusted: list[tuple[str, str, Path | None]] = [
         ("formulas", "path", settings.formulas.path),
         ("policy", "file", settings.policy.file),
         ("signed", "allowed_signers", settings.signed.allowed_signers),
         ("signed", "revoked_keys", settings.signed.revoked_keys),
         ("signed", "gpg_home", settings.signed.gpg_home),
-    )
-    for section, key, path in trusted:
+    ]
+    places: list[tuple[KeyPath, Path | None]] = [((s, key), path) for s, key, path in trusted]
+    places += [
+        (("notify", index, key), getattr(sink, key))
+        for index, sink in enumerate(settings.notify)
+        for key in ("template", "secret_file", "cacert")
+    ]
+    for place, path in places:
         if path is not None and any(_inside(path, folder) for folder in within):
             yield wrong(
-                f"{section}.{key} is inside the ops repo, where anybody who may merge an action "
-                "could change it",
-                section,
-                key,
+                f"{place[0]}.{place[-1]} is inside the ops repo, where anybody who may merge an "
+                "action could change it",
+                *place,
                 remedy="Keep it beside disinto.toml, outside the ops repo",
             )
 

@@ -100,6 +100,14 @@ def test_what_is_wrong_is_said_at_its_line(tmp_path: Path, text: str, said: str)
     assert "canary" not in told
 
 
+@pytest.mark.parametrize("key", ["template", "secret_file", "cacert"])
+def test_what_a_merged_pull_request_could_change_is_refused(tmp_path: Path, key: str) -> None:
+    ops = tmp_path / "ops"
+    table = WEBHOOK.replace('secret_file = "hook.secret"\n', "") + f'{key} = "ops/file"\n'
+    told = problem(tmp_path, f'[ops_repo]\nremote = "{ops}"\n{table}')
+    assert f"notify.{key} is inside the ops repo" in told
+
+
 def test_as_many_sinks_as_make_sense(tmp_path: Path) -> None:
     many = "".join(WEBHOOK.replace("ops", f"ops{number}") for number in range(21))
     assert "at most 20 entries" in problem(tmp_path, many)

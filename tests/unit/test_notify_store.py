@@ -175,11 +175,30 @@ def test_a_message_that_is_refused_itself_makes_way_for_the_next(bench: Bench) -
     assert bench.titles() == ["1 more was not sent", "deploy-2"]
 
 
+def test_a_refused_message_does_not_make_its_sink_a_dead_one(bench: Bench) -> None:
+    bench.add(1)
+    bench.fault = MessageRefused("400")
+    for _ in range(REFUSALS):
+        bench.sender.turn()
+    state = bench.store.states()["ops"]
+    assert (state.failing_since, state.error, state.waiting) == (0.0, "400", 0)
+
+
+def test_a_notice_that_cannot_be_sent_by_a_defect_makes_way_for_the_next(bench: Bench) -> None:
+    bench.add(1, 2)
+    bench.fault = ZeroDivisionError("oops")
+    for _ in range(REFUSALS):
+        bench.sender.turn()
+    bench.fault = None
+    bench.run()
+    assert bench.titles() == ["1 more was not sent", "deploy-2"]
+
+
 def test_an_error_that_nobody_expected_is_a_defect_and_is_tried_again(bench: Bench) -> None:
     bench.add(1)
     bench.fault = ZeroDivisionError("oops")
     assert bench.sender.turn() > 0
-    assert bench.events == ["defect", "notify_failed"]
+    assert bench.events == ["defect"]
     bench.fault = None
     bench.run()
     assert len(bench.sent) == 1

@@ -11,15 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.decide.steps import Wait
+from dispatcher.decide.world import Candidate
 from dispatcher.errors import Misconfigured
+from dispatcher.model.health import WaitingFor
+from dispatcher.model.run import RunKey
+from dispatcher.notify.base import MessageRefused
 from dispatcher.notify.chat import plain_text, slack_text
 from dispatcher.notify.mail import mail
 from dispatcher.notify.secrets import known_secrets
+from dispatcher.notify.sinks import open_sink
 from dispatcher.notify.template import NAMES, Body
 from dispatcher.notify.text import DETAIL_LIMIT, LINE_LIMIT, OUTPUT_LIMIT, Cleaner
 from dispatcher.notify.webhook import key_of
 from dispatcher.settings import BodyKind, Settings
-from tests.support.notices import notice, sink
+from tests.support.notices import NOTICES, notice, sink
 
 CANARY = "canary-0123456789"
 CLEANER = Cleaner({"VAULT_TOKEN": CANARY})
@@ -97,7 +103,7 @@ def test_an_operators_template_is_filled_in(tmp_path: Path) -> None:
 def test_a_template_that_is_of_no_use_is_named_with_its_reason(
     tmp_path: Path, text: str, said: str
 ) -> None:
-    with pytest.raises(Misconfigured, match="notify") as caught:
+    with pytest.raises((Misconfigured, MessageRefused), match="notify") as caught:
         template(tmp_path, text).make(notice())
     assert said in str(caught.value)
 
@@ -150,3 +156,21 @@ def test_an_address_that_is_a_secret_is_not_shown_in_part_either(tmp_path: Path)
     cleaner = Cleaner(known_secrets(settings, {"VAULT_TOKEN": CANARY}))
     told = cleaner.line(f"POST /services/T0/B0/canary0123 with {CANARY}")
     assert "canary" not in told.replace("[redacted:", "")
+
+
+@pytest.mark.parametrize("secret", ["canary\nX-Header: 1", "canary\x00", "canary-\u00e9"])
+def test_a_secret_that_no_header_can_hold_is_refused_and_not_shown(secret: str) -> None:
+    settings = sink(kind="matrix", url="http://127.0.0.1:9", room="!a:b", secret_env="T")
+    with pytest.raises(Misconfigured) as caught:
+        open_sink(settings, {"T": secret}).send(notice())
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("at", [1e300, -1e300, float("nan"), float("inf"), -1.0, 3e11])
+def test_a_time_that_somebody_made_up_can_be_written_down(at: float) -> None:
+    candidate = Candidate(key=RunKey(action_id="a", blob="b" * 40), order=1, since=at)
+    wait = Wait(action_id="a", waiting_for=WaitingFor.APPROVAL, reason="r")
+    made = NOTICES.of_wait(wait, candidate, now=1_772_366_400.0)
+    assert made.at == 1_772_366_400.0
+    Body("ops", file=None, kind=BodyKind.JSON).make(made)
+    mail(made, sink(**MAIL))
