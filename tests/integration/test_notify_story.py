@@ -328,3 +328,16 @@ def test_an_emergency_is_told_by_its_event(stage: Stage, hooks: Hooks) -> None:
         body = json.loads(hooks.next().body)
     assert (body["condition"], body["action"]) == ("emergency", "fix-1")
     assert body["detail"] == "the disk is full"
+
+
+def test_serve_once_sends_before_it_ends(stage: Stage, hooks: Hooks) -> None:
+    sinks(stage, webhook(hooks.addr), webhook("http://127.0.0.1:9/", "dead"))
+    stage.scene.merge({path("wrong-1"): "id = 1\n"}, "Add one that is wrong")
+    scene = stage.scene
+    done = disinto("--config", str(scene.config), "serve", "--once", env=scene.environ)
+    assert done.code == 0, done.err
+    assert json.loads(hooks.next().body)["action"] == "wrong-1"
+    assert "notify_failed" in done.err
+    assert (state(stage).sent, state(stage, "dead").waiting) == (1, 1)
+    status = disinto("--config", str(scene.config), "doctor", env=scene.environ)
+    assert "notify: dead: notifications to dead have not been delivered since" in status.out
