@@ -39,11 +39,13 @@ RUN set -eu; \
       rm -rf /var/lib/apt/lists/*; \
     fi
 # The directories that mounts appear in exist, so that what is above them belongs to the user.
+# mounts: rendered by make docs
 RUN useradd --uid 1000 --user-group --create-home --shell /bin/bash agent; \
     cd /home/agent; \
     mkdir -p .ssh .gnupg .config/sops/age repos ops-repo data; \
     chmod 0700 .ssh .gnupg .config/sops/age; \
     chown -R agent:agent /home/agent
+# end of mounts
 COPY --from=build /opt/disinto /opt/disinto
 ENV PATH=/opt/disinto/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     LANG=C.UTF-8

@@ -23,7 +23,7 @@ from dispatcher.engines.local import sandbox
 from dispatcher.engines.local.launch import launch
 from dispatcher.engines.local.spool import Spool
 from dispatcher.model.payload import encode_payload
-from dispatcher.model.run import RunSpec, Verdict
+from dispatcher.model.run import RunSpec
 from dispatcher.settings import Settings
 from tests.servers.grants import Minter
 
@@ -113,7 +113,7 @@ def bare_runner(scene: Scene, actions: int) -> float:
             os.close(lock)
             process.wait()
             outcome = spool.outcome()
-            if outcome is None or outcome.verdict is not Verdict.SUCCEEDED:
+            if outcome is None or not outcome.verdict.success:
                 failed.append(str(outcome))
 
     workers = [threading.Thread(target=worker) for _ in range(settings.limits.max_in_flight)]

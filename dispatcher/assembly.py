@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from dispatcher.engines import registry
 from dispatcher.errors import Misconfigured
 from dispatcher.host.private import make_private, take_from_others
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from dispatcher.settings import (
     GateKind,
     Role,

@@ -29,24 +29,37 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import Self
 
 
 class Exit(IntEnum):
-    """Exit codes of every command, after sysexits(3). ``disinto dispatch`` adds the action's
-    own."""
+    """Exit codes of every command, after sysexits(3). ``disinto dispatch`` adds the action's own.
 
-    OK = 0
-    FAILED = 1
-    USAGE = 64
-    DATAERR = 65  # an action, a formula or the policy is invalid
-    NOINPUT = 66  # no such action, file or log
-    UNAVAILABLE = 69  # a server could not be reached
-    SOFTWARE = 70  # a defect of ours
-    CANTCREAT = 73
-    IOERR = 74
-    TEMPFAIL = 75  # still waiting; ask again
-    NOPERM = 77  # a server denied access, or approval was refused
-    CONFIG = 78  # the settings are invalid or incomplete
+    One entry each, with its meaning for people: help and docs are derived from it (``make docs``).
+    """
+
+    meaning: str
+
+    def __new__(cls, code: int, *meanings: str) -> Self:
+        # One meaning for each member; mypy takes Exit(64), which has none, for a call of this.
+        (text,) = meanings
+        member = int.__new__(cls, code)
+        member._value_ = code
+        member.meaning = text
+        return member
+
+    OK = 0, "done"
+    FAILED = 1, "a check failed, or a prompt was answered with no"
+    USAGE = 64, "usage error"
+    DATAERR = 65, "an action, a formula or the policy is invalid"
+    NOINPUT = 66, "no such action, file or log"
+    UNAVAILABLE = 69, "a server cannot be reached"
+    SOFTWARE = 70, "internal error in disinto, or a state that needs a person"
+    CANTCREAT = 73, "cannot create a file or directory, or the action exists already"
+    IOERR = 74, "reading or writing failed"
+    TEMPFAIL = 75, "still waiting; try again later"
+    NOPERM = 77, "permission denied by a server, or approval refused"
+    CONFIG = 78, "the settings are invalid or incomplete"
 
 
 class Dependency(StrEnum):

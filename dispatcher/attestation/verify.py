@@ -31,12 +31,13 @@ from dispatcher.attestation.envelope import (
 )
 from dispatcher.attestation.keys import key_id
 from dispatcher.model.result import Envelope
-from dispatcher.model.run import Tier, Verdict
+from dispatcher.model.run import Tier
+from dispatcher.model.verdicts import Verdict
 
 _MARK = b',\n  "attestation": '
 _END = b"\n}\n"
 
-_RAN = frozenset({Verdict.SUCCEEDED, Verdict.FAILED, Verdict.TIMED_OUT})
+_RAN = frozenset(verdict for verdict in Verdict if verdict.ran)
 _NEED_APPROVAL = frozenset({Tier.MEDIUM, Tier.HIGH})
 
 

@@ -18,7 +18,7 @@ from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
     from dispatcher.model.checks import Change
-    from dispatcher.model.run import Mount
+    from dispatcher.model.mounts import Mount
 
 _SERVERS = ("vault", *(engine.name for engine in registry.engines() if engine.administers))
 

@@ -11,6 +11,8 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
+from dispatcher.model.verdicts import Verdict
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -69,21 +71,13 @@ def coloured() -> bool:
     return not os.environ.get("NO_COLOR")
 
 
-STYLES = {
-    "succeeded": "green",
+STYLES: dict[str, str] = {
+    **{verdict.value: verdict.colour for verdict in Verdict},
     "ok": "green",
     "up": "green",
     "running": "cyan",
-    "failed": "red",
-    "error": "red",
-    "lost": "red",
     "down": "red",
     "wrong": "red",
-    "timed_out": "yellow",
-    "cancelled": "yellow",
-    "refused": "yellow",
-    "invalid": "yellow",
-    "unplaceable": "yellow",
     "waiting": "yellow",
 }
 """Colours of the words that tables show."""

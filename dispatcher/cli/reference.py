@@ -1,23 +1,70 @@
 """The reference of the command line, rendered from the commands themselves.
 
-``python -m dispatcher.cli.reference`` writes ``docs/reference-cli.md`` and
-``dispatcher/cli/help.txt``; with ``--check`` it only says whether they are current. ``make docs``
-calls it, a test checks it.
+``python -m dispatcher.cli.reference`` writes ``docs/reference-cli.md``, ``dispatcher/cli/help.txt``, the
+schema of actions, and the parts of other files in ``dispatcher.cli.sections``; with ``--check`` it
+only reports whether they are current. ``make docs`` calls it, a test checks it.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from dispatcher.cli import HELP_FILE
+from dispatcher.cli import HELP_FILE, sections
 from dispatcher.cli.help import exit_codes
 from dispatcher.cli.root import COMMANDS, root
+from dispatcher.operate.schema import schema
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
+
+ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
+"""Where editors find the schema of actions in an ops repo."""
 
 HEAD = """\
 # Reference: the command line
@@ -74,7 +121,12 @@ def _help(command: click.Command, context: click.Context) -> str:
 
 def files() -> dict[Path, str]:
     """The rendered files by their paths."""
-    return {Path(HELP_FILE): top_help(), CHECKOUT / "docs" / "reference-cli.md": reference()}
+    return {
+        Path(HELP_FILE): top_help(),
+        CHECKOUT / "docs" / "reference-cli.md": reference(),
+        CHECKOUT / ACTION_SCHEMA: json.dumps(schema("action"), indent=2) + "\n",
+        **sections.files(CHECKOUT),
+    }
 
 
 def main(arguments: list[str]) -> int:

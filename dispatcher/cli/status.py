@@ -13,6 +13,7 @@ from dispatcher.cli import console
 from dispatcher.cli.complete import known_ids
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
+from dispatcher.model.verdicts import Verdict
 
 if TYPE_CHECKING:
     from dispatcher.model.result import Result
@@ -30,11 +31,6 @@ STATES = (
 )  # fmt: skip
 """States of an action, for the option: ``overview.State`` takes long to load."""
 
-VERDICTS = (
-    "succeeded", "failed", "timed_out", "cancelled", "lost", "unplaceable", "refused", "invalid",
-    "error",
-)  # fmt: skip
-
 
 @click.command("status")
 @click.argument("action_id", metavar="[ID]", required=False, shell_complete=known_ids)
@@ -51,7 +47,7 @@ VERDICTS = (
     help="Only actions in this state; may be repeated.",
 )  # fmt: skip
 @click.option(
-    "--verdict", "verdicts", multiple=True, type=click.Choice(VERDICTS), metavar="VERDICT",
+    "--verdict", "verdicts", multiple=True, type=click.Choice([v.value for v in Verdict]), metavar="VERDICT",
     help="Only actions with this verdict; may be repeated.",
 )  # fmt: skip
 @click.option("--formula", metavar="NAME", help="Only actions with this formula.")

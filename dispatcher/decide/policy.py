@@ -23,8 +23,9 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_valid
 
 from dispatcher.errors import InvalidInput, Misconfigured
 from dispatcher.model.action import Action
+from dispatcher.model.mounts import Mount
 from dispatcher.model.names import ID_PATTERN, name_problem
-from dispatcher.model.run import Mount, Tier
+from dispatcher.model.run import Tier
 from dispatcher.toml.explain import Reader, complaint
 from dispatcher.toml.source import TomlSource, quoted
 

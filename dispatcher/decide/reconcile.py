@@ -52,7 +52,8 @@ from dispatcher.decide.steps import (
 from dispatcher.decide.world import Candidate, GateState, Provenance, Requested, World
 from dispatcher.errors import Dependency, describe
 from dispatcher.model.health import WaitingFor
-from dispatcher.model.run import Claim, Phase, RunKey, RunState, Verdict
+from dispatcher.model.run import Claim, Phase, RunKey, RunState
+from dispatcher.model.verdicts import Verdict
 
 SPENT = (
     "this id is used: its result is gone, or it is unknown whether it ran, and an id runs once; "

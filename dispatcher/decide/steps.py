@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from dispatcher.decide.world import Candidate
 from dispatcher.errors import Dependency
 from dispatcher.model.health import WaitingFor
-from dispatcher.model.run import Claim, Observation, RunKey, RunState, Tier, Verdict
+from dispatcher.model.run import Claim, Observation, RunKey, RunState, Tier
+from dispatcher.model.verdicts import Verdict
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

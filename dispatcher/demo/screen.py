@@ -14,13 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from dispatcher.model.run import Claim, Phase, RunState
+from dispatcher.model.verdicts import Verdict
 from dispatcher.status.tracker import Status
 
-COLOURS = {
-    "succeeded": "green",
-    "failed": "red",
-    "timed_out": "red",
-    "invalid": "yellow",
+COLOURS: dict[str, str] = {
+    **{verdict.value: verdict.colour for verdict in Verdict},
     "waiting": "cyan",
     "running": "blue",
 }

@@ -33,7 +33,7 @@ from dispatcher.devservers.remains import clear, watched
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Denied, Misconfigured
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 
 
 @dataclass(kw_only=True)

@@ -13,7 +13,7 @@ import tenacity
 from dispatcher.engines.nomad.render import hcl
 from dispatcher.errors import PermanentError
 from dispatcher.host import resources as files
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 
 
 class AgentEnded(PermanentError):

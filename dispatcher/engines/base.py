@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dispatcher.errors import NotFound, PermanentError
+from dispatcher.model.mounts import Mount
 from dispatcher.model.payload import encode_payload
 from dispatcher.model.run import (
     MAX_ARGUMENT_BYTES,
     Claim,
-    Mount,
     Observation,
     RunKey,
     RunSpec,
-    Verdict,
     WrappedGrant,
 )
+from dispatcher.model.verdicts import Verdict
 
 if TYPE_CHECKING:
     from dispatcher.ledger.base import Ledger

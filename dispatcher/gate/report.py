@@ -21,7 +21,6 @@ from dispatcher.gate.landing import Landing
 from dispatcher.gate.markdown import cell, indented, inert
 from dispatcher.gate.request_comment import CommentBoard, RequestComments, Row
 from dispatcher.model.result import Result
-from dispatcher.model.run import Verdict
 from dispatcher.settings import ACTIONS_PATH
 
 APPROVAL = {Answer.APPROVED: "success", Answer.WAITING: "pending", Answer.REFUSED: "failure"}
@@ -212,7 +211,7 @@ class ForgeReporter:
             self._statuses.set(
                 landing.commit,
                 run_context(result.id),
-                state="success" if result.verdict is Verdict.SUCCEEDED else "failure",
+                state="success" if result.verdict.success else "failure",
                 description=_in_words(result),
                 target_url=self._link(ended),
             )
@@ -231,7 +230,7 @@ class ForgeReporter:
         result = ended.result
         details = f"{inert(_end_of(result), DETAILS_LIMIT)}; [result]({self._link(ended)})"
         tail = ""
-        if result.verdict is not Verdict.SUCCEEDED:
+        if not result.verdict.success:
             tail = indented(result.logs, lines=TAIL_LINES, characters=TAIL_CHARACTERS)
         return Row(action_id=result.id, state=result.verdict.value, details=details, tail=tail)
 

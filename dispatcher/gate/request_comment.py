@@ -16,6 +16,7 @@ from typing import Protocol
 from dispatcher.forge import ForgeRefused
 from dispatcher.forge.records import Comment, User
 from dispatcher.gate.markdown import render
+from dispatcher.model.verdicts import Verdict
 
 MARKER = "<!-- disinto: approval -->"
 """First line of our comment on a pull request."""
@@ -28,6 +29,8 @@ TAILS = 8
 
 REMEMBERED = 1_000
 """Requests whose comment is remembered."""
+
+_SUCCESSES = frozenset(verdict.value for verdict in Verdict if verdict.success)
 
 _ID = r"[a-z0-9_-]+"
 _ROW = re.compile(rf"^\| `({_ID})` \| (\w+) \| (.*) \|$", re.MULTILINE)
@@ -128,7 +131,7 @@ class RequestComments:
                 tails.pop(row.action_id, None)
                 if row.tail:
                     tails[row.action_id] = row.tail
-        kept = sorted(listed.values(), key=lambda row: (row.state == "succeeded", row.action_id))
+        kept = sorted(listed.values(), key=lambda row: (row.state in _SUCCESSES, row.action_id))
         kept = sorted(kept[:ROWS], key=lambda row: row.action_id)
         return render(
             "actions/request_comment.md.j2",

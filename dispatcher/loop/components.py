@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from dispatcher.loop.leader import Leadership
     from dispatcher.loop.result_writer import Sign, Verifier
     from dispatcher.loop.rules import Rules
+    from dispatcher.model.mounts import Mount
     from dispatcher.model.result import Result
-    from dispatcher.model.run import Mount
     from dispatcher.ops_repo import OpsRepo
     from dispatcher.settings import Settings
     from dispatcher.vault import Grants

@@ -23,7 +23,8 @@ from dispatcher.model.action import (
     oversized_action,
     parse_action,
 )
-from dispatcher.model.run import Formula, Mount, RunKey
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import Formula, RunKey
 from dispatcher.ops_repo import ActionFile, Formulas, OpsRepo, Tree
 
 SECRETS_UNKNOWN = "checking secrets in Vault"

@@ -9,8 +9,9 @@ from dataclasses import replace
 from dispatcher.decide.steps import Reject
 from dispatcher.errors import Problem
 from dispatcher.model.result import LOGS_LIMIT, Result, ResultEngine, ResultFormula
-from dispatcher.model.run import VERDICT_EXIT, Claim, Engine, Outcome, Phase, RunKey, Verdict
+from dispatcher.model.run import Claim, Engine, Outcome, Phase, RunKey
 from dispatcher.model.times import rfc3339
+from dispatcher.model.verdicts import Verdict
 
 
 def of_run(claim: Claim, outcome: Outcome, engine: Engine, *, now: float) -> Result:
@@ -53,7 +54,7 @@ def cancelled_before_start(key: RunKey, *, by: str, commit: str) -> Claim:
     claim = Claim(key=key, phase=Phase.ENDED, commit=commit, revoked=True, claimed_at=now)
     outcome = Outcome(
         verdict=Verdict.CANCELLED,
-        exit_code=VERDICT_EXIT[Verdict.CANCELLED],
+        exit_code=Verdict.CANCELLED.exit_code,
         error=f"cancelled by {by}, before it started",
     )
     return replace(claim, result=of_run(claim, outcome, Engine(kind=""), now=now).to_json())
@@ -65,7 +66,7 @@ def of_rejection(step: Reject, *, now: float) -> Result:
     return Result(
         id=candidate.key.action_id,
         verdict=step.verdict,
-        exit_code=VERDICT_EXIT[step.verdict],
+        exit_code=step.verdict.exit_code,
         timestamp=rfc3339(now),
         error=step.reason,
         tier=candidate.tier,
@@ -81,7 +82,7 @@ def in_words(problems: Sequence[Problem]) -> str:
 
 
 def _exit_code(verdict: Verdict, exit_code: int) -> int:
-    """0 goes with ``succeeded`` and with nothing else."""
-    if verdict is Verdict.SUCCEEDED:
+    """0 goes with a success and with nothing else."""
+    if verdict.success:
         return 0
-    return exit_code or VERDICT_EXIT[verdict]
+    return exit_code or verdict.exit_code

@@ -9,7 +9,8 @@ wrote to it, so no secret can be in it.
 from __future__ import annotations
 
 from dispatcher.engines.base import Scheduler, Stream
-from dispatcher.model.run import VERDICT_EXIT, Claim, Outcome, Verdict
+from dispatcher.model.run import Claim, Outcome
+from dispatcher.model.verdicts import Verdict
 
 LINES = 3
 CHARACTERS = 400
@@ -35,7 +36,7 @@ def never_started(outcome: Outcome, words: str) -> Outcome:
     how = outcome.error or f"exit code {outcome.exit_code}"
     return Outcome(
         verdict=Verdict.ERROR,
-        exit_code=VERDICT_EXIT[Verdict.ERROR],
+        exit_code=Verdict.ERROR.exit_code,
         error=f"the formula never started: {how}; standard error: {words or '(empty)'}",
     )
 

@@ -14,8 +14,9 @@ import pydantic.dataclasses
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from dispatcher.errors import Problem
+from dispatcher.model.mounts import Mount
 from dispatcher.model.names import ID_PATTERN, SECRET_PATTERN, name_problem, secret_problem
-from dispatcher.model.run import MAX_ARGUMENT_BYTES, Mount, Tier
+from dispatcher.model.run import MAX_ARGUMENT_BYTES, Tier
 from dispatcher.toml.explain import Reader, complaint, did_you_mean, one_of, walk
 from dispatcher.toml.source import KeyPath, TomlSource, quoted, too_large
 

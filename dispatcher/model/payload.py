@@ -20,17 +20,17 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dispatcher.errors import Exit, PermanentError
+from dispatcher.model.mounts import Mount
 from dispatcher.model.run import (
     FormulaKind,
     FormulaRef,
-    Mount,
     Outcome,
     RunKey,
     RunSpec,
     Tier,
-    Verdict,
     WrappedGrant,
 )
+from dispatcher.model.verdicts import Verdict
 
 VERSION = 2
 """2: the runner authenticates its outcome. A runner that does not would be taken for a forger, so

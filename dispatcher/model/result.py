@@ -10,7 +10,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from dispatcher.model.run import ENGINE_NAME, Claim, Phase, Tier, Verdict
+from dispatcher.model.run import ENGINE_NAME, Claim, Phase, Tier
+from dispatcher.model.verdicts import Verdict
 
 RESULT_LIMIT = 1024 * 1024
 """Bytes of a result file; a larger one is none of ours."""
@@ -82,7 +83,7 @@ class Result(_Record):
 
     @model_validator(mode="after")
     def _zero_only_for_success(self) -> Result:
-        if (self.exit_code == 0) != (self.verdict is Verdict.SUCCEEDED):
+        if (self.exit_code == 0) != self.verdict.success:
             raise ValueError(f"exit code {self.exit_code} does not go with verdict {self.verdict}")
         return self
 

@@ -1,13 +1,16 @@
 """A run, from claim to verdict: the records that services, adapters and the runner share.
 
-Everything here is frozen, keyword-only and plain data. The module imports only the standard
-library, because the runner loads it in every job.
+Everything here is frozen, keyword-only and plain data. The module imports little beside the
+standard library, because the runner loads it in every job.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from dispatcher.model.mounts import Mount
+from dispatcher.model.verdicts import Verdict
 
 MAX_ARGUMENT_BYTES = 131_071
 """Of one argument, or one environment variable with its name, that a program can be started with:
@@ -21,34 +24,6 @@ Linux, execve(2))."""
 
 ENGINE_NAME = r"[a-z][a-z0-9_-]{0,31}"
 """Pattern of the name of an engine; any package may bring one."""
-
-
-class Verdict(StrEnum):
-    """How a run ended. Closed: a new member needs a place in the docs and an exit code."""
-
-    SUCCEEDED = "succeeded"  # the formula ended with 0
-    FAILED = "failed"  # the formula ended with another code, or by a signal
-    TIMED_OUT = "timed_out"  # killed at its timeout
-    CANCELLED = "cancelled"  # stopped by a person
-    LOST = "lost"  # it may have started, and nobody knows how it ended; never run again
-    UNPLACEABLE = "unplaceable"  # the engine did not place it in time
-    REFUSED = "refused"  # refused by a gate, finally
-    INVALID = "invalid"  # the action file, or a name in it, is invalid
-    ERROR = "error"  # the formula never started, because of disinto or the engine
-
-
-VERDICT_EXIT: dict[Verdict, int] = {
-    Verdict.SUCCEEDED: 0,
-    Verdict.FAILED: 1,
-    Verdict.TIMED_OUT: 124,  # as timeout(1)
-    Verdict.CANCELLED: 130,  # as a shell after an interrupt
-    Verdict.LOST: 71,
-    Verdict.UNPLACEABLE: 69,
-    Verdict.REFUSED: 77,
-    Verdict.INVALID: 65,
-    Verdict.ERROR: 70,
-}
-"""Exit code of a verdict where the formula gave none of its own: sysexits(3) where one fits."""
 
 
 class Tier(StrEnum):
@@ -68,38 +43,6 @@ class FormulaKind(StrEnum):
 
     SHELL = "sh"
     AGENT = "toml"
-
-
-class Mount(StrEnum):
-    """The named volumes a job may have."""
-
-    SSH = "ssh"
-    GPG = "gpg"
-    SOPS = "sops"
-    PROJECT_REPOS = "project-repos"
-    OPS_REPO = "ops-repo"
-    AGENT_DATA = "agent-data"
-
-    @property
-    def read_only(self) -> bool:
-        """True for what holds keys or is the record itself."""
-        return self in (Mount.SSH, Mount.GPG, Mount.SOPS, Mount.OPS_REPO)
-
-    @property
-    def target(self) -> str:
-        """Absolute path inside a container job (under the local engine: below ``$HOME``)."""
-        return f"/home/agent/{MOUNT_TARGETS[self]}"
-
-
-MOUNT_TARGETS: dict[Mount, str] = {
-    Mount.SSH: ".ssh",
-    Mount.GPG: ".gnupg",
-    Mount.SOPS: ".config/sops/age",
-    Mount.PROJECT_REPOS: "repos",
-    Mount.OPS_REPO: "ops-repo",
-    Mount.AGENT_DATA: "data",
-}
-"""Where each mount appears, relative to the home directory of the formula."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from dispatcher.engines import base, registry
 from dispatcher.model.checks import Change, Step
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings, VaultAuth
 from dispatcher.vault import Vault, removal
 from dispatcher.vault import apply as vault_apply

@@ -23,7 +23,7 @@ from dispatcher.errors import (
 )
 from dispatcher.ledger.base import Ledger
 from dispatcher.model.result import Result
-from dispatcher.model.run import VERDICT_EXIT, Claim, Phase, Verdict
+from dispatcher.model.run import Claim, Phase
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.settings import Settings
 from dispatcher.status import status_file
@@ -76,9 +76,8 @@ class Followed:
     @property
     def exit_code(self) -> int:
         """The formula's own code; for the other verdicts the documented one."""
-        if self.result.verdict in (Verdict.SUCCEEDED, Verdict.FAILED):
-            return self.result.exit_code
-        return VERDICT_EXIT[self.result.verdict]
+        verdict = self.result.verdict
+        return self.result.exit_code if verdict.own_code else verdict.exit_code
 
 
 @dataclass(kw_only=True)

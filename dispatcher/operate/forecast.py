@@ -40,7 +40,8 @@ from dispatcher.loop.foreign import in_git, inspect, judged
 from dispatcher.loop.view import View, WithResult
 from dispatcher.model.cancel_request import CancelNote
 from dispatcher.model.health import DependencyHealth, ForeignResult, WaitingFor
-from dispatcher.model.run import Claim, Mount, Observation, RunKey
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import Claim, Observation, RunKey
 from dispatcher.ops_repo import Head
 from dispatcher.settings import GateKind, Settings
 from dispatcher.status import status_file

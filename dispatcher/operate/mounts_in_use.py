@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dispatcher.model.action import Action, parse_action
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from dispatcher.ops_repo import OpsRepo, Tree
 
 ACTION_LIMIT = 1024 * 1024

@@ -21,7 +21,8 @@ from dispatcher.model.action import (
     oversized_action,
     parse_action,
 )
-from dispatcher.model.run import FormulaKind, Mount
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import FormulaKind
 from dispatcher.ops_repo.files import CANCEL_ENDING, RESULT_ENDING
 from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH, Settings
 

@@ -12,7 +12,8 @@ from dispatcher.errors import Conflict, Exit, InvalidInput, NotFound, Problem
 from dispatcher.gate.trailer import Place
 from dispatcher.loop.formulas import FormulaStore, Unusable
 from dispatcher.model.action import Action, InvalidAction, check_names, parse_action
-from dispatcher.model.run import Formula, Mount, Tier
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import Formula, Tier
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree
 from dispatcher.settings import ACTIONS_PATH, GateKind, Settings
 

@@ -27,7 +27,6 @@ from dispatcher.model.run import (
     RunSpec,
     RunState,
     Tier,
-    Verdict,
     WrappedGrant,
 )
 from dispatcher.settings import Settings
@@ -135,7 +134,7 @@ class Trial:
                 detail=f"not ended after {RUN_S:g} s: {state.rstrip(': ')}",
                 remedy="Check the engine: placement, the image, the runner's log.",
             )
-        if seen.outcome.verdict is not Verdict.SUCCEEDED:
+        if not seen.outcome.verdict.success:
             said = seen.outcome.error or seen.outcome.logs or f"exit code {seen.outcome.exit_code}"
             words = _last_words(self._scheduler, self._claim) if not seen.reported else ""
             return Check(

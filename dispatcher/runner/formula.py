@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from dispatcher.errors import Exit, PermanentError
 from dispatcher.host.removal import remove_tree
-from dispatcher.model.run import MAX_VARIABLE_BYTES, FormulaKind, Mount, RunSpec
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import MAX_VARIABLE_BYTES, FormulaKind, RunSpec
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ARGUMENTS = 256 * 1024  # left of ARG_MAX for what the formula starts: arguments, pointers

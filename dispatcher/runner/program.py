@@ -11,7 +11,8 @@ from contextlib import suppress
 from dispatcher.errors import DisintoError, Exit, PermanentError, TemporaryError
 from dispatcher.host.process_record import encode_record, own_record
 from dispatcher.model.payload import IncompletePayload, decode_payload
-from dispatcher.model.run import VERDICT_EXIT, Outcome, RunSpec, Verdict
+from dispatcher.model.run import Outcome, RunSpec
+from dispatcher.model.verdicts import Verdict
 from dispatcher.runner import credentials, formula
 from dispatcher.runner.memory import Memory
 from dispatcher.runner.options import USAGE, BadUsage, Options, parse
@@ -95,7 +96,7 @@ def _unforeseen(run: _Run, options: Options, error: Exception) -> Outcome:
 def _cancelled(options: Options) -> Outcome:
     return Outcome(
         verdict=Verdict.CANCELLED,
-        exit_code=VERDICT_EXIT[Verdict.CANCELLED],
+        exit_code=Verdict.CANCELLED.exit_code,
         error=_reason(options),
     )
 
@@ -289,7 +290,7 @@ def _verdict(end: End, *, sandboxed: bool) -> tuple[Verdict, int, int | None]:
         (end.cancelled, Verdict.CANCELLED),
     ):
         if happened:
-            return verdict, VERDICT_EXIT[verdict], number
+            return verdict, verdict.exit_code, number
     if code == 0:
         return Verdict.SUCCEEDED, 0, None
     return Verdict.FAILED, 128 - code if code < 0 else code, number

@@ -16,7 +16,8 @@ from functools import lru_cache
 from dispatcher.errors import Dependency
 from dispatcher.model.health import DependencyHealth, Health
 from dispatcher.model.result import ended_result
-from dispatcher.model.run import Phase, Verdict
+from dispatcher.model.run import Phase
+from dispatcher.model.verdicts import Verdict
 from dispatcher.status.metrics import Metrics
 from dispatcher.status.overview import Overview, of_status
 from dispatcher.status.tracker import Status, Tracker

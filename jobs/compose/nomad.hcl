@@ -17,6 +17,8 @@ client {
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean"
   }
 
+  # mounts: rendered by make docs
+
   host_volume "ssh" {
     path      = "/srv/disinto/volumes/ssh"
     read_only = true
@@ -33,7 +35,8 @@ client {
   }
 
   host_volume "project-repos" {
-    path = "/srv/disinto/volumes/project-repos"
+    path      = "/srv/disinto/volumes/project-repos"
+    read_only = false
   }
 
   host_volume "ops-repo" {
@@ -42,8 +45,10 @@ client {
   }
 
   host_volume "agent-data" {
-    path = "/srv/disinto/volumes/agent-data"
+    path      = "/srv/disinto/volumes/agent-data"
+    read_only = false
   }
+  # end of mounts
 }
 
 plugin "docker" {

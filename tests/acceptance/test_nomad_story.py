@@ -18,7 +18,7 @@ import tenacity
 
 from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.api import NomadApi
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from tests.servers.bao import Bao
 from tests.servers.nomad import Nomad, serve
 from tests.support.cli_process import disinto

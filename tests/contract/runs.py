@@ -23,9 +23,9 @@ from dispatcher.model.run import (
     RunKey,
     RunSpec,
     RunState,
-    Verdict,
     WrappedGrant,
 )
+from dispatcher.model.verdicts import Verdict
 
 T = TypeVar("T")
 

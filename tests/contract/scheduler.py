@@ -15,15 +15,8 @@ import hvac.exceptions
 import pytest
 
 from dispatcher.engines.base import Scheduler, Stream
-from dispatcher.model.run import (
-    Claim,
-    FormulaKind,
-    Observation,
-    RunSpec,
-    RunState,
-    Verdict,
-    WrappedGrant,
-)
+from dispatcher.model.run import Claim, FormulaKind, Observation, RunSpec, RunState, WrappedGrant
+from dispatcher.model.verdicts import Verdict
 from tests.contract.runs import RunsContract, claim_of, eventually
 from tests.servers.bao import Bao
 from tests.servers.grants import Minter

@@ -18,9 +18,9 @@ from dispatcher.model.run import (
     RunKey,
     RunSpec,
     RunState,
-    Verdict,
     WrappedGrant,
 )
+from dispatcher.model.verdicts import Verdict
 from tests.fakes.actors import micro
 
 T = TypeVar("T")

@@ -22,9 +22,9 @@ from dispatcher.model.run import (
     RunKey,
     RunSpec,
     RunState,
-    Verdict,
     WrappedGrant,
 )
+from dispatcher.model.verdicts import Verdict
 
 SUCCEEDED = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, formula_started=True)
 CANCELLED = Outcome(verdict=Verdict.CANCELLED, exit_code=143, formula_started=True)

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from dispatcher.attestation import key_id, seal_with, transit_signer, verify_result
 from dispatcher.model.result import Result
-from dispatcher.model.run import Verdict
+from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import AttestationSettings
 from tests.servers.bao import Bao
 from tests.support.vault_stage import stage

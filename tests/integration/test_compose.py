@@ -14,7 +14,7 @@ import pytest
 
 from dispatcher.devservers.nomad_forget import forget
 from dispatcher.errors import Exit, Misconfigured
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from tests.servers.bao import Bao
 from tests.servers.nomad import Nomad
 from tests.support.cli_process import disinto

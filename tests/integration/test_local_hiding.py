@@ -17,16 +17,8 @@ from dispatcher.engines.base import CannotSubmit
 from dispatcher.engines.local.sandbox import Sandbox, find
 from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.engines.local.spool import Spool
-from dispatcher.model.run import (
-    FormulaKind,
-    FormulaRef,
-    Grant,
-    Mount,
-    RunKey,
-    RunSpec,
-    Tier,
-    WrappedGrant,
-)
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import FormulaKind, FormulaRef, Grant, RunKey, RunSpec, Tier, WrappedGrant
 from dispatcher.settings import Settings, settings_model
 
 pytestmark = pytest.mark.needs("bwrap")

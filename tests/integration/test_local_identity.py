@@ -29,7 +29,8 @@ from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Misconfigured, Unavailable
 from dispatcher.host.process_record import decode_record, encode_record, own_record
 from dispatcher.model.payload import encode_spec
-from dispatcher.model.run import Claim, Observation, Outcome, RunSpec, RunState, Verdict
+from dispatcher.model.run import Claim, Observation, Outcome, RunSpec, RunState
+from dispatcher.model.verdicts import Verdict
 from tests.contract.scheduler import eventually, log
 from tests.servers.grants import Minter
 from tests.support.local_stage import Bench, make_settings

@@ -15,10 +15,8 @@ from dispatcher.engines.local import scheduler as local_module
 from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Unavailable
-from dispatcher.model.run import (
-    RunState,
-    Verdict,
-)
+from dispatcher.model.run import RunState
+from dispatcher.model.verdicts import Verdict
 from tests.contract.scheduler import claim_of, eventually
 from tests.support.local_stage import Bench, bench, nothing_left
 from tests.support.processes import alive

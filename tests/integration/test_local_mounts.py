@@ -12,9 +12,7 @@ import pytest
 from dispatcher.engines.base import CannotSubmit, Stream
 from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Misconfigured
-from dispatcher.model.run import (
-    Mount,
-)
+from dispatcher.model.mounts import Mount
 from tests.contract.scheduler import log
 from tests.servers.available import why_missing
 from tests.servers.grants import Minter

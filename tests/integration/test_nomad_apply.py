@@ -22,7 +22,7 @@ from dispatcher.engines.nomad.apply import apply_nomad, drift, plan_nomad, rende
 from dispatcher.engines.nomad.checks import check_nomad, offers
 from dispatcher.errors import Conflict, Denied, Misconfigured
 from dispatcher.model.checks import Check, Step
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings, settings_model
 from tests.servers.nomad import Nomad
 

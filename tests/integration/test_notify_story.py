@@ -14,7 +14,8 @@ import tomli_w
 
 from dispatcher.assembly import open_notifier
 from dispatcher.cli.serve import notified
-from dispatcher.model.run import Outcome, Verdict
+from dispatcher.model.run import Outcome
+from dispatcher.model.verdicts import Verdict
 from dispatcher.notify.notifier import Notifier
 from dispatcher.notify.store import NAME, SinkState, Store
 from dispatcher.operate.sink_checks import check_sinks

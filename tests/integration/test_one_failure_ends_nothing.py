@@ -11,7 +11,8 @@ import pytest
 from dispatcher.assembly import build_view
 from dispatcher.decide.steps import Step
 from dispatcher.loop.components import Components
-from dispatcher.model.run import Outcome, Verdict
+from dispatcher.model.run import Outcome
+from dispatcher.model.verdicts import Verdict
 from dispatcher.ops_repo import NewFile
 from dispatcher.status.snapshot import Trackers
 from dispatcher.status.tracker import Silent, Status

@@ -16,7 +16,8 @@ import pytest
 
 from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.model.payload import NotAuthentic, decode_outcome, encode_payload
-from dispatcher.model.run import Outcome, Verdict
+from dispatcher.model.run import Outcome
+from dispatcher.model.verdicts import Verdict
 from tests.contract.scheduler import SchedulerContract, claim_of
 from tests.servers.grants import Minter
 from tests.support.local_stage import make_settings

@@ -8,7 +8,7 @@ import pytest
 
 from dispatcher.engines.nomad.api.shapes import FileInfo
 from dispatcher.engines.nomad.ended_runs import OUTCOME_WAIT_S
-from dispatcher.model.run import Verdict
+from dispatcher.model.verdicts import Verdict
 from tests.support.nomad_stage import NomadStage
 
 pytestmark = pytest.mark.needs("bao", "nomad")

@@ -14,7 +14,7 @@ from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Unavailable, origin_of
 from dispatcher.model.payload import decode_outcome, encode_payload
-from dispatcher.model.run import Verdict
+from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import VaultSettings
 from dispatcher.vault import Vault
 from dispatcher.vault.hvac_client import hvac_client

@@ -16,7 +16,8 @@ import pytest
 from dispatcher.ledger.base import Ledger
 from dispatcher.loop.components import Components
 from dispatcher.loop.rule_files import superseded, watched
-from dispatcher.model.run import Claim, Grant, Verdict, WrappedGrant
+from dispatcher.model.run import Claim, Grant, WrappedGrant
+from dispatcher.model.verdicts import Verdict
 from dispatcher.status.overview import of_status
 from dispatcher.vault import Grants
 from tests.fakes.scheduler import SUCCEEDED

@@ -14,7 +14,8 @@ from dispatcher.errors import Dependency, DisintoError, Unavailable
 from dispatcher.gate.base import Decision, Question
 from dispatcher.gate.report import Ended
 from dispatcher.loop.components import Components
-from dispatcher.model.run import Outcome, Verdict
+from dispatcher.model.run import Outcome
+from dispatcher.model.verdicts import Verdict
 from tests.servers.bao import Bao
 from tests.servers.forgejo import Account, Forgejo
 from tests.support.approval_story import Story, told

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from dispatcher.model.payload import encode_payload
-from dispatcher.model.run import FormulaKind, Verdict, WrappedGrant
+from dispatcher.model.run import FormulaKind, WrappedGrant
+from dispatcher.model.verdicts import Verdict
 from tests.servers.grants import Minter
 from tests.support.processes import alive
 from tests.support.runner_process import SECRET, Run, start

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dispatcher.model.payload import decode_outcome
-from dispatcher.model.run import Outcome, Verdict
+from dispatcher.model.run import Outcome
+from dispatcher.model.verdicts import Verdict
 from tests.servers.grants import Minter
 
 pytestmark = pytest.mark.needs("bao")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from dispatcher.model.payload import encode_payload
-from dispatcher.model.run import Outcome, RunSpec, Verdict
+from dispatcher.model.run import Outcome, RunSpec
+from dispatcher.model.verdicts import Verdict
 from tests.servers.grants import Minter
 from tests.support.runner_process import SECRET, Run, start
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.model.run import Verdict
+from dispatcher.model.verdicts import Verdict
 from tests.servers.grants import Minter
 from tests.support.runner_process import SECRET, start
 

@@ -16,11 +16,8 @@ from dispatcher.engines.base import Stream
 from dispatcher.engines.local import output
 from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.model.payload import encode_payload, encode_spec
-from dispatcher.model.run import (
-    FormulaKind,
-    RunState,
-    Verdict,
-)
+from dispatcher.model.run import FormulaKind, RunState
+from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import AgentSettings
 from tests.contract.scheduler import SchedulerContract, claim_of, log
 from tests.servers.grants import Minter

@@ -19,7 +19,9 @@ from dispatcher.engines.base import CannotSubmit, Stream
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.scheduler import NomadScheduler
 from dispatcher.errors import Denied, Unavailable
-from dispatcher.model.run import Mount, Phase, RunState, Verdict
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import Phase, RunState
+from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import settings_model
 from tests.contract.scheduler import SchedulerContract
 from tests.servers.grants import Minter, formula_ref

@@ -13,7 +13,9 @@ import tenacity
 
 from dispatcher.engines.base import CannotSubmit
 from dispatcher.errors import Misconfigured, Unavailable
-from dispatcher.model.run import Mount, RunState, Verdict
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import RunState
+from dispatcher.model.verdicts import Verdict
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad
 from tests.servers.nomad_client import second_client as another_client

@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.model.run import Outcome, Verdict
+from dispatcher.model.run import Outcome
+from dispatcher.model.verdicts import Verdict
 from tests.support.stage import Stage, action, eventually, path
 
 

@@ -15,7 +15,8 @@ import pytest
 from dispatcher.ledger.base import ClaimTooLarge
 from dispatcher.loop.components import Components
 from dispatcher.loop.result_writer import Entry
-from dispatcher.model.run import Outcome, Verdict
+from dispatcher.model.run import Outcome
+from dispatcher.model.verdicts import Verdict
 from tests.servers.bao import Bao
 from tests.support.evidence import live_grants
 from tests.support.faulty_adapters import Laid, end_all

@@ -10,7 +10,7 @@ import pytest
 from dispatcher.assembly import build_parts, build_view
 from dispatcher.errors import Dependency, Misconfigured
 from dispatcher.model.health import WaitingFor
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from dispatcher.operate.forecast import forecast
 from dispatcher.status.overview import OpenAction, State, of_status
 from dispatcher.status.tracker import Status

@@ -14,7 +14,8 @@ from dispatcher.engines.base import CannotSubmit
 from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.errors import Misconfigured
 from dispatcher.loop.components import Components
-from dispatcher.model.run import RunSpec, Verdict, WrappedGrant
+from dispatcher.model.run import RunSpec, WrappedGrant
+from dispatcher.model.verdicts import Verdict
 from tests.servers.bao import Bao
 from tests.support.evidence import live_grants
 from tests.support.stage import Stage, action, eventually, path, set_stage

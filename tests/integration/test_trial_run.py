@@ -16,7 +16,8 @@ from dispatcher.devservers.scene import Scene
 from dispatcher.engines.base import Scheduler
 from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.model.checks import Check
-from dispatcher.model.run import Outcome, RunSpec, RunState, Verdict, WrappedGrant
+from dispatcher.model.run import Outcome, RunSpec, RunState, WrappedGrant
+from dispatcher.model.verdicts import Verdict
 from dispatcher.operate.trial_run import Trial
 from dispatcher.vault import Grants
 from tests.fakes.scheduler import FakeScheduler

@@ -11,7 +11,8 @@ import pytest
 
 from dispatcher.loop.unwrapping import with_cause
 from dispatcher.model.payload import WRAPPING_GONE, decode_outcome, encode_payload
-from dispatcher.model.run import Claim, Outcome, Phase, RunSpec, Verdict, WrappedGrant
+from dispatcher.model.run import Claim, Outcome, Phase, RunSpec, WrappedGrant
+from dispatcher.model.verdicts import Verdict
 from tests.servers import bao
 from tests.servers.grants import Minter
 from tests.support.vault_stage import Stage, stage

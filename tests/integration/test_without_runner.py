@@ -12,7 +12,8 @@ import pytest
 
 from dispatcher.engines.base import LogChunk, Stream
 from dispatcher.loop.without_runner import is_in_doubt, last_words
-from dispatcher.model.run import Claim, Outcome, RunKey, RunSpec, Verdict, WrappedGrant
+from dispatcher.model.run import Claim, Outcome, RunKey, RunSpec, WrappedGrant
+from dispatcher.model.verdicts import Verdict
 from tests.fakes.scheduler import FakeScheduler
 from tests.servers.bao import Bao
 from tests.servers.grants import Minter

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from dispatcher.devservers import nomad
 from dispatcher.devservers.nomad import DevAgent
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from tests.servers import containers
 
 

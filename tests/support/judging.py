@@ -11,7 +11,8 @@ from dispatcher.errors import Denied, Unavailable
 from dispatcher.gate import Decision, Gate, Question
 from dispatcher.loop.formulas import FormulaStore
 from dispatcher.loop.intake import Intake
-from dispatcher.model.run import Mount, Tier
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import Tier
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.settings import ACTIONS_PATH, OpsRepoSettings
 

@@ -15,7 +15,8 @@ import tenacity
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.apply import apply_nomad, plan_nomad, rendered_jobs
 from dispatcher.engines.nomad.scheduler import NomadScheduler
-from dispatcher.model.run import Claim, Mount, Observation, Phase, RunSpec, RunState, WrappedGrant
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import Claim, Observation, Phase, RunSpec, RunState, WrappedGrant
 from dispatcher.settings import Settings, settings_model
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad

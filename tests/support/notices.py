@@ -7,7 +7,8 @@ from typing import Any
 
 from dispatcher.model.notice import Condition, Notice
 from dispatcher.model.result import Result, ResultFormula
-from dispatcher.model.run import VERDICT_EXIT, Tier, Verdict
+from dispatcher.model.run import Tier
+from dispatcher.model.verdicts import Verdict
 from dispatcher.notify.conditions import Notices
 from dispatcher.notify.text import Cleaner
 from dispatcher.settings import NotifySettings
@@ -45,7 +46,7 @@ def result(action_id: str = "deploy-1", verdict: Verdict = Verdict.FAILED, **fac
     base = {
         "id": action_id,
         "verdict": verdict,
-        "exit_code": VERDICT_EXIT[verdict],
+        "exit_code": verdict.exit_code,
         "timestamp": "2026-03-01T12:00:00.000Z",
         "blob": "b" * 40,
         "formula": ResultFormula(name="deploy"),

@@ -18,7 +18,8 @@ from dispatcher.attestation import (
     verify_result,
 )
 from dispatcher.model.result import Result, ResultEngine, ResultFormula
-from dispatcher.model.run import Tier, Verdict
+from dispatcher.model.run import Tier
+from dispatcher.model.verdicts import Verdict
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 

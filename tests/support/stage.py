@@ -16,7 +16,8 @@ from dispatcher.loop.components import Components
 from dispatcher.loop.result_writer import Entry
 from dispatcher.loop.results import of_run
 from dispatcher.loop.serve import Service
-from dispatcher.model.run import Engine, Outcome, Verdict
+from dispatcher.model.run import Engine, Outcome
+from dispatcher.model.verdicts import Verdict
 from dispatcher.status.tracker import Silent, Status
 from tests.fakes.scheduler import FakeScheduler
 from tests.servers.bao import Bao

@@ -32,18 +32,18 @@ from dispatcher.engines.base import (
 )
 from dispatcher.model import run
 from dispatcher.model.checks import Check
+from dispatcher.model.mounts import Mount
 from dispatcher.model.payload import decode_outcome
 from dispatcher.model.run import (
     Claim,
-    Mount,
     Observation,
     Outcome,
     RunKey,
     RunSpec,
     RunState,
-    Verdict,
     WrappedGrant,
 )
+from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import Settings
 from dispatcher.settings.section import Contradiction, EngineSection, wrong
 from dispatcher.time_index import index_name, offset_since

@@ -16,8 +16,10 @@ from dispatcher.model.action import (
     oversized_action,
     parse_action,
 )
+from dispatcher.model.mounts import Mount
 from dispatcher.model.names import secret_problem
-from dispatcher.model.run import Mount, Tier
+from dispatcher.model.run import Tier
+from dispatcher.toml.explain import one_of
 from tests.support.action_texts import MINIMAL, parse, problems, replaced
 
 
@@ -77,8 +79,7 @@ blast_radius = "hi"
         '2:1: unknown key "secret". Did you mean "secrets"?',
         '3:11: formula must be a string, not a whole number. Write for example formula = "hello"',
         '4:11: secrets must be a list of strings, not a string. Write secrets = ["GITHUB_TOKEN"]',
-        "5:11: mounts[0] must be ssh, gpg, sops, project-repos, ops-repo or agent-data, "
-        'not "shs". Did you mean "ssh"?',
+        f'5:11: mounts[0] must be {one_of(Mount)}, not "shs". Did you mean "ssh"?',
         "5:25: mounts[2] repeats mounts[1], and each mount is given once. Remove one of them",
         "6:19: timeout_minutes must be a whole number from 1 to 10,080, not a number with a "
         "fraction. Write for example timeout_minutes = 60",

@@ -15,7 +15,8 @@ from dispatcher.attestation import (
     key_id,
 )
 from dispatcher.model.result import Result
-from dispatcher.model.run import Tier, Verdict
+from dispatcher.model.run import Tier
+from dispatcher.model.verdicts import Verdict
 from tests.support.sealed import (
     ACTION,
     KEY,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,10 @@ import click
 import pytest
 
 from dispatcher.cli import HELP_FILE, reference
-from dispatcher.cli.help import MEANINGS, VERDICTS
+from dispatcher.cli.help import exit_codes
 from dispatcher.cli.root import COMMANDS, root
 from dispatcher.errors import Exit
-from dispatcher.model.run import VERDICT_EXIT, Verdict
+from dispatcher.model.verdicts import Verdict
 
 LINES, COLUMNS = 33, 100
 
@@ -102,8 +103,11 @@ def test_each_entry_of_the_table_is_a_module_with_that_command() -> None:
 
 
 def test_every_exit_code_and_verdict_is_explained() -> None:
-    assert set(MEANINGS) == set(Exit)
-    assert set(VERDICTS) == set(Verdict) == set(VERDICT_EXIT)
+    text = exit_codes()
+    for code in Exit:
+        assert f"  {code.value:>3}  {code.meaning}\n" in text
+    for verdict in Verdict:
+        assert re.search(rf"^ +{verdict.exit_code}  {verdict} +\S", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["--version"]])

@@ -16,7 +16,7 @@ import yaml
 
 from dispatcher.errors import Dependency
 from dispatcher.model.health import WaitingFor
-from dispatcher.model.run import Verdict
+from dispatcher.model.verdicts import Verdict
 from dispatcher.status.metrics import Metrics
 from dispatcher.web import probe
 from dispatcher.web.app import App

@@ -13,19 +13,11 @@ from dispatcher.cli.root import COMMANDS
 from dispatcher.errors import Dependency, Exit
 from dispatcher.model.action import Action
 from dispatcher.model.health import Health, WaitingFor
+from dispatcher.model.mounts import Mount
 from dispatcher.model.names import RESERVED_PREFIXES
 from dispatcher.model.result import Result
-from dispatcher.model.run import (
-    MOUNT_TARGETS,
-    VERDICT_EXIT,
-    FormulaKind,
-    FormulaRef,
-    Mount,
-    RunKey,
-    RunSpec,
-    Tier,
-    Verdict,
-)
+from dispatcher.model.run import FormulaKind, FormulaRef, RunKey, RunSpec, Tier
+from dispatcher.model.verdicts import Verdict
 from dispatcher.runner.formula import Workspace, environment
 from dispatcher.settings.environment import known_variables
 from dispatcher.settings.reference import FILE, TABLES, keys, reference, variable
@@ -138,7 +130,7 @@ def test_every_verdict_stands_with_its_exit_code(verdict: Verdict) -> None:
     text = page("actions.md")
     table = text[text.index("| verdict | meaning |") :]
     found = next(r for r in rows(table) if r[0] == f"`{verdict}`")
-    expected = "the formula's own" if verdict is Verdict.FAILED else str(VERDICT_EXIT[verdict])
+    expected = "the formula's own" if verdict is Verdict.FAILED else str(verdict.exit_code)
     assert found[2].startswith(expected)
 
 
@@ -180,8 +172,8 @@ def test_reserved_prefixes_are_named() -> None:
 @pytest.mark.parametrize("mount", Mount)
 def test_every_mount_stands_with_its_place(mount: Mount) -> None:
     found = next(r for r in rows(page("actions.md")) if r[0] == f"`{mount}`")
-    assert found[1:] == [
-        f"`{MOUNT_TARGETS[mount]}`",
+    assert found[1:3] == [
+        f"`{mount.place}`",
         "read-only" if mount.read_only else "writable",
     ]
 

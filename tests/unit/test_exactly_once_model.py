@@ -28,7 +28,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dispatcher.decide.world import GateState, Requested
-from dispatcher.model.run import Claim, Phase, RunKey, Verdict
+from dispatcher.model.run import Claim, Phase, RunKey
+from dispatcher.model.verdicts import Verdict
 from tests.fakes.actors import Fate
 from tests.fakes.branch import MemoryClone, MemoryRemote, Snapshot
 from tests.fakes.one_dispatcher import Components, Dispatcher, Key

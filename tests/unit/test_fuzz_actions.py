@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable
 
 from dispatcher.model.action import Action, InvalidAction, parse_action
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 
 SEED = int(os.environ.get("DISINTO_FUZZ_SEED", "20240229"))
 CASES = int(os.environ.get("DISINTO_FUZZ_CASES", "20000"))

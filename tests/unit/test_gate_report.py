@@ -12,7 +12,8 @@ from dispatcher.gate.markdown import cell, fence_of
 from dispatcher.gate.pull_request import TEXT_LIMIT, pull_request_text
 from dispatcher.gate.request_comment import MARKER
 from dispatcher.model.action import Action
-from dispatcher.model.run import FormulaKind, FormulaRef, Mount, Tier
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import FormulaKind, FormulaRef, Tier
 from tests.fakes.board import LANDED, ME, OTHER, FakeBoard, reporter_of
 
 

@@ -29,9 +29,9 @@ from dispatcher.model.run import (
     RunSpec,
     RunState,
     Tier,
-    Verdict,
     WrappedGrant,
 )
+from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import settings_model
 
 CHILD = "disinto-runner/dispatch-x-1-aaaaaaaa"

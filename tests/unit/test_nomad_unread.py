@@ -18,7 +18,8 @@ from dispatcher.engines.nomad.ended_runs import OUTCOME_WAIT_S
 from dispatcher.engines.nomad.scheduler import NomadScheduler
 from dispatcher.errors import Unavailable
 from dispatcher.model.payload import encode_outcome
-from dispatcher.model.run import Claim, Observation, Outcome, Phase, RunKey, RunState, Verdict
+from dispatcher.model.run import Claim, Observation, Outcome, Phase, RunKey, RunState
+from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import settings_model
 
 KEY = "the run's own"

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from dispatcher.engines.nomad import verdicts
 from dispatcher.engines.nomad.differences import differences
 from dispatcher.engines.nomad.verdicts import Ended
-from dispatcher.model.run import VERDICT_EXIT, Outcome, Verdict
+from dispatcher.model.run import Outcome
+from dispatcher.model.verdicts import Verdict
 
 ANSWERS = Path(__file__).parent / "nomad_answers"
 
@@ -41,7 +42,7 @@ def ended(name: str, **more: Any) -> Ended:
 
 def word(verdict: Verdict, **more: Any) -> Outcome:
     return Outcome(
-        **{"verdict": verdict, "exit_code": VERDICT_EXIT[verdict], "formula_started": True, **more}
+        **{"verdict": verdict, "exit_code": verdict.exit_code, "formula_started": True, **more}
     )
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dispatcher.model.health import ForeignResult
 from dispatcher.model.notice import Condition, Notice
-from dispatcher.model.run import Verdict
+from dispatcher.model.verdicts import Verdict
 from dispatcher.notify.conditions import (
     DOWN_AFTER_S,
     TITLES,

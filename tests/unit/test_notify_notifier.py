@@ -15,7 +15,8 @@ from dispatcher.decide.world import Candidate
 from dispatcher.errors import Dependency
 from dispatcher.model.health import ForeignResult, Outage, WaitingFor
 from dispatcher.model.notice import Condition, Notice
-from dispatcher.model.run import Claim, Phase, RunKey, Verdict
+from dispatcher.model.run import Claim, Phase, RunKey
+from dispatcher.model.verdicts import Verdict
 from dispatcher.notify.conditions import DOWN_AFTER_S
 from dispatcher.notify.notifier import Notifier
 from dispatcher.notify.store import Store

@@ -10,7 +10,8 @@ from dispatcher.attestation.envelope import seal_with
 from dispatcher.loop.results import of_run
 from dispatcher.model.payload import OUTPUT_LEVELS, decode_outcome, encode_outcome
 from dispatcher.model.result import Result
-from dispatcher.model.run import Claim, Engine, Outcome, Phase, RunKey, Verdict
+from dispatcher.model.run import Claim, Engine, Outcome, Phase, RunKey
+from dispatcher.model.verdicts import Verdict
 from dispatcher.runner.outcome import read_outputs
 from dispatcher.runner.redact import Secrets
 

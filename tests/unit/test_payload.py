@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.model.mounts import Mount
 from dispatcher.model.payload import (
     VERSION,
     BadPayload,
@@ -24,14 +25,13 @@ from dispatcher.model.run import (
     FormulaKind,
     FormulaRef,
     Grant,
-    Mount,
     Outcome,
     RunKey,
     RunSpec,
     Tier,
-    Verdict,
     WrappedGrant,
 )
+from dispatcher.model.verdicts import Verdict
 
 WRAPPED = WrappedGrant(
     grant=Grant(wrapping_accessor="wa", accessor="a", policies=("runner-x",)),

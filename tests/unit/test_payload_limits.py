@@ -8,16 +8,8 @@ import pytest
 
 from dispatcher.engines.base import CannotSubmit, payload_of
 from dispatcher.model.action import InvalidAction, parse_action
-from dispatcher.model.run import (
-    FormulaKind,
-    FormulaRef,
-    Grant,
-    RunKey,
-    RunSpec,
-    Tier,
-    Verdict,
-    WrappedGrant,
-)
+from dispatcher.model.run import FormulaKind, FormulaRef, Grant, RunKey, RunSpec, Tier, WrappedGrant
+from dispatcher.model.verdicts import Verdict
 
 
 @pytest.mark.parametrize(

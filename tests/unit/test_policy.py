@@ -18,7 +18,8 @@ from dispatcher.decide.policy import (
 )
 from dispatcher.errors import InvalidInput, Misconfigured
 from dispatcher.model.action import Action
-from dispatcher.model.run import Mount, Tier
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import Tier
 
 
 def action(

@@ -8,7 +8,8 @@ import pytest
 
 from dispatcher.decide.policy import FormulaPolicy, Policy
 from dispatcher.model.checks import Check
-from dispatcher.model.run import Mount, Tier
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import Tier
 from dispatcher.operate.policy_checks import check_policy
 
 FILE = Path("policy.toml")

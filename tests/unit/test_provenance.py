@@ -12,7 +12,8 @@ from dispatcher.attestation import SignatureVerifier, key_id, seal_with
 from dispatcher.attestation.provenance import REFRESH_S
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.model.result import Result
-from dispatcher.model.run import Tier, Verdict
+from dispatcher.model.run import Tier
+from dispatcher.model.verdicts import Verdict
 
 BLOB = "b" * 40
 KEY = Ed25519PrivateKey.generate()

@@ -43,8 +43,8 @@ from dispatcher.model.run import (
     RunKey,
     RunState,
     Tier,
-    Verdict,
 )
+from dispatcher.model.verdicts import Verdict
 
 FORMULA = FormulaRef(name="hello", kind=FormulaKind.SHELL, blob="f" * 40, sha256="0" * 64)
 BYTES = Formula(ref=FORMULA, path="", text=b"")

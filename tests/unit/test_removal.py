@@ -14,7 +14,8 @@ import pytest
 from dispatcher.engines.local.spool import Spool
 from dispatcher.host.removal import remove_tree
 from dispatcher.model.payload import encode_outcome
-from dispatcher.model.run import Outcome, RunKey, Verdict
+from dispatcher.model.run import Outcome, RunKey
+from dispatcher.model.verdicts import Verdict
 from dispatcher.runner import formula
 from tests.support.deep import make_deep
 

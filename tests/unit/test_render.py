@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dispatcher.engines.nomad import render
 from dispatcher.errors import Misconfigured
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings, settings_model
 
 

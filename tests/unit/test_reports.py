@@ -18,7 +18,8 @@ from dispatcher.loop.executor import Executor
 from dispatcher.loop.outbox import Outbox
 from dispatcher.loop.reports import BATCH, GIVE_UP_S, Reports
 from dispatcher.model.result import Result
-from dispatcher.model.run import Claim, Phase, RunKey, Verdict
+from dispatcher.model.run import Claim, Phase, RunKey
+from dispatcher.model.verdicts import Verdict
 from dispatcher.ops_repo import Tree
 from tests.support.stage import Follower
 

@@ -16,7 +16,8 @@ from dispatcher.gate.markdown import indented, inert
 from dispatcher.gate.report import Ended
 from dispatcher.gate.request_comment import ROWS, TAILS
 from dispatcher.model.result import Result
-from dispatcher.model.run import VERDICT_EXIT, Tier, Verdict
+from dispatcher.model.run import Tier
+from dispatcher.model.verdicts import Verdict
 from tests.fakes.board import LANDED, WEB_URL, FakeBoard, reporter_of
 
 HEAD = "e" * 40
@@ -32,7 +33,7 @@ def result(
 ) -> Result:
     return Result(
         id=action_id,
-        exit_code=VERDICT_EXIT[verdict] if exit_code is None else exit_code,
+        exit_code=verdict.exit_code if exit_code is None else exit_code,
         timestamp="2026-01-01T00:00:00Z",
         verdict=verdict,
         logs=logs,

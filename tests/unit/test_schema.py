@@ -15,7 +15,7 @@ from dispatcher.decide.policy import parse_policy
 from dispatcher.host import resources as files
 from dispatcher.model.action import Action, parse_action
 from dispatcher.model.result import Result
-from dispatcher.model.run import Verdict
+from dispatcher.model.verdicts import Verdict
 from dispatcher.operate.schema import DRAFT, schema
 from dispatcher.settings import Settings, load_settings
 from dispatcher.settings.reference import TABLES
@@ -95,9 +95,7 @@ def test_results_are_valid_for_their_schema() -> None:
 
 def test_the_shipped_schema_is_the_one_that_is_made() -> None:
     shipped = files.text("actions/repo/.schema/action.schema.json")
-    assert shipped == json.dumps(schema("action"), indent=2) + "\n", (
-        "write it anew: disinto schema action > actions/repo/.schema/action.schema.json"
-    )
+    assert shipped == json.dumps(schema("action"), indent=2) + "\n", "run: make docs"
 
 
 def test_the_policy_template_is_valid() -> None:

@@ -19,7 +19,8 @@ import pytest
 from dispatcher.assembly import given, open_origin, open_repo, open_settings
 from dispatcher.errors import Exit
 from dispatcher.model.result import Result, ResultEngine, ResultFormula
-from dispatcher.model.run import Tier, Verdict
+from dispatcher.model.run import Tier
+from dispatcher.model.verdicts import Verdict
 from dispatcher.status import last_results
 from dispatcher.status.action_record import of_result
 from dispatcher.status.last_results import LastResults

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dispatcher.errors import Dependency, Misconfigured
 from dispatcher.model.health import DependencyHealth, Health, WaitingFor
-from dispatcher.model.run import Verdict
+from dispatcher.model.verdicts import Verdict
 from dispatcher.status.metrics import Metrics
 from dispatcher.web.app import BODY_LIMIT, App
 from dispatcher.web.hooks import Outcome, PushHook

@@ -11,7 +11,8 @@ from contextlib import suppress
 from dispatcher.engines.local.leftovers import sweep
 from dispatcher.engines.local.spool import STREAMS, Spool
 from dispatcher.errors import Exit
-from dispatcher.model.run import VERDICT_EXIT, Outcome, Verdict
+from dispatcher.model.run import Outcome
+from dispatcher.model.verdicts import Verdict
 
 STARTS = 3
 """Runners that may end for one run, by a signal or for lack of space, before they use its grant."""
@@ -55,7 +56,7 @@ class Endings:
             said = spool.last_words() or "it left no message; check memory and disk space"
             return Outcome(
                 verdict=Verdict.ERROR,
-                exit_code=VERDICT_EXIT[Verdict.ERROR],
+                exit_code=Verdict.ERROR.exit_code,
                 error=f"the runner {how} before it began: {said}",
             )
         foreign = spool.has_foreign_outcome()
@@ -71,7 +72,7 @@ class Endings:
             error += "; outcome.json was not written by the runner and was discarded"
         return Outcome(
             verdict=verdict,
-            exit_code=VERDICT_EXIT[verdict],
+            exit_code=verdict.exit_code,
             formula_started=True,
             error=error if clean else f"{error}; some of its processes could not be killed",
             finished_at=time.time(),

@@ -12,7 +12,7 @@ from dispatcher.engines.local.settings import LocalSettings
 if TYPE_CHECKING:
     from dispatcher.engines.base import Scheduler
     from dispatcher.model.checks import Check
-    from dispatcher.model.run import Mount
+    from dispatcher.model.mounts import Mount
     from dispatcher.settings import Settings
 
 

@@ -16,7 +16,7 @@ from dispatcher.engines.base import CannotSubmit
 from dispatcher.engines.local.settings import LocalSettings
 from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Dependency, DisintoError, Unavailable
-from dispatcher.model.run import Verdict
+from dispatcher.model.verdicts import Verdict
 
 if TYPE_CHECKING:
     from dispatcher.settings import Settings

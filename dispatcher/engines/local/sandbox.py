@@ -36,7 +36,8 @@ from dispatcher.engines.local.hiding import ROOT, Hidden, hidden, homes, own
 from dispatcher.engines.local.settings import LocalSettings
 from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Misconfigured
-from dispatcher.model.run import MOUNT_TARGETS, Mount, Verdict
+from dispatcher.model.mounts import Mount
+from dispatcher.model.verdicts import Verdict
 
 if TYPE_CHECKING:
     from dispatcher.settings import Settings
@@ -109,7 +110,7 @@ class Sandbox:
         line += ["--tmpfs", state, "--bind", str(private), str(private)]
         home = private / "home"
         for mount, source in wanted.items():
-            target = home / MOUNT_TARGETS[mount]
+            target = home / mount.place
             bind = "--ro-bind" if mount.read_only else "--bind"
             begin, end = hiding.mounts(source, target, bind=f"{bind}-try")
             line += [bind, str(source), str(target), *begin]

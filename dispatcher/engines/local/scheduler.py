@@ -26,7 +26,6 @@ from dispatcher.engines.log import LazyLogger
 from dispatcher.errors import Dependency, Misconfigured, Unavailable, reason_of
 from dispatcher.host.process_record import ProcessRecord
 from dispatcher.model.run import (
-    MOUNT_TARGETS,
     Claim,
     Engine,
     FormulaKind,
@@ -34,9 +33,9 @@ from dispatcher.model.run import (
     RunKey,
     RunSpec,
     RunState,
-    Verdict,
     WrappedGrant,
 )
+from dispatcher.model.verdicts import Verdict
 
 if TYPE_CHECKING:
     from dispatcher.settings import Settings
@@ -308,7 +307,7 @@ class LocalScheduler:
 
     def _link_mounts(self, spool: Spool, spec: RunSpec) -> None:
         for mount in spec.mounts:
-            link = spool.home / MOUNT_TARGETS[mount]
+            link = spool.home / mount.place
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(self._settings.section(LocalSettings).mounts[mount].absolute())
 

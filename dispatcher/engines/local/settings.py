@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from dispatcher.settings.section import EngineSection, PositiveSeconds
 
 

@@ -19,7 +19,7 @@ from dispatcher.engines.nomad.render import client_config
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import DisintoError
 from dispatcher.model.checks import Change
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings
 
 

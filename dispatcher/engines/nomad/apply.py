@@ -28,7 +28,7 @@ from dispatcher.engines.nomad.render import (
 from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings
 from dispatcher.errors import Conflict, Denied
 from dispatcher.model.checks import Change, Step
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings
 
 JOB = "nomad job"

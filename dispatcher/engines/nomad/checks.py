@@ -17,7 +17,7 @@ from dispatcher.engines.nomad.render import runner_job, runner_prefix
 from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings
 from dispatcher.errors import Conflict, DisintoError, Misconfigured
 from dispatcher.model.checks import Check, Step
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings
 
 OLDEST = (1, 11, 2)

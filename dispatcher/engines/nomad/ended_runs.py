@@ -12,7 +12,8 @@ from dispatcher.engines.nomad.outcome_file import NO_WORD, Word
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.engines.nomad.tracked_runs import TrackedRuns
 from dispatcher.errors import DisintoError, TemporaryError
-from dispatcher.model.run import Observation, Outcome, RunState, Verdict
+from dispatcher.model.run import Observation, Outcome, RunState
+from dispatcher.model.verdicts import Verdict
 
 OUTCOME_WAIT_S = 60.0
 """How long a run has ended before an outcome that cannot be read is given up, and Nomad's records

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dispatcher.engines.nomad.api import NomadApi
     from dispatcher.ledger.base import Ledger
     from dispatcher.model.checks import Change, Check
-    from dispatcher.model.run import Mount
+    from dispatcher.model.mounts import Mount
     from dispatcher.settings import Settings
 
 TIDYING_WHILE_KEPT_S = 60.0

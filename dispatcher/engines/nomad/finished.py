@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from dispatcher.model.run import Mount, RunKey
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import RunKey
 
 if TYPE_CHECKING:
     from dispatcher.engines.nomad.api import JobStub, NomadApi

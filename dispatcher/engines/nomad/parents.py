@@ -24,7 +24,7 @@ from dispatcher.engines.nomad.differences import differences
 from dispatcher.engines.nomad.render import SPEC_KEY, runner_job, runner_name
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Misconfigured
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings
 
 _COPIED = (

@@ -23,7 +23,7 @@ import jinja2
 from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings, dispatcher_name, job_word
 from dispatcher.errors import Misconfigured
 from dispatcher.host import resources as files
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings
 from dispatcher.settings.workload_identity import VAULT_AUDIENCE
 
@@ -215,6 +215,11 @@ def client_config(
         uid=AGENT_UID,
         driver=nomad.driver.value,
     )
+
+
+def host_volumes(*, base: str) -> str:
+    """The part of a client's configuration that offers every mount, from ``base/<name>``."""
+    return _render("jobs/shared/volumes.hcl.j2", mounts=tuple(Mount), base=base)
 
 
 def acl_policies(nomad: NomadSettings) -> tuple[AclPolicy, ...]:

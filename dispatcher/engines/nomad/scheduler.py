@@ -31,7 +31,9 @@ from dispatcher.engines.nomad.render import META_OPTIONAL, META_REQUIRED, runner
 from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings
 from dispatcher.engines.nomad.verdicts import main_allocation
 from dispatcher.errors import Dependency, Misconfigured, PermanentError, Unavailable
-from dispatcher.model.run import Claim, Mount, Observation, RunKey, RunSpec, Verdict, WrappedGrant
+from dispatcher.model.mounts import Mount
+from dispatcher.model.run import Claim, Observation, RunKey, RunSpec, WrappedGrant
+from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import Settings
 
 MAX_PAYLOAD_BYTES = 16_384

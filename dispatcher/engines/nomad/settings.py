@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from dispatcher.model.run import Mount
+from dispatcher.model.mounts import Mount
 from dispatcher.settings.models import Settings
 from dispatcher.settings.section import (
     Address,

@@ -26,7 +26,8 @@ from typing import Any
 
 from dispatcher.engines.nomad.api.shapes import Allocation, Evaluation, TaskEvent
 from dispatcher.engines.nomad.render import TASK
-from dispatcher.model.run import VERDICT_EXIT, Outcome, Verdict
+from dispatcher.model.run import Outcome
+from dispatcher.model.verdicts import Verdict
 
 SIGKILL_CODE = 137
 CLIENT_ENDED = frozenset({"complete", "failed", "lost"})
@@ -140,7 +141,7 @@ def _corrected(run: Ended, word: Outcome, main: Allocation) -> Outcome:
         return replace(
             word,
             verdict=Verdict.LOST,
-            exit_code=VERDICT_EXIT[Verdict.LOST],
+            exit_code=Verdict.LOST.exit_code,
             error="Nomad started the task a second time, which the grant forbids; how the first "
             f"start ended is unknown. "
             f"The second: {word.error}",
@@ -182,7 +183,7 @@ def _disowned(without: Outcome) -> Outcome:
     error = f"{without.error}; {forged}" if without.error else forged
     if without.verdict is Verdict.SUCCEEDED:
         failed = Verdict.FAILED
-        return replace(without, verdict=failed, exit_code=VERDICT_EXIT[failed], error=error)
+        return replace(without, verdict=failed, exit_code=failed.exit_code, error=error)
     return replace(without, error=error)
 
 
@@ -247,7 +248,7 @@ def _outcome(
     started = _seconds(task.get("StartedAt"))
     return Outcome(
         verdict=verdict,
-        exit_code=code or VERDICT_EXIT[verdict],
+        exit_code=code or verdict.exit_code,
         signal=signal or None,
         formula_started=started > 0,
         error=error,

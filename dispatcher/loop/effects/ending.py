@@ -14,7 +14,8 @@ from dispatcher.loop.results import of_run
 from dispatcher.loop.unwrapping import with_cause
 from dispatcher.loop.without_runner import is_in_doubt, last_words, never_started
 from dispatcher.model.result import ended_result
-from dispatcher.model.run import VERDICT_EXIT, Claim, Engine, Outcome, Phase, Verdict
+from dispatcher.model.run import Claim, Engine, Outcome, Phase
+from dispatcher.model.verdicts import Verdict
 
 
 class Ending:
@@ -137,7 +138,7 @@ class Ending:
 
 def never_ran(verdict: Verdict, error: str) -> Outcome:
     """The outcome of a run whose formula did not start."""
-    return Outcome(verdict=verdict, exit_code=VERDICT_EXIT[verdict], error=error)
+    return Outcome(verdict=verdict, exit_code=verdict.exit_code, error=error)
 
 
 def _only_verdict(outcome: Outcome, error: str) -> Outcome:

@@ -35,9 +35,9 @@ from dispatcher.model.run import (
     RunKey,
     RunSpec,
     Tier,
-    Verdict,
     WrappedGrant,
 )
+from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import Settings
 from dispatcher.vault import PolicyMissing
 

@@ -1,0 +1,138 @@
+"""The verdicts, one entry each: everything else that names them is derived from it, or compared.
+
+To add one: a member here, then ``make docs``, which renews schemas and tables. The module imports
+only what is quickly loaded, because the runner needs it in every job, and the shell at each TAB.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entry:
+    """What there is to know about a verdict.
+
+    Attributes:
+        exit_code: of ``disinto dispatch``, and of the result unless the run gave one of its own:
+            sysexits(3) if one fits. 0 makes it a success.
+        meaning: for people, in one sentence without a full stop.
+        colour: on a terminal; a name that both click and rich know.
+        own_code: True if ``disinto dispatch`` exits with the code of the result.
+        ran: True if the formula certainly ran, so that its tier's approval must have been given.
+        alert: severity of the alert in ``jobs/prometheus`` that fires when a run ends like this,
+            or "".
+    """
+
+    exit_code: int
+    meaning: str
+    colour: str
+    own_code: bool = False
+    ran: bool = False
+    alert: str = ""
+
+
+class Verdict(StrEnum):
+    """How a run ended. Closed."""
+
+    exit_code: int
+    meaning: str
+    colour: str
+    own_code: bool
+    ran: bool
+    alert: str
+
+    def __new__(cls, name: str, *entries: _Entry) -> Self:
+        # One entry for each member; mypy takes Verdict("lost"), which has none, for a call of this.
+        (entry,) = entries
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.exit_code = entry.exit_code
+        member.meaning = entry.meaning
+        member.colour = entry.colour
+        member.own_code = entry.own_code
+        member.ran = entry.ran
+        member.alert = entry.alert
+        return member
+
+    SUCCEEDED = (
+        "succeeded",
+        _Entry(
+            exit_code=0,
+            meaning="the formula ended with 0",
+            colour="green",
+            own_code=True,
+            ran=True,
+        ),
+    )
+    FAILED = (
+        "failed",
+        _Entry(
+            exit_code=1,
+            meaning="the formula ended with another code, or by a signal",
+            colour="red",
+            own_code=True,
+            ran=True,
+        ),
+    )
+    TIMED_OUT = (
+        "timed_out",
+        _Entry(
+            exit_code=124,  # as timeout(1)
+            meaning="killed at its timeout",
+            colour="yellow",
+            ran=True,
+        ),
+    )
+    CANCELLED = (
+        "cancelled",
+        _Entry(
+            exit_code=130,  # as a shell after an interrupt
+            meaning="stopped by a person, or kept from starting",
+            colour="yellow",
+        ),
+    )
+    LOST = (
+        "lost",
+        _Entry(
+            exit_code=71,
+            meaning="the formula may have started, and its outcome is unknown; never retried",
+            colour="red",
+            alert="critical",
+        ),
+    )
+    UNPLACEABLE = (
+        "unplaceable",
+        _Entry(
+            exit_code=69,
+            meaning="the engine did not place it in time",
+            colour="yellow",
+            alert="warning",
+        ),
+    )
+    REFUSED = (
+        "refused",
+        _Entry(exit_code=77, meaning="refused by a gate, finally", colour="yellow"),
+    )
+    INVALID = (
+        "invalid",
+        _Entry(
+            exit_code=65, meaning="the action file, or a name in it, is invalid", colour="yellow"
+        ),
+    )
+    ERROR = (
+        "error",
+        _Entry(
+            exit_code=70,
+            meaning="the formula never started, because its set-up failed",
+            colour="red",
+            alert="warning",
+        ),
+    )
+
+    @property
+    def success(self) -> bool:
+        """True if the run did what it was for. Goes with exit code 0, and only with it."""
+        return self.exit_code == 0
