@@ -30,9 +30,9 @@ from dispatcher.decide.steps import (
     StopSuperseded,
 )
 from dispatcher.decide.world import Candidate, GateState, Limits, Requested, World
-from dispatcher.errors import Conflict, Dependency, Unavailable
+from dispatcher.errors import Conflict, Dependency, TemporaryError
 from dispatcher.loop.arrivals import Arrivals
-from dispatcher.loop.effects.acting import Acting, LeadLost
+from dispatcher.loop.effects.acting import Acting
 from dispatcher.loop.effects.cancelling import Cancelling
 from dispatcher.loop.effects.ending import Ending
 from dispatcher.loop.effects.launching import Launching
@@ -277,7 +277,7 @@ class Dispatcher:
         act, learn = self._act(step)
 
         def failed(error: Exception) -> None:
-            if not isinstance(error, LeadLost | Unavailable | Conflict):
+            if not isinstance(error, TemporaryError | Conflict):
                 raise error
             self._doubtful = True
 
@@ -306,9 +306,7 @@ class Dispatcher:
         del self.actors[name]
         if work.actor.error is None:
             work.learn(work.actor.answer)
-        elif name.startswith("~") and not isinstance(
-            work.actor.error, LeadLost | Unavailable | Conflict
-        ):
+        elif name.startswith("~") and not isinstance(work.actor.error, TemporaryError | Conflict):
             raise work.actor.error
         else:
             work.failed(work.actor.error)

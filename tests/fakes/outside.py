@@ -21,6 +21,7 @@ from dispatcher.model.run import (
     WrappedGrant,
 )
 from dispatcher.model.verdicts import Verdict
+from dispatcher.vault import GrantGone
 from tests.fakes.actors import micro
 
 T = TypeVar("T")
@@ -121,7 +122,7 @@ class MemoryVault:
     def extend(self, grant: Grant, *, lifetime_s: int) -> None:
         def extend() -> None:
             if grant.accessor not in self.alive:
-                raise Conflict("the grant expired before")
+                raise GrantGone("the grant ended before")
             self.provisional.discard(grant.accessor)
 
         self._micro(extend)

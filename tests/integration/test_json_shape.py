@@ -59,6 +59,7 @@ def test_an_action_has_one_shape(stage: Stage) -> None:
     assert {key: planned[key] for key in shared} == {key: waits[key] for key in shared}
     assert (finished["state"], finished["verdict"]) == ("finished", "succeeded")
     found = [*times_of(status), *times_of(plan)]
+    assert [at for at in found if at]
     assert all(at is None or TIME.fullmatch(at) for at in found), found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import socket
 from pathlib import Path
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.needs("bao")
 def test_a_formula_gets_its_secrets_and_a_clean_environment(minter: Minter, start: Any) -> None:
     minter.put("TOKEN", SECRET)
     spec = minter.spec(
-        'test "$TOKEN" = "$1" || true; env -0 | sort -z | cut -z -d= -f1 | tr "\\0" "\\n"\n'
+        'printf %s "$TOKEN" | sha256sum | cut -d" " -f1 >&2; env -0 | sort -z | cut -z -d= -f1 | tr "\\0" "\\n"\n'
         'echo "$DISINTO_ACTION_ID|$DISINTO_CONTEXT|$DISINTO_PARAMS|$DISINTO_TOOLS" >&2\n'
         'test "$PWD" = "$HOME" -a "$PWD" = "$DISINTO_WORKDIR" && stat -c %a . "$TMPDIR" >&2\n'
         "readlink /proc/$$/fd/0 >&2; ls /proc/$$/fd | wc -w >&2; read line || echo no input >&2",
@@ -46,7 +47,8 @@ def test_a_formula_gets_its_secrets_and_a_clean_environment(minter: Minter, star
         "DISINTO_TIER", "DISINTO_APPROVED_BY", "DISINTO_MODEL", "DISINTO_TOOLS",
         "DISINTO_PARAMS", "DISINTO_OUTPUTS", "DISINTO_WORKDIR",
     }  # fmt: skip
-    errors = run.log("stderr").splitlines()
+    digest, *errors = run.log("stderr").splitlines()
+    assert digest == hashlib.sha256(SECRET.encode()).hexdigest()
     assert errors[:4] == [f"{spec.key.action_id}|tell", 'me|{"size": 1}|a,b', "700", "700"]
     assert errors[4:] == ["/dev/null", "4", "no input"]  # 0, 1, 2 and the script bash reads
     assert not (run.spool / "private").exists()

@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 
+from dispatcher.gate import Question
 from dispatcher.model.run import (
     Claim,
     FormulaKind,
@@ -19,8 +20,13 @@ from dispatcher.model.run import (
     Tier,
     WrappedGrant,
 )
+from tests.contract.board import BoardContract, Place
 from tests.contract.claims_store import ClaimsContract
+from tests.contract.gate import Case, GateContract
+from tests.contract.grants import GrantsContract, VaultCase
 from tests.contract.runs import Runs, RunsContract
+from tests.fakes.board import LANDED, FakeBoard
+from tests.fakes.forge import BLOB, HEAD, OTHER, PATH, Scene
 from tests.fakes.outside import MemoryEngine, MemoryLedger, MemoryVault
 from tests.fakes.scheduler import FakeScheduler
 
@@ -125,3 +131,35 @@ class TestMemoryEngine(RunsContract):
     @pytest.fixture
     def runs(self) -> Runs:
         return RunsOfMemoryEngine()
+
+
+class TestMemoryVault(GrantsContract):
+    @pytest.fixture
+    def vault_case(self) -> VaultCase:
+        vault = MemoryVault()
+        return VaultCase(
+            grants=vault,
+            unwrap=lambda wrapped: vault.unwrap(wrapped.token),
+            lives=lambda grant: grant.accessor in vault.alive,
+        )
+
+
+class TestFakeBoard(BoardContract):
+    @pytest.fixture
+    def place(self) -> Place:
+        return Place(board=FakeBoard(), commit=LANDED, request=5)
+
+
+class TestFakeForge(GateContract):
+    """The gate over the forge and the history in memory."""
+
+    @pytest.fixture
+    def case(self) -> Case:
+        def question(path: str, blob: str) -> Question:
+            return Question(action_id="x", path=path, blob=blob, commit=HEAD, tier=Tier.HIGH)
+
+        return Case(
+            gate=Scene().gate,
+            approved=question(PATH, BLOB),
+            unapproved=question("vault/actions/y.toml", OTHER),
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.forge.records import (
@@ -192,19 +192,29 @@ def test_every_address_of_the_commits_is_kept_for_comparison() -> None:
 
 
 people = st.sampled_from(["alice", "boss", "Boss", "carol", "dave"])
+rarely = st.sampled_from([False] * 5 + [True])
 reviews = st.builds(
     review,
     st.none() | people,
     number=st.integers(1, 50),
-    state=st.sampled_from(["APPROVED", "REQUEST_CHANGES", "COMMENT", "PENDING", ""]),
-    commit=st.sampled_from([HEAD, OLD, ""]),
+    state=st.sampled_from(["APPROVED"] * 4 + ["REQUEST_CHANGES", "COMMENT", "PENDING", ""]),
+    commit=st.sampled_from([HEAD] * 4 + [OLD, ""]),
     at=st.integers(0, 20),
-    stale=st.booleans(),
-    official=st.booleans(),
-    dismissed=st.booleans(),
+    stale=rarely,
+    official=rarely.map(lambda rare: not rare),
+    dismissed=rarely,
 )
 pushes = st.builds(push, people, at=st.integers(0, 20))
 commits = st.builds(commit, st.none() | people, st.none() | people)
+
+
+def test_the_reviews_lead_to_candidates() -> None:
+    """Also beside others who pushed, or else the property below would hold of nothing."""
+    find(
+        st.tuples(st.lists(reviews, max_size=4), st.lists(pushes, min_size=1, max_size=4)),
+        lambda both: bool(weigh(submission(*both[0], pushes=tuple(both[1]))).candidates),
+        settings=settings(max_examples=2_000, deadline=None, phases=[Phase.generate]),
+    )
 
 
 @given(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given
+from hypothesis import Phase as HypothesisPhase
+from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.decide.policy import Contribution, Item, TierDecision
@@ -286,25 +287,55 @@ def test_a_launch_under_way_takes_a_place() -> None:
     assert [w.waiting_for for w in plan.waits] == [WaitingFor.PLACE]
 
 
+HAVE_A_RESULT = (Phase.ENDED, Phase.TOMBSTONE)
+
 ids = st.sampled_from([f"a{n}" for n in range(6)])
+T = TypeVar("T")
+
+
+def mostly(rare: st.SearchStrategy[T], usual: T) -> st.SearchStrategy[T]:
+    """What stands in the way of steps is rare, or else there would be none."""
+    return st.sampled_from(["usual"] * 4 + ["rare"]).flatmap(
+        lambda which: rare if which == "rare" else st.just(usual)
+    )
+
+
 worlds = st.builds(
     World,
     candidates=st.dictionaries(ids, st.sampled_from(list(GateState))).map(
         lambda d: {i: candidate(i, gate_state=s) for i, s in d.items()}
     ),
     published=st.frozensets(ids),
-    provenance=st.dictionaries(ids, st.sampled_from(list(Provenance))),
+    provenance=st.dictionaries(ids, mostly(st.sampled_from(list(Provenance)), Provenance.OURS)),
     claims=st.dictionaries(ids, st.tuples(st.sampled_from(list(Phase)), st.booleans())).map(
-        lambda d: {i: claim(i, phase=p, revoked=r) for i, (p, r) in d.items()}
+        lambda d: {
+            i: claim(i, phase=p, revoked=r, result="{}" if p in HAVE_A_RESULT else "")
+            for i, (p, r) in d.items()
+        }
     ),
-    observations=st.none() | st.dictionaries(ids.map(key), st.sampled_from([ENDED, RUNNING])),
+    observations=mostly(st.none(), {})
+    | st.dictionaries(ids.map(key), st.sampled_from([ENDED, RUNNING])),
     limits=st.builds(Limits, max_in_flight=st.integers(1, 4)),
     archived=st.frozensets(ids),
-    unsettled=st.frozensets(ids),
-    busy=st.frozensets(ids),
-    paused=st.dictionaries(ids, st.just("it failed")),
-    down=st.frozensets(st.sampled_from(list(Dependency))),
+    unsettled=mostly(st.frozensets(ids), frozenset()),
+    busy=mostly(st.frozensets(ids), frozenset()),
+    paused=mostly(st.dictionaries(ids, st.just("it failed")), {}),
+    down=mostly(st.frozensets(st.sampled_from(list(Dependency))), frozenset()),
 )
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [Ask, Reject, Launch, Inspect, ResolveOrphan, Conclude, StopSuperseded, Publish, Restore,
+     Revoke, Retire],
+)  # fmt: skip
+def test_the_worlds_lead_to_every_kind_of_step(kind: type) -> None:
+    """Or else the properties below would hold of nothing."""
+    find(
+        worlds,
+        lambda world: any(isinstance(step, kind) for step in reconcile(world).steps),
+        settings=settings(max_examples=5_000, deadline=None, phases=[HypothesisPhase.generate]),
+    )
 
 
 @given(worlds)

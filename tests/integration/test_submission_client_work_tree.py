@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.devservers.scene import Scene
-from tests.integration.test_desk import FakeForge, desk_of, head, scene, shown, write
+from tests.integration.test_submission_client import FakeForge, desk_of, head, scene, shown, write
 
 __all__ = ["scene"]
 

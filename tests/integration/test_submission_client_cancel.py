@@ -12,7 +12,7 @@ from dispatcher.operate.cancel import EndedAlready
 from dispatcher.operate.request_cancel import ask_to_cancel
 from dispatcher.operate.submission_client import SubmissionClient
 from dispatcher.settings import GateKind
-from tests.integration.test_desk import FakeForge, desk_of, head, scene, shown, write
+from tests.integration.test_submission_client import FakeForge, desk_of, head, scene, shown, write
 
 __all__ = ["scene"]
 
