@@ -20,6 +20,7 @@ from dispatcher.settings import (
     plain_addresses,
     settings_origin,
 )
+from dispatcher.settings.dynamic import variables_of
 
 if TYPE_CHECKING:
     from dispatcher.decide.policy import Policy
@@ -314,6 +315,7 @@ def build_view(components: Components) -> View:
         policy=components.rules.policy,
         mounts=frozenset(Mount if offered is None else offered),
         limit=settings.limits.max_action_bytes,
+        variables=variables_of(settings.vault),
     )
     return View(components=components, intake=intake, revision=components.rules.fence.revision)
 

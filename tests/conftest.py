@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from tests.servers import available, bao, forgejo, image
+from tests.servers import available, bao, forgejo, image, postgres
 
 if TYPE_CHECKING:
     from tests.servers.nomad import Nomad
@@ -71,6 +71,13 @@ def bao_server() -> Iterator[bao.Bao]:
 def vault(bao_server: bao.Bao) -> bao.Bao:
     """The session's OpenBao with a KV v2 mount of this test's own (``vault.kv_mount``)."""
     return bao_server.with_own_mount()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Postgres]:
+    """One PostgreSQL cluster for the whole session, on a free loopback port."""
+    with postgres.serve() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from dispatcher.cli.tables import table
 from dispatcher.errors import Exit, Misconfigured, NotFound
 
 if TYPE_CHECKING:
-    from dispatcher.vault.secrets import Secrets
+    from dispatcher.vault.secrets import Secrets, StoredSecret
 
 
 VALUE_GIVEN = (
@@ -86,9 +86,9 @@ def list_(session: Session, *, as_json: bool) -> None:
         [
             (
                 s.name,
-                str(s.version),
-                f"{console.ago(epoch(s.updated_at))} ago",
-                _note(s.deleted, s.has_policy),
+                str(s.version) if s.version else "-",
+                f"{console.ago(epoch(s.updated_at))} ago" if s.updated_at else "-",
+                _note(s),
             )
             for s in stored
         ],
@@ -162,7 +162,12 @@ def _secrets(session: Session) -> Secrets:
     return Secrets(Vault.of_operator(settings.vault, environ=os.environ), settings)
 
 
-def _note(deleted: bool, has_policy: bool) -> str:  # noqa: FBT001 - two facts of one record
-    if deleted:
-        return "its value is deleted: runs that name it fail"
-    return "" if has_policy else "no policy: 'disinto apply' writes it"
+def _note(secret: StoredSecret) -> str:
+    notes = []
+    if secret.path:
+        notes.append(f"dynamic: {secret.path} becomes {', '.join(secret.variables)}")
+    if secret.deleted:
+        notes.append("its value is deleted: runs that name it fail")
+    elif not secret.has_policy:
+        notes.append("no policy: 'disinto apply' writes it")
+    return "; ".join(notes)

@@ -23,6 +23,7 @@ from dispatcher.model.action import (
     oversized_action,
     parse_action,
 )
+from dispatcher.model.dynamic import clashes
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import Formula, RunKey
 from dispatcher.ops_repo import ActionFile, Formulas, OpsRepo, Tree
@@ -39,6 +40,7 @@ class Intake:
         policy: tiers by formula; may be replaced, after which all files are to be vetted anew.
         mounts: what may be asked for.
         limit: bytes of an action file.
+        variables: those that each dynamic secret becomes, by its name.
     """
 
     def __init__(
@@ -49,12 +51,14 @@ class Intake:
         policy: Policy,
         mounts: frozenset[Mount],
         limit: int,
+        variables: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._repo = repo
         self._shelf = shelf
         self.policy = policy
         self._mounts = mounts
         self._limit = limit
+        self._variables = variables or {}
         self._parsed: dict[str, tuple[ActionFile, Action | InvalidAction]] = {}
 
     def vet(
@@ -148,6 +152,7 @@ class Intake:
                 formulas=formulas,
                 secrets=secrets,
                 mounts=self._mounts,
+                variables=self._variables,
             )
             return replace(candidate, problem=in_words(problems))
         formula = self._shelf.find(action.formula, tree)
@@ -166,6 +171,7 @@ class Intake:
             action.formula not in formulas
             or not self._mounts.issuperset(action.mounts)
             or (secrets is not None and not set(action.secrets) <= set(secrets))
+            or any(clashes(action.secrets, self._variables))
         )
 
     def _source(self, file: ActionFile) -> bytes:

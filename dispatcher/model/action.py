@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -14,6 +14,7 @@ import pydantic.dataclasses
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from dispatcher.errors import Problem
+from dispatcher.model.dynamic import clashes
 from dispatcher.model.mounts import Mount
 from dispatcher.model.names import ID_PATTERN, SECRET_PATTERN, name_problem, secret_problem
 from dispatcher.model.run import MAX_ARGUMENT_BYTES, Tier
@@ -249,16 +250,20 @@ def check_names(
     formulas: Collection[str],
     secrets: Collection[str] | None,
     mounts: Collection[Mount] | None,
+    variables: Mapping[str, Collection[str]] | None = None,
 ) -> tuple[Problem, ...]:
-    """What the action names and nobody has: formula, secrets, mounts. Pure.
+    """What the action names and nobody has: formula, secrets, mounts; and secrets that become the
+    same environment variable. Pure.
 
     Args:
         action, source, path: the parsed file, its bytes (for places) and how the user knows it.
         formulas: names that exist.
         secrets: names that exist in the vault; None if that cannot be known here.
         mounts: those that the scheduler offers; None if that cannot be known here.
+        variables: those that each dynamic secret becomes.
     """
-    if _all_known(action, formulas, secrets, mounts):
+    clashing = tuple(clashes(action.secrets, variables or {}))
+    if _all_known(action, formulas, secrets, mounts) and not clashing:
         return ()
     toml = TomlSource.parse(source, path=path)
     found = []
@@ -280,6 +285,17 @@ def check_names(
                     remedy=_secret_hint(name, sorted(secrets)),
                 )
             )
+    for clash in clashing:
+        other = action.secrets[clash.first]
+        found.append(
+            toml.problem(
+                f"{action.secrets[clash.second]} becomes the variable {clash.variable}, and so does "
+                f"{other}",
+                ("secrets", clash.second),
+                remedy="Name one of them, or have the operator rename the variable in "
+                "[vault.dynamic]",
+            )
+        )
     for index, mount in enumerate(action.mounts):
         if mounts is not None and mount not in mounts:
             offered = one_of(sorted(mounts)) if mounts else "none"

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from dispatcher.errors import Exit, PermanentError
+from dispatcher.model.dynamic import decode_dynamic, encode_dynamic
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import (
     FormulaKind,
@@ -55,7 +56,7 @@ encoders and decoders on their way into the signed result and not others: pydant
 and writes 255, Python's ``json`` about 1,000.
 """
 
-_NESTED = ("key", "formula", "formula_text")
+_NESTED = ("key", "formula", "formula_text", "dynamic")
 
 
 class BadPayload(PermanentError):
@@ -92,6 +93,10 @@ def encode_spec(spec: RunSpec) -> dict[str, Any]:
     plain["formula"] = {f.name: getattr(spec.formula, f.name) for f in fields(spec.formula)}
     if spec.formula_text is not None:
         plain["formula_text"] = spec.formula_text.decode("utf-8", "surrogateescape")
+    if spec.dynamic:
+        # A runner that does not know the key looks for these among the stored secrets, is denied
+        # them, and stops before the formula.
+        plain["dynamic"] = [encode_dynamic(secret) for secret in spec.dynamic]
     return plain
 
 
@@ -111,6 +116,7 @@ def decode_spec(plain: dict[str, Any]) -> RunSpec:
         formula=FormulaRef(**{**formula, "kind": FormulaKind(formula["kind"])}),
         formula_text=None if text is None else text.encode("utf-8", "surrogateescape"),
         mounts=tuple(Mount(name) for name in plain.get("mounts", ())),
+        dynamic=tuple(decode_dynamic(secret) for secret in plain.get("dynamic", ())),
     )
     for name in ("approved_by", "secrets", "tools", "agent_argv"):
         rest[name] = tuple(str(item) for item in plain.get(name, ()))

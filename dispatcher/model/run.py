@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from dispatcher.model.dynamic import DynamicSecret
 from dispatcher.model.mounts import Mount
 from dispatcher.model.verdicts import Verdict
 
@@ -198,6 +199,7 @@ class RunSpec:
         kill_grace_s: seconds between TERM and KILL.
         vault_addr, vault_namespace, kv_mount, kv_prefix: where the runner reads its secrets:
             ``<kv_mount>/data/<kv_prefix>/<NAME>``, field ``value``.
+        dynamic: how those of ``secrets`` are fetched that an engine of Vault makes.
         outcome_key: see ``Claim``. The formula never gets it. Kept out of ``repr``.
     """
 
@@ -220,6 +222,7 @@ class RunSpec:
     vault_namespace: str = ""
     kv_mount: str = "kv"
     kv_prefix: str = "disinto/runner"
+    dynamic: tuple[DynamicSecret, ...] = ()
     outcome_key: str = field(default="", repr=False)
 
 

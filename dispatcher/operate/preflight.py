@@ -7,8 +7,8 @@ against a file.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dispatcher.decide.policy import Policy, TierDecision, effective_tier, load_policy
@@ -25,6 +25,7 @@ from dispatcher.model.mounts import Mount
 from dispatcher.model.run import FormulaKind
 from dispatcher.ops_repo.files import CANCEL_ENDING, RESULT_ENDING
 from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH, Settings
+from dispatcher.settings.dynamic import variables_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +40,7 @@ class Names:
         mounts: what the scheduler offers.
         limit: bytes of an action file.
         policy: tiers.
+        variables: those that each dynamic secret becomes, by its name.
     """
 
     formulas: Collection[str] | None = None
@@ -47,6 +49,7 @@ class Names:
     mounts: Collection[Mount] | None = None
     limit: int = MAX_ACTION_BYTES
     policy: Policy | None = None
+    variables: Mapping[str, Collection[str]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -69,6 +72,7 @@ class Names:
             mounts=registry.get(settings.scheduler).mounts(settings),
             limit=settings.limits.max_action_bytes,
             policy=load_policy(settings.policy.file),
+            variables=variables_of(settings.vault),
         )
 
 
@@ -171,6 +175,7 @@ def _check(file: Path, names: Names) -> Checked:
         formulas=(*formulas, action.formula) if unknown else formulas,
         secrets=names.secrets,
         mounts=tuple(Mount) if names.mounts is None else names.mounts,
+        variables=names.variables,
     )
     tier = effective_tier(names.policy, action) if names.policy and not problems else None
     return Checked(

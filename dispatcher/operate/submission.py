@@ -16,6 +16,7 @@ from dispatcher.model.mounts import Mount
 from dispatcher.model.run import Formula, Tier
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree
 from dispatcher.settings import ACTIONS_PATH, GateKind, Settings
+from dispatcher.settings.dynamic import variables_of
 
 
 class AlreadyThere(Conflict):
@@ -81,6 +82,7 @@ def prepare(
         formulas=shelf.names(tree),
         secrets=secrets,
         mounts=tuple(Mount) if offered is None else offered,
+        variables=variables_of(settings.vault),
     )
     if problems:
         raise InvalidInput(problems)

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from dispatcher.errors import Dependency, Exit, PermanentError, Unavailable
+from dispatcher.model.dynamic import DynamicSecret
 from dispatcher.model.payload import WRAPPING_GONE, Payload
+from dispatcher.runner.dynamic import Fetched, fetch_dynamic, value_fault
 from dispatcher.runner.vault_client import AnswerLost, NotSent, Reply, VaultClient, ca_file
 
 WAIT_S = 60.0
@@ -35,14 +37,11 @@ class SecretMissing(PermanentError):
     exit_code = Exit.CONFIG
 
 
-def fetch(payload: Payload, *, before_unwrap: Callable[[], None]) -> dict[str, str]:
-    """Use up the grant and read every secret of the run.
+def fetch(payload: Payload, *, before_unwrap: Callable[[], None]) -> Fetched:
+    """Use up the grant and get every secret of the run.
 
     Args:
         before_unwrap: called once, right before the unwrap is first sent.
-
-    Returns:
-        Each secret's value by its name, in the order of the spec.
 
     Raises:
         GrantRefused, SecretMissing: see there.
@@ -57,7 +56,9 @@ def fetch(payload: Payload, *, before_unwrap: Callable[[], None]) -> dict[str, s
         before_unwrap()
         token = _unwrap(client, payload.token, patience)
         _look_at_self(client, token, patience)
-        return _read_all(client, token, payload, patience)
+        fetched = _read_stored(client, token, payload, patience)
+        _fetch_dynamic(client, token, payload, patience, fetched)
+        return fetched
     finally:
         client.close()
 
@@ -142,13 +143,14 @@ def _look_at_self(client: VaultClient, token: str, patience: _Patience) -> None:
         )
 
 
-def _read_all(
-    client: VaultClient, token: str, payload: Payload, patience: _Patience
-) -> dict[str, str]:
+def _read_stored(client: VaultClient, token: str, payload: Payload, patience: _Patience) -> Fetched:
     spec = payload.spec
-    values: dict[str, str] = {}
+    fetched = Fetched()
     faults: list[str] = []
+    dynamic = {secret.name for secret in spec.dynamic}
     for name in spec.secrets:
+        if name in dynamic:
+            continue
         path = f"{spec.kv_mount}/data/{spec.kv_prefix}/{name}"
         reply = patience.ask(lambda path=path: client.request("GET", path, token=token))  # type: ignore[misc]
         value = reply.get("data", "data", "value")
@@ -156,13 +158,31 @@ def _read_all(
         if fault:
             faults.append(f"{name} ({path}) {fault}")
         else:
-            values[name] = value
+            fetched.values[name] = value
     if faults:
         raise SecretMissing(
             "secrets that cannot be passed to the formula: " + "; ".join(faults),
             remedy="Store them with `disinto secrets put NAME`.",
         )
-    return values
+    return fetched
+
+
+def _fetch_dynamic(
+    client: VaultClient, token: str, payload: Payload, patience: _Patience, fetched: Fetched
+) -> None:
+    def send(secret: DynamicSecret) -> Reply:
+        method, body = ("GET", None) if secret.write is None else ("POST", dict(secret.write))
+        return patience.ask(
+            lambda: client.request(method, secret.path, token=token, body=body), once=True
+        )
+
+    fault = fetch_dynamic(payload.spec, send, fetched)
+    if fault:
+        raise SecretMissing(
+            f"a dynamic secret cannot be passed to the formula: {fault}",
+            remedy="See [vault.dynamic] in the settings; `disinto apply` writes the policy, and "
+            "`disinto doctor` checks mount and role.",
+        )
 
 
 def _fault(reply: Reply, value: object) -> str:
@@ -170,10 +190,4 @@ def _fault(reply: Reply, value: object) -> str:
     if reply.status != 200:
         refusals = {403: "may not be read by this grant", 404: "is missing"}
         return refusals.get(reply.status, f"could not be read (Vault returned {reply.status})")
-    if not isinstance(value, str):
-        return "has no field `value`" if value is None else "is not text"
-    if not value.strip():
-        return "is empty"
-    if not value.isascii() and value.encode("utf-8", "ignore").decode() != value:
-        return "is not UTF-8 text"
-    return "contains a NUL byte, which no environment variable can hold" if "\0" in value else ""
+    return "has no field `value`" if value is None else value_fault(value)

@@ -14,6 +14,7 @@ from dispatcher.model.payload import IncompletePayload, decode_payload
 from dispatcher.model.run import Outcome, RunSpec
 from dispatcher.model.verdicts import Verdict
 from dispatcher.runner import credentials, formula
+from dispatcher.runner.dynamic import Fetched, ended_before, variables
 from dispatcher.runner.memory import Memory
 from dispatcher.runner.options import USAGE, BadUsage, Options, parse
 from dispatcher.runner.outcome import OutcomeFile, Tail, read_outputs
@@ -141,13 +142,12 @@ class _Run:
         data = formula.load(spec, ops_repo=options.ops_repo)
         base = f"{options.spool}/private" if options.spool else ""
         self._workspace = workspace = formula.make_workspace(base)
-        formula.environment(spec, workspace, dict.fromkeys(spec.secrets, ""))
+        formula.environment(spec, workspace, dict.fromkeys(_variables(spec), ""))
         argv, stdin = formula.command(spec, data, workspace, prefix=options.sandbox)
         self._open_outcome()
-        values = credentials.fetch(payload, before_unwrap=self._mark_started)
-        secrets = Secrets({name: value.encode() for name, value in values.items()})
-        env = formula.environment(spec, workspace, values)
-        return self._execute(spec, argv, stdin, env, secrets)
+        fetched = credentials.fetch(payload, before_unwrap=self._mark_started)
+        env = formula.environment(spec, workspace, fetched.values)
+        return self._execute(spec, argv, stdin, env, fetched)
 
     def _open_outcome(self) -> None:
         try:
@@ -166,8 +166,9 @@ class _Run:
         self.begun = True
 
     def _execute(
-        self, spec: RunSpec, argv: list[str], stdin: int, env: dict[str, str], secrets: Secrets
+        self, spec: RunSpec, argv: list[str], stdin: int, env: dict[str, str], fetched: Fetched
     ) -> Outcome:
+        secrets = Secrets({name: value.encode() for name, value in fetched.values.items()})
         workspace = self._workspace
         assert workspace is not None  # noqa: S101 - made before
         tail = Tail()
@@ -208,7 +209,10 @@ class _Run:
         outputs, trouble = read_outputs(workspace.outputs, secrets)
         verdict, code, number = _verdict(end, sandboxed=bool(sandbox))
         if verdict is Verdict.FAILED:
-            trouble = memory.ran_out() or trouble
+            lapsed = ended_before(
+                fetched.leases, started_at=self._started_at, finished_at=end.finished_at
+            )
+            trouble = memory.ran_out() or lapsed or trouble
         return Outcome(
             verdict=verdict,
             exit_code=code,
@@ -294,6 +298,13 @@ def _verdict(end: End, *, sandboxed: bool) -> tuple[Verdict, int, int | None]:
     if code == 0:
         return Verdict.SUCCEEDED, 0, None
     return Verdict.FAILED, 128 - code if code < 0 else code, number
+
+
+def _variables(spec: RunSpec) -> list[str]:
+    try:
+        return variables(spec)
+    except ValueError as clash:
+        raise formula.BadFormula(str(clash), remedy="Name one of them.") from None
 
 
 def _announce(lock_fd: int) -> None:

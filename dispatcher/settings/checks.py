@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dispatcher.settings.addresses import has_password, is_http
+from dispatcher.settings.dynamic import dynamic_contradictions
 from dispatcher.settings.models import GateKind, Settings, VaultAuth
 from dispatcher.settings.notify_checks import mistakes
 from dispatcher.settings.repository import repository_name
@@ -96,6 +97,7 @@ def _vault(settings: Settings) -> Iterator[Contradiction]:
             "bots_prefix",
             remedy="Give them a path of their own",
         )
+    yield from dynamic_contradictions(vault)
 
 
 def _engines(settings: Settings) -> Iterator[Contradiction]:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from pydantic import Field
 
+from dispatcher.settings.dynamic import DynamicSettings
 from dispatcher.settings.notify import MAX_SINKS, NotifySettings
 from dispatcher.settings.section import EngineSection, PositiveSeconds, Section, credential
 from dispatcher.settings_file import STATE_DIR
@@ -115,6 +116,11 @@ class VaultSettings(Section):
     )
     transit_mount: str = Field(default="transit", description="Mount of the transit engine.")
     timeout_s: PositiveSeconds = Field(default=10.0, description="Timeout of one request, seconds.")
+    dynamic: dict[str, DynamicSettings] = Field(
+        default_factory=dict,
+        description="Secrets that an engine of Vault makes for one run, by name, each with path, "
+        "fields, and perhaps write and require_lease; see docs/controls/dynamic-secrets.md.",
+    )
 
 
 class AgentSettings(Section):

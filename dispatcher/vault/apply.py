@@ -92,7 +92,7 @@ def plan_vault(
     # The server rejects the listing of a mount that does not exist.
     stored = secret_keys(client, settings) if kv.kind is ChangeKind.UNCHANGED else ()
     names.refuse_case_twins(name for name in stored if not name.endswith("/"))
-    for name in filter(names.is_secret_name, stored):
+    for name in names.usable_names(settings.vault, stored):
         wanted[names.policy_of(settings.vault, name)] = templates.runner_policy(settings, name)
     changes = [kv]
     changes += [_policy(client, name, text, present) for name, text in wanted.items()]

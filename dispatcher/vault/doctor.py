@@ -12,6 +12,7 @@ from dispatcher.model.checks import Check
 from dispatcher.settings import Settings, VaultAuth
 from dispatcher.vault import names, templates
 from dispatcher.vault.apply import policy_text, secret_keys
+from dispatcher.vault.dynamic import check_dynamic
 from dispatcher.vault.errors import RightMissing
 from dispatcher.vault.health import VaultHealth
 from dispatcher.vault.hvac_client import hvac_client, if_present, listed
@@ -49,6 +50,7 @@ def check_vault(vault: Vault, settings: Settings) -> list[Check]:
             ("names of secrets", _names),
         ):
             checks.append(_checked(f"vault: {name}", check, client, settings))
+        checks += check_dynamic(client, settings)
     checks += _files(settings)
     return checks
 
@@ -122,6 +124,7 @@ def _least_rights(name: str, client: hvac.Client, settings: Settings) -> Check:
     unwanted = {
         names.kv_path(settings.vault, "data", secret): _READS | _WRITES for secret in secrets
     }
+    unwanted |= {secret.path: _READS | _WRITES for secret in settings.vault.dynamic.values()}
     unwanted |= {
         f"sys/policies/acl/{names.policy_of(settings.vault, secret)}": _WRITES for secret in secrets
     }
@@ -188,7 +191,7 @@ def _kv_engine(name: str, client: hvac.Client, settings: Settings) -> Check:
 
 
 def _policies(name: str, client: hvac.Client, settings: Settings) -> Check:
-    secrets = sorted(filter(names.is_secret_name, secret_keys(client, settings)))
+    secrets = names.usable_names(settings.vault, secret_keys(client, settings))
     wanted = {
         names.policy_of(settings.vault, s): templates.runner_policy(settings, s) for s in secrets
     }

@@ -188,13 +188,13 @@ class Grants:
         self._revoke(grant.wrapping_accessor)
 
     def secret_names(self) -> frozenset[str]:
-        """Names of the secrets that actions may name; reads no value.
+        """Names of the secrets that actions may name, stored and dynamic; reads no value.
 
         A name that no action can use (lower case, a directory) is left out.
         """
         path = names.kv_path(self._settings.vault, "metadata")
         listed = self._vault.call("LIST", path, allow=(404,)).data.get("keys") or ()
-        return frozenset(name for name in listed if names.is_secret_name(name))
+        return frozenset(names.usable_names(self._settings.vault, listed))
 
     def health(self) -> VaultHealth:
         """Health of the server and of our login. Never raises."""

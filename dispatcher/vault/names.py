@@ -41,6 +41,15 @@ def secret_name(name: str) -> str:
     return name
 
 
+def usable_names(settings: VaultSettings, stored: Iterable[str]) -> Sequence[str]:
+    """The secrets that actions may name: those stored under a possible name, and the dynamic ones.
+
+    Args:
+        stored: keys below ``[vault] kv_prefix``.
+    """
+    return sorted({*filter(is_secret_name, stored), *settings.dynamic})
+
+
 def dispatcher_policy(settings: VaultSettings) -> str:
     """The policy of the dispatcher's own token."""
     return f"disinto.{settings.installation}.dispatcher"

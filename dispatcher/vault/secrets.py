@@ -12,6 +12,7 @@ from dispatcher.errors import InvalidValue, Misconfigured
 from dispatcher.model.run import MAX_VARIABLE_BYTES
 from dispatcher.model.times import epoch, rfc3339
 from dispatcher.settings import Settings
+from dispatcher.settings.dynamic import DynamicSettings
 from dispatcher.vault import names
 from dispatcher.vault.apply import apply_changes, plan_policy, secret_keys
 from dispatcher.vault.errors import Rejected
@@ -24,11 +25,13 @@ class StoredSecret:
     """A secret without its value.
 
     Attributes:
-        name: as stored.
-        version: number of the current version, from 1.
-        updated_at: when that was written, RFC 3339 in UTC.
+        name: as stored, or of the section in ``[vault.dynamic]``.
+        version: number of the current version, from 1; 0 for a dynamic secret.
+        updated_at: when that was written, RFC 3339 in UTC; "" for a dynamic secret.
         deleted: whether the current version is deleted, so that a run that names it fails.
         has_policy: whether a grant can read it.
+        path: where an engine of Vault makes it; "" for a stored secret.
+        variables: the environment variables that it becomes.
     """
 
     name: str
@@ -36,6 +39,8 @@ class StoredSecret:
     updated_at: str
     deleted: bool
     has_policy: bool
+    path: str = ""
+    variables: tuple[str, ...] = ()
 
 
 class Secrets:
@@ -54,11 +59,17 @@ class Secrets:
             The number of the version that was written.
 
         Raises:
-            InvalidValue: no secret can have this name, another one differs from it only in
-                case, or the value cannot be that of an environment variable.
+            InvalidValue: no secret can have this name, it is that of a dynamic secret, another one
+                differs from it only in case, or the value cannot be that of an environment variable.
             Misconfigured: there is no KV v2 mount, or the policy of that name is not ours.
         """
         names.secret_name(name)
+        if name in self._settings.vault.dynamic:
+            raise InvalidValue(
+                f"{name} is a dynamic secret, made by Vault at "
+                f"{self._settings.vault.dynamic[name].path}; nothing is stored for it",
+                remedy=f"Choose another name, or remove [vault.dynamic.{name}] from the settings.",
+            )
         _refuse_unusable(name, value)
         names.refuse_case_twins({*self._names(), name})
         policy = plan_policy(self._client, self._settings, name)  # refuses one that is not ours
@@ -69,11 +80,17 @@ class Secrets:
     def list(self) -> Sequence[StoredSecret]:
         """All secrets by name; one call each, since versions are not in the listing.
 
-        A name that no action can use is left out; ``disinto doctor`` reports it.
+        A name that no action can use is left out; ``disinto doctor`` reports it. So is what is stored
+        under the name of a dynamic secret.
         """
         policies = set(listed(self._client.sys.list_acl_policies))
         secrets = []
-        for name in sorted(filter(names.is_secret_name, self._names())):
+        for name in names.usable_names(self._settings.vault, self._names()):
+            has_policy = names.policy_of(self._settings.vault, name) in policies
+            dynamic = self._settings.vault.dynamic.get(name)
+            if dynamic is not None:
+                secrets.append(_dynamic(name, dynamic, has_policy=has_policy))
+                continue
             metadata = if_present(self._kv.read_secret_metadata, **self._place(name))
             if metadata is None:  # removed since it was listed
                 continue
@@ -85,13 +102,16 @@ class Secrets:
                     version=version,
                     updated_at=_time(current.get("created_time") or metadata["updated_time"]),
                     deleted=bool(current.get("deletion_time") or current.get("destroyed")),
-                    has_policy=names.policy_of(self._settings.vault, name) in policies,
+                    has_policy=has_policy,
+                    variables=(name,),
                 )
             )
         return secrets
 
     def rm(self, name: str) -> bool:
         """Remove all versions of a secret, and its policy. False if there was none.
+
+        The policy stays if a dynamic secret has the same name.
 
         Raises:
             Misconfigured: the policy of that name is not ours.
@@ -100,7 +120,9 @@ class Secrets:
         existed = name in self._names()
         plan_policy(self._client, self._settings, name)  # refuses one that is not ours
         # The policy first: what stops halfway leaves a value that nobody can read.
-        if_present(self._client.sys.delete_acl_policy, names.policy_of(self._settings.vault, name))
+        if name not in self._settings.vault.dynamic:
+            policy = names.policy_of(self._settings.vault, name)
+            if_present(self._client.sys.delete_acl_policy, policy)
         if_present(self._kv.delete_metadata_and_all_versions, **self._place(name))
         return existed
 
@@ -131,6 +153,18 @@ class Secrets:
                 remedy="Run `disinto apply`, or set [vault] kv_mount.",
             )
         return int(version)
+
+
+def _dynamic(name: str, dynamic: DynamicSettings, *, has_policy: bool) -> StoredSecret:
+    return StoredSecret(
+        name=name,
+        version=0,
+        updated_at="",
+        deleted=False,
+        has_policy=has_policy,
+        path=dynamic.path,
+        variables=tuple(dynamic.fields),
+    )
 
 
 def _refuse_unusable(name: str, value: str) -> None:

@@ -36,13 +36,20 @@ LEGACY = Legacy()
 
 
 def runner_policy(settings: Settings, name: str) -> str:
-    """The policy that reads exactly one secret.
+    """The policy that reads exactly one secret, or fetches exactly one dynamic secret.
 
     Raises:
         PermanentError: a secret cannot have this name.
         Misconfigured: a path of the settings is not plain.
     """
-    return owner(settings).mark + _runner_policy(settings.vault, name)
+    dynamic = settings.vault.dynamic.get(names.secret_name(name))
+    if dynamic is None:
+        return owner(settings).mark + _runner_policy(settings.vault, name)
+    return owner(settings).mark + _render(
+        "vault/policies/runner-dynamic.hcl.j2",
+        path=names.safe_path(dynamic.path, key=f"dynamic.{name}.path"),
+        write=dynamic.write,
+    )
 
 
 def _runner_policy(settings: VaultSettings, name: str) -> str:

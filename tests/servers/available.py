@@ -9,7 +9,7 @@ from functools import cache
 
 from dispatcher.devservers import openbao
 from dispatcher.errors import DisintoError
-from tests.servers import containers
+from tests.servers import containers, postgres
 
 
 def _on_path(program: str) -> str | None:
@@ -53,10 +53,22 @@ def _bwrap() -> str | None:
     return None if done.returncode == 0 else "bubblewrap may not make namespaces here"
 
 
+def _postgres() -> str | None:
+    missing = postgres.missing_programs()
+    return f"PostgreSQL's {', '.join(missing)} cannot be found" if missing else None
+
+
 @cache
 def why_missing(server: str) -> str | None:
     """None if the server can be had, else the reason in a clause."""
-    checks = {"docker": _docker, "nomad": _nomad, "bao": _bao, "bwrap": _bwrap, "forgejo": _forgejo}
+    checks = {
+        "docker": _docker,
+        "nomad": _nomad,
+        "bao": _bao,
+        "bwrap": _bwrap,
+        "forgejo": _forgejo,
+        "postgres": _postgres,
+    }
     names = {
         "git": "git",
         "forgejo": "forgejo",

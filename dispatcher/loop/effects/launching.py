@@ -39,6 +39,7 @@ from dispatcher.model.run import (
 )
 from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import Settings
+from dispatcher.settings.dynamic import dynamic_secrets
 from dispatcher.vault import PolicyMissing
 
 SUBMIT_TRIES = 3
@@ -282,6 +283,7 @@ def spec_of(
         vault_namespace=settings.vault.namespace,
         kv_mount=settings.vault.kv_mount,
         kv_prefix=settings.vault.kv_prefix,
+        dynamic=dynamic_secrets(settings.vault, action.secrets),
         outcome_key=outcome_key,
     )
 
