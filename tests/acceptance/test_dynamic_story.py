@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from dispatcher.devservers.scene import Scene
-from tests.acceptance.leased import LeasedScene, eventually, runner_of
-from tests.acceptance.serving import Served, all_results, serving
 from tests.servers.bao import Bao
 from tests.servers.nomad import Nomad
 from tests.servers.postgres import Postgres
 from tests.support.cli_process import disinto
+from tests.support.leased import LeasedScene, eventually, runner_of
+from tests.support.serving import Served, all_results, serving
 
 pytestmark = [pytest.mark.needs("bao", "postgres", "git"), pytest.mark.slow]
 
