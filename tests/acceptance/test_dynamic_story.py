@@ -114,6 +114,7 @@ def test_with_nobody_left_the_grants_own_time_ends_it(set_scene: Set) -> None:
         {"slow": "endless"},
         limits={"max_run_s": 10},
         grants={"placement_wait_s": 15, "margin_s": 1, "provisional_ttl_s": 15},
+        nomad={"placement_wait_s": 15},
     )
     served = Served(leased.scene)
     try:
