@@ -117,7 +117,9 @@ def test_a_refusal_is_final(server: Server, status: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "first", [BUSY, Reply(429, {}), NotSent(Dependency.VAULT, "refused")], ids=repr
+    "first",
+    [BUSY, Reply(429, {}), NotSent(Dependency.VAULT, "refused")],
+    ids=["sealed", "limited", "unreachable"],
 )
 def test_a_request_that_the_server_did_not_work_on_is_sent_again(
     server: Server, first: Reply | Exception
