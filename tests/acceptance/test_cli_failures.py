@@ -33,6 +33,8 @@ NEEDS_SETTINGS = {
     "secrets put": ("secrets", "put", "NAME", "--yes"),
     "secrets list": ("secrets", "list"),
     "secrets rm": ("secrets", "rm", "NAME", "--yes"),
+    "notify list": ("notify", "list"),
+    "notify test": ("notify", "test", "NAME"),
     "doctor": ("doctor",),
     "audit verify": ("audit", "verify"),
 }
@@ -65,7 +67,7 @@ def desk(tmp_path: Path) -> Path:
 
 
 def test_the_list_above_is_complete() -> None:
-    alone = {"init", "schema", "completion", "help", "audit", "secrets"}
+    alone = {"init", "schema", "completion", "help", "audit", "secrets", "notify"}
     assert {name for name, _, _ in commands()} - alone == set(NEEDS_SETTINGS)
 
 

@@ -175,7 +175,7 @@ def test_a_spoiled_claim_is_named(folder: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Unavailable, match=r"cannot be used.*rights"):
+    with pytest.raises(Unavailable, match=r"cannot be used.*permissions"):
         SqliteLedger(tmp_path / "file" / "state").claim(claim())
 
 
