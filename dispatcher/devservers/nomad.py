@@ -1,7 +1,7 @@
 """A real Nomad agent (server and client in one, ACLs on) on free loopback ports.
 
-``nomad`` is taken from PATH. At the end its jobs are stopped, and its processes, containers, mounts
-and directory are gone.
+``nomad`` is taken from PATH. On exit its jobs are stopped, and its processes, containers, mounts
+and directory are removed.
 """
 
 from __future__ import annotations
@@ -38,26 +38,27 @@ from dispatcher.model.mounts import Mount
 
 @dataclass(kw_only=True)
 class DevAgent:
-    """An agent that answers.
+    """A reachable agent.
 
     Attributes:
         addr, token: for NOMAD_ADDR and NOMAD_TOKEN; the token is a management token.
         process: None if the agent is not ours; else it may be stopped and continued.
-        volumes: folder of each host volume it offers (empty where the agent is not ours).
-        folder: where an agent of ours keeps its configuration, data and log.
+        volumes: directory of each host volume it offers; empty if the agent is not ours.
+        directory: holds the configuration, data and log of an agent of ours.
+        launch: starts the process of an agent of ours.
     """
 
     addr: str
     token: str
     process: subprocess.Popen[bytes] | None = None
     volumes: Mapping[Mount, Path] = field(default_factory=dict)
-    folder: Path | None = None
+    directory: Path | None = None
     rpc_port: int = 0
-    _again: Callable[[], subprocess.Popen[bytes]] | None = None
+    launch: Callable[[], subprocess.Popen[bytes]] | None = None
 
     @property
     def environ(self) -> dict[str, str]:
-        """What NOMAD_* variables lead there."""
+        """The NOMAD_* variables that address it."""
         return {"NOMAD_ADDR": self.addr, "NOMAD_TOKEN": self.token}
 
     def settings(self, **more: Any) -> NomadSettings:
@@ -81,25 +82,6 @@ class DevAgent:
         token: str = answer.json()["SecretID"]
         return token
 
-    def kill(self) -> None:
-        """Kill an agent of ours; its tasks go on where its data folder is kept."""
-        process = _of_ours(self)
-        process.kill()
-        process.wait()
-
-    def stop(self) -> None:
-        """Stop an agent of ours as an operator does; its tasks go on as with ``kill``."""
-        process = _of_ours(self)
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
-
-    def start_again(self) -> None:
-        """Start an agent of ours once more on its data folder."""
-        if self._again is None:
-            raise ValueError("this agent is not ours")
-        self.process = self._again()
-        _until_ready(self)
-
 
 Agent = TypeVar("Agent", bound=DevAgent)
 
@@ -110,7 +92,7 @@ def binary() -> str | None:
 
 
 def given(environ: Mapping[str, str]) -> DevAgent | None:
-    """The Nomad of NOMAD_ADDR, with the management token in NOMAD_TOKEN; None if none is named."""
+    """The Nomad of NOMAD_ADDR, with the management token in NOMAD_TOKEN; None if NOMAD_ADDR is unset."""
     addr = environ.get("NOMAD_ADDR")
     return DevAgent(addr=addr, token=environ.get("NOMAD_TOKEN", "")) if addr else None
 
@@ -124,15 +106,15 @@ def start(
     mounts: Collection[Mount] = tuple(Mount),
     launch: Launch | None = None,
 ) -> Iterator[Agent]:
-    """A new agent that is gone at the end.
+    """A new agent, removed on exit.
 
     Args:
-        kind: what to make of it.
-        keeps_state: with its state on the disk, so that it can be killed and started again; takes
-            15 s or more to be ready.
-        extra: more of the agent's configuration, HCL.
+        kind: the class to instantiate.
+        keeps_state: keep its state on disk, so that it can be killed and restarted; takes 15 s or
+            more to be ready.
+        extra: additional agent configuration, HCL.
         mounts: the host volumes that it offers, each an empty directory.
-        launch: starts the program in another way than as a process of this machine.
+        launch: starts the program; by default as a process of this machine.
 
     Raises:
         Misconfigured: ``nomad`` is not on PATH.
@@ -143,47 +125,47 @@ def start(
             "no `nomad` is on PATH, and NOMAD_ADDR names no Nomad",
             remedy="Install Nomad, or set NOMAD_ADDR and NOMAD_TOKEN (a management token).",
         )
-    folder = Path(tempfile.mkdtemp(prefix="disinto-nomad-"))
-    volumes = {mount: folder / "volumes" / mount.value for mount in mounts}
+    directory = Path(tempfile.mkdtemp(prefix="disinto-nomad-"))
+    volumes = {mount: directory / "volumes" / mount.value for mount in mounts}
     for path in volumes.values():
         path.mkdir(parents=True)
     http, rpc, serf = free_ports(3)
-    config = write_config(folder, (http, rpc, serf), volumes, extra=extra)
+    config = write_config(directory, (http, rpc, serf), volumes, extra=extra)
     # Without -dev, a client that registers before the server's keyring is up waits 15 to 20 s.
     arguments = ["agent", f"-config={config}", *([] if keeps_state else ["-dev"])]
-    begin = partial(launch or start_process, arguments, folder)
+    begin = partial(launch or start_process, arguments, directory)
     server = kind(
         addr=f"http://127.0.0.1:{http}",
         token=str(uuid.uuid4()),
         volumes=volumes,
-        folder=folder,
+        directory=directory,
         rpc_port=rpc,
-        _again=begin,
+        launch=begin,
     )
-    with watched(folder):
+    with watched(directory):
         server.process = begin()
         try:
             bootstrap(server)
-            _until_ready(server)
+            wait_until_ready(server)
             yield server
         finally:
-            _end(server, folder)
+            _shut_down(server, directory)
 
 
 def bootstrap(agent: DevAgent) -> None:
-    """Wait until an agent answers, and see to it that its token is a management token.
+    """Wait until an agent answers, and ensure that its token is a management token.
 
     A server that has ACLs and no token yet takes this one as its first.
 
     Raises:
-        Misconfigured: it has other tokens already, and does not take this one for such.
+        Misconfigured: it was bootstrapped with another token.
         AgentEnded: an agent of ours ended.
     """
 
     @retrying
-    def ask() -> httpx.Response:
-        if agent.folder is not None:
-            check_alive(_of_ours(agent), agent.folder)
+    def bootstrapped() -> httpx.Response:
+        if agent.directory is not None:
+            check_alive(own_process(agent), agent.directory)
         answer = httpx.put(
             f"{agent.addr}/v1/acl/bootstrap",
             json={"BootstrapSecret": agent.token},
@@ -194,32 +176,42 @@ def bootstrap(agent: DevAgent) -> None:
             answer.raise_for_status()  # no leader yet
         return answer
 
-    if ask().status_code == httpx.codes.OK:
+    if bootstrapped().status_code == httpx.codes.OK:
         return
     api = agent.api()
     try:
-        known = api.token_self()
+        token = api.token_self()
     except Denied:
-        known = {}
+        token = {}
     finally:
         api.close()
-    if known.get("Type") != "management":
+    if token.get("Type") != "management":
         raise Misconfigured(
             f"the token for the Nomad at {agent.addr} is no management token",
             remedy="Set NOMAD_TOKEN to the token that its ACLs were bootstrapped with.",
         )
 
 
-def _of_ours(agent: DevAgent) -> subprocess.Popen[bytes]:
+def own_process(agent: DevAgent) -> subprocess.Popen[bytes]:
+    """The process of an agent that was started here.
+
+    Raises:
+        ValueError: it was not.
+    """
     if agent.process is None:
         raise ValueError("this agent is not ours")
     return agent.process
 
 
 @retrying
-def _until_ready(server: DevAgent) -> None:
-    if server.folder is not None:
-        check_alive(_of_ours(server), server.folder)
+def wait_until_ready(server: DevAgent) -> None:
+    """Wait until the agent's node and its drivers are ready.
+
+    Raises:
+        AgentEnded: an agent of ours ended.
+    """
+    if server.directory is not None:
+        check_alive(own_process(server), server.directory)
     api = server.api()
     try:
         nodes = api.nodes()
@@ -234,9 +226,9 @@ def _until_ready(server: DevAgent) -> None:
         raise RuntimeError("the driver docker is not ready")
 
 
-def _end(server: DevAgent, folder: Path) -> None:
+def _shut_down(server: DevAgent, directory: Path) -> None:
     """Stop all jobs, the agent and what it mounted."""
-    process = _of_ours(server)
+    process = own_process(server)
     if process.poll() is None:
         process.send_signal(signal.SIGCONT)
         with suppress(Exception):  # a server that a test broke is only killed
@@ -246,7 +238,7 @@ def _end(server: DevAgent, folder: Path) -> None:
             process.wait(timeout=20)
         process.kill()
     process.wait()
-    clear(folder)
+    clear(directory)
 
 
 def _stop_jobs(server: DevAgent) -> None:

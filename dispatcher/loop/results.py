@@ -9,12 +9,12 @@ from dataclasses import replace
 from dispatcher.decide.steps import Reject
 from dispatcher.errors import Problem
 from dispatcher.model.result import LOGS_LIMIT, Result, ResultEngine, ResultFormula
-from dispatcher.model.run import Claim, Engine, Outcome, Phase, RunKey
+from dispatcher.model.run import Claim, Outcome, Phase, Placement, RunKey
 from dispatcher.model.times import rfc3339
 from dispatcher.model.verdicts import Verdict
 
 
-def of_run(claim: Claim, outcome: Outcome, engine: Engine, *, now: float) -> Result:
+def of_run(claim: Claim, outcome: Outcome, engine: Placement, *, now: float) -> Result:
     """The result of a claimed run that has ended."""
     ran = outcome.started_at > 0 and outcome.finished_at >= outcome.started_at
     return Result(
@@ -57,7 +57,7 @@ def cancelled_before_start(key: RunKey, *, by: str, commit: str) -> Claim:
         exit_code=Verdict.CANCELLED.exit_code,
         error=f"cancelled by {by}, before it started",
     )
-    return replace(claim, result=of_run(claim, outcome, Engine(kind=""), now=now).to_json())
+    return replace(claim, result=of_run(claim, outcome, Placement(kind=""), now=now).to_json())
 
 
 def of_rejection(step: Reject, *, now: float) -> Result:

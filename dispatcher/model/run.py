@@ -262,8 +262,8 @@ class RunState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Engine:
-    """Where a run executed, for the result file. "" if it is not known."""
+class Placement:
+    """Where a run executed, for ``engine`` in the result file; "" for what is unknown."""
 
     kind: str
     job: str = ""
@@ -278,7 +278,7 @@ class Observation:
     Attributes:
         state: pending, running or ended.
         engine_id: the engine's name of the run.
-        engine: for the result.
+        engine: where it executes, for the result.
         outcome: set when ``state`` is ENDED: the runner's own word where there is one, else what
             the engine's records amount to.
         reason: why it is pending, or what is wrong with it while it runs, in words, else "".
@@ -289,7 +289,7 @@ class Observation:
 
     state: RunState
     engine_id: str
-    engine: Engine
+    engine: Placement
     outcome: Outcome | None = None
     reason: str = ""
     since: float = 0.0

@@ -17,11 +17,11 @@ from functools import partial
 import pytest
 
 from dispatcher.devservers import nomad as agents
-from dispatcher.devservers.nomad import DevAgent
 from dispatcher.devservers.nomad_forget import free_lead
 from dispatcher.devservers.scene import Scene
 from tests.servers.bao import Bao
 from tests.servers.cut import way_to
+from tests.servers.nomad import Nomad
 from tests.servers.nomad_client import second_client
 from tests.support import deaths
 from tests.support.deaths import (
@@ -90,13 +90,13 @@ def nothing_happens(stage: Stage) -> None:
 
 def a_run_is_collected_while_nobody_looks(stage: Stage) -> None:
     """The garbage collector takes the child of a dead dispatcher: what it did is not known."""
-    with agents.start(DevAgent) as own, stage.scene("collected", nomad=own) as scene:
+    with agents.start(Nomad) as own, stage.scene("collected", nomad=own) as scene:
         code, _ = serve_once(scene, "after record submitted")
         assert code == -signal.SIGKILL
         api = operator_api(scene)
         until_one_ran(scene)
         eventually(lambda: assert_all_dead(api.jobs(prefix="scene-")))()
-        api.system_gc()
+        own.collect_garbage()
         eventually(lambda: assert_equal(children(scene), []))()
         free_lead(own, scene.open_settings().nomad)
         serve_once(scene)
@@ -193,7 +193,7 @@ def _until_dead_without_a_run(scene: Scene, ids: list[str]) -> None:
 def an_agent_is_stopped_and_started(how: str, stage: Stage) -> None:
     """Runs go on without it; what is merged meanwhile runs when it is back."""
     with (
-        agents.start(DevAgent, keeps_state=True) as own,
+        agents.start(Nomad, keeps_state=True) as own,
         stage.scene(f"agent {how}", nomad=own, waits=True) as scene,
         serving(scene) as dispatcher,
     ):
@@ -202,7 +202,7 @@ def an_agent_is_stopped_and_started(how: str, stage: Stage) -> None:
         dispatcher.until("down", within_s=WITHIN_S)
         scene.merge({path("late"): action("late", "good", "late")}, "Add one more")
         open_gate(scene)
-        own.start_again()
+        own.restart()
         results = all_results(scene, [*deaths.ACTIONS, "late"], within_s=WITHIN_S)
         assert {name: result["verdict"] for name, result in results.items()} == {
             "good": "succeeded",
@@ -219,7 +219,7 @@ def a_snapshot_is_restored(stage: Stage) -> None:
     """The state of a time when both waited for placement: their claims and children are back, and
     the children are started a second time. The grant, used up and revoked, stops them."""
     with (
-        agents.start(DevAgent, keeps_state=True) as own,
+        agents.start(Nomad, keeps_state=True) as own,
         stage.scene("snapshot", nomad=own) as scene,
     ):
         snapshot = str(scene.root / "nomad.snap")
@@ -337,7 +337,7 @@ def played(
         for item in request.session.items
         if item.path == request.path and (name := getattr(item, "callspec").params.get("fault"))  # noqa: B009
     ]
-    with agents.start(DevAgent) as nomad, ThreadPoolExecutor(BESIDE_EACH_OTHER) as pool:
+    with agents.start(Nomad) as nomad, ThreadPoolExecutor(BESIDE_EACH_OTHER) as pool:
         stage = Stage(
             bao=bao_server.with_own_mount(),
             nomad=nomad,

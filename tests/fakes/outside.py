@@ -11,10 +11,10 @@ from dispatcher.errors import Conflict, Dependency, Unavailable
 from dispatcher.ledger.base import AlreadyClaimed, Note
 from dispatcher.model.run import (
     Claim,
-    Engine,
     Grant,
     Observation,
     Outcome,
+    Placement,
     RunKey,
     RunSpec,
     RunState,
@@ -231,7 +231,7 @@ class MemoryEngine:
             key: Observation(
                 state=RunState.ENDED if run.outcome else RunState.RUNNING,
                 engine_id=key.token,
-                engine=Engine(kind="local"),
+                engine=Placement(kind="local"),
                 outcome=run.outcome,
                 since=1.0,
             )

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from dispatcher.engines.base import LogChunk, Stream
 from dispatcher.model.run import (
     Claim,
-    Engine,
     Observation,
     Outcome,
+    Placement,
     RunKey,
     RunSpec,
     RunState,
@@ -115,7 +115,7 @@ class FakeScheduler:
 
     @staticmethod
     def _seen(key: RunKey, state: RunState, outcome: Outcome | None) -> Observation:
-        engine = Engine(kind="local", job=key.token)
+        engine = Placement(kind="local", job=key.token)
         return Observation(
             state=state, engine_id=key.token, engine=engine, outcome=outcome, since=time.time()
         )

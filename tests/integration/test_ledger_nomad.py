@@ -254,7 +254,7 @@ def test_claims_outlive_the_server_and_the_lead_does_not() -> None:
             with pytest.raises(Unavailable):
                 ledger.open_runs()
             _until(lambda: not lease.held())
-            own.start_again()
+            own.restart()
             assert not lease.held()
         assert list(ledger.open_runs()) == [written]
         assert next(told) == Resync()

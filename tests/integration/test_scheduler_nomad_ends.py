@@ -249,7 +249,7 @@ def test_a_collected_run_is_absent(on_raw_exec: NomadStage, minter: Minter) -> N
     claim = on_raw_exec.submit(minter.spec("#!/bin/bash\ntrue\n"))
     on_raw_exec.end(claim)
     on_raw_exec.start_anew()
-    on_raw_exec.api.system_gc()
+    on_raw_exec.nomad.collect_garbage()
 
     @tenacity.retry(stop=tenacity.stop_after_delay(30), wait=tenacity.wait_fixed(0.2))
     def until_gone() -> None:
@@ -278,7 +278,7 @@ def test_a_run_goes_on_while_the_agent_is_killed(minter: Minter, tmp_path: Path)
         with pytest.raises(Unavailable):
             stage.observe(claim)
         gate.open("w").write("go\n")
-        nomad.start_again()
+        nomad.restart()
         outcome = stage.end(claim).outcome
         assert outcome is not None
         assert (outcome.verdict, outcome.exit_code) == (Verdict.FAILED, 7)

@@ -244,7 +244,6 @@ def cluster(api: NomadApi, stranger: NomadApi) -> None:
     assert policy["Rules"] == rules
     assert policy["JobACL"]["JobID"] == "recorded"
     api.delete_acl_policy("recorded")
-    api.system_gc()
 
 
 def denied(api: NomadApi, stranger: NomadApi) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import httpx
+
 from dispatcher.devservers import nomad
-from dispatcher.devservers.nomad import DevAgent
+from dispatcher.devservers.nomad import DevAgent, own_process, wait_until_ready
 from dispatcher.model.mounts import Mount
 from tests.servers import containers
 
@@ -37,6 +40,33 @@ class Nomad(DevAgent):
         name = self.unique("test")
         self.api().put_acl_policy(name, rules)
         return self.client_token(name)
+
+    def kill(self) -> None:
+        """Kill an agent of ours; its tasks keep running if it keeps its state."""
+        process = own_process(self)
+        process.kill()
+        process.wait()
+
+    def stop(self) -> None:
+        """Stop an agent of ours as an operator does; its tasks keep running as after ``kill``."""
+        process = own_process(self)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+
+    def restart(self) -> None:
+        """Start an agent of ours again on its data directory."""
+        assert self.launch is not None, "this agent is not ours"
+        self.process = self.launch()
+        wait_until_ready(self)
+
+    def collect_garbage(self) -> None:
+        """Collect finished jobs, evaluations and allocations now."""
+        httpx.put(
+            f"{self.addr}/v1/system/gc",
+            headers={"X-Nomad-Token": self.token},
+            timeout=10,
+            trust_env=False,
+        ).raise_for_status()
 
 
 @contextmanager

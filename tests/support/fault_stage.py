@@ -101,7 +101,7 @@ def assert_failed(scene: Scene, ids: list[str]) -> None:
 
 def nomad(server: DevAgent, *words: str) -> None:
     """Nomad's own command line."""
-    environ = {"PATH": os.environ["PATH"], "HOME": str(server.folder), **server.environ}
+    environ = {"PATH": os.environ["PATH"], "HOME": str(server.directory), **server.environ}
     subprocess.run(["nomad", *words], env=environ, check=True, capture_output=True)
 
 

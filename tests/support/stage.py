@@ -16,7 +16,7 @@ from dispatcher.loop.components import Components
 from dispatcher.loop.result_writer import Entry
 from dispatcher.loop.results import of_run
 from dispatcher.loop.serve import Service
-from dispatcher.model.run import Engine, Outcome
+from dispatcher.model.run import Outcome, Placement
 from dispatcher.model.verdicts import Verdict
 from dispatcher.status.tracker import Silent, Status
 from tests.fakes.scheduler import FakeScheduler
@@ -113,7 +113,7 @@ class Stage:
         """A result of a run under way, failed with code 3, as this dispatcher signs it."""
         claim = next(c for c in self.components.ledger.open_runs() if c.key.action_id == action_id)
         outcome = Outcome(verdict=Verdict.FAILED, exit_code=3)
-        text = of_run(claim, outcome, Engine(kind="local"), now=time.time()).to_json()
+        text = of_run(claim, outcome, Placement(kind="local"), now=time.time()).to_json()
         return self.components.seal(Entry(action_id=action_id, text=text))
 
     @eventually

@@ -145,7 +145,7 @@ class ToyScheduler:
         return Observation(
             state=RunState.RUNNING if alive else RunState.ENDED,
             engine_id=claim.key.token,
-            engine=run.Engine(kind="toy", alloc=claim.key.token, node=socket.gethostname()),
+            engine=run.Placement(kind="toy", alloc=claim.key.token, node=socket.gethostname()),
             outcome=outcome,
             since=outcome.finished_at if outcome else place.path.stat().st_ctime,
         )

@@ -10,7 +10,7 @@ from dispatcher.attestation.envelope import seal_with
 from dispatcher.loop.results import of_run
 from dispatcher.model.payload import OUTPUT_LEVELS, decode_outcome, encode_outcome
 from dispatcher.model.result import Result
-from dispatcher.model.run import Claim, Engine, Outcome, Phase, RunKey
+from dispatcher.model.run import Claim, Outcome, Phase, Placement, RunKey
 from dispatcher.model.verdicts import Verdict
 from dispatcher.runner.outcome import read_outputs
 from dispatcher.runner.redact import Secrets
@@ -40,7 +40,7 @@ def ended(levels: int, tmp_path: Path) -> Outcome:
 def result_of(outcome: Outcome) -> Result:
     """The result that is pushed, after claim and signature."""
     claim = Claim(key=RunKey(action_id="deep", blob="ab" * 20), phase=Phase.SUBMITTED, commit="c")
-    text = of_run(claim, outcome, Engine(kind="local"), now=2.0).to_json()
+    text = of_run(claim, outcome, Placement(kind="local"), now=2.0).to_json()
     return Result.model_validate_json(seal_with(Key(), text))
 
 

@@ -20,11 +20,11 @@ from dispatcher.loop import nudge as bell
 from dispatcher.model.health import DependencyHealth, Outage, WaitingFor
 from dispatcher.model.run import (
     Claim,
-    Engine,
     FormulaKind,
     FormulaRef,
     Observation,
     Phase,
+    Placement,
     RunKey,
     RunState,
     Tier,
@@ -273,7 +273,7 @@ def test_a_run_whose_node_is_down_runs_and_says_where() -> None:
     seen = Observation(
         state=RunState.RUNNING,
         engine_id=one.engine_id,
-        engine=Engine(kind="nomad", job=one.engine_id, node="client-2"),
+        engine=Placement(kind="nomad", job=one.engine_id, node="client-2"),
         reason=down,
     )
     said = status(one, waits=(wait("one", WaitingFor.ENGINE, down),))

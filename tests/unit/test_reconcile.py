@@ -33,7 +33,6 @@ from dispatcher.model.action import Action
 from dispatcher.model.health import WaitingFor
 from dispatcher.model.run import (
     Claim,
-    Engine,
     Formula,
     FormulaKind,
     FormulaRef,
@@ -41,6 +40,7 @@ from dispatcher.model.run import (
     Observation,
     Outcome,
     Phase,
+    Placement,
     RunKey,
     RunState,
     Tier,
@@ -52,7 +52,7 @@ BYTES = Formula(ref=FORMULA, path="", text=b"")
 IN_REPO = replace(BYTES, ref=replace(FORMULA, commit="c"), path="formulas/hello.sh")
 GRANT = Grant(wrapping_accessor="w", accessor="a")
 OK = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, formula_started=True)
-ENDED = Observation(state=RunState.ENDED, engine_id="e", engine=Engine(kind="local"), outcome=OK)
+ENDED = Observation(state=RunState.ENDED, engine_id="e", engine=Placement(kind="local"), outcome=OK)
 RUNNING = replace(ENDED, state=RunState.RUNNING, outcome=None)
 
 

@@ -1,4 +1,4 @@
-"""The scheduler over the processes of this machine."""
+"""Scheduler that runs actions as processes of this machine."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dispatcher.engines.base import CannotSubmit, LogChunk, Stream, payload_of
-from dispatcher.engines.local import output, sandbox
+from dispatcher.engines.base import LogChunk, Stream, payload_of
+from dispatcher.engines.local import output
 from dispatcher.engines.local.endings import Endings
+from dispatcher.engines.local.isolation import Isolation
 from dispatcher.engines.local.launch import launch, not_startable
 from dispatcher.engines.local.monitor import ProcessMonitor, Watched
 from dispatcher.engines.local.runners import open_runner
@@ -27,15 +27,13 @@ from dispatcher.errors import Dependency, Misconfigured, Unavailable, reason_of
 from dispatcher.host.process_record import ProcessRecord
 from dispatcher.model.run import (
     Claim,
-    Engine,
-    FormulaKind,
     Observation,
+    Placement,
     RunKey,
     RunSpec,
     RunState,
     WrappedGrant,
 )
-from dispatcher.model.verdicts import Verdict
 
 if TYPE_CHECKING:
     from dispatcher.settings import Settings
@@ -49,18 +47,18 @@ _HOLD_TRIES = 200
 _HOLD_PAUSE_S = 0.05
 _PRUNE_EVERY_S = 3600.0
 _MACHINE_WIDE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE})
-"""Errors that say nothing of one run: descriptors, memory, the disk."""
+"""Errors of the machine rather than of one run: descriptors, memory, the disk."""
 
 _log = LazyLogger("disinto.local")
 
 
 @dataclass(slots=True)
-class _Known:
-    """A run this object has seen: what it last knew of it, and whether a thread watches it."""
+class _TrackedRun:
+    """A run this object has observed, and whether its runner is monitored."""
 
     spool: Spool
-    seen: Observation
-    watched: bool = False
+    observation: Observation
+    monitored: bool = False
 
 
 class LocalScheduler:
@@ -68,12 +66,12 @@ class LocalScheduler:
 
     A run is a directory ``<state_dir>/runs/<key>/`` and a runner process in a session of its own.
     Any process with the same ``state_dir`` may observe, read and cancel runs; one that died leaves
-    them running, and the next picks them up from their folders. The logs of forgotten runs stay
+    them running, and the next restores them from their directories. The logs of forgotten runs stay
     in ``<state_dir>/logs/`` for ``[local] keep_logs_s``.
 
     Args:
         settings: uses ``state_dir``, ``local`` and ``vault.cacert``.
-        wake: called, in a thread of this object, when a run has ended.
+        wake: called from a thread of this object when a run has ended.
     """
 
     def __init__(self, settings: Settings, *, wake: Callable[[], None] = lambda: None) -> None:
@@ -81,15 +79,16 @@ class LocalScheduler:
         self._wake = wake
         state = settings.state_dir.resolve()
         self._runs = state / "runs"
+        self._isolation = Isolation(settings, runs=self._runs)
         self._kept_logs = output.kept_logs(state)
-        self._known: dict[str, _Known] = {}
-        self._turn = threading.Lock()
+        self._tracked: dict[str, _TrackedRun] = {}
+        self._lock = threading.Lock()
         self._submitting: dict[str, threading.Lock] = {}
         self._endings = Endings()
         self._monitor = ProcessMonitor()
         self._node = socket.gethostname()
         self._pruned_at: float | None = None
-        self._unread: set[str] = set()  # runs whose observation failed, and was logged
+        self._unreadable_runs: set[str] = set()  # their observation failed and was logged
 
     def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
         """Start a runner for a run that has none and has not begun.
@@ -99,16 +98,16 @@ class LocalScheduler:
         """
         spool = Spool(self._runs, spec.key, outcome_key=spec.outcome_key)
         payload = payload_of(spec, grant)
-        with self._turn:
+        with self._lock:
             alone = self._submitting.setdefault(spool.token, threading.Lock())
         try:
-            command = self._sandboxed(spool, spec)
+            command = self._isolation.command(spool, spec)
             with alone:
                 self._start(spool, spec, payload, command)
         except (OSError, ValueError) as error:
             raise not_startable(spool, error) from None
         finally:
-            with self._turn:
+            with self._lock:
                 self._submitting.pop(spool.token, None)
         return spool.token
 
@@ -122,7 +121,7 @@ class LocalScheduler:
                 return
             spool.prepare()
             if not command:
-                self._link_mounts(spool, spec)
+                self._isolation.link_mounts(spool, spec)
             process = launch(
                 spool,
                 payload,
@@ -132,36 +131,36 @@ class LocalScheduler:
             )
         finally:
             os.close(lock)
-        known = _Known(spool, self._running(spool, time.time()))
-        with self._turn:
-            self._known[spool.token] = known
+        run = _TrackedRun(spool, self._running(spool, time.time()))
+        with self._lock:
+            self._tracked[spool.token] = run
 
         def ended(overdue: bool) -> None:  # noqa: FBT001
-            self._ended(known, overdue=overdue, code=process.wait())
+            self._ended(run, overdue=overdue, code=process.wait())
 
-        self._watch_over(known, process.pid, self._lifetime(spec.timeout_s), ended)
+        self._monitor_runner(run, process.pid, self._lifetime(spec.timeout_s), ended)
 
     def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
-        """A look into memory for each run known; a look at the disk for those that are not."""
-        seen = {}
+        """Served from memory for tracked runs, from disk for all others."""
+        observations = {}
         for claim in claims:
             observation = self._observed(claim)
             if observation is not None:
-                seen[claim.key] = observation
-        return seen
+                observations[claim.key] = observation
+        return observations
 
     def _observed(self, claim: Claim) -> Observation | None:
-        """One run. What is wrong with its directory hides no other run, and never makes it look
-        unknown: then it would be taken for one that ended.
+        """One run. A defect of its directory neither hides other runs nor makes this one look
+        unknown, which would count as ended.
 
         Raises:
-            Unavailable: the machine lacks what looking at any run needs.
+            Unavailable: the machine lacks resources that observing any run needs.
         """
-        known = self._known.get(claim.key.token)
-        if known is not None and (known.watched or known.seen.state is RunState.ENDED):
-            return known.seen
+        run = self._tracked.get(claim.key.token)
+        if run is not None and (run.monitored or run.observation.state is RunState.ENDED):
+            return run.observation
         try:
-            observation = self._look(claim)
+            observation = self._read_state(claim)
         except Exception as error:  # noqa: BLE001
             if isinstance(error, OSError) and error.errno in _MACHINE_WIDE:
                 raise Unavailable(
@@ -170,17 +169,17 @@ class LocalScheduler:
                     remedy="Check open files, memory and the disk of the state directory.",
                 ) from None
             return self._unreadable(claim, error)
-        self._unread.discard(claim.key.token)
+        self._unreadable_runs.discard(claim.key.token)
         return observation
 
     def _unreadable(self, claim: Claim, error: Exception) -> Observation:
-        """The run for as long as nobody can tell what became of it; logged once."""
+        """A running observation for as long as the state cannot be read; logged once."""
         spool = Spool(self._runs, claim.key)
         reason = f"its directory {spool.path} cannot be read: {reason_of(error)}"
         if not isinstance(error, OSError):
             reason = f"it cannot be observed: unexpected {type(error).__name__}"
-        if spool.token not in self._unread:
-            self._unread.add(spool.token)
+        if spool.token not in self._unreadable_runs:
+            self._unreadable_runs.add(spool.token)
             _log.error("run_not_observed", run=spool.token, error=reason, exc_info=error)
         return replace(self._running(spool, 0.0), reason=reason)
 
@@ -200,7 +199,7 @@ class LocalScheduler:
         return output.offsets_since(Spool(self._runs, claim.key), self._kept_logs, since)
 
     def cancel(self, claim: Claim, *, reason: str) -> None:
-        """Ask the runner to stop; one that has not read its payload yet finds the reason there.
+        """Signal the runner to stop; one that has not read its payload yet reads the reason there.
 
         Raises:
             Misconfigured: the runner cannot be signalled from here.
@@ -215,7 +214,7 @@ class LocalScheduler:
                 "namespace, such as another container, and cannot be signalled from here",
                 remedy="Run this command where 'disinto serve' runs.",
             )
-        with suppress(OSError):  # without a reason it is stopped all the same
+        with suppress(OSError):  # it is stopped even without a reason
             spool.note_cancel(reason)
         pidfd = open_runner(spool, runner[0]) if runner is not None else None
         if pidfd is None:
@@ -227,7 +226,7 @@ class LocalScheduler:
             os.close(pidfd)
 
     def kept(self) -> Collection[RunKey]:
-        """Every run's folder, also of runs whose claim was lost or never stood."""
+        """Every run's directory, also of runs whose claim was lost or never written."""
         self._prune()
         try:
             names = os.listdir(self._runs)  # noqa: PTH208 - names, not paths
@@ -237,169 +236,125 @@ class LocalScheduler:
         return [RunKey(action_id=p[0], blob=p[1]) for p in parts if len(p) == _TOKEN_PARTS]
 
     def forget(self, claim: Claim) -> None:
-        """Remove the run's folder; its logs stay for ``[local] keep_logs_s``. One that lives is
+        """Remove the run's directory; its logs stay for ``[local] keep_logs_s``. A live run is
         left alone.
         """
         spool = Spool(self._runs, claim.key)
-        known = self._known.get(spool.token)
-        # Of a run known to have ended the lock may still seem held: a process that another thread
-        # is starting this moment has a copy of every descriptor.
-        if (known is None or known.seen.state is not RunState.ENDED) and spool.alive():
+        run = self._tracked.get(spool.token)
+        # The lock of an ended run may still appear held: a process that another thread is just
+        # starting has a copy of every descriptor.
+        if (run is None or run.observation.state is not RunState.ENDED) and spool.alive():
             return
         if spool.exists():
             spool.remove(keep_logs=self._kept_logs)
-        with self._turn:
-            self._known.pop(spool.token, None)
-        self._unread.discard(spool.token)
+        with self._lock:
+            self._tracked.pop(spool.token, None)
+        self._unreadable_runs.discard(spool.token)
         self._endings.forget(spool)
         self._prune()
 
     def _prune(self) -> None:
-        """Remove kept logs whose time is over; at most once an hour."""
+        """Remove expired logs; at most once an hour."""
         now = time.monotonic()
         if self._pruned_at is None or now - self._pruned_at >= _PRUNE_EVERY_S:
             self._pruned_at = now
             keep_s = self._settings.section(LocalSettings).keep_logs_s
             output.prune(self._kept_logs, now=time.time(), keep_s=keep_s)
 
-    # Before the start
-
-    @cached_property
-    def _sandbox(self) -> tuple[sandbox.Sandbox | None, str]:
-        """Kept, but for one that cannot be used: a person may mend it meanwhile."""
-        # The state directory must exist to be hidden.
-        self._runs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return sandbox.find(self._settings)
-
-    def _sandboxed(self, spool: Spool, spec: RunSpec) -> list[str]:
-        """The sandbox's command line, or none where there is no sandbox.
-
-        Raises:
-            CannotSubmit: a mount that is not offered, or cannot be protected.
-            Misconfigured: see ``sandbox.find``.
-        """
-        local = self._settings.section(LocalSettings)
-        for mount in spec.mounts:
-            folder = local.mounts.get(mount)
-            if folder is None:
-                raise CannotSubmit(
-                    f"the mount {mount} is not offered",
-                    verdict=Verdict.UNPLACEABLE,
-                    remedy=f"Set its directory in [local.mounts] {mount}.",
-                )
-            if not os.path.isdir(folder):  # noqa: PTH112 - False too where we may not look
-                raise CannotSubmit(
-                    f"the directory {folder} of the mount {mount} does not exist or is not "
-                    "accessible",
-                    verdict=Verdict.UNPLACEABLE,
-                    remedy=f"Create it, or set another in [local.mounts] {mount}.",
-                )
-        box, why_not = self._sandbox
-        if box is not None:
-            return box.command(spool, spec.mounts, agent=spec.formula.kind is FormulaKind.AGENT)
-        if spec.mounts and not local.allow_unprotected_mounts:
-            raise CannotSubmit(
-                f"mounts cannot be protected: {why_not}",
-                verdict=Verdict.UNPLACEABLE,
-                remedy="Install bubblewrap, or set [local] allow_unprotected_mounts = true.",
-            )
-        return []
-
-    def _link_mounts(self, spool: Spool, spec: RunSpec) -> None:
-        for mount in spec.mounts:
-            link = spool.home / mount.place
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(self._settings.section(LocalSettings).mounts[mount].absolute())
-
     # While it runs
 
     def _lifetime(self, timeout_s: float) -> float:
         return timeout_s + self._settings.section(LocalSettings).kill_grace_s + SLACK_S
 
-    def _watch_over(
+    def _monitor_runner(
         self,
-        known: _Known,
+        run: _TrackedRun,
         pid: int,
         seconds: float,
         ended: Callable[[bool], None],
         *,
         record: ProcessRecord | None = None,
     ) -> None:
-        """Watch a runner, unless descriptors are short or it is out of our sight; then only
-        looking tells of its end.
+        """Monitor a runner. If descriptors are short or its process is out of reach, only polling
+        notices its end.
 
         Args:
-            record: what it said of itself; None for a child, whose number is its own for as long
-                as nobody waits for it.
+            record: its own process record; None for a child, whose pid is not reused before it
+                is waited for.
         """
         with suppress(OSError):
-            pidfd = os.pidfd_open(pid) if record is None else open_runner(known.spool, record)
+            pidfd = os.pidfd_open(pid) if record is None else open_runner(run.spool, record)
             if pidfd is None:
                 return
-            known.watched = True
+            run.monitored = True
             deadline = time.monotonic() + seconds
             self._monitor.add(pidfd, Watched(pid=pid, deadline=deadline, ended=ended))
 
-    def _look(self, claim: Claim) -> Observation | None:
-        """What the run's folder says; a living runner is watched from here on."""
+    def _read_state(self, claim: Claim) -> Observation | None:
+        """The state in the run's directory; a live runner is monitored from now on."""
         spool = Spool(self._runs, claim.key, outcome_key=claim.outcome_key)
         if spool.token in self._submitting:
             return self._running(spool, time.time())
         if spool.alive():
             return self._adopt(spool, claim)
-        return self._settle(spool, overdue=False)
+        return self._conclude(spool, overdue=False)
 
     def _adopt(self, spool: Spool, claim: Claim) -> Observation:
         runner = spool.runner()
         if runner is None:
             return self._running(spool, time.time())
         record, since = runner
-        with self._turn:
-            known = self._known.setdefault(spool.token, _Known(spool, self._running(spool, since)))
-            if not known.watched and known.seen.state is RunState.RUNNING:
+        with self._lock:
+            run = self._tracked.setdefault(
+                spool.token, _TrackedRun(spool, self._running(spool, since))
+            )
+            if not run.monitored and run.observation.state is RunState.RUNNING:
                 lifetime = self._lifetime(claim.timeout_s) - record.age()
 
                 def ended(overdue: bool) -> None:  # noqa: FBT001
-                    self._ended(known, overdue=overdue, code=None)
+                    self._ended(run, overdue=overdue, code=None)
 
                 left = max(0.0, lifetime)
-                self._watch_over(known, record.pid, left, ended, record=record)
-        return known.seen
+                self._monitor_runner(run, record.pid, left, ended, record=record)
+        return run.observation
 
     def _running(self, spool: Spool, since: float) -> Observation:
         return Observation(
-            state=RunState.RUNNING, engine_id=spool.token, engine=self._engine(spool), since=since
+            state=RunState.RUNNING,
+            engine_id=spool.token,
+            engine=self._placement(spool),
+            since=since,
         )
 
-    def _engine(self, spool: Spool) -> Engine:
-        return Engine(kind="local", alloc=spool.token, node=self._node)
+    def _placement(self, spool: Spool) -> Placement:
+        return Placement(kind="local", alloc=spool.token, node=self._node)
 
     # After its end
 
-    def _ended(self, known: _Known, *, overdue: bool, code: int | None) -> None:
-        """A watched runner is gone; in the watching thread."""
+    def _ended(self, run: _TrackedRun, *, overdue: bool, code: int | None) -> None:
+        """A monitored runner has ended; called in the monitoring thread."""
         try:
-            seen = self._settle(known.spool, overdue=overdue, code=code)
-            with self._turn:
-                if seen is None:
-                    self._known.pop(known.spool.token, None)
-                elif known.seen.state is not RunState.ENDED:
-                    known.seen = seen
+            observation = self._conclude(run.spool, overdue=overdue, code=code)
+            with self._lock:
+                if observation is None:
+                    self._tracked.pop(run.spool.token, None)
+                elif run.observation.state is not RunState.ENDED:
+                    run.observation = observation
         finally:
-            known.watched = False
+            run.monitored = False
             self._wake()
 
-    def _settle(
+    def _conclude(
         self, spool: Spool, *, overdue: bool, code: int | None = None
     ) -> Observation | None:
-        """What became of a run that no runner works on; None if it never began.
+        """How a run without a runner ended; None if it never began.
 
-        No runner can be started meanwhile. Where one holds the lock, the run is alive after all,
+        No runner can be started in the meantime. If the lock is held, the run is alive after all,
         unless we waited for the runner: then a process that is being started has a copy of it.
 
         Args:
             overdue: its runner hung and was killed.
-            code: exit code of the runner where it was our child.
+            code: exit code of the runner if it was our child.
         """
         try:
             lock = spool.settle()
@@ -414,20 +369,23 @@ class LocalScheduler:
                 os.close(lock)
         if outcome is None:
             return None
-        seen = Observation(
+        observation = Observation(
             state=RunState.ENDED,
             engine_id=spool.token,
-            engine=self._engine(spool),
+            engine=self._placement(spool),
             outcome=outcome,
             since=outcome.finished_at,
         )
-        with self._turn:
-            self._known.setdefault(spool.token, _Known(spool, seen)).seen = seen
-        return seen
+        with self._lock:
+            self._tracked.setdefault(
+                spool.token, _TrackedRun(spool, observation)
+            ).observation = observation
+        return observation
 
 
 def _hold(spool: Spool) -> int | None:
-    """The lock for a new runner, or None if one lives; whoever settles the last is awaited."""
+    """The lock for a new runner, or None if one is alive; waits while another process holds it
+    to read how the last one ended."""
     for _ in range(_HOLD_TRIES):
         lock = spool.hold()
         if lock is not None or spool.alive():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dispatcher.engines.nomad import verdicts
 from dispatcher.engines.nomad.api import JobStatus
-from dispatcher.model.run import Engine, Observation, Outcome, RunState
+from dispatcher.model.run import Observation, Outcome, Placement, RunState
 
 KIND = "nomad"
-"""``Engine.kind`` of all these runs."""
+"""``Placement.kind`` of all these runs."""
 
 VANISHED = frozenset({"lost", "unknown"})
 """``ClientStatus`` of allocations whose node does not answer."""
@@ -37,7 +37,7 @@ def seconds(nanoseconds: int | None) -> float:
 
 def observation(
     state: RunState,
-    engine: Engine,
+    engine: Placement,
     *,
     outcome: Outcome | None = None,
     reason: str = "",

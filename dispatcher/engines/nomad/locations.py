@@ -7,7 +7,7 @@ import threading
 from dispatcher.engines.nomad.api import JobStatus, NomadApi
 from dispatcher.engines.nomad.job_status import KIND
 from dispatcher.errors import Denied
-from dispatcher.model.run import Engine
+from dispatcher.model.run import Placement
 
 
 class Locations:
@@ -18,13 +18,13 @@ class Locations:
         self._nodes: dict[str, str] = {}
         self._turn = threading.Lock()
 
-    def of(self, status: JobStatus) -> Engine:
+    def of(self, status: JobStatus) -> Placement:
         """Where the run of this job executes; asks Nomad about a node that is new."""
         allocations = status.get("Allocs") or []
         if not allocations:
-            return Engine(kind=KIND, job=status["ID"])
+            return Placement(kind=KIND, job=status["ID"])
         first = allocations[0]
-        return Engine(
+        return Placement(
             kind=KIND,
             job=status["ID"],
             alloc=first.get("ID", ""),

@@ -26,7 +26,7 @@ from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.engines.nomad.tracked_runs import TrackedRuns
 from dispatcher.engines.nomad.wait_reasons import WaitReasons
 from dispatcher.errors import DisintoError
-from dispatcher.model.run import Claim, Engine, Observation, RunKey, RunState
+from dispatcher.model.run import Claim, Observation, Placement, RunKey, RunState
 from dispatcher.settings import Settings
 
 
@@ -126,13 +126,13 @@ class Observer:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - no defect in one run may hide the others
             reason = f"it cannot be observed: {self._tracked.defect(child, error)}"
-        return observation(RunState.RUNNING, Engine(kind=KIND, job=child), reason=reason)
+        return observation(RunState.RUNNING, Placement(kind=KIND, job=child), reason=reason)
 
     def _unread(self, child: str) -> Observation:
         """A run that has ended, and whose outcome is being read for longer than a look waits."""
         return observation(
             RunState.RUNNING,
-            Engine(kind=KIND, job=child),
+            Placement(kind=KIND, job=child),
             reason="it has ended; its outcome is still being read",
             since=self._tracked.enter(child, "ended").since,
         )
@@ -158,7 +158,7 @@ class Observer:
             RunState.RUNNING, engine, since=self._tracked.enter(child, "running").since
         )
 
-    def _waiting(self, status: JobStatus, engine: Engine, reason: str) -> Observation:
+    def _waiting(self, status: JobStatus, engine: Placement, reason: str) -> Observation:
         child, since = status["ID"], seconds(status.get("SubmitTime"))
         waited_s = self._clock() - self._tracked.enter(child, "waiting").at
         if waited_s > self._nomad.placement_wait_s:
@@ -167,7 +167,7 @@ class Observer:
             self._api.stop(child)
         return observation(RunState.PENDING, engine, reason=reason, since=since)
 
-    def _out_of_touch(self, child: str, engine: Engine) -> Observation:
+    def _out_of_touch(self, child: str, engine: Placement) -> Observation:
         """A run on a node that does not answer."""
         unknown = self._tracked.enter(child, "unknown")
         if self._clock() - unknown.at > self._nomad.node_wait_s:

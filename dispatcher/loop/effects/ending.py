@@ -14,7 +14,7 @@ from dispatcher.loop.results import of_run
 from dispatcher.loop.unwrapping import with_cause
 from dispatcher.loop.without_runner import is_in_doubt, last_words, never_started
 from dispatcher.model.result import ended_result
-from dispatcher.model.run import Claim, Engine, Outcome, Phase
+from dispatcher.model.run import Claim, Outcome, Phase, Placement
 from dispatcher.model.verdicts import Verdict
 
 
@@ -80,13 +80,13 @@ class Ending:
         self._components.ledger.release(step.claim)
 
     def end(
-        self, claim: Claim, outcome: Outcome, *, engine: Engine | None = None, revoked: bool
+        self, claim: Claim, outcome: Outcome, *, engine: Placement | None = None, revoked: bool
     ) -> Claim:
         """Sign the result and record the verdict. From here on it cannot be lost."""
         kind = self._components.settings.scheduler
         # Not the engine's own word for itself: a result that no model takes would be retried
         # forever.
-        engine = replace(engine, kind=kind) if engine else Engine(kind=kind, job=claim.engine_id)
+        engine = replace(engine, kind=kind) if engine else Placement(kind=kind, job=claim.engine_id)
         now = time.time()
         try:
             text = of_run(claim, outcome, engine, now=now).to_json()

@@ -1,7 +1,7 @@
 """Nomad's HTTP API, as far as this project uses it: the one place that knows its bytes.
 
 Two libraries share the work over one connection pool. ``python-nomad`` shapes the administrative
-calls (register, plan, nodes, ACL policies, agent, garbage collection), where it is right; they
+calls (register, plan, nodes, ACL policies, agent), where it is right; they
 travel through our httpx client (``admin.py``), because its own ``requests`` session would be a
 second pool with a second set of TLS rules, has ``verify=False`` by default, cannot be told a TLS
 server name and drops ``namespace`` for some endpoints. All else goes to httpx directly, because

@@ -110,8 +110,3 @@ class ClusterCalls(Calls):
         acl = self._admin.endpoint("Acl", counted="acl.delete", doing=f"delete ACL policy {name}")
         with contextlib.suppress(NotFound):
             acl.delete_policy(quoted(name))
-
-    def system_gc(self) -> None:
-        """Collect garbage now (``management``); for tests."""
-        system = self._admin.endpoint("System", counted="system.gc", doing="collect garbage")
-        system.initiate_garbage_collection()
