@@ -40,24 +40,24 @@ def main() -> int:
     chosen = arguments.only or names
     if unknown := set(chosen) - set(names):
         sys.exit(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    found: Record = {}
+    results: Record = {}
     with stage() as ground:
         for suite in arguments.suites:
-            wanted = [name for name in SUITES[suite] if name in chosen]
-            if wanted and (reason := why_missing(NEEDS[suite]) if suite in NEEDS else None):
-                print(f"{', '.join(wanted)}: left out, {reason}", file=sys.stderr)
+            selected = [name for name in SUITES[suite] if name in chosen]
+            if selected and (reason := why_missing(NEEDS[suite]) if suite in NEEDS else None):
+                print(f"{', '.join(selected)}: left out, {reason}", file=sys.stderr)
                 continue
-            for name in wanted:
-                found.setdefault(suite, {})[name] = _take(name, ground)
-                _keep(found)
+            for name in selected:
+                results.setdefault(suite, {})[name] = _take(name, ground)
+                _keep(results)
     if arguments.json:
-        print(json.dumps(record.as_data(found), indent=1))
+        print(json.dumps(record.as_data(results), indent=1))
     else:
-        for measurements in found.values():
+        for measurements in results.values():
             print(record.table(list(measurements.values())))
     missed = [
         figure.name
-        for measurements in found.values()
+        for measurements in results.values()
         for taken in measurements.values()
         for figure in taken.figures
         if figure.reached is False
@@ -91,10 +91,10 @@ def _take(name: str, ground: Stage) -> Taken:
     )
 
 
-def _keep(found: Record) -> None:
+def _keep(results: Record) -> None:
     """Put what was found in the place of what was found before, in the order of the suites."""
     kept = record.read()
-    for suite, measurements in found.items():
+    for suite, measurements in results.items():
         both = {**kept.get(suite, {}), **measurements}
         kept[suite] = {name: both[name] for name in SUITES[suite] if name in both}
     record.write(kept)

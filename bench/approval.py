@@ -39,11 +39,11 @@ def merge_to_dispatch(count: int = 20) -> list[Figure]:
             ("approval_webhook", NEVER_S, True, 1.0),
             ("approval_poll", POLL_S, False, POLL_S + 1.0),
         ):
-            room = Path(folder) / name
-            room.mkdir()
+            directory = Path(folder) / name
+            directory.mkdir()
             with (
                 _forge_calls() as calls,
-                told(forge, vault, room, poll_s=poll_s, hook=hook) as story,
+                told(forge, vault, directory, poll_s=poll_s, hook=hook) as story,
             ):
                 waits = [_one(story, n) for n in range(count)]
                 if hook:
@@ -66,16 +66,16 @@ def merge_to_dispatch(count: int = 20) -> list[Figure]:
 @contextmanager
 def _forge_calls() -> Iterator[list[str]]:
     """Every request that goes to the forge from now on."""
-    made: list[str] = []
+    requests: list[str] = []
     exchange = Exchange._exchange
 
     def counted(forge: Exchange, method: str, path: str, **options: Any) -> Any:
-        made.append(f"{method} {path}")
+        requests.append(f"{method} {path}")
         return exchange(forge, method, path, **options)
 
     Exchange._exchange = counted  # type: ignore[method-assign]
     try:
-        yield made
+        yield requests
     finally:
         Exchange._exchange = exchange  # type: ignore[method-assign]
 
@@ -83,7 +83,7 @@ def _forge_calls() -> Iterator[list[str]]:
 def _calls(calls: list[str], actions: int) -> Figure:
     """For each action that was approved and ran, and while nothing happens."""
     time.sleep(1.0)  # what is still told to the forge of the last one
-    each = len(calls) / actions
+    per_action = len(calls) / actions
     before = len(calls)
     time.sleep(REST_S)
     at_rest = len(calls) - before
@@ -91,9 +91,9 @@ def _calls(calls: list[str], actions: int) -> Figure:
         name="approval",
         what="calls to the forge for each action, and at rest",
         goal="0 at rest",
-        measured=f"{each:.1f} for each action, reports included; {at_rest} in {REST_S:g} s of rest",
+        measured=f"{per_action:.1f} for each action, reports included; {at_rest} in {REST_S:g} s of rest",
         reached=at_rest == 0,
-        values={"calls_per_action": each, "calls_at_rest": at_rest},
+        values={"calls_per_action": per_action, "calls_at_rest": at_rest},
     )
 
 

@@ -28,7 +28,7 @@ class Arrivals:
         self._moves: list[tuple[float, str]] = [(time.monotonic(), self._head())]
         self._moved = threading.Condition()
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
         self._read = 1
         self.results: dict[str, float] = {}
         """Monotonic time of arrival by action id."""
@@ -67,7 +67,7 @@ class Arrivals:
         while self._read < len(self._moves):
             at, head = self._moves[self._read]
             before = self._moves[self._read - 1][1]
-            said = self._git(
+            output = self._git(
                 "log",
                 "--format=tformat:commit",
                 "--name-only",
@@ -75,13 +75,13 @@ class Arrivals:
                 "--",
                 "*" + ENDING,
             )
-            found = [Path(p).name.removesuffix(ENDING) for p in said if p.endswith(ENDING)]
-            self.commits += said.count("commit")
-            self.results.update(dict.fromkeys(found, at))
-            self.wall.update(dict.fromkeys(found, at + self._epoch))
+            arrived = [Path(p).name.removesuffix(ENDING) for p in output if p.endswith(ENDING)]
+            self.commits += output.count("commit")
+            self.results.update(dict.fromkeys(arrived, at))
+            self.wall.update(dict.fromkeys(arrived, at + self._epoch))
             self._read += 1
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         while not self._ended.wait(self._look_s):
             head = self._head()
             if head != self._moves[-1][1]:

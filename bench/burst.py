@@ -19,8 +19,8 @@ def measure(stage: Stage, *, runs: int = RUNS, rounds: int = ROUNDS) -> list[Fig
     commits: list[int] = []
     seconds: list[float] = []
     with commanded(scene, fake=True) as service:
-        for turn in range(rounds):
-            names = [f"burst{turn}-{number:04}" for number in range(runs)]
+        for turn_number in range(rounds):
+            names = [f"burst{turn_number}-{number:04}" for number in range(runs)]
             push_actions(scene.remote, names)
             service.command("look")
             service.wait_submitted(names, timeout_s=LONGEST_S)

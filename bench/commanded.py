@@ -67,9 +67,9 @@ class Commanded:
 
     def calls(self) -> Counter[str]:
         """Requests that it has made, by server and endpoint."""
-        said = self.command("calls")
+        counts = self.command("calls")
         return Counter(
-            {f"{who}: {name}": n for who in ("nomad", "vault") for name, n in said[who].items()}
+            {f"{who}: {name}": n for who in ("nomad", "vault") for name, n in counts[who].items()}
         )
 
     def cpu_s(self) -> float:
@@ -96,14 +96,14 @@ class Commanded:
     def _listen(self) -> None:
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            said = json.loads(line)
-            if said["event"] == "submitted":
+            message = json.loads(line)
+            if message["event"] == "submitted":
                 with self._news:
-                    self.submitted[said["id"]] = said["at"]
-                    self.children[said["id"]] = said["child"]
+                    self.submitted[message["id"]] = message["at"]
+                    self.children[message["id"]] = message["child"]
                     self._news.notify_all()
             else:
-                self._answers.put(said)
+                self._answers.put(message)
 
 
 @contextmanager

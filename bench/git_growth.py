@@ -113,17 +113,17 @@ def one_round(stage: Stage, number: int) -> None:
 def push_seconds(repo: OpsRepo) -> Callable[[], float]:
     """Measure the next pushes of a repo; the answer is the sum so far."""
     git_of = repo._git
-    ask, spent = type(git_of).ask, [0.0]
+    ask, seconds = type(git_of).ask, [0.0]
 
     def timed(*args: object, **options: object) -> object:
         start = time.perf_counter()
         try:
             return ask(git_of, *args, **options)  # type: ignore[arg-type]
         finally:
-            spent[0] += time.perf_counter() - start if args[1] == "push" else 0.0
+            seconds[0] += time.perf_counter() - start if args[1] == "push" else 0.0
 
     git_of.ask = timed  # type: ignore[method-assign,assignment]
-    return lambda: spent[0]
+    return lambda: seconds[0]
 
 
 def prepare(folder: Path, name: str, *, flat: int, archived: int) -> Stage:

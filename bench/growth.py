@@ -65,15 +65,19 @@ def measure(stage: Stage, *, more: int = git_growth.MORE, rounds: int = ROUNDS) 
             one_action(served, 0)
             served.took = {step: [] for step in served.took}
         _in_turns(rounds, services, one_action)
-        whole = {s.name: {k: median(v) for k, v in s.took.items() if v} for s in services}
+        medians = {s.name: {k: median(v) for k, v in s.took.items() if v} for s in services}
         memory = {s.name: s.service.rss_mb() for s in services}
     return [
-        _figure("a tick with one new action: look, fetch, vet, mint, claim, submit", whole, "tick"),
-        _figure("a result's commit", whole, "commit"),
-        _told("a result's push, in which the remote's own git walks its whole tree", whole, "push"),
+        _figure(
+            "a tick with one new action: look, fetch, vet, mint, claim, submit", medians, "tick"
+        ),
+        _figure("a result's commit", medians, "commit"),
+        _comparison(
+            "a result's push, in which the remote's own git walks its whole tree", medians, "push"
+        ),
         _figure("git alone: fetch, difference and read of one action", git, "tick with one action"),
         _figure("git alone: commit of a result", git, "commit of a result"),
-        _told("git alone: a fetch that finds nothing new", git, "idle fetch"),
+        _comparison("git alone: a fetch that finds nothing new", git, "idle fetch"),
         Figure(
             name="growth",
             what="memory of `serve`",
@@ -94,38 +98,38 @@ def one_action(served: Served, number: int) -> None:
     remote = served.remote
     with Arrivals(remote) as arrivals:
         push_actions(remote, [name])
-        looked = service.command("look")["at"]
+        polled_at = service.command("look")["at"]
         submitted = service.wait_submitted([name], timeout_s=LONGEST_S)
         service.command("end", 1)
         arrivals.wait(1, timeout_s=LONGEST_S)
-    served.took["tick"].append((submitted - looked) * 1_000)
+    served.took["tick"].append((submitted - polled_at) * 1_000)
     settle(service, quiet_s=0.1)
     published = service.command("published")
     served.took["commit"] += published["commits_ms"]
     served.took["push"] += published["pushes_ms"]
 
 
-def _in_turns(rounds: int, each: list, work: Callable[..., None]) -> None:
+def _in_turns(rounds: int, items: list, work: Callable[..., None]) -> None:
     for number in range(1, rounds + 1):
-        for one in each:
+        for one in items:
             if one.name != UNARCHIVED or number % SELDOM == 0:
                 work(one, number)
 
 
 def _figure(what: str, p50: dict[str, dict[str, float]], step: str) -> Figure:
-    told = _told(what, p50, step)
-    ratio = told.values["ratio"]
+    figure = _comparison(what, p50, step)
+    ratio = figure.values["ratio"]
     return Figure(
-        name=told.name,
-        what=told.what,
+        name=figure.name,
+        what=figure.what,
         goal=f"beside 100,000 archived at most {GOAL:g} times as long",
-        measured=f"{ratio:.2f} times ({told.measured})",
+        measured=f"{ratio:.2f} times ({figure.measured})",
         reached=ratio <= GOAL,
-        values=told.values,
+        values=figure.values,
     )
 
 
-def _told(what: str, p50: dict[str, dict[str, float]], step: str) -> Figure:
+def _comparison(what: str, p50: dict[str, dict[str, float]], step: str) -> Figure:
     small, archived, flat = (p50[name][step] for name in (FINISHED, ARCHIVED, UNARCHIVED))
     return Figure(
         name="growth",

@@ -136,8 +136,8 @@ def measure(stage: Stage) -> list[Figure]:
 
 def _servers_cpu_s(stage: Stage, server: Nomad) -> float:
     """CPU seconds of OpenBao, and of Nomad where it runs here."""
-    ours = [stage.server.process, server.process]
-    return sum(cpu_s(process.pid) for process in ours if process is not None)
+    processes = [stage.server.process, server.process]
+    return sum(cpu_s(process.pid) for process in processes if process is not None)
 
 
 def _dispatched(scene: Scene, service: Commanded, number: int) -> float:
@@ -155,8 +155,8 @@ def _at_rest(service: Commanded) -> tuple[float, float]:
     before, began = service.calls(), time.monotonic()
     time.sleep(REST_S)
     calls, took = service.calls() - before, time.monotonic() - began
-    ours = sum(n for name, n in calls.items() if name.startswith("nomad"))
-    return ours / took, service.rss_mb()
+    nomad_calls = sum(n for name, n in calls.items() if name.startswith("nomad"))
+    return nomad_calls / took, service.rss_mb()
 
 
 def _ended(scene: Scene, service: Commanded, bare: Bare) -> list[float]:

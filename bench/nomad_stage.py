@@ -70,26 +70,26 @@ class Bare:
         """Payloads with real grants, minted beforehand."""
         parts = build_parts(self._settings, environ=self._scene.environ)
         specs = Minter(bao=self._scene.server)  # type: ignore[arg-type]
-        found = []
+        encoded = []
         for _ in range(number):
             spec = specs.spec(FORMULA)
             spec = replace(spec, key=replace(spec.key, action_id=f"bare{next(_numbers):06}"))
             wrapped = parts.grants.mint(spec.key, (), lifetime_s=600)
-            found.append((spec, encode_payload(spec, wrapped), _meta(spec, wrapped)))
+            encoded.append((spec, encode_payload(spec, wrapped), _meta(spec, wrapped)))
         parts.grants.close()
-        return found
+        return encoded
 
     def dispatch(self, payload: tuple[RunSpec, bytes, dict[str, str]]) -> str:
         """One call; the child's name."""
         spec, data, meta = payload
-        told = self.api.dispatch(
+        dispatched = self.api.dispatch(
             self._parent,
             payload=data,
             meta=meta,
             idempotency_token=spec.key.token,
             id_prefix=spec.key.action_id,
         )
-        return told.job_id
+        return dispatched.job_id
 
     def dispatch_all(
         self, payloads: Sequence[tuple[RunSpec, bytes, dict[str, str]]], *, threads: int

@@ -95,16 +95,16 @@ def _bare(bare: Bare, actions: int) -> float:
 
 
 def _calls(who: str, calls: Counter[str], runs: int) -> Figure:
-    ours = {name.partition(": ")[2]: n for name, n in calls.items() if name.startswith(who)}
-    kinds = {name: n for name, n in sorted(ours.items()) if n >= runs * 0.05}
-    told = ", ".join(f"{name} {n / runs:.2f}" for name, n in kinds.items())
+    counts = {name.partition(": ")[2]: n for name, n in calls.items() if name.startswith(who)}
+    kinds = {name: n for name, n in sorted(counts.items()) if n >= runs * 0.05}
+    per_run = ", ".join(f"{name} {n / runs:.2f}" for name, n in kinds.items())
     return Figure(
         name="nomad_throughput",
         what=f"calls of the dispatcher to {who.capitalize()} for each run",
         goal="",
-        measured=f"{sum(ours.values()) / runs:.1f} ({told})",
+        measured=f"{sum(counts.values()) / runs:.1f} ({per_run})",
         reached=None,
-        values={"calls_per_run": sum(ours.values()) / runs},
+        values={"calls_per_run": sum(counts.values()) / runs},
     )
 
 

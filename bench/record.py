@@ -111,9 +111,9 @@ def table(taken: Sequence[Taken]) -> str:
     lines += ["", "| measured | asked | found | |", "|---|---|---|---|"]
     for one in taken:
         for figure in one.figures:
-            asked = figure.goal or "(told)"
+            goal = figure.goal or "(told)"
             lines.append(
-                f"| `{figure.name}`: {figure.what} | {asked} | {figure.measured} "
+                f"| `{figure.name}`: {figure.what} | {goal} | {figure.measured} "
                 f"| {figure.verdict} |"
             )
     loads = [t.busy for t in taken]
@@ -144,7 +144,7 @@ def _rounded(data: object) -> object:
 
 def _version(*command: str) -> str:
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return " ".join(said.splitlines()[0].split(",")[0].replace("version ", "").split()[:2])
+    return " ".join(output.splitlines()[0].split(",")[0].replace("version ", "").split()[:2])

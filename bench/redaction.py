@@ -115,37 +115,37 @@ def speeds(megabytes: int = MEGABYTES) -> Speeds:
 
 def measure(_stage: Stage) -> list[Figure]:
     """The rate with pieces of 64 KiB, as a full pipe gives them."""
-    found = speeds(60)
-    read = found.redacting[64 * 1024]
+    rates = speeds(60)
+    read = rates.redacting[64 * 1024]
     return [
         Figure(
             name="redaction",
-            what=f"redaction of {SECRETS} secrets ({found.forms} forms), pieces of 64 KiB",
+            what=f"redaction of {SECRETS} secrets ({rates.forms} forms), pieces of 64 KiB",
             goal=f"over {GOAL_MB_S} MB a second of CPU time",
             measured=(
-                f"{read:.0f} MB/s ({found.redacting[4096]:.0f} MB/s in pieces of 4 KiB; "
-                f"{found.wrapped:.0f} MB/s of base64 wrapped at 76 columns; regular expressions: "
-                f"{found.alternation:.1f} MB/s)"
+                f"{read:.0f} MB/s ({rates.redacting[4096]:.0f} MB/s in pieces of 4 KiB; "
+                f"{rates.wrapped:.0f} MB/s of base64 wrapped at 76 columns; regular expressions: "
+                f"{rates.alternation:.1f} MB/s)"
             ),
             reached=read > GOAL_MB_S,
             values={
                 "mb_per_s": read,
-                "wrapped_mb_per_s": found.wrapped,
-                "regular_expressions_mb_per_s": found.alternation,
+                "wrapped_mb_per_s": rates.wrapped,
+                "regular_expressions_mb_per_s": rates.alternation,
             },
         )
     ]
 
 
 def main() -> None:
-    found = speeds()
-    print(f"{SECRETS} secrets, {found.forms} forms, made ready in {found.ready_ms:.0f} ms")
-    print(f"{'passing through':<34}{found.passing:>10.0f} MB/s")
-    for size, speed in found.redacting.items():
+    rates = speeds()
+    print(f"{SECRETS} secrets, {rates.forms} forms, made ready in {rates.ready_ms:.0f} ms")
+    print(f"{'passing through':<34}{rates.passing:>10.0f} MB/s")
+    for size, speed in rates.redacting.items():
         label = f"redacting, pieces of {size // 1024} KiB"
-        print(f"{label:<34}{speed:>10.0f} MB/s{speed / found.passing:>9.2f} of passing through")
-    print(f"{'base64 wrapped at 76 columns':<34}{found.wrapped:>10.0f} MB/s")
-    print(f"{'re alternation, no chunk borders':<34}{found.alternation:>10.1f} MB/s")
+        print(f"{label:<34}{speed:>10.0f} MB/s{speed / rates.passing:>9.2f} of passing through")
+    print(f"{'base64 wrapped at 76 columns':<34}{rates.wrapped:>10.0f} MB/s")
+    print(f"{'re alternation, no chunk borders':<34}{rates.alternation:>10.1f} MB/s")
 
 
 if __name__ == "__main__":

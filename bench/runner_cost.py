@@ -113,17 +113,17 @@ def costs() -> list[tuple[str, Cost]]:
 
 def measure(_stage: Stage) -> list[Figure]:
     """What the runner adds in CPU time, with bubblewrap where there is one."""
-    found = dict(costs())
-    base, label = found["bash, the bare formula"], list(found)[-1]
-    added = found[label].cpu - base.cpu
+    by_label = dict(costs())
+    base, label = by_label["bash, the bare formula"], list(by_label)[-1]
+    added = by_label[label].cpu - base.cpu
     return [
         Figure(
             name="runner_cost",
             what=f"CPU time that the {label.replace(',', '')} adds to a formula with two secrets",
             goal=f"under {GOAL_MS:g} ms",
             measured=(
-                f"{added:.0f} ms ({found['runner'].cpu - base.cpu:.0f} ms without a sandbox; an "
-                f"interpreter that does nothing: {found['python -I -S -c pass'].cpu:.0f} ms)"
+                f"{added:.0f} ms ({by_label['runner'].cpu - base.cpu:.0f} ms without a sandbox; an "
+                f"interpreter that does nothing: {by_label['python -I -S -c pass'].cpu:.0f} ms)"
             ),
             reached=added < GOAL_MS,
             values={"added_cpu_ms": added, "bash_cpu_ms": base.cpu},

@@ -93,7 +93,7 @@ class Calls:
     """Counts the requests of this process to OpenBao and Nomad, whoever makes them."""
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self.vault: Counter[str] = Counter()
         self.nomad: Counter[str] = Counter()
         to_vault, to_nomad, stream = VaultHttp.request, Connection.answer, Connection.stream
@@ -115,7 +115,7 @@ class Calls:
         Connection.answer = nomad  # type: ignore[method-assign]
 
     def _count(self, calls: Counter[str], name: str) -> None:
-        with self._turn:
+        with self._lock:
             calls[name] += 1
 
 

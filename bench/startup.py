@@ -45,12 +45,12 @@ def measure(stage: Stage, *, starts: int = STARTS) -> list[Figure]:
             "pass": ([sys.executable, "-c", "pass"], {}),
             "--help": ([program, "--help"], {}),
             "TAB": ([program], tab),
-            **{name: ([program, *words], {}) for name, words in COMMANDS.items()},
+            **{name: ([program, *arguments], {}) for name, arguments in COMMANDS.items()},
         }
         took: dict[str, list[float]] = {name: [] for name in calls}
         for _ in range(starts + 1):
-            for name, (words, more) in calls.items():
-                took[name].append(_took(words, {**scene.environ, **more}, scene.config.parent))
+            for name, (arguments, more) in calls.items():
+                took[name].append(_took(arguments, {**scene.environ, **more}, scene.config.parent))
     middle = {name: median(times[1:]) for name, times in took.items()}
     nothing = middle.pop("pass")
     shown = middle.pop("--help")

@@ -39,7 +39,7 @@ def measure(stage: Stage, *, actions: int = ACTIONS, rounds: int = ROUNDS) -> li
     """Rates of both, and their ratio."""
     scene = stage.scene()
     bare: list[float] = []
-    whole: list[float] = []
+    dispatcher_rates: list[float] = []
     ratios: list[float] = []
     cpu: list[float] = []
     with served(scene) as dispatcher:
@@ -47,22 +47,22 @@ def measure(stage: Stage, *, actions: int = ACTIONS, rounds: int = ROUNDS) -> li
         for _ in range(rounds):
             bare.append(bare_runner(scene, actions))
             cpu_s = dispatcher.cpu_s()
-            whole.append(dispatched(scene, dispatcher.notify, actions))
+            dispatcher_rates.append(dispatched(scene, dispatcher.notify, actions))
             cpu.append((dispatcher.cpu_s() - cpu_s) / actions * 1000)
-            ratios.append(whole[-1] / bare[-1])
+            ratios.append(dispatcher_rates[-1] / bare[-1])
     at_once = scene.open_settings().limits.max_in_flight
     return [
         Figure(
             name="throughput",
             what=f"{actions} trivial actions in one push, to the last result on the remote",
             goal=f"at least {GOAL} of the bare runner's rate, {at_once} at a time",
-            measured=f"{median(ratios):.2f} ({median(whole):.1f}/s beside {median(bare):.1f}/s)",
+            measured=f"{median(ratios):.2f} ({median(dispatcher_rates):.1f}/s beside {median(bare):.1f}/s)",
             reached=median(ratios) >= GOAL,
             values={
                 "ratio": median(ratios),
                 "lowest_ratio": min(ratios),
                 "highest_ratio": max(ratios),
-                "dispatched_per_s": median(whole),
+                "dispatched_per_s": median(dispatcher_rates),
                 "bare_per_s": median(bare),
                 "dispatcher_cpu_ms_per_action": median(cpu),
             },
@@ -97,12 +97,12 @@ def bare_runner(scene: Scene, actions: int) -> float:
     bare = settings.model_copy(update={"state_dir": scene.root / "bare"})
     (bare.state_dir / "runs").mkdir(parents=True, exist_ok=True)
     work = iter(_prepared(scene, bare, actions))
-    turn = threading.Lock()
+    guard = threading.Lock()
     failed: list[str] = []
 
     def worker() -> None:
         while True:
-            with turn:
+            with guard:
                 mine = next(work, None)
             if mine is None:
                 return
@@ -134,7 +134,7 @@ def _prepared(
     parts = build_parts(settings, environ=scene.environ)
     specs = Minter(bao=scene.server, prefix="disinto/runner")  # type: ignore[arg-type]
     box = sandbox.find(settings)[0]
-    found = []
+    prepared = []
     for _ in range(actions):
         spec: RunSpec = specs.spec(FORMULA)
         spec = replace(spec, key=replace(spec.key, action_id=f"bare{next(_numbers):06}"))
@@ -143,6 +143,6 @@ def _prepared(
         spool.path.mkdir()
         spool.prepare()
         command = box.command(spool, ()) if box else []
-        found.append((spool, encode_payload(spec, wrapped), command))
+        prepared.append((spool, encode_payload(spec, wrapped), command))
     parts.grants.close()
-    return found
+    return prepared

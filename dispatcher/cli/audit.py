@@ -46,7 +46,7 @@ def verify(session: Session, expect: str, *, as_json: bool) -> int:
         if lost:
             console.say(f"{path}: no record has the digest {expect}")
         broken = report.problems or lost
-        word = console.styled("FAIL", "red") if broken else console.styled("OK", "green")
+        label = console.styled("FAIL", "red") if broken else console.styled("OK", "green")
         chain = "chain broken" if broken else "chain intact"
-        console.say(f"{word}: {report.records} records, {chain}, head {report.digest}")
+        console.say(f"{label}: {report.records} records, {chain}, head {report.digest}")
     return Exit.FAILED if report.problems or lost else Exit.OK

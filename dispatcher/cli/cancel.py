@@ -42,8 +42,8 @@ def _ask(session: Session, action_id: str, *, reason: str, sign: bool) -> int:
     from dispatcher.cli.following import open_desk
     from dispatcher.operate.request_cancel import ask_to_cancel
 
-    asked = ask_to_cancel(open_desk(session), action_id, reason=reason, sign=sign)
-    console.note(asked.told)
+    request = ask_to_cancel(open_desk(session), action_id, reason=reason, sign=sign)
+    console.note(request.told)
     console.note(
         f"{action_id} is not cancelled yet: 'disinto status {action_id}' shows its progress"
     )
@@ -86,8 +86,8 @@ def _cancel(session: Session, action_id: str, *, reason: str) -> None:
         console.say(f"{action_id}: stop requested")
     else:
         console.say(f"{action_id}: it will not start")
-    seen = status_file.read(session.settings.state_dir)
-    if seen is None or not seen.fresh:
+    status = status_file.read(session.settings.state_dir)
+    if status is None or not status.fresh:
         console.note(
             "no dispatcher seems to be running; the next 'disinto serve' writes the result"
         )

@@ -83,9 +83,9 @@ STYLES: dict[str, str] = {
 """Colours of the words that tables show."""
 
 
-def styled(word: str, style: str) -> str:
+def styled(text: str, style: str) -> str:
     """A word in a colour, for ``say``; click drops it where stdout is no terminal."""
-    return click.style(word, fg=style)
+    return click.style(text, fg=style)
 
 
 def person() -> str:

@@ -43,10 +43,10 @@ def command(session: Session, *, deep: bool, as_json: bool) -> int:
     """
     checks = []
     with contextlib.ExitStack() as stack:
-        found = [_checks(session)]
+        results = [_checks(session)]
         if deep:
-            found.append(stack.enter_context(contextlib.closing(_deep(session))))
-        for check in itertools.chain(*found):
+            results.append(stack.enter_context(contextlib.closing(_deep(session))))
+        for check in itertools.chain(*results):
             checks.append(check)
             if not as_json:
                 _show(check)
@@ -139,9 +139,9 @@ def _plain(check: Check) -> dict[str, object]:
 
 
 def _show(check: Check) -> None:
-    word = console.styled("ok   ", "green") if check.ok else console.styled("FAIL ", "red")
+    label = console.styled("ok   ", "green") if check.ok else console.styled("FAIL ", "red")
     if check.warning:
-        word = console.styled("warn ", "yellow")
-    console.say(f"{word}  {check.name}: {check.detail}")
+        label = console.styled("warn ", "yellow")
+    console.say(f"{label}  {check.name}: {check.detail}")
     if check.remedy:
         console.say(f"       {check.remedy}")

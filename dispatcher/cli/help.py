@@ -37,15 +37,15 @@ def _own_code(verdict: Verdict) -> str:
 @click.pass_context
 def command(ctx: click.Context, topic: tuple[str, ...]) -> None:
     """Explain a command, such as 'secrets put'; 'disinto help exit-codes' explains exit codes."""
-    found: click.Command = ctx.find_root().command
+    target: click.Command = ctx.find_root().command
     context = ctx.find_root()
     if topic == (EXIT_CODES,):
         click.echo(exit_codes())
         return
-    for word in topic:
-        below = found.get_command(context, word) if isinstance(found, click.Group) else None
+    for name in topic:
+        below = target.get_command(context, name) if isinstance(target, click.Group) else None
         if below is None:
             raise click.UsageError(f"no help topic {' '.join(topic)!r}.", ctx)
-        context = click.Context(below, info_name=word, parent=context)
-        found = below
-    click.echo(found.get_help(context))
+        context = click.Context(below, info_name=name, parent=context)
+        target = below
+    click.echo(target.get_help(context))

@@ -40,16 +40,18 @@ def command(folder: Path, remote: str, token_env: str, branch: str, *, author: b
         return
     from dispatcher.operate.scaffold import scaffold
 
-    made = scaffold(folder, remote=remote, branch=branch, token_env=token_env)
-    console.say(f"Made {made.folder}:")
-    for name in made.written:
+    scaffolded = scaffold(folder, remote=remote, branch=branch, token_env=token_env)
+    console.say(f"Made {scaffolded.folder}:")
+    for name in scaffolded.written:
         console.say(f"  {name}")
-    if made.no_work_tree:
-        console.say(f"The ops repo is {made.remote}.")
-        console.note(f"{made.work_tree} is not there: {made.no_work_tree}")
-        console.note(f"  Clone the ops repo there, or anywhere: git clone {made.remote}")
+    if scaffolded.no_work_tree:
+        console.say(f"The ops repo is {scaffolded.remote}.")
+        console.note(f"{scaffolded.work_tree} is not there: {scaffolded.no_work_tree}")
+        console.note(f"  Clone the ops repo there, or anywhere: git clone {scaffolded.remote}")
     else:
-        console.say(f"The ops repo is {made.remote}; {made.work_tree} is a work tree of it.")
+        console.say(
+            f"The ops repo is {scaffolded.remote}; {scaffolded.work_tree} is a work tree of it."
+        )
     console.say()
     console.say("Next:")
     steps = [
@@ -57,7 +59,7 @@ def command(folder: Path, remote: str, token_env: str, branch: str, *, author: b
         ("disinto apply", "write policies and roles, with an operator's VAULT_TOKEN"),
         ("disinto serve", "in another terminal"),
     ]
-    if not made.no_work_tree:
+    if not scaffolded.no_work_tree:
         steps.append(("disinto dispatch ops/examples/hello.toml", ""))
     for step, why in steps:
         console.say(f"  {step:<42}{why and '# ' + why}".rstrip())

@@ -125,8 +125,8 @@ def _verdict(text: str) -> dict[str, object]:
         result = json.loads(text)
     except ValueError:
         return {}
-    told = ("verdict", "exit_code", "error")
-    return {key: _plain(result[key]) for key in told if result.get(key)}
+    fields = ("verdict", "exit_code", "error")
+    return {key: _plain(result[key]) for key in fields if result.get(key)}
 
 
 def _plain(value: object) -> object:

@@ -101,10 +101,10 @@ def _kept(session: Session, action_id: str, part: _Part) -> bool:
     written = session.beside_serve()
     if written is None or part.since is not None:
         return False
-    seen, given = written
-    if given.kept_logs is None or seen.overview.find(action_id) or "/" in action_id:
+    status, configured = written
+    if configured.kept_logs is None or status.overview.find(action_id) or "/" in action_id:
         return False
-    result = next((each.result for each in seen.results or () if each.id == action_id), None)
+    result = next((each.result for each in status.results or () if each.id == action_id), None)
     blob = str((result or {}).get("blob"))
     if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob):
         return False
@@ -112,14 +112,14 @@ def _kept(session: Session, action_id: str, part: _Part) -> bool:
     from dispatcher.engines.local.output import read_kept
     from dispatcher.model.run import RunKey
 
-    kept = read_kept(given.kept_logs, RunKey(action_id=action_id, blob=blob))
+    kept = read_kept(configured.kept_logs, RunKey(action_id=action_id, blob=blob))
     first = next(kept, None)
     if first is None:
         return False
     chunks = chain([first], kept)
     for chunk in chunks if part.lines is None else tail(chunks, part.lines):
         write(chunk)
-    console.note(given.kept)
+    console.note(configured.kept)
     return True
 
 

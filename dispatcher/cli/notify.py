@@ -80,9 +80,9 @@ def test(session: Session, name: str) -> int:
     from dispatcher.notify.sinks import notices_of, open_sink
 
     settings = session.on_host("notify")
-    sink = next((each for each in settings.notify if each.name == name), None)
+    sink = next((configured for configured in settings.notify if configured.name == name), None)
     if sink is None:
-        names = ", ".join(each.name for each in settings.notify)
+        names = ", ".join(configured.name for configured in settings.notify)
         raise NotFound(
             f"there is no sink {console.clean(name)!r}",
             remedy=f"There are: {names}." if names else "Add [[notify]] to disinto.toml.",

@@ -38,20 +38,20 @@ def command(session: Session, *, as_json: bool) -> None:
     from dispatcher.operate.proposed import unmerged
 
     parts = build_parts(session.on_host("plan"))
-    found = forecast(parts, build_view(parts))
-    drift, trouble = _drift(session, found)
-    known, unknown = proposals(session.settings, os.environ)
-    tree = found.view.tree
-    actions = {i for i in (p.action_id for p in known) if i in tree.open or tree.has_result(i)}
-    pending = unmerged(known, actions=actions, cancels=tree.cancels)
+    planned = forecast(parts, build_view(parts))
+    drift, trouble = _drift(session, planned)
+    proposed, unknown = proposals(session.settings, os.environ)
+    tree = planned.view.tree
+    actions = {i for i in (p.action_id for p in proposed) if i in tree.open or tree.has_result(i)}
+    pending = unmerged(proposed, actions=actions, cancels=tree.cancels)
     if as_json:
         from dispatcher.status.action_record import of_open
 
         rows = [of_open(each.row()).to_json() for each in pending]
         about_engine = {_engine_key(session): _plain_drift(drift, trouble)}
-        console.emit({**_plain(found), **about_engine, "proposed": rows})
+        console.emit({**_plain(planned), **about_engine, "proposed": rows})
         return
-    _show(session, found, drift, trouble)
+    _show(session, planned, drift, trouble)
     if unknown:
         console.say(f"\n{unknown}")
     if pending:
@@ -59,13 +59,13 @@ def command(session: Session, *, as_json: bool) -> None:
         table(("ID", "WHY"), [(row.id, row.reason) for row in (p.row() for p in pending)], indent=2)
 
 
-def _drift(session: Session, found: Forecast) -> tuple[tuple[Change, ...], DisintoError | None]:
+def _drift(session: Session, planned: Forecast) -> tuple[tuple[Change, ...], DisintoError | None]:
     """What differs at the engine, or why that cannot be known."""
     from dispatcher.engines import registry
     from dispatcher.errors import DisintoError
 
     settings = session.settings
-    in_use = {frozenset(c.action.mounts) for c in found.candidates.values() if c.action}
+    in_use = {frozenset(c.action.mounts) for c in planned.candidates.values() if c.action}
     try:
         return registry.get(settings.scheduler).drift(settings, os.environ, in_use), None
     except DisintoError as error:
@@ -87,55 +87,55 @@ def _plain_drift(drift: tuple[Change, ...], trouble: DisintoError | None) -> dic
     }
 
 
-def _plain(found: Forecast) -> dict[str, object]:
+def _plain(planned: Forecast) -> dict[str, object]:
     return {
-        "head": found.head.commit if found.head else "",
-        "rewritten": found.head.rewritten if found.head else False,
-        "steps": _steps(found),
-        "waits": _waits(found),
-        "warnings": list(found.view.warnings),
-        "foreign": [asdict(each) for each in found.foreign],
-        "cancels": [asdict(each) for each in found.cancels],
-        "down": {str(dependency): words for dependency, words in found.outages.items()},
+        "head": planned.head.commit if planned.head else "",
+        "rewritten": planned.head.rewritten if planned.head else False,
+        "steps": _steps(planned),
+        "waits": _waits(planned),
+        "warnings": list(planned.view.warnings),
+        "foreign": [asdict(record) for record in planned.foreign],
+        "cancels": [asdict(record) for record in planned.cancels],
+        "down": {str(dependency): reason for dependency, reason in planned.outages.items()},
     }
 
 
-def _steps(found: Forecast) -> list[dict[str, Any]]:
+def _steps(planned: Forecast) -> list[dict[str, Any]]:
     """What the next tick does, each the action's record with ``step``, ``does`` and ``gate``."""
     from dispatcher.operate.forecast import in_words, subject_of
 
-    records = _records(found)
-    said = []
-    for step in found.plan.steps:
+    records = _records(planned)
+    steps = []
+    for step in planned.plan.steps:
         action_id, reason = subject_of(step)
         about = {
-            "reason": found.obstacles.get(action_id, reason) or None,
+            "reason": planned.obstacles.get(action_id, reason) or None,
             "step": type(step).__name__.lower(),
             "does": in_words(step),
-            "gate": found.gates.get(action_id),
+            "gate": planned.gates.get(action_id),
         }
-        said.append({**_of(records, action_id), **about})
-    return said
+        steps.append({**_of(records, action_id), **about})
+    return steps
 
 
-def _waits(found: Forecast) -> list[dict[str, Any]]:
+def _waits(planned: Forecast) -> list[dict[str, Any]]:
     """What waits, each the action's record with ``gate``."""
-    records = _records(found)
+    records = _records(planned)
     return [
         {
             **_of(records, wait.action_id),
             "reason": wait.reason or wait.run,
             "waiting_for": wait.waiting_for.value,
-            "gate": found.gates.get(wait.action_id),
+            "gate": planned.gates.get(wait.action_id),
         }
-        for wait in found.plan.waits
+        for wait in planned.plan.waits
     ]
 
 
-def _records(found: Forecast) -> dict[str, ActionRecord]:
+def _records(planned: Forecast) -> dict[str, ActionRecord]:
     from dispatcher.status.action_record import of_open
 
-    return {action.id: of_open(action) for action in found.actions()}
+    return {action.id: of_open(action) for action in planned.actions()}
 
 
 def _of(records: Mapping[str, ActionRecord], action_id: str) -> dict[str, Any]:
@@ -146,24 +146,24 @@ def _of(records: Mapping[str, ActionRecord], action_id: str) -> dict[str, Any]:
 
 def _show(
     session: Session,
-    found: Forecast,
+    planned: Forecast,
     drift: tuple[Change, ...],
     trouble: DisintoError | None,
 ) -> None:
     from dispatcher.engines import registry
 
     repo = session.settings.ops_repo
-    head = found.head
+    head = planned.head
     console.say(f"{repo.branch} of {repo.remote} at {head.commit[:12] if head else '(unknown)'}")
     if head is not None and head.rewritten:
         console.say("the history was rewritten since the last poll; no id runs a second time")
-    for dependency, words in found.outages.items():
-        console.say(f"{dependency} is unavailable: {words}")
-    for warning in found.view.warnings:
+    for dependency, reason in planned.outages.items():
+        console.say(f"{dependency} is unavailable: {reason}")
+    for warning in planned.view.warnings:
         console.say(f"{console.styled('warning', 'yellow')}  {warning}")
-    show_foreign(found.foreign)
-    show_cancels(found.cancels)
-    steps, waits = _steps(found), _waits(found)
+    show_foreign(planned.foreign)
+    show_cancels(planned.cancels)
+    steps, waits = _steps(planned), _waits(planned)
     taken = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
     console.say(f"\nThe next tick takes {taken}:" if steps else "\nNothing to do.")
     table(

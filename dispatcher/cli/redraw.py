@@ -62,9 +62,9 @@ def printed(show: Callable[[], None]) -> str:
 
 def fitting(lines: list[str], *, width: int, height: int) -> list[str]:
     """As many lines as the screen has room for; the last then says how many there are beside."""
-    room = height
+    left = height
     for shown, line in enumerate(lines):
-        room -= max(1, -(-columns_of(click.unstyle(line)) // width))
-        if room < (shown < len(lines) - 1):
+        left -= max(1, -(-columns_of(click.unstyle(line)) // width))
+        if left < (shown < len(lines) - 1):
             return [*lines[:shown], f"… and {len(lines) - shown} more lines"]
     return lines or [""]

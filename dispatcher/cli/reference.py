@@ -100,9 +100,9 @@ def _below(
     yield name, command, context
     if isinstance(command, click.Group):
         for inner in command.list_commands(context):
-            found = command.get_command(context, inner)
-            assert found is not None  # noqa: S101 - it was listed
-            yield from _below(f"{name} {inner}", found, context)
+            subcommand = command.get_command(context, inner)
+            assert subcommand is not None  # noqa: S101 - it was listed
+            yield from _below(f"{name} {inner}", subcommand, context)
 
 
 def reference() -> str:

@@ -221,5 +221,5 @@ def reloads_on_hangup(service: Service) -> Iterator[None]:
 
 def _shown(remote: str) -> str:
     """The remote without a password that somebody wrote into it."""
-    scheme, found, rest = remote.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if found else remote
+    scheme, separator, rest = remote.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if separator else remote

@@ -75,14 +75,14 @@ class Session:
         from dispatcher.status import status_file
 
         directory = state_dir(self.config, os.environ)
-        seen = status_file.read(directory) if directory is not None else None
-        if seen is None or not seen.fresh or seen.given is None:
+        status = status_file.read(directory) if directory is not None else None
+        if status is None or not status.fresh or status.given is None:
             return None
         try:
-            same = seen.given.origin.is_of(find_settings(self.config, os.environ), os.environ)
+            same = status.given.origin.is_of(find_settings(self.config, os.environ), os.environ)
         except (DisintoError, OSError):
             return None
-        return (seen, seen.given) if same else None
+        return (status, status.given) if same else None
 
     @property
     def has_settings_file(self) -> bool:

@@ -131,15 +131,15 @@ def _written(session: Session, last: int, wanted: Wanted) -> Listing | None:
     written = session.beside_serve()
     if written is None or wanted:
         return None
-    seen, given = written
-    results, known = seen.results, len(seen.overview.newest or ())
-    if results is None or given.proposals or not seen.overview.head:
+    status, configured = written
+    results, listed = status.results, len(status.overview.newest or ())
+    if results is None or configured.proposals or not status.overview.head:
         return None
-    if last > len(results) and len(results) < known:
+    if last > len(results) and len(results) < listed:
         return None
-    older = superseded(seen.overview.rules, given.rules, refused=seen.overview.warnings)
-    overview = replace(seen.overview, warnings=(*seen.overview.warnings, *older))
-    return Listing(overview=overview, results=results[:last], role=given.role)
+    older = superseded(status.overview.rules, configured.rules, refused=status.overview.warnings)
+    overview = replace(status.overview, warnings=(*status.overview.warnings, *older))
+    return Listing(overview=overview, results=results[:last], role=configured.role)
 
 
 def _gathered(session: Session, last: int, wanted: Wanted) -> Listing:
@@ -258,23 +258,23 @@ def gather(session: Session) -> Gathered:
         repo = open_repo(settings, os.environ)
         overview, tree = build_desk_view(settings, os.environ, repo).look()
         return Gathered(overview=overview, repo=repo, head=tree.commit, _tree=tree)
-    seen = status_file.read(settings.state_dir)
-    if seen is not None and seen.fresh and seen.overview.head:
+    status = status_file.read(settings.state_dir)
+    if status is not None and status.fresh and status.overview.head:
         repo = open_repo(settings, os.environ)
         head = repo.local_head()
         if head is not None:
-            known = watched(settings)
-            older = superseded(seen.overview.rules, known, refused=seen.overview.warnings)
-            overview = replace(seen.overview, warnings=(*seen.overview.warnings, *older))
+            configured = watched(settings)
+            older = superseded(status.overview.rules, configured, refused=status.overview.warnings)
+            overview = replace(status.overview, warnings=(*status.overview.warnings, *older))
             return Gathered(overview=overview, repo=repo, head=head.commit)
     from dispatcher.operate.forecast import forecast
 
     parts = build_parts(settings)
-    found = forecast(parts, build_view(parts))
-    overview = found.overview(settings)
-    if seen is not None and seen.fresh:  # it runs, and has not seen the ops repo
-        overview = replace(overview, leader=seen.overview.leader)
-    tree = found.view.tree
+    planned = forecast(parts, build_view(parts))
+    overview = planned.overview(settings)
+    if status is not None and status.fresh:  # it runs, and has not seen the ops repo
+        overview = replace(overview, leader=status.overview.leader)
+    tree = planned.view.tree
     return Gathered(overview=overview, repo=parts.repo, head=tree.commit, _tree=tree)
 
 
@@ -283,8 +283,8 @@ def with_proposed(session: Session, overview: Overview) -> Overview:
     from dispatcher.assembly import proposals
     from dispatcher.operate.proposed import unmerged
 
-    found, unknown = proposals(session.settings, os.environ)
+    proposed, unknown = proposals(session.settings, os.environ)
     actions, cancels = {a.id for a in overview.open}, {note.id for note in overview.cancels}
-    rows = tuple(each.row() for each in unmerged(found, actions=actions, cancels=cancels))
+    rows = tuple(each.row() for each in unmerged(proposed, actions=actions, cancels=cancels))
     note = (unknown,) if unknown else ()
     return replace(overview, open=(*overview.open, *rows), warnings=(*overview.warnings, *note))

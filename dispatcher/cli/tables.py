@@ -94,9 +94,11 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -
     natural = [max(columns_of(row[i]) for row in every) for i in range(len(columns))]
     middle = [min(each, WIDEST) for each in natural[1:-1]]
     taken = sum(middle) + GAP * (len(columns) - 1)
-    wanted = min(natural[-1], LAST) if len(columns) > 1 else 0
-    room = max(width - taken - wanted, columns_of(columns[0]))
-    first = max((columns_of(row[0]) for row in every if columns_of(row[0]) <= room), default=room)
+    last = min(natural[-1], LAST) if len(columns) > 1 else 0
+    available = max(width - taken - last, columns_of(columns[0]))
+    first = max(
+        (columns_of(row[0]) for row in every if columns_of(row[0]) <= available), default=available
+    )
     if len(columns) == 1:
         return [first]
     return [first, *middle, max(width - taken - first, 8)]

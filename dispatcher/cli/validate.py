@@ -42,14 +42,14 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
     """
     from dispatcher.operate.preflight import action_files, check_files
 
-    found = action_files(paths)
-    checked = check_files(found.files, known_names(session, online=online))
+    files = action_files(paths)
+    checked = check_files(files.files, known_names(session, online=online))
     wrong = [file for file in checked if file.problems]
     if as_json:
         console.emit(
             {
                 "valid": not wrong,
-                "finished": [str(path) for path in found.finished],
+                "finished": [str(path) for path in files.finished],
                 "files": [
                     {
                         "path": file.path,
@@ -73,7 +73,7 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
         for file in checked:
             if file.unchecked:
                 console.note(f"{file.path}: {file.unchecked}")
-        console.note(_summary(len(checked), len(wrong), len(found.finished)))
+        console.note(_summary(len(checked), len(wrong), len(files.finished)))
     return Exit.DATAERR if wrong else Exit.OK
 
 

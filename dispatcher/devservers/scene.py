@@ -271,7 +271,7 @@ def _on_nomad(nomad: DevAgent, *, image: bool) -> dict[str, Any]:
 def _laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
-        known = merged.get(key)
-        both = isinstance(known, dict) and isinstance(value, Mapping)
-        merged[key] = _laid_over(known, value) if both and isinstance(known, dict) else value
+        current = merged.get(key)
+        both = isinstance(current, dict) and isinstance(value, Mapping)
+        merged[key] = _laid_over(current, value) if both and isinstance(current, dict) else value
     return merged

@@ -72,8 +72,8 @@ def _texts(spec: RunSpec) -> Iterator[tuple[str, str]]:
     yield "the context", f"DISINTO_CONTEXT={spec.context}"
     yield "the list of tools", f"DISINTO_TOOLS={','.join(spec.tools)}"
     yield "the table params, as JSON,", f"DISINTO_PARAMS={json.dumps(spec.params)}"
-    for index, word in enumerate(spec.agent_argv):
-        yield f"argument {index} of the agent command", word
+    for index, argument in enumerate(spec.agent_argv):
+        yield f"argument {index} of the agent command", argument
 
 
 def _invalid(what: str) -> CannotSubmit:

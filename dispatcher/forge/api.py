@@ -117,17 +117,17 @@ class ForgeApi:
         A request's own ``head.sha`` is no substitute: it follows its branch after the merge.
         """
         ref = f"pull/{number}/head"
-        found = self._http.get(f"{self._repo}/git/refs/{ref}", _REFS)
-        refs = found if isinstance(found, list) else [found] if found else []
+        answer = self._http.get(f"{self._repo}/git/refs/{ref}", _REFS)
+        refs = answer if isinstance(answer, list) else [answer] if answer else []
         return next((r.object.sha for r in refs if r.ref == f"refs/{ref}"), None)
 
     def blob_at(self, commit: str, path: str) -> str | None:
         """Blob name of a regular file at a commit; None for no file, a directory or a link."""
         where = f"{self._repo}/contents/{quote(path)}"
-        found = self._http.get(where, _CONTENT, {"ref": commit})
-        if not isinstance(found, Content) or found.type != "file" or found.path != path:
+        content = self._http.get(where, _CONTENT, {"ref": commit})
+        if not isinstance(content, Content) or content.type != "file" or content.path != path:
             return None
-        return found.sha
+        return content.sha
 
     def reviews(self, number: int) -> Sequence[Review]:
         """All reviews of a request, in no promised order."""
@@ -152,8 +152,8 @@ class ForgeApi:
         The forge answers this to administrators of the repository alone.
         """
         path = f"{self._repo}/collaborators/{quote(login, safe='')}/permission"
-        found = self._http.get(path, _PERMISSION)
-        return found.permission if found else "none"
+        answer = self._http.get(path, _PERMISSION)
+        return answer.permission if answer else "none"
 
     def user(self, login: str) -> User | None:
         """An account; its e-mail address is the real one only where the token may see it."""
@@ -234,23 +234,25 @@ class ForgeApi:
         Raises:
             ForgeRefused: the forge will not open it, e.g. since ``head`` does not exist.
         """
-        wanted = {"head": head, "base": base, "title": title, "body": body}
+        fields = {"head": head, "base": base, "title": title, "body": body}
         try:
-            return self._http.send("POST", f"{self._repo}/pulls", wanted, _REQUEST)
+            return self._http.send("POST", f"{self._repo}/pulls", fields, _REQUEST)
         except ForgeRefused as refused:
-            known = self.open_request_from(head=head, base=base) if refused.status == 409 else None
-            if known is None:
+            existing = (
+                self.open_request_from(head=head, base=base) if refused.status == 409 else None
+            )
+            if existing is None:
                 raise
-            return known
+            return existing
 
     def open_request_from(self, *, head: str, base: str) -> Request | None:
         """The open request from a branch of this repository, not of a fork, into another; None if
         there is none.
         """
-        ours = self.repository.lower()
+        repository = self.repository.lower()
         for request in self._http.pages(f"{self._repo}/pulls", _REQUESTS, {"state": "open"}):
             source = request.head.repo.full_name.lower() if request.head.repo else ""
-            if (request.head.ref, request.base.ref, source) == (head, base, ours):
+            if (request.head.ref, request.base.ref, source) == (head, base, repository):
                 return request
         return None
 

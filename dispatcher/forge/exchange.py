@@ -132,13 +132,13 @@ class Exchange:
         self, path: str, of: TypeAdapter[_T], params: Mapping[str, object] | None = None
     ) -> _T:
         """One answer to a question about something that must exist."""
-        found = self.get(path, of, params)
-        if found is None:
+        answer = self.get(path, of, params)
+        if answer is None:
             raise _no_answer(
                 f"the forge answered 404 to GET {path}",
                 "Check [forge] url and repository, and that the token may read the repository.",
             )
-        return found
+        return answer
 
     def send(
         self, method: str, path: str, content: Mapping[str, object], of: TypeAdapter[_T]

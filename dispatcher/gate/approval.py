@@ -99,11 +99,11 @@ def _latest(reviews: Iterable[Review]) -> list[tuple[User, Review]]:
 
 def _fault(review: Review, head: str, last_push: datetime | None) -> str | None:
     """Why this decision of somebody uninvolved does not count; None if it may."""
-    seen = review.commit_id[:12] or "no commit"
+    reviewed = review.commit_id[:12] or "no commit"
     faults = (
         (review.state != ReviewState.APPROVED, "rejected it"),
         (review.dismissed, "approved it, and that was dismissed"),
-        (review.commit_id != head, f"approved {seen}, not the merged {head[:12]}"),
+        (review.commit_id != head, f"approved {reviewed}, not the merged {head[:12]}"),
         (review.stale, "approved it before it changed"),
         (
             last_push is not None and review.submitted_at < last_push,
@@ -130,8 +130,8 @@ def _involved(submission: Submission) -> dict[str, str]:
 
 
 def _addresses(commits: Iterable[RequestCommit]) -> frozenset[str]:
-    found: set[str] = set()
+    addresses: set[str] = set()
     for entry in commits:
-        found.update((entry.commit.author.email, entry.commit.committer.email))
-        found.update(CO_AUTHOR.findall(entry.commit.message))
-    return frozenset(address.strip().lower() for address in found) - {""}
+        addresses.update((entry.commit.author.email, entry.commit.committer.email))
+        addresses.update(CO_AUTHOR.findall(entry.commit.message))
+    return frozenset(address.strip().lower() for address in addresses) - {""}

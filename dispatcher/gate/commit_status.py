@@ -32,11 +32,11 @@ class CommitStatuses:
 
     def __init__(self, board: StatusBoard) -> None:
         self._board = board
-        self._known: OrderedDict[str, dict[str, Status]] = OrderedDict()
+        self._cache: OrderedDict[str, dict[str, Status]] = OrderedDict()
 
     def forget(self) -> None:
         """Another dispatcher may have set statuses since."""
-        self._known.clear()
+        self._cache.clear()
 
     def get(self, commit: str, context: str) -> Status | None:
         """What a commit shows for a context; None if nothing, or nothing among its latest 50.
@@ -44,12 +44,12 @@ class CommitStatuses:
         Raises:
             Unavailable, Denied: see ``ForgeApi``.
         """
-        if commit not in self._known:
+        if commit not in self._cache:
             latest_first = self._board.statuses(commit)
-            self._known[commit] = {s.context: s for s in reversed(latest_first)}
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        return self._known[commit].get(context)
+            self._cache[commit] = {s.context: s for s in reversed(latest_first)}
+            if len(self._cache) > REMEMBERED:
+                self._cache.popitem(last=False)
+        return self._cache[commit].get(context)
 
     def set(
         self, commit: str, context: str, *, state: str, description: str, target_url: str = ""
@@ -60,11 +60,11 @@ class CommitStatuses:
             Unavailable, Denied, ForgeRefused: see ``ForgeApi``.
         """
         description = " ".join(description.split())[:DESCRIPTION_LIMIT]
-        wanted = Status(
+        status = Status(
             context=context, status=state, description=description, target_url=target_url
         )
         shown = self.get(commit, context)
-        if shown is not None and _says(shown) == _says(wanted):
+        if shown is not None and _says(shown) == _says(status):
             return
         try:
             self._board.set_status(
@@ -75,9 +75,9 @@ class CommitStatuses:
                 target_url=target_url,
             )
         except Exception:
-            self._known.pop(commit, None)  # nobody knows whether it arrived
+            self._cache.pop(commit, None)  # nobody knows whether it arrived
             raise
-        self._known[commit][context] = wanted
+        self._cache[commit][context] = status
 
 
 def _says(status: Status) -> tuple[str, str, bool]:

@@ -169,23 +169,23 @@ class ForgejoGate:
 
     def _check(self, question: Question) -> Decision:
         path, blob = question.path, question.blob
-        found = origin(self._history, commit=question.commit, path=path, blob=blob)
-        if isinstance(found, Broken):
-            raise _No(Answer.REFUSED, f"{found.reason}; {_bring(path)}", commit=found.commit)
-        if found.mainline.sha in self._history.withdrawn(question.commit, path):
+        lineage = origin(self._history, commit=question.commit, path=path, blob=blob)
+        if isinstance(lineage, Broken):
+            raise _No(Answer.REFUSED, f"{lineage.reason}; {_bring(path)}", commit=lineage.commit)
+        if lineage.mainline.sha in self._history.withdrawn(question.commit, path):
             raise _No(
                 Answer.REFUSED,
-                f"{self._branch} was rewritten since commit {short(found.mainline.sha)} brought "
+                f"{self._branch} was rewritten since commit {short(lineage.mainline.sha)} brought "
                 f"{path}, which dropped a later change of the file; {_bring(path)}",
-                commit=found.mainline.sha,
+                commit=lineage.mainline.sha,
             )
-        request, head = self._request(found, question)
+        request, head = self._request(lineage, question)
         merged_at = request.merged_at.timestamp() if request.merged_at else 0.0
-        if lost := self._history.forgotten(found.mainline.sha, at=merged_at):
+        if lost := self._history.forgotten(lineage.mainline.sha, at=merged_at):
             raise _No(
                 Answer.REFUSED,
                 f"{lost}; {_bring(path)}",
-                commit=found.mainline.sha,
+                commit=lineage.mainline.sha,
                 request=request.number,
             )
         end_check = self._same_blob(request, head, question)
@@ -198,7 +198,7 @@ class ForgejoGate:
                 f"{judged.reason}",
                 commit=head,
                 request=request.number,
-                landed=found.mainline.sha,
+                landed=lineage.mainline.sha,
             )
         return Decision(
             answer=Answer.APPROVED,
@@ -208,7 +208,7 @@ class ForgejoGate:
             approved_by=judged.approved_by,
             commit=head,
             request=request.number,
-            landed=found.mainline.sha,
+            landed=lineage.mainline.sha,
         )
 
     def _both(self, one: Callable[[], _A], other: Callable[[], _B]) -> tuple[_A, _B]:
@@ -232,9 +232,9 @@ class ForgejoGate:
                 f"the merge {short(change)}; {_bring(question.path)}",
                 commit=lineage.last.sha,
             )
-        known = self._requests.get(change)
-        if known is not None:
-            return known
+        cached = self._requests.get(change)
+        if cached is not None:
+            return cached
         request = self._find_settled(lineage, question)
         if request is None:
             raise _No(
@@ -260,8 +260,8 @@ class ForgejoGate:
             wait=tenacity.wait_exponential(multiplier=self._pause_s, max=1.0),
             retry_error_callback=lambda _state: None,
         )
-        found: Request | None = again(self._find, lineage.mainline.sha, question.commit)
-        return found
+        settled: Request | None = again(self._find, lineage.mainline.sha, question.commit)
+        return settled
 
     def _find(self, change: str, head: str) -> Request | None:
         return merged_request(
@@ -287,28 +287,28 @@ class ForgejoGate:
 
     # --- one blob -------------------------------------------------------------------------------
 
-    def _same_blob(self, request: Request, head: str, asked: Question) -> Callable[[], None]:
+    def _same_blob(self, request: Request, head: str, question: Question) -> Callable[[], None]:
         """Begin to check that what was reviewed, what was merged and what is there now are the
         same bytes, and that it was this request that brought them; the answer ends the check.
         """
 
         def no(what: str) -> _No:
-            reason = f"pull request #{request.number} {what}; {_bring(asked.path)}"
+            reason = f"pull request #{request.number} {what}; {_bring(question.path)}"
             commit = request.merge_commit_sha or ""
             return _No(Answer.REFUSED, reason, commit=commit, request=request.number)
 
-        if self._history.blob_at(request.merge_commit_sha or "", asked.path) != asked.blob:
-            raise no(f"did not leave {asked.path} as it is now")
+        if self._history.blob_at(request.merge_commit_sha or "", question.path) != question.blob:
+            raise no(f"did not leave {question.path} as it is now")
         if not request.merge_base:
             raise no("has no place at which it left the branch")
-        reviewed = self._threads.submit(self._forge.blob_at, head, asked.path)
-        before = self._threads.submit(self._forge.blob_at, request.merge_base, asked.path)
+        reviewed = self._threads.submit(self._forge.blob_at, head, question.path)
+        before = self._threads.submit(self._forge.blob_at, request.merge_base, question.path)
 
         def end() -> None:
-            if reviewed.result() != asked.blob:
-                raise no(f"was reviewed with other content in {asked.path}")
-            if before.result() == asked.blob:
-                raise no(f"did not change {asked.path}")
+            if reviewed.result() != question.blob:
+                raise no(f"was reviewed with other content in {question.path}")
+            if before.result() == question.blob:
+                raise no(f"did not change {question.path}")
 
         return end
 
@@ -317,9 +317,9 @@ class ForgejoGate:
     def _judge(self, request: Request, head: str) -> _Judged:
         key = (request.number, head)
         with self._lock:
-            known = self._judged.get(key)
-            if known is not None and self._clock() - known.at < FRESH_S:
-                return known
+            cached = self._judged.get(key)
+            if cached is not None and self._clock() - cached.at < FRESH_S:
+                return cached
             asked_in = self._round
         approved_by, reason = self._approval(request, head)
         judged = _Judged(approved_by=approved_by, reason=reason, at=self._clock())

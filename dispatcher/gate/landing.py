@@ -57,15 +57,15 @@ def merged_request(
     if direct is not None and _merged_here(direct, change, branch):
         return direct
     chain = history.mainline(head, since=change, limit=CHAIN)
-    place = {sha: index for index, sha in enumerate(chain)}
+    position = {sha: index for index, sha in enumerate(chain)}
     best: Request | None = None
     for page in range(1, pages + 1):
         requests = forge.closed_requests(page)
         for request in requests:
             merged = request.merge_commit_sha or ""
-            if merged not in place or not _merged_here(request, merged, branch):
+            if merged not in position or not _merged_here(request, merged, branch):
                 continue
-            if best is None or place[merged] < place[best.merge_commit_sha or ""]:
+            if best is None or position[merged] < position[best.merge_commit_sha or ""]:
                 best = request
         if best is not None or not requests:
             return best
@@ -112,7 +112,7 @@ class Landings:
         self._forge, self._history, self._branch = forge, history, branch
         self._wall, self._pause_s = wall, pause_s
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, Landing] = OrderedDict()
+        self._cache: OrderedDict[str, Landing] = OrderedDict()
 
     def of(self, *, path: str, commit: str) -> Landing | None:
         """How the file at ``commit`` came there; None if no commit of the clone brought it.
@@ -128,9 +128,9 @@ class Landings:
             return None
         change = lineage.mainline
         with self._lock:
-            known = self._known.get(change.sha)
-        if known is not None:
-            return known
+            cached = self._cache.get(change.sha)
+        if cached is not None:
+            return cached
         young = self._wall() - change.committed_at < MERGE_SETTLES_S
         again = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda request: request is None),
@@ -141,9 +141,9 @@ class Landings:
         request: Request | None = again(self._find, change.sha, commit)
         landing = Landing(commit=change.sha, request=request.number if request else 0)
         with self._lock:
-            self._known[change.sha] = landing
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
+            self._cache[change.sha] = landing
+            if len(self._cache) > REMEMBERED:
+                self._cache.popitem(last=False)
         return landing
 
     def _find(self, change: str, head: str) -> Request | None:

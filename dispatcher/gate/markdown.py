@@ -48,11 +48,11 @@ def inert(text: str, limit: int) -> str:
     flat = " ".join(_CONTROL.sub(" ", text).split())
     escaped = [_ENTITIES.get(character, character) for character in flat]
     if sum(map(len, escaped)) > limit:
-        room = limit - 1
+        left = limit - 1
         kept = []
         for part in escaped:
-            room -= len(part)
-            if room < 0:
+            left -= len(part)
+            if left < 0:
                 break
             kept.append(part)
         escaped = [*kept, "\u2026"]

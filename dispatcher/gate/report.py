@@ -125,8 +125,8 @@ class ForgeReporter:
             return
         action_id = question.action_id
         with self._lock:
-            known = self._reported.get(action_id)
-            if known == decision or isinstance(known, Result):
+            reported = self._reported.get(action_id)
+            if reported == decision or isinstance(reported, Result):
                 return
             if decision.landed and decision.request:
                 landing = Landing(commit=decision.landed, request=decision.request)
@@ -218,13 +218,13 @@ class ForgeReporter:
         return landing.request
 
     def _landing(self, result: Result) -> Landing | None:
-        known = self._landed.get(result.id)
-        if known is None and result.commit:
+        landing = self._landed.get(result.id)
+        if landing is None and result.commit:
             path = f"{ACTIONS_PATH}/{result.id}.toml"
-            known = self._landings.of(path=path, commit=result.commit)
-            if known is not None:
-                _note(self._landed, result.id, known)
-        return known
+            landing = self._landings.of(path=path, commit=result.commit)
+            if landing is not None:
+                _note(self._landed, result.id, landing)
+        return landing
 
     def _row(self, ended: Ended) -> Row:
         result = ended.result

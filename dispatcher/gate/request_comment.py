@@ -80,11 +80,11 @@ class RequestComments:
         self._board = board
         self._branch = branch
         self._me: str | None = None
-        self._known: OrderedDict[int, Comment | None] = OrderedDict()
+        self._cache: OrderedDict[int, Comment | None] = OrderedDict()
 
     def forget(self) -> None:
         """Another dispatcher may have commented since."""
-        self._known.clear()
+        self._cache.clear()
 
     def put(self, request: int, rows: Sequence[Row], *, create: bool) -> None:
         """Put rows into the comment on a request, in place of those of the same actions.
@@ -100,26 +100,26 @@ class RequestComments:
         try:
             self._put(request, rows, create=create)
         except ForgeRefused as refused:
-            if refused.status != 404 or not self._known.pop(request, None):
+            if refused.status != 404 or not self._cache.pop(request, None):
                 raise
             self._put(request, rows, create=create)  # somebody deleted the comment we knew
         except Exception:
-            self._known.pop(request, None)  # nobody knows whether it arrived
+            self._cache.pop(request, None)  # nobody knows whether it arrived
             raise
 
     def _put(self, request: int, rows: Sequence[Row], *, create: bool) -> None:
-        if request not in self._known:
-            self._known[request] = self._own_comment(request)
-            if len(self._known) > REMEMBERED:
-                self._known.popitem(last=False)
-        mine = self._known[request]
+        if request not in self._cache:
+            self._cache[request] = self._own_comment(request)
+            if len(self._cache) > REMEMBERED:
+                self._cache.popitem(last=False)
+        mine = self._cache[request]
         if mine is None and not create:
             return
         body = self._body(mine, rows)
         if mine is None:
-            self._known[request] = self._board.add_comment(request, body)
+            self._cache[request] = self._board.add_comment(request, body)
         elif _says(mine.body) != _says(body):
-            self._known[request] = self._board.edit_comment(mine.id, body)
+            self._cache[request] = self._board.edit_comment(mine.id, body)
 
     def _body(self, mine: Comment | None, rows: Sequence[Row]) -> str:
         text = mine.body.replace("\r\n", "\n") if mine else ""
@@ -146,8 +146,8 @@ class RequestComments:
         if self._me is None:
             self._me = self._board.me().name
         for comment in self._board.comments(request):
-            ours = comment.user is not None and comment.user.name == self._me
-            if ours and comment.body.startswith(MARKER):
+            own = comment.user is not None and comment.user.name == self._me
+            if own and comment.body.startswith(MARKER):
                 return comment
         return None
 

@@ -92,30 +92,30 @@ class SignedGate:
         self._place = place
         self._clock = clock
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, Signature]] = {}
+        self._cache: dict[str, tuple[float, Signature]] = {}
         self._looks = 0
 
     def check(self, question: Question) -> Decision:
-        found = origin(
+        lineage = origin(
             self._history, commit=question.commit, path=question.path, blob=question.blob
         )
-        if isinstance(found, Broken):
-            return self._decision(Answer.WAITING, found.reason, found.commit, question)
+        if isinstance(lineage, Broken):
+            return self._decision(Answer.WAITING, lineage.reason, lineage.commit, question)
         judged = [
-            self._judge(commit, what, question, found)
-            for commit, what in self._candidates(found, question)
+            self._judge(commit, what, question, lineage)
+            for commit, what in self._candidates(lineage, question)
         ]
         return min(judged, key=lambda entry: entry[0])[1]
 
     def invalidate(self) -> None:
         """Judge signatures anew: the lists of keys may have changed."""
         with self._lock:
-            self._known.clear()
+            self._cache.clear()
             self._looks += 1
 
-    def _candidates(self, found: Lineage, question: Question) -> Iterator[tuple[str, str]]:
+    def _candidates(self, lineage: Lineage, question: Question) -> Iterator[tuple[str, str]]:
         """Commits that may approve the file, each with what it is; the last change comes first."""
-        last, arrival, path = found.last.sha, found.mainline.sha, question.path
+        last, arrival, path = lineage.last.sha, lineage.mainline.sha, question.path
         yield last, f"commit {short(last)}, which last changed {path},"
         if (
             arrival != last
@@ -125,11 +125,11 @@ class SignedGate:
             yield arrival, f"merge {short(arrival)}, which brought {path},"
 
     def _judge(
-        self, commit: str, what: str, question: Question, found: Lineage
+        self, commit: str, what: str, question: Question, lineage: Lineage
     ) -> tuple[_Rank, Decision]:
         signature = self._signature(commit)
         status = str(signature.status)
-        if status == "revoked" and commit == found.last.sha:
+        if status == "revoked" and commit == lineage.last.sha:
             refused = self._decision(
                 Answer.REFUSED, f"{what} {REVOKED}", commit, question, final=True
             )
@@ -149,7 +149,7 @@ class SignedGate:
             gate="signed",
             approved_by=(signature.principal,),
             commit=commit,
-            landed=found.mainline.sha,
+            landed=lineage.mainline.sha,
         )
         return _Rank.APPROVED, approved
 
@@ -174,14 +174,14 @@ class SignedGate:
     def _signature(self, commit: str) -> Signature:
         now = self._clock()
         with self._lock:
-            known, looks = self._known.get(commit), self._looks
-        if known is not None and now - known[0] < FRESH_S:
-            return known[1]
+            cached, looks = self._cache.get(commit), self._looks
+        if cached is not None and now - cached[0] < FRESH_S:
+            return cached[1]
         signature = self._verify(commit)
         with self._lock:
             if looks != self._looks:
                 return signature  # it may be by lists of keys that were replaced meanwhile
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[commit] = (now, signature)
+            if len(self._cache) >= REMEMBERED:
+                self._cache.clear()
+            self._cache[commit] = (now, signature)
         return signature

@@ -70,7 +70,7 @@ class SqliteLedger:
     def __init__(self, state_dir: Path) -> None:
         self._folder = state_dir.absolute()
         self._file = self._folder / DATABASE
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
 
@@ -103,8 +103,8 @@ class SqliteLedger:
 
     def get(self, action_id: str) -> Claim | None:
         """The claim of an action id, or None. Makes no file if there is none yet."""
-        found = self._select("WHERE action_id = ?", action_id)
-        return found[0] if found else None
+        claims = self._select("WHERE action_id = ?", action_id)
+        return claims[0] if claims else None
 
     def open_runs(self) -> Sequence[Claim]:
         """All claims, ordered by action id. Makes no file if there is none yet."""
@@ -113,13 +113,13 @@ class SqliteLedger:
     def _select(self, which: str, *values: str) -> tuple[Claim, ...]:
         if not self._file.exists() and not (self._folder / LOCK).exists():
             return ()
-        with self._turn, self._foreign_errors():
+        with self._lock, self._foreign_errors():
             rows = self._open().execute(
                 f"SELECT action_id, claim, version FROM claims {which}",  # noqa: S608 - our own text
                 values,
             )
-            found = rows.fetchall()
-        return tuple(self._read(*row) for row in found)
+            fetched = rows.fetchall()
+        return tuple(self._read(*row) for row in fetched)
 
     def release(self, claim: Claim) -> None:
         """Remove a claim whose version is still ``claim.version``; raises ``Conflict`` if not."""
@@ -140,11 +140,11 @@ class SqliteLedger:
         """The note of this name, or None. Makes no file where there is none yet."""
         if not self._file.exists() and not (self._folder / LOCK).exists():
             return None
-        with self._turn, self._foreign_errors():
+        with self._lock, self._foreign_errors():
             db = self._open()
-            known = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'notes'").fetchone()
+            has_notes = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'notes'").fetchone()
             query = "SELECT note, version FROM notes WHERE name = ?"
-            row = db.execute(query, (name,)).fetchone() if known else None
+            row = db.execute(query, (name,)).fetchone() if has_notes else None
         return None if row is None else Note(text=row[0], version=row[1])
 
     def write_note(self, name: str, text: str, *, version: int) -> Note:
@@ -177,7 +177,7 @@ class SqliteLedger:
         ``waiting`` is called at every attempt, about twice a second. The lease is lost only when
         somebody removes or replaces the file.
         """
-        with self._turn, self._foreign_errors():
+        with self._lock, self._foreign_errors():
             self._open()  # so that a lock file never stands without a ledger
         path = self._folder / LOCK
         lease = _take(path, name=name)
@@ -192,7 +192,7 @@ class SqliteLedger:
 
     def close(self) -> None:
         """Close the database; the next call opens it again."""
-        with self._turn:
+        with self._lock:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
@@ -202,7 +202,7 @@ class SqliteLedger:
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._turn, self._foreign_errors():
+        with self._lock, self._foreign_errors():
             db = self._open()
             db.execute("BEGIN IMMEDIATE")
             try:
@@ -291,7 +291,7 @@ class SqliteLedger:
             yield
         except sqlite3.Error as error:
             name = getattr(error, "sqlite_errorname", "") or ""
-            if any(name.startswith(known) for known in _CORRUPT):
+            if any(name.startswith(code) for code in _CORRUPT):
                 raise self._damaged(f"is damaged ({error})") from error
             raise Unavailable(
                 Dependency.LEDGER,

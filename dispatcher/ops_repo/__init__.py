@@ -3,7 +3,7 @@
 ``repo`` is the interface, and ``repo_reader`` the part of it that only reads. ``git`` runs the program in the environment of ``environment``, reaches the remote as
 ``transport`` says, with the token of ``credential``; ``failure``, ``refusals`` and ``refusal`` say what its
 messages mean, and ``ownership`` whose a remote is that is a path.
-``clone`` keeps the bare clone on disk under ``clone_lock`` and ``upkeep`` packs it; ``mending`` makes it anew when
+``clone`` keeps the bare clone on disk under ``clone_lock`` and ``upkeep`` packs it; ``repairing`` rebuilds it when
 it is damaged. ``refs``, ``objects``, ``tree_diff``, ``levels``, ``history`` and ``reader`` read it, and ``fetching`` brings
 what is new. ``files``, ``changes`` and ``tree`` follow what matters in it. ``writer`` publishes a ``batch`` by
 ``committing`` (``fast_import``, ``by_trees``) and ``push`` (``branch_push``); ``begin`` makes the first commit of

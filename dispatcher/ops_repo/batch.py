@@ -75,9 +75,9 @@ def batch(clone: Clone, base: str, files: Sequence[NewFile], moves: Sequence[Mov
         m for m in moves
         if m.source in there and m.target not in there and m.target not in taken
     )  # fmt: skip
-    ours = {f.path for f in (*new, *over)}
+    own_paths = {f.path for f in (*new, *over)}
     going = {m.target for m in moved}
-    skipped = [f.path for f in files if f.path not in ours]
+    skipped = [f.path for f in files if f.path not in own_paths]
     skipped += [m.target for m in moves if m.target not in going]
     return Batch(base=base, there=there, new=new, over=over, moved=moved, skipped=tuple(skipped))
 
@@ -85,12 +85,12 @@ def batch(clone: Clone, base: str, files: Sequence[NewFile], moves: Sequence[Mov
 def paths_checked(files: Sequence[NewFile]) -> list[NewFile]:
     """The files, the first of each path; Misconfigured for what is not a valid path in a
     repository."""
-    seen: dict[str, NewFile] = {}
+    by_path: dict[str, NewFile] = {}
     for file in files:
         if file.path.startswith("/") or {"", ".", "..", ".git"} & set(file.path.split("/")):
             raise Misconfigured(f"{file.path!r} is not a valid path in a repository")
-        seen.setdefault(file.path, file)
-    return list(seen.values())
+        by_path.setdefault(file.path, file)
+    return list(by_path.values())
 
 
 def _gives_way(clone: Clone, there: Entry, file: NewFile) -> bool:

@@ -50,10 +50,10 @@ def begin(
         with tempfile.TemporaryDirectory(prefix="disinto-begin-") as folder:
             bare = Path(folder, "begin.git")
             git.run(bare, "init", "--quiet", "--bare", "--template=")
-            found = git.ask(
+            output = git.ask(
                 bare, "ls-remote", "--quiet", *git.path_options("fetch"), "--", git.remote, branch
             )
-            if found.line:
+            if output.line:
                 raise Conflict(
                     f"{git.where} has a branch {settings.branch!r} already",
                     remedy="Nothing was changed; use it as it is, or name another branch.",

@@ -69,13 +69,13 @@ class BranchPush:
             LostRace, and what ``Git.ask`` raises.
         """
         branch = f"refs/heads/{self._clone.git.settings.branch}"
-        seen = self._seen_with(commit, base)
-        if seen is None:
+        companion = self._seen_with(commit, base)
+        if companion is None:
             self._pusher.push(branch, f"{commit}:{branch}")
             return
         try:
             self._pusher.push(
-                branch, f"{commit}:{branch}", f"+{seen}:{SEEN}", options=("--atomic",)
+                branch, f"{commit}:{branch}", f"+{companion}:{SEEN}", options=("--atomic",)
             )
         except LostRace as lost:
             if not lost.lock:
@@ -94,7 +94,7 @@ class BranchPush:
     def _seen_with(self, commit: str, base: str) -> str | None:
         if self._seen.resting or not self._follows:
             return None
-        seen = self._clone.refs.value(SEEN)
-        if seen == base:
+        seen_commit = self._clone.refs.value(SEEN)
+        if seen_commit == base:
             return commit
-        return seen if self._seen_waits else None
+        return seen_commit if self._seen_waits else None

@@ -47,11 +47,11 @@ def commit(
 
 def stored(clone: Clone, files: Sequence[NewFile]) -> dict[str, Entry]:
     """The files as entries, their contents written to the clone."""
-    found = {}
+    blobs = {}
     for file in files:
         done = clone.git.run(clone.path, "hash-object", "-w", "--stdin", stdin=file.data)
-        found[file.path] = Entry(mode=0o100644, oid=done.line)
-    return found
+        blobs[file.path] = Entry(mode=0o100644, oid=done.line)
+    return blobs
 
 
 def _line(name: str, entry: Entry) -> bytes:

@@ -59,14 +59,14 @@ class Delta:
 
     Attributes:
         commit: where it leads.
-        events: what differs, new actions in order of arrival; or, if ``whole``, all there is.
+        events: what differs, new actions in order of arrival; or, if ``complete``, all there is.
         arrived_at: when the commit was made that brought each new action, by path, seconds since
             the epoch; 0.0 for one that came long before.
     """
 
     commit: str
     events: tuple[Event, ...] = ()
-    whole: bool = False
+    complete: bool = False
     arrived_at: Mapping[str, float] = field(default_factory=dict)
 
 

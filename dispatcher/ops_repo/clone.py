@@ -57,11 +57,11 @@ class Clone:
             return False
         with self.lock.held():
             self._tidy()
-            made = not self.sound()
-            if made:
+            missing = not self.sound()
+            if missing:
                 self._make()
             self._ready = True
-            return made
+            return missing
 
     @property
     def generation(self) -> int:
@@ -71,7 +71,7 @@ class Clone:
         except OSError:
             return 0
 
-    def mend(self, failed: GitFailed, generation: int) -> bool:
+    def repair(self, failed: GitFailed, generation: int) -> bool:
         """Make the clone anew after a failure in the given generation of it.
 
         The old clone stays where the remote cannot be reached. False if the same failure was
@@ -183,5 +183,5 @@ class Clone:
             raise self.unusable(failed) from None
 
     def _saved_seen(self) -> str | None:
-        places = [self.path, *self.path.parent.glob(self.path.name + ".old-*")]
-        return next(filter(None, map(self.refs.carried_over, places)), None)
+        paths = [self.path, *self.path.parent.glob(self.path.name + ".old-*")]
+        return next(filter(None, map(self.refs.carried_over, paths)), None)

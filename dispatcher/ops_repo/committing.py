@@ -95,10 +95,10 @@ class Committer:
             for path, entry in ((move.source, None), (move.target, batch.there[move.source])):
                 folder, _, name = path.rpartition("/")
                 changes.setdefault(folder, {})[name] = entry
-        anew = {f for f, names in changes.items() if f and len(names) > FEW_CHANGES}
-        for folder in sorted(anew, key=lambda each: each.count("/")):
+        rewritten = {f for f, names in changes.items() if f and len(names) > FEW_CHANGES}
+        for folder in sorted(rewritten, key=lambda directory: directory.count("/")):
             yield from self._written_anew(batch.base, folder, changes[folder])
-        for folder in changes.keys() - anew:
+        for folder in changes.keys() - rewritten:
             for name, entry in changes[folder].items():
                 yield placed(f"{folder}/{name}" if folder else name, entry)
 

@@ -19,29 +19,29 @@ _USERINFO = re.compile(r"(?<=://)[^/@\s']*@")
 
 
 class Token:
-    """The remote's token, asked for when it is first needed and kept until it is refused.
+    """The remote's token, loaded when first needed and kept until it is rejected.
 
     Args:
         settings: remote and user name.
-        ask: gives the token, or None; what it raises is passed on.
+        load: returns the token, or None; its exceptions are passed on.
     """
 
-    def __init__(self, settings: OpsRepoSettings, ask: Callable[[], str | None]) -> None:
+    def __init__(self, settings: OpsRepoSettings, load: Callable[[], str | None]) -> None:
         self._settings = settings
-        self._ask = ask
+        self._load = load
         self._value: str | None = None
-        self._asked = False
+        self._loaded = False
 
     def config(self) -> dict[str, str]:
         """The configuration of git that carries the token to the remote's own server; {} if
-        there is none, or if the remote is not to have it.
+        there is none, or if the remote must not get it.
         """
         url = urlsplit(self._settings.remote)
         if url.scheme not in ("http", "https") or not carries_token(self._settings.remote):
             return {}
-        if not self._asked:
-            self._value = self._ask()
-            self._asked = True
+        if not self._loaded:
+            self._value = self._load()
+            self._loaded = True
         if not self._value:
             return {}
         server = f"{url.scheme}://{url.netloc.rpartition('@')[2]}/"
@@ -53,9 +53,9 @@ class Token:
         return bool(self._value)
 
     def forget(self) -> bool:
-        """Have it asked for anew, since it may have been changed; False if it was never asked for."""
-        asked, self._asked = self._asked, False
-        return asked
+        """Load it again at the next use, because it may have changed; False if it was never loaded."""
+        was_used, self._loaded = self._loaded, False
+        return was_used
 
     def redacted(self, text: str) -> str:
         """The text without user information of addresses and without the token."""

@@ -69,8 +69,8 @@ class GitFailed(Exception):
     @property
     def reason(self) -> str:
         """Why it failed, in words."""
-        said = _tail(self.text)
-        return f"git {self.verb} was ended by {self.signal}: {said}" if self.signal else said
+        message = _tail(self.text)
+        return f"git {self.verb} was ended by {self.signal}: {message}" if self.signal else message
 
     @property
     def clone_broken(self) -> bool:
@@ -92,7 +92,7 @@ def meaning(
         where: the remote as it may be shown.
         token: whether one was sent.
     """
-    text, said = failed.text, _tail(failed.text)
+    text, message = failed.text, _tail(failed.text)
     if _NO_BRANCH.search(text):
         return Misconfigured(
             f"the ops repository {where} has no branch {settings.branch!r}",
@@ -100,20 +100,20 @@ def meaning(
         )
     if _DENIED.search(text):
         if transport_of(settings.remote) is Transport.HTTP:
-            return refused_http(settings, where, said, token=token)
-        return refused(where, said)
+            return refused_http(settings, where, message, token=token)
+        return refused(where, message)
     if _NO_REPOSITORY.search(text):
         return Misconfigured(
-            f"there is no ops repository at {where}: {said}",
+            f"there is no ops repository at {where}: {message}",
             remedy="Check `remote` in [ops_repo]; a redirection is not followed.",
         )
     if _MALFORMED.search(text):
         return Misconfigured(
-            f"the ops repository {where} sent a malformed object: {said}",
+            f"the ops repository {where} sent a malformed object: {message}",
             remedy="Run `git fsck --strict` there, and force-push the branch without the commit "
             "that brought the object; deleting a file in a later commit does not help.",
         )
-    cut_off = f"the ops repository {where} cannot be reached: {said}"
+    cut_off = f"the ops repository {where} cannot be reached: {message}"
     return ended_by_signal(failed) if failed.signal else Unavailable(Dependency.REMOTE, cut_off)
 
 

@@ -72,9 +72,9 @@ class Fetcher:
                 return ""  # it has none, or what it names is malformed
             return self._refs.commit(REMOTE_SEEN)
 
-    def bring(self, ref: str, ours: str, fds: Sequence[int]) -> None:
+    def bring(self, ref: str, local_ref: str, fds: Sequence[int]) -> None:
         """Bring one ref of the remote to one of ours. Errors as ``ref``."""
-        self._fetch(fds, f"+{ref}:{ours}")
+        self._fetch(fds, f"+{ref}:{local_ref}")
 
     def watch_lead(self, value: str | None) -> None:
         """From now on each fetch sees whether the remote's lead holds this value; see
@@ -86,8 +86,8 @@ class Fetcher:
         """Bring the branch, and see in the same conversation whether the lead is ours. Whatever
         somebody put into that ref, the branch is brought: at the second try without it.
         """
-        ours = self._lead_ours
-        if ours is None or self.lead_strayed or self._lead_failed:
+        local_ref = self._lead_ours
+        if local_ref is None or self.lead_strayed or self._lead_failed:
             commit = self._bring(branch, (), fds)[0]
             self.lead_strayed = self.lead_strayed or self._lead_failed
             self._lead_failed = False
@@ -99,7 +99,7 @@ class Fetcher:
             raise
         except (Denied, Misconfigured):
             commit, lead = self._bring(branch, (), fds)[0], None
-        self.lead_strayed = lead != ours
+        self.lead_strayed = lead != local_ref
         return commit
 
     def _bring(
@@ -128,11 +128,13 @@ class Fetcher:
             config={"fetch.unpackLimit": str(2**31 - 1)},
             keep_fds=fds,
         )
-        told = {ref: value for value, _, ref in (x.partition(" ") for x in done.line.splitlines())}
+        advertised = {
+            ref: value for value, _, ref in (x.partition(" ") for x in done.line.splitlines())
+        }
         for ref in refs:
-            if not is_oid(told.get(ref, "")):
+            if not is_oid(advertised.get(ref, "")):
                 raise Misconfigured(f"the ops repository did not report the value of {ref}")
-        return [told[ref] for ref in refs]
+        return [advertised[ref] for ref in refs]
 
     def _fetch(self, fds: Sequence[int], *refspecs: str) -> None:
         self._git.ask(

@@ -58,14 +58,14 @@ def changes(clone: Clone, revisions: Sequence[str], directories: Sequence[str]) 
 
 
 def entered(
-    clone: Clone, found: Sequence[Change], enter: Callable[[Change], bool]
+    clone: Clone, changes: Sequence[Change], enter: Callable[[Change], bool]
 ) -> Iterator[Change]:
     """The same changes, each followed by what differs in the directory that changed, if it is one
     to ``enter``.
     """
-    pairs = {change: _trees(change) for change in found if enter(change)}
+    pairs = {change: _trees(change) for change in changes if enter(change)}
     differences = compared(clone, pairs.values())
-    for change in found:
+    for change in changes:
         yield change
         if change in pairs:
             for difference in differences.get(pairs[change], ()):
@@ -83,8 +83,8 @@ def _trees(change: Change) -> Pair:
 def _steps(clone: Clone, revisions: Sequence[str]) -> list[tuple[str, str]]:
     """Each commit with each of its parents, or with ""."""
     done = clone.git.run(clone.path, "rev-list", "--parents", *revisions)
-    found = []
+    steps = []
     for line in done.out.decode("ascii").splitlines():
         commit, *parents = line.split(" ")
-        found += [(commit, parent) for parent in parents or ("",)]
-    return found
+        steps += [(commit, parent) for parent in parents or ("",)]
+    return steps

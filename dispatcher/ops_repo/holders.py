@@ -38,8 +38,8 @@ def holder_of(fd: int) -> Holder | None:
     others. None if that cannot be seen: processes of other users, no ``/proc``.
     """
     file = os.fstat(fd)
-    found = sorted(_holders((file.st_dev, file.st_ino)), key=lambda h: (not h.stopped, h.pid))
-    return found[0] if found else None
+    holders = sorted(_holders((file.st_dev, file.st_ino)), key=lambda h: (not h.stopped, h.pid))
+    return holders[0] if holders else None
 
 
 def _holders(file: tuple[int, int]) -> Iterator[Holder]:

@@ -61,8 +61,8 @@ class LeadRecord:
     def of(cls, text: str) -> LeadRecord | None:
         """Read a record that anybody may have written; None if it is none."""
         try:
-            known = json.loads(text)
-            fields = [known[name] for name in ("instance", "epoch", "host", "since")]
+            values = json.loads(text)
+            fields = [values[name] for name in ("instance", "epoch", "host", "since")]
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
         if not all(isinstance(value, str) and len(value) <= 200 for value in fields):
@@ -83,8 +83,8 @@ class LeadRef:
     Every method but ``strayed`` may raise ``Unavailable`` (remote), as those of ``OpsRepo``.
     """
 
-    def __init__(self, clone: Clone, writer: Writer, *, mended: Mended) -> None:
-        self._clone, self._writer, self._mended = clone, writer, mended
+    def __init__(self, clone: Clone, writer: Writer, *, repairing: Mended) -> None:
+        self._clone, self._writer, self._repairing = clone, writer, repairing
 
     def read(self) -> str | None:
         """The ref's value on the remote (hex), or None if there is no such ref.
@@ -93,13 +93,13 @@ class LeadRef:
             Unavailable, Denied: the remote cannot be reached, or is not there.
         """
         try:
-            return self._mended(self._read)
+            return self._repairing(self._read)
         except Misconfigured as error:  # a remote that is not there says nothing of the lead
             raise Unavailable(Dependency.REMOTE, error.what, remedy=error.remedy) from None
 
     def value_of(self, record: LeadRecord) -> str:
         """The value that the ref has while this record stands there (hex)."""
-        return self._mended(lambda: self._make(record))
+        return self._repairing(lambda: self._make(record))
 
     def push(self, record: LeadRecord, *, expected: str | None) -> bool:
         """Put a record in the place of the expected value (None: of no value).
@@ -112,13 +112,13 @@ class LeadRef:
             Denied: the remote refused it.
             Unavailable, Misconfigured: the remote cannot be reached; the push may have arrived.
         """
-        return self._mended(
+        return self._repairing(
             lambda: self._writer.push_if(LEAD, self._make(record), expected=expected)
         )
 
     def follow(self, record: LeadRecord | None) -> None:
         """From now on each fetch sees whether the ref still holds this record; see ``strayed``."""
-        value = None if record is None else self._mended(lambda: self._keep(record))
+        value = None if record is None else self._repairing(lambda: self._keep(record))
         self._clone.fetcher.watch_lead(value)
 
     def strayed(self) -> bool:

@@ -19,9 +19,9 @@ from dispatcher.settings import DONE_PATH
 
 def listing(clone: Clone, commit: str) -> dict[str, Entry]:
     """Every path of a commit that counts."""
-    found = children(clone, commit, WATCHED)
-    found.update(children(clone, commit, _months(found)))
-    return found
+    entries = children(clone, commit, WATCHED)
+    entries.update(children(clone, commit, _months(entries)))
+    return entries
 
 
 def months(clone: Clone, commit: str) -> list[str]:
@@ -31,23 +31,23 @@ def months(clone: Clone, commit: str) -> list[str]:
 
 def children(clone: Clone, commit: str, folders: Iterable[str]) -> dict[str, Entry]:
     """What lies directly in these directories, by path."""
-    found: dict[str, Entry] = {}
+    by_path: dict[str, Entry] = {}
     for group in groups(sorted(f"{folder}/" for folder in folders)):
         done = clone.git.run(clone.path, "ls-tree", "-z", commit, "--", *group)
-        found.update(entries(done.out))
-    return found
+        by_path.update(entries(done.out))
+    return by_path
 
 
 def differences(clone: Clone, old: str, new: str) -> dict[str, Entry | None]:
     """Paths that count and differ between two commits, with what the new one has."""
-    found = _compared(clone, old, new, WATCHED)
-    changed = [path for path in found if _is_month(path)]
-    found.update(_compared(clone, old, new, changed))
-    return found
+    entries = _compared(clone, old, new, WATCHED)
+    changed = [path for path in entries if _is_month(path)]
+    entries.update(_compared(clone, old, new, changed))
+    return entries
 
 
-def _months(found: dict[str, Entry]) -> list[str]:
-    return [path for path, entry in found.items() if entry.directory and _is_month(path)]
+def _months(entries: dict[str, Entry]) -> list[str]:
+    return [path for path, entry in entries.items() if entry.directory and _is_month(path)]
 
 
 def _is_month(path: str) -> bool:
@@ -58,13 +58,13 @@ def _is_month(path: str) -> bool:
 def _compared(clone: Clone, old: str, new: str, folders: Sequence[str]) -> dict[str, Entry | None]:
     pairs = {folder: trees_at(clone, (old, new), folder) for folder in folders}
     differ = compared(clone, ((before, after) for before, after in pairs.values()))
-    found: dict[str, Entry | None] = {}
+    entries: dict[str, Entry | None] = {}
     for folder, (before, after) in pairs.items():
         here = differ.get((before, after), ())
         # If a directory became a file, what is there now counts: it comes last.
         for each in sorted(here, key=lambda difference: difference.new is not None):
-            found[f"{folder}/{each.name}"] = each.new
-    return found
+            entries[f"{folder}/{each.name}"] = each.new
+    return entries
 
 
 def entries(out: bytes) -> Iterator[tuple[str, Entry]]:

@@ -42,13 +42,13 @@ class Objects:
 
     def info(self, names: Sequence[str]) -> list[ObjectInfo | None]:
         """What each name (a hash or a ref) stands for; None if there is no such object."""
-        found: list[ObjectInfo | None] = []
+        infos: list[ObjectInfo | None] = []
         with self._conversation() as (to, back):
             for chunk in _chunks(names, CHUNK):
                 to.write(b"".join(f"info {n}\n".encode() for n in chunk))
                 to.flush()
-                found.extend(self._header(back) for _ in chunk)
-        return found
+                infos.extend(self._header(back) for _ in chunk)
+        return infos
 
     def has_commit(self, oid: str) -> bool:
         """Whether there is this very commit. Anything else of the name is none."""
@@ -57,7 +57,7 @@ class Objects:
 
     def contents(self, oids: Iterable[str]) -> dict[str, bytes]:
         """The bytes of each object. An object that is missing is a damaged clone: GitFailed."""
-        found: dict[str, bytes] = {}
+        by_oid: dict[str, bytes] = {}
         with self._conversation() as (to, back):
             for chunk in _chunks(oids, CHUNK):
                 to.write(b"".join(f"contents {n}\n".encode() for n in chunk))
@@ -67,9 +67,9 @@ class Objects:
                     if header is None:
                         # The conversation is cut off here: the answers that follow are dropped.
                         raise GitFailed("cat-file", 0, f"missing object {oid}")
-                    found[oid] = _exactly(back, header.size)
+                    by_oid[oid] = _exactly(back, header.size)
                     _exactly(back, 1)
-        return found
+        return by_oid
 
     def close(self) -> None:
         """End the process; the next question starts another."""
@@ -130,10 +130,10 @@ class Objects:
         line = back.readline()
         if not line.endswith(b"\n"):
             raise EOFError
-        words = line.decode("utf-8", "replace").split()
-        if words[-1:] == ["missing"] or len(words) != 3:
+        fields = line.decode("utf-8", "replace").split()
+        if fields[-1:] == ["missing"] or len(fields) != 3:
             return None
-        return ObjectInfo(words[0], words[1], int(words[2]))
+        return ObjectInfo(fields[0], fields[1], int(fields[2]))
 
 
 def _exactly(back: IO[bytes], size: int) -> bytes:

@@ -54,10 +54,10 @@ def foreign(remote: Path, *, uid: int | None = None) -> Foreign | None:
         return None
     for path in _that_count(folder):
         with suppress(OSError):  # what cannot be looked at, git cannot use either
-            found = path.stat()
-            if found.st_uid not in trusted:
-                return Foreign(path, f"belongs to {_name(found.st_uid)}")
-            if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            status = path.stat()
+            if status.st_uid not in trusted:
+                return Foreign(path, f"belongs to {_name(status.st_uid)}")
+            if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
                 return Foreign(path, "may be written by everybody")
     return None
 
@@ -67,7 +67,7 @@ def repository(remote: Path) -> Path | None:
     for suffix in _SUFFIXES:
         path = Path(f"{remote}{suffix}")
         if path.is_file():
-            target = _told(path, "gitdir: ")
+            target = _path_in(path, "gitdir: ")
             if target is not None:
                 return Path(os.path.realpath(target))
         elif (path / "HEAD").is_file() and (path / "refs").is_dir():
@@ -78,7 +78,7 @@ def repository(remote: Path) -> Path | None:
 def _that_count(folder: Path) -> Iterator[Path]:
     """All by which commands could come into a push, and the directories that lead there."""
     own = [folder]
-    common = _told(folder / "commondir", "")
+    common = _path_in(folder / "commondir", "")
     if common is not None:
         own.append(Path(os.path.realpath(common)))
     for place in own:
@@ -93,7 +93,7 @@ def _that_count(folder: Path) -> Iterator[Path]:
         yield from (place, *place.parents)
 
 
-def _told(file: Path, prefix: str) -> Path | None:
+def _path_in(file: Path, prefix: str) -> Path | None:
     """The path that a small file of git's names, from where the file is."""
     with suppress(OSError, UnicodeDecodeError):
         text = file.read_text().rstrip("\n")

@@ -101,7 +101,7 @@ def push_signed(
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.data)
         run_git(["add", "--", *(file.path for file in files)], folder)
-        _sign(folder, _whole(message, trailers), _signing_config(work_tree))
+        _sign(folder, _with_trailers(message, trailers), _signing_config(work_tree))
         run_git(["push", "--quiet", "origin", f"HEAD:refs/heads/{onto or branch}"], folder)
         return run_git(["rev-parse", "HEAD"], folder).strip()
 
@@ -119,7 +119,7 @@ def signing_commands(
     )
 
 
-def _whole(message: str, trailers: Sequence[str]) -> str:
+def _with_trailers(message: str, trailers: Sequence[str]) -> str:
     return "\n".join([message, "", *trailers]) if trailers else message
 
 
@@ -146,7 +146,9 @@ def _signing_config(work_tree: Path) -> list[tuple[str, str]]:
     entries = run_git(["config", "--list", "-z"], work_tree).split("\0")
     pairs = (entry.partition("\n") for entry in entries if entry)
     # A key without a value stands for true.
-    config = [(k, v if found else "true") for k, found, v in pairs if k.split(".")[0] in _SIGNING]
+    config = [
+        (k, v if has_value else "true") for k, has_value, v in pairs if k.split(".")[0] in _SIGNING
+    ]
     if dict(config).get("gpg.format") != "ssh":
         return config
     # git takes the name of a key file as seen from the top of the work tree.
@@ -194,6 +196,6 @@ def run_git(
     except subprocess.TimeoutExpired:
         raise Denied(Dependency.REMOTE, f"git {arguments[0]} did not end") from None
     if done.returncode:
-        said = " ".join(line.strip() for line in done.stderr.splitlines() if line.strip())
-        raise Denied(Dependency.REMOTE, f"git {arguments[0]} failed: {said[:400]}")
+        message = " ".join(line.strip() for line in done.stderr.splitlines() if line.strip())
+        raise Denied(Dependency.REMOTE, f"git {arguments[0]} failed: {message[:400]}")
     return done.stdout

@@ -17,7 +17,7 @@ class Conversations:
     """The processes that talk to the remote, which may never answer. Thread-safe."""
 
     def __init__(self) -> None:
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._open: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
 
@@ -29,7 +29,7 @@ class Conversations:
     @contextmanager
     def one(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
         """Within it, ``stop`` ends the process."""
-        with self._turn:
+        with self._lock:
             self._open.add(process)
             stopped = self._stopped
         if stopped:
@@ -37,14 +37,14 @@ class Conversations:
         try:
             yield
         finally:
-            with self._turn:
+            with self._lock:
                 self._open.discard(process)
 
     def stop(self) -> None:
         """End all of them, and each that begins later, for good. Whoever waits for one reads its
         end as before.
         """
-        with self._turn:
+        with self._lock:
             self._stopped = True
             processes = list(self._open)
         for number in (signal.SIGTERM, signal.SIGKILL):

@@ -104,16 +104,16 @@ class Pusher:
 
     def _raise(self, branch: str, refused: Mapping[str, str], err: str) -> None:
         """What the refs that were not pushed amount to. Of several the branch is asked first."""
-        found = {ref: refusal(summary, err) for ref, summary in refused.items()}
-        of_branch = found.get(branch)
-        if of_branch is not None and of_branch.why is Why.RACE and len(found) == 1:
+        refusals = {ref: refusal(summary, err) for ref, summary in refused.items()}
+        of_branch = refusals.get(branch)
+        if of_branch is not None and of_branch.why is Why.RACE and len(refusals) == 1:
             raise LostRace
-        whose = next((r for r in found.values() if r.why is not Why.RACE), None)
+        whose = next((r for r in refusals.values() if r.why is not Why.RACE), None)
         if whose is None:
             raise LostRace
         if whose.why is Why.LOCKED:
             raise LostRace(whose.detail)
-        refs = " and ".join(sorted(ref.removeprefix("refs/heads/") for ref in found))
+        refs = " and ".join(sorted(ref.removeprefix("refs/heads/") for ref in refusals))
         kind = Blocked if whose.why is Why.BLOCKED else PushRefused
         raise kind(
             Dependency.REMOTE,

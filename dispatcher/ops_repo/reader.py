@@ -36,28 +36,28 @@ def difference(clone: Clone, tree: Tree, commit: str) -> Delta:
         return Delta(commit=commit)
     old = tree.commit
     names = [commit, old] if old else [commit]
-    known = clone.objects.info(names)
-    if known[0] is None:
+    infos = clone.objects.info(names)
+    if infos[0] is None:
         raise _unknown(commit)
-    if not old or known[1] is None:
-        found = listing(clone, commit)
-        fresh = _waiting(found).difference(action.path for action in tree.open.values())
+    if not old or infos[1] is None:
+        entries = listing(clone, commit)
+        fresh = _waiting(entries).difference(action.path for action in tree.open.values())
         arrivals = _arrivals(clone, (commit,), fresh)
-        ordered = {path: found.pop(path) for path in arrivals}
-        everything = tuple({**ordered, **found}.items())
-        return Delta(commit=commit, events=everything, whole=True, arrived_at=arrivals)
+        ordered = {path: entries.pop(path) for path in arrivals}
+        everything = tuple({**ordered, **entries}.items())
+        return Delta(commit=commit, events=everything, complete=True, arrived_at=arrivals)
     events = differences(clone, old, commit)
     arrivals = _arrivals_since(clone, old, commit, events)
     in_order = {path: events.pop(path) for path in arrivals}
     return Delta(commit=commit, events=(*in_order.items(), *events.items()), arrived_at=arrivals)
 
 
-def _waiting(found: Mapping[str, Entry]) -> set[str]:
+def _waiting(entries: Mapping[str, Entry]) -> set[str]:
     """Paths of actions without a result beside them."""
-    results = {p for p in found if p.endswith(".result.json")}
+    results = {p for p in entries if p.endswith(".result.json")}
     return {
         path
-        for path in found
+        for path in entries
         if path.startswith(ACTIONS_PATH + "/")
         and path.endswith(".toml")
         and path.removesuffix(".toml") + ".result.json" not in results
@@ -90,22 +90,22 @@ def entries_at(clone: Clone, commit: str, paths: Iterable[str]) -> dict[str, Ent
     which much is asked is listed whole. Nothing is at a path longer than ``LONGEST``: it would not
     fit a command line, and nothing of ours is there.
     """
-    wanted = {path for path in paths if len(os.fsencode(path)) <= LONGEST}
-    folders = Counter(path.rpartition("/")[0] for path in wanted)
-    whole = {folder for folder, count in folders.items() if folder and count > _FEW}
-    rest = (path for path in wanted if path.rpartition("/")[0] not in whole)
-    found: dict[str, Entry] = {}
-    for group in groups(sorted([*rest, *(f"{folder}/" for folder in whole)])):
+    requested = {path for path in paths if len(os.fsencode(path)) <= LONGEST}
+    folders = Counter(path.rpartition("/")[0] for path in requested)
+    listed = {folder for folder, count in folders.items() if folder and count > _FEW}
+    rest = (path for path in requested if path.rpartition("/")[0] not in listed)
+    by_path: dict[str, Entry] = {}
+    for group in groups(sorted([*rest, *(f"{folder}/" for folder in listed)])):
         done = clone.git.run(clone.path, "ls-tree", "-z", commit, "--", *group)
-        found.update((path, entry) for path, entry in entries(done.out) if path in wanted)
-    return found
+        by_path.update((path, entry) for path, entry in entries(done.out) if path in requested)
+    return by_path
 
 
 def last_change(clone: Clone, commit: str, path: str) -> CommitInfo | None:
     """The commit that brought the present content of ``path`` into the history of ``commit``."""
     _must_know(clone, commit)
-    found = _log(clone, "-1", commit, "--", path)
-    return found[0] if found else None
+    changes = _log(clone, "-1", commit, "--", path)
+    return changes[0] if changes else None
 
 
 def commit_info(clone: Clone, commit: str) -> CommitInfo:
@@ -123,10 +123,10 @@ def is_ancestor(clone: Clone, ancestor: str, commit: str) -> bool:
     """Whether ``ancestor`` is ``commit`` or in its history; False if the clone lacks it."""
     if ancestor == commit:
         return True
-    known = clone.objects.info([ancestor, commit])
-    if known[1] is None:
+    infos = clone.objects.info([ancestor, commit])
+    if infos[1] is None:
         raise _unknown(commit)
-    if known[0] is None:
+    if infos[0] is None:
         return False
     done = clone.git.run(clone.path, "merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1))
     return done.code == 0
@@ -135,13 +135,13 @@ def is_ancestor(clone: Clone, ancestor: str, commit: str) -> bool:
 def dropped_results(clone: Clone, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Blobs of results that a commit in the history of these took away, by action id."""
     direct = list(changes(clone, commits, (ACTIONS_PATH, DONE_PATH)))
-    found: dict[str, dict[str, None]] = {}
+    dropped: dict[str, dict[str, None]] = {}
     for change in entered(clone, direct, _of_month):
         old, name = change.difference.old, change.difference.name
         stem = name.removesuffix(RESULT_ENDING)
         if old is not None and old.regular and stem != name and is_id(stem):
-            found.setdefault(stem, {})[old.oid] = None
-    return {action_id: tuple(blobs) for action_id, blobs in found.items()}
+            dropped.setdefault(stem, {})[old.oid] = None
+    return {action_id: tuple(blobs) for action_id, blobs in dropped.items()}
 
 
 def _of_month(change: Change) -> bool:
@@ -150,19 +150,19 @@ def _of_month(change: Change) -> bool:
 
 def read(clone: Clone, blobs: Iterable[str], limit: int) -> dict[str, bytes | int]:
     """The bytes of each blob of at most ``limit`` bytes; the size in bytes of each larger one."""
-    wanted = list(dict.fromkeys(blobs))
-    infos = clone.objects.info(wanted)
-    found: dict[str, bytes | int] = {}
+    requested = list(dict.fromkeys(blobs))
+    infos = clone.objects.info(requested)
+    contents: dict[str, bytes | int] = {}
     small: list[str] = []
-    for oid, info in zip(wanted, infos, strict=True):
+    for oid, info in zip(requested, infos, strict=True):
         if info is None:
             raise GitFailed("cat-file", 0, f"missing object {oid}")
         if info.kind != "blob" or info.size > limit:
-            found[oid] = info.size
+            contents[oid] = info.size
         else:
             small.append(oid)
-    found.update(clone.objects.contents(small))
-    return found
+    contents.update(clone.objects.contents(small))
+    return contents
 
 
 def _log(clone: Clone, *args: str) -> list[CommitInfo]:
@@ -260,19 +260,19 @@ def _arrivals(clone: Clone, revisions: Sequence[str], paths: set[str]) -> dict[s
 
 def _newest_first(out: bytes, paths: set[str]) -> dict[str, float]:
     """What ``log --name-only -z`` says, each path at its latest arrival, latest commit first."""
-    found: dict[str, float] = {}
+    times: dict[str, float] = {}
     commit: list[str] = []
     at = 0.0
     first = False  # after a commit's mark; git prints none if no commit added anything
     for field in (*out.split(b"\0"), b"\x01"):
         if field.startswith(b"\x01"):
-            found.update(dict.fromkeys(reversed(commit), at))
+            times.update(dict.fromkeys(reversed(commit), at))
             commit = []
             at = float(claimed_time(field[1:]))
             first = True
             continue
         name = os.fsdecode(field[1:] if first and field.startswith(b"\n") else field)
         first = False
-        if name in paths and name not in found:
+        if name in paths and name not in times:
             commit.append(name)
-    return found
+    return times

@@ -68,7 +68,7 @@ class Refs:
 
     def commit(self, name: str) -> str:
         """The commit that a ref names; "" if it names none, or one that the clone lacks."""
-        return self._known(self.value(name))
+        return self._commit_or_empty(self.value(name))
 
     def carried_over(self, git_dir: Path) -> str | None:
         """The hash in ``refs/disinto/seen`` of another clone, damaged or not."""
@@ -80,14 +80,18 @@ class Refs:
         commit = lost or self.value(SEEN)
         file = self._path / SEEN
         if not lost and file.exists() and _loose(file) is None:
-            return Seen(commit=self._known(commit), damage=f"{SEEN} of the clone cannot be read")
+            return Seen(
+                commit=self._commit_or_empty(commit), damage=f"{SEEN} of the clone cannot be read"
+            )
         if not commit:
             return Seen()
-        known = self._known(commit)
+        known_commit = self._commit_or_empty(commit)
         damage = (
-            "" if known else f"{SEEN} of the clone names {commit[:12]}, which is not a commit here"
+            ""
+            if known_commit
+            else f"{SEEN} of the clone names {commit[:12]}, which is not a commit here"
         )
-        return Seen(commit=known, names=commit, damage=damage)
+        return Seen(commit=known_commit, names=commit, damage=damage)
 
     def set_seen(self, commit: str) -> None:
         """Point ``refs/disinto/seen`` at a commit, whatever is there."""
@@ -100,7 +104,7 @@ class Refs:
             self.set(SEEN, commit)
             (self._path / SEEN_LOST).unlink(missing_ok=True)
 
-    def _known(self, oid: str | None) -> str:
+    def _commit_or_empty(self, oid: str | None) -> str:
         return oid if oid and self._objects.has_commit(oid) else ""
 
 

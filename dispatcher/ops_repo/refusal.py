@@ -22,7 +22,7 @@ def carries_token(remote: str) -> bool:
     return url.scheme == "https" or url.hostname in LOOPBACK
 
 
-def refused_http(settings: OpsRepoSettings, where: str, said: str, *, token: bool) -> Denied:
+def refused_http(settings: OpsRepoSettings, where: str, message: str, *, token: bool) -> Denied:
     """The error for a remote over HTTP.
 
     Args:
@@ -40,7 +40,7 @@ def refused_http(settings: OpsRepoSettings, where: str, said: str, *, token: boo
         )
     if token:
         # git asks for a password where a server answers 401; that is no news to the reader.
-        why = "the token was rejected" if _PROMPT.search(said) else said
+        why = "the token was rejected" if _PROMPT.search(message) else message
         return Denied(
             Dependency.REMOTE,
             f"the ops repository {where} denied access: {why}",
@@ -61,11 +61,11 @@ def refused_http(settings: OpsRepoSettings, where: str, said: str, *, token: boo
     )
 
 
-def refused(where: str, said: str) -> Denied:
+def refused(where: str, message: str) -> Denied:
     """The error for a remote over SSH, or on this machine."""
     return Denied(
         Dependency.REMOTE,
-        f"the ops repository {where} denied access: {said}",
+        f"the ops repository {where} denied access: {message}",
         remedy="Check the ssh key or the files' owner, and that it can read and write the "
         "repository.",
     )

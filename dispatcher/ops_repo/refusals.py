@@ -63,20 +63,20 @@ def refusal(summary: str, err: str) -> Refusal:
         summary: git's third column, such as ``[remote rejected] (failed to update ref)``.
         err: git's standard error.
     """
-    said = "; ".join(
+    messages = "; ".join(
         stripped
         for line in err.splitlines()
         if line.startswith("remote:") and (stripped := line.removeprefix("remote:").strip())
     )
-    told = f"{summary}: {said[:400]}" if said else summary
+    reason = f"{summary}: {messages[:400]}" if messages else summary
     if _RACE.search(summary):
-        return Refusal(why=Why.RACE, detail=told)
+        return Refusal(why=Why.RACE, detail=reason)
     if not _VAGUE.search(summary):
-        return Refusal(why=Why.REFUSED, detail=told)
-    if _IN_THE_WAY.search(said):
-        return Refusal(why=Why.BLOCKED, detail=told)
-    if lock := _LOCK.search(said):
+        return Refusal(why=Why.REFUSED, detail=reason)
+    if _IN_THE_WAY.search(messages):
+        return Refusal(why=Why.BLOCKED, detail=reason)
+    if lock := _LOCK.search(messages):
         return Refusal(why=Why.LOCKED, detail=lock[1])
-    if _CANNOT.search(said):
-        return Refusal(why=Why.REFUSED, detail=told)
-    return Refusal(why=Why.RACE, detail=told)
+    if _CANNOT.search(messages):
+        return Refusal(why=Why.REFUSED, detail=reason)
+    return Refusal(why=Why.RACE, detail=reason)

@@ -54,7 +54,7 @@ class OpsRepo(RepoReader):
         super().__init__(Clone(git_dir, Git(settings, credential)))
         self._writer = Writer(self._clone)
         self._withdrawals = Withdrawals(self._clone)
-        self.lead = LeadRef(self._clone, self._writer, mended=self._mended)
+        self.lead = LeadRef(self._clone, self._writer, repairing=self._repairing)
 
     # --- following the remote ------------------------------------------------------------
 
@@ -66,12 +66,12 @@ class OpsRepo(RepoReader):
             Denied: the remote wants other credentials.
             Misconfigured: no such repository or branch, or it sends malformed objects.
         """
-        return self._mended(lambda: self._head(self._clone.fetcher.head()))
+        return self._repairing(lambda: self._head(self._clone.fetcher.head()))
 
     def local_head(self) -> Head | None:
         """The head as last fetched, without asking the remote; None if there is no clone."""
         commit = self._clone.refs.value(HEAD)
-        return None if commit is None else self._mended(lambda: self._head(commit))
+        return None if commit is None else self._repairing(lambda: self._head(commit))
 
     def fetch_ref(self, ref: str) -> str:
         """Bring another ref of the remote, such as ``refs/pull/7/head``; returns its commit.
@@ -80,7 +80,7 @@ class OpsRepo(RepoReader):
             Unavailable, Denied, Misconfigured: as ``fetch``; Misconfigured also where the remote
                 has no such ref.
         """
-        return self._mended(lambda: self._clone.fetcher.ref(ref))
+        return self._repairing(lambda: self._clone.fetcher.ref(ref))
 
     def mark_seen(self, commit: str) -> None:
         """Remember that the consequences of this head are recorded; the next publish tells the
@@ -96,7 +96,7 @@ class OpsRepo(RepoReader):
                 self._withdrawals.record(head.seen, commit)
             self._clone.refs.set_seen(commit)
 
-        self._mended(mark)
+        self._repairing(mark)
         self._writer.branch.seen_changed()
 
     def approach(self, commit: str, before: Iterable[str], *, unknown: bool = False) -> Approach:
@@ -113,11 +113,11 @@ class OpsRepo(RepoReader):
             Conflict: the clone does not have the head.
         """
         heads = tuple(before)
-        return self._mended(lambda: self._withdrawals.approach(commit, heads, unknown=unknown))
+        return self._repairing(lambda: self._withdrawals.approach(commit, heads, unknown=unknown))
 
     def seen(self) -> Seen:
         """What the clone remembers of ``mark_seen``, and whether the ref is whole."""
-        return self._mended(self._clone.refs.seen)
+        return self._repairing(self._clone.refs.seen)
 
     def remote_seen(self) -> str:
         """The commit that the remote's ``refs/disinto/seen`` names, brought here; "" if there is
@@ -126,7 +126,7 @@ class OpsRepo(RepoReader):
         Raises:
             Unavailable: the remote cannot be reached.
         """
-        return self._mended(self._clone.fetcher.remote_seen)
+        return self._repairing(self._clone.fetcher.remote_seen)
 
     def seen_trouble(self) -> str:
         """Why the remote does not take what is seen along with results; "" while it does."""
@@ -142,7 +142,7 @@ class OpsRepo(RepoReader):
             Misconfigured: the records of rewrites cannot be read.
         """
         recorded = self._withdrawals.recorded(path)
-        return recorded | self._mended(lambda: self._withdrawals.between(commit, path))
+        return recorded | self._repairing(lambda: self._withdrawals.between(commit, path))
 
     def forgotten(self, approval: str, *, at: float | None = None) -> str:
         """Why an approval counts no more because it may have been withdrawn by commits that cannot
@@ -156,7 +156,7 @@ class OpsRepo(RepoReader):
         Raises:
             Misconfigured: the records of losses cannot be read.
         """
-        return self._mended(lambda: self._withdrawals.forgotten(approval, at=at))
+        return self._repairing(lambda: self._withdrawals.forgotten(approval, at=at))
 
     def losses(self) -> tuple[Loss, ...]:
         """When commits that decisions were made on could not be read any more, the latest last.
@@ -192,7 +192,7 @@ class OpsRepo(RepoReader):
                 remote said.
             Conflict: a file is where a directory is needed.
         """
-        return self._mended(
+        return self._repairing(
             lambda: self._writer.publish(tuple(files), tuple(moves), message, check)
         )
 
@@ -206,7 +206,7 @@ class OpsRepo(RepoReader):
             BranchExists: the remote has such a branch with other commits.
             Unavailable, Denied: as ``publish``.
         """
-        return self._mended(lambda: self._writer.propose(tuple(files), branch, message))
+        return self._repairing(lambda: self._writer.propose(tuple(files), branch, message))
 
     def try_push(self) -> None:
         """See whether the remote would let us push to the branch: a dry run of the head as last
@@ -221,7 +221,7 @@ class OpsRepo(RepoReader):
         Raises:
             Unavailable, Denied, Misconfigured: as ``fetch``.
         """
-        self._mended(self._writer.try_push)
+        self._repairing(self._writer.try_push)
 
     def stop(self) -> None:
         """End what is being asked of the remote, and ask it no more: for a process that ends.
@@ -236,14 +236,14 @@ class OpsRepo(RepoReader):
     # --- inside --------------------------------------------------------------------------
 
     def _head(self, commit: str) -> Head:
-        known = self._clone.refs.seen()
-        seen = known.names or known.commit or None
-        if seen is None or seen == commit:
-            return Head(commit=commit, seen=seen, rewritten=False)
-        inside = bool(known.commit) and self._withdrawals.is_inside(seen, commit)
+        seen_ref = self._clone.refs.seen()
+        seen_commit = seen_ref.names or seen_ref.commit or None
+        if seen_commit is None or seen_commit == commit:
+            return Head(commit=commit, seen=seen_commit, rewritten=False)
+        inside = bool(seen_ref.commit) and self._withdrawals.is_inside(seen_commit, commit)
         return Head(
             commit=commit,
-            seen=seen,
+            seen=seen_commit,
             rewritten=not inside,
-            seen_readable=bool(known.commit),
+            seen_readable=bool(seen_ref.commit),
         )

@@ -8,8 +8,8 @@ from dispatcher.ops_repo import lineage, reader
 from dispatcher.ops_repo.changes import Changes, Delta
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.lineage import Lineage
-from dispatcher.ops_repo.mending import Mending
 from dispatcher.ops_repo.records import CommitInfo, Entry
+from dispatcher.ops_repo.repairing import Repairing
 from dispatcher.ops_repo.signatures import Signature, Signers, verify
 from dispatcher.ops_repo.tree import Tree
 
@@ -25,7 +25,7 @@ class RepoReader:
 
     def __init__(self, clone: Clone) -> None:
         self._clone = clone
-        self._mended = Mending(clone)
+        self._repairing = Repairing(clone)
 
     def advance(self, tree: Tree, commit: str) -> Changes:
         """Move a tree to a commit, in place: all of it at first, then only what differs."""
@@ -33,18 +33,18 @@ class RepoReader:
 
     def difference(self, tree: Tree, commit: str) -> Delta:
         """The way of a tree to a commit, for ``Tree.enter``; the tree is only read."""
-        return self._mended(lambda: reader.difference(self._clone, tree, commit))
+        return self._repairing(lambda: reader.difference(self._clone, tree, commit))
 
     def tree_of(self, commit: str, action_id: str) -> Tree:
         """The part of a commit's tree that concerns one action."""
-        return self._mended(lambda: reader.tree_of(self._clone, commit, action_id))
+        return self._repairing(lambda: reader.tree_of(self._clone, commit, action_id))
 
     def read(self, blobs: Iterable[str], *, limit: int) -> dict[str, bytes | int]:
         """Contents by blob hash. A blob of more than ``limit`` bytes is not read: its size in
         bytes stands in its place. Give only hashes of regular files and symlinks.
         """
-        wanted = tuple(blobs)
-        return self._mended(lambda: reader.read(self._clone, wanted, limit))
+        requested = tuple(blobs)
+        return self._repairing(lambda: reader.read(self._clone, requested, limit))
 
     def blob_at(self, commit: str, path: str) -> str | None:
         """Hash of the regular file at a path, or None: nothing there, or something else."""
@@ -60,15 +60,15 @@ class RepoReader:
 
     def entry_at(self, commit: str, path: str) -> Entry | None:
         """Whatever is at a path, with its mode."""
-        return self._mended(lambda: reader.entry_at(self._clone, commit, path))
+        return self._repairing(lambda: reader.entry_at(self._clone, commit, path))
 
     def has_commit(self, oid: str) -> bool:
         """Whether the clone has a commit of this hash."""
-        return self._mended(lambda: self._clone.objects.has_commit(oid))
+        return self._repairing(lambda: self._clone.objects.has_commit(oid))
 
     def commit(self, commit: str) -> CommitInfo:
         """Facts of one commit."""
-        return self._mended(lambda: reader.commit_info(self._clone, commit))
+        return self._repairing(lambda: reader.commit_info(self._clone, commit))
 
     def last_change(self, commit: str, path: str) -> CommitInfo | None:
         """The commit that brought the present content of a path, or None if it never was.
@@ -81,19 +81,21 @@ class RepoReader:
         commit on that side is, also where the side was never meant for this branch. For a path
         that is gone it is the commit that removed it.
         """
-        return self._mended(lambda: reader.last_change(self._clone, commit, path))
+        return self._repairing(lambda: reader.last_change(self._clone, commit, path))
 
     def lineage(self, commit: str, path: str) -> Lineage | None:
         """Where the content of a path comes from when merges are not trusted to tell, as
         ``last_change`` does; see ``Lineage``. None if no commit ever touched the path.
         """
-        return self._mended(lambda: lineage.lineage(self._text, commit, path))
+        return self._repairing(lambda: lineage.lineage(self._text, commit, path))
 
     def mainline(self, commit: str, *, since: str, limit: int) -> tuple[str, ...]:
         """First-parent chain from ``since`` (with it, first) up to ``commit``: the oldest
         ``limit`` of them; () where ``since`` is not on it.
         """
-        return self._mended(lambda: lineage.mainline(self._text, commit, since=since, limit=limit))
+        return self._repairing(
+            lambda: lineage.mainline(self._text, commit, since=since, limit=limit)
+        )
 
     def dropped_results(self, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Results that were deleted or changed anywhere in the history of these commits: blob
@@ -102,20 +104,20 @@ class RepoReader:
         Raises:
             Unavailable: it takes too long.
         """
-        wanted = tuple(commits)
-        return self._mended(lambda: reader.dropped_results(self._clone, wanted))
+        requested = tuple(commits)
+        return self._repairing(lambda: reader.dropped_results(self._clone, requested))
 
     def is_ancestor(self, ancestor: str, commit: str) -> bool:
         """Whether ``ancestor`` is ``commit`` or in its history. An unknown ancestor is not."""
-        return self._mended(lambda: reader.is_ancestor(self._clone, ancestor, commit))
+        return self._repairing(lambda: reader.is_ancestor(self._clone, ancestor, commit))
 
     def commits_between(self, base: str, head: str) -> list[CommitInfo]:
         """Commits in the history of ``head`` and not of ``base``, newest first, with merges."""
-        return self._mended(lambda: reader.commits_between(self._clone, base, head))
+        return self._repairing(lambda: reader.commits_between(self._clone, base, head))
 
     def signature(self, commit: str, signers: Signers) -> Signature:
         """Who signed a commit, checked against trusted keys; see ``Signature``."""
-        return self._mended(lambda: verify(self._clone, commit, signers))
+        return self._repairing(lambda: verify(self._clone, commit, signers))
 
     def _text(self, *args: str) -> str:
         return self._clone.git.run(self._clone.path, *args).out.decode("utf-8", "replace")

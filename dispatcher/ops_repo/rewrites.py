@@ -46,12 +46,12 @@ def withdrawn_by(clone: Clone, old: str, new: str) -> Touched:
 
 def _touched(clone: Clone, revisions: Sequence[str]) -> Touched:
     """Every commit in which a file differs from any parent, merges included."""
-    found: dict[str, set[str]] = {}
+    touched: dict[str, set[str]] = {}
     for change in changes(clone, revisions, PLACES):
         sides = (change.difference.old, change.difference.new)
         if any(entry is not None and not entry.directory for entry in sides):
-            found.setdefault(change.path, set()).add(change.commit)
-    return {path: frozenset(commits) for path, commits in found.items()}
+            touched.setdefault(change.path, set()).add(change.commit)
+    return {path: frozenset(commits) for path, commits in touched.items()}
 
 
 class Withdrawn:
@@ -87,7 +87,7 @@ class Withdrawn:
             for name in names(self._folder, ".json"):
                 if name not in self._read:
                     self._read[name] = _load(self._folder / name)
-            return frozenset().union(*(known.get(path, ()) for known in self._read.values()))
+            return frozenset().union(*(touched.get(path, ()) for touched in self._read.values()))
 
 
 def write(file: Path, text: str) -> None:

@@ -98,16 +98,18 @@ def verify(clone: Clone, commit: str, signers: Signers) -> Signature:
         return Signature(
             status=SignatureStatus.BAD, detail="the commit carries more than one signature"
         )
-    found = _judged(clone, info.oid, payload, signatures[0], signers)
-    if found.status is not SignatureStatus.GOOD:
-        return found
-    return replace(found, approves=_approves(clone, info.oid))
+    signature = _judged(clone, info.oid, payload, signatures[0], signers)
+    if signature.status is not SignatureStatus.GOOD:
+        return signature
+    return replace(signature, approves=_approves(clone, info.oid))
 
 
 def _approves(clone: Clone, commit: str) -> tuple[str, ...]:
     """What the commit's message approves. The message is part of what is signed."""
-    wanted = f"%(trailers:key={TRAILER},valueonly,unfold,separator={_SEPARATOR})"
-    done = clone.git.run(clone.path, "log", "-1", "--no-walk", f"--format={wanted}", commit, "--")
+    trailer_format = f"%(trailers:key={TRAILER},valueonly,unfold,separator={_SEPARATOR})"
+    done = clone.git.run(
+        clone.path, "log", "-1", "--no-walk", f"--format={trailer_format}", commit, "--"
+    )
     values = done.out.decode("utf-8", "replace").rstrip("\n").split("\x01")
     return tuple(" ".join(value.split()) for value in values if value.strip())
 
@@ -156,9 +158,9 @@ def _ssh(
         file.write(signature)
         file.flush()
         keygen = _Keygen(clone, Path(file.name), payload)
-        whole = keygen.run("check-novalidate", "-n", "git")
-        key = _SSH_KEY.search(whole.text)
-        if whole.code != 0 or key is None:
+        checked = keygen.run("check-novalidate", "-n", "git")
+        key = _SSH_KEY.search(checked.text)
+        if checked.code != 0 or key is None:
             return Signature(
                 status=SignatureStatus.BAD, detail="the signature does not match the commit"
             )
@@ -177,10 +179,10 @@ def _judge_ssh(
     revoked: tuple[str, ...] = ()
     if signers.revoked_keys is not None:
         revoked = ("-r", str(_existing(signers.revoked_keys, "revoked_keys")))
-    found = keygen.run("find-principals", *allowed)
-    if found.code != 0:
-        return _not_found(found.text)
-    for principal in filter(_one_name, found.out.split("\n")):
+    principals = keygen.run("find-principals", *allowed)
+    if principals.code != 0:
+        return _not_found(principals.text)
+    for principal in filter(_one_name, principals.out.split("\n")):
         named = (*allowed, "-n", "git", "-I", principal)
         if keygen.run("verify", *named, *revoked).code == 0:
             return _as_git_sees_it(clone, commit, principal, allowed[1:] + revoked[1:])

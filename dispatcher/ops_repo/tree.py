@@ -122,7 +122,7 @@ class Tree:
 
     def enter(self, delta: Delta) -> Changes:
         """Take a way that was worked out for this tree at its present commit."""
-        if delta.whole:
+        if delta.complete:
             listing = {path: entry for path, entry in delta.events if entry is not None}
             return self.become(delta.commit, listing)
         return self.step(delta.commit, delta.events)
@@ -230,17 +230,17 @@ class Tree:
         entry: Entry | None,
         before: dict[str, Standing],
     ) -> None:
-        places = self.done_results if ending == RESULT_ENDING else self.done_actions
+        by_id = self.done_results if ending == RESULT_ENDING else self.done_actions
         if entry is not None and entry.directory:
             return
         before.setdefault(action_id, self._state(action_id))
-        known = places.get(action_id, ())
-        folders = tuple(f for f in known if f != folder) + ((folder,) if entry else ())
+        paths = by_id.get(action_id, ())
+        folders = tuple(f for f in paths if f != folder) + ((folder,) if entry else ())
         if folders:
             # One tuple for the many ids of a month: this table is the large one.
-            places[action_id] = self._folders.setdefault(folders, folders)
+            by_id[action_id] = self._folders.setdefault(folders, folders)
         else:
-            places.pop(action_id, None)
+            by_id.pop(action_id, None)
         if action_id in self.done_results or action_id in self.done_actions:
             self.archived.add(action_id)
         else:
@@ -256,7 +256,7 @@ class Tree:
             )
         if self._formula_files.get(path) == old:
             return False
-        both = (f"{FORMULAS_PATH}/{stem}.{each}" for each in FormulaKind)
+        both = (f"{FORMULAS_PATH}/{stem}.{ending}" for ending in FormulaKind)
         files = [self._formula_files[p] for p in both if p in self._formula_files]
         if files:
             self.formulas[stem] = replace(files[0], ambiguous=len(files) > 1)

@@ -58,10 +58,10 @@ def compared(clone: Clone, pairs: Iterable[Pair]) -> dict[Pair, list[Difference]
     done = clone.git.run(
         clone.path, "diff-tree", "--stdin", "-z", "--raw", "--no-renames", stdin=stdin
     )
-    found: dict[Pair, list[Difference]] = {pair: [] for pair in differ}
+    differences: dict[Pair, list[Difference]] = {pair: [] for pair in differ}
     for number, difference in _differences(done.out):
-        found[differ[number]].append(difference)
-    return found
+        differences[differ[number]].append(difference)
+    return differences
 
 
 def _differences(out: bytes) -> Iterator[tuple[int, Difference]]:

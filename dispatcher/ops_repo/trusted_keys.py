@@ -50,8 +50,8 @@ def read_allowed_signers(data: bytes, *, path: str, now: datetime) -> AllowedSig
     """
     entries = usable = 0
     problems = []
-    for number, words in _lines(data):
-        at = next((n for n in (1, 2) if _is_key(words, n)), None)
+    for number, fields in _lines(data):
+        at = next((n for n in (1, 2) if _is_key(fields, n)), None)
         if at is None:
             problems.append(
                 Problem(
@@ -63,7 +63,7 @@ def read_allowed_signers(data: bytes, *, path: str, now: datetime) -> AllowedSig
             )
             continue
         entries += 1
-        usable += _usable(words[1] if at > 1 else "", now)
+        usable += _usable(fields[1] if at > 1 else "", now)
     return AllowedSigners(entries=entries, usable=usable, problems=tuple(problems))
 
 
@@ -78,8 +78,8 @@ def revocation_problems(data: bytes, *, path: str) -> tuple[Problem, ...]:
             line=number,
             remedy="Write one public key per line: key-type base64-key",
         )
-        for number, words in _lines(data)
-        if not _is_key(words, 0)
+        for number, fields in _lines(data)
+        if not _is_key(fields, 0)
     )
 
 
@@ -91,26 +91,26 @@ def _lines(data: bytes) -> Iterator[tuple[int, Sequence[str]]]:
             yield number, _WORD.findall(text)
 
 
-def _is_key(words: Sequence[str], at: int) -> bool:
+def _is_key(fields: Sequence[str], at: int) -> bool:
     """Whether a key type and its key stand at this place: the key names its own type."""
-    if len(words) <= at + 1:
+    if len(fields) <= at + 1:
         return False
     try:
-        blob = base64.b64decode(words[at + 1], validate=True)
+        blob = base64.b64decode(fields[at + 1], validate=True)
     except (binascii.Error, ValueError):
         return False
     length = int.from_bytes(blob[:4], "big")
-    return len(blob) > 4 + length and blob[4 : 4 + length] == words[at].encode()
+    return len(blob) > 4 + length and blob[4 : 4 + length] == fields[at].encode()
 
 
 def _usable(options: str, now: datetime) -> bool:
-    given = {name.lower(): value for name, value in _OPTION.findall(options)}
-    namespaces = given.get("namespaces")
+    values = {name.lower(): value for name, value in _OPTION.findall(options)}
+    namespaces = values.get("namespaces")
     if namespaces is not None and not any(
         fnmatch.fnmatchcase(_NAMESPACE, pattern) for pattern in namespaces.split(",")
     ):
         return False
-    after, before = _time(given.get("valid-after", "")), _time(given.get("valid-before", ""))
+    after, before = _time(values.get("valid-after", "")), _time(values.get("valid-before", ""))
     return (after is None or after <= now) and (before is None or now < before)
 
 

@@ -67,9 +67,9 @@ class Withdrawals:
         if not losses:
             return ""
         info = reader.commit_info(self._clone, approval)
-        given = info.committed_at if at is None else at
+        until = info.committed_at if at is None else at
         for loss in losses:
-            if given <= loss.at or self.is_inside(approval, loss.head):
+            if until <= loss.at or self.is_inside(approval, loss.head):
                 day = rfc3339(loss.at)
                 return (
                     f"what happened on the branch before {day} was lost with the clone, so "

@@ -77,11 +77,11 @@ def forms(value: bytes) -> set[bytes]:
     core = value.strip() or value
     if len(core) < MIN_ENCODED:
         return {core}
-    found = {core}
+    spellings = {core}
     for part in _parts(core):
-        found.add(part)
-        found.update(f for f in _encoded(part) if len(f) >= _MIN_PATTERN)
-    return found
+        spellings.add(part)
+        spellings.update(f for f in _encoded(part) if len(f) >= _MIN_PATTERN)
+    return spellings
 
 
 def _parts(core: bytes) -> Iterator[bytes]:
@@ -178,7 +178,7 @@ def _without_delete(text: str) -> str:
 
 def _upper_escapes(text: str) -> str:
     return _JSON_ESCAPE.sub(
-        lambda found: "\\u" + found[0][2:].upper() if found[0][1] == "u" else found[0], text
+        lambda match: "\\u" + match[0][2:].upper() if match[0][1] == "u" else match[0], text
     )
 
 

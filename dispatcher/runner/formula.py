@@ -202,7 +202,7 @@ def command(
                 f"formula {spec.formula.name} is for an agent, and no agent command is configured",
                 remedy="Set [agent] command.",
             )
-        if not _found(spec.agent_argv[0]):
+        if not _is_executable(spec.agent_argv[0]):
             raise BadFormula(
                 f"the agent command {spec.agent_argv[0]} does not exist or cannot be executed",
                 remedy="Set [agent] command to what is on the formulas' PATH, or to a full path.",
@@ -216,7 +216,7 @@ def command(
     return [*prefix, "bash", path], os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
 
 
-def _found(program: str) -> bool:
+def _is_executable(program: str) -> bool:
     """Asked before the grant is used up, and since a sandbox's own failure tells less."""
     if "/" in program:
         return os.access(program, os.X_OK)

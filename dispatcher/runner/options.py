@@ -60,7 +60,7 @@ def parse(argv: Sequence[str]) -> Options:
     Raises:
         BadUsage: they are wrong.
     """
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     rest = list(argv)
     while rest:
         name = rest.pop(0)
@@ -68,19 +68,19 @@ def parse(argv: Sequence[str]) -> Options:
             break
         if name not in _NAMES or not rest:
             raise BadUsage(f"unknown or incomplete option {name!r}")
-        given[name] = rest.pop(0)
-    spool = given.get("--spool", "")
-    outcome = given.get("--outcome", f"{spool}/outcome.json" if spool else "")
+        values[name] = rest.pop(0)
+    spool = values.get("--spool", "")
+    outcome = values.get("--outcome", f"{spool}/outcome.json" if spool else "")
     if not outcome:
         raise BadUsage("--outcome or --spool is missing")
     try:
-        lock_fd, log_limit = int(given.get("--lock-fd", "-1")), int(given.get("--log-limit", "0"))
+        lock_fd, log_limit = int(values.get("--lock-fd", "-1")), int(values.get("--log-limit", "0"))
     except ValueError:
         raise BadUsage("--lock-fd and --log-limit take numbers") from None
     return Options(
         outcome=outcome,
-        payload=given.get("--payload", ""),
-        ops_repo=given.get("--ops-repo", ""),
+        payload=values.get("--payload", ""),
+        ops_repo=values.get("--ops-repo", ""),
         spool=spool,
         lock_fd=lock_fd,
         log_limit=log_limit,

@@ -161,10 +161,10 @@ def _descendants() -> list[tuple[int, str]]:
             continue
         _, _, name = head.partition(b"(")
         children.setdefault(int(rest.split()[1]), []).append((int(entry), name.decode("latin-1")))
-    found: list[tuple[int, str]] = []
+    descendants: list[tuple[int, str]] = []
     below = [os.getpid()]
     while below:
         next_ones = children.get(below.pop(), [])
-        found += next_ones
+        descendants += next_ones
         below += [pid for pid, _ in next_ones]
-    return found
+    return descendants

@@ -240,21 +240,21 @@ class _Run:
         _tell(text)
 
     def _time_marks(self) -> list[TimeMarks]:
-        place = os.path.dirname(self._options.outcome) or "."  # noqa: PTH120
-        self._marks = [TimeMarks(f"{place}/{index_name(name)}") for name in _STREAMS]
+        directory = os.path.dirname(self._options.outcome) or "."  # noqa: PTH120
+        self._marks = [TimeMarks(f"{directory}/{index_name(name)}") for name in _STREAMS]
         return self._marks
 
     def _why(self, verdict: Verdict, spec: RunSpec, end: End) -> str:
-        words = ""
+        reason = ""
         if verdict is Verdict.TIMED_OUT:
-            words = f"ended at its timeout of {spec.timeout_s} s"
+            reason = f"ended at its timeout of {spec.timeout_s} s"
         elif verdict is Verdict.CANCELLED:
-            words = _reason(self._options)
+            reason = _reason(self._options)
         if end.survivors:
-            words += (
-                "; some of its processes could not be killed" if words else "processes are left"
+            reason += (
+                "; some of its processes could not be killed" if reason else "processes are left"
             )
-        return words
+        return reason
 
     def defect(self, error: Exception) -> Outcome:
         """An outcome for an error nobody foresaw. Its text is left out: it may hold a secret."""

@@ -71,7 +71,7 @@ class _Patterns:
         """
         if self._search is None:
             return [], len(data)
-        found: list[tuple[int, int, int]] = []
+        matches: list[tuple[int, int, int]] = []
         done, hold = 0, len(data) if last else self._held(data, 0)
         for match in self._search.find_matches_as_indexes(data):
             _, start, end = match
@@ -80,11 +80,11 @@ class _Patterns:
                 hold = len(data) if last else self._held(data, max(done, hold))
                 if start >= hold:
                     break
-            found.append(match)
+            matches.append(match)
             done = end
         if done > hold:
             hold = self._held(data, done)
-        return found, hold
+        return matches, hold
 
     def _held(self, data: bytes, start: int) -> int:
         """Where the longest end of ``data[start:]`` begins that a form could begin with; the
@@ -99,12 +99,12 @@ class _Patterns:
 
     def _candidates(self, window: bytes) -> list[int]:
         """Places in order where a form's first bytes stand, or the window's own last ones."""
-        found: list[int] = []
+        starts: list[int] = []
         if self._openings is not None:
             matches = self._openings.find_matches_as_indexes(window, overlapping=True)
-            found = [start for _, start, _ in matches]
-        found += range(max(0, len(window) - _OPENING + 1), len(window))
-        return sorted(set(found))
+            starts = [start for _, start, _ in matches]
+        starts += range(max(0, len(window) - _OPENING + 1), len(window))
+        return sorted(set(starts))
 
     def _begins(self, end: bytes) -> bool:
         """True if ``end`` is a proper beginning of some form."""
@@ -196,10 +196,10 @@ class _Exact:
     def feed(self, data: bytes, *, last: bool) -> bytes:
         """What is settled by now, with marks."""
         data = self._rest + data
-        found, hold = self._patterns.find(data, last=last)
+        matches, hold = self._patterns.find(data, last=last)
         pieces: list[bytes] = []
         done = 0
-        for index, start, end in found:
+        for index, start, end in matches:
             pieces += (data[done:start], self._patterns.mark(index))
             done = end
         self._rest = data[hold:]
@@ -243,36 +243,36 @@ class _Folded:
         tail = len(inner) - len(inner.rstrip(_BREAKS))
         self._run = tail if inner else self._run + lead
         if self._samples.search(data[::_STEP]):
-            found = self._long_run.finditer(data, lead)
-            cuts += (run.start() + self._too_many for run in found)
+            long_runs = self._long_run.finditer(data, lead)
+            cuts += (run.start() + self._too_many for run in long_runs)
         return cuts
 
     def _part(self, data: bytes, *, last: bool) -> list[bytes]:
         data = self._rest + data
         flat = self._before + _without_breaks(data)
-        found, hold = self._patterns.find(flat, last=last)
-        if not found and hold == len(flat):
+        matches, hold = self._patterns.find(flat, last=last)
+        if not matches and hold == len(flat):
             self._rest = self._before = b""
             return [data]
         before = len(self._before)
-        places = _Places(data)
+        positions = _Places(data)
         pieces: list[bytes] = []
         done = 0
-        for index, start, end in found:
-            begin = places.of(max(0, start - before))
+        for index, start, end in matches:
+            begin = positions.of(max(0, start - before))
             begin = _after_early_break(data, begin, seen=max(0, before - start))
             pieces += (data[done:begin], self._patterns.mark(index))
-            done = places.of(end - 1 - before) + 1
-        pieces.append(data[done : self._keep(data, flat, hold, places)])
+            done = positions.of(end - 1 - before) + 1
+        pieces.append(data[done : self._keep(data, flat, hold, positions)])
         return pieces
 
-    def _keep(self, data: bytes, flat: bytes, hold: int, places: _Places) -> int:
+    def _keep(self, data: bytes, flat: bytes, hold: int, positions: _Places) -> int:
         """Remember what is not settled; returns where in ``data`` it begins."""
         before, tail = len(self._before), flat[hold:]
         if not tail or (len(tail) < _SEEN and data[-1:] in (b"\r", b"\n")):
             self._rest, self._before = b"", tail
             return len(data)
-        at = places.of(hold - before) if hold > before else 0
+        at = positions.of(hold - before) if hold > before else 0
         self._rest, self._before = data[at:], self._before[hold:]
         return at
 

@@ -139,7 +139,7 @@ class Supervision:
             if time.monotonic() >= self._timeout_at:
                 self.end.timed_out = True
                 return True
-            self._turn(self._timeout_at)
+            self._poll_once(self._timeout_at)
 
     def _until_gone(self) -> bool:
         """TERM, then KILL, until no process is left. True if some cannot be ended."""
@@ -148,13 +148,13 @@ class Supervision:
         while time.monotonic() < deadline:
             if not self._reap():
                 return False
-            self._turn(deadline)
+            self._poll_once(deadline)
         deadline = time.monotonic() + _KILL_S
         while time.monotonic() < deadline:
             signal_descendants(signal.SIGKILL)
             if not self._reap():
                 return False
-            self._turn(min(deadline, time.monotonic() + _KILL_AGAIN_S))
+            self._poll_once(min(deadline, time.monotonic() + _KILL_AGAIN_S))
         return True
 
     def _drain(self) -> None:
@@ -163,14 +163,14 @@ class Supervision:
         quiet_at = time.monotonic() + _DRAIN_S
         while any(s.source >= 0 for s in self._streams) and time.monotonic() < deadline:
             blocked = any(s.sink.pending for s in self._streams)
-            if self._turn(deadline if blocked else quiet_at):
+            if self._poll_once(deadline if blocked else quiet_at):
                 quiet_at = time.monotonic() + _DRAIN_S
             elif not blocked and time.monotonic() >= quiet_at:
                 break
         for stream in self._streams:
             stream.give_up()
         while any(s.sink.pending for s in self._streams) and time.monotonic() < deadline:
-            self._turn(deadline)
+            self._poll_once(deadline)
 
     def _reap(self) -> bool:
         ended, left = reap()
@@ -179,9 +179,9 @@ class Supervision:
             self.end.finished_at = time.time()
         return left
 
-    def _turn(self, until: float) -> bool:
+    def _poll_once(self, until: float) -> bool:
         """Wait for something and carry it on. True if bytes moved."""
-        self._tracker()
+        self._register()
         ready = self._poll.poll(max(0.0, until - time.monotonic()) * 1000)
         moved = False
         for fd, _events in ready:
@@ -196,18 +196,18 @@ class Supervision:
                     moved = True
         return moved
 
-    def _tracker(self) -> None:
+    def _register(self) -> None:
         """Ask the poll for what matters now, and for nothing else."""
-        wanted: dict[int, int] = {}
+        events: dict[int, int] = {}
         for stream in self._streams:
             if stream.reading:
-                wanted[stream.source] = select.POLLIN
+                events[stream.source] = select.POLLIN
             if stream.sink.pending:
-                wanted[stream.sink.fd] = select.POLLOUT
-        if wanted == self._watched:
+                events[stream.sink.fd] = select.POLLOUT
+        if events == self._watched:
             return
-        for fd in self._watched.keys() - wanted.keys():
+        for fd in self._watched.keys() - events.keys():
             self._poll.unregister(fd)
-        for fd in wanted.keys() - self._watched.keys():
-            self._poll.register(fd, wanted[fd])
-        self._watched = wanted
+        for fd in events.keys() - self._watched.keys():
+            self._poll.register(fd, events[fd])
+        self._watched = events

@@ -42,10 +42,10 @@ class TimeMarks:
         self._marked_at = now
         mark = encode_mark(now, self._line_start)
         try:
-            whole = os.write(self._fd, mark) == len(mark)
+            complete = os.write(self._fd, mark) == len(mark)
         except OSError:
-            whole = False
-        if not whole:  # an index with a gap would hide output; an empty one says that it is none
+            complete = False
+        if not complete:  # an index with a gap would hide output; an empty one says that it is none
             with suppress(OSError):
                 os.ftruncate(self._fd, 0)
             os.close(self._fd)

@@ -85,7 +85,7 @@ def plan_vault(
     mounts = client.sys.list_mounted_secrets_engines()["data"]
     kv = _kv_mount(settings, mounts)
     present = listed(client.sys.list_acl_policies)
-    wanted = {
+    policies = {
         names.dispatcher_policy(settings.vault): templates.dispatcher_policy(settings),
         names.lookup_self_policy(settings.vault): templates.lookup_self_policy(settings),
     }
@@ -93,15 +93,15 @@ def plan_vault(
     stored = secret_keys(client, settings) if kv.kind is ChangeKind.UNCHANGED else ()
     names.refuse_case_twins(name for name in stored if not name.endswith("/"))
     for name in names.usable_names(settings.vault, stored):
-        wanted[names.policy_of(settings.vault, name)] = templates.runner_policy(settings, name)
+        policies[names.policy_of(settings.vault, name)] = templates.runner_policy(settings, name)
     changes = [kv]
-    changes += [_policy(client, name, text, present) for name, text in wanted.items()]
+    changes += [_policy(client, name, text, present) for name, text in policies.items()]
     _refuse_foreign(changes, settings, adopt=adopt)
     changes.append(_token_role(client, settings))
     changes += _transit(client, settings, mounts)
     if settings.vault.auth is VaultAuth.APPROLE:
         changes += _approle(client, settings)
-    changes += _left_over(client, settings, set(present) - wanted.keys(), remove=remove_stale)
+    changes += _left_over(client, settings, set(present) - policies.keys(), remove=remove_stale)
     changes += _left_over_roles(client, settings, remove=remove_stale)
     return changes
 
@@ -210,22 +210,22 @@ def _policy(client: hvac.Client, name: str, text: str, present: Iterable[str]) -
 
 def _refuse_foreign(changes: Iterable[Change], settings: Settings, *, adopt: bool) -> None:
     """Raises ``NotOurs`` if what stands in the place of one of our policies bears another's mark."""
-    ours = owner(settings)
+    marker = owner(settings)
     for change in changes:
         if change.kind is not ChangeKind.UPDATE or not change.path.startswith(_POLICIES):
             continue
         held = owner_of(change.before)
-        if held == ours or (adopt and held and held.installation == ours.installation):
+        if held == marker or (adopt and held and held.installation == marker.installation):
             continue
         policy = change.path.removeprefix(_POLICIES)
-        if held is None or held.installation != ours.installation:
+        if held is None or held.installation != marker.installation:
             whose = "was not written by disinto" if held is None else f"belongs to {held}"
             raise NotOurs(
                 f"the policy {policy} {whose}, and is left unchanged",
                 remedy="Set another [vault] installation, or rename that policy.",
             )
         raise NotOurs(
-            f"the policy {policy} belongs to {held}, and ours is {ours.ops_repo}; it is left "
+            f"the policy {policy} belongs to {held}, and ours is {marker.ops_repo}; it is left "
             "unchanged",
             remedy="Set another [vault] installation. Only if the remote of this installation has "
             "another address now, run `disinto apply --adopt`.",
@@ -236,13 +236,13 @@ def _left_over(
     client: hvac.Client, settings: Settings, present: Iterable[str], *, remove: bool
 ) -> Iterator[Change]:
     """Policies that are provably ours, and of no use any more."""
-    ours, prefix = owner(settings), names.runner_prefix(settings.vault)
+    marker, prefix = owner(settings), names.runner_prefix(settings.vault)
     for name in sorted(present):
         legacy = templates.legacy_policy(settings, name)
         if not name.startswith(prefix) and legacy is None:
             continue
         before = policy_text(client, name)
-        if owner_of(before) == ours or (legacy and before.strip() == legacy.strip()):
+        if owner_of(before) == marker or (legacy and before.strip() == legacy.strip()):
             yield _stale(_POLICIES + name, before, remove=remove)
 
 
@@ -310,10 +310,10 @@ def _engine(mount: str, mounts: Mapping[str, Any], body: Mapping[str, Any], *, k
     if held is None:
         return Change(kind=ChangeKind.CREATE, path=path, after=_shown(body), body=body)
     version = (held.get("options") or {}).get("version")
-    wanted = (body.get("options") or {}).get("version")
-    if held.get("type") != body["type"] or (wanted and version != wanted):
+    kv_version = (body.get("options") or {}).get("version")
+    if held.get("type") != body["type"] or (kv_version and version != kv_version):
         actual = f"{held.get('type')} version {version}" if version else str(held.get("type"))
-        need = f"{body['type']} version {wanted}" if wanted else str(body["type"])
+        need = f"{body['type']} version {kv_version}" if kv_version else str(body["type"])
         raise Misconfigured(
             f"the mount {mount}/ is of type {actual}, and [vault] {key} needs {need}",
             remedy=f"Choose another mount in [vault] {key}, or migrate this one.",

@@ -192,13 +192,13 @@ def _kv_engine(name: str, client: hvac.Client, settings: Settings) -> Check:
 
 def _policies(name: str, client: hvac.Client, settings: Settings) -> Check:
     secrets = names.usable_names(settings.vault, secret_keys(client, settings))
-    wanted = {
+    expected = {
         names.policy_of(settings.vault, s): templates.runner_policy(settings, s) for s in secrets
     }
-    wanted[names.lookup_self_policy(settings.vault)] = templates.lookup_self_policy(settings)
+    expected[names.lookup_self_policy(settings.vault)] = templates.lookup_self_policy(settings)
     wrong = [
         policy
-        for policy, text in wanted.items()
+        for policy, text in expected.items()
         if policy_text(client, policy).strip() != text.strip()
     ]
     return Check(

@@ -39,10 +39,10 @@ def plan_removal(vault: Vault, settings: Settings) -> list[Change]:
 
 
 def _roles(client: hvac.Client, settings: Settings) -> Iterator[Change]:
-    ours = names.runner_prefix(settings.vault)
+    prefix = names.runner_prefix(settings.vault)
     role = names.token_role(settings.vault)
     globs = (if_present(client.auth.token.read_role, role) or {}).get("allowed_policies_glob") or []
-    if globs and all(str(glob).startswith(ours) for glob in globs):
+    if globs and all(str(glob).startswith(prefix) for glob in globs):
         path = f"auth/token/roles/{role}"
         yield _deletion(path, f"allowed_policies_glob = {', '.join(map(str, globs))}\n")
     for kind, name in (

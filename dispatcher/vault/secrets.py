@@ -91,7 +91,7 @@ class Secrets:
             if dynamic is not None:
                 secrets.append(_dynamic(name, dynamic, has_policy=has_policy))
                 continue
-            metadata = if_present(self._kv.read_secret_metadata, **self._place(name))
+            metadata = if_present(self._kv.read_secret_metadata, **self._secret_path(name))
             if metadata is None:  # removed since it was listed
                 continue
             version = int(metadata.get("current_version") or 0)
@@ -123,13 +123,13 @@ class Secrets:
         if name not in self._settings.vault.dynamic:
             policy = names.policy_of(self._settings.vault, name)
             if_present(self._client.sys.delete_acl_policy, policy)
-        if_present(self._kv.delete_metadata_and_all_versions, **self._place(name))
+        if_present(self._kv.delete_metadata_and_all_versions, **self._secret_path(name))
         return existed
 
     def _names(self) -> Sequence[str]:
         return [key for key in secret_keys(self._client, self._settings) if not key.endswith("/")]
 
-    def _place(self, name: str) -> Mapping[str, str]:
+    def _secret_path(self, name: str) -> Mapping[str, str]:
         """Where a secret is, for hvac."""
         vault = self._settings.vault
         return {
@@ -141,7 +141,7 @@ class Secrets:
         """The number of the version that was written. Raises ``Misconfigured``."""
         secret = {names.VALUE_FIELD: value}
         try:
-            reply = self._kv.create_or_update_secret(secret=secret, **self._place(name))
+            reply = self._kv.create_or_update_secret(secret=secret, **self._secret_path(name))
         except Rejected as rejected:
             if rejected.status != 404:
                 raise

@@ -57,7 +57,7 @@ def test_a_file_whose_secrets_exist_is_vetted_once() -> None:
         components=cast(Any, SimpleNamespace(gate=gate)), intake=cast(Intake, cast(Any, intake))
     )
     events = tuple((f"vault/actions/{i}.toml", entry) for i, entry in FILES.items())
-    view.enter(Delta(commit="c" * 40, events=events, whole=True))
+    view.enter(Delta(commit="c" * 40, events=events, complete=True))
     view.vet()
     assert set(view.unresolved()) == {"known", "unknown"}
 
@@ -78,7 +78,7 @@ def test_what_the_gate_answered_meanwhile_is_kept() -> None:
         components=cast(Any, SimpleNamespace(gate=gate)), intake=cast(Intake, cast(Any, intake))
     )
     events = (("vault/actions/known.toml", FILES["known"]),)
-    view.enter(Delta(commit="c" * 40, events=events, whole=True))
+    view.enter(Delta(commit="c" * 40, events=events, complete=True))
     view.vet()
     yes = Decision(answer=Answer.APPROVED, reason="so", gate="fake", approved_by=("boss",))
     view.learn(view.question("known"), yes, asked_at=float("inf"))

@@ -1,4 +1,4 @@
-"""Look at what runs on this machine need: the sandbox, the user, and the directories of mounts."""
+"""Checks of what runs on this machine need: the sandbox, the user, and the mounts' directories."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from dispatcher.settings import Settings
 
 
 def check_local(settings: Settings) -> Iterator[Check]:
-    """Everything about the local engine, in the order in which one would mend it."""
+    """All checks of the local engine, in the order in which to fix them."""
     yield from looked("local: sandbox", lambda: _sandbox(settings))
     yield _user()
     for mount, directory in settings.section(LocalSettings).mounts.items():
-        found = directory.is_dir()
+        exists = directory.is_dir()
         yield Check(
             name=f"local: mount {mount}",
-            ok=found,
-            detail=f"{directory}" if found else f"there is not a directory {directory}",
-            remedy="" if found else f"Create it, or change [local] mounts {mount}.",
+            ok=exists,
+            detail=f"{directory}" if exists else f"there is not a directory {directory}",
+            remedy="" if exists else f"Create it, or change [local] mounts {mount}.",
         )
 
 
 def _sandbox(settings: Settings) -> Iterator[Check]:
     local = settings.section(LocalSettings)
-    found, reason = sandbox.find(settings)
-    unprotected = found is None and local.mounts and not local.allow_unprotected_mounts
+    box, reason = sandbox.find(settings)
+    unprotected = box is None and local.mounts and not local.allow_unprotected_mounts
     yield Check(
         name="local: sandbox",
         ok=not unprotected,
-        detail="bubblewrap isolates runs from each other's files" if found else reason,
+        detail="bubblewrap isolates runs from each other's files" if box else reason,
         remedy="Install bubblewrap, or set [local] allow_unprotected_mounts = true."
         if unprotected
         else "",
@@ -40,7 +40,7 @@ def _sandbox(settings: Settings) -> Iterator[Check]:
 
 
 def _user() -> Check:
-    """Advice, and no fault: there are machines with no other user."""
+    """Advice rather than a failure: some machines have no other user."""
     root = os.geteuid() == 0
     return Check(
         name="local: user",

@@ -1,4 +1,4 @@
-"""How runs ended whose runner is gone."""
+"""Outcomes of runs whose runner is gone."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from dispatcher.model.run import Outcome
 from dispatcher.model.verdicts import Verdict
 
 STARTS = 3
-"""Runners that may end for one run, by a signal or for lack of space, before they use its grant."""
+"""Start attempts per run: runners that may end, by a signal or for lack of space, before they use
+its grant."""
 
 _TAIL_BYTES = 4000
 
 
 class Endings:
-    """Counts runners that did not come to begin. Thread-safe."""
+    """Determines outcomes, and counts runners that ended before they began. Thread-safe."""
 
     def __init__(self) -> None:
         self._ended: Counter[str] = Counter()
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def forget(self, spool: Spool) -> None:
         """The run is over."""
-        with self._turn:
+        with self._lock:
             self._ended.pop(spool.token, None)
 
     def conclude(self, spool: Spool, *, overdue: bool, code: int | None) -> Outcome | None:
@@ -37,27 +38,27 @@ class Endings:
 
         Args:
             overdue: its runner hung and was killed.
-            code: exit code of the runner where it was our child.
+            code: exit code of the runner if it was our child.
         """
         outcome = spool.outcome()
         if outcome is None:
-            outcome = self._without_word(spool, overdue=overdue, code=code)
+            outcome = self._without_report(spool, overdue=overdue, code=code)
             if outcome is not None:
-                with suppress(OSError):  # on a full disk; it is found out again if we die
+                with suppress(OSError):  # on a full disk; a restart determines it again
                     spool.conclude(outcome)
         return outcome
 
-    def _without_word(self, spool: Spool, *, overdue: bool, code: int | None) -> Outcome | None:
-        """An outcome for a runner that left none, after ending what it left instead."""
+    def _without_report(self, spool: Spool, *, overdue: bool, code: int | None) -> Outcome | None:
+        """An outcome for a runner that left none, after ending its remaining processes."""
         if not spool.begun():
             if code is None or self._may_start_again(spool, code):
                 return None
             how = f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
-            said = spool.last_words() or "it left no message; check memory and disk space"
+            message = spool.log_tail() or "it left no message; check memory and disk space"
             return Outcome(
                 verdict=Verdict.ERROR,
                 exit_code=Verdict.ERROR.exit_code,
-                error=f"the runner {how} before it began: {said}",
+                error=f"the runner {how} before it began: {message}",
             )
         foreign = spool.has_foreign_outcome()
         clean = sweep(spool)
@@ -80,16 +81,16 @@ class Endings:
         )
 
     def _may_start_again(self, spool: Spool, code: int) -> bool:
-        """Whether a runner that did not come to use its grant is worth another start."""
+        """Whether a run whose runner did not use its grant may be started again."""
         if code >= 0 and code not in (Exit.TEMPFAIL, Exit.IOERR):
-            return False  # a broken installation does not mend itself
-        with self._turn:
+            return False  # a broken installation does not repair itself
+        with self._lock:
             self._ended[spool.token] += 1
             return self._ended[spool.token] < STARTS
 
 
 def _tail(spool: Spool) -> str:
-    """The last characters of what was logged; redacted before it was written."""
+    """The last characters of the log, which was redacted before it was written."""
     text = ""
     for stream in STREAMS:
         with suppress(OSError), spool.log(stream).open("rb") as file:

@@ -1,9 +1,9 @@
-"""What a formula must not see, found anew for every run.
+"""Paths that a formula must not see, determined again for every run.
 
 A mount over a file hides that file and not its name: once the file is replaced by ``rename(2)``, as
-agents and certificate tools do, or a link is switched, or a missing file is made, what is there
-then shows. So it is the *directory* of a credential that gets a mount: inside, it holds what was in
-it when the run started, without the credential, and nothing that came later.
+agents and certificate tools do, or a link is switched, or a missing file is created, the new file
+is visible. So it is the *directory* of a credential that gets a mount: inside, it holds its entries
+from when the run started, without the credential and without anything added later.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 ROOT = Path("/")
 _MAX_LINKS = 40  # as the kernel; path_resolution(7)
 _MAX_ENTRIES = 1000
-"""Of a directory shown without its credential: each entry is a mount of its own, and bubblewrap
-takes 9000 arguments."""
+"""Limit for a directory shown without its credential: each entry is a mount of its own, and
+bubblewrap accepts 9000 arguments."""
 
 _COMPATIBLE = (ROOT, Path("/usr"), Path("/var"))
 """Directories whose links to other directories belong to the system, such as /var/run."""
@@ -35,19 +35,19 @@ _COMPATIBLE = (ROOT, Path("/usr"), Path("/var"))
 
 @dataclass(frozen=True, kw_only=True)
 class Hidden:
-    """What is hidden; every path is free of links.
+    """Hidden paths, all resolved.
 
     Attributes:
-        directories: those that are empty inside.
-        withheld: names that are missing inside, by their directory. Such a directory shows what it
-            held when the run started, and nothing that came later.
+        directories: shown empty.
+        withheld: missing names by directory. Such a directory shows its entries from when the run
+            started, and nothing added later.
     """
 
     directories: set[Path] = field(default_factory=set)
     withheld: dict[Path, set[str]] = field(default_factory=dict)
 
     def add(self, path: Path) -> None:
-        """Hide a path: the links on the way, and what they lead to, now or later."""
+        """Hide a path: the links along it and their targets, now or later."""
         for place, name in _hops(path):
             self.withheld.setdefault(place, set()).update([name] if name else [])
         target = _target(path)
@@ -57,7 +57,7 @@ class Hidden:
             self.withheld.setdefault(target.parent, set()).add(target.name)
 
     def holds(self, path: Path) -> bool:
-        """True if a path without links is hidden, or lies below what is."""
+        """Whether a resolved path is hidden or lies below a hidden one."""
         if any(path.is_relative_to(directory) for directory in self.directories):
             return True
         return any(
@@ -67,7 +67,7 @@ class Hidden:
     def mounts(
         self, source: Path, target: Path, *, covered: Collection[Path] = (), bind: str
     ) -> tuple[list[str], list[str]]:
-        """Arguments for bubblewrap that hide what lies in a directory.
+        """Arguments for bubblewrap that hide paths within a directory.
 
         Args:
             source: the directory, as it is outside.
@@ -76,7 +76,7 @@ class Hidden:
             bind: the option that shows an entry, such as ``--ro-bind-try``.
 
         Returns:
-            Those to give right after the directory itself, and those to give at the very end.
+            Those to pass right after the directory itself, and those to pass at the very end.
 
         Raises:
             Misconfigured: a credential is in a directory with too many other entries.
@@ -98,7 +98,7 @@ class Hidden:
         return begin, end
 
     def entries(self, path: Path, place: Path, bind: str) -> Iterator[str]:
-        """Arguments that show what is in a directory now, without what is withheld.
+        """Arguments that show the current entries of a directory, except withheld ones.
 
         Raises:
             Misconfigured: see ``mounts``.
@@ -128,47 +128,46 @@ class Hidden:
 
 def own(settings: Settings) -> Hidden:
     """The dispatcher's state and its credentials, which no mount may show."""
-    from dispatcher.settings import credential_files  # who reads logs has no settings
+    from dispatcher.settings import credential_files  # reading logs needs no settings
 
-    found = Hidden()
-    found.add(settings.state_dir)
+    result = Hidden()
+    result.add(settings.state_dir)
     for path in (*credential_files(settings), *(home / ".vault-token" for home in homes())):
-        found.add(path)
-    return found
+        result.add(path)
+    return result
 
 
-def hidden(settings: Settings, wanted: Collection[Path]) -> Hidden:
-    """All that a run must not see.
+def hidden(settings: Settings, requested: Collection[Path]) -> Hidden:
+    """Everything that a run must not see.
 
     Args:
-        wanted: directories of the mounts it asked for, free of links.
+        requested: resolved directories of the mounts it requested.
     """
-    found = own(settings)
-    for folder in settings.section(LocalSettings).mounts.values():
+    result = own(settings)
+    for directory in settings.section(LocalSettings).mounts.values():
         # A directory may be offered under two names; one of them is enough to see it.
-        if _target(folder) not in wanted:
-            found.add(folder)
+        if _target(directory) not in requested:
+            result.add(directory)
     if settings.section(LocalSettings).hide_home:
         for home in homes():
-            found.add(home)
-    return found
+            result.add(home)
+    return result
 
 
 def homes() -> Iterator[Path]:
-    """The home directories of the dispatcher's user within reach: by ``$HOME``, and by passwd."""
+    """Accessible home directories of the dispatcher's user: from ``$HOME`` and from passwd."""
     named = [os.environ.get("HOME", "")]
     with suppress(KeyError):  # a user without an entry, as in many containers
         named.append(pwd.getpwuid(os.geteuid()).pw_dir)
     for home in named:
-        # Out of our reach (``ProtectHome=`` of systemd) is out of a formula's too.
+        # What we cannot access (``ProtectHome=`` of systemd), a formula cannot either.
         if home != "/" and os.path.isabs(home) and os.path.isdir(home):  # noqa: PTH112, PTH117
             yield Path(home)
 
 
 def _hops(path: Path) -> Iterator[tuple[Path, str]]:
-    """Directories, free of links, in which it is decided where a path leads; with the name in them
-    if it is a link that is the path's own, or is missing. Links on the way that are in
-    ``_COMPATIBLE`` are left out.
+    """Resolved directories that determine where a path leads; with the name in them if it is
+    missing or is the final link. Links along the path that are in ``_COMPATIBLE`` are omitted.
     """
     place, rest, links = ROOT, list(path.absolute().parts[1:]), 0
     while rest:
@@ -179,12 +178,12 @@ def _hops(path: Path) -> Iterator[tuple[Path, str]]:
         try:
             target = (place / name).readlink()
         except OSError as error:
-            if error.errno == errno.EINVAL:  # no link
+            if error.errno == errno.EINVAL:  # not a link
                 place /= name
                 continue
             if error.errno == errno.ENOENT:
                 yield place, name
-            return  # beyond our reach, and a formula's
+            return  # not accessible to us, nor to a formula
         if not rest:
             yield place, name
         elif place not in _COMPATIBLE:
@@ -198,7 +197,7 @@ def _hops(path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _target(path: Path) -> Path | None:
-    """Where a path leads in the end; None if nothing is there, or not within reach."""
+    """The resolved path; None if nothing is there or it is not accessible."""
     try:
         return path.resolve(strict=True)
     except (OSError, RuntimeError):  # RuntimeError: a loop of links

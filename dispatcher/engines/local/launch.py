@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from dispatcher.settings import Settings
 
 _BOOT = "import sys; sys.path += sys.argv.pop(1).split(':'); import dispatcher.runner.__main__"
-"""Without ``site`` the interpreter starts in two thirds of the time, and what the operator's
-environment or working directory could slip in is never imported."""
+"""Without ``site`` the interpreter starts in two thirds of the time, and nothing is imported
+from the operator's environment or working directory."""
 
 _PASSED_ON = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
@@ -31,17 +31,17 @@ _PASSED_ON = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 @cache
 def command() -> tuple[str, ...]:
     """The runner's command line without its options; works for every way to install."""
-    places: dict[str, None] = {}
+    paths: dict[str, None] = {}
     for package in ("dispatcher", "ahocorasick_rs"):
-        found = find_spec(package)
-        if found is None or not found.origin:
+        spec = find_spec(package)
+        if spec is None or not spec.origin:
             raise ModuleNotFoundError(package)
-        places[str(Path(found.origin).parents[1])] = None
-    return (sys.executable, "-I", "-S", "-c", _BOOT, ":".join(places))
+        paths[str(Path(spec.origin).parents[1])] = None
+    return (sys.executable, "-I", "-S", "-c", _BOOT, ":".join(paths))
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The runner's environment; of it the formula gets PATH alone."""
+    """The runner's environment; the formula gets only PATH of it."""
     env = {"PATH": settings.section(LocalSettings).path, "LANG": "C.UTF-8"}
     env |= {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     if settings.vault.cacert is not None:
@@ -56,12 +56,12 @@ def launch(
 
     Args:
         payload: handed over through memory: never in arguments, the environment or a file, and
-            whole before the runner begins.
+            complete before the runner begins.
         lock: descriptor of the held lock; the runner gets a copy.
-        sandbox: command line in front of the formula's, or none.
+        sandbox: command line prefixed to the formula's, or empty.
 
     Raises:
-        OSError: no process could be made.
+        OSError: no process could be created.
     """
     options = [
         "--spool", str(spool.path),
@@ -91,11 +91,11 @@ def launch(
 
 
 _INPUT_ERRORS = (errno.ENAMETOOLONG, errno.E2BIG)
-"""What the operating system says of a name or an argument, and not of the machine."""
+"""Errors caused by a name or an argument rather than by the machine."""
 
 
 def not_startable(spool: Spool, error: OSError | ValueError) -> DisintoError:
-    """Why no runner could be started: forever, or for as long as the machine lacks something."""
+    """Why no runner could be started: permanently, or until the machine has the resources."""
     if isinstance(error, ValueError) or error.errno in _INPUT_ERRORS:
         why = str(error) if isinstance(error, ValueError) else error.strerror
         return CannotSubmit(

@@ -1,6 +1,6 @@
-"""End processes of a run whose runner is gone. A living runner does this by itself.
+"""Kills processes of a run whose runner is gone. A live runner does this itself.
 
-They are known by two marks that they inherit: the run's folder in their environment, which a
+They are recognized by two inherited marks: the run's directory in their environment, which a
 program may clear, and a limit that is never enforced (``process_record``), which only root can
 raise again.
 """
@@ -40,7 +40,7 @@ def sweep(spool: Spool) -> bool:
 
 
 def kill_tree(pid: int) -> None:
-    """Kill everything below a process, without the process itself."""
+    """Kill all descendants of a process, but not the process itself."""
     children: dict[int, list[tuple[int, bytes]]] = {}
     for other, rest in _stats():
         children.setdefault(int(rest[1]), []).append((other, rest[_STARTED]))
@@ -51,19 +51,19 @@ def kill_tree(pid: int) -> None:
             _kill(child, partial(_is_same, child, started))
 
 
-def _kill(pid: int, ours: Callable[[], bool]) -> None:
-    """Kill a process that is still ours when it cannot be mistaken any more."""
+def _kill(pid: int, is_ours: Callable[[], bool]) -> None:
+    """Kill a process after checking, with its pidfd open, that it is still ours."""
     with suppress(OSError):
         pidfd = os.pidfd_open(pid)
         try:
-            if ours():
+            if is_ours():
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         finally:
             os.close(pidfd)
 
 
 def _is_marked(pid: int, spool: Spool) -> bool:
-    # The folder's path is in no other run's environment, not even of another dispatcher.
+    # The directory's path is in no other run's environment, not even of another dispatcher.
     workdir = str(spool.home)
     with suppress(OSError):
         if f"DISINTO_WORKDIR={workdir}".encode() in _read(pid, "environ").split(b"\0"):
@@ -81,12 +81,12 @@ def _is_same(pid: int, started: bytes) -> bool:
 
 def _stats() -> list[tuple[int, list[bytes]]]:
     """Process id, and the fields of /proc/PID/stat from the state on."""
-    found = []
+    stats = []
     for entry in os.listdir("/proc"):  # noqa: PTH208 - a Path each is slow
         if entry.isdigit():
             with suppress(OSError):
-                found.append((int(entry), _fields(int(entry))))
-    return found
+                stats.append((int(entry), _fields(int(entry))))
+    return stats
 
 
 def _fields(pid: int) -> list[bytes]:

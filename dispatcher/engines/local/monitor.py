@@ -1,4 +1,4 @@
-"""One thread that notices when runners end, however many there are, and ends those that hang."""
+"""Process monitor: one thread notices when runners end, and kills those that hang."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Watched:
 
     Attributes:
         pid: of the runner.
-        deadline: monotonic time after which it hangs and is killed.
-        ended: called once in the watching thread; True if it had to be killed.
+        deadline: monotonic time after which it counts as hanging and is killed.
+        ended: called once in the monitoring thread; True if it had to be killed.
         overdue: True once it was killed.
     """
 
@@ -36,17 +36,17 @@ class Watched:
 
 
 class ProcessMonitor:
-    """Process descriptors in one epoll."""
+    """Monitors process descriptors with one epoll."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, Watched] = {}
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def add(self, pidfd: int, watched: Watched) -> None:
         """Watch a process; the descriptor is closed when it has ended."""
-        with self._turn:
+        with self._lock:
             self._watched[pidfd] = watched
             self._epoll.register(pidfd, select.EPOLLIN)
             if self._thread is None:
@@ -62,24 +62,24 @@ class ProcessMonitor:
             self._kill_the_hanging()
 
     def _end(self, pidfd: int) -> None:
-        with self._turn:
+        with self._lock:
             watched = self._watched.pop(pidfd)
             self._epoll.unregister(pidfd)
             os.close(pidfd)
         try:
             watched.ended(watched.overdue)
         except Exception:  # noqa: BLE001
-            # The loop's own look at the run says what is wrong; other runs go on being watched.
+            # The loop's next observation reports the error; other runs stay monitored.
             _log.exception("the end of a runner could not be recorded", pid=watched.pid)
 
     def _kill_the_hanging(self) -> None:
         now = time.monotonic()
-        with self._turn:
+        with self._lock:
             hanging = [(fd, w) for fd, w in self._watched.items() if w.deadline <= now]
         for pidfd, watched in hanging:
             watched.overdue = True
             watched.deadline = now + _LOOK_S
             with suppress(OSError):
-                signal.pidfd_send_signal(pidfd, 0)  # it has not ended: the number is still its own
+                signal.pidfd_send_signal(pidfd, 0)  # it has not ended: the pid is still its own
                 kill_tree(watched.pid)
                 signal.pidfd_send_signal(pidfd, signal.SIGKILL)

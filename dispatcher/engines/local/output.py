@@ -1,4 +1,4 @@
-"""Read the logs of a run, from offsets on, and follow them."""
+"""Reads the logs of a run from given offsets, and follows them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _LOOK_AGAIN_S = 0.1
 
 
 class _Reader:
-    """One stream's file, wherever it lies by now."""
+    """One stream's file, in the run's directory or among the kept logs."""
 
-    def __init__(self, stream: Stream, places: list[Path], offset: int) -> None:
+    def __init__(self, stream: Stream, paths: list[Path], offset: int) -> None:
         self._stream = stream
-        self._places = places
+        self._paths = paths
         self._offset = offset
         self._fd = -1
 
     def pieces(self) -> Iterator[LogChunk]:
-        """What is there and was not read yet."""
+        """Everything not read yet."""
         if self._fd < 0:
             self._open()
         while self._fd >= 0:
@@ -39,9 +39,9 @@ class _Reader:
             yield LogChunk(stream=self._stream, offset=self._offset, data=data)
 
     def _open(self) -> None:
-        for place in self._places:
+        for path in self._paths:
             with suppress(FileNotFoundError):
-                self._fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+                self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
                 return
 
     def close(self) -> None:
@@ -52,7 +52,7 @@ class _Reader:
 def read(
     spool: Spool, kept: Path, *, follow: bool, offsets: Mapping[Stream, int]
 ) -> Iterator[LogChunk]:
-    """Both streams; with ``follow`` until no runner lives any more."""
+    """Both streams; with ``follow`` until the runner has ended."""
     readers = [
         _Reader(
             stream,
@@ -63,7 +63,7 @@ def read(
     ]
     try:
         while True:
-            # Asked before reading: what was written before the end is then read for certain.
+            # Checked before reading, so that everything written before the end is read.
             ended = not follow or not spool.alive()
             for reader in readers:
                 yield from reader.pieces()
@@ -79,7 +79,7 @@ def offsets_since(spool: Spool, kept: Path, since: float) -> dict[Stream, int]:
     """See ``Scheduler.offsets_since``."""
     offsets = {}
     for stream in Stream:
-        # The size first: what is there by then was marked before.
+        # The size first: its bytes were indexed before.
         size = _size(spool.log(stream), spool.kept_log(kept, stream))
         if size is None:
             continue
@@ -93,18 +93,18 @@ def offsets_since(spool: Spool, kept: Path, since: float) -> dict[Stream, int]:
     return offsets
 
 
-def _size(*places: Path) -> int | None:
-    for place in places:
+def _size(*paths: Path) -> int | None:
+    for path in paths:
         with suppress(FileNotFoundError):
-            return place.stat().st_size
+            return path.stat().st_size
     return None
 
 
-def _index(*places: Path) -> bytes | None:
-    """Whatever may stand there: without a sandbox a formula can put anything in its place."""
-    for place in places:
+def _index(*paths: Path) -> bytes | None:
+    """The raw bytes: without a sandbox a formula can replace the file by anything."""
+    for path in paths:
         with suppress(OSError):
-            fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(fd, "rb") as file:
                 if stat.S_ISREG(os.fstat(fd).st_mode):
                     return file.read(MAX_BYTES)
@@ -112,17 +112,17 @@ def _index(*places: Path) -> bytes | None:
 
 
 def kept_logs(state_dir: Path) -> Path:
-    """The directory of the logs of runs that are forgotten."""
+    """Directory of the logs of forgotten runs."""
     return state_dir / "logs"
 
 
 def read_kept(kept: Path, key: RunKey) -> Iterator[LogChunk]:
-    """Both streams of a run that is forgotten, as far as they are kept."""
+    """Both streams of a forgotten run, as far as they are kept."""
     return read(Spool(kept, key), kept, follow=False, offsets={})
 
 
 def prune(kept: Path, *, now: float, keep_s: float) -> None:
-    """Remove kept logs that nobody has written to for ``keep_s`` seconds."""
+    """Remove kept logs not written to for ``keep_s`` seconds."""
     with suppress(OSError), os.scandir(kept) as files:
         for file in files:
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The runner of a run: whether the number it left means it, and a descriptor to signal it by."""
+"""Opens the runner of a run by its recorded pid, if that is still the same process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def open_runner(spool: Spool, record: ProcessRecord) -> int | None:
     """A process descriptor of the runner, to be closed by the caller.
 
     Returns:
-        None if the runner has ended, or if its number means another process here: it runs in
+        None if the runner has ended, or if its pid is another process here: it runs in
         another PID namespace, such as another container with the same state directory.
 
     Raises:
@@ -26,7 +26,7 @@ def open_runner(spool: Spool, record: ProcessRecord) -> int | None:
         pidfd = os.pidfd_open(record.pid)
     except ProcessLookupError:
         return None
-    # Asked with the descriptor in hand: from here on the number is not given to another process.
+    # Checked with the descriptor open: from here on the pid is not reused.
     if _started_for(spool, record) and spool.alive():
         return pidfd
     os.close(pidfd)
@@ -34,9 +34,9 @@ def open_runner(spool: Spool, record: ProcessRecord) -> int | None:
 
 
 def _started_for(spool: Spool, record: ProcessRecord) -> bool:
-    """By its command line. If /proc hides that (``hidepid=``), the namespace must do."""
+    """Checks the command line. If /proc hides it (``hidepid=``), the namespace must suffice."""
     try:
-        words = Path(f"/proc/{record.pid}/cmdline").read_bytes().split(b"\0")
+        arguments = Path(f"/proc/{record.pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return bool(record.namespace)
-    return (b"--spool", os.fsencode(spool.path)) in pairwise(words)
+    return (b"--spool", os.fsencode(spool.path)) in pairwise(arguments)

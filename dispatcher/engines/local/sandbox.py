@@ -1,18 +1,18 @@
-"""bubblewrap around a formula.
+"""Wraps formulas in bubblewrap.
 
-Inside, the machine's files are read-only and the run's own directory, ``/tmp`` and the mounts asked
-for are what can be written. The dispatcher's state, its credential files, the home directories of
-its user and the mounts *not* asked for are hidden (see ``hiding``), and so are all processes but
-the formula's own, with what they share (System V IPC, message queues, ``/dev/shm``). It guards what
-the dispatcher keeps; it does not take the network away, abstract Unix sockets included, nor sockets
+Inside, the machine's files are read-only; only the run's own directory, ``/tmp`` and the requested
+mounts are writable. The dispatcher's state, its credential files, the home directories of
+its user and the mounts *not* requested are hidden (see ``hiding``), and so are all processes but
+the formula's own, with what they share (System V IPC, message queues, ``/dev/shm``). It protects the
+dispatcher's files; it does not take the network away, abstract Unix sockets included, nor sockets
 that listen under ``/run``.
 
-Mounts are made in this order, and a later one covers an earlier: the machine; what is hidden of it;
+Mounts are made in this order, and a later one covers an earlier one: the machine; what is hidden of it;
 ``/dev``, ``/proc`` and the temporary directories; the operator's agent program, if it is in one of
-these; what is hidden of them; the run's own directory; the mounts asked for, each with what is
+these; what is hidden of them; the run's own directory; the requested mounts, each with what is
 hidden in it. So nothing hidden is ever bound back.
 
-Facts about bubblewrap 0.8 and Linux 6.18, found by running them:
+Facts about bubblewrap 0.8 and Linux 6.18, verified by running them:
 
 - As root, ``/proc/sys`` can be written in a new ``/proc``: bubblewrap covers it only if
   ``access(2)`` on the directory says that it can be written, and the kernel denies that to root as
@@ -62,11 +62,11 @@ ordinary container, without what could undo the sandbox or change the machine.""
 
 
 class Sandbox:
-    """Builds the command line in front of a formula's. What is hidden is looked for at each run.
+    """Builds the command line in front of a formula's. Hidden paths are determined for each run.
 
     Args:
         program: path of ``bwrap``.
-        settings: where the dispatcher keeps things.
+        settings: name the dispatcher's own files.
     """
 
     def __init__(self, program: str, settings: Settings) -> None:
@@ -82,25 +82,25 @@ class Sandbox:
         )
         if done.returncode == 0:
             return ""
-        # Where a filter of system calls kills it, it says nothing.
-        said = done.stderr.decode("utf-8", "replace").strip()
-        return said or f"it ended with {done.returncode} and printed nothing"
+        # Killed by a seccomp filter, it prints nothing.
+        message = done.stderr.decode("utf-8", "replace").strip()
+        return message or f"it ended with {done.returncode} and printed nothing"
 
     def command(self, spool: Spool, mounts: Iterable[Mount], *, agent: bool = False) -> list[str]:
-        """The command line that runs what follows it.
+        """The command line that runs the command appended to it.
 
         Args:
-            agent: whether the operator's agent command is what follows. A program of it that lies
-                in ``/tmp`` is shown there; what an action filled into it never is.
+            agent: whether the operator's agent command is appended. Its files in ``/tmp`` are shown
+                there; what an action filled into it never is.
 
         Raises:
             CannotSubmit: a mount, or the agent command, would show what must be hidden.
             Misconfigured: see ``Hidden.mounts``.
         """
         settings = self._settings
-        wanted = {m: settings.section(LocalSettings).mounts[m].resolve() for m in mounts}
-        _refuse_revealing(wanted, own(settings))
-        hiding = hidden(settings, wanted.values())
+        sources = {m: settings.section(LocalSettings).mounts[m].resolve() for m in mounts}
+        _refuse_revealing(sources, own(settings))
+        hiding = hidden(settings, sources.values())
         line, read_only = self._start(hiding)
         if agent:
             for source, place in _programs(settings.agent.command, hiding):
@@ -109,7 +109,7 @@ class Sandbox:
         private = spool.private.resolve()
         line += ["--tmpfs", state, "--bind", str(private), str(private)]
         home = private / "home"
-        for mount, source in wanted.items():
+        for mount, source in sources.items():
             target = home / mount.place
             bind = "--ro-bind" if mount.read_only else "--bind"
             begin, end = hiding.mounts(source, target, bind=f"{bind}-try")
@@ -118,7 +118,7 @@ class Sandbox:
         return [*line, "--remount-ro", state, *read_only, "--chdir", str(home), "--"]
 
     def _start(self, hiding: Hidden) -> tuple[list[str], list[str]]:
-        """The machine without what is hidden; and the arguments to give at the very end."""
+        """The machine without what is hidden; and the arguments to pass at the very end."""
         line = [self._program, *_BASE]
         if ROOT in hiding.withheld:
             line += hiding.entries(ROOT, ROOT, "--ro-bind-try")
@@ -135,7 +135,7 @@ class Sandbox:
 
 
 def _capabilities() -> Iterator[str]:
-    """Of those kept, the ones that we have; bubblewrap cannot give others."""
+    """The kept capabilities that we have; bubblewrap cannot give others."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
             held = int(line.split()[1], 16)
@@ -145,33 +145,33 @@ def _capabilities() -> Iterator[str]:
 def _proc_read_only() -> Iterator[str]:
     """Covers what root could write in a new ``/proc``, processes aside."""
     with os.scandir("/proc") as entries:
-        for found in entries:
-            if found.name.isdigit() or found.is_symlink():
+        for entry in entries:
+            if entry.name.isdigit() or entry.is_symlink():
                 continue
-            mode = found.stat(follow_symlinks=False).st_mode
+            mode = entry.stat(follow_symlinks=False).st_mode
             if stat.S_ISDIR(mode) or mode & 0o222:
-                yield from ("--ro-bind", found.path, found.path)
+                yield from ("--ro-bind", entry.path, entry.path)
 
 
 def _programs(command: Sequence[str], hiding: Hidden) -> Iterator[tuple[Path, Path]]:
-    """Files of the operator's agent command that its own ``/tmp`` would hide: the file, and its
-    place. Words that an action fills in are no paths of the operator's.
+    """Files of the operator's agent command that the sandbox's ``/tmp`` would hide: source and
+    path inside. Arguments that an action fills in are not the operator's paths.
 
     Raises:
         CannotSubmit: one of them is hidden from formulas.
     """
-    for word in command:
-        place = Path(word)
-        if has_placeholder(word) or ".." in place.parts:
+    for argument in command:
+        place = Path(argument)
+        if has_placeholder(argument) or ".." in place.parts:
             continue
         if not any(place.is_relative_to(tmp) for tmp in _OWN_TMP):
             continue
-        source = Path(os.path.realpath(word))
+        source = Path(os.path.realpath(argument))
         if not source.is_file():
             continue
         if hiding.holds(source) or hiding.holds(place):
             raise CannotSubmit(
-                f"[agent] command names {word}, which is hidden from formulas",
+                f"[agent] command names {argument}, which is hidden from formulas",
                 verdict=Verdict.ERROR,
                 remedy="Move it out of the dispatcher's state directory, its user's home directory "
                 "and the directories of mounts.",
@@ -179,9 +179,9 @@ def _programs(command: Sequence[str], hiding: Hidden) -> Iterator[tuple[Path, Pa
         yield source, place
 
 
-def _refuse_revealing(wanted: Mapping[Mount, Path], own_things: Hidden) -> None:
-    """Raise ``CannotSubmit`` if a mount lies in what must be hidden, or is where it is kept."""
-    for mount, source in wanted.items():
+def _refuse_revealing(sources: Mapping[Mount, Path], own_things: Hidden) -> None:
+    """Raise ``CannotSubmit`` if a mount lies in a hidden directory or contains hidden entries."""
+    for mount, source in sources.items():
         home = next((h for h in homes() if h.resolve() == source), None)
         if own_things.holds(source) or source in own_things.withheld or home:
             raise CannotSubmit(
@@ -193,11 +193,11 @@ def _refuse_revealing(wanted: Mapping[Mount, Path], own_things: Hidden) -> None:
 
 
 def find(settings: Settings) -> tuple[Sandbox | None, str]:
-    """The sandbox of this machine, or None and the reason why there is none.
+    """The sandbox of this machine, or None and the reason.
 
     Raises:
-        Misconfigured: bubblewrap is installed and wanted, and cannot be used. Whoever installed it
-            counts on it: without it a formula can read the dispatcher's own credentials.
+        Misconfigured: bubblewrap is installed and enabled, but unusable. Whoever installed it
+            relies on it: without it a formula can read the dispatcher's own credentials.
     """
     if not settings.section(LocalSettings).bubblewrap:
         return None, "[local] bubblewrap is off"

@@ -99,10 +99,10 @@ class LocalScheduler:
         spool = Spool(self._runs, spec.key, outcome_key=spec.outcome_key)
         payload = payload_of(spec, grant)
         with self._lock:
-            alone = self._submitting.setdefault(spool.token, threading.Lock())
+            run_lock = self._submitting.setdefault(spool.token, threading.Lock())
         try:
             command = self._isolation.command(spool, spec)
-            with alone:
+            with run_lock:
                 self._start(spool, spec, payload, command)
         except (OSError, ValueError) as error:
             raise not_startable(spool, error) from None

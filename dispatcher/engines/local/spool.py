@@ -1,8 +1,8 @@
-"""A run's folder: what a runner leaves in it, and the lock that says whether one lives.
+"""A run's directory: the files of its runner, and the lock that shows whether one is alive.
 
-The lock is taken by whoever starts the runner and inherited by it, so that it is held without a
-gap from before the start to the runner's last moment. It is an open-file-description lock, which
-can be asked about without being taken: asking disturbs nobody.
+The lock is taken by the process that starts the runner and inherited by it, so that it is held
+without a gap from before the start to the runner's end. It is an open-file-description lock, which
+can be tested without being taken.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dispatcher.model.run import Outcome, RunKey
 from dispatcher.time_index import index_name
 
 _log = LazyLogger("disinto.local")
-_ROOM_BYTES = 64 * 1024  # for what a runner writes before the formula starts, and its outcome
+_RESERVE_BYTES = 64 * 1024  # for a runner's files before the formula starts, and its outcome
 _FLOCK = struct.Struct("hhqqi4x")  # struct flock of Linux on 64 bits; see fcntl(2)
 STREAMS = ("stdout", "stderr")
 
@@ -38,7 +38,7 @@ def _flock(kind: int) -> bytes:
 
 
 def _locked(fd: int, kind: int) -> bool:
-    """Take a lock; close the descriptor where somebody is in the way."""
+    """Take a lock; close the descriptor if another process holds it."""
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(kind))
     except OSError as error:
@@ -50,14 +50,14 @@ def _locked(fd: int, kind: int) -> bool:
 
 
 class Spool:
-    """One run's folder, whether it exists or not.
+    """One run's directory, whether it exists or not.
 
     Attributes:
         path: absolute.
-        token: the run's key as one word; its name.
+        token: ``RunKey.token``; the directory's name.
 
     Args:
-        outcome_key: of the run's claim; needed to read or leave an outcome.
+        outcome_key: of the run's claim; needed to read or write an outcome.
     """
 
     def __init__(self, parent: Path, key: RunKey, *, outcome_key: str = "") -> None:
@@ -67,65 +67,65 @@ class Spool:
 
     @property
     def private(self) -> Path:
-        """The formula's folder."""
+        """The formula's directory."""
         return self.path / "private"
 
     @property
     def home(self) -> Path:
-        """The formula's HOME; also the value by which its processes are known."""
+        """The formula's HOME; also the value that marks its processes."""
         return self.private / "home"
 
     def log(self, stream: str) -> Path:
         return self.path / f"{stream}.log"
 
     def kept_log(self, keep_logs: Path, stream: str) -> Path:
-        """Where a stream's log lies once the run is forgotten."""
+        """Path of a stream's log after the run is forgotten."""
         return keep_logs / f"{self.token}.{stream}.log"
 
     def times(self, stream: str) -> Path:
-        """When its output was written; see ``dispatcher.time_index``."""
+        """The time index of a stream; see ``dispatcher.time_index``."""
         return self.path / index_name(stream)
 
     def kept_times(self, keep_logs: Path, stream: str) -> Path:
-        """Where that lies once the run is forgotten."""
+        """Path of that index after the run is forgotten."""
         return keep_logs / f"{self.token}.{index_name(stream)}"
 
     def exists(self) -> bool:
         return self.path.is_dir()
 
     def hold(self) -> int | None:
-        """Take the lock, making the directory where there is none.
+        """Take the lock, creating the directory if there is none.
 
         Returns:
             A descriptor whose copies hold the lock until the last is closed, or None if
-            somebody holds it.
+            it is already held.
         """
         self.path.mkdir(mode=0o700, exist_ok=True)
         fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not _locked(fd, fcntl.F_WRLCK):
             return None
         try:
-            os.ftruncate(fd, 0)  # the number of an earlier runner may be another's by now
+            os.ftruncate(fd, 0)  # an earlier runner's pid may have been reused
         except BaseException:
             os.close(fd)
             raise
         return fd
 
     def settle(self) -> int | None:
-        """Keep runners from being started while it is decided how the last one ended. Others may
-        decide the same meanwhile, and no runner seems alive because of it.
+        """Prevent new runners while it is determined how the last one ended. A shared lock: other
+        processes may do the same in parallel, and no runner appears alive because of it.
 
         Returns:
-            A descriptor to close, or None if a runner lives after all.
+            A descriptor to close, or None if a runner is alive after all.
 
         Raises:
-            FileNotFoundError: there never was one.
+            FileNotFoundError: there never was a runner.
         """
         fd = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
         return fd if _locked(fd, fcntl.F_RDLCK) else None
 
     def alive(self) -> bool:
-        """True while a runner lives, or is about to be started."""
+        """True while a runner is alive or about to be started."""
         try:
             fd = os.open(self.path / "lock", os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -137,8 +137,8 @@ class Spool:
         return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
 
     def runner(self) -> tuple[ProcessRecord, float] | None:
-        """The runner and when it began (seconds since the epoch, for people); None until it said
-        so. Only good while ``alive``, and see ``open_runner`` before anything is sent to it.
+        """The runner's record and its start (seconds since the epoch, for people); None until it
+        wrote them. Only valid while ``alive``; signal it through ``open_runner`` only.
         """
         try:
             with (self.path / "lock").open("rb") as lock:
@@ -151,7 +151,7 @@ class Spool:
         return (self.path / "started").exists()
 
     def outcome(self) -> Outcome | None:
-        """The runner's word, or None if it left none."""
+        """The runner's outcome, or None if it left none."""
         try:
             data = self._outcome_bytes()
         except OSError:
@@ -159,13 +159,13 @@ class Spool:
         try:
             return decode_outcome(data, key=self._outcome_key)
         except NotAuthentic:
-            # A runner that was stopped before it read its payload has no key, and no formula.
+            # A runner that was stopped before it read its payload has no key, and started no formula.
             return None if self.begun() else _readable(data)
         except ValueError:
             return None
 
     def _outcome_bytes(self) -> bytes:
-        """Whatever may stand there: without a sandbox a formula can put anything in its place."""
+        """The raw bytes: without a sandbox a formula can replace the file by anything."""
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         fd = os.open(self.path / "outcome.json", flags)
         with os.fdopen(fd, "rb", buffering=0) as file:
@@ -174,18 +174,18 @@ class Spool:
             return file.read(MAX_OUTCOME_BYTES) or b""
 
     def has_foreign_outcome(self) -> bool:
-        """True if there is an ``outcome.json`` that is not the runner's word."""
+        """True if there is an ``outcome.json`` that the runner did not write."""
         return os.path.lexists(self.path / "outcome.json") and self.outcome() is None
 
-    def last_words(self) -> str:
-        """The end of what the runner itself had to say; it says nothing of values."""
+    def log_tail(self) -> str:
+        """The end of the runner's own log, which contains no values."""
         try:
             return (self.path / "runner.log").read_text("utf-8", "replace").strip()[-300:]
         except FileNotFoundError:
             return ""
 
     def conclude(self, outcome: Outcome) -> None:
-        """Leave an outcome in a dead runner's stead."""
+        """Write an outcome in place of a dead runner."""
         text = encode_outcome(outcome, key=self._outcome_key)
         try:
             _write(self.path / "outcome.json", text)
@@ -194,28 +194,28 @@ class Spool:
             _write(self.path / "outcome.json", text)
 
     def prepare(self) -> None:
-        """Make it ready for a runner: what an earlier one left that did nothing goes away."""
+        """Prepare it for a runner; the files of an earlier one that did nothing are removed."""
         self.remove_private()
         self.home.mkdir(parents=True, mode=0o700)
         self.private.chmod(0o700)
         self._need_space()
 
     def _need_space(self) -> None:
-        """Raise ``OSError`` where a full disk would let a runner fail without a word."""
-        room = self.path / "room"
-        fd = os.open(room, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Raise ``OSError`` if the disk is too full for a runner to report its outcome."""
+        reserve = self.path / "room"
+        fd = os.open(reserve, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(fd, 0, _ROOM_BYTES)
+            os.posix_fallocate(fd, 0, _RESERVE_BYTES)
         finally:
             os.close(fd)
-            room.unlink()
+            reserve.unlink()
 
     def note_cancel(self, reason: str) -> None:
-        """Say why the runner is going to be stopped."""
+        """Record why the runner is about to be stopped."""
         _write(self.path / "cancel", reason.encode("utf-8", "replace"))
 
     def remove_private(self) -> None:
-        """Remove the formula's folder as far as possible; what is left goes with ``remove``."""
+        """Remove the formula's directory as far as possible; ``remove`` removes the rest."""
         self._remove(self.private)
 
     def _remove(self, tree: Path) -> None:
@@ -224,9 +224,9 @@ class Spool:
             _log.warning("run_files_left", run=self.token, directory=str(tree), error=trouble)
 
     def remove(self, *, keep_logs: Path) -> None:
-        """Remove the directory; what was logged moves to the directory ``keep_logs``, which may be
-        on another file system. A log that cannot be kept is dropped, and what cannot be removed is
-        left and reported: a claim must not wait for it.
+        """Remove the directory; its logs are moved to ``keep_logs``, which may be on another file
+        system. A log that cannot be kept is dropped, and files that cannot be removed are left and
+        logged: a claim must not wait for them.
         """
         for stream in STREAMS:
             try:
@@ -237,23 +237,23 @@ class Spool:
         self._remove(self.path)
 
     @staticmethod
-    def _keep(log: Path, place: Path) -> bool:
+    def _keep(log: Path, target: Path) -> bool:
         """False if there is nothing to keep."""
         try:
             if not log.stat().st_size:
                 return False
         except FileNotFoundError:
             return False
-        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
-            log.replace(place)
+            log.replace(target)
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            unfinished = place.with_name(f"{place.name}.{os.getpid()}")
+            unfinished = target.with_name(f"{target.name}.{os.getpid()}")
             try:
                 shutil.copyfile(log, unfinished)
-                unfinished.replace(place)
+                unfinished.replace(target)
             finally:
                 unfinished.unlink(missing_ok=True)
         return True

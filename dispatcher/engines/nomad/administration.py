@@ -62,14 +62,14 @@ class NomadAdministration:
         """What the configuration of Nomad's clients lacks for the mounts that were planned, or ""
         if some node offers each of them, or that cannot be known.
         """
-        wanted = frozenset(mount for mounts in self._sets for mount in mounts)
-        if not wanted:
+        requested = frozenset(mount for mounts in self._sets for mount in mounts)
+        if not requested:
             return ""
         try:
             offered = offers(self._api)
         except DisintoError:
             return ""  # `disinto doctor` says why
-        missing = [mount for mount in Mount if mount in wanted and not offered[mount]]
+        missing = [mount for mount in Mount if mount in requested and not offered[mount]]
         if not missing:
             return ""
         nomad = self._settings.section(NomadSettings)

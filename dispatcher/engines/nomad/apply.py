@@ -171,10 +171,10 @@ def drift(
     Raises:
         Unavailable, Denied: Nomad cannot be reached about jobs.
     """
-    found = plan_nomad(api, jobs).changes
+    changes = plan_nomad(api, jobs).changes
     with contextlib.suppress(Denied):
-        found += plan_nomad(api, (), policies).changes
-    return tuple(change for change in found if change.step is not Step.NOTHING)
+        changes += plan_nomad(api, (), policies).changes
+    return tuple(change for change in changes if change.step is not Step.NOTHING)
 
 
 def apply_nomad(api: NomadApi, plan: NomadPlan) -> tuple[str, ...]:
@@ -185,9 +185,9 @@ def apply_nomad(api: NomadApi, plan: NomadPlan) -> tuple[str, ...]:
             stays; planning anew shows what is left.
         Denied: the token may not; policies want a management token.
     """
-    for wanted in plan.policies:
-        if wanted.change.step is not Step.NOTHING:
-            policy = wanted.policy
+    for planned in plan.policies:
+        if planned.change.step is not Step.NOTHING:
+            policy = planned.policy
             api.put_acl_policy(
                 policy.name, policy.rules, description=policy.description, job=policy.job
             )
@@ -196,14 +196,14 @@ def apply_nomad(api: NomadApi, plan: NomadPlan) -> tuple[str, ...]:
         if item.change.step is Step.NOTHING:
             continue
         try:
-            told = api.register(item.job, modify_index=item.modify_index)
+            registered = api.register(item.job, modify_index=item.modify_index)
         except Conflict as error:
             raise Conflict(
                 f"the job {item.change.name} changed while it was being applied",
                 remedy="Run `disinto plan` again.",
             ) from error
-        if told.warnings:
-            warnings.append(f"{item.change.name}: {' '.join(told.warnings.split())}")
+        if registered.warnings:
+            warnings.append(f"{item.change.name}: {' '.join(registered.warnings.split())}")
     return tuple(warnings)
 
 
@@ -212,50 +212,50 @@ def policies_for(settings: Settings) -> tuple[AclPolicy, ...]:
     return acl_policies(settings.section(NomadSettings))
 
 
-def _plan_job(api: NomadApi, wanted: Jobspec) -> JobChange:
-    job = api.parse(wanted.hcl, canonicalize=False)  # else it gets the region `global`
+def _plan_job(api: NomadApi, jobspec: Jobspec) -> JobChange:
+    job = api.parse(jobspec.hcl, canonicalize=False)  # else it gets the region `global`
     planned = api.plan(job)
     diff = planned.get("Diff") or {}
     kind = diff.get("Type")
     index = planned.get("JobModifyIndex") or 0
     lines = tuple(differences(diff))
-    registered = api.job(wanted.name) if kind == "None" else None
+    registered = api.job(jobspec.name) if kind == "None" else None
     if kind == "None" and registered is not None and registered.get("Stop"):
         lines = ("~ the job is stopped",)
     if kind == "Added":
-        step, lines = Step.CREATE, tuple(f"+ {line}" for line in wanted.hcl.splitlines())
+        step, lines = Step.CREATE, tuple(f"+ {line}" for line in jobspec.hcl.splitlines())
     elif kind == "None" and not lines:
         step = Step.NOTHING
     else:
         step = Step.UPDATE
     return JobChange(
-        change=Change(kind=JOB, name=wanted.name, step=step, difference=lines),
+        change=Change(kind=JOB, name=jobspec.name, step=step, difference=lines),
         job=job,
         modify_index=index,
     )
 
 
 def _plan_policy(api: NomadApi, wanted: AclPolicy) -> PolicyChange:
-    found = api.acl_policy(wanted.name)
-    if found is None:
+    current = api.acl_policy(wanted.name)
+    if current is None:
         lines = tuple(f"+ {line}" for line in wanted.rules.splitlines() if line.strip())
         step = Step.CREATE
     else:
-        lines = _policy_difference(found, wanted, api.namespace)
+        lines = _policy_difference(current, wanted, api.namespace)
         step = Step.UPDATE if lines else Step.NOTHING
     change = Change(kind=POLICY, name=wanted.name, step=step, difference=lines)
     return PolicyChange(change=change, policy=wanted)
 
 
 def _policy_difference(
-    found: Mapping[str, object], wanted: AclPolicy, namespace: str
+    current: Mapping[str, object], wanted: AclPolicy, namespace: str
 ) -> tuple[str, ...]:
-    job = found.get("JobACL")
+    job = current.get("JobACL")
     bound = dict(job) if isinstance(job, Mapping) else {}
     before = [
-        f"description: {found.get('Description') or ''}",
+        f"description: {current.get('Description') or ''}",
         f"job: {bound.get('Namespace', '')}/{bound.get('JobID', '')}" if bound else "job: none",
-        *str(found.get("Rules") or "").splitlines(),
+        *str(current.get("Rules") or "").splitlines(),
     ]
     after = [
         f"description: {wanted.description}",

@@ -104,11 +104,11 @@ def _version(api: NomadApi, nodes: list[Node] | DisintoError) -> Check:
     if not versions:
         detail = "neither the agent nor a node reports it"
         return Check(name=name, ok=False, detail=detail, remedy="Give the token node:read.")
-    told = ", ".join(sorted(versions))
+    reported = ", ".join(sorted(versions))
     if any(_numbers(version) < OLDEST for version in versions):
         remedy = f"Upgrade to {'.'.join(map(str, OLDEST))} or newer."
-        return Check(name=name, ok=False, detail=told, remedy=remedy)
-    return Check(name=name, ok=True, detail=told)
+        return Check(name=name, ok=False, detail=reported, remedy=remedy)
+    return Check(name=name, ok=True, detail=reported)
 
 
 def _numbers(version: str) -> tuple[int, ...]:
@@ -176,8 +176,8 @@ def _whole_nodes(api: NomadApi) -> list[Node]:
         for node in api.nodes()
         if node.get("Status") == "ready" and node.get("SchedulingEligibility") == "eligible"
     ]
-    whole = (api.node(node["ID"]) for node in ready)
-    return [node for node in whole if node is not None]
+    nodes = (api.node(node["ID"]) for node in ready)
+    return [node for node in nodes if node is not None]
 
 
 def _driver(nodes: list[Node] | DisintoError, settings: Settings) -> Check:
@@ -203,12 +203,12 @@ def _is_healthy(drivers: Mapping[str, Any], driver: str) -> bool:
 
 
 def _offers(nodes: Iterable[Node]) -> dict[Mount, tuple[str, ...]]:
-    found: dict[Mount, list[str]] = {mount: [] for mount in Mount}
+    offering: dict[Mount, list[str]] = {mount: [] for mount in Mount}
     for node in nodes:
         for mount in Mount:
             if mount.value in (node.get("HostVolumes") or {}):
-                found[mount].append(node.get("Name") or node.get("ID") or "?")
-    return {mount: tuple(sorted(names)) for mount, names in found.items()}
+                offering[mount].append(node.get("Name") or node.get("ID") or "?")
+    return {mount: tuple(sorted(names)) for mount, names in offering.items()}
 
 
 def _volumes(

@@ -20,7 +20,7 @@ class Children:
         self._api = api
         self._prefix = prefix
         self._by_key: dict[RunKey, str] = {}
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def of(self, claim: Claim) -> str | None:
         """The job of a run, if there is one."""
@@ -34,19 +34,19 @@ class Children:
 
     def forget(self, child: str) -> None:
         """The run is over."""
-        with self._turn:
+        with self._lock:
             for key in [key for key, name in self._by_key.items() if name == child]:
                 del self._by_key[key]
 
     def _find(self, claims: Collection[Claim]) -> dict[RunKey, str]:
         """Runs by the meta of their jobs: after a crash between a dispatch and its record."""
-        wanted = {(claim.key.action_id, claim.key.blob): claim.key for claim in claims}
+        keys = {(claim.key.action_id, claim.key.blob): claim.key for claim in claims}
         children: dict[RunKey, str] = {}
         for stub in self._api.jobs(prefix=self._prefix, meta=True):
             meta = stub.get("Meta") or {}
-            key = wanted.get((meta.get("action_id", ""), meta.get("blob", "")))
+            key = keys.get((meta.get("action_id", ""), meta.get("blob", "")))
             if key is not None and stub.get("ParentID"):
                 children[key] = stub["ID"]
-        with self._turn:
+        with self._lock:
             self._by_key |= children
         return children

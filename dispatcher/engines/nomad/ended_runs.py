@@ -8,7 +8,7 @@ from dispatcher.engines.nomad import outcome_file, verdicts
 from dispatcher.engines.nomad.api import Evaluation, JobStatus, NomadApi
 from dispatcher.engines.nomad.job_status import VANISHED, client_states, observation, seconds
 from dispatcher.engines.nomad.locations import Locations
-from dispatcher.engines.nomad.outcome_file import NO_WORD, Word
+from dispatcher.engines.nomad.outcome_file import NO_REPORT, Report
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.engines.nomad.tracked_runs import TrackedRuns
 from dispatcher.errors import DisintoError, TemporaryError
@@ -70,21 +70,21 @@ class EndedRuns:
         """The outcome, and whether the runner left any word of it."""
         child, allocations = status["ID"], status.get("Allocs") or []
         vanished = bool(client_states(status) & VANISHED)
-        word = NO_WORD
+        report = NO_REPORT
         if len(allocations) == 1:
-            word = self._word(child, allocations[0]["ID"], vanished=vanished)
-            if word.authentic and word.outcome is not None and _is_final(word.outcome):
-                return word.outcome, True
-        return self._from_records(status, word)
+            report = self._report(child, allocations[0]["ID"], vanished=vanished)
+            if report.authentic and report.outcome is not None and _is_final(report.outcome):
+                return report.outcome, True
+        return self._from_records(status, report)
 
-    def _from_records(self, status: JobStatus, word: Word) -> tuple[Outcome | None, bool]:
+    def _from_records(self, status: JobStatus, report: Report) -> tuple[Outcome | None, bool]:
         child = status["ID"]
         run = self._tracked.get(child)
         allocations = self._api.allocations(child)
         if len(allocations) > 1:
             main = verdicts.main_allocation(allocations)
             gone = main is not None and main.get("ClientStatus") in VANISHED
-            word = self._word(child, main["ID"], vanished=gone) if main else NO_WORD
+            report = self._report(child, main["ID"], vanished=gone) if main else NO_REPORT
         evaluations: list[Evaluation] = []
         if not allocations:
             evaluations = self._api.evaluations(child)
@@ -93,9 +93,9 @@ class EndedRuns:
         outcome = verdicts.outcome(
             verdicts.Ended(
                 allocations=allocations,
-                outcome=word.outcome,
-                authentic=word.authentic,
-                forged=word.forged,
+                outcome=report.outcome,
+                authentic=report.authentic,
+                forged=report.forged,
                 stopped=bool(status.get("Stop")),
                 reason=run.stop_reason,
                 evaluations=evaluations,
@@ -103,9 +103,9 @@ class EndedRuns:
                 memory_mb=self._nomad.memory_max_mb or self._nomad.memory_mb,
             )
         )
-        return outcome, word.outcome is not None or word.forged
+        return outcome, report.outcome is not None or report.forged
 
-    def _word(self, child: str, alloc_id: str, *, vanished: bool) -> Word:
+    def _report(self, child: str, alloc_id: str, *, vanished: bool) -> Report:
         """What the runner left.
 
         Args:
@@ -125,18 +125,18 @@ class EndedRuns:
         except Exception as error:  # noqa: BLE001 - the formula may have written it
             why = self._tracked.defect(child, error)
         if vanished or self._clock() - ended.at > OUTCOME_WAIT_S:
-            return NO_WORD
+            return NO_REPORT
         raise NotYet(f"it has ended, but its outcome cannot be read yet ({why})")
 
 
-def _is_final(word: Outcome) -> bool:
+def _is_final(outcome: Outcome) -> bool:
     """An end that nothing in Nomad's records can correct: a success, a timeout, or a formula that
     ended by itself, and not by what Nomad would know more about.
     """
-    return word.verdict in _SETTLED or (
-        word.verdict is Verdict.FAILED
-        and word.formula_started
-        and word.exit_code != verdicts.SIGKILL_CODE
+    return outcome.verdict in _SETTLED or (
+        outcome.verdict is Verdict.FAILED
+        and outcome.formula_started
+        and outcome.exit_code != verdicts.SIGKILL_CODE
     )
 
 

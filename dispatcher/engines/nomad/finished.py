@@ -40,9 +40,9 @@ class FinishedJobs:
         self._prefix = prefix
         self._keep_s = keep_s
         self._clock = clock
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._released: dict[str, float] = {}  # by us, in this order, and when
-        self._found: dict[str, float] = {}  # in Nomad's list, and when they ended
+        self._listed: dict[str, float] = {}  # in Nomad's list, and when they ended
         self._due: dict[str, RunKey] = {}
 
     def release(self, child: str, *, ended: bool) -> None:
@@ -52,7 +52,7 @@ class FinishedJobs:
             ended: whether it is known that Nomad is done with the job; otherwise Nomad is asked, and
                 one that goes on is stopped.
         """
-        with self._turn:
+        with self._lock:
             due = self._due.pop(child, None) is not None
         if due or not self._keep_s:
             self._purge(child)
@@ -63,9 +63,9 @@ class FinishedJobs:
                 return
             if job.get("Status") != "dead":
                 self._api.stop(child)
-        with self._turn:
+        with self._lock:
             self._released.setdefault(child, self._clock())
-            over = len(self._released) + len(self._found) - MAX_KEPT
+            over = len(self._released) + len(self._listed) - MAX_KEPT
             oldest = list(self._released)[: max(0, over)]
         for each in oldest:
             self._purge(each)
@@ -74,20 +74,20 @@ class FinishedJobs:
         """Runs whose finished jobs have been kept long enough, or are too many. Asks Nomad."""
         listed = self._api.jobs(prefix=self._prefix, meta=True)
         dead = {s["ID"]: s for s in listed if self._is_ours(s) and s.get("Status") == "dead"}
-        with self._turn:
+        with self._lock:
             self._released = {c: at for c, at in self._released.items() if c in dead}
-            known = {c: at for c, at in self._found.items() if c in dead}
-            unknown = dead.keys() - self._released.keys() - known.keys()
-        found = known | {child: self._ended_at(dead[child]) for child in unknown}
-        with self._turn:
-            self._found = {c: at for c, at in found.items() if c not in self._released}
-            ended = self._found | self._released
+            listed_before = {c: at for c, at in self._listed.items() if c in dead}
+            unknown = dead.keys() - self._released.keys() - listed_before.keys()
+        listed_ends = listed_before | {child: self._ended_at(dead[child]) for child in unknown}
+        with self._lock:
+            self._listed = {c: at for c, at in listed_ends.items() if c not in self._released}
+            ended = self._listed | self._released
             self._due = {c: _key(dead[c]) for c in self._to_purge(ended) if c in dead}
             return list(self._due.values())
 
     def due_job(self, key: RunKey) -> str | None:
         """The job of a run that ``due`` named."""
-        with self._turn:
+        with self._lock:
             return next((child for child, named in self._due.items() if named == key), None)
 
     def _is_ours(self, stub: JobStub) -> bool:
@@ -95,8 +95,8 @@ class FinishedJobs:
         prefix begins as ours does.
         """
         mounts = "|".join(re.escape(mount.value) for mount in Mount)
-        ours = rf"{re.escape(self._prefix)}(-({mounts}))*"
-        return re.fullmatch(ours, stub.get("ParentID") or "") is not None
+        pattern = rf"{re.escape(self._prefix)}(-({mounts}))*"
+        return re.fullmatch(pattern, stub.get("ParentID") or "") is not None
 
     def _to_purge(self, ended: dict[str, float]) -> list[str]:
         oldest_first = sorted(ended, key=lambda child: ended[child])
@@ -114,8 +114,8 @@ class FinishedJobs:
 
     def _purge(self, child: str) -> None:
         self._api.stop(child, purge=True)
-        with self._turn:
-            for table in (self._released, self._found):
+        with self._lock:
+            for table in (self._released, self._listed):
                 table.pop(child, None)
 
 

@@ -79,8 +79,8 @@ class NomadLedger:
         self._mark = f"{self._claims}{MARK}"
         self._marked = False
         self._ttl_s = settings.lease_ttl_s
-        self._known: dict[str, Claim] = {}  # by path; an entry of another version is never used
-        self._turn = threading.Lock()
+        self._cache: dict[str, Claim] = {}  # by path; an entry of another version is never used
+        self._cache_lock = threading.Lock()
 
     def claim(self, claim: Claim) -> Claim:
         """Write a claim that must not exist yet; raises ``AlreadyClaimed`` where one stands."""
@@ -91,9 +91,9 @@ class NomadLedger:
                 try:
                     return self._write(claim, cas=0)
                 except VariableConflict as conflict:
-                    standing = conflict.current or self._api.variable(path)
-                    if standing is not None:
-                        raise AlreadyClaimed(self._remember(_claim(standing))) from None
+                    current = conflict.current or self._api.variable(path)
+                    if current is not None:
+                        raise AlreadyClaimed(self._cached(_claim(current))) from None
         raise Unavailable(
             Dependency.LEDGER,
             f"the claim of {claim.key.action_id} is created and released repeatedly",
@@ -112,8 +112,8 @@ class NomadLedger:
     def get(self, action_id: str) -> Claim | None:
         """The claim of an action id, or None."""
         with _as_ledger():
-            found = self._api.variable(f"{self._claims}{action_id}")
-        return None if found is None else _claim(found)
+            variable = self._api.variable(f"{self._claims}{action_id}")
+        return None if variable is None else _claim(variable)
 
     def open_runs(self) -> Sequence[Claim]:
         """All claims, ordered by action id: one call, and one more for each that another process
@@ -124,22 +124,22 @@ class NomadLedger:
             }
             if listed.pop(self._mark, None) is None:
                 self._check_rights()
-            with self._turn:
-                seen = dict(self._known)
-            known = {
-                path: seen[path]
+            with self._cache_lock:
+                cached = dict(self._cache)
+            claims = {
+                path: cached[path]
                 for path, version in listed.items()
-                if path in seen and seen[path].version == version
+                if path in cached and cached[path].version == version
             }
-            missing = [path for path in listed if path not in known]
+            missing = [path for path in listed if path not in claims]
             if missing:
                 with ThreadPoolExecutor(min(READERS, len(missing))) as pool:
-                    for found in pool.map(self._api.variable, missing):
-                        if found is not None:  # released since it was listed
-                            known[found.path] = _claim(found)
-        with self._turn:
-            self._known = known
-        return tuple(known[path] for path in sorted(known))
+                    for variable in pool.map(self._api.variable, missing):
+                        if variable is not None:  # released since it was listed
+                            claims[variable.path] = _claim(variable)
+        with self._cache_lock:
+            self._cache = claims
+        return tuple(claims[path] for path in sorted(claims))
 
     def release(self, claim: Claim) -> None:
         """Remove a claim whose version is still ``claim.version``; raises ``Conflict`` if not."""
@@ -153,16 +153,16 @@ class NomadLedger:
                 raise Conflict(
                     f"the claim of {claim.key.action_id} changed since it was read"
                 ) from None
-        with self._turn:
-            self._known.pop(path, None)
+        with self._cache_lock:
+            self._cache.pop(path, None)
 
     def note(self, name: str) -> Note | None:
         """The note of this name, or None."""
         with _as_ledger():
-            found = self._api.variable(f"{self._notes}{name}")
-        if found is None:
+            variable = self._api.variable(f"{self._notes}{name}")
+        if variable is None:
             return None
-        return Note(text=found.items.get("note", ""), version=found.modify_index)
+        return Note(text=variable.items.get("note", ""), version=variable.modify_index)
 
     def write_note(self, name: str, text: str, *, version: int) -> Note:
         """Write a note whose version is still ``version``; raises ``Conflict`` if not."""
@@ -217,10 +217,10 @@ class NomadLedger:
 
     def _holder(self) -> str:
         try:
-            found = self._api.variable(self._lock)
+            variable = self._api.variable(self._lock)
         except (TemporaryError, PermanentError):
             return "another process (Nomad does not report which)"
-        return (found.items.get("holder") if found else "") or "another process"
+        return (variable.items.get("holder") if variable else "") or "another process"
 
     def _path(self, claim: Claim) -> str:
         return f"{self._claims}{claim.key.action_id}"
@@ -233,15 +233,15 @@ class NomadLedger:
         except Unavailable:
             # The answer may be what was lost. If the claim stands as we wrote it, it is ours: the
             # accessors in it are of a grant that nobody else minted.
-            found = self._api.variable(path)
-            if found is None or found.items != items or found.modify_index == cas:
+            variable = self._api.variable(path)
+            if variable is None or variable.items != items or variable.modify_index == cas:
                 raise
-            version = found.modify_index
-        return self._remember(dataclasses.replace(claim, version=version))
+            version = variable.modify_index
+        return self._cached(dataclasses.replace(claim, version=version))
 
-    def _remember(self, claim: Claim) -> Claim:
-        with self._turn:
-            self._known[self._path(claim)] = claim
+    def _cached(self, claim: Claim) -> Claim:
+        with self._cache_lock:
+            self._cache[self._path(claim)] = claim
         return claim
 
 
@@ -259,9 +259,9 @@ def _items(claim: Claim) -> dict[str, str]:
     return {"claim_zlib": packed}
 
 
-def _claim(found: Variable) -> Claim:
-    place = f"Nomad variable {found.path}"
-    return decode(_text(found.items, place), version=found.modify_index, place=place)
+def _claim(variable: Variable) -> Claim:
+    place = f"Nomad variable {variable.path}"
+    return decode(_text(variable.items, place), version=variable.modify_index, place=place)
 
 
 def _text(items: Mapping[str, str], place: str) -> str:

@@ -16,7 +16,7 @@ class Locations:
     def __init__(self, api: NomadApi) -> None:
         self._api = api
         self._nodes: dict[str, str] = {}
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def of(self, status: JobStatus) -> Placement:
         """Where the run of this job executes; asks Nomad about a node that is new."""
@@ -38,6 +38,6 @@ class Locations:
                 names = {node["ID"]: node.get("Name") or node["ID"] for node in self._api.nodes()}
             except Denied:
                 names = {}
-            with self._turn:
+            with self._lock:
                 self._nodes |= {**names, node_id: names.get(node_id, node_id)}
         return self._nodes.get(node_id, "")

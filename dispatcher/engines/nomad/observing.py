@@ -102,33 +102,33 @@ class Observer:
         open_ = {status["ID"]: status for status in statuses if not is_over(status)}
         reasons = self._reasons.of({c for c, status in open_.items() if not status.get("Allocs")})
         observations = {
-            child: self._alone(status, partial(self._open, status, reasons.get(child, "")))
+            child: self._isolated(status, partial(self._open, status, reasons.get(child, "")))
             for child, status in open_.items()
         }
         reads = {
-            child: partial(self._alone, status, partial(self._ended.conclude, status))
+            child: partial(self._isolated, status, partial(self._ended.conclude, status))
             for child, status in over.items()
         }
         concluded = self._reads.results(reads)
         for child in over:
             read = child in concluded
-            observations[child] = concluded[child] if read else self._unread(child)
+            observations[child] = concluded[child] if read else self._outcome_pending(child)
         return observations
 
-    def _alone(
-        self, status: JobStatus, look: Callable[[], Observation | None]
+    def _isolated(
+        self, status: JobStatus, observe: Callable[[], Observation | None]
     ) -> Observation | None:
         """What a look at one run says; if it fails, that it did: the others count all the same."""
         child = status["ID"]
         try:
-            return look()
+            return observe()
         except DisintoError as error:
             reason = str(error)
         except Exception as error:  # noqa: BLE001 - no defect in one run may hide the others
             reason = f"it cannot be observed: {self._tracked.defect(child, error)}"
         return observation(RunState.RUNNING, Placement(kind=KIND, job=child), reason=reason)
 
-    def _unread(self, child: str) -> Observation:
+    def _outcome_pending(self, child: str) -> Observation:
         """A run that has ended, and whose outcome is being read for longer than a look waits."""
         return observation(
             RunState.RUNNING,

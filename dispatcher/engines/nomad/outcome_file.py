@@ -1,4 +1,4 @@
-"""What a runner left as ``outcome.json`` in its allocation, where its formula may write as well.
+"""Reads ``outcome.json`` from an allocation, where the formula may have written as well.
 
 A formula can put anything in its place and kill its runner. So nothing is opened that is not a
 regular file (Nomad's client waits forever for the writer of a FIFO), and since a process that the
@@ -19,13 +19,13 @@ READ_WITHIN_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Word:
-    """What was found in place of a runner's outcome.
+class Report:
+    """What a runner reported in its ``outcome.json``.
 
     Attributes:
-        outcome: None if there is none that can be read.
+        outcome: None if there is no readable one.
         authentic: it verified with the run's key.
-        forged: something is there that the run's runner did not write.
+        forged: the file was not written by the run's runner.
     """
 
     outcome: Outcome | None = None
@@ -33,36 +33,36 @@ class Word:
     forged: bool = False
 
 
-NO_WORD = Word()
-_FORGED = Word(forged=True)
+NO_REPORT = Report()
+_FORGED = Report(forged=True)
 
 
-def read(api: NomadApi, alloc_id: str, *, key: str) -> Word:
-    """The runner's word in an allocation.
+def read(api: NomadApi, alloc_id: str, *, key: str) -> Report:
+    """The runner's report in an allocation.
 
     Args:
         key: the run's ``outcome_key``; "" for a run of an older release.
 
     Raises:
-        TemporaryError: its node does not answer, or not in time.
+        TemporaryError: its node does not answer in time.
         Denied: the token may not read files.
     """
     try:
         info = api.file(alloc_id, OUTCOME_FILE, within_s=READ_WITHIN_S)
         if info is None:
-            return NO_WORD
+            return NO_REPORT
         if not info.get("FileMode", "").startswith("-"):
             return _FORGED
         data = api.cat(alloc_id, OUTCOME_FILE, limit=MAX_OUTCOME_BYTES, within_s=READ_WITHIN_S)
     except Rejected:
         return _FORGED  # a link that leads out of the allocation
-    return NO_WORD if data is None else _decoded(data, key)
+    return NO_REPORT if data is None else _decoded(data, key)
 
 
-def _decoded(data: bytes, key: str) -> Word:
+def _decoded(data: bytes, key: str) -> Report:
     try:
-        return Word(outcome=decode_outcome(data, key=key), authentic=bool(key))
+        return Report(outcome=decode_outcome(data, key=key), authentic=bool(key))
     except NotAuthentic:
         return _FORGED
     except ValueError:
-        return NO_WORD
+        return NO_REPORT

@@ -43,7 +43,7 @@ class Follower:
 
     Args:
         allocations: asks for the allocations of the job; called about once a second.
-        known: asks whether the job is still there, where it has no allocation.
+        alive: whether a job without an allocation is still alive.
     """
 
     def __init__(
@@ -51,23 +51,23 @@ class Follower:
         api: NomadApi,
         *,
         allocations: Callable[[], list[Allocation]],
-        known: Callable[[], bool],
+        alive: Callable[[], bool],
         offsets: Mapping[Stream, int],
     ) -> None:
         self._api = api
         self._allocations = allocations
-        self._known = known
+        self._alive = alive
         self._offsets = dict(offsets)
 
     def follow(self) -> Iterator[LogChunk]:
-        """Until the run has ended, or is not known any more."""
+        """Both streams until the run has ended or Nomad has forgotten it."""
         allocation = self._wait_for_start()
         if allocation is None:
             return
         alloc_id = allocation["ID"]
         while not client_ended(allocation):
             yield from self._live(alloc_id)
-            allocation = self._look()
+            allocation = self._current()
             if not client_ended(allocation):
                 time.sleep(LOOK_EVERY_S)  # the streams broke: the node or Nomad is away
         yield from whole(self._api, alloc_id, self._offsets)
@@ -75,11 +75,11 @@ class Follower:
     def _wait_for_start(self) -> Allocation | None:
         """The allocation once its task has started or it has ended; None if there never is one."""
         while True:
-            found = main_allocation(self._allocations())
-            if found is None and not self._known():
+            allocation = main_allocation(self._allocations())
+            if allocation is None and not self._alive():
                 return None
-            if found is not None and found.get("ClientStatus") != "pending":
-                return found
+            if allocation is not None and allocation.get("ClientStatus") != "pending":
+                return allocation
             time.sleep(LOOK_EVERY_S)
 
     def _live(self, alloc_id: str) -> Iterator[LogChunk]:
@@ -105,7 +105,7 @@ class Follower:
             try:
                 item = chunks.get(timeout=max(0.0, look_at - time.monotonic()))
             except queue.Empty:
-                if client_ended(self._look()):
+                if client_ended(self._current()):
                     return
                 look_at = time.monotonic() + LOOK_EVERY_S
                 continue
@@ -117,14 +117,14 @@ class Follower:
             else:
                 raise item
 
-    def _look(self) -> Allocation:
+    def _current(self) -> Allocation:
         """The allocation now. One that is gone has ended; one that cannot be reached for has
         not."""
         try:
-            found = main_allocation(self._allocations())
+            allocation = main_allocation(self._allocations())
         except Unavailable:
             return {"ClientStatus": "running"}
-        return found if found is not None else {"ClientStatus": "complete"}
+        return allocation if allocation is not None else {"ClientStatus": "complete"}
 
     def _read(
         self, alloc_id: str, stream: Stream, chunks: _Chunks, closed: threading.Event

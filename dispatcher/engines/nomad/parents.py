@@ -64,14 +64,14 @@ class Parents:
     def __init__(self, api: NomadApi, settings: Settings) -> None:
         self._api = api
         self._settings = settings
-        self._known: dict[str, Parent] = {}
-        self._turn = threading.Lock()
+        self._parents: dict[str, Parent] = {}
+        self._lock = threading.Lock()
         self._log = LazyLogger("disinto.nomad")
 
     def drifted(self) -> Mapping[str, str]:
         """Parents that differ from what was rendered: how, in words, by name."""
-        with self._turn:
-            return {parent.name: parent.drift for parent in self._known.values() if parent.drift}
+        with self._lock:
+            return {parent.name: parent.drift for parent in self._parents.values() if parent.drift}
 
     def get(self, mounts: Collection[Mount]) -> Parent:
         """The parent for these mounts; asks Nomad the first time (three calls), and each time while
@@ -81,22 +81,22 @@ class Parents:
             Misconfigured: it is not registered, or cannot be.
         """
         name = runner_name(self._settings.section(NomadSettings), mounts)
-        with self._turn:
-            known = self._known.get(name)
-        if known is None or known.drift:
-            known = self._look(name, mounts)
-            with self._turn:
-                self._known[name] = known
-        if known.drift:
-            self._warn(known)
-        return known
+        with self._lock:
+            parent = self._parents.get(name)
+        if parent is None or parent.drift:
+            parent = self._compared(name, mounts)
+            with self._lock:
+                self._parents[name] = parent
+        if parent.drift:
+            self._warn(parent)
+        return parent
 
     def compare(self, parent: Parent, mounts: Collection[Mount], child: Job) -> None:
         """Say so where a child was dispatched from something else than ``parent``."""
         if fingerprint(child) == parent.fingerprint:
             return
         self.drop(parent.name)
-        now = self._look(parent.name, mounts)
+        now = self._compared(parent.name, mounts)
         if not now.drift and now.fingerprint != fingerprint(child):
             # Changed, and changed back, while this run was dispatched.
             spec = (child.get("Meta") or {}).get(SPEC_KEY, "none")
@@ -107,17 +107,17 @@ class Parents:
             )
             self._warn(now)
             return
-        with self._turn:
-            self._known[parent.name] = now
+        with self._lock:
+            self._parents[parent.name] = now
         if now.drift:
             self._warn(now)
 
     def drop(self, name: str) -> None:
         """Look at this parent again before the next dispatch."""
-        with self._turn:
-            self._known.pop(name, None)
+        with self._lock:
+            self._parents.pop(name, None)
 
-    def _look(self, name: str, mounts: Collection[Mount]) -> Parent:
+    def _compared(self, name: str, mounts: Collection[Mount]) -> Parent:
         rendered = runner_job(self._settings, mounts)
         wanted = self._api.parse(rendered.hcl, canonicalize=False)  # as when it is applied
         while True:

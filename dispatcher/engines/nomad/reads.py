@@ -43,7 +43,7 @@ class Reads:
     def __init__(self, *, clock: Callable[[], float], late: Callable[[], None]) -> None:
         self._clock = clock
         self._late = late
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._reads: dict[str, _Read] = {}
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="disinto-outcomes")
 
@@ -53,7 +53,7 @@ class Reads:
 
     def forget(self, child: str) -> None:
         """Drop what was read of a run."""
-        with self._turn:
+        with self._lock:
             self._reads.pop(child, None)
 
     def results(
@@ -66,7 +66,7 @@ class Reads:
         Args:
             wanted: for each run how it is read; raises nothing.
         """
-        with self._turn:
+        with self._lock:
             begun = {
                 child: self._begin(child, read)
                 for child, read in wanted.items()
@@ -97,7 +97,7 @@ class Reads:
             observation = read.future.result()
         except CancelledError:
             return None  # closed meanwhile
-        with self._turn:
+        with self._lock:
             if observation is None or observation.state is RunState.ENDED:
                 if self._reads.get(child) is read:
                     del self._reads[child]

@@ -224,16 +224,16 @@ def host_volumes(*, base: str) -> str:
 
 def acl_policies(nomad: NomadSettings) -> tuple[AclPolicy, ...]:
     """The ACL policies of the dispatcher and of those who run ``disinto apply``."""
-    word = job_word(nomad.ledger_prefix)
+    suffix = job_word(nomad.ledger_prefix)
     return (
         AclPolicy(
-            name=f"{word}-dispatcher",
+            name=f"{suffix}-dispatcher",
             description="disinto: dispatch, watch and remove runs; nothing else",
             rules=_render("jobs/acl/dispatcher.policy.hcl.j2", nomad=nomad),
             job=dispatcher_name(nomad),
         ),
         AclPolicy(
-            name=f"{word}-operator",
+            name=f"{suffix}-operator",
             description="disinto: register the runner and dispatcher jobs",
             rules=_render("jobs/acl/operator.policy.hcl.j2", nomad=nomad, mounts=tuple(Mount)),
         ),

@@ -80,7 +80,7 @@ class NomadScheduler:
         self._clock = clock
         self._without_parent: dict[RunKey, float] = {}
         self._stream: EventStream | None = None
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._closed = threading.Event()
         self._log = LazyLogger("disinto.nomad")
 
@@ -102,7 +102,7 @@ class NomadScheduler:
         parent = self._parent(spec.key, fitting.mounts)
         for _ in range(CONFIRMATIONS):
             try:
-                told = self._api.dispatch(
+                dispatched = self._api.dispatch(
                     parent.name,
                     payload=payload,
                     meta=_meta(spec, grant),
@@ -115,10 +115,10 @@ class NomadScheduler:
                     error.what, verdict=Verdict.ERROR, remedy="Run `disinto apply`."
                 ) from error
             # Of concurrent calls with one token all but one are told of a job that does not exist.
-            child = self._api.job(told.job_id)
+            child = self._api.job(dispatched.job_id)
             if child is not None:
                 self._parents.compare(parent, fitting.mounts, child)
-                return told.job_id
+                return dispatched.job_id
         raise Unavailable(
             Dependency.SCHEDULER,
             f"Nomad confirmed {CONFIRMATIONS} times that it dispatched {spec.key.action_id}, but "
@@ -145,7 +145,7 @@ class NomadScheduler:
             follower = Follower(
                 self._api,
                 allocations=lambda: self._api.allocations(child),
-                known=lambda: self._alive(child),
+                alive=lambda: self._alive(child),
                 offsets=offsets or {},
             )
             yield from follower.follow()
@@ -200,14 +200,14 @@ class NomadScheduler:
         try:
             parent = self._parents.get(mounts)
         except Misconfigured as error:
-            with self._turn:
+            with self._lock:
                 since = self._without_parent.setdefault(key, self._clock())
             if self._clock() - since <= self._settings.section(NomadSettings).placement_wait_s:
                 raise
             raise CannotSubmit(
                 error.what, verdict=Verdict.UNPLACEABLE, remedy=error.remedy
             ) from error
-        with self._turn:
+        with self._lock:
             self._without_parent.pop(key, None)
         return parent
 
@@ -243,7 +243,7 @@ class NomadScheduler:
         return job is not None and job.get("Status") != "dead"
 
     def _listen(self) -> None:
-        with self._turn:
+        with self._lock:
             if self._wake is None or self._stream is not None:
                 return
             self._stream = self._api.events(["Allocation", "Job"])
@@ -255,12 +255,12 @@ class NomadScheduler:
         ).start()
 
     def _follow_events(self, stream: EventStream, wake: Callable[[], None]) -> None:
-        ours = runner_prefix(self._settings.section(NomadSettings))
+        prefix = runner_prefix(self._settings.section(NomadSettings))
         try:
             for item in stream:
                 if self._closed.is_set():
                     return
-                if not isinstance(item, Event) or _concerns(item, ours):
+                if not isinstance(item, Event) or _concerns(item, prefix):
                     wake()
         except PermanentError as error:
             self._log.warning("no_event_stream", error=str(error))
@@ -274,7 +274,7 @@ def _concerns(event: Event, prefix: str) -> bool:
 
 def _meta(spec: RunSpec, grant: WrappedGrant) -> dict[str, str]:
     """What a person who looks at the job in Nomad is told. Holds nothing secret."""
-    told = {
+    meta = {
         "action_id": spec.key.action_id,
         "formula": f"{spec.formula.name}.{spec.formula.kind.value}",
         "commit": spec.commit,
@@ -283,4 +283,4 @@ def _meta(spec: RunSpec, grant: WrappedGrant) -> dict[str, str]:
         "tier": spec.tier.value,
         "approved_by": ", ".join(spec.approved_by),
     }
-    return {key: told[key] for key in (*META_REQUIRED, *META_OPTIONAL)}
+    return {key: meta[key] for key in (*META_REQUIRED, *META_OPTIONAL)}

@@ -51,12 +51,12 @@ class TrackedRuns:
     def __init__(self, *, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._runs: dict[str, TrackedRun] = {}
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._log = LazyLogger("disinto.nomad")
 
     def get(self, child: str) -> TrackedRun:
         """The run of this job, tracked from now on."""
-        with self._turn:
+        with self._lock:
             return self._runs.setdefault(child, TrackedRun())
 
     def ended(self, child: str) -> Observation | None:
@@ -66,13 +66,13 @@ class TrackedRuns:
 
     def forget(self, child: str) -> None:
         """Nobody asks about the run any more."""
-        with self._turn:
+        with self._lock:
             self._runs.pop(child, None)
 
     def enter(self, child: str, name: str) -> Condition:
         """The run is in this condition; returns since when it has been in it without a break."""
         run = self.get(child)
-        with self._turn:
+        with self._lock:
             if run.condition is None or run.condition.name != name:
                 run.condition = Condition(name=name, since=time.time(), at=self._clock())
             return run.condition
@@ -80,8 +80,8 @@ class TrackedRuns:
     def defect(self, child: str, error: Exception) -> str:
         """Words for an error that nobody expected; its traceback is logged once for each run."""
         run, name = self.get(child), type(error).__name__
-        with self._turn:
-            known, run.defect = run.defect == name, name
-        if not known:
+        with self._lock:
+            logged, run.defect = run.defect == name, name
+        if not logged:
             self._log.error("defect", where=f"observing {child}", exc_info=error)
         return f"unexpected {name}, see the log of 'disinto serve'"

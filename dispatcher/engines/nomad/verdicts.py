@@ -81,7 +81,7 @@ def outcome(run: Ended) -> Outcome:
         return _never_placed(run)
     if run.outcome is not None and (run.authentic or _exit_code_agrees(run.outcome, main)):
         return _corrected(run, run.outcome, main)
-    without = _without_word(run, main)
+    without = _without_report(run, main)
     return _disowned(without) if run.forged or run.outcome is not None else without
 
 
@@ -130,27 +130,33 @@ def _never_placed(run: Ended) -> Outcome:
         return _outcome(Verdict.CANCELLED, run.reason or _STOPPED_IN_NOMAD)
     for evaluation in run.evaluations:
         if evaluation.get("Status") == "failed":
-            told = evaluation.get("StatusDescription") or "no description"
-            return _outcome(Verdict.UNPLACEABLE, f"Nomad gave up placing it: {numbers or told}")
+            description = evaluation.get("StatusDescription") or "no description"
+            return _outcome(
+                Verdict.UNPLACEABLE, f"Nomad gave up placing it: {numbers or description}"
+            )
     return _outcome(Verdict.ERROR, "Nomad ended the job without ever placing it")
 
 
-def _corrected(run: Ended, word: Outcome, main: Allocation) -> Outcome:
+def _corrected(run: Ended, reported: Outcome, main: Allocation) -> Outcome:
     """The runner's word, with what only the engine knows."""
-    if not word.formula_started and word.verdict is Verdict.ERROR and _started_before(run, main):
+    if (
+        not reported.formula_started
+        and reported.verdict is Verdict.ERROR
+        and _started_before(run, main)
+    ):
         return replace(
-            word,
+            reported,
             verdict=Verdict.LOST,
             exit_code=Verdict.LOST.exit_code,
             error="Nomad started the task a second time, which the grant forbids; how the first "
             f"start ended is unknown. "
-            f"The second: {word.error}",
+            f"The second: {reported.error}",
         )
-    if word.exit_code == SIGKILL_CODE and word.verdict is Verdict.FAILED and _oom(main):
-        return replace(word, error=_memory_words(run))
-    if word.verdict is Verdict.CANCELLED:
-        return replace(word, error=run.reason or _why_stopped(run, main))
-    return word
+    if reported.exit_code == SIGKILL_CODE and reported.verdict is Verdict.FAILED and _oom(main):
+        return replace(reported, error=_memory_words(run))
+    if reported.verdict is Verdict.CANCELLED:
+        return replace(reported, error=run.reason or _why_stopped(run, main))
+    return reported
 
 
 def _started_before(run: Ended, main: Allocation) -> bool:
@@ -164,12 +170,12 @@ def _started_before(run: Ended, main: Allocation) -> bool:
     return starts > 1 or vanished
 
 
-def _exit_code_agrees(word: Outcome, main: Allocation) -> bool:
+def _exit_code_agrees(reported: Outcome, main: Allocation) -> bool:
     """Whether the runner's process ended as an outcome says that it would; True if Nomad does not
     report how it ended.
     """
     terminated = _last(_events(main), "Terminated")
-    return terminated is None or _number(terminated, "exit_code") == word.exit_code
+    return terminated is None or _number(terminated, "exit_code") == reported.exit_code
 
 
 def _disowned(without: Outcome) -> Outcome:
@@ -187,7 +193,7 @@ def _disowned(without: Outcome) -> Outcome:
     return replace(without, error=error)
 
 
-def _without_word(run: Ended, main: Allocation) -> Outcome:
+def _without_report(run: Ended, main: Allocation) -> Outcome:
     status = main.get("ClientStatus", "")
     if status in ("lost", "unknown"):
         return _outcome(
@@ -224,21 +230,21 @@ def _terminated(run: Ended, main: Allocation, event: TaskEvent) -> Outcome:
 
 def _never_started(run: Ended, main: Allocation) -> Outcome:
     events = _events(main)
-    for kind, words in _SETUP_FAILURES.items():
+    for kind, description in _SETUP_FAILURES.items():
         event = _last(events, kind)
         if event is not None:
-            told = event.get("DisplayMessage") or "no message"
-            if told.startswith("Failed to pull"):
-                return _outcome(Verdict.ERROR, f"the image is missing: {told}", main)
-            return _outcome(Verdict.ERROR, f"{words}: {told}", main)
+            message = event.get("DisplayMessage") or "no message"
+            if message.startswith("Failed to pull"):
+                return _outcome(Verdict.ERROR, f"the image is missing: {message}", main)
+            return _outcome(Verdict.ERROR, f"{description}: {message}", main)
     if run.stopped or main.get("DesiredStatus") == "stop":
         return _outcome(Verdict.CANCELLED, run.reason or _why_stopped(run, main), main)
-    told = main.get("ClientDescription") or "no description"
+    message = main.get("ClientDescription") or "no description"
     if started_at(main):
         return _outcome(
-            Verdict.LOST, f"it started, but Nomad does not report how it ended ({told})", main
+            Verdict.LOST, f"it started, but Nomad does not report how it ended ({message})", main
         )
-    return _outcome(Verdict.ERROR, f"Nomad could not start it: {told}", main)
+    return _outcome(Verdict.ERROR, f"Nomad could not start it: {message}", main)
 
 
 def _outcome(
@@ -260,8 +266,8 @@ def _outcome(
 def _why_stopped(run: Ended, main: Allocation) -> str:
     if run.stopped:
         return _STOPPED_IN_NOMAD
-    told = main.get("DesiredDescription") or "without a description"
-    return f"Nomad stopped the allocation: {told}"
+    description = main.get("DesiredDescription") or "without a description"
+    return f"Nomad stopped the allocation: {description}"
 
 
 def _memory_words(run: Ended) -> str:
@@ -286,8 +292,8 @@ def _events(allocation: Allocation) -> list[TaskEvent]:
 
 
 def _last(events: Iterable[TaskEvent], kind: str) -> TaskEvent | None:
-    found = [event for event in events if event.get("Type") == kind]
-    return max(found, key=lambda event: event.get("Time", 0)) if found else None
+    matching = [event for event in events if event.get("Type") == kind]
+    return max(matching, key=lambda event: event.get("Time", 0)) if matching else None
 
 
 def _count(events: Iterable[TaskEvent], kind: str) -> int:

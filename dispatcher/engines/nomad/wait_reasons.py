@@ -29,12 +29,12 @@ class WaitReasons:
         self._prefix = prefix
         self._reasons: dict[str, str] = {}
         self._asked_at = 0.0
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
 
     def of(self, waiting: Collection[str]) -> Mapping[str, str]:
         """The reasons of these jobs, in words: one call for all of them, and not at every look."""
         now = time.monotonic()
-        with self._turn:
+        with self._lock:
             all_known = self._reasons.keys() >= set(waiting)
             every_s = REASONS_EVERY_S if all_known else NEW_REASONS_EVERY_S
             if not waiting or now - self._asked_at < every_s:
@@ -47,11 +47,11 @@ class WaitReasons:
         for evaluation in blocked:
             by_job.setdefault(evaluation.get("JobID", ""), []).append(evaluation)
         reasons = {child: verdicts.placement(by_job.get(child, ())) for child in waiting}
-        with self._turn:
+        with self._lock:
             self._reasons = reasons
         return reasons
 
     def forget(self, child: str) -> None:
         """The run is over."""
-        with self._turn:
+        with self._lock:
             self._reasons.pop(child, None)

@@ -23,14 +23,14 @@ class ClusterCalls(Calls):
         Raises:
             Rejected: the server cannot parse it; its text says where.
         """
-        found = self._json(
+        job = self._json(
             "POST",
             "jobs/parse",
             endpoint="jobs.parse",
             doing="parse a jobspec",
             json={"JobHCL": hcl, "Variables": variables, "Canonicalize": canonicalize},
         )
-        return cast(Job, found)
+        return cast(Job, job)
 
     def plan(self, job: Job, *, diff: bool = True) -> Plan:
         """What registering ``job`` would change."""
@@ -47,11 +47,11 @@ class ClusterCalls(Calls):
         Raises:
             Conflict: the index is another one. Rejected: the job is not valid.
         """
-        asked: Json = {"Job": dict(job)}
+        request: Json = {"Job": dict(job)}
         if modify_index is not None:
-            asked |= {"EnforceIndex": True, "JobModifyIndex": modify_index}
+            request |= {"EnforceIndex": True, "JobModifyIndex": modify_index}
         jobs = self._admin.endpoint("Jobs", counted="jobs.register", doing=f"register {job['ID']}")
-        answer = jobs.register_job(asked)
+        answer = jobs.register_job(request)
         return Registered(
             modify_index=answer.get("JobModifyIndex", 0),
             eval_id=answer.get("EvalID") or "",
@@ -60,8 +60,8 @@ class ClusterCalls(Calls):
 
     def nodes(self) -> list[Node]:
         """All client nodes, without their volumes and attributes."""
-        found = self._admin.endpoint("Nodes", counted="nodes.list", doing="list nodes").get_nodes()
-        return cast(list[Node], found or [])
+        listed = self._admin.endpoint("Nodes", counted="nodes.list", doing="list nodes").get_nodes()
+        return cast(list[Node], listed or [])
 
     def node(self, node_id: str) -> Node | None:
         """One node, with ``HostVolumes`` and ``Attributes``."""
@@ -84,8 +84,8 @@ class ClusterCalls(Calls):
 
     def token_self(self) -> Json:
         """The ACL token in use. Raises ``Denied`` for an unknown one."""
-        found = self._json("GET", "acl/token/self", endpoint="acl.token", doing="look up the token")
-        return {key: value for key, value in cast(Json, found).items() if key != "SecretID"}
+        token = self._json("GET", "acl/token/self", endpoint="acl.token", doing="look up the token")
+        return {key: value for key, value in cast(Json, token).items() if key != "SecretID"}
 
     def acl_policy(self, name: str) -> Json | None:
         """An ACL policy: ``Name``, ``Description``, ``Rules``, ``JobACL``."""

@@ -188,8 +188,8 @@ class Connection:
             )
 
     def _params(self, params: Mapping[str, Any] | None) -> dict[str, Any]:
-        given = {key: value for key, value in (params or {}).items() if value is not None}
-        return {**self._where, **given}
+        merged = {key: value for key, value in (params or {}).items() if value is not None}
+        return {**self._where, **merged}
 
     @contextmanager
     def _down(self, doing: str) -> Iterator[None]:
@@ -246,8 +246,8 @@ class _Token:
         try:
             about = self._file.stat()
             stamp = (about.st_mtime_ns, about.st_ino)
-            token, seen = self._read
-            if stamp != seen:
+            token, version = self._read
+            if stamp != version:
                 token = self._file.read_text(encoding="ascii").strip()
                 self._read = (token, stamp)
         except (OSError, ValueError) as error:

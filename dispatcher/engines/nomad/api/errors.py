@@ -102,52 +102,52 @@ def meaning(status: int, text: str, *, doing: str) -> DisintoError:
         text: the body, which Nomad writes for people.
         doing: what was asked, such as ``dispatch runner``.
     """
-    told = " ".join(text.split())[:500] or f"status {status}"
-    what = f"Nomad refused to {doing}: {told}"
-    if status == 429 or _DISABLED in told:
+    message = " ".join(text.split())[:500] or f"status {status}"
+    what = f"Nomad refused to {doing}: {message}"
+    if status == 429 or _DISABLED in message:
         return Unavailable(Dependency.SCHEDULER, what)
-    if status in (401, 403) or (status == 500 and _has(told, _DENIED)):
+    if status in (401, 403) or (status == 500 and _has(message, _DENIED)):
         return Denied(
             Dependency.SCHEDULER,
             what,
             remedy="Give the token of NOMAD_TOKEN or [nomad] token_file the missing permissions.",
         )
-    if status == 404 or (status == 400 and _has(told, _NO_FILE)):
+    if status == 404 or (status == 400 and _has(message, _NO_FILE)):
         return NotFound(what)
     if status == 409:
         return _conflict(text, doing=doing)
     if status < 500:
         return Rejected(what)
-    return _server_error(told, what)
+    return _server_error(message, what)
 
 
 def _conflict(text: str, *, doing: str) -> VariableConflict:
     """The body is the variable as it is, or a bare stub for who may not read it."""
     what = f"Nomad refused to {doing}: it was changed or locked by another client"
     try:
-        found = json.loads(text)
+        answer = json.loads(text)
         current = Variable(
-            path=found["Path"],
-            items=found["Items"],
-            modify_index=found["ModifyIndex"],
-            locked=bool(found.get("Lock")),
+            path=answer["Path"],
+            items=answer["Items"],
+            modify_index=answer["ModifyIndex"],
+            locked=bool(answer.get("Lock")),
         )
     except (ValueError, TypeError, KeyError):
         return VariableConflict(what, None)
     return VariableConflict(what, current if current.items else None)
 
 
-def _server_error(told: str, what: str) -> DisintoError:
-    if _has(told, _DOWN):
+def _server_error(message: str, what: str) -> DisintoError:
+    if _has(message, _DOWN):
         return Unavailable(Dependency.SCHEDULER, what)
-    if _has(told, _CONFLICT):
+    if _has(message, _CONFLICT):
         return Conflict(what)
-    if _has(told, _NOT_FOUND):
+    if _has(message, _NOT_FOUND):
         return NotFound(what)
-    if _has(told, _REJECTED):
+    if _has(message, _REJECTED):
         return Rejected(what)
     return Unavailable(Dependency.SCHEDULER, what)
 
 
-def _has(text: str, known: tuple[str, ...]) -> bool:
-    return any(words in text for words in known)
+def _has(text: str, phrases: tuple[str, ...]) -> bool:
+    return any(phrase in text for phrase in phrases)

@@ -74,7 +74,7 @@ class EventStream:
         self._topics = list(topics)
         self._next_index = _NO_REPLAY
         self._closed = threading.Event()
-        self._turn = threading.Lock()
+        self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._answered = False
         self.connected = False
@@ -109,7 +109,7 @@ class EventStream:
         with self._connection.stream(
             "event/stream", endpoint="event.stream", doing="follow events", params=params
         ) as response:
-            with self._turn:
+            with self._lock:
                 if self._closed.is_set():
                     return
                 self._socket = _socket_of(response)
@@ -124,11 +124,11 @@ class EventStream:
                         yield from self._items(line)
             finally:
                 impatient.cancel()
-                with self._turn:
+                with self._lock:
                     self._socket = None
 
     def _hang_up(self) -> None:
-        with self._turn:
+        with self._lock:
             if self._socket is not None:
                 # Closing alone would not wake a thread that reads.
                 with contextlib.suppress(OSError):
@@ -174,5 +174,5 @@ def _pause(attempt: int) -> float:
 
 def _socket_of(response: httpx.Response) -> socket.socket | None:
     wire = response.extensions.get("network_stream")
-    found = wire.get_extra_info("socket") if wire is not None else None
-    return found if isinstance(found, socket.socket) else None
+    raw = wire.get_extra_info("socket") if wire is not None else None
+    return raw if isinstance(raw, socket.socket) else None

@@ -113,8 +113,8 @@ def objects(
         buffer = ""
         for piece in response.iter_bytes():
             buffer += decoder.decode(piece)
-            found, buffer = _split(buffer)
-            yield from found
+            items, buffer = _split(buffer)
+            yield from items
             if deadline is not None and time.monotonic() > deadline:
                 raise Unavailable(
                     Dependency.SCHEDULER,
@@ -124,14 +124,14 @@ def objects(
 
 def _split(buffer: str) -> tuple[list[Json], str]:
     """Whole objects at the start of ``buffer``, and the rest."""
-    found: list[Json] = []
+    items: list[Json] = []
     start = 0
     while True:
         while start < len(buffer) and (buffer[start].isspace() or buffer[start] in _LIST):
             start += 1
         try:
-            each, end = _DECODER.raw_decode(buffer, start)
+            item, end = _DECODER.raw_decode(buffer, start)
         except ValueError:
-            return found, buffer[start:]
+            return items, buffer[start:]
         start = end
-        found.append(each)
+        items.append(item)

@@ -46,27 +46,27 @@ class RunCalls(Calls):
         Raises:
             NotFound: no such parent. Rejected: payload or meta do not fit the parent.
         """
-        asked: Json = {"Payload": base64.b64encode(payload).decode(), "Meta": dict(meta or {})}
+        request: Json = {"Payload": base64.b64encode(payload).decode(), "Meta": dict(meta or {})}
         if id_prefix:
-            asked["IdPrefixTemplate"] = id_prefix
+            request["IdPrefixTemplate"] = id_prefix
         if priority is not None:
-            asked["Priority"] = priority
+            request["Priority"] = priority
         answer = self._json(
             "POST",
             f"job/{quoted(job_id)}/dispatch",
             endpoint="job.dispatch",
             doing=f"dispatch {job_id}",
             params={"idempotency_token": idempotency_token or None},
-            json=asked,
+            json=request,
         )
         return Dispatched(job_id=answer["DispatchedJobID"], eval_id=answer.get("EvalID") or "")
 
     def job(self, job_id: str) -> Job | None:
         """A job as it stands, its payload included."""
-        found = self._json_or_none(
+        job = self._json_or_none(
             f"job/{quoted(job_id)}", endpoint="job.read", doing=f"read job {job_id}"
         )
-        return cast(Job | None, found)
+        return cast(Job | None, job)
 
     def job_statuses(self, job_ids: Collection[str]) -> list[JobStatus]:
         """Status and allocations of exactly these jobs, in one call; unknown ones are left out.
@@ -77,16 +77,16 @@ class RunCalls(Calls):
         """
         if not job_ids:
             return []
-        asked = [{"ID": job_id, "Namespace": self.namespace} for job_id in job_ids]
-        found = self._json(
+        jobs = [{"ID": job_id, "Namespace": self.namespace} for job_id in job_ids]
+        statuses = self._json(
             "POST",
             "jobs/statuses",
             endpoint="jobs.statuses",
             doing="read the status of jobs",
             params={"include_children": "true"},
-            json={"Jobs": asked, "IncludeChildren": True},
+            json={"Jobs": jobs, "IncludeChildren": True},
         )
-        return cast(list[JobStatus], found or [])
+        return cast(list[JobStatus], statuses or [])
 
     def jobs(self, *, prefix: str = "", meta: bool = False) -> list[JobStub]:
         """All jobs whose ID starts with ``prefix``, children included."""
@@ -104,13 +104,13 @@ class RunCalls(Calls):
 
     def allocations(self, job_id: str) -> list[Allocation]:
         """The allocations of one job, with task states; empty where the job is not known."""
-        found = self._json(
+        listed = self._json(
             "GET",
             f"job/{quoted(job_id)}/allocations",
             endpoint="job.allocations",
             doing=f"list the allocations of {job_id}",
         )
-        return cast(list[Allocation], found or [])
+        return cast(list[Allocation], listed or [])
 
     def allocations_where(self, expression: str) -> list[Allocation]:
         """Allocations of the namespace that match a filter expression, with task states."""
@@ -128,13 +128,13 @@ class RunCalls(Calls):
 
     def evaluations(self, job_id: str) -> list[Evaluation]:
         """The evaluations of one job, the newest first."""
-        found = self._json(
+        answer = self._json(
             "GET",
             f"job/{quoted(job_id)}/evaluations",
             endpoint="job.evaluations",
             doing=f"list the evaluations of {job_id}",
         )
-        listed = cast(list[Evaluation], found or [])
+        listed = cast(list[Evaluation], answer or [])
         return sorted(listed, key=lambda each: each.get("CreateIndex", 0), reverse=True)
 
     def evaluations_where(self, expression: str) -> list[Evaluation]:

@@ -17,10 +17,10 @@ class VariableCalls(Calls):
 
     def variable(self, path: str) -> Variable | None:
         """A variable with its items."""
-        found = self._json_or_none(
+        answer = self._json_or_none(
             f"var/{quoted(path)}", endpoint="var.read", doing=f"read variable {path}"
         )
-        return None if found is None else _variable(found)
+        return None if answer is None else _variable(answer)
 
     def variables(self, prefix: str) -> list[VariableStub]:
         """Paths and indexes of all variables below a prefix, without their items."""
@@ -144,10 +144,10 @@ class VariableCalls(Calls):
             raise Conflict(error.what) from error
 
 
-def _variable(found: Json) -> Variable:
+def _variable(answer: Json) -> Variable:
     return Variable(
-        path=found["Path"],
-        items=found.get("Items") or {},
-        modify_index=found["ModifyIndex"],
-        locked=bool(found.get("Lock")),
+        path=answer["Path"],
+        items=answer.get("Items") or {},
+        modify_index=answer["ModifyIndex"],
+        locked=bool(answer.get("Lock")),
     )

@@ -1,4 +1,4 @@
-"""Running what needs a clone on one that works."""
+"""Actions on the clone, which is rebuilt if it is damaged."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from dispatcher.ops_repo.failure import GitFailed, ended_by_signal
 T = TypeVar("T")
 
 
-class Mending:
-    """Runs an action on a clone, which is made, or made anew, if need be.
+class Repairing:
+    """Runs an action on a clone, which is created or rebuilt if necessary.
 
     Args:
-        clone: of which the action reads, or which it changes.
+        clone: what the action reads or changes.
     """
 
     def __init__(self, clone: Clone) -> None:
         self._clone = clone
 
     def __call__(self, action: Callable[[], T], /) -> T:
-        """Run it. A stale lock is removed, a damaged clone made anew, once.
+        """Run it. Once, a stale lock is removed or a damaged clone rebuilt.
 
         Raises:
-            Unavailable: the clone cannot be mended, or git crashes on what the remote holds.
+            Unavailable: the clone cannot be repaired, or git crashes on what the remote holds.
         """
         self._clone.ensure()
         generation = self._clone.generation
@@ -36,7 +36,7 @@ class Mending:
                 self._clone.remove_stale_locks()
             elif self._crashed(failed):
                 raise ended_by_signal(failed) from None
-            elif not self._clone.mend(failed, generation):
+            elif not self._clone.repair(failed, generation):
                 raise self._clone.unusable(failed) from None
         try:
             return action()
@@ -44,8 +44,8 @@ class Mending:
             raise self._clone.unusable(failed) from None
 
     def _crashed(self, failed: GitFailed) -> bool:
-        """Whether a signal ended git and the clone is not to blame. SIGBUS is what reading a file
-        means that was cut off, such as a pack.
+        """Whether a signal ended git and the clone is not to blame. SIGBUS means
+        that a truncated file was read, such as a pack.
         """
         ended = failed.signal not in ("", "SIGBUS") and not failed.clone_broken
         return ended and self._clone.sound()
