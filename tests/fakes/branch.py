@@ -170,7 +170,7 @@ class MemoryClone:
 
     def difference(self, tree: Tree, commit: str) -> Delta:
         listing = self.remote.commits[commit].listing()
-        return Delta(commit=commit, events=tuple(listing.items()), whole=True)
+        return Delta(commit=commit, events=tuple(listing.items()), complete=True)
 
     def dropped_results(self, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:
         found: dict[str, dict[str, None]] = {}

@@ -311,6 +311,6 @@ def test_a_node_that_vanishes_loses_its_run_and_nomad_starts_no_second(
         outcome = stage.end(claim).outcome
         assert outcome is not None
         assert outcome.verdict is Verdict.LOST
-        assert "the node second stopped answering" in outcome.error
+        assert "the node second stopped responding" in outcome.error
         assert len(stage.api.allocations(claim.engine_id)) == 1
         gate.open("w").close()
