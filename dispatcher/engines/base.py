@@ -1,4 +1,5 @@
-"""What an engine is: a scheduler, which executes runs, and what the dispatcher asks about besides.
+"""The interface of engines: a scheduler, which executes runs, and what the dispatcher needs
+besides.
 
 Contract suite of schedulers: ``tests/contract/scheduler.py``; every implementation passes it.
 ``registry`` finds engines by name.
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class CannotSubmit(PermanentError):
-    """This run can never be submitted as it is: payload too large, a mount nobody offers, …
+    """This run can never be submitted as it is: payload too large, a mount that is not offered, …
 
     Attributes:
         verdict: ``invalid``, ``unplaceable`` or ``error``.
@@ -47,10 +48,10 @@ class CannotSubmit(PermanentError):
 
 
 def payload_of(spec: RunSpec, grant: WrappedGrant) -> bytes:
-    """What a runner is given for a run.
+    """The payload of a run for its runner.
 
     Raises:
-        CannotSubmit: ``invalid``: no payload holds it, or no process can be started with it.
+        CannotSubmit: ``invalid``: it fits no payload, or no process can be started with it.
     """
     try:
         for name, text in _texts(spec):
@@ -68,7 +69,7 @@ def payload_of(spec: RunSpec, grant: WrappedGrant) -> bytes:
 
 
 def _texts(spec: RunSpec) -> Iterator[tuple[str, str]]:
-    """What becomes an argument or an environment variable, as the runner spells it."""
+    """Texts that become an argument or an environment variable, in the runner's spelling."""
     yield "the context", f"DISINTO_CONTEXT={spec.context}"
     yield "the list of tools", f"DISINTO_TOOLS={','.join(spec.tools)}"
     yield "the table params, as JSON,", f"DISINTO_PARAMS={json.dumps(spec.params)}"
@@ -83,7 +84,7 @@ def _invalid(what: str) -> CannotSubmit:
 
 
 class TimesNotKept(NotFound):
-    """Output is there, and nothing tells when it was written.
+    """There is output, but no record of when it was written.
 
     Args:
         stream: whose output.
@@ -108,7 +109,7 @@ class LogChunk:
 
     Attributes:
         stream: which one.
-        offset: bytes of that stream up to and with ``data``; give it back to go on from here.
+        offset: bytes of that stream up to and including ``data``; pass it back to resume from here.
         data: the bytes.
     """
 
@@ -118,28 +119,27 @@ class LogChunk:
 
 
 class Scheduler(Protocol):
-    """Seven verbs over an engine. Methods are thread-safe.
+    """Seven operations of an engine. Methods are thread-safe.
 
     Every method raises ``Unavailable`` (scheduler) when the engine cannot be reached, ``Denied``
-    when it refuses our rights.
+    when it denies permission.
     """
 
     def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
         """Start a run once, and return the engine's id of it.
 
-        Idempotent by ``spec.key``: a second call answers the id of the first and starts nothing.
+        Idempotent by ``spec.key``: a second call returns the id of the first and starts nothing.
         Returns only after the engine is known to have the run.
 
         Raises:
             CannotSubmit: it can never be started as it is.
-            Misconfigured: it cannot be started before a person mends a setting. Nothing was
-                started.
+            Misconfigured: it cannot be started until a setting is fixed. Nothing was started.
         """
         ...
 
     def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
-        """What the engine knows of these runs, in a number of calls that does not grow with those
-        that go on unchanged. A run that the engine does not know is absent from the answer.
+        """Observe these runs, in a number of calls that does not grow with the unchanged ones. A
+        run unknown to the engine is absent from the result.
         """
         ...
 
@@ -152,47 +152,48 @@ class Scheduler(Protocol):
     ) -> Iterator[LogChunk]:
         """Both streams from the given offsets; with ``follow`` until the run has ended.
 
-        Yields an empty iterator where there is no log yet and ``follow`` is False.
+        The iterator is empty if there is no log yet and ``follow`` is False.
         """
         ...
 
     def offsets_since(self, claim: Claim, since: float) -> Mapping[Stream, int]:
-        """Where in each stream the output begins that was written at a time or after it, give or
-        take ``time_index.PRECISION_S``; for ``logs``. Empty where there is no log yet.
+        """Offsets for ``logs`` at which the output written at or after a time begins, to within
+        ``time_index.PRECISION_S``. Empty if there is no log yet.
 
         Args:
             since: seconds since the epoch.
 
         Raises:
-            TimesNotKept: there is a log, and nothing tells when it was written.
+            TimesNotKept: there is a log, but no record of when it was written.
         """
         ...
 
     def cancel(self, claim: Claim, *, reason: str) -> None:
         """Stop a run that may be pending or running; its outcome becomes ``cancelled`` unless it
-        ended by itself before. Returns without waiting for the end. Unknown runs are ignored.
+        had already ended. Returns without waiting for the end. Unknown runs are ignored.
         """
         ...
 
     def kept(self) -> Collection[RunKey]:
-        """Runs of which the engine keeps something that is due to go: a run's files on this machine,
-        in any state; a finished job that was kept for long enough. Those that no claim names and
-        whose result is in git may be forgotten.
+        """Runs with retained data that is due for removal: a run's files on this machine, in any
+        state; a finished job past its retention time. Those without a claim whose result is in git
+        may be forgotten.
         """
         ...
 
     def forget(self, claim: Claim) -> None:
-        """Remove what the engine keeps of an ended run, except what it keeps for people for a
-        while: its logs, or on Nomad the finished job, which ``kept`` names when its time is over.
-        Unknown runs are ignored.
+        """Remove an ended run's data, except what is retained for people: its logs, or on Nomad
+        the finished job, which ``kept`` returns when its retention is over. Unknown runs are
+        ignored.
         """
         ...
 
 
 class Administration(Protocol):
-    """What an engine's servers must hold before runs can start: planned first, then written.
+    """Sets up an engine's servers so that runs can start: plans first, then writes.
 
-    Every method raises ``Unavailable``, ``Denied`` or ``Misconfigured`` for a server, or what it holds.
+    Every method raises ``Unavailable``, ``Denied`` or ``Misconfigured`` for a server or its
+    contents.
     """
 
     def plan(
@@ -210,7 +211,8 @@ class Administration(Protocol):
         ...
 
     def plan_removal(self) -> tuple[Change, ...]:
-        """What was written by an earlier ``apply`` and is provably ours; removes nothing yet.
+        """Plan the removal of what an earlier ``apply`` wrote and is provably ours; removes
+        nothing yet.
 
         Raises:
             Conflict: runs are in progress.
@@ -218,7 +220,7 @@ class Administration(Protocol):
         ...
 
     def carry_out(self) -> tuple[str, ...]:
-        """Do what was planned last; returns warnings.
+        """Carry out the last plan; returns warnings.
 
         Raises:
             Conflict: somebody changed something since.
@@ -226,18 +228,18 @@ class Administration(Protocol):
         ...
 
     def advice(self) -> str:
-        """What an operator has to do elsewhere for what was planned, or ""."""
+        """What an operator has to do elsewhere for the plan, or ""."""
         ...
 
 
 class Engine(ABC):
-    """An engine: how its parts are opened, and its answers to what commands ask about.
+    """An engine: opens its parts, and answers the commands' questions about it.
 
     Its module imports nothing heavy, because reading the settings imports it.
 
     Attributes:
         name: of its section in the settings, and ``engine.kind`` in results.
-        title: as people write it.
+        title: its name in messages.
         section: the model of that section; ``EngineSection`` itself if it has no keys.
         administers: whether ``administration`` has anything to do.
     """
@@ -264,7 +266,7 @@ class Engine(ABC):
         settings: Settings,
         environ: Mapping[str, str],
     ) -> Ledger:
-        """Where claims are kept: SQLite in the state directory, unless the engine has better."""
+        """The ledger of claims: SQLite in the state directory, unless the engine has a better one."""
         from dispatcher.ledger.sqlite import SqliteLedger
 
         return SqliteLedger(settings.state_dir)
@@ -280,12 +282,13 @@ class Engine(ABC):
     ) -> Callable[[Collection[Mount]], str]:
         """Returns why no run with these mounts can start now, with the remedy, or "".
 
-        May ask the engine's servers when it is called, and raise ``Unavailable`` or ``Denied``.
+        May query the engine's servers when called, and raise ``Unavailable`` or ``Denied``.
         """
         return lambda _mounts: ""
 
     def warnings(self, scheduler: Scheduler) -> tuple[str, ...]:
-        """What deserves attention although runs start: for ``status`` and ``plan``. Asks nothing."""
+        """Warnings that do not stop runs from starting, for ``status`` and ``plan``. Makes no
+        calls."""
         return ()
 
     def checks(
@@ -293,7 +296,7 @@ class Engine(ABC):
         settings: Settings,
         environ: Mapping[str, str],
     ) -> Iterable[Check]:
-        """What ``doctor`` looks at, in the order in which one would mend it."""
+        """What ``doctor`` checks, in the order in which to fix it."""
         return ()
 
     def administration(
@@ -301,7 +304,7 @@ class Engine(ABC):
         settings: Settings,
         environ: Mapping[str, str],
     ) -> Administration | None:
-        """What ``apply`` does, with an operator's rights; None if there is nothing to do."""
+        """The work of ``apply``, with an operator's rights; None if there is none."""
         return None
 
     def drift(
@@ -310,7 +313,7 @@ class Engine(ABC):
         environ: Mapping[str, str],
         in_use: Collection[Collection[Mount]],
     ) -> tuple[Change, ...]:
-        """What ``apply`` would change, as far as the dispatcher's own rights show it."""
+        """What ``apply`` would change, as far as the dispatcher's own rights reveal."""
         return ()
 
     def agent_path(self, settings: Settings) -> str | None:
@@ -326,7 +329,7 @@ class Engine(ABC):
         return 3_600.0
 
     def without_retention(self, settings: Settings) -> Settings:
-        """Settings for a run of which nothing stays: the trial run of ``doctor``."""
+        """Settings for a run that leaves nothing behind: the trial run of ``doctor``."""
         return settings
 
     def kept_logs(self, settings: Settings) -> Path | None:

@@ -1,5 +1,5 @@
-"""The log of the engines. structlog is loaded by the first entry: importing it takes longer than
-all else that ``plan`` and ``logs`` load of an engine, and they hardly ever log.
+"""Loggers of the engines. structlog is loaded by the first entry: importing it takes longer than
+everything else that ``plan`` and ``logs`` load of an engine, and they hardly ever log.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class LazyLogger:
-    """A structlog logger that is made when it is first used.
+    """A structlog logger that is created when first used.
 
     Args:
         name: of the logger, such as ``disinto.local``.
@@ -18,15 +18,15 @@ class LazyLogger:
         self._name = name
 
     def warning(self, event: str, **facts: object) -> None:
-        """Something failed that the engine makes up for."""
+        """Log a failure that the engine recovers from."""
         self._logger().warning(event, **facts)
 
     def error(self, event: str, **facts: object) -> None:
-        """Something failed; ``exc_info`` takes the exception."""
+        """Log a failure; ``exc_info`` takes the exception."""
         self._logger().error(event, **facts)
 
     def exception(self, event: str, **facts: object) -> None:
-        """As ``error``, with the exception that is being handled."""
+        """Log a failure with the exception that is being handled."""
         self._logger().exception(event, **facts)
 
     def _logger(self) -> Any:

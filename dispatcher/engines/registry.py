@@ -1,7 +1,7 @@
-"""Which engines there are: those of this package, and those that other packages bring.
+"""The registry of engines: those of this package and those of other packages.
 
 Another package names its engine in the entry point group ``disinto.engines``, or calls ``register``.
-An engine is loaded when it is asked for; reading the settings asks for all of them.
+An engine is loaded when it is requested; reading the settings requests all of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OWN: Mapping[str, str] = {
 """The module of each engine of this package; its object is called ``ENGINE``."""
 
 GROUP = "disinto.engines"
-"""Entry points of engines in other packages: the engine's name, and where its object is."""
+"""Entry points of engines in other packages: the engine's name and its object."""
 
 _registered: dict[str, Engine] = {}
 
@@ -41,7 +41,7 @@ def get(name: str) -> Engine:
     """The engine of this name.
 
     Raises:
-        Misconfigured: there is none, or the package that brings it cannot be loaded.
+        Misconfigured: there is none, or its package cannot be loaded.
     """
     if name in _OWN:
         engine: Engine = import_module(_OWN[name]).ENGINE
@@ -66,10 +66,10 @@ def engines() -> tuple[Engine, ...]:
 
 
 def register(engine: Engine) -> None:
-    """Make an engine known to this process.
+    """Register an engine in this process.
 
     Raises:
-        Misconfigured: its name cannot be one, or is taken.
+        Misconfigured: its name is invalid or taken.
     """
     _check(engine, engine.name)
     if _registered.setdefault(engine.name, engine) is not engine:
@@ -77,7 +77,7 @@ def register(engine: Engine) -> None:
 
 
 def unregister(engine: Engine) -> None:
-    """Take an engine back that was registered."""
+    """Undo ``register``."""
     _registered.pop(engine.name, None)
 
 

@@ -1,15 +1,17 @@
 """The ops repo adapter: the only caller of git.
 
-``repo`` is the interface, and ``repo_reader`` the part of it that only reads. ``git`` runs the program in the environment of ``environment``, reaches the remote as
-``transport`` says, with the token of ``credential``; ``failure``, ``refusals`` and ``refusal`` say what its
-messages mean, and ``ownership`` whose a remote is that is a path.
-``clone`` keeps the bare clone on disk under ``clone_lock`` and ``upkeep`` packs it; ``repairing`` rebuilds it when
-it is damaged. ``refs``, ``objects``, ``tree_diff``, ``levels``, ``history`` and ``reader`` read it, and ``fetching`` brings
-what is new. ``files``, ``changes`` and ``tree`` follow what matters in it. ``writer`` publishes a ``batch`` by
-``committing`` (``fast_import``, ``by_trees``) and ``push`` (``branch_push``); ``begin`` makes the first commit of
-a new repository; ``lead`` keeps the ref that says who leads.
-``withdrawals`` decides which approvals count no more: ``rewrites`` records what a rewritten history took back, and ``viewed`` the heads that decisions were made
-on. ``signatures`` determines who signed, by the lists that ``trusted_keys`` checks.
+``repo`` is the interface, and ``repo_reader`` its read-only part. ``git`` runs the program in the
+environment of ``environment``, reaches the remote as ``transport`` says, with the token of
+``credential``; ``failure``, ``refusals`` and ``refusal`` say what its messages mean, and
+``ownership`` whose a remote is that is a path. ``clone`` keeps the bare clone on disk under
+``clone_lock`` and ``upkeep`` packs it; ``repairing`` rebuilds it when it is damaged. ``refs``,
+``objects``, ``tree_diff``, ``levels``, ``history`` and ``reader`` read it, and ``fetching`` brings
+what is new. ``files``, ``changes`` and ``tree`` follow what matters in it. ``writer`` publishes a
+``batch`` by ``committing`` (``fast_import``, ``by_trees``) and ``push`` (``branch_push``);
+``begin`` makes the first commit of a new repository; ``lead`` keeps the ref that says who leads.
+``withdrawals`` decides which approvals count no more: ``rewrites`` records what a rewritten
+history took back, and ``viewed`` the heads that decisions were made on. ``signatures`` determines
+who signed, by the lists that ``trusted_keys`` checks.
 """
 
 from dispatcher.ops_repo.begin import begin, from_anywhere

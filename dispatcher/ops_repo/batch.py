@@ -1,4 +1,4 @@
-"""Which of the files and moves of a publish are written on a head, and which are left as they are."""
+"""Decides which files and moves of a publish are written on a head, and which are skipped."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from dispatcher.ops_repo.records import Entry, Move, NewFile, Published, Replace
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """What one commit is to bring.
+    """The content of one commit.
 
     Attributes:
-        base: the commit that it builds on.
-        there: what is there at the paths that matter.
-        new, over: files at free paths, and in the place of others.
-        moved: the moves that can be made.
-        skipped: paths that are left as they are.
+        base: its parent.
+        there: the entries at the paths concerned.
+        new, over: files at free paths, and files that replace others.
+        moved: the possible moves.
+        skipped: paths left unchanged.
     """
 
     base: str
@@ -41,14 +41,14 @@ class Batch:
 
     @property
     def replaced(self) -> tuple[Replaced, ...]:
-        """What the files in ``over`` take the place of."""
+        """The entries that the files in ``over`` replace."""
         return tuple(
             Replaced(path=file.path, commit=self.base, oid=self.there[file.path].oid)
             for file in self.over
         )
 
     def published(self, commit: str) -> Published:
-        """What the publish came to, once the commit is on the branch."""
+        """The result of the publish, once the commit is on the branch."""
         written = [file.path for file in self.files] + [move.target for move in self.moved]
         return Published(
             commit=commit,
@@ -59,11 +59,11 @@ class Batch:
 
 
 def batch(clone: Clone, base: str, files: Sequence[NewFile], moves: Sequence[Move]) -> Batch:
-    """What of the files and moves is written on ``base``.
+    """The files and moves to write on ``base``.
 
     Raises:
         Conflict: a file is where a directory is needed.
-        Misconfigured: a file's path is none.
+        Misconfigured: a file's path is invalid.
     """
     there = entries_at(clone, base, _paths_to_know(files, moves))
     _refuse_blocked(there, files, moves)
@@ -94,7 +94,7 @@ def paths_checked(files: Sequence[NewFile]) -> list[NewFile]:
 
 
 def _gives_way(clone: Clone, there: Entry, file: NewFile) -> bool:
-    """Whether what is at a file's path is to be replaced by it."""
+    """Whether a file replaces the entry at its path."""
     if file.keeps is None:
         return False
     if not there.regular:
@@ -120,7 +120,7 @@ def _folders(paths: Iterable[str]) -> set[str]:
 def _refuse_blocked(
     there: Mapping[str, Entry], files: Sequence[NewFile], moves: Sequence[Move]
 ) -> None:
-    """fast-import would put a directory in the place of a file that is in the way."""
+    """Raise ``Conflict`` if a file is where a directory is needed: fast-import would replace it."""
     for folder in _folders([f.path for f in files] + [m.target for m in moves]):
         if folder in there and not there[folder].directory:
             raise Conflict(

@@ -1,4 +1,4 @@
-"""The first commit of an ops repository, where there is no branch to build on yet."""
+"""Creates the first commit of an ops repository, before there is a branch to build on."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from dispatcher.settings import OpsRepoSettings
 
 
 def from_anywhere(remote: str) -> str:
-    """The address as every directory understands it: a path becomes absolute.
+    """The address, independent of the working directory: a path becomes absolute.
 
     Raises:
-        Misconfigured: it is no address.
+        Misconfigured: it is not an address.
     """
     if transport_of(remote) is not Transport.PATH or "://" in remote:
         return remote
@@ -36,7 +36,7 @@ def begin(
 ) -> str:
     """Make the branch with its first commit and push it; returns the commit's hash.
 
-    A remote that is a path is made, as a bare repository, where nothing is there.
+    If nothing exists at a path remote, a bare repository is created.
 
     Raises:
         Conflict: the branch exists.

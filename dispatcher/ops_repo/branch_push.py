@@ -1,4 +1,4 @@
-"""Pushing results to the branch, together with what was seen."""
+"""Pushes results to the branch, together with ``refs/disinto/seen``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEEN_PAUSES_S = (60.0, 3_600.0)
 
 
 class _Companion:
-    """A ref that goes along with results and must never keep them back."""
+    """A ref that is pushed along with results and must never block them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -24,23 +24,23 @@ class _Companion:
 
     @property
     def resting(self) -> bool:
-        """Whether it was refused a short while ago."""
+        """Whether it was rejected recently."""
         return self._clock() < self._again_at
 
     def refused(self, reason: str) -> None:
-        """The remote took the branch without it."""
+        """Record that the remote accepted the branch without it."""
         first, longest = SEEN_PAUSES_S
         self._pause_s = min(longest, self._pause_s * 2 or first)
         self._again_at = self._clock() + self._pause_s
         self.trouble = reason
 
     def taken(self) -> None:
-        """It was pushed."""
+        """Record that it was pushed."""
         self._pause_s, self._again_at, self.trouble = 0.0, 0.0, ""
 
 
 class BranchPush:
-    """Pushes commits of ours to the branch, with ``refs/disinto/seen`` where the remote takes it."""
+    """Pushes our commits to the branch, with ``refs/disinto/seen`` if the remote accepts it."""
 
     def __init__(self, clone: Clone, pusher: Pusher) -> None:
         self._clone, self._pusher = clone, pusher
@@ -50,16 +50,16 @@ class BranchPush:
 
     @property
     def seen_trouble(self) -> str:
-        """Why the remote does not take ``refs/disinto/seen``, in its own words; "" while it does."""
+        """Why the remote rejects ``refs/disinto/seen``, in its own words; "" while it does not."""
         return self._seen.trouble
 
     def seen_changed(self) -> None:
-        """The next push takes ``refs/disinto/seen`` along. Who never calls this never pushes it."""
+        """Include ``refs/disinto/seen`` in the next push. Without this call it is never pushed."""
         self._follows = True
         self._seen_waits = True
 
     def push(self, commit: str, base: str) -> None:
-        """Push a commit, and what was seen with it.
+        """Push a commit, and ``refs/disinto/seen`` with it.
 
         Where all of ``base`` was seen, the commit is as well: it holds nothing but our own files.
         A remote that does not take what was seen gets the branch without it: results come first.

@@ -1,8 +1,8 @@
-"""A commit made of trees, for a base that ``git fast-import`` cannot read.
+"""Builds a commit from trees, for a base that ``git fast-import`` cannot read.
 
 fast-import stops ("Corrupt mode in …", git 2.39.5) at a tree that has a name of more than 65,535 bytes,
-which anybody who pushes can make, and which every other part of git reads. Here each directory on the
-way is listed and written by itself. It is slower, and so only used then.
+which anybody who pushes can make, and which every other part of git reads. Here each directory
+along the path is listed and written by itself. It is slower, and therefore only used then.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def commit(
     """Make a commit on ``base``; returns its hash. It is kept by no ref.
 
     Args:
-        changes: what is to be at each path; None for nothing.
+        changes: the new entry at each path; None removes it.
         who: ``name <address>`` of author and committer.
 
     Raises:
@@ -46,7 +46,7 @@ def commit(
 
 
 def stored(clone: Clone, files: Sequence[NewFile]) -> dict[str, Entry]:
-    """The files as entries, their contents written to the clone."""
+    """Write the files' contents to the clone; returns them as entries."""
     blobs = {}
     for file in files:
         done = clone.git.run(clone.path, "hash-object", "-w", "--stdin", stdin=file.data)
@@ -86,7 +86,7 @@ def changed(
 
     Args:
         lines: as ``listed`` returns them.
-        changes: what is to be under each name; None for nothing.
+        changes: the new entry under each name; None removes it.
     """
     gone = {os.fsencode(name) for name in changes}
     kept = [entry for name, entry in lines.items() if name not in gone]

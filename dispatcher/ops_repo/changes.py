@@ -1,4 +1,4 @@
-"""What a step of the tree from one commit to another brings."""
+"""Changes of the tree from one commit to another."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from dispatcher.ops_repo.records import Entry
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Changes:
-    """What one step of a tree brought. Each is empty where nothing of the kind happened.
+    """The changes of one step of a tree; each empty if there were none of the kind.
 
     Attributes:
         opened: ids that became open, in the order in which their commits arrived.
-        changed: ids that are still open with other content or mode.
+        changed: open ids whose content or mode changed.
         withdrawn: ids that were open, whose file is gone, and that have no result.
         finished: ids that got a result in ``vault/actions``.
-        archived: ids that came to ``vault/done``.
-        formulas: names of formulas that came, changed or went.
-        vanished: ids whose result was in the tree before and is nowhere in it now, with the path
-            at which it was.
-        arrived: ids whose result came or changed, wherever; not those that were only moved.
+        archived: ids moved to ``vault/done``.
+        formulas: names of formulas added, changed or removed.
+        vanished: ids whose result was in the tree before and no longer is, with its former path.
+        arrived: ids whose result was added or changed, anywhere; not those only moved.
     """
 
     opened: tuple[str, ...] = ()
@@ -50,15 +49,16 @@ class Changes:
 
 
 Event = tuple[str, Entry | None]
-"""A path, and what is there now; None if nothing is there any more."""
+"""A path and its current entry; None if it was removed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delta:
-    """The way of a tree to a commit, worked out and not yet taken: see ``OpsRepo.difference``.
+    """The difference of a tree to a commit, computed but not yet applied: see
+    ``OpsRepo.difference``.
 
     Attributes:
-        commit: where it leads.
+        commit: the target.
         events: what differs, new actions in order of arrival; or, if ``complete``, all there is.
         arrived_at: when the commit was made that brought each new action, by path, seconds since
             the epoch; 0.0 for one that came long before.
@@ -72,7 +72,7 @@ class Delta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Formulas:
-    """The formulas of a tree at one commit, for whoever must not hold the tree itself."""
+    """The formulas of a tree at one commit, for callers that must not hold the tree itself."""
 
     commit: str
     formulas: Mapping[str, FormulaFile]
@@ -80,7 +80,7 @@ class Formulas:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """Where an id stands; compared before and after a step.
+    """The state of an id, compared before and after a step.
 
     Attributes:
         result: hash of the result in ``vault/actions``; "" if there is none.
@@ -101,12 +101,12 @@ def changes(
     formulas: frozenset[str],
     in_done: Mapping[str, str],
 ) -> Changes:
-    """What became of ids.
+    """State changes of ids.
 
     Args:
-        before, after: of the same ids, in the order in which they were met.
+        before, after: of the same ids, in order of occurrence.
         formulas: those that changed.
-        in_done: hashes of results that came to the archive, by id.
+        in_done: hashes of results added to the archive, by id.
     """
     return Changes(
         opened=tuple(i for i, s in after.items() if s.open and not before[i].open),

@@ -1,10 +1,10 @@
-"""The bare clone on disk: made, and made anew when it is damaged.
+"""The bare clone on disk: created, and rebuilt when it is damaged.
 
-The clone is a cache of the remote. Whatever is wrong with it, it is made anew beside the old one
-and takes its place by a rename; see ``refs`` for what is carried over.
+The clone is a cache of the remote. Whatever the damage, a new clone is created beside the old one
+and replaces it by a rename; see ``refs`` for what is carried over.
 
 Beside the clone are: ``<name>.lock``, see ``clone_lock``; ``<name>.upkeep.lock``, see ``upkeep``;
-``<name>.new-*`` and ``<name>.old-*``, left by a death in the middle, which are tidied away; and
+``<name>.new-*`` and ``<name>.old-*``, left by a crash, which are removed; and
 ``withdrawn-approvals/``, see ``rewrites`` and ``viewed``.
 """
 
@@ -26,7 +26,7 @@ from dispatcher.ops_repo.refs import HEAD, SEEN, SEEN_LOST, Refs
 from dispatcher.ops_repo.upkeep import Upkeep
 
 MEND_PAUSE_S = 60.0
-"""Seconds in which the same failure does not make the clone anew twice."""
+"""Seconds in which the same failure does not rebuild the clone twice."""
 
 
 class Clone:
@@ -35,9 +35,9 @@ class Clone:
     Attributes:
         path: of the clone.
         git: runs git for it and its remote.
-        lock: held by whoever changes it.
+        lock: held while it is changed.
         objects, refs, upkeep: read its objects, keep its refs, pack it.
-        fetcher: brings what is on the remote.
+        fetcher: fetches from the remote.
     """
 
     def __init__(self, path: Path, git: Git) -> None:
@@ -52,7 +52,7 @@ class Clone:
         self._mended_for = ("", 0.0)
 
     def ensure(self) -> bool:
-        """Make the clone usable; True if it had to be made. Costs nothing once it is open."""
+        """Make the clone usable; True if it had to be created. Costs nothing once it is open."""
         if self._ready and (self.path / "HEAD").exists():
             return False
         with self.lock.held():
@@ -65,17 +65,17 @@ class Clone:
 
     @property
     def generation(self) -> int:
-        """Changes when the clone is made anew, by whichever process; 0 where there is none."""
+        """Changes when any process rebuilds the clone; 0 if there is none."""
         try:
             return self.path.stat().st_ino
         except OSError:
             return 0
 
     def repair(self, failed: GitFailed, generation: int) -> bool:
-        """Make the clone anew after a failure in the given generation of it.
+        """Rebuild the clone after a failure in the given generation of it.
 
-        The old clone stays where the remote cannot be reached. False if the same failure was
-        answered so a short while ago: then it is not the clone that is wrong.
+        The old clone stays if the remote cannot be reached. False if the clone was rebuilt for the
+        same failure recently: then the clone is not the cause.
         """
         with self.lock.held():
             if self.generation not in (0, generation):
@@ -90,12 +90,12 @@ class Clone:
             return True
 
     def remove_stale_locks(self) -> None:
-        """Remove git's lock files: whoever holds the clone knows that they are nobody's."""
+        """Remove git's lock files: while the clone's lock is held, they are stale."""
         with self.lock.held():
             self._tidy()
 
     def close(self) -> None:
-        """End the processes kept for reading, and let go of the lock's file."""
+        """End the processes kept for reading, and close the lock file."""
         self.objects.close()
         self._ready = False
         self.lock.close()
@@ -112,7 +112,7 @@ class Clone:
         return True
 
     def unusable(self, failed: GitFailed) -> DisintoError:
-        """The error for a clone that could not be mended."""
+        """The error for a clone that could not be repaired."""
         return Unavailable(
             Dependency.REMOTE,
             f"the clone {self.path} is damaged and could not be rebuilt: {failed.reason}",

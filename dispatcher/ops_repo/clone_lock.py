@@ -1,7 +1,7 @@
-"""The lock on changing a clone, against other threads and other processes.
+"""The lock that serializes changes of a clone between threads and processes.
 
-It is the file ``<name>.lock`` beside the clone, held (flock) by whoever changes the clone, and by the git
-processes that do so on behalf of a dispatcher that was killed.
+It is the file ``<name>.lock`` beside the clone, held (flock) by the process that changes the
+clone, and by the git processes of a dispatcher that was killed.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dispatcher.ops_repo.holders import Holder, holder_of
 from dispatcher.ops_repo.records import escaped
 
 LOOK_FOR_HOLDER_S = 2.0
-"""Seconds of waiting for the lock after which its holder is looked at: one that is stopped by a
-signal lets go of nothing, however long it is waited for."""
+"""Seconds of waiting for the lock after which its holder is inspected: one that is stopped by a
+signal never releases it."""
 
 
 class CloneLock:
-    """Lets one thread of one process at a time change a clone; that thread may take it again."""
+    """Lets one thread of one process at a time change a clone. Reentrant."""
 
     def __init__(self, path: Path, git: Git) -> None:
         self._path = path
@@ -84,7 +84,7 @@ class CloneLock:
                 return
 
     def _give_up_on(self, holder: Holder | None, *, patient: bool) -> None:
-        """Raise where waiting for the lock is of no use, or, unless ``patient``, has been in vain."""
+        """Raise if waiting for the lock is pointless, or, unless ``patient``, has timed out."""
         if patient and not (holder and holder.stopped):
             return
         if holder is None:

@@ -1,4 +1,4 @@
-"""Making commits in the clone, without a work tree and without an index.
+"""Creates commits in the clone, without a work tree or an index.
 
 ``git fast-import`` reads only the directories on the way to the files that are added, so the cost of a
 commit does not depend on what lies elsewhere (in ``vault/done``).
@@ -19,11 +19,11 @@ from dispatcher.ops_repo.records import TREE_MODE, Entry, NewFile, Replaced
 from dispatcher.ops_repo.refs import OUTGOING
 
 FEW_CHANGES = 50
-"""Names of one folder that are moved one by one."""
+"""Maximum of names of one directory that are moved one by one."""
 
 
 class Committer:
-    """Makes commits of ours in one clone, on a commit that it has."""
+    """Creates our commits in one clone, on an existing commit."""
 
     def __init__(self, clone: Clone) -> None:
         self._clone = clone
@@ -38,7 +38,7 @@ class Committer:
 
     def of_batch(self, batch: Batch, message: str, fds: Sequence[int]) -> str:
         """Commit a batch, with a message that names what it replaces; returns the hash."""
-        # A directory is no file to be replaced: it is removed first.
+        # A directory cannot be replaced by a file: it is removed first.
         gone = (removed(file.path) for file in batch.over)
         return self.commit(
             batch.base,
@@ -63,7 +63,7 @@ class Committer:
         """Make a commit on ``base`` from fast-import's file commands; returns its hash.
 
         Args:
-            changes: the same as entries by path; asked for if fast-import cannot read the base.
+            changes: the same as entries by path; called if fast-import cannot read the base.
         """
         settings = self._git.settings
         try:
@@ -87,8 +87,8 @@ class Committer:
     def _moved(self, batch: Batch) -> Iterator[bytes]:
         """fast-import's commands for moves.
 
-        It goes through a directory from the start for every name, so a directory in which much changes
-        is written anew instead.
+        It scans a directory from the start for every name, so a directory with many changes is
+        rewritten instead.
         """
         changes: dict[str, dict[str, Entry | None]] = {}
         for move in batch.moved:

@@ -1,4 +1,4 @@
-"""The environment that git runs with, of our own making.
+"""The environment of git processes.
 
 Of the dispatcher's variables only those that reach a server (proxies, certificates, ssh agent) are
 handed on, and none of these for a remote that is a path, so that no token of the dispatcher's is seen
@@ -23,15 +23,15 @@ _TO_REACH_SERVERS = (
 )  # fmt: skip  # fmt: skip
 
 _CONFIG: Mapping[str, str] = {
-    # Nothing of a repository's own may run.
+    # No hook or command of a repository may run.
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
     "credential.helper": "",
     "core.askPass": "",
-    # Housekeeping is ours (``upkeep``): never in the way of a fetch or a commit.
+    # Maintenance is ours (``upkeep``): it never blocks a fetch or a commit.
     "gc.auto": "0",
     "maintenance.auto": "false",
-    # What arrives is checked, and only known transports are used.
+    # Received objects are checked, and only known transports are used.
     "transfer.fsckObjects": "true",
     "fetch.fsckObjects": "true",
     **fsck.ACCEPTED,
@@ -42,12 +42,12 @@ _CONFIG: Mapping[str, str] = {
     "protocol.http.allow": "always",
     "protocol.version": "2",
     "http.followRedirects": "false",
-    # A remote that has stopped talking is given up, also by a git whose dispatcher was killed.
+    # A silent remote is abandoned, also by a git whose dispatcher was killed.
     "http.lowSpeedLimit": "1",
     "http.lowSpeedTime": "30",
     "core.compression": "1",
-    # The clone can be made anew at any time; waiting for the disk at each object is not worth it.
-    # Its refs are another matter: one of them is part of the memory of what ran.
+    # The clone can be rebuilt at any time, so objects are not synced to disk. Its refs are: one of
+    # them is part of the record of what ran.
     "core.fsync": "reference",
     "core.logAllRefUpdates": "false",
     "core.quotePath": "false",
@@ -65,10 +65,10 @@ _CONFIG: Mapping[str, str] = {
 
 
 def base(transport: Transport, timeout_s: float) -> dict[str, str]:
-    """Variables of every git process for a remote that is reached so.
+    """Variables of every git process for a remote of this transport.
 
     Args:
-        timeout_s: seconds that a conversation may take.
+        timeout_s: seconds that a command with the remote may take.
     """
     reached = () if transport is Transport.PATH else _TO_REACH_SERVERS
     names = (*_HANDED_ON, *reached)
@@ -96,7 +96,7 @@ def base(transport: Transport, timeout_s: float) -> dict[str, str]:
 
 
 def configured(config: Mapping[str, str]) -> dict[str, str]:
-    """Variables that hold our configuration of git, and more keys of it."""
+    """Variables that carry our configuration of git, and additional keys."""
     keys = {**_CONFIG, **config}
     env = {"GIT_CONFIG_COUNT": str(len(keys))}
     for number, (key, value) in enumerate(keys.items()):

@@ -1,4 +1,4 @@
-"""What it means that git failed, told from its messages."""
+"""Interprets failures of git by their messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DENIED = re.compile(
     r"Authentication failed|could not read (Username|Password)|terminal prompts disabled"
     r"|Permission denied|returned error: 40[13]|Host key verification failed|access denied"
     r"|dubious ownership|Insufficient permission|Load key .* bad permissions"
-    # What servers say to a key that may only read: GitHub, GitLab, Forgejo and Gitea, Gitolite.
+    # Messages of servers for a read-only key: GitHub, GitLab, Forgejo and Gitea, Gitolite.
     r"|Permission to \S+ denied|marked as read only|does not have write access|not allowed to push"
     r"|is not authorized to|DENIED by ",
     re.IGNORECASE,
@@ -47,7 +47,7 @@ class GitFailed(Exception):
     Attributes:
         verb: the subcommand.
         code: exit code; negative for a signal.
-        text: what it said on standard error, without any credential.
+        text: its standard error, without credentials.
     """
 
     def __init__(self, verb: str, code: int, text: str) -> None:
@@ -58,12 +58,12 @@ class GitFailed(Exception):
 
     @property
     def own_text(self) -> str:
-        """What git itself said, without the lines that the other side said."""
+        """Git's own messages, without those of the remote."""
         return "\n".join(x for x in self.text.splitlines() if not x.startswith("remote: "))
 
     @property
     def signal(self) -> str:
-        """Name of the signal that ended git; "" if none did."""
+        """Name of the signal that killed git; "" if none did."""
         return signal.Signals(-self.code).name if self.code < 0 else ""
 
     @property
@@ -74,22 +74,22 @@ class GitFailed(Exception):
 
     @property
     def clone_broken(self) -> bool:
-        """Whether the message speaks of a damaged or half-made local repository."""
+        """Whether the message reports a damaged or incomplete local repository."""
         return bool(_BROKEN.search(self.own_text))
 
     @property
     def stale_lock(self) -> bool:
-        """Whether a lock file was in the way."""
+        """Whether a lock file existed."""
         return bool(_LOCKED.search(self.own_text))
 
 
 def meaning(
     failed: GitFailed, settings: OpsRepoSettings, *, where: str, token: bool
 ) -> DisintoError:
-    """What a failed conversation with the remote amounts to.
+    """The error for a failed command with the remote.
 
     Args:
-        where: the remote as it may be shown.
+        where: the remote, without credentials.
         token: whether one was sent.
     """
     text, message = failed.text, _tail(failed.text)
@@ -118,7 +118,7 @@ def meaning(
 
 
 def ended_by_signal(failed: GitFailed) -> Unavailable:
-    """The error for a git that a signal ended."""
+    """The error for a git process that was killed by a signal."""
     return Unavailable(
         Dependency.REMOTE,
         f"the ops repository cannot be read: {failed.reason}",
@@ -128,7 +128,7 @@ def ended_by_signal(failed: GitFailed) -> Unavailable:
 
 
 def _tail(text: str) -> str:
-    """The last lines that say something, as one line."""
+    """The last non-empty lines, as one line."""
     noise = (
         "hint:",
         "Please make sure",

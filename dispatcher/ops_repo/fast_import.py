@@ -1,4 +1,4 @@
-"""What ``git fast-import`` reads: its commands, and the stream of one commit."""
+"""The input of ``git fast-import``: its commands, and the stream of one commit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def commit_stream(
     *,
     base: str | None,
 ) -> bytes:
-    """What fast-import reads for one commit, whose hash it is asked to print."""
+    """The input for one commit, whose hash fast-import prints."""
     who = author(settings)
     text = message.encode("utf-8", "replace")
     return b"".join(
@@ -42,12 +42,12 @@ def added(files: Iterable[NewFile]) -> Iterator[bytes]:
 
 
 def removed(path: str) -> bytes:
-    """fast-import's command for nothing at a path."""
+    """fast-import's command that removes a path."""
     return b"D " + _quoted(path)
 
 
 def placed(path: str, entry: Entry | None) -> bytes:
-    """fast-import's command for what is to be at a path; None for nothing."""
+    """fast-import's command for the new entry at a path; None removes it."""
     if entry is None:
         return removed(path)
     return f"M {entry.mode:o} {entry.oid} ".encode() + _quoted(path)
@@ -64,7 +64,7 @@ def _plain(name: str) -> str:
 
 
 def _quoted(path: str) -> bytes:
-    """A path as fast-import wants it, in C style, with the line's end."""
+    """A path in fast-import's C-style quoting, with the newline."""
     out = bytearray(b'"')
     for byte in os.fsencode(path):
         if byte in b'"\\':

@@ -1,4 +1,4 @@
-"""Bringing the remote's refs to the clone."""
+"""Fetches the remote's refs into the clone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dispatcher.ops_repo.upkeep import Upkeep
 
 
 class Fetcher:
-    """Brings refs of the remote to one clone. Thread-safe.
+    """Fetches refs of the remote into one clone. Thread-safe.
 
     Attributes:
         lead_strayed: whether a fetch since ``watch_lead`` found another value in the remote's lead.
@@ -32,13 +32,13 @@ class Fetcher:
         self.lead_strayed = False
 
     def head(self) -> str:
-        """Bring the branch; returns its head.
+        """Fetch the branch; returns its head.
 
         For a path, ``fetch-pack`` is used: with nothing new it costs as little as ``ls-remote``,
-        and it leaves out the walk over the whole tree with which ``fetch`` makes sure that
-        nothing is missing (45 ms beside 100,000 archived actions). Arriving objects and the links
-        between them are checked all the same, by ``fetch.fsckObjects``. Over a network one round
-        trip matters more, and ``fetch`` needs one connection fewer.
+        and it omits the walk over the entire tree by which ``fetch`` verifies that nothing is
+        missing (45 ms beside 100,000 archived actions). Arriving objects and the links between
+        them are checked all the same, by ``fetch.fsckObjects``. Over a network one round trip
+        matters more, and ``fetch`` needs one connection fewer.
         """
         branch = f"refs/heads/{self._git.settings.branch}"
         with self._lock.held() as fds:
@@ -54,13 +54,14 @@ class Fetcher:
             return commit
 
     def ref(self, ref: str) -> str:
-        """Bring any other ref of the remote; returns its commit. Errors as ``head``."""
+        """Fetch any other ref of the remote; returns its commit. Errors as ``head``."""
         with self._lock.held() as fds:
             self.bring(ref, ASKED, fds)
             return self._refs.value(ASKED) or ""
 
     def remote_seen(self) -> str:
-        """Bring the remote's ``refs/disinto/seen``; its commit, or "" if it has none that is usable.
+        """Fetch the remote's ``refs/disinto/seen``; returns its commit, or "" if there is no
+        usable one.
 
         Raises:
             Unavailable: the remote cannot be reached.
@@ -69,22 +70,22 @@ class Fetcher:
             try:
                 self.bring(SEEN, REMOTE_SEEN, fds)
             except (Misconfigured, Denied):
-                return ""  # it has none, or what it names is malformed
+                return ""  # there is none, or its target is malformed
             return self._refs.commit(REMOTE_SEEN)
 
     def bring(self, ref: str, local_ref: str, fds: Sequence[int]) -> None:
-        """Bring one ref of the remote to one of ours. Errors as ``ref``."""
+        """Fetch one ref of the remote into one of ours. Errors as ``ref``."""
         self._fetch(fds, f"+{ref}:{local_ref}")
 
     def watch_lead(self, value: str | None) -> None:
-        """From now on each fetch sees whether the remote's lead holds this value; see
-        ``lead_strayed``. None: it is not looked at.
+        """From now on each fetch checks whether the remote's lead has this value; see
+        ``lead_strayed``. None: it is not checked.
         """
         self._lead_ours, self._lead_failed, self.lead_strayed = value, False, False
 
     def _bring_with_lead(self, branch: str, fds: Sequence[int]) -> str | None:
-        """Bring the branch, and see in the same conversation whether the lead is ours. Whatever
-        somebody put into that ref, the branch is brought: at the second try without it.
+        """Fetch the branch, and check in the same command whether the lead is ours. Whatever that
+        ref contains, the branch is fetched: at the second attempt without it.
         """
         local_ref = self._lead_ours
         if local_ref is None or self.lead_strayed or self._lead_failed:
@@ -95,7 +96,7 @@ class Fetcher:
         try:
             commit, lead = self._bring(branch, (LEAD,), fds)
         except Unavailable:
-            self._lead_failed = True  # the remote is away, or never done with what the ref holds
+            self._lead_failed = True  # the remote is unavailable, or hangs on what the ref holds
             raise
         except (Denied, Misconfigured):
             commit, lead = self._bring(branch, (), fds)[0], None
@@ -105,7 +106,8 @@ class Fetcher:
     def _bring(
         self, branch: str, more: Sequence[str], fds: Sequence[int]
     ) -> tuple[str | None, ...]:
-        """Bring the branch to ``HEAD``, and another ref if there is ``more``; their values."""
+        """Fetch the branch into ``HEAD``, and another ref if there is ``more``; returns their
+        values."""
         if self._git.transport is Transport.PATH:
             values = self._fetch_pack((branch, *more), fds)
             if values[0] != self._refs.value(HEAD):
@@ -115,7 +117,7 @@ class Fetcher:
         return (self._refs.value(HEAD), *(self._refs.value(LEAD_FOUND) for _ in more))
 
     def _fetch_pack(self, refs: Sequence[str], fds: Sequence[int]) -> list[str]:
-        """Bring refs with ``fetch-pack``, which changes none of ours; returns their values."""
+        """Fetch refs with ``fetch-pack``, which changes none of ours; returns their values."""
         done = self._git.ask(
             self._path,
             "fetch-pack",

@@ -1,4 +1,4 @@
-"""The files of an ops repo that count, told by directory and name."""
+"""The relevant files of an ops repo, recognized by directory and name."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ RESULT_ENDING = ".result.json"
 CANCEL_ENDING = ".cancel.toml"
 FORMULA_ENDINGS = tuple(f".{kind}" for kind in FormulaKind)
 WATCHED = (ACTIONS_PATH, DONE_PATH, FORMULAS_PATH)
-"""Directories whose files count."""
+"""Directories whose files are relevant."""
 
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class File(InTree):
-    """Whatever is at a path.
+    """The entry at a path.
 
     Attributes:
         path: from the root of the repository.
-        blob: object hash (hex); of a tree or a foreign commit where ``regular`` is False.
+        blob: object hash (hex); of a tree or a submodule's commit if ``regular`` is False.
     """
 
     path: str
@@ -34,7 +34,7 @@ class File(InTree):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FileOfAction(File):
-    """Whatever is at a path that is named after an action.
+    """The entry at a path that is named after an action.
 
     Attributes:
         id: the name without its ending.
@@ -50,7 +50,7 @@ class ActionFile(FileOfAction):
 
 
 class ResultFile(FileOfAction):
-    """``<id>.result.json`` in ``vault/actions``. Its being there ends the action, whatever it is."""
+    """``<id>.result.json`` in ``vault/actions``. Its existence ends the action, whatever it is."""
 
     __slots__ = ()
 
@@ -90,7 +90,7 @@ def is_month(name: str) -> bool:
 
 
 def endings(directory: str) -> tuple[str, ...]:
-    """The endings that mean something in a directory, the longest first."""
+    """The significant endings in a directory, the longest first."""
     if directory == FORMULAS_PATH:
         return FORMULA_ENDINGS
     above, _, month = directory.rpartition("/")

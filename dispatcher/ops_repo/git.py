@@ -1,4 +1,4 @@
-"""Running git on a repository, alone or in a conversation with its remote."""
+"""Runs git on a repository, locally or against its remote."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dispatcher.ops_repo.transport import Transport, transport_of
 from dispatcher.settings import OpsRepoSettings
 
 LOCAL_TIMEOUT_S = 300.0
-"""Seconds for a command that asks nobody else; reached only when the machine is in trouble."""
+"""Time limit of a local command in seconds; reached only on an overloaded machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class Git:
 
     Args:
         settings: remote, user name and time limit.
-        credential: gives the token for an HTTPS remote; asked once, and again after a refusal.
+        credential: returns the token for an HTTPS remote; called once, and again after a rejection.
 
     Attributes:
-        conversations: those with the remote that are under way.
+        conversations: running commands with the remote.
     """
 
     def __init__(self, settings: OpsRepoSettings, credential: Callable[[], str | None]) -> None:
@@ -65,11 +65,11 @@ class Git:
         variables: Mapping[str, str] | None = None,
         keep_fds: Sequence[int] = (),
     ) -> Done:
-        """Run a local subcommand, with more configuration keys or environment variables.
+        """Run a local subcommand, with additional configuration keys or environment variables.
 
         Raises:
             GitFailed: any exit code that is not in ``ok``.
-            Unavailable: no end in ``timeout_s`` seconds.
+            Unavailable: it did not end within ``timeout_s`` seconds.
         """
         environment = self.environment(config) | dict(variables or {})
         return self._run(
@@ -95,7 +95,7 @@ class Git:
 
         Raises:
             GitFailed: the local repository is damaged or locked, or the remote refused a push.
-            Unavailable, Denied, Misconfigured: what the remote's or the network's answer means;
+            Unavailable, Denied, Misconfigured: by the remote's or the network's failure;
                 Unavailable also once ``conversations`` were stopped.
         """
         limit = timeout_s or self.settings.timeout_s
@@ -130,11 +130,12 @@ class Git:
         return transport.path_options(self.remote, verb) if on_path else ()
 
     def meaning(self, failed: GitFailed) -> DisintoError:
-        """What a failed conversation with the remote amounts to."""
+        """The error for a failed command with the remote."""
         return failure.meaning(failed, self.settings, where=self.where, token=self._token.given)
 
     def given_up(self) -> Unavailable:
-        """The error for what is not asked, or not to the end, since the conversations stopped."""
+        """The error for a command not run, or not completed, because ``conversations`` were
+        stopped."""
         return Unavailable(
             Dependency.REMOTE,
             f"the ops repository {self.where} is no longer contacted: shutting down",
@@ -142,7 +143,7 @@ class Git:
 
     @property
     def where(self) -> str:
-        """The remote as it may be shown."""
+        """The remote, without credentials."""
         return self.redacted(self.settings.remote)
 
     def redacted(self, text: str) -> str:

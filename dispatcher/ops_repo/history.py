@@ -1,8 +1,8 @@
-"""What the commits of a history changed in directories that count.
+"""Changes that the commits of a history made in relevant directories.
 
-``git log -- <path>`` walks all that is below the path by recursion, and crashes where directories are
-nested deep enough; see ``levels``. Here git lists commits without looking at their trees, and each
-directory is compared by itself.
+``git log -- <path>`` walks everything below the path recursively, and crashes if directories are
+nested deeply enough; see ``levels``. Here git lists commits without reading their trees, and
+each directory is compared by itself.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Who holds a lock file: for the message that names them. Linux only; elsewhere nobody is known.
+"""Determines which process holds a lock file, for the message that names it. Linux only; None
+elsewhere.
 
 A lock (flock) belongs to an open file description, which a child may have inherited: the process
 that took it may be gone. So the holders are those that have such a description open, as
@@ -25,7 +26,7 @@ class Holder:
     Attributes:
         pid: its number.
         command: its arguments, shortened; as it wrote them.
-        stopped: whether it was stopped by a signal or a debugger, and so lets go of nothing.
+        stopped: whether it was stopped by a signal or a debugger, and so releases nothing.
     """
 
     pid: int
@@ -34,8 +35,8 @@ class Holder:
 
 
 def holder_of(fd: int) -> Holder | None:
-    """Who holds the lock of an open file, other than we ourselves; one that is stopped before the
-    others. None if that cannot be seen: processes of other users, no ``/proc``.
+    """Another process that holds the lock of an open file, preferably a stopped one. None if that
+    cannot be determined: processes of other users, no ``/proc``.
     """
     file = os.fstat(fd)
     holders = sorted(_holders((file.st_dev, file.st_ino)), key=lambda h: (not h.stopped, h.pid))

@@ -1,10 +1,11 @@
-"""The ref on the remote that says which installation leads: ``refs/disinto/lead``.
+"""The ref on the remote that records which installation leads: ``refs/disinto/lead``.
 
-It points to a commit with an empty tree whose message is a ``LeadRecord`` in JSON. Its hash follows
-from the record alone, so that who kept a record's text knows the ref's value, whatever becomes of
-the clone. Everybody who may push can write this ref: a value is ours only if we kept its text.
+It points to a commit with an empty tree whose message is a ``LeadRecord`` in JSON. Its hash
+follows from the record alone, so that the ref's value can be derived from a stored record,
+whatever happens to the clone. Anybody who may push can write this ref: a value is ours only if we
+stored its text.
 
-A record is never fetched to be compared: ``read`` lists refs and brings no object, so that a ref
+A record is never fetched to be compared: ``read`` lists refs and fetches no object, so that a ref
 pointing to something huge costs nothing.
 """
 
@@ -27,19 +28,19 @@ from dispatcher.ops_repo.writer import Writer
 T = TypeVar("T")
 
 RECORD_LIMIT: Final = 4_096
-"""Bytes of a record that are read of a ref that is not ours."""
+"""Bytes read of a record in a ref that is not ours."""
 
 _UNSHOWN = re.compile(r"[^\x20-\x7e]")
 
 
 def shown(text: str) -> str:
-    """A text without what a terminal would act on."""
+    """A text without terminal control characters."""
     return _UNSHOWN.sub("?", text)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LeadRecord:
-    """Who leads, as it is written on the remote.
+    """The leader as recorded on the remote.
 
     Attributes:
         instance: id of the installation; all that share a ledger have the same.
@@ -54,12 +55,12 @@ class LeadRecord:
     since: str
 
     def to_json(self) -> str:
-        """The text that is kept and pushed."""
+        """The text that is stored and pushed."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def of(cls, text: str) -> LeadRecord | None:
-        """Read a record that anybody may have written; None if it is none."""
+        """Parse a record that anybody may have written; None if it is not one."""
         try:
             values = json.loads(text)
             fields = [values[name] for name in ("instance", "epoch", "host", "since")]
@@ -94,18 +95,18 @@ class LeadRef:
         """
         try:
             return self._repairing(self._read)
-        except Misconfigured as error:  # a remote that is not there says nothing of the lead
+        except Misconfigured as error:  # a missing remote says nothing about the lead
             raise Unavailable(Dependency.REMOTE, error.what, remedy=error.remedy) from None
 
     def value_of(self, record: LeadRecord) -> str:
-        """The value that the ref has while this record stands there (hex)."""
+        """The value that the ref has while it contains this record (hex)."""
         return self._repairing(lambda: self._make(record))
 
     def push(self, record: LeadRecord, *, expected: str | None) -> bool:
-        """Put a record in the place of the expected value (None: of no value).
+        """Replace the expected value (None: no value) by a record.
 
         Returns:
-            Whether it stands there. False if the ref's value was another one, or if the remote
+            Whether it was written. False if the ref's value was another one, or if the remote
             cannot hold the ref; ``read`` tells the two apart.
 
         Raises:
@@ -117,7 +118,8 @@ class LeadRef:
         )
 
     def follow(self, record: LeadRecord | None) -> None:
-        """From now on each fetch sees whether the ref still holds this record; see ``strayed``."""
+        """From now on each fetch checks whether the ref still contains this record; see
+        ``strayed``."""
         value = None if record is None else self._repairing(lambda: self._keep(record))
         self._clone.fetcher.watch_lead(value)
 
@@ -126,8 +128,8 @@ class LeadRef:
         return self._clone.fetcher.lead_strayed
 
     def fetch_record(self, value: str) -> LeadRecord | None:
-        """What a foreign value says, for people to read; None if it is no record."""
-        with suppress(DisintoError, GitFailed):  # nobody can say what it is
+        """The record in a foreign value, for people; None if it is not a record."""
+        with suppress(DisintoError, GitFailed):  # its content cannot be determined
             return LeadRecord.of(self._message(value))
         return None
 
@@ -156,11 +158,11 @@ class LeadRef:
 
     def _keep(self, record: LeadRecord) -> str:
         value = self._make(record)
-        self._clone.refs.set(LEAD_OURS, value)  # so that no upkeep removes it
+        self._clone.refs.set(LEAD_OURS, value)  # so that upkeep does not remove it
         return value
 
     def _make(self, record: LeadRecord) -> str:
-        """Write the record's commit into the clone; answers its hash."""
+        """Write the record's commit into the clone; returns its hash."""
         tree = self._write("tree", b"")
         when = int(datetime.fromisoformat(record.since).timestamp())
         who = f"disinto <disinto@localhost> {when} +0000"

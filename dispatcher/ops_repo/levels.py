@@ -1,7 +1,7 @@
-"""Reading the directories that count, and never what lies deeper.
+"""Reads the relevant directories, and never anything deeper.
 
-Anybody who pushes may nest directories as deep as they like. git walks a tree by recursion, so a walk
-through all of it costs them one push and us a crash. So each directory is listed or compared by
+Anybody who pushes may nest directories arbitrarily deep. git walks a tree recursively, so with one
+push they could crash a walk through all of it. Therefore each directory is listed or compared by
 itself: the actions, the formulas, the archive and its months.
 """
 
@@ -18,7 +18,7 @@ from dispatcher.settings import DONE_PATH
 
 
 def listing(clone: Clone, commit: str) -> dict[str, Entry]:
-    """Every path of a commit that counts."""
+    """Every relevant entry of a commit, by path."""
     entries = children(clone, commit, WATCHED)
     entries.update(children(clone, commit, _months(entries)))
     return entries
@@ -30,7 +30,7 @@ def months(clone: Clone, commit: str) -> list[str]:
 
 
 def children(clone: Clone, commit: str, folders: Iterable[str]) -> dict[str, Entry]:
-    """What lies directly in these directories, by path."""
+    """The direct entries of these directories, by path."""
     by_path: dict[str, Entry] = {}
     for group in groups(sorted(f"{folder}/" for folder in folders)):
         done = clone.git.run(clone.path, "ls-tree", "-z", commit, "--", *group)
@@ -39,7 +39,7 @@ def children(clone: Clone, commit: str, folders: Iterable[str]) -> dict[str, Ent
 
 
 def differences(clone: Clone, old: str, new: str) -> dict[str, Entry | None]:
-    """Paths that count and differ between two commits, with what the new one has."""
+    """Relevant paths that differ between two commits, with the entry in the new one."""
     entries = _compared(clone, old, new, WATCHED)
     changed = [path for path in entries if _is_month(path)]
     entries.update(_compared(clone, old, new, changed))
@@ -61,7 +61,7 @@ def _compared(clone: Clone, old: str, new: str, folders: Sequence[str]) -> dict[
     entries: dict[str, Entry | None] = {}
     for folder, (before, after) in pairs.items():
         here = differ.get((before, after), ())
-        # If a directory became a file, what is there now counts: it comes last.
+        # If a directory became a file, the new entry counts: it comes last.
         for each in sorted(here, key=lambda difference: difference.new is not None):
             entries[f"{folder}/{each.name}"] = each.new
     return entries

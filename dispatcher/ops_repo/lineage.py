@@ -1,4 +1,4 @@
-"""Where the content of a file comes from, when merges may take it from any parent."""
+"""The origin of a file's content, given that merges may take it from any parent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lineage:
-    """Where a file's present content comes from.
+    """The origin of a file's present content.
 
     A merge may take a file from any of its parents, also an older one, and so bring back what
     was replaced long since. The commits below settle that: the content has one origin only when

@@ -1,4 +1,4 @@
-"""Reading objects through one lasting ``git cat-file`` process."""
+"""Reads objects through one persistent ``git cat-file`` process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Objects:
         self._folder = 0
 
     def info(self, names: Sequence[str]) -> list[ObjectInfo | None]:
-        """What each name (a hash or a ref) stands for; None if there is no such object."""
+        """The object of each name (a hash or a ref); None if there is none."""
         infos: list[ObjectInfo | None] = []
         with self._conversation() as (to, back):
             for chunk in _chunks(names, CHUNK):
@@ -51,7 +51,7 @@ class Objects:
         return infos
 
     def has_commit(self, oid: str) -> bool:
-        """Whether there is this very commit. Anything else of the name is none."""
+        """Whether exactly this commit exists."""
         (info,) = self.info([oid]) if is_oid(oid) else (None,)
         return info is not None and info.kind == "commit"
 
@@ -65,7 +65,7 @@ class Objects:
                 for oid in chunk:
                     header = self._header(back)
                     if header is None:
-                        # The conversation is cut off here: the answers that follow are dropped.
+                        # The exchange is aborted here: the remaining answers are dropped.
                         raise GitFailed("cat-file", 0, f"missing object {oid}")
                     by_oid[oid] = _exactly(back, header.size)
                     _exactly(back, 1)
@@ -87,7 +87,7 @@ class Objects:
             process = self._process
             folder = self._inode()
             if process is None or process.poll() is not None or folder != self._folder:
-                self._end()  # also where another process has made the clone anew
+                self._end()  # also if another process has rebuilt the clone
                 self._folder = folder
                 process = self._process = self._start()
             watch = threading.Timer(LOCAL_TIMEOUT_S, process.kill)
@@ -103,7 +103,8 @@ class Objects:
                 self._end()
                 raise GitFailed("cat-file", code, text or "unable to read objects") from ended
             except BaseException:
-                self._end()  # answers may be left in the pipe: nobody else may read them
+                # answers may be left in the pipe, and must not be read for another request
+                self._end()
                 raise
             finally:
                 watch.cancel()

@@ -1,9 +1,9 @@
-"""Whose a remote is that is a path.
+"""Checks the ownership of a remote that is a path.
 
 A push to a path runs the repository's hooks, and what its configuration names, in a process of our
-own user: whoever may write there gets all that we can read. git guards against that by refusing a
-repository of another owner; but it looks at one directory only, and passes over the hooks, the
-configuration and the directories above, by which the repository can be exchanged.
+own user: whoever may write there gains access to everything that we can read. git guards against
+that by refusing a repository of another owner; but it looks at one directory only, and passes over
+the hooks, the configuration and the directories above, by which the repository can be exchanged.
 
 Reading is another matter. ``upload-pack`` runs no hook, and takes a command from nobody's
 configuration but ours (``uploadpack.packObjectsHook``: git-config(1), protected configuration). Only
@@ -27,11 +27,11 @@ _SUFFIXES = ("/.git", "", ".git/.git", ".git")
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """Somebody else's hand in a repository.
+    """A part of a repository that another user controls.
 
     Attributes:
-        path: what they own or may write.
-        reason: how that is, as a clause.
+        path: the file or directory that they own or may write.
+        reason: why, as a clause.
     """
 
     path: Path
@@ -53,7 +53,7 @@ def foreign(remote: Path, *, uid: int | None = None) -> Foreign | None:
     if folder is None:
         return None
     for path in _that_count(folder):
-        with suppress(OSError):  # what cannot be looked at, git cannot use either
+        with suppress(OSError):  # what we cannot access, git cannot use either
             status = path.stat()
             if status.st_uid not in trusted:
                 return Foreign(path, f"belongs to {_name(status.st_uid)}")
@@ -76,7 +76,7 @@ def repository(remote: Path) -> Path | None:
 
 
 def _that_count(folder: Path) -> Iterator[Path]:
-    """All by which commands could come into a push, and the directories that lead there."""
+    """Every file that could bring commands into a push, and its parent directories."""
     own = [folder]
     common = _path_in(folder / "commondir", "")
     if common is not None:
@@ -94,7 +94,7 @@ def _that_count(folder: Path) -> Iterator[Path]:
 
 
 def _path_in(file: Path, prefix: str) -> Path | None:
-    """The path that a small file of git's names, from where the file is."""
+    """The path in one of git's pointer files, relative to that file."""
     with suppress(OSError, UnicodeDecodeError):
         text = file.read_text().rstrip("\n")
         if text.startswith(prefix):

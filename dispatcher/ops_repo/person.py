@@ -1,6 +1,6 @@
-"""The git of the person at the keyboard: with their name, their configuration and their keys.
+"""Runs git as the person at the terminal: with their name, configuration and keys.
 
-The rest of this package keeps all that out; here it is what is wanted. For the work tree that
+The rest of this package excludes all of that; here it is needed. For the work tree that
 ``disinto init`` leaves, and for commits that only a person can sign.
 """
 
@@ -18,14 +18,14 @@ from dispatcher.errors import Denied, Dependency, Misconfigured
 from dispatcher.ops_repo.records import NewFile
 
 TIMEOUT_S = 600.0
-"""A person may have to find their smart card."""
+"""Generous, because a person may have to find their smart card."""
 
 
 _OURS = ("VAULT_TOKEN", "BAO_TOKEN", "NOMAD_TOKEN", "DISINTO_")
 """Variables that are ours and not git's; a remote that is a path would hand them to its hooks."""
 
 _SIGNING = ("user", "author", "committer", "gpg")
-"""Sections of git's configuration that say who commits, and how it is signed."""
+"""Sections of git's configuration for the author and for signing."""
 
 
 def work_tree_of(file: Path) -> Path:
@@ -42,7 +42,7 @@ def identity(work_tree: Path | None = None) -> tuple[str, str] | None:
     """Name and e-mail address that the person's git is configured with, or None.
 
     Args:
-        work_tree: where it is asked; the directory we are in by default.
+        work_tree: where to read it; the current directory by default.
     """
     name, email = (_config(key, work_tree) for key in ("user.name", "user.email"))
     return (name, email) if name and email else None
@@ -57,7 +57,7 @@ def check_out(remote: str, folder: Path, *, branch: str) -> None:
     """Clone ``remote`` into a new ``folder`` with a work tree.
 
     Raises:
-        Denied: git could not.
+        Denied: git failed.
     """
     run_git(["clone", "--quiet", "--branch", branch, "--", remote, str(folder)])
 
@@ -78,7 +78,7 @@ def push_signed(
         files: none of them may be there yet.
         work_tree: whose configuration names the person and their key; otherwise left alone.
         remote, branch: what the commit builds on.
-        message, trailers: of the commit; what it approves is said by trailers.
+        message, trailers: of the commit; trailers name what it approves.
         onto: the branch that is pushed; "" for ``branch`` itself.
 
     Returns:
@@ -86,7 +86,7 @@ def push_signed(
 
     Raises:
         Misconfigured: git has no name or no key to sign with.
-        Denied: the remote did not take the push.
+        Denied: the remote rejected the push.
     """
     if identity(work_tree) is None:
         raise Misconfigured(
@@ -142,16 +142,16 @@ def _config(key: str, work_tree: Path | None) -> str:
 
 
 def _signing_config(work_tree: Path) -> list[tuple[str, str]]:
-    """What git knows in a work tree of who commits and how it is signed, in its order."""
+    """Git's configuration in a work tree for the author and for signing, in its order."""
     entries = run_git(["config", "--list", "-z"], work_tree).split("\0")
     pairs = (entry.partition("\n") for entry in entries if entry)
-    # A key without a value stands for true.
+    # A key without a value means true.
     config = [
         (k, v if has_value else "true") for k, has_value, v in pairs if k.split(".")[0] in _SIGNING
     ]
     if dict(config).get("gpg.format") != "ssh":
         return config
-    # git takes the name of a key file as seen from the top of the work tree.
+    # git resolves a key file's path from the top of the work tree.
     return [(k, _key_file(v, work_tree) if k == "user.signingkey" else v) for k, v in config]
 
 
@@ -166,13 +166,14 @@ def run_git(
     *,
     config: Sequence[tuple[str, str]] = (),
 ) -> str:
-    """Run git as the person would, and answer its standard output; it may ask them for a passphrase on the terminal.
+    """Run git as the person would, and return its standard output; it may ask them for a
+    passphrase on the terminal.
 
     Args:
-        config: laid over what git reads in the directory.
+        config: overrides what git reads in the directory.
 
     Raises:
-        Denied: git failed; with what it said.
+        Denied: git failed; with its message.
         Misconfigured: git is not installed.
     """
     environ = {k: v for k, v in os.environ.items() if not k.startswith(_OURS)} | {"LC_ALL": "C"}

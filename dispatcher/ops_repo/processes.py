@@ -1,4 +1,4 @@
-"""Ending git processes with all that they started."""
+"""Ends git processes with everything they started."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KILL_GRACE_S = 2.0
 
 
 class Conversations:
-    """The processes that talk to the remote, which may never answer. Thread-safe."""
+    """The processes that communicate with the remote, which may never answer. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,12 +23,12 @@ class Conversations:
 
     @property
     def stopped(self) -> bool:
-        """Whether ``stop`` was called: a process that ended by a signal says nothing then."""
+        """Whether ``stop`` was called: a process killed by a signal is then no failure."""
         return self._stopped
 
     @contextmanager
     def one(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
-        """Within it, ``stop`` ends the process."""
+        """Register a process for the block, so that ``stop`` ends it."""
         with self._lock:
             self._open.add(process)
             stopped = self._stopped
@@ -41,8 +41,8 @@ class Conversations:
                 self._open.discard(process)
 
     def stop(self) -> None:
-        """End all of them, and each that begins later, for good. Whoever waits for one reads its
-        end as before.
+        """End all of them, and each that starts later, permanently. Their waiters see the end as
+        usual.
         """
         with self._lock:
             self._stopped = True
@@ -57,7 +57,7 @@ class Conversations:
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End git with what it started: asked first, so that it removes its lock files."""
+    """End git with everything it started: TERM first, so that it removes its lock files."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -71,7 +71,7 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    """Signal a process that somebody else waits for, unless it has ended."""
+    """Signal a process that another thread waits for, unless it has ended."""
     if process.poll() is None:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)

@@ -1,4 +1,4 @@
-"""Pushing refs, each by its exact name, and what a remote's refusal amounts to."""
+"""Pushes refs, each by its exact name, and interprets a remote's rejection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PUSHES = itertools.count(1)
 
 
 class LostRace(Exception):
-    """Somebody else pushed in between, or is about to: a lock file of theirs is there.
+    """Another push came first, or is in progress and holds a lock file.
 
     Attributes:
         lock: the lock file, or "".
@@ -29,22 +29,22 @@ class LostRace(Exception):
 
 
 class Blocked(Denied):
-    """The remote cannot hold a ref of this name beside another that it has."""
+    """The remote cannot hold a ref of this name because of another that it has."""
 
 
 class Pusher:
-    """Pushes refs of one clone to its remote. Thread-safe; it does not keep others from fetching."""
+    """Pushes refs of one clone to its remote. Thread-safe; it does not block fetches."""
 
     def __init__(self, clone: Clone) -> None:
         self._clone = clone
         self._git = clone.git
 
     def push(self, branch: str, *refspecs: str, options: Sequence[str] = ()) -> None:
-        """Push refs, of which ``branch`` is the one that matters.
+        """Push refs, of which ``branch`` is the essential one.
 
         Raises:
-            LostRace: somebody else was faster.
-            Blocked: the remote cannot hold a ref of this name beside another that it has.
+            LostRace: another push came first.
+            Blocked: see there.
             Denied: the remote refused it; and what ``Git.ask`` raises.
         """
         with self._exactly(refspecs) as exact:
@@ -89,8 +89,8 @@ class Pusher:
             self._drop(refs)
 
     def _drop(self, refs: Iterable[str]) -> None:
-        """Remove refs of ours. What was pushed is pushed: a failure here must not look like one of
-        the push. A clone that is damaged is noticed by the next command.
+        """Remove refs of ours. The push has succeeded: a failure here must not look like one of
+        the push. The next command notices a damaged clone.
         """
         gone = dict.fromkeys(refs, "")
         with suppress(GitFailed):
@@ -103,7 +103,7 @@ class Pusher:
                 self._clone.refs.set_all(gone)
 
     def _raise(self, branch: str, refused: Mapping[str, str], err: str) -> None:
-        """What the refs that were not pushed amount to. Of several the branch is asked first."""
+        """Raise the error for the refs that were not pushed; the branch's comes first."""
         refusals = {ref: refusal(summary, err) for ref, summary in refused.items()}
         of_branch = refusals.get(branch)
         if of_branch is not None and of_branch.why is Why.RACE and len(refusals) == 1:

@@ -191,7 +191,7 @@ def test_steps_end_where_a_look_at_everything_ends(listings: list[dict[str, Entr
         events.update({p: e for p, e in listing.items() if known.get(p) != e})
         way = Delta(commit=str(number), events=tuple(events.items()))
         by_steps = stepping.enter(way)
-        jump = Delta(commit=str(number), events=tuple(listing.items()), whole=True)
+        jump = Delta(commit=str(number), events=tuple(listing.items()), complete=True)
         at_once = jumping.enter(jump)
         known = listing
 

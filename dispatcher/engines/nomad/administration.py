@@ -1,4 +1,4 @@
-"""What ``disinto apply`` does in Nomad: planned first, then written or removed as it was planned."""
+"""The part of ``disinto apply`` on Nomad: planned first, then written or removed as planned."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class NomadAdministration:
 
     def advice(self) -> str:
         """What the configuration of Nomad's clients lacks for the mounts that were planned, or ""
-        if some node offers each of them, or that cannot be known.
+        if some node offers each of them, or that cannot be determined.
         """
         requested = frozenset(mount for mounts in self._sets for mount in mounts)
         if not requested:

@@ -1,8 +1,9 @@
-"""Bring Nomad to what the settings say: jobs and ACL policies. ``disinto apply`` and ``plan``.
+"""Brings Nomad's jobs and ACL policies to what the settings require, for ``disinto apply`` and
+``plan``.
 
 First everything is compared, then everything is written: a plan is a list of values, which
 ``apply`` carries out unchanged. Jobs are parsed and planned by the server itself, and registered
-only if nobody changed them since (check-index). What is not ours is never touched, and nothing is
+only if nobody changed them since (check-index). Foreign objects are never touched, and nothing is
 deleted: a parent job that is no longer in use starts nothing.
 """
 
@@ -43,7 +44,7 @@ class JobChange:
     Attributes:
         change: for people.
         job: as the server parsed it.
-        modify_index: the registered job's index that was compared with; 0 where there is none.
+        modify_index: index of the registered job that was compared; 0 if there is none.
     """
 
     change: Change
@@ -73,7 +74,7 @@ class NomadPlan:
 
     @property
     def changes(self) -> tuple[Change, ...]:
-        """What is to be said, unchanged things included."""
+        """All changes, unchanged objects included."""
         policies = tuple(item.change for item in self.policies)
         return (*policies, *(item.change for item in self.jobs))
 
@@ -86,11 +87,11 @@ class NomadPlan:
 def variants(
     settings: Settings, in_use: Iterable[Collection[Mount]]
 ) -> tuple[frozenset[Mount], ...]:
-    """The sets of mounts that want a parent job: none, those of the settings, those in use, and
-    each with the ops repo too.
+    """The sets of mounts that need a parent job: the empty set, those of the settings, those in
+    use, and each with the ops repo added.
 
     The latter are for formulas that do not fit into a payload and are read from the mounted ops
-    repo. The driver raw_exec has no mounts, and so one variant.
+    repo. The driver raw_exec has no mounts, and therefore one variant.
     """
     none: frozenset[Mount] = frozenset()
     if settings.section(NomadSettings).driver is NomadDriver.RAW_EXEC:
@@ -133,7 +134,7 @@ def rendered_jobs(
     """The jobs that should be registered.
 
     Args:
-        in_use: the sets of mounts that open actions want.
+        in_use: the sets of mounts that open actions request.
         config_files: see ``render.dispatcher_job``; None leaves the dispatcher's own job out.
 
     Raises:
@@ -165,11 +166,11 @@ def plan_nomad(
 def drift(
     api: NomadApi, jobs: Sequence[Jobspec], policies: Sequence[AclPolicy]
 ) -> tuple[Change, ...]:
-    """What differs from what should be there. ACL policies are left out where the token may not
-    read them, as that of the dispatcher may not.
+    """Changes that are not applied yet. ACL policies are left out if the token may not read them,
+    as the dispatcher's may not.
 
     Raises:
-        Unavailable, Denied: Nomad cannot be reached about jobs.
+        Unavailable, Denied: Nomad cannot be queried for jobs.
     """
     changes = plan_nomad(api, jobs).changes
     with contextlib.suppress(Denied):
@@ -181,9 +182,9 @@ def apply_nomad(api: NomadApi, plan: NomadPlan) -> tuple[str, ...]:
     """Carry a plan out; returns Nomad's warnings about jobs.
 
     Raises:
-        Conflict: a job was changed by somebody since it was planned. What was written before it
-            stays; planning anew shows what is left.
-        Denied: the token may not; policies want a management token.
+        Conflict: a job changed after it was planned. What was written before it stays; a new plan
+            shows what is left.
+        Denied: permission denied; policies require a management token.
     """
     for planned in plan.policies:
         if planned.change.step is not Step.NOTHING:
@@ -208,7 +209,7 @@ def apply_nomad(api: NomadApi, plan: NomadPlan) -> tuple[str, ...]:
 
 
 def policies_for(settings: Settings) -> tuple[AclPolicy, ...]:
-    """The ACL policies that should be there."""
+    """The ACL policies that should exist."""
     return acl_policies(settings.section(NomadSettings))
 
 

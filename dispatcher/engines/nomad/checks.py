@@ -1,7 +1,7 @@
-"""Look at everything that runs on Nomad need, and say what is missing with its remedy.
+"""Checks of everything that runs on Nomad need, each failure with its remedy.
 
-For ``disinto doctor`` and ``plan``, and for ``serve`` before it enters its loop. Writes nothing: rights are
-tried by calls that read, or that name a job which does not exist.
+For ``disinto doctor`` and ``plan``, and for ``serve`` before it enters its loop. Writes nothing:
+permissions are tested by calls that read, or that name a job which does not exist.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ OLDEST = (1, 11, 2)
 
 _APPLY = "Run `disinto apply`."
 _NOBODY = "disinto-no-such-thing"
-_NEVER = 2**62  # an index that nothing is ever at, so that nothing is written
+_NEVER = 2**62  # no variable ever has this index, so nothing is written
 
 
 def check_nomad(
     api: NomadApi, settings: Settings, in_use: Iterable[Collection[Mount]] = ()
 ) -> list[Check]:
-    """Everything about Nomad, in the order in which one would mend it.
+    """All checks of Nomad, in the order in which to fix them.
 
     Args:
-        in_use: the sets of mounts that open actions want.
+        in_use: the sets of mounts that open actions request.
     """
     reachable = _reachable(api)
     if not reachable.ok:
         return [reachable]
     sets = [*map(frozenset, settings.section(NomadSettings).mount_sets), *map(frozenset, in_use)]
-    with suppress(DisintoError):  # the rights are looked at below
+    with suppress(DisintoError):  # the permissions are checked below
         sets += registered_sets(api, settings)
     nodes = _nodes(api)
     return [
@@ -91,7 +91,7 @@ def _reachable(api: NomadApi) -> Check:
 
 
 def _version(api: NomadApi, nodes: list[Node] | DisintoError) -> Check:
-    """Of the agent that answers, where the token may ask it, and of the nodes."""
+    """Versions of the agent, if the token may query it, and of the nodes."""
     name = "nomad: version"
     try:
         member = api.agent_self().get("member") or {}
@@ -123,7 +123,7 @@ def _rights(api: NomadApi, settings: Settings) -> list[Check]:
         ("read-job", lambda: api.job_statuses([_NOBODY])),
         ("dispatch-job", lambda: api.dispatch(_NOBODY)),
         ("purge-job", lambda: api.stop(_NOBODY, purge=True)),
-        # A list would be empty without the right, and not refused.
+        # Without permission, a list would be empty rather than denied.
         ("read variables", lambda: api.variable(probe)),
         ("write variables", lambda: api.put_variable(probe, {"a": "b"}, cas=_NEVER)),
     )
@@ -135,7 +135,7 @@ def _right(api: NomadApi, right: str, call: Callable[[], Any]) -> Check:
     try:
         call()
     except (NotFound, Conflict):
-        pass  # allowed to ask: there is none, or it is not at that index
+        pass  # permitted: there is no such job, or the index does not match
     except DisintoError as error:
         remedy = (
             f"Give the token the policy that `disinto apply` writes (namespace {api.namespace})."
@@ -170,7 +170,7 @@ def _nodes(api: NomadApi) -> list[Node] | DisintoError:
 
 
 def _whole_nodes(api: NomadApi) -> list[Node]:
-    """Nodes that take work, with their volumes: one call for the list and one for each."""
+    """Eligible nodes with their volumes: one call for the list and one per node."""
     ready = [
         node
         for node in api.nodes()

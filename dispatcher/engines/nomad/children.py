@@ -1,4 +1,4 @@
-"""Which dispatched job belongs to which run."""
+"""The mapping of runs to their dispatched jobs."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ class Children:
         return claim.engine_id or self._by_key.get(claim.key) or self._find([claim]).get(claim.key)
 
     def of_all(self, claims: Collection[Claim]) -> dict[RunKey, str]:
-        """The jobs of those runs that have one; at most one call, for claims that name none."""
+        """The jobs of those runs that have one; at most one call, for claims without one."""
         children = {claim.key: claim.engine_id for claim in claims if claim.engine_id}
         nameless = [claim for claim in claims if not claim.engine_id]
         return children | self._find(nameless) if nameless else children
 
     def forget(self, child: str) -> None:
-        """The run is over."""
+        """Drop the run."""
         with self._lock:
             for key in [key for key, name in self._by_key.items() if name == child]:
                 del self._by_key[key]
 
     def _find(self, claims: Collection[Claim]) -> dict[RunKey, str]:
-        """Runs by the meta of their jobs: after a crash between a dispatch and its record."""
+        """Find runs by the meta of their jobs, after a crash between a dispatch and its record."""
         keys = {(claim.key.action_id, claim.key.blob): claim.key for claim in claims}
         children: dict[RunKey, str] = {}
         for stub in self._api.jobs(prefix=self._prefix, meta=True):

@@ -13,7 +13,7 @@ _SIGNS = {"Added": "+", "Deleted": "-", "Edited": "~"}
 def differences(diff: Json | None) -> list[str]:
     """One line for each changed field or block, such as ``~ group run: count: 1 => 2``.
 
-    Empty where the plan says that nothing would change. Types of Nomad's diff, 2.0.5:
+    Empty if the plan reports no change. Types of Nomad's diff, 2.0.5:
     ``nomad/structs/diff.go``.
     """
     if not diff or diff.get("Type") == "None":

@@ -1,4 +1,4 @@
-"""How runs ended that Nomad is done with: by the runner's own word, and by Nomad's records."""
+"""Outcomes of runs that have ended in Nomad, from the runner's report and from Nomad's records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dispatcher.model.run import Observation, Outcome, RunState
 from dispatcher.model.verdicts import Verdict
 
 OUTCOME_WAIT_S = 60.0
-"""How long a run has ended before an outcome that cannot be read is given up, and Nomad's records
+"""Seconds after a run's end for which an unreadable outcome is retried before Nomad's records
 decide."""
 
 _SETTLED = frozenset({Verdict.SUCCEEDED, Verdict.TIMED_OUT})
@@ -24,14 +24,14 @@ _SETTLED = frozenset({Verdict.SUCCEEDED, Verdict.TIMED_OUT})
 
 
 class NotYet(Exception):
-    """A run has ended, and what it left cannot be read at the moment."""
+    """A run has ended, but its outcome cannot be read at the moment."""
 
 
 class EndedRuns:
-    """Finds out how a run ended. Thread-safe.
+    """Determines how a run ended. Thread-safe.
 
     Args:
-        tracked: what is known of runs besides; keeps what was found.
+        tracked: state of the runs; the result is kept there.
         clock: seconds that cannot be set.
     """
 
@@ -67,7 +67,7 @@ class EndedRuns:
         return last
 
     def _outcome(self, status: JobStatus) -> tuple[Outcome | None, bool]:
-        """The outcome, and whether the runner left any word of it."""
+        """The outcome, and whether the runner left a report."""
         child, allocations = status["ID"], status.get("Allocs") or []
         vanished = bool(client_states(status) & VANISHED)
         report = NO_REPORT
@@ -106,10 +106,10 @@ class EndedRuns:
         return outcome, report.outcome is not None or report.forged
 
     def _report(self, child: str, alloc_id: str, *, vanished: bool) -> Report:
-        """What the runner left.
+        """The runner's report.
 
         Args:
-            vanished: its node was given up already, so there is nothing to wait for.
+            vanished: its node is already declared lost, so there is nothing to wait for.
 
         Raises:
             NotYet: its node does not answer, and there is still time to wait for it.
@@ -131,7 +131,7 @@ class EndedRuns:
 
 def _is_final(outcome: Outcome) -> bool:
     """An end that nothing in Nomad's records can correct: a success, a timeout, or a formula that
-    ended by itself, and not by what Nomad would know more about.
+    ended by itself and was not killed.
     """
     return outcome.verdict in _SETTLED or (
         outcome.verdict is Verdict.FAILED
@@ -141,8 +141,8 @@ def _is_final(outcome: Outcome) -> bool:
 
 
 def _expired(evaluations: Iterable[Evaluation], wait_s: float) -> bool:
-    """Whether the job was stopped only after it had waited its time; told from Nomad's records,
-    so that a dispatcher that was started anew says the same. (A stop moves the job's SubmitTime.)
+    """Whether the job was stopped after its placement wait expired; derived from Nomad's records,
+    so that a restarted dispatcher concludes the same. (A stop moves the job's SubmitTime.)
     """
     created = [(e.get("TriggeredBy"), seconds(e.get("CreateTime"))) for e in evaluations]
     begun = min((time for _, time in created), default=0.0)

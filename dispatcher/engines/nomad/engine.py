@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from dispatcher.settings import Settings
 
 TIDYING_WHILE_KEPT_S = 60.0
-"""Between two looks for jobs that were kept for long enough: they are gone a minute late at most."""
+"""Seconds between two checks for jobs past their retention: they are removed a minute late at
+most."""
 
 
 class NomadEngine(Engine):
@@ -46,9 +47,7 @@ class NomadEngine(Engine):
     def obstacle(
         self, settings: Settings, environ: Mapping[str, str]
     ) -> Callable[[Collection[Mount]], str]:
-        api = cache(
-            lambda: _api(settings, environ)
-        )  # opened by who asks, which ``serve`` never does
+        api = cache(lambda: _api(settings, environ))  # opened by commands only, never by ``serve``
 
         def obstacle(mounts: Collection[Mount]) -> str:
             from dispatcher.engines.nomad import checks
@@ -58,7 +57,7 @@ class NomadEngine(Engine):
         return obstacle
 
     def warnings(self, scheduler: Scheduler) -> tuple[str, ...]:
-        """Jobs that somebody changed, so that they are not as ``apply`` registered them."""
+        """Jobs that were changed since ``apply`` registered them."""
         from dispatcher.engines.nomad.scheduler import NomadScheduler
 
         if not isinstance(scheduler, NomadScheduler):
@@ -91,7 +90,7 @@ class NomadEngine(Engine):
         return drift(_api(settings, environ), jobs, policies_for(settings))
 
     def kill_grace_s(self, settings: Settings) -> float:
-        """The key stands in ``[local]`` and counts for every engine of this package."""
+        """The key is in ``[local]`` and applies to every engine of this package."""
         return settings.section(LocalSettings).kill_grace_s
 
     def tidying_interval_s(self, settings: Settings) -> float:

@@ -1,8 +1,8 @@
-"""Finished runs whose jobs stay in Nomad for a while, so that people can look at them there.
+"""Retention of finished jobs in Nomad, so that people can inspect them there.
 
-Nothing is written down about them: a restarted dispatcher finds them in Nomad's own list, and when
-they ended in Nomad's records. Which of them may go, the caller decides, who knows claims and
-results; a job that a claim still names is never purged from here.
+No record is kept of them: a restarted dispatcher reads them from Nomad's job list, and their end
+times from Nomad's records. The caller, which has claims and results, decides which may be purged;
+a job that a claim still names is never purged from here.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from dispatcher.engines.nomad.api import JobStub, NomadApi
 
 MAX_KEPT = 500
-"""Finished jobs kept at a time: a dispatch compares its token with every child of its parent, and
-with this many that costs nothing measurable."""
+"""Maximum of finished jobs kept: a dispatch compares its token with every child of its parent,
+which costs nothing measurable up to this number."""
 
 
 class FinishedJobs:
@@ -41,16 +41,16 @@ class FinishedJobs:
         self._keep_s = keep_s
         self._clock = clock
         self._lock = threading.Lock()
-        self._released: dict[str, float] = {}  # by us, in this order, and when
-        self._listed: dict[str, float] = {}  # in Nomad's list, and when they ended
+        self._released: dict[str, float] = {}  # released by us, in this order, with the time
+        self._listed: dict[str, float] = {}  # found in Nomad's list, with the time they ended
         self._due: dict[str, RunKey] = {}
 
     def release(self, child: str, *, ended: bool) -> None:
-        """The run is finished and nobody needs its job: keep it for a while, or purge it.
+        """The run is finished and its job unused: retain it for a while, or purge it.
 
         Args:
-            ended: whether it is known that Nomad is done with the job; otherwise Nomad is asked, and
-                one that goes on is stopped.
+            ended: whether the job is known to have ended; otherwise Nomad is queried, and a
+                running job stopped.
         """
         with self._lock:
             due = self._due.pop(child, None) is not None
@@ -71,7 +71,7 @@ class FinishedJobs:
             self._purge(each)
 
     def due(self) -> Collection[RunKey]:
-        """Runs whose finished jobs have been kept long enough, or are too many. Asks Nomad."""
+        """Runs whose finished jobs are past retention or over the maximum. Queries Nomad."""
         listed = self._api.jobs(prefix=self._prefix, meta=True)
         dead = {s["ID"]: s for s in listed if self._is_ours(s) and s.get("Status") == "dead"}
         with self._lock:
@@ -86,13 +86,13 @@ class FinishedJobs:
             return list(self._due.values())
 
     def due_job(self, key: RunKey) -> str | None:
-        """The job of a run that ``due`` named."""
+        """The job of a run that ``due`` returned."""
         with self._lock:
             return next((child for child, named in self._due.items() if named == key), None)
 
     def _is_ours(self, stub: JobStub) -> bool:
-        """Whether a job is a child of one of our runner jobs, and not of another installation whose
-        prefix begins as ours does.
+        """Whether a job is a child of one of our runner jobs, and not of another installation
+        whose prefix starts with ours.
         """
         mounts = "|".join(re.escape(mount.value) for mount in Mount)
         pattern = rf"{re.escape(self._prefix)}(-({mounts}))*"

@@ -1,4 +1,4 @@
-"""What one entry of Nomad's list of job statuses says of a run. Pure."""
+"""Interpretation of one entry of Nomad's list of job statuses. Pure."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def client_states(status: JobStatus) -> set[str]:
 
 
 def is_over(status: JobStatus) -> bool:
-    """Nomad is done with the job, and every client with its part of it.
+    """The job has ended in Nomad, and its allocations on every client.
 
     A job that was stopped is ``dead`` at once, while its task may still be running. One that was
-    stopped on a node that does not answer stays ``pending`` for as long as it does not.
+    stopped on a node that does not answer stays ``pending`` until it answers.
     """
     states = client_states(status)
     if status.get("Stop") and states & VANISHED:
@@ -31,7 +31,7 @@ def is_over(status: JobStatus) -> bool:
 
 
 def seconds(nanoseconds: int | None) -> float:
-    """Seconds since the epoch of one of Nomad's numbers; 0.0 for none."""
+    """Nomad's nanoseconds as seconds since the epoch; 0.0 for none."""
     return (nanoseconds or 0) / 1e9
 
 

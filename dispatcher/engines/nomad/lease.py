@@ -1,9 +1,9 @@
-"""Leadership by a Nomad variable lock, told by our own clock.
+"""Leadership by a Nomad variable lock, timed by our own clock.
 
 Nomad frees a lock that was not renewed for its TTL (2.0.5 takes about twice that). We count from
-the moment *before* the last renewal that succeeded was sent, on a clock that goes on while the
-process is stopped or the machine sleeps, and stop believing a fifth of the TTL early. So ``held()``
-turns False before anybody else can lead, without asking anyone. A lease that was lost stays lost.
+the moment *before* the last renewal that succeeded was sent, on a clock that keeps running while
+the process is stopped or the machine sleeps, and give up a fifth of the TTL early. So ``held()``
+becomes False before another process can lead, without a call. A lost lease stays lost.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ LEADER_POLL_S = 2.0
 """Mean pause between two attempts to become leader."""
 
 LOCK_DELAY_S = 1
-"""How long nobody gets a lock that ran out."""
+"""Seconds for which nobody can acquire an expired lock."""
 
 
 def boot_clock() -> float:
-    """Seconds that pass also while the machine is suspended; monotonic where there is no such."""
+    """Seconds that pass also while the machine is suspended; the monotonic clock if there is none."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
@@ -35,7 +35,7 @@ class NomadLease:
     """A held lock and the thread that renews it.
 
     Args:
-        began: reading of ``clock`` before the lock was asked for.
+        began: reading of ``clock`` before the lock was requested.
         clock: seconds; replaced in tests.
     """
 
@@ -61,7 +61,7 @@ class NomadLease:
 
     @classmethod
     def take(cls, api: NomadApi, path: str, *, name: str, ttl_s: int) -> NomadLease | None:
-        """The lease, or None while another has it. Raises what ``NomadApi`` raises."""
+        """The lease, or None while another process holds it. Raises what ``NomadApi`` raises."""
         began = boot_clock()
         lock = api.acquire_lock(path, {"holder": name}, ttl_s=ttl_s, delay_s=LOCK_DELAY_S)
         if lock is None:
@@ -75,7 +75,7 @@ class NomadLease:
         self._thread.start()
 
     def held(self) -> bool:
-        """False, for good, from the moment on at which another could have become leader."""
+        """False, permanently, from the moment at which another process could have become leader."""
         with self._state:
             if self._clock() >= self._until:
                 self._lost = True
@@ -85,7 +85,7 @@ class NomadLease:
         """Renew once; whether that succeeded shows in ``held``.
 
         Raises:
-            TemporaryError: Nomad could not be reached; trying again can help.
+            TemporaryError: Nomad could not be reached; a retry can help.
         """
         began = self._clock()
         try:
@@ -93,17 +93,17 @@ class NomadLease:
         except TemporaryError:
             raise
         except (Conflict, DisintoError):
-            self._lose()  # another has it, or we may not any more
+            self._lose()  # another process holds it, or permission was withdrawn
             return
         with self._state:
             if self._clock() >= self._until:
-                # Somebody may have been told already that the lease is lost.
+                # ``held`` may already have returned False.
                 self._lost = True
             if not self._lost:
                 self._until = began + self._good_for_s
 
     def give_up(self) -> None:
-        """Stop renewing and free the lock, if Nomad can be asked; it runs out otherwise."""
+        """Stop renewing and release the lock if Nomad can be reached; otherwise it expires."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()

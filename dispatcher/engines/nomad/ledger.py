@@ -1,11 +1,11 @@
 """The ledger in Nomad: variables with check-and-set, and a variable lock for the leader.
 
-Claims lie in ``<prefix>/claims/<id>``, notes in ``<prefix>/notes/<name>``, the lock on
+Claims are in ``<prefix>/claims/<id>``, notes in ``<prefix>/notes/<name>``, the lock on
 ``<prefix>/leader``. The token needs ``read``,
-``list``, ``write`` and ``destroy`` on ``<prefix>/*``. Nomad answers a list without the right to it
-with status 200 and nothing, which would read as "nothing runs"; so the first claim leaves a mark
-beside it, and a list without the mark is looked into. A claim holds accessors and a redacted log
-tail, never a token or a secret.
+``list``, ``write`` and ``destroy`` on ``<prefix>/*``. Without permission, Nomad answers a list
+with status 200 and no entries, which would read as "nothing runs"; so the first claim leaves a
+marker beside it, and a list without the marker is verified. A claim holds accessors and a redacted
+log tail, never a token or a secret.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ PLAIN_LIMIT = 48_000
 with much output) are compressed."""
 
 READERS = 8
-"""Reads at a time when many claims have to be read."""
+"""Concurrent reads when many claims have to be read."""
 
 ATTEMPTS = 5
-"""How often a claim is tried anew when the one in its way is released in that moment."""
+"""Attempts to write a claim while the conflicting one is released at the same moment."""
 
 MARK = "_ledger"
-"""Name of the mark among the claims; no action's id begins with an underscore."""
+"""Name of the marker among the claims; no action id starts with an underscore."""
 
 _PREFIX = re.compile(r"[a-zA-Z0-9_~-]+(/[a-zA-Z0-9_~-]+)*")
 
@@ -83,7 +83,7 @@ class NomadLedger:
         self._cache_lock = threading.Lock()
 
     def claim(self, claim: Claim) -> Claim:
-        """Write a claim that must not exist yet; raises ``AlreadyClaimed`` where one stands."""
+        """Write a claim that must not exist yet; raises ``AlreadyClaimed`` if one does."""
         path = self._path(claim)
         with _as_ledger():
             self._leave_mark()
@@ -116,8 +116,8 @@ class NomadLedger:
         return None if variable is None else _claim(variable)
 
     def open_runs(self) -> Sequence[Claim]:
-        """All claims, ordered by action id: one call, and one more for each that another process
-        wrote since it was last seen here."""
+        """All claims, ordered by action id: one call, and one more for each written by another
+        process since the last call."""
         with _as_ledger():
             listed = {
                 stub["Path"]: stub["ModifyIndex"] for stub in self._api.variables(self._claims)
@@ -182,7 +182,7 @@ class NomadLedger:
     def leader(self, *, name: str, waiting: Callable[[str], None]) -> Iterator[Lease]:
         """Hold the lock of ``<prefix>/leader``, renewed by a thread.
 
-        A leader that dies is followed when its lock runs out: after the TTL, or (seen) up to twice
+        A dead leader is succeeded when its lock expires: after the TTL, or (observed) up to twice
         that. ``waiting`` is called at every attempt, about every two seconds.
         """
         lease = self._take(name)
@@ -192,7 +192,7 @@ class NomadLedger:
             try:
                 lease = self._take(name)
             except TemporaryError:
-                continue  # who waits can as well wait for Nomad
+                continue  # keep waiting while Nomad is unavailable
         try:
             yield lease
         finally:
@@ -205,7 +205,7 @@ class NomadLedger:
             self._marked = True
 
     def _check_rights(self) -> None:
-        """The mark was not listed: either nothing was ever claimed, or we may not list."""
+        """The marker was not listed: either nothing was ever claimed, or listing is not permitted."""
         if self._api.variable(self._mark) is not None:
             raise Denied(
                 Dependency.LEDGER, f"Nomad refused to list the variables below {self._claims}"
@@ -231,8 +231,8 @@ class NomadLedger:
         try:
             version = self._api.put_variable(path, items, cas=cas)
         except Unavailable:
-            # The answer may be what was lost. If the claim stands as we wrote it, it is ours: the
-            # accessors in it are of a grant that nobody else minted.
+            # Perhaps only the response was lost. If the claim is stored as we wrote it, it is
+            # ours: its accessors belong to a grant that only we minted.
             variable = self._api.variable(path)
             if variable is None or variable.items != items or variable.modify_index == cas:
                 raise
@@ -275,7 +275,7 @@ def _text(items: Mapping[str, str], place: str) -> str:
 
 @contextlib.contextmanager
 def _as_ledger() -> Iterator[None]:
-    """Nomad's errors as those of the ledger."""
+    """Translate Nomad's errors to those of the ledger."""
     try:
         yield
     except Unavailable as error:

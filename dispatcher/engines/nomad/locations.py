@@ -1,4 +1,4 @@
-"""Where a run executes, for people: its job, its allocation and the name of its node."""
+"""Placements of runs, for people: job, allocation and node name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dispatcher.model.run import Placement
 
 
 class Locations:
-    """Says where runs execute, with the names of nodes that it asked Nomad for. Thread-safe."""
+    """Looks up where runs execute, and caches the names of nodes. Thread-safe."""
 
     def __init__(self, api: NomadApi) -> None:
         self._api = api
@@ -19,7 +19,7 @@ class Locations:
         self._lock = threading.Lock()
 
     def of(self, status: JobStatus) -> Placement:
-        """Where the run of this job executes; asks Nomad about a node that is new."""
+        """Where the run of this job executes; queries Nomad for a new node."""
         allocations = status.get("Allocs") or []
         if not allocations:
             return Placement(kind=KIND, job=status["ID"])
@@ -32,7 +32,7 @@ class Locations:
         )
 
     def _node_name(self, node_id: str) -> str:
-        """The name of a node; its ID where the token may not list nodes."""
+        """The name of a node; its ID if the token may not list nodes."""
         if node_id and node_id not in self._nodes:
             try:
                 names = {node["ID"]: node.get("Name") or node["ID"] for node in self._api.nodes()}

@@ -1,11 +1,11 @@
-"""From one list of Nomad to an observation for each run.
+"""Derives an observation of each run from one list of Nomad.
 
-One call tells the status and the allocations of every run in flight. Only for a run that has newly
-ended is more asked: its ``outcome.json``, and its records where that file does not settle it. What
-was concluded is kept until the run is forgotten.
+One call returns the status and the allocations of every run in flight. More is read only for a run
+that has newly ended: its ``outcome.json``, and its records if that file does not settle it. The
+conclusion is kept until the run is forgotten.
 
-Each run is judged by itself: what is wrong with one, or what its formula left, is said of that one
-and keeps nothing from the others.
+Runs are isolated from each other: a defect of one, or what its formula left, affects only that
+one's observation.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from dispatcher.settings import Settings
 
 
 class Observer:
-    """Observes runs, each by itself. Thread-safe.
+    """Observes runs, isolated from each other. Thread-safe.
 
     Args:
-        clock: seconds that cannot be set: durations decide over runs.
-        wake: called from a thread of its own when more is known of a run than the last look said.
+        clock: monotonic seconds: durations decide about runs.
+        wake: called from a thread of its own when more is known of a run than last observed.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Observer:
         self._reads = Reads(clock=clock, late=wake)
 
     def close(self) -> None:
-        """Begin no further read."""
+        """Start no further reads."""
         self._reads.close()
 
     def child_of(self, claim: Claim) -> str | None:
@@ -68,16 +68,16 @@ class Observer:
         return self._children.of(claim)
 
     def will_stop(self, child: str, *, reason: str) -> None:
-        """The run is about to be stopped by us, for this reason."""
+        """Record the reason for which we are about to stop the run."""
         run = self._tracked.get(child)
         run.stop_reason = run.stop_reason or reason
 
     def has_ended(self, child: str) -> bool:
-        """Whether Nomad was seen to be done with the run."""
+        """Whether the run was observed to have ended."""
         return self._tracked.ended(child) is not None
 
     def forget(self, child: str) -> None:
-        """Nobody asks about the run any more."""
+        """Drop the run."""
         for memory in (self._reads, self._tracked, self._reasons, self._children):
             memory.forget(child)
 
@@ -118,7 +118,8 @@ class Observer:
     def _isolated(
         self, status: JobStatus, observe: Callable[[], Observation | None]
     ) -> Observation | None:
-        """What a look at one run says; if it fails, that it did: the others count all the same."""
+        """The observation of one run; if observing fails, one that reports it, so that the others
+        are unaffected."""
         child = status["ID"]
         try:
             return observe()
@@ -129,7 +130,7 @@ class Observer:
         return observation(RunState.RUNNING, Placement(kind=KIND, job=child), reason=reason)
 
     def _outcome_pending(self, child: str) -> Observation:
-        """A run that has ended, and whose outcome is being read for longer than a look waits."""
+        """A run that has ended, and whose outcome takes longer to read than ``observe`` waits."""
         return observation(
             RunState.RUNNING,
             Placement(kind=KIND, job=child),
@@ -137,7 +138,7 @@ class Observer:
             since=self._tracked.enter(child, "ended").since,
         )
 
-    # Runs that go on
+    # Runs that have not ended
 
     def _open(self, status: JobStatus, wait_reason: str) -> Observation:
         child, states, engine = status["ID"], client_states(status), self._locations.of(status)
@@ -162,7 +163,7 @@ class Observer:
         child, since = status["ID"], seconds(status.get("SubmitTime"))
         waited_s = self._clock() - self._tracked.enter(child, "waiting").at
         if waited_s > self._nomad.placement_wait_s:
-            # Its end is read when the job is seen stopped; it may find a place until then.
+            # Its end is read once the job is observed stopped; it may still be placed until then.
             self._tracked.get(child).expired = True
             self._api.stop(child)
         return observation(RunState.PENDING, engine, reason=reason, since=since)

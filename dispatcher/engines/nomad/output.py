@@ -1,7 +1,7 @@
 """Both log streams of a task, from given offsets, while it runs and after.
 
-Nomad's log endpoint follows forever, also past the task's end. So a follower asks from time to
-time whether the allocation has ended, closes the streams then, and reads what is left once more.
+Nomad's log endpoint follows forever, even past the task's end. So a follower polls whether the
+allocation has ended, then closes the streams and reads the rest.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from dispatcher.engines.nomad.verdicts import client_ended, main_allocation
 from dispatcher.errors import DisintoError, Unavailable
 
 LOOK_EVERY_S = 1.0
-"""How often a follower asks whether the allocation is there, or has ended."""
+"""Seconds between two polls of a follower for the allocation."""
 
 _Chunks: TypeAlias = "queue.SimpleQueue[LogChunk | Stream | DisintoError]"
-"""What the readers put down: pieces, their own name when they are done, or what went wrong."""
+"""What the readers queue: chunks, their stream when they are done, or an error."""
 
 
 def whole(api: NomadApi, alloc_id: str, offsets: Mapping[Stream, int]) -> Iterator[LogChunk]:
-    """What there is of both streams now, one stream after the other."""
+    """The current contents of both streams, one stream after the other."""
     for stream in Stream:
         offset = offsets.get(stream, 0)
         try:
@@ -42,7 +42,7 @@ class Follower:
     """Follows the run of one dispatched job.
 
     Args:
-        allocations: asks for the allocations of the job; called about once a second.
+        allocations: returns the allocations of the job; called about once a second.
         alive: whether a job without an allocation is still alive.
     """
 
@@ -69,11 +69,11 @@ class Follower:
             yield from self._live(alloc_id)
             allocation = self._current()
             if not client_ended(allocation):
-                time.sleep(LOOK_EVERY_S)  # the streams broke: the node or Nomad is away
+                time.sleep(LOOK_EVERY_S)  # the streams broke: the node or Nomad is unavailable
         yield from whole(self._api, alloc_id, self._offsets)
 
     def _wait_for_start(self) -> Allocation | None:
-        """The allocation once its task has started or it has ended; None if there never is one."""
+        """The allocation once its task has started or it has ended; None if there will be none."""
         while True:
             allocation = main_allocation(self._allocations())
             if allocation is None and not self._alive():
@@ -118,8 +118,7 @@ class Follower:
                 raise item
 
     def _current(self) -> Allocation:
-        """The allocation now. One that is gone has ended; one that cannot be reached for has
-        not."""
+        """The current allocation. A missing one has ended; an unreachable one has not."""
         try:
             allocation = main_allocation(self._allocations())
         except Unavailable:
@@ -140,7 +139,7 @@ class Follower:
                     offset += len(frame.data)
                     chunks.put(LogChunk(stream=stream, offset=offset, data=frame.data))
         except (NotFound, Unavailable):
-            pass  # the end of the run is told by the allocation, not by the stream
+            pass  # the allocation shows the end of the run, not the stream
         except DisintoError as error:
             chunks.put(error)
         finally:

@@ -1,7 +1,7 @@
-"""When a task's output was written, from the index that the runner keeps beside its outcome.
+"""Times of a task's output, from the index that the runner writes beside its outcome.
 
-Nomad's log endpoint counts offsets over the files that rotation has left. So what the index says is
-good for as long as a stream's first file is there.
+Nomad's log endpoint counts offsets over the files that rotation has left. So the index is valid
+only as long as a stream's first file exists.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _LOGS = "alloc/logs"
 
 
 def offsets_since(api: NomadApi, alloc_id: str, since: float) -> dict[Stream, int]:
-    """See ``Scheduler.offsets_since``; empty where the task has not started."""
-    # The sizes first: what is there by then was marked before.
+    """See ``Scheduler.offsets_since``; empty if the task has not started."""
+    # The sizes first: their bytes were indexed before.
     sizes = {
         entry.get("Name", ""): entry.get("Size", 0)
         for entry in api.files(alloc_id, _LOGS, within_s=READ_WITHIN_S)

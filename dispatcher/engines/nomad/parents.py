@@ -1,10 +1,10 @@
-"""The registered jobs that runs are dispatched from, and whether they are what was rendered.
+"""Parent jobs: the registered jobs that runs are dispatched from, and their drift from what was
+rendered.
 
-A run must not start from a job that somebody changed without anybody hearing of it. What was
-rendered is compared with what is registered by the server's own plan, once for each parent job.
-From then on every child is compared with its parent as it was planned: Nomad copies the parent
-into each child, and the child is read anyway to confirm that it exists, so a change shows at the
-first dispatch after it, and costs no call.
+A run must not start from a changed job unnoticed. The rendered job is compared with the registered
+one by the server's own plan, once per parent job. From then on every child is compared with its
+parent as it was planned: Nomad copies the parent into each child, and the child is read anyway to
+confirm that it exists, so a change is noticed at the next dispatch, without an extra call.
 
 This module registers nothing; ``dispatcher.engines.nomad.apply`` does.
 """
@@ -40,7 +40,7 @@ _COPIED = (
     "Spreads",
     "TaskGroups",
 )
-"""Fields that a child has from its parent, and that decide what runs, where and with what."""
+"""Fields that a child copies from its parent, and that determine what runs, where and with what."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,7 @@ class Parent:
 
 
 class Parents:
-    """Thread-safe memory of the parent jobs in use."""
+    """Caches the parent jobs in use. Thread-safe."""
 
     def __init__(self, api: NomadApi, settings: Settings) -> None:
         self._api = api
@@ -74,8 +74,8 @@ class Parents:
             return {parent.name: parent.drift for parent in self._parents.values() if parent.drift}
 
     def get(self, mounts: Collection[Mount]) -> Parent:
-        """The parent for these mounts; asks Nomad the first time (three calls), and each time while
-        it differs from what was rendered.
+        """The parent for these mounts; queries Nomad the first time (three calls), and every time
+        while it differs from what was rendered.
 
         Raises:
             Misconfigured: it is not registered, or cannot be.
@@ -92,7 +92,7 @@ class Parents:
         return parent
 
     def compare(self, parent: Parent, mounts: Collection[Mount], child: Job) -> None:
-        """Say so where a child was dispatched from something else than ``parent``."""
+        """Warn if a child was dispatched from something other than ``parent``."""
         if fingerprint(child) == parent.fingerprint:
             return
         self.drop(parent.name)
@@ -113,7 +113,7 @@ class Parents:
             self._warn(now)
 
     def drop(self, name: str) -> None:
-        """Look at this parent again before the next dispatch."""
+        """Invalidate this parent: it is read again before the next dispatch."""
         with self._lock:
             self._parents.pop(name, None)
 

@@ -1,4 +1,4 @@
-"""Reads of newly ended runs, beside each other: a slow one keeps nobody waiting for the others."""
+"""Concurrent reads of newly ended runs: a slow one does not delay the others."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ WORKERS = 8
 """Threads that read."""
 
 PATIENCE_S = 1.0
-"""How long one look waits for reads it began; what takes longer is in a later look."""
+"""Seconds for which ``results`` waits for reads it began; slower ones are in a later call."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 16.0
-"""Before a read that came to nothing is retried; doubled each time."""
+"""Seconds before a read without a result is retried; doubled each time."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -24,7 +24,7 @@ class _Read:
     """The newest read of a run.
 
     Attributes:
-        again_at: by the clock, when it may be retried; None until it has been looked at.
+        again_at: by the clock, when it may be retried; None until its result was fetched.
     """
 
     future: Future[Observation | None]
@@ -37,7 +37,7 @@ class Reads:
 
     Args:
         clock: seconds that cannot be set.
-        late: called from a thread of its own when a read has ended that no look waited for.
+        late: called from a thread of its own when a read has ended that nobody waited for.
     """
 
     def __init__(self, *, clock: Callable[[], float], late: Callable[[], None]) -> None:
@@ -48,23 +48,23 @@ class Reads:
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="disinto-outcomes")
 
     def close(self) -> None:
-        """Begin no further read."""
+        """Start no further reads."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def forget(self, child: str) -> None:
-        """Drop what was read of a run."""
+        """Drop a run's read."""
         with self._lock:
             self._reads.pop(child, None)
 
     def results(
         self, wanted: Mapping[str, Callable[[], Observation | None]]
     ) -> dict[str, Observation | None]:
-        """What the reads of these runs came to; those that are still under way are left out.
+        """Results of the reads of these runs; unfinished ones are left out.
 
-        A read that came to an observation of a run that has not ended is made again, after a pause.
+        A read whose observation says that the run has not ended is repeated after a pause.
 
         Args:
-            wanted: for each run how it is read; raises nothing.
+            wanted: the function that reads each run; raises nothing.
         """
         with self._lock:
             begun = {
@@ -96,7 +96,7 @@ class Reads:
         try:
             observation = read.future.result()
         except CancelledError:
-            return None  # closed meanwhile
+            return None  # closed in the meantime
         with self._lock:
             if observation is None or observation.state is RunState.ENDED:
                 if self._reads.get(child) is read:

@@ -1,6 +1,6 @@
-"""What ``disinto apply`` registered with Nomad, found again so that it can be removed.
+"""Removal of what ``disinto apply`` registered with Nomad.
 
-The ledger's variables stay: they hold which ids ran. So do finished runs that Nomad still lists.
+The ledger's variables stay: they record which ids ran. So do finished runs that Nomad still lists.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ JOB, POLICY = "nomad job", "nomad acl policy"
 
 
 def plan_removal(api: NomadApi, settings: Settings) -> tuple[Change, ...]:
-    """Deletions, in their order: jobs first, then the rights that they use.
+    """Deletions in order: jobs first, then the permissions that they use.
 
     Raises:
         Conflict: runs are in progress.
@@ -61,7 +61,7 @@ def remove(api: NomadApi, changes: tuple[Change, ...]) -> None:
     """Carry out what was planned.
 
     Raises:
-        Unavailable, Denied: after some of it was removed; planning anew shows the rest.
+        Unavailable, Denied: after some of it was removed; a new plan shows the rest.
     """
     for change in changes:
         if change.kind == JOB:

@@ -1,11 +1,12 @@
-"""Render what Nomad is told: jobspecs, ACL policies, client configuration. Pure.
+"""Renders jobspecs, ACL policies and client configuration for Nomad. Pure.
 
 Settings in, text out; the templates are constants of the installation (``jobs/``). Nothing here
-asks a server: ``dispatcher.engines.nomad.apply`` registers, ``dispatcher.engines.nomad`` dispatches.
+queries a server: ``dispatcher.engines.nomad.apply`` registers, ``dispatcher.engines.nomad``
+dispatches.
 
-Every string of the settings passes the filter ``hcl``, so that whatever a setting holds, the
-text stays one string of valid HCL. ``${…}`` of a setting reaches Nomad's client literally, where
-the customary ``${attr.…}`` and ``${NOMAD_…}`` are filled in.
+Every string of the settings passes the filter ``hcl``, so that the text stays one string of valid
+HCL, whatever a setting contains. ``${…}`` of a setting reaches Nomad's client literally, where the
+customary ``${attr.…}`` and ``${NOMAD_…}`` are filled in.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from dispatcher.settings import Settings
 from dispatcher.settings.workload_identity import VAULT_AUDIENCE
 
 TASK = "runner"
-"""Name of the one task of a runner job; logs and events are asked for by it."""
+"""Name of the one task of a runner job; logs and events are requested by it."""
 
 OUTCOME_FILE = "alloc/outcome.json"
-"""Where the runner leaves its outcome, relative to the allocation's directory."""
+"""Path of the runner's outcome, relative to the allocation's directory."""
 
 RUNNER_ARGS = (
     "--payload",
@@ -39,11 +40,11 @@ RUNNER_ARGS = (
     "--outcome",
     "${NOMAD_ALLOC_DIR}/outcome.json",
 )
-"""What follows ``runner_command`` inside a job; Nomad's client fills in the two folders."""
+"""What follows ``runner_command`` inside a job; Nomad's client fills in the two directories."""
 
 META_REQUIRED = ("action_id", "formula", "commit", "grant_accessor")
 META_OPTIONAL = ("blob", "tier", "approved_by")
-"""Keys of a dispatch's meta: what a person who looks at the job in Nomad wants to know."""
+"""Keys of a dispatch's meta: information for people who view the job in Nomad."""
 
 SPEC_KEY = "disinto_spec"
 """Key of a job's meta that holds the digest of the text it was rendered from."""
@@ -55,8 +56,8 @@ KILL_TIMEOUT_S = 30
 """Nomad's default ``max_kill_timeout``: what a client grants without being configured."""
 
 LOST_AFTER_S = 24 * 3600
-"""How long at least Nomad itself waits for a vanished node before it would place the run anew; the
-dispatcher stops such a run long before (``[nomad] node_wait_s``)."""
+"""Minimum time for which Nomad itself waits for a vanished node before it would reschedule the
+run; the dispatcher stops such a run long before that (``[nomad] node_wait_s``)."""
 
 PIDS_LIMIT = 4096
 DISPATCHER_CPU_MHZ = 200
@@ -86,7 +87,7 @@ class AclPolicy:
     """A rendered ACL policy.
 
     Attributes:
-        name, description, rules: as Nomad's API wants them.
+        name, description, rules: as Nomad's API expects them.
         job: ID of the job whose workload identity carries it, or "" for policies that a token
             names.
     """
@@ -100,7 +101,7 @@ class AclPolicy:
 def runner_prefix(nomad: NomadSettings) -> str:
     """Common beginning of the names of all runner jobs of this installation.
 
-    Two installations on one cluster are told apart by ``[nomad] ledger_prefix``.
+    ``[nomad] ledger_prefix`` distinguishes two installations on one cluster.
     """
     return f"{job_word(nomad.ledger_prefix)}-runner"
 
@@ -205,8 +206,8 @@ def client_config(
 
     Args:
         nomad: for the driver.
-        mounts: which volumes to offer; all of them unless told.
-        base: folder on the client below which each volume gets a directory of its name.
+        mounts: which volumes to offer; all by default.
+        base: directory on the client below which each volume gets a directory of its name.
     """
     return _render(
         "jobs/client.hcl.j2",

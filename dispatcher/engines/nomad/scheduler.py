@@ -1,8 +1,8 @@
-"""``NomadScheduler``: the verbs of ``Scheduler`` over Nomad.
+"""Scheduler that runs actions as dispatched jobs of Nomad.
 
 Calls to Nomad, counted in tests: a run takes five (dispatch, confirmation, what the outcome is, outcome, purge), and
 each parent job three when it is first used; observing takes one, however many runs are in flight,
-plus one at a time for why some still wait.
+plus one now and then for why some still wait.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MAX_PAYLOAD_BYTES = 16_384
 """Nomad's limit for a dispatch's payload (``DispatchPayloadSizeLimit``)."""
 
 CONFIRMATIONS = 5
-"""How often a dispatch is sent before an ID that Nomad does not know is taken for an outage."""
+"""Dispatches sent before an ID unknown to Nomad counts as an outage."""
 
 
 class NomadScheduler:
@@ -51,9 +51,9 @@ class NomadScheduler:
         settings: of the whole dispatcher.
         wake: called from a thread of its own, once ``observe`` has been called, whenever Nomad
             says that a run has changed. A hint only: the event stream may be silent about a gap,
-            so who observes goes on doing so from time to time.
-        clock: seconds that cannot be set, and stand still while this machine is suspended;
-            another one in tests.
+            so callers must keep polling ``observe``.
+        clock: monotonic seconds, which stand still while this machine is suspended; replaced in
+            tests.
         wall_clock: seconds since the epoch, compared with Nomad's records of finished runs.
     """
 
@@ -88,8 +88,8 @@ class NomadScheduler:
         """See ``Scheduler.submit``. The mounts decide on the parent job.
 
         Raises:
-            Misconfigured: that parent is not registered. ``disinto apply`` mends it, so the run may
-                be submitted again; after ``placement_wait_s`` it is ``unplaceable``.
+            Misconfigured: that parent is not registered. ``disinto apply`` registers it, so the
+                run may be submitted again; after ``placement_wait_s`` it is ``unplaceable``.
         """
         fitting, payload = self._fit(spec, grant)
         if fitting.mounts and self._settings.section(NomadSettings).driver is NomadDriver.RAW_EXEC:
@@ -114,7 +114,8 @@ class NomadScheduler:
                 raise CannotSubmit(
                     error.what, verdict=Verdict.ERROR, remedy="Run `disinto apply`."
                 ) from error
-            # Of concurrent calls with one token all but one are told of a job that does not exist.
+            # Of concurrent calls with one token, all but one get the ID of a job that does not
+            # exist.
             child = self._api.job(dispatched.job_id)
             if child is not None:
                 self._parents.compare(parent, fitting.mounts, child)
@@ -181,7 +182,7 @@ class NomadScheduler:
             self._observer.forget(child)
 
     def drifted(self) -> Mapping[str, str]:
-        """Parent jobs in use that differ from what was rendered, and how, in words."""
+        """How each parent job in use differs from what was rendered, in words, by name."""
         return self._parents.drifted()
 
     @property
@@ -212,7 +213,8 @@ class NomadScheduler:
         return parent
 
     def _fit(self, spec: RunSpec, grant: WrappedGrant) -> tuple[RunSpec, bytes]:
-        """The spec and its payload: with the formula inside, or with the ops repo to read it from."""
+        """The spec and its payload: with the formula inside, or with the ops repo mounted to read
+        it from."""
         payload = payload_of(spec, grant)
         over = len(payload) - MAX_PAYLOAD_BYTES
         if over <= 0:
@@ -273,7 +275,7 @@ def _concerns(event: Event, prefix: str) -> bool:
 
 
 def _meta(spec: RunSpec, grant: WrappedGrant) -> dict[str, str]:
-    """What a person who looks at the job in Nomad is told. Holds nothing secret."""
+    """Meta of the job, for people who view it in Nomad. Contains nothing secret."""
     meta = {
         "action_id": spec.key.action_id,
         "formula": f"{spec.formula.name}.{spec.formula.kind.value}",

@@ -1,4 +1,4 @@
-"""What must be known of a run from one observation to the next."""
+"""State of runs that is kept from one observation to the next."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dispatcher.model.run import Observation
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Condition:
-    """A condition that may last only so long, such as ``waiting``, and since when it does."""
+    """A condition of limited duration, such as ``waiting``, and since when it holds."""
 
     name: str
     since: float  # seconds since the epoch, for people
@@ -27,10 +27,10 @@ class TrackedRun:
     Attributes:
         outcome_key: of its claim; "" for a run of an older release.
         stop_reason: why we stopped it; "" if we did not.
-        expired: we stopped it because it found no place in time.
-        condition: the one it was seen in last.
+        expired: we stopped it because it was not placed in time.
+        condition: the last one observed.
         defect: name of the unexpected error that was logged last.
-        ended: its last observation of all.
+        ended: its final observation.
     """
 
     outcome_key: str = ""
@@ -45,7 +45,7 @@ class TrackedRuns:
     """The tracked runs by their dispatched jobs. Thread-safe.
 
     Args:
-        clock: seconds that cannot be set.
+        clock: monotonic seconds.
     """
 
     def __init__(self, *, clock: Callable[[], float]) -> None:
@@ -65,12 +65,13 @@ class TrackedRuns:
         return run.ended if run is not None else None
 
     def forget(self, child: str) -> None:
-        """Nobody asks about the run any more."""
+        """Drop the run."""
         with self._lock:
             self._runs.pop(child, None)
 
     def enter(self, child: str, name: str) -> Condition:
-        """The run is in this condition; returns since when it has been in it without a break."""
+        """Record the run's condition; returns it with the time since when it has held
+        continuously."""
         run = self.get(child)
         with self._lock:
             if run.condition is None or run.condition.name != name:
@@ -78,7 +79,7 @@ class TrackedRuns:
             return run.condition
 
     def defect(self, child: str, error: Exception) -> str:
-        """Words for an error that nobody expected; its traceback is logged once for each run."""
+        """Text for an unexpected error; its traceback is logged once per run."""
         run, name = self.get(child), type(error).__name__
         with self._lock:
             logged, run.defect = run.defect == name, name

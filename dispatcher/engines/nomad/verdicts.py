@@ -1,10 +1,10 @@
-"""What Nomad's records of one run amount to. Pure: records in, an outcome or words out.
+"""Derives a run's outcome from Nomad's records. Pure: records in, an outcome or text out.
 
-Read in this order, the first that says something decides:
+Read in this order; the first that is conclusive decides:
 
-1. ``outcome.json``, the runner's own word; corrected where the runner cannot know (it was killed
-   for memory, or started a second time by the engine). It counts only if it verifies with the run's
-   key, or, for a run without one, if Nomad reports the exit code that goes with it.
+1. ``outcome.json``, the runner's own report; corrected where the runner cannot know better (it was
+   killed for memory, or started a second time by the engine). It counts only if it verifies with
+   the run's key, or, for a run without one, if Nomad reports the exit code that goes with it.
 2. an allocation whose node vanished: ``lost``.
 3. ``ClientDescription`` of a run that Nomad itself ended at its time limit; Nomad calls it
    ``complete``.
@@ -14,7 +14,7 @@ Read in this order, the first that says something decides:
 
 Never the last event of all: after ``Terminated`` come ``Not Restarting``, ``Killed`` and others.
 
-The texts and shapes were seen on Nomad 2.0.5; ``tests/unit/nomad_answers`` holds them.
+The texts and shapes were observed on Nomad 2.0.5; ``tests/unit/nomad_answers`` holds them.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ _STOPPED_IN_NOMAD = "stopped in Nomad, or by 'disinto cancel'"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ended:
-    """What is known of a run that the engine is done with.
+    """The records of a run that has ended.
 
     Attributes:
         allocations: of the dispatched job, in any order; normally one.
-        outcome: the runner's own word, or None if it left none or it cannot be read.
+        outcome: the runner's own report, or None if it left none or it cannot be read.
         authentic: the outcome verified with the run's key. A run claimed by an older release has
             none.
         forged: there is an outcome that the run's runner did not write.
         stopped: True if the dispatched job itself was stopped.
-        reason: our own reason for stopping it, or "" if we did not, or no longer know.
-        evaluations: of the dispatched job; needed only where there are no allocations.
-        expired: True if it was stopped since it waited too long for placement.
-        memory_mb: the memory limit of a run, for the words about it; 0 where not known.
+        reason: our own reason for stopping it, or "" if we did not, or it is no longer known.
+        evaluations: of the dispatched job; needed only if there are no allocations.
+        expired: True if it was stopped because it waited too long for placement.
+        memory_mb: the memory limit of a run, for messages; 0 if unknown.
     """
 
     allocations: Sequence[Allocation] = ()
@@ -88,8 +88,8 @@ def outcome(run: Ended) -> Outcome:
 def main_allocation(allocations: Sequence[Allocation]) -> Allocation | None:
     """The allocation that counts: the first in which the task started, else the newest.
 
-    A run has more than one only where Nomad replaced it (a drained node, ``alloc stop``); the
-    grant lets none but the first start the formula.
+    A run has more than one only if Nomad replaced it (a drained node, ``alloc stop``); the grant
+    lets only the first start the formula.
     """
     ordered = sorted(allocations, key=lambda a: (a.get("CreateIndex", 0), a.get("CreateTime", 0)))
     for allocation in ordered:
@@ -99,7 +99,7 @@ def main_allocation(allocations: Sequence[Allocation]) -> Allocation | None:
 
 
 def client_ended(allocation: Allocation) -> bool:
-    """True once the client is done with it; a stop that was only asked for is not an end."""
+    """True once the client is done with it; a requested stop is not an end."""
     return allocation.get("ClientStatus") in CLIENT_ENDED
 
 
@@ -109,7 +109,7 @@ def started_at(allocation: Allocation) -> float:
 
 
 def placement(evaluations: Iterable[Evaluation]) -> str:
-    """Why there is no place, in Nomad's own numbers, or "" if Nomad does not say.
+    """Why it cannot be placed, in Nomad's own numbers, or "" if Nomad does not report it.
 
     For example ``1 node evaluated, 1 filtered: missing compatible host volumes``.
     """
@@ -138,7 +138,7 @@ def _never_placed(run: Ended) -> Outcome:
 
 
 def _corrected(run: Ended, reported: Outcome, main: Allocation) -> Outcome:
-    """The runner's word, with what only the engine knows."""
+    """The runner's report, corrected by what only the engine knows."""
     if (
         not reported.formula_started
         and reported.verdict is Verdict.ERROR
@@ -171,7 +171,7 @@ def _started_before(run: Ended, main: Allocation) -> bool:
 
 
 def _exit_code_agrees(reported: Outcome, main: Allocation) -> bool:
-    """Whether the runner's process ended as an outcome says that it would; True if Nomad does not
+    """Whether the runner's process ended as its outcome says; True if Nomad does not
     report how it ended.
     """
     terminated = _last(_events(main), "Terminated")
@@ -179,8 +179,8 @@ def _exit_code_agrees(reported: Outcome, main: Allocation) -> bool:
 
 
 def _disowned(without: Outcome) -> Outcome:
-    """What Nomad's records amount to where the outcome found beside them is not the runner's. No
-    success: what the run handed back is missing.
+    """The outcome by Nomad's records alone, if the file is not the runner's. Never a success: the
+    run's outputs are missing.
     """
     forged = (
         "outcome.json was not written by this run's runner: the formula replaced it, or the "

@@ -1,4 +1,4 @@
-"""Why runs wait for placement."""
+"""Reasons why runs wait for placement."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dispatcher.engines.nomad import verdicts
 from dispatcher.engines.nomad.api import Evaluation, NomadApi
 
 REASONS_EVERY_S = 5.0
-"""How often the reasons of waiting runs are asked for anew."""
+"""Seconds between two queries for the reasons of waiting runs."""
 
 NEW_REASONS_EVERY_S = 1.0
-"""The same while runs wait whose reason is not known: the answer tells of all that wait, so asking
-for each that comes would cost their number squared."""
+"""The same while the reason of some is unknown: each answer covers all waiting runs, so querying
+for each new one would be quadratic."""
 
 
 class WaitReasons:
@@ -32,7 +32,7 @@ class WaitReasons:
         self._lock = threading.Lock()
 
     def of(self, waiting: Collection[str]) -> Mapping[str, str]:
-        """The reasons of these jobs, in words: one call for all of them, and not at every look."""
+        """The reasons of these jobs, in words: one call for all of them, and not at every poll."""
         now = time.monotonic()
         with self._lock:
             all_known = self._reasons.keys() >= set(waiting)
@@ -52,6 +52,6 @@ class WaitReasons:
         return reasons
 
     def forget(self, child: str) -> None:
-        """The run is over."""
+        """Drop the run."""
         with self._lock:
             self._reasons.pop(child, None)

@@ -1,8 +1,8 @@
 """The administrative calls, shaped by python-nomad and sent through our connection.
 
-python-nomad's endpoints take a ``requests.Session`` from outside. What they get here only looks
-like one: it hands the request to ``Connection``, which adds namespace, region and token, checks
-certificates, counts, and raises our errors.
+python-nomad's endpoints take a ``requests.Session`` from outside. The session passed here only
+looks like one: it hands the request to ``Connection``, which adds namespace, region and token,
+checks certificates, counts, and raises our errors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dispatcher.engines.nomad.api.connection import Connection
 
 
 class Admin:
-    """python-nomad's endpoints, each made for the one call it is wanted for."""
+    """python-nomad's endpoints, each created for one call."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -64,7 +64,7 @@ class _Session:
 
 
 class _Response:
-    """What python-nomad reads of an answer."""
+    """The part of a response that python-nomad reads."""
 
     ok = True  # errors were raised before
 

@@ -1,4 +1,4 @@
-"""How a call is made: what the groups of methods of ``NomadApi`` share."""
+"""The base of the groups of methods of ``NomadApi``: how a call is made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dispatcher.engines.nomad.api.shapes import Json
 from dispatcher.engines.nomad.settings import NomadSettings
 
 PAGE = 1_000
-"""Entries asked for at a time where a list may be long."""
+"""Entries requested per page of a list that may be long."""
 
 
 class Calls:

@@ -16,7 +16,7 @@ from dispatcher.engines.nomad.api.variables import VariableCalls
 
 
 class NomadApi(RunCalls, ClusterCalls, VariableCalls):
-    """Nomad, one method a call; thread-safe. What can be raised: see ``dispatcher.engines.nomad.api``.
+    """Nomad, one method per call; thread-safe. Errors raised: see ``dispatcher.engines.nomad.api``.
 
     Methods that read one thing return None if Nomad does not know it.
 
@@ -45,8 +45,8 @@ class NomadApi(RunCalls, ClusterCalls, VariableCalls):
 
         Args:
             stream: ``stdout`` or ``stderr``.
-            follow: go on forever; with it a frame without data comes every second, so that the
-                reader can look whether the task has ended.
+            follow: continue forever; a frame without data then comes every second, so that the
+                reader can check whether the task has ended.
             offset: bytes from ``origin``, counted over the rotated files that are still kept.
             origin: ``start`` or ``end``.
         """
@@ -66,10 +66,10 @@ class NomadApi(RunCalls, ClusterCalls, VariableCalls):
         )
 
     def file(self, alloc_id: str, path: str, *, within_s: float) -> FileInfo | None:
-        """What a file of an allocation is, links not followed; None if there is none.
+        """Metadata of a file of an allocation, links not followed; None if there is none.
 
-        It is looked up in its directory's listing: ``/v1/client/fs/stat`` opens the file to tell
-        its type, and waits forever for a FIFO's writer (seen on 2.0.5).
+        It is looked up in its directory's listing: ``/v1/client/fs/stat`` opens the file to
+        determine its type, and waits forever for a FIFO's writer (observed on 2.0.5).
 
         Args:
             within_s: see ``logs.objects``.
@@ -79,8 +79,8 @@ class NomadApi(RunCalls, ClusterCalls, VariableCalls):
         return next((entry for entry in entries if entry.get("Name") == name), None)
 
     def files(self, alloc_id: str, directory: str, *, within_s: float) -> Iterator[FileInfo]:
-        """The entries of a directory of an allocation, links not followed; none where it is not
-        there.
+        """The entries of a directory of an allocation, links not followed; none if it does not
+        exist.
 
         Args:
             within_s: see ``logs.objects``.
@@ -102,7 +102,7 @@ class NomadApi(RunCalls, ClusterCalls, VariableCalls):
         self, alloc_id: str, path: str, *, limit: int, within_s: float | None = None
     ) -> bytes | None:
         """The bytes of a file of an allocation, cut off soon after ``limit``; None if there is
-        none. A file that is no regular one may never be answered: see ``file``.
+        none. The read of a file that is not regular may never return: see ``file``.
 
         Args:
             within_s: see ``logs.objects``.

@@ -26,8 +26,8 @@ LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepal
 """Streams hold a connection each, so the pool has no upper bound: its callers are bounded."""
 
 PLAIN = {"Accept-Encoding": "identity"}
-"""Nomad compresses every answer for whoever takes it so: with small ones that is half of its work
-(0.76 ms of its CPU for writing a variable, 0.37 ms without)."""
+"""Nomad compresses every response if the client accepts it: with small ones that is half of its
+work (0.76 ms of its CPU for writing a variable, 0.37 ms without)."""
 
 TOKEN_HEADER = "X-Nomad-Token"  # noqa: S105 - the name of a header
 STREAM_READ_TIMEOUT_S = 45.0
@@ -43,7 +43,7 @@ class Connection:
         transport: instead of the network, in tests.
 
     Attributes:
-        calls: how many requests were made, by endpoint.
+        calls: number of requests by endpoint.
 
     Raises:
         Misconfigured: the address or a certificate cannot be used.
@@ -90,11 +90,11 @@ class Connection:
         json: Any = None,
         timeout_s: float | None = None,
     ) -> httpx.Response:
-        """One request; the answer is below 400.
+        """One request; the status is below 400.
 
         Args:
             path: below ``/v1/``, already quoted.
-            endpoint: the name under which it is counted.
+            endpoint: the name in ``calls``.
             doing: for the error's text.
             params: added to namespace and region; None values are left out.
 
@@ -125,7 +125,7 @@ class Connection:
         json: Any = None,
         timeout_s: float | None = None,
     ) -> httpx.Response:
-        """One request; the answer whatever its status, where a status is part of the protocol."""
+        """One request, whatever its status, for calls in which the status is part of the protocol."""
         with self._counting:
             self.calls[endpoint] += 1
         with self._down(doing):
@@ -151,10 +151,10 @@ class Connection:
         params: Mapping[str, Any],
         read_timeout_s: float = STREAM_READ_TIMEOUT_S,
     ) -> Iterator[httpx.Response]:
-        """A GET whose body is read as it comes; its status is below 400.
+        """A GET whose body is streamed; its status is below 400.
 
         Args:
-            read_timeout_s: longest silence, also before the answer begins.
+            read_timeout_s: longest silence, also before the response begins.
         """
         with self._counting:
             self.calls[endpoint] += 1
@@ -177,7 +177,7 @@ class Connection:
             yield response
 
     def _refuse_redirect(self, response: httpx.Response, doing: str) -> None:
-        """A redirect did nothing, and is not followed: the token would go along."""
+        """Reject a redirect: following it would send the token along."""
         if 300 <= response.status_code < 400:
             target = origin_of(response.headers.get("Location", ""))
             raise Unavailable(
@@ -218,7 +218,7 @@ def body(response: httpx.Response, *, doing: str) -> Any:
 
 
 def quoted(name: str) -> str:
-    """A job ID, path or name inside an address. Nomad takes slashes as they are."""
+    """A job ID, path or name inside a URL. Nomad accepts slashes as they are."""
     return quote(name, safe="/~-_.")
 
 

@@ -1,4 +1,4 @@
-"""What Nomad's answers of 400 and above mean.
+"""Maps Nomad's responses of 400 and above to errors.
 
 Texts from Nomad 2.0.5, ``nomad/structs/errors.go`` and ``nomad/job_endpoint.go``. An error of a
 server without a code of its own arrives as 500, sometimes behind ``rpc error: ``.
@@ -24,7 +24,7 @@ class NotFound(PermanentError):
 
 
 class VariableConflict(Conflict):
-    """A compare-and-set of a variable lost, or its lock is held by another.
+    """A compare-and-set of a variable failed, or its lock is held by another process.
 
     Attributes:
         current: the variable as it is; None if it is gone, locked, or may not be read.
@@ -36,7 +36,7 @@ class VariableConflict(Conflict):
 
 
 class Rejected(PermanentError):
-    """Nomad understood the request and finds it wrong; the same request never succeeds."""
+    """Nomad understood and rejected the request; the same request never succeeds."""
 
 
 _NO_FILE = ("no such file or directory",)
@@ -95,12 +95,12 @@ _DISABLED = "disabled by the scheduler configuration"
 
 
 def meaning(status: int, text: str, *, doing: str) -> DisintoError:
-    """The error that an answer stands for.
+    """The error for a response.
 
     Args:
         status: HTTP status, 400 or above.
         text: the body, which Nomad writes for people.
-        doing: what was asked, such as ``dispatch runner``.
+        doing: the request, such as ``dispatch runner``.
     """
     message = " ".join(text.split())[:500] or f"status {status}"
     what = f"Nomad refused to {doing}: {message}"
@@ -122,7 +122,7 @@ def meaning(status: int, text: str, *, doing: str) -> DisintoError:
 
 
 def _conflict(text: str, *, doing: str) -> VariableConflict:
-    """The body is the variable as it is, or a bare stub for who may not read it."""
+    """The body is the current variable, or a stub if the token may not read it."""
     what = f"Nomad refused to {doing}: it was changed or locked by another client"
     try:
         answer = json.loads(text)

@@ -3,9 +3,9 @@
 Facts (Nomad 2.0.5). Heartbeats ``{}`` come on connecting and every 30 s. The server keeps about 100
 events; a stream that asks for an older index begins at the next one without saying so, and one that
 asks for an index to come begins with the last event. A denial is status 200, no heartbeat, and an
-end after some time (22 to 48 s were seen). So the stream may be silent about a gap, and whoever
-reads it lists anew after each ``Resync``; and a stream without its first heartbeat is looked into by
-a call that needs the same right.
+end after some time (22 to 48 s were seen). So the stream may hide a gap, and its reader lists
+again after each ``Resync``; and a stream without its first heartbeat is verified by a call that
+needs the same permission.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from dispatcher.errors import TemporaryError
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 15.0
 FIRST_HEARTBEAT_S = 5.0
-"""A stream without its first heartbeat after this time is given up."""
+"""Seconds after which a stream without its first heartbeat is abandoned."""
 
 _NO_REPLAY = 2**53
-"""An index that has not come yet: begin with what happens from now on."""
+"""An index in the future: begin with the next event."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +42,8 @@ class Event:
         key: the ID of what changed.
         filter_keys: for allocations and evaluations the ID of their job, and more.
         index: raft index.
-        payload: what changed, e.g. ``{"Allocation": {…}}``; an allocation comes without its job.
+        payload: the changed object, e.g. ``{"Allocation": {…}}``; an allocation comes without its
+            job.
     """
 
     topic: str
@@ -55,18 +56,18 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resync:
-    """The stream stands (again), and may have missed events before: list now."""
+    """The stream is (re)connected, and may have missed events before: list now."""
 
 
 class EventStream:
     """Iterate it in a thread of its own; ``close`` from another one ends the iteration.
 
     Attributes:
-        connected: True while the server is known to listen to us.
+        connected: True while the server is known to be connected.
 
     Raises (while iterating):
         Denied: the token lacks ``read-job`` in the namespace (``node:read`` for nodes).
-        Rejected: a topic is not written as Nomad wants it.
+        Rejected: a topic is not in Nomad's syntax.
     """
 
     def __init__(self, connection: Connection, topics: Collection[str]) -> None:
@@ -95,7 +96,7 @@ class EventStream:
                     came = True
                     yield item
             except TemporaryError:
-                pass  # whoever asks Nomad for anything else is told
+                pass  # any other call to Nomad reports it
             finally:
                 self.connected = False
             if self._answered and not came and not self._closed.is_set():
@@ -130,7 +131,7 @@ class EventStream:
     def _hang_up(self) -> None:
         with self._lock:
             if self._socket is not None:
-                # Closing alone would not wake a thread that reads.
+                # Closing alone would not wake a reading thread.
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -155,7 +156,7 @@ class EventStream:
             )
 
     def _check_rights(self) -> None:
-        """Raise ``Denied`` where the token may not do what following these topics needs."""
+        """Raise ``Denied`` if the token lacks the permissions for these topics."""
         nodes = any(topic.startswith("Node") for topic in self._topics)
         for path in ("allocations", *(("nodes",) if nodes else ())):
             self._connection.request(

@@ -1,7 +1,7 @@
-"""Files of an allocation, logs above all: JSON frames, one after the other without a separator.
+"""Reads files of an allocation, mostly logs: JSON frames, one after the other without a separator.
 
-``/v1/client/fs/cat`` would be simpler for a whole file, but it answers errors with status 200 and
-their text in place of the file (seen on 2.0.5).
+``/v1/client/fs/cat`` would be simpler for a whole file, but it returns errors with status 200 and
+their text in place of the file (observed on 2.0.5).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dispatcher.errors import Dependency, Unavailable
 
 _DECODER = json.JSONDecoder()
 _LIST = "[,]"
-"""What stands around and between the items of a list."""
+"""Characters around and between the items of a list."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,14 +92,14 @@ def objects(
     params: Mapping[str, Any],
     within_s: float | None = None,
 ) -> Iterator[Json]:
-    """The objects of an answer as they arrive: one after the other, or the items of a list.
+    """The objects of a response as they arrive: one after the other, or the items of a list.
 
     Args:
-        within_s: seconds for the whole answer, from when the first object is asked for; it takes
-            at most twice as long. None: only the silence between two pieces is limited.
+        within_s: seconds for the entire response, from the first object requested; it takes at
+            most twice as long. None: only the silence between two pieces is limited.
 
     Raises:
-        Unavailable: no answer in time; others: see ``errors.meaning``.
+        Unavailable: no response in time; others: see ``errors.meaning``.
     """
     deadline = None if within_s is None else time.monotonic() + within_s
     with connection.stream(
@@ -123,7 +123,7 @@ def objects(
 
 
 def _split(buffer: str) -> tuple[list[Json], str]:
-    """Whole objects at the start of ``buffer``, and the rest."""
+    """Complete objects at the start of ``buffer``, and the rest."""
     items: list[Json] = []
     start = 0
     while True:

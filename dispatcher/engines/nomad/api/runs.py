@@ -1,4 +1,4 @@
-"""Runs: dispatching children, and seeing what became of them."""
+"""Calls about runs: dispatch children, and read their state."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class RunCalls(Calls):
 
         Args:
             payload: at most 16,384 bytes.
-            idempotency_token: the same token names the same child for as long as that child is
-                kept. See ``Dispatched`` for what concurrent calls are told.
+            idempotency_token: the same token yields the same child for as long as that child is
+                kept. See ``Dispatched`` for the result of concurrent calls.
             id_prefix: goes into the child's ID.
             priority: 1 to 100 (Nomad 1.10.5+).
 
@@ -62,7 +62,7 @@ class RunCalls(Calls):
         return Dispatched(job_id=answer["DispatchedJobID"], eval_id=answer.get("EvalID") or "")
 
     def job(self, job_id: str) -> Job | None:
-        """A job as it stands, its payload included."""
+        """A job, its payload included."""
         job = self._json_or_none(
             f"job/{quoted(job_id)}", endpoint="job.read", doing=f"read job {job_id}"
         )
@@ -71,9 +71,9 @@ class RunCalls(Calls):
     def job_statuses(self, job_ids: Collection[str]) -> list[JobStatus]:
         """Status and allocations of exactly these jobs, in one call; unknown ones are left out.
 
-        The cheapest way to see many children: ``POST /v1/jobs/statuses`` (Nomad 1.8+, the call
-        behind the job page of Nomad's UI). It wants ``read-job``. It tells neither why a job has
-        no allocation (see ``evaluations``) nor task events (see ``allocations``).
+        The cheapest way to observe many children: ``POST /v1/jobs/statuses`` (Nomad 1.8+, the call
+        behind the job page of Nomad's UI). It needs ``read-job``. It contains neither why a job
+        has no allocation (see ``evaluations``) nor task events (see ``allocations``).
         """
         if not job_ids:
             return []
@@ -103,7 +103,7 @@ class RunCalls(Calls):
         )
 
     def allocations(self, job_id: str) -> list[Allocation]:
-        """The allocations of one job, with task states; empty where the job is not known."""
+        """The allocations of one job, with task states; empty for an unknown job."""
         listed = self._json(
             "GET",
             f"job/{quoted(job_id)}/allocations",

@@ -1,4 +1,4 @@
-"""The shapes of Nomad's answers, as far as they are read here.
+"""Types of Nomad's responses, as far as they are read here.
 
 Keys are Nomad's own. Any of them may be missing, and a list or map may be null: read with
 ``.get(…) or …``. Records of ours are dataclasses.
@@ -64,7 +64,7 @@ class AllocationStatus(TypedDict, total=False):
 
 
 class JobStatus(TypedDict, total=False):
-    """What ``POST /v1/jobs/statuses`` says of one job."""
+    """An entry of ``POST /v1/jobs/statuses``."""
 
     ID: str
     Namespace: str
@@ -192,7 +192,7 @@ class Variable:
         path: below ``/v1/var/``.
         items: texts by name.
         modify_index: what a compare-and-set compares.
-        locked: True while somebody holds its lock.
+        locked: True while its lock is held.
     """
 
     path: str
@@ -203,12 +203,12 @@ class Variable:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dispatched:
-    """The answer to a dispatch.
+    """The response to a dispatch.
 
     Attributes:
         job_id: of the child. Of several concurrent calls with one idempotency token all but one
-            may be given the ID of a job that does not exist: ask for the job before believing it.
-        eval_id: "" if an earlier dispatch with the same token made the child.
+            may get the ID of a job that does not exist: read the job before relying on it.
+        eval_id: "" if an earlier dispatch with the same token created the child.
     """
 
     job_id: str
@@ -217,7 +217,7 @@ class Dispatched:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Registered:
-    """The answer to registering a job: its new modify index, and Nomad's warnings or ""."""
+    """The response to registering a job: its new modify index, and Nomad's warnings or ""."""
 
     modify_index: int
     eval_id: str

@@ -41,10 +41,10 @@ class VariableCalls(Calls):
 
         Args:
             items: at most 64 KiB in all.
-            cas: write only if this is the modify index now; 0: only if there is none.
+            cas: write only if this is the current modify index; 0: only if there is none.
 
         Raises:
-            VariableConflict: it is another one, or somebody holds the variable's lock.
+            VariableConflict: the index differs, or the variable's lock is held.
         """
         answer = self._json(
             "PUT",
@@ -60,7 +60,7 @@ class VariableCalls(Calls):
         """Delete a variable; fine if there is none.
 
         Raises:
-            VariableConflict: ``cas`` is not its modify index, or somebody holds its lock.
+            VariableConflict: ``cas`` is not its modify index, or its lock is held.
         """
         try:
             self._connection.request(
@@ -80,8 +80,8 @@ class VariableCalls(Calls):
 
         Args:
             ttl_s: 10 to 86,400: the server frees the lock when it was not renewed for this long,
-                counted from the last renewal that reached it (seen: it may take twice the time).
-            delay_s: how long nobody gets the lock after it was freed so.
+                counted from the last renewal that reached it (observed: up to twice the time).
+            delay_s: seconds for which nobody can acquire the lock after it expired.
         """
         doing = f"lock variable {path}"
         answer = self._connection.answer(
@@ -100,7 +100,7 @@ class VariableCalls(Calls):
         return Lock(path=path, id=body(answer, doing=doing)["Lock"]["ID"])
 
     def renew_lock(self, lock: Lock, *, timeout_s: float | None = None) -> None:
-        """Hold a lock for another TTL.
+        """Renew a lock for another TTL.
 
         Args:
             timeout_s: for this request; None: that of the settings.
@@ -114,7 +114,7 @@ class VariableCalls(Calls):
         )
 
     def release_lock(self, lock: Lock) -> None:
-        """Give a lock up; the variable stays. Fine if it is no longer ours."""
+        """Release a lock; the variable stays. Fine if it is no longer ours."""
         doing = f"release the lock of {lock.path}"
         try:
             self._lock_operation("lock-release", lock, endpoint="var.release", doing=doing)
