@@ -1,1 +1,1 @@
-"""Measurements: ``python -m bench.<name>``. Ratios within one run, on real parts."""
+"""Benchmarks: ``python -m bench.<name>``. Ratios within one run, on real components."""

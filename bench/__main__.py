@@ -1,4 +1,4 @@
-"""``python -m bench``: measure, print the table, and keep it in ``docs/performance.md``."""
+"""``python -m bench``: measure, print the table, and write it to ``docs/performance.md``."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "nomad": ("nomad_latency", "nomad_in_flight", "nomad_throughput"),
     "forge": ("approval",),
 }
-"""Modules of this package by suite; each has ``measure(stage)``, which gives its figures."""
+"""Modules of this package by suite; each has ``measure(stage)``, which returns its figures."""
 
 NEEDS: Mapping[str, str] = {"nomad": "nomad", "forge": "forgejo"}
-"""What a suite needs besides OpenBao; without it the suite is left out, and that is said."""
+"""What a suite needs besides OpenBao; without it the suite is skipped with a message."""
 
 
 def main() -> int:
@@ -92,7 +92,7 @@ def _take(name: str, ground: Stage) -> Taken:
 
 
 def _keep(results: Record) -> None:
-    """Put what was found in the place of what was found before, in the order of the suites."""
+    """Replace the previous results by the new ones, in the order of the suites."""
     kept = record.read()
     for suite, measurements in results.items():
         both = {**kept.get(suite, {}), **measurements}

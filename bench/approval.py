@@ -1,4 +1,5 @@
-"""From a merge on a real forge to the run's dispatch: with the webhook, and by the poll alone.
+"""Latency from a merge on a real forge to the run's dispatch: with the webhook, and by polling
+only.
 
 ``python -m bench.approval`` wants a ``forgejo`` on PATH, or FORGEJO_ADDR and FORGEJO_TOKEN.
 """
@@ -81,8 +82,8 @@ def _forge_calls() -> Iterator[list[str]]:
 
 
 def _calls(calls: list[str], actions: int) -> Figure:
-    """For each action that was approved and ran, and while nothing happens."""
-    time.sleep(1.0)  # what is still told to the forge of the last one
+    """Calls per action that was approved and ran, and while idle."""
+    time.sleep(1.0)  # reports of the last one may still be in progress
     per_action = len(calls) / actions
     before = len(calls)
     time.sleep(REST_S)

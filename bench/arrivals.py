@@ -1,4 +1,4 @@
-"""When results arrive on a bare remote: its branch is watched as a file, without asking git."""
+"""Arrival times of results on a bare remote: its branch is watched as a file, without running git."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Arrivals:
 
     Args:
         remote: a bare repository.
-        look_s: seconds between two looks, each of which costs some 30 µs of CPU.
+        look_s: seconds between two polls, each of which costs some 30 µs of CPU.
     """
 
     def __init__(self, remote: Path, *, look_s: float = LOOK_S) -> None:
@@ -51,7 +51,7 @@ class Arrivals:
         """Wait until so many results have arrived since the start; the time of the last one.
 
         Raises:
-            TimeoutError: they have not in this time.
+            TimeoutError: they did not in this time.
         """
         deadline = time.monotonic() + timeout_s
         while len(self.results) < count:

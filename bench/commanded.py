@@ -1,4 +1,4 @@
-"""The other end of ``bench.serving``: starts it, commands it, and listens to it."""
+"""The controlling side of ``bench.serving``: starts it, sends commands, and reads its events."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Commanded:
         self._thread.start()
 
     def command(self, name: str, count: int = 0) -> dict[str, Any]:
-        """Give a command; its answer."""
+        """Send a command; returns its answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{name} {count}\n")
         self._process.stdin.flush()

@@ -1,4 +1,4 @@
-"""A figure: what is asked of one measurement, what was measured, and whether that is enough."""
+"""A figure: the goal of one measurement, the value measured, and whether the goal is reached."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Figure:
     Attributes:
         name: of the measurement, as ``--only`` takes it.
         what: what is measured.
-        goal: what is asked, in words; "" if it is told only for comparison.
-        measured: what was found, in words and numbers.
+        goal: the goal, in words; "" if it is reported only for comparison.
+        measured: the result, in words and numbers.
         reached: whether the goal is met; None if there is none.
         values: the numbers behind it.
     """

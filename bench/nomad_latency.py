@@ -1,4 +1,4 @@
-"""From the end of a formula on Nomad to its result on the remote, one action at a time."""
+"""Latency from the end of a formula on Nomad to its result on the remote, one action at a time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The record of what was measured, and the table that is made of it.
+"""The record of measurements, and the table generated from it.
 
-``bench/record.json`` holds the last figures of every measurement; a run replaces those it took. The
-table in ``docs/performance.md`` is made of the record and of nothing else.
+``bench/record.json`` holds the last figures of every measurement; a run replaces those it took.
+The table in ``docs/performance.md`` is generated from the record only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Taken:
         machine: where it was, in words.
         busy: load average of the minute before, over the number of cores.
         seconds: how long it took.
-        figures: what was found.
+        figures: the results.
     """
 
     date: str

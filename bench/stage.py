@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[1]
 FORMULA = "echo hello\n"
 SECRET = "TOKEN_A"
 QUIET_POLL_S = 30.0
-"""Pause between two looks at the remote: whoever pushes rings, as ``disinto dispatch`` does."""
+"""Pause between two polls of the remote: pushes notify the dispatcher, as ``disinto dispatch``
+does."""
 
 
 class Stage:
@@ -124,7 +125,7 @@ class Served:
         self.pid = self._process.pid
 
     def notify(self) -> None:
-        """Say that there is news."""
+        """Notify the dispatcher of a push."""
         bell.notify(self._scene.open_settings().state_dir)
 
     def cpu_s(self) -> float:
@@ -132,7 +133,7 @@ class Served:
         return cpu_s(self.pid, children=True)
 
     def end(self) -> None:
-        """Ask it to end, and wait."""
+        """Stop it, and wait."""
         self._process.send_signal(signal.SIGTERM)
         try:
             self._process.wait(30)

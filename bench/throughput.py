@@ -2,7 +2,7 @@
 
 The bare runner executes the same payloads under the same OpenBao, as many at a time; its grants are
 minted, and its directories are made, before its clock starts. The dispatcher's clock starts with
-the push and stops when the last result is on the remote. The two take turns.
+the push and stops when the last result is on the remote. The two alternate.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ def measure(stage: Stage, *, actions: int = ACTIONS, rounds: int = ROUNDS) -> li
 def dispatched(
     scene: Scene, notify: Callable[[], object], actions: int, *, longest_s: float = LONGEST_S
 ) -> float:
-    """Actions a second, from the push to the last result on the remote.
+    """Actions per second, from the push to the last result on the remote.
 
     Args:
-        ring: tells the dispatcher that there is news.
+        notify: notifies the dispatcher of the push.
     """
     names = [f"a{next(_numbers):06}" for _ in range(actions)]
     with Arrivals(scene.remote, look_s=0.05) as arrivals:
@@ -92,7 +92,7 @@ def dispatched(
 
 
 def bare_runner(scene: Scene, actions: int) -> float:
-    """Runs a second of the runner's command alone."""
+    """Runs per second of the runner's command alone."""
     settings = scene.open_settings()
     bare = settings.model_copy(update={"state_dir": scene.root / "bare"})
     (bare.state_dir / "runs").mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
-"""The command line: a file a noun. Each parses its arguments, calls, and renders; nothing else.
+"""The command line: one file per command. Each parses its arguments, calls, and renders; nothing
+else.
 
-``root`` names the commands and imports one when it is asked for; ``edge`` is the one place where
+``root`` names the commands and imports one when it is called; ``edge`` is the one place where
 an exception becomes a message and an exit code.
 
 This module is imported by the fast path of ``dispatcher.__main__`` and must stay small.
@@ -12,4 +13,4 @@ HELP_FILE = os.path.join(os.path.dirname(__file__), "help.txt")  # noqa: PTH118,
 """The root's help, rendered by ``python -m dispatcher.cli.reference``; a test compares them."""
 
 COMPLETE_VARIABLE = "_DISINTO_COMPLETE"
-"""Set by the shell's completion script; then the arguments are not ours to answer."""
+"""Set by the shell's completion script; the arguments are then click's to handle."""

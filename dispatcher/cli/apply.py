@@ -93,8 +93,9 @@ def command(
 
 
 def _mounts_in_use(session: Session) -> Collection[frozenset[Mount]]:
-    """What open actions want; where the ops repo cannot be reached, what is known without it. Its
-    token is looked for in Vault with the operator's rights, as `serve` may log in where we cannot.
+    """The mounts that open actions request; without a reachable ops repo, those known locally. Its
+    token is read from Vault with the operator's rights, because `serve` may be able to log in
+    where we cannot.
     """
     from dispatcher.assembly import open_repo
     from dispatcher.errors import DisintoError
@@ -160,7 +161,7 @@ def _show(changes: tuple[Change, ...], differing: list[Change]) -> None:
 
 
 def _config_files(session: Session) -> dict[str, str]:
-    """The files that the dispatcher's job takes along: those beside the settings file."""
+    """The files included in the dispatcher's job: those beside the settings file."""
     from dispatcher.errors import Misconfigured
     from dispatcher.settings import find_settings
 

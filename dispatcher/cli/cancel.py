@@ -64,7 +64,7 @@ def _cancel(session: Session, action_id: str, *, reason: str) -> None:
     except Unavailable as elsewhere:
         if elsewhere.dependency is not Dependency.LEAD:
             raise
-        # Our ledger knows nothing of its runs: a claim in it would stop nobody.
+        # Our ledger has none of its runs: a claim in it would stop nothing.
         raise Unavailable(
             Dependency.LEAD,
             elsewhere.what,

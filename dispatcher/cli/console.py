@@ -1,4 +1,4 @@
-"""How commands write: lines, JSON and times, plain where nobody looks on."""
+"""Output of commands: lines, JSON and times, plain unless on a terminal."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def emit(data: object) -> None:
 
 
 def say(text: str = "") -> None:
-    """Print a line of the answer."""
+    """Print a line of the result."""
     click.echo(clean(text))
 
 
 def note(text: str) -> None:
-    """Tell the person something that is not part of the answer."""
+    """Print a note that is not part of the result."""
     click.echo(clean(text), err=True)
 
 
 def clean(text: str) -> str:
-    """Text without control characters, colours of our own excepted."""
+    """Text without control characters, except our own colours."""
     return "".join(
         piece if COLOUR.fullmatch(piece) else CONTROL.sub("\ufffd", piece)
         for piece in re.split(f"({COLOUR.pattern})", text)
@@ -49,7 +49,7 @@ def clean(text: str) -> str:
 
 
 def interactive(stream: IO[str] | None = None) -> bool:
-    """Whether a person looks at this stream (stdout if None) on a terminal that can do something."""
+    """Whether this stream (stdout if None) is a capable terminal."""
     stream = stream or sys.stdout
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
@@ -64,7 +64,8 @@ def rich_console(*, stderr: bool = False) -> Console:
 
 
 def coloured() -> bool:
-    """Whether colours are wanted, by ``--no-color`` and NO_COLOR; asked on the command's thread."""
+    """Whether colours are wanted, by ``--no-color`` and NO_COLOR; evaluated on the command's
+    thread."""
     context = click.get_current_context(silent=True)
     if context is not None and context.color is False:
         return False
@@ -84,13 +85,13 @@ STYLES: dict[str, str] = {
 
 
 def styled(text: str, style: str) -> str:
-    """A word in a colour, for ``say``; click drops it where stdout is no terminal."""
+    """A word in a colour, for ``say``; click drops it unless stdout is a terminal."""
     return click.style(text, fg=style)
 
 
 def person() -> str:
-    """Who called: the login, or their number if the machine knows no name."""
-    import getpass  # few commands ask, and every press of TAB imports this module
+    """The calling user: the login, or the uid if it has no name."""
+    import getpass  # few commands need it, and every press of TAB imports this module
 
     try:
         return getpass.getuser()

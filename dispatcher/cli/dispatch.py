@@ -68,12 +68,13 @@ def command(
         )
     if as_json:
         console.emit(_plain(sent))
-    # Whoever only sends is done; whoever wants it run is not, nor is what nobody can approve.
+    # Sending alone is complete; a run that was requested is not, nor is an action that nobody can
+    # approve.
     return Exit.TEMPFAIL if follow or sent.stuck else Exit.OK
 
 
 def _plain(sent: Sent) -> dict[str, Any]:
-    """What was sent, as the record of its action."""
+    """The submission, as the record of its action."""
     from dispatcher.status.action_record import undecided
 
     record = undecided(sent.action_id).to_json()
@@ -82,7 +83,7 @@ def _plain(sent: Sent) -> dict[str, Any]:
 
 
 def _known(sent: Sent) -> dict[str, Any]:
-    """What only the sender knows: the commit that brought it, and its pull request."""
+    """Facts only the sender has: the commit that brought it, and its pull request."""
     request = sent.request
     return {
         "commit": sent.commit or None,
@@ -91,7 +92,7 @@ def _known(sent: Sent) -> dict[str, Any]:
 
 
 def is_file(target: str) -> bool:
-    """Whether a file is meant and not an id: ids hold neither dot nor slash."""
+    """Whether a file is meant rather than an id: ids contain neither dot nor slash."""
     if "/" in target or "." in target:
         return True
     if os.path.isfile(target):  # noqa: PTH113 - False too where we may not look

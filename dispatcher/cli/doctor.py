@@ -79,7 +79,7 @@ def _checks(session: Session) -> Iterator[Check]:
 
 
 def _deep(session: Session) -> Generator[Check, None, None]:
-    """The trial run. Nothing, where the settings cannot be read: they were told before."""
+    """The trial run. Nothing if the settings cannot be read, which was reported before."""
     from dispatcher import assembly
     from dispatcher.engines import registry
     from dispatcher.model.checks import Check
@@ -109,7 +109,7 @@ def _interrupted(_number: int, _frame: object) -> None:
 
 
 def openers(settings: Settings) -> Openers:
-    """How this process opens each thing that is looked at."""
+    """How this process opens each component that is checked."""
     from dispatcher import assembly
     from dispatcher.operate.doctor import Openers
     from dispatcher.settings import GateKind

@@ -1,7 +1,7 @@
 """The edge: the one place where an exception becomes a message on stderr and an exit code.
 
-No traceback reaches a user. A defect of ours is written down in a file that the message names, or
-on stderr with ``DISINTO_DEBUG=1``.
+No traceback reaches a user. A defect is recorded in a file that the message names, or on stderr
+with ``DISINTO_DEBUG=1``.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from dispatcher.settings_file import SEARCHED
 
 PROGRAM = "disinto"
 INTERRUPTED = 130
-"""As a shell says after an interrupt."""
+"""As a shell reports an interrupt."""
 BROKEN_PIPE = 141
-"""As a shell says when a reader went away."""
+"""As a shell reports a closed pipe."""
 
 
 EXTRA_ARGUMENTS = "Got unexpected extra argument"
-"""How click begins the message that repeats what was given."""
+"""Prefix of click's message that repeats the argument."""
 
 
 def run(arguments: Sequence[str], *, session: Session | None = None) -> int:
@@ -40,17 +40,17 @@ def run(arguments: Sequence[str], *, session: Session | None = None) -> int:
         code = guarded(lambda: _invoke(list(arguments), session), session)
         sys.stdout.flush()
     except BrokenPipeError:
-        # The interpreter flushes once more at its end, which must not complain.
+        # The interpreter flushes once more at its end, which must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return code
 
 
 def guarded(act: Callable[[], int], session: Session) -> int:  # noqa: PLR0911 - one for each kind
-    """Call ``act``; what it raises becomes a message and an exit code.
+    """Call ``act``; its exceptions become a message and an exit code.
 
     Raises:
-        BrokenPipeError: nobody reads what is written.
+        BrokenPipeError: the reader of the output is gone.
     """
     try:
         return act()
@@ -87,7 +87,7 @@ def _without_a_file(session: Session) -> bool:
 
 
 def tell_error(error: DisintoError) -> None:
-    """One message on stderr: what was wrong, and below it what to do."""
+    """Print one message on stderr: what was wrong, and below it the remedy."""
     if isinstance(error, InvalidInput):
         for problem in error.problems:
             place = (problem.path, problem.line, problem.column)
@@ -119,7 +119,7 @@ def _tell_usage(error: click.ClickException) -> None:
     message = error.format_message()
     if message.startswith(EXTRA_ARGUMENTS):
         message = "too many arguments. They are not shown, in case one is a secret"
-    if not message[:2].isupper():  # the name of an argument stays as it is
+    if not message[:2].isupper():  # the name of an argument is kept unchanged
         message = f"{message[:1].lower()}{message[1:]}"
     _tell(f"error: {message}")
     context = error.ctx if isinstance(error, click.UsageError) else None
@@ -130,7 +130,7 @@ def _tell_usage(error: click.ClickException) -> None:
 
 
 def _tell_defect(error: Exception, session: Session) -> None:
-    """A defect: write the traceback where it can be found, and say where."""
+    """Record a defect's traceback in a file, and report its path."""
     import traceback
 
     text = "".join(traceback.format_exception(error))
@@ -146,7 +146,7 @@ def _tell_defect(error: Exception, session: Session) -> None:
 
 
 def _write_down(text: str, state_dir: Path | None) -> Path:
-    """Write a traceback, for its owner's eyes only. It holds no values, so no secrets."""
+    """Write a traceback, readable only by its owner. It contains no values, so no secrets."""
     import tempfile
     import time
 

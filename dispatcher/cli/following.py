@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 REPEAT_S = 60.0
-"""Seconds before a line that was printed already may be printed again, where lines stay."""
+"""Seconds before the same line may be printed again, if lines are not redrawn."""
 
 
 def follow(
@@ -38,7 +38,7 @@ def follow(
     """Follow an action to its end, with its output; its exit code.
 
     Args:
-        known: for the JSON, what is known of it beside its result.
+        known: for the JSON, facts besides its result.
     """
     session.on_interrupt = (
         f"{action_id} keeps running: 'disinto watch {action_id}' follows it again, "
@@ -57,7 +57,7 @@ def follow(
 
 
 def open_desk(session: Session) -> SubmissionClient:
-    """What can be reached from here."""
+    """The components reachable from here."""
     from dispatcher import assembly
     from dispatcher.gate.forgejo import Approvers
     from dispatcher.loop.formulas import FormulaStore
@@ -108,10 +108,10 @@ def _show_end(followed: Followed) -> None:
 
 
 class Viewer:
-    """Shows where a followed action stands: one line that changes on a terminal, else lines.
+    """Shows the state of a followed action: one line redrawn on a terminal, else lines.
 
-    Standard output is for the run's own; everything else goes to standard error. Where lines stay,
-    a standing that comes and goes is not printed each time.
+    Standard output is for the run's own; everything else goes to standard error. Without
+    redrawing, a state that alternates is not printed each time.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Viewer:
             self._line.clear()
 
     def standing(self, text: str) -> None:
-        """Where it stands now."""
+        """Show its state."""
         from dispatcher.cli.live import Line
 
         if not console.interactive(sys.stderr):

@@ -35,7 +35,7 @@ LEVELS: Mapping[str, str] = {
 
 
 IN_GIT = "its result was in git already"
-"""How a claim ends of whose run a restored ledger knows less than git does."""
+"""Events of claims whose run is better known in git than in a restored ledger."""
 
 DEFECTS = 1_000
 """Kinds of unexpected errors whose traceback is logged, each once."""
@@ -59,7 +59,7 @@ class Journal:
             if person
             else structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
         )
-        # For the whole process, so that what adapters say stands here too.
+        # For the entire process, so that entries of adapters are included.
         structlog.configure(
             processors=[
                 structlog.processors.add_log_level,
@@ -77,7 +77,7 @@ class Journal:
         self._defects: set[tuple[object, ...]] = set()
 
     def status(self, status: Status) -> None:
-        """Rounds are no news; what begins and ends in them is."""
+        """Rounds are not logged; what starts and ends in them is."""
         for action_id, claim in status.claims.items():
             if self._phases.get(action_id) is claim.phase:
                 continue
@@ -90,7 +90,7 @@ class Journal:
         self._phases = {action_id: claim.phase for action_id, claim in status.claims.items()}
 
     def event(self, name: str, /, **facts: object) -> None:
-        """Write a line. Standing news (another one leads) is written once."""
+        """Write a line. Persistent news (another dispatcher leads) is written once."""
         if name == "waiting_for_lead":
             holder = str(facts.get("holder", ""))
             if holder == self._holder:
@@ -120,7 +120,7 @@ class Journal:
 
 
 def _verdict(text: str) -> dict[str, object]:
-    """What a result says, as facts of a line."""
+    """A result's facts for a line."""
     try:
         result = json.loads(text)
     except ValueError:
@@ -130,7 +130,7 @@ def _verdict(text: str) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    """Errors and enums as their words; text from elsewhere without control characters."""
+    """Errors and enums as text; foreign text without control characters."""
     if isinstance(value, bool | int | float) and type(value) in (bool, int, float):
         return value
     return clean(str(value)).replace("\n", "; ")

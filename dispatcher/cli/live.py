@@ -17,7 +17,7 @@ class Line:
         self._lock = threading.Lock()
 
     def show(self, text: str) -> None:
-        """Show this, in the place of what is shown now."""
+        """Show this text in place of the current one."""
         from rich.text import Text
 
         shown = Text(clean(text), overflow="ellipsis", no_wrap=True)
@@ -29,7 +29,7 @@ class Line:
                 self._status.update(shown)
 
     def clear(self) -> None:
-        """Take it away, so that other output can be written."""
+        """Clear the line, so that other output can be written."""
         with self._lock:
             if self._status is not None:
                 self._status.stop()

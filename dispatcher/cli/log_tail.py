@@ -1,6 +1,6 @@
 """The last lines of a run's output, for ``disinto logs --tail``.
 
-By stream: an engine keeps two, and does not keep in which order their lines came.
+By stream: an engine keeps two, without the order of lines between them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dispatcher.engines.base import LogChunk, Stream
 
 def tail(chunks: Iterable[LogChunk], lines: int) -> Iterator[LogChunk]:
     """The last lines of each stream, one chunk for each, with the offset at which it ends. No more
-    than these lines is kept in memory.
+    than these lines are kept in memory.
     """
     kept = dict.fromkeys(Stream, b"")
     ends: dict[Stream, int] = {}

@@ -74,7 +74,7 @@ def command(
     try:
         claim = open_ledger(session.settings, os.environ).get(action_id)
     except (TemporaryError, Denied) as error:
-        trouble = error  # a run that has ended may be found all the same
+        trouble = error  # a run that has ended may be found nevertheless
     if claim is not None and _stream(session, claim, part, follow=follow):
         return Exit.OK
     return _from_result(session, action_id, part, open_claim=claim, trouble=trouble)
@@ -82,7 +82,7 @@ def command(
 
 @dataclass(frozen=True, kw_only=True)
 class _Part:
-    """Which part of the output is wanted; None for no limit.
+    """The requested part of the output; None for no limit.
 
     Attributes:
         lines: the last ones of each stream.
@@ -94,9 +94,9 @@ class _Part:
 
 
 def _kept(session: Session, action_id: str, part: _Part) -> bool:
-    """Hand on the full log of an ended run that a living ``serve`` has written down.
+    """Print the full log of an ended run that a running ``serve`` has recorded.
 
-    Neither the settings nor the ops repo are read for it. False if it is not there.
+    Neither the settings nor the ops repo are read for it. False if there is none.
     """
     written = session.beside_serve()
     if written is None or part.since is not None:
@@ -124,7 +124,7 @@ def _kept(session: Session, action_id: str, part: _Part) -> bool:
 
 
 def _stream(session: Session, claim: Claim, part: _Part, *, follow: bool) -> bool:
-    """Hand on the engine's log; False if it has none."""
+    """Print the engine's log; False if it has none."""
     from dispatcher.assembly import open_scheduler
     from dispatcher.cli.log_tail import tail
 
@@ -224,7 +224,7 @@ def _show_ended(session: Session, result: Result, part: _Part) -> None:
 
 
 def _refuse_since(part: _Part, result: Result, why: str) -> None:
-    """A result does not hold when its characters were written."""
+    """A result does not record when its characters were written."""
     if part.since is not None and result.logs:
         from dispatcher.engines.base import TimesNotKept
 
@@ -232,7 +232,7 @@ def _refuse_since(part: _Part, result: Result, why: str) -> None:
 
 
 def write(chunk: LogChunk) -> None:
-    """Hand on a piece of a log, to a terminal without what could steer it."""
+    """Print a piece of a log, to a terminal without control characters."""
     from dispatcher.engines.base import Stream
 
     stream = sys.stdout if chunk.stream is Stream.STDOUT else sys.stderr

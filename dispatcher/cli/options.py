@@ -20,7 +20,7 @@ def _remember_config(ctx: click.Context, _param: click.Parameter, value: Path | 
 
 
 def config_option(function: F) -> F:
-    """``--config`` after the command's name, where people put it as well."""
+    """``--config`` after the command's name, where people also put it."""
     return click.option(
         "--config",
         type=click.Path(path_type=Path, dir_okay=False),

@@ -60,7 +60,7 @@ def command(session: Session, *, as_json: bool) -> None:
 
 
 def _drift(session: Session, planned: Forecast) -> tuple[tuple[Change, ...], DisintoError | None]:
-    """What differs at the engine, or why that cannot be known."""
+    """The drift at the engine, or why it cannot be determined."""
     from dispatcher.engines import registry
     from dispatcher.errors import DisintoError
 

@@ -1,4 +1,4 @@
-"""A screen that is drawn again in place until Ctrl-C, as ``watch(1)`` does."""
+"""A screen that is redrawn in place until Ctrl-C, as by ``watch(1)``."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class _Terminal(io.StringIO):
 
 
 def redraw(show: Callable[[], None], *, sleep: Callable[[float], None] = time.sleep) -> NoReturn:
-    """Draw what ``show`` prints, again and again. Something that is down is shown, and asked again.
+    """Redraw what ``show`` prints repeatedly. An unavailable server is shown, and retried.
 
     Raises:
-        KeyboardInterrupt: somebody has seen enough.
+        KeyboardInterrupt: the user pressed Ctrl-C.
     """
     sys.stdout.write(ALTERNATE)
     try:
@@ -51,7 +51,7 @@ def redraw(show: Callable[[], None], *, sleep: Callable[[float], None] = time.sl
 
 
 def printed(show: Callable[[], None]) -> str:
-    """What it prints."""
+    """Its output."""
     with redirect_stdout(_Terminal()) as text:
         try:
             show()
@@ -61,7 +61,7 @@ def printed(show: Callable[[], None]) -> str:
 
 
 def fitting(lines: list[str], *, width: int, height: int) -> list[str]:
-    """As many lines as the screen has room for; the last then says how many there are beside."""
+    """As many lines as fit the screen; the last then gives the number of omitted ones."""
     left = height
     for shown, line in enumerate(lines):
         left -= max(1, -(-columns_of(click.unstyle(line)) // width))

@@ -21,7 +21,7 @@ WIDEST = 24
 """Columns of a cell that is neither first nor last; what is wider folds."""
 
 LAST = 28
-"""Columns that the last cell gets before a first cell that is too wide moves to its own line."""
+"""Minimum columns of the last cell before a first cell that is too wide moves to its own line."""
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 0) -> None:
@@ -80,7 +80,7 @@ def columns_of(text: str) -> int:
 
 
 def _head(text: str, width: int) -> str:
-    """As much of the beginning as fits, one character at least."""
+    """As much of the beginning as fits, at least one character."""
     taken = 0
     for i, character in enumerate(text):
         taken += columns_of(character)
@@ -125,7 +125,7 @@ def _row(
 
 
 def _styled(piece: str, cell: str, column: str, *, bold: bool) -> str:
-    """A piece of a cell in the colour of the cell's word; words of people have none."""
+    """A piece of a cell in the colour of the cell's status word; other text has none."""
     if not piece:
         return piece
     if bold:
@@ -135,4 +135,4 @@ def _styled(piece: str, cell: str, column: str, *, bold: bool) -> str:
 
 
 STYLED = frozenset({"STATE", "VERDICT", "STEP"})
-"""Columns whose words have colours."""
+"""Columns whose status words have colours."""

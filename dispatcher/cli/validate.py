@@ -78,7 +78,7 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
 
 
 def _plain_tier(file: Checked) -> dict[str, object] | None:
-    """The tier with all that contributes to it, as plain data; None if it is not known."""
+    """The tier with everything that contributes to it, as plain data; None if unknown."""
     if file.tier is None:
         return None
     contributions = [asdict(contribution) for contribution in file.tier.contributions]
@@ -90,7 +90,7 @@ def _plain_tier(file: Checked) -> dict[str, object] | None:
 
 
 def known_names(session: Session, *, online: bool) -> Names:
-    """What can be known here of the names that an action may use."""
+    """The names available here that an action may use."""
     from dispatcher.operate.preflight import Names
     from dispatcher.settings import find_settings
 

@@ -1,1 +1,1 @@
-"""The demo: the main job, live, with real parts, on one machine and without any set-up."""
+"""The demo: the main task, live, with real components, on one machine and without any setup."""

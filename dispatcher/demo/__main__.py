@@ -1,4 +1,4 @@
-"""``python -m dispatcher.demo``: the main job, live, and nothing left behind."""
+"""``python -m dispatcher.demo``: the main task, live, and nothing left behind."""
 
 from __future__ import annotations
 

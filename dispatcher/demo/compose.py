@@ -1,8 +1,8 @@
 """``python -m dispatcher.demo.compose``: the step ``set-up`` of ``compose.yaml``.
 
-Waits for OpenBao and Nomad, founds an ops repo with settings where there is none, applies them,
+Waits for OpenBao and Nomad, creates an ops repo with settings if there is none, applies them,
 and leaves the dispatcher's own tokens in files beside the settings. Running it again changes
-nothing but the tokens: servers that forget everything at each start are set up anew.
+nothing but the tokens: servers that lose their data at each start are set up again.
 """
 
 from __future__ import annotations

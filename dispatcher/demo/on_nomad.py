@@ -1,4 +1,4 @@
-"""The demo's runs as jobs of Nomad: which Nomad, what to look at in it, and that nothing is left."""
+"""The demo on Nomad: chooses the Nomad, observes the jobs, and removes them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ DRIVERS: Mapping[bool, NomadDriver] = {True: NomadDriver.DOCKER, False: NomadDri
 
 @contextmanager
 def agent(console: Console, *, image: str) -> Iterator[DevAgent]:
-    """The Nomad of NOMAD_ADDR, or one of the demo's own that is gone at the end.
+    """The Nomad of NOMAD_ADDR, or one of the demo's own, removed on exit.
 
     Raises:
-        Misconfigured: there is none, or it has no client here with the driver that is needed.
+        Misconfigured: there is none, or it has no client here with the required driver.
     """
     driver = DRIVERS[bool(image)]
     configured = nomad.given(os.environ)
@@ -78,7 +78,7 @@ def clear(console: Console, scene: Scene) -> None:
 
 
 class Looked:
-    """Keeps what Nomad tells of the demo's jobs, since a finished one is removed.
+    """Records what Nomad reports about the demo's jobs, because finished ones are removed.
 
     Attributes:
         jobs: dispatched jobs by action id.
@@ -90,7 +90,7 @@ class Looked:
         self.jobs: dict[str, Job] = {}
 
     def look(self) -> None:
-        """Look once."""
+        """Poll once."""
         for stub in self._api.jobs(prefix=runner_prefix(self._nomad), meta=True):
             action_id = (stub.get("Meta") or {}).get("action_id", "")
             if stub.get("ParentID") and action_id not in self.jobs:
@@ -99,7 +99,7 @@ class Looked:
                     self.jobs[action_id] = job
 
     def show(self, console: Console, action_id: str) -> None:
-        """What an operator sees of one run in Nomad's own pages, and what is there afterwards."""
+        """What an operator sees of one run in Nomad's own UI, and what remains afterwards."""
         job = self.jobs.get(action_id)
         if job is not None:
             console.print(f"Job [bold]{job['ID']}[/]")

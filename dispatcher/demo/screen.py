@@ -1,4 +1,4 @@
-"""The demo's screen: a table that follows every action, or plain lines where there is no terminal."""
+"""The demo's screen: a table that follows every action, or plain lines without a terminal."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ RUNNING = "running"
 
 
 class Screen:
-    """A watch with a table: one row for each action of the demo.
+    """A status screen with a table: one row per action of the demo.
 
     Args:
         console: where it is drawn.
-        rows: id of each action, and what it is there to show.
+        rows: id of each action, and what it demonstrates.
     """
 
     def __init__(self, console: Console, rows: Mapping[str, str]) -> None:

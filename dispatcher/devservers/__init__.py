@@ -1,4 +1,4 @@
-"""Throwaway servers on the loopback (OpenBao, Nomad), and a scene that is set up on them.
+"""Temporary servers on the loopback (OpenBao, Nomad), and a scene that is set up on them.
 
-The demo, the tests and the benches run on these; nothing of a dispatcher in service imports them.
+The demo, the tests and the benchmarks run on these; a dispatcher in service imports none of this.
 """

@@ -1,4 +1,4 @@
-"""Removing what one installation left on a Nomad, told from others by ``[nomad] ledger_prefix``."""
+"""Removes what one installation left on a Nomad."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dispatcher.engines.nomad.settings import NomadSettings, dispatcher_name
 def forget(agent: DevAgent, nomad: NomadSettings) -> None:
     """Remove what one installation left: its jobs, variables, ACL policies and tokens.
 
-    Told from others by ``[nomad] ledger_prefix``.
+    The installation is identified by ``[nomad] ledger_prefix``.
     """
     api = NomadApi(nomad, agent.environ)
     try:
@@ -34,7 +34,7 @@ def forget(agent: DevAgent, nomad: NomadSettings) -> None:
 
 
 def free_lead(agent: DevAgent, nomad: NomadSettings) -> None:
-    """Take the lead from whoever holds it, as its running out does when the holder is dead."""
+    """Release the lead held by another process, as its expiry does if the holder is dead."""
     headers = {"X-Nomad-Token": agent.token}
     path = f"/var/{nomad.ledger_prefix}/leader"
     with httpx.Client(base_url=f"{agent.addr}/v1", headers=headers, trust_env=False) as client:

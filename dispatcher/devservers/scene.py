@@ -1,7 +1,7 @@
-"""A scene: an ops repo with its remote, settings, keys and secrets, in one folder.
+"""A scene: an ops repo with its remote, settings, keys and secrets, in one directory.
 
 The people in it use git as people do; the dispatcher is set up by the code of ``disinto apply``
-and logs in with tokens of its own, least rights and all.
+and logs in with its own tokens of least privilege.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ PERSON = "ada@example.org"
 
 @dataclass(kw_only=True)
 class Scene:
-    """Everything a story needs. Make one with ``Scene.set``.
+    """Everything a story needs. Created by ``Scene.set``.
 
     Attributes:
         root: the directory that holds all of it.
-        nomad: where its runs execute; None for the local scheduler.
+        nomad: the Nomad on which runs execute; None for the local scheduler.
         remote: the bare repository that people and dispatcher push to.
         desk: a person's clone.
         config: ``disinto.toml``.
@@ -91,7 +91,7 @@ class Scene:
             root: an empty directory.
             server: OpenBao.
             values: secrets by name.
-            settings: tables that are laid over the scene's own ``disinto.toml``.
+            settings: tables that override the scene's own ``disinto.toml``.
             tiers: of formulas, in ``policy.toml``; others are high.
             policy: the other tables of ``policy.toml``.
             formulas: the operator's own, file name to text.

@@ -1,4 +1,4 @@
-"""What an operator does once: ``disinto apply``, and tokens for the dispatcher with least rights."""
+"""Setup by an operator: ``disinto apply``, and tokens of least privilege for the dispatcher."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from dispatcher.vault.names import dispatcher_policy
 def set_up(
     settings: Settings, *, operator: Mapping[str, str], nomad: DevAgent | None = None
 ) -> dict[str, str]:
-    """Apply the settings to Vault and Nomad; answers VAULT_TOKEN and NOMAD_TOKEN for ``serve``.
+    """Apply the settings to Vault and Nomad; returns VAULT_TOKEN and NOMAD_TOKEN for ``serve``.
 
     Args:
         operator: an environment with rights to administer both.
-        nomad: where runs execute; None for the local scheduler. Without a token it has no ACLs.
+        nomad: the Nomad on which runs execute; None for the local scheduler. Without a token it
+            has no ACLs.
 
     Raises:
-        Unavailable, Denied, Misconfigured: a server, or what it holds.
+        Unavailable, Denied, Misconfigured: for a server or its contents.
     """
     administration = Administration(settings, operator)
     administration.plan(only="", remove_stale=False, config_files=None)

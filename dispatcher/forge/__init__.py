@@ -1,6 +1,6 @@
 """The forge: a thin client of Forgejo's and Gitea's v1 API.
 
-It asks and tells; what an answer means for an action is decided in ``dispatcher.gate``.
+It reads and writes; what an answer means for an action is decided in ``dispatcher.gate``.
 """
 
 from dispatcher.forge.api import ForgeApi, token_source

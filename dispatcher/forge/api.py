@@ -1,6 +1,6 @@
-"""Forgejo's and Gitea's v1 API: one method for each thing that is asked or told.
+"""Forgejo's and Gitea's v1 API: one method per call.
 
-It must not decide anything: what an answer means is for ``dispatcher.gate``.
+It must not decide anything: ``dispatcher.gate`` interprets the answers.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class ForgeApi:
 
     Args:
         settings: address, repository, CA certificate and time-out.
-        token: API token; kept in the client's header alone.
-        transport: for tests: answers instead of the network.
+        token: API token; kept only in the client's header.
+        transport: for tests: replaces the network.
 
     Raises:
         Misconfigured: the address or the repository's name is not one.
@@ -97,12 +97,13 @@ class ForgeApi:
     def close(self) -> None:
         self._http.close()
 
-    # --- what a decision rests on -------------------------------------------------------------
+    # --- what a decision is based on -------------------------------------------------------------
 
     def request_of(self, commit: str) -> Request | None:
-        """The request whose merge left this commit, as the forge says; None if it knows none.
+        """The request whose merge produced this commit, by the forge's records; None if there is
+        none.
 
-        Forgejo 7.0.0 to 7.0.5 answers 404 for every commit: None is no proof that there is none.
+        Forgejo 7.0.0 to 7.0.5 returns 404 for every commit: None does not prove that there is none.
         """
         return self._http.get(f"{self._repo}/commits/{commit}/pull", _REQUEST)
 
@@ -112,9 +113,9 @@ class ForgeApi:
         return self._http.must(f"{self._repo}/pulls", _REQUESTS, params)
 
     def merged_head(self, number: int) -> str | None:
-        """The commit that ``refs/pull/<number>/head`` names: what was merged, once it is merged.
+        """The commit that ``refs/pull/<number>/head`` names: the merged head, after the merge.
 
-        A request's own ``head.sha`` is no substitute: it follows its branch after the merge.
+        A request's own ``head.sha`` is not a substitute: it follows its branch after the merge.
         """
         ref = f"pull/{number}/head"
         answer = self._http.get(f"{self._repo}/git/refs/{ref}", _REFS)
@@ -149,14 +150,14 @@ class ForgeApi:
     def permission(self, login: str) -> str:
         """``none``, ``read``, ``write``, ``admin`` or ``owner``; "none" for an unknown account.
 
-        The forge answers this to administrators of the repository alone.
+        The forge reveals this to administrators of the repository only.
         """
         path = f"{self._repo}/collaborators/{quote(login, safe='')}/permission"
         answer = self._http.get(path, _PERMISSION)
         return answer.permission if answer else "none"
 
     def user(self, login: str) -> User | None:
-        """An account; its e-mail address is the real one only where the token may see it."""
+        """An account; its e-mail address is the real one only if the token may see it."""
         return self._http.get(f"/users/{quote(login, safe='')}", _USER)
 
     def me(self) -> User:
@@ -178,7 +179,7 @@ class ForgeApi:
             if team in self._teams:
                 return self._teams[team]
         org, _, name = team.partition("/")
-        # not /teams/search: it answers only those that our own account is a member of
+        # not /teams/search: it returns only teams that our own account is a member of
         for entry in self._http.pages(f"/orgs/{quote(org, safe='')}/teams", _TEAMS):
             if entry.name.lower() == name.lower():
                 with self._lock:
@@ -186,10 +187,10 @@ class ForgeApi:
                 return entry.id
         raise Misconfigured(f"[forge] approver_team is {team!r}, but the forge has no such team")
 
-    # --- what is told ---------------------------------------------------------------------------
+    # --- reports --------------------------------------------------------------------------------
 
     def statuses(self, commit: str) -> Sequence[Status]:
-        """Statuses of a commit, the latest first; one page, which holds what is current."""
+        """Statuses of a commit, the latest first; one page, which contains the current ones."""
         params: dict[str, object] = {"limit": PAGE, "sort": "recentupdate"}
         return self._http.must(f"{self._repo}/commits/{commit}/statuses", _STATUSES, params)
 
@@ -206,7 +207,7 @@ class ForgeApi:
         self._http.send("POST", f"{self._repo}/statuses/{commit}", body, _STATUS)
 
     def comments(self, number: int) -> Sequence[Comment]:
-        """All comments of a request; the forge gives them in one answer."""
+        """All comments of a request; the forge returns them in one response."""
         return self._http.must(f"{self._repo}/issues/{number}/comments", _COMMENTS)
 
     def add_comment(self, number: int, body: str) -> Comment:
@@ -229,10 +230,10 @@ class ForgeApi:
         return self._http.must(f"{self._repo}/pulls", _REQUESTS, params)
 
     def open_request(self, *, head: str, base: str, title: str, body: str) -> Request:
-        """Open a pull request; where one from ``head`` to ``base`` is open, answer that one.
+        """Open a pull request; if one from ``head`` to ``base`` is open, return that one.
 
         Raises:
-            ForgeRefused: the forge will not open it, e.g. since ``head`` does not exist.
+            ForgeRefused: the forge rejects it, e.g. because ``head`` does not exist.
         """
         fields = {"head": head, "base": base, "title": title, "body": body}
         try:

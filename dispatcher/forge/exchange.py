@@ -1,6 +1,6 @@
-"""One exchange with the forge over httpx: bounded, counted, and with one meaning for each error.
+"""HTTP exchanges with the forge over httpx: bounded, counted, and with errors mapped in one place.
 
-It must not follow a redirect, or hand on an answer that it cannot parse whole.
+It must not follow a redirect, or return a response that it cannot parse completely.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from dispatcher.errors import (
 )
 
 PAGE = 50
-"""Entries asked for in one page: the most that a forge gives by default."""
+"""Entries per page: the maximum of a forge by default."""
 
 MAX_PAGES = 20
-"""Pages read of one list; a request with more reviews or commits than that is not judged."""
+"""Maximum of pages read of one list; a request with more reviews or commits is not judged."""
 
 MAX_ANSWER_BYTES = 8 * 2**20
 
@@ -36,17 +36,17 @@ ACCESS_WANTED = (
     "a valid token of an account that administers the ops repo (for an author: may write to it), "
     "with the scopes read:user, read:organization, write:repository and write:issue"
 )
-"""The token that we need, for messages."""
+"""The token needed, for messages."""
 
 _T = TypeVar("_T")
 
 
 class TooLarge(PermanentError):
-    """A list of the forge is longer than we read."""
+    """A list of the forge exceeds the maximum that is read."""
 
 
 class ForgeRefused(PermanentError):
-    """The forge understood a write and would not do it.
+    """The forge understood and rejected a write.
 
     Attributes:
         status: its HTTP status code.
@@ -120,7 +120,7 @@ class Exchange:
     def get(
         self, path: str, of: TypeAdapter[_T], params: Mapping[str, object] | None = None
     ) -> _T | None:
-        """One answer, or None if the forge says that there is no such thing (404)."""
+        """One record, or None if the forge reports that it does not exist (404)."""
         status, body = self._exchange("GET", path, params=params)
         if status == 404:
             return None
@@ -131,7 +131,7 @@ class Exchange:
     def must(
         self, path: str, of: TypeAdapter[_T], params: Mapping[str, object] | None = None
     ) -> _T:
-        """One answer to a question about something that must exist."""
+        """One record that must exist."""
         answer = self.get(path, of, params)
         if answer is None:
             raise _no_answer(
@@ -212,7 +212,7 @@ def parse(body: bytes, of: TypeAdapter[_T], what: str) -> _T:
 
 
 def _message(body: bytes) -> str:
-    """The forge's own words in an error, shortened; it is shown to people only."""
+    """The forge's own message of an error, shortened; shown to people only."""
     try:
         return str(json.loads(body).get("message", ""))[:300]
     except (ValueError, AttributeError, RecursionError):

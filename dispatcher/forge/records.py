@@ -1,7 +1,7 @@
-"""What the forge answers, parsed once: only the fields that a decision rests on.
+"""The forge's responses, parsed once: only the fields that a decision is based on.
 
-Unknown fields are ignored, since forges add some with every release; a known field of a wrong
-type, or a missing one that matters, makes the whole answer unusable (see ``ForgeApi``).
+Unknown fields are ignored, because forges add some with every release; a known field of a wrong
+type, or a missing one that matters, makes the entire response unusable (see ``ForgeApi``).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class User(_Answer):
 
 
 def _only_living(user: User | None) -> User | None:
-    """A deleted account is answered as null or as a ghost with an id below 1."""
+    """A deleted account is returned as null or as a ghost with an id below 1."""
     return user if user is not None and user.id > 0 else None
 
 
 def _time(value: Any) -> Any:
-    """JSON has no times: RFC 3339 text becomes one here, since the models are strict."""
+    """JSON has no times: RFC 3339 text is converted here, because the models are strict."""
     return datetime.fromisoformat(value) if isinstance(value, str) else value
 
 
@@ -83,7 +83,7 @@ class Request(_Answer):
 
 
 class ReviewState(StrEnum):
-    """The two states that decide. All others say nothing about approval."""
+    """The two decisive states. All others are irrelevant to approval."""
 
     APPROVED = "APPROVED"
     REQUEST_CHANGES = "REQUEST_CHANGES"
@@ -112,13 +112,13 @@ class Event(_Answer):
 
 
 class Push(_Answer):
-    """A push to a request's branch before the merge, as the forge noted it.
+    """A push to a request's branch before the merge, as recorded by the forge.
 
     Attributes:
         user: who pushed; None for a deleted account.
         created_at: when, to the second.
         commit_ids: what was new to the branch, the new head last; after a force-push the old and
-            the new head. Empty where all of it was on the base branch already.
+            the new head. Empty if all of it was on the base branch already.
     """
 
     user: MaybeUser
@@ -143,7 +143,7 @@ class GitCommit(_Answer):
 
 
 class RequestCommit(_Answer):
-    """A commit of a request; ``author`` and ``committer`` are accounts where the e-mail is known."""
+    """A commit of a request; ``author`` and ``committer`` are accounts if the e-mail is known."""
 
     sha: Sha
     commit: GitCommit

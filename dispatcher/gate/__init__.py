@@ -1,4 +1,4 @@
-"""Gates: who approved what, before anything runs."""
+"""Gates check approvals before anything runs."""
 
 from dispatcher.gate.base import Answer, Decision, Gate, Question
 from dispatcher.gate.by_tier import TieredGate

@@ -1,4 +1,5 @@
-"""Which review of a merged pull request counts as approval. Pure: records in, a verdict out.
+"""Decides which review of a merged pull request counts as approval. Pure: records in, a verdict
+out.
 
 A review counts when it is its author's latest decision, approves, is official, neither stale nor
 dismissed, was given for the merged head and after the last push, and its author did not contribute
@@ -19,7 +20,7 @@ CO_AUTHOR = re.compile(r"^co-authored-by:.*<([^<>\s]+)>\s*$", re.IGNORECASE | re
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """Everything the forge says of a merged request that a decision rests on.
+    """Everything from the forge about a merged request that a decision is based on.
 
     Attributes:
         request: the request.
@@ -35,10 +36,10 @@ class Submission:
 
     @property
     def head_in_doubt(self) -> str | None:
-        """The head by the forge's record of pushes, where that is another one; else None.
+        """The head by the forge's record of pushes, if it differs; else None.
 
-        Whoever may write can push to ``refs/pull/<n>/head`` on some forges (seen with Forgejo
-        7.0), also after the merge; nobody can edit the record of pushes.
+        On some forges (observed with Forgejo 7.0) anybody with write permission can push to
+        ``refs/pull/<n>/head``, also after the merge; nobody can edit the record of pushes.
         """
         recorded = [push.commit_ids[-1] for push in self.pushes if push.commit_ids]
         return recorded[-1] if recorded and recorded[-1] != self.head else None
@@ -54,12 +55,12 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Weighed:
-    """Reviews sorted out.
+    """Reviews, classified.
 
     Attributes:
         candidates: those that may count, the earliest first.
         passed_over: for each other decision, why it does not count, for people.
-        addresses: e-mail addresses (lower case) of those who had a hand in the commits.
+        addresses: e-mail addresses (lower case) of the commits' contributors.
     """
 
     candidates: tuple[Candidate, ...]
@@ -68,7 +69,7 @@ class Weighed:
 
 
 def weigh(submission: Submission) -> Weighed:
-    """Sort out the reviews of a submission."""
+    """Classify the reviews of a submission."""
     involved = _involved(submission)
     last_push = max((push.created_at for push in submission.pushes), default=None)
     candidates, passed_over = [], []
@@ -88,7 +89,7 @@ def weigh(submission: Submission) -> Weighed:
 def _latest(reviews: Iterable[Review]) -> list[tuple[User, Review]]:
     """Each account's latest approval or rejection; comments and requests decide nothing.
 
-    Accounts that were deleted are nobody: what they said does not count.
+    Reviews of deleted accounts do not count.
     """
     latest: dict[str, tuple[User, Review]] = {}
     for review in sorted(reviews, key=lambda r: (r.submitted_at, r.id)):
@@ -98,7 +99,7 @@ def _latest(reviews: Iterable[Review]) -> list[tuple[User, Review]]:
 
 
 def _fault(review: Review, head: str, last_push: datetime | None) -> str | None:
-    """Why this decision of somebody uninvolved does not count; None if it may."""
+    """Why this decision of an uninvolved account does not count; None if it may."""
     reviewed = review.commit_id[:12] or "no commit"
     faults = (
         (review.state != ReviewState.APPROVED, "rejected it"),
@@ -115,7 +116,7 @@ def _fault(review: Review, head: str, last_push: datetime | None) -> str | None:
 
 
 def _involved(submission: Submission) -> dict[str, str]:
-    """Accounts that had a hand in the request, by name, and which."""
+    """Accounts that contributed to the request, by name, and how."""
     involved: dict[str, str] = {}
     for push in submission.pushes:
         if push.user is not None:

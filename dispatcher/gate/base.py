@@ -1,8 +1,8 @@
-"""The seam of gates: may this file run?
+"""The interface of gates: may this file run?
 
-A gate answers with a value (approved, waiting, refused), each with its reason. Being unable to
-ask is an exception; the action then waits. There is no way through this module that lets an
-action run because a check went wrong.
+A gate returns a value (approved, waiting, refused), each with its reason. Being unable to check is
+an exception; the action then waits. No path through this module lets an action run because a check
+failed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Answer(StrEnum):
-    """What a gate says. Only ``approved`` lets an action run."""
+    """A gate's answer. Only ``approved`` lets an action run."""
 
     APPROVED = "approved"
     WAITING = "waiting"  # something is missing that may still come
@@ -27,19 +27,18 @@ class Answer(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Question:
-    """One file of the ops repo, at the head that the dispatcher looks at.
+    """One file of the ops repo, at the dispatcher's current head.
 
     Attributes:
-        action_id: the action on whose behalf is asked.
+        action_id: the action that needs the decision.
         path: the file, from the root of the ops repo.
         blob: git blob hash (hex) of the file at ``commit``.
         commit: head of the branch (hex).
-        tier: what approval it needs.
+        tier: determines the approval it needs.
         tier_reason: why that tier, for messages.
         tier_raised: what raises it above the formula's tier, for messages; "" if nothing does.
         formula: the formula the action would run; None when the question is about a formula.
-        formula_path: where that formula lies in the ops repo, or "" for the operator's own
-        directory.
+        formula_path: path of that formula in the ops repo, or "" for the operator's own directory.
     """
 
     action_id: str
@@ -76,13 +75,13 @@ class Decision:
     Attributes:
         answer: see its class.
         reason: one sentence without a full stop that names the commit, request or person meant.
-        gate: which gate answered: ``main_branch``, ``none``, ``signed`` or ``forgejo``.
+        gate: the gate that decided: ``main_branch``, ``none``, ``signed`` or ``forgejo``.
         approved_by: who approved: forge logins or principals of the allowed-signers file,
             or ``gpg:<fingerprint>``. None of them holds a comma.
         final: True for a refusal that nothing can change but another action under a new id. Only
             such a refusal is written as a result.
         commit: the commit (hex) that was approved, or that the reason is about; "" if none.
-        request: number of the pull request that brought the file; 0 where there is none.
+        request: number of the pull request that brought the file; 0 if there is none.
         landed: the commit (hex) of the main branch by which the file came; "" if not known.
     """
 
@@ -110,11 +109,11 @@ class Gate(Protocol):
         """Decide about ``question.path`` with ``question.blob`` at ``question.commit``.
 
         Raises:
-            Unavailable: what it must ask cannot be asked now; the action waits.
-            Denied: what it must ask refuses our rights; the action waits.
+            Unavailable: a server it depends on cannot be reached now; the action waits.
+            Denied: a server it depends on denies permission; the action waits.
         """
         ...
 
     def invalidate(self) -> None:
-        """Forget what was remembered: somebody said that something may have changed."""
+        """Drop cached answers: something may have changed."""
         ...

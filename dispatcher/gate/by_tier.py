@@ -1,6 +1,6 @@
-"""The one gate that the service asks: by tier for the action, and at tier high for its formula.
+"""The gate of the service: checks the action by its tier, and its formula at tier high.
 
-A formula of the ops repo is bound to its own approval, also where the action needs none: else
+A formula of the ops repo is bound to its own approval, even if the action needs none: otherwise
 anybody who may change ``formulas/`` could run anything under an action that was approved before.
 """
 
@@ -15,10 +15,10 @@ from dispatcher.model.run import Tier
 
 
 class TieredGate:
-    """Picks the gate, and joins the answers for action and formula. Thread-safe.
+    """Selects the gate, and combines the answers for action and formula. Thread-safe.
 
     Args:
-        configured: the gate for the tiers medium and high, ``NoGate`` where there is none.
+        configured: the gate for the tiers medium and high, ``NoGate`` if there is none.
     """
 
     def __init__(self, configured: Gate) -> None:
@@ -26,15 +26,15 @@ class TieredGate:
         self._main_branch = MainBranch()
 
     def invalidate(self) -> None:
-        """Forget what was answered: a webhook said that something may have changed."""
+        """Drop cached answers: a webhook reported a possible change."""
         self._configured.invalidate()
 
     def check(self, question: Question) -> Decision:
         """Decide about an action and its formula. The reason names what raised the tier.
 
         Raises:
-            Unavailable: the forge or the clone cannot be asked now.
-            Denied: the forge refuses our token.
+            Unavailable: the forge or the clone is unavailable.
+            Denied: the forge rejects our token.
         """
         decision = self._decide(question)
         if not question.tier_raised:

@@ -1,9 +1,9 @@
-"""The one cache of gates' answers: many who ask the same at once are one question, and what rests is not
-asked about any more.
+"""The cache of gates' answers: concurrent identical questions become one, and unchanged actions
+stop being asked about.
 
-The gate is asked once more before each run starts (``dispatcher.loop.effects.judging``). So when its run
-starts, an approval is at most two seconds old: ``KEPT_S`` here, and what a forge said of a request serves
-the other files it brought for ``dispatcher.gate.forgejo.FRESH_S``.
+The gate is queried once more before each run starts (``dispatcher.loop.effects.judging``). So when
+its run starts, an approval is at most two seconds old: ``KEPT_S`` here, and a forge's answer about
+a request is reused for its other files for ``dispatcher.gate.forgejo.FRESH_S``.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from dispatcher.gate.base import Answer, Decision, Gate, Question
 
 KEPT_S = 1.0
-"""Seconds an answer serves whoever asks the same: only as long as asking about many takes, because an
-approval may have been taken back."""
+"""Seconds for which an answer is reused: only as long as a round of many questions takes, because
+an approval may have been withdrawn."""
 
 ASKS = 24
-"""How often the same thing, not approved, is asked at one head. After that only another head or
-``invalidate`` (a webhook) brings a new question, so that what rests costs nothing."""
+"""How often an unapproved file is checked at one head. After that only another head or
+``invalidate`` (a webhook) triggers a check, so that waiting actions cost nothing."""
 
 REMEMBERED = 20_000
 
@@ -38,10 +38,10 @@ class _Kept:
 
 
 class CachingGate:
-    """A gate with a memory in front of another. Thread-safe.
+    """Caches the answers of another gate. Thread-safe.
 
     Args:
-        gate: the one that is asked.
+        gate: the gate whose answers are cached.
         clock: monotonic seconds.
     """
 
@@ -52,14 +52,14 @@ class CachingGate:
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
 
     def invalidate(self) -> None:
-        """Something may have changed: the next question about anything is asked."""
+        """Something may have changed: the next question about any file is passed on."""
         with self._lock:
             self._kept.clear()
         self._gate.invalidate()
 
     def check(self, question: Question) -> Decision:
         kept = self._of((question.path, question.blob, question.commit))
-        with kept.lock:  # a second asker of the same waits for the first one's answer
+        with kept.lock:  # a concurrent identical question waits for the first one's answer
             if kept.decision is not None and self._still(kept, kept.decision):
                 return kept.decision
             decision = self._gate.check(question)

@@ -1,4 +1,4 @@
-"""Commit statuses that the dispatcher sets, each once, with as few calls as that takes."""
+"""Sets the dispatcher's commit statuses, each once, with as few calls as possible."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ DESCRIPTION_LIMIT = 250
 """Characters of a status's description."""
 
 REMEMBERED = 1_000
-"""Commits whose statuses are remembered."""
+"""Maximum of commits whose statuses are cached."""
 
 
 class StatusBoard(Protocol):
-    """What of ``dispatcher.forge.ForgeApi`` statuses need."""
+    """The part of ``dispatcher.forge.ForgeApi`` that statuses need."""
 
     def statuses(self, commit: str) -> Sequence[Status]: ...
     def set_status(
@@ -27,7 +27,7 @@ class StatusBoard(Protocol):
 class CommitStatuses:
     """Statuses by commit. Not thread-safe.
 
-    What a commit shows is read once, and then known, because only one dispatcher at a time leads.
+    A commit's statuses are read once and then cached, because only one dispatcher at a time leads.
     """
 
     def __init__(self, board: StatusBoard) -> None:
@@ -35,11 +35,11 @@ class CommitStatuses:
         self._cache: OrderedDict[str, dict[str, Status]] = OrderedDict()
 
     def forget(self) -> None:
-        """Another dispatcher may have set statuses since."""
+        """Drop the cache: another dispatcher may have set statuses since."""
         self._cache.clear()
 
     def get(self, commit: str, context: str) -> Status | None:
-        """What a commit shows for a context; None if nothing, or nothing among its latest 50.
+        """A commit's status for a context; None if there is none among its latest 50.
 
         Raises:
             Unavailable, Denied: see ``ForgeApi``.
@@ -54,7 +54,8 @@ class CommitStatuses:
     def set(
         self, commit: str, context: str, *, state: str, description: str, target_url: str = ""
     ) -> None:
-        """Show this, unless the commit shows it already: another link to the same is no change.
+        """Set a status, unless the commit already has it: a different link to the same is no
+        change.
 
         Raises:
             Unavailable, Denied, ForgeRefused: see ``ForgeApi``.
@@ -75,7 +76,7 @@ class CommitStatuses:
                 target_url=target_url,
             )
         except Exception:
-            self._cache.pop(commit, None)  # nobody knows whether it arrived
+            self._cache.pop(commit, None)  # unknown whether it arrived
             raise
         self._cache[commit][context] = status
 

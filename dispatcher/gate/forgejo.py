@@ -1,9 +1,8 @@
 """Gate ``forgejo``: a merged pull request brought the file, and an administrator approved it.
 
-The path of a decision: where the content comes from (git), which request merged it (git and
-forge), whether what was reviewed, what was merged and what is there now are one blob, and whose
-approval counts. Anything that does not fit together is a refusal; anything that cannot be reached
-is an exception.
+The steps of a decision: where the content comes from (git), which request merged it (git and
+forge), whether the reviewed, the merged and the present content are one blob, and whose approval
+counts. Any inconsistency is a refusal; any unavailable server is an exception.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ LOOK_BACK_PAGES = 4
 """Pages of closed requests that are searched for the one that merged a commit."""
 
 FRESH_S = 1.0
-"""Seconds for which what was said of a request serves the other files it brought. As long may an
-approval that was taken back still start a run."""
+"""Seconds for which an answer about a request is reused for its other files. A withdrawn approval
+may still start a run for this long."""
 
 MAX_CANDIDATES = 10
 """Approvals whose authors are looked up for one request."""
@@ -42,14 +41,14 @@ looked up again a few times before it counts as pushed past the requests."""
 PASSED_OVER_SHOWN = 5
 
 THREADS = 8
-"""Questions to the forge beside those of the threads that ask for decisions."""
+"""Threads for calls to the forge, besides those of the callers."""
 
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 
 
 class Forge(Protocol):
-    """What of ``dispatcher.forge.ForgeApi`` a decision needs."""
+    """The part of ``dispatcher.forge.ForgeApi`` that a decision needs."""
 
     def request_of(self, commit: str) -> Request | None: ...
     def closed_requests(self, page: int) -> Sequence[Request]: ...
@@ -65,8 +64,8 @@ class Forge(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Approvers:
-    """Who may approve: the accounts named, the members of a team, or, where neither is given,
-    whoever administers the repository or the site.
+    """Who may approve: the accounts named, the members of a team, or, if neither is given,
+    administrators of the repository or the site.
     """
 
     logins: tuple[str, ...] = ()
@@ -117,7 +116,7 @@ class _Judged:
 
 
 class ForgejoGate:
-    """Asks the forge. Thread-safe.
+    """Decides by the forge's records. Thread-safe.
 
     Args:
         forge: the ops repo's repository on the forge.
@@ -162,7 +161,7 @@ class ForgejoGate:
             return Decision(answer=Answer.WAITING, reason=str(error), gate="forgejo")
 
     def invalidate(self) -> None:
-        """Ask anew what was said of each request. Which request brought a commit stays known."""
+        """Drop cached answers about requests. The mapping of commits to requests stays cached."""
         with self._lock:
             self._judged.clear()
             self._round += 1
@@ -212,7 +211,7 @@ class ForgejoGate:
         )
 
     def _both(self, one: Callable[[], _A], other: Callable[[], _B]) -> tuple[_A, _B]:
-        """Two questions at a time: a decision takes a dozen, and each may cross an ocean.
+        """Run two calls concurrently: a decision takes a dozen, and each may cross an ocean.
 
         ``one`` must not use the threads itself: it would wait for a thread that waits for it.
         """
@@ -223,7 +222,7 @@ class ForgejoGate:
     # --- which request --------------------------------------------------------------------------
 
     def _request(self, lineage: Lineage, question: Question) -> tuple[Request, str]:
-        """The merged request that brought the change, and the head that was merged."""
+        """The merged request that brought the change, and its merged head."""
         change = lineage.mainline.sha
         if not self._history.is_ancestor(lineage.last.sha, change):
             raise _No(
@@ -251,7 +250,8 @@ class ForgejoGate:
         return request, head
 
     def _find_settled(self, lineage: Lineage, question: Question) -> Request | None:
-        """``merged_request``, several times where the merge is so young that the forge may not say yet."""
+        """``merged_request``, retried while the merge is so young that the forge may not report it
+        yet."""
         age_s = self._wall() - lineage.mainline.committed_at
         tries = 5 if age_s < MERGE_SETTLES_S else 1
         again = tenacity.Retrying(
@@ -288,8 +288,8 @@ class ForgejoGate:
     # --- one blob -------------------------------------------------------------------------------
 
     def _same_blob(self, request: Request, head: str, question: Question) -> Callable[[], None]:
-        """Begin to check that what was reviewed, what was merged and what is there now are the
-        same bytes, and that it was this request that brought them; the answer ends the check.
+        """Start to check that the reviewed, the merged and the present content are the same bytes,
+        and that this request brought them; the returned function ends the check.
         """
 
         def no(what: str) -> _No:
@@ -327,7 +327,7 @@ class ForgejoGate:
             stale = [k for k, v in self._judged.items() if judged.at - v.at >= FRESH_S]
             for old in stale:
                 del self._judged[old]
-            if asked_in == self._round:  # what was under way when somebody rang is not kept
+            if asked_in == self._round:  # answers requested before an invalidation are not cached
                 self._judged[key] = judged
         return judged
 

@@ -1,4 +1,4 @@
-"""What gates want to know of the ops repo's history. ``dispatcher.ops_repo`` implements it."""
+"""The interface to the ops repo's history for gates. ``dispatcher.ops_repo`` implements it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class History(Protocol):
     """
 
     def lineage(self, commit: str, path: str) -> Lineage | None:
-        """Where the file at ``commit`` comes from; None if no commit ever touched it."""
+        """The origin of the file at ``commit``; None if no commit ever touched it."""
         ...
 
     def blob_at(self, commit: str, path: str) -> str | None:
@@ -33,12 +33,12 @@ class History(Protocol):
         ...
 
     def withdrawn(self, commit: str, path: str) -> Collection[str]:
-        """Commits (hex) whose approval of a path a rewritten history took back."""
+        """Commits (hex) whose approval of a path a rewritten history withdrew."""
         ...
 
     def forgotten(self, approval: str, *, at: float | None = None) -> str:
-        """Why an approval by a commit (hex) counts no more because nobody can tell whether it was
-        withdrawn, as a clause; "" if it counts.
+        """Why an approval by a commit (hex) is void because it is unknown whether it was
+        withdrawn, as a clause; "" if it is valid.
 
         Args:
             at: when it was given, seconds since the epoch; None: at the commit's date.
@@ -55,7 +55,7 @@ class Broken:
 
 
 def origin(history: History, *, commit: str, path: str, blob: str) -> Lineage | Broken:
-    """The file's lineage, if its content at ``commit`` is what its last change made of it."""
+    """The file's lineage, if its content at ``commit`` comes from its last change."""
     lineage = history.lineage(commit, path)
     if lineage is None:
         return Broken(reason=f"no commit of the branch brought {path}", commit=commit)

@@ -1,4 +1,4 @@
-"""How a file came to the branch: by which commit, and by which pull request.
+"""Finds the commit and the pull request by which a file came to the branch.
 
 This decides nothing: what may run is for ``dispatcher.gate.forgejo``.
 """
@@ -21,16 +21,16 @@ CHAIN = 200
 """Commits after a change among which the end of its rebase merge is looked for."""
 
 MERGE_SETTLES_S = 5.0
-"""Age of a commit, in seconds, from which the forge's records of its merge are complete."""
+"""Age of a commit in seconds after which the forge's records of its merge are complete."""
 
 SETTLE_TRIES = 3
-"""Lookups of a commit that is younger, for which the forge knows no request."""
+"""Lookups of a younger commit for which the forge reports no request."""
 
 REMEMBERED = 1_000
 
 
 class Requests(Protocol):
-    """What of ``dispatcher.forge.ForgeApi`` a search for a request needs."""
+    """The part of ``dispatcher.forge.ForgeApi`` that a search for a request needs."""
 
     def request_of(self, commit: str) -> Request | None: ...
     def closed_requests(self, page: int) -> Sequence[Request]: ...
@@ -48,10 +48,10 @@ def merged_request(
         branch: that the request must have been merged into.
         change: commit (hex) on the branch's first-parent chain.
         head: commit (hex) up to which the chain is followed.
-        pages: how many pages of closed requests are read where the forge does not answer directly.
+        pages: number of pages of closed requests read if the forge does not answer directly.
 
     Raises:
-        Unavailable, Denied: the forge or the clone cannot be asked now.
+        Unavailable, Denied: the forge or the clone is unavailable.
     """
     direct = forge.request_of(change)
     if direct is not None and _merged_here(direct, change, branch):
@@ -90,7 +90,7 @@ class Landing:
 
 
 class Landings:
-    """Looks landings up, and remembers them. Thread-safe.
+    """Looks up landings, and caches them. Thread-safe.
 
     Args:
         forge: the ops repo's repository on the forge.
@@ -115,13 +115,13 @@ class Landings:
         self._cache: OrderedDict[str, Landing] = OrderedDict()
 
     def of(self, *, path: str, commit: str) -> Landing | None:
-        """How the file at ``commit`` came there; None if no commit of the clone brought it.
+        """The landing of the file at ``commit``; None if no commit of the clone brought it.
 
         Costs one or two calls per commit of the branch, three times as many for one that is
         younger than ``MERGE_SETTLES_S`` and was pushed directly.
 
         Raises:
-            Unavailable, Denied: the forge or the clone cannot be asked now.
+            Unavailable, Denied: the forge or the clone is unavailable.
         """
         lineage = self._history.lineage(commit, path)
         if lineage is None:

@@ -1,4 +1,4 @@
-"""The gates that ask nobody: ``main_branch`` for tier low, ``none`` where no gate is configured."""
+"""The gates without a server: ``main_branch`` for tier low, ``none`` if no gate is configured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dispatcher.gate.base import Answer, Decision, Question
 
 
 class MainBranch:
-    """Being on the main branch is enough."""
+    """Approves everything on the main branch."""
 
     def check(self, question: Question) -> Decision:
         return Decision(
@@ -17,11 +17,11 @@ class MainBranch:
         )
 
     def invalidate(self) -> None:
-        """There is nothing to forget."""
+        """Nothing is cached."""
 
 
 class NoGate:
-    """Nobody can approve: everything waits."""
+    """Approves nothing: everything waits."""
 
     def check(self, question: Question) -> Decision:
         return Decision(
@@ -32,4 +32,4 @@ class NoGate:
         )
 
     def invalidate(self) -> None:
-        """There is nothing to forget."""
+        """Nothing is cached."""

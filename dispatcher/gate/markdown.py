@@ -1,4 +1,4 @@
-"""Markdown for people on the forge, from the templates that are shipped in ``actions/``."""
+"""Renders Markdown for the forge from the templates in ``actions/``."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dispatcher.host import resources as files
 _ENVIRONMENT = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
     keep_trailing_newline=True,
-    # HTML's escaping would spoil Markdown; the functions below keep foreign text in its place.
+    # HTML escaping would break Markdown; the functions below neutralize foreign text.
     autoescape=False,  # noqa: S701
 )
 
 _ENTITIES = {c: f"&#{ord(c)};" for c in "\\`*_~[]()<>!#|@:&"}
-"""What may mean something in Markdown; an entity never does."""
+"""Characters that may have a meaning in Markdown; an entity never does."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
-"""Characters that show nothing, or make text show otherwise than it reads."""
+"""Characters that are invisible, or change how text is displayed."""
 
 _REFERENCE = re.compile(r"([@#!])(?=\w)")
 _BREAK = "\\1\u200b"
@@ -31,7 +31,7 @@ def render(name: str, **values: object) -> str:
 
 
 def cell(text: str) -> str:
-    """A text as one cell of a table: no row, markup or mention of its own."""
+    """A text as one cell of a table, without rows, markup or mentions of its own."""
     flat = " ".join(text.split())
     for special, entity in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;"), ("@", "&#64;")):
         flat = flat.replace(special, entity)
@@ -39,11 +39,11 @@ def cell(text: str) -> str:
 
 
 def inert(text: str, limit: int) -> str:
-    """Untrusted text as part of a cell: no markup, link, mention or reference of its own.
+    """Untrusted text as part of a cell, without markup, links, mentions or references of its own.
 
     Args:
         text: any text.
-        limit: characters that the answer may have; the text is cut to fit.
+        limit: maximum characters of the result; the text is cut to fit.
     """
     flat = " ".join(_CONTROL.sub(" ", text).split())
     escaped = [_ENTITIES.get(character, character) for character in flat]

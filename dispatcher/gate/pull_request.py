@@ -1,4 +1,4 @@
-"""The pull request that ``disinto dispatch`` opens: what its reviewer is to see."""
+"""Renders the pull request that ``disinto dispatch`` opens, for its reviewer."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def pull_request_text(
     formula_text: str,
     approvers: str = "an administrator",
 ) -> PullRequestText:
-    """What a reviewer sees: tier, secrets, mounts, and the exact text and digest of the formula.
+    """The text for a reviewer: tier, secrets, mounts, and the exact text and digest of the formula.
 
     Args:
-        action, path, action_text: the action, where its file goes, and that file's text.
-        tier: what approval it needs, and why.
-        formula, formula_path, formula_text: the formula, its place in the ops repo ("" for the
+        action, path, action_text: the action, its file's path, and that file's text.
+        tier: the approval it needs, and why.
+        formula, formula_path, formula_text: the formula, its path in the ops repo ("" for the
             operator's own directory), and its text.
         approvers: who may approve, for people (``str(Approvers(…))``).
     """

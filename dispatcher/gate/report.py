@@ -1,8 +1,8 @@
-"""Tells the people on a forge what became of an action: commit statuses, and one comment.
+"""Reports the state of actions on the forge: commit statuses, and one comment.
 
-``disinto/<id>`` is the status of the run, ``disinto/<id>/approval`` that of the approval. Both stand
-on the commit by which the action came to the branch. Everything is compared with what the forge
-shows before it is written, so that it can be reported again at any time.
+``disinto/<id>`` is the status of the run, ``disinto/<id>/approval`` that of the approval. Both are
+set on the commit by which the action came to the branch. Everything is compared with what the
+forge shows before it is written, so that it can be reported again at any time.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ V = TypeVar("V")
 
 
 class Board(StatusBoard, CommentBoard, Protocol):
-    """What of ``dispatcher.forge.ForgeApi`` reports need."""
+    """The part of ``dispatcher.forge.ForgeApi`` that reports need."""
 
 
 class Finder(Protocol):
-    """Finds out how a file came to the branch; see ``dispatcher.gate.landing.Landings``."""
+    """Finds how a file came to the branch; see ``dispatcher.gate.landing.Landings``."""
 
     def of(self, *, path: str, commit: str) -> Landing | None: ...
 
@@ -59,7 +59,7 @@ class Ended:
     """An action that has ended.
 
     Attributes:
-        result: as the dispatcher wrote it; never what somebody else pushed.
+        result: as the dispatcher wrote it; never pushed by anybody else.
         commit: of the branch (hex), at which the result file can be read.
         path: of the result file at that commit.
     """
@@ -70,8 +70,8 @@ class Ended:
 
 
 class ForgeReporter:
-    """Reports decisions and results. Thread-safe; one at a time, so that a comment is never made
-    twice.
+    """Reports decisions and results. Thread-safe; one at a time, so that a comment is never
+    created twice.
 
     Args:
         board: the ops repo's repository on the forge.
@@ -102,7 +102,7 @@ class ForgeReporter:
         self._landed: OrderedDict[str, Landing] = OrderedDict()
 
     def forget(self) -> None:
-        """Another dispatcher may have reported since: believe nothing but the forge."""
+        """Drop the cache: another dispatcher may have reported since."""
         with self._lock:
             self._reported.clear()
             self._landed.clear()
@@ -112,12 +112,12 @@ class ForgeReporter:
     # --- approval -------------------------------------------------------------------------------
 
     def report(self, question: Question, decision: Decision) -> None:
-        """Report once what was decided; the same decision again costs no call.
+        """Report a decision once; the same decision again costs no call.
 
         Nothing is reported of actions that need no approval, or that have ended.
 
         Raises:
-            Unavailable: the forge cannot be reached now; nothing is lost, report again.
+            Unavailable: the forge cannot be reached now; nothing is lost; retry.
             Denied: the token may not write statuses or comments.
             ForgeRefused: the forge rejects it, e.g. because the request was deleted.
         """
@@ -139,7 +139,7 @@ class ForgeReporter:
                     state=decision.answer.value,
                     details=cell(decision.reason[:DETAILS_LIMIT]),
                 )
-                # No comment begins with good news.
+                # A comment is never created for good news.
                 bad_news = decision.answer is not Answer.APPROVED
                 self._comments.put(decision.request, [row], create=bad_news)
             _note(self._reported, action_id, decision)
@@ -162,10 +162,11 @@ class ForgeReporter:
     # --- results --------------------------------------------------------------------------------
 
     def report_ended(self, ended: Sequence[Ended]) -> Mapping[str, DisintoError]:
-        """Report how actions ended: a status each, and one edit of a comment per pull request.
+        """Report how actions ended: one status per action, and one edit of a comment per pull
+        request.
 
         Returns:
-            Why an action could not be reported, by its id; report it again. ``Unavailable`` and
+            Why an action could not be reported, by its id; retry these. ``Unavailable`` and
             ``Denied`` as for ``report``; other errors are final.
         """
         failures: dict[str, DisintoError] = {}
@@ -194,7 +195,7 @@ class ForgeReporter:
         return failures
 
     def _set_ended(self, ended: Ended) -> int:
-        """Set the statuses of an action; answers the number of its request, or 0."""
+        """Set the statuses of an action; returns the number of its request, or 0."""
         result = ended.result
         landing = self._landing(result)
         if landing is None:

@@ -1,8 +1,9 @@
-"""The dispatcher's one comment on a pull request: a row per action, and the ends of bad outputs.
+"""The dispatcher's one comment on a pull request: a row per action, and the tails of failed
+outputs.
 
-The comment is its own memory: rows and outputs are read back from it, so that a dispatcher that
-was restarted edits what is there. It is recognized by a marker and our own account, because anybody
-can copy the marker. Text of actions and runs is untrusted: see ``dispatcher.gate.markdown``.
+The comment is the only record: rows and outputs are read back from it, so that a restarted
+dispatcher edits it. It is recognized by a marker and our own account, because anybody can copy the
+marker. Text of actions and runs is untrusted: see ``dispatcher.gate.markdown``.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ TAILS = 8
 """Outputs that a comment shows, the latest."""
 
 REMEMBERED = 1_000
-"""Requests whose comment is remembered."""
+"""Maximum of requests whose comment is cached."""
 
 _SUCCESSES = frozenset(verdict.value for verdict in Verdict if verdict.success)
 
@@ -43,7 +44,7 @@ _PERMALINK = re.compile(r"/src/commit/[0-9a-f]+/")
 
 
 class CommentBoard(Protocol):
-    """What of ``dispatcher.forge.ForgeApi`` the comment needs."""
+    """The part of ``dispatcher.forge.ForgeApi`` that the comment needs."""
 
     def me(self) -> User: ...
     def comments(self, number: int) -> Sequence[Comment]: ...
@@ -53,7 +54,7 @@ class CommentBoard(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """What a comment says of one action.
+    """One action's row in a comment.
 
     Attributes:
         action_id: of the action.
@@ -83,15 +84,15 @@ class RequestComments:
         self._cache: OrderedDict[int, Comment | None] = OrderedDict()
 
     def forget(self) -> None:
-        """Another dispatcher may have commented since."""
+        """Drop the cache: another dispatcher may have commented since."""
         self._cache.clear()
 
     def put(self, request: int, rows: Sequence[Row], *, create: bool) -> None:
-        """Put rows into the comment on a request, in place of those of the same actions.
+        """Write rows into the comment on a request, replacing those of the same actions.
 
         Args:
             request: number of the pull request.
-            rows: what to say, at most one row per action.
+            rows: the new rows, at most one per action.
             create: whether to comment if there is no comment of ours yet.
 
         Raises:
@@ -102,9 +103,9 @@ class RequestComments:
         except ForgeRefused as refused:
             if refused.status != 404 or not self._cache.pop(request, None):
                 raise
-            self._put(request, rows, create=create)  # somebody deleted the comment we knew
+            self._put(request, rows, create=create)  # the cached comment was deleted
         except Exception:
-            self._cache.pop(request, None)  # nobody knows whether it arrived
+            self._cache.pop(request, None)  # unknown whether it arrived
             raise
 
     def _put(self, request: int, rows: Sequence[Row], *, create: bool) -> None:

@@ -1,8 +1,9 @@
 """Gate ``signed``: a signed commit by an allowed key names the file as approved.
 
 It needs no forge: signature and approval travel in the commit, and the keys lie outside the ops
-repo. Two commits may approve a file: the one that last changed it, and the one by which that change
-came to the branch, such as an approver's merge. Both must hold exactly the content in question.
+repo. Either of two commits may approve a file: the one that last changed it, and the one by which
+that change came to the branch, such as an approver's merge. Each must contain exactly the content
+in question.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dispatcher.ops_repo.lineage import Lineage
 from dispatcher.toml.source import quoted
 
 REVOKED = "is signed by a key that was revoked"
-"""The one thing that no later event makes right: neither the commit nor the revocation goes away."""
+"""The only final refusal: neither the commit nor the revocation can be undone."""
 
 FOR_NOW = {
     "bad": "carries a signature that does not match it",
@@ -32,11 +33,11 @@ FOR_NOW = {
 
 REMEMBERED = 10_000
 FRESH_S = 60.0
-"""Commits whose signature is remembered, and for how long: the lists of keys may change."""
+"""Maximum of cached signatures, and for how long: the lists of keys may change."""
 
 
 class Signature(Protocol):
-    """What ``OpsRepo.signature`` says of one commit."""
+    """The signature of one commit, see ``OpsRepo.signature``."""
 
     @property
     def status(self) -> str:
@@ -45,12 +46,12 @@ class Signature(Protocol):
 
     @property
     def principal(self) -> str:
-        """Who signed, as the operator's own lists name them; "" if it is not known."""
+        """The signer's name in the operator's own lists; "" if unknown."""
         ...
 
     @property
     def label(self) -> str:
-        """What the signer's key says of its owner; for people, and vouched for by nobody."""
+        """The owner named by the signer's key; for people only, not verified."""
         ...
 
     @property
@@ -69,13 +70,13 @@ class _Rank(IntEnum):
 
 
 class SignedGate:
-    """Asks the commits themselves.
+    """Decides by the signatures of commits.
 
     Args:
         history: the ops repo's history.
-        verify: the signature of a commit (hex); raises ``Misconfigured`` where the list of keys
-            is missing.
-        place: what approvals must name.
+        verify: the signature of a commit (hex); raises ``Misconfigured`` if the list of keys is
+            missing.
+        place: the repository and branch that approvals must name.
         clock: monotonic seconds.
     """
 
@@ -108,7 +109,7 @@ class SignedGate:
         return min(judged, key=lambda entry: entry[0])[1]
 
     def invalidate(self) -> None:
-        """Judge signatures anew: the lists of keys may have changed."""
+        """Drop cached signatures: the lists of keys may have changed."""
         with self._lock:
             self._cache.clear()
             self._looks += 1
@@ -180,7 +181,8 @@ class SignedGate:
         signature = self._verify(commit)
         with self._lock:
             if looks != self._looks:
-                return signature  # it may be by lists of keys that were replaced meanwhile
+                # it may be based on lists of keys that were replaced in the meantime
+                return signature
             if len(self._cache) >= REMEMBERED:
                 self._cache.clear()
             self._cache[commit] = (now, signature)

@@ -1,7 +1,8 @@
-"""What a signed message approves: ``Disinto-Approve: <repository>@<branch> <what>``.
+"""The trailer of approvals in signed messages: ``Disinto-Approve: <repository>@<branch> <what>``.
 
-``<what>`` is an action's id, or the path of a formula of the ops repo. A signature alone says who
-made a commit, not what for: it goes along with the commit into other repositories and branches.
+``<what>`` is an action's id, or the path of a formula of the ops repo. A signature alone proves
+who made a commit, not its purpose: it remains valid when the commit is copied to other
+repositories and branches.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dispatcher.settings.repository import repository_name
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Place:
-    """What approvals are for.
+    """The target of approvals.
 
     Attributes:
         repository: see ``[gate] repository``.
@@ -31,17 +32,17 @@ class Place:
         return cls(repository=repository_name(settings), branch=settings.ops_repo.branch)
 
     def value(self, path: str) -> str:
-        """What the trailer that approves a file says: ``acme/ops@main deploy-website``."""
+        """The value of the trailer that approves a file: ``acme/ops@main deploy-website``."""
         return f"{self.repository}@{self.branch} {subject(path)}"
 
     def trailer(self, path: str) -> str:
-        """The whole line that approves a file."""
+        """The trailer line that approves a file."""
         return f"{TRAILER}: {self.value(path)}"
 
     def command(self, path: str) -> str:
         """The command by which a person approves a file of the branch, in a work tree of theirs.
 
-        It changes the file by a comment, since an approval stands in the commit of the last change.
+        It changes the file by a comment, because an approval is in the commit of the last change.
         """
         file = shlex.quote(path)
         message = (
@@ -54,6 +55,6 @@ class Place:
 
 
 def subject(path: str) -> str:
-    """How an approval calls a file: an action by its id, a formula by its path."""
+    """A file's name in approvals: an action's id, a formula's path."""
     folder, _, name = path.rpartition("/")
     return name.removesuffix(".toml") if folder == ACTIONS_PATH else path

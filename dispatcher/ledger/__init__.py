@@ -1,1 +1,1 @@
-"""Ledgers: ``base`` is the seam, ``sqlite`` and ``nomad`` implement it."""
+"""Ledgers: ``base`` is the interface; ``sqlite`` and the Nomad engine implement it."""

@@ -1,4 +1,4 @@
-"""The ledger: what survives a crash of the dispatcher.
+"""The interface of ledgers: state that survives a crash of the dispatcher.
 
 Contract suite: ``tests/contract/ledger.py``; every implementation passes it.
 """
@@ -15,10 +15,10 @@ from dispatcher.model.run import Claim
 
 
 class AlreadyClaimed(Conflict):
-    """Another claim for the same action id stands.
+    """Another claim for the same action id exists.
 
     Attributes:
-        existing: that claim, as the ledger holds it.
+        existing: that claim, as stored in the ledger.
     """
 
     def __init__(self, existing: Claim) -> None:
@@ -36,7 +36,7 @@ class Note:
 
     Attributes:
         text: at most 16,000 characters.
-        version: of this text; another write gives another one, never 0.
+        version: of this text; every write changes it; never 0.
     """
 
     text: str
@@ -47,21 +47,21 @@ class Lease(Protocol):
     """Leadership, for as long as it is held."""
 
     def held(self) -> bool:
-        """False from the moment on at which another could have become leader. Never blocks."""
+        """False from the moment at which another process could have become leader. Never blocks."""
         ...
 
 
 class Ledger(Protocol):
     """Claims by action id, each write a compare-and-set. Methods are thread-safe.
 
-    Every method raises ``Unavailable`` (ledger) when the store cannot be asked.
+    Every method raises ``Unavailable`` (ledger) when the store cannot be reached.
     """
 
     def claim(self, claim: Claim) -> Claim:
         """Write a claim that must not exist yet; returns it with its version.
 
         Raises:
-            AlreadyClaimed: a claim for this id stands (also one whose phase is ended).
+            AlreadyClaimed: a claim for this id exists (also one whose phase is ended).
         """
         ...
 
@@ -83,7 +83,7 @@ class Ledger(Protocol):
         ...
 
     def release(self, claim: Claim) -> None:
-        """Remove a claim if its version is still ``claim.version``; gone already is fine.
+        """Remove a claim if its version is still ``claim.version``; no error if it is already gone.
 
         Raises:
             Conflict: it changed since.
@@ -103,16 +103,17 @@ class Ledger(Protocol):
         ...
 
     def place(self) -> str:
-        """Where this ledger is, in words that differ for a copy of it; "" if it cannot be copied by
-        copying files. Empty also as long as nothing was written.
+        """An identifier of this ledger's location, which differs for a copy of it; "" if it cannot
+        be copied by copying files, or while nothing was written.
         """
         ...
 
     def leader(self, *, name: str, waiting: Callable[[str], None]) -> AbstractContextManager[Lease]:
-        """Become the one leader; blocks until it succeeds, calling ``waiting(holder)`` meanwhile.
+        """Become the one leader; blocks until it succeeds, calling ``waiting(holder)`` in the
+        meantime.
 
         Args:
-            name: how this process is called in messages, e.g. ``host:pid``.
+            name: this process's name in messages, e.g. ``host:pid``.
             waiting: called at least once with the holder's name when another leads; may raise to
                 give up.
         """

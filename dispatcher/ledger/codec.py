@@ -1,10 +1,10 @@
-"""A claim as JSON text: the one shape in which every ledger keeps it.
+"""Encodes a claim as JSON text: the format in which every ledger stores it.
 
 Upgrade rule. The text carries a format number. A new field of ``Claim`` that has a default, and
 that an older dispatcher may drop without harm, leaves the number as it is: unknown fields are
 ignored on reading (and gone after that dispatcher's next write). Anything an older dispatcher must
-not overlook raises ``FORMAT``; a number this version does not know is refused with a remedy, never
-guessed at. The version of a claim belongs to the store and is not part of the text.
+not ignore raises ``FORMAT``; an unknown number is rejected with a remedy. The version of a claim
+belongs to the store and is not part of the text.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from dispatcher.errors import PermanentError
 from dispatcher.model.run import Claim
 
 FORMAT = 1
-"""Number of the shape written by this version."""
+"""Number of the format written by this version."""
 
 
 class UnreadableClaim(PermanentError):
-    """A claim in the ledger is not one this version can read."""
+    """This version cannot read a claim in the ledger."""
 
 
 @cache
@@ -43,9 +43,9 @@ def decode(text: str | bytes, *, version: int, place: str) -> Claim:
     """The claim that ``encode`` wrote.
 
     Args:
-        text: what the store holds.
+        text: the stored text.
         version: the store's compare-and-set number of it.
-        place: where it was found, for the error's text.
+        place: its location, for the error's text.
 
     Raises:
         UnreadableClaim: it is not JSON, lacks a field, or a newer version wrote it.

@@ -1,9 +1,9 @@
 """The ledger of one machine: a SQLite file, and a file lock for the leader.
 
-Both lie in ``state_dir``, on a local disk (SQLite's log and ``flock`` are not reliable on network
-file systems). The commands of the CLI read and write beside a running ``serve``.
+Both are in ``state_dir``, on a local disk (SQLite's log and ``flock`` are not reliable on network
+file systems). The commands of the CLI read and write concurrently with a running ``serve``.
 
-Losing a claim can mean a second run, so this module never makes a ledger anew where one has been:
+Losing a claim can mean a second run, so this module never creates a ledger where one has been:
 a damaged file, an empty one, or none beside a lock file of an earlier leader is an error with its
 remedy.
 """
@@ -44,15 +44,15 @@ MACHINE_ID = Path("/etc/machine-id")
 _NOTES = """CREATE TABLE IF NOT EXISTS notes (
     name TEXT PRIMARY KEY, version INTEGER NOT NULL CHECK (version > 0), note TEXT NOT NULL
 ) STRICT, WITHOUT ROWID"""
-"""Not in ``schema.sql``: a ledger of before has no such table, and a version of before reads one
-that has it.
+"""Not in ``schema.sql``: an older ledger has no such table, and older versions can read one that
+has it.
 """
 
 _CORRUPT = {"SQLITE_CORRUPT", "SQLITE_NOTADB"}
 
 
 class DamagedLedger(PermanentError):
-    """The ledger's file is damaged, emptied, removed, or no ledger at all."""
+    """The ledger's file is damaged, emptied, removed, or not a ledger."""
 
     exit_code = Exit.IOERR
 
@@ -60,11 +60,11 @@ class DamagedLedger(PermanentError):
 class SqliteLedger:
     """Claims in ``<state_dir>/ledger.db``; see ``dispatcher.ledger.base.Ledger`` for the methods.
 
-    One connection serves all threads, one at a time: SQLite has one writer anyhow, and a write is
-    over when its log record is on the disk.
+    One connection serves all threads, one at a time: SQLite has one writer anyway, and a write
+    ends when its log record is on the disk.
 
     Args:
-        state_dir: made with the first write where it does not exist.
+        state_dir: created with the first write if it does not exist.
     """
 
     def __init__(self, state_dir: Path) -> None:
@@ -75,7 +75,7 @@ class SqliteLedger:
         self._inode = 0
 
     def claim(self, claim: Claim) -> Claim:
-        """Write a claim that must not exist yet; raises ``AlreadyClaimed`` where one stands."""
+        """Write a claim that must not exist yet; raises ``AlreadyClaimed`` if one does."""
         with self._write() as db:
             row = db.execute(
                 "SELECT claim, version FROM claims WHERE action_id = ?", (claim.key.action_id,)
@@ -102,12 +102,12 @@ class SqliteLedger:
         return dataclasses.replace(claim, version=version)
 
     def get(self, action_id: str) -> Claim | None:
-        """The claim of an action id, or None. Makes no file if there is none yet."""
+        """The claim of an action id, or None. Creates no file if there is none yet."""
         claims = self._select("WHERE action_id = ?", action_id)
         return claims[0] if claims else None
 
     def open_runs(self) -> Sequence[Claim]:
-        """All claims, ordered by action id. Makes no file if there is none yet."""
+        """All claims, ordered by action id. Creates no file if there is none yet."""
         return self._select("ORDER BY action_id")
 
     def _select(self, which: str, *values: str) -> tuple[Claim, ...]:
@@ -137,7 +137,7 @@ class SqliteLedger:
                 raise Conflict(f"the claim of {claim.key.action_id} changed since it was read")
 
     def note(self, name: str) -> Note | None:
-        """The note of this name, or None. Makes no file where there is none yet."""
+        """The note of this name, or None. Creates no file if there is none yet."""
         if not self._file.exists() and not (self._folder / LOCK).exists():
             return None
         with self._lock, self._foreign_errors():
@@ -172,13 +172,14 @@ class SqliteLedger:
 
     @contextlib.contextmanager
     def leader(self, *, name: str, waiting: Callable[[str], None]) -> Iterator[Lease]:
-        """Hold ``<state_dir>/leader.lock``; the kernel frees it when this process ends, however.
+        """Hold ``<state_dir>/leader.lock``; the kernel releases it when this process ends, for
+        whatever reason.
 
         ``waiting`` is called at every attempt, about twice a second. The lease is lost only when
-        somebody removes or replaces the file.
+        the file is removed or replaced.
         """
         with self._lock, self._foreign_errors():
-            self._open()  # so that a lock file never stands without a ledger
+            self._open()  # so that a lock file never exists without a ledger
         path = self._folder / LOCK
         lease = _take(path, name=name)
         while lease is None:
@@ -209,7 +210,8 @@ class SqliteLedger:
                 yield db
                 db.commit()
             except BaseException:
-                db.rollback()  # also after a commit that failed: it may have left all open
+                # also after a failed commit, which may have left the transaction open
+                db.rollback()
                 raise
 
     def _open(self) -> sqlite3.Connection:
@@ -227,7 +229,7 @@ class SqliteLedger:
                 raise
             self._connection = db
         elif not self._file.exists() or self._file.stat().st_ino != self._inode:
-            # SQLite would go on writing to a file that nobody finds again.
+            # SQLite would keep writing to an unlinked file.
             raise self._damaged("was removed or replaced while it was in use")
         return self._connection
 
@@ -249,16 +251,17 @@ class SqliteLedger:
             raise self._damaged(f"is damaged ({verdict.splitlines()[-1]})")
 
     def _create(self) -> None:
-        """Make the file whole beside its place, then link it there: never a half-made ledger."""
+        """Create the file completely beside its path, then link it there: never an incomplete
+        ledger."""
         if (self._folder / LOCK).exists():
             if self._file.exists():
-                return  # another process was as quick, and leads already
+                return  # another process created it first, and already leads
             raise self._damaged(f"is missing, although {LOCK} says that a dispatcher led here")
         make_private(self._folder)
         draft = self._folder / f".{DATABASE}.{os.getpid()}.{threading.get_ident()}"
         draft.unlink(missing_ok=True)
         try:
-            # SQLite gives its log and its index the rights of the database.
+            # SQLite gives its log and its index the permissions of the database.
             os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             db = _connect(draft)
             try:
@@ -266,11 +269,11 @@ class SqliteLedger:
                 for statement in _statements():
                     db.execute(statement)
                 db.execute("COMMIT")
-                # Kept in the file: readers go on while somebody writes.
+                # Persisted in the file: readers continue during writes.
                 db.execute("PRAGMA journal_mode = WAL")
             finally:
                 db.close()
-            with contextlib.suppress(FileExistsError):  # another process was as quick
+            with contextlib.suppress(FileExistsError):  # another process created it first
                 os.link(draft, self._file)
             _sync_folder(self._folder)
         finally:
@@ -286,7 +289,7 @@ class SqliteLedger:
 
     @contextlib.contextmanager
     def _foreign_errors(self) -> Iterator[None]:
-        """Tell errors of SQLite and of the file system in our own classes."""
+        """Translate errors of SQLite and of the file system to our own classes."""
         try:
             yield
         except sqlite3.Error as error:
@@ -307,7 +310,7 @@ class SqliteLedger:
 
 
 class _FileLease:
-    """An open, locked file. Held until given up, as long as the path still leads to it."""
+    """An open, locked file. Held until released, as long as the path still leads to it."""
 
     def __init__(self, fd: int, path: Path) -> None:
         self._fd: int | None = fd

@@ -1,4 +1,4 @@
-"""Asking a clone about trees and commits. Nothing here changes the clone."""
+"""Reads trees and commits of a clone. Nothing here changes the clone."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ _FORMAT = "%x00".join(
 )  # fmt: skip
 _FIELDS = 10
 LONGEST = 4_096
-"""Bytes of a path that is looked up. The longest of an action has about 130."""
+"""Maximum bytes of a path that is looked up. The longest path of an action has about 130."""
 
 _FEW = 20
-"""Paths of one folder that are asked for one by one."""
+"""Maximum of paths of one directory that are looked up one by one."""
 
 
 def difference(clone: Clone, tree: Tree, commit: str) -> Delta:
-    """The way of ``tree`` to ``commit``: what differs where its own commit is known, else all."""
+    """The difference of ``tree`` to ``commit``: incremental if its own commit is known, else
+    complete."""
     if tree.commit == commit:
         return Delta(commit=commit)
     old = tree.commit
@@ -65,7 +66,8 @@ def _waiting(entries: Mapping[str, Entry]) -> set[str]:
 
 
 def tree_of(clone: Clone, commit: str, action_id: str) -> Tree:
-    """What a commit has of one action, wherever it is; its cost hardly depends on all the others."""
+    """The entries of one action in a commit, wherever they are; the cost hardly depends on the
+    other actions."""
     tree = Tree(commit=commit)
     if not action_id or "/" in action_id:
         return tree
@@ -78,17 +80,17 @@ def tree_of(clone: Clone, commit: str, action_id: str) -> Tree:
 
 
 def entry_at(clone: Clone, commit: str, path: str) -> Entry | None:
-    """What lies at a path in a commit, or None."""
+    """The entry at a path in a commit, or None."""
     _must_know(clone, commit)
     return entries_at(clone, commit, [path.rstrip("/")]).get(path.rstrip("/"))
 
 
 def entries_at(clone: Clone, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
-    """What lies at each of many paths; paths with nothing are left out.
+    """The entries at many paths; missing ones are left out.
 
-    git compares every name of a directory with every path that is asked for, so a directory of
-    which much is asked is listed whole. Nothing is at a path longer than ``LONGEST``: it would not
-    fit a command line, and nothing of ours is there.
+    git compares every name of a directory with every requested path, so a directory with many
+    requested paths is listed completely. A path longer than ``LONGEST`` counts as missing: it
+    would not fit a command line, and none of ours is that long.
     """
     requested = {path for path in paths if len(os.fsencode(path)) <= LONGEST}
     folders = Counter(path.rpartition("/")[0] for path in requested)
@@ -133,7 +135,7 @@ def is_ancestor(clone: Clone, ancestor: str, commit: str) -> bool:
 
 
 def dropped_results(clone: Clone, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Blobs of results that a commit in the history of these took away, by action id."""
+    """Blobs of results that a commit in the history of these removed, by action id."""
     direct = list(changes(clone, commits, (ACTIONS_PATH, DONE_PATH)))
     dropped: dict[str, dict[str, None]] = {}
     for change in entered(clone, direct, _of_month):
@@ -204,7 +206,7 @@ def _arrivals_since(
     clone: Clone, old: str, commit: str, events: Mapping[str, Entry | None]
 ) -> dict[str, float]:
     """New actions in the order of the commits that brought them, with their times. One alone needs
-    no order, and has the time of ``commit``, which the clone's own process knows at once.
+    no order, and has the time of ``commit``, which the clone's own process reads immediately.
     """
     fresh = {
         path
@@ -225,10 +227,10 @@ def _committed_at(clone: Clone, commit: str) -> float:
 
 
 ARRIVALS = (50, 2_000)
-"""Commits looked through, in steps, for the order of arrival; what is older goes first, by name."""
+"""Commits searched, in steps, for the order of arrival; older actions come first, by name."""
 
 ARRIVALS_TIMEOUT_S = 5.0
-"""Seconds for one such look. The order is a courtesy; beside a huge folder it is given up."""
+"""Seconds for one such search. The order is a courtesy; beside a huge directory it is abandoned."""
 
 
 def _arrivals(clone: Clone, revisions: Sequence[str], paths: set[str]) -> dict[str, float]:
@@ -259,7 +261,7 @@ def _arrivals(clone: Clone, revisions: Sequence[str], paths: set[str]) -> dict[s
 
 
 def _newest_first(out: bytes, paths: set[str]) -> dict[str, float]:
-    """What ``log --name-only -z`` says, each path at its latest arrival, latest commit first."""
+    """Parses ``log --name-only -z``: each path at its latest arrival, latest commit first."""
     times: dict[str, float] = {}
     commit: list[str] = []
     at = 0.0

@@ -1,4 +1,4 @@
-"""What the ops repo adapter takes and gives: frozen, plain records."""
+"""The records of the ops repo adapter: frozen, plain data."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Head:
 
     Attributes:
         commit: hash of the branch's head.
-        seen: the last head whose consequences were recorded (``OpsRepo.mark_seen``), as the clone
-            has it; None in a fresh clone, and where the ref is damaged.
+        seen: the last head whose consequences were recorded (``OpsRepo.mark_seen``), as stored in
+            the clone; None in a fresh clone, or if the ref is damaged.
         rewritten: True if ``seen`` is not an ancestor of ``commit``: somebody force-pushed.
         seen_readable: False if the clone lost the commit ``seen``, so that its tree cannot be
-            compared (the clone was made anew after the history was rewritten).
+            compared (the clone was rebuilt after the history was rewritten).
     """
 
     commit: str
@@ -41,12 +41,12 @@ class Head:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
-    """What the clone remembers: the last head whose consequences were recorded.
+    """The clone's record of the last head whose consequences were recorded.
 
     Attributes:
         commit: a commit that the clone has; "" if there is none.
         names: the hash that the ref holds, whatever it is; "" if it holds none.
-        damage: what is wrong with the ref, in words; "" if nothing is.
+        damage: the defect of the ref, in words; "" if there is none.
     """
 
     commit: str = ""
@@ -60,8 +60,8 @@ class CommitInfo:
 
     Attributes:
         sha, parents: hashes; two or more parents make a merge.
-        author_name, author_email, committer_name, committer_email: as the commit claims; nobody
-            but a signature vouches for them.
+        author_name, author_email, committer_name, committer_email: as the commit claims; only a
+            signature vouches for them.
         authored_at, committed_at: seconds since the epoch, as the commit claims.
         subject: first line of the message.
         co_authors: values of ``Co-authored-by`` trailers, such as ``Jo <jo@example.org>``.
@@ -81,7 +81,7 @@ class CommitInfo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InTree:
-    """Something in a git tree, whose kind its mode tells.
+    """An object in a git tree; its mode gives its kind.
 
     Attributes:
         mode: git's file mode, e.g. 0o100644.
@@ -102,7 +102,7 @@ class InTree:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry(InTree):
-    """What a tree holds under a name.
+    """An entry of a tree.
 
     Attributes:
         oid: object hash (hex): of a blob, of a tree or of a foreign commit (0o160000).
@@ -118,9 +118,8 @@ class NewFile:
     Attributes:
         path: from the root of the repository, with ``/``.
         data: its bytes.
-        keeps: asked about the bytes of another file at the path: True leaves it there, False
-            replaces it, as whatever is not a regular file is replaced. None: nothing is ever
-            replaced.
+        keeps: called with the bytes of an existing file at the path: True keeps it, False replaces
+            it; anything that is not a regular file is replaced. None: nothing is ever replaced.
     """
 
     path: str
@@ -130,7 +129,7 @@ class NewFile:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Move:
-    """A file that goes to another place with its content and mode."""
+    """A file to be moved with its content and mode."""
 
     source: str
     target: str
@@ -138,7 +137,7 @@ class Move:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Replaced:
-    """What a file took the place of.
+    """An entry that a file replaced.
 
     Attributes:
         path: of both.
@@ -153,12 +152,12 @@ class Replaced:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
-    """What a publish came to.
+    """The result of a publish.
 
     Attributes:
-        commit: head of the branch that holds it; no new commit where nothing was left to write.
+        commit: head of the branch that holds it; no new commit if there was nothing left to write.
         written: paths that this publish added, targets of moves included.
-        replaced: those of them where another file was in the way.
+        replaced: those of them that replaced another file.
         skipped: paths that were there already (or, for a move, whose source is gone); left alone.
     """
 
@@ -174,7 +173,7 @@ def is_oid(text: str) -> bool:
 
 
 def claimed_time(text: str | bytes) -> int:
-    """What a commit claims as its time, seconds since the epoch; 0 if that is no time. Whoever
+    """The time that a commit claims, seconds since the epoch; 0 if it is not valid. Whoever
     commits writes it, with as many digits as they like.
     """
     if len(text) > len(str(LATEST)) or not (text.isascii() and text.isdigit()):
@@ -183,7 +182,7 @@ def claimed_time(text: str | bytes) -> int:
 
 
 def escaped(path: str) -> str:
-    """A path of a repository as it may be shown: what is not UTF-8 or cannot be printed (line
+    """A path of a repository, safe to display: what is not UTF-8 or cannot be printed (line
     feeds, escape sequences, turned reading direction) is written as a backslash escape.
     """
     raw = os.fsencode(path).replace(b"\\", b"\\\\")

@@ -8,8 +8,8 @@
     refs/disinto/push/*    what is being pushed, each as it is to be called below refs/ there
     refs/disinto/lead-*    our record of who leads, and what the remote's ref held; see ``lead``
 
-Only ``refs/disinto/seen`` is our own: it is carried over when the clone is made anew. The remote's ref
-of that name is anybody's, and never becomes ours.
+Only ``refs/disinto/seen`` is our own: it is carried over when the clone is rebuilt. The remote's
+ref of that name can be written by anybody, and never becomes ours.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Refs:
         return _value_in(git_dir or self._path, name)
 
     def set(self, name: str, new: str, *, old: str | None = None) -> bool:
-        """Point a ref at a commit; with ``old`` only if it still points there. True on success."""
+        """Point a ref at a commit; with ``old`` only if it still points to that. True on success."""
         with self._lock.held() as fds:
             expected = () if old is None else (old,)
             ok = (0,) if old is None else (0, 1, 128)
@@ -59,7 +59,7 @@ class Refs:
             return done.code == 0
 
     def set_all(self, refs: Mapping[str, str]) -> None:
-        """Set these refs whatever they hold; those with "" are removed."""
+        """Set these refs unconditionally; those with "" are removed."""
         lines = [f"update {n} {v}\n" if v else f"delete {n}\n" for n, v in refs.items()]
         with self._lock.held() as fds:
             self._git.run(
@@ -75,7 +75,7 @@ class Refs:
         return self.value(SEEN, git_dir=git_dir) or _lost(git_dir)
 
     def seen(self) -> Seen:
-        """What ``refs/disinto/seen`` says, and what is wrong with it. Believes nothing of it."""
+        """The value of ``refs/disinto/seen``, and its defect if it has one. Trusts nothing in it."""
         lost = _lost(self._path)
         commit = lost or self.value(SEEN)
         file = self._path / SEEN
@@ -94,13 +94,13 @@ class Refs:
         return Seen(commit=known_commit, names=commit, damage=damage)
 
     def set_seen(self, commit: str) -> None:
-        """Point ``refs/disinto/seen`` at a commit, whatever is there."""
+        """Point ``refs/disinto/seen`` at a commit, whatever it contains."""
         with self._lock.held():
             file = self._path / SEEN
             if file.is_dir():
                 shutil.rmtree(file)
             elif file.exists() and _loose(file) is None:
-                file.unlink()  # git writes over no ref that it cannot read
+                file.unlink()  # git does not overwrite a ref that it cannot read
             self.set(SEEN, commit)
             (self._path / SEEN_LOST).unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""What a remote that refuses our credentials means, and what the reader can do about it."""
+"""Errors for a remote that rejects our credentials, with their remedies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def refused_http(settings: OpsRepoSettings, where: str, message: str, *, token: 
     Args:
         settings: of the ops repo.
         where: the remote, without credentials.
-        said: what git said, without credentials.
+        message: git's message, without credentials.
         token: whether there is a token.
     """
     source = _source(settings)
@@ -39,7 +39,7 @@ def refused_http(settings: OpsRepoSettings, where: str, message: str, *, token: 
             remedy="Use an https:// address in [ops_repo] remote.",
         )
     if token:
-        # git asks for a password where a server answers 401; that is no news to the reader.
+        # git prompts for a password if a server answers 401; that does not help the reader.
         why = "the token was rejected" if _PROMPT.search(message) else message
         return Denied(
             Dependency.REMOTE,
@@ -72,7 +72,7 @@ def refused(where: str, message: str) -> Denied:
 
 
 def _source(settings: OpsRepoSettings) -> str:
-    """Where the token comes from; "" if the settings name nothing."""
+    """The source of the token; "" if the settings name none."""
     named = []
     if settings.token_env:
         named.append(f"the environment variable {settings.token_env} ([ops_repo] token_env)")

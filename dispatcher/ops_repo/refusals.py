@@ -1,8 +1,8 @@
-"""What a remote's answer to a push means. Pure.
+"""Interprets a remote's answer to a push. Pure.
 
-git tells the outcome of each ref on standard output (``--porcelain``) and, for a ref that could not
-be written, the cause on standard error, in lines that begin with ``remote:``. The lines are also
-where hooks speak, so they are believed only where the outcome is one that git words vaguely.
+git reports the outcome of each ref on standard output (``--porcelain``) and, for a ref that could
+not be written, the cause on standard error, in lines that begin with ``remote:``. Hooks write such
+lines too, so they are evaluated only if git words the outcome vaguely.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CANNOT = re.compile(r"cannot lock ref '[^']+': (?!is at [0-9a-f]{40})(?!referen
 
 
 class PushRefused(Denied):
-    """The remote heard us and did not take the push: a hook, a protected branch, missing rights."""
+    """The remote rejected the push: a hook, a protected branch, missing permissions."""
 
 
 class BranchExists(Conflict):
@@ -49,7 +49,7 @@ class Refusal:
 
     Attributes:
         why: see ``Why``.
-        detail: the lock file, or what the remote said.
+        detail: the lock file, or the remote's message.
     """
 
     why: Why
@@ -57,7 +57,7 @@ class Refusal:
 
 
 def refusal(summary: str, err: str) -> Refusal:
-    """What the outcome of a ref amounts to.
+    """The refusal in the outcome of a ref.
 
     Args:
         summary: git's third column, such as ``[remote rejected] (failed to update ref)``.

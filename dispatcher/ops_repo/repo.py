@@ -1,4 +1,4 @@
-"""The ops repository: what the rest of the dispatcher sees of git."""
+"""The interface to the ops repository for the rest of the dispatcher."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from dispatcher.settings import OpsRepoSettings
 
 
 class OpsRepo(RepoReader):
-    """A bare clone of the ops repository, and the way back to its remote. Thread-safe.
+    """A bare clone of the ops repository, and pushes to its remote. Thread-safe.
 
-    The clone is made by the first call that needs it. Every method may raise ``Unavailable``
-    (remote): a first call, and one that finds the clone damaged, ask the remote. Methods that
-    take a commit raise ``Conflict`` where the clone does not have it.
+    The clone is created by the first call that needs it. Every method may raise ``Unavailable``
+    (remote): a first call, and one that finds the clone damaged, contact the remote. Methods that
+    take a commit raise ``Conflict`` if the clone lacks it.
 
     Args:
-        git_dir: the clone; its directory is made. Several processes may share it. What rewritten
-            histories withdrew is kept beside it.
+        git_dir: the clone; its directory is created. Several processes may share it. The records
+            of rewritten histories are kept beside it.
         settings: remote, branch, author and time limit.
-        credential: gives the token of an HTTPS remote, or None; what it raises is passed on. It
-            is asked once, and again after the remote refused.
+        credential: returns the token of an HTTPS remote, or None; its exceptions are passed on. It
+            is called once, and again after the remote rejected the token.
 
     Attributes:
         lead: the ref on the remote that says which installation leads.
 
     Raises:
-        Misconfigured: the remote is no address that can be used.
+        Misconfigured: the remote is not a usable address.
     """
 
     def __init__(
@@ -59,22 +59,22 @@ class OpsRepo(RepoReader):
     # --- following the remote ------------------------------------------------------------
 
     def fetch(self) -> Head:
-        """Ask the remote for the branch's head and bring what is new.
+        """Fetch the branch from the remote.
 
         Raises:
             Unavailable: network or remote trouble, or no answer within ``timeout_s``.
-            Denied: the remote wants other credentials.
+            Denied: the remote rejects the credentials.
             Misconfigured: no such repository or branch, or it sends malformed objects.
         """
         return self._repairing(lambda: self._head(self._clone.fetcher.head()))
 
     def local_head(self) -> Head | None:
-        """The head as last fetched, without asking the remote; None if there is no clone."""
+        """The head as last fetched, without contacting the remote; None if there is no clone."""
         commit = self._clone.refs.value(HEAD)
         return None if commit is None else self._repairing(lambda: self._head(commit))
 
     def fetch_ref(self, ref: str) -> str:
-        """Bring another ref of the remote, such as ``refs/pull/7/head``; returns its commit.
+        """Fetch another ref of the remote, such as ``refs/pull/7/head``; returns its commit.
 
         Raises:
             Unavailable, Denied, Misconfigured: as ``fetch``; Misconfigured also where the remote
@@ -83,11 +83,11 @@ class OpsRepo(RepoReader):
         return self._repairing(lambda: self._clone.fetcher.ref(ref))
 
     def mark_seen(self, commit: str) -> None:
-        """Remember that the consequences of this head are recorded; the next publish tells the
-        remote, so that a fresh clone notices a rewritten history as well.
+        """Record that the consequences of this head are recorded; the next publish pushes this
+        too, so that a fresh clone also notices a rewritten history.
 
         Raises:
-            Misconfigured: what a rewritten history withdrew cannot be written.
+            Misconfigured: the record of a rewritten history cannot be written.
         """
 
         def mark() -> None:
@@ -100,13 +100,13 @@ class OpsRepo(RepoReader):
         self._writer.branch.seen_changed()
 
     def approach(self, commit: str, before: Iterable[str], *, unknown: bool = False) -> Approach:
-        """Write down what the way to a head took back, before anything is decided on it: what
-        commits withdrew that are not in its history, or that nobody can tell what they withdrew.
+        """Record the withdrawals on the way to a head, before anything is decided on it: those of
+        commits that are not in its history, and losses of commits whose withdrawals are unknown.
 
         Args:
             commit: the head.
             before: heads that decisions were made on, besides the last one of this method.
-            unknown: there were others, and nobody knows which.
+            unknown: there were others, which are unknown.
 
         Raises:
             Misconfigured: the record cannot be read or written.
@@ -116,12 +116,12 @@ class OpsRepo(RepoReader):
         return self._repairing(lambda: self._withdrawals.approach(commit, heads, unknown=unknown))
 
     def seen(self) -> Seen:
-        """What the clone remembers of ``mark_seen``, and whether the ref is whole."""
+        """The value of ``mark_seen`` in the clone, and whether the ref is intact."""
         return self._repairing(self._clone.refs.seen)
 
     def remote_seen(self) -> str:
-        """The commit that the remote's ``refs/disinto/seen`` names, brought here; "" if there is
-        none. Whoever may push may have written it.
+        """The commit of the remote's ``refs/disinto/seen``, fetched; "" if there is none. Anybody
+        who may push may have written it.
 
         Raises:
             Unavailable: the remote cannot be reached.
@@ -129,7 +129,7 @@ class OpsRepo(RepoReader):
         return self._repairing(self._clone.fetcher.remote_seen)
 
     def seen_trouble(self) -> str:
-        """Why the remote does not take what is seen along with results; "" while it does."""
+        """Why the remote rejects ``refs/disinto/seen`` along with results; "" while it does not."""
         return self._writer.branch.seen_trouble
 
     # --- approvals taken back ------------------------------------------------------------
@@ -145,8 +145,8 @@ class OpsRepo(RepoReader):
         return recorded | self._repairing(lambda: self._withdrawals.between(commit, path))
 
     def forgotten(self, approval: str, *, at: float | None = None) -> str:
-        """Why an approval counts no more because it may have been withdrawn by commits that cannot
-        be read, as a clause; "" if it counts.
+        """Why an approval is void because commits that cannot be read may have withdrawn it, as a
+        clause; "" if it is valid.
 
         Args:
             approval: the commit (hex) that approves.
@@ -178,18 +178,18 @@ class OpsRepo(RepoReader):
     ) -> Published:
         """Add files, and move others, in one commit on the branch, and push it.
 
-        A path that exists on the head it builds on is left as it is and reported as skipped, but
-        for a file that says what may be replaced (``NewFile.keeps``; what it raises is passed on).
-        If another push came first, the commit is made anew on top of it.
+        A path that exists on the head it builds on is left unchanged and reported as skipped,
+        except for a file that says what may be replaced (``NewFile.keeps``; its exceptions are
+        passed on). If another push came first, the commit is rebuilt on top of it.
 
         Args:
-            check: called before each try to push; what it raises is passed on, and nothing is
+            check: called before each attempt to push; its exceptions are passed on, and nothing is
                 pushed.
 
         Raises:
             Unavailable: network or remote trouble, or too many others were faster.
-            Denied: credentials; ``PushRefused`` for a hook or a protected branch, with what the
-                remote said.
+            Denied: credentials; ``PushRefused`` for a hook or a protected branch, with the
+                remote's message.
             Conflict: a file is where a directory is needed.
         """
         return self._repairing(
@@ -209,14 +209,14 @@ class OpsRepo(RepoReader):
         return self._repairing(lambda: self._writer.propose(tuple(files), branch, message))
 
     def try_push(self) -> None:
-        """See whether the remote would let us push to the branch: a dry run of the head as last
+        """Check whether the remote would let us push to the branch: a dry run of the head as last
         fetched, which changes nothing.
 
-        It ends where the remote has told its refs to a writer. So it sees wrong credentials, and a
-        token or key that may only read. It does not see what is decided when a commit arrives:
+        It ends once the remote has listed its refs for a push. So it detects wrong credentials,
+        and a read-only token or key. It does not detect what is decided when a commit arrives:
         server-side hooks, branch protection, a quota, the file permissions of a remote that is a
-        path. Forgejo and Gitea decide only then whether an account may write, since who may read
-        may open a pull request by a push.
+        path. Forgejo and Gitea decide only then whether an account may write, because a reader may
+        open a pull request by a push.
 
         Raises:
             Unavailable, Denied, Misconfigured: as ``fetch``.
@@ -224,8 +224,8 @@ class OpsRepo(RepoReader):
         self._repairing(self._writer.try_push)
 
     def stop(self) -> None:
-        """End what is being asked of the remote, and ask it no more: for a process that ends.
-        From now on every such call raises ``Unavailable``.
+        """End all commands with the remote, and start no more: for a process that ends. From now
+        on every such call raises ``Unavailable``.
         """
         self._clone.git.conversations.stop()
 

@@ -1,4 +1,4 @@
-"""Reading the ops repository: what its commits hold, and who made them."""
+"""Reads the ops repository: the contents and the authors of its commits."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from dispatcher.ops_repo.tree import Tree
 
 
 class RepoReader:
-    """Reads commits that a clone has, and changes nothing. Thread-safe.
+    """Reads commits of a clone. Thread-safe.
 
-    Methods that take a commit raise ``Conflict`` where the clone does not have it.
+    Methods that take a commit raise ``Conflict`` if the clone lacks it.
 
     Args:
-        clone: is made by the first call that needs it.
+        clone: created by the first call that needs it.
     """
 
     def __init__(self, clone: Clone) -> None:
@@ -28,11 +28,11 @@ class RepoReader:
         self._repairing = Repairing(clone)
 
     def advance(self, tree: Tree, commit: str) -> Changes:
-        """Move a tree to a commit, in place: all of it at first, then only what differs."""
+        """Move a tree to a commit, in place: completely at first, then only the differences."""
         return tree.enter(self.difference(tree, commit))
 
     def difference(self, tree: Tree, commit: str) -> Delta:
-        """The way of a tree to a commit, for ``Tree.enter``; the tree is only read."""
+        """The difference of a tree to a commit, for ``Tree.enter``; the tree is not changed."""
         return self._repairing(lambda: reader.difference(self._clone, tree, commit))
 
     def tree_of(self, commit: str, action_id: str) -> Tree:
@@ -59,7 +59,7 @@ class RepoReader:
         return None if blob is None else self.read([blob], limit=limit)[blob]
 
     def entry_at(self, commit: str, path: str) -> Entry | None:
-        """Whatever is at a path, with its mode."""
+        """The entry at a path, with its mode."""
         return self._repairing(lambda: reader.entry_at(self._clone, commit, path))
 
     def has_commit(self, oid: str) -> bool:
@@ -84,8 +84,8 @@ class RepoReader:
         return self._repairing(lambda: reader.last_change(self._clone, commit, path))
 
     def lineage(self, commit: str, path: str) -> Lineage | None:
-        """Where the content of a path comes from when merges are not trusted to tell, as
-        ``last_change`` does; see ``Lineage``. None if no commit ever touched the path.
+        """The origin of the content of a path without trusting merges, unlike ``last_change``; see
+        ``Lineage``. None if no commit ever touched the path.
         """
         return self._repairing(lambda: lineage.lineage(self._text, commit, path))
 
@@ -99,7 +99,7 @@ class RepoReader:
 
     def dropped_results(self, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Results that were deleted or changed anywhere in the history of these commits: blob
-        hashes by action id, the latest first. Costs a walk through all of it.
+        hashes by action id, the latest first. Walks the entire history.
 
         Raises:
             Unavailable: it takes too long.
@@ -108,7 +108,7 @@ class RepoReader:
         return self._repairing(lambda: reader.dropped_results(self._clone, requested))
 
     def is_ancestor(self, ancestor: str, commit: str) -> bool:
-        """Whether ``ancestor`` is ``commit`` or in its history. An unknown ancestor is not."""
+        """Whether ``ancestor`` is ``commit`` or in its history. False for an unknown ancestor."""
         return self._repairing(lambda: reader.is_ancestor(self._clone, ancestor, commit))
 
     def commits_between(self, base: str, head: str) -> list[CommitInfo]:

@@ -1,13 +1,13 @@
-"""What a rewritten history takes back: approvals whose withdrawal it dropped.
+"""Records of rewritten histories: approvals whose withdrawal a rewrite dropped.
 
 git forgets what a force-push drops. If that was the deletion of an action, or a newer version of a
 formula, the older one is back, and so is the signed commit that once approved it. So whenever the
 branch is rewritten, the commits of the old history are kept here that touched a file which a dropped
-commit touched: none of them approves that file any more. Hashes are kept, not objects, since
+commit touched: none of them approves that file any more. Hashes are kept, not objects, because
 nothing holds the dropped objects for long.
 
-Each rewrite is one file of its own, ``<old>-<new>.json`` in the directory, put there whole before
-anything is decided on the new head; see ``viewed``.
+Each rewrite is one file of its own, ``<old>-<new>.json`` in the directory, written atomically
+before anything is decided on the new head; see ``viewed``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Withdrawn:
     """The records of all rewrites. Thread-safe; several processes may read the directory.
 
     Args:
-        folder: see ``FOLDER``; made when the first rewrite is recorded.
+        folder: see ``FOLDER``; created when the first rewrite is recorded.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -67,7 +67,7 @@ class Withdrawn:
         self._read: dict[str, Touched] = {}
 
     def record(self, old: str, new: str, touched: Touched) -> None:
-        """Keep what a rewrite withdrew; durable on return. The same rewrite again is no matter.
+        """Record what a rewrite withdrew; durable on return. Idempotent.
 
         Raises:
             Misconfigured: the directory cannot be written.
@@ -78,10 +78,10 @@ class Withdrawn:
         write(self._folder / f"{old}-{new}.json", text)
 
     def commits(self, path: str) -> frozenset[str]:
-        """Commits (hex) that do not approve a file any more.
+        """Commits (hex) that no longer approve a file.
 
         Raises:
-            Misconfigured: a record cannot be read. Nobody can tell then what was withdrawn.
+            Misconfigured: a record cannot be read, so that the withdrawals are unknown.
         """
         with self._lock:
             for name in names(self._folder, ".json"):
@@ -91,7 +91,7 @@ class Withdrawn:
 
 
 def write(file: Path, text: str) -> None:
-    """Put a file of the directory there whole; durable on return.
+    """Write a file of the directory atomically; durable on return.
 
     Raises:
         Misconfigured: it cannot be written.
@@ -118,7 +118,7 @@ def write(file: Path, text: str) -> None:
 
 
 def names(folder: Path, suffix: str) -> list[str]:
-    """Files of the directory whose names end so; none if there is no such directory.
+    """Files of the directory with this ending; none if there is no such directory.
 
     Raises:
         Misconfigured: it cannot be read.

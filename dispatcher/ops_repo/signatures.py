@@ -1,10 +1,10 @@
-"""Who signed a commit, judged against keys that the operator trusts.
+"""Verifies who signed a commit against the keys that the operator trusts.
 
-git's own check (``git verify-commit --raw``) must pass, and is not enough by itself:
+git's own check (``git verify-commit --raw``) must pass, but is not sufficient:
 
-- For SSH keys git checks validity at the commit's own date, which whoever made the commit chose:
-  a key that has expired could still sign commits dated into its lifetime. So ``ssh-keygen -Y
-  verify`` is asked again for the present.
+- For SSH keys git checks validity at the commit's own date, which the committer chose: an expired
+  key could still sign commits dated into its lifetime. So ``ssh-keygen -Y verify`` checks again
+  for the present.
 - For GPG keys git passes signatures by expired keys ("good, with a warning"). So the status lines
   are read (gnupg, doc/DETAILS), and the key must be one of those listed.
 """
@@ -31,7 +31,7 @@ _SEPARATOR = "%x01"
 
 
 class SignatureStatus(StrEnum):
-    """What is known of a commit's signature. Only ``good`` vouches for anything."""
+    """The status of a commit's signature. Only ``good`` vouches for anything."""
 
     GOOD = "good"
     BAD = "bad"  # it does not fit the commit, or cannot be read
@@ -65,7 +65,7 @@ class Signature:
     Attributes:
         status: only ``good`` vouches for the commit.
         principal: the principal of allowed_signers, or ``gpg:`` and the fingerprint of the primary
-            key; "" unless ``good``. Never what the signer could choose.
+            key; "" unless ``good``. Never chosen by the signer.
         label: the user ID of a GPG key, as its owner wrote it; only for people to read.
         approves: values of the trailers ``TRAILER`` of the signed message; () unless ``good``.
         key_fingerprint: ``SHA256:…`` for SSH, hexadecimal for GPG; "" if it is not known.
@@ -81,7 +81,7 @@ class Signature:
 
 
 def verify(clone: Clone, commit: str, signers: Signers) -> Signature:
-    """Judge the signature of a commit.
+    """Verify the signature of a commit.
 
     Raises:
         Conflict: no such commit in the clone.
@@ -105,7 +105,7 @@ def verify(clone: Clone, commit: str, signers: Signers) -> Signature:
 
 
 def _approves(clone: Clone, commit: str) -> tuple[str, ...]:
-    """What the commit's message approves. The message is part of what is signed."""
+    """The approvals in the commit's message, which is part of the signed content."""
     trailer_format = f"%(trailers:key={TRAILER},valueonly,unfold,separator={_SEPARATOR})"
     done = clone.git.run(
         clone.path, "log", "-1", "--no-walk", f"--format={trailer_format}", commit, "--"
@@ -137,7 +137,7 @@ def _split(raw: bytes) -> tuple[bytes, list[bytes]]:
             inside = [line[7:]]
             signatures.append(inside)
         elif line.startswith(b"gpgsig-sha256 "):
-            inside = []  # over the other hash; never looked at
+            inside = []  # over the other hash; never evaluated
         elif inside is not None and line.startswith(b" "):
             inside.append(line[1:])
         else:
@@ -232,7 +232,7 @@ class _Said:
 
 @dataclass(frozen=True, slots=True)
 class _Keygen:
-    """``ssh-keygen -Y`` on one signature; it takes the present time where none is given."""
+    """``ssh-keygen -Y`` on one signature; it uses the present time by default."""
 
     clone: Clone
     signature: Path

@@ -1,7 +1,7 @@
-"""How a remote is reached, and with which options git serves one that is a path.
+"""Transports of remotes, and git's options for a remote that is a path.
 
-A remote that is a path may belong to somebody else for reading. To push there would run its owner's
-hooks as our user; see ``ownership``.
+A remote that is a path may belong to another user for reading. A push would run that owner's hooks
+as our user; see ``ownership``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dispatcher.ops_repo.ownership import foreign, repository
 from dispatcher.ops_repo.records import escaped
 
 _READER = "GIT_ALLOW_PROTOCOL=none GIT_NO_LAZY_FETCH=1 git -c safe.directory='*' upload-pack"
-"""What reads a remote that is a path; a shell runs it."""
+"""The command that reads a remote that is a path; run by a shell."""
 
 
 class Transport(StrEnum):
@@ -66,8 +66,8 @@ def path_options(remote: str, verb: str) -> tuple[str, ...]:
     """Options with which git serves a remote that is a path.
 
     One that belongs to another user may be read: the operator named it, and git would
-    otherwise ask for a ``safe.directory`` in a file we do not read. Whatever its configuration
-    says, it may use no transport for that. It may not be pushed to.
+    otherwise ask for a ``safe.directory`` in a file we do not read. Whatever its configuration, it
+    may use no transport for that. It may not be pushed to.
 
     Args:
         remote: an absolute path, or a ``file://`` address.

@@ -1,12 +1,13 @@
-"""The part of an ops repo's tree that matters, kept in memory and moved on by differences.
+"""The relevant part of an ops repo's tree, kept in memory and updated by differences.
 
-Pure: ``dispatcher.ops_repo.reader`` feeds it with what git says. An *event* is a path with what is
-there now, or None if nothing is there any more.
+Pure: ``dispatcher.ops_repo.reader`` feeds it from git. An *event* is a path with its current
+entry, or None if it was removed.
 
 Of ``vault/done`` only the files in it and in its months (``YYYY-MM``) count.
 
-A file whose name is no valid id is no action, no result and no formula: only its path is kept, so
-that people can be warned, and so are other directories of ``vault/done``. Such a name may hold anything git allows, also what is not UTF-8.
+A file whose name is not a valid id is not an action, a result or a formula: only its path is kept,
+so that people can be warned, and so are other directories of ``vault/done``. Such a name may hold
+anything git allows, also what is not UTF-8.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Tree:
         archived: ids with a file below ``vault/done``.
         formulas: by name.
         done_results, done_actions: for each archived id the directories below ``vault/done`` that
-            hold its result, or its action; more than one only where somebody copied by hand.
+            hold its result, or its action; more than one only if somebody copied by hand.
         misnamed: paths of files with an ending of ours whose names are no valid ids, and of
             directories in ``vault/done`` that are no months. They may hold surrogates (bytes that are not UTF-8): see ``dispatcher.ops_repo.escaped``.
     """
@@ -100,7 +101,7 @@ class Tree:
         return None
 
     def paths(self) -> Iterator[str]:
-        """Every path that the tree knows."""
+        """Every path in the tree."""
         for action in self.open.values():
             yield action.path
         for pair in self.finished.values():
@@ -121,20 +122,20 @@ class Tree:
         yield from self.misnamed
 
     def enter(self, delta: Delta) -> Changes:
-        """Take a way that was worked out for this tree at its present commit."""
+        """Apply a difference that was computed for this tree at its present commit."""
         if delta.complete:
             listing = {path: entry for path, entry in delta.events if entry is not None}
             return self.become(delta.commit, listing)
         return self.step(delta.commit, delta.events)
 
     def become(self, commit: str, listing: Mapping[str, Entry]) -> Changes:
-        """Move to a commit of which everything is known. ``listing``: every watched path."""
+        """Move to a commit by its complete listing. ``listing``: every watched path."""
         events: dict[str, Entry | None] = {p: None for p in self.paths() if p not in listing}
         events.update(listing)
         return self.step(commit, events.items())
 
     def step(self, commit: str, events: Iterable[Event]) -> Changes:
-        """Move to a commit by what differs; an event that says what is known already is fine."""
+        """Move to a commit by its differences; a redundant event is harmless."""
         before: dict[str, Standing] = {}
         formulas: set[str] = set()
         in_done: dict[str, str] = {}
@@ -163,7 +164,7 @@ class Tree:
         return changes(before, after, frozenset(formulas), in_done)
 
     def _other(self, path: str, folder: str, name: str, entry: Entry | None) -> None:
-        """What is nothing of ours; a directory of the archive that is not read is worth a warning."""
+        """Handle an entry that is not ours; an unread directory of the archive is worth a warning."""
         if folder == DONE_PATH and not is_month(name):
             unread = entry is not None and entry.directory
             (self.misnamed.add if unread else self.misnamed.discard)(path)
@@ -179,7 +180,7 @@ class Tree:
         )
 
     def _cancel(self, path: str, action_id: str, entry: Entry | None) -> None:
-        """Kept beside its action; one in the archive means nothing any more."""
+        """Handle a request to cancel; one in the archive has no effect."""
         if not path.startswith(f"{ACTIONS_PATH}/"):
             return
         if entry is None:
@@ -214,7 +215,7 @@ class Tree:
                 else None
             )
         if action is not None and result is None:
-            self.open[action_id] = action  # keeps its place where it was open already
+            self.open[action_id] = action  # keeps its position if it was already open
             return
         self.open.pop(action_id, None)
         if action is not None and result is not None:

@@ -1,4 +1,4 @@
-"""What differs between trees, each compared by itself and without what lies deeper."""
+"""Differences between trees, each compared by itself and not recursively."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A name under which two trees do not hold the same.
+    """A name whose entries differ between two trees.
 
     Attributes:
-        old, new: what they hold; None for nothing. A directory that becomes a file is two
-            differences of one name.
+        old, new: the entries; None if missing. A directory that becomes a file is two differences
+            of one name.
     """
 
     name: str
@@ -39,8 +39,7 @@ def empty_tree(commit: str) -> str:
 
 
 def trees_at(clone: Clone, commits: Iterable[str], directory: str) -> list[str]:
-    """Hash of the tree at a path in each commit; that of an empty one if there is not a
-    directory."""
+    """Hash of the tree at a path in each commit; that of an empty one if it is not a directory."""
     names = list(commits)
     infos = clone.objects.info([f"{commit}:{directory}" for commit in names])
     return [
@@ -50,7 +49,7 @@ def trees_at(clone: Clone, commits: Iterable[str], directory: str) -> list[str]:
 
 
 def compared(clone: Clone, pairs: Iterable[Pair]) -> dict[Pair, list[Difference]]:
-    """What differs between each pair; equal trees are left out."""
+    """The differences of each pair; equal trees are left out."""
     differ = list(dict.fromkeys(pair for pair in pairs if pair[0] != pair[1]))
     if not differ:
         return {}
@@ -65,8 +64,8 @@ def compared(clone: Clone, pairs: Iterable[Pair]) -> dict[Pair, list[Difference]
 
 
 def _differences(out: bytes) -> Iterator[tuple[int, Difference]]:
-    """``diff-tree --stdin -z --raw``, with the number of the pair: a line with both hashes goes
-    before what differs.
+    """``diff-tree --stdin -z --raw``, with the number of the pair: a line with both hashes
+    precedes the differences.
     """
     fields = out.split(b"\0")
     pair = -1

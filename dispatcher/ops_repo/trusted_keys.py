@@ -1,7 +1,7 @@
-"""Files of trusted and revoked SSH keys, checked before anybody relies on them. Pure.
+"""Checks files of trusted and revoked SSH keys before anything relies on them. Pure.
 
-ssh-keygen passes over lines that it cannot read, so a slip of the pen silently takes a person's
-right to approve, or leaves a revoked key trusted. Here each such line is a problem.
+ssh-keygen skips lines that it cannot read, so a typo silently removes a person's right to approve,
+or leaves a revoked key trusted. Here each such line is a problem.
 
 Formats: ssh-keygen(1), ALLOWED SIGNERS and KEY REVOCATION LISTS.
 """
@@ -29,7 +29,7 @@ _STAMPS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AllowedSigners:
-    """What a file of allowed signers amounts to.
+    """The contents of a file of allowed signers.
 
     Attributes:
         entries: lines that name a key.
@@ -46,7 +46,7 @@ def read_allowed_signers(data: bytes, *, path: str, now: datetime) -> AllowedSig
     """Read an allowed_signers file.
 
     Args:
-        now: with a time zone; keys whose time is over are not usable.
+        now: with a time zone; expired keys are not usable.
     """
     entries = usable = 0
     problems = []
@@ -68,7 +68,7 @@ def read_allowed_signers(data: bytes, *, path: str, now: datetime) -> AllowedSig
 
 
 def revocation_problems(data: bytes, *, path: str) -> tuple[Problem, ...]:
-    """What is wrong with a revocation list; a binary one is left to ssh-keygen."""
+    """Problems of a revocation list; a binary one is left to ssh-keygen."""
     if data.startswith(KRL_MAGIC):
         return ()
     return tuple(
@@ -92,7 +92,7 @@ def _lines(data: bytes) -> Iterator[tuple[int, Sequence[str]]]:
 
 
 def _is_key(fields: Sequence[str], at: int) -> bool:
-    """Whether a key type and its key stand at this place: the key names its own type."""
+    """Whether a key type and its key are at this position: the key names its own type."""
     if len(fields) <= at + 1:
         return False
     try:
@@ -115,7 +115,7 @@ def _usable(options: str, now: datetime) -> bool:
 
 
 def _time(stamp: str) -> datetime | None:
-    """A time as ssh-keygen writes it: local, or UTC with ``Z``; None for what is none."""
+    """A time as ssh-keygen writes it: local, or UTC with ``Z``; None if it is not one."""
     digits = stamp.removesuffix("Z")
     form = _STAMPS.get(len(digits))
     try:

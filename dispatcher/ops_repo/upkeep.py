@@ -1,7 +1,7 @@
-"""Packing the clone from time to time, so that thousands of small objects do not slow it down.
+"""Packs the clone from time to time, so that thousands of small objects do not slow it down.
 
-Runs beside everything else: git may fetch, commit and read while it repacks. Nothing is ever
-pruned, since what a rewritten history dropped is still needed to tell what vanished.
+Runs concurrently: git may fetch, commit and read while it repacks. Nothing is ever pruned, because
+commits that a rewritten history dropped are still needed to determine what vanished.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.git import Git
 
 EVERY = 64
-"""Changes of the clone between two looks at it."""
+"""Changes of the clone between two checks."""
 
 LOOSE_LIMIT = 2_000
 PACK_LIMIT = 40
@@ -37,7 +37,7 @@ class Upkeep:
         self._lock = threading.Lock()
 
     def changed(self) -> None:
-        """Count a change; now and then this starts the packing. Never blocks."""
+        """Count a change; occasionally this starts packing. Never blocks."""
         with self._lock:
             self._changes += 1
             if self._changes < EVERY or (self._thread and self._thread.is_alive()):
@@ -55,9 +55,9 @@ class Upkeep:
         return loose > LOOSE_LIMIT or packs > PACK_LIMIT
 
     def pack(self) -> bool:
-        """Pack now; False if another process is at it, or where git could not.
+        """Pack now; False if another process is packing, or if git failed.
 
-        A failure here is no news: the next command that needs a broken object tells.
+        A failure is not reported: the next command that needs a broken object reports it.
         """
         with self.exclusive() as fd:
             if fd is None:
@@ -74,14 +74,14 @@ class Upkeep:
         return False
 
     def join(self) -> None:
-        """Wait for a packing that is under way."""
+        """Wait for a running packing."""
         thread = self._thread
         if thread is not None:
             thread.join()
 
     @contextmanager
     def exclusive(self) -> Iterator[int | None]:
-        """Holds off other packing of this clone; None if there is some already."""
+        """Lock out other packing of this clone; None if it is already locked."""
         name = self._git_dir.with_name(self._git_dir.name + ".upkeep.lock")
         fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

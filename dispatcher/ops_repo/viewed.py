@@ -1,13 +1,13 @@
-"""Heads that decisions were made on, and what is known of the way from one to the next.
+"""Records of the heads that decisions were made on, and of losses between them.
 
 An approval may be withdrawn by a commit that a force-push drops. To notice that, every head that
 anything may be decided on is compared with the one before *before* anything is decided on it, and
-written down where neither the loss of the clone nor a death of the process takes it: in the file
-``viewed`` of the directory of ``rewrites``.
+recorded where it survives the loss of the clone and a crash of the process: in the file ``viewed``
+of the directory of ``rewrites``.
 
-A head whose commits cannot be read any more (the clone was lost or made anew, and the branch was
-rewritten) is a *loss*: nobody can tell what those commits withdrew. Then every approval that may be
-older than the loss is taken for withdrawn: those of commits that are in the head found at the loss,
+A head whose commits can no longer be read (the clone was lost or rebuilt, and the branch was
+rewritten) is a *loss*: what those commits withdrew is unknown. Then every approval that may be
+older than the loss counts as withdrawn: those of commits that are in the head found at the loss,
 and those dated before it. The date of a signed commit is its signer's, not the pusher's. Each loss
 is one file ``<head>.lost`` in the directory.
 """
@@ -31,11 +31,11 @@ SUFFIX = ".lost"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Approach:
-    """What came of the way to a head.
+    """The result of comparing a head with the earlier ones.
 
     Attributes:
-        dropped: heads of before that are not in its history.
-        lost: heads of before whose commits cannot be read.
+        dropped: earlier heads that are not in its history.
+        lost: earlier heads whose commits cannot be read.
     """
 
     dropped: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Approach:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loss:
-    """A moment from which on nobody knows what was withdrawn before.
+    """A moment before which the withdrawals are unknown.
 
     Attributes:
         head: the branch's head when it was noticed (hex).
@@ -66,7 +66,7 @@ class Viewed:
         self._folder = folder
 
     def head(self) -> str:
-        """The newest head that was viewed; "" if there is no record of any.
+        """The newest head that was viewed; "" if none is recorded.
 
         Raises:
             Misconfigured: the file cannot be read.
@@ -83,7 +83,7 @@ class Viewed:
         return text
 
     def write_head(self, commit: str) -> None:
-        """Write it down; durable on return.
+        """Record the newest head; durable on return.
 
         Raises:
             Misconfigured: the file cannot be written.
@@ -91,7 +91,7 @@ class Viewed:
         write(self._folder / FILE, commit + "\n")
 
     def lose(self, loss: Loss) -> None:
-        """Write a loss down; durable on return. The same head once more: the later one counts.
+        """Record a loss; durable on return. For the same head the later one counts.
 
         Raises:
             Misconfigured: the file cannot be written.
@@ -99,7 +99,7 @@ class Viewed:
         write(self._folder / f"{loss.head}{SUFFIX}", json.dumps({"at": loss.at}))
 
     def losses(self) -> Iterable[Loss]:
-        """All that were written down.
+        """All recorded losses.
 
         Raises:
             Misconfigured: one cannot be read.

@@ -1,4 +1,4 @@
-"""Which approvals count no more, since the branch was rewritten or its commits were lost."""
+"""Determines which approvals are void because the branch was rewritten or its commits were lost."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dispatcher.ops_repo.rewrites import Touched, Withdrawn
 from dispatcher.ops_repo.viewed import Approach, Loss, Viewed
 
 STEPS = 64
-"""Pairs of commits of which is remembered what lies between them."""
+"""Maximum of cached pairs of commits."""
 
 
 class Withdrawals:
-    """Compares heads that decisions were made on, and records what the way between them took back.
+    """Compares heads that decisions were made on, and records what was withdrawn between them.
 
     Args:
         clone: the records are kept beside it.
@@ -45,15 +45,15 @@ class Withdrawals:
         return Approach(dropped=dropped, lost=lost)
 
     def record(self, old: str, new: str) -> None:
-        """Write down what the step from one head to another took back, if that is a rewrite."""
+        """Record what the step from one head to another withdrew, if it is a rewrite."""
         self._withdrawn.record(old, new, self._taken_back(old, new))
 
     def recorded(self, path: str) -> frozenset[str]:
-        """Commits that do not approve a path any more, by the records of all rewrites."""
+        """Commits that no longer approve a path, by the records of all rewrites."""
         return self._withdrawn.commits(path)
 
     def between(self, commit: str, path: str) -> frozenset[str]:
-        """Commits that do not approve a path any more at a head that was not approached yet."""
+        """Commits that no longer approve a path at a head that was not approached yet."""
         heads = {self._clone.refs.seen().commit, self._viewed.head()}
         taken = (self._taken_back(h, commit).get(path, frozenset()) for h in heads if h)
         return frozenset().union(*taken)

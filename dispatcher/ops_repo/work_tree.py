@@ -1,10 +1,10 @@
-"""A person's work tree of the ops repo, after one of its files was sent from it.
+"""Updates a person's work tree of the ops repo after one of its files was sent from it.
 
-``disinto dispatch`` commits with a clone of its own. A file that lies untracked in a work tree, at
-the very path that the commit adds, would stop the next ``git pull`` ("untracked working tree files
-would be overwritten"). Staged, it would not: git keeps an entry of the index that is what the new
-commit holds. So the file is staged, and the work tree fast-forwarded if that changes nothing else of
-the person's.
+``disinto dispatch`` commits with a clone of its own. An untracked file in a work tree, at the path
+that the commit adds, would block the next ``git pull`` ("untracked working tree files would be
+overwritten"). Staged, it would not: git keeps an entry of the index that is what the new commit
+holds. So the file is staged, and the work tree fast-forwarded if that changes nothing else of the
+person's.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from dispatcher.ops_repo.person import run_git
 
 
 def follow_with(file: Path, *, path: str, commit: str) -> str:
-    """Let the work tree of a file that was sent follow the ops repo.
+    """Update the work tree of a file that was sent.
 
     Args:
-        file: as the person named it.
-        path: where it stands in the ops repo, from the root.
-        commit: the commit (hex) that holds it now, on the branch or on that of a pull request.
+        file: as given by the person.
+        path: its path in the ops repo, from the root.
+        commit: the commit (hex) that contains it, on the branch or on that of a pull request.
 
     Returns:
-        What was done or is left to do there, for people; "" if the file lies elsewhere.
+        What was done or is left to do there, for people; "" if the file is elsewhere.
     """
     try:
         top = Path(run_git(["rev-parse", "--show-toplevel"], file.parent).rstrip("\n"))

@@ -1,4 +1,4 @@
-"""Bringing files to the remote: one commit, made on the head as last fetched, and pushed."""
+"""Publishes files to the remote: one commit on the head as last fetched, pushed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 TRIES = 30
-"""Pushes that may lose against others before a publish is given up for now."""
+"""Lost races with other pushes after which a publish is abandoned for now."""
 
 LOCK_TRIES = 8
-"""Pushes that may meet a lock file of the remote before it counts as one that somebody left behind;
-with the pauses between them about three seconds."""
+"""Attempts that may meet a lock file of the remote before it counts as stale; with the pauses
+between them about three seconds."""
 
 
 class Writer:
@@ -50,7 +50,7 @@ class Writer:
         check: Callable[[], None] = lambda: None,
     ) -> Published:
         """See ``OpsRepo.publish``."""
-        # Only who publishes needs it, and every command imports this module.
+        # Only publishing needs it, and every command imports this module.
         from tenacity import RetryError, Retrying, retry_if_exception_type
         from tenacity.wait import wait_random_exponential
 
@@ -97,12 +97,13 @@ class Writer:
         """See ``OpsRepo.try_push``."""
         commit = self._base()
         branch = f"refs/heads/{self._git.settings.branch}"
-        with suppress(LostRace):  # somebody pushed since the fetch: we were heard all the same
+        # another push came since the fetch; the remote accepted ours nevertheless
+        with suppress(LostRace):
             self._pusher.push(branch, f"{commit}:{branch}", options=("--dry-run",))
 
     def push_if(self, ref: str, value: str, *, expected: str | None) -> bool:
-        """Put a value into a ref in the place of the expected one (None: of none); False if the
-        remote holds another, or cannot hold this ref. Raises what ``propose`` raises otherwise.
+        """Replace the expected value of a ref (None: no value); False if the remote has another,
+        or cannot hold this ref. Raises what ``propose`` raises otherwise.
         """
         lease = f"--force-with-lease={ref}:{expected or ''}"
         try:
@@ -139,7 +140,7 @@ class Writer:
 
 
 def _enough(state: RetryCallState) -> bool:
-    """Whether a publish is given up for now."""
+    """Whether a publish is abandoned for now."""
     lost = state.outcome.exception() if state.outcome else None
     locked = isinstance(lost, LostRace) and lost.lock
     return state.attempt_number >= (min(LOCK_TRIES, TRIES) if locked else TRIES)

@@ -1,1 +1,1 @@
-"""The program inside a job: unwrap, run, redact. It depends on the model layer alone."""
+"""The program inside a job: unwrap, run, redact. It depends only on the model layer."""

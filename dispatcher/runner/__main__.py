@@ -1,4 +1,4 @@
-"""``python -m dispatcher.runner``. Small, since Python keeps no compiled copy of this file."""
+"""``python -m dispatcher.runner``. Small, because Python keeps no compiled copy of this file."""
 
 import os
 import sys
@@ -8,5 +8,5 @@ from dispatcher.runner.program import main
 code = main()
 sys.stdout.flush()
 sys.stderr.flush()
-# Taking the interpreter apart would cost milliseconds, and nothing is left to close.
+# Finalizing the interpreter would cost milliseconds, and nothing is left to close.
 os._exit(code)

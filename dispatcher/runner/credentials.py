@@ -1,4 +1,5 @@
-"""From the wrapping token to the secrets' values, or to the reason why the formula must not start.
+"""Obtains the secrets' values from the wrapping token, or the reason why the formula must not
+start.
 
 The order is the fence: where the token was minted, one unwrap, a look at ourselves with what came
 out (a revoked grant ends here), then each secret. Nothing here writes a value anywhere.
@@ -18,7 +19,7 @@ from dispatcher.runner.dynamic import Fetched, fetch_dynamic, value_fault
 from dispatcher.runner.vault_client import AnswerLost, NotSent, Reply, VaultClient, ca_file
 
 WAIT_S = 60.0
-"""Seconds for which a Vault that cannot be reached is asked again."""
+"""Seconds for which requests to an unreachable Vault are retried."""
 
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
@@ -26,13 +27,13 @@ _MINTING = "auth/token/create/"
 
 
 class GrantRefused(PermanentError):
-    """The grant is not good: used before, minted elsewhere, revoked, or short of rights."""
+    """The grant is unusable: used before, minted elsewhere, revoked, or without permission."""
 
     exit_code = Exit.NOPERM
 
 
 class SecretMissing(PermanentError):
-    """A secret that the action names cannot be given to the formula."""
+    """A secret that the action names cannot be passed to the formula."""
 
     exit_code = Exit.CONFIG
 
@@ -64,7 +65,7 @@ def fetch(payload: Payload, *, before_unwrap: Callable[[], None]) -> Fetched:
 
 
 class _Patience:
-    """Asks again, with growing pauses, for a bounded time in all."""
+    """Retries with growing pauses, for a bounded time in total."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -186,7 +187,7 @@ def _fetch_dynamic(
 
 
 def _fault(reply: Reply, value: object) -> str:
-    """What is wrong with one secret, or ""."""
+    """The problem with one secret, or ""."""
     if reply.status != 200:
         refusals = {403: "may not be read by this grant", 404: "is missing"}
         return refusals.get(reply.status, f"could not be read (Vault returned {reply.status})")

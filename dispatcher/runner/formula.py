@@ -1,4 +1,4 @@
-"""The formula: the right bytes, the clean environment, the command line, the private folder."""
+"""Prepares the formula: verified bytes, clean environment, command line, private directory."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _ANY_OWNER = {
     "GIT_CONFIG_KEY_0": "safe.directory",
     "GIT_CONFIG_VALUE_0": "*",
 }
-"""The mounted ops repo may belong to another user; we ask for bytes by their hash."""
+"""The mounted ops repo may belong to another user; bytes are read by their hash."""
 
 
 class BadFormula(PermanentError):
-    """The formula is not the approved one, or cannot be had or started."""
+    """The formula is not the approved one, or cannot be read or started."""
 
     exit_code = Exit.DATAERR
 
 
 def load(spec: RunSpec, *, ops_repo: str = "") -> bytes:
-    """The formula's bytes, checked against what was approved.
+    """The formula's bytes, verified against the approved hash.
 
     Args:
         ops_repo: the mounted ops repo, for a spec that does not carry the bytes.
@@ -81,10 +81,11 @@ def _read_blob(blob: str, ops_repo: str) -> bytes:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workspace:
-    """The run's private folder, removed afterwards.
+    """The run's private directory, removed afterwards.
 
     Attributes:
-        base: the directory, for its owner alone; holds the formula's file and the outputs.
+        base: the directory, accessible only to its owner; contains the formula's file and the
+            outputs.
         work: working directory of the formula.
         home: its HOME.
     """
@@ -106,7 +107,7 @@ class Workspace:
 
 
 def make_workspace(base: str = "") -> Workspace:
-    """Make the private folder.
+    """Create the private directory.
 
     Args:
         base: where; it may exist already (with mounts in it), and HOME is then inside of it.
@@ -133,8 +134,8 @@ def environment(spec: RunSpec, workspace: Workspace, secrets: Mapping[str, str])
     """The whole environment of the formula.
 
     Raises:
-        BadFormula: a secret's name is taken by it, a text holds a NUL byte, or it is larger than
-            what execve(2) takes.
+        BadFormula: a secret has the name of one of its variables, a text contains a NUL byte, or
+            it exceeds the limit of execve(2).
     """
     env = {
         "PATH": os.environ.get("PATH") or DEFAULT_PATH,
@@ -167,7 +168,7 @@ def environment(spec: RunSpec, workspace: Workspace, secrets: Mapping[str, str])
 
 
 def _refuse_too_large(env: Mapping[str, str]) -> None:
-    """Said here, since execve's own "Argument list too long" names nothing."""
+    """Checked here, because execve's own "Argument list too long" names nothing."""
     sizes = {
         name: len(name) + 2 + len(value.encode("utf-8", "surrogateescape"))
         for name, value in env.items()
@@ -194,7 +195,7 @@ def command(
     """The command line, and the descriptor of its standard input.
 
     Args:
-        prefix: command line of a sandbox that runs what follows it.
+        prefix: command line of a sandbox that runs the command appended to it.
     """
     if spec.formula.kind is FormulaKind.AGENT:
         if not spec.agent_argv:

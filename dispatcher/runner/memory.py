@@ -1,8 +1,8 @@
-"""Whether memory ran out, as the kernel counts it for the control group that the runner is in.
+"""Detects out-of-memory kills by the kernel's counters for the runner's control group.
 
-Engines do not always notice: Docker learns of it on some kernels and not on others, and nobody
-tells when only a child of the formula was killed. The kernel's own count can be read wherever a
-container shows it: ``memory.events``, or ``memory.oom_control`` of version 1 (see ``cgroups(7)``).
+Engines do not always notice: Docker detects it on some kernels only, and none reports that only a
+child of the formula was killed. The kernel's own count can be read wherever a container shows it:
+``memory.events``, or ``memory.oom_control`` of version 1 (see ``cgroups(7)``).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ _FILES = (
 """Count and limit, by version of the control groups."""
 
 _NO_LIMIT = 1 << 60
-"""Version 1 tells this much and more where there is no limit."""
+"""Version 1 reports at least this value if there is no limit."""
 
 
 class Memory:
-    """Counts from the moment at which it is made.
+    """Counts from its creation.
 
     Args:
-        root: where the control groups are mounted; a container sees its own there.
+        root: mount point of the control groups; a container sees its own there.
     """
 
     def __init__(self, root: str = "/sys/fs/cgroup") -> None:
@@ -31,7 +31,7 @@ class Memory:
         self._before = self._kills()
 
     def ran_out(self) -> str:
-        """That a process was killed for lack of memory, with the limit; "" if none was."""
+        """A message that a process was killed for lack of memory, with the limit; "" if none was."""
         if self._kills() <= self._before:
             return ""
         limit = self._limit()

@@ -1,4 +1,4 @@
-"""The runner's command line, read by hand: argparse costs more than the rest of the start."""
+"""Parses the runner's command line without argparse, which costs more than the rest of the start."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Runs one formula with its grant. Started by a scheduler, not by hand.
 
 
 class BadUsage(PermanentError):
-    """The command line is wrong."""
+    """The command line is invalid."""
 
     exit_code = Exit.USAGE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """See ``USAGE``. "" and -1 where an option is not given."""
+    """See ``USAGE``. "" and -1 if an option is not given."""
 
     outcome: str
     payload: str = ""
@@ -42,12 +42,12 @@ class Options:
 
     @property
     def started_marker(self) -> str:
-        """File that says the grant may be used up, or ""."""
+        """File whose existence means that the grant may be used up, or ""."""
         return f"{self.spool}/started" if self.spool else ""
 
     @property
     def cancel_reason(self) -> str:
-        """File in which a scheduler says why it sends TERM, or ""."""
+        """File in which a scheduler writes why it sends TERM, or ""."""
         return f"{self.spool}/cancel" if self.spool else ""
 
 

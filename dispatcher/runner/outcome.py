@@ -1,4 +1,4 @@
-"""What is left of a run: its last characters, its outputs and ``outcome.json``."""
+"""The results of a run: its last characters of output, its outputs and ``outcome.json``."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Tail:
         self._text = ""
 
     def channel(self) -> Callable[[bytes], None]:
-        """Where one stream's pieces go; a character cut by a piece's end is put together."""
+        """A writer for one stream's pieces; a character split between pieces is joined."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
         def add(data: bytes) -> None:
             if len(data) > _KEPT_BYTES:
                 decoder.reset()
                 data = data[-_KEPT_BYTES:].lstrip(bytes(range(0x80, 0xC0)))
-            # Two sizes over, so that a joined piece is cut once in a while and not each time.
+            # Twice the size, so that a joined piece is cut occasionally rather than every time.
             self._text += decoder.decode(data)
             if len(self._text) > 8 * LOG_CHARACTERS:
                 self._text = self._text[-2 * LOG_CHARACTERS :]
@@ -51,10 +51,10 @@ class Tail:
         return add
 
     def text(self, secrets: Secrets) -> str:
-        """The last 1,000 characters, harmless to show.
+        """The last 1,000 characters, safe to display.
 
         Args:
-            secrets: looked for again, since two streams may have put one together.
+            secrets: redacted again, because two streams may have joined into one.
         """
         text = secrets.redact_text(self._text[-2 * LOG_CHARACTERS :])
         text = text.replace("\r\n", "\n").translate(_HARMLESS)
@@ -62,7 +62,7 @@ class Tail:
 
 
 def read_outputs(path: str, secrets: Secrets) -> tuple[dict[str, object], str]:
-    """What a formula left in ``$DISINTO_OUTPUTS``, redacted.
+    """The formula's ``$DISINTO_OUTPUTS``, redacted.
 
     Returns:
         The object, and what is wrong with the file, or "" (also where there is none).
@@ -118,12 +118,12 @@ def _clean(value: object, secrets: Secrets) -> object:
 
 
 class OutcomeFile:
-    """Where ``outcome.json`` is written: whole or not at all, and on the disk.
+    """Writes ``outcome.json`` atomically and durably.
 
     The file is opened before the formula starts, so that no formula runs whose outcome could not
     be kept, and under a name that the formula cannot guess beforehand. It may still find and remove
-    it, or put something in the way; ``write`` clears that away, because no process of the formula
-    lives any more by then. What a formula writes there itself does not verify (see ``payload``).
+    it, or put something in its way; ``write`` removes that, because no process of the formula is
+    alive by then. What a formula writes there itself does not verify (see ``payload``).
 
     Args:
         path: of ``outcome.json``.
@@ -135,10 +135,10 @@ class OutcomeFile:
         self._fd = -1
 
     def open(self) -> None:
-        """Make the file that will become ``outcome.json``.
+        """Create the file that will become ``outcome.json``.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: it cannot be created.
         """
         unfinished = f"{self._path}.{os.urandom(16).hex()}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -179,7 +179,7 @@ class OutcomeFile:
                 os.close(fd)
 
     def _intact(self) -> bool:
-        """False if the file was not opened, or is not there any more under its name."""
+        """False if the file was not opened, or no longer exists under its name."""
         if self._fd < 0:
             return False
         try:

@@ -1,7 +1,7 @@
-"""Start one process, and leave none behind.
+"""Starts one process, and leaves none behind.
 
-The runner is the reaper of everything below it (PR_SET_CHILD_SUBREAPER), so a process that made
-itself a daemon is still found and ended. The first process dies with the runner (PDEATHSIG).
+The runner is the reaper of everything below it (PR_SET_CHILD_SUBREAPER), so a process that became
+a daemon is still found and killed. The first process dies with the runner (PDEATHSIG).
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def guard_runner() -> None:
-    """Adopt orphans, keep inherited descriptors from what we start, and let no other process of
-    this user read our memory.
+    """Adopt orphans, withhold inherited descriptors from child processes, and prevent other
+    processes of this user from reading our memory.
     """
     for entry in os.listdir("/proc/self/fd"):  # noqa: PTH208 - pathlib is slow to load
         with suppress(OSError):
@@ -51,15 +51,16 @@ def spawn(
     """Start a program in a session of its own; it gets no other descriptor than the three.
 
     Args:
-        argv: ``argv[0]`` is looked for on the PATH of ``env``.
+        argv: ``argv[0]`` is searched on the PATH of ``env``.
         stdin, stdout, stderr: descriptors that become 0, 1 and 2.
-        mark: the run's folder, by which its processes are found later (``process_record``), or "".
+        mark: the run's directory, by which its processes are found later (``process_record``), or
+            "".
 
     Returns:
         The process id.
 
     Raises:
-        OSError: the program cannot be executed, as execve(2) says it.
+        OSError: the program cannot be executed, with the error of execve(2).
     """
     parent = os.getpid()
     told, tell = os.pipe()
@@ -85,7 +86,7 @@ def spawn(
 
 
 def _prepare(parent: int, cwd: str, streams: tuple[int, int, int]) -> None:
-    """In the child, before it becomes the program."""
+    """Runs in the child, before it becomes the program."""
     os.setsid()
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -94,13 +95,13 @@ def _prepare(parent: int, cwd: str, streams: tuple[int, int, int]) -> None:
     for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
     os.chdir(cwd)
-    # First out of the way of 0, 1 and 2, which a source may itself be.
+    # First moved away from 0, 1 and 2, which may themselves be sources.
     for target, source in enumerate([_above(fd) for fd in streams]):
         os.dup2(source, target)
 
 
 def _above(fd: int) -> int:
-    """A copy of the descriptor that stands above the three streams, closed by exec."""
+    """A copy of the descriptor with a number above the three streams, closed by exec."""
     import fcntl
 
     return int(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10))
@@ -127,7 +128,7 @@ def signal_descendants(number: int, *, spare: str = "") -> None:
     """Signal every process below the runner.
 
     Args:
-        number: the signal; what is stopped is woken to receive it.
+        number: the signal; stopped processes are continued to receive it.
         spare: name of a program that is left alone (a sandbox, whose own death would kill what
             it holds without a chance to end well).
     """
@@ -140,7 +141,7 @@ def signal_descendants(number: int, *, spare: str = "") -> None:
 
 
 def end_all() -> None:
-    """KILL whatever is left below the runner; for the way out after a defect."""
+    """KILL all descendants of the runner; for the exit after a defect."""
     for _ in range(_LAST_TRIES):
         if not reap()[1]:
             return
@@ -149,7 +150,7 @@ def end_all() -> None:
 
 
 def _descendants() -> list[tuple[int, str]]:
-    """Process id and program name of everything below this process, by proc(5)."""
+    """Process id and program name of all descendants of this process, by proc(5)."""
     children: dict[int, list[tuple[int, str]]] = {}
     for entry in os.listdir("/proc"):  # noqa: PTH208 - pathlib is slow to load
         if not entry.isdigit():

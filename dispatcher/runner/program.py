@@ -1,4 +1,4 @@
-"""What a runner does, from its payload to ``outcome.json``, on every way out."""
+"""The runner's program, from its payload to ``outcome.json``, for every way it may end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SIGNAL_LIMIT = 64  # of exit codes above 128, those that a shell uses for signa
 
 
 class CannotReport(PermanentError):
-    """No outcome could be left, so the formula must not start."""
+    """No outcome could be written, so the formula must not start."""
 
     exit_code = Exit.IOERR
 
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     except Stopped:
         outcome = _cancelled(options)
     except (IncompletePayload, CannotBegin) as error:
-        # Whoever was writing is dead. Nothing was started, and nothing may look as if.
+        # The writer is dead. Nothing was started, and nothing may look as if.
         _tell(f"disinto: {error}")
         return error.exit_code
     if outcome.error:
@@ -90,7 +90,7 @@ def _unforeseen(run: _Run, options: Options, error: Exception) -> Outcome:
         return run.defect(error)
     why = f"the run cannot be prepared: {error.strerror}"
     if options.spool:
-        raise CannotBegin(why) from None  # whoever started us may do so again
+        raise CannotBegin(why) from None  # the engine may start the runner again
     return _not_started(Exit.IOERR, why)
 
 
@@ -107,11 +107,11 @@ def _not_started(code: int, error: str) -> Outcome:
 
 
 class CannotBegin(TemporaryError):
-    """The machine lacks something (space, descriptors), and the grant is untouched."""
+    """The machine lacks a resource (space, descriptors), and the grant is unused."""
 
 
 class _Run:
-    """The steps of one run, and what they leave to clean up.
+    """The steps of one run, and their cleanup.
 
     Attributes:
         outcome_file: open once the formula may start.
@@ -234,7 +234,7 @@ class _Run:
         ]
 
     def tell(self, text: str) -> None:
-        """Report to whoever reads the engine's log; in a job that is the formula's stderr."""
+        """Report to the engine's log; in a job that is the formula's stderr."""
         if self._marks and not self._options.spool:
             self._marks[1].note(_line(text))
         _tell(text)
@@ -257,7 +257,7 @@ class _Run:
         return reason
 
     def defect(self, error: Exception) -> Outcome:
-        """An outcome for an error nobody foresaw. Its text is left out: it may hold a secret."""
+        """An outcome for an unexpected error. Its text is left out: it may contain a secret."""
         import traceback
 
         lines = traceback.format_tb(error.__traceback__)
@@ -272,7 +272,7 @@ class _Run:
         )
 
     def clean_up(self) -> None:
-        """Leave no process and no private directory behind. A failure costs no run its outcome."""
+        """Leave no process and no private directory behind. A failure does not affect the outcome."""
         try:
             if self._started_at:
                 end_all()
@@ -284,7 +284,7 @@ class _Run:
 
 
 def _verdict(end: End, *, sandboxed: bool) -> tuple[Verdict, int, int | None]:
-    """Verdict, exit code and signal. A sandbox tells a signal as a shell does, by 128 + n."""
+    """Verdict, exit code and signal. A sandbox reports a signal as a shell does, by 128 + n."""
     code = os.waitstatus_to_exitcode(end.status) if end.status is not None else -9
     number = -code if code < 0 else None
     if number is None and sandboxed and 128 < code <= 128 + _SIGNAL_LIMIT:
@@ -308,7 +308,7 @@ def _variables(spec: RunSpec) -> list[str]:
 
 
 def _announce(lock_fd: int) -> None:
-    """Say through the lock's file who holds it, and keep it from whatever we start."""
+    """Record in the lock file who holds it, and withhold it from child processes."""
     os.set_inheritable(lock_fd, False)  # noqa: FBT003
     os.ftruncate(lock_fd, 0)
     os.pwrite(lock_fd, encode_record(own_record()), 0)
@@ -324,7 +324,7 @@ def _read_payload(path: str) -> bytes:
         return data
     with open(path, "rb") as file:  # noqa: PTH123
         data = file.read()
-    # The wrapping token is about to be worth nothing; still, leave no copy where we may.
+    # The wrapping token is about to become useless; still, leave no copy of it.
     with suppress(OSError):
         with open(path, "r+b") as file:  # noqa: PTH123
             file.write(b"\0" * len(data))

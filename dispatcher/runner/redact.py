@@ -1,17 +1,17 @@
-"""Hide secrets in a stream of bytes, exactly, wherever the stream is cut.
+"""Redacts secrets in a stream of bytes, exactly, wherever the stream is cut.
 
-Forms of eight bytes or more are searched for without regard to line ends, because programs wrap
+Forms of eight bytes or more are searched ignoring line ends, because programs wrap
 what they print (base64(1) at 76 columns, PEM at 64): one automaton searches the text with its line
-ends taken out, so that a width makes no difference and costs nothing. Shorter forms are searched
+ends taken out, so that the width is irrelevant and costs nothing. Shorter forms are searched
 for afterwards, as they are. Both: leftmost, then longest.
 
-What a ``Redactor`` has let go is final; it keeps back only bytes with which a form could begin, so
-an idle stream never sits on anything else. Most lines end with a letter with which some form
-begins. So fewer than ``_SEEN`` such bytes before a line end are let go as well, and remembered: of a
-form that goes on after the line end, the rest is hidden.
+The output of a ``Redactor`` is final; it holds back only bytes with which a form could begin, so
+an idle stream never holds back anything else. Most lines end with a letter with which some form
+begins. So fewer than ``_SEEN`` such bytes before a line end are output as well, and remembered: of
+a form that continues after the line end, the rest is hidden.
 
 Nothing is wrapped by ``MAX_BREAKS`` line ends in a row, or by more of them than a secret itself has.
-No form is looked for across a longer run, so endless line ends are passed on and not kept back.
+No form is searched across a longer run, so endless line ends are passed on and not held back.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 from dispatcher.runner.forms import forms
 
 MIN_FOLDED = 8
-"""Bytes of a form below which it is not looked for across line ends."""
+"""Bytes of a form below which it is not searched across line ends."""
 
 MAX_BREAKS = 256
-"""Bytes of line ends in a row across which a form is looked for, where no secret has more."""
+"""Bytes of line ends in a row across which a form is searched, if no secret has more."""
 
 _BREAKS = b"\r\n"
 _STEP = 32  # of the bytes that show whether there can be a long run at all
 _SEEN = 4
-_OPENING = 4  # bytes of a form that a place must show to be looked at more closely
+_OPENING = 4  # bytes of a form that a candidate position must match
 
 
 class _Patterns:
-    """What one automaton searches for.
+    """The patterns of one automaton.
 
     Args:
         names: the secret's name by form.
@@ -56,18 +56,18 @@ class _Patterns:
         return self._search is not None
 
     def mark(self, index: int) -> bytes:
-        """What stands in place of the form with this number."""
+        """The replacement of the form with this number."""
         return self._marks[index]
 
     def find(self, data: bytes, *, last: bool) -> tuple[list[tuple[int, int, int]], int]:
         """Search as much of ``data`` as is settled.
 
         Args:
-            data: what is not yet settled, followed by what is new.
-            last: True if nothing will follow, so that everything is settled.
+            data: the undecided bytes, followed by new ones.
+            last: True if nothing will follow, so that everything is decided.
 
         Returns:
-            Number, start and end of each form found, and where the part begins that is not settled.
+            Number, start and end of each match, and the start of the undecided part.
         """
         if self._search is None:
             return [], len(data)
@@ -117,7 +117,7 @@ class _Patterns:
 
 
 class Secrets:
-    """The values to hide, made ready for any number of streams.
+    """The values to hide, prepared for any number of streams.
 
     Args:
         values: each secret by its name. Where two have a form in common the first name is shown.
@@ -157,7 +157,7 @@ class Secrets:
 
 
 class Redactor:
-    """One stream. Feed it, write what it gives, and ``finish`` it."""
+    """The redactor of one stream. Feed it, write its output, and ``finish`` it."""
 
     def __init__(self, secrets: Secrets) -> None:
         self._folded = _Folded(secrets.folded, breaks=secrets.breaks)
@@ -168,7 +168,7 @@ class Redactor:
         return self._through(self._folded.pieces(data, last=False), last=False)
 
     def finish(self) -> bytes:
-        """What was kept back, since the stream has ended."""
+        """The bytes held back, after the stream has ended."""
         return self._through(self._folded.pieces(b"", last=True), last=True)
 
     def _through(self, pieces: list[bytes], *, last: bool) -> bytes:
@@ -187,7 +187,7 @@ class Redactor:
 
 
 class _Exact:
-    """One stream, searched as it is."""
+    """Searches one stream unchanged."""
 
     def __init__(self, patterns: _Patterns) -> None:
         self._patterns = patterns
@@ -208,7 +208,7 @@ class _Exact:
 
 
 class _Folded:
-    """One stream, searched without its line ends, in parts between long runs of them.
+    """Searches one stream without its line ends, in parts between long runs of them.
 
     Args:
         breaks: see ``Secrets``.
@@ -292,7 +292,7 @@ class _Places:
         self._flat = self._at = 0
 
     def of(self, index: int) -> int:
-        """The place of the byte that is number ``index`` without line ends."""
+        """The position of the byte with number ``index`` without line ends."""
         start, steps = self._at, index - self._flat
         at, breaks = start + steps, self._breaks(start, start + steps)
         while at != start + steps + breaks:
@@ -309,7 +309,7 @@ class _Places:
 
 def _after_early_break(data: bytes, begin: int, *, seen: int) -> int:
     """Where hiding begins: after a line end that fewer than ``_SEEN`` bytes of the form precede,
-    since a stream that stops there has let them go.
+    because a stream that stops there has already output them.
 
     Args:
         begin: place of the first byte of the form in ``data``.

@@ -1,7 +1,7 @@
-"""The formula's output: from its pipes through the redactors to where logs are kept.
+"""The formula's output streams: from its pipes through the redactors to the logs.
 
-A slow or full destination holds the formula back, never the runner: timeouts and cancellation go
-on, since nothing here blocks.
+A slow or full destination blocks the formula, never the runner: timeouts and cancellation keep
+working, because nothing here blocks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _PIPE_PIECE = 4096  # PIPE_BUF: a pipe that polls writable takes as much without
 
 
 class FileSink:
-    """A log file with a limit; what goes over it is dropped, and the file says so.
+    """A log file with a limit; the excess is dropped, which the file notes.
 
     Args:
         fd: a regular file, or whatever else never blocks.
@@ -47,15 +47,15 @@ class FileSink:
                 note = f"\n[log truncated: more than {self._limit} bytes]\n"
                 _write_all(self.fd, note.encode())
         except OSError:
-            self._closed = True  # disk full, or the file is gone: the run itself goes on
+            self._closed = True  # disk full, or the file is gone: the run itself continues
         self._written += len(data)
 
     def flush(self) -> None:
-        """Nothing waits."""
+        """Nothing is pending."""
 
 
 class PipeSink:
-    """A descriptor that may block: bytes wait here until it takes them."""
+    """A descriptor that may block: bytes are buffered until it accepts them."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -76,7 +76,7 @@ class PipeSink:
             while at < len(view) and self._ready.poll(0):
                 at += os.write(self.fd, view[at : at + _PIPE_PIECE])
         except OSError:
-            self._broken = True  # nobody reads any more
+            self._broken = True  # the reader is gone
             at = len(view)
         self.pending = bytes(view[at:])
 
@@ -92,7 +92,7 @@ def sink_for(fd: int) -> Sink:
 
 
 def log_file(path: str, *, limit: int) -> FileSink:
-    """Open a log file, readable by its owner alone, to append to."""
+    """Open a log file for appending, readable only by its owner."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     return FileSink(os.open(path, flags, 0o600), limit=limit)
 
@@ -124,12 +124,12 @@ class Stream:
             fcntl.fcntl(self.source, fcntl.F_SETPIPE_SZ, READ_BYTES)
 
     def started(self) -> None:
-        """The formula holds its end by now."""
+        """The formula has inherited its end."""
         os.close(self.child_end)
 
     @property
     def reading(self) -> bool:
-        """True while there may be more to read and room to put it."""
+        """True while there may be more to read and the buffer has space."""
         return self.source >= 0 and len(self.sink.pending) < _PENDING_LIMIT
 
     def read(self) -> None:
@@ -145,7 +145,7 @@ class Stream:
             self._close()
 
     def give_up(self) -> None:
-        """Stop reading, though somebody may still hold the other end."""
+        """Stop reading, even if the other end is still open."""
         if self.source >= 0:
             self._pass_on(self._redactor.finish())
             self._close()
@@ -153,7 +153,7 @@ class Stream:
     def _pass_on(self, data: bytes) -> None:
         if data:
             self._tail(data)
-            self._marks.note(data)  # first, so that no byte is there without its mark
+            self._marks.note(data)  # first, so that no byte is written without its mark
             self.sink.write(data)
 
     def _close(self) -> None:

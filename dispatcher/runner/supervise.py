@@ -1,4 +1,4 @@
-"""Watch the formula until it, and everything it started, is gone.
+"""Supervises the formula until it, and everything it started, has ended.
 
 One thread, one poll: the two streams, the destinations that fill up, the signals, the clock.
 """
@@ -18,7 +18,7 @@ from dispatcher.runner.process import reap, signal_descendants
 from dispatcher.runner.streams import Stream
 
 _DRAIN_S = 1.0  # a pipe that stays open though nobody of ours lives: handed to a stranger
-_FLUSH_S = 10.0  # for a destination that has stopped taking
+_FLUSH_S = 10.0  # for a destination that has stopped accepting data
 _KILL_AGAIN_S = 0.05
 _KILL_S = 15.0  # a process in uninterruptible sleep outlives KILL
 
@@ -29,7 +29,8 @@ class End:
 
     Attributes:
         status: wait status of its first process, or None if it could not be waited for.
-        timed_out, cancelled: who ended it; at most one is set, and neither if it ended by itself.
+        timed_out, cancelled: why it was ended; at most one is set, and neither if it ended by
+            itself.
         finished_at: seconds since the epoch.
         survivors: True if processes outlived even KILL.
     """
@@ -42,7 +43,7 @@ class End:
 
 
 class Stopped(BaseException):
-    """TERM came before the formula was started; not an error, so nothing may swallow it."""
+    """TERM arrived before the formula was started; not an error, so nothing may catch it."""
 
 
 class Signals:
@@ -69,7 +70,7 @@ class Signals:
             raise Stopped
 
     def mute(self) -> None:
-        """The same, for a runner that is on its way out."""
+        """The same, for a runner that is exiting."""
         self._raising = False
 
     def _on_request(self, _number: int, _frame: FrameType | None) -> None:
@@ -118,7 +119,7 @@ class Supervision:
         self.end = End()
 
     def run(self) -> End:
-        """Returns once nothing is left, or nothing more can be done about it."""
+        """Returns once no process is left, or none of the rest can be killed."""
         left = self._until_ended()
         if left:
             left = self._until_gone()
@@ -158,7 +159,7 @@ class Supervision:
         return True
 
     def _drain(self) -> None:
-        """Read what the pipes still hold, and let the destinations take it."""
+        """Read the rest of the pipes, and flush it to the destinations."""
         deadline = time.monotonic() + _FLUSH_S
         quiet_at = time.monotonic() + _DRAIN_S
         while any(s.source >= 0 for s in self._streams) and time.monotonic() < deadline:
@@ -180,7 +181,7 @@ class Supervision:
         return left
 
     def _poll_once(self, until: float) -> bool:
-        """Wait for something and carry it on. True if bytes moved."""
+        """Wait for an event and handle it. True if bytes moved."""
         self._register()
         ready = self._poll.poll(max(0.0, until - time.monotonic()) * 1000)
         moved = False
@@ -197,7 +198,7 @@ class Supervision:
         return moved
 
     def _register(self) -> None:
-        """Ask the poll for what matters now, and for nothing else."""
+        """Register exactly the relevant events with the poll."""
         events: dict[int, int] = {}
         for stream in self._streams:
             if stream.reading:

@@ -10,7 +10,7 @@ from dispatcher.time_index import PRECISION_S, encode_mark
 
 
 class TimeMarks:
-    """The index of one stream. Whatever fails about it costs the run nothing but the index.
+    """The index of one stream. A failure costs the run only the index.
 
     Args:
         path: of the index; what is there is replaced.
@@ -24,7 +24,7 @@ class TimeMarks:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
         with suppress(OSError):
             self._fd = os.open(path, flags | os.O_NONBLOCK, 0o644)
-        self.note(b"")  # so that an index is never empty, but for one that was given up
+        self.note(b"")  # so that an index is never empty, except an abandoned one
 
     def note(self, data: bytes) -> None:
         """These bytes are about to be written."""

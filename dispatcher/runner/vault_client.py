@@ -1,7 +1,7 @@
 """The four questions a runner asks Vault, over the standard library alone.
 
 ``hvac`` would cost each run 90 ms of CPU. What this client must know that others need not: whether
-a request that failed may have reached the server, since the unwrap must never be sent twice.
+a failed request may have reached the server, because the unwrap must never be sent twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class NotSent(Unavailable):
 
 
 class AnswerLost(Unavailable):
-    """The request was sent, and what became of it is not known."""
+    """The request was sent, and its result is unknown."""
 
 
 class Redirected(Misconfigured):
@@ -46,7 +46,7 @@ class Reply:
 
     @property
     def busy(self) -> bool:
-        """True if the server refused to work on it for now: sealed, standby, rate limited."""
+        """True if the server did not process it for now: sealed, standby, rate limited."""
         return self.status in (412, 429, 472, 473, 503)
 
     def get(self, *path: str) -> Any:
@@ -103,7 +103,7 @@ class VaultClient:
     def request(
         self, method: str, path: str, *, token: str = "", body: dict[str, Any] | None = None
     ) -> Reply:
-        """Ask once. A redirect is not followed: it would hand the token to the address it names.
+        """Send once. A redirect is not followed: it would send the token to the address it names.
 
         Args:
             path: below ``/v1/``, not yet percent-encoded.
@@ -158,7 +158,7 @@ class VaultClient:
             ) from None
 
     def close(self) -> None:
-        """Give up the connection; the next request makes another."""
+        """Close the connection; the next request opens another."""
         self._connection.close()
 
 

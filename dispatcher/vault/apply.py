@@ -1,8 +1,8 @@
-"""What Vault must hold for a dispatcher: compared with what it holds, then written.
+"""Compares Vault with what a dispatcher needs there, then writes the difference.
 
 ``plan_vault`` and ``plan_jwt`` read and compare; ``apply_changes`` writes. Both need an operator's
-token (``Vault.of_operator``) and use hvac. Nothing is deleted unless that is asked for, and nothing
-that is not ours is overwritten or deleted; see ``ownership``.
+token (``Vault.of_operator``) and use hvac. Nothing is deleted unless requested, and nothing that
+is not ours is overwritten or deleted; see ``ownership``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """One thing in Vault, as it is and as it is to be. Holds no secret value.
+    """One object in Vault, with its current and its intended content. Contains no secret value.
 
     Attributes:
         kind: what ``apply_changes`` will do.
@@ -56,18 +56,18 @@ class Change:
 
     @property
     def drift(self) -> bool:
-        """Whether the server is not as it is to be."""
+        """Whether the server differs from the intended content."""
         return self.kind in (ChangeKind.CREATE, ChangeKind.UPDATE, ChangeKind.DELETE)
 
 
 class NotOurs(Misconfigured):
-    """Something of the name that we would write, or delete, belongs to somebody else."""
+    """An object of the name that we would write, or delete, belongs to somebody else."""
 
 
 def plan_vault(
     vault: Vault, settings: Settings, *, remove_stale: bool = False, adopt: bool = False
 ) -> list[Change]:
-    """Everything but the JWT login, in the order in which it is to be written.
+    """All changes but the JWT login, in the order in which to write them.
 
     Args:
         vault: logged in as an operator.
@@ -109,7 +109,7 @@ def plan_vault(
 def plan_jwt(vault: Vault, settings: Settings, *, jwks_url: str = "") -> list[Change]:
     """The login of the dispatcher's own job by its workload identity.
 
-    Applying it makes Vault fetch the engine's keys: it must be up, and Vault must reach it.
+    Applying it makes Vault fetch the engine's keys: it must be running and reachable from Vault.
 
     Args:
         vault: logged in as an operator.
@@ -209,7 +209,7 @@ def _policy(client: hvac.Client, name: str, text: str, present: Iterable[str]) -
 
 
 def _refuse_foreign(changes: Iterable[Change], settings: Settings, *, adopt: bool) -> None:
-    """Raises ``NotOurs`` if what stands in the place of one of our policies bears another's mark."""
+    """Raises ``NotOurs`` if one of our policies carries another's mark on the server."""
     marker = owner(settings)
     for change in changes:
         if change.kind is not ChangeKind.UPDATE or not change.path.startswith(_POLICIES):
@@ -235,7 +235,7 @@ def _refuse_foreign(changes: Iterable[Change], settings: Settings, *, adopt: boo
 def _left_over(
     client: hvac.Client, settings: Settings, present: Iterable[str], *, remove: bool
 ) -> Iterator[Change]:
-    """Policies that are provably ours, and of no use any more."""
+    """Policies that are provably ours, and no longer used."""
     marker, prefix = owner(settings), names.runner_prefix(settings.vault)
     for name in sorted(present):
         legacy = templates.legacy_policy(settings, name)

@@ -34,7 +34,7 @@ def check_vault(vault: Vault, settings: Settings) -> list[Check]:
         vault: logged in as ``serve`` logs in. An operator's token fails the checks of rights.
         settings: of the dispatcher.
 
-    Never raises; what Vault does not answer is a check that failed.
+    Never raises; an unanswered request is a failed check.
     """
     health = vault.health()
     checks = list(_server(vault, health))
@@ -212,7 +212,7 @@ def _policies(name: str, client: hvac.Client, settings: Settings) -> Check:
 
 
 def _owners(name: str, client: hvac.Client, settings: Settings) -> Check:
-    """Whatever a grant could be minted with must be ours."""
+    """Every policy that a grant could be minted with must be ours."""
     prefix = names.runner_prefix(settings.vault)
     foreign = []
     for policy in listed(client.sys.list_acl_policies):

@@ -1,4 +1,4 @@
-"""What goes wrong with Vault, as ``dispatcher.errors``: for the thin client and for hvac alike.
+"""Maps Vault's failures to ``dispatcher.errors``, for the thin client and for hvac alike.
 
 Everything that the two can meet becomes an error here, once, with its remedy and with whether a
 retry can help. No text holds a token: texts are made of addresses, paths and what the server calls
@@ -53,7 +53,7 @@ def errors_of(body: Mapping[str, Any]) -> str:
     return _TOKENS.sub("[token]", " ".join(text.split()))
 
 
-# -- answers that refuse -------------------------------------------------------------------
+# -- responses that reject -------------------------------------------------------------------
 # ``request`` is the method and the path below /v1/, such as "GET sys/mounts".
 
 
@@ -84,7 +84,7 @@ def log_in_refused(addr: str, what: str, errors: str, *, remedy: str) -> Denied:
     )
 
 
-# -- answers from which nothing follows ----------------------------------------------------
+# -- inconclusive responses ----------------------------------------------------
 
 
 def failed(addr: str, request: str, status: int, body: object) -> Unavailable:
@@ -123,7 +123,7 @@ def not_vault(addr: str, request: str, status: int) -> Unavailable:
     )
 
 
-# -- no answer -----------------------------------------------------------------------------
+# -- no response -----------------------------------------------------------------------------
 
 
 def unreachable(addr: str, error: urllib3.exceptions.HTTPError, *, timeout_s: float) -> Unavailable:

@@ -31,7 +31,7 @@ class VaultHealth:
         version: the server's version, or "".
         token_ttl_s: seconds that our token still lives; None if it never ends or is unknown.
         renewable: whether our token can be made to live longer, by renewal or a new login.
-        problem: what is wrong, or will be soon, in words; "" if nothing is.
+        problem: the present or imminent problem, in words; "" if there is none.
     """
 
     reachable: bool

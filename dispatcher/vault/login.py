@@ -1,4 +1,4 @@
-"""Log-in to Vault or OpenBao by token, AppRole or JWT. Credentials are read anew each time.
+"""Log-in to Vault or OpenBao by token, AppRole or JWT. Credentials are read again each time.
 
 AppRole, JWT and renewal are calls of hvac. A token that is given needs no login: it is looked up,
 without hvac, so that commands of a person with ``VAULT_TOKEN`` and completion do not import hvac.
@@ -73,7 +73,7 @@ class LogIn:
         Raises:
             Misconfigured: a credential is missing.
             Denied: the server does not accept it.
-            Unavailable: the server gives no answer that counts.
+            Unavailable: the server gives no usable answer.
         """
         methods = {
             VaultAuth.TOKEN: self._by_token,

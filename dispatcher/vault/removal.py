@@ -1,7 +1,8 @@
-"""What ``disinto apply`` wrote to Vault, found again so that it can be removed.
+"""Removal of what ``disinto apply`` wrote to Vault.
 
 Only what is provably ours: policies that bear our mark, and the roles that hand them out. Mounts,
-secrets and the transit key stay: they hold what people put there, and what results are verified with.
+secrets and the transit key stay: they contain people's data, and the key that results are verified
+with.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def plan_removal(vault: Vault, settings: Settings) -> list[Change]:
 
     Raises:
         Denied: the token lacks a right to read.
-        Unavailable: Vault gives no answer that counts.
+        Unavailable: Vault gives no usable answer.
     """
     client = hvac_client(vault)
     return [*_roles(client, settings), *_policies(client, settings)]

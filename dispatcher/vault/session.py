@@ -32,7 +32,7 @@ class Vault:
         Args:
             settings: where the server is, and how to log in.
             environ: of the process; read for the token alone.
-            connections: kept open at most; more threads open more, which are not kept.
+            connections: maximum kept open; more threads open more, which are not kept.
             operator: whether a person acts; only remedies differ.
 
         Raises:
@@ -56,7 +56,7 @@ class Vault:
         return f"Vault({self.addr!r}, auth={self.settings.auth.value!r})"
 
     def close(self) -> None:
-        """End the renewal and the connections. The token is left to its time."""
+        """End the renewal and the connections. The token expires by itself."""
         self._token.close()
         self._http.close()
 
@@ -81,8 +81,8 @@ class Vault:
             allow: statuses that are returned and not raised, such as 404.
 
         Raises:
-            Unavailable: the server gives no answer that counts.
-            Denied: it refuses our rights, or our login.
+            Unavailable: the server gives no usable answer.
+            Denied: it denies permission, or rejects our login.
             Rejected: it rejects the request.
         """
         held = self._token.current()

@@ -1,4 +1,4 @@
-"""The texts that go to Vault: policies and roles, rendered from ``vault/``. Pure."""
+"""Renders the policies and roles for Vault from ``vault/``. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Legacy:
 
 
 LEGACY = Legacy()
-"""Names that earlier releases gave, the same for every installation on a Vault."""
+"""Names used by earlier releases, the same for every installation on a Vault."""
 
 
 def runner_policy(settings: Settings, name: str) -> str:
@@ -71,7 +71,7 @@ def dispatcher_policy(settings: Settings) -> str:
 
     Raises:
         Misconfigured: a path is not plain, or the dispatcher's own secrets and those of actions
-            share a directory, so that a right to the one would be a right to the other.
+            share a directory, so that permission for the one would include the other.
     """
     return owner(settings).mark + _dispatcher_policy(
         settings,

@@ -1,7 +1,7 @@
 """The token of a connection: logged in with, renewed in time, replaced when it is dead.
 
 Renewal happens before a call, when a third or less of the token's time is left; a daemon thread
-does the same while there are no calls, since a token without a login behind it is lost for good
+does the same while there are no calls, because a token without a login method is lost permanently
 once it has ended.
 """
 
@@ -71,7 +71,7 @@ class TokenKeeper:
         return f"TokenKeeper({self._held!r})"
 
     def close(self) -> None:
-        """End the renewal. The token is left to its time."""
+        """End the renewal. The token expires by itself."""
         self._stop.set()
 
     def current(self) -> HeldToken:
@@ -119,7 +119,7 @@ class TokenKeeper:
         try:
             if left > 0 and held.renewable:
                 login = self._log_in.renew(held.token)
-                # At its maximal time a token is renewed to no later end; only a login helps.
+                # A token at its maximum lifetime cannot be extended by renewal; only a login helps.
                 if login is not None:
                     renewed = HeldToken.of(login, now)
                     if renewed.left_s(now) > left + 0.1 * held.granted_s:
