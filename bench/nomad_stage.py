@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from bench.stage import FORMULA, Stage
-from dispatcher.assembly import build_parts
+from dispatcher.assembly import build_components
 from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.render import runner_name
@@ -68,7 +68,7 @@ class Bare:
 
     def payloads(self, number: int) -> list[tuple[RunSpec, bytes, dict[str, str]]]:
         """Payloads with real grants, minted beforehand."""
-        parts = build_parts(self._settings, environ=self._scene.environ)
+        parts = build_components(self._settings, environ=self._scene.environ)
         specs = Minter(bao=self._scene.server)  # type: ignore[arg-type]
         encoded = []
         for _ in range(number):
@@ -104,7 +104,7 @@ class Bare:
         """The calls that exactly-once asks for, and nothing around them: mint a grant, write a
         claim, dispatch, confirm. What the dispatcher could reach at best on this machine.
         """
-        parts = build_parts(self._settings, environ=self._scene.environ)
+        parts = build_components(self._settings, environ=self._scene.environ)
         specs = Minter(bao=self._scene.server)  # type: ignore[arg-type]
         folder = f"{self._settings.nomad.ledger_prefix}/bare"
 

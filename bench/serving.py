@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.git_growth import push_seconds
-from dispatcher.assembly import build_parts, build_service, open_settings
+from dispatcher.assembly import build_components, build_service, open_settings
 from dispatcher.engines.base import Scheduler
 from dispatcher.engines.nomad.api.connection import Connection
 from dispatcher.loop.serve import Service
@@ -123,7 +123,7 @@ def main() -> None:
     settings = open_settings(Path(sys.argv[1]))
     calls, rounds = Calls(), Rounds()
     fake = FakeScheduler() if "--fake" in sys.argv else None
-    parts = build_parts(settings, scheduler=fake)
+    parts = build_components(settings, scheduler=fake)
     if fake is not None:
         fake.wake = parts.wake
     repo = TimedRepo(parts.repo)

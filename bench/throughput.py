@@ -17,7 +17,7 @@ from itertools import count
 from bench.arrivals import Arrivals
 from bench.figures import Figure, median
 from bench.stage import FORMULA, Stage, push_actions, served
-from dispatcher.assembly import build_parts
+from dispatcher.assembly import build_components
 from dispatcher.devservers.scene import Scene
 from dispatcher.engines.local import sandbox
 from dispatcher.engines.local.launch import launch
@@ -131,7 +131,7 @@ def bare_runner(scene: Scene, actions: int) -> float:
 def _prepared(
     scene: Scene, settings: Settings, actions: int
 ) -> list[tuple[Spool, bytes, list[str]]]:
-    parts = build_parts(settings, environ=scene.environ)
+    parts = build_components(settings, environ=scene.environ)
     specs = Minter(bao=scene.server, prefix="disinto/runner")  # type: ignore[arg-type]
     box = sandbox.find(settings)[0]
     prepared = []

@@ -1,4 +1,4 @@
-"""The assembly: from settings to the parts that act. The one place where everything is joined."""
+"""The assembly: builds the components from the settings. The one place where all are joined."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from dispatcher.settings import (
     Role,
     Settings,
     load_settings,
-    plain_addresses,
     settings_origin,
 )
 from dispatcher.settings.dynamic import variables_of
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from dispatcher.ledger.base import Ledger
     from dispatcher.loop.components import Components
     from dispatcher.loop.leader import Leadership
-    from dispatcher.loop.result_writer import Entry, Sign, Verifier
     from dispatcher.loop.serve import Service
     from dispatcher.loop.view import View
     from dispatcher.notify.notifier import Notifier
@@ -61,7 +59,7 @@ def open_origin(config: Path | None, environ: Environ = os.environ) -> Origin | 
 
 
 def given(settings: Settings, origin: Origin | None) -> Given | None:
-    """What the status file says of the settings; None if their origin is not known."""
+    """What the status file contains of the settings; None if their origin is unknown."""
     from dispatcher.loop.rule_files import watched
     from dispatcher.status.status_file import Given
 
@@ -80,7 +78,7 @@ def given(settings: Settings, origin: Origin | None) -> Given | None:
 
 
 def refuse_author(settings: Settings, what: str) -> None:
-    """Raise for what only makes sense where ``serve`` runs.
+    """Refuse what only makes sense on the dispatcher's host.
 
     Args:
         what: the subject of the sentence, such as ``'disinto serve'``.
@@ -103,7 +101,7 @@ def open_vault(settings: Settings, environ: Environ) -> Vault:
 
 
 def open_repo(settings: Settings, environ: Environ, vault: Vault | None = None) -> OpsRepo:
-    """The clone of the ops repo; made at the first fetch."""
+    """The clone of the ops repo; created at the first fetch."""
     from dispatcher.ops_repo import OpsRepo
 
     return OpsRepo(
@@ -149,10 +147,10 @@ def open_scheduler(
 
 
 def open_policy(settings: Settings) -> Policy:
-    """The tiers; without a file every formula is of tier high.
+    """The policy; without a file every formula is of tier high.
 
     Raises:
-        InvalidInput: the file is wrong.
+        InvalidInput: the file is invalid.
     """
     from dispatcher.decide.policy import load_policy
 
@@ -167,11 +165,7 @@ def open_forge(settings: Settings, environ: Environ, vault: Vault) -> ForgeApi:
     """
     from dispatcher.forge import ACCESS_WANTED, ForgeApi, token_source
 
-    token = environ.get(settings.forge.token_env, "")
-    if not token and settings.forge.token_secret:
-        from dispatcher.vault.bot_secrets import bot_token
-
-        token = bot_token(vault, settings.forge.token_secret)
+    token = _token(environ, settings.forge.token_env, settings.forge.token_secret, lambda: vault)
     if not token:
         raise Misconfigured(
             "the forge's API token is missing",
@@ -186,10 +180,10 @@ def open_gate(
     forge: ForgeApi | None,
     trusted: Callable[[], Signers] | None = None,
 ) -> TieredGate:
-    """The gate that answers for every tier.
+    """The gate for all tiers.
 
     Args:
-        trusted: whose signatures count, asked at each check; the settings' own files without it.
+        trusted: the trusted signers, called at each check; by default the files of the settings.
     """
     from dispatcher.gate import NoGate, TieredGate
 
@@ -221,14 +215,14 @@ def open_gate(
     return TieredGate(configured)
 
 
-def build_parts(
+def build_components(
     settings: Settings,
     *,
     environ: Environ = os.environ,
     scheduler: Scheduler | None = None,
     settings_file: Path | None = None,
 ) -> Components:
-    """Everything a service acts through. Opens files, asks no server.
+    """The components of a service. Opens files, calls no server.
 
     Raises:
         Misconfigured: this is an author client.
@@ -236,14 +230,16 @@ def build_parts(
     Args:
         settings: see ``open_settings``.
         environ: for tokens.
-        scheduler: in the place of the one that the settings name.
-        settings_file: where the settings come from, if changes of it are to be reported.
+        scheduler: replaces the one that the settings name.
+        settings_file: the settings file, if its changes are to be reported.
     """
     from dispatcher.audit import AuditLog
-    from dispatcher.loop.components import Components, Notifier, Reporter
+    from dispatcher.loop.component_warnings import component_warnings
+    from dispatcher.loop.components import Components, Notifier
     from dispatcher.loop.formulas import FormulaStore
     from dispatcher.loop.own_settings import OwnSettings
     from dispatcher.loop.rules import Rules
+    from dispatcher.loop.signing import result_signer, result_verifier
     from dispatcher.vault import Grants
 
     refuse_author(settings, "a dispatcher")
@@ -252,8 +248,7 @@ def build_parts(
     vault = open_vault(settings, environ)
     repo = open_repo(settings, environ, vault)
     wake = Notifier()
-    reporter: Reporter | None = None
-    forge = None
+    forge, reporter = None, None
     if settings.policy.gate is GateKind.FORGEJO:
         from dispatcher.gate.landing import Landings
         from dispatcher.gate.report import ForgeReporter
@@ -270,34 +265,34 @@ def build_parts(
     scheduler = scheduler or open_scheduler(settings, environ, wake=wake)
     ledger = open_ledger(settings, environ)
     leadership = open_leadership(settings, repo, ledger)
-    audit = AuditLog(settings.state_dir / "audit.jsonl")
-    hook_in_file = not environ.get(settings.http.webhook_secret_env)
-    own = None
+    audit, own = AuditLog(settings.state_dir / "audit.jsonl"), None
     if settings_file is not None:
         own = OwnSettings(
             path=settings_file,
             in_force=settings,
             read=lambda: load_settings(settings_file, environ),
         )
-    rules = Rules(settings, audit, webhook=hook_in_file, own=own)
-    told = _all_warnings(settings, scheduler, repo)
+    rules = Rules(
+        settings, audit, webhook=not environ.get(settings.http.webhook_secret_env), own=own
+    )
+    warnings = component_warnings(settings, scheduler, repo)
     return Components(
         settings=settings,
         rules=rules,
         repo=repo,
-        shelf=FormulaStore(folder=settings.formulas.path, repo=repo),
+        formula_store=FormulaStore(folder=settings.formulas.path, repo=repo),
         gate=open_gate(settings, repo, forge, lambda: rules.signers),
         grants=Grants(vault, settings),
         ledger=ledger,
         scheduler=scheduler,
-        seal=_seal(settings, vault),
-        verifier=_verifier(settings, vault),
+        sign_result=result_signer(settings, vault),
+        verifier=result_verifier(settings, vault),
         audit=audit,
         wake=wake,
         leadership=leadership,
         reporter=reporter,
         forge_calls=(lambda: forge.calls) if forge is not None else None,
-        warnings=lambda: (*leadership.warnings(), *rules.warnings(), *told()),
+        warnings=lambda: (*leadership.warnings(), *rules.warnings(), *warnings()),
         obstacle=registry.get(settings.scheduler).obstacle(settings, environ),
     )
 
@@ -311,7 +306,7 @@ def build_view(components: Components) -> View:
     offered = registry.get(settings.scheduler).mounts(settings)
     intake = Intake(
         repo=components.repo,
-        shelf=components.shelf,
+        formula_store=components.formula_store,
         policy=components.rules.policy,
         mounts=frozenset(Mount if offered is None else offered),
         limit=settings.limits.max_action_bytes,
@@ -320,8 +315,8 @@ def build_view(components: Components) -> View:
     return View(components=components, intake=intake, revision=components.rules.fence.revision)
 
 
-def build_desk_view(settings: Settings, environ: Environ, repo: OpsRepo) -> AuthorView:
-    """What an author client can see; asks no server but the remote and the forge."""
+def build_author_view(settings: Settings, environ: Environ, repo: OpsRepo) -> AuthorView:
+    """The view of an author client; it calls only the remote and the forge."""
     from dispatcher.loop.formulas import FormulaStore
     from dispatcher.loop.intake import Intake
     from dispatcher.operate.author_view import AuthorView
@@ -333,7 +328,7 @@ def build_desk_view(settings: Settings, environ: Environ, repo: OpsRepo) -> Auth
 
     intake = Intake(
         repo=repo,
-        shelf=FormulaStore(folder=settings.formulas.path, repo=repo),
+        formula_store=FormulaStore(folder=settings.formulas.path, repo=repo),
         policy=open_policy(settings),
         mounts=frozenset(Mount),
         limit=settings.limits.max_action_bytes,
@@ -342,7 +337,7 @@ def build_desk_view(settings: Settings, environ: Environ, repo: OpsRepo) -> Auth
 
 
 def proposals(settings: Settings, environ: Environ) -> tuple[tuple[Proposed, ...], str]:
-    """Open pull requests that bring actions, and why they are not known; see ``proposed``."""
+    """Open pull requests with actions, and the error if they cannot be listed; see ``proposed``."""
     if settings.policy.gate is not GateKind.FORGEJO:
         return (), ""
     from dispatcher.operate.proposed import proposed
@@ -362,10 +357,10 @@ def build_service(components: Components, tracker: Tracker) -> Service:
 
 
 def open_notifier(settings: Settings, environ: Environ, tracker: Tracker) -> Notifier | None:
-    """Notifications as the settings want them; None if they want none. Asks no server.
+    """The notifier as configured; None without sinks. Calls no server.
 
     Args:
-        tracker: told of sinks that fail.
+        tracker: notified of sinks that fail.
     """
     if not settings.notify:
         return None
@@ -382,73 +377,25 @@ def open_notifier(settings: Settings, environ: Environ, tracker: Tracker) -> Not
     )
 
 
-def _all_warnings(
-    settings: Settings, scheduler: Scheduler, repo: OpsRepo
-) -> Callable[[], tuple[str, ...]]:
-    """What settings, engine and clone have to say although they work."""
-    plain = tuple(f"{each.warning}. {each.remedy}" for each in plain_addresses(settings))
-    engine = registry.get(settings.scheduler)
-
-    def warnings() -> tuple[str, ...]:
-        trouble = repo.seen_trouble()
-        refused = (
-            "the remote rejects refs/disinto/seen beside results, so it keeps no copy of which ids "
-            f"ran: {trouble}",
-        )
-        return (*plain, *engine.warnings(scheduler), *(refused if trouble else ()))
-
-    return warnings
-
-
 def _credential(
     settings: Settings, environ: Environ, vault: Vault | None
 ) -> Callable[[], str | None]:
     repo = settings.ops_repo
 
-    def ask() -> str | None:
-        if repo.token_env and environ.get(repo.token_env):
-            return environ[repo.token_env]
-        if repo.token_secret:
-            from dispatcher.vault.bot_secrets import bot_token
+    def opened() -> Vault:
+        return vault or open_vault(settings, environ)
 
-            own = vault or open_vault(settings, environ)
-            return bot_token(own, repo.token_secret)
-        return None
+    def credential() -> str | None:
+        return _token(environ, repo.token_env, repo.token_secret, opened) or None
 
-    return ask
+    return credential
 
 
-def _seal(settings: Settings, vault: Vault) -> Sign:
-    """Signs results as the settings say; without signatures the text goes as it is."""
-    if not settings.attestation.enabled:
-        return lambda entry: entry.text
-    from dispatcher.attestation import Signer, local_signer, seal_with, transit_signer
-    from dispatcher.vault.transit import TransitKey
+def _token(environ: Environ, variable: str, secret: str, vault: Callable[[], Vault]) -> str:
+    """A token from its environment variable, else from its secret in Vault; "" if neither is set."""
+    token = environ.get(variable, "")
+    if token or not secret:
+        return token
+    from dispatcher.vault.bot_secrets import bot_token
 
-    signer: Signer
-    if settings.attestation.transit_key:
-        signer = transit_signer(TransitKey(vault, settings))
-    else:
-        signer = local_signer(settings.state_dir / "attestation.key")
-
-    def seal(entry: Entry) -> str:
-        return seal_with(signer, entry.text, policies=entry.policies)
-
-    return seal
-
-
-def _verifier(settings: Settings, vault: Vault) -> Verifier:
-    """Knows our own results by the public half of the key that signs them."""
-    if not settings.attestation.enabled:
-        from dispatcher.loop.result_writer import Unsigned
-
-        return Unsigned()
-    from dispatcher.attestation import SignatureVerifier, local_signer, transit_keys
-
-    if settings.attestation.transit_key:
-        from dispatcher.vault.transit import TransitKey
-
-        key = TransitKey(vault, settings)
-        return SignatureVerifier(lambda: transit_keys(key))
-    file = settings.state_dir / "attestation.key"
-    return SignatureVerifier(lambda: [local_signer(file).public_key] if file.exists() else [])
+    return bot_token(vault(), secret)

@@ -36,11 +36,11 @@ class SignatureVerifier:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ask = keys
+        self._read = keys
         self._clock = clock
         self._turn = threading.Lock()
-        self._known: Sequence[Ed25519PublicKey] = ()
-        self._asked_at: float | None = None
+        self._keys_read: Sequence[Ed25519PublicKey] = ()
+        self._read_at: float | None = None
 
     @property
     def signs(self) -> bool:
@@ -64,19 +64,21 @@ class SignatureVerifier:
     def _keys(self, *, older_than_s: float) -> Sequence[Ed25519PublicKey]:
         with self._turn:
             now = self._clock()
-            if not self._known or self._asked_at is None or now - self._asked_at >= older_than_s:
-                self._known = self._ask()
-                self._asked_at = now
-            return self._known
+            if not self._keys_read or self._read_at is None or now - self._read_at >= older_than_s:
+                self._keys_read = self._read()
+                self._read_at = now
+            return self._keys_read
 
     @staticmethod
     def _verify(
         data: bytes, action_id: str, blob: str | None, keys: Sequence[Ed25519PublicKey]
     ) -> Verification:
         if blob is None:
-            found = verify_result(data, action_id=action_id, action=None, public_keys=keys)
-            kept = tuple(f for f in found.findings if f.kind is not Kind.ACTION)
-            return Verification(findings=kept, keyid=found.keyid, predicate=found.predicate)
+            verification = verify_result(data, action_id=action_id, action=None, public_keys=keys)
+            findings = tuple(f for f in verification.findings if f.kind is not Kind.ACTION)
+            return Verification(
+                findings=findings, keyid=verification.keyid, predicate=verification.predicate
+            )
         return verify_result(
             data, action_id=action_id, action=b"", public_keys=keys, blob_of=lambda _bytes: blob
         )

@@ -102,10 +102,10 @@ def git_blob(data: bytes, *, like: str = "") -> str:
         data: the blob.
         like: another hash of the repository: SHA-256 if it has 64 digits, else SHA-1.
     """
-    whole = b"blob %d\0" % len(data) + data
+    framed = b"blob %d\0" % len(data) + data
     if len(like) == 64:
-        return hashlib.sha256(whole).hexdigest()
-    return hashlib.sha1(whole, usedforsecurity=False).hexdigest()
+        return hashlib.sha256(framed).hexdigest()
+    return hashlib.sha1(framed, usedforsecurity=False).hexdigest()
 
 
 def verify_result(
@@ -131,24 +131,24 @@ def verify_result(
     if isinstance(parts, Finding):
         return Verification(findings=(parts,))
     body, envelope = parts
-    statement, keyid, found = _opened(envelope, public_keys)
+    statement, keyid, findings = _opened(envelope, public_keys)
     if statement is None:
-        return Verification(findings=tuple(found))
+        return Verification(findings=tuple(findings))
     predicate = statement.get("predicate")
     predicate = predicate if isinstance(predicate, dict) else {}
     signed = predicate.get("result")
     signed = signed if isinstance(signed, dict) else {}
-    found += _statement_findings(statement, action_id)
-    found += _result_findings(body, statement, signed)
-    found += _context_findings(signed, action_id, action, formula, blob_of)
-    return Verification(findings=tuple(found), keyid=keyid, predicate=predicate)
+    findings += _statement_findings(statement, action_id)
+    findings += _result_findings(body, statement, signed)
+    findings += _context_findings(signed, action_id, action, formula, blob_of)
+    return Verification(findings=tuple(findings), keyid=keyid, predicate=predicate)
 
 
 def _split(data: bytes) -> tuple[bytes, Envelope] | Finding:
     """The signed part as it was before sealing, and the envelope."""
     mark = data.rfind(_MARK)
     if mark < 0 or not data.endswith(_END):
-        return _why_not_sealed(data)
+        return _why_not_signed(data)
     raw = data[mark + len(_MARK) : -len(_END)]
     try:
         envelope = Envelope.model_validate_json(raw)
@@ -160,7 +160,7 @@ def _split(data: bytes) -> tuple[bytes, Envelope] | Finding:
     return data[:mark] + _END, envelope
 
 
-def _why_not_sealed(data: bytes) -> Finding:
+def _why_not_signed(data: bytes) -> Finding:
     fields = _object(data)
     if fields is None:
         return Finding(kind=Kind.UNREADABLE, message="the file is not a JSON object")
@@ -189,17 +189,17 @@ def _opened(
     if signer is None:
         what = "the signature does not match: the statement, its type or the signature was modified"
         return None, "", [_finding(Kind.SIGNATURE, what)]
-    found = []
+    findings = []
     if signer != named:
         what = f"it is signed with the key {signer}, but the envelope names another"
-        found.append(_finding(Kind.KEY, what))
+        findings.append(_finding(Kind.KEY, what))
     if envelope.payloadType != PAYLOAD_TYPE:
-        found.append(_finding(Kind.STATEMENT, "the signed content is not an in-toto statement"))
-        return None, "", found
+        findings.append(_finding(Kind.STATEMENT, "the signed content is not an in-toto statement"))
+        return None, "", findings
     statement = _object(payload)
     if statement is None:
-        found.append(_finding(Kind.STATEMENT, "the signed content is not a JSON object"))
-    return statement, signer, found
+        findings.append(_finding(Kind.STATEMENT, "the signed content is not a JSON object"))
+    return statement, signer, findings
 
 
 def _statement_findings(statement: Mapping[str, Any], action_id: str) -> Iterator[Finding]:
@@ -226,12 +226,12 @@ def _result_findings(
     if fields is None:
         yield _finding(Kind.RESULT, "the result is no longer a JSON object")
         return
-    found = facts(fields)
+    present = facts(fields)
     named = False
-    for name in dict.fromkeys([*signed, *found]):
-        if name not in found or name not in signed or found[name] != signed[name]:
+    for name in dict.fromkeys([*signed, *present]):
+        if name not in present or name not in signed or present[name] != signed[name]:
             named = True
-            yield _changed(name, found, signed)
+            yield _changed(name, present, signed)
     if not named:
         what = (
             "the result is formatted differently from when it was signed; its values are the same"
@@ -239,15 +239,15 @@ def _result_findings(
         yield _finding(Kind.RESULT, what)
 
 
-def _changed(name: str, found: Mapping[str, Any], signed: Mapping[str, Any]) -> Finding:
+def _changed(name: str, present: Mapping[str, Any], signed: Mapping[str, Any]) -> Finding:
     if name not in signed:
         message = f"field {_shown(name)} was added"
-    elif name not in found:
+    elif name not in present:
         message = f"field {_shown(name)} was removed"
     elif name in DIGESTED:
         message = f'field "{name}" was modified'
     else:
-        message = f"{name} is {_shown(found[name])}, but {_shown(signed[name])} was signed"
+        message = f"{name} is {_shown(present[name])}, but {_shown(signed[name])} was signed"
     return Finding(kind=Kind.RESULT, message=message, field=name)
 
 
@@ -265,8 +265,8 @@ def _context_findings(
     blob = signed.get("blob")
     if action is None:
         yield _finding(Kind.ACTION, f"the action file {action_id}.toml is missing")
-    elif (found := blob_of(action) if blob_of else git_blob(action, like=str(blob))) != blob:
-        what = f"the action file is blob {found}, but {_shown(blob)} ran"
+    elif (present := blob_of(action) if blob_of else git_blob(action, like=str(blob))) != blob:
+        what = f"the action file is blob {present}, but {_shown(blob)} ran"
         yield Finding(kind=Kind.ACTION, message=what, field="blob")
     ran = signed.get("formula")
     wanted = ran.get("sha256") if isinstance(ran, dict) else None

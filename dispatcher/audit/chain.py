@@ -138,20 +138,20 @@ class _Reader:
         self.lines += 1
         self.place = (file, number)
         if not raw.endswith(b"\n"):
-            self._tell(Break.TORN, "the line is incomplete: its end is missing")
+            self._report(Break.TORN, "the line is incomplete: its end is missing")
             return
         record = record_of(raw[:-1])
         if record is None:
             self.foreign += 1
-            self._tell(Break.FOREIGN, "the line is not a record")
+            self._report(Break.FOREIGN, "the line is not a record")
             return
         changed = record.true_hash != record.hash
         if changed:
-            self._tell(Break.CHANGED, f"record {record.seq} was modified")
+            self._report(Break.CHANGED, f"record {record.seq} was modified")
         if record.seq <= self.seq and not changed:
             self.late.add(record.seq)
             what = f"record {record.seq} is in the place of record {self.seq + 1}"
-            self._tell(Break.REORDERED, what)
+            self._report(Break.REORDERED, what)
             return
         self._in_order(record, changed=changed)
 
@@ -160,11 +160,11 @@ class _Reader:
         if seq > self.seq + 1 + self.foreign:
             missing = range(self.seq + 1, seq)
             self.gaps[len(self.problems)] = missing
-            self._tell(Break.MISSING, f"{_named(missing)} missing before this line")
+            self._report(Break.MISSING, f"{_named(missing)} missing before this line")
         follows = seq == self.seq + 1 and not changed
         if follows and record.prev not in self.hashes:
             what = f"record {self.seq} is not the one that precedes record {seq}"
-            self._tell(Break.CHANGED, what, place=self.last)
+            self._report(Break.CHANGED, what, place=self.last)
         self.seq, self.foreign = seq, 0
         self.hashes = (record.hash, record.true_hash)
         self.last = self.place
@@ -180,13 +180,13 @@ class _Reader:
                     f"{head_file(path).name} is missing or unreadable: the end may have been cut "
                     "off"
                 )
-                self._tell(Break.TRUNCATED, what)
+                self._report(Break.TRUNCATED, what)
         elif head[0] > self.seq:
             cut = range(self.seq + 1, head[0] + 1)
-            self._tell(Break.TRUNCATED, f"{_named(cut)} cut off after this line")
+            self._report(Break.TRUNCATED, f"{_named(cut)} cut off after this line")
         elif head[0] == self.seq and head[1] not in self.hashes:
             what = f"record {self.seq} is not the last one written"
-            self._tell(Break.CHANGED, what)
+            self._report(Break.CHANGED, what)
 
     def settled(self) -> Iterator[AuditProblem]:
         """The problems; records that only stand elsewhere are not missing."""
@@ -195,7 +195,7 @@ class _Reader:
             if missing is None or not self.late.issuperset(missing):
                 yield problem
 
-    def _tell(self, kind: Break, message: str, *, place: tuple[str, int] | None = None) -> None:
+    def _report(self, kind: Break, message: str, *, place: tuple[str, int] | None = None) -> None:
         file, line = place or self.place
         self.problems.append(AuditProblem(kind=kind, path=file, line=line, message=message))
 

@@ -55,7 +55,7 @@ class AuditLog:
             TemporaryError: it cannot be written; nothing that must be audited should go on.
         """
         try:
-            with self._thread_lock, self._held() as guard:
+            with self._thread_lock, self._locked() as guard:
                 self._append(guard, event, facts)
         except OSError as error:
             raise TemporaryError(
@@ -66,7 +66,7 @@ class AuditLog:
     def _append(self, guard: int, event: str, facts: dict[str, object]) -> None:
         fd = self._open()
         try:
-            torn = self._mend(fd)
+            torn = self._move_torn_line(fd)
             after = self._last(fd, guard)
             if os.fstat(fd).st_size >= ROTATE_BYTES:
                 self._rotate(fd)
@@ -82,7 +82,7 @@ class AuditLog:
         return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
     @contextmanager
-    def _held(self) -> Iterator[int]:
+    def _locked(self) -> Iterator[int]:
         """The head file, while no other process writes."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         guard = os.open(head_file(self._path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -92,7 +92,7 @@ class AuditLog:
         finally:
             os.close(guard)
 
-    def _mend(self, fd: int) -> str | None:
+    def _move_torn_line(self, fd: int) -> str | None:
         """Move a torn last line aside; the name of the file that keeps it, or None."""
         size = os.fstat(fd).st_size
         torn = _tail(fd).rpartition(b"\n")[2]

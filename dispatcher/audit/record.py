@@ -47,13 +47,13 @@ def line_of(
     *, seq: int, time: float, event: str, prev: str, facts: Mapping[str, object]
 ) -> tuple[bytes, str]:
     """The line, without its end, and its hash. Empty facts are left out."""
-    known: dict[str, object] = {"seq": seq, "time": rfc3339(time), "event": event}
-    told = {
+    base: dict[str, object] = {"seq": seq, "time": rfc3339(time), "event": event}
+    details = {
         name: value[:MAX_TEXT] if isinstance(value, str) else value
         for name, value in facts.items()
-        if value not in ("", None, ()) and name not in (*known, "prev", "hash")
+        if value not in ("", None, ()) and name not in (*base, "prev", "hash")
     }
-    record = {**known, **told, "prev": prev}
+    record = {**base, **details, "prev": prev}
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"), default=str)
     body = text.encode(errors="backslashreplace")
     digest = hashlib.sha256(body).hexdigest()

@@ -43,7 +43,7 @@ def _ask(session: Session, action_id: str, *, reason: str, sign: bool) -> int:
     from dispatcher.operate.request_cancel import ask_to_cancel
 
     request = ask_to_cancel(open_desk(session), action_id, reason=reason, sign=sign)
-    console.note(request.told)
+    console.note(request.summary)
     console.note(
         f"{action_id} is not cancelled yet: 'disinto status {action_id}' shows its progress"
     )
@@ -51,14 +51,14 @@ def _ask(session: Session, action_id: str, *, reason: str, sign: bool) -> int:
 
 
 def _cancel(session: Session, action_id: str, *, reason: str) -> None:
-    from dispatcher.assembly import build_parts
+    from dispatcher.assembly import build_components
     from dispatcher.errors import Dependency, Unavailable
     from dispatcher.loop import nudge as bell
     from dispatcher.operate.cancel import Cancellation, What
     from dispatcher.ops_repo import Tree
     from dispatcher.status import status_file
 
-    parts = build_parts(session.settings)
+    parts = build_components(session.settings)
     try:
         parts.leadership.check()
     except Unavailable as elsewhere:

@@ -54,7 +54,7 @@ def command(
         return follow_action(session, desk, target, wait_merge=wait_merge, as_json=as_json)
     desk = open_desk(session)
     sent = desk.send(Path(target), sign=sign)
-    console.note(sent.told)
+    console.note(sent.summary)
     unmerged = sent.request is not None and not wait_merge
     if follow and not unmerged and not sent.stuck:
         about = {key: value for key, value in _known(sent).items() if value is not None}
@@ -78,7 +78,7 @@ def _plain(sent: Sent) -> dict[str, Any]:
     from dispatcher.status.action_record import undecided
 
     record = undecided(sent.action_id).to_json()
-    about = {"state": sent.state, "reason": sent.told, "tier": sent.tier, **_known(sent)}
+    about = {"state": sent.state, "reason": sent.summary, "tier": sent.tier, **_known(sent)}
     return {**record, **about, "followed": False}
 
 

@@ -75,7 +75,7 @@ def open_desk(session: Session) -> SubmissionClient:
     return SubmissionClient(
         settings=settings,
         repo=repo,
-        shelf=FormulaStore(folder=settings.formulas.path, repo=repo),
+        formula_store=FormulaStore(folder=settings.formulas.path, repo=repo),
         policy=assembly.open_policy(settings),
         secrets=Grants(vault, settings).secret_names,
         ledger=_reachable(lambda: assembly.open_ledger(settings, os.environ)),

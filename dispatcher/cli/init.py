@@ -66,11 +66,11 @@ def command(folder: Path, remote: str, token_env: str, branch: str, *, author: b
 
 
 def _desk(folder: Path, *, remote: str, branch: str, token_env: str) -> None:
-    from dispatcher.operate.scaffold import desk
+    from dispatcher.operate.scaffold import scaffold_author
 
     if not remote:
         raise click.UsageError("--author needs --remote, the ops repo of the dispatcher.")
-    made = desk(folder, remote=remote, branch=branch, token_env=token_env)
+    made = scaffold_author(folder, remote=remote, branch=branch, token_env=token_env)
     console.say(f"Made {made.folder}, an author client for {made.remote}:")
     for name in made.written:
         console.say(f"  {name}")

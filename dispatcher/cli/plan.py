@@ -33,11 +33,11 @@ def command(session: Session, *, as_json: bool) -> None:
     permissions. Starts nothing and writes nothing. With Nomad it also reports where jobs differ
     from what 'disinto apply' would write, and, if the token may read them, ACL policies.
     """
-    from dispatcher.assembly import build_parts, build_view, proposals
+    from dispatcher.assembly import build_components, build_view, proposals
     from dispatcher.operate.forecast import forecast
     from dispatcher.operate.proposed import unmerged
 
-    parts = build_parts(session.on_host("plan"))
+    parts = build_components(session.on_host("plan"))
     planned = forecast(parts, build_view(parts))
     drift, trouble = _drift(session, planned)
     proposed, unknown = proposals(session.settings, os.environ)

@@ -46,7 +46,7 @@ def command(session: Session, *, once: bool) -> int:
     and the webhook are on [http] listen.
     """
     from dispatcher.assembly import (
-        build_parts,
+        build_components,
         build_service,
         given,
         open_notifier,
@@ -69,7 +69,7 @@ def command(session: Session, *, once: bool) -> int:
         raise Misconfigured(
             "no ops repo is configured", remedy="Set [ops_repo] remote in disinto.toml."
         )
-    components = build_parts(settings, settings_file=session.file)
+    components = build_components(settings, settings_file=session.file)
     journal = Journal(level=settings.log_level)
     notifier = open_notifier(settings, os.environ, journal)
     if notifier is not None:

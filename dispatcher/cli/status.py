@@ -247,16 +247,16 @@ class Gathered:
 
 def gather(session: Session) -> Gathered:
     """The overview, from a living ``serve`` or worked out; with the clone it is about."""
-    from dispatcher.assembly import build_parts, build_view, open_repo
+    from dispatcher.assembly import build_components, build_view, open_repo
     from dispatcher.loop.rule_files import superseded, watched
     from dispatcher.status import status_file
 
     settings = session.settings
     if session.is_desk:
-        from dispatcher.assembly import build_desk_view
+        from dispatcher.assembly import build_author_view
 
         repo = open_repo(settings, os.environ)
-        overview, tree = build_desk_view(settings, os.environ, repo).look()
+        overview, tree = build_author_view(settings, os.environ, repo).look()
         return Gathered(overview=overview, repo=repo, head=tree.commit, _tree=tree)
     status = status_file.read(settings.state_dir)
     if status is not None and status.fresh and status.overview.head:
@@ -269,7 +269,7 @@ def gather(session: Session) -> Gathered:
             return Gathered(overview=overview, repo=repo, head=head.commit)
     from dispatcher.operate.forecast import forecast
 
-    parts = build_parts(settings)
+    parts = build_components(settings)
     planned = forecast(parts, build_view(parts))
     overview = planned.overview(settings)
     if status is not None and status.fresh:  # it runs, and has not seen the ops repo

@@ -30,10 +30,10 @@ def command(session: Session, *, yes: bool) -> int:
 
     Exits with 1 if the prompt was answered with no.
     """
-    from dispatcher.assembly import build_parts
+    from dispatcher.assembly import build_components
     from dispatcher.loop import nudge as bell
 
-    parts = build_parts(session.on_host("takeover"))
+    parts = build_components(session.on_host("takeover"))
     leadership = parts.leadership
     report = leadership.report()
     if report.obstacle() is None and report.value is not None:

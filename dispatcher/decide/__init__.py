@@ -1,1 +1,1 @@
-"""Decisions. Pure: facts in, what to do out."""
+"""Decisions as pure functions: facts in, steps out."""

@@ -1,4 +1,4 @@
-"""The agent command: from the settings' template to the argument vector of one run. Pure."""
+"""Builds the agent command: from the settings' template to the argument vector of one run. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _PLACEHOLDER = re.compile(r"\{model\}|\{tools\}")
 
 
 def has_placeholder(argument: str) -> bool:
-    """True if an action's values are filled into this argument of a template."""
+    """Whether an action's values are filled into this argument of a template."""
     return _PLACEHOLDER.search(argument) is not None
 
 
 def fill_command(template: Sequence[str], *, model: str, tools: Sequence[str]) -> tuple[str, ...]:
     """Fill ``{model}`` and ``{tools}`` (joined by commas) into a command line.
 
-    No shell reads it: what is filled in stays one argument. An argument that is a placeholder
+    No shell is involved: a value stays one argument. An argument that is a placeholder
     alone and becomes empty is left out, together with the option before it, so that
-    ``--model {model}`` vanishes where no model is named.
+    ``--model {model}`` disappears if no model is named.
     """
     values = {"{model}": model, "{tools}": ",".join(tools)}
     filled: list[str] = []
@@ -27,5 +27,5 @@ def fill_command(template: Sequence[str], *, model: str, tools: Sequence[str]) -
             if filled and filled[-1].startswith("-"):
                 filled.pop()
             continue
-        filled.append(_PLACEHOLDER.sub(lambda found: values[found[0]], argument))
+        filled.append(_PLACEHOLDER.sub(lambda match: values[match[0]], argument))
     return tuple(filled)

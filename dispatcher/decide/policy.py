@@ -1,11 +1,11 @@
-"""Tiers: which approval an action needs. Pure, apart from reading the one file.
+"""Tiers: which approval an action needs. Pure, except for reading the policy file.
 
 The tiers come from ``policy.toml`` of the dispatcher's own configuration, never from the ops
 repo: whoever may merge an action must not decide what needs approval.
 
-What counts for an action is the highest of several contributions: its formula, what the action
-itself asks for, and each secret and mount that it hands to the formula. A formula alone says too
-little: an action chooses its secrets, so a harmless formula can be given a dangerous one.
+An action's tier is the highest of several contributions: its formula, what the action itself
+requests, and each secret and mount that it passes to the formula. The formula alone is not enough: an
+action chooses its secrets, so a harmless formula can be given a dangerous one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SECRET_GLOB = "^[A-Z0-9_*?]{1,100}$"  # noqa: S105 - a pattern of names
 """Names of secrets, with the wildcards of ``fnmatch``: ``*`` and ``?``."""
 
 _NAMED = 3
-"""Items that a reason names, of those that raise a tier; the rest is counted."""
+"""Maximum number of items that a reason names, of those that raise a tier; the rest is counted."""
 
 
 def _checked_formulas(value: dict[str, object]) -> dict[str, object]:
@@ -71,7 +71,7 @@ _CONFIG = ConfigDict(extra="forbid")
 
 @pydantic.dataclasses.dataclass(frozen=True, kw_only=True, slots=True, config=_CONFIG)
 class FormulaPolicy:
-    """A table ``[formulas.<name>]``: a formula's tier, and what it is trusted with at that tier."""
+    """A table ``[formulas.<name>]``: a formula's tier, and what it may be given at that tier."""
 
     tier: Annotated[
         Tier | None,
@@ -174,12 +174,12 @@ class Item(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contribution:
-    """What one item contributes to an action's tier.
+    """The contribution of one item to an action's tier.
 
     Attributes:
         item: formula, action, secret or mount.
         name: of the formula, secret or mount; the id of the action.
-        tier: the tier it asks for.
+        tier: the tier that it requires.
         source: where that comes from, e.g. ``[secrets] PROD_*``; for people.
     """
 
@@ -210,7 +210,7 @@ class TierDecision:
 
     @property
     def tier(self) -> Tier:
-        """What counts: the highest of all contributions."""
+        """The highest tier of all contributions."""
         return max((c.tier for c in self.contributions), key=lambda tier: tier.rank)
 
     def of(self, item: Item) -> dict[str, Tier]:
@@ -370,7 +370,7 @@ def _listed(names: Collection[str]) -> str:
 def _reason(formula: Contribution, action: Action, raised: str) -> str:
     if raised:
         return f"{formula.source}; {raised}"
-    asked = action.blast_radius
-    if asked is not None and asked.rank < formula.tier.rank:
-        return f"{formula.source}; the action requests {asked}, and an action cannot lower it"
+    requested = action.blast_radius
+    if requested is not None and requested.rank < formula.tier.rank:
+        return f"{formula.source}; the action requests {requested}, and an action cannot lower it"
     return formula.source

@@ -1,28 +1,28 @@
-"""Reconcile: the state of git, ledger and engine in, the steps to take out. Pure.
+"""Decides the steps to take from the state of git, ledger and engine. Pure.
 
-This module must not do I/O, look at a clock or keep state: everything it knows is in the
-``World`` it is given, so that every crash can be replayed as a value. It decides *what* is to be
-done; ``dispatcher.loop`` does it, and asks again afterwards.
+This module must not do I/O, read a clock or keep state: all its input is the ``World`` it is passed,
+so that every crash can be replayed as a value. It decides *what* is to be done; ``dispatcher.loop``
+does it, and then calls it again.
 
-The rules, in the order in which a run meets them:
+The rules, in the order in which they apply to a run:
 
-1. An action file that is wrong, or that a gate refused for good, gets its result (``Reject``).
+1. An invalid action file, and one that a gate finally refused, gets its result (``Reject``).
 2. An approved one starts (``Launch``) when there is room, higher priority first, then in commit
    order.
-3. A claim whose run the engine does not know is settled by the vault (``ResolveOrphan``).
+3. A claim whose run the engine does not have is resolved with the vault (``ResolveOrphan``).
 4. A claim whose run has ended gets its verdict and loses its grant (``Conclude``, ``Revoke``).
 5. A claim with a verdict gets its result into git (``Publish``), also in the place of a file there
    that is not ours.
-6. A claim whose result is in git, and whose grant is dead, is let go (``Retire``).
+6. A claim whose result is in git, and whose grant is revoked, is released (``Retire``).
 7. A tombstone whose action is there again gets its genuine result back (``Restore``).
 8. A run under way whose result, signed by us, is in git already is stopped (``StopSuperseded``).
 9. What a request in the ops repo cancels, as approved as the action has to be, is stopped, or never
    starts (``Cancel``).
 
-A file in the place of a result says nothing about a claim before it was looked at (``Inspect``):
-whoever may push can put one there.
+A file in the place of a result proves nothing about a claim before it is inspected (``Inspect``):
+anybody with push rights can add one.
 
-What cannot be done now is a ``Wait`` with its reason; nothing is dropped silently.
+What cannot be done now becomes a ``Wait`` with its reason; nothing is dropped silently.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ from dispatcher.model.health import WaitingFor
 from dispatcher.model.run import Claim, Phase, RunKey, RunState
 from dispatcher.model.verdicts import Verdict
 
-SPENT = (
+USED = (
     "this id is used: its result is gone, or it is unknown whether it ran, and an id runs once; "
     "check what it did, then choose a new id"
 )
-"""Why a file is rejected whose id has a tombstone, or stands in ``vault/done`` without a result."""
+"""Why a file is rejected whose id has a tombstone, or is in ``vault/done`` without a result."""
 
 ARCHIVED = "this id has its result in vault/done, and an id runs once: remove this file, or choose a new id"
-"""Why a file goes on waiting whose id has a result elsewhere; a second one would contradict it."""
+"""Why a file keeps waiting whose id has a result elsewhere; a second one would contradict it."""
 
 
 def reconcile(world: World) -> Plan:
-    """Decide every step that can be taken now, and name what waits."""
+    """Decide every step that can be taken now, and list what waits."""
     steps: list[Step] = []
     waits: list[Wait] = []
     down = frozenset(world.down)
@@ -74,19 +74,21 @@ def reconcile(world: World) -> Plan:
         if isinstance(item, Wait):
             waits.append(item)
         elif missing := needs(item) & down:
-            waits.append(_held_up(item, missing, world.outages))
+            waits.append(_wait_for(item, missing, world.outages))
         else:
             steps.append(item)
     return Plan(steps=tuple(steps), waits=tuple(waits))
 
 
-def _held_up(step: Step, missing: frozenset[Dependency], outages: Mapping[Dependency, str]) -> Wait:
-    """In the dependency's own words: one that refuses us can be reached all the same."""
-    said = (outages.get(name) or f"{name} has not answered yet" for name in sorted(missing))
+def _wait_for(
+    step: Step, missing: frozenset[Dependency], outages: Mapping[Dependency, str]
+) -> Wait:
+    """The wait for dependencies, with their own errors: a dependency may be up and deny permission."""
+    reasons = (outages.get(name) or f"{name} has not answered yet" for name in sorted(missing))
     return Wait(
         action_id=step.action_id,
         waiting_for=WaitingFor.DEPENDENCY,
-        reason="; ".join(said),
+        reason="; ".join(reasons),
     )
 
 
@@ -101,10 +103,10 @@ def _of_claims(world: World) -> Iterator[Step | Wait]:
 
 
 def _pause(world: World, action_id: str) -> Wait:
-    return tried_again(action_id, world.paused[action_id])
+    return wait_for_retry(action_id, world.paused[action_id])
 
 
-def tried_again(action_id: str, error: str | Exception) -> Wait:
+def wait_for_retry(action_id: str, error: str | Exception) -> Wait:
     """The wait of an action whose last step failed, for the reason given."""
     error = describe(error) if isinstance(error, Exception) else error
     reason = f"a step failed and will be retried: {error}"
@@ -126,7 +128,7 @@ def _of_claim(world: World, claim: Claim) -> Step | Wait | None:
 
 
 def _of_verdict(world: World, claim: Claim, *, published: bool) -> Step | None:
-    """A claim that waits for nothing but git."""
+    """The step of a claim that has its verdict, or is a tombstone."""
     if claim.phase is Phase.TOMBSTONE and not published:
         return Restore(claim=claim) if _restorable(world, claim) else None
     if not published:
@@ -135,7 +137,7 @@ def _of_verdict(world: World, claim: Claim, *, published: bool) -> Step | None:
 
 
 def _restorable(world: World, claim: Claim) -> bool:
-    """Whether a tombstone keeps a result, and the action it belongs to is there without any."""
+    """Whether a tombstone holds a result, and its action is open without one."""
     candidate = world.candidates.get(claim.key.action_id)
     in_git = claim.key.action_id in world.published
     return (
@@ -144,31 +146,32 @@ def _restorable(world: World, claim: Claim) -> bool:
 
 
 def _ended(world: World, claim: Claim) -> bool:
-    seen = (world.observations or {}).get(claim.key)
-    return seen is not None and seen.state is RunState.ENDED
+    observation = (world.observations or {}).get(claim.key)
+    return observation is not None and observation.state is RunState.ENDED
 
 
 def _of_run(world: World, claim: Claim) -> Step | Wait | None:
-    """A claim that has no verdict yet: what does its engine say?"""
+    """The step of a claim without a verdict, from the observation of its run."""
     if world.observations is None:
         return Wait(
             action_id=claim.key.action_id,
             waiting_for=WaitingFor.DEPENDENCY,
             reason="submitting" if claim.phase is Phase.CLAIMED else "checking with the engine",
         )
-    seen = world.observations.get(claim.key)
-    if seen is None:
+    observation = world.observations.get(claim.key)
+    if observation is None:
         return None if claim.key.action_id in world.unsettled else _orphan(world, claim)
-    if seen.state is RunState.ENDED and seen.outcome is not None:
-        return Conclude(claim=claim, observation=seen)
+    if observation.state is RunState.ENDED and observation.outcome is not None:
+        return Conclude(claim=claim, observation=observation)
     request = _request(world, claim.key)
     if request and request.gate_state is GateState.APPROVED and not claim.stopped:
         return Cancel(key=claim.key, claim=claim, by=request.by, commit=world.commit)
     return Wait(
         action_id=claim.key.action_id,
         waiting_for=WaitingFor.ENGINE,
-        reason=seen.reason or ("" if seen.state is RunState.RUNNING else "waiting for placement"),
-        run=seen.state,
+        reason=observation.reason
+        or ("" if observation.state is RunState.RUNNING else "waiting for placement"),
+        run=observation.state,
     )
 
 
@@ -188,20 +191,20 @@ def _of_candidates(world: World) -> Iterator[Step | Wait]:
     launchable: list[Candidate] = []
     for action_id, candidate in world.candidates.items():
         claim = world.claims.get(action_id)
-        spent = claim is not None and claim.phase is Phase.TOMBSTONE
-        if action_id in world.busy or (claim is not None and not spent):
+        used = claim is not None and claim.phase is Phase.TOMBSTONE
+        if action_id in world.busy or (claim is not None and not used):
             continue
         if claim is not None and (action_id in world.published or _restorable(world, claim)):
             continue  # its claim comes first
         if action_id in world.paused:
-            if claim is None:  # else it is told with its claim
+            if claim is None:  # else it is reported with its claim
                 yield _pause(world, action_id)
             continue
         if action_id in world.published:
-            yield _stands_still(candidate, WaitingFor.REFUSAL, ARCHIVED)
+            yield _wait(candidate, WaitingFor.REFUSAL, ARCHIVED)
             continue
-        spent = spent or action_id in world.archived
-        problem = SPENT if spent else candidate.problem
+        used = used or action_id in world.archived
+        problem = USED if used else candidate.problem
         step = _of_request(world, candidate, problem) or _of_candidate(
             candidate, problem=problem, commit=world.commit
         )
@@ -213,24 +216,24 @@ def _of_candidates(world: World) -> Iterator[Step | Wait]:
 
 
 def _of_request(world: World, candidate: Candidate, problem: str) -> Step | Wait | None:
-    """What a request to cancel it means for an action that could run at some time."""
+    """The effect of a request to cancel on an action that has not started."""
     request = None if problem else _request(world, candidate.key)
     if request is None:
         return None
     if request.gate_state is GateState.APPROVED:
         return Cancel(key=candidate.key, claim=None, by=request.by, commit=world.commit)
     if request.gate_state is GateState.UNASKED and candidate.gate_state is GateState.APPROVED:
-        return _stands_still(candidate, WaitingFor.TURN, "reading a request to cancel it")
+        return _wait(candidate, WaitingFor.TURN, "reading a request to cancel it")
     return None
 
 
 def _of_candidate(candidate: Candidate, *, problem: str, commit: str) -> Step | Wait | None:
-    """What its file and its gate ask for; None if it may start as soon as there is room."""
+    """The step that its file and its gate require; None if it may start once there is room."""
     if problem:
         return Reject(candidate=candidate, verdict=Verdict.INVALID, reason=problem, commit=commit)
     match candidate.gate_state:
         case _ if candidate.unvetted:
-            return _stands_still(candidate, WaitingFor.DEPENDENCY, candidate.unvetted)
+            return _wait(candidate, WaitingFor.DEPENDENCY, candidate.unvetted)
         case GateState.UNASKED:
             return Ask(candidate=candidate)
         case GateState.APPROVED:
@@ -245,10 +248,10 @@ def _of_candidate(candidate: Candidate, *, problem: str, commit: str) -> Step | 
         case GateState.HELD | GateState.WAITING as gate_state:
             held = gate_state is GateState.HELD
             waiting_for = WaitingFor.REFUSAL if held else WaitingFor.APPROVAL
-            return _stands_still(candidate, waiting_for, candidate.reason)
+            return _wait(candidate, waiting_for, candidate.reason)
 
 
-def _stands_still(candidate: Candidate, waiting_for: WaitingFor, reason: str) -> Wait:
+def _wait(candidate: Candidate, waiting_for: WaitingFor, reason: str) -> Wait:
     return Wait(action_id=candidate.key.action_id, waiting_for=waiting_for, reason=reason)
 
 
@@ -262,7 +265,7 @@ def _with_room(world: World, launchable: list[Candidate]) -> Iterator[Step | Wai
     full = f"{world.limits.max_in_flight} runs in flight, the maximum ([limits] max_in_flight)"
     for candidate in sorted(launchable, key=_precedence):
         if free <= 0:
-            yield _stands_still(candidate, WaitingFor.PLACE, full)
+            yield _wait(candidate, WaitingFor.PLACE, full)
             continue
         name = candidate.formula.ref.name if candidate.formula else ""
         limit = world.limits.formulas.get(name)
@@ -270,7 +273,7 @@ def _with_room(world: World, launchable: list[Candidate]) -> Iterator[Step | Wai
             at_limit = (
                 f"{limit} of formula {name} in flight, the maximum ([limits.formulas] {name})"
             )
-            yield _stands_still(candidate, WaitingFor.PLACE, at_limit)
+            yield _wait(candidate, WaitingFor.PLACE, at_limit)
         else:
             free -= 1
             formulas[name] += 1

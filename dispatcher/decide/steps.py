@@ -1,4 +1,4 @@
-"""The steps that ``reconcile`` can decide on: each a record of what is to be done, complete in itself.
+"""The steps that ``reconcile`` can decide on, each a self-contained record.
 
 ``dispatcher.loop.steps`` carries them out.
 """
@@ -70,11 +70,11 @@ class Launch(_OfCandidate):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResolveOrphan(_OfClaim):
-    """Ask the vault whether a claimed run that the engine does not know may have started.
+    """Check in the vault whether a claimed run that the engine does not have may have started.
 
     Attributes:
         candidate: the action as it was claimed, if its file is still there unchanged. Without it a
-            run that never started ends as an error, because nobody knows what to start.
+            run that never started ends as an error, because there is nothing to start.
     """
 
     candidate: Candidate | None = None
@@ -99,7 +99,7 @@ class Publish(_OfClaim):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Inspect(_OfClaim):
-    """Find out whether the file that stands in git as this claim's result is ours."""
+    """Check whether the file in git at the path of this claim's result is ours."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,8 +132,8 @@ class Cancel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StopSuperseded(_OfClaim):
-    """Stop a run whose result stands in git already, signed by us, and let its grant die: a result
-    ends a run forever. How it ended is recorded when the engine has said so, as of any other.
+    """Stop a run whose result, signed by us, is in git already, and revoke its grant: a result ends
+    a run forever. How it ended is recorded once the engine reports it, as for any other run.
     """
 
 
@@ -163,8 +163,8 @@ class Wait:
     """An action for which no step is taken now, and why.
 
     Attributes:
-        reason: in words; "" for a run about which there is nothing to say.
-        run: what its engine says of its run; None for one that has none, or is not known.
+        reason: in words; "" if there is nothing to report about a run.
+        run: the state of its run as the engine reports it; None if it has none, or if unknown.
     """
 
     action_id: str
@@ -175,7 +175,7 @@ class Wait:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Steps to carry out now, in order, and what waits. Each id stands in one of them at most."""
+    """Steps to carry out now, in order, and what waits. Each id is in at most one of them."""
 
     steps: tuple[Step, ...]
     waits: tuple[Wait, ...]
@@ -197,14 +197,14 @@ NEEDS: Mapping[type, frozenset[Dependency]] = {
     StopSuperseded: frozenset({Dependency.SCHEDULER, Dependency.LEDGER}),  # see ``needs``
     Retire: frozenset({Dependency.SCHEDULER, Dependency.LEDGER}),
 }
-"""What must be up for a step of a kind to be worth trying."""
+"""The dependencies that must be up for a kind of step to be worth trying."""
 
 
 def needs(step: Step) -> frozenset[Dependency]:
-    """What must be up for this step to be worth trying. The forge is asked about everything that
-    needs an approval: an action of tier medium or high, and a formula of the ops repo; and once more
-    when it starts. A run is stopped without the vault; what is then left of ``StopSuperseded`` is the
-    vault's.
+    """The dependencies that must be up for this step to be worth trying. The forge is needed for
+    everything that needs an approval: an action of tier medium or high, and a formula of the ops repo;
+    and again when it starts. A run is stopped without the vault; the rest of ``StopSuperseded`` needs
+    the vault.
     """
     if isinstance(step, Ask | Launch):
         formula = step.candidate.formula

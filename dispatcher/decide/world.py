@@ -1,4 +1,4 @@
-"""The facts that ``reconcile`` decides by: one frozen picture of git, ledger and engine."""
+"""The facts that ``reconcile`` decides by: a frozen snapshot of git, ledger and engine."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 class Provenance(StrEnum):
-    """Who wrote the file that stands in git as the result of a claim."""
+    """Who wrote the file in git at the path of a claim's result."""
 
     OURS = "ours"  # signed by us for this action, or byte for byte what the ledger holds
     FOREIGN = "foreign"
 
 
 class GateState(StrEnum):
-    """What the gate has said of a candidate so far."""
+    """The gate's decision about a candidate so far."""
 
     UNASKED = "unasked"
     WAITING = "waiting"
     APPROVED = "approved"
-    HELD = "held"  # refused, and not for good: a change can still mend it
-    REFUSED = "refused"  # for good
+    HELD = "held"  # refused, but not finally: a later change can lift it
+    REFUSED = "refused"  # finally
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,7 +45,7 @@ class Candidate:
         unvetted: why it cannot be judged yet (a dependency is down), else "".
         formula: what would run; None while unknown, and for a file that never runs.
         tier_decision: under which tier, and why; None likewise.
-        gate_state, reason: the gate's answer, and why.
+        gate_state, reason: the gate's decision, and why.
         approved_by: who approved.
         since: when it came to the branch, or was first seen there; seconds since the epoch, 0.0
             if that is not known. Nothing is decided by it.
@@ -75,10 +75,10 @@ class Requested:
     """A request in the ops repo to cancel an action.
 
     Attributes:
-        blob: the content of the action (hex) that it is about.
-        gate_state: approved ones alone count. One that nobody has looked at yet keeps its action from
-            starting for that moment; any other holds up nothing.
-        by: who asked, in words, for result and record.
+        blob: git blob hash (hex) of the action that it is about.
+        gate_state: only approved requests count. One that has not been judged yet keeps its action
+            from starting until then; any other holds up nothing.
+        by: who requested it, in words, for the result and the audit log.
     """
 
     blob: str
@@ -88,7 +88,7 @@ class Requested:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """How much may run at a time: in all, and for a formula by its name."""
+    """Maximum runs in flight: in total, and by formula name."""
 
     max_in_flight: int
     formulas: Mapping[str, int] = field(default_factory=dict)
@@ -96,22 +96,22 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class World:
-    """All that is known at one moment.
+    """The facts at one moment.
 
     Attributes:
         candidates: open action files, by id.
         published: ids that have a result in the tree, archived ones included; whoever wrote it.
-        provenance: who wrote it, by id, where that was looked at; asked only of ids with a claim.
-        cancels: requests to cancel, by id; only those that may be about what is there.
-        archived: ids with a file in the archive; spent, also where their result is not there.
+        provenance: who wrote it, by id, if inspected; used only for ids with a claim.
+        cancels: requests to cancel, by id; only those that can have an effect.
+        archived: ids with a file in the archive; used up, also if their result is missing.
         claims: the ledger's open claims, by id.
-        observations: what the engine said, or None while it has not been asked.
-        unsettled: ids whose claim changed after the engine was last asked: the observation is
-            too old to conclude an absence from.
-        busy: ids with a step under way; left alone until it is done.
-        paused: ids whose last step failed, and why; left alone until it is retried.
-        down: dependencies that must not be asked now (back-off).
-        outages: what those that are down said last, in words.
+        observations: the engine's answer, or None before the first.
+        unsettled: ids whose claim changed after the engine was last observed: the observation
+            is too old to conclude from it that a run is missing.
+        busy: ids with a step in progress; no other step is taken for them.
+        paused: ids whose last step failed, and why; no step is taken until the retry.
+        down: dependencies that must not be called now (back-off).
+        outages: the last error of each dependency that is down.
         limits: see ``Limits``.
         commit: the branch's head (hex) at which the candidates stand.
         revision: of the rules by which they were judged; see ``dispatcher.loop.fence``.

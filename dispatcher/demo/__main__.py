@@ -15,7 +15,7 @@ from rich.json import JSON
 from rich.markup import escape
 from rich.rule import Rule
 
-from dispatcher.assembly import build_parts, build_service
+from dispatcher.assembly import build_components, build_service
 from dispatcher.demo import on_nomad
 from dispatcher.demo.on_nomad import Looked
 from dispatcher.demo.screen import Screen
@@ -135,7 +135,7 @@ def _actions(*, signed: bool) -> dict[str, str]:
 def _serve(console: Console, scene: Scene, looked: Looked | None) -> dict[str, dict[str, Any]]:
     """Run the service until every action but the waiting one has its result on the remote."""
     screen = Screen(console, STORY)
-    parts = build_parts(scene.open_settings(), environ=scene.environ)
+    parts = build_components(scene.open_settings(), environ=scene.environ)
     service = build_service(parts, screen)
     failed: list[DisintoError] = []
     results: dict[str, dict[str, Any]] = {}

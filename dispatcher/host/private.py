@@ -35,10 +35,10 @@ def take_from_others(path: Path) -> None:
         about = path.lstat()
     except OSError:
         return
-    ours = about.st_uid == os.geteuid() and (
+    owned = about.st_uid == os.geteuid() and (
         stat.S_ISREG(about.st_mode) or (stat.S_ISDIR(about.st_mode) and not _is_common(path, about))
     )
-    if ours and about.st_mode & OTHERS:
+    if owned and about.st_mode & OTHERS:
         path.chmod(stat.S_IMODE(about.st_mode) & ~OTHERS)
 
 
@@ -51,6 +51,6 @@ def open_to_others(directory: Path) -> bool:
 
 
 def _is_common(directory: Path, about: os.stat_result) -> bool:
-    whole = directory.absolute()
-    is_home = whole == Path(os.environ.get("HOME") or "/").absolute()
-    return bool(about.st_mode & stat.S_ISVTX) or is_home or whole == whole.parent
+    absolute = directory.absolute()
+    is_home = absolute == Path(os.environ.get("HOME") or "/").absolute()
+    return bool(about.st_mode & stat.S_ISVTX) or is_home or absolute == absolute.parent

@@ -60,8 +60,8 @@ def own_record() -> ProcessRecord:
 
 def encode_record(record: ProcessRecord) -> bytes:
     """One line, the number first."""
-    words = (record.pid, record.namespace or "-", record.boot or "-", f"{record.monotonic:.3f}")
-    return (" ".join(str(word) for word in words) + "\n").encode()
+    fields = (record.pid, record.namespace or "-", record.boot or "-", f"{record.monotonic:.3f}")
+    return (" ".join(str(field) for field in fields) + "\n").encode()
 
 
 def decode_record(data: bytes) -> ProcessRecord:
@@ -70,14 +70,14 @@ def decode_record(data: bytes) -> ProcessRecord:
     Raises:
         ValueError: it is none.
     """
-    words = data.decode("ascii").split()
-    pid = int(words[0]) if words else 0
+    fields = data.decode("ascii").split()
+    pid = int(fields[0]) if fields else 0
     if pid <= 1 or not data.endswith(b"\n"):
         raise ValueError("no process")
-    if len(words) < _FIELDS:
+    if len(fields) < _FIELDS:
         return ProcessRecord(pid=pid)
-    namespace, boot = ("" if word == "-" else word for word in words[1:3])
-    return ProcessRecord(pid=pid, namespace=namespace, boot=boot, monotonic=float(words[3]))
+    namespace, boot = ("" if field == "-" else field for field in fields[1:3])
+    return ProcessRecord(pid=pid, namespace=namespace, boot=boot, monotonic=float(fields[3]))
 
 
 def mark_of(workdir: str) -> int:

@@ -67,13 +67,13 @@ class _Walk:
         down: list[_Directory] = []
         self._enter(name, down)
         while down:
-            here = down[-1]
-            if here.below:
-                self._enter(here.below.pop(), down)
+            directory = down[-1]
+            if directory.below:
+                self._enter(directory.below.pop(), down)
                 continue
             down.pop()
             try:
-                self._leave(here)
+                self._leave(directory)
             except OSError as error:
                 self._failed(error)
                 break
@@ -126,7 +126,7 @@ class _Walk:
             self._failed(error)
         return below
 
-    def _leave(self, here: _Directory) -> None:
+    def _leave(self, directory: _Directory) -> None:
         """Go up again and remove the directory.
 
         Raises:
@@ -135,10 +135,10 @@ class _Walk:
         fd = os.open("..", _READ, dir_fd=self.fd)
         os.close(self.fd)
         self.fd = fd
-        if _identity(fd) != here.above:
+        if _identity(fd) != directory.above:
             raise OSError(None, "a directory was moved meanwhile")
         try:
-            os.rmdir(here.name, dir_fd=fd)
+            os.rmdir(directory.name, dir_fd=fd)
         except FileNotFoundError:
             return
         except OSError as error:

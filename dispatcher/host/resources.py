@@ -34,13 +34,13 @@ def path(name: str) -> Path:
     parts = Path(name).parts
     if not parts or parts[0] not in FOLDERS or ".." in parts:
         raise Misconfigured(f"{name!r} is not a name below {', '.join(FOLDERS)}")
-    found = root() / name
-    if not found.exists():
+    file = root() / name
+    if not file.exists():
         raise Misconfigured(
             f"the file {name} is missing from this installation",
             remedy="Install the package again: its data files belong to it.",
         )
-    return found
+    return file
 
 
 def text(name: str) -> str:
@@ -58,5 +58,7 @@ def names(folder: str) -> tuple[str, ...]:
     Raises:
         Misconfigured: there is no such folder.
     """
-    here = path(folder)
-    return tuple(sorted(f"{folder}/{entry.name}" for entry in here.iterdir() if entry.is_file()))
+    directory = path(folder)
+    return tuple(
+        sorted(f"{folder}/{entry.name}" for entry in directory.iterdir() if entry.is_file())
+    )

@@ -1,4 +1,4 @@
-"""Answers of gates, shown on the forge beside what they are about."""
+"""Reports gate decisions to the forge, on the commit or pull request they are about."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dispatcher.loop.pollers import Pollers
 
 
 class AnswerReports:
-    """Shows each answer of a gate on the forge. Used by the loop's thread only.
+    """Reports each gate decision to the forge. Used by the loop's thread only.
 
     Args:
-        reporter: who shows it; None if nobody does.
+        reporter: posts to the forge; None if there is no forge.
         executor: what runs the reports.
         outages: dependencies that are down.
-        pollers: told of failures, and of what is back.
+        pollers: notified of failures and recoveries.
     """
 
     def __init__(
@@ -28,11 +28,11 @@ class AnswerReports:
         self._under_way = 0
 
     def __bool__(self) -> bool:
-        """Whether any is under way."""
+        """Whether any report is in progress."""
         return self._under_way > 0
 
     def show(self, question: Question, decision: Decision) -> None:
-        """Show an answer; what the forge misses while it is down is shown with the next."""
+        """Report a decision. Skipped while the forge is down; the next decision is reported then."""
         reporter = self._reporter
         if reporter is None:
             return

@@ -1,11 +1,11 @@
-"""The archive: finished actions move to ``vault/done/YYYY-MM/``.
+"""Moves finished actions to the archive, ``vault/done/YYYY-MM/``.
 
-A flat git folder costs in proportion to its size on every commit, so pairs that are older than a
+A flat git directory costs in proportion to its size on every commit, so pairs that are older than a
 set age leave it. Their history stays, ``status`` and ``logs`` find them, and an archived id never
 runs again. The month is that of the result's ``timestamp``.
 
-Work comes in steps that are short and need little memory, however much is due: a step reads some
-results or makes one commit. ``serve`` takes one at a time, off the loop's thread.
+Work is split into short steps that need little memory, however much is due: a step reads some
+results or makes one commit. ``serve`` runs one at a time, off the loop's thread.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from dispatcher.ops_repo.files import RESULT_ENDING
 from dispatcher.settings import DONE_PATH
 
 RESULT_LIMIT = 1024 * 1024
-"""Bytes of a result that are read to learn its age."""
+"""Bytes of a result that are read to find its age."""
 
 RESULTS_A_STEP = 500
 PAIRS_A_COMMIT = 2_000
 
 NEWEST = 100
-"""Results that are known to be the newest; what ``status`` lists is among them."""
+"""How many of the newest results are tracked; ``status`` lists some of these."""
 
 SECONDS_A_DAY = 86_400
 
@@ -38,7 +38,7 @@ class Due:
     """A pair that may move, and where to.
 
     Attributes:
-        cancel: path of the request to cancel that stands beside it, which moves along; "" if none.
+        cancel: path of the request to cancel beside it, which moves along; "" if none.
     """
 
     pair: Finished
@@ -47,19 +47,19 @@ class Due:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """What moves."""
+        """Paths that move."""
         pair = (self.pair.action.path, self.pair.result.path)
         return (*pair, self.cancel) if self.cancel else pair
 
 
 class Archive:
-    """Finds what is due and moves it. Remembers the age of every result it has read.
+    """Finds finished pairs that are due and moves them. Caches the age of every result it has read.
 
     Not thread-safe: one ``Pass`` at a time, one step at a time.
 
     Attributes:
-        newest: blobs of the ``NEWEST`` results that finished last, as the last pass saw them;
-            None before one has read all.
+        newest: blobs of the ``NEWEST`` results that finished last, as of the last pass; None until
+            a pass has read all.
 
     Args:
         repo: the ops repo.
@@ -73,10 +73,11 @@ class Archive:
         self.newest: tuple[str, ...] | None = None
 
     def begin(self, tree: Tree, *, now: float) -> Pass:
-        """A pass over what is finished in a tree. Asks nobody yet, and keeps no hold of the tree.
+        """Begin a pass over the finished pairs of a tree. Does no I/O yet, and keeps no reference
+        to the tree.
 
         Args:
-            tree: where pairs are looked for.
+            tree: at the present head.
             now: seconds since the epoch.
         """
         pairs = [
@@ -85,8 +86,8 @@ class Archive:
             if pair.action.regular and pair.result.regular and action_id not in tree.archived
         ]
         blobs = {pair.result.blob for pair in pairs}
-        for gone in self._finished_at.keys() - blobs:
-            del self._finished_at[gone]
+        for vanished in self._finished_at.keys() - blobs:
+            del self._finished_at[vanished]
         requests = (tree.cancels.get(pair.action.id) for pair in pairs) if tree.cancels else ()
         cancels = {request.id: request.path for request in requests if request and request.regular}
         return Pass(self, pairs, oldest=now - self._after_s, cancels=cancels)
@@ -129,26 +130,26 @@ class Archive:
         message = f"Archive {len(due)} actions"
         return self._repo.publish([], moves=moves, message=message, check=check)
 
-    def learn(self, pairs: Sequence[Finished]) -> None:
-        """Read when these finished."""
+    def read(self, pairs: Sequence[Finished]) -> None:
+        """Read when these pairs finished."""
         blobs = {pair.result.blob for pair in pairs}
         for blob, data in self._repo.read(blobs, limit=RESULT_LIMIT).items():
             self._finished_at[blob] = _timestamp(data)
 
-    def knows(self, pair: Finished) -> bool:
-        """Whether it was read when this finished."""
+    def has_read(self, pair: Finished) -> bool:
+        """Whether this pair's finishing time has been read."""
         return pair.result.blob in self._finished_at
 
     def finished_at(self, pair: Finished) -> float | None:
-        """Seconds since the epoch; None if it is not known."""
+        """When a pair finished, seconds since the epoch; None if unknown."""
         return self._finished_at.get(pair.result.blob)
 
 
 class Pass:
-    """One pass over finished pairs: first the ages of results are read, then what is due moves.
+    """One pass over finished pairs: it reads the ages of results, then moves the pairs that are due.
 
     Args:
-        archive: whose pass it is.
+        archive: that began it.
         pairs: all of them.
         cancels: paths of the requests to cancel beside them, by id.
         oldest: pairs that finished by then move, seconds since the epoch.
@@ -166,19 +167,19 @@ class Pass:
         self._cancels = cancels
         self._pairs = pairs
         self._oldest = oldest
-        self._unread = [pair for pair in pairs if not archive.knows(pair)]
+        self._unread = [pair for pair in pairs if not archive.has_read(pair)]
         self._old: list[Finished] | None = None
 
     def due(self) -> list[Due]:
-        """Everything that is due, the oldest first; reads what has not been read."""
+        """All pairs that are due, the oldest first; reads the ages it lacks."""
         while self._unread:
             self._read_some()
         return [self._place(pair) for pair in self._find_old()]
 
     def _find_old(self) -> list[Finished]:
         """Pairs that are due, the oldest first."""
-        found = [pair for pair in self._pairs if self._age(pair) <= self._oldest]
-        return sorted(found, key=lambda pair: (self._age(pair), pair.action.id))
+        due = [pair for pair in self._pairs if self._age(pair) <= self._oldest]
+        return sorted(due, key=lambda pair: (self._age(pair), pair.action.id))
 
     def _age(self, pair: Finished) -> float:
         finished_at = self._archive.finished_at(pair)
@@ -192,18 +193,18 @@ class Pass:
     def step(
         self, *, keep: Collection[str], check: Callable[[], None], moves: bool = True
     ) -> tuple[int, bool]:
-        """Do the next bit of work.
+        """Run the next step.
 
         Args:
             keep: ids that must not move now.
-            moves: False to read alone.
+            moves: False to only read.
             check: see ``Archive.move``.
 
         Returns:
             How many pairs moved, and whether there is more to do.
 
         Raises:
-            Unavailable: the remote cannot be reached; the next step tries the same again.
+            Unavailable: the remote cannot be reached; the next step retries.
         """
         check()
         if self._unread:
@@ -224,16 +225,16 @@ class Pass:
 
     def _newest(self) -> tuple[str, ...]:
         ages = ((self._archive.finished_at(p), p.result.blob) for p in self._pairs)
-        known = ((age, blob) for age, blob in ages if age is not None)
-        return tuple(blob for _, blob in heapq.nlargest(NEWEST, known))
+        finished = ((age, blob) for age, blob in ages if age is not None)
+        return tuple(blob for _, blob in heapq.nlargest(NEWEST, finished))
 
     def _read_some(self) -> None:
-        self._archive.learn(self._unread[-RESULTS_A_STEP:])
+        self._archive.read(self._unread[-RESULTS_A_STEP:])
         del self._unread[-RESULTS_A_STEP:]
 
 
 def _timestamp(data: bytes | int) -> float | None:
-    """Seconds since the epoch, or None if the file is no result of ours; it stays then."""
+    """Seconds since the epoch, or None if the file is not one of our results, which then stays."""
     if isinstance(data, int):
         return None
     try:

@@ -1,6 +1,6 @@
-"""When the archive is worked on: a pass an hour, in steps, each an errand off the loop's thread.
+"""Schedules passes over the archive: one per hour, in steps that run off the loop's thread.
 
-Where nothing is to be moved by itself, a pass reads all the same: it learns which results are new.
+If automatic archiving is off, a pass still reads results to find out which are the newest.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dispatcher.loop.archive import Archive, Pass
 from dispatcher.loop.pollers import Pollers
 from dispatcher.ops_repo import Tree
 
-EVERY_S = 3_600.0
-REST = 1.0
-"""How much longer than a step took the next one waits: the clone and the remote are for results and
-new actions first.
+INTERVAL_S = 3_600.0
+PAUSE_FACTOR = 1.0
+"""Pause between two steps, as a multiple of the last step's duration: results and new actions have
+precedence on the clone and the remote.
 """
 
 NAME = "archive"
@@ -26,11 +26,11 @@ class ArchivePasses:
     """Runs the passes of the archive, one step at a time. Used by the loop's thread only.
 
     Args:
-        archive: what does the work.
-        pollers: who runs it.
-        led: raises where the lead is not held any more.
+        archive: does the work.
+        pollers: run it.
+        led: raises if the lead is no longer held.
         moves: whether pairs are to be moved.
-        moved: told how many pairs a commit moved, on the loop's thread.
+        moved: called on the loop's thread with the number of pairs that a commit moved.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ArchivePasses:
         return self._archive.newest
 
     def next_in(self) -> float | None:
-        """Seconds until there is something to do; None while a step is under way."""
+        """Seconds until there is something to do; None while a step is in progress."""
         if not self._pollers.free(Dependency.REMOTE, NAME):
             return None
         return max(0.0, self._next_at - time.monotonic())
@@ -63,17 +63,17 @@ class ArchivePasses:
 
         Args:
             tree: at the present head.
-            keep: ids with an open claim, which need their result where it is.
+            keep: ids with an open claim, whose result must stay in place.
         """
         if time.monotonic() < self._next_at or not self._pollers.free(Dependency.REMOTE, NAME):
             return
         if self._pass is None:
             self._pass = self._archive.begin(tree, now=time.time())
-        current, kept = self._pass, frozenset(keep)
+        current, keep_ids = self._pass, frozenset(keep)
 
         def step() -> tuple[int, bool, float]:
             began = time.monotonic()
-            moved, more = current.step(keep=kept, check=self._led, moves=self._moves)
+            moved, more = current.step(keep=keep_ids, check=self._led, moves=self._moves)
             return moved, more, time.monotonic() - began
 
         self._pollers.run(Dependency.REMOTE, step, lambda done: self._stepped(*done), name=NAME)
@@ -81,6 +81,6 @@ class ArchivePasses:
     def _stepped(self, moved: int, more: bool, took_s: float) -> None:  # noqa: FBT001
         if not more:
             self._pass = None
-        self._next_at = time.monotonic() + (REST * took_s if more else EVERY_S)
+        self._next_at = time.monotonic() + (PAUSE_FACTOR * took_s if more else INTERVAL_S)
         if moved:
             self._moved(moved)

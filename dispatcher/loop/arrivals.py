@@ -1,9 +1,9 @@
-"""Arrivals: results that came to the branch, and whether they are ours.
+"""Checks the provenance of results that arrive on the branch.
 
-Whatever stands at the path of a result ends an action that was not claimed, so that a lost key does
-not run everything again. But a file that we did not sign is *foreign*, and that is told: in the
-audit log, in metrics, in ``status`` and ``plan``. Only what arrives is looked at, in batches, not
-the thousands that were there before. For an action with a claim the step ``Inspect`` looks.
+Any file at the path of a result ends an action that was not claimed, so that a lost key does not run
+everything again. But a file that we did not sign is *foreign*, and is reported in the audit log, in
+metrics, in ``status`` and ``plan``. Only new arrivals are checked, in batches, not the thousands that
+were there before. For an action with a claim, the step ``Inspect`` does it.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from dispatcher.ops_repo import Changes, Replaced, Tree
 from dispatcher.status.tracker import Tracker
 
 BATCH = 200
-"""Results looked at in one go."""
+"""Results checked in one batch."""
 
 PAUSES_S = (0.5, 30.0)
-"""First and longest pause after results could not be looked at."""
+"""First and longest pause after results could not be checked."""
 
-KEPT = 1_000
-"""Foreign results that are kept to be listed; beyond them each is told once and forgotten."""
+LISTED = 1_000
+"""Foreign results that are kept to be listed; beyond them each is reported once and forgotten."""
 
 
 class Arrivals:
     """Finds out who wrote the results that come to the branch. Used by the loop's thread only.
 
     Args:
-        components: the clone and the keys that are asked.
+        components: the clone and the verifier are used.
         tree: of the view.
-        pollers: who looks.
-        tracker: told of each foreign result.
-        claimed: whether an id has a claim; then its result is inspected by a step of its own.
+        pollers: run the checks.
+        tracker: notified of each foreign result.
+        claimed: whether an id has a claim; then a step of its own inspects the result.
         pauses_s: first and longest pause after a failure.
     """
 
@@ -66,25 +66,25 @@ class Arrivals:
 
     @property
     def foreign(self) -> tuple[ForeignResult, ...]:
-        """Those that are there now."""
+        """The foreign results in the tree now."""
         return tuple(self._foreign.values())
 
     @property
     def provenance(self) -> Mapping[str, Provenance]:
-        """What inspections found, by id; for ``World.provenance``."""
+        """Provenance of inspected results by id, for ``World.provenance``."""
         return self._provenance
 
     @property
     def pending(self) -> bool:
-        """Whether something has still to be looked at."""
+        """Whether any result has yet to be checked."""
         return bool(self._pending)
 
     def next_try_in(self) -> float | None:
-        """Seconds until what could not be looked at is retried; None if nothing waits."""
+        """Seconds until a failed check is retried; None if nothing waits."""
         return self._pauses.left() if self._pending else None
 
     def came(self, changes: Changes, *, first: bool) -> None:
-        """The view moved; what was there at the ``first`` sight is not looked at."""
+        """Note how the view moved. Results that the ``first`` head had are not checked."""
         for action_id in (*changes.arrived, *changes.archived, *changes.vanished):
             self._provenance.pop(action_id, None)
             self._inspecting.discard(action_id)
@@ -95,12 +95,12 @@ class Arrivals:
             self._pending.update(dict.fromkeys(sorted(changes.arrived)))
 
     def inspecting(self, action_id: str) -> InGit | None:
-        """A step is about to look at this id's result."""
+        """Note that a step is about to inspect this id's result; returns the file."""
         self._inspecting.add(action_id)
         return in_git(self._tree, action_id)
 
     def inspected(self, action_id: str, foreign: ForeignResult | None) -> None:
-        """It looked; dropped if something else came meanwhile."""
+        """Record what the inspection found, unless another file arrived meanwhile."""
         if action_id in self._inspecting:
             self._inspecting.discard(action_id)
             self._pending.pop(action_id, None)
@@ -109,11 +109,11 @@ class Arrivals:
                 self._enter([foreign])
 
     def forget(self, action_id: str) -> None:
-        """Its claim was let go."""
+        """Forget the provenance of an id whose claim was released."""
         self._provenance.pop(action_id, None)
 
     def replaced(self, action_id: str, other: Replaced) -> None:
-        """A result of ours took the place of a foreign file."""
+        """Report that one of our results replaced a foreign file."""
         reason = "replaced by the genuine result"
         if action_id not in self._foreign:
             self._tracker.event(
@@ -133,7 +133,7 @@ class Arrivals:
         )
 
     def look(self) -> None:
-        """Look at some of what arrived."""
+        """Check a batch of the results that arrived."""
         if not self._pending or self._pauses.left():
             return
         batch = [i for i in islice(self._pending, BATCH) if not self._claimed(i)]
@@ -141,9 +141,9 @@ class Arrivals:
             del self._pending[action_id]
         files = [file for i in batch if (file := in_git(self._tree, i)) is not None]
 
-        def learned(found: list[ForeignResult]) -> None:
+        def learned(foreign: list[ForeignResult]) -> None:
             self._pauses.succeeded()
-            current = [f for f in found if f.action_id in self._pending]
+            current = [f for f in foreign if f.action_id in self._pending]
             for action_id in batch:
                 self._pending.pop(action_id, None)
             self._enter(current)
@@ -151,18 +151,18 @@ class Arrivals:
         self._pollers.run(
             None,
             lambda: [
-                found for file in files if (found := judged(self._components, file)) is not None
+                result for file in files if (result := judged(self._components, file)) is not None
             ],
             learned,
             name="arrivals",
             failed=self._pauses.failed,
         )
 
-    def _enter(self, found: Iterable[ForeignResult]) -> None:
-        for foreign in found:
+    def _enter(self, results: Iterable[ForeignResult]) -> None:
+        for foreign in results:
             if self._foreign.get(foreign.action_id) == foreign:
                 continue
-            if len(self._foreign) < KEPT:
+            if len(self._foreign) < LISTED:
                 self._foreign[foreign.action_id] = foreign
             facts = {
                 "action": foreign.action_id,

@@ -1,10 +1,9 @@
-"""Requests to cancel, as they stand in the ops repo: which of them count, and what people see of them.
+"""Requests to cancel in the ops repo: which of them are approved, and what people see of them.
 
 A request counts when the gate approves its file as it would have to approve the action: at the
-action's tier, by the same gate. Reading and asking are done on another thread, a few requests at a
-time. Only those are looked at that are about an open action or an open claim, so that any number of
-other files costs nothing. One that is not approved, wrong, or that cannot be judged now holds up
-nothing.
+action's tier, by the same gate. Requests are read and checked on another thread, a few at a time, and
+only if they are about an open action or an open claim, so that any number of other files costs
+nothing. A request that is invalid, not approved, or that cannot be judged now holds up nothing.
 """
 
 from __future__ import annotations
@@ -26,20 +25,20 @@ from dispatcher.status.tracker import Tracker
 from dispatcher.toml.source import quoted
 
 BATCH = 20
-"""Requests that one errand looks at."""
+"""Requests judged in one batch."""
 
 ASK_AGAIN_S = (30.0, 600.0)
-"""First and longest pause before a request that was not approved is asked about again."""
+"""First and longest pause before a request that was not approved is judged again."""
 
-ERRAND = "cancel requests"
+NAME = "cancel requests"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Subject:
-    """A request with what it is held against: while none of this changes, an answer holds.
+    """A request and what it is judged against: while none of this changes, the judgement holds.
 
     Attributes:
-        file: where it stands.
+        file: the request.
         key: the action that is open, or the run that is claimed, under the request's id.
         tier: of that action.
     """
@@ -51,7 +50,7 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judged:
-    """What came of looking at a request; ``error`` is a defect that was met on the way."""
+    """The judgement of a request; ``error`` is an unexpected exception that prevented it."""
 
     state: str
     reason: str = ""
@@ -59,7 +58,7 @@ class Judged:
     error: Exception | None = None
 
     def note(self, subject: Subject) -> CancelNote:
-        """For people."""
+        """The same, for people."""
         return CancelNote(
             id=subject.file.id,
             path=subject.file.path,
@@ -69,7 +68,7 @@ class Judged:
         )
 
 
-class Looking(Protocol):
+class ViewLike(Protocol):
     """What of the view is needed."""
 
     @property
@@ -82,7 +81,7 @@ class Looking(Protocol):
     def invalidated(self) -> int: ...
 
 
-class Asking(Protocol):
+class ComponentsLike(Protocol):
     """What of ``Components`` is needed."""
 
     @property
@@ -92,16 +91,16 @@ class Asking(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Known:
+class _Entry:
     subject: Subject
     judged: Judged
     again_at: float
     pause_s: float
 
 
-def subjects(view: Looking, claims: Mapping[str, Claim]) -> dict[str, Subject]:
-    """Requests that can mean something now, by id."""
-    tree, found = view.tree, {}
+def subjects(view: ViewLike, claims: Mapping[str, Claim]) -> dict[str, Subject]:
+    """Requests that can have an effect now, by id."""
+    tree, requests = view.tree, {}
     if not tree.cancels:
         return {}
     unread = view.unread
@@ -109,28 +108,28 @@ def subjects(view: Looking, claims: Mapping[str, Claim]) -> dict[str, Subject]:
         file, claim = tree.cancels[action_id], claims.get(action_id)
         if claim is not None and claim.in_flight:
             tier = claim.tier or Tier.HIGH
-            found[action_id] = Subject(file=file, key=claim.key, tier=tier)
+            requests[action_id] = Subject(file=file, key=claim.key, tier=tier)
             continue
         candidate = view.vetted.get(action_id)
         if claim is None and candidate and candidate.tier and action_id not in unread:
-            found[action_id] = Subject(file=file, key=candidate.key, tier=candidate.tier)
-    return found
+            requests[action_id] = Subject(file=file, key=candidate.key, tier=candidate.tier)
+    return requests
 
 
 def judge(subject: Subject, *, repo: OpsRepo, gate: Gate, commit: str) -> Judged:
-    """Read a request and ask the gate about it.
+    """Read a request and check the gate for it.
 
     Args:
-        commit: the head at which it stands (hex).
+        commit: the head that contains it (hex).
 
     Returns:
-        Its state; what cannot be asked now is ``waiting`` with the reason.
+        Its state: ``waiting`` with the reason if it cannot be checked now.
     """
     try:
         return _judge(subject, repo=repo, gate=gate, commit=commit)
     except DisintoError as error:
         return Judged(state="waiting", reason=str(error))
-    except Exception as error:  # noqa: BLE001 - one request's; reported by whoever asked
+    except Exception as error:  # noqa: BLE001 - one request's; reported by the caller
         return Judged(state="waiting", reason=type(error).__name__, error=error)
 
 
@@ -168,19 +167,19 @@ def _judge(subject: Subject, *, repo: OpsRepo, gate: Gate, commit: str) -> Judge
 
 
 class CancelRequests:
-    """Keeps what the gate answered to requests to cancel. Used by the loop's thread only.
+    """Keeps the judgements of requests to cancel. Used by the loop's thread only.
 
     Args:
-        components: what is read and asked.
+        components: clone and gate are used.
         view: of the ops repo.
-        tracker: told of each answer and of defects.
-        resting: names what must not be asked now.
+        tracker: notified of each judgement and of defects.
+        resting: names the dependencies that are backing off.
     """
 
     def __init__(
         self,
-        components: Asking,
-        view: Looking,
+        components: ComponentsLike,
+        view: ViewLike,
         *,
         tracker: Tracker,
         resting: Callable[[], Collection[Dependency]] = frozenset,
@@ -192,23 +191,23 @@ class CancelRequests:
             resting,
         )
         self._subjects: Mapping[str, Subject] = {}
-        self._known: dict[str, _Known] = {}
-        self._asked_anew = view.invalidated
+        self._entries: dict[str, _Entry] = {}
+        self._invalidated = view.invalidated
 
     def look(self, claims: Mapping[str, Claim], pollers: Pollers | None = None) -> None:
-        """See what is there, and look at a few that are due: on another thread, or, without
-        ``pollers``, here and now.
+        """Update the set of requests, and judge a batch of those that are due: on another thread,
+        or synchronously without ``pollers``.
         """
         self._subjects = subjects(self._view, claims)
-        for gone in self._known.keys() - self._subjects.keys():
-            del self._known[gone]
-        if self._asked_anew != self._view.invalidated:
-            self._asked_anew = self._view.invalidated
-            self._doubt()
+        for vanished in self._entries.keys() - self._subjects.keys():
+            del self._entries[vanished]
+        if self._invalidated != self._view.invalidated:
+            self._invalidated = self._view.invalidated
+            self._invalidate()
         batch = self._due()
         if not batch:
             return
-        commit, invalidated = self._view.tree.commit, self._asked_anew
+        commit, invalidated = self._view.tree.commit, self._invalidated
 
         def ask() -> Mapping[Subject, Judged]:
             return {subject: self._ask(subject, commit) for subject in batch}
@@ -220,44 +219,44 @@ class CancelRequests:
         if pollers is None:
             learn(ask())
         else:
-            pollers.run(None, ask, learn, name=ERRAND)
+            pollers.run(None, ask, learn, name=NAME)
 
     def requested(self) -> Mapping[str, Requested]:
-        """For ``reconcile``, by id. One that was never looked at keeps its action for a moment."""
+        """The requests for ``reconcile``, by id. One not judged yet holds up its action for a moment."""
         return {i: self._requested(s) for i, s in self._subjects.items()}
 
     def notes(self) -> tuple[CancelNote, ...]:
-        """For people."""
+        """The requests, for people."""
         unread = Judged(state="unread")
         return tuple((self._of(s) or unread).note(s) for _, s in sorted(self._subjects.items()))
 
     @property
     def unread(self) -> bool:
-        """Whether any request was never looked at."""
+        """Whether any request has not been judged yet."""
         return any(self._of(s) is None for s in self._subjects.values())
 
     def next_try_in(self) -> float | None:
-        """Seconds until one is asked about again; None if none is."""
-        times = [k.again_at for k in self._known.values() if k.judged.state == "waiting"]
+        """Seconds until a request is judged again; None if none is."""
+        times = [e.again_at for e in self._entries.values() if e.judged.state == "waiting"]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def next_in(self, pollers: Pollers) -> float | None:
-        """The same, while they can be looked at; None otherwise."""
-        return self.next_try_in() if pollers.free(None, ERRAND) else None
+        """The same, if requests can be judged now; None otherwise."""
+        return self.next_try_in() if pollers.free(None, NAME) else None
 
-    def _doubt(self) -> None:
-        """Something may have changed (a webhook, a rewritten history, other rules): an approval has
-        to be given again, and the rest is asked about again without holding up anything.
+    def _invalidate(self) -> None:
+        """Something may have changed (a webhook, a rewritten history, other rules): drop approvals,
+        and judge the rest again without holding up anything.
         """
-        self._known = {
-            i: replace(known, again_at=0.0)
-            for i, known in self._known.items()
-            if known.judged.state != "approved"
+        self._entries = {
+            i: replace(entry, again_at=0.0)
+            for i, entry in self._entries.items()
+            if entry.judged.state != "approved"
         }
 
     def _of(self, subject: Subject) -> Judged | None:
-        known = self._known.get(subject.file.id)
-        return known.judged if known and known.subject == subject else None
+        entry = self._entries.get(subject.file.id)
+        return entry.judged if entry and entry.subject == subject else None
 
     def _requested(self, subject: Subject) -> Requested:
         judged = self._of(subject)
@@ -270,12 +269,12 @@ class CancelRequests:
     def _due(self) -> list[Subject]:
         now = time.monotonic()
         new = [s for s in self._subjects.values() if self._of(s) is None]
-        again = [
-            k.subject
-            for k in self._known.values()
-            if k.judged.state == "waiting" and k.again_at <= now and self._of(k.subject)
+        retries = [
+            e.subject
+            for e in self._entries.values()
+            if e.judged.state == "waiting" and e.again_at <= now and self._of(e.subject)
         ]
-        return [*new, *again][:BATCH]
+        return [*new, *retries][:BATCH]
 
     def _ask(self, subject: Subject, commit: str) -> Judged:
         if subject.tier is not Tier.LOW and Dependency.FORGE in self._resting():
@@ -286,17 +285,17 @@ class CancelRequests:
         now = time.monotonic()
         for subject, judged in answers.items():
             action_id = subject.file.id
-            before = self._known.get(action_id)
-            again = before is not None and before.subject == subject and before.judged == judged
+            before = self._entries.get(action_id)
+            unchanged = before is not None and before.subject == subject and before.judged == judged
             pause_s = (
-                min(ASK_AGAIN_S[1], before.pause_s * 2) if before and again else ASK_AGAIN_S[0]
+                min(ASK_AGAIN_S[1], before.pause_s * 2) if before and unchanged else ASK_AGAIN_S[0]
             )
-            self._known[action_id] = _Known(
+            self._entries[action_id] = _Entry(
                 subject=subject, judged=judged, again_at=now + pause_s, pause_s=pause_s
             )
             if judged.error is not None and unexpected(judged.error):
-                self._tracker.event("defect", where=ERRAND, action=action_id, error=judged.error)
-            elif not again:
+                self._tracker.event("defect", where=NAME, action=action_id, error=judged.error)
+            elif not unchanged:
                 self._tracker.event(
                     "cancel_request",
                     action=action_id,

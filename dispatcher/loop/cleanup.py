@@ -1,10 +1,9 @@
-"""What the engine keeps of runs that nobody asks about any more: looked for from time to time, and
-forgotten.
+"""Periodic cleanup of finished runs that the engine still keeps.
 
-On Nomad they are finished jobs that were kept for people to look at, for long enough. Locally they
-come from a dispatcher that thought it led after another had finished the run, or from a ledger
-that was restored. Only runs whose result is in git are forgotten: without one, what the engine
-keeps is what prevents a second start.
+On Nomad these are finished jobs that were retained for inspection for long enough. Locally they are
+left by a dispatcher that believed it led after another had finished the run, or by a ledger that was
+restored. Only runs whose result is in git are removed: without a result, what the engine keeps is
+what prevents a second start.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ NAME = "tidy"
 
 
 class Cleanup:
-    """Lets the engine forget runs that nobody asks about any more. Used by the loop's thread only.
+    """Removes finished runs from the engine. Used by the loop's thread only.
 
     Args:
-        scheduler: what keeps runs.
-        pollers: who asks it.
-        led: raises where the lead is not held any more.
-        every_s: seconds between two looks.
+        scheduler: the engine.
+        pollers: run the calls.
+        led: raises if the lead is no longer held.
+        every_s: seconds between two cleanups.
     """
 
     def __init__(
@@ -41,24 +40,24 @@ class Cleanup:
         self._scheduler, self._pollers, self._led = scheduler, pollers, led
         self._every_s = every_s
         self._next_at = 0.0
-        self._left: list[RunKey] = []
+        self._keys: list[RunKey] = []
 
     def work(self, *, published: Container[str], in_use: Collection[Container[str]]) -> None:
         """Begin the next step, if it is time.
 
         Args:
             published: ids with a result in git.
-            in_use: ids with a claim, and those with a step under way.
+            in_use: ids with a claim, and ids with a step in progress.
         """
         if not self._pollers.free(Dependency.SCHEDULER, NAME):
             return
-        if self._left:
+        if self._keys:
             keys = [
                 key
-                for key in self._left
+                for key in self._keys
                 if key.action_id in published and not any(key.action_id in ids for ids in in_use)
             ]
-            self._left = []
+            self._keys = []
             if keys:
                 self._pollers.run(
                     Dependency.SCHEDULER,
@@ -68,10 +67,10 @@ class Cleanup:
                 )
         elif time.monotonic() >= self._next_at:
             self._next_at = time.monotonic() + self._every_s
-            self._pollers.run(Dependency.SCHEDULER, self._scheduler.kept, self._found, name=NAME)
+            self._pollers.run(Dependency.SCHEDULER, self._scheduler.kept, self._enter, name=NAME)
 
-    def _found(self, keys: Collection[RunKey]) -> None:
-        self._left = list(keys)
+    def _enter(self, keys: Collection[RunKey]) -> None:
+        self._keys = list(keys)
 
     def _forget(self, keys: Collection[RunKey]) -> None:
         for key in keys:

@@ -1,4 +1,4 @@
-"""The parts a service acts through, joined in one place and injected."""
+"""The components of a service: the adapters it acts through, injected as one record."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """Tells the people of a forge what became of an action: a status, one comment."""
+    """Reports an action's outcome on the forge: a commit status, one comment."""
 
     def report(self, question: Question, decision: Decision) -> None:
         """Report a gate's answer. Idempotent. Raises ``Unavailable`` (forge)."""
         ...
 
     def report_ended(self, ended: Sequence[Ended]) -> Mapping[str, DisintoError]:
-        """Report how actions ended. Idempotent. Answers why some could not be reported, by id."""
+        """Report how actions ended. Idempotent. Returns why some could not be reported, by id."""
         ...
 
     def forget(self) -> None:
-        """Believe nothing about the forge that was not read since."""
+        """Invalidate everything cached about the forge."""
         ...
 
 
 class ResultNotices(Protocol):
-    """Has people notified of how actions ended."""
+    """Records the notifications of how actions ended."""
 
     def record(self, result: Result) -> None:
-        """Write down what is to be sent of a result, before what tells of it is taken away.
-        Idempotent; asks no server, and raises nothing.
+        """Persist what is to be sent about a result, before its claim is released. Idempotent;
+        calls no server, and raises nothing.
         """
         ...
 
@@ -54,35 +54,35 @@ class NoNotices:
     """Notifies nobody."""
 
     def record(self, result: Result) -> None:
-        """Nothing is written down."""
+        """Record nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Components:
-    """Everything a service needs from outside.
+    """The adapters and callbacks of a service.
 
     Attributes:
-        seal: signs results that this dispatcher made. Never give it a text that was read from git.
-        verifier: tells our results from others.
-        rules: files by which actions are judged, and which may change.
+        sign_result: signs results that this dispatcher made. Never pass it a text read from git.
+        verifier: distinguishes our results from others.
+        rules: the files by which actions are judged, reloaded when they change.
         wake: set by the service; adapters call it when something may have changed.
         leadership: whether this installation may start runs for the ops repo.
-        forge_calls: how many requests the forge has had; None if there is none.
-        warnings: what the engine has to say to people although it works, in words; asks nobody.
-        obstacle: asks the engine why no run with these mounts can be submitted now; answers ""
-            where one can. Raises ``Unavailable`` or ``Denied`` (scheduler).
-        notices: of results.
+        forge_calls: number of requests sent to the forge; None without a forge.
+        warnings: warnings for people about components that work nevertheless; does no I/O.
+        obstacle: asks the engine why no run with these mounts can be submitted now; returns ""
+            if one can. Raises ``Unavailable`` or ``Denied`` (scheduler).
+        notices: records notifications of results.
     """
 
     settings: Settings
     rules: Rules
     repo: OpsRepo
-    shelf: FormulaStore
+    formula_store: FormulaStore
     gate: Gate
     grants: Grants
     ledger: Ledger
     scheduler: Scheduler
-    seal: Sign
+    sign_result: Sign
     verifier: Verifier
     audit: AuditLog
     wake: Notifier
@@ -95,13 +95,13 @@ class Components:
 
 
 class Notifier:
-    """A doorbell that adapters hold before the loop exists. Thread-safe, never blocks."""
+    """A callback that adapters hold before the loop exists. Thread-safe, never blocks."""
 
     def __init__(self) -> None:
         self._ring: Callable[[], None] | None = None
 
     def answer(self, notify: Callable[[], None]) -> None:
-        """From now on ``notify`` is called."""
+        """Call ``notify`` from now on."""
         self._ring = notify
 
     def __call__(self) -> None:

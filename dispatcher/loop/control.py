@@ -1,9 +1,9 @@
-"""The control loop: goes round from taking the lead to stopping or losing it.
+"""The control loop, which runs from taking the lead to stopping or losing it.
 
-One thread owns all state. It never waits on the network, nor on the clock: whatever does (fetch,
-observe, vetting, the steps of a plan) runs on a pool and comes back as an event. Between two events
-it asks ``reconcile`` what is to be done, and starts that. Nothing that decides is held in memory
-alone, so that it can die anywhere.
+One thread owns all state. It never blocks on the network: calls that may (fetch, observe, vetting,
+the steps of a plan) run on a pool and come back as events. Between two events the loop calls
+``reconcile`` to decide the steps, and starts them. No state that decisions depend on is held in
+memory alone, so the process can die anywhere.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from dispatcher.status.tracker import Status, Tracker
 LONGEST_SLEEP_S = 30.0
 LONGEST_GATHER_S = 0.1
 GATHER = 19
-"""How much longer than a round took its successor is waited for, while things happen."""
+"""Longest wait for more events before the next round, as a multiple of the last round's duration."""
 
 
 class ControlLoop:
-    """Goes round: asks what is due, decides, begins steps, and shows how things stand.
+    """Runs rounds: each polls what is due, decides, begins steps and publishes the status.
 
     Args:
-        components: what it acts through.
-        view: of the ops repo; fresh, so that nothing of an earlier term is believed.
+        components: the adapters.
+        view: of the ops repo; a fresh one, so that no state of an earlier term is kept.
         lease: the lead.
-        tracker: of everything that ``status``, metrics and logs show.
+        tracker: receives all that ``status``, metrics and logs show.
         name: of this process.
         once: end as soon as nothing is in flight and nothing can be started.
     """
@@ -59,31 +59,31 @@ class ControlLoop:
     # -- called from other threads --------------------------------------------------------
 
     def look_now(self) -> None:
-        """Fetch at once and ask gates anew: a webhook, or a person, asks for it."""
+        """Fetch at once and check gates again, as a webhook or a person requested."""
         self._term.executor.post(self._look_now)
 
     def reload(self) -> None:
-        """Read the rules' files at once: a person says that they changed."""
+        """Read the rules' files at once, as a person requested."""
         self._term.executor.post(self._term.reloading.ask)
 
     def notify(self) -> None:
-        """A run may have changed: ask the engine at once."""
+        """Observe the engine at once, because a run may have changed."""
         self._term.executor.post(self._term.engine.hurry)
 
     def stop(self) -> None:
-        """End when the steps under way are done; runs go on without us."""
+        """Stop when the steps in progress are done; runs keep running."""
         self._term.executor.post(self._stop)
 
     @property
     def worked(self) -> bool:
-        """Whether it came so far as to know the ops repo: failures after this
+        """Whether the loop got as far as reading the ops repo: failures after this
         point are not configuration errors."""
         return self._term.heads.followed
 
     # -- the loop -------------------------------------------------------------------------
 
     def serve(self) -> None:
-        """Go round until stopped, the lead is lost, or (``once``) all is done.
+        """Run rounds until stopped, the lead is lost, or (``once``) all is done.
 
         Raises:
             LeadLost: another process may lead by now.
@@ -128,10 +128,10 @@ class ControlLoop:
         return plan
 
     def _may_begin(self, step: Step) -> bool:
-        """False for what has to wait until something is over that is under way here."""
+        """Whether nothing in progress here prevents this step."""
         if isinstance(step, Launch):
             return not self._term.reloading.under_way
-        # Until its head is recorded, a result must not be all that tells of its run.
+        # Until its head is recorded, a result must not be the only trace of its run.
         return not (isinstance(step, Retire) and self._term.heads.unrecorded)
 
     def _status(self, world: World, plan: Plan) -> Status:
@@ -159,7 +159,7 @@ class ControlLoop:
             rules=term.components.rules.digests(),
             failures={**term.vetting.retries.errors(), **term.steps.retries.errors()},
             observations=term.engine.observations or {},
-            # Results that arrived while this process looked on, and the newest of those before.
+            # Results that arrived while this process ran, and the newest of those before.
             newest=None if before is None else tuple(dict.fromkeys((*view.arrived, *before))),
         )
 
@@ -167,9 +167,9 @@ class ControlLoop:
 
     def _look_now(self) -> None:
         self._term.fetching.hurry()
-        self._term.outages.wake(Dependency.LEAD)  # somebody may have taken it over for us
+        self._term.outages.wake(Dependency.LEAD)  # a person may have taken it over for us
         self._term.view.invalidate_answers()
-        self._term.claims.doubt()  # somebody may have cancelled what waited
+        self._term.claims.mark_stale()  # a person may have cancelled what waited
 
     def _stop(self) -> None:
         self._stopping = True

@@ -1,4 +1,4 @@
-"""Deciding: ``reconcile`` over all actions, so that no single one can keep the others from it."""
+"""Runs ``reconcile`` so that an error about one action does not hold up the others."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dispatcher.loop.steps import Steps
 
 
 def decide(world: World, steps: Steps) -> Plan:
-    """What is to be done. One action about which nothing can be decided, by an error that nobody
-    expected, is found, told and left alone for a while; the others go on.
+    """The plan. If ``reconcile`` fails unexpectedly because of single actions, these are found,
+    reported and paused; the others continue.
 
     Raises:
         Exception: what ``reconcile`` raises, if no single action is to blame.
@@ -24,7 +24,7 @@ def decide(world: World, steps: Steps) -> Plan:
         for action_id in world.claims.keys() | world.candidates.keys():
             try:
                 reconcile(_alone(world, action_id))
-            except Exception as its_own:  # noqa: BLE001 - told with its action
+            except Exception as its_own:  # noqa: BLE001 - reported with its action
                 steps.blame(action_id, "reconcile", its_own)
                 blamed = True
         if not blamed:
@@ -33,7 +33,7 @@ def decide(world: World, steps: Steps) -> Plan:
 
 
 def _alone(world: World, action_id: str) -> World:
-    """A world with one action, which nothing is under way for."""
+    """A world with one action, without a step in progress."""
     candidate, claim = world.candidates.get(action_id), world.claims.get(action_id)
     return replace(
         world,

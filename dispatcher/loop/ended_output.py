@@ -1,7 +1,7 @@
-"""The output of a run that has ended: from the fullest source that still has it.
+"""The output of a run that has ended, from the most complete source that still has it.
 
-In this order: what the engine kept (the local engine's files in the state directory, a finished job
-in Nomad), then the end of the output in the result.
+The sources in order: what the engine kept (the local engine's files in the state directory, a
+finished job in Nomad), then the end of the output in the result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dispatcher.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class EndedOutput:
-    """What there is of a run's output.
+    """The available part of a run's output.
 
     Attributes:
         chunks: both streams, redacted; None if only the result has some of it.
@@ -39,20 +39,20 @@ def ended_output(
     *,
     since: float | None = None,
 ) -> EndedOutput:
-    """Look for the output of an ended run.
+    """Find the output of an ended run.
 
     Args:
-        result: of the run. Whoever may push can have written it: only its id, as it was asked for,
+        result: of the run. Anybody with push rights may have written it: only its id, as requested,
             and a well-formed blob hash are used to find the run.
         scheduler: opens the engine, which may have kept the run's logs.
         settings: name the retention.
         since: seconds since the epoch; of a full log, only what was written then or later.
 
     Raises:
-        TimesNotKept: there is a full log, and nothing tells when it was written.
+        TimesNotKept: there is a full log, but the times of its lines are unknown.
     """
     engine = registry.get(settings.scheduler)
-    why, first = engine.no_kept_output(settings), None
+    reason, first = engine.no_kept_output(settings), None
     chunks: Iterator[LogChunk] = iter(())
     if re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", result.blob):
         key = RunKey(action_id=result.id, blob=result.blob)
@@ -67,10 +67,10 @@ def ended_output(
         except TimesNotKept:
             raise
         except DisintoError as error:
-            why = f"the engine is unavailable: {error.what}"
+            reason = f"the engine is unavailable: {error.what}"
         if first is not None:
             return EndedOutput(chunks=chain([first], chunks), source=engine.kept_output(settings))
     end = f"the last {LOGS_LIMIT:,} characters of both streams" if result.logs else "no output"
     return EndedOutput(
-        chunks=None, source=f"from the result of {result.timestamp}: {end}; no full log: {why}"
+        chunks=None, source=f"from the result of {result.timestamp}: {end}; no full log: {reason}"
     )

@@ -1,4 +1,4 @@
-"""The executor: work on other threads that comes back as an event on the loop's thread."""
+"""The executor: runs calls on other threads and returns their results as events of the loop."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TypeVar
 Event = Callable[[], None]
 T = TypeVar("T")
 
-ERRAND_THREADS = 4
+POLLER_THREADS = 4
 
 
 class Executor:
-    """Three pools and one queue of events.
+    """Three thread pools and one queue of events.
 
     Args:
         workers: threads for steps, and as many for questions.
@@ -25,7 +25,7 @@ class Executor:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._steps = ThreadPoolExecutor(workers, thread_name_prefix="step")
         self._questions = ThreadPoolExecutor(workers, thread_name_prefix="question")
-        self._pollers = ThreadPoolExecutor(ERRAND_THREADS, thread_name_prefix="errand")
+        self._pollers = ThreadPoolExecutor(POLLER_THREADS, thread_name_prefix="poller")
 
     def post(self, event: Event) -> None:
         """Let the loop run ``event``. Callable from any thread; never blocks."""
@@ -41,25 +41,25 @@ class Executor:
         self, ask: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None]
     ) -> None:
         """The same on a thread for gates and reports: there may be thousands of them, and a forge
-        that hangs must hold up neither steps nor errands.
+        that hangs must hold up neither steps nor pollers.
         """
         self._questions.submit(self._go, ask, done, failed)
 
-    def errand(
+    def poll(
         self, ask: Callable[[], T], done: Callable[[T], None], failed: Callable[[Exception], None]
     ) -> None:
-        """The same on a thread for errands: a dependency that hangs must not hold up the steps of
+        """The same on a thread for pollers: a dependency that hangs must not hold up the steps of
         the others.
         """
         self._pollers.submit(self._go, ask, done, failed)
 
     def attend(self, timeout_s: float, *, gather_s: float = 0.0) -> None:
-        """Wait for an event, then run all that are there. Exceptions of events pass through.
+        """Wait for an event, then run all that are queued. Exceptions of events propagate.
 
         Args:
             timeout_s: how long to wait for the first.
-            gather_s: how long to go on waiting for more, so that a busy loop does not go round
-                for each.
+            gather_s: how long to keep waiting for more, so that a busy loop does not run one
+                round per event.
         """
         try:
             event = self._events.get(timeout=timeout_s)
@@ -71,8 +71,8 @@ class Executor:
             return
 
     def dismiss(self) -> None:
-        """Wait for the steps under way; what has not begun is dropped. Questions and errands are
-        left behind: they write nothing without the lead.
+        """Wait for the steps in progress; steps that have not begun are dropped. Questions and
+        pollers are not waited for: they write nothing without the lead.
         """
         self._steps.shutdown(wait=True, cancel_futures=True)
         self._questions.shutdown(wait=False, cancel_futures=True)
@@ -83,7 +83,7 @@ class Executor:
     ) -> None:
         try:
             answer = act()
-        except Exception as error:  # noqa: BLE001 - handed on whole; ``failed`` decides
+        except Exception as error:  # noqa: BLE001 - passed on; ``failed`` decides
             trouble = error
             self.post(lambda: failed(trouble))
         else:

@@ -1,5 +1,5 @@
-"""The fence between changing the rules and claiming by them: no claim is made by rules that were
-replaced before it.
+"""The fence between replacing the rules and claiming under them: no claim is made under rules that
+were replaced before it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dispatcher.errors import TemporaryError
 
 
 class RulesChanged(TemporaryError):
-    """The rules changed since the action was judged; it is judged again."""
+    """The rules changed since the action was judged; it must be judged again."""
 
 
 class Fence:
@@ -25,15 +25,15 @@ class Fence:
 
     @property
     def revision(self) -> int:
-        """Grows with each change of the rules."""
+        """Number of the current rules; grows with each change."""
         return self._revision
 
     @contextmanager
     def claiming(self, revision: int) -> Iterator[None]:
-        """Hold the rules still while a claim is written by them.
+        """Keep the rules from changing while a claim is written under them.
 
         Raises:
-            RulesChanged: they are not those of ``revision`` any more.
+            RulesChanged: they are no longer those of ``revision``.
         """
         with self._changed:
             self.check(revision)
@@ -51,8 +51,8 @@ class Fence:
             raise RulesChanged("the rules changed while it was being started")
 
     def advance(self) -> int:
-        """A new revision: whoever would claim by an older one is refused from now on. Returns when
-        the claims under way are written.
+        """Begin a new revision: claims under an older one are refused from now on. Returns when
+        the claims in progress are written.
         """
         with self._changed:
             self._revision += 1

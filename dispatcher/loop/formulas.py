@@ -1,8 +1,8 @@
-"""Formulas: from a name to the exact bytes that run.
+"""Resolves formulas: from a name to the exact bytes that run.
 
-The operator's own directory goes before the ops repo's ``formulas/``. What comes from the directory
-is trusted as the rest of the dispatcher's configuration is; what comes from the ops repo is
-approved by a gate before it runs.
+The operator's own directory takes precedence over the ops repo's ``formulas/``. Formulas from the
+directory are trusted like the rest of the dispatcher's configuration; formulas from the ops repo are
+approved by a gate before they run.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ REMEMBERED = 100
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unusable:
-    """A formula that is there and cannot be used, with the reason in words."""
+    """A formula that exists and cannot be used, with the reason in words."""
 
     reason: str
 
 
 class DirectoryGone(TemporaryError):
-    """The operator's folder of formulas cannot be read; nobody knows what is in it."""
+    """The operator's formulas directory cannot be read, so its content is unknown."""
 
 
 def git_blob_hash(data: bytes) -> str:
-    """The SHA-1 git gives these bytes as a blob (hex)."""
+    """The SHA-1 (hex) that git gives these bytes as a blob."""
     header = b"blob %d\0" % len(data)
     return hashlib.sha1(header + data, usedforsecurity=False).hexdigest()
 
@@ -57,13 +57,13 @@ class FormulaStore:
 
     def names(self, tree: Tree | Formulas) -> frozenset[str]:
         """Every name an action may use at this tree."""
-        return frozenset(self._own().keys()) | frozenset(tree.formulas)
+        return frozenset(self._operator_files().keys()) | frozenset(tree.formulas)
 
     def find(self, name: str, tree: Tree | Formulas) -> Formula | Unusable | None:
         """The formula of this name, or None if there is none."""
-        own = self._own().get(name)
-        if own is not None:
-            return self._of_folder(name, own)
+        paths = self._operator_files().get(name)
+        if paths is not None:
+            return self._of_folder(name, paths)
         entry = tree.formulas.get(name)
         if entry is None:
             return None
@@ -76,30 +76,30 @@ class FormulaStore:
         return self._of_repo(name, entry.path, entry.blob, entry.kind, tree.commit)
 
     def by_ref(self, ref: FormulaRef) -> Formula | None:
-        """The bytes of a formula that a claim names, for a second submit; None if gone."""
+        """The formula that a claim names, for a second submission; None if it no longer exists."""
         if not ref.commit:
-            own = self._own().get(ref.name)
-            found = self._of_folder(ref.name, own) if own else None
-            same = isinstance(found, Formula) and found.ref.sha256 == ref.sha256
-            return found if same and isinstance(found, Formula) else None
-        found = self._of_repo(ref.name, "", ref.blob, ref.kind, ref.commit)
-        return found if isinstance(found, Formula) else None
+            paths = self._operator_files().get(ref.name)
+            formula = self._of_folder(ref.name, paths) if paths else None
+            same = isinstance(formula, Formula) and formula.ref.sha256 == ref.sha256
+            return formula if same and isinstance(formula, Formula) else None
+        formula = self._of_repo(ref.name, "", ref.blob, ref.kind, ref.commit)
+        return formula if isinstance(formula, Formula) else None
 
-    def _own(self) -> dict[str, list[Path]]:
-        """The operator's files by formula name; read anew each time, so that edits count."""
+    def _operator_files(self) -> dict[str, list[Path]]:
+        """The operator's files by formula name; listed at each call, so that edits count."""
         if self._folder is None:
             return {}
-        found: dict[str, list[Path]] = {}
+        paths: dict[str, list[Path]] = {}
         try:
             for path in _formula_files(self._folder.iterdir()):
-                found.setdefault(path.stem, []).append(path)
+                paths.setdefault(path.stem, []).append(path)
         except OSError as error:
-            # A folder that is not mounted just now must not make every action invalid for good.
+            # A directory that is not mounted at the moment must not make every action invalid for good.
             raise DirectoryGone(
                 f"the formulas directory {self._folder} cannot be read: {error.strerror}",
                 remedy="Restore it, or change [formulas] path.",
             ) from error
-        return found
+        return paths
 
     def _of_folder(self, name: str, paths: list[Path]) -> Formula | Unusable:
         if len(paths) > 1:
@@ -113,7 +113,7 @@ class FormulaStore:
         return _formula(name, FormulaKind(paths[0].suffix[1:]), text, path="", commit="")
 
     def _keep(self, blob: str, formula: Formula) -> None:
-        """Remember what was read, the newest alone: formulas change for as long as serve runs."""
+        """Cache a formula. The cache is bounded, because formulas change for as long as serve runs."""
         while len(self._read) >= REMEMBERED:
             self._read.pop(next(iter(self._read)), None)
         self._read[blob] = formula
@@ -121,14 +121,14 @@ class FormulaStore:
     def _of_repo(
         self, name: str, path: str, blob: str, kind: FormulaKind, commit: str
     ) -> Formula | Unusable:
-        known = self._read.get(blob)
-        if known is None:
+        formula = self._read.get(blob)
+        if formula is None:
             text = self._repo.read([blob], limit=FORMULA_LIMIT)[blob]
             if isinstance(text, int):
                 return _too_large(name, text)
-            known = _formula(name, kind, text, path=path, commit=commit)
-            self._keep(blob, known)
-        return _formula(name, kind, known.text, path=path, commit=commit)
+            formula = _formula(name, kind, text, path=path, commit=commit)
+            self._keep(blob, formula)
+        return _formula(name, kind, formula.text, path=path, commit=commit)
 
 
 def _formula(name: str, kind: FormulaKind, text: bytes, *, path: str, commit: str) -> Formula:

@@ -1,15 +1,14 @@
-"""Heads: follows the branch from head to head, and lets nothing run that may have run before.
+"""Follows the branch from head to head, and lets nothing run that may have run before.
 
-The clone and the ledger are asked on another thread: first for what differs, by which the loop
-moves its view; then for what an id's vanishing means for the ledger. Until that is recorded the id is
+Clone and ledger are read on another thread: first the difference between two heads, by which the loop
+moves its view; then what a vanished result means for the ledger. Until that is recorded the id is
 withheld, so that no step is taken for it, and no claim is released: a result must not be the only
-witness of a run in a head that nobody would remember. Before the view moves at all, what the way to
-the new head withdrew is on record (``OpsRepo.approach``): head by head, so that of several heads in a
-row each counts. The same holds for looking at what arrived:
-see ``dispatcher.loop.arrivals``.
+trace of a run, in a head that is not recorded. Before the view moves at all, everything that was
+withdrawn on the way to the new head is on record (``OpsRepo.approach``), head by head, so that each of
+several heads in a row counts. For new results see ``dispatcher.loop.arrivals``.
 
-Nobody else moves the view, and one look at a time is under way; so the tree that a look reads from
-its thread stays as it is.
+Nothing else moves the view, and only one update is searched for at a time; so the tree that this
+reads from its thread does not change meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import TypeVar
 from dispatcher.errors import Dependency
 from dispatcher.loop.components import Components
 from dispatcher.loop.pollers import Pauses, Pollers
-from dispatcher.loop.tombstones import Lost, Recall, gone, keep, recall, record
+from dispatcher.loop.tombstones import Lost, Recall, keep, recall, record, vanished_results
 from dispatcher.loop.view import View
 from dispatcher.model.run import Claim
 from dispatcher.ops_repo import Approach, Changes, Delta, Head, Tree
@@ -35,20 +34,20 @@ LOST = (
 )
 
 NAME = "head"
-"""Of the errand that looks at the clone."""
+"""Name of the poller that reads the clone."""
 
 PAUSES_S = (0.5, 30.0)
-"""First and longest pause after the memory could not be read or written."""
+"""First and longest pause after the recorded heads could not be read or written."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Move:
-    """One step of the view, whose consequences have to be recorded.
+    """One move of the view, whose consequences have to be recorded.
 
     Attributes:
-        commit: where it led.
+        commit: the new head.
         lost: ids whose result vanished.
-        rewritten_from: commits that are not in the history any more.
+        rewritten_from: commits that are no longer in the history.
     """
 
     commit: str
@@ -57,8 +56,8 @@ class _Move:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Sight:
-    """A head that the view does not show yet, and the way there; () while the memory is unread."""
+class _Update:
+    """A head that the view does not show yet, and the deltas to it; () before ``recall``."""
 
     head: Head
     deltas: tuple[Delta, ...] = ()
@@ -69,13 +68,13 @@ class Heads:
     """Moves the view along the branch. Used by the loop's thread only.
 
     Args:
-        components: what it asks and writes.
-        view: is moved.
-        pollers: who does what may wait.
-        tracker: told of what is wrong with the memory.
+        components: clone, ledger and audit log are used.
+        view: the view to move.
+        pollers: run what may block.
+        tracker: notified of damage to the recorded heads.
         led: raises if the lead is lost.
-        know: told of each claim that keeps an id.
-        arrived: told of each step of the view, and whether it is the first sight of all.
+        know: called with each tombstone.
+        arrived: called with each move of the view, and whether it is the first.
         pauses_s: first and longest pause after a failure.
     """
 
@@ -101,16 +100,16 @@ class Heads:
         self._recalled: Recall | None = None
         self._moves: list[_Move] = []
         self._behind = False
-        self._first = ""  # a head that waits for the memory to be read
-        self._reported: set[tuple[str, str]] = set()  # rewrites on record; by the errand alone
-        self._forgotten: tuple[str, ...] = ()  # the latest loss, for people
+        self._first = ""  # a head that waits for ``recall``
+        self._reported: set[tuple[str, str]] = set()  # rewrites on record; used by the poller alone
+        self._forgotten: tuple[str, ...] = ()  # the latest loss of commits, for people
         self._broken: Exception | None = None
         self._pauses = Pauses(*pauses_s)
         self.followed = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was wrong with the copies of the memory when the lead was taken, and since."""
+        """Damage to the recorded heads, found when the lead was taken or since."""
         recalled = self._recalled.warnings if self._recalled else ()
         return (*recalled, *self._forgotten)
 
@@ -121,7 +120,7 @@ class Heads:
 
     @property
     def pending(self) -> bool:
-        """Whether something has still to be seen or recorded."""
+        """Whether a head has yet to be followed or recorded."""
         return self._behind or bool(self._first or self._moves)
 
     @property
@@ -130,26 +129,28 @@ class Heads:
         return bool(self._moves)
 
     def next_try_in(self) -> float | None:
-        """Seconds until what could not be done is retried; None if nothing waits."""
+        """Seconds until a failed read or write is retried; None if nothing waits."""
         return self._pauses.left() or None
 
     def look(self) -> None:
-        """The clone may show another head: follow it."""
+        """Follow the clone's head, which may have changed."""
         self._behind = True
         self.go_on()
 
     def check(self) -> None:
-        """Raise what kept the view from moving: it may show half a head, and nothing may be decided
-        on that.
+        """Raise the error that kept the view from moving: the view may show half a head, on which
+        nothing may be decided.
         """
         if self._broken is not None:
             raise self._broken
 
     def go_on(self) -> None:
-        """Take up what waits: look at the head, or record what vanished."""
+        """Begin what is pending: read the head, or record what vanished."""
         if self._behind and self._pollers.free(None, NAME):
             self._behind = False
-            self._pollers.run(None, self._see, self._saw, name=NAME, failed=self._not_seen)
+            self._pollers.run(
+                None, self._find_update, self._apply, name=NAME, failed=self._find_failed
+            )
         if self._first:
             first = self._first
             self._ask(lambda: recall(self._components, first), self._begin)
@@ -157,14 +158,14 @@ class Heads:
             moves = tuple(self._moves)
             self._ask(lambda: self._record(moves), lambda claims: self._recorded(moves, claims))
 
-    def _see(self) -> _Sight | None:
-        """On another thread: the clone's head, if the view does not show it, and the way there."""
+    def _find_update(self) -> _Update | None:
+        """On another thread: the clone's head and the deltas to it, if the view does not show it."""
         head = self._components.repo.local_head()
         recalled, tree = self._recalled, self._view.tree
         if head is None or (self.followed and head.commit == tree.commit):
             return None
         if recalled is None:
-            return _Sight(head=head)
+            return _Update(head=head)
         before = (tree.commit,) if self.followed else recalled.heads
         deltas: list[Delta] = []
         if not self.followed and recalled.base:
@@ -175,25 +176,25 @@ class Heads:
         approach = self._components.repo.approach(
             head.commit, before, unknown=recalled.hold and not self.followed
         )
-        return _Sight(head=head, deltas=tuple(deltas), approach=approach)
+        return _Update(head=head, deltas=tuple(deltas), approach=approach)
 
-    def _saw(self, sight: _Sight | None) -> None:
-        if sight is None:
+    def _apply(self, update: _Update | None) -> None:
+        if update is None:
             return
-        if self._recalled is None or not sight.deltas:
-            self._first = sight.head.commit
+        if self._recalled is None or not update.deltas:
+            self._first = update.head.commit
         else:
             try:
-                self._follow(sight, self._recalled)
+                self._follow(update, self._recalled)
             except Exception as error:  # noqa: BLE001 - ``check`` raises it
                 self._broken = error
         self.go_on()
 
-    def _not_seen(self, _error: Exception) -> None:
+    def _find_failed(self, _error: Exception) -> None:
         self._behind = True
 
     def _ask(self, ask: Callable[[], T], learn: Callable[[T], None]) -> None:
-        """Have it done on another thread, one thing at a time, with growing pauses after failures."""
+        """Run a call on another thread, one at a time, with growing pauses after failures."""
 
         def learned(answer: T) -> None:
             self._pauses.succeeded()
@@ -210,20 +211,20 @@ class Heads:
             self._tracker.event("memory_damaged", reason=warning)
         self.look()
 
-    def _follow(self, sight: _Sight, recalled: Recall) -> None:
-        """Move the view, and note what vanished on the way."""
-        head, (*earlier, last) = sight.head, sight.deltas
+    def _follow(self, update: _Update, recalled: Recall) -> None:
+        """Move the view, and note the results that vanished."""
+        head, (*earlier, last) = update.head, update.deltas
         for delta in earlier:
             self._view.enter(delta)
         before = self._view.tree.commit
         changes = self._view.enter(last)
-        rewritten_from = (*sight.approach.dropped, *sight.approach.lost)
+        rewritten_from = (*update.approach.dropped, *update.approach.lost)
         if rewritten_from:
             self._view.rewritten()
-        for commit in sight.approach.lost:
+        for commit in update.approach.lost:
             self._forgotten = (LOST.format(commit=commit[:12]),)
             self._tracker.event("memory_damaged", reason=self._forgotten[0])
-        lost = gone(
+        lost = vanished_results(
             self._view.tree,
             changes,
             before=before,
@@ -239,7 +240,7 @@ class Heads:
         self.followed = True
 
     def _record(self, moves: tuple[_Move, ...]) -> list[Claim]:
-        """On another thread: the tombstones first, then the head; a death in between repeats it."""
+        """On another thread: write the tombstones, then the head; a crash in between repeats both."""
         claims = []
         for move in moves:
             for before in move.rewritten_from:

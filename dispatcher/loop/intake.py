@@ -1,8 +1,8 @@
-"""Intake: from the files of a tree to candidates that ``reconcile`` can decide about.
+"""Parses and vets action files: from the files of a tree to candidates for ``reconcile``.
 
-A file is read and parsed once for each blob. What it names (formula, secrets, mounts) is checked
-against what there is, before anything is asked or started: an unknown name is final and becomes
-the result ``invalid``.
+Each blob is read and parsed once. The names in it (formula, secrets, mounts) are checked against
+those that exist before anything is started: an unknown name is final and becomes the result
+``invalid``.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class Intake:
 
     Args:
         repo: where blobs are read.
-        shelf: the formulas.
-        policy: tiers by formula; may be replaced, after which all files are to be vetted anew.
-        mounts: what may be asked for.
-        limit: bytes of an action file.
+        formula_store: resolves formulas.
+        policy: tiers by formula; after it is replaced, all files must be vetted again.
+        mounts: those that an action may request.
+        limit: maximum bytes of an action file.
         variables: those that each dynamic secret becomes, by its name.
     """
 
@@ -47,14 +47,14 @@ class Intake:
         self,
         *,
         repo: OpsRepo,
-        shelf: FormulaStore,
+        formula_store: FormulaStore,
         policy: Policy,
         mounts: frozenset[Mount],
         limit: int,
         variables: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._repo = repo
-        self._shelf = shelf
+        self._formula_store = formula_store
         self.policy = policy
         self._mounts = mounts
         self._limit = limit
@@ -69,17 +69,17 @@ class Intake:
         secrets: Collection[str] | None,
         order: Mapping[str, int],
     ) -> dict[str, Candidate | Exception]:
-        """Vet these files. What goes wrong with one by an error of ours is its answer, so that it
+        """Vet these files. An unexpected error about one is returned as its answer, so that it
         holds up no other.
 
         Args:
-            files: by id; read in one go.
-            tree: the formulas of the tree they stand in.
-            secrets: the names that exist, or None while nobody knows.
+            files: by id; read in one batch.
+            tree: their tree, or its formulas.
+            secrets: the names that exist, or None while that is unknown.
             order: position in commit order by id.
         """
         contents = self._read(files)
-        names = self._shelf.names(tree)
+        names = self._formula_store.names(tree)
         vetted: dict[str, Candidate | Exception] = {}
         for action_id, file in files.items():
             candidate = Candidate(
@@ -94,30 +94,30 @@ class Intake:
                 )
             except TemporaryError:
                 raise
-            except Exception as error:  # noqa: BLE001 - told by whoever asked for all of them
+            except Exception as error:  # noqa: BLE001 - reported by the caller
                 vetted[action_id] = error
         return vetted
 
     def forget(self, action_ids: Collection[str]) -> None:
-        """Drop what was parsed of files that are not open any more."""
+        """Drop the parsed content of files that are no longer open."""
         for action_id in action_ids:
             self._parsed.pop(action_id, None)
 
-    def _known(self, file: ActionFile) -> Action | InvalidAction | None:
-        known, parsed = self._parsed.get(file.id, (None, None))
-        return parsed if known == file else None
+    def _cached(self, file: ActionFile) -> Action | InvalidAction | None:
+        file_parsed, parsed = self._parsed.get(file.id, (None, None))
+        return parsed if file_parsed == file else None
 
     def _read(self, files: Mapping[str, ActionFile]) -> Mapping[str, bytes | int]:
         """The contents of files that are not parsed yet, by blob."""
-        unread = {f.blob for f in files.values() if f.regular and self._known(f) is None}
+        unread = {f.blob for f in files.values() if f.regular and self._cached(f) is None}
         return self._repo.read(unread, limit=self._limit)
 
     def _parse(
         self, file: ActionFile, contents: Mapping[str, bytes | int]
     ) -> Action | InvalidAction:
-        known = self._known(file)
-        if known is not None:
-            return known
+        cached = self._cached(file)
+        if cached is not None:
+            return cached
         problem = _no_regular_file(file)
         parsed: Action | InvalidAction
         if problem is not None:
@@ -155,7 +155,7 @@ class Intake:
                 variables=self._variables,
             )
             return replace(candidate, problem=in_words(problems))
-        formula = self._shelf.find(action.formula, tree)
+        formula = self._formula_store.find(action.formula, tree)
         if not isinstance(formula, Formula):
             reason = formula.reason if isinstance(formula, Unusable) else "the formula is gone"
             problem = in_words([Problem(message=reason, path=file.path, field="formula")])
@@ -166,7 +166,7 @@ class Intake:
     def _names_unknown(
         self, action: Action, formulas: Collection[str], secrets: Collection[str] | None
     ) -> bool:
-        """The quick question; the answer with places costs another parse of the file."""
+        """A quick check; the problems with their places cost another parse of the file."""
         return (
             action.formula not in formulas
             or not self._mounts.issuperset(action.mounts)

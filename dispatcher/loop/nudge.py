@@ -1,8 +1,8 @@
-"""The bell: a file that other commands touch so that ``serve`` looks at once.
+"""The nudge file: other commands touch it so that ``serve`` polls at once.
 
-``disinto dispatch`` and ``disinto cancel`` ring it; without it they would wait for the next look
-at the remote. A file and not a signal: a signal to a process id that was given anew could end a
-stranger.
+``disinto dispatch`` and ``disinto cancel`` touch it; without it they would wait for the next poll of
+the remote. It is a file and not a signal, because a signal to a process id that was reused could kill
+another process.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ LISTEN_EVERY_S = 0.2
 
 
 def notify(state_dir: Path) -> None:
-    """Ring; nothing happens where nobody listens or the directory cannot be written."""
+    """Touch the file; no effect if no ``serve`` watches it or the directory is not writable."""
     with contextlib.suppress(OSError):
         (state_dir / NAME).touch()
 
 
 class NudgeFile:
-    """Calls ``answer`` soon after each ring. Use as a context manager.
+    """Calls ``answer`` soon after each touch of the file. Use as a context manager.
 
     Args:
         state_dir: the dispatcher's state directory.
@@ -35,7 +35,7 @@ class NudgeFile:
         self._path = state_dir / NAME
         self._answer = answer
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="bell", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="nudge", daemon=True)
 
     def __enter__(self) -> NudgeFile:
         self._thread.start()
@@ -46,14 +46,14 @@ class NudgeFile:
         self._thread.join()
 
     def _listen(self) -> None:
-        heard = self._rung_at()
+        last = self._touched_at()
         while not self._ended.wait(LISTEN_EVERY_S):
-            rung = self._rung_at()
-            if rung != heard:
-                heard = rung
+            touched = self._touched_at()
+            if touched != last:
+                last = touched
                 self._answer()
 
-    def _rung_at(self) -> int:
+    def _touched_at(self) -> int:
         try:
             return self._path.stat().st_mtime_ns
         except OSError:

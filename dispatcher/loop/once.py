@@ -1,4 +1,4 @@
-"""The end of ``serve --once``: all is done, or something does not go away."""
+"""The end of ``serve --once``: all is done, or a failure persists."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dispatcher.errors import DisintoError, TemporaryError, Unavailable
 from dispatcher.loop.term import Term
 
 ONCE_TRIES = 6
-"""Tries in a row after which ``once`` gives up; with the pauses between them about 15 s."""
+"""Attempts in a row after which ``once`` gives up; with the pauses between them about 15 s."""
 
 
 def is_done(term: Term, plan: Plan) -> bool:
@@ -25,12 +25,12 @@ def is_done(term: Term, plan: Plan) -> bool:
         or term.steps.arrivals.pending
         or term.claims.has_open()
     )
-    known = term.heads.followed and term.lead.confirmed and not term.claims.doubtful
-    return known and not term.outages.outages() and not at_work
+    settled = term.heads.followed and term.lead.confirmed and not term.claims.stale
+    return settled and not term.outages.outages() and not at_work
 
 
 def give_up(term: Term) -> None:
-    """Raise what does not go away: ``once`` must not wait forever.
+    """Raise a failure that persists, because ``once`` must not wait forever.
 
     Raises:
         DisintoError: what failed ``ONCE_TRIES`` times in a row.
@@ -42,7 +42,7 @@ def give_up(term: Term) -> None:
                 f"{outage.error.rstrip('.')}. Tried {outage.tries} times; gave up",
                 remedy="The next 'disinto serve' takes up what is left",
             )
-    # A directory of formulas that is not there does not come back by itself.
+    # A formulas directory that is missing does not come back by itself.
     error = (
         term.pollers.hopeless(1)
         or term.steps.retries.hopeless(ONCE_TRIES)

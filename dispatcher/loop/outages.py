@@ -1,4 +1,4 @@
-"""Which dependencies are down, since when, and when each may be asked again."""
+"""Outages of dependencies: which are down, since when, and when each may be retried."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dispatcher.model.health import Outage
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0
 RELAPSE_S = 60.0
-"""Seconds after an outage's end in which another counts as the same."""
+"""Seconds after an outage's end within which another counts as the same."""
 
 
 class Outages:
-    """Back-off with jitter for each dependency on its own. Used by the loop's thread only, but for
+    """Back-off with jitter, separate for each dependency. Used by the loop's thread only, except
     ``resting``, which any thread may call.
     """
 
@@ -27,34 +27,33 @@ class Outages:
         self._over: dict[Dependency, tuple[Outage, float]] = {}  # and when each ended
 
     def failed(self, dependency: Dependency, error: Exception) -> bool:
-        """Note a failure; True when it is the first of an outage.
+        """Note a failure; True if it is the first of an outage.
 
-        Failures of calls that were under way together count once: the pause grows only when the
-        last one is over.
+        Failures of concurrent calls count once: the pause grows only after the last one is over.
         """
-        known = self._outages.get(dependency)
+        current = self._outages.get(dependency)
         now = self._clock()
-        if known is not None and now < known.again_at:
+        if current is not None and now < current.again_at:
             return False
         before, ended_at = self._over.pop(dependency, (None, 0.0))
         relapse = before if now - ended_at < RELAPSE_S else None
-        tries = (known.tries if known else relapse.tries if relapse else 0) + 1
+        tries = (current.tries if current else relapse.tries if relapse else 0) + 1
         pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(tries - 1, 10))
         self._outages[dependency] = Outage(
-            since=known.since if known else time.time(),
+            since=current.since if current else time.time(),
             error=str(error),
             tries=tries,
             again_at=now + pause * random.uniform(0.7, 1.3),  # noqa: S311 - jitter, not a secret
         )
-        return known is None
+        return current is None
 
     def answered(self, dependency: Dependency, *, proven: bool = True) -> bool:
-        """Note an answer; True when it ends an outage.
+        """Note an answer; True if it ends an outage.
 
         Args:
-            proven: whether it was asked for what it is there for. A ledger on a full disk can be
-                read, and a remote that refuses every push can be fetched from: if it fails again
-                soon after such an answer, the pauses go on growing.
+            proven: whether the call was what the dependency is needed for. A ledger on a full
+                disk can be read, and a remote that refuses every push can be fetched from: if it
+                fails again soon after such an answer, the pauses keep growing.
         """
         outage = self._outages.pop(dependency, None)
         if proven:
@@ -64,23 +63,23 @@ class Outages:
         return outage is not None
 
     def wake(self, dependency: Dependency) -> None:
-        """End the pause of one that is down: somebody says that it has changed."""
+        """End the pause of a dependency that is down, because it may have recovered."""
         outage = self._outages.get(dependency)
         if outage is not None:
             self._outages[dependency] = replace(outage, again_at=self._clock())
 
     def resting(self) -> frozenset[Dependency]:
-        """Those that must not be asked now."""
+        """Dependencies that are backing off and must not be called now."""
         now = self._clock()
-        outages = list(self._outages.items())  # in one go: others change it meanwhile
+        outages = list(self._outages.items())  # a copy: other threads change it meanwhile
         return frozenset(d for d, outage in outages if now < outage.again_at)
 
     def outages(self) -> dict[Dependency, Outage]:
-        """All that are down, resting or not."""
+        """All dependencies that are down, backing off or not."""
         return dict(self._outages)
 
     def next_try_in(self) -> float | None:
-        """Seconds until the first pause that is not over ends; None if there is none."""
+        """Seconds until the next pause ends; None if there is none."""
         now = self._clock()
         pauses = [o.again_at - now for o in self._outages.values()]
         return min((pause for pause in pauses if pause > 0), default=None)

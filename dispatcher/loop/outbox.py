@@ -1,7 +1,7 @@
-"""The outbox: results that the forge has yet to hear of, as files in the state directory.
+"""The outbox: results not yet reported to the forge, as files in the state directory.
 
-What is in it came from this dispatcher's ledger, never from git, where anybody with push rights
-can put a file that looks like a result. Losing it costs a report, and nothing else.
+Its content comes from this dispatcher's ledger, never from git, where anybody with push rights can
+add a file that looks like a result. Losing it costs a report, and nothing else.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Unreported:
     """A result that is to be reported.
 
     Attributes:
-        result: as it was handed in.
-        since: when, in seconds since the epoch.
+        result: the result.
+        since: when it was put into the outbox, seconds since the epoch.
     """
 
     result: Result
@@ -34,17 +34,17 @@ class Outbox:
     """One file per action. Used by one thread.
 
     Args:
-        path: of the directory; made when it is needed.
+        path: of the directory; created when it is needed.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def put(self, unreported: Unreported) -> None:
-        """Keep one, also if the process dies.
+        """Store one, so that it survives the process.
 
         Raises:
-            OSError: it is not kept.
+            OSError: it is not stored.
         """
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = self._file(unreported.result.id)
@@ -54,24 +54,24 @@ class Outbox:
         unfinished.replace(file)
 
     def remove(self, action_id: str) -> None:
-        """Keep it no longer."""
+        """Remove the entry of an action."""
         with contextlib.suppress(OSError):
             self._file(action_id).unlink()
 
     def load(self) -> list[Unreported]:
-        """All that are kept, the oldest first. What cannot be read is removed."""
-        found = []
+        """All entries, the oldest first. Files that cannot be read are removed."""
+        unreported_results = []
         for file in sorted(self._path.glob("*")):
             try:
-                kept = json.loads(file.read_text(encoding="utf-8"))
-                result = Result.model_validate_json(kept["result"])
-                unreported = Unreported(result=result, since=float(kept["since"]))
+                entry = json.loads(file.read_text(encoding="utf-8"))
+                result = Result.model_validate_json(entry["result"])
+                unreported = Unreported(result=result, since=float(entry["since"]))
             except (OSError, ValueError, TypeError, KeyError):
                 with contextlib.suppress(OSError):
                     file.unlink()
             else:
-                found.append(unreported)
-        return sorted(found, key=lambda each: each.since)
+                unreported_results.append(unreported)
+        return sorted(unreported_results, key=lambda each: each.since)
 
     def _file(self, action_id: str) -> Path:
         return self._path / f"{action_id}.json"

@@ -1,7 +1,7 @@
-"""The settings' own file, which ``serve`` reads at its start: what of it is not in force.
+"""The settings file, which ``serve`` reads at its start: which of its keys are not in force.
 
-Nothing of it is reloaded. A change is checked, so that who made it learns that it waits for a restart,
-or that it would keep ``serve`` from starting.
+The file is never reloaded. A change is checked, so that its author is warned that it takes effect at
+the next restart, or that it would keep ``serve`` from starting.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from dispatcher.errors import DisintoError, Misconfigured
 from dispatcher.settings import Settings
 
 SETTINGS = "settings"
-"""How it is called beside the files of the rules."""
+"""Its name beside the files of the rules."""
 
-KEPT = "'disinto serve' keeps the settings that it read at its start"
+STAYS_IN_FORCE = "'disinto serve' keeps the settings that it read at its start"
 
 
 class NeedsRestart(Misconfigured):
-    """The file is right, and says something else than what is in force."""
+    """The file is valid, but differs from the settings in force."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OwnSettings:
-    """The file and what is in force of it.
+    """The settings file and the settings in force.
 
     Attributes:
         path: the file.
@@ -39,11 +39,11 @@ class OwnSettings:
     read: Callable[[], Settings]
 
     def check(self, _data: bytes) -> None:
-        """Return if the file says what is in force.
+        """Check that the file matches the settings in force.
 
         Raises:
-            NeedsRestart: it says something else.
-            Misconfigured: it is wrong.
+            NeedsRestart: it differs.
+            Misconfigured: it is invalid.
         """
         try:
             now = self.read()

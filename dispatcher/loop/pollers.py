@@ -1,4 +1,4 @@
-"""Pollers: questions to the world, each under way once at a time, and what their failures mean."""
+"""Runs pollers, each kind once at a time, and classifies their failures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dispatcher.status.tracker import Tracker
 T = TypeVar("T")
 
 LONGEST_PAUSE_S = 30.0
-"""Longest pause before an errand is run again that failed for a reason that is no outage."""
+"""Longest pause before a poller is retried that failed for another reason than an outage."""
 
 
 class Pauses:
@@ -33,12 +33,12 @@ class Pauses:
         self._pause_s, self._again_at = 0.0, 0.0
 
     def failed(self, _error: Exception) -> None:
-        """Another failure."""
+        """Note a failure: the pause doubles."""
         self._pause_s = min(self._longest_s, self._pause_s * 2 or self._first_s)
         self._again_at = self._clock() + self._pause_s
 
     def succeeded(self) -> None:
-        """No pause any more."""
+        """End the pause."""
         self._pause_s = self._again_at = 0.0
 
     def left(self) -> float:
@@ -47,27 +47,27 @@ class Pauses:
 
 
 class Pollers:
-    """Runs each kind of question to the world once at a time. Used by the loop's thread only.
+    """Runs each kind of poller once at a time. Used by the loop's thread only.
 
     Args:
-        executor: who runs them.
-        outages: those that are down, which are left alone for a while.
-        tracker: told of an outage's first failure and of its end.
+        executor: runs them.
+        outages: dependencies that are down; their pollers pause.
+        tracker: notified of an outage's first failure and of its end.
     """
 
     def __init__(self, executor: Executor, outages: Outages, tracker: Tracker) -> None:
         self._executor, self._outages, self._tracker = executor, outages, tracker
-        self._away: set[str] = set()
+        self._running: set[str] = set()
         self._failures = Retries(longest_s=LONGEST_PAUSE_S)
 
     def __bool__(self) -> bool:
-        """Whether any is under way."""
-        return bool(self._away)
+        """Whether any poller is running."""
+        return bool(self._running)
 
     def free(self, dependency: Dependency | None, name: str = "") -> bool:
-        """Whether an errand can be run now."""
+        """Whether a poller can be run now."""
         key = name or dependency or ""
-        blocked = key in self._away or key in self._failures.paused()
+        blocked = key in self._running or key in self._failures.paused()
         return not blocked and dependency not in self._outages.resting()
 
     def run(
@@ -79,56 +79,56 @@ class Pollers:
         name: str = "",
         failed: Callable[[Exception], None] = lambda _error: None,
     ) -> None:
-        """Begin one, where it is free.
+        """Begin a poller, if it is free.
 
         Args:
-            dependency: whom it asks; None for what is answered on this machine.
-            ask: run on a thread for errands.
+            dependency: that it calls; None if it needs this machine only.
+            ask: run on a thread for pollers.
             learn: run on the loop's thread with the answer.
-            name: of the errand, where the dependency has several kinds of them.
-            failed: run on the loop's thread after a failure, which is told in any case.
+            name: of the poller, if the dependency has several.
+            failed: run on the loop's thread after a failure, which is reported in any case.
         """
         key = name or dependency or ""
         if not self.free(dependency, key):
             return
-        self._away.add(key)
+        self._running.add(key)
 
         def done(answer: T) -> None:
-            self._away.discard(key)
+            self._running.discard(key)
             if dependency is not None:
                 self.back(dependency, proven=False)
             try:
                 learn(answer)
-            except Exception as error:  # noqa: BLE001 - one errand's; the loop goes on
+            except Exception as error:  # noqa: BLE001 - one poller's; the loop continues
                 self._failed(key, error, dependency=None)
                 failed(error)
             else:
                 self._failures.succeeded(key)
 
         def broke(error: Exception) -> None:
-            self._away.discard(key)
+            self._running.discard(key)
             self._failed(key, error, dependency=dependency)
             failed(error)
 
-        self._executor.errand(ask, done, broke)
+        self._executor.poll(ask, done, broke)
 
     def _failed(self, name: str, error: Exception, *, dependency: Dependency | None) -> None:
-        """An outage is its dependency's, which rests; for anything else the errand itself does."""
+        """After an outage its dependency pauses; after any other failure the poller itself does."""
         outage = isinstance(error, Unavailable | Denied) or (dependency and not unexpected(error))
         if not outage and not isinstance(error, LeadLost):
             self._failures.failed(name, error)
         self.trouble(error, dependency, where=f"errand {name}")
 
     def errors(self) -> Mapping[str, str]:
-        """Why errands failed that are run again, by name; outages are not among them."""
+        """Why pollers failed that will be retried, by name; without outages."""
         return self._failures.errors()
 
     def hopeless(self, tries: int) -> Exception | None:
-        """The error of an errand that failed so often in a row, outages apart; or None."""
+        """The error of a poller that failed this often in a row, outages excluded; or None."""
         return self._failures.hopeless(tries)
 
     def next_try_in(self) -> float | None:
-        """Seconds until the first pause of an errand that is not over ends; None without one."""
+        """Seconds until the next pause of a poller ends; None without one."""
         return self._failures.next_try_in()
 
     def back(self, dependency: Dependency, *, proven: bool) -> None:
@@ -139,8 +139,8 @@ class Pollers:
     def trouble(
         self, error: Exception, dependency: Dependency | None = None, *, where: str = ""
     ) -> None:
-        """A failure, of a dependency where one is to blame: back off, and say so once. What is
-        unexpected is nobody's outage.
+        """Report a failure. If a dependency is to blame, back off, and report that once. Unexpected
+        errors are no outage.
         """
         if isinstance(error, LeadLost):
             return  # the loop notices by itself

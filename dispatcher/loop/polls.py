@@ -1,4 +1,4 @@
-"""Polls: what is asked from time to time, each when it is due, off the loop's thread.
+"""The polls of the control loop: each runs when it is due, off the loop's thread.
 
 ``work`` begins what is due; it is called in each round, with the dependencies that were down and may be
 asked again. Each of them is asked something even if no step needs it now: an outage must end when the
@@ -31,11 +31,11 @@ from dispatcher.status.tracker import Tracker
 from dispatcher.vault import Grants
 
 OBSERVE_EVERY_S = 5.0
-"""Seconds between two questions to the engine while runs are in flight and nothing notifies."""
+"""Seconds between two observations while runs are in flight and nothing notifies."""
 
 LONGEST_OBSERVE_PAUSE_S = 0.5
 OBSERVE_PAUSE = 4
-"""How much longer than an answer of the engine took the next question waits, while it notifies."""
+"""Pause between two observations while the engine notifies, as a multiple of the last one's duration."""
 
 VET = "vet"
 
@@ -56,7 +56,7 @@ class FetchPoll:
         self._due_at = 0.0
 
     def hurry(self) -> None:
-        """Fetch in the next round."""
+        """Have the repo fetched in the next round."""
         self._due_at = 0.0
 
     def work(self, back: Collection[Dependency]) -> None:
@@ -72,7 +72,7 @@ class FetchPoll:
 
 
 class VettingPoll:
-    """Has files vetted that are new or changed; one that fails by our own fault rests for a while."""
+    """Has new and changed files vetted; one that fails unexpectedly is retried after a pause."""
 
     def __init__(self, view: View, pollers: Pollers, tracker: Tracker) -> None:
         self._view, self._pollers, self._tracker = view, pollers, tracker
@@ -95,7 +95,7 @@ class VettingPoll:
         return self.retries.next_try_in()
 
     def note_failures(self) -> None:
-        """Report what keeps anything from being decided about single actions, and let them rest."""
+        """Report unexpected errors about single actions, and have these retried after a pause."""
         while self._view.failed:
             action_id, error = self._view.failed.popitem()
             self.retries.failed(action_id, error)
@@ -108,8 +108,8 @@ class VettingPoll:
 
 
 class LeadPoll:
-    """Asks whether this installation leads the ops repo, as long as that is not known, and when a fetch
-    saw that somebody wrote the lead.
+    """Confirms that this installation leads the ops repo, until that is known, and again when a fetch
+    found that the lead's ref changed.
 
     Attributes:
         confirmed: whether it is known to lead.
@@ -131,11 +131,11 @@ class LeadPoll:
 
 
 class EnginePoll:
-    """Asks the engine about the runs in flight.
+    """Observes the runs in flight.
 
     Attributes:
-        observations: its last answer; None before the first.
-        asked_at: when it was asked for that (monotonic seconds).
+        observations: the engine's last answer; None before the first.
+        asked_at: when that observation began (monotonic seconds).
     """
 
     def __init__(self, scheduler: Scheduler, claims: ClaimCache, pollers: Pollers) -> None:
@@ -145,7 +145,7 @@ class EnginePoll:
         self._due_at = self._not_before = 0.0
 
     def hurry(self) -> None:
-        """A run may have changed: ask as soon as the last answer has paid for itself."""
+        """Observe again soon, because a run may have changed; at the earliest after ``OBSERVE_PAUSE``."""
         self._due_at = min(self._due_at, self._not_before)
 
     def work(self, back: Collection[Dependency]) -> None:
@@ -164,7 +164,7 @@ class EnginePoll:
         return self._due_at - time.monotonic() if free else None
 
     def _observe(self, claims: list[Claim]) -> tuple[Mapping[RunKey, Observation], float]:
-        """What the engine answers, and the seconds that took."""
+        """The observations, and the seconds that took."""
         began = time.monotonic()
         return self._scheduler.observe(claims), time.monotonic() - began
 
@@ -178,11 +178,11 @@ class EnginePoll:
 
 
 class ClaimPoll:
-    """Reads the ledger, after a step ended in doubt or if somebody else may have written there.
+    """Reads the ledger when the claim cache may differ from it.
 
     Args:
         busy: ids with a step under way.
-        know: called with each claim that is another than the cache has.
+        know: called with each claim that differs from the cache.
     """
 
     def __init__(
@@ -208,19 +208,19 @@ class ClaimPoll:
         try:
             return {claim.key.action_id: claim for claim in self._ledger.open_runs()}
         except Exception:
-            self._executor.post(self._claims.doubt)
+            self._executor.post(self._claims.mark_stale)
             raise
 
     def _learn(self, claims: Mapping[str, Claim]) -> None:
-        enter, strike = self._claims.differences(claims, busy=self._busy)
+        enter, remove = self._claims.differences(claims, busy=self._busy)
         for claim in enter:
             self._know(claim)
-        for claim in strike:
-            self._claims.strike(claim)
+        for claim in remove:
+            self._claims.remove(claim)
 
 
 class SecretNamesPoll:
-    """Asks the vault which secrets exist, for the actions that wait for that."""
+    """Lists the names of secrets in the vault, for the actions that wait for them."""
 
     def __init__(self, grants: Grants, view: View, pollers: Pollers) -> None:
         self._grants, self._view, self._pollers = grants, view, pollers

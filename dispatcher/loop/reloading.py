@@ -1,4 +1,4 @@
-"""Reloading: has the rules' files read when they change, and everything judged by what they say."""
+"""Reloads the rules' files when they change, and has everything judged again under the new rules."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ NAME = "reload"
 
 
 class Reloading:
-    """Has the rules' files read when they change. Used by the loop's thread only.
+    """Reloads the rules' files when they change. Used by the loop's thread only.
 
     Args:
-        rules: what may change.
-        view: judged by them.
-        pollers: who reads the files.
-        tracker: told of each change, and once of each that is wrong.
+        rules: the rules to reload.
+        view: is judged under them.
+        pollers: read the files.
+        tracker: notified of each change, and once of each invalid file.
     """
 
     def __init__(self, rules: Rules, view: View, pollers: Pollers, tracker: Tracker) -> None:
         self._rules, self._view, self._pollers, self._tracker = rules, view, pollers, tracker
-        self._asked = False
-        self._told: tuple[str, ...] = ()
+        self._requested = False
+        self._reported: tuple[str, ...] = ()
         self.under_way = False
 
     def open(self) -> None:
-        """Before the first round: nothing is decided by what a process that waited for the lead once
-        read. Reads local files alone.
+        """Reload before the first round: a process that waited for the lead must not decide by
+        rules that it read long ago. Reads local files only.
         """
         self._entered(self._rules.reload())
 
     def ask(self) -> None:
-        """A person says that they changed."""
-        self._asked = True
+        """Have the files read in the next round, as a person requested."""
+        self._requested = True
 
     def work(self) -> None:
-        """Have them read, if they changed."""
+        """Begin to read the files, if they changed."""
         changed = self._rules.changed()
-        if (changed or self._asked) and self._pollers.free(None, NAME):
-            self._asked, self.under_way = False, True
+        if (changed or self._requested) and self._pollers.free(None, NAME):
+            self._requested, self.under_way = False, True
             self._pollers.run(
                 None, self._rules.reload, self._entered, name=NAME, failed=self._failed
             )
@@ -59,16 +59,16 @@ class Reloading:
             )
         warnings, waiting = self._rules.warnings(), self._rules.waits_for_restart()
         for warning in warnings:
-            if warning in self._told:
+            if warning in self._reported:
                 continue
             if warning in waiting:
                 self._tracker.event("restart_needed", reason=warning)
             else:
                 self._tracker.event("reload_failed", error=warning)
-        self._told = warnings
+        self._reported = warnings
 
     def _failed(self, _error: Exception) -> None:
-        """What was read is in force all the same, though it is not on record."""
+        """Adopt what was read: it is in force, although it could not be put on record."""
         self._adopt()
 
     def _adopt(self) -> None:

@@ -1,7 +1,7 @@
-"""Reports: tells the forge how actions ended, without ever holding up a run or a result.
+"""Reports to the forge how actions ended, without ever holding up a run or a result.
 
 A result is put into the outbox before its claim is released, so that a crash loses no report. The
-claim waits for the first attempt only; after that the outbox is what remembers, for a day at most.
+claim waits for the first attempt only; after that the outbox keeps the report, for a day at most.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from dispatcher.ops_repo import Tree
 from dispatcher.status.tracker import Tracker
 
 GIVE_UP_S = 86_400.0
-"""Age of a result at which it is not reported any more."""
+"""Age at which a result is no longer reported."""
 
 BATCH = 50
-"""Results reported in one go."""
+"""Results reported in one batch."""
 
 LIMIT = 10_000
 """Results in the outbox; the oldest make room for new ones."""
@@ -35,11 +35,11 @@ class Reports:
     """Reports results to the forge until it has them. Used by the loop's thread only.
 
     Args:
-        reporter: who reports; None if nobody does.
-        outbox: what remembers.
-        executor: who runs the reports.
-        resting: names the dependencies that must not be asked now.
-        tracker: told of what cannot be reported.
+        reporter: posts to the forge; None if there is no forge.
+        outbox: stores what is not reported yet.
+        executor: runs the reports.
+        resting: names the dependencies that are backing off.
+        tracker: notified of what cannot be reported.
         wall: seconds since the epoch.
         clock: monotonic seconds.
     """
@@ -59,13 +59,13 @@ class Reports:
         self._resting, self._tracker, self._wall = resting, tracker, wall
         self._pending: OrderedDict[str, Unreported] = OrderedDict()
         self._unpublished: set[str] = set()
-        self._tried: OrderedDict[str, Result] = OrderedDict()
+        self._attempts: OrderedDict[str, Result] = OrderedDict()
         self._retries = Retries(clock=clock)
         self._under_way = False
         self._entered = False  # since ``work`` was last called
 
     def open(self) -> None:
-        """Take up what an earlier dispatcher left."""
+        """Load what an earlier dispatcher left in the outbox."""
         if self._reporter is None:
             return
         self._reporter.forget()
@@ -73,21 +73,21 @@ class Reports:
             self._pending[each.result.id] = each
 
     def __bool__(self) -> bool:
-        """Whether any report is under way."""
+        """Whether a report is in progress."""
         return self._under_way
 
     def expect(self, result: Result) -> None:
-        """A result is handed in that no claim remembers; it is reported once it is published."""
+        """Expect a result that has no claim; it is reported once it is published."""
         if self._reporter is not None and result.id not in self._pending:
             self._unpublished.add(result.id)
             self._enter(result)
 
     def published(self, action_ids: Collection[str]) -> None:
-        """Their results are in git."""
+        """Note that the results of these actions are in git."""
         self._unpublished.difference_update(action_ids)
 
     def hold(self, claim: Claim, tree: Tree) -> bool:
-        """Whether a claim whose result is in git is to be kept: until one attempt to report it was
+        """Whether to keep a claim whose result is in git: until one attempt to report it has been
         made, unless the forge is known to be down.
         """
         action_id = claim.key.action_id
@@ -98,10 +98,10 @@ class Reports:
         result = ended_result(claim)
         if result is None:
             return False  # of another version, whose results are not these
-        if self._tried.get(action_id) == result:
+        if self._attempts.get(action_id) == result:
             return False
-        known = self._pending.get(action_id)
-        if known is None or known.result != result:
+        pending = self._pending.get(action_id)
+        if pending is None or pending.result != result:
             self._enter(result)
         return Dependency.FORGE not in self._resting()
 
@@ -162,9 +162,9 @@ class Reports:
             self._drop(next(iter(self._pending)))
 
     def _attempted(self, result: Result, error: Exception | None) -> None:
-        self._tried[result.id] = result
-        if len(self._tried) > LIMIT:
-            self._tried.popitem(last=False)
+        self._attempts[result.id] = result
+        if len(self._attempts) > LIMIT:
+            self._attempts.popitem(last=False)
         if error is None:
             self._drop(result.id)
         elif isinstance(error, Unavailable | Denied):

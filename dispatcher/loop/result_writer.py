@@ -1,8 +1,8 @@
-"""The one writer that brings results to git, ``<id>.result.json`` beside each action.
+"""The only writer of results to git: ``<id>.result.json`` beside each action.
 
-The writer collects for up to 200 ms and makes one commit of what it has. It keeps nothing that
-would be lost: a result that could not be pushed is reported back as such, still stands in the
-ledger, and is handed in again by the loop.
+The writer batches results for up to 200 ms into one commit. It holds no state that could be lost: a
+result that could not be pushed is reported back to the loop, is still in the ledger, and is queued
+again by the loop.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from dispatcher.ops_repo import NewFile, OpsRepo, Published
 from dispatcher.settings import ACTIONS_PATH
 
 WINDOW_S = 0.2
-"""Seconds the writer waits for company after the first result of a batch."""
+"""Seconds the writer waits for more results after the first of a batch."""
 
 BATCH_LIMIT = 1_000
-"""Results in one commit."""
+"""Maximum results in one commit."""
 
 
 def result_path(action_id: str) -> str:
-    """Where an action's result stands in the ops repo."""
+    """The path of an action's result in the ops repo."""
     return f"{ACTIONS_PATH}/{action_id}.result.json"
 
 
@@ -38,11 +38,11 @@ class Entry:
 
     Attributes:
         action_id: whose it is.
-        text: the file's text, as it stands in the ledger.
+        text: the file's text, as the ledger has it.
         policies: of the grant, for the attestation.
-        blob: git blob hash (hex) of the action, if the text is the outcome of a claim: it then
-            takes the place of a file that is not ours. "" for an action that was never claimed:
-            then a file that is there stays.
+        blob: git blob hash (hex) of the action, if the text is the result of a claim: it then
+            replaces a file that is not ours. "" for an action that was never claimed: then an
+            existing file stays.
     """
 
     action_id: str
@@ -63,7 +63,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pushed:
-    """What became of a batch: ``published`` on success, else ``error``."""
+    """The outcome of a batch: ``published`` on success, else ``error``."""
 
     entries: tuple[Entry, ...]
     published: Published | None = None
@@ -75,11 +75,11 @@ class Pushed:
 
 
 Sign = Callable[[Entry], str]
-"""Makes the file's final text: signs it, where results are signed. Only for what we made."""
+"""Makes the file's final text: signs it, if results are signed. Only for results that we made."""
 
 
 class Verifier(Protocol):
-    """Tells our results from others. Whatever is read from git may be anybody's."""
+    """Distinguishes our results from others: anybody may have written what is read from git."""
 
     @property
     def signs(self) -> bool:
@@ -87,8 +87,8 @@ class Verifier(Protocol):
         ...
 
     def can_prove(self) -> bool:
-        """False if results are not signed, or no key was ever made: then no file is proven to be
-        ours, and none is proven not to be. Raises what ``ours`` raises.
+        """False if results are not signed, or no key was ever made: then no file can be proven to
+        be ours, and none can be proven foreign. Raises what ``ours`` raises.
         """
         ...
 
@@ -101,14 +101,14 @@ class Verifier(Protocol):
             blob: git blob hash (hex) of the action; None for any.
 
         Raises:
-            Unavailable, Denied: Vault has the key and cannot be asked.
+            Unavailable, Denied: Vault has the key and cannot be reached.
             Misconfigured: the key cannot be used.
         """
         ...
 
 
 class Unsigned:
-    """For a dispatcher that does not sign: nothing that is read from git is proven to be ours."""
+    """The verifier of a dispatcher that does not sign: no file is proven to be ours."""
 
     @property
     def signs(self) -> bool:
@@ -125,14 +125,14 @@ class Unsigned:
 
 
 class ResultWriter:
-    """The only writer of results. One thread; ``put`` never blocks.
+    """Writes results to the ops repo, in batches, on its own thread. ``put`` never blocks.
 
     Args:
         repo: the ops repo.
-        seal: called once for each entry of a batch, before the commit.
-        verifier: asked about a file that stands in the place of a run's result.
-        report: called on the writer's thread with each batch's end.
-        check: called before each push; raises where nothing may be written any more.
+        sign_result: called once for each entry of a batch, before the commit.
+        verifier: checks an existing file in the place of a run's result.
+        report: called on the writer's thread with each batch's outcome.
+        check: called before each push; raises if nothing may be written any more.
         window_s: see ``WINDOW_S``.
     """
 
@@ -140,14 +140,14 @@ class ResultWriter:
         self,
         repo: OpsRepo,
         *,
-        seal: Sign,
+        sign_result: Sign,
         verifier: Verifier,
         report: Callable[[Pushed], None],
         check: Callable[[], None] = lambda: None,
         window_s: float = WINDOW_S,
     ) -> None:
         self._repo = repo
-        self._seal = seal
+        self._sign_result = sign_result
         self._verifier = verifier
         self._report = report
         self._check = check
@@ -162,7 +162,7 @@ class ResultWriter:
         self._queue.put(entry)
 
     def stop(self) -> None:
-        """Write what was put before this call, then end."""
+        """Write what was put before this call, then stop the thread."""
         self._queue.put(None)
         self._thread.join()
 
@@ -189,22 +189,22 @@ class ResultWriter:
         return batch, True
 
     def _write(self, batch: Sequence[Entry]) -> None:
-        """Seal each on its own, so that one that cannot be sealed holds up no other."""
-        sealed: list[tuple[Entry, NewFile]] = []
+        """Sign each entry separately, so that one that cannot be signed holds up no other."""
+        signed: list[tuple[Entry, NewFile]] = []
         for entry in batch:
             try:
-                data = self._seal(entry).encode()
+                data = self._sign_result(entry).encode()
             except Exception as error:  # noqa: BLE001 - this thread must live; the loop decides
                 self._report(Pushed(entries=(entry,), error=error))
             else:
-                sealed.append((entry, self._file(entry, data)))
-        if sealed:
-            entries, files = zip(*sealed, strict=True)
+                signed.append((entry, self._file(entry, data)))
+        if signed:
+            entries, files = zip(*signed, strict=True)
             self._push_all(entries, files)
 
     def _push_all(self, batch: tuple[Entry, ...], files: Sequence[NewFile]) -> None:
-        """Push a batch. If one of it cannot be written for a reason of its own, it must not hold
-        up the others: they are pushed in halves.
+        """Push a batch. If an entry of it cannot be written, it must not hold up the others: the
+        batch is split in halves and retried.
         """
         pushed = self._push(batch, files)
         error = pushed.error

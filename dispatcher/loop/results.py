@@ -1,4 +1,4 @@
-"""Results: what became of an action, put together in one place for every way in which it can end."""
+"""Builds the results of actions, for every way in which an action can end."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def of_rejection(step: Reject, *, now: float) -> Result:
 
 
 def in_words(problems: Sequence[Problem]) -> str:
-    """Problems as the ``error`` of a result: one to a line."""
+    """Problems as the ``error`` of a result, one per line."""
     return "\n".join(str(p) for p in problems)
 
 

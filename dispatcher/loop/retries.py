@@ -1,4 +1,4 @@
-"""Steps that failed for a reason that is no outage: when each is retried, and why it failed."""
+"""Retries of steps that failed for another reason than an outage: when each is due, and its error."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Retry:
     """One id whose last step failed.
 
     Attributes:
-        tries: how often in a row.
-        again_at: monotonic time before which it is left alone.
+        tries: failures in a row.
+        again_at: monotonic time before which it is not retried.
         error: the last failure.
     """
 
@@ -28,7 +28,7 @@ class Retry:
 
 
 class Retries:
-    """Pauses by action id, or by another name. Used by the loop's thread only.
+    """Growing pauses by action id, or by another name. Used by the loop's thread only.
 
     Args:
         longest_s: the longest pause, in seconds.
@@ -50,16 +50,16 @@ class Retries:
         return bool(self._retries)
 
     def failed(self, action_id: str, error: Exception) -> int:
-        """Note a failure; how many there were in a row."""
-        known = self._retries.get(action_id)
-        tries = known.tries + 1 if known else 1
+        """Note a failure; returns the number of failures in a row."""
+        before = self._retries.get(action_id)
+        tries = before.tries + 1 if before else 1
         pause_s = min(self._longest_s, FIRST_RETRY_S * 2 ** min(tries - 1, 10))
         self._retries[action_id] = Retry(tries=tries, again_at=self._clock() + pause_s, error=error)
         self.note(action_id, error)
         return tries
 
     def note(self, action_id: str, error: Exception) -> None:
-        """Note why a step failed that waits for a dependency, and needs no pause of its own."""
+        """Note the error of a step that waits for a dependency, and so needs no pause of its own."""
         self._errors[action_id] = describe(error)
 
     def succeeded(self, action_id: str) -> None:
@@ -67,27 +67,27 @@ class Retries:
         self._retries.pop(action_id, None)
         self._errors.pop(action_id, None)
 
-    def keep(self, known: Collection[str], claimed: Collection[str]) -> None:
-        """Forget ids that are neither open nor claimed any more: nothing is tried for them."""
-        for action_id in [i for i in self._errors if i not in known and i not in claimed]:
+    def keep(self, open_ids: Collection[str], claimed: Collection[str]) -> None:
+        """Forget ids that are no longer open or claimed, because nothing is retried for them."""
+        for action_id in [i for i in self._errors if i not in open_ids and i not in claimed]:
             self.succeeded(action_id)
 
     def paused(self) -> Mapping[str, str]:
-        """Ids to be left alone now, and why."""
+        """Ids that pause now, and why."""
         now = self._clock()
         return {i: describe(r.error) for i, r in self._retries.items() if now < r.again_at}
 
     def errors(self) -> Mapping[str, str]:
-        """Why the last step of an id failed, by id, also while it is being tried again."""
+        """The error of each id's last step, also while the step is being retried."""
         return dict(self._errors)
 
     def next_try_in(self) -> float | None:
-        """Seconds until the first pause that is not over ends; None if there is none."""
+        """Seconds until the next pause ends; None if there is none."""
         now = self._clock()
         return min(
             (r.again_at - now for r in self._retries.values() if r.again_at > now), default=None
         )
 
     def hopeless(self, tries: int) -> Exception | None:
-        """The error of an id that failed so often in a row; None if there is none."""
+        """The error of an id that failed this often in a row; None if there is none."""
         return next((r.error for r in self._retries.values() if r.tries >= tries), None)

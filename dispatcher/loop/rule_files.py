@@ -1,4 +1,4 @@
-"""The files of the rules, as the settings name them, and whether a ``serve`` has taken them up."""
+"""The files of the rules, as the settings name them, and whether a ``serve`` has loaded them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WEBHOOK = "[http] webhook_secret_file"
 
 
 def watched(settings: Settings) -> dict[str, Path]:
-    """The files whose digests an overview has, by their setting."""
+    """The files whose digests an overview contains, by their setting."""
     named = {
         POLICY: settings.policy.file,
         ALLOWED: settings.signed.allowed_signers,
@@ -33,7 +33,7 @@ def watched(settings: Settings) -> dict[str, Path]:
 def superseded(
     digests: Mapping[str, str], named: Mapping[str, Path], *, refused: Iterable[str] = ()
 ) -> list[str]:
-    """What a ``serve`` with these digests in force has not taken up yet, for people.
+    """Warnings about files that a ``serve`` with these digests in force has not loaded yet.
 
     Args:
         digests: see ``Overview.rules``.
@@ -63,7 +63,7 @@ def digest(data: bytes) -> str:
 
 
 def read_rules(path: Path) -> bytes:
-    """Its content. Raises ``OSError``, also if it is longer than a file of rules may be."""
+    """The content of a file. Raises ``OSError``, also if it is larger than ``MAX_RULES_BYTES``."""
     with path.open("rb") as file:
         data = file.read(MAX_RULES_BYTES + 1)
     if len(data) > MAX_RULES_BYTES:

@@ -1,9 +1,9 @@
 """The rules by which actions are judged: files that may change while ``serve`` runs.
 
-The policy, the files of trusted and revoked keys, and the webhook's secret. ``serve`` looks at them
-in each round; one that changed is checked, and then replaces the old one in one step (see
-``dispatcher.loop.fence``). One that is wrong or gone replaces nothing: the old one stays in
-force, and a warning says so. The other commands read the files themselves, at each call.
+They are the policy, the files of trusted and revoked keys, and the webhook's secret. ``serve`` checks
+them for changes in each round; a changed file is validated, then replaces the old one atomically (see
+``dispatcher.loop.fence``). A file that is invalid or missing replaces nothing: the old one stays in
+force, with a warning. The other commands read the files themselves, at each call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dispatcher.audit import AuditLog
 from dispatcher.decide.policy import Policy, parse_policy, read_policy
 from dispatcher.errors import DisintoError, InvalidInput, Misconfigured, Problem
 from dispatcher.loop.fence import Fence
-from dispatcher.loop.own_settings import KEPT, SETTINGS, NeedsRestart, OwnSettings
+from dispatcher.loop.own_settings import SETTINGS, STAYS_IN_FORCE, NeedsRestart, OwnSettings
 from dispatcher.loop.rule_files import (
     ALLOWED,
     KEYRING,
@@ -37,8 +37,8 @@ from dispatcher.ops_repo.trusted_keys import read_allowed_signers, revocation_pr
 from dispatcher.settings import GateKind, Settings
 
 QUIET_S = 1.0
-"""Seconds a file must have stayed as it is before it is read: an editor may still be writing it, and
-a part of a policy can be a policy."""
+"""Seconds a file must stay unchanged before it is read: an editor may still be writing it, and a part
+of a policy can be a valid policy."""
 
 SHORTEST_SECRET = 16
 
@@ -50,7 +50,7 @@ class Reloaded:
     """A file that was put in force.
 
     Attributes:
-        setting: which names it.
+        setting: the setting that names it.
         before, now: SHA-256 of its content, hex; "" for a secret, and for what was not in force.
     """
 
@@ -62,19 +62,19 @@ class Reloaded:
 
 @dataclass(kw_only=True)
 class _File:
-    """One file, and what is in force of it.
+    """One file of the rules, and its state.
 
     Attributes:
-        apply: takes the content into use; raises ``DisintoError`` before it changes anything.
-        begin: the same where nothing of the file is in force yet, whatever is wrong with it.
+        apply: puts the content in force; raises ``DisintoError`` before it changes anything.
+        begin: the same if nothing of the file is in force yet, even if it has errors.
         public: whether its digest may be shown.
         optional: whether it may be missing.
         judged_by: whether actions are judged by it; else it is only checked.
-        kept: what is in force while it is wrong, for people; by default what it held before.
-        restart: whether it is right, and waits for a restart.
-        error: why what stands there now is not in force, and ``instead`` what is.
+        fallback: what is in force while it is invalid, for people; "" for its previous content.
+        restart: whether it is valid, and takes effect at a restart.
+        error: why its present content is not in force; ``instead`` is what is.
         stamp: of the file when it was last read; the empty tuple before.
-        pending: another stamp that was seen since, and ``pending_at`` when first (monotonic).
+        pending: a later stamp, and ``pending_at`` when it was first found (monotonic).
     """
 
     setting: str
@@ -84,7 +84,7 @@ class _File:
     public: bool = True
     optional: bool = False
     judged_by: bool = True
-    kept: str = ""
+    fallback: str = ""
     restart: bool = False
     sha256: str = ""
     read: bool = False
@@ -96,16 +96,16 @@ class _File:
 
 
 class Rules:
-    """The rules in force. Thread-safe, but for ``changed``, which the loop alone calls.
+    """The rules in force. Thread-safe, except ``changed``, which only the loop calls.
 
     Args:
         settings: name the files.
-        audit: where a change goes on record.
+        audit: records each change.
         webhook: whether the webhook's secret comes from its file.
-        own: the settings' own file, which is not reloaded: it is only said what became of it.
+        own: the settings file, which is checked but not reloaded.
 
     Raises:
-        InvalidInput: the policy is wrong.
+        InvalidInput: the policy is invalid.
         Misconfigured: it cannot be read.
     """
 
@@ -138,13 +138,13 @@ class Rules:
 
     @property
     def signers(self) -> Signers:
-        """Whose signatures count. Once ``reload`` was called, the files it names are copies in
-        memory of what is in force.
+        """The trusted signers. After the first ``reload``, the files named are copies in memory of
+        what is in force.
         """
         return self._signers
 
     def digests(self) -> Mapping[str, str]:
-        """SHA-256 (hex) of each file in force, by its setting; of a secret there is none."""
+        """SHA-256 (hex) of each file in force, by its setting; secrets are left out."""
         return {f.setting: f.sha256 for f in self._files if f.read and f.public}
 
     def warnings(self) -> tuple[str, ...]:
@@ -152,18 +152,18 @@ class Rules:
         return tuple(warning for _, warning in self._warned())
 
     def waits_for_restart(self) -> tuple[str, ...]:
-        """Those of ``warnings`` about a file that is right, and takes effect at a restart."""
+        """Those of ``warnings`` about a valid file that takes effect at a restart."""
         return tuple(w for f, w in self._warned() if f.restart)
 
     def _warned(self) -> list[tuple[_File, str]]:
         return [(f, f"{f.setting}: {_placed(f)}. {f.instead}") for f in self._files if f.error]
 
     def on_webhook_secret(self, take: Callable[[bytes], None]) -> None:
-        """Have each new secret of the webhook handed to ``take``."""
+        """Call ``take`` with each new secret of the webhook."""
         self._take_secret = take
 
     def changed(self) -> bool:
-        """Whether a file changed and has been at rest since. Cheap: one ``stat`` per file."""
+        """Whether a file changed and was then left unchanged for ``QUIET_S``. One ``stat`` per file."""
         now, due = self._now(), bool(self._unrecorded)
         for file in self._files:
             stamp = _stamp(file.path)
@@ -175,16 +175,16 @@ class Rules:
         return due
 
     def pending(self) -> bool:
-        """Whether a file changed that is not read yet; as of the last ``changed``."""
+        """Whether a changed file has yet to be read, as of the last ``changed``."""
         return any(file.pending != file.stamp for file in self._files)
 
     def reload(self) -> Sequence[Reloaded]:
-        """Read what changed, and put in force what is right. Returns when no claim can be made by
-        the old rules any more.
+        """Read the files that changed, and put the valid ones in force. Returns when claims under
+        the old rules are no longer possible.
 
         Raises:
-            TemporaryError: a change is in force and could not be put on record; the next call puts
-                it there.
+            TemporaryError: a change is in force and could not be put on record; the next call
+                retries that.
         """
         with self._turn:
             reloaded, any_taken = [], False
@@ -241,7 +241,7 @@ class Rules:
         return files
 
     def _begin(self, file: _File) -> None:
-        """The policy at the start, without which there is none to keep."""
+        """Read the policy at the start; without it there would be none to fall back to."""
         stamp, data = _stamp(file.path), read_policy(file.path)
         file.apply(data)
         _entered(file, data, stamp)
@@ -270,8 +270,8 @@ class Rules:
         self._take_secret(secret)
 
     def _snapshot(self, key: str, data: bytes) -> Path | None:
-        """A file in memory that nobody can change, for ssh-keygen to read; None if the system has
-        none. The last but one is closed: a check that is under way may read the last.
+        """A sealed file in memory for ssh-keygen to read; None if the system has no memfd. The last
+        two stay open, because a check in progress may still read the previous one.
         """
         try:
             fd = os.memfd_create(f"disinto-{key}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -292,11 +292,19 @@ class Rules:
 def _checked_only(own: OwnSettings | None) -> list[_File]:
     if own is None:
         return []
-    return [_File(setting=SETTINGS, path=own.path, apply=own.check, judged_by=False, kept=KEPT)]
+    return [
+        _File(
+            setting=SETTINGS,
+            path=own.path,
+            apply=own.check,
+            judged_by=False,
+            fallback=STAYS_IN_FORCE,
+        )
+    ]
 
 
 def signers(settings: Settings) -> Signers:
-    """Whose signatures count, by the files themselves."""
+    """The trusted signers, by the files themselves."""
     return Signers(
         allowed_signers=settings.signed.allowed_signers,
         revoked_keys=settings.signed.revoked_keys,
@@ -306,8 +314,8 @@ def signers(settings: Settings) -> Signers:
 
 
 def key_problems(key: str, data: bytes, *, path: str) -> tuple[Problem, ...]:
-    """What is wrong with a file of ``[signed]``, the key ``allowed_signers`` or ``revoked_keys``.
-    A file that names nobody is none of it: it takes trust away, and must have its effect.
+    """The problems of a file of ``[signed]``, the key ``allowed_signers`` or ``revoked_keys``.
+    A file that names nobody is not a problem: it withdraws trust, and must take effect.
     """
     if key == "revoked_keys":
         return revocation_problems(data, path=path)
@@ -315,8 +323,8 @@ def key_problems(key: str, data: bytes, *, path: str) -> tuple[Problem, ...]:
 
 
 def _taken(file: _File) -> bool:
-    """Put in force what a file holds, if that is news and is right; else ``file.error`` says why
-    not.
+    """Put a file's content in force, if it is new and valid; True if that was done. Otherwise
+    ``file.error`` has the reason.
     """
     stamp, data = _stamp(file.path), b""
     if stamp == file.stamp:
@@ -324,7 +332,7 @@ def _taken(file: _File) -> bool:
     try:
         data = read_rules(file.path)
         if _stamp(file.path) != stamp:
-            return False  # it is being written; the next round sees it again
+            return False  # it is being written; the next round reads it again
         if file.read and digest(data) == file.sha256:
             _entered(file, data, stamp)
             return False
@@ -336,13 +344,13 @@ def _taken(file: _File) -> bool:
     except DisintoError as error:
         _refused(file, "; ".join(str(error).split("\n")), stamp)
         file.restart = isinstance(error, NeedsRestart)
-        return _begun(file, data)
+        return _apply_anyway(file, data)
     _entered(file, data, stamp)
     return True
 
 
-def _begun(file: _File, data: bytes) -> bool:
-    """Put in force what is wrong, where there is nothing else, and what is right of it may count."""
+def _apply_anyway(file: _File, data: bytes) -> bool:
+    """Put an invalid file in force if there is nothing else and its valid lines may count."""
     if file.read or file.begin is None:
         return False
     file.begin(data)
@@ -352,14 +360,14 @@ def _begun(file: _File, data: bytes) -> bool:
 
 
 def _placed(file: _File) -> str:
-    """The error with its file, which most errors begin with."""
+    """The error with the file's path in front, which most errors begin with already."""
     error, path = file.error, str(file.path)
     return error if error.startswith(path) else f"{path}: {error}"
 
 
 def _refused(file: _File, error: str, stamp: Stamp) -> None:
     file.error, file.stamp, file.restart = error, stamp, False
-    file.instead = file.kept or (
+    file.instead = file.fallback or (
         f"Its previous content stays in force (SHA-256 {file.sha256[:12]}…)"
         if file.read and file.public
         else "Its previous content stays in force"
@@ -373,11 +381,11 @@ def _entered(file: _File, data: bytes, stamp: Stamp) -> None:
 
 
 def _nothing(_data: bytes) -> None:
-    """gpg reads its keyring itself; only the answers by the old one are dropped."""
+    """Do nothing: gpg reads its keyring itself; only the decisions by the old one are dropped."""
 
 
 def _stamp(path: Path) -> Stamp:
-    """What changes when a file is written, replaced, or reached by another link; None without it."""
+    """Changes when the file is written, replaced or reached by another link; None if it is missing."""
     try:
         stat = path.stat()
     except OSError:

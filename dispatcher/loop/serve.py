@@ -1,6 +1,6 @@
-"""Serve: lead, and when the lead is lost or something breaks, start over from what is written.
+"""The service behind ``disinto serve``: takes the lead, and starts a new term after each failure.
 
-A term that ended by a failure is followed by a fresh one, which believes nothing of the old.
+A term that failed, or lost the lead, is followed by a fresh one that reads all state again.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from dispatcher.status.tracker import Tracker, waiting_status
 
 LONGEST_PAUSE_S = 30.0
 GIT_GRACE_S = 3.0
-"""Seconds in which git may finish what it asks of the remote, once the service is to stop."""
+"""Seconds in which git may finish its calls to the remote once the service is to stop."""
 
 LOOK_EVERY_S = 0.5
 
 
 class Stopped(Exception):
-    """Somebody asked the service to stop while it waited."""
+    """The service was asked to stop while it waited."""
 
 
 class Service:
-    """The dispatcher, for as long as it is wanted.
+    """Runs the control loop, term after term, until it is stopped.
 
     Args:
-        components: what it acts through.
+        components: the adapters.
         view: makes a fresh view of the ops repo.
-        tracker: follows it.
+        tracker: receives its status and events.
     """
 
     def __init__(
@@ -57,14 +57,14 @@ class Service:
         """Serve until ``stop``; with ``once`` until nothing is left to do.
 
         Raises:
-            DisintoError: permanent trouble before anything could be done, or any with ``once``.
-                A dispatcher that was at work goes on trying: its runs need somebody.
+            DisintoError: a permanent failure before anything could be done, or any with ``once``.
+                A dispatcher that has worked keeps retrying, because its runs need a leader.
         """
         try:
             with self.stops_git():
                 self._run(once=once)
         finally:
-            self._components.repo.stop()  # a fetch that hangs would hold up the end of the process
+            self._components.repo.stop()  # a fetch that hangs would keep the process from ending
 
     def _run(self, *, once: bool) -> None:
         failures, ever_worked = 0, False
@@ -101,8 +101,8 @@ class Service:
                 ever_worked = ever_worked or (control_loop is not None and control_loop.worked)
                 if once or not ever_worked:
                     raise
-                # Nobody expected it, and no single action is to blame: begin anew from what is
-                # written, as after a restart of the process. The pause grows all the same.
+                # Unexpected, and no single action is to blame: start over from what is written, as
+                # after a restart of the process. The pause grows nevertheless.
                 failures += 1
                 self._tracker.event("defect", where="loop", error=error)
                 self._stopping.wait(min(LONGEST_PAUSE_S, 2.0 ** min(failures, 10)))
@@ -110,8 +110,8 @@ class Service:
                 return
 
     def _until_no_copy(self, lease: Lease, *, once: bool) -> None:
-        """Wait as long as the ledger is a copy that nobody has declared to be the original: what it
-        says of runs must not be acted upon, not even to end them.
+        """Wait while the ledger is a copy that nobody has declared to be the original: its runs must
+        not be touched, not even to end them.
         """
         outage: Outage | None = None
         while not self._stopping.is_set():
@@ -132,43 +132,43 @@ class Service:
 
     @property
     def stopping(self) -> bool:
-        """Whether somebody asked it to end."""
+        """Whether the service was asked to stop."""
         return self._stopping.is_set()
 
     @contextmanager
     def stops_git(self) -> Iterator[None]:
-        """Within it, ``stop`` ends what git asks of a remote that does not answer, after a grace.
-        Not in ``stop`` itself: a signal handler must not wait.
+        """Within it, ``stop`` kills git's calls to a remote that does not answer, after a grace
+        period. ``stop`` itself does not, because a signal handler must not wait.
         """
         over = threading.Event()
 
-        def tracker() -> None:
+        def stop_when_asked() -> None:
             while not self._stopping.wait(LOOK_EVERY_S):
                 if over.is_set():
                     return
             if not over.wait(GIT_GRACE_S):
                 self._components.repo.stop()
 
-        threading.Thread(target=tracker, name="git-stopper", daemon=True).start()
+        threading.Thread(target=stop_when_asked, name="git-stopper", daemon=True).start()
         try:
             yield
         finally:
             over.set()
 
     def stop(self) -> None:
-        """Ask it to end; returns at once. Safe in a signal handler."""
+        """Request the end; returns at once. Safe in a signal handler."""
         self._stopping.set()
         if self._control_loop is not None:
             self._control_loop.stop()
 
     def look_now(self) -> None:
-        """A webhook, or a person, says that there is news."""
+        """Poll at once, as a webhook or a person requested."""
         if self._control_loop is not None:
             self._control_loop.look_now()
 
     def reload(self) -> None:
-        """Read the rules' files at once. Safe in a signal handler; whoever does not lead yet reads
-        them when it does.
+        """Read the rules' files at once. Safe in a signal handler. A service that does not lead yet
+        reads them when it does.
         """
         if self._control_loop is not None:
             self._control_loop.reload()

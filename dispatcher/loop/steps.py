@@ -1,4 +1,4 @@
-"""Steps: carries out what ``reconcile`` asks for, on the executor, and enters what came of it."""
+"""Carries out the steps that ``reconcile`` decided, on the executor, and records their outcome."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ S = TypeVar("S", bound=Step)
 
 
 class Steps:
-    """One step at a time for each action. Used by the loop's thread only.
+    """Carries out steps, one at a time for each action. Used by the loop's thread only.
 
     Args:
-        components: what the steps act through.
+        components: the adapters.
         view: of the ops repo.
         lease: the lead, without which nothing is written.
         claim_cache: where claims are entered.
-        executor: who carries the steps out.
-        outages: those that are down.
-        pollers: told of failures, and of what is back.
-        tracker: told of everything.
-        moved: called when results were pushed and the head is another.
+        executor: runs the steps.
+        outages: dependencies that are down.
+        pollers: notified of failures and recoveries.
+        tracker: receives events.
+        moved: called when a push of results moved the head.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Steps:
         )
         self._writer = ResultWriter(
             components.repo,
-            seal=components.seal,
+            sign_result=components.sign_result,
             verifier=components.verifier,
             check=acting.led,
             report=lambda pushed: executor.post(lambda: self._pushed(pushed)),
@@ -142,32 +142,30 @@ class Steps:
         }
 
     def open(self) -> None:
-        """Begin to take results."""
+        """Start the writer of results."""
         self.reports.open()
         self._writer.start()
 
     def close(self) -> None:
-        """Write what was handed in, then stop."""
+        """Write the queued results, then stop the writer."""
         self._writer.stop()
 
     def know(self, claim: Claim) -> None:
-        """Enter a claim, and say so."""
+        """Enter a claim into the cache, and report it."""
         self._claim_cache.enter(claim)
         self._tracker.event("claim", action=claim.key.action_id, phase=claim.phase)
 
     def begin(self, step: Step) -> None:
-        """Have one step carried out; its run is left alone until it is back. What goes wrong is
-        the step's failure, whatever it is: it ends neither the loop nor another's step.
+        """Begin one step; its action is busy until the step ends. Any exception is a failure of this
+        step alone: it ends neither the loop nor another step.
         """
         try:
             self._begin(step)
-        except Exception as error:  # noqa: BLE001 - told and tried again, with its action
+        except Exception as error:  # noqa: BLE001 - reported and retried, with its action
             self._step_failed(step, error)
 
     def blame(self, action_id: str, where: str, error: Exception) -> None:
-        """Leave an action alone for a while: an error that is unexpected keeps anything from being
-        decided about it.
-        """
+        """Pause an action, because an unexpected error keeps anything from being decided about it."""
         self.retries.failed(action_id, error)
         self._tracker.event("defect", where=where, action=action_id, error=error)
 
@@ -175,15 +173,15 @@ class Steps:
         self._by_kind[type(step)](step)
 
     def _change(self, act: Callable[[S], Claim]) -> Callable[[S], None]:
-        """A kind of step that changes a claim, and nothing else."""
+        """The handler of a kind of step that changes a claim, and nothing else."""
         return lambda step: self._step(step, lambda: act(step), self.know)
 
     def _ask(self, step: Ask) -> None:
         question = Question.about(step.candidate, commit=self._view.tree.commit)
-        known = self._view.last_answer(step.action_id)
+        last_answer = self._view.last_answer(step.action_id)
         self._step(
             step,
-            lambda: self._asked(step, question, known),
+            lambda: self._check_gate(step, question, last_answer),
             lambda answer: self._judged(question, *answer),
         )
 
@@ -194,10 +192,10 @@ class Steps:
 
     def _launch(self, step: Launch) -> None:
         question = Question.about(step.candidate, commit=step.commit)
-        known = self._view.last_answer(step.action_id)
+        last_answer = self._view.last_answer(step.action_id)
 
         def launch() -> Claim:
-            decision = self._judging.confirm(question, known=known)
+            decision = self._judging.confirm(question, last_answer=last_answer)
             return self._launching.launch(step, approved_by=decision.approved_by)
 
         self._step(step, launch, self.know)
@@ -220,21 +218,21 @@ class Steps:
             )
 
     def _retired(self, claim: Claim) -> None:
-        self._claim_cache.strike(claim)
+        self._claim_cache.remove(claim)
         self.arrivals.forget(claim.key.action_id)
 
-    def _asked(
-        self, step: Ask, question: Question, known: Decision | None
+    def _check_gate(
+        self, step: Ask, question: Question, last_answer: Decision | None
     ) -> tuple[Decision, float]:
-        """The gate's answer, and when it was asked (monotonic seconds)."""
+        """The gate's decision, and when the check began (monotonic seconds)."""
         if Dependency.FORGE in needs(step) & self._outages.resting():
-            # It stood in line while the forge went down: many that time out are one too many.
+            # It was queued while the forge went down; each queued call would run into the timeout.
             raise Unavailable(Dependency.FORGE, "the forge was unavailable a moment ago")
         asked_at = time.monotonic()
-        return self._judging.ask(question, known=known), asked_at
+        return self._judging.ask(question, last_answer=last_answer), asked_at
 
     def _step(self, step: Step, act: Callable[[], T], learn: Callable[[T], None]) -> None:
-        """Carry out one step on the pool; its run is left alone until it is back."""
+        """Carry out one step on the pool; its action is busy until the step ends."""
         action_id = step.action_id
         self.busy.add(action_id)
 
@@ -259,7 +257,7 @@ class Steps:
         begin(act, done, failed)
 
     def _step_failed(self, step: Step, error: Exception) -> None:
-        """Whatever it was: the ledger may know more than we do, and the run is retried."""
+        """After any failure the ledger may hold more than the cache, and the step is retried."""
         action_id = step.action_id
         self.busy.discard(action_id)
         if isinstance(error, LeadLost):
@@ -268,7 +266,7 @@ class Steps:
             self._judged(error.question, error.decision, error.asked_at)
             return
         if not isinstance(step, Ask):
-            self._claim_cache.doubt()
+            self._claim_cache.mark_stale()
         if isinstance(error, FormulaChanged | RulesChanged):
             self._view.invalidate(action_id)
             return
@@ -322,19 +320,19 @@ class Steps:
             for action_id in action_ids:
                 self.retries.note(action_id, error)
         else:
-            # The remote's being up does not help: a key that cannot be used, a directory in the
-            # way.
+            # The remote is up, which does not help: a key cannot be used, or a directory is in
+            # the way.
             self._pollers.trouble(error, where="step publish")
             for action_id in action_ids:
                 self.retries.failed(action_id, error)
 
 
 def _used(step: Step, answer: object) -> frozenset[Dependency]:
-    """What a step that succeeded has shown to be up."""
-    on_the_way = isinstance(answer, Claim) and answer.phase is not Phase.SUBMITTED
+    """The dependencies that a successful step has proven to be up."""
+    before_submit = isinstance(answer, Claim) and answer.phase is not Phase.SUBMITTED
     if isinstance(step, Reject):
         return frozenset()  # it is on record, and not in git yet
-    asked = needs(step) - {Dependency.LEAD}  # no step asks who leads
-    if isinstance(step, Launch | ResolveOrphan) and on_the_way:
-        return asked - {Dependency.SCHEDULER}  # it ended before the engine was asked
-    return asked
+    used = needs(step) - {Dependency.LEAD}  # no step asks who leads
+    if isinstance(step, Launch | ResolveOrphan) and before_submit:
+        return used - {Dependency.SCHEDULER}  # it ended before the engine was asked
+    return used

@@ -1,6 +1,6 @@
-"""A term of leadership: the objects that work together in it, and what they know.
+"""A term of leadership: the objects that work together in it, and the world they describe.
 
-All are made anew for each term, so that nothing of an earlier one is believed.
+All are created for each term, so that no state of an earlier term is kept.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from dispatcher.status.tracker import Tracker
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """What one term is made of; see the class of each."""
+    """The objects of one term; see the class of each."""
 
     components: Components
     view: View
@@ -59,7 +59,7 @@ class Term:
     cleanup: Cleanup
 
     def world(self) -> World:
-        """All that is known now, for ``reconcile``."""
+        """The present facts, for ``reconcile``."""
         resting = self.outages.resting()
         candidates = self.view.candidates()
         self.vetting.note_failures()
@@ -84,10 +84,10 @@ class Term:
         )
 
     def work(self, *, once: bool) -> None:
-        """Begin to ask whatever is due.
+        """Begin all polls that are due.
 
         Args:
-            once: leave out what can wait for the next ``serve``.
+            once: leave out those that can wait for the next ``serve``.
         """
         self.reloading.work()
         back = self._back()
@@ -130,27 +130,27 @@ class Term:
         return self.heads.followed and self.lead.confirmed and not once
 
     def _back(self) -> frozenset[Dependency]:
-        """Those that were down and may be asked again."""
+        """Dependencies that were down and may be retried."""
         back = self.outages.outages().keys() - self.outages.resting()
         if (
             Dependency.FORGE in back
             and not self.steps.answer_reports
             and not any(c.gate_state is GateState.UNASKED for c in self.view.candidates().values())
         ):
-            # Nothing waits for the forge; there is no question that would cost it nothing.
+            # Nothing waits for the forge, and there is no cheap call to test it with.
             self.outages.answered(Dependency.FORGE)
         return frozenset(back)
 
     def _unknown(self) -> set[Dependency]:
-        """What cannot be relied on although nobody has called it down: before the first fetch, what
-        is published already; before this installation is known to lead, whether to start anything.
+        """Dependencies that count as down although no call failed: the remote before the first fetch,
+        because what is published is unknown; the lead before it is confirmed.
         """
         remote = set() if self.heads.followed else {Dependency.REMOTE}
         return remote if self.lead.confirmed else remote | {Dependency.LEAD}
 
     def _unsettled(self) -> set[str]:
-        """Claims about which nothing may be concluded yet: they changed after the engine was
-        asked, or nobody has looked into the repository, or the file, for what they would run.
+        """Ids whose claim is too new for the last observation, or whose action has not been read, so
+        that nothing may be concluded about them yet.
         """
         if not self.heads.followed:
             return set(self.claims.claims)
@@ -158,12 +158,12 @@ class Term:
 
 
 def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tracker) -> Term:
-    """Join the parts of a term; nothing is asked yet.
+    """Create the objects of a term; does no I/O yet.
 
     Args:
         view: a fresh one.
         lease: the lead.
-        tracker: of everything that ``status``, metrics and logs show.
+        tracker: receives all that ``status``, metrics and logs show.
     """
     settings = components.settings
     outages, claims = Outages(), ClaimCache()

@@ -1,17 +1,17 @@
-"""Memory: an id that ran once never runs again, whatever becomes of the files.
+"""Tombstones: an id that ran once never runs again, whatever happens to the files.
 
-That an id ran is known by its result in the tree or by its claim. When a result vanishes from the
-tree (deleted by hand, or by a rewritten history), a tombstone in the ledger keeps the id; its text
-goes back to git only if it is proven to be ours (``Restore``).
+An id has run if it has a result in the tree or a claim. When a result vanishes from the tree (deleted
+by hand, or by a rewritten history), a tombstone in the ledger keeps the id; its text goes back to git
+only if it is proven to be ours (``Restore``).
 
-To see that something vanished, one must know what was there. The last head whose consequences are
-recorded is written down twice, first in the ledger (a note), then as ``refs/disinto/seen`` in the
-clone; a third copy goes to the remote with the results. The two of ours are believed, the remote's
-is not: whoever may push may write it. So of what only the remote's ref or the history says, only
-what carries our signature counts.
+Finding vanished results requires the head they were in. The last head whose consequences are recorded
+is stored twice, first in the ledger (a note), then as ``refs/disinto/seen`` in the clone; a third copy
+goes to the remote with the results. Our two copies are trusted, the remote's is not, because anybody
+with push rights may write it. So results that only the remote's ref or the history shows count only if
+they carry our signature.
 
-``recall`` reads the copies, ``gone`` tells what vanished, ``keep`` makes the tombstones and
-``record`` writes down the head. All but ``gone`` ask ledger and clone, and may wait.
+``recall`` reads the copies, ``vanished_results`` finds what vanished, ``keep`` creates the tombstones
+and ``record`` stores the head. All but ``vanished_results`` do I/O on ledger and clone.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ NOTE = "seen"
 """Name of the ledger's note that holds the last head whose consequences are recorded."""
 
 ATTEMPTS = 20
-"""How often a claim or note is tried anew that somebody else writes in the same moment."""
+"""Attempts to write a claim or note that another process keeps changing."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lost:
-    """An id whose result is not in the tree any more.
+    """An id whose result is no longer in the tree.
 
     Attributes:
         at: where the result was: pairs of commit and path.
-        blobs: what it may have been: blob hashes, the likeliest first.
-        proven: whether it is known to have been in a head that we looked at. If not, it counts
-            only with a result that we signed.
+        blobs: hashes of the blobs it may have been, the likeliest first.
+        proven: whether it was in a head that we processed. If not, it counts only with a
+            result that we signed.
         open_blob: the id's action in the tree, or "".
     """
 
@@ -55,16 +55,16 @@ class Lost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recall:
-    """What the copies of the memory amount to.
+    """The combined content of the recorded heads.
 
     Attributes:
         base: the head to begin from; "" to begin with nothing.
         heads: heads that decisions were made on, whether or not the clone has them.
-        results: results of other heads that we looked at: commit and path by action id.
-        dropped: results that some commit of the history took away: blobs by action id. Asked only
+        results: results of other heads that we processed: commit and path by action id.
+        dropped: results that some commit of the history removed: blobs by action id. Read only
             if our own copies do not suffice.
-        hold: we led here before, and what is left does not tell which ids ran.
-        warnings: what is wrong with a copy, in words.
+        hold: we led here before, and the remaining copies do not show which ids ran.
+        warnings: damage to a copy, in words.
     """
 
     base: str = ""
@@ -76,10 +76,10 @@ class Recall:
 
 
 def recall(components: Components, head: str) -> Recall:
-    """Read every copy of the memory.
+    """Read every copy of the recorded heads.
 
     Args:
-        components: ledger and clone are asked; the remote only if these do not suffice.
+        components: ledger and clone are read; the remote only if these do not suffice.
         head: the branch's head.
 
     Raises:
@@ -87,13 +87,13 @@ def recall(components: Components, head: str) -> Recall:
     """
     repo = components.repo
     note = components.ledger.note(NOTE)
-    kept, seen = note.text if note else "", repo.seen()
+    noted, seen = note.text if note else "", repo.seen()
     warnings = [seen.damage] if seen.damage else []
-    newest = kept or seen.names
+    newest = noted or seen.names
     remote = ""
     if not newest or not repo.has_commit(newest):
         remote = repo.remote_seen()  # may bring what newest names
-    ours = [c for c in dict.fromkeys((kept, repo.seen().commit)) if c and repo.has_commit(c)]
+    ours = [c for c in dict.fromkeys((noted, repo.seen().commit)) if c and repo.has_commit(c)]
     heads = tuple(dict.fromkeys((*([newest] if newest else []), *ours)))
     if newest and newest in ours:
         others = [c for c in ours if c != newest]
@@ -104,8 +104,8 @@ def recall(components: Components, head: str) -> Recall:
             warnings=tuple(warnings),
         )
     hold = bool(newest or seen.damage)
-    if kept:
-        warnings.append(f"the ledger names commit {kept[:12]}, which is in no history")
+    if noted:
+        warnings.append(f"the ledger names commit {noted[:12]}, which is in no history")
     if hold:
         warnings.append(
             "it is unknown which of the open actions had run: they are kept from running, and each "
@@ -128,16 +128,16 @@ def recall(components: Components, head: str) -> Recall:
     )
 
 
-def gone(
+def vanished_results(
     tree: Tree, changes: Changes, *, before: str, recalled: Recall | None = None
 ) -> list[Lost]:
-    """What vanished on the way to a tree; pure.
+    """The results that vanished when the tree moved. Pure.
 
     Args:
         tree: as it is now.
-        changes: of the last step to it.
-        before: the commit that it showed before that; "" if it showed none.
-        recalled: at the first step of a dispatcher.
+        changes: of its last move.
+        before: its commit before that move; "" if it had none.
+        recalled: at the first move of a dispatcher.
     """
     lost = {i: Lost(action_id=i, at=((before, p),)) for i, p in changes.vanished.items()}
     if recalled is not None:
@@ -147,8 +147,8 @@ def gone(
             for action_id in tree.open:
                 lost.setdefault(action_id, Lost(action_id=action_id))
         for action_id, blobs in recalled.dropped.items():
-            known = lost.get(action_id) or Lost(action_id=action_id, proven=False)
-            lost[action_id] = replace(known, blobs=blobs)
+            entry = lost.get(action_id) or Lost(action_id=action_id, proven=False)
+            lost[action_id] = replace(entry, blobs=blobs)
     return [
         replace(entry, open_blob=tree.open[i].blob if i in tree.open else "")
         for i, entry in sorted(lost.items())
@@ -159,13 +159,13 @@ def gone(
 def keep(
     components: Components, lost: Lost, *, commit: str, led: Callable[[], None]
 ) -> Claim | None:
-    """The claim that keeps an id, whatever steps are under way with an older one; None if nothing
-    proves that it was used.
+    """Create the tombstone of an id, also while a step with an older claim is in progress; None if
+    nothing proves that the id was used.
 
     Args:
-        components: ledger and clone are asked.
-        lost: whose result vanished.
-        commit: the head of now.
+        components: ledger and clone are used.
+        lost: the id whose result vanished.
+        commit: the present head.
         led: raises if the lead is lost; nothing is written then.
 
     Raises:
@@ -195,8 +195,8 @@ def keep(
 
 
 def record(components: Components, commit: str, *, led: Callable[[], None]) -> None:
-    """Write down that the consequences of this head are recorded, where it will be believed first:
-    in the ledger. The clone's copy is never newer.
+    """Record that the consequences of this head are recorded, first in the ledger, so that the
+    clone's copy is never newer.
 
     Raises:
         Unavailable: ledger or clone cannot be written.
@@ -217,36 +217,36 @@ def record(components: Components, commit: str, *, led: Callable[[], None]) -> N
 
 
 def _results(components: Components, commits: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """Where each result of these heads stands: commit and path by action id."""
-    found: dict[str, tuple[str, str]] = {}
+    """Commit and path of each result of these heads, by action id."""
+    results: dict[str, tuple[str, str]] = {}
     for commit in commits:
         tree = Tree()
         components.repo.advance(tree, commit)
         for action_id in (*tree.finished, *tree.stray_results, *tree.done_results):
-            found.setdefault(action_id, (commit, tree.result_path(action_id) or ""))
-    return found
+            results.setdefault(action_id, (commit, tree.result_path(action_id) or ""))
+    return results
 
 
 def _with_tree(
     components: Components, commit: str, dropped: Mapping[str, tuple[str, ...]]
 ) -> dict[str, tuple[str, ...]]:
-    """What the history dropped, and the results of a head that may not be in it any more."""
-    found = dict(dropped)
+    """What the history dropped, and the results of a head that may no longer be in it."""
+    results = dict(dropped)
     for action_id, (_, path) in _results(components, [commit]).items():
         blob = components.repo.blob_at(commit, path)
         if blob is not None:
-            found[action_id] = (blob, *found.get(action_id, ()))
-    return found
+            results[action_id] = (blob, *results.get(action_id, ()))
+    return results
 
 
 def _genuine(components: Components, lost: Lost) -> tuple[str, str]:
     """The result that we signed for this id, and the blob of its action; "" if there is none.
-    While nobody can tell whether it is ours, the likeliest: a tombstone's text is checked again
+    While signatures cannot be checked, the likeliest: a tombstone's text is checked again
     before it is used.
     """
     read = [blob for commit, path in lost.at if (blob := components.repo.blob_at(commit, path))]
     candidates = tuple(dict.fromkeys((*read, *lost.blobs)))
-    first = ("", "")
+    best = ("", "")
     for blob in candidates:  # one at a time: there may be many, and each may be large
         data = components.repo.read([blob], limit=RESULT_LIMIT)[blob]
         entry = (
@@ -256,13 +256,13 @@ def _genuine(components: Components, lost: Lost) -> tuple[str, str]:
         )
         if entry is not None and entry[1] == lost.open_blob:
             return entry
-        first = first if first[0] else entry or first
-    return first
+        best = best if best[0] else entry or best
+    return best
 
 
 def _may_be_ours(components: Components, lost: Lost, data: bytes) -> bool:
-    """Whether we signed these bytes for this id; True also while that cannot be told, if the id is
-    used in any case.
+    """Whether we signed these bytes for this id. True also while that cannot be checked, if the id
+    is used in any case.
     """
     try:
         return components.verifier.ours(data, action_id=lost.action_id, blob=None)
@@ -283,12 +283,12 @@ def _readable(data: bytes) -> tuple[str, str] | None:
 def _claimed(components: Components, claim: Claim) -> Claim:
     try:
         made = components.ledger.claim(claim)
-    except AlreadyClaimed as known:
-        existing = known.existing
+    except AlreadyClaimed as conflict:
+        existing = conflict.existing
         if existing.phase not in (Phase.ENDED, Phase.TOMBSTONE):
             return existing
-        # Its retirement may be under way, on the word of the tree that had the result: written
-        # anew, the claim is not what that step read, and stays.
+        # A step may be retiring it, based on the tree that had the result. Writing the claim
+        # again makes that step's compare-and-set fail, so the claim stays.
         empty = existing.phase is Phase.TOMBSTONE and not existing.result
         return components.ledger.update(
             replace(existing, key=claim.key, result=claim.result) if empty else existing

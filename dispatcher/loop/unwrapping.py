@@ -1,8 +1,8 @@
-"""Why a runner could not unwrap its grant: somebody else did, or there is no such grant any more.
+"""Finds out why a runner could not unwrap its grant: somebody else did, or the grant is gone.
 
-The runner gets one answer from Vault for both. The dispatcher knows the accessor of what was inside:
-if that is alive although nobody of ours unwrapped it, somebody else did. A Vault that was restarted
-empty, or restored from a backup, knows neither of the two.
+Vault gives the runner the same answer for both. The dispatcher has the accessor of the token inside:
+if that is alive although no runner of ours unwrapped it, somebody else did. A Vault that was restarted
+empty, or restored from a backup, has neither of the two.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dispatcher.vault import Grants
 
 
 def with_cause(outcome: Outcome, claim: Claim, grants: Grants) -> Outcome:
-    """The outcome; of a run that could not unwrap its grant, with the cause as far as it is known.
+    """The outcome; if the run could not unwrap its grant, with the cause as far as it is known.
 
-    To be asked before the grant is revoked.
+    Call it before the grant is revoked.
     """
     if claim.grant is None or not outcome.error.startswith(WRAPPING_GONE):
         return outcome

@@ -1,4 +1,4 @@
-"""Vetting: which open files wait for it, and the work itself, which reads files on another thread."""
+"""Vetting of open files: the queue, and the batches that are vetted on another thread."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from dispatcher.ops_repo import ActionFile, Formulas
 
 @dataclass(frozen=True, kw_only=True)
 class Vetting:
-    """Files to be vetted.
+    """A batch of files to be vetted.
 
     Attributes:
         files: by id.
-        formulas: those of the head at which they stand.
-        secrets: the names of secrets for files that name one which is not there.
+        formulas: those of the files' head.
+        secrets: the names of all secrets, for files that name an unknown one.
         order: position in commit order by id.
-        gone: ids whose files are not open any more.
+        withdrawn: ids whose files are no longer open.
     """
 
     intake: Intake
@@ -27,16 +27,16 @@ class Vetting:
     formulas: Formulas
     secrets: Mapping[str, frozenset[str]]
     order: Mapping[str, int]
-    gone: Collection[str]
+    withdrawn: Collection[str]
 
     def read(self) -> dict[str, Candidate | Exception]:
-        """Read and vet them. Reads the clone and the operator's formulas.
+        """Read and vet the files. Reads the clone and the operator's formulas.
 
         Raises:
-            DirectoryGone: the operator's formulas are not there.
+            DirectoryGone: the operator's formulas directory cannot be read.
             Unavailable: the clone cannot be read.
         """
-        self.intake.forget(self.gone)
+        self.intake.forget(self.withdrawn)
         vetted: dict[str, Candidate | Exception] = {}
         for names in {None, *self.secrets.values()}:
             files = {i: f for i, f in self.files.items() if self.secrets.get(i) == names}
@@ -52,49 +52,49 @@ class VettingQueue:
 
     def __init__(self) -> None:
         self._waiting: set[str] = set()
-        self._in_hand: frozenset[str] = frozenset()
-        self._gone: set[str] = set()
+        self._running: frozenset[str] = frozenset()
+        self._withdrawn: set[str] = set()
         self._names: dict[str, frozenset[str]] = {}
 
     def __contains__(self, action_id: object) -> bool:
-        return action_id in self._waiting or action_id in self._in_hand
+        return action_id in self._waiting or action_id in self._running
 
     @property
     def ids(self) -> frozenset[str]:
-        """All of them."""
-        return self._in_hand.union(self._waiting)
+        """Ids that wait or are being vetted."""
+        return self._running.union(self._waiting)
 
     @property
-    def in_hand(self) -> frozenset[str]:
-        """Those that are being vetted."""
-        return self._in_hand
+    def running(self) -> frozenset[str]:
+        """Ids that are being vetted."""
+        return self._running
 
     def changed_meanwhile(self, action_id: str) -> bool:
-        """Whether one that was in hand waits again."""
+        """Whether an id that was being vetted waits again."""
         return action_id in self._waiting
 
     def is_new(self, action_id: str) -> bool:
-        """Whether it waits because it is not what it was; not if only the names of its secrets are
-        to be checked.
+        """Whether an id waits because its file is new or changed; False if only the names of its
+        secrets are to be checked.
         """
         return action_id in self and action_id not in self._names
 
     def add(self, action_ids: Iterable[str]) -> None:
-        """They are new, or not what they were."""
+        """Queue ids whose files are new or changed."""
         for action_id in action_ids:
             self._waiting.add(action_id)
             self._names.pop(action_id, None)
 
     def add_for_names(self, action_id: str, names: frozenset[str]) -> None:
-        """One that names a secret which is not among those of the vault."""
+        """Queue an id whose file names a secret that the vault does not have."""
         self._waiting.add(action_id)
         self._names[action_id] = names
 
     def drop(self, action_id: str) -> None:
-        """Its file is not open any more."""
+        """Remove an id whose file is no longer open."""
         self._waiting.discard(action_id)
         self._names.pop(action_id, None)
-        self._gone.add(action_id)
+        self._withdrawn.add(action_id)
 
     def begin(
         self,
@@ -105,36 +105,36 @@ class VettingQueue:
         order: Callable[[str], int],
         resting: Container[str],
     ) -> Vetting | None:
-        """What waits; None if there is nothing, or if some is in hand already.
+        """Begin a batch; None if nothing waits, or if a batch is being vetted already.
 
         Args:
             order: position in commit order of an id.
-            resting: ids to leave for now.
+            resting: ids to skip for now.
         """
-        if self._in_hand:
+        if self._running:
             return None
         files = {i: open_files[i] for i in self._waiting if i not in resting}
         if not files:
             return None
-        self._in_hand = frozenset(files)
-        self._waiting -= self._in_hand
-        gone, self._gone = self._gone, set()
+        self._running = frozenset(files)
+        self._waiting -= self._running
+        withdrawn, self._withdrawn = self._withdrawn, set()
         return Vetting(
             intake=intake,
             files=files,
             formulas=formulas,
             secrets={i: self._names[i] for i in files if i in self._names},
             order={i: order(i) for i in files},
-            gone=gone - files.keys(),
+            withdrawn=withdrawn - files.keys(),
         )
 
     def done(self, action_ids: Iterable[str] = ()) -> None:
-        """Nothing is in hand any more; these are vetted."""
-        self._in_hand = frozenset()
+        """End the batch; these ids are vetted."""
+        self._running = frozenset()
         for action_id in action_ids:
             self._names.pop(action_id, None)
 
     def put_back(self, open_ids: Container[str]) -> None:
-        """A vetting came to nothing: what was in hand waits again, if it is still open."""
-        self._waiting.update(i for i in self._in_hand if i in open_ids)
-        self._in_hand = frozenset()
+        """End a failed batch: its ids wait again if they are still open."""
+        self._waiting.update(i for i in self._running if i in open_ids)
+        self._running = frozenset()

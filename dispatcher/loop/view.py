@@ -1,11 +1,11 @@
-"""The view: what the ops repo asks for at its present head, vetted and judged.
+"""The view: the open actions of the ops repo at its present head, vetted and judged.
 
-``serve`` moves one view along from head to head; ``disinto plan`` and ``status`` make one for a
-moment. It holds nothing that cannot be made anew from git, the vault's list of names and the gate.
+``serve`` moves one view from head to head; ``disinto plan`` and ``status`` make a temporary one. It
+holds nothing that cannot be rebuilt from git, the vault's list of names and the gate.
 
-Vetting reads files, so it is done on another thread (``dispatcher.loop.vetting``). Until then an
-action that is new or changed is no candidate: nothing is decided about content that is not there any
-more. What gates answered is kept in ``dispatcher.loop.answers``.
+Vetting reads files, so it runs on another thread (``dispatcher.loop.vetting``). Until then a new or
+changed action is not a candidate, so that nothing is decided about outdated content. Gate decisions
+are kept in ``dispatcher.loop.answers``.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from dispatcher.model.names import ID_RULE, is_id
 from dispatcher.ops_repo import Changes, Delta, Formulas, Tree, escaped
 
 UNREAD = "reading its file"
-"""Why an action waits that is new or changed, for the moment until it is vetted."""
+"""Why a new or changed action waits until it is vetted."""
 
 NAMES_LISTED = 5
 """Names of ignored files that a warning lists; beyond them only their number."""
 
 ARRIVED = 100
-"""Results that are remembered as the last that arrived."""
+"""Number of the latest arrived results that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class WithResult(Container[str]):
     tree: Tree
 
     def __contains__(self, action_id: object) -> bool:
-        # Nothing may be published for a name that is no id; what an earlier version claimed for
-        # one is let go.
+        # Nothing may be published for an invalid id; a claim that an earlier version made for
+        # one is released.
         return isinstance(action_id, str) and (
             self.tree.has_result(action_id) or not is_id(action_id)
         )
@@ -55,7 +55,7 @@ class WithResult(Container[str]):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Opened:
-    """How an action came to be open.
+    """When an action was opened.
 
     Attributes:
         order: position in commit order; smaller came first.
@@ -73,11 +73,11 @@ class View:
 
     Attributes:
         tree: at that head.
-        vetted: open actions by id, as their files are; without the gate's answer.
-        arrived: blobs of the results that came last, while this view looked on.
-        failed: actions about which an error of ours keeps anything from being decided, by id;
-            whoever takes one out reports it.
-        warnings: what people should look at in the files of this head, in words.
+        vetted: open actions by id, without the gate's decision.
+        arrived: blobs of the latest results that arrived while this view followed the branch.
+        failed: unexpected errors that keep anything from being decided about an action, by id;
+            the caller that removes one reports it.
+        warnings: problems with the files of this head, for people.
         revision: of the rules by which all of it is judged; see ``dispatcher.loop.fence``.
     """
 
@@ -99,14 +99,14 @@ class View:
     # -- following the branch -------------------------------------------------------------
 
     def advance(self, commit: str) -> Changes:
-        """Move to another head; new and changed files wait to be vetted. Asks git."""
+        """Move to another head; new and changed files are queued for vetting. Runs git."""
         return self.enter(self.components.repo.difference(self.tree, commit))
 
     def enter(self, delta: Delta) -> Changes:
-        """Move to another head by a way that was worked out before; asks nobody."""
-        looking = bool(self.tree.commit)
+        """Move to another head by a delta that was computed before; does no I/O."""
+        following = bool(self.tree.commit)
         changes = self.tree.enter(delta)
-        if looking:
+        if following:
             finished = (self.tree.finished.get(i) for i in changes.finished)
             self.arrived.extend(pair.result.blob for pair in finished if pair)
         for action_id in changes.opened:
@@ -123,7 +123,7 @@ class View:
         if changes.formulas:
             self._vet_again(i for i, c in self.vetted.items() if _names(c, changes.formulas))
             self._vet_again(i for i, c in self.vetted.items() if c.formula is None)
-            self._vet_again(self._queue.in_hand)
+            self._vet_again(self._queue.running)
         for action_id in (*changes.finished, *changes.withdrawn, *changes.archived):
             if action_id not in self.tree.open:
                 self._drop(action_id)
@@ -133,11 +133,11 @@ class View:
     # -- vetting --------------------------------------------------------------------------
 
     def begin_vetting(self, *, resting: Container[str] = frozenset()) -> Vetting | None:
-        """What waits to be vetted, for another thread; None if there is nothing, or if some is in
-        hand already. Give it back by ``vetted_now`` or ``not_vetted``.
+        """A batch to be vetted on another thread; None if nothing waits, or if a batch is being
+        vetted already. End it with ``vetted_now`` or ``not_vetted``.
 
         Args:
-            resting: ids to leave for now.
+            resting: ids to skip for now.
         """
         return self._queue.begin(
             self.tree.open,
@@ -148,7 +148,7 @@ class View:
         )
 
     def vetted_now(self, vetted: Mapping[str, Candidate | Exception]) -> list[str]:
-        """Enter what came of a vetting; what changed meanwhile is vetted once more.
+        """Enter the vetted batch; files that changed meanwhile are vetted again.
 
         Returns:
             The ids about which something can be decided now.
@@ -168,14 +168,14 @@ class View:
         return entered
 
     def not_vetted(self) -> None:
-        """A vetting came to nothing: what was in hand waits again."""
+        """End a failed batch: its files are queued again."""
         self._queue.put_back(self.tree.open)
 
     def vet(self) -> None:
-        """Vet what waits, here and now: for whoever has no loop.
+        """Vet what waits, synchronously: for commands without a loop.
 
         Raises:
-            DirectoryGone: the operator's formulas are not there.
+            DirectoryGone: the operator's formulas directory cannot be read.
             Unavailable: the clone cannot be read.
         """
         vetting = self.begin_vetting()
@@ -193,7 +193,7 @@ class View:
         return self._queue.ids
 
     def waits(self) -> list[Wait]:
-        """Those of ``unread`` that are no candidates now, for people."""
+        """Those of ``unread`` that are not candidates now, for people."""
         return [
             Wait(action_id=i, waiting_for=WaitingFor.DEPENDENCY, reason=UNREAD)
             for i in sorted(self.unread)
@@ -201,7 +201,7 @@ class View:
         ]
 
     def invalidate(self, action_id: str) -> None:
-        """Vet an action anew: its formula is not what it was."""
+        """Vet an action again, because its formula changed."""
         self._vet_again([action_id])
 
     def unresolved(self) -> tuple[str, ...]:
@@ -209,9 +209,9 @@ class View:
         return tuple(i for i, c in self.vetted.items() if c.unvetted and i not in self._queue)
 
     def learn_secrets(self, names: frozenset[str], action_ids: Collection[str]) -> None:
-        """The vault's list of names, for the candidates that were there when it was asked: one
-        that came later must not be refused by an older list. One that names a secret which is not
-        there is vetted once more, for the place in its file.
+        """Enter the vault's list of names for the candidates that existed when it was requested: a
+        later one must not be rejected by an older list. A candidate that names an unknown secret
+        is vetted again, which finds the place in its file.
         """
         for action_id in action_ids:
             candidate = self.vetted.get(action_id)
@@ -226,24 +226,24 @@ class View:
     # -- judging --------------------------------------------------------------------------
 
     def candidates(self) -> Mapping[str, Candidate]:
-        """Open actions as ``reconcile`` wants them, in the order of their arrival.
+        """Open actions for ``reconcile``, in the order of their arrival.
 
-        Kept from round to round: what a round costs must not be a copy of everything that waits.
+        Kept between rounds, so that a round does not copy everything that waits.
         """
         for action_id in self._answers.take_due():
             self._judge(action_id)
         return self._candidates
 
     def question(self, action_id: str) -> Question:
-        """What the gate is to be asked about a vetted action."""
+        """The question to the gate about a vetted action."""
         return Question.about(self.vetted[action_id], commit=self.tree.commit)
 
     def last_answer(self, action_id: str) -> Decision | None:
-        """What the gate answered when it was last asked about an action."""
+        """The gate's last decision about an action; None if there is none."""
         return self._answers.last(action_id)
 
     def learn(self, question: Question, decision: Decision, *, asked_at: float) -> None:
-        """A gate's answer; dropped if file, tier or formula changed since it was asked.
+        """Enter a gate's decision; dropped if file, tier or formula changed since the question.
 
         Args:
             asked_at: monotonic time.
@@ -251,7 +251,7 @@ class View:
         action_id = question.action_id
         opened = self._opened.get(action_id)
         if opened is not None and asked_at < opened.seen_at:
-            return  # about one of that id that was withdrawn meanwhile
+            return  # about an earlier action of that id that was withdrawn meanwhile
         if action_id not in self.vetted or not same(self.question(action_id), question):
             return
         if self._answers.learn(question, decision, asked_at=asked_at):
@@ -259,31 +259,31 @@ class View:
 
     @property
     def invalidated(self) -> int:
-        """How often all answers of gates were forgotten."""
+        """How often all gate decisions were dropped."""
         return self._answers.invalidated
 
     def invalidate_answers(self) -> None:
-        """Something may have changed (a webhook): forget all answers."""
+        """Drop all gate decisions, because something may have changed (a webhook)."""
         self.components.gate.invalidate()
         self._judge_all(self._answers.invalidate())
 
     def rewritten(self) -> None:
-        """The branch is no descendant of what was viewed before: no answer that was asked for until
-        now counts, not even one that is still to come.
+        """Drop all gate decisions, those in progress included, because the branch is not a
+        descendant of the previous head.
         """
         self.components.gate.invalidate()
         self._judge_all(self._answers.void())
 
     def adopt(self, policy: Policy, *, revision: int) -> None:
-        """Judge everything anew, by other rules: tiers, and the gate's answers. One that was asked
-        for by the old rules and is under way is dropped when it comes.
+        """Judge everything again under new rules: tiers and gate decisions. A decision in progress
+        under the old rules is dropped.
         """
         self.intake.policy, self.revision = policy, revision
         self._vet_again(list(self.tree.open))
         self.rewritten()
 
     def next_question_in(self) -> float | None:
-        """Seconds until a waiting answer is worth asking for again."""
+        """Seconds until a gate must be checked again; None if none must be."""
         return self._answers.next_due_in()
 
     def _judge_all(self, action_ids: Iterable[str]) -> None:
@@ -291,7 +291,7 @@ class View:
             self._judge(action_id)
 
     def _judge(self, action_id: str) -> None:
-        """Put together what the file says and what the gate said of it."""
+        """Combine the vetted file with the gate's decision into a candidate."""
         if action_id not in self.vetted or self._queue.is_new(action_id):
             return
         try:
@@ -315,13 +315,13 @@ class View:
         )
 
     def _vet_again(self, action_ids: Iterable[str]) -> None:
-        again = list(action_ids)
-        self._queue.add(again)
-        for action_id in again:
+        ids = list(action_ids)
+        self._queue.add(ids)
+        for action_id in ids:
             self._candidates.pop(action_id, None)
 
     def _fail(self, action_id: str, error: Exception) -> None:
-        """Nothing can be decided about an action, for a reason of our own: vet it once more."""
+        """Note an unexpected error about an action, and vet it again."""
         self._vet_again([action_id])
         self.failed[action_id] = error
 
@@ -335,7 +335,7 @@ class View:
 
 
 def _of_names(tree: Tree) -> tuple[str, ...]:
-    """The warning about files whose names are no ids; none where there are no such files."""
+    """The warning about files whose names are not valid ids; () if there are none."""
     count = len(tree.misnamed)
     if not count:
         return ()
@@ -349,7 +349,7 @@ def _of_names(tree: Tree) -> tuple[str, ...]:
 
 
 def _gate_state(decision: Decision) -> GateState:
-    """Only a final refusal becomes a result; one that a change can still mend is held."""
+    """Only a final refusal becomes a result; one that a later change can lift is held."""
     match decision.answer:
         case Answer.APPROVED:
             return GateState.APPROVED

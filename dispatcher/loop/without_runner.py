@@ -1,9 +1,8 @@
-"""Runs whose runner ended without a word, and whether their formula can have started.
+"""Runs whose runner ended without a report: whether their formula can have started.
 
-A runner that is not installed, or an interpreter that is not there, ends like a formula that failed,
-as far as an engine can tell. Vault knows better: a grant that was never unwrapped started nothing.
-Then the task's standard error is the runner's and the engine's alone, and may be shown: no formula
-wrote to it, so no secret can be in it.
+To an engine, a runner that is not installed or lacks its interpreter looks like a formula that failed.
+Vault has the proof: if the grant was never unwrapped, nothing started. Then only the runner and the
+engine wrote to the task's standard error, so it contains no secret and may be shown.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ CHARACTERS = 400
 _TAIL_BYTES = 8_192
 
 
-def is_in_doubt(outcome: Outcome, *, reported: bool) -> bool:
-    """Whether Vault must be asked if the formula of an ended run can have started.
+def may_not_have_started(outcome: Outcome, *, reported: bool) -> bool:
+    """Whether Vault must be checked for whether the formula of an ended run started.
 
     Args:
         reported: whether the runner itself reported the outcome.
@@ -26,26 +25,26 @@ def is_in_doubt(outcome: Outcome, *, reported: bool) -> bool:
     return not reported and outcome.verdict in (Verdict.FAILED, Verdict.SUCCEEDED)
 
 
-def never_started(outcome: Outcome, words: str) -> Outcome:
-    """What a run amounts to whose runner ended before it used its grant.
+def never_started(outcome: Outcome, stderr: str) -> Outcome:
+    """The outcome of a run whose runner ended before it used its grant.
 
     Args:
-        outcome: what the engine made of it.
-        words: the end of the task's standard error, or "".
+        outcome: as the engine derived it.
+        stderr: the end of the task's standard error, or "".
     """
     how = outcome.error or f"exit code {outcome.exit_code}"
     return Outcome(
         verdict=Verdict.ERROR,
         exit_code=Verdict.ERROR.exit_code,
-        error=f"the formula never started: {how}; standard error: {words or '(empty)'}",
+        error=f"the formula never started: {how}; standard error: {stderr or '(empty)'}",
     )
 
 
-def last_words(scheduler: Scheduler, claim: Claim) -> str:
-    """The last lines of a run's standard error, in one line and without control characters.
+def last_stderr(scheduler: Scheduler, claim: Claim) -> str:
+    """The last lines of a run's standard error, on one line and without control characters.
 
     Raises:
-        Unavailable, Denied: the engine cannot be reached for them.
+        Unavailable, Denied: the engine cannot be reached.
     """
     tail = b""
     for chunk in scheduler.logs(claim):

@@ -229,11 +229,11 @@ def parse_action(
     if source.problems:
         return InvalidAction(id=stem, problems=source.problems)
     read = READER.read(source.data, source.problem)
-    found = [] if isinstance(read, Action) else list(read)
-    found += _across_keys(source, stem)
-    if found or not isinstance(read, Action):
-        told = sorted(found, key=_place)[:_MAX_PROBLEMS]
-        return InvalidAction(id=stem, problems=tuple(told))
+    problems = [] if isinstance(read, Action) else list(read)
+    problems += _across_keys(source, stem)
+    if problems or not isinstance(read, Action):
+        problems = sorted(problems, key=_place)[:_MAX_PROBLEMS]
+        return InvalidAction(id=stem, problems=tuple(problems))
     return read
 
 
@@ -263,12 +263,12 @@ def check_names(
         variables: those that each dynamic secret becomes.
     """
     clashing = tuple(clashes(action.secrets, variables or {}))
-    if _all_known(action, formulas, secrets, mounts) and not clashing:
+    if _names_exist(action, formulas, secrets, mounts) and not clashing:
         return ()
     toml = TomlSource.parse(source, path=path)
-    found = []
+    problems = []
     if action.formula not in formulas:
-        found.append(
+        problems.append(
             toml.problem(
                 f"there is no formula {quoted(action.formula)}",
                 ("formula",),
@@ -278,7 +278,7 @@ def check_names(
         )
     for index, name in enumerate(action.secrets):
         if secrets is not None and name not in secrets:
-            found.append(
+            problems.append(
                 toml.problem(
                     f"there is no secret {name}",
                     ("secrets", index),
@@ -287,7 +287,7 @@ def check_names(
             )
     for clash in clashing:
         other = action.secrets[clash.first]
-        found.append(
+        problems.append(
             toml.problem(
                 f"{action.secrets[clash.second]} becomes the variable {clash.variable}, and so does "
                 f"{other}",
@@ -299,17 +299,17 @@ def check_names(
     for index, mount in enumerate(action.mounts):
         if mounts is not None and mount not in mounts:
             offered = one_of(sorted(mounts)) if mounts else "none"
-            found.append(
+            problems.append(
                 toml.problem(
                     f"the mount {quoted(mount)} is not offered here",
                     ("mounts", index),
                     remedy=f"Offered: {offered}",
                 )
             )
-    return tuple(sorted(found, key=_place))
+    return tuple(sorted(problems, key=_place))
 
 
-def _all_known(
+def _names_exist(
     action: Action,
     formulas: Collection[str],
     secrets: Collection[str] | None,
@@ -323,7 +323,7 @@ def _all_known(
 
 
 def _secret_hint(name: str, secrets: list[str]) -> str:
-    twin = next((known for known in secrets if known.casefold() == name.casefold()), None)
+    twin = next((other for other in secrets if other.casefold() == name.casefold()), None)
     if twin is not None:
         return f"Vault has {quoted(twin)}, which differs in case; store it as {name}"
     return did_you_mean(name, secrets) or f"Store it with: disinto secrets put {name}"
@@ -346,11 +346,11 @@ def _across_keys(source: TomlSource, stem: str) -> Iterator[Problem]:
 
 def _repeated(source: TomlSource, key: str, why: str) -> Iterator[Problem]:
     names: Any = source.data.get(key)
-    seen: dict[str, int] = {}
+    first_index: dict[str, int] = {}
     for index, name in enumerate(names if isinstance(names, list) else ()):
         if not isinstance(name, str):
             continue
-        first = seen.setdefault(name.casefold(), index)
+        first = first_index.setdefault(name.casefold(), index)
         if first != index:
             place: KeyPath = (key, index)
             same = "repeats" if names[first] == name else "differs only in case from"

@@ -90,10 +90,10 @@ def parse_cancel_request(
         for key in source.data
         if key not in _KEYS
     ]
-    said, blob = source.data.get("id"), source.data.get("blob")
+    given_id, blob = source.data.get("id"), source.data.get("blob")
     reason = source.data.get("reason", "")
-    if said != action_id:
-        shown = quoted(said) if isinstance(said, str) else "missing"
+    if given_id != action_id:
+        shown = quoted(given_id) if isinstance(given_id, str) else "missing"
         problems.append(source.problem(f"id is {shown}, but the file name implies {action_id}"))
     if not isinstance(blob, str) or not _BLOB.fullmatch(blob):
         problems.append(source.problem("blob must be the git blob hash of the action's file"))

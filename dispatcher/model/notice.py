@@ -76,6 +76,6 @@ class Notice:
         Raises:
             ValueError, TypeError, KeyError: the data is something else.
         """
-        known = {each.name: data[each.name] for each in fields(cls) if each.name in data}
-        condition = known.get("condition")
-        return cls(**{**known, "condition": Condition(condition) if condition else None})
+        values = {each.name: data[each.name] for each in fields(cls) if each.name in data}
+        condition = values.get("condition")
+        return cls(**{**values, "condition": Condition(condition) if condition else None})

@@ -108,9 +108,9 @@ def decode_spec(plain: dict[str, Any]) -> RunSpec:
     """
     text = plain.get("formula_text")
     formula = plain["formula"]
-    known = {f.name for f in fields(RunSpec)}
-    rest = {name: value for name, value in plain.items() if name in known}
-    rest.update(
+    names = {f.name for f in fields(RunSpec)}
+    values = {name: value for name, value in plain.items() if name in names}
+    values.update(
         key=RunKey(**plain["key"]),
         tier=Tier(plain["tier"]),
         formula=FormulaRef(**{**formula, "kind": FormulaKind(formula["kind"])}),
@@ -119,8 +119,8 @@ def decode_spec(plain: dict[str, Any]) -> RunSpec:
         dynamic=tuple(decode_dynamic(secret) for secret in plain.get("dynamic", ())),
     )
     for name in ("approved_by", "secrets", "tools", "agent_argv"):
-        rest[name] = tuple(str(item) for item in plain.get(name, ()))
-    return RunSpec(**rest)
+        values[name] = tuple(str(item) for item in plain.get(name, ()))
+    return RunSpec(**values)
 
 
 def encode_payload(spec: RunSpec, wrapped: WrappedGrant) -> bytes:
@@ -200,9 +200,9 @@ def decode_outcome(data: bytes, *, key: str = "") -> Outcome:
             raise NotAuthentic("not written by the runner of this run")
     try:
         plain = json.loads(data)
-        known = {f.name for f in fields(Outcome)}
-        rest = {name: value for name, value in plain.items() if name in known}
-        outcome = Outcome(**{**rest, "verdict": Verdict(plain["verdict"])})
+        names = {f.name for f in fields(Outcome)}
+        values = {name: value for name, value in plain.items() if name in names}
+        outcome = Outcome(**{**values, "verdict": Verdict(plain["verdict"])})
         trouble = unfit_outputs(outcome.outputs)
         if not trouble:
             return outcome

@@ -263,7 +263,7 @@ def outages(
         ``DOWN_AFTER_S``, so that neither a relapse nor a restart makes it a new one.
     """
     after: dict[str, Episode] = {}
-    told: list[Notice] = []
+    notices_made: list[Notice] = []
     for dependency, episode in episodes.items():
         if dependency in down:
             after[dependency] = Episode(since=episode.since)
@@ -273,7 +273,7 @@ def outages(
             after[dependency] = Episode(since=episode.since, up_since=up_since)
             continue
         detail = f"It was down since {rfc3339(episode.since)}."
-        told.append(
+        notices_made.append(
             notices.of_dependency(
                 Condition.DEPENDENCY_UP, dependency, since=episode.since, detail=detail, now=now
             )
@@ -283,12 +283,12 @@ def outages(
             continue
         after[dependency] = Episode(since=since)
         detail = f"Since {rfc3339(since)}: {error}"
-        told.append(
+        notices_made.append(
             notices.of_dependency(
                 Condition.DEPENDENCY_DOWN, dependency, since=since, detail=detail, now=now
             )
         )
-    return after, told
+    return after, notices_made
 
 
 def wanted(
@@ -298,8 +298,8 @@ def wanted(
     for notice in notices:
         for sink in sinks:
             if wants(sink, notice):
-                whole = sink.include_output or not notice.output
-                yield sink.name, notice if whole else replace(notice, output="")
+                with_output = sink.include_output or not notice.output
+                yield sink.name, notice if with_output else replace(notice, output="")
 
 
 def _epoch(timestamp: str) -> float:

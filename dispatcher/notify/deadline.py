@@ -31,7 +31,7 @@ class Deadline:
             if self._over:
                 _shut(copy)
 
-    def strike(self) -> None:
+    def expire(self) -> None:
         """Time is up."""
         with self._lock:
             self._over = True
@@ -50,7 +50,7 @@ class Deadline:
 def deadline(seconds: float) -> Iterator[Deadline]:
     """Shut down what the block has watched, if it takes longer than this."""
     limit = Deadline()
-    timer = threading.Timer(seconds, limit.strike)
+    timer = threading.Timer(seconds, limit.expire)
     timer.daemon = True
     timer.start()
     try:

@@ -40,7 +40,7 @@ PENDING = 1_000
 """Notices kept in memory while the store does not take them."""
 
 
-_Found = tuple[object, Notice]
+_KeyedNotice = tuple[object, Notice]
 """A notice, and the key by which it is remembered that it was written down."""
 
 
@@ -176,13 +176,13 @@ class Notifier:
             self._keep(made)
         if status is None or not self._leading:
             return
-        found = [*self._waits(status, now), *self._foreign(status, now), *self._results(status)]
-        self._keep([notice for _, notice in found])
-        for key, _ in found:
+        keyed = [*self._waits(status, now), *self._foreign(status, now), *self._results(status)]
+        self._keep([notice for _, notice in keyed])
+        for key, _ in keyed:
             self._remember(key)
         self._look_at_outages(status, now)
 
-    def _waits(self, status: Status, now: float) -> Iterator[_Found]:
+    def _waits(self, status: Status, now: float) -> Iterator[_KeyedNotice]:
         """Actions that wait for approval, and were not seen to do so before."""
         if Condition.WAITS_FOR_APPROVAL not in self._conditions:
             return
@@ -194,14 +194,14 @@ class Notifier:
                 continue
             yield candidate.key, self._notices.of_wait(wait, candidate, now=now)
 
-    def _foreign(self, status: Status, now: float) -> Iterator[_Found]:
+    def _foreign(self, status: Status, now: float) -> Iterator[_KeyedNotice]:
         """Foreign results that were not seen before."""
         if Condition.FOREIGN_RESULT in self._conditions:
             for foreign in status.foreign:
                 if foreign not in self._done:
                     yield foreign, self._notices.of_foreign(foreign, now=now)
 
-    def _results(self, status: Status) -> Iterator[_Found]:
+    def _results(self, status: Status) -> Iterator[_KeyedNotice]:
         """Runs whose verdict was not seen before."""
         for claim in status.claims.values():
             key = (claim.key, claim.phase)

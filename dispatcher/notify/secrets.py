@@ -66,12 +66,12 @@ def known_secrets(settings: Settings, environ: Mapping[str, str]) -> dict[str, s
     """
     named = [settings.ops_repo.token_env, settings.forge.token_env]
     named += [settings.http.webhook_secret_env, *(sink.secret_env for sink in settings.notify)]
-    found = {name: environ[name].strip() for name in (*_TOKENS, *named) if environ.get(name)}
+    values = {name: environ[name].strip() for name in (*_TOKENS, *named) if environ.get(name)}
     for file in credential_files(settings):
         try:
             with file.open("rb") as stream:
-                found[file.name] = stream.read(FILE_LIMIT).decode(errors="replace").strip()
+                values[file.name] = stream.read(FILE_LIMIT).decode(errors="replace").strip()
         except OSError:
             continue  # whoever needs it says so
-    paths = {name: urlsplit(text).path for name, text in found.items() if is_http(text)}
-    return {**found, **{f"{name} (path)": path for name, path in paths.items()}}
+    paths = {name: urlsplit(text).path for name, text in values.items() if is_http(text)}
+    return {**values, **{f"{name} (path)": path for name, path in paths.items()}}

@@ -102,9 +102,9 @@ class Sender:
                     self._idle.set()
                 self._news.wait(pause_s)
                 # Backing off is not ended by more to send.
-                left = self._again_at - self._clock()
-                if left > 0:
-                    self._stopping.wait(left)
+                pause_left_s = self._again_at - self._clock()
+                if pause_left_s > 0:
+                    self._stopping.wait(pause_left_s)
 
     def _turn(self) -> float:
         now = self._wall()

@@ -107,10 +107,10 @@ class Store:
                 rows = [(name, e.since, e.up_since) for name, e in episodes.items()]
                 db.executemany("INSERT INTO episodes VALUES (?, ?, ?)", rows)
             for sink, notice in entries:
-                new = db.execute(
+                inserted = db.execute(
                     "INSERT OR IGNORE INTO noted (sink, id) VALUES (?, ?)", (sink, notice.id)
                 )
-                if new.rowcount:
+                if inserted.rowcount:
                     _enqueue(db, sink, notice)
                     self._trim(db, sink)
                     added += 1
@@ -197,8 +197,8 @@ class Store:
             _about(db, sink)
             db.execute("UPDATE sinks SET error = ? WHERE name = ?", (error, sink))
             db.execute("UPDATE outbox SET refusals = refusals + 1 WHERE number = ?", (number,))
-            gone = "sink = ? AND number = ? AND refusals >= ?"
-            return _give_up(db, sink, gone, (sink, number, tries)) > 0
+            given_up = "sink = ? AND number = ? AND refusals >= ?"
+            return _give_up(db, sink, given_up, (sink, number, tries)) > 0
 
     def hold_back(self, sink: str) -> int:
         """Give up all that wait for a sink except a summary, and count them for the next one."""
@@ -247,8 +247,8 @@ class Store:
             )
             for name, sent, dropped, sent_at, failing_since, error in about
         }
-        new = {name: SinkState(name=name, waiting=n) for name, n in waiting.items()}
-        return {**new, **states}
+        unused = {name: SinkState(name=name, waiting=n) for name, n in waiting.items()}
+        return {**unused, **states}
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""

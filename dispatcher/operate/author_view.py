@@ -22,7 +22,7 @@ from dispatcher.model.run import RunKey, Tier
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.status.overview import LISTED, OpenAction, Overview, State
 
-ASKED = 50
+CHECKED = 50
 """Open actions whose approval is looked up; each may take the forge a dozen calls."""
 
 UNKNOWN = "only the dispatcher's host shows whether it has started"
@@ -53,10 +53,10 @@ class AuthorView:
         try:
             head = self.repo.fetch()
         except Unavailable as error:
-            known = self.repo.local_head()
-            if known is None:
+            local = self.repo.local_head()
+            if local is None:
                 raise
-            head, trouble = known, str(error)
+            head, trouble = local, str(error)
         tree = Tree()
         self.repo.advance(tree, head.commit)
         remote = DependencyHealth(dependency=Dependency.REMOTE, up=not trouble, error=trouble)
@@ -86,7 +86,7 @@ class AuthorView:
                 key=RunKey(action_id=i, blob=tree.open[i].blob),
                 tier=tiers.get(i, Tier.HIGH),
             )
-            for i in sorted(tree.cancels.keys() & tree.open.keys())[:ASKED]
+            for i in sorted(tree.cancels.keys() & tree.open.keys())[:CHECKED]
         ]
         return tuple(
             judge(subject, repo=self.repo, gate=gate, commit=tree.commit).note(subject)
@@ -128,7 +128,7 @@ class _Lazily:
         self._open = opened
         self._gate: Gate | None = None
         self._trouble = ""
-        self._asked = 0
+        self._checked = 0
 
     def check(self, question: Question) -> Decision:
         """As ``Gate.check``."""
@@ -141,8 +141,8 @@ class _Lazily:
     def standing(self, question: Question) -> tuple[State, str, tuple[str, ...]]:
         """State, reason and approvers."""
         by_people = question.tier is not Tier.LOW or question.formula_path
-        self._asked += bool(by_people)
-        if self._asked > ASKED:
+        self._checked += bool(by_people)
+        if self._checked > CHECKED:
             return State.OPEN, f"its approval was not checked; {UNKNOWN}", ()
         if self._trouble:
             return State.OPEN, self._trouble, ()

@@ -56,7 +56,7 @@ class Openers:
 
 def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -> Iterator[Check]:
     """Look at everything, in the order in which one would mend it; yields as it goes."""
-    yield from _folder(settings)
+    yield from _state_dir(settings)
     yield from looked("git", _git)
     yield from looked("ops repo", lambda: _remote(settings, openers))
     yield from looked("policy", lambda: _policy(settings, openers))
@@ -85,10 +85,10 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
 
 def settings_in_force(settings: Settings, file: Path | None) -> Iterator[Check]:
     """Whether a ``serve`` that runs here was started with the settings as they are now."""
-    seen = status_file.read(settings.state_dir)
-    if file is None or seen is None or not seen.fresh:
+    status = status_file.read(settings.state_dir)
+    if file is None or status is None or not status.fresh:
         return
-    started = seen.overview.rules.get(SETTINGS)
+    started = status.overview.rules.get(SETTINGS)
     if started and started != digest(read_rules(file)):
         yield Check(
             name="serve: settings in force",
@@ -105,23 +105,23 @@ def wrong_settings(error: DisintoError) -> list[Check]:
     return [failed("settings", error)]
 
 
-def _folder(settings: Settings) -> Iterator[Check]:
-    folder = settings.state_dir
-    above = next(f for f in (folder, *folder.parents) if f.exists())
-    ok = above.is_dir() and os.access(above, os.W_OK | os.X_OK)
+def _state_dir(settings: Settings) -> Iterator[Check]:
+    state_dir = settings.state_dir
+    existing = next(f for f in (state_dir, *state_dir.parents) if f.exists())
+    ok = existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)
     yield Check(
         name="state directory",
         ok=ok,
-        detail=f"{folder}" if ok else f"{above} cannot be written",
+        detail=f"{state_dir}" if ok else f"{existing} cannot be written",
         remedy="" if ok else "Set state_dir, or make it writable for this user.",
     )
-    if settings.role is Role.DISPATCHER and open_to_others(folder):
+    if settings.role is Role.DISPATCHER and open_to_others(state_dir):
         yield Check(
             name="state directory: private",
             ok=False,
-            detail=f"the state directory {folder} is readable by others: it holds claims with the "
+            detail=f"the state directory {state_dir} is readable by others: it holds claims with the "
             "keys of outcomes, and accessors of grants",
-            remedy=f"Give the dispatcher a directory of its own, and run: chmod 700 {folder}",
+            remedy=f"Give the dispatcher a directory of its own, and run: chmod 700 {state_dir}",
         )
 
 
@@ -132,12 +132,14 @@ def _git() -> Iterator[Check]:
             name="git", ok=False, detail="git is not installed", remedy="Install git 2.36 or newer."
         )
         return
-    said = subprocess.run(
+    version = subprocess.run(
         [program, "--version"], capture_output=True, text=True, check=False, timeout=30
     ).stdout.strip()
-    numbers = tuple(int(number) for number in re.findall(r"\d+", said)[:2])
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
     ok = numbers >= OLDEST_GIT
-    yield Check(name="git", ok=ok, detail=said, remedy="" if ok else "Install git 2.36 or newer.")
+    yield Check(
+        name="git", ok=ok, detail=version, remedy="" if ok else "Install git 2.36 or newer."
+    )
 
 
 def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
@@ -176,12 +178,12 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
 def _memory(openers: Openers) -> Iterator[Check]:
     """The two copies of ours of the last head that a dispatcher looked at."""
     repo, note = openers.repo(), openers.ledger().note(NOTE)
-    seen, kept = repo.seen(), note.text if note else ""
-    gone = kept and not repo.has_commit(kept)
+    seen, noted = repo.seen(), note.text if note else ""
+    missing = noted and not repo.has_commit(noted)
     troubles = [seen.damage] if seen.damage else []
-    if gone:
-        troubles.append(f"the ledger names commit {kept[:12]}, which the clone does not have")
-    last = (kept or seen.commit)[:12]
+    if missing:
+        troubles.append(f"the ledger names commit {noted[:12]}, which the clone does not have")
+    last = (noted or seen.commit)[:12]
     detail = f"the last head that a dispatcher processed is {last}" if last else "none yet"
     remedy = (
         "No id runs twice because of this. If both copies are unusable, the next 'disinto serve' "
@@ -209,33 +211,33 @@ def _policy(settings: Settings, openers: Openers) -> Iterator[Check]:
 
 def _in_force(settings: Settings) -> Iterator[Check]:
     """Whether a ``serve`` that runs here judges by the files as they are."""
-    seen = status_file.read(settings.state_dir)
-    if seen is None or not seen.fresh:
+    status = status_file.read(settings.state_dir)
+    if status is None or not status.fresh:
         return
-    for older in superseded(seen.overview.rules, watched(settings)):
+    for older in superseded(status.overview.rules, watched(settings)):
         remedy = "Correct what the checks below find in the file; 'disinto status' has the error."
         yield Check(name="serve: rules in force", ok=True, detail=older, remedy=remedy)
 
 
 def _formulas(settings: Settings) -> Iterator[Check]:
-    folder = settings.formulas.path
-    if folder is None:
+    directory = settings.formulas.path
+    if directory is None:
         yield Check(name="formulas", ok=True, detail="only those of the ops repo")
         return
-    if not folder.is_dir():
+    if not directory.is_dir():
         yield Check(
             name="formulas",
             ok=False,
-            detail=f"there is not a directory {folder}",
+            detail=f"there is not a directory {directory}",
             remedy="Create it, or change [formulas] path.",
         )
         return
-    mode = folder.stat().st_mode
+    mode = directory.stat().st_mode
     yield Check(
         name="formulas",
         ok=not mode & 0o002,
-        detail=f"{folder}" + (", which everybody can write" if mode & 0o002 else ""),
-        remedy=f"Run: chmod o-w {folder}" if mode & 0o002 else "",
+        detail=f"{directory}" + (", which everybody can write" if mode & 0o002 else ""),
+        remedy=f"Run: chmod o-w {directory}" if mode & 0o002 else "",
     )
 
 
@@ -249,12 +251,12 @@ def _agent(settings: Settings) -> Iterator[Check]:
     if path is None:
         yield Check(name="agent", ok=True, detail=f"{command[0]}, looked up inside the job")
         return
-    found = shutil.which(command[0], path=path)
+    program = shutil.which(command[0], path=path)
     yield Check(
         name="agent",
-        ok=found is not None,
-        detail=found or f"{command[0]} is not on the PATH of formulas",
-        remedy="" if found else f"Install it, or change [agent] command or [{engine.name}] path.",
+        ok=program is not None,
+        detail=program or f"{command[0]} is not on the PATH of formulas",
+        remedy="" if program else f"Install it, or change [agent] command or [{engine.name}] path.",
     )
 
 

@@ -106,8 +106,8 @@ def trusted_keys(
     if not named and settings is not None:
         if settings.attestation.transit_key and transit is not None:
             return list(transit_keys(transit))
-        own = settings.state_dir / LOCAL_KEY
-        named = [own] if own.is_file() else []
+        local = settings.state_dir / LOCAL_KEY
+        named = [local] if local.is_file() else []
     keys = [key for file in named for key in load_public_keys(file.read_bytes(), path=str(file))]
     if not keys:
         raise Misconfigured(
@@ -126,9 +126,9 @@ def _formula(repo: OpsRepo, data: bytes) -> bytes | None:
     if result.formula is None or not result.formula.sha256 or not result.commit:
         return None
     for ending in ("sh", "toml"):
-        found = _read(repo, result.commit, f"{FORMULAS_PATH}/{result.formula.name}.{ending}")
-        if found is not None:
-            return found
+        text = _read(repo, result.commit, f"{FORMULAS_PATH}/{result.formula.name}.{ending}")
+        if text is not None:
+            return text
     return None
 
 

@@ -102,7 +102,7 @@ class Follower:
     tree: Tree = field(default_factory=Tree)
     unmerged: Callable[[str], str] | None = None
     sleep: Callable[[float], None] = time.sleep
-    _told: str = ""
+    _shown: str = ""
     _looks: int = 0
     _stream: threading.Thread | None = None
     _streamed: bool = False
@@ -131,7 +131,7 @@ class Follower:
             claim = self._claim(action_id)
             if claim is not None and claim.phase is not Phase.CLAIMED:
                 self._start_stream(claim)
-            self._tell(self._standing(action_id, claim))
+            self._show(self._standing(action_id, claim))
             ended = claim is not None and claim.phase is Phase.ENDED
             self.sleep(FIRST_PAUSE_S if ended else pause_s)
             pause_s = min(self._longest_s(), pause_s * 1.2)
@@ -147,7 +147,7 @@ class Follower:
         except TemporaryError as error:
             if not self.tree.commit:
                 raise
-            self._tell(f"waiting for the remote: {error.what}")
+            self._show(f"waiting for the remote: {error.what}")
             return False
         return True
 
@@ -158,7 +158,7 @@ class Follower:
                 remedy="Send it with 'disinto dispatch FILE'.",
             )
         if self._looks % FORGE_EVERY == 0:
-            self._tell(self.unmerged(action_id))
+            self._show(self.unmerged(action_id))
         self._looks += 1
         self.sleep(self._longest_s())
 
@@ -175,19 +175,19 @@ class Follower:
 
     def _standing(self, action_id: str, claim: Claim | None) -> str:
         """Where it stands: the status file knows most, the ledger a little."""
-        seen = status_file.read(self.settings.state_dir)
-        known = seen.overview.find(action_id) if seen is not None and seen.fresh else None
-        if known is not None:
-            return f"{known.state}: {known.reason}" if known.reason else known.state.value
+        status = status_file.read(self.settings.state_dir)
+        action = status.overview.find(action_id) if status is not None and status.fresh else None
+        if action is not None:
+            return f"{action.state}: {action.reason}" if action.reason else action.state.value
         if claim is not None:
             return _PHASES.get(claim.phase, claim.phase.value)
-        if seen is not None and seen.fresh:
+        if status is not None and status.fresh:
             return "waiting for the dispatcher's next poll"
         return NOBODY if self.ledger is not None else "waiting for the result"
 
-    def _tell(self, text: str) -> None:
-        if text != self._told:
-            self._told = text
+    def _show(self, text: str) -> None:
+        if text != self._shown:
+            self._shown = text
             self.viewer.standing(text)
 
     def _start_stream(self, claim: Claim) -> None:

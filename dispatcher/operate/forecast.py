@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from dispatcher.decide.reconcile import reconcile, tried_again
+from dispatcher.decide.reconcile import reconcile, wait_for_retry
 from dispatcher.decide.steps import (
     Ask,
     Cancel,
@@ -121,7 +121,7 @@ class Forecast:
         )
 
     def _with_turns(self) -> Plan:
-        broken = (tried_again(i, error) for i, error in self.view.failed.items())
+        broken = (wait_for_retry(i, error) for i, error in self.view.failed.items())
         turns = _turns(self.plan, self.obstacles)
         return replace(self.plan, waits=(*self.plan.waits, *turns, *broken))
 
@@ -207,23 +207,23 @@ def forecast(components: Components, view: View) -> Forecast:
 
 def _advance(view: View, head: Head) -> Collection[str]:
     """Move the view to the head; ids whose result came since a dispatcher last looked."""
-    known = head.seen if head.seen_readable else None
-    if known:
-        view.advance(known)
+    seen = head.seen if head.seen_readable else None
+    if seen:
+        view.advance(seen)
     changes = view.advance(head.commit)
-    return changes.arrived if known else ()
+    return changes.arrived if seen else ()
 
 
 def _foreign(
     components: Components, view: View, arrived: Collection[str]
 ) -> tuple[ForeignResult, ...]:
     """Those that just came, and those that a dispatcher at work has found."""
-    seen = status_file.read(components.settings.state_dir)
-    if seen is not None and seen.fresh:
-        return seen.overview.foreign
+    status = status_file.read(components.settings.state_dir)
+    if status is not None and status.fresh:
+        return status.overview.foreign
     files = (in_git(view.tree, i) for i in islice(sorted(arrived), FOREIGN_LISTED))
-    found = (judged(components, file) for file in files if file is not None)
-    return tuple(foreign for foreign in found if foreign is not None)
+    results = (judged(components, file) for file in files if file is not None)
+    return tuple(foreign for foreign in results if foreign is not None)
 
 
 def _provenance(
@@ -264,11 +264,11 @@ def _obstacles(
     """
     ids = [action_id for step in plan.steps if (action_id := _submitted(step))]
     actions = {i: c.action for i in ids if (c := candidates.get(i)) is not None and c.action}
-    known: dict[frozenset[Mount], str] = {}
+    reasons: dict[frozenset[Mount], str] = {}
     for mounts in {frozenset(action.mounts) for action in actions.values()}:
         ask = partial(components.obstacle, mounts)
-        known[mounts] = asker.ask(Dependency.SCHEDULER, ask) or ""
-    return {i: known[m] for i, a in actions.items() if known[m := frozenset(a.mounts)]}
+        reasons[mounts] = asker.ask(Dependency.SCHEDULER, ask) or ""
+    return {i: reasons[m] for i, a in actions.items() if reasons[m := frozenset(a.mounts)]}
 
 
 def _submitted(step: Step) -> str:
@@ -308,7 +308,7 @@ def _turns(plan: Plan, obstacles: Mapping[str, str]) -> list[Wait]:
     ]
 
 
-_WORDS: Mapping[type, str] = {
+_DESCRIPTIONS: Mapping[type, str] = {
     Ask: "checks its gate",
     Launch: "starts it",
     ResolveOrphan: "checks in Vault whether it ever started",
@@ -353,4 +353,4 @@ def in_words(step: Step) -> str:
     if isinstance(step, Conclude):
         outcome = step.observation.outcome
         return f"records its verdict: {outcome.verdict if outcome else 'unknown'}"
-    return _WORDS[type(step)]
+    return _DESCRIPTIONS[type(step)]

@@ -105,13 +105,13 @@ def last_results(repo: OpsRepo, tree: Tree, *, count: int) -> list[Result]:
 
 def newest_of(repo: OpsRepo, blobs: Collection[str], *, count: int) -> list[Result]:
     """The newest of the results with these blobs, the newest first."""
-    found = []
+    results = []
     for data in repo.read(blobs, limit=ACTION_LIMIT).values():
         try:
-            found.append(Result.model_validate_json(data if isinstance(data, bytes) else b""))
+            results.append(Result.model_validate_json(data if isinstance(data, bytes) else b""))
         except ValueError:
             continue  # somebody else's file
-    return sorted(found, key=lambda result: result.timestamp, reverse=True)[:count]
+    return sorted(results, key=lambda result: result.timestamp, reverse=True)[:count]
 
 
 def _action(

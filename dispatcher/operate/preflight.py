@@ -166,8 +166,8 @@ def _check(file: Path, names: Names) -> Checked:
     action = parse_action(data, path=path, stem=file.stem, limit=names.limit)
     if isinstance(action, InvalidAction):
         return Checked(path=path, id=file.stem, problems=tuple(action.problems))
-    formulas, all_known = _formulas(file, names)
-    unknown = not all_known and action.formula not in formulas
+    formulas, complete = _formulas(file, names)
+    unknown = not complete and action.formula not in formulas
     problems = check_names(
         action,
         data,

@@ -79,20 +79,20 @@ def proposed(
         state_dir: where the answer is kept for ``FRESH_S``.
     """
     file = state_dir / NAME
-    known = _read(file)
-    if known is not None:
-        return known, ""
+    cached = _read(file)
+    if cached is not None:
+        return cached, ""
     try:
         requests = forge().open_requests()
     except DisintoError as error:
         return (), f"cannot list open pull requests: {error}"
-    found = tuple(p for r in requests if (p := _of(r, branch)) is not None)
-    _write(file, found)
-    return found, ""
+    proposals = tuple(p for r in requests if (p := _of(r, branch)) is not None)
+    _write(file, proposals)
+    return proposals, ""
 
 
 def unmerged(
-    found: Sequence[Proposed], *, actions: Container[str], cancels: Container[str]
+    proposals: Sequence[Proposed], *, actions: Container[str], cancels: Container[str]
 ) -> tuple[Proposed, ...]:
     """Those that are not on the branch by now: what is kept of the forge's answer may be older than
     the branch as it is shown beside it.
@@ -100,7 +100,7 @@ def unmerged(
     Args:
         actions, cancels: ids of the actions, and of the requests to cancel, that are on the branch.
     """
-    return tuple(p for p in found if p.action_id not in (cancels if p.cancels else actions))
+    return tuple(p for p in proposals if p.action_id not in (cancels if p.cancels else actions))
 
 
 def forget(state_dir: Path) -> None:
@@ -135,12 +135,12 @@ def _read(file: Path) -> tuple[Proposed, ...] | None:
         return None
 
 
-def _write(file: Path, found: Sequence[Proposed]) -> None:
+def _write(file: Path, proposals: Sequence[Proposed]) -> None:
     """Beside the file and then in its place; without it the next call asks again."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as new:
-            json.dump([asdict(each) for each in found], new)
-        os.replace(new.name, file)  # noqa: PTH105
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as unfinished:
+            json.dump([asdict(each) for each in proposals], unfinished)
+        os.replace(unfinished.name, file)  # noqa: PTH105
     except OSError:
         return

@@ -83,9 +83,9 @@ def propose(draft: Draft, *, repo: OpsRepo, forge: Forge, base: str) -> Opened:
         Conflict: the branch is there, with other content.
         Unavailable, Denied: the remote or the forge.
     """
-    known = forge.open_request_from(head=draft.branch, base=base)
-    if known is not None:
-        request = _of(known)
+    existing = forge.open_request_from(head=draft.branch, base=base)
+    if existing is not None:
+        request = _of(existing)
         commit = repo.fetch_ref(f"refs/heads/{draft.branch}")
         if not _holds_the_same(draft, commit, repo):
             raise _differs(draft, request)
@@ -96,7 +96,7 @@ def propose(draft: Draft, *, repo: OpsRepo, forge: Forge, base: str) -> Opened:
         # From a call that ended before it opened anything, or of a request that was closed.
         commit = repo.fetch_ref(f"refs/heads/{draft.branch}")
         if not _holds_the_same(draft, commit, repo):
-            raise _in_the_way(draft) from None
+            raise _branch_exists(draft) from None
     opened = forge.open_request(head=draft.branch, base=base, title=draft.title, body=draft.body)
     return Opened(commit=commit, request=_of(opened))
 
@@ -109,7 +109,7 @@ def _differs(draft: Draft, request: PullRequest) -> Conflict:
     )
 
 
-def _in_the_way(draft: Draft) -> Conflict:
+def _branch_exists(draft: Draft) -> Conflict:
     return Conflict(
         f"the ops repo has a branch {draft.branch} already, with other content and without an open "
         "pull request",

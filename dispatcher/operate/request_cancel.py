@@ -26,23 +26,25 @@ from dispatcher.settings import ACTIONS_PATH, GateKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
+class SentRequest:
     """A request to cancel that is on its way.
 
     Attributes:
-        told: what was done with it, and what it waits for; for people.
+        summary: what was done with it, and what it waits for; for people.
         commit: the commit (hex) that holds it; "" if it was there already.
         request: its pull request, or None.
     """
 
     action_id: str
-    told: str
+    summary: str
     tier: Tier
     commit: str = ""
     request: PullRequest | None = None
 
 
-def ask_to_cancel(desk: SubmissionClient, action_id: str, *, reason: str, sign: bool) -> Asked:
+def ask_to_cancel(
+    client: SubmissionClient, action_id: str, *, reason: str, sign: bool
+) -> SentRequest:
     """Bring a request to cancel to the ops repo, by the way that the action's tier asks for.
 
     Raises:
@@ -55,48 +57,48 @@ def ask_to_cancel(desk: SubmissionClient, action_id: str, *, reason: str, sign: 
     """
     if problem := reason_problem(reason):
         raise InvalidInput([Problem(message=problem, path="--reason")])
-    desk.repo.advance(desk.tree, desk.repo.fetch().commit)
-    if desk.tree.has_result(action_id):
-        raise EndedAlready(f"action {action_id} has ended: {desk.tree.result_path(action_id)}")
-    action = desk.tree.open.get(action_id)
+    client.repo.advance(client.tree, client.repo.fetch().commit)
+    if client.tree.has_result(action_id):
+        raise EndedAlready(f"action {action_id} has ended: {client.tree.result_path(action_id)}")
+    action = client.tree.open.get(action_id)
     if action is None:
         raise no_such(action_id)
     request = CancelRequest(action_id=action_id, blob=action.blob, reason=reason)
     path = f"{ACTIONS_PATH}/{action_id}{CANCEL_ENDING}"
-    way = _Way(desk=desk, request=request, tier=_tier(desk, action), path=path)
-    if action_id in desk.tree.cancels:
-        return way.there()
-    gate = desk.settings.policy.gate
-    if way.tier is Tier.LOW:
-        return way.push(sign=sign)
+    delivery = _Delivery(client=client, request=request, tier=_tier(client, action), path=path)
+    if action_id in client.tree.cancels:
+        return delivery.already_sent()
+    gate = client.settings.policy.gate
+    if delivery.tier is Tier.LOW:
+        return delivery.push(sign=sign)
     if gate is GateKind.FORGEJO:
-        return way.propose()
+        return delivery.propose()
     if gate is GateKind.SIGNED:
-        return way.sign(sign=sign)
+        return delivery.sign(sign=sign)
     raise Misconfigured(
-        f"nothing can approve a request to cancel {action_id}: it is of tier {way.tier}, and no gate "
+        f"nothing can approve a request to cancel {action_id}: it is of tier {delivery.tier}, and no gate "
         "is configured ([policy] gate)",
         remedy=f"Run 'disinto cancel {action_id}' on the dispatcher's host.",
     )
 
 
-def _tier(desk: SubmissionClient, file: ActionFile) -> Tier:
+def _tier(client: SubmissionClient, file: ActionFile) -> Tier:
     """The action's, as seen from here; high for a file that cannot be read."""
-    limit = desk.settings.limits.max_action_bytes
-    data = desk.repo.read([file.blob], limit=limit)[file.blob] if file.regular else 0
+    limit = client.settings.limits.max_action_bytes
+    data = client.repo.read([file.blob], limit=limit)[file.blob] if file.regular else 0
     if isinstance(data, int):
         return Tier.HIGH
     action = parse_action(data, path=file.path, stem=file.id, limit=limit)
     if isinstance(action, InvalidAction):
         return Tier.HIGH
-    return effective_tier(desk.policy, action).tier
+    return effective_tier(client.policy, action).tier
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Way:
+class _Delivery:
     """A request and where it goes."""
 
-    desk: SubmissionClient
+    client: SubmissionClient
     request: CancelRequest
     tier: Tier
     path: str
@@ -111,28 +113,28 @@ class _Way:
 
     @property
     def _trailer(self) -> str:
-        return self.desk.place.trailer(self.path)
+        return self.client.place.trailer(self.path)
 
-    def there(self) -> Asked:
-        return self._asked(f"{self.path} is in the ops repo already")
+    def already_sent(self) -> SentRequest:
+        return self._sent(f"{self.path} is in the ops repo already")
 
-    def push(self, *, sign: bool) -> Asked:
+    def push(self, *, sign: bool) -> SentRequest:
         if sign:
             return self.sign(sign=True)
         try:
-            published = self.desk.repo.publish([self._file], message=self._message)
+            published = self.client.repo.publish([self._file], message=self._message)
         except PushRefused:
-            if self.desk.settings.policy.gate is not GateKind.FORGEJO:
+            if self.client.settings.policy.gate is not GateKind.FORGEJO:
                 raise
             return self.propose()  # the branch takes pull requests alone
         if self.path not in published.written:
             raise Conflict(f"somebody else has just sent {self.path}")
-        return self._asked(f"{self.path} is pushed as {published.commit[:12]}", published.commit)
+        return self._sent(f"{self.path} is pushed as {published.commit[:12]}", published.commit)
 
-    def sign(self, *, sign: bool) -> Asked:
-        settings = self.desk.settings
-        here = work_tree_of(Path.cwd() / "x")
-        if not sign and not signs_by_default(here):
+    def sign(self, *, sign: bool) -> SentRequest:
+        settings = self.client.settings
+        work_tree = work_tree_of(Path.cwd() / "x")
+        if not sign and not signs_by_default(work_tree):
             by_hand = "\n    ".join(
                 signing_commands(
                     [self._file],
@@ -149,17 +151,17 @@ class _Way:
             )
         commit = push_signed(
             [self._file],
-            work_tree=here,
+            work_tree=work_tree,
             remote=settings.ops_repo.remote,
             branch=settings.ops_repo.branch,
             message=self._message,
             trailers=[self._trailer],
         )
-        return self._asked(f"{self.path} is pushed, signed by you, as {commit[:12]}", commit)
+        return self._sent(f"{self.path} is pushed, signed by you, as {commit[:12]}", commit)
 
-    def propose(self) -> Asked:
-        desk, action_id = self.desk, self.request.action_id
-        approvers = "" if self.tier is Tier.LOW else desk.approvers
+    def propose(self) -> SentRequest:
+        client, action_id = self.client, self.request.action_id
+        approvers = "" if self.tier is Tier.LOW else client.approvers
         approved = (
             f" and approved by {approvers}, who must not have contributed to it"
             if approvers
@@ -175,19 +177,21 @@ class _Way:
             f"merged{approved}.\n",
             same=self._is_about_the_same,
         )
-        opened = desk.propose(draft)
-        told = f"the request to cancel {action_id} {standing(opened, approvers)}"
-        return self._asked(told, opened.commit, opened.request)
+        opened = client.propose(draft)
+        summary = f"the request to cancel {action_id} {standing(opened, approvers)}"
+        return self._sent(summary, opened.commit, opened.request)
 
     def _is_about_the_same(self, data: bytes) -> bool:
         """Whether another request would cancel the same; its reason is another matter."""
         request = parse_cancel_request(data, path=self.path, action_id=self.request.action_id)
         return isinstance(request, CancelRequest) and request.blob == self.request.blob
 
-    def _asked(self, told: str, commit: str = "", request: PullRequest | None = None) -> Asked:
-        return Asked(
+    def _sent(
+        self, summary: str, commit: str = "", request: PullRequest | None = None
+    ) -> SentRequest:
+        return SentRequest(
             action_id=self.request.action_id,
-            told=told,
+            summary=summary,
             tier=self.tier,
             commit=commit,
             request=request,

@@ -112,7 +112,9 @@ def scaffold(
     )
 
 
-def desk(folder: Path, *, remote: str, branch: str = "main", token_env: str = "") -> Scaffold:
+def scaffold_author(
+    folder: Path, *, remote: str, branch: str = "main", token_env: str = ""
+) -> Scaffold:
     """Make an author client for an ops repo in use. Asks no server.
 
     Args:

@@ -78,6 +78,6 @@ def _for_toml(made: dict[str, Any]) -> dict[str, Any]:
         keys = table.get("properties", {})
         for name, key in keys.items():
             if any(kind.get("type") == "null" for kind in key.get("anyOf", ())):
-                whole = schema_at({"$defs": definitions, "properties": {name: key}}, (name,))
-                keys[name] = {k: v for k, v in whole.items() if k != "default"}
+                resolved = schema_at({"$defs": definitions, "properties": {name: key}}, (name,))
+                keys[name] = {k: v for k, v in resolved.items() if k != "default"}
     return made

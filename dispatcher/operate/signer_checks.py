@@ -32,14 +32,14 @@ def _allowed(file: Path) -> Check:
         data = file.read_bytes()
     except OSError as error:
         return _unreadable(name, file, error)
-    found = read_allowed_signers(data, path=str(file), now=datetime.now(UTC))
-    if found.problems:
-        return _wrong(name, str(found.problems[0]), "Every line is an entry or a # comment.")
-    if not found.usable:
+    allowed = read_allowed_signers(data, path=str(file), now=datetime.now(UTC))
+    if allowed.problems:
+        return _wrong(name, str(allowed.problems[0]), "Every line is an entry or a # comment.")
+    if not allowed.usable:
         others = (
-            f"none of its {found.entries} keys is allowed to sign commits now (namespaces, "
+            f"none of its {allowed.entries} keys is allowed to sign commits now (namespaces, "
             "valid-before)"
-            if found.entries
+            if allowed.entries
             else "it contains no key"
         )
         return _wrong(
@@ -47,7 +47,7 @@ def _allowed(file: Path) -> Check:
             f"{file}: {others}, so nobody can approve",
             "Add a line for each approver: principal key-type base64-key.",
         )
-    keys = "1 key" if found.usable == 1 else f"{found.usable} keys"
+    keys = "1 key" if allowed.usable == 1 else f"{allowed.usable} keys"
     return Check(name=name, ok=True, detail=f"{file}: {keys} may approve")
 
 

@@ -50,7 +50,7 @@ def prepare(
     *,
     repo: OpsRepo,
     tree: Tree,
-    shelf: FormulaStore,
+    formula_store: FormulaStore,
     policy: Policy,
     settings: Settings,
     secrets: Collection[str] | None,
@@ -73,20 +73,20 @@ def prepare(
     )
     if isinstance(action, InvalidAction):
         raise InvalidInput(action.problems)
-    there = _refuse_known(action.id, data, repo=repo, tree=tree)
+    there = _is_sent_already(action.id, data, repo=repo, tree=tree)
     offered = registry.get(settings.scheduler).mounts(settings)
     problems = check_names(
         action,
         data,
         path=str(file),
-        formulas=shelf.names(tree),
+        formulas=formula_store.names(tree),
         secrets=secrets,
         mounts=tuple(Mount) if offered is None else offered,
         variables=variables_of(settings.vault),
     )
     if problems:
         raise InvalidInput(problems)
-    formula = shelf.find(action.formula, tree)
+    formula = formula_store.find(action.formula, tree)
     if not isinstance(formula, Formula):
         reason = formula.reason if isinstance(formula, Unusable) else "the formula is gone"
         raise InvalidInput([Problem(message=reason, path=str(file), field="formula")])
@@ -112,7 +112,7 @@ def send(submission: Submission, repo: OpsRepo) -> str:
         message=message_of(submission),
     )
     if submission.path not in published.written:
-        raise _known(submission.action.id, "somebody else has just sent it")
+        raise _already_there(submission.action.id, "somebody else has just sent it")
     return published.commit
 
 
@@ -154,22 +154,22 @@ def _read(file: Path) -> bytes:
         raise NotFound(f"there is no file {file}") from None
 
 
-def _refuse_known(action_id: str, data: bytes, *, repo: OpsRepo, tree: Tree) -> bool:
+def _is_sent_already(action_id: str, data: bytes, *, repo: OpsRepo, tree: Tree) -> bool:
     """True if the same file waits in the ops repo; any other trace of the id is refused."""
     if tree.has_result(action_id) or action_id in tree.archived:
-        raise _known(
+        raise _already_there(
             action_id, f"it has already run: {tree.result_path(action_id) or 'see vault/done'}"
         )
     waiting = tree.open.get(action_id)
     if waiting is None:
         return False
-    held = repo.read([waiting.blob], limit=len(data))[waiting.blob] if waiting.regular else b""
-    if held == data:
+    existing = repo.read([waiting.blob], limit=len(data))[waiting.blob] if waiting.regular else b""
+    if existing == data:
         return True
-    raise _known(action_id, f"another file of this name is in the ops repo: {waiting.path}")
+    raise _already_there(action_id, f"another file of this name is in the ops repo: {waiting.path}")
 
 
-def _known(action_id: str, why: str) -> AlreadyThere:
+def _already_there(action_id: str, why: str) -> AlreadyThere:
     return AlreadyThere(
         f"action {action_id} already exists; {why}",
         remedy="An id runs only once: choose a new id, in the file and in its name.",

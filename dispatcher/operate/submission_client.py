@@ -18,7 +18,7 @@ from dispatcher.forge import ForgeApi
 from dispatcher.gate.pull_request import pull_request_text
 from dispatcher.gate.trailer import Place
 from dispatcher.ledger.base import Ledger
-from dispatcher.loop import nudge as bell
+from dispatcher.loop import nudge
 from dispatcher.loop.formulas import FormulaStore
 from dispatcher.model.run import Tier
 from dispatcher.operate.follow import Follower, Viewer
@@ -54,7 +54,7 @@ class Sent:
     """An action that is on its way.
 
     Attributes:
-        told: what was done with it, and what it waits for; for people.
+        summary: what was done with it, and what it waits for; for people.
         tier: what approval it needs.
         commit: the commit (hex) that brought it: on the branch, or on that of its pull request;
             "" if the file was there already.
@@ -63,7 +63,7 @@ class Sent:
     """
 
     action_id: str
-    told: str
+    summary: str
     tier: Tier
     commit: str = ""
     request: PullRequest | None = None
@@ -89,7 +89,7 @@ class SubmissionClient:
 
     settings: Settings
     repo: OpsRepo
-    shelf: FormulaStore
+    formula_store: FormulaStore
     policy: Policy
     secrets: Callable[[], Collection[str]]
     ledger: Ledger | None
@@ -114,16 +114,16 @@ class SubmissionClient:
             file,
             repo=self.repo,
             tree=self.tree,
-            shelf=self.shelf,
+            formula_store=self.formula_store,
             policy=self.policy,
             settings=self.settings,
             secrets=self._names(),
         )
         action_id = submission.action.id
         if submission.there:
-            told = f"{action_id} is in the ops repo already"
-            told = _with(told, approval_missing(submission, self.settings))
-            return self._sent(submission, told)
+            summary = f"{action_id} is in the ops repo already"
+            summary = _with(summary, approval_missing(submission, self.settings))
+            return self._sent(submission, summary)
         if needs_approval(submission) and self.settings.policy.gate is GateKind.FORGEJO:
             return self._propose(submission, file)
         signed = self.settings.policy.gate is GateKind.SIGNED and needs_approval(submission)
@@ -136,8 +136,8 @@ class SubmissionClient:
                 message=message_of(submission),
                 trailers=[self._trailer(submission)],
             )
-            told = f"{action_id} is pushed, signed by you, as {commit[:12]}"
-            told = _with(told, _raised(submission))
+            summary = f"{action_id} is pushed, signed by you, as {commit[:12]}"
+            summary = _with(summary, _raised(submission))
         elif signed:
             raise self._unsigned(submission)
         else:
@@ -147,12 +147,12 @@ class SubmissionClient:
                 if self.settings.policy.gate is not GateKind.FORGEJO:
                     raise
                 return self._propose(submission, file)  # the branch takes pull requests alone
-            told = f"{action_id} is pushed as {commit[:12]}"
-            told = _with(told, approval_missing(submission, self.settings))
+            summary = f"{action_id} is pushed as {commit[:12]}"
+            summary = _with(summary, approval_missing(submission, self.settings))
         if self.settings.role is Role.DISPATCHER:
-            bell.notify(self.settings.state_dir)
-        told = _with(told, follow_with(file, path=submission.path, commit=commit))
-        return self._sent(submission, told, commit=commit)
+            nudge.notify(self.settings.state_dir)
+        summary = _with(summary, follow_with(file, path=submission.path, commit=commit))
+        return self._sent(submission, summary, commit=commit)
 
     @property
     def place(self) -> Place:
@@ -178,10 +178,10 @@ class SubmissionClient:
         except DisintoError:
             return None
 
-    def _sent(self, submission: Submission, told: str, *, commit: str = "") -> Sent:
+    def _sent(self, submission: Submission, summary: str, *, commit: str = "") -> Sent:
         return Sent(
             action_id=submission.action.id,
-            told=told,
+            summary=summary,
             tier=submission.tier.tier,
             commit=commit,
             stuck=needs_approval(submission) and self.settings.policy.gate is GateKind.NONE,
@@ -243,13 +243,13 @@ class SubmissionClient:
         opened = self.propose(draft)
         request = opened.request
         self._request = request.number
-        told = f"{action.id} {standing(opened, approvers)}"
-        told = _with(told, _raised(submission))
+        summary = f"{action.id} {standing(opened, approvers)}"
+        summary = _with(summary, _raised(submission))
         if not opened.again:
-            told = _with(told, follow_with(file, path=submission.path, commit=opened.commit))
+            summary = _with(summary, follow_with(file, path=submission.path, commit=opened.commit))
         return Sent(
             action_id=action.id,
-            told=told,
+            summary=summary,
             tier=submission.tier.tier,
             commit=opened.commit,
             request=request,
@@ -269,10 +269,10 @@ class SubmissionClient:
         branch = branch_of(action_id)
         if not self._request:
             base = self.settings.ops_repo.branch
-            found = self.forge().open_request_from(head=branch, base=base)
-            if found is None:
+            existing = self.forge().open_request_from(head=branch, base=base)
+            if existing is None:
                 return f"waits until it is merged: no pull request from branch {branch} is open"
-            self._request = found.number
+            self._request = existing.number
         request = self.forge().request(self._request)
         if request is not None and request.state == "closed" and not request.merged:
             raise Conflict(f"pull request {self._request} was closed without being merged")
@@ -300,5 +300,5 @@ def _raised(submission: Submission) -> str:
     return f"tier {tier.tier}: {tier.raised}" if tier.raised else ""
 
 
-def _with(told: str, missing: str) -> str:
-    return f"{told}; {missing}" if missing else told
+def _with(summary: str, missing: str) -> str:
+    return f"{summary}; {missing}" if missing else summary

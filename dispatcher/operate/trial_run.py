@@ -15,7 +15,7 @@ from contextlib import suppress
 from dispatcher.engines import registry
 from dispatcher.engines.base import Scheduler
 from dispatcher.errors import DisintoError
-from dispatcher.loop.without_runner import last_words
+from dispatcher.loop.without_runner import last_stderr
 from dispatcher.model.checks import Check
 from dispatcher.model.run import (
     Claim,
@@ -125,35 +125,46 @@ class Trial:
 
     def _run(self, name: str) -> Check:
         began = self._clock()
-        seen = self._await_end(RUN_S)
-        if seen is None or seen.outcome is None:
-            state = f"{seen.state}: {seen.reason}" if seen else "the engine has no such run"
+        observation = self._await_end(RUN_S)
+        if observation is None or observation.outcome is None:
+            state = (
+                f"{observation.state}: {observation.reason}"
+                if observation
+                else "the engine has no such run"
+            )
             return Check(
                 name=name,
                 ok=False,
                 detail=f"not ended after {RUN_S:g} s: {state.rstrip(': ')}",
                 remedy="Check the engine: placement, the image, the runner's log.",
             )
-        if not seen.outcome.verdict.success:
-            said = seen.outcome.error or seen.outcome.logs or f"exit code {seen.outcome.exit_code}"
-            words = _last_words(self._scheduler, self._claim) if not seen.reported else ""
+        if not observation.outcome.verdict.success:
+            reason = (
+                observation.outcome.error
+                or observation.outcome.logs
+                or f"exit code {observation.outcome.exit_code}"
+            )
+            stderr = _stderr(self._scheduler, self._claim) if not observation.reported else ""
             return Check(
                 name=name,
                 ok=False,
-                detail=f"{seen.outcome.verdict}: {said}" + (f": {words}" if words else ""),
+                detail=f"{observation.outcome.verdict}: {reason}"
+                + (f": {stderr}" if stderr else ""),
                 remedy="Every run would end like this; fix what it reports.",
             )
         took = self._clock() - began
-        where = f" on {seen.engine.node}" if seen.engine.node else ""
+        where = f" on {observation.engine.node}" if observation.engine.node else ""
         return Check(name=name, ok=True, detail=f"succeeded after {took:.1f} s{where}")
 
     def _await_end(self, seconds: float) -> Observation | None:
         """The run when it has ended, or as it is when the time is over; None if it is unknown."""
         deadline = self._clock() + seconds
         while True:
-            seen = self._scheduler.observe([self._claim]).get(self._claim.key)
-            if (seen is not None and seen.state is RunState.ENDED) or self._clock() >= deadline:
-                return seen
+            observation = self._scheduler.observe([self._claim]).get(self._claim.key)
+            if (
+                observation is not None and observation.state is RunState.ENDED
+            ) or self._clock() >= deadline:
+                return observation
             self._sleep(LOOK_EVERY_S)
 
     def _clean_up(self) -> list[str]:
@@ -172,16 +183,16 @@ class Trial:
         return trouble
 
     def _stop(self) -> None:
-        seen = self._scheduler.observe([self._claim]).get(self._claim.key)
-        if seen is not None and seen.state is not RunState.ENDED:
+        observation = self._scheduler.observe([self._claim]).get(self._claim.key)
+        if observation is not None and observation.state is not RunState.ENDED:
             self._scheduler.cancel(self._claim, reason="the trial run of 'disinto doctor' is over")
             self._await_end(END_S)
         self._scheduler.forget(self._claim)
 
 
-def _last_words(scheduler: Scheduler, claim: Claim) -> str:
+def _stderr(scheduler: Scheduler, claim: Claim) -> str:
     with suppress(DisintoError):
-        return last_words(scheduler, claim)
+        return last_stderr(scheduler, claim)
     return ""
 
 

@@ -205,8 +205,8 @@ def _limits(settings: Settings) -> Iterator[Contradiction]:
 
 def _http(settings: Settings) -> Iterator[Contradiction]:
     listen = settings.http.listen
-    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):([0-9]{1,5})", listen)
-    if listen and (found is None or int(found[2]) > 65_535):
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):([0-9]{1,5})", listen)
+    if listen and (match is None or int(match[2]) > 65_535):
         what = f"http.listen is {quoted(listen)}, which is not host:port"
         yield wrong(what, "http", "listen", remedy='Write for example listen = "127.0.0.1:8480"')
 

@@ -81,24 +81,24 @@ def variables(
     environ: Mapping[str, str], schema: Schema, customary: Mapping[str, KeyPath]
 ) -> Iterator[Variable]:
     """The variables that set a key; customary ones (if not empty) first, own ones over them."""
-    own = known_variables(schema)
-    found: list[tuple[str, KeyPath]] = [
+    names = known_variables(schema)
+    given: list[tuple[str, KeyPath]] = [
         *((name, path) for name, path in customary.items() if environ.get(name)),
-        *((name, own[name]) for name in sorted(environ.keys() & own.keys())),
+        *((name, names[name]) for name in sorted(environ.keys() & names.keys())),
     ]
-    for name, path in found:
+    for name, path in given:
         described = schema_at(schema, path)
         yield Variable(name=name, path=path, text=environ[name], schema=described)
 
 
 def known_variables(schema: Schema) -> dict[str, tuple[str, ...]]:
     """Every own variable by name, with its key."""
-    known: dict[str, tuple[str, ...]] = {}
+    paths: dict[str, tuple[str, ...]] = {}
     for section in schema["properties"]:
         inner = schema_at(schema, (section,)).get("properties")
         for path in [(section, key) for key in inner] if inner else [(section,)]:
-            known[ENV_PREFIX + "__".join(path).upper()] = path
-    return known
+            paths[ENV_PREFIX + "__".join(path).upper()] = path
+    return paths
 
 
 def unknown_variables(
@@ -117,8 +117,8 @@ def unknown_variables(
                 named.add(str(inner.get("default", "")))
     problems = []
     for name in sorted(environ):
-        ours = name.startswith(ENV_PREFIX) and name not in known
-        if not ours or name in named or name in NOT_SETTINGS:
+        prefixed = name.startswith(ENV_PREFIX) and name not in known
+        if not prefixed or name in named or name in NOT_SETTINGS:
             continue
         nested = "__" in name.removeprefix(ENV_PREFIX)
         cutoff = 0.6 if nested else 0.9

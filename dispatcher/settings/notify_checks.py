@@ -70,9 +70,9 @@ def _at(message: str, *key: str | int, remedy: str) -> Mistake:
 
 
 def _of_other_kinds(sink: NotifySettings) -> Iterator[Mistake]:
-    theirs = {key for keys in _KEYS.values() for key in keys} - set(_KEYS[sink.kind])
+    foreign_keys = {key for keys in _KEYS.values() for key in keys} - set(_KEYS[sink.kind])
     for key in NotifySettings.model_fields:
-        if key in theirs and key in sink.model_fields_set:
+        if key in foreign_keys and key in sink.model_fields_set:
             kinds = " and ".join(kind for kind, keys in _KEYS.items() if key in keys)
             what = f"{key} is not a key of kind {sink.kind}"
             yield _at(what, key, remedy=f"Remove it; it belongs to {kinds}")

@@ -94,7 +94,9 @@ def _section(title: str, meant: str, paths: Sequence[KeyPath]) -> str:
 def _row(path: KeyPath) -> str:
     described = schema_at(settings_reader().schema, path)
     meaning = str(described.get("description", ""))
-    customary = next((name for name, held in customary_variables().items() if held == path), "")
+    customary = next(
+        (name for name, overridden in customary_variables().items() if overridden == path), ""
+    )
     if customary and customary not in meaning:
         meaning += f" {customary} overrides it."
     cells = (
@@ -111,7 +113,7 @@ def _kind(described: Schema) -> str:
         return " or ".join(f"`{choice}`" for choice in described["enum"])
     if described.get("format") == "path":
         return "path"
-    words: Mapping[str, str] = {
+    names: Mapping[str, str] = {
         "string": "text",
         "integer": "whole number",
         "number": "number",
@@ -119,13 +121,13 @@ def _kind(described: Schema) -> str:
         "array": "list",
         "object": "table",
     }
-    word = words[str(described["type"])]
+    text = names[str(described["type"])]
     for key, bound in (("exclusiveMinimum", "more than"), ("minimum", "at least")):
         if key in described:
-            word += f", {bound} {described[key]:g}"
+            text += f", {bound} {described[key]:g}"
     if "maximum" in described:
-        word += f", at most {described['maximum']:g}"
-    return word
+        text += f", at most {described['maximum']:g}"
+    return text
 
 
 def _default(path: KeyPath) -> str:

@@ -49,8 +49,8 @@ def engine_sections(settings: Settings) -> Iterator[tuple[str, EngineSection]]:
 
 def credential_files(settings: Settings) -> tuple[Path, ...]:
     """The files that hold a credential, as the settings name them, present or not."""
-    own = (getattr(settings, name) for name in Settings.model_fields)
-    sections = [value for value in own if isinstance(value, Section)]
+    values = (getattr(settings, name) for name in Settings.model_fields)
+    sections = [value for value in values if isinstance(value, Section)]
     sections += [*settings.notify, *(section for _, section in engine_sections(settings))]
     return tuple(path for section in sections for path in section.credential_files())
 

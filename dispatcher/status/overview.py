@@ -126,10 +126,10 @@ class Overview:
         Raises:
             ValueError, TypeError, KeyError: the data is something else.
         """
-        known = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
+        fields = {name: data[name] for name in cls.__dataclass_fields__ if name in data}
         return cls(
             **{
-                **known,
+                **fields,
                 "open": tuple(_open_action(entry) for entry in data.get("open", ())),
                 "waiting": {WaitingFor(k): int(v) for k, v in data.get("waiting", {}).items()},
                 "dependencies": tuple(
@@ -185,11 +185,13 @@ def _with_failures(plan: Plan, failures: Mapping[str, str]) -> Plan:
     """The plan with a wait for each action that has none since its step is being tried again."""
     if not failures:
         return plan
-    from dispatcher.decide.reconcile import tried_again  # 'status' reads overviews and makes none
+    from dispatcher.decide.reconcile import (
+        wait_for_retry,
+    )  # 'status' reads overviews and makes none
 
-    told = {wait.action_id for wait in plan.waits}
-    again = (tried_again(i, error) for i, error in failures.items() if i not in told)
-    return replace(plan, waits=(*plan.waits, *again))
+    waiting_ids = {wait.action_id for wait in plan.waits}
+    retries = (wait_for_retry(i, error) for i, error in failures.items() if i not in waiting_ids)
+    return replace(plan, waits=(*plan.waits, *retries))
 
 
 def open_actions(
@@ -223,10 +225,10 @@ def _taken(action_id: str, claims: Mapping[str, Claim]) -> bool:
 def _of_claim(
     claim: Claim, wait: Wait | None, observations: Mapping[RunKey, Observation]
 ) -> OpenAction:
-    seen = observations.get(claim.key)
+    observation = observations.get(claim.key)
     return OpenAction(
         id=claim.key.action_id,
-        state=_state(claim, wait, seen),
+        state=_state(claim, wait, observation),
         verdict=_verdict(claim) if claim.phase is Phase.ENDED and not claim.stopped else "",
         reason=wait.reason if wait else "",
         waiting_for=wait.waiting_for if wait else None,
@@ -234,7 +236,7 @@ def _of_claim(
         tier=claim.tier or "",
         approved_by=claim.approved_by,
         engine_id=claim.engine_id,
-        node=seen.engine.node if seen else "",
+        node=observation.engine.node if observation else "",
         since=claim.claimed_at,
     )
 
@@ -247,11 +249,11 @@ def _verdict(claim: Claim) -> str:
         return ""
 
 
-def _state(claim: Claim, wait: Wait | None, seen: Observation | None) -> State:
+def _state(claim: Claim, wait: Wait | None, observation: Observation | None) -> State:
     if claim.phase is Phase.ENDED:
         return State.ENDED
-    if seen is not None:  # the engine knows better than a claim that may lag behind
-        return State.PENDING if seen.state is RunState.PENDING else State.RUNNING
+    if observation is not None:  # the engine knows better than a claim that may lag behind
+        return State.PENDING if observation.state is RunState.PENDING else State.RUNNING
     if claim.phase is Phase.CLAIMED:
         return State.STARTING
     # Before its engine was asked nothing else is known of it than that it was submitted.

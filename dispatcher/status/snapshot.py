@@ -73,7 +73,7 @@ class Snapshots:
         self._lock = threading.Lock()
         self._started_at = clock()
         self._up_since = dict.fromkeys(dependencies, 0.0)
-        self._last: _Beat | None = None
+        self._last: _Round | None = None
         self._holder = ""
         self._leads = False
 
@@ -100,9 +100,9 @@ class Snapshots:
 
     def status(self, status: Status) -> None:
         """A round is over."""
-        beat = _Beat(status=status, dependencies=self._dependencies(status))
+        round_ = _Round(status=status, dependencies=self._dependencies(status))
         with self._lock:
-            self._last, self._leads = beat, True
+            self._last, self._leads = round_, True
 
     def event(self, name: str, /, **facts: object) -> None:
         """Only who leads is of interest here."""
@@ -111,7 +111,7 @@ class Snapshots:
                 self._leads, self._holder = False, str(facts.get("holder", ""))
 
     def _dependencies(self, status: Status) -> tuple[DependencyHealth, ...]:
-        said = []
+        dependencies = []
         for dependency in self._up_since:
             outage = status.outages.get(dependency)
             if outage is not None:
@@ -124,12 +124,12 @@ class Snapshots:
                 entry = DependencyHealth(
                     dependency=dependency, up=True, since=self._up_since[dependency]
                 )
-            said.append(entry)
-        return tuple(said)
+            dependencies.append(entry)
+        return tuple(dependencies)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Beat:
+class _Round:
     """What one round said. Compared by identity, so that what is made of it can be kept."""
 
     status: Status
@@ -137,22 +137,22 @@ class _Beat:
 
 
 @lru_cache(maxsize=1)
-def _overview(beat: _Beat) -> Overview:
-    return of_status(beat.status, beat.dependencies)
+def _overview(round_: _Round) -> Overview:
+    return of_status(round_.status, round_.dependencies)
 
 
-def _health(beat: _Beat, started_at: float) -> Health:
-    status = beat.status
+def _health(round_: _Round, started_at: float) -> Health:
+    status = round_.status
     return Health(
         leader=True,
         beat_at=status.round_at,
         started_at=started_at,
         holder=status.leader,
         head=status.head,
-        dependencies=beat.dependencies,
+        dependencies=round_.dependencies,
         in_flight=sum(claim.in_flight for claim in status.claims.values()),
         unpublished=sum(claim.phase is Phase.ENDED for claim in status.claims.values()),
-        waiting=_overview(beat).waiting,
+        waiting=_overview(round_).waiting,
     )
 
 

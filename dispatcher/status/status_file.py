@@ -218,9 +218,9 @@ class StatusFile:
         """Remove what a writer left that was killed in the middle; once, by who leads."""
         if not self._tidied:
             self._tidied = True
-            for left in self._path.parent.glob(f"{PREFIX}*"):
+            for leftover in self._path.parent.glob(f"{PREFIX}*"):
                 with contextlib.suppress(OSError):
-                    left.unlink()
+                    leftover.unlink()
 
 
 def _alive(host: str, pid: int) -> bool:

@@ -29,7 +29,7 @@ Report = Callable[..., Problem]
 
 _UNKNOWN_KEY = frozenset({"extra_forbidden", "unexpected_keyword_argument"})
 _MISSING = frozenset({"missing", "missing_argument", "missing_keyword_only_argument"})
-_OWN = "disinto"
+_OWN_ERROR = "disinto"
 _SHOWN_DEPTH = 4
 
 
@@ -38,12 +38,12 @@ def complaint(
 ) -> PydanticCustomError:
     """For validators: an error told as it is, at the value or at a place ``inside`` it."""
     context = {"message": message, "remedy": remedy, "inside": inside}
-    return PydanticCustomError(_OWN, "{message}", context)
+    return PydanticCustomError(_OWN_ERROR, "{message}", context)
 
 
-def did_you_mean(wrong: str, known: Sequence[str]) -> str | None:
+def did_you_mean(wrong: str, names: Sequence[str]) -> str | None:
     """``Did you mean "x"?`` where something known is close, else None. Case does not count."""
-    by_fold = {name.casefold(): name for name in known}
+    by_fold = {name.casefold(): name for name in names}
     close = difflib.get_close_matches(wrong.casefold(), list(by_fold), n=1, cutoff=0.6)
     return f"Did you mean {quoted(by_fold[close[0]])}?" if close else None
 
@@ -109,7 +109,7 @@ class Reader(Generic[T]):
         path = tuple(part for part in error["loc"] if part != "[key]")
         context = error.get("ctx", {})
         kind = error["type"]
-        if kind == _OWN:
+        if kind == _OWN_ERROR:
             place = path + tuple(context["inside"])
             return report(str(context["message"]), place, remedy=context["remedy"])
         if kind == "json_invalid":
@@ -159,16 +159,16 @@ class Reader(Generic[T]):
 def schema_at(schema: Schema, path: KeyPath) -> Schema:
     """The part of a JSON Schema that describes a path, references followed; {} for none."""
     definitions = schema.get("$defs", {})
-    here = _followed(schema, definitions)
+    part_schema = _followed(schema, definitions)
     for part in path:
         if isinstance(part, int):
-            child = here.get("items", {})
+            child = part_schema.get("items", {})
         else:
-            child = here.get("properties", {}).get(part)
+            child = part_schema.get("properties", {}).get(part)
             if child is None:
-                child = here.get("additionalProperties", {})
-        here = _followed(child if isinstance(child, Mapping) else {}, definitions)
-    return here
+                child = part_schema.get("additionalProperties", {})
+        part_schema = _followed(child if isinstance(child, Mapping) else {}, definitions)
+    return part_schema
 
 
 def toml_value(value: object, *, limit: int = 60) -> str:
@@ -187,11 +187,11 @@ def _followed(schema: Schema, definitions: Mapping[str, Any]) -> Schema:
     """The schema behind a reference, or behind "this or null"."""
     for alternative in schema.get("anyOf", ()):
         if alternative.get("type") != "null":
-            own = {key: value for key, value in schema.items() if key != "anyOf"}
-            return {**_followed(alternative, definitions), **own}
+            siblings = {key: value for key, value in schema.items() if key != "anyOf"}
+            return {**_followed(alternative, definitions), **siblings}
     if "$ref" in schema:
-        found: Schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
-        return {**found, **{k: v for k, v in schema.items() if k != "$ref"}}
+        target: Schema = definitions[schema["$ref"].removeprefix("#/$defs/")]
+        return {**target, **{k: v for k, v in schema.items() if k != "$ref"}}
     return schema
 
 
@@ -217,7 +217,7 @@ def _unfit(name: str, schema: Schema, value: object, kind: str) -> tuple[str, st
     bounds = _bounds(schema)
     if bounds and kind in _OUT_OF_BOUNDS:
         return f"{name} must be {bounds}", None
-    expected = " ".join(word for word in (_kind_expected(schema), bounds) if word)
+    expected = " ".join(part for part in (_kind_expected(schema), bounds) if part)
     return f"{name} must be {expected}, not {_kind_of(value)}", None
 
 
@@ -251,21 +251,21 @@ def _kind_expected(schema: Schema) -> str:
             "number": "numbers",
         }
         return f"a list of {plural.get(str(items.get('type')), 'strings')}"
-    words = {
+    names = {
         "string": "a string",
         "integer": "a whole number",
         "number": "a number",
         "boolean": "true or false",
         "object": "a table",
     }
-    return words.get(str(kind), "something else")
+    return names.get(str(kind), "something else")
 
 
 def _kind_of(value: object) -> str:
     """What a value is, in words. bool before int: Python holds a bool for an int."""
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
         return "a date or time"
-    words: tuple[tuple[type, str], ...] = (
+    names: tuple[tuple[type, str], ...] = (
         (str, "a string"),
         (bool, "true or false"),
         (int, "a whole number"),
@@ -273,7 +273,7 @@ def _kind_of(value: object) -> str:
         (list, "a list"),
         (Mapping, "a table"),
     )
-    return next((word for kind, word in words if isinstance(value, kind)), "this")
+    return next((name for kind, name in names if isinstance(value, kind)), "this")
 
 
 def walk(data: object) -> Iterator[tuple[KeyPath, object]]:

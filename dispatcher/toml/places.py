@@ -51,10 +51,10 @@ class Places:
 
     def find(self, path: _Path, *, key: bool = False) -> Place:
         """Place of a value (or key), of its nearest holder, or 1:1."""
-        known = self.keys if key else self.values
+        places = self.keys if key else self.values
         for length in range(len(path), 0, -1):
             part = path[:length]
-            place = known.get(part) or self.values.get(part)
+            place = places.get(part) or self.values.get(part)
             if place is not None:
                 return place
         return 1, 1

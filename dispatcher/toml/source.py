@@ -164,9 +164,9 @@ def _place_of_offset(raw: bytes, offset: int) -> Place:
 def _not_toml(source: TomlSource, error: tomli.TOMLDecodeError) -> Problem:
     """tomli's complaint; a key given twice is told with the place of both."""
     if "twice" in error.msg or "overwrite" in error.msg or "Duplicate" in error.msg:
-        found = source._places.duplicate
-        if found is not None:
-            path, (first_line, _), (line, column) = found
+        duplicate = source._places.duplicate
+        if duplicate is not None:
+            path, (first_line, _), (line, column) = duplicate
             return source.at(
                 line,
                 column,
@@ -198,7 +198,7 @@ def _most_nested_line(raw: bytes) -> int:
 
 
 def _unreadable_number(source: TomlSource) -> Problem:
-    found = _HUGE_INTEGER.search(source.raw)
-    line, column = _place_of_offset(source.raw, found.start() if found else 0)
-    what = "the number is too large" if found else "a number or date cannot be read"
+    match = _HUGE_INTEGER.search(source.raw)
+    line, column = _place_of_offset(source.raw, match.start() if match else 0)
+    what = "the number is too large" if match else "a number or date cannot be read"
     return source.at(line, column, what, remedy="TOML integers have 64 bits")

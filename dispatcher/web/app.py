@@ -91,8 +91,8 @@ class App:
         if page is None:
             return _text(HTTPStatus.NOT_FOUND, "no such page")
         method, handle = page
-        asked = scope["method"]
-        if asked != method and not (asked == "HEAD" and method == "GET"):
+        requested = scope["method"]
+        if requested != method and not (requested == "HEAD" and method == "GET"):
             return _text(HTTPStatus.METHOD_NOT_ALLOWED, f"use {method}")
         return await handle(scope, receive)
 
@@ -115,12 +115,16 @@ class App:
     async def _healthz(self, _scope: Scope, _receive: Receive) -> Reply:
         health, now = self._health(), self._clock()
         alive = health.alive(now)
-        return _json(HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE, _said(health, now))
+        return _json(
+            HTTPStatus.OK if alive else HTTPStatus.SERVICE_UNAVAILABLE, _snapshot(health, now)
+        )
 
     async def _readyz(self, _scope: Scope, _receive: Receive) -> Reply:
         health, now = self._health(), self._clock()
         ready = health.ready(now)
-        return _json(HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, _said(health, now))
+        return _json(
+            HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE, _snapshot(health, now)
+        )
 
     async def _measured(self, _scope: Scope, _receive: Receive) -> Reply:
         return HTTPStatus.OK, CONTENT_TYPE, self._metrics.text()
@@ -148,15 +152,15 @@ async def _body(receive: Receive) -> bytes | None:
 def _signatures(scope: Scope) -> dict[str, str]:
     """The signature headers. One that was sent twice has both values, and so is no signature."""
     wanted = {name.lower().encode(): name for name, _ in SIGNATURES}
-    found: dict[str, str] = {}
+    signatures: dict[str, str] = {}
     for key, value in scope["headers"]:
         if key in wanted:
             name, text = wanted[key], value.decode("latin-1")
-            found[name] = f"{found[name]}, {text}" if name in found else text
-    return found
+            signatures[name] = f"{signatures[name]}, {text}" if name in signatures else text
+    return signatures
 
 
-def _said(health: Health, now: float) -> dict[str, object]:
+def _snapshot(health: Health, now: float) -> dict[str, object]:
     """The snapshot for people and probes: times as RFC 3339."""
     return {
         "alive": health.alive(now),

@@ -51,30 +51,32 @@ class Guard:
         """Count a new connection, and end others if there are too many."""
         if self._count >= self._connections:
             self._end(max(self._open, key=lambda each: len(self._open[each])))
-        own = self._open.setdefault(address, {})
+        connections = self._open.setdefault(address, {})
         too_young = self._clock() - GRACE_S
-        while len(own) >= self._per_address and next(iter(own.values())) <= too_young:
+        while (
+            len(connections) >= self._per_address and next(iter(connections.values())) <= too_young
+        ):
             self._end(address)
         self._open.setdefault(address, {})[transport] = self._clock()
         self._count += 1
 
     def answered(self, address: str, transport: asyncio.Transport) -> None:
         """A connection had a request answered: it is the last to be ended now."""
-        own = self._open.get(address, {})
-        if own.pop(transport, None) is not None:
-            own[transport] = self._clock()
+        connections = self._open.get(address, {})
+        if connections.pop(transport, None) is not None:
+            connections[transport] = self._clock()
 
-    def left(self, address: str, transport: asyncio.Transport) -> None:
+    def closed(self, address: str, transport: asyncio.Transport) -> None:
         """A connection is closed."""
-        own = self._open.get(address, {})
-        if own.pop(transport, None) is not None:
+        connections = self._open.get(address, {})
+        if connections.pop(transport, None) is not None:
             self._count -= 1
-            if not own:
+            if not connections:
                 del self._open[address]
 
     def _end(self, address: str) -> None:
         oldest = next(iter(self._open[address]))
-        self.left(address, oldest)
+        self.closed(address, oldest)
         oldest.abort()
 
 
@@ -93,7 +95,7 @@ def guarded(guard: Guard) -> type[H11Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._deadline.cancel()
-            guard.left(self._address, self.transport)
+            guard.closed(self._address, self.transport)
             super().connection_lost(exc)
 
         def on_response_complete(self) -> None:

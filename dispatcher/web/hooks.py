@@ -82,16 +82,16 @@ class PushHook:
         if not self._genuine(headers, body):
             return Judgement(outcome=Outcome.FORGED, reason="the signature is missing or wrong")
         try:
-            said = json.loads(body)
+            payload = json.loads(body)
         except (ValueError, RecursionError):
             return Judgement(
                 outcome=Outcome.MALFORMED,
                 reason="the body is not JSON; set the webhook's content type to application/json",
             )
-        repository = _text(said, "repository", "full_name").lower()
+        repository = _text(payload, "repository", "full_name").lower()
         if self._repository and repository != self._repository:
             return Judgement(outcome=Outcome.IGNORED, reason="another repository")
-        ref = _text(said, "ref")
+        ref = _text(payload, "ref")
         if ref and ref != self._ref:
             return Judgement(outcome=Outcome.IGNORED, reason="another branch")
         return Judgement(outcome=Outcome.LOOK, reason="polling now")
@@ -112,7 +112,7 @@ class PushHook:
         return bool(checks) and all(checks)
 
 
-def _text(said: object, *keys: str) -> str:
+def _text(value: object, *keys: str) -> str:
     for key in keys:
-        said = said.get(key) if isinstance(said, dict) else None
-    return said if isinstance(said, str) else ""
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, str) else ""

@@ -111,9 +111,9 @@ def _listening(listen: str) -> socket.socket:
     if not (host and colon and port.isdigit() and int(port) < 2**16):
         raise Misconfigured(f"[http] listen is {listen!r}, not host:port")
     try:
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-        if len(found) == 1:
-            family, _, _, _, address = found[0]
+        candidates = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
+        if len(candidates) == 1:
+            family, _, _, _, address = candidates[0]
             return socket.create_server(address[:2], family=family, backlog=BACKLOG)
     except (OSError, ValueError, OverflowError) as error:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE

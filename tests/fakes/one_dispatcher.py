@@ -73,7 +73,7 @@ class Key:
     def sign(self, data: bytes) -> tuple[str, bytes]:
         return key_id(self._key.public_key()), self._key.sign(data)
 
-    def seal(self, entry: Entry) -> str:
+    def sign_result(self, entry: Entry) -> str:
         sealed = seal_with(self, entry.text)
         if sealed != entry.text:
             envelope = json.loads(sealed)["attestation"]
@@ -112,14 +112,14 @@ class Components:
     repo: MemoryClone
     key: Key
     audit: NoAudit = field(default_factory=NoAudit)
-    shelf: Shelf = field(default_factory=Shelf)
+    formula_store: Shelf = field(default_factory=Shelf)
     notices: Notices = field(default_factory=Notices)
     settings: Settings = SETTINGS
     cancels: dict[str, Requested] = field(default_factory=dict)  # in git, as they are approved
 
     @property
-    def seal(self) -> Callable[[Entry], str]:
-        return self.key.seal
+    def sign_result(self) -> Callable[[Entry], str]:
+        return self.key.sign_result
 
     @property
     def verifier(self) -> SignatureVerifier:
@@ -224,7 +224,7 @@ class Dispatcher:
         self._reports: list[Pushed] = []
         self._writer = ResultWriter(
             repo,
-            seal=components.seal,
+            sign_result=components.sign_result,
             verifier=components.verifier,
             report=self._reports.append,
             check=self._led,

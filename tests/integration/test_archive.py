@@ -114,7 +114,7 @@ def test_no_result_is_read_for_the_archive_on_the_loops_thread(
     finally:
         stage.stop()
     assert threads
-    assert all(name.startswith("errand") for name in threads)
+    assert all(name.startswith("poller") for name in threads)
     assert deep in files(stage)
 
 

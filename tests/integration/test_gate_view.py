@@ -34,8 +34,14 @@ def signed(tmp_path: Path) -> SignedStage:
 @pytest.fixture
 def view(signed: SignedStage) -> View:
     judge = signed.judge
-    shelf = FormulaStore(folder=judge.folder, repo=judge.repo)
-    intake = Intake(repo=judge.repo, shelf=shelf, policy=POLICY, mounts=frozenset(), limit=65_536)
+    formula_store = FormulaStore(folder=judge.folder, repo=judge.repo)
+    intake = Intake(
+        repo=judge.repo,
+        formula_store=formula_store,
+        policy=POLICY,
+        mounts=frozenset(),
+        limit=65_536,
+    )
     return View(
         components=cast(Components, SimpleNamespace(repo=judge.repo, gate=judge.gate)),
         intake=intake,

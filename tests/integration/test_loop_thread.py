@@ -31,12 +31,12 @@ NEVER_ASK = {
 
 ADAPTERS = {
     "repo",
-    "shelf",
+    "formula_store",
     "gate",
     "grants",
     "ledger",
     "scheduler",
-    "seal",
+    "sign_result",
     "verifier",
     "leadership",
     "audit",
@@ -124,7 +124,7 @@ def test_no_adapter_is_called_by_the_loop(stage: Stage) -> None:
     bad = set(by_loop) - NEVER_ASK - AT_THE_START
     assert not bad
     assert by_loop.count(("ledger", "open_runs")) == 1, "once, before the first round"
-    assert {part for _, part, _ in calls} >= ADAPTERS - {"seal", "obstacle"}
+    assert {part for _, part, _ in calls} >= ADAPTERS - {"sign_result", "obstacle"}
 
 
 class Gate:

@@ -36,8 +36,8 @@ def test_a_result_that_cannot_be_signed(stage: Stage) -> None:
     sealed: list[Broken] = []
 
     def change(components: Components) -> Components:
-        sealed.append(Broken(components.seal, lambda entry: entry.action_id, error))
-        return replace(components, seal=sealed[-1])
+        sealed.append(Broken(components.sign_result, lambda entry: entry.action_id, error))
+        return replace(components, sign_result=sealed[-1])
 
     stage.change = change
     start_with(stage, action(BAD))

@@ -24,12 +24,12 @@ from tests.support.stage import Stage, action, eventually, path, set_stage
 
 
 def test_a_result_that_cannot_be_sealed_holds_up_no_other(stage: Stage) -> None:
-    def seal(entry: Entry) -> str:
+    def sign_result(entry: Entry) -> str:
         if entry.action_id == "odd":
             raise ValueError("no JSON")
         return entry.text
 
-    stage.change = lambda components: replace(components, seal=seal)
+    stage.change = lambda components: replace(components, sign_result=sign_result)
     stage.scheduler.ends_at_once = True
     stage.scene.merge({path(n): action(n) for n in ("even", "odd")}, "Add two")
     stage.start()

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from dispatcher.assembly import build_parts
+from dispatcher.assembly import build_components
 from dispatcher.errors import Misconfigured
 from dispatcher.host.private import make_private
 from dispatcher.ledger.sqlite import SqliteLedger
@@ -92,7 +92,7 @@ def test_a_dispatcher_closes_the_directory_of_before(state: Path, tmp_path: Path
     open_to_all(state)
     remote = GitRemote(tmp_path / "remote.git")
     ops_repo = OpsRepoSettings(remote=str(remote.path))
-    build_parts(Settings(state_dir=state, ops_repo=ops_repo)).repo.close()
+    build_components(Settings(state_dir=state, ops_repo=ops_repo)).repo.close()
     assert (rights(state), rights(state / "ops.git")) == (0o700, 0o700)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from dispatcher.assembly import build_parts, build_view
+from dispatcher.assembly import build_components, build_view
 from dispatcher.errors import Dependency, Misconfigured
 from dispatcher.model.health import WaitingFor
 from dispatcher.model.mounts import Mount
@@ -112,7 +112,7 @@ def test_a_forecast_asks_what_is_in_the_way_of_a_run(stage: Stage) -> None:
         return MISSING
 
     settings, environ = stage.scene.open_settings(), stage.scene.environ
-    parts = build_parts(settings, environ=environ, scheduler=stage.scheduler)
+    parts = build_components(settings, environ=environ, scheduler=stage.scheduler)
     assert parts.obstacle([]) == "", "the local scheduler has nothing to register"
     parts = replace(parts, obstacle=obstacle)
     stage.scene.merge({path(n): action(n) for n in ("one", "two")}, "Add two")

@@ -31,7 +31,7 @@ def never() -> Iterator[silent.Silent]:
 
 
 def pollers() -> set[threading.Thread]:
-    return {thread for thread in threading.enumerate() if thread.name.startswith("errand")}
+    return {thread for thread in threading.enumerate() if thread.name.startswith("poller")}
 
 
 def test_a_fetch_that_hangs(bao_server: Bao, never: silent.Silent, tmp_path: Path) -> None:

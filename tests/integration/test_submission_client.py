@@ -77,7 +77,7 @@ def _desk(settings: Settings, scene: Scene, forge: FakeForge | None) -> Submissi
     return SubmissionClient(
         settings=settings,
         repo=repo,
-        shelf=FormulaStore(folder=settings.formulas.path, repo=repo),
+        formula_store=FormulaStore(folder=settings.formulas.path, repo=repo),
         policy=assembly.open_policy(settings),
         secrets=lambda: {"TOKEN_A"},
         ledger=None,
@@ -105,7 +105,7 @@ def shown(scene: Scene, path: str, ref: str = "main") -> str:
 def test_tier_low_goes_to_the_branch(scene: Scene) -> None:
     sent = desk_of(scene).send(write(scene, "a", "hello"), sign=False)
     assert not sent.stuck
-    assert head(scene)[:12] in sent.told
+    assert head(scene)[:12] in sent.summary
     assert 'id = "a"' in shown(scene, "vault/actions/a.toml")
 
 
@@ -114,7 +114,7 @@ def test_the_same_file_again_is_taken_up_and_another_is_refused(scene: Scene) ->
     file = write(scene, "a", "hello")
     desk.send(file, sign=False)
     before = head(scene)
-    assert "in the ops repo already" in desk.send(file, sign=False).told
+    assert "in the ops repo already" in desk.send(file, sign=False).summary
     file.write_text(file.read_text().replace('"c"', '"other"'))
     with pytest.raises(AlreadyThere):
         desk.send(file, sign=False)
@@ -147,7 +147,7 @@ def test_a_signed_commit_is_good_for_the_gate(
         (scene.root / ".gitconfig").write_text("[commit]\n\tgpgSign = true\n")
     desk = desk_of(scene)
     sent = desk.send(write(scene, "a", "danger"), sign=not by_config)
-    assert "signed by you" in sent.told
+    assert "signed by you" in sent.summary
     desk.repo.fetch()
     signature = desk.repo.signature(head(scene), signers(desk.settings))
     assert signature.status is SignatureStatus.GOOD
@@ -210,7 +210,7 @@ def test_with_a_forge_an_approval_is_asked_for(scene: Scene) -> None:
     sent = desk.send(write(scene, "a", "danger"), sign=False)
     assert sent.request is not None
     assert (sent.request.number, sent.request.url) == (7, "https://forge.example/pulls/7")
-    assert sent.request.url in sent.told
+    assert sent.request.url in sent.summary
     assert (sent.state, sent.tier) == ("proposed", "high")
     assert sent.commit == head(scene, "disinto/a")
     assert head(scene) == before
@@ -239,8 +239,8 @@ def test_what_is_proposed_already_is_taken_up_and_not_opened_twice(scene: Scene)
     first = desk_of(scene, forge).send(file, sign=False)
     again = desk_of(scene, forge).send(file, sign=False)
     assert (again.request, again.commit, again.state) == (first.request, first.commit, "proposed")
-    assert "is already proposed" in again.told
-    assert "https://forge.example/pulls/7" in again.told
+    assert "is already proposed" in again.summary
+    assert "https://forge.example/pulls/7" in again.summary
     assert len(forge.opened) == 1
 
 
@@ -269,7 +269,7 @@ def test_a_branch_that_was_left_without_a_pull_request_gets_one(scene: Scene) ->
     forge = FakeForge()
     sent = desk_of(scene, forge).send(file, sign=False)
     assert sent.request is not None
-    assert "already" not in sent.told
+    assert "already" not in sent.summary
     assert len(forge.opened) == 1
 
 
@@ -281,7 +281,7 @@ def test_a_branch_that_was_merged_serves_again(scene: Scene) -> None:
     scene.git("merge", "--quiet", "--ff-only", "FETCH_HEAD")
     scene.remove("vault/actions/a.toml")
     sent = desk_of(scene, forge).send(file, sign=False)
-    assert "already" not in sent.told
+    assert "already" not in sent.summary
     assert head(scene, "disinto/a^") == head(scene)
     assert len(forge.opened) == 2
 

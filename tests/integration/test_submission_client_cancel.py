@@ -36,7 +36,7 @@ def test_with_a_forge_a_pull_request_asks(scene: Scene) -> None:
     told = ask_to_cancel(desk_of(scene, forge), "a", reason="wrong cluster", sign=False)
     assert told.request is not None
     assert (told.request.number, told.tier) == (7, Tier.HIGH)
-    assert told.request.url in told.told
+    assert told.request.url in told.summary
     assert head(scene) == before
     assert told.commit == head(scene, "disinto/cancel/a")
     request = asked(scene, "disinto/cancel/a")
@@ -46,7 +46,7 @@ def test_with_a_forge_a_pull_request_asks(scene: Scene) -> None:
     assert (opened["head"], opened["base"]) == ("disinto/cancel/a", "main")
     again = ask_to_cancel(desk_of(scene, forge), "a", reason="once more", sign=False)
     assert (again.request, again.commit) == (told.request, told.commit)
-    assert "is already proposed" in again.told
+    assert "is already proposed" in again.summary
     assert len(forge.opened) == 1
 
 
@@ -67,7 +67,7 @@ def test_tier_low_goes_to_the_branch_in_the_persons_name(scene: Scene) -> None:
     assert (told.request, told.tier, told.commit) == (None, Tier.LOW, head(scene))
     assert asked(scene, "main").reason == ""
     again = ask_to_cancel(desk_of(scene, FakeForge()), "a", reason="", sign=False)
-    assert "already" in again.told
+    assert "already" in again.summary
 
 
 def test_without_a_gate_nothing_is_sent_in_vain(scene: Scene) -> None:

@@ -27,13 +27,13 @@ def test_the_work_tree_comes_to_the_commit(scene: Scene) -> None:
     sent = desk_of(scene).send(in_place(scene, "a", "hello"), sign=False)
     assert scene.git("rev-parse", "HEAD", cwd=scene.desk) == sent.commit == head(scene)
     assert status(scene) == ""
-    assert "up to date" in sent.told
+    assert "up to date" in sent.summary
     scene.git("pull", cwd=scene.desk)
 
 
 def test_a_request_is_pulled_once_it_is_merged(scene: Scene) -> None:
     sent = desk_of(scene, FakeForge()).send(in_place(scene, "a", "danger"), sign=False)
-    assert "staged" in sent.told
+    assert "staged" in sent.summary
     scene.git("push", str(scene.remote), "disinto/a:main", cwd=scene.remote)
     scene.git("pull", "--ff-only", cwd=scene.desk)
     assert status(scene) == ""
@@ -63,7 +63,7 @@ def test_a_file_that_lies_elsewhere_is_not_touched(scene: Scene, where: str) -> 
         file = file.rename(other / "vault" / "actions" / "a.toml")
     before = status(scene)
     sent = desk_of(scene).send(file, sign=False)
-    assert "staged" not in sent.told
+    assert "staged" not in sent.summary
     assert status(scene) == before
     if where == "another repository":
         assert scene.git("status", "--porcelain", cwd=other) == "?? vault/"

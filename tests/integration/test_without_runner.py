@@ -11,7 +11,7 @@ import hvac
 import pytest
 
 from dispatcher.engines.base import LogChunk, Stream
-from dispatcher.loop.without_runner import is_in_doubt, last_words
+from dispatcher.loop.without_runner import last_stderr, may_not_have_started
 from dispatcher.model.run import Claim, Outcome, RunKey, RunSpec, WrappedGrant
 from dispatcher.model.verdicts import Verdict
 from tests.fakes.scheduler import FakeScheduler
@@ -113,8 +113,8 @@ def test_on_nomad_its_last_words_are_known(
         claim = stage.submit(minter.spec("#!/bin/bash\ntrue\n"))
         seen = stage.end(claim)
         assert seen.outcome is not None
-        assert is_in_doubt(seen.outcome, reported=seen.reported)
-        assert words in last_words(stage.scheduler, claim)
+        assert may_not_have_started(seen.outcome, reported=seen.reported)
+        assert words in last_stderr(stage.scheduler, claim)
 
 
 @pytest.mark.needs("nomad")

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dispatcher.assembly import build_parts, build_service, open_settings
+from dispatcher.assembly import build_components, build_service, open_settings
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.model.run import RunState
 from dispatcher.ops_repo.branch_push import BranchPush
@@ -69,7 +69,7 @@ class Told(Silent):
 
 def main(config: Path, fatal: str, *, freeze: bool) -> None:
     boundaries = Boundaries(fatal, signal.SIGSTOP if freeze else signal.SIGKILL)
-    parts = build_parts(open_settings(config))
+    parts = build_components(open_settings(config))
     grants, ledger, scheduler = parts.grants, parts.ledger, parts.scheduler
 
     def update(claim: Any) -> Any:

@@ -77,9 +77,13 @@ class Judge:
             if (path := f"{ACTIONS_PATH}/{action_id}.toml") in self.tree.misnamed:
                 return Found(outcome="ignored", reason=path)
             return Found(outcome="absent", reason="there is no such action")
-        shelf = FormulaStore(folder=self.folder, repo=self.repo)
+        formula_store = FormulaStore(folder=self.folder, repo=self.repo)
         intake = Intake(
-            repo=self.repo, shelf=shelf, policy=self.policy, mounts=frozenset(Mount), limit=65_536
+            repo=self.repo,
+            formula_store=formula_store,
+            policy=self.policy,
+            mounts=frozenset(Mount),
+            limit=65_536,
         )
         vetted = intake.vet({action_id: file}, tree=self.tree, secrets=self.secrets, order={})[
             action_id

@@ -10,7 +10,7 @@ from typing import Any
 
 import tenacity
 
-from dispatcher.assembly import build_parts, build_service
+from dispatcher.assembly import build_components, build_service
 from dispatcher.devservers.scene import Scene
 from dispatcher.loop.components import Components
 from dispatcher.loop.result_writer import Entry
@@ -75,7 +75,7 @@ class Stage:
         settings, environ = self.scene.open_settings(), self.scene.environ
         if self._state_dir is not None:
             settings = settings.model_copy(update={"state_dir": self._state_dir})
-        components = build_parts(settings, environ=environ, scheduler=self.scheduler)
+        components = build_components(settings, environ=environ, scheduler=self.scheduler)
         self.scheduler.wake = components.wake
         return self.change(components)
 
@@ -114,7 +114,7 @@ class Stage:
         claim = next(c for c in self.components.ledger.open_runs() if c.key.action_id == action_id)
         outcome = Outcome(verdict=Verdict.FAILED, exit_code=3)
         text = of_run(claim, outcome, Placement(kind="local"), now=time.time()).to_json()
-        return self.components.seal(Entry(action_id=action_id, text=text))
+        return self.components.sign_result(Entry(action_id=action_id, text=text))
 
     @eventually
     def result(self, action_id: str) -> dict[str, object]:

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 
-from dispatcher.assembly import build_parts
+from dispatcher.assembly import build_components
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Misconfigured
 from dispatcher.operate.doctor import Openers, diagnose
@@ -103,5 +103,5 @@ def test_status_and_health_warn(tmp_path: Path) -> None:
         ops_repo=OpsRepoSettings(remote=str(tmp_path / "ops.git")),
         vault=VaultSettings(addr="http://vault.example:8200"),
     )
-    (warning,) = build_parts(settings).warnings()
+    (warning,) = build_components(settings).warnings()
     assert warning.startswith("[vault] addr is http://vault.example:8200")

@@ -11,7 +11,7 @@ from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.decide.policy import Contribution, Item, TierDecision
-from dispatcher.decide.reconcile import ARCHIVED, SPENT, reconcile
+from dispatcher.decide.reconcile import ARCHIVED, USED, reconcile
 from dispatcher.decide.steps import (
     Ask,
     Conclude,
@@ -129,7 +129,7 @@ def test_a_wrong_file_is_rejected_before_any_gate_is_asked() -> None:
 def test_an_id_that_is_used_is_invalid_and_never_launched() -> None:
     step = only(decide(candidate(), claim(phase=Phase.TOMBSTONE, grant=None)))
     assert isinstance(step, Reject)
-    assert step.reason == SPENT
+    assert step.reason == USED
 
 
 def test_an_id_with_a_result_elsewhere_gets_no_second_one() -> None:

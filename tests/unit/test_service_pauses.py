@@ -132,18 +132,20 @@ def test_who_lost_the_lead_pushes_nothing() -> None:
         raise TemporaryError("no longer the leader")
 
     entry = Entry(action_id="x", text="{}")
-    reports, pushed = write(entry, seal=lambda e: e.text, check=lost)
+    reports, pushed = write(entry, sign_result=lambda e: e.text, check=lost)
     assert [str(r.error) for r in reports] == ["no longer the leader"]
     assert pushed == []
 
 
 def test_one_entry_that_cannot_be_sealed_is_told_alone() -> None:
-    def seal(entry: Entry) -> str:
+    def sign_result(entry: Entry) -> str:
         if entry.action_id == "odd":
             raise KeyError("timestamp")
         return entry.text
 
-    reports, pushed = write(*(Entry(action_id=i, text="{}") for i in ("a", "odd", "b")), seal=seal)
+    reports, pushed = write(
+        *(Entry(action_id=i, text="{}") for i in ("a", "odd", "b")), sign_result=sign_result
+    )
     assert pushed == ["vault/actions/a.result.json", "vault/actions/b.result.json"]
     failed = [[e.action_id for e in r.entries] for r in reports if r.error]
     assert failed == [["odd"]]
@@ -154,5 +156,5 @@ def test_the_writer_survives_what_nobody_expected(monkeypatch: pytest.MonkeyPatc
         raise OSError("no such luck")
 
     monkeypatch.setattr(Repo, "publish", publish)
-    reports, _ = write(Entry(action_id="x", text="{}"), seal=lambda e: e.text)
+    reports, _ = write(Entry(action_id="x", text="{}"), sign_result=lambda e: e.text)
     assert isinstance(reports[0].error, OSError)

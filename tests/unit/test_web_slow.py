@@ -163,8 +163,8 @@ def test_a_closed_connection_leaves_its_place() -> None:
     guard = Guard(request_s=1, connections=2, per_address=2, clock=lambda: 0.0)
     first = held(guard, "a", 2)
     for connection in first:
-        guard.left("a", cast(asyncio.Transport, connection))
-        guard.left("a", cast(asyncio.Transport, connection))
+        guard.closed("a", cast(asyncio.Transport, connection))
+        guard.closed("a", cast(asyncio.Transport, connection))
     second = held(guard, "b", 2)
     assert not any(aborted([*first, *second]))
 

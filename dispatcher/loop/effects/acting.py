@@ -1,8 +1,8 @@
-"""What every effect acts through: the components, the lead, and what must not be asked now.
+"""What all effects share: the components, the lead, and the dependencies that are backing off.
 
-Effects run on threads of the pool, touch nothing of the loop's state, and return what the ledger now
-holds. Whoever calls one handles the exceptions: ``Unavailable`` and ``Denied`` mean *later*,
-``Conflict`` means *read the ledger again*.
+Effects run on threads of the pool, do not touch the loop's state, and return what the ledger now
+holds. The caller handles the exceptions: ``Unavailable`` and ``Denied`` mean *later*, ``Conflict``
+means *read the ledger again*.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dispatcher.loop.fence import Fence
 from dispatcher.model.run import Claim
 
 REMEMBERED = 10_000
-"""Ids that an effect remembers something about."""
+"""Maximum number of ids that an effect keeps state about."""
 
 
 class LeadLost(TemporaryError):
@@ -29,8 +29,8 @@ class Acting:
     """The components, as a leader may use them.
 
     Attributes:
-        fence: holds the rules still while a claim is made by them.
-        resting: asked before a call that may be put off; names what must not be asked now.
+        fence: keeps the rules from changing while a claim is made under them.
+        resting: names the dependencies that are backing off; called before calls that can wait.
         note: called with a failure that did not stop its step.
     """
 
@@ -41,22 +41,24 @@ class Acting:
     note: Callable[[Exception], None] = lambda _error: None
 
     def led(self) -> None:
-        """Checked before each write: a leader that lost the lead must not act.
+        """Check the lead, before each write: a process that lost it must not act.
 
         Raises:
-            LeadLost: the lead is not held any more.
+            LeadLost: the lead is no longer held.
         """
         if not self.lease.held():
             raise LeadLost("this dispatcher is no longer the leader")
 
     def audit(self, event: str, claim: Claim, **facts: object) -> None:
-        """Put on record what happened to a claim."""
+        """Record an event of a claim in the audit log."""
         self.components.audit.append(
             event, action=claim.key.action_id, blob=claim.key.blob, commit=claim.commit, **facts
         )
 
     def try_revoke(self, claim: Claim) -> bool:
-        """True once the grant is dead; a vault that is down must not hold up the verdict."""
+        """Revoke a claim's grant; True once it is revoked. A vault that is down must not hold up the
+        verdict.
+        """
         if claim.grant is None:
             return True
         if Dependency.VAULT in self.resting():

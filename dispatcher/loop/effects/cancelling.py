@@ -1,4 +1,4 @@
-"""Effects that stop runs: by a request to cancel, or because a result is in git already."""
+"""Effects that stop runs: on a request to cancel, or because a result is in git already."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dispatcher.model.run import Claim
 
 
 class Cancelling:
-    """Stops runs, and takes the claims of actions that are never to start."""
+    """Stops runs, and claims actions that must never start."""
 
     def __init__(self, acting: Acting) -> None:
         self._acting, self._components = acting, acting.components
 
     def cancel(self, step: Cancel) -> Claim:
         """Stop a run, or claim an action that has not started with its verdict, as ``disinto
-        cancel`` does. A run is told once for each submission; how it ends is its engine's to say.
+        cancel`` does. The engine is called once per submission, and reports how the run ends.
 
-        Returns the claim as it stands, that of a run if one was started first.
+        Returns the claim as it is now, that of a run if one was started first.
         """
         claim = step.claim
         self._acting.led()
@@ -40,11 +40,11 @@ class Cancelling:
         return self._components.ledger.update(replace(claim, stopped=True))
 
     def stop_superseded(self, step: StopSuperseded) -> Claim:
-        """A result of ours stands in git already: stop the run and let its grant die. The claim stays
-        until the engine says how it ended, so that nothing is forgotten while it runs.
+        """Stop a run whose signed result is in git already, and revoke its grant. The claim stays
+        until the engine reports the end, so that nothing is forgotten while it runs.
 
         A vault that is down must not hold up the stop. The grant is then revoked by the next call,
-        which tells the engine again: the run may have reached it in between.
+        which also cancels at the engine again: the run may have reached it in between.
         """
         claim = step.claim
         self._acting.led()

@@ -1,4 +1,4 @@
-"""Effects that end runs: a verdict is recorded, a grant revoked, a result restored, a claim released."""
+"""Effects that end runs: record a verdict, revoke a grant, restore a result, release a claim."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ from dispatcher.loop.effects.acting import Acting
 from dispatcher.loop.result_writer import Entry
 from dispatcher.loop.results import of_run
 from dispatcher.loop.unwrapping import with_cause
-from dispatcher.loop.without_runner import is_in_doubt, last_words, never_started
+from dispatcher.loop.without_runner import last_stderr, may_not_have_started, never_started
 from dispatcher.model.result import ended_result
 from dispatcher.model.run import Claim, Outcome, Phase, Placement
 from dispatcher.model.verdicts import Verdict
 
 
 class Ending:
-    """Brings claimed runs to their end."""
+    """Ends claimed runs."""
 
     def __init__(self, acting: Acting) -> None:
         self._acting, self._components = acting, acting.components
 
     def conclude(self, step: Conclude) -> Claim:
         """Revoke the grant of an ended run, then record its verdict. If the runner did not report how
-        it ended, Vault is asked, and waited for, whether the formula can have started.
+        it ended, check in Vault whether the formula can have started; this waits for Vault.
         """
         claim, observation = step.claim, step.observation
         if observation.outcome is None:
             raise ValueError(f"the run of {step.action_id} has not ended")
         self._acting.led()
         outcome = with_cause(observation.outcome, claim, self._components.grants)
-        if is_in_doubt(outcome, reported=observation.reported) and self._never_began(claim):
-            outcome = never_started(outcome, self._last_words(claim))
+        if may_not_have_started(outcome, reported=observation.reported) and self._never_began(
+            claim
+        ):
+            outcome = never_started(outcome, self._last_stderr(claim))
         revoked = self._acting.try_revoke(claim)
         return self.end(claim, outcome, engine=observation.engine, revoked=revoked)
 
     def revoke(self, step: Revoke) -> Claim:
-        """Revoke what could not be revoked when the run ended."""
+        """Revoke a grant that could not be revoked when the run ended."""
         claim = step.claim
         self._acting.led()
         if claim.grant is not None:
@@ -48,11 +50,11 @@ class Ending:
         return self._components.ledger.update(replace(claim, revoked=True))
 
     def restore(self, step: Restore) -> Claim:
-        """Make a tombstone's text the result of its action again, if it is proven to be ours; what
-        is not proven is dropped, and the tombstone stays.
+        """Make a tombstone's text the result of its action again, if it is proven to be ours;
+        otherwise drop the text, and keep the tombstone.
 
         Raises:
-            Unavailable, Denied: Vault has the key and cannot be asked; the tombstone waits.
+            Unavailable, Denied: Vault has the key and cannot be reached; the tombstone waits.
         """
         claim, key = step.claim, step.claim.key
         data = claim.result.encode()
@@ -67,9 +69,9 @@ class Ending:
         return self._components.ledger.update(replace(claim, phase=Phase.ENDED))
 
     def retire(self, step: Retire) -> None:
-        """The result is in git and the grant is dead: forget the run, then release the claim.
+        """Forget a run whose result is in git and whose grant is revoked, then release the claim.
 
-        In this order: a crash in between leaves the claim, which is retired again.
+        In this order, because a crash in between then leaves the claim, which is retired again.
         """
         self._acting.led()
         result = None if step.claim.stopped else ended_result(step.claim)
@@ -84,15 +86,15 @@ class Ending:
     ) -> Claim:
         """Sign the result and record the verdict. From here on it cannot be lost."""
         kind = self._components.settings.scheduler
-        # Not the engine's own word for itself: a result that no model takes would be retried
+        # Not the engine's own name for itself: a result that fails validation would be retried
         # forever.
         engine = replace(engine, kind=kind) if engine else Placement(kind=kind, job=claim.engine_id)
         now = time.time()
         try:
             text = of_run(claim, outcome, engine, now=now).to_json()
         except (ValueError, TypeError, OverflowError) as error:
-            said = f"the runner left what no result can represent ({error})"
-            outcome = _only_verdict(outcome, said)
+            reason = f"the runner left what no result can represent ({error})"
+            outcome = _only_verdict(outcome, reason)
             text = of_run(claim, outcome, engine, now=now).to_json()
         self._acting.led()
         text = self._signed(claim, text)
@@ -103,16 +105,16 @@ class Ending:
             outcome = _without_outputs(outcome, str(error))
             text = self._signed(claim, of_run(claim, outcome, engine, now=now).to_json())
             ended = self._components.ledger.update(replace(ended, result=text))
-        if claim.stopped:  # what ends it is the result in git, whatever its engine knows
+        if claim.stopped:  # it ends because of the result in git, whatever the engine reports
             self._acting.audit("closed", ended, reason="its result was in git already")
         else:
             self._acting.audit("ended", ended, reason=outcome.error, verdict=outcome.verdict)
         return ended
 
     def _signed(self, claim: Claim, text: str) -> str:
-        """The result signed, or as it is where that cannot be done now: an engine does not keep an
-        outcome forever, so a key that cannot be used must not hold up the verdict. What the
-        ledger holds is ours, and is signed before it is pushed.
+        """The result, signed if that is possible now: an engine does not keep an outcome forever, so
+        a key that cannot be used must not hold up the verdict. What the ledger holds is ours, and
+        is signed before it is pushed.
         """
         if (
             self._components.settings.attestation.transit_key
@@ -120,17 +122,17 @@ class Ending:
         ):
             return text
         try:
-            return self._components.seal(Entry.of(replace(claim, result=text)))
-        except Exception as error:  # noqa: BLE001 - told, and tried again by the result's writer
+            return self._components.sign_result(Entry.of(replace(claim, result=text)))
+        except Exception as error:  # noqa: BLE001 - reported, and retried by the writer
             self._acting.note(error)
             return text
 
     def _never_began(self, claim: Claim) -> bool:
         return claim.grant is not None and self._components.grants.withdraw(claim.grant)
 
-    def _last_words(self, claim: Claim) -> str:
+    def _last_stderr(self, claim: Claim) -> str:
         try:
-            return last_words(self._components.scheduler, claim)
+            return last_stderr(self._components.scheduler, claim)
         except (TemporaryError, Denied) as error:
             self._acting.note(error)
             return ""
@@ -142,7 +144,7 @@ def never_ran(verdict: Verdict, error: str) -> Outcome:
 
 
 def _only_verdict(outcome: Outcome, error: str) -> Outcome:
-    """What is left of an outcome that no result can represent: it is no success any more."""
+    """An outcome reduced to its verdict, because no result can represent it; never a success."""
     verdict = Verdict.ERROR if outcome.verdict is Verdict.SUCCEEDED else outcome.verdict
     return never_ran(verdict, error)
 

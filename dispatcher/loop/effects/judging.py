@@ -1,4 +1,4 @@
-"""Effects of judging: the gate is asked about an action, and what never runs is put on record."""
+"""Effects of judging: check the gate for an action, and record actions that never run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dispatcher.model.result import Result
 
 
 class ApprovalGone(TemporaryError):
-    """The gate does not approve an action any more that it approved before.
+    """The gate no longer approves an action that it approved before.
 
     Attributes:
-        question, decision: what it was asked, and its answer.
-        asked_at: when it was asked (monotonic seconds).
+        question, decision: the question to the gate, and its decision.
+        asked_at: when the check began (monotonic seconds).
     """
 
     def __init__(self, question: Question, decision: Decision, *, asked_at: float) -> None:
@@ -25,7 +25,7 @@ class ApprovalGone(TemporaryError):
 
 
 class Judging:
-    """Asks the gate, and records its answers.
+    """Checks the gate, and records its decisions.
 
     Args:
         components: gate and audit log are used.
@@ -35,10 +35,10 @@ class Judging:
         self._components = components
         self._rejected: set[tuple[str, str]] = set()
 
-    def ask(self, question: Question, *, known: Decision | None) -> Decision:
-        """Ask the gate; an answer other than the one ``known`` goes on record."""
+    def ask(self, question: Question, *, last_answer: Decision | None) -> Decision:
+        """Check the gate; a decision that differs from ``last_answer`` goes on record."""
         decision = self._components.gate.check(question)
-        if decision != known:
+        if decision != last_answer:
             self._components.audit.append(
                 "judged",
                 action=question.action_id,
@@ -54,24 +54,26 @@ class Judging:
             )
         return decision
 
-    def confirm(self, question: Question, *, known: Decision | None) -> Decision:
-        """Ask the gate once more before a run starts, and return its approval: what was approved may
-        have waited for placement since, and an approval can be taken back.
+    def confirm(self, question: Question, *, last_answer: Decision | None) -> Decision:
+        """Check the gate once more before a run starts, and return its approval: the action may have
+        waited for placement since it was approved, and an approval can be withdrawn.
 
         Raises:
-            ApprovalGone: it is not approved now.
+            ApprovalGone: it is no longer approved.
         """
         asked_at = time.monotonic()
-        decision = self.ask(question, known=known)
+        decision = self.ask(question, last_answer=last_answer)
         if decision.answer is not Answer.APPROVED:
             raise ApprovalGone(question, decision, asked_at=asked_at)
         return decision
 
     def reject(self, result: Result) -> Result:
-        """Put on record, once, that an action never runs; returns its result."""
-        self._components.notices.record(result)  # no claim would tell of it after a crash
+        """Record, once, that an action never runs; returns its result."""
+        self._components.notices.record(
+            result
+        )  # there is no claim to restore it from after a crash
         if len(self._rejected) >= REMEMBERED:
-            self._rejected.clear()  # a second record of the same is better than no end of growth
+            self._rejected.clear()  # a duplicate record is better than unbounded growth
         if (result.id, result.blob) not in self._rejected:
             self._rejected.add((result.id, result.blob))
             self._components.audit.append(

@@ -1,6 +1,4 @@
-"""Effects that bring runs to their engine: mint, claim, extend, submit; and again, if that stopped
-halfway.
-"""
+"""Effects that launch runs: mint, claim, extend, submit; and resume a launch that stopped halfway."""
 
 from __future__ import annotations
 
@@ -43,7 +41,7 @@ from dispatcher.settings.dynamic import dynamic_secrets
 from dispatcher.vault import PolicyMissing
 
 SUBMIT_TRIES = 3
-"""Submissions of one run that may fail in a way that nobody foresaw; then it ends."""
+"""Unexpected failures of one run's submission after which the run ends."""
 
 _NOT_WRITTEN = (LeadLost, Conflict, ClaimTooLarge, RulesChanged)
 """Errors after which a claim is known not to have been written."""
@@ -54,10 +52,10 @@ class FormulaChanged(TemporaryError):
 
 
 class Launching:
-    """Starts actions under a claim, and starts again what stopped before its engine had it.
+    """Launches actions under a claim, and resumes launches that stopped before the engine had the run.
 
     Args:
-        ending: ends what can never start.
+        ending: ends runs that can never start.
     """
 
     def __init__(self, acting: Acting, ending: Ending) -> None:
@@ -66,19 +64,19 @@ class Launching:
         self._failures: dict[str, list[str]] = {}
 
     def launch(self, step: Launch, *, approved_by: tuple[str, ...]) -> Claim:
-        """Mint, claim, extend, submit. A claim that fails revokes its grant.
+        """Mint, claim, extend, submit. If the claim fails, its grant is revoked.
 
         Args:
             approved_by: who approved, as the gate has just confirmed.
 
-        Returns the claim as it stands, another's if that one was first.
+        Returns the claim as it is now, another process's if that was first.
 
         Raises:
-            FormulaChanged, RulesChanged: nothing was done; the action is to be judged again.
+            FormulaChanged, RulesChanged: nothing was done; the action must be judged again.
         """
         candidate, formula = step.candidate, step.candidate.formula
         self._acting.fence.check(step.revision)
-        if formula is not None and self._components.shelf.by_ref(formula.ref) is None:
+        if formula is not None and self._components.formula_store.by_ref(formula.ref) is None:
             raise FormulaChanged(f"formula {formula.ref.name} changed while it waited")
         spec = spec_of(
             candidate,
@@ -116,33 +114,34 @@ class Launching:
         return self._submit(claim, spec, wrapped)
 
     def resolve_orphan(self, step: ResolveOrphan) -> Claim:
-        """A claim whose run the engine does not know: let the vault decide."""
+        """Resolve a claim whose run the engine does not have: the vault shows whether it started."""
         claim, candidate = step.claim, step.candidate
         self._acting.led()
         if claim.grant is None or not self._components.grants.withdraw(claim.grant):
             if claim.grant is not None:
                 self._components.grants.revoke(claim.grant)
             if claim.key in self._components.scheduler.observe([claim]):
-                return claim  # it reached its engine while we asked, which tells how it ends
+                return claim  # it reached its engine meanwhile, which reports how it ends
             return self._end(claim, _lost(), revoked=True)
-        formula = self._components.shelf.by_ref(claim.formula) if claim.formula else None
+        formula = self._components.formula_store.by_ref(claim.formula) if claim.formula else None
         if candidate is None or formula is None:
-            gone = "the run never started, and its action or formula no longer exists"
-            return self._end(claim, never_ran(Verdict.ERROR, gone), revoked=False)
+            reason = "the run never started, and its action or formula no longer exists"
+            return self._end(claim, never_ran(Verdict.ERROR, reason), revoked=False)
         return self._resubmit(claim, replace(candidate, formula=formula))
 
     def _resubmit(self, claim: Claim, candidate: Candidate) -> Claim:
-        """Nobody unwrapped and nobody can: mint anew under the same claim, and submit again.
+        """Mint a new grant under the same claim, and submit again. Nobody has unwrapped the old grant,
+        and nobody can.
 
-        What is left of the old grant goes only when the new one stands in the claim: until then a
-        crash asks the vault again, and must get the same answer.
+        The old grant is revoked only when the new one is in the claim: after a crash before that,
+        the vault is checked again, and must give the same answer.
         """
         failures = self._failures.get(claim.key.token, [])
         if len(failures) >= SUBMIT_TRIES:
             why = f"it could not be submitted {len(failures)} times in a row: {failures[-1]}"
             outcome = never_ran(Verdict.ERROR, why)
             return self._end(claim, outcome, revoked=self._acting.try_revoke(claim))
-        old = claim.grant
+        old_grant = claim.grant
         spec = spec_of(
             candidate,
             settings=self._components.settings,
@@ -164,34 +163,34 @@ class Launching:
         except Exception as error:
             self._give_up(claim.key, wrapped.grant, error)
             raise
-        if old is not None:
-            self._components.grants.revoke(old)
+        if old_grant is not None:
+            self._components.grants.revoke(old_grant)
         self._acting.audit("submitted_again", claim, reason="the run had not started")
         return self._submit(claim, spec, wrapped)
 
     def _mint(self, spec: RunSpec) -> WrappedGrant:
-        """A provisional grant, after what is left of one minted in vain for the same action has
-        been revoked: however often its claim fails, an action has one at a time.
+        """Mint a provisional grant. First revoke what is left of an earlier one for the same action, so
+        that an action has one grant at a time, however often its claim fails.
         """
-        left = self._unclaimed.get(spec.key.action_id)
-        if left is not None:
+        leftover = self._unclaimed.get(spec.key.action_id)
+        if leftover is not None:
             claim = self._components.ledger.get(spec.key.action_id)
-            if claim is None or claim.grant != left:
-                self._components.grants.revoke(left)
+            if claim is None or claim.grant != leftover:
+                self._components.grants.revoke(leftover)
             del self._unclaimed[spec.key.action_id]
         self._acting.led()
         lifetime_s = self._lifetime_s(spec)
         return self._components.grants.mint(spec.key, spec.secrets, lifetime_s=lifetime_s)
 
     def _give_up(self, key: RunKey, grant: Grant, error: Exception) -> None:
-        """End at once a grant whose claim could not be written.
+        """End a grant whose claim could not be written.
 
-        Where the claim may stand all the same (an answer that was lost), the wrapping is left until
-        the next try, because it is the proof that nothing started: ``resolve_orphan`` finds it unused
-        and submits the run again.
+        If the claim may have been written nevertheless (the answer was lost), the wrapping is kept
+        until the next attempt, because it proves that nothing started: ``resolve_orphan`` finds it
+        unused and submits the run again.
         """
         if len(self._unclaimed) >= REMEMBERED:
-            self._unclaimed.clear()  # those left end with their provisional life
+            self._unclaimed.clear()  # the others expire with their provisional lifetime
         self._unclaimed[key.action_id] = grant
         try:
             if isinstance(error, _NOT_WRITTEN):
@@ -216,7 +215,7 @@ class Launching:
         try:
             grants.extend(wrapped.grant, lifetime_s=self._lifetime_s(spec))
         except Misconfigured as never:
-            # A place must not be taken for as long as nobody fixes the settings.
+            # Otherwise it would occupy a place until somebody fixes the settings.
             grants.revoke(wrapped.grant)
             return self._end(claim, never_ran(Verdict.ERROR, str(never)), revoked=True)
         self._acting.led()
@@ -227,8 +226,8 @@ class Launching:
             outcome = never_ran(Verdict(never.verdict), str(never))
             return self._end(claim, outcome, revoked=True)
         except Misconfigured:
-            # Nothing was started. The grant must not wait for the person who fixes it; what is
-            # left of it says later that it was not used.
+            # Nothing was started. The grant must not wait until somebody fixes the settings; what
+            # is left of it later proves that it was not used.
             try:
                 grants.withdraw(wrapped.grant)
             except (TemporaryError, Denied) as trouble:  # the failure that led here is to be raised
@@ -237,10 +236,10 @@ class Launching:
         except (TemporaryError, Denied):
             raise
         except Exception as error:
-            # Another program's words may hold anything; a result is public.
+            # Another program's message may contain anything; a result is public.
             why = str(error) if isinstance(error, DisintoError) else type(error).__name__
             if len(self._failures) >= REMEMBERED:
-                self._failures.clear()  # those tried once more
+                self._failures.clear()  # their count starts over
             self._failures.setdefault(claim.key.token, []).append(why)
             raise
         self._failures.pop(claim.key.token, None)
@@ -258,7 +257,7 @@ def spec_of(
     approved_by: tuple[str, ...],
     outcome_key: str,
 ) -> RunSpec:
-    """What the runner is told of a vetted action."""
+    """The runner's specification of a vetted action."""
     action, formula = candidate.action, candidate.formula
     if action is None or formula is None:
         raise ValueError(f"action {candidate.key.action_id} is not fit to run")

@@ -1,4 +1,4 @@
-"""What the ledger keeps of this installation's lead, as the text of one note."""
+"""The ledger's note about this installation's lead."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dispatcher.ops_repo.lead import LeadRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Own:
-    """What the ledger knows of this installation.
+class LeadNote:
+    """This installation's lead, as stored in the ledger.
 
     Attributes:
         instance: its id; "" before it first led.
         place: where the ledger was when it last led; see ``Ledger.place``.
-        records: of ours, any of which the ref may hold.
+        records: our records, any of which the ref may hold.
         version: of the note; 0 if there is none.
     """
 
@@ -34,12 +34,12 @@ class Own:
         )
 
     @classmethod
-    def of(cls, text: str, *, version: int) -> Own:
-        known = json.loads(text)
-        records = (LeadRecord.of(record) for record in known["records"])
+    def of(cls, text: str, *, version: int) -> LeadNote:
+        fields = json.loads(text)
+        records = (LeadRecord.of(record) for record in fields["records"])
         return cls(
-            instance=known["instance"],
-            place=known["place"],
+            instance=fields["instance"],
+            place=fields["place"],
             records=tuple(record for record in records if record is not None),
             version=version,
         )
