@@ -1,8 +1,8 @@
-"""Attestation: who ran what, signed inside the result, and checked offline.
+"""Attestation: who ran what, signed inside the result, and verifiable offline.
 
 ``seal_with`` signs (``envelope``), by a local key or by Vault's transit engine (``keys``);
-``verify_result`` checks (``verify``), purely and without any server. ``provenance`` answers the
-service's one question about what stands in git: did we sign it?
+``verify_result`` verifies (``verify``), purely and without any server. ``provenance`` answers whether
+a file in git was signed by us.
 """
 
 from dispatcher.attestation.envelope import (

@@ -1,9 +1,9 @@
-"""The envelope around a statement, and the statement about a result.
+"""Signs a result: the statement about it, and the envelope around the statement.
 
 A result carries a DSSE envelope (spec 1.0.2) around an in-toto Statement v1 under its last key,
 ``attestation``. The statement's subject is the result's file without that key, exactly as
 ``Result.to_json`` writes it, so the signature covers every byte of it. The predicate repeats the
-fields, so that a reader of the statement alone knows the run, and so that a change is told by the
+fields, so that the statement alone describes the run, and so that a change can be reported with the
 name of the field.
 """
 
@@ -34,7 +34,7 @@ class Signer(Protocol):
 
 
 def seal_with(signer: Signer, text: str, *, policies: Sequence[str] = ()) -> str:
-    """A result's text with its attestation; a result that has one is given back as it is.
+    """A result's text with its attestation; a result that has one is returned unchanged.
 
     Args:
         text: what ``Result.to_json`` wrote.

@@ -1,4 +1,4 @@
-"""Keys of attestations: a file on this machine, or Vault's transit engine."""
+"""Signing keys of attestations: a file on this machine, or Vault's transit engine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----.*?-----END PUBLIC KEY-----", re.
 
 
 class Transit(Protocol):
-    """What ``dispatcher.vault`` offers of Vault's transit engine."""
+    """The interface to Vault's transit engine; see ``dispatcher.vault``."""
 
     def transit_sign(self, data: bytes) -> tuple[int, bytes]:
         """Version of the key, and its ed25519 signature."""
@@ -75,10 +75,10 @@ def load_public_keys(pem: bytes, *, path: str) -> tuple[Ed25519PublicKey, ...]:
 
 
 class LocalSigner:
-    """Signs with an ed25519 key in a file, which is made at the first use.
+    """Signs with an ed25519 key in a file, which is created at the first use.
 
     Args:
-        path: private key, PKCS #8 PEM, mode 0600. Beside it stands the public one, ``.pub``.
+        path: private key, PKCS #8 PEM, mode 0600. The public key is beside it, ``.pub``.
     """
 
     def __init__(self, path: Path) -> None:
@@ -133,7 +133,7 @@ class LocalSigner:
         return key
 
     def _make(self) -> None:
-        """Write a new key; of two processes at once, the first one's stands."""
+        """Write a new key; if two processes do so at once, the first one wins."""
         key = Ed25519PrivateKey.generate()
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,5 +184,5 @@ def transit_keys(transit: Transit) -> tuple[Ed25519PublicKey, ...]:
 
 
 def transit_signer(transit: Transit) -> TransitSigner:
-    """A signer that asks Vault; see ``TransitSigner``."""
+    """A signer that uses Vault; see ``TransitSigner``."""
     return TransitSigner(transit)

@@ -1,6 +1,6 @@
-"""Provenance: whether the bytes of a result are ours, by the one thing that proves it, a signature.
+"""Determines by signature whether the bytes of a result are ours.
 
-Everything read from git was possibly written by somebody else. Nothing here signs.
+Anybody may have written what is read from git. Nothing here signs.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from dispatcher.attestation.verify import Kind, Verification, verify_result
 
 REFRESH_S = 60.0
-"""Seconds before keys are asked for again because a result names one that is not known: a key may
-have been rotated, and whoever pushes made-up results must not make us ask at each of them."""
+"""Seconds before keys are fetched again because a result names an unknown one: a key may have been
+rotated, but pushing made-up results must not cause a fetch for each of them."""
 
 _CONTEXT = frozenset({Kind.FORMULA, Kind.APPROVAL})
-"""Findings that say nothing about who signed."""
+"""Findings that are not about who signed."""
 
 
 class SignatureVerifier:
-    """Tells our results from others by their signature; see ``dispatcher.loop.result_writer.Verifier``.
+    """Distinguishes our results from others by their signature; see ``dispatcher.loop.result_writer.Verifier``.
     Thread-safe.
 
     Args:

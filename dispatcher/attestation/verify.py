@@ -1,8 +1,8 @@
-"""Checking a result against its signature, offline: every changed byte is told as what it is.
+"""Verifies a result against its signature, offline, and reports what was changed.
 
-Nothing of a file is believed before its signature holds. The file is compared byte by byte with
-what was signed: the part before ``attestation`` by its digest, the envelope by writing it anew. So
-white space counts, and nothing can hide behind another way of writing the same.
+Nothing in a file is trusted before its signature holds. The file is compared byte by byte with what
+was signed: the part before ``attestation`` by its digest, the envelope by encoding it again. So white
+space counts, and nothing can be hidden in another encoding of the same values.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ _NEED_APPROVAL = frozenset({Tier.MEDIUM, Tier.HIGH})
 class Kind(StrEnum):
     """What a finding is about. Closed."""
 
-    UNREADABLE = "unreadable"  # the file is no result
+    UNREADABLE = "unreadable"  # the file is not a result
     UNSIGNED = "unsigned"  # a result without an attestation
     ENVELOPE = "envelope"  # the envelope was modified
     KEY = "key"  # signed by a key that is not trusted, or the key's name was changed
     SIGNATURE = "signature"  # statement, type or signature was changed
-    STATEMENT = "statement"  # signed, but it says something else than a run's result
+    STATEMENT = "statement"  # signed, but not a statement about a run
     RESULT = "result"  # the result is not the one that was signed
     ID = "id"  # the result belongs to another action
     ACTION = "action"  # the action file is not the one that ran
@@ -59,12 +59,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One thing that does not hold.
+    """One problem of a result.
 
     Attributes:
         kind: what it is about.
         message: one sentence without a full stop.
-        field: the result's field, where one is meant.
+        field: the result's field, if it is about one.
     """
 
     kind: Kind
@@ -77,12 +77,12 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verification:
-    """What a check came to.
+    """The outcome of a verification.
 
     Attributes:
-        findings: what does not hold; empty for a verified result.
+        findings: the problems; empty for a verified result.
         keyid: id of the key whose signature holds; "" if none does.
-        predicate: what was signed; empty where no signature holds.
+        predicate: what was signed; empty if no signature holds.
     """
 
     findings: tuple[Finding, ...]
@@ -91,7 +91,7 @@ class Verification:
 
     @property
     def verified(self) -> bool:
-        """True if nothing speaks against the result."""
+        """Whether there are no problems."""
         return not self.findings
 
 
@@ -117,14 +117,14 @@ def verify_result(
     formula: bytes | None = None,
     blob_of: Callable[[bytes], str] | None = None,
 ) -> Verification:
-    """Check a result's file. Pure; never raises for what the bytes hold.
+    """Verify a result's file. Pure; never raises because of its content.
 
     Args:
         data: the bytes of ``<id>.result.json``.
         action_id: the id by the file's name.
         action: the bytes of ``<id>.toml``; None if the file is missing.
         public_keys: those that are trusted.
-        formula: the formula's bytes, where they are at hand.
+        formula: the formula's bytes, if they are available.
         blob_of: hash of a blob in this repository; by default git's, of the kind that was signed.
     """
     parts = _split(data)
@@ -145,7 +145,7 @@ def verify_result(
 
 
 def _split(data: bytes) -> tuple[bytes, Envelope] | Finding:
-    """The signed part as it was before sealing, and the envelope."""
+    """The result as it was before it was signed, and the envelope."""
     mark = data.rfind(_MARK)
     if mark < 0 or not data.endswith(_END):
         return _why_not_signed(data)
@@ -288,7 +288,7 @@ def _holds(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
 
 
 def _exact_base64(text: str) -> bytes | None:
-    """The bytes, if this is the one way to write them; None otherwise."""
+    """The bytes, if this is their canonical encoding; None otherwise."""
     try:
         data = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
@@ -316,6 +316,6 @@ def _finding(kind: Kind, message: str) -> Finding:
 
 
 def _shown(value: object) -> str:
-    """A value for a message: JSON in ASCII, so that nothing a terminal acts on gets through."""
+    """A value for a message: JSON in ASCII, so that it contains no control characters."""
     text = json.dumps(value)
     return text if len(text) <= 120 else f"{text[:120]}…"

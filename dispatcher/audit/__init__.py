@@ -1,6 +1,6 @@
 """The audit log: every decision with its reason, in JSON lines, each chained to the one before.
 
-``AuditLog`` writes (``log``), ``verify`` reads and says what was changed, taken out, moved or cut
+``AuditLog`` writes (``log``), ``verify`` reads and reports what was changed, removed, moved or cut
 off (``chain``).
 """
 

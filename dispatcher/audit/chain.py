@@ -1,4 +1,4 @@
-"""Reading the audit log: is the chain whole, and if not, where is it broken and how."""
+"""Verifies the audit log: whether the chain is intact, and if not, where and how it is broken."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Break(StrEnum):
     """How a chain is broken. Closed."""
 
     CHANGED = "changed"  # a record was modified
-    MISSING = "missing"  # records were taken out before this one
-    REORDERED = "reordered"  # a record stands where another belongs
+    MISSING = "missing"  # records were removed before this one
+    REORDERED = "reordered"  # a record is in the place of another
     FOREIGN = "foreign"  # the line is not a record
     TORN = "torn"  # the last line has no end
     TRUNCATED = "truncated"  # records were cut off at the end
@@ -47,12 +47,12 @@ class AuditProblem:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AuditReport:
-    """What ``verify`` found.
+    """The findings of ``verify``.
 
     Attributes:
         records: how many lines were read.
-        digest: hash of the last record: keep it elsewhere, and ask ``holds`` for it later.
-        problems: in the order of the files; empty for a whole chain.
+        digest: hash of the last record: store it elsewhere, and check it with ``holds`` later.
+        problems: in the order of the files; empty for an intact chain.
     """
 
     records: int
@@ -78,7 +78,7 @@ def verify(path: Path) -> AuditReport:
 
 
 def holds(path: Path, digest: str) -> bool:
-    """Whether a record with this hash stands in the log, unchanged.
+    """Whether the log contains an unchanged record with this hash.
 
     Raises:
         FileNotFoundError: there is no log.
@@ -96,7 +96,7 @@ def _lines(path: Path) -> Iterator[tuple[Path, int, bytes]]:
 
 @contextmanager
 def _quiet(path: Path) -> Iterator[tuple[int, str] | None]:
-    """The head, while nobody writes; None if there is none."""
+    """The head, while writers are locked out; None if there is none."""
     try:
         fd = os.open(head_file(path), os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -111,7 +111,7 @@ def _quiet(path: Path) -> Iterator[tuple[int, str] | None]:
 
 @dataclass(kw_only=True)
 class _Reader:
-    """The state of a reading.
+    """The state of a verification.
 
     Attributes:
         seq: number of the last record in order.
@@ -134,7 +134,7 @@ class _Reader:
     late: set[int] = field(default_factory=set)
 
     def read(self, file: str, number: int, raw: bytes) -> None:
-        """Take in one line."""
+        """Check one line."""
         self.lines += 1
         self.place = (file, number)
         if not raw.endswith(b"\n"):
@@ -189,7 +189,7 @@ class _Reader:
             self._report(Break.CHANGED, what)
 
     def settled(self) -> Iterator[AuditProblem]:
-        """The problems; records that only stand elsewhere are not missing."""
+        """The problems; records that were only moved do not count as missing."""
         for index, problem in enumerate(self.problems):
             missing = self.gaps.get(index)
             if missing is None or not self.late.issuperset(missing):

@@ -1,12 +1,12 @@
-"""Writing the audit log.
+"""Writes the audit log.
 
 ``audit.jsonl`` holds the records, ``audit.jsonl.head`` the number and hash of the last one: it
-shows that the end was cut off, and is the lock of those who write. Whoever can write both files can
-write all of it anew; against that, keep the digest that ``disinto audit verify`` prints elsewhere.
+shows that the end was cut off, and is the writers' lock. Anybody who can write both files can rewrite
+the whole log; against that, store the digest that ``disinto audit verify`` prints elsewhere.
 
-A record is handed to the kernel before the step goes on: it survives the death of the process, not
-that of the machine; a file is synced to disk when it is rotated. A last line that was torn, by a
-full disk or a crash of the machine, is moved aside and said so in the log. At 64 MiB the file is
+A record is written to the kernel before the step continues: it survives a crash of the process, not
+of the machine; a file is synced to disk when it is rotated. A torn last line, from a full disk or a
+crash of the machine, is moved aside, which the log records. At 64 MiB the file is
 renamed to ``audit.<first seq>.jsonl`` and the chain goes on in a new one. No record holds a secret:
 callers pass names, hashes and reasons.
 """
@@ -27,7 +27,7 @@ from dispatcher.errors import TemporaryError
 ROTATE_BYTES = 64 * 1024 * 1024
 
 TAIL_BYTES = 4 * 1024
-"""Read first from the end, to find the last line; more where a line is longer."""
+"""Bytes read first from the end to find the last line; more if a line is longer."""
 
 _HEAD_FORMAT = "{:020d} {}\n"
 _HEAD_BYTES = 20 + 1 + 64 + 1
@@ -37,7 +37,7 @@ class AuditLog:
     """Appends records. Thread-safe; several processes may write one log (flock).
 
     Args:
-        path: ``audit.jsonl``; made with its directory when the first record is written.
+        path: ``audit.jsonl``; created with its directory when the first record is written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +83,7 @@ class AuditLog:
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
-        """The head file, while no other process writes."""
+        """The head file, with the writers' lock held."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         guard = os.open(head_file(self._path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -107,7 +107,7 @@ class AuditLog:
     def _last(self, fd: int, guard: int) -> tuple[int, str]:
         """Number and hash of the record that the next one follows.
 
-        The head counts where it is ahead of the file: what was cut off stays missing for good.
+        The head counts if it is ahead of the file, so that what was cut off stays missing.
         """
         head = read_head(guard)
         line = _tail(fd).rstrip(b"\n").rpartition(b"\n")[2]
@@ -133,12 +133,12 @@ def files(path: Path) -> list[Path]:
 
 
 def head_file(path: Path) -> Path:
-    """Where the number and hash of the last record stand."""
+    """The file with the number and hash of the last record."""
     return path.with_name(f"{path.name}.head")
 
 
 def read_head(fd: int) -> tuple[int, str] | None:
-    """Number and hash of the last record, or None if nothing legible stands there."""
+    """Number and hash of the last record, or None if the head file is not valid."""
     number, _, digest = os.pread(fd, _HEAD_BYTES, 0).decode(errors="replace").partition(" ")
     if not number.isdecimal() or len(digest) != 65:
         return None
@@ -148,7 +148,7 @@ def read_head(fd: int) -> tuple[int, str] | None:
 def _write(
     fd: int, guard: int, after: tuple[int, str], event: str, facts: dict[str, object]
 ) -> tuple[int, str]:
-    """One record after another, then the head; the new one's number and hash."""
+    """Write one record, then the head; returns the record's number and hash."""
     seq, prev = after[0] + 1, after[1]
     line, digest = line_of(seq=seq, time=time.time(), event=event, prev=prev, facts=facts)
     data = line + b"\n"

@@ -1,4 +1,4 @@
-"""One line of the audit log, and its hash.
+"""Encodes and parses one line of the audit log, and its hash.
 
 A line is the record's JSON with its own hash as the last key::
 
@@ -29,7 +29,7 @@ _TAIL = len(_HASH_KEY) + 64 + len(b'"}')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Record:
-    """What the chain needs of a line.
+    """The fields of a line that the chain needs.
 
     Attributes:
         seq: from 1.
@@ -61,7 +61,7 @@ def line_of(
 
 
 def record_of(line: bytes) -> Record | None:
-    """Read a line; None if it is no record."""
+    """Parse a line; None if it is not a record."""
     if not line[-_TAIL:].startswith(_HASH_KEY) or not line.endswith(b'"}'):
         return None
     body = line[:-_TAIL] + b"}"

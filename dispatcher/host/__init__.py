@@ -1,1 +1,1 @@
-"""This machine: files, processes and their permissions."""
+"""Files and processes of this machine, and their permissions."""

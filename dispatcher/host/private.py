@@ -1,8 +1,8 @@
-"""Keeping what is the dispatcher's own from other accounts of the machine.
+"""Makes the dispatcher's own files private to its account.
 
-The state directory holds claims with their outcome keys, accessors of grants, the signing key and
-the whole ops repo. The process's umask is left as it is: a push to a remote by path, and what
-formulas write into mounts, go by it as well.
+The state directory contains claims with their outcome keys, accessors of grants, the signing key and
+the whole ops repo. The process's umask is not changed, because it also applies to a push to a remote
+by path, and to what formulas write into mounts.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ import stat
 from pathlib import Path
 
 OTHERS = 0o077
-"""The rights of everybody but the owner."""
+"""The permission bits of everybody but the owner."""
 
 
 def make_private(directory: Path) -> None:
-    """Have a directory of our own: made if it is missing, else taken from others if it is ours.
+    """Create a private directory, or make an existing one private if it is ours.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     take_from_others(directory.resolve())
 
 
 def take_from_others(path: Path) -> None:
-    """Take the rights of all others away, if a file or directory is ours and ours alone.
+    """Remove the permissions of all others from a file or directory that is ours.
 
-    Left as they are: links; what is missing or somebody else's; the root, a home directory and
+    Not changed are links, missing files and those of other owners; and the root, a home directory and
     directories such as ``/tmp`` (sticky), which a wrong setting must not close to everybody.
     """
     try:
@@ -43,7 +43,7 @@ def take_from_others(path: Path) -> None:
 
 
 def open_to_others(directory: Path) -> bool:
-    """Whether an account other than its owner's has any right to a directory that exists."""
+    """Whether any account but the owner's has permissions on an existing directory."""
     try:
         return bool(directory.stat().st_mode & OTHERS)
     except OSError:

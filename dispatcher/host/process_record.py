@@ -1,4 +1,4 @@
-"""By what a run's processes are known later: to a dispatcher that was started anew, in another PID
+"""Records that identify a run's processes later: after a restart of the dispatcher, from another PID
 namespace, or after the clock was set.
 
 The module imports only the standard library, because the runner loads it in every job.
@@ -24,14 +24,14 @@ MARKED_LIMIT = b"Max file locks"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessRecord:
-    """A process, as it said of itself.
+    """A process, as it recorded itself.
 
     Attributes:
         pid: its number, in its PID namespace.
         namespace: that namespace, as the link ``/proc/self/ns/pid`` names it; "" if unknown.
         boot: id of the machine's boot, which no two share; "" if unknown.
-        monotonic: when it said so, by CLOCK_MONOTONIC of that boot, seconds. The clock can neither
-            be set nor does it go on while the machine is suspended.
+        monotonic: when it was recorded, by CLOCK_MONOTONIC of that boot, seconds. The clock cannot be
+            set, and stops while the machine is suspended.
     """
 
     pid: int
@@ -41,34 +41,34 @@ class ProcessRecord:
 
     @property
     def here(self) -> bool:
-        """Whether its number means the same process to us; believed of one that did not say."""
+        """Whether its PID is valid in our namespace; assumed if the record has no namespace."""
         return not self.namespace or (self.namespace, self.boot) == (_namespace(), _boot())
 
     def age(self) -> float:
-        """Seconds that the machine was awake since it said so; 0.0 if that cannot be known."""
+        """Seconds that the machine was awake since the record; 0.0 if unknown."""
         if not self.boot or self.boot != _boot():
             return 0.0
         return max(0.0, time.monotonic() - self.monotonic)
 
 
 def own_record() -> ProcessRecord:
-    """Of the calling process."""
+    """The record of the calling process."""
     return ProcessRecord(
         pid=os.getpid(), namespace=_namespace(), boot=_boot(), monotonic=time.monotonic()
     )
 
 
 def encode_record(record: ProcessRecord) -> bytes:
-    """One line, the number first."""
+    """The record as one line, the PID first."""
     fields = (record.pid, record.namespace or "-", record.boot or "-", f"{record.monotonic:.3f}")
     return (" ".join(str(field) for field in fields) + "\n").encode()
 
 
 def decode_record(data: bytes) -> ProcessRecord:
-    """Read a line; one of an earlier release holds the number alone.
+    """Parse a line; one of an earlier release contains the PID alone.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not a record.
     """
     fields = data.decode("ascii").split()
     pid = int(fields[0]) if fields else 0
@@ -81,7 +81,7 @@ def decode_record(data: bytes) -> ProcessRecord:
 
 
 def mark_of(workdir: str) -> int:
-    """A number for ``RLIMIT_LOCKS`` by which a run's processes are known, whatever they did to
+    """A number for ``RLIMIT_LOCKS`` that identifies a run's processes, whatever they change in
     their environment, session or parents. No other run has it.
     """
     import hashlib

@@ -1,8 +1,8 @@
-"""Remove a directory tree that a formula may have made: of any depth, with any modes in it.
+"""Removes a directory tree that a formula may have created: of any depth, with any modes in it.
 
 ``shutil.rmtree`` recurses before Python 3.13, and a path longer than PATH_MAX (4096 bytes) cannot be
 named. So the tree is walked through directory descriptors, one open at a time, down by name and up
-by "..". Links are not followed, and what is mounted in the tree is left alone.
+by "..". Links are not followed, and mounts in the tree are left alone.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def remove_tree(path: str | os.PathLike[str]) -> str:
     """Remove a directory and what is in it, as far as possible.
 
     Returns:
-        Why something is left, or "" (also if there was no such directory). Without names: a formula
-        chose those, and they may hold anything.
+        Why something is left, or "" (also if there was no such directory). Without file names,
+        which a formula chose and which may contain anything.
     """
     parent, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 - pathlib is slow to load
     try:
@@ -130,7 +130,7 @@ class _Walk:
         """Go up again and remove the directory.
 
         Raises:
-            OSError: the way up is not the way down; somebody moved a directory meanwhile.
+            OSError: the parent is another directory; a directory was moved meanwhile.
         """
         fd = os.open("..", _READ, dir_fd=self.fd)
         os.close(self.fd)

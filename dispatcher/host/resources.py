@@ -1,6 +1,6 @@
-"""The text files that come with the program: jobspecs, policies, roles, example actions.
+"""The text files that ship with the program: jobspecs, policies, roles, example actions.
 
-In a checkout (also an editable install) they are the top-level folders ``jobs``, ``vault`` and
+In a checkout (also an editable install) they are the top-level directories ``jobs``, ``vault`` and
 ``actions``; in a wheel the build puts the same directories below ``dispatcher/_files``. Names are
 relative to either, with forward slashes: ``files.text("vault/policies/runner.hcl.j2")``.
 """
@@ -13,23 +13,23 @@ from pathlib import Path
 from dispatcher.errors import Misconfigured
 
 FOLDERS = ("jobs", "vault", "actions")
-"""The folders that are shipped; ``pyproject.toml`` names the same under ``force-include``."""
+"""The directories that are shipped; ``pyproject.toml`` lists them under ``force-include``."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 @cache
 def root() -> Path:
-    """The folder that holds ``FOLDERS``."""
+    """The directory that contains ``FOLDERS``."""
     shipped = _PACKAGE / "_files"
     return shipped if shipped.is_dir() else _PACKAGE.parent
 
 
 def path(name: str) -> Path:
-    """Path of a shipped file or folder, such as ``jobs/runner.hcl.j2``.
+    """Path of a shipped file or directory, such as ``jobs/runner.hcl.j2``.
 
     Raises:
-        Misconfigured: there is none of this name, or the name leads out of the shipped folders.
+        Misconfigured: it does not exist, or the name leads out of the shipped directories.
     """
     parts = Path(name).parts
     if not parts or parts[0] not in FOLDERS or ".." in parts:
@@ -53,10 +53,10 @@ def text(name: str) -> str:
 
 
 def names(folder: str) -> tuple[str, ...]:
-    """Names of the files directly in a shipped folder, sorted, each fit for ``text``.
+    """Names of the files directly in a shipped directory, sorted, each valid for ``text``.
 
     Raises:
-        Misconfigured: there is no such folder.
+        Misconfigured: there is no such directory.
     """
     directory = path(folder)
     return tuple(

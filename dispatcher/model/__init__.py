@@ -1,1 +1,1 @@
-"""Plain records: what an action, a run and a result are. Nothing here does anything."""
+"""Plain records of actions, runs and results, without behaviour of their own."""

@@ -22,7 +22,7 @@ from dispatcher.toml.explain import Reader, complaint, did_you_mean, one_of, wal
 from dispatcher.toml.source import KeyPath, TomlSource, quoted, too_large
 
 MAX_ACTION_BYTES = 65_536
-"""Size of an action file where the settings say nothing else."""
+"""Default maximum size of an action file."""
 
 
 _MAX_CONTEXT = 100_000
@@ -55,7 +55,7 @@ def _checked_context(value: str) -> str:
 
 
 def _checked_word(value: str) -> str:
-    """Becomes part of a command line: no option, and nothing a terminal or a log would act on."""
+    """Checks a part of a command line: not an option, and without control characters."""
     if _CONTROL.search(value):
         raise complaint(f"{quoted(value)} contains a control character", remedy="Leave it out")
     if value.startswith("-"):
@@ -197,7 +197,7 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InvalidAction:
-    """A file that is no action, with everything that is wrong with it.
+    """A file that is not a valid action, with all its problems.
 
     Attributes:
         id: the file's stem.
@@ -217,13 +217,13 @@ READER = Reader(
 def parse_action(
     data: bytes, *, path: str, stem: str, limit: int = MAX_ACTION_BYTES
 ) -> Action | InvalidAction:
-    """Parse the bytes of an action file. Never raises for what the bytes hold.
+    """Parse the bytes of an action file. Never raises because of their content.
 
     Args:
         data: the file.
-        path: how the reader of a message knows the file.
+        path: the file as messages name it.
         stem: the file's name without ``.toml``, which must be the id.
-        limit: most bytes allowed.
+        limit: maximum bytes.
     """
     source = TomlSource.parse(data, path=path, limit=limit)
     if source.problems:
@@ -238,7 +238,7 @@ def parse_action(
 
 
 def oversized_action(*, path: str, stem: str, size: int, limit: int) -> InvalidAction:
-    """For a file known to be too large without reading it."""
+    """The invalid action of a file that is known to be too large without reading it."""
     return InvalidAction(id=stem, problems=(too_large(path, size, limit),))
 
 
@@ -252,11 +252,11 @@ def check_names(
     mounts: Collection[Mount] | None,
     variables: Mapping[str, Collection[str]] | None = None,
 ) -> tuple[Problem, ...]:
-    """What the action names and nobody has: formula, secrets, mounts; and secrets that become the
+    """Names in the action that do not exist: formula, secrets, mounts; and secrets that become the
     same environment variable. Pure.
 
     Args:
-        action, source, path: the parsed file, its bytes (for places) and how the user knows it.
+        action, source, path: the parsed file, its bytes (for places) and its name in messages.
         formulas: names that exist.
         secrets: names that exist in the vault; None if that cannot be known here.
         mounts: those that the scheduler offers; None if that cannot be known here.
@@ -330,7 +330,7 @@ def _secret_hint(name: str, secrets: list[str]) -> str:
 
 
 def _across_keys(source: TomlSource, stem: str) -> Iterator[Problem]:
-    """Rules over more than one value; they look at raw data, so that they speak beside others."""
+    """Rules over more than one value. They check raw data, so that they are reported beside others."""
     data = source.data
     if wrong := name_problem(stem, "an action's id, and so not a file's name"):
         yield source.problem(wrong[0], remedy=f"Rename the file. {wrong[1]}")

@@ -1,8 +1,8 @@
 """A request to cancel an action: ``vault/actions/<id>.cancel.toml``, beside the action it means.
 
-It names the action's exact content by its blob, so that a request is about one run forever,
-whatever becomes of the files. Whether it counts is decided by the gate, as for the action itself;
-this module only says what the file holds. It never raises for what the bytes hold.
+It names the action's exact content by its blob, so that a request stays about one run, whatever
+happens to the files. The gate decides whether it counts, as for the action itself; this module only
+parses the file. It never raises because of the file's content.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _KEYS = ("id", "blob", "reason")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CancelRequest:
-    """What a request says.
+    """The content of a request.
 
     Attributes:
         action_id: the action's id.
         blob: git blob hash (hex) of the action's file.
-        reason: why, in the words of whoever asks: printable and in one line, or "".
+        reason: why, in the author's words: printable and on one line, or "".
     """
 
     action_id: str
@@ -37,7 +37,7 @@ class CancelRequest:
     reason: str = ""
 
     def to_toml(self) -> bytes:
-        """As the file that is committed."""
+        """The request as the file that is committed."""
         lines = [
             "# Requests cancellation of this action; blob is the git blob hash of its file.",
             f'id = "{self.action_id}"',
@@ -56,8 +56,8 @@ class CancelNote:
         id: the action's.
         path: of the request.
         state: ``approved``, ``waiting``, ``ignored`` (it is wrong) or ``unread``.
-        by: who asked and who approved, in words; "" if not known.
-        reason: why it stands there.
+        by: who requested and who approved it, in words; "" if unknown.
+        reason: why it is in that state.
     """
 
     id: str
@@ -73,9 +73,9 @@ def parse_cancel_request(
     """The request in a file, or what is wrong with it.
 
     Args:
-        data: the file's bytes, or their number where it was too large to be read.
+        data: the file's bytes, or their number if it was too large to be read.
         path: for messages.
-        action_id: the id that the file's name has.
+        action_id: the id in the file's name.
     """
     from dispatcher.toml.source import TomlSource, quoted  # 'status' only shows what was read
 

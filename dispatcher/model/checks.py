@@ -1,4 +1,4 @@
-"""The records of what ``disinto doctor`` looked at, and of what ``disinto apply`` would change."""
+"""Records of the checks of ``disinto doctor`` and of the changes of ``disinto apply``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dispatcher.errors import DisintoError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """One dependency, right or setting, and how it stands.
+    """The check of one dependency, right or setting.
 
     Attributes:
         name: what was checked, such as ``vault: token role``.
@@ -28,12 +28,12 @@ class Check:
 
     @property
     def warning(self) -> bool:
-        """Whether all works, and something deserves attention nevertheless."""
+        """Whether it works, but deserves attention."""
         return self.ok and bool(self.remedy)
 
 
 def looked(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
-    """The checks of a look; if it fails, that it did, by this name."""
+    """The checks that ``look`` returns; if it fails, one failed check of this name."""
     try:
         return list(look())
     except DisintoError as error:
@@ -43,7 +43,7 @@ def looked(name: str, look: Callable[[], Iterable[Check]]) -> list[Check]:
 
 
 def failed(name: str, error: DisintoError) -> Check:
-    """A check that an error answers."""
+    """The failed check of an error."""
     return Check(name=name, ok=False, detail=error.what, remedy=error.remedy or "")
 
 
@@ -58,14 +58,14 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """One thing on a server, beside what the settings say it should be.
+    """One object on a server, compared with what the settings require.
 
     Attributes:
         kind: such as ``nomad job``, ``nomad acl policy`` or ``vault policy``.
         name: the server's name of it.
         step: what is to be done.
-        difference: lines for people, in the direction from what is there to what should be;
-            empty where nothing is to be done. Never a secret.
+        difference: lines for people, from the present to the desired state; empty if nothing is to be
+            done. Never a secret.
     """
 
     kind: str

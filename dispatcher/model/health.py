@@ -1,4 +1,4 @@
-"""How a dispatcher is: one snapshot, for ``/healthz``, ``/readyz``, ``/metrics`` and ``status``."""
+"""The health of a dispatcher: a snapshot for ``/healthz``, ``/readyz``, ``/metrics`` and ``status``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class WaitingFor(StrEnum):
     """Why an action does not run yet. Closed, so that metrics have few labels."""
 
     APPROVAL = "approval"  # a gate waits for a person
-    REFUSAL = "refusal"  # a gate refused, and not for good
-    PLACE = "place"  # limits, or the engine has no place
-    DEPENDENCY = "dependency"  # something must be asked that is down
+    REFUSAL = "refusal"  # a gate refused, but not finally
+    PLACE = "place"  # waits for placement: limits, or the engine is full
+    DEPENDENCY = "dependency"  # a dependency is down
     ENGINE = "engine"  # it runs, or waits for the engine to place it
-    TURN = "turn"  # nothing is in its way; the next look takes it
+    TURN = "turn"  # nothing prevents it; the next round starts it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,8 +25,8 @@ class DependencyHealth:
     """One dependency.
 
     Attributes:
-        up: whether it answered when it was last asked.
-        since: when that began, seconds since the epoch; 0.0 when it has not been asked yet.
+        up: whether its last call succeeded.
+        since: when that state began, seconds since the epoch; 0.0 before the first call.
         error: the last error in words, "" while it is up. Never a secret.
     """
 
@@ -43,8 +43,8 @@ class Outage:
     Attributes:
         since: seconds since the epoch.
         error: the last error, in words.
-        tries: how often it was asked since.
-        again_at: monotonic time before which it is left alone.
+        tries: failed calls since.
+        again_at: monotonic time before which it is not called.
     """
 
     since: float
@@ -59,8 +59,8 @@ class ForeignResult:
 
     Attributes:
         path: from the root of the repository.
-        commit: the one that brought it.
-        oid: object hash (hex) of what it brought.
+        commit: the one that added it.
+        oid: object hash (hex) of the file.
         reason: what is wrong with it, in words.
     """
 
@@ -77,16 +77,16 @@ class Health:
 
     Attributes:
         leader: whether this process leads; a second ``serve`` waits and says so.
-        holder: who leads, where another does and it is known.
-        beat_at: when the loop last came round.
-        stuck_after_s: seconds without a beat after which the loop counts as stuck.
+        holder: who leads, if another process does and it is known.
+        beat_at: when the last round of the loop ended.
+        stuck_after_s: seconds without a round after which the loop counts as stuck.
         started_at: when this process began.
-        head: the ops repo's head that was last looked at (hex), or "".
+        head: the ops repo's head that was last processed (hex), or "".
         dependencies: each one that is in use.
         in_flight: runs between claim and released claim.
         unpublished: results that have not reached the remote yet.
         waiting: open actions that do not run yet, counted by reason.
-        warnings: what a person should look at although all works, in words.
+        warnings: what deserves attention although everything works, in words.
     """
 
     leader: bool
@@ -102,9 +102,9 @@ class Health:
     warnings: tuple[str, ...] = ()
 
     def alive(self, now: float) -> bool:
-        """False when the loop is stuck, so that a supervisor may restart the process."""
+        """False if the loop is stuck, so that a supervisor may restart the process."""
         return now - max(self.beat_at, self.started_at) <= self.stuck_after_s
 
     def ready(self, now: float) -> bool:
-        """Whether new work would be taken up: alive, leading, and every dependency up."""
+        """Whether new actions would be started: alive, leading, and every dependency up."""
         return self.alive(now) and self.leader and all(d.up for d in self.dependencies)

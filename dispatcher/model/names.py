@@ -117,7 +117,7 @@ def is_id(name: str) -> bool:
 
 
 def name_problem(name: str, what: str) -> tuple[str, str] | None:
-    """What is wrong with an id or a formula's name, and what would be right; None for a good one."""
+    """The problem of an id or a formula's name, and its remedy; None for a valid name."""
     if is_id(name):
         return None
     better = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[:100]
@@ -126,7 +126,7 @@ def name_problem(name: str, what: str) -> tuple[str, str] | None:
 
 
 def secret_problem(name: str) -> tuple[str, str] | None:
-    """What is wrong with a secret's name, and what would be right; None for a good one."""
+    """The problem of a secret's name, and its remedy; None for a valid name."""
     if not _SECRET.fullmatch(name):
         better = re.sub(r"[^A-Z0-9_]+", "_", name.upper()).strip("_")[:100]
         rule = "Use A-Z, 0-9 and _, at most 100, the first a letter"

@@ -34,12 +34,11 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Notice:
-    """One thing that happened, ready to be sent: without secrets and control characters, and of
-    limited length.
+    """One event, ready to be sent: without secrets and control characters, and of limited length.
 
     Attributes:
-        id: stable, so that a receiver can tell a repetition: the same thing has the same id after
-            a restart and at another dispatcher of the same ops repo. Hexadecimal.
+        id: stable, so that a receiver can recognise a repetition: the same event has the same id
+            after a restart and at another dispatcher of the same ops repo. Hexadecimal.
         condition: what it is about; "" in a summary of what was not sent.
         at: when it happened, seconds since the epoch.
         repository: the ops repo's name.

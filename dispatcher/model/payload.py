@@ -1,6 +1,6 @@
-"""What travels between a scheduler and the runner: the payload in, the outcome out.
+"""The messages between an engine and the runner: the payload in, the outcome out.
 
-Both are JSON; the payload is compressed as well, since Nomad takes at most 16 KiB. The wrapping
+Both are JSON; the payload is compressed too, because Nomad accepts at most 16 KiB. The wrapping
 token is the only credential in a payload, and worth nothing after its first use.
 
 A formula runs as the runner's own user and may write whatever the runner may, ``outcome.json``
@@ -71,7 +71,7 @@ class IncompletePayload(BadPayload):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Payload:
-    """What a runner is given.
+    """The input of a runner.
 
     Attributes:
         spec: the run.

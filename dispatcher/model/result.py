@@ -1,6 +1,6 @@
-"""The result file ``<id>.result.json``: its one shape, and its one way to bytes.
+"""The result file ``<id>.result.json``: its model, and its canonical encoding.
 
-``dispatcher.loop.result_writer`` is the only writer; everything else reads.
+``dispatcher.loop.result_writer`` is the only writer; all other code reads.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dispatcher.model.run import ENGINE_NAME, Claim, Phase, Tier
 from dispatcher.model.verdicts import Verdict
 
 RESULT_LIMIT = 1024 * 1024
-"""Bytes of a result file; a larger one is none of ours."""
+"""Maximum bytes of a result file; a larger one is not ours."""
 
 LOGS_LIMIT = 1_000
 """Characters of redacted log kept in a result."""
@@ -103,14 +103,14 @@ def parse_result(text: str) -> Result:
     sign, count, report and show it.
 
     Raises:
-        ValueError: it is none of this version.
+        ValueError: it is not a result of this version.
     """
     return Result.model_validate_json(text)
 
 
 def ended_result(claim: Claim) -> Result | None:
     """The result that an ended claim holds; None before its end, for one of another version, and
-    for one that was closed because its result stood in git already.
+    for one that was closed because its result was in git already.
     """
     if claim.phase is not Phase.ENDED:
         return None

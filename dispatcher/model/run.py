@@ -124,9 +124,9 @@ class WrappedGrant:
 
 
 class Phase(StrEnum):
-    """How far a claimed run has come."""
+    """The phase of a claimed run."""
 
-    CLAIMED = "claimed"  # the claim stands; the engine may or may not have been asked
+    CLAIMED = "claimed"  # the claim is written; the run may or may not have been submitted
     SUBMITTED = "submitted"  # the engine confirmed that it has the run
     ENDED = "ended"  # the verdict is known; the result is on its way to git
     TOMBSTONE = "tombstone"  # its result vanished from git; kept so that the id never runs again
@@ -147,7 +147,7 @@ class Claim:
         timeout_s: seconds the formula may run.
         grant: None for a claim without a run.
         revoked: True once both accessors of the grant are known to be dead.
-        stopped: True once the engine was told to stop the run, since a result stood in git.
+        stopped: True once the run was cancelled at the engine because a result was in git.
         engine_id: the engine's own name of the run; "" until submitted.
         claimed_at, submitted_at: seconds since the epoch; 0.0 where it has not happened.
         result: the result's JSON text once the verdict is known; "" before.
@@ -176,13 +176,13 @@ class Claim:
 
     @property
     def in_flight(self) -> bool:
-        """Whether its engine may know the run: it is claimed, and has no verdict yet."""
+        """Whether its engine may have the run: it is claimed, and has no verdict yet."""
         return self.phase in (Phase.CLAIMED, Phase.SUBMITTED)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunSpec:
-    """What the runner is told, apart from the wrapping token. Holds no secret value.
+    """The runner's specification of a run, without the wrapping token. Contains no secret value.
 
     Attributes:
         key: of the run.
@@ -228,7 +228,7 @@ class RunSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What the runner says of a run in ``outcome.json``.
+    """The runner's report of a run in ``outcome.json``.
 
     Attributes:
         verdict: one of succeeded, failed, timed_out, cancelled, error.
@@ -254,9 +254,9 @@ class Outcome:
 
 
 class RunState(StrEnum):
-    """What an engine says of a run that it knows."""
+    """The state of a run as its engine reports it."""
 
-    PENDING = "pending"  # accepted, without a place yet
+    PENDING = "pending"  # accepted, but not placed yet
     RUNNING = "running"
     ENDED = "ended"
 
@@ -273,18 +273,18 @@ class Placement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
-    """One run as its engine sees it.
+    """One run as its engine reports it.
 
     Attributes:
         state: pending, running or ended.
         engine_id: the engine's name of the run.
         engine: where it executes, for the result.
-        outcome: set when ``state`` is ENDED: the runner's own word where there is one, else what
-            the engine's records amount to.
+        outcome: set if ``state`` is ENDED: the runner's own report if there is one, else derived from
+            the engine's records.
         reason: why it is pending, or what is wrong with it while it runs, in words, else "".
         since: when this state began, seconds since the epoch, or 0.0.
-        reported: False if the run has ended and its runner left nothing at all, so that ``outcome``
-            is what the engine's records amount to.
+        reported: False if the run has ended and its runner left no report, so that ``outcome`` is
+            derived from the engine's records.
     """
 
     state: RunState

@@ -1,6 +1,6 @@
-"""Times as all that we print as JSON has them: RFC 3339 in UTC with milliseconds.
+"""Formats and parses times: RFC 3339 in UTC with milliseconds in all JSON output.
 
-Inside, times are seconds since the epoch. This module imports nothing heavy.
+Internally, times are seconds since the epoch. This module imports nothing that is slow to load.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ def rfc3339(at: float) -> str:
 
 
 def known_time(at: float) -> str | None:
-    """The same, or None for 0.0, which stands for a time that is not known."""
+    """The same, or None for 0.0, which means an unknown time."""
     return rfc3339(at) if at else None
 
 

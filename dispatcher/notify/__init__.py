@@ -1,8 +1,8 @@
-"""Notifications: tells people, by sinks of their own choice, what they asked to be told of.
+"""Notifications: sends people notices of the conditions they chose, through sinks of their choice.
 
-What happens becomes a ``Notice`` (``conditions``, pure), which is written to a store in the state
-directory, once for each sink that wants it, and sent by that sink's own thread. Nothing here is
-waited for by the control loop, and no error here is one of an action.
+An event becomes a ``Notice`` (``conditions``, pure), which is written to a store in the state
+directory, once per sink that wants it, and sent by that sink's own thread. The control loop never
+waits for it, and an error here never affects an action.
 
 Own code instead of a library: of apprise (2.2), the one that is kept well and reaches all of these
 kinds, four of its 180 services would be used, and it cannot do what is promised here. It answers

@@ -1,4 +1,4 @@
-"""The seam: what a sink does, and how it fails."""
+"""The interface of sinks, and their errors."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dispatcher.model.notice import Notice
 
 
 class SinkUnavailable(TemporaryError):
-    """A sink cannot be reached, or takes nothing now; the message is sent again later.
+    """A sink cannot be reached, or accepts nothing now; the message is retried later.
 
     Attributes:
-        retry_after_s: how long the server asked to be left alone, in seconds; 0.0 if it did not.
+        retry_after_s: back-off that the server requested, in seconds; 0.0 if none.
     """
 
     def __init__(self, what: str, *, remedy: str | None = None, retry_after_s: float = 0.0) -> None:
@@ -21,17 +21,17 @@ class SinkUnavailable(TemporaryError):
 
 
 class MessageRefused(PermanentError):
-    """A sink's server understood this message and does not take it; another one it may."""
+    """A sink's server rejected this message; it may accept another."""
 
 
 class Sink(Protocol):
-    """Where notices go. Used by one thread. No text of an error holds a secret."""
+    """A target of notices. Used by one thread. No error text contains a secret."""
 
     def send(self, notice: Notice) -> str:
-        """Send one; repeated with the same notice where it is not known whether it arrived.
+        """Send one; repeated with the same notice if it is unknown whether it arrived.
 
         Returns:
-            A warning about what was sent only in part, or "".
+            A warning about a message that was sent only in part, or "".
 
         Raises:
             SinkUnavailable, MessageRefused: see there.

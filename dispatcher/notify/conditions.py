@@ -1,4 +1,4 @@
-"""Conditions: what happened in, notices out, and which sink wants which. Pure.
+"""Turns events into notices, and selects the sinks that want them. Pure.
 
 A notice's id is made from what it is about (an outage's from when it began), so that a restart
 makes the same one, and for actions another dispatcher of the same ops repo too.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dispatcher.settings import NotifySettings
 
 DOWN_AFTER_S = 60.0
-"""Seconds that a dependency is down, or up again, before anybody is notified."""
+"""Seconds that a dependency must be down, or up again, before anybody is notified."""
 
 TITLES: Mapping[Condition, str] = {
     Condition.WAITS_FOR_APPROVAL: "{action} waits for approval",
@@ -43,7 +43,7 @@ TITLES: Mapping[Condition, str] = {
     Condition.DEPENDENCY_DOWN: "{dependency} is down",
     Condition.DEPENDENCY_UP: "{dependency} is up again",
 }
-"""The title of each condition: a new one needs a line here, and whoever makes its notices."""
+"""The title of each condition: a new one needs a line here, and code that makes its notices."""
 
 
 def stable_id(repository: str, *parts: object) -> str:
@@ -171,7 +171,7 @@ class Notices:
         )
 
     def test(self, sink: str, *, now: float) -> Notice:
-        """A message that a person asked for, to try a sink."""
+        """A test message that a person requested."""
         return Notice(
             id=stable_id(self.repository, "test", sink, f"{now:.3f}"),
             condition=None,
@@ -219,8 +219,8 @@ class Notices:
 
 
 def wants(sink: NotifySettings, notice: Notice) -> bool:
-    """Whether a sink is to get a notice. Filters leave out what is known to be something else: a
-    message too many does less harm than one too few.
+    """Whether a sink is to get a notice. Filters exclude only what is known not to match: a message
+    too many does less harm than one too few.
     """
     if notice.condition is None:
         return True
@@ -251,15 +251,15 @@ def outages(
     *,
     now: float,
 ) -> tuple[dict[str, Episode], list[Notice]]:
-    """What became of outages.
+    """Update the episodes of outages.
 
     Args:
         down: dependencies that are down: since when (seconds since the epoch), and the last error.
-        episodes: outages that people know of, by dependency.
+        episodes: outages that people were notified of, by dependency.
         now: seconds since the epoch.
 
     Returns:
-        The episodes now, and what is to be told. One ends only after the dependency was up for
+        The episodes now, and the notices to send. One ends only after the dependency was up for
         ``DOWN_AFTER_S``, so that neither a relapse nor a restart makes it a new one.
     """
     after: dict[str, Episode] = {}

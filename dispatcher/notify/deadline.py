@@ -1,4 +1,4 @@
-"""A limit on all of an exchange: time-outs of sockets start anew with every byte that trickles in."""
+"""A deadline for a whole exchange, because a socket's timeout restarts with every byte received."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import threading
 from collections.abc import Iterator
 
 PARTS = 3
-"""How much longer than one answer all of an exchange may take."""
+"""Deadline of a whole exchange, as a multiple of the timeout of one answer."""
 
 
 class Deadline:
-    """Connections that are shut down when time is up, which ends whatever waits for them."""
+    """Connections that are shut down at the deadline, which ends all calls that wait for them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -21,7 +21,7 @@ class Deadline:
         self._over = False
 
     def watch(self, connection: object) -> None:
-        """Have a connection shut down in time; anything but a socket is left alone."""
+        """Have a connection shut down at the deadline; anything but a socket is ignored."""
         if not isinstance(connection, socket.socket):
             return
         # A copy of the descriptor: TLS takes the socket's own away when its handshake begins.
@@ -32,14 +32,14 @@ class Deadline:
                 _shut(copy)
 
     def expire(self) -> None:
-        """Time is up."""
+        """Shut down all connections."""
         with self._lock:
             self._over = True
             for connection in self._connections:
                 _shut(connection)
 
     def close(self) -> None:
-        """Let go of all."""
+        """Close the copies of all descriptors."""
         with self._lock:
             for connection in self._connections:
                 connection.close()
@@ -48,7 +48,7 @@ class Deadline:
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[Deadline]:
-    """Shut down what the block has watched, if it takes longer than this."""
+    """Shut down the connections that the block watches, if it takes longer than this."""
     limit = Deadline()
     timer = threading.Timer(seconds, limit.expire)
     timer.daemon = True

@@ -16,12 +16,12 @@ from dispatcher.notify.base import MessageRefused, SinkUnavailable
 from dispatcher.notify.deadline import PARTS, Deadline, deadline
 
 ANSWER_LIMIT = 4_096
-"""Bytes of an answer that are read."""
+"""Maximum bytes of an answer that are read."""
 
 LONGEST_RETRY_AFTER_S = 3_600.0
 
 _OF_THE_MESSAGE = frozenset({400, 413, 415, 422})
-"""Status codes that are about this message, and not about whoever sends or where to."""
+"""Status codes that are about this message, not about the sender or the address."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ class HttpSink:
 
 
 class _Tracer:
-    """Hears from httpcore of each connection, and has it watched."""
+    """Registers each connection that httpcore opens with the deadline."""
 
     def __init__(self, limit: Deadline) -> None:
         self._limit = limit
@@ -103,7 +103,7 @@ class _Tracer:
 
 
 def trust(sink: str, cacert: Path | None) -> ssl.SSLContext:
-    """The certificates that count.
+    """The TLS context with the trusted certificates.
 
     Raises:
         Misconfigured: the file cannot be read.
@@ -117,7 +117,7 @@ def trust(sink: str, cacert: Path | None) -> ssl.SSLContext:
 
 
 def _read(answer: httpx.Response) -> bytes:
-    """As much of the answer as is of use; what it says is shown to nobody."""
+    """The beginning of the answer, which is never shown to anybody."""
     read = b""
     for chunk in answer.iter_raw():
         read += chunk
@@ -127,7 +127,7 @@ def _read(answer: httpx.Response) -> bytes:
 
 
 def _retry_after(headers: httpx.Headers, answer: bytes) -> float:
-    """What the server asks for, in seconds: by RFC 9110, or in Matrix's answer."""
+    """The back-off that the server requests, in seconds: by RFC 9110, or in Matrix's answer."""
     wanted = 0.0
     with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
         wanted = float(json.loads(answer)["retry_after_ms"]) / 1000

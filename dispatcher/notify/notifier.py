@@ -1,8 +1,8 @@
-"""The notifier: follows a service, and has people notified of what they asked for.
+"""The notifier: follows a service, and makes notices of what its sinks want.
 
-The control loop hands it states and events, and goes on at once; a thread of its own makes notices
-of them and writes them down. How an action ended is also written down by whoever is about to take
-away what tells of it (``record``), so that a crash loses no such notice.
+The control loop passes it states and events without blocking; its own thread makes notices of them
+and stores them. How an action ended is also stored before its claim is released (``record``), so that
+a crash loses no such notice.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from dispatcher.settings import NotifySettings
 from dispatcher.status.tracker import Silent, Status, Tracker
 
 PAUSE_S = 1.0
-"""Shortest time between two looks at the state of the service."""
+"""Shortest time between two checks of the service's status."""
 
 GRACE_S = 5.0
-"""Seconds at the end in which what waits for a sink that works may still be sent."""
+"""Seconds at the end in which queued notices may still be sent."""
 
 REMEMBERED = 20_000
-"""Waits, foreign results and ended runs of which it is remembered here that they were written down;
-the store knows all, and is asked again beyond that.
+"""Waits, foreign results and ended runs that are cached as stored; beyond that, the store itself
+recognises duplicates.
 """
 
 PENDING = 1_000
@@ -41,7 +41,7 @@ PENDING = 1_000
 
 
 _KeyedNotice = tuple[object, Notice]
-"""A notice, and the key by which it is remembered that it was written down."""
+"""A notice, and the key by which it is cached as stored."""
 
 
 class Notifier:
@@ -52,7 +52,7 @@ class Notifier:
         store: where notices are written.
         notices: makes them.
         open_sink: opens a sink.
-        tracker: told of sinks that fail.
+        tracker: notified of sinks that fail.
         wall: seconds since the epoch.
     """
 
@@ -85,7 +85,7 @@ class Notifier:
     # -- called by the control loop and its threads -----------------------------------------
 
     def status(self, status: Status) -> None:
-        """A round is over. Never blocks."""
+        """Take the status after a round. Never blocks."""
         self._latest = status
         self._news.set()
 
@@ -103,8 +103,8 @@ class Notifier:
         self._news.set()
 
     def record(self, result: Result) -> None:
-        """Write down how an action ended, before what tells of it is taken away. On the disk when
-        this returns, or kept in memory if the disk does not take it. Raises nothing.
+        """Store the notice of how an action ended, before its claim is released. It is on disk when
+        this returns, or kept in memory if the disk fails. Raises nothing.
         """
         if Condition(result.verdict.value) in self._conditions:
             self._keep([self._notices.of_result(result)])
@@ -112,7 +112,7 @@ class Notifier:
     # -- for people --------------------------------------------------------------------------
 
     def warnings(self) -> tuple[str, ...]:
-        """Sinks that do not work, in words. Never blocks."""
+        """Warnings about sinks that fail. Never blocks."""
         states = self._states
         failing = [sentence for sink in self._sinks if (sentence := failure(states.get(sink.name)))]
         trouble = self._trouble
@@ -183,7 +183,7 @@ class Notifier:
         self._look_at_outages(status, now)
 
     def _waits(self, status: Status, now: float) -> Iterator[_KeyedNotice]:
-        """Actions that wait for approval, and were not seen to do so before."""
+        """Notices of actions that newly wait for approval."""
         if Condition.WAITS_FOR_APPROVAL not in self._conditions:
             return
         for wait in status.plan.waits:
@@ -195,14 +195,14 @@ class Notifier:
             yield candidate.key, self._notices.of_wait(wait, candidate, now=now)
 
     def _foreign(self, status: Status, now: float) -> Iterator[_KeyedNotice]:
-        """Foreign results that were not seen before."""
+        """Notices of new foreign results."""
         if Condition.FOREIGN_RESULT in self._conditions:
             for foreign in status.foreign:
                 if foreign not in self._done:
                     yield foreign, self._notices.of_foreign(foreign, now=now)
 
     def _results(self, status: Status) -> Iterator[_KeyedNotice]:
-        """Runs whose verdict was not seen before."""
+        """Notices of new verdicts."""
         for claim in status.claims.values():
             key = (claim.key, claim.phase)
             if claim.phase is not Phase.ENDED or claim.stopped or key in self._done:
@@ -270,13 +270,13 @@ class Notifier:
 
 
 LOOK_S = 5.0
-"""Seconds after which the states of sinks are read although nothing happened."""
+"""Seconds after which the states of sinks are read even if nothing happened."""
 
 _OF_EMERGENCY = ("action", "blob", "reason", "formula", "tier")
 
 
 def failure(state: SinkState | None) -> str:
-    """What is wrong with a sink, as a sentence; "" if nothing is."""
+    """The failure of a sink, as a sentence; "" if there is none."""
     if state is None or not state.failing_since:
         return ""
     return (

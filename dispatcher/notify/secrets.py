@@ -1,4 +1,4 @@
-"""The secrets of sinks, and all others that this process knows and no text may hold."""
+"""Reads the secrets of sinks, and all others of this process that no text may contain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TOKENS = ("VAULT_TOKEN", "NOMAD_TOKEN")
 
 
 def secret_of(sink: NotifySettings, environ: Mapping[str, str]) -> str:
-    """The secret of a sink, read anew at each use, so that it can be changed at any time.
+    """The secret of a sink, read at each use, so that it can be changed at any time.
 
     Raises:
         Misconfigured: it is missing, or its file cannot be read.
@@ -72,6 +72,6 @@ def known_secrets(settings: Settings, environ: Mapping[str, str]) -> dict[str, s
             with file.open("rb") as stream:
                 values[file.name] = stream.read(FILE_LIMIT).decode(errors="replace").strip()
         except OSError:
-            continue  # whoever needs it says so
+            continue  # reported where it is used
     paths = {name: urlsplit(text).path for name, text in values.items() if is_http(text)}
     return {**values, **{f"{name} (path)": path for name, path in paths.items()}}

@@ -1,4 +1,4 @@
-"""The sender: one thread for one sink, so that what it waits for is waited for by nobody else."""
+"""The sender: one thread per sink, so that a slow sink delays no other."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from dispatcher.settings import NotifySettings
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 300.0
 LOOK_EVERY_S = 30.0
-"""Seconds after which a sender looks for work although nobody told it of any."""
+"""Seconds after which a sender checks the store even if it was not notified."""
 
 REFUSALS = 3
-"""Attempts after which a message is given up that the server refuses itself."""
+"""Attempts after which a message is given up that the server rejects."""
 
 Report = Callable[..., None]
 """``report(event, **facts)``: as ``Tracker.event``."""
 
 
 class Sender:
-    """Sends what is in the store for one sink: the oldest first, one at a time.
+    """Sends the stored notices of one sink, the oldest first, one at a time.
 
     Args:
         settings: of the sink.
         sink: opens it; may raise ``Misconfigured``, which is retried like any failure.
-        store: what is to be sent.
+        store: holds what is to be sent.
         summary: makes the summary of what was not sent, from counts and a serial number.
-        cleaner: for errors that are kept and shown.
-        report: told of failures, once for each failure in a row.
+        cleaner: for errors that are stored and shown.
+        report: called with failures, once for several in a row.
         wall: seconds since the epoch.
         clock: monotonic seconds.
     """
@@ -61,7 +61,7 @@ class Sender:
         self._sink: Sink | None = None
         self._failures = 0
         self._again_at = 0.0
-        self._unrecorded: tuple[int, str] | None = None  # sent, and the store does not know it
+        self._unrecorded: tuple[int, str] | None = None  # sent, but not recorded in the store
         self._news = threading.Event()
         self._idle = threading.Event()
         self._stopping = threading.Event()
@@ -72,22 +72,22 @@ class Sender:
         self._thread.start()
 
     def look(self) -> None:
-        """There may be something to send. Never blocks."""
+        """Have the store checked, because there may be something to send. Never blocks."""
         self._idle.clear()
         self._news.set()
 
     def stop(self) -> None:
-        """Send nothing more; returns at once. What is under way is left behind with its thread."""
+        """Send nothing more; returns at once, without waiting for a message in progress."""
         self._stopping.set()
         self._news.set()
 
     def settle(self, timeout_s: float) -> None:
-        """Wait until there is nothing to send, or the sink does not take it; no longer than this."""
+        """Wait until there is nothing to send or the sink fails, at most ``timeout_s``."""
         if self._thread.is_alive() and self._again_at <= self._clock():
             self._idle.wait(timeout_s)
 
     def turn(self) -> float:
-        """Send at most one notice; the seconds until there may be another to send."""
+        """Send at most one notice; returns the seconds until there may be another to send."""
         try:
             return self._turn()
         except (sqlite3.Error, OSError) as error:
@@ -101,7 +101,7 @@ class Sender:
                 if not self._news.is_set():
                     self._idle.set()
                 self._news.wait(pause_s)
-                # Backing off is not ended by more to send.
+                # New notices do not end a back-off.
                 pause_left_s = self._again_at - self._clock()
                 if pause_left_s > 0:
                     self._stopping.wait(pause_left_s)
@@ -133,7 +133,7 @@ class Sender:
             self._sink = None  # its template or certificate may be another by then
             retry_after_s = error.retry_after_s if isinstance(error, SinkUnavailable) else 0.0
             return self._failed(str(error), retry_after_s)
-        except Exception as error:  # noqa: BLE001 - whatever it is, this thread must live
+        except Exception as error:  # noqa: BLE001 - this thread must live
             # It may be one message's, which must not hold up all others.
             self._report("defect", where=f"sink {self.name}", error=error)
             return self._refused(queued, describe(error))

@@ -1,4 +1,4 @@
-"""From a table ``[[notify]]`` to the sink that it describes."""
+"""Opens the sink that a table ``[[notify]]`` describes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dispatcher.settings.repository import repository_name
 
 
 def open_sink(settings: NotifySettings, environ: Mapping[str, str]) -> Sink:
-    """The sink; asks no server.
+    """Open the sink; contacts no server.
 
     Raises:
         Misconfigured: a template cannot be used.
@@ -44,7 +44,7 @@ def open_sink(settings: NotifySettings, environ: Mapping[str, str]) -> Sink:
 
 
 def check_sink(settings: NotifySettings, environ: Mapping[str, str], sample: Notice) -> None:
-    """Look at all that can be looked at without asking the server.
+    """Check all that can be checked without contacting the server.
 
     Raises:
         Misconfigured: a secret, template or certificate cannot be used.
@@ -63,7 +63,7 @@ def check_sink(settings: NotifySettings, environ: Mapping[str, str], sample: Not
 
 
 def notices_of(settings: Settings, environ: Mapping[str, str]) -> Notices:
-    """Makes notices of an ops repo that hold none of the secrets that this process knows."""
+    """The factory of an ops repo's notices, which redacts all secrets that this process knows."""
     return Notices(
         repository=repository_name(settings), cleaner=Cleaner(known_secrets(settings, environ))
     )

@@ -1,9 +1,9 @@
-"""The store: notices on their way, and which were made already, in ``<state_dir>/notify.db``.
+"""The store of queued notices, and of those made before, in ``<state_dir>/notify.db``.
 
-One file of SQLite, and not the directory of ``dispatcher.loop.outbox``, which remembers one entry
-for one receiver and no more. Here a notice goes to several sinks and into the memory of what was
-made, all or nothing, with one sync for a thousand of them; and each sink has counters that must
-change together with its entries. Losing the file costs notifications, and no run or result.
+It is an SQLite file and not a directory like ``dispatcher.loop.outbox``, which holds one entry for one
+receiver. Here a notice goes to several sinks and into the list of notices made, atomically, with one
+sync for a thousand of them; and each sink has counters that must change together with its entries.
+Losing the file costs notifications, but no run or result.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from dispatcher.notify.conditions import Episode
 NAME = "notify.db"
 
 LIMIT = 1_000
-"""Notices that wait for one sink; the oldest make room for new ones, and are counted."""
+"""Maximum queued notices per sink; the oldest are dropped for new ones, and counted."""
 
 NOTED_LIMIT = 50_000
-"""Notices that are remembered for one sink, so that none is made twice."""
+"""Notices recorded per sink, so that none is made twice."""
 
 WINDOW_S = 60.0
 BUSY_TIMEOUT_S = 10.0
@@ -36,11 +36,11 @@ BUSY_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Queued:
-    """A notice on its way to a sink.
+    """A queued notice for a sink.
 
     Attributes:
         number: of the entry.
-        refusals: how often the sink's server refused this message itself.
+        refusals: how often the sink's server rejected this message.
     """
 
     number: int
@@ -50,10 +50,10 @@ class Queued:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SinkState:
-    """How a sink is. Times are seconds since the epoch, 0.0 for never.
+    """The state of a sink. Times are seconds since the epoch, 0.0 for never.
 
     Attributes:
-        waiting: notices on their way.
+        waiting: queued notices.
         sent: how many were sent, ever.
         dropped: how many were not, ever: too many at a time, no room, or refused.
         sent_at: when the last was sent.
@@ -71,12 +71,12 @@ class SinkState:
 
 
 class Store:
-    """Thread-safe; one connection, one transaction at a time.
+    """Stores notices and the state of sinks. Thread-safe; one connection, one transaction at a time.
 
     Args:
-        state_dir: made if it is missing.
+        state_dir: created if it is missing.
 
-    Every method raises ``sqlite3.Error`` or ``OSError`` if the disk does not take or give it.
+    Every method raises ``sqlite3.Error`` or ``OSError`` if the disk fails.
     """
 
     def __init__(self, state_dir: Path, *, limit: int = LIMIT) -> None:
@@ -91,14 +91,14 @@ class Store:
         *,
         episodes: Mapping[str, Episode] | None = None,
     ) -> int:
-        """Write notices for sinks, except those that were made for them before; on the disk when
-        this returns.
+        """Store notices for sinks, except those that were made for them before; on disk when this
+        returns.
 
         Args:
-            episodes: take the place of all that are kept; None leaves them.
+            episodes: replace those that are stored; None leaves them.
 
         Returns:
-            How many are new.
+            How many notices are new.
         """
         added = 0
         with self._write() as db:
@@ -123,7 +123,7 @@ class Store:
         return {name: Episode(since=since, up_since=up) for name, since, up in rows}
 
     def keep_only(self, sinks: Iterable[str]) -> None:
-        """Forget sinks that are not configured any more."""
+        """Forget sinks that are no longer configured."""
         names = json.dumps(list(sinks))
         with self._write() as db:
             for table, column in (
@@ -148,7 +148,7 @@ class Store:
         return max(0, per_minute - row[1]), WINDOW_S - (now - row[0])
 
     def next(self, sink: str) -> Queued | None:
-        """What is to be sent next; an entry that cannot be read is removed."""
+        """The next notice to send; an entry that cannot be read is removed."""
         while True:
             with self._read() as db:
                 row = db.execute(
@@ -166,7 +166,7 @@ class Store:
                     db.execute("DELETE FROM outbox WHERE number = ?", (row[0],))
 
     def sent(self, sink: str, number: int, *, warning: str, now: float) -> None:
-        """An entry was sent."""
+        """Record that an entry was sent."""
         with self._write() as db:
             db.execute("DELETE FROM outbox WHERE number = ?", (number,))
             _about(db, sink)
@@ -182,7 +182,7 @@ class Store:
             )
 
     def failed(self, sink: str, error: str, *, now: float) -> None:
-        """A sink could not be reached."""
+        """Record that a sink failed."""
         with self._write() as db:
             _about(db, sink)
             db.execute(
@@ -201,12 +201,12 @@ class Store:
             return _give_up(db, sink, given_up, (sink, number, tries)) > 0
 
     def hold_back(self, sink: str) -> int:
-        """Give up all that wait for a sink except a summary, and count them for the next one."""
+        """Drop all queued notices of a sink except a summary, and count them for the next one."""
         with self._write() as db:
             return _give_up(db, sink, "sink = ? AND summary = 0", (sink,))
 
     def summarize(self, sink: str, make: Callable[[Mapping[str, int], int], Notice]) -> bool:
-        """Put a summary of what was not sent in front, if there is anything; whether there was.
+        """Queue a summary of what was not sent in front; False if there is nothing to summarize.
 
         Args:
             make: makes it from the counts by condition ("" for summaries that were not sent
@@ -227,7 +227,7 @@ class Store:
             return True
 
     def states(self) -> dict[str, SinkState]:
-        """How each sink is that was ever used. Makes no file."""
+        """The state of each sink that was ever used. Creates no file."""
         if not self._file.exists():
             return {}
         with self._read() as db:

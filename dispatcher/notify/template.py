@@ -1,8 +1,8 @@
-"""The body of a webhook: a Jinja template in a sandbox, with all that is foreign escaped. Pure.
+"""Renders the body of a webhook: a Jinja template in a sandbox, with escaped values. Pure.
 
-The template is the operator's. What it fills in may be anybody's, so that in JSON every value is
-escaped as a part of a string by itself: ``{"text": "{{ title }}"}`` stays one string whatever the
-title holds. ``tojson`` makes a whole value, as usual.
+The template is the operator's. The values may be anybody's, so in JSON every value is escaped
+automatically as part of a string: ``{"text": "{{ title }}"}`` stays one string whatever the title
+contains. ``tojson`` makes a whole value, as usual.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from dispatcher.settings import BodyKind
 
 TEMPLATE_LIMIT = 65_536
 BODY_LIMIT = 65_536
-"""Bytes of a template, and of what it makes."""
+"""Maximum bytes of a template, and of a body."""
 
 
 class Body:
-    """Makes bodies.
+    """Renders bodies from one template.
 
     Args:
         sink: the sink's name, for messages.
@@ -95,7 +95,7 @@ class Body:
 
 
 def values(notice: Notice) -> dict[str, object]:
-    """What a template can fill in."""
+    """The values that a template can use."""
     return {**notice.to_json(), "condition": notice.condition or "", "at": rfc3339(notice.at)}
 
 
@@ -104,7 +104,7 @@ _REMEDY = f"It may use: {', '.join(NAMES)}."
 
 
 def _in_json(value: object) -> object:
-    """A value as it is put into JSON: a text as part of a string, all else as itself."""
+    """A value for a JSON template: a text as part of a string, anything else as JSON."""
     if isinstance(value, Undefined):
         return str(value)  # which raises, with the name
     if isinstance(value, Markup):

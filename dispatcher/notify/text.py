@@ -1,7 +1,7 @@
-"""Texts of a notification: without secrets, without control characters, of limited length. Pure.
+"""Cleans the texts of notifications: no secrets, no control characters, limited length. Pure.
 
-Much of what a notice quotes was chosen by whoever may push: names, problems of files, what a
-formula printed. What means something to a sink (markup, mentions, headers) is escaped by that sink.
+Anybody with push rights controls much of what a notice quotes: names, problems of files, a formula's
+output. What has a meaning to a sink (markup, mentions, headers) is escaped by that sink.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ DETAIL_LIMIT = 1_000
 OUTPUT_LIMIT = 500
 
 SHORTEST = 8
-"""Bytes of a secret below which it is not looked for: it would be found in ordinary words."""
+"""Bytes of the shortest secret that is redacted: a shorter one would match ordinary words."""
 
 _INVISIBLE = frozenset({"Cf", "Co", "Cs", "Cn"})
-"""Unicode's categories of what shows nothing, or makes text show otherwise than it reads."""
+"""Unicode's categories of characters that are invisible or change how other text is displayed."""
 
 
 class Cleaner:
-    """Makes texts fit to leave this machine. Thread-safe.
+    """Cleans texts before they leave this machine. Thread-safe.
 
     Args:
-        secrets: values that this process knows, by the name that is shown in their place.
+        secrets: values to redact, by the name that is shown instead.
     """
 
     def __init__(self, secrets: Mapping[str, str]) -> None:
@@ -50,7 +50,7 @@ class Cleaner:
         return text if len(text) <= limit else "\u2026" + text[-(limit - 1) :]
 
     def _clean(self, text: str) -> str:
-        """Redacted before what is invisible is taken out, and after it: it may split a secret."""
+        """Redact before and after removing invisible characters, because they may split a secret."""
         shown = "".join(_visible(c) for c in self._redacted(text))
         return self._redacted(shown)
 

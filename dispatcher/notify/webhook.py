@@ -1,4 +1,4 @@
-"""Generic webhooks, signed as Standard Webhooks has it (standardwebhooks.com, specification 1.0).
+"""Generic webhooks, signed according to Standard Webhooks (standardwebhooks.com, specification 1.0).
 
 Three headers: ``webhook-id``, the notice's id, the same at every repetition; ``webhook-timestamp``,
 when this attempt was made, so that a receiver can refuse an old request that somebody sends again;
@@ -23,7 +23,7 @@ SHORTEST_SECRET = 16
 """Bytes. Shorter secrets can be guessed."""
 
 PREFIX = "whsec_"
-"""Of a secret that is written in base64."""
+"""Prefix of a secret that is encoded in base64."""
 
 
 class WebhookSink:

@@ -1,1 +1,1 @@
-"""What the commands do. ``dispatcher.cli`` parses, calls and prints."""
+"""The commands' logic. ``dispatcher.cli`` parses, calls and prints."""

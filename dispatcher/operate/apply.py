@@ -1,6 +1,6 @@
-"""Administration: Vault and the engine compared with the settings, then brought to them.
+"""Compares Vault and the engine with the settings, and applies the differences.
 
-With the rights of an operator, never with the dispatcher's own.
+Uses the rights of an operator, never the dispatcher's own.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ VAULT = "vault"
 
 
 class Administration:
-    """Plans first, then carries out exactly what was planned.
+    """Plans changes, then carries out exactly these.
 
     Args:
-        settings: what should be.
+        settings: the desired state.
         environ: where the operator's tokens are.
     """
 
@@ -35,14 +35,14 @@ class Administration:
         self._removing = False
 
     def plan_removal(self, *, only: str) -> tuple[Change, ...]:
-        """What ``apply`` wrote, as far as it is provably ours; removes nothing yet.
+        """Plan the removal of what ``apply`` wrote, as far as it is provably ours. Removes nothing.
 
         Args:
             only: ``vault``, the name of an engine, or "" for all that the settings use.
 
         Raises:
             Conflict: runs are in progress.
-            Unavailable, Denied, Misconfigured: a server, or what it holds.
+            Unavailable, Denied, Misconfigured: a server, or its content.
         """
         self._removing = True
         self._engine = self._of_engine(only)
@@ -69,10 +69,10 @@ class Administration:
             remove_stale: delete policies of secrets that are gone, and what earlier releases wrote.
             adopt: take over policies of an installation of our name with another ops repo.
             config_files: for the dispatcher's own job, or None to leave it out.
-            in_use: asked for the sets of mounts that open actions want, if an engine is planned.
+            in_use: returns the sets of mounts that open actions request; called if an engine is planned.
 
         Raises:
-            Unavailable, Denied, Misconfigured: a server, or what it holds.
+            Unavailable, Denied, Misconfigured: a server, or its content.
         """
         changes: list[Change] = []
         if only in ("", VAULT):
@@ -90,12 +90,12 @@ class Administration:
         return tuple(changes)
 
     def carry_out(self) -> tuple[str, ...]:
-        """Write what was planned; returns warnings. The engine's jobs go before the rights that they
-        use, and come after them.
+        """Write what was planned; returns warnings. The engine's jobs are removed before the rights
+        that they use, and created after them.
 
         Raises:
             Conflict: somebody changed a job since.
-            Unavailable, Denied: after some of it was written; planning anew shows the rest.
+            Unavailable, Denied: after some of it was written; another plan shows the rest.
         """
         warnings: tuple[str, ...] = ()
         if self._engine is not None and self._removing:
@@ -107,7 +107,7 @@ class Administration:
         return warnings
 
     def advice(self) -> str:
-        """What an operator has to do elsewhere for what was planned, or ""."""
+        """What an operator must do elsewhere for the planned changes, or ""."""
         return self._engine.advice() if self._engine is not None else ""
 
     def _of_engine(self, only: str) -> base.Administration | None:

@@ -1,7 +1,7 @@
-"""What an author client can see: git and, if there is one, the forge. Never ledger or engine.
+"""The view of an author client, from git and, if there is one, the forge; never ledger or engine.
 
 So whether an approved action waits for placement, runs or has ended without its result in git is
-not known here, and said to be unknown.
+unknown here, and reported as unknown.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.status.overview import LISTED, OpenAction, Overview, State
 
 CHECKED = 50
-"""Open actions whose approval is looked up; each may take the forge a dozen calls."""
+"""Open actions whose approval is checked; each may take a dozen calls to the forge."""
 
 UNKNOWN = "only the dispatcher's host shows whether it has started"
 
 
 @dataclass(kw_only=True)
 class AuthorView:
-    """Works out an overview.
+    """Makes an overview from what an author client can reach.
 
     Args:
         repo: the clone.
         intake: reads the files.
-        gate: opens the gate as it is configured here; raises if it cannot be reached from here.
+        gate: opens the gate as configured here; raises if it cannot be reached.
     """
 
     repo: OpsRepo
@@ -43,8 +43,8 @@ class AuthorView:
     gate: Callable[[], Gate]
 
     def look(self) -> tuple[Overview, Tree]:
-        """Fetch, and put together what there is to see. A remote that is down is reported in the
-        overview, which then shows what was fetched last.
+        """Fetch, and make the overview. A remote that is down is reported in it, and it then shows what
+        was fetched last.
 
         Raises:
             Denied, Misconfigured: the remote cannot be read.
@@ -78,7 +78,7 @@ class AuthorView:
     def _cancels(
         self, tree: Tree, rows: tuple[OpenAction, ...], gate: _Lazily
     ) -> tuple[CancelNote, ...]:
-        """Requests about open actions, judged as far as that can be done here."""
+        """Requests to cancel open actions, judged as far as possible here."""
         tiers = {row.id: Tier(row.tier) if row.tier else Tier.HIGH for row in rows}
         subjects = [
             Subject(
@@ -122,7 +122,7 @@ class AuthorView:
 
 
 class _Lazily:
-    """A gate that is opened when it is first needed, and asked only so often."""
+    """A gate that is opened when it is first needed, with a limited number of checks."""
 
     def __init__(self, opened: Callable[[], Gate]) -> None:
         self._open = opened
@@ -136,7 +136,7 @@ class _Lazily:
         return self._gate.check(question)
 
     def invalidate(self) -> None:
-        """Nothing is remembered here."""
+        """Do nothing: there is no cache."""
 
     def standing(self, question: Question) -> tuple[State, str, tuple[str, ...]]:
         """State, reason and approvers."""

@@ -1,4 +1,4 @@
-"""Cancelling from outside of ``serve``: a run through its engine, a waiting action by a claim."""
+"""Cancels from outside of ``serve``: a run through its engine, a waiting action by a claim."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dispatcher.operate.lookup import no_such
 from dispatcher.ops_repo import Tree
 
 STARTING_S = 10.0
-"""Seconds that a claimed run gets to reach its engine, before it is told to stop."""
+"""Seconds that a claimed run gets to reach its engine before it is cancelled there."""
 
 
 class EndedAlready(Conflict):
@@ -29,7 +29,7 @@ class EndedAlready(Conflict):
 class What(StrEnum):
     """What was cancelled."""
 
-    RUN = "run"  # the engine was told to stop it
+    RUN = "run"  # stop requested at the engine
     WAITING = "waiting"  # it will never start
 
 
@@ -38,7 +38,7 @@ class Cancellation:
     """Cancels one action.
 
     Args:
-        tree: at the head that is looked at.
+        tree: at the present head.
         who: the person, for the record.
     """
 
@@ -50,13 +50,13 @@ class Cancellation:
     sleep: Callable[[float], None] = time.sleep
 
     def cancel(self, action_id: str) -> What:
-        """Stop a run, or see to it that a waiting action never runs.
+        """Stop a run, or keep a waiting action from ever running.
 
         Raises:
             NotFound: there is no such action.
             EndedAlready: it has ended.
             Unavailable: ledger or engine cannot be reached.
-            TemporaryError: it is on its way to its engine, and stays so for long.
+            TemporaryError: it is claimed, and has not reached its engine in time.
         """
         claim = self.ledger.get(action_id)
         if claim is not None:
@@ -84,7 +84,7 @@ class Cancellation:
         return What.RUN
 
     def _started(self, claim: Claim) -> Claim:
-        """An engine ignores runs it does not know: wait until it was asked."""
+        """Wait until the engine has the run, because it ignores a cancel of an unknown run."""
         deadline = time.monotonic() + STARTING_S
         while claim.phase is Phase.CLAIMED and time.monotonic() < deadline:
             self.sleep(0.2)
@@ -92,7 +92,7 @@ class Cancellation:
         return claim
 
     def _forestall(self, key: RunKey) -> What:
-        """Take the one claim of this id with a verdict in it: whoever comes later finds it."""
+        """Take the only claim of this id, with a verdict in it, so that no later one can succeed."""
         try:
             self.ledger.claim(cancelled_before_start(key, by=self.who, commit=self.tree.commit))
         except AlreadyClaimed as started:

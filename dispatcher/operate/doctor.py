@@ -1,6 +1,6 @@
-"""Diagnosis: every dependency, right and setting looked at, each with its remedy.
+"""Diagnoses an installation: checks every dependency, right and setting, each with a remedy.
 
-Never raises: what cannot be asked is a check that is not ok.
+Never raises: a dependency that is unavailable is a check that failed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SHORTEST_HOOK_SECRET = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Openers:
-    """How each thing is opened; each may raise a ``DisintoError``."""
+    """Openers of the components; each may raise a ``DisintoError``."""
 
     repo: Callable[[], OpsRepo]
     vault: Callable[[], Vault]
@@ -55,7 +55,7 @@ class Openers:
 
 
 def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -> Iterator[Check]:
-    """Look at everything, in the order in which one would mend it; yields as it goes."""
+    """Run all checks, in the order in which failures are best fixed; yields each when it is done."""
     yield from _state_dir(settings)
     yield from looked("git", _git)
     yield from looked("ops repo", lambda: _remote(settings, openers))
@@ -176,7 +176,7 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
 
 
 def _memory(openers: Openers) -> Iterator[Check]:
-    """The two copies of ours of the last head that a dispatcher looked at."""
+    """Our two copies of the last head that a dispatcher processed."""
     repo, note = openers.repo(), openers.ledger().note(NOTE)
     seen, noted = repo.seen(), note.text if note else ""
     missing = noted and not repo.has_commit(noted)
@@ -198,7 +198,7 @@ def _memory(openers: Openers) -> Iterator[Check]:
 
 
 def _push(settings: Settings, openers: Openers) -> Iterator[Check]:
-    """Whether results could be pushed. A dry run: hooks and branch protection are not asked."""
+    """Whether results could be pushed. A dry run, which does not check hooks and branch protection."""
     openers.repo().try_push()
     detail = f"push to {settings.ops_repo.branch} allowed (hooks and branch protection not checked)"
     yield Check(name="ops repo: push", ok=True, detail=detail)
@@ -210,7 +210,7 @@ def _policy(settings: Settings, openers: Openers) -> Iterator[Check]:
 
 
 def _in_force(settings: Settings) -> Iterator[Check]:
-    """Whether a ``serve`` that runs here judges by the files as they are."""
+    """Whether a ``serve`` that runs here has loaded the files of the rules as they are."""
     status = status_file.read(settings.state_dir)
     if status is None or not status.fresh:
         return
@@ -287,7 +287,7 @@ def _gate(settings: Settings, openers: Openers) -> Iterator[Check]:
             yield from signed_gate(settings)
             yield from check_signers(settings)
         case GateKind.FORGEJO if settings.role is Role.AUTHOR:
-            # What an author needs, and no more: their token may know neither accounts nor rights.
+            # Only what an author needs: their token may have no permission to read accounts.
             openers.forge().open_requests()
             where = f"{settings.forge.url.rstrip('/')}/{settings.forge.repository}"
             detail = f"forgejo: the pull requests of {where} can be read with this token"
@@ -299,7 +299,7 @@ def _gate(settings: Settings, openers: Openers) -> Iterator[Check]:
 
 
 def signed_gate(settings: Settings) -> Iterator[Check]:
-    """What approvals must say, and whether their name for this repository was chosen."""
+    """What approvals must contain, and whether the repository's name in them is configured."""
     place = Place.of(settings)
     line = f"{TRAILER}: {place.repository}@{place.branch} <id, or formulas/<file>>"
     yield Check(
@@ -316,7 +316,7 @@ def signed_gate(settings: Settings) -> Iterator[Check]:
 
 
 def _encryption(settings: Settings) -> Iterator[Check]:
-    """Warnings, since all works: plain http to another machine."""
+    """Warnings about plain http to another machine, which works but is not private."""
     for plain in plain_addresses(settings):
         name = f"encryption: {plain.key}"
         yield Check(name=name, ok=True, detail=plain.warning, remedy=plain.remedy)

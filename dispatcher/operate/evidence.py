@@ -1,4 +1,4 @@
-"""Evidence: the files around a result, and the keys that are trusted, for checking its signature."""
+"""The evidence for checking a result's signature: the files around it, and the trusted keys."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ LOCAL_KEY = "attestation.pub"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evidence:
-    """What a result is checked against.
+    """A result and the files it is checked against.
 
     Attributes:
         path: of the result, for messages.
         data: its bytes.
         action: bytes of the action's file; None if it is missing.
         formula: bytes of the formula as it was when the run was decided; None if they are not
-            at hand (the operator's own formulas change without git).
+            available (the operator's own formulas are not in git).
     """
 
     action_id: str
@@ -40,7 +40,7 @@ class Evidence:
     formula: bytes | None = None
 
     def check(self, public_keys: Sequence[Ed25519PublicKey]) -> Verification:
-        """Whether the result is as it was signed, by one of these keys."""
+        """Verify the result against these keys."""
         return verify_result(
             self.data,
             action_id=self.action_id,
@@ -54,7 +54,7 @@ def of_file(path: Path) -> Evidence:
     """A result on disk, with the action file beside it.
 
     Raises:
-        NotFound: there is no such file, or its name is not that of a result.
+        NotFound: there is no such file, or its name is not that of a result file.
     """
     if not path.name.endswith(RESULT_ENDING):
         raise NotFound(f"{path} is not named <id>{RESULT_ENDING}, as results are")
@@ -100,7 +100,7 @@ def trusted_keys(
     Raises:
         Misconfigured: there is none.
         InvalidInput, FileNotFoundError: a file is no public key.
-        Unavailable, Denied: Vault holds the key, and cannot be asked.
+        Unavailable, Denied: Vault has the key, and cannot be reached.
     """
     named = list(files)
     if not named and settings is not None:

@@ -1,8 +1,7 @@
-"""Following an action from outside of ``serve``, until its result is on the remote.
+"""Follows an action from outside of ``serve``, until its result is on the remote.
 
-What counts is the remote: the result there ends the waiting. On the way it is told what is known
-of the action (from the status file, the ledger and the engine, whichever can be reached from
-here), and the run's output is handed on as it comes.
+Only the result on the remote ends the wait. Until then the action's state is shown (from the status
+file, the ledger and the engine, whichever can be reached), and the run's output as it arrives.
 """
 
 from __future__ import annotations
@@ -32,32 +31,32 @@ RESULT_LIMIT = 1024 * 1024
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 2.0
-"""Pauses between two looks at the remote: short at first, since many actions take a second. The
-longest is how late a merge or a result may be noticed by somebody who waits at the terminal.
+"""Pauses between two polls of the remote: short at first, because many actions take a second. The
+longest bounds how late a merge or a result is noticed by somebody who waits at the terminal.
 """
 
 FORGE_EVERY = 5
-"""Looks at the remote for each question to the forge: the merge itself shows in git."""
+"""Polls of the remote per call to the forge: the merge itself is visible in git."""
 
 LOGS_AFTER_RESULT_S = 5.0
-"""Seconds that the end of the output may take after the result came."""
+"""Seconds that the end of the output may take after the result arrived."""
 
 NOBODY = "nothing will happen until 'disinto serve' runs, here or elsewhere"
 
 
 _PHASES = {Phase.CLAIMED: "starting", Phase.SUBMITTED: "running"}
-"""What the ledger alone says of a run, in the words of ``overview.State``."""
+"""The state of a run by its claim alone, in the words of ``overview.State``."""
 
 
 class Viewer(Protocol):
     """Shows a followed action. ``output`` is called on a thread of its own."""
 
     def standing(self, text: str) -> None:
-        """Where the action stands now, in words; called when that changes."""
+        """Show the action's state, in words; called when it changes."""
         ...
 
     def output(self, chunk: LogChunk) -> None:
-        """A piece of the run's output, redacted."""
+        """Show a chunk of the run's output, redacted."""
         ...
 
 
@@ -66,8 +65,8 @@ class Followed:
     """How an action ended.
 
     Attributes:
-        result: as it stands on the remote.
-        streamed: whether its output was handed on.
+        result: as it is on the remote.
+        streamed: whether its output was shown.
     """
 
     result: Result
@@ -89,9 +88,9 @@ class Follower:
         ledger, scheduler: None if they cannot be reached from here; then there is no live
             output.
         settings: for the status file and the pace.
-        viewer: is shown everything.
-        unmerged: says where an action stands that is not on the branch; None if such an
-            action is a mistake.
+        viewer: shows state and output.
+        unmerged: returns the state of an action that is not on the branch yet; None if such an
+            action is an error.
     """
 
     repo: OpsRepo
@@ -113,7 +112,7 @@ class Follower:
         Raises:
             NotFound: there is no such action, or it was removed before it ran.
             Denied, Misconfigured: the remote cannot be read.
-            InvalidInput: what stands there as its result is none.
+            InvalidInput: the file at its result's path is not a result.
         """
         pause_s = FIRST_PAUSE_S
         while True:
@@ -174,7 +173,7 @@ class Follower:
             return None
 
     def _standing(self, action_id: str, claim: Claim | None) -> str:
-        """Where it stands: the status file knows most, the ledger a little."""
+        """The action's state, from the status file or else from its claim."""
         status = status_file.read(self.settings.state_dir)
         action = status.overview.find(action_id) if status is not None and status.fresh else None
         if action is not None:
@@ -201,7 +200,7 @@ class Follower:
                     self._streamed = True
                     self.viewer.output(chunk)
             except DisintoError:
-                return  # the result holds the end of the output
+                return  # the result contains the end of the output
 
         self._stream = threading.Thread(target=stream, name="logs", daemon=True)
         self._stream.start()
@@ -211,8 +210,8 @@ def read_result(repo: OpsRepo, commit: str, path: str) -> Result:
     """A result of the ops repo.
 
     Raises:
-        InvalidInput: what stands there is none.
-        NotFound: nothing stands there.
+        InvalidInput: the file is not a result.
+        NotFound: there is no such file.
     """
     data = repo.read_file(commit, path, limit=RESULT_LIMIT)
     if data is None:

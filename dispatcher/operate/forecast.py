@@ -1,8 +1,8 @@
-"""The forecast: what the next tick of ``serve`` would do, worked out without doing it.
+"""The forecast: what the next round of ``serve`` would do, computed without doing it.
 
-For ``disinto plan``, and for ``disinto status`` where no dispatcher runs. It asks what ``serve``
-would ask (remote, vault, gate, ledger, engine), each on its own: what cannot be reached is told as
-an outage, and everything that does not need it is still known.
+For ``disinto plan``, and for ``disinto status`` if no dispatcher runs. It queries what ``serve`` would
+query (remote, vault, gate, ledger, engine), each separately: what cannot be reached is reported as an
+outage, and everything that does not need it is still shown.
 """
 
 from __future__ import annotations
@@ -51,26 +51,26 @@ from dispatcher.status.tracker import Silent
 T = TypeVar("T")
 
 FOREIGN_LISTED = 200
-"""Results looked at, of those that came since a dispatcher last looked."""
+"""Maximum number of results checked, of those that arrived since a dispatcher last ran."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Forecast:
-    """What was found, and what follows from it.
+    """The facts that were found, and the plan that follows from them.
 
     Attributes:
         at: when, seconds since the epoch.
-        head: the head that was looked at; None if there is no clone and the remote is down.
+        head: the head that was read; None if there is no clone and the remote is down.
         plan: steps and waits.
         candidates: open actions by id, as vetted and judged.
-        gates: which gate answered for an action, by id.
+        gates: which gate decided about an action, by id.
         claims: open claims by id.
-        observations: what the engine said, or None if it could not be reached.
+        observations: of the engine, or None if it could not be reached.
         obstacles: why a run cannot reach its engine although it is its turn, by id.
         cancels: requests to cancel; the first few are judged.
-        foreign: results that came since a dispatcher last looked and that it did not sign; at most
-            ``FOREIGN_LISTED`` of what came is looked at.
-        outages: what could not be asked, with the error's words.
+        foreign: results that arrived since a dispatcher last ran and that it did not sign; at most
+            ``FOREIGN_LISTED`` of the arrivals are checked.
+        outages: dependencies that could not be reached, with the error.
     """
 
     at: float
@@ -140,14 +140,14 @@ def in_use(settings: Settings) -> tuple[Dependency, ...]:
 
 
 def forecast(components: Components, view: View) -> Forecast:
-    """Ask everything once, and decide. Changes nothing but the clone, which it fetches.
+    """Query everything once, and decide. Changes nothing but the clone, which it fetches.
 
     Args:
-        components: what is asked.
+        components: the adapters.
         view: a fresh one.
 
     Raises:
-        TemporaryError: the operator's formulas are not there.
+        TemporaryError: the operator's formulas directory cannot be read.
     """
     asker = _Asker()
     head = asker.ask(Dependency.REMOTE, components.repo.fetch) or components.repo.local_head()
@@ -183,7 +183,7 @@ def forecast(components: Components, view: View) -> Forecast:
             cancels=cancels.requested(),
             observations=observations,
             limits=Limits(max_in_flight=limits.max_in_flight, formulas=limits.formulas),
-            # An outage of the remote holds up results; what would be done without it is of use.
+            # An outage of the remote holds up results; the rest of the plan is still useful.
             down=asker.outages.keys(),
             outages=asker.outages,
         )
@@ -206,7 +206,7 @@ def forecast(components: Components, view: View) -> Forecast:
 
 
 def _advance(view: View, head: Head) -> Collection[str]:
-    """Move the view to the head; ids whose result came since a dispatcher last looked."""
+    """Move the view to the head; ids whose result arrived since a dispatcher last ran."""
     seen = head.seen if head.seen_readable else None
     if seen:
         view.advance(seen)
@@ -217,7 +217,7 @@ def _advance(view: View, head: Head) -> Collection[str]:
 def _foreign(
     components: Components, view: View, arrived: Collection[str]
 ) -> tuple[ForeignResult, ...]:
-    """Those that just came, and those that a dispatcher at work has found."""
+    """Foreign results: those that a running dispatcher has found, else those that just arrived."""
     status = status_file.read(components.settings.state_dir)
     if status is not None and status.fresh:
         return status.overview.foreign
@@ -229,7 +229,7 @@ def _foreign(
 def _provenance(
     components: Components, view: View, claims: Mapping[str, Claim]
 ) -> dict[str, Provenance]:
-    """Who wrote the results that stand in git for claims."""
+    """Who wrote the results in git of claims, by id."""
     published = WithResult(view.tree)
     return {
         i: Provenance.FOREIGN if inspect(components, c, in_git(view.tree, i)) else Provenance.OURS
@@ -241,7 +241,7 @@ def _provenance(
 def _ask_gates(
     components: Components, view: View, claims: Mapping[str, Claim], asker: _Asker
 ) -> dict[str, str]:
-    """Ask the gate about each candidate that could run; which gate answered, by id."""
+    """Check the gate for each candidate that could run; which gate decided, by id."""
     gates: dict[str, str] = {}
     for action_id, candidate in view.candidates().items():
         if candidate.problem or candidate.unvetted or action_id in claims:
@@ -259,9 +259,7 @@ def _ask_gates(
 def _obstacles(
     components: Components, plan: Plan, candidates: Mapping[str, Candidate], asker: _Asker
 ) -> dict[str, str]:
-    """What is in the way of the runs that are to be submitted, by id; asked once for each set of
-    mounts.
-    """
+    """What prevents the runs that are to be submitted, by id; queried once per set of mounts."""
     ids = [action_id for step in plan.steps if (action_id := _submitted(step))]
     actions = {i: c.action for i in ids if (c := candidates.get(i)) is not None and c.action}
     reasons: dict[frozenset[Mount], str] = {}
@@ -277,13 +275,13 @@ def _submitted(step: Step) -> str:
 
 
 class _Asker:
-    """Asks, and keeps what could not be asked."""
+    """Queries dependencies, and notes those that could not be reached."""
 
     def __init__(self) -> None:
         self.outages: dict[Dependency, str] = {}
 
     def ask(self, dependency: Dependency, question: Callable[[], T]) -> T | None:
-        """The answer, or None if nobody answers; then it is noted."""
+        """The answer, or None if the dependency cannot be reached, which is noted."""
         try:
             return question()
         except (Unavailable, Denied) as error:
@@ -292,7 +290,7 @@ class _Asker:
 
 
 def _turns(plan: Plan, obstacles: Mapping[str, str]) -> list[Wait]:
-    """What the next tick would take up: candidates, and runs that something is in the way of."""
+    """Waits for what the next round would do, and for runs that cannot be submitted."""
     turns = [
         Wait(
             action_id=step.action_id,
@@ -323,7 +321,7 @@ _DESCRIPTIONS: Mapping[type, str] = {
 
 
 def subject_of(step: Step) -> tuple[str, str]:
-    """The id that a step is about, and why it is taken; "" if that goes without saying."""
+    """The id that a step is about, and why it is taken; "" if that is obvious."""
     match step:
         case Reject(reason=reason) | Ask(candidate=Candidate(reason=reason)):
             return step.action_id, reason

@@ -1,4 +1,4 @@
-"""Looking up one action: where it stands, what it asked for and what became of it."""
+"""Looks up one action: its state, its file and its result."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Account:
 
     Attributes:
         state: a ``State`` while it is open, then ``FINISHED``.
-        standing: while it is open: what runs or what is missing; None if nobody has said yet.
+        standing: its entry in the overview while it is open; None if there is none yet.
         path: of the file in the ops repo, or "" if it is gone.
-        action: the parsed file; None if it is gone or wrong.
-        problems: what is wrong with it.
-        result_path, result: what became of it; "" and None while it is open.
+        action: the parsed file; None if it is gone or invalid.
+        problems: of an invalid file.
+        result_path, result: "" and None while it is open.
         archived: whether the pair has moved to ``vault/done``.
     """
 
@@ -47,7 +47,7 @@ class Account:
     archived: bool
 
     def record(self) -> ActionRecord:
-        """It as every command prints it."""
+        """The record that every command prints."""
         if self.result is not None:
             return of_result(self.result)
         record = of_open(self.standing) if self.standing else undecided(self.id)
@@ -59,15 +59,15 @@ class Account:
 def look_up(
     action_id: str, *, repo: OpsRepo, tree: Tree, standing: OpenAction | None = None
 ) -> Account:
-    """Gather what the ops repo says of an action.
+    """Look up an action in the ops repo.
 
     Args:
-        tree: at the head that is looked at.
-        standing: what the overview says of it.
+        tree: at the present head.
+        standing: its entry in the overview.
 
     Raises:
-        NotFound: the ops repo and the overview know no such action.
-        InvalidInput: what stands there as its result is none.
+        NotFound: neither the ops repo nor the overview has such an action.
+        InvalidInput: the file at its result's path is not a result.
     """
     path = tree.action_path(action_id) or ""
     result_path = tree.result_path(action_id) or ""
@@ -90,7 +90,7 @@ def look_up(
 
 
 def no_such(action_id: str) -> NotFound:
-    """The error for an id that nobody knows."""
+    """The error for an unknown id."""
     return NotFound(
         f"there is no action {action_id} in the ops repo",
         remedy="'disinto status' lists those that are open, and the last results.",
@@ -110,7 +110,7 @@ def newest_of(repo: OpsRepo, blobs: Collection[str], *, count: int) -> list[Resu
         try:
             results.append(Result.model_validate_json(data if isinstance(data, bytes) else b""))
         except ValueError:
-            continue  # somebody else's file
+            continue  # not one of our results
     return sorted(results, key=lambda result: result.timestamp, reverse=True)[:count]
 
 

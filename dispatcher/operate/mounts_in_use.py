@@ -1,4 +1,4 @@
-"""Which sets of mounts the open actions of the ops repo want."""
+"""Finds the sets of mounts that the open actions of the ops repo request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ACTION_LIMIT = 1024 * 1024
 
 
 def mount_sets(repo: OpsRepo) -> frozenset[frozenset[Mount]]:
-    """The sets of mounts that open actions name, at the remote's head. Wrong files are passed over.
+    """The sets of mounts that open actions name, at the remote's head. Invalid files are skipped.
 
     Raises:
         Unavailable, Denied, Misconfigured: the remote, as ``OpsRepo.fetch``.

@@ -1,4 +1,4 @@
-"""What ``disinto doctor`` says of the policy. Pure."""
+"""The checks of ``disinto doctor`` for the policy. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dispatcher.model.run import Tier
 def check_policy(policy: Policy, file: Path | None) -> Iterator[Check]:
     """The policy itself, and what it leaves open.
 
-    Without a table for secrets or mounts, whoever may push an action can hand any of them to a
+    Without a table for secrets or mounts, anybody who may push an action can pass any of them to a
     formula below tier high. Such a policy keeps its meaning; a warning asks to make it explicit.
     """
     if file is None:

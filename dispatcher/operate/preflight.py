@@ -1,8 +1,8 @@
-"""Preflight: check action files on a desk, before git and a dispatcher see them.
+"""Preflight: checks action files locally, before they reach git and a dispatcher.
 
-The same parser and the same name checks as ``serve`` uses; only what is known of the names differs:
-on a desk there may be no settings, no vault and no engine, and what cannot be known is not held
-against a file.
+It uses the same parser and name checks as ``serve``. Only the known names differ: on an author's
+machine there may be no settings, no vault and no engine, and a name that cannot be checked is no
+problem of the file.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from dispatcher.settings.dynamic import variables_of
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Names:
-    """What an action may name; None if it is not known from here.
+    """The names that an action may use; None if they cannot be found from here.
 
     Attributes:
         formulas: of the operator's directory.
-        repo_formulas: of the ops repo that the settings name; a checkout around a file counts for
-            that file instead.
+        repo_formulas: of the ops repo that the settings name; for a file inside a checkout, that
+            checkout's formulas are used instead.
         secrets: from the vault.
-        mounts: what the scheduler offers.
+        mounts: those that the engine offers.
         limit: bytes of an action file.
         policy: tiers.
         variables: those that each dynamic secret becomes, by its name.
@@ -59,7 +59,7 @@ class Names:
         repo_formulas: Collection[str] | None = None,
         secrets: Collection[str] | None = None,
     ) -> Names:
-        """What the settings say, with the names of the ops repo and of the vault if they are known.
+        """The names by the settings, with those of the ops repo and of the vault if they are known.
 
         Raises:
             InvalidInput, Misconfigured: the policy, see ``load_policy``.
@@ -78,11 +78,11 @@ class Names:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Checked:
-    """One file, and everything that is wrong with it.
+    """One file, with all its problems.
 
     Attributes:
-        tier: which approval the action needs; None if the file is wrong or no policy is known.
-        unchecked: what could not be checked from here although there are settings, in words.
+        tier: which approval the action needs; None if the file is invalid or no policy is known.
+        unchecked: what could not be checked although there are settings, in words.
     """
 
     path: str
@@ -94,12 +94,12 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActionFiles:
-    """The files that a command line means.
+    """The files that a command line selects.
 
     Attributes:
         files: those to check.
-        finished: those of a directory that have a result beside them; their ids are spent, and what
-            is wrong with them has been reported there.
+        finished: those of a directory that have a result beside them; their ids are used, and their
+            problems are reported there.
     """
 
     files: tuple[Path, ...]
@@ -107,11 +107,11 @@ class ActionFiles:
 
 
 CONFIGURATION = frozenset({"disinto.toml", "policy.toml"})
-"""Files of the operator's directory that end in .toml and are no actions."""
+"""Files of the operator's directory that end in .toml and are not actions."""
 
 
 def action_files(paths: Sequence[Path]) -> ActionFiles:
-    """The files that are meant: a file itself, and of a directory every ``.toml`` in it that is an
+    """The selected files: a file itself, and of a directory every ``.toml`` in it that is an
     open action. Of a directory that is an ops repo, those in its ``vault/actions``.
 
     Raises:

@@ -1,8 +1,8 @@
-"""Pull requests that would bring an action or ask for its cancellation: what is only proposed yet.
+"""Open pull requests that would add an action or request its cancellation.
 
-One call to the forge, bounded, and kept for a few seconds: ``status`` may be asked for in a loop.
-They are recognised by the branch that ``disinto dispatch`` and ``disinto cancel`` push; a request
-made by hand from a branch of another name is not listed, since that would take a call for each.
+Listing them takes one bounded call to the forge, cached for a few seconds, because ``status`` may be
+run in a loop. They are recognised by the branch that ``disinto dispatch`` and ``disinto cancel`` push;
+a pull request from a branch of another name is not listed, because that would take a call for each.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NAME = "proposed.json"
 
 
 class Forge(Protocol):
-    """What of ``dispatcher.forge.ForgeApi`` is asked."""
+    """The part of ``dispatcher.forge.ForgeApi`` that is used."""
 
     def open_requests(self) -> Sequence[Request]: ...
 
@@ -39,8 +39,8 @@ class Proposed:
     """An open pull request.
 
     Attributes:
-        action_id: whose action it brings, or whose cancellation it asks for.
-        cancels: which of the two.
+        action_id: the action that it would add or cancel.
+        cancels: whether it requests a cancellation.
         number, url, by: of the request; ``by`` is who opened it.
     """
 
@@ -51,7 +51,7 @@ class Proposed:
     by: str
 
     def row(self) -> OpenAction:
-        """As an entry of an overview."""
+        """The entry for an overview."""
         what = "requests its cancellation" if self.cancels else "not merged yet"
         opened = f" by {self.by}" if self.by else ""
         where = f": {self.url}" if self.url else ""
@@ -64,19 +64,19 @@ class Proposed:
 
 
 def branch_of(action_id: str, *, cancels: bool = False) -> str:
-    """The branch from which a pull request for an action comes."""
+    """The branch of the pull request for an action."""
     return f"{BRANCHES}{CANCEL if cancels else ''}{action_id}"
 
 
 def proposed(
     forge: Callable[[], Forge], *, branch: str, state_dir: Path
 ) -> tuple[tuple[Proposed, ...], str]:
-    """Open requests of the branch, the latest first, and why they are not known ("" if they are).
+    """Open requests of the branch, the latest first, and the error if they cannot be listed, else "".
 
     Args:
         forge: opens the forge.
         branch: the branch whose files are actions.
-        state_dir: where the answer is kept for ``FRESH_S``.
+        state_dir: where the answer is cached for ``FRESH_S``.
     """
     file = state_dir / NAME
     cached = _read(file)
@@ -94,8 +94,8 @@ def proposed(
 def unmerged(
     proposals: Sequence[Proposed], *, actions: Container[str], cancels: Container[str]
 ) -> tuple[Proposed, ...]:
-    """Those that are not on the branch by now: what is kept of the forge's answer may be older than
-    the branch as it is shown beside it.
+    """Those that are not merged: the cached answer of the forge may be older than the branch that is
+    shown beside it.
 
     Args:
         actions, cancels: ids of the actions, and of the requests to cancel, that are on the branch.
@@ -104,7 +104,7 @@ def unmerged(
 
 
 def forget(state_dir: Path) -> None:
-    """Have the next call ask: a request was opened from here."""
+    """Invalidate the cache, because a request was opened from here."""
     with suppress(OSError):
         (state_dir / NAME).unlink()
 
@@ -136,7 +136,7 @@ def _read(file: Path) -> tuple[Proposed, ...] | None:
 
 
 def _write(file: Path, proposals: Sequence[Proposed]) -> None:
-    """Beside the file and then in its place; without it the next call asks again."""
+    """Write the cache atomically; if that fails, the next call asks the forge again."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as unfinished:

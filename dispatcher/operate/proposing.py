@@ -1,7 +1,7 @@
-"""Proposing a file: a branch of its own with the file, and one open pull request for it.
+"""Proposes a file: pushes a branch with the file, and opens one pull request for it.
 
-Whoever sends the same once more is shown the pull request that is open; a branch that holds
-something else is left alone, with the remedy.
+Proposing the same content again returns the open pull request; a branch with other content is left
+alone, and the error has the remedy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dispatcher.forge.records import Request
 from dispatcher.ops_repo import BranchExists, NewFile, OpsRepo
 
 LIMIT = 1024 * 1024
-"""Bytes of a file on a branch that are read to compare it; no file that is sent is longer."""
+"""Bytes of a file on a branch that are read to compare it; no file that is sent is larger."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,14 +33,14 @@ class PullRequest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Draft:
-    """What is to be proposed.
+    """A file to be proposed.
 
     Attributes:
         what: the subject of a sentence about it, such as ``the request to cancel x``.
         branch: of the ops repo, without ``refs/heads/``.
         message: of the commit.
         title, body: of the pull request.
-        same: whether the content of a file that was proposed before asks for the same.
+        same: whether the content of a file that was proposed before has the same effect.
     """
 
     what: str
@@ -58,7 +58,7 @@ class Opened:
 
     Attributes:
         commit: head of its branch (hex).
-        again: it was open before.
+        again: whether it was open before.
     """
 
     commit: str
@@ -67,7 +67,7 @@ class Opened:
 
 
 class Forge(Protocol):
-    """What of ``dispatcher.forge.ForgeApi`` is needed."""
+    """The part of ``dispatcher.forge.ForgeApi`` that is used."""
 
     def open_request(self, *, head: str, base: str, title: str, body: str) -> Request: ...
     def open_request_from(self, *, head: str, base: str) -> Request | None: ...
@@ -80,7 +80,7 @@ def propose(draft: Draft, *, repo: OpsRepo, forge: Forge, base: str) -> Opened:
         base: the branch into which it is to be merged.
 
     Raises:
-        Conflict: the branch is there, with other content.
+        Conflict: the branch exists with other content.
         Unavailable, Denied: the remote or the forge.
     """
     existing = forge.open_request_from(head=draft.branch, base=base)

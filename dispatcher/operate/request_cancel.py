@@ -1,7 +1,7 @@
-"""Asking for a cancellation through the ops repo: for whoever has no ledger and no engine here.
+"""Requests a cancellation through the ops repo, for clients without ledger and engine.
 
-The request goes the way that the action's tier asks for, like the action itself: to the branch,
-signed, or as a pull request. The dispatcher obeys it when it is approved as the action has to be.
+The request is sent as the action's tier requires, like the action itself: to the branch, signed, or as
+a pull request. The dispatcher obeys it once it is approved as the action has to be.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from dispatcher.settings import ACTIONS_PATH, GateKind
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentRequest:
-    """A request to cancel that is on its way.
+    """A request to cancel that was sent.
 
     Attributes:
         summary: what was done with it, and what it waits for; for people.
-        commit: the commit (hex) that holds it; "" if it was there already.
+        commit: the commit (hex) that contains it; "" if it was there already.
         request: its pull request, or None.
     """
 
@@ -45,12 +45,12 @@ class SentRequest:
 def ask_to_cancel(
     client: SubmissionClient, action_id: str, *, reason: str, sign: bool
 ) -> SentRequest:
-    """Bring a request to cancel to the ops repo, by the way that the action's tier asks for.
+    """Send a request to cancel to the ops repo, in the way that the action's tier requires.
 
     Raises:
         NotFound: there is no such action.
         EndedAlready: it has a result.
-        InvalidInput: the reason cannot be kept.
+        InvalidInput: the reason is invalid.
         Conflict: there is another request for this action.
         NeedsSignature, Misconfigured: nothing could approve it as it would be sent.
         Unavailable, Denied: the remote or the forge.
@@ -83,7 +83,7 @@ def ask_to_cancel(
 
 
 def _tier(client: SubmissionClient, file: ActionFile) -> Tier:
-    """The action's, as seen from here; high for a file that cannot be read."""
+    """The action's tier by the policy of this client; high if the file cannot be read."""
     limit = client.settings.limits.max_action_bytes
     data = client.repo.read([file.blob], limit=limit)[file.blob] if file.regular else 0
     if isinstance(data, int):
@@ -96,7 +96,7 @@ def _tier(client: SubmissionClient, file: ActionFile) -> Tier:
 
 @dataclass(frozen=True, kw_only=True)
 class _Delivery:
-    """A request and where it goes."""
+    """Sends one request to cancel."""
 
     client: SubmissionClient
     request: CancelRequest
@@ -182,7 +182,7 @@ class _Delivery:
         return self._sent(summary, opened.commit, opened.request)
 
     def _is_about_the_same(self, data: bytes) -> bool:
-        """Whether another request would cancel the same; its reason is another matter."""
+        """Whether another request cancels the same content; its reason may differ."""
         request = parse_cancel_request(data, path=self.path, action_id=self.request.action_id)
         return isinstance(request, CancelRequest) and request.blob == self.request.blob
 

@@ -1,4 +1,4 @@
-"""Founding: a directory with everything for a first dispatcher, from the shipped templates.
+"""Creates a directory with everything for a first dispatcher, from the shipped templates.
 
 ::
 
@@ -28,21 +28,21 @@ TEMPLATE_REMOTE = 'remote = "ops"'
 
 
 class Occupied(PermanentError):
-    """What was to be made is there already; nothing is overwritten."""
+    """The target exists already; nothing is overwritten."""
 
     exit_code = Exit.CANTCREAT
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scaffold:
-    """What was made.
+    """What was created.
 
     Attributes:
-        folder: the configuration.
+        folder: the directory of the configuration.
         remote: the ops repo.
         work_tree: where its files can be edited.
-        no_work_tree: why the person's git could not make the work tree, or "".
-        written: every file, from ``folder``.
+        no_work_tree: why the person's git could not create the work tree, or "".
+        written: every file, relative to ``folder``.
     """
 
     folder: Path
@@ -64,13 +64,13 @@ def scaffold(
 
     Args:
         folder: absent, or empty.
-        remote: an empty repository elsewhere; "" makes one in the directory.
+        remote: an empty repository elsewhere; "" creates one in the directory.
         branch: the ops repo's branch.
         token_env: variable that holds an HTTPS token for the remote; "" for none.
         environ: where that variable is.
 
     Raises:
-        Occupied: the directory holds something, or the remote has this branch already.
+        Occupied: the directory is not empty, or the remote has this branch already.
         Unavailable, Denied, Misconfigured: the remote, or the variable is not set.
     """
     folder = _free(folder)
@@ -115,14 +115,14 @@ def scaffold(
 def scaffold_author(
     folder: Path, *, remote: str, branch: str = "main", token_env: str = ""
 ) -> Scaffold:
-    """Make an author client for an ops repo in use. Asks no server.
+    """Create an author client for an existing ops repo. Calls no server.
 
     Args:
         folder: absent, or empty.
         remote, branch, token_env: see ``scaffold``.
 
     Raises:
-        Occupied: the directory holds something.
+        Occupied: the directory is not empty.
     """
     folder = _free(folder)
     address = from_anywhere(remote)
@@ -143,10 +143,10 @@ def scaffold_author(
 
 
 def _free(folder: Path) -> Path:
-    """The folder's absolute path.
+    """The directory's absolute path.
 
     Raises:
-        Occupied: it is there, and not an empty directory.
+        Occupied: it exists, and is not an empty directory.
     """
     folder = folder.absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -158,7 +158,7 @@ def _free(folder: Path) -> Path:
 
 
 def _settled(address: str, branch: str, token_env: str) -> dict[str, str]:
-    """What the settings say of the ops repo."""
+    """The keys of ``[ops_repo]`` for the settings."""
     settled = {"remote": address}
     if branch != "main":
         settled["branch"] = branch
@@ -168,7 +168,7 @@ def _settled(address: str, branch: str, token_env: str) -> dict[str, str]:
 
 
 def _configuration(folder: Path, settled: Mapping[str, str]) -> list[str]:
-    """The operator's own files; ``settled`` is what the settings say of the ops repo."""
+    """Write the operator's own files; ``settled`` are the keys of ``[ops_repo]``."""
     written = []
     installation = f'installation = "{_installation(settled["remote"], folder)}"'
     for source, prefix in (
@@ -190,8 +190,8 @@ def _configuration(folder: Path, settled: Mapping[str, str]) -> list[str]:
 
 
 def _installation(remote: str, folder: Path) -> str:
-    """A name that two installations on one Vault do not share: of the ops repo, and a digest of its
-    address, so that the same ops repo gets the same name.
+    """A name that no other installation on the same Vault has: the ops repo's name and a digest of
+    its address, so that the same ops repo gets the same name.
     """
     address = str(folder / BARE) if remote == BARE else remote
     name = address.rstrip("/").rpartition("/")[2].rpartition(":")[2].removesuffix(".git")
@@ -200,7 +200,7 @@ def _installation(remote: str, folder: Path) -> str:
 
 
 def _repository() -> list[NewFile]:
-    """The files of the first commit. Examples lie where they are not taken for actions."""
+    """The files of the first commit. Examples are placed where they are not taken for actions."""
     content = []
     for folder, prefix in (("actions/repo", ""), ("actions/examples", "examples/")):
         source = files.path(folder)

@@ -1,7 +1,8 @@
-"""JSON Schemas of the files people write and read, so that editors complete and check them.
+"""JSON Schemas of the files that people write and read, so that editors complete and check them.
 
-They come from the models that do the checking, so the two cannot disagree. What a schema cannot
-say (an id is its file's name, secrets differ by more than case) is left to ``disinto validate``.
+They are derived from the models that validate the files, so the two cannot disagree. Rules that a
+schema cannot express (an id is its file's name, secrets differ by more than case) are left to
+``disinto validate``.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def policy_schema() -> dict[str, Any]:
 
 
 def _finished(made: dict[str, Any], *, title: str) -> dict[str, Any]:
-    """With the draft named first, and the keys' own names instead of pydantic's made-up titles."""
+    """The schema with the draft named first, and the keys' own names instead of pydantic's titles."""
     made = copy.deepcopy(made)
     for table in (made, *made.get("$defs", {}).values()):
         for name, key in table.get("properties", {}).items():
@@ -72,7 +73,7 @@ def _finished(made: dict[str, Any], *, title: str) -> dict[str, Any]:
 
 
 def _for_toml(made: dict[str, Any]) -> dict[str, Any]:
-    """Without null, which TOML has not: a key that may be left out is of its one kind."""
+    """The schema without null, which TOML lacks: an optional key has its one type."""
     definitions = made.get("$defs", {})
     for table in (made, *definitions.values()):
         keys = table.get("properties", {})

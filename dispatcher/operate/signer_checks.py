@@ -1,4 +1,4 @@
-"""What ``disinto doctor`` says of the keys that gate ``signed`` trusts."""
+"""The checks of ``disinto doctor`` for the keys that gate ``signed`` trusts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GPG_TIMEOUT_S = 30
 
 
 def check_signers(settings: Settings) -> Iterator[Check]:
-    """Whether there is a key that can approve anything, and whether every line counts."""
+    """Whether a key can approve anything, and whether every line is valid."""
     signed = settings.signed
     if signed.allowed_signers is not None:
         yield _allowed(signed.allowed_signers)

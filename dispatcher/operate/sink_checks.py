@@ -1,4 +1,4 @@
-"""What ``disinto doctor`` says of the sinks of notifications. Asks none of them."""
+"""The checks of ``disinto doctor`` for the sinks of notifications. Contacts none of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dispatcher.settings import NotifySettings, Settings, SinkKind
 
 
 def check_sinks(settings: Settings, environ: Mapping[str, str]) -> Iterator[Check]:
-    """Each sink's configuration, and how it fared when ``serve`` last used it."""
+    """Each sink's configuration, and its state when ``serve`` last used it."""
     if not settings.notify:
         return
     try:

@@ -1,4 +1,4 @@
-"""Submission: bring an action file to the ops repo, checked as far as it can be from here."""
+"""Submits an action file to the ops repo, checked as far as possible from here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dispatcher.settings.dynamic import variables_of
 
 
 class AlreadyThere(Conflict):
-    """An action of this id is known: it waits, runs or has run."""
+    """An action of this id exists: it waits, runs or has run."""
 
     exit_code = Exit.CANTCREAT
 
@@ -30,11 +30,11 @@ class Submission:
     """An action that may be sent.
 
     Attributes:
-        action, data: the file, parsed and as it is.
-        path: where it goes in the ops repo.
-        tier: what approval it needs.
-        formula: what it would run.
-        there: True if the very same file is in the ops repo already.
+        action, data: the parsed file, and its bytes.
+        path: its target in the ops repo.
+        tier: which approval it needs.
+        formula: the formula that it would run.
+        there: whether the same file is in the ops repo already.
     """
 
     action: Action
@@ -60,12 +60,12 @@ def prepare(
     Args:
         file: the file of the user.
         tree: at that head.
-        secrets: the vault's names, or None if they are not known here; ``serve`` checks them.
+        secrets: the vault's names, or None if they are unknown here; ``serve`` checks them.
 
     Raises:
         InvalidInput: with every problem and its place.
         NotFound: there is no such file.
-        AlreadyThere: an action of this id is known already.
+        AlreadyThere: an action of this id exists already.
     """
     data = _read(file)
     action = parse_action(
@@ -117,18 +117,18 @@ def send(submission: Submission, repo: OpsRepo) -> str:
 
 
 def message_of(submission: Submission) -> str:
-    """The message of the commit that brings an action."""
+    """The message of the commit that adds an action."""
     return f"Ask for {submission.action.id} ({submission.action.formula})"
 
 
 def needs_approval(submission: Submission) -> bool:
-    """Whether the merged file alone does not let it run."""
+    """Whether the action needs an approval beyond the merge of its file."""
     from_repo = bool(submission.formula.path)
     return submission.tier.tier is not Tier.LOW or from_repo
 
 
 def approval_missing(submission: Submission, settings: Settings) -> str:
-    """What the action will wait for, in a sentence; "" if it needs no approval."""
+    """The approval that the action will wait for, in a sentence; "" if it needs none."""
     if not needs_approval(submission):
         return ""
     tier = submission.tier
@@ -155,7 +155,11 @@ def _read(file: Path) -> bytes:
 
 
 def _is_sent_already(action_id: str, data: bytes, *, repo: OpsRepo, tree: Tree) -> bool:
-    """True if the same file waits in the ops repo; any other trace of the id is refused."""
+    """Whether the same file is open in the ops repo already.
+
+    Raises:
+        AlreadyThere: the id was used otherwise.
+    """
     if tree.has_result(action_id) or action_id in tree.archived:
         raise _already_there(
             action_id, f"it has already run: {tree.result_path(action_id) or 'see vault/done'}"

@@ -1,8 +1,7 @@
-"""The desk: where a person sends an action from, and from where it is followed.
+"""The submission client: sends and follows actions from a person's machine.
 
-It has what the person's machine has: a clone of the ops repo always, ledger and engine where they
-can be reached, a forge where one is configured. It decides nothing about running: that is for
-``serve``, wherever it runs.
+It always has a clone of the ops repo, has ledger and engine if they can be reached, and a forge if one
+is configured. It decides nothing about runs: that is up to ``serve``, wherever it runs.
 """
 
 from __future__ import annotations
@@ -51,15 +50,15 @@ class NeedsSignature(PermanentError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sent:
-    """An action that is on its way.
+    """An action that was sent.
 
     Attributes:
         summary: what was done with it, and what it waits for; for people.
-        tier: what approval it needs.
-        commit: the commit (hex) that brought it: on the branch, or on that of its pull request;
+        tier: which approval it needs.
+        commit: the commit (hex) that added it, on the branch or on that of its pull request;
             "" if the file was there already.
         request: its pull request; None if it went to the branch itself.
-        stuck: True if nothing can approve it as the settings are: waiting is of no use.
+        stuck: whether nothing can approve it with these settings, so that waiting is pointless.
     """
 
     action_id: str
@@ -71,17 +70,17 @@ class Sent:
 
     @property
     def state(self) -> str:
-        """``proposed`` while only a pull request holds it, else ``waiting``."""
+        """``proposed`` while only a pull request contains it, else ``waiting``."""
         return "proposed" if self.request else "waiting"
 
 
 @dataclass(kw_only=True)
 class SubmissionClient:
-    """See the module.
+    """Sends, proposes and follows actions.
 
     Args:
         repo: with the person's name as author.
-        secrets: asks for the vault's names; raises where there is no terminal from here.
+        secrets: lists the vault's names; raises if the vault cannot be reached from here.
         ledger, scheduler: None if they are out of reach.
         forge: opens the forge; called only when the gate is ``forgejo``.
         approvers: who may approve, for people.
@@ -100,14 +99,14 @@ class SubmissionClient:
     _request: int = 0
 
     def send(self, file: Path, *, sign: bool) -> Sent:
-        """Check a file and bring it to the ops repo, by the way that its tier asks for.
+        """Check a file and send it to the ops repo, in the way that its tier requires.
 
         Raises:
             InvalidInput, NotFound, AlreadyThere: see ``prepare``.
             Unavailable, Denied: the remote or the forge.
             Misconfigured: there is nothing to sign with.
-            Conflict: the branch of its pull request is there, with other content.
-            NeedsSignature: it must be signed, and was not to be.
+            Conflict: the branch of its pull request exists with other content.
+            NeedsSignature: it must be signed, and signing was not requested.
         """
         self.repo.advance(self.tree, self.repo.fetch().commit)
         submission = prepare(
@@ -156,11 +155,11 @@ class SubmissionClient:
 
     @property
     def place(self) -> Place:
-        """What approvals of gate ``signed`` name here."""
+        """Repository and branch in approvals of gate ``signed``."""
         return Place.of(self.settings)
 
     def follower(self, viewer: Viewer, *, wait_merge: bool) -> Follower:
-        """Follows an action; with ``wait_merge`` also one whose pull request is still open."""
+        """A follower of one action; with ``wait_merge`` also of one whose pull request is still open."""
         return Follower(
             repo=self.repo,
             ledger=self.ledger,
@@ -172,7 +171,7 @@ class SubmissionClient:
         )
 
     def _names(self) -> Collection[str] | None:
-        """The vault's names, where this person can ask; ``serve`` checks them in any case."""
+        """The vault's names if this person may list them; ``serve`` checks them in any case."""
         try:
             return self.secrets()
         except DisintoError:
@@ -188,7 +187,7 @@ class SubmissionClient:
         )
 
     def _unsigned(self, submission: Submission) -> NeedsSignature:
-        """Why this is not sent: an unsigned commit would have to be made anew to be signed."""
+        """The error of an unsigned submission, with the commands that sign it."""
         commands = signing_commands(
             [_file(submission)],
             branch=self.settings.ops_repo.branch,
@@ -256,7 +255,7 @@ class SubmissionClient:
         )
 
     def _unmerged(self, action_id: str) -> str:
-        """Where an action stands that is not on the branch yet.
+        """The state of an action that is not on the branch yet.
 
         Raises:
             Conflict: its pull request was closed without being merged.

@@ -1,7 +1,7 @@
-"""A trial run: what ``disinto doctor --deep`` does, from the grant to its end.
+"""The trial run of ``disinto doctor --deep``, from minting the grant to revoking it.
 
-It takes the way of every run, with the real Vault and the real engine: mint, extend, submit, observe,
-revoke, forget. It has no action, no claim, no secret and no result; its id begins with ``doctor-``.
+It takes the same steps as every run, with the real Vault and the real engine: mint, extend, submit,
+observe, revoke, forget. It has no action, claim, secret or result; its id begins with ``doctor-``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RUN_S = 120.0
 """Seconds the run may take, an image that has to be fetched included."""
 
 END_S = 20.0
-"""Seconds it gets to end once it was told to stop."""
+"""Seconds it gets to end after its cancellation."""
 
 LOOK_EVERY_S = 0.2
 
@@ -49,8 +49,8 @@ class Trial:
 
     Args:
         settings: of the dispatcher.
-        grants: mints and ends its grant.
-        scheduler: runs it. It must purge what it forgets.
+        grants: mints and revokes its grant.
+        scheduler: runs it; must purge forgotten runs.
         clock: monotonic seconds.
     """
 
@@ -79,8 +79,8 @@ class Trial:
         )
 
     def checks(self) -> Generator[Check, None, None]:
-        """Go the whole way; stops at the first step that fails. Whatever ends it, an interrupt
-        included, the run is stopped and forgotten and its grant revoked.
+        """Run all steps; stops at the first that fails. In any case, also after an interrupt, the run
+        is stopped and forgotten, and its grant revoked.
         """
         try:
             yield from self._steps()
@@ -157,7 +157,7 @@ class Trial:
         return Check(name=name, ok=True, detail=f"succeeded after {took:.1f} s{where}")
 
     def _await_end(self, seconds: float) -> Observation | None:
-        """The run when it has ended, or as it is when the time is over; None if it is unknown."""
+        """The run once it has ended, or its state after ``seconds``; None if the engine lacks it."""
         deadline = self._clock() + seconds
         while True:
             observation = self._scheduler.observe([self._claim]).get(self._claim.key)
@@ -168,7 +168,7 @@ class Trial:
             self._sleep(LOOK_EVERY_S)
 
     def _clean_up(self) -> list[str]:
-        """Leave nothing behind; says what could not be removed."""
+        """Remove the run and its grant; returns what could not be removed."""
         trouble = []
         if self._submitted:
             try:

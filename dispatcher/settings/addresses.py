@@ -1,4 +1,4 @@
-"""Addresses of servers, as the settings hold them. Pure."""
+"""Checks of server addresses in the settings. Pure."""
 
 from __future__ import annotations
 

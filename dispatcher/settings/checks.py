@@ -1,6 +1,6 @@
-"""Settings that are each right and together wrong. Pure: nothing is opened or asked.
+"""Finds settings that are each valid, but contradict each other. Pure: no file is opened.
 
-Whether files exist and servers answer is for ``doctor`` and for those who use them.
+Whether files exist and servers answer is checked by ``doctor`` and by the code that uses them.
 """
 
 from __future__ import annotations

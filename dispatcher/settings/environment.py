@@ -1,4 +1,4 @@
-"""The environment's part in the settings: which variables mean a key, and what they say."""
+"""Settings from the environment: which variables set a key, and their values."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class Variable:
         return "[…]" if self.schema.get("type") == "array" else '{"key": "value"}'
 
     def value(self) -> object:
-        """What the text says, in the key's own type where it can be read as one.
+        """The value of the text, in the key's type if it can be parsed as such.
 
-        None takes a path away. Text that does not fit stays text, for the model to refuse.
+        None unsets a path. Text that does not fit stays text, for the model to reject.
 
         Raises:
             json.JSONDecodeError: a table, a list of other things than texts, or a list that begins
@@ -80,7 +80,7 @@ class Variable:
 def variables(
     environ: Mapping[str, str], schema: Schema, customary: Mapping[str, KeyPath]
 ) -> Iterator[Variable]:
-    """The variables that set a key; customary ones (if not empty) first, own ones over them."""
+    """The variables that set a key; customary ones (if not empty) first, own ones override them."""
     names = known_variables(schema)
     given: list[tuple[str, KeyPath]] = [
         *((name, path) for name, path in customary.items() if environ.get(name)),
@@ -104,10 +104,10 @@ def known_variables(schema: Schema) -> dict[str, tuple[str, ...]]:
 def unknown_variables(
     environ: Mapping[str, str], schema: Schema, data: Mapping[str, Any]
 ) -> list[Problem]:
-    """Variables that look like a setting and are none.
+    """Problems of variables that look like a setting but are not.
 
-    Looked at are names with ``__``, and those close to a setting's. A variable that a setting
-    names (``token_env``) is none of them.
+    Names with ``__`` are checked, and names that resemble a setting's. A variable that a setting
+    names (``token_env``) is accepted.
     """
     known = known_variables(schema)
     named = {str(value) for path, value in walk(data) if path and str(path[-1]).endswith("_env")}

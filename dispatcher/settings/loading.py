@@ -1,7 +1,7 @@
-"""From ``disinto.toml`` and the environment to ``Settings``.
+"""Loads ``Settings`` from ``disinto.toml`` and the environment.
 
-Order, the later over the earlier: defaults, the file, customary variables (``VAULT_ADDR``), own
-variables (``DISINTO_VAULT__ADDR``). Every value remembers where it came from, so that a complaint
+Order, the later override the earlier: defaults, the file, customary variables (``VAULT_ADDR``), own
+variables (``DISINTO_VAULT__ADDR``). The origin of every value is kept, so that a problem
 names the line of the file or the variable.
 """
 
@@ -72,9 +72,9 @@ def load_settings(
 
 
 def settings_origin(path: Path | None, environ: Mapping[str, str]) -> Origin | None:
-    """What the settings of this process are made of, or None if the file cannot be read.
+    """The origin of this process's settings, or None if the file cannot be read.
 
-    Ask before ``load_settings``: a file that changes in between then has another origin.
+    Call it before ``load_settings``: a file that changes in between then has another origin.
 
     Raises:
         Misconfigured: see ``find_settings``.
@@ -97,7 +97,7 @@ def _file_first(problem: Problem) -> tuple[bool, int, int, str]:
 
 @dataclass(kw_only=True)
 class _Draft:
-    """Settings on their way: data merged so far, and where each value came from.
+    """Settings while they are loaded: data merged so far, and the origin of each value.
 
     Attributes:
         folder: what relative paths of the file are relative to.
@@ -126,7 +126,7 @@ class _Draft:
             self.data = copy.deepcopy(dict(self.source.data))
 
     def merge_environment(self, environ: Mapping[str, str]) -> Iterator[Problem]:
-        """Lay the variables over the file's values."""
+        """Override the file's values with the variables."""
         for variable in variables(environ, settings_reader().schema, customary_variables()):
             self.origins[variable.path] = variable.name
             try:
@@ -169,7 +169,7 @@ class _Draft:
         for section in sections:
             inner = table.setdefault(str(section), {})
             if not isinstance(inner, dict):
-                return  # the file's mistake is told by the model
+                return  # the model reports the file's mistake
             table = inner
         if value is None:
             table.pop(str(key), None)
@@ -184,7 +184,7 @@ class _Draft:
 
 
 def _path_like(path: KeyPath, value: str) -> bool:
-    """True for the remote where it is a directory, and for a command given by its place."""
+    """Whether a value is a path: a remote that is a directory, or a command with a directory."""
     if path == ("ops_repo", "remote"):
         return bool(value) and ":" not in value
     return path == ("agent", "command", 0) and value.startswith(("./", "../", "~/"))

@@ -1,4 +1,4 @@
-"""The settings as frozen records: sections, keys, defaults and what each means."""
+"""The settings as frozen records: sections, keys, defaults and descriptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``[[notify]]`` tables whose keys are each right and together wrong. Pure."""
+"""Finds ``[[notify]]`` tables whose keys are each valid, but contradict each other. Pure."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _ROOM = re.compile(r"![^\s\x00-\x1f\x7f]+")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mistake:
-    """One of them.
+    """One such contradiction.
 
     Attributes:
         message: what is wrong, without a full stop.
-        key: of the table; several parts where it is inside a list.
-        remedy: what would be right.
+        key: of the table; several parts if it is inside a list.
+        remedy: what to write instead.
     """
 
     message: str
@@ -52,7 +52,7 @@ class Mistake:
 
 
 def mistakes(sink: NotifySettings) -> Iterator[Mistake]:
-    """All of one table."""
+    """All mistakes of one table."""
     yield from _of_other_kinds(sink)
     yield from _missing(sink)
     yield from _secret(sink)

@@ -1,6 +1,6 @@
-"""Addresses that send tokens and secrets over a network without TLS.
+"""Finds addresses that would send tokens and secrets over a network without TLS. Pure.
 
-A pure look at the settings. Loopback does not leave the machine, so plain http is right there.
+Loopback does not leave the machine, so plain http is allowed there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class PlainAddress:
     """One address of the settings.
 
     Attributes:
-        key: where it stands, such as ``[vault] addr``.
+        key: its key in the settings, such as ``[vault] addr``.
         address: scheme, host and port.
         carries: what goes over it, as a noun phrase.
     """

@@ -1,7 +1,7 @@
-"""The reference of the settings, rendered from the models themselves.
+"""Renders the reference of the settings from their models.
 
 ``python -m dispatcher.settings.reference`` writes ``docs/reference-settings.md``; with ``--check``
-it only says whether the file is current. ``make docs`` calls it, a test checks it.
+it only reports whether the file is current. ``make docs`` calls it, a test checks it.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _default(path: KeyPath) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Write the file, or with ``--check`` say whether it is out of date."""
+    """Write the file, or with ``--check`` report whether it is out of date."""
     text = reference()
     if FILE.is_file() and FILE.read_text(encoding="utf-8") == text:
         return 0

@@ -1,4 +1,4 @@
-"""The name by which approvals call the ops repository."""
+"""The name of the ops repository in approvals."""
 
 from __future__ import annotations
 

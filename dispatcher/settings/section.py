@@ -1,4 +1,4 @@
-"""What every section of the settings has in common, and what the section of an engine adds to it."""
+"""Base classes of the settings' sections, and of the sections of engines."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The model of the whole file: the dispatcher's own sections, and one for each engine there is.
+"""The model of the whole file: the dispatcher's own sections, and one per installed engine.
 
-Which engines there are is known only when the settings are read, because other packages bring
-engines; so this model is made then, and ``Settings`` is the part that is always the same.
+The engines are known only when the settings are read, because other packages can provide them; so this
+model is created then, and ``Settings`` is its fixed part.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _reader(sections: Sections) -> Reader[Settings]:
 
 
 def _unknown_key(path: KeyPath) -> str | None:
-    """For a key that is none: secrets are sent elsewhere; a key of another section is sent there."""
+    """The remedy for an unknown key that is a secret, or that belongs to another section."""
     reader = settings_reader()
     name = str(path[-1])
     section = reader.expected(path[:-1]).get("properties", {})

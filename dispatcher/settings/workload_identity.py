@@ -14,7 +14,7 @@ VAULT_AUDIENCE = "vault.io"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkloadIdentity:
-    """What Vault must know to accept the dispatcher's job, and no other.
+    """The claims by which Vault accepts the dispatcher's job, and no other.
 
     Attributes:
         job: name of the job.

@@ -1,7 +1,7 @@
-"""One action as every command prints it with ``--json``: one shape, whatever is known of it.
+"""The record of an action that every command prints with ``--json``.
 
-Written down in ``docs/json.md``, which a test compares. ``state`` is where an action is, ``verdict``
-how its run ended; times are RFC 3339. What is not known is null.
+``docs/json.md`` documents it, and a test compares the two. ``state`` is where an action is, ``verdict``
+how its run ended; times are RFC 3339. Unknown values are null.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ FINISHED = "finished"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActionRecord:
-    """See the module.
+    """One action.
 
     Attributes:
         state: a value of ``overview.State``, or ``FINISHED``.
         verdict, exit_code: once they are known.
-        reason: why it stands where it is, or the result's error.
+        reason: why it is in that state, or the result's error.
         waiting_for: the kind of reason.
-        since: since when it is open or runs; when it finished.
+        since: when it was opened, claimed or finished.
         formula, tier: what runs, and under which tier.
         approved_by: who approved.
-        engine_id, node: the engine's name of the run, and where it is.
-        commit: for a finished one the head at which its run was decided; for one that was just
-            sent the commit that brought it.
-        request: the pull request that holds it: ``number`` and ``url``.
+        engine_id, node: the engine's name of the run, and where it runs.
+        commit: of a finished action, the head at which its run was decided; of one that was just
+            sent, the commit that added it.
+        request: the pull request that contains it: ``number`` and ``url``.
         result: the result file.
     """
 
@@ -57,7 +57,7 @@ class ActionRecord:
     result: Mapping[str, object] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data, the keys in the order above."""
+        """The record as plain data, the keys in the order above."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @classmethod
@@ -108,5 +108,5 @@ def of_result(result: Result) -> ActionRecord:
 
 
 def undecided(action_id: str) -> ActionRecord:
-    """The record of an action in the ops repo of which nobody has said anything yet."""
+    """The record of an action in the ops repo whose state is not known yet."""
     return ActionRecord(id=action_id, state="waiting")

@@ -1,6 +1,6 @@
-"""The last results as records, for the status file: ``status`` then reads no git.
+"""Reads the newest results for the status file, so that ``status`` need not read git.
 
-Used on the thread that writes the status file. What was read once is kept.
+Used on the thread that writes the status file. Results are cached.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from dispatcher.ops_repo import OpsRepo
 from dispatcher.status.action_record import ActionRecord, of_result
 
 COUNT = 10
-"""Results that are written down, which are as many as ``status`` lists without ``-n``."""
+"""Results in the status file, as many as ``status`` lists without ``-n``."""
 
 SIZE_LIMIT = 64 * 1024
-"""Bytes of a result that is written down. Whoever may push can put a larger one into the place of
-the newest; then none are, and ``status`` reads git."""
+"""Maximum bytes of a result in the status file. Anybody with push rights can add a larger one as the
+newest; then the file contains no results, and ``status`` reads git."""
 
 
 class LastResults:
     """The newest results of an ops repo.
 
     Args:
-        repo: that has them.
+        repo: the ops repo.
     """
 
     def __init__(self, repo: OpsRepo) -> None:
@@ -60,4 +60,4 @@ def _parsed(data: bytes | int) -> Result | None:
     try:
         return Result.model_validate_json(data if isinstance(data, bytes) else b"")
     except ValueError:
-        return None  # somebody else's file
+        return None  # not one of our results

@@ -1,8 +1,7 @@
-"""Numbers for Prometheus, in a registry of their own.
+"""The metrics for Prometheus, in their own registry.
 
-Every label comes from a closed enum, so that no action, user or commit can make a series. What is
-counted is told by the service; what is measured at the moment of asking comes from the health
-snapshot.
+Every label comes from a closed enum, so that no action, user or commit can create a series. Counters
+are incremented by the service; gauges are read from the health snapshot when they are collected.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ TICK_SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 2, 10)
 
 
 class Metrics:
-    """What a dispatcher counts. Thread-safe."""
+    """The metrics of a dispatcher. Thread-safe."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -68,17 +67,17 @@ class Metrics:
         )
 
     def defect(self) -> None:
-        """Count one error that nobody expected."""
+        """Count one unexpected error."""
         self._defects.inc()
 
     def run_ended(self, verdict: Verdict, *, seconds: float | None = None) -> None:
-        """Count one end; ``seconds`` is the formula's time, None if it never started."""
+        """Count one verdict; ``seconds`` is the formula's duration, None if it never started."""
         self._verdicts.labels(verdict=verdict.value).inc()
         if seconds is not None:
             self._durations.observe(seconds)
 
     def tick(self, seconds: float) -> None:
-        """Count one turn of the loop."""
+        """Count one round of the loop."""
         self._ticks.observe(seconds)
 
     def pushed(self, *, results: int) -> None:
@@ -91,7 +90,7 @@ class Metrics:
         self._foreign.inc()
 
     def hook(self, outcome: str) -> None:
-        """Count one webhook call; ``outcome`` is a word of ``dispatcher.web.hooks.Outcome``."""
+        """Count one webhook call; ``outcome`` is a value of ``dispatcher.web.hooks.Outcome``."""
         self._hooks.labels(outcome=outcome).inc()
 
     def hooks_begin(self, outcomes: Iterable[str]) -> None:
@@ -100,11 +99,11 @@ class Metrics:
             self._hooks.labels(outcome=outcome)
 
     def watch(self, health: Callable[[], Health], *, forge_calls: Callable[[], int] | None) -> None:
-        """Add what is read at the moment of asking. Call once."""
+        """Add the gauges that are read when they are collected. Call once."""
         self.registry.register(_Now(health, forge_calls))
 
     def text(self) -> bytes:
-        """Everything, in the text format."""
+        """All metrics, in the text format."""
         return generate_latest(self.registry)
 
 

@@ -1,7 +1,7 @@
 """The overview: what runs, what waits and why, and what is down, as one plain record.
 
-``serve`` makes one after each round and leaves it in the status file; where no dispatcher runs,
-``status`` makes one from a forecast. Both look the same.
+``serve`` makes one after each round and writes it to the status file; if no dispatcher runs,
+``status`` makes one from a forecast. Both have the same form.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class State(StrEnum):
-    """Where an action stands that has no result in git yet."""
+    """The state of an action that has no result in git yet."""
 
-    WAITING = "waiting"  # nothing is started; the reason says what is missing
+    WAITING = "waiting"  # not started; the reason names what is missing
     STARTING = "starting"  # claimed, and on its way to the engine
-    PENDING = "pending"  # the engine has it, without a place yet
+    PENDING = "pending"  # the engine has it, but has not placed it yet
     RUNNING = "running"
     ENDED = "ended"  # the verdict is known; the result is on its way to git
-    PROPOSED = "proposed"  # a pull request holds it, which is not merged
+    PROPOSED = "proposed"  # only an open pull request contains it
     APPROVED = "approved"  # from an author client: it may run, or be running
     OPEN = "open"  # from an author client: on the branch, and no more is known
 
@@ -44,15 +44,15 @@ class OpenAction:
     Attributes:
         state: see ``State``.
         verdict: how its run ended; "" before ``State.ENDED``.
-        reason: why it stands there, in words; "" if there is nothing to say.
+        reason: why it is in that state, in words; "" if there is nothing to report.
         waiting_for: the kind of reason, or None.
         formula, tier: what runs and under which tier; "" if not known.
         approved_by: who approved.
         engine_id: the engine's name of the run, or "".
-        node: where the run is; "" if it has no place, or its engine names none.
-        since: when it was claimed, or since when it waits: from the commit that brought it, or
-            from when it was first seen. Seconds since the epoch; 0.0 where that is not known.
-        request: the pull request that holds it, ``number`` and ``url``; None if none does.
+        node: where it runs; "" if it is not placed, or its engine has no nodes.
+        since: when it was claimed or began to wait: the time of the commit that added it, or when
+            it was first seen. Seconds since the epoch; 0.0 if unknown.
+        request: the pull request that contains it, ``number`` and ``url``; None if none does.
     """
 
     id: str
@@ -75,15 +75,15 @@ class Overview:
 
     Attributes:
         at: when it was made.
-        head: the ops repo's head that it is about (hex), or "".
-        leader: the ``serve`` that made it; "" if none runs and it was worked out.
+        head: the ops repo's head that it describes (hex), or "".
+        leader: the ``serve`` that made it; "" if it is a forecast.
         open: actions without a result; at most ``LISTED`` of those that wait.
-        waiting: how many wait, by reason; counts those that are not listed, too.
+        waiting: how many wait, by reason, including those not listed.
         dependencies: each one in use.
         cancels: requests to cancel what is open or runs; at most ``LISTED``.
-        foreign: results in git that this dispatcher did not sign; those that came while it looked.
-        warnings: what a person should look at although all works, in words.
-        rules: SHA-256 of each of the rules' files that ``leader`` judges by, by its setting.
+        foreign: results that arrived in git and that this dispatcher did not sign.
+        warnings: what deserves attention although everything works, in words.
+        rules: SHA-256 of each of the rules' files in force at ``leader``, by its setting.
         open_actions, finished_actions, archived_actions: how many there are.
         newest: blobs of the newest results, in no order; None if they are not known.
     """
@@ -108,8 +108,8 @@ class Overview:
         return next((action for action in self.open if action.id == action_id), None)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data. Written out, since ``dataclasses.asdict`` copies every value: with a
-        thousand open actions that takes longer than all else in a round.
+        """The overview as plain data. Not by ``dataclasses.asdict``, which copies every value: with a
+        thousand open actions that takes longer than the rest of a round.
         """
         return {
             **_fields(self),
@@ -152,7 +152,7 @@ def _fields(
 
 
 LISTED = 1_000
-"""Waiting actions that an overview lists; beyond them only their number is told."""
+"""Waiting actions that an overview lists; beyond them only their number is reported."""
 
 
 def of_status(status: Status, dependencies: tuple[DependencyHealth, ...]) -> Overview:
@@ -182,7 +182,7 @@ def of_status(status: Status, dependencies: tuple[DependencyHealth, ...]) -> Ove
 
 
 def _with_failures(plan: Plan, failures: Mapping[str, str]) -> Plan:
-    """The plan with a wait for each action that has none since its step is being tried again."""
+    """The plan, with a wait for each action that has none because its step is being retried."""
     if not failures:
         return plan
     from dispatcher.decide.reconcile import (
@@ -242,7 +242,7 @@ def _of_claim(
 
 
 def _verdict(claim: Claim) -> str:
-    """As its result has it that is on its way to git."""
+    """The verdict of a claim's result that is being published."""
     try:
         return str(json.loads(claim.result)["verdict"])
     except (ValueError, TypeError, KeyError):
@@ -252,11 +252,11 @@ def _verdict(claim: Claim) -> str:
 def _state(claim: Claim, wait: Wait | None, observation: Observation | None) -> State:
     if claim.phase is Phase.ENDED:
         return State.ENDED
-    if observation is not None:  # the engine knows better than a claim that may lag behind
+    if observation is not None:  # the observation is newer than the claim
         return State.PENDING if observation.state is RunState.PENDING else State.RUNNING
     if claim.phase is Phase.CLAIMED:
         return State.STARTING
-    # Before its engine was asked nothing else is known of it than that it was submitted.
+    # Before the first observation, all that is known is that it was submitted.
     return State.PENDING if wait and wait.run is RunState.PENDING else State.RUNNING
 
 
@@ -287,5 +287,5 @@ def _open_action(entry: Mapping[str, Any]) -> OpenAction:
 
 
 def down(dependencies: Iterable[DependencyHealth]) -> list[DependencyHealth]:
-    """Those that do not answer."""
+    """The dependencies that are down."""
     return [entry for entry in dependencies if not entry.up]

@@ -1,7 +1,7 @@
-"""The pulse: how ``serve`` is at this moment, for the web, the status file and metrics.
+"""Snapshots of a running ``serve``, for the web, the status file and metrics.
 
-A ``Tracker``. It keeps what the last round said and nothing that a restart would miss; what is told of
-it is worked out when somebody asks, since there are more rounds than questions.
+They keep the last round's status only, and compute health and overview on request, because there are
+more rounds than requests.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from dispatcher.status.tracker import Status, Tracker
 
 
 class Trackers:
-    """Several watches as one. An error of one of them is told to the others, and ends nothing."""
+    """Several trackers as one. An error in one is reported to the others, and stops nothing."""
 
     def __init__(self, *trackers: Tracker) -> None:
         self._trackers = trackers
 
     def status(self, status: Status) -> None:
-        """Tell each."""
+        """Pass the status to each."""
         for tracker in self._trackers:
             try:
                 tracker.status(status)
-            except Exception as error:  # noqa: BLE001 - whoever looks on must not stop the work
+            except Exception as error:  # noqa: BLE001 - a tracker must not stop the work
                 self._defect(tracker, error)
 
     def event(self, name: str, /, **facts: object) -> None:
-        """Tell each."""
+        """Pass the event to each."""
         for tracker in self._trackers:
             try:
                 tracker.event(name, **facts)
@@ -53,7 +53,7 @@ class Trackers:
 
 
 class Snapshots:
-    """See the module. ``health`` and ``overview`` may be called from any thread.
+    """A tracker that keeps the last round. ``health`` and ``overview`` may be called from any thread.
 
     Args:
         dependencies: those in use.
@@ -78,7 +78,7 @@ class Snapshots:
         self._leads = False
 
     def health(self) -> Health:
-        """A snapshot. One that does not lead has no rounds, and is alive all the same."""
+        """The health now. A process that does not lead has no rounds, but counts as alive."""
         with self._lock:
             last, leads, holder = self._last, self._leads, self._holder
         if last is None:
@@ -92,20 +92,20 @@ class Snapshots:
         )
 
     def overview(self) -> Overview:
-        """The last round's."""
+        """The overview of the last round."""
         with self._lock:
             last = self._last
         overview = _overview(last) if last else Overview(at=self._started_at)
         return replace(overview, warnings=(*overview.warnings, *self._warnings()))
 
     def status(self, status: Status) -> None:
-        """A round is over."""
+        """Keep a round's status."""
         round_ = _Round(status=status, dependencies=self._dependencies(status))
         with self._lock:
             self._last, self._leads = round_, True
 
     def event(self, name: str, /, **facts: object) -> None:
-        """Only who leads is of interest here."""
+        """Note changes of the lead; other events are ignored."""
         if name in ("waiting_for_lead", "lead_lost"):
             with self._lock:
                 self._leads, self._holder = False, str(facts.get("holder", ""))
@@ -130,7 +130,7 @@ class Snapshots:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Round:
-    """What one round said. Compared by identity, so that what is made of it can be kept."""
+    """One round. Compared by identity, so that its overview can be cached."""
 
     status: Status
     dependencies: tuple[DependencyHealth, ...]
@@ -157,7 +157,7 @@ def _health(round_: _Round, started_at: float) -> Health:
 
 
 class Counted:
-    """A watch that counts for Prometheus."""
+    """A tracker that updates the metrics."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -174,7 +174,7 @@ class Counted:
         self._ended = set(ended)
 
     def event(self, name: str, /, **facts: object) -> None:
-        """Count what is no claim: pushes, and results of actions that never ran."""
+        """Count events without a claim: pushes, rejected actions, foreign results and defects."""
         if name == "published":
             self._metrics.pushed(results=int(str(facts["results"])))
         elif name == "foreign_result":

@@ -1,7 +1,7 @@
-"""The status file ``<state_dir>/status.json``: what ``serve`` last knew, for other commands.
+"""The status file ``<state_dir>/status.json``: the last overview of ``serve``, for other commands.
 
-Written whole and put in place by a rename, by a thread of its own, at most a few times a second.
-A reader believes it while its writer lives and goes round; it is never the base of a decision.
+Its own thread writes it atomically, by a rename, at most a few times a second. Readers trust it while
+its writer is alive and runs rounds; nothing is ever decided by it.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ if TYPE_CHECKING:
 NAME = "status.json"
 VERSION = 1
 PREFIX = ".status-"
-"""Of the file that is written beside it."""
+"""Prefix of the temporary file beside it."""
 
 PAUSE_S = 0.25
-"""Shortest time between two writings."""
+"""Shortest time between two writes, seconds."""
 
 PAUSES = 20
-"""How much longer than a writing took the next is waited for: it grows with what is open."""
+"""Pause between two writes, as a multiple of the last one's duration, which grows with what is open."""
 
 FRESH_S = 60.0
-"""Age at which a round of ``serve`` counts as its last; it goes round twice as often at least."""
+"""Age at which the last round of ``serve`` is no longer fresh; rounds are at least twice as frequent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Given:
-    """What a ``serve`` was given, as far as a command that has the same settings needs it.
+    """The settings of a ``serve``, as far as a command with the same settings needs them.
 
     Attributes:
-        origin: of its settings.
-        role: of its settings.
-        proposals: whether open pull requests belong to a list of actions.
+        origin: of the settings.
+        role: of the installation.
+        proposals: whether open pull requests are listed with actions.
         rules: files of the rules by their setting; see ``rule_files.watched``.
-        kept_logs: where ended runs' full logs lie, if that is a directory; else None.
+        kept_logs: directory of ended runs' full logs; None if the engine has none.
         kept: the same for people.
     """
 
@@ -89,13 +89,13 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seen:
-    """A status file, as a reader finds it.
+    """The content of a status file.
 
     Attributes:
-        overview: what it says.
-        fresh: whether the ``serve`` that wrote it still goes round.
-        given: what that ``serve`` was given; None if it is not written down.
-        results: the last results, the newest first; None if they are not written down.
+        overview: of the last round.
+        fresh: whether the ``serve`` that wrote it still runs rounds.
+        given: the settings of that ``serve``; None if the file lacks them.
+        results: the last results, the newest first; None if the file lacks them.
     """
 
     overview: Overview
@@ -105,7 +105,7 @@ class Seen:
 
 
 def read(state_dir: Path, *, now: float | None = None) -> Seen | None:
-    """The status file, or None if there is none that can be understood."""
+    """The status file, or None if there is no valid one."""
     try:
         data = json.loads((state_dir / NAME).read_bytes())
         if data["version"] != VERSION:
@@ -123,17 +123,17 @@ def read(state_dir: Path, *, now: float | None = None) -> Seen | None:
 
 
 class StatusFile:
-    """A ``Tracker`` that writes what the last round amounts to. Use as a context manager.
+    """A ``Tracker`` that writes the overview of the last round. Use as a context manager.
 
-    A disk that is full or read-only must not stop a dispatcher: what cannot be written is left.
+    A disk that is full or read-only must not stop a dispatcher: failed writes are skipped.
 
     Args:
-        state_dir: where it stands.
-        overview: gives the newest one; called on a thread of its own.
-        defect: told of an error that nobody expected, on that thread; the next round is written
-            all the same.
-        given: written down with each round.
-        results: gives the last results of an overview; called on that thread.
+        state_dir: the directory of the file.
+        overview: returns the newest overview; called on the file's own thread.
+        defect: called with an unexpected error, on that thread; the next round is written
+            nevertheless.
+        given: written with each round.
+        results: returns the last results of an overview; called on that thread.
     """
 
     def __init__(
@@ -155,13 +155,13 @@ class StatusFile:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="status-file", daemon=True)
 
-    def status(self, status: Status) -> None:  # noqa: ARG002 - asked for when it is written
+    def status(self, status: Status) -> None:  # noqa: ARG002 - fetched when it is written
         """Have the round written soon. Never blocks."""
         self._led = True
         self._news.set()
 
     def event(self, name: str, /, **facts: object) -> None:
-        """Events are no state."""
+        """Ignore events."""
 
     def __enter__(self) -> StatusFile:
         self._thread.start()
@@ -215,7 +215,7 @@ class StatusFile:
                 raise
 
     def _tidy(self) -> None:
-        """Remove what a writer left that was killed in the middle; once, by who leads."""
+        """Remove the temporary files of a writer that was killed; once, as the leader."""
         if not self._tidied:
             self._tidied = True
             for leftover in self._path.parent.glob(f"{PREFIX}*"):
@@ -224,7 +224,7 @@ class StatusFile:
 
 
 def _alive(host: str, pid: int) -> bool:
-    """Whether a process lives; one of another machine counts as living while it is fresh."""
+    """Whether a process is alive; one on another machine always counts as alive."""
     if host != socket.gethostname():
         return True
     try:

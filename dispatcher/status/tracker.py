@@ -1,4 +1,4 @@
-"""What the service tells of itself. Written in one place, read by ``status``, web and logs."""
+"""The service's reports about itself: status and events, for ``status``, web and logs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Status:
 
     Attributes:
         leader: name of this process.
-        head: commit of the branch it looks at; "" before the first fetch.
+        head: the branch's head; "" before the first fetch.
         plan: what the round decided, waits included.
         claims: open claims by id.
         outages: dependencies that are down.
@@ -31,11 +31,11 @@ class Status:
         finished_actions: pairs not archived yet.
         archived_actions: ids in the archive.
         candidates: open actions by id, as vetted and judged.
-        warnings: what people should look at although all works, in words.
-        observations: what the engine last said of the runs.
-        newest: blobs of the newest results, in no order; None while they are not known.
+        warnings: what deserves attention although everything works, in words.
+        observations: the engine's last observations of the runs.
+        newest: blobs of the newest results, in no order; None while unknown.
         rules: SHA-256 of each of the rules' files in force, by its setting.
-        failures: why the last step of an action failed that is being tried again, by id.
+        failures: error of the last step of each action that is being retried, by id.
         cancels: requests to cancel what is open or runs.
         foreign: results in git that this dispatcher did not sign.
     """
@@ -74,22 +74,22 @@ def waiting_status(leader: str, outages: Mapping[Dependency, Outage]) -> Status:
 
 
 class Tracker(Protocol):
-    """Follows a service. Called on the loop's thread; must not block, must not raise."""
+    """Receives a service's status and events. Called on the loop's thread; must not block or raise."""
 
     def status(self, status: Status) -> None:
-        """A round is over."""
+        """Receive the status after a round."""
         ...
 
     def event(self, what: str, /, **facts: object) -> None:
-        """Something happened that an operator may want to read; facts hold no secret."""
+        """Receive an event; facts contain no secret."""
         ...
 
 
 class Silent:
-    """A watch that looks away."""
+    """A tracker that ignores everything."""
 
     def status(self, status: Status) -> None:
-        """Nothing is done with it."""
+        """Do nothing."""
 
     def event(self, what: str, /, **facts: object) -> None:
-        """Nothing is done with it."""
+        """Do nothing."""

@@ -1,1 +1,1 @@
-"""Reading TOML so that every problem names its line and column."""
+"""Reads TOML so that every problem names its line and column."""

@@ -1,8 +1,8 @@
-"""From a model's complaints to sentences a person can act on.
+"""Turns a model's validation errors into messages that a person can act on.
 
-``read`` checks TOML data against a pydantic model and answers with the model's value or with all
-problems at once, each at its place, in the words of TOML (text, list, table), with what would be
-right. What each key expects is taken from the model's JSON Schema, the same that editors get.
+``read`` validates TOML data with a pydantic model and returns the model's value, or all problems at
+once, each with its place, in the terms of TOML (text, list, table) and with a remedy. What each key
+expects is taken from the model's JSON Schema, the same that editors use.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _SHOWN_DEPTH = 4
 def complaint(
     message: str, *, remedy: str | None = None, inside: KeyPath = ()
 ) -> PydanticCustomError:
-    """For validators: an error told as it is, at the value or at a place ``inside`` it."""
+    """For validators: an error that is reported verbatim, at the value or at a place ``inside`` it."""
     context = {"message": message, "remedy": remedy, "inside": inside}
     return PydanticCustomError(_OWN_ERROR, "{message}", context)
 
 
 def did_you_mean(wrong: str, names: Sequence[str]) -> str | None:
-    """``Did you mean "x"?`` where something known is close, else None. Case does not count."""
+    """``Did you mean "x"?`` if a known name is similar, else None. Case is ignored."""
     by_fold = {name.casefold(): name for name in names}
     close = difflib.get_close_matches(wrong.casefold(), list(by_fold), n=1, cutoff=0.6)
     return f"Did you mean {quoted(by_fold[close[0]])}?" if close else None
@@ -60,9 +60,9 @@ class Reader(Generic[T]):
 
     Attributes:
         adapter: the model.
-        subject: what the file is called in messages, e.g. ``an action``.
-        unknown_key: may say more of an unknown key than "did you mean": path → remedy or None.
-        accepted: keys at the top that are no fields of the model and are left out.
+        subject: name of the file in messages, e.g. ``an action``.
+        unknown_key: may return a better remedy for an unknown key than "did you mean", or None.
+        accepted: top-level keys that are not fields of the model and are ignored.
     """
 
     adapter: TypeAdapter[T]
@@ -102,7 +102,7 @@ class Reader(Generic[T]):
         return tuple(problems)
 
     def expected(self, path: KeyPath) -> Schema:
-        """The part of the schema that describes ``path``; {} where nothing does."""
+        """The part of the schema that describes ``path``; {} if nothing does."""
         return schema_at(self.schema, path)
 
     def _explained(self, error: ErrorDetails, data: Mapping[str, Any], report: Report) -> Problem:
@@ -148,7 +148,7 @@ class Reader(Generic[T]):
         return f"{path[-1]} = {toml_value(examples[0])}" if examples else None
 
     def _remedy(self, path: KeyPath, value: object) -> str | None:
-        """A single value where a list belongs can be shown as it should be; else an example."""
+        """The corrected value, for a single value in the place of a list; else an example."""
         schema = self.expected(path)
         if schema.get("type") == "array" and isinstance(value, str) and len(value) <= 60:
             return f"Write {path[-1]} = {toml_value([value])}"
@@ -172,7 +172,7 @@ def schema_at(schema: Schema, path: KeyPath) -> Schema:
 
 
 def toml_value(value: object, *, limit: int = 60) -> str:
-    """A value as TOML would have it, on one line; texts are cut at ``limit`` characters."""
+    """A value in TOML syntax, on one line; texts are cut at ``limit`` characters."""
     if isinstance(value, Mapping):
         items = (f"{k} = {toml_value(v, limit=limit)}" for k, v in value.items())
         return "{ " + ", ".join(items) + " }"
@@ -205,7 +205,7 @@ def _value_at(data: Any, path: KeyPath) -> object:
 
 
 def _unfit(name: str, schema: Schema, value: object, kind: str) -> tuple[str, str | None]:
-    """Message and, where it is certain, the remedy for a value that does not fit."""
+    """Message and, if it is certain, remedy for a value that does not fit."""
     choices = [str(choice) for choice in schema.get("enum", ())]
     if choices and isinstance(value, str):
         what = f"{name} must be {one_of(choices)}, not {quoted(value)}"
@@ -262,7 +262,7 @@ def _kind_expected(schema: Schema) -> str:
 
 
 def _kind_of(value: object) -> str:
-    """What a value is, in words. bool before int: Python holds a bool for an int."""
+    """The type of a value, in words. bool before int, because in Python a bool is an int."""
     if isinstance(value, (datetime.datetime, datetime.date, datetime.time)):
         return "a date or time"
     names: tuple[tuple[type, str], ...] = (
@@ -289,7 +289,7 @@ def walk(data: object) -> Iterator[tuple[KeyPath, object]]:
 
 
 def _unfit_values(data: Mapping[str, Any], report: Report) -> list[Problem]:
-    """Dates, and integers beyond TOML's 64 bits, wherever they stand; or nesting too deep."""
+    """Problems of dates, and of integers beyond TOML's 64 bits, at any depth; or of too deep nesting."""
     problems = []
     deepest: KeyPath = ()
     for path, value in walk(data):

@@ -1,7 +1,7 @@
-"""The places of keys and values in a TOML text, read off tree-sitter's syntax tree.
+"""Finds the places of keys and values in a TOML text, from tree-sitter's syntax tree.
 
-tree-sitter never fails: of a text with mistakes it gives what it understood, so a place is at
-worst that of the nearest thing around it.
+tree-sitter never fails: for a text with errors it returns what it could parse, so at worst a place is
+that of the nearest enclosing value.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KEYS = ("bare_key", "quoted_key", "dotted_key")
 
 @dataclass(kw_only=True)
 class Places:
-    """Where the keys and values of one text stand.
+    """The places of the keys and values of one text.
 
     Attributes:
         keys, values: place by path.
@@ -42,7 +42,7 @@ class Places:
 
     @classmethod
     def of(cls, raw: bytes) -> Places:
-        """Read the places of a text. Takes milliseconds: call it to complain, not to parse."""
+        """Find the places of a text. Takes milliseconds: call it to report problems, not to parse."""
         places = cls(raw=raw)
         root = _parser().parse(raw).root_node
         for node in _through_errors(root):
@@ -50,7 +50,7 @@ class Places:
         return places
 
     def find(self, path: _Path, *, key: bool = False) -> Place:
-        """Place of a value (or key), of its nearest holder, or 1:1."""
+        """Place of a value (or key), else of its nearest enclosing value, else 1:1."""
         places = self.keys if key else self.values
         for length in range(len(path), 0, -1):
             part = path[:length]
@@ -91,7 +91,7 @@ class Places:
                 self._pair(child, path)
 
     def _pair(self, pair: Node, holder: _Path) -> None:
-        """A pair and all that its value holds; walks without recursion, however deep."""
+        """Enter a pair and all nested values; without recursion, because nesting may be deep."""
         waiting = [(pair, self._named(pair, holder))]
         while waiting:
             node, path = waiting.pop()

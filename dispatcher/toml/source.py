@@ -1,10 +1,10 @@
-"""Where things stand in a TOML file: line and column of a key, for error messages.
+"""A parsed TOML file, with line and column of each key for error messages.
 
-``tomli`` parses; tree-sitter's TOML grammar is asked for places only when there is something to
-complain about, so the common case pays nothing for it.
+``tomli`` parses; tree-sitter's TOML grammar finds places only if there is a problem to report, so the
+common case pays nothing for it.
 
-This module knows TOML and nothing of what a file means. It never raises for what the bytes hold:
-a file that is no TOML has ``problems``, each with its place.
+This module handles TOML only, not the meaning of a file. It never raises because of a file's content:
+a file that is not valid TOML has ``problems``, each with its place.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class TomlSource:
     Attributes:
         path: the file as the user named it, for messages.
         raw: its bytes.
-        data: what it holds; empty where there are problems.
-        problems: why it is no TOML; empty for a good file.
+        data: the parsed values; empty if there are problems.
+        problems: why it is not valid TOML; empty for a valid file.
     """
 
     path: str
@@ -46,12 +46,12 @@ class TomlSource:
 
     @classmethod
     def parse(cls, raw: bytes, *, path: str, limit: int | None = None) -> TomlSource:
-        """Parse bytes; what is wrong ends up in ``problems``.
+        """Parse bytes; errors are returned as ``problems``.
 
         Args:
             raw: the file's bytes.
-            path: how the user knows the file.
-            limit: most bytes allowed; a larger file is not looked at.
+            path: the file as messages name it.
+            limit: maximum bytes; a larger file is not parsed.
         """
         source = cls(path=path, raw=raw)
         if limit is not None and len(raw) > limit:
@@ -76,8 +76,8 @@ class TomlSource:
     def locate(self, path: KeyPath, *, key: bool = False) -> Place:
         """Line and column (from 1) of a value, or of its key with ``key=True``.
 
-        A path that the file does not hold gets the place of its nearest holder; a file without
-        any gets 1:1.
+        A path that the file lacks gets the place of its nearest enclosing value, or 1:1 if there is
+        none.
         """
         return self._places.find(path, key=key)
 
@@ -104,7 +104,7 @@ class TomlSource:
 
 
 def dotted(path: KeyPath) -> str:
-    """A path as people write it: ``local.mounts.ssh``, ``secrets[1]``. Cut where it is very long."""
+    """A path as people write it: ``local.mounts.ssh``, ``secrets[1]``. Truncated if very long."""
     text = ""
     for part in path[:_SHOWN_PARTS]:
         if isinstance(part, int):
@@ -126,7 +126,7 @@ def quoted(text: str, *, limit: int = 60) -> str:
 
 
 def too_large(path: str, size: int, limit: int) -> Problem:
-    """The problem of a file of ``size`` bytes where ``limit`` are allowed."""
+    """The problem of a file of ``size`` bytes if only ``limit`` are allowed."""
     return Problem(
         message=f"the file has {size:,} bytes, more than the {limit:,} allowed",
         path=path,
@@ -162,7 +162,7 @@ def _place_of_offset(raw: bytes, offset: int) -> Place:
 
 
 def _not_toml(source: TomlSource, error: tomli.TOMLDecodeError) -> Problem:
-    """tomli's complaint; a key given twice is told with the place of both."""
+    """tomli's error; for a duplicate key with the places of both."""
     if "twice" in error.msg or "overwrite" in error.msg or "Duplicate" in error.msg:
         duplicate = source._places.duplicate
         if duplicate is not None:

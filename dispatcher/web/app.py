@@ -41,8 +41,8 @@ class App:
     Args:
         health: a snapshot; must not block.
         metrics: what the service counts.
-        wake: told to look at the remote now; must not block.
-        hook: None if no webhook secret is configured; the endpoint then says so.
+        wake: called to poll the remote now; must not block.
+        hook: None if no webhook secret is configured; the endpoint then reports that.
         clock: seconds since the epoch.
     """
 
@@ -131,11 +131,11 @@ class App:
 
 
 class _Disconnected(Exception):
-    """The client is gone before its request was whole."""
+    """The client disconnected before its request was complete."""
 
 
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body, or None if it is larger than ``BODY_LIMIT``."""
+    """The body, or None if it is larger than ``BODY_LIMIT``."""
     body = bytearray()
     more = True
     while more:
@@ -150,7 +150,7 @@ async def _body(receive: Receive) -> bytes | None:
 
 
 def _signatures(scope: Scope) -> dict[str, str]:
-    """The signature headers. One that was sent twice has both values, and so is no signature."""
+    """The signature headers. One that was sent twice gets both values, which match no signature."""
     wanted = {name.lower().encode(): name for name, _ in SIGNATURES}
     signatures: dict[str, str] = {}
     for key, value in scope["headers"]:

@@ -1,7 +1,7 @@
-"""The door: opens the listener at once, or, where another ``serve`` of this machine has the address,
-when this one leads.
+"""The deferred listener: opens at once, or, if another ``serve`` of this machine has the address,
+when this process leads.
 
-A second ``serve`` waits for the lead on the same settings, and so for the same address.
+A second ``serve`` with the same settings waits for the lead, and so for the same address.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dispatcher.web.listener import AddressTaken, Listener
 
 
 class DeferredListener:
-    """A watch of the service, and a context manager.
+    """A tracker of the service that opens the listener, and a context manager.
 
     Args:
-        make: makes the listener, not yet open.
-        give_up: called where the address is still taken when this process leads; ``error`` says
-            by then what was wrong.
+        make: creates the listener, not yet open.
+        give_up: called if the address is still taken when this process leads; ``error`` is set
+            before.
     """
 
     def __init__(self, make: Callable[[], Listener], *, give_up: Callable[[], None]) -> None:
@@ -45,10 +45,10 @@ class DeferredListener:
             self._listener.__exit__()
 
     def status(self, status: object) -> None:
-        """Rounds are nothing to a door."""
+        """Ignore rounds."""
 
     def event(self, what: str, /, **_facts: object) -> None:
-        """Try again as soon as this process leads."""
+        """Retry as soon as this process leads."""
         if what != "leading" or not self._wanted or self._listener is not None:
             return
         try:

@@ -1,10 +1,10 @@
-"""The guard: how many connections there are, whose they are, and how long a request may take.
+"""The connection guard: limits connections, in total and per address, and the time of a request.
 
 uvicorn bounds neither the time in which a request must arrive nor the connections of one client, so
-a few dozen that send a byte now and then would take every place. Where there are too many, the one
-that has gone longest without an answered request makes room: a genuine request takes milliseconds,
-so it is answered however many others wait. No connection makes room in its first moments, since its
-request may have arrived and not been read yet.
+a few dozen that send a byte now and then would exhaust the listener. If there are too many, the
+connection that has been longest without an answered request is closed: a genuine request takes
+milliseconds, so it is answered however many others wait. No connection is closed in its first moments,
+because its request may have arrived and not been read yet.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 GRACE_S = 0.25
-"""Seconds for which a connection is not ended to make room, unless all places are taken."""
+"""Seconds for which a new connection is not closed, unless ``connections`` are open."""
 
 
 class Guard:
@@ -26,7 +26,7 @@ class Guard:
     Args:
         request_s: seconds from the opening of a connection, or from its last answer, until an
             answer must have been sent: headers, body and answer together.
-        connections: how many may be open. Beyond them the address with most gives one up.
+        connections: how many may be open. Beyond that, one of the address with most is closed.
         per_address: how many older than ``GRACE_S`` may be open from one address.
         clock: monotonic seconds.
     """
@@ -48,7 +48,7 @@ class Guard:
         self._open: dict[str, dict[asyncio.Transport, float]] = {}
 
     def admit(self, address: str, transport: asyncio.Transport) -> None:
-        """Count a new connection, and end others if there are too many."""
+        """Count a new connection, and close others if there are too many."""
         if self._count >= self._connections:
             self._end(max(self._open, key=lambda each: len(self._open[each])))
         connections = self._open.setdefault(address, {})
@@ -61,13 +61,13 @@ class Guard:
         self._count += 1
 
     def answered(self, address: str, transport: asyncio.Transport) -> None:
-        """A connection had a request answered: it is the last to be ended now."""
+        """Note an answered request: its connection is now the last to be closed."""
         connections = self._open.get(address, {})
         if connections.pop(transport, None) is not None:
             connections[transport] = self._clock()
 
     def closed(self, address: str, transport: asyncio.Transport) -> None:
-        """A connection is closed."""
+        """Note that a connection is closed."""
         connections = self._open.get(address, {})
         if connections.pop(transport, None) is not None:
             self._count -= 1

@@ -1,4 +1,4 @@
-"""What a webhook call means: nothing, or "look now". The body is never trusted for more.
+"""Judges webhook calls: a call triggers a poll, or is ignored. The body is trusted for nothing else.
 
 Pure: bytes and headers in, an outcome out.
 """
@@ -19,14 +19,14 @@ SIGNATURES = (
     ("X-Gitea-Signature", ""),
     ("X-Hub-Signature-256", "sha256="),
 )
-"""Headers that carry the hex HMAC-SHA256 of the raw body, with what stands before it."""
+"""Headers that carry the hex HMAC-SHA256 of the raw body, with its prefix."""
 
 SHORTEST_SECRET = 16
 """Bytes. Shorter secrets can be guessed."""
 
 
 class Outcome(StrEnum):
-    """What became of a call; also the label in metrics."""
+    """The outcome of a call; also the label in metrics."""
 
     LOOK = "look"
     IGNORED = "ignored"
@@ -36,7 +36,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
-    """An outcome, and a clause that says why."""
+    """An outcome, and its reason as a clause."""
 
     outcome: Outcome
     reason: str
@@ -76,7 +76,7 @@ class PushHook:
         """Judge one call.
 
         Args:
-            headers: by their usual names; ``get`` must answer None for an absent one.
+            headers: by their usual names; ``get`` must return None for an absent one.
             body: the raw body.
         """
         if not self._genuine(headers, body):

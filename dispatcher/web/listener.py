@@ -1,4 +1,4 @@
-"""The listener: uvicorn in a thread, bounded in connections, in the time of a request and in size."""
+"""The listener: uvicorn in a thread, with limits on connections, request time and size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BACKLOG = 128
 HEADER_BYTES = 32 * 1024
 IDLE_S = 5
 CLOSE_S = 1
-"""Seconds that requests under way have when the listener closes."""
+"""Seconds that requests in progress have when the listener closes."""
 
 
 class AddressTaken(Misconfigured):
@@ -74,8 +74,8 @@ class Listener:
         self._socket.close()
 
     def _serve(self) -> None:
-        """Runs on the listener's thread. uvicorn takes a tenth of a second to import, for which
-        the service need not wait: connections are queued meanwhile.
+        """Run on the listener's thread. Importing uvicorn takes a tenth of a second, for which the
+        service need not wait: connections are queued meanwhile.
         """
         from uvicorn import Config, Server
 

@@ -1,7 +1,7 @@
 """``python3 -m dispatcher.web.probe``: exits 0 if the ``serve`` that these settings describe is alive.
 
-For supervisors that run a command, such as a container's health check. It asks ``/healthz`` of the
-listener as the settings name it; without a listener there is nothing to ask, and it exits 0.
+For supervisors that run a command, such as a container's health check. It requests ``/healthz`` from
+the listener that the settings name; without a listener it exits 0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
-    """Ask once; returns the exit code, and says on standard error why it is not 0."""
+    """Probe once; returns the exit code, and prints on standard error why it is not 0."""
     try:
         listen = load_settings(None, environ).http.listen
     except DisintoError as error:
