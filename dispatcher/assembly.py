@@ -105,14 +105,10 @@ def open_repo(settings: Settings, environ: Environ, vault: Vault | None = None) 
     from dispatcher.ops_repo import OpsRepo
 
     return OpsRepo(
-        git_dir=_clone_path(settings),
+        git_dir=settings.state_dir / "ops.git",
         settings=settings.ops_repo,
         credential=_credential(settings, environ, vault),
     )
-
-
-def _clone_path(settings: Settings) -> Path:
-    return settings.state_dir / "ops.git"
 
 
 def open_ledger(settings: Settings, environ: Environ) -> Ledger:
@@ -244,7 +240,7 @@ def build_components(
 
     refuse_author(settings, "a dispatcher")
     make_private(settings.state_dir)
-    take_from_others(_clone_path(settings))
+    take_from_others(settings.state_dir / "ops.git")
     vault = open_vault(settings, environ)
     repo = open_repo(settings, environ, vault)
     wake = Notifier()
@@ -394,8 +390,8 @@ def _credential(
 def _token(environ: Environ, variable: str, secret: str, vault: Callable[[], Vault]) -> str:
     """A token from its environment variable, else from its secret in Vault; "" if neither is set."""
     token = environ.get(variable, "")
-    if token or not secret:
-        return token
-    from dispatcher.vault.bot_secrets import bot_token
+    if not token and secret:
+        from dispatcher.vault.bot_secrets import bot_token
 
-    return bot_token(vault(), secret)
+        token = bot_token(vault(), secret)
+    return token

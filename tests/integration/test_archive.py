@@ -101,13 +101,13 @@ def test_no_result_is_read_for_the_archive_on_the_loops_thread(
     stage.scene.merge({path("old"): action("old"), **forged}, "Add one, and a result that is none")
     stage.once()
     threads: list[str] = []
-    learn = Archive.learn
+    read = Archive.read
 
     def noted(archive: Archive, pairs: Sequence[Finished]) -> None:
         threads.append(threading.current_thread().name)
-        learn(archive, pairs)
+        read(archive, pairs)
 
-    monkeypatch.setattr(Archive, "learn", noted)
+    monkeypatch.setattr(Archive, "read", noted)
     stage.start()
     try:
         _archived(stage, "old")
