@@ -98,6 +98,9 @@ class Limits:
 class World:
     """The facts at one moment.
 
+    No field has a default: ``serve`` and the forecast of ``plan`` each give every fact, so that neither
+    can forget one.
+
     Attributes:
         candidates: open action files, by id.
         published: ids that have a result in the tree, archived ones included; whoever wrote it.
@@ -122,13 +125,13 @@ class World:
     claims: Mapping[str, Claim]
     observations: Mapping[RunKey, Observation] | None
     limits: Limits
-    provenance: Mapping[str, Provenance] = field(default_factory=dict)
-    cancels: Mapping[str, Requested] = field(default_factory=dict)
-    archived: Container[str] = frozenset()
-    unsettled: Collection[str] = frozenset()
-    busy: Collection[str] = frozenset()
-    paused: Mapping[str, str] = field(default_factory=dict)
-    down: Collection[Dependency] = frozenset()
-    outages: Mapping[Dependency, str] = field(default_factory=dict)
-    commit: str = ""
-    revision: int = 0
+    provenance: Mapping[str, Provenance]
+    cancels: Mapping[str, Requested]
+    archived: Container[str]
+    unsettled: Collection[str]
+    busy: Collection[str]
+    paused: Mapping[str, str]
+    down: Collection[Dependency]
+    outages: Mapping[Dependency, str]
+    commit: str
+    revision: int

@@ -186,6 +186,12 @@ def forecast(components: Components, view: View) -> Forecast:
             # An outage of the remote holds up results; the rest of the plan is still useful.
             down=asker.outages.keys(),
             outages=asker.outages,
+            # Nothing is under way here, and no step is carried out at a head or by a revision.
+            unsettled=frozenset(),
+            busy=frozenset(),
+            paused={},
+            commit="",
+            revision=0,
         )
     )
     obstacles = _obstacles(components, plan, candidates, asker)

@@ -378,7 +378,11 @@ class Dispatcher:
             unsettled=self._fresh,
             busy={*self.actors, *self._heads.withheld},
             limits=Limits(max_in_flight=2),
+            paused={},
+            down=frozenset(),
+            outages={},
             commit="c",
+            revision=0,
         )
 
 

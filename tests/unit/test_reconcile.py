@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -61,6 +62,20 @@ def of_tier(tier: Tier) -> TierDecision:
     return TierDecision(contributions=(formula,), reason="")
 
 
+NOTHING_ELSE: Mapping[str, object] = {
+    "cancels": {},
+    "archived": frozenset(),
+    "unsettled": frozenset(),
+    "busy": frozenset(),
+    "paused": {},
+    "down": frozenset(),
+    "outages": {},
+    "commit": "",
+    "revision": 0,
+}
+"""Facts of a world in which nothing is the matter."""
+
+
 def key(action_id: str) -> RunKey:
     return RunKey(action_id=action_id, blob="b" * 40)
 
@@ -91,7 +106,7 @@ def decide(
             published=published,
             provenance=dict.fromkeys(published, provenance) if provenance else {},
             observations=None if seen is None else {key(i): o for i, o in seen.items()},
-            **{"limits": Limits(max_in_flight=max_in_flight), **facts},  # type: ignore[arg-type]
+            **{"limits": Limits(max_in_flight=max_in_flight), **NOTHING_ELSE, **facts},  # type: ignore[arg-type]
         )
     )
 
