@@ -231,7 +231,7 @@ def build_components(
     """
     from dispatcher.audit import AuditLog
     from dispatcher.loop.component_warnings import component_warnings
-    from dispatcher.loop.components import Components, Notifier
+    from dispatcher.loop.components import Components, WakeUp
     from dispatcher.loop.formulas import FormulaStore
     from dispatcher.loop.own_settings import OwnSettings
     from dispatcher.loop.rules import Rules
@@ -243,7 +243,7 @@ def build_components(
     take_from_others(settings.state_dir / "ops.git")
     vault = open_vault(settings, environ)
     repo = open_repo(settings, environ, vault)
-    wake = Notifier()
+    wake = WakeUp()
     forge, reporter = None, None
     if settings.policy.gate is GateKind.FORGEJO:
         from dispatcher.gate.landing import Landings

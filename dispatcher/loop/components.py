@@ -85,7 +85,7 @@ class Components:
     sign_result: Sign
     verifier: Verifier
     audit: AuditLog
-    wake: Notifier
+    wake: WakeUp
     leadership: Leadership
     reporter: Reporter | None = None
     forge_calls: Callable[[], int] | None = None
@@ -94,7 +94,7 @@ class Components:
     notices: ResultNotices = field(default_factory=NoNotices)
 
 
-class Notifier:
+class WakeUp:
     """A callback that adapters hold before the loop exists. Thread-safe, never blocks."""
 
     def __init__(self) -> None:
