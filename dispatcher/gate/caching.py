@@ -20,9 +20,10 @@ KEPT_S = 1.0
 """Seconds for which an answer is reused: only as long as a round of many questions takes, because
 an approval may have been withdrawn."""
 
-ASKS = 24
+MAX_CHECKS_PER_HEAD = 24
 """How often an unapproved file is checked at one head. After that only another head or
-``invalidate`` (a webhook) triggers a check, so that waiting actions cost nothing."""
+``invalidate`` (a webhook) triggers a check, so that waiting actions cost nothing. How far apart the
+checks are is for ``dispatcher.loop.answers.ASK_AGAIN_S``."""
 
 REMEMBERED = 20_000
 
@@ -69,7 +70,7 @@ class CachingGate:
     def _still(self, kept: _Kept, decision: Decision) -> bool:
         if decision.final:
             return True
-        if decision.answer is not Answer.APPROVED and kept.asks >= ASKS:
+        if decision.answer is not Answer.APPROVED and kept.asks >= MAX_CHECKS_PER_HEAD:
             return True
         return self._clock() - kept.at < KEPT_S
 

@@ -17,7 +17,18 @@ from dispatcher.model.run import Tier
 
 ASK_AGAIN_S = (30.0, 600.0)
 """First and longest pause before a gate is checked again at an unchanged head, if its decision may
-change. The pause doubles with each identical decision."""
+change. The pause doubles with each identical decision. At one head the gate passes on no more than
+``dispatcher.gate.caching.MAX_CHECKS_PER_HEAD`` of these checks."""
+
+
+def pause_after(unchanged_after_s: float | None) -> float:
+    """Seconds until a gate is checked again.
+
+    Args:
+        unchanged_after_s: the pause before this decision if the decision is unchanged; else None.
+    """
+    first, longest = ASK_AGAIN_S
+    return first if unchanged_after_s is None else min(longest, unchanged_after_s * 2)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,9 +100,7 @@ class Answers:
             return False
         before = self._recorded.get(question.action_id)
         unchanged = before is not None and before.decision == decision
-        pause_s = (
-            min(ASK_AGAIN_S[1], before.pause_s * 2) if before and unchanged else ASK_AGAIN_S[0]
-        )
+        pause_s = pause_after(before.pause_s if before and unchanged else None)
         may_change = decision.answer is not Answer.APPROVED and not decision.final
         stale = may_change and asked_at < self._invalidated_at
         recorded = self._recorded[question.action_id] = RecordedAnswer(

@@ -16,6 +16,7 @@ from typing import Protocol
 from dispatcher.decide.world import Candidate, GateState, Requested
 from dispatcher.errors import Dependency, DisintoError, unexpected
 from dispatcher.gate.base import Answer, Gate, Question
+from dispatcher.loop.answers import pause_after
 from dispatcher.loop.pollers import Pollers
 from dispatcher.loop.results import in_words
 from dispatcher.model.cancel_request import LIMIT, CancelNote, CancelRequest, parse_cancel_request
@@ -26,9 +27,6 @@ from dispatcher.toml.source import quoted
 
 BATCH = 20
 """Requests judged in one batch."""
-
-ASK_AGAIN_S = (30.0, 600.0)
-"""First and longest pause before a request that was not approved is judged again."""
 
 NAME = "cancel requests"
 
@@ -287,9 +285,7 @@ class CancelRequests:
             action_id = subject.file.id
             before = self._entries.get(action_id)
             unchanged = before is not None and before.subject == subject and before.judged == judged
-            pause_s = (
-                min(ASK_AGAIN_S[1], before.pause_s * 2) if before and unchanged else ASK_AGAIN_S[0]
-            )
+            pause_s = pause_after(before.pause_s if before and unchanged else None)
             self._entries[action_id] = _Entry(
                 subject=subject, judged=judged, again_at=now + pause_s, pause_s=pause_s
             )

@@ -11,7 +11,7 @@ import pytest
 
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.gate import Answer, Decision, NoGate, Question, TieredGate
-from dispatcher.gate.caching import ASKS, KEPT_S, CachingGate
+from dispatcher.gate.caching import MAX_CHECKS_PER_HEAD, KEPT_S, CachingGate
 from dispatcher.model.run import FormulaKind, FormulaRef, Tier
 
 FORMULA = FormulaRef(
@@ -183,7 +183,7 @@ def test_what_waits_for_weeks_costs_nothing(clock: Clock) -> None:
     for _ in range(10_000):
         clock.now += 600
         assert memory.check(question()) == WAIT
-    assert len(gate.asked) == ASKS
+    assert len(gate.asked) == MAX_CHECKS_PER_HEAD
     gate.answers[PATH] = OK
     assert memory.check(question()) == WAIT
     memory.invalidate()
@@ -197,7 +197,7 @@ def test_a_new_head_asks_again_after_all_those_weeks(clock: Clock) -> None:
         clock.now += 600
         memory.check(question())
     memory.check(question(commit="d" * 40))
-    assert len(gate.asked) == ASKS + 1
+    assert len(gate.asked) == MAX_CHECKS_PER_HEAD + 1
 
 
 def test_a_final_refusal_is_never_asked_again(clock: Clock) -> None:
