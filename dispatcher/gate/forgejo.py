@@ -14,14 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-import tenacity
-
 from dispatcher.forge import TooLarge
 from dispatcher.forge.records import Push, Request, RequestCommit, Review, User
 from dispatcher.gate.approval import Candidate, Submission, weigh
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.history import Broken, History, origin, short
-from dispatcher.gate.landing import merged_request
+from dispatcher.gate.landing import find_settled, merged_request
 from dispatcher.ops_repo.lineage import Lineage
 
 LOOK_BACK_PAGES = 4
@@ -35,8 +33,11 @@ MAX_CANDIDATES = 10
 """Approvals whose authors are looked up for one request."""
 
 MERGE_SETTLES_S = 30.0
-"""A merge reaches the branch a moment before the forge's records. A commit younger than this is
-looked up again a few times before it counts as pushed past the requests."""
+"""A commit younger than this is looked up again, ``SETTLE_TRIES`` times in all, before it counts as
+pushed past the requests. More patient than ``dispatcher.gate.landing``: a request that was missed here
+refuses an approved action."""
+
+SETTLE_TRIES = 5
 
 PASSED_OVER_SHOWN = 5
 
@@ -250,18 +251,13 @@ class ForgejoGate:
         return request, head
 
     def _find_settled(self, lineage: Lineage, question: Question) -> Request | None:
-        """``merged_request``, retried while the merge is so young that the forge may not report it
-        yet."""
-        age_s = self._wall() - lineage.mainline.committed_at
-        tries = 5 if age_s < MERGE_SETTLES_S else 1
-        again = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda request: request is None),
-            stop=tenacity.stop_after_attempt(tries),
-            wait=tenacity.wait_exponential(multiplier=self._pause_s, max=1.0),
-            retry_error_callback=lambda _state: None,
+        return find_settled(
+            lambda: self._find(lineage.mainline.sha, question.commit),
+            age_s=self._wall() - lineage.mainline.committed_at,
+            settles_s=MERGE_SETTLES_S,
+            tries=SETTLE_TRIES,
+            pause_s=self._pause_s,
         )
-        settled: Request | None = again(self._find, lineage.mainline.sha, question.commit)
-        return settled
 
     def _find(self, change: str, head: str) -> Request | None:
         return merged_request(

@@ -20,11 +20,13 @@ from dispatcher.gate.history import History
 CHAIN = 200
 """Commits after a change among which the end of its rebase merge is looked for."""
 
-MERGE_SETTLES_S = 5.0
-"""Age of a commit in seconds after which the forge's records of its merge are complete."""
+SETTLES_S = 5.0
+"""A commit younger than this is looked up again, ``SETTLE_TRIES`` times in all. Less patient than the
+gate (``dispatcher.gate.forgejo.MERGE_SETTLES_S``): whoever pushes directly pays for each lookup, and a
+request that was missed costs no more than its report."""
 
 SETTLE_TRIES = 3
-"""Lookups of a younger commit for which the forge reports no request."""
+"""Lookups of a young commit for which the forge reports no request."""
 
 REMEMBERED = 1_000
 
@@ -70,6 +72,34 @@ def merged_request(
         if best is not None or not requests:
             return best
     return None
+
+
+def find_settled(
+    find: Callable[[], Request | None],
+    *,
+    age_s: float,
+    settles_s: float,
+    tries: int,
+    pause_s: float,
+) -> Request | None:
+    """What ``find`` finds, retried while the merge is so young that the forge may not report it yet:
+    a merge reaches the branch a moment before the forge's records.
+
+    Args:
+        find: looks for the request once.
+        age_s: of the commit.
+        settles_s: age from which on one lookup decides.
+        tries: lookups of a younger commit.
+        pause_s: before the second lookup; it doubles, up to a second.
+    """
+    again = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda request: request is None),
+        stop=tenacity.stop_after_attempt(tries if age_s < settles_s else 1),
+        wait=tenacity.wait_exponential(multiplier=pause_s, max=1.0),
+        retry_error_callback=lambda _state: None,
+    )
+    settled: Request | None = again(find)
+    return settled
 
 
 def _merged_here(request: Request, commit: str, branch: str) -> bool:
@@ -118,7 +148,7 @@ class Landings:
         """The landing of the file at ``commit``; None if no commit of the clone brought it.
 
         Costs one or two calls per commit of the branch, three times as many for one that is
-        younger than ``MERGE_SETTLES_S`` and was pushed directly.
+        younger than ``SETTLES_S`` and was pushed directly.
 
         Raises:
             Unavailable, Denied: the forge or the clone is unavailable.
@@ -131,14 +161,13 @@ class Landings:
             cached = self._cache.get(change.sha)
         if cached is not None:
             return cached
-        young = self._wall() - change.committed_at < MERGE_SETTLES_S
-        again = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda request: request is None),
-            stop=tenacity.stop_after_attempt(SETTLE_TRIES if young else 1),
-            wait=tenacity.wait_exponential(multiplier=self._pause_s),
-            retry_error_callback=lambda _state: None,
+        request = find_settled(
+            lambda: self._find(change.sha, commit),
+            age_s=self._wall() - change.committed_at,
+            settles_s=SETTLES_S,
+            tries=SETTLE_TRIES,
+            pause_s=self._pause_s,
         )
-        request: Request | None = again(self._find, change.sha, commit)
         landing = Landing(commit=change.sha, request=request.number if request else 0)
         with self._lock:
             self._cache[change.sha] = landing
