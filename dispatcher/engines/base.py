@@ -158,7 +158,7 @@ class Scheduler(Protocol):
 
     def offsets_since(self, claim: Claim, since: float) -> Mapping[Stream, int]:
         """Offsets for ``logs`` at which the output written at or after a time begins, to within
-        ``time_index.PRECISION_S``. Empty if there is no log yet.
+        ``model.time_index.PRECISION_S``. Empty if there is no log yet.
 
         Args:
             since: seconds since the epoch.

@@ -12,6 +12,7 @@ from dispatcher.errors import DisintoError, Exit, PermanentError, TemporaryError
 from dispatcher.host.process_record import encode_record, own_record
 from dispatcher.model.payload import IncompletePayload, decode_payload
 from dispatcher.model.run import Outcome, RunSpec
+from dispatcher.model.time_index import index_name
 from dispatcher.model.verdicts import Verdict
 from dispatcher.runner import credentials, formula
 from dispatcher.runner.dynamic import Fetched, ended_before, variables
@@ -23,7 +24,6 @@ from dispatcher.runner.redact import Redactor, Secrets
 from dispatcher.runner.streams import Sink, Stream, log_file, sink_for
 from dispatcher.runner.supervise import End, Signals, Stopped, Supervision
 from dispatcher.runner.time_marks import TimeMarks
-from dispatcher.time_index import index_name
 
 _STREAMS = ("stdout", "stderr")
 _SIGNAL_LIMIT = 64  # of exit codes above 128, those that a shell uses for signals

@@ -1,4 +1,4 @@
-"""The runner's side of ``dispatcher.time_index``: at most one small write a second and stream."""
+"""The runner's side of ``dispatcher.model.time_index``: at most one small write a second and stream."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import time
 from contextlib import suppress
 
-from dispatcher.time_index import PRECISION_S, encode_mark
+from dispatcher.model.time_index import PRECISION_S, encode_mark
 
 
 class TimeMarks:

@@ -15,8 +15,8 @@ import pytest
 from dispatcher.model.mounts import Mount
 from dispatcher.model.payload import decode_outcome
 from dispatcher.model.run import Outcome
+from dispatcher.model.time_index import offset_since
 from dispatcher.model.verdicts import Verdict
-from dispatcher.time_index import offset_since
 from tests.servers.grants import Minter, formula_ref
 from tests.support.runner_process import SECRET
 

@@ -43,10 +43,10 @@ from dispatcher.model.run import (
     RunState,
     WrappedGrant,
 )
+from dispatcher.model.time_index import index_name, offset_since
 from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import Settings
 from dispatcher.settings.section import Contradiction, EngineSection, wrong
-from dispatcher.time_index import index_name, offset_since
 
 LOOK_EVERY_S = 0.05
 RUNNER = (sys.executable, "-m", "dispatcher.runner")

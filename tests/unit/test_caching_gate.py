@@ -11,7 +11,7 @@ import pytest
 
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.gate import Answer, Decision, NoGate, Question, TieredGate
-from dispatcher.gate.caching import MAX_CHECKS_PER_HEAD, KEPT_S, CachingGate
+from dispatcher.gate.caching import KEPT_S, MAX_CHECKS_PER_HEAD, CachingGate
 from dispatcher.model.run import FormulaKind, FormulaRef, Tier
 
 FORMULA = FormulaRef(

@@ -10,7 +10,7 @@ import pytest
 from dispatcher.engines.base import Stream, TimesNotKept
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.output_times import offsets_since
-from dispatcher.time_index import encode_mark
+from dispatcher.model.time_index import encode_mark
 
 INDEX = encode_mark(1000.0, 0) + encode_mark(1060.0, 40)
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.model.time_index import PRECISION_S, encode_mark, offset_since
 from dispatcher.runner import time_marks
 from dispatcher.runner.time_marks import TimeMarks
-from dispatcher.time_index import PRECISION_S, encode_mark, offset_since
 
 PIECES = st.lists(
     st.tuples(st.floats(0, 3), st.text(alphabet="ab\n", max_size=5).map(str.encode)), max_size=30

@@ -12,7 +12,7 @@ from pathlib import Path
 from dispatcher.engines.base import LogChunk, Stream, TimesNotKept
 from dispatcher.engines.local.spool import Spool
 from dispatcher.model.run import RunKey
-from dispatcher.time_index import MAX_BYTES, offset_since
+from dispatcher.model.time_index import MAX_BYTES, offset_since
 
 _PIECE = 64 * 1024
 _LOOK_AGAIN_S = 0.1

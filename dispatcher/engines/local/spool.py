@@ -25,7 +25,7 @@ from dispatcher.model.payload import (
     encode_outcome,
 )
 from dispatcher.model.run import Outcome, RunKey
-from dispatcher.time_index import index_name
+from dispatcher.model.time_index import index_name
 
 _log = LazyLogger("disinto.local")
 _RESERVE_BYTES = 64 * 1024  # for a runner's files before the formula starts, and its outcome
@@ -83,7 +83,7 @@ class Spool:
         return keep_logs / f"{self.token}.{stream}.log"
 
     def times(self, stream: str) -> Path:
-        """The time index of a stream; see ``dispatcher.time_index``."""
+        """The time index of a stream; see ``dispatcher.model.time_index``."""
         return self.path / index_name(stream)
 
     def kept_times(self, keep_logs: Path, stream: str) -> Path:

@@ -10,7 +10,7 @@ from dispatcher.engines.base import Stream, TimesNotKept
 from dispatcher.engines.nomad.api import NomadApi, Rejected
 from dispatcher.engines.nomad.outcome_file import READ_WITHIN_S
 from dispatcher.engines.nomad.render import OUTCOME_FILE, TASK
-from dispatcher.time_index import MAX_BYTES, index_name, offset_since
+from dispatcher.model.time_index import MAX_BYTES, index_name, offset_since
 
 _LOGS = "alloc/logs"
 
