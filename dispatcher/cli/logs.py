@@ -191,7 +191,7 @@ def _from_result(
 def _show_ended(session: Session, result: Result, part: _Part) -> None:
     from dispatcher.assembly import open_scheduler
     from dispatcher.cli.log_tail import last_lines, tail
-    from dispatcher.loop.ended_output import ended_output
+    from dispatcher.operate.ended_output import ended_output
 
     end = result.logs
     if part.lines is not None:

@@ -42,7 +42,7 @@ class CannotSubmit(PermanentError):
         verdict: ``invalid``, ``unplaceable`` or ``error``.
     """
 
-    def __init__(self, what: str, *, verdict: str, remedy: str | None = None) -> None:
+    def __init__(self, what: str, *, verdict: Verdict, remedy: str | None = None) -> None:
         super().__init__(what, remedy=remedy)
         self.verdict = verdict
 

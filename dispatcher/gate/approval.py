@@ -46,7 +46,7 @@ class Submission:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Candidate:
+class ReviewCandidate:
     """A review that counts if its author may approve and owns none of the commits' addresses."""
 
     user: User
@@ -63,7 +63,7 @@ class Weighed:
         addresses: e-mail addresses (lower case) of the commits' contributors.
     """
 
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[ReviewCandidate, ...]
     passed_over: tuple[str, ...]
     addresses: frozenset[str]
 
@@ -78,7 +78,7 @@ def weigh(submission: Submission) -> Weighed:
         if why_not:
             passed_over.append(f"{user.login} {why_not}")
         else:
-            candidates.append(Candidate(user=user, review=review))
+            candidates.append(ReviewCandidate(user=user, review=review))
     return Weighed(
         candidates=tuple(candidates),
         passed_over=tuple(passed_over),

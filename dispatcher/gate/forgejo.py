@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from dispatcher.forge import TooLarge
 from dispatcher.forge.records import Push, Request, RequestCommit, Review, User
-from dispatcher.gate.approval import Candidate, Submission, weigh
+from dispatcher.gate.approval import ReviewCandidate, Submission, weigh
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.history import Broken, History, origin, short
 from dispatcher.gate.landing import find_settled, merged_request
@@ -362,7 +362,7 @@ class ForgejoGate:
             approved_by
         ), f"{shown}; needs approval from {self._approvers}, who must not have contributed to it"
 
-    def _why_not(self, candidate: Candidate, addresses: frozenset[str]) -> str | None:
+    def _why_not(self, candidate: ReviewCandidate, addresses: frozenset[str]) -> str | None:
         account, allowed = self._both(
             lambda: self._forge.user(candidate.user.login),
             lambda: self._approvers.may(self._forge, candidate.user),

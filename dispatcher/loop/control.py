@@ -18,7 +18,7 @@ from dispatcher.ledger.base import Lease
 from dispatcher.loop.components import Components
 from dispatcher.loop.decisions import decide
 from dispatcher.loop.effects.acting import LeadLost
-from dispatcher.loop.once import give_up, is_done
+from dispatcher.loop.serve_once import give_up, is_done
 from dispatcher.loop.term import begin_term
 from dispatcher.loop.view import View
 from dispatcher.status.tracker import Status, Tracker

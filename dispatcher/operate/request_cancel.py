@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dispatcher.decide.policy import effective_tier
 from dispatcher.errors import Conflict, InvalidInput, Misconfigured, Problem
+from dispatcher.gate.markdown import render
 from dispatcher.model.action import InvalidAction, parse_action
 from dispatcher.model.cancel_request import CancelRequest, parse_cancel_request, reason_problem
 from dispatcher.model.run import Tier
@@ -162,19 +163,15 @@ class _Delivery:
     def propose(self) -> SentRequest:
         client, action_id = self.client, self.request.action_id
         approvers = "" if self.tier is Tier.LOW else client.approvers
-        approved = (
-            f" and approved by {approvers}, who must not have contributed to it"
-            if approvers
-            else ""
-        )
         draft = Draft(
             what=f"the request to cancel {action_id}",
             file=self._file,
             branch=branch_of(action_id, cancels=True),
             message=self._message,
             title=f"Cancel {action_id} (tier {self.tier})",
-            body=f"Action `{action_id}` is cancelled, or its run stopped, when this pull request is "
-            f"merged{approved}.\n",
+            body=render(
+                "actions/cancel_pull_request.md.j2", action_id=action_id, approvers=approvers
+            ),
             same=self._is_about_the_same,
         )
         opened = client.propose(draft)

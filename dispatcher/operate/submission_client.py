@@ -14,7 +14,6 @@ from dispatcher.decide.policy import Policy
 from dispatcher.engines.base import Scheduler
 from dispatcher.errors import Conflict, DisintoError, Exit, Misconfigured, PermanentError
 from dispatcher.forge import ForgeApi
-from dispatcher.gate.pull_request import pull_request_text
 from dispatcher.gate.trailer import Place
 from dispatcher.ledger.base import Ledger
 from dispatcher.loop import nudge
@@ -23,6 +22,7 @@ from dispatcher.model.run import Tier
 from dispatcher.operate.follow import Follower, Viewer
 from dispatcher.operate.proposed import branch_of, forget
 from dispatcher.operate.proposing import Draft, Opened, PullRequest, propose
+from dispatcher.operate.pull_request_text import pull_request_text
 from dispatcher.operate.submission import (
     Submission,
     approval_missing,

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from dispatcher.engines.nomad.scheduler import NomadScheduler
-from dispatcher.loop.ended_output import ended_output
 from dispatcher.model.result import Result
 from dispatcher.model.run import Claim, Phase
 from dispatcher.model.verdicts import Verdict
+from dispatcher.operate.ended_output import ended_output
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad
 from tests.support.nomad_stage import NomadStage, nomad_stage

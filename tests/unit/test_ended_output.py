@@ -11,10 +11,10 @@ from dispatcher.engines.base import LogChunk, Stream, TimesNotKept
 from dispatcher.engines.local.scheduler import LocalScheduler
 from dispatcher.engines.local.spool import Spool
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.loop.ended_output import ended_output
 from dispatcher.model.result import Result
 from dispatcher.model.run import Claim, RunKey
 from dispatcher.model.verdicts import Verdict
+from dispatcher.operate.ended_output import ended_output
 from dispatcher.settings import Settings
 from tests.fakes.scheduler import FakeScheduler
 

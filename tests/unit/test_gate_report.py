@@ -9,11 +9,11 @@ from dispatcher.errors import Dependency, Unavailable
 from dispatcher.forge.records import Comment, User
 from dispatcher.gate import Answer, Decision, Question
 from dispatcher.gate.markdown import cell, fence_of
-from dispatcher.gate.pull_request import TEXT_LIMIT, pull_request_text
 from dispatcher.gate.request_comment import MARKER
 from dispatcher.model.action import Action
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import FormulaKind, FormulaRef, Tier
+from dispatcher.operate.pull_request_text import TEXT_LIMIT, pull_request_text
 from tests.fakes.board import LANDED, ME, OTHER, FakeBoard, reporter_of
 
 

@@ -223,7 +223,7 @@ class Launching:
             engine_id = self._components.scheduler.submit(spec, wrapped)
         except CannotSubmit as never:
             grants.revoke(wrapped.grant)
-            outcome = never_ran(Verdict(never.verdict), str(never))
+            outcome = never_ran(never.verdict, str(never))
             return self._end(claim, outcome, revoked=True)
         except Misconfigured:
             # Nothing was started. The grant must not wait until somebody fixes the settings; what
