@@ -12,14 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dispatcher.errors import Misconfigured
+from dispatcher.model.paths import ACTIONS_PATH
 
 FILE_NAME = "disinto.toml"
 
 STATE_DIR = ".disinto"
 """Default of the setting ``state_dir``, relative to the settings file."""
-
-ACTIONS_PATH = "vault/actions"
-"""Directory of the actions, from the root of an ops repo."""
 
 SEARCHED = (
     "Settings files are searched for in --config, DISINTO_CONFIG, disinto.toml in this directory "

@@ -15,6 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from dispatcher.model.paths import result_name
 from dispatcher.model.result import Envelope, Result, Signature, parse_result
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
@@ -60,11 +61,6 @@ def pae(payload_type: str, body: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(body), body)
 
 
-def subject_name(action_id: str) -> str:
-    """The name of the result's file."""
-    return f"{action_id}.result.json"
-
-
 def value_digest(value: object) -> str:
     """SHA-256 (hex) of a JSON value, keys sorted and without white space."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -77,7 +73,7 @@ def _statement(result: Result, policies: Sequence[str]) -> dict[str, Any]:
         "_type": STATEMENT_TYPE,
         "subject": [
             {
-                "name": subject_name(result.id),
+                "name": result_name(result.id),
                 "digest": {"sha256": hashlib.sha256(body).hexdigest()},
             }
         ],

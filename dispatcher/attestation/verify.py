@@ -27,9 +27,9 @@ from dispatcher.attestation.envelope import (
     STATEMENT_TYPE,
     facts,
     pae,
-    subject_name,
 )
 from dispatcher.attestation.keys import key_id
+from dispatcher.model.paths import result_name
 from dispatcher.model.result import Envelope
 from dispatcher.model.run import Tier
 from dispatcher.model.verdicts import Verdict
@@ -210,8 +210,8 @@ def _statement_findings(statement: Mapping[str, Any], action_id: str) -> Iterato
     if statement.get("predicateType") != PREDICATE_TYPE:
         yield _finding(Kind.STATEMENT, "the signed statement is not about a run")
     name = _subject(statement).get("name")
-    if name != subject_name(action_id):
-        what = f"the signed statement is about {_shown(name)}, not about {subject_name(action_id)}"
+    if name != result_name(action_id):
+        what = f"the signed statement is about {_shown(name)}, not about {result_name(action_id)}"
         yield _finding(Kind.ID, what)
 
 

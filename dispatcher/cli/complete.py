@@ -15,10 +15,9 @@ from pathlib import Path
 import click
 
 from dispatcher.cli.session import Session
-from dispatcher.settings_file import ACTIONS_PATH, state_dir
+from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH, CANCEL_ENDING, RESULT_ENDING
+from dispatcher.settings_file import state_dir
 
-RESULT = ".result.json"
-CANCEL = ".cancel.toml"
 STATUS_FILE = "status.json"
 """``dispatcher.status.status_file.NAME``; its module takes long to load."""
 
@@ -38,7 +37,7 @@ def known_ids(ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
 
 def finished_ids(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Ids of actions with a result that are not archived."""
-    return _matching(_in_clone(_state_dir(ctx), RESULT), incomplete)
+    return _matching(_in_clone(_state_dir(ctx), RESULT_ENDING), incomplete)
 
 
 def secret_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -92,7 +91,7 @@ def _in_clone(directory: Path | None, ending: str) -> Iterator[str]:
         return
     for path in listed.split("\0"):
         name = path.rpartition("/")[2]
-        if name.endswith(ending or ".toml") and not name.endswith(CANCEL):
+        if name.endswith(ending or ACTION_ENDING) and not name.endswith(CANCEL_ENDING):
             yield name.removesuffix(ending or ".toml")
 
 

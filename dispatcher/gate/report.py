@@ -20,8 +20,8 @@ from dispatcher.gate.commit_status import CommitStatuses, StatusBoard
 from dispatcher.gate.landing import Landing
 from dispatcher.gate.markdown import cell, indented, inert
 from dispatcher.gate.request_comment import CommentBoard, RequestComments, Row
+from dispatcher.model.paths import ACTIONS_PATH
 from dispatcher.model.result import Result
-from dispatcher.settings import ACTIONS_PATH
 
 APPROVAL = {Answer.APPROVED: "success", Answer.WAITING: "pending", Answer.REFUSED: "failure"}
 """State of the approval's status."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from dispatcher.model.paths import ACTIONS_PATH
 from dispatcher.ops_repo.signatures import TRAILER
-from dispatcher.settings import ACTIONS_PATH, Settings
+from dispatcher.settings import Settings
 from dispatcher.settings.repository import repository_name
 
 

@@ -17,12 +17,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from dispatcher.model.paths import DONE_PATH, RESULT_ENDING
+from dispatcher.model.result import RESULT_LIMIT
 from dispatcher.ops_repo import Finished, Move, OpsRepo, Published, Tree
-from dispatcher.ops_repo.files import RESULT_ENDING
-from dispatcher.settings import DONE_PATH
-
-RESULT_LIMIT = 1024 * 1024
-"""Bytes of a result that are read to find its age."""
 
 RESULTS_A_STEP = 500
 PAIRS_A_COMMIT = 2_000

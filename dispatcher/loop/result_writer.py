@@ -16,9 +16,9 @@ from functools import partial
 from typing import Protocol
 
 from dispatcher.errors import Misconfigured, unexpected
+from dispatcher.model.paths import ACTIONS_PATH, result_name
 from dispatcher.model.run import Claim
 from dispatcher.ops_repo import NewFile, OpsRepo, Published
-from dispatcher.settings import ACTIONS_PATH
 
 WINDOW_S = 0.2
 """Seconds the writer waits for more results after the first of a batch."""
@@ -29,7 +29,7 @@ BATCH_LIMIT = 1_000
 
 def result_path(action_id: str) -> str:
     """The path of an action's result in the ops repo."""
-    return f"{ACTIONS_PATH}/{action_id}.result.json"
+    return f"{ACTIONS_PATH}/{result_name(action_id)}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,13 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from dispatcher.attestation import Verification, load_public_keys, transit_keys, verify_result
 from dispatcher.errors import Misconfigured, NotFound
+from dispatcher.model.paths import FORMULAS_PATH, RESULT_ENDING
 from dispatcher.model.result import Result
 from dispatcher.operate.lookup import no_such
 from dispatcher.ops_repo import OpsRepo, Tree
-from dispatcher.settings import FORMULAS_PATH, Settings
+from dispatcher.settings import Settings
 from dispatcher.vault.transit import TransitKey
 
-RESULT_ENDING = ".result.json"
 FILE_LIMIT = 1024 * 1024
 LOCAL_KEY = "attestation.pub"
 

@@ -21,13 +21,11 @@ from dispatcher.errors import (
     TemporaryError,
 )
 from dispatcher.ledger.base import Ledger
-from dispatcher.model.result import Result
+from dispatcher.model.result import RESULT_LIMIT, Result
 from dispatcher.model.run import Claim, Phase
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.settings import Settings
 from dispatcher.status import status_file
-
-RESULT_LIMIT = 1024 * 1024
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 2.0

@@ -20,6 +20,7 @@ from dispatcher.status.action_record import (
 from dispatcher.status.overview import OpenAction
 
 ACTION_LIMIT = 1024 * 1024
+"""Bytes of an action file that are read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

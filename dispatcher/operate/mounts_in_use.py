@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dispatcher.model.action import Action, parse_action
 from dispatcher.model.mounts import Mount
+from dispatcher.operate.lookup import ACTION_LIMIT
 from dispatcher.ops_repo import OpsRepo, Tree
-
-ACTION_LIMIT = 1024 * 1024
 
 
 def mount_sets(repo: OpsRepo) -> frozenset[frozenset[Mount]]:

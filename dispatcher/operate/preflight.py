@@ -22,9 +22,9 @@ from dispatcher.model.action import (
     parse_action,
 )
 from dispatcher.model.mounts import Mount
+from dispatcher.model.paths import ACTIONS_PATH, CANCEL_ENDING, FORMULAS_PATH, RESULT_ENDING
 from dispatcher.model.run import FormulaKind
-from dispatcher.ops_repo.files import CANCEL_ENDING, RESULT_ENDING
-from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH, Settings
+from dispatcher.settings import Settings
 from dispatcher.settings.dynamic import variables_of
 
 

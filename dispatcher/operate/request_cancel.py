@@ -14,6 +14,7 @@ from dispatcher.errors import Conflict, InvalidInput, Misconfigured, Problem
 from dispatcher.gate.markdown import render
 from dispatcher.model.action import InvalidAction, parse_action
 from dispatcher.model.cancel_request import CancelRequest, parse_cancel_request, reason_problem
+from dispatcher.model.paths import ACTIONS_PATH, CANCEL_ENDING
 from dispatcher.model.run import Tier
 from dispatcher.operate.cancel import EndedAlready
 from dispatcher.operate.lookup import no_such
@@ -21,9 +22,8 @@ from dispatcher.operate.proposed import branch_of
 from dispatcher.operate.proposing import Draft, PullRequest
 from dispatcher.operate.submission_client import NeedsSignature, SubmissionClient, standing
 from dispatcher.ops_repo import ActionFile, NewFile, PushRefused
-from dispatcher.ops_repo.files import CANCEL_ENDING
 from dispatcher.ops_repo.person import push_signed, signing_commands, signs_by_default, work_tree_of
-from dispatcher.settings import ACTIONS_PATH, GateKind
+from dispatcher.settings import GateKind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,9 +13,10 @@ from dispatcher.gate.trailer import Place
 from dispatcher.loop.formulas import FormulaStore, Unusable
 from dispatcher.model.action import Action, InvalidAction, check_names, parse_action
 from dispatcher.model.mounts import Mount
+from dispatcher.model.paths import ACTIONS_PATH
 from dispatcher.model.run import Formula, Tier
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree
-from dispatcher.settings import ACTIONS_PATH, GateKind, Settings
+from dispatcher.settings import GateKind, Settings
 from dispatcher.settings.dynamic import variables_of
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from dispatcher.model.paths import (
+    ACTION_ENDING,
+    ACTIONS_PATH,
+    CANCEL_ENDING,
+    DONE_PATH,
+    FORMULAS_PATH,
+    RESULT_ENDING,
+)
 from dispatcher.model.run import FormulaKind
 from dispatcher.ops_repo.records import InTree
-from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH
 
-ACTION_ENDING = ".toml"
-RESULT_ENDING = ".result.json"
-CANCEL_ENDING = ".cancel.toml"
 FORMULA_ENDINGS = tuple(f".{kind}" for kind in FormulaKind)
 WATCHED = (ACTIONS_PATH, DONE_PATH, FORMULAS_PATH)
 """Directories whose files are relevant."""

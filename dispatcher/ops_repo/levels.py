@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
+from dispatcher.model.paths import DONE_PATH
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.files import WATCHED, is_month
 from dispatcher.ops_repo.records import Entry
 from dispatcher.ops_repo.tree_diff import compared, trees_at
-from dispatcher.settings import DONE_PATH
 
 
 def listing(clone: Clone, commit: str) -> dict[str, Entry]:

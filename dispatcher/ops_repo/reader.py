@@ -8,15 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from dispatcher.errors import Conflict, Unavailable
 from dispatcher.model.names import is_id
+from dispatcher.model.paths import (
+    ACTION_ENDING,
+    ACTIONS_PATH,
+    CANCEL_ENDING,
+    DONE_PATH,
+    RESULT_ENDING,
+)
 from dispatcher.ops_repo.changes import Delta
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
-from dispatcher.ops_repo.files import ACTION_ENDING, CANCEL_ENDING, RESULT_ENDING, is_month
+from dispatcher.ops_repo.files import is_month
 from dispatcher.ops_repo.history import Change, changes, entered
 from dispatcher.ops_repo.levels import differences, entries, groups, listing, months
 from dispatcher.ops_repo.records import CommitInfo, Entry, claimed_time
 from dispatcher.ops_repo.tree import Tree
-from dispatcher.settings import ACTIONS_PATH, DONE_PATH
 
 _FORMAT = "%x00".join(
     ("%H", "%P", "%an", "%ae", "%cn", "%ce", "%at", "%ct", "%s",
@@ -55,13 +61,13 @@ def difference(clone: Clone, tree: Tree, commit: str) -> Delta:
 
 def _waiting(entries: Mapping[str, Entry]) -> set[str]:
     """Paths of actions without a result beside them."""
-    results = {p for p in entries if p.endswith(".result.json")}
+    results = {p for p in entries if p.endswith(RESULT_ENDING)}
     return {
         path
         for path in entries
         if path.startswith(ACTIONS_PATH + "/")
-        and path.endswith(".toml")
-        and path.removesuffix(".toml") + ".result.json" not in results
+        and path.endswith(ACTION_ENDING)
+        and path.removesuffix(ACTION_ENDING) + RESULT_ENDING not in results
     }
 
 

@@ -20,10 +20,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dispatcher.errors import Misconfigured
+from dispatcher.model.paths import ACTIONS_PATH, FORMULAS_PATH, RESULT_ENDING
 from dispatcher.ops_repo.clone import Clone
-from dispatcher.ops_repo.files import RESULT_ENDING
 from dispatcher.ops_repo.history import changes
-from dispatcher.settings import ACTIONS_PATH, FORMULAS_PATH
 
 FOLDER = "withdrawn-approvals"
 """Name of the directory, beside the clone."""

@@ -16,12 +16,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from dispatcher.model.names import is_id
+from dispatcher.model.paths import (
+    ACTION_ENDING,
+    ACTIONS_PATH,
+    CANCEL_ENDING,
+    DONE_PATH,
+    FORMULAS_PATH,
+    RESULT_ENDING,
+)
 from dispatcher.model.run import FormulaKind
 from dispatcher.ops_repo.changes import Changes, Delta, Event, Standing, changes
 from dispatcher.ops_repo.files import (
-    ACTION_ENDING,
-    CANCEL_ENDING,
-    RESULT_ENDING,
     ActionFile,
     CancelFile,
     Finished,
@@ -32,7 +37,6 @@ from dispatcher.ops_repo.files import (
     is_month,
 )
 from dispatcher.ops_repo.records import Entry
-from dispatcher.settings import ACTIONS_PATH, DONE_PATH, FORMULAS_PATH
 
 
 @dataclass(kw_only=True)

@@ -10,8 +10,6 @@ programs, to the current one.
 
 from dispatcher.settings.loading import load_settings, settings_origin
 from dispatcher.settings.models import (
-    DONE_PATH,
-    FORMULAS_PATH,
     AgentSettings,
     ArchiveSettings,
     AttestationSettings,
@@ -34,7 +32,6 @@ from dispatcher.settings.plain_http import PlainAddress, plain_addresses
 from dispatcher.settings.section import PositiveSeconds
 from dispatcher.settings.whole import credential_files, settings_model
 from dispatcher.settings_file import (
-    ACTIONS_PATH,
     CONFIG_VARIABLE,
     CUSTOMARY,
     ENV_PREFIX,
@@ -43,13 +40,10 @@ from dispatcher.settings_file import (
 )
 
 __all__ = [
-    "ACTIONS_PATH",
     "CONFIG_VARIABLE",
     "CUSTOMARY",
-    "DONE_PATH",
     "ENV_PREFIX",
     "FILE_NAME",
-    "FORMULAS_PATH",
     "AgentSettings",
     "ArchiveSettings",
     "AttestationSettings",

@@ -15,10 +15,6 @@ from dispatcher.settings_file import STATE_DIR
 
 EngineSectionT = TypeVar("EngineSectionT", bound=EngineSection)
 
-DONE_PATH = "vault/done"
-FORMULAS_PATH = "formulas"
-"""Fixed places in an ops repo."""
-
 
 class Role(StrEnum):
     """What an installation is for."""

@@ -12,9 +12,10 @@ from dispatcher.gate import Decision, Gate, Question
 from dispatcher.loop.formulas import FormulaStore
 from dispatcher.loop.intake import Intake
 from dispatcher.model.mounts import Mount
+from dispatcher.model.paths import ACTIONS_PATH
 from dispatcher.model.run import Tier
 from dispatcher.ops_repo import OpsRepo, Tree
-from dispatcher.settings import ACTIONS_PATH, OpsRepoSettings
+from dispatcher.settings import OpsRepoSettings
 
 SCRIPT = "#!/bin/bash\necho hello\n"
 

@@ -1,0 +1,22 @@
+"""Where the files of an ops repo stand, and how their names end.
+
+Constants alone: shell completion imports this at every press of a key.
+"""
+
+ACTIONS_PATH = "vault/actions"
+"""Directory of the actions, from the root of an ops repo."""
+
+DONE_PATH = "vault/done"
+"""Directory of the archive, with one directory for each month."""
+
+FORMULAS_PATH = "formulas"
+"""Directory of the ops repo's own formulas."""
+
+ACTION_ENDING = ".toml"
+RESULT_ENDING = ".result.json"
+CANCEL_ENDING = ".cancel.toml"
+
+
+def result_name(action_id: str) -> str:
+    """The name of an action's result file."""
+    return f"{action_id}{RESULT_ENDING}"
