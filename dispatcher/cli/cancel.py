@@ -53,7 +53,7 @@ def _ask(session: Session, action_id: str, *, reason: str, sign: bool) -> int:
 def _cancel(session: Session, action_id: str, *, reason: str) -> None:
     from dispatcher.assembly import build_components
     from dispatcher.errors import Dependency, Unavailable
-    from dispatcher.loop import nudge as bell
+    from dispatcher.loop.nudge import nudge
     from dispatcher.operate.cancel import Cancellation, What
     from dispatcher.ops_repo import Tree
     from dispatcher.status import status_file
@@ -81,7 +81,7 @@ def _cancel(session: Session, action_id: str, *, reason: str) -> None:
         tree=tree,
         who=f"{who}: {reason}" if reason else who,
     ).cancel(action_id)
-    bell.notify(session.settings.state_dir)
+    nudge(session.settings.state_dir)
     if cancelled is What.RUN:
         console.say(f"{action_id}: stop requested")
     else:

@@ -1,4 +1,4 @@
-"""``disinto serve``: the dispatcher itself, with its log, status file, bell and listener."""
+"""``disinto serve``: the dispatcher itself, with its log, status file, nudge file and listener."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def command(session: Session, *, yes: bool) -> int:
     Exits with 1 if the prompt was answered with no.
     """
     from dispatcher.assembly import build_components
-    from dispatcher.loop import nudge as bell
+    from dispatcher.loop.nudge import nudge
 
     parts = build_components(session.on_host("takeover"))
     leadership = parts.leadership
@@ -44,7 +44,7 @@ def command(session: Session, *, yes: bool) -> int:
         console.note("nothing was changed")
         return Exit.FAILED
     record = leadership.take_over(report.value, who=console.person())
-    bell.notify(session.settings.state_dir)
+    nudge(session.settings.state_dir)
     if record is None:
         console.note(
             "the ledger now belongs to this installation; the remote does not keep "

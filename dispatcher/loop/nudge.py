@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 NAME = "bell"
+"""File name, in the state directory."""
 
 LISTEN_EVERY_S = 0.2
 
 
-def notify(state_dir: Path) -> None:
+def nudge(state_dir: Path) -> None:
     """Touch the file; no effect if no ``serve`` watches it or the directory is not writable."""
     with contextlib.suppress(OSError):
         (state_dir / NAME).touch()

@@ -16,8 +16,8 @@ from dispatcher.errors import Conflict, DisintoError, Exit, Misconfigured, Perma
 from dispatcher.forge import ForgeApi
 from dispatcher.gate.trailer import Place
 from dispatcher.ledger.base import Ledger
-from dispatcher.loop import nudge
 from dispatcher.loop.formulas import FormulaStore
+from dispatcher.loop.nudge import nudge
 from dispatcher.model.run import Tier
 from dispatcher.operate.follow import Follower, Viewer
 from dispatcher.operate.proposed import branch_of, forget
@@ -149,7 +149,7 @@ class SubmissionClient:
             summary = f"{action_id} is pushed as {commit[:12]}"
             summary = _with(summary, approval_missing(submission, self.settings))
         if self.settings.role is Role.DISPATCHER:
-            nudge.notify(self.settings.state_dir)
+            nudge(self.settings.state_dir)
         summary = _with(summary, follow_with(file, path=submission.path, commit=commit))
         return self._sent(submission, summary, commit=commit)
 

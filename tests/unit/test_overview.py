@@ -1,4 +1,4 @@
-"""What serve tells of itself: overview, status file, pulse, bell and journal."""
+"""What serve tells of itself: overview, status file, pulse, nudge file and journal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from dispatcher.cli.journal import Journal
 from dispatcher.decide.steps import Plan, Wait
 from dispatcher.errors import Dependency
-from dispatcher.loop import nudge as bell
+from dispatcher.loop.nudge import LISTEN_EVERY_S, NudgeFile, nudge
 from dispatcher.model.health import DependencyHealth, Outage, WaitingFor
 from dispatcher.model.run import (
     Claim,
@@ -234,15 +234,15 @@ def test_one_that_waits_for_the_lead_is_alive_and_not_ready() -> None:
     assert not pulse.health().leader
 
 
-def test_the_bell_is_heard_once_for_each_ring(tmp_path: Path) -> None:
+def test_each_nudge_is_noticed_once(tmp_path: Path) -> None:
     heard = threading.Semaphore(0)
-    bell.notify(tmp_path)
-    with bell.NudgeFile(tmp_path, heard.release):
-        assert not heard.acquire(timeout=3 * bell.LISTEN_EVERY_S)
-        bell.notify(tmp_path)
+    nudge(tmp_path)
+    with NudgeFile(tmp_path, heard.release):
+        assert not heard.acquire(timeout=3 * LISTEN_EVERY_S)
+        nudge(tmp_path)
         assert heard.acquire(timeout=20)
-        assert not heard.acquire(timeout=3 * bell.LISTEN_EVERY_S)
-    bell.notify(tmp_path / "nosuch")
+        assert not heard.acquire(timeout=3 * LISTEN_EVERY_S)
+    nudge(tmp_path / "nosuch")
 
 
 def test_the_journal_is_json_in_a_pipe_and_without_control_characters(
