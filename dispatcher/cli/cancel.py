@@ -32,17 +32,17 @@ def command(session: Session, action_id: str, *, reason: str, sign: bool, reques
     the same way as the action did, and takes effect once it is approved as the action has to be.
     This then exits with 75.
     """
-    if session.is_desk or request or sign:
+    if session.is_author or request or sign:
         return _ask(session, action_id, reason=reason, sign=sign)
     _cancel(session, action_id, reason=reason)
     return Exit.OK
 
 
 def _ask(session: Session, action_id: str, *, reason: str, sign: bool) -> int:
-    from dispatcher.cli.following import open_desk
+    from dispatcher.cli.following import open_client
     from dispatcher.operate.request_cancel import ask_to_cancel
 
-    request = ask_to_cancel(open_desk(session), action_id, reason=reason, sign=sign)
+    request = ask_to_cancel(open_client(session), action_id, reason=reason, sign=sign)
     console.note(request.summary)
     console.note(
         f"{action_id} is not cancelled yet: 'disinto status {action_id}' shows its progress"

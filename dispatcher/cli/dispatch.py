@@ -42,7 +42,7 @@ def command(
     follows it again.
     """
     from dispatcher.cli.following import follow as follow_action
-    from dispatcher.cli.following import open_desk
+    from dispatcher.cli.following import open_client
 
     if not is_file(target):
         if sign or not follow:
@@ -50,16 +50,16 @@ def command(
         console.note(
             f"'disinto dispatch ID' is 'disinto watch {target}' now; the old form will be removed"
         )
-        desk = open_desk(session)
-        return follow_action(session, desk, target, wait_merge=wait_merge, as_json=as_json)
-    desk = open_desk(session)
-    sent = desk.send(Path(target), sign=sign)
+        client = open_client(session)
+        return follow_action(session, client, target, wait_merge=wait_merge, as_json=as_json)
+    client = open_client(session)
+    sent = client.send(Path(target), sign=sign)
     console.note(sent.summary)
     unmerged = sent.request is not None and not wait_merge
     if follow and not unmerged and not sent.stuck:
         about = {key: value for key, value in _known(sent).items() if value is not None}
         return follow_action(
-            session, desk, sent.action_id, wait_merge=wait_merge, as_json=as_json, known=about
+            session, client, sent.action_id, wait_merge=wait_merge, as_json=as_json, known=about
         )
     if follow and unmerged:
         console.note(

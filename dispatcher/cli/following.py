@@ -28,7 +28,7 @@ REPEAT_S = 60.0
 
 def follow(
     session: Session,
-    desk: SubmissionClient,
+    client: SubmissionClient,
     action_id: str,
     *,
     wait_merge: bool,
@@ -45,7 +45,7 @@ def follow(
         f"'disinto cancel {action_id}' stops it"
     )
     with Viewer(action_id, quiet=as_json) as viewer:
-        followed = desk.follower(viewer, wait_merge=wait_merge).follow(action_id)
+        followed = client.follower(viewer, wait_merge=wait_merge).follow(action_id)
     if as_json:
         from dispatcher.status.action_record import of_result
 
@@ -56,7 +56,7 @@ def follow(
     return followed.exit_code
 
 
-def open_desk(session: Session) -> SubmissionClient:
+def open_client(session: Session) -> SubmissionClient:
     """The components reachable from here."""
     from dispatcher import assembly
     from dispatcher.gate.forgejo import Approvers

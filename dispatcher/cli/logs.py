@@ -64,7 +64,7 @@ def command(
     part = _Part(lines=lines, since=since)
     if _kept(session, action_id, part):
         return Exit.OK
-    if session.is_desk:
+    if session.is_author:
         return _from_result(session, action_id, part, open_claim=None, trouble=None)
     from dispatcher.assembly import open_ledger
     from dispatcher.errors import Denied, TemporaryError
@@ -173,7 +173,7 @@ def _from_result(
         console.note(f"action {action_id} has no output yet")
         return Exit.OK
     account = look_up(action_id, repo=repo, tree=tree)
-    if account.result is None and session.is_desk:
+    if account.result is None and session.is_author:
         raise TemporaryError(
             f"action {action_id} has no result yet, and live output is available only on the "
             "dispatcher's host",
@@ -198,7 +198,7 @@ def _show_ended(session: Session, result: Result, part: _Part) -> None:
         end = last_lines(end.encode("utf-8", "surrogatepass"), part.lines).decode(
             "utf-8", "replace"
         )
-    if session.is_desk:
+    if session.is_author:
         _refuse_since(part, result, "the full log is on the dispatcher's host")
         click.echo(console.clean(end), nl=bool(end) and not end.endswith("\n"))
         console.note(

@@ -59,7 +59,7 @@ class Session:
         return self.settings
 
     @property
-    def is_desk(self) -> bool:
+    def is_author(self) -> bool:
         """Whether this is an author client, which sees git and the forge alone."""
         from dispatcher.settings import Role
 

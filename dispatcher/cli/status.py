@@ -106,7 +106,7 @@ def _overview(session: Session, last: int, wanted: Wanted, *, as_json: bool) -> 
     if as_json:
         console.emit({**plain_overview(overview, listing.results), "role": listing.role})
     else:
-        show_overview(overview, listing.results, desk=listing.role == AUTHOR)
+        show_overview(overview, listing.results, for_author=listing.role == AUTHOR)
         if wanted and not overview.open and not listing.results:
             console.note("nothing matches")
 
@@ -252,7 +252,7 @@ def gather(session: Session) -> Gathered:
     from dispatcher.status import status_file
 
     settings = session.settings
-    if session.is_desk:
+    if session.is_author:
         from dispatcher.assembly import build_author_view
 
         repo = open_repo(settings, os.environ)

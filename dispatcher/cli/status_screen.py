@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def show_overview(
-    overview: Overview, results: Sequence[ActionRecord], *, desk: bool = False
+    overview: Overview, results: Sequence[ActionRecord], *, for_author: bool = False
 ) -> None:
     """The overview for people."""
     now = time.time()
-    if desk:
+    if for_author:
         console.say(
             "author client: shows what git and the forge show; only the dispatcher's host shows "
             "what has started or waits for placement"

@@ -21,6 +21,6 @@ def command(session: Session, action_id: str, *, wait_merge: bool, as_json: bool
     Exits with the action's own exit code, as 'disinto dispatch' does; codes of other verdicts:
     'disinto help exit-codes'. Ctrl-C does not affect the action.
     """
-    from dispatcher.cli.following import follow, open_desk
+    from dispatcher.cli.following import follow, open_client
 
-    return follow(session, open_desk(session), action_id, wait_merge=wait_merge, as_json=as_json)
+    return follow(session, open_client(session), action_id, wait_merge=wait_merge, as_json=as_json)

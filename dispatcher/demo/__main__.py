@@ -23,7 +23,7 @@ from dispatcher.devservers import openbao
 from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import DisintoError, Exit
-from dispatcher.host import resources as files
+from dispatcher.host import resources
 
 LONGEST_RUN_S = 4
 LONGEST = "crawl-links"
@@ -123,13 +123,15 @@ def _tell_of(console: Console, scene: Scene) -> None:
 
 
 def _formulas() -> dict[str, str]:
-    names = files.names("actions/demo/formulas")
-    return {Path(name).name: files.text(name) for name in names}
+    names = resources.names("actions/demo/formulas")
+    return {Path(name).name: resources.text(name) for name in names}
 
 
 def _actions(*, signed: bool) -> dict[str, str]:
     names = [f"{action_id}.toml" for action_id in STORY if (action_id == SIGNED) == signed]
-    return {f"vault/actions/{name}": files.text(f"actions/demo/actions/{name}") for name in names}
+    return {
+        f"vault/actions/{name}": resources.text(f"actions/demo/actions/{name}") for name in names
+    }
 
 
 def _serve(console: Console, scene: Scene, looked: Looked | None) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ import tenacity
 
 from dispatcher.engines.nomad.render import hcl
 from dispatcher.errors import PermanentError
-from dispatcher.host import resources as files
+from dispatcher.host import resources
 from dispatcher.model.mounts import Mount
 
 
@@ -59,7 +59,7 @@ def write_config(
     )
     environment.filters["hcl"] = hcl
     http, rpc, serf = ports
-    text = environment.from_string(files.text("jobs/dev-agent.hcl.j2")).render(
+    text = environment.from_string(resources.text("jobs/dev-agent.hcl.j2")).render(
         name=node_pool if servers else f"disinto-{http}",
         folder=str(folder),
         http=http,

@@ -6,7 +6,7 @@ import re
 
 import jinja2
 
-from dispatcher.host import resources as files
+from dispatcher.host import resources
 
 _ENVIRONMENT = jinja2.Environment(
     undefined=jinja2.StrictUndefined,
@@ -27,7 +27,9 @@ _BREAK = "\\1\u200b"
 
 def render(name: str, **values: object) -> str:
     """The text of a template such as ``actions/pull_request.md.j2``, filled in."""
-    return _ENVIRONMENT.from_string(files.text(name)).render(values, cell=cell, fence_of=fence_of)
+    return _ENVIRONMENT.from_string(resources.text(name)).render(
+        values, cell=cell, fence_of=fence_of
+    )
 
 
 def cell(text: str) -> str:

@@ -2,7 +2,7 @@
 
 In a checkout (also an editable install) they are the top-level directories ``jobs``, ``vault`` and
 ``actions``; in a wheel the build puts the same directories below ``dispatcher/_files``. Names are
-relative to either, with forward slashes: ``files.text("vault/policies/runner.hcl.j2")``.
+relative to either, with forward slashes: ``resources.text("vault/policies/runner.hcl.j2")``.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dispatcher.errors import Conflict, Exit, Misconfigured, PermanentError
-from dispatcher.host import resources as files
+from dispatcher.host import resources
 from dispatcher.ops_repo import NewFile, begin, from_anywhere
 from dispatcher.ops_repo.person import check_out, identity
 from dispatcher.settings import OpsRepoSettings
@@ -126,12 +126,12 @@ def scaffold_author(
     """
     folder = _free(folder)
     address = from_anywhere(remote)
-    source = files.path("actions/author/disinto.toml").read_bytes()
+    source = resources.path("actions/author/disinto.toml").read_bytes()
     lines = "\n".join(f'{k} = "{v}"' for k, v in _settled(address, branch, token_env).items())
     (folder / "formulas").mkdir(parents=True)
     settings = source.replace(TEMPLATE_REMOTE.encode(), lines.encode(), 1)
     (folder / "disinto.toml").write_bytes(settings)
-    policy = files.path("actions/config/policy.toml").read_bytes()
+    policy = resources.path("actions/config/policy.toml").read_bytes()
     (folder / "policy.toml").write_bytes(policy)
     return Scaffold(
         folder=folder,
@@ -172,8 +172,8 @@ def _configuration(folder: Path, settled: Mapping[str, str]) -> list[str]:
     written = []
     installation = f'installation = "{_installation(settled["remote"], folder)}"'
     for source, prefix in (
-        (files.path("actions/config"), ""),
-        (files.path("actions/agent"), "agent"),
+        (resources.path("actions/config"), ""),
+        (resources.path("actions/agent"), "agent"),
     ):
         for path in _files_below(source):
             target = folder / prefix / path.relative_to(source)
@@ -203,7 +203,7 @@ def _repository() -> list[NewFile]:
     """The files of the first commit. Examples are placed where they are not taken for actions."""
     content = []
     for folder, prefix in (("actions/repo", ""), ("actions/examples", "examples/")):
-        source = files.path(folder)
+        source = resources.path(folder)
         content += [
             NewFile(path=f"{prefix}{path.relative_to(source).as_posix()}", data=path.read_bytes())
             for path in _files_below(source)

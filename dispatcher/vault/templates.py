@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from dispatcher.errors import Misconfigured
-from dispatcher.host import resources as files
+from dispatcher.host import resources
 from dispatcher.settings import Settings, VaultAuth, VaultSettings
 from dispatcher.settings.workload_identity import VAULT_AUDIENCE, workload_identity
 from dispatcher.vault import names
@@ -63,7 +63,7 @@ def lookup_self_policy(settings: Settings) -> str:
 
 
 def _lookup_self_policy() -> str:
-    return files.text("vault/policies/runner-lookup-self.hcl")
+    return resources.text("vault/policies/runner-lookup-self.hcl")
 
 
 def dispatcher_policy(settings: Settings) -> str:
@@ -190,7 +190,7 @@ def _json(text: str) -> Mapping[str, Any]:
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(files.text),
+        loader=jinja2.FunctionLoader(resources.text),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - policies and JSON; `hcl` and `tojson` escape for them
         trim_blocks=True,

@@ -97,7 +97,7 @@ class Notices:
         self.recorded.add(RunKey(action_id=result.id, blob=result.blob))
 
 
-class Shelf:
+class Formulas:
     def by_ref(self, ref: FormulaRef) -> Formula:
         return FORMULA
 
@@ -112,7 +112,7 @@ class Components:
     repo: MemoryClone
     key: Key
     audit: NoAudit = field(default_factory=NoAudit)
-    formula_store: Shelf = field(default_factory=Shelf)
+    formula_store: Formulas = field(default_factory=Formulas)
     notices: Notices = field(default_factory=Notices)
     settings: Settings = SETTINGS
     cancels: dict[str, Requested] = field(default_factory=dict)  # in git, as they are approved

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 
-from dispatcher.host import resources as files
+from dispatcher.host import resources
 
 
 def test_it_says_what_it_was_asked() -> None:
-    script = files.path("actions/agent/example-agent.sh")
+    script = resources.path("actions/agent/example-agent.sh")
     done = subprocess.run(
         [str(script), "--model", "sonnet"],
         input="Do this\nand that",

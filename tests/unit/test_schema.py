@@ -12,7 +12,7 @@ import pytest
 import tomli
 
 from dispatcher.decide.policy import parse_policy
-from dispatcher.host import resources as files
+from dispatcher.host import resources
 from dispatcher.model.action import Action, parse_action
 from dispatcher.model.result import Result
 from dispatcher.model.verdicts import Verdict
@@ -21,7 +21,7 @@ from dispatcher.settings import Settings, load_settings
 from dispatcher.settings.reference import TABLES
 
 KINDS = ("action", "policy", "result", "settings")
-EXAMPLES = [name for name in files.names("actions/examples") if name.endswith(".toml")]
+EXAMPLES = [name for name in resources.names("actions/examples") if name.endswith(".toml")]
 
 
 def validator(kind: str) -> jsonschema.Draft202012Validator:
@@ -48,7 +48,7 @@ def test_toml_schemas_have_no_null_and_describe_every_key(kind: str) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_are_valid_for_the_schema_and_the_parser(name: str) -> None:
-    text = files.text(name)
+    text = resources.text(name)
     validator("action").validate(tomli.loads(text))
     stem = name.rsplit("/", 1)[-1].removesuffix(".toml")
     assert isinstance(parse_action(text.encode(), path=name, stem=stem), Action)
@@ -94,27 +94,27 @@ def test_results_are_valid_for_their_schema() -> None:
 
 
 def test_the_shipped_schema_is_the_one_that_is_made() -> None:
-    shipped = files.text("actions/repo/.schema/action.schema.json")
+    shipped = resources.text("actions/repo/.schema/action.schema.json")
     assert shipped == json.dumps(schema("action"), indent=2) + "\n", "run: make docs"
 
 
 def test_the_policy_template_is_valid() -> None:
-    text = files.text("actions/config/policy.toml")
+    text = resources.text("actions/config/policy.toml")
     validator("policy").validate(tomli.loads(text))
     policy = parse_policy(text.encode(), path="policy.toml")
-    formulas = files.path("actions/config/formulas")
+    formulas = resources.path("actions/config/formulas")
     assert set(policy.tiers) == {path.stem for path in formulas.iterdir()}
 
 
 def test_the_settings_template_loads() -> None:
-    file = files.path("actions/config/disinto.toml")
+    file = resources.path("actions/config/disinto.toml")
     settings = load_settings(file, {})
     assert settings.policy.file == file.parent / "policy.toml"
     assert settings.formulas.path == file.parent / "formulas"
 
 
 def test_the_settings_template_shows_every_key_with_its_default() -> None:
-    text = files.text("actions/config/disinto.toml")
+    text = resources.text("actions/config/disinto.toml")
     shown = tomli.loads(re.sub(r"^#(?=[a-z_]+ = )", "", text, flags=re.MULTILINE))
     validator("settings").validate(shown)
     defaults = json.loads(Settings().model_dump_json())
@@ -133,17 +133,17 @@ def test_the_settings_template_shows_every_key_with_its_default() -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_settings_template_has_a_table_as_an_example(name: str, tmp_path: Path) -> None:
-    text = files.text("actions/config/disinto.toml")
+    text = resources.text("actions/config/disinto.toml")
     example = text[text.index(f"# [[{name}]]") :].partition("\n\n")[0].replace("# ", "")
     (tmp_path / "disinto.toml").write_text(example)
     assert len(getattr(load_settings(tmp_path / "disinto.toml", {}), name)) == 1
 
 
 def test_editors_find_the_schema() -> None:
-    taplo = tomli.loads(files.text("actions/repo/.taplo.toml"))
+    taplo = tomli.loads(resources.text("actions/repo/.taplo.toml"))
     (rule,) = taplo["rule"]
     assert rule["include"] == ["vault/actions/*.toml"]
-    assert files.path(f"actions/repo/{rule['schema']['path']}").is_file()
-    assert json.loads(files.text("actions/repo/.vscode/settings.json"))[
+    assert resources.path(f"actions/repo/{rule['schema']['path']}").is_file()
+    assert json.loads(resources.text("actions/repo/.vscode/settings.json"))[
         "evenBetterToml.schema.enabled"
     ]

@@ -23,7 +23,7 @@ import jinja2
 
 from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings, dispatcher_name, job_word
 from dispatcher.errors import Misconfigured
-from dispatcher.host import resources as files
+from dispatcher.host import resources
 from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings
 from dispatcher.settings.workload_identity import VAULT_AUDIENCE
@@ -276,7 +276,7 @@ def _escape(text: str) -> str:
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(files.text),
+        loader=jinja2.FunctionLoader(resources.text),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - the output is HCL; the filter `hcl` escapes for it
         trim_blocks=True,
