@@ -11,58 +11,37 @@ programs, to the current one.
 from dispatcher.settings.loading import load_settings, settings_origin
 from dispatcher.settings.models import (
     AgentSettings,
-    ArchiveSettings,
     AttestationSettings,
     ForgeSettings,
-    FormulaSettings,
     GateKind,
     GrantSettings,
-    HttpSettings,
-    LimitSettings,
     OpsRepoSettings,
-    PolicySettings,
     Role,
     Settings,
-    SignedSettings,
     VaultAuth,
     VaultSettings,
 )
 from dispatcher.settings.notify import BodyKind, MailTls, NotifySettings, SinkKind
-from dispatcher.settings.plain_http import PlainAddress, plain_addresses
-from dispatcher.settings.section import PositiveSeconds
+from dispatcher.settings.plain_http import plain_addresses
 from dispatcher.settings.whole import credential_files, settings_model
 from dispatcher.settings_file import (
-    CONFIG_VARIABLE,
-    CUSTOMARY,
-    ENV_PREFIX,
     FILE_NAME,
     find_settings,
 )
 
 __all__ = [
-    "CONFIG_VARIABLE",
-    "CUSTOMARY",
-    "ENV_PREFIX",
     "FILE_NAME",
     "AgentSettings",
-    "ArchiveSettings",
     "AttestationSettings",
     "BodyKind",
     "ForgeSettings",
-    "FormulaSettings",
     "GateKind",
     "GrantSettings",
-    "HttpSettings",
-    "LimitSettings",
     "MailTls",
     "NotifySettings",
     "OpsRepoSettings",
-    "PlainAddress",
-    "PolicySettings",
-    "PositiveSeconds",
     "Role",
     "Settings",
-    "SignedSettings",
     "SinkKind",
     "VaultAuth",
     "VaultSettings",
