@@ -34,13 +34,11 @@ from dispatcher.loop.rule_files import (
 )
 from dispatcher.ops_repo import Signers
 from dispatcher.ops_repo.trusted_keys import read_allowed_signers, revocation_problems
-from dispatcher.settings import GateKind, Settings
+from dispatcher.settings import SHORTEST_SECRET, GateKind, Settings
 
 QUIET_S = 1.0
 """Seconds a file must stay unchanged before it is read: an editor may still be writing it, and a part
 of a policy can be a valid policy."""
-
-SHORTEST_SECRET = 16
 
 Stamp = tuple[int, ...] | None
 
@@ -266,7 +264,9 @@ class Rules:
     def _take_webhook(self, data: bytes) -> None:
         secret = data.strip()
         if len(secret) < SHORTEST_SECRET:
-            raise Misconfigured(f"the webhook's secret has {len(secret)} bytes, but needs 16")
+            raise Misconfigured(
+                f"the webhook's secret has {len(secret)} bytes, but needs {SHORTEST_SECRET}"
+            )
         self._take_secret(secret)
 
     def _snapshot(self, key: str, data: bytes) -> Path | None:

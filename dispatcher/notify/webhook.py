@@ -18,9 +18,7 @@ from dispatcher.errors import Misconfigured
 from dispatcher.model.notice import Notice
 from dispatcher.notify.http import HttpSink
 from dispatcher.notify.template import Body
-
-SHORTEST_SECRET = 16
-"""Bytes. Shorter secrets can be guessed."""
+from dispatcher.settings import SHORTEST_SECRET
 
 PREFIX = "whsec_"
 """Prefix of a secret that is encoded in base64."""

@@ -10,6 +10,7 @@ programs, to the current one.
 
 from dispatcher.settings.loading import load_settings, settings_origin
 from dispatcher.settings.models import (
+    SHORTEST_SECRET,
     AgentSettings,
     AttestationSettings,
     ForgeSettings,
@@ -31,6 +32,7 @@ from dispatcher.settings_file import (
 
 __all__ = [
     "FILE_NAME",
+    "SHORTEST_SECRET",
     "AgentSettings",
     "AttestationSettings",
     "BodyKind",

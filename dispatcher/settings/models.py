@@ -15,6 +15,9 @@ from dispatcher.settings_file import STATE_DIR
 
 EngineSectionT = TypeVar("EngineSectionT", bound=EngineSection)
 
+SHORTEST_SECRET = 16
+"""Bytes of a webhook's secret, of those received and of those sent; a shorter one can be guessed."""
+
 
 class Role(StrEnum):
     """What an installation is for."""

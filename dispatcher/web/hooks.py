@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dispatcher.errors import Misconfigured
+from dispatcher.settings import SHORTEST_SECRET
 
 SIGNATURES = (
     ("X-Forgejo-Signature", ""),
@@ -20,9 +21,6 @@ SIGNATURES = (
     ("X-Hub-Signature-256", "sha256="),
 )
 """Headers that carry the hex HMAC-SHA256 of the raw body, with its prefix."""
-
-SHORTEST_SECRET = 16
-"""Bytes. Shorter secrets can be guessed."""
 
 
 class Outcome(StrEnum):
