@@ -27,6 +27,7 @@ from dispatcher.engines.local import sandbox
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Misconfigured
 from dispatcher.gate.trailer import Place
+from dispatcher.model.paths import RESULT_ENDING
 from dispatcher.settings import Settings
 from dispatcher.vault import Vault
 from dispatcher.vault.secrets import Secrets
@@ -171,11 +172,11 @@ class Scene:
         """All results on the remote's branch, by id."""
         names = self.git("ls-tree", "-r", "--name-only", "main", cwd=self.remote).splitlines()
         return {
-            Path(name).name.removesuffix(".result.json"): json.loads(
+            Path(name).name.removesuffix(RESULT_ENDING): json.loads(
                 self.git("show", f"main:{name}", cwd=self.remote)
             )
             for name in names
-            if name.endswith(".result.json")
+            if name.endswith(RESULT_ENDING)
         }
 
     def open_settings(self) -> Settings:

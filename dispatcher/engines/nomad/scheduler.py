@@ -185,11 +185,6 @@ class NomadScheduler:
         """How each parent job in use differs from what was rendered, in words, by name."""
         return self._parents.drifted()
 
-    @property
-    def hints(self) -> bool:
-        """True while the event stream is connected."""
-        return self._stream is not None and self._stream.connected
-
     def close(self) -> None:
         """End the threads of this object."""
         self._closed.set()
