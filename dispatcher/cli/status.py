@@ -104,7 +104,7 @@ def _overview(session: Session, last: int, wanted: Wanted, *, as_json: bool) -> 
         kept = tuple(action for action in overview.open if wanted.open(action))
         overview = replace(overview, open=kept, waiting={})
     if as_json:
-        console.emit({**plain_overview(overview, listing.results), "role": listing.role})
+        console.emit(plain_overview(overview, listing.results, role=listing.role))
     else:
         show_overview(overview, listing.results, for_author=listing.role == AUTHOR)
         if wanted and not overview.open and not listing.results:

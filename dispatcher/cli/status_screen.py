@@ -84,18 +84,44 @@ def show_overview(
     )
 
 
-def plain_overview(overview: Overview, results: Sequence[ActionRecord]) -> dict[str, Any]:
-    """The overview as plain data: actions as records, times as RFC 3339."""
+PUBLIC = (
+    "at",
+    "head",
+    "leader",
+    "open",
+    "waiting",
+    "dependencies",
+    "foreign",
+    "cancels",
+    "warnings",
+    "rules",
+    "open_actions",
+    "finished_actions",
+    "archived_actions",
+)
+"""What ``status --json`` has of an overview: a field is public once it stands here and in
+``docs/json.md``.
+"""
+
+
+def plain_overview(
+    overview: Overview, results: Sequence[ActionRecord], *, role: str
+) -> dict[str, Any]:
+    """The overview as plain data: actions as records, times as RFC 3339.
+
+    Args:
+        role: of the installation that was asked, as in ``Listing``.
+    """
     plain = overview.to_json()
-    del plain["newest"]
     return {
-        **plain,
+        **{name: plain[name] for name in PUBLIC},
         "at": known_time(overview.at),
         "open": [of_open(action).to_json() for action in overview.open],
         "dependencies": [
             {**entry, "since": known_time(entry["since"])} for entry in plain["dependencies"]
         ],
         "results": [result.to_json() for result in results],
+        "role": role,
     }
 
 

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from dispatcher.cli.root import COMMANDS
+from dispatcher.cli.status_screen import plain_overview
 from dispatcher.errors import Dependency, Exit
 from dispatcher.model.action import Action
 from dispatcher.model.health import Health, WaitingFor
@@ -23,6 +24,7 @@ from dispatcher.settings.environment import known_variables
 from dispatcher.settings.reference import FILE, TABLES, keys, reference, variable
 from dispatcher.settings.whole import settings_reader
 from dispatcher.status.metrics import Metrics
+from dispatcher.status.overview import Overview
 from dispatcher.toml.source import KeyPath
 
 ROOT = Path(__file__).parents[2]
@@ -194,6 +196,12 @@ def test_every_metric_is_explained_and_no_other() -> None:
 def test_reasons_of_waiting_and_dependencies_are_named() -> None:
     text = page("operations.md")
     assert all(f"`{word}`" in text for word in (*WaitingFor, *Dependency))
+
+
+def test_the_keys_of_status_are_explained_and_no_others() -> None:
+    section = page("json.md").partition("## `status`")[2].partition("\n## ")[0]
+    documented = [key for row in rows(section)[1:] for key in re.findall(r"`(\w+)`", row[0])]
+    assert documented == list(plain_overview(Overview(at=1.0), (), role="author"))
 
 
 def test_every_event_of_the_audit_log_is_explained() -> None:
