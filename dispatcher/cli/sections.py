@@ -14,6 +14,7 @@ from dispatcher.cli.help import OTHERS
 from dispatcher.engines.nomad.render import host_volumes
 from dispatcher.errors import Exit
 from dispatcher.model.mounts import HOME, Mount
+from dispatcher.model.notice import Condition
 from dispatcher.model.verdicts import Verdict
 
 VOLUMES = "/srv/disinto/volumes"
@@ -33,6 +34,16 @@ def mount_table() -> str:
         for m in Mount
     )
     return _table(("mount", "place", "", "for"), rows)
+
+
+def condition_table() -> str:
+    """Markdown: the conditions of notifications; the verdicts, which are conditions too, in one row."""
+    verdicts = (
+        ", ".join(f"`{v}`" for v in Verdict),
+        "an action ended with this verdict ([actions.md](../actions.md))",
+    )
+    others = [(f"`{c}`", c.meaning) for c in Condition if c.value not in set(Verdict)]
+    return _table(("`on`", "when"), [others[0], verdicts, *others[1:]])
 
 
 def exit_code_table() -> str:
@@ -61,6 +72,7 @@ def volume_directories() -> str:
 
 SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/actions.md": {"mounts": mount_table, "verdicts": verdict_table},
+    "docs/controls/notifications.md": {"conditions": condition_table},
     "docs/operations.md": {"exit codes": exit_code_table},
     "Dockerfile": {"mounts": image_directories},
     "compose.yaml": {"mounts": volume_directories},

@@ -5,31 +5,53 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
+
+from dispatcher.model.verdicts import Verdict
 
 
 class Condition(StrEnum):
     """What a notification is about: the values of ``on`` in ``[[notify]]``. Closed.
 
-    Each verdict is a condition of the same name.
+    Each verdict is a condition of the same name, derived from its entry. To add another: a member
+    here, whoever makes its notices (``dispatcher.notify``), then ``make docs``.
+
+    Attributes:
+        headline: a notice's title; ``{action}``, ``{exit_code}`` and ``{dependency}`` are filled in.
+        meaning: when it is met, for people.
     """
 
-    WAITS_FOR_APPROVAL = "waits_for_approval"
-    EMERGENCY = "emergency"  # an action overrode a freeze
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-    CANCELLED = "cancelled"
-    LOST = "lost"
-    UNPLACEABLE = "unplaceable"
-    REFUSED = "refused"
-    INVALID = "invalid"
-    ERROR = "error"
-    SUPERSEDED = "superseded"
-    EXPIRED = "expired"
-    FOREIGN_RESULT = "foreign_result"
-    DEPENDENCY_DOWN = "dependency_down"
-    DEPENDENCY_UP = "dependency_up"
+    headline: str
+    meaning: str
+
+    def __new__(cls, name: str, headline: str = "", meaning: str = "") -> Self:
+        member = str.__new__(cls, name)
+        member._value_ = name
+        member.headline = headline
+        member.meaning = meaning
+        return member
+
+    WAITS_FOR_APPROVAL = (
+        "waits_for_approval",
+        "{action} waits for approval",
+        "an action waits for approval; once for each content of its file",
+    )
+    vars().update({each.name: (each.value, each.headline, each.meaning) for each in Verdict})
+    FOREIGN_RESULT = (
+        "foreign_result",
+        "a result of {action} in git is not signed by this dispatcher",
+        "a file in the place of a result is not signed by this dispatcher",
+    )
+    DEPENDENCY_DOWN = (
+        "dependency_down",
+        "{dependency} is down",
+        "remote, Vault, engine, ledger or forge has been down for a minute",
+    )
+    DEPENDENCY_UP = (
+        "dependency_up",
+        "{dependency} is up again",
+        "after that, no call to it has failed for a minute",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

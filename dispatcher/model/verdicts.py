@@ -19,6 +19,7 @@ class _Entry:
         exit_code: of ``disinto dispatch``, and of the result unless the run gave one of its own:
             sysexits(3) if one fits. 0 makes it a success.
         meaning: for people, in one sentence without a full stop.
+        headline: title of a notification; ``{action}`` and ``{exit_code}`` are filled in.
         colour: on a terminal; a name that both click and rich know.
         own_code: True if ``disinto dispatch`` exits with the code of the result.
         ran: True if the formula certainly ran, so that its tier's approval must have been given.
@@ -29,6 +30,7 @@ class _Entry:
     exit_code: int
     meaning: str
     colour: str
+    headline: str = "{action} ended"
     own_code: bool = False
     ran: bool = False
     alert: str = ""
@@ -40,6 +42,7 @@ class Verdict(StrEnum):
     exit_code: int
     meaning: str
     colour: str
+    headline: str
     own_code: bool
     ran: bool
     alert: str
@@ -52,6 +55,7 @@ class Verdict(StrEnum):
         member.exit_code = entry.exit_code
         member.meaning = entry.meaning
         member.colour = entry.colour
+        member.headline = entry.headline
         member.own_code = entry.own_code
         member.ran = entry.ran
         member.alert = entry.alert
@@ -63,6 +67,7 @@ class Verdict(StrEnum):
             exit_code=0,
             meaning="the formula ended with 0",
             colour="green",
+            headline="{action} succeeded",
             own_code=True,
             ran=True,
         ),
@@ -73,6 +78,7 @@ class Verdict(StrEnum):
             exit_code=1,
             meaning="the formula ended with another code, or by a signal",
             colour="red",
+            headline="{action} failed with exit code {exit_code}",
             own_code=True,
             ran=True,
         ),
@@ -83,6 +89,7 @@ class Verdict(StrEnum):
             exit_code=124,  # as timeout(1)
             meaning="killed at its timeout",
             colour="yellow",
+            headline="{action} reached its timeout and was stopped",
             ran=True,
         ),
     )
@@ -92,6 +99,7 @@ class Verdict(StrEnum):
             exit_code=130,  # as a shell after an interrupt
             meaning="stopped by a person, or kept from starting",
             colour="yellow",
+            headline="{action} was cancelled",
         ),
     )
     LOST = (
@@ -100,6 +108,7 @@ class Verdict(StrEnum):
             exit_code=71,
             meaning="the formula may have started, and its outcome is unknown; never retried",
             colour="red",
+            headline="{action} is lost: it may have started, and its outcome is unknown",
             alert="critical",
         ),
     )
@@ -109,17 +118,26 @@ class Verdict(StrEnum):
             exit_code=69,
             meaning="the engine did not place it in time",
             colour="yellow",
+            headline="{action} could not be placed in time",
             alert="warning",
         ),
     )
     REFUSED = (
         "refused",
-        _Entry(exit_code=77, meaning="refused by a gate, finally", colour="yellow"),
+        _Entry(
+            exit_code=77,
+            meaning="refused by a gate, finally",
+            colour="yellow",
+            headline="{action} was refused",
+        ),
     )
     INVALID = (
         "invalid",
         _Entry(
-            exit_code=65, meaning="the action file, or a name in it, is invalid", colour="yellow"
+            exit_code=65,
+            meaning="the action file, or a name in it, is invalid",
+            colour="yellow",
+            headline="{action} is invalid and never runs",
         ),
     )
     ERROR = (
@@ -128,6 +146,7 @@ class Verdict(StrEnum):
             exit_code=70,
             meaning="the formula never started, because its set-up failed",
             colour="red",
+            headline="{action} could not be started",
             alert="warning",
         ),
     )

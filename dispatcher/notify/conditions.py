@@ -25,26 +25,6 @@ if TYPE_CHECKING:
 DOWN_AFTER_S = 60.0
 """Seconds that a dependency must be down, or up again, before anybody is notified."""
 
-TITLES: Mapping[Condition, str] = {
-    Condition.WAITS_FOR_APPROVAL: "{action} waits for approval",
-    Condition.EMERGENCY: "{action} overrides a freeze as an emergency",
-    Condition.SUCCEEDED: "{action} succeeded",
-    Condition.FAILED: "{action} failed with exit code {exit_code}",
-    Condition.TIMED_OUT: "{action} reached its timeout and was stopped",
-    Condition.CANCELLED: "{action} was cancelled",
-    Condition.LOST: "{action} is lost: it may have started, and its outcome is unknown",
-    Condition.UNPLACEABLE: "{action} could not be placed in time",
-    Condition.REFUSED: "{action} was refused",
-    Condition.INVALID: "{action} is invalid and never runs",
-    Condition.ERROR: "{action} could not be started",
-    Condition.SUPERSEDED: "{action} was superseded by a newer action",
-    Condition.EXPIRED: "{action} expired before it started",
-    Condition.FOREIGN_RESULT: "a result of {action} in git is not signed by this dispatcher",
-    Condition.DEPENDENCY_DOWN: "{dependency} is down",
-    Condition.DEPENDENCY_UP: "{dependency} is up again",
-}
-"""The title of each condition: a new one needs a line here, and code that makes its notices."""
-
 
 def stable_id(repository: str, *parts: object) -> str:
     """The id of a notice about these parts."""
@@ -94,28 +74,6 @@ class Notices:
             at=candidate.since
             if 0 < candidate.since <= now
             else now,  # a commit's date is its maker's
-        )
-
-    def of_emergency(
-        self,
-        action: str,
-        *,
-        blob: str,
-        reason: str,
-        formula: str = "",
-        tier: str = "",
-        now: float,
-    ) -> Notice:
-        """An action whose ``emergency`` key overrides a freeze."""
-        return self._notice(
-            Condition.EMERGENCY,
-            self._id(Condition.EMERGENCY, action, blob),
-            action=action,
-            blob=blob,
-            detail=reason,
-            formula=formula,
-            tier=tier,
-            at=now,
         )
 
     def of_foreign(self, foreign: ForeignResult, *, now: float) -> Notice:
@@ -206,7 +164,7 @@ class Notices:
             condition=condition,
             at=at,
             repository=clean.line(self.repository),
-            title=clean.line(TITLES[condition].format(**names)),
+            title=clean.line(condition.headline.format(**names)),
             detail=clean.block(detail),
             output=clean.end(output),
             action=clean.line(action),

@@ -71,7 +71,6 @@ class Notifier:
         self._senders = [self._sender(sink, open_sink) for sink in self._sinks]
         self._conditions = frozenset(condition for sink in self._sinks for condition in sink.on)
         self._latest: Status | None = None
-        self._events: deque[Notice] = deque(maxlen=PENDING)
         self._pending: deque[Notice] = deque(maxlen=PENDING)
         self._done: dict[object, None] = {}
         self._episodes: dict[str, Episode] | None = None
@@ -89,18 +88,11 @@ class Notifier:
         self._latest = status
         self._news.set()
 
-    def event(self, name: str, /, **facts: object) -> None:
-        """``leading`` begins the sending; ``emergency`` (facts: action, blob, reason; formula and
-        tier if known) is a notice. Never blocks.
-        """
+    def event(self, name: str, /, **facts: object) -> None:  # noqa: ARG002 - of no use here
+        """``leading`` begins the sending; the others are no news. Never blocks."""
         if name == "leading":
             self._leading = True
-        elif name == "emergency":
-            given = {key: str(value) for key, value in facts.items() if key in _OF_EMERGENCY}
-            self._events.append(self._notices.of_emergency(**given, now=self._wall()))
-        else:
-            return
-        self._news.set()
+            self._news.set()
 
     def record(self, result: Result) -> None:
         """Store the notice of how an action ended, before its claim is released. It is on disk when
@@ -168,8 +160,6 @@ class Notifier:
 
     def _look_at(self, status: Status | None) -> None:
         now, made = self._wall(), []
-        while self._events:
-            made.append(self._events.popleft())
         while self._pending:
             made.append(self._pending.popleft())
         if made:
@@ -271,8 +261,6 @@ class Notifier:
 
 LOOK_S = 5.0
 """Seconds after which the states of sinks are read even if nothing happened."""
-
-_OF_EMERGENCY = ("action", "blob", "reason", "formula", "tier")
 
 
 def failure(state: SinkState | None) -> str:

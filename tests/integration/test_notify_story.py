@@ -322,15 +322,6 @@ def test_a_person_tries_a_sink_and_lists_them(stage: Stage, hooks: Hooks) -> Non
     assert "dead" in called("notify", "list").out
 
 
-def test_an_emergency_is_told_by_its_event(stage: Stage, hooks: Hooks) -> None:
-    sinks(stage, webhook(hooks.addr, on=["emergency"]))
-    with serving(stage):
-        stage.watch.event("emergency", action="fix-1", blob="b" * 40, reason="the disk is full")
-        body = json.loads(hooks.next().body)
-    assert (body["condition"], body["action"]) == ("emergency", "fix-1")
-    assert body["detail"] == "the disk is full"
-
-
 def test_serve_once_sends_before_it_ends(stage: Stage, hooks: Hooks) -> None:
     sinks(stage, webhook(hooks.addr), webhook("http://127.0.0.1:9/", "dead"))
     stage.scene.merge({path("wrong-1"): "id = 1\n"}, "Add one that is wrong")

@@ -11,7 +11,6 @@ from dispatcher.model.notice import Condition, Notice
 from dispatcher.model.verdicts import Verdict
 from dispatcher.notify.conditions import (
     DOWN_AFTER_S,
-    TITLES,
     Episode,
     Notices,
     outages,
@@ -30,8 +29,10 @@ def test_each_verdict_is_a_condition(verdict: Verdict) -> None:
     assert (made.formula, made.tier, made.action) == ("deploy", "high", "deploy-1")
 
 
-def test_each_condition_has_a_title() -> None:
-    assert set(TITLES) == set(Condition)
+@pytest.mark.parametrize("condition", Condition)
+def test_each_condition_says_what_it_is_about(condition: Condition) -> None:
+    assert condition.headline.format(action="a", exit_code=1, dependency="vault")
+    assert condition.meaning
 
 
 def test_the_same_thing_has_the_same_id_and_another_one_has_another() -> None:
@@ -42,10 +43,9 @@ def test_the_same_thing_has_the_same_id_and_another_one_has_another() -> None:
         NOTICES.of_result(result("deploy-2")),
         NOTICES.of_result(result(blob="c" * 40)),
         NOTICES.of_result(result(verdict=Verdict.LOST)),
-        NOTICES.of_emergency("deploy-1", blob="b" * 40, reason="r", now=1.0),
         elsewhere.of_result(result()),
     ]
-    assert len({first.id, *(other.id for other in others)}) == 6
+    assert len({first.id, *(other.id for other in others)}) == 5
 
 
 def test_a_foreign_result_names_commit_and_path() -> None:
@@ -56,12 +56,6 @@ def test_a_foreign_result_names_commit_and_path() -> None:
     assert made.condition is Condition.FOREIGN_RESULT
     assert "vault/x.result.json" in made.detail
     assert "c" * 40 in made.detail
-
-
-def test_an_emergency_names_its_reason() -> None:
-    made = NOTICES.of_emergency("fix-1", blob="b", reason="disk full", tier="high", now=5.0)
-    assert made.condition is Condition.EMERGENCY
-    assert made.detail == "disk full"
 
 
 def test_a_notice_survives_the_store() -> None:
