@@ -82,6 +82,7 @@ def _in_clone(directory: Path | None, ending: str) -> Iterator[str]:
     if directory is None:
         return
     try:
+        # The exception to "only ops_repo calls git": loading the adapter takes longer than this.
         listed = subprocess.run(
             ["git", f"--git-dir={directory / 'ops.git'}", "ls-tree", "-z", "--name-only",
              "refs/disinto/head", "--", f"{ACTIONS_PATH}/"],

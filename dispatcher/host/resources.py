@@ -26,7 +26,7 @@ def root() -> Path:
 
 
 def path(name: str) -> Path:
-    """Path of a shipped file or directory, such as ``jobs/runner.hcl.j2``.
+    """Path of a shipped file or directory, such as ``jobs/runner.nomad.hcl.j2``.
 
     Raises:
         Misconfigured: it does not exist, or the name leads out of the shipped directories.

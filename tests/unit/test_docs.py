@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -196,6 +198,28 @@ def test_every_metric_is_explained_and_no_other() -> None:
 def test_reasons_of_waiting_and_dependencies_are_named() -> None:
     text = page("operations.md")
     assert all(f"`{word}`" in text for word in (*WaitingFor, *Dependency))
+
+
+def test_terms_name_the_module_that_defines_them() -> None:
+    named = re.findall(r"`((?:\w+\.)+)([A-Z]\w+)`", page("design.md").partition("## Layers")[0])
+    assert len(named) > 5
+    for module, name in named:
+        defining = f"dispatcher.{module[:-1]}"
+        assert getattr(importlib.import_module(defining), name).__module__ == defining
+
+
+def test_layers_are_those_that_are_checked() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    checked = project["tool"]["importlinter"]["contracts"][0]["layers"]
+    section = page("design.md").partition("## Layers")[2].partition("\n## ")[0]
+    documented = [set(re.findall(r"`(\w+)`", row[1])) for row in rows(section)[1:]]
+    assert documented == [
+        {name.removeprefix("dispatcher.") for name in layer.split(" | ")}
+        for layer in reversed(checked)
+    ]
+    there = {p.stem for p in (ROOT / "dispatcher").glob("*") if p.suffix == ".py" or p.is_dir()}
+    unlayered = {"__init__", "__pycache__", "runner"}
+    assert set().union(*documented) == {name for name in there if name[0] != "."} - unlayered
 
 
 def test_the_keys_of_status_are_explained_and_no_others() -> None:
