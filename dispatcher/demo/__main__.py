@@ -24,6 +24,7 @@ from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import DisintoError, Exit
 from dispatcher.host import resources
+from dispatcher.model.paths import ACTIONS_PATH, result_name
 
 LONGEST_RUN_S = 4
 LONGEST = "crawl-links"
@@ -179,7 +180,7 @@ def _show(console: Console, scene: Scene, results: dict[str, dict[str, Any]]) ->
     scene.git("clone", "--quiet", str(scene.remote), str(clone), cwd=scene.root)
     console.print(scene.git("log", "--oneline", "--decorate=no", cwd=clone))
     for action_id in STORY:
-        path = clone / "vault" / "actions" / f"{action_id}.result.json"
+        path = clone / ACTIONS_PATH / result_name(action_id)
         console.print(f"\n[bold]{path.relative_to(clone)}[/]")
         if path.exists():
             console.print(JSON.from_data(_without_attestation(results[action_id])))

@@ -98,12 +98,12 @@ class WakeUp:
     """A callback that adapters hold before the loop exists. Thread-safe, never blocks."""
 
     def __init__(self) -> None:
-        self._ring: Callable[[], None] | None = None
+        self._wake: Callable[[], None] | None = None
 
     def answer(self, notify: Callable[[], None]) -> None:
         """Call ``notify`` from now on."""
-        self._ring = notify
+        self._wake = notify
 
     def __call__(self) -> None:
-        if self._ring is not None:
-            self._ring()
+        if self._wake is not None:
+            self._wake()
