@@ -21,11 +21,13 @@ from typing import Annotated
 import pydantic.dataclasses
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_validator
 
+from dispatcher.decide.locks import template_problem
 from dispatcher.errors import InvalidInput, Misconfigured
 from dispatcher.model.action import Action
 from dispatcher.model.mounts import Mount
 from dispatcher.model.names import ID_PATTERN, name_problem
 from dispatcher.model.run import Tier
+from dispatcher.model.times import parse_duration
 from dispatcher.toml.explain import Reader, complaint
 from dispatcher.toml.source import TomlSource, quoted
 
@@ -33,6 +35,11 @@ MAX_POLICY_BYTES = 1024 * 1024
 
 SECRET_GLOB = "^[A-Z0-9_*?]{1,100}$"  # noqa: S105 - a pattern of names
 """Names of secrets, with the wildcards of ``fnmatch``: ``*`` and ``?``."""
+
+LOCK_GLOB = "^[a-z0-9_*?-]{1,100}$"
+"""Names of locks, with the same wildcards."""
+
+MAX_AGE_S = 3_650 * 86_400.0
 
 _NAMED = 3
 """Maximum number of items that a reason names, of those that raise a tier; the rest is counted."""
@@ -54,6 +61,38 @@ def _checked_globs(value: Mapping[str, Tier] | None) -> Mapping[str, Tier] | Non
 def _checked_list(value: tuple[str, ...]) -> tuple[str, ...]:
     for index, glob in enumerate(value):
         _check_glob(glob, inside=(index,))
+    return value
+
+
+def _checked_locks(value: dict[str, Tier]) -> dict[str, Tier]:
+    for glob in value:
+        if not re.fullmatch(LOCK_GLOB.strip("^$"), glob):
+            raise complaint(
+                f"{quoted(glob)} matches no lock",
+                remedy="Use a-z, 0-9, - and _, and * or ? as wildcards; for example prod-*",
+                inside=(glob,),
+            )
+    return value
+
+
+def _checked_template(value: str) -> str:
+    if wrong := template_problem(value):
+        raise complaint(wrong, remedy='Write a name such as "deploy-{host}"')
+    return value
+
+
+def _checked_ages(value: dict[Tier, str]) -> dict[Tier, str]:
+    for tier, text in value.items():
+        try:
+            seconds = parse_duration(text)
+        except ValueError:
+            seconds = 0.0
+        if not 0 < seconds <= MAX_AGE_S:
+            raise complaint(
+                f"{quoted(text)} is not an age that an approval can have",
+                remedy='Write for example "7d" or "12h"; at most 3650d',
+                inside=(tier,),
+            )
     return value
 
 
@@ -89,6 +128,15 @@ class FormulaPolicy:
         tuple[Mount, ...],
         Field(description="Mounts that do not raise the tier of this formula."),
     ] = ()
+    lock: Annotated[
+        str,
+        AfterValidator(_checked_template),
+        Field(
+            description="Lock of each action of this formula. {name} stands for a value of its "
+            "[params].",
+            examples=["deploy-{host}"],
+        ),
+    ] = ""
 
 
 @pydantic.dataclasses.dataclass(
@@ -131,6 +179,25 @@ class Policy:
         dict[Mount, Tier] | None,
         Field(description="Tier by mount. A mount that is not named is high."),
     ] = None
+    locks: Annotated[
+        dict[str, Tier],
+        AfterValidator(_checked_locks),
+        Field(
+            description="Tier by lock: what an action needs that names it itself. A name, or a "
+            "glob with * and ?; the most specific entry counts. A lock that none matches raises "
+            "no tier.",
+            json_schema_extra={"propertyNames": {"pattern": LOCK_GLOB}},
+        ),
+    ] = Field(default_factory=dict)
+    max_age: Annotated[
+        dict[Tier, str],
+        AfterValidator(_checked_ages),
+        Field(
+            description="By tier: how old an approval may be when the action starts. An older one "
+            "has to be given again.",
+            examples=[{"high": "7d"}],
+        ),
+    ] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_tier_each(self) -> Policy:
@@ -157,6 +224,11 @@ class Policy:
         """Whether mounts count: there is a ``[mounts]`` table, or a formula lists mounts."""
         return self.mounts is not None or any(f.mounts for f in self.formulas.values())
 
+    def max_age_s(self, tier: Tier) -> float | None:
+        """Seconds that an approval of this tier counts; None for as long as it stands."""
+        text = self.max_age.get(tier)
+        return parse_duration(text) if text else None
+
     def formula_tier(self, name: str) -> Tier | None:
         """The tier that the policy gives a formula; None if it does not name it."""
         entry = self.formulas.get(name)
@@ -170,6 +242,7 @@ class Item(StrEnum):
     ACTION = "action"
     SECRET = "secret"  # noqa: S105 - a kind of item
     MOUNT = "mount"
+    LOCK = "lock"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -177,8 +250,8 @@ class Contribution:
     """The contribution of one item to an action's tier.
 
     Attributes:
-        item: formula, action, secret or mount.
-        name: of the formula, secret or mount; the id of the action.
+        item: formula, action, secret, mount or lock.
+        name: of the formula, secret, mount or lock; the id of the action.
         tier: the tier that it requires.
         source: where that comes from, e.g. ``[secrets] PROD_*``; for people.
     """
@@ -283,6 +356,8 @@ def effective_tier(policy: Policy, action: Action) -> TierDecision:
         contributions += [_of_secret(policy, name, trust, formula) for name in action.secrets]
     if policy.judges_mounts:
         contributions += [_of_mount(policy, mount, trust, formula) for mount in action.mounts]
+    if action.lock and (lock := _of_lock(policy, action.lock)):
+        contributions.append(lock)
     raised = _raised(contributions, above=formula.tier)
     return TierDecision(
         contributions=tuple(contributions), reason=_reason(formula, action, raised), raised=raised
@@ -324,6 +399,17 @@ def _of_mount(
     else:
         source, tier = "not named in [mounts]", UNKNOWN
     return Contribution(item=Item.MOUNT, name=mount.value, tier=tier, source=source)
+
+
+def _of_lock(policy: Policy, name: str) -> Contribution | None:
+    """What a lock asks for that the action chose; None if the policy does not mention it."""
+    ordered = sorted(policy.locks, key=lambda glob: (-policy.locks[glob].rank, glob))
+    glob = _most_specific(name, ordered)
+    if glob is None:
+        return None
+    return Contribution(
+        item=Item.LOCK, name=name, tier=policy.locks[glob], source=f"[locks] {glob}"
+    )
 
 
 def _in_secrets(tiers: Mapping[str, Tier], name: str) -> tuple[str, Tier]:

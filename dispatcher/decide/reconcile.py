@@ -6,9 +6,11 @@ does it, and then calls it again.
 
 The rules, in the order in which they apply to a run:
 
-1. An invalid action file, and one that a gate finally refused, gets its result (``Reject``).
-2. An approved one starts (``Launch``) when there is room, higher priority first, then in commit
-   order.
+1. An invalid action file, and one that a gate finally refused, gets its result (``Reject``). So does
+   one that expired, that a newer one of its lock supersedes, or that runs after one which did not
+   succeed.
+2. An approved one starts (``Launch``) when its time has come, what it runs after has succeeded, its
+   lock is free and there is room: higher priority first, then in commit order.
 3. A claim whose run the engine does not have is resolved with the vault (``ResolveOrphan``).
 4. A claim whose run has ended gets its verdict and loses its grant (``Conclude``, ``Revoke``).
 5. A claim with a verdict gets its result into git (``Publish``), also in the place of a file there
@@ -31,6 +33,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
+from dispatcher.decide.lock_queue import LockQueue, orphan_waits, superseded
+from dispatcher.decide.predecessors import Predecessors
 from dispatcher.decide.steps import (
     Ask,
     Cancel,
@@ -49,6 +53,7 @@ from dispatcher.decide.steps import (
     Wait,
     needs,
 )
+from dispatcher.decide.times import held_back, next_time, overdue
 from dispatcher.decide.world import Candidate, GateState, Provenance, Requested, World
 from dispatcher.errors import Dependency, describe
 from dispatcher.model.health import WaitingFor
@@ -77,7 +82,7 @@ def reconcile(world: World) -> Plan:
             waits.append(_wait_for(item, missing, world.outages))
         else:
             steps.append(item)
-    return Plan(steps=tuple(steps), waits=tuple(waits))
+    return Plan(steps=tuple(steps), waits=tuple(waits), next_at=next_time(world))
 
 
 def _wait_for(
@@ -160,7 +165,9 @@ def _of_run(world: World, claim: Claim) -> Step | Wait | None:
         )
     observation = world.observations.get(claim.key)
     if observation is None:
-        return None if claim.key.action_id in world.unsettled else _orphan(world, claim)
+        if claim.key.action_id in world.unsettled:
+            return None
+        return orphan_waits(world, claim) or _orphan(world, claim)
     if observation.state is RunState.ENDED and observation.outcome is not None:
         return Conclude(claim=claim, observation=observation)
     request = _request(world, claim.key)
@@ -188,7 +195,8 @@ def _request(world: World, key: RunKey) -> Requested | None:
 
 
 def _of_candidates(world: World) -> Iterator[Step | Wait]:
-    launchable: list[Candidate] = []
+    predecessors = Predecessors(world)
+    decided: list[tuple[Candidate, Step | Wait | None]] = []
     for action_id, candidate in world.candidates.items():
         claim = world.claims.get(action_id)
         used = claim is not None and claim.phase is Phase.TOMBSTONE
@@ -203,15 +211,46 @@ def _of_candidates(world: World) -> Iterator[Step | Wait]:
         if action_id in world.published:
             yield _wait(candidate, WaitingFor.REFUSAL, ARCHIVED)
             continue
-        used = used or action_id in world.archived
-        problem = USED if used else candidate.problem
-        step = _of_request(world, candidate, problem) or _of_candidate(
-            candidate, problem=problem, commit=world.commit
-        )
-        if step is None:
+        item = _of_open(world, candidate, predecessors, used=used)
+        decided.append((candidate, item))
+    yield from _in_turn(world, decided)
+
+
+def _of_open(
+    world: World, candidate: Candidate, predecessors: Predecessors, *, used: bool
+) -> Step | Wait | None:
+    """What an action asks for by itself; None if it may start as soon as it is its turn."""
+    if used or candidate.key.action_id in world.archived:
+        problem = USED
+    else:
+        problem = candidate.problem or predecessors.problem(candidate)
+    return (
+        _of_request(world, candidate, problem)
+        or (None if problem else overdue(world, candidate))
+        or (None if problem else predecessors.refusal(candidate))
+        or _of_candidate(candidate, problem=problem, commit=world.commit)
+        or held_back(world, candidate)
+        or predecessors.wait(candidate)
+    )
+
+
+def _in_turn(
+    world: World, decided: list[tuple[Candidate, Step | Wait | None]]
+) -> Iterator[Step | Wait]:
+    """Those that may start, each when it is its turn; older ones of a lock give way first."""
+    ready = [candidate for candidate, item in decided if item is None]
+    given_way = superseded(
+        world, ready, [c for c, i in decided if not isinstance(i, Reject | Cancel)]
+    )
+    launchable: list[Candidate] = []
+    for candidate, item in decided:
+        rejection = given_way.get(candidate.key.action_id)
+        if rejection is not None:
+            yield rejection
+        elif item is None:
             launchable.append(candidate)
         else:
-            yield step
+            yield item
     yield from _with_room(world, launchable)
 
 
@@ -263,7 +302,11 @@ def _with_room(world: World, launchable: list[Candidate]) -> Iterator[Step | Wai
     formulas.update(c.formula.ref.name for c in starting if c.formula)
     free = world.limits.max_in_flight - len(running) - len(starting)
     full = f"{world.limits.max_in_flight} runs in flight, the maximum ([limits] max_in_flight)"
+    locks = LockQueue(world)
     for candidate in sorted(launchable, key=_precedence):
+        if locked := locks.enter(candidate):
+            yield _wait(candidate, WaitingFor.LOCK, locked)
+            continue
         if free <= 0:
             yield _wait(candidate, WaitingFor.PLACE, full)
             continue

@@ -175,10 +175,16 @@ class Wait:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Steps to carry out now, in order, and what waits. Each id is in at most one of them."""
+    """Steps to carry out now, in order, and what waits. Each id is in at most one of them.
+
+    Attributes:
+        next_at: when a time passes that may change the plan, seconds since the epoch; None if none
+            will.
+    """
 
     steps: tuple[Step, ...]
     waits: tuple[Wait, ...]
+    next_at: float | None = None
 
 
 NEEDS: Mapping[type, frozenset[Dependency]] = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dispatcher.errors import Dependency
 from dispatcher.model.run import Claim, Formula, Observation, RunKey, Tier
+from dispatcher.model.verdicts import Verdict
 
 if TYPE_CHECKING:
     from dispatcher.decide.policy import TierDecision
@@ -39,6 +40,12 @@ class Candidate:
     Attributes:
         key: id and blob.
         order: position in commit order; smaller came first.
+        order_known: False for one that came so long ago that its place among the likes of it is not
+            known; it came before all those whose place is.
+        lock: name of the lock that it takes; "" for none.
+        approved_at: when what the gate approved came to the branch, seconds since the epoch; 0.0 if
+            that is not known.
+        approval_lasts_s: seconds after which an approval does not count any more; None for never.
         path: of the file, from the root of the ops repo.
         action: None if the file does not parse.
         problem: why this file can never run, in words; "" if it can. Final.
@@ -63,6 +70,10 @@ class Candidate:
     reason: str = ""
     approved_by: tuple[str, ...] = ()
     since: float = 0.0
+    order_known: bool = True
+    lock: str = ""
+    approved_at: float = 0.0
+    approval_lasts_s: float | None = None
 
     @property
     def tier(self) -> Tier | None:
@@ -84,6 +95,19 @@ class Requested:
     blob: str
     gate_state: GateState = GateState.UNASKED
     by: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """What is known of the result of an action that others run after.
+
+    Attributes:
+        verdict: as the result has it that we signed; None if there is none that counts.
+        problem: why none counts, in words; "" if one does.
+    """
+
+    verdict: Verdict | None = None
+    problem: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,6 +142,11 @@ class World:
         limits: see ``Limits``.
         commit: the branch's head (hex) at which the candidates stand.
         revision: of the rules by which they were judged; see ``dispatcher.loop.fence``.
+        now: seconds since the epoch, by the clock of whoever decides.
+        unread: open actions that are no candidates yet, each with its position in commit order.
+        starting: launches under way: the lock that each takes ("" for none), by id.
+        claims_in_doubt: whether the ledger may hold a claim that is not among ``claims``.
+        ended: results of actions that others run after, by id; those that were read so far.
     """
 
     candidates: Mapping[str, Candidate]
@@ -135,3 +164,8 @@ class World:
     outages: Mapping[Dependency, str]
     commit: str
     revision: int
+    now: float
+    unread: Mapping[str, int]
+    starting: Mapping[str, str]
+    claims_in_doubt: bool
+    ended: Mapping[str, Ended]

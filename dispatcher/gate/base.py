@@ -7,7 +7,7 @@ failed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -83,6 +83,7 @@ class Decision:
         commit: the commit (hex) that was approved, or that the reason is about; "" if none.
         request: number of the pull request that brought the file; 0 if there is none.
         landed: the commit (hex) of the main branch by which the file came; "" if not known.
+        landed_at: the time that commit states, seconds since the epoch; 0.0 if not known.
     """
 
     answer: Answer
@@ -93,6 +94,7 @@ class Decision:
     commit: str = ""
     request: int = 0
     landed: str = ""
+    landed_at: float = field(default=0.0, compare=False)
 
     def __post_init__(self) -> None:
         if self.final and self.answer is not Answer.REFUSED:

@@ -209,6 +209,7 @@ class ForgejoGate:
             commit=head,
             request=request.number,
             landed=lineage.mainline.sha,
+            landed_at=lineage.mainline.committed_at,
         )
 
     def _both(self, one: Callable[[], _A], other: Callable[[], _B]) -> tuple[_A, _B]:

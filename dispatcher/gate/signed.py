@@ -151,6 +151,7 @@ class SignedGate:
             approved_by=(signature.principal,),
             commit=commit,
             landed=lineage.mainline.sha,
+            landed_at=lineage.mainline.committed_at,
         )
         return _Rank.APPROVED, approved
 

@@ -25,6 +25,7 @@ class ClaimCache:
         self._touched: set[str] = set()  # ids that changed since the ledger was last read
         self._unread: set[str] = set()  # ids whose claim differs, but that were busy
         self._stale = False
+        self._reading_stale = False
         self._reread_at = time.monotonic() + REREAD_EVERY_S
 
     def open(self, claims: Iterable[Claim]) -> None:
@@ -40,6 +41,11 @@ class ClaimCache:
     def stale(self) -> bool:
         """Whether the ledger may differ from the cache."""
         return self._stale
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the ledger may hold a claim that is not here: until its answer is entered."""
+        return self._stale or self._reading_stale
 
     def in_flight(self) -> list[Claim]:
         """Claims of runs that the engine may have."""
@@ -80,6 +86,7 @@ class ClaimCache:
 
     def begin_reading(self) -> None:
         """Note that a read begins: what changes from now on may be newer than its answer."""
+        self._reading_stale = self.in_doubt
         self._stale = False
         self._unread.clear()
         self._touched.clear()
@@ -91,6 +98,7 @@ class ClaimCache:
         """How the ledger differs from the cache: claims to enter and claims to remove. Ids that were
         busy or changed meanwhile are left out, and read again later.
         """
+        self._reading_stale = False
         enter: list[Claim] = []
         remove: list[Claim] = []
         for action_id in self._claims.keys() | read.keys():

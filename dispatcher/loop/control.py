@@ -108,6 +108,8 @@ class ControlLoop:
                 gather_s = min(LONGEST_GATHER_S, GATHER * self._round_s)
                 due_in = term.next_in(once=self._once)
                 idle_s = LONGEST_SLEEP_S if due_in is None else min(LONGEST_SLEEP_S, due_in)
+                if plan.next_at is not None:
+                    idle_s = min(idle_s, plan.next_at - time.time())
                 term.executor.attend(max(0.01, idle_s), gather_s=gather_s)
         finally:
             term.executor.dismiss()

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
+from dispatcher.decide.locks import lock_of, lock_problems
 from dispatcher.decide.policy import Policy, effective_tier
 from dispatcher.decide.world import Candidate
 from dispatcher.errors import Problem, TemporaryError
@@ -141,9 +142,17 @@ class Intake:
     ) -> Candidate:
         if isinstance(action, InvalidAction):
             return replace(candidate, problem=in_words(action.problems))
+        tier_decision, lock = effective_tier(self.policy, action), lock_of(self.policy, action)
         candidate = replace(
-            candidate, action=action, tier_decision=effective_tier(self.policy, action)
+            candidate,
+            action=action,
+            tier_decision=tier_decision,
+            lock=lock.name,
+            approval_lasts_s=self.policy.max_age_s(tier_decision.tier),
         )
+        if lock.problem:
+            problems = lock_problems(self.policy, action, path=file.path)
+            return replace(candidate, problem=in_words(problems))
         if self._names_unknown(action, formulas, secrets):
             problems = check_names(
                 action,

@@ -57,6 +57,9 @@ S = TypeVar("S", bound=Step)
 class Steps:
     """Carries out steps, one at a time for each action. Used by the loop's thread only.
 
+    Attributes:
+        launching: the lock that each launch under way takes ("" for none), by id.
+
     Args:
         components: the adapters.
         view: of the ops repo.
@@ -99,6 +102,7 @@ class Steps:
             claimed=lambda action_id: action_id in claim_cache.claims,
         )
         self.busy: set[str] = set()
+        self.launching: dict[str, str] = {}
         self.answer_reports = AnswerReports(components.reporter, executor, outages, pollers)
         self.reports = Reports(
             components.reporter,
@@ -198,6 +202,7 @@ class Steps:
             decision = self._judging.confirm(question, last_answer=last_answer)
             return self._launching.launch(step, approved_by=decision.approved_by)
 
+        self.launching[step.action_id] = step.candidate.lock
         self._step(step, launch, self.know)
 
     def _publish(self, step: Publish) -> None:
@@ -238,6 +243,7 @@ class Steps:
 
         def done(answer: T) -> None:
             self.busy.discard(action_id)
+            self.launching.pop(action_id, None)
             self._claim_cache.touch(action_id)
             for dependency in _used(step, answer):
                 self._pollers.back(dependency, proven=True)
@@ -260,6 +266,7 @@ class Steps:
         """After any failure the ledger may hold more than the cache, and the step is retried."""
         action_id = step.action_id
         self.busy.discard(action_id)
+        self.launching.pop(action_id, None)
         if isinstance(error, LeadLost):
             return  # the loop notices by itself
         if isinstance(error, ApprovalGone):  # nothing was done

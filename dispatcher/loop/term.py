@@ -5,6 +5,7 @@ All are created for each term, so that no state of an earlier term is kept.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 from dispatcher.decide.world import GateState, Limits, World
@@ -17,6 +18,7 @@ from dispatcher.loop.cancel_requests import CancelRequests
 from dispatcher.loop.claim_cache import ClaimCache
 from dispatcher.loop.cleanup import Cleanup
 from dispatcher.loop.components import Components
+from dispatcher.loop.endings import Endings
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.heads import Heads
 from dispatcher.loop.outages import Outages
@@ -55,6 +57,7 @@ class Term:
     ledger: ClaimPoll
     secret_names: SecretNamesPoll
     cancels: CancelRequests
+    endings: Endings
     archiving: ArchivePasses
     cleanup: Cleanup
 
@@ -81,6 +84,11 @@ class Term:
             outages={d: outage.error for d, outage in self.outages.outages().items()},
             commit=self.view.tree.commit,
             revision=self.view.revision,
+            now=time.time(),
+            unread=self.view.unread_orders(),
+            starting=self.steps.launching,
+            claims_in_doubt=self.claims.in_doubt,
+            ended=self.endings.ended,
         )
 
     def work(self, *, once: bool) -> None:
@@ -98,6 +106,7 @@ class Term:
         self.heads.go_on()
         self.steps.arrivals.look()
         self.cancels.look(self.claims.claims, self.pollers)
+        self.endings.look(self.view.candidates())
         self.ledger.work(back)
         self.secret_names.work(back)
         self.steps.reports.work(self.view.tree)
@@ -118,6 +127,7 @@ class Term:
             self.outages.next_try_in(),
             self.view.next_question_in(),
             self.cancels.next_in(self.pollers),
+            self.endings.next_try_in(),
             self.reloading.next_in(),
             self.archiving.next_in() if self._archives(once=once) else None,
             self.heads.next_try_in(),
@@ -222,6 +232,7 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
         ),
         secret_names=SecretNamesPoll(components.grants, view, pollers),
         cancels=CancelRequests(components, view, tracker=tracker, resting=outages.resting),
+        endings=Endings(components, view.tree, pollers=pollers),
         archiving=ArchivePasses(
             Archive(components.repo, after_days=settings.archive.after_days),
             pollers,

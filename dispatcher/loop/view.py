@@ -59,11 +59,13 @@ class Opened:
 
     Attributes:
         order: position in commit order; smaller came first.
+        order_known: False if it came before everything whose place in that order is known.
         since: when it came to the branch, or was first seen there; seconds since the epoch.
         seen_at: when this view first showed it, monotonic seconds.
     """
 
     order: int
+    order_known: bool
     since: float
     seen_at: float
 
@@ -114,6 +116,7 @@ class View:
             path = self.tree.open[action_id].path
             self._opened[action_id] = Opened(
                 order=self._arrivals,
+                order_known=delta.arrived_at.get(path) != 0.0,
                 since=delta.arrived_at.get(path, time.time()),
                 seen_at=time.monotonic(),
             )
@@ -191,6 +194,14 @@ class View:
     def unread(self) -> frozenset[str]:
         """Ids that wait to be vetted, or are being vetted: nothing can be decided about them."""
         return self._queue.ids
+
+    def unread_orders(self) -> dict[str, int]:
+        """Those of ``unread`` that are no candidates now, with their positions in commit order."""
+        return {
+            i: self._opened[i].order
+            for i in self.unread
+            if i not in self._candidates and i in self._opened
+        }
 
     def waits(self) -> list[Wait]:
         """Those of ``unread`` that are not candidates now, for people."""
@@ -301,7 +312,11 @@ class View:
 
     def _judged(self, action_id: str) -> Candidate:
         opened = self._opened.get(action_id)
-        candidate = replace(self.vetted[action_id], since=opened.since if opened else 0.0)
+        candidate = replace(
+            self.vetted[action_id],
+            since=opened.since if opened else 0.0,
+            order_known=opened.order_known if opened else False,
+        )
         if self._answers.last(action_id) is None:
             return candidate
         decision = self._answers.counting(self.question(action_id))
@@ -312,6 +327,7 @@ class View:
             gate_state=_gate_state(decision),
             reason=decision.reason,
             approved_by=decision.approved_by,
+            approved_at=decision.landed_at or candidate.since,
         )
 
     def _vet_again(self, action_ids: Iterable[str]) -> None:

@@ -11,13 +11,14 @@ from functools import partial
 from typing import Annotated, Any
 
 import pydantic.dataclasses
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from dispatcher.errors import Problem
 from dispatcher.model.dynamic import clashes
 from dispatcher.model.mounts import Mount
 from dispatcher.model.names import ID_PATTERN, SECRET_PATTERN, name_problem, secret_problem
 from dispatcher.model.run import MAX_ARGUMENT_BYTES, Tier
+from dispatcher.model.times import epoch, is_rfc3339
 from dispatcher.toml.explain import Reader, complaint, did_you_mean, one_of, walk
 from dispatcher.toml.source import KeyPath, TomlSource, quoted, too_large
 
@@ -27,6 +28,7 @@ MAX_ACTION_BYTES = 65_536
 
 _MAX_CONTEXT = 100_000
 _MAX_LIST = 64
+_MAX_AFTER = 20
 _MAX_PARAMS_DEPTH = 16
 _MAX_PROBLEMS = 50
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -66,6 +68,18 @@ def _checked_word(value: str) -> str:
     return value
 
 
+def _checked_time(value: str | None) -> str | None:
+    """A point in time that means the same everywhere: RFC 3339 with an offset."""
+    if value is None:
+        return None
+    if not is_rfc3339(value):
+        raise complaint(
+            f"{quoted(value)} is not a time with an offset",
+            remedy='Write date, time and offset, for example "2026-12-01T22:00:00+01:00", or Z for UTC',
+        )
+    return value
+
+
 def _checked_params(value: dict[str, object]) -> dict[str, object]:
     """Values that JSON can carry, since formulas get the table as JSON."""
     for path, item in walk(value):
@@ -88,6 +102,11 @@ def _checked_params(value: dict[str, object]) -> dict[str, object]:
 
 _Secret = Annotated[
     str, _named(secret_problem), Field(json_schema_extra={"pattern": SECRET_PATTERN})
+]
+_Lock = Annotated[
+    str,
+    _named(partial(name_problem, what="the name of a lock")),
+    Field(json_schema_extra={"pattern": ID_PATTERN}),
 ]
 _Word = Annotated[
     str,
@@ -188,11 +207,91 @@ class Action:
             examples=[0],
         ),
     ] = 0
+    lock: Annotated[
+        _Lock | None,
+        Field(
+            description="At most one action of a lock runs at a time; the others wait. See "
+            "docs/controls/lock.md.",
+            examples=["prod-web"],
+        ),
+    ] = None
+    supersedes: Annotated[
+        bool,
+        Field(
+            description="Take the place of older actions of the same lock that have not started. "
+            "See docs/controls/supersedes.md.",
+            examples=[True],
+        ),
+    ] = False
+    not_before: Annotated[
+        str | None,
+        AfterValidator(_checked_time),
+        Field(
+            description="Earliest time at which it may start: RFC 3339 with an offset. See "
+            "docs/controls/times.md.",
+            examples=["2026-12-01T22:00:00+01:00"],
+            json_schema_extra={"format": "date-time"},
+        ),
+    ] = None
+    expires: Annotated[
+        str | None,
+        AfterValidator(_checked_time),
+        Field(
+            description="Time from which it must not start any more: RFC 3339 with an offset. See "
+            "docs/controls/times.md.",
+            examples=["2026-12-02T06:00:00+01:00"],
+            json_schema_extra={"format": "date-time"},
+        ),
+    ] = None
+    after: Annotated[
+        tuple[
+            Annotated[
+                str,
+                _named(partial(name_problem, what="an action's id")),
+                Field(json_schema_extra={"pattern": ID_PATTERN}),
+            ],
+            ...,
+        ],
+        Field(
+            max_length=_MAX_AFTER,
+            description="Ids of actions that must have succeeded before this one starts. See "
+            "docs/controls/after.md.",
+            examples=[["migrate-db"]],
+            json_schema_extra={"uniqueItems": True},
+        ),
+    ] = ()
     params: Annotated[
         dict[str, object],
         AfterValidator(_checked_params),
         Field(description="Values for the formula, as DISINTO_PARAMS in JSON; no dates."),
     ] = Field(default_factory=dict)
+
+    @property
+    def starts_at(self) -> float | None:
+        """``not_before`` in seconds since the epoch."""
+        return epoch(self.not_before) if self.not_before else None
+
+    @property
+    def expires_at(self) -> float | None:
+        """``expires`` in seconds since the epoch."""
+        return epoch(self.expires) if self.expires else None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Action:
+        starts_at, expires_at = self.starts_at, self.expires_at
+        if starts_at is not None and expires_at is not None and expires_at <= starts_at:
+            raise complaint(
+                f"expires ({self.expires}) is not later than not_before ({self.not_before})",
+                remedy="Give it time to start between the two",
+                inside=("expires",),
+            )
+        if self.id in self.after:
+            raise complaint(
+                f"{quoted(self.id)} cannot run after itself",
+                remedy="Remove it from the list",
+                inside=("after", self.after.index(self.id)),
+            )
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,7 +308,10 @@ class InvalidAction:
 
 
 READER = Reader(
-    adapter=TypeAdapter(Action), subject="an action", accepted=frozenset({"dispatch_mode"})
+    adapter=TypeAdapter(Action),
+    subject="an action",
+    accepted=frozenset({"dispatch_mode"}),
+    times=frozenset({"not_before", "expires"}),
 )
 """``dispatch_mode`` comes from older ops repos: accepted, ignored, and grants nothing."""
 
@@ -342,6 +444,7 @@ def _across_keys(source: TomlSource, stem: str) -> Iterator[Problem]:
         )
     yield from _repeated(source, "secrets", "each secret becomes one environment variable")
     yield from _repeated(source, "mounts", "each mount is given once")
+    yield from _repeated(source, "after", "each id is given once")
 
 
 def _repeated(source: TomlSource, key: str, why: str) -> Iterator[Problem]:

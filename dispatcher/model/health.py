@@ -17,6 +17,9 @@ class WaitingFor(StrEnum):
     PLACE = "place"  # waits for placement: limits, or the engine is full
     DEPENDENCY = "dependency"  # a dependency is down
     ENGINE = "engine"  # it runs, or waits for the engine to place it
+    LOCK = "lock"  # another action of its lock comes first
+    TIME = "time"  # its time has not come
+    AFTER = "after"  # an action that it runs after has not succeeded yet
     TURN = "turn"  # nothing prevents it; the next round starts it
 
 

@@ -144,6 +144,7 @@ class Claim:
         formula, tier, approved_by: what was decided; None for a claim that never runs anything
             (an action cancelled while it waited, a tombstone).
         priority: copied from the action.
+        lock: name of the lock that the run holds while it is in flight; "" for none.
         timeout_s: seconds the formula may run.
         grant: None for a claim without a run.
         revoked: True once both accessors of the grant are known to be dead.
@@ -163,6 +164,7 @@ class Claim:
     tier: Tier | None = None
     approved_by: tuple[str, ...] = ()
     priority: int = 0
+    lock: str = ""
     timeout_s: int = 3600
     grant: Grant | None = None
     revoked: bool = False

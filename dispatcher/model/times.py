@@ -8,6 +8,11 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+_RFC3339 = re.compile(
+    r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d{1,9})?([Zz]|[+-]\d{2}:\d{2})", re.ASCII
+)
+"""A time with its offset, as people write it; TOML allows a space for the T."""
+
 
 def rfc3339(at: float) -> str:
     """Seconds since the epoch as ``2026-03-01T12:00:00.000Z``."""
@@ -29,6 +34,17 @@ def epoch(text: str) -> float:
     if at.tzinfo is None:
         raise ValueError(f"{text!r} names no time zone")
     return at.timestamp()
+
+
+def is_rfc3339(text: str) -> bool:
+    """Whether it is a time with its offset that ``epoch`` can read."""
+    if not _RFC3339.fullmatch(text):
+        return False
+    try:
+        epoch(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
 
 
 def parse_duration(text: str) -> float:

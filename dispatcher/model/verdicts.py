@@ -150,6 +150,22 @@ class Verdict(StrEnum):
             alert="warning",
         ),
     )
+    SUPERSEDED = (
+        "superseded",
+        _Entry(
+            exit_code=83,
+            meaning="a newer action of its lock took its place before it started",
+            colour="yellow",
+        ),
+    )
+    EXPIRED = (
+        "expired",
+        _Entry(
+            exit_code=84,
+            meaning="it had not started when its time was over",
+            colour="yellow",
+        ),
+    )
 
     @property
     def success(self) -> bool:

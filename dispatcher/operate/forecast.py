@@ -36,6 +36,7 @@ from dispatcher.decide.world import Candidate, Limits, Provenance, World
 from dispatcher.errors import Denied, Dependency, Unavailable
 from dispatcher.loop.cancel_requests import CancelRequests
 from dispatcher.loop.components import Components
+from dispatcher.loop.endings import read_endings
 from dispatcher.loop.foreign import in_git, inspect, judged
 from dispatcher.loop.view import View, WithResult
 from dispatcher.model.cancel_request import CancelNote
@@ -192,6 +193,11 @@ def forecast(components: Components, view: View) -> Forecast:
             paused={},
             commit="",
             revision=0,
+            now=time.time(),
+            unread=view.unread_orders(),
+            ended=asker.ask(Dependency.VAULT, lambda: read_endings(components, view)) or {},
+            starting={},
+            claims_in_doubt=False,
         )
     )
     obstacles = _obstacles(components, plan, candidates, asker)

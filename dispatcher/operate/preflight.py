@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dispatcher.decide.locks import lock_problems
 from dispatcher.decide.policy import Policy, TierDecision, effective_tier, load_policy
 from dispatcher.engines import registry
 from dispatcher.errors import NotFound, Problem
@@ -177,6 +178,8 @@ def _check(file: Path, names: Names) -> Checked:
         mounts=tuple(Mount) if names.mounts is None else names.mounts,
         variables=names.variables,
     )
+    if names.policy:
+        problems = (*problems, *lock_problems(names.policy, action, path=path))
     tier = effective_tier(names.policy, action) if names.policy and not problems else None
     return Checked(
         path=path,

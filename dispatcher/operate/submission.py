@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from dispatcher.decide.locks import lock_problems
 from dispatcher.decide.policy import Policy, TierDecision, effective_tier
 from dispatcher.engines import registry
 from dispatcher.errors import Conflict, Exit, InvalidInput, NotFound, Problem
@@ -85,6 +86,7 @@ def prepare(
         mounts=tuple(Mount) if offered is None else offered,
         variables=variables_of(settings.vault),
     )
+    problems = (*problems, *lock_problems(policy, action, path=str(file)))
     if problems:
         raise InvalidInput(problems)
     formula = formula_store.find(action.formula, tree)

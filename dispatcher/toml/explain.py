@@ -63,12 +63,14 @@ class Reader(Generic[T]):
         subject: name of the file in messages, e.g. ``an action``.
         unknown_key: may return a better remedy for an unknown key than "did you mean", or None.
         accepted: top-level keys that are not fields of the model and are ignored.
+        times: top-level keys whose value may be a date or time of TOML; the model gets it as text.
     """
 
     adapter: TypeAdapter[T]
     subject: str
     unknown_key: Callable[[KeyPath], str | None] = lambda _: None
     accepted: frozenset[str] = frozenset()
+    times: frozenset[str] = frozenset()
 
     @cached_property
     def schema(self) -> Schema:
@@ -78,6 +80,9 @@ class Reader(Generic[T]):
     def read(self, data: Mapping[str, Any], report: Report) -> T | tuple[Problem, ...]:
         """The value, or all problems."""
         wanted = {k: v for k, v in data.items() if k not in self.accepted}
+        for key in self.times & wanted.keys():
+            if isinstance(wanted[key], (datetime.datetime, datetime.date, datetime.time)):
+                wanted[key] = wanted[key].isoformat()
         dates: list[object] = []
 
         def without_date(value: object) -> str:

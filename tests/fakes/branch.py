@@ -183,6 +183,18 @@ class MemoryClone:
                         found.setdefault(action_id, {})[git_blob(data)] = None
         return {i: tuple(blobs) for i, blobs in found.items()}
 
+    def positions(self, commit: str) -> dict[str, int]:
+        """When each action of a commit came to the branch: the number of commits before it."""
+        found: dict[str, int] = {}
+        history = list(self.remote.history(commit))
+        for index, oid in enumerate(reversed(history)):
+            snapshot = self.remote.commits[oid]
+            before = self.remote.commits.get(snapshot.parent)
+            for action_id in snapshot.actions:
+                if before is None or action_id not in before.actions:
+                    found[action_id] = index
+        return found
+
     def entry_at(self, commit: str, path: str) -> Entry | None:
         return self.remote.commits[commit].listing().get(path)
 

@@ -116,6 +116,7 @@ class Components:
     notices: Notices = field(default_factory=Notices)
     settings: Settings = SETTINGS
     cancels: dict[str, Requested] = field(default_factory=dict)  # in git, as they are approved
+    unapproved: set[str] = field(default_factory=set)
 
     @property
     def sign_result(self) -> Callable[[Entry], str]:
@@ -199,6 +200,7 @@ class Dispatcher:
         self._claims = dict(components.ledger.claims)
         self._fresh: set[str] = set()  # claims that changed after the engine was asked
         self._doubtful = False
+        self._starting: dict[str, str] = {}
         self.actors: dict[str, Work] = {}
         pollers: Any = Pollers(self.actors)
         self._view: Any = View(components.repo)
@@ -275,6 +277,8 @@ class Dispatcher:
         step = steps[which % len(steps)]
         action_id = step.action_id
         act, learn = self._act(step)
+        if isinstance(step, Launch):
+            self._starting[action_id] = step.candidate.lock
 
         def failed(error: Exception) -> None:
             if not isinstance(error, TemporaryError | Conflict):
@@ -304,6 +308,7 @@ class Dispatcher:
         if not work.actor.over:
             return
         del self.actors[name]
+        self._starting.pop(name, None)
         if work.actor.error is None:
             work.learn(work.actor.answer)
         elif name.startswith("~") and not isinstance(work.actor.error, TemporaryError | Conflict):
@@ -367,8 +372,13 @@ class Dispatcher:
 
     def _world(self) -> World:
         tree = self._view.tree
+        positions = self._components.repo.positions(tree.commit) if tree.commit else {}
+        unapproved = self._components.unapproved
         return World(
-            candidates={i: candidate_of(file) for i, file in tree.open.items()},
+            candidates={
+                i: candidate_of(file, order=positions[i], approved=i not in unapproved)
+                for i, file in tree.open.items()
+            },
             published=WithResult(tree),
             provenance=self._arrivals.provenance,
             cancels=self._components.cancels,
@@ -383,16 +393,35 @@ class Dispatcher:
             outages={},
             commit="c",
             revision=0,
+            starting=self._starting,
+            claims_in_doubt=self._doubtful,
+            now=0.0,
+            unread={},
+            ended={},
         )
 
 
-def candidate_of(file: ActionFile) -> Candidate:
+LOCKED = frozenset({"a", "b", "d"})
+SUPERSEDING = frozenset({"b", "d"})
+"""Actions that share a lock, and those of them that supersede older ones."""
+
+
+def candidate_of(file: ActionFile, *, order: int, approved: bool) -> Candidate:
+    lock = "lock" if file.id in LOCKED else None
     return Candidate(
         key=RunKey(action_id=file.id, blob=file.blob),
-        order=0,
-        action=Action(id=file.id, formula="hello", context="", secrets=()),
+        order=order,
+        lock=lock or "",
+        action=Action(
+            id=file.id,
+            formula="hello",
+            context="",
+            secrets=(),
+            lock=lock,
+            supersedes=file.id in SUPERSEDING,
+        ),
         path=file.path,
         formula=FORMULA,
         tier_decision=LOW,
-        gate_state=GateState.APPROVED,
+        gate_state=GateState.APPROVED if approved else GateState.WAITING,
     )

@@ -10,7 +10,10 @@ Whoever may push is hostile: results are made up, edited, replayed, deleted and 
 genuine ones; the history is rewound; the remote's memory points anywhere. The clone and its memory
 get lost or damaged. Only the ledger is spared.
 
-Whatever happens, no formula starts twice, nothing is signed that did not happen, and no claim is
+Three of the actions share a lock, and two of these supersede older ones; approvals come and go.
+
+Whatever happens, no formula starts twice, no two of a lock run at a time, none runs after a newer one
+that superseded it, nothing is signed that did not happen, and no claim is
 let go before its result was in git. When all is quiet again, each action has a result, and neither
 a grant is left nor a claim, but for the tombstones of ids whose result vanished.
 """
@@ -32,10 +35,10 @@ from dispatcher.model.run import Claim, Phase, RunKey
 from dispatcher.model.verdicts import Verdict
 from tests.fakes.actors import Fate
 from tests.fakes.branch import MemoryClone, MemoryRemote, Snapshot
-from tests.fakes.one_dispatcher import Components, Dispatcher, Key
+from tests.fakes.one_dispatcher import LOCKED, SUPERSEDING, Components, Dispatcher, Key
 from tests.fakes.outside import MemoryEngine, MemoryLedger, MemoryVault, Run
 
-IDS = ("a", "b", "c")
+IDS = ("a", "b", "c", "d")
 ROUNDS = 400
 """Rounds in which everything must have come to rest once nothing goes wrong any more."""
 
@@ -69,6 +72,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.attacked: set[str] = set()  # ids whose files somebody tampered with
         self.cancelled: set[str] = set()  # ids that an approved request was about
         self.froze = False
+        self.started: list[str] = []  # ids in the order in which their formulas began
         self.leader = Dispatcher(self.components)
 
     def _signed(self, facts: dict[str, Any]) -> None:
@@ -118,6 +122,29 @@ class ExactlyOnce(RuleBasedStateMachine):
         if gate_state is GateState.APPROVED:
             self.disturbed.add(action_id)
             self.cancelled.add(action_id)
+
+    @rule(action_id=st.sampled_from(IDS))
+    def approve_or_not(self, action_id: str) -> None:
+        """An approval is given, or taken back."""
+        self.components.unapproved ^= {action_id}
+
+    @precondition(lambda self: not {"a", "b"} & self.remote.now.actions.keys())
+    @rule(which=picks, steps=st.integers(0, 12), ran=st.integers(0, 3))
+    def approve_an_older_one_late(self, which: int, steps: int, ran: int) -> None:
+        """A newer one that supersedes it came in the meantime, and may run."""
+        self.components.unapproved.add("a")
+        self.components.unapproved.discard("b")
+        for action_id in ("a", "b"):
+            if action_id not in self.remote.now.results:
+                self.remote.push(actions={**self.remote.now.actions, action_id: "1" * 40})
+        self.leader.look()
+        while polls := [name for name in self.leader.actors if name.startswith("~")]:
+            self._go_on(self.leader, polls[0], 1, Fate.DONE)
+        self.step(which=which, steps=steps, fate=Fate.DONE, fresh=False)
+        for _ in range(ran):
+            for key, run in self.components.scheduler.runs.items():
+                self._runner(key, run)
+        self.components.unapproved.discard("a")
 
     # whoever may push, and is hostile
 
@@ -278,7 +305,16 @@ class ExactlyOnce(RuleBasedStateMachine):
             self._runner(key, runs[key])
 
     def _runner(self, key: RunKey, run: Run) -> None:
-        self.starts[key.action_id] += run.step(self.components.grants)
+        if run.step(self.components.grants):
+            self._began(key.action_id)
+
+    def _began(self, action_id: str) -> None:
+        self.starts[action_id] += 1
+        if action_id in LOCKED and not self.attacked:
+            order = MemoryClone(self.remote).positions(self.remote.head)
+            newer = {i for i in self.started if i in SUPERSEDING and order[i] > order[action_id]}
+            assert not newer, f"{action_id} runs after {newer}, which superseded it"
+        self.started.append(action_id)
 
     @precondition(lambda self: self.components.scheduler.runs)
     @rule(which=picks)
@@ -319,10 +355,19 @@ class ExactlyOnce(RuleBasedStateMachine):
     def no_formula_starts_twice(self) -> None:
         assert not hasattr(self, "starts") or all(n <= 1 for n in self.starts.values()), self.starts
 
+    @invariant()
+    def no_two_of_a_lock_run_at_a_time(self) -> None:
+        if not hasattr(self, "components"):
+            return
+        runs = self.components.scheduler.runs.items()
+        running = [k.action_id for k, r in runs if r.started and not r.outcome]
+        assert sum(i in LOCKED for i in running) <= 1, running
+
     def teardown(self) -> None:
         if not hasattr(self, "leader"):
             return
         self.components.grants.away = False
+        self.components.unapproved.clear()
         for one in self.frozen:
             for action_id in list(one.actors):
                 while action_id in one.actors:
@@ -352,6 +397,10 @@ class ExactlyOnce(RuleBasedStateMachine):
         verdict = json.loads(data)["verdict"]
         if verdict == Verdict.SUCCEEDED:
             assert self.starts[action_id] == 1
+        if verdict == Verdict.SUPERSEDED:
+            assert not self.starts[action_id], "what ran was not superseded"
+            assert action_id in LOCKED
+            return
         if verdict == Verdict.CANCELLED:
             assert action_id in self.cancelled | self.attacked, "nobody cancelled it"
         if verdict == Verdict.LOST:
@@ -365,6 +414,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         for _ in range(ROUNDS):
             for key, run in list(self.components.scheduler.runs.items()):
                 self._runner(key, run)
+                self.no_two_of_a_lock_run_at_a_time()
             self.leader.look()
             self.leader.read_claims()
             self.leader.observe()

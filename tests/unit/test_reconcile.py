@@ -72,6 +72,11 @@ NOTHING_ELSE: Mapping[str, object] = {
     "outages": {},
     "commit": "",
     "revision": 0,
+    "now": 0.0,
+    "unread": {},
+    "starting": {},
+    "claims_in_doubt": False,
+    "ended": {},
 }
 """Facts of a world in which nothing is the matter."""
 

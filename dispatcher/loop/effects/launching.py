@@ -94,6 +94,7 @@ class Launching:
             tier=spec.tier,
             approved_by=spec.approved_by,
             priority=candidate.action.priority if candidate.action else 0,
+            lock=candidate.lock,
             timeout_s=spec.timeout_s,
             grant=wrapped.grant,
             claimed_at=time.time(),

@@ -1,0 +1,78 @@
+"""Times: when an action may start, until when, and how old its approval may be. Pure."""
+
+from __future__ import annotations
+
+from dispatcher.decide.steps import Reject, Wait
+from dispatcher.decide.world import Candidate, GateState, World
+from dispatcher.model.health import WaitingFor
+from dispatcher.model.times import took
+from dispatcher.model.verdicts import Verdict
+
+SLACK_S = 300.0
+"""Seconds by which a commit may be dated in the future: clocks differ."""
+
+RENEW = (
+    "to renew it, change the file in a commit that is approved again, or submit it under a new id"
+)
+
+
+def overdue(world: World, candidate: Candidate) -> Reject | None:
+    """The end of an action that has not started and must not start any more."""
+    action = candidate.action
+    if action is None or action.expires_at is None or world.now < action.expires_at:
+        return None
+    return Reject(
+        candidate=candidate,
+        verdict=Verdict.EXPIRED,
+        reason=f"it had not started at {action.expires} (expires)",
+        commit=world.commit,
+    )
+
+
+def held_back(world: World, candidate: Candidate) -> Wait | None:
+    """Why an approved action does not start at this time."""
+    action = candidate.action
+    if stale := _stale(world, candidate):
+        return _wait(candidate, WaitingFor.APPROVAL, stale)
+    if action is not None and action.starts_at is not None and world.now < action.starts_at:
+        return _wait(candidate, WaitingFor.TIME, f"starts at {action.not_before} (not_before)")
+    return None
+
+
+def next_time(world: World) -> float | None:
+    """When a time passes that may change what is decided."""
+    moments = (at for c in world.candidates.values() for at in _moments(c))
+    return min((at for at in moments if at > world.now), default=None)
+
+
+def _moments(candidate: Candidate) -> list[float]:
+    action = candidate.action
+    if action is None:
+        return []
+    found = [at for at in (action.starts_at, action.expires_at) if at is not None]
+    if candidate.approval_lasts_s is not None and candidate.gate_state is GateState.APPROVED:
+        found.append(candidate.approved_at + candidate.approval_lasts_s)
+    return found
+
+
+def _stale(world: World, candidate: Candidate) -> str:
+    """Why an approval does not count any more; "" if it does."""
+    lasts_s, at = candidate.approval_lasts_s, candidate.approved_at
+    if lasts_s is None:
+        return ""
+    most = f"{_age(lasts_s)}, the maximum ([max_age] {candidate.tier})"
+    if at <= 0:
+        return f"it is unknown whether its approval is older than {most}; {RENEW}"
+    if at > world.now + SLACK_S:
+        return f"its commit is dated in the future, so that its approval has no age; {RENEW}"
+    if world.now >= at + lasts_s:
+        return f"its approval is older than {most}; {RENEW}"
+    return ""
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds / 86_400:g} days" if seconds % 86_400 == 0 else took(seconds)
+
+
+def _wait(candidate: Candidate, waiting_for: WaitingFor, reason: str) -> Wait:
+    return Wait(action_id=candidate.key.action_id, waiting_for=waiting_for, reason=reason)
