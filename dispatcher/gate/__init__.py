@@ -1,4 +1,15 @@
-"""Gates check approvals before anything runs."""
+"""Gates check approvals before anything runs; beside them, what the forge shows of that.
+
+* ``base``: the interface
+* ``by_tier``, ``caching``: the gate of the service: by tier, its answers cached
+* ``main_branch``, ``signed``, ``forgejo``: a gate each; ``trailer`` reads what a signature
+  approves; ``landing`` and ``approval`` find and judge the merged pull request
+* ``history``: what gates need of git; ``ops_repo`` implements it
+* ``report``, ``commit_status``, ``request_comment``, ``markdown``: write to the forge after
+  decisions (commit statuses and one comment), and decide nothing
+
+Which tier an action has is decided in ``decide.policy``; requests to the forge are made by ``forge``.
+"""
 
 from dispatcher.gate.base import Answer, Decision, Gate, Question
 from dispatcher.gate.by_tier import TieredGate

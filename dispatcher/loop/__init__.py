@@ -1,1 +1,28 @@
-"""The control loop of ``serve``: carries out what ``dispatcher.decide`` decides."""
+"""The control loop of ``serve``: carries out what ``dispatcher.decide`` decides.
+
+Here belongs what needs the lead or its state. What only decides is in ``decide``; what commands do
+without leading is in ``operate``; calls of one external system are in its adapter.
+
+* ``serve``, ``serve_once``: the service: term after term; its end with ``--once``
+* ``control``, ``term``, ``components``, ``component_warnings``: the round of one term, the objects
+  that work together in it, the parts it acts through and what they have to say to people
+* ``leader``, ``lead_note``: which installation may start runs, and its note in the ledger
+* ``heads``, ``view``, ``intake``, ``vetting``, ``formulas``, ``arrivals``, ``foreign``,
+  ``tombstones``: from a head of the branch to candidates: files read and vetted, results that
+  came, ids that ran before
+* ``endings``: how the actions ended that others run after
+* ``answers``, ``answer_reports``: answers of gates, and how the forge shows them
+* ``cancel_requests``: requests to cancel that the ops repo holds
+* ``rules``, ``rule_files``, ``reloading``, ``fence``, ``own_settings``: files by which actions are
+  judged, reloaded while claims are made; the settings, which are not
+* ``decisions``, ``steps``, ``effects``: ``reconcile`` over all actions, and its steps carried out
+* ``executor``, ``pollers``, ``polls``, ``nudge``, ``outages``, ``retries``: work on other threads,
+  what is asked and when, and what waits after a failure
+* ``claim_cache``: the claims as this process knows them
+* ``unwrapping``, ``without_runner``: runs that ended early: why, and whether the formula can have
+  started
+* ``results``, ``signing``, ``result_writer``: results: made, signed, brought to git
+* ``outbox``, ``reports``: results that the forge has yet to be told of
+* ``archive``, ``archive_passes``, ``cleanup``: finished actions moved away; leftovers of the
+  engine forgotten
+"""

@@ -1,1 +1,15 @@
-"""Plain records of actions, runs and results, without behaviour of their own."""
+"""Plain records: what an action, a run and a result are. Nothing here does anything.
+
+Here belongs what several layers pass to each other. A record that one package alone uses is in that
+package.
+
+* ``action``, ``names``, ``cancel_request``: what people write: an action, the names in it, a
+  request to cancel
+* ``paths``: where the files of an ops repo stand
+* ``run``, ``verdicts``, ``mounts``, ``dynamic``: a run, how it may end, and what it may have
+* ``payload``, ``time_index``: what scheduler and runner exchange, and when output was written
+* ``result``: the result file
+* ``health``, ``notice``, ``checks``: what people are shown: the state of a dispatcher,
+  notifications, checks
+* ``times``: times as text
+"""

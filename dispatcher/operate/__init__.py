@@ -1,1 +1,19 @@
-"""The commands' logic. ``dispatcher.cli`` parses, calls and prints."""
+"""What the commands do. ``dispatcher.cli`` parses, calls and prints.
+
+Here belongs the work of a command that runs outside of ``serve``. What needs the lead is in ``loop``;
+options, tables and texts for a terminal are in ``cli``.
+
+* ``submission``, ``submission_client``, ``preflight``: ``dispatch``, ``validate``: a file checked
+  and sent
+* ``proposing``, ``proposed``, ``pull_request_text``: pull requests with a file: opened, found, its
+  text
+* ``follow``, ``lookup``, ``forecast``, ``author_view``: ``watch``, ``status``, ``plan``: what is
+  so, with a dispatcher's rights or an author's
+* ``cancel``, ``request_cancel``: ``cancel``: by the ledger and the engine, or by a request in the
+  ops repo
+* ``ended_output``: ``logs`` of a run that has ended
+* ``evidence``: ``verify``: the files around a result, and the keys
+* ``doctor``, ``policy_checks``, ``signer_checks``, ``sink_checks``, ``trial_run``: ``doctor``
+* ``apply``, ``mounts_in_use``: ``apply``: Vault and the engine brought to the settings
+* ``scaffold``, ``schema``: ``init`` and ``schema``
+"""

@@ -15,6 +15,14 @@ what is new. ``files``, ``changes`` and ``tree`` follow what matters in it. ``wr
 ``withdrawals`` decides which approvals count no more: ``rewrites`` records what a rewritten
 history took back, and ``viewed`` the heads that decisions were made on. ``signatures`` determines
 who signed, by the lists that ``trusted_keys`` checks.
+
+``records`` has the plain data that all of these pass; ``lineage`` finds where content came from in
+a merge. ``processes`` ends git with all it started, ``holders`` names who holds a lock, ``fsck``
+lists which malformed objects are accepted. ``person`` and ``work_tree`` work in the checkout of the
+person at the terminal.
+
+What a file means for an action is decided in ``loop`` and ``decide``, and what an approval needs in
+``gate``.
 """
 
 from dispatcher.ops_repo.begin import begin, from_anywhere

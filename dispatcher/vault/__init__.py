@@ -8,6 +8,9 @@ errors (``errors``):
 * hvac (``hvac_client``), for administration: ``apply`` writes policies and roles, which
   ``templates`` renders, ``names`` names and ``ownership`` marks as ours; ``removal`` deletes them;
   ``secrets`` stores what actions name; ``doctor`` checks it all. AppRole, JWT and renewal, too.
+
+``dynamic`` checks whether dynamic secrets can be made. The values of actions'
+secrets are read by the runner alone, with a client of its own (``dispatcher.runner.vault_client``).
 """
 
 from dispatcher.vault.grants import GrantGone, Grants, PolicyMissing

@@ -208,6 +208,15 @@ def test_terms_name_the_module_that_defines_them() -> None:
         assert getattr(importlib.import_module(defining), name).__module__ == defining
 
 
+@pytest.mark.parametrize("name", ["docs/design.md", "CONTRIBUTING.md"])
+def test_modules_that_a_page_names_exist(name: str) -> None:
+    named = set(re.findall(r"`([\w/]+/\w+\.py)`", (ROOT / name).read_text(encoding="utf-8")))
+    assert named
+    assert not [
+        p for p in named if not ((ROOT / p).is_file() or (ROOT / "dispatcher" / p).is_file())
+    ]
+
+
 def test_layers_are_those_that_are_checked() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     checked = project["tool"]["importlinter"]["contracts"][0]["layers"]
