@@ -30,7 +30,7 @@ class _Entry:
     exit_code: int
     meaning: str
     colour: str
-    headline: str = "{action} ended"
+    headline: str
     own_code: bool = False
     ran: bool = False
     alert: str = ""
@@ -156,6 +156,7 @@ class Verdict(StrEnum):
             exit_code=83,
             meaning="a newer action of its lock took its place before it started",
             colour="yellow",
+            headline="{action} was superseded by a newer action",
         ),
     )
     EXPIRED = (
@@ -164,6 +165,7 @@ class Verdict(StrEnum):
             exit_code=84,
             meaning="it had not started when its time was over",
             colour="yellow",
+            headline="{action} expired before it started",
         ),
     )
 

@@ -191,7 +191,7 @@ def test_one_more_verdict_shows_up_everywhere(tmp_path: Path) -> None:
         tmp_path,
         file="dispatcher/model/verdicts.py",
         before='    ERROR = (\n        "error",',
-        entry='    TOY = ("toyed", _Entry(exit_code=99, meaning="it was a toy", colour="blue", ran=True))\n',
+        entry='    TOY = ("toyed", _Entry(exit_code=99, meaning="it was a toy", colour="blue", headline="{action} toyed", ran=True))\n',
     )
     assert copy.changed == {
         "dispatcher/model/verdicts.py", "docs/actions.md", "docs/reference-cli.md",
@@ -199,7 +199,7 @@ def test_one_more_verdict_shows_up_everywhere(tmp_path: Path) -> None:
     }  # fmt: skip
     assert "| `toyed` | it was a toy | 99 |" in (tmp_path / "docs" / "actions.md").read_text()
     shown = copy.shown()
-    assert shown["conditions"] == {**dict_of(shown["conditions"]), "toyed": "{action} ended"}
+    assert shown["conditions"] == {**dict_of(shown["conditions"]), "toyed": "{action} toyed"}
     assert " 99  toyed        it was a toy\n" in str(shown["help"])
     assert shown["colours"] == {**dict_of(shown["colours"]), "toyed": "blue"}
     assert shown["demo"] == {**dict_of(shown["demo"]), "toyed": "blue"}
