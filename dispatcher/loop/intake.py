@@ -20,12 +20,12 @@ from dispatcher.loop.results import in_words
 from dispatcher.model.action import (
     Action,
     InvalidAction,
-    check_names,
     oversized_action,
     parse_action,
 )
 from dispatcher.model.dynamic import clashes
 from dispatcher.model.mounts import Mount
+from dispatcher.model.references import check_names
 from dispatcher.model.run import Formula, RunKey
 from dispatcher.ops_repo import ActionFile, Formulas, OpsRepo, Tree
 

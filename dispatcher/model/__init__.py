@@ -3,8 +3,8 @@
 Here belongs what several layers pass to each other. A record that one package alone uses is in that
 package.
 
-* ``action``, ``names``, ``cancel_request``: what people write: an action, the names in it, a
-  request to cancel
+* ``action``, ``names``, ``references``, ``cancel_request``: what people write: an action, the names
+  in it and whether they exist, a request to cancel
 * ``paths``: where the files of an ops repo stand
 * ``run``, ``verdicts``, ``mounts``, ``dynamic``: a run, how it may end, and what it may have
 * ``payload``, ``time_index``: what scheduler and runner exchange, and when output was written

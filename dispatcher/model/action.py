@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -14,12 +14,11 @@ import pydantic.dataclasses
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from dispatcher.errors import Problem
-from dispatcher.model.dynamic import clashes
 from dispatcher.model.mounts import Mount
 from dispatcher.model.names import ID_PATTERN, SECRET_PATTERN, name_problem, secret_problem
 from dispatcher.model.run import MAX_ARGUMENT_BYTES, Tier
 from dispatcher.model.times import epoch, is_rfc3339
-from dispatcher.toml.explain import Reader, complaint, did_you_mean, one_of, walk
+from dispatcher.toml.explain import Reader, complaint, walk
 from dispatcher.toml.source import KeyPath, TomlSource, quoted, too_large
 
 MAX_ACTION_BYTES = 65_536
@@ -342,93 +341,6 @@ def parse_action(
 def oversized_action(*, path: str, stem: str, size: int, limit: int) -> InvalidAction:
     """The invalid action of a file that is known to be too large without reading it."""
     return InvalidAction(id=stem, problems=(too_large(path, size, limit),))
-
-
-def check_names(
-    action: Action,
-    source: bytes,
-    *,
-    path: str,
-    formulas: Collection[str],
-    secrets: Collection[str] | None,
-    mounts: Collection[Mount] | None,
-    variables: Mapping[str, Collection[str]] | None = None,
-) -> tuple[Problem, ...]:
-    """Names in the action that do not exist: formula, secrets, mounts; and secrets that become the
-    same environment variable. Pure.
-
-    Args:
-        action, source, path: the parsed file, its bytes (for places) and its name in messages.
-        formulas: names that exist.
-        secrets: names that exist in the vault; None if that cannot be known here.
-        mounts: those that the scheduler offers; None if that cannot be known here.
-        variables: those that each dynamic secret becomes.
-    """
-    clashing = tuple(clashes(action.secrets, variables or {}))
-    if _names_exist(action, formulas, secrets, mounts) and not clashing:
-        return ()
-    toml = TomlSource.parse(source, path=path)
-    problems = []
-    if action.formula not in formulas:
-        problems.append(
-            toml.problem(
-                f"there is no formula {quoted(action.formula)}",
-                ("formula",),
-                remedy=did_you_mean(action.formula, sorted(formulas))
-                or f"Add formulas/{action.formula}.sh, or name one that exists",
-            )
-        )
-    for index, name in enumerate(action.secrets):
-        if secrets is not None and name not in secrets:
-            problems.append(
-                toml.problem(
-                    f"there is no secret {name}",
-                    ("secrets", index),
-                    remedy=_secret_hint(name, sorted(secrets)),
-                )
-            )
-    for clash in clashing:
-        other = action.secrets[clash.first]
-        problems.append(
-            toml.problem(
-                f"{action.secrets[clash.second]} becomes the variable {clash.variable}, and so does "
-                f"{other}",
-                ("secrets", clash.second),
-                remedy="Name one of them, or have the operator rename the variable in "
-                "[vault.dynamic]",
-            )
-        )
-    for index, mount in enumerate(action.mounts):
-        if mounts is not None and mount not in mounts:
-            offered = one_of(sorted(mounts)) if mounts else "none"
-            problems.append(
-                toml.problem(
-                    f"the mount {quoted(mount)} is not offered here",
-                    ("mounts", index),
-                    remedy=f"Offered: {offered}",
-                )
-            )
-    return tuple(sorted(problems, key=_place))
-
-
-def _names_exist(
-    action: Action,
-    formulas: Collection[str],
-    secrets: Collection[str] | None,
-    mounts: Collection[Mount] | None,
-) -> bool:
-    return (
-        action.formula in formulas
-        and (secrets is None or all(name in secrets for name in action.secrets))
-        and (mounts is None or all(mount in mounts for mount in action.mounts))
-    )
-
-
-def _secret_hint(name: str, secrets: list[str]) -> str:
-    twin = next((other for other in secrets if other.casefold() == name.casefold()), None)
-    if twin is not None:
-        return f"Vault has {quoted(twin)}, which differs in case; store it as {name}"
-    return did_you_mean(name, secrets) or f"Store it with: disinto secrets put {name}"
 
 
 def _across_keys(source: TomlSource, stem: str) -> Iterator[Problem]:

@@ -18,12 +18,12 @@ from dispatcher.errors import NotFound, Problem
 from dispatcher.model.action import (
     MAX_ACTION_BYTES,
     InvalidAction,
-    check_names,
     oversized_action,
     parse_action,
 )
 from dispatcher.model.mounts import Mount
 from dispatcher.model.paths import ACTIONS_PATH, CANCEL_ENDING, FORMULAS_PATH, RESULT_ENDING
+from dispatcher.model.references import check_names
 from dispatcher.model.run import FormulaKind
 from dispatcher.settings import Settings
 from dispatcher.settings.dynamic import variables_of

@@ -12,9 +12,10 @@ from dispatcher.engines import registry
 from dispatcher.errors import Conflict, Exit, InvalidInput, NotFound, Problem
 from dispatcher.gate.trailer import Place
 from dispatcher.loop.formulas import FormulaStore, Unusable
-from dispatcher.model.action import Action, InvalidAction, check_names, parse_action
+from dispatcher.model.action import Action, InvalidAction, parse_action
 from dispatcher.model.mounts import Mount
 from dispatcher.model.paths import ACTIONS_PATH
+from dispatcher.model.references import check_names
 from dispatcher.model.run import Formula, Tier
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree
 from dispatcher.settings import GateKind, Settings

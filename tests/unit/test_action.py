@@ -12,12 +12,12 @@ from dispatcher.model.action import (
     MAX_ACTION_BYTES,
     Action,
     InvalidAction,
-    check_names,
     oversized_action,
     parse_action,
 )
 from dispatcher.model.mounts import Mount
 from dispatcher.model.names import secret_problem
+from dispatcher.model.references import check_names
 from dispatcher.model.run import Tier
 from dispatcher.toml.explain import one_of
 from tests.support.action_texts import MINIMAL, parse, problems, replaced

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.errors import Dependency, InvalidSettings, Unavailable
-from dispatcher.model.action import Action, check_names, parse_action
+from dispatcher.model.action import Action, parse_action
 from dispatcher.model.dynamic import DynamicSecret, clashes
 from dispatcher.model.payload import BadPayload, decode_payload, encode_payload
+from dispatcher.model.references import check_names
 from dispatcher.model.run import FormulaKind, FormulaRef, Grant, RunKey, RunSpec, Tier, WrappedGrant
 from dispatcher.runner.dynamic import Fetched, ended_before, fetch_dynamic, variables
 from dispatcher.runner.vault_client import AnswerLost, Reply
