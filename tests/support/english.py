@@ -68,11 +68,16 @@ class Finding:
 def findings(file: str, text: str) -> Iterator[Finding]:
     """The phrases in a file, except in placeholders of f-strings and in ``code``."""
     for first, passage in _passages(file, text):
-        prose = re.sub(r"\{[^{}\n]*\}|``[^`]*``", lambda code: " " * len(code[0]), passage)
+        prose = re.sub(r"\{[^{}\n]*\}|``[^`]*``", _blanked, passage)
         for pattern, better in _PATTERNS.items():
             for match in pattern.finditer(prose):
                 line = first + prose.count("\n", 0, match.start())
                 yield Finding(file=file, line=line, phrase=match[0], better=better)
+
+
+def _blanked(code: re.Match[str]) -> str:
+    """As long, and on as many lines, so that places stay right."""
+    return re.sub(r"[^\n]", " ", code[0])
 
 
 def _passages(file: str, text: str) -> Iterator[tuple[int, str]]:

@@ -52,3 +52,8 @@ def test_a_phrase_in_a_long_text_has_the_line_of_its_own() -> None:
 )
 def test_good_english_and_code_pass(text: str) -> None:
     assert list(findings("dispatcher/a.py", text)) == []
+
+
+def test_the_line_is_right_after_code_of_several_lines() -> None:
+    text = "a ``b\nc`` d\nwaits for a place\n"
+    assert [finding.line for finding in findings("x.md", text)] == [3]
