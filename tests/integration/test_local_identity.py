@@ -82,7 +82,7 @@ def test_the_time_before_a_restart_counts(bench: Bench, monkeypatch: pytest.Monk
     monkeypatch.setattr(monitor, "_LOOK_S", 0.02)
     monkeypatch.setattr(local_module, "SLACK_S", 0.0)
     with monkeypatch.context() as dead:  # the dispatcher that started it does not see its end
-        dead.setattr(LocalScheduler, "_watch_over", lambda *_a, **_k: None)
+        dead.setattr(LocalScheduler, "_monitor_runner", lambda *_a, **_k: None)
         claim = bench.begin("echo begun; sleep 300", timeout_s=3600)
     bench.output(claim, b"begun\n")
     lock = bench.spool(claim).path / "lock"

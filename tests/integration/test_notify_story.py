@@ -281,7 +281,7 @@ def test_a_disk_that_takes_nothing_holds_up_nothing(
             end(stage)
             stage.result("hello-1")
             stage.at_rest()
-            assert "cannot be written down" in notifier.warnings()[-1]
+            assert "cannot be stored" in notifier.warnings()[-1]
         assert json.loads(hooks.next().body)["action"] == "hello-1"
 
 

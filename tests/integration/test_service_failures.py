@@ -17,7 +17,7 @@ import pytest
 from dispatcher.errors import Conflict, Dependency, DisintoError, Unavailable
 from dispatcher.gate.base import Decision, Question
 from dispatcher.gate.report import Ended
-from dispatcher.loop import once
+from dispatcher.loop import serve_once
 from dispatcher.loop.components import Components
 from dispatcher.vault.names import dispatcher_policy, token_role
 from tests.servers import bao
@@ -157,7 +157,7 @@ def test_an_error_in_a_dispatcher_at_work_does_not_end_it(stage: Stage) -> None:
 
 
 def test_once_gives_up_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(once, "ONCE_TRIES", 2)
+    monkeypatch.setattr(serve_once, "ONCE_TRIES", 2)
     with bao.serve() as server:
         stage = set_stage(tmp_path, server, vault={"timeout_s": 0.5})
         stage.scene.merge({path("one"): action("one", secrets='"TOKEN_A"')}, "Add one")
@@ -175,7 +175,7 @@ def test_once_gives_up_with_the_reason(tmp_path: Path, monkeypatch: pytest.Monke
 def test_once_gives_up_a_step_that_always_fails(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(once, "ONCE_TRIES", 2)
+    monkeypatch.setattr(serve_once, "ONCE_TRIES", 2)
 
     def change(components: Components) -> Components:
         always = Failing(components.grants.mint, *[Conflict("no, and no again")] * 9)
