@@ -112,7 +112,7 @@ def one_round(stage: Stage, number: int) -> None:
 
 def push_seconds(repo: OpsRepo) -> Callable[[], float]:
     """Measure the next pushes of a repo; the answer is the sum so far."""
-    git_of = repo._git
+    git_of = repo._clone.git
     ask, seconds = type(git_of).ask, [0.0]
 
     def timed(*args: object, **options: object) -> object:

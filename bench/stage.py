@@ -19,7 +19,7 @@ from typing import Any
 from bench.processes import cpu_s
 from dispatcher.devservers.nomad import DevAgent
 from dispatcher.devservers.scene import Scene
-from dispatcher.loop import nudge as bell
+from dispatcher.loop import nudge
 from tests.servers import bao
 from tests.servers.bao import Bao
 
@@ -126,7 +126,7 @@ class Served:
 
     def notify(self) -> None:
         """Notify the dispatcher of a push."""
-        bell.notify(self._scene.open_settings().state_dir)
+        nudge.nudge(self._scene.open_settings().state_dir)
 
     def cpu_s(self) -> float:
         """CPU seconds of the process and of its ended children."""
