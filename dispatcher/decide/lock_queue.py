@@ -59,12 +59,13 @@ class LockQueue:
         holder = self._holders.get(lock)
         if holder is None and not ahead:
             return ""
-        first, *rest = (holder, *ahead) if holder else tuple(ahead)
-        held = f"lock {lock} is held by {first}" if holder else f"lock {lock}: {first} is next"
-        if not rest:
+        held = f"lock {lock} is held by {holder}" if holder else f"lock {lock}: {ahead[0]} is next"
+        skipped = 0 if holder else 1
+        before = len(ahead) - skipped
+        if not before:
             return f"{held}; this action is next" if holder else held
-        more = f" and {len(rest) - 1} more are" if len(rest) > 1 else " is"
-        return f"{held}; {rest[0]}{more} before this action"
+        more = f" and {before - 1} more are" if before > 1 else " is"
+        return f"{held}; {ahead[skipped]}{more} before this action"
 
     def _older_first(self, candidate: Candidate) -> tuple[str, bool]:
         """Why one that supersedes others must not start yet: an older one would run after it. And
