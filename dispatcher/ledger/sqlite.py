@@ -24,6 +24,7 @@ from pathlib import Path
 
 from dispatcher.errors import Conflict, Dependency, Exit, PermanentError, Unavailable
 from dispatcher.host.private import make_private, take_from_others
+from dispatcher.host.sqlite_transaction import transaction
 from dispatcher.ledger.base import AlreadyClaimed, Lease, Note
 from dispatcher.ledger.codec import decode, encode
 from dispatcher.model.run import Claim
@@ -203,16 +204,8 @@ class SqliteLedger:
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._foreign_errors():
-            db = self._open()
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.commit()
-            except BaseException:
-                # also after a failed commit, which may have left the transaction open
-                db.rollback()
-                raise
+        with self._lock, self._foreign_errors(), transaction(self._open()) as db:
+            yield db
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:

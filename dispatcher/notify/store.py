@@ -19,6 +19,7 @@ from importlib import resources
 from pathlib import Path
 
 from dispatcher.host.private import make_private
+from dispatcher.host.sqlite_transaction import transaction
 from dispatcher.model.notice import Notice
 from dispatcher.notify.conditions import Episode
 
@@ -280,15 +281,8 @@ class Store:
 
     @contextlib.contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._turn:
-            db = self._open()
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-                db.commit()
-            except BaseException:
-                db.rollback()
-                raise
+        with self._turn, transaction(self._open()) as db:
+            yield db
 
     def _open(self) -> sqlite3.Connection:
         if self._db is None:
