@@ -69,7 +69,7 @@ class Session:
         """What a living ``serve`` with the same settings has written down, or None without one.
 
         The settings are not read for it: the model takes longer to load than a command may take.
-        If in doubt they are not the same, and whoever then reads them finds out what is wrong.
+        When in doubt this returns None, and reading the settings then reports what is wrong.
         """
         from dispatcher.settings_file import find_settings, state_dir
         from dispatcher.status import status_file

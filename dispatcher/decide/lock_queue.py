@@ -1,7 +1,7 @@
 """Locks: which run holds one, who is next, and who gives way to a newer one. Pure.
 
 The holder is a claim in flight, or a launch under way; there is nothing else to unlock. What waits
-is in commit order among equal priorities. Where nobody can tell the order of two actions of which
+is in commit order among equal priorities. If the order is unknown of two actions of which
 one supersedes the other, both are left alone: an older one must never run after a newer one that
 took its place.
 """
@@ -101,8 +101,8 @@ def superseded(
 
     A newer one counts when nothing but its lock and its turn keeps it from starting, nor an older
     one that it cannot supersede: nothing gives way to one that may never run. And it counts only
-    over actions of its own tier or a lower one, so that what nobody had to approve does not drop
-    what somebody did.
+    over actions of its own tier or a lower one, so that an action without an approval does not drop
+    an approved one.
 
     Args:
         ready: those that may start.
@@ -132,7 +132,7 @@ def superseded(
 
 
 def precedes(one: Candidate, other: Candidate) -> bool | None:
-    """Whether one came to the branch before another; None if nobody can tell."""
+    """Whether one came to the branch before another; None if that is unknown."""
     if one.key == other.key:
         return False
     if not one.order_known and not other.order_known:
