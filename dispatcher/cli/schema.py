@@ -6,13 +6,13 @@ import click
 
 from dispatcher.cli.console import emit
 
-KINDS = ("action", "result", "settings", "policy")
+KINDS = ("action", "result", "settings", "policy", "sidecars")
 
 
 @click.command("schema")
 @click.argument("kind", type=click.Choice(KINDS))
 def command(kind: str) -> None:
-    """Print the JSON Schema of an action, a result, the settings or the policy.
+    """Print the JSON Schema of an action, a result, the settings, the policy or the sidecars' file.
 
     Editors with the Taplo or Even Better TOML extension complete and check a file that names it:
 

@@ -107,7 +107,7 @@ _Lock = Annotated[
     _named(partial(name_problem, what="the name of a lock")),
     Field(json_schema_extra={"pattern": ID_PATTERN}),
 ]
-_Word = Annotated[
+Word = Annotated[
     str,
     AfterValidator(_checked_word),
     Field(max_length=200, json_schema_extra={"pattern": r"^([^-\x00-\x1f][^\x00-\x1f]*)?$"}),
@@ -169,11 +169,11 @@ class Action:
         ),
     ] = ()
     model: Annotated[
-        _Word,
+        Word,
         Field(description="Model for the agent command; a formula of kind .toml only."),
     ] = ""
     tools: Annotated[
-        tuple[_Word, ...],
+        tuple[Word, ...],
         Field(
             max_length=_MAX_LIST,
             description="Tools the agent command may use; a formula of kind .toml only.",

@@ -16,6 +16,7 @@ from dispatcher.decide import policy
 from dispatcher.model import action
 from dispatcher.model.result import Result
 from dispatcher.settings import settings_model
+from dispatcher.sidecar import rules
 from dispatcher.toml.explain import schema_at
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -27,7 +28,7 @@ _DISPATCH_MODE = {
 
 
 def schema(kind: str) -> dict[str, Any]:
-    """The schema of ``action``, ``result``, ``settings`` or ``policy``.
+    """The schema of ``action``, ``result``, ``settings``, ``policy`` or ``sidecars``.
 
     Raises:
         KeyError: another kind.
@@ -37,6 +38,7 @@ def schema(kind: str) -> dict[str, Any]:
         "result": result_schema,
         "settings": settings_schema,
         "policy": policy_schema,
+        "sidecars": sidecars_schema,
     }
     return makers[kind]()
 
@@ -61,6 +63,11 @@ def settings_schema() -> dict[str, Any]:
 def policy_schema() -> dict[str, Any]:
     """Of ``policy.toml``."""
     return _for_toml(_finished(dict(policy.READER.schema), title="Policy"))
+
+
+def sidecars_schema() -> dict[str, Any]:
+    """Of ``sidecars.toml``."""
+    return _for_toml(_finished(dict(rules.READER.schema), title="Sidecars"))
 
 
 def _finished(made: dict[str, Any], *, title: str) -> dict[str, Any]:

@@ -176,6 +176,7 @@ def _trusted_files(settings: Settings) -> Iterator[Contradiction]:
     trusted: list[tuple[str, str, Path | None]] = [
         ("formulas", "path", settings.formulas.path),
         ("policy", "file", settings.policy.file),
+        ("sidecars", "file", settings.sidecars.file),
         ("signed", "allowed_signers", settings.signed.allowed_signers),
         ("signed", "revoked_keys", settings.signed.revoked_keys),
         ("signed", "gpg_home", settings.signed.gpg_home),
@@ -194,6 +195,12 @@ def _trusted_files(settings: Settings) -> Iterator[Contradiction]:
                 *place,
                 remedy="Keep it beside disinto.toml, outside the ops repo",
             )
+
+
+def _sidecars(settings: Settings) -> Iterator[Contradiction]:
+    if settings.sidecars.file is not None and not settings.forge.url:
+        remedy = 'Set it in [forge], for example url = "https://forge.example"'
+        yield wrong("sidecars.file needs forge.url", "sidecars", "file", remedy=remedy)
 
 
 def _limits(settings: Settings) -> Iterator[Contradiction]:
@@ -232,6 +239,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Contradiction]], ...] = (
     _gate,
     _approvals,
     _trusted_files,
+    _sidecars,
     _http,
     _limits,
     _notify,

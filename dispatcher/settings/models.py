@@ -201,6 +201,27 @@ class ForgeSettings(Section):
     timeout_s: PositiveSeconds = Field(default=10.0, description="Timeout of one request, seconds.")
 
 
+class SidecarSettings(Section):
+    """Sidecars: issues of projects start runs."""
+
+    file: Path | None = Field(
+        default=None,
+        description="sidecars.toml, the projects and the rules; never from the ops repo. Without "
+        "it no issue starts anything.",
+    )
+    token_env: str = Field(
+        default="DISINTO_SIDECAR_TOKEN",
+        description="Environment variable with the API token that reads the projects' issues.",
+    )
+    token_secret: str = Field(
+        default="", description="Name of that token's secret below [vault] bots_prefix."
+    )
+    poll_interval_s: PositiveSeconds = Field(
+        default=60.0,
+        description="Seconds between polls of a project's issues; a webhook triggers one at once.",
+    )
+
+
 class HttpSettings(Section):
     """The listener of serve."""
 
@@ -297,6 +318,7 @@ class Settings(Section):
     gate: GateSettings = GateSettings()
     signed: SignedSettings = SignedSettings()
     forge: ForgeSettings = ForgeSettings()
+    sidecars: SidecarSettings = SidecarSettings()
     http: HttpSettings = HttpSettings()
     limits: LimitSettings = LimitSettings()
     archive: ArchiveSettings = ArchiveSettings()

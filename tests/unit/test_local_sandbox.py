@@ -84,6 +84,7 @@ def test_every_path_of_the_settings_is_a_credential_or_known_to_be_none() -> Non
         "nomad.client_cert",
         "formulas.path",
         "policy.file",
+        "sidecars.file",
         "signed.allowed_signers",
         "signed.revoked_keys",
         "signed.gpg_home",

@@ -20,7 +20,7 @@ from dispatcher.operate.schema import DRAFT, schema
 from dispatcher.settings import Settings, load_settings
 from dispatcher.settings.reference import TABLES
 
-KINDS = ("action", "policy", "result", "settings")
+KINDS = ("action", "policy", "result", "settings", "sidecars")
 EXAMPLES = [name for name in resources.names("actions/examples") if name.endswith(".toml")]
 
 
@@ -36,7 +36,7 @@ def test_a_schema_is_one(kind: str) -> None:
     assert made["additionalProperties"] is False
 
 
-@pytest.mark.parametrize("kind", ["action", "policy", "settings"])
+@pytest.mark.parametrize("kind", ["action", "policy", "settings", "sidecars"])
 def test_toml_schemas_have_no_null_and_describe_every_key(kind: str) -> None:
     made = schema(kind)
     assert '"null"' not in json.dumps(made)
