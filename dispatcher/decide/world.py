@@ -12,7 +12,7 @@ from dispatcher.model.run import Claim, Formula, Observation, RunKey, Tier
 from dispatcher.model.verdicts import Verdict
 
 if TYPE_CHECKING:
-    from dispatcher.decide.policy import TierDecision
+    from dispatcher.decide.tiers import TierDecision
     from dispatcher.model.action import Action
 
 

@@ -8,7 +8,7 @@
 * ``report``, ``commit_status``, ``request_comment``, ``markdown``: write to the forge after
   decisions (commit statuses and one comment), and decide nothing
 
-Which tier an action has is decided in ``decide.policy``; requests to the forge are made by ``forge``.
+Which tier an action has is decided in ``decide.tiers``; requests to the forge are made by ``forge``.
 """
 
 from dispatcher.gate.base import Answer, Decision, Gate, Question

@@ -12,7 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from dispatcher.decide.locks import lock_of, lock_problems
-from dispatcher.decide.policy import Policy, effective_tier
+from dispatcher.decide.policy import Policy
+from dispatcher.decide.tiers import effective_tier
 from dispatcher.decide.world import Candidate
 from dispatcher.errors import Problem, TemporaryError
 from dispatcher.loop.formulas import FormulaStore, Unusable

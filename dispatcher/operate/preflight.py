@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dispatcher.decide.locks import lock_problems
-from dispatcher.decide.policy import Policy, TierDecision, effective_tier, load_policy
+from dispatcher.decide.policy import Policy, load_policy
+from dispatcher.decide.tiers import TierDecision, effective_tier
 from dispatcher.engines import registry
 from dispatcher.errors import NotFound, Problem
 from dispatcher.model.action import (

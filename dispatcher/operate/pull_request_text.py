@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dispatcher.decide.policy import Item, TierDecision
+from dispatcher.decide.tiers import Item, TierDecision
 from dispatcher.gate.markdown import render
 from dispatcher.model.action import Action
 from dispatcher.model.run import FormulaRef

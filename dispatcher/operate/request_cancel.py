@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from dispatcher.decide.policy import effective_tier
+from dispatcher.decide.tiers import effective_tier
 from dispatcher.errors import Conflict, InvalidInput, Misconfigured, Problem
 from dispatcher.gate.markdown import render
 from dispatcher.model.action import InvalidAction, parse_action

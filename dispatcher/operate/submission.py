@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dispatcher.decide.locks import lock_problems
-from dispatcher.decide.policy import Policy, TierDecision, effective_tier
+from dispatcher.decide.policy import Policy
+from dispatcher.decide.tiers import TierDecision, effective_tier
 from dispatcher.engines import registry
 from dispatcher.errors import Conflict, Exit, InvalidInput, NotFound, Problem
 from dispatcher.gate.trailer import Place

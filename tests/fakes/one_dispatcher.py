@@ -13,7 +13,6 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dispatcher.attestation import SignatureVerifier, key_id, seal_with
-from dispatcher.decide.policy import Contribution, Item, TierDecision
 from dispatcher.decide.reconcile import reconcile
 from dispatcher.decide.steps import (
     Cancel,
@@ -29,6 +28,7 @@ from dispatcher.decide.steps import (
     Step,
     StopSuperseded,
 )
+from dispatcher.decide.tiers import Contribution, Item, TierDecision
 from dispatcher.decide.world import Candidate, GateState, Limits, Requested, World
 from dispatcher.errors import Conflict, Dependency, TemporaryError
 from dispatcher.loop.arrivals import Arrivals

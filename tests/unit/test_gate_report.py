@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.decide.policy import Contribution, Item, Policy, TierDecision, effective_tier
+from dispatcher.decide.policy import Policy
+from dispatcher.decide.tiers import Contribution, Item, TierDecision, effective_tier
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.forge.records import Comment, User
 from dispatcher.gate import Answer, Decision, Question

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dispatcher.decide.locks import lock_of
-from dispatcher.decide.policy import Policy, effective_tier, parse_policy
+from dispatcher.decide.policy import Policy, parse_policy
+from dispatcher.decide.tiers import effective_tier
 from dispatcher.errors import InvalidInput
 from dispatcher.ledger.codec import decode, encode
 from dispatcher.model.action import Action, InvalidAction, parse_action

@@ -8,14 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.decide.policy import (
-    FormulaPolicy,
-    Item,
-    Policy,
-    effective_tier,
-    load_policy,
-    parse_policy,
-)
+from dispatcher.decide.policy import FormulaPolicy, Policy, load_policy, parse_policy
+from dispatcher.decide.tiers import Item, effective_tier
 from dispatcher.errors import InvalidInput, Misconfigured
 from dispatcher.model.action import Action
 from dispatcher.model.mounts import Mount

@@ -11,7 +11,6 @@ from hypothesis import Phase as HypothesisPhase
 from hypothesis import find, given, settings
 from hypothesis import strategies as st
 
-from dispatcher.decide.policy import Contribution, Item, TierDecision
 from dispatcher.decide.reconcile import ARCHIVED, USED, reconcile
 from dispatcher.decide.steps import (
     Ask,
@@ -28,6 +27,7 @@ from dispatcher.decide.steps import (
     StopSuperseded,
     Wait,
 )
+from dispatcher.decide.tiers import Contribution, Item, TierDecision
 from dispatcher.decide.world import Candidate, GateState, Limits, Provenance, World
 from dispatcher.errors import Dependency
 from dispatcher.model.action import Action
