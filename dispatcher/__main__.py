@@ -22,6 +22,12 @@ def main() -> int:
 
             return _write(f"disinto {__version__}\n".encode())
     try:
+        if instruction := os.environ.get(COMPLETE_VARIABLE):
+            from dispatcher.cli.ids import completed
+
+            answer = completed(instruction)
+            if answer is not None:
+                return _write(answer)
         from dispatcher.cli.edge import run
 
         return run(arguments)

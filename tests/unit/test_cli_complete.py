@@ -8,11 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from dispatcher.assembly import open_repo
-from dispatcher.cli import COMPLETE_VARIABLE, complete
+from dispatcher.cli import COMPLETE_VARIABLE, ids
 from dispatcher.cli.edge import run
+from dispatcher.cli.root import root
 from dispatcher.settings import load_settings
 from dispatcher.settings_file import state_dir
 from dispatcher.status import status_file
@@ -44,15 +46,15 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings = load_settings(None, {})
     open_repo(settings, {}).fetch()
     status = {"overview": {"open": [{"id": "deploy-3"}, {"id": "report"}]}}
-    (settings.state_dir / complete.STATUS_FILE).write_text(json.dumps(status))
+    (settings.state_dir / ids.STATUS_FILE).write_text(json.dumps(status))
     return desk
 
 
-def offered(*words: str) -> list[str]:
+def offered(*words: str, slow: tuple[str, ...] = SLOW_TO_LOAD) -> list[str]:
     """What bash is offered for the last of these words, and nothing slow is loaded for it."""
     program = (
         "import sys; from dispatcher.__main__ import main; main();"
-        f"slow = [m for m in {SLOW_TO_LOAD!r} if m in sys.modules];"
+        f"slow = [m for m in {slow!r} if m in sys.modules];"
         "sys.exit(f'loaded: {slow}' if slow else 0)"
     )
     environ = {
@@ -75,6 +77,58 @@ def test_each_command_offers_the_ids_it_can_use(desk: Path) -> None:
     assert offered("status", "rep") == ["report"]
 
 
+@pytest.mark.parametrize("command", sorted(ids.AFTER))
+def test_an_id_right_after_its_command_needs_no_click(desk: Path, command: str) -> None:
+    quick = offered(command, "", slow=(*SLOW_TO_LOAD, "click", "dispatcher.cli.edge"))
+    assert quick == offered("--no-color", command, "")  # as click has it
+    assert quick
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("begin", ["", "deploy"])
+def test_click_gives_each_shell_the_same(
+    desk: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    shell: str, begin: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv(COMPLETE_VARIABLE, f"{shell}_complete")
+    monkeypatch.setenv("COMP_WORDS", f"disinto logs {begin}".strip())
+    monkeypatch.setenv("COMP_CWORD", begin if shell == "fish" else "2")
+    quick = ids.completed(f"{shell}_complete")
+    assert quick is not None
+    assert quick.count(b"deploy") == 3
+    capsys.readouterr()
+    assert run([]) == 0
+    assert capsys.readouterr().out == quick.decode()
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["logs --", "logs -", "logs a b", "plan", "log", "", "logs 'd", "secrets rm", "--no-color logs d",
+     "logs d\\ e"],
+)  # fmt: skip
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell", "source"])
+def test_any_other_question_is_for_click(line: str, shell: str) -> None:
+    last = line.rpartition(" ")[2]
+    environ = {
+        "COMP_WORDS": f"disinto {line}",
+        "COMP_CWORD": last if shell == "fish" else str(len(line.split())),
+    }
+    assert ids.completed(f"{shell}_complete", environ) is None
+    assert ids.completed("bash_source", environ) is None
+
+
+def test_the_ids_after_each_command_are_those_of_its_argument() -> None:
+    found = {}
+    for name in root.list_commands(None):  # type: ignore[arg-type]
+        command = root.get_command(None, name)  # type: ignore[arg-type]
+        assert command is not None
+        first = next((p for p in command.params if isinstance(p, click.Argument)), None)
+        by = first._custom_shell_complete if first is not None else None
+        if by is not None:
+            found[name] = getattr(ids, by.__name__)
+    assert found == ids.AFTER
+
+
 def test_the_settings_that_config_names_count(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(desk.parent)
     assert offered("logs", "d") == []
@@ -88,9 +142,9 @@ def test_damage_offers_less_and_complains_of_nothing(desk: Path, damage: str) ->
         case "no clone":
             (state / "ops.git").rename(desk / "gone")
         case "no status":
-            (state / complete.STATUS_FILE).unlink()
+            (state / ids.STATUS_FILE).unlink()
         case "nonsense":
-            (state / complete.STATUS_FILE).write_text('{"overview": []}')
+            (state / ids.STATUS_FILE).write_text('{"overview": []}')
         case "wrong settings":
             (desk / "disinto.toml").write_text("state_dir = ")
     assert set(offered("logs", "deploy")) < {"deploy-1", "deploy-2", "deploy-3"}
@@ -118,4 +172,4 @@ def test_the_state_directory_is_the_one_of_the_settings(
 
 
 def test_the_name_of_the_status_file_is_said_twice_and_the_same() -> None:
-    assert complete.STATUS_FILE == status_file.NAME
+    assert ids.STATUS_FILE == status_file.NAME

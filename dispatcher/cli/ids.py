@@ -1,0 +1,113 @@
+"""Ids to offer at a press of TAB: from the status file and the clone as they are.
+
+Neither click nor the settings' model nor any adapter is loaded, because each takes longer to load
+than the answer may take.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH, CANCEL_ENDING, RESULT_ENDING
+
+STATUS_FILE = "status.json"
+"""``dispatcher.status.status_file.NAME``; its module takes long to load."""
+
+TIMEOUT_S = 2.0
+
+
+def open_ids(state_dir: Path | None) -> Iterator[str]:
+    """Ids of open actions, from the status file of a ``serve`` here."""
+    if state_dir is None:
+        return
+    try:
+        status = json.loads((state_dir / STATUS_FILE).read_bytes())
+        yield from [str(action["id"]) for action in status["overview"]["open"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return
+
+
+def known_ids(state_dir: Path | None) -> Iterator[str]:
+    """Ids of open actions, and of finished ones that are not archived."""
+    yield from open_ids(state_dir)
+    yield from _in_clone(state_dir, "")
+
+
+def finished_ids(state_dir: Path | None) -> Iterator[str]:
+    """Ids of actions with a result that are not archived."""
+    return _in_clone(state_dir, RESULT_ENDING)
+
+
+AFTER: Mapping[str, Callable[[Path | None], Iterable[str]]] = {
+    "cancel": open_ids,
+    "logs": known_ids,
+    "status": known_ids,
+    "verify": finished_ids,
+    "watch": open_ids,
+}
+"""Which ids a command takes as its first argument."""
+
+
+def matching(names: Iterable[str], begin: str) -> list[str]:
+    """Those names that begin so, each once, in order."""
+    return sorted({name for name in names if name.startswith(begin)})
+
+
+def completed(instruction: str, environ: Mapping[str, str] = os.environ) -> bytes | None:
+    """The answer to a shell that completes the id right after a command; None for any other
+    question, which is click's to answer.
+
+    Args:
+        instruction: as the completion script sets it, such as ``bash_complete``.
+        environ: with the words of the command line, as that script sets them.
+    """
+    shell = instruction.removesuffix("_complete")
+    asked = _asked(shell, environ)
+    if asked is None:
+        return None
+    from dispatcher.settings_file import state_dir
+
+    command, begin = asked
+    ids = matching(AFTER[command](state_dir(None, environ)), begin)
+    lines = (f"plain\n{i}\n_" if shell == "zsh" else f"plain,{i}" for i in ids)
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+
+
+def _asked(shell: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """The command, and the beginning of the id after it; None if there is anything else."""
+    line, current = environ.get("COMP_WORDS", ""), environ.get("COMP_CWORD", "")
+    words = line.split()
+    if shell == "fish":
+        begin = current
+        plain = words[2:] == ([begin] if begin else [])
+    else:
+        begin = words[2] if len(words) == 3 else ""
+        plain = shell in ("bash", "zsh") and current == "2" and len(words) in (2, 3)
+    if not plain or words[1:2] == [] or words[1] not in AFTER:
+        return None
+    if begin.startswith("-") or not set(line).isdisjoint("'\"\\#"):
+        return None  # an option, or what a shell would read in another way
+    return words[1], begin
+
+
+def _in_clone(state_dir: Path | None, ending: str) -> Iterator[str]:
+    """Ids of files in the clone's ``vault/actions``, as last fetched: all, or those with a result."""
+    if state_dir is None:
+        return
+    try:
+        # The exception to "only ops_repo calls git": loading the adapter takes longer than this.
+        listed = subprocess.run(
+            ["git", f"--git-dir={state_dir / 'ops.git'}", "ls-tree", "-z", "--name-only",
+             "refs/disinto/head", "--", f"{ACTIONS_PATH}/"],
+            capture_output=True, check=True, timeout=TIMEOUT_S,
+        ).stdout.decode("utf-8", "replace")  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return
+    for path in listed.split("\0"):
+        name = path.rpartition("/")[2]
+        if name.endswith(ending or ACTION_ENDING) and not name.endswith(CANCEL_ENDING):
+            yield name.removesuffix(ending or ".toml")
