@@ -18,13 +18,19 @@ STARTS = 25
 GOAL = 3.0
 COMMAND_MS = 200.0
 TAB_MS = 100.0
+TAB = "TAB after `disinto logs`"
 
-COMMANDS: Mapping[str, tuple[str, ...]] = {
-    "status": ("status",),
-    "plan": ("plan",),
-    "logs of a finished run": ("logs", "done-1"),
+DONE = tuple(f"done-{number:02}" for number in range(12))
+"""More finished actions than the status file lists."""
+
+COMMANDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
+    "status": ("status", ("status",)),
+    "status_id": ("status` of one action, `disinto status ID", ("status", DONE[0])),
+    "plan": ("plan", ("plan",)),
+    "logs": ("logs` of the last run, `disinto logs ID", ("logs", "done-last")),
+    "logs_older": ("logs` of an older run, `disinto logs ID", ("logs", DONE[0])),
 }
-"""Beside a living ``serve`` that has run one action."""
+"""Beside a living ``serve`` that has nothing to do: what each is called here, and its words."""
 
 
 def measure(stage: Stage, *, starts: int = STARTS) -> list[Figure]:
@@ -38,14 +44,15 @@ def measure(stage: Stage, *, starts: int = STARTS) -> list[Figure]:
     }
     scene = stage.scene()
     with served(scene) as dispatcher, Arrivals(scene.remote) as arrivals:
-        push_actions(scene.remote, ["done-1"])
-        dispatcher.notify()
-        arrivals.wait(1, timeout_s=60)
+        for so_far, names in ((len(DONE), DONE), (len(DONE) + 1, ("done-last",))):
+            push_actions(scene.remote, list(names))
+            dispatcher.notify()
+            arrivals.wait(so_far, timeout_s=60)
         calls: dict[str, tuple[Sequence[str], Mapping[str, str]]] = {
             "pass": ([sys.executable, "-c", "pass"], {}),
             "--help": ([program, "--help"], {}),
             "TAB": ([program], tab),
-            **{name: ([program, *arguments], {}) for name, arguments in COMMANDS.items()},
+            **{name: ([program, *words], {}) for name, (_, words) in COMMANDS.items()},
         }
         took: dict[str, list[float]] = {name: [] for name in calls}
         for _ in range(starts + 1):
@@ -68,8 +75,8 @@ def measure(stage: Stage, *, starts: int = STARTS) -> list[Figure]:
         goal = TAB_MS if name == "TAB" else COMMAND_MS
         figures.append(
             Figure(
-                name=f"startup_{name.split()[0].lower()}",
-                what="TAB after `disinto logs`" if name == "TAB" else f"`disinto {name}`",
+                name=f"startup_{name.lower()}",
+                what=f"`disinto {COMMANDS[name][0]}`" if name in COMMANDS else TAB,
                 goal=f"at most {goal:g} ms",
                 measured=f"{ms:.0f} ms, {ms / nothing:.1f} times `python -c pass`",
                 reached=ms <= goal,

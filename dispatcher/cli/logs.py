@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dispatcher.errors import DisintoError
     from dispatcher.model.result import Result
     from dispatcher.model.run import Claim
+    from dispatcher.status.status_file import Given
 
 
 @click.command("logs")
@@ -62,7 +63,7 @@ def command(
     keeps finished jobs for [nomad] keep_finished_s.
     """
     part = _Part(lines=lines, since=since)
-    if _kept(session, action_id, part):
+    if _of_serve(session, action_id, part):
         return Exit.OK
     if session.is_author:
         return _from_result(session, action_id, part, open_claim=None, trouble=None)
@@ -93,8 +94,8 @@ class _Part:
     since: float | None
 
 
-def _kept(session: Session, action_id: str, part: _Part) -> bool:
-    """Print the full log of an ended run that a running ``serve`` has recorded.
+def _of_serve(session: Session, action_id: str, part: _Part) -> bool:
+    """Print the output of an ended run that a running ``serve`` has recorded, or finds.
 
     Neither the settings nor the ops repo are read for it. False if there is none.
     """
@@ -105,8 +106,22 @@ def _kept(session: Session, action_id: str, part: _Part) -> bool:
     if configured.kept_logs is None or status.overview.find(action_id) or "/" in action_id:
         return False
     result = next((each.result for each in status.results or () if each.id == action_id), None)
-    blob = str((result or {}).get("blob"))
-    if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob):
+    if _kept(action_id, str((result or {}).get("blob")), part, configured):
+        return True
+    from dispatcher.status.questions import Question
+
+    answer = session.asked(Question.OUTPUT, action_id)
+    if answer is None:
+        return False
+    if answer["blob"]:
+        return _kept(action_id, answer["blob"], part, configured)
+    _show_end(answer["end"], part, answer["source"])
+    return True
+
+
+def _kept(action_id: str, blob: str, part: _Part, configured: Given) -> bool:
+    """Print the full log of an ended run from the engine's file; False if it has none."""
+    if configured.kept_logs is None or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob):
         return False
     from dispatcher.cli.log_tail import tail
     from dispatcher.engines.local.output import read_kept
@@ -190,24 +205,19 @@ def _from_result(
 
 def _show_ended(session: Session, result: Result, part: _Part) -> None:
     from dispatcher.assembly import open_scheduler
-    from dispatcher.cli.log_tail import last_lines, tail
-    from dispatcher.operate.ended_output import ended_output
+    from dispatcher.cli.log_tail import tail
+    from dispatcher.operate.ended_output import ended_output, never_started
 
-    end = result.logs
-    if part.lines is not None:
-        end = last_lines(end.encode("utf-8", "surrogatepass"), part.lines).decode(
-            "utf-8", "replace"
-        )
     if session.is_author:
         _refuse_since(part, result, "the full log is on the dispatcher's host")
-        click.echo(console.clean(end), nl=bool(end) and not end.endswith("\n"))
-        console.note(
+        source = (
             "from the result, its last 1,000 characters; the full log is kept for a while on the "
             "dispatcher's host"
         )
+        _show_end(result.logs, part, source)
         return
-    if result.started_at is None and not (result.engine.kind or end):
-        console.note(f"action {result.id} never started ({result.verdict}), so it has no output")
+    if never := never_started(result):
+        console.note(never)
         return
     settings = session.settings
     output = ended_output(
@@ -216,11 +226,22 @@ def _show_ended(session: Session, result: Result, part: _Part) -> None:
     if output.chunks is not None:
         for chunk in output.chunks if part.lines is None else tail(output.chunks, part.lines):
             write(chunk)
+        console.note(output.source)
     else:
         _refuse_since(part, result, output.source)
-        if end:
-            click.echo(console.clean(end), nl=not end.endswith("\n"))
-    console.note(output.source)
+        _show_end(result.logs, part, output.source)
+
+
+def _show_end(end: str, part: _Part, source: str) -> None:
+    """The end of the output, from a result, and the source."""
+    from dispatcher.cli.log_tail import last_lines
+
+    if part.lines is not None:
+        data = end.encode("utf-8", "surrogatepass")
+        end = last_lines(data, part.lines).decode("utf-8", "replace")
+    if end:
+        click.echo(console.clean(end), nl=not end.endswith("\n"))
+    console.note(source)
 
 
 def _refuse_since(part: _Part, result: Result, why: str) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,184 +12,112 @@ from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
 from dispatcher.cli.status_screen import show_cancels, show_foreign
 from dispatcher.cli.tables import table
+from dispatcher.model.cancel_request import CancelNote
+from dispatcher.model.health import ForeignResult
+from dispatcher.operate.planned import Planned
+from dispatcher.status.questions import Question
 
 if TYPE_CHECKING:
-    from dispatcher.errors import DisintoError
-    from dispatcher.model.checks import Change
-    from dispatcher.operate.forecast import Forecast
-    from dispatcher.status.action_record import ActionRecord
+    from collections.abc import Mapping
+    from typing import Any
 
 
 @click.command("plan")
+@click.option("--fresh", is_flag=True, help="Query everything, also beside a running 'serve'.")
 @json_option
 @config_option
 @click.pass_obj
-def command(session: Session, *, as_json: bool) -> None:
+def command(session: Session, *, fresh: bool, as_json: bool) -> None:
     """Show what the next tick of 'disinto serve' would do, and why each action waits.
 
     Queries what serve would query: remote, Vault, gate, ledger and engine, with the same
     permissions. Starts nothing and writes nothing. With Nomad it also reports where jobs differ
     from what 'disinto apply' would write, and, if the token may read them, ACL policies.
+
+    A running 'disinto serve' with the same settings that has nothing to do answers itself: it
+    checks that the remote has not moved, and shows what its last round left. The answer names
+    its age. With --fresh, and in any other case, such as right after a push, everything is queried.
     """
+    planned = (None if fresh else _of_serve(session)) or _worked_out(session)
+    if as_json:
+        console.emit(planned.plain)
+    else:
+        _show(planned)
+
+
+def _of_serve(session: Session) -> Planned | None:
+    answer = session.asked(Question.PLAN)
+    try:
+        return None if answer is None else Planned.from_json(answer)
+    except (TypeError, KeyError, ValueError):
+        return None
+
+
+def _worked_out(session: Session) -> Planned:
     from dispatcher.assembly import build_components, build_view, proposals
     from dispatcher.operate.forecast import forecast
-    from dispatcher.operate.proposed import unmerged
+    from dispatcher.operate.planned import of_forecast
 
-    parts = build_components(session.on_host("plan"))
-    planned = forecast(parts, build_view(parts))
-    drift, trouble = _drift(session, planned)
-    proposed, unknown = proposals(session.settings, os.environ)
-    tree = planned.view.tree
-    actions = {i for i in (p.action_id for p in proposed) if i in tree.open or tree.has_result(i)}
-    pending = unmerged(proposed, actions=actions, cancels=tree.cancels)
-    if as_json:
-        from dispatcher.status.action_record import of_open
-
-        rows = [of_open(each.row()).to_json() for each in pending]
-        about_engine = {_engine_key(session): _plain_drift(drift, trouble)}
-        console.emit({**_plain(planned), **about_engine, "proposed": rows})
-        return
-    _show(session, planned, drift, trouble)
-    if unknown:
-        console.say(f"\n{unknown}")
-    if pending:
-        console.say("\nProposed by open pull requests; nothing happens until they are merged:")
-        table(("ID", "WHY"), [(row.id, row.reason) for row in (p.row() for p in pending)], indent=2)
+    components = build_components(session.on_host("plan"))
+    planned = forecast(components, build_view(components))
+    settings = components.settings
+    return of_forecast(planned, settings, os.environ, proposals(settings, os.environ))
 
 
-def _drift(session: Session, planned: Forecast) -> tuple[tuple[Change, ...], DisintoError | None]:
-    """The drift at the engine, or why it cannot be determined."""
-    from dispatcher.engines import registry
-    from dispatcher.errors import DisintoError
-
-    settings = session.settings
-    in_use = {frozenset(c.action.mounts) for c in planned.candidates.values() if c.action}
-    try:
-        return registry.get(settings.scheduler).drift(settings, os.environ, in_use), None
-    except DisintoError as error:
-        return (), error
-
-
-def _engine_key(session: Session) -> str:
-    """The name of the engine if 'disinto apply' writes anything to it; else ``nomad``, as ever."""
-    from dispatcher.engines import registry
-
-    engine = registry.get(session.settings.scheduler)
-    return engine.name if engine.administers else "nomad"
-
-
-def _plain_drift(drift: tuple[Change, ...], trouble: DisintoError | None) -> dict[str, object]:
-    return {
-        "drift": [asdict(change) for change in drift],
-        "error": str(trouble) if trouble else "",
-    }
-
-
-def _plain(planned: Forecast) -> dict[str, object]:
-    return {
-        "head": planned.head.commit if planned.head else "",
-        "rewritten": planned.head.rewritten if planned.head else False,
-        "steps": _steps(planned),
-        "waits": _waits(planned),
-        "warnings": list(planned.view.warnings),
-        "foreign": [asdict(record) for record in planned.foreign],
-        "cancels": [asdict(record) for record in planned.cancels],
-        "down": {str(dependency): reason for dependency, reason in planned.outages.items()},
-    }
-
-
-def _steps(planned: Forecast) -> list[dict[str, Any]]:
-    """What the next tick does, each the action's record with ``step``, ``does`` and ``gate``."""
-    from dispatcher.operate.forecast import in_words, subject_of
-
-    records = _records(planned)
-    steps = []
-    for step in planned.plan.steps:
-        action_id, reason = subject_of(step)
-        about = {
-            "reason": planned.obstacles.get(action_id, reason) or None,
-            "step": type(step).__name__.lower(),
-            "does": in_words(step),
-            "gate": planned.gates.get(action_id),
-        }
-        steps.append({**_of(records, action_id), **about})
-    return steps
-
-
-def _waits(planned: Forecast) -> list[dict[str, Any]]:
-    """What waits, each the action's record with ``gate``."""
-    records = _records(planned)
-    return [
-        {
-            **_of(records, wait.action_id),
-            "reason": wait.reason or wait.run,
-            "waiting_for": wait.waiting_for.value,
-            "gate": planned.gates.get(wait.action_id),
-        }
-        for wait in planned.plan.waits
-    ]
-
-
-def _records(planned: Forecast) -> dict[str, ActionRecord]:
-    from dispatcher.status.action_record import of_open
-
-    return {action.id: of_open(action) for action in planned.actions()}
-
-
-def _of(records: Mapping[str, ActionRecord], action_id: str) -> dict[str, Any]:
-    from dispatcher.status.action_record import undecided
-
-    return (records.get(action_id) or undecided(action_id)).to_json()
-
-
-def _show(
-    session: Session,
-    planned: Forecast,
-    drift: tuple[Change, ...],
-    trouble: DisintoError | None,
-) -> None:
-    from dispatcher.engines import registry
-
-    repo = session.settings.ops_repo
-    head = planned.head
-    console.say(f"{repo.branch} of {repo.remote} at {head.commit[:12] if head else '(unknown)'}")
-    if head is not None and head.rewritten:
+def _show(planned: Planned) -> None:
+    plain = planned.plain
+    head = plain["head"]
+    console.say(f"{planned.branch} of {planned.remote} at {head[:12] or '(unknown)'}")
+    if planned.leader:
+        console.say(
+            f"from {planned.leader}, last round {console.ago(planned.at)} ago; the remote has not "
+            "moved. 'disinto plan --fresh' queries everything"
+        )
+    if plain["rewritten"]:
         console.say("the history was rewritten since the last poll; no id runs a second time")
-    for dependency, reason in planned.outages.items():
+    for dependency, reason in plain["down"].items():
         console.say(f"{dependency} is unavailable: {reason}")
-    for warning in planned.view.warnings:
+    for warning in plain["warnings"]:
         console.say(f"{console.styled('warning', 'yellow')}  {warning}")
-    show_foreign(planned.foreign)
-    show_cancels(planned.cancels)
-    steps, waits = _steps(planned), _waits(planned)
+    show_foreign(tuple(ForeignResult(**record) for record in plain["foreign"]))
+    show_cancels(tuple(CancelNote(**record) for record in plain["cancels"]))
+    steps, waits = plain["steps"], plain["waits"]
     taken = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
     console.say(f"\nThe next tick takes {taken}:" if steps else "\nNothing to do.")
-    table(
-        ("ID", "TIER", "GATE", "STEP"),
-        [
-            (
-                s["id"],
-                s["tier"] or "",
-                s["gate"] or "",
-                f"{s['does']}: {s['reason']}" if s["reason"] else s["does"],
-            )
-            for s in steps
-        ],
-        indent=2,
-    )
+    table(("ID", "TIER", "GATE", "STEP"), [_step(step) for step in steps], indent=2)
     if waits:
         console.say(f"\n{len(waits)} wait:")
-    table(
-        ("ID", "TIER", "GATE", "WAITS FOR", "WHY"),
-        [
-            (w["id"], w["tier"] or "", w["gate"] or "", w["waiting_for"], w["reason"] or "")
-            for w in waits
-        ],
-        indent=2,
+    table(("ID", "TIER", "GATE", "WAITS FOR", "WHY"), [_wait(wait) for wait in waits], indent=2)
+    _show_drift(planned)
+    if planned.unknown:
+        console.say(f"\n{planned.unknown}")
+    if plain["proposed"]:
+        console.say("\nProposed by open pull requests; nothing happens until they are merged:")
+        table(("ID", "WHY"), [(r["id"], r["reason"] or "") for r in plain["proposed"]], indent=2)
+
+
+def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
+    does = f"{step['does']}: {step['reason']}" if step["reason"] else step["does"]
+    return step["id"], step["tier"] or "", step["gate"] or "", does
+
+
+def _wait(wait: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        wait["id"],
+        wait["tier"] or "",
+        wait["gate"] or "",
+        wait["waiting_for"],
+        wait["reason"] or "",
     )
-    title = registry.get(session.settings.scheduler).title
-    if trouble is not None:
-        console.say(f"\ncannot compare {title}'s jobs: {trouble}")
-    if drift:
-        console.say(f"\n{title} differs from the settings; 'disinto apply' shows and fixes it:")
-        table(("WHAT", "NAME", "STEP"), [(c.kind, c.name, c.step.value) for c in drift], indent=2)
+
+
+def _show_drift(planned: Planned) -> None:
+    engine = planned.plain[planned.engine]
+    if engine["error"]:
+        console.say(f"\ncannot compare {planned.title}'s jobs: {engine['error']}")
+    if engine["drift"]:
+        console.say(
+            f"\n{planned.title} differs from the settings; 'disinto apply' shows and fixes it:"
+        )
+        changes = [(c["kind"], c["name"], str(c["step"])) for c in engine["drift"]]
+        table(("WHAT", "NAME", "STEP"), changes, indent=2)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from dispatcher.loop.serve import Service
     from dispatcher.notify.notifier import Notifier
     from dispatcher.settings import Settings
+    from dispatcher.settings_origin import Origin
     from dispatcher.status.metrics import Metrics
+    from dispatcher.status.questions import AnswerSocket
     from dispatcher.status.snapshot import Snapshots
     from dispatcher.web.hooks import PushHook
     from dispatcher.web.listener import Listener
@@ -84,18 +86,24 @@ def command(session: Session, *, once: bool) -> int:
         given=given(settings, origin),
         results=lambda overview: last_results.of(overview.newest),
     )
+    questions = answering(
+        components,
+        origin,
+        pulse,
+        lambda error: watches.event("defect", where="answer", error=error),
+    )
     metrics.watch(pulse.health, forge_calls=components.forge_calls)
     door = DeferredListener(
         lambda: listener(service, components, pulse=pulse, metrics=metrics),
         give_up=lambda: service.stop(),  # noqa: PLW0108 - made after the door
     )
-    followers = (pulse, status_file, Counted(metrics), journal, door)
+    followers = (pulse, status_file, questions, Counted(metrics), journal, door)
     watches = Trackers(*followers, *([notifier] if notifier else []))
     service = build_service(components, watches)
     with contextlib.ExitStack() as open_things:
         open_things.enter_context(status_file)
-        if notifier is not None:
-            open_things.enter_context(notifier)
+        open_things.enter_context(questions)
+        open_things.enter_context(notifier or contextlib.nullcontext())
         open_things.enter_context(NudgeFile(settings.state_dir, service.look_now))
         if settings.http.listen and not once:
             open_things.enter_context(door)
@@ -120,6 +128,24 @@ def notified(components: Components, notifier: Notifier) -> Components:
     warnings = components.warnings
     return replace(
         components, notices=notifier, warnings=lambda: (*warnings(), *notifier.warnings())
+    )
+
+
+def answering(
+    components: Components,
+    origin: Origin | None,
+    snapshots: Snapshots,
+    defect: Callable[[Exception], None],
+) -> AnswerSocket:
+    """The socket on which other commands ask this ``serve``, not yet open."""
+    from dispatcher.cli.answers import answers
+    from dispatcher.status.questions import AnswerSocket
+
+    return AnswerSocket(
+        components.settings.state_dir,
+        origin=origin,
+        answers=answers(components, snapshots, os.environ),
+        defect=defect,
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -153,7 +153,27 @@ def _gathered(session: Session, last: int, wanted: Wanted) -> Listing:
 
 
 def _account(session: Session, action_id: str, *, as_json: bool) -> None:
-    from dispatcher.cli.status_screen import plain_account, show_account
+    plain, lines = _account_of_serve(session, action_id) or _account_gathered(session, action_id)
+    if as_json:
+        console.emit(plain)
+    else:
+        for line in lines:
+            console.say(line)
+
+
+def _account_of_serve(
+    session: Session, action_id: str
+) -> tuple[Mapping[str, Any], Sequence[str]] | None:
+    """What a living ``serve`` answers: the account as plain data, and for people."""
+    from dispatcher.status.questions import Question
+
+    answer = session.asked(Question.ACCOUNT, action_id)
+    return None if answer is None else (answer["plain"], answer["lines"])
+
+
+def _account_gathered(session: Session, action_id: str) -> tuple[Mapping[str, Any], Sequence[str]]:
+    """The same, found out here."""
+    from dispatcher.cli.status_screen import account_lines, plain_account
     from dispatcher.operate.lookup import look_up
 
     gathered = gather(session)
@@ -163,10 +183,7 @@ def _account(session: Session, action_id: str, *, as_json: bool) -> None:
         tree=gathered.tree_of(action_id),
         standing=with_proposed(session, gathered.overview).find(action_id),
     )
-    if as_json:
-        console.emit(plain_account(account))
-    else:
-        show_account(account)
+    return plain_account(account), account_lines(account)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -162,17 +162,15 @@ def show_foreign(foreign: tuple[ForeignResult, ...]) -> None:
         console.say(f"{REMEDY}.")
 
 
-def show_account(account: Account) -> None:
+def account_lines(account: Account) -> list[str]:
     """An account for people: facts line by line, then the end of the output."""
-    for name, value in _facts(account):
-        console.say(f"{name:<12}{value}")
-    for problem in account.problems:
-        console.say(str(problem))
+    lines = [f"{name:<12}{value}" for name, value in _facts(account)]
+    lines += [str(problem) for problem in account.problems]
     result = account.result
     if result is not None and result.logs:
-        console.say("\noutput (its last 1,000 characters):")
-        for line in result.logs.rstrip("\n").split("\n"):
-            console.say(f"  {line}")
+        lines.append("\noutput (its last 1,000 characters):")
+        lines += [f"  {line}" for line in result.logs.rstrip("\n").split("\n")]
+    return lines
 
 
 def _facts(account: Account) -> list[tuple[str, str]]:

@@ -53,6 +53,7 @@ class Candidate:
         formula: what would run; None while unknown, and for a file that never runs.
         tier_decision: under which tier, and why; None likewise.
         gate_state, reason: the gate's decision, and why.
+        gate: which gate decided; "" if none has.
         approved_by: who approved.
         since: when it came to the branch, or was first seen there; seconds since the epoch, 0.0
             if that is not known. Nothing is decided by it.
@@ -68,6 +69,7 @@ class Candidate:
     tier_decision: TierDecision | None = None
     gate_state: GateState = GateState.UNASKED
     reason: str = ""
+    gate: str = ""
     approved_by: tuple[str, ...] = ()
     since: float = 0.0
     order_known: bool = True

@@ -163,6 +163,8 @@ class ControlLoop:
             observations=term.engine.observations or {},
             # Results that arrived while this process ran, and the newest of those before.
             newest=None if before is None else tuple(dict.fromkeys((*view.arrived, *before))),
+            quiet=term.heads.followed
+            and not (plan.steps or world.busy or world.unsettled or view.unread),
         )
 
     # -- events, on the loop's thread ------------------------------------------------------

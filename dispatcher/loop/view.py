@@ -326,6 +326,7 @@ class View:
             candidate,
             gate_state=_gate_state(decision),
             reason=decision.reason,
+            gate=decision.gate,
             approved_by=decision.approved_by,
             approved_at=decision.landed_at or candidate.since,
         )

@@ -7,8 +7,8 @@ options, tables and texts for a terminal are in ``cli``.
   and sent
 * ``proposing``, ``proposed``, ``pull_request_text``: pull requests with a file: opened, found, its
   text
-* ``follow``, ``lookup``, ``forecast``, ``author_view``: ``watch``, ``status``, ``plan``: what is
-  so, with a dispatcher's rights or an author's
+* ``follow``, ``lookup``, ``forecast``, ``planned``, ``author_view``: ``watch``, ``status``, ``plan``:
+  what is so, with a dispatcher's rights or an author's
 * ``cancel``, ``request_cancel``: ``cancel``: by the ledger and the engine, or by a request in the
   ops repo
 * ``ended_output``: ``logs`` of a run that has ended

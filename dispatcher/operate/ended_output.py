@@ -32,6 +32,13 @@ class EndedOutput:
     source: str
 
 
+def never_started(result: Result) -> str:
+    """Why there is no output, in words, if the run never started; else ""."""
+    if result.started_at is None and not (result.engine.kind or result.logs):
+        return f"action {result.id} never started ({result.verdict}), so it has no output"
+    return ""
+
+
 def ended_output(
     result: Result,
     scheduler: Callable[[], Scheduler],

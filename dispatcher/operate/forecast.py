@@ -64,7 +64,6 @@ class Forecast:
         head: the head that was read; None if there is no clone and the remote is down.
         plan: steps and waits.
         candidates: open actions by id, as vetted and judged.
-        gates: which gate decided about an action, by id.
         claims: open claims by id.
         observations: of the engine, or None if it could not be reached.
         obstacles: why a run cannot reach its engine although it is its turn, by id.
@@ -79,7 +78,6 @@ class Forecast:
     plan: Plan
     view: View
     candidates: Mapping[str, Candidate]
-    gates: Mapping[str, str]
     claims: Mapping[str, Claim]
     observations: Mapping[RunKey, Observation] | None
     obstacles: Mapping[str, str] = field(default_factory=dict)
@@ -168,7 +166,7 @@ def forecast(components: Components, view: View) -> Forecast:
     by_id = {claim.key.action_id: claim for claim in claims or ()}
     in_flight = [claim for claim in by_id.values() if claim.in_flight]
     observations = asker.ask(Dependency.SCHEDULER, lambda: components.scheduler.observe(in_flight))
-    gates = _ask_gates(components, view, by_id, asker)
+    _ask_gates(components, view, by_id, asker)
     cancels = CancelRequests(components, view, tracker=Silent(), resting=asker.outages.keys)
     cancels.look(by_id)
     limits = components.settings.limits
@@ -207,7 +205,6 @@ def forecast(components: Components, view: View) -> Forecast:
         plan=plan,
         view=view,
         candidates=candidates,
-        gates=gates,
         claims=by_id,
         observations=observations,
         obstacles=obstacles,
@@ -252,9 +249,8 @@ def _provenance(
 
 def _ask_gates(
     components: Components, view: View, claims: Mapping[str, Claim], asker: _Asker
-) -> dict[str, str]:
-    """Check the gate for each candidate that could run; which gate decided, by id."""
-    gates: dict[str, str] = {}
+) -> None:
+    """Check the gate for each candidate that could run."""
     for action_id, candidate in view.candidates().items():
         if candidate.problem or candidate.unvetted or action_id in claims:
             continue
@@ -264,8 +260,6 @@ def _ask_gates(
         decision = asker.ask(Dependency.FORGE, lambda asked=question: components.gate.check(asked))  # type: ignore[misc]
         if decision is not None:
             view.learn(question, decision, asked_at=time.monotonic())
-            gates[action_id] = decision.gate
-    return gates
 
 
 def _obstacles(

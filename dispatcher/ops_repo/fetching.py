@@ -53,6 +53,27 @@ class Fetcher:
                 self._upkeep.changed()
             return commit
 
+    def unmoved(self, commit: str, *, timeout_s: float) -> bool:
+        """Whether the remote's branch is at this commit, and its lead as the last fetch found it; fetches
+        nothing and changes nothing. Errors as ``head``.
+        """
+        branch = f"refs/heads/{self._git.settings.branch}"
+        lead = {} if self._lead_ours is None else {LEAD: self._lead_ours}
+        expected = {branch: commit, **lead}
+        done = self._git.ask(
+            self._path,
+            "ls-remote",
+            "--quiet",
+            *self._git.path_options("fetch"),
+            "--",
+            self._git.remote,
+            *expected,
+            timeout_s=timeout_s,
+        )
+        lines = (line.partition("\t") for line in done.line.splitlines())
+        values = {ref: value for value, _, ref in lines}
+        return all(values.get(ref) == value for ref, value in expected.items())
+
     def ref(self, ref: str) -> str:
         """Fetch any other ref of the remote; returns its commit. Errors as ``head``."""
         with self._lock.held() as fds:

@@ -68,6 +68,17 @@ class OpsRepo(RepoReader):
         """
         return self._repairing(lambda: self._head(self._clone.fetcher.head()))
 
+    def unmoved(self, commit: str, *, timeout_s: float) -> bool:
+        """Whether a fetch would find nothing but this head of the branch; fetches nothing.
+
+        Args:
+            timeout_s: seconds for the remote's answer.
+
+        Raises:
+            Unavailable, Denied, Misconfigured: as ``fetch``.
+        """
+        return self._repairing(lambda: self._clone.fetcher.unmoved(commit, timeout_s=timeout_s))
+
     def local_head(self) -> Head | None:
         """The head as last fetched, without contacting the remote; None if there is no clone."""
         commit = self._clone.refs.value(HEAD)

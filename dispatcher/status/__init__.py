@@ -1,1 +1,1 @@
-"""What ``serve`` reports about itself: overview, status file, metrics."""
+"""What ``serve`` reports about itself: overview, status file, answers to questions, metrics."""

@@ -157,7 +157,7 @@ LISTED = 1_000
 
 def of_status(status: Status, dependencies: tuple[DependencyHealth, ...]) -> Overview:
     """The overview of one round of ``serve``."""
-    plan = _with_failures(status.plan, status.failures)
+    plan = with_failures(status.plan, status.failures)
     return Overview(
         at=status.round_at,
         head=status.head,
@@ -181,7 +181,7 @@ def of_status(status: Status, dependencies: tuple[DependencyHealth, ...]) -> Ove
     )
 
 
-def _with_failures(plan: Plan, failures: Mapping[str, str]) -> Plan:
+def with_failures(plan: Plan, failures: Mapping[str, str]) -> Plan:
     """The plan, with a wait for each action that has none because its step is being retried."""
     if not failures:
         return plan

@@ -98,6 +98,14 @@ class Snapshots:
         overview = _overview(last) if last else Overview(at=self._started_at)
         return replace(overview, warnings=(*overview.warnings, *self._warnings()))
 
+    def last(self, *, within_s: float) -> Status | None:
+        """The last round's status; None if this process does not lead, or the round is older."""
+        with self._lock:
+            last, leads = self._last, self._leads
+        if last is None or not leads or self._clock() - last.status.round_at > within_s:
+            return None
+        return last.status
+
     def status(self, status: Status) -> None:
         """Keep a round's status."""
         round_ = _Round(status=status, dependencies=self._dependencies(status))

@@ -38,6 +38,7 @@ class Status:
         failures: error of the last step of each action that is being retried, by id.
         cancels: requests to cancel what is open or runs.
         foreign: results in git that this dispatcher did not sign.
+        quiet: nothing is done or found out about any action: the waits are all there is to report.
     """
 
     leader: str
@@ -58,6 +59,7 @@ class Status:
     newest: tuple[str, ...] | None = None
     foreign: tuple[ForeignResult, ...] = ()
     cancels: tuple[CancelNote, ...] = ()
+    quiet: bool = False
 
 
 def waiting_status(leader: str, outages: Mapping[Dependency, Outage]) -> Status:

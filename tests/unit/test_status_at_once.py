@@ -26,12 +26,7 @@ from dispatcher.status.action_record import of_result
 from dispatcher.status.last_results import LastResults
 from dispatcher.status.overview import OpenAction, Overview, State
 from dispatcher.status.status_file import StatusFile
-
-SLOW_TO_LOAD = (
-    "pydantic", "httpx", "urllib3", "hvac", "structlog", "rich", "jinja2", "tenacity", "asyncio",
-    "cryptography", "tomli", "logging", "http.client", "tempfile", "getpass", "dispatcher.settings",
-    "dispatcher.ops_repo", "dispatcher.decide.reconcile", "dispatcher.model.action", "dispatcher.model.result",
-)  # fmt: skip
+from tests.support.quick_calls import called
 
 
 def result(name: str, second: int) -> Result:
@@ -112,24 +107,6 @@ def serving() -> Iterator[Overview]:
 def status(*words: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     """``disinto status``; see ``called``."""
     return called("status", *words)
-
-
-def called(*words: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
-    """The command in a process of its own, and what of ``SLOW_TO_LOAD`` it loaded."""
-    program = (
-        "import sys, json; from dispatcher.__main__ import main; code = main();"
-        f"slow = [m for m in {SLOW_TO_LOAD!r} if m in sys.modules];"
-        "print('\\n' + json.dumps(slow), file=sys.stderr); sys.exit(code)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    *said, slow = done.stderr.splitlines()
-    done.stderr = "\n".join(said)
-    return done, json.loads(slow)
 
 
 @pytest.mark.parametrize("words", [[], ["-n", "3"], ["-n", "0"], ["--json"]])
