@@ -230,12 +230,18 @@ def build_components(
         settings_file: the settings file, if its changes are to be reported.
     """
     from dispatcher.audit import AuditLog
+    from dispatcher.gate.sourced import SourcedGate
     from dispatcher.loop.component_warnings import component_warnings
     from dispatcher.loop.components import Components, WakeUp
     from dispatcher.loop.formulas import FormulaStore
     from dispatcher.loop.own_settings import OwnSettings
     from dispatcher.loop.rules import Rules
-    from dispatcher.loop.signing import result_signer, result_verifier
+    from dispatcher.loop.signing import (
+        action_signer,
+        result_signer,
+        result_verifier,
+        written_verifier,
+    )
     from dispatcher.vault import Grants
 
     refuse_author(settings, "a dispatcher")
@@ -272,17 +278,26 @@ def build_components(
         settings, audit, webhook=not environ.get(settings.http.webhook_secret_env), own=own
     )
     warnings = component_warnings(settings, scheduler, repo)
+    verifier = result_verifier(settings, vault)
+    written = written_verifier(settings, verifier)
     return Components(
         settings=settings,
         rules=rules,
         repo=repo,
         formula_store=FormulaStore(folder=settings.formulas.path, repo=repo),
-        gate=open_gate(settings, repo, forge, lambda: rules.signers),
+        gate=SourcedGate(
+            open_gate(settings, repo, forge, lambda: rules.signers),
+            files=repo,
+            written=written,
+            limit=settings.limits.max_action_bytes,
+        ),
         grants=Grants(vault, settings),
         ledger=ledger,
         scheduler=scheduler,
         sign_result=result_signer(settings, vault),
-        verifier=result_verifier(settings, vault),
+        verifier=verifier,
+        sign_action=action_signer(settings, vault),
+        written=written,
         audit=audit,
         wake=wake,
         leadership=leadership,

@@ -2,7 +2,8 @@
 
 ``seal_with`` signs (``envelope``), by a local key or by Vault's transit engine (``keys``);
 ``verify_result`` verifies (``verify``), purely and without any server. ``provenance`` answers whether
-a file in git was signed by us.
+a file in git was signed by us; ``written`` signs the actions that the dispatcher writes itself, and
+answers which it wrote.
 """
 
 from dispatcher.attestation.envelope import (
@@ -24,8 +25,9 @@ from dispatcher.attestation.keys import (
     transit_keys,
     transit_signer,
 )
-from dispatcher.attestation.provenance import SignatureVerifier
+from dispatcher.attestation.provenance import PublicKeys, SignatureVerifier
 from dispatcher.attestation.verify import Finding, Kind, Verification, git_blob, verify_result
+from dispatcher.attestation.written import WrittenVerifier, sign_action
 
 __all__ = [
     "PAYLOAD_TYPE",
@@ -34,11 +36,13 @@ __all__ = [
     "Finding",
     "Kind",
     "LocalSigner",
+    "PublicKeys",
     "SignatureVerifier",
     "Signer",
     "Transit",
     "TransitSigner",
     "Verification",
+    "WrittenVerifier",
     "git_blob",
     "key_id",
     "load_public_keys",
@@ -46,6 +50,7 @@ __all__ = [
     "pae",
     "public_pem",
     "seal_with",
+    "sign_action",
     "transit_keys",
     "transit_signer",
     "verify_result",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -21,12 +21,11 @@ _CONTEXT = frozenset({Kind.FORMULA, Kind.APPROVAL})
 """Findings that are not about who signed."""
 
 
-class SignatureVerifier:
-    """Distinguishes our results from others by their signature; see ``dispatcher.loop.result_writer.Verifier``.
-    Thread-safe.
+class PublicKeys:
+    """Our public keys, fetched once, and again at most each ``REFRESH_S``. Thread-safe.
 
     Args:
-        keys: our public keys; empty if none was ever made. Raises what ``ours`` raises.
+        keys: our public keys; empty if none was ever made.
         clock: seconds, monotonic.
     """
 
@@ -42,24 +41,14 @@ class SignatureVerifier:
         self._keys_read: Sequence[Ed25519PublicKey] = ()
         self._read_at: float | None = None
 
-    @property
-    def signs(self) -> bool:
-        """True."""
-        return True
+    def any(self) -> Sequence[Ed25519PublicKey]:
+        """The keys as last fetched. Raises what fetching them raises."""
+        return self._keys(older_than_s=float("inf"))
 
-    def can_prove(self) -> bool:
-        """See ``dispatcher.loop.result_writer.Verifier``."""
-        return bool(self._keys(older_than_s=float("inf")))
-
-    def ours(self, data: bytes, *, action_id: str, blob: str | None) -> bool:
-        """See ``dispatcher.loop.result_writer.Verifier``."""
-        verification = self._verify(data, action_id, blob, self._keys(older_than_s=float("inf")))
-        if any(f.kind is Kind.KEY for f in verification.findings):
-            keys = self._keys(older_than_s=REFRESH_S)
-            verification = self._verify(data, action_id, blob, keys)
-        return bool(verification.keyid) and not [
-            f for f in verification.findings if f.kind not in _CONTEXT
-        ]
+    def in_turn(self) -> Iterator[Sequence[Ed25519PublicKey]]:
+        """The keys as last fetched; then those of now, for what none of the first explains."""
+        yield self.any()
+        yield self._keys(older_than_s=REFRESH_S)
 
     def _keys(self, *, older_than_s: float) -> Sequence[Ed25519PublicKey]:
         with self._turn:
@@ -68,6 +57,45 @@ class SignatureVerifier:
                 self._keys_read = self._read()
                 self._read_at = now
             return self._keys_read
+
+
+class SignatureVerifier:
+    """Distinguishes our results from others by their signature; see ``dispatcher.loop.result_writer.Verifier``.
+    Thread-safe.
+
+    Attributes:
+        keys: our public keys.
+
+    Args:
+        keys: our public keys; empty if none was ever made. Raises what ``ours`` raises.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        keys: Callable[[], Sequence[Ed25519PublicKey]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.keys = PublicKeys(keys, clock=clock)
+
+    @property
+    def signs(self) -> bool:
+        """True."""
+        return True
+
+    def can_prove(self) -> bool:
+        """See ``dispatcher.loop.result_writer.Verifier``."""
+        return bool(self.keys.any())
+
+    def ours(self, data: bytes, *, action_id: str, blob: str | None) -> bool:
+        """See ``dispatcher.loop.result_writer.Verifier``."""
+        for keys in self.keys.in_turn():
+            verification = self._verify(data, action_id, blob, keys)
+            if not any(f.kind is Kind.KEY for f in verification.findings):
+                foreign = [f for f in verification.findings if f.kind not in _CONTEXT]
+                return bool(verification.keyid) and not foreign
+        return False
 
     @staticmethod
     def _verify(

@@ -2,6 +2,7 @@
 
 * ``base``: the interface
 * ``by_tier``, ``caching``: the gate of the service: by tier, its answers cached
+* ``sourced``: puts the question about an action that the dispatcher wrote to what defines it
 * ``main_branch``, ``signed``, ``forgejo``: a gate each; ``trailer`` reads what a signature
   approves; ``landing`` and ``approval`` find and judge the merged pull request
 * ``history``: what gates need of git; ``ops_repo`` implements it

@@ -15,6 +15,7 @@ from dispatcher.model.run import FormulaRef, Tier
 
 if TYPE_CHECKING:
     from dispatcher.decide.world import Candidate
+    from dispatcher.model.source import ActionSource
 
 
 class Answer(StrEnum):
@@ -39,6 +40,7 @@ class Question:
         tier_raised: what raises it above the formula's tier, for messages; "" if nothing does.
         formula: the formula the action would run; None when the question is about a formula.
         formula_path: path of that formula in the ops repo, or "" for the operator's own directory.
+        source: the action's table ``[source]``, which anybody may have written; None without one.
     """
 
     action_id: str
@@ -50,6 +52,7 @@ class Question:
     tier_raised: str = ""
     formula: FormulaRef | None = None
     formula_path: str = ""
+    source: ActionSource | None = None
 
     @classmethod
     def about(cls, candidate: Candidate, *, commit: str) -> Question:
@@ -65,6 +68,7 @@ class Question:
             tier_raised=tier.raised if tier else "",
             formula=formula.ref if formula else None,
             formula_path=formula.path if formula else "",
+            source=candidate.action.source if candidate.action else None,
         )
 
 
@@ -75,7 +79,7 @@ class Decision:
     Attributes:
         answer: see its class.
         reason: one sentence without a full stop that names the commit, request or person meant.
-        gate: the gate that decided: ``main_branch``, ``none``, ``signed`` or ``forgejo``.
+        gate: the gate that decided: ``main_branch``, ``none``, ``signed``, ``forgejo`` or ``source``.
         approved_by: who approved: forge logins or principals of the allowed-signers file,
             or ``gpg:<fingerprint>``. None of them holds a comma.
         final: True for a refusal that nothing can change but another action under a new id. Only

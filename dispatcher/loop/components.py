@@ -12,15 +12,17 @@ if TYPE_CHECKING:
     from dispatcher.errors import DisintoError
     from dispatcher.gate.base import Decision, Gate, Question
     from dispatcher.gate.report import Ended
+    from dispatcher.gate.sourced import Written
     from dispatcher.ledger.base import Ledger
     from dispatcher.loop.formulas import FormulaStore
     from dispatcher.loop.leader import Leadership
-    from dispatcher.loop.result_writer import Sign, Verifier
+    from dispatcher.loop.result_writer import Sign, SignAction, Verifier
     from dispatcher.loop.rules import Rules
     from dispatcher.model.mounts import Mount
     from dispatcher.model.result import Result
     from dispatcher.ops_repo import OpsRepo
     from dispatcher.settings import Settings
+    from dispatcher.sources import Source
     from dispatcher.vault import Grants
 
 
@@ -57,6 +59,14 @@ class NoNotices:
         """Record nothing."""
 
 
+class NothingWritten:
+    """Recognizes no action as written by the dispatcher: where nothing is signed."""
+
+    def wrote(self, data: bytes, *, action_id: str) -> bool:  # noqa: ARG002
+        """Never."""
+        return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Components:
     """The adapters and callbacks of a service.
@@ -64,6 +74,10 @@ class Components:
     Attributes:
         sign_result: signs results that this dispatcher made. Never pass it a text read from git.
         verifier: distinguishes our results from others.
+        sign_action: signs actions that this dispatcher writes; None if nothing is signed. Never pass
+            it a text read from git.
+        written: recognizes the actions that it wrote.
+        sources: what wants actions written; none without ``sign_action``.
         rules: the files by which actions are judged, reloaded when they change.
         wake: set by the service; adapters call it when something may have changed.
         leadership: whether this installation may start runs for the ops repo.
@@ -92,6 +106,9 @@ class Components:
     warnings: Callable[[], tuple[str, ...]] = tuple
     obstacle: Callable[[Collection[Mount]], str] = lambda _mounts: ""
     notices: ResultNotices = field(default_factory=NoNotices)
+    sign_action: SignAction | None = None
+    written: Written = field(default_factory=NothingWritten)
+    sources: tuple[Source, ...] = ()
 
 
 class WakeUp:

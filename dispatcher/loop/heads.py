@@ -13,7 +13,7 @@ reads from its thread does not change meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from dispatcher.loop.components import Components
 from dispatcher.loop.pollers import Pauses, Pollers
 from dispatcher.loop.tombstones import Lost, Recall, keep, recall, record, vanished_results
 from dispatcher.loop.view import View
+from dispatcher.loop.withdrawn import keep_withdrawn
 from dispatcher.model.run import Claim
 from dispatcher.ops_repo import Approach, Changes, Delta, Head, Tree
 from dispatcher.status.tracker import Tracker
@@ -47,11 +48,13 @@ class _Move:
     Attributes:
         commit: the new head.
         lost: ids whose result vanished.
+        withdrawn: blobs of actions that were deleted before they ran, by id.
         rewritten_from: commits that are no longer in the history.
     """
 
     commit: str
     lost: tuple[Lost, ...]
+    withdrawn: Mapping[str, str] = field(default_factory=dict)
     rewritten_from: tuple[str, ...] = ()
 
 
@@ -116,7 +119,8 @@ class Heads:
     @property
     def withheld(self) -> set[str]:
         """Ids for which no step may be taken yet."""
-        return {lost.action_id for move in self._moves for lost in move.lost}
+        lost = {lost.action_id for move in self._moves for lost in move.lost}
+        return lost.union(*(move.withdrawn for move in self._moves))
 
     @property
     def pending(self) -> bool:
@@ -233,6 +237,7 @@ class Heads:
         move = _Move(
             commit=head.commit,
             lost=tuple(lost),
+            withdrawn=changes.withdrawn_blobs,
             rewritten_from=rewritten_from,
         )
         self._moves.append(move)
@@ -253,6 +258,9 @@ class Heads:
                 claim = keep(self._components, lost, commit=move.commit, led=self._led)
                 if claim is not None:
                     claims.append(claim)
+            claims += keep_withdrawn(
+                self._components, move.withdrawn, commit=move.commit, led=self._led
+            )
         record(self._components, moves[-1].commit, led=self._led)
         return claims
 

@@ -1,8 +1,9 @@
-"""The only writer of results to git: ``<id>.result.json`` beside each action.
+"""The only writer to git: results, ``<id>.result.json`` beside each action, and the actions that the
+dispatcher writes itself.
 
-The writer batches results for up to 200 ms into one commit. It holds no state that could be lost: a
+The writer batches both for up to 200 ms into one commit. It holds no state that could be lost: a
 result that could not be pushed is reported back to the loop, is still in the ledger, and is queued
-again by the loop.
+again by the loop; an action is wanted again by its source.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from functools import partial
 from typing import Protocol
 
 from dispatcher.errors import Misconfigured, unexpected
-from dispatcher.model.paths import ACTIONS_PATH, result_name
+from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH, result_name
 from dispatcher.model.run import Claim
 from dispatcher.ops_repo import NewFile, OpsRepo, Published
 
@@ -30,6 +31,31 @@ BATCH_LIMIT = 1_000
 def result_path(action_id: str) -> str:
     """The path of an action's result in the ops repo."""
     return f"{ACTIONS_PATH}/{result_name(action_id)}"
+
+
+def action_path(action_id: str) -> str:
+    """The path of an action in the ops repo."""
+    return f"{ACTIONS_PATH}/{action_id}{ACTION_ENDING}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewAction:
+    """An action that the dispatcher writes itself, on its way to git; never replaces a file.
+
+    Attributes:
+        action_id: its id.
+        text: the file without its signature.
+        origin: what it is written for, for the commit's message: ``schedule nightly``.
+    """
+
+    action_id: str
+    text: str
+    origin: str
+
+    @property
+    def path(self) -> str:
+        """In the ops repo."""
+        return action_path(self.action_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +76,11 @@ class Entry:
     policies: tuple[str, ...] = ()
     blob: str = ""
 
+    @property
+    def path(self) -> str:
+        """In the ops repo."""
+        return result_path(self.action_id)
+
     @classmethod
     def of(cls, claim: Claim) -> Entry:
         """The result that a claim holds."""
@@ -65,17 +96,30 @@ class Entry:
 class Pushed:
     """The outcome of a batch: ``published`` on success, else ``error``."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[Entry | NewAction, ...]
     published: Published | None = None
     error: Exception | None = None
 
     def of(self, path: str) -> str:
         """The id whose result is at a path; "" if it is none of this batch."""
-        return next((e.action_id for e in self.entries if result_path(e.action_id) == path), "")
+        return next((e.action_id for e in self.entries if e.path == path), "")
+
+    @property
+    def results(self) -> list[Entry]:
+        """Those that are results."""
+        return [e for e in self.entries if isinstance(e, Entry)]
+
+    @property
+    def actions(self) -> list[NewAction]:
+        """Those that are actions."""
+        return [e for e in self.entries if isinstance(e, NewAction)]
 
 
 Sign = Callable[[Entry], str]
 """Makes the file's final text: signs it, if results are signed. Only for results that we made."""
+
+SignAction = Callable[[str], str]
+"""Signs the text of an action that we made."""
 
 
 class Verifier(Protocol):
@@ -125,11 +169,13 @@ class Unsigned:
 
 
 class ResultWriter:
-    """Writes results to the ops repo, in batches, on its own thread. ``put`` never blocks.
+    """Writes results and actions to the ops repo, in batches, on its own thread. ``put`` never
+    blocks.
 
     Args:
         repo: the ops repo.
-        sign_result: called once for each entry of a batch, before the commit.
+        sign_result: called once for each result of a batch, before the commit.
+        sign_action: the same for actions.
         verifier: checks an existing file in the place of a run's result.
         report: called on the writer's thread with each batch's outcome.
         check: called before each push; raises if nothing may be written any more.
@@ -145,20 +191,21 @@ class ResultWriter:
         report: Callable[[Pushed], None],
         check: Callable[[], None] = lambda: None,
         window_s: float = WINDOW_S,
+        sign_action: SignAction | None = None,
     ) -> None:
         self._repo = repo
-        self._sign_result = sign_result
+        self._sign_result, self._sign_action = sign_result, sign_action
         self._verifier = verifier
         self._report = report
         self._check = check
         self._window_s = window_s
-        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Entry | NewAction | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="result-writer", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: Entry | NewAction) -> None:
         self._queue.put(entry)
 
     def stop(self) -> None:
@@ -175,7 +222,7 @@ class ResultWriter:
             batch, open_for_more = self._collect(first)
             self._write(batch)
 
-    def _collect(self, first: Entry) -> tuple[list[Entry], bool]:
+    def _collect(self, first: Entry | NewAction) -> tuple[list[Entry | NewAction], bool]:
         batch = [first]
         deadline = time.monotonic() + self._window_s
         while len(batch) < BATCH_LIMIT:
@@ -188,12 +235,12 @@ class ResultWriter:
             batch.append(entry)
         return batch, True
 
-    def _write(self, batch: Sequence[Entry]) -> None:
+    def _write(self, batch: Sequence[Entry | NewAction]) -> None:
         """Sign each entry separately, so that one that cannot be signed holds up no other."""
-        signed: list[tuple[Entry, NewFile]] = []
+        signed: list[tuple[Entry | NewAction, NewFile]] = []
         for entry in batch:
             try:
-                data = self._sign_result(entry).encode()
+                data = self._signed(entry).encode()
             except Exception as error:  # noqa: BLE001 - this thread must live; the loop decides
                 self._report(Pushed(entries=(entry,), error=error))
             else:
@@ -202,7 +249,14 @@ class ResultWriter:
             entries, files = zip(*signed, strict=True)
             self._push_all(entries, files)
 
-    def _push_all(self, batch: tuple[Entry, ...], files: Sequence[NewFile]) -> None:
+    def _signed(self, entry: Entry | NewAction) -> str:
+        if isinstance(entry, Entry):
+            return self._sign_result(entry)
+        if self._sign_action is None:
+            raise Misconfigured("actions cannot be signed", remedy="Set [attestation] enabled")
+        return self._sign_action(entry.text)
+
+    def _push_all(self, batch: tuple[Entry | NewAction, ...], files: Sequence[NewFile]) -> None:
         """Push a batch. If an entry of it cannot be written, it must not hold up the others: the
         batch is split in halves and retried.
         """
@@ -216,13 +270,13 @@ class ResultWriter:
         self._push_all(batch[:half], files[:half])
         self._push_all(batch[half:], files[half:])
 
-    def _file(self, entry: Entry, data: bytes) -> NewFile:
+    def _file(self, entry: Entry | NewAction, data: bytes) -> NewFile:
         keeps = None
-        if entry.blob:
+        if isinstance(entry, Entry) and entry.blob:
             keeps = partial(self._verifier.ours, action_id=entry.action_id, blob=entry.blob)
-        return NewFile(path=result_path(entry.action_id), data=data, keeps=keeps)
+        return NewFile(path=entry.path, data=data, keeps=keeps)
 
-    def _push(self, batch: tuple[Entry, ...], files: Sequence[NewFile]) -> Pushed:
+    def _push(self, batch: tuple[Entry | NewAction, ...], files: Sequence[NewFile]) -> Pushed:
         try:
             published = self._repo.publish(files, message=_message(batch), check=self._check)
         except Exception as error:  # noqa: BLE001 - this thread must live; the loop decides
@@ -230,8 +284,19 @@ class ResultWriter:
         return Pushed(entries=batch, published=published)
 
 
-def _message(batch: Sequence[Entry]) -> str:
+def _message(batch: Sequence[Entry | NewAction]) -> str:
     if len(batch) == 1:
-        return f"Result of {batch[0].action_id}"
-    names = "\n".join(entry.action_id for entry in batch)
-    return f"Results of {len(batch)} actions\n\n{names}"
+        return _subject(batch[0])
+    actions = [entry for entry in batch if isinstance(entry, NewAction)]
+    if not actions:
+        names = "\n".join(entry.action_id for entry in batch)
+        return f"Results of {len(batch)} actions\n\n{names}"
+    results = len(batch) - len(actions)
+    counts = [f"{len(actions)} actions"] + ([f"{results} results"] if results else [])
+    return f"{' and '.join(counts)}\n\n" + "\n".join(map(_subject, batch))
+
+
+def _subject(entry: Entry | NewAction) -> str:
+    if isinstance(entry, NewAction):
+        return f"Action {entry.action_id} for {entry.origin}"
+    return f"Result of {entry.action_id}"

@@ -24,6 +24,7 @@ def is_done(term: Term, plan: Plan) -> bool:
         or term.heads.pending
         or term.steps.arrivals.pending
         or term.claims.has_open()
+        or term.sources.pending
     )
     settled = term.heads.followed and term.lead.confirmed and not term.claims.stale
     return settled and not term.outages.outages() and not at_work

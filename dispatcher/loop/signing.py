@@ -1,12 +1,16 @@
-"""Signs results, and verifies which are ours, with the key that the settings name."""
+"""Signs results and written actions, and verifies which are ours, with the key that the settings name."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dispatcher.loop.result_writer import Entry, Sign, Unsigned, Verifier
+from dispatcher.loop.components import NothingWritten
+from dispatcher.loop.result_writer import Entry, Sign, SignAction, Unsigned, Verifier
+from dispatcher.settings.repository import repository_name
 
 if TYPE_CHECKING:
+    from dispatcher.attestation import Signer
+    from dispatcher.gate.sourced import Written
     from dispatcher.settings import Settings
     from dispatcher.vault import Vault
 
@@ -18,19 +22,47 @@ def result_signer(settings: Settings, vault: Vault) -> Sign:
     """Signs results as the settings say; if signatures are off, the text stays as it is."""
     if not settings.attestation.enabled:
         return lambda entry: entry.text
-    from dispatcher.attestation import Signer, local_signer, seal_with, transit_signer
-    from dispatcher.vault.transit import TransitKey
+    from dispatcher.attestation import seal_with
 
-    signer: Signer
-    if settings.attestation.transit_key:
-        signer = transit_signer(TransitKey(vault, settings))
-    else:
-        signer = local_signer(settings.state_dir / LOCAL_KEY)
+    signer = _signer(settings, vault)
 
     def sign(entry: Entry) -> str:
         return seal_with(signer, entry.text, policies=entry.policies)
 
     return sign
+
+
+def action_signer(settings: Settings, vault: Vault) -> SignAction | None:
+    """Signs the actions that the dispatcher writes; None if signatures are off."""
+    if not settings.attestation.enabled:
+        return None
+    from dispatcher.attestation import sign_action
+
+    signer, place = _signer(settings, vault), _place(settings)
+    return lambda text: sign_action(signer, text, place=place)
+
+
+def written_verifier(settings: Settings, verifier: Verifier) -> Written:
+    """Recognizes the actions that the dispatcher wrote, by the keys that verify its results."""
+    from dispatcher.attestation import SignatureVerifier, WrittenVerifier
+
+    if not isinstance(verifier, SignatureVerifier):
+        return NothingWritten()
+    return WrittenVerifier(verifier.keys, place=_place(settings))
+
+
+def _signer(settings: Settings, vault: Vault) -> Signer:
+    from dispatcher.attestation import local_signer, transit_signer
+    from dispatcher.vault.transit import TransitKey
+
+    if settings.attestation.transit_key:
+        return transit_signer(TransitKey(vault, settings))
+    return local_signer(settings.state_dir / LOCAL_KEY)
+
+
+def _place(settings: Settings) -> str:
+    """Where signed actions count."""
+    return f"{repository_name(settings)}@{settings.ops_repo.branch}"
 
 
 def result_verifier(settings: Settings, vault: Vault) -> Verifier:

@@ -42,7 +42,7 @@ from dispatcher.loop.outbox import NAME as OUTBOX
 from dispatcher.loop.outbox import Outbox
 from dispatcher.loop.pollers import Pollers
 from dispatcher.loop.reports import Reports
-from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter
+from dispatcher.loop.result_writer import Entry, NewAction, Pushed, ResultWriter
 from dispatcher.loop.results import of_rejection
 from dispatcher.loop.retries import Retries
 from dispatcher.loop.view import View
@@ -70,6 +70,7 @@ class Steps:
         pollers: notified of failures and recoveries.
         tracker: receives events.
         moved: called when a push of results moved the head.
+        written: called with the outcome of a batch that had actions.
     """
 
     def __init__(
@@ -84,7 +85,9 @@ class Steps:
         pollers: Pollers,
         tracker: Tracker,
         moved: Callable[[], None],
+        written: Callable[[Pushed], None] = lambda _pushed: None,
     ) -> None:
+        self._written = written
         self._components, self._view, self._claim_cache, self._executor = (
             components,
             view,
@@ -121,6 +124,7 @@ class Steps:
         self._writer = ResultWriter(
             components.repo,
             sign_result=components.sign_result,
+            sign_action=components.sign_action,
             verifier=components.verifier,
             check=acting.led,
             report=lambda pushed: executor.post(lambda: self._pushed(pushed)),
@@ -153,6 +157,10 @@ class Steps:
     def close(self) -> None:
         """Write the queued results, then stop the writer."""
         self._writer.stop()
+
+    def write(self, action: NewAction) -> None:
+        """Have an action of ours signed and pushed; ``written`` is called with the outcome."""
+        self._writer.put(action)
 
     def know(self, claim: Claim) -> None:
         """Enter a claim into the cache, and report it."""
@@ -308,7 +316,9 @@ class Steps:
         self._writer.put(entry)
 
     def _pushed(self, pushed: Pushed) -> None:
-        action_ids = [e.action_id for e in pushed.entries]
+        if pushed.actions:
+            self._written(pushed)
+        action_ids = [e.action_id for e in pushed.results]
         self.busy.difference_update(action_ids)
         error = pushed.error
         if error is None:

@@ -32,6 +32,8 @@ from dispatcher.loop.polls import (
     VettingPoll,
 )
 from dispatcher.loop.reloading import Reloading
+from dispatcher.loop.result_writer import Pushed
+from dispatcher.loop.sources import Sources
 from dispatcher.loop.steps import Steps
 from dispatcher.loop.view import View, WithResult
 from dispatcher.status.tracker import Tracker
@@ -60,6 +62,7 @@ class Term:
     endings: Endings
     archiving: ArchivePasses
     cleanup: Cleanup
+    sources: Sources
 
     def world(self) -> World:
         """The present facts, for ``reconcile``."""
@@ -110,6 +113,7 @@ class Term:
         self.ledger.work(back)
         self.secret_names.work(back)
         self.steps.reports.work(self.view.tree)
+        self.sources.work(ready=self._may_write())
         if self._archives(once=once):
             self.archiving.work(self.view.tree, keep=self.claims.claims)
         if self.heads.followed and not once:
@@ -133,11 +137,17 @@ class Term:
             self.heads.next_try_in(),
             self.steps.arrivals.next_try_in(),
             self.steps.reports.next_in(),
+            self.sources.next_in() if self._may_write() else None,
         )
         return min((pause for pause in pauses if pause is not None), default=None)
 
     def _archives(self, *, once: bool) -> bool:
         return self.heads.followed and self.lead.confirmed and not once
+
+    def _may_write(self) -> bool:
+        """Whether it is known which ids are used, so that sources may be asked."""
+        known = self.heads.followed and not self.heads.pending and not self.claims.in_doubt
+        return known and self.lead.confirmed and not self.reloading.under_way
 
     def _back(self) -> frozenset[Dependency]:
         """Dependencies that were down and may be retried."""
@@ -183,6 +193,9 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
     def moved() -> None:
         heads.look()
 
+    def written(pushed: Pushed) -> None:
+        sources.pushed(pushed)
+
     steps = Steps(
         components,
         view,
@@ -193,6 +206,17 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
         pollers=pollers,
         tracker=tracker,
         moved=moved,
+        written=written,
+    )
+    sources = Sources(
+        components,
+        view,
+        claims.claims,
+        pollers=pollers,
+        tracker=tracker,
+        write=steps.write,
+        led=steps.led,
+        resting=outages.resting,
     )
     heads = Heads(
         components,
@@ -246,4 +270,5 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
             led=steps.led,
             every_s=registry.get(settings.scheduler).tidying_interval_s(settings),
         ),
+        sources=sources,
     )

@@ -5,6 +5,7 @@ package.
 
 * ``action``, ``names``, ``references``, ``cancel_request``: what people write: an action, the names
   in it and whether they exist, a request to cancel
+* ``source``: what the dispatcher wrote an action for
 * ``paths``: where the files of an ops repo stand
 * ``run``, ``verdicts``, ``mounts``, ``dynamic``: a run, how it may end, and what it may have
 * ``payload``, ``time_index``: what scheduler and runner exchange, and when output was written

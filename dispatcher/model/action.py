@@ -17,6 +17,7 @@ from dispatcher.errors import Problem
 from dispatcher.model.mounts import Mount
 from dispatcher.model.names import ID_PATTERN, SECRET_PATTERN, name_problem, secret_problem
 from dispatcher.model.run import MAX_ARGUMENT_BYTES, Tier
+from dispatcher.model.source import ActionSource
 from dispatcher.model.times import epoch, is_rfc3339
 from dispatcher.toml.explain import Reader, complaint, walk
 from dispatcher.toml.source import KeyPath, TomlSource, quoted, too_large
@@ -264,6 +265,13 @@ class Action:
         AfterValidator(_checked_params),
         Field(description="Values for the formula, as DISINTO_PARAMS in JSON; no dates."),
     ] = Field(default_factory=dict)
+    source: Annotated[
+        ActionSource | None,
+        Field(
+            description="What the dispatcher wrote this action for; it writes the table itself. In "
+            "a file that anybody else wrote or changed it has no effect."
+        ),
+    ] = None
 
     @property
     def starts_at(self) -> float | None:

@@ -210,11 +210,13 @@ class MemoryClone:
         return None
 
     def read(self, blobs: Iterable[str], *, limit: int) -> dict[str, bytes | int]:
-        known = {
+        known: dict[str, bytes | int] = {
             git_blob(data): data
             for commit in self.known
             for data in self.remote.commits[commit].results.values()
         }
+        for commit in self.known:  # of an action only its blob is known
+            known |= dict.fromkeys(self.remote.commits[commit].actions.values(), b"")
         return {blob: known[blob] for blob in blobs}
 
     def publish(

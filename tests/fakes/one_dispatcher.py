@@ -32,6 +32,7 @@ from dispatcher.decide.tiers import Contribution, Item, TierDecision
 from dispatcher.decide.world import Candidate, GateState, Limits, Requested, World
 from dispatcher.errors import Conflict, Dependency, TemporaryError
 from dispatcher.loop.arrivals import Arrivals
+from dispatcher.loop.components import NothingWritten
 from dispatcher.loop.effects.acting import Acting
 from dispatcher.loop.effects.cancelling import Cancelling
 from dispatcher.loop.effects.ending import Ending
@@ -117,6 +118,7 @@ class Components:
     settings: Settings = SETTINGS
     cancels: dict[str, Requested] = field(default_factory=dict)  # in git, as they are approved
     unapproved: set[str] = field(default_factory=set)
+    written: NothingWritten = field(default_factory=NothingWritten)
 
     @property
     def sign_result(self) -> Callable[[Entry], str]:

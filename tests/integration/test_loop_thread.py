@@ -15,6 +15,7 @@ import pytest
 
 from dispatcher.loop.components import Components
 from dispatcher.model.run import Phase
+from tests.fakes.source import Wishes, wish
 from tests.support.stage import Stage, action, eventually, path
 
 AT_THE_START = {("ledger", "open_runs"), ("ledger", "leader"), ("leadership", "check_ledger")}
@@ -36,8 +37,10 @@ ADAPTERS = {
     "grants",
     "ledger",
     "scheduler",
+    "sign_action",
     "sign_result",
     "verifier",
+    "written",
     "leadership",
     "audit",
     "obstacle",
@@ -76,15 +79,30 @@ def noted(calls: list[tuple[str, str, str]]) -> Callable[[Components], Component
 
 
 def test_every_adapter_of_the_parts_is_watched() -> None:
-    plain = {"settings", "policy", "rules", "wake", "reporter", "forge_calls", "warnings"}
+    plain = {
+        "settings",
+        "policy",
+        "rules",
+        "wake",
+        "reporter",
+        "forge_calls",
+        "warnings",
+        "sources",
+    }
     others = {f.name for f in fields(Components)} - plain
     assert others == ADAPTERS, "a new adapter: watch it here"
+
+
+@eventually
+def is_there(stage: Stage, action_id: str) -> None:
+    stage.scene.git("cat-file", "-e", f"main:{path(action_id)}", cwd=stage.scene.remote)
 
 
 def test_no_adapter_is_called_by_the_loop(stage: Stage) -> None:
     """Through a whole life: actions run, wait, change, are refused, finish, vanish and come back."""
     calls: list[tuple[str, str, str]] = []
-    stage.change = noted(calls)
+    wishes, watched = Wishes(wishes=[wish("wished", formula="danger")]), noted(calls)
+    stage.change = lambda components: watched(replace(components, sources=(wishes,)))
     stage.scene.merge(
         {
             path("first"): action("first", secrets='"TOKEN_A"'),
@@ -103,6 +121,7 @@ def test_no_adapter_is_called_by_the_loop(stage: Stage) -> None:
     stage.result("first")
     stage.result("wrong")
     stage.at_rest()
+    is_there(stage, "wished")
     stage.scene.merge(
         {path("waits"): action("waits", formula="danger", more="priority = 5")}, "Edit"
     )
@@ -110,13 +129,14 @@ def test_no_adapter_is_called_by_the_loop(stage: Stage) -> None:
     service.look_now()
     stage.result("first")
     stage.at_rest()
-    stage.scene.remove("vault/actions/first.result.json", path("first"))
+    stage.scene.remove("vault/actions/first.result.json", path("first"), path("wished"))
     service.look_now()
 
     @eventually
     def tombstone() -> None:
         claims = stage.components.ledger.open_runs()
-        assert [(c.key.action_id, c.phase) for c in claims] == [("first", Phase.TOMBSTONE)]
+        assert {c.key.action_id for c in claims} == {"first", "wished"}
+        assert {c.phase for c in claims} == {Phase.TOMBSTONE}
 
     tombstone()
     stage.stop()

@@ -1,0 +1,372 @@
+"""Has the actions written that sources want, each once.
+
+A look: the sources are asked on another thread, with the branch's head, what the ledger keeps for them
+(their *marks*), and functions that say which ids are used. What they want is signed and pushed as new
+files (``dispatcher.loop.result_writer``), in one commit with whatever results there are. Only when all
+of it is in git are the marks stored. So a crash at any point leads to the same wishes again, under the
+same ids, and to no second file: one that exists is never replaced.
+
+An id is used, and not written again, while git has an action or a result of it, anywhere, or the
+ledger a claim or tombstone; what somebody deletes before it ran leaves a tombstone
+(``dispatcher.loop.withdrawn``). Nothing is written before the head is followed and recorded and the
+lead confirmed, so that these records are complete.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dispatcher.decide.world import Ended
+from dispatcher.errors import Conflict, Dependency, Misconfigured
+from dispatcher.loop.components import Components
+from dispatcher.loop.endings import ending
+from dispatcher.loop.foreign import in_git
+from dispatcher.loop.pollers import Pauses, Pollers
+from dispatcher.loop.result_writer import NewAction, Pushed
+from dispatcher.loop.view import View
+from dispatcher.model.run import Claim
+from dispatcher.ops_repo import Formulas, Tree
+from dispatcher.sources import Look, Source, SourceNote, Wants, action_text, problems_of
+from dispatcher.sources.base import MARK_CHARACTERS, MARKS_CHARACTERS, WANTED_LIMIT
+from dispatcher.status.tracker import Tracker
+from dispatcher.toml.source import quoted
+
+NAME = "sources"
+"""Of the poller that asks the sources, and of the one that stores their marks."""
+
+PAUSES_S = (1.0, 60.0)
+"""First and longest pause after a source failed, or its actions were not written."""
+
+LEAST_S = 1.0
+"""Seconds between two looks, however often the branch moves."""
+
+MOST_S = 60.0
+"""Seconds after which the sources are asked in any case: their servers and the clock may have changed."""
+
+State = tuple[str, int, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """The answer of one source.
+
+    Attributes:
+        kind: of the source.
+        wants: what it wants; nothing if it failed.
+        marks, version: its marks and the version of their note, as the ledger had them.
+        error: why it failed.
+    """
+
+    kind: str
+    wants: Wants = field(default_factory=Wants)
+    marks: Mapping[str, str] = field(default_factory=dict)
+    version: int = 0
+    error: Exception | None = None
+
+
+@dataclass
+class _Unfinished:
+    """An answer whose actions are on their way to git."""
+
+    answer: Answer
+    ids: set[str]
+
+
+def note_name(kind: str) -> str:
+    """Name of the ledger's note with the marks of a kind of source."""
+    return f"source-{kind}"
+
+
+def ask(
+    source: Source, components: Components, look: Callable[[Mapping[str, str]], Look]
+) -> Answer:
+    """Ask one source, and check its answer. Reads the ledger.
+
+    Args:
+        look: makes the look from the source's marks.
+
+    Raises:
+        Unavailable: the ledger cannot be read.
+    """
+    note = components.ledger.note(note_name(source.kind))
+    marks = _marks(note.text if note else "")
+    try:
+        wants = source.look(look(marks))
+        _check(source.kind, wants, limit=components.settings.limits.max_action_bytes)
+    except Exception as error:  # noqa: BLE001 - one source's; it must hold up no other
+        return Answer(kind=source.kind, error=error)
+    version = note.version if note else 0
+    return Answer(kind=source.kind, wants=wants, marks=marks, version=version)
+
+
+def _marks(text: str) -> Mapping[str, str]:
+    try:
+        marks = json.loads(text) if text else {}
+    except ValueError:
+        return {}
+    return {str(k): str(v) for k, v in marks.items()} if isinstance(marks, dict) else {}
+
+
+def _check(kind: str, wants: Wants, *, limit: int) -> None:
+    """Refuse what must not get into git or the ledger: a defect of the source."""
+    if len(wants.actions) > WANTED_LIMIT:
+        raise ValueError(f"source {kind} wants {len(wants.actions)} actions at once")
+    for wanted in wants.actions:
+        if problems := problems_of(kind, wanted, limit=limit):
+            raise ValueError(f"source {kind} wants an invalid action: {problems[0].message}")
+    longest = max(map(len, wants.marks.values()), default=0)
+    if longest > MARK_CHARACTERS or len(_stored(wants.marks)) > MARKS_CHARACTERS:
+        raise ValueError(f"the marks of source {kind} are too large")
+
+
+def _stored(marks: Mapping[str, str]) -> str:
+    return json.dumps(marks, sort_keys=True, separators=(",", ":"))
+
+
+def store(components: Components, answer: Answer, *, led: Callable[[], None]) -> None:
+    """Store the marks of an answer whose actions are in git.
+
+    Raises:
+        Unavailable: the ledger cannot be written.
+        LeadLost: another process may lead by now.
+    """
+    for wanted in answer.wants.actions:
+        components.audit.append(
+            "action_written",
+            action=wanted.action_id,
+            source=f"{answer.kind} {wanted.name}",
+            occasion=wanted.occasion,
+            blob=wanted.blob,
+        )
+    if answer.wants.marks == answer.marks:
+        return
+    led()
+    text = _stored(answer.wants.marks)
+    try:
+        components.ledger.write_note(note_name(answer.kind), text, version=answer.version)
+    except Conflict:
+        return  # changed meanwhile; the next look starts from what is there
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ids:
+    """Which ids are open, and which are used up. Safe to call from any thread: each call is a few
+    look-ups in tables, and an answer that is a moment old does no harm.
+    """
+
+    tree: Tree
+    claims: Mapping[str, Claim]
+
+    def is_open(self, action_id: str) -> bool:
+        """See ``Look``."""
+        return action_id in self.tree.open
+
+    def is_used(self, action_id: str) -> bool:
+        """See ``Look``."""
+        tree = self.tree
+        return (
+            action_id in tree.open
+            or tree.has_result(action_id)
+            or action_id in tree.archived
+            or action_id in self.claims
+        )
+
+
+def look_of(
+    components: Components,
+    view: View,
+    *,
+    ids: Ids,
+    now: float,
+    marks: Mapping[str, str],
+    down: Collection[Dependency] = (),
+) -> Look:
+    """What a source sees of a view."""
+    tree = view.tree
+
+    def ended(action_id: str) -> Ended | None:
+        file = in_git(tree, action_id)
+        return None if file is None else ending(components, file)
+
+    return Look(
+        now=now,
+        commit=tree.commit,
+        policy=view.intake.policy,
+        formulas=Formulas(commit=tree.commit, formulas=dict(tree.formulas)),
+        marks=marks,
+        down=frozenset(down),
+        is_open=ids.is_open,
+        is_used=ids.is_used,
+        ended=ended,
+        check=components.gate.check,
+    )
+
+
+class Sources:
+    """Asks the sources, and has their actions written. Used by the loop's thread only.
+
+    Args:
+        components: the sources, ledger and gate.
+        view: of the ops repo.
+        claims: the open claims, by id; a live view.
+        pollers: run what may block.
+        tracker: notified of what is written.
+        write: hands an action to the writer; its outcome comes back by ``pushed``.
+        led: raises if the lead is lost.
+        resting: names the dependencies that are backing off.
+        clock: seconds since the epoch.
+
+    Attributes:
+        notes: the sources, for people; of the last look.
+    """
+
+    def __init__(
+        self,
+        components: Components,
+        view: View,
+        claims: Mapping[str, Claim],
+        *,
+        pollers: Pollers,
+        tracker: Tracker,
+        write: Callable[[NewAction], None],
+        led: Callable[[], None],
+        resting: Callable[[], Collection[Dependency]] = frozenset,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._components, self._view = components, view
+        self._ids = Ids(tree=view.tree, claims=claims)
+        self._pollers, self._tracker = pollers, tracker
+        self._write, self._led, self._resting, self._clock = write, led, resting, clock
+        self._unfinished: dict[str, _Unfinished] = {}
+        self._state: State | None = None
+        self._due_at = 0.0
+        self._asked_at = float("-inf")
+        self._pauses = Pauses(*PAUSES_S)
+        self.notes: tuple[SourceNote, ...] = ()
+
+    @property
+    def pending(self) -> bool:
+        """Whether a look is due, or actions are on their way; a source that failed is not waited for."""
+        return bool(self._unfinished) or (self._due() and not self._pauses.left())
+
+    def work(self, *, ready: bool) -> None:
+        """Ask the sources, if that is due.
+
+        Args:
+            ready: whether the head is followed and recorded, and the lead confirmed.
+        """
+        if not ready or self._unfinished or not self._due() or self._wait_s() > 0:
+            return
+        if not self._pollers.free(Dependency.LEDGER, NAME):
+            return
+        self._state, self._asked_at = self._now(), time.monotonic()
+        now, down = self._clock(), frozenset(self._resting())
+        self._due_at = now + MOST_S
+        look = self._look(now, down)
+        self._pollers.run(
+            Dependency.LEDGER,
+            lambda: [ask(source, self._components, look) for source in self._sources],
+            self._asked,
+            name=NAME,
+            failed=self._failed,
+        )
+
+    def pushed(self, pushed: Pushed) -> None:
+        """Take note of the outcome of a batch with actions of ours."""
+        ids = {action.action_id for action in pushed.actions}
+        for kind, unfinished in list(self._unfinished.items()):
+            if not ids & unfinished.ids:
+                continue
+            if pushed.error is not None:
+                del self._unfinished[kind]  # wanted again at the next look
+                self._failed(pushed.error)
+                continue
+            unfinished.ids -= ids
+            if not unfinished.ids:
+                self._store(unfinished.answer)
+        if pushed.error is None:
+            self._tracker.event("written", actions=len(ids))
+
+    def next_in(self) -> float | None:
+        """Seconds until the sources are asked again; None if nothing falls due by itself."""
+        if not self._sources or self._unfinished or not self._pollers.free(Dependency.LEDGER, NAME):
+            return None
+        return max(self._wait_s(), 0.0 if self._due() else self._due_at - self._clock())
+
+    @property
+    def _sources(self) -> Sequence[Source]:
+        return self._components.sources
+
+    def _now(self) -> State:
+        return (self._view.tree.commit, self._view.revision, self._view.invalidated)
+
+    def _due(self) -> bool:
+        if not self._sources:
+            return False
+        return self._state != self._now() or self._clock() >= self._due_at
+
+    def _wait_s(self) -> float:
+        return max(self._pauses.left(), self._asked_at + LEAST_S - time.monotonic())
+
+    def _look(
+        self, now: float, down: Collection[Dependency]
+    ) -> Callable[[Mapping[str, str]], Look]:
+        components, view, ids = self._components, self._view, self._ids
+        return lambda marks: look_of(components, view, ids=ids, now=now, marks=marks, down=down)
+
+    def _asked(self, answers: Sequence[Answer]) -> None:
+        if not any(answer.error for answer in answers):
+            self._pauses.succeeded()
+        self.notes = tuple(note for answer in answers for note in answer.wants.notes)
+        for answer in answers:
+            if answer.error is None:
+                self._hand_in(answer)
+            else:
+                self._pollers.trouble(answer.error, where=f"source {answer.kind}")
+                self._failed(answer.error)
+
+    def _hand_in(self, answer: Answer) -> None:
+        if answer.wants.next_at is not None:
+            self._due_at = min(self._due_at, answer.wants.next_at)
+        actions = [a for a in answer.wants.actions if not self._ids.is_used(a.action_id)]
+        if self._components.sign_action is None and actions:
+            self._failed(Misconfigured("actions cannot be signed"))
+            return
+        self._unfinished[answer.kind] = _Unfinished(answer, {a.action_id for a in actions})
+        for wanted in actions:
+            text = action_text(answer.kind, wanted)
+            origin = f"{answer.kind} {wanted.name}"
+            self._write(NewAction(action_id=wanted.action_id, text=text, origin=origin))
+        if not actions:
+            self._store(answer)
+
+    def _store(self, answer: Answer) -> None:
+        if answer.wants.marks == answer.marks and not answer.wants.actions:
+            del self._unfinished[answer.kind]
+            return
+
+        def over(_answer: object) -> None:
+            self._unfinished.pop(answer.kind, None)
+
+        def failed(error: Exception) -> None:
+            over(error)
+            self._failed(error)
+
+        name = f"{NAME} {quoted(answer.kind)}"
+        if self._pollers.free(Dependency.LEDGER, name):
+            self._pollers.run(
+                Dependency.LEDGER,
+                lambda: store(self._components, answer, led=self._led),
+                over,
+                name=name,
+                failed=failed,
+            )
+        else:
+            failed(Conflict("the ledger is unavailable"))
+
+    def _failed(self, error: Exception) -> None:
+        self._pauses.failed(error)
+        self._state = None

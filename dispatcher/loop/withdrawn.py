@@ -1,0 +1,67 @@
+"""Actions of ours that somebody deleted before they ran: their ids stay used.
+
+An action file that anybody else wrote may be deleted and added again. One that the dispatcher wrote
+itself is withdrawn for good: otherwise its source would have it written again and again, and a copy
+from the history, which carries our signature still, would run after all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from dispatcher.ledger.base import AlreadyClaimed
+from dispatcher.loop.components import Components
+from dispatcher.model.action import MAX_ACTION_BYTES
+from dispatcher.model.run import Claim, Phase, RunKey
+
+BATCH = 200
+"""Files read at once."""
+
+
+def keep_withdrawn(
+    components: Components, withdrawn: Mapping[str, str], *, commit: str, led: Callable[[], None]
+) -> list[Claim]:
+    """Create a tombstone for each of these that the dispatcher wrote.
+
+    Args:
+        components: ledger and clone are used.
+        withdrawn: git blob hashes (hex) of the files, by id.
+        commit: the present head.
+        led: raises if the lead is lost; nothing is written then.
+
+    Raises:
+        Unavailable: ledger, clone, or Vault if it has our key.
+        LeadLost: see ``led``.
+    """
+    ids, claims = sorted(withdrawn), []
+    for start in range(0, len(ids), BATCH):
+        part = ids[start : start + BATCH]
+        limit = max(MAX_ACTION_BYTES, components.settings.limits.max_action_bytes)
+        contents = components.repo.read({withdrawn[i] for i in part}, limit=limit)
+        for action_id in part:
+            data = contents[withdrawn[action_id]]
+            if isinstance(data, bytes) and components.written.wrote(data, action_id=action_id):
+                claims += _keep(components, action_id, withdrawn[action_id], commit=commit, led=led)
+    return claims
+
+
+def _keep(
+    components: Components, action_id: str, blob: str, *, commit: str, led: Callable[[], None]
+) -> list[Claim]:
+    claim = Claim(
+        key=RunKey(action_id=action_id, blob=blob),
+        phase=Phase.TOMBSTONE,
+        commit=commit,
+        revoked=True,
+        claimed_at=time.time(),
+    )
+    led()
+    try:
+        kept = components.ledger.claim(claim)
+    except AlreadyClaimed:
+        return []  # it runs or ran, which keeps the id as well
+    components.audit.append(
+        "written_withdrawn", action=action_id, blob=blob, commit=commit, reason="the id is used"
+    )
+    return [kept]

@@ -1,0 +1,145 @@
+"""The interface of sources: which actions do you want written now?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from dispatcher.decide.policy import Policy
+from dispatcher.decide.world import Ended
+from dispatcher.errors import Dependency
+from dispatcher.gate.base import Decision, Question
+from dispatcher.ops_repo import Formulas
+
+MARK_CHARACTERS = 100
+"""Maximum of a mark."""
+
+MARKS_CHARACTERS = 15_000
+"""Maximum of all marks of a kind, as JSON; the ledger's notes hold no more."""
+
+WANTED_LIMIT = 100
+"""Maximum of actions that a source may want at once; the rest it wants at a later look."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """An action that a source wants written.
+
+    Attributes:
+        action_id: names the occasion, so that the same occasion always has the same id: an id that
+            exists, or existed, is not written again.
+        action: the keys of the action file and their values, without ``id`` and ``source``.
+        name: which source of its kind.
+        occasion: on what occasion, in words or as a time; printable, at most 200 characters.
+        definition: path of the file of the ops repo whose approval is the action's; "" if there is
+            none: then the action is judged as anybody's file.
+        blob: git blob hash (hex) of that file, as the source read it.
+    """
+
+    action_id: str
+    action: Mapping[str, object]
+    name: str
+    occasion: str
+    definition: str = ""
+    blob: str = ""
+
+
+class SourceState(StrEnum):
+    """What people see of a source."""
+
+    ACTIVE = "active"
+    WAITING = "waiting"  # its definition waits for approval
+    BROKEN = "broken"  # its definition is invalid
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceNote:
+    """One source, for people.
+
+    Attributes:
+        kind, name: of the source.
+        state: see ``SourceState``.
+        reason: why, in words; "" if it is active.
+        next_at: when it wants something again, seconds since the epoch; None if that is not known.
+    """
+
+    kind: str
+    name: str
+    state: SourceState
+    reason: str = ""
+    next_at: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Look:
+    """What a source sees when it is asked. The functions may be called from the thread that asks.
+
+    Attributes:
+        now: seconds since the epoch.
+        commit: head of the branch (hex); all files are to be read there.
+        policy: tiers in force.
+        formulas: those of the ops repo at that head.
+        marks: what the source noted at an earlier look, by name.
+        down: dependencies that must not be called now.
+        is_open: whether an action of this id is open.
+        is_used: whether an id cannot be written any more: it is open, has or had a result, is in the
+            archive, or the ledger has a claim or a tombstone for it.
+        ended: how an action ended, by a result that we signed; None while it has no result. Raises
+            ``Unavailable`` or ``Denied`` if our key is in Vault and cannot be read.
+        check: the gate. Raises what ``Gate.check`` raises.
+    """
+
+    now: float
+    commit: str
+    policy: Policy
+    formulas: Formulas
+    marks: Mapping[str, str]
+    down: Collection[Dependency]
+    is_open: Callable[[str], bool]
+    is_used: Callable[[str], bool]
+    ended: Callable[[str], Ended | None]
+    check: Callable[[Question], Decision]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wants:
+    """The answer of a source.
+
+    Attributes:
+        actions: what is to be written now; at most ``WANTED_LIMIT``.
+        marks: by name, what the source must find again at the next look; all of them, since they
+            replace the old ones. Stored only when all ``actions`` are in git, so that a crash in
+            between leads to the same answer again, and to the same ids.
+        next_at: when to ask again at the latest, seconds since the epoch; None if only a change of
+            the branch, of the rules or of a result can lead to another answer.
+        notes: for people.
+    """
+
+    actions: tuple[Wanted, ...] = ()
+    marks: Mapping[str, str] = field(default_factory=dict)
+    next_at: float | None = None
+    notes: tuple[SourceNote, ...] = ()
+
+
+class Source(Protocol):
+    """Wants actions. Keeps no state: what it answers depends on the look alone.
+
+    Called on one thread at a time, never on the loop's. Contract suite: ``tests/contract/source.py``;
+    every implementation passes it.
+    """
+
+    @property
+    def kind(self) -> str:
+        """Of all its actions: lower-case letters."""
+        ...
+
+    def look(self, look: Look) -> Wants:
+        """What is wanted now. The same look gives the same answer.
+
+        Raises:
+            Unavailable, Denied: a server is unavailable; nothing is written, and it is asked
+                again.
+        """
+        ...
