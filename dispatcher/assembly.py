@@ -208,7 +208,7 @@ def open_gate(
             )
         case _:
             configured = NoGate()
-    return TieredGate(configured)
+    return TieredGate(configured, history=repo)
 
 
 def build_components(

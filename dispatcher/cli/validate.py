@@ -16,6 +16,7 @@ from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
+    from dispatcher.operate.params_check import Find
     from dispatcher.operate.preflight import Checked, Names
 
 
@@ -94,32 +95,34 @@ def known_names(session: Session, *, online: bool) -> Names:
     from dispatcher.operate.preflight import Names
     from dispatcher.settings import find_settings
 
-    if online:
-        return Names.of(
-            session.settings,
-            repo_formulas=_repo_formulas(session, fetch=True),
-            secrets=_secret_names(session),
-        )
-    if find_settings(session.config, os.environ) is None:
+    if not online and find_settings(session.config, os.environ) is None:
         return Names()
-    return Names.of(session.settings, repo_formulas=_repo_formulas(session, fetch=False))
+    known, find = _repo_formulas(session, fetch=online)
+    return Names.of(
+        session.settings,
+        repo_formulas=known,
+        find_in_repo=find,
+        secrets=_secret_names(session) if online else None,
+    )
 
 
-def _repo_formulas(session: Session, *, fetch: bool) -> Collection[str] | None:
-    """Names of the formulas in the ops repo; None if it was never fetched here."""
+def _repo_formulas(session: Session, *, fetch: bool) -> tuple[Collection[str] | None, Find | None]:
+    """Names of the formulas in the ops repo, and what finds one; None if it was never fetched here."""
     from dispatcher.assembly import open_repo
+    from dispatcher.loop.formulas import FormulaStore
     from dispatcher.ops_repo import Tree
 
     settings = session.settings
     if not settings.ops_repo.remote:
-        return None
+        return None, None
     repo = open_repo(settings, os.environ)
     head = repo.fetch() if fetch else repo.local_head()
     if head is None:
-        return None
+        return None, None
     tree = Tree()
     repo.advance(tree, head.commit)
-    return tuple(tree.formulas)
+    store = FormulaStore(folder=None, repo=repo)
+    return tuple(tree.formulas), lambda name: store.find(name, tree)
 
 
 def _secret_names(session: Session) -> Collection[str]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from dispatcher.model.run import FormulaRef, Tier
+from dispatcher.model.paths import FORMULAS_PATH
+from dispatcher.model.run import Formula, FormulaRef, Tier
 
 if TYPE_CHECKING:
     from dispatcher.decide.world import Candidate
@@ -41,6 +42,8 @@ class Question:
         formula: the formula the action would run; None when the question is about a formula.
         formula_path: path of that formula in the ops repo, or "" for the operator's own directory.
         source: the action's table ``[source]``, which anybody may have written; None without one.
+        formula_inputs: path and blob hash (hex) of the formula's schema and of each file that it
+            reads, in the ops repo; () for the operator's own directory.
     """
 
     action_id: str
@@ -53,6 +56,7 @@ class Question:
     formula: FormulaRef | None = None
     formula_path: str = ""
     source: ActionSource | None = None
+    formula_inputs: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def about(cls, candidate: Candidate, *, commit: str) -> Question:
@@ -69,7 +73,14 @@ class Question:
             formula=formula.ref if formula else None,
             formula_path=formula.path if formula else "",
             source=candidate.action.source if candidate.action else None,
+            formula_inputs=_inputs(formula),
         )
+
+
+def _inputs(formula: Formula | None) -> tuple[tuple[str, str], ...]:
+    if formula is None or not formula.path:
+        return ()
+    return tuple((f"{FORMULAS_PATH}/{each.name}", each.blob) for each in formula.ref.inputs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -77,6 +77,32 @@ def origin(history: History, *, commit: str, path: str, blob: str) -> Lineage | 
     return lineage
 
 
+def removal_since(history: History, *, commit: str, formula: str, removed: str) -> str:
+    """Why a formula's last approval does not cover that a file is missing; "" if it does, or if the
+    file never was there.
+
+    Args:
+        commit: head of the branch (hex), at which ``removed`` is missing.
+        formula, removed: paths of the formula and of the missing file.
+    """
+    removal = history.lineage(commit, removed)
+    if removal is None:
+        return ""
+    change = history.lineage(commit, formula)
+    together = change is not None and change.mainline.sha == removal.mainline.sha
+    later = (
+        change is not None
+        and not removal.rivals
+        and history.is_ancestor(removal.last.sha, change.last.sha)
+    )
+    if together or later:
+        return ""
+    return (
+        f"commit {short(removal.last.sha)} removed {removed}, by which the params of {formula} were "
+        f"checked; restore it, or change {formula} so that it is approved without"
+    )
+
+
 def short(sha: str) -> str:
     """A commit for people."""
     return sha[:12]

@@ -43,14 +43,16 @@ class Place:
     def command(self, path: str) -> str:
         """The command by which a person approves a file of the branch, in a work tree of theirs.
 
-        It changes the file by a comment, because an approval is in the commit of the last change.
+        It changes the file by a comment, or by an empty line, because an approval is in the commit of the last change.
         """
         file = shlex.quote(path)
+        commented = path.endswith((".toml", ".sh", ".yaml"))
+        change = "\\n# approved\\n" if commented else "\\n"
         message = (
             f"-m {shlex.quote(f'Approve {subject(path)}')} -m {shlex.quote(self.trailer(path))}"
         )
         return (
-            f"printf '\\n# approved\\n' >> {file} && git commit -S {message} -- {file} "
+            f"printf '{change}' >> {file} && git commit -S {message} -- {file} "
             f"&& git push origin HEAD:{shlex.quote(self.branch)}"
         )
 

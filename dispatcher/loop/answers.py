@@ -163,6 +163,6 @@ def same(now: Question, answered: Question) -> bool:
 
 
 def _content(question: Question) -> tuple[str, str]:
-    """The formula's identity, independent of the commit at which it was read."""
+    """The formula's identity, its files included, independent of the commit at which it was read."""
     ref = question.formula
-    return (ref.blob, ref.sha256) if ref else ("", "")
+    return (ref.blob, ref.digest) if ref else ("", "")

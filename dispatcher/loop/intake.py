@@ -29,6 +29,7 @@ from dispatcher.model.mounts import Mount
 from dispatcher.model.references import check_names
 from dispatcher.model.run import Formula, RunKey
 from dispatcher.ops_repo import ActionFile, Formulas, OpsRepo, Tree
+from dispatcher.schemas import fits, params_problems
 
 SECRETS_UNKNOWN = "checking secrets in Vault"
 
@@ -170,6 +171,8 @@ class Intake:
             reason = formula.reason if isinstance(formula, Unusable) else "the formula is gone"
             problem = in_words([Problem(message=reason, path=file.path, field="formula")])
             return replace(candidate, problem=problem)
+        if misfits := self._misfits(action, formula, file):
+            return replace(candidate, problem=in_words(misfits))
         unvetted = SECRETS_UNKNOWN if secrets is None and action.secrets else ""
         return replace(candidate, formula=formula, unvetted=unvetted)
 
@@ -183,6 +186,13 @@ class Intake:
             or (secrets is not None and not set(action.secrets) <= set(secrets))
             or any(clashes(action.secrets, self._variables))
         )
+
+    def _misfits(self, action: Action, formula: Formula, file: ActionFile) -> tuple[Problem, ...]:
+        """What of the params does not fit the formula's schema."""
+        schema = self._formula_store.schema_of(formula)
+        if schema is None or fits(schema, action.params):
+            return ()
+        return params_problems(schema, action.params, self._source(file), path=file.path)
 
     def _source(self, file: ActionFile) -> bytes:
         data = self._repo.read([file.blob], limit=self._limit)[file.blob]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from dispatcher.decide.steps import Reject
 from dispatcher.errors import Problem
-from dispatcher.model.result import LOGS_LIMIT, Result, ResultEngine, ResultFormula
+from dispatcher.model.result import LOGS_LIMIT, Result, ResultEngine, ResultFormula, ResultInput
 from dispatcher.model.run import Claim, Outcome, Phase, Placement, RunKey
 from dispatcher.model.times import rfc3339
 from dispatcher.model.verdicts import Verdict
@@ -32,7 +32,13 @@ def of_run(claim: Claim, outcome: Outcome, engine: Placement, *, now: float) -> 
         commit=claim.commit,
         blob=claim.key.blob,
         formula=(
-            ResultFormula(name=claim.formula.name, sha256=claim.formula.sha256)
+            ResultFormula(
+                name=claim.formula.name,
+                sha256=claim.formula.sha256,
+                inputs=tuple(
+                    ResultInput(name=each.name, sha256=each.sha256) for each in claim.formula.inputs
+                ),
+            )
             if claim.formula
             else None
         ),

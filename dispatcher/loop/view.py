@@ -25,8 +25,10 @@ from dispatcher.loop.answers import Answers, same
 from dispatcher.loop.components import Components
 from dispatcher.loop.intake import Intake
 from dispatcher.loop.vetting import Vetting, VettingQueue
+from dispatcher.model.formula_files import schema_name
 from dispatcher.model.health import WaitingFor
 from dispatcher.model.names import ID_RULE, is_id
+from dispatcher.model.paths import FORMULAS_PATH
 from dispatcher.ops_repo import Changes, Delta, Formulas, Tree, escaped
 
 UNREAD = "reading its file"
@@ -120,18 +122,29 @@ class View:
                 since=delta.arrived_at.get(path, time.time()),
                 seen_at=time.monotonic(),
             )
-        formulas = dict(self.tree.formulas) if changes.formulas else self._formulas.formulas
-        self._formulas = Formulas(commit=self.tree.commit, formulas=formulas)
+        self._formulas = self._formulas_now(changes)
         self._vet_again((*changes.opened, *changes.changed))
         if changes.formulas:
             self._vet_again(i for i, c in self.vetted.items() if _names(c, changes.formulas))
             self._vet_again(i for i, c in self.vetted.items() if c.formula is None)
+            self._vet_again(self._queue.running)
+        if changes.formula_inputs:
+            self._vet_again(i for i, c in self.vetted.items() if _reads(c, changes.formula_inputs))
             self._vet_again(self._queue.running)
         for action_id in (*changes.finished, *changes.withdrawn, *changes.archived):
             if action_id not in self.tree.open:
                 self._drop(action_id)
         self.warnings = _of_names(self.tree)
         return changes
+
+    def _formulas_now(self, changes: Changes) -> Formulas:
+        tree, before = self.tree, self._formulas
+        changed = changes.formula_inputs
+        return Formulas(
+            commit=tree.commit,
+            formulas=dict(tree.formulas) if changes.formulas else before.formulas,
+            formula_inputs=dict(tree.formula_inputs) if changed else before.formula_inputs,
+        )
 
     # -- vetting --------------------------------------------------------------------------
 
@@ -374,6 +387,17 @@ def _gate_state(decision: Decision) -> GateState:
             return GateState.WAITING
         case Answer.REFUSED:
             return GateState.REFUSED if decision.final else GateState.HELD
+
+
+def _reads(candidate: Candidate, paths: Collection[str]) -> bool:
+    """Whether an action's formula may read one of these files: its schema by its name, and what
+    the schema names. Without a formula (something of it is invalid) that is not known.
+    """
+    formula, action = candidate.formula, candidate.action
+    if formula is None or action is None:
+        return True
+    names = {each.name for each in formula.ref.inputs} | {schema_name(action.formula)}
+    return any(f"{FORMULAS_PATH}/{name}" in paths for name in names)
 
 
 def _names(candidate: Candidate, formulas: Collection[str]) -> bool:

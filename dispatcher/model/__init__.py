@@ -7,6 +7,7 @@ package.
   in it and whether they exist, a request to cancel
 * ``source``: what the dispatcher wrote an action for
 * ``paths``: where the files of an ops repo stand
+* ``formula_files``, ``inventory``: the files beside a formula; what a run may do to the inventory
 * ``run``, ``verdicts``, ``mounts``, ``dynamic``: a run, how it may end, and what it may have
 * ``payload``, ``time_index``: what scheduler and runner exchange, and when output was written
 * ``result``: the result file

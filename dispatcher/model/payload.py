@@ -23,6 +23,7 @@ from dispatcher.errors import Exit, PermanentError
 from dispatcher.model.dynamic import decode_dynamic, encode_dynamic
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import (
+    FormulaInput,
     FormulaKind,
     FormulaRef,
     Outcome,
@@ -56,7 +57,7 @@ encoders and decoders on their way into the signed result and not others: pydant
 and writes 255, Python's ``json`` about 1,000.
 """
 
-_NESTED = ("key", "formula", "formula_text", "dynamic")
+_NESTED = ("key", "formula", "formula_text", "files", "dynamic")
 
 
 class BadPayload(PermanentError):
@@ -90,9 +91,21 @@ def encode_spec(spec: RunSpec) -> dict[str, Any]:
         f.name: getattr(spec, f.name) for f in fields(spec) if f.name not in _NESTED
     }
     plain["key"] = {"action_id": spec.key.action_id, "blob": spec.key.blob}
-    plain["formula"] = {f.name: getattr(spec.formula, f.name) for f in fields(spec.formula)}
+    plain["formula"] = {
+        f.name: getattr(spec.formula, f.name) for f in fields(spec.formula) if f.name != "inputs"
+    }
     if spec.formula_text is not None:
-        plain["formula_text"] = spec.formula_text.decode("utf-8", "surrogateescape")
+        plain["formula_text"] = _as_text(spec.formula_text)
+    if spec.files:
+        # An older runner rejects a formula with inputs: it would run it without its files.
+        plain["formula"]["inputs"] = [
+            [each.name, each.blob, each.sha256]
+            for each in spec.formula.inputs
+            if each.name in spec.files
+        ]
+        plain["files"] = {
+            name: None if data is None else _as_text(data) for name, data in spec.files.items()
+        }
     if spec.dynamic:
         # A runner that does not know the key looks for these among the stored secrets, is denied
         # them, and stops before the formula.
@@ -113,14 +126,35 @@ def decode_spec(plain: dict[str, Any]) -> RunSpec:
     values.update(
         key=RunKey(**plain["key"]),
         tier=Tier(plain["tier"]),
-        formula=FormulaRef(**{**formula, "kind": FormulaKind(formula["kind"])}),
-        formula_text=None if text is None else text.encode("utf-8", "surrogateescape"),
+        formula=_decode_ref(formula),
+        formula_text=None if text is None else _as_bytes(text),
+        files={
+            str(name): None if data is None else _as_bytes(data)
+            for name, data in plain.get("files", {}).items()
+        },
         mounts=tuple(Mount(name) for name in plain.get("mounts", ())),
         dynamic=tuple(decode_dynamic(secret) for secret in plain.get("dynamic", ())),
     )
     for name in ("approved_by", "secrets", "tools", "agent_argv"):
         values[name] = tuple(str(item) for item in plain.get(name, ()))
     return RunSpec(**values)
+
+
+def _decode_ref(plain: dict[str, Any]) -> FormulaRef:
+    inputs = tuple(
+        FormulaInput(name=name, blob=blob, sha256=sha256)
+        for name, blob, sha256 in plain.get("inputs", ())
+    )
+    return FormulaRef(**{**plain, "kind": FormulaKind(plain["kind"]), "inputs": inputs})
+
+
+def _as_text(data: bytes) -> str:
+    """Bytes as JSON can hold them; what is not UTF-8 survives."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
 
 
 def encode_payload(spec: RunSpec, wrapped: WrappedGrant) -> bytes:

@@ -24,11 +24,25 @@ class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class ResultInput(_Record):
+    """A file that belongs to the formula: its schema, or one that it reads."""
+
+    name: str
+    sha256: str
+
+
 class ResultFormula(_Record):
     """The formula that ran, or that the action named."""
 
     name: str
     sha256: str = ""
+    inputs: Annotated[
+        tuple[ResultInput, ...],
+        Field(
+            exclude_if=lambda inputs: not inputs,
+            description="Its schema and the files that it read, left out if it has none.",
+        ),
+    ] = ()
 
 
 class ResultEngine(_Record):

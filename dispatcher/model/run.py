@@ -6,10 +6,13 @@ standard library, because the runner loads it in every job.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from dispatcher.model.dynamic import DynamicSecret
+from dispatcher.model.inventory import Declaration
 from dispatcher.model.mounts import Mount
 from dispatcher.model.verdicts import Verdict
 
@@ -60,6 +63,20 @@ class RunKey:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FormulaInput:
+    """A file that belongs to a formula: its schema, or one that it reads.
+
+    Attributes:
+        name: of the file, in the formula's directory.
+        blob, sha256: git blob hash and hex digest of its bytes.
+    """
+
+    name: str
+    blob: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FormulaRef:
     """The exact formula a run executes.
 
@@ -69,6 +86,7 @@ class FormulaRef:
         blob: git blob hash (hex) of its bytes, also for formulas that do not come from git.
         sha256: hex digest of its bytes, checked again by the runner.
         commit: commit of the ops repo at which it was read, or "" for the operator's own directory.
+        inputs: its schema and the files that it reads, by name; () for a formula without a schema.
     """
 
     name: str
@@ -76,6 +94,18 @@ class FormulaRef:
     blob: str
     sha256: str
     commit: str = ""
+    inputs: tuple[FormulaInput, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all that a run reads of the formula: its bytes, or, with inputs, a list
+        of digests and names as ``sha256sum`` writes it, the formula's own line first.
+        """
+        if not self.inputs:
+            return self.sha256
+        own = f"{self.sha256}  {self.name}.{self.kind}\n"
+        lines = (f"{each.sha256}  {each.name}\n" for each in self.inputs)
+        return hashlib.sha256((own + "".join(lines)).encode()).hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,11 +116,17 @@ class Formula:
         ref: names exactly these bytes.
         path: from the root of the ops repo; "" for the operator's own directory.
         text: the bytes. Kept out of ``repr``.
+        schema: the bytes of its schema; None if it has none. Kept out of ``repr``.
+        files: the bytes of the files that it reads, by name. Kept out of ``repr``.
+        declares: what its schema declares about the inventory.
     """
 
     ref: FormulaRef
     path: str
     text: bytes = field(repr=False)
+    schema: bytes | None = field(default=None, repr=False)
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    declares: Declaration | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +181,7 @@ class Claim:
             (an action cancelled while it waited, a tombstone).
         priority: copied from the action.
         lock: name of the lock that the run holds while it is in flight; "" for none.
+        declares: what the approved schema of its formula declares about the inventory.
         timeout_s: seconds the formula may run.
         grant: None for a claim without a run.
         revoked: True once both accessors of the grant are known to be dead.
@@ -165,6 +202,7 @@ class Claim:
     approved_by: tuple[str, ...] = ()
     priority: int = 0
     lock: str = ""
+    declares: Declaration | None = None
     timeout_s: int = 3600
     grant: Grant | None = None
     revoked: bool = False
@@ -192,6 +230,8 @@ class RunSpec:
         formula: reference, checked by the runner against the bytes it gets.
         formula_text: the formula's bytes; None if the runner reads it from the mounted ops
             repo by blob hash.
+        files: the bytes of the files that the formula reads, by name; None for one that the runner
+            reads from the mounted ops repo. Their hashes are in ``formula.inputs``.
         context: free text of the action.
         secrets: names, each also the name of the environment variable.
         mounts, model, tools: from the action.
@@ -211,6 +251,7 @@ class RunSpec:
     approved_by: tuple[str, ...] = ()
     formula: FormulaRef
     formula_text: bytes | None = None
+    files: dict[str, bytes | None] = field(default_factory=dict)
     context: str = ""
     secrets: tuple[str, ...] = ()
     mounts: tuple[Mount, ...] = ()

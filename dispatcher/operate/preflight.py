@@ -26,6 +26,7 @@ from dispatcher.model.mounts import Mount
 from dispatcher.model.paths import ACTIONS_PATH, CANCEL_ENDING, FORMULAS_PATH, RESULT_ENDING
 from dispatcher.model.references import check_names
 from dispatcher.model.run import FormulaKind
+from dispatcher.operate.params_check import Find, first_of, in_directories, schema_problems
 from dispatcher.settings import Settings
 from dispatcher.settings.dynamic import variables_of
 
@@ -40,6 +41,9 @@ class Names:
             checkout's formulas are used instead.
         secrets: from the vault.
         mounts: those that the engine offers.
+        find: finds formulas with their schemas, of the operator's directory first; None if there
+            are no settings.
+        find_in_repo: the same, of the ops repo that the settings name.
         limit: bytes of an action file.
         policy: tiers.
         variables: those that each dynamic secret becomes, by its name.
@@ -49,6 +53,8 @@ class Names:
     repo_formulas: Collection[str] | None = None
     secrets: Collection[str] | None = None
     mounts: Collection[Mount] | None = None
+    find: Find | None = None
+    find_in_repo: Find | None = None
     limit: int = MAX_ACTION_BYTES
     policy: Policy | None = None
     variables: Mapping[str, Collection[str]] = field(default_factory=dict)
@@ -59,6 +65,7 @@ class Names:
         settings: Settings,
         *,
         repo_formulas: Collection[str] | None = None,
+        find_in_repo: Find | None = None,
         secrets: Collection[str] | None = None,
     ) -> Names:
         """The names by the settings, with those of the ops repo and of the vault if they are known.
@@ -70,6 +77,8 @@ class Names:
         return cls(
             formulas=formula_names(folder) if folder else (),
             repo_formulas=repo_formulas,
+            find=in_directories((folder,) if folder else ()),
+            find_in_repo=find_in_repo,
             secrets=secrets,
             mounts=registry.get(settings.scheduler).mounts(settings),
             limit=settings.limits.max_action_bytes,
@@ -179,6 +188,10 @@ def _check(file: Path, names: Names) -> Checked:
         mounts=tuple(Mount) if names.mounts is None else names.mounts,
         variables=names.variables,
     )
+    problems = (
+        *problems,
+        *schema_problems(action, data, path=path, find=formula_finder(file, names)),
+    )
     if names.policy:
         problems = (*problems, *lock_problems(names.policy, action, path=path))
     tier = effective_tier(names.policy, action) if names.policy and not problems else None
@@ -224,6 +237,13 @@ def _formulas(file: Path, names: Names) -> tuple[set[str], bool]:
     around = ops_repo_around(file)
     repo = names.repo_formulas if around is None else formula_names(around / FORMULAS_PATH)
     return {*names.formulas, *(repo or ())}, repo is not None
+
+
+def formula_finder(file: Path, names: Names) -> Find:
+    """Finds the formulas that a file may name: those of the checkout that it is in, if it is in one."""
+    around = ops_repo_around(file)
+    beside = in_directories((around / FORMULAS_PATH,)) if around else names.find_in_repo
+    return first_of(names.find, beside)
 
 
 def ops_repo_around(file: Path) -> Path | None:

@@ -19,6 +19,7 @@ from dispatcher.model.paths import ACTIONS_PATH
 from dispatcher.model.references import check_names
 from dispatcher.model.run import Formula, Tier
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree
+from dispatcher.schemas import params_problems
 from dispatcher.settings import GateKind, Settings
 from dispatcher.settings.dynamic import variables_of
 
@@ -95,6 +96,9 @@ def prepare(
     if not isinstance(formula, Formula):
         reason = formula.reason if isinstance(formula, Unusable) else "the formula is gone"
         raise InvalidInput([Problem(message=reason, path=str(file), field="formula")])
+    schema = formula_store.schema_of(formula)
+    if schema and (misfits := params_problems(schema, action.params, data, path=str(file))):
+        raise InvalidInput(misfits)
     return Submission(
         action=action,
         data=data,

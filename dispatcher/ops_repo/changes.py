@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from dispatcher.ops_repo.files import ActionFile, FormulaFile
+from dispatcher.ops_repo.files import ActionFile, File, FormulaFile
 from dispatcher.ops_repo.records import Entry
 
 
@@ -21,6 +21,7 @@ class Changes:
         finished: ids that got a result in ``vault/actions``.
         archived: ids moved to ``vault/done``.
         formulas: names of formulas added, changed or removed.
+        formula_inputs: paths of files beside formulas (schemas, what formulas read), likewise.
         vanished: ids whose result was in the tree before and no longer is, with its former path.
         arrived: ids whose result was added or changed, anywhere; not those only moved.
     """
@@ -32,6 +33,7 @@ class Changes:
     finished: frozenset[str] = frozenset()
     archived: frozenset[str] = frozenset()
     formulas: frozenset[str] = frozenset()
+    formula_inputs: frozenset[str] = frozenset()
     vanished: Mapping[str, str] = field(default_factory=dict)
     arrived: frozenset[str] = frozenset()
 
@@ -44,6 +46,7 @@ class Changes:
                 self.finished,
                 self.archived,
                 self.formulas,
+                self.formula_inputs,
                 self.vanished,
                 self.arrived,
             )
@@ -74,10 +77,13 @@ class Delta:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Formulas:
-    """The formulas of a tree at one commit, for callers that must not hold the tree itself."""
+    """The formulas of a tree at one commit, and the files beside them by path, for callers that must
+    not hold the tree itself.
+    """
 
     commit: str
     formulas: Mapping[str, FormulaFile]
+    formula_inputs: Mapping[str, File] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +107,14 @@ def changes(
     before: Mapping[str, Standing],
     after: Mapping[str, Standing],
     formulas: frozenset[str],
+    formula_inputs: frozenset[str],
     in_done: Mapping[str, str],
 ) -> Changes:
     """State changes of ids.
 
     Args:
         before, after: of the same ids, in order of occurrence.
-        formulas: those that changed.
+        formulas, formula_inputs: those that changed.
         in_done: hashes of results added to the archive, by id.
     """
     withdrawn = {
@@ -125,6 +132,7 @@ def changes(
         ),
         archived=frozenset(i for i, s in after.items() if s.archived and not before[i].archived),
         formulas=formulas,
+        formula_inputs=formula_inputs,
         vanished={
             i: before[i].result_path
             for i, s in after.items()

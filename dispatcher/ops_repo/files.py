@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from dispatcher.model.formula_files import FILE_ENDINGS, SCHEMA_ENDING
 from dispatcher.model.paths import (
     ACTION_ENDING,
     ACTIONS_PATH,
@@ -15,6 +16,9 @@ from dispatcher.model.paths import (
 )
 from dispatcher.model.run import FormulaKind
 from dispatcher.ops_repo.records import InTree
+
+SUPPORT_ENDINGS = (SCHEMA_ENDING, *FILE_ENDINGS)
+"""Of the files beside formulas that belong to one: see ``dispatcher.model.formula_files``."""
 
 FORMULA_ENDINGS = tuple(f".{kind}" for kind in FormulaKind)
 WATCHED = (ACTIONS_PATH, DONE_PATH, FORMULAS_PATH)
@@ -96,7 +100,7 @@ def is_month(name: str) -> bool:
 def endings(directory: str) -> tuple[str, ...]:
     """The significant endings in a directory, the longest first."""
     if directory == FORMULAS_PATH:
-        return FORMULA_ENDINGS
+        return (*SUPPORT_ENDINGS, *FORMULA_ENDINGS)
     above, _, month = directory.rpartition("/")
     if directory in (ACTIONS_PATH, DONE_PATH) or (above == DONE_PATH and is_month(month)):
         return (RESULT_ENDING, CANCEL_ENDING, ACTION_ENDING)

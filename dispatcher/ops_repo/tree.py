@@ -27,8 +27,10 @@ from dispatcher.model.paths import (
 from dispatcher.model.run import FormulaKind
 from dispatcher.ops_repo.changes import Changes, Delta, Event, Standing, changes
 from dispatcher.ops_repo.files import (
+    SUPPORT_ENDINGS,
     ActionFile,
     CancelFile,
+    File,
     Finished,
     FormulaFile,
     ResultFile,
@@ -52,6 +54,7 @@ class Tree:
         stray_results: results in ``vault/actions`` without their action.
         archived: ids with a file below ``vault/done``.
         formulas: by name.
+        formula_inputs: files beside formulas that may belong to one, by path.
         done_results, done_actions: for each archived id the directories below ``vault/done`` that
             hold its result, or its action; more than one only if somebody copied by hand.
         misnamed: paths of files with an ending of ours whose names are no valid ids, and of
@@ -65,6 +68,7 @@ class Tree:
     cancels: dict[str, CancelFile] = field(default_factory=dict)
     archived: set[str] = field(default_factory=set)
     formulas: dict[str, FormulaFile] = field(default_factory=dict)
+    formula_inputs: dict[str, File] = field(default_factory=dict)
     done_results: dict[str, tuple[str, ...]] = field(default_factory=dict)
     done_actions: dict[str, tuple[str, ...]] = field(default_factory=dict)
     misnamed: set[str] = field(default_factory=set)
@@ -123,6 +127,7 @@ class Tree:
                 for folder in folders:
                     yield done_path(folder, action_id, ending)
         yield from self._formula_files
+        yield from self.formula_inputs
         yield from self.misnamed
 
     def enter(self, delta: Delta) -> Changes:
@@ -142,6 +147,7 @@ class Tree:
         """Move to a commit by its differences; a redundant event is harmless."""
         before: dict[str, Standing] = {}
         formulas: set[str] = set()
+        inputs: set[str] = set()
         in_done: dict[str, str] = {}
         for path, entry in events:
             folder, _, name = path.rpartition("/")
@@ -150,7 +156,9 @@ class Tree:
                 self._other(path, folder, name, entry)
                 continue
             stem = name.removesuffix(ending)
-            if not is_id(stem):
+            if folder == FORMULAS_PATH and ending in SUPPORT_ENDINGS:
+                inputs.update(self._input(path, stem, entry))
+            elif not is_id(stem):
                 (self.misnamed.add if entry else self.misnamed.discard)(path)
             elif ending == CANCEL_ENDING:
                 self._cancel(path, stem, entry)
@@ -165,7 +173,7 @@ class Tree:
                     in_done[stem] = entry.oid
         self.commit = commit
         after = {action_id: self._state(action_id) for action_id in before}
-        return changes(before, after, frozenset(formulas), in_done)
+        return changes(before, after, frozenset(formulas), frozenset(inputs), in_done)
 
     def _other(self, path: str, folder: str, name: str, entry: Entry | None) -> None:
         """Handle an entry that is not ours; an unread directory of the archive is worth a warning."""
@@ -250,6 +258,13 @@ class Tree:
             self.archived.add(action_id)
         else:
             self.archived.discard(action_id)
+
+    def _input(self, path: str, stem: str, entry: Entry | None) -> tuple[str, ...]:
+        """Handle a file beside formulas; its path if it changed, else ()."""
+        old = self.formula_inputs.pop(path, None)
+        if entry is not None and is_id(stem):
+            self.formula_inputs[path] = File(path=path, blob=entry.oid, mode=entry.mode)
+        return () if self.formula_inputs.get(path) == old else (path,)
 
     def _formula(self, path: str, stem: str, kind: FormulaKind, entry: Entry | None) -> bool:
         old = self._formula_files.get(path)

@@ -34,8 +34,16 @@ class BadFormula(PermanentError):
     exit_code = Exit.DATAERR
 
 
-def load(spec: RunSpec, *, ops_repo: str = "") -> bytes:
-    """The formula's bytes, verified against the approved hash.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Texts:
+    """The verified bytes of a formula, and of the files that it reads, by name."""
+
+    formula: bytes
+    files: Mapping[str, bytes]
+
+
+def load(spec: RunSpec, *, ops_repo: str = "") -> Texts:
+    """The bytes of the formula and its files, verified against the approved hashes.
 
     Args:
         ops_repo: the mounted ops repo, for a spec that does not carry the bytes.
@@ -43,13 +51,27 @@ def load(spec: RunSpec, *, ops_repo: str = "") -> bytes:
     Raises:
         BadFormula: they differ, or cannot be read.
     """
-    data = spec.formula_text
+    ref, repo = spec.formula, ops_repo or Mount.OPS_REPO.target
+    inputs = {each.name: each for each in ref.inputs}
+    if spec.files.keys() != inputs.keys():
+        raise BadFormula(f"the files of formula {ref.name} are not the ones that were approved")
+    text = _verified(spec.formula_text, ref.blob, ref.sha256, f"formula {ref.name}", repo)
+    files = {
+        name: _verified(
+            data, inputs[name].blob, inputs[name].sha256, f"{name}, which the formula reads,", repo
+        )
+        for name, data in spec.files.items()
+    }
+    return Texts(formula=text, files=files)
+
+
+def _verified(data: bytes | None, blob: str, sha256: str, what: str, ops_repo: str) -> bytes:
     if data is None:
-        data = _read_blob(spec.formula.blob, ops_repo or Mount.OPS_REPO.target)
-    blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
-    if hashlib.sha256(data).hexdigest() != spec.formula.sha256 or blob != spec.formula.blob:
+        data = _read_blob(blob, ops_repo)
+    is_blob = hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+    if hashlib.sha256(data).hexdigest() != sha256 or is_blob != blob:
         raise BadFormula(
-            f"formula {spec.formula.name} is not the one that was approved: its hash differs",
+            f"{what} is not the one that was approved: its hash differs",
             remedy="Somebody changed it in transit; submit the action again under a new id.",
         )
     return data
@@ -105,6 +127,10 @@ class Workspace:
     def outputs(self) -> str:
         return f"{self.base}/outputs.json"
 
+    @property
+    def files(self) -> str:
+        return f"{self.base}/files"
+
 
 def make_workspace(base: str = "") -> Workspace:
     """Create the private directory.
@@ -123,6 +149,19 @@ def make_workspace(base: str = "") -> Workspace:
         with suppress(FileExistsError):
             os.mkdir(folder, 0o700)  # noqa: PTH102 - pathlib is slow to load
     return workspace
+
+
+def write_files(workspace: Workspace, files: Mapping[str, bytes]) -> None:
+    """Write the files that the formula reads into a directory of their own."""
+    if not files:
+        return
+    os.mkdir(workspace.files, 0o700)  # noqa: PTH102 - pathlib is slow to load
+    for name, data in files.items():
+        if "/" in name or name.startswith("."):
+            raise BadFormula("a file of the formula has a name that is none")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with open(os.open(f"{workspace.files}/{name}", flags, 0o600), "wb") as file:  # noqa: PTH123
+            file.write(data)
 
 
 def remove_workspace(workspace: Workspace) -> str:
@@ -154,6 +193,8 @@ def environment(spec: RunSpec, workspace: Workspace, secrets: Mapping[str, str])
         "DISINTO_OUTPUTS": workspace.outputs,
         "DISINTO_WORKDIR": workspace.work,
     }
+    if spec.files:
+        env["DISINTO_FILES"] = workspace.files
     taken = sorted(env.keys() & secrets.keys())
     if taken:
         raise BadFormula(f"a secret cannot be named {taken[0]}: the runner uses that name")

@@ -139,11 +139,12 @@ class _Run:
         if options.cancel_reason and os.path.exists(options.cancel_reason):  # noqa: PTH110
             raise Stopped
         spec = payload.spec
-        data = formula.load(spec, ops_repo=options.ops_repo)
+        texts = formula.load(spec, ops_repo=options.ops_repo)
         base = f"{options.spool}/private" if options.spool else ""
         self._workspace = workspace = formula.make_workspace(base)
         formula.environment(spec, workspace, dict.fromkeys(_variables(spec), ""))
-        argv, stdin = formula.command(spec, data, workspace, prefix=options.sandbox)
+        formula.write_files(workspace, texts.files)
+        argv, stdin = formula.command(spec, texts.formula, workspace, prefix=options.sandbox)
         self._open_outcome()
         fetched = credentials.fetch(payload, before_unwrap=self._mark_started)
         env = formula.environment(spec, workspace, fetched.values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from dispatcher.decide.policy import parse_policy
@@ -14,6 +15,7 @@ from tests.support.signed_stage import SignedStage, message_of
 X, Y = action_path("x"), action_path("y")
 ONE, TWO = action_text("x"), action_text("x", extra='model = "other"\n')
 THEIRS = "formulas/theirs.sh"
+THEIR_SCHEMA = "formulas/theirs.schema.json"
 POLICY = b"""
 [tiers]
 greet = "low"
@@ -38,6 +40,41 @@ def with_policy(signed: SignedStage) -> None:
 def claims_in_the_file(signed: SignedStage) -> Found:
     claims = 'blast_radius = "low"\ndispatch_mode = "direct"\n'
     signed.push({X: action_text("x", extra=claims)})
+    return signed.outcome()
+
+
+def _with_schema(signed: SignedStage) -> None:
+    signed.sign("trusted")
+    signed.push(
+        {
+            X: action_text("x", formula="theirs"),
+            THEIRS: "echo\n",
+            THEIR_SCHEMA: '{"additionalProperties": false}',
+        }
+    )
+    assert signed.outcome().outcome == "approved"
+    signed.sign(None)
+
+
+def schema_swapped(signed: SignedStage) -> Found:
+    _with_schema(signed)
+    signed.push({THEIR_SCHEMA: "{}"})
+    return signed.outcome()
+
+
+def schema_removed(signed: SignedStage) -> Found:
+    _with_schema(signed)
+    signed.clone.git("rm", "-q", THEIR_SCHEMA)
+    signed.push({"notes": "tidy\n"})
+    return signed.outcome()
+
+
+def schema_that_never_ends(signed: SignedStage) -> Found:
+    doubled = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(40)}
+    schema = {"$ref": "#/$defs/a0", "$defs": {**doubled, "a40": {}}}
+    signed.push(
+        {X: action_text("x", formula="theirs"), THEIRS: "echo\n", THEIR_SCHEMA: json.dumps(schema)}
+    )
     return signed.outcome()
 
 

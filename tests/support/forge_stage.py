@@ -226,7 +226,7 @@ class Stage:
                 approvers=approvers or Approvers(),
                 pause_s=0.02,
             )
-            return TieredGate(configured)
+            return TieredGate(configured, history=repo)
 
         self.judge = Judge.of(
             remote=f"{self.server.url}/{self.repository}.git",

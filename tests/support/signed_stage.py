@@ -65,7 +65,8 @@ class SignedStage:
                     history=repo,
                     verify=lambda commit: repo.signature(commit, signers),
                     place=Place(repository="acme/ops", branch="main"),
-                )
+                ),
+                history=repo,
             )
 
         clone.commit({"README": "ops\n"})

@@ -219,7 +219,8 @@ class NomadScheduler:
             and self._settings.section(NomadSettings).driver is not NomadDriver.RAW_EXEC
         ):
             mounts = tuple(m for m in Mount if m in spec.mounts or m is Mount.OPS_REPO)
-            outside = replace(spec, formula_text=None, mounts=mounts)
+            files: dict[str, bytes | None] = dict.fromkeys(spec.files)
+            outside = replace(spec, formula_text=None, files=files, mounts=mounts)
             payload = payload_of(outside, grant)
             over = len(payload) - MAX_PAYLOAD_BYTES
             if over <= 0:

@@ -50,7 +50,7 @@ class Judging:
                 final=decision.final,
                 reason=decision.reason,
                 approved_by=decision.approved_by,
-                formula=question.formula.sha256 if question.formula else "",
+                formula=question.formula.digest if question.formula else "",
             )
         return decision
 

@@ -23,6 +23,7 @@ from dispatcher.ledger.base import AlreadyClaimed, ClaimTooLarge
 from dispatcher.loop.effects.acting import REMEMBERED, Acting, LeadLost
 from dispatcher.loop.effects.ending import Ending, never_ran
 from dispatcher.loop.fence import RulesChanged
+from dispatcher.loop.formulas import Unusable
 from dispatcher.model.run import (
     Claim,
     Formula,
@@ -76,8 +77,10 @@ class Launching:
         """
         candidate, formula = step.candidate, step.candidate.formula
         self._acting.fence.check(step.revision)
-        if formula is not None and self._components.formula_store.by_ref(formula.ref) is None:
-            raise FormulaChanged(f"formula {formula.ref.name} changed while it waited")
+        if formula is not None:
+            same = self._components.formula_store.by_ref(formula.ref)
+            if isinstance(same, Unusable):
+                raise FormulaChanged(f"{same.reason}; it is judged again")
         spec = spec_of(
             candidate,
             settings=self._components.settings,
@@ -95,6 +98,7 @@ class Launching:
             approved_by=spec.approved_by,
             priority=candidate.action.priority if candidate.action else 0,
             lock=candidate.lock,
+            declares=formula.declares if formula else None,
             timeout_s=spec.timeout_s,
             grant=wrapped.grant,
             claimed_at=time.time(),
@@ -125,8 +129,9 @@ class Launching:
                 return claim  # it reached its engine meanwhile, which reports how it ends
             return self._end(claim, _lost(), revoked=True)
         formula = self._components.formula_store.by_ref(claim.formula) if claim.formula else None
-        if candidate is None or formula is None:
-            reason = "the run never started, and its action or formula no longer exists"
+        if candidate is None or not isinstance(formula, Formula):
+            why = formula.reason if isinstance(formula, Unusable) else "its action no longer exists"
+            reason = f"the run never started, and now cannot: {why}"
             return self._end(claim, never_ran(Verdict.ERROR, reason), revoked=False)
         return self._resubmit(claim, replace(candidate, formula=formula))
 
@@ -270,6 +275,7 @@ def spec_of(
         approved_by=approved_by,
         formula=formula.ref,
         formula_text=formula.text,
+        files=dict(formula.files),
         context=action.context,
         secrets=action.secrets,
         mounts=action.mounts,
