@@ -4,20 +4,42 @@ uvicorn bounds neither the time in which a request must arrive nor the connectio
 a few dozen that send a byte now and then would exhaust the listener. If there are too many, the
 connection that has been longest without an answered request is closed: a genuine request takes
 milliseconds, so it is answered however many others wait. No connection is closed in its first moments,
-because its request may have arrived and not been read yet.
+because its request may have arrived and not been read yet. On a loaded machine these moments are long:
+what counts is that the loop came to read the connection, not only the time.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 GRACE_S = 0.25
 """Seconds for which a new connection is not closed, unless ``connections`` are open."""
+
+GRACE_TURNS = 6
+"""Turns of the event loop after them: for what has arrived to be read, judged and answered takes four."""
+
+
+@dataclass(kw_only=True)
+class _OfAddress:
+    """The connections of one address, each in the order in which they are to be closed."""
+
+    young: dict[asyncio.Transport, None] = field(default_factory=dict)
+    old: dict[asyncio.Transport, None] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.young) + len(self.old)
+
+    def remove(self, transport: asyncio.Transport) -> bool:
+        """Whether it was there."""
+        for each in (self.young, self.old):
+            if transport in each:
+                del each[transport]
+                return True
+        return False
 
 
 class Guard:
@@ -27,55 +49,54 @@ class Guard:
         request_s: seconds from the opening of a connection, or from its last answer, until an
             answer must have been sent: headers, body and answer together.
         connections: how many may be open. Beyond that, one of the address with most is closed.
-        per_address: how many older than ``GRACE_S`` may be open from one address.
-        clock: monotonic seconds.
+        per_address: how many that are past their first moments may be open from one address.
     """
 
-    def __init__(
-        self,
-        *,
-        request_s: float,
-        connections: int,
-        per_address: int,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, *, request_s: float, connections: int, per_address: int) -> None:
         self.request_s = request_s
         self._connections = connections
         self._per_address = per_address
-        self._clock = clock
         self._count = 0
-        # For each address its connections and when each was opened or last answered, in that order.
-        self._open: dict[str, dict[asyncio.Transport, float]] = {}
+        self._open: dict[str, _OfAddress] = {}
 
     def admit(self, address: str, transport: asyncio.Transport) -> None:
-        """Count a new connection, and close others if there are too many."""
+        """Count a new connection, and close another if there are too many."""
         if self._count >= self._connections:
             self._end(max(self._open, key=lambda each: len(self._open[each])))
-        connections = self._open.setdefault(address, {})
-        too_young = self._clock() - GRACE_S
-        while (
-            len(connections) >= self._per_address and next(iter(connections.values())) <= too_young
-        ):
-            self._end(address)
-        self._open.setdefault(address, {})[transport] = self._clock()
+        self._open.setdefault(address, _OfAddress()).young[transport] = None
         self._count += 1
+
+    def matured(self, address: str, transport: asyncio.Transport) -> None:
+        """Note that the first moments of a connection are over, and close others if there are too
+        many such.
+        """
+        connections = self._open.get(address)
+        if connections is not None and transport in connections.young:
+            self._grow(address, connections, transport)
 
     def answered(self, address: str, transport: asyncio.Transport) -> None:
         """Note an answered request: its connection is now the last to be closed."""
-        connections = self._open.get(address, {})
-        if connections.pop(transport, None) is not None:
-            connections[transport] = self._clock()
+        connections = self._open.get(address)
+        if connections is not None and connections.remove(transport):
+            self._grow(address, connections, transport)
 
     def closed(self, address: str, transport: asyncio.Transport) -> None:
         """Note that a connection is closed."""
-        connections = self._open.get(address, {})
-        if connections.pop(transport, None) is not None:
+        connections = self._open.get(address)
+        if connections is not None and connections.remove(transport):
             self._count -= 1
             if not connections:
                 del self._open[address]
 
+    def _grow(self, address: str, connections: _OfAddress, transport: asyncio.Transport) -> None:
+        connections.young.pop(transport, None)
+        connections.old[transport] = None
+        while len(connections.old) > self._per_address:
+            self._end(address)
+
     def _end(self, address: str) -> None:
-        oldest = next(iter(self._open[address]))
+        connections = self._open[address]
+        oldest = next(iter(connections.old or connections.young))
         self.closed(address, oldest)
         oldest.abort()
 
@@ -85,16 +106,19 @@ def guarded(guard: Guard) -> type[H11Protocol]:
 
     class Guarded(H11Protocol):
         _deadline: asyncio.TimerHandle
+        _grace: asyncio.Handle
         _address: str
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             self._address = _peer(transport)
             guard.admit(self._address, transport)
+            self._grace = self.loop.call_later(GRACE_S, self._mature, transport, GRACE_TURNS)
             self._deadline = self.loop.call_later(guard.request_s, transport.abort)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._deadline.cancel()
+            self._grace.cancel()
             guard.closed(self._address, self.transport)
             super().connection_lost(exc)
 
@@ -103,6 +127,12 @@ def guarded(guard: Guard) -> type[H11Protocol]:
             self._deadline = self.loop.call_later(guard.request_s, self.transport.abort)
             guard.answered(self._address, self.transport)
             super().on_response_complete()
+
+        def _mature(self, transport: asyncio.Transport, turns: int) -> None:
+            if turns:
+                self._grace = self.loop.call_soon(self._mature, transport, turns - 1)
+            else:
+                guard.matured(self._address, transport)
 
     return Guarded
 

@@ -18,6 +18,13 @@ REQUEST_S = 15.0
 CONNECTIONS = 512
 PER_ADDRESS = 32
 BACKLOG = 128
+"""Connections that the kernel queues."""
+
+ACCEPTED = 8
+"""Connections accepted in one turn of the event loop. Many fewer than may be open: or a flood would push
+out a genuine request before the loop came to read it.
+"""
+
 HEADER_BYTES = 32 * 1024
 IDLE_S = 5
 CLOSE_S = 1
@@ -86,7 +93,7 @@ class Listener:
             Config(
                 self._app,
                 http=guarded(guard),
-                backlog=BACKLOG,
+                backlog=ACCEPTED,
                 ws="none",
                 loop="asyncio",
                 interface="asgi3",
@@ -106,6 +113,13 @@ class Listener:
         self._server.run([self._socket])
 
 
+class _Listening(socket.socket):
+    """Keeps its queue: asyncio asks for one no longer than what it accepts in one turn."""
+
+    def listen(self, backlog: int = BACKLOG, /) -> None:
+        super().listen(max(backlog, BACKLOG))
+
+
 def _listening(listen: str) -> socket.socket:
     host, colon, port = listen.rpartition(":")
     if not (host and colon and port.isdigit() and int(port) < 2**16):
@@ -114,7 +128,8 @@ def _listening(listen: str) -> socket.socket:
         candidates = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
         if len(candidates) == 1:
             family, _, _, _, address = candidates[0]
-            return socket.create_server(address[:2], family=family, backlog=BACKLOG)
+            opened = socket.create_server(address[:2], family=family, backlog=BACKLOG)
+            return _Listening(fileno=opened.detach())
     except (OSError, ValueError, OverflowError) as error:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         raise (AddressTaken if taken else Misconfigured)(

@@ -14,14 +14,17 @@ import pytest
 
 from dispatcher.model.health import Health
 from dispatcher.status.metrics import Metrics
+from dispatcher.web import guard as guard_module
+from dispatcher.web import listener as listener_module
 from dispatcher.web.app import App
-from dispatcher.web.guard import GRACE_S, Guard
+from dispatcher.web.guard import Guard
 from dispatcher.web.hooks import PushHook
 from dispatcher.web.listener import Listener
 
 NOW = 1_900_000_000.0
 HEADERS = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: "
 BODY = b"POST /hooks/push HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+ONCE = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 CUT_S = 30.0
 """How long a client waits to be cut off before the test gives up."""
 
@@ -90,6 +93,24 @@ def test_health_and_metrics_are_answered_beside_trickling_connections(
             assert sent.acquire(timeout=CUT_S)  # they do go on
 
 
+@pytest.mark.parametrize("limit", ["per address", "in total"])
+def test_no_request_is_cut_off_before_the_loop_came_to_read_it(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All have arrived before the loop's first turn, as they do where it is held up."""
+    if limit == "per address":
+        monkeypatch.setattr(guard_module, "GRACE_S", 0.0)
+        monkeypatch.setattr(listener_module, "PER_ADDRESS", 1)
+    else:
+        monkeypatch.setattr(listener_module, "CONNECTIONS", 100)
+    with ExitStack() as clients:
+        listener = Listener(app(), listen="127.0.0.1:0")
+        waiting = [clients.enter_context(connected(listener.port, ONCE)) for _ in range(120)]
+        with listener:
+            answers = [_received(client) for client in waiting]
+    assert [answer.partition(b"\r\n")[0] for answer in answers] == [b"HTTP/1.1 200 OK"] * 120
+
+
 @pytest.mark.parametrize("start", [b"", HEADERS, BODY], ids=["nothing", "headers", "body"])
 def test_a_request_has_a_deadline_however_lively_its_connection(start: bytes) -> None:
     with (
@@ -136,23 +157,27 @@ def aborted(connections: list[Held]) -> list[bool]:
     return [connection.aborted for connection in connections]
 
 
+def matured(guard: Guard, address: str, connections: list[Held]) -> None:
+    for connection in connections:
+        guard.matured(address, cast(asyncio.Transport, connection))
+
+
 def test_one_address_keeps_its_newest_connections() -> None:
-    now = [0.0]
-    guard = Guard(request_s=1, connections=100, per_address=3, clock=lambda: now[0])
+    guard = Guard(request_s=1, connections=100, per_address=3)
     other = held(guard, "b", 1)
     first = held(guard, "a", 4)
     assert not any(aborted(first))  # all are too young to make room
-    now[0] = GRACE_S
+    matured(guard, "a", first)
+    assert aborted(first) == [True, False, False, False]
     second = held(guard, "a", 1)
-    assert aborted(first) == [True, True, False, False]
-    guard.answered("a", cast(asyncio.Transport, first[2]))
-    now[0] = 2 * GRACE_S
-    held(guard, "a", 1)
-    assert aborted([*first, *second, *other]) == [True, True, False, True, False, False]
+    guard.answered("a", cast(asyncio.Transport, first[1]))
+    assert not any(aborted([*first[1:], *second]))
+    matured(guard, "a", [*first, *second])  # those that are gone, or were noted, change nothing
+    assert aborted([*first, *second, *other]) == [True, False, True, False, False, False]
 
 
 def test_where_all_places_are_taken_the_address_with_most_gives_one_up() -> None:
-    guard = Guard(request_s=1, connections=4, per_address=3, clock=lambda: 0.0)
+    guard = Guard(request_s=1, connections=4, per_address=3)
     lone, many = held(guard, "b", 1), held(guard, "a", 3)
     late = held(guard, "c", 2)
     assert aborted(many) == [True, True, False]
@@ -160,7 +185,7 @@ def test_where_all_places_are_taken_the_address_with_most_gives_one_up() -> None
 
 
 def test_a_closed_connection_leaves_its_place() -> None:
-    guard = Guard(request_s=1, connections=2, per_address=2, clock=lambda: 0.0)
+    guard = Guard(request_s=1, connections=2, per_address=2)
     first = held(guard, "a", 2)
     for connection in first:
         guard.closed("a", cast(asyncio.Transport, connection))
@@ -197,3 +222,14 @@ def _ended(client: socket.socket) -> bool:
         return client.recv(1) == b""
     except ConnectionError:
         return True
+
+
+def _received(client: socket.socket) -> bytes:
+    """All that comes, until the other side ends the connection."""
+    received = b""
+    try:
+        while data := client.recv(4_096):
+            received += data
+    except ConnectionError:
+        pass
+    return received
