@@ -76,7 +76,8 @@ def command(
             in_use=lambda: _mounts_in_use(session),
         )
     differing = [change for change in changes if change.step is not Step.NOTHING]
-    session.on_interrupt = "interrupted; 'disinto apply --check' shows what is not written yet"
+    checking = "'disinto apply --remove --check'" if remove else "'disinto apply --check'"
+    session.on_interrupt = f"interrupted; {checking} shows what is left to do"
     if advice := administration.advice():
         console.note(advice)
     if check or not differing:
@@ -84,7 +85,7 @@ def command(
         return Exit.FAILED if check and differing else Exit.OK
     if not as_json:
         _show(changes, differing)
-    if not yes and not _confirmed():
+    if not yes and not _confirmed("Delete this?" if remove else "Write this?"):
         console.note("nothing was changed")
         return Exit.FAILED
     warnings = administration.carry_out()
@@ -116,10 +117,10 @@ def _mounts_in_use(session: Session) -> Collection[frozenset[Mount]]:
         repo.close()
 
 
-def _confirmed() -> bool:
+def _confirmed(question: str) -> bool:
     if not sys.stdin.isatty():
-        raise click.UsageError("stdin is not a terminal; pass --yes to write this.")
-    return click.confirm("Write this?", err=True)
+        raise click.UsageError("stdin is not a terminal; pass --yes to go ahead.")
+    return click.confirm(question, err=True)
 
 
 def _report(
@@ -147,7 +148,16 @@ def _report(
     for warning in warnings:
         console.note(warning)
     if written:
-        console.note(f"{len(differing)} written")
+        console.note(_done(differing))
+
+
+def _done(changes: list[Change]) -> str:
+    """What was done with so many things: ``2 written, 1 removed``."""
+    from dispatcher.model.checks import Step
+
+    removed = sum(change.step is Step.DELETE for change in changes)
+    counts = {"written": len(changes) - removed, "removed": removed}
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def _show(changes: tuple[Change, ...], differing: list[Change]) -> None:

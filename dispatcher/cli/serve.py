@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from dispatcher.status.metrics import Metrics
     from dispatcher.status.questions import AnswerSocket
     from dispatcher.status.snapshot import Snapshots
+    from dispatcher.status.standby import StandbyFile
+    from dispatcher.status.status_file import StatusFile
     from dispatcher.web.hooks import PushHook
     from dispatcher.web.listener import Listener
 
@@ -50,17 +52,14 @@ def command(session: Session, *, once: bool) -> int:
     from dispatcher.assembly import (
         build_components,
         build_service,
-        given,
         open_notifier,
         open_origin,
     )
     from dispatcher.cli.journal import Journal
     from dispatcher.loop.nudge import NudgeFile
     from dispatcher.operate.forecast import in_use
-    from dispatcher.status.last_results import LastResults
     from dispatcher.status.metrics import Metrics
     from dispatcher.status.snapshot import Counted, Snapshots, Trackers
-    from dispatcher.status.status_file import StatusFile
     from dispatcher.web.deferred import DeferredListener
 
     # Until the files are read there is nothing to reload; and it must not end what just began.
@@ -78,30 +77,23 @@ def command(session: Session, *, once: bool) -> int:
         components = notified(components, notifier)
     metrics = Metrics()
     pulse = Snapshots(in_use(settings), warnings=components.warnings)
-    last_results = LastResults(components.repo)
-    status_file = StatusFile(
-        settings.state_dir,
-        pulse.overview,
-        defect=lambda error: watches.event("defect", where="status file", error=error),
-        given=given(settings, origin),
-        results=lambda overview: last_results.of(overview.newest),
-    )
-    questions = answering(
+    status_file, standby, questions = for_commands(
         components,
         origin,
         pulse,
-        lambda error: watches.event("defect", where="answer", error=error),
+        lambda where, error: watches.event("defect", where=where, error=error),
     )
     metrics.watch(pulse.health, forge_calls=components.forge_calls)
     door = DeferredListener(
         lambda: listener(service, components, pulse=pulse, metrics=metrics),
         give_up=lambda: service.stop(),  # noqa: PLW0108 - made after the door
     )
-    followers = (pulse, status_file, questions, Counted(metrics), journal, door)
+    followers = (pulse, status_file, standby, questions, Counted(metrics), journal, door)
     watches = Trackers(*followers, *([notifier] if notifier else []))
     service = build_service(components, watches)
     with contextlib.ExitStack() as open_things:
         open_things.enter_context(status_file)
+        open_things.enter_context(standby)
         open_things.enter_context(questions)
         open_things.enter_context(notifier or contextlib.nullcontext())
         open_things.enter_context(NudgeFile(settings.state_dir, service.look_now))
@@ -131,22 +123,40 @@ def notified(components: Components, notifier: Notifier) -> Components:
     )
 
 
-def answering(
+def for_commands(
     components: Components,
     origin: Origin | None,
     snapshots: Snapshots,
-    defect: Callable[[Exception], None],
-) -> AnswerSocket:
-    """The socket on which other commands ask this ``serve``, not yet open."""
-    from dispatcher.cli.answers import answers
-    from dispatcher.status.questions import AnswerSocket
+    defect: Callable[[str, Exception], None],
+) -> tuple[StatusFile, StandbyFile, AnswerSocket]:
+    """What other commands here read of this ``serve``, and ask it: trackers, not yet open.
 
-    return AnswerSocket(
-        components.settings.state_dir,
+    Args:
+        defect: called with the name of what failed unexpectedly, and the error.
+    """
+    from dispatcher.assembly import given
+    from dispatcher.cli.answers import answers
+    from dispatcher.status.last_results import LastResults
+    from dispatcher.status.questions import AnswerSocket
+    from dispatcher.status.standby import StandbyFile
+    from dispatcher.status.status_file import StatusFile
+
+    settings = components.settings
+    last_results = LastResults(components.repo)
+    status_file = StatusFile(
+        settings.state_dir,
+        snapshots.overview,
+        defect=lambda error: defect("status file", error),
+        given=given(settings, origin),
+        results=lambda overview: last_results.of(overview.newest),
+    )
+    questions = AnswerSocket(
+        settings.state_dir,
         origin=origin,
         answers=answers(components, snapshots, os.environ),
-        defect=defect,
+        defect=lambda error: defect("answer", error),
     )
+    return status_file, StandbyFile(settings.state_dir), questions
 
 
 def _left_running(in_flight: int) -> str:

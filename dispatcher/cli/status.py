@@ -266,7 +266,7 @@ def gather(session: Session) -> Gathered:
     """The overview, from a living ``serve`` or worked out; with the clone it is about."""
     from dispatcher.assembly import build_components, build_view, open_repo
     from dispatcher.loop.rule_files import superseded, watched
-    from dispatcher.status import status_file
+    from dispatcher.status import standby, status_file
 
     settings = session.settings
     if session.is_author:
@@ -291,6 +291,8 @@ def gather(session: Session) -> Gathered:
     overview = planned.overview(settings)
     if status is not None and status.fresh:  # it runs, and has not seen the ops repo
         overview = replace(overview, leader=status.overview.leader)
+    else:
+        overview = replace(overview, standby=standby.read(settings.state_dir))
     tree = planned.view.tree
     return Gathered(overview=overview, repo=parts.repo, head=tree.commit, _tree=tree)
 

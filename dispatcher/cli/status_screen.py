@@ -31,6 +31,11 @@ def show_overview(
         )
     elif overview.leader:
         console.say(f"served by {overview.leader}, last round {console.ago(overview.at)} ago")
+    elif overview.standby:
+        console.say(
+            f"no dispatcher leads here: {overview.standby.name} runs, and waits for the lead, which "
+            f"{overview.standby.holder} has (if that one died, until its lease expires)"
+        )
     else:
         console.say("no dispatcher runs here: 'disinto serve' starts one")
     console.say(
@@ -88,6 +93,7 @@ PUBLIC = (
     "at",
     "head",
     "leader",
+    "standby",
     "open",
     "waiting",
     "dependencies",
@@ -151,6 +157,8 @@ def show_cancels(cancels: tuple[CancelNote, ...]) -> None:
 
 def show_foreign(foreign: tuple[ForeignResult, ...]) -> None:
     """Results that this dispatcher did not sign, and what to do about them."""
+    if not foreign:
+        return  # as nearly always; the module takes long to load
     from dispatcher.loop.foreign import REMEDY
 
     for each in foreign:
@@ -158,8 +166,7 @@ def show_foreign(foreign: tuple[ForeignResult, ...]) -> None:
             f"{console.styled('foreign result', 'yellow')}  {each.path}, added by commit "
             f"{each.commit[:12]}: {each.reason}"
         )
-    if foreign:
-        console.say(f"{REMEDY}.")
+    console.say(f"{REMEDY}.")
 
 
 def account_lines(account: Account) -> list[str]:

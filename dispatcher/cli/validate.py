@@ -16,6 +16,7 @@ from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
+    from dispatcher.operate.operator_files import Own
     from dispatcher.operate.params_check import Find
     from dispatcher.operate.preflight import Checked, Names
 
@@ -31,20 +32,25 @@ if TYPE_CHECKING:
 @config_option
 @click.pass_obj
 def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json: bool) -> int:
-    """Check action files, or the open ones of a directory or an ops repo.
+    """Check action files, or the open ones of a directory or an ops repo; settings and a policy too.
 
     Every problem is reported with its file, line and column. Names in an action are checked as
     far as possible from here: formulas and mounts if there are settings, secrets with --online.
     With settings, it also shows what raises an action's tier above its formula's.
 
-    In a directory, files that have a result beside them are skipped: their ids are used up.
+    In a directory, files that have a result beside them are skipped: their ids are used up. So are
+    disinto.toml and policy.toml, which are judged as what they are if they are named.
 
     Exits with 65 if anything is wrong.
     """
-    from dispatcher.operate.preflight import action_files, check_files
+    from dispatcher.operate.operator_files import FileKind
+    from dispatcher.operate.preflight import Names, action_files, check_files
 
     files = action_files(paths)
-    checked = check_files(files.files, known_names(session, online=online))
+    own = _own(session, files.files)
+    actions = not files.files or any(own.kind_of(file) is FileKind.ACTION for file in files.files)
+    names = known_names(session, online=online) if actions else Names()
+    checked = check_files(files.files, names, own=own, environ=os.environ)
     wrong = [file for file in checked if file.problems]
     if as_json:
         console.emit(
@@ -54,7 +60,8 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
                 "files": [
                     {
                         "path": file.path,
-                        "id": file.id,
+                        "id": file.id or None,
+                        "kind": file.kind,
                         "valid": not file.problems,
                         "problems": [asdict(problem) for problem in file.problems],
                         "tier": _plain_tier(file),
@@ -74,8 +81,36 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
         for file in checked:
             if file.unchecked:
                 console.note(f"{file.path}: {file.unchecked}")
-        console.note(_summary(len(checked), len(wrong), len(files.finished)))
+            if file.kind is not FileKind.ACTION:
+                console.note(f"{file.path}: {_about(file)}")
+        if actions:
+            of_actions = [file for file in checked if file.kind is FileKind.ACTION]
+            invalid = sum(bool(file.problems) for file in of_actions)
+            console.note(_summary(len(of_actions), invalid, len(files.finished)))
     return Exit.DATAERR if wrong else Exit.OK
+
+
+def _own(session: Session, files: Collection[Path]) -> Own:
+    """The operator's own files. The settings are read only if a file is neither by its name, so that
+    settings that are wrong can be judged themselves.
+    """
+    from dispatcher.operate.operator_files import FileKind, Own
+    from dispatcher.settings import find_settings
+
+    own = Own(settings=find_settings(session.config, os.environ))
+    if own.settings is None or all(own.kind_of(file) is not FileKind.ACTION for file in files):
+        return own
+    settings = session.settings
+    return Own(settings=own.settings, policy=settings.policy.file, formulas=settings.formulas.path)
+
+
+def _about(file: Checked) -> str:
+    """What a file is that is no action, and whether it is valid."""
+    from dispatcher.operate.operator_files import FileKind
+
+    if file.kind is FileKind.FORMULA:
+        return "a formula, not an action; there is nothing to check"
+    return f"{file.kind}, not an action: {'invalid' if file.problems else 'valid'}"
 
 
 def _plain_tier(file: Checked) -> dict[str, object] | None:

@@ -3,8 +3,8 @@
 Here belongs the work of a command that runs outside of ``serve``. What needs the lead is in ``loop``;
 options, tables and texts for a terminal are in ``cli``.
 
-* ``submission``, ``submission_client``, ``preflight``, ``params_check``: ``dispatch``, ``validate``:
-  a file checked, its params by the formula's schema, and sent
+* ``submission``, ``submission_client``, ``preflight``, ``operator_files``, ``params_check``:
+  ``dispatch``, ``validate``: a file checked, its params by the formula's schema, and sent
 * ``proposing``, ``proposed``, ``pull_request_text``: pull requests with a file: opened, found, its
   text
 * ``follow``, ``lookup``, ``forecast``, ``planned``, ``author_view``: ``watch``, ``status``, ``plan``:

@@ -26,6 +26,7 @@ from dispatcher.model.mounts import Mount
 from dispatcher.model.paths import ACTIONS_PATH, CANCEL_ENDING, FORMULAS_PATH, RESULT_ENDING
 from dispatcher.model.references import check_names
 from dispatcher.model.run import FormulaKind
+from dispatcher.operate.operator_files import CONFIGURATION, FileKind, Own, problems_of
 from dispatcher.operate.params_check import Find, first_of, in_directories, schema_problems
 from dispatcher.settings import Settings
 from dispatcher.settings.dynamic import variables_of
@@ -94,6 +95,7 @@ class Checked:
     Attributes:
         tier: which approval the action needs; None if the file is invalid or no policy is known.
         unchecked: what could not be checked although there are settings, in words.
+        kind: what the file is; all but an action have no id.
     """
 
     path: str
@@ -101,6 +103,7 @@ class Checked:
     problems: tuple[Problem, ...]
     tier: TierDecision | None = None
     unchecked: str = ""
+    kind: FileKind = FileKind.ACTION
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,10 +118,6 @@ class ActionFiles:
 
     files: tuple[Path, ...]
     finished: tuple[Path, ...]
-
-
-CONFIGURATION = frozenset({"disinto.toml", "policy.toml"})
-"""Files of the operator's directory that end in .toml and are not actions."""
 
 
 def action_files(paths: Sequence[Path]) -> ActionFiles:
@@ -152,9 +151,29 @@ def _actions_in(directory: Path) -> list[Path]:
     return [file for file in actions if file.name not in CONFIGURATION or inside.is_dir()]
 
 
-def check_files(files: Sequence[Path], names: Names) -> list[Checked]:
-    """Check each file; a file that cannot be read is a problem like any other."""
-    return [_check(file, names) for file in files]
+def check_files(
+    files: Sequence[Path],
+    names: Names,
+    *,
+    own: Own | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> list[Checked]:
+    """Check each file as what it is; a file that cannot be read is a problem like any other.
+
+    Args:
+        names: for actions.
+        own: tells the operator's files from actions; None: all are actions.
+        environ: the environment, which settings are read with.
+    """
+    checked = []
+    for file in files:
+        kind = own.kind_of(file) if own is not None else FileKind.ACTION
+        if kind is FileKind.ACTION:
+            checked.append(_check(file, names))
+        else:
+            problems = problems_of(kind, file, environ or {})
+            checked.append(Checked(path=str(file), id="", problems=problems, kind=kind))
+    return checked
 
 
 def formula_names(folder: Path) -> set[str]:

@@ -17,6 +17,7 @@ from dispatcher.errors import Dependency
 from dispatcher.model.cancel_request import CancelNote
 from dispatcher.model.health import DependencyHealth, ForeignResult, WaitingFor
 from dispatcher.model.run import Claim, Observation, Phase, RunKey, RunState
+from dispatcher.status.standby import Standby
 
 if TYPE_CHECKING:
     from dispatcher.decide.steps import Plan, Wait
@@ -86,6 +87,7 @@ class Overview:
         rules: SHA-256 of each of the rules' files in force at ``leader``, by its setting.
         open_actions, finished_actions, archived_actions: how many there are.
         newest: blobs of the newest results, in no order; None if they are not known.
+        standby: the ``serve`` here that waits for the lead; None if none does, or if it is not known.
     """
 
     at: float
@@ -102,6 +104,7 @@ class Overview:
     finished_actions: int = 0
     archived_actions: int = 0
     newest: tuple[str, ...] | None = None
+    standby: Standby | None = None
 
     def find(self, action_id: str) -> OpenAction | None:
         """The entry of an action, or None if it is not listed."""
@@ -117,6 +120,7 @@ class Overview:
             "dependencies": [_fields(entry) for entry in self.dependencies],
             "foreign": [_fields(entry) for entry in self.foreign],
             "cancels": [_fields(entry) for entry in self.cancels],
+            "standby": _fields(self.standby) if self.standby else None,
         }
 
     @classmethod
@@ -140,13 +144,14 @@ class Overview:
                 "cancels": tuple(CancelNote(**entry) for entry in data.get("cancels", ())),
                 "warnings": tuple(str(entry) for entry in data.get("warnings", ())),
                 "rules": {str(k): str(v) for k, v in data.get("rules", {}).items()},
+                "standby": Standby(**entry) if (entry := data.get("standby")) else None,
                 "newest": None if (newest := data.get("newest")) is None else tuple(newest),
             }
         )
 
 
 def _fields(
-    record: OpenAction | Overview | DependencyHealth | ForeignResult | CancelNote,
+    record: OpenAction | Overview | DependencyHealth | ForeignResult | CancelNote | Standby,
 ) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,8 @@ def test_in_vault_only_what_is_ours_goes(environ: dict[str, str], vault: Bao) ->
     assert disinto("apply", "--remove", env=environ).code == Exit.USAGE, "there is no terminal"
     removed = disinto("apply", "--remove", "--yes", env=environ)
     assert removed.code == Exit.OK, removed
+    assert re.search(r"^\d+ removed$", removed.err, re.MULTILINE), removed.err
+    assert "written" not in removed.err
     assert policies(vault) - before == {"disinto.leaving.runner.foreign"}
     roles = client.list("auth/token/roles") or {"data": {"keys": []}}
     assert not [role for role in roles["data"]["keys"] if "leaving" in role]
@@ -100,7 +103,7 @@ def test_on_nomad_jobs_go_once_no_run_is_in_progress(environ: dict[str, str], no
                 child = {"ID": f"{found[0]['ID']}/dispatch-a-1-b", "Status": "running"}
                 return [*found, child]  # type: ignore[list-item]
 
-        with pytest.raises(Conflict, match="1 runs are in progress"):
+        with pytest.raises(Conflict, match="1 run is in progress, "):
             plan_removal(Busy(), settings)  # type: ignore[arg-type]
         removed = disinto("apply", "--remove", "--yes", env=environ)
         assert removed.code == Exit.OK, removed

@@ -25,6 +25,7 @@ from dispatcher.status import last_results
 from dispatcher.status.action_record import of_result
 from dispatcher.status.last_results import LastResults
 from dispatcher.status.overview import OpenAction, Overview, State
+from dispatcher.status.standby import StandbyFile
 from dispatcher.status.status_file import StatusFile
 from tests.support.quick_calls import called
 
@@ -180,6 +181,18 @@ def test_without_serve_it_is_worked_out(clone: Path) -> None:
     assert done.returncode == Exit.OK, done.stderr
     assert "pydantic" in slow
     assert "no dispatcher runs here" in done.stdout
+
+
+def test_one_that_waits_for_the_lead_is_shown_with_who_has_it(clone: Path) -> None:
+    state_dir = open_settings(None).state_dir
+    state_dir.mkdir()
+    with StandbyFile(state_dir) as file:
+        file.event("waiting_for_lead", holder="beta:7")
+        shown, _ = status()
+        plain, _ = status("--json")
+    assert f":{os.getpid()} runs, and waits for the lead, which beta:7 has" in shown.stdout
+    assert "no dispatcher runs here" not in shown.stdout
+    assert json.loads(plain.stdout)["standby"]["holder"] == "beta:7"
 
 
 def test_files_that_are_no_results_or_too_large_are_not_written_down(

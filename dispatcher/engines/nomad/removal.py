@@ -40,9 +40,13 @@ def plan_removal(api: NomadApi, settings: Settings) -> tuple[Change, ...]:
         and job.get("Status") != "dead"
     ]
     if running:
+        one = len(running) == 1
         raise Conflict(
-            f"{len(running)} runs are in progress, such as {running[0]}",
-            remedy="Wait until they have ended, or cancel them, and stop serve.",
+            f"1 run is in progress, {running[0]}"
+            if one
+            else f"{len(running)} runs are in progress, such as {running[0]}",
+            remedy=f"Wait until {'it has' if one else 'they have'} ended, or cancel "
+            f"{'it' if one else 'them'}, and stop serve.",
         )
     own = {job["ID"] for job in api.jobs(prefix=dispatcher_name(nomad))} & {dispatcher_name(nomad)}
     return (*(_deletion(JOB, name) for name in sorted(parents | own)), *_policies(api, settings))

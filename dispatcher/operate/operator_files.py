@@ -1,0 +1,81 @@
+"""Files of the operator's directory that ``validate`` is given: settings, policy, formulas.
+
+Each is judged as what it is. What ``validate`` finds by itself in a directory are actions alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from dispatcher.decide.policy import load_policy
+from dispatcher.errors import InvalidInput, Misconfigured, Problem
+from dispatcher.model.paths import ACTIONS_PATH, FORMULAS_PATH
+from dispatcher.settings import load_settings
+from dispatcher.settings_file import FILE_NAME
+
+POLICY_NAME = "policy.toml"
+
+CONFIGURATION = frozenset({FILE_NAME, POLICY_NAME})
+"""Names of files of the operator's directory that end in .toml and are not actions."""
+
+
+class FileKind(StrEnum):
+    """What a file is."""
+
+    ACTION = "action"
+    SETTINGS = "settings"
+    POLICY = "policy"
+    FORMULA = "formula"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Own:
+    """The files that the settings of this call name; None for what is not known.
+
+    Attributes:
+        settings: the settings file itself.
+        policy: ``[policy] file``.
+        formulas: ``[formulas] path``.
+    """
+
+    settings: Path | None = None
+    policy: Path | None = None
+    formulas: Path | None = None
+
+    def kind_of(self, file: Path) -> FileKind:
+        """What a file is, by its place and its name. In ``vault/actions`` everything is an action."""
+        place = file.absolute()
+        if place.parent.match(ACTIONS_PATH):
+            return FileKind.ACTION
+        if file.name == FILE_NAME or _same(file, self.settings):
+            return FileKind.SETTINGS
+        if file.name == POLICY_NAME or _same(file, self.policy):
+            return FileKind.POLICY
+        if place.parent.name == FORMULAS_PATH or _same(file.parent, self.formulas):
+            return FileKind.FORMULA
+        return FileKind.ACTION
+
+
+def problems_of(kind: FileKind, file: Path, environ: Mapping[str, str]) -> tuple[Problem, ...]:
+    """What is wrong with a file that is no action; a formula can be anything.
+
+    Args:
+        environ: the environment, which settings are read with.
+    """
+    try:
+        if kind is FileKind.SETTINGS:
+            load_settings(file, environ)
+        elif kind is FileKind.POLICY:
+            load_policy(file)
+    except InvalidInput as error:
+        return tuple(error.problems)
+    except Misconfigured as error:
+        return (Problem(message=error.what, path=str(file), remedy=error.remedy),)
+    return ()
+
+
+def _same(file: Path, other: Path | None) -> bool:
+    return other is not None and file.resolve() == other.resolve()
