@@ -21,13 +21,15 @@ TAB_MS = 100.0
 TAB = "TAB after `disinto logs`"
 
 DONE = tuple(f"done-{number:02}" for number in range(12))
-"""More finished actions than the status file lists."""
+"""More finished actions than the status file lists; the first of them ends first."""
+
+LAST = "done-last"
 
 COMMANDS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "status": ("status", ("status",)),
     "status_id": ("status` of one action, `disinto status ID", ("status", DONE[0])),
     "plan": ("plan", ("plan",)),
-    "logs": ("logs` of the last run, `disinto logs ID", ("logs", "done-last")),
+    "logs": ("logs` of the last run, `disinto logs ID", ("logs", LAST)),
     "logs_older": ("logs` of an older run, `disinto logs ID", ("logs", DONE[0])),
 }
 """Beside a living ``serve`` that has nothing to do: what each is called here, and its words."""
@@ -44,7 +46,9 @@ def measure(stage: Stage, *, starts: int = STARTS) -> list[Figure]:
     }
     scene = stage.scene()
     with served(scene) as dispatcher, Arrivals(scene.remote) as arrivals:
-        for so_far, names in ((len(DONE), DONE), (len(DONE) + 1, ("done-last",))):
+        so_far = 0
+        for names in (DONE[:1], DONE[1:], (LAST,)):
+            so_far += len(names)
             push_actions(scene.remote, list(names))
             dispatcher.notify()
             arrivals.wait(so_far, timeout_s=60)
