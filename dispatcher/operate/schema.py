@@ -12,11 +12,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from dispatcher.decide import policy
+from dispatcher.decide import policy, sidecar_rules
 from dispatcher.model import action
 from dispatcher.model.result import Result
 from dispatcher.settings import settings_model
-from dispatcher.sidecar import rules
 from dispatcher.toml.explain import schema_at
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -67,7 +66,7 @@ def policy_schema() -> dict[str, Any]:
 
 def sidecars_schema() -> dict[str, Any]:
     """Of ``sidecars.toml``."""
-    return _for_toml(_finished(dict(rules.READER.schema), title="Sidecars"))
+    return _for_toml(_finished(dict(sidecar_rules.READER.schema), title="Sidecars"))
 
 
 def _finished(made: dict[str, Any], *, title: str) -> dict[str, Any]:

@@ -17,7 +17,6 @@ MAPPED = (
     "model",
     "operate",
     "ops_repo",
-    "sidecar",
     "vault",
 )
 

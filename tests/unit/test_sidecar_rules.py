@@ -8,10 +8,7 @@ import jsonschema
 import pytest
 import tomli
 
-from dispatcher.errors import InvalidInput, Misconfigured
-from dispatcher.host import resources
-from dispatcher.operate.schema import schema
-from dispatcher.sidecar.rules import (
+from dispatcher.decide.sidecar_rules import (
     Condition,
     Project,
     Rule,
@@ -19,6 +16,9 @@ from dispatcher.sidecar.rules import (
     load_sidecars,
     parse_sidecars,
 )
+from dispatcher.errors import InvalidInput, Misconfigured
+from dispatcher.host import resources
+from dispatcher.operate.schema import schema
 
 PROJECT = '[projects.app]\nrepository = "acme/app"\nbot = "reader"\n'
 RULE = '[rules.triage]\nformula = "triage"\nlabels = ["bug-report"]\n'
