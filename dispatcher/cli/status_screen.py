@@ -201,6 +201,7 @@ def _facts(account: Account) -> list[tuple[str, str]]:
             ("finished", result.finished_at or result.timestamp),
             ("took", "" if result.duration_s is None else took(result.duration_s)),
             ("approved by", ", ".join(result.approved_by)),
+            ("emergency", result.emergency),
             ("engine", " ".join(part for part in result.engine.model_dump().values() if part)),
             *(("output", f"{name} = {_shown(value)}") for name, value in result.outputs.items()),
         ]
@@ -212,6 +213,7 @@ def _facts(account: Account) -> list[tuple[str, str]]:
             ("secrets", ", ".join(action.secrets)),
             ("mounts", ", ".join(action.mounts)),
             ("timeout", f"{action.timeout_minutes} min"),
+            ("emergency", "" if result else action.emergency or ""),
             ("context", action.context.strip()),
         ]
     facts += [("file", account.path), ("result", account.result_path)]

@@ -12,6 +12,7 @@ from typing import Annotated
 import pydantic.dataclasses
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_validator
 
+from dispatcher.decide.freeze_windows import Freeze
 from dispatcher.decide.policy_values import (
     LOCK_GLOB,
     SECRET_GLOB,
@@ -125,6 +126,10 @@ class Policy:
             examples=[{"high": "7d"}],
         ),
     ] = Field(default_factory=dict)
+    freeze: Annotated[
+        Freeze,
+        Field(description="When no actions start. See docs/controls/freeze.md."),
+    ] = Field(default_factory=Freeze)
 
     @model_validator(mode="after")
     def _one_tier_each(self) -> Policy:

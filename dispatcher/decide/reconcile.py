@@ -9,8 +9,8 @@ The rules, in the order in which they apply to a run:
 1. An invalid action file, and one that a gate finally refused, gets its result (``Reject``). So does
    one that expired, that a newer one of its lock supersedes, or that runs after one which did not
    succeed.
-2. An approved one starts (``Launch``) when its time has come, what it runs after has succeeded, its
-   lock is free and there is room: higher priority first, then in commit order.
+2. An approved one starts (``Launch``) when its time has come, no freeze is in force, what it runs
+   after has succeeded, its lock is free and there is room: higher priority first, then in commit order.
 3. A claim whose run the engine does not have is resolved with the vault (``ResolveOrphan``).
 4. A claim whose run has ended gets its verdict and loses its grant (``Conclude``, ``Revoke``).
 5. A claim with a verdict gets its result into git (``Publish``), also in the place of a file there
@@ -53,7 +53,7 @@ from dispatcher.decide.steps import (
     Wait,
     needs,
 )
-from dispatcher.decide.times import held_back, next_time, overdue
+from dispatcher.decide.times import held_back, next_time, overdue, overridden
 from dispatcher.decide.world import Candidate, GateState, Provenance, Requested, World
 from dispatcher.errors import Dependency, describe
 from dispatcher.model.health import WaitingFor
@@ -320,7 +320,12 @@ def _with_room(world: World, launchable: list[Candidate]) -> Iterator[Step | Wai
         else:
             free -= 1
             formulas[name] += 1
-            yield Launch(candidate=candidate, commit=world.commit, revision=world.revision)
+            yield Launch(
+                candidate=candidate,
+                commit=world.commit,
+                revision=world.revision,
+                emergency=overridden(world, candidate),
+            )
 
 
 def _starts(world: World, action_id: str) -> bool:

@@ -62,10 +62,12 @@ class Launch(_OfCandidate):
     Attributes:
         commit: the branch's head (hex) at which the action was judged.
         revision: of the rules by which it was judged.
+        emergency: why it starts although a freeze is in force, and which; "" if none is.
     """
 
     commit: str = ""
     revision: int = 0
+    emergency: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,12 +167,14 @@ class Wait:
     Attributes:
         reason: in words; "" if there is nothing to report about a run.
         run: the state of its run as the engine reports it; None if it has none, or if unknown.
+        until: when it ends by itself, seconds since the epoch; None if that is not known.
     """
 
     action_id: str
     waiting_for: WaitingFor
     reason: str
     run: RunState | None = None
+    until: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

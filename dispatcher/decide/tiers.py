@@ -34,6 +34,7 @@ class Item(StrEnum):
     SECRET = "secret"  # noqa: S105 - a kind of item
     MOUNT = "mount"
     LOCK = "lock"
+    EMERGENCY = "emergency"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,8 +42,8 @@ class Contribution:
     """The contribution of one item to an action's tier.
 
     Attributes:
-        item: formula, action, secret, mount or lock.
-        name: of the formula, secret, mount or lock; the id of the action.
+        item: formula, action, secret, mount, lock or emergency.
+        name: of the formula, secret, mount or lock; the id of the action for the others.
         tier: the tier that it requires.
         source: where that comes from, e.g. ``[secrets] PROD_*``; for people.
     """
@@ -53,7 +54,9 @@ class Contribution:
     source: str
 
     def __str__(self) -> str:
-        return "the action" if self.item is Item.ACTION else f"{self.item} {self.name}"
+        if self.item in (Item.ACTION, Item.EMERGENCY):
+            return f"the {self.item}"
+        return f"{self.item} {self.name}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +78,12 @@ class TierDecision:
     @property
     def tier(self) -> Tier:
         """The highest tier of all contributions."""
-        return max((c.tier for c in self.contributions), key=lambda tier: tier.rank)
+        return _highest(self.contributions)
+
+    @property
+    def without_emergency(self) -> Tier:
+        """The tier that the action would have if it were no emergency; freezes go by it."""
+        return _highest(c for c in self.contributions if c.item is not Item.EMERGENCY)
 
     def of(self, item: Item) -> dict[str, Tier]:
         """Tiers by name of the secrets or mounts that were judged."""
@@ -102,6 +110,8 @@ def effective_tier(policy: Policy, action: Action) -> TierDecision:
         contributions += [_of_mount(policy, mount, trust, formula) for mount in action.mounts]
     if action.lock and (lock := _of_lock(policy, action.lock)):
         contributions.append(lock)
+    if action.emergency and policy.freeze.covers(_highest(contributions), action.formula):
+        contributions.append(_of_emergency(policy, action))
     raised = _raised(contributions, above=formula.tier)
     return TierDecision(
         contributions=tuple(contributions), reason=_reason(formula, action, raised), raised=raised
@@ -156,6 +166,20 @@ def _of_lock(policy: Policy, name: str) -> Contribution | None:
     )
 
 
+def _of_emergency(policy: Policy, action: Action) -> Contribution:
+    """What an action needs that may start in a freeze; at any time, because an approval has no time."""
+    return Contribution(
+        item=Item.EMERGENCY,
+        name=action.id,
+        tier=policy.freeze.emergency_tier,
+        source="[freeze] emergency_tier",
+    )
+
+
+def _highest(contributions: Iterable[Contribution]) -> Tier:
+    return max((c.tier for c in contributions), key=lambda tier: tier.rank)
+
+
 def _in_secrets(tiers: Mapping[str, Tier], name: str) -> tuple[str, Tier]:
     """Source and tier of a secret. Of globs that are equally specific the higher tier counts."""
     ordered = sorted(tiers, key=lambda glob: (-tiers[glob].rank, glob))
@@ -179,7 +203,7 @@ def _specificity(glob: str) -> tuple[bool, int]:
 
 def _raised(contributions: Sequence[Contribution], *, above: Tier) -> str:
     """What raises the tier, as ``secret PROD_DB raises it to high``; "" if nothing does."""
-    highest = max((c.tier for c in contributions), key=lambda tier: tier.rank)
+    highest = _highest(contributions)
     if highest is above:
         return ""
     raising = [c for c in contributions if c.tier is highest]

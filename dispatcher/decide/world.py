@@ -12,6 +12,7 @@ from dispatcher.model.run import Claim, Formula, Observation, RunKey, Tier
 from dispatcher.model.verdicts import Verdict
 
 if TYPE_CHECKING:
+    from dispatcher.decide.freeze_windows import Calendar
     from dispatcher.decide.tiers import TierDecision
     from dispatcher.model.action import Action
 
@@ -46,6 +47,7 @@ class Candidate:
         approved_at: when what the gate approved came to the branch, seconds since the epoch; 0.0 if
             that is not known.
         approval_lasts_s: seconds after which an approval does not count any more; None for never.
+        freezes: when it must not start, unless it is an emergency; None for never.
         path: of the file, from the root of the ops repo.
         action: None if the file does not parse.
         problem: why this file can never run, in words; "" if it can. Final.
@@ -76,6 +78,7 @@ class Candidate:
     lock: str = ""
     approved_at: float = 0.0
     approval_lasts_s: float | None = None
+    freezes: Calendar | None = None
 
     @property
     def tier(self) -> Tier | None:

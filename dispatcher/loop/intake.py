@@ -151,6 +151,7 @@ class Intake:
             tier_decision=tier_decision,
             lock=lock.name,
             approval_lasts_s=self.policy.max_age_s(tier_decision.tier),
+            freezes=self.policy.freeze.calendar(tier_decision.without_emergency, action.formula),
         )
         if lock.problem:
             problems = lock_problems(self.policy, action, path=file.path)

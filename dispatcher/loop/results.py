@@ -46,6 +46,7 @@ def of_run(claim: Claim, outcome: Outcome, engine: Placement, *, now: float) -> 
             {"kind": engine.kind, "job": engine.job, "alloc": engine.alloc, "node": engine.node}
         ),
         outputs=outcome.outputs,
+        emergency=claim.emergency,
     )
 
 

@@ -13,5 +13,5 @@ package.
 * ``result``: the result file
 * ``health``, ``notice``, ``checks``: what people are shown: the state of a dispatcher,
   notifications, checks
-* ``times``: times as text
+* ``times``, ``zones``: times as text, and on clocks in time zones
 """

@@ -80,6 +80,15 @@ def _checked_time(value: str | None) -> str | None:
     return value
 
 
+def _checked_emergency(value: str | None) -> str | None:
+    if value is not None and (not value.strip() or _CONTROL.search(value)):
+        raise complaint(
+            "emergency must say why, in one line",
+            remedy='Write for example "shop is down, see incident 4711", or remove the line',
+        )
+    return value
+
+
 def _checked_params(value: dict[str, object]) -> dict[str, object]:
     """Values that JSON can carry, since formulas get the table as JSON."""
     for path, item in walk(value):
@@ -260,6 +269,15 @@ class Action:
             json_schema_extra={"uniqueItems": True},
         ),
     ] = ()
+    emergency: Annotated[
+        Annotated[str, Field(max_length=500)] | None,
+        AfterValidator(_checked_emergency),
+        Field(
+            description="Why it may start in a freeze, in one line. It raises the tier. See "
+            "docs/controls/freeze.md.",
+            examples=["shop is down, see incident 4711"],
+        ),
+    ] = None
     params: Annotated[
         dict[str, object],
         AfterValidator(_checked_params),

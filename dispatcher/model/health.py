@@ -19,6 +19,7 @@ class WaitingFor(StrEnum):
     ENGINE = "engine"  # it runs, or waits for the engine to place it
     LOCK = "lock"  # another action of its lock comes first
     TIME = "time"  # its time has not come
+    FREEZE = "freeze"  # the policy lets nothing like it start now
     AFTER = "after"  # an action that it runs after has not succeeded yet
     TURN = "turn"  # nothing prevents it; the next round starts it
 

@@ -37,6 +37,11 @@ class Condition(StrEnum):
         "an action waits for approval; once for each content of its file",
     )
     vars().update({each.name: (each.value, each.headline, each.meaning) for each in Verdict})
+    EMERGENCY = (
+        "emergency",
+        "{action} starts in a freeze, as an emergency",
+        "an action with `emergency` starts although a freeze is in force",
+    )
     FOREIGN_RESULT = (
         "foreign_result",
         "a result of {action} in git is not signed by this dispatcher",

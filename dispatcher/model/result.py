@@ -90,6 +90,13 @@ class Result(_Record):
     formula: ResultFormula | None = None
     engine: ResultEngine = ResultEngine()
     outputs: dict[str, object] = Field(default_factory=dict)
+    emergency: Annotated[
+        str,
+        Field(
+            description="Why it started although a freeze was in force, and which; left out of "
+            "other results."
+        ),
+    ] = ""
     attestation: Annotated[
         Envelope | None,
         Field(description="Signature over all of the above; see dispatcher.attestation."),
@@ -107,7 +114,9 @@ class Result(_Record):
         Without an attestation the key is left out; ``dispatcher.attestation`` signs that text and
         counts on the key being the last.
         """
-        without = {"attestation"} if self.attestation is None else None
+        without = {"attestation"} if self.attestation is None else set[str]()
+        if not self.emergency:  # results of earlier versions keep their bytes
+            without.add("emergency")
         return self.model_dump_json(indent=2, exclude=without) + "\n"
 
 

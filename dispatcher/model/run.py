@@ -182,6 +182,7 @@ class Claim:
         priority: copied from the action.
         lock: name of the lock that the run holds while it is in flight; "" for none.
         declares: what the approved schema of its formula declares about the inventory.
+        emergency: why it started although a freeze was in force, and which; "" for any other.
         timeout_s: seconds the formula may run.
         grant: None for a claim without a run.
         revoked: True once both accessors of the grant are known to be dead.
@@ -203,6 +204,7 @@ class Claim:
     priority: int = 0
     lock: str = ""
     declares: Declaration | None = None
+    emergency: str = ""
     timeout_s: int = 3600
     grant: Grant | None = None
     revoked: bool = False

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dispatcher.decide.steps import Wait
     from dispatcher.decide.world import Candidate
     from dispatcher.model.result import Result
+    from dispatcher.model.run import Claim
     from dispatcher.settings import NotifySettings
 
 DOWN_AFTER_S = 60.0
@@ -74,6 +75,20 @@ class Notices:
             at=candidate.since
             if 0 < candidate.since <= now
             else now,  # a commit's date is its maker's
+        )
+
+    def of_emergency(self, claim: Claim) -> Notice:
+        """An action that started although a freeze is in force."""
+        action_id, blob = claim.key.action_id, claim.key.blob
+        return self._notice(
+            Condition.EMERGENCY,
+            self._id(Condition.EMERGENCY, action_id, blob),
+            action=action_id,
+            blob=blob,
+            detail=claim.emergency,
+            formula=claim.formula.name if claim.formula else "",
+            tier=claim.tier.value if claim.tier else "",
+            at=claim.claimed_at,
         )
 
     def of_foreign(self, foreign: ForeignResult, *, now: float) -> Notice:

@@ -166,7 +166,12 @@ class Notifier:
             self._keep(made)
         if status is None or not self._leading:
             return
-        keyed = [*self._waits(status, now), *self._foreign(status, now), *self._results(status)]
+        keyed = [
+            *self._waits(status, now),
+            *self._emergencies(status),
+            *self._foreign(status, now),
+            *self._results(status),
+        ]
         self._keep([notice for _, notice in keyed])
         for key, _ in keyed:
             self._remember(key)
@@ -183,6 +188,15 @@ class Notifier:
             if candidate is None or candidate.key in self._done:
                 continue
             yield candidate.key, self._notices.of_wait(wait, candidate, now=now)
+
+    def _emergencies(self, status: Status) -> Iterator[_KeyedNotice]:
+        """Notices of runs that started in a freeze."""
+        if Condition.EMERGENCY not in self._conditions:
+            return
+        for claim in status.claims.values():
+            key = (claim.key, Condition.EMERGENCY)
+            if claim.emergency and key not in self._done:
+                yield key, self._notices.of_emergency(claim)
 
     def _foreign(self, status: Status, now: float) -> Iterator[_KeyedNotice]:
         """Notices of new foreign results."""

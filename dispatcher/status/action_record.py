@@ -31,6 +31,7 @@ class ActionRecord:
         reason: why it is in that state, or the result's error.
         waiting_for: the kind of reason.
         since: when it was opened, claimed or finished.
+        until: when the reason to wait ends by itself.
         formula, tier: what runs, and under which tier.
         approved_by: who approved.
         engine_id, node: the engine's name of the run, and where it runs.
@@ -47,6 +48,7 @@ class ActionRecord:
     reason: str | None = None
     waiting_for: str | None = None
     since: str | None = None
+    until: str | None = None
     formula: str | None = None
     tier: str | None = None
     approved_by: tuple[str, ...] = ()
@@ -79,6 +81,7 @@ def of_open(action: OpenAction) -> ActionRecord:
         reason=action.reason or None,
         waiting_for=action.waiting_for.value if action.waiting_for else None,
         since=known_time(action.since),
+        until=known_time(action.until),
         formula=action.formula or None,
         tier=str(action.tier) or None,
         approved_by=action.approved_by,

@@ -53,6 +53,7 @@ class OpenAction:
         node: where it runs; "" if it is not placed, or its engine has no nodes.
         since: when it was claimed or began to wait: the time of the commit that added it, or when
             it was first seen. Seconds since the epoch; 0.0 if unknown.
+        until: when the reason to wait ends by itself, seconds since the epoch; 0.0 if unknown.
         request: the pull request that contains it, ``number`` and ``url``; None if none does.
     """
 
@@ -67,6 +68,7 @@ class OpenAction:
     engine_id: str = ""
     node: str = ""
     since: float = 0.0
+    until: float = 0.0
     request: Mapping[str, object] | None = None
 
 
@@ -276,6 +278,7 @@ def _of_wait(wait: Wait, candidate: Candidate | None) -> OpenAction:
         tier=candidate.tier or "" if candidate else "",
         approved_by=candidate.approved_by if candidate else (),
         since=candidate.since if candidate else 0.0,
+        until=wait.until or 0.0,
     )
 
 

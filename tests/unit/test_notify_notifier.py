@@ -105,6 +105,16 @@ def test_other_waits_are_nobodys_business(world: World) -> None:
     assert world.show(state) == []
 
 
+def test_an_emergency_is_told_once_also_after_a_restart(world: World) -> None:
+    key = RunKey(action_id="deploy-1", blob="b" * 40)
+    plain = Claim(key=replace(key, action_id="other"), phase=Phase.CLAIMED, commit="c")
+    marked = Claim(key=key, phase=Phase.CLAIMED, commit="c", emergency="shop is down (overrides x)")
+    first = replace(world.state, claims={"deploy-1": marked, "other": plain})
+    later = replace(first, claims={"deploy-1": replace(marked, phase=Phase.SUBMITTED)})
+    assert world.show(first, later) == ["deploy-1 starts in a freeze, as an emergency"]
+    assert world.show(later) == []
+
+
 def test_an_ended_run_and_a_foreign_result_are_told_once(world: World) -> None:
     text = result(verdict=Verdict.LOST).to_json()
     key = RunKey(action_id="deploy-1", blob="b" * 40)

@@ -99,6 +99,7 @@ class Launching:
             priority=candidate.action.priority if candidate.action else 0,
             lock=candidate.lock,
             declares=formula.declares if formula else None,
+            emergency=step.emergency,
             timeout_s=spec.timeout_s,
             grant=wrapped.grant,
             claimed_at=time.time(),
@@ -115,7 +116,8 @@ class Launching:
             self._give_up(spec.key, wrapped.grant, error)
             raise
         grants = wrapped.grant.policies
-        self._acting.audit("claimed", claim, approved_by=claim.approved_by, grants=grants)
+        marked = {"emergency": claim.emergency} if claim.emergency else {}
+        self._acting.audit("claimed", claim, approved_by=claim.approved_by, grants=grants, **marked)
         return self._submit(claim, spec, wrapped)
 
     def resolve_orphan(self, step: ResolveOrphan) -> Claim:
