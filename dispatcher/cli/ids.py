@@ -43,6 +43,7 @@ def finished_ids(state_dir: Path | None) -> Iterator[str]:
 
 
 AFTER: Mapping[str, Callable[[Path | None], Iterable[str]]] = {
+    "again": finished_ids,
     "cancel": open_ids,
     "logs": known_ids,
     "status": known_ids,

@@ -32,6 +32,7 @@ COMMANDS: dict[str, Entry] = {
     "validate": Entry(section=ACTIONS, summary="Check action files; report where each problem is"),
     "dispatch": Entry(section=ACTIONS, summary="Send an action file, and follow it"),
     "watch": Entry(section=ACTIONS, summary="Follow an action to its end"),
+    "again": Entry(section=ACTIONS, summary="Repeat an action that has ended, under a new id"),
     "status": Entry(section=ACTIONS, summary="Show what runs, what waits and why, what ended"),
     "logs": Entry(section=ACTIONS, summary="Show the output of a run"),
     "cancel": Entry(section=ACTIONS, summary="Stop a run, or an action that still waits"),

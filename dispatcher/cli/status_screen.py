@@ -62,7 +62,9 @@ def show_overview(
                 console.ago(action.since, now=now) if action.since else "",
                 action.formula,
                 action.tier,
-                action.reason or (f"on {action.node}" if action.node else ""),
+                _linked(
+                    action.reason or (f"on {action.node}" if action.node else ""), action.again_of
+                ),
             )
             for action in overview.open
         ],
@@ -82,7 +84,7 @@ def show_overview(
                 str(r.exit_code),
                 _took(r),
                 f"{console.ago(_finished_at(r), now=now)} ago",
-                (r.reason or "").partition("\n")[0],
+                _linked((r.reason or "").partition("\n")[0], r.again_of),
             )
             for r in results
         ],
@@ -142,6 +144,8 @@ def plain_account(account: Account) -> dict[str, Any]:
         "archived": account.archived,
         "action": asdict(account.action) if account.action else None,
         "problems": [asdict(problem) for problem in account.problems],
+        "repeats": [asdict(link) for link in account.repeats],
+        "repeated_as": [asdict(link) for link in account.repeated_as],
     }
 
 
@@ -216,8 +220,18 @@ def _facts(account: Account) -> list[tuple[str, str]]:
             ("emergency", "" if result else action.emergency or ""),
             ("context", action.context.strip()),
         ]
+    facts += [
+        ("repeats", ", ".join(map(str, account.repeats))),
+        ("repeated as", ", ".join(map(str, account.repeated_as))),
+    ]
     facts += [("file", account.path), ("result", account.result_path)]
     return [(name, value.replace("\n", "\n" + " " * 12)) for name, value in facts if value]
+
+
+def _linked(reason: str, again_of: str | None) -> str:
+    """A reason, with the action that this one repeats."""
+    link = f"repeats {again_of}" if again_of else ""
+    return "; ".join(part for part in (reason, link) if part)
 
 
 def _took(record: ActionRecord) -> str:

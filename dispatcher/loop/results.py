@@ -47,6 +47,7 @@ def of_run(claim: Claim, outcome: Outcome, engine: Placement, *, now: float) -> 
         ),
         outputs=outcome.outputs,
         emergency=claim.emergency,
+        again_of=claim.again_of,
     )
 
 
@@ -80,6 +81,7 @@ def of_rejection(step: Reject, *, now: float) -> Result:
         commit=step.commit,
         blob=candidate.key.blob,
         formula=ResultFormula(name=action.formula) if action else None,
+        again_of=(action.again_of if action else None) or "",
     )
 
 

@@ -117,6 +117,11 @@ _Lock = Annotated[
     _named(partial(name_problem, what="the name of a lock")),
     Field(json_schema_extra={"pattern": ID_PATTERN}),
 ]
+_Id = Annotated[
+    str,
+    _named(partial(name_problem, what="an action's id")),
+    Field(json_schema_extra={"pattern": ID_PATTERN}),
+]
 Word = Annotated[
     str,
     AfterValidator(_checked_word),
@@ -254,11 +259,7 @@ class Action:
     ] = None
     after: Annotated[
         tuple[
-            Annotated[
-                str,
-                _named(partial(name_problem, what="an action's id")),
-                Field(json_schema_extra={"pattern": ID_PATTERN}),
-            ],
+            _Id,
             ...,
         ],
         Field(
@@ -276,6 +277,14 @@ class Action:
             description="Why it may start in a freeze, in one line. It raises the tier. See "
             "docs/controls/freeze.md.",
             examples=["shop is down, see incident 4711"],
+        ),
+    ] = None
+    again_of: Annotated[
+        _Id | None,
+        Field(
+            description="Id of the action that this one repeats; nothing is decided by it. See "
+            "docs/controls/again.md.",
+            examples=["deploy-website"],
         ),
     ] = None
     params: Annotated[
@@ -309,6 +318,12 @@ class Action:
                 f"expires ({self.expires}) is not later than not_before ({self.not_before})",
                 remedy="Give it time to start between the two",
                 inside=("expires",),
+            )
+        if self.id == self.again_of:
+            raise complaint(
+                f"{quoted(self.id)} cannot repeat itself",
+                remedy="Name another action, or remove the line",
+                inside=("again_of",),
             )
         if self.id in self.after:
             raise complaint(

@@ -97,6 +97,10 @@ class Result(_Record):
             "other results."
         ),
     ] = ""
+    again_of: Annotated[
+        str,
+        Field(description="Id of the action that it repeats; left out if there is none."),
+    ] = ""
     attestation: Annotated[
         Envelope | None,
         Field(description="Signature over all of the above; see dispatcher.attestation."),
@@ -115,8 +119,8 @@ class Result(_Record):
         counts on the key being the last.
         """
         without = {"attestation"} if self.attestation is None else set[str]()
-        if not self.emergency:  # results of earlier versions keep their bytes
-            without.add("emergency")
+        # Results of earlier versions, which lack these keys, keep their bytes.
+        without |= {key for key in ("emergency", "again_of") if not getattr(self, key)}
         return self.model_dump_json(indent=2, exclude=without) + "\n"
 
 

@@ -183,6 +183,7 @@ class Claim:
         lock: name of the lock that the run holds while it is in flight; "" for none.
         declares: what the approved schema of its formula declares about the inventory.
         emergency: why it started although a freeze was in force, and which; "" for any other.
+        again_of: id of the action that it repeats; "" for none.
         timeout_s: seconds the formula may run.
         grant: None for a claim without a run.
         revoked: True once both accessors of the grant are known to be dead.
@@ -205,6 +206,7 @@ class Claim:
     lock: str = ""
     declares: Declaration | None = None
     emergency: str = ""
+    again_of: str = ""
     timeout_s: int = 3600
     grant: Grant | None = None
     revoked: bool = False

@@ -9,6 +9,7 @@ from dispatcher.errors import NotFound, Problem
 from dispatcher.model.action import Action, InvalidAction, parse_action
 from dispatcher.model.result import Result
 from dispatcher.operate.follow import read_result
+from dispatcher.operate.repetitions import ACTION_LIMIT, Link, predecessors, successors
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.status.action_record import (
     FINISHED,
@@ -18,9 +19,6 @@ from dispatcher.status.action_record import (
     undecided,
 )
 from dispatcher.status.overview import OpenAction
-
-ACTION_LIMIT = 1024 * 1024
-"""Bytes of an action file that are read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +33,7 @@ class Account:
         problems: of an invalid file.
         result_path, result: "" and None while it is open.
         archived: whether the pair has moved to ``vault/done``.
+        repeats, repeated_as: the chain of repetitions before and after it.
     """
 
     id: str
@@ -46,6 +45,8 @@ class Account:
     result_path: str
     result: Result | None
     archived: bool
+    repeats: tuple[Link, ...] = ()
+    repeated_as: tuple[Link, ...] = ()
 
     def record(self) -> ActionRecord:
         """The record that every command prints."""
@@ -87,6 +88,8 @@ def look_up(
         result_path=result_path,
         result=result,
         archived=action_id in tree.archived,
+        repeats=predecessors(action_id, repo=repo, commit=tree.commit),
+        repeated_as=successors(action_id, repo=repo, commit=tree.commit),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dispatcher.model.action import Action, parse_action
 from dispatcher.model.mounts import Mount
-from dispatcher.operate.lookup import ACTION_LIMIT
+from dispatcher.operate.repetitions import ACTION_LIMIT
 from dispatcher.ops_repo import OpsRepo, Tree
 
 

@@ -59,11 +59,13 @@ def prepare(
     policy: Policy,
     settings: Settings,
     secrets: Collection[str] | None,
+    data: bytes | None = None,
 ) -> Submission:
     """Check a file against the ops repo's present head.
 
     Args:
         file: the file of the user.
+        data: its bytes, if it does not exist yet.
         tree: at that head.
         secrets: the vault's names, or None if they are unknown here; ``serve`` checks them.
 
@@ -72,7 +74,7 @@ def prepare(
         NotFound: there is no such file.
         AlreadyThere: an action of this id exists already.
     """
-    data = _read(file)
+    data = _read(file) if data is None else data
     action = parse_action(
         data, path=str(file), stem=file.stem, limit=settings.limits.max_action_bytes
     )
@@ -121,8 +123,13 @@ def send(submission: Submission, repo: OpsRepo) -> str:
         message=message_of(submission),
     )
     if submission.path not in published.written:
-        raise _already_there(submission.action.id, "somebody else has just sent it")
+        raise sent_meanwhile(submission)
     return published.commit
+
+
+def sent_meanwhile(submission: Submission) -> AlreadyThere:
+    """The error if somebody else sent an action of this id since it was checked."""
+    return _already_there(submission.action.id, "somebody else has just sent it")
 
 
 def message_of(submission: Submission) -> str:

@@ -30,9 +30,11 @@ from dispatcher.operate.submission import (
     needs_approval,
     prepare,
     send,
+    sent_meanwhile,
 )
 from dispatcher.ops_repo import NewFile, OpsRepo, PushRefused, Tree
 from dispatcher.ops_repo.person import (
+    FileThere,
     push_signed,
     signing_commands,
     signs_by_default,
@@ -98,8 +100,12 @@ class SubmissionClient:
     tree: Tree = field(default_factory=Tree)
     _request: int = 0
 
-    def send(self, file: Path, *, sign: bool) -> Sent:
+    def send(self, file: Path, *, sign: bool, data: bytes | None = None) -> Sent:
         """Check a file and send it to the ops repo, in the way that its tier requires.
+
+        Args:
+            sign: whether to sign the commit as the person.
+            data: the file's bytes, if it does not exist yet.
 
         Raises:
             InvalidInput, NotFound, AlreadyThere: see ``prepare``.
@@ -117,6 +123,7 @@ class SubmissionClient:
             policy=self.policy,
             settings=self.settings,
             secrets=self._names(),
+            data=data,
         )
         action_id = submission.action.id
         if submission.there:
@@ -127,14 +134,7 @@ class SubmissionClient:
             return self._propose(submission, file)
         signed = self.settings.policy.gate is GateKind.SIGNED and needs_approval(submission)
         if sign or (signed and signs_by_default(work_tree_of(file))):
-            commit = push_signed(
-                [_file(submission)],
-                work_tree=work_tree_of(file),
-                remote=self.settings.ops_repo.remote,
-                branch=self.settings.ops_repo.branch,
-                message=message_of(submission),
-                trailers=[self._trailer(submission)],
-            )
+            commit = self._push_signed(submission, file)
             summary = f"{action_id} is pushed, signed by you, as {commit[:12]}"
             summary = _with(summary, _raised(submission))
         elif signed:
@@ -185,6 +185,19 @@ class SubmissionClient:
             commit=commit,
             stuck=needs_approval(submission) and self.settings.policy.gate is GateKind.NONE,
         )
+
+    def _push_signed(self, submission: Submission, file: Path) -> str:
+        try:
+            return push_signed(
+                [_file(submission)],
+                work_tree=work_tree_of(file),
+                remote=self.settings.ops_repo.remote,
+                branch=self.settings.ops_repo.branch,
+                message=message_of(submission),
+                trailers=[self._trailer(submission)],
+            )
+        except FileThere:
+            raise sent_meanwhile(submission) from None
 
     def _unsigned(self, submission: Submission) -> NeedsSignature:
         """The error of an unsigned submission, with the commands that sign it."""

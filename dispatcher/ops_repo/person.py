@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from dispatcher.errors import Denied, Dependency, Misconfigured
+from dispatcher.errors import Conflict, Denied, Dependency, Misconfigured
 from dispatcher.ops_repo.records import NewFile
 
 TIMEOUT_S = 600.0
@@ -26,6 +26,10 @@ _OURS = ("VAULT_TOKEN", "BAO_TOKEN", "NOMAD_TOKEN", "DISINTO_")
 
 _SIGNING = ("user", "author", "committer", "gpg")
 """Sections of git's configuration for the author and for signing."""
+
+
+class FileThere(Conflict):
+    """A file that was to be added is on the branch already."""
 
 
 def work_tree_of(file: Path) -> Path:
@@ -85,6 +89,7 @@ def push_signed(
         The commit (hex).
 
     Raises:
+        FileThere: one of them is there.
         Misconfigured: git has no name or no key to sign with.
         Denied: the remote rejected the push.
     """
@@ -98,6 +103,8 @@ def push_signed(
         run_git(["clone", "--quiet", "--depth=1", "--branch", branch, "--", remote, str(folder)])
         for file in files:
             target = folder / file.path
+            if target.exists() or target.is_symlink():
+                raise FileThere(f"somebody else has just sent {file.path}")
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(file.data)
         run_git(["add", "--", *(file.path for file in files)], folder)

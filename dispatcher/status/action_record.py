@@ -38,6 +38,7 @@ class ActionRecord:
         commit: of a finished action, the head at which its run was decided; of one that was just
             sent, the commit that added it.
         request: the pull request that contains it: ``number`` and ``url``.
+        again_of: id of the action that it repeats.
         result: the result file.
     """
 
@@ -56,6 +57,7 @@ class ActionRecord:
     node: str | None = None
     commit: str | None = None
     request: Mapping[str, object] | None = None
+    again_of: str | None = None
     result: Mapping[str, object] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -88,6 +90,7 @@ def of_open(action: OpenAction) -> ActionRecord:
         engine_id=action.engine_id or None,
         node=action.node or None,
         request=action.request,
+        again_of=action.again_of or None,
     )
 
 
@@ -106,6 +109,7 @@ def of_result(result: Result) -> ActionRecord:
         engine_id=result.engine.alloc or result.engine.job or None,
         node=result.engine.node or None,
         commit=result.commit or None,
+        again_of=result.again_of or None,
         result=json.loads(result.to_json()),
     )
 

@@ -54,6 +54,7 @@ class OpenAction:
         since: when it was claimed or began to wait: the time of the commit that added it, or when
             it was first seen. Seconds since the epoch; 0.0 if unknown.
         until: when the reason to wait ends by itself, seconds since the epoch; 0.0 if unknown.
+        again_of: id of the action that it repeats, or "".
         request: the pull request that contains it, ``number`` and ``url``; None if none does.
     """
 
@@ -69,6 +70,7 @@ class OpenAction:
     node: str = ""
     since: float = 0.0
     until: float = 0.0
+    again_of: str = ""
     request: Mapping[str, object] | None = None
 
 
@@ -245,6 +247,7 @@ def _of_claim(
         engine_id=claim.engine_id,
         node=observation.engine.node if observation else "",
         since=claim.claimed_at,
+        again_of=claim.again_of,
     )
 
 
@@ -279,6 +282,7 @@ def _of_wait(wait: Wait, candidate: Candidate | None) -> OpenAction:
         approved_by=candidate.approved_by if candidate else (),
         since=candidate.since if candidate else 0.0,
         until=wait.until or 0.0,
+        again_of=(action.again_of if action else None) or "",
     )
 
 

@@ -95,7 +95,7 @@ class Places:
         waiting = [(pair, self._named(pair, holder))]
         while waiting:
             node, path = waiting.pop()
-            value = node.children[-1] if node.type == "pair" else node
+            value = _value_of(node) if node.type == "pair" else node
             if path is None or not value.is_named:
                 continue
             self.values[path] = self._place(value)
@@ -138,6 +138,11 @@ class Places:
         start = node.start_byte
         line_start = self.raw.rfind(b"\n", 0, start) + 1
         return node.start_point[0] + 1, character_column(self.raw[line_start:start])
+
+
+def _value_of(pair: Node) -> Node:
+    """The last part of a pair; a comment behind it belongs to the pair as well."""
+    return next(child for child in reversed(pair.children) if child.type != "comment")
 
 
 def character_column(before: bytes) -> int:

@@ -16,10 +16,10 @@ from dispatcher.cli.root import COMMANDS, root
 from dispatcher.errors import Exit
 from dispatcher.model.verdicts import Verdict
 
-LINES, COLUMNS = 33, 100
+LINES, COLUMNS = 36, 100
 
 PRINTS_DATA = {
-    "validate", "dispatch", "watch", "status", "verify", "plan", "archive", "apply", "secrets list",
+    "validate", "dispatch", "again", "watch", "status", "verify", "plan", "archive", "apply", "secrets list",
     "doctor", "audit verify", "notify list",
 }  # fmt: skip
 """Commands with ``--json``. ``schema`` prints JSON always; ``logs`` hands on what a run wrote."""

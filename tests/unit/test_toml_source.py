@@ -63,6 +63,13 @@ def test_a_key_is_found(path: tuple[str | int, ...], place: tuple[int, int]) -> 
     assert TomlSource.parse(TEXT.encode(), path="x.toml").locate(path, key=True) == place
 
 
+def test_a_comment_behind_a_value_does_not_take_its_place() -> None:
+    source = TomlSource.parse(b'id = "x"   # why\nlist = [1, 2]  # two\n', path="x.toml")
+    assert source.locate(("id",)) == (1, 6)
+    assert source.locate(("list",)) == (2, 8)
+    assert source.locate(("list", 1)) == (2, 12)
+
+
 def test_what_is_not_there_gets_the_place_of_its_holder() -> None:
     source = TomlSource.parse(TEXT.encode(), path="x.toml")
     assert source.locate(("t", "u", "missing")) == (5, 4)

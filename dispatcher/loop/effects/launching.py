@@ -100,6 +100,7 @@ class Launching:
             lock=candidate.lock,
             declares=formula.declares if formula else None,
             emergency=step.emergency,
+            again_of=(candidate.action.again_of if candidate.action else None) or "",
             timeout_s=spec.timeout_s,
             grant=wrapped.grant,
             claimed_at=time.time(),
