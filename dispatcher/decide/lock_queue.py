@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from dispatcher.decide.steps import Reject, Wait
 from dispatcher.decide.world import Candidate, World
-from dispatcher.model.health import WaitingFor
+from dispatcher.model.health import LockPlace, WaitingFor
 from dispatcher.model.run import Claim, Phase, Tier
 from dispatcher.model.verdicts import Verdict
 
@@ -41,17 +41,26 @@ class LockQueue:
             _unstarted(world) if any(_supersedes(c) for c in world.candidates.values()) else {}
         )
 
-    def enter(self, candidate: Candidate) -> str:
-        """Give an action its lock, or say why it waits for it; "" for one that may start."""
+    def enter(self, candidate: Candidate) -> Wait | None:
+        """Give an action its lock, or say why it waits for it; None for one that may start."""
         lock = candidate.lock
         if not lock:
-            return ""
+            return None
         ahead, action_id = self._waiting[lock], candidate.key.action_id
         held = self._held(lock, ahead)
         older, soon = ("", True) if held else self._older_first(candidate)
+        place = LockPlace(
+            name=lock,
+            holder=self._holders.get(lock, ""),
+            first=ahead[0] if ahead else "",
+            ahead=len(ahead),
+        )
         if soon:  # one that may have to wait for a person must not keep others from the lock
             ahead.append(action_id)
-        return held or older
+        reason = held or older
+        if not reason:
+            return None
+        return Wait(action_id=action_id, waiting_for=WaitingFor.LOCK, reason=reason, lock=place)
 
     def _held(self, lock: str, ahead: Sequence[str]) -> str:
         if self._world.claims_in_doubt:
@@ -162,6 +171,7 @@ def _orphan_wait(claim: Claim, holder: str) -> Wait:
         action_id=claim.key.action_id,
         waiting_for=WaitingFor.LOCK,
         reason=f"lock {claim.lock} is held by {holder}",
+        lock=LockPlace(name=claim.lock, holder=holder),
     )
 
 

@@ -305,7 +305,7 @@ def _with_room(world: World, launchable: list[Candidate]) -> Iterator[Step | Wai
     locks = LockQueue(world)
     for candidate in sorted(launchable, key=_precedence):
         if locked := locks.enter(candidate):
-            yield _wait(candidate, WaitingFor.LOCK, locked)
+            yield locked
             continue
         if free <= 0:
             yield _wait(candidate, WaitingFor.PLACE, full)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from dispatcher.decide.world import Candidate
 from dispatcher.errors import Dependency
-from dispatcher.model.health import WaitingFor
+from dispatcher.model.health import LockPlace, WaitingFor
 from dispatcher.model.run import Claim, Observation, RunKey, RunState, Tier
 from dispatcher.model.verdicts import Verdict
 
@@ -168,6 +168,7 @@ class Wait:
         reason: in words; "" if there is nothing to report about a run.
         run: the state of its run as the engine reports it; None if it has none, or if unknown.
         until: when it ends by itself, seconds since the epoch; None if that is not known.
+        lock: its place at its lock; None if it waits for something else.
     """
 
     action_id: str
@@ -175,6 +176,7 @@ class Wait:
     reason: str
     run: RunState | None = None
     until: float | None = None
+    lock: LockPlace | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,6 +25,23 @@ class WaitingFor(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LockPlace:
+    """The place of an action at its lock.
+
+    Attributes:
+        name: of the lock.
+        holder: id of the action that has it; "" for none.
+        first: id of the first in the queue; "" for none but this one.
+        ahead: how many in the queue come before this action.
+    """
+
+    name: str
+    holder: str
+    first: str = ""
+    ahead: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DependencyHealth:
     """One dependency.
 

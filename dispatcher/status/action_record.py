@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.model.times import known_time
@@ -38,6 +38,7 @@ class ActionRecord:
         commit: of a finished action, the head at which its run was decided; of one that was just
             sent, the commit that added it.
         request: the pull request that contains it: ``number`` and ``url``.
+        lock: ``name``, ``holder``, ``first`` and ``ahead`` of the lock that it has or waits for.
         again_of: id of the action that it repeats.
         result: the result file.
     """
@@ -57,6 +58,7 @@ class ActionRecord:
     node: str | None = None
     commit: str | None = None
     request: Mapping[str, object] | None = None
+    lock: Mapping[str, object] | None = None
     again_of: str | None = None
     result: Mapping[str, object] | None = None
 
@@ -90,6 +92,7 @@ def of_open(action: OpenAction) -> ActionRecord:
         engine_id=action.engine_id or None,
         node=action.node or None,
         request=action.request,
+        lock=asdict(action.lock) if action.lock else None,
         again_of=action.again_of or None,
     )
 

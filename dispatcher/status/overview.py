@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dispatcher.errors import Dependency
 from dispatcher.model.cancel_request import CancelNote
-from dispatcher.model.health import DependencyHealth, ForeignResult, WaitingFor
+from dispatcher.model.health import DependencyHealth, ForeignResult, LockPlace, WaitingFor
 from dispatcher.model.run import Claim, Observation, Phase, RunKey, RunState
 from dispatcher.status.standby import Standby
 
@@ -54,6 +54,7 @@ class OpenAction:
         since: when it was claimed or began to wait: the time of the commit that added it, or when
             it was first seen. Seconds since the epoch; 0.0 if unknown.
         until: when the reason to wait ends by itself, seconds since the epoch; 0.0 if unknown.
+        lock: its place at its lock while it has or waits for it; None otherwise.
         again_of: id of the action that it repeats, or "".
         request: the pull request that contains it, ``number`` and ``url``; None if none does.
     """
@@ -70,6 +71,7 @@ class OpenAction:
     node: str = ""
     since: float = 0.0
     until: float = 0.0
+    lock: LockPlace | None = None
     again_of: str = ""
     request: Mapping[str, object] | None = None
 
@@ -120,7 +122,7 @@ class Overview:
         """
         return {
             **_fields(self),
-            "open": [_fields(action) for action in self.open],
+            "open": [_of_open(action) for action in self.open],
             "dependencies": [_fields(entry) for entry in self.dependencies],
             "foreign": [_fields(entry) for entry in self.foreign],
             "cancels": [_fields(entry) for entry in self.cancels],
@@ -155,9 +157,19 @@ class Overview:
 
 
 def _fields(
-    record: OpenAction | Overview | DependencyHealth | ForeignResult | CancelNote | Standby,
+    record: OpenAction
+    | Overview
+    | DependencyHealth
+    | ForeignResult
+    | CancelNote
+    | Standby
+    | LockPlace,
 ) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
+def _of_open(action: OpenAction) -> dict[str, Any]:
+    return {**_fields(action), "lock": _fields(action.lock) if action.lock else None}
 
 
 LISTED = 1_000
@@ -247,8 +259,16 @@ def _of_claim(
         engine_id=claim.engine_id,
         node=observation.engine.node if observation else "",
         since=claim.claimed_at,
+        lock=(wait.lock if wait else None) or _held(claim),
         again_of=claim.again_of,
     )
+
+
+def _held(claim: Claim) -> LockPlace | None:
+    """Its lock, if it has one: a run has it until its verdict is known."""
+    if not claim.lock or not claim.in_flight:
+        return None
+    return LockPlace(name=claim.lock, holder=claim.key.action_id)
 
 
 def _verdict(claim: Claim) -> str:
@@ -282,18 +302,20 @@ def _of_wait(wait: Wait, candidate: Candidate | None) -> OpenAction:
         approved_by=candidate.approved_by if candidate else (),
         since=candidate.since if candidate else 0.0,
         until=wait.until or 0.0,
+        lock=wait.lock,
         again_of=(action.again_of if action else None) or "",
     )
 
 
 def _open_action(entry: Mapping[str, Any]) -> OpenAction:
-    kind = entry.get("waiting_for")
+    kind, lock = entry.get("waiting_for"), entry.get("lock")
     return OpenAction(
         **{
             **entry,
             "state": State(entry["state"]),
             "waiting_for": WaitingFor(kind) if kind else None,
             "approved_by": tuple(entry.get("approved_by", ())),
+            "lock": LockPlace(**lock) if lock else None,
         }
     )
 

@@ -14,7 +14,7 @@ from dispatcher.decide.reconcile import reconcile
 from dispatcher.decide.steps import Launch, Plan, Reject, ResolveOrphan
 from dispatcher.decide.world import Candidate, Ended, GateState, Limits, World
 from dispatcher.model.action import Action
-from dispatcher.model.health import WaitingFor
+from dispatcher.model.health import LockPlace, WaitingFor
 from dispatcher.model.run import Phase, Tier
 from dispatcher.model.verdicts import Verdict
 from tests.unit.test_reconcile import ENDED, RUNNING, claim, decide, key, of_tier
@@ -63,6 +63,23 @@ def test_one_of_a_lock_starts_and_the_others_wait_for_it_in_commit_order() -> No
         "a2": (WaitingFor.LOCK, "lock web: a1 is next"),
         "a3": (WaitingFor.LOCK, "lock web: a1 is next; a2 is before this action"),
     }
+
+
+def test_a_wait_names_the_holder_the_first_and_how_many_are_ahead() -> None:
+    queue = [candidate(f"a{n}", order=n) for n in range(3)]
+    places = {
+        w.action_id: w.lock for w in decide(claim(lock="web"), *queue, seen={"x": RUNNING}).waits
+    }
+    assert [places[f"a{n}"] for n in range(3)] == [
+        LockPlace(name="web", holder="x"),
+        LockPlace(name="web", holder="x", first="a0", ahead=1),
+        LockPlace(name="web", holder="x", first="a0", ahead=2),
+    ]
+    free = {w.action_id: w.lock for w in decide(*queue).waits}
+    assert free["a2"] == LockPlace(name="web", holder="", first="a0", ahead=2)
+    two = (claim("x", lock="web", claimed_at=1.0), claim("y", lock="web", claimed_at=2.0))
+    (orphan,) = (w for w in decide(*two, seen={"y": RUNNING}).waits if w.action_id == "x")
+    assert orphan.lock == LockPlace(name="web", holder="y")
 
 
 def test_a_claim_in_flight_holds_its_lock_and_an_ended_one_does_not() -> None:
