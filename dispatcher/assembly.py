@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from dispatcher.operate.proposed import Proposed
     from dispatcher.ops_repo import OpsRepo, Signers
     from dispatcher.settings_origin import Origin
+    from dispatcher.sources import Source
     from dispatcher.status.status_file import Given
     from dispatcher.status.tracker import Tracker
     from dispatcher.vault import Vault
@@ -211,6 +212,15 @@ def open_gate(
     return TieredGate(configured, history=repo)
 
 
+def open_sources(settings: Settings, repo: OpsRepo) -> tuple[Source, ...]:
+    """What starts actions by itself; nothing if nothing is signed."""
+    from dispatcher.sources.schedules import Schedules
+
+    if not settings.attestation.enabled:
+        return ()
+    return (Schedules(repo, limit=settings.limits.max_action_bytes),)
+
+
 def build_components(
     settings: Settings,
     *,
@@ -298,6 +308,7 @@ def build_components(
         verifier=verifier,
         sign_action=action_signer(settings, vault),
         written=written,
+        sources=open_sources(settings, repo),
         audit=audit,
         wake=wake,
         leadership=leadership,

@@ -47,6 +47,7 @@ COMMANDS: dict[str, Entry] = {
         section=OPERATION, summary="Make this installation the leader, after a restore or a move"
     ),
     "secrets": Entry(section=OPERATION, summary="Manage the actions' secrets"),
+    "schedule": Entry(section=OPERATION, summary="List the schedules, and their next slots"),
     "notify": Entry(section=OPERATION, summary="List the sinks of notifications; try one"),
     "doctor": Entry(section=OPERATION, summary="Check every dependency, permission and setting"),
     "audit": Entry(section=OPERATION, summary="Check that the audit log is intact"),

@@ -154,7 +154,7 @@ class ControlLoop:
             open_actions=len(tree.open),
             finished_actions=len(tree.finished),
             archived_actions=len(tree.archived),
-            warnings=(*term.heads.warnings, *view.warnings, *failing),
+            warnings=(*term.heads.warnings, *view.warnings, *term.sources.warnings, *failing),
             foreign=term.steps.arrivals.foreign,
             cancels=term.cancels.notes(),
             candidates=world.candidates,

@@ -144,6 +144,13 @@ def store(components: Components, answer: Answer, *, led: Callable[[], None]) ->
     if answer.wants.marks == answer.marks:
         return
     led()
+    for passed in answer.wants.passed:
+        components.audit.append(
+            "occasion_passed",
+            source=f"{answer.kind} {passed.name}",
+            occasion=passed.occasion,
+            reason=passed.reason,
+        )
     text = _stored(answer.wants.marks)
     try:
         components.ledger.write_note(note_name(answer.kind), text, version=answer.version)
@@ -246,6 +253,11 @@ class Sources:
         self._asked_at = float("-inf")
         self._pauses = Pauses(*PAUSES_S)
         self.notes: tuple[SourceNote, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What keeps sources from starting anything, for people."""
+        return tuple(note.warning for note in self.notes if note.warning)
 
     @property
     def pending(self) -> bool:

@@ -6,6 +6,7 @@ package.
 * ``action``, ``names``, ``references``, ``cancel_request``: what people write: an action, the names
   in it and whether they exist, a request to cancel
 * ``source``: what the dispatcher wrote an action for
+* ``schedule``, ``slots``: schedules, and the points in time that their cron expressions mean
 * ``paths``: where the files of an ops repo stand
 * ``formula_files``, ``inventory``: the files beside a formula; what a run may do to the inventory
 * ``run``, ``verdicts``, ``mounts``, ``dynamic``: a run, how it may end, and what it may have

@@ -14,7 +14,8 @@ options, tables and texts for a terminal are in ``cli``.
   ops repo
 * ``ended_output``: ``logs`` of a run that has ended
 * ``evidence``: ``verify``: the files around a result, and the keys
-* ``doctor``, ``policy_checks``, ``signer_checks``, ``sink_checks``, ``trial_run``: ``doctor``
+* ``schedules``: ``schedule``: the schedules and their slots
+* ``doctor``, ``policy_checks``, ``schedule_checks``, ``signer_checks``, ``sink_checks``, ``trial_run``: ``doctor``
 * ``apply``, ``mounts_in_use``: ``apply``: Vault and the engine brought to the settings
 * ``scaffold``, ``schema``: ``init`` and ``schema``
 """

@@ -28,6 +28,7 @@ from dispatcher.loop.tombstones import NOTE
 from dispatcher.model.checks import Check, failed, looked
 from dispatcher.model.times import rfc3339
 from dispatcher.operate.policy_checks import check_policy
+from dispatcher.operate.schedule_checks import check_schedules
 from dispatcher.operate.signer_checks import check_signers
 from dispatcher.operate.sink_checks import check_sinks
 from dispatcher.ops_repo import OpsRepo
@@ -61,6 +62,7 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
     yield from looked("ops repo", lambda: _remote(settings, openers))
     yield from looked("policy", lambda: _policy(settings, openers))
     yield from looked("formulas", lambda: _formulas(settings))
+    yield from looked("schedules", lambda: _schedules(settings, openers))
     yield from looked("agent", lambda: _agent(settings))
     if settings.role is Role.AUTHOR:
         yield Check(
@@ -103,6 +105,14 @@ def wrong_settings(error: DisintoError) -> list[Check]:
     if isinstance(error, InvalidInput):
         return [Check(name="settings", ok=False, detail=str(p), remedy="") for p in error.problems]
     return [failed("settings", error)]
+
+
+def _schedules(settings: Settings, openers: Openers) -> Iterator[Check]:
+    head = (repo := openers.repo()).local_head()
+    if head is not None:
+        yield from check_schedules(
+            settings, repo, commit=head.commit, policy=openers.policy(), gate=openers.gate()
+        )
 
 
 def _state_dir(settings: Settings) -> Iterator[Check]:

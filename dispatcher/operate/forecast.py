@@ -43,6 +43,7 @@ from dispatcher.model.cancel_request import CancelNote
 from dispatcher.model.health import DependencyHealth, ForeignResult, WaitingFor
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import Claim, Observation, RunKey
+from dispatcher.operate.schedules import source_notes
 from dispatcher.ops_repo import Head
 from dispatcher.settings import GateKind, Settings
 from dispatcher.status import status_file
@@ -71,6 +72,7 @@ class Forecast:
         foreign: results that arrived since a dispatcher last ran and that it did not sign; at most
             ``FOREIGN_LISTED`` of the arrivals are checked.
         outages: dependencies that could not be reached, with the error.
+        sources: what keeps sources from starting anything, in words.
     """
 
     at: float
@@ -84,6 +86,7 @@ class Forecast:
     foreign: tuple[ForeignResult, ...] = ()
     cancels: tuple[CancelNote, ...] = ()
     outages: Mapping[Dependency, str] = field(default_factory=dict)
+    sources: tuple[str, ...] = ()
 
     def actions(self) -> tuple[OpenAction, ...]:
         """The open actions; steps count as actions whose turn it is."""
@@ -113,7 +116,7 @@ class Forecast:
             ),
             foreign=self.foreign,
             cancels=self.cancels,
-            warnings=(*self.view.components.warnings(), *self.view.warnings),
+            warnings=(*self.view.components.warnings(), *self.view.warnings, *self.sources),
             open_actions=len(tree.open),
             finished_actions=len(tree.finished),
             archived_actions=len(tree.archived),
@@ -211,6 +214,7 @@ def forecast(components: Components, view: View) -> Forecast:
         foreign=foreign,
         cancels=cancels.notes()[:LISTED],
         outages=dict(asker.outages),
+        sources=tuple(n.warning for n in source_notes(components, view, by_id) if n.warning),
     )
 
 

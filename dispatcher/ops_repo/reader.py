@@ -109,6 +109,13 @@ def entries_at(clone: Clone, commit: str, paths: Iterable[str]) -> dict[str, Ent
     return by_path
 
 
+def directory(clone: Clone, commit: str, path: str) -> dict[str, Entry]:
+    """The entries of a directory, by name."""
+    _must_know(clone, commit)
+    done = clone.git.run(clone.path, "ls-tree", "-z", commit, "--", f"{path}/")
+    return {each.rpartition("/")[2]: entry for each, entry in entries(done.out)}
+
+
 def last_change(clone: Clone, commit: str, path: str) -> CommitInfo | None:
     """The commit that brought the present content of ``path`` into the history of ``commit``."""
     _must_know(clone, commit)

@@ -62,6 +62,12 @@ class RepoReader:
         """The entry at a path, with its mode."""
         return self._repairing(lambda: reader.entry_at(self._clone, commit, path))
 
+    def directory(self, commit: str, path: str) -> dict[str, Entry]:
+        """The entries of a directory by name; {} if there is none. Names are as git has them, so
+        that they may hold surrogates (bytes that are not UTF-8).
+        """
+        return self._repairing(lambda: reader.directory(self._clone, commit, path))
+
     def has_commit(self, oid: str) -> bool:
         """Whether the clone has a commit of this hash."""
         return self._repairing(lambda: self._clone.objects.has_commit(oid))

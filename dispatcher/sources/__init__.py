@@ -2,17 +2,19 @@
 file in git, which is approved and run like every other.
 
 * ``base``: the interface, and what a source sees when it is asked
+* ``schedules``: one action per slot of a cron expression
 * ``text``: the file of an action that a source wants
 
 The loop asks the sources, signs the files and pushes them (``dispatcher.loop.sources``); the gate
 recognizes the signature (``dispatcher.gate.sourced``). How to add a source: ``docs/design.md``.
 """
 
-from dispatcher.sources.base import Look, Source, SourceNote, SourceState, Wanted, Wants
+from dispatcher.sources.base import Look, Passed, Source, SourceNote, SourceState, Wanted, Wants
 from dispatcher.sources.text import action_text, problems_of
 
 __all__ = [
     "Look",
+    "Passed",
     "Source",
     "SourceNote",
     "SourceState",

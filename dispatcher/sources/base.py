@@ -46,6 +46,20 @@ class Wanted:
     blob: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Passed:
+    """An occasion for which a source wants no action; goes on record with its marks.
+
+    Attributes:
+        name, occasion: as of ``Wanted``.
+        reason: why, in words.
+    """
+
+    name: str
+    occasion: str
+    reason: str
+
+
 class SourceState(StrEnum):
     """What people see of a source."""
 
@@ -70,6 +84,18 @@ class SourceNote:
     state: SourceState
     reason: str = ""
     next_at: float | None = None
+
+    @property
+    def warning(self) -> str:
+        """A sentence about one that is not active; "" if it is."""
+        what = f"{self.kind} {self.name}"
+        match self.state:
+            case SourceState.BROKEN:
+                return f"{what} starts nothing, because it is broken: {self.reason}"
+            case SourceState.WAITING:
+                return f"{what} starts nothing, because it is not approved: {self.reason}"
+            case SourceState.ACTIVE:
+                return ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,12 +141,14 @@ class Wants:
         next_at: when to ask again at the latest, seconds since the epoch; None if only a change of
             the branch, of the rules or of a result can lead to another answer.
         notes: for people.
+        passed: occasions that the new marks pass over; at most ``WANTED_LIMIT``.
     """
 
     actions: tuple[Wanted, ...] = ()
     marks: Mapping[str, str] = field(default_factory=dict)
     next_at: float | None = None
     notes: tuple[SourceNote, ...] = ()
+    passed: tuple[Passed, ...] = ()
 
 
 class Source(Protocol):

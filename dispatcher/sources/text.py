@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dispatcher.errors import Problem
-from dispatcher.model.action import MAX_ACTION_BYTES, InvalidAction, parse_action
+from dispatcher.model.action import MAX_ACTION_BYTES, Action, InvalidAction, parse_action
 from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH
 from dispatcher.model.source import TABLE
 from dispatcher.sources.base import Wanted
@@ -28,8 +28,8 @@ def action_text(kind: str, wanted: Wanted) -> str:
     return f"{about}\n{body}"
 
 
-def problems_of(kind: str, wanted: Wanted, *, limit: int = MAX_ACTION_BYTES) -> tuple[Problem, ...]:
-    """Why what is wanted cannot be an action file; () for a good one.
+def parsed(kind: str, wanted: Wanted, *, limit: int = MAX_ACTION_BYTES) -> Action | InvalidAction:
+    """What is wanted as an action, or why it cannot be one.
 
     Args:
         limit: maximum bytes of an action file.
@@ -37,7 +37,13 @@ def problems_of(kind: str, wanted: Wanted, *, limit: int = MAX_ACTION_BYTES) -> 
     path = f"{ACTIONS_PATH}/{wanted.action_id}{ACTION_ENDING}"
     reserved = {"id", TABLE} & wanted.action.keys()
     if reserved:
-        return (Problem(message=f"{', '.join(sorted(reserved))} cannot be chosen", path=path),)
+        problem = Problem(message=f"{', '.join(sorted(reserved))} cannot be chosen", path=path)
+        return InvalidAction(id=wanted.action_id, problems=(problem,))
     text = action_text(kind, wanted) + f'signature = "{_UNSIGNED}"\n'
-    parsed = parse_action(text.encode(), path=path, stem=wanted.action_id, limit=limit)
-    return parsed.problems if isinstance(parsed, InvalidAction) else ()
+    return parse_action(text.encode(), path=path, stem=wanted.action_id, limit=limit)
+
+
+def problems_of(kind: str, wanted: Wanted, *, limit: int = MAX_ACTION_BYTES) -> tuple[Problem, ...]:
+    """Why what is wanted cannot be an action file; () for a good one."""
+    action = parsed(kind, wanted, limit=limit)
+    return action.problems if isinstance(action, InvalidAction) else ()

@@ -1,0 +1,103 @@
+"""``disinto schedule``: the schedules of the ops repo, and their next slots."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from dispatcher.cli import console
+from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli.session import Session
+from dispatcher.cli.tables import table
+from dispatcher.errors import NotFound
+
+if TYPE_CHECKING:
+    from dispatcher.operate.schedules import Listed
+
+
+@click.group("schedule")
+def command() -> None:
+    """The schedules of the ops repo, vault/schedules/<name>.toml."""
+
+
+@command.command("list")
+@json_option
+@config_option
+@click.pass_obj
+def list_(session: Session, *, as_json: bool) -> None:
+    """List the schedules: whether each is approved, its last and its next slot."""
+    listed = _listed(session, count=1)
+    if as_json:
+        console.emit([each.as_json() for each in listed])
+        return
+    table(
+        ("NAME", "STATE", "TIER", "CRON", "ZONE", "LAST", "NEXT", "NOTE"),
+        [
+            (
+                each.name,
+                each.state,
+                each.tier,
+                each.cron,
+                each.zone,
+                each.last,
+                _occasion(each.next[0]) if each.next else "",
+                each.reason,
+            )
+            for each in listed
+        ],
+    )
+    if not listed:
+        console.note("no schedules: add vault/schedules/<name>.toml to the ops repo")
+
+
+@command.command("next")
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option(
+    "--count", type=click.IntRange(1, 100), default=5, show_default=True, help="Slots of each."
+)
+@json_option
+@config_option
+@click.pass_obj
+def next_(session: Session, name: str | None, *, count: int, as_json: bool) -> None:
+    """List the next slots of all schedules that are approved, or of one."""
+    listed = _listed(session, count=count)
+    if name is not None:
+        listed = [each for each in listed if each.name == name]
+        if not listed:
+            raise NotFound(
+                f"there is no schedule {console.clean(name)!r}",
+                remedy="List them with: disinto schedule list",
+            )
+    if as_json:
+        console.emit([each.as_json() for each in listed])
+        return
+    slots = sorted((slot, each.name) for each in listed for slot in each.next)
+    table(
+        ("SLOT", "ACTION"), [(_occasion(slot), _action(schedule, slot)) for slot, schedule in slots]
+    )
+    for each in listed:
+        if each.reason:
+            console.note(f"{each.name}: {each.state}: {each.reason}")
+
+
+def _listed(session: Session, *, count: int) -> list[Listed]:
+    from dispatcher.assembly import build_components, build_view
+    from dispatcher.operate.schedules import schedules
+
+    settings = session.on_host("schedule")
+    components = build_components(settings, environ=os.environ)
+    return schedules(components, build_view(components), count=count)
+
+
+def _occasion(slot: float) -> str:
+    from dispatcher.model.schedule import occasion_of
+
+    return occasion_of(slot)
+
+
+def _action(name: str, slot: float) -> str:
+    from dispatcher.model.schedule import action_id_of
+
+    return action_id_of(name, slot)

@@ -1,0 +1,58 @@
+"""The checks of ``disinto doctor`` for the schedules of the ops repo."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from dispatcher.decide.policy import Policy
+from dispatcher.gate.base import Gate
+from dispatcher.model.checks import Check
+from dispatcher.ops_repo import Formulas, OpsRepo
+from dispatcher.settings import Settings
+from dispatcher.sources import Look, SourceState
+from dispatcher.sources.schedules import Schedules
+
+
+def check_schedules(
+    settings: Settings, repo: OpsRepo, *, commit: str, policy: Policy, gate: Gate
+) -> Iterator[Check]:
+    """Whether each schedule is valid and approved.
+
+    Args:
+        commit: the branch's head (hex).
+    """
+    look = Look(
+        now=time.time(),
+        commit=commit,
+        policy=policy,
+        formulas=Formulas(commit=commit, formulas={}),
+        marks={},
+        down=(),
+        is_open=lambda _id: False,
+        is_used=lambda _id: False,
+        ended=lambda _id: None,
+        check=gate.check,
+    )
+    notes = Schedules(repo, limit=settings.limits.max_action_bytes).look(look).notes
+    if notes and not settings.attestation.enabled:
+        yield Check(
+            name="schedules",
+            ok=False,
+            detail=f"{len(notes)} schedules start nothing, because nothing is signed",
+            remedy="Set [attestation] enabled = true.",
+        )
+    for note in notes:
+        if note.state is SourceState.ACTIVE:
+            continue
+        yield Check(
+            name=f"schedule: {note.name}",
+            ok=note.state is SourceState.WAITING,
+            detail=note.warning,
+            remedy="Fix the file, or delete it."
+            if note.state is SourceState.BROKEN
+            else "Approve its last change, or delete it.",
+        )
+    active = sum(note.state is SourceState.ACTIVE for note in notes)
+    if active:
+        yield Check(name="schedules", ok=True, detail=f"{active} active")
