@@ -20,6 +20,7 @@ from dispatcher.settings import (
     settings_origin,
 )
 from dispatcher.settings.dynamic import variables_of
+from dispatcher.settings.jobs import job_classes
 
 if TYPE_CHECKING:
     from dispatcher.decide.policy import Policy
@@ -333,6 +334,8 @@ def build_view(components: Components) -> View:
         mounts=frozenset(Mount if offered is None else offered),
         limit=settings.limits.max_action_bytes,
         variables=variables_of(settings.vault),
+        classes=job_classes(settings),
+        written=components.written,
     )
     return View(components=components, intake=intake, revision=components.rules.fence.revision)
 
@@ -341,7 +344,7 @@ def build_author_view(settings: Settings, environ: Environ, repo: OpsRepo) -> Au
     """The view of an author client; it calls only the remote and the forge."""
     from dispatcher.loop.formulas import FormulaStore
     from dispatcher.loop.intake import Intake
-    from dispatcher.operate.author_view import AuthorView
+    from dispatcher.operate.author_view import AsClaimed, AuthorView
 
     def gate() -> Gate:
         with_forge = settings.policy.gate is GateKind.FORGEJO
@@ -354,6 +357,8 @@ def build_author_view(settings: Settings, environ: Environ, repo: OpsRepo) -> Au
         policy=open_policy(settings),
         mounts=frozenset(Mount),
         limit=settings.limits.max_action_bytes,
+        classes=job_classes(settings),
+        written=AsClaimed(),  # it runs nothing
     )
     return AuthorView(repo=repo, intake=intake, gate=gate)
 

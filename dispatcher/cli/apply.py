@@ -18,7 +18,7 @@ from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
     from dispatcher.model.checks import Change
-    from dispatcher.model.mounts import Mount
+    from dispatcher.model.job_class import JobVariant
 
 _SERVERS = ("vault", *(engine.name for engine in registry.engines() if engine.administers))
 
@@ -27,7 +27,11 @@ _SERVERS = ("vault", *(engine.name for engine in registry.engines() if engine.ad
 @click.option("--check", is_flag=True, help="Change nothing; exit with 1 if anything differs.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask before writing.")
 @click.option("--only", type=click.Choice(_SERVERS), help="Only this server.")
-@click.option("--remove-stale", is_flag=True, help="Delete policies of secrets that are gone.")
+@click.option(
+    "--remove-stale",
+    is_flag=True,
+    help="Delete policies of secrets that are gone, and jobs of classes no longer used.",
+)
 @click.option(
     "--adopt", is_flag=True, help="Take over policies with our names from another ops repo."
 )
@@ -73,7 +77,7 @@ def command(
             remove_stale=remove_stale,
             adopt=adopt,
             config_files=_config_files(session) if dispatcher else None,
-            in_use=lambda: _mounts_in_use(session),
+            in_use=lambda: _variants_in_use(session),
         )
     differing = [change for change in changes if change.step is not Step.NOTHING]
     checking = "'disinto apply --remove --check'" if remove else "'disinto apply --check'"
@@ -93,14 +97,15 @@ def command(
     return Exit.OK
 
 
-def _mounts_in_use(session: Session) -> Collection[frozenset[Mount]]:
-    """The mounts that open actions request; without a reachable ops repo, those known locally. Its
+def _variants_in_use(session: Session) -> Collection[JobVariant]:
+    """The classes and mounts of open actions; without a reachable ops repo, those known locally. Its
     token is read from Vault with the operator's rights, because `serve` may be able to log in
     where we cannot.
     """
     from dispatcher.assembly import open_repo
     from dispatcher.errors import DisintoError
-    from dispatcher.operate.mounts_in_use import mount_sets
+    from dispatcher.operate.mounts_in_use import variants_in_use
+    from dispatcher.settings.jobs import job_classes
     from dispatcher.vault import Vault
 
     settings = session.settings
@@ -109,9 +114,11 @@ def _mounts_in_use(session: Session) -> Collection[frozenset[Mount]]:
     vault = Vault.of_operator(settings.vault, environ=os.environ)
     repo = open_repo(settings, os.environ, vault)
     try:
-        return mount_sets(repo)
+        return variants_in_use(repo, job_classes(settings))
     except DisintoError as error:
-        console.note(f"cannot determine the mounts that open actions need: {error.what}")
+        console.note(
+            f"cannot determine the job classes and mounts that open actions need: {error.what}"
+        )
         return ()
     finally:
         repo.close()

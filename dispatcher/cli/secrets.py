@@ -18,6 +18,7 @@ from dispatcher.cli.tables import table
 from dispatcher.errors import Exit, Misconfigured, NotFound
 
 if TYPE_CHECKING:
+    from dispatcher.settings import Settings
     from dispatcher.vault.secrets import Secrets, StoredSecret
 
 
@@ -39,25 +40,27 @@ def command() -> None:
 @command.command("put")
 @click.argument("name", metavar="NAME")
 @click.argument("rest", metavar="", nargs=-1)
+@click.option("--bot", is_flag=True, help="NAME is a bot: a token below [vault] bots_prefix.")
 @click.option("--keep-newline", is_flag=True, help="Keep the newline at the end of standard input.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask if no settings file is found.")
 @config_option
 @click.pass_obj
 def put(
-    session: Session, name: str, rest: tuple[str, ...], *, keep_newline: bool, yes: bool
+    session: Session, name: str, rest: tuple[str, ...], *, bot: bool, keep_newline: bool, yes: bool
 ) -> None:
     """Write a secret, and the policy that lets a run read it.
 
     \b
       disinto secrets put DEPLOY_TOKEN                 asks for the value, twice
       disinto secrets put SSH_KEY < ~/.ssh/deploy      takes it from standard input
+      disinto secrets put --bot acme-bot               the token of a bot, see docs/jobs.md
     """
     session.on_host("secrets")
     if rest or "=" in name:
         raise click.UsageError(VALUE_GIVEN)
-    _check_name(name)  # before anybody types a value in vain
+    _check_name(name, bot=bot)  # before anybody types a value in vain
     if not yes:
-        _settings_or_consent(session, name)
+        _settings_or_consent(session, name, bot=bot)
     if sys.stdin.isatty():
         value = click.prompt(
             f"Value of {name}", hide_input=True, confirmation_prompt=True, err=True
@@ -65,18 +68,25 @@ def put(
     else:
         value = sys.stdin.buffer.read().decode("utf-8")
         value = value if keep_newline else value.removesuffix("\n")
-    version = _secrets(session).put(name, value)
+    secrets = _secrets(session)
+    version = secrets.put_bot(name, value) if bot else secrets.put(name, value)
     console.say(f"{name}: version {version}")
+    if bot and (note := _use_of_bot(session.settings, name)):
+        console.note(note)
 
 
 @command.command("list")
+@click.option("--bots", is_flag=True, help="List the bots with a token, and who gets it.")
 @json_option
 @config_option
 @click.pass_obj
-def list_(session: Session, *, as_json: bool) -> None:
+def list_(session: Session, *, bots: bool, as_json: bool) -> None:
     """List the secrets: names, versions and times; never values."""
     from dispatcher.model.times import epoch
 
+    if bots:
+        _list_bots(session, as_json=as_json)
+        return
     stored = _secrets(session).list()
     if as_json:
         console.emit([asdict(secret) for secret in stored])
@@ -98,24 +108,65 @@ def list_(session: Session, *, as_json: bool) -> None:
 
 @command.command("rm")
 @click.argument("name", metavar="NAME", shell_complete=secret_names)
+@click.option("--bot", is_flag=True, help="NAME is a bot: a token below [vault] bots_prefix.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @config_option
 @click.pass_obj
-def rm(session: Session, name: str, *, yes: bool) -> int:
+def rm(session: Session, name: str, *, bot: bool, yes: bool) -> int:
     """Remove all versions of a secret, and its policy."""
-    _check_name(name)
+    _check_name(name, bot=bot)
     if not yes and not sys.stdin.isatty():
         raise click.UsageError("stdin is not a terminal; pass --yes to remove it.")
     if not yes and not click.confirm(f"Remove {name}, all versions?", err=True):
         console.note("nothing was changed")
         return Exit.FAILED
-    if not _secrets(session).rm(name):
-        raise NotFound(f"there is no secret {name}")
+    secrets = _secrets(session)
+    if not (secrets.rm_bot(name) if bot else secrets.rm(name)):
+        raise NotFound(f"there is no {'bot' if bot else 'secret'} {name}")
     console.say(f"{name}: removed")
     return Exit.OK
 
 
-def _check_name(name: str) -> None:
+def _list_bots(session: Session, *, as_json: bool) -> None:
+    """The bots with a token, and those of the settings that have none yet."""
+    stored = _secrets(session).bots()
+    uses = {
+        name: _use_of_bot(session.settings, name)
+        for name in sorted({*stored, *_bots_of_settings(session.settings)})
+    }
+    rows = [{"name": n, "stored": n in stored, "use": use} for n, use in uses.items()]
+    if as_json:
+        console.emit(rows)
+        return
+    table(
+        ("BOT", "TOKEN", "USE"),
+        [(n, "stored" if n in stored else "missing", use) for n, use in uses.items()],
+    )
+    console.note(f"{len(rows)} bots" if rows else "no bots yet")
+
+
+def _bots_of_settings(settings: Settings) -> set[str]:
+    from dispatcher.settings.jobs import job_classes, own_bots
+
+    return {*job_classes(settings).bots, *own_bots(settings)}
+
+
+def _use_of_bot(settings: Settings, name: str) -> str:
+    """Who gets a bot's token by the settings, in words."""
+    from dispatcher.settings.jobs import job_classes, own_bots
+
+    if key := own_bots(settings).get(name):
+        return f"read by the dispatcher itself ({key})"
+    uses = [
+        f"{project} in {each.name}"
+        for each in job_classes(settings).by_name.values()
+        for project, bot in each.bots.items()
+        if bot == name
+    ]
+    return f"for runs of {', '.join(uses)}" if uses else "the settings name it nowhere"
+
+
+def _check_name(name: str, *, bot: bool = False) -> None:
     """Refuse what cannot be a name, without repeating it: it may be a value given by mistake.
 
     Raises:
@@ -123,8 +174,15 @@ def _check_name(name: str) -> None:
         InvalidValue: it is reserved.
     """
     from dispatcher.model.names import SECRET_PATTERN
-    from dispatcher.vault.names import secret_name
+    from dispatcher.vault.names import is_bot_name, secret_name
 
+    if bot:
+        if not is_bot_name(name):
+            raise click.UsageError(
+                "the name of a bot must be letters, digits, dots, hyphens and underscores, at most "
+                "100, the first a letter or digit."
+            )
+        return
     if not re.fullmatch(SECRET_PATTERN, name):
         raise click.UsageError(
             "NAME must be A-Z, 0-9 and _, at most 100 characters, the first a letter."
@@ -132,7 +190,7 @@ def _check_name(name: str) -> None:
     secret_name(name)
 
 
-def _settings_or_consent(session: Session, name: str) -> None:
+def _settings_or_consent(session: Session, name: str, *, bot: bool) -> None:
     """In the wrong directory the defaults apply, and a secret would go where no run looks for it.
 
     Raises:
@@ -141,7 +199,8 @@ def _settings_or_consent(session: Session, name: str) -> None:
     if session.has_settings_file:
         return
     vault = session.settings.vault
-    where = f"{vault.addr}, {vault.kv_mount}/{vault.kv_prefix}/{name}"
+    prefix = vault.bots_prefix if bot else vault.kv_prefix
+    where = f"{vault.addr}, {vault.kv_mount}/{prefix}/{name}"
     if sys.stdin.isatty() and click.confirm(
         f"No settings file was found. Write to {where}, taken from the defaults and the "
         "environment?",

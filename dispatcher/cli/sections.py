@@ -1,4 +1,4 @@
-"""Parts of files that list mounts, verdicts or exit codes, rendered from their entries.
+"""Parts of files that list mounts, verdicts, exit codes or job classes, rendered from their entries.
 
 Such a part lies between a line with ``NAME: rendered by make docs`` and one with ``end of NAME``,
 both comments of the file; it is written by ``python -m dispatcher.cli.reference``. A file that needs
@@ -16,6 +16,7 @@ from dispatcher.errors import Exit
 from dispatcher.model.mounts import HOME, Mount
 from dispatcher.model.notice import Condition
 from dispatcher.model.verdicts import Verdict
+from dispatcher.settings.jobs import BUILT_IN
 
 VOLUMES = "/srv/disinto/volumes"
 """Where ``compose.yaml`` keeps the directories of mounts on the machine."""
@@ -34,6 +35,24 @@ def mount_table() -> str:
         for m in Mount
     )
     return _table(("mount", "place", "", "for"), rows)
+
+
+def job_class_table() -> str:
+    """Markdown: the built-in job classes with what they have of their own."""
+    rows = (
+        (
+            f"`{name}`",
+            str(keys.cpu_mhz or "as `[nomad]`"),
+            str(keys.memory_mb or "as `[nomad]`"),
+            ", ".join(f"`{m}`" + ("" if m.read_only else " (writable)") for m in keys.mounts)
+            or "none",
+            "no" if keys.fixed_mounts else "yes",
+            ", ".join(f"`{key}`" for key in keys.meta),
+        )
+        for name, keys in BUILT_IN.items()
+    )
+    heads = ("class", "CPU, MHz", "memory, MiB", "mounts", "actions may name more", "meta")
+    return _table(heads, rows)
 
 
 def condition_table() -> str:
@@ -73,6 +92,7 @@ def volume_directories() -> str:
 SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/actions.md": {"mounts": mount_table, "verdicts": verdict_table},
     "docs/controls/notifications.md": {"conditions": condition_table},
+    "docs/jobs.md": {"job classes": job_class_table},
     "docs/operations.md": {"exit codes": exit_code_table},
     "Dockerfile": {"mounts": image_directories},
     "compose.yaml": {"mounts": volume_directories},

@@ -13,8 +13,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from dispatcher.decide.placing import Placing
 from dispatcher.decide.policy import FormulaPolicy, Policy
 from dispatcher.model.action import Action
+from dispatcher.model.job_class import JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import Tier
 from dispatcher.toml.source import quoted
@@ -34,6 +36,7 @@ class Item(StrEnum):
     SECRET = "secret"  # noqa: S105 - a kind of item
     MOUNT = "mount"
     LOCK = "lock"
+    BOT = "bot"
     EMERGENCY = "emergency"
 
 
@@ -42,8 +45,8 @@ class Contribution:
     """The contribution of one item to an action's tier.
 
     Attributes:
-        item: formula, action, secret, mount, lock or emergency.
-        name: of the formula, secret, mount or lock; the id of the action for the others.
+        item: formula, action, secret, mount, lock, bot or emergency.
+        name: of the formula, secret, mount, lock or bot; the id of the action for the others.
         tier: the tier that it requires.
         source: where that comes from, e.g. ``[secrets] PROD_*``; for people.
     """
@@ -90,8 +93,13 @@ class TierDecision:
         return {c.name: c.tier for c in self.contributions if c.item is item}
 
 
-def effective_tier(policy: Policy, action: Action) -> TierDecision:
-    """The highest tier of formula, action, secrets and mounts."""
+def effective_tier(policy: Policy, action: Action, placing: Placing | None = None) -> TierDecision:
+    """The highest tier of formula, action, secrets and mounts.
+
+    Args:
+        placing: what the action's job class adds; None if classes are not known.
+    """
+    placing = placing or Placing(variant=JobVariant(mounts=frozenset(action.mounts)))
     formula = _of_formula(policy, action)
     contributions = [formula]
     if action.blast_radius is not None:
@@ -105,11 +113,18 @@ def effective_tier(policy: Policy, action: Action) -> TierDecision:
         )
     trust = policy.formulas.get(action.formula, FormulaPolicy())
     if policy.judges_secrets:
-        contributions += [_of_secret(policy, name, trust, formula) for name in action.secrets]
+        secrets = placing.all_secrets(action)
+        contributions += [_of_secret(policy, name, trust, formula) for name in secrets]
     if policy.judges_mounts:
-        contributions += [_of_mount(policy, mount, trust, formula) for mount in action.mounts]
+        mounts = placing.all_mounts(action)
+        contributions += [_of_mount(policy, mount, trust, formula) for mount in mounts]
     if action.lock and (lock := _of_lock(policy, action.lock)):
         contributions.append(lock)
+    if placing.bot_tier is not None:
+        source = f"[jobs.{placing.variant.job_class}] bot_tier"
+        contributions.append(
+            Contribution(item=Item.BOT, name=placing.bot, tier=placing.bot_tier, source=source)
+        )
     if action.emergency and policy.freeze.covers(_highest(contributions), action.formula):
         contributions.append(_of_emergency(policy, action))
     raised = _raised(contributions, above=formula.tier)

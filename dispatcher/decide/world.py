@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from dispatcher.decide.placing import Placing
 from dispatcher.errors import Dependency
 from dispatcher.model.run import Claim, Formula, Observation, RunKey, Tier
 from dispatcher.model.verdicts import Verdict
@@ -52,6 +53,7 @@ class Candidate:
         action: None if the file does not parse.
         problem: why this file can never run, in words; "" if it can. Final.
         unvetted: why it cannot be judged yet (a dependency is down), else "".
+        placing: its job class, and what that adds.
         formula: what would run; None while unknown, and for a file that never runs.
         tier_decision: under which tier, and why; None likewise.
         gate_state, reason: the gate's decision, and why.
@@ -68,6 +70,7 @@ class Candidate:
     problem: str = ""
     unvetted: str = ""
     formula: Formula | None = None
+    placing: Placing = field(default_factory=Placing)
     tier_decision: TierDecision | None = None
     gate_state: GateState = GateState.UNASKED
     reason: str = ""

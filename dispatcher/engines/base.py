@@ -31,6 +31,7 @@ from dispatcher.model.verdicts import Verdict
 if TYPE_CHECKING:
     from dispatcher.ledger.base import Ledger
     from dispatcher.model.checks import Change, Check
+    from dispatcher.model.job_class import JobVariant
     from dispatcher.settings import Settings
     from dispatcher.settings.section import EngineSection
 
@@ -200,13 +201,15 @@ class Administration(Protocol):
         self,
         *,
         config_files: Mapping[str, str] | None,
-        in_use: Callable[[], Collection[Collection[Mount]]],
+        in_use: Callable[[], Collection[JobVariant]],
+        remove_stale: bool = False,
     ) -> tuple[Change, ...]:
         """Compare with the settings; writes nothing.
 
         Args:
             config_files: text by name, for a job that runs the dispatcher itself; None leaves it out.
-            in_use: returns the sets of mounts that open actions want.
+            in_use: returns the classes and mounts of open actions.
+            remove_stale: delete what is ours and no longer used; otherwise it is reported.
         """
         ...
 
@@ -242,12 +245,15 @@ class Engine(ABC):
         title: its name in messages.
         section: the model of that section; ``EngineSection`` itself if it has no keys.
         administers: whether ``administration`` has anything to do.
+        class_keys: keys of job classes that it applies, of ``settings.jobs.RESOURCES``; it ignores
+            the others, which is reported.
     """
 
     name: str
     title: str
     section: type[EngineSection]
     administers: bool = False
+    class_keys: frozenset[str] = frozenset()
 
     @abstractmethod
     def scheduler(
@@ -279,12 +285,12 @@ class Engine(ABC):
         self,
         settings: Settings,
         environ: Mapping[str, str],
-    ) -> Callable[[Collection[Mount]], str]:
-        """Returns why no run with these mounts can start now, with the remedy, or "".
+    ) -> Callable[[JobVariant], str]:
+        """Returns why no run of this class with these mounts can start now, with the remedy, or "".
 
         May query the engine's servers when called, and raise ``Unavailable`` or ``Denied``.
         """
-        return lambda _mounts: ""
+        return lambda _variant: ""
 
     def warnings(self, scheduler: Scheduler) -> tuple[str, ...]:
         """Warnings that do not stop runs from starting, for ``status`` and ``plan``. Makes no
@@ -311,7 +317,7 @@ class Engine(ABC):
         self,
         settings: Settings,
         environ: Mapping[str, str],
-        in_use: Collection[Collection[Mount]],
+        in_use: Collection[JobVariant],
     ) -> tuple[Change, ...]:
         """What ``apply`` would change, as far as the dispatcher's own rights reveal."""
         return ()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dispatcher.engines import registry
+from dispatcher.engines.job_classes import class_warnings
 from dispatcher.settings import plain_addresses
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ def component_warnings(
 ) -> Callable[[], tuple[str, ...]]:
     """Returns the present warnings at each call, without I/O."""
     plain = tuple(f"{each.warning}. {each.remedy}" for each in plain_addresses(settings))
+    ignored = class_warnings(settings)
     engine = registry.get(settings.scheduler)
 
     def warnings() -> tuple[str, ...]:
@@ -27,6 +29,6 @@ def component_warnings(
             "the remote rejects refs/disinto/seen beside results, so it keeps no copy of which ids "
             f"ran: {trouble}",
         )
-        return (*plain, *engine.warnings(scheduler), *(rejected if trouble else ()))
+        return (*plain, *ignored, *engine.warnings(scheduler), *(rejected if trouble else ()))
 
     return warnings

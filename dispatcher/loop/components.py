@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dispatcher.loop.leader import Leadership
     from dispatcher.loop.result_writer import Sign, SignAction, Verifier
     from dispatcher.loop.rules import Rules
-    from dispatcher.model.mounts import Mount
+    from dispatcher.model.job_class import JobVariant
     from dispatcher.model.result import Result
     from dispatcher.ops_repo import OpsRepo
     from dispatcher.settings import Settings
@@ -83,8 +83,8 @@ class Components:
         leadership: whether this installation may start runs for the ops repo.
         forge_calls: number of requests sent to the forge; None without a forge.
         warnings: warnings for people about components that work nevertheless; does no I/O.
-        obstacle: asks the engine why no run with these mounts can be submitted now; returns ""
-            if one can. Raises ``Unavailable`` or ``Denied`` (scheduler).
+        obstacle: asks the engine why no run of this class with these mounts can be submitted now;
+            returns "" if one can. Raises ``Unavailable`` or ``Denied`` (scheduler).
         notices: records notifications of results.
     """
 
@@ -104,7 +104,7 @@ class Components:
     reporter: Reporter | None = None
     forge_calls: Callable[[], int] | None = None
     warnings: Callable[[], tuple[str, ...]] = tuple
-    obstacle: Callable[[Collection[Mount]], str] = lambda _mounts: ""
+    obstacle: Callable[[JobVariant], str] = lambda _variant: ""
     notices: ResultNotices = field(default_factory=NoNotices)
     sign_action: SignAction | None = None
     written: Written = field(default_factory=NothingWritten)

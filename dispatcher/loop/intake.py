@@ -12,10 +12,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from dispatcher.decide.locks import lock_of, lock_problems
+from dispatcher.decide.placing import place
 from dispatcher.decide.policy import Policy
 from dispatcher.decide.tiers import effective_tier
 from dispatcher.decide.world import Candidate
-from dispatcher.errors import Problem, TemporaryError
+from dispatcher.errors import Denied, Misconfigured, Problem, TemporaryError, Unavailable
+from dispatcher.gate.sourced import Written
+from dispatcher.loop.components import NothingWritten
 from dispatcher.loop.formulas import FormulaStore, Unusable
 from dispatcher.loop.results import in_words
 from dispatcher.model.action import (
@@ -25,6 +28,7 @@ from dispatcher.model.action import (
     parse_action,
 )
 from dispatcher.model.dynamic import clashes
+from dispatcher.model.job_class import JobClasses
 from dispatcher.model.mounts import Mount
 from dispatcher.model.references import check_names
 from dispatcher.model.run import Formula, RunKey
@@ -44,6 +48,8 @@ class Intake:
         mounts: those that an action may request.
         limit: maximum bytes of an action file.
         variables: those that each dynamic secret becomes, by its name.
+        classes: the job classes.
+        written: recognizes the actions that the dispatcher wrote itself; by default none.
     """
 
     def __init__(
@@ -55,6 +61,8 @@ class Intake:
         mounts: frozenset[Mount],
         limit: int,
         variables: Mapping[str, Collection[str]] | None = None,
+        classes: JobClasses | None = None,
+        written: Written | None = None,
     ) -> None:
         self._repo = repo
         self._formula_store = formula_store
@@ -62,6 +70,8 @@ class Intake:
         self._mounts = mounts
         self._limit = limit
         self._variables = variables or {}
+        self._classes = classes or JobClasses()
+        self._written = written or NothingWritten()
         self._parsed: dict[str, tuple[ActionFile, Action | InvalidAction]] = {}
 
     def vet(
@@ -92,8 +102,19 @@ class Intake:
             )
             try:
                 parsed = self._parse(file, contents)
+                try:
+                    source = self._source(parsed, file)
+                except (Unavailable, Denied, Misconfigured) as error:
+                    vetted[action_id] = error  # no other action depends on it
+                    continue
                 vetted[action_id] = self._vet(
-                    parsed, candidate, file=file, tree=tree, formulas=names, secrets=secrets
+                    parsed,
+                    candidate,
+                    file=file,
+                    source=source,
+                    tree=tree,
+                    formulas=names,
+                    secrets=secrets,
                 )
             except TemporaryError:
                 raise
@@ -138,28 +159,34 @@ class Intake:
         candidate: Candidate,
         *,
         file: ActionFile,
+        source: str,
         tree: Tree | Formulas,
         formulas: Collection[str],
         secrets: Collection[str] | None,
     ) -> Candidate:
         if isinstance(action, InvalidAction):
             return replace(candidate, problem=in_words(action.problems))
-        tier_decision, lock = effective_tier(self.policy, action), lock_of(self.policy, action)
+        placing = place(
+            self._classes, action, path=file.path, source=source, variables=self._variables
+        )
+        tier_decision = effective_tier(self.policy, action, placing)
+        lock = lock_of(self.policy, action)
         candidate = replace(
             candidate,
             action=action,
+            placing=placing,
             tier_decision=tier_decision,
             lock=lock.name,
             approval_lasts_s=self.policy.max_age_s(tier_decision.tier),
             freezes=self.policy.freeze.calendar(tier_decision.without_emergency, action.formula),
         )
-        if lock.problem:
-            problems = lock_problems(self.policy, action, path=file.path)
+        if lock.problem or placing.problems:
+            problems = (*lock_problems(self.policy, action, path=file.path), *placing.problems)
             return replace(candidate, problem=in_words(problems))
         if self._names_unknown(action, formulas, secrets):
             problems = check_names(
                 action,
-                self._source(file),
+                self._content(file),
                 path=file.path,
                 formulas=formulas,
                 secrets=secrets,
@@ -177,6 +204,19 @@ class Intake:
         unvetted = SECRETS_UNKNOWN if secrets is None and action.secrets else ""
         return replace(candidate, formula=formula, unvetted=unvetted)
 
+    def _source(self, action: Action | InvalidAction, file: ActionFile) -> str:
+        """What wrote the action, if its class gives something for that and our signature proves it.
+
+        Raises:
+            Unavailable, Denied, Misconfigured: our key cannot be read.
+        """
+        if isinstance(action, InvalidAction) or action.source is None:
+            return ""
+        if not self._classes.of(action.formula).bots:
+            return ""
+        wrote = self._written.wrote(self._content(file), action_id=action.id)
+        return action.source.kind if wrote else ""
+
     def _names_unknown(
         self, action: Action, formulas: Collection[str], secrets: Collection[str] | None
     ) -> bool:
@@ -193,9 +233,9 @@ class Intake:
         schema = self._formula_store.schema_of(formula)
         if schema is None or fits(schema, action.params):
             return ()
-        return params_problems(schema, action.params, self._source(file), path=file.path)
+        return params_problems(schema, action.params, self._content(file), path=file.path)
 
-    def _source(self, file: ActionFile) -> bytes:
+    def _content(self, file: ActionFile) -> bytes:
         data = self._repo.read([file.blob], limit=self._limit)[file.blob]
         return data if isinstance(data, bytes) else b""
 

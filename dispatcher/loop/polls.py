@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from dispatcher.decide.world import Candidate
 from dispatcher.engines.base import Scheduler
-from dispatcher.errors import Dependency
+from dispatcher.errors import Denied, Dependency, Misconfigured, Unavailable
 from dispatcher.ledger.base import Ledger
 from dispatcher.loop.claim_cache import ClaimCache
 from dispatcher.loop.executor import Executor
@@ -99,7 +99,8 @@ class VettingPoll:
         while self._view.failed:
             action_id, error = self._view.failed.popitem()
             self.retries.failed(action_id, error)
-            self._tracker.event("defect", where=VET, action=action_id, error=error)
+            if not isinstance(error, Unavailable | Denied | Misconfigured):
+                self._tracker.event("defect", where=VET, action=action_id, error=error)
         self.retries.keep(self._view.tree.open, ())
 
     def _vetted(self, answers: Mapping[str, Candidate | Exception]) -> None:

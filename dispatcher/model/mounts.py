@@ -24,12 +24,14 @@ class _Entry:
         meaning: for people: what it holds, without a full stop.
         read_only: True for what holds keys, or is the record itself.
         private: True if the image gives its directory mode 0700, as programs want it for keys.
+        sidecar: True if the built-in job class ``sidecar`` has it.
     """
 
     place: str
     meaning: str
     read_only: bool = False
     private: bool = False
+    sidecar: bool = False
 
 
 class Mount(StrEnum):
@@ -39,6 +41,7 @@ class Mount(StrEnum):
     meaning: str
     read_only: bool
     private: bool
+    sidecar: bool
 
     def __new__(cls, name: str, *entries: _Entry) -> Self:
         # One entry for each member; mypy takes Mount("ssh"), which has none, for a call of this.
@@ -49,6 +52,7 @@ class Mount(StrEnum):
         member.meaning = entry.meaning
         member.read_only = entry.read_only
         member.private = entry.private
+        member.sidecar = entry.sidecar
         return member
 
     SSH = (
@@ -60,12 +64,20 @@ class Mount(StrEnum):
         "sops",
         _Entry(place=".config/sops/age", meaning="age keys for SOPS", read_only=True, private=True),
     )
-    PROJECT_REPOS = ("project-repos", _Entry(place="repos", meaning="clones that formulas work on"))
+    PROJECT_REPOS = (
+        "project-repos",
+        _Entry(place="repos", meaning="clones that formulas work on", sidecar=True),
+    )
     OPS_REPO = (
         "ops-repo",
-        _Entry(place="ops-repo", meaning="a bare clone of the ops repo", read_only=True),
+        _Entry(
+            place="ops-repo", meaning="a bare clone of the ops repo", read_only=True, sidecar=True
+        ),
     )
-    AGENT_DATA = ("agent-data", _Entry(place="data", meaning="what runs keep for later ones"))
+    AGENT_DATA = (
+        "agent-data",
+        _Entry(place="data", meaning="what runs keep for later ones", sidecar=True),
+    )
 
     @property
     def target(self) -> str:

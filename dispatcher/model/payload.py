@@ -57,7 +57,18 @@ encoders and decoders on their way into the signed result and not others: pydant
 and writes 255, Python's ``json`` about 1,000.
 """
 
-_NESTED = ("key", "formula", "formula_text", "files", "dynamic")
+_NESTED = (
+    "key",
+    "formula",
+    "formula_text",
+    "files",
+    "dynamic",
+    "bot",
+    "bots_prefix",
+    "job_class",
+    "meta",
+)
+"""Fields of a spec that are encoded in a form of their own, or that only the engine needs."""
 
 
 class BadPayload(PermanentError):
@@ -110,6 +121,9 @@ def encode_spec(spec: RunSpec) -> dict[str, Any]:
         # A runner that does not know the key looks for these among the stored secrets, is denied
         # them, and stops before the formula.
         plain["dynamic"] = [encode_dynamic(secret) for secret in spec.dynamic]
+    if spec.bot:
+        # Likewise: such a runner looks for FORGE_TOKEN among the stored secrets of actions.
+        plain |= {"bot": spec.bot, "bots_prefix": spec.bots_prefix}
     return plain
 
 

@@ -246,6 +246,10 @@ class RunSpec:
         vault_addr, vault_namespace, kv_mount, kv_prefix: where the runner reads its secrets:
             ``<kv_mount>/data/<kv_prefix>/<NAME>``, field ``value``.
         dynamic: how those of ``secrets`` are fetched that an engine of Vault makes.
+        bot: name of the bot whose token is among ``secrets`` as ``FORGE_TOKEN``; "" for none.
+        bots_prefix: path below ``kv_mount`` of bots' tokens.
+        job_class: in which the run executes; for the engine.
+        meta: of its job, for people who read it there. Nothing secret.
         outcome_key: see ``Claim``. The formula never gets it. Kept out of ``repr``.
     """
 
@@ -270,6 +274,10 @@ class RunSpec:
     kv_mount: str = "kv"
     kv_prefix: str = "disinto/runner"
     dynamic: tuple[DynamicSecret, ...] = ()
+    bot: str = ""
+    bots_prefix: str = "disinto/bots"
+    job_class: str = "runner"
+    meta: dict[str, str] = field(default_factory=dict)
     outcome_key: str = field(default="", repr=False)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from dispatcher.engines import base, registry
 from dispatcher.model.checks import Change, Step
-from dispatcher.model.mounts import Mount
+from dispatcher.model.job_class import JobVariant
 from dispatcher.settings import Settings, VaultAuth
 from dispatcher.vault import Vault, removal
 from dispatcher.vault import apply as vault_apply
@@ -59,17 +59,18 @@ class Administration:
         only: str,
         remove_stale: bool,
         config_files: Mapping[str, str] | None,
-        in_use: Callable[[], Collection[Collection[Mount]]] = tuple,
+        in_use: Callable[[], Collection[JobVariant]] = tuple,
         adopt: bool = False,
     ) -> tuple[Change, ...]:
         """Compare; writes nothing.
 
         Args:
             only: ``vault``, the name of an engine, or "" for all that the settings use.
-            remove_stale: delete policies of secrets that are gone, and what earlier releases wrote.
+            remove_stale: delete policies of secrets that are gone, jobs of classes that are no longer
+                used, and what earlier releases wrote.
             adopt: take over policies of an installation of our name with another ops repo.
             config_files: for the dispatcher's own job, or None to leave it out.
-            in_use: returns the sets of mounts that open actions request; called if an engine is planned.
+            in_use: returns the classes and mounts of open actions; called if an engine is planned.
 
         Raises:
             Unavailable, Denied, Misconfigured: a server, or its content.
@@ -86,7 +87,9 @@ class Administration:
             changes += [_of_vault(change) for change in planned]
         self._engine = self._of_engine(only)
         if self._engine is not None:
-            changes += self._engine.plan(config_files=config_files, in_use=in_use)
+            changes += self._engine.plan(
+                config_files=config_files, in_use=in_use, remove_stale=remove_stale
+            )
         return tuple(changes)
 
     def carry_out(self) -> tuple[str, ...]:

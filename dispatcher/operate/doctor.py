@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dispatcher.decide.policy import Policy
 from dispatcher.engines import registry
+from dispatcher.engines.job_classes import check_classes
 from dispatcher.errors import DisintoError, InvalidInput
 from dispatcher.forge import ForgeApi
 from dispatcher.gate.base import Gate
@@ -79,6 +80,7 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
     yield from looked("vault", lambda: check_vault(openers.vault(), settings))
     engine = registry.get(settings.scheduler)
     yield from looked(engine.name, lambda: engine.checks(settings, environ))
+    yield from looked("job classes", lambda: check_classes(settings))
     yield from looked("gate", lambda: _gate(settings, openers))
     yield from looked("webhook", lambda: _webhook(settings, environ))
     yield from looked("notify", lambda: check_sinks(settings, environ))

@@ -41,7 +41,7 @@ from dispatcher.loop.foreign import in_git, inspect, judged
 from dispatcher.loop.view import View, WithResult
 from dispatcher.model.cancel_request import CancelNote
 from dispatcher.model.health import DependencyHealth, ForeignResult, WaitingFor
-from dispatcher.model.mounts import Mount
+from dispatcher.model.job_class import JobVariant
 from dispatcher.model.run import Claim, Observation, RunKey
 from dispatcher.operate.schedules import source_notes
 from dispatcher.ops_repo import Head
@@ -269,14 +269,17 @@ def _ask_gates(
 def _obstacles(
     components: Components, plan: Plan, candidates: Mapping[str, Candidate], asker: _Asker
 ) -> dict[str, str]:
-    """What prevents the runs that are to be submitted, by id; queried once per set of mounts."""
+    """What prevents the runs that are to be submitted, by id; queried once per class and set of
+    mounts."""
     ids = [action_id for step in plan.steps if (action_id := _submitted(step))]
-    actions = {i: c.action for i in ids if (c := candidates.get(i)) is not None and c.action}
-    reasons: dict[frozenset[Mount], str] = {}
-    for mounts in {frozenset(action.mounts) for action in actions.values()}:
-        ask = partial(components.obstacle, mounts)
-        reasons[mounts] = asker.ask(Dependency.SCHEDULER, ask) or ""
-    return {i: reasons[m] for i, a in actions.items() if reasons[m := frozenset(a.mounts)]}
+    wanted = {
+        i: c.placing.variant for i in ids if (c := candidates.get(i)) is not None and c.action
+    }
+    reasons: dict[JobVariant, str] = {}
+    for variant in set(wanted.values()):
+        ask = partial(components.obstacle, variant)
+        reasons[variant] = asker.ask(Dependency.SCHEDULER, ask) or ""
+    return {i: reasons[variant] for i, variant in wanted.items() if reasons[variant]}
 
 
 def _submitted(step: Step) -> str:

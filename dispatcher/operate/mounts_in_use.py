@@ -1,15 +1,16 @@
-"""Finds the sets of mounts that the open actions of the ops repo request."""
+"""Finds the job classes and sets of mounts that the open actions of the ops repo request."""
 
 from __future__ import annotations
 
+from dispatcher.decide.placing import SIDECAR, place
 from dispatcher.model.action import Action, parse_action
-from dispatcher.model.mounts import Mount
+from dispatcher.model.job_class import JobClasses, JobVariant
 from dispatcher.operate.repetitions import ACTION_LIMIT
 from dispatcher.ops_repo import OpsRepo, Tree
 
 
-def mount_sets(repo: OpsRepo) -> frozenset[frozenset[Mount]]:
-    """The sets of mounts that open actions name, at the remote's head. Invalid files are skipped.
+def variants_in_use(repo: OpsRepo, classes: JobClasses) -> frozenset[JobVariant]:
+    """The classes of open actions with all mounts, at the remote's head. Invalid files are skipped.
 
     Raises:
         Unavailable, Denied, Misconfigured: the remote, as ``OpsRepo.fetch``.
@@ -24,7 +25,9 @@ def mount_sets(repo: OpsRepo) -> frozenset[frozenset[Mount]]:
         if isinstance(data := contents[file.blob], bytes)
     )
     return frozenset(
-        frozenset(action.mounts)
+        placing.variant
         for action in parsed
-        if isinstance(action, Action) and action.mounts
+        if isinstance(action, Action)
+        and (placing := place(classes, action, path="", source=SIDECAR)).variant.mounts
+        and not placing.problems
     )

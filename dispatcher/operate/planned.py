@@ -19,7 +19,7 @@ from dispatcher.model.times import known_time
 if TYPE_CHECKING:
     from dispatcher.decide.steps import Wait
     from dispatcher.loop.components import Components
-    from dispatcher.model.mounts import Mount
+    from dispatcher.model.job_class import JobVariant
     from dispatcher.operate.forecast import Forecast
     from dispatcher.operate.proposed import Proposed
     from dispatcher.settings import Settings
@@ -88,7 +88,7 @@ def of_forecast(
     pending = unmerged(proposed, actions=actions, cancels=tree.cancels)
     records = {action.id: of_open(action) for action in planned.actions()}
     gates = {i: c.gate for i, c in planned.candidates.items() if c.gate}
-    in_use = {frozenset(c.action.mounts) for c in planned.candidates.values() if c.action}
+    in_use = {c.placing.variant for c in planned.candidates.values() if c.action}
     plain = {
         "head": planned.head.commit if planned.head else "",
         "rewritten": planned.head.rewritten if planned.head else False,
@@ -147,15 +147,15 @@ def of_status(
         "down": {str(d): outage.error for d, outage in status.outages.items()},
         "proposed": [],
     }
-    in_use = {frozenset(c.action.mounts) for c in candidates if c.action}
+    in_use = {c.placing.variant for c in candidates if c.action}
     return _planned(plain, settings, environ, in_use, at=status.round_at, leader=status.leader)
 
 
 def _planned(
-    plain: Mapping[str, object],
+    plain: dict[str, Any],
     settings: Settings,
     environ: Mapping[str, str],
-    in_use: set[frozenset[Mount]],
+    in_use: set[JobVariant],
     *,
     at: float,
     leader: str = "",
@@ -163,8 +163,10 @@ def _planned(
 ) -> Planned:
     """The plan, with the engine's drift or why that cannot be determined."""
     from dispatcher.engines import registry
+    from dispatcher.engines.job_classes import class_warnings
     from dispatcher.errors import DisintoError
 
+    plain["warnings"] = [*class_warnings(settings), *plain["warnings"]]
     engine = registry.get(settings.scheduler)
     key = engine.name if engine.administers else "nomad"  # as ever
     drift: dict[str, object] = {"drift": [], "error": ""}

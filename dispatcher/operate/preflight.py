@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dispatcher.decide.locks import lock_problems
+from dispatcher.decide.placing import claimed, place
 from dispatcher.decide.policy import Policy, load_policy
 from dispatcher.decide.tiers import TierDecision, effective_tier
 from dispatcher.engines import registry
@@ -22,6 +23,7 @@ from dispatcher.model.action import (
     oversized_action,
     parse_action,
 )
+from dispatcher.model.job_class import JobClasses
 from dispatcher.model.mounts import Mount
 from dispatcher.model.paths import ACTIONS_PATH, CANCEL_ENDING, FORMULAS_PATH, RESULT_ENDING
 from dispatcher.model.references import check_names
@@ -30,6 +32,7 @@ from dispatcher.operate.operator_files import CONFIGURATION, FileKind, Own, prob
 from dispatcher.operate.params_check import Find, first_of, in_directories, schema_problems
 from dispatcher.settings import Settings
 from dispatcher.settings.dynamic import variables_of
+from dispatcher.settings.jobs import job_classes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +51,7 @@ class Names:
         limit: bytes of an action file.
         policy: tiers.
         variables: those that each dynamic secret becomes, by its name.
+        classes: job classes; only ``runner`` if there are no settings.
     """
 
     formulas: Collection[str] | None = None
@@ -59,6 +63,7 @@ class Names:
     limit: int = MAX_ACTION_BYTES
     policy: Policy | None = None
     variables: Mapping[str, Collection[str]] = field(default_factory=dict)
+    classes: JobClasses = field(default_factory=JobClasses)
 
     @classmethod
     def of(
@@ -85,6 +90,7 @@ class Names:
             limit=settings.limits.max_action_bytes,
             policy=load_policy(settings.policy.file),
             variables=variables_of(settings.vault),
+            classes=job_classes(settings),
         )
 
 
@@ -213,7 +219,11 @@ def _check(file: Path, names: Names) -> Checked:
     )
     if names.policy:
         problems = (*problems, *lock_problems(names.policy, action, path=path))
-    tier = effective_tier(names.policy, action) if names.policy and not problems else None
+    placing = place(
+        names.classes, action, path=path, source=claimed(action), variables=names.variables
+    )
+    problems = (*problems, *placing.problems)
+    tier = effective_tier(names.policy, action, placing) if names.policy and not problems else None
     return Checked(
         path=path,
         id=file.stem,

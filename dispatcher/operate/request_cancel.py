@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dispatcher.decide.placing import claimed, place
 from dispatcher.decide.tiers import effective_tier
 from dispatcher.errors import Conflict, InvalidInput, Misconfigured, Problem
 from dispatcher.gate.markdown import render
@@ -24,6 +25,7 @@ from dispatcher.operate.submission_client import NeedsSignature, SubmissionClien
 from dispatcher.ops_repo import ActionFile, NewFile, PushRefused
 from dispatcher.ops_repo.person import push_signed, signing_commands, signs_by_default, work_tree_of
 from dispatcher.settings import GateKind
+from dispatcher.settings.jobs import job_classes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +94,8 @@ def _tier(client: SubmissionClient, file: ActionFile) -> Tier:
     action = parse_action(data, path=file.path, stem=file.id, limit=limit)
     if isinstance(action, InvalidAction):
         return Tier.HIGH
-    return effective_tier(client.policy, action).tier
+    placing = place(job_classes(client.settings), action, path=file.path, source=claimed(action))
+    return effective_tier(client.policy, action, placing).tier
 
 
 @dataclass(frozen=True, kw_only=True)

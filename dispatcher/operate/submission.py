@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dispatcher.decide.locks import lock_problems
+from dispatcher.decide.placing import place
 from dispatcher.decide.policy import Policy
 from dispatcher.decide.tiers import TierDecision, effective_tier
 from dispatcher.engines import registry
@@ -22,6 +23,7 @@ from dispatcher.ops_repo import NewFile, OpsRepo, Tree
 from dispatcher.schemas import params_problems
 from dispatcher.settings import GateKind, Settings
 from dispatcher.settings.dynamic import variables_of
+from dispatcher.settings.jobs import job_classes
 
 
 class AlreadyThere(Conflict):
@@ -91,7 +93,14 @@ def prepare(
         mounts=tuple(Mount) if offered is None else offered,
         variables=variables_of(settings.vault),
     )
-    problems = (*problems, *lock_problems(policy, action, path=str(file)))
+    placing = place(
+        job_classes(settings),
+        action,
+        path=str(file),
+        source="",
+        variables=variables_of(settings.vault),
+    )
+    problems = (*problems, *lock_problems(policy, action, path=str(file)), *placing.problems)
     if problems:
         raise InvalidInput(problems)
     formula = formula_store.find(action.formula, tree)
@@ -105,7 +114,7 @@ def prepare(
         action=action,
         data=data,
         path=f"{ACTIONS_PATH}/{action.id}.toml",
-        tier=effective_tier(policy, action),
+        tier=effective_tier(policy, action, placing),
         formula=formula,
         there=there,
     )

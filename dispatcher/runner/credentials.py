@@ -14,7 +14,9 @@ from typing import NoReturn
 
 from dispatcher.errors import Dependency, Exit, PermanentError, Unavailable
 from dispatcher.model.dynamic import DynamicSecret
+from dispatcher.model.job_class import FORGE_TOKEN
 from dispatcher.model.payload import WRAPPING_GONE, Payload
+from dispatcher.model.run import RunSpec
 from dispatcher.runner.dynamic import Fetched, fetch_dynamic, value_fault
 from dispatcher.runner.vault_client import AnswerLost, NotSent, Reply, VaultClient, ca_file
 
@@ -152,7 +154,7 @@ def _read_stored(client: VaultClient, token: str, payload: Payload, patience: _P
     for name in spec.secrets:
         if name in dynamic:
             continue
-        path = f"{spec.kv_mount}/data/{spec.kv_prefix}/{name}"
+        path = f"{spec.kv_mount}/data/{_below(spec, name)}"
         reply = patience.ask(lambda path=path: client.request("GET", path, token=token))  # type: ignore[misc]
         value = reply.get("data", "data", "value")
         fault = _fault(reply, value)
@@ -163,9 +165,17 @@ def _read_stored(client: VaultClient, token: str, payload: Payload, patience: _P
     if faults:
         raise SecretMissing(
             "secrets that cannot be passed to the formula: " + "; ".join(faults),
-            remedy="Store them with `disinto secrets put NAME`.",
+            remedy="Store them with `disinto secrets put NAME`, a bot's token with "
+            "`disinto secrets put --bot NAME`.",
         )
     return fetched
+
+
+def _below(spec: RunSpec, name: str) -> str:
+    """Path of a stored secret below the KV engine."""
+    if spec.bot and name == FORGE_TOKEN:
+        return f"{spec.bots_prefix}/{spec.bot}"
+    return f"{spec.kv_prefix}/{name}"
 
 
 def _fetch_dynamic(

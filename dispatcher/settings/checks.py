@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dispatcher.settings.addresses import has_password, is_http
 from dispatcher.settings.dynamic import dynamic_contradictions
+from dispatcher.settings.jobs import class_contradictions
 from dispatcher.settings.models import GateKind, Settings, VaultAuth
 from dispatcher.settings.notify_checks import mistakes
 from dispatcher.settings.repository import repository_name
@@ -234,6 +235,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Contradiction]], ...] = (
     _ops_repo,
     _addresses,
     _vault,
+    class_contradictions,
     _engines,
     _agent,
     _gate,

@@ -9,6 +9,7 @@ from typing import TypeVar
 from pydantic import Field
 
 from dispatcher.settings.dynamic import DynamicSettings
+from dispatcher.settings.jobs import JobClassSettings
 from dispatcher.settings.notify import MAX_SINKS, NotifySettings
 from dispatcher.settings.section import EngineSection, PositiveSeconds, Section, credential
 from dispatcher.settings_file import STATE_DIR
@@ -140,6 +141,11 @@ class FormulaSettings(Section):
         default=None,
         description="The operator's own formulas directory, trusted without approval; it takes "
         "precedence over the ops repo's formulas/.",
+    )
+    classes: dict[str, str] = Field(
+        default_factory=dict,
+        description="Job class by formula: runner, sidecar, provision or one of [jobs]; runner for "
+        "those that are not named. See docs/jobs.md.",
     )
 
 
@@ -324,6 +330,10 @@ class Settings(Section):
     archive: ArchiveSettings = ArchiveSettings()
     grants: GrantSettings = GrantSettings()
     attestation: AttestationSettings = AttestationSettings()
+    jobs: dict[str, JobClassSettings] = Field(
+        default_factory=dict,
+        description="Job classes by name, each a table [jobs.NAME]; see docs/jobs.md.",
+    )
     notify: tuple[NotifySettings, ...] = Field(
         default=(), max_length=MAX_SINKS, description="Sinks of notifications."
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from dispatcher.settings.jobs import JobClassSettings
 from dispatcher.settings.notify import NotifySettings
 from dispatcher.settings.whole import customary_variables, settings_model, settings_reader
 from dispatcher.settings_file import ENV_PREFIX
@@ -62,8 +63,8 @@ def keys() -> Iterator[KeyPath]:
             yield (name,)
 
 
-TABLES: Mapping[str, type[BaseModel]] = {"notify": NotifySettings}
-"""Settings that are lists of tables, ``[[name]]``, by their name."""
+TABLES: Mapping[str, type[BaseModel]] = {"jobs": JobClassSettings, "notify": NotifySettings}
+"""Settings that are several tables, ``[[name]]`` or ``[name.NAME]``, by their name."""
 
 
 def variable(path: KeyPath) -> str:
@@ -81,9 +82,11 @@ def _sections() -> Iterator[str]:
             yield _section(f"## [{name}]", meant, inside)
     for name, model in TABLES.items():
         meant = " ".join((model.__doc__ or "").split())
-        variables = f"{variable((name,))} overrides all of them with a JSON list of tables."
-        inside = [(name, 0, key) for key in model.model_fields]
-        yield _section(f"## [[{name}]]", f"{meant} {variables}", inside)
+        by_name = schema_at(settings_reader().schema, (name,)).get("type") == "object"
+        title, form = (f"[{name}.NAME]", "object") if by_name else (f"[[{name}]]", "list")
+        variables = f"{variable((name,))} overrides all of them with a JSON {form} of tables."
+        inside = [(name, "NAME" if by_name else 0, key) for key in model.model_fields]
+        yield _section(f"## {title}", f"{meant} {variables}", inside)
 
 
 def _section(title: str, meant: str, paths: Sequence[KeyPath]) -> str:
@@ -136,7 +139,7 @@ def _default(path: KeyPath) -> str:
         field = TABLES[str(path[0])].model_fields[str(path[-1])]
         if field.is_required():
             return "required"
-        value = field.default
+        value = field.get_default(call_default_factory=True)
     else:
         value = settings_model()()
         for part in path:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dispatcher.errors import Misconfigured
 from dispatcher.settings import Settings, VaultAuth
+from dispatcher.settings.jobs import job_classes
 from dispatcher.settings.workload_identity import workload_identity
 from dispatcher.vault import names, templates
 from dispatcher.vault.errors import Rejected, RightMissing
@@ -94,6 +95,7 @@ def plan_vault(
     names.refuse_case_twins(name for name in stored if not name.endswith("/"))
     for name in names.usable_names(settings.vault, stored):
         policies[names.policy_of(settings.vault, name)] = templates.runner_policy(settings, name)
+    policies |= bot_policies(settings)
     changes = [kv]
     changes += [_policy(client, name, text, present) for name, text in policies.items()]
     _refuse_foreign(changes, settings, adopt=adopt)
@@ -161,6 +163,25 @@ def plan_policy(client: hvac.Client, settings: Settings, name: str) -> Change:
     change = _policy(client, policy, templates.runner_policy(settings, name), present)
     _refuse_foreign([change], settings, adopt=False)
     return change
+
+
+def plan_bot_policies(client: hvac.Client, settings: Settings, bots: Iterable[str]) -> list[Change]:
+    """The policies of those of these bots that runs may get. Raises ``NotOurs``."""
+    texts = bot_policies(settings)
+    used = [bot for bot in bots if bot in job_classes(settings).bots]
+    present = listed(client.sys.list_acl_policies)
+    policies = [names.bot_policy(settings.vault, bot) for bot in used]
+    changes = [_policy(client, policy, texts[policy], present) for policy in policies]
+    _refuse_foreign(changes, settings, adopt=False)
+    return changes
+
+
+def bot_policies(settings: Settings) -> Mapping[str, str]:
+    """The policies of the bots that runs may get, by name; whether their tokens are stored or not."""
+    return {
+        names.bot_policy(settings.vault, bot): templates.bot_policy(settings, bot)
+        for bot in sorted(job_classes(settings).bots)
+    }
 
 
 def secret_keys(client: hvac.Client, settings: Settings) -> Sequence[str]:

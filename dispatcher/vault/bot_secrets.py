@@ -21,7 +21,6 @@ def bot_token(vault: Vault, name: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise Misconfigured(
             f"Vault has no text at {path}, field {names.VALUE_FIELD}",
-            remedy=f"Write it: `vault kv put {settings.kv_mount}/{settings.bots_prefix}/{name} "
-            "value=-`.",
+            remedy=f"Write it with `disinto secrets put --bot {name}`.",
         )
     return value.strip()

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from dispatcher.errors import DisintoError
 from dispatcher.model.checks import Check
 from dispatcher.settings import Settings, VaultAuth
+from dispatcher.settings.jobs import job_classes, own_bots
 from dispatcher.vault import names, templates
-from dispatcher.vault.apply import policy_text, secret_keys
+from dispatcher.vault.apply import bot_policies, policy_text, secret_keys
 from dispatcher.vault.dynamic import check_dynamic
 from dispatcher.vault.errors import RightMissing
 from dispatcher.vault.health import VaultHealth
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import hvac
 
 _APPLY = "Run `disinto apply` with an operator's token in VAULT_TOKEN."
+_NO_BOT = "no-such-bot"
 _WRITES = frozenset({"create", "update", "delete", "patch", "sudo", "root"})
 _READS = frozenset({"read", "root"})
 
@@ -125,6 +127,11 @@ def _least_rights(name: str, client: hvac.Client, settings: Settings) -> Check:
         names.kv_path(settings.vault, "data", secret): _READS | _WRITES for secret in secrets
     }
     unwanted |= {secret.path: _READS | _WRITES for secret in settings.vault.dynamic.values()}
+    # Those that runs get, and any other: earlier releases gave the dispatcher all of them.
+    unwanted |= {
+        names.kv_path(settings.vault, "data", bot, bots=True): _READS | _WRITES
+        for bot in (*sorted(job_classes(settings).bots), _NO_BOT)
+    }
     unwanted |= {
         f"sys/policies/acl/{names.policy_of(settings.vault, secret)}": _WRITES for secret in secrets
     }
@@ -151,8 +158,11 @@ def _least_rights(name: str, client: hvac.Client, settings: Settings) -> Check:
         ok=not too_much,
         detail=f"the token in use has more permissions than it should on {', '.join(too_much)}"
         if too_much
-        else "no secret of actions, no policy, no role",
-        remedy=f"Give serve a token with only the policy {own}." if too_much else "",
+        else "no secret of actions, no bot of runs, no policy, no role",
+        remedy=f"Give serve a token with only the policy {own}, and run `disinto apply`, which "
+        "writes it."
+        if too_much
+        else "",
     )
 
 
@@ -196,6 +206,8 @@ def _policies(name: str, client: hvac.Client, settings: Settings) -> Check:
         names.policy_of(settings.vault, s): templates.runner_policy(settings, s) for s in secrets
     }
     expected[names.lookup_self_policy(settings.vault)] = templates.lookup_self_policy(settings)
+    bots = bot_policies(settings)
+    expected |= bots
     wrong = [
         policy
         for policy, text in expected.items()
@@ -206,7 +218,8 @@ def _policies(name: str, client: hvac.Client, settings: Settings) -> Check:
         ok=not wrong,
         detail=f"missing or changed: {', '.join(sorted(wrong))}"
         if wrong
-        else f"one per secret, {len(secrets)} in total",
+        else f"one per secret, {len(secrets)} in total"
+        + (f", and one per bot, {len(bots)}" if bots else ""),
         remedy=_APPLY if wrong else "",
     )
 
@@ -281,7 +294,10 @@ def _needed(settings: Settings) -> Mapping[str, str]:
         "auth/token/renew-self": "update",
         names.kv_path(vault, "metadata"): "list",
         "sys/policies/acl": "list",
-        names.kv_path(vault, "data", "any", bots=True): "read",
+    }
+    needed |= {
+        names.kv_path(vault, "data", names.bot_name(bot), bots=True): "read"
+        for bot in own_bots(settings)
     }
     key = settings.attestation.transit_key
     if key:

@@ -81,7 +81,9 @@ class Grants:
         """Ends the connection's renewal."""
         self._vault.close()
 
-    def mint(self, key: RunKey, secrets: Sequence[str], *, lifetime_s: int) -> WrappedGrant:
+    def mint(
+        self, key: RunKey, secrets: Sequence[str], *, bot: str = "", lifetime_s: int
+    ) -> WrappedGrant:
         """Mint the grant of a run: one call, wrapped, and provisional.
 
         The grant dies after ``[grants] provisional_ttl_s`` unless ``extend`` follows, so that one
@@ -91,13 +93,14 @@ class Grants:
         Args:
             key: of the run, kept in the token's metadata for audit.
             secrets: names; a grant without any can do nothing but look itself up.
+            bot: name of a bot whose token the run gets; "" for none.
             lifetime_s: seconds for which it will be extended.
 
         Raises:
             PolicyMissing: a secret has no policy.
             PermanentError: a name that no secret can have.
         """
-        policies = names.policies_of(self._settings.vault, secrets)
+        policies = names.policies_of(self._settings.vault, secrets, bot=bot)
         self._require(policies)
         limits = self._settings.grants
         reply = self._vault.call(

@@ -4,7 +4,7 @@ Policies and roles begin with ``disinto.<installation>.``. Neither an installati
 dot in its name, so no installation's prefix is the beginning of another's, and the glob of one token
 role allows no policy of another. The server lower-cases names of policies, so two secrets whose
 names differ only in case would share one policy. A secret's name has no hyphen, so ``lookup-self``
-can never be one.
+can never be one, nor can ``bot-…``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import re
 from collections.abc import Iterable, Sequence
 
 from dispatcher.errors import InvalidValue, Misconfigured
-from dispatcher.model.names import secret_problem
+from dispatcher.model.names import name_problem, secret_problem
 from dispatcher.settings import VaultSettings
 
 VALUE_FIELD = "value"
 
 _LOOKUP_SELF = "lookup-self"
+_BOT = "bot-"
 _SAFE_PATH = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*")
 _BOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
@@ -88,9 +89,22 @@ def policy_of(settings: VaultSettings, name: str) -> str:
     return runner_prefix(settings) + secret_name(name).lower()
 
 
-def policies_of(settings: VaultSettings, names: Iterable[str]) -> tuple[str, ...]:
-    """The policies of a grant: one per secret, and the one that every grant holds."""
-    return (lookup_self_policy(settings), *sorted({policy_of(settings, name) for name in names}))
+def bot_policy(settings: VaultSettings, bot: str) -> str:
+    """The policy that lets a run read the token of one bot. The hyphen keeps it apart from those of
+    secrets.
+
+    Raises:
+        InvalidValue: no bot that runs get can have this name.
+    """
+    if problem := name_problem(bot, "the name of a bot"):
+        raise InvalidValue(problem[0], remedy=f"{problem[1]}.")
+    return runner_prefix(settings) + _BOT + bot
+
+
+def policies_of(settings: VaultSettings, names: Iterable[str], *, bot: str = "") -> tuple[str, ...]:
+    """The policies of a grant: one per secret, one for the bot, and the one that every grant holds."""
+    secrets = sorted({policy_of(settings, name) for name in names})
+    return (lookup_self_policy(settings), *secrets, *([bot_policy(settings, bot)] if bot else []))
 
 
 def refuse_case_twins(names: Iterable[str]) -> None:
@@ -135,17 +149,29 @@ def kv_path(settings: VaultSettings, part: str, *below: str, bots: bool = False)
     return "/".join((mount, part, prefix, *below))
 
 
+def is_bot_name(name: str) -> bool:
+    """Whether a secret below ``[vault] bots_prefix`` can have this name."""
+    return _BOT_NAME.fullmatch(name) is not None
+
+
 def bot_name(name: str) -> str:
-    """The name of one of the dispatcher's own secrets. Raises ``Misconfigured``."""
-    if _BOT_NAME.fullmatch(name) is None:
+    """The name of a bot, the dispatcher's own or one that runs get. Raises ``Misconfigured``."""
+    if not is_bot_name(name):
         raise Misconfigured(f"{name!r} is not the name of a secret below [vault] bots_prefix")
     return name
 
 
 def secrets_of(settings: VaultSettings, policies: Sequence[str]) -> tuple[str, ...]:
-    """The secret names behind policies of a grant, leaving out the one that all grants hold."""
-    return tuple(
-        policy.removeprefix(runner_prefix(settings)).upper()
+    """The secret names behind policies of a grant, leaving out the one that all grants hold. A bot's
+    is its path below the KV engine."""
+    suffixes = (
+        policy.removeprefix(runner_prefix(settings))
         for policy in policies
         if policy != lookup_self_policy(settings)
+    )
+    return tuple(
+        f"{settings.bots_prefix}/{suffix.removeprefix(_BOT)}"
+        if suffix.startswith(_BOT)
+        else suffix.upper()
+        for suffix in suffixes
     )

@@ -9,12 +9,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from dispatcher.errors import InvalidValue, Misconfigured
+from dispatcher.model.job_class import FORGE_TOKEN
 from dispatcher.model.run import MAX_VARIABLE_BYTES
 from dispatcher.model.times import epoch, rfc3339
 from dispatcher.settings import Settings
 from dispatcher.settings.dynamic import DynamicSettings
 from dispatcher.vault import names
-from dispatcher.vault.apply import apply_changes, plan_policy, secret_keys
+from dispatcher.vault.apply import (
+    apply_changes,
+    plan_bot_policies,
+    plan_policy,
+    secret_keys,
+)
 from dispatcher.vault.errors import Rejected
 from dispatcher.vault.hvac_client import hvac_client, if_present, listed
 from dispatcher.vault.session import Vault
@@ -77,6 +83,42 @@ class Secrets:
         apply_changes(self._vault, [policy])
         return version
 
+    def put_bot(self, bot: str, token: str) -> int:
+        """Write a bot's token and, if runs may get it by the settings, the policy for that.
+
+        Returns:
+            The number of the version that was written.
+
+        Raises:
+            InvalidValue: no bot can have this name, or the token cannot be an environment variable.
+            Misconfigured: there is no KV v2 mount, or the policy of that name is not ours.
+        """
+        names.bot_name(bot)
+        _refuse_unusable(FORGE_TOKEN, token)
+        planned = plan_bot_policies(self._client, self._settings, [bot])
+        version = self._write(bot, token, bots=True)
+        apply_changes(self._vault, planned)
+        return version
+
+    def rm_bot(self, bot: str) -> bool:
+        """Remove all versions of a bot's token. False if there was none. The policy stays while the
+        settings name the bot.
+        """
+        names.bot_name(bot)
+        existed = bot in self.bots()
+        if_present(self._kv.delete_metadata_and_all_versions, **self._secret_path(bot, bots=True))
+        return existed
+
+    def bots(self) -> Sequence[str]:
+        """Names of the bots with a token."""
+        vault = self._settings.vault
+        stored = listed(
+            self._kv.list_secrets,
+            path=names.safe_path(vault.bots_prefix, key="bots_prefix"),
+            mount_point=names.safe_path(vault.kv_mount, key="kv_mount"),
+        )
+        return sorted(name for name in stored if not name.endswith("/"))
+
     def list(self) -> Sequence[StoredSecret]:
         """All secrets by name; one call each, since versions are not in the listing.
 
@@ -129,19 +171,22 @@ class Secrets:
     def _names(self) -> Sequence[str]:
         return [key for key in secret_keys(self._client, self._settings) if not key.endswith("/")]
 
-    def _secret_path(self, name: str) -> Mapping[str, str]:
-        """Where a secret is, for hvac."""
+    def _secret_path(self, name: str, *, bots: bool = False) -> Mapping[str, str]:
+        """Where a secret is, or a bot's token, for hvac."""
         vault = self._settings.vault
+        prefix, key = (vault.bots_prefix, "bots_prefix") if bots else (vault.kv_prefix, "kv_prefix")
         return {
-            "path": f"{names.safe_path(vault.kv_prefix, key='kv_prefix')}/{name}",
+            "path": f"{names.safe_path(prefix, key=key)}/{name}",
             "mount_point": names.safe_path(vault.kv_mount, key="kv_mount"),
         }
 
-    def _write(self, name: str, value: str) -> int:
+    def _write(self, name: str, value: str, *, bots: bool = False) -> int:
         """The number of the version that was written. Raises ``Misconfigured``."""
         secret = {names.VALUE_FIELD: value}
         try:
-            reply = self._kv.create_or_update_secret(secret=secret, **self._secret_path(name))
+            reply = self._kv.create_or_update_secret(
+                secret=secret, **self._secret_path(name, bots=bots)
+            )
         except Rejected as rejected:
             if rejected.status != 404:
                 raise

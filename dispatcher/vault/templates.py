@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,6 +14,7 @@ import jinja2
 from dispatcher.errors import Misconfigured
 from dispatcher.host import resources
 from dispatcher.settings import Settings, VaultAuth, VaultSettings
+from dispatcher.settings.jobs import own_bots
 from dispatcher.settings.workload_identity import VAULT_AUDIENCE, workload_identity
 from dispatcher.vault import names
 from dispatcher.vault.login import auth_mount
@@ -52,6 +53,16 @@ def runner_policy(settings: Settings, name: str) -> str:
     )
 
 
+def bot_policy(settings: Settings, bot: str) -> str:
+    """The policy that reads exactly one bot's token.
+
+    Raises:
+        Misconfigured: a path of the settings is not plain.
+    """
+    path = names.kv_path(settings.vault, "data", names.bot_name(bot), bots=True)
+    return owner(settings).mark + _render("vault/policies/runner-bot.hcl.j2", secret_path=path)
+
+
 def _runner_policy(settings: VaultSettings, name: str) -> str:
     path = names.kv_path(settings, "data", names.secret_name(name))
     return _render("vault/policies/runner.hcl.j2", secret_path=path)
@@ -77,14 +88,15 @@ def dispatcher_policy(settings: Settings) -> str:
         settings,
         role=names.token_role(settings.vault),
         policies=names.runner_prefix(settings.vault) + "*",
+        bots=[names.bot_name(bot) for bot in sorted(own_bots(settings))],
     )
 
 
-def _dispatcher_policy(settings: Settings, *, role: str, policies: str) -> str:
+def _dispatcher_policy(settings: Settings, *, role: str, policies: str, bots: Sequence[str]) -> str:
     vault = settings.vault
     runner = names.safe_path(vault.kv_prefix, key="kv_prefix") + "/"
-    bots = names.safe_path(vault.bots_prefix, key="bots_prefix") + "/"
-    if runner.startswith(bots) or bots.startswith(runner):
+    beside = names.safe_path(vault.bots_prefix, key="bots_prefix") + "/"
+    if runner.startswith(beside) or beside.startswith(runner):
         raise Misconfigured(
             f"[vault] bots_prefix = {vault.bots_prefix!r} and kv_prefix = {vault.kv_prefix!r} "
             "overlap",
@@ -101,7 +113,7 @@ def _dispatcher_policy(settings: Settings, *, role: str, policies: str) -> str:
         runner_policies=policies,
         policies_path=f"sys/policies/acl/{policies}",
         names_path=names.kv_path(vault, "metadata"),
-        bots_path=names.kv_path(vault, "data", "*", bots=True),
+        bot_paths=[names.kv_path(vault, "data", bot, bots=True) for bot in bots],
         transit_sign_path=f"{transit}/sign/{key}" if key else "",
         transit_key_path=f"{transit}/keys/{key}" if key else "",
     )
@@ -137,7 +149,9 @@ def legacy_policy(settings: Settings, name: str) -> str | None:
     None for a name that it never used.
     """
     if name == LEGACY.dispatcher:
-        return _dispatcher_policy(settings, role=LEGACY.token_role, policies=LEGACY.policies)
+        return _dispatcher_policy(
+            settings, role=LEGACY.token_role, policies=LEGACY.policies, bots=["*"]
+        )
     if name == LEGACY.lookup_self:
         return _lookup_self_policy()
     secret = name.removeprefix(LEGACY.prefix).upper()

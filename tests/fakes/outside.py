@@ -108,7 +108,9 @@ class MemoryVault:
         self.away = False
         self._numbers = itertools.count(1)
 
-    def mint(self, key: RunKey, secrets: Collection[str], *, lifetime_s: int) -> WrappedGrant:
+    def mint(
+        self, key: RunKey, secrets: Collection[str], *, bot: str = "", lifetime_s: int
+    ) -> WrappedGrant:
         return self._micro(self._mint)
 
     def _mint(self) -> WrappedGrant:

@@ -171,7 +171,7 @@ class Place:
 
 PLACES = {
     "parse": Place(intake, "parse_action", lambda *_, stem, **__: stem),
-    "vet": Place(intake, "effective_tier", lambda _policy, action: action.id),
+    "vet": Place(intake, "effective_tier", lambda _policy, action, *_: action.id),
     "judge": Place(answers, "same", lambda now, _asked: now.action_id),
     "judged": Place(steps.Steps, "_judged", lambda _self, question, *_: question.action_id),
     "know": Place(steps.Steps, "know", lambda _self, claim: claim.key.action_id),

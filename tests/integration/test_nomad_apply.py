@@ -23,6 +23,7 @@ from dispatcher.engines.nomad.apply import apply_nomad, drift, plan_nomad, rende
 from dispatcher.engines.nomad.checks import check_nomad, offers
 from dispatcher.errors import Conflict, Denied, Misconfigured
 from dispatcher.model.checks import Check, Step
+from dispatcher.model.job_class import JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings, settings_model
 from tests.servers.nomad import Nomad
@@ -84,7 +85,7 @@ def test_nomads_own_command_accepts_every_rendered_file(
     if shutil.which("nomad") is None:
         pytest.skip("`nomad` is not on PATH")
     settings = made(nomad, **more)
-    in_use = [] if more.get("driver") else [{Mount.SSH, Mount.GPG}, set(Mount)]
+    in_use = [] if more.get("driver") else [mounting(Mount.SSH, Mount.GPG), mounting(*Mount)]
     files = {"disinto.toml": CONFIG, "policy.toml": "[tiers]\n"}
     for job in rendered_jobs(settings, in_use, config_files=files):
         path = tmp_path / f"{job.name}.nomad.hcl"
@@ -110,23 +111,27 @@ def test_what_a_setting_holds_comes_out_of_the_servers_parser(api: NomadApi, tex
     assert (parsed.get("Meta") or {})["k"] == unicodedata.normalize("NFC", text)
 
 
+def mounting(*mounts: Mount) -> JobVariant:
+    return JobVariant(mounts=frozenset(mounts))
+
+
 def test_variants_are_the_sets_in_use_each_with_the_ops_repo() -> None:
     settings = settings_model().model_validate({})
     ssh, ops = Mount.SSH, Mount.OPS_REPO
-    assert nomad_apply.variants(settings, [{ssh}, {ssh}]) == (
-        frozenset(),
-        frozenset({ssh}),
-        frozenset({ops}),
-        frozenset({ssh, ops}),
+    assert nomad_apply.variants(settings, [mounting(ssh), mounting(ssh)]) == (
+        mounting(),
+        mounting(ssh),
+        mounting(ops),
+        mounting(ssh, ops),
     )
     named = settings_model().model_validate({"nomad": {"mount_sets": [["ssh"]]}})
-    assert nomad_apply.variants(named, []) == nomad_apply.variants(settings, [{ssh}])
+    assert nomad_apply.variants(named, []) == nomad_apply.variants(settings, [mounting(ssh)])
     raw = settings_model().model_validate({"nomad": {"driver": "raw_exec"}})
-    assert nomad_apply.variants(raw, [{ssh}]) == (frozenset(),)
+    assert nomad_apply.variants(raw, [mounting(ssh)]) == (mounting(),)
 
 
 def test_the_second_plan_finds_nothing_to_do(nomad: Nomad, api: NomadApi, mine: Settings) -> None:
-    jobs = rendered_jobs(mine, [{Mount.SSH}], config_files={"disinto.toml": CONFIG})
+    jobs = rendered_jobs(mine, [mounting(Mount.SSH)], config_files={"disinto.toml": CONFIG})
     jobs = tuple(job for job in jobs if not job.name.endswith("dispatcher"))  # it would start
     policies = nomad_apply.policies_for(mine)
     first = plan_nomad(api, jobs, policies)
@@ -136,8 +141,9 @@ def test_the_second_plan_finds_nothing_to_do(nomad: Nomad, api: NomadApi, mine: 
         assert by_name[job.name] == tuple(f"+ {line}" for line in job.hcl.splitlines())
     assert first.drifted
     apply_nomad(api, first)
-    assert frozenset({Mount.SSH}) in nomad_apply.registered_sets(api, mine)
-    assert len(nomad_apply.registered_sets(api, mine)) == len(jobs)
+    held = nomad_apply.registered(api, mine)
+    assert mounting(Mount.SSH) in held.variants
+    assert (len(held.variants), held.left_over) == (len(jobs), ())
     second = plan_nomad(api, jobs, policies)
     assert [change.difference for change in second.changes] == [()] * len(second.changes)
     assert not second.drifted
@@ -238,15 +244,15 @@ def token_with(nomad: Nomad, policy: str) -> str:
 
 
 def test_checks_say_what_is_missing(nomad: Nomad, api: NomadApi, mine: Settings) -> None:
-    checks = {check.name: check for check in check_nomad(api, mine, [{Mount.SSH}])}
+    checks = {check.name: check for check in check_nomad(api, mine, [mounting(Mount.SSH)])}
     missing = checks[f"nomad: job {render.runner_name(mine.nomad, [Mount.SSH])}"]
     assert (missing.ok, missing.detail, missing.remedy) == (
         False,
         "not registered",
         "Run `disinto apply`.",
     )
-    apply_nomad(api, plan_nomad(api, rendered_jobs(mine, [{Mount.SSH}])))
-    assert failing(check_nomad(api, mine, [{Mount.SSH}])) == lacking(nomad)
+    apply_nomad(api, plan_nomad(api, rendered_jobs(mine, [mounting(Mount.SSH)])))
+    assert failing(check_nomad(api, mine, [mounting(Mount.SSH)])) == lacking(nomad)
     latest = made(nomad, image="disinto:latest")
     image = next(c for c in check_nomad(api, latest) if c.name == "nomad: image")
     assert not image.ok

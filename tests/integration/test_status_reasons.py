@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from dispatcher.assembly import build_components, build_view
 from dispatcher.errors import Dependency, Misconfigured
 from dispatcher.model.health import WaitingFor
-from dispatcher.model.mounts import Mount
+from dispatcher.model.job_class import JobVariant
 from dispatcher.operate.forecast import forecast
 from dispatcher.status.overview import OpenAction, State, of_status
 from dispatcher.status.tracker import Status
@@ -105,21 +104,21 @@ def refused_again(watch: Rows) -> None:
 
 def test_a_forecast_asks_what_is_in_the_way_of_a_run(stage: Stage) -> None:
     """For ``plan``, and for ``status`` where no dispatcher runs."""
-    asked: list[Collection[Mount]] = []
+    asked: list[JobVariant] = []
 
-    def obstacle(mounts: Collection[Mount]) -> str:
-        asked.append(mounts)
+    def obstacle(variant: JobVariant) -> str:
+        asked.append(variant)
         return MISSING
 
     settings, environ = stage.scene.open_settings(), stage.scene.environ
     parts = build_components(settings, environ=environ, scheduler=stage.scheduler)
-    assert parts.obstacle([]) == "", "the local scheduler has nothing to register"
+    assert parts.obstacle(JobVariant()) == "", "the local scheduler has nothing to register"
     parts = replace(parts, obstacle=obstacle)
     stage.scene.merge({path(n): action(n) for n in ("one", "two")}, "Add two")
     stage.scene.merge({path("waits"): action("waits", formula="danger")}, "Add another")
     found = forecast(parts, build_view(parts))
     assert found.obstacles == {"one": MISSING, "two": MISSING}
-    assert asked == [frozenset()], "once for each set of mounts"
+    assert asked == [JobVariant()], "once for each class and set of mounts"
     rows = {row.id: row for row in found.overview(settings).open}
     assert (rows["one"].reason, rows["one"].waiting_for) == (MISSING, WaitingFor.DEPENDENCY)
     assert MISSING not in rows["waits"].reason

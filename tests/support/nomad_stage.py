@@ -15,6 +15,7 @@ import tenacity
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.apply import apply_nomad, plan_nomad, rendered_jobs
 from dispatcher.engines.nomad.scheduler import NomadScheduler
+from dispatcher.model.job_class import JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import Claim, Observation, Phase, RunSpec, RunState, WrappedGrant
 from dispatcher.settings import Settings, settings_model
@@ -65,7 +66,8 @@ class NomadStage:
         made.pop("event.stream", None)
 
     def apply(self, *in_use: set[Mount]) -> None:
-        apply_nomad(self.api, plan_nomad(self.api, rendered_jobs(self.settings, in_use)))
+        used = [JobVariant(mounts=frozenset(mounts)) for mounts in in_use]
+        apply_nomad(self.api, plan_nomad(self.api, rendered_jobs(self.settings, used)))
 
     def submit(self, spec: RunSpec, grant: WrappedGrant | None = None) -> Claim:
         minted = grant or self.minter.mint(*spec.secrets)

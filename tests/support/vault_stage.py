@@ -11,7 +11,7 @@ import hvac
 import hvac.exceptions
 
 from dispatcher.model.run import RunKey, WrappedGrant
-from dispatcher.settings import Settings, VaultSettings
+from dispatcher.settings import ForgeSettings, OpsRepoSettings, Settings, VaultSettings
 from dispatcher.vault import Grants, Vault
 from dispatcher.vault.apply import apply_changes, plan_vault
 from dispatcher.vault.names import dispatcher_policy
@@ -96,7 +96,11 @@ class Stage:
 def stage(server: Bao, **changed: Any) -> Iterator[Stage]:
     """Apply the settings to a server. ``changed`` are keys of [vault]."""
     vault = VaultSettings(addr=server.addr, kv_mount=server.kv_mount, **changed)
-    settings = Settings(vault=vault)
+    settings = Settings(
+        vault=vault,
+        ops_repo=OpsRepoSettings(token_secret="remote"),
+        forge=ForgeSettings(token_secret="absent"),
+    )
     operator = Vault.of_operator(vault, environ={"VAULT_TOKEN": server.root_token})
     try:
         made = Stage(server=server, settings=settings, operator=operator)

@@ -102,12 +102,18 @@ def test_the_reference_of_settings_is_current() -> None:
     assert FILE.read_text(encoding="utf-8") == reference(), "run make docs"
 
 
+def heading(name: str) -> str:
+    """Of settings that are several tables: a list of them, or one for each name."""
+    described = settings_reader().schema["properties"][name]
+    return f"[[{name}]]" if described["type"] == "array" else f"[{name}.NAME]"
+
+
 def test_the_reference_names_every_setting_once_and_no_other() -> None:
     documented = []
     section = ""
     for line in page("reference-settings.md").splitlines():
-        if line.startswith("## [["):
-            break  # lists of tables come last; see below
+        if line.startswith(tuple(f"## {heading(name)}" for name in TABLES)):
+            break  # several tables of a kind come last; see below
         if title := re.match(r"## \[(\w+)\]", line):
             section = title[1]
         if key := re.match(r"\| `(\w+)` \|", line):
@@ -119,7 +125,7 @@ def test_the_reference_names_every_setting_once_and_no_other() -> None:
 def test_the_reference_names_every_key_of_a_list_of_tables(
     name: str, model: type[BaseModel]
 ) -> None:
-    _, _, section = page("reference-settings.md").partition(f"## [[{name}]]")
+    _, _, section = page("reference-settings.md").partition(f"## {heading(name)}")
     found = re.findall(r"^\| `(\w+)` \|", section.partition("\n## ")[0], re.MULTILINE)
     assert found == list(model.model_fields)
 

@@ -212,7 +212,7 @@ def test_one_more_mount_shows_up_everywhere(tmp_path: Path) -> None:
     copy = Copy(
         tmp_path,
         file="dispatcher/model/mounts.py",
-        before='    AGENT_DATA = ("agent-data",',
+        before="    AGENT_DATA = (",
         entry='    TOY = ("toys", _Entry(place=".toy-box", meaning="toys", read_only=True, private=True))\n',
     )
     assert copy.changed == {

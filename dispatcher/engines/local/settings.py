@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import Field
 
 from dispatcher.model.mounts import Mount
-from dispatcher.settings.section import EngineSection, PositiveSeconds
+from dispatcher.settings.jobs import class_names, class_settings
+from dispatcher.settings.models import Settings
+from dispatcher.settings.section import Contradiction, EngineSection, PositiveSeconds, wrong
 
 
 class LocalSettings(EngineSection):
@@ -47,3 +50,17 @@ class LocalSettings(EngineSection):
     kill_grace_s: PositiveSeconds = Field(
         default=10.0, description="Seconds between TERM and KILL."
     )
+
+    def contradictions(self, name: str, settings: Settings) -> Iterator[Contradiction]:
+        """See ``EngineSection``."""
+        if settings.scheduler != name:
+            return
+        for each in class_names(settings):
+            missing = [m for m in class_settings(settings, each).mounts if m not in self.mounts]
+            if missing:
+                table = ("jobs", each) if each in settings.jobs else ("formulas", "classes")
+                yield wrong(
+                    f"the job class {each} has the mount {missing[0]}, which is not offered here",
+                    *table,
+                    remedy=f"Add {missing[0]} to [local.mounts], or set mounts in [jobs.{each}]",
+                )

@@ -11,14 +11,16 @@ from dispatcher.engines.nomad.apply import (
     apply_nomad,
     plan_nomad,
     policies_for,
-    registered_sets,
+    registered,
     rendered_jobs,
+    variants,
 )
 from dispatcher.engines.nomad.checks import offers
 from dispatcher.engines.nomad.render import client_config
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import DisintoError
-from dispatcher.model.checks import Change
+from dispatcher.model.checks import Change, Step
+from dispatcher.model.job_class import RUNNER, JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings
 
@@ -31,22 +33,26 @@ class NomadAdministration:
         self._settings = settings
         self._plan = NomadPlan(policies=(), jobs=())
         self._deletions: tuple[Change, ...] = ()
-        self._sets: Sequence[Collection[Mount]] = ()
+        self._variants: Sequence[JobVariant] = ()
 
     def plan(
         self,
         *,
         config_files: Mapping[str, str] | None,
-        in_use: Callable[[], Collection[Collection[Mount]]],
+        in_use: Callable[[], Collection[JobVariant]],
+        remove_stale: bool = False,
     ) -> tuple[Change, ...]:
         """Jobs and ACL policies."""
-        self._sets = (*registered_sets(self._api, self._settings), *in_use())
+        held = registered(self._api, self._settings)
+        self._variants = (*held.variants, *in_use())
         self._plan = plan_nomad(
             self._api,
-            rendered_jobs(self._settings, self._sets, config_files=config_files),
+            rendered_jobs(self._settings, self._variants, config_files=config_files),
             policies_for(self._settings),
         )
-        return self._plan.changes
+        left_over = removal.left_over(held, remove=remove_stale)
+        self._deletions = tuple(each for each in left_over if each.step is Step.DELETE)
+        return (*self._plan.changes, *left_over)
 
     def plan_removal(self) -> tuple[Change, ...]:
         """Jobs and ACL policies that bear our names."""
@@ -62,7 +68,9 @@ class NomadAdministration:
         """What the configuration of Nomad's clients lacks for the mounts that were planned, or ""
         if some node offers each of them, or that cannot be determined.
         """
-        requested = frozenset(mount for mounts in self._sets for mount in mounts)
+        planned = variants(self._settings, self._variants)
+        named = [v for v in planned if v.job_class != RUNNER] + list(self._variants)
+        requested = frozenset(mount for variant in named for mount in variant.mounts)
         if not requested:
             return ""
         try:

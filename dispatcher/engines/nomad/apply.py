@@ -11,26 +11,30 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
 
 from dispatcher.engines.nomad.api import Job, NomadApi, Rejected
 from dispatcher.engines.nomad.differences import differences
 from dispatcher.engines.nomad.render import (
+    PREFIX_KEY,
     AclPolicy,
     Jobspec,
     acl_policies,
     dispatcher_job,
-    runner_job,
-    runner_name,
+    of_class,
+    parent_job,
+    parent_name,
     runner_prefix,
 )
 from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings
 from dispatcher.errors import Conflict, Denied
 from dispatcher.model.checks import Change, Step
+from dispatcher.model.job_class import RUNNER, JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings
+from dispatcher.settings.jobs import class_names, class_settings
 
 JOB = "nomad job"
 POLICY = "nomad acl policy"
@@ -84,63 +88,118 @@ class NomadPlan:
         return any(change.step is not Step.NOTHING for change in self.changes)
 
 
-def variants(
-    settings: Settings, in_use: Iterable[Collection[Mount]]
-) -> tuple[frozenset[Mount], ...]:
-    """The sets of mounts that need a parent job: the empty set, those of the settings, those in
-    use, and each with the ops repo added.
+def variants(settings: Settings, in_use: Iterable[JobVariant] = ()) -> tuple[JobVariant, ...]:
+    """The variants that need a parent job.
 
-    The latter are for formulas that do not fit into a payload and are read from the mounted ops
-    repo. The driver raw_exec has no mounts, and therefore one variant.
+    For the class ``runner``: no mounts, the sets of ``[nomad] mount_sets``, those in use, and each
+    with the ops repo added. For any other class in use: its own mounts, and unless these are fixed
+    the sets in use, and each with the ops repo added. Those with the ops repo are for formulas that
+    do not fit into a payload and are read from it. The driver raw_exec has no mounts, and therefore
+    one variant.
     """
-    none: frozenset[Mount] = frozenset()
-    if settings.section(NomadSettings).driver is NomadDriver.RAW_EXEC:
-        return (none,)
-    sets = {
-        none,
-        *map(frozenset, settings.section(NomadSettings).mount_sets),
-        *map(frozenset, in_use),
-    }
-    sets |= {mounts | {Mount.OPS_REPO} for mounts in sets}
-    order = list(Mount)
+    used = tuple(in_use)
     return tuple(
-        sorted(sets, key=lambda mounts: (len(mounts), sorted(order.index(m) for m in mounts)))
+        JobVariant(job_class=name, mounts=mounts)
+        for name in class_names(settings)
+        for mounts in _mount_sets(settings, name, used)
     )
 
 
-def registered_sets(api: NomadApi, settings: Settings) -> tuple[frozenset[Mount], ...]:
-    """The sets of mounts that have a parent job already, so that applying keeps them current.
+def _mount_sets(
+    settings: Settings, name: str, in_use: Iterable[JobVariant]
+) -> Iterable[frozenset[Mount]]:
+    keys = class_settings(settings, name)
+    own = frozenset(keys.mounts)
+    if keys.fixed_mounts or of_class(settings, name).driver is NomadDriver.RAW_EXEC:
+        return (own,)
+    sets = {own, *(own | each.mounts for each in in_use if each.job_class == name)}
+    if name == RUNNER:
+        sets |= {own | frozenset(m) for m in settings.section(NomadSettings).mount_sets}
+    sets |= {mounts | {Mount.OPS_REPO} for mounts in sets}
+    order = list(Mount)
+    return sorted(sets, key=lambda mounts: (len(mounts), sorted(order.index(m) for m in mounts)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Registered:
+    """The parent jobs of this installation that Nomad has.
+
+    Attributes:
+        variants: those that the settings know, so that applying keeps them current.
+        left_over: names of those whose class is no longer in use, or no longer has these mounts.
+        running: IDs of the dispatched jobs in progress.
+    """
+
+    variants: tuple[JobVariant, ...]
+    left_over: tuple[str, ...]
+    running: tuple[str, ...] = ()
+
+    @property
+    def busy(self) -> frozenset[str]:
+        """Names of parent jobs with a run in progress."""
+        return frozenset(map(parent_of, self.running))
+
+
+def parent_of(job_id: str) -> str:
+    """Name of the parent job of a dispatched one."""
+    return job_id.partition("/")[0]
+
+
+def registered(api: NomadApi, settings: Settings) -> Registered:
+    """The parent jobs that are ours.
 
     Raises:
         Unavailable, Denied: Nomad cannot be reached.
     """
-    subsets = chain.from_iterable(combinations(Mount, size) for size in range(len(Mount) + 1))
-    by_name = {
-        runner_name(settings.section(NomadSettings), mounts): frozenset(mounts)
-        for mounts in subsets
-    }
-    listed = (
-        stub["ID"] for stub in api.jobs(prefix=runner_prefix(settings.section(NomadSettings)))
+    nomad = settings.section(NomadSettings)
+    listed = api.jobs(prefix=runner_prefix(nomad), meta=True)
+    known = _by_name(settings)
+    parents = [stub for stub in listed if "/" not in stub["ID"]]
+    left_over = (
+        stub["ID"]
+        for stub in parents
+        if stub["ID"] not in known
+        and (stub.get("Meta") or {}).get(PREFIX_KEY) == nomad.ledger_prefix
     )
-    return tuple(by_name[name] for name in listed if name in by_name)
+    return Registered(
+        variants=tuple(known[stub["ID"]] for stub in parents if stub["ID"] in known),
+        left_over=tuple(sorted(left_over)),
+        running=tuple(
+            stub["ID"] for stub in listed if "/" in stub["ID"] and stub.get("Status") != "dead"
+        ),
+    )
+
+
+def _by_name(settings: Settings) -> dict[str, JobVariant]:
+    """Every variant that a run can have with these settings, by the name of its parent job."""
+    subsets = tuple(
+        chain.from_iterable(combinations(Mount, size) for size in range(len(Mount) + 1))
+    )
+    possible = (
+        JobVariant(job_class=name, mounts=frozenset(mounts))
+        for name in class_names(settings)
+        for more in ([()] if class_settings(settings, name).fixed_mounts else subsets)
+        for mounts in [(*class_settings(settings, name).mounts, *more)]
+    )
+    return {parent_name(settings, variant): variant for variant in possible}
 
 
 def rendered_jobs(
     settings: Settings,
-    in_use: Iterable[Collection[Mount]] = (),
+    in_use: Iterable[JobVariant] = (),
     *,
     config_files: Mapping[str, str] | None = None,
 ) -> tuple[Jobspec, ...]:
     """The jobs that should be registered.
 
     Args:
-        in_use: the sets of mounts that open actions request.
+        in_use: the classes and mounts that open actions request.
         config_files: see ``render.dispatcher_job``; None leaves the dispatcher's own job out.
 
     Raises:
         Misconfigured: the settings contradict each other.
     """
-    jobs = [runner_job(settings, mounts) for mounts in variants(settings, in_use)]
+    jobs = [parent_job(settings, variant) for variant in variants(settings, in_use)]
     if config_files is not None:
         jobs.append(dispatcher_job(settings, config_files=config_files))
     return tuple(jobs)

@@ -7,50 +7,53 @@ permissions are tested by calls that read, or that name a job which does not exi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from dispatcher.engines.nomad.api import Node, NomadApi, NotFound
-from dispatcher.engines.nomad.apply import plan_nomad, registered_sets, rendered_jobs
-from dispatcher.engines.nomad.render import runner_job, runner_prefix
+from dispatcher.engines.nomad.apply import plan_nomad, registered, rendered_jobs, variants
+from dispatcher.engines.nomad.render import of_class, parent_job, runner_prefix
 from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings
 from dispatcher.errors import Conflict, DisintoError, Misconfigured
 from dispatcher.model.checks import Check, Step
+from dispatcher.model.job_class import RUNNER, JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings
+from dispatcher.settings.jobs import class_names
 
 OLDEST = (1, 11, 2)
 """Before this release two concurrent dispatches with one idempotency token could both run."""
 
 _APPLY = "Run `disinto apply`."
+_IMAGE = "nomad: image"
 _NOBODY = "disinto-no-such-thing"
 _NEVER = 2**62  # no variable ever has this index, so nothing is written
 
 
 def check_nomad(
-    api: NomadApi, settings: Settings, in_use: Iterable[Collection[Mount]] = ()
+    api: NomadApi, settings: Settings, in_use: Iterable[JobVariant] = ()
 ) -> list[Check]:
     """All checks of Nomad, in the order in which to fix them.
 
     Args:
-        in_use: the sets of mounts that open actions request.
+        in_use: the classes and mounts that open actions request.
     """
     reachable = _reachable(api)
     if not reachable.ok:
         return [reachable]
-    sets = [*map(frozenset, settings.section(NomadSettings).mount_sets), *map(frozenset, in_use)]
+    used = list(in_use)
     with suppress(DisintoError):  # the permissions are checked below
-        sets += registered_sets(api, settings)
+        used += registered(api, settings).variants
     nodes = _nodes(api)
     return [
         reachable,
         _version(api, nodes),
         *_rights(api, settings),
-        *_jobs(api, settings, sets),
-        _driver(nodes, settings),
-        *_volumes(nodes, settings, frozenset().union(*sets)),
-        _image(settings),
+        *_jobs(api, settings, used),
+        *_drivers(nodes, settings),
+        *_volumes(nodes, settings, _mounts_in_use(settings, used)),
+        *_images(settings),
     ]
 
 
@@ -63,14 +66,14 @@ def offers(api: NomadApi) -> Mapping[Mount, tuple[str, ...]]:
     return _offers(_whole_nodes(api))
 
 
-def obstacle(api: NomadApi, settings: Settings, mounts: Collection[Mount]) -> str:
-    """Why no run with these mounts can be dispatched now, with the remedy; "" if one can.
+def obstacle(api: NomadApi, settings: Settings, variant: JobVariant) -> str:
+    """Why no run of this class with these mounts can be dispatched now, with the remedy; "" if one can.
 
     Raises:
         Unavailable, Denied: Nomad cannot be reached.
     """
     try:
-        name = runner_job(settings, mounts).name
+        name = parent_job(settings, variant).name
     except Misconfigured as error:
         return str(error)
     job = api.job(name)
@@ -144,9 +147,9 @@ def _right(api: NomadApi, right: str, call: Callable[[], Any]) -> Check:
     return Check(name=name, ok=True, detail=f"in namespace {api.namespace}")
 
 
-def _jobs(api: NomadApi, settings: Settings, sets: list[frozenset[Mount]]) -> list[Check]:
+def _jobs(api: NomadApi, settings: Settings, used: Iterable[JobVariant]) -> list[Check]:
     try:
-        plan = plan_nomad(api, rendered_jobs(settings, sets))
+        plan = plan_nomad(api, rendered_jobs(settings, used))
     except DisintoError as error:
         detail, remedy = error.what, error.remedy or ""
         return [Check(name="nomad: jobs", ok=False, detail=detail, remedy=remedy)]
@@ -180,8 +183,19 @@ def _whole_nodes(api: NomadApi) -> list[Node]:
     return [node for node in nodes if node is not None]
 
 
-def _driver(nodes: list[Node] | DisintoError, settings: Settings) -> Check:
-    driver = settings.section(NomadSettings).driver.value
+def _mounts_in_use(settings: Settings, used: Iterable[JobVariant]) -> frozenset[Mount]:
+    """Those of jobs that are there to be used, not only in case a formula is large."""
+    of_runner = settings.section(NomadSettings).mount_sets
+    others = (v.mounts for v in variants(settings, used) if v.job_class != RUNNER)
+    return frozenset().union(*of_runner, *(v.mounts for v in used), *others)
+
+
+def _drivers(nodes: list[Node] | DisintoError, settings: Settings) -> Iterable[Check]:
+    used = dict.fromkeys(of_class(settings, name).driver.value for name in class_names(settings))
+    return (_driver(nodes, driver) for driver in used)
+
+
+def _driver(nodes: list[Node] | DisintoError, driver: str) -> Check:
     name = f"nomad: driver {driver}"
     if isinstance(nodes, DisintoError):
         return Check(name=name, ok=False, detail=nodes.what, remedy=nodes.remedy or "")
@@ -214,10 +228,7 @@ def _offers(nodes: Iterable[Node]) -> dict[Mount, tuple[str, ...]]:
 def _volumes(
     nodes: list[Node] | DisintoError, settings: Settings, in_use: frozenset[Mount]
 ) -> list[Check]:
-    if (
-        isinstance(nodes, DisintoError)
-        or settings.section(NomadSettings).driver is NomadDriver.RAW_EXEC
-    ):
+    if isinstance(nodes, DisintoError) or _without_containers(settings):
         return []
     checks = []
     for mount, names in _offers(nodes).items():
@@ -235,11 +246,23 @@ def _volumes(
     return checks
 
 
-def _image(settings: Settings) -> Check:
-    image = settings.section(NomadSettings).image
-    name = "nomad: image"
-    if settings.section(NomadSettings).driver is NomadDriver.RAW_EXEC:
-        return Check(name=name, ok=True, detail="the driver raw_exec needs none")
+def _without_containers(settings: Settings) -> bool:
+    return all(
+        of_class(settings, name).driver is NomadDriver.RAW_EXEC for name in class_names(settings)
+    )
+
+
+def _images(settings: Settings) -> Iterable[Check]:
+    """One check for each image in use."""
+    if _without_containers(settings):
+        return [Check(name=_IMAGE, ok=True, detail="the driver raw_exec needs none")]
+    classes = (of_class(settings, name) for name in class_names(settings))
+    images = dict.fromkeys(c.image for c in classes if c.driver is NomadDriver.DOCKER)
+    return [_image(image) for image in images]
+
+
+def _image(image: str) -> Check:
+    name = _IMAGE
     last = image.rsplit("/", 1)[-1]
     if ":" in last and not last.endswith(":latest"):
         return Check(name=name, ok=True, detail=f"{image}; a node that lacks it pulls it")

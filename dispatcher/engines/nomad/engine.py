@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dispatcher.engines.base import Engine
 from dispatcher.engines.local.settings import LocalSettings
 from dispatcher.engines.nomad.settings import NomadSettings
+from dispatcher.settings.jobs import RESOURCES
 
 if TYPE_CHECKING:
     from dispatcher.engines.base import Scheduler
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from dispatcher.engines.nomad.api import NomadApi
     from dispatcher.ledger.base import Ledger
     from dispatcher.model.checks import Change, Check
-    from dispatcher.model.mounts import Mount
+    from dispatcher.model.job_class import JobVariant
     from dispatcher.settings import Settings
 
 TIDYING_WHILE_KEPT_S = 60.0
@@ -31,6 +32,7 @@ class NomadEngine(Engine):
     title = "Nomad"
     section = NomadSettings
     administers = True
+    class_keys = frozenset(RESOURCES)
 
     def scheduler(
         self, settings: Settings, environ: Mapping[str, str], *, wake: Callable[[], None]
@@ -46,13 +48,13 @@ class NomadEngine(Engine):
 
     def obstacle(
         self, settings: Settings, environ: Mapping[str, str]
-    ) -> Callable[[Collection[Mount]], str]:
+    ) -> Callable[[JobVariant], str]:
         api = cache(lambda: _api(settings, environ))  # opened by commands only, never by ``serve``
 
-        def obstacle(mounts: Collection[Mount]) -> str:
+        def obstacle(variant: JobVariant) -> str:
             from dispatcher.engines.nomad import checks
 
-            return checks.obstacle(api(), settings, mounts)
+            return checks.obstacle(api(), settings, variant)
 
         return obstacle
 
@@ -82,7 +84,7 @@ class NomadEngine(Engine):
         self,
         settings: Settings,
         environ: Mapping[str, str],
-        in_use: Collection[Collection[Mount]],
+        in_use: Collection[JobVariant],
     ) -> tuple[Change, ...]:
         from dispatcher.engines.nomad.apply import drift, policies_for, rendered_jobs
 

@@ -14,17 +14,16 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.engines.log import LazyLogger
 from dispatcher.engines.nomad.api import Job, NomadApi
 from dispatcher.engines.nomad.differences import differences
-from dispatcher.engines.nomad.render import SPEC_KEY, runner_job, runner_name
-from dispatcher.engines.nomad.settings import NomadSettings
+from dispatcher.engines.nomad.render import SPEC_KEY, parent_job, parent_name
 from dispatcher.errors import Misconfigured
-from dispatcher.model.mounts import Mount
+from dispatcher.model.job_class import JobVariant
 from dispatcher.settings import Settings
 
 _COPIED = (
@@ -73,30 +72,30 @@ class Parents:
         with self._lock:
             return {parent.name: parent.drift for parent in self._parents.values() if parent.drift}
 
-    def get(self, mounts: Collection[Mount]) -> Parent:
-        """The parent for these mounts; queries Nomad the first time (three calls), and every time
+    def get(self, variant: JobVariant) -> Parent:
+        """The parent for this class and these mounts; queries Nomad the first time (three calls), and every time
         while it differs from what was rendered.
 
         Raises:
             Misconfigured: it is not registered, or cannot be.
         """
-        name = runner_name(self._settings.section(NomadSettings), mounts)
+        name = parent_name(self._settings, variant)
         with self._lock:
             parent = self._parents.get(name)
         if parent is None or parent.drift:
-            parent = self._compared(name, mounts)
+            parent = self._compared(name, variant)
             with self._lock:
                 self._parents[name] = parent
         if parent.drift:
             self._warn(parent)
         return parent
 
-    def compare(self, parent: Parent, mounts: Collection[Mount], child: Job) -> None:
+    def compare(self, parent: Parent, variant: JobVariant, child: Job) -> None:
         """Warn if a child was dispatched from something other than ``parent``."""
         if fingerprint(child) == parent.fingerprint:
             return
         self.drop(parent.name)
-        now = self._compared(parent.name, mounts)
+        now = self._compared(parent.name, variant)
         if not now.drift and now.fingerprint != fingerprint(child):
             # Changed, and changed back, while this run was dispatched.
             spec = (child.get("Meta") or {}).get(SPEC_KEY, "none")
@@ -117,8 +116,8 @@ class Parents:
         with self._lock:
             self._parents.pop(name, None)
 
-    def _compared(self, name: str, mounts: Collection[Mount]) -> Parent:
-        rendered = runner_job(self._settings, mounts)
+    def _compared(self, name: str, variant: JobVariant) -> Parent:
+        rendered = parent_job(self._settings, variant)
         wanted = self._api.parse(rendered.hcl, canonicalize=False)  # as when it is applied
         while True:
             registered = self._api.job(name)

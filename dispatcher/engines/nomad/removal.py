@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dispatcher.engines.nomad.api import NomadApi
-from dispatcher.engines.nomad.apply import acl_enabled, registered_sets
+from dispatcher.engines.nomad.apply import Registered, acl_enabled, parent_of, registered
 from dispatcher.engines.nomad.render import (
     acl_policies,
-    runner_name,
-    runner_prefix,
+    parent_name,
 )
 from dispatcher.engines.nomad.settings import NomadSettings, dispatcher_name
 from dispatcher.errors import Conflict
@@ -30,15 +29,9 @@ def plan_removal(api: NomadApi, settings: Settings) -> tuple[Change, ...]:
         Unavailable, Denied: Nomad cannot be reached.
     """
     nomad = settings.section(NomadSettings)
-    parents = {runner_name(nomad, mounts) for mounts in registered_sets(api, settings)}
-    jobs = api.jobs(prefix=runner_prefix(nomad))
-    running = [
-        job["ID"]
-        for job in jobs
-        if job["ID"].partition("/")[0] in parents
-        and "/" in job["ID"]
-        and job.get("Status") != "dead"
-    ]
+    held = registered(api, settings)
+    parents = {*(parent_name(settings, each) for each in held.variants), *held.left_over}
+    running = [job for job in held.running if parent_of(job) in parents]
     if running:
         one = len(running) == 1
         raise Conflict(
@@ -50,6 +43,20 @@ def plan_removal(api: NomadApi, settings: Settings) -> tuple[Change, ...]:
         )
     own = {job["ID"] for job in api.jobs(prefix=dispatcher_name(nomad))} & {dispatcher_name(nomad)}
     return (*(_deletion(JOB, name) for name in sorted(parents | own)), *_policies(api, settings))
+
+
+def left_over(held: Registered, *, remove: bool) -> tuple[Change, ...]:
+    """Parent jobs of classes that are no longer in use. Those with a run in progress are left alone.
+
+    Args:
+        remove: delete them; otherwise they are reported.
+    """
+    return tuple(
+        _deletion(JOB, name)
+        if remove and name not in held.busy
+        else Change(kind=f"left over {JOB}", name=name, step=Step.NOTHING)
+        for name in held.left_over
+    )
 
 
 def _policies(api: NomadApi, settings: Settings) -> Iterator[Change]:

@@ -24,8 +24,10 @@ import jinja2
 from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings, dispatcher_name, job_word
 from dispatcher.errors import Misconfigured
 from dispatcher.host import resources
+from dispatcher.model.job_class import RUNNER, JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings
+from dispatcher.settings.jobs import RESOURCES, class_settings
 from dispatcher.settings.workload_identity import VAULT_AUDIENCE
 
 TASK = "runner"
@@ -45,6 +47,11 @@ RUNNER_ARGS = (
 META_REQUIRED = ("action_id", "formula", "commit", "grant_accessor")
 META_OPTIONAL = ("blob", "tier", "approved_by")
 """Keys of a dispatch's meta: information for people who view the job in Nomad."""
+
+CLASS_KEY = "disinto_class"
+PREFIX_KEY = "disinto_prefix"
+"""Keys of the meta of a parent job of another class than ``runner``: the class, and the installation's
+``[nomad] ledger_prefix``. By these a job is known as ours whose class is no longer in the settings."""
 
 SPEC_KEY = "disinto_spec"
 """Key of a job's meta that holds the digest of the text it was rendered from."""
@@ -107,11 +114,37 @@ def runner_prefix(nomad: NomadSettings) -> str:
 
 
 def runner_name(nomad: NomadSettings, mounts: Collection[Mount]) -> str:
-    """Name of the parent job for a set of mounts, e.g. ``disinto-runner-ssh-gpg``.
+    """Name of the parent job of the class ``runner`` for a set of mounts, e.g.
+    ``disinto-runner-ssh-gpg``.
 
     The order of the mounts and repetitions do not matter.
     """
     return "-".join((runner_prefix(nomad), *(mount.value for mount in _ordered(mounts))))
+
+
+def parent_name(settings: Settings, variant: JobVariant) -> str:
+    """Name of the parent job of a class for a set of mounts, e.g. ``disinto-runner-sidecar``. Those
+    that the class itself has are left out. The name of no class contains that of a mount.
+    """
+    nomad = settings.section(NomadSettings)
+    if variant.job_class == RUNNER:
+        return runner_name(nomad, variant.mounts)
+    own = class_settings(settings, variant.job_class).mounts
+    more = (mount.value for mount in _ordered(variant.mounts.difference(own)))
+    return "-".join((runner_prefix(nomad), variant.job_class, *more))
+
+
+def of_class(settings: Settings, name: str) -> NomadSettings:
+    """``[nomad]`` with what a job class has of its own."""
+    nomad, keys = settings.section(NomadSettings), class_settings(settings, name)
+    own = {
+        "runner_command" if k == "command" else k: v for k in RESOURCES if (v := getattr(keys, k))
+    }
+    if keys.memory_mb and not keys.memory_max_mb:
+        own["memory_max_mb"] = 0
+    if keys.driver:
+        own["driver"] = NomadDriver(keys.driver)
+    return nomad.model_copy(update=own)
 
 
 def runner_command(nomad: NomadSettings) -> tuple[str, ...]:
@@ -125,13 +158,19 @@ def runner_command(nomad: NomadSettings) -> tuple[str, ...]:
 
 
 def runner_job(settings: Settings, mounts: Collection[Mount] = ()) -> Jobspec:
-    """The parent job for runs with this set of mounts.
+    """The parent job of the class ``runner`` with this set of mounts. Raises as ``parent_job``."""
+    return parent_job(settings, JobVariant(mounts=frozenset(mounts)))
+
+
+def parent_job(settings: Settings, variant: JobVariant) -> Jobspec:
+    """The parent job of a class for runs with this set of mounts.
 
     Raises:
         Misconfigured: the settings contradict each other (logs larger than the disk, mounts with
             a driver that has none).
     """
-    nomad = settings.section(NomadSettings)
+    nomad, mounts = of_class(settings, variant.job_class), variant.mounts
+    own = class_settings(settings, variant.job_class)
     _check_disk(nomad)
     if mounts and nomad.driver == "raw_exec":
         raise Misconfigured(
@@ -140,13 +179,14 @@ def runner_job(settings: Settings, mounts: Collection[Mount] = ()) -> Jobspec:
         )
     return _job(
         "jobs/runner.nomad.hcl.j2",
-        runner_name(nomad, mounts),
+        parent_name(settings, variant),
         type="batch",
         nomad=nomad,
+        job_class="" if variant.job_class == RUNNER else variant.job_class,
         mounts=_ordered(mounts),
         task=TASK,
         command=(*runner_command(nomad), *RUNNER_ARGS, *_ops_repo(mounts)),
-        meta_required=META_REQUIRED,
+        meta_required=(*META_REQUIRED, *own.meta),
         meta_optional=META_OPTIONAL,
         kill_timeout=f"{KILL_TIMEOUT_S}s",
         lost_after=f"{max(LOST_AFTER_S, 2 * int(nomad.node_wait_s))}s",
@@ -181,6 +221,7 @@ def dispatcher_job(settings: Settings, *, config_files: Mapping[str, str]) -> Jo
         "jobs/dispatcher.nomad.hcl.j2",
         dispatcher_name(settings.section(NomadSettings)),
         type="service",
+        job_class="",
         nomad=settings.section(NomadSettings),
         vault=settings.vault,
         task="dispatcher",

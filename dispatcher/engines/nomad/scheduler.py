@@ -27,14 +27,16 @@ from dispatcher.engines.nomad.observing import Observer
 from dispatcher.engines.nomad.output import Follower, whole
 from dispatcher.engines.nomad.output_times import offsets_since
 from dispatcher.engines.nomad.parents import Parent, Parents
-from dispatcher.engines.nomad.render import META_OPTIONAL, META_REQUIRED, runner_prefix
+from dispatcher.engines.nomad.render import META_OPTIONAL, META_REQUIRED, of_class, runner_prefix
 from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings
 from dispatcher.engines.nomad.verdicts import main_allocation
 from dispatcher.errors import Dependency, Misconfigured, PermanentError, Unavailable
+from dispatcher.model.job_class import JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import Claim, Observation, RunKey, RunSpec, WrappedGrant
 from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import Settings
+from dispatcher.settings.jobs import class_settings
 
 MAX_PAYLOAD_BYTES = 16_384
 """Nomad's limit for a dispatch's payload (``DispatchPayloadSizeLimit``)."""
@@ -85,21 +87,23 @@ class NomadScheduler:
         self._log = LazyLogger("disinto.nomad")
 
     def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
-        """See ``Scheduler.submit``. The mounts decide on the parent job.
+        """See ``Scheduler.submit``. Class and mounts decide on the parent job.
 
         Raises:
             Misconfigured: that parent is not registered. ``disinto apply`` registers it, so the
                 run may be submitted again; after ``placement_wait_s`` it is ``unplaceable``.
         """
-        fitting, payload = self._fit(spec, grant)
-        if fitting.mounts and self._settings.section(NomadSettings).driver is NomadDriver.RAW_EXEC:
+        nomad = of_class(self._settings, spec.job_class)
+        fitting, payload = self._fit(spec, grant, nomad)
+        if fitting.mounts and nomad.driver is NomadDriver.RAW_EXEC:
             raise CannotSubmit(
                 f"the action needs the mount {fitting.mounts[0].value}, and the driver raw_exec "
                 "has no host volumes",
                 verdict=Verdict.UNPLACEABLE,
                 remedy='Set [nomad] driver = "docker", or remove the mounts from the action.',
             )
-        parent = self._parent(spec.key, fitting.mounts)
+        variant = JobVariant(job_class=spec.job_class, mounts=frozenset(fitting.mounts))
+        parent = self._parent(spec.key, variant)
         for _ in range(CONFIRMATIONS):
             try:
                 dispatched = self._api.dispatch(
@@ -118,7 +122,7 @@ class NomadScheduler:
             # exist.
             child = self._api.job(dispatched.job_id)
             if child is not None:
-                self._parents.compare(parent, fitting.mounts, child)
+                self._parents.compare(parent, variant, child)
                 return dispatched.job_id
         raise Unavailable(
             Dependency.SCHEDULER,
@@ -192,9 +196,9 @@ class NomadScheduler:
             self._stream.close()
         self._observer.close()
 
-    def _parent(self, key: RunKey, mounts: Collection[Mount]) -> Parent:
+    def _parent(self, key: RunKey, variant: JobVariant) -> Parent:
         try:
-            parent = self._parents.get(mounts)
+            parent = self._parents.get(variant)
         except Misconfigured as error:
             with self._lock:
                 since = self._without_parent.setdefault(key, self._clock())
@@ -207,17 +211,18 @@ class NomadScheduler:
             self._without_parent.pop(key, None)
         return parent
 
-    def _fit(self, spec: RunSpec, grant: WrappedGrant) -> tuple[RunSpec, bytes]:
+    def _fit(
+        self, spec: RunSpec, grant: WrappedGrant, nomad: NomadSettings
+    ) -> tuple[RunSpec, bytes]:
         """The spec and its payload: with the formula inside, or with the ops repo mounted to read
         it from."""
         payload = payload_of(spec, grant)
         over = len(payload) - MAX_PAYLOAD_BYTES
         if over <= 0:
             return spec, payload
-        if (
-            spec.formula.commit
-            and self._settings.section(NomadSettings).driver is not NomadDriver.RAW_EXEC
-        ):
+        fixed = class_settings(self._settings, spec.job_class).fixed_mounts
+        lacks_repo = fixed and Mount.OPS_REPO not in spec.mounts
+        if spec.formula.commit and nomad.driver is not NomadDriver.RAW_EXEC and not lacks_repo:
             mounts = tuple(m for m in Mount if m in spec.mounts or m is Mount.OPS_REPO)
             files: dict[str, bytes | None] = dict.fromkeys(spec.files)
             outside = replace(spec, formula_text=None, files=files, mounts=mounts)
@@ -226,6 +231,11 @@ class NomadScheduler:
             if over <= 0:
                 return outside, payload
             why = "even without the formula"
+        elif spec.formula.commit and lacks_repo:
+            why = (
+                f"and the job class {spec.job_class} does not have the mount ops-repo to read the "
+                "formula from"
+            )
         elif spec.formula.commit:
             why = "and the driver raw_exec has no mounted ops repo to read the formula from"
         else:
@@ -281,4 +291,4 @@ def _meta(spec: RunSpec, grant: WrappedGrant) -> dict[str, str]:
         "tier": spec.tier.value,
         "approved_by": ", ".join(spec.approved_by),
     }
-    return {key: meta[key] for key in (*META_REQUIRED, *META_OPTIONAL)}
+    return {key: meta[key] for key in (*META_REQUIRED, *META_OPTIONAL)} | spec.meta

@@ -11,6 +11,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from dispatcher.model.mounts import Mount
+from dispatcher.settings.jobs import class_names, class_settings
 from dispatcher.settings.models import Settings
 from dispatcher.settings.section import (
     Address,
@@ -21,6 +22,8 @@ from dispatcher.settings.section import (
     wrong,
 )
 from dispatcher.settings.workload_identity import WorkloadIdentity
+from dispatcher.toml.explain import one_of
+from dispatcher.toml.source import quoted
 
 
 class NomadDriver(StrEnum):
@@ -120,6 +123,27 @@ class NomadSettings(EngineSection):
             remedy = "Make it larger, or 0 for none"
             what = "memory_max_mb is smaller than memory_mb"
             yield wrong(what, name, "memory_max_mb", remedy=remedy)
+        if in_use:
+            yield from self._of_classes(settings)
+
+    def _of_classes(self, settings: Settings) -> Iterator[Contradiction]:
+        for each in class_names(settings):
+            keys = class_settings(settings, each)
+            table = ("jobs", each) if each in settings.jobs else ("formulas", "classes")
+            drivers = [driver.value for driver in NomadDriver]
+            if keys.driver and keys.driver not in drivers:
+                what = f"Nomad runs no jobs with the driver {quoted(keys.driver)} here"
+                yield wrong(what, *table, "driver", remedy=f"Use {one_of(drivers)}")
+            elif (keys.driver or self.driver) == NomadDriver.RAW_EXEC and keys.mounts:
+                yield wrong(
+                    f"the job class {each} has mounts, and the driver raw_exec has none",
+                    *table,
+                    remedy=f'Set driver = "docker", or mounts = [] in [jobs.{each}]',
+                )
+            if keys.memory_max_mb and keys.memory_max_mb < (keys.memory_mb or self.memory_mb):
+                what = "memory_max_mb is smaller than memory_mb"
+                remedy = "Make it larger, or leave it out"
+                yield wrong(what, *table, "memory_max_mb", remedy=remedy)
 
     def addresses(self) -> tuple[Address, ...]:
         """See ``EngineSection``."""

@@ -24,6 +24,7 @@ from dispatcher.loop.effects.acting import REMEMBERED, Acting, LeadLost
 from dispatcher.loop.effects.ending import Ending, never_ran
 from dispatcher.loop.fence import RulesChanged
 from dispatcher.loop.formulas import Unusable
+from dispatcher.model.job_class import FORGE_TOKEN
 from dispatcher.model.run import (
     Claim,
     Formula,
@@ -136,6 +137,13 @@ class Launching:
             why = formula.reason if isinstance(formula, Unusable) else "its action no longer exists"
             reason = f"the run never started, and now cannot: {why}"
             return self._end(claim, never_ran(Verdict.ERROR, reason), revoked=False)
+        approved, needed = claim.tier or Tier.HIGH, candidate.tier or Tier.HIGH
+        if needed.rank > approved.rank:
+            reason = (
+                f"the run never started, and what it would get now needs the tier {needed}: it was "
+                f"approved at {approved}. Use a new id"
+            )
+            return self._end(claim, never_ran(Verdict.ERROR, reason), revoked=False)
         return self._resubmit(claim, replace(candidate, formula=formula))
 
     def _resubmit(self, claim: Claim, candidate: Candidate) -> Claim:
@@ -189,7 +197,8 @@ class Launching:
             del self._unclaimed[spec.key.action_id]
         self._acting.led()
         lifetime_s = self._lifetime_s(spec)
-        return self._components.grants.mint(spec.key, spec.secrets, lifetime_s=lifetime_s)
+        secrets = [name for name in spec.secrets if not (spec.bot and name == FORGE_TOKEN)]
+        return self._components.grants.mint(spec.key, secrets, bot=spec.bot, lifetime_s=lifetime_s)
 
     def _give_up(self, key: RunKey, grant: Grant, error: Exception) -> None:
         """End a grant whose claim could not be written.
@@ -271,6 +280,8 @@ def spec_of(
     if action is None or formula is None:
         raise ValueError(f"action {candidate.key.action_id} is not fit to run")
     model = action.model or settings.agent.default_model
+    placing = candidate.placing
+    secrets = placing.all_secrets(action)
     return RunSpec(
         key=candidate.key,
         commit=commit,
@@ -280,8 +291,8 @@ def spec_of(
         formula_text=formula.text,
         files=dict(formula.files),
         context=action.context,
-        secrets=action.secrets,
-        mounts=action.mounts,
+        secrets=(*secrets, FORGE_TOKEN) if placing.bot else secrets,
+        mounts=placing.all_mounts(action),
         model=model,
         tools=action.tools,
         params=action.params,
@@ -292,7 +303,11 @@ def spec_of(
         vault_namespace=settings.vault.namespace,
         kv_mount=settings.vault.kv_mount,
         kv_prefix=settings.vault.kv_prefix,
-        dynamic=dynamic_secrets(settings.vault, action.secrets),
+        dynamic=dynamic_secrets(settings.vault, secrets),
+        bot=placing.bot,
+        bots_prefix=settings.vault.bots_prefix,
+        job_class=placing.variant.job_class,
+        meta=dict(placing.meta),
         outcome_key=outcome_key,
     )
 
