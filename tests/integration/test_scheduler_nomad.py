@@ -19,6 +19,7 @@ from dispatcher.engines.base import CannotSubmit, Stream
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.scheduler import NomadScheduler
 from dispatcher.errors import Denied, Unavailable
+from dispatcher.model.job_class import JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import Phase, RunState
 from dispatcher.model.verdicts import Verdict
@@ -107,7 +108,7 @@ def test_concurrent_submits_of_one_run_are_told_of_one_job(
     on_raw_exec: NomadStage, minter: Minter
 ) -> None:
     spec, grant = minter.spec(UNTIL_TERM), minter.mint()
-    on_raw_exec.scheduler._parents.get(())  # so that all dispatches go out together
+    on_raw_exec.scheduler._parents.get(JobVariant())  # so that all dispatches go out together
     with ThreadPoolExecutor(20) as pool:
         told = set(pool.map(lambda _: on_raw_exec.scheduler.submit(spec, grant), range(20)))
     assert len(told) == 1

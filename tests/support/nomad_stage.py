@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -132,10 +132,13 @@ def claim_of(spec: RunSpec, grant: WrappedGrant, child: str) -> Claim:
 
 
 @contextmanager
-def nomad_stage(nomad: Nomad, minter: Minter, **more: Any) -> Iterator[NomadStage]:
+def nomad_stage(
+    nomad: Nomad, minter: Minter, *, tables: Mapping[str, Any] | None = None, **more: Any
+) -> Iterator[NomadStage]:
     """Jobs of this stage's own on a server that others use as well; purged at the end.
 
     Args:
+        tables: other tables of the settings.
         more: keys of [nomad]. Without an image the driver is raw_exec, with this Python.
     """
     if "image" not in more and not nomad.runs_here:
@@ -144,6 +147,7 @@ def nomad_stage(nomad: Nomad, minter: Minter, **more: Any) -> Iterator[NomadStag
     driver = {"driver": "docker"} if "image" in more else {"driver": "raw_exec"}
     settings = settings_model().model_validate(
         {
+            **(tables or {}),
             "scheduler": "nomad",
             "vault": {"addr": minter.bao.addr, "kv_mount": minter.bao.kv_mount},
             "nomad": {
