@@ -47,12 +47,19 @@ Environ = Mapping[str, str]
 
 
 def open_settings(config: Path | None, environ: Environ = os.environ) -> Settings:
-    """The settings of this command.
+    """The settings of this command, with the bots of the projects in ``sidecars.toml``.
 
     Raises:
         InvalidSettings: with every problem and its place.
+        InvalidInput, Misconfigured: ``sidecars.toml``, see ``load_sidecars``.
     """
-    return load_settings(config, environ)
+    settings = load_settings(config, environ)
+    if settings.sidecars.file is None or settings.role is Role.AUTHOR:
+        return settings
+    from dispatcher.decide.project_bots import with_project_bots
+    from dispatcher.decide.sidecar_rules import load_sidecars
+
+    return with_project_bots(settings, load_sidecars(settings.sidecars.file))
 
 
 def open_origin(config: Path | None, environ: Environ = os.environ) -> Origin | None:
@@ -283,7 +290,7 @@ def build_components(
         own = OwnSettings(
             path=settings_file,
             in_force=settings,
-            read=lambda: load_settings(settings_file, environ),
+            read=lambda: open_settings(settings_file, environ),
         )
     rules = Rules(
         settings, audit, webhook=not environ.get(settings.http.webhook_secret_env), own=own

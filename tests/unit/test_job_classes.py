@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.assembly import open_settings
 from dispatcher.decide.placing import SIDECAR, Placing, place
 from dispatcher.decide.policy import Policy, parse_policy
+from dispatcher.decide.project_bots import with_project_bots
+from dispatcher.decide.sidecar_rules import parse_sidecars
 from dispatcher.decide.tiers import Item, effective_tier
 from dispatcher.engines.job_classes import class_warnings
-from dispatcher.errors import InvalidSettings
+from dispatcher.errors import InvalidSettings, Misconfigured
 from dispatcher.model.action import Action, parse_action
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import Tier
@@ -239,3 +242,48 @@ def test_what_a_class_gives_counts_for_the_tier(tmp_path: Path) -> None:
     )
     assert effective_tier(trusted, asked, placed(settings, asked)).tier is Tier.LOW
     assert effective_tier(Policy(tiers={"train": Tier.LOW}), asked).tier is Tier.LOW
+
+
+# -- the projects of sidecars.toml ---------------------------------------------------------
+
+PROJECTS = b"""
+[projects.acme]
+repository = "acme/app"
+bot = "acme-bot"
+[projects.other]
+repository = "acme/other"
+bot = "other-bot"
+rules = ["plain"]
+[rules.reproduce]
+formula = "reproduce"
+labels = ["bug-report"]
+[rules.plain]
+formula = "hello"
+labels = ["hello"]
+"""
+
+
+def test_a_projects_bot_belongs_to_the_classes_of_its_rules(tmp_path: Path) -> None:
+    text = SIDECAR_SETTINGS.partition("[jobs")[0]
+    sidecars = parse_sidecars(PROJECTS, path="sidecars.toml")
+    classes = job_classes(with_project_bots(loaded(tmp_path, text), sidecars)).by_name
+    assert classes["sidecar"].bots == {"acme": "acme-bot"}
+    assert classes["runner"].bots == {}, "its formulas are everybody's"
+    assert classes["sidecar"].mounts, "the built-in keys stay"
+    given = text + '[jobs.sidecar.bots]\nacme = "mine"\n'
+    classes = job_classes(with_project_bots(loaded(tmp_path, given), sidecars)).by_name
+    assert classes["sidecar"].bots == {"acme": "mine"}
+
+
+def test_no_project_has_the_dispatchers_own_secret_as_its_bot(tmp_path: Path) -> None:
+    settings = loaded(tmp_path, SIDECAR_SETTINGS + '[sidecars]\ntoken_secret = "other-bot"\n')
+    with pytest.raises(Misconfigured, match=r"projects\.other in .*\[sidecars\] token_secret"):
+        with_project_bots(settings, parse_sidecars(PROJECTS, path="sidecars.toml"))
+
+
+def test_every_command_has_the_bots_of_the_sidecars_file(tmp_path: Path) -> None:
+    (tmp_path / "sidecars.toml").write_bytes(PROJECTS)
+    text = SIDECAR_SETTINGS.partition("[jobs")[0]
+    text += '[sidecars]\nfile = "sidecars.toml"\n[forge]\nurl = "https://forge.example"\n'
+    (tmp_path / "disinto.toml").write_text(text)
+    assert job_classes(open_settings(tmp_path / "disinto.toml", {})).bots == {"acme-bot"}
