@@ -208,12 +208,14 @@ def open_gate(
             from dispatcher.gate.signed import SignedGate
             from dispatcher.gate.trailer import Place
             from dispatcher.loop.rules import signers
+            from dispatcher.ops_repo.trusted_people import trusted_people
 
             whose = trusted or partial(signers, settings)
             configured = SignedGate(
                 history=repo,
                 verify=lambda commit: repo.signature(commit, whose()),
                 place=Place.of(settings),
+                trusted=lambda: trusted_people(whose()).names,
             )
         case _:
             configured = NoGate()

@@ -13,6 +13,13 @@ import pydantic.dataclasses
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from dispatcher.decide.freeze_windows import Freeze
+from dispatcher.decide.policy_approval import (
+    IDENTITY,
+    ApprovalRule,
+    checked_local_teams,
+    checked_people,
+    contradictions,
+)
 from dispatcher.decide.policy_values import (
     LOCK_GLOB,
     SECRET_GLOB,
@@ -65,6 +72,13 @@ class FormulaPolicy:
             examples=["deploy-{host}"],
         ),
     ] = ""
+    approval: Annotated[
+        ApprovalRule | None,
+        Field(
+            description="Approvals that each action of this formula needs besides those of its "
+            "tier; what is not given here is as the tier has it."
+        ),
+    ] = None
 
 
 @pydantic.dataclasses.dataclass(
@@ -130,6 +144,39 @@ class Policy:
         Freeze,
         Field(description="When no actions start. See docs/controls/freeze.md."),
     ] = Field(default_factory=Freeze)
+    approval: Annotated[
+        dict[Tier, ApprovalRule],
+        Field(
+            description="By tier, medium or high: how many approvals an action needs, and whose. "
+            "What high does not give is as in medium."
+        ),
+    ] = Field(default_factory=dict)
+    teams: Annotated[
+        dict[str, tuple[Annotated[str, Field(json_schema_extra={"pattern": IDENTITY})], ...]],
+        AfterValidator(checked_local_teams),
+        Field(
+            description="Teams for [approval]: names of [people], principals, gpg:<fingerprint> or "
+            "logins.",
+            examples=[{"release": ["ada@example.org", "bob"]}],
+        ),
+    ] = Field(default_factory=dict)
+    people: Annotated[
+        dict[str, tuple[Annotated[str, Field(json_schema_extra={"pattern": IDENTITY})], ...]],
+        AfterValidator(checked_people),
+        Field(
+            description="Who is the same person, and so approves once: principals, "
+            "gpg:<fingerprint>, logins and e-mail addresses, by name.",
+            examples=[{"ada": ["ada@example.org", "ada-admin"]}],
+        ),
+    ] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _approvals_agree(self) -> Policy:
+        tables = {n: (self.formula_tier(n), f.approval) for n, f in self.formulas.items()}
+        of_formulas = {n: (tier, rule) for n, (tier, rule) in tables.items() if rule is not None}
+        for problem in contradictions(self.approval, of_formulas, self.teams):
+            raise problem
+        return self
 
     @model_validator(mode="after")
     def _one_tier_each(self) -> Policy:

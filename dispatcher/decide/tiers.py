@@ -10,12 +10,14 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from dispatcher.decide.approvals import need_of
 from dispatcher.decide.placing import Placing
 from dispatcher.decide.policy import FormulaPolicy, Policy
 from dispatcher.model.action import Action
+from dispatcher.model.approval_need import PLAIN, Need
 from dispatcher.model.job_class import JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import Tier
@@ -72,11 +74,15 @@ class TierDecision:
         reason: one sentence for people.
         raised: the part of it that names what raises the tier above the formula's; "" if nothing
             does.
+        need: how many approvals the action needs at that tier, and whose.
+        formula_need: the same for its formula, if that is in the ops repo.
     """
 
     contributions: tuple[Contribution, ...]
     reason: str
     raised: str = ""
+    need: Need = PLAIN
+    formula_need: Need = PLAIN
 
     @property
     def tier(self) -> Tier:
@@ -128,8 +134,13 @@ def effective_tier(policy: Policy, action: Action, placing: Placing | None = Non
     if action.emergency and policy.freeze.covers(_highest(contributions), action.formula):
         contributions.append(_of_emergency(policy, action))
     raised = _raised(contributions, above=formula.tier)
-    return TierDecision(
+    decision = TierDecision(
         contributions=tuple(contributions), reason=_reason(formula, action, raised), raised=raised
+    )
+    return replace(
+        decision,
+        need=need_of(policy, decision.tier, action.formula),
+        formula_need=need_of(policy, Tier.HIGH, action.formula),
     )
 
 

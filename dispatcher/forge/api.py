@@ -46,6 +46,7 @@ _STATUS = TypeAdapter(Status)
 _STATUSES = many(Status)
 _TEAMS = many(Team)
 _USER = TypeAdapter(User)
+_USERS = many(User)
 
 
 class ForgeApi:
@@ -174,6 +175,14 @@ class ForgeApi:
         member = f"/teams/{number}/members/{quote(login, safe='')}"
         return self._http.get(member, _USER) is not None
 
+    def team_members(self, team: str) -> Sequence[User]:
+        """The members of ``org/team``.
+
+        Raises:
+            Misconfigured: the forge knows no such team.
+        """
+        return self._http.pages(f"/teams/{self._team(team)}/members", _USERS)
+
     def _team(self, team: str) -> int:
         with self._lock:
             if team in self._teams:
@@ -185,7 +194,10 @@ class ForgeApi:
                 with self._lock:
                     self._teams[team] = entry.id
                 return entry.id
-        raise Misconfigured(f"[forge] approver_team is {team!r}, but the forge has no such team")
+        raise Misconfigured(
+            f"the forge has no team {team!r}",
+            remedy="Correct [forge] approver_team in the settings, or teams in the policy.",
+        )
 
     # --- reports --------------------------------------------------------------------------------
 

@@ -5,6 +5,8 @@
 * ``sourced``: puts the question about an action that the dispatcher wrote to what defines it
 * ``main_branch``, ``signed``, ``forgejo``: a gate each; ``trailer`` reads what a signature
   approves; ``landing`` and ``approval`` find and judge the merged pull request
+* ``tally`` counts approvals where the policy asks for more than one, or for certain people, and
+  ``approval_commits`` finds those that leave the file as it is (``signed``)
 * ``history``: what gates need of git; ``ops_repo`` implements it
 * ``report``, ``commit_status``, ``request_comment``, ``markdown``: write to the forge after
   decisions (commit statuses and one comment), and decide nothing

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from dispatcher.forge.records import Push, Request, RequestCommit, Review, ReviewState, User
+from dispatcher.model.approval_need import People
 
 CO_AUTHOR = re.compile(r"^co-authored-by:.*<([^<>\s]+)>\s*$", re.IGNORECASE | re.MULTILINE)
 
@@ -61,20 +62,29 @@ class Weighed:
         candidates: those that may count, the earliest first.
         passed_over: for each other decision, why it does not count, for people.
         addresses: e-mail addresses (lower case) of the commits' contributors.
+        involved: accounts that contributed, by name (lower case).
     """
 
     candidates: tuple[ReviewCandidate, ...]
     passed_over: tuple[str, ...]
     addresses: frozenset[str]
+    involved: frozenset[str]
 
 
-def weigh(submission: Submission) -> Weighed:
-    """Classify the reviews of a submission."""
+def weigh(submission: Submission, people: People) -> Weighed:
+    """Classify the reviews of a submission.
+
+    Args:
+        people: whose other accounts contributed as well.
+    """
     involved = _involved(submission)
+    by_person = {people.person(name): how for name, how in involved.items()}
     last_push = max((push.created_at for push in submission.pushes), default=None)
     candidates, passed_over = [], []
     for user, review in _latest(submission.reviews):
-        why_not = involved.get(user.name) or _fault(review, submission.head, last_push)
+        why_not = by_person.get(people.person(user.name)) or _fault(
+            review, submission.head, last_push
+        )
         if why_not:
             passed_over.append(f"{user.login} {why_not}")
         else:
@@ -83,6 +93,7 @@ def weigh(submission: Submission) -> Weighed:
         candidates=tuple(candidates),
         passed_over=tuple(passed_over),
         addresses=_addresses(submission.commits),
+        involved=frozenset(involved),
     )
 
 

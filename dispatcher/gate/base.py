@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from dispatcher.model.approval_need import PLAIN, Need
 from dispatcher.model.paths import FORMULAS_PATH
 from dispatcher.model.run import Formula, FormulaRef, Tier
 
@@ -44,6 +45,8 @@ class Question:
         source: the action's table ``[source]``, which anybody may have written; None without one.
         formula_inputs: path and blob hash (hex) of the formula's schema and of each file that it
             reads, in the ops repo; () for the operator's own directory.
+        need: how many approvals the file needs, and whose.
+        formula_need: the same for the formula.
     """
 
     action_id: str
@@ -57,6 +60,8 @@ class Question:
     formula_path: str = ""
     source: ActionSource | None = None
     formula_inputs: tuple[tuple[str, str], ...] = ()
+    need: Need = PLAIN
+    formula_need: Need = PLAIN
 
     @classmethod
     def about(cls, candidate: Candidate, *, commit: str) -> Question:
@@ -74,6 +79,8 @@ class Question:
             formula_path=formula.path if formula else "",
             source=candidate.action.source if candidate.action else None,
             formula_inputs=_inputs(formula),
+            need=tier.need if tier else PLAIN,
+            formula_need=tier.formula_need if tier else PLAIN,
         )
 
 

@@ -76,6 +76,7 @@ class TieredGate:
                 commit=question.commit,
                 tier=Tier.HIGH,
                 tier_reason="a formula of the ops repo",
+                need=question.formula_need,
             )
             decision = self._configured.check(about)
             if decision.answer is not Answer.APPROVED:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dispatcher.gate.base import Answer, Decision, Gate, Question
+from dispatcher.model.approval_need import Need
 
 KEPT_S = 1.0
 """Seconds for which an answer is reused: only as long as a round of many questions takes, because
@@ -27,7 +28,7 @@ checks are is for ``dispatcher.loop.answers.ASK_AGAIN_S``."""
 
 REMEMBERED = 20_000
 
-_Key = tuple[str, str, str]
+_Key = tuple[str, str, str, Need]
 
 
 @dataclass
@@ -59,7 +60,7 @@ class CachingGate:
         self._gate.invalidate()
 
     def check(self, question: Question) -> Decision:
-        kept = self._of((question.path, question.blob, question.commit))
+        kept = self._of((question.path, question.blob, question.commit, question.need))
         with kept.lock:  # a concurrent identical question waits for the first one's answer
             if kept.decision is not None and self._still(kept, kept.decision):
                 return kept.decision

@@ -1,4 +1,4 @@
-"""Gate ``forgejo``: a merged pull request brought the file, and an administrator approved it.
+"""Gate ``forgejo``: a merged pull request brought the file, and those approved it who have to.
 
 The steps of a decision: where the content comes from (git), which request merged it (git and
 forge), whether the reviewed, the merged and the present content are one blob, and whose approval
@@ -20,6 +20,8 @@ from dispatcher.gate.approval import ReviewCandidate, Submission, weigh
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.history import Broken, History, origin, short
 from dispatcher.gate.landing import find_settled, merged_request
+from dispatcher.gate.tally import Vote, count, in_words
+from dispatcher.model.approval_need import Need, Rule
 from dispatcher.ops_repo.lineage import Lineage
 
 LOOK_BACK_PAGES = 4
@@ -61,6 +63,7 @@ class Forge(Protocol):
     def permission(self, login: str) -> str: ...
     def user(self, login: str) -> User | None: ...
     def in_team(self, team: str, login: str) -> bool: ...
+    def team_members(self, team: str) -> Sequence[User]: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,7 +152,7 @@ class ForgejoGate:
         self._pause_s = pause_s
         self._lock = threading.Lock()
         self._requests: dict[str, tuple[Request, str]] = {}
-        self._judged: dict[tuple[int, str], _Judged] = {}
+        self._judged: dict[tuple[int, str, Need], _Judged] = {}
         self._round = 0
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="forge")
 
@@ -189,13 +192,14 @@ class ForgejoGate:
                 request=request.number,
             )
         end_check = self._same_blob(request, head, question)
-        judged = self._judge(request, head)
+        judged = self._judge(request, head, question.need)
         end_check()
         if not judged.approved_by:
+            plain = question.need.plain
+            wanted = "an approval that counts" if plain else "the approvals it needs"
             raise _No(
                 Answer.WAITING,
-                f"pull request #{request.number} was merged without an approval that counts: "
-                f"{judged.reason}",
+                f"pull request #{request.number} was merged without {wanted}: {judged.reason}",
                 commit=head,
                 request=request.number,
                 landed=lineage.mainline.sha,
@@ -311,14 +315,14 @@ class ForgejoGate:
 
     # --- whose approval -------------------------------------------------------------------------
 
-    def _judge(self, request: Request, head: str) -> _Judged:
-        key = (request.number, head)
+    def _judge(self, request: Request, head: str, need: Need) -> _Judged:
+        key = (request.number, head, need)
         with self._lock:
             cached = self._judged.get(key)
             if cached is not None and self._clock() - cached.at < FRESH_S:
                 return cached
             asked_in = self._round
-        approved_by, reason = self._approval(request, head)
+        approved_by, reason = self._approval(request, head, need)
         judged = _Judged(approved_by=approved_by, reason=reason, at=self._clock())
         with self._lock:
             stale = [k for k, v in self._judged.items() if judged.at - v.at >= FRESH_S]
@@ -328,17 +332,15 @@ class ForgejoGate:
                 self._judged[key] = judged
         return judged
 
-    def _approval(self, request: Request, head: str) -> tuple[tuple[str, ...], str]:
-        """Who approved, and why the others did not count."""
+    def _approval(self, request: Request, head: str, need: Need) -> tuple[tuple[str, ...], str]:
+        """Who approved, and what is missing."""
         if request.user is None:
             return (), "the account that opened it is gone, so it is unknown who is not its author"
         number = request.number
         reviews = self._forge.reviews(number)
         if not reviews:
-            return (
-                (),
-                f"nobody reviewed it; needs approval from {self._approvers}, who must not have contributed to it",
-            )
+            missing = self._missing(need, (), frozenset({request.user.name}))
+            return (), f"nobody reviewed it; {missing}"
         pushes, commits = self._both(
             lambda: self._forge.pushes(number), lambda: self._forge.request_commits(number)
         )
@@ -350,31 +352,72 @@ class ForgejoGate:
                 f"the last push to it was {short(submission.head_in_doubt)}, and its head is now "
                 f"{short(head)}"
             )
-        weighed = weigh(submission)
-        approved_by, passed_over = [], list(weighed.passed_over)
+        weighed = weigh(submission, need.people)
+        votes, passed_over = [], list(weighed.passed_over)
         for candidate in weighed.candidates[:MAX_CANDIDATES]:
-            why_not = self._why_not(candidate, weighed.addresses)
-            if why_not is None:
-                approved_by.append(candidate.user.login)
+            vote = self._vote(candidate, weighed.addresses, need)
+            if isinstance(vote, Vote):
+                votes.append(vote)
             else:
-                passed_over.append(f"{candidate.user.login} {why_not}")
-        shown = "; ".join(passed_over[:PASSED_OVER_SHOWN]) or "nobody approved it"
-        return tuple(
-            approved_by
-        ), f"{shown}; needs approval from {self._approvers}, who must not have contributed to it"
+                passed_over.append(f"{candidate.user.login} {vote}")
+        tally = count(need, votes)
+        if not tally.lacks:
+            return tally.approved_by, ""
+        shown = passed_over[:PASSED_OVER_SHOWN] or ([] if votes else ["nobody approved it"])
+        return (), "; ".join([*shown, self._missing(need, votes, weighed.involved)])
 
-    def _why_not(self, candidate: ReviewCandidate, addresses: frozenset[str]) -> str | None:
-        account, allowed = self._both(
-            lambda: self._forge.user(candidate.user.login),
-            lambda: self._approvers.may(self._forge, candidate.user),
+    def _vote(
+        self, candidate: ReviewCandidate, addresses: frozenset[str], need: Need
+    ) -> Vote | str:
+        """The approval, or why it does not count."""
+        user, people = candidate.user, need.people
+        account, vote = self._both(
+            lambda: self._forge.user(user.login), lambda: self._standing(user, need)
         )
-        if not allowed:
+        if not any(vote.may_count_for(rule, people) for rule in need.rules):
             return "approved it but may not approve actions"
         if account is None:
             return "approved it but no longer has an account"
         if account.email.lower() in addresses:
             return "approved it but its commits have the same e-mail address"
-        return None
+        if people.same(user.login, addresses) or people.same(account.email, addresses):
+            return "approved it but wrote one of its commits"
+        return vote
+
+    def _standing(self, user: User, need: Need) -> Vote:
+        """An account's approval, with what the forge says of the account."""
+        teams = {team.name for rule in need.rules for team in rule.teams if team.members is None}
+        anybody = any(not rule.teams for rule in need.rules)
+        return Vote(
+            name=user.login,
+            listed=anybody and self._approvers.may(self._forge, user),
+            teams=frozenset(team for team in teams if self._forge.in_team(team, user.login)),
+        )
+
+    def _missing(self, need: Need, votes: Sequence[Vote], involved: frozenset[str]) -> str:
+        """What is missing, and who could still approve."""
+        if need.plain:
+            return f"needs approval from {self._approvers}, who must not have contributed to it"
+
+        def possible(rule: Rule) -> Sequence[str] | str:
+            names = self._possible(rule)
+            if isinstance(names, str):
+                return names
+            return [name for name in names if not need.people.same(name, involved)]
+
+        return in_words(count(need, votes), need.people, possible) + (
+            ", who must not have contributed to it"
+        )
+
+    def _possible(self, rule: Rule) -> Sequence[str] | str:
+        """Who may approve by a rule; a description if the forge does not list them."""
+        teams = [team.name for team in rule.teams if team.members is None]
+        names = [name for team in rule.teams for name in team.members or ()]
+        if not rule.teams:
+            names, teams = list(self._approvers.logins), [self._approvers.team]
+        members = [self._forge.team_members(team) for team in teams if team]
+        names += [user.login for team in members for user in team]
+        return names if names or rule.teams else str(self._approvers)
 
 
 def _bring(path: str) -> str:

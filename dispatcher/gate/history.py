@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from dispatcher.ops_repo.authorship import Contribution
 from dispatcher.ops_repo.lineage import Lineage
 
 
@@ -42,6 +43,22 @@ class History(Protocol):
 
         Args:
             at: when it was given, seconds since the epoch; None: at the commit's date.
+        """
+        ...
+
+
+class SignedHistory(History, Protocol):
+    """What gate ``signed`` needs beyond that, where one approval by anybody is not enough."""
+
+    def naming(self, text: str, *, since: str, commit: str) -> Sequence[str]:
+        """Commits (hex) of ``commit``'s history and not of ``since``'s whose message contains a
+        text, the oldest first; a limited number of them.
+        """
+        ...
+
+    def contributions(self, lineage: Lineage, path: str) -> Sequence[Contribution]:
+        """The commits that brought a file's present content, with their contributors: those that
+        changed it and came to the branch together, the last change among them.
         """
         ...
 

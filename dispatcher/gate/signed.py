@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
+from dispatcher.gate.approval_commits import ApprovalCommits
 from dispatcher.gate.base import Answer, Decision, Question
-from dispatcher.gate.history import Broken, History, origin, short
+from dispatcher.gate.history import Broken, SignedHistory, origin, short
+from dispatcher.gate.tally import Vote, count, in_words
 from dispatcher.gate.trailer import Place
+from dispatcher.model.approval_need import Rule
 from dispatcher.ops_repo.lineage import Lineage
 from dispatcher.toml.source import quoted
 
@@ -30,6 +34,11 @@ FOR_NOW = {
     "unknown_key": "is signed by a key that is not allowed",
     "revoked": REVOKED,
 }
+
+SIGNED_AUTHORS = 50
+"""Commits of one change whose signers are determined, to find out who wrote it."""
+
+UNPROVEN = "no trusted key signed the last change, so that any approver may have written it"
 
 REMEMBERED = 10_000
 FRESH_S = 60.0
@@ -55,6 +64,11 @@ class Signature(Protocol):
         ...
 
     @property
+    def key_fingerprint(self) -> str:
+        """Of the key that signed; "" if unknown."""
+        ...
+
+    @property
     def approves(self) -> tuple[str, ...]:
         """Values of the trailers ``Disinto-Approve`` in the signed message."""
         ...
@@ -69,6 +83,30 @@ class _Rank(IntEnum):
     NOT_SIGNED = 3
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Judged:
+    """What one of the two commits is worth."""
+
+    rank: _Rank
+    decision: Decision
+    signature: Signature
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Authors:
+    """Who wrote the present content.
+
+    Attributes:
+        identities: e-mail addresses, as the commits claim them, and principals that signed.
+        keys: fingerprints of those principals' keys.
+        unknown: whether no trusted key signed the last change: addresses are mere claims.
+    """
+
+    identities: frozenset[str] = frozenset()
+    keys: frozenset[str] = frozenset()
+    unknown: bool = False
+
+
 class SignedGate:
     """Decides by the signatures of commits.
 
@@ -77,20 +115,24 @@ class SignedGate:
         verify: the signature of a commit (hex); raises ``Misconfigured`` if the list of keys is
             missing.
         place: the repository and branch that approvals must name.
+        trusted: principals whose keys are trusted now, for messages.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
         *,
-        history: History,
+        history: SignedHistory,
         verify: Callable[[str], Signature],
         place: Place,
+        trusted: Callable[[], Sequence[str]] = tuple,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._history = history
         self._verify = verify
         self._place = place
+        self._trusted = trusted
+        self._approval_commits = ApprovalCommits(history)
         self._clock = clock
         self._lock = threading.Lock()
         self._cache: dict[str, tuple[float, Signature]] = {}
@@ -106,7 +148,10 @@ class SignedGate:
             self._judge(commit, what, question, lineage)
             for commit, what in self._candidates(lineage, question)
         ]
-        return min(judged, key=lambda entry: entry[0])[1]
+        best = min(judged, key=lambda entry: entry.rank)
+        if question.need.plain:
+            return best.decision
+        return self._counted(question, lineage, judged, best)
 
     def invalidate(self) -> None:
         """Drop cached signatures: the lists of keys may have changed."""
@@ -125,10 +170,14 @@ class SignedGate:
         ):
             yield arrival, f"merge {short(arrival)}, which brought {path},"
 
-    def _judge(
-        self, commit: str, what: str, question: Question, lineage: Lineage
-    ) -> tuple[_Rank, Decision]:
+    def _judge(self, commit: str, what: str, question: Question, lineage: Lineage) -> _Judged:
         signature = self._signature(commit)
+        rank, decision = self._weigh(signature, commit, what, question, lineage)
+        return _Judged(rank=rank, decision=decision, signature=signature)
+
+    def _weigh(
+        self, signature: Signature, commit: str, what: str, question: Question, lineage: Lineage
+    ) -> tuple[_Rank, Decision]:
         status = str(signature.status)
         if status == "revoked" and commit == lineage.last.sha:
             refused = self._decision(
@@ -157,7 +206,11 @@ class SignedGate:
 
     def _missing(self, commit: str, signature: Signature, question: Question) -> str:
         """Why a good signature does not approve the file, as a clause; "" if it does."""
-        if self._place.value(question.path) not in signature.approves:
+        values = {
+            self._place.value(question.path),
+            self._place.value(question.path, blob=question.blob),
+        }
+        if values.isdisjoint(signature.approves):
             named = ", ".join(quoted(value) for value in signature.approves[:3])
             instead = f" (it names {named})" if named else ""
             line = self._place.trailer(question.path)
@@ -170,8 +223,107 @@ class SignedGate:
         self, answer: Answer, reason: str, commit: str, question: Question, *, final: bool = False
     ) -> Decision:
         if not final:
-            reason = f"{reason}; to approve it: {self._place.command(question.path)}"
+            reason = f"{reason}; to approve it: {self._command(question)}"
         return Decision(answer=answer, reason=reason, gate="signed", commit=commit, final=final)
+
+    def _command(self, question: Question) -> str:
+        if question.need.plain:
+            return self._place.command(question.path)
+        return self._place.further_command(question.path, blob=question.blob)
+
+    # --- several approvals ----------------------------------------------------------------------
+
+    def _counted(
+        self, question: Question, lineage: Lineage, judged: Sequence[_Judged], best: _Judged
+    ) -> Decision:
+        """The decision where one approval by anybody is not enough."""
+        authors = self._authors(question, lineage)
+        signatures = [each.signature for each in judged if each.rank is _Rank.APPROVED]
+        signatures += self._later(question, lineage)
+        if not signatures and best.rank is _Rank.REVOKED:
+            return best.decision
+        people = question.need.people
+
+        def wrote(identity: str, key: str = "") -> bool:
+            return key in authors.keys or people.same(identity, authors.identities)
+
+        votes = [
+            Vote(
+                name=signature.principal,
+                key=signature.key_fingerprint,
+                author=wrote(signature.principal, signature.key_fingerprint),
+            )
+            for signature in signatures
+        ]
+        tally = count(question.need, votes, author_unknown=authors.unknown)
+        commit = lineage.last.sha
+        if not tally.lacks:
+            return Decision(
+                answer=Answer.APPROVED,
+                reason=f"commit {short(commit)}, which last changed {question.path}, is approved by "
+                f"{', '.join(tally.approved_by)}",
+                gate="signed",
+                approved_by=tally.approved_by,
+                commit=commit,
+                landed=lineage.mainline.sha,
+                landed_at=lineage.mainline.committed_at,
+            )
+
+        def possible(rule: Rule) -> Sequence[str]:
+            return [
+                name
+                for name in self._trusted()
+                if (rule.author_may_sign or not wrote(name))
+                and Vote(name=name).may_count_for(rule, people)
+            ]
+
+        lacking = in_words(tally, people, possible, unknown=UNPROVEN)
+        excluded = {v.name: None for v in votes if v.author}
+        if excluded and not all(lack.rule.author_may_sign for lack in tally.lacks):
+            lacking = f"{lacking}; not counted, as an author: {', '.join(excluded)}"
+        return self._decision(Answer.WAITING, lacking, commit, question)
+
+    def _later(self, question: Question, lineage: Lineage) -> list[Signature]:
+        """Good signatures of later commits that approve exactly this content, the oldest first.
+
+        None counts once the branch was rewritten so that it lost a later change of the file: that
+        may have been made to take them back, and git does not tell when they were given.
+        """
+        withdrawn = self._history.withdrawn(question.commit, question.path)
+        if lineage.last.sha in withdrawn:
+            return []
+        value = self._place.value(question.path, blob=question.blob)
+        commits = self._approval_commits.of(
+            lineage, path=question.path, blob=question.blob, head=question.commit
+        )
+        approving = []
+        for commit in commits:
+            if commit in (lineage.last.sha, lineage.mainline.sha, *withdrawn):
+                continue  # the two that were judged, and what no longer counts
+            signature = self._signature(commit)
+            good = str(signature.status) == "good" and signature.principal
+            if good and value in signature.approves and not self._history.forgotten(commit):
+                approving.append(signature)
+        return approving
+
+    def _authors(self, question: Question, lineage: Lineage) -> _Authors:
+        """Who wrote the content, if the policy asks for it."""
+        if all(rule.author_may_sign for rule in question.need.rules):
+            return _Authors()
+        written = self._history.contributions(lineage, question.path)
+        identities = {address for each in written for address in each.addresses}
+        keys = set()
+        last = self._signature(lineage.last.sha)
+        commits = (each.commit for each in written[:SIGNED_AUTHORS])
+        for signature in (last, *map(self._signature, commits)):
+            if str(signature.status) == "good" and signature.principal:
+                identities.add(signature.principal)
+                keys.add(signature.key_fingerprint)
+        return _Authors(
+            identities=frozenset(identities),
+            keys=frozenset(keys - {""}),
+            unknown=str(last.status) != "good" or not last.principal,
+        )
 
     def _signature(self, commit: str) -> Signature:
         now = self._clock()

@@ -1,8 +1,8 @@
 """The trailer of approvals in signed messages: ``Disinto-Approve: <repository>@<branch> <what>``.
 
-``<what>`` is an action's id, or the path of a formula of the ops repo. A signature alone proves
-who made a commit, not its purpose: it remains valid when the commit is copied to other
-repositories and branches.
+``<what>`` is an action's id, or the path of a formula of the ops repo, and in a commit that does not
+bring the file's content also that content's blob hash. A signature alone proves who made a commit,
+not its purpose: it remains valid when the commit is copied to other repositories and branches.
 """
 
 from __future__ import annotations
@@ -32,13 +32,31 @@ class Place:
     def of(cls, settings: Settings) -> Place:
         return cls(repository=repository_name(settings), branch=settings.ops_repo.branch)
 
-    def value(self, path: str) -> str:
-        """The value of the trailer that approves a file: ``acme/ops@main deploy-website``."""
-        return f"{self.repository}@{self.branch} {subject(path)}"
+    def value(self, path: str, *, blob: str = "") -> str:
+        """The value of the trailer that approves a file: ``acme/ops@main deploy-website``.
 
-    def trailer(self, path: str) -> str:
+        Args:
+            blob: git blob hash (hex) of the content approved, for a commit that does not bring it.
+        """
+        of_blob = f" {blob}" if blob else ""
+        return f"{self.repository}@{self.branch} {subject(path)}{of_blob}"
+
+    def trailer(self, path: str, *, blob: str = "") -> str:
         """The trailer line that approves a file."""
-        return f"{TRAILER}: {self.value(path)}"
+        return f"{TRAILER}: {self.value(path, blob=blob)}"
+
+    def further_command(self, path: str, *, blob: str) -> str:
+        """The command by which a person approves what is on the branch without changing it, in any
+        work tree: an empty commit on top of the branch, which names the content.
+        """
+        branch = shlex.quote(self.branch)
+        approve = shlex.quote(f"Approve {subject(path)}")
+        line = shlex.quote(self.trailer(path, blob=blob))
+        return (
+            f"git fetch origin {branch} && git push origin "
+            f'"$(git commit-tree -S -p FETCH_HEAD -m {approve} -m {line} '
+            f"'FETCH_HEAD^{{tree}}')\":refs/heads/{branch}"
+        )
 
     def command(self, path: str) -> str:
         """The command by which a person approves a file of the branch, in a work tree of theirs.

@@ -13,12 +13,15 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from dispatcher.decide.approvals import need_of
+from dispatcher.decide.policy import Policy
 from dispatcher.decide.world import Candidate, GateState, Requested
 from dispatcher.errors import Dependency, DisintoError, unexpected
 from dispatcher.gate.base import Answer, Gate, Question
 from dispatcher.loop.answers import pause_after
 from dispatcher.loop.pollers import Pollers
 from dispatcher.loop.results import in_words
+from dispatcher.model.approval_need import Need
 from dispatcher.model.cancel_request import LIMIT, CancelNote, CancelRequest, parse_cancel_request
 from dispatcher.model.run import Claim, RunKey, Tier
 from dispatcher.ops_repo import CancelFile, OpsRepo, Tree
@@ -39,11 +42,13 @@ class Subject:
         file: the request.
         key: the action that is open, or the run that is claimed, under the request's id.
         tier: of that action.
+        need: the approvals that the action needs, and so the request.
     """
 
     file: CancelFile
     key: RunKey
     tier: Tier
+    need: Need
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +82,8 @@ class ViewLike(Protocol):
     def unread(self) -> Collection[str]: ...
     @property
     def invalidated(self) -> int: ...
+    @property
+    def policy(self) -> Policy: ...
 
 
 class ComponentsLike(Protocol):
@@ -106,11 +113,16 @@ def subjects(view: ViewLike, claims: Mapping[str, Claim]) -> dict[str, Subject]:
         file, claim = tree.cancels[action_id], claims.get(action_id)
         if claim is not None and claim.in_flight:
             tier = claim.tier or Tier.HIGH
-            requests[action_id] = Subject(file=file, key=claim.key, tier=tier)
+            formula = claim.formula.name if claim.formula else ""
+            need = need_of(view.policy, tier, formula)
+            requests[action_id] = Subject(file=file, key=claim.key, tier=tier, need=need)
             continue
         candidate = view.vetted.get(action_id)
-        if claim is None and candidate and candidate.tier and action_id not in unread:
-            requests[action_id] = Subject(file=file, key=candidate.key, tier=candidate.tier)
+        decision = candidate.tier_decision if candidate else None
+        if claim is None and candidate and decision and action_id not in unread:
+            requests[action_id] = Subject(
+                file=file, key=candidate.key, tier=decision.tier, need=decision.need
+            )
     return requests
 
 
@@ -152,6 +164,7 @@ def _judge(subject: Subject, *, repo: OpsRepo, gate: Gate, commit: str) -> Judge
         commit=commit,
         tier=subject.tier,
         tier_reason="a request to cancel needs the same approval as its action",
+        need=subject.need,
     )
     decision = gate.check(question)
     change = repo.last_change(commit, file.path)

@@ -306,6 +306,11 @@ class View:
         self._vet_again(list(self.tree.open))
         self.rewritten()
 
+    @property
+    def policy(self) -> Policy:
+        """The policy by which all of it is judged."""
+        return self.intake.policy
+
     def next_question_in(self) -> float | None:
         """Seconds until a gate must be checked again; None if none must be."""
         return self._answers.next_due_in()

@@ -9,6 +9,7 @@ package.
 * ``schedule``, ``slots``: schedules, and the points in time that their cron expressions mean
 * ``paths``: where the files of an ops repo stand
 * ``formula_files``, ``inventory``: the files beside a formula; what a run may do to the inventory
+* ``approval_need``: how many approvals an action needs, and whose
 * ``run``, ``verdicts``, ``mounts``, ``dynamic``, ``job_class``: a run, how it may end, and what it
   may have
 * ``payload``, ``time_index``: what scheduler and runner exchange, and when output was written

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
+from dispatcher.decide.approvals import need_of
 from dispatcher.decide.world import Candidate
 from dispatcher.errors import Dependency, DisintoError, Unavailable
 from dispatcher.gate.base import Answer, Decision, Gate, Question
@@ -88,15 +89,19 @@ class AuthorView:
         self, tree: Tree, rows: tuple[OpenAction, ...], gate: _Lazily
     ) -> tuple[CancelNote, ...]:
         """Requests to cancel open actions, judged as far as possible here."""
-        tiers = {row.id: Tier(row.tier) if row.tier else Tier.HIGH for row in rows}
-        subjects = [
-            Subject(
-                file=tree.cancels[i],
-                key=RunKey(action_id=i, blob=tree.open[i].blob),
-                tier=tiers.get(i, Tier.HIGH),
+        by_id = {row.id: row for row in rows}
+
+        def subject(action_id: str) -> Subject:
+            row, file = by_id.get(action_id), tree.open[action_id]
+            tier = Tier(row.tier) if row and row.tier else Tier.HIGH
+            return Subject(
+                file=tree.cancels[action_id],
+                key=RunKey(action_id=action_id, blob=file.blob),
+                tier=tier,
+                need=need_of(self.intake.policy, tier, row.formula if row else ""),
             )
-            for i in sorted(tree.cancels.keys() & tree.open.keys())[:CHECKED]
-        ]
+
+        subjects = [subject(i) for i in sorted(tree.cancels.keys() & tree.open.keys())[:CHECKED]]
         return tuple(
             judge(subject, repo=self.repo, gate=gate, commit=tree.commit).note(subject)
             for subject in subjects

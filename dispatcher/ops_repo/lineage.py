@@ -52,11 +52,11 @@ class Lineage:
 def lineage(git: Git, commit: str, path: str) -> Lineage | None:
     """Lineage of a path at a commit; None if no commit ever touched it."""
     mainline = _listed(git("log", "-1", "--first-parent", f"--format={FORMAT}", commit, "--", path))
-    changed = _changed(git, "-32", commit, path=path) or _changed(git, commit, path=path)
-    if not mainline or not changed:
+    found = changed(git, "-32", commit, path=path) or changed(git, commit, path=path)
+    if not mainline or not found:
         return None
-    last = changed[0]
-    while beside := _changed(git, "--topo-order", commit, f"^{last.sha}", path=path):
+    last = found[0]
+    while beside := changed(git, "--topo-order", commit, f"^{last.sha}", path=path):
         if not is_ancestor(git, last.sha, beside[0].sha):
             rivals = tuple(entry.sha for entry in beside[:2])
             return Lineage(last=last, rivals=rivals, mainline=mainline[0][0])
@@ -64,7 +64,7 @@ def lineage(git: Git, commit: str, path: str) -> Lineage | None:
     return Lineage(last=last, rivals=(), mainline=mainline[0][0])
 
 
-def _changed(git: Git, *revisions: str, path: str) -> list[Change]:
+def changed(git: Git, *revisions: str, path: str) -> list[Change]:
     """Commits that changed a path: a merge is one where the file differs from all its parents.
 
     ``--full-history`` keeps git from following only the parent whose content fits; it lists

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dispatcher.ops_repo import lineage, reader
+from dispatcher.ops_repo import authorship, lineage, reader
+from dispatcher.ops_repo.authorship import Contribution
 from dispatcher.ops_repo.changes import Changes, Delta
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.lineage import Lineage
@@ -101,6 +102,20 @@ class RepoReader:
         """
         return self._repairing(
             lambda: lineage.mainline(self._text, commit, since=since, limit=limit)
+        )
+
+    def contributions(self, origin: Lineage, path: str) -> tuple[Contribution, ...]:
+        """The commits that changed a file and came to the branch together, the last change first."""
+        return self._repairing(
+            lambda: authorship.contributions(self._clone, self._text, origin, path)
+        )
+
+    def naming(self, text: str, *, since: str, commit: str) -> tuple[str, ...]:
+        """Commits in the history of ``commit`` and not of ``since`` whose message contains a text,
+        the oldest first; a limited number of them.
+        """
+        return self._repairing(
+            lambda: authorship.naming(self._clone, text, since=since, commit=commit)
         )
 
     def dropped_results(self, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -28,18 +28,40 @@ _STAMPS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TrustedKey:
+    """A key that may sign commits now.
+
+    Attributes:
+        principals: as the line has them: names, or patterns with ``*`` and ``?``.
+        key: in base64.
+        authority: whether it is an authority, which certifies keys for others.
+    """
+
+    principals: tuple[str, ...]
+    key: str
+    authority: bool = False
+
+    @property
+    def named(self) -> bool:
+        """Whether the line itself says who signs with it."""
+        return not self.authority and not any(set("*?!") & set(p) for p in self.principals)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AllowedSigners:
     """The contents of a file of allowed signers.
 
     Attributes:
         entries: lines that name a key.
         usable: those whose key may sign commits now.
+        keys: these keys.
         problems: lines that name none.
     """
 
     entries: int
     usable: int
     problems: tuple[Problem, ...]
+    keys: tuple[TrustedKey, ...] = ()
 
 
 def read_allowed_signers(data: bytes, *, path: str, now: datetime) -> AllowedSigners:
@@ -49,7 +71,8 @@ def read_allowed_signers(data: bytes, *, path: str, now: datetime) -> AllowedSig
         now: with a time zone; expired keys are not usable.
     """
     entries = usable = 0
-    problems = []
+    problems: list[Problem] = []
+    keys: list[TrustedKey] = []
     for number, fields in _lines(data):
         at = next((n for n in (1, 2) if _is_key(fields, n)), None)
         if at is None:
@@ -63,8 +86,26 @@ def read_allowed_signers(data: bytes, *, path: str, now: datetime) -> AllowedSig
             )
             continue
         entries += 1
-        usable += _usable(fields[1] if at > 1 else "", now)
-    return AllowedSigners(entries=entries, usable=usable, problems=tuple(problems))
+        options = fields[1] if at > 1 else ""
+        if _usable(options, now):
+            usable += 1
+            keys.append(
+                TrustedKey(
+                    principals=tuple(fields[0].strip('"').split(",")),
+                    key=fields[at + 1],
+                    authority="cert-authority" in options.lower().split(","),
+                )
+            )
+    return AllowedSigners(
+        entries=entries, usable=usable, problems=tuple(problems), keys=tuple(keys)
+    )
+
+
+def revoked_in(data: bytes) -> frozenset[str]:
+    """The keys of a revocation list (base64); none of a binary one, which ssh-keygen alone reads."""
+    if data.startswith(KRL_MAGIC):
+        return frozenset()
+    return frozenset(fields[1] for _, fields in _lines(data) if _is_key(fields, 0))
 
 
 def revocation_problems(data: bytes, *, path: str) -> tuple[Problem, ...]:

@@ -54,6 +54,12 @@ def test_author_on_forge(stage: Stage, scene: Scene) -> None:
 
 
 @pytest.mark.needs("git", "ssh-keygen")
+@scenes_of("approver_with_git")
+def test_approver_with_git(tmp_path: Path, scene: Scene) -> None:
+    ends(scene, play("approver_with_git", scene, SignedStage.build(tmp_path)))
+
+
+@pytest.mark.needs("git", "ssh-keygen")
 @scenes_of("author_with_git")
 def test_author_with_git(tmp_path: Path, scene: Scene) -> None:
     ends(scene, play("author_with_git", scene, SignedStage.build(tmp_path)))

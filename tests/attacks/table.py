@@ -17,6 +17,7 @@ DIRECTORY = Path(__file__).parent
 ATTACKERS = (
     "author_on_forge",
     "author_with_git",
+    "approver_with_git",
     "pusher",
     "other_installation",
     "formula",

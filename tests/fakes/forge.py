@@ -134,6 +134,10 @@ class FakeForge:
         self._called("in_team")
         return login in self.members.get(team, set())
 
+    def team_members(self, team: str) -> Sequence[User]:
+        self._called("team_members")
+        return [user(name) for name in sorted(self.members.get(team, set()))]
+
 
 @dataclass
 class FakeHistory:
@@ -201,6 +205,6 @@ class Scene:
             pause_s=0.001,
         )
 
-    def ask(self, **changed: str) -> Decision:
+    def ask(self, **changed: object) -> Decision:
         question = Question(action_id="x", path=PATH, blob=BLOB, commit=HEAD, tier=Tier.HIGH)
         return self.gate.check(replace(question, **changed))  # type: ignore[arg-type]

@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic import TypeAdapter
 
 from dispatcher.gate import Decision, Question
+from dispatcher.model.approval_need import Need
 from dispatcher.model.run import FormulaKind, FormulaRef, Tier
 from dispatcher.ops_repo.lineage import Change, Lineage
+
+_NEED, _NEEDS = TypeAdapter(Need), ("need", "formula_need")
+"""Recordings of before have none: one approval was enough."""
 
 FOLDER = Path(__file__).parents[1] / "recordings" / "forgejo"
 
@@ -44,7 +49,8 @@ class Recording:
         said = dict(self.question)
         formula = said.pop("formula")
         ref = FormulaRef(**{**formula, "kind": FormulaKind(formula["kind"])}) if formula else None
-        return Question(**{**said, "tier": Tier(said["tier"]), "formula": ref})
+        needs = {k: _NEED.validate_python(said.pop(k)) for k in _NEEDS if k in said}
+        return Question(**{**said, **needs, "tier": Tier(said["tier"]), "formula": ref})
 
     def note(self, question: Question, decision: Decision) -> None:
         self.question, self.decision = asdict(question), asdict(decision)

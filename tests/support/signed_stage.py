@@ -11,8 +11,11 @@ from dispatcher.gate import Gate, TieredGate
 from dispatcher.gate.signed import SignedGate
 from dispatcher.gate.trailer import Place
 from dispatcher.ops_repo import OpsRepo, Signers
+from dispatcher.ops_repo.trusted_people import trusted_people
 from tests.support.checkout import Checkout
 from tests.support.judging import Found, Judge
+
+KEYS = ("trusted", "expired", "revoked", "stranger", "spare", "carol", "dave")
 
 HERE = "acme/ops@main"
 """What an approval names for this repository and branch."""
@@ -33,12 +36,14 @@ def message_of(*paths: str, here: str = HERE) -> str:
 @dataclass(kw_only=True)
 class SignedStage:
     """``clone`` is where people commit; ``trusted``, ``expired`` and ``revoked`` sign for a
-    principal on the list, ``stranger`` does not.
+    principal on the list, ``stranger`` does not. ``spare`` is another key of ``trusted``'s principal;
+    ``carol`` and ``dave`` are two more people.
     """
 
     folder: Path
     clone: Checkout
     keys: dict[str, Path] = field(default_factory=dict)
+    signers: Signers = field(default_factory=Signers)
     judge: Judge = field(init=False)
 
     @classmethod
@@ -48,16 +53,19 @@ class SignedStage:
         clone = Checkout.create(folder / "clone")
         clone.git("remote", "add", "origin", str(remote))
         stage = cls(folder=folder, clone=clone)
-        for name in ("trusted", "expired", "revoked", "stranger"):
+        for name in KEYS:
             stage.keys[name] = _key(folder / f"{name}.key")
         allowed, revoked = folder / "allowed_signers", folder / "revoked_keys"
         allowed.write_text(
             f'boss@example.test namespaces="git" {stage.public("trusted")}\n'
             f'old@example.test valid-before="20240101" {stage.public("expired")}\n'
             f'gone@example.test namespaces="git" {stage.public("revoked")}\n'
+            f'boss@example.test namespaces="git" {stage.public("spare")}\n'
+            f'carol@example.test namespaces="git" {stage.public("carol")}\n'
+            f'dave@example.test namespaces="git" {stage.public("dave")}\n'
         )
         revoked.write_text(stage.public("revoked") + "\n")
-        signers = Signers(allowed_signers=allowed, revoked_keys=revoked)
+        signers = stage.signers = Signers(allowed_signers=allowed, revoked_keys=revoked)
 
         def signed(repo: OpsRepo) -> Gate:
             return TieredGate(
@@ -65,6 +73,7 @@ class SignedStage:
                     history=repo,
                     verify=lambda commit: repo.signature(commit, signers),
                     place=Place(repository="acme/ops", branch="main"),
+                    trusted=lambda: trusted_people(signers).names,
                 ),
                 history=repo,
             )
@@ -99,6 +108,18 @@ class SignedStage:
         message = message_of(*(files or {})) if approved else "change"
         commit = self.clone.commit(files, message=message) if files else self.clone.head()
         self.clone.git("push", "-q", "origin", "main")
+        return commit
+
+    def approve(self, key: str | None, path: str, *, blob: str = "", here: str = HERE) -> str:
+        """Push an empty commit, signed with this key, that names the file's present content or this
+        blob.
+        """
+        self.sign(key)
+        blob = blob or self.clone.blob(path)
+        message = f"{message_of(path, here=here)} {blob}"
+        commit = self.clone.commit(None, "--allow-empty", message=message)
+        self.push()
+        self.sign(None)
         return commit
 
     def force_push(self, commit: str) -> None:

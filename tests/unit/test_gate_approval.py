@@ -19,6 +19,7 @@ from dispatcher.forge.records import (
     User,
 )
 from dispatcher.gate.approval import Submission, weigh
+from dispatcher.model.approval_need import People
 
 HEAD = "a" * 40
 OLD = "b" * 40
@@ -93,7 +94,7 @@ def submission(
 
 
 def names(found: Submission) -> list[str]:
-    return [candidate.user.login for candidate in weigh(found).candidates]
+    return [candidate.user.login for candidate in weigh(found, People()).candidates]
 
 
 def test_an_approval_of_the_merged_head_counts() -> None:
@@ -113,7 +114,7 @@ def test_an_approval_of_the_merged_head_counts() -> None:
     ],
 )
 def test_a_review_that_does_not_count_is_named_with_its_fault(bad: Review, why: str) -> None:
-    weighed = weigh(submission(bad))
+    weighed = weigh(submission(bad), People())
     assert weighed.candidates == ()
     assert len(weighed.passed_over) == 1
     assert why in weighed.passed_over[0]
@@ -123,7 +124,7 @@ def test_a_review_that_does_not_count_is_named_with_its_fault(bad: Review, why: 
     "state", ["COMMENT", "PENDING", "REQUEST_REVIEW", "", "approved", "DISMISSED"]
 )
 def test_other_states_say_nothing(state: str) -> None:
-    weighed = weigh(submission(review(state=state)))
+    weighed = weigh(submission(review(state=state)), People())
     assert (weighed.candidates, weighed.passed_over) == ((), ())
     assert names(submission(review(), review(number=2, state=state, at=20))) == ["boss"]
 
@@ -178,7 +179,7 @@ def test_whoever_had_a_hand_in_it_does_not_approve(hand: dict[str, object]) -> N
 
 
 def test_deleted_accounts_are_nobody() -> None:
-    assert weigh(submission(review(None))).passed_over == ()
+    assert weigh(submission(review(None)), People()).passed_over == ()
 
 
 def test_every_address_of_the_commits_is_kept_for_comparison() -> None:
@@ -188,7 +189,11 @@ def test_every_address_of_the_commits_is_kept_for_comparison() -> None:
     found = submission(
         review(), commits=(commit(None, None, email="Bot@example.test", message=text),)
     )
-    assert weigh(found).addresses == {"bot@example.test", "boss2@example.test", "x@example.test"}
+    assert weigh(found, People()).addresses == {
+        "bot@example.test",
+        "boss2@example.test",
+        "x@example.test",
+    }
 
 
 people = st.sampled_from(["alice", "boss", "Boss", "carol", "dave"])
@@ -212,7 +217,7 @@ def test_the_reviews_lead_to_candidates() -> None:
     """Also beside others who pushed, or else the property below would hold of nothing."""
     find(
         st.tuples(st.lists(reviews, max_size=4), st.lists(pushes, min_size=1, max_size=4)),
-        lambda both: bool(weigh(submission(*both[0], pushes=tuple(both[1]))).candidates),
+        lambda both: bool(weigh(submission(*both[0], pushes=tuple(both[1])), People()).candidates),
         settings=settings(max_examples=2_000, deadline=None, phases=[Phase.generate]),
     )
 
@@ -227,7 +232,7 @@ def test_whoever_counts_has_every_quality(
     said: list[Review], pushed: list[Push], made: list[RequestCommit], author: str | None
 ) -> None:
     found = submission(*said, pushes=tuple(pushed), commits=tuple(made), author=author)
-    weighed = weigh(found)
+    weighed = weigh(found, People())
     involved = {u.name for c in made for u in (c.author, c.committer) if u}
     involved |= {e.user.name for e in pushed if e.user} | ({author.lower()} if author else set())
     for candidate in weighed.candidates:
