@@ -102,4 +102,19 @@ class Need:
         return max(rule.approvals for rule in self.rules)
 
 
+def who(need: Need, otherwise: str) -> str:
+    """Whose approvals are needed, for people: ``2 people, each a member of release``.
+
+    Args:
+        otherwise: who may approve by a rule that names no team.
+    """
+    return " and by ".join(_who(rule, otherwise) for rule in need.rules)
+
+
+def _who(rule: Rule, otherwise: str) -> str:
+    teams = " or ".join(team.name for team in rule.teams)
+    each = f"a member of {teams}" if teams else otherwise
+    return each if rule.approvals == 1 else f"{rule.approvals} people, each {each}"
+
+
 PLAIN = Need()

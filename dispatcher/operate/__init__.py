@@ -15,7 +15,8 @@ options, tables and texts for a terminal are in ``cli``.
 * ``ended_output``: ``logs`` of a run that has ended
 * ``evidence``: ``verify``: the files around a result, and the keys
 * ``schedules``: ``schedule``: the schedules and their slots
-* ``doctor``, ``policy_checks``, ``schedule_checks``, ``signer_checks``, ``sink_checks``, ``trial_run``: ``doctor``
+* ``doctor``, ``policy_checks``, ``approval_checks``, ``schedule_checks``, ``signer_checks``,
+  ``sink_checks``, ``trial_run``: ``doctor``
 * ``apply``, ``mounts_in_use``: ``apply``: Vault and the engine brought to the settings
 * ``scaffold``, ``schema``: ``init`` and ``schema``
 """

@@ -28,6 +28,7 @@ from dispatcher.loop.rule_files import digest, read_rules, superseded, watched
 from dispatcher.loop.tombstones import NOTE
 from dispatcher.model.checks import Check, failed, looked
 from dispatcher.model.times import rfc3339
+from dispatcher.operate.approval_checks import check_approvals
 from dispatcher.operate.policy_checks import check_policy
 from dispatcher.operate.schedule_checks import check_schedules
 from dispatcher.operate.signer_checks import check_signers
@@ -82,6 +83,7 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
     yield from looked(engine.name, lambda: engine.checks(settings, environ))
     yield from looked("job classes", lambda: check_classes(settings))
     yield from looked("gate", lambda: _gate(settings, openers))
+    yield from looked("approvals", lambda: _approvals(settings, openers))
     yield from looked("webhook", lambda: _webhook(settings, environ))
     yield from looked("notify", lambda: check_sinks(settings, environ))
     yield from _encryption(settings)
@@ -308,6 +310,10 @@ def _gate(settings: Settings, openers: Openers) -> Iterator[Check]:
             me = openers.forge().me()
             detail = f"forgejo: authenticated to {settings.forge.url} as {me.login}"
             yield Check(name="gate", ok=True, detail=detail)
+
+
+def _approvals(settings: Settings, openers: Openers) -> Iterator[Check]:
+    yield from check_approvals(openers.policy(), settings, openers.forge)
 
 
 def signed_gate(settings: Settings) -> Iterator[Check]:

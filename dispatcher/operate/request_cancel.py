@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from dispatcher.decide.approvals import need_of
 from dispatcher.decide.placing import claimed, place
 from dispatcher.decide.tiers import effective_tier
 from dispatcher.errors import Conflict, InvalidInput, Misconfigured, Problem
 from dispatcher.gate.markdown import render
 from dispatcher.model.action import InvalidAction, parse_action
+from dispatcher.model.approval_need import Need, who
 from dispatcher.model.cancel_request import CancelRequest, parse_cancel_request, reason_problem
 from dispatcher.model.paths import ACTIONS_PATH, CANCEL_ENDING
 from dispatcher.model.run import Tier
@@ -68,7 +70,8 @@ def ask_to_cancel(
         raise no_such(action_id)
     request = CancelRequest(action_id=action_id, blob=action.blob, reason=reason)
     path = f"{ACTIONS_PATH}/{action_id}{CANCEL_ENDING}"
-    delivery = _Delivery(client=client, request=request, tier=_tier(client, action), path=path)
+    tier, need = _judged(client, action)
+    delivery = _Delivery(client=client, request=request, tier=tier, need=need, path=path)
     if action_id in client.tree.cancels:
         return delivery.already_sent()
     gate = client.settings.policy.gate
@@ -85,17 +88,21 @@ def ask_to_cancel(
     )
 
 
-def _tier(client: SubmissionClient, file: ActionFile) -> Tier:
-    """The action's tier by the policy of this client; high if the file cannot be read."""
+def _judged(client: SubmissionClient, file: ActionFile) -> tuple[Tier, Need]:
+    """The action's tier, and the approvals it needs, by the policy of this client; those of tier high
+    if the file cannot be read.
+    """
+    unknown = Tier.HIGH, need_of(client.policy, Tier.HIGH, "")
     limit = client.settings.limits.max_action_bytes
     data = client.repo.read([file.blob], limit=limit)[file.blob] if file.regular else 0
     if isinstance(data, int):
-        return Tier.HIGH
+        return unknown
     action = parse_action(data, path=file.path, stem=file.id, limit=limit)
     if isinstance(action, InvalidAction):
-        return Tier.HIGH
+        return unknown
     placing = place(job_classes(client.settings), action, path=file.path, source=claimed(action))
-    return effective_tier(client.policy, action, placing).tier
+    decision = effective_tier(client.policy, action, placing)
+    return decision.tier, decision.need
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +112,7 @@ class _Delivery:
     client: SubmissionClient
     request: CancelRequest
     tier: Tier
+    need: Need
     path: str
 
     @property
@@ -165,7 +173,7 @@ class _Delivery:
 
     def propose(self) -> SentRequest:
         client, action_id = self.client, self.request.action_id
-        approvers = "" if self.tier is Tier.LOW else client.approvers
+        approvers = "" if self.tier is Tier.LOW else who(self.need, client.approvers)
         draft = Draft(
             what=f"the request to cancel {action_id}",
             file=self._file,

@@ -15,6 +15,7 @@ from dispatcher.errors import Conflict, Exit, InvalidInput, NotFound, Problem
 from dispatcher.gate.trailer import Place
 from dispatcher.loop.formulas import FormulaStore, Unusable
 from dispatcher.model.action import Action, InvalidAction, parse_action
+from dispatcher.model.approval_need import Need, who
 from dispatcher.model.mounts import Mount
 from dispatcher.model.paths import ACTIONS_PATH
 from dispatcher.model.references import check_names
@@ -30,6 +31,9 @@ class AlreadyThere(Conflict):
     """An action of this id exists: it waits, runs or has run."""
 
     exit_code = Exit.CANTCREAT
+
+
+ANYBODY = "somebody whose key is trusted"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,6 +156,12 @@ def needs_approval(submission: Submission) -> bool:
     return submission.tier.tier is not Tier.LOW or from_repo
 
 
+def need_of_submission(submission: Submission) -> Need:
+    """The approvals that the action needs; those of its formula if only that needs any."""
+    tier = submission.tier
+    return tier.formula_need if tier.tier is Tier.LOW else tier.need
+
+
 def approval_missing(submission: Submission, settings: Settings) -> str:
     """The approval that the action will wait for, in a sentence; "" if it needs none."""
     if not needs_approval(submission):
@@ -165,7 +175,9 @@ def approval_missing(submission: Submission, settings: Settings) -> str:
             return f"{why}: it cannot be approved: no gate is configured ([policy] gate)"
         case GateKind.SIGNED:
             line = Place.of(settings).trailer(submission.path)
-            return f'{why}: it runs once a trusted key signs a commit with the line "{line}"'
+            signed = f'{why}: it runs once a trusted key signs a commit with the line "{line}"'
+            need = need_of_submission(submission)
+            return signed if need.plain else f"{signed}, and it is approved by {who(need, ANYBODY)}"
         case GateKind.FORGEJO:
             return f"{why}: it runs once its pull request is approved and merged"
 

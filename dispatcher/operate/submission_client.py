@@ -18,6 +18,7 @@ from dispatcher.gate.trailer import Place
 from dispatcher.ledger.base import Ledger
 from dispatcher.loop.formulas import FormulaStore
 from dispatcher.loop.nudge import nudge
+from dispatcher.model.approval_need import who
 from dispatcher.model.run import Tier
 from dispatcher.operate.follow import Follower, Viewer
 from dispatcher.operate.proposed import branch_of, forget
@@ -27,6 +28,7 @@ from dispatcher.operate.submission import (
     Submission,
     approval_missing,
     message_of,
+    need_of_submission,
     needs_approval,
     prepare,
     send,
@@ -232,7 +234,8 @@ class SubmissionClient:
 
     def _propose(self, submission: Submission, file: Path) -> Sent:
         action = submission.action
-        approvers = self.approvers if needs_approval(submission) else ""
+        needed = needs_approval(submission)
+        approvers = who(need_of_submission(submission), self.approvers) if needed else ""
         text = pull_request_text(
             action=action,
             path=submission.path,

@@ -118,6 +118,22 @@ def changed_and_changed_back(signed: SignedStage) -> Found:
     return signed.outcome()
 
 
+def approved_beside_the_last_change(signed: SignedStage) -> Found:
+    """The approval was given before, and is merged only after the content came back."""
+    two_needed(signed)
+    signed.clone.branch("topic")
+    signed.sign("carol")
+    signed.clone.commit(None, "--allow-empty", message=f"{message_of(X)} {signed.clone.blob(X)}")
+    signed.clone.switch("main")
+    signed.sign("trusted")
+    signed.push({X: TWO})
+    signed.push({X: ONE})
+    signed.sign(None)
+    signed.clone.merge("topic", "-s", "ours")
+    signed.push()
+    return signed.outcome()
+
+
 def withdrawn_and_brought_back(signed: SignedStage) -> Found:
     rules(signed, TWO_APPROVALS)
     signed.push({X: ONE})
