@@ -189,6 +189,11 @@ class Policy:
                 )
         return self
 
+    @property
+    def asks_for_more(self) -> bool:
+        """Whether there is a rule on approvals: otherwise one approval is enough, by anybody."""
+        return bool(self.approval) or any(f.approval for f in self.formulas.values())
+
     def named(self) -> frozenset[str]:
         """Formulas that the policy gives a tier."""
         return frozenset(self.tiers) | {n for n, f in self.formulas.items() if f.tier}

@@ -25,6 +25,7 @@ from dispatcher.loop.view import View
 from dispatcher.loop.withdrawn import keep_withdrawn
 from dispatcher.model.run import Claim
 from dispatcher.ops_repo import Approach, Changes, Delta, Head, Tree
+from dispatcher.ops_repo.signatures import TRAILER
 from dispatcher.status.tracker import Tracker
 
 T = TypeVar("T")
@@ -60,11 +61,16 @@ class _Move:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Update:
-    """A head that the view does not show yet, and the deltas to it; () before ``recall``."""
+    """A head that the view does not show yet, and the deltas to it; () before ``recall``.
+
+    Attributes:
+        approving: whether a commit on the way to it may approve a file that it leaves as it is.
+    """
 
     head: Head
     deltas: tuple[Delta, ...] = ()
     approach: Approach = field(default_factory=Approach)
+    approving: bool = False
 
 
 class Heads:
@@ -180,7 +186,22 @@ class Heads:
         approach = self._components.repo.approach(
             head.commit, before, unknown=recalled.hold and not self.followed
         )
-        return _Update(head=head, deltas=tuple(deltas), approach=approach)
+        rewritten = approach.dropped or approach.lost
+        return _Update(
+            head=head,
+            deltas=tuple(deltas),
+            approach=approach,
+            approving=self.followed and not rewritten and self._approving(head.commit),
+        )
+
+    def _approving(self, commit: str) -> bool:
+        """On another thread: whether commits up to a new head approve something. Files that did not
+        change are otherwise not judged again for a while.
+        """
+        before = self._view.tree.commit
+        return self._view.policy.asks_for_more and bool(
+            self._components.repo.naming(TRAILER, since=before, commit=commit)
+        )
 
     def _apply(self, update: _Update | None) -> None:
         if update is None:
@@ -225,6 +246,8 @@ class Heads:
         rewritten_from = (*update.approach.dropped, *update.approach.lost)
         if rewritten_from:
             self._view.rewritten()
+        elif update.approving:
+            self._view.invalidate_answers()
         for commit in update.approach.lost:
             self._forgotten = (LOST.format(commit=commit[:12]),)
             self._tracker.event("memory_damaged", reason=self._forgotten[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,11 @@ from dispatcher.gate.trailer import Place
 from dispatcher.model.cancel_request import CancelRequest
 from tests.servers.bao import Bao
 from tests.support.cli_process import disinto
+from tests.support.second_approver import CAROL, Carol
 from tests.support.serving import all_results, serving
 
 pytestmark = [pytest.mark.needs("bao", "bwrap", "ssh-keygen", "git"), pytest.mark.slow]
 
-CAROL = "carol@example.org"
 X, Z, CANCEL = (f"vault/actions/{name}" for name in ("x.toml", "z.toml", "z.cancel.toml"))
 
 soon = tenacity.retry(
@@ -33,6 +32,7 @@ class Two:
     """A scene in which Ada and Carol have to approve."""
 
     scene: Scene
+    carol: Carol
 
     def status(self, action_id: str) -> dict[str, Any]:
         shown = self.cli("status", "--json").json
@@ -47,22 +47,6 @@ class Two:
         row = self.status(action_id)
         assert words in row["reason"], row
         return str(row["reason"])
-
-    @soon
-    def carol_pastes(self, reason: str) -> None:
-        """Carol runs the command that she is shown; again, if a result was pushed meanwhile."""
-        command = reason.partition("to approve it: ")[2]
-        configured = {"user.signingKey": str(self.scene.root / "carol"), "user.email": CAROL}
-        env = {**self.scene.operator, **self.scene._git_identity()}
-        count = int(env["GIT_CONFIG_COUNT"])
-        for number, (key, value) in enumerate(configured.items(), start=count):
-            env |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
-        env["GIT_CONFIG_COUNT"] = str(count + len(configured))
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", command],
-            cwd=self.scene.desk, env=env, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(params=["local", pytest.param("nomad", marks=pytest.mark.needs("nomad"))])
@@ -83,14 +67,8 @@ def two(request: pytest.FixtureRequest, bao_server: Bao, tmp_path: Path) -> Iter
         policy={"approval": {"high": {"approvals": 2}}},
         formulas={"say.sh": "#!/bin/bash\necho approved by $DISINTO_APPROVED_BY\n"},
     )
-    key = scene.root / "carol"
-    subprocess.run(
-        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(key)], check=True
-    )
-    allowed = scene.config.with_name("allowed_signers")
-    allowed.write_text(f"{allowed.read_text()}{CAROL} {key.with_suffix('.pub').read_text()}")
     try:
-        yield Two(scene=scene)
+        yield Two(scene=scene, carol=Carol.trusted(scene))
     finally:
         scene.clear()
 
@@ -111,7 +89,7 @@ def test_two_approve_an_action_and_its_cancellation(two: Two) -> None:
         scene.merge({CANCEL: request}, "Cancel z", sign=True)
         two.waits("z", missing)
         assert scene.results() == {}
-        two.carol_pastes(reason)
+        two.carol.pastes(reason)
         result = all_results(scene, ["x"])["x"]
         assert result["verdict"] == "succeeded"
         assert result["approved_by"] == [PERSON, CAROL]
@@ -120,7 +98,7 @@ def test_two_approve_an_action_and_its_cancellation(two: Two) -> None:
         assert list(scene.results()) == ["x"]
         place = Place.of(scene.open_settings())
         content = scene.git("rev-parse", f"HEAD:{CANCEL}")
-        two.carol_pastes(f"to approve it: {place.further_command(CANCEL, blob=content)}")
+        two.carol.pastes(f"to approve it: {place.further_command(CANCEL, blob=content)}")
         assert all_results(scene, ["z"])["z"]["verdict"] == "cancelled"
         scene.git("fetch", "--quiet", "origin")
     verified = two.cli("verify", "x")

@@ -13,6 +13,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from dispatcher.attestation import SignatureVerifier, key_id, seal_with
+from dispatcher.decide.policy import Policy
 from dispatcher.decide.reconcile import reconcile
 from dispatcher.decide.steps import (
     Cancel,
@@ -145,6 +146,7 @@ class View:
 
     repo: MemoryClone
     tree: Tree = field(default_factory=Tree)
+    policy: Policy = field(default_factory=Policy)
 
     def enter(self, delta: Delta) -> Changes:
         return self.tree.enter(delta)
