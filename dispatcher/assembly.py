@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from dispatcher.operate.proposed import Proposed
     from dispatcher.ops_repo import OpsRepo, Signers
     from dispatcher.settings_origin import Origin
+    from dispatcher.sidecar.reading import IssueReads
+    from dispatcher.sidecar.service import SidecarService
     from dispatcher.sources import Source
     from dispatcher.status.status_file import Given
     from dispatcher.status.tracker import Tracker
@@ -411,6 +413,44 @@ def open_notifier(settings: Settings, environ: Environ, tracker: Tracker) -> Not
         open_sink=lambda sink: open_sink(sink, environ),
         tracker=tracker,
     )
+
+
+def open_sidecars(components: Components, environ: Environ) -> SidecarService | None:
+    """What watches the issues of projects; None without sidecars. Calls no server."""
+    settings = components.settings
+    if settings.sidecars.file is None:
+        return None
+    from dispatcher.sidecar.service import SidecarService
+
+    rules = components.rules
+    return SidecarService(
+        settings,
+        rules=lambda: rules.sidecars,
+        reads=open_issues(settings, environ),
+        changed=components.sources_changed,
+    )
+
+
+def open_issues(settings: Settings, environ: Environ) -> Callable[[str], IssueReads]:
+    """Opens the issues of a project's repository. Calls no server; its first call may raise
+    ``Misconfigured``, if there is no token.
+    """
+    from dispatcher.sidecar.service import ACCESS_WANTED, reads_with, token_source
+
+    keys = settings.sidecars
+
+    def token() -> str:
+        found = _token(
+            environ, keys.token_env, keys.token_secret, lambda: open_vault(settings, environ)
+        )
+        if not found:
+            raise Misconfigured(
+                "the token that reads the projects' issues is missing",
+                remedy=f"Set {token_source(settings)} to {ACCESS_WANTED}.",
+            )
+        return found
+
+    return reads_with(settings, token)
 
 
 def _credential(

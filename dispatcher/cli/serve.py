@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dispatcher.notify.notifier import Notifier
     from dispatcher.settings import Settings
     from dispatcher.settings_origin import Origin
+    from dispatcher.sidecar.service import SidecarService
     from dispatcher.status.metrics import Metrics
     from dispatcher.status.questions import AnswerSocket
     from dispatcher.status.snapshot import Snapshots
@@ -54,6 +55,7 @@ def command(session: Session, *, once: bool) -> int:
         build_service,
         open_notifier,
         open_origin,
+        open_sidecars,
     )
     from dispatcher.cli.journal import Journal
     from dispatcher.loop.nudge import NudgeFile
@@ -64,17 +66,16 @@ def command(session: Session, *, once: bool) -> int:
 
     # Until the files are read there is nothing to reload; and it must not end what just began.
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
-    origin = open_origin(session.config)
-    settings = session.on_host("serve")
+    origin, settings = open_origin(session.config), session.on_host("serve")
     if not settings.ops_repo.remote:
-        raise Misconfigured(
-            "no ops repo is configured", remedy="Set [ops_repo] remote in disinto.toml."
-        )
+        remedy = "Set [ops_repo] remote in disinto.toml."
+        raise Misconfigured("no ops repo is configured", remedy=remedy)
     components = build_components(settings, settings_file=session.file)
     journal = Journal(level=settings.log_level)
     notifier = open_notifier(settings, os.environ, journal)
     if notifier is not None:
         components = notified(components, notifier)
+    components, sidecars = with_sidecars(components, open_sidecars(components, os.environ))
     metrics = Metrics()
     pulse = Snapshots(in_use(settings), warnings=components.warnings)
     status_file, standby, questions = for_commands(
@@ -85,7 +86,7 @@ def command(session: Session, *, once: bool) -> int:
     )
     metrics.watch(pulse.health, forge_calls=components.forge_calls)
     door = DeferredListener(
-        lambda: listener(service, components, pulse=pulse, metrics=metrics),
+        lambda: listener(service, components, pulse=pulse, metrics=metrics, sidecars=sidecars),
         give_up=lambda: service.stop(),  # noqa: PLW0108 - made after the door
     )
     followers = (pulse, status_file, standby, questions, Counted(metrics), journal, door)
@@ -96,6 +97,7 @@ def command(session: Session, *, once: bool) -> int:
         open_things.enter_context(standby)
         open_things.enter_context(questions)
         open_things.enter_context(notifier or contextlib.nullcontext())
+        open_things.enter_context(sidecars or contextlib.nullcontext())
         open_things.enter_context(NudgeFile(settings.state_dir, service.look_now))
         if settings.http.listen and not once:
             open_things.enter_context(door)
@@ -159,6 +161,15 @@ def for_commands(
     return status_file, StandbyFile(settings.state_dir), questions
 
 
+def with_sidecars(
+    components: Components, sidecars: SidecarService | None
+) -> tuple[Components, SidecarService | None]:
+    """The same parts, with issues among the sources; and what watches them."""
+    if sidecars is None:
+        return components, None
+    return replace(components, sources=(*components.sources, sidecars.source)), sidecars
+
+
 def _left_running(in_flight: int) -> str:
     if not in_flight:
         return "stopped; no runs in progress"
@@ -182,7 +193,12 @@ def _say_what_is_missing(components: Components, service: Service, journal: Jour
 
 
 def listener(
-    service: Service, components: Components, *, pulse: Snapshots, metrics: Metrics
+    service: Service,
+    components: Components,
+    *,
+    pulse: Snapshots,
+    metrics: Metrics,
+    sidecars: SidecarService | None = None,
 ) -> Listener:
     """The listener for health, metrics and the webhook, not yet open.
 
@@ -192,15 +208,26 @@ def listener(
     from dispatcher.web.app import App
     from dispatcher.web.listener import Listener
 
-    hook = push_hook(components.settings)
+    hook = push_hook(components.settings, watched=sidecars.watched if sidecars else None)
     if hook is not None:
         components.rules.on_webhook_secret(hook.renew)
-    app = App(health=pulse.health, metrics=metrics, wake=service.look_now, hook=hook)
+    app = App(
+        health=pulse.health,
+        metrics=metrics,
+        wake=service.look_now,
+        hook=hook,
+        issues=sidecars.watcher.hurry if sidecars else lambda _repository: None,
+    )
     return Listener(app, listen=components.settings.http.listen)
 
 
-def push_hook(settings: Settings) -> PushHook | None:
+def push_hook(
+    settings: Settings, *, watched: Callable[[str], bool] | None = None
+) -> PushHook | None:
     """The judge of webhook calls; None if no secret is configured.
+
+    Args:
+        watched: whether a repository's issues are watched; None for none.
 
     Raises:
         Misconfigured: the secret's file cannot be read, or the secret is too short.
@@ -219,7 +246,10 @@ def push_hook(settings: Settings) -> PushHook | None:
     if not secret:
         return None
     return PushHook(
-        secret=secret, repository=settings.forge.repository, branch=settings.ops_repo.branch
+        secret=secret,
+        repository=settings.forge.repository,
+        branch=settings.ops_repo.branch,
+        watched=watched or (lambda _repository: False),
     )
 
 

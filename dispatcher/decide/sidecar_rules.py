@@ -381,14 +381,20 @@ def load_sidecars(file: Path | None) -> Sidecars:
         InvalidInput: see ``parse_sidecars``.
         Misconfigured: the file cannot be read.
     """
-    if file is None:
-        return Sidecars()
+    return Sidecars() if file is None else parse_sidecars(read_sidecars(file), path=str(file))
+
+
+def read_sidecars(file: Path) -> bytes:
+    """The bytes of a file, up to one more than it may have.
+
+    Raises:
+        Misconfigured: the file cannot be read.
+    """
     try:
         with file.open("rb") as stream:
-            data = stream.read(MAX_FILE_BYTES + 1)
+            return stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise Misconfigured(
             f"the sidecars file {file} cannot be read: {error.strerror}",
             remedy="Correct [sidecars] file in the settings, or create the file",
         ) from error
-    return parse_sidecars(data, path=str(file))

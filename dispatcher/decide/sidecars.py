@@ -177,39 +177,24 @@ def decide_project(
     for issue in sorted(issues, key=lambda issue: issue.number):
         for name, rule in rules.items():
             made = _decide(project, issue, name, rule, settable=settable, runs=runs, now=now)
-            if made.why is Why.START and (issue.number, name) in refused:
+            if made.why in (Why.START, Why.UNREAD) and (issue.number, name) in refused:
                 made = _other(made, Why.REFUSED, refused[issue.number, name])
             if made.why is Why.START:
                 made = budget.spend(made, is_used)
             yield made
 
 
-def decide_by_hand(
-    sidecars: Sidecars, project: str, issue: Issue, rule: str, runs: Runs, *, attempt: int
-) -> Decision:
-    """Decide about a run that an operator asked for: labels, condition, cool-down and budgets do not
+def decide_by_hand(wish: Decision, runs: Runs) -> Decision:
+    """Decide about a run that an operator asks for: labels, condition, cool-down and budgets do not
     count, but no rule has two open runs on one issue.
+
+    Args:
+        wish: its project, issue, rule, digest and attempt.
     """
-    digest = digest_of(issue, settable=sidecars.settable)
-    open_run = next((run for run in runs.of(project, issue.number, rule) if run.open), None)
-    if open_run is not None:
-        return Decision(
-            project=project,
-            issue=issue.number,
-            rule=rule,
-            why=Why.OPEN,
-            reason=f"{open_run.action_id} is open",
-            digest=digest,
-        )
-    return Decision(
-        project=project,
-        issue=issue.number,
-        rule=rule,
-        why=Why.START,
-        reason="by hand",
-        digest=digest,
-        attempt=attempt,
-    )
+    before = runs.of(wish.project, wish.issue, wish.rule)
+    if before and before[-1].open:
+        return _other(wish, Why.OPEN, f"{before[-1].action_id} is open")
+    return wish
 
 
 def next_attempt(

@@ -9,8 +9,10 @@ import json
 import ssl
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import httpx
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
@@ -41,8 +43,26 @@ ACCESS_WANTED = (
 _T = TypeVar("_T")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page(Generic[_T]):
+    """A page of a list.
+
+    Attributes:
+        total: entries of the whole list, as the forge counts them; None if it does not say.
+        at: when the forge answered, by its own clock, seconds since the epoch; None likewise.
+    """
+
+    entries: tuple[_T, ...]
+    total: int | None
+    at: float | None
+
+
 class TooLarge(PermanentError):
     """A list of the forge exceeds the maximum that is read."""
+
+
+class AnswerTooLarge(Unavailable):
+    """An answer of the forge has more than ``MAX_ANSWER_BYTES``."""
 
 
 class ForgeRefused(PermanentError):
@@ -70,6 +90,9 @@ class Exchange:
     time-out, a status of 429 or 5xx, a redirect, an answer that does not parse) and ``Denied``
     (forge) for 401 and 403.
 
+    Args:
+        wanted: the token needed, and ``token_source`` where it comes from; for messages.
+
     Raises:
         Misconfigured: the address is not one, or the CA certificate cannot be read.
     """
@@ -83,10 +106,11 @@ class Exchange:
         timeout_s: float,
         token_source: str,
         transport: httpx.BaseTransport | None,
+        wanted: str = ACCESS_WANTED,
     ) -> None:
         if not url.startswith(("http://", "https://")):
             raise Misconfigured(f"[forge] url is {url!r}, not an http:// or https:// address")
-        self._token_source = token_source
+        self._token_source, self._wanted = token_source, wanted
         self._lock = threading.Lock()
         self.calls = 0
         self._client = httpx.Client(
@@ -128,6 +152,27 @@ class Exchange:
             raise _no_answer(f"the forge answered {status} to GET {path}")
         return parse(body, of, f"GET {path}")
 
+    def page(
+        self, path: str, of: TypeAdapter[list[_T]], params: Mapping[str, object]
+    ) -> Page[_T] | None:
+        """One page of a list, with what the forge says about the list; None for a 404.
+
+        Raises:
+            AnswerTooLarge: a smaller page may be readable.
+        """
+        status, body, headers = self._answer("GET", path, params=params)
+        if status == 404:
+            return None
+        if status != 200:
+            raise _no_answer(f"the forge answered {status} to GET {path}")
+        total = headers.get("X-Total-Count", "")
+        entries: list[_T] = parse(body, of, f"GET {path}")
+        return Page(
+            entries=tuple(entries),
+            total=int(total) if total.isascii() and total.isdigit() else None,
+            at=_date(headers.get("Date", "")),
+        )
+
     def must(
         self, path: str, of: TypeAdapter[_T], params: Mapping[str, object] | None = None
     ) -> _T:
@@ -158,13 +203,24 @@ class Exchange:
         params: Mapping[str, object] | None = None,
         content: Mapping[str, object] | None = None,
     ) -> tuple[int, bytes]:
+        status, body, _ = self._answer(method, path, params=params, content=content)
+        return status, body
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        content: Mapping[str, object] | None = None,
+    ) -> tuple[int, bytes, Mapping[str, str]]:
         with self._lock:
             self.calls += 1
         query = httpx.QueryParams({k: str(v) for k, v in params.items()}) if params else None
         try:
             with self._client.stream(method, path, params=query, json=content) as answer:
                 body = _read(answer, f"{method} {path}")
-                status = answer.status_code
+                status, headers = answer.status_code, answer.headers
         except httpx.HTTPError as error:
             raise _no_answer(
                 f"the forge did not answer {method} {path} ({reason_of(error)})"
@@ -173,11 +229,19 @@ class Exchange:
             raise Denied(
                 Dependency.FORGE,
                 f"the forge answered {status} to {method} {path}: {_message(body)}",
-                remedy=f"Set {self._token_source} to {ACCESS_WANTED}.",
+                remedy=f"Set {self._token_source} to {self._wanted}.",
             )
         if status == 429 or status >= 500 or 300 <= status < 400:
             raise _no_answer(f"the forge answered {status} to {method} {path}")
-        return status, body
+        return status, body, headers
+
+
+def _date(text: str) -> float | None:
+    """The header ``Date`` in seconds since the epoch; None if it is missing or wrong."""
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _trust(cacert: Path | None) -> ssl.SSLContext:
@@ -194,7 +258,9 @@ def _read(answer: httpx.Response, what: str) -> bytes:
     for chunk in answer.iter_bytes():
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
-            raise _no_answer(f"the forge's answer to {what} is over {MAX_ANSWER_BYTES} bytes")
+            raise AnswerTooLarge(
+                Dependency.FORGE, f"the forge's answer to {what} is over {MAX_ANSWER_BYTES} bytes"
+            )
     return bytes(body)
 
 

@@ -186,6 +186,69 @@ class Comment(_Answer):
     body: str
 
 
+def _text(value: Any) -> Any:
+    """A missing text is empty; what no encoding has is replaced."""
+    if value is None:
+        return ""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+
+
+class Label(_Answer):
+    name: Text
+
+
+class PullRequestMark(_Answer):
+    """What an issue has that is a pull request."""
+
+
+class ListedIssue(_Answer):
+    """An issue as lists have it. Its texts are what strangers wrote.
+
+    Attributes:
+        pull_request: set for a pull request, which the API counts among issues.
+        updated_at: when anything about it changed, by the forge's clock.
+    """
+
+    number: Annotated[int, Field(gt=0)]
+    title: Text = ""
+    body: Text = ""
+    state: str
+    labels: Annotated[list[Label], BeforeValidator(lambda raw: raw or [])] = []
+    pull_request: PullRequestMark | None = None
+    updated_at: Time
+
+
+class RepositoryName(_Answer):
+    """The repository of an issue that another one mentions; the forge writes it in full here."""
+
+    full_name: str
+
+
+class MentioningIssue(_Answer):
+    """An issue whose text mentions another."""
+
+    number: Annotated[int, Field(gt=0)]
+    body: Text = ""
+    state: str
+    pull_request: PullRequestMark | None = None
+    repository: RepositoryName | None = None
+
+
+class IssueEvent(_Answer):
+    """One entry of an issue's time line: ``label`` (its body is "1" if the label was added),
+    ``issue_ref`` (another issue mentions this one), and others.
+    """
+
+    type: str
+    user: MaybeUser = None
+    body: Text = ""
+    label: Label | None = None
+    ref_issue: MentioningIssue | None = None
+
+
 class Status(_Answer):
     """A commit status; the API calls its state ``status`` when it answers."""
 

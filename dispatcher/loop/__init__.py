@@ -23,8 +23,8 @@ without leading is in ``operate``; calls of one external system are in its adapt
   started
 * ``results``, ``signing``, ``result_writer``: results: made, signed, brought to git
 * ``outbox``, ``reports``: results that the forge has yet to be told of
-* ``sources``, ``withdrawn``: actions that the dispatcher writes itself, and those of them that
-  somebody deleted
+* ``sources``, ``written_runs``, ``withdrawn``: actions that the dispatcher writes itself, what
+  became of them, and those of them that somebody deleted
 * ``archive``, ``archive_passes``, ``cleanup``: finished actions moved away; leftovers of the
   engine forgotten
 """

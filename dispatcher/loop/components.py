@@ -67,6 +67,21 @@ class NothingWritten:
         return False
 
 
+class WakeUp:
+    """A callback that adapters hold before the loop exists. Thread-safe, never blocks."""
+
+    def __init__(self) -> None:
+        self._wake: Callable[[], None] | None = None
+
+    def answer(self, notify: Callable[[], None]) -> None:
+        """Call ``notify`` from now on."""
+        self._wake = notify
+
+    def __call__(self) -> None:
+        if self._wake is not None:
+            self._wake()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Components:
     """The adapters and callbacks of a service.
@@ -78,6 +93,7 @@ class Components:
             it a text read from git.
         written: recognizes the actions that it wrote.
         sources: what wants actions written; none without ``sign_action``.
+        sources_changed: set by the service; a source calls it when it has news.
         rules: the files by which actions are judged, reloaded when they change.
         wake: set by the service; adapters call it when something may have changed.
         leadership: whether this installation may start runs for the ops repo.
@@ -108,19 +124,5 @@ class Components:
     notices: ResultNotices = field(default_factory=NoNotices)
     sign_action: SignAction | None = None
     written: Written = field(default_factory=NothingWritten)
+    sources_changed: WakeUp = field(default_factory=WakeUp)
     sources: tuple[Source, ...] = ()
-
-
-class WakeUp:
-    """A callback that adapters hold before the loop exists. Thread-safe, never blocks."""
-
-    def __init__(self) -> None:
-        self._wake: Callable[[], None] | None = None
-
-    def answer(self, notify: Callable[[], None]) -> None:
-        """Call ``notify`` from now on."""
-        self._wake = notify
-
-    def __call__(self) -> None:
-        if self._wake is not None:
-            self._wake()

@@ -70,6 +70,10 @@ class ControlLoop:
         """Observe the engine at once, because a run may have changed."""
         self._term.executor.post(self._term.engine.hurry)
 
+    def ask_sources(self) -> None:
+        """Ask the sources at once, because one of them has news."""
+        self._term.executor.post(self._term.sources.hurry)
+
     def stop(self) -> None:
         """Stop when the steps in progress are done; runs keep running."""
         self._term.executor.post(self._stop)
@@ -94,6 +98,7 @@ class ControlLoop:
         term.reloading.open()
         term.claims.open(term.components.ledger.open_runs())
         term.components.wake.answer(self.notify)
+        term.components.sources_changed.answer(self.ask_sources)
         term.steps.open()
         try:
             while not self._stopping:

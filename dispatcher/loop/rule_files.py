@@ -17,6 +17,7 @@ POLICY = "[policy] file"
 ALLOWED = "[signed] allowed_signers"
 REVOKED = "[signed] revoked_keys"
 KEYRING = "[signed] gpg_home"
+SIDECARS = "[sidecars] file"
 WEBHOOK = "[http] webhook_secret_file"
 
 
@@ -24,6 +25,7 @@ def watched(settings: Settings) -> dict[str, Path]:
     """The files whose digests an overview contains, by their setting."""
     named = {
         POLICY: settings.policy.file,
+        SIDECARS: settings.sidecars.file,
         ALLOWED: settings.signed.allowed_signers,
         REVOKED: settings.signed.revoked_keys,
     }

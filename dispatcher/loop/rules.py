@@ -1,6 +1,6 @@
 """The rules by which actions are judged: files that may change while ``serve`` runs.
 
-They are the policy, the files of trusted and revoked keys, and the webhook's secret. ``serve`` checks
+They are the policy, the files of trusted and revoked keys, sidecars.toml, and the webhook's secret. ``serve`` checks
 them for changes in each round; a changed file is validated, then replaces the old one atomically (see
 ``dispatcher.loop.fence``). A file that is invalid or missing replaces nothing: the old one stays in
 force, with a warning. The other commands read the files themselves, at each call.
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from dispatcher.audit import AuditLog
 from dispatcher.decide.policy import Policy, parse_policy, read_policy
+from dispatcher.decide.sidecar_rules import Sidecars, parse_sidecars, read_sidecars
 from dispatcher.errors import DisintoError, InvalidInput, Misconfigured, Problem
 from dispatcher.loop.fence import Fence
 from dispatcher.loop.own_settings import SETTINGS, STAYS_IN_FORCE, NeedsRestart, OwnSettings
@@ -28,6 +29,7 @@ from dispatcher.loop.rule_files import (
     KEYRING,
     POLICY,
     REVOKED,
+    SIDECARS,
     WEBHOOK,
     digest,
     read_rules,
@@ -103,7 +105,7 @@ class Rules:
         own: the settings file, which is checked but not reloaded.
 
     Raises:
-        InvalidInput: the policy is invalid.
+        InvalidInput: the policy, or sidecars.toml, is invalid.
         Misconfigured: it cannot be read.
     """
 
@@ -119,6 +121,7 @@ class Rules:
         self._turn = threading.Lock()
         self.fence = Fence()
         self._policy = Policy()
+        self._sidecars = Sidecars()
         self._signers = signers(settings)
         self._snapshots: dict[str, list[int]] = {}
         self._unrecorded: list[Reloaded] = []
@@ -126,13 +129,18 @@ class Rules:
         self._files = [*self._named(settings, webhook=webhook), *_checked_only(own)]
         self._now = time.monotonic
         for file in self._files:
-            if file.setting == POLICY:
+            if file.setting in (POLICY, SIDECARS):
                 self._begin(file)
 
     @property
     def policy(self) -> Policy:
         """The policy in force."""
         return self._policy
+
+    @property
+    def sidecars(self) -> Sidecars:
+        """The projects and rules of sidecars in force."""
+        return self._sidecars
 
     @property
     def signers(self) -> Signers:
@@ -221,6 +229,10 @@ class Rules:
         if settings.policy.file is not None:
             path = settings.policy.file
             files.append(_File(setting=POLICY, path=path, apply=partial(self._take_policy, path)))
+        if settings.sidecars.file is not None:
+            path = settings.sidecars.file
+            take = partial(self._take_sidecars, path)
+            files.append(_File(setting=SIDECARS, path=path, apply=take))
         if settings.policy.gate is GateKind.SIGNED:
             for setting, path_, key in (
                 (ALLOWED, signed.allowed_signers, "allowed_signers"),
@@ -239,13 +251,17 @@ class Rules:
         return files
 
     def _begin(self, file: _File) -> None:
-        """Read the policy at the start; without it there would be none to fall back to."""
-        stamp, data = _stamp(file.path), read_policy(file.path)
+        """Read the policy, or the sidecars, at the start: there are none before to fall back to."""
+        reads = read_policy if file.setting == POLICY else read_sidecars
+        stamp, data = _stamp(file.path), reads(file.path)
         file.apply(data)
         _entered(file, data, stamp)
 
     def _take_policy(self, path: Path, data: bytes) -> None:
         self._policy = parse_policy(data, path=str(path))
+
+    def _take_sidecars(self, path: Path, data: bytes) -> None:
+        self._sidecars = parse_sidecars(data, path=str(path))
 
     def _take_keys(self, path: Path, key: str, data: bytes) -> None:
         problems = key_problems(key, data, path=str(path))

@@ -27,6 +27,7 @@ from dispatcher.loop.foreign import in_git
 from dispatcher.loop.pollers import Pauses, Pollers
 from dispatcher.loop.result_writer import NewAction, Pushed
 from dispatcher.loop.view import View
+from dispatcher.loop.written_runs import written_run
 from dispatcher.model.run import Claim
 from dispatcher.ops_repo import Formulas, Tree
 from dispatcher.sources import Look, Source, SourceNote, Wants, action_text, problems_of
@@ -181,6 +182,12 @@ class Ids:
             or action_id in self.claims
         )
 
+    def all(self) -> Collection[str]:
+        """See ``Look``. Copies the tables, so that they may change meanwhile."""
+        tree = self.tree
+        tables = (tree.open, tree.finished, tree.stray_results, tree.archived, self.claims)
+        return frozenset().union(*(list(table) for table in tables))
+
 
 def look_of(
     components: Components,
@@ -209,6 +216,8 @@ def look_of(
         is_used=ids.is_used,
         ended=ended,
         check=components.gate.check,
+        ids=ids.all,
+        written=lambda action_id: written_run(components, tree, ids.claims, action_id),
     )
 
 
@@ -253,6 +262,10 @@ class Sources:
         self._asked_at = float("-inf")
         self._pauses = Pauses(*PAUSES_S)
         self.notes: tuple[SourceNote, ...] = ()
+
+    def hurry(self) -> None:
+        """Have the sources asked at once, because a source has news."""
+        self._due_at = 0.0
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from dispatcher.decide.policy import Policy
 from dispatcher.decide.world import Ended
 from dispatcher.errors import Dependency
 from dispatcher.gate.base import Decision, Question
+from dispatcher.model.action import Action
+from dispatcher.model.result import Result
 from dispatcher.ops_repo import Formulas
 
 MARK_CHARACTERS = 100
@@ -99,6 +101,19 @@ class SourceNote:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenRun:
+    """An action that we wrote, and how it ended.
+
+    Attributes:
+        action: as we wrote it, whatever stands in its file now.
+        result: that we signed; None while the action is open.
+    """
+
+    action: Action
+    result: Result | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Look:
     """What a source sees when it is asked. The functions may be called from the thread that asks.
 
@@ -115,6 +130,9 @@ class Look:
         ended: how an action ended, by a result that we signed; None while it has no result. Raises
             ``Unavailable`` or ``Denied`` if our key is in Vault and cannot be read.
         check: the gate. Raises what ``Gate.check`` raises.
+        ids: all ids that are open, or have or had a result.
+        written: the action that we wrote under an id; None if we wrote none, and for one that was
+            deleted before it ran. Raises as ``ended``.
     """
 
     now: float
@@ -127,6 +145,8 @@ class Look:
     is_used: Callable[[str], bool]
     ended: Callable[[str], Ended | None]
     check: Callable[[Question], Decision]
+    ids: Callable[[], Collection[str]]
+    written: Callable[[str], WrittenRun | None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,6 +19,7 @@ BODY_LIMIT = 2**20
 
 _STATUS = {
     Outcome.LOOK: HTTPStatus.ACCEPTED,
+    Outcome.ISSUES: HTTPStatus.ACCEPTED,
     Outcome.IGNORED: HTTPStatus.ACCEPTED,
     Outcome.MALFORMED: HTTPStatus.BAD_REQUEST,
     Outcome.FORGED: HTTPStatus.FORBIDDEN,
@@ -43,6 +44,7 @@ class App:
         metrics: what the service counts.
         wake: called to poll the remote now; must not block.
         hook: None if no webhook secret is configured; the endpoint then reports that.
+        issues: called to read the issues of a repository now; must not block.
         clock: seconds since the epoch.
     """
 
@@ -53,6 +55,7 @@ class App:
         metrics: Metrics,
         wake: Callable[[], None],
         hook: PushHook | None,
+        issues: Callable[[str], None] = lambda _repository: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._health = health
@@ -60,6 +63,7 @@ class App:
         metrics.hooks_begin(Outcome)
         self._wake = wake
         self._hook = hook
+        self._issues = issues
         self._clock = clock
         self._pages: Mapping[str, tuple[str, Callable[[Scope, Receive], Awaitable[Reply]]]] = {
             "/hooks/push": ("POST", self._push),
@@ -110,6 +114,8 @@ class App:
         self._metrics.hook(judgement.outcome.value)
         if judgement.outcome is Outcome.LOOK:
             self._wake()
+        elif judgement.outcome is Outcome.ISSUES:
+            self._issues(judgement.repository)
         return _text(_STATUS[judgement.outcome], judgement.reason)
 
     async def _healthz(self, _scope: Scope, _receive: Receive) -> Reply:

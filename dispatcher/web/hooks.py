@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -27,6 +27,7 @@ class Outcome(StrEnum):
     """The outcome of a call; also the label in metrics."""
 
     LOOK = "look"
+    ISSUES = "issues"
     IGNORED = "ignored"
     MALFORMED = "malformed"
     FORGED = "forged"
@@ -34,10 +35,15 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Judgement:
-    """An outcome, and its reason as a clause."""
+    """An outcome, and its reason as a clause.
+
+    Attributes:
+        repository: whose issues changed, ``owner/name`` in lower case; "" unless that is the outcome.
+    """
 
     outcome: Outcome
     reason: str
+    repository: str = ""
 
 
 class PushHook:
@@ -47,13 +53,22 @@ class PushHook:
         secret: the shared secret, at least 16 bytes.
         repository: ``owner/name`` on the forge; "" accepts any, where no forge is configured.
         branch: the branch whose files are actions.
+        watched: whether a repository's issues are watched, by its name in lower case.
 
     Raises:
         Misconfigured: the secret is too short.
     """
 
-    def __init__(self, *, secret: bytes, repository: str, branch: str) -> None:
+    def __init__(
+        self,
+        *,
+        secret: bytes,
+        repository: str,
+        branch: str,
+        watched: Callable[[str], bool] = lambda _repository: False,
+    ) -> None:
         self.renew(secret)
+        self._watched = watched
         self._repository = repository.lower()
         self._ref = f"refs/heads/{branch}"
 
@@ -87,6 +102,9 @@ class PushHook:
                 reason="the body is not JSON; set the webhook's content type to application/json",
             )
         repository = _text(payload, "repository", "full_name").lower()
+        if isinstance(payload, dict) and "issue" in payload and self._watched(repository):
+            reason = "reading its issues now"
+            return Judgement(outcome=Outcome.ISSUES, reason=reason, repository=repository)
         if self._repository and repository != self._repository:
             return Judgement(outcome=Outcome.IGNORED, reason="another repository")
         ref = _text(payload, "ref")

@@ -17,6 +17,7 @@ MAPPED = (
     "model",
     "operate",
     "ops_repo",
+    "sidecar",
     "vault",
 )
 

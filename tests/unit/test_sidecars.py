@@ -250,11 +250,11 @@ def test_an_id_that_somebody_took_is_skipped() -> None:
 
 
 def test_by_hand_only_an_open_run_is_in_the_way() -> None:
-    closed = issue(7, "anything")
-    by_hand = decide_by_hand(sidecars(), "app", closed, "triage", Runs((run(issue()),)), attempt=2)
-    assert (by_hand.why, by_hand.attempt) == (Why.START, 2)
-    runs = Runs((run(issue(), None),))
-    assert decide_by_hand(sidecars(), "app", closed, "triage", runs, attempt=2).why is Why.OPEN
+    wish = Decision(
+        project="app", issue=7, rule="triage", why=Why.START, digest=digest(issue()), attempt=2
+    )
+    assert decide_by_hand(wish, Runs((run(issue()),))) == wish
+    assert decide_by_hand(wish, Runs((run(issue(), None),))).why is Why.OPEN
 
 
 @pytest.mark.parametrize(

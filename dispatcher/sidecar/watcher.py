@@ -1,0 +1,282 @@
+"""A thread that watches the issues of all projects, so that no call of the forge holds up the loop.
+
+For each project in turn: read what changed, decide, read the sub-issues that the decisions depend on, and
+ask for the rights of whoever set the labels of what is to start. What it knows then is for the source to
+take; it writes nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+from dispatcher.decide.forge_issue import Issue
+from dispatcher.decide.sidecar_rules import Sidecars
+from dispatcher.decide.sidecars import Decision, Runs, Why, decide_project, relevant
+from dispatcher.errors import DisintoError
+from dispatcher.forge.exchange import TooLarge
+from dispatcher.forge.issues import SIZES
+from dispatcher.sidecar.reading import MAX_PAGES, IssueReads, ProjectIssues
+from dispatcher.sidecar.vetting import Vet, vet
+
+MAX_TIME_LINES = 50
+"""Time lines of issues that one pass reads; the rest is left to the next."""
+
+MAX_VETS = 20
+"""Runs that one pass asks the forge about; see ``MAX_TIME_LINES``."""
+
+PAUSES_S = (1.0, 60.0)
+"""First and longest pause after the forge could not be read."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProjectState:
+    """What is known of a project.
+
+    Attributes:
+        issues: open issues that rules may apply to, by number.
+        vets: what the forge said about runs, by issue and rule.
+        complete: whether all open issues were read.
+        problem: why not all is known, in words; "" if all is.
+    """
+
+    issues: Mapping[int, Issue] = field(default_factory=dict)
+    vets: Mapping[tuple[int, str], Vet] = field(default_factory=dict)
+    complete: bool = False
+    problem: str = ""
+
+    def refused(self, now: float) -> dict[tuple[int, str], str]:
+        """The refusals that count, by issue and rule. ``now``: monotonic seconds."""
+        return {
+            (number, rule): vetted.refusal
+            for (number, rule), vetted in self.vets.items()
+            if vetted.refusal and number in self.issues and vetted.counts(self.issues[number], now)
+        }
+
+    def permitted(self, made: Decision, now: float) -> bool:
+        """Whether the forge's permission for a run counts."""
+        vetted, issue = self.vets.get((made.issue, made.rule)), self.issues.get(made.issue)
+        if vetted is None or issue is None or vetted.refusal:
+            return False
+        return vetted.counts(issue, now)
+
+
+@dataclass
+class _Project:
+    repository: str
+    relevant: Callable[[frozenset[str]], bool]
+    issues: ProjectIssues | None = None
+    vets: dict[tuple[int, str], Vet] = field(default_factory=dict)
+    state: ProjectState = field(default_factory=ProjectState)
+    due_at: float = 0.0
+    pause_s: float = 0.0
+
+
+class Watcher:
+    """Watches issues on a thread of its own. Its methods may be called from any thread.
+
+    Args:
+        reads: opens the issues of a repository. Called on the thread; may raise ``DisintoError``.
+        changed: called when the source should be asked again. Must not block.
+        poll_interval_s: seconds between two passes of a project.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        reads: Callable[[str], IssueReads],
+        *,
+        changed: Callable[[], None],
+        poll_interval_s: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._reads, self._changed, self._every_s = reads, changed, poll_interval_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._awake = threading.Event()
+        self._stopping = False
+        self._sidecars = Sidecars()
+        self._followed: Sidecars | None = None
+        self._runs: Runs | None = None
+        self._projects: dict[str, _Project] = {}
+        self._hurried: set[str] = set()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread = threading.Thread(target=self._work, name="sidecar-watcher", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the call in progress; does not wait for it."""
+        self._stopping = True
+        self._awake.set()
+
+    def hurry(self, repository: str = "") -> None:
+        """Have the project of a repository read at once, or all. Never blocks for long."""
+        with self._lock:
+            for name, project in self._sidecars.projects.items():
+                if not repository or project.repository.lower() == repository.lower():
+                    self._hurried.add(name)
+        self._awake.set()
+
+    def learn(self, sidecars: Sidecars, runs: Runs) -> None:
+        """Take the rules in force and the runs there were, by which it decides what to ask."""
+        with self._lock:
+            if sidecars != self._sidecars or self._runs is None:
+                self._hurried |= sidecars.projects.keys()
+            self._sidecars, self._runs = sidecars, runs
+        self._awake.set()
+
+    def want(self, project: str) -> None:
+        """Have the forge asked about what a project wants to start."""
+        with self._lock:
+            self._hurried.add(project)
+        self._awake.set()
+
+    def state(self, project: str) -> ProjectState:
+        """What is known of a project."""
+        with self._lock:
+            entry = self._projects.get(project)
+            return entry.state if entry else ProjectState()
+
+    def work(self) -> float:
+        """Do what is due; returns the seconds until there is more. For the thread, and for tests."""
+        with self._lock:
+            sidecars, runs, hurried = self._sidecars, self._runs, self._hurried
+            self._hurried = set()
+        if runs is None:
+            return self._every_s
+        self._follow(sidecars)
+        for name, project in list(self._projects.items()):
+            if self._stopping:
+                break
+            now = time.monotonic()
+            if now >= project.due_at or (name in hurried and not project.pause_s):
+                self._pass(sidecars, name, project, runs)
+        next_at = min((p.due_at for p in self._projects.values()), default=time.monotonic() + 60.0)
+        return max(0.0, next_at - time.monotonic())
+
+    def _work(self) -> None:
+        wait_s = 0.0
+        while not self._stopping:
+            self._awake.wait(wait_s)
+            self._awake.clear()
+            if not self._stopping:
+                wait_s = self.work()
+
+    def _follow(self, sidecars: Sidecars) -> None:
+        """Watch the projects of the rules in force. Under other rules all is read again."""
+        if sidecars is self._followed:
+            return
+        self._followed = sidecars
+        with self._lock:
+            self._projects = {
+                name: _Project(
+                    repository=project.repository, relevant=partial(relevant, sidecars, name)
+                )
+                for name, project in sidecars.projects.items()
+            }
+
+    def _pass(self, sidecars: Sidecars, name: str, project: _Project, runs: Runs) -> None:
+        before, problem = project.state, ""
+        try:
+            if project.issues is None:
+                project.issues = ProjectIssues(
+                    reads=self._reads(project.repository),
+                    relevant=project.relevant,
+                    clock=self._clock,
+                )
+            project.issues.read()
+            more = self._ask(sidecars, name, project, project.issues, runs)
+        except DisintoError as error:
+            first, longest = PAUSES_S
+            project.pause_s = min(longest, project.pause_s * 2 or first)
+            project.due_at, problem = time.monotonic() + project.pause_s, error.what
+        else:
+            project.pause_s = 0.0
+            project.due_at = time.monotonic() + (0.0 if more else self._every_s)
+        state = _state_of(project, problem)
+        with self._lock:
+            project.state = state
+        if state != before:
+            self._changed()
+
+    def _ask(
+        self, sidecars: Sidecars, name: str, project: _Project, issues: ProjectIssues, runs: Runs
+    ) -> bool:
+        """Read what decisions depend on, twice if need be: what was refused leaves its place to
+        another. Returns whether something is left for the next pass.
+        """
+        for _ in range(2):
+            lines, asks = self._open_questions(sidecars, name, project, issues, runs)
+            for made in lines[:MAX_TIME_LINES]:
+                self._read_line(project, issues, made)
+            for made in asks[:MAX_VETS]:
+                self._vet(sidecars, project, issues, made)
+            if len(lines) > MAX_TIME_LINES or len(asks) > MAX_VETS:
+                return True
+            if not lines and not asks:
+                return False
+        return True
+
+    def _open_questions(
+        self, sidecars: Sidecars, name: str, project: _Project, issues: ProjectIssues, runs: Runs
+    ) -> tuple[list[Decision], list[Decision]]:
+        """Where sub-issues are missing, and where a permission is."""
+        now = time.monotonic()
+        state = ProjectState(issues=issues.issues, vets=project.vets)
+        decisions = list(
+            decide_project(
+                sidecars,
+                name,
+                issues.issues.values(),
+                runs,
+                now=self._clock(),
+                refused=state.refused(now),
+            )
+        )
+        lines = [made for made in decisions if made.why is Why.UNREAD]
+        asks = [d for d in decisions if d.why is Why.START and not state.permitted(d, now)]
+        return lines, asks
+
+    @staticmethod
+    def _read_line(project: _Project, issues: ProjectIssues, made: Decision) -> None:
+        issue = issues.issues.get(made.issue)
+        if issue is None or issue.sub_issues is not None:
+            return  # another rule had it read
+        try:
+            issues.time_line(made.issue)
+        except TooLarge as error:
+            refused = Vet(issue=issue, refusal=error.what, at=time.monotonic())
+            project.vets[made.issue, made.rule] = refused
+
+    @staticmethod
+    def _vet(sidecars: Sidecars, project: _Project, issues: ProjectIssues, made: Decision) -> None:
+        rule = sidecars.rules[made.rule]
+        vetted = vet(issues, made.issue, rule, now=time.monotonic())
+        if vetted is not None:
+            project.vets[made.issue, made.rule] = vetted
+
+
+def _state_of(project: _Project, problem: str) -> ProjectState:
+    issues = project.issues
+    if issues is None:
+        return ProjectState(problem=problem)
+    project.vets = {key: each for key, each in project.vets.items() if key[0] in issues.issues}
+    gaps = [
+        *(
+            [f"more than {MAX_PAGES * SIZES[0]:,} open issues; the oldest are ignored"]
+            * issues.too_many
+        ),
+        *([f"{issues.unread} issues are too large to be read"] * bool(issues.unread)),
+    ]
+    return ProjectState(
+        issues=dict(issues.issues),
+        vets=dict(project.vets),
+        complete=issues.complete,
+        problem=problem or "; ".join(gaps),
+    )
