@@ -22,7 +22,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 SERVER = "disinto-issue-forge"
 MAX_LIMIT = 50
 DEFAULT_LIMIT = 30
-_MENTION = re.compile(r"(?:(?P<repo>[\w.-]+/[\w.-]+))?#(?P<number>[1-9][0-9]*)")
+_MENTION = re.compile(
+    r"(?:(?<![\w./-])(?P<repo>[\w.-]{1,100}/[\w.-]{1,100}))?#(?P<number>[1-9][0-9]*)"
+)
 _RANKS = ("none", "read", "write", "admin", "owner")
 
 Json = Any

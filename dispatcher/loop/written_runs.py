@@ -29,18 +29,23 @@ def written_run(
     Raises:
         Unavailable, Denied: our key is in Vault and cannot be read.
     """
-    claim = claims.get(action_id)
+    claim, withdrawn_at = claims.get(action_id), None
     result = _signed_result(components, tree, claim, action_id)
     if result is not None:
         blob = result.blob
-    elif claim is not None and claim.phase is not Phase.TOMBSTONE:
+    elif claim is not None:
         blob = claim.key.blob
+        withdrawn_at = claim.claimed_at if claim.phase is Phase.TOMBSTONE else None
     elif action_id in tree.open:
         blob = tree.open[action_id].blob
     else:
         return None
     action = _ours(components, blob, action_id)
-    return None if action is None else WrittenRun(action=action, result=result)
+    return (
+        None
+        if action is None
+        else WrittenRun(action=action, result=result, withdrawn_at=withdrawn_at)
+    )
 
 
 def _signed_result(

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Protocol
 
 from dispatcher.decide.forge_issue import Issue, SubIssue, content_digest, parents_of
@@ -73,6 +74,8 @@ class ProjectIssues:
     too_many: bool = False
     unread: int = 0
     _since: float = 0.0
+    _updated: dict[int, datetime] = field(default_factory=dict)
+    _touched: set[int] = field(default_factory=set)
     _parents: defaultdict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
 
     def read(self) -> bool:
@@ -85,6 +88,11 @@ class ProjectIssues:
             Unavailable, Denied: the forge; the next call continues from the last complete pass.
         """
         return self._read_changes() if self.complete else self._read_all()
+
+    def take_touched(self) -> set[int]:
+        """The issues with any update since the last call, such as a label set by somebody else."""
+        touched, self._touched = self._touched, set()
+        return touched
 
     def refresh(self, number: int) -> ListedIssue | None:
         """Read one issue; None if it is closed, gone, or no rule may apply to it any more.
@@ -179,6 +187,9 @@ class ProjectIssues:
             content=content_digest(listed.title, listed.body),
             labels=labels,
         )
+        if self._updated.get(listed.number) != listed.updated_at:
+            self._updated[listed.number] = listed.updated_at
+            self._touched.add(listed.number)
         before = self.issues.get(listed.number)
         if before is None or replace(before, sub_issues=None) != issue:
             self.issues[listed.number] = issue
@@ -197,6 +208,7 @@ class ProjectIssues:
 
     def _drop(self, number: int) -> None:
         self.issues.pop(number, None)
+        self._updated.pop(number, None)
 
 
 def _sub_issue(event: IssueEvent, parent: int, repository: str) -> SubIssue | None:

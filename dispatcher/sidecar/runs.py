@@ -11,6 +11,7 @@ from dispatcher.decide.sidecar_rules import Sidecars
 from dispatcher.decide.sidecars import Runs, SidecarRun, run_id
 from dispatcher.model.action import Action
 from dispatcher.model.times import epoch
+from dispatcher.model.verdicts import Verdict
 from dispatcher.sources import Look, WrittenRun
 
 KIND = "sidecar"
@@ -61,6 +62,11 @@ def _run_of(action_id: str, written: WrittenRun | None) -> SidecarRun | None:
         return None
     if not isinstance(issue, int) or run_id(rule, project, issue, int(attempt)) != action_id:
         return None
+    verdict, ended_at = None, 0.0
+    if result is not None:
+        verdict, ended_at = result.verdict, epoch(result.timestamp)
+    elif written.withdrawn_at is not None:
+        verdict, ended_at = Verdict.CANCELLED, written.withdrawn_at
     outcome = result.outputs.get("outcome") if result is not None else None
     return SidecarRun(
         rule=rule,
@@ -68,9 +74,9 @@ def _run_of(action_id: str, written: WrittenRun | None) -> SidecarRun | None:
         issue=issue,
         attempt=int(attempt),
         digest=digest,
-        verdict=result.verdict if result is not None else None,
+        verdict=verdict,
         outcome=outcome if isinstance(outcome, str) else "",
-        ended_at=epoch(result.timestamp) if result is not None else 0.0,
+        ended_at=ended_at,
     )
 
 

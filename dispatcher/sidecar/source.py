@@ -46,7 +46,7 @@ class SidecarSource:
         """See ``Source``."""
         sidecars = self._rules()
         runs = self._index.read(look, sidecars)
-        self._watcher.learn(sidecars, runs)
+        self._watcher.learn(sidecars, runs, look.is_used)
         wanted = list(self._requested(look, sidecars, runs))
         by_hand = {each.action_id.rpartition("-")[0] for each in wanted}
         next_at, notes = [], []

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dispatcher.decide.forge_issue import Issue
 from dispatcher.decide.sidecar_rules import Rule
+from dispatcher.decide.sidecars import Decision
 from dispatcher.forge.exchange import AnswerTooLarge, TooLarge
 from dispatcher.sidecar.reading import ProjectIssues
 from dispatcher.toml.source import quoted
@@ -30,11 +31,13 @@ class Vet:
 
     Attributes:
         issue: as it was then.
+        attempt: that was to start; a permission is for this one alone.
         refusal: why it must not start; "" if it may.
         at: when the forge was asked, monotonic seconds.
     """
 
     issue: Issue
+    attempt: int
     refusal: str
     at: float
 
@@ -43,10 +46,11 @@ class Vet:
         return self.issue == issue and now - self.at < (REFUSED_S if self.refusal else VALID_S)
 
 
-def vet(issues: ProjectIssues, number: int, rule: Rule, *, now: float) -> Vet | None:
+def vet(issues: ProjectIssues, made: Decision, rule: Rule, *, now: float) -> Vet | None:
     """Read an issue and its time line, and ask for the rights of whoever set the labels.
 
     Args:
+        made: starts a run.
         now: monotonic seconds.
 
     Returns:
@@ -55,14 +59,18 @@ def vet(issues: ProjectIssues, number: int, rule: Rule, *, now: float) -> Vet | 
     Raises:
         Unavailable, Denied: the forge.
     """
+    number, attempt = made.issue, made.attempt
     known = issues.issues.get(number)
     try:
         if issues.refresh(number) is None:
             return None
         setters = issues.time_line(number).setters
     except (AnswerTooLarge, TooLarge) as error:
-        return Vet(issue=known, refusal=error.what, at=now) if known is not None else None
-    return Vet(issue=issues.issues[number], refusal=_refusal(issues, rule, setters), at=now)
+        if known is None:
+            return None
+        return Vet(issue=known, attempt=attempt, refusal=error.what, at=now)
+    refusal = _refusal(issues, rule, setters)
+    return Vet(issue=issues.issues[number], attempt=attempt, refusal=refusal, at=now)
 
 
 def _refusal(issues: ProjectIssues, rule: Rule, setters: Mapping[str, str]) -> str:

@@ -59,7 +59,7 @@ class ProjectState:
     def permitted(self, made: Decision, now: float) -> bool:
         """Whether the forge's permission for a run counts."""
         vetted, issue = self.vets.get((made.issue, made.rule)), self.issues.get(made.issue)
-        if vetted is None or issue is None or vetted.refusal:
+        if vetted is None or issue is None or vetted.refusal or vetted.attempt != made.attempt:
             return False
         return vetted.counts(issue, now)
 
@@ -101,6 +101,7 @@ class Watcher:
         self._sidecars = Sidecars()
         self._followed: Sidecars | None = None
         self._runs: Runs | None = None
+        self._is_used: Callable[[str], bool] = lambda _id: False
         self._projects: dict[str, _Project] = {}
         self._hurried: set[str] = set()
         self._thread: threading.Thread | None = None
@@ -123,12 +124,16 @@ class Watcher:
                     self._hurried.add(name)
         self._awake.set()
 
-    def learn(self, sidecars: Sidecars, runs: Runs) -> None:
-        """Take the rules in force and the runs there were, by which it decides what to ask."""
+    def learn(self, sidecars: Sidecars, runs: Runs, is_used: Callable[[str], bool]) -> None:
+        """Take the rules in force and the runs there were, by which it decides what to ask.
+
+        Args:
+            is_used: whether an id is taken; may be called on the thread.
+        """
         with self._lock:
             if sidecars != self._sidecars or self._runs is None:
                 self._hurried |= sidecars.projects.keys()
-            self._sidecars, self._runs = sidecars, runs
+            self._sidecars, self._runs, self._is_used = sidecars, runs, is_used
         self._awake.set()
 
     def want(self, project: str) -> None:
@@ -191,6 +196,8 @@ class Watcher:
                     clock=self._clock,
                 )
             project.issues.read()
+            for number in project.issues.take_touched():
+                project.vets = {k: each for k, each in project.vets.items() if k[0] != number}
             more = self._ask(sidecars, name, project, project.issues, runs)
         except DisintoError as error:
             first, longest = PAUSES_S
@@ -236,6 +243,7 @@ class Watcher:
                 issues.issues.values(),
                 runs,
                 now=self._clock(),
+                is_used=self._is_used,
                 refused=state.refused(now),
             )
         )
@@ -251,13 +259,13 @@ class Watcher:
         try:
             issues.time_line(made.issue)
         except TooLarge as error:
-            refused = Vet(issue=issue, refusal=error.what, at=time.monotonic())
+            refused = Vet(issue=issue, attempt=0, refusal=error.what, at=time.monotonic())
             project.vets[made.issue, made.rule] = refused
 
     @staticmethod
     def _vet(sidecars: Sidecars, project: _Project, issues: ProjectIssues, made: Decision) -> None:
         rule = sidecars.rules[made.rule]
-        vetted = vet(issues, made.issue, rule, now=time.monotonic())
+        vetted = vet(issues, made, rule, now=time.monotonic())
         if vetted is not None:
             project.vets[made.issue, made.rule] = vetted
 

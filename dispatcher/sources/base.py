@@ -107,10 +107,12 @@ class WrittenRun:
     Attributes:
         action: as we wrote it, whatever stands in its file now.
         result: that we signed; None while the action is open.
+        withdrawn_at: when somebody deleted it before it ran, seconds since the epoch; None if nobody did.
     """
 
     action: Action
     result: Result | None
+    withdrawn_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,8 +133,7 @@ class Look:
             ``Unavailable`` or ``Denied`` if our key is in Vault and cannot be read.
         check: the gate. Raises what ``Gate.check`` raises.
         ids: all ids that are open, or have or had a result.
-        written: the action that we wrote under an id; None if we wrote none, and for one that was
-            deleted before it ran. Raises as ``ended``.
+        written: the action that we wrote under an id; None if we wrote none. Raises as ``ended``.
     """
 
     now: float
