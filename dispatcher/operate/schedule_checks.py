@@ -33,6 +33,8 @@ def check_schedules(
         is_used=lambda _id: False,
         ended=lambda _id: None,
         check=gate.check,
+        ids=frozenset,
+        written=lambda _id: None,
     )
     notes = Schedules(repo, limit=settings.limits.max_action_bytes).look(look).notes
     if notes and not settings.attestation.enabled:

@@ -149,7 +149,7 @@ def _note(name: str, state: ProjectState, decisions: Iterable[Decision]) -> Sour
     return SourceNote(
         kind=KIND,
         name=name,
-        state=SourceState.WAITING if problem else SourceState.ACTIVE,
+        state=SourceState.LIMITED if problem else SourceState.ACTIVE,
         reason=problem,
         next_at=next_decision_at(decisions),
     )

@@ -9,7 +9,16 @@ The loop asks the sources, signs the files and pushes them (``dispatcher.loop.so
 recognizes the signature (``dispatcher.gate.sourced``). How to add a source: ``docs/design.md``.
 """
 
-from dispatcher.sources.base import Look, Passed, Source, SourceNote, SourceState, Wanted, Wants, WrittenRun
+from dispatcher.sources.base import (
+    Look,
+    Passed,
+    Source,
+    SourceNote,
+    SourceState,
+    Wanted,
+    Wants,
+    WrittenRun,
+)
 from dispatcher.sources.text import action_text, problems_of
 
 __all__ = [

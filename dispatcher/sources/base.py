@@ -68,6 +68,7 @@ class SourceState(StrEnum):
     ACTIVE = "active"
     WAITING = "waiting"  # its definition waits for approval
     BROKEN = "broken"  # its definition is invalid
+    LIMITED = "limited"  # something keeps it from starting all that it would
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +97,8 @@ class SourceNote:
                 return f"{what} starts nothing, because it is broken: {self.reason}"
             case SourceState.WAITING:
                 return f"{what} starts nothing, because it is not approved: {self.reason}"
+            case SourceState.LIMITED:
+                return f"{what}: {self.reason}"
             case SourceState.ACTIVE:
                 return ""
 

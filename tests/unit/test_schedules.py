@@ -90,6 +90,8 @@ def look(
         is_used=is_open,
         ended=ended,
         check=check,
+        ids=frozenset,
+        written=lambda _id: None,
     )
 
 

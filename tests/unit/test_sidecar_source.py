@@ -180,7 +180,7 @@ def test_the_forge_is_down(stage: IssueStage) -> None:
     wants = stage.passes()
     assert not wants.actions
     (note,) = wants.notes
-    assert (note.name, note.state) == ("app", SourceState.WAITING)
+    assert (note.name, note.state) == ("app", SourceState.LIMITED)
     assert "503" in note.reason
 
 
