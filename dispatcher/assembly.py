@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dispatcher.ledger.base import Ledger
     from dispatcher.loop.components import Components
     from dispatcher.loop.leader import Leadership
+    from dispatcher.loop.result_writer import Verifier
     from dispatcher.loop.serve import Service
     from dispatcher.loop.view import View
     from dispatcher.notify.notifier import Notifier
@@ -224,13 +225,14 @@ def open_gate(
     return TieredGate(configured, history=repo)
 
 
-def open_sources(settings: Settings, repo: OpsRepo) -> tuple[Source, ...]:
+def open_sources(settings: Settings, repo: OpsRepo, verifier: Verifier) -> tuple[Source, ...]:
     """What starts actions by itself; nothing if nothing is signed."""
+    from dispatcher.loop.expiry import Expiry
     from dispatcher.sources.schedules import Schedules
 
     if not settings.attestation.enabled:
         return ()
-    return (Schedules(repo, limit=settings.limits.max_action_bytes),)
+    return (Schedules(repo, limit=settings.limits.max_action_bytes), Expiry(repo, verifier))
 
 
 def build_components(
@@ -320,7 +322,7 @@ def build_components(
         verifier=verifier,
         sign_action=action_signer(settings, vault),
         written=written,
-        sources=open_sources(settings, repo),
+        sources=open_sources(settings, repo, verifier),
         audit=audit,
         wake=wake,
         leadership=leadership,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dispatcher.cli.live import Line
     from dispatcher.cli.session import Session
     from dispatcher.engines.base import LogChunk
+    from dispatcher.model.progress import Progress
     from dispatcher.operate.follow import Followed
     from dispatcher.operate.submission_client import SubmissionClient
 
@@ -130,18 +131,23 @@ class Viewer:
         if self._line is not None:
             self._line.clear()
 
-    def standing(self, text: str) -> None:
-        """Show its state."""
-        from dispatcher.cli.live import Line
+    def standing(self, text: str, progress: Progress | None = None) -> None:
+        """Show its state. Without redrawing, of progress the stage only: percents would be many
+        lines.
+        """
+        from dispatcher.cli.live import Line, bar
 
         if not console.interactive(sys.stderr):
             now = self._clock()
+            if progress is not None and progress.stage:
+                text = f"{text}: {console.clean(progress.stage)}"
             if now - self._printed.get(text, -REPEAT_S) >= REPEAT_S:
                 self._printed[text] = now
                 console.note(f"{self._action_id}: {text}")
             return
         self._line = self._line or Line()
-        self._line.show(f"{self._action_id}: {text}")
+        shown = bar(progress) if progress is not None else ""
+        self._line.show(" ".join(part for part in (f"{self._action_id}: {text}", shown) if part))
 
     def output(self, chunk: LogChunk) -> None:
         """A piece of the run's output."""

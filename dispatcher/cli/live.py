@@ -7,6 +7,18 @@ import threading
 from rich.status import Status
 
 from dispatcher.cli.console import clean, rich_console
+from dispatcher.model.progress import Progress, in_words
+
+BAR_CELLS = 20
+
+
+def bar(progress: Progress) -> str:
+    """Progress as a bar with its stage and detail: ``████░░░░ 48 % installing: vim``."""
+    words = in_words(progress)
+    if progress.percent is None:
+        return words
+    full = round(progress.percent * BAR_CELLS / 100)
+    return f"{'█' * full}{'░' * (BAR_CELLS - full)} {words}"
 
 
 class Line:

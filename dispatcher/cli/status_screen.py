@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dispatcher.cli import console
 from dispatcher.cli.tables import table
+from dispatcher.model.progress import progress_words
 from dispatcher.model.times import epoch, known_time, rfc3339, took
 from dispatcher.status.action_record import ActionRecord, of_open
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from dispatcher.model.cancel_request import CancelNote
     from dispatcher.model.health import ForeignResult
     from dispatcher.operate.lookup import Account
-    from dispatcher.status.overview import Overview
+    from dispatcher.status.overview import OpenAction, Overview
 
 
 def show_overview(
@@ -62,9 +63,7 @@ def show_overview(
                 console.ago(action.since, now=now) if action.since else "",
                 action.formula,
                 action.tier,
-                _linked(
-                    action.reason or (f"on {action.node}" if action.node else ""), action.again_of
-                ),
+                _linked(_about(action), action.again_of),
             )
             for action in overview.open
         ],
@@ -88,6 +87,15 @@ def show_overview(
             )
             for r in results
         ],
+    )
+
+
+def _about(action: OpenAction) -> str:
+    """Why an action is in its state, how far it is, or at least where."""
+    return (
+        action.reason
+        or progress_words(action.progress)
+        or (f"on {action.node}" if action.node else "")
     )
 
 
@@ -192,6 +200,7 @@ def _facts(account: Account) -> list[tuple[str, str]]:
             ("verdict", standing.verdict),
             ("since", _moment(standing.since)),
             ("reason", standing.reason),
+            ("progress", progress_words(standing.progress)),
             ("run", standing.engine_id),
             ("node", standing.node),
             ("approved by", ", ".join(standing.approved_by)),

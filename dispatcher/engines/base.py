@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from dispatcher.errors import NotFound, PermanentError
 from dispatcher.model.mounts import Mount
 from dispatcher.model.payload import encode_payload
+from dispatcher.model.progress import Progress
 from dispatcher.model.run import (
     MAX_ARGUMENT_BYTES,
     Claim,
@@ -120,7 +121,7 @@ class LogChunk:
 
 
 class Scheduler(Protocol):
-    """Seven operations of an engine. Methods are thread-safe.
+    """The operations of an engine. Methods are thread-safe.
 
     Every method raises ``Unavailable`` (scheduler) when the engine cannot be reached, ``Denied``
     when it denies permission.
@@ -166,6 +167,12 @@ class Scheduler(Protocol):
 
         Raises:
             TimesNotKept: there is a log, but no record of when it was written.
+        """
+        ...
+
+    def progress(self, claims: Collection[Claim]) -> Mapping[RunKey, Progress]:
+        """What these runs last reported about themselves, by one small read each. A run that reported
+        nothing, is unknown, or cannot be read now is absent from the result.
         """
         ...
 

@@ -13,6 +13,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from dispatcher.gate.base import Answer, Decision, Gate, Question
+from dispatcher.gate.expiry import KIND as EXPIRY
+from dispatcher.gate.expiry import approved_by_lifetime
+from dispatcher.model.run import Tier
 from dispatcher.model.source import ActionSource
 
 NAME = "source"
@@ -75,10 +78,26 @@ class SourcedGate:
                 gate=NAME,
                 final=True,
             )
+        if source.kind == EXPIRY and (lifetime := self._of_lifetime(question, source, origin)):
+            return lifetime
         decision = self._gate.check(_about(question, source))
         reason = f"written for {origin}: {decision.reason}"
         # Neither the request that brought the definition nor its age is this action's.
         return replace(decision, reason=reason, final=False, request=0, landed="", landed_at=0.0)
+
+    def _of_lifetime(
+        self, question: Question, source: ActionSource, origin: str
+    ) -> Decision | None:
+        """The approval by a lifetime, if the formula is approved as well; see ``gate.expiry``."""
+        entry = self._files.read([source.blob], limit=self._limit)[source.blob]
+        if not isinstance(entry, bytes):
+            return None
+        decision = approved_by_lifetime(question, entry, origin=origin)
+        if decision is None or not question.formula_path:
+            return decision
+        # Of the formula alone: at tier low the action itself needs no approval.
+        formula = self._gate.check(replace(question, source=None, tier=Tier.LOW))
+        return decision if formula.answer is Answer.APPROVED else formula
 
     def _ours(self, question: Question) -> bool:
         data = self._files.read([question.blob], limit=self._limit)[question.blob]

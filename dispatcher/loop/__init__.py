@@ -19,12 +19,15 @@ without leading is in ``operate``; calls of one external system are in its adapt
 * ``executor``, ``pollers``, ``polls``, ``nudge``, ``outages``, ``retries``: work on other threads,
   what is asked and when, and what waits after a failure
 * ``claim_cache``: the claims as this process knows them
+* ``progress_poll``: what runs report about themselves, for people
 * ``unwrapping``, ``without_runner``: runs that ended early: why, and whether the formula can have
   started
 * ``results``, ``signing``, ``result_writer``: results: made, signed, brought to git
 * ``outbox``, ``reports``: results that the forge has yet to be told of
 * ``sources``, ``written_runs``, ``withdrawn``: actions that the dispatcher writes itself, what
   became of them, and those of them that somebody deleted
+* ``inventory``, ``expiry``: what exists because a run created it, checked against results; what of
+  it is to be destroyed now
 * ``archive``, ``archive_passes``, ``cleanup``: finished actions moved away; leftovers of the
   engine forgotten
 """

@@ -166,6 +166,7 @@ class ControlLoop:
             rules=term.components.rules.digests(),
             failures={**term.vetting.retries.errors(), **term.steps.retries.errors()},
             observations=term.engine.observations or {},
+            progress=term.progress.progress,
             # Results that arrived while this process ran, and the newest of those before.
             newest=None if before is None else tuple(dict.fromkeys((*view.arrived, *before))),
             quiet=term.heads.followed

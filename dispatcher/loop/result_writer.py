@@ -17,7 +17,10 @@ from functools import partial
 from typing import Protocol
 
 from dispatcher.errors import Misconfigured, unexpected
+from dispatcher.model.inventory import Change
+from dispatcher.model.inventory_entry import entry_path, rendered, trailer
 from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH, result_name
+from dispatcher.model.result import Result, parse_result
 from dispatcher.model.run import Claim
 from dispatcher.ops_repo import NewFile, OpsRepo, Published
 
@@ -237,14 +240,14 @@ class ResultWriter:
 
     def _write(self, batch: Sequence[Entry | NewAction]) -> None:
         """Sign each entry separately, so that one that cannot be signed holds up no other."""
-        signed: list[tuple[Entry | NewAction, NewFile]] = []
+        signed: list[tuple[Entry | NewAction, list[NewFile]]] = []
         for entry in batch:
             try:
                 data = self._signed(entry).encode()
             except Exception as error:  # noqa: BLE001 - this thread must live; the loop decides
                 self._report(Pushed(entries=(entry,), error=error))
             else:
-                signed.append((entry, self._file(entry, data)))
+                signed.append((entry, [self._file(entry, data), *_inventory_of(entry)]))
         if signed:
             entries, files = zip(*signed, strict=True)
             self._push_all(entries, files)
@@ -256,7 +259,9 @@ class ResultWriter:
             raise Misconfigured("actions cannot be signed", remedy="Set [attestation] enabled")
         return self._sign_action(entry.text)
 
-    def _push_all(self, batch: tuple[Entry | NewAction, ...], files: Sequence[NewFile]) -> None:
+    def _push_all(
+        self, batch: tuple[Entry | NewAction, ...], files: Sequence[list[NewFile]]
+    ) -> None:
         """Push a batch. If an entry of it cannot be written, it must not hold up the others: the
         batch is split in halves and retried.
         """
@@ -276,15 +281,43 @@ class ResultWriter:
             keeps = partial(self._verifier.ours, action_id=entry.action_id, blob=entry.blob)
         return NewFile(path=entry.path, data=data, keeps=keeps)
 
-    def _push(self, batch: tuple[Entry | NewAction, ...], files: Sequence[NewFile]) -> Pushed:
+    def _push(self, batch: tuple[Entry | NewAction, ...], files: Sequence[list[NewFile]]) -> Pushed:
+        together = [file for each in files for file in each]
         try:
-            published = self._repo.publish(files, message=_message(batch), check=self._check)
+            published = self._repo.publish(together, message=_message(batch), check=self._check)
         except Exception as error:  # noqa: BLE001 - this thread must live; the loop decides
             return Pushed(entries=batch, error=error)
         return Pushed(entries=batch, published=published)
 
 
+def _inventory_of(entry: Entry | NewAction) -> list[NewFile]:
+    """The file of the inventory that the result of a run writes or removes, in the same commit."""
+    result = _result_of(entry)
+    if result is None or result.inventory is None:
+        return []
+    path = entry_path(result.inventory.kind, result.inventory.id)
+    if result.inventory.change is Change.DESTROYS:
+        return [NewFile(path=path, data=b"", beside=entry.path, removed=True)]
+    return [NewFile(path=path, data=rendered(result), beside=entry.path)]
+
+
+def _result_of(entry: Entry | NewAction) -> Result | None:
+    """The result of a run that an entry holds."""
+    if not isinstance(entry, Entry) or not entry.blob or '"inventory"' not in entry.text:
+        return None
+    try:
+        return parse_result(entry.text)
+    except ValueError:
+        return None  # of another version
+
+
 def _message(batch: Sequence[Entry | NewAction]) -> str:
+    results = [result for entry in batch if (result := _result_of(entry)) is not None]
+    trailers = [line for result in results if (line := trailer(result))]
+    return "\n\n".join([_named(batch), *(["\n".join(trailers)] if trailers else [])])
+
+
+def _named(batch: Sequence[Entry | NewAction]) -> str:
     if len(batch) == 1:
         return _subject(batch[0])
     actions = [entry for entry in batch if isinstance(entry, NewAction)]

@@ -8,7 +8,15 @@ from dataclasses import replace
 
 from dispatcher.decide.steps import Reject
 from dispatcher.errors import Problem
-from dispatcher.model.result import LOGS_LIMIT, Result, ResultEngine, ResultFormula, ResultInput
+from dispatcher.model.inventory_entry import declared_change
+from dispatcher.model.result import (
+    LOGS_LIMIT,
+    Result,
+    ResultEngine,
+    ResultFormula,
+    ResultInput,
+    ResultInventory,
+)
 from dispatcher.model.run import Claim, Outcome, Phase, Placement, RunKey
 from dispatcher.model.times import rfc3339
 from dispatcher.model.verdicts import Verdict
@@ -17,13 +25,17 @@ from dispatcher.model.verdicts import Verdict
 def of_run(claim: Claim, outcome: Outcome, engine: Placement, *, now: float) -> Result:
     """The result of a claimed run that has ended."""
     ran = outcome.started_at > 0 and outcome.finished_at >= outcome.started_at
+    inventory, trouble = _inventory(claim, outcome)
+    outputs = outcome.outputs
+    if inventory is not None:
+        outputs = {name: value for name, value in outputs.items() if name != "inventory"}
     return Result(
         id=claim.key.action_id,
         verdict=outcome.verdict,
         exit_code=_exit_code(outcome.verdict, outcome.exit_code),
         timestamp=rfc3339(now),
         logs=outcome.logs[-LOGS_LIMIT:],
-        error=outcome.error,
+        error="; ".join(part for part in (outcome.error, trouble) if part),
         started_at=rfc3339(outcome.started_at) if ran else None,
         finished_at=rfc3339(outcome.finished_at) if ran else None,
         duration_s=round(outcome.finished_at - outcome.started_at, 3) if ran else None,
@@ -45,10 +57,24 @@ def of_run(claim: Claim, outcome: Outcome, engine: Placement, *, now: float) -> 
         engine=ResultEngine.model_validate(
             {"kind": engine.kind, "job": engine.job, "alloc": engine.alloc, "node": engine.node}
         ),
-        outputs=outcome.outputs,
         emergency=claim.emergency,
         again_of=claim.again_of,
+        outputs=outputs,
+        inventory=inventory,
     )
+
+
+def _inventory(claim: Claim, outcome: Outcome) -> tuple[ResultInventory | None, str]:
+    """What the run did to the inventory, and what is wrong with that."""
+    if claim.declares is None or not outcome.formula_started:
+        return None, ""
+    made, trouble = declared_change(
+        claim.declares,
+        outcome.outputs,
+        action_id=claim.key.action_id,
+        succeeded=outcome.verdict.success,
+    )
+    return None if made is None else ResultInventory.model_validate(made), trouble
 
 
 def cancelled_before_start(key: RunKey, *, by: str, commit: str) -> Claim:

@@ -31,6 +31,7 @@ from dispatcher.loop.polls import (
     SecretNamesPoll,
     VettingPoll,
 )
+from dispatcher.loop.progress_poll import ProgressPoll
 from dispatcher.loop.reloading import Reloading
 from dispatcher.loop.result_writer import Pushed
 from dispatcher.loop.sources import Sources
@@ -63,6 +64,8 @@ class Term:
     archiving: ArchivePasses
     cleanup: Cleanup
     sources: Sources
+
+    progress: ProgressPoll
 
     def world(self) -> World:
         """The present facts, for ``reconcile``."""
@@ -106,6 +109,7 @@ class Term:
         self.vetting.work()
         self.lead.work()
         self.engine.work(back)
+        self.progress.work()
         self.heads.go_on()
         self.steps.arrivals.look()
         self.cancels.look(self.claims.claims, self.pollers)
@@ -126,6 +130,7 @@ class Term:
             self.fetching.next_in(),
             self.vetting.next_in(),
             self.engine.next_in(),
+            self.progress.next_in(),
             self.steps.retries.next_try_in(),
             self.pollers.next_try_in(),
             self.outages.next_try_in(),
@@ -232,6 +237,7 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
         tracker.event("archived", actions=actions)
         moved()
 
+    engine = EnginePoll(components.scheduler, claims, pollers)
     return Term(
         components=components,
         view=view,
@@ -250,7 +256,10 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
         ),
         vetting=VettingPoll(view, pollers, tracker),
         lead=LeadPoll(components.leadership, pollers, outages),
-        engine=EnginePoll(components.scheduler, claims, pollers),
+        engine=engine,
+        progress=ProgressPoll(
+            components.scheduler, claims, pollers, observations=lambda: engine.observations
+        ),
         ledger=ClaimPoll(
             components.ledger, claims, pollers, executor, busy=steps.busy, know=steps.know
         ),

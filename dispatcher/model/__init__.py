@@ -8,11 +8,13 @@ package.
 * ``source``: what the dispatcher wrote an action for
 * ``schedule``, ``slots``: schedules, and the points in time that their cron expressions mean
 * ``paths``: where the files of an ops repo stand
-* ``formula_files``, ``inventory``: the files beside a formula; what a run may do to the inventory
+* ``formula_files``, ``inventory``, ``inventory_entry``: the files beside a formula; what a run may do to
+  the inventory, and the files of that
 * ``approval_need``: how many approvals an action needs, and whose
 * ``run``, ``verdicts``, ``mounts``, ``dynamic``, ``job_class``: a run, how it may end, and what it
   may have
-* ``payload``, ``time_index``: what scheduler and runner exchange, and when output was written
+* ``payload``, ``progress``, ``time_index``: what scheduler and runner exchange, and when output was
+  written
 * ``result``: the result file
 * ``health``, ``notice``, ``checks``: what people are shown: the state of a dispatcher,
   notifications, checks

@@ -20,7 +20,7 @@ class Declaration:
 
     Attributes:
         change, kind: to one entry of this kind.
-        destroyed_by: of what ``creates``: the formula that destroys it, with ``[params] id``; "" if
+        destroyed_by: of what ``creates`` or ``updates``: the formula that destroys it, with ``[params] id``; "" if
             none is named.
     """
 

@@ -227,7 +227,7 @@ def encode_outcome(outcome: Outcome, *, key: str = "") -> bytes:
     """
     plain = {f.name: getattr(outcome, f.name) for f in fields(outcome)}
     text = json.dumps(plain, ensure_ascii=False, indent=1).encode("utf-8", "replace") + b"\n"
-    return b'{"mac":"%s",%s' % (_mac(text, key), text[1:]) if key else text
+    return authenticate(text, key)
 
 
 def decode_outcome(data: bytes, *, key: str = "") -> Outcome:
@@ -240,12 +240,7 @@ def decode_outcome(data: bytes, *, key: str = "") -> Outcome:
         NotAuthentic: it does not verify with ``key``.
         ValueError: it is not an outcome.
     """
-    if key:
-        begin = _MAC.match(data)
-        if begin is None or not hmac.compare_digest(
-            _mac(b"{" + data[begin.end() :], key), begin[1]
-        ):
-            raise NotAuthentic("not written by the runner of this run")
+    check_authentic(data, key)
     try:
         plain = json.loads(data)
         names = {f.name for f in fields(Outcome)}
@@ -258,6 +253,24 @@ def decode_outcome(data: bytes, *, key: str = "") -> Outcome:
         return replace(outcome, outputs={}, error=error)
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not an outcome: {type(error).__name__}") from None
+
+
+def authenticate(text: bytes, key: str) -> bytes:
+    """A JSON object with a MAC as its first field; as it is without a key."""
+    return b'{"mac":"%s",%s' % (_mac(text, key), text[1:]) if key else text
+
+
+def check_authentic(data: bytes, key: str) -> None:
+    """Check what ``authenticate`` made; nothing without a key.
+
+    Raises:
+        NotAuthentic: it does not verify.
+    """
+    begin = _MAC.match(data) if key else None
+    if not key:
+        return
+    if begin is None or not hmac.compare_digest(_mac(b"{" + data[begin.end() :], key), begin[1]):
+        raise NotAuthentic("not written by the runner of this run")
 
 
 def _mac(text: bytes, key: str) -> bytes:

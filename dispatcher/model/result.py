@@ -10,6 +10,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dispatcher.model.inventory import Change
+from dispatcher.model.names import ID_PATTERN
 from dispatcher.model.run import ENGINE_NAME, Claim, Phase, Tier
 from dispatcher.model.verdicts import Verdict
 
@@ -43,6 +45,21 @@ class ResultFormula(_Record):
             description="Its schema and the files that it read, left out if it has none.",
         ),
     ] = ()
+
+
+class ResultInventory(_Record):
+    """What the run did to one entry of the inventory, in the same commit as this result."""
+
+    change: Change
+    kind: Annotated[str, Field(pattern=ID_PATTERN)]
+    id: Annotated[str, Field(pattern=ID_PATTERN)]
+    destroyed_by: Annotated[str, Field(description="The formula that destroys it, or empty.")] = ""
+    expires_at: Annotated[
+        str | None, Field(description="When the dispatcher has it destroyed, RFC 3339.")
+    ] = None
+    entry: Annotated[
+        dict[str, object], Field(description="What the formula handed back about it.")
+    ] = {}
 
 
 class ResultEngine(_Record):
@@ -101,6 +118,13 @@ class Result(_Record):
         str,
         Field(description="Id of the action that it repeats; left out if there is none."),
     ] = ""
+    inventory: Annotated[
+        ResultInventory | None,
+        Field(
+            exclude_if=lambda done: done is None,
+            description="What it did to the inventory, left out if nothing.",
+        ),
+    ] = None
     attestation: Annotated[
         Envelope | None,
         Field(description="Signature over all of the above; see dispatcher.attestation."),

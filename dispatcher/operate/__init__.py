@@ -17,6 +17,7 @@ options, tables and texts for a terminal are in ``cli``.
 * ``schedules``: ``schedule``: the schedules and their slots
 * ``doctor``, ``policy_checks``, ``approval_checks``, ``schedule_checks``, ``signer_checks``,
   ``sink_checks``, ``trial_run``: ``doctor``
+* ``probe``: ``inventory --probe``: whether things can be reached
 * ``apply``, ``mounts_in_use``: ``apply``: Vault and the engine brought to the settings
 * ``scaffold``, ``schema``: ``init`` and ``schema``
 """

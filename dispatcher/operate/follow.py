@@ -21,6 +21,7 @@ from dispatcher.errors import (
     TemporaryError,
 )
 from dispatcher.ledger.base import Ledger
+from dispatcher.model.progress import Progress
 from dispatcher.model.result import RESULT_LIMIT, Result
 from dispatcher.model.run import Claim, Phase
 from dispatcher.ops_repo import OpsRepo, Tree
@@ -49,8 +50,10 @@ _PHASES = {Phase.CLAIMED: "starting", Phase.SUBMITTED: "running"}
 class Viewer(Protocol):
     """Shows a followed action. ``output`` is called on a thread of its own."""
 
-    def standing(self, text: str) -> None:
-        """Show the action's state, in words; called when it changes."""
+    def standing(self, text: str, progress: Progress | None = None) -> None:
+        """Show the action's state, in words, and what its run reports about itself; called when
+        either changes.
+        """
         ...
 
     def output(self, chunk: LogChunk) -> None:
@@ -99,7 +102,7 @@ class Follower:
     tree: Tree = field(default_factory=Tree)
     unmerged: Callable[[str], str] | None = None
     sleep: Callable[[float], None] = time.sleep
-    _shown: str = ""
+    _shown: tuple[str, Progress | None] = ("", None)
     _looks: int = 0
     _stream: threading.Thread | None = None
     _streamed: bool = False
@@ -128,7 +131,7 @@ class Follower:
             claim = self._claim(action_id)
             if claim is not None and claim.phase is not Phase.CLAIMED:
                 self._start_stream(claim)
-            self._show(self._standing(action_id, claim))
+            self._show(self._standing(action_id, claim), self._progress(claim))
             ended = claim is not None and claim.phase is Phase.ENDED
             self.sleep(FIRST_PAUSE_S if ended else pause_s)
             pause_s = min(self._longest_s(), pause_s * 1.2)
@@ -182,10 +185,19 @@ class Follower:
             return "waiting for the dispatcher's next poll"
         return NOBODY if self.ledger is not None else "waiting for the result"
 
-    def _show(self, text: str) -> None:
-        if text != self._shown:
-            self._shown = text
-            self.viewer.standing(text)
+    def _progress(self, claim: Claim | None) -> Progress | None:
+        """What the run last reported about itself."""
+        if claim is None or self.scheduler is None or claim.phase is not Phase.SUBMITTED:
+            return None
+        try:
+            return self.scheduler.progress([claim]).get(claim.key) or self._shown[1]
+        except DisintoError:
+            return self._shown[1]
+
+    def _show(self, text: str, progress: Progress | None = None) -> None:
+        if (text, progress) != self._shown:
+            self._shown = (text, progress)
+            self.viewer.standing(text, progress)
 
     def _start_stream(self, claim: Claim) -> None:
         if self._stream is not None or self.scheduler is None:

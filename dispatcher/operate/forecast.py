@@ -38,11 +38,13 @@ from dispatcher.loop.cancel_requests import CancelRequests
 from dispatcher.loop.components import Components
 from dispatcher.loop.endings import read_endings
 from dispatcher.loop.foreign import in_git, inspect, judged
+from dispatcher.loop.progress_poll import AT_ONCE
 from dispatcher.loop.view import View, WithResult
 from dispatcher.model.cancel_request import CancelNote
 from dispatcher.model.health import DependencyHealth, ForeignResult, WaitingFor
 from dispatcher.model.job_class import JobVariant
-from dispatcher.model.run import Claim, Observation, RunKey
+from dispatcher.model.progress import Progress
+from dispatcher.model.run import Claim, Observation, RunKey, RunState
 from dispatcher.operate.schedules import source_notes
 from dispatcher.ops_repo import Head
 from dispatcher.settings import GateKind, Settings
@@ -67,6 +69,7 @@ class Forecast:
         candidates: open actions by id, as vetted and judged.
         claims: open claims by id.
         observations: of the engine, or None if it could not be reached.
+        progress: what the runs report about themselves.
         obstacles: why a run cannot reach its engine although it is its turn, by id.
         cancels: requests to cancel; the first few are judged.
         foreign: results that arrived since a dispatcher last ran and that it did not sign; at most
@@ -87,6 +90,7 @@ class Forecast:
     cancels: tuple[CancelNote, ...] = ()
     outages: Mapping[Dependency, str] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    progress: Mapping[RunKey, Progress] = field(default_factory=dict)
 
     def actions(self) -> tuple[OpenAction, ...]:
         """The open actions; steps count as actions whose turn it is."""
@@ -95,6 +99,7 @@ class Forecast:
             self.claims,
             observations=self.observations,
             candidates=self.candidates,
+            progress=self.progress,
         )
 
     def overview(self, settings: Settings) -> Overview:
@@ -210,12 +215,25 @@ def forecast(components: Components, view: View) -> Forecast:
         candidates=candidates,
         claims=by_id,
         observations=observations,
+        progress=_progress(components, in_flight, observations or {}),
         obstacles=obstacles,
         foreign=foreign,
         cancels=cancels.notes()[:LISTED],
         outages=dict(asker.outages),
         sources=tuple(n.warning for n in source_notes(components, view, by_id) if n.warning),
     )
+
+
+def _progress(
+    components: Components, claims: Collection[Claim], observations: Mapping[RunKey, Observation]
+) -> Mapping[RunKey, Progress]:
+    """What some of the runs report about themselves."""
+    running = [
+        claim
+        for claim in claims
+        if (seen := observations.get(claim.key)) and seen.state is RunState.RUNNING
+    ]
+    return components.scheduler.progress(running[:AT_ONCE]) if running else {}
 
 
 def _advance(view: View, head: Head) -> Collection[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dispatcher.errors import Conflict, Misconfigured
@@ -22,6 +22,8 @@ class Batch:
         new, over: files at free paths, and files that replace others.
         moved: the possible moves.
         skipped: paths left unchanged.
+        attached: files that belong to those written, and replace or remove what is there.
+        cleared: paths of files where these need a directory.
     """
 
     base: str
@@ -30,6 +32,8 @@ class Batch:
     over: tuple[NewFile, ...]
     moved: tuple[Move, ...]
     skipped: tuple[str, ...]
+    attached: tuple[NewFile, ...] = ()
+    cleared: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.new or self.over or self.moved)
@@ -66,8 +70,9 @@ def batch(clone: Clone, base: str, files: Sequence[NewFile], moves: Sequence[Mov
         Misconfigured: a file's path is invalid.
     """
     there = entries_at(clone, base, _paths_to_know(files, moves))
-    _refuse_blocked(there, files, moves)
-    checked = paths_checked(files)
+    own = [file for file in files if not file.beside]
+    _refuse_blocked(there, own, moves)
+    checked = paths_checked(own)
     new = tuple(f for f in checked if f.path not in there)
     over = tuple(f for f in checked if f.path in there and _gives_way(clone, there[f.path], f))
     taken = {f.path for f in new}
@@ -77,9 +82,33 @@ def batch(clone: Clone, base: str, files: Sequence[NewFile], moves: Sequence[Mov
     )  # fmt: skip
     own_paths = {f.path for f in (*new, *over)}
     going = {m.target for m in moved}
-    skipped = [f.path for f in files if f.path not in own_paths]
+    skipped = [f.path for f in own if f.path not in own_paths]
     skipped += [m.target for m in moves if m.target not in going]
-    return Batch(base=base, there=there, new=new, over=over, moved=moved, skipped=tuple(skipped))
+    attached = _attached(files, own_paths, there)
+    return Batch(
+        base=base,
+        there=there,
+        new=new,
+        over=over,
+        moved=moved,
+        skipped=tuple(skipped),
+        attached=attached,
+        cleared=tuple(sorted(_blocking(attached, there))),
+    )
+
+
+def _attached(
+    files: Sequence[NewFile], written: Container[str], there: Mapping[str, Entry]
+) -> tuple[NewFile, ...]:
+    """The files that belong to a written one; the last of each path, since it is the newest."""
+    by_path = {file.path: file for file in files if file.beside and file.beside in written}
+    paths_checked(tuple(by_path.values()))
+    return tuple(f for f in by_path.values() if not f.removed or f.path in there)
+
+
+def _blocking(attached: Sequence[NewFile], there: Mapping[str, Entry]) -> set[str]:
+    folders = _folders([file.path for file in attached])
+    return {path for path in folders if path in there and not there[path].directory}
 
 
 def paths_checked(files: Sequence[NewFile]) -> list[NewFile]:

@@ -39,16 +39,19 @@ class Committer:
     def of_batch(self, batch: Batch, message: str, fds: Sequence[int]) -> str:
         """Commit a batch, with a message that names what it replaces; returns the hash."""
         # A directory cannot be replaced by a file: it is removed first.
-        gone = (removed(file.path) for file in batch.over)
+        gone = [file.path for file in (*batch.over, *batch.attached) if file.path in batch.there]
+        attached = [file for file in batch.attached if not file.removed]
+        written = (*batch.files, *attached)
         return self.commit(
             batch.base,
-            [*self._moved(batch), *gone, *added(batch.files)],
+            [*self._moved(batch), *map(removed, (*batch.cleared, *gone)), *added(written)],
             _explained(message, batch.replaced),
             fds,
             lambda: {
                 **{m.source: None for m in batch.moved},
                 **{m.target: batch.there[m.source] for m in batch.moved},
-                **stored(self._clone, batch.files),
+                **{file.path: None for file in batch.attached},
+                **stored(self._clone, written),
             },
         )
 

@@ -120,11 +120,16 @@ class NewFile:
         data: its bytes.
         keeps: called with the bytes of an existing file at the path: True keeps it, False replaces
             it; anything that is not a regular file is replaced. None: nothing is ever replaced.
+        beside: path of another file: this one belongs to it. It is written, over whatever is
+            there, if and only if that file is, in the same commit. "" for a file by itself.
+        removed: whether the path is to be removed instead; for a file ``beside`` another only.
     """
 
     path: str
     data: bytes
     keeps: Callable[[bytes], bool] | None = None
+    beside: str = ""
+    removed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dispatcher.ops_repo import authorship, lineage, reader
+from dispatcher.ops_repo import authorship, inventory, lineage, reader
 from dispatcher.ops_repo.authorship import Contribution
 from dispatcher.ops_repo.changes import Changes, Delta
 from dispatcher.ops_repo.clone import Clone
@@ -68,6 +68,14 @@ class RepoReader:
         that they may hold surrogates (bytes that are not UTF-8).
         """
         return self._repairing(lambda: reader.directory(self._clone, commit, path))
+
+    def inventory(self, commit: str) -> dict[tuple[str, str], Entry]:
+        """The inventory's files at a commit, by kind and id."""
+        return self._repairing(lambda: inventory.entries(self._clone, commit))
+
+    def inventory_changes(self, commit: str) -> dict[tuple[str, str], list[str]]:
+        """By kind and id of an entry, ids of results that changed it, as messages claim."""
+        return self._repairing(lambda: inventory.changes(self._clone, commit))
 
     def has_commit(self, oid: str) -> bool:
         """Whether the clone has a commit of this hash."""

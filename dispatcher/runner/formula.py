@@ -128,6 +128,10 @@ class Workspace:
         return f"{self.base}/outputs.json"
 
     @property
+    def progress(self) -> str:
+        return f"{self.base}/progress"
+
+    @property
     def files(self) -> str:
         return f"{self.base}/files"
 
@@ -191,6 +195,7 @@ def environment(spec: RunSpec, workspace: Workspace, secrets: Mapping[str, str])
         "DISINTO_TOOLS": ",".join(spec.tools),
         "DISINTO_PARAMS": json.dumps(spec.params),
         "DISINTO_OUTPUTS": workspace.outputs,
+        "DISINTO_PROGRESS": workspace.progress,
         "DISINTO_WORKDIR": workspace.work,
     }
     if spec.files:

@@ -29,6 +29,11 @@ _HARMLESS = {
 """Control characters as their pictures; line ends and tabs stay."""
 
 
+def harmless(text: str) -> str:
+    """Text without control characters but line ends and tabs."""
+    return text.replace("\r\n", "\n").translate(_HARMLESS)
+
+
 class Tail:
     """The last characters of several streams, in order of arrival."""
 
@@ -57,7 +62,7 @@ class Tail:
             secrets: redacted again, because two streams may have joined into one.
         """
         text = secrets.redact_text(self._text[-2 * LOG_CHARACTERS :])
-        text = text.replace("\r\n", "\n").translate(_HARMLESS)
+        text = harmless(text)
         return secrets.redact_text(text)[-LOG_CHARACTERS:]
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dispatcher.errors import DisintoError, Exit, PermanentError, TemporaryError
 from dispatcher.host.process_record import encode_record, own_record
 from dispatcher.model.payload import IncompletePayload, decode_payload
+from dispatcher.model.progress import FILE_NAME
 from dispatcher.model.run import Outcome, RunSpec
 from dispatcher.model.time_index import index_name
 from dispatcher.model.verdicts import Verdict
@@ -20,6 +21,7 @@ from dispatcher.runner.memory import Memory
 from dispatcher.runner.options import USAGE, BadUsage, Options, parse
 from dispatcher.runner.outcome import OutcomeFile, Tail, read_outputs
 from dispatcher.runner.process import end_all, guard_runner, spawn
+from dispatcher.runner.progress import EVERY_S, ProgressFile
 from dispatcher.runner.redact import Redactor, Secrets
 from dispatcher.runner.streams import Sink, Stream, log_file, sink_for
 from dispatcher.runner.supervise import End, Signals, Stopped, Supervision
@@ -198,6 +200,12 @@ class _Run:
         os.close(stdin)
         for stream in streams:
             stream.started()
+        progress = ProgressFile(
+            workspace.progress,
+            f"{self._directory}/{FILE_NAME}",
+            secrets=secrets,
+            key=self.outcome_key,
+        )
         sandbox = os.path.basename(self._options.sandbox[0]) if self._options.sandbox else ""  # noqa: PTH119
         end = Supervision(
             pid,
@@ -206,6 +214,8 @@ class _Run:
             timeout_s=spec.timeout_s,
             grace_s=spec.kill_grace_s,
             spare=sandbox,
+            tick=progress.look,
+            tick_s=EVERY_S,
         ).run()
         outputs, trouble = read_outputs(workspace.outputs, secrets)
         verdict, code, number = _verdict(end, sandboxed=bool(sandbox))
@@ -240,9 +250,13 @@ class _Run:
             self._marks[1].note(_line(text))
         _tell(text)
 
+    @property
+    def _directory(self) -> str:
+        """Where the engine reads what the runner leaves."""
+        return os.path.dirname(self._options.outcome) or "."  # noqa: PTH120
+
     def _time_marks(self) -> list[TimeMarks]:
-        directory = os.path.dirname(self._options.outcome) or "."  # noqa: PTH120
-        self._marks = [TimeMarks(f"{directory}/{index_name(name)}") for name in _STREAMS]
+        self._marks = [TimeMarks(f"{self._directory}/{index_name(name)}") for name in _STREAMS]
         return self._marks
 
     def _why(self, verdict: Verdict, spec: RunSpec, end: End) -> str:

@@ -5,11 +5,12 @@ One thread, one poll: the two streams, the destinations that fill up, the signal
 
 from __future__ import annotations
 
+import math
 import os
 import select
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
@@ -95,6 +96,7 @@ class Supervision:
         timeout_s: seconds it may run.
         grace_s: seconds between TERM and KILL.
         spare: name of the sandbox's program, see ``signal_descendants``.
+        tick: called about once per ``tick_s`` seconds while the first process runs; never blocks.
     """
 
     def __init__(
@@ -106,6 +108,8 @@ class Supervision:
         timeout_s: float,
         grace_s: float,
         spare: str = "",
+        tick: Callable[[], None] = lambda: None,
+        tick_s: float = math.inf,
     ) -> None:
         self._pid = pid
         self._streams = streams
@@ -116,6 +120,8 @@ class Supervision:
         self._poll.register(signals.wake, select.POLLIN)
         self._watched: dict[int, int] = {}
         self._timeout_at = time.monotonic() + timeout_s
+        self._tick, self._tick_s = tick, tick_s
+        self._tick_at = time.monotonic() + tick_s
         self.end = End()
 
     def run(self) -> End:
@@ -140,7 +146,10 @@ class Supervision:
             if time.monotonic() >= self._timeout_at:
                 self.end.timed_out = True
                 return True
-            self._poll_once(self._timeout_at)
+            self._poll_once(min(self._timeout_at, self._tick_at))
+            if time.monotonic() >= self._tick_at:
+                self._tick()
+                self._tick_at = time.monotonic() + self._tick_s
 
     def _until_gone(self) -> bool:
         """TERM, then KILL, until no process is left. True if some cannot be ended."""

@@ -57,8 +57,8 @@ def _inventory(value: Mapping[str, object], wrong: list[str]) -> Declaration | N
         if not isinstance(destroyed_by, str) or not is_id(destroyed_by):
             wrong.append('"destroyed_by" must be the name of a formula')
             return None
-        if changes != [Change.CREATES]:
-            wrong.append('"destroyed_by" goes with "creates"')
+        if changes not in ([Change.CREATES], [Change.UPDATES]):
+            wrong.append('"destroyed_by" goes with "creates" or "updates"')
             return None
     if not changes:
         return None

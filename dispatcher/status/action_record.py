@@ -40,6 +40,7 @@ class ActionRecord:
         request: the pull request that contains it: ``number`` and ``url``.
         lock: ``name``, ``holder``, ``first`` and ``ahead`` of the lock that it has or waits for.
         again_of: id of the action that it repeats.
+        progress: what its run last reported: ``stage``, ``percent``, ``detail``, ``at``.
         result: the result file.
     """
 
@@ -60,6 +61,7 @@ class ActionRecord:
     request: Mapping[str, object] | None = None
     lock: Mapping[str, object] | None = None
     again_of: str | None = None
+    progress: Mapping[str, object] | None = None
     result: Mapping[str, object] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -94,6 +96,7 @@ def of_open(action: OpenAction) -> ActionRecord:
         request=action.request,
         lock=asdict(action.lock) if action.lock else None,
         again_of=action.again_of or None,
+        progress=action.progress,
     )
 
 

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 from dispatcher.errors import Dependency
 from dispatcher.model.cancel_request import CancelNote
 from dispatcher.model.health import DependencyHealth, ForeignResult, LockPlace, WaitingFor
+from dispatcher.model.progress import Progress
 from dispatcher.model.run import Claim, Observation, Phase, RunKey, RunState
+from dispatcher.model.times import known_time
 from dispatcher.status.standby import Standby
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ class OpenAction:
         lock: its place at its lock while it has or waits for it; None otherwise.
         again_of: id of the action that it repeats, or "".
         request: the pull request that contains it, ``number`` and ``url``; None if none does.
+        progress: what its run last reported about itself: ``stage``, ``percent``, ``detail`` and
+            ``at``; None if nothing is known.
     """
 
     id: str
@@ -74,6 +78,7 @@ class OpenAction:
     lock: LockPlace | None = None
     again_of: str = ""
     request: Mapping[str, object] | None = None
+    progress: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,6 +193,7 @@ def of_status(status: Status, dependencies: tuple[DependencyHealth, ...]) -> Ove
             status.claims,
             observations=status.observations,
             candidates=status.candidates,
+            progress=status.progress,
         ),
         waiting=waiting(plan, status.claims),
         dependencies=dependencies,
@@ -221,13 +227,18 @@ def open_actions(
     *,
     observations: Mapping[RunKey, Observation] | None = None,
     candidates: Mapping[str, Candidate] | None = None,
+    progress: Mapping[RunKey, Progress] | None = None,
 ) -> tuple[OpenAction, ...]:
     """Claims first, as they were made; then what waits, in the order of the plan."""
     waits = {wait.action_id: wait for wait in plan.waits}
     claimed = sorted(
         (c for c in claims.values() if c.phase is not Phase.TOMBSTONE), key=lambda c: c.claimed_at
     )
-    running = [_of_claim(c, waits.get(c.key.action_id), observations or {}) for c in claimed]
+    reported = progress or {}
+    running = [
+        _of_claim(c, waits.get(c.key.action_id), observations or {}, reported.get(c.key))
+        for c in claimed
+    ]
     rest = [wait for action_id, wait in waits.items() if not _taken(action_id, claims)]
     waiting_ = [_of_wait(wait, (candidates or {}).get(wait.action_id)) for wait in rest[:LISTED]]
     return (*running, *waiting_)
@@ -244,7 +255,10 @@ def _taken(action_id: str, claims: Mapping[str, Claim]) -> bool:
 
 
 def _of_claim(
-    claim: Claim, wait: Wait | None, observations: Mapping[RunKey, Observation]
+    claim: Claim,
+    wait: Wait | None,
+    observations: Mapping[RunKey, Observation],
+    progress: Progress | None,
 ) -> OpenAction:
     observation = observations.get(claim.key)
     return OpenAction(
@@ -261,6 +275,7 @@ def _of_claim(
         since=claim.claimed_at,
         lock=(wait.lock if wait else None) or _held(claim),
         again_of=claim.again_of,
+        progress=plain_progress(progress) if progress and claim.phase is not Phase.ENDED else None,
     )
 
 
@@ -269,6 +284,16 @@ def _held(claim: Claim) -> LockPlace | None:
     if not claim.lock or not claim.in_flight:
         return None
     return LockPlace(name=claim.lock, holder=claim.key.action_id)
+
+
+def plain_progress(progress: Progress) -> dict[str, object]:
+    """Progress as the public record has it."""
+    return {
+        "stage": progress.stage,
+        "percent": progress.percent,
+        "detail": progress.detail,
+        "at": known_time(progress.at),
+    }
 
 
 def _verdict(claim: Claim) -> str:

@@ -12,6 +12,7 @@ from dispatcher.decide.world import Candidate
 from dispatcher.errors import Dependency
 from dispatcher.model.cancel_request import CancelNote
 from dispatcher.model.health import ForeignResult, Outage
+from dispatcher.model.progress import Progress
 from dispatcher.model.run import Claim, Observation, RunKey
 
 
@@ -33,6 +34,7 @@ class Status:
         candidates: open actions by id, as vetted and judged.
         warnings: what deserves attention although everything works, in words.
         observations: the engine's last observations of the runs.
+        progress: what the runs report about themselves.
         newest: blobs of the newest results, in no order; None while unknown.
         rules: SHA-256 of each of the rules' files in force, by its setting.
         failures: error of the last step of each action that is being retried, by id.
@@ -56,6 +58,7 @@ class Status:
     rules: Mapping[str, str] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
     observations: Mapping[RunKey, Observation] = field(default_factory=dict)
+    progress: Mapping[RunKey, Progress] = field(default_factory=dict)
     newest: tuple[str, ...] | None = None
     foreign: tuple[ForeignResult, ...] = ()
     cancels: tuple[CancelNote, ...] = ()

@@ -17,6 +17,7 @@ import pytest
 from dispatcher.engines.base import Scheduler, Stream
 from dispatcher.model.run import Claim, FormulaKind, Observation, RunSpec, RunState, WrappedGrant
 from dispatcher.model.verdicts import Verdict
+from tests.contract.progress import ProgressContract
 from tests.contract.runs import RunsContract, claim_of, eventually
 from tests.servers.bao import Bao
 from tests.servers.grants import Minter
@@ -54,7 +55,7 @@ class RealRuns:
         return [used(self.minter, grant) for grant in grants]
 
 
-class SchedulerContract(RunsContract):
+class SchedulerContract(RunsContract, ProgressContract):
     """The suite, and that of ``RunsContract``. Ids are new in each test, so one engine may serve all."""
 
     @pytest.fixture

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from dispatcher.engines.base import LogChunk, Stream
+from dispatcher.model.progress import Progress
 from dispatcher.model.run import (
     Claim,
     Observation,
@@ -40,6 +41,7 @@ class FakeScheduler:
     submitted: list[RunSpec] = field(default_factory=list)
     granted: list[WrappedGrant] = field(default_factory=list)
     cancelled: list[RunKey] = field(default_factory=list)
+    reported: dict[RunKey, Progress] = field(default_factory=dict)
     observe_calls: int = 0
     fails_with: Exception | None = None
     _runs: dict[RunKey, Observation] = field(default_factory=dict)
@@ -73,6 +75,9 @@ class FakeScheduler:
 
     def offsets_since(self, claim: Claim, since: float) -> Mapping[Stream, int]:
         return {}
+
+    def progress(self, claims: Collection[Claim]) -> Mapping[RunKey, Progress]:
+        return {c.key: self.reported[c.key] for c in claims if c.key in self.reported}
 
     def cancel(self, claim: Claim, *, reason: str) -> None:
         self._answer()

@@ -1,10 +1,12 @@
-"""Two actions, one that succeeds and one that fails, and a dispatcher that dies among them.
+"""Two actions, one that succeeds and one that fails, and a dispatcher that dies among them. Both leave
+something that the inventory has to have.
 
 What ran is counted by the formulas themselves, in a file that only they write.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -42,6 +44,10 @@ ACTIONS = {"good": 0, "bad": 3}
 """Exit codes by id."""
 
 
+CREATES = '{"x-disinto": {"creates": "machine"}}'
+"""The schema of both formulas."""
+
+
 def set_scene(
     root: Path,
     server: Bao,
@@ -60,7 +66,8 @@ def set_scene(
         mounts: of both, as TOML.
     """
     begin = (
-        f'#!/bin/bash\ntest -n "$TOKEN_A" || exit 9\necho $DISINTO_ACTION_ID >> {marks}\n{script}\n'
+        f'#!/bin/bash\ntest -n "$TOKEN_A" || exit 9\necho $DISINTO_ACTION_ID >> {marks}\n'
+        f'echo \'{{"inventory": {{"address": "198.51.100.7"}}}}\' > "$DISINTO_OUTPUTS"\n{script}\n'
     )
     scene = Scene.set(
         root,
@@ -69,7 +76,10 @@ def set_scene(
         values={"TOKEN_A": "value-of-a"},
         settings={"vault": {"kv_mount": server.kv_mount}, **settings},
         tiers={"good": "low", "bad": "low"},
-        formulas={f"{name}.sh": f"{begin}exit {code}\n" for name, code in ACTIONS.items()},
+        formulas={
+            **{f"{name}.sh": f"{begin}exit {code}\n" for name, code in ACTIONS.items()},
+            **dict.fromkeys((f"{name}.schema.json" for name in ACTIONS), CREATES),
+        },
     )
     (root / "data").mkdir()
     (root / "data" / "marks").touch()
@@ -110,6 +120,17 @@ def runs(scene: Scene) -> Counter[str]:
     return Counter((scene.root / "data" / "marks").read_text().split())
 
 
+def assert_inventory(scene: Scene) -> None:
+    """What each run left is in the inventory, by the commit that brought its result."""
+    for name in ACTIONS:
+        entry, result = f"vault/inventory/machine/{name}.json", f"vault/actions/{name}.result.json"
+        (brought,) = scene.git("log", "--format=%H", "main", "--", entry, cwd=scene.remote).split()
+        assert brought in scene.git("log", "--format=%H", "main", "--", result, cwd=scene.remote)
+        file = json.loads(scene.git("show", f"main:{entry}", cwd=scene.remote))
+        assert (file["id"], file["result"]) == (name, name)
+        assert file["entry"] == {"address": "198.51.100.7"}
+
+
 def assert_each_ran_once(scene: Scene, server: Bao, *, orphans_for_s: float) -> None:
     """Each action ran once and has its result; no grant lives, and the clone is whole.
 
@@ -123,6 +144,8 @@ def assert_each_ran_once(scene: Scene, server: Bao, *, orphans_for_s: float) -> 
         verdict = "succeeded" if exit_code == 0 else "failed"
         assert (result["verdict"], result["exit_code"]) == (verdict, exit_code), result
         assert runs(scene)[name] == 1, "an action runs once"
+
+    assert_inventory(scene)
 
     @tenacity.retry(
         stop=tenacity.stop_after_delay(orphans_for_s), wait=tenacity.wait_fixed(0.2), reraise=True

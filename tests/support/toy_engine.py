@@ -33,7 +33,8 @@ from dispatcher.engines.base import (
 from dispatcher.model import run
 from dispatcher.model.checks import Check
 from dispatcher.model.mounts import Mount
-from dispatcher.model.payload import decode_outcome
+from dispatcher.model.payload import NotAuthentic, check_authentic, decode_outcome
+from dispatcher.model.progress import FILE_NAME, Progress, decode_progress
 from dispatcher.model.run import (
     Claim,
     Observation,
@@ -178,6 +179,16 @@ class ToyScheduler:
                     raise TimesNotKept(stream, "no index")
                 offsets[stream] = offset
         return offsets
+
+    def progress(self, claims: Collection[Claim]) -> Mapping[RunKey, Progress]:
+        found = {}
+        for claim in claims:
+            with suppress(FileNotFoundError, NotAuthentic):
+                data = (self._place(claim.key).path / FILE_NAME).read_bytes()
+                check_authentic(data, claim.outcome_key)
+                if progress := decode_progress(data):
+                    found[claim.key] = progress
+        return found
 
     def cancel(self, claim: Claim, *, reason: str) -> None:
         place = self._place(claim.key)

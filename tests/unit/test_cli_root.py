@@ -19,7 +19,7 @@ from dispatcher.model.verdicts import Verdict
 LINES, COLUMNS = 36, 100
 
 PRINTS_DATA = {
-    "validate", "dispatch", "again", "watch", "status", "verify", "plan", "archive", "apply", "secrets list",
+    "validate", "dispatch", "again", "watch", "status", "verify", "inventory", "plan", "archive", "apply", "secrets list",
     "doctor", "audit verify", "notify list", "schedule list", "schedule next",
 }  # fmt: skip
 """Commands with ``--json``. ``schema`` prints JSON always; ``logs`` hands on what a run wrote."""

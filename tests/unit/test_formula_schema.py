@@ -95,7 +95,7 @@ def test_a_long_file_of_misfits_is_cut() -> None:
         ({"x-disinto": {"creates": "../a"}}, "must be a kind"),
         ({"x-disinto": {"files": ["../apps.json"]}}, "beside the formula"),
         ({"x-disinto": {"files": ["other.sh"]}}, "beside the formula"),
-        ({"x-disinto": {"updates": "a", "destroyed_by": "b"}}, 'goes with "creates"'),
+        ({"x-disinto": {"destroys": "a", "destroyed_by": "b"}}, 'goes with "creates"'),
         ({"x-disinto": []}, "must be an object"),
     ],
 )

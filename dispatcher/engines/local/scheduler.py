@@ -25,6 +25,7 @@ from dispatcher.engines.local.spool import Spool
 from dispatcher.engines.log import LazyLogger
 from dispatcher.errors import Dependency, Misconfigured, Unavailable, reason_of
 from dispatcher.host.process_record import ProcessRecord
+from dispatcher.model.progress import Progress
 from dispatcher.model.run import (
     Claim,
     Observation,
@@ -197,6 +198,14 @@ class LocalScheduler:
     def offsets_since(self, claim: Claim, since: float) -> Mapping[Stream, int]:
         """Also for ``[local] keep_logs_s`` after the run was forgotten."""
         return output.offsets_since(Spool(self._runs, claim.key), self._kept_logs, since)
+
+    def progress(self, claims: Collection[Claim]) -> Mapping[RunKey, Progress]:
+        """See ``Scheduler.progress``."""
+        found = (
+            (claim.key, Spool(self._runs, claim.key, outcome_key=claim.outcome_key).progress())
+            for claim in claims
+        )
+        return {key: progress for key, progress in found if progress is not None}
 
     def cancel(self, claim: Claim, *, reason: str) -> None:
         """Signal the runner to stop; one that has not read its payload yet reads the reason there.

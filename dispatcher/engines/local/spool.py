@@ -21,9 +21,11 @@ from dispatcher.host.removal import remove_tree
 from dispatcher.model.payload import (
     MAX_OUTCOME_BYTES,
     NotAuthentic,
+    check_authentic,
     decode_outcome,
     encode_outcome,
 )
+from dispatcher.model.progress import FILE_BYTES, FILE_NAME, Progress, decode_progress
 from dispatcher.model.run import Outcome, RunKey
 from dispatcher.model.time_index import index_name
 
@@ -47,6 +49,15 @@ def _locked(fd: int, kind: int) -> bool:
             return False
         raise
     return True
+
+
+def _read_regular(path: Path, *, limit: int) -> bytes:
+    """The raw bytes: without a sandbox a formula can replace the file by anything."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return b""
+        return file.read(limit) or b""
 
 
 class Spool:
@@ -74,6 +85,15 @@ class Spool:
     def home(self) -> Path:
         """The formula's HOME; also the value that marks its processes."""
         return self.private / "home"
+
+    def progress(self) -> Progress | None:
+        """What the run last reported about itself; None if there is nothing of its runner's."""
+        try:
+            data = _read_regular(self.path / FILE_NAME, limit=FILE_BYTES + 1)
+            check_authentic(data, self._outcome_key)
+        except (OSError, NotAuthentic):
+            return None
+        return decode_progress(data)
 
     def log(self, stream: str) -> Path:
         return self.path / f"{stream}.log"
@@ -165,13 +185,7 @@ class Spool:
             return None
 
     def _outcome_bytes(self) -> bytes:
-        """The raw bytes: without a sandbox a formula can replace the file by anything."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        fd = os.open(self.path / "outcome.json", flags)
-        with os.fdopen(fd, "rb", buffering=0) as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return b""
-            return file.read(MAX_OUTCOME_BYTES) or b""
+        return _read_regular(self.path / "outcome.json", limit=MAX_OUTCOME_BYTES)
 
     def has_foreign_outcome(self) -> bool:
         """True if there is an ``outcome.json`` that the runner did not write."""

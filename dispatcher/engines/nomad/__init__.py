@@ -9,7 +9,7 @@ are dispatched from and checks that they are still as rendered; ``output`` strea
 
 ``api`` is the client of Nomad's HTTP API; nothing else knows its wire format. ``render`` makes jobspecs
 and ACL policies (pure), ``apply``, ``differences`` and ``removal`` bring them to Nomad. ``ledger`` and
-``lease`` keep claims and the lead in Nomad's variables. ``outcome_file``, ``output_times`` and
+``lease`` keep claims and the lead in Nomad's variables. ``outcome_file``, ``progress_file``, ``output_times`` and
 ``reads`` read what a run left; ``finished`` keeps ended jobs for people. ``settings`` is the
 section ``[nomad]``. What holds for every engine is in ``engines.base`` and ``engines.log``.
 """

@@ -67,6 +67,16 @@ class Observer:
         """The dispatched job of a run, if one is known."""
         return self._children.of(claim)
 
+    def allocation_of(self, child: str) -> str:
+        """The allocation in which a dispatched job runs, as last observed, else as Nomad reports it;
+        "" if there is none.
+        """
+        run = self._tracked.get(child)
+        if not run.alloc:
+            allocation = verdicts.main_allocation(self._api.allocations(child))
+            run.alloc = allocation["ID"] if allocation else ""
+        return run.alloc
+
     def will_stop(self, child: str, *, reason: str) -> None:
         """Record the reason for which we are about to stop the run."""
         run = self._tracked.get(child)
@@ -142,6 +152,7 @@ class Observer:
 
     def _open(self, status: JobStatus, wait_reason: str) -> Observation:
         child, states, engine = status["ID"], client_states(status), self._locations.of(status)
+        self._tracked.get(child).alloc = engine.alloc
         if not states:
             return self._waiting(status, engine, wait_reason)
         if "unknown" in states:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from dispatcher.engines.base import CannotSubmit, LogChunk, Stream, payload_of
@@ -27,12 +28,14 @@ from dispatcher.engines.nomad.observing import Observer
 from dispatcher.engines.nomad.output import Follower, whole
 from dispatcher.engines.nomad.output_times import offsets_since
 from dispatcher.engines.nomad.parents import Parent, Parents
+from dispatcher.engines.nomad.progress_file import read_progress
 from dispatcher.engines.nomad.render import META_OPTIONAL, META_REQUIRED, of_class, runner_prefix
 from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings
 from dispatcher.engines.nomad.verdicts import main_allocation
-from dispatcher.errors import Dependency, Misconfigured, PermanentError, Unavailable
+from dispatcher.errors import Dependency, DisintoError, Misconfigured, PermanentError, Unavailable
 from dispatcher.model.job_class import JobVariant
 from dispatcher.model.mounts import Mount
+from dispatcher.model.progress import Progress
 from dispatcher.model.run import Claim, Observation, RunKey, RunSpec, WrappedGrant
 from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import Settings
@@ -164,6 +167,18 @@ class NomadScheduler:
         child = self._observer.child_of(claim)
         allocation = main_allocation(self._api.allocations(child)) if child else None
         return offsets_since(self._api, allocation["ID"], since) if allocation else {}
+
+    def progress(self, claims: Collection[Claim]) -> Mapping[RunKey, Progress]:
+        """See ``Scheduler.progress``. Two calls per run whose allocation was observed, else three."""
+        found: dict[RunKey, Progress] = {}
+        for claim in claims:
+            with suppress(DisintoError):
+                child = self._observer.child_of(claim)
+                alloc_id = self._observer.allocation_of(child) if child else ""
+                progress = read_progress(self._api, alloc_id, key=claim.outcome_key)
+                if progress is not None:
+                    found[claim.key] = progress
+        return found
 
     def cancel(self, claim: Claim, *, reason: str) -> None:
         """See ``Scheduler.cancel``. The job is stopped and kept, so that its end can be read."""

@@ -26,6 +26,7 @@ class TrackedRun:
 
     Attributes:
         outcome_key: of its claim; "" for a run of an older release.
+        alloc: the ID of its allocation; "" before it has one.
         stop_reason: why we stopped it; "" if we did not.
         expired: we stopped it because it was not placed in time.
         condition: the last one observed.
@@ -34,6 +35,7 @@ class TrackedRun:
     """
 
     outcome_key: str = ""
+    alloc: str = ""
     stop_reason: str = ""
     expired: bool = False
     condition: Condition | None = None

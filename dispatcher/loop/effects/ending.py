@@ -156,4 +156,6 @@ def _without_outputs(outcome: Outcome, why: str) -> Outcome:
     error = f"the outputs were left out: {why}"
     if outcome.error:
         error = f"{outcome.error}; {error}"
-    return replace(outcome, error=error, outputs={})
+    # What exists at a provider must be entered, or nobody would find and destroy it.
+    kept = {name: value for name, value in outcome.outputs.items() if name == "inventory"}
+    return replace(outcome, error=error, outputs=kept)

@@ -1,0 +1,124 @@
+"""The source of actions that destroy what has reached the end of its lifetime.
+
+A run that creates something may give it a lifetime, ``outputs.inventory.expires_at``. Once that is over,
+the action that destroys it is written here, once for each content of the entry: a later update with
+another time is another content. The creating action was approved with its lifetime, so
+``dispatcher.gate.expiry`` needs no further approval unless the destroying formula is of a higher tier.
+The action has the secrets and mounts of the one that wrote the entry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from dispatcher.loop.foreign import InGit, in_git
+from dispatcher.loop.inventory import InventoryEntry, InventoryReader
+from dispatcher.loop.inventory import Repo as InventoryRepo
+from dispatcher.loop.result_writer import Verifier
+from dispatcher.model.action import MAX_ACTION_BYTES, Action, parse_action
+from dispatcher.ops_repo import Tree
+from dispatcher.sources import Look, SourceNote, SourceState, Wanted, Wants
+from dispatcher.sources.base import WANTED_LIMIT
+
+KIND = "expiry"
+
+ID_CHARACTERS = 70
+"""Characters of an entry's id that the id of the action has."""
+
+
+class Repo(InventoryRepo, Protocol):
+    """What of the ops repo is read."""
+
+    def tree_of(self, commit: str, action_id: str) -> Tree: ...
+
+
+class Expiry:
+    """Wants what has expired destroyed. See ``dispatcher.sources.base.Source``.
+
+    Args:
+        repo: the ops repo.
+        verifier: recognizes our results.
+    """
+
+    def __init__(self, repo: Repo, verifier: Verifier) -> None:
+        self._repo = repo
+        self._reader = InventoryReader(repo, verifier)
+
+    @property
+    def kind(self) -> str:
+        """``expiry``."""
+        return KIND
+
+    def look(self, look: Look) -> Wants:
+        """See ``Source``. Entries whose time has not come are read, and not checked yet."""
+        lasting = [
+            (at, each)
+            for each in self._reader.claimed(look.commit)
+            if (at := each.entry.expires_s) is not None and not each.entry.problem
+        ]
+        due = [
+            each
+            for at, each in sorted(lasting, key=lambda pair: pair[0])
+            if at <= look.now and not look.is_used(action_id_of(each.entry))
+        ]
+        later = [at for at, _ in lasting if at > look.now]
+        checked = self._reader.believed(
+            due[:WANTED_LIMIT], commit=look.commit, locate=lambda i: self._locate(look.commit, i)
+        )
+        wanted, notes = [], []
+        for entry in checked:
+            action = self._action(look.commit, entry) if not entry.problem else None
+            if action is None:
+                reason = entry.problem or "it names no formula that destroys it"
+                notes.append(_broken(entry, reason))
+            else:
+                wanted.append(_wanted(entry, action))
+        return Wants(actions=tuple(wanted), next_at=min(later, default=None), notes=tuple(notes))
+
+    def _locate(self, commit: str, action_id: str) -> InGit | None:
+        return in_git(self._repo.tree_of(commit, action_id), action_id)
+
+    def _action(self, commit: str, entry: InventoryEntry) -> Mapping[str, object] | None:
+        """The keys of the action that destroys an entry."""
+        if not entry.destroyed_by:
+            return None
+        creator = self._creator(commit, entry)
+        given: dict[str, Any] = {
+            "formula": entry.destroyed_by,
+            "context": f"{entry.kind} {entry.id} expired at {entry.expires_at}",
+            "secrets": list(creator.secrets) if creator else [],
+            "params": {"id": entry.id},
+        }
+        return {**given, "mounts": list(creator.mounts)} if creator and creator.mounts else given
+
+    def _creator(self, commit: str, entry: InventoryEntry) -> Action | None:
+        """The action whose run wrote the entry."""
+        path = self._repo.tree_of(commit, entry.result).action_path(entry.result)
+        data = self._repo.read_file(commit, path, limit=MAX_ACTION_BYTES) if path else None
+        if not isinstance(data, bytes):
+            return None
+        action = parse_action(data, path=path or "", stem=entry.result)
+        return action if isinstance(action, Action) else None
+
+
+def action_id_of(entry: InventoryEntry) -> str:
+    """The id of the action that destroys this content of an entry."""
+    whole = f"{entry.kind}/{entry.id}/{entry.blob}"
+    return f"expire-{entry.id[:ID_CHARACTERS]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
+
+
+def _wanted(entry: InventoryEntry, action: Mapping[str, object]) -> Wanted:
+    return Wanted(
+        action_id=action_id_of(entry),
+        action=action,
+        name=entry.id,
+        occasion=f"{entry.kind} expired at {entry.expires_at}"[:200],
+        definition=entry.path,
+        blob=entry.blob,
+    )
+
+
+def _broken(entry: InventoryEntry, reason: str) -> SourceNote:
+    return SourceNote(kind=KIND, name=entry.id, state=SourceState.BROKEN, reason=reason)

@@ -1,0 +1,114 @@
+"""Reads what runs report about themselves, for people. No decision depends on it.
+
+A run is read every few seconds while it reports; one that reported nothing is read ever more rarely, and
+a pass reads a few runs only. So hundreds of runs cost an engine a few small reads a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+from dispatcher.engines.base import Scheduler
+from dispatcher.loop.claim_cache import ClaimCache
+from dispatcher.loop.pollers import Pollers
+from dispatcher.model.progress import Progress
+from dispatcher.model.run import Claim, Observation, RunKey, RunState
+
+NAME = "progress"
+
+EVERY_S = 4.0
+"""Seconds between two reads of a run that reports, and between two passes."""
+
+LONGEST_PAUSE_S = 60.0
+"""Longest pause between two reads of a run that reported nothing new."""
+
+AT_ONCE = 20
+"""Runs read in one pass, those that waited longest."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Read:
+    """The last read of one run."""
+
+    progress: Progress | None = None
+    due_at: float = 0.0
+    pause_s: float = EVERY_S
+
+
+class ProgressPoll:
+    """Keeps the progress of the runs in flight. Used by the loop's thread only.
+
+    Attributes:
+        progress: by run; without those that reported nothing.
+    """
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        claims: ClaimCache,
+        pollers: Pollers,
+        *,
+        observations: Callable[[], Mapping[RunKey, Observation] | None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scheduler, self._claims, self._pollers = scheduler, claims, pollers
+        self._observations, self._clock = observations, clock
+        self._reads: dict[RunKey, _Read] = {}
+        self._due_at = 0.0
+        self.progress: Mapping[RunKey, Progress] = {}
+
+    def work(self) -> None:
+        """Begin a pass, if one is due."""
+        running = self._running()
+        self._forget(running.keys())
+        now = self._clock()
+        if not running or now < self._due_at or not self._pollers.free(None, NAME):
+            return
+        self._due_at = now + EVERY_S
+        reads = {key: self._reads.setdefault(key, _Read(due_at=now)) for key in running}
+        due = sorted((r.due_at, key.token, key) for key, r in reads.items() if r.due_at <= now)
+        batch = [running[key] for _, _, key in due[:AT_ONCE]]
+        if batch:
+            self._pollers.run(
+                None,
+                lambda: self._scheduler.progress(batch),
+                lambda answer: self._learn(batch, answer),
+                name=NAME,
+            )
+
+    def next_in(self) -> float | None:
+        """Seconds until the next pass; None while nothing runs."""
+        if not self._reads or not self._pollers.free(None, NAME):
+            return None
+        soonest = min(read.due_at for read in self._reads.values())
+        return max(0.0, max(self._due_at, soonest) - self._clock())
+
+    def _running(self) -> dict[RunKey, Claim]:
+        observations = self._observations() or {}
+        return {
+            claim.key: claim
+            for claim in self._claims.in_flight()
+            if (seen := observations.get(claim.key)) and seen.state is RunState.RUNNING
+        }
+
+    def _learn(self, batch: Collection[Claim], answer: Mapping[RunKey, Progress]) -> None:
+        now = self._clock()
+        for claim in batch:
+            read = self._reads.get(claim.key)
+            if read is None:
+                continue  # it ended meanwhile
+            progress = answer.get(claim.key)
+            changed = progress is not None and progress != read.progress
+            read.pause_s = EVERY_S if changed else min(LONGEST_PAUSE_S, read.pause_s * 1.5)
+            read.due_at = now + read.pause_s
+            read.progress = progress or read.progress
+        self.progress = {k: r.progress for k, r in self._reads.items() if r.progress is not None}
+
+    def _forget(self, running: Collection[RunKey]) -> None:
+        gone = [key for key in self._reads if key not in running]
+        for key in gone:
+            del self._reads[key]
+        if gone:
+            self.progress = {k: p for k, p in self.progress.items() if k in running}

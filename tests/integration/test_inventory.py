@@ -1,0 +1,239 @@
+"""The inventory: written and removed with results, believed only if they say so, and what expires."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatcher.loop.inventory import InventoryEntry, InventoryReader
+from dispatcher.model.run import Outcome, RunKey
+from dispatcher.model.times import rfc3339
+from dispatcher.model.verdicts import Verdict
+from dispatcher.ops_repo import Tree
+from tests.servers.bao import Bao
+from tests.support.stage import HELLO, Stage, action, eventually, path, set_stage
+
+pytestmark = pytest.mark.needs("bao", "git")
+
+ENTRY = "vault/inventory/machine/web.json"
+SCHEMAS = {
+    "make": {"x-disinto": {"creates": "machine", "destroyed_by": "unmake"}},
+    "change": {"x-disinto": {"updates": "machine", "destroyed_by": "unmake"}},
+    "unmake": {
+        "properties": {"id": {"type": "string"}},
+        "required": ["id"],
+        "x-disinto": {"destroys": "machine"},
+    },
+    "plain": {},
+}
+
+
+@pytest.fixture
+def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
+    stage = set_stage(tmp_path, bao_server)
+    policy = stage.scene.config.parent / "policy.toml"
+    tiers = "".join(f'{name} = "low"\n' for name in SCHEMAS)
+    policy.write_text(policy.read_text().replace("[tiers]\n", f"[tiers]\n{tiers}"))
+    for name, schema in SCHEMAS.items():
+        (stage.scene.formulas / f"{name}.sh").write_text(HELLO)
+        (stage.scene.formulas / f"{name}.schema.json").write_text(json.dumps(schema))
+    stage = Stage(stage.scene)
+    stage.start()
+    yield stage
+    stage.stop()
+
+
+@eventually
+def running(stage: Stage, action_id: str) -> RunKey:
+    (key,) = [key for key in stage.scheduler.running() if key.action_id == action_id]
+    return key
+
+
+def run(
+    stage: Stage, action_id: str, formula: str, inventory: object, *, code: int = 0, more: str = ""
+) -> dict[str, Any]:
+    """Have an action run that leaves this; its result."""
+    merge(stage, {path(action_id): action(action_id, formula=formula, more=more)}, action_id)
+    stage.components.wake()
+    return finish(stage, action_id, inventory, code=code)
+
+
+def finish(stage: Stage, action_id: str, inventory: object, *, code: int = 0) -> dict[str, Any]:
+    """A running action ends and leaves this; its result."""
+    stage.scheduler.end(
+        running(stage, action_id),
+        Outcome(
+            verdict=Verdict.FAILED if code else Verdict.SUCCEEDED,
+            exit_code=code,
+            formula_started=True,
+            outputs={} if inventory is None else {"inventory": inventory, "other": 1},
+        ),
+    )
+    return stage.result(action_id)
+
+
+def merge(stage: Stage, files: dict[str, Any], message: str) -> None:
+    """Somebody pushes these files on top of what is there."""
+    stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
+    stage.scene.merge(files, message)
+
+
+def inventory(stage: Stage) -> list[InventoryEntry]:
+    components, tree = stage.components, Tree()
+    components.repo.advance(tree, components.repo.fetch().commit)
+    return InventoryReader(components.repo, components.verifier).all(tree)
+
+
+def believed(stage: Stage) -> dict[str, InventoryEntry]:
+    return {each.id: each for each in inventory(stage) if not each.problem}
+
+
+def file_of(stage: Stage) -> bytes:
+    return stage.scene.git("show", f"main:{ENTRY}", cwd=stage.scene.remote).strip().encode() + b"\n"
+
+
+def test_from_creation_to_the_end_and_what_is_not_believed(stage: Stage) -> None:
+    result = run(stage, "web", "make", {"address": "198.51.100.7"})
+    assert result["outputs"] == {"other": 1}
+    assert result["inventory"]["entry"] == {"address": "198.51.100.7"}
+    entry = believed(stage)["web"]
+    assert (entry.kind, entry.result, entry.entry) == (
+        "machine",
+        "web",
+        result["inventory"]["entry"],
+    )
+    assert (entry.destroyed_by, entry.expires_at, entry.tier) == ("unmake", "", "low")
+    touched = ("log", "--format=%H", "main", "--", ENTRY, "vault/actions/web.result.json")
+    assert len(stage.scene.git(*touched, cwd=stage.scene.remote).split()) == 1, "one commit"
+    created = file_of(stage)
+
+    # Forged, and put in the way of what is to come.
+    forged = json.loads(created) | {"entry": {"address": "203.0.113.66"}}
+    other = json.loads(created) | {"id": "other"}
+    merge(
+        stage,
+        {
+            ENTRY: json.dumps(forged),
+            "vault/inventory/machine/other.json": json.dumps(other, indent=2),
+            "vault/inventory/machine/plain.json": json.dumps(
+                {**other, "id": "plain", "result": "x"}
+            ),
+            "vault/inventory/machine/deep.json": "[" * 9_000,
+            "vault/inventory/machine/large.json": created + b" " * 40_000,
+            "vault/inventory/machine/folder.json/x": "x",
+            "vault/inventory/machine/UPPER.json": created,
+            "vault/inventory/machine/new.json": "in the way",
+            "vault/inventory/disk": "a file where a directory belongs",
+        },
+        "Forge",
+    )
+    problems = {each.id: each.problem for each in inventory(stage)}
+    assert set(problems) == {"web", "other", "plain", "deep", "large", "folder", "new"}
+    assert all(problems.values())
+    assert problems["web"] == "it differs from what the result of web wrote"
+    assert problems["other"] == "the result of web did not write it"
+
+    # A failed run that left something is entered; what lay in the way gives way.
+    failed = run(stage, "new", "make", {"half": True}, code=3)
+    assert failed["verdict"] == "failed"
+    assert believed(stage)["new"].entry == {"half": True}
+
+    # An update replaces what somebody forged; a failed destruction removes nothing.
+    run(stage, "resize", "change", {"id": "web", "address": "198.51.100.8"})
+    assert believed(stage)["web"].result == "resize"
+    updated = file_of(stage)
+    run(stage, "end-1", "unmake", {"id": "web"}, code=1, more='[params]\nid = "web"')
+    assert "web" in believed(stage)
+
+    # An older content that our own result once wrote is not the present one.
+    merge(stage, {ENTRY: created}, "Bring back what was")
+    assert {each.id: each.problem for each in inventory(stage)}["web"] == (
+        "it is older than what resize wrote"
+    )
+
+    # Somebody removes the file first: the destruction is on record all the same.
+    stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
+    stage.scene.remove(ENTRY)
+    assert believed(stage)["web"].missing
+    assert believed(stage)["web"].result == "resize"
+    run(stage, "end-2", "unmake", {"id": "web"}, more='[params]\nid = "web"')
+    merge(stage, {ENTRY: updated}, "Bring it back")
+    assert {each.id: each.problem for each in inventory(stage)}["web"] == (
+        "end-2 destroyed it; its file was brought back"
+    )
+    stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
+    stage.scene.remove(ENTRY)
+    assert "web" not in believed(stage), "and removed, it is gone for good"
+
+
+def test_what_a_formula_may_not_do(stage: Stage) -> None:
+    assert "is not own" in run(stage, "own", "make", {"id": "another"})["error"]
+    assert "does not name an entry" in run(stage, "up", "change", {"id": "../x"})["error"]
+    assert "is not an object" in run(stage, "list", "make", ["x"])["error"]
+    assert "no RFC 3339 time" in run(stage, "time", "make", {"expires_at": "soon"})["error"]
+    assert "more than 16384 bytes" in run(stage, "big", "make", {"x": "y" * 20_000})["error"]
+    assert "have no inventory" in run(stage, "none", "make", None)["error"]
+    undeclared = run(stage, "plain", "plain", {"id": "plain"})
+    assert undeclared["outputs"]["inventory"] == {"id": "plain"}, "an output like any other"
+    assert "inventory" not in undeclared
+    assert set(believed(stage)) == {"time", "big"}
+    assert believed(stage)["big"].entry == {}
+
+
+def test_what_expires_is_destroyed_once_and_a_forged_lifetime_does_nothing(stage: Stage) -> None:
+    soon, later = rfc3339(time.time() + 2), rfc3339(time.time() + 3_600)
+    run(stage, "lasting", "make", {"expires_at": later})
+    entry = "vault/inventory/machine/lasting.json"
+    text = stage.scene.git("show", f"main:{entry}", cwd=stage.scene.remote)
+    merge(stage, {entry: text.replace(later, rfc3339(time.time() - 60))}, "Have it destroyed")
+    run(stage, "web", "make", {"expires_at": soon, "n": 1})
+
+    @eventually
+    def expiring() -> str:
+        stage.components.wake()
+        (key,) = stage.scheduler.running()
+        return key.action_id
+
+    action_id = expiring()
+    assert action_id.startswith("expire-web-")
+    result = finish(stage, action_id, {"id": "web"})
+    assert (result["verdict"], result["inventory"]["change"]) == ("succeeded", "destroys")
+    listed = stage.scene.git("ls-tree", "-r", "--name-only", "main", cwd=stage.scene.remote)
+    assert ENTRY not in listed.split()
+    assert listed.count("expire-") == 2, "one action, and its result"
+    submitted = [s for s in stage.scheduler.submitted if s.key.action_id == action_id]
+    assert [s.params for s in submitted] == [{"id": "web"}]
+
+    # Brought back, it is not destroyed again.
+    before = len(stage.scheduler.submitted)
+    commits = stage.scene.git("rev-list", "main", "--", ENTRY, cwd=stage.scene.remote).split()
+    old = stage.scene.git("show", f"{commits[-1]}:{ENTRY}", cwd=stage.scene.remote)
+    merge(stage, {ENTRY: old}, "Bring it back")
+    run(stage, "after", "plain", None)
+    assert len(stage.scheduler.submitted) == before + 1, "the last action alone"
+
+
+def test_a_rewritten_history_brings_back_result_and_entry(stage: Stage) -> None:
+    merge(stage, {path("web"): action("web", formula="make")}, "web")
+    base = stage.scene.git("rev-parse", "main", cwd=stage.scene.remote).strip()
+    stage.components.wake()
+    finish(stage, "web", {"n": 1})
+    created = file_of(stage)
+    stage.at_rest()
+    stage.scene.git("update-ref", "refs/heads/main", base, cwd=stage.scene.remote)
+    stage.components.wake()
+
+    @eventually
+    def back() -> None:
+        stage.components.wake()
+        listed = stage.scene.git("ls-tree", "-r", "--name-only", "main", cwd=stage.scene.remote)
+        assert {ENTRY, "vault/actions/web.result.json"} <= set(listed.split())
+
+    back()
+    assert file_of(stage) == created
+    assert list(believed(stage)) == ["web"]
