@@ -24,6 +24,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
         "in_flight",
         "throughput",
         "growth",
+        "inventory",
     ),
     "nomad": ("nomad_latency", "nomad_in_flight", "nomad_throughput"),
     "forge": ("approval",),

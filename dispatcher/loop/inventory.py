@@ -104,17 +104,24 @@ class InventoryReader:
 
     def __init__(self, repo: Repo, verifier: Verifier) -> None:
         self._repo, self._verifier = repo, verifier
+        self._known: Mapping[Named, Claimed] = {}
 
     def claimed(self, commit: str, *, kind: str | None = None) -> list[Claimed]:
-        """Every file, by kind and id; nothing of it is checked yet."""
+        """Every file, by kind and id; nothing of it is checked yet. Only what changed since the last
+        call is read.
+        """
         named = {
             name: entry
             for name, entry in sorted(self._repo.inventory(commit).items())
             if kind in (None, name[0])
         }
-        blobs = {entry.oid for entry in named.values() if entry.regular}
+        known = self._known  # replaced whole, so that other threads see one or the other
+        new = {n: e for n, e in named.items() if n not in known or known[n].entry.blob != e.oid}
+        blobs = {entry.oid for entry in new.values() if entry.regular}
         contents = self._repo.read(blobs, limit=FILE_LIMIT) if blobs else {}
-        return [_claimed(name, entry, contents) for name, entry in named.items()]
+        read = {name: _claimed(name, entry, contents) for name, entry in new.items()}
+        self._known = {name: read.get(name) or known[name] for name in named}
+        return list(self._known.values())
 
     def believed(
         self,
