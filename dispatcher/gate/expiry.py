@@ -19,7 +19,7 @@ NAME = "expiry"
 
 def approved_by_lifetime(question: Question, entry: bytes, *, origin: str) -> Decision | None:
     """The approval of an action that destroys what has expired; None if the run that wrote the entry
-    had a lower tier than the action has.
+    had a lower tier than the action has, or if the policy asks for certain people or several.
 
     Args:
         entry: the bytes of the entry, whose blob the action pins.
@@ -34,6 +34,8 @@ def approved_by_lifetime(question: Question, entry: bytes, *, origin: str) -> De
         return None
     if tier.rank < question.tier.rank:
         return None
+    if question.tier is not Tier.LOW and not all(rule.plain for rule in question.need.rules):
+        return None  # whom that run needed is not known here
     return Decision(
         answer=Answer.APPROVED,
         reason=f"written for {origin}: {result} was approved at tier {tier} with this lifetime",

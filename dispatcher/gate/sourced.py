@@ -78,8 +78,9 @@ class SourcedGate:
                 gate=NAME,
                 final=True,
             )
-        if source.kind == EXPIRY and (lifetime := self._of_lifetime(question, source, origin)):
-            return lifetime
+        if source.kind == EXPIRY:
+            lifetime = self._of_lifetime(question, source, origin)
+            return lifetime or self._gate.check(replace(question, source=None))
         decision = self._gate.check(_about(question, source))
         reason = f"written for {origin}: {decision.reason}"
         # Neither the request that brought the definition nor its age is this action's.

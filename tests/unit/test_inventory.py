@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from dispatcher.gate import Answer, Question
 from dispatcher.gate.expiry import approved_by_lifetime
 from dispatcher.loop.inventory import InventoryEntry
+from dispatcher.model.approval_need import Need, Rule
 from dispatcher.model.inventory import Change, Declaration
 from dispatcher.model.inventory_entry import declared_change
 from dispatcher.model.result import ResultInventory
@@ -181,6 +183,9 @@ def test_a_lifetime_approves_up_to_the_tier_that_gave_it(
     question = Question(action_id="x", path="p", blob="b" * 40, commit="c" * 40, tier=needs)
     text = '{"tier": "%s", "approved_by": ["ada"], "result": "web"}'.replace("%s", had)
     decision = approved_by_lifetime(question, text.encode(), origin="expiry web")
+    two = replace(question, need=Need(rules=(Rule(approvals=2),)))
+    counted = approved_by_lifetime(two, text.encode(), origin="expiry web")
+    assert (counted is not None) == (approved and needs is Tier.LOW)
     assert (decision is not None) == approved
     if decision is not None:
         assert (decision.answer, decision.approved_by) == (Answer.APPROVED, ("ada",))
