@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from dispatcher.engines import registry
 from dispatcher.errors import Misconfigured
@@ -24,10 +25,13 @@ from dispatcher.settings.jobs import job_classes
 
 if TYPE_CHECKING:
     from dispatcher.decide.policy import Policy
+    from dispatcher.decide.sidecar_rules import Sidecars
     from dispatcher.engines.base import Scheduler
     from dispatcher.forge import ForgeApi
     from dispatcher.gate import TieredGate
     from dispatcher.gate.base import Gate
+    from dispatcher.gate.issue_report import IssueReporter
+    from dispatcher.gate.sourced import Written
     from dispatcher.ledger.base import Ledger
     from dispatcher.loop.components import Components
     from dispatcher.loop.leader import Leadership
@@ -235,6 +239,45 @@ def open_sources(settings: Settings, repo: OpsRepo, verifier: Verifier) -> tuple
     return (Schedules(repo, limit=settings.limits.max_action_bytes), Expiry(repo, verifier))
 
 
+def open_issue_reporter(
+    settings: Settings,
+    environ: Environ,
+    vault: Vault,
+    *,
+    repo: OpsRepo,
+    written: Written,
+    sidecars: Callable[[], Sidecars],
+) -> IssueReporter | None:
+    """What reports on issues how their sidecars ended; None without sidecars or without its token.
+
+    Args:
+        sidecars: the file in force.
+    """
+    if settings.sidecars.file is None:
+        return None
+    from dispatcher.forge.issue_board import IssueBoard
+    from dispatcher.gate.issue_report import IssueReporter
+
+    variable, secret = settings.sidecars.report_token_env, settings.sidecars.report_token_secret
+    token = _token(environ, variable, secret, lambda: vault)
+    if not token:
+        return None
+    own = {"token_env": variable, "token_secret": secret}
+    forge = settings.forge
+    return IssueReporter(
+        lambda repository: IssueBoard(
+            forge.model_copy(update={"repository": repository, **own}), token=token
+        ),
+        files=repo,
+        written=written,
+        sidecars=sidecars,
+        ops_repository=forge.repository,
+        ops_web_url=f"{forge.url.rstrip('/')}/{quote(forge.repository)}"
+        if forge.repository
+        else "",
+    )
+
+
 def build_components(
     settings: Settings,
     *,
@@ -304,6 +347,9 @@ def build_components(
     warnings = component_warnings(settings, scheduler, repo)
     verifier = result_verifier(settings, vault)
     written = written_verifier(settings, verifier)
+    issue_reporter = open_issue_reporter(
+        settings, environ, vault, repo=repo, written=written, sidecars=lambda: rules.sidecars
+    )
     return Components(
         settings=settings,
         rules=rules,
@@ -327,6 +373,7 @@ def build_components(
         wake=wake,
         leadership=leadership,
         reporter=reporter,
+        issue_reporter=issue_reporter,
         forge_calls=(lambda: forge.calls) if forge is not None else None,
         warnings=lambda: (*leadership.warnings(), *rules.warnings(), *warnings()),
         obstacle=registry.get(settings.scheduler).obstacle(settings, environ),

@@ -13,7 +13,7 @@ import httpx
 from pydantic import TypeAdapter
 
 from dispatcher.errors import Misconfigured
-from dispatcher.forge.exchange import PAGE, Exchange, ForgeRefused, many, parse
+from dispatcher.forge.exchange import ACCESS_WANTED, PAGE, Exchange, ForgeRefused, many, parse
 from dispatcher.forge.records import (
     Comment,
     Content,
@@ -65,6 +65,9 @@ class ForgeApi:
         Misconfigured: the address or the repository's name is not one.
     """
 
+    access = ACCESS_WANTED
+    """The token needed, for messages."""
+
     def __init__(
         self, settings: ForgeSettings, *, token: str, transport: httpx.BaseTransport | None = None
     ) -> None:
@@ -83,6 +86,7 @@ class ForgeApi:
             timeout_s=settings.timeout_s,
             token_source=token_source(settings),
             transport=transport,
+            wanted=self.access,
         )
 
     @property

@@ -195,6 +195,18 @@ class Exchange:
             )
         return parse(body, of, f"{method} {path}")
 
+    def delete(self, path: str) -> None:
+        """Delete what may be gone already (404).
+
+        Raises:
+            ForgeRefused: the forge rejects it.
+        """
+        status, body = self._exchange("DELETE", path)
+        if 400 <= status < 500 and status != 404:
+            raise ForgeRefused(
+                f"the forge answered {status} to DELETE {path}: {_message(body)}", status=status
+            )
+
     def _exchange(
         self,
         method: str,

@@ -16,11 +16,13 @@ Sha = Annotated[str, Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$")]
 """A full object name, SHA-1 or SHA-256."""
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """Fields of a response; unknown ones are ignored."""
+
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
-class User(_Answer):
+class User(Answer):
     """An account. ``login`` is compared without regard to case, as forges do."""
 
     id: int
@@ -47,11 +49,11 @@ MaybeUser = Annotated[User | None, AfterValidator(_only_living)]
 Time = Annotated[AwareDatetime, BeforeValidator(_time)]
 
 
-class Repository(_Answer):
+class Repository(Answer):
     full_name: str
 
 
-class BranchEnd(_Answer):
+class BranchEnd(Answer):
     """One side of a request. The head's ``sha`` is the branch's tip of today, not what was merged."""
 
     ref: str
@@ -59,7 +61,7 @@ class BranchEnd(_Answer):
     repo: Repository | None = None
 
 
-class Request(_Answer):
+class Request(Answer):
     """A pull request.
 
     Attributes:
@@ -89,7 +91,7 @@ class ReviewState(StrEnum):
     REQUEST_CHANGES = "REQUEST_CHANGES"
 
 
-class Review(_Answer):
+class Review(Answer):
     """One review. ``dismissed`` and ``stale`` do not change ``state``."""
 
     id: int
@@ -102,7 +104,7 @@ class Review(_Answer):
     submitted_at: Time
 
 
-class Event(_Answer):
+class Event(Answer):
     """One entry of a request's time line; ``pull_push`` is a push to its branch."""
 
     type: str
@@ -111,7 +113,7 @@ class Event(_Answer):
     body: str = ""
 
 
-class Push(_Answer):
+class Push(Answer):
     """A push to a request's branch before the merge, as recorded by the forge.
 
     Attributes:
@@ -126,23 +128,23 @@ class Push(_Answer):
     commit_ids: list[Sha]
 
 
-class Pushed(_Answer):
+class Pushed(Answer):
     """Body of a ``pull_push`` event."""
 
     commit_ids: list[Sha] | None = None
 
 
-class Identity(_Answer):
+class Identity(Answer):
     email: str
 
 
-class GitCommit(_Answer):
+class GitCommit(Answer):
     author: Identity
     committer: Identity
     message: str = ""
 
 
-class RequestCommit(_Answer):
+class RequestCommit(Answer):
     """A commit of a request; ``author`` and ``committer`` are accounts if the e-mail is known."""
 
     sha: Sha
@@ -151,7 +153,7 @@ class RequestCommit(_Answer):
     committer: MaybeUser
 
 
-class Content(_Answer):
+class Content(Answer):
     """A path at a commit: ``sha`` is the blob's name when ``type`` is ``file``."""
 
     type: str
@@ -159,28 +161,28 @@ class Content(_Answer):
     path: str
 
 
-class GitObject(_Answer):
+class GitObject(Answer):
     sha: Sha
     type: str
 
 
-class GitRef(_Answer):
+class GitRef(Answer):
     ref: str
     object: GitObject
 
 
-class Permission(_Answer):
+class Permission(Answer):
     """Rights on the repository: none, read, write, admin or owner (also of a site admin)."""
 
     permission: str
 
 
-class Team(_Answer):
+class Team(Answer):
     id: int
     name: str
 
 
-class Comment(_Answer):
+class Comment(Answer):
     id: int
     user: MaybeUser
     body: str
@@ -196,15 +198,15 @@ def _text(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_text)]
 
 
-class Label(_Answer):
+class Label(Answer):
     name: Text
 
 
-class PullRequestMark(_Answer):
+class PullRequestMark(Answer):
     """What an issue has that is a pull request."""
 
 
-class ListedIssue(_Answer):
+class ListedIssue(Answer):
     """An issue as lists have it. Its texts are what strangers wrote.
 
     Attributes:
@@ -221,13 +223,13 @@ class ListedIssue(_Answer):
     updated_at: Time
 
 
-class RepositoryName(_Answer):
+class RepositoryName(Answer):
     """The repository of an issue that another one mentions; the forge writes it in full here."""
 
     full_name: str
 
 
-class MentioningIssue(_Answer):
+class MentioningIssue(Answer):
     """An issue whose text mentions another."""
 
     number: Annotated[int, Field(gt=0)]
@@ -237,7 +239,7 @@ class MentioningIssue(_Answer):
     repository: RepositoryName | None = None
 
 
-class IssueEvent(_Answer):
+class IssueEvent(Answer):
     """One entry of an issue's time line: ``label`` (its body is "1" if the label was added),
     ``issue_ref`` (another issue mentions this one), and others.
     """
@@ -249,7 +251,7 @@ class IssueEvent(_Answer):
     ref_issue: MentioningIssue | None = None
 
 
-class Status(_Answer):
+class Status(Answer):
     """A commit status; the API calls its state ``status`` when it answers."""
 
     context: str

@@ -9,8 +9,11 @@
 * ``tally`` counts approvals where the policy asks for more than one, or for certain people, and
   ``approval_commits`` finds those that leave the file as it is (``signed``)
 * ``history``: what gates need of git; ``ops_repo`` implements it
-* ``report``, ``commit_status``, ``request_comment``, ``markdown``: write to the forge after
-  decisions (commit statuses and one comment), and decide nothing
+* ``report``, ``commit_status``, ``request_comment``: write to the forge after decisions (commit
+  statuses and one comment), and decide nothing
+* ``issue_report``, ``issue_audience``: the same on issues that started sidecars (a comment per rule,
+  and labels)
+* ``ended``, ``own_comments``, ``markdown``: what all reports share
 
 Which tier an action has is decided in ``decide.tiers``; requests to the forge are made by ``forge``.
 """

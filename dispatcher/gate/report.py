@@ -10,16 +10,16 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, TypeVar
-from urllib.parse import quote
 
-from dispatcher.errors import DisintoError, Unavailable
+from dispatcher.errors import DisintoError
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.commit_status import CommitStatuses, StatusBoard
+from dispatcher.gate.ended import Ended, report_each
 from dispatcher.gate.landing import Landing
 from dispatcher.gate.markdown import cell, indented, inert
-from dispatcher.gate.request_comment import CommentBoard, RequestComments, Row
+from dispatcher.gate.own_comments import CommentBoard
+from dispatcher.gate.request_comment import RequestComments, Row
 from dispatcher.model.paths import ACTIONS_PATH
 from dispatcher.model.result import Result
 
@@ -36,9 +36,6 @@ DETAILS_LIMIT = 400
 TAIL_LINES, TAIL_CHARACTERS = 40, 1_000
 """Of an output that a comment shows, at most."""
 
-UNAVAILABLE_LIMIT = 3
-"""Actions in a row that could not be reported, after which the forge counts as down."""
-
 REMEMBERED = 10_000
 
 V = TypeVar("V")
@@ -52,21 +49,6 @@ class Finder(Protocol):
     """Finds how a file came to the branch; see ``dispatcher.gate.landing.Landings``."""
 
     def of(self, *, path: str, commit: str) -> Landing | None: ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
-    """An action that has ended.
-
-    Attributes:
-        result: as the dispatcher wrote it; never pushed by anybody else.
-        commit: of the branch (hex), at which the result file can be read.
-        path: of the result file at that commit.
-    """
-
-    result: Result
-    commit: str
-    path: str
 
 
 class ForgeReporter:
@@ -169,24 +151,18 @@ class ForgeReporter:
             Why an action could not be reported, by its id; retry these. ``Unavailable`` and
             ``Denied`` as for ``report``; other errors are final.
         """
-        failures: dict[str, DisintoError] = {}
         by_request: dict[int, list[Row]] = {}
-        in_a_row = 0
+
+        def report(each: Ended) -> None:
+            _note(self._reported, each.result.id, each.result)
+            request = self._set_ended(each)
+            if request and self._comment:
+                by_request.setdefault(request, []).append(self._row(each))
+
         with self._lock:
-            for each in ended:
-                action_id = each.result.id
-                _note(self._reported, action_id, each.result)
-                try:
-                    request = self._set_ended(each)
-                except DisintoError as error:
-                    failures[action_id] = error
-                    in_a_row += isinstance(error, Unavailable)
-                    if in_a_row == UNAVAILABLE_LIMIT:
-                        return {e.result.id: failures.get(e.result.id, error) for e in ended}
-                    continue
-                in_a_row = 0
-                if request and self._comment:
-                    by_request.setdefault(request, []).append(self._row(each))
+            failures, down = report_each(ended, report)
+            if down:
+                return failures
             for request, rows in by_request.items():
                 try:
                     self._comments.put(request, rows, create=True)
@@ -214,7 +190,7 @@ class ForgeReporter:
                 run_context(result.id),
                 state="success" if result.verdict.success else "failure",
                 description=_in_words(result),
-                target_url=self._link(ended),
+                target_url=ended.link(self._web_url),
             )
         return landing.request
 
@@ -229,14 +205,11 @@ class ForgeReporter:
 
     def _row(self, ended: Ended) -> Row:
         result = ended.result
-        details = f"{inert(_end_of(result), DETAILS_LIMIT)}; [result]({self._link(ended)})"
+        details = f"{inert(_end_of(result), DETAILS_LIMIT)}; [result]({ended.link(self._web_url)})"
         tail = ""
         if not result.verdict.success:
             tail = indented(result.logs, lines=TAIL_LINES, characters=TAIL_CHARACTERS)
         return Row(action_id=result.id, state=result.verdict.value, details=details, tail=tail)
-
-    def _link(self, ended: Ended) -> str:
-        return f"{self._web_url}/src/commit/{ended.commit}/{quote(ended.path)}"
 
 
 def run_context(action_id: str) -> str:

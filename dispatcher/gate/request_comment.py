@@ -12,11 +12,11 @@ import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from dispatcher.forge import ForgeRefused
-from dispatcher.forge.records import Comment, User
+from dispatcher.forge.records import Comment
 from dispatcher.gate.markdown import render
+from dispatcher.gate.own_comments import CommentBoard, OwnComments
 from dispatcher.model.verdicts import Verdict
 
 MARKER = "<!-- disinto: approval -->"
@@ -41,15 +41,6 @@ _TAIL = re.compile(
     re.MULTILINE,
 )
 _PERMALINK = re.compile(r"/src/commit/[0-9a-f]+/")
-
-
-class CommentBoard(Protocol):
-    """The part of ``dispatcher.forge.ForgeApi`` that the comment needs."""
-
-    def me(self) -> User: ...
-    def comments(self, number: int) -> Sequence[Comment]: ...
-    def add_comment(self, number: int, body: str) -> Comment: ...
-    def edit_comment(self, comment: int, body: str) -> Comment: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +71,7 @@ class RequestComments:
     def __init__(self, board: CommentBoard, *, branch: str) -> None:
         self._board = board
         self._branch = branch
-        self._me: str | None = None
+        self._own = OwnComments(board)
         self._cache: OrderedDict[int, Comment | None] = OrderedDict()
 
     def forget(self) -> None:
@@ -110,7 +101,7 @@ class RequestComments:
 
     def _put(self, request: int, rows: Sequence[Row], *, create: bool) -> None:
         if request not in self._cache:
-            self._cache[request] = self._own_comment(request)
+            self._cache[request] = self._own.find(request, lambda body: body.startswith(MARKER))
             if len(self._cache) > REMEMBERED:
                 self._cache.popitem(last=False)
         mine = self._cache[request]
@@ -142,15 +133,6 @@ class RequestComments:
             full=len(kept) == ROWS,
             tails=dict(list(tails.items())[-TAILS:]),
         )
-
-    def _own_comment(self, request: int) -> Comment | None:
-        if self._me is None:
-            self._me = self._board.me().name
-        for comment in self._board.comments(request):
-            own = comment.user is not None and comment.user.name == self._me
-            if own and comment.body.startswith(MARKER):
-                return comment
-        return None
 
 
 def _says(body: str) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dispatcher.engines.base import Scheduler
     from dispatcher.errors import DisintoError
     from dispatcher.gate.base import Decision, Gate, Question
-    from dispatcher.gate.report import Ended
+    from dispatcher.gate.ended import Ended
     from dispatcher.gate.sourced import Written
     from dispatcher.ledger.base import Ledger
     from dispatcher.loop.formulas import FormulaStore
@@ -26,12 +26,8 @@ if TYPE_CHECKING:
     from dispatcher.vault import Grants
 
 
-class Reporter(Protocol):
-    """Reports an action's outcome on the forge: a commit status, one comment."""
-
-    def report(self, question: Question, decision: Decision) -> None:
-        """Report a gate's answer. Idempotent. Raises ``Unavailable`` (forge)."""
-        ...
+class EndReporter(Protocol):
+    """Reports on the forge how actions ended."""
 
     def report_ended(self, ended: Sequence[Ended]) -> Mapping[str, DisintoError]:
         """Report how actions ended. Idempotent. Returns why some could not be reported, by id."""
@@ -39,6 +35,14 @@ class Reporter(Protocol):
 
     def forget(self) -> None:
         """Invalidate everything cached about the forge."""
+        ...
+
+
+class Reporter(EndReporter, Protocol):
+    """Reports an action's state on the forge: a commit status, one comment."""
+
+    def report(self, question: Question, decision: Decision) -> None:
+        """Report a gate's answer. Idempotent. Raises ``Unavailable`` (forge)."""
         ...
 
 
@@ -97,6 +101,8 @@ class Components:
         rules: the files by which actions are judged, reloaded when they change.
         wake: set by the service; adapters call it when something may have changed.
         leadership: whether this installation may start runs for the ops repo.
+        reporter: reports on the ops repo's pull requests; None without a forge.
+        issue_reporter: reports on the issues that started sidecars; None without any.
         forge_calls: number of requests sent to the forge; None without a forge.
         warnings: warnings for people about components that work nevertheless; does no I/O.
         obstacle: asks the engine why no run of this class with these mounts can be submitted now;
@@ -118,6 +124,7 @@ class Components:
     wake: WakeUp
     leadership: Leadership
     reporter: Reporter | None = None
+    issue_reporter: EndReporter | None = None
     forge_calls: Callable[[], int] | None = None
     warnings: Callable[[], tuple[str, ...]] = tuple
     obstacle: Callable[[JobVariant], str] = lambda _variant: ""

@@ -11,8 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 
 from dispatcher.errors import Denied, Dependency, DisintoError, Unavailable
-from dispatcher.gate.report import Ended
-from dispatcher.loop.components import Reporter
+from dispatcher.gate.ended import Ended
+from dispatcher.loop.components import EndReporter
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.outbox import Outbox, Unreported
 from dispatcher.loop.retries import Retries
@@ -46,7 +46,7 @@ class Reports:
 
     def __init__(
         self,
-        reporter: Reporter | None,
+        reporter: EndReporter | None,
         outbox: Outbox,
         *,
         executor: Executor,

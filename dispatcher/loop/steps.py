@@ -34,6 +34,7 @@ from dispatcher.loop.effects.cancelling import Cancelling
 from dispatcher.loop.effects.ending import Ending
 from dispatcher.loop.effects.judging import ApprovalGone, Judging
 from dispatcher.loop.effects.launching import FormulaChanged, Launching
+from dispatcher.loop.end_reporters import joined
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.fence import RulesChanged
 from dispatcher.loop.foreign import inspect
@@ -108,7 +109,7 @@ class Steps:
         self.launching: dict[str, str] = {}
         self.answer_reports = AnswerReports(components.reporter, executor, outages, pollers)
         self.reports = Reports(
-            components.reporter,
+            joined(components.reporter, components.issue_reporter),
             Outbox(components.settings.state_dir / OUTBOX),
             executor=executor,
             resting=outages.resting,

@@ -155,6 +155,7 @@ def own_bots(settings: Settings) -> Mapping[str, str]:
         settings.ops_repo.token_secret: "[ops_repo] token_secret",
         settings.forge.token_secret: "[forge] token_secret",
         settings.sidecars.token_secret: "[sidecars] token_secret",
+        settings.sidecars.report_token_secret: "[sidecars] report_token_secret",
     }
     return {name: key for name, key in keys.items() if name}
 

@@ -222,6 +222,14 @@ class SidecarSettings(Section):
     token_secret: str = Field(
         default="", description="Name of that token's secret below [vault] bots_prefix."
     )
+    report_token_env: str = Field(
+        default="DISINTO_SIDECAR_REPORT_TOKEN",
+        description="Environment variable with the API token that comments on issues and sets their "
+        "labels; no run gets it. Without one nothing is reported on issues.",
+    )
+    report_token_secret: str = Field(
+        default="", description="Name of that token's secret below [vault] bots_prefix."
+    )
     poll_interval_s: PositiveSeconds = Field(
         default=60.0,
         description="Seconds between polls of a project's issues; a webhook triggers one at once.",

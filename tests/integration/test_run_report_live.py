@@ -12,7 +12,7 @@ import pytest
 
 from dispatcher.errors import Dependency, DisintoError, Unavailable
 from dispatcher.gate.base import Decision, Question
-from dispatcher.gate.report import Ended
+from dispatcher.gate.ended import Ended
 from dispatcher.loop.components import Components
 from dispatcher.model.run import Outcome
 from dispatcher.model.verdicts import Verdict

@@ -16,7 +16,7 @@ import pytest
 
 from dispatcher.errors import Conflict, Dependency, DisintoError, Unavailable
 from dispatcher.gate.base import Decision, Question
-from dispatcher.gate.report import Ended
+from dispatcher.gate.ended import Ended
 from dispatcher.loop import serve_once
 from dispatcher.loop.components import Components
 from dispatcher.vault.names import dispatcher_policy, token_role

@@ -13,7 +13,7 @@ import pytest
 from dispatcher.errors import Denied, Dependency, DisintoError, Unavailable
 from dispatcher.forge import ForgeRefused
 from dispatcher.gate import Decision, Question
-from dispatcher.gate.report import Ended
+from dispatcher.gate.ended import Ended
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.outbox import Outbox
 from dispatcher.loop.reports import BATCH, GIVE_UP_S, Reports

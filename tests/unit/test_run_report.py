@@ -12,8 +12,8 @@ import pytest
 from dispatcher.errors import Dependency, DisintoError, Unavailable
 from dispatcher.forge import ForgeRefused
 from dispatcher.gate import Answer, Decision, Question
+from dispatcher.gate.ended import Ended
 from dispatcher.gate.markdown import indented, inert
-from dispatcher.gate.report import Ended
 from dispatcher.gate.request_comment import ROWS, TAILS
 from dispatcher.model.result import Result
 from dispatcher.model.run import Tier
