@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from dispatcher.errors import DisintoError
@@ -20,6 +21,7 @@ from dispatcher.gate.landing import Landing
 from dispatcher.gate.markdown import cell, indented, inert
 from dispatcher.gate.own_comments import CommentBoard
 from dispatcher.gate.request_comment import RequestComments, Row
+from dispatcher.model.health import LockPlace
 from dispatcher.model.paths import ACTIONS_PATH
 from dispatcher.model.result import Result
 
@@ -49,6 +51,20 @@ class Finder(Protocol):
     """Finds how a file came to the branch; see ``dispatcher.gate.landing.Landings``."""
 
     def of(self, *, path: str, commit: str) -> Landing | None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Queued:
+    """An approved action that has to wait for its lock.
+
+    Attributes:
+        decision: the approval, as reported.
+        lock: its place.
+    """
+
+    action_id: str
+    decision: Decision
+    lock: LockPlace
 
 
 class ForgeReporter:
@@ -116,15 +132,33 @@ class ForgeReporter:
             if self._status and decision.landed:
                 self._set_decided(action_id, decision)
             if self._comment and decision.request:
-                row = Row(
-                    action_id=action_id,
-                    state=decision.answer.value,
-                    details=cell(decision.reason[:DETAILS_LIMIT]),
-                )
+                row = _row_of(action_id, decision)
                 # A comment is never created for good news.
                 bad_news = decision.answer is not Answer.APPROVED
                 self._comments.put(decision.request, [row], create=bad_news)
             _note(self._reported, action_id, decision)
+
+    def report_queued(self, queued: Sequence[Queued]) -> None:
+        """Note in the rows of approved actions that they have to wait for their lock, and for whom.
+
+        A row is noted once: it does not follow the queue, which would cost an edit for each action of
+        the queue whenever a run ends. A comment is never created for it: people are notified of a
+        new one, and are to be notified of the end.
+
+        Raises:
+            Unavailable, Denied, ForgeRefused: as for ``report``.
+        """
+        by_request: dict[int, list[Row]] = {}
+        with self._lock:
+            for each in queued:
+                ended = isinstance(self._reported.get(each.action_id), Result)
+                if self._comment and each.decision.request and not ended:
+                    row = replace(
+                        _row_of(each.action_id, each.decision), note=cell(_place(each.lock))
+                    )
+                    by_request.setdefault(each.decision.request, []).append(row)
+            for request, rows in by_request.items():
+                self._comments.put(request, rows, create=False)
 
     def _set_decided(self, action_id: str, decision: Decision) -> None:
         self._statuses.set(
@@ -220,6 +254,21 @@ def run_context(action_id: str) -> str:
 def approval_context(action_id: str) -> str:
     """Name of the commit status of an approval."""
     return f"disinto/{action_id}/approval"
+
+
+def _row_of(action_id: str, decision: Decision) -> Row:
+    return Row(
+        action_id=action_id,
+        state=decision.answer.value,
+        details=cell(decision.reason[:DETAILS_LIMIT]),
+    )
+
+
+def _place(lock: LockPlace) -> str:
+    """The place of an action in the queue of its lock, for people."""
+    ahead = f", with {lock.ahead} before it" if lock.ahead else ""
+    held = f", held by {lock.holder}" if lock.holder else ""
+    return f"waited for lock {lock.name}{held}{ahead}"
 
 
 def _in_words(result: Result) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dispatcher.forge import ForgeRefused
 from dispatcher.forge.records import Comment
@@ -21,6 +21,9 @@ from dispatcher.model.verdicts import Verdict
 
 MARKER = "<!-- disinto: approval -->"
 """First line of our comment on a pull request."""
+
+NOTE = "; at first it "
+"""Between a row's details and its note."""
 
 ROWS = 80
 """Actions that a comment lists, those that did not succeed first."""
@@ -51,12 +54,15 @@ class Row:
         action_id: of the action.
         state: one word: a gate's answer, or a verdict.
         details: Markdown that fits a cell of a table (see ``markdown.cell``).
+        note: follows the details, as Markdown of the same kind; "" for none. A row that has one keeps
+            it for as long as state and details stay: what was noted once is not edited again.
         tail: end of the output as an indented block (see ``markdown.indented``), or "" for none.
     """
 
     action_id: str
     state: str
     details: str
+    note: str = ""
     tail: str = ""
 
 
@@ -118,7 +124,7 @@ class RequestComments:
         listed = {i: Row(action_id=i, state=s, details=d) for i, s, d in _ROW.findall(text)}
         tails: dict[str, str] = dict(_TAIL.findall(text))
         for row in rows:
-            listed[row.action_id] = row
+            listed[row.action_id] = _noted(row, listed.get(row.action_id))
             if row.tail != tails.get(row.action_id, ""):
                 tails.pop(row.action_id, None)
                 if row.tail:
@@ -133,6 +139,13 @@ class RequestComments:
             full=len(kept) == ROWS,
             tails=dict(list(tails.items())[-TAILS:]),
         )
+
+
+def _noted(row: Row, shown: Row | None) -> Row:
+    """A row as it is written: with the note that is shown already, else with its own."""
+    if shown and shown.state == row.state and shown.details.startswith(row.details + NOTE):
+        return shown
+    return replace(row, details=row.details + NOTE + row.note) if row.note else row
 
 
 def _says(body: str) -> str:

@@ -1,9 +1,15 @@
-"""Reports gate decisions to the forge, on the commit or pull request they are about."""
+"""Reports gate decisions to the forge, on the commit or pull request they are about, and what an approved
+action waits for at its lock.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
+from dispatcher.decide.steps import Wait
 from dispatcher.errors import Dependency
-from dispatcher.gate.base import Decision, Question
+from dispatcher.gate.base import Answer, Decision, Question
+from dispatcher.gate.report import Queued
 from dispatcher.loop.components import Reporter
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.outages import Outages
@@ -11,7 +17,7 @@ from dispatcher.loop.pollers import Pollers
 
 
 class AnswerReports:
-    """Reports each gate decision to the forge. Used by the loop's thread only.
+    """Reports each gate decision to the forge, and who waits for a lock. Used by the loop's thread only.
 
     Args:
         reporter: posts to the forge; None if there is no forge.
@@ -26,10 +32,53 @@ class AnswerReports:
         self._reporter, self._executor = reporter, executor
         self._outages, self._pollers = outages, pollers
         self._under_way = 0
+        self._queued: dict[str, Decision] = {}
+        self._queued_under_way = False
 
     def __bool__(self) -> bool:
         """Whether any report is in progress."""
-        return self._under_way > 0
+        return self._under_way > 0 or self._queued_under_way
+
+    def show_queued(
+        self, waits: Iterable[Wait], approval: Callable[[str], Decision | None]
+    ) -> None:
+        """Report which approved actions wait for their lock: once for each approval, all of a round
+        in one report, and none while one is in progress. A report that fails is not retried: the
+        result is reported in any case.
+
+        Args:
+            waits: of the plan.
+            approval: the gate's last decision about an action.
+        """
+        reporter = self._reporter
+        if reporter is None:
+            return
+        waiting = {wait.action_id: wait.lock for wait in waits if wait.lock is not None}
+        self._queued = {i: d for i, d in self._queued.items() if i in waiting}
+        down = Dependency.FORGE in self._outages.resting()
+        if self._queued_under_way or down:
+            return
+        fresh = [
+            Queued(action_id=action_id, decision=decision, lock=lock)
+            for action_id, lock in waiting.items()
+            if (decision := approval(action_id)) is not None
+            and decision.answer is Answer.APPROVED
+            and decision.request
+            and self._queued.get(action_id) != decision
+        ]
+        if not fresh:
+            return
+        self._queued.update((each.action_id, each.decision) for each in fresh)
+        self._queued_under_way = True
+
+        def done(_none: None) -> None:
+            self._queued_under_way = False
+
+        def failed(error: Exception) -> None:
+            self._queued_under_way = False
+            self._pollers.trouble(error, Dependency.FORGE, where="report")
+
+        self._executor.question(lambda: reporter.report_queued(fresh), done, failed)
 
     def show(self, question: Question, decision: Decision) -> None:
         """Report a decision. Skipped while the forge is down; the next decision is reported then."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dispatcher.errors import DisintoError
     from dispatcher.gate.base import Decision, Gate, Question
     from dispatcher.gate.ended import Ended
+    from dispatcher.gate.report import Queued
     from dispatcher.gate.sourced import Written
     from dispatcher.ledger.base import Ledger
     from dispatcher.loop.formulas import FormulaStore
@@ -43,6 +44,10 @@ class Reporter(EndReporter, Protocol):
 
     def report(self, question: Question, decision: Decision) -> None:
         """Report a gate's answer. Idempotent. Raises ``Unavailable`` (forge)."""
+        ...
+
+    def report_queued(self, queued: Sequence[Queued]) -> None:
+        """Report what approved actions wait for at their locks. Idempotent. Raises ``Unavailable``."""
         ...
 
 

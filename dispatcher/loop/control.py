@@ -129,6 +129,7 @@ class ControlLoop:
         for step in plan.steps:
             if self._may_begin(step):
                 self._term.steps.begin(step)
+        self._term.steps.answer_reports.show_queued(plan.waits, self._term.view.last_answer)
         plan = replace(plan, waits=(*plan.waits, *self._term.view.waits()))
         self._round_s = time.monotonic() - began
         self._tracker.status(self._status(world, plan))

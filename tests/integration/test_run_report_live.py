@@ -13,6 +13,7 @@ import pytest
 from dispatcher.errors import Dependency, DisintoError, Unavailable
 from dispatcher.gate.base import Decision, Question
 from dispatcher.gate.ended import Ended
+from dispatcher.gate.report import Queued
 from dispatcher.loop.components import Components
 from dispatcher.model.run import Outcome
 from dispatcher.model.verdicts import Verdict
@@ -22,6 +23,9 @@ from tests.support.approval_story import Story, told
 from tests.support.stage import action, eventually, path
 
 pytestmark = pytest.mark.needs("bao", "forgejo", "git")
+
+
+NOTED = "; at first it waited for lock web, held by c |"
 
 
 @pytest.fixture
@@ -35,6 +39,9 @@ class Deaf:
     """A reporter whose forge is down."""
 
     def report(self, question: Question, decision: Decision) -> None:
+        raise Unavailable(Dependency.FORGE, "no answer")
+
+    def report_queued(self, queued: Sequence[Queued]) -> None:
         raise Unavailable(Dependency.FORGE, "no answer")
 
     def report_ended(self, ended: Sequence[Ended]) -> Mapping[str, DisintoError]:
@@ -152,6 +159,32 @@ def test_what_the_forge_missed_is_completed_by_the_next_dispatcher(story: Story)
     stage.start()
     shows(story, merge, {"disinto/x/approval": "success", "disinto/x": "success"})
     ended(story, number, "succeeded")
+
+
+def test_an_approved_action_that_waits_for_its_lock_names_the_holder_once(story: Story) -> None:
+    people, lock = story.forge, 'lock = "web"'
+    people.push_main(people.alice, {path("c"): action("c", more=lock)})
+    eventually(lambda: story.stage.scheduler.running()[0])()
+    number = people.propose(people.alice, {path("x"): action("x", formula="danger", more=lock)})
+    people.merge(people.alice, number)
+    assert "| `x` | waiting |" in story.comment(number)
+    people.review(people.boss, number)
+    assert "| `x` | approved |" in eventually(lambda: _noted(story, number))()
+    end(story, failed("no"))
+    eventually(lambda: _submitted(story, "x"))()
+    assert NOTED in story.comment(number)
+    end(story, failed("no"))
+    assert "waited for lock" not in ended(story, number, "failed")
+
+
+def _noted(story: Story, number: int) -> str:
+    body = story.comment(number)
+    assert NOTED in body
+    return body
+
+
+def _submitted(story: Story, action_id: str) -> None:
+    assert action_id in story.submitted()
 
 
 def test_an_action_of_tier_low_gets_its_status_however_it_came(story: Story) -> None:

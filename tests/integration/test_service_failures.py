@@ -17,6 +17,7 @@ import pytest
 from dispatcher.errors import Conflict, Dependency, DisintoError, Unavailable
 from dispatcher.gate.base import Decision, Question
 from dispatcher.gate.ended import Ended
+from dispatcher.gate.report import Queued
 from dispatcher.loop import serve_once
 from dispatcher.loop.components import Components
 from dispatcher.vault.names import dispatcher_policy, token_role
@@ -84,6 +85,9 @@ def test_a_report_that_hangs_holds_up_nothing(stage: Stage) -> None:
 
     class Hanging:
         def report(self, question: Question, decision: Decision) -> None:
+            hold.wait(30)
+
+        def report_queued(self, queued: Sequence[Queued]) -> None:
             hold.wait(30)
 
         def report_ended(self, ended: Sequence[Ended]) -> Mapping[str, DisintoError]:

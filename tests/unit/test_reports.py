@@ -14,6 +14,7 @@ from dispatcher.errors import Denied, Dependency, DisintoError, Unavailable
 from dispatcher.forge import ForgeRefused
 from dispatcher.gate import Decision, Question
 from dispatcher.gate.ended import Ended
+from dispatcher.gate.report import Queued
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.outbox import Outbox
 from dispatcher.loop.reports import BATCH, GIVE_UP_S, Reports
@@ -34,6 +35,9 @@ class FakeReporter:
     forgotten: int = 0
 
     def report(self, question: Question, decision: Decision) -> None:
+        raise AssertionError
+
+    def report_queued(self, queued: Sequence[Queued]) -> None:
         raise AssertionError
 
     def report_ended(self, ended: Sequence[Ended]) -> Mapping[str, DisintoError]:
