@@ -25,6 +25,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
         "throughput",
         "growth",
         "inventory",
+        "kept_output",
     ),
     "nomad": ("nomad_latency", "nomad_in_flight", "nomad_throughput"),
     "forge": ("approval",),

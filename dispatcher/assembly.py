@@ -301,6 +301,8 @@ def build_components(
     from dispatcher.loop.component_warnings import component_warnings
     from dispatcher.loop.components import Components, WakeUp
     from dispatcher.loop.formulas import FormulaStore
+    from dispatcher.loop.output_keeping import NoOutputs
+    from dispatcher.loop.outputs import KeptOutputs
     from dispatcher.loop.own_settings import OwnSettings
     from dispatcher.loop.rules import Rules
     from dispatcher.loop.signing import (
@@ -344,7 +346,8 @@ def build_components(
     rules = Rules(
         settings, audit, webhook=not environ.get(settings.http.webhook_secret_env), own=own
     )
-    warnings = component_warnings(settings, scheduler, repo)
+    outputs = KeptOutputs(settings, scheduler) if settings.output.keep else NoOutputs()
+    warnings = component_warnings(settings, scheduler, repo, outputs)
     verifier = result_verifier(settings, vault)
     written = written_verifier(settings, verifier)
     issue_reporter = open_issue_reporter(
@@ -377,6 +380,7 @@ def build_components(
         forge_calls=(lambda: forge.calls) if forge is not None else None,
         warnings=lambda: (*leadership.warnings(), *rules.warnings(), *warnings()),
         obstacle=registry.get(settings.scheduler).obstacle(settings, environ),
+        outputs=outputs,
     )
 
 

@@ -54,6 +54,7 @@ class Kind(StrEnum):
     ID = "id"  # the result belongs to another action
     ACTION = "action"  # the action file is not the one that ran
     FORMULA = "formula"  # the formula is not the one that ran
+    OUTPUT = "output"  # the output kept on the remote is not the one that the result names
     APPROVAL = "approval"  # it ran without the approval that its tier needs
 
 

@@ -73,6 +73,8 @@ class _Answers:
         found = ended_output(result, lambda: self._components.scheduler, settings)
         if found.chunks is not None:
             return {"blob": result.blob, "end": "", "source": found.source}
+        if result.output is not None:
+            return None  # the ops repository may keep it, which the command fetches
         return {"blob": "", "end": result.logs, "source": found.source}
 
     def _look_up(self, action_id: str) -> Account | None:

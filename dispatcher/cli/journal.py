@@ -24,6 +24,7 @@ LEVELS: Mapping[str, str] = {
     "report_given_up": "warning",
     "notify_failed": "warning",
     "notice_refused": "warning",
+    "output_not_kept": "warning",
     "lead_lost": "warning",
     "waiting_for_lead": "warning",
     "unfit": "warning",

@@ -18,10 +18,13 @@ from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dispatcher.engines.base import LogChunk, Stream
     from dispatcher.errors import DisintoError
     from dispatcher.model.result import Result
     from dispatcher.model.run import Claim
+    from dispatcher.ops_repo import OpsRepo
     from dispatcher.status.status_file import Given
 
 
@@ -50,11 +53,12 @@ def command(
     """Show the output of a run, with secrets redacted.
 
     The full log while the engine has the run, and afterwards for as long as the log is kept: its
-    standard output on standard output, its standard error on standard error. Then the last
-    1,000 characters, from the result. For a run that has ended, a last line on standard error
+    standard output on standard output, its standard error on standard error. Then what the ops
+    repository keeps on refs/disinto/logs ([output]), of which only this run's is fetched. Else the
+    last 1,000 characters, from the result. For a run that has ended, a last line on standard error
     names the source and what is missing.
 
-    On an author client, only the last 1,000 characters, once the result is in git.
+    On an author client, from the ops repository and the result, once the result is in git.
 
     Only full logs record when output was written: with --since, the command fails with exit code
     66 if only the result has output.
@@ -182,7 +186,7 @@ def _from_result(
     if trouble is not None and not tree.has_result(action_id):
         raise trouble
     if open_claim is not None and open_claim.result and not tree.has_result(action_id):
-        _show_ended(session, Result.model_validate_json(open_claim.result), part)
+        _show_ended(session, Result.model_validate_json(open_claim.result), part, repo)
         return Exit.OK
     if open_claim is not None and not tree.has_result(action_id):
         console.note(f"action {action_id} has no output yet")
@@ -199,37 +203,68 @@ def _from_result(
             f"action {action_id} has not started, so it has no log",
             remedy=f"'disinto status {action_id}' shows what it waits for.",
         )
-    _show_ended(session, account.result, part)
+    unproven = ""
+    if account.result.output is not None and not session.is_author:
+        from dispatcher.loop.signing import result_verifier
+        from dispatcher.model.result import RESULT_LIMIT
+        from dispatcher.operate.kept_output import unproven as why_unproven
+
+        data = repo.read_file(tree.commit, account.result_path, limit=RESULT_LIMIT)
+        verifier = result_verifier(session.settings, vault)
+        if isinstance(data, bytes):
+            unproven = why_unproven(data, account.result, verifier)
+    _show_ended(session, account.result, part, repo, unproven=unproven)
     return Exit.OK
 
 
-def _show_ended(session: Session, result: Result, part: _Part) -> None:
+def _show_ended(
+    session: Session, result: Result, part: _Part, repo: OpsRepo, *, unproven: str = ""
+) -> None:
     from dispatcher.assembly import open_scheduler
-    from dispatcher.cli.log_tail import tail
-    from dispatcher.operate.ended_output import ended_output, never_started
+    from dispatcher.operate.ended_output import ended_output, from_repository, never_started
+    from dispatcher.operate.kept_output import kept_chunks
 
+    output = result.output
+    kept = (lambda: kept_chunks(repo, output)) if output is not None else None
     if session.is_author:
         _refuse_since(part, result, "the full log is on the dispatcher's host")
-        source = (
-            "from the result, its last 1,000 characters; the full log is kept for a while on the "
-            "dispatcher's host"
-        )
-        _show_end(result.logs, part, source)
+        why = "the full log is kept for a while on the dispatcher's host"
+        if kept is not None:
+            whole = from_repository(result, kept)
+            if _show_chunks(whole.chunks, part):
+                console.note(f"{whole.source}; the result's signature is not checked here")
+                return
+            why = f"{whole.source}; {why}"
+        _show_end(result.logs, part, f"from the result, its last 1,000 characters; {why}")
         return
     if never := never_started(result):
         console.note(never)
         return
     settings = session.settings
-    output = ended_output(
-        result, lambda: open_scheduler(settings, os.environ), settings, since=part.since
+    ended = ended_output(
+        result,
+        lambda: open_scheduler(settings, os.environ),
+        settings,
+        since=part.since,
+        kept=kept,
+        unproven=unproven,
     )
-    if output.chunks is not None:
-        for chunk in output.chunks if part.lines is None else tail(output.chunks, part.lines):
-            write(chunk)
-        console.note(output.source)
+    if _show_chunks(ended.chunks, part):
+        console.note(ended.source)
     else:
-        _refuse_since(part, result, output.source)
-        _show_end(result.logs, part, output.source)
+        _refuse_since(part, result, ended.source)
+        _show_end(result.logs, part, ended.source)
+
+
+def _show_chunks(chunks: Iterator[LogChunk] | None, part: _Part) -> bool:
+    """Print the requested part of a full log; False if there is none."""
+    if chunks is None:
+        return False
+    from dispatcher.cli.log_tail import tail
+
+    for chunk in chunks if part.lines is None else tail(chunks, part.lines):
+        write(chunk)
+    return True
 
 
 def _show_end(end: str, part: _Part, source: str) -> None:

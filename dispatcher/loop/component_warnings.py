@@ -11,12 +11,13 @@ from dispatcher.settings import plain_addresses
 
 if TYPE_CHECKING:
     from dispatcher.engines.base import Scheduler
+    from dispatcher.loop.output_keeping import Outputs
     from dispatcher.ops_repo import OpsRepo
     from dispatcher.settings import Settings
 
 
 def component_warnings(
-    settings: Settings, scheduler: Scheduler, repo: OpsRepo
+    settings: Settings, scheduler: Scheduler, repo: OpsRepo, outputs: Outputs
 ) -> Callable[[], tuple[str, ...]]:
     """Returns the present warnings at each call, without I/O."""
     plain = tuple(f"{each.warning}. {each.remedy}" for each in plain_addresses(settings))
@@ -29,6 +30,13 @@ def component_warnings(
             "the remote rejects refs/disinto/seen beside results, so it keeps no copy of which ids "
             f"ran: {trouble}",
         )
-        return (*plain, *ignored, *engine.warnings(scheduler), *(rejected if trouble else ()))
+        not_kept = f"the whole output of runs is not kept at the moment: {outputs.trouble}"
+        return (
+            *plain,
+            *ignored,
+            *engine.warnings(scheduler),
+            *(rejected if trouble else ()),
+            *((not_kept,) if outputs.trouble else ()),
+        )
 
     return warnings

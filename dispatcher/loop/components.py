@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from dispatcher.loop.output_keeping import NoOutputs, Outputs
+
 if TYPE_CHECKING:
     from dispatcher.audit import AuditLog
     from dispatcher.engines.base import Scheduler
@@ -113,6 +115,7 @@ class Components:
         obstacle: asks the engine why no run of this class with these mounts can be submitted now;
             returns "" if one can. Raises ``Unavailable`` or ``Denied`` (scheduler).
         notices: records notifications of results.
+        outputs: keeps the whole output of runs.
     """
 
     settings: Settings
@@ -138,3 +141,4 @@ class Components:
     written: Written = field(default_factory=NothingWritten)
     sources_changed: WakeUp = field(default_factory=WakeUp)
     sources: tuple[Source, ...] = ()
+    outputs: Outputs = field(default_factory=NoOutputs)

@@ -14,21 +14,27 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from dispatcher.errors import Misconfigured, unexpected
 from dispatcher.model.inventory import Change
 from dispatcher.model.inventory_entry import entry_path, rendered, trailer
 from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH, result_name
-from dispatcher.model.result import Result, parse_result
+from dispatcher.model.result import Result, ResultOutput, ended_result, parse_result
 from dispatcher.model.run import Claim
-from dispatcher.ops_repo import NewFile, OpsRepo, Published
+from dispatcher.ops_repo import NewFile, OpsRepo, OutputsRefused, Published
+
+if TYPE_CHECKING:
+    from dispatcher.loop.output_keeping import Outputs
 
 WINDOW_S = 0.2
 """Seconds the writer waits for more results after the first of a batch."""
 
 BATCH_LIMIT = 1_000
 """Maximum results in one commit."""
+
+BATCH_BYTES = 32 * 1024 * 1024
+"""Bytes of output after which no further result is added to a batch."""
 
 
 def result_path(action_id: str) -> str:
@@ -60,6 +66,11 @@ class NewAction:
         """In the ops repo."""
         return action_path(self.action_id)
 
+    @property
+    def output(self) -> None:
+        """It has none yet."""
+        return
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
@@ -69,6 +80,7 @@ class Entry:
         action_id: whose it is.
         text: the file's text, as the ledger has it.
         policies: of the grant, for the attestation.
+        output: that the result names, and that is not on the remote yet.
         blob: git blob hash (hex) of the action, if the text is the result of a claim: it then
             replaces a file that is not ours. "" for an action that was never claimed: then an
             existing file stays.
@@ -78,6 +90,7 @@ class Entry:
     text: str
     policies: tuple[str, ...] = ()
     blob: str = ""
+    output: ResultOutput | None = None
 
     @property
     def path(self) -> str:
@@ -92,7 +105,17 @@ class Entry:
             text=claim.result,
             policies=claim.grant.policies if claim.grant else (),
             blob=claim.key.blob,
+            output=_output(claim),
         )
+
+
+def _output(claim: Claim) -> ResultOutput | None:
+    """What a claim's result names and is to be pushed; nothing of a tombstone, whose result is
+    restored as it was.
+    """
+    result = ended_result(claim) if claim.formula else None
+    output = result.output if result is not None else None
+    return output if output is not None and output.month else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,7 +168,8 @@ class Verifier(Protocol):
         Args:
             data: the bytes of a result file.
             action_id: the id.
-            blob: git blob hash (hex) of the action; None for any.
+            output: that the result names, and that is not on the remote yet.
+        blob: git blob hash (hex) of the action; None for any.
 
         Raises:
             Unavailable, Denied: Vault has the key and cannot be reached.
@@ -175,12 +199,16 @@ class ResultWriter:
     """Writes results and actions to the ops repo, in batches, on its own thread. ``put`` never
     blocks.
 
+    A result whose output cannot be pushed is not pushed either: it is reported with the error
+    ``OutputsRefused``, and has to be made again.
+
     Args:
         repo: the ops repo.
         sign_result: called once for each result of a batch, before the commit.
         sign_action: the same for actions.
         verifier: checks an existing file in the place of a run's result.
         report: called on the writer's thread with each batch's outcome.
+        outputs: has the output that results name.
         check: called before each push; raises if nothing may be written any more.
         window_s: see ``WINDOW_S``.
     """
@@ -192,6 +220,7 @@ class ResultWriter:
         sign_result: Sign,
         verifier: Verifier,
         report: Callable[[Pushed], None],
+        outputs: Outputs,
         check: Callable[[], None] = lambda: None,
         window_s: float = WINDOW_S,
         sign_action: SignAction | None = None,
@@ -200,6 +229,7 @@ class ResultWriter:
         self._sign_result, self._sign_action = sign_result, sign_action
         self._verifier = verifier
         self._report = report
+        self._outputs = outputs
         self._check = check
         self._window_s = window_s
         self._queue: queue.SimpleQueue[Entry | NewAction | None] = queue.SimpleQueue()
@@ -228,7 +258,7 @@ class ResultWriter:
     def _collect(self, first: Entry | NewAction) -> tuple[list[Entry | NewAction], bool]:
         batch = [first]
         deadline = time.monotonic() + self._window_s
-        while len(batch) < BATCH_LIMIT:
+        while len(batch) < BATCH_LIMIT and sum(map(_packed, batch)) < BATCH_BYTES:
             try:
                 entry = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
@@ -242,6 +272,9 @@ class ResultWriter:
         """Sign each entry separately, so that one that cannot be signed holds up no other."""
         signed: list[tuple[Entry | NewAction, list[NewFile]]] = []
         for entry in batch:
+            if entry.output and (missing := self._outputs.missing(entry.action_id, entry.output)):
+                self._report(Pushed(entries=(entry,), error=OutputsRefused(missing)))
+                continue
             try:
                 data = self._signed(entry).encode()
             except Exception as error:  # noqa: BLE001 - this thread must live; the loop decides
@@ -267,6 +300,10 @@ class ResultWriter:
         """
         pushed = self._push(batch, files)
         error = pushed.error
+        if isinstance(error, OutputsRefused):
+            self._outputs.refused(error.what)
+            self._push_without_output(batch, files, error)
+            return
         its_own = error is not None and (unexpected(error) or isinstance(error, Misconfigured))
         if not its_own or len(batch) == 1:
             self._report(pushed)
@@ -275,6 +312,19 @@ class ResultWriter:
         self._push_all(batch[:half], files[:half])
         self._push_all(batch[half:], files[half:])
 
+    def _push_without_output(
+        self,
+        batch: tuple[Entry | NewAction, ...],
+        files: Sequence[list[NewFile]],
+        error: OutputsRefused,
+    ) -> None:
+        """Push those of a batch that name no output; report the others."""
+        refused = tuple(entry for entry in batch if entry.output)
+        self._report(Pushed(entries=refused, error=error))
+        rest = [(e, f) for e, f in zip(batch, files, strict=True) if not e.output]
+        if rest:
+            self._push_all(tuple(e for e, _ in rest), [f for _, f in rest])
+
     def _file(self, entry: Entry | NewAction, data: bytes) -> NewFile:
         keeps = None
         if isinstance(entry, Entry) and entry.blob:
@@ -282,11 +332,22 @@ class ResultWriter:
         return NewFile(path=entry.path, data=data, keeps=keeps)
 
     def _push(self, batch: tuple[Entry | NewAction, ...], files: Sequence[list[NewFile]]) -> Pushed:
-        together = [file for each in files for file in each]
+        outputs = _outputs(batch)
         try:
-            published = self._repo.publish(together, message=_message(batch), check=self._check)
+            published = self._repo.publish(
+                [file for each in files for file in each],
+                message=_message(batch),
+                check=self._check,
+                outputs=[
+                    file
+                    for action_id, output in outputs.items()
+                    for file in self._outputs.files(action_id, output)
+                ],
+            )
         except Exception as error:  # noqa: BLE001 - this thread must live; the loop decides
             return Pushed(entries=batch, error=error)
+        if outputs:
+            self._outputs.pushed()
         return Pushed(entries=batch, published=published)
 
 
@@ -309,6 +370,16 @@ def _result_of(entry: Entry | NewAction) -> Result | None:
         return parse_result(entry.text)
     except ValueError:
         return None  # of another version
+
+
+def _outputs(batch: Sequence[Entry | NewAction]) -> dict[str, ResultOutput]:
+    """What is to be pushed with a batch, by id."""
+    return {entry.action_id: entry.output for entry in batch if entry.output}
+
+
+def _packed(entry: Entry | NewAction) -> int:
+    """Bytes of output that are pushed with an entry."""
+    return sum(kept.packed for _, kept in entry.output.streams()) if entry.output else 0
 
 
 def _message(batch: Sequence[Entry | NewAction]) -> str:

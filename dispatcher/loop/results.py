@@ -16,13 +16,21 @@ from dispatcher.model.result import (
     ResultFormula,
     ResultInput,
     ResultInventory,
+    ResultOutput,
 )
 from dispatcher.model.run import Claim, Outcome, Phase, Placement, RunKey
 from dispatcher.model.times import rfc3339
 from dispatcher.model.verdicts import Verdict
 
 
-def of_run(claim: Claim, outcome: Outcome, engine: Placement, *, now: float) -> Result:
+def of_run(
+    claim: Claim,
+    outcome: Outcome,
+    engine: Placement,
+    *,
+    now: float,
+    output: ResultOutput | None = None,
+) -> Result:
     """The result of a claimed run that has ended."""
     ran = outcome.started_at > 0 and outcome.finished_at >= outcome.started_at
     inventory, trouble = _inventory(claim, outcome)
@@ -61,6 +69,7 @@ def of_run(claim: Claim, outcome: Outcome, engine: Placement, *, now: float) -> 
         again_of=claim.again_of,
         outputs=outputs,
         inventory=inventory,
+        output=output,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from dispatcher.decide.steps import (
@@ -49,6 +49,7 @@ from dispatcher.loop.retries import Retries
 from dispatcher.loop.view import View
 from dispatcher.model.result import Result
 from dispatcher.model.run import Claim, Phase
+from dispatcher.ops_repo import OutputsRefused
 from dispatcher.status.tracker import Tracker
 
 T = TypeVar("T")
@@ -127,6 +128,7 @@ class Steps:
             sign_result=components.sign_result,
             sign_action=components.sign_action,
             verifier=components.verifier,
+            outputs=components.outputs,
             check=acting.led,
             report=lambda pushed: executor.post(lambda: self._pushed(pushed)),
         )
@@ -216,6 +218,13 @@ class Steps:
 
     def _publish(self, step: Publish) -> None:
         self._hand_in(Entry.of(step.claim))
+
+    def _restate(self, action_id: str) -> None:
+        """Make the result of a claim again, without the output that could not be pushed."""
+        claim = self._claim_cache.claims.get(action_id)
+        if claim is not None:
+            step = Publish(claim=claim)
+            self._step(step, lambda: self._ending.restate(claim), self.know)
 
     def _inspect(self, step: Inspect) -> None:
         file = self.arrivals.inspecting(step.action_id)
@@ -321,18 +330,25 @@ class Steps:
             self._written(pushed)
         action_ids = [e.action_id for e in pushed.results]
         self.busy.difference_update(action_ids)
-        error = pushed.error
-        if error is None:
-            for action_id in action_ids:
-                self.retries.succeeded(action_id)
-            self._pollers.back(Dependency.REMOTE, proven=True)
-            for other in pushed.published.replaced if pushed.published else ():
-                self.arrivals.replaced(pushed.of(other.path), other)
-            self.reports.published(action_ids)
-            self._moved()
-            self._tracker.event("published", results=len(action_ids))
-        elif isinstance(error, LeadLost):
+        if pushed.error is not None:
+            self._not_pushed(action_ids, pushed.error)
+            return
+        for action_id in action_ids:
+            self.retries.succeeded(action_id)
+        self._pollers.back(Dependency.REMOTE, proven=True)
+        for other in pushed.published.replaced if pushed.published else ():
+            self.arrivals.replaced(pushed.of(other.path), other)
+        self.reports.published(action_ids)
+        self._moved()
+        self._tracker.event("published", results=len(action_ids))
+
+    def _not_pushed(self, action_ids: Sequence[str], error: Exception) -> None:
+        if isinstance(error, LeadLost):
             return  # the loop notices by itself
+        if isinstance(error, OutputsRefused):
+            self._tracker.event("output_not_kept", results=len(action_ids), error=error)
+            for action_id in action_ids:
+                self._restate(action_id)
         elif isinstance(error, Unavailable | Denied) and error.dependency is Dependency.REMOTE:
             self._pollers.trouble(error)
             for action_id in action_ids:

@@ -22,6 +22,7 @@ from dispatcher.loop.endings import Endings
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.heads import Heads
 from dispatcher.loop.outages import Outages
+from dispatcher.loop.output_retention import OutputRetention
 from dispatcher.loop.pollers import Pollers
 from dispatcher.loop.polls import (
     ClaimPoll,
@@ -62,6 +63,7 @@ class Term:
     cancels: CancelRequests
     endings: Endings
     archiving: ArchivePasses
+    output_retention: OutputRetention
     cleanup: Cleanup
     sources: Sources
 
@@ -120,6 +122,7 @@ class Term:
         self.sources.work(ready=self._may_write())
         if self._archives(once=once):
             self.archiving.work(self.view.tree, keep=self.claims.claims)
+            self.output_retention.work()
         if self.heads.followed and not once:
             in_use = (self.claims.claims, self.steps.busy)
             self.cleanup.work(published=WithResult(self.view.tree), in_use=in_use)
@@ -139,6 +142,7 @@ class Term:
             self.endings.next_try_in(),
             self.reloading.next_in(),
             self.archiving.next_in() if self._archives(once=once) else None,
+            self.output_retention.next_in() if self._archives(once=once) else None,
             self.heads.next_try_in(),
             self.steps.arrivals.next_try_in(),
             self.steps.reports.next_in(),
@@ -272,6 +276,13 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
             led=steps.led,
             moves=settings.archive.automatic,
             moved=archived,
+        ),
+        output_retention=OutputRetention(
+            components.repo.outputs,
+            pollers,
+            tracker,
+            led=steps.led,
+            keep_months=settings.output.keep_months,
         ),
         cleanup=Cleanup(
             components.scheduler,

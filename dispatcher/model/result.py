@@ -73,6 +73,39 @@ class ResultEngine(_Record):
     node: str = ""
 
 
+class KeptStream(_Record):
+    """One stream of a run's output, kept compressed (gzip) as an object of the ops repository."""
+
+    bytes: Annotated[int, Field(ge=0, description="Bytes that the run wrote.")]
+    omitted: Annotated[int, Field(ge=0, description="Of these, left out in the middle.")] = 0
+    packed: Annotated[int, Field(ge=0, description="Bytes of the object.")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="Of the object's bytes.")]
+    object: Annotated[
+        str,
+        Field(pattern=r"^([0-9a-f]{40}|[0-9a-f]{64})$", description="Its git blob hash."),
+    ]
+
+
+class ResultOutput(_Record):
+    """The whole output of a run: where it is kept, or why it is not."""
+
+    month: Annotated[
+        str,
+        Field(
+            pattern=r"^(\d{4}-(0[1-9]|1[0-2]))?$",
+            description="It is kept on refs/disinto/logs/<month>; empty if it is not.",
+        ),
+    ] = ""
+    stdout: KeptStream | None = None
+    stderr: KeptStream | None = None
+    missing: Annotated[str, Field(description="Why it is not kept.")] = ""
+
+    def streams(self) -> tuple[tuple[str, KeptStream], ...]:
+        """What is kept, by the stream's name."""
+        named = (("stdout", self.stdout), ("stderr", self.stderr))
+        return tuple((name, kept) for name, kept in named if kept is not None)
+
+
 class Signature(_Record):
     """A signature of an envelope: which key, and the signature itself in base64."""
 
@@ -123,6 +156,13 @@ class Result(_Record):
         Field(
             exclude_if=lambda done: done is None,
             description="What it did to the inventory, left out if nothing.",
+        ),
+    ] = None
+    output: Annotated[
+        ResultOutput | None,
+        Field(
+            exclude_if=lambda output: output is None,
+            description="The whole output; left out if nothing was written, or none is kept.",
         ),
     ] = None
     attestation: Annotated[

@@ -295,6 +295,8 @@ class Outcome:
         started_at, finished_at: of the formula, seconds since the epoch; 0.0 if never.
         logs: last 1,000 characters of both streams in order of arrival, redacted.
         outputs: what a provisioning formula hands back; never a secret.
+        written: what the runner wrote to its logs, by stream: bytes, and their SHA-256 (hex). Empty
+            if it did not report that.
     """
 
     verdict: Verdict
@@ -306,6 +308,7 @@ class Outcome:
     finished_at: float = 0.0
     logs: str = ""
     outputs: dict[str, object] = field(default_factory=dict)
+    written: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
 class RunState(StrEnum):

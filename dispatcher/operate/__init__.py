@@ -12,7 +12,8 @@ options, tables and texts for a terminal are in ``cli``.
   what is so, with a dispatcher's rights or an author's
 * ``cancel``, ``request_cancel``: ``cancel``: by the ledger and the engine, or by a request in the
   ops repo
-* ``ended_output``: ``logs`` of a run that has ended
+* ``ended_output``, ``kept_output``: ``logs`` of a run that has ended, and what the ops repository
+  keeps of it
 * ``evidence``: ``verify``: the files around a result, and the keys
 * ``schedules``: ``schedule``: the schedules and their slots
 * ``doctor``, ``policy_checks``, ``approval_checks``, ``schedule_checks``, ``signer_checks``,

@@ -16,7 +16,7 @@ from pathlib import Path
 from dispatcher.decide.policy import Policy
 from dispatcher.engines import registry
 from dispatcher.engines.job_classes import check_classes
-from dispatcher.errors import DisintoError, InvalidInput
+from dispatcher.errors import DisintoError, InvalidInput, PermanentError
 from dispatcher.forge import ForgeApi
 from dispatcher.gate.base import Gate
 from dispatcher.gate.trailer import Place
@@ -171,6 +171,7 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
     yield from looked("ops repo: push", lambda: _push(settings, openers))
     if settings.role is Role.DISPATCHER:
         yield from looked("ops repo: memory", lambda: _memory(openers))
+        yield from looked("ops repo: output", lambda: _output(settings, openers))
     if head.rewritten:
         yield Check(
             name="ops repo: history",
@@ -216,6 +217,30 @@ def _push(settings: Settings, openers: Openers) -> Iterator[Check]:
     openers.repo().try_push()
     detail = f"push to {settings.ops_repo.branch} allowed (hooks and branch protection not checked)"
     yield Check(name="ops repo: push", ok=True, detail=detail)
+
+
+def _output(settings: Settings, openers: Openers) -> Iterator[Check]:
+    """Whether the remote takes refs/disinto/logs: one such ref is pushed and removed, because a dry
+    run does not reach what would refuse it.
+    """
+    name, output = "ops repo: output", settings.output
+    if not output.keep:
+        yield Check(name=name, ok=True, detail="the whole output of runs is not kept")
+        return
+    try:
+        openers.repo().outputs.probe()
+    except PermanentError as error:
+        yield Check(
+            name=name,
+            ok=False,
+            detail=f"the whole output of runs is not kept: {error.what}",
+            remedy="Let the remote take and remove refs/disinto/logs/*, or set [output] keep = "
+            "false. Results are pushed nevertheless.",
+        )
+        return
+    months = f"for {output.keep_months} months" if output.keep_months else "without limit"
+    detail = f"the whole output of runs is kept {months}, on refs/disinto/logs/YYYY-MM"
+    yield Check(name=name, ok=True, detail=detail)
 
 
 def _policy(settings: Settings, openers: Openers) -> Iterator[Check]:

@@ -1,7 +1,8 @@
 """The output of a run that has ended, from the most complete source that still has it.
 
 The sources in order: what the engine kept (the local engine's files in the state directory, a
-finished job in Nomad), then the end of the output in the result.
+finished job in Nomad), what the ops repository keeps (``kept_output``), then the end of the output in
+the result.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def ended_output(
     settings: Settings,
     *,
     since: float | None = None,
+    kept: Callable[[], Iterator[LogChunk]] | None = None,
+    unproven: str = "",
 ) -> EndedOutput:
     """Find the output of an ended run.
 
@@ -54,6 +57,8 @@ def ended_output(
         scheduler: opens the engine, which may have kept the run's logs.
         settings: name the retention.
         since: seconds since the epoch; of a full log, only what was written then or later.
+        kept: fetches what the ops repository keeps, which has no times; None if that is nothing.
+        unproven: why that is not shown, in words.
 
     Raises:
         TimesNotKept: there is a full log, but the times of its lines are unknown.
@@ -77,7 +82,41 @@ def ended_output(
             reason = f"the engine is unavailable: {error.what}"
         if first is not None:
             return EndedOutput(chunks=chain([first], chunks), source=engine.kept_output(settings))
+    if kept is not None and since is None:
+        output = from_repository(result, kept, unproven=unproven)
+        if output.chunks is not None:
+            return output
+        reason = f"{reason}; {output.source}"
     end = f"the last {LOGS_LIMIT:,} characters of both streams" if result.logs else "no output"
     return EndedOutput(
         chunks=None, source=f"from the result of {result.timestamp}: {end}; no full log: {reason}"
+    )
+
+
+def from_repository(
+    result: Result, kept: Callable[[], Iterator[LogChunk]], *, unproven: str = ""
+) -> EndedOutput:
+    """The output that the ops repository keeps; without ``chunks``, why it cannot be shown.
+
+    Args:
+        kept: fetches it.
+        unproven: why it may not be shown, in words.
+    """
+    output = result.output
+    if output is None:
+        return EndedOutput(chunks=None, source="the ops repository keeps none")
+    if not output.month:
+        return EndedOutput(chunks=None, source=f"the ops repository keeps none: {output.missing}")
+    where = f"refs/disinto/logs/{output.month} of the ops repository"
+    if unproven:
+        return EndedOutput(chunks=None, source=f"what {where} has is not shown: {unproven}")
+    try:
+        chunks = kept()
+        first = next(chunks, None)
+    except DisintoError as error:
+        return EndedOutput(chunks=None, source=f"not from {where}: {error.what}")
+    omitted = sum(stream.omitted for _, stream in output.streams())
+    cut = f"; {omitted:,} bytes in the middle were not kept" if omitted else ""
+    return EndedOutput(
+        chunks=chain([] if first is None else [first], chunks), source=f"from {where}{cut}"
     )

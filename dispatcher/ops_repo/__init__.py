@@ -11,7 +11,8 @@ environment of ``environment``, reaches the remote as ``transport`` says, with t
 ``objects``, ``tree_diff``, ``levels``, ``history``, ``inventory`` and ``reader`` read it, and ``fetching`` brings
 what is new. ``files``, ``changes`` and ``tree`` follow what matters in it. ``writer`` publishes a
 ``batch`` by ``committing`` (``fast_import``, ``by_trees``) and ``push`` (``branch_push``);
-``begin`` makes the first commit of a new repository; ``lead`` keeps the ref that says who leads.
+``begin`` makes the first commit of a new repository; ``lead`` keeps the ref that says who leads, and
+``output_refs`` those with the whole output of runs.
 ``withdrawals`` decides which approvals count no more: ``rewrites`` records what a rewritten
 history took back, and ``viewed`` the heads that decisions were made on. ``signatures`` determines
 who signed, by the lists that ``trusted_keys`` checks and ``trusted_people`` reads; ``authorship`` finds
@@ -30,6 +31,7 @@ from dispatcher.ops_repo.begin import begin, from_anywhere
 from dispatcher.ops_repo.changes import Changes, Delta, Formulas
 from dispatcher.ops_repo.files import ActionFile, CancelFile, Finished, FormulaFile, ResultFile
 from dispatcher.ops_repo.lead import LeadRecord, LeadRef
+from dispatcher.ops_repo.output_refs import OutputFile, OutputRefs, OutputsRefused
 from dispatcher.ops_repo.records import (
     CommitInfo,
     Entry,
@@ -65,6 +67,9 @@ __all__ = [
     "Move",
     "NewFile",
     "OpsRepo",
+    "OutputFile",
+    "OutputRefs",
+    "OutputsRefused",
     "Published",
     "PushRefused",
     "Replaced",

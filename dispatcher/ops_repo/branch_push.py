@@ -1,14 +1,22 @@
-"""Pushes results to the branch, together with ``refs/disinto/seen``."""
+"""Pushes results to the branch, together with ``refs/disinto/seen`` and the whole output of runs.
+
+A result names its output. So the output is pushed together with it, both or neither, or before it:
+a result never names what was not there.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
-from dispatcher.errors import Denied, Unavailable
+from dispatcher.errors import Denied, Misconfigured, Unavailable
 from dispatcher.ops_repo.clone import Clone
-from dispatcher.ops_repo.push import LostRace, Pusher
+from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.output_refs import OutputFile, OutputRefs, OutputsRefused, Prepared
+from dispatcher.ops_repo.push import Blocked, LostRace, Pusher
 from dispatcher.ops_repo.refs import SEEN
+from dispatcher.ops_repo.refusals import PushRefused
 
 SEEN_PAUSES_S = (60.0, 3_600.0)
 """First and longest pause before ``refs/disinto/seen`` is pushed again to a remote that refused it."""
@@ -40,10 +48,15 @@ class _Companion:
 
 
 class BranchPush:
-    """Pushes our commits to the branch, with ``refs/disinto/seen`` if the remote accepts it."""
+    """Pushes our commits to the branch, with ``refs/disinto/seen`` if the remote accepts it.
+
+    Attributes:
+        outputs: the refs with the output of runs.
+    """
 
     def __init__(self, clone: Clone, pusher: Pusher) -> None:
         self._clone, self._pusher = clone, pusher
+        self.outputs = OutputRefs(clone)
         self._follows = False
         self._seen_waits = False
         self._seen = _Companion()
@@ -57,6 +70,75 @@ class BranchPush:
         """Include ``refs/disinto/seen`` in the next push. Without this call it is never pushed."""
         self._follows = True
         self._seen_waits = True
+
+    def push_with(
+        self, commit: str, base: str, files: list[OutputFile], *, together: bool = True
+    ) -> None:
+        """Push a commit whose results name the output in these files, and the files.
+
+        Args:
+            files: emptied once they are on the remote.
+            together: in one push, if the remote takes that; else the files first.
+
+        Raises:
+            OutputsRefused: the remote does not take them; the commit was not pushed.
+            LostRace, and what ``Git.ask`` raises.
+        """
+        with self.outputs.prepared(files) as prepared:
+            if together and self._pushed_together(commit, base, prepared):
+                files.clear()
+                return
+            self._push_alone(prepared, base)
+        files.clear()
+        self.push(commit, base)
+
+    def _pushed_together(self, commit: str, base: str, prepared: Prepared) -> bool:
+        """Whether one push took all. If not, it may be for any of the refs."""
+        branch = f"refs/heads/{self._clone.git.settings.branch}"
+        companion = self._seen_with(commit, base)
+        seen = (f"+{companion}:{SEEN}",) if companion else ()
+        try:
+            prepared.pusher.push(
+                branch,
+                f"{commit}:{branch}",
+                *prepared.refspecs,
+                *seen,
+                options=("--atomic", *prepared.leases),
+            )
+        except LostRace as lost:
+            if lost.lock:
+                return False
+            self.outputs.look_again([month.ref for month in prepared.months])
+            raise
+        except (Denied, Unavailable, Misconfigured, GitFailed):
+            return False
+        self.outputs.stored(prepared)
+        if companion is not None:
+            self._seen_waits = False
+            self._seen.taken()
+        return True
+
+    def _push_alone(self, prepared: Prepared, base: str) -> None:
+        branch = f"refs/heads/{self._clone.git.settings.branch}"
+        try:
+            self.outputs.push_alone(prepared)
+        except LostRace as lost:
+            why = (
+                f"it is locked by the file {lost.lock}" if lost.lock else "others keep changing it"
+            )
+        except GitFailed as failed:
+            why = failed.reason
+        except (PushRefused, Blocked) as error:
+            why = error.what
+        except (Denied, Misconfigured, Unavailable) as error:
+            with suppress(LostRace):  # raises anything else if it is not this ref's fault
+                self._pusher.push(branch, f"{base}:{branch}", options=("--dry-run",))
+            why = error.what
+        else:
+            self.outputs.stored(prepared)
+            return
+        self.outputs.forget()
+        raise OutputsRefused(why)
 
     def push(self, commit: str, base: str) -> None:
         """Push a commit, and ``refs/disinto/seen`` with it.

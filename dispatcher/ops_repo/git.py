@@ -19,6 +19,12 @@ from dispatcher.settings import OpsRepoSettings
 LOCAL_TIMEOUT_S = 300.0
 """Time limit of a local command in seconds; reached only on an overloaded machine."""
 
+_LIMITED = ("/bin/sh", "-c", 'ulimit -f "$0" && exec "$@"')
+"""Runs a command that may write no larger files than the next argument says, in blocks."""
+
+_BLOCK = 512
+"""Bytes of a block of POSIX ``ulimit -f``."""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -90,8 +96,12 @@ class Git:
         config: Mapping[str, str] | None = None,
         keep_fds: Sequence[int] = (),
         timeout_s: float | None = None,
+        file_limit: int = 0,
     ) -> Done:
         """Run a subcommand that talks to the remote.
+
+        Args:
+            file_limit: maximum bytes of a file that it writes; 0 for no limit.
 
         Raises:
             GitFailed: the local repository is damaged or locked, or the remote refused a push.
@@ -112,6 +122,7 @@ class Git:
                     timeout_s=limit,
                     keep_fds=keep_fds,
                     asks=True,
+                    file_limit=file_limit,
                 )
             except GitFailed as failed:
                 if self.conversations.stopped:
@@ -165,10 +176,12 @@ class Git:
         stdin: bytes = b"",
         keep_fds: Sequence[int] = (),
         asks: bool = False,
+        file_limit: int = 0,
     ) -> Done:
+        limited = [*_LIMITED, str(max(1, file_limit // _BLOCK))] if file_limit else []
         try:
             process = subprocess.Popen(
-                ["git", f"--git-dir={git_dir}", *args],
+                [*limited, "git", f"--git-dir={git_dir}", *args],
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -8,6 +8,7 @@ from pathlib import Path
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import Git
 from dispatcher.ops_repo.lead import LeadRef
+from dispatcher.ops_repo.output_refs import OutputFile
 from dispatcher.ops_repo.records import (
     Head,
     Move,
@@ -39,6 +40,7 @@ class OpsRepo(RepoReader):
 
     Attributes:
         lead: the ref on the remote that says which installation leads.
+        outputs: the refs on the remote with the output of runs.
 
     Raises:
         Misconfigured: the remote is not a usable address.
@@ -54,6 +56,7 @@ class OpsRepo(RepoReader):
         super().__init__(Clone(git_dir, Git(settings, credential)))
         self._writer = Writer(self._clone)
         self._withdrawals = Withdrawals(self._clone)
+        self.outputs = self._writer.branch.outputs
         self.lead = LeadRef(self._clone, self._writer, repairing=self._repairing)
 
     # --- following the remote ------------------------------------------------------------
@@ -186,6 +189,7 @@ class OpsRepo(RepoReader):
         message: str,
         moves: Sequence[Move] = (),
         check: Callable[[], None] = lambda: None,
+        outputs: Sequence[OutputFile] = (),
     ) -> Published:
         """Add files, and move others, in one commit on the branch, and push it.
 
@@ -196,15 +200,17 @@ class OpsRepo(RepoReader):
         Args:
             check: called before each attempt to push; its exceptions are passed on, and nothing is
                 pushed.
+            outputs: output of runs that the files name; it is on the remote when they are.
 
         Raises:
+            OutputsRefused: the remote does not take the output; nothing was published.
             Unavailable: network or remote trouble, or too many others were faster.
             Denied: credentials; ``PushRefused`` for a hook or a protected branch, with the
                 remote's message.
             Conflict: a file is where a directory is needed.
         """
         return self._repairing(
-            lambda: self._writer.publish(tuple(files), tuple(moves), message, check)
+            lambda: self._writer.publish(tuple(files), tuple(moves), message, check, tuple(outputs))
         )
 
     def propose(self, files: Sequence[NewFile], *, branch: str, message: str) -> str:

@@ -12,6 +12,7 @@ from dispatcher.ops_repo.branch_push import BranchPush
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.committing import Committer
 from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.output_refs import OutputFile
 from dispatcher.ops_repo.push import Blocked, LostRace, Pusher
 from dispatcher.ops_repo.records import Move, NewFile, Published
 from dispatcher.ops_repo.refs import HEAD
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 TRIES = 30
 """Lost races with other pushes after which a publish is abandoned for now."""
+
+TOGETHER_TRIES = 5
+"""Lost races after which output is pushed by itself: its ref, which anybody may move, must not keep
+results from the branch."""
 
 LOCK_TRIES = 8
 """Attempts that may meet a lock file of the remote before it counts as stale; with the pauses
@@ -48,6 +53,7 @@ class Writer:
         moves: Sequence[Move],
         message: str,
         check: Callable[[], None] = lambda: None,
+        outputs: Sequence[OutputFile] = (),
     ) -> Published:
         """See ``OpsRepo.publish``."""
         # Only publishing needs it, and every command imports this module.
@@ -59,12 +65,15 @@ class Writer:
             wait=wait_random_exponential(multiplier=0.02, max=1.0),
             stop=_enough,
         )
+        pending = list(outputs)
         try:
             for attempt in retrying:
                 with attempt:
-                    if attempt.retry_state.attempt_number > 1:
+                    number = attempt.retry_state.attempt_number
+                    if number > 1:
                         self._clone.fetcher.head()
-                    return self._once(files, moves, message, check)
+                    push = self._push(pending, together=number <= TOGETHER_TRIES)
+                    return self._once(files, moves, message, check, push)
         except RetryError as given_up:
             lost = given_up.last_attempt.exception()
             if isinstance(lost, LostRace) and lost.lock:
@@ -118,6 +127,7 @@ class Writer:
         moves: Sequence[Move],
         message: str,
         check: Callable[[], None],
+        push: Callable[[str, str], None],
     ) -> Published:
         clone = self._clone
         with clone.lock.held() as fds:
@@ -127,10 +137,16 @@ class Writer:
                 return todo.published(base)
             commit = self._committer.of_batch(todo, message, fds)
         check()
-        self.branch.push(commit, base)
+        push(commit, base)
         clone.refs.set(HEAD, commit, old=base)
         clone.upkeep.changed()
         return todo.published(commit)
+
+    def _push(self, pending: list[OutputFile], *, together: bool) -> Callable[[str, str], None]:
+        """Pushes a commit on its base, with the output that is still pending."""
+        if not pending:
+            return self.branch.push
+        return lambda commit, base: self.branch.push_with(commit, base, pending, together=together)
 
     def _base(self) -> str:
         base = self._clone.refs.value(HEAD)

@@ -234,6 +234,10 @@ class _Run:
             finished_at=end.finished_at,
             logs=tail.text(secrets),
             outputs=outputs,
+            written={
+                name: stream.sink.written.report
+                for name, stream in zip(_STREAMS, streams, strict=True)
+            },
         )
 
     def _sinks(self) -> list[Sink]:

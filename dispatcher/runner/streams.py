@@ -6,6 +6,7 @@ working, because nothing here blocks.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import select
 import stat
@@ -20,8 +21,30 @@ _PENDING_LIMIT = 256 * 1024
 _PIPE_PIECE = 4096  # PIPE_BUF: a pipe that polls writable takes as much without blocking
 
 
+class Written:
+    """Counts and digests what is written to a log: a formula may write there itself, and an engine
+    may drop parts of it.
+    """
+
+    def __init__(self) -> None:
+        self._size, self._digest = 0, hashlib.sha256()
+
+    def add(self, data: bytes) -> None:
+        """Note what is written."""
+        self._size += len(data)
+        self._digest.update(data)
+
+    @property
+    def report(self) -> tuple[int, str]:
+        """Bytes, and their SHA-256 (hex)."""
+        return self._size, self._digest.hexdigest()
+
+
 class FileSink:
     """A log file with a limit; the excess is dropped, which the file notes.
+
+    Attributes:
+        written: what is in the file.
 
     Args:
         fd: a regular file, or whatever else never blocks.
@@ -32,33 +55,43 @@ class FileSink:
 
     def __init__(self, fd: int, *, limit: int = 0) -> None:
         self.fd = fd
+        self.written = Written()
         self._limit = limit
-        self._written = 0
+        self._size = 0
         self._closed = False
 
     def write(self, data: bytes) -> None:
         if self._closed:
             return
-        workspace = self._limit - self._written if self._limit else len(data)
+        workspace = self._limit - self._size if self._limit else len(data)
         try:
-            _write_all(self.fd, data[:workspace])
+            self._put(data[:workspace])
             if len(data) > workspace:
                 self._closed = True
                 note = f"\n[log truncated: more than {self._limit} bytes]\n"
-                _write_all(self.fd, note.encode())
+                self._put(note.encode())
         except OSError:
             self._closed = True  # disk full, or the file is gone: the run itself continues
-        self._written += len(data)
+        self._size += len(data)
+
+    def _put(self, data: bytes) -> None:
+        self.written.add(data)
+        _write_all(self.fd, data)
 
     def flush(self) -> None:
         """Nothing is pending."""
 
 
 class PipeSink:
-    """A descriptor that may block: bytes are buffered until it accepts them."""
+    """A descriptor that may block: bytes are buffered until it accepts them.
+
+    Attributes:
+        written: what was to be written; if the reader goes away, it gets less.
+    """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
+        self.written = Written()
         self.pending = b""
         self._ready = select.poll()
         self._ready.register(fd, select.POLLOUT)
@@ -66,6 +99,7 @@ class PipeSink:
 
     def write(self, data: bytes) -> None:
         if not self._broken:
+            self.written.add(data)
             self.pending += data
             self.flush()
 

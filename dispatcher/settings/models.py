@@ -269,6 +269,25 @@ class LimitSettings(Section):
     workers: int = Field(default=8, gt=0, description="Threads for network calls.")
 
 
+class OutputSettings(Section):
+    """The whole output of runs, kept compressed on refs/disinto/logs/YYYY-MM of the remote."""
+
+    keep: bool = Field(default=True, description="Keep the redacted output of runs.")
+    max_kb: int = Field(
+        default=2_048,
+        gt=0,
+        le=65_536,
+        description="KiB kept of each stream of a run, before compression; of more, the first and "
+        "the last half.",
+    )
+    keep_months: int = Field(
+        default=12,
+        ge=0,
+        description="Months before the current one whose output serve keeps; 0: serve never "
+        "removes any.",
+    )
+
+
 class ArchiveSettings(Section):
     """Finished actions move to vault/done/YYYY-MM/."""
 
@@ -336,6 +355,7 @@ class Settings(Section):
     http: HttpSettings = HttpSettings()
     limits: LimitSettings = LimitSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    output: OutputSettings = OutputSettings()
     grants: GrantSettings = GrantSettings()
     attestation: AttestationSettings = AttestationSettings()
     jobs: dict[str, JobClassSettings] = Field(

@@ -7,7 +7,9 @@ neither, and needs no image.
 
 from __future__ import annotations
 
+import gzip
 import json
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +55,7 @@ FORMULAS = {
     "good-with-mounts.sh": f"{GOOD}{WITH_SSH}",
     "bad.sh": "#!/bin/bash\necho 'this went wrong' >&2\nexit 3\n",
     "endless.sh": "#!/bin/bash\necho begun\nsleep 600\n",
+    "loud.sh": '#!/bin/bash\nseq 60000\necho "$TOKEN_A" >&2\necho last >&2\n',
     "hungry.sh": "#!/bin/bash\nexec python3 -c 'x = bytearray(400 * 1024 * 1024)'\n",
 }
 
@@ -67,6 +70,7 @@ def action(action_id: str, formula: str, *, secrets: str = "", mounts: str = "")
 ON_RAW_EXEC = {
     "good": action("good", "good", secrets='"TOKEN_A", "TOKEN_B"'),
     "bad": action("bad", "bad"),
+    "loud": action("loud", "loud", secrets='"TOKEN_A"'),
     "slow": action("slow", "endless"),
     "stopped": action("stopped", "endless"),
     "nowhere": action("nowhere", "good-with-mounts", mounts='"gpg"'),
@@ -303,3 +307,26 @@ def test_a_missing_image_is_told(bao_server: Bao, nomad_without_gpg: Nomad, tmp_
     assert result["verdict"] == "error"
     assert "the image is missing" in result["error"]
     assert ABSENT in result["error"]
+
+
+def test_the_whole_output_is_kept_in_the_ops_repo(story: Story) -> None:
+    def kept(action_id: str, stream: str) -> str:
+        output = story.results[action_id]["output"]
+        assert output["month"], output
+        return gzip.decompress(
+            subprocess.run(
+                ["git", "cat-file", "blob", output[stream]["object"]],
+                cwd=story.scene.remote,
+                capture_output=True,
+                check=True,
+            ).stdout
+        ).decode()
+
+    assert kept("loud", "stdout").splitlines() == [str(n) for n in range(1, 60_001)]
+    assert kept("loud", "stderr") == "[redacted:TOKEN_A]\nlast\n"
+    assert "carelessly: [redacted:TOKEN_A]" in kept("good", "stdout")
+    assert kept("bad", "stderr") == "this went wrong\n"
+    assert kept("stopped", "stdout") == kept("slow", "stdout") == "begun\n"
+    config = ("--config", str(story.scene.config))
+    verified = disinto("verify", "loud", *config, env=story.scene.environ)
+    assert "output of loud: verified" in verified.out, verified

@@ -20,6 +20,7 @@ from dispatcher.ops_repo import (
     Entry,
     Head,
     NewFile,
+    OutputFile,
     Published,
     Replaced,
     Seen,
@@ -225,7 +226,9 @@ class MemoryClone:
         *,
         message: str,
         check: Callable[[], None] = lambda: None,
+        outputs: Collection[OutputFile] = (),
     ) -> Published:
+        assert not outputs
         check()
         return micro(Dependency.REMOTE, lambda: self._publish(files))
 

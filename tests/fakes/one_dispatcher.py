@@ -40,6 +40,7 @@ from dispatcher.loop.effects.ending import Ending
 from dispatcher.loop.effects.launching import Launching
 from dispatcher.loop.foreign import inspect
 from dispatcher.loop.heads import Heads
+from dispatcher.loop.output_keeping import NoOutputs
 from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter
 from dispatcher.loop.results import of_rejection
 from dispatcher.loop.view import WithResult
@@ -116,6 +117,7 @@ class Components:
     audit: NoAudit = field(default_factory=NoAudit)
     formula_store: Formulas = field(default_factory=Formulas)
     notices: Notices = field(default_factory=Notices)
+    outputs: NoOutputs = field(default_factory=NoOutputs)
     settings: Settings = SETTINGS
     cancels: dict[str, Requested] = field(default_factory=dict)  # in git, as they are approved
     unapproved: set[str] = field(default_factory=set)
@@ -233,6 +235,7 @@ class Dispatcher:
             sign_result=components.sign_result,
             verifier=components.verifier,
             report=self._reports.append,
+            outputs=components.outputs,
             check=self._led,
         )
         self.look()

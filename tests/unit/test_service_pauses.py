@@ -9,9 +9,10 @@ import pytest
 
 from dispatcher.errors import Dependency, TemporaryError
 from dispatcher.loop.outages import Outages
+from dispatcher.loop.output_keeping import NoOutputs
 from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter, Unsigned
 from dispatcher.loop.retries import FIRST_RETRY_S, LONGEST_RETRY_S, Retries
-from dispatcher.ops_repo import NewFile, Published
+from dispatcher.ops_repo import NewFile, OutputFile, Published
 
 
 class Clock:
@@ -109,9 +110,15 @@ class Repo:
         self.pushed: list[str] = []
 
     def publish(
-        self, files: Sequence[NewFile], *, message: str, check: Callable[[], None]
+        self,
+        files: Sequence[NewFile],
+        *,
+        message: str,
+        check: Callable[[], None],
+        outputs: Sequence[OutputFile],
     ) -> Published:
         check()
+        assert not outputs
         self.pushed += [f.path for f in files]
         return Published(commit="c", written=(), skipped=())
 
@@ -119,7 +126,14 @@ class Repo:
 def write(*entries: Entry, **more: Any) -> tuple[list[Pushed], list[str]]:
     reports: list[Pushed] = []
     repo: Any = Repo()
-    writer = ResultWriter(repo, verifier=Unsigned(), report=reports.append, window_s=0.01, **more)
+    writer = ResultWriter(
+        repo,
+        verifier=Unsigned(),
+        report=reports.append,
+        outputs=NoOutputs(),
+        window_s=0.01,
+        **more,
+    )
     writer.start()
     for entry in entries:
         writer.put(entry)

@@ -13,7 +13,7 @@ from dispatcher.loop.result_writer import Entry
 from dispatcher.loop.results import of_run
 from dispatcher.loop.unwrapping import with_cause
 from dispatcher.loop.without_runner import last_stderr, may_not_have_started, never_started
-from dispatcher.model.result import ended_result
+from dispatcher.model.result import ResultOutput, ended_result, parse_result
 from dispatcher.model.run import Claim, Outcome, Phase, Placement
 from dispatcher.model.verdicts import Verdict
 
@@ -38,7 +38,23 @@ class Ending:
         ):
             outcome = never_started(outcome, self._last_stderr(claim))
         revoked = self._acting.try_revoke(claim)
-        return self.end(claim, outcome, engine=observation.engine, revoked=revoked)
+        output = None
+        if observation.reported and outcome.formula_started:
+            output = self._components.outputs.collect(claim, outcome)
+        return self.end(claim, outcome, engine=observation.engine, revoked=revoked, output=output)
+
+    def restate(self, claim: Claim) -> Claim:
+        """Make a result again whose output could not be pushed: it names what can be, or says why
+        there is none.
+        """
+        result = parse_result(claim.result)
+        self._acting.led()
+        output = result.output
+        if output is not None:
+            output = self._components.outputs.collect_again(claim, output)
+        text = result.model_copy(update={"output": output, "attestation": None}).to_json()
+        self._acting.led()
+        return self._components.ledger.update(replace(claim, result=self._signed(claim, text)))
 
     def revoke(self, step: Revoke) -> Claim:
         """Revoke a grant that could not be revoked when the run ended."""
@@ -77,12 +93,19 @@ class Ending:
         result = None if step.claim.stopped else ended_result(step.claim)
         if result is not None:
             self._components.notices.record(result)
+        self._components.outputs.forget(step.action_id)
         self._components.scheduler.forget(step.claim)
         self._acting.led()
         self._components.ledger.release(step.claim)
 
     def end(
-        self, claim: Claim, outcome: Outcome, *, engine: Placement | None = None, revoked: bool
+        self,
+        claim: Claim,
+        outcome: Outcome,
+        *,
+        engine: Placement | None = None,
+        revoked: bool,
+        output: ResultOutput | None = None,
     ) -> Claim:
         """Sign the result and record the verdict. From here on it cannot be lost."""
         kind = self._components.settings.scheduler
@@ -91,11 +114,11 @@ class Ending:
         engine = replace(engine, kind=kind) if engine else Placement(kind=kind, job=claim.engine_id)
         now = time.time()
         try:
-            text = of_run(claim, outcome, engine, now=now).to_json()
+            text = of_run(claim, outcome, engine, now=now, output=output).to_json()
         except (ValueError, TypeError, OverflowError) as error:
             reason = f"the runner left what no result can represent ({error})"
             outcome = _only_verdict(outcome, reason)
-            text = of_run(claim, outcome, engine, now=now).to_json()
+            text = of_run(claim, outcome, engine, now=now, output=output).to_json()
         self._acting.led()
         text = self._signed(claim, text)
         ended = replace(claim, phase=Phase.ENDED, result=text, revoked=revoked)
@@ -103,7 +126,9 @@ class Ending:
             ended = self._components.ledger.update(ended)
         except ClaimTooLarge as error:
             outcome = _without_outputs(outcome, str(error))
-            text = self._signed(claim, of_run(claim, outcome, engine, now=now).to_json())
+            text = self._signed(
+                claim, of_run(claim, outcome, engine, now=now, output=output).to_json()
+            )
             ended = self._components.ledger.update(replace(ended, result=text))
         if claim.stopped:  # it ends because of the result in git, whatever the engine reports
             self._acting.audit("closed", ended, reason="its result was in git already")

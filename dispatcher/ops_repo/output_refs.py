@@ -1,0 +1,387 @@
+"""The refs on the remote with the whole output of runs: ``refs/disinto/logs/YYYY-MM``.
+
+Clones do not fetch them, ours neither. A month is a chain of commits, each with a tree of only the
+files that were pushed together, so a push costs the same however long the month is. What is pushed
+is built in a directory of its own that is removed afterwards; of what was pushed before, only the
+last commit is there, as the boundary of a shallow repository.
+
+Anybody who may push can move, fill or delete these refs. So an object is fetched by the hash that
+a result names, never a ref, and with a limit to what git may write; a commit that is not ours is
+fetched without its tree, if the remote can do that, and with the same limit.
+
+A ref is removed by ``--prune`` with a pattern: the right side of a plain refspec would also match a
+branch of that name (see ``push``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dispatcher.errors import DisintoError, NotFound, PermanentError, Unavailable
+from dispatcher.host.private import make_private
+from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.fast_import import author
+from dispatcher.ops_repo.push import LostRace, Pusher
+from dispatcher.ops_repo.records import is_oid
+
+OUTPUT_REFS = "refs/disinto/logs/"
+
+TIP_LIMIT = 1024 * 1024
+"""Bytes that git may write for a commit that is not ours, with its tree."""
+
+_OVERHEAD = 64 * 1024
+"""Bytes of a pack or an index beside the object that was asked for."""
+
+_NOT_SERVED = re.compile(
+    r"not our ref|unadvertised object|did not send all necessary objects|index-pack"
+)
+"""What git says of an object that is not there, or is not served alone, or is too large."""
+
+_MONTH = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
+_SOURCE = "source"
+"""Name of the remote where git wants one: a filter needs it."""
+
+_PROBE = "doctor"
+
+
+class OutputsRefused(PermanentError):
+    """The remote does not take the output of runs; nothing was pushed to the branch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputFile:
+    """A file to be kept.
+
+    Attributes:
+        month: ``YYYY-MM``.
+        name: in the tree.
+        path: where it is on this machine.
+    """
+
+    month: str
+    name: str
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MonthPush:
+    """A commit for one month, ready to be pushed.
+
+    Attributes:
+        ref: of the month.
+        commit: its new value (hex).
+        expected: its value now (hex), or "" if it does not exist.
+        text: of the commit object.
+    """
+
+    ref: str
+    commit: str
+    expected: str
+    text: bytes
+
+    @property
+    def refspec(self) -> str:
+        """What is pushed where."""
+        return f"{self.commit}:{self.ref}"
+
+    @property
+    def lease(self) -> str:
+        """The option that makes the push a compare-and-set."""
+        return f"--force-with-lease={self.ref}:{self.expected}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prepared:
+    """Commits in a repository of their own, which has the objects of the clone besides.
+
+    Attributes:
+        pusher: pushes from there.
+        months: what is to be pushed.
+    """
+
+    pusher: Pusher
+    months: tuple[MonthPush, ...]
+
+    @property
+    def refspecs(self) -> tuple[str, ...]:
+        """Of all months."""
+        return tuple(month.refspec for month in self.months)
+
+    @property
+    def leases(self) -> tuple[str, ...]:
+        """Options for all months."""
+        return tuple(month.lease for month in self.months)
+
+
+class OutputRefs:
+    """Pushes, fetches and removes output of runs. Thread-safe, but for pushes.
+
+    Args:
+        clone: names the remote; nothing is written into it.
+    """
+
+    def __init__(self, clone: Clone) -> None:
+        self._clone, self._git = clone, clone.git
+        self._tips_file = clone.path.with_name(f"{clone.path.name}.output-tips.json")
+
+    # --- pushing -------------------------------------------------------------------------
+
+    @contextmanager
+    def prepared(self, files: Sequence[OutputFile]) -> Iterator[Prepared]:
+        """Commits with these files, on the last known values of their months; removed afterwards.
+
+        Raises:
+            OutputsRefused: a file cannot be read, or the disk is full.
+        """
+        with self._scratch() as scratch:
+            try:
+                months = self._months(scratch, files)
+            except (GitFailed, OSError) as error:
+                raise OutputsRefused(f"it cannot be prepared for the push: {error}") from None
+            yield Prepared(pusher=Pusher(scratch), months=months)
+
+    def stored(self, prepared: Prepared) -> None:
+        """Record that these commits were pushed: the next ones are made on top of them."""
+        tips = self._tips()
+        tips.update({month.ref: (month.commit, month.text) for month in prepared.months})
+        self._keep_tips(tips)
+
+    def look_again(self, refs: Sequence[str]) -> None:
+        """Learn the present values of these months' refs from the remote.
+
+        Raises:
+            OutputsRefused: a value is not a commit that can be built on.
+            Unavailable, Denied, Misconfigured: the remote cannot be reached.
+        """
+        values, tips = self._listed(), self._tips()
+        for ref in refs:
+            value = values.get(ref, "")
+            if not value:
+                tips.pop(ref, None)
+            elif tips.get(ref, ("",))[0] != value:
+                tips[ref] = (value, self._commit(ref, value))
+        self._keep_tips(tips)
+
+    def forget(self) -> None:
+        """Forget the last known values, so that the next push learns them."""
+        self._tips_file.unlink(missing_ok=True)
+
+    def push_alone(self, prepared: Prepared) -> None:
+        """Push the months, without the branch. Raises what ``Pusher.push`` raises."""
+        first = prepared.months[0].ref
+        prepared.pusher.push(first, *prepared.refspecs, options=prepared.leases)
+
+    # --- reading and removing ------------------------------------------------------------
+
+    def months(self) -> dict[str, str]:
+        """Values of the months on the remote (hex), by month.
+
+        Raises:
+            Unavailable, Denied, Misconfigured: the remote cannot be reached.
+        """
+        months = ((ref.removeprefix(OUTPUT_REFS), value) for ref, value in self._listed().items())
+        return {month: value for month, value in months if _MONTH.match(month)}
+
+    def fetch(self, oid: str, *, limit: int) -> bytes:
+        """One object of the remote, by its hash.
+
+        Args:
+            limit: maximum bytes of it.
+
+        Raises:
+            NotFound: the remote does not have it or does not serve single objects, or it is larger.
+            Unavailable, Denied: the remote cannot be reached.
+        """
+        with self._scratch() as scratch:
+            try:
+                self._bring(scratch, oid, limit=limit + _OVERHEAD)
+                size = int(self._git.run(scratch.path, "cat-file", "-s", oid).line)
+                if size <= limit:
+                    return self._git.run(scratch.path, "cat-file", "blob", oid).out
+            except GitFailed as failed:
+                raise NotFound(
+                    f"the remote did not send object {oid[:12]}: {failed.reason}"
+                ) from None
+            except Unavailable as error:
+                if _NOT_SERVED.search(error.what):
+                    raise NotFound(
+                        f"the remote does not have object {oid[:12]}, or does not send it alone",
+                        remedy="Over ssh, the server must accept the variable GIT_PROTOCOL, or set "
+                        "uploadpack.allowReachableSHA1InWant.",
+                    ) from None
+                raise
+            raise NotFound(
+                f"object {oid[:12]} has {size:,} bytes, more than the {limit:,} expected"
+            )
+
+    def remove(self, month: str) -> None:
+        """Remove a month from the remote. Raises what ``Git.ask`` raises, and ``PermanentError`` if
+        the remote refuses it.
+        """
+        git, ref = self._git, OUTPUT_REFS + month
+        done = git.ask(
+            self._clone.path, "push", "--porcelain", "--no-verify", "--prune",
+            *git.path_options("push"), "--", git.remote, f"refs/disinto/none/{month}*:{ref}*",
+            ok=(0, 1),
+        )  # fmt: skip
+        if ref in self._listed():
+            why = "; ".join(line for line in done.line.splitlines() if line.startswith("!"))
+            raise PermanentError(
+                f"the ops repository {git.where} did not remove {ref}: {git.redacted(why)}",
+                remedy="Allow the dispatcher to delete it (hooks, protections).",
+            )
+
+    def probe(self) -> None:
+        """Push a ref like those of the months, and remove it.
+
+        Raises:
+            Unavailable, Denied, Misconfigured, PermanentError: what the remote objected to.
+        """
+        ref = f"{OUTPUT_REFS}{_PROBE}"
+        with self._scratch() as scratch:
+            commit, _text = self._new_commit(scratch, [], "", "Written and removed by a check")
+            with suppress(LostRace):  # it is there already; that it can be removed is what matters
+                Pusher(scratch).push(ref, f"+{commit}:{ref}")
+        self.remove(_PROBE)
+
+    # --- inside --------------------------------------------------------------------------
+
+    def _listed(self) -> dict[str, str]:
+        """Values (hex) of all refs below ``OUTPUT_REFS`` on the remote."""
+        git = self._git
+        done = git.ask(
+            self._clone.path,
+            "ls-remote", "--quiet", *git.path_options("fetch"), "--", git.remote, f"{OUTPUT_REFS}*",
+        )  # fmt: skip
+        pairs = (line.partition("\t") for line in done.line.splitlines())
+        # A branch called refs/disinto/logs/… would be listed as well.
+        return {ref: value for value, _, ref in pairs if ref.startswith(OUTPUT_REFS)}
+
+    def _keep_tips(self, tips: Mapping[str, tuple[str, bytes]]) -> None:
+        """Keep those of the last two months."""
+        newest = sorted(tips.items())[-2:]
+        text = {ref: [value, text.decode("latin-1")] for ref, (value, text) in newest}
+        new = self._tips_file.with_suffix(".new")
+        new.write_text(json.dumps(text))
+        new.replace(self._tips_file)
+
+    def _tips(self) -> dict[str, tuple[str, bytes]]:
+        """Value and text of the last commit of months, as far as known, by ref."""
+        with suppress(OSError, ValueError, AttributeError):
+            read = json.loads(self._tips_file.read_bytes())
+            return {
+                ref: (value, text.encode("latin-1"))
+                for ref, (value, text) in read.items()
+                if is_oid(value)
+            }
+        return {}
+
+    @contextmanager
+    def _scratch(self) -> Iterator[Clone]:
+        """An empty repository."""
+        parent = self._clone.path.parent
+        make_private(parent)
+        with tempfile.TemporaryDirectory(
+            dir=parent, prefix="output-", ignore_cleanup_errors=True
+        ) as directory:
+            path = Path(directory) / "push.git"
+            self._git.run(path, "init", "--quiet", "--bare", "--template=")
+            scratch = Clone(path, self._git)
+            try:
+                yield scratch
+            finally:
+                scratch.close()
+
+    def _months(self, scratch: Clone, files: Sequence[OutputFile]) -> tuple[MonthPush, ...]:
+        tips = self._tips()
+        by_ref: dict[str, list[OutputFile]] = {}
+        for file in files:
+            by_ref.setdefault(OUTPUT_REFS + file.month, []).append(file)
+        known = {ref: tips[ref] for ref in by_ref if ref in tips}
+        for _value, text in known.values():
+            self._write(scratch, "commit", text)
+        boundary = "".join(f"{value}\n" for value, _text in known.values())
+        (scratch.path / "shallow").write_text(boundary)
+        info = scratch.path / "objects" / "info"
+        info.mkdir(exist_ok=True)
+        (info / "alternates").write_text(f"{self._clone.path / 'objects'}\n")
+        return tuple(
+            self._month(scratch, ref, of_month, known.get(ref, ("", b""))[0])
+            for ref, of_month in by_ref.items()
+        )
+
+    def _month(
+        self, scratch: Clone, ref: str, files: Sequence[OutputFile], value: str
+    ) -> MonthPush:
+        names = sorted({file.name.split(".")[0] for file in files})
+        message = f"Output of {names[0] if len(names) == 1 else f'{len(names)} runs'}"
+        commit, new = self._new_commit(scratch, files, value, message)
+        return MonthPush(ref=ref, commit=commit, expected=value, text=new)
+
+    def _new_commit(
+        self, scratch: Clone, files: Sequence[OutputFile], parent: str, message: str
+    ) -> tuple[str, bytes]:
+        entries = b""
+        if files:
+            blobs = self._git.run(
+                scratch.path, "hash-object", "-w", "--no-filters", "--stdin-paths",
+                stdin="".join(f"{file.path}\n" for file in files).encode(),
+            ).line.splitlines()  # fmt: skip
+            entries = b"".join(
+                f"100644 blob {blob}\t{file.name}\n".encode()
+                for blob, file in zip(blobs, files, strict=True)
+            )
+            tree = self._git.run(scratch.path, "mktree", stdin=entries).line
+        else:
+            tree = self._write(scratch, "tree", b"")
+        who = f"{author(self._git.settings)} {int(time.time())} +0000"
+        parents = f"parent {parent}\n" if parent else ""
+        text = f"tree {tree}\n{parents}author {who}\ncommitter {who}\n\n{message}\n".encode()
+        return self._write(scratch, "commit", text), text
+
+    def _commit(self, ref: str, value: str) -> bytes:
+        """The text of a commit of the remote that may be anybody's."""
+        why = "it is not a commit"
+        with self._scratch() as scratch:
+            try:
+                self._bring(
+                    scratch, value, limit=TIP_LIMIT, options=("--depth=1", "--filter=tree:0")
+                )
+                done = self._git.run(scratch.path, "cat-file", "commit", value)
+                if len(done.out) <= TIP_LIMIT:
+                    return done.out
+            except (GitFailed, DisintoError) as error:
+                why = error.reason if isinstance(error, GitFailed) else error.what
+        raise OutputsRefused(
+            f"{ref} of {self._git.where} is at {value[:12]}, which cannot be built on: {why}",
+            remedy=f"If no dispatcher put that there, remove the ref: git push <remote> :{ref}",
+        )
+
+    def _bring(self, scratch: Clone, what: str, *, limit: int, options: Sequence[str] = ()) -> None:
+        """Fetch an object by its hash; git may write files of at most ``limit`` bytes."""
+        git = self._git
+        git.ask(
+            scratch.path,
+            "fetch", "--quiet", "--no-progress", "--no-tags", "--no-write-fetch-head", *options,
+            *git.path_options("fetch"), "--", _SOURCE, what,
+            # Large blobs are not held in memory, and all that arrives is written, to count.
+            config={
+                f"remote.{_SOURCE}.url": git.remote,
+                "core.bigFileThreshold": "1m",
+                "fetch.unpackLimit": "1",
+            },
+            file_limit=limit,
+        )  # fmt: skip
+
+    def _write(self, scratch: Clone, kind: str, content: bytes) -> str:
+        return self._git.run(
+            scratch.path, "hash-object", "-t", kind, "-w", "--stdin", stdin=content
+        ).line
