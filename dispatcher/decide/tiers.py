@@ -10,14 +10,14 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from dispatcher.decide.approvals import need_of
 from dispatcher.decide.placing import Placing
 from dispatcher.decide.policy import FormulaPolicy, Policy
 from dispatcher.model.action import Action
-from dispatcher.model.approval_need import PLAIN, Need
+from dispatcher.model.approval_need import Need
 from dispatcher.model.job_class import JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import Tier
@@ -80,9 +80,9 @@ class TierDecision:
 
     contributions: tuple[Contribution, ...]
     reason: str
+    need: Need
+    formula_need: Need
     raised: str = ""
-    need: Need = PLAIN
-    formula_need: Need = PLAIN
 
     @property
     def tier(self) -> Tier:
@@ -134,12 +134,11 @@ def effective_tier(policy: Policy, action: Action, placing: Placing | None = Non
     if action.emergency and policy.freeze.covers(_highest(contributions), action.formula):
         contributions.append(_of_emergency(policy, action))
     raised = _raised(contributions, above=formula.tier)
-    decision = TierDecision(
-        contributions=tuple(contributions), reason=_reason(formula, action, raised), raised=raised
-    )
-    return replace(
-        decision,
-        need=need_of(policy, decision.tier, action.formula),
+    return TierDecision(
+        contributions=tuple(contributions),
+        reason=_reason(formula, action, raised),
+        raised=raised,
+        need=need_of(policy, _highest(contributions), action.formula),
         formula_need=need_of(policy, Tier.HIGH, action.formula),
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-from dispatcher.model.approval_need import PLAIN, Need
+from dispatcher.model.approval_need import Need
 from dispatcher.model.paths import FORMULAS_PATH
 from dispatcher.model.run import Formula, FormulaRef, Tier
 
@@ -38,6 +38,9 @@ class Question:
         blob: git blob hash (hex) of the file at ``commit``.
         commit: head of the branch (hex).
         tier: determines the approval it needs.
+        need: how many approvals the file needs, and whose. No default: one approval by anybody would
+            be a wrong answer wherever the policy asks for more.
+        formula_need: the same for the formula, if there is one.
         tier_reason: why that tier, for messages.
         tier_raised: what raises it above the formula's tier, for messages; "" if nothing does.
         formula: the formula the action would run; None when the question is about a formula.
@@ -45,8 +48,6 @@ class Question:
         source: the action's table ``[source]``, which anybody may have written; None without one.
         formula_inputs: path and blob hash (hex) of the formula's schema and of each file that it
             reads, in the ops repo; () for the operator's own directory.
-        need: how many approvals the file needs, and whose.
-        formula_need: the same for the formula.
     """
 
     action_id: str
@@ -54,33 +55,39 @@ class Question:
     blob: str
     commit: str
     tier: Tier
+    need: Need
+    formula_need: Need
     tier_reason: str = ""
     tier_raised: str = ""
     formula: FormulaRef | None = None
     formula_path: str = ""
     source: ActionSource | None = None
     formula_inputs: tuple[tuple[str, str], ...] = ()
-    need: Need = PLAIN
-    formula_need: Need = PLAIN
 
     @classmethod
     def about(cls, candidate: Candidate, *, commit: str) -> Question:
-        """The question about a vetted action at a head (hex)."""
+        """The question about a vetted action at a head (hex).
+
+        Raises:
+            ValueError: the action is invalid, so that nothing tells which approval it needs.
+        """
         tier, formula = candidate.tier_decision, candidate.formula
+        if tier is None:
+            raise ValueError(f"the tier of {candidate.path} is not known")
         return cls(
             action_id=candidate.key.action_id,
             path=candidate.path,
             blob=candidate.key.blob,
             commit=commit,
-            tier=tier.tier if tier else Tier.HIGH,
-            tier_reason=tier.reason if tier else "",
-            tier_raised=tier.raised if tier else "",
+            tier=tier.tier,
+            tier_reason=tier.reason,
+            tier_raised=tier.raised,
             formula=formula.ref if formula else None,
             formula_path=formula.path if formula else "",
             source=candidate.action.source if candidate.action else None,
             formula_inputs=_inputs(formula),
-            need=tier.need if tier else PLAIN,
-            formula_need=tier.formula_need if tier else PLAIN,
+            need=tier.need,
+            formula_need=tier.formula_need,
         )
 
 

@@ -77,6 +77,7 @@ class TieredGate:
                 tier=Tier.HIGH,
                 tier_reason="a formula of the ops repo",
                 need=question.formula_need,
+                formula_need=question.formula_need,
             )
             decision = self._configured.check(about)
             if decision.answer is not Answer.APPROVED:

@@ -165,6 +165,7 @@ def _judge(subject: Subject, *, repo: OpsRepo, gate: Gate, commit: str) -> Judge
         tier=subject.tier,
         tier_reason="a request to cancel needs the same approval as its action",
         need=subject.need,
+        formula_need=subject.need,
     )
     decision = gate.check(question)
     change = repo.last_change(commit, file.path)

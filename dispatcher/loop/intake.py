@@ -12,9 +12,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from dispatcher.decide.locks import lock_of, lock_problems
-from dispatcher.decide.placing import place
+from dispatcher.decide.placing import Placing, claimed, place
 from dispatcher.decide.policy import Policy
-from dispatcher.decide.tiers import effective_tier
+from dispatcher.decide.tiers import TierDecision, effective_tier
 from dispatcher.decide.world import Candidate
 from dispatcher.errors import Denied, Misconfigured, Problem, TemporaryError, Unavailable
 from dispatcher.gate.sourced import Written
@@ -127,6 +127,14 @@ class Intake:
         for action_id in action_ids:
             self._parsed.pop(action_id, None)
 
+    def tier_of(self, action: Action) -> TierDecision:
+        """The tier of an action that a source of ours would write."""
+        return self._placed(action, path="", source=claimed(action))[1]
+
+    def _placed(self, action: Action, *, path: str, source: str) -> tuple[Placing, TierDecision]:
+        placing = place(self._classes, action, path=path, source=source, variables=self._variables)
+        return placing, effective_tier(self.policy, action, placing)
+
     def _cached(self, file: ActionFile) -> Action | InvalidAction | None:
         file_parsed, parsed = self._parsed.get(file.id, (None, None))
         return parsed if file_parsed == file else None
@@ -166,10 +174,7 @@ class Intake:
     ) -> Candidate:
         if isinstance(action, InvalidAction):
             return replace(candidate, problem=in_words(action.problems))
-        placing = place(
-            self._classes, action, path=file.path, source=source, variables=self._variables
-        )
-        tier_decision = effective_tier(self.policy, action, placing)
+        placing, tier_decision = self._placed(action, path=file.path, source=source)
         lock = lock_of(self.policy, action)
         candidate = replace(
             candidate,

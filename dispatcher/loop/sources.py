@@ -208,7 +208,7 @@ def look_of(
     return Look(
         now=now,
         commit=tree.commit,
-        policy=view.intake.policy,
+        tier_of=view.intake.tier_of,
         formulas=Formulas(commit=tree.commit, formulas=dict(tree.formulas)),
         marks=marks,
         down=frozenset(down),

@@ -259,7 +259,11 @@ class View:
         return self._candidates
 
     def question(self, action_id: str) -> Question:
-        """The question to the gate about a vetted action."""
+        """The question to the gate about a vetted action.
+
+        Raises:
+            ValueError: the action is invalid.
+        """
         return Question.about(self.vetted[action_id], commit=self.tree.commit)
 
     def last_answer(self, action_id: str) -> Decision | None:
@@ -276,7 +280,10 @@ class View:
         opened = self._opened.get(action_id)
         if opened is not None and asked_at < opened.seen_at:
             return  # about an earlier action of that id that was withdrawn meanwhile
-        if action_id not in self.vetted or not same(self.question(action_id), question):
+        candidate = self.vetted.get(action_id)
+        if candidate is None or candidate.tier_decision is None:
+            return  # it is gone, or invalid
+        if not same(self.question(action_id), question):
             return
         if self._answers.learn(question, decision, asked_at=asked_at):
             self._judge(action_id)
@@ -335,7 +342,7 @@ class View:
             since=opened.since if opened else 0.0,
             order_known=opened.order_known if opened else False,
         )
-        if self._answers.last(action_id) is None:
+        if candidate.tier_decision is None or self._answers.last(action_id) is None:
             return candidate
         decision = self._answers.counting(self.question(action_id))
         if decision is None:

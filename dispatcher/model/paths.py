@@ -10,7 +10,15 @@ DONE_PATH = "vault/done"
 """Directory of the archive, with one directory for each month."""
 
 FORMULAS_PATH = "formulas"
-"""Directory of the ops repo's own formulas."""
+"""Directory of the ops repo's own formulas, with their schemas and the files that they read."""
+
+SCHEDULES_PATH = "vault/schedules"
+"""Directory of the schedules."""
+
+JUDGED = (ACTIONS_PATH, FORMULAS_PATH, SCHEDULES_PATH)
+"""Directories of all files that a gate is ever asked about. What a rewritten history drops there takes
+approvals back (``dispatcher.ops_repo.rewrites``).
+"""
 
 ACTION_ENDING = ".toml"
 RESULT_ENDING = ".result.json"

@@ -22,7 +22,6 @@ from dispatcher.model.slots import LONGEST_EXPRESSION, Slots, cron_problem, zone
 from dispatcher.toml.explain import Reader, complaint
 from dispatcher.toml.source import TomlSource, quoted, too_large
 
-SCHEDULES_PATH = "vault/schedules"
 ENDING = ".toml"
 
 SCHEDULE_BYTES = 16_384

@@ -5,11 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from dispatcher.decide.placing import claimed, place
 from dispatcher.decide.policy import Policy
+from dispatcher.decide.tiers import TierDecision, effective_tier
 from dispatcher.gate.base import Gate
+from dispatcher.model.action import Action
 from dispatcher.model.checks import Check
 from dispatcher.ops_repo import Formulas, OpsRepo
 from dispatcher.settings import Settings
+from dispatcher.settings.dynamic import variables_of
+from dispatcher.settings.jobs import job_classes
 from dispatcher.sources import Look, SourceState
 from dispatcher.sources.schedules import Schedules
 
@@ -22,10 +27,17 @@ def check_schedules(
     Args:
         commit: the branch's head (hex).
     """
+    classes, variables = job_classes(settings), variables_of(settings.vault)
+
+    def tier_of(action: Action) -> TierDecision:
+        source = claimed(action)
+        placing = place(classes, action, path="", source=source, variables=variables)
+        return effective_tier(policy, action, placing)
+
     look = Look(
         now=time.time(),
         commit=commit,
-        policy=policy,
+        tier_of=tier_of,
         formulas=Formulas(commit=commit, formulas={}),
         marks={},
         down=(),

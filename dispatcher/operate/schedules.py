@@ -96,7 +96,7 @@ def schedules(components: Components, view: View, *, count: int) -> list[Listed]
                 reason=note.reason,
                 cron=schedule.cron if schedule else "",
                 zone=schedule.timezone if schedule else "",
-                tier=defined.tier or "",
+                tier=defined.tier.tier if defined.tier else "",
                 last=stored,
                 next=tuple(upcoming),
             )

@@ -20,33 +20,44 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dispatcher.errors import Misconfigured
-from dispatcher.model.paths import ACTIONS_PATH, FORMULAS_PATH, RESULT_ENDING
+from dispatcher.model.formula_files import formula_of_schema
+from dispatcher.model.paths import FORMULAS_PATH, JUDGED, RESULT_ENDING
+from dispatcher.model.run import FormulaKind
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.history import changes
 
 FOLDER = "withdrawn-approvals"
 """Name of the directory, beside the clone."""
 
-PLACES = (ACTIONS_PATH, FORMULAS_PATH)
-"""Directories of the files that need approval."""
-
 Touched = Mapping[str, frozenset[str]]
 """Commits (hex) that touched a file, by its path."""
 
 
 def withdrawn_by(clone: Clone, old: str, new: str) -> Touched:
-    """Commits that approve a file no longer once the branch went from ``old`` to ``new``."""
+    """Commits that approve a file no longer once the branch went from ``old`` to ``new``.
+
+    A formula whose schema lost a change there is one of these files: without it, it may be what was
+    approved before there was a schema.
+    """
     dropped = _touched(clone, (f"^{new}", old))
     paths = {path for path in dropped if not path.endswith(RESULT_ENDING)}
+    paths |= {formula for path in paths for formula in _described_by(path)}
     if not paths:
         return {}
     return {path: commits for path, commits in _touched(clone, (old,)).items() if path in paths}
 
 
+def _described_by(path: str) -> tuple[str, ...]:
+    """The paths that a formula may have whose schema this is; () for any other file."""
+    directory, _, name = path.rpartition("/")
+    formula = formula_of_schema(name) if directory == FORMULAS_PATH else ""
+    return tuple(f"{directory}/{formula}.{kind}" for kind in FormulaKind) if formula else ()
+
+
 def _touched(clone: Clone, revisions: Sequence[str]) -> Touched:
     """Every commit in which a file differs from any parent, merges included."""
     touched: dict[str, set[str]] = {}
-    for change in changes(clone, revisions, PLACES):
+    for change in changes(clone, revisions, JUDGED):
         sides = (change.difference.old, change.difference.new)
         if any(entry is not None and not entry.directory for entry in sides):
             touched.setdefault(change.path, set()).add(change.commit)
@@ -80,8 +91,11 @@ class Withdrawn:
         """Commits (hex) that no longer approve a file.
 
         Raises:
+            ValueError: it is in none of the directories of ``JUDGED``, so that nothing is on record.
             Misconfigured: a record cannot be read, so that the withdrawals are unknown.
         """
+        if path.rpartition("/")[0] not in JUDGED:
+            raise ValueError(f"nothing records which approvals of {path} a rewrite withdrew")
         with self._lock:
             for name in names(self._folder, ".json"):
                 if name not in self._read:

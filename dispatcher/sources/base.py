@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from dispatcher.decide.policy import Policy
+from dispatcher.decide.tiers import TierDecision
 from dispatcher.decide.world import Ended
 from dispatcher.errors import Dependency
 from dispatcher.gate.base import Decision, Question
@@ -125,7 +125,8 @@ class Look:
     Attributes:
         now: seconds since the epoch.
         commit: head of the branch (hex); all files are to be read there.
-        policy: tiers in force.
+        tier_of: under which tier an action would be that the source writes, and which approvals it
+            needs.
         formulas: those of the ops repo at that head.
         marks: what the source noted at an earlier look, by name.
         down: dependencies that must not be called now.
@@ -141,7 +142,7 @@ class Look:
 
     now: float
     commit: str
-    policy: Policy
+    tier_of: Callable[[Action], TierDecision]
     formulas: Formulas
     marks: Mapping[str, str]
     down: Collection[Dependency]

@@ -10,16 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from dispatcher.decide.tiers import effective_tier
+from dispatcher.decide.tiers import TierDecision
 from dispatcher.errors import DisintoError, describe
 from dispatcher.gate.base import Answer, Question
 from dispatcher.model.action import Action, InvalidAction
+from dispatcher.model.approval_need import Need
+from dispatcher.model.paths import SCHEDULES_PATH
 from dispatcher.model.run import Tier
 from dispatcher.model.schedule import (
     ENDING,
     NAME_CHARACTERS,
     SCHEDULE_BYTES,
-    SCHEDULES_PATH,
     CatchUp,
     InvalidSchedule,
     Overlap,
@@ -61,13 +62,17 @@ KEPT_S = 30.0
 """Seconds for which an approval is reused while no slot is due."""
 
 
+_Approval = tuple[str, str, Tier, Need]
+"""Path and blob of a schedule, and what its approval is for."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Defined:
     """A schedule in the ops repo.
 
     Attributes:
         schedule: None if it is invalid.
-        tier: of what it starts; None if it is invalid.
+        tier: of what it starts, and which approvals that needs; None if it is invalid.
         problem: why it is invalid, in words; "" if it is not.
     """
 
@@ -75,7 +80,7 @@ class Defined:
     path: str
     blob: str
     schedule: Schedule | None = None
-    tier: Tier | None = None
+    tier: TierDecision | None = None
     problem: str = ""
 
 
@@ -160,7 +165,7 @@ class Schedules:
     def __init__(self, repo: OpsRepo, *, limit: int) -> None:
         self._repo, self._limit = repo, limit
         self._parsed: dict[tuple[str, str], tuple[Schedule, Action] | str] = {}
-        self._approved: dict[tuple[str, str, Tier], tuple[float, bool, str]] = {}
+        self._approved: dict[_Approval, tuple[float, bool, str]] = {}
 
     def look(self, look: Look) -> Wants:
         """See ``Source``."""
@@ -228,7 +233,7 @@ class Schedules:
         if isinstance(read, str):
             return Defined(name=name, path=path, blob=blob, problem=read)
         schedule, action = read
-        tier = effective_tier(look.policy, action).tier
+        tier = look.tier_of(action)
         return Defined(name=name, path=path, blob=blob, schedule=schedule, tier=tier)
 
     def _parse(
@@ -263,9 +268,11 @@ class Schedules:
         next_at = schedule.slots.after(max(look.now, turn.mark.at))
         return turn, _note(name, SourceState.ACTIVE, "", next_at=next_at)
 
-    def _check(self, defined: Defined, tier: Tier, look: Look, *, fresh: bool) -> tuple[bool, str]:
+    def _check(
+        self, defined: Defined, tier: TierDecision, look: Look, *, fresh: bool
+    ) -> tuple[bool, str]:
         """Whether the schedule's last change is approved, and why not."""
-        key = (defined.path, defined.blob, tier)
+        key = (defined.path, defined.blob, tier.tier, tier.need)
         kept = self._approved.get(key)
         if kept is not None and not fresh and 0 <= look.now - kept[0] < KEPT_S:
             return kept[1], kept[2]
@@ -274,7 +281,9 @@ class Schedules:
             path=defined.path,
             blob=defined.blob,
             commit=look.commit,
-            tier=tier,
+            tier=tier.tier,
+            need=tier.need,
+            formula_need=tier.formula_need,
             tier_reason="a schedule needs the approval of what it starts",
         )
         decision = look.check(question)

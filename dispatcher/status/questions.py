@@ -171,17 +171,17 @@ class AnswerSocket:
             ).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        try:
-            with connection:
+        with connection:  # closed last: whoever sees that finds a defect reported, and a place free
+            try:
                 connection.settimeout(REQUEST_S)
                 if _peer(connection) in (0, os.geteuid()):
                     self._reply(connection)
-        except OSError:
-            pass  # it went away
-        except Exception as error:  # noqa: BLE001 - the command finds out by itself
-            self._defect(error)
-        finally:
-            self._places.release()
+            except OSError:
+                pass  # it went away
+            except Exception as error:  # noqa: BLE001 - the command finds out by itself
+                self._defect(error)
+            finally:
+                self._places.release()
 
     def _reply(self, connection: socket.socket) -> None:
         try:

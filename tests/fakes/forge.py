@@ -19,6 +19,7 @@ from dispatcher.forge.records import (
 )
 from dispatcher.gate import Decision, Question
 from dispatcher.gate.forgejo import Approvers, ForgejoGate
+from dispatcher.model.approval_need import PLAIN
 from dispatcher.model.run import Tier
 from dispatcher.ops_repo.lineage import Change, Lineage
 
@@ -206,5 +207,13 @@ class Scene:
         )
 
     def ask(self, **changed: object) -> Decision:
-        question = Question(action_id="x", path=PATH, blob=BLOB, commit=HEAD, tier=Tier.HIGH)
+        question = Question(
+            action_id="x",
+            path=PATH,
+            blob=BLOB,
+            commit=HEAD,
+            tier=Tier.HIGH,
+            need=PLAIN,
+            formula_need=PLAIN,
+        )
         return self.gate.check(replace(question, **changed))  # type: ignore[arg-type]

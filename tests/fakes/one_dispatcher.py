@@ -45,6 +45,7 @@ from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter
 from dispatcher.loop.results import of_rejection
 from dispatcher.loop.view import WithResult
 from dispatcher.model.action import Action
+from dispatcher.model.approval_need import PLAIN
 from dispatcher.model.result import Result
 from dispatcher.model.run import Claim, Formula, FormulaKind, FormulaRef, RunKey, Tier
 from dispatcher.ops_repo import ActionFile, Changes, Delta, Tree
@@ -59,6 +60,8 @@ FORMULA = Formula(ref=REF, path="", text=b"#!/bin/bash\n")
 LOW = TierDecision(
     contributions=(Contribution(item=Item.FORMULA, name="hello", tier=Tier.LOW, source=""),),
     reason="",
+    need=PLAIN,
+    formula_need=PLAIN,
 )
 SETTINGS = Settings()
 NO_PAUSE = (0.0, 0.0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from dispatcher.sources import Look, SourceNote, SourceState, Wanted, Wants
 
-DEFINITION = "vault/wishes/one.toml"
+DEFINITION = "vault/schedules/one.toml"
 
 
 def wish(action_id: str, *, formula: str = "hello", blob: str = "", **more: object) -> Wanted:

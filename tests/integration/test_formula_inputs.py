@@ -80,6 +80,21 @@ class TestApproval:
         look(view, signed)
         assert ask(view, signed) is GateState.APPROVED
 
+    def test_a_schema_that_a_rewritten_branch_dropped_takes_the_approval_along(
+        self, view: View, signed: SignedStage
+    ) -> None:
+        without = signed.push({X: ALL[X], THEIRS: ALL[THEIRS]})
+        signed.push({SCHEMA: "{}"})
+        signed.noticed()
+        look(view, signed)
+        assert ask(view, signed) is GateState.APPROVED
+        signed.force_push(without)
+        signed.noticed()
+        view.rewritten()
+        look(view, signed)
+        assert ask(view, signed) is GateState.WAITING
+        assert f"formula {THEIRS} needs approval" in reason(view)
+
     def test_a_formula_that_never_had_a_schema_is_judged_as_before(
         self, view: View, signed: SignedStage
     ) -> None:

@@ -17,6 +17,7 @@ __all__ = ["remote", "repo"]
 pytestmark = pytest.mark.needs("git")
 
 X, Y, FORMULA = "vault/actions/x.toml", "vault/actions/y.toml", "formulas/f.sh"
+SCHEDULE, SCHEMA = "vault/schedules/s.toml", "formulas/f.schema.json"
 
 
 def noticed(repo: OpsRepo) -> str:
@@ -52,6 +53,39 @@ def test_all_commits_of_a_file_that_the_dropped_ones_touched(
     other = opened(tmp_path, remote)  # another process, such as ``disinto plan``
     assert other.withdrawn(later, X) == {first, second, dropped}
     other.close()
+
+
+@pytest.mark.parametrize("dropped", ["change", "deletion"])
+def test_a_schedule_like_every_other_file_that_is_approved(
+    repo: OpsRepo, remote: GitRemote, dropped: str
+) -> None:
+    first = remote.commit({SCHEDULE: b"one"})
+    later = remote.commit(
+        {SCHEDULE: b"two"} if dropped == "change" else {}, remove=[SCHEDULE][dropped == "change" :]
+    )
+    noticed(repo)
+    remote.point(first)
+    assert repo.withdrawn(noticed(repo), SCHEDULE) == {first, later}
+
+
+def test_a_dropped_schema_takes_back_its_formula(repo: OpsRepo, remote: GitRemote) -> None:
+    first = remote.commit({FORMULA: b"f", "formulas/g.sh": b"g"})
+    later = remote.commit({SCHEMA: b"{}"})
+    noticed(repo)
+    remote.point(first)
+    head = noticed(repo)
+    assert repo.withdrawn(head, SCHEMA) == {later}
+    assert repo.withdrawn(head, FORMULA) == {first}  # which ran with the schema alone
+    assert repo.withdrawn(head, "formulas/g.sh") == frozenset()
+
+
+def test_a_file_of_which_no_rewrite_is_on_record_cannot_be_asked_about(
+    repo: OpsRepo, remote: GitRemote
+) -> None:
+    head = remote.commit({"vault/wishes/w.toml": b"w"})
+    noticed(repo)
+    with pytest.raises(ValueError, match="approvals of vault/wishes"):
+        repo.withdrawn(head, "vault/wishes/w.toml")
 
 
 def test_merges_and_odd_names_are_seen(repo: OpsRepo, remote: GitRemote) -> None:

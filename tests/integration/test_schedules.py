@@ -98,6 +98,20 @@ def test_a_schedule_starts_what_its_approval_covers(stage: Stage) -> None:
     assert ran(stage) == [expected]
 
 
+def test_a_rewritten_branch_brings_back_no_schedule(stage: Stage) -> None:
+    stage.scene.merge({FILE: schedule("danger")}, "Approved", sign=True)
+    approved = stage.scene.git("rev-parse", "main", cwd=stage.scene.remote)
+    stage.scene.remove(FILE)
+    stage.once()
+    stage.scene.git("update-ref", "refs/heads/main", approved, cwd=stage.scene.remote)
+    stage.once()
+    down_for(stage, 5)
+    stage.once()
+    assert ran(stage) == []
+    assert stage.watch.last is not None
+    assert "the branch was rewritten since" in "\n".join(stage.watch.last.warnings)
+
+
 def test_people_see_what_keeps_a_schedule_from_starting(stage: Stage) -> None:
     stage.scene.merge(
         {

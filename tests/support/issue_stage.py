@@ -9,6 +9,7 @@ from typing import Any
 
 from dispatcher.decide.policy import Policy
 from dispatcher.decide.sidecar_rules import Sidecars, parse_sidecars
+from dispatcher.decide.tiers import effective_tier
 from dispatcher.devservers.issue_forge import IssueForge
 from dispatcher.gate.base import Answer, Decision
 from dispatcher.model.action import Action, parse_action
@@ -112,7 +113,7 @@ class IssueStage:
         return Look(
             now=self.now,
             commit="c" * 40,
-            policy=Policy(),
+            tier_of=lambda action: effective_tier(Policy(), action),
             formulas=Formulas(commit="c" * 40, formulas={}),
             marks={},
             down=frozenset(),

@@ -15,7 +15,7 @@ import httpx
 from pydantic import TypeAdapter
 
 from dispatcher.gate import Decision, Question
-from dispatcher.model.approval_need import Need
+from dispatcher.model.approval_need import PLAIN, Need
 from dispatcher.model.run import FormulaKind, FormulaRef, Tier
 from dispatcher.ops_repo.lineage import Change, Lineage
 
@@ -49,7 +49,7 @@ class Recording:
         said = dict(self.question)
         formula = said.pop("formula")
         ref = FormulaRef(**{**formula, "kind": FormulaKind(formula["kind"])}) if formula else None
-        needs = {k: _NEED.validate_python(said.pop(k)) for k in _NEEDS if k in said}
+        needs = {k: _NEED.validate_python(said.pop(k)) if k in said else PLAIN for k in _NEEDS}
         return Question(**{**said, **needs, "tier": Tier(said["tier"]), "formula": ref})
 
     def note(self, question: Question, decision: Decision) -> None:

@@ -12,6 +12,7 @@ import pytest
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.gate import Answer, Decision, NoGate, Question, TieredGate
 from dispatcher.gate.caching import KEPT_S, MAX_CHECKS_PER_HEAD, CachingGate
+from dispatcher.model.approval_need import PLAIN
 from dispatcher.model.run import FormulaKind, FormulaRef, Tier
 
 FORMULA = FormulaRef(
@@ -28,6 +29,8 @@ def question(tier: Tier = Tier.HIGH, *, own: bool = False, commit: str = "c" * 4
         blob="a" * 40,
         commit=commit,
         tier=tier,
+        need=PLAIN,
+        formula_need=PLAIN,
         formula=FORMULA,
         formula_path="" if own else FORMULA_PATH,
     )

@@ -38,7 +38,7 @@ def test_a_run_in_progress_needs_what_the_policy_asks_now() -> None:
 def test_an_action_that_waits_needs_what_it_waits_for() -> None:
     high = Contribution(item=Item.FORMULA, name="hello", tier=Tier.HIGH, source="")
     need = Need(rules=(Rule(approvals=2),))
-    decision = TierDecision(contributions=(high,), reason="", need=need)
+    decision = TierDecision(contributions=(high,), reason="", need=need, formula_need=need)
     vetted = {"a": Candidate(key=KEY, order=0, tier_decision=decision)}
     assert subjects(view("", vetted=vetted), {})["a"].need == need
 

@@ -8,6 +8,7 @@ from itertools import count
 import pytest
 
 from dispatcher.gate import Question
+from dispatcher.model.approval_need import PLAIN
 from dispatcher.model.run import (
     Claim,
     FormulaKind,
@@ -156,7 +157,15 @@ class TestFakeForge(GateContract):
     @pytest.fixture
     def case(self) -> Case:
         def question(path: str, blob: str) -> Question:
-            return Question(action_id="x", path=path, blob=blob, commit=HEAD, tier=Tier.HIGH)
+            return Question(
+                action_id="x",
+                path=path,
+                blob=blob,
+                commit=HEAD,
+                tier=Tier.HIGH,
+                need=PLAIN,
+                formula_need=PLAIN,
+            )
 
         return Case(
             gate=Scene().gate,

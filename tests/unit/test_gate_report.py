@@ -12,6 +12,7 @@ from dispatcher.gate import Answer, Decision, Question
 from dispatcher.gate.markdown import cell, fence_of
 from dispatcher.gate.request_comment import MARKER
 from dispatcher.model.action import Action
+from dispatcher.model.approval_need import PLAIN
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import FormulaKind, FormulaRef, Tier
 from dispatcher.operate.pull_request_text import TEXT_LIMIT, pull_request_text
@@ -25,6 +26,8 @@ def question(action_id: str = "x") -> Question:
         blob="b" * 40,
         commit="d" * 40,
         tier=Tier.HIGH,
+        need=PLAIN,
+        formula_need=PLAIN,
     )
 
 
@@ -169,6 +172,8 @@ GIVEN = TierDecision(
         Contribution(item=Item.FORMULA, name="deploy", tier=Tier.HIGH, source="the policy"),
     ),
     reason="the policy gives it | <b>high</b>",
+    need=PLAIN,
+    formula_need=PLAIN,
 )
 
 

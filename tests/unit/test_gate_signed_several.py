@@ -82,7 +82,15 @@ def gate(line: Line) -> SignedGate:
 def ask(made: SignedGate, line: Line, need: Need, *, head: int | None = None) -> Decision:
     commit = str(len(line.commits) - 1 if head is None else head)
     return made.check(
-        Question(action_id="x", path=PATH, blob=BLOB, commit=commit, tier=Tier.HIGH, need=need)
+        Question(
+            action_id="x",
+            path=PATH,
+            blob=BLOB,
+            commit=commit,
+            tier=Tier.HIGH,
+            need=need,
+            formula_need=need,
+        )
     )
 
 

@@ -119,14 +119,29 @@ def received(client: socket.socket) -> bytes:
 
 
 def test_a_defect_is_reported_and_answers_nothing(state_dir: Path) -> None:
-    defects: list[Exception] = []
+    began, go_on, defects = threading.Event(), threading.Event(), list[Exception]()
 
     def broken(_about: str) -> Mapping[str, Any]:
         raise ZeroDivisionError
 
-    with opened(state_dir, answers={Question.PLAN: broken}, defect=defects.append):
-        assert ask(state_dir, Question.PLAN) is None
-    assert [type(defect) for defect in defects] == [ZeroDivisionError]
+    def report(defect: Exception) -> None:
+        began.set()
+        assert go_on.wait(20)
+        defects.append(defect)
+
+    with (
+        opened(state_dir, answers={Question.PLAN: broken}, defect=report),
+        connected(state_dir) as client,
+    ):
+        client.sendall(b'["plan", ""]\n')
+        assert began.wait(20)
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)  # nobody is answered before it is reported
+        go_on.set()
+        client.settimeout(10)
+        assert received(client) == b""
+        assert [type(defect) for defect in defects] == [ZeroDivisionError]
 
 
 def test_more_than_a_few_at_a_time_are_not_answered(state_dir: Path) -> None:

@@ -31,6 +31,7 @@ from dispatcher.decide.tiers import Contribution, Item, TierDecision
 from dispatcher.decide.world import Candidate, GateState, Limits, Provenance, World
 from dispatcher.errors import Dependency
 from dispatcher.model.action import Action
+from dispatcher.model.approval_need import PLAIN
 from dispatcher.model.health import WaitingFor
 from dispatcher.model.run import (
     Claim,
@@ -59,7 +60,7 @@ RUNNING = replace(ENDED, state=RunState.RUNNING, outcome=None)
 
 def of_tier(tier: Tier) -> TierDecision:
     formula = Contribution(item=Item.FORMULA, name="hello", tier=tier, source="")
-    return TierDecision(contributions=(formula,), reason="")
+    return TierDecision(contributions=(formula,), reason="", need=PLAIN, formula_need=PLAIN)
 
 
 NOTHING_ELSE: Mapping[str, object] = {

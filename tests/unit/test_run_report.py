@@ -15,6 +15,7 @@ from dispatcher.gate import Answer, Decision, Question
 from dispatcher.gate.ended import Ended
 from dispatcher.gate.markdown import indented, inert
 from dispatcher.gate.request_comment import ROWS, TAILS
+from dispatcher.model.approval_need import PLAIN
 from dispatcher.model.result import Result
 from dispatcher.model.run import Tier
 from dispatcher.model.verdicts import Verdict
@@ -56,6 +57,8 @@ def decided(answer: Answer, action_id: str = "x") -> tuple[Question, Decision]:
             blob="b" * 40,
             commit="d" * 40,
             tier=Tier.HIGH,
+            need=PLAIN,
+            formula_need=PLAIN,
         ),
         Decision(answer=answer, reason="so it is", gate="forgejo", request=5, landed=LANDED),
     )

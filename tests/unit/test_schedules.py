@@ -13,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.attestation import git_blob
-from dispatcher.decide.policy import Policy
+from dispatcher.decide.policy import Policy, parse_policy
+from dispatcher.decide.tiers import effective_tier
 from dispatcher.decide.world import Ended
 from dispatcher.errors import Conflict, Dependency, Unavailable
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.ledger.base import Note
 from dispatcher.loop.sources import Answer as SourceAnswer
 from dispatcher.loop.sources import ask, store
-from dispatcher.model.schedule import SCHEDULES_PATH, InvalidSchedule, Schedule, parse_schedule
+from dispatcher.model.paths import SCHEDULES_PATH
+from dispatcher.model.schedule import InvalidSchedule, Schedule, parse_schedule
 from dispatcher.model.slots import Slots
 from dispatcher.ops_repo import Entry, Formulas
 from dispatcher.settings import Settings
@@ -32,6 +34,7 @@ APPROVED = Decision(answer=Answer.APPROVED, reason="signed", gate="signed", appr
 WAITING = Decision(answer=Answer.WAITING, reason="is not signed", gate="signed")
 NOON = datetime.fromisoformat("2026-03-01T12:00:00+00:00").timestamp()
 DAY = 86_400.0
+POLICY = Policy()
 
 
 def toml(
@@ -75,6 +78,7 @@ def look(
     *,
     is_open: Callable[[str], bool] = lambda _i: False,
     check: Callable[[Question], Decision] = lambda _q: APPROVED,
+    policy: Policy = POLICY,
 ) -> Look:
     def ended(_action_id: str) -> Ended | None:
         return None
@@ -82,7 +86,7 @@ def look(
     return Look(
         now=now,
         commit="c" * 40,
-        policy=Policy(),
+        tier_of=lambda action: effective_tier(policy, action),
         formulas=Formulas(commit="c" * 40, formulas={}),
         marks=marks or {},
         down=frozenset(),
@@ -97,6 +101,22 @@ def look(
 
 def ids(wants: Wants) -> list[str]:
     return [wanted.action_id for wanted in wants.actions]
+
+
+def test_it_needs_as_many_approvals_as_what_it_starts() -> None:
+    asked: list[Question] = []
+
+    def check(question: Question) -> Decision:
+        asked.append(question)
+        return APPROVED
+
+    schedules = source(Repo(nightly=toml()))
+    for approvals in (1, 2):  # the second within the time for which an approval is kept
+        text = f"[approval.high]\napprovals = {approvals}\n"
+        policy = parse_policy(text.encode(), path="policy.toml")
+        schedules.look(look(NOON, check=check, policy=policy))
+    assert [question.need.approvals for question in asked] == [1, 2]
+    assert [question.formula_need.approvals for question in asked] == [1, 2]
 
 
 def test_a_slot_becomes_an_action_at_its_time() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
+from dispatcher.decide.policy import Policy
+from dispatcher.decide.tiers import effective_tier
 from dispatcher.decide.world import Candidate
 from dispatcher.gate.base import Answer, Decision
 from dispatcher.loop.intake import Intake
@@ -40,11 +42,13 @@ class CountingIntake:
     def _candidate(self, file: ActionFile, secrets: Collection[str] | None) -> Candidate:
         names = SECRETS[file.id]
         missing = secrets is not None and not set(names) <= set(secrets)
+        action = Action(id=file.id, formula="hello", context="", secrets=names)
         return Candidate(
             key=RunKey(action_id=file.id, blob=file.blob),
             order=0,
             path=file.path,
-            action=Action(id=file.id, formula="hello", context="", secrets=names),
+            action=action,
+            tier_decision=effective_tier(Policy(), action),
             problem="no such secret" if missing else "",
             unvetted="checking" if names and secrets is None else "",
         )

@@ -14,6 +14,7 @@ from dispatcher.attestation import PublicKeys, WrittenVerifier, key_id, sign_act
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.sourced import SourcedGate
 from dispatcher.model.action import Action, parse_action
+from dispatcher.model.approval_need import PLAIN
 from dispatcher.model.run import Tier
 from dispatcher.sources import action_text, problems_of
 from tests.fakes.source import DEFINITION, wish
@@ -158,6 +159,8 @@ def question(data: bytes, action_id: str = "one-1") -> Question:
         blob="f" * 40,
         commit="c" * 40,
         tier=Tier.HIGH,
+        need=PLAIN,
+        formula_need=PLAIN,
         source=action.source if isinstance(action, Action) else None,
     )
 
