@@ -475,12 +475,13 @@ def open_sidecars(components: Components, environ: Environ) -> SidecarService | 
         return None
     from dispatcher.sidecar.service import SidecarService
 
-    rules = components.rules
+    rules, reporter = components.rules, components.issue_reporter
     return SidecarService(
         settings,
         rules=lambda: rules.sidecars,
         reads=open_issues(settings, environ),
         changed=components.sources_changed,
+        **({} if reporter is None else {"budgets": reporter.report_budgets}),
     )
 
 

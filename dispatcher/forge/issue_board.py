@@ -59,14 +59,16 @@ class RepositoryInfo(Answer):
     """Who may see a repository, as far as itself says it."""
 
     full_name: str
-    owner: Owner
+    owner: Owner | None = None
     private: bool
     internal: bool = False
 
     @property
     def public(self) -> bool:
         """Whether everybody sees it, without an account."""
-        return not self.private and not self.internal and self.owner.visibility == "public"
+        if self.private or self.internal or self.owner is None:
+            return False
+        return self.owner.visibility == "public"
 
 
 class TeamAccess(Answer):

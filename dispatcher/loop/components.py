@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dispatcher.errors import DisintoError
     from dispatcher.gate.base import Decision, Gate, Question
     from dispatcher.gate.ended import Ended
+    from dispatcher.gate.issue_report import IssueReporter
     from dispatcher.gate.report import Queued
     from dispatcher.gate.sourced import Written
     from dispatcher.ledger.base import Ledger
@@ -132,7 +133,7 @@ class Components:
     wake: WakeUp
     leadership: Leadership
     reporter: Reporter | None = None
-    issue_reporter: EndReporter | None = None
+    issue_reporter: IssueReporter | None = None
     forge_calls: Callable[[], int] | None = None
     warnings: Callable[[], tuple[str, ...]] = tuple
     obstacle: Callable[[JobVariant], str] = lambda _variant: ""

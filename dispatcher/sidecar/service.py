@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
 from dispatcher.decide.sidecar_rules import Sidecars
+from dispatcher.decide.sidecars import Decision
 from dispatcher.forge.exchange import Exchange
 from dispatcher.forge.issues import IssuesApi
 from dispatcher.settings import Settings
@@ -28,6 +29,7 @@ class SidecarService:
         rules: those in force.
         reads: opens the issues of a repository.
         changed: called when the sources should be asked again.
+        budgets: reports budgets that are used up; see ``Watcher``.
     """
 
     def __init__(
@@ -37,10 +39,14 @@ class SidecarService:
         rules: Callable[[], Sidecars],
         reads: Callable[[str], IssueReads],
         changed: Callable[[], None],
+        budgets: Callable[[Sequence[Decision]], object] = len,
     ) -> None:
         self._rules = rules
         self.watcher = Watcher(
-            reads, changed=changed, poll_interval_s=settings.sidecars.poll_interval_s
+            reads,
+            changed=changed,
+            budgets=budgets,
+            poll_interval_s=settings.sidecars.poll_interval_s,
         )
         self.source = SidecarSource(rules, self.watcher, state_dir=settings.state_dir)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -81,6 +81,8 @@ class Watcher:
     Args:
         reads: opens the issues of a repository. Called on the thread; may raise ``DisintoError``.
         changed: called when the source should be asked again. Must not block.
+        budgets: called on the thread with the decisions of each pass; reports budgets that are used
+            up. Must not raise.
         poll_interval_s: seconds between two passes of a project.
         clock: seconds since the epoch.
     """
@@ -90,10 +92,12 @@ class Watcher:
         reads: Callable[[str], IssueReads],
         *,
         changed: Callable[[], None],
+        budgets: Callable[[Sequence[Decision]], object] = len,
         poll_interval_s: float,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._reads, self._changed, self._every_s = reads, changed, poll_interval_s
+        self._budgets = budgets
         self._clock = clock
         self._lock = threading.Lock()
         self._awake = threading.Event()
@@ -199,6 +203,7 @@ class Watcher:
             for number in project.issues.take_touched():
                 project.vets = {k: each for k, each in project.vets.items() if k[0] != number}
             more = self._ask(sidecars, name, project, project.issues, runs)
+            self._budgets(self._decisions(sidecars, name, project, project.issues, runs))
         except DisintoError as error:
             first, longest = PAUSES_S
             project.pause_s = min(longest, project.pause_s * 2 or first)
@@ -236,7 +241,16 @@ class Watcher:
         """Where sub-issues are missing, and where a permission is."""
         now = time.monotonic()
         state = ProjectState(issues=issues.issues, vets=project.vets)
-        decisions = list(
+        decisions = self._decisions(sidecars, name, project, issues, runs)
+        lines = [made for made in decisions if made.why is Why.UNREAD]
+        asks = [d for d in decisions if d.why is Why.START and not state.permitted(d, now)]
+        return lines, asks
+
+    def _decisions(
+        self, sidecars: Sidecars, name: str, project: _Project, issues: ProjectIssues, runs: Runs
+    ) -> list[Decision]:
+        state = ProjectState(issues=issues.issues, vets=project.vets)
+        return list(
             decide_project(
                 sidecars,
                 name,
@@ -244,12 +258,9 @@ class Watcher:
                 runs,
                 now=self._clock(),
                 is_used=self._is_used,
-                refused=state.refused(now),
+                refused=state.refused(time.monotonic()),
             )
         )
-        lines = [made for made in decisions if made.why is Why.UNREAD]
-        asks = [d for d in decisions if d.why is Why.START and not state.permitted(d, now)]
-        return lines, asks
 
     @staticmethod
     def _read_line(project: _Project, issues: ProjectIssues, made: Decision) -> None:

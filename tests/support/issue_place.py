@@ -11,12 +11,12 @@ import httpx
 
 from dispatcher.devservers.issue_forge import IssueForge
 from dispatcher.forge.exchange import Exchange
+from dispatcher.forge.issue_board import IssueBoard
 from dispatcher.forge.issues import IssuesApi
+from dispatcher.settings import ForgeSettings
 
 
-def exchange_with(forge: IssueForge, token: str) -> Exchange:
-    """A client of the small forge."""
-
+def _transport(forge: IssueForge) -> httpx.MockTransport:
     def answer(request: httpx.Request) -> httpx.Response:
         target = request.url.raw_path.decode().removeprefix("/api/v1")
         body = json.loads(request.content) if request.content else None
@@ -25,14 +25,25 @@ def exchange_with(forge: IssueForge, token: str) -> Exchange:
         headers["Date"] = formatdate(forge.clock(), usegmt=True)
         return httpx.Response(status, content=json.dumps(shown).encode(), headers=headers)
 
+    return httpx.MockTransport(answer)
+
+
+def exchange_with(forge: IssueForge, token: str) -> Exchange:
+    """A client of the small forge."""
     return Exchange(
         url="http://forge.test",
         token=token,
         cacert=None,
         timeout_s=5,
         token_source="TOKEN",
-        transport=httpx.MockTransport(answer),
+        transport=_transport(forge),
     )
+
+
+def board_of(forge: IssueForge, repository: str, login: str) -> IssueBoard:
+    """The issues of a repository, as the reporter writes on them with an account."""
+    settings = ForgeSettings(url="http://forge.test", repository=repository)
+    return IssueBoard(settings, token=forge.account(login), transport=_transport(forge))
 
 
 def reads_of(forge: IssueForge, repository: str, login: str) -> IssuesApi:

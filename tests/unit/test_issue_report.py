@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,7 @@ from dispatcher.decide.sidecars import Decision, Runs, SidecarRun, Why, decide_p
 from dispatcher.errors import PermanentError, Unavailable
 from dispatcher.forge.records import Comment
 from dispatcher.gate.ended import UNAVAILABLE_LIMIT
-from dispatcher.gate.issue_report import PER_DAY_LIMIT, IssueGone
+from dispatcher.gate.issue_report import PER_DAY_LIMIT, IssueGone, IssueReporter
 from dispatcher.model.verdicts import Verdict
 from tests.fakes.issue_board import (
     ME,
@@ -20,9 +21,12 @@ from tests.fakes.issue_board import (
     OTHER,
     SIDECARS,
     Crash,
+    FakeActions,
     FakeIssueBoard,
     IssueScene,
 )
+from tests.support.issue_place import board_of
+from tests.support.issue_stage import REPOSITORY, RULES, IssueStage
 
 REPRODUCED = {"outcome": "reproduced", "labels": {"add": ["in-triage"], "remove": ["new"]}}
 
@@ -314,6 +318,29 @@ def test_a_budget_is_reported_when_the_forge_is_back(scene: IssueScene) -> None:
 
 def test_errors_are_of_two_kinds() -> None:
     assert issubclass(IssueGone, PermanentError)
+
+
+def test_the_watcher_reports_a_budget_on_the_forge(tmp_path: Path) -> None:
+    """The small forge, the watcher's own decisions, and the reporter's client."""
+    stage = IssueStage(tmp_path, rules=RULES.replace('cool_down = "10m"', "attempts = 1"))
+    number = stage.issue("bug")
+    for action_id in stage.write():
+        stage.end(action_id, Verdict.FAILED)
+    stage.edit(number, body="changed")
+    reporter = IssueReporter(
+        lambda name: board_of(stage.forge, name, "will"),
+        files=FakeActions(),
+        written=FakeActions(),
+        sidecars=lambda: stage.sidecars,
+        ops_repository="",
+        ops_web_url="",
+    )
+    stage.watcher._budgets = reporter.report_budgets
+    for _ in range(3):
+        assert stage.wanted() == []
+    comments = stage.owner("GET", f"/repos/{REPOSITORY}/issues/{number}/comments", None)
+    assert [c["user"]["login"] for c in comments] == ["will"]
+    assert "No further run is started: 1 run used up" in comments[0]["body"]
 
 
 # --- our own writes -----------------------------------------------------------------------------
