@@ -23,7 +23,7 @@ from dispatcher.operate.follow import read_result
 from dispatcher.operate.lookup import no_such
 from dispatcher.operate.repetitions import ACTION_LIMIT, again_of, is_used, numbered, root_of
 from dispatcher.ops_repo import OpsRepo, Tree
-from dispatcher.toml.source import TomlSource, quoted
+from dispatcher.toml.source import TomlSource
 
 LAST = 9_999
 """Highest number that a repetition gets."""
@@ -87,7 +87,7 @@ class Draft:
                     source.problem(
                         f"it does not name the action that it repeats, {self.of}",
                         ("again_of",),
-                        remedy=f"Write again_of = {quoted(self.of)}",
+                        remedy=f"Write again_of = {_string(self.of)}",
                     )
                 ]
             )
@@ -155,15 +155,20 @@ def repeated(data: bytes, action: Action, *, new_id: str) -> bytes:
         old = _STRING.match(text, begin)
         if old is None:
             raise ValueError(f"no text stands at {key}")
-        text = f"{text[:begin]}{quoted(changes[key])}{text[old.end() :]}"
+        text = f"{text[:begin]}{_string(changes[key])}{text[old.end() :]}"
     if not links:
         line, _ = source.locate(("id",), key=True)
         begin = _offset(text, line, 1)
-        text = f"{text[:begin]}again_of = {quoted(action.id)}\n{text[begin:]}"
+        text = f"{text[:begin]}again_of = {_string(action.id)}\n{text[begin:]}"
     made = parse_action(text.encode(), path=new_id, stem=new_id, limit=2 * ACTION_LIMIT)
     if made != replace(action, id=new_id, again_of=action.id):
         raise ValueError("the text does not say what it should")
     return text.encode()
+
+
+def _string(action_id: str) -> str:
+    """An id as a TOML string, however long it is; messages shorten what they quote."""
+    return f'"{action_id}"'
 
 
 def _by_a_person(data: bytes) -> bytes:
@@ -183,7 +188,7 @@ def _offset(text: str, line: int, column: int) -> int:
 
 def _to_mend(data: bytes, *, of: str, new_id: str) -> bytes:
     """An invalid file, with what has to be in it."""
-    head = f"# Repeats {of}: it needs id = {quoted(new_id)} and again_of = {quoted(of)}\n"
+    head = f"# Repeats {of}: it needs id = {_string(new_id)} and again_of = {_string(of)}\n"
     return head.encode() + data
 
 

@@ -152,3 +152,13 @@ def test_what_the_dispatcher_wrote_for_a_source_is_repeated_by_a_person() -> Non
     table = f'[source]\nkind = "schedule"\nname = "n"\noccasion = "o"\nsignature = "{signature}"\n'
     made = again(f"{PLAIN}\n{table}")
     assert made == again(PLAIN)
+
+
+def test_an_id_of_any_length_is_written_whole() -> None:
+    longest = "a" * 100
+    text, new_id = PLAIN.replace('"deploy"   #', f'"{longest}"   #'), numbered(longest, 2)
+    made = parsed(again(text, new_id, longest), new_id)
+    assert (made.id, made.again_of) == (new_id, longest)
+    assert made.context == parsed(text, longest).context
+    with pytest.raises(InvalidInput, match=f'Write again_of = "{longest}"'):
+        Draft(of=longest, id="deploy", text=b"").checked(PLAIN.encode())
