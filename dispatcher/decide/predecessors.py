@@ -7,7 +7,7 @@ of one neither releases nor refuses anything.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from dispatcher.decide.steps import Reject, Wait
 from dispatcher.decide.world import Candidate, World
@@ -26,6 +26,7 @@ class Predecessors:
     def __init__(self, world: World) -> None:
         self._world = world
         self._edges = _knotted(world)
+        self._cycles = _cycles(self._edges)
 
     def problem(self, candidate: Candidate) -> str:
         """Why it can never run: it names an id that is not there, or waits for itself."""
@@ -96,14 +97,30 @@ class Predecessors:
 
     def _cycle(self, start: str) -> str:
         """A cycle that an action is part of, or leads to."""
-        path: list[str] = []
+        begin, length = self._cycles[start]
+        shown = [begin]
+        while len(shown) < min(length, _NAMED - 1):
+            shown.append(self._edges[shown[-1]][0])
+        more = ["…"] if length > len(shown) else []
+        return " → ".join([*shown, *more, begin])
+
+
+def _cycles(edges: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, int]]:
+    """For each action, where it enters a cycle by the first of those that it runs after, and how many
+    actions that cycle has. Each is visited once: a push can hold thousands of them.
+    """
+    found: dict[str, tuple[str, int]] = {}
+    for start in edges:
+        path: dict[str, int] = {}
         here = start
-        while here not in path:
-            path.append(here)
-            here = self._edges[here][0]
-        cycle = [*path[path.index(here) :], here]
-        shown = cycle if len(cycle) <= _NAMED else [*cycle[: _NAMED - 1], "…", here]
-        return " → ".join(shown)
+        while here not in found and here not in path:
+            path[here] = len(path)
+            here = edges[here][0]
+        first = path.get(here, len(path))
+        begin, length = found.get(here, (here, len(path) - first))
+        for action_id, position in path.items():
+            found[action_id] = (action_id if position >= first else begin, length)
+    return found
 
 
 def _knotted(world: World) -> Mapping[str, tuple[str, ...]]:

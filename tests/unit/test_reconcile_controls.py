@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dispatcher.decide import predecessors
 from dispatcher.decide.reconcile import reconcile
 from dispatcher.decide.steps import Launch, Plan, Reject, ResolveOrphan
 from dispatcher.decide.world import Candidate, Ended, GateState, Limits, World
@@ -343,6 +344,23 @@ def test_those_that_wait_for_each_other_are_invalid_and_name_the_cycle() -> None
     (of_a,) = (s.reason for s in plan.steps if isinstance(s, Reject) and s.action_id == "a")
     assert "a → b → c → a" in of_a
     assert "d" in waits(plan)
+
+
+def test_a_long_cycle_is_followed_once_for_all_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    count, reads = 200, 0
+
+    class Counted(dict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            nonlocal reads
+            reads += 1
+            return super().__getitem__(key)
+
+    knotted = predecessors._knotted
+    monkeypatch.setattr(predecessors, "_knotted", lambda world: Counted(knotted(world)))
+    plan = decide(*(after(f"n{(i + 1) % count}", action_id=f"n{i}") for i in range(count)))
+    assert rejected(plan) == {f"n{i}": Verdict.INVALID for i in range(count)}
+    assert "n7 → n8 → n9 → n10 → … → n7." in plan.steps[7].reason  # type: ignore[union-attr]
+    assert reads <= 5 * count
 
 
 def test_a_long_chain_is_no_cycle_and_costs_little() -> None:
