@@ -29,6 +29,11 @@ from dispatcher.toml.source import quoted
 HORIZON_S = 400 * 86_400.0
 """Seconds after which no end of adjoining windows is searched for any more."""
 
+_LATEST = datetime(9998, 1, 1, tzinfo=UTC).timestamp()
+"""Seconds since the epoch after which weekly windows are taken to be always in force: their ends may
+be in a year that no date has.
+"""
+
 MAX_WINDOWS, _MAX_NAMES, _MAX_DATES = 50, 100, 200
 
 _NAMED = 3
@@ -290,6 +295,8 @@ class Calendar:
         """The freeze in force at a time (seconds since the epoch), with all that adjoin or overlap;
         None if there is none.
         """
+        if at > _LATEST and (weekly := tuple(w.name for w in self.windows if w.lengths)):
+            return Frozen(names=weekly, until=None, zone="")
         # Windows begin and end at whole minutes.
         return _frozen(self, math.floor(at / 60) * 60.0)
 

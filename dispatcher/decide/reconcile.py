@@ -53,7 +53,7 @@ from dispatcher.decide.steps import (
     Wait,
     needs,
 )
-from dispatcher.decide.times import held_back, next_time, overdue, overridden
+from dispatcher.decide.times import held_back, next_time, overdue
 from dispatcher.decide.world import Candidate, GateState, Provenance, Requested, World
 from dispatcher.errors import Dependency, describe
 from dispatcher.model.health import WaitingFor
@@ -229,7 +229,7 @@ def _of_open(
         or (None if problem else overdue(world, candidate))
         or (None if problem else predecessors.refusal(candidate))
         or _of_candidate(candidate, problem=problem, commit=world.commit)
-        or held_back(world, candidate)
+        or held_back(candidate, world.now)
         or predecessors.wait(candidate)
     )
 
@@ -324,7 +324,6 @@ def _with_room(world: World, launchable: list[Candidate]) -> Iterator[Step | Wai
                 candidate=candidate,
                 commit=world.commit,
                 revision=world.revision,
-                emergency=overridden(world, candidate),
             )
 
 

@@ -62,12 +62,10 @@ class Launch(_OfCandidate):
     Attributes:
         commit: the branch's head (hex) at which the action was judged.
         revision: of the rules by which it was judged.
-        emergency: why it starts although a freeze is in force, and which; "" if none is.
     """
 
     commit: str = ""
     revision: int = 0
-    emergency: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

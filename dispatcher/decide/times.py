@@ -22,7 +22,7 @@ RENEW = (
 def overdue(world: World, candidate: Candidate) -> Reject | None:
     """The end of an action that has not started and must not start any more."""
     action = candidate.action
-    if action is None or action.expires_at is None or world.now < action.expires_at:
+    if action is None or not _expired(candidate, world.now):
         return None
     return Reject(
         candidate=candidate,
@@ -32,27 +32,37 @@ def overdue(world: World, candidate: Candidate) -> Reject | None:
     )
 
 
-def held_back(world: World, candidate: Candidate) -> Wait | None:
+def held_back(candidate: Candidate, now: float) -> Wait | None:
     """Why an approved action does not start at this time."""
     action = candidate.action
-    if stale := _stale(world, candidate):
+    if stale := _stale(candidate, now):
         return _wait(candidate, WaitingFor.APPROVAL, stale)
-    if action is not None and action.starts_at is not None and world.now < action.starts_at:
+    if action is not None and action.starts_at is not None and now < action.starts_at:
         frozen = _frozen(candidate, action.starts_at)
         reason = f"starts at {action.not_before} (not_before)"
         if frozen is not None:
             return _wait(candidate, WaitingFor.TIME, f"{reason}, and not in {frozen}", frozen.until)
         return _wait(candidate, WaitingFor.TIME, reason, action.starts_at)
-    frozen = _frozen(candidate, world.now)
+    frozen = _frozen(candidate, now)
     if frozen is None:
         return None
     reason = f"{frozen}{_too_late(candidate, frozen)}"
     return _wait(candidate, WaitingFor.FREEZE, reason, frozen.until)
 
 
-def overridden(world: World, candidate: Candidate) -> str:
+def not_now(candidate: Candidate, now: float) -> str:
+    """Why an action must not be claimed at this moment, although it could start when that was decided;
+    "" if it may.
+    """
+    if candidate.action is not None and _expired(candidate, now):
+        return f"it had not started at {candidate.action.expires} (expires)"
+    wait = held_back(candidate, now)
+    return wait.reason if wait else ""
+
+
+def overridden(candidate: Candidate, now: float) -> str:
     """Why an action starts now although there is a freeze, and which; "" if there is none."""
-    frozen = candidate.freezes.frozen(world.now) if candidate.freezes else None
+    frozen = candidate.freezes.frozen(now) if candidate.freezes else None
     reason = candidate.action.emergency if candidate.action else None
     return f"{reason} (overrides {frozen})" if frozen and reason else ""
 
@@ -97,7 +107,12 @@ def _moments(candidate: Candidate, now: float) -> list[float]:
     return found
 
 
-def _stale(world: World, candidate: Candidate) -> str:
+def _expired(candidate: Candidate, now: float) -> bool:
+    action = candidate.action
+    return action is not None and action.expires_at is not None and now >= action.expires_at
+
+
+def _stale(candidate: Candidate, now: float) -> str:
     """Why an approval does not count any more; "" if it does."""
     lasts_s, at = candidate.approval_lasts_s, candidate.approved_at
     if lasts_s is None:
@@ -105,9 +120,9 @@ def _stale(world: World, candidate: Candidate) -> str:
     most = f"{_age(lasts_s)}, the maximum ([max_age] {candidate.tier})"
     if at <= 0:
         return f"it is unknown whether its approval is older than {most}; {RENEW}"
-    if at > world.now + SLACK_S:
+    if at > now + SLACK_S:
         return f"its commit is dated in the future, so that its approval has no age; {RENEW}"
-    if world.now >= at + lasts_s:
+    if now >= at + lasts_s:
         return f"its approval is older than {most}; {RENEW}"
     return ""
 

@@ -33,7 +33,7 @@ from dispatcher.loop.effects.acting import Acting, LeadLost
 from dispatcher.loop.effects.cancelling import Cancelling
 from dispatcher.loop.effects.ending import Ending
 from dispatcher.loop.effects.judging import ApprovalGone, Judging
-from dispatcher.loop.effects.launching import FormulaChanged, Launching
+from dispatcher.loop.effects.launching import FormulaChanged, Launching, TimePassed
 from dispatcher.loop.end_reporters import joined
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.fence import RulesChanged
@@ -292,6 +292,8 @@ class Steps:
             return
         if not isinstance(step, Ask):
             self._claim_cache.mark_stale()
+        if isinstance(error, TimePassed):
+            return  # what it waits for, or how it ends, is decided in the next round
         if isinstance(error, FormulaChanged | RulesChanged):
             self._view.invalidate(action_id)
             return

@@ -81,9 +81,9 @@ def _checked_time(value: str | None) -> str | None:
 
 
 def _checked_emergency(value: str | None) -> str | None:
-    if value is not None and (not value.strip() or _CONTROL.search(value)):
+    if value is not None and (not value.strip() or not value.isprintable()):
         raise complaint(
-            "emergency must say why, in one line",
+            "emergency must say why, in one line of printable text",
             remedy='Write for example "shop is down, see incident 4711", or remove the line',
         )
     return value

@@ -37,11 +37,13 @@ def epoch(text: str) -> float:
 
 
 def is_rfc3339(text: str) -> bool:
-    """Whether it is a time with its offset that ``epoch`` can read."""
+    """Whether it is a time with its offset that ``epoch`` can read, and ``rfc3339`` can write: one
+    of the first or last hours of all years can be in none, in UTC.
+    """
     if not _RFC3339.fullmatch(text):
         return False
     try:
-        epoch(text)
+        rfc3339(epoch(text))
     except (ValueError, OverflowError):
         return False
     return True

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dispatcher.decide.policy import Policy, parse_policy
 from dispatcher.decide.steps import Launch, Plan
 from dispatcher.decide.tiers import Item, effective_tier
+from dispatcher.decide.times import overridden
 from dispatcher.decide.world import Candidate, GateState, Requested
 from dispatcher.ledger.codec import decode, encode
 from dispatcher.loop.results import of_run
@@ -78,7 +79,21 @@ def test_it_waits_for_the_end_of_the_freeze_and_the_plan_wakes_then() -> None:
     assert plan.waits[0].until == plan.next_at == END
     assert waits(decide(candidate(), now=END - 0.1)) == {"a": (WaitingFor.FREEZE, REASON)}
     (start,) = launched(decide(candidate(), now=END))
-    assert start.emergency == ""
+    assert overridden(start.candidate, END) == ""
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Pacific/Kiritimati", "Pacific/Niue"])
+@pytest.mark.parametrize("key", ["not_before", "expires"])
+@pytest.mark.parametrize("day", ["01T00:00:00Z", "30T23:59:59Z", "31T23:59:59Z"])
+def test_a_time_at_the_end_of_all_years_holds_up_nobody(key: str, day: str, zone: str) -> None:
+    rules = f'[freeze.windows.more]\nzone = "{zone}"\nstart = "08:00"\n'
+    far = candidate(f"{key} = 9999-12-{day}\n", rules=rules)
+    assert set(waits(decide(far, now=SUNDAY))) == {"a"}
+
+
+def test_weekly_freezes_are_in_force_where_no_date_tells_their_end() -> None:
+    far = datetime.fromisoformat("9999-12-29T12:00Z").timestamp()
+    assert launched(decide(candidate(), now=far)) == []
 
 
 def test_a_freeze_without_an_end_wakes_nobody() -> None:
@@ -159,9 +174,9 @@ SHOP = 'emergency = "shop is down"'
 
 def test_an_emergency_starts_in_a_freeze_and_is_marked() -> None:
     (start,) = launched(decide(candidate(SHOP), now=SUNDAY))
-    assert start.emergency == f"shop is down (overrides {REASON})"
+    assert overridden(start.candidate, SUNDAY) == f"shop is down (overrides {REASON})"
     (later,) = launched(decide(candidate(SHOP), now=END))
-    assert later.emergency == "", "nothing was overridden"
+    assert overridden(later.candidate, END) == "", "nothing was overridden"
 
 
 @pytest.mark.parametrize("state", [s for s in GateState if s is not GateState.APPROVED])
@@ -205,6 +220,8 @@ def test_raising_the_own_tier_leaves_no_freeze() -> None:
         ('emergency = "  "', "must say why"),
         ('emergency = "a\\nb"', "must say why, in one line"),
         ('emergency = "a\\u2028b"', "must say why, in one line"),
+        ('emergency = "\\u200b"', "printable"),
+        ('emergency = "a test \\u202e 1174 tnedicni ees"', "printable"),
         (f'emergency = "{"x" * 501}"', "at most 500 characters"),
         ("emergency = true", "emergency must be a string"),
         ('emergncy = "x"', 'Did you mean "emergency"?'),
@@ -258,7 +275,7 @@ def test_nothing_starts_in_a_freeze_but_an_approved_emergency(
         one = step.candidate
         frozen = one.freezes.frozen(now) if one.freezes else None
         action = one.action
-        assert bool(step.emergency) == bool(frozen)
+        assert bool(overridden(one, now)) == bool(frozen)
         assert not frozen or (action is not None and action.emergency)
         assert one.gate_state is GateState.APPROVED
     assert {s.action_id for s in plan.steps} | waits(plan).keys() == {

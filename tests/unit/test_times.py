@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.model.times import epoch, known_time, parse_duration, rfc3339, took
+from dispatcher.model.times import epoch, is_rfc3339, known_time, parse_duration, rfc3339, took
 
 
 def test_a_time_is_rfc_3339_in_utc_with_milliseconds() -> None:
@@ -51,3 +51,16 @@ def test_a_duration_is_read(text: str, seconds: float) -> None:
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="no duration"):
         parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["9999-12-31T23:59:59-00:01", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+00:01"]
+)
+def test_a_time_in_a_year_that_utc_does_not_have_is_none(text: str) -> None:
+    assert not is_rfc3339(text)
+
+
+@pytest.mark.parametrize("text", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"])
+def test_whatever_is_a_time_can_be_written(text: str) -> None:
+    assert is_rfc3339(text)
+    assert rfc3339(epoch(text)) == text.replace("Z", ".000Z")

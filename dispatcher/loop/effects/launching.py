@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from dispatcher.decide.agent import fill_command
 from dispatcher.decide.steps import Launch, ResolveOrphan
+from dispatcher.decide.times import not_now, overridden
 from dispatcher.decide.world import Candidate
 from dispatcher.engines import registry
 from dispatcher.engines.base import CannotSubmit
@@ -45,7 +46,12 @@ from dispatcher.vault import PolicyMissing
 SUBMIT_TRIES = 3
 """Unexpected failures of one run's submission after which the run ends."""
 
-_NOT_WRITTEN = (LeadLost, Conflict, ClaimTooLarge, RulesChanged)
+
+class TimePassed(TemporaryError):
+    """An action must not start any more, or not now, although it could when that was decided."""
+
+
+_NOT_WRITTEN = (LeadLost, Conflict, ClaimTooLarge, RulesChanged, TimePassed)
 """Errors after which a claim is known not to have been written."""
 
 
@@ -75,6 +81,7 @@ class Launching:
 
         Raises:
             FormulaChanged, RulesChanged: nothing was done; the action must be judged again.
+            TimePassed: nothing was done; it is decided again.
         """
         candidate, formula = step.candidate, step.candidate.formula
         self._acting.fence.check(step.revision)
@@ -100,17 +107,15 @@ class Launching:
             priority=candidate.action.priority if candidate.action else 0,
             lock=candidate.lock,
             declares=formula.declares if formula else None,
-            emergency=step.emergency,
             again_of=(candidate.action.again_of if candidate.action else None) or "",
             timeout_s=spec.timeout_s,
             grant=wrapped.grant,
-            claimed_at=time.time(),
             outcome_key=spec.outcome_key,
         )
         try:
             with self._acting.fence.claiming(step.revision):
                 self._acting.led()
-                claim = self._components.ledger.claim(claim)
+                claim = self._components.ledger.claim(_claimed_now(claim, candidate))
         except AlreadyClaimed as lost:
             self._components.grants.revoke(wrapped.grant)
             return lost.existing
@@ -265,6 +270,19 @@ class Launching:
         return self._components.ledger.update(
             replace(claim, phase=Phase.SUBMITTED, engine_id=engine_id, submitted_at=time.time())
         )
+
+
+def _claimed_now(claim: Claim, candidate: Candidate) -> Claim:
+    """A claim with the time, and what it overrides then. Gate and vault may have taken long since the
+    launch was decided, and a clock may have been set.
+
+    Raises:
+        TimePassed: the action must not start now.
+    """
+    now = time.time()
+    if reason := not_now(candidate, now):
+        raise TimePassed(f"its time passed while it was being started: {reason}")
+    return replace(claim, claimed_at=now, emergency=overridden(candidate, now))
 
 
 def spec_of(
