@@ -124,6 +124,7 @@ class Components:
     settings: Settings = SETTINGS
     cancels: dict[str, Requested] = field(default_factory=dict)  # in git, as they are approved
     unapproved: set[str] = field(default_factory=set)
+    now: float = 0.0  # what every clock shows, seconds since the epoch
     written: NothingWritten = field(default_factory=NothingWritten)
 
     @property
@@ -405,7 +406,7 @@ class Dispatcher:
             revision=0,
             starting=self._starting,
             claims_in_doubt=self._doubtful,
-            now=0.0,
+            now=self._components.now,
             unread={},
             ended={},
         )
@@ -414,6 +415,11 @@ class Dispatcher:
 LOCKED = frozenset({"a", "b", "d"})
 SUPERSEDING = frozenset({"b", "d"})
 """Actions that share a lock, and those of them that supersede older ones."""
+
+TIMED = "c"
+EXPIRES_S = 200.0
+TIMES = {"not_before": "1970-01-01T00:01:40Z", "expires": "1970-01-01T00:03:20Z"}
+"""When the action that has times may start: from 100 to 200 seconds since the epoch."""
 
 
 def candidate_of(file: ActionFile, *, order: int, approved: bool) -> Candidate:
@@ -429,6 +435,7 @@ def candidate_of(file: ActionFile, *, order: int, approved: bool) -> Candidate:
             secrets=(),
             lock=lock,
             supersedes=file.id in SUPERSEDING,
+            **(TIMES if file.id == TIMED else {}),
         ),
         path=file.path,
         formula=FORMULA,

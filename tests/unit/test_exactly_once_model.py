@@ -10,7 +10,8 @@ Whoever may push is hostile: results are made up, edited, replayed, deleted and 
 genuine ones; the history is rewound; the remote's memory points anywhere. The clone and its memory
 get lost or damaged. Only the ledger is spared.
 
-Three of the actions share a lock, and two of these supersede older ones; approvals come and go.
+Three of the actions share a lock, and two of these supersede older ones; approvals come and go. The
+fourth may start only for a while, and clocks are set forward and back.
 
 Whatever happens, no formula starts twice, no two of a lock run at a time, none runs after a newer one
 that superseded it, nothing is signed that did not happen, and no claim is
@@ -35,10 +36,21 @@ from dispatcher.model.run import Claim, Phase, RunKey
 from dispatcher.model.verdicts import Verdict
 from tests.fakes.actors import Fate
 from tests.fakes.branch import MemoryClone, MemoryRemote, Snapshot
-from tests.fakes.one_dispatcher import LOCKED, SUPERSEDING, Components, Dispatcher, Key
+from tests.fakes.one_dispatcher import (
+    EXPIRES_S,
+    LOCKED,
+    SUPERSEDING,
+    TIMED,
+    Components,
+    Dispatcher,
+    Key,
+)
 from tests.fakes.outside import MemoryEngine, MemoryLedger, MemoryVault, Run
 
 IDS = ("a", "b", "c", "d")
+IN_TIME_S, CLOCKS_S = 150.0, (0.0, 99.9, 150.0, 200.0, 1e9)
+"""When the action that has times may start, and what a clock may be set to."""
+
 ROUNDS = 400
 """Rounds in which everything must have come to rest once nothing goes wrong any more."""
 
@@ -64,7 +76,9 @@ class ExactlyOnce(RuleBasedStateMachine):
             scheduler=MemoryEngine(),
             repo=MemoryClone(self.remote),
             key=self.key,
+            now=IN_TIME_S,
         )
+        self.late = False  # a clock showed a time at which the action that has times expires
         self.frozen: list[Dispatcher] = []
         self.starts: Counter[str] = Counter()
         self.lossy: set[str] = set()  # ids whose run was lost by the engine, or waited too long
@@ -349,6 +363,13 @@ class ExactlyOnce(RuleBasedStateMachine):
         for accessor in list(self.components.grants.wrapped):
             self.components.grants.unwrap(accessor)
 
+    @rule(now=st.sampled_from(CLOCKS_S))
+    def set_the_clock(self, now: float) -> None:
+        """Forward or back."""
+        self.components.now = now
+        self.late = self.late or now >= EXPIRES_S
+        self.disturbed.add(TIMED)
+
     # what must hold
 
     @invariant()
@@ -366,6 +387,7 @@ class ExactlyOnce(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "leader"):
             return
+        self.components.now = IN_TIME_S
         self.components.grants.away = False
         self.components.unapproved.clear()
         for one in self.frozen:
@@ -400,6 +422,11 @@ class ExactlyOnce(RuleBasedStateMachine):
         if verdict == Verdict.SUPERSEDED:
             assert not self.starts[action_id], "what ran was not superseded"
             assert action_id in LOCKED
+            return
+        if verdict == Verdict.EXPIRED:
+            assert action_id == TIMED
+            assert self.late, "no clock showed that it was over"
+            assert not self.starts[action_id], "what ran has not expired"
             return
         if verdict == Verdict.CANCELLED:
             assert action_id in self.cancelled | self.attacked, "nobody cancelled it"
