@@ -40,6 +40,7 @@ class LockQueue:
         self._older = (
             _unstarted(world) if any(_supersedes(c) for c in world.candidates.values()) else {}
         )
+        self._oldest = _oldest(self._older)
 
     def enter(self, candidate: Candidate) -> Wait | None:
         """Give an action its lock, or say why it waits for it; None for one that may start."""
@@ -83,6 +84,8 @@ class LockQueue:
         if not _supersedes(candidate):
             return "", True
         lock = candidate.lock
+        if above := _kept_back_by(candidate, self._oldest):
+            return f"lock {lock}: {_outranked(above, candidate)}", False
         for other in self._older.get(lock, ()):
             older = precedes(other, candidate)
             name = other.key.action_id
@@ -121,7 +124,7 @@ def superseded(
     oldest = _oldest(_unstarted(world)) if superseding else {}
     newest: dict[tuple[str, Tier], Candidate] = {}
     for candidate in superseding:
-        if candidate.tier is None or _kept_back(candidate, oldest):
+        if candidate.tier is None or _kept_back_by(candidate, oldest):
             continue
         place = (candidate.lock, candidate.tier)
         if place not in newest or precedes(newest[place], candidate):
@@ -201,10 +204,12 @@ def _oldest(unstarted: Mapping[str, Sequence[Candidate]]) -> dict[tuple[str, Tie
     return found
 
 
-def _kept_back(newer: Candidate, oldest: Mapping[tuple[str, Tier], Candidate]) -> bool:
-    """Whether an older one must end by itself before a newer one starts."""
+def _kept_back_by(
+    newer: Candidate, oldest: Mapping[tuple[str, Tier], Candidate]
+) -> Candidate | None:
+    """An older one that must end by itself before a newer one starts."""
     others = (oldest.get((newer.lock, tier)) for tier in Tier)
-    return any(o and precedes(o, newer) and _outranks(o, newer) for o in others)
+    return next((o for o in others if o and precedes(o, newer) and _outranks(o, newer)), None)
 
 
 def _outranks(older: Candidate, newer: Candidate) -> bool:
