@@ -11,7 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dispatcher.decide.policy import Policy
 from dispatcher.engines import registry
@@ -27,9 +27,12 @@ from dispatcher.loop.own_settings import SETTINGS
 from dispatcher.loop.rule_files import digest, read_rules, superseded, watched
 from dispatcher.loop.tombstones import NOTE
 from dispatcher.model.checks import Check, failed, looked
+from dispatcher.model.paths import FORMULAS_PATH
+from dispatcher.model.run import FormulaKind
 from dispatcher.model.times import rfc3339
 from dispatcher.operate.approval_checks import check_approvals
-from dispatcher.operate.policy_checks import check_policy
+from dispatcher.operate.policy_checks import check_names, check_policy
+from dispatcher.operate.preflight import formula_names
 from dispatcher.operate.schedule_checks import check_schedules
 from dispatcher.operate.signer_checks import check_signers
 from dispatcher.operate.sink_checks import check_sinks
@@ -63,6 +66,7 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
     yield from looked("git", _git)
     yield from looked("ops repo", lambda: _remote(settings, openers))
     yield from looked("policy", lambda: _policy(settings, openers))
+    yield from looked("policy: formulas", lambda: _names(settings, openers))
     yield from looked("formulas", lambda: _formulas(settings))
     yield from looked("schedules", lambda: _schedules(settings, openers))
     yield from looked("agent", lambda: _agent(settings))
@@ -246,6 +250,23 @@ def _output(settings: Settings, openers: Openers) -> Iterator[Check]:
 def _policy(settings: Settings, openers: Openers) -> Iterator[Check]:
     yield from _in_force(settings)
     yield from check_policy(openers.policy(), settings.policy.file)
+
+
+def _names(settings: Settings, openers: Openers) -> Iterator[Check]:
+    """Whether the formulas exist that the policy's controls name. An author's machine may lack those
+    of the operator's directory.
+    """
+    file, folder = settings.policy.file, settings.formulas.path
+    head = (repo := openers.repo()).local_head()
+    if file is None or head is None or settings.role is Role.AUTHOR:
+        return
+    if folder is not None and not folder.is_dir():
+        return  # which fails a check of its own
+    kinds = {f".{kind}" for kind in FormulaKind}
+    paths = map(PurePosixPath, repo.directory(head.commit, FORMULAS_PATH))
+    known = {path.stem for path in paths if path.suffix in kinds}
+    known |= formula_names(folder) if folder else set()
+    yield from check_names(openers.policy(), file, known)
 
 
 def _in_force(settings: Settings) -> Iterator[Check]:

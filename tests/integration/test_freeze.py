@@ -13,6 +13,7 @@ from dispatcher.model.health import WaitingFor
 from dispatcher.operate.forecast import forecast
 from tests.integration.test_controls import end, merge, started, waits
 from tests.servers.bao import Bao
+from tests.support.cli_process import disinto
 from tests.support.stage import Stage, eventually, set_stage
 
 FROZEN = """
@@ -83,3 +84,20 @@ def test_a_freeze_that_the_policy_loses_releases_what_waited(stage: Stage) -> No
     waits(stage, "later", WaitingFor.FREEZE, REASON)
     end(stage, "plain")
     assert "emergency" not in stage.result("plain")
+
+
+def test_doctor_warns_of_a_formula_that_is_not_there(stage: Stage) -> None:
+    def warned() -> list[str]:
+        said = disinto("doctor", "--json", "--config", str(scene.config), env=scene.environ)
+        name = "policy: freeze.windows.holidays.exempt"
+        return [check["detail"] for check in said.json["checks"] if check["name"] == name]
+
+    scene = stage.scene
+    (detail,) = warned()
+    assert "names the formula free in freeze.windows.holidays.exempt" in detail
+    scene.merge({"formulas/free.sh": "#!/bin/bash\n"}, "Add free")
+    assert warned() == []
+    (scene.desk / "formulas/free.sh").unlink()
+    scene.merge({}, "Remove it")
+    (scene.formulas / "free.sh").write_text("#!/bin/bash\n")
+    assert warned() == []
