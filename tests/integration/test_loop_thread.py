@@ -45,6 +45,7 @@ ADAPTERS = {
     "audit",
     "obstacle",
     "notices",
+    "outputs",
 }
 
 
@@ -84,7 +85,9 @@ def test_every_adapter_of_the_parts_is_watched() -> None:
         "policy",
         "rules",
         "wake",
+        "sources_changed",
         "reporter",
+        "issue_reporter",
         "forge_calls",
         "warnings",
         "sources",
