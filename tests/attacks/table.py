@@ -23,6 +23,7 @@ ATTACKERS = (
     "formula",
     "neighbour",
     "network",
+    "issue_writer",
 )
 
 ENDS = frozenset({"waiting", "refused", "invalid", "ignored"})
