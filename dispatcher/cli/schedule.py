@@ -80,6 +80,8 @@ def next_(session: Session, name: str | None, *, count: int, as_json: bool) -> N
     for each in listed:
         if each.reason:
             console.note(f"{each.name}: {each.state}: {each.reason}")
+        for odd in each.odd:
+            console.note(f"{each.name}: {odd}")
 
 
 def _listed(session: Session, *, count: int) -> list[Listed]:

@@ -14,7 +14,7 @@ from dispatcher.cli.session import Session
 if TYPE_CHECKING:
     from dispatcher.schemas import FormulaSchema
 
-KINDS = ("action", "result", "settings", "policy", "sidecars")
+KINDS = ("action", "result", "settings", "policy", "sidecars", "schedule")
 
 
 @click.command("schema")
@@ -23,7 +23,7 @@ KINDS = ("action", "result", "settings", "policy", "sidecars")
 @config_option
 @click.pass_obj
 def command(session: Session, kind: str, formula: str | None) -> None:
-    """Print the JSON Schema of an action, a result, the settings, the policy or the sidecars' file.
+    """Print the JSON Schema of an action, a result, the settings, the policy, a schedule or sidecars.toml.
 
     Editors with the Taplo or Even Better TOML extension complete and check a file that names it:
 

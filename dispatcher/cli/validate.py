@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command("validate")
-@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH…")
+@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, metavar="[PATH…]")
 @click.option(
     "--online",
     is_flag=True,
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
 @config_option
 @click.pass_obj
 def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json: bool) -> int:
-    """Check action files, or the open ones of a directory or an ops repo; settings and a policy too.
+    """Check action files and schedules, or those of an ops repo; settings and a policy too.
+
+    Of a directory, its open actions are checked; of an ops repo, its open actions and its schedules.
+    Without a PATH, that is the current directory.
 
     Every problem is reported with its file, line and column. Names in an action are checked as
     far as possible from here: formulas and mounts if there are settings, secrets with --online.
@@ -43,12 +46,12 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
 
     Exits with 65 if anything is wrong.
     """
-    from dispatcher.operate.operator_files import FileKind
+    from dispatcher.operate.operator_files import OF_ACTIONS
     from dispatcher.operate.preflight import Names, action_files, check_files
 
-    files = action_files(paths)
+    files = action_files(paths or (Path(),))
     own = _own(session, files.files)
-    actions = not files.files or any(own.kind_of(file) is FileKind.ACTION for file in files.files)
+    actions = not files.files or any(own.kind_of(file) in OF_ACTIONS for file in files.files)
     names = known_names(session, online=online) if actions else Names()
     checked = check_files(files.files, names, own=own, environ=os.environ)
     wrong = [file for file in checked if file.problems]
@@ -66,39 +69,49 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
                         "problems": [asdict(problem) for problem in file.problems],
                         "tier": _plain_tier(file),
                         "unchecked": file.unchecked,
+                        "odd": [asdict(problem) for problem in file.odd],
                     }
                     for file in checked
                 ],
             }
         )
     else:
-        for file in wrong:
-            for problem in file.problems:
-                console.say(str(problem))
-        for file in checked:
-            if file.tier is not None and file.tier.raised:
-                console.say(f"{file.path}: tier {file.tier.tier}: {file.tier.reason}")
-        for file in checked:
-            if file.unchecked:
-                console.note(f"{file.path}: {file.unchecked}")
-            if file.kind is not FileKind.ACTION:
-                console.note(f"{file.path}: {_about(file)}")
-        if actions:
-            of_actions = [file for file in checked if file.kind is FileKind.ACTION]
-            invalid = sum(bool(file.problems) for file in of_actions)
-            console.note(_summary(len(of_actions), invalid, len(files.finished)))
+        _show(checked, len(files.finished))
     return Exit.DATAERR if wrong else Exit.OK
+
+
+def _show(checked: Sequence[Checked], finished: int) -> None:
+    """For people: problems to standard output, everything else to standard error."""
+    from dispatcher.operate.operator_files import FileKind
+
+    for file in checked:
+        for problem in file.problems:
+            console.say(str(problem))
+    for file in checked:
+        if file.tier is not None and file.tier.raised:
+            console.say(f"{file.path}: tier {file.tier.tier}: {file.tier.reason}")
+    for file in checked:
+        for odd in file.odd:
+            console.note(str(odd))
+        if file.unchecked:
+            console.note(f"{file.path}: {file.unchecked}")
+        if file.kind is not FileKind.ACTION:
+            console.note(f"{file.path}: {_about(file)}")
+    of_actions = [file for file in checked if file.kind is FileKind.ACTION]
+    if of_actions or not checked:
+        invalid = sum(bool(file.problems) for file in of_actions)
+        console.note(_summary(len(of_actions), invalid, finished))
 
 
 def _own(session: Session, files: Collection[Path]) -> Own:
     """The operator's own files. The settings are read only if a file is neither by its name, so that
     settings that are wrong can be judged themselves.
     """
-    from dispatcher.operate.operator_files import FileKind, Own
+    from dispatcher.operate.operator_files import OF_ACTIONS, Own
     from dispatcher.settings import find_settings
 
     own = Own(settings=find_settings(session.config, os.environ))
-    if own.settings is None or all(own.kind_of(file) is not FileKind.ACTION for file in files):
+    if own.settings is None or all(own.kind_of(file) not in OF_ACTIONS for file in files):
         return own
     settings = session.settings
     return Own(settings=own.settings, policy=settings.policy.file, formulas=settings.formulas.path)

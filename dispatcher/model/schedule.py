@@ -7,7 +7,7 @@ is replaced by a time or a name, and everything else stays as it is.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -18,9 +18,10 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_valid
 
 from dispatcher.errors import Problem
 from dispatcher.model.names import ID_PATTERN, is_id
-from dispatcher.model.slots import LONGEST_EXPRESSION, Slots, cron_problem, zone_problem
-from dispatcher.toml.explain import Reader, complaint
-from dispatcher.toml.source import TomlSource, quoted, too_large
+from dispatcher.model.slots import LONGEST_EXPRESSION, Slots, cron_problem
+from dispatcher.model.zones import zone_problem
+from dispatcher.toml.explain import Reader, complaint, did_you_mean
+from dispatcher.toml.source import KeyPath, TomlSource, quoted, too_large
 
 ENDING = ".toml"
 
@@ -36,6 +37,7 @@ PLACEHOLDERS = ("slot", "date", "time", "schedule")
 """What ``{…}`` in a template may name."""
 
 _PLACEHOLDER = re.compile("{(" + "|".join(PLACEHOLDERS) + ")}")
+_WORD = re.compile("{([A-Za-z_]{1,30})}")
 _ITS_OWN = ("id", "source", "not_before", "expires")
 """Keys of an action that a template cannot have."""
 
@@ -64,7 +66,7 @@ def _sound(value: str) -> str:
 
 def _zone(value: str) -> str:
     if problem := zone_problem(value):
-        raise complaint(problem, remedy='Write for example "Europe/Berlin", or "UTC"')
+        raise complaint(problem[0], remedy=problem[1])
     return value
 
 
@@ -227,6 +229,30 @@ def action_of(schedule: Schedule, name: str, slot: float) -> dict[str, object]:
     if schedule.expires_minutes is not None:
         action["expires"] = occasion_of(slot + schedule.expires_minutes * 60)
     return action
+
+
+def unreplaced(schedule: Schedule) -> Iterator[tuple[KeyPath, str, str]]:
+    """Words in braces that nothing replaces: the key, what is odd, and the remedy. No problem, because
+    a formula may use braces itself.
+    """
+    for key in ("context", "params"):
+        for path, text in _texts(schedule.action.get(key), ("action", key)):
+            for word in dict.fromkeys(_WORD.findall(text)):
+                if word not in PLACEHOLDERS:
+                    known = ", ".join(f"{{{each}}}" for each in PLACEHOLDERS)
+                    remedy = did_you_mean(word, PLACEHOLDERS) or f"These are: {known}"
+                    yield path, f"{{{word}}} is not replaced", remedy
+
+
+def _texts(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _texts(item, (*path, index))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _texts(item, (*path, key))
 
 
 def _filled(value: object, values: Mapping[str, str]) -> object:

@@ -12,7 +12,6 @@ daylight saving is Debian's, and leaves out slots where clocks move by half an h
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,7 +34,6 @@ LONGEST_EXPRESSION = 100
 _NEAR_HOURS = (-26, -13, 0, 13, 26)
 """Where it is checked whether clocks change: a zone may skip a day when it changes sides."""
 
-_ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}")
 _FIELDS = 5
 _SEARCHED_FROM = datetime(2024, 1, 1)
 _HOURS = 24
@@ -71,25 +69,13 @@ def _least_gap(walk: CronSim) -> int:
     return min(gaps, default=60)
 
 
-def zone_problem(name: str) -> str:
-    """Why this is not the name of a time zone, as a clause; "" for a good one."""
-    shown = quoted(name[:100])
-    if not _ZONE.fullmatch(name):
-        return f"{shown} is not the name of a time zone"
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return f"{shown} is not a time zone of the IANA database"
-    return ""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Slots:
     """The slots of a valid expression in a valid zone.
 
     Attributes:
         cron: see ``cron_problem``.
-        zone: see ``zone_problem``.
+        zone: see ``dispatcher.model.zones.zone_problem``.
     """
 
     cron: str

@@ -25,7 +25,7 @@ def zone_problem(name: str) -> tuple[str, str] | None:
             pass
         else:
             return None
-    likely = did_you_mean(name, sorted(n for n in available_timezones() if "/" in n))
+    likely = did_you_mean(name[:100], sorted(n for n in available_timezones() if "/" in n))
     remedy = likely or f'Write a name of the IANA database, for example "{EXAMPLE}" or "UTC"'
     return f"there is no time zone {quoted(name)}", remedy
 

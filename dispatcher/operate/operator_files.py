@@ -1,4 +1,4 @@
-"""Files of the operator's directory that ``validate`` is given: settings, policy, formulas.
+"""Files that are not actions and that ``validate`` is given: settings, policy, formulas, schedules.
 
 Each is judged as what it is. What ``validate`` finds by itself in a directory are actions alone.
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from dispatcher.decide.policy import load_policy
 from dispatcher.errors import InvalidInput, Misconfigured, Problem
-from dispatcher.model.paths import ACTIONS_PATH, FORMULAS_PATH
+from dispatcher.model.paths import ACTIONS_PATH, FORMULAS_PATH, SCHEDULES_PATH
 from dispatcher.settings import load_settings
 from dispatcher.settings_file import FILE_NAME
 
@@ -29,6 +29,11 @@ class FileKind(StrEnum):
     SETTINGS = "settings"
     POLICY = "policy"
     FORMULA = "formula"
+    SCHEDULE = "schedule"
+
+
+OF_ACTIONS = (FileKind.ACTION, FileKind.SCHEDULE)
+"""Files that are checked against the names that an action may use."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +55,8 @@ class Own:
         place = file.absolute()
         if place.parent.match(ACTIONS_PATH):
             return FileKind.ACTION
+        if place.parent.match(SCHEDULES_PATH):
+            return FileKind.SCHEDULE
         if file.name == FILE_NAME or _same(file, self.settings):
             return FileKind.SETTINGS
         if file.name == POLICY_NAME or _same(file, self.policy):

@@ -7,8 +7,9 @@ problem of the file.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dispatcher.decide.locks import lock_problems
@@ -19,20 +20,40 @@ from dispatcher.engines import registry
 from dispatcher.errors import NotFound, Problem
 from dispatcher.model.action import (
     MAX_ACTION_BYTES,
+    Action,
     InvalidAction,
     oversized_action,
     parse_action,
 )
 from dispatcher.model.job_class import JobClasses
 from dispatcher.model.mounts import Mount
-from dispatcher.model.paths import ACTIONS_PATH, CANCEL_ENDING, FORMULAS_PATH, RESULT_ENDING
+from dispatcher.model.paths import (
+    ACTIONS_PATH,
+    CANCEL_ENDING,
+    FORMULAS_PATH,
+    RESULT_ENDING,
+    SCHEDULES_PATH,
+)
 from dispatcher.model.references import check_names
 from dispatcher.model.run import FormulaKind
+from dispatcher.model.schedule import (
+    SCHEDULE_BYTES,
+    InvalidSchedule,
+    parse_schedule,
+    unreplaced,
+)
 from dispatcher.operate.operator_files import CONFIGURATION, FileKind, Own, problems_of
 from dispatcher.operate.params_check import Find, first_of, in_directories, schema_problems
 from dispatcher.settings import Settings
 from dispatcher.settings.dynamic import variables_of
 from dispatcher.settings.jobs import job_classes
+from dispatcher.sources.schedules import KIND, Defined, wanted_of
+from dispatcher.sources.slot_action import relocated
+from dispatcher.sources.text import action_text, parsed
+from dispatcher.toml.source import TomlSource
+
+_NO_BLOB = "0" * 40
+"""Of a schedule that is not in git; it has the length of a hash."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +123,7 @@ class Checked:
         tier: which approval the action needs; None if the file is invalid or no policy is known.
         unchecked: what could not be checked although there are settings, in words.
         kind: what the file is; all but an action have no id.
+        odd: what may be a mistake, and is valid.
     """
 
     path: str
@@ -110,6 +132,7 @@ class Checked:
     tier: TierDecision | None = None
     unchecked: str = ""
     kind: FileKind = FileKind.ACTION
+    odd: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +151,8 @@ class ActionFiles:
 
 def action_files(paths: Sequence[Path]) -> ActionFiles:
     """The selected files: a file itself, and of a directory every ``.toml`` in it that is an
-    open action. Of a directory that is an ops repo, those in its ``vault/actions``.
+    open action. Of a directory that is an ops repo, those in its ``vault/actions``, and its
+    schedules.
 
     Raises:
         NotFound: a path does not exist.
@@ -138,9 +162,11 @@ def action_files(paths: Sequence[Path]) -> ActionFiles:
     missing = []
     for path in paths:
         if path.is_dir() and path.suffix != ".toml":
+            schedules = path / SCHEDULES_PATH
             for file in _actions_in(path):
                 result = file.with_name(f"{file.stem}{RESULT_ENDING}")
                 (finished if result.is_file() else files).append(file)
+            files += sorted(schedules.glob("*.toml"))
         elif path.exists() or path.is_symlink():
             files.append(path)
         else:
@@ -176,6 +202,8 @@ def check_files(
         kind = own.kind_of(file) if own is not None else FileKind.ACTION
         if kind is FileKind.ACTION:
             checked.append(_check(file, names))
+        elif kind is FileKind.SCHEDULE:
+            checked.append(_check_schedule(file, names))
         else:
             problems = problems_of(kind, file, environ or {})
             checked.append(Checked(path=str(file), id="", problems=problems, kind=kind))
@@ -202,6 +230,33 @@ def _check(file: Path, names: Names) -> Checked:
     action = parse_action(data, path=path, stem=file.stem, limit=names.limit)
     if isinstance(action, InvalidAction):
         return Checked(path=path, id=file.stem, problems=tuple(action.problems))
+    return _check_names(action, data, file, names)
+
+
+def _check_schedule(file: Path, names: Names) -> Checked:
+    """A schedule, and the action that it would write now."""
+    path = str(file)
+    wrong = Checked(path=path, id="", problems=(), kind=FileKind.SCHEDULE)
+    data = _read(file, SCHEDULE_BYTES)
+    if isinstance(data, Problem):
+        return replace(wrong, problems=(data,))
+    schedule = parse_schedule(data, path=path, name=file.stem)
+    if isinstance(schedule, InvalidSchedule):
+        return replace(wrong, problems=schedule.problems)
+    source = TomlSource.parse(data, path=path)
+    odd = tuple(source.problem(what, at, remedy=how) for at, what, how in unreplaced(schedule))
+    defined = Defined(name=file.stem, path=path, blob=_NO_BLOB, schedule=schedule)
+    wanted = wanted_of(defined, time.time())
+    action = parsed(KIND, wanted, limit=names.limit)
+    if isinstance(action, InvalidAction):
+        return replace(wrong, problems=relocated(action.problems, source), odd=odd)
+    checked = _check_names(action, action_text(KIND, wanted).encode(), file, names)
+    problems = relocated(checked.problems, source)
+    return replace(checked, id="", problems=problems, kind=FileKind.SCHEDULE, odd=odd)
+
+
+def _check_names(action: Action, data: bytes, file: Path, names: Names) -> Checked:
+    path = str(file)
     formulas, complete = _formulas(file, names)
     unknown = not complete and action.formula not in formulas
     problems = check_names(

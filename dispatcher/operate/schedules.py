@@ -11,7 +11,7 @@ from dispatcher.loop.components import Components
 from dispatcher.loop.sources import Ids, ask, look_of
 from dispatcher.loop.view import View
 from dispatcher.model.run import Claim
-from dispatcher.model.schedule import action_id_of, occasion_of
+from dispatcher.model.schedule import action_id_of, occasion_of, unreplaced
 from dispatcher.sources import SourceNote, SourceState
 from dispatcher.sources.schedules import Mark, Schedules
 
@@ -27,6 +27,7 @@ class Listed:
         tier: of what it starts; "" if it is broken.
         last: the time up to which its slots were dealt with, and how the last one ended; "" if no
             dispatcher has seen it.
+        odd: what may be a mistake in its template.
         next: its next slots, seconds since the epoch; none unless it is active.
     """
 
@@ -38,6 +39,7 @@ class Listed:
     tier: str = ""
     last: str = ""
     next: tuple[float, ...] = ()
+    odd: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """For ``--json``."""
@@ -49,6 +51,7 @@ class Listed:
             "timezone": self.zone or None,
             "tier": self.tier or None,
             "last": self.last or None,
+            "odd": list(self.odd),
             "next": [
                 {"slot": occasion_of(slot), "action": action_id_of(self.name, slot)}
                 for slot in self.next
@@ -99,6 +102,9 @@ def schedules(components: Components, view: View, *, count: int) -> list[Listed]
                 tier=defined.tier.tier if defined.tier else "",
                 last=stored,
                 next=tuple(upcoming),
+                odd=tuple(f"{what}. {how}" for _, what, how in unreplaced(schedule))
+                if schedule
+                else (),
             )
         )
     return listed

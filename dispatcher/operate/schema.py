@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from dispatcher.decide import policy, sidecar_rules
-from dispatcher.model import action
+from dispatcher.model import action, schedule
 from dispatcher.model.result import Result
 from dispatcher.settings import settings_model
 from dispatcher.toml.explain import schema_at
@@ -27,7 +27,7 @@ _DISPATCH_MODE = {
 
 
 def schema(kind: str) -> dict[str, Any]:
-    """The schema of ``action``, ``result``, ``settings``, ``policy`` or ``sidecars``.
+    """The schema of ``action``, ``result``, ``settings``, ``policy``, ``sidecars`` or ``schedule``.
 
     Raises:
         KeyError: another kind.
@@ -38,6 +38,7 @@ def schema(kind: str) -> dict[str, Any]:
         "settings": settings_schema,
         "policy": policy_schema,
         "sidecars": sidecars_schema,
+        "schedule": schedule_schema,
     }
     return makers[kind]()
 
@@ -67,6 +68,11 @@ def policy_schema() -> dict[str, Any]:
 def sidecars_schema() -> dict[str, Any]:
     """Of ``sidecars.toml``."""
     return _for_toml(_finished(dict(sidecar_rules.READER.schema), title="Sidecars"))
+
+
+def schedule_schema() -> dict[str, Any]:
+    """Of ``vault/schedules/<name>.toml``; its action has the keys that ``action_schema`` describes."""
+    return _for_toml(_finished(dict(schedule.READER.schema), title="Schedule"))
 
 
 def _finished(made: dict[str, Any], *, title: str) -> dict[str, Any]:

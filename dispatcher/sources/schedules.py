@@ -42,7 +42,9 @@ from dispatcher.sources.base import (
     Wanted,
     Wants,
 )
+from dispatcher.sources.slot_action import relocated
 from dispatcher.sources.text import parsed
+from dispatcher.toml.source import TomlSource
 
 KIND = "schedule"
 
@@ -180,7 +182,7 @@ class Schedules:
             turn, note = self._turn(defined, mark, look)
             if len(actions) + len(turn.slots) > WANTED_LIMIT:
                 turn, times = _Turn(mark=mark), [*times, look.now]
-            actions += [_wanted(defined, slot) for slot in turn.slots]
+            actions += [wanted_of(defined, slot) for slot in turn.slots]
             passed += turn.passed
             if not name_of_schedule_problem(name):  # any other could be as long as git allows
                 marks[name] = str(turn.mark)
@@ -246,9 +248,10 @@ class Schedules:
         if isinstance(schedule, InvalidSchedule):
             return str(schedule.problems[0])
         defined = Defined(name=name, path=path, blob="", schedule=schedule)
-        action = parsed(KIND, _wanted(defined, slot), limit=self._limit)
+        action = parsed(KIND, wanted_of(defined, slot), limit=self._limit)
         if isinstance(action, InvalidAction):
-            return f"{path}: its action is invalid: {action.problems[0].message}"
+            file = TomlSource.parse(data if isinstance(data, bytes) else b"", path=path)
+            return str(relocated(action.problems, file)[0])
         return schedule, action
 
     def _turn(self, defined: Defined, mark: Mark, look: Look) -> tuple[_Turn, SourceNote]:
@@ -294,7 +297,8 @@ class Schedules:
         return approved, decision.reason
 
 
-def _wanted(defined: Defined, slot: float) -> Wanted:
+def wanted_of(defined: Defined, slot: float) -> Wanted:
+    """The action of a slot of a valid schedule."""
     if defined.schedule is None:
         raise ValueError(f"schedule {defined.name} is invalid")
     return Wanted(

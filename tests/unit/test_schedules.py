@@ -119,6 +119,14 @@ def test_it_needs_as_many_approvals_as_what_it_starts() -> None:
     assert [question.formula_need.approvals for question in asked] == [1, 2]
 
 
+def test_a_broken_action_is_reported_at_its_line_with_a_remedy() -> None:
+    (note,) = source(Repo(nightly=toml(action="secrte = []"))).look(look(NOON)).notes
+    assert note.state is SourceState.BROKEN
+    assert 'vault/schedules/nightly.toml:8:1: unknown key "secrte". Did you mean "secrets"?' in (
+        note.warning
+    )
+
+
 def test_a_slot_becomes_an_action_at_its_time() -> None:
     schedules = source(Repo(nightly=toml()))
     first = schedules.look(look(NOON))

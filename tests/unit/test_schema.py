@@ -20,7 +20,7 @@ from dispatcher.operate.schema import DRAFT, schema
 from dispatcher.settings import Settings, load_settings
 from dispatcher.settings.reference import TABLES
 
-KINDS = ("action", "policy", "result", "settings", "sidecars")
+KINDS = ("action", "policy", "result", "schedule", "settings", "sidecars")
 EXAMPLES = [name for name in resources.names("actions/examples") if name.endswith(".toml")]
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dispatcher.model.slots import LONGEST_EXPRESSION, Slots, cron_problem, zone_problem
+from dispatcher.model.slots import LONGEST_EXPRESSION, Slots, cron_problem
+from dispatcher.model.zones import zone_problem
 
 ZONES = (
     "UTC",
