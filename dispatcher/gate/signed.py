@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
-from dispatcher.gate.approval_commits import ApprovalCommits
+from dispatcher.gate.approval_commits import LIMIT, ApprovalCommits
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.history import Broken, SignedHistory, origin, short
 from dispatcher.gate.tally import Vote, count, in_words
@@ -37,6 +37,11 @@ FOR_NOW = {
 
 SIGNED_AUTHORS = 50
 """Commits of one change whose signers are determined, to find out who wrote it."""
+
+FULL = (
+    f"{LIMIT} commits or more name this content, and no further one is read, so that it has to be changed "
+    "and approved anew"
+)
 
 UNPROVEN = "no trusted key signed the last change, so that any approver may have written it"
 
@@ -220,10 +225,17 @@ class SignedGate:
         return self._history.forgotten(commit)
 
     def _decision(
-        self, answer: Answer, reason: str, commit: str, question: Question, *, final: bool = False
+        self,
+        answer: Answer,
+        reason: str,
+        commit: str,
+        question: Question,
+        *,
+        final: bool = False,
+        command: str = "",
     ) -> Decision:
         if not final:
-            reason = f"{reason}; to approve it: {self._command(question)}"
+            reason = f"{reason}; {command or f'to approve it: {self._command(question)}'}"
         return Decision(answer=answer, reason=reason, gate="signed", commit=commit, final=final)
 
     def _command(self, question: Question) -> str:
@@ -239,7 +251,8 @@ class SignedGate:
         """The decision where one approval by anybody is not enough."""
         authors = self._authors(question, lineage)
         signatures = [each.signature for each in judged if each.rank is _Rank.APPROVED]
-        signatures += self._later(question, lineage)
+        later, full = self._later(question, lineage)
+        signatures += later
         if not signatures and best.rank is _Rank.REVOKED:
             return best.decision
         people = question.need.people
@@ -281,17 +294,19 @@ class SignedGate:
         excluded = {v.name: None for v in votes if v.author}
         if excluded and not all(lack.rule.author_may_sign for lack in tally.lacks):
             lacking = f"{lacking}; not counted, as an author: {', '.join(excluded)}"
-        return self._decision(Answer.WAITING, lacking, commit, question)
+        command = f"{FULL}: {self._place.command(question.path)}" if full else ""
+        return self._decision(Answer.WAITING, lacking, commit, question, command=command)
 
-    def _later(self, question: Question, lineage: Lineage) -> list[Signature]:
-        """Good signatures of later commits that approve exactly this content, the oldest first.
+    def _later(self, question: Question, lineage: Lineage) -> tuple[list[Signature], bool]:
+        """Good signatures of later commits that approve exactly this content, the oldest first. And
+        whether so many commits name it that no further one is read.
 
         None counts once the branch was rewritten so that it lost a later change of the file: that
         may have been made to take them back, and git does not tell when they were given.
         """
         withdrawn = self._history.withdrawn(question.commit, question.path)
         if lineage.last.sha in withdrawn:
-            return []
+            return [], False
         value = self._place.value(question.path, blob=question.blob)
         commits = self._approval_commits.of(
             lineage, path=question.path, blob=question.blob, head=question.commit
@@ -304,7 +319,7 @@ class SignedGate:
             good = str(signature.status) == "good" and signature.principal
             if good and value in signature.approves and not self._history.forgotten(commit):
                 approving.append(signature)
-        return approving
+        return approving, len(commits) >= LIMIT
 
     def _authors(self, question: Question, lineage: Lineage) -> _Authors:
         """Who wrote the content, if the policy asks for it."""

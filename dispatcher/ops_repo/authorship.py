@@ -16,7 +16,7 @@ MOST_COMMITS = 200
 """Commits of one change that are read, the latest."""
 
 MOST_NAMING = 1_000
-"""Commits that ``naming`` returns, the latest."""
+"""Commits that ``naming`` returns, the oldest: a push must not bury what was there before."""
 
 _ADDRESS = re.compile(r"<([^<>\s]+)>")
 
@@ -70,7 +70,6 @@ def naming(clone: Clone, text: str, *, since: str, commit: str) -> tuple[str, ..
     done = clone.git.run(
         clone.path,
         "log",
-        f"--max-count={MOST_NAMING}",
         "--format=%H",
         "--fixed-strings",
         f"--grep={text}",
@@ -78,4 +77,4 @@ def naming(clone: Clone, text: str, *, since: str, commit: str) -> tuple[str, ..
         f"^{since}",
         "--",
     )
-    return tuple(reversed(done.out.decode("ascii", "replace").split()))
+    return tuple(reversed(done.out.decode("ascii", "replace").split()))[:MOST_NAMING]

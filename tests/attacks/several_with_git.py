@@ -173,3 +173,18 @@ def not_of_the_team(signed: SignedStage) -> Found:
     two_needed(signed, team)
     signed.approve("carol", X)
     return signed.outcome()
+
+
+def no_room_for_approvals(signed: SignedStage) -> Found:
+    two_needed(signed)
+    bury(signed, 100)
+    signed.approve("carol", X)
+    return signed.outcome()
+
+
+def bury(signed: SignedStage, count: int) -> None:
+    """Push unsigned commits that name the content."""
+    message = f"{message_of(X)} {signed.clone.blob(X)}"
+    for _ in range(count):
+        signed.clone.commit(None, "--allow-empty", message=message)
+    signed.push()
