@@ -23,6 +23,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
         "burst",
         "in_flight",
         "throughput",
+        "locks",
         "growth",
         "inventory",
         "kept_output",
