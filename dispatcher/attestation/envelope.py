@@ -10,6 +10,7 @@ name of the field.
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -59,6 +60,17 @@ def pae(payload_type: str, body: bytes) -> bytes:
     """DSSE's pre-authentication encoding, which is what is signed."""
     kind = payload_type.encode()
     return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(body), body)
+
+
+def exact_base64(text: str) -> bytes | None:
+    """The bytes, if this is their canonical encoding; None otherwise: no second text stands for the
+    same signature.
+    """
+    try:
+        data = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return data if base64.b64encode(data).decode() == text else None
 
 
 def value_digest(value: object) -> str:

@@ -7,8 +7,6 @@ space counts, and nothing can be hidden in another encoding of the same values.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +23,7 @@ from dispatcher.attestation.envelope import (
     PAYLOAD_TYPE,
     PREDICATE_TYPE,
     STATEMENT_TYPE,
+    exact_base64,
     facts,
     pae,
 )
@@ -175,8 +174,8 @@ def _opened(
     envelope: Envelope, public_keys: Sequence[Ed25519PublicKey]
 ) -> tuple[dict[str, Any] | None, str, list[Finding]]:
     """The statement, once a trusted key's signature over it holds; and that key's id."""
-    payload = _exact_base64(envelope.payload)
-    signatures = [_exact_base64(signature.sig) for signature in envelope.signatures]
+    payload = exact_base64(envelope.payload)
+    signatures = [exact_base64(signature.sig) for signature in envelope.signatures]
     if payload is None or None in signatures:
         return None, "", [_finding(Kind.ENVELOPE, "payload or signature is not base64")]
     if len(signatures) != 1:
@@ -286,15 +285,6 @@ def _holds(key: Ed25519PublicKey, signature: bytes, message: bytes) -> bool:
     except InvalidSignature:
         return False
     return True
-
-
-def _exact_base64(text: str) -> bytes | None:
-    """The bytes, if this is their canonical encoding; None otherwise."""
-    try:
-        data = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return None
-    return data if base64.b64encode(data).decode() == text else None
 
 
 def _object(data: bytes) -> dict[str, Any] | None:

@@ -9,7 +9,6 @@ its own id cannot be told from the original; what keeps it from running twice is
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import tomllib
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from dispatcher.attestation.envelope import Signer, pae
+from dispatcher.attestation.envelope import Signer, exact_base64, pae
 from dispatcher.attestation.keys import key_id
 from dispatcher.attestation.provenance import PublicKeys
 
@@ -65,9 +64,8 @@ class WrittenVerifier:
         line = _LAST_LINE.search(data, max(0, len(data) - _LAST_LINE_BYTES))
         if line is None:
             return False
-        try:
-            signature = base64.b64decode(line["sig"], validate=True)
-        except binascii.Error:
+        signature = exact_base64(line["sig"].decode())
+        if signature is None:
             return False
         keyid = line["key"].decode()
         payload = _signed(data[: line.start()], self._place)

@@ -92,6 +92,14 @@ def test_no_byte_anywhere(at: int, flip: int) -> None:
     assert not verifier.wrote(bytes(data), action_id="one-1")
 
 
+def test_no_other_text_stands_for_the_signature(verifier: WrittenVerifier) -> None:
+    data = signed()
+    at = data.index(b'=="') - 1  # base64 has four bits to spare there
+    for character in (data[at] ^ 1, data[at] + 1, data[at] - 1):
+        other = data[:at] + bytes([character]) + data[at + 1 :]
+        assert other == data or not verifier.wrote(other, action_id="one-1")
+
+
 def test_another_key_is_not_ours() -> None:
     other = Ed25519PrivateKey.generate().public_key()
     assert not WrittenVerifier(PublicKeys(lambda: [other]), place=HERE).wrote(
