@@ -49,13 +49,13 @@ class _Move:
     Attributes:
         commit: the new head.
         lost: ids whose result vanished.
-        withdrawn: blobs of actions that were deleted before they ran, by id.
+        former: blobs of actions that were changed or deleted before they ran, by id.
         rewritten_from: commits that are no longer in the history.
     """
 
     commit: str
     lost: tuple[Lost, ...]
-    withdrawn: Mapping[str, str] = field(default_factory=dict)
+    former: Mapping[str, str] = field(default_factory=dict)
     rewritten_from: tuple[str, ...] = ()
 
 
@@ -126,7 +126,7 @@ class Heads:
     def withheld(self) -> set[str]:
         """Ids for which no step may be taken yet."""
         lost = {lost.action_id for move in self._moves for lost in move.lost}
-        return lost.union(*(move.withdrawn for move in self._moves))
+        return lost.union(*(move.former for move in self._moves))
 
     @property
     def pending(self) -> bool:
@@ -260,7 +260,7 @@ class Heads:
         move = _Move(
             commit=head.commit,
             lost=tuple(lost),
-            withdrawn=changes.withdrawn_blobs,
+            former=changes.former_blobs,
             rewritten_from=rewritten_from,
         )
         self._moves.append(move)
@@ -282,7 +282,7 @@ class Heads:
                 if claim is not None:
                     claims.append(claim)
             claims += keep_withdrawn(
-                self._components, move.withdrawn, commit=move.commit, led=self._led
+                self._components, move.former, commit=move.commit, led=self._led
             )
         record(self._components, moves[-1].commit, led=self._led)
         return claims

@@ -1,8 +1,9 @@
-"""Actions of ours that somebody deleted before they ran: their ids stay used.
+"""Actions of ours that somebody changed or deleted before they ran: their ids stay used.
 
-An action file that anybody else wrote may be deleted and added again. One that the dispatcher wrote
-itself is withdrawn for good: otherwise its source would have it written again and again, and a copy
-from the history, which carries our signature still, would run after all.
+An action file that anybody else wrote may be changed, or deleted and added again. One that the
+dispatcher wrote itself is withdrawn for good: otherwise its source would have it written again and
+again, and a copy from the history, which carries our signature still, would run after all. A change
+counts as well, because what is deleted after it is no longer our file.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ BATCH = 200
 
 
 def keep_withdrawn(
-    components: Components, withdrawn: Mapping[str, str], *, commit: str, led: Callable[[], None]
+    components: Components, former: Mapping[str, str], *, commit: str, led: Callable[[], None]
 ) -> list[Claim]:
     """Create a tombstone for each of these that the dispatcher wrote.
 
     Args:
         components: ledger and clone are used.
-        withdrawn: git blob hashes (hex) of the files, by id.
+        former: git blob hashes (hex) of files that were changed or deleted, by id.
         commit: the present head.
         led: raises if the lead is lost; nothing is written then.
 
@@ -34,15 +35,15 @@ def keep_withdrawn(
         Unavailable: ledger, clone, or Vault if it has our key.
         LeadLost: see ``led``.
     """
-    ids, claims = sorted(withdrawn), []
+    ids, claims = sorted(former), []
     for start in range(0, len(ids), BATCH):
         part = ids[start : start + BATCH]
         limit = max(MAX_ACTION_BYTES, components.settings.limits.max_action_bytes)
-        contents = components.repo.read({withdrawn[i] for i in part}, limit=limit)
+        contents = components.repo.read({former[i] for i in part}, limit=limit)
         for action_id in part:
-            data = contents[withdrawn[action_id]]
+            data = contents[former[action_id]]
             if isinstance(data, bytes) and components.written.wrote(data, action_id=action_id):
-                claims += _keep(components, action_id, withdrawn[action_id], commit=commit, led=led)
+                claims += _keep(components, action_id, former[action_id], commit=commit, led=led)
     return claims
 
 

@@ -17,7 +17,8 @@ class Changes:
         opened: ids that became open, in the order in which their commits arrived.
         changed: open ids whose content or mode changed.
         withdrawn: ids that were open, whose file is gone, and that have no result.
-        withdrawn_blobs: hashes of those of them that were regular files, by id.
+        former_blobs: hashes of the regular files of open actions that changed or are gone without a
+            result, as they were before, by id.
         finished: ids that got a result in ``vault/actions``.
         archived: ids moved to ``vault/done``.
         formulas: names of formulas added, changed or removed.
@@ -29,7 +30,7 @@ class Changes:
     opened: tuple[str, ...] = ()
     changed: frozenset[str] = frozenset()
     withdrawn: frozenset[str] = frozenset()
-    withdrawn_blobs: Mapping[str, str] = field(default_factory=dict)
+    former_blobs: Mapping[str, str] = field(default_factory=dict)
     finished: frozenset[str] = frozenset()
     archived: frozenset[str] = frozenset()
     formulas: frozenset[str] = frozenset()
@@ -117,16 +118,21 @@ def changes(
         formulas, formula_inputs: those that changed.
         in_done: hashes of results added to the archive, by id.
     """
-    withdrawn = {
-        i: file for i, s in after.items() if (file := _withdrawn(before[i], s)) is not None
-    }
+    changed = frozenset(
+        i for i, s in after.items() if s.open and before[i].open and s.open != before[i].open
+    )
+    withdrawn = frozenset(
+        i for i, s in after.items() if before[i].open and not s.open and not s.has_result
+    )
     return Changes(
         opened=tuple(i for i, s in after.items() if s.open and not before[i].open),
-        changed=frozenset(
-            i for i, s in after.items() if s.open and before[i].open and s.open != before[i].open
-        ),
-        withdrawn=frozenset(withdrawn),
-        withdrawn_blobs={i: file.blob for i, file in withdrawn.items() if file.regular},
+        changed=changed,
+        withdrawn=withdrawn,
+        former_blobs={
+            i: file.blob
+            for i in (*changed, *withdrawn)
+            if (file := before[i].open) and file.regular
+        },
         finished=frozenset(
             i for i, s in after.items() if s.in_actions and not before[i].in_actions
         ),
@@ -145,7 +151,3 @@ def changes(
             or in_done.get(i, before[i].result) != before[i].result
         ),
     )
-
-
-def _withdrawn(before: Standing, after: Standing) -> ActionFile | None:
-    return None if after.open or after.has_result else before.open

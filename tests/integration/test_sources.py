@@ -117,6 +117,38 @@ def test_what_was_deleted_before_it_ran_is_gone_for_good(stage: Stage, wishes: W
     assert ran(stage) == []
 
 
+@pytest.mark.parametrize("rewrite", [False, True])
+def test_what_was_changed_before_it_ran_is_gone_for_good(
+    stage: Stage, wishes: Wishes, *, rewrite: bool
+) -> None:
+    stage.scene.merge({DEFINITION: "x = 1\n"}, "Define it", sign=True)
+    stage.scene.merge({path("first"): waiting("first")}, "It waits for approval")
+    blob = stage.scene.git("rev-parse", f"main:{DEFINITION}", cwd=stage.scene.remote)
+    wishes.wishes.append(wish("one-1", formula="danger", blob=blob, after=["first"]))
+    stage.once()
+    stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
+    before = stage.scene.git("rev-parse", "main~1", cwd=stage.scene.remote)
+    genuine = text_of(stage, path("one-1")) + "\n"
+    edited = genuine.replace("danger", "hello")
+    if rewrite:  # so that the file as it was written is in no history
+        stage.scene.git("reset", "--quiet", "--hard", before)
+        stage.scene.git("push", "--quiet", "--force", "origin", "HEAD:main")
+    stage.scene.merge({path("one-1"): edited}, "Edit it")
+    stage.once()
+    stage.scene.remove(path("one-1"))
+    stage.once()
+    stage.scene.merge({path("one-1"): genuine}, "Bring it back")
+    stage.scene.merge({path("first"): waiting("first") + "# now\n"}, "Approve", sign=True)
+    stage.once()
+    stage.once()
+    assert ran(stage) == ["first"]
+    assert stage.scene.results()["one-1"]["verdict"] == "invalid"
+
+
+def waiting(action_id: str) -> str:
+    return f'id = "{action_id}"\nformula = "danger"\ncontext = ""\nsecrets = []\n'
+
+
 def test_it_runs_by_the_approval_of_its_definition(stage: Stage, wishes: Wishes) -> None:
     stage.scene.merge({DEFINITION: "x = 1\n"}, "Define it", sign=True)
     blob = stage.scene.git("rev-parse", f"main:{DEFINITION}", cwd=stage.scene.remote)
