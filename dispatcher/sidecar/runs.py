@@ -41,7 +41,9 @@ class RunIndex:
             if action_id not in self._ended:
                 written = look.written(action_id)
                 run = _run_of(action_id, written)
-                if run is None or not run.open:
+                # A file that somebody else added under the id may still go, and ours may come.
+                over = not look.is_open(action_id) if run is None else not run.open
+                if over:
                     self._ended[action_id] = run
             else:
                 run = self._ended[action_id]

@@ -47,7 +47,9 @@ class IssueStage:
     """A watched project; time and git are the test's.
 
     Attributes:
-        runs: what git proves of our runs, by id; ``taken`` are ids that others used.
+        runs: what git proves of our runs, by id.
+        taken: ids that others used.
+        theirs: ids of open actions that others pushed, and may delete again.
     """
 
     state_dir: Path
@@ -55,6 +57,7 @@ class IssueStage:
     now: float = 1_800_000_000.0
     runs: dict[str, WrittenRun] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    theirs: set[str] = field(default_factory=set)
     news: int = 0
     forge: IssueForge = field(init=False)
     watcher: Watcher = field(init=False)
@@ -117,11 +120,11 @@ class IssueStage:
             formulas=Formulas(commit="c" * 40, formulas={}),
             marks={},
             down=frozenset(),
-            is_open=lambda i: i in self.runs and self.runs[i].result is None,
-            is_used=lambda i: i in self.runs or i in self.taken,
+            is_open=lambda i: i in self.theirs or (i in self.runs and self.runs[i].result is None),
+            is_used=lambda i: i in self.runs or i in self.taken or i in self.theirs,
             ended=lambda _id: None,
             check=lambda _question: Decision(answer=Answer.APPROVED, reason="", gate="test"),
-            ids=lambda: {*self.runs, *self.taken},
+            ids=lambda: {*self.runs, *self.taken, *self.theirs},
             written=self.runs.get,
         )
 

@@ -240,3 +240,12 @@ def test_new_rules_are_followed(stage: IssueStage) -> None:
     text = stage.rules.replace('labels = ["bug"]', 'labels = ["other"]')
     stage.sidecars = parse_sidecars(text.encode(), path="sidecars.toml")
     assert stage.wanted() == ["triage-app-1-1"]
+
+
+def test_a_run_counts_although_somebody_had_its_id_before(stage: IssueStage) -> None:
+    stage.theirs |= {"triage-app-1-1", "triage-app-1-2"}
+    stage.passes()
+    stage.theirs.clear()  # deleted before they ran
+    stage.issue("bug")
+    assert stage.write() == ["triage-app-1-1"]
+    assert stage.wanted() == []
