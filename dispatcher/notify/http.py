@@ -129,7 +129,7 @@ def _read(answer: httpx.Response) -> bytes:
 def _retry_after(headers: httpx.Headers, answer: bytes) -> float:
     """The back-off that the server requests, in seconds: by RFC 9110, or in Matrix's answer."""
     wanted = 0.0
-    with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
         wanted = float(json.loads(answer)["retry_after_ms"]) / 1000
     with suppress(ValueError):
         wanted = float(headers.get("retry-after", ""))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
+from typing import BinaryIO
 
 from dispatcher.errors import reason_of
 from dispatcher.model.notice import Notice
@@ -18,6 +19,9 @@ from dispatcher.notify.chat import details, one_line
 from dispatcher.notify.deadline import PARTS, Deadline, deadline
 from dispatcher.notify.http import trust
 from dispatcher.settings import MailTls, NotifySettings
+
+ANSWER_LIMIT = 65_536
+"""Maximum bytes of an answer to one command."""
 
 PORTS = {MailTls.STARTTLS: 587, MailTls.TLS: 465, MailTls.NONE: 25}
 
@@ -114,8 +118,38 @@ class _Watched(smtplib.SMTP):
         self._limit, self._tls = limit, tls
         super().__init__(host, port, timeout=timeout)
 
+    def getreply(self) -> tuple[int, bytes]:
+        """As in ``smtplib``, which keeps all lines of an answer, however many a server sends."""
+        if self.file is None:
+            self.file = _Bounded(self.sock.makefile("rb"))
+        self.file.left = ANSWER_LIMIT
+        return super().getreply()
+
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
         """As ``smtplib.SMTP_SSL`` has it."""
         connection = socket.create_connection((host, port), timeout)
         self._limit.watch(connection)
         return self._tls.wrap_socket(connection, server_hostname=host) if self._tls else connection
+
+
+class _Bounded:
+    """The lines of one answer.
+
+    Attributes:
+        left: how many bytes of it may still be read.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.left = 0
+
+    def readline(self, limit: int) -> bytes:
+        """Raises ``OSError``, as for a connection that broke, if the answer is too long."""
+        line = self._file.readline(limit)
+        self.left -= len(line)
+        if self.left < 0:
+            raise OSError(f"the answer is longer than {ANSWER_LIMIT:,} bytes")
+        return line
+
+    def close(self) -> None:
+        self._file.close()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from dispatcher.errors import Misconfigured
+from dispatcher.notify.text import unused
 from dispatcher.settings import NotifySettings, Settings, SinkKind, credential_files
 from dispatcher.settings.addresses import is_http
 
@@ -71,8 +72,9 @@ def known_secrets(settings: Settings, environ: Mapping[str, str]) -> dict[str, s
     for file in credential_files(settings):
         try:
             with file.open("rb") as stream:
-                values[file.name] = stream.read(FILE_LIMIT).decode(errors="replace").strip()
+                value = stream.read(FILE_LIMIT).decode(errors="replace").strip()
         except OSError:
             continue  # reported where it is used
+        values[unused(file.name, values)] = value  # files of several directories share a name
     paths = {name: urlsplit(text).path for name, text in values.items() if is_http(text)}
     return {**values, **{f"{name} (path)": path for name, path in paths.items()}}

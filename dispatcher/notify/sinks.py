@@ -65,5 +65,6 @@ def check_sink(settings: NotifySettings, environ: Mapping[str, str], sample: Not
 def notices_of(settings: Settings, environ: Mapping[str, str]) -> Notices:
     """The factory of an ops repo's notices, which redacts all secrets that this process knows."""
     return Notices(
-        repository=repository_name(settings), cleaner=Cleaner(known_secrets(settings, environ))
+        repository=repository_name(settings),
+        cleaner=Cleaner(lambda: known_secrets(settings, environ)),
     )

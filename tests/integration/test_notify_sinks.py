@@ -17,9 +17,9 @@ from dispatcher.errors import Misconfigured
 from dispatcher.notify.base import MessageRefused, Sink, SinkUnavailable
 from dispatcher.notify.sinks import open_sink
 from tests.fakes.matrix import FakeHomeserver
+from tests.servers import endless, redirecting, silent
 from tests.servers import hooks as hooks_server
 from tests.servers import mail as mail_server
-from tests.servers import redirecting, silent
 from tests.servers.git_https import certificate_in
 from tests.servers.hooks import Answer, Hooks
 from tests.support.notices import notice, sink
@@ -264,3 +264,23 @@ def test_no_server_at_all() -> None:
     for nobody in (webhook(f"http://127.0.0.1:{port}"), mailer(port)):
         with pytest.raises(SinkUnavailable, match="refused"):
             nobody.send(notice())
+
+
+def test_a_mail_server_whose_answer_never_ends() -> None:
+    line = b"220-" + b"a" * 1_000 + b"\r\n"
+    with endless.serve(line) as server, pytest.raises(SinkUnavailable, match="longer than"):
+        mailer(server.port).send(notice())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(status=503, body=b'{"retry_after_ms": 1' + b"0" * 400 + b"}"),
+        Answer(status=503, headers={"Retry-After": "1e999"}),
+    ],
+)
+def test_a_pause_without_end_is_an_hour_at_most(hooks: Hooks, answer: Answer) -> None:
+    hooks.answer = lambda _call: answer
+    with pytest.raises(SinkUnavailable) as caught:
+        webhook(hooks.addr).send(notice())
+    assert caught.value.retry_after_s <= 3_600

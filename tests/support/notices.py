@@ -14,7 +14,7 @@ from dispatcher.notify.text import Cleaner
 from dispatcher.settings import NotifySettings
 
 KEY = "a key of twenty bytes"
-NOTICES = Notices(repository="acme/ops", cleaner=Cleaner({}))
+NOTICES = Notices(repository="acme/ops", cleaner=Cleaner(dict))
 
 
 def sink(**keys: Any) -> NotifySettings:

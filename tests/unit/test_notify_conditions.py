@@ -38,7 +38,7 @@ def test_each_condition_says_what_it_is_about(condition: Condition) -> None:
 def test_the_same_thing_has_the_same_id_and_another_one_has_another() -> None:
     first, again = NOTICES.of_result(result()), NOTICES.of_result(result(timestamp="x"))
     assert first.id == again.id
-    elsewhere = Notices(repository="acme/other", cleaner=Cleaner({}))
+    elsewhere = Notices(repository="acme/other", cleaner=Cleaner(dict))
     others = [
         NOTICES.of_result(result("deploy-2")),
         NOTICES.of_result(result(blob="c" * 40)),

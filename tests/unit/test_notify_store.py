@@ -45,7 +45,7 @@ class Bench:
             lambda: self,
             self.store,
             summary=self.summary,
-            cleaner=Cleaner({}),
+            cleaner=Cleaner(dict),
             report=lambda name, **_: self.events.append(name),
             wall=lambda: self.now,
             clock=lambda: self.now,

@@ -28,7 +28,7 @@ from dispatcher.settings import BodyKind, Settings
 from tests.support.notices import NOTICES, notice, sink
 
 CANARY = "canary-0123456789"
-CLEANER = Cleaner({"VAULT_TOKEN": CANARY})
+CLEANER = Cleaner(lambda: {"VAULT_TOKEN": CANARY})
 MAIL: dict[str, object] = {
     "kind": "smtp",
     "host": "localhost",
@@ -153,9 +153,24 @@ def test_an_address_that_is_a_secret_is_not_shown_in_part_either(tmp_path: Path)
     file = tmp_path / "slack.url"
     file.write_text("https://hooks.example/services/T0/B0/canary0123\n")
     settings = Settings(notify=(sink(kind="slack", secret_file=file),))
-    cleaner = Cleaner(known_secrets(settings, {"VAULT_TOKEN": CANARY}))
+    cleaner = Cleaner(lambda: known_secrets(settings, {"VAULT_TOKEN": CANARY}))
     told = cleaner.line(f"POST /services/T0/B0/canary0123 with {CANARY}")
     assert "canary" not in told.replace("[redacted:", "")
+
+
+def test_files_of_one_name_and_what_replaces_them_are_redacted(tmp_path: Path) -> None:
+    files = [tmp_path / name / "secret" for name in ("one", "two", "three")]
+    for number, file in enumerate(files):
+        file.parent.mkdir()
+        file.write_text(f"canary-of-{number}-before")
+    sinks = tuple(sink(name=f"s{i}", secret_file=file) for i, file in enumerate(files))
+    settings = Settings(notify=sinks)
+    cleaner = Cleaner(lambda: known_secrets(settings, {}))
+    before = " and ".join(file.read_text() for file in files)
+    assert "canary" not in cleaner.line(before)
+    files[0].write_text("canary-of-another")
+    files[1].unlink()
+    assert "canary" not in cleaner.line(f"{before}, then canary-of-another")
 
 
 @pytest.mark.parametrize("secret", ["canary\nX-Header: 1", "canary\x00", "canary-\u00e9"])
