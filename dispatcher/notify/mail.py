@@ -120,9 +120,10 @@ class _Watched(smtplib.SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         """As in ``smtplib``, which keeps all lines of an answer, however many a server sends."""
-        if self.file is None:
+        if self.file is None and self.sock is not None:
             self.file = _Bounded(self.sock.makefile("rb"))
-        self.file.left = ANSWER_LIMIT
+        if self.file is not None:
+            self.file.left = ANSWER_LIMIT
         return super().getreply()
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
