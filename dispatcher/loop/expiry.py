@@ -4,7 +4,7 @@ A run that creates something may give it a lifetime, ``outputs.inventory.expires
 the action that destroys it is written here, once for each content of the entry: a later update with
 another time is another content. The creating action was approved with its lifetime, so
 ``dispatcher.gate.expiry`` needs no further approval unless the destroying formula is of a higher tier.
-The action has the secrets and mounts of the one that wrote the entry.
+The action has the secrets and mounts of the one that wrote the entry, which is read as it ran.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from dispatcher.attestation import git_blob
 from dispatcher.loop.foreign import InGit, in_git
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader
 from dispatcher.loop.inventory import Repo as InventoryRepo
@@ -71,8 +72,7 @@ class Expiry:
         for entry in checked:
             action = self._action(look.commit, entry) if not entry.problem else None
             if action is None:
-                reason = entry.problem or "it names no formula that destroys it"
-                notes.append(_broken(entry, reason))
+                notes.append(_broken(entry, entry.problem or _why_not(entry)))
             else:
                 wanted.append(_wanted(entry, action))
         return Wants(actions=tuple(wanted), next_at=min(later, default=None), notes=tuple(notes))
@@ -85,19 +85,24 @@ class Expiry:
         if not entry.destroyed_by:
             return None
         creator = self._creator(commit, entry)
+        if creator is None:
+            return None
         given: dict[str, Any] = {
             "formula": entry.destroyed_by,
             "context": f"{entry.kind} {entry.id} expired at {entry.expires_at}",
-            "secrets": list(creator.secrets) if creator else [],
+            "secrets": list(creator.secrets),
             "params": {"id": entry.id},
         }
-        return {**given, "mounts": list(creator.mounts)} if creator and creator.mounts else given
+        return {**given, "mounts": list(creator.mounts)} if creator.mounts else given
 
     def _creator(self, commit: str, entry: InventoryEntry) -> Action | None:
-        """The action whose run wrote the entry."""
+        """The action whose run wrote the entry, as it ran: whoever may push can change its file."""
         path = self._repo.tree_of(commit, entry.result).action_path(entry.result)
         data = self._repo.read_file(commit, path, limit=MAX_ACTION_BYTES) if path else None
-        if not isinstance(data, bytes):
+        if (
+            not isinstance(data, bytes)
+            or git_blob(data, like=entry.action_blob) != entry.action_blob
+        ):
             return None
         action = parse_action(data, path=path or "", stem=entry.result)
         return action if isinstance(action, Action) else None
@@ -118,6 +123,12 @@ def _wanted(entry: InventoryEntry, action: Mapping[str, object]) -> Wanted:
         definition=entry.path,
         blob=entry.blob,
     )
+
+
+def _why_not(entry: InventoryEntry) -> str:
+    if not entry.destroyed_by:
+        return "it names no formula that destroys it"
+    return f"the file of {entry.result}, which wrote it, was changed or removed since it ran"
 
 
 def _broken(entry: InventoryEntry, reason: str) -> SourceNote:

@@ -57,6 +57,7 @@ class InventoryEntry:
         expires_at: when the dispatcher has it destroyed, RFC 3339; "" for never.
         entry: what the formula handed back.
         missing: whether somebody took its file away; the entry is from the result.
+        action_blob: hash (hex) of the action whose run wrote the file, by the signed result.
     """
 
     kind: str
@@ -71,6 +72,7 @@ class InventoryEntry:
     expires_at: str = ""
     entry: Mapping[str, Any] = field(default_factory=dict)
     missing: bool = False
+    action_blob: str = ""
 
     @property
     def path(self) -> str:
@@ -206,9 +208,10 @@ class InventoryReader:
 def _checked(
     claimed: Claimed, changes: Mapping[Named, Sequence[str]], results: Mapping[str, Result]
 ) -> InventoryEntry:
-    entry = claimed.entry
-    problem = entry.problem or _why_not(entry, claimed.data, results.get(entry.result))
-    return replace(entry, problem=problem or _outdated(entry, changes, results))
+    entry, result = claimed.entry, results.get(claimed.entry.result)
+    problem = entry.problem or _why_not(entry, claimed.data, result)
+    problem = problem or _outdated(entry, changes, results)
+    return replace(entry, problem=problem, action_blob=result.blob if result else "")
 
 
 def _outdated(

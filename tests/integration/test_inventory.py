@@ -218,6 +218,23 @@ def test_what_expires_is_destroyed_once_and_a_forged_lifetime_does_nothing(stage
     assert len(stage.scheduler.submitted) == before + 1, "the last action alone"
 
 
+def test_an_edit_of_the_action_that_created_it_gives_its_destruction_no_more(stage: Stage) -> None:
+    soon = rfc3339(time.time() + 3)
+    run(stage, "web", "make", {"expires_at": soon})
+    changed = action("web", formula="make", secrets='"TOKEN_A"')
+    merge(stage, {path("web"): changed}, "To have it destroyed with a secret")
+
+    @eventually
+    def told() -> str:
+        stage.components.wake()
+        assert stage.watch.last is not None
+        (warning,) = [w for w in stage.watch.last.warnings if w.startswith("expiry web")]
+        return warning
+
+    assert "the file of web, which wrote it, was changed or removed" in told()
+    assert [each.secrets for each in stage.scheduler.submitted] == [()]
+
+
 def test_a_rewritten_history_brings_back_result_and_entry(stage: Stage) -> None:
     merge(stage, {path("web"): action("web", formula="make")}, "web")
     base = stage.scene.git("rev-parse", "main", cwd=stage.scene.remote).strip()
