@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from dispatcher.gate import Answer, Question
 from dispatcher.gate.expiry import approved_by_lifetime
 from dispatcher.loop.inventory import InventoryEntry
-from dispatcher.model.approval_need import Need, Rule
+from dispatcher.model.approval_need import PLAIN, Need, Rule
 from dispatcher.model.inventory import Change, Declaration
 from dispatcher.model.inventory_entry import declared_change
 from dispatcher.model.result import ResultInventory
@@ -180,7 +180,15 @@ def test_what_is_not_believed_is_not_probed_and_a_list_has_an_end() -> None:
 def test_a_lifetime_approves_up_to_the_tier_that_gave_it(
     had: str, needs: Tier, *, approved: bool
 ) -> None:
-    question = Question(action_id="x", path="p", blob="b" * 40, commit="c" * 40, tier=needs)
+    question = Question(
+        action_id="x",
+        path="p",
+        blob="b" * 40,
+        commit="c" * 40,
+        tier=needs,
+        need=PLAIN,
+        formula_need=PLAIN,
+    )
     text = '{"tier": "%s", "approved_by": ["ada"], "result": "web"}'.replace("%s", had)
     decision = approved_by_lifetime(question, text.encode(), origin="expiry web")
     two = replace(question, need=Need(rules=(Rule(approvals=2),)))
