@@ -1,6 +1,11 @@
 """The forge: a thin client of Forgejo's and Gitea's v1 API.
 
-It reads and writes; what an answer means for an action is decided in ``dispatcher.gate``.
+It reads and writes; what an answer means for an action is decided in ``dispatcher.gate``, and for an
+issue in ``dispatcher.decide``.
+
+* ``exchange``: HTTP, bounded and counted, with the errors mapped
+* ``api``, ``records``: calls about the ops repo, and what they answer
+* ``issues``, ``issue_board``: issues of a project: read for rules; read and written for reports
 """
 
 from dispatcher.forge.api import ForgeApi, token_source

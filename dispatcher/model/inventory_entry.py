@@ -1,7 +1,7 @@
 """The file of one entry of the inventory, made from the result that wrote it. Pure.
 
 Everything in the file is in the signed result, so the result decides whether a file is genuine: see
-``dispatcher.operate.inventory`` for what else makes one believed.
+``dispatcher.loop.inventory`` for what else makes one believed.
 """
 
 from __future__ import annotations

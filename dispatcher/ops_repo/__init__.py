@@ -1,6 +1,6 @@
 """The ops repo adapter: the only caller of git, except for shell completion.
 
-``dispatcher.cli.complete`` runs one git command on the clone itself: it answers at each press of
+``dispatcher.cli.ids`` runs one git command on the clone itself: it answers at each press of
 TAB, and loading this package takes longer than the command.
 
 ``repo`` is the interface, and ``repo_reader`` its read-only part. ``git`` runs the program in the

@@ -10,14 +10,21 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "dispatcher"
 MAPPED = (
+    "attestation",
+    "decide",
     "engines/nomad",
+    "forge",
     "gate",
+    "ledger",
     "loop",
     "loop/effects",
     "model",
     "operate",
     "ops_repo",
+    "schemas",
     "sidecar",
+    "sources",
+    "status",
     "vault",
 )
 
