@@ -16,11 +16,11 @@ EXIT_CODES = "exit-codes"
 
 
 def exit_codes() -> str:
-    """The exit codes in words: of every command, then of ``dispatch`` by verdict."""
+    """The exit codes in words: of every command, then of those that follow an action, by verdict."""
     lines = ["Exit codes of every command:", ""]
     lines += [f"  {code.value:>3}  {code.meaning}" for code in Exit]
     lines += [f"  {code:>3}  {meaning}" for code, meaning in OTHERS.items()]
-    lines += ["", "'disinto dispatch' exits as the action did; by its verdict:", ""]
+    lines += ["", "'dispatch', 'watch' and 'again' exit as the action did; by its verdict:", ""]
     width = max(map(len, Verdict))
     lines += [f"  {v.exit_code:>3}  {v:<{width}}  {v.meaning}{_own_code(v)}" for v in Verdict]
     return "\n".join(lines)
