@@ -42,7 +42,8 @@ def command(session: Session, paths: tuple[Path, ...], *, online: bool, as_json:
     With settings, it also shows what raises an action's tier above its formula's.
 
     In a directory, files that have a result beside them are skipped: their ids are used up. So are
-    disinto.toml and policy.toml, which are judged as what they are if they are named.
+    disinto.toml, policy.toml and sidecars.toml, which are judged as what they are if they are named,
+    as is the schema of a formula.
 
     Exits with 65 if anything is wrong.
     """
@@ -114,7 +115,12 @@ def _own(session: Session, files: Collection[Path]) -> Own:
     if own.settings is None or all(own.kind_of(file) not in OF_ACTIONS for file in files):
         return own
     settings = session.settings
-    return Own(settings=own.settings, policy=settings.policy.file, formulas=settings.formulas.path)
+    return Own(
+        settings=own.settings,
+        policy=settings.policy.file,
+        sidecars=settings.sidecars.file,
+        formulas=settings.formulas.path,
+    )
 
 
 def _about(file: Checked) -> str:
@@ -123,7 +129,8 @@ def _about(file: Checked) -> str:
 
     if file.kind is FileKind.FORMULA:
         return "a formula, not an action; there is nothing to check"
-    return f"{file.kind}, not an action: {'invalid' if file.problems else 'valid'}"
+    what = "schema of a formula" if file.kind is FileKind.SCHEMA else file.kind
+    return f"{what}, not an action: {'invalid' if file.problems else 'valid'}"
 
 
 def _plain_tier(file: Checked) -> dict[str, object] | None:

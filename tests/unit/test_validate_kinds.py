@@ -85,3 +85,35 @@ def test_where_actions_are_every_file_is_one(
         (file,) = json.loads(capsys.readouterr().out)["files"]
         assert file["kind"] == "action"
         assert (file["id"], file["valid"]) == (name.removesuffix(".toml"), False)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kind", "place"),
+    [
+        ("sidecars.toml", "", "sidecars", ""),
+        ("sidecars.toml", "[rule]\n", "sidecars", ":1:2: "),
+        ("mine/hello.schema.json", "{}", "schema", ""),
+        ("mine/hello.schema.json", '{"type": "array"}', "schema", ': "type" must be "object"'),
+        ("other/hello.schema.json", "{", "schema", "this is not JSON"),
+        ("other/gone.schema.json", None, "schema", "cannot be read"),
+    ],
+)
+def test_sidecars_and_schemas_are_judged_as_what_they_are(
+    desk: Path,
+    name: str,
+    text: str | None,
+    kind: str,
+    place: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (desk / "other").mkdir()
+    if text is None:
+        (desk / name).symlink_to("nothing")
+    else:
+        (desk / name).write_text(text)
+    valid = text is not None and not place
+    assert run(["validate", "--json", name]) == (Exit.OK if valid else Exit.DATAERR)
+    (file,) = json.loads(capsys.readouterr().out)["files"]
+    assert (file["id"], file["kind"], file["valid"]) == (None, kind, valid)
+    assert run(["validate", name]) == (Exit.OK if valid else Exit.DATAERR)
+    assert place in capsys.readouterr().out
