@@ -131,6 +131,7 @@ def openers(settings: Settings) -> Openers:
             assembly.open_forge(settings, os.environ, vault) if with_forge else None,
         ),
         forge=lambda: assembly.open_forge(settings, os.environ, vault),
+        issues=assembly.open_issues(settings, os.environ),
     )
 
 

@@ -20,9 +20,24 @@ from dispatcher.cli import console
 )
 @click.option("--branch", default="main", show_default=True, help="Branch that holds the actions.")
 @click.option(
+    "--with",
+    "parts",
+    type=click.Choice(("sidecars",)),
+    multiple=True,
+    help="Also write the rules by which issues of a forge start runs.",
+)
+@click.option(
     "--author", is_flag=True, help="Make an author client for --remote, an existing ops repo."
 )
-def command(folder: Path, remote: str, token_env: str, branch: str, *, author: bool) -> None:
+def command(
+    folder: Path,
+    remote: str,
+    token_env: str,
+    branch: str,
+    parts: tuple[str, ...],
+    *,
+    author: bool,
+) -> None:
     """Make a directory with settings, policy, example formulas and a new ops repo.
 
     \b
@@ -40,7 +55,13 @@ def command(folder: Path, remote: str, token_env: str, branch: str, *, author: b
         return
     from dispatcher.operate.scaffold import scaffold
 
-    scaffolded = scaffold(folder, remote=remote, branch=branch, token_env=token_env)
+    scaffolded = scaffold(
+        folder,
+        remote=remote,
+        branch=branch,
+        token_env=token_env,
+        sidecars="sidecars" in parts,
+    )
     console.say(f"Made {scaffolded.folder}:")
     for name in scaffolded.written:
         console.say(f"  {name}")

@@ -49,6 +49,7 @@ COMMANDS: dict[str, Entry] = {
     ),
     "secrets": Entry(section=OPERATION, summary="Manage the actions' secrets"),
     "schedule": Entry(section=OPERATION, summary="List the schedules, and their next slots"),
+    "sidecar": Entry(section=OPERATION, summary="Show which issues start runs; start one by hand"),
     "notify": Entry(section=OPERATION, summary="List the sinks of notifications; try one"),
     "doctor": Entry(section=OPERATION, summary="Check every dependency, permission and setting"),
     "audit": Entry(section=OPERATION, summary="Check that the audit log is intact"),

@@ -44,6 +44,9 @@ PAUSES_S = (1.0, 60.0)
 LEAST_S = 1.0
 """Seconds between two looks, however often the branch moves."""
 
+HURRIED_S = 0.1
+"""The same, if a source has news."""
+
 MOST_S = 60.0
 """Seconds after which the sources are asked in any case: their servers and the clock may have changed."""
 
@@ -260,12 +263,13 @@ class Sources:
         self._state: State | None = None
         self._due_at = 0.0
         self._asked_at = float("-inf")
+        self._hurried = False
         self._pauses = Pauses(*PAUSES_S)
         self.notes: tuple[SourceNote, ...] = ()
 
     def hurry(self) -> None:
         """Have the sources asked at once, because a source has news."""
-        self._due_at = 0.0
+        self._due_at, self._hurried = 0.0, True
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -288,6 +292,7 @@ class Sources:
         if not self._pollers.free(Dependency.LEDGER, NAME):
             return
         self._state, self._asked_at = self._now(), time.monotonic()
+        self._hurried = False
         now, down = self._clock(), frozenset(self._resting())
         self._due_at = now + MOST_S
         look = self._look(now, down)
@@ -334,7 +339,8 @@ class Sources:
         return self._state != self._now() or self._clock() >= self._due_at
 
     def _wait_s(self) -> float:
-        return max(self._pauses.left(), self._asked_at + LEAST_S - time.monotonic())
+        least_s = HURRIED_S if self._hurried else LEAST_S
+        return max(self._pauses.left(), self._asked_at + least_s - time.monotonic())
 
     def _look(
         self, now: float, down: Collection[Dependency]

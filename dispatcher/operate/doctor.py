@@ -34,11 +34,13 @@ from dispatcher.operate.approval_checks import check_approvals
 from dispatcher.operate.policy_checks import check_names, check_policy
 from dispatcher.operate.preflight import formula_names
 from dispatcher.operate.schedule_checks import check_schedules
+from dispatcher.operate.sidecar_checks import check_sidecars
 from dispatcher.operate.signer_checks import check_signers
 from dispatcher.operate.sink_checks import check_sinks
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.ops_repo.signatures import TRAILER
 from dispatcher.settings import GateKind, Role, Settings, plain_addresses
+from dispatcher.sidecar.reading import IssueReads
 from dispatcher.status import status_file
 from dispatcher.vault import Vault
 from dispatcher.vault.doctor import check_vault
@@ -58,6 +60,7 @@ class Openers:
     policy: Callable[[], Policy]
     gate: Callable[[], Gate]
     forge: Callable[[], ForgeApi]
+    issues: Callable[[str], IssueReads] | None = None
 
 
 def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -> Iterator[Check]:
@@ -88,6 +91,8 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
     yield from looked("job classes", lambda: check_classes(settings))
     yield from looked("gate", lambda: _gate(settings, openers))
     yield from looked("approvals", lambda: _approvals(settings, openers))
+    if (issues := openers.issues) is not None:
+        yield from looked("sidecars", lambda: check_sidecars(settings, openers.policy(), issues))
     yield from looked("webhook", lambda: _webhook(settings, environ))
     yield from looked("notify", lambda: check_sinks(settings, environ))
     yield from _encryption(settings)

@@ -24,6 +24,8 @@ from dispatcher.settings import OpsRepoSettings
 
 BARE, WORK_TREE = "ops.git", "ops"
 TEMPLATE_INSTALLATION = '#installation = "default"'
+SIDECARS = "sidecars.toml"
+TEMPLATE_SIDECARS = '#file = ""'
 TEMPLATE_REMOTE = 'remote = "ops"'
 
 
@@ -58,6 +60,7 @@ def scaffold(
     remote: str = "",
     branch: str = "main",
     token_env: str = "",
+    sidecars: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Scaffold:
     """Make a directory with settings, policy, formulas, and a new ops repo.
@@ -67,6 +70,7 @@ def scaffold(
         remote: an empty repository elsewhere; "" creates one in the directory.
         branch: the ops repo's branch.
         token_env: variable that holds an HTTPS token for the remote; "" for none.
+        sidecars: also write sidecars.toml with the standard rules, and name it in the settings.
         environ: where that variable is.
 
     Raises:
@@ -97,6 +101,8 @@ def scaffold(
     # The settings come after the one thing that can fail, so that a second try finds no remains.
     settled = _settled(address if remote else BARE, branch, token_env)
     written = _configuration(folder, settled)
+    if sidecars:
+        written += _sidecars(folder)
     work_tree, trouble = folder / WORK_TREE, ""
     try:
         check_out(address, work_tree, branch=branch)
@@ -187,6 +193,16 @@ def _configuration(folder: Path, settled: Mapping[str, str]) -> list[str]:
             target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
             written.append(str(target.relative_to(folder)))
     return written
+
+
+def _sidecars(folder: Path) -> list[str]:
+    """Write the rules by which issues start runs. The settings name them, and wait for [forge] url."""
+    (folder / SIDECARS).write_bytes(resources.path(f"actions/sidecars/{SIDECARS}").read_bytes())
+    settings = folder / "disinto.toml"
+    text = settings.read_text()
+    line = f'# Set [forge] url first, then take the # away.\n#file = "{SIDECARS}"'
+    settings.write_text(text.replace(TEMPLATE_SIDECARS, line, 1))
+    return [SIDECARS]
 
 
 def _installation(remote: str, folder: Path) -> str:

@@ -84,6 +84,7 @@ class Watcher:
         budgets: called on the thread with the decisions of each pass; reports budgets that are used
             up. Must not raise.
         poll_interval_s: seconds between two passes of a project.
+        every_issue: whether to keep issues that no rule applies to as well.
         clock: seconds since the epoch.
     """
 
@@ -94,11 +95,12 @@ class Watcher:
         changed: Callable[[], None],
         budgets: Callable[[Sequence[Decision]], object] = len,
         poll_interval_s: float,
+        every_issue: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._reads, self._changed, self._every_s = reads, changed, poll_interval_s
         self._budgets = budgets
-        self._clock = clock
+        self._clock, self._every_issue = clock, every_issue
         self._lock = threading.Lock()
         self._awake = threading.Event()
         self._stopping = False
@@ -185,7 +187,8 @@ class Watcher:
         with self._lock:
             self._projects = {
                 name: _Project(
-                    repository=project.repository, relevant=partial(relevant, sidecars, name)
+                    repository=project.repository,
+                    relevant=_any if self._every_issue else partial(relevant, sidecars, name),
                 )
                 for name, project in sidecars.projects.items()
             }
@@ -279,6 +282,10 @@ class Watcher:
         vetted = vet(issues, made, rule, now=time.monotonic())
         if vetted is not None:
             project.vets[made.issue, made.rule] = vetted
+
+
+def _any(_labels: frozenset[str]) -> bool:
+    return True
 
 
 def _state_of(project: _Project, problem: str) -> ProjectState:
