@@ -73,6 +73,8 @@ def command(
         console.say(
             f"The ops repo is {scaffolded.remote}; {scaffolded.work_tree} is a work tree of it."
         )
+    if "sidecars" in parts:
+        console.note("sidecars.toml has no effect until [sidecars] file names it: docs/sidecars.md")
     console.say()
     console.say("Next:")
     steps = [
