@@ -27,6 +27,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
         "growth",
         "inventory",
         "kept_output",
+        "sidecars",
     ),
     "nomad": ("nomad_latency", "nomad_in_flight", "nomad_throughput"),
     "forge": ("approval",),

@@ -63,6 +63,14 @@ class Arrivals:
             self._take_in()
         return max(self.results.values())
 
+    def moved_after(self, at: float) -> float:
+        """When ``main`` first moved after a time, both in seconds since the epoch.
+
+        Raises:
+            StopIteration: it has not.
+        """
+        return next(moved + self._epoch for moved, _ in self._moves if moved + self._epoch > at)
+
     def _take_in(self) -> None:
         while self._read < len(self._moves):
             at, head = self._moves[self._read]

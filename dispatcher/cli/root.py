@@ -54,7 +54,9 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry(section=OPERATION, summary="Check every dependency, permission and setting"),
     "audit": Entry(section=OPERATION, summary="Check that the audit log is intact"),
     "schema": Entry(section=OPERATION, summary="Print a JSON Schema, for editors"),
-    "completion": Entry(section=OPERATION, summary="Print the completion script of a shell"),
+    "completion": Entry(
+        section=OPERATION, summary="Print the completion script of a shell", hidden=True
+    ),
     "help": Entry(section=OPERATION, summary="Explain a command, or exit-codes"),
 }
 

@@ -19,6 +19,7 @@ def serving(forge: IssueForge) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         server_version, sys_version = SERVER, ""
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # head and body in one write; else the second waits for an acknowledgement
 
         def _handle(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)

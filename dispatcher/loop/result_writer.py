@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 WINDOW_S = 0.2
 """Seconds the writer waits for more results after the first of a batch."""
 
+ACTION_WINDOW_S = 0.02
+"""The same for an action, which somebody waits for: those of one look come together."""
+
 BATCH_LIMIT = 1_000
 """Maximum results in one commit."""
 
@@ -257,7 +260,10 @@ class ResultWriter:
 
     def _collect(self, first: Entry | NewAction) -> tuple[list[Entry | NewAction], bool]:
         batch = [first]
-        deadline = time.monotonic() + self._window_s
+        window_s = (
+            self._window_s if isinstance(first, Entry) else min(self._window_s, ACTION_WINDOW_S)
+        )
+        deadline = time.monotonic() + window_s
         while len(batch) < BATCH_LIMIT and sum(map(_packed, batch)) < BATCH_BYTES:
             try:
                 entry = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
