@@ -94,7 +94,7 @@ def of_forecast(
         "rewritten": planned.head.rewritten if planned.head else False,
         "steps": _steps(planned, records, gates),
         "waits": _waits(planned.plan.waits, records, gates),
-        "warnings": list(planned.view.warnings),
+        "warnings": [*planned.view.warnings, *planned.sources],
         "foreign": [asdict(record) for record in planned.foreign],
         "cancels": [asdict(record) for record in planned.cancels],
         "down": {str(dependency): reason for dependency, reason in planned.outages.items()},

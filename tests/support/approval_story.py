@@ -56,21 +56,20 @@ class Story:
         return [spec.key.action_id for spec in self.stage.scheduler.submitted]
 
 
-@contextmanager
-def told(
+def set_story(
     forge: Forgejo,
     bao_server: Bao,
     folder: Path,
     *,
     poll_s: float = NEVER_S,
-    hook: bool = True,
     places: int = 16,
-) -> Iterator[Story]:
-    """A story with people and a repository of its own.
+    attested: bool = False,
+) -> Story:
+    """People and a repository of their own, and a service that is not started.
 
     Args:
-        hook: whether the forge rings the service.
         places: how many runs there may be at a time.
+        attested: whether the service signs what it writes.
     """
     (folder / "people").mkdir()
     (folder / "service").mkdir()
@@ -84,7 +83,7 @@ def told(
         },
         "policy": {"gate": "forgejo"},
         "forge": {"url": forge.url, "repository": people.repository},
-        "attestation": {"enabled": False},
+        "attestation": {"enabled": attested},
         "limits": {"max_in_flight": places},
     }
     server = bao_server.with_own_mount()
@@ -99,12 +98,32 @@ def told(
     scene.environ |= {"OPS_TOKEN": people.owner.token, "DISINTO_FORGE_TOKEN": people.owner.token}
     stage = Stage(scene)
     stage.scheduler.ends_at_once = True
+    return Story(forge=people, stage=stage)
+
+
+@contextmanager
+def told(
+    forge: Forgejo,
+    bao_server: Bao,
+    folder: Path,
+    *,
+    poll_s: float = NEVER_S,
+    hook: bool = True,
+    places: int = 16,
+) -> Iterator[Story]:
+    """The same, started.
+
+    Args:
+        hook: whether the forge rings the service.
+        places: how many runs there may be at a time.
+    """
+    story = set_story(forge, bao_server, folder, poll_s=poll_s, places=places)
     with ExitStack() as open_things:
-        open_things.callback(stage.stop)
-        service = stage.start()
+        open_things.callback(story.stage.stop)
+        service = story.stage.start()
         if hook:
-            open_things.enter_context(hooked(people, service))
-        yield Story(forge=people, stage=stage)
+            open_things.enter_context(hooked(story.forge, service))
+        yield story
 
 
 @contextmanager
