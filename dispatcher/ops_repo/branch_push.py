@@ -88,7 +88,7 @@ class BranchPush:
             if together and self._pushed_together(commit, base, prepared):
                 files.clear()
                 return
-            self._push_alone(prepared, base)
+            self._push_alone(prepared, base, last=not together)
         files.clear()
         self.push(commit, base)
 
@@ -118,11 +118,19 @@ class BranchPush:
             self._seen.taken()
         return True
 
-    def _push_alone(self, prepared: Prepared, base: str) -> None:
+    def _push_alone(self, prepared: Prepared, base: str, *, last: bool) -> None:
+        """Push the output.
+
+        Args:
+            last: whether a lost race is a refusal; else it is raised, to try again on what is there.
+        """
         branch = f"refs/heads/{self._clone.git.settings.branch}"
         try:
             self.outputs.push_alone(prepared)
         except LostRace as lost:
+            if not last and not lost.lock:
+                self.outputs.look_again([month.ref for month in prepared.months])
+                raise
             why = (
                 f"it is locked by the file {lost.lock}" if lost.lock else "others keep changing it"
             )

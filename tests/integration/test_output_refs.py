@@ -172,16 +172,21 @@ def test_a_remote_that_takes_nothing_is_no_refusal_of_output(
 
 
 def test_a_push_that_is_not_atomic_brings_the_output_first(
-    remote: GitRemote, repo: OpsRepo
+    tmp_path: Path, remote: GitRemote, repo: OpsRepo
 ) -> None:
     remote.git("config", "receive.advertiseAtomic", "false")
     publish(repo, "a")
     publish(repo, "b")
     assert (sorted(kept(remote)), results(remote)) == (["a", "b"], ["a", "b"])
+    other = opened(tmp_path / "other", remote)  # knows nothing of the month
+    publish(other, "c")
+    other.close()
+    publish(repo, "d")  # and what this one knows is out of date
+    assert (sorted(kept(remote)), results(remote)) == (["a", "b", "c", "d"], ["a", "b", "c", "d"])
     refuse(remote, "refs/disinto/logs/*")
     with pytest.raises(OutputsRefused, match="not here"):
-        publish(repo, "c")
-    assert results(remote) == ["a", "b"]
+        publish(repo, "e")
+    assert results(remote) == ["a", "b", "c", "d"]
 
 
 def test_others_who_push_to_the_branch_lose_neither(remote: GitRemote, repo: OpsRepo) -> None:
