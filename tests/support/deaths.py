@@ -1,15 +1,18 @@
 """Two actions, one that succeeds and one that fails, and a dispatcher that dies among them. Both leave
-something that the inventory has to have.
+something that the inventory has to have, and write output that has to be kept.
 
 What ran is counted by the formulas themselves, in a file that only they write.
 """
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,9 @@ ACTIONS = {"good": 0, "bad": 3}
 """Exit codes by id."""
 
 
+OUTPUT = {name: {"stdout": f"out of {name}\n", "stderr": f"err of {name}\n"} for name in ACTIONS}
+"""What their formulas write, by id and stream."""
+
 CREATES = '{"x-disinto": {"creates": "machine"}}'
 """The schema of both formulas."""
 
@@ -57,6 +63,7 @@ def set_scene(
     mounts: str = "",
     nomad: DevAgent | None = None,
     settings: dict[str, Any],
+    actions: Iterable[str] = tuple(ACTIONS),
 ) -> Scene:
     """A scene with formulas ``good`` and ``bad``, tier low, which leave a mark each time they run.
 
@@ -64,10 +71,12 @@ def set_scene(
         marks: path that the formulas append their action's id to.
         script: what else they do, after that.
         mounts: of both, as TOML.
+        actions: which of them are merged.
     """
     begin = (
         f'#!/bin/bash\ntest -n "$TOKEN_A" || exit 9\necho $DISINTO_ACTION_ID >> {marks}\n'
-        f'echo \'{{"inventory": {{"address": "198.51.100.7"}}}}\' > "$DISINTO_OUTPUTS"\n{script}\n'
+        f'echo \'{{"inventory": {{"address": "198.51.100.7"}}}}\' > "$DISINTO_OUTPUTS"\n'
+        f"echo out of $DISINTO_ACTION_ID\necho err of $DISINTO_ACTION_ID >&2\n{script}\n"
     )
     scene = Scene.set(
         root,
@@ -83,8 +92,8 @@ def set_scene(
     )
     (root / "data").mkdir()
     (root / "data" / "marks").touch()
-    actions = {path(name): action(name, name, root.name, mounts=mounts) for name in ACTIONS}
-    scene.merge(actions, "Add two")
+    if files := {path(name): action(name, name, root.name, mounts=mounts) for name in actions}:
+        scene.merge(files, "Add actions")
     return scene
 
 
@@ -131,6 +140,41 @@ def assert_inventory(scene: Scene) -> None:
         assert file["entry"] == {"address": "198.51.100.7"}
 
 
+def assert_output_is_kept(scene: Scene, written: Mapping[str, Mapping[str, str]] = OUTPUT) -> None:
+    """What each run wrote is on the remote, in the month that its result names, and as its result
+    says; nothing waits for a push.
+
+    Args:
+        written: by id and stream.
+    """
+    results = scene.results()
+    for name, streams in written.items():
+        output = results[name]["output"]
+        if output["missing"]:
+            assert scene.nomad is not None, output  # a busy server may not send it in time
+            continue
+        month = f"refs/disinto/logs/{output['month']}"
+        kept = scene.git("rev-list", "--objects", month, cwd=scene.remote).split()
+        for stream, text in streams.items():
+            named = output[stream]
+            assert named["object"] in kept
+            packed = subprocess.run(
+                ["git", f"--git-dir={scene.remote}", "cat-file", "blob", named["object"]],
+                check=True,
+                capture_output=True,
+            ).stdout
+            assert hashlib.sha256(packed).hexdigest() == named["sha256"]
+            assert len(packed) == named["packed"]
+            assert gzip.decompress(packed).decode() == text
+            assert (named["bytes"], named["omitted"]) == (len(text), 0)
+
+    @tenacity.retry(stop=tenacity.stop_after_delay(30), wait=tenacity.wait_fixed(0.2), reraise=True)
+    def nothing_waits() -> None:  # a dispatcher that serves on removes it after the result
+        assert list((scene.open_settings().state_dir / "outputs").iterdir()) == []
+
+    nothing_waits()
+
+
 def assert_each_ran_once(scene: Scene, server: Bao, *, orphans_for_s: float) -> None:
     """Each action ran once and has its result; no grant lives, and the clone is whole.
 
@@ -146,6 +190,7 @@ def assert_each_ran_once(scene: Scene, server: Bao, *, orphans_for_s: float) -> 
         assert runs(scene)[name] == 1, "an action runs once"
 
     assert_inventory(scene)
+    assert_output_is_kept(scene)
 
     @tenacity.retry(
         stop=tenacity.stop_after_delay(orphans_for_s), wait=tenacity.wait_fixed(0.2), reraise=True

@@ -23,6 +23,7 @@ from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.model.run import RunState
 from dispatcher.ops_repo.branch_push import BranchPush
 from dispatcher.ops_repo.committing import Committer
+from dispatcher.ops_repo.output_refs import OutputRefs
 from dispatcher.status.tracker import Silent
 
 
@@ -71,9 +72,15 @@ def main(config: Path, fatal: str, *, freeze: bool) -> None:
     boundaries = Boundaries(fatal, signal.SIGSTOP if freeze else signal.SIGKILL)
     parts = build_components(open_settings(config))
     grants, ledger, scheduler = parts.grants, parts.ledger, parts.scheduler
+    around = boundaries.around
 
     def update(claim: Any) -> Any:
         return boundaries.around(f"record {claim.phase}", ledger.update)(claim)
+
+    def write_note(name: str, text: str, *, version: int) -> Any:
+        write = ledger.write_note
+        call = around("mark", write) if name.startswith("source-") else write
+        return call(name, text, version=version)
 
     def observe(claims: Any) -> Any:
         seen = scheduler.observe(claims)
@@ -81,7 +88,6 @@ def main(config: Path, fatal: str, *, freeze: bool) -> None:
             boundaries.reach("after exit")
         return seen
 
-    around = boundaries.around
     parts = replace(
         parts,
         grants=Wrapped(
@@ -98,6 +104,7 @@ def main(config: Path, fatal: str, *, freeze: bool) -> None:
                 "claim": around("claim", ledger.claim),
                 "update": update,
                 "release": around("release", ledger.release),
+                "write_note": write_note,
             },
         ),
         scheduler=Wrapped(
@@ -112,6 +119,8 @@ def main(config: Path, fatal: str, *, freeze: bool) -> None:
     # What no seam shows: the two halves of a publish, and of a dispatch on Nomad.
     Committer.commit = around("commit", Committer.commit)
     BranchPush.push = around("push", BranchPush.push)
+    BranchPush.push_with = around("push", BranchPush.push_with)
+    OutputRefs.push_alone = around("push of output", OutputRefs.push_alone)
     NomadApi.dispatch = around("dispatch", NomadApi.dispatch)
     service = build_service(parts, Told() if freeze else Silent())
     signal.signal(signal.SIGTERM, lambda *_: service.stop())
