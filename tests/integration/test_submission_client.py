@@ -302,7 +302,7 @@ class Quiet:
         self.told: list[str] = []
         self._then = then
 
-    def standing(self, text: str) -> None:
+    def standing(self, text: str, progress: object = None) -> None:
         self.told.append(text)
         self._then()
 
