@@ -21,6 +21,12 @@ NEEDS_SETTINGS = {
     "validate": ("validate", "."),
     "dispatch": ("dispatch", "some-id"),
     "watch": ("watch", "some-id"),
+    "again": ("again", "some-id"),
+    "inventory": ("inventory",),
+    "schedule list": ("schedule", "list"),
+    "schedule next": ("schedule", "next"),
+    "sidecar plan": ("sidecar", "plan"),
+    "sidecar dispatch": ("sidecar", "dispatch", "app", "1", "triage"),
     "status": ("status",),
     "logs": ("logs", "some-id"),
     "cancel": ("cancel", "some-id"),
@@ -67,7 +73,17 @@ def desk(tmp_path: Path) -> Path:
 
 
 def test_the_list_above_is_complete() -> None:
-    alone = {"init", "schema", "completion", "help", "audit", "secrets", "notify"}
+    alone = {
+        "init",
+        "schema",
+        "completion",
+        "help",
+        "audit",
+        "secrets",
+        "notify",
+        "sidecar",
+        "schedule",
+    }
     assert {name for name, _, _ in commands()} - alone == set(NEEDS_SETTINGS)
 
 
