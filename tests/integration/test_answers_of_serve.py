@@ -89,6 +89,7 @@ def beside(bao_server: Bao, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             "vault": {"kv_mount": server.kv_mount},
             "ops_repo": {"poll_interval_s": 3_600},
             "archive": {"automatic": False},
+            "output": {"keep": False},
         },
         tiers={"hello": "low", "danger": "high"},
         formulas={"hello.sh": HELLO, "danger.sh": HELLO},
