@@ -202,7 +202,7 @@ class Dispatcher:
         self.lead = Lead()
         lead: Any = self.lead
         loose: Any = components
-        acting = Acting(components=loose, lease=lead)
+        acting = Acting(components=loose, lease=lead, clock=lambda: components.now)
         self._led = acting.led
         self._ending = Ending(acting)
         self._launching = Launching(acting, self._ending)

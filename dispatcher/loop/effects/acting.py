@@ -7,6 +7,7 @@ means *read the ledger again*.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
@@ -32,6 +33,7 @@ class Acting:
         fence: keeps the rules from changing while a claim is made under them.
         resting: names the dependencies that are backing off; called before calls that can wait.
         note: called with a failure that did not stop its step.
+        clock: seconds since the epoch, by which it is decided again whether an action may start now.
     """
 
     components: Components
@@ -39,6 +41,7 @@ class Acting:
     fence: Fence = field(default_factory=Fence)
     resting: Callable[[], Collection[Dependency]] = frozenset
     note: Callable[[Exception], None] = lambda _error: None
+    clock: Callable[[], float] = time.time
 
     def led(self) -> None:
         """Check the lead, before each write: a process that lost it must not act.

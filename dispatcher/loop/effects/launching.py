@@ -115,7 +115,9 @@ class Launching:
         try:
             with self._acting.fence.claiming(step.revision):
                 self._acting.led()
-                claim = self._components.ledger.claim(_claimed_now(claim, candidate))
+                claim = self._components.ledger.claim(
+                    _claimed_now(claim, candidate, self._acting.clock())
+                )
         except AlreadyClaimed as lost:
             self._components.grants.revoke(wrapped.grant)
             return lost.existing
@@ -272,14 +274,13 @@ class Launching:
         )
 
 
-def _claimed_now(claim: Claim, candidate: Candidate) -> Claim:
+def _claimed_now(claim: Claim, candidate: Candidate, now: float) -> Claim:
     """A claim with the time, and what it overrides then. Gate and vault may have taken long since the
     launch was decided, and a clock may have been set.
 
     Raises:
         TimePassed: the action must not start now.
     """
-    now = time.time()
     if reason := not_now(candidate, now):
         raise TimePassed(f"its time passed while it was being started: {reason}")
     return replace(claim, claimed_at=now, emergency=overridden(candidate, now))
