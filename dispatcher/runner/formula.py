@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -186,6 +187,7 @@ def environment(spec: RunSpec, workspace: Workspace, secrets: Mapping[str, str])
         "LANG": "C.UTF-8",
         "TMPDIR": workspace.tmp,
         "DISINTO_ACTION_ID": spec.key.action_id,
+        "DISINTO_RUN_KEY": spec.key.token,
         "DISINTO_FORMULA": spec.formula.name,
         "DISINTO_CONTEXT": spec.context,
         "DISINTO_COMMIT": spec.commit,
@@ -197,6 +199,7 @@ def environment(spec: RunSpec, workspace: Workspace, secrets: Mapping[str, str])
         "DISINTO_OUTPUTS": workspace.outputs,
         "DISINTO_PROGRESS": workspace.progress,
         "DISINTO_WORKDIR": workspace.work,
+        "DISINTO_PYTHON": sys.executable,
     }
     if spec.files:
         env["DISINTO_FILES"] = workspace.files

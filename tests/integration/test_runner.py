@@ -46,7 +46,7 @@ def test_a_formula_gets_its_secrets_and_a_clean_environment(minter: Minter, star
         "DISINTO_ACTION_ID", "DISINTO_FORMULA", "DISINTO_CONTEXT", "DISINTO_COMMIT",
         "DISINTO_TIER", "DISINTO_APPROVED_BY", "DISINTO_MODEL", "DISINTO_TOOLS",
         "DISINTO_PARAMS", "DISINTO_OUTPUTS",
-        "DISINTO_PROGRESS", "DISINTO_WORKDIR",
+        "DISINTO_PROGRESS", "DISINTO_WORKDIR", "DISINTO_PYTHON", "DISINTO_RUN_KEY",
     }  # fmt: skip
     digest, *errors = run.log("stderr").splitlines()
     assert digest == hashlib.sha256(SECRET.encode()).hexdigest()

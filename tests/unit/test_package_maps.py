@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[2] / "dispatcher"
 MAPPED = (
     "attestation",
     "decide",
+    "desktop",
     "engines/nomad",
     "forge",
     "gate",

@@ -1,0 +1,104 @@
+"""A cloud provider as the life cycle sees it: few methods, and errors that say what they prove.
+
+::
+
+    CloudRefused      the provider understood and did nothing: trying again cannot help
+    CloudBusy         the provider did nothing yet: rate limit, or no connection; try again later
+    CloudUnclear      it is unknown whether the provider did it: look for it by its tag
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dispatcher.errors import Exit, PermanentError, TemporaryError
+
+
+class CloudRefused(PermanentError):
+    """The request was understood and rejected: credentials, quota, region, size, user data."""
+
+    exit_code = Exit.NOPERM
+
+
+class CloudBusy(TemporaryError):
+    """Nothing was done, and later it may be.
+
+    Attributes:
+        retry_after_s: seconds that the provider wants us to wait; None if it does not say.
+    """
+
+    exit_code = Exit.UNAVAILABLE
+
+    def __init__(
+        self, what: str, *, retry_after_s: float | None = None, remedy: str | None = None
+    ) -> None:
+        super().__init__(what, remedy=remedy)
+        self.retry_after_s = retry_after_s
+
+
+class CloudUnclear(TemporaryError):
+    """No usable answer: the request may have been carried out."""
+
+    exit_code = Exit.UNAVAILABLE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Droplet:
+    """One machine at the provider.
+
+    Attributes:
+        id: the provider's.
+        status: ``new``, ``active``, ``off`` or ``archive``.
+        ip: its public IPv4 address; "" while it has none.
+        region, size: slugs.
+        tags: in the provider's order.
+        created_at: seconds since the epoch, by the provider's clock.
+    """
+
+    id: int
+    name: str
+    status: str
+    ip: str
+    region: str
+    size: str
+    tags: tuple[str, ...]
+    created_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What to create.
+
+    Attributes:
+        image: slug of a distribution, or slug or number of a snapshot.
+        ssh_keys: fingerprints or numbers of keys that the account has.
+        user_data: holds credentials, so it is kept out of ``repr``.
+    """
+
+    name: str
+    region: str
+    size: str
+    image: str
+    tags: tuple[str, ...]
+    ssh_keys: tuple[str, ...] = ()
+    user_data: str = field(default="", repr=False)
+
+
+class Cloud(Protocol):
+    """The provider. Every method raises ``CloudRefused``, ``CloudBusy`` and ``CloudUnclear``."""
+
+    def create(self, order: Order) -> Droplet:
+        """Ask for one machine. It is accepted, not made: status ``new`` and no address."""
+
+    def get(self, droplet_id: int) -> Droplet | None:
+        """One machine; None if the provider does not know it, which proves nothing of a new one."""
+
+    def tagged(self, tag: str) -> list[Droplet]:
+        """All machines with a tag, on all pages."""
+
+    def delete(self, droplet_id: int) -> None:
+        """Delete one machine, or find that it is gone."""
+
+    def newest_ubuntu(self, region: str) -> str:
+        """Slug of the newest Ubuntu LTS image that a region has."""
