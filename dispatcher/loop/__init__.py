@@ -23,8 +23,8 @@ without leading is in ``operate``; calls of one external system are in its adapt
 * ``unwrapping``, ``without_runner``: runs that ended early: why, and whether the formula can have
   started
 * ``results``, ``signing``, ``result_writer``: results: made, signed, brought to git
-* ``outputs``, ``output_keeping``, ``output_retention``: the whole output of runs: read and handed
-  to the writer of results; old months removed
+* ``outputs``, ``output_writing``, ``output_keeping``, ``output_retention``: the whole output of runs:
+  read, compressed and handed to the writer of results; old months removed
 * ``outbox``, ``reports``, ``end_reporters``: results that the forge has yet to be told of
 * ``sources``, ``written_runs``, ``withdrawn``: actions that the dispatcher writes itself, what
   became of them, and those of them that somebody deleted

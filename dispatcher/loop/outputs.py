@@ -15,22 +15,19 @@ kept for a while.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import os
-import tempfile
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from dispatcher.engines.base import Scheduler, Stream
 from dispatcher.errors import DisintoError
 from dispatcher.host.private import make_private
+from dispatcher.loop.output_writing import UNFINISHED, Expected, Unfit, Writing, file_name
 from dispatcher.model.result import KeptStream, ResultOutput
 from dispatcher.ops_repo import OutputFile
 
@@ -44,9 +41,17 @@ DIRECTORY = "outputs"
 READ_S = 15.0
 """Seconds that reading the output of one run may take."""
 
+LATE_S = 5.0
+"""Seconds without a new byte after which the rest of a log is not expected any more. On Nomad a
+process of its own collects the log, and may be behind when the task has ended."""
+
+LOOKS_S = (0.1, 1.0)
+"""First and longest pause between two reads of a log that is behind."""
+
 SLOW_READS = 3
 """Reads in a row that took too long, after which the engine counts as too slow: a formula may have
-put something in the place of its log that cannot be read."""
+put something in the place of its log that cannot be read. So many logs in a row that stayed short,
+and the next one is not waited for."""
 
 READERS = 16
 """Maximum outputs that are read at a time."""
@@ -60,9 +65,6 @@ LEFTOVER_S = 7 * 86_400.0
 PAUSES_S = (60.0, 3_600.0)
 """First and longest pause after the remote refused output, or the engine was too slow."""
 
-_PIECE = 64 * 1024
-_UNFINISHED = "new-"
-
 
 class KeptOutputs:
     """Keeps output as the settings say.
@@ -71,6 +73,7 @@ class KeptOutputs:
         settings: ``[output]``, and the state directory.
         scheduler: the engine that has the output.
         read_s: see ``READ_S``.
+        late_s: see ``LATE_S``.
         clock: seconds, monotonic.
     """
 
@@ -80,15 +83,17 @@ class KeptOutputs:
         scheduler: Scheduler,
         *,
         read_s: float = READ_S,
+        late_s: float = LATE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit = settings.output.max_kb * 1024
         self._directory = settings.state_dir / DIRECTORY
-        self._scheduler, self._read_s, self._clock = scheduler, read_s, clock
+        self._scheduler, self._clock = scheduler, clock
+        self._read_s, self._late_s = read_s, late_s
         self._slots = threading.BoundedSemaphore(READERS)
         self._lock = threading.Lock()
         self._pause_s, self._again_at, self._trouble = 0.0, 0.0, ""
-        self._tidied, self._slow = False, 0
+        self._tidied, self._slow, self._short = False, 0, 0
 
     @property
     def trouble(self) -> str:
@@ -124,7 +129,7 @@ class KeptOutputs:
         )
         thread.start()
         if not reading.done.wait(self._read_s):
-            reading.given_up = True
+            reading.given_up.set()
             why = f"the engine did not send it within {self._read_s:g} s"
             self._slow += 1
             if self._slow >= SLOW_READS:
@@ -177,7 +182,8 @@ class KeptOutputs:
     def _files(self, action_id: str, output: ResultOutput) -> list[tuple[Path, KeptStream]]:
         """The files of an output; they have its id in their names, because others write the same."""
         return [
-            (self._directory / _name(action_id, kept.sha256), kept) for _, kept in output.streams()
+            (self._directory / file_name(action_id, kept.sha256), kept)
+            for _, kept in output.streams()
         ]
 
     def _read(self, claim: Claim, reading: _Reading) -> None:
@@ -185,7 +191,7 @@ class KeptOutputs:
         try:
             self._prepare()
             reading.output = self._output(claim, reading)
-        except _Unfit as error:
+        except Unfit as error:
             reading.why = str(error)
         except DisintoError as error:
             reading.why = f"the engine could not be read: {error.what}"
@@ -209,7 +215,7 @@ class KeptOutputs:
     def _output(self, claim: Claim, reading: _Reading) -> ResultOutput | None:
         sha1 = len(claim.key.blob) == hashlib.sha1(usedforsecurity=False).digest_size * 2
         writings = {
-            stream: _Writing(
+            stream: Writing(
                 self._directory,
                 expected,
                 action_id=claim.key.action_id,
@@ -219,11 +225,9 @@ class KeptOutputs:
             for stream, expected in reading.expected.items()
         }
         try:
-            for chunk in self._scheduler.logs(claim):
-                if reading.given_up:
-                    return None
-                if chunk.stream in writings:
-                    writings[chunk.stream].write(chunk.data)
+            self._receive(claim, reading, writings)
+            if reading.given_up.is_set():
+                return None
             for writing in writings.values():
                 writing.check()
             kept = {stream.value: writing.kept() for stream, writing in writings.items()}
@@ -233,22 +237,30 @@ class KeptOutputs:
         month = time.strftime("%Y-%m", time.gmtime())
         return ResultOutput(month=month, stdout=kept.get("stdout"), stderr=kept.get("stderr"))
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Expected:
-    """What a stream has to begin with.
-
-    Attributes:
-        size: bytes.
-        sha256: of these (hex); "" for whatever is there.
-    """
-
-    size: int
-    sha256: str = ""
-
-
-class _Unfit(Exception):
-    """The engine's log is not what the runner wrote."""
+    def _receive(self, claim: Claim, reading: _Reading, writings: Mapping[Stream, Writing]) -> None:
+        """Read until all is there that the runner wrote, or nothing more comes, or nobody waits."""
+        offsets: dict[Stream, int] = {}
+        size, pause_s = 0, LOOKS_S[0]
+        until = self._clock() + self._late_s
+        while True:
+            for chunk in self._scheduler.logs(claim, offsets=offsets):
+                if reading.given_up.is_set():
+                    return
+                offsets[chunk.stream] = chunk.offset
+                if chunk.stream in writings:
+                    writings[chunk.stream].write(chunk.data)
+            if all(writing.complete for writing in writings.values()):
+                self._short = 0
+                return
+            before, size = size, sum(writing.total for writing in writings.values())
+            if size > before:
+                until = self._clock() + self._late_s
+            if self._short >= SLOW_READS or self._clock() >= until:
+                self._short += 1
+                return
+            if reading.given_up.wait(pause_s):
+                return
+            pause_s = min(pause_s * 2, LOOKS_S[1])
 
 
 @dataclass
@@ -258,95 +270,15 @@ class _Reading:
     Attributes:
         expected: by stream.
         done: set at the end.
-        given_up: whether nobody waits for it any more.
+        given_up: set when nobody waits for it any more.
         why: why there is none.
     """
 
     expected: Mapping[Stream, Expected]
     done: threading.Event = field(default_factory=threading.Event)
-    given_up: bool = False
+    given_up: threading.Event = field(default_factory=threading.Event)
     output: ResultOutput | None = None
     why: str = ""
-
-
-class _Writing:
-    """Compresses one stream into a file of the directory; of more than ``limit`` bytes the first and
-    the last half. Holds no more than half of that in memory. The same bytes give the same file.
-    """
-
-    def __init__(
-        self, directory: Path, expected: Expected, *, action_id: str, limit: int, sha1: bool
-    ) -> None:
-        self._directory, self._expected, self._action_id = directory, expected, action_id
-        self._written = hashlib.sha256()
-        self._half, self._sha1 = limit // 2, sha1
-        self._path: Path | None = None
-        self._file: IO[bytes] | None = None
-        self._packed: gzip.GzipFile | None = None
-        self._tail: deque[bytes] = deque()
-        self._head_size = self._tail_size = 0
-        self.total = 0
-
-    def write(self, data: bytes) -> None:
-        if self._packed is None:
-            fd, name = tempfile.mkstemp(dir=self._directory, prefix=_UNFINISHED)
-            self._path, self._file = Path(name), os.fdopen(fd, "wb")
-            self._packed = gzip.GzipFile("", "wb", 6, self._file, mtime=0)
-        data = data[: self._expected.size - self.total]
-        self.total += len(data)
-        self._written.update(data)
-        head = data[: max(0, self._half - self._head_size)]
-        self._packed.write(head)
-        self._head_size += len(head)
-        for at in range(len(head), len(data), _PIECE):
-            self._keep(data[at : at + _PIECE])
-
-    def _keep(self, piece: bytes) -> None:
-        self._tail.append(piece)
-        self._tail_size += len(piece)
-        while self._tail_size - len(self._tail[0]) >= self._half:
-            self._tail_size -= len(self._tail.popleft())
-
-    def check(self) -> None:
-        """Raise ``_Unfit`` unless this was what the runner wrote."""
-        if self.total < self._expected.size:
-            raise _Unfit(f"the engine has only {self.total:,} of its {self._expected.size:,} bytes")
-        if self._expected.sha256 not in ("", self._written.hexdigest()):
-            raise _Unfit("the engine's log is not what the runner wrote")
-
-    def kept(self) -> KeptStream:
-        """Finish the file, and give it its name."""
-        if self._packed is None or self._file is None or self._path is None:
-            raise ValueError("nothing was written")
-        tail = b"".join(self._tail)[-self._half :]
-        omitted = self.total - self._head_size - len(tail)
-        if omitted:
-            self._packed.write(f"\n[{omitted} bytes left out here]\n".encode())
-        self._packed.write(tail)
-        self._packed.close()
-        self._file.close()
-        size = self._path.stat().st_size
-        sha256 = hashlib.sha256()
-        git = hashlib.new("sha1" if self._sha1 else "sha256", usedforsecurity=False)
-        git.update(b"blob %d\0" % size)
-        with self._path.open("rb") as file:
-            while piece := file.read(_PIECE):
-                sha256.update(piece)
-                git.update(piece)
-        self._path.rename(self._directory / _name(self._action_id, sha256.hexdigest()))
-        return KeptStream(
-            bytes=self.total,
-            omitted=omitted,
-            packed=size,
-            sha256=sha256.hexdigest(),
-            object=git.hexdigest(),
-        )
-
-    def close(self) -> None:
-        """Remove the file if it was not finished."""
-        if self._file is not None and self._path is not None:
-            self._file.close()
-            self._path.unlink(missing_ok=True)
 
 
 def _reported(outcome: Outcome) -> dict[Stream, Expected]:
@@ -359,10 +291,6 @@ def _reported(outcome: Outcome) -> dict[Stream, Expected]:
     except (ValueError, TypeError, AttributeError):
         return {}
     return {stream: expected for stream, expected in reported.items() if expected.size > 0}
-
-
-def _name(action_id: str, sha256: str) -> str:
-    return f"{action_id}.{sha256}.gz"
 
 
 def _digest(path: Path) -> str:
@@ -382,5 +310,5 @@ def _remove_leftovers(directory: Path) -> None:
     """Remove what a crash left unfinished, and what was never pushed."""
     for file in _listed(directory):
         with suppress(OSError):
-            if file.name.startswith(_UNFINISHED) or time.time() - file.stat().st_mtime > LEFTOVER_S:
+            if file.name.startswith(UNFINISHED) or time.time() - file.stat().st_mtime > LEFTOVER_S:
                 file.unlink()

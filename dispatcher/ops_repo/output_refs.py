@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 
 from dispatcher.errors import DisintoError, NotFound, PermanentError, Unavailable
 from dispatcher.host.private import make_private
@@ -36,6 +37,12 @@ OUTPUT_REFS = "refs/disinto/logs/"
 
 TIP_LIMIT = 1024 * 1024
 """Bytes that git may write for a commit that is not ours, with its tree."""
+
+SCRATCH_LEFTOVER_S = 86_400.0
+"""Age in seconds at which a repository made for one push or fetch counts as left by a killed process.
+Each of them lives for less than git's time limits; another process may be using it."""
+
+_SCRATCH = "output-"
 
 _OVERHEAD = 64 * 1024
 """Bytes of a pack or an index beside the object that was asked for."""
@@ -131,6 +138,7 @@ class OutputRefs:
     def __init__(self, clone: Clone) -> None:
         self._clone, self._git = clone, clone.git
         self._tips_file = clone.path.with_name(f"{clone.path.name}.output-tips.json")
+        self._tidied = False
 
     # --- pushing -------------------------------------------------------------------------
 
@@ -289,8 +297,11 @@ class OutputRefs:
         """An empty repository."""
         parent = self._clone.path.parent
         make_private(parent)
+        if not self._tidied:
+            self._tidied = True
+            _remove_leftovers(parent)
         with tempfile.TemporaryDirectory(
-            dir=parent, prefix="output-", ignore_cleanup_errors=True
+            dir=parent, prefix=_SCRATCH, ignore_cleanup_errors=True
         ) as directory:
             path = Path(directory) / "push.git"
             self._git.run(path, "init", "--quiet", "--bare", "--template=")
@@ -385,3 +396,11 @@ class OutputRefs:
         return self._git.run(
             scratch.path, "hash-object", "-t", kind, "-w", "--stdin", stdin=content
         ).line
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove what a process that was killed left behind."""
+    for directory in parent.glob(f"{_SCRATCH}*"):
+        with suppress(OSError):
+            if time.time() - directory.lstat().st_mtime > SCRATCH_LEFTOVER_S:
+                rmtree(directory)

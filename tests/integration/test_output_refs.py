@@ -5,6 +5,7 @@ before them, bounded whatever the remote holds, and without a trace in the clone
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from dispatcher.attestation import git_blob
 from dispatcher.errors import NotFound, PermanentError, Unavailable
 from dispatcher.ops_repo import NewFile, OpsRepo, OutputFile, OutputsRefused
+from dispatcher.ops_repo.output_refs import SCRATCH_LEFTOVER_S
 from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
 
@@ -280,3 +282,25 @@ def test_a_probe_tells_what_is_refused_and_leaves_nothing(remote: GitRemote, rep
     keep_all(remote)
     with pytest.raises(PermanentError, match="did not remove"):
         repo.outputs.probe()
+
+
+def test_what_a_killed_push_left_behind_is_removed_by_the_next_process(
+    tmp_path: Path, remote: GitRemote
+) -> None:
+    state = tmp_path / "state"
+    old, new, other = (state / name for name in ("output-old", "output-new", "outputs"))
+    for directory in (old, new, other):
+        (directory / "push.git" / "objects").mkdir(parents=True)
+        (directory / "push.git" / "objects" / "pack").write_bytes(b"x")
+        (directory / "push.git" / "objects" / "pack").chmod(0o400)
+    long_ago = time.time() - SCRATCH_LEFTOVER_S - 60
+    for directory in (old, other):
+        os.utime(directory, (long_ago, long_ago))
+    repo = opened(state, remote)
+    try:
+        publish(repo, "one")
+    finally:
+        repo.close()
+    assert not old.exists()
+    assert new.exists(), "another process may be using it"
+    assert other.exists()

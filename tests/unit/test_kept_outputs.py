@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from dispatcher.attestation import git_blob
 from dispatcher.engines.base import LogChunk, Stream
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.loop.output_retention import oldest_kept
-from dispatcher.loop.outputs import PAUSES_S, SLOW_READS, KeptOutputs
+from dispatcher.loop.outputs import LATE_S, PAUSES_S, SLOW_READS, KeptOutputs
 from dispatcher.model.result import Result, ResultOutput
 from dispatcher.model.run import Claim, Outcome, Phase, RunKey
 from dispatcher.model.verdicts import Verdict
@@ -43,22 +43,37 @@ class Engine:
 
     Attributes:
         outcome: of the runner that wrote them.
+        late: per call, how many of the chunks are in the log by then; all of them afterwards.
     """
 
-    def __init__(self, chunks: Chunks, wait: Callable[[], object] = lambda: None) -> None:
-        self.chunks, self.wait, self.calls = chunks, wait, 0
+    def __init__(
+        self,
+        chunks: Chunks,
+        wait: Callable[[], object] = lambda: None,
+        *,
+        late: Sequence[int] = (),
+    ) -> None:
+        self.chunks, self.wait, self.calls, self.late = chunks, wait, 0, late
         self.outcome = outcome_of(chunks)
 
-    def logs(self, _claim: Claim, **_more: Any) -> Iterator[LogChunk]:
+    def logs(
+        self, _claim: Claim, *, offsets: Mapping[Stream, int] | None = None
+    ) -> Iterator[LogChunk]:
+        there = self.late[self.calls] if self.calls < len(self.late) else len(self.chunks)
         self.calls += 1
-        for stream, data in self.chunks:
+        at, after = dict.fromkeys(Stream, 0), offsets or {}
+        for stream, data in self.chunks[:there]:
             self.wait()
-            yield LogChunk(stream=stream, offset=0, data=data)
+            skip = max(0, after.get(stream, 0) - at[stream])
+            at[stream] += len(data)
+            if data[skip:]:
+                yield LogChunk(stream=stream, offset=at[stream], data=data[skip:])
 
 
 def outputs(state: Path, engine: Engine, *, max_kb: int = 64, **more: Any) -> KeptOutputs:
     settings = Settings.model_validate({"state_dir": state, "output": {"max_kb": max_kb}})
     scheduler: Any = engine
+    more = {"late_s": 0.0, **more}
     return KeptOutputs(settings, scheduler, **more)
 
 
@@ -107,6 +122,56 @@ def test_of_large_output_both_ends_are_kept(
         assert data == whole[:4_096] + note + whole[-4_096:]
     else:
         assert data == whole
+
+
+LATE: Chunks = [
+    (Stream.STDOUT, b"a" * 9_000),
+    (Stream.STDERR, b"oh"),
+    (Stream.STDOUT, b"b" * 9_000),
+    (Stream.STDERR, b" no"),
+]
+
+
+@pytest.mark.parametrize("late", [(0,), (1, 2, 3), (3, 3, 3), (2, 2, 4)])
+def test_what_comes_into_the_engines_log_after_the_end_is_waited_for(
+    tmp_path: Path, late: tuple[int, ...]
+) -> None:
+    """Nomad's log collector is a process of its own, and may be behind when the task has ended."""
+    engine = Engine(LATE, late=late)
+    kept = outputs(tmp_path, engine, late_s=LATE_S)
+    output = kept.collect(CLAIM, engine.outcome)
+    assert output is not None
+    assert output.missing == ""
+    assert bytes_of(kept, output) == {"stdout": b"a" * 9_000 + b"b" * 9_000, "stderr": b"oh no"}
+    assert output == outputs(tmp_path / "prompt", Engine(LATE)).collect(CLAIM, engine.outcome)
+
+
+def test_a_log_that_stays_short_is_not_waited_for_again_and_again(tmp_path: Path) -> None:
+    """A formula may shorten its own log: that must not hold up the results of others."""
+    now, calls = [0.0], []
+
+    def clock() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    engine = Engine(LATE, late=[2] * 1_000)
+    kept = outputs(tmp_path, engine, late_s=2.0, clock=clock)
+    for _ in range(SLOW_READS + 2):
+        engine.calls = 0
+        output = kept.collect(CLAIM, engine.outcome)
+        assert output is not None
+        assert "has only 9,000 of its 18,000 bytes" in output.missing
+        assert kept.trouble == "", "others are still read"
+        calls.append(engine.calls)
+    assert min(calls[:SLOW_READS]) > 1
+    assert calls[SLOW_READS:] == [1, 1]
+    engine.late, engine.calls = (), 0
+    assert kept.collect(CLAIM, engine.outcome)
+    engine.late = (2,)
+    engine.calls = 0
+    output = kept.collect(CLAIM, engine.outcome)
+    assert output is not None
+    assert not output.missing, "after one that was there, others are waited for again"
 
 
 def test_an_engine_that_does_not_answer_delays_a_few_results_and_no_more(tmp_path: Path) -> None:
