@@ -1,9 +1,17 @@
-"""Removes the output of runs month by month, as ``[output] keep_months`` says."""
+"""Removes the output of runs month by month, as ``[output] keep_months`` says.
+
+What is removed cannot be restored, and a clock that is wrong for an hour must not do that. So nothing
+is removed before the clock has run steadily for days, in which other things fail that people notice:
+certificates, tokens, schedules. Of the months that are too old, one goes per pass, the oldest first.
+"""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 from dispatcher.errors import Dependency
 from dispatcher.loop.pollers import Pollers
@@ -13,7 +21,46 @@ from dispatcher.status.tracker import Tracker
 INTERVAL_S = 3_600.0
 """Seconds between two looks at the months on the remote."""
 
+STEADY_S = 3 * 86_400.0
+"""Seconds that the clock must have run steadily before a month is removed: longer than a weekend."""
+
+GAP_S = 86_400.0
+"""Longest time in seconds between two looks at a clock that runs steadily: a restart takes less."""
+
+CLOCK_RECORD = "clock.json"
+"""Name of the file below the state directory."""
+
 NAME = "output-retention"
+
+
+class ClockRecord:
+    """When this installation looked at the clock, in a file, so that a jump is found after a restart.
+
+    Args:
+        path: of the file; without it, or if it cannot be read, the clock counts as just set.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def steady_for(self, now: float) -> float:
+        """Record a look; returns for how many seconds the clock has run without a jump.
+
+        Args:
+            now: what the clock shows, seconds since the epoch.
+
+        Raises:
+            OSError: it could not be recorded.
+        """
+        since = now
+        with suppress(OSError, ValueError, TypeError, KeyError):
+            record = json.loads(self._path.read_bytes())
+            if 0 <= now - float(record["seen"]) <= GAP_S:
+                since = min(now, float(record["since"]))
+        new = self._path.with_suffix(".new")
+        new.write_text(json.dumps({"since": since, "seen": now}))
+        new.replace(self._path)
+        return now - since
 
 
 class OutputRetention:
@@ -25,6 +72,8 @@ class OutputRetention:
         tracker: notified of each month that was removed.
         led: raises if the lead is no longer held.
         keep_months: before the current one; 0: none is removed.
+        record: of the clock.
+        clock: seconds since the epoch.
     """
 
     def __init__(
@@ -35,9 +84,11 @@ class OutputRetention:
         *,
         led: Callable[[], None],
         keep_months: int,
+        record: ClockRecord,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._refs, self._pollers, self._tracker, self._led = refs, pollers, tracker, led
-        self._keep_months = keep_months
+        self._keep_months, self._record, self._clock = keep_months, record, clock
         self._next_at = 0.0
 
     def work(self) -> None:
@@ -54,18 +105,21 @@ class OutputRetention:
             return None
         return max(0.0, self._next_at - time.monotonic())
 
-    def _remove(self) -> list[str]:
-        oldest = oldest_kept(time.time(), self._keep_months)
-        removed = []
-        for month in sorted(self._refs.months()):
-            if month < oldest:
-                self._led()
-                self._refs.remove(month)
-                removed.append(month)
-        return removed
+    def _remove(self) -> str:
+        """Remove one month; returns which, or ""."""
+        now = self._clock()
+        if self._record.steady_for(now) < STEADY_S:
+            return ""
+        oldest = oldest_kept(now, self._keep_months)
+        month = min(self._refs.months(), default="")
+        if not month or month >= oldest:
+            return ""
+        self._led()
+        self._refs.remove(month)
+        return month
 
-    def _removed(self, months: list[str]) -> None:
-        for month in months:
+    def _removed(self, month: str) -> None:
+        if month:
             self._tracker.event("output_removed", month=month)
 
 

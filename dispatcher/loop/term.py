@@ -22,7 +22,7 @@ from dispatcher.loop.endings import Endings
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.heads import Heads
 from dispatcher.loop.outages import Outages
-from dispatcher.loop.output_retention import OutputRetention
+from dispatcher.loop.output_retention import CLOCK_RECORD, ClockRecord, OutputRetention
 from dispatcher.loop.pollers import Pollers
 from dispatcher.loop.polls import (
     ClaimPoll,
@@ -283,6 +283,7 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
             tracker,
             led=steps.led,
             keep_months=settings.output.keep_months,
+            record=ClockRecord(settings.state_dir / CLOCK_RECORD),
         ),
         cleanup=Cleanup(
             components.scheduler,

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from dispatcher.attestation import git_blob
 from dispatcher.engines.base import LogChunk, Stream
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.loop.output_retention import oldest_kept
 from dispatcher.loop.outputs import LATE_S, PAUSES_S, SLOW_READS, KeptOutputs
 from dispatcher.model.result import Result, ResultOutput
 from dispatcher.model.run import Claim, Outcome, Phase, RunKey
@@ -308,19 +307,3 @@ def test_a_result_without_output_reads_as_before() -> None:
     assert '"output"' not in result.to_json()
     kept = result.model_copy(update={"output": ResultOutput(missing="why")})
     assert Result.model_validate_json(kept.to_json()) == kept
-
-
-@pytest.mark.parametrize(
-    ("day", "months", "oldest"),
-    [
-        ("2026-11-22", 12, "2025-11"),
-        ("2026-01-01", 1, "2025-12"),
-        ("2026-12-31", 11, "2026-01"),
-        ("2026-12-31", 12, "2025-12"),
-    ],
-)
-def test_the_oldest_month_that_is_kept(day: str, months: int, oldest: str) -> None:
-    from datetime import datetime
-
-    now = datetime.fromisoformat(f"{day}T12:00:00+00:00").timestamp()
-    assert oldest_kept(now, months) == oldest
