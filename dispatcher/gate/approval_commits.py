@@ -15,7 +15,8 @@ from dispatcher.gate.history import SignedHistory
 from dispatcher.ops_repo.lineage import Lineage
 
 LIMIT = 100
-"""Commits that are considered for one content, the oldest: a push cannot crowd out what is there."""
+"""Signed commits that are considered for one content, the first to arrive: a push cannot crowd out
+what is there."""
 
 REMEMBERED = 2_000
 
@@ -35,8 +36,8 @@ class ApprovalCommits:
         self._found: OrderedDict[_Key, tuple[str, tuple[str, ...]]] = OrderedDict()
 
     def of(self, lineage: Lineage, *, path: str, blob: str, head: str) -> Sequence[str]:
-        """Commits (hex) after the last change of a file that name its blob and contain it, the
-        oldest first; ``LIMIT`` at most.
+        """Signed commits (hex) after the last change of a file that name its blob and contain it, in
+        the order of the branch's first-parent history; ``LIMIT`` at most.
         """
         last = lineage.last.sha
         key = (path, blob, last)

@@ -51,8 +51,9 @@ class SignedHistory(History, Protocol):
     """What gate ``signed`` needs beyond that, where one approval by anybody is not enough."""
 
     def naming(self, text: str, *, since: str, commit: str) -> Sequence[str]:
-        """Commits (hex) of ``commit``'s history and not of ``since``'s whose message contains a
-        text, the oldest first; a limited number of them.
+        """Commits (hex) of ``commit``'s history and not of ``since``'s that carry a signature,
+        whoever made it, and whose message contains a text, in the order of the branch's
+        first-parent history; a limited number of them.
         """
         ...
 

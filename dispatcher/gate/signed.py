@@ -39,7 +39,7 @@ SIGNED_AUTHORS = 50
 """Commits of one change whose signers are determined, to find out who wrote it."""
 
 FULL = (
-    f"{LIMIT} commits or more name this content, and no further one is read, so that it has to be changed "
+    f"{LIMIT} signed commits or more name this content, and no further one is read, so that it has to be changed "
     "and approved anew"
 )
 
@@ -298,7 +298,7 @@ class SignedGate:
         return self._decision(Answer.WAITING, lacking, commit, question, command=command)
 
     def _later(self, question: Question, lineage: Lineage) -> tuple[list[Signature], bool]:
-        """Good signatures of later commits that approve exactly this content, the oldest first. And
+        """Good signatures of later commits that approve exactly this content, in order. And
         whether so many commits name it that no further one is read.
 
         None counts once the branch was rewritten so that it lost a later change of the file: that

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 
 from dispatcher.ops_repo import lineage, reader
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.lineage import Lineage
+from dispatcher.ops_repo.signatures import carries_signature
 
 MOST_COMMITS = 200
 """Commits of one change that are read, the latest."""
 
 MOST_NAMING = 1_000
-"""Commits that ``naming`` returns, the oldest: a push must not bury what was there before."""
+"""Commits that ``naming`` returns, the first: a push must not bury what was there before."""
 
 _ADDRESS = re.compile(r"<([^<>\s]+)>")
 
@@ -64,12 +66,13 @@ def contributions(
 
 
 def naming(clone: Clone, text: str, *, since: str, commit: str) -> tuple[str, ...]:
-    """Commits of ``commit``'s history and not of ``since``'s whose message contains a text, the
-    oldest first.
+    """Commits of ``commit``'s history and not of ``since``'s that carry a signature, whoever made it,
+    and whose message contains a text; in the order of the branch's first-parent history.
     """
     done = clone.git.run(
         clone.path,
         "log",
+        "--topo-order",  # a line of history at a time, and dates count for nothing
         "--format=%H",
         "--fixed-strings",
         f"--grep={text}",
@@ -77,4 +80,9 @@ def naming(clone: Clone, text: str, *, since: str, commit: str) -> tuple[str, ..
         f"^{since}",
         "--",
     )
-    return tuple(reversed(done.out.decode("ascii", "replace").split()))[:MOST_NAMING]
+    listed = reversed(done.out.decode("ascii", "replace").split())
+    return tuple(islice((sha for sha in listed if _signed(clone, sha)), MOST_NAMING))
+
+
+def _signed(clone: Clone, commit: str) -> bool:
+    return carries_signature(clone.objects.contents([commit])[commit])

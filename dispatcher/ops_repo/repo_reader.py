@@ -119,8 +119,9 @@ class RepoReader:
         )
 
     def naming(self, text: str, *, since: str, commit: str) -> tuple[str, ...]:
-        """Commits in the history of ``commit`` and not of ``since`` whose message contains a text,
-        the oldest first; a limited number of them.
+        """Commits in the history of ``commit`` and not of ``since`` that carry a signature, whoever
+        made it, and whose message contains a text, in the order of the
+        branch's first-parent history; a limited number of them.
         """
         return self._repairing(
             lambda: authorship.naming(self._clone, text, since=since, commit=commit)

@@ -104,6 +104,11 @@ def verify(clone: Clone, commit: str, signers: Signers) -> Signature:
     return replace(signature, approves=_approves(clone, info.oid))
 
 
+def carries_signature(commit: bytes) -> bool:
+    """Whether a commit object has a signature, valid or not."""
+    return bool(_split(commit)[1])
+
+
 def _approves(clone: Clone, commit: str) -> tuple[str, ...]:
     """The approvals in the commit's message, which is part of the signed content."""
     trailer_format = f"%(trailers:key={TRAILER},valueonly,unfold,separator={_SEPARATOR})"

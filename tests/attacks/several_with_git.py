@@ -175,16 +175,11 @@ def not_of_the_team(signed: SignedStage) -> Found:
     return signed.outcome()
 
 
-def no_room_for_approvals(signed: SignedStage) -> Found:
-    two_needed(signed)
-    bury(signed, 100)
-    signed.approve("carol", X)
-    return signed.outcome()
-
-
-def bury(signed: SignedStage, count: int) -> None:
-    """Push unsigned commits that name the content."""
+def bury(signed: SignedStage, count: int, *, key: str | None = None) -> None:
+    """Push commits that name the content, signed with this key, or not."""
     message = f"{message_of(X)} {signed.clone.blob(X)}"
+    signed.sign(key)
     for _ in range(count):
         signed.clone.commit(None, "--allow-empty", message=message)
+    signed.sign(None)
     signed.push()

@@ -63,7 +63,8 @@ class Line:
     def naming(self, text: str, *, since: str, commit: str) -> Sequence[str]:
         span = range(int(since) + 1, int(commit) + 1)
         self.read += len(span)
-        return [str(n) for n in span if any(text in a for a in self.commits[n].approves)]
+        signed = [n for n in span if self.commits[n].status != "unsigned"]
+        return [str(n) for n in signed if any(text in a for a in self.commits[n].approves)]
 
     def contributions(self, lineage: Lineage, path: str) -> Sequence[Contribution]:
         return [Contribution(commit="0", addresses=self.addresses)]
@@ -166,7 +167,7 @@ def test_a_new_head_costs_what_is_new() -> None:
 def test_a_flood_of_commits_that_name_the_content_neither_hides_what_was_there_nor_costs_more() -> (
     None
 ):
-    flood = [Commit(status="unsigned", principal="")] * 1_000
+    flood = [Commit(status="unknown_key", principal="")] * 1_000
     line = Line([Commit(), Commit(principal="bob"), *flood])
     verified: list[str] = []
 
@@ -177,6 +178,14 @@ def test_a_flood_of_commits_that_name_the_content_neither_hides_what_was_there_n
     made = SignedGate(history=line, verify=verify, place=PLACE)
     assert ask(made, line, TWO).approved_by == ("ada", "bob")
     assert len(verified) <= LIMIT + 1
+
+
+def test_a_flood_that_leaves_no_room_for_approvals_is_named() -> None:
+    flood = [Commit(status="unknown_key", principal="")] * LIMIT
+    line = Line([Commit(), *flood, Commit(principal="bob")])
+    decision = ask(gate(line), line, TWO)
+    assert decision.answer is Answer.WAITING
+    assert f"{LIMIT} signed commits or more name this content" in decision.reason
 
 
 def test_an_authors_key_is_the_authors_whatever_name_it_has_now() -> None:
