@@ -112,7 +112,7 @@ class Decision:
         commit: the commit (hex) that was approved, or that the reason is about; "" if none.
         request: number of the pull request that brought the file; 0 if there is none.
         landed: the commit (hex) of the main branch by which the file came; "" if not known.
-        landed_at: the time that commit states, seconds since the epoch; 0.0 if not known.
+        landed_at: when that commit came to the branch, seconds since the epoch; 0.0 if not known.
     """
 
     answer: Answer

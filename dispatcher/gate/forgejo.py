@@ -213,7 +213,7 @@ class ForgejoGate:
             commit=head,
             request=request.number,
             landed=lineage.mainline.sha,
-            landed_at=lineage.mainline.committed_at,
+            landed_at=self._history.arrived_at(lineage.mainline),
         )
 
     def _both(self, one: Callable[[], _A], other: Callable[[], _B]) -> tuple[_A, _B]:

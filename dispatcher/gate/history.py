@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dispatcher.ops_repo.authorship import Contribution
-from dispatcher.ops_repo.lineage import Lineage
+from dispatcher.ops_repo.lineage import Change, Lineage
 
 
 class History(Protocol):
@@ -43,6 +43,12 @@ class History(Protocol):
 
         Args:
             at: when it was given, seconds since the epoch; None: at the commit's date.
+        """
+        ...
+
+    def arrived_at(self, change: Change) -> float:
+        """When a commit came to the branch, seconds since the epoch, never later than it was seen
+        there; 0.0 if that is unknown.
         """
         ...
 

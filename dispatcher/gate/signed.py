@@ -205,7 +205,7 @@ class SignedGate:
             approved_by=(signature.principal,),
             commit=commit,
             landed=lineage.mainline.sha,
-            landed_at=lineage.mainline.committed_at,
+            landed_at=self._history.arrived_at(lineage.mainline),
         )
         return _Rank.APPROVED, approved
 
@@ -279,7 +279,7 @@ class SignedGate:
                 approved_by=tally.approved_by,
                 commit=commit,
                 landed=lineage.mainline.sha,
-                landed_at=lineage.mainline.committed_at,
+                landed_at=self._history.arrived_at(lineage.mainline),
             )
 
         def possible(rule: Rule) -> Sequence[str]:

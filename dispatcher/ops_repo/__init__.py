@@ -14,7 +14,8 @@ what is new. ``files``, ``changes`` and ``tree`` follow what matters in it. ``wr
 ``begin`` makes the first commit of a new repository; ``lead`` keeps the ref that says who leads, and
 ``output_refs`` those with the whole output of runs.
 ``withdrawals`` decides which approvals count no more: ``rewrites`` records what a rewritten
-history took back, and ``viewed`` the heads that decisions were made on. ``signatures`` determines
+history took back, and ``viewed`` the heads that decisions were made on; ``arrival_dates`` bounds the
+dates that commits claim. ``signatures`` determines
 who signed, by the lists that ``trusted_keys`` checks and ``trusted_people`` reads; ``authorship`` finds
 who wrote a content, as far as commits tell.
 

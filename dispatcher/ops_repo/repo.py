@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from dispatcher.ops_repo import arrival_dates
+from dispatcher.ops_repo.arrival_dates import ArrivalDates
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.git import Git
 from dispatcher.ops_repo.lead import LeadRef
+from dispatcher.ops_repo.lineage import Change
 from dispatcher.ops_repo.output_refs import OutputFile
 from dispatcher.ops_repo.records import (
     Head,
@@ -56,6 +59,7 @@ class OpsRepo(RepoReader):
         super().__init__(Clone(git_dir, Git(settings, credential)))
         self._writer = Writer(self._clone)
         self._withdrawals = Withdrawals(self._clone)
+        self._arrival_dates = ArrivalDates(git_dir.with_name(arrival_dates.FOLDER))
         self.outputs = self._writer.branch.outputs
         self.lead = LeadRef(self._clone, self._writer, repairing=self._repairing)
 
@@ -179,6 +183,16 @@ class OpsRepo(RepoReader):
             Misconfigured: the records of losses cannot be read.
         """
         return self._withdrawals.losses()
+
+    def arrived_at(self, change: Change) -> float:
+        """When a commit came to the branch, seconds since the epoch: the time that it claims, or when
+        it was first seen here, if that is earlier; 0.0 if it claims none.
+
+        Raises:
+            Misconfigured: the record of a commit that was dated in the future cannot be read or
+                written.
+        """
+        return self._arrival_dates.of(change)
 
     # --- writing -------------------------------------------------------------------------
 

@@ -177,6 +177,9 @@ class FakeHistory:
     def forgotten(self, approval: str, *, at: float | None = None) -> str:
         return ""
 
+    def arrived_at(self, change: Change) -> float:
+        return float(change.committed_at)
+
 
 class Clock:
     def __init__(self) -> None:

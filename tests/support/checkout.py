@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dispatcher.ops_repo import lineage as lineages
-from dispatcher.ops_repo.lineage import Lineage
+from dispatcher.ops_repo.lineage import Change, Lineage
 
 ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
@@ -129,3 +129,6 @@ class Checkout:
 
     def forgotten(self, approval: str, *, at: float | None = None) -> str:
         return ""
+
+    def arrived_at(self, change: Change) -> float:
+        return float(change.committed_at)

@@ -75,6 +75,9 @@ class Line:
     def forgotten(self, approval: str, *, at: float | None = None) -> str:
         return "forgotten" if self.commits[int(approval)].void else ""
 
+    def arrived_at(self, change: Change) -> float:
+        return float(change.committed_at)
+
 
 def gate(line: Line) -> SignedGate:
     return SignedGate(history=line, verify=lambda c: line.commits[int(c)], place=PLACE)
