@@ -5,6 +5,8 @@ The zones come from the system, or from the package ``tzdata`` if the system has
 
 from __future__ import annotations
 
+import functools
+import zoneinfo
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -18,16 +20,23 @@ def zone_problem(name: str) -> tuple[str, str] | None:
     """The problem of a time zone's name, and its remedy; None for a valid one. Only names that mean
     the same on every machine are valid: ``localtime`` is none.
     """
-    if "/" in name or name == "UTC":
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError):  # unknown, or not a name; a directory
-            pass
-        else:
-            return None
-    likely = did_you_mean(name[:100], sorted(n for n in available_timezones() if "/" in n))
+    names = _names(zoneinfo.TZPATH)
+    if name in names:
+        return None
+    likely = did_you_mean(name[:100], sorted(names))
     remedy = likely or f'Write a name of the IANA database, for example "{EXAMPLE}" or "UTC"'
     return f"there is no time zone {quoted(name)}", remedy
+
+
+@functools.cache
+def _names(_path: tuple[str, ...]) -> frozenset[str]:
+    """The names of the zones, in their own case whatever the file system is like; without ``posix/…``
+    and ``right/…``, which some systems have besides.
+
+    Args:
+        _path: where zones are looked for; another one is another question.
+    """
+    return frozenset({"UTC"}.union(name for name in available_timezones() if "/" in name))
 
 
 def moment(local: datetime, zone: str, *, later: bool = False) -> float:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dispatcher.model import zones
 from dispatcher.model.slots import LONGEST_EXPRESSION, Slots, cron_problem
 from dispatcher.model.zones import zone_problem
 
@@ -152,10 +153,38 @@ def test_no_expression_breaks_it(text: str) -> None:
         "UTC\x00",
         "Europe/Berlin/x",
         "ü",
+        "localtime",
+        "posixrules",
+        "right/Europe/Berlin",  # with leap seconds
+        "posix/Europe/Berlin",  # not in each system's database
+        "Europe/Berlin ",
     ],
 )
 def test_what_is_no_zone_says_why(wrong: str) -> None:
     assert zone_problem(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("europe/berlin", "Europe/Berlin"),
+        ("EUROPE/BERLIN", "Europe/Berlin"),
+        ("Berlin", "Europe/Berlin"),
+        ("utc", "UTC"),
+        ("GMT", "Etc/GMT"),
+        ("posix/Europe/Berlin", "Europe/Berlin"),
+    ],
+)
+def test_the_zone_that_was_meant_is_named(wrong: str, meant: str) -> None:
+    problem = zone_problem(wrong)
+    assert problem is not None
+    assert problem[1] == f'Did you mean "{meant}"?'
+
+
+def test_the_case_of_a_zone_counts_on_every_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that ignores case would open it; another dispatcher could not."""
+    monkeypatch.setattr(zones, "ZoneInfo", lambda name: ZoneInfo("Europe/Berlin"))
+    assert zone_problem("europe/berlin")
 
 
 @pytest.mark.parametrize("zone", ZONES)

@@ -43,6 +43,16 @@ def file(desk: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("timezone", "timezon", '2:1: unknown key "timezon". Did you mean "timezone"?'),
         ("Berlin", "Berln", 'there is no time zone "Europe/Berln". Did you mean "Europe/Berlin"?'),
+        (
+            "Europe/Berlin",
+            "europe/berlin",
+            '2:12: there is no time zone "europe/berlin". Did you mean',
+        ),
+        (
+            "Europe/Berlin",
+            "localtime",
+            '2:12: there is no time zone "localtime". Write a name of the',
+        ),
         ('"hello"', '"helo"', '5:11: there is no formula "helo". Did you mean "hello"?'),
         ("secrets = []", "secret = []", '7:1: unknown key "secret". Did you mean "secrets"?'),
         ("30 2 * * *", "30 2 * *", "does not have the five fields"),
