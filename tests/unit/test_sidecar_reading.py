@@ -96,14 +96,14 @@ def test_too_many_labels(forge: IssueForge) -> None:
 
 def test_pull_requests_are_not_issues(forge: IssueForge) -> None:
     opened(forge, "bug")
-    forge._repositories[NAME].issues[1].pull = True
+    forge.state.repositories[NAME].issues[1].pull = True
     issues = watched(forge)
     issues.read()
     assert issues.issues == {}
     assert issues.refresh(1) is None
     # nor is one a sub-issue
     parent, child = opened(forge, "bug"), opened(forge, body="Decomposed from #2")
-    forge._repositories[NAME].issues[child].pull = True
+    forge.state.repositories[NAME].issues[child].pull = True
     issues.read()
     assert issues.time_line(parent).sub_issues == ()
 
@@ -120,7 +120,7 @@ def test_issues_closed_while_pages_are_read_hide_no_other(forge: IssueForge) -> 
     issues.reads = _Disturbed(issues.reads, after)  # type: ignore[arg-type, assignment]
     issues.read()
     issues.read()
-    still = {i.number for i in forge._repositories[NAME].issues.values() if i.state == "open"}
+    still = {i.number for i in forge.state.repositories[NAME].issues.values() if i.state == "open"}
     assert set(issues.issues) == still
 
 
