@@ -6,7 +6,7 @@ import argparse
 import sys
 import tempfile
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ from rich.json import JSON
 from rich.markup import escape
 from rich.rule import Rule
 
-from dispatcher.assembly import build_components, build_service
+from dispatcher.assembly import build_components, build_service, open_sidecars
+from dispatcher.cli.serve import with_sidecars
 from dispatcher.demo import on_nomad
+from dispatcher.demo.issue import RULE, DemoIssue, demo_issue
 from dispatcher.demo.on_nomad import Looked
 from dispatcher.demo.screen import Screen
 from dispatcher.devservers import openbao
@@ -72,45 +74,66 @@ def _play(console: Console, folder: Path, arguments: argparse.Namespace) -> int:
         nomad = None
         if arguments.scheduler == "nomad":
             nomad = servers.enter_context(on_nomad.agent(console, image=arguments.image))
+        # Containers reach neither the forge on the loopback nor the agent's program.
+        issue = None if arguments.image else servers.enter_context(demo_issue())
         scene = Scene.set(
             folder,
             server,
             nomad=nomad,
             values=VALUES,
-            settings={
-                "limits": {"max_run_s": LONGEST_RUN_S},
-                "local": {"kill_grace_s": 1.0},
-                **({"nomad": {"image": arguments.image}} if arguments.image else {}),
-            },
-            tiers={"deploy": "low", "check-disk": "low", "crawl": "low"},
+            settings=_settings(folder, issue, image=arguments.image),
+            tiers={"deploy": "low", "check-disk": "low", "crawl": "low", RULE: "low"},
             policy={"formulas": {"deploy": {"secrets": ["DEPLOY_*"]}}, "secrets": {}, "mounts": {}},
-            formulas=_formulas(),
+            formulas=_formulas() | (issue.formulas if issue else {}),
+            bots=issue.bots if issue else {},
         )
         servers.callback(on_nomad.clear, console, scene)
         looked = Looked(scene) if nomad is not None else None
         _tell_of(console, scene)
 
-        console.print(Rule("2. Ada merges seven action files"))
+        console.print(
+            Rule("2. Ada merges seven action files" + (", and labels an issue" * bool(issue)))
+        )
         for action_id, purpose in STORY.items():
             console.print(f"  vault/actions/[bold]{action_id}[/].toml  {purpose}")
         scene.merge(_actions(signed=False), "Add six actions")
         scene.merge(_actions(signed=True), "Rotate the keys", sign=True)
+        if issue is not None:
+            issue.report(console)
 
         console.print()
         console.print(Rule("3. The dispatcher runs them"))
-        results = _serve(console, scene, looked)
+        results = _serve(console, scene, issue, looked)
 
         console.print()
         console.print(Rule("4. What a fresh clone of the remote holds"))
-        code = _show(console, scene, results)
+        code = _show(console, scene, issue, results)
+        if issue is not None:
+            console.print()
+            console.print(Rule("5. What the issue shows"))
+            issue.show(console)
         if looked is not None:
             console.print()
-            console.print(Rule(f"5. What Nomad showed of {LONGEST}, and what it keeps"))
+            console.print(Rule(f"6. What Nomad showed of {LONGEST}, and what it keeps"))
             looked.show(console, LONGEST)
             looked.close()
         if arguments.stay and console.is_terminal:
             console.input("\nAll is still up; Enter ends it. ")
         return code
+
+
+def _settings(folder: Path, issue: DemoIssue | None, *, image: str) -> dict[str, Any]:
+    return {
+        "limits": {"max_run_s": LONGEST_RUN_S},
+        "local": {"kill_grace_s": 1.0},
+        **({"nomad": {"image": image}} if image else {}),
+        **(issue.settings(folder) if issue else {}),
+    }
+
+
+def _story(issue: DemoIssue | None) -> dict[str, str]:
+    """All actions, and what each demonstrates."""
+    return STORY | (issue.story if issue else {})
 
 
 def _tell_of(console: Console, scene: Scene) -> None:
@@ -135,10 +158,17 @@ def _actions(*, signed: bool) -> dict[str, str]:
     }
 
 
-def _serve(console: Console, scene: Scene, looked: Looked | None) -> dict[str, dict[str, Any]]:
-    """Run the service until every action but the waiting one has its result on the remote."""
-    screen = Screen(console, STORY)
-    parts = build_components(scene.open_settings(), environ=scene.environ)
+def _serve(
+    console: Console, scene: Scene, issue: DemoIssue | None, looked: Looked | None
+) -> dict[str, dict[str, Any]]:
+    """Run the service until every action but the waiting one has its result on the remote, and the
+    issue its comment.
+    """
+    story = _story(issue)
+    screen = Screen(console, story)
+    environ = scene.environ | (issue.environ if issue else {})
+    parts = build_components(scene.open_settings(), environ=environ)
+    parts, sidecars = with_sidecars(parts, open_sidecars(parts, environ))
     service = build_service(parts, screen)
     failed: list[DisintoError] = []
     results: dict[str, dict[str, Any]] = {}
@@ -149,11 +179,14 @@ def _serve(console: Console, scene: Scene, looked: Looked | None) -> dict[str, d
         except DisintoError as error:
             failed.append(error)
 
+    def done() -> bool:
+        return len(results) == len(story) - 1 and (issue is None or bool(issue.comments))
+
     thread = threading.Thread(target=run)
-    with screen.shown():
+    with screen.shown(), sidecars or nullcontext():
         thread.start()
         try:
-            while thread.is_alive() and len(results) < len(STORY) - 1:
+            while thread.is_alive() and not done():
                 thread.join(0.2)
                 if looked is not None:
                     looked.look()
@@ -175,20 +208,24 @@ def _detail(result: dict[str, Any]) -> str:
     return f"exit code {result['exit_code']}{approved}"
 
 
-def _show(console: Console, scene: Scene, results: dict[str, dict[str, Any]]) -> int:
+def _show(
+    console: Console, scene: Scene, issue: DemoIssue | None, results: dict[str, dict[str, Any]]
+) -> int:
+    story = _story(issue)
     clone = scene.root / "clone"
     scene.git("clone", "--quiet", str(scene.remote), str(clone), cwd=scene.root)
     console.print(scene.git("log", "--oneline", "--decorate=no", cwd=clone))
-    for action_id in STORY:
+    for action_id in story:
         path = clone / ACTIONS_PATH / result_name(action_id)
         console.print(f"\n[bold]{path.relative_to(clone)}[/]")
         if path.exists():
             console.print(JSON.from_data(_without_attestation(results[action_id])))
         else:
             console.print("  (none: it waits for its approval)")
-    leaked = [value for value in VALUES.values() if _anywhere(clone, value)]
+    values = [*VALUES.values(), *(issue.tokens.values() if issue else ())]
+    leaked = [value for value in values if _anywhere(clone, value)]
     console.print()
-    if leaked or len(results) != len(STORY) - 1:
+    if leaked or len(results) != len(story) - 1:
         console.print("[red]This is not how it should have ended.[/]")
         return Exit.SOFTWARE
     console.print("No secret is in the repository. Everything that was started has ended.")

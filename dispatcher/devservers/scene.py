@@ -85,6 +85,7 @@ class Scene:
         policy: Mapping[str, Any] | None = None,
         formulas: Mapping[str, str] | None = None,
         nomad: DevAgent | None = None,
+        bots: Mapping[str, str] | None = None,
     ) -> Scene:
         """Build a scene.
 
@@ -99,6 +100,7 @@ class Scene:
             nomad: runs become its jobs, under a ``[nomad] ledger_prefix`` that no other scene has:
                 with Docker where the settings name ``[nomad] image``, else with raw_exec and this
                 Python. ``clear`` removes them.
+            bots: tokens of the projects' bots, by name.
         """
         scene = cls(root=root, server=server, nomad=nomad)
         base = {"PATH": os.environ["PATH"], "HOME": str(root), "VAULT_ADDR": server.addr}
@@ -112,7 +114,7 @@ class Scene:
         )
         scene._write_keys()
         scene._make_repository()
-        scene._set_up_servers(values)
+        scene._set_up_servers(values, bots or {})
         return scene
 
     def clear(self) -> None:
@@ -246,7 +248,7 @@ class Scene:
         self.git("commit", "--quiet", "--message", "Begin")
         self.git("push", "--quiet", "origin", "HEAD:main")
 
-    def _set_up_servers(self, values: Mapping[str, str]) -> None:
+    def _set_up_servers(self, values: Mapping[str, str], bots: Mapping[str, str]) -> None:
         """What an operator does once: ``disinto apply`` and ``disinto secrets put``."""
         settings = open_settings(self.config, self.operator)
         self.environ |= set_up(settings, operator=self.operator, nomad=self.nomad)
@@ -255,6 +257,8 @@ class Scene:
             store = Secrets(vault, settings)
             for name, value in values.items():
                 store.put(name, value)
+            for name, token in bots.items():
+                store.put_bot(name, token)
         finally:
             vault.close()
 

@@ -30,9 +30,17 @@ def play(folder: Path, *words: str, **more: str) -> str:
     return done.stdout
 
 
+def check_issue(told: str) -> None:
+    """The label of an issue became a run, and that one comment and another label."""
+    assert "its label bug-report started vault/actions/reproduce-shop-1-1.toml" in told
+    assert "labels: bug-report, in-triage\n" in told
+    assert told.count("comment by disinto:") == told.count(" comment by ") == 1
+    assert "reproduced" in told.partition("comment by disinto:")[2]
+
+
 @pytest.mark.needs("bao", "git")
 def test_the_demo(tmp_path: Path) -> None:
-    play(tmp_path)
+    check_issue(play(tmp_path))
 
 
 @pytest.mark.needs("nomad", "bao", "git")
@@ -56,4 +64,5 @@ def test_the_demo_on_a_nomad_of_its_own(tmp_path: Path) -> None:
     if os.environ.get("DISINTO_CONTAINERS"):
         pytest.skip("there may be no `nomad` on PATH")
     told = play(tmp_path, "--scheduler", "nomad")
+    check_issue(told)
     assert "token to sign in there" in told
