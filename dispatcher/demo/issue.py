@@ -137,7 +137,8 @@ class DemoIssue:
 def demo_issue() -> Iterator[DemoIssue]:
     """Serve the forge, with a repository and its labels, until the block ends."""
     forge = IssueForge()
-    forge.repository(REPOSITORY, ada="write", **{REPORTER: "write"})
+    forge.repository(REPOSITORY, ada="write")
+    forge.grant(REPOSITORY, REPORTER, "write")
     accounts = ("acme", "ada", "ben", REPORTER, BOT)
     with serving(forge) as url:
         issue = DemoIssue(
