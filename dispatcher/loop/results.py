@@ -11,6 +11,7 @@ from dispatcher.errors import Problem
 from dispatcher.model.inventory_entry import declared_change
 from dispatcher.model.result import (
     LOGS_LIMIT,
+    LONGEST_S,
     Result,
     ResultEngine,
     ResultFormula,
@@ -46,7 +47,7 @@ def of_run(
         error="; ".join(part for part in (outcome.error, trouble) if part),
         started_at=rfc3339(outcome.started_at) if ran else None,
         finished_at=rfc3339(outcome.finished_at) if ran else None,
-        duration_s=round(outcome.finished_at - outcome.started_at, 3) if ran else None,
+        duration_s=_duration_s(outcome) if ran else None,
         approved_by=claim.approved_by,
         tier=claim.tier,
         commit=claim.commit,
@@ -125,8 +126,14 @@ def in_words(problems: Sequence[Problem]) -> str:
     return "\n".join(str(p) for p in problems)
 
 
+def _duration_s(outcome: Outcome) -> float | None:
+    """None if a clock that was set makes it absurd."""
+    seconds = round(outcome.finished_at - outcome.started_at, 3)
+    return seconds if seconds <= LONGEST_S else None
+
+
 def _exit_code(verdict: Verdict, exit_code: int) -> int:
     """0 goes with a success and with nothing else."""
     if verdict.success:
         return 0
-    return exit_code or verdict.exit_code
+    return exit_code if exit_code and abs(exit_code) < 2**31 else verdict.exit_code

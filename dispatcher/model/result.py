@@ -22,6 +22,14 @@ LOGS_LIMIT = 1_000
 """Characters of redacted log kept in a result."""
 
 
+LONGEST_S = 100 * 366 * 86_400.0
+"""Maximum duration of a run: a century, since a clock that is set during a run may add decades."""
+
+_CODE_MAX = 2**31 - 1
+_BYTES_MAX = 2**53 - 1
+"""The largest integer that every JSON reader represents exactly."""
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -76,9 +84,11 @@ class ResultEngine(_Record):
 class KeptStream(_Record):
     """One stream of a run's output, kept compressed (gzip) as an object of the ops repository."""
 
-    bytes: Annotated[int, Field(ge=0, description="Bytes that the run wrote.")]
-    omitted: Annotated[int, Field(ge=0, description="Of these, left out in the middle.")] = 0
-    packed: Annotated[int, Field(ge=0, description="Bytes of the object.")]
+    bytes: Annotated[int, Field(ge=0, le=_BYTES_MAX, description="Bytes that the run wrote.")]
+    omitted: Annotated[
+        int, Field(ge=0, le=_BYTES_MAX, description="Of these, left out in the middle.")
+    ] = 0
+    packed: Annotated[int, Field(ge=0, le=_BYTES_MAX, description="Bytes of the object.")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$", description="Of the object's bytes.")]
     object: Annotated[
         str,
@@ -125,14 +135,21 @@ class Result(_Record):
     """What became of an action. Times are RFC 3339 in UTC; durations are seconds."""
 
     id: str
-    exit_code: Annotated[int, Field(description="Never 0 unless the verdict is succeeded.")]
+    exit_code: Annotated[
+        int,
+        Field(
+            ge=-_CODE_MAX - 1,
+            le=_CODE_MAX,
+            description="Never 0 unless the verdict is succeeded.",
+        ),
+    ]
     timestamp: Annotated[str, Field(description="When the verdict was reached.")]
     logs: Annotated[str, Field(description="Last 1,000 characters of output, redacted.")] = ""
     verdict: Verdict
     error: str = ""
     started_at: str | None = None
     finished_at: str | None = None
-    duration_s: float | None = None
+    duration_s: Annotated[float | None, Field(ge=0, le=LONGEST_S, allow_inf_nan=False)] = None
     approved_by: tuple[str, ...] = ()
     tier: Tier | None = None
     commit: Annotated[str, Field(description="Head of the branch when the run was decided.")] = ""

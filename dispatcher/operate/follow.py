@@ -10,7 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Protocol
+
+from pydantic import ValidationError
 
 from dispatcher.engines.base import LogChunk, Scheduler
 from dispatcher.errors import (
@@ -21,12 +24,14 @@ from dispatcher.errors import (
     TemporaryError,
 )
 from dispatcher.ledger.base import Ledger
+from dispatcher.model.paths import RESULT_ENDING
 from dispatcher.model.progress import Progress
 from dispatcher.model.result import RESULT_LIMIT, Result
 from dispatcher.model.run import Claim, Phase
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.settings import Settings
 from dispatcher.status import status_file
+from dispatcher.toml.source import dotted
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 2.0
@@ -75,9 +80,11 @@ class Followed:
 
     @property
     def exit_code(self) -> int:
-        """The formula's own code; for the other verdicts the documented one."""
-        verdict = self.result.verdict
-        return self.result.exit_code if verdict.own_code else verdict.exit_code
+        """The formula's own code; for the other verdicts the documented one. Of a failed run never one
+        that a shell reads as success: it sees the last eight bits.
+        """
+        verdict, own = self.result.verdict, self.result.exit_code
+        return own if verdict.own_code and (own % 256 or not own) else verdict.exit_code
 
 
 @dataclass(kw_only=True)
@@ -226,10 +233,32 @@ def read_result(repo: OpsRepo, commit: str, path: str) -> Result:
     data = repo.read_file(commit, path, limit=RESULT_LIMIT)
     if data is None:
         raise NotFound(f"there is no file {path} in the ops repo")
-    try:
-        return Result.model_validate_json(data if isinstance(data, bytes) else b"")
-    except ValueError as error:
-        first = str(error).splitlines()[0]
-        raise InvalidInput(
-            [Problem(message=f"this is not a result of disinto: {first}", path=path)]
-        ) from error
+    if isinstance(data, bytes):
+        try:
+            return Result.model_validate_json(data)
+        except ValidationError as error:
+            why = _first(error)
+    else:
+        why = f"it has {data:,} bytes, more than the {RESULT_LIMIT:,} allowed"
+    action_id = PurePosixPath(path).name.removesuffix(RESULT_ENDING)
+    raise InvalidInput(
+        [
+            Problem(
+                message=f"this is not a result of disinto: {why}",
+                path=path,
+                remedy=f"'disinto verify {action_id}' checks whether the dispatcher signed it. If so, "
+                "a newer version wrote it: update this one. If not, see who pushed it and why "
+                f"(git log -- {path}); to let the action get a genuine result, submit it under a "
+                "new id; to forget the file, delete it together with its action",
+            )
+        ]
+    )
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing wrong with a file that may be anybody's, in one short line."""
+    first = error.errors(include_input=False, include_context=False, include_url=False)[0]
+    if first["type"] in ("json_invalid", "model_type"):
+        return "the file is not a JSON object"
+    place = f"{dotted(first['loc'])}: " if first["loc"] else ""
+    return place + first["msg"]
