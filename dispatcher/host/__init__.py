@@ -1,1 +1,1 @@
-"""Files and processes of this machine, and their permissions."""
+"""Files and processes of this machine, their permissions, and the secrets that this process holds."""

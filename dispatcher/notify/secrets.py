@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from dispatcher.errors import Misconfigured
+from dispatcher.host.held_secrets import held_secrets
 from dispatcher.notify.text import unused
 from dispatcher.settings import NotifySettings, Settings, SinkKind, credential_files
 from dispatcher.settings.addresses import is_http
@@ -63,7 +64,8 @@ def has_secret(sink: NotifySettings) -> bool:
 
 def known_secrets(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Values that no notification may hold, by a name that may be shown: tokens and credentials of
-    this process. What an action's secrets are it does not know; the runner has taken these out.
+    this process, as far as it has read them. What an action's secrets are it does not know; the
+    runner has taken these out.
     """
     named = [settings.ops_repo.token_env, settings.forge.token_env]
     named += [settings.sidecars.token_env, settings.sidecars.report_token_env]
@@ -76,5 +78,8 @@ def known_secrets(settings: Settings, environ: Mapping[str, str]) -> dict[str, s
         except OSError:
             continue  # reported where it is used
         values[unused(file.name, values)] = value  # files of several directories share a name
+    for name, value in held_secrets():
+        if value not in values.values():
+            values[unused(name, values)] = value
     paths = {name: urlsplit(text).path for name, text in values.items() if is_http(text)}
     return {**values, **{f"{name} (path)": path for name, path in paths.items()}}

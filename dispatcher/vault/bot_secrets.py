@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dispatcher.errors import Misconfigured
+from dispatcher.host.held_secrets import hold
 from dispatcher.vault import names
 from dispatcher.vault.session import Vault
 
@@ -23,4 +24,4 @@ def bot_token(vault: Vault, name: str) -> str:
             f"Vault has no text at {path}, field {names.VALUE_FIELD}",
             remedy=f"Write it with `disinto secrets put --bot {name}`.",
         )
-    return value.strip()
+    return hold(f"secret {name}", value.strip())

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.errors import Denied, Misconfigured
+from dispatcher.host.held_secrets import hold
 from dispatcher.settings import VaultAuth, VaultSettings
 from dispatcher.vault import errors, names
 from dispatcher.vault.http import Reply, VaultHttp
@@ -204,4 +205,4 @@ def _file(path: Path | None, *, key: str, what: str) -> str:
         ) from None
     if not text or not text.isprintable():
         raise Misconfigured(f"the file {path} of [vault] {key} contains no {what}")
-    return text
+    return hold(what, text)

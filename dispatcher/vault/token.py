@@ -14,6 +14,7 @@ import weakref
 from dataclasses import dataclass, field, replace
 
 from dispatcher.errors import DisintoError, PermanentError, Unavailable
+from dispatcher.host.held_secrets import hold
 from dispatcher.vault.login import LogIn, Login
 
 
@@ -111,7 +112,9 @@ class TokenKeeper:
         return 5.0 if held is None else held.due_at - time.monotonic()
 
     def _logged_in(self) -> HeldToken:
-        return HeldToken.of(self._log_in.log_in(), time.monotonic())
+        login = self._log_in.log_in()
+        hold("token of Vault", login.token)
+        return HeldToken.of(login, time.monotonic())
 
     def _renewed(self, held: HeldToken) -> HeldToken:
         now = time.monotonic()

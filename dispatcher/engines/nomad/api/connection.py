@@ -21,6 +21,7 @@ import httpx
 from dispatcher.engines.nomad.api.errors import meaning
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.errors import Dependency, Misconfigured, Unavailable, origin_of, reason_of
+from dispatcher.host.held_secrets import hold
 
 LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=60.0)
 """Streams hold a connection each, so the pool has no upper bound: its callers are bounded."""
@@ -248,7 +249,7 @@ class _Token:
             stamp = (about.st_mtime_ns, about.st_ino)
             token, version = self._read
             if stamp != version:
-                token = self._file.read_text(encoding="ascii").strip()
+                token = hold("token of Nomad", self._file.read_text(encoding="ascii").strip())
                 self._read = (token, stamp)
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not plain text"
