@@ -4,7 +4,18 @@ They run inside a job, as any formula does: secrets and ``DISINTO_*`` in the env
 outputs in files. So this package knows neither the control loop nor the commands, and no settings of
 the dispatcher: what a run reads is its params and the files of its formula, which were approved.
 
+* ``__main__``: ``python -m dispatcher.desktop create|destroy|reap``, and what they are given
+* ``params``: params, and the settings beside the formula
+* ``lifecycle``: pure: a record, what was observed and the time give the next record
+* ``create``: makes one desktop, or leaves nothing behind
+* ``destroy``: removes what has a tag, until nothing is listed
+* ``reap``: finds machines that nothing names
 * ``cloud``: the provider as the life cycle sees it, and its errors
+* ``digitalocean``: that provider, the only module that knows it
+* ``tags``: by which machines are found
+* ``probes``: looks at a machine from outside
+* ``waiting``: clock, cancellation, patience
+* ``reporting``: progress and outputs of a run
 * ``certificate``: the TLS certificate of one machine, and its fingerprint
 * ``credentials``: derived from Vault's answer, never stored
 * ``machine``: one machine, and the user data that makes it a desktop

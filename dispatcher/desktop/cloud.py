@@ -97,8 +97,10 @@ class Cloud(Protocol):
     def tagged(self, tag: str) -> list[Droplet]:
         """All machines with a tag, on all pages."""
 
-    def delete(self, droplet_id: int) -> None:
-        """Delete one machine, or find that it is gone."""
+    def delete(self, droplet_id: int) -> bool:
+        """Delete one machine. False if the provider does not know it, which proves nothing of a
+        new one.
+        """
 
     def newest_ubuntu(self, region: str) -> str:
         """Slug of the newest Ubuntu LTS image that a region has."""

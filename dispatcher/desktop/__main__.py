@@ -1,0 +1,180 @@
+"""``python -m dispatcher.desktop create|destroy|reap``, which the formulas of ``actions/desktop`` start."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from dispatcher.desktop.certificate import make_certificate
+from dispatcher.desktop.cloud import Order
+from dispatcher.desktop.create import Creation, Wanted
+from dispatcher.desktop.credentials import VARIABLE, Credentials
+from dispatcher.desktop.destroy import destroy
+from dispatcher.desktop.digitalocean import TOKEN, Connection, DigitalOcean
+from dispatcher.desktop.machine import Machine, user_data
+from dispatcher.desktop.params import (
+    CreateParams,
+    DesktopSettings,
+    DestroyParams,
+    ReapParams,
+    read_params,
+    read_settings,
+    required,
+)
+from dispatcher.desktop.probes import NetworkProber
+from dispatcher.desktop.reap import Known, reap
+from dispatcher.desktop.reporting import FileReporter
+from dispatcher.desktop.tags import Tags
+from dispatcher.desktop.waiting import Cancelled, SystemClock, patiently
+from dispatcher.errors import DisintoError, Exit
+from dispatcher.model.times import epoch, rfc3339
+
+_CANCELLED = 143  # 128 + SIGTERM, as a shell has it
+
+
+class _Run:
+    """What every program has."""
+
+    def __init__(self, environ: Mapping[str, str], clock: SystemClock) -> None:
+        self.environ, self.clock = environ, clock
+        self.settings: DesktopSettings = read_settings(environ)
+        self.tags = Tags(project=self.settings.project)
+        self.reporter = FileReporter(
+            progress_path=_path(environ, "DISINTO_PROGRESS"),
+            outputs_path=_path(environ, "DISINTO_OUTPUTS"),
+        )
+        token = required(environ, TOKEN, f'Name it in the action: secrets = ["{TOKEN}"].')
+        self.cloud = DigitalOcean(Connection(token, url=self.settings.api_url))
+
+
+def _path(environ: Mapping[str, str], name: str) -> Path | None:
+    return Path(environ[name]) if environ.get(name) else None
+
+
+def _create(run: _Run) -> None:
+    params = read_params(CreateParams, run.environ)
+    desktop_id = required(run.environ, "DISINTO_ACTION_ID", "The runner sets it.")
+    run_key = required(run.environ, "DISINTO_RUN_KEY", "The runner sets it.")
+    answer = required(run.environ, VARIABLE, f'Name it in the action: secrets = ["{VARIABLE}"].')
+    now = run.clock.now()
+    machine = Machine(
+        desktop_id=desktop_id,
+        run_key=run_key,
+        name=params.name,
+        credentials=Credentials.from_hmac(answer),
+        certificate=make_certificate(desktop_id, now=now),
+        apps=params.apps,
+        ssh_keys=params.ssh_keys,
+        vigilance=params.watched,
+    )
+    order = Order(
+        name=params.name,
+        region=params.region,
+        size=params.chosen_size,
+        image=_image(run, params),
+        tags=run.tags.for_run(desktop_id, run_key),
+        ssh_keys=run.settings.ssh_keys,
+        user_data=user_data(machine),
+    )
+    wanted = Wanted(
+        order=order,
+        run_tag=run.tags.run(run_key),
+        fingerprint=machine.certificate.fingerprint,
+        entry=_entry(run.settings, params, machine, order, now),
+        keep_on_error=params.keep_on_error,
+    )
+    prober = NetworkProber(http_port=run.settings.http_port, https_port=run.settings.https_port)
+    Creation(wanted, cloud=run.cloud, clock=run.clock, prober=prober, reporter=run.reporter).run()
+
+
+def _image(run: _Run, params: CreateParams) -> str:
+    chosen = params.image or run.settings.image_slug
+    return chosen or patiently(lambda: run.cloud.newest_ubuntu(params.region), run.clock)
+
+
+def _entry(
+    settings: DesktopSettings, params: CreateParams, machine: Machine, order: Order, now: float
+) -> dict[str, object]:
+    """The inventory entry, as far as it is known before the machine is asked for."""
+    entry: dict[str, object] = {
+        "id": machine.desktop_id,
+        "name": machine.name,
+        "region": order.region,
+        "size": order.size,
+        "image": order.image,
+        "fingerprint": machine.certificate.fingerprint,
+        "key_version": machine.credentials.key_version,
+        "run_key": machine.run_key,
+        "project": settings.project,
+        "apps": list(machine.apps),
+        "vigilance": machine.vigilance is not None,
+    }
+    if settings.gateway_host:
+        entry["gateway_host"] = settings.gateway_host
+    if params.life_s is not None:
+        entry["expires_at"] = rfc3339(now + params.life_s)
+    return entry
+
+
+def _destroy(run: _Run) -> None:
+    params = read_params(DestroyParams, run.environ)
+    destroy(
+        params.id,
+        cloud=run.cloud,
+        clock=run.clock,
+        reporter=run.reporter,
+        tags=run.tags,
+        end_sessions=lambda _desktop_id: None,  # a machine takes its own gateway with it
+    )
+
+
+def _reap(run: _Run) -> None:
+    params = read_params(ReapParams, run.environ)
+    known = Known(
+        droplets=frozenset(params.known_droplets),
+        run_keys=frozenset(params.known_runs),
+        listed_at=epoch(params.listed_at),
+    )
+    reap(
+        known,
+        remove=params.remove,
+        cloud=run.cloud,
+        clock=run.clock,
+        reporter=run.reporter,
+        tags=run.tags,
+    )
+
+
+_PROGRAMS: Mapping[str, Callable[[_Run], None]] = {
+    "create": _create,
+    "destroy": _destroy,
+    "reap": _reap,
+}
+
+
+def main(argv: list[str], environ: Mapping[str, str]) -> int:
+    """Run one program. Returns its exit code."""
+    if len(argv) != 1 or argv[0] not in _PROGRAMS:
+        _tell(f"usage: python -m dispatcher.desktop {'|'.join(_PROGRAMS)}")
+        return Exit.USAGE
+    clock = SystemClock()
+    clock.listen()
+    try:
+        _PROGRAMS[argv[0]](_Run(environ, clock))
+    except Cancelled:
+        _tell("cancelled: nothing is left")
+        return _CANCELLED
+    except DisintoError as error:
+        _tell(str(error))
+        return error.exit_code
+    return Exit.OK
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the output of a formula
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))

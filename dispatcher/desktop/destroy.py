@@ -1,0 +1,148 @@
+"""Removes what carries a tag, until the provider lists nothing with it. Idempotent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from dispatcher.desktop.cloud import Cloud, CloudBusy, CloudUnclear
+from dispatcher.desktop.lifecycle import Observation, Record, State, advance, begin_removal
+from dispatcher.desktop.reporting import Reporter
+from dispatcher.desktop.tags import Tags
+from dispatcher.desktop.waiting import PAUSE_S, Clock
+from dispatcher.errors import Exit, TemporaryError, describe
+
+REMOVAL_LIMIT_S = 600.0
+"""Seconds until the provider has to list nothing any more."""
+
+SETTLE_S = 90.0
+"""Seconds for which the list has to stay empty if a machine may still appear in it: a request without
+an answer, or a machine that the list never showed. Tags are set after a machine is created."""
+
+_ASK_AGAIN_S = 30.0  # to delete what is listed although it was deleted
+
+
+class StillThere(TemporaryError):
+    """The provider still lists it, or cannot be asked."""
+
+    exit_code = Exit.TEMPFAIL
+
+
+class Removal:
+    """The removal of all machines with one tag.
+
+    Args:
+        only: ids, of those with the tag, that are to be removed; None for all.
+        droplet_ids: machines that belong to it, listed or not.
+        doubtful: whether a machine may appear that the list does not show yet.
+    """
+
+    def __init__(
+        self,
+        cloud: Cloud,
+        clock: Clock,
+        reporter: Reporter,
+        *,
+        tag: str,
+        only: Collection[int] | None = None,
+        droplet_ids: Iterable[int] = (),
+        doubtful: bool = False,
+    ) -> None:
+        self._cloud, self._clock, self._reporter = cloud, clock, reporter
+        self._tag, self._only = tag, only
+        self._named = set(droplet_ids)
+        self._doubtful = doubtful or bool(self._named)
+        self._asked: dict[int, float] = {}
+        self._shown = False
+
+    @property
+    def removed(self) -> list[int]:
+        """Ids of what was deleted."""
+        return sorted(self._asked)
+
+    def run(self, record: Record | None = None, *, limit_s: float = REMOVAL_LIMIT_S) -> Record:
+        """Delete, and look until nothing is left.
+
+        Returns:
+            The record, DESTROYED.
+
+        Raises:
+            StillThere: not within ``limit_s`` seconds.
+            CloudRefused: the provider refuses to list or delete.
+        """
+        clock = self._clock
+        begun = clock.now()
+        record = begin_removal(record, begun)
+        self._reporter.progress(record.stage)
+        empty_since: float | None = None
+        trouble = ""
+        while True:
+            pause = PAUSE_S
+            try:
+                listed = self._pass()
+                trouble = "" if not listed else f"the provider still lists {sorted(listed)}"
+                empty_since = (empty_since or clock.now()) if not listed else None
+            except (CloudBusy, CloudUnclear) as error:
+                empty_since, trouble = None, error.what
+                if isinstance(error, CloudBusy):
+                    pause = error.retry_after_s or PAUSE_S
+            now = clock.now()
+            gone = empty_since is not None and now - empty_since >= self._settle_s
+            record = advance(record, Observation(deleted=bool(self._asked), gone=gone), now)
+            self._reporter.progress(record.stage, trouble)
+            if record.state is State.DESTROYED:
+                return record
+            if now + pause - begun > limit_s:
+                raise StillThere(
+                    f"machines with the tag {self._tag} may be left: {trouble or 'too short a time'}",
+                    remedy="Destroy the desktop again, or run desktop-reap.",
+                )
+            clock.sleep(pause)
+
+    @property
+    def _settle_s(self) -> float:
+        return SETTLE_S if self._doubtful and not self._shown else 0.0
+
+    def _pass(self) -> set[int]:
+        """One look, and requests to delete what it shows; ids that are listed."""
+        listed = {droplet.id for droplet in self._cloud.tagged(self._tag)}
+        if self._only is not None:
+            listed &= set(self._only)
+        self._shown = self._shown or bool(listed)
+        for droplet_id in sorted(listed | self._named):
+            at = self._asked.get(droplet_id)
+            if at is not None and self._clock.now() - at < _ASK_AGAIN_S:
+                continue
+            if self._cloud.delete(droplet_id):
+                self._asked[droplet_id] = self._clock.now()
+                self._shown = True
+        return listed
+
+
+def destroy(
+    desktop_id: str,
+    *,
+    cloud: Cloud,
+    clock: Clock,
+    reporter: Reporter,
+    tags: Tags,
+    end_sessions: Callable[[str], None],
+) -> None:
+    """Remove a desktop; one that is gone already is removed.
+
+    Args:
+        end_sessions: ends what is open at the gateway. Whatever it raises delays nothing.
+
+    Raises:
+        StillThere, CloudRefused: see ``Removal``.
+    """
+    try:
+        end_sessions(desktop_id)
+    except Exception as error:  # noqa: BLE001 - a machine that goes on costs money
+        reporter.say(f"sessions of {desktop_id} could not be ended: {describe(error)}")
+    removal = Removal(cloud, clock, reporter, tag=tags.desktop(desktop_id))
+    removal.run()
+    if removal.removed:
+        reporter.say(f"deleted: {', '.join(f'droplet {each}' for each in removal.removed)}")
+    else:
+        reporter.say(f"the provider lists nothing of {desktop_id}: it was gone already")
+    reporter.outputs({"inventory": {"id": desktop_id}})

@@ -1,0 +1,180 @@
+"""What a run reads: its params, the settings beside its formula, and its environment.
+
+The params were checked against the formula's schema before anything was minted. Here they become
+records, and what a schema cannot say is checked: a lifetime, for example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from dispatcher.desktop.machine import Vigilance
+from dispatcher.errors import Exit, Misconfigured, PermanentError
+from dispatcher.model.times import epoch, parse_duration
+
+SETTINGS_FILE = "desktop-settings.json"
+"""The settings, beside the formulas: a file that each of them reads, so it is approved with them."""
+
+VIGILANCE_SIZE = "s-4vcpu-8gb"
+DEFAULT_SIZE = "s-2vcpu-4gb"
+_SHORTEST_LIFE_S = 600.0
+_LONGEST_LIFE_S = 366 * 86400.0
+
+
+class BadParams(PermanentError):
+    """The params, or the settings beside the formula, cannot be used."""
+
+    exit_code = Exit.DATAERR
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class CreateParams(_Strict):
+    """``[params]`` of ``desktop``; docs/desktops.md explains them."""
+
+    name: str
+    region: str = "sfo3"
+    size: str = ""
+    image: str = ""
+    apps: tuple[str, ...] = ()
+    ssh_keys: tuple[str, ...] = ()
+    lifetime: str = ""
+    keep_on_error: bool = False
+    vigilance: bool = False
+    vigilance_model: str = "qwen3:0.6b"
+    vigilance_screenshots: bool = False
+
+    @model_validator(mode="after")
+    def _together(self) -> CreateParams:
+        if self.lifetime:
+            seconds = parse_duration(self.lifetime)
+            if not _SHORTEST_LIFE_S <= seconds <= _LONGEST_LIFE_S:
+                raise ValueError("lifetime is not between 10m and 366d")
+        if self.keep_on_error and not self.lifetime:
+            raise ValueError(
+                "keep_on_error needs lifetime: a machine that is kept is billed until it expires"
+            )
+        if self.vigilance and self.size not in ("", VIGILANCE_SIZE):
+            raise ValueError(f"vigilance needs the size {VIGILANCE_SIZE}")
+        return self
+
+    @property
+    def chosen_size(self) -> str:
+        return self.size or (VIGILANCE_SIZE if self.vigilance else DEFAULT_SIZE)
+
+    @property
+    def life_s(self) -> float | None:
+        """Seconds until it expires; None for never."""
+        return parse_duration(self.lifetime) if self.lifetime else None
+
+    @property
+    def watched(self) -> Vigilance | None:
+        if not self.vigilance:
+            return None
+        return Vigilance(model=self.vigilance_model, screenshots=self.vigilance_screenshots)
+
+
+class DestroyParams(_Strict):
+    """``[params]`` of ``desktop-destroy``."""
+
+    id: str
+
+
+class ReapParams(_Strict):
+    """``[params]`` of ``desktop-reap``."""
+
+    listed_at: str
+    known_droplets: tuple[int, ...] = ()
+    known_runs: tuple[str, ...] = ()
+    remove: bool = False
+
+    @model_validator(mode="after")
+    def _time(self) -> ReapParams:
+        epoch(self.listed_at)
+        return self
+
+
+_Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class DesktopSettings(_Strict):
+    """``desktop-settings.json``; the names in capitals are those of DigitalOcean's own tools."""
+
+    image_slug: str = Field(default="", alias="DIGITALOCEAN_IMAGE_SLUG")
+    latest_ubuntu: bool = Field(default=True, alias="DIGITALOCEAN_USE_LATEST_UBUNTU_IMAGE")
+    ssh_keys: tuple[str, ...] = Field(default=(), alias="DIGITALOCEAN_SSH_KEYS")
+    api_url: str = Field(default="https://api.digitalocean.com", alias="DIGITALOCEAN_API_URL")
+    project: str = Field(default="disinto", pattern=r"^[a-z][a-z0-9-]{0,30}$")
+    gateway_host: str = ""
+    http_port: _Port = 80
+    https_port: _Port = 443
+
+    @model_validator(mode="after")
+    def _image(self) -> DesktopSettings:
+        if not self.image_slug and not self.latest_ubuntu:
+            raise ValueError(
+                "DIGITALOCEAN_USE_LATEST_UBUNTU_IMAGE is false, so DIGITALOCEAN_IMAGE_SLUG is needed"
+            )
+        return self
+
+
+_R = TypeVar("_R", bound=_Strict)
+
+
+def read_params(record: type[_R], environ: Mapping[str, str]) -> _R:
+    """The params of this run.
+
+    Raises:
+        BadParams: they cannot be used; names each.
+    """
+    return _read(record, environ.get("DISINTO_PARAMS", "{}"), "[params]")
+
+
+def read_settings(environ: Mapping[str, str]) -> DesktopSettings:
+    """The settings beside the formula; all have defaults, and the file may be missing.
+
+    Raises:
+        BadParams: they cannot be used; names each.
+    """
+    directory = environ.get("DISINTO_FILES")
+    if not directory:
+        return DesktopSettings()
+    try:
+        text = (Path(directory) / SETTINGS_FILE).read_text("utf-8")
+    except FileNotFoundError:
+        return DesktopSettings()
+    return _read(DesktopSettings, text, SETTINGS_FILE)
+
+
+def _read(record: type[_R], text: str, where: str) -> _R:
+    try:
+        # As JSON, so that a list can become a tuple although nothing else is converted.
+        return record.model_validate_json(text)
+    except ValidationError as error:
+        problems = "; ".join(_problem(each) for each in error.errors(include_input=False))
+        raise BadParams(f"{where}: {problems}") from None
+
+
+def _problem(error: Mapping[str, object]) -> str:
+    place = error["loc"]
+    name = ".".join(str(part) for part in place) if isinstance(place, tuple) else ""
+    text = str(error["msg"]).removeprefix("Value error, ")
+    return f"{name}: {text}" if name else text
+
+
+def required(environ: Mapping[str, str], name: str, remedy: str) -> str:
+    """A variable that the run must have.
+
+    Raises:
+        Misconfigured: it is missing or empty.
+    """
+    value = environ.get(name, "")
+    if not value:
+        raise Misconfigured(f"{name} is not set", remedy=remedy)
+    return value

@@ -1,0 +1,125 @@
+"""Looks at a machine from outside: its page, its desktop, its report.
+
+The machine is not trusted: whatever it sends is bounded in size and time. HTTPS is believed only with
+the certificate that the run made; no certificate authority is asked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import socket
+import ssl
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from dispatcher.desktop.report import REPORT_LIMIT, REPORT_PATH, Report, parse_report
+
+DESKTOP_PATH = "/guacamole/"
+TIMEOUT_S = 5.0
+_HEAD_LIMIT = 16 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probed:
+    """What a machine answered.
+
+    Attributes:
+        report: its own; None if there is none.
+        http: whether ``http://IP/`` answers at all, a redirect included.
+        https: whether ``https://IP/guacamole/`` answers 200 with the run's certificate.
+        stranger: whether somebody answers there with another certificate.
+    """
+
+    report: Report | None = None
+    http: bool = False
+    https: bool = False
+    stranger: bool = False
+
+
+class Prober(Protocol):
+    """Looks at one machine."""
+
+    def look(self, ip: str, fingerprint: str) -> Probed: ...
+
+
+class WrongCertificate(Exception):
+    """Another certificate than the expected one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NetworkProber:
+    """Looks over the network.
+
+    Attributes:
+        http_port, https_port: of the machine.
+        timeout_s: seconds for one whole answer.
+    """
+
+    http_port: int = 80
+    https_port: int = 443
+    timeout_s: float = TIMEOUT_S
+
+    def look(self, ip: str, fingerprint: str) -> Probed:
+        http = False
+        with suppress(OSError):
+            status, _ = self._get(ip, self.http_port, "/", "")
+            http = 100 <= status < 500
+        report, https = None, False
+        try:
+            with suppress(OSError):
+                status, body = self._get(ip, self.https_port, REPORT_PATH, fingerprint)
+                report = parse_report(body) if status == 200 else None
+            with suppress(OSError):
+                status, _ = self._get(ip, self.https_port, DESKTOP_PATH, fingerprint)
+                https = status == 200
+        except WrongCertificate:
+            return Probed(http=http, stranger=True)
+        return Probed(report=report, http=http, https=https)
+
+    def _get(self, ip: str, port: int, path: str, fingerprint: str) -> tuple[int, bytes]:
+        """Status and body of a GET; status 0 if the answer is none.
+
+        Args:
+            fingerprint: of the certificate; "" for HTTP.
+
+        Raises:
+            OSError, WrongCertificate: see there. Nothing is sent before the certificate is known.
+        """
+        until = time.monotonic() + self.timeout_s
+        with socket.create_connection((ip, port), timeout=self.timeout_s) as plain:
+            connection = _pinned(plain, fingerprint) if fingerprint else plain
+            # HTTP/1.0: an answer ends with the connection, and comes in no chunks.
+            request = f"GET {path} HTTP/1.0\r\nHost: {ip}\r\nUser-Agent: disinto\r\n\r\n"
+            connection.sendall(request.encode())
+            head, _, body = _read(connection, until).partition(b"\r\n\r\n")
+        words = head.split(b"\r\n", 1)[0].split(b" ", 2)
+        known = len(words) > 1 and words[0].startswith(b"HTTP/") and words[1].isdigit()
+        return (int(words[1][:3]) if known else 0), body
+
+
+def _pinned(plain: socket.socket, fingerprint: str) -> ssl.SSLSocket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE  # the fingerprint below is what is verified
+    connection = context.wrap_socket(plain)
+    certificate = connection.getpeercert(binary_form=True) or b""
+    if not hmac.compare_digest(hashlib.sha256(certificate).hexdigest(), fingerprint):
+        raise WrongCertificate
+    return connection
+
+
+def _read(connection: socket.socket, until: float) -> bytes:
+    data = bytearray()
+    while len(data) <= _HEAD_LIMIT + REPORT_LIMIT:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        connection.settimeout(left)
+        part = connection.recv(64 * 1024)
+        if not part:
+            break
+        data += part
+    return bytes(data)
