@@ -1,27 +1,27 @@
 """Credentials of one desktop: derived, never stored. Who may derive them may open the desktop.
 
-Vault answers ``transit/hmac`` over the desktop's id and run key with ``vault:v<version>:<base64>``;
-HKDF (RFC 5869) with one label per credential makes the rest of it.
+Vault answers ``transit/hmac`` over the desktop's run key with ``vault:v<version>:<base64>``; HKDF (RFC
+5869) with one label per credential makes the rest of it. The run that creates the desktop and whoever
+opens it derive the same. Pure.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
-import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from dispatcher.errors import InvalidValue
+from dispatcher.model.derived import split_hmac
 
 VARIABLE = "DESKTOP_HMAC"
-"""The environment variable that holds Vault's answer; the name of a secret."""
+"""The derived secret that an action of a desktop names, and the environment variable that it becomes."""
 
-_ANSWER = re.compile(r"vault:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]{43}=)", re.ASCII)
-_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz0123456789-_+=.@"
-assert len(_ALPHABET) >= 64  # noqa: S101 - the first 64 are used, so that no letter is likelier
+_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz0123456789-_+=."
+assert len(_ALPHABET) == 64  # noqa: S101 - so that no letter is likelier
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,9 +29,9 @@ class Credentials:
     """What opens one desktop.
 
     Attributes:
-        vnc_password: eight characters, the maximum of VNC authentication (RFC 6143, 7.2.2).
+        vnc_password: eight characters, the maximum of VNC authentication (RFC 6143, 7.2.2); 48 bits.
         guacamole_key: 16 bytes, the shared key of Guacamole's JSON authentication.
-        key_version: of the transit key they were derived with.
+        key_version: of the transit key they were derived with; no secret.
     """
 
     vnc_password: str = field(repr=False)
@@ -45,22 +45,33 @@ class Credentials:
         Raises:
             InvalidValue: it is no answer of ``transit/hmac`` with SHA-256.
         """
-        parts = _ANSWER.fullmatch(answer)
         try:
-            secret = base64.b64decode(parts[2], validate=True) if parts else b""
-        except binascii.Error:
-            secret = b""
-        if parts is None or not secret:
+            version, secret = split_hmac(answer)
+        except ValueError:
             raise InvalidValue(
                 f"{VARIABLE} is not an answer of Vault's transit/hmac with SHA-256",
-                remedy="See docs/desktops.md for the dynamic secret that fetches it.",
-            )
+                remedy=f"Name {VARIABLE} in secrets of the action; see docs/desktops.md.",
+            ) from None
         drawn = _derived(secret, b"disinto desktop vnc password", 8)
         return cls(
             vnc_password="".join(_ALPHABET[byte % 64] for byte in drawn),
             guacamole_key=_derived(secret, b"disinto desktop guacamole json key", 16),
-            key_version=int(parts[1]),
+            key_version=version,
         )
+
+    def conceal(self, text: str) -> str:
+        """A text without them, for whatever a machine reports: the runner's redactor knows the HMAC alone."""
+        for name, form in self._forms():
+            text = text.replace(form, f"[redacted:{name}]")
+        return text
+
+    def _forms(self) -> Iterator[tuple[str, str]]:
+        key, password = self.guacamole_key, self.vnc_password.encode()
+        for name, secret in (("GUACAMOLE_KEY", key), ("VNC_PASSWORD", password)):
+            yield name, secret.hex()
+            yield name, secret.hex().upper()
+            yield name, base64.b64encode(secret).decode().rstrip("=")
+        yield "VNC_PASSWORD", self.vnc_password
 
 
 def _derived(secret: bytes, label: bytes, length: int) -> bytes:

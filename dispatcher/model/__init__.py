@@ -11,7 +11,7 @@ package.
 * ``formula_files``, ``inventory``, ``inventory_entry``: the files beside a formula; what a run may do to
   the inventory, and the files of that
 * ``approval_need``: how many approvals an action needs, and whose
-* ``run``, ``verdicts``, ``mounts``, ``dynamic``, ``job_class``: a run, how it may end, and what it
+* ``run``, ``verdicts``, ``mounts``, ``dynamic``, ``derived``, ``job_class``: a run, how it may end, and what it
   may have
 * ``payload``, ``progress``, ``time_index``: what scheduler and runner exchange, and when output was
   written

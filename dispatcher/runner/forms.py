@@ -6,6 +6,7 @@ JSON (Python's, JavaScript's, Go's, jq's way), for the shell
 (single quotes, ``printf %q`` of bash and of coreutils, ``$'…'``, double quotes), for HTML and XML
 (named and numeric) and as a Python literal (``repr``, ``ascii``); with quotes doubled (YAML, SQL, CSV). Shorter values are
 hidden as they are, and in no other form, since their encodings are too short to mean anything.
+Of an HMAC of Vault's transit engine (``vault:v1:…``) its bytes are hidden as well, in the same forms.
 Each form of eight bytes or more is found however it is wrapped in lines; see ``redact``.
 
 Not covered, since no list of patterns could be: compressed or encrypted output, base64 of base64,
@@ -19,7 +20,10 @@ import binascii
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from urllib.parse import quote, quote_plus
+
+from dispatcher.model.derived import split_hmac
 
 MIN_ENCODED = 5
 """Bytes of a value below which only the value itself is hidden."""
@@ -29,6 +33,7 @@ MIN_LINE = 8
 
 _MIN_PATTERN = 5
 _ARMOUR = b"-----"
+_HMAC = b"vault:v"
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _WRAPS = (76, 64)  # base64(1) and MIME; PEM
 _JS_COMPONENT = "!'()*"  # what encodeURIComponent leaves, besides letters, digits and -_.~
@@ -85,8 +90,11 @@ def forms(value: bytes) -> set[bytes]:
 
 
 def _parts(core: bytes) -> Iterator[bytes]:
-    """The value, its variants of line ends, and its longer lines."""
+    """The value, its variants of line ends, and its longer lines; of an HMAC of Vault's, its bytes."""
     yield core
+    if core.startswith(_HMAC):
+        with suppress(ValueError):
+            yield split_hmac(core.decode())[1]
     lines = core.splitlines()
     if len(lines) < 2:
         return

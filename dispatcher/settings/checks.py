@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from dispatcher.settings.addresses import has_password, is_http
+from dispatcher.settings.derived import derived_contradictions
 from dispatcher.settings.dynamic import dynamic_contradictions
 from dispatcher.settings.jobs import class_contradictions
 from dispatcher.settings.models import GateKind, Settings, VaultAuth
@@ -99,6 +100,7 @@ def _vault(settings: Settings) -> Iterator[Contradiction]:
             remedy="Give them a path of their own",
         )
     yield from dynamic_contradictions(vault)
+    yield from derived_contradictions(vault, signing_key=settings.attestation.transit_key)
 
 
 def _engines(settings: Settings) -> Iterator[Contradiction]:

@@ -14,8 +14,10 @@ from typing import Protocol
 
 from pydantic import Field
 
+from dispatcher.model.derived import derivation_input
 from dispatcher.model.dynamic import DynamicSecret
 from dispatcher.model.names import secret_problem
+from dispatcher.model.run import RunKey
 from dispatcher.settings.section import Contradiction, Section, wrong
 from dispatcher.toml.source import quoted
 
@@ -65,28 +67,39 @@ class _VaultPaths(Protocol):
     def dynamic(self) -> Mapping[str, DynamicSettings]: ...
 
 
-def dynamic_secrets(vault: _VaultPaths, secrets: Iterable[str]) -> tuple[DynamicSecret, ...]:
-    """How a runner gets those of an action's secrets that are dynamic.
+class _Fetched(Protocol):
+    @property
+    def fetched(self) -> Mapping[str, DynamicSettings]: ...
+    @property
+    def derived(self) -> Mapping[str, str]: ...
+
+
+def dynamic_secrets(
+    vault: _Fetched, secrets: Iterable[str], *, key: RunKey
+) -> tuple[DynamicSecret, ...]:
+    """How a runner gets those of an action's secrets that are dynamic or derived.
 
     Args:
         secrets: names.
+        key: of the run; a derived secret is the HMAC of it.
     """
+    own = {"input": derivation_input(key)}
     return tuple(
         DynamicSecret(
             name=name,
             path=found.path,
             fields=found.fields,
-            write=found.write,
+            write=own if name in vault.derived else found.write,
             require_lease=found.require_lease,
         )
         for name in secrets
-        if (found := vault.dynamic.get(name)) is not None
+        if (found := vault.fetched.get(name)) is not None
     )
 
 
-def variables_of(vault: _VaultPaths) -> Mapping[str, tuple[str, ...]]:
-    """The environment variables that each dynamic secret becomes, by its name."""
-    return {name: tuple(secret.fields) for name, secret in vault.dynamic.items()}
+def variables_of(vault: _Fetched) -> Mapping[str, tuple[str, ...]]:
+    """The environment variables that each dynamic or derived secret becomes, by its name."""
+    return {name: tuple(secret.fields) for name, secret in vault.fetched.items()}
 
 
 def dynamic_contradictions(vault: _VaultPaths) -> Iterator[Contradiction]:

@@ -206,7 +206,7 @@ def _name(name: str) -> Iterator[Contradiction]:
 
 def _secrets(settings: Settings, name: str) -> Iterator[Contradiction]:
     table, here = settings.jobs[name], ("jobs", name, "secrets")
-    variables = {key: tuple(made.fields) for key, made in settings.vault.dynamic.items()}
+    variables = {key: tuple(made.fields) for key, made in settings.vault.fetched.items()}
     for index, secret in enumerate(table.secrets):
         if problem := secret_problem(secret):
             yield wrong(problem[0], *here, index, remedy=problem[1])

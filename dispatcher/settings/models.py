@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import Field
 
+from dispatcher.settings.derived import derived_request
 from dispatcher.settings.dynamic import DynamicSettings
 from dispatcher.settings.jobs import JobClassSettings
 from dispatcher.settings.notify import MAX_SINKS, NotifySettings
@@ -121,6 +123,16 @@ class VaultSettings(Section):
         description="Secrets that an engine of Vault makes for one run, by name, each with path, "
         "fields, and perhaps write and require_lease; see docs/controls/dynamic-secrets.md.",
     )
+    derived: dict[str, str] = Field(
+        default_factory=dict,
+        description="Secrets that Vault derives for a run, by name, each with the transit key that "
+        "makes the HMAC of the run; see docs/controls/derived-secrets.md.",
+    )
+
+    @property
+    def fetched(self) -> Mapping[str, DynamicSettings]:
+        """The secrets that a runner fetches by a request of their own, dynamic and derived, by name."""
+        return {**self.dynamic, **{name: derived_request(self, name) for name in self.derived}}
 
 
 class AgentSettings(Section):

@@ -9,7 +9,7 @@ errors (``errors``):
   ``templates`` renders, ``names`` names and ``ownership`` marks as ours; ``removal`` deletes them;
   ``secrets`` stores what actions name; ``doctor`` checks it all. AppRole, JWT and renewal, too.
 
-``dynamic`` checks whether dynamic secrets can be made. The values of actions'
+``dynamic`` and ``derived`` check whether dynamic and derived secrets can be made. The values of actions'
 secrets are read by the runner alone, with a client of its own (``dispatcher.runner.vault_client``).
 """
 

@@ -96,6 +96,7 @@ def plan_vault(
     for name in names.usable_names(settings.vault, stored):
         policies[names.policy_of(settings.vault, name)] = templates.runner_policy(settings, name)
     policies |= bot_policies(settings)
+    policies |= derive_policies(settings)
     changes = [kv]
     changes += [_policy(client, name, text, present) for name, text in policies.items()]
     _refuse_foreign(changes, settings, adopt=adopt)
@@ -184,6 +185,14 @@ def bot_policies(settings: Settings) -> Mapping[str, str]:
     }
 
 
+def derive_policies(settings: Settings) -> Mapping[str, str]:
+    """The policies of people who may derive secrets of runs again, by name."""
+    return {
+        names.derive_policy(settings.vault, name): templates.derive_policy(settings, name)
+        for name in sorted(settings.vault.derived)
+    }
+
+
 def secret_keys(client: hvac.Client, settings: Settings) -> Sequence[str]:
     """Names below ``[vault] kv_prefix``; those of directories end in a slash."""
     return listed(
@@ -257,10 +266,11 @@ def _left_over(
     client: hvac.Client, settings: Settings, present: Iterable[str], *, remove: bool
 ) -> Iterator[Change]:
     """Policies that are provably ours, and no longer used."""
-    marker, prefix = owner(settings), names.runner_prefix(settings.vault)
+    marker = owner(settings)
+    prefixes = (names.runner_prefix(settings.vault), names.derive_prefix(settings.vault))
     for name in sorted(present):
         legacy = templates.legacy_policy(settings, name)
-        if not name.startswith(prefix) and legacy is None:
+        if not name.startswith(prefixes) and legacy is None:
             continue
         before = policy_text(client, name)
         if owner_of(before) == marker or (legacy and before.strip() == legacy.strip()):
@@ -358,22 +368,36 @@ def _auth_mount(client: hvac.Client, mount: str, kind: str) -> Change:
 
 
 def _transit(client: hvac.Client, settings: Settings, mounts: Mapping[str, Any]) -> list[Change]:
-    key = settings.attestation.transit_key
-    if not key:
+    """The transit keys, and their engine: the one that signs results, and those that derive secrets."""
+    signing = settings.attestation.transit_key
+    if not signing and not settings.vault.derived:
         return []
     mount = names.safe_path(settings.vault.transit_mount, key="transit_mount")
     engine = _engine(mount, mounts, {"type": "transit"}, key="transit_mount")
-    path = f"{mount}/keys/{names.safe_path(key, key='transit_key')}"
-    body = {"type": "ed25519"}
-    if engine.kind is ChangeKind.CREATE:
-        return [engine, Change(kind=ChangeKind.CREATE, path=path, after=_shown(body), body=body)]
-    change = _role(client, path, body)
-    if change.kind is ChangeKind.UPDATE:
-        raise Misconfigured(
-            f"the transit key at {path} is not of type ed25519",
-            remedy="Choose another name in [attestation] transit_key.",
+    keys = {
+        f"{mount}/keys/{names.safe_path(key, key='derived')}": (
+            "[vault] derived",
+            {"type": "aes256-gcm96"},
         )
-    return [engine, change]
+        for key in sorted(set(settings.vault.derived.values()))
+    }
+    if signing:
+        path = f"{mount}/keys/{names.safe_path(signing, key='transit_key')}"
+        keys[path] = ("[attestation] transit_key", {"type": "ed25519"})
+    changes = [engine]
+    for path, (setting, body) in keys.items():
+        if engine.kind is ChangeKind.CREATE:
+            new = Change(kind=ChangeKind.CREATE, path=path, after=_shown(body), body=body)
+            changes.append(new)
+            continue
+        change = _role(client, path, body)
+        if change.kind is ChangeKind.UPDATE:
+            raise Misconfigured(
+                f"the transit key at {path} is not of type {body['type']}",
+                remedy=f"Choose another name in {setting}.",
+            )
+        changes.append(change)
+    return changes
 
 
 def _approle(client: hvac.Client, settings: Settings) -> list[Change]:

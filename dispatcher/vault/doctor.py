@@ -13,6 +13,7 @@ from dispatcher.settings import Settings, VaultAuth
 from dispatcher.settings.jobs import job_classes, own_bots
 from dispatcher.vault import names, templates
 from dispatcher.vault.apply import bot_policies, policy_text, secret_keys
+from dispatcher.vault.derived import check_derived
 from dispatcher.vault.dynamic import check_dynamic
 from dispatcher.vault.errors import RightMissing
 from dispatcher.vault.health import VaultHealth
@@ -53,6 +54,7 @@ def check_vault(vault: Vault, settings: Settings) -> list[Check]:
         ):
             checks.append(_checked(f"vault: {name}", check, client, settings))
         checks += check_dynamic(client, settings)
+        checks += check_derived(client, settings)
     checks += _files(settings)
     return checks
 
@@ -126,7 +128,7 @@ def _least_rights(name: str, client: hvac.Client, settings: Settings) -> Check:
     unwanted = {
         names.kv_path(settings.vault, "data", secret): _READS | _WRITES for secret in secrets
     }
-    unwanted |= {secret.path: _READS | _WRITES for secret in settings.vault.dynamic.values()}
+    unwanted |= {secret.path: _READS | _WRITES for secret in settings.vault.fetched.values()}
     # Those that runs get, and any other: earlier releases gave the dispatcher all of them.
     unwanted |= {
         names.kv_path(settings.vault, "data", bot, bots=True): _READS | _WRITES

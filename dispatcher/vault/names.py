@@ -43,12 +43,13 @@ def secret_name(name: str) -> str:
 
 
 def usable_names(settings: VaultSettings, stored: Iterable[str]) -> Sequence[str]:
-    """The secrets that actions may name: those stored under a possible name, and the dynamic ones.
+    """The secrets that actions may name: those stored under a possible name, the dynamic and
+    the derived ones.
 
     Args:
         stored: keys below ``[vault] kv_prefix``.
     """
-    return sorted({*filter(is_secret_name, stored), *settings.dynamic})
+    return sorted({*filter(is_secret_name, stored), *settings.fetched})
 
 
 def dispatcher_policy(settings: VaultSettings) -> str:
@@ -105,6 +106,20 @@ def policies_of(settings: VaultSettings, names: Iterable[str], *, bot: str = "")
     """The policies of a grant: one per secret, one for the bot, and the one that every grant holds."""
     secrets = sorted({policy_of(settings, name) for name in names})
     return (lookup_self_policy(settings), *secrets, *([bot_policy(settings, bot)] if bot else []))
+
+
+def derive_prefix(settings: VaultSettings) -> str:
+    """The prefix of the names of the policies of people who may derive secrets of runs again."""
+    return f"disinto.{settings.installation}.derive."
+
+
+def derive_policy(settings: VaultSettings, name: str) -> str:
+    """The policy of people who may derive one secret of runs again. No grant can have it.
+
+    Raises:
+        InvalidValue: as ``secret_name``.
+    """
+    return derive_prefix(settings) + secret_name(name).lower()
 
 
 def refuse_case_twins(names: Iterable[str]) -> None:

@@ -70,11 +70,13 @@ class Secrets:
             Misconfigured: there is no KV v2 mount, or the policy of that name is not ours.
         """
         names.secret_name(name)
-        if name in self._settings.vault.dynamic:
+        vault = self._settings.vault
+        if name in vault.fetched:
+            kind = "derived" if name in vault.derived else "dynamic"
             raise InvalidValue(
-                f"{name} is a dynamic secret, made by Vault at "
-                f"{self._settings.vault.dynamic[name].path}; nothing is stored for it",
-                remedy=f"Choose another name, or remove [vault.dynamic.{name}] from the settings.",
+                f"{name} is a {kind} secret, made by Vault at {vault.fetched[name].path}; nothing is "
+                "stored for it",
+                remedy=f"Choose another name, or remove [vault.{kind}.{name}] from the settings.",
             )
         _refuse_unusable(name, value)
         names.refuse_case_twins({*self._names(), name})
@@ -129,9 +131,9 @@ class Secrets:
         secrets = []
         for name in names.usable_names(self._settings.vault, self._names()):
             has_policy = names.policy_of(self._settings.vault, name) in policies
-            dynamic = self._settings.vault.dynamic.get(name)
-            if dynamic is not None:
-                secrets.append(_dynamic(name, dynamic, has_policy=has_policy))
+            fetched = self._settings.vault.fetched.get(name)
+            if fetched is not None:
+                secrets.append(_fetched(name, fetched, has_policy=has_policy))
                 continue
             metadata = if_present(self._kv.read_secret_metadata, **self._secret_path(name))
             if metadata is None:  # removed since it was listed
@@ -162,7 +164,7 @@ class Secrets:
         existed = name in self._names()
         plan_policy(self._client, self._settings, name)  # refuses one that is not ours
         # The policy first: what stops halfway leaves a value that nobody can read.
-        if name not in self._settings.vault.dynamic:
+        if name not in self._settings.vault.fetched:
             policy = names.policy_of(self._settings.vault, name)
             if_present(self._client.sys.delete_acl_policy, policy)
         if_present(self._kv.delete_metadata_and_all_versions, **self._secret_path(name))
@@ -200,15 +202,15 @@ class Secrets:
         return int(version)
 
 
-def _dynamic(name: str, dynamic: DynamicSettings, *, has_policy: bool) -> StoredSecret:
+def _fetched(name: str, fetched: DynamicSettings, *, has_policy: bool) -> StoredSecret:
     return StoredSecret(
         name=name,
         version=0,
         updated_at="",
         deleted=False,
         has_policy=has_policy,
-        path=dynamic.path,
-        variables=tuple(dynamic.fields),
+        path=fetched.path,
+        variables=tuple(fetched.fields),
     )
 
 

@@ -37,19 +37,45 @@ LEGACY = Legacy()
 
 
 def runner_policy(settings: Settings, name: str) -> str:
-    """The policy that reads exactly one secret, or fetches exactly one dynamic secret.
+    """The policy that reads exactly one secret, or fetches exactly one dynamic or derived secret.
 
     Raises:
         PermanentError: a secret cannot have this name.
         Misconfigured: a path of the settings is not plain.
     """
-    dynamic = settings.vault.dynamic.get(names.secret_name(name))
+    if names.secret_name(name) in settings.vault.derived:
+        return owner(settings).mark + _derive(
+            "vault/policies/runner-derived.hcl.j2", settings, name
+        )
+    dynamic = settings.vault.dynamic.get(name)
     if dynamic is None:
         return owner(settings).mark + _runner_policy(settings.vault, name)
     return owner(settings).mark + _render(
         "vault/policies/runner-dynamic.hcl.j2",
         path=names.safe_path(dynamic.path, key=f"dynamic.{name}.path"),
         write=dynamic.write,
+    )
+
+
+def derive_policy(settings: Settings, name: str) -> str:
+    """The policy of people who may derive a secret of runs again, also by an older key.
+
+    Raises:
+        Misconfigured: a path of the settings is not plain.
+    """
+    return owner(settings).mark + _derive("vault/policies/derive.hcl.j2", settings, name)
+
+
+def _derive(template: str, settings: Settings, name: str) -> str:
+    request = settings.vault.fetched[name]
+    signing = settings.attestation.transit_key
+    mount = names.safe_path(settings.vault.transit_mount, key="transit_mount")
+    return _render(
+        template,
+        path=names.safe_path(request.path, key=f"derived.{name}"),
+        signing_key_path=f"{mount}/keys/{names.safe_path(signing, key='transit_key')}"
+        if signing
+        else "",
     )
 
 

@@ -322,7 +322,7 @@ def spec_of(
         vault_namespace=settings.vault.namespace,
         kv_mount=settings.vault.kv_mount,
         kv_prefix=settings.vault.kv_prefix,
-        dynamic=dynamic_secrets(settings.vault, secrets),
+        dynamic=dynamic_secrets(settings.vault, secrets, key=candidate.key),
         bot=placing.bot,
         bots_prefix=settings.vault.bots_prefix,
         job_class=placing.variant.job_class,
