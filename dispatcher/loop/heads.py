@@ -13,7 +13,7 @@ reads from its thread does not change meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from dispatcher.loop.components import Components
 from dispatcher.loop.pollers import Pauses, Pollers
 from dispatcher.loop.tombstones import Lost, Recall, keep, recall, record, vanished_results
 from dispatcher.loop.view import View
-from dispatcher.loop.withdrawn import keep_withdrawn
+from dispatcher.loop.withdrawn import Written, keep_withdrawn, touched, written_blobs
 from dispatcher.model.run import Claim
 from dispatcher.ops_repo import Approach, Changes, Delta, Head, Tree
 from dispatcher.ops_repo.signatures import TRAILER
@@ -51,12 +51,15 @@ class _Move:
         lost: ids whose result vanished.
         former: blobs of actions that were changed or deleted before they ran, by id.
         rewritten_from: commits that are no longer in the history.
+        written: actions of ours that were pushed before, and whose files are in ``former`` if they are
+            not in the new head as they were.
     """
 
     commit: str
     lost: tuple[Lost, ...]
     former: Mapping[str, str] = field(default_factory=dict)
     rewritten_from: tuple[str, ...] = ()
+    written: tuple[Written, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,12 +68,16 @@ class _Update:
 
     Attributes:
         approving: whether a commit on the way to it may approve a file that it leaves as it is.
+        written: actions of ours that it has, unless somebody touched them.
+        blobs: of those, by id.
     """
 
     head: Head
     deltas: tuple[Delta, ...] = ()
     approach: Approach = field(default_factory=Approach)
     approving: bool = False
+    written: tuple[Written, ...] = ()
+    blobs: Mapping[str, str] = field(default_factory=dict)
 
 
 class Heads:
@@ -109,6 +116,8 @@ class Heads:
         self._recalled: Recall | None = None
         self._moves: list[_Move] = []
         self._behind = False
+        self._writing: set[str] = set()
+        self._written: list[Written] = []
         self._first = ""  # a head that waits for ``recall``
         self._reported: set[tuple[str, str]] = set()  # rewrites on record; used by the poller alone
         self._forgotten: tuple[str, ...] = ()  # the latest loss of commits, for people
@@ -125,13 +134,14 @@ class Heads:
     @property
     def withheld(self) -> set[str]:
         """Ids for which no step may be taken yet."""
-        lost = {lost.action_id for move in self._moves for lost in move.lost}
-        return lost.union(*(move.former for move in self._moves))
+        ids = {lost.action_id for move in self._moves for lost in move.lost} | self._writing
+        ids.update(*(move.former for move in self._moves))
+        return ids.union(*(written.action_ids for written in self._written))
 
     @property
     def pending(self) -> bool:
         """Whether a head has yet to be followed or recorded."""
-        return self._behind or bool(self._first or self._moves)
+        return self._behind or bool(self._first or self._moves or self._written)
 
     @property
     def unrecorded(self) -> bool:
@@ -147,6 +157,22 @@ class Heads:
         self._behind = True
         self.go_on()
 
+    def writing(self, action_id: str) -> None:
+        """Note that an action of ours is about to be pushed."""
+        self._writing.add(action_id)
+
+    def not_written(self, action_ids: Iterable[str]) -> None:
+        """Note that actions of ours were not pushed."""
+        self._writing.difference_update(action_ids)
+
+    def wrote(self, written: Written) -> None:
+        """Look at the branch after a push of actions of ours. A look that began before may have missed
+        them; one that begins now finds them, or what became of them.
+        """
+        self._written.append(written)
+        self.not_written(written.action_ids)
+        self.look()
+
     def check(self) -> None:
         """Raise the error that kept the view from moving: the view may show half a head, on which
         nothing may be decided.
@@ -158,8 +184,13 @@ class Heads:
         """Begin what is pending: read the head, or record what vanished."""
         if self._behind and self._pollers.free(None, NAME):
             self._behind = False
+            written = tuple(self._written)
             self._pollers.run(
-                None, self._find_update, self._apply, name=NAME, failed=self._find_failed
+                None,
+                lambda: self._find_update(written),
+                self._apply,
+                name=NAME,
+                failed=self._find_failed,
             )
         if self._first:
             first = self._first
@@ -168,11 +199,13 @@ class Heads:
             moves = tuple(self._moves)
             self._ask(lambda: self._record(moves), lambda claims: self._recorded(moves, claims))
 
-    def _find_update(self) -> _Update | None:
-        """On another thread: the clone's head and the deltas to it, if the view does not show it."""
+    def _find_update(self, written: tuple[Written, ...]) -> _Update | None:
+        """On another thread: the clone's head and the deltas to it, if the view does not show it, or
+        not what became of actions of ours.
+        """
         head = self._components.repo.local_head()
         recalled, tree = self._recalled, self._view.tree
-        if head is None or (self.followed and head.commit == tree.commit):
+        if head is None or (self.followed and head.commit == tree.commit and not written):
             return None
         if recalled is None:
             return _Update(head=head)
@@ -192,6 +225,8 @@ class Heads:
             deltas=tuple(deltas),
             approach=approach,
             approving=self.followed and not rewritten and self._approving(head.commit),
+            written=written,
+            blobs=written_blobs(self._components.repo, written),
         )
 
     def _approving(self, commit: str) -> bool:
@@ -260,10 +295,12 @@ class Heads:
         move = _Move(
             commit=head.commit,
             lost=tuple(lost),
-            former=changes.former_blobs,
+            former={**touched(self._view.tree, update.blobs), **changes.former_blobs},
             rewritten_from=rewritten_from,
+            written=update.written,
         )
         self._moves.append(move)
+        self._written = [each for each in self._written if each not in update.written]
         self._arrived(changes, not before)
         self.followed = True
 
@@ -291,4 +328,6 @@ class Heads:
         for claim in claims:
             self._know(claim)
         del self._moves[: len(moves)]
+        for written in (each for move in moves for each in move.written):
+            written.recorded()
         self.go_on()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from dispatcher.decide.world import GateState, Limits, World
 from dispatcher.engines import registry
@@ -34,10 +35,11 @@ from dispatcher.loop.polls import (
 )
 from dispatcher.loop.progress_poll import ProgressPoll
 from dispatcher.loop.reloading import Reloading
-from dispatcher.loop.result_writer import Pushed
+from dispatcher.loop.result_writer import NewAction, Pushed
 from dispatcher.loop.sources import Sources
 from dispatcher.loop.steps import Steps
 from dispatcher.loop.view import View, WithResult
+from dispatcher.loop.withdrawn import Written
 from dispatcher.status.tracker import Tracker
 
 
@@ -202,8 +204,18 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
     def moved() -> None:
         heads.look()
 
+    def write(action: NewAction) -> None:
+        heads.writing(action.action_id)
+        steps.write(action)
+
     def written(pushed: Pushed) -> None:
-        sources.pushed(pushed)
+        """The source goes on once it is recorded whether somebody touched the files meanwhile."""
+        heads.not_written(action.action_id for action in pushed.actions)
+        if (brought := pushed.brought()) and pushed.published:
+            commit, recorded = pushed.published.commit, partial(sources.pushed, pushed)
+            heads.wrote(Written(action_ids=brought, commit=commit, recorded=recorded))
+        else:
+            sources.pushed(pushed)
 
     steps = Steps(
         components,
@@ -223,7 +235,7 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
         claims.claims,
         pollers=pollers,
         tracker=tracker,
-        write=steps.write,
+        write=write,
         led=steps.led,
         resting=outages.resting,
     )
