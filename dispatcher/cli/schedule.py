@@ -42,12 +42,13 @@ def list_(session: Session, *, as_json: bool) -> None:
                 each.cron,
                 each.zone,
                 each.last,
-                _occasion(each.next[0]) if each.next else "",
+                _occasion(each.next[0].slot) if each.next else "",
                 each.reason,
             )
             for each in listed
         ],
     )
+    _remark(listed)
     if not listed:
         console.note("no schedules: add vault/schedules/<name>.toml to the ops repo")
 
@@ -73,33 +74,46 @@ def next_(session: Session, name: str | None, *, count: int, as_json: bool) -> N
     if as_json:
         console.emit([each.as_json() for each in listed])
         return
-    slots = sorted((slot, each.name) for each in listed for slot in each.next)
-    table(
-        ("SLOT", "ACTION"), [(_occasion(slot), _action(schedule, slot)) for slot, schedule in slots]
-    )
+    slots = sorted((each.slot, each.action_id) for one in listed for each in one.next)
+    table(("SLOT", "ACTION"), [(_occasion(slot), action_id) for slot, action_id in slots])
     for each in listed:
         if each.reason:
             console.note(f"{each.name}: {each.state}: {each.reason}")
-        for odd in each.odd:
-            console.note(f"{each.name}: {odd}")
+    _remark(listed)
+
+
+def _remark(listed: list[Listed]) -> None:
+    for each in listed:
+        for remark in each.remarks:
+            console.note(f"{each.name}: {remark}")
 
 
 def _listed(session: Session, *, count: int) -> list[Listed]:
+    """The schedules, as the dispatcher's host knows them, or as git has them."""
+    if session.is_author:
+        return _in_git(session, count=count)
     from dispatcher.assembly import build_components, build_view
     from dispatcher.operate.schedules import schedules
 
-    settings = session.on_host("schedule")
-    components = build_components(settings, environ=os.environ)
+    components = build_components(session.settings, environ=os.environ)
     return schedules(components, build_view(components), count=count)
+
+
+def _in_git(session: Session, *, count: int) -> list[Listed]:
+    from dispatcher.assembly import build_author_view, open_repo
+    from dispatcher.operate.schedules import schedules_in_git
+
+    settings = session.settings
+    view = build_author_view(settings, os.environ, open_repo(settings, os.environ))
+    limit = settings.limits.max_action_bytes
+    listed, trouble = schedules_in_git(view, limit=limit, count=count)
+    if trouble:
+        console.note(f"as fetched last: {trouble}")
+    console.note("as git shows it; only the dispatcher's host shows skipped and missed slots")
+    return listed
 
 
 def _occasion(slot: float) -> str:
     from dispatcher.model.schedule import occasion_of
 
     return occasion_of(slot)
-
-
-def _action(name: str, slot: float) -> str:
-    from dispatcher.model.schedule import action_id_of
-
-    return action_id_of(name, slot)

@@ -143,6 +143,11 @@ class Pushed:
         """Those that are actions."""
         return [e for e in self.entries if isinstance(e, NewAction)]
 
+    def refused(self) -> tuple[str, ...]:
+        """Ids of the actions in whose place something was."""
+        skipped = frozenset(self.published.skipped if self.published else ())
+        return tuple(action.action_id for action in self.actions if action.path in skipped)
+
     def brought(self) -> tuple[str, ...]:
         """Ids of the actions that it brought to the branch; not of those whose place was taken."""
         written = frozenset(self.published.written if self.published else ())

@@ -166,10 +166,14 @@ def store(components: Components, answer: Answer, *, led: Callable[[], None]) ->
 class Ids:
     """Which ids are open, and which are used up. Safe to call from any thread: each call is a few
     look-ups in tables, and an answer that is a moment old does no harm.
+
+    Attributes:
+        refused: ids under which nothing could be written, because something is there.
     """
 
     tree: Tree
     claims: Mapping[str, Claim]
+    refused: Collection[str] = frozenset()
 
     def is_open(self, action_id: str) -> bool:
         """See ``Look``."""
@@ -183,6 +187,7 @@ class Ids:
             or tree.has_result(action_id)
             or action_id in tree.archived
             or action_id in self.claims
+            or action_id in self.refused
         )
 
     def all(self) -> Collection[str]:
@@ -256,7 +261,8 @@ class Sources:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._components, self._view = components, view
-        self._ids = Ids(tree=view.tree, claims=claims)
+        self._refused: set[str] = set()
+        self._ids = Ids(tree=view.tree, claims=claims, refused=self._refused)
         self._pollers, self._tracker = pollers, tracker
         self._write, self._led, self._resting, self._clock = write, led, resting, clock
         self._unfinished: dict[str, _Unfinished] = {}
@@ -313,6 +319,11 @@ class Sources:
             if pushed.error is not None:
                 del self._unfinished[kind]  # wanted again at the next look
                 self._failed(pushed.error)
+                continue
+            if taken := unfinished.ids.intersection(pushed.refused()):
+                self._refused |= taken
+                del self._unfinished[kind]  # its source decides what that means
+                self._due_at = 0.0
                 continue
             unfinished.ids -= ids
             if not unfinished.ids:

@@ -211,6 +211,18 @@ def action_id_of(name: str, slot: float) -> str:
     return f"{name}-{datetime.fromtimestamp(slot, UTC):%Y%m%dt%H%Mz}"
 
 
+def slot_of(action_id: str) -> tuple[str, float]:
+    """The name of the schedule and the slot (seconds since the epoch) whose action would have this id,
+    whoever wrote it; ``("", 0.0)`` for any other id.
+    """
+    name, _, slot = action_id.rpartition("-")
+    try:
+        at = datetime.strptime(slot, "%Y%m%dt%H%Mz").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return "", 0.0
+    return (name, at) if action_id_of(name, at) == action_id else ("", 0.0)
+
+
 def action_of(schedule: Schedule, name: str, slot: float) -> dict[str, object]:
     """The keys of a slot's action, without its id."""
     local = schedule.slots.local(slot)

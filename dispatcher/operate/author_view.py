@@ -59,18 +59,9 @@ class AuthorView:
         Raises:
             Denied, Misconfigured: the remote cannot be read.
         """
-        trouble = ""
-        try:
-            head = self.repo.fetch()
-        except Unavailable as error:
-            local = self.repo.local_head()
-            if local is None:
-                raise
-            head, trouble = local, str(error)
-        tree = Tree()
-        self.repo.advance(tree, head.commit)
+        tree, trouble = self.fetched()
         remote = DependencyHealth(dependency=Dependency.REMOTE, up=not trouble, error=trouble)
-        gate = _Lazily(self.gate)
+        gate = self.lazy_gate()
         rows = self._open(tree, gate)
         waiting = sum(row.state is State.WAITING for row in rows)
         return Overview(
@@ -84,6 +75,29 @@ class AuthorView:
             finished_actions=len(tree.finished),
             archived_actions=len(tree.archived),
         ), tree
+
+    def fetched(self) -> tuple[Tree, str]:
+        """The branch as it is now; with an error, as it was fetched last.
+
+        Raises:
+            Denied, Misconfigured: the remote cannot be read.
+            Unavailable: nothing was fetched yet.
+        """
+        trouble = ""
+        try:
+            head = self.repo.fetch()
+        except Unavailable as error:
+            local = self.repo.local_head()
+            if local is None:
+                raise
+            head, trouble = local, str(error)
+        tree = Tree()
+        self.repo.advance(tree, head.commit)
+        return tree, trouble
+
+    def lazy_gate(self) -> _Lazily:
+        """The gate, opened when it is first needed."""
+        return _Lazily(self.gate)
 
     def _cancels(
         self, tree: Tree, rows: tuple[OpenAction, ...], gate: _Lazily

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dispatcher.errors import DisintoError
@@ -11,9 +11,29 @@ from dispatcher.loop.components import Components
 from dispatcher.loop.sources import Ids, ask, look_of
 from dispatcher.loop.view import View
 from dispatcher.model.run import Claim
-from dispatcher.model.schedule import action_id_of, occasion_of, unreplaced
-from dispatcher.sources import SourceNote, SourceState
-from dispatcher.sources.schedules import Mark, Schedules
+from dispatcher.model.schedule import action_id_of, occasion_of, slot_of, unreplaced
+from dispatcher.operate.author_view import AuthorView
+from dispatcher.ops_repo import Formulas
+from dispatcher.sources import Look, SourceNote, SourceState
+from dispatcher.sources.schedules import Defined, Mark, Schedules
+
+_STARTS = (SourceState.ACTIVE, SourceState.LIMITED)
+"""States in which a schedule has slots."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Upcoming:
+    """A slot to come.
+
+    Attributes:
+        slot: seconds since the epoch.
+        action_id: of its action.
+        taken: whether the id is used already, so that this slot will start nothing.
+    """
+
+    slot: float
+    action_id: str
+    taken: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,13 +42,14 @@ class Listed:
 
     Attributes:
         name: escaped.
-        state: ``active``, ``waiting`` or ``broken``; reason: why it is not active.
+        state: ``active``, ``limited`` (its last slot started nothing), ``waiting`` or ``broken``;
+            reason: why it is not active.
         cron, zone: "" if it is broken.
         tier: of what it starts; "" if it is broken.
         last: the time up to which its slots were dealt with, and how the last one ended; "" if no
-            dispatcher has seen it.
+            dispatcher has seen it. On an author client, of the last slot whose action is in git.
         odd: what may be a mistake in its template.
-        next: its next slots, seconds since the epoch; none unless it is active.
+        next: its next slots; none if it waits or is broken.
     """
 
     name: str
@@ -38,8 +59,19 @@ class Listed:
     zone: str = ""
     tier: str = ""
     last: str = ""
-    next: tuple[float, ...] = ()
+    next: tuple[Upcoming, ...] = ()
     odd: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> Iterator[str]:
+        """What a person should look at, besides state and reason."""
+        for each in self.next:
+            if each.taken:
+                yield (
+                    f"the slot {occasion_of(each.slot)} will start nothing: the id {each.action_id} is "
+                    "used already; delete that file if it is not meant"
+                )
+        yield from self.odd
 
     def as_json(self) -> dict[str, object]:
         """For ``--json``."""
@@ -53,8 +85,8 @@ class Listed:
             "last": self.last or None,
             "odd": list(self.odd),
             "next": [
-                {"slot": occasion_of(slot), "action": action_id_of(self.name, slot)}
-                for slot in self.next
+                {"slot": occasion_of(each.slot), "action": each.action_id, "taken": each.taken}
+                for each in self.next
             ],
         }
 
@@ -81,17 +113,60 @@ def schedules(components: Components, view: View, *, count: int) -> list[Listed]
     if answer.error is not None:
         raise answer.error
     look = look_of(components, view, ids=ids, now=now, marks=answer.marks)
+    return _listed(source, look, answer.wants.notes, last=answer.marks.get, count=count)
+
+
+def schedules_in_git(view: AuthorView, *, limit: int, count: int) -> tuple[list[Listed], str]:
+    """The schedules as an author client sees them, and why the remote could not be reached, or "".
+    What only a ledger knows is left out: slots that were skipped or missed.
+
+    Args:
+        limit: maximum bytes of an action file.
+        count: how many slots of each to name.
+
+    Raises:
+        Denied, Misconfigured: the remote cannot be read.
+    """
+    tree, trouble = view.fetched()
+    ids, now = Ids(tree=tree, claims={}), time.time()
+    look = Look(
+        now=now,
+        commit=tree.commit,
+        tier_of=view.intake.tier_of,
+        formulas=Formulas(commit=tree.commit, formulas=dict(tree.formulas)),
+        marks={},
+        down=(),
+        is_open=ids.is_open,
+        is_used=ids.is_used,
+        ended=lambda _id: None,
+        check=view.lazy_gate().check,
+        ids=ids.all,
+        written=lambda _id: None,
+    )
+    latest: dict[str, float] = {}
+    for action_id in ids.all():
+        name, slot = slot_of(action_id)
+        if name and slot <= now:
+            latest[name] = max(slot, latest.get(name, 0.0))
+
+    def last(name: str, default: str) -> str:
+        return str(Mark(at=latest[name], last="written")) if name in latest else default
+
+    source = Schedules(view.repo, limit=limit)
+    return _listed(source, look, source.look(look).notes, last=last, count=count), trouble
+
+
+def _listed(
+    source: Schedules,
+    look: Look,
+    notes: Sequence[SourceNote],
+    *,
+    last: Callable[[str, str], str],
+    count: int,
+) -> list[Listed]:
     listed = []
-    for defined, note in zip(source.defined(look), answer.wants.notes, strict=True):
-        stored = answer.marks.get(defined.name, "")
-        begin = max(now, Mark.parse(stored, now=now).at)
+    for defined, note in zip(source.defined(look), notes, strict=True):
         schedule = defined.schedule
-        upcoming: list[float] = []
-        while schedule and note.state is SourceState.ACTIVE and len(upcoming) < count:
-            slot = schedule.slots.after(upcoming[-1] if upcoming else begin)
-            if slot is None:
-                break
-            upcoming.append(slot)
         listed.append(
             Listed(
                 name=note.name,
@@ -100,14 +175,26 @@ def schedules(components: Components, view: View, *, count: int) -> list[Listed]
                 cron=schedule.cron if schedule else "",
                 zone=schedule.timezone if schedule else "",
                 tier=defined.tier.tier if defined.tier else "",
-                last=stored,
-                next=tuple(upcoming),
+                last=last(defined.name, ""),
+                next=tuple(_upcoming(defined, look, count)) if note.state in _STARTS else (),
                 odd=tuple(f"{what}. {how}" for _, what, how in unreplaced(schedule))
                 if schedule
                 else (),
             )
         )
     return listed
+
+
+def _upcoming(defined: Defined, look: Look, count: int) -> Iterator[Upcoming]:
+    """The next slots of a valid schedule."""
+    slot: float | None = Mark.parse(look.marks.get(defined.name, ""), now=look.now).at
+    slot = max(look.now, slot or 0.0)
+    for _ in range(count):
+        slot = defined.schedule.slots.after(slot) if defined.schedule else None
+        if slot is None:
+            return
+        action_id = action_id_of(defined.name, slot)
+        yield Upcoming(slot=slot, action_id=action_id, taken=look.is_used(action_id))
 
 
 def source_notes(

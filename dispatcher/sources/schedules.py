@@ -60,6 +60,9 @@ OPEN_LIMIT = 20
 FUTURE_S = 3600.0
 """Seconds by which a mark may be later than now; one further ahead was made by a wrong clock."""
 
+TAKEN = "its id is taken by a file that the dispatcher did not write"
+"""Why a slot is passed over whose id somebody used."""
+
 KEPT_S = 30.0
 """Seconds for which an approval is reused while no slot is due."""
 
@@ -92,7 +95,8 @@ class Mark:
 
     Attributes:
         at: up to when its slots were dealt with, seconds since the epoch.
-        last: how the last slot ended: ``written``, ``overlap``, ``missed``, or "" before the first.
+        last: how the last slot ended: ``written``, ``overlap``, ``missed``, ``taken`` (its id was
+            somebody's), or "" before the first.
     """
 
     at: float
@@ -122,7 +126,11 @@ class _Turn:
 
 
 def due(schedule: Schedule, name: str, mark: Mark, look: Look) -> _Turn:
-    """The slots of a schedule whose actions are to be written now. Pure."""
+    """The slots of a schedule whose actions are to be written now.
+
+    Raises:
+        Unavailable, Denied: our key is in Vault and cannot be read, so that it is unknown what we wrote.
+    """
     slots = schedule.slots
     limit = schedule.catch_up_limit if schedule.catch_up is CatchUp.ALL else 1
     found = slots.until(look.now, since=mark.at, limit=limit)
@@ -138,20 +146,36 @@ def due(schedule: Schedule, name: str, mark: Mark, look: Look) -> _Turn:
     still_open = [
         slot
         for slot in slots.until(found[0] - 1, since=0.0, limit=OPEN_LIMIT)
-        if look.is_open(action_id_of(name, slot))
+        if _is_open(action_id_of(name, slot), look)
     ]
     room = OPEN_LIMIT - len(still_open)
     if schedule.overlap is Overlap.SKIP and still_open:
         room = 0
-    if room < len(found):
-        what = f"{len(still_open)} earlier actions of the schedule are open"
-        written, dropped = found[:room], found[room:]
-        return _Turn(
-            mark=Mark(at=latest, last="overlap"),
-            slots=tuple(written),
-            passed=tuple(Passed(name=name, occasion=occasion_of(s), reason=what) for s in dropped),
-        )
-    return _Turn(mark=Mark(at=latest, last="written"), slots=tuple(found))
+    what = f"{len(still_open)} earlier actions of the schedule are open"
+    dropped = dict.fromkeys(found[room:], what)
+    taken = {slot: TAKEN for slot in found[:room] if _is_taken(action_id_of(name, slot), look)}
+    passed = dropped | taken
+    last = "overlap" if latest in dropped else "taken" if latest in taken else "written"
+    return _Turn(
+        mark=Mark(at=latest, last=last),
+        slots=tuple(slot for slot in found if slot not in passed),
+        passed=tuple(
+            Passed(name=name, occasion=occasion_of(slot), reason=passed[slot])
+            for slot in found
+            if slot in passed
+        ),
+    )
+
+
+def _is_open(action_id: str, look: Look) -> bool:
+    """Whether an action that we wrote has not ended; a file of anybody else's is no slot's."""
+    run = look.written(action_id) if look.is_used(action_id) else None
+    return run is not None and run.result is None and run.withdrawn_at is None
+
+
+def _is_taken(action_id: str, look: Look) -> bool:
+    """Whether an id is used, and not by us."""
+    return look.is_used(action_id) and look.written(action_id) is None
 
 
 class Schedules:
@@ -261,14 +285,17 @@ class Schedules:
         gone = _Turn(mark=Mark(at=look.now, last=mark.last) if old else mark)
         if schedule is None or tier is None:
             return gone, _note(name, SourceState.BROKEN, defined.problem)
-        turn = due(schedule, name, mark, look)
         try:
+            turn = due(schedule, name, mark, look)
             approved, reason = self._check(defined, tier, look, fresh=turn.mark != mark)
         except DisintoError as error:  # it is asked again; no slot is lost
             return _Turn(mark=mark), _note(name, SourceState.WAITING, describe(error))
         if not approved:
             return gone, _note(name, SourceState.WAITING, reason)
         next_at = schedule.slots.after(max(look.now, turn.mark.at))
+        if turn.mark.last == "taken":
+            reason = f"its last slot started nothing: {action_id_of(name, turn.mark.at)}: {TAKEN}"
+            return turn, _note(name, SourceState.LIMITED, reason, next_at=next_at)
         return turn, _note(name, SourceState.ACTIVE, "", next_at=next_at)
 
     def _check(

@@ -69,6 +69,39 @@ def test_status_shows_what_git_says_and_what_is_not_known(stage: Stage, desk: Au
     assert not desk.opened()
 
 
+SCHEDULE = """cron = "30 2 * * *"
+timezone = "UTC"
+[action]
+formula = "danger"
+context = ""
+secrets = []
+"""
+
+
+def test_schedules_are_listed_as_far_as_git_shows_them(stage: Stage, desk: AuthorsDesk) -> None:
+    """Who has no dispatcher here sees approval, slots, and that somebody took an id before its slot."""
+    stage.scene.merge({"vault/schedules/draft.toml": SCHEDULE}, "A schedule")
+    stage.scene.merge({"vault/schedules/nightly.toml": SCHEDULE}, "An approved one", sign=True)
+    listed = desk("schedule", "list", "--json")
+    assert listed.code == Exit.OK, listed.err
+    waits, row = listed.json
+    assert (waits["state"], waits["tier"], waits["last"]) == ("waiting", "high", None)
+    assert "is not signed" in waits["reason"]
+    assert (row["state"], row["reason"]) == ("active", None)
+    (slot,) = row["next"]
+    assert not slot["taken"]
+    past = "nightly-20250101t0230z"
+    files = {path(i): action(i) for i in (slot["action"], past)}
+    stage.scene.merge(files, "Take an id")
+    text = desk("schedule", "next", "--count", "2")
+    assert f"will start nothing: the id {slot['action']} is used already" in text.err
+    assert "only the dispatcher's host shows skipped and missed slots" in text.err
+    (row,) = desk("schedule", "next", "nightly", "--count", "2", "--json").json
+    assert row["last"] == "2025-01-01T02:30:00Z written"
+    assert [each["taken"] for each in row["next"]] == [True, False]
+    assert not desk.opened()
+
+
 def test_results_and_the_end_of_their_output_are_shown(stage: Stage, desk: AuthorsDesk) -> None:
     stage.scene.merge({path("one"): action("one")}, "One")
     waits = desk("logs", "one")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -26,7 +26,7 @@ from dispatcher.model.schedule import InvalidSchedule, Schedule, parse_schedule
 from dispatcher.model.slots import Slots
 from dispatcher.ops_repo import Entry, Formulas
 from dispatcher.settings import Settings
-from dispatcher.sources import Look, SourceState, Wants, action_text
+from dispatcher.sources import Look, SourceState, Wants, WrittenRun, action_text
 from dispatcher.sources.schedules import MOST, ON_TIME_S, OPEN_LIMIT, Schedules
 from tests.contract.source import Case, SourceContract
 
@@ -35,6 +35,8 @@ WAITING = Decision(answer=Answer.WAITING, reason="is not signed", gate="signed")
 NOON = datetime.fromisoformat("2026-03-01T12:00:00+00:00").timestamp()
 DAY = 86_400.0
 POLICY = Policy()
+ANY: Any = object()
+"""An action or result of which only its being there counts."""
 
 
 def toml(
@@ -77,11 +79,16 @@ def look(
     marks: Mapping[str, str] | None = None,
     *,
     is_open: Callable[[str], bool] = lambda _i: False,
+    theirs: Container[str] = (),
     check: Callable[[Question], Decision] = lambda _q: APPROVED,
     policy: Policy = POLICY,
 ) -> Look:
     def ended(_action_id: str) -> Ended | None:
         return None
+
+    def written(action_id: str) -> WrittenRun | None:
+        ours = is_open(action_id) and action_id not in theirs
+        return WrittenRun(action=ANY, result=None) if ours else None
 
     return Look(
         now=now,
@@ -95,7 +102,7 @@ def look(
         ended=ended,
         check=check,
         ids=frozenset,
-        written=lambda _id: None,
+        written=written,
     )
 
 
@@ -193,6 +200,66 @@ def test_while_the_last_one_is_open(overlap: str, written: int) -> None:
         assert wants.actions[0].action["lock"] == "schedule-nightly"
     # a slot that was skipped is not made up for
     assert schedules.look(look(first.next_at + DAY + 60, wants.marks)).actions == ()
+
+
+def test_a_file_under_the_id_of_an_earlier_slot_is_no_open_action() -> None:
+    schedules = source(Repo(nightly=toml()))
+    first = schedules.look(look(NOON))
+    assert first.next_at is not None
+    before = schedules.look(look(first.next_at, first.marks))
+    (theirs,) = ids(before)
+    there = look(first.next_at + DAY, before.marks, is_open={theirs}.__contains__, theirs={theirs})
+    assert ids(schedules.look(there)) == ["nightly-20260303t0130z"]
+
+
+def test_a_run_whose_file_was_deleted_is_still_open() -> None:
+    schedules = source(Repo(nightly=toml()))
+    first = schedules.look(look(NOON))
+    assert first.next_at is not None
+    before = schedules.look(look(first.next_at, first.marks))
+    ours = set(ids(before)).__contains__
+    running = replace(
+        look(first.next_at + DAY, before.marks, is_open=ours), is_open=lambda _id: False
+    )
+    assert schedules.look(running).actions == ()
+    ended = replace(running, written=lambda _id: WrittenRun(action=ANY, result=ANY))
+    assert len(schedules.look(ended).actions) == 1
+    withdrawn = WrittenRun(action=ANY, result=None, withdrawn_at=1.0)
+    assert len(schedules.look(replace(running, written=lambda _id: withdrawn)).actions) == 1
+
+
+@pytest.mark.parametrize("overlap", ["skip", "queue", "allow"])
+def test_a_slot_whose_id_somebody_took_is_passed_over_and_named(overlap: str) -> None:
+    schedules = source(Repo(nightly=toml(more=f'overlap = "{overlap}"')))
+    first = schedules.look(look(NOON))
+    assert first.next_at is not None
+    taken = {"nightly-20260302t0130z"}
+    wants = schedules.look(
+        look(first.next_at, first.marks, is_open=taken.__contains__, theirs=taken)
+    )
+    assert wants.actions == ()
+    assert [passed.occasion for passed in wants.passed] == ["2026-03-02T01:30:00Z"]
+    assert "taken" in wants.passed[0].reason
+    assert wants.marks["nightly"].endswith(" taken")
+    for later in (60.0, DAY / 2):
+        note = schedules.look(look(first.next_at + later, wants.marks)).notes[0]
+        assert note.state is SourceState.LIMITED
+        assert "nightly-20260302t0130z" in note.warning
+    after = schedules.look(
+        look(first.next_at + DAY, wants.marks, is_open=taken.__contains__, theirs=taken)
+    )
+    assert ids(after) == ["nightly-20260303t0130z"]
+    assert after.notes[0].state is SourceState.ACTIVE
+
+
+def test_what_we_wrote_before_a_crash_is_not_taken() -> None:
+    schedules = source(Repo(nightly=toml()))
+    first = schedules.look(look(NOON))
+    assert first.next_at is not None
+    there = look(first.next_at, first.marks, is_open=lambda i: i == "nightly-20260302t0130z")
+    wants = schedules.look(there)
+    assert wants.passed == ()
+    assert wants.marks["nightly"].endswith(" written")
 
 
 def test_no_schedule_fills_the_queue() -> None:
@@ -351,7 +418,11 @@ class Dispatcher:
             self.answer = ask(
                 self.source,
                 self.parts,
-                lambda marks: replace(look(now, marks), is_used=used),
+                lambda marks: replace(
+                    look(now, marks),
+                    is_used=used,
+                    written=lambda i: ENDED if used(i) else None,
+                ),
             )
             assert self.answer.error is None, self.answer.error
             return
@@ -362,6 +433,9 @@ class Dispatcher:
         store(self.parts, self.answer, led=lambda: None)
         self.answer = None
 
+
+ENDED = WrittenRun(action=ANY, result=ANY)
+"""An action of ours that ended."""
 
 ZONES = (
     "Europe/Berlin",
