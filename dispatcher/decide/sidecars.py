@@ -146,6 +146,19 @@ class Runs:
         return [run for run in runs if run.open or run.ended_at > now - DAY_S]
 
 
+def last_ended(runs: Runs, *, now: float) -> tuple[str, ...]:
+    """Ids of the runs whose end an issue is to show: of each rule on each issue the last that ended, if
+    that was within the last 24 hours; oldest first.
+    """
+    last: dict[tuple[str, int, str], SidecarRun] = {}
+    for run in runs.runs:
+        key = (run.project, run.issue, run.rule)
+        if not run.open and (key not in last or run.attempt > last[key].attempt):
+            last[key] = run
+    recent = [run for run in last.values() if run.ended_at > now - DAY_S]
+    return tuple(run.action_id for run in sorted(recent, key=lambda run: run.ended_at))
+
+
 def relevant(sidecars: Sidecars, project: str, labels: frozenset[str]) -> bool:
     """Whether some rule of a project may apply to an issue with these labels."""
     return any(

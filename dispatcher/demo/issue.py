@@ -115,8 +115,8 @@ class DemoIssue:
     def show(self, console: Console) -> None:
         """What people see on the forge in the end."""
         console.print(
-            "The forge is a small one of this demo, with issues, labels and comments only; the agent\n"
-            "is a script that answers without looking. Both stand in for real ones."
+            "The forge is a small one of this demo, with issues, labels and comments only;\n"
+            "the agent is a script that answers without looking. Both stand in for real ones."
         )
         console.print(f"\n[bold]{REPOSITORY} #{ISSUE}[/] {escape(TITLE)}")
         console.print(f"  its label {LABEL} started vault/actions/{ACTION}.toml")

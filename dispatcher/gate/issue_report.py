@@ -27,7 +27,7 @@ from dispatcher.decide.sidecar_outcome import (
 )
 from dispatcher.decide.sidecar_rules import Rule, Sidecars
 from dispatcher.decide.sidecars import BUDGETS, Decision, Why
-from dispatcher.errors import DisintoError, PermanentError
+from dispatcher.errors import DisintoError, PermanentError, TemporaryError
 from dispatcher.forge import ForgeRefused
 from dispatcher.forge.issue_board import BoardIssue
 from dispatcher.forge.records import Comment
@@ -69,8 +69,8 @@ class Board(CommentBoard, VisibleRepository, Protocol):
 
 
 class IssueReporter:
-    """Reports results of sidecars, and budgets that are used up. Thread-safe; one at a time, so that a
-    comment is never created twice.
+    """Reports results of sidecars, and budgets that are used up, while its dispatcher leads.
+    Thread-safe; one at a time, so that a comment is never created twice.
 
     Args:
         board: opens the board of a repository; called once for each.
@@ -95,6 +95,7 @@ class IssueReporter:
         self._sidecars = sidecars
         self._ops_repository, self._ops_web_url = ops_repository, ops_web_url
         self._lock = threading.Lock()
+        self._led: Callable[[], None] | None = None
         self._boards: dict[str, tuple[Board, OwnComments]] = {}
         self._budgets: OrderedDict[tuple[str, int, str], str] = OrderedDict()
 
@@ -102,6 +103,26 @@ class IssueReporter:
         """Drop the cache: another dispatcher may have reported since."""
         with self._lock:
             self._budgets.clear()
+
+    def lead(self, led: Callable[[], None]) -> None:
+        """Report from now on: this dispatcher leads.
+
+        Args:
+            led: called before each write; raises ``TemporaryError`` if it does not lead any more.
+        """
+        self._led = led  # not under the lock: a forge that hangs must not hold up the loop
+
+    def rest(self) -> None:
+        """Report nothing until this dispatcher leads again. Does not wait for a report in progress,
+        whose next write fails.
+        """
+        self._led = None
+
+    def _check_lead(self) -> None:
+        led = self._led
+        if led is None:
+            raise TemporaryError("this dispatcher does not lead")
+        led()
 
     # --- results --------------------------------------------------------------------------------
 
@@ -132,8 +153,11 @@ class IssueReporter:
             present=frozenset(issue.label_ids),
             closed=issue.state != "open",
         )
+        self._check_lead()
         changes = _changed(board, issue, changes)
-        _put(board, mine, subject.issue, self._body(ended, subject, rule, changes, board))
+        body = self._body(ended, subject, rule, changes, board)
+        self._check_lead()
+        _put(board, mine, subject.issue, body)
         # The new text has no budget in it: the next decision adds one that is used up.
         self._budgets.pop((subject.project, subject.issue, subject.rule), None)
 
@@ -203,13 +227,16 @@ class IssueReporter:
     # --- budgets --------------------------------------------------------------------------------
 
     def report_budgets(self, decisions: Iterable[Decision]) -> Mapping[str, DisintoError]:
-        """Report each budget that is used up, once on its issue. The same decision again costs no call.
+        """Report each budget that is used up, once on its issue, if this dispatcher leads. The same
+        decision again costs no call.
 
         Returns:
             Why some could not be reported, by what they are about; they are reported with the next
             decisions.
         """
         failures: dict[str, DisintoError] = {}
+        if self._led is None:
+            return failures
         with self._lock:
             for decision in _to_report(decisions):
                 key = (decision.project, decision.issue, decision.rule)
@@ -237,6 +264,7 @@ class IssueReporter:
         report = mine.body.replace("\r\n", "\n") if mine else f"{_marker(rule, 0)}\n`{rule}`\n"
         text = inert(decision.reason, WORD_LIMIT)
         part = f"\n{BUDGET_MARK}\nNo further run is started: {text}.\n"
+        self._check_lead()
         _put(board, mine, decision.issue, report.split(f"\n{BUDGET_MARK}")[0] + part)
 
 

@@ -25,9 +25,10 @@ without leading is in ``operate``; calls of one external system are in its adapt
 * ``results``, ``signing``, ``result_writer``: results: made, signed, brought to git
 * ``outputs``, ``output_writing``, ``output_keeping``, ``output_retention``: the whole output of runs:
   read, compressed and handed to the writer of results; old months removed
-* ``outbox``, ``reports``, ``end_reporters``: results that the forge has yet to be told of
-* ``sources``, ``written_runs``, ``withdrawn``: actions that the dispatcher writes itself, what
-  became of them, and those of them that somebody deleted
+* ``outbox``, ``reports``, ``missed_reports``, ``end_reporters``: results that are still to be reported
+  to the forge, also those that a dispatcher before this one left
+* ``sources``, ``looks``, ``written_runs``, ``withdrawn``: actions that the dispatcher writes itself,
+  what their sources see, what became of them, and those of them that somebody deleted
 * ``inventory``, ``expiry``: what exists because a run created it, checked against results; what of
   it is to be destroyed now
 * ``archive``, ``archive_passes``, ``cleanup``: finished actions moved away; leftovers of the

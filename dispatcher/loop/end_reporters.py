@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dispatcher.errors import Denied, DisintoError, Unavailable
+from dispatcher.errors import Denied, DisintoError, TemporaryError
 from dispatcher.gate.ended import Ended
 from dispatcher.loop.components import EndReporter
 
@@ -29,7 +29,7 @@ class EndReporters:
         failures: dict[str, DisintoError] = {}
         for reporter in self._reporters:
             for action_id, error in reporter.report_ended(ended).items():
-                if action_id not in failures or isinstance(error, Unavailable | Denied):
+                if action_id not in failures or isinstance(error, TemporaryError | Denied):
                     failures[action_id] = error
         return failures
 

@@ -10,9 +10,10 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
 
-from dispatcher.errors import Denied, Dependency, DisintoError, Unavailable
+from dispatcher.errors import Denied, Dependency, DisintoError, TemporaryError
 from dispatcher.gate.ended import Ended
 from dispatcher.loop.components import EndReporter
+from dispatcher.loop.effects.acting import LeadLost
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.outbox import Outbox, Unreported
 from dispatcher.loop.retries import Retries
@@ -81,6 +82,20 @@ class Reports:
         if self._reporter is not None and result.id not in self._pending:
             self._unpublished.add(result.id)
             self._enter(result)
+
+    def knows(self, action_id: str) -> bool:
+        """Whether a result is to be reported by this dispatcher, or was in this term."""
+        return self._reporter is None or action_id in self._pending or action_id in self._attempts
+
+    def recall(self, result: Result, *, ended_at: float) -> None:
+        """Report a result without a claim, which a dispatcher before this one may not have reported. It
+        is not stored: git has it.
+
+        Args:
+            ended_at: seconds since the epoch.
+        """
+        if not self.knows(result.id):
+            self._expect(Unreported(result=result, since=ended_at))
 
     def published(self, action_ids: Collection[str]) -> None:
         """Note that the results of these actions are in git."""
@@ -152,22 +167,27 @@ class Reports:
 
     def _enter(self, result: Result) -> None:
         unreported = Unreported(result=result, since=self._wall())
-        self._pending[result.id] = unreported
-        self._entered = True
         try:
             self._outbox.put(unreported)
         except OSError as error:  # it is still reported, unless this process dies before
             self._tracker.event("trouble", error=error)
+        self._expect(unreported)
+
+    def _expect(self, unreported: Unreported) -> None:
+        self._pending[unreported.result.id] = unreported
+        self._entered = True
         if len(self._pending) > LIMIT:
             self._drop(next(iter(self._pending)))
 
     def _attempted(self, result: Result, error: Exception | None) -> None:
+        if isinstance(error, LeadLost):
+            return  # the loop notices by itself; whoever leads next reports it
         self._attempts[result.id] = result
         if len(self._attempts) > LIMIT:
             self._attempts.popitem(last=False)
         if error is None:
             self._drop(result.id)
-        elif isinstance(error, Unavailable | Denied):
+        elif isinstance(error, TemporaryError | Denied):
             if self._retries.failed(result.id, error) == 1:
                 self._tracker.event("report_failed", action=result.id, error=error)
         else:

@@ -19,19 +19,20 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from dispatcher.decide.world import Ended
 from dispatcher.errors import Conflict, Dependency, Misconfigured
 from dispatcher.loop.components import Components
-from dispatcher.loop.endings import ending
-from dispatcher.loop.foreign import in_git
+from dispatcher.loop.looks import Ids, look_of
 from dispatcher.loop.pollers import Pauses, Pollers
 from dispatcher.loop.result_writer import NewAction, Pushed
 from dispatcher.loop.view import View
-from dispatcher.loop.written_runs import written_run
 from dispatcher.model.run import Claim
-from dispatcher.ops_repo import Formulas, Tree
 from dispatcher.sources import Look, Source, SourceNote, Wants, action_text, problems_of
-from dispatcher.sources.base import MARK_CHARACTERS, MARKS_CHARACTERS, WANTED_LIMIT
+from dispatcher.sources.base import (
+    ENDED_LIMIT,
+    MARK_CHARACTERS,
+    MARKS_CHARACTERS,
+    WANTED_LIMIT,
+)
 from dispatcher.status.tracker import Tracker
 from dispatcher.toml.source import quoted
 
@@ -118,6 +119,8 @@ def _check(kind: str, wants: Wants, *, limit: int) -> None:
     """Refuse what must not get into git or the ledger: a defect of the source."""
     if len(wants.actions) > WANTED_LIMIT:
         raise ValueError(f"source {kind} wants {len(wants.actions)} actions at once")
+    if len(wants.ended) > ENDED_LIMIT:
+        raise ValueError(f"source {kind} names {len(wants.ended)} ended actions")
     for wanted in wants.actions:
         if problems := problems_of(kind, wanted, limit=limit):
             raise ValueError(f"source {kind} wants an invalid action: {problems[0].message}")
@@ -162,73 +165,6 @@ def store(components: Components, answer: Answer, *, led: Callable[[], None]) ->
         return  # changed meanwhile; the next look starts from what is there
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ids:
-    """Which ids are open, and which are used up. Safe to call from any thread: each call is a few
-    look-ups in tables, and an answer that is a moment old does no harm.
-
-    Attributes:
-        refused: ids under which nothing could be written, because something is there.
-    """
-
-    tree: Tree
-    claims: Mapping[str, Claim]
-    refused: Collection[str] = frozenset()
-
-    def is_open(self, action_id: str) -> bool:
-        """See ``Look``."""
-        return action_id in self.tree.open
-
-    def is_used(self, action_id: str) -> bool:
-        """See ``Look``."""
-        tree = self.tree
-        return (
-            action_id in tree.open
-            or tree.has_result(action_id)
-            or action_id in tree.archived
-            or action_id in self.claims
-            or action_id in self.refused
-        )
-
-    def all(self) -> Collection[str]:
-        """See ``Look``. Copies the tables, so that they may change meanwhile."""
-        tree = self.tree
-        tables = (tree.open, tree.finished, tree.stray_results, tree.archived, self.claims)
-        return frozenset().union(*(list(table) for table in tables))
-
-
-def look_of(
-    components: Components,
-    view: View,
-    *,
-    ids: Ids,
-    now: float,
-    marks: Mapping[str, str],
-    down: Collection[Dependency] = (),
-) -> Look:
-    """What a source sees of a view."""
-    tree = view.tree
-
-    def ended(action_id: str) -> Ended | None:
-        file = in_git(tree, action_id)
-        return None if file is None else ending(components, file)
-
-    return Look(
-        now=now,
-        commit=tree.commit,
-        tier_of=view.intake.tier_of,
-        formulas=Formulas(commit=tree.commit, formulas=dict(tree.formulas)),
-        marks=marks,
-        down=frozenset(down),
-        is_open=ids.is_open,
-        is_used=ids.is_used,
-        ended=ended,
-        check=components.gate.check,
-        ids=ids.all,
-        written=lambda action_id: written_run(components, tree, ids.claims, action_id),
-    )
-
-
 class Sources:
     """Asks the sources, and has their actions written. Used by the loop's thread only.
 
@@ -241,6 +177,7 @@ class Sources:
         write: hands an action to the writer; its outcome comes back by ``pushed``.
         led: raises if the lead is lost.
         resting: names the dependencies that are backing off.
+        ended: called with the ids of ended actions that people are to see; see ``Wants.ended``.
         clock: seconds since the epoch.
 
     Attributes:
@@ -258,8 +195,10 @@ class Sources:
         write: Callable[[NewAction], None],
         led: Callable[[], None],
         resting: Callable[[], Collection[Dependency]] = frozenset,
+        ended: Callable[[Collection[str]], object] = len,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._ended = ended
         self._components, self._view = components, view
         self._refused: set[str] = set()
         self._ids = Ids(tree=view.tree, claims=claims, refused=self._refused)
@@ -363,6 +302,7 @@ class Sources:
         if not any(answer.error for answer in answers):
             self._pauses.succeeded()
         self.notes = tuple(note for answer in answers for note in answer.wants.notes)
+        self._ended([action_id for answer in answers for action_id in answer.wants.ended])
         for answer in answers:
             if answer.error is None:
                 self._hand_in(answer)

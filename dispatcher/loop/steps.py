@@ -153,12 +153,16 @@ class Steps:
         }
 
     def open(self) -> None:
-        """Start the writer of results."""
+        """Start the writer of results, and report on issues."""
+        if self._components.issue_reporter is not None:
+            self._components.issue_reporter.lead(self.led)
         self.reports.open()
         self._writer.start()
 
     def close(self) -> None:
-        """Write the queued results, then stop the writer."""
+        """Write the queued results, then stop the writer; report on issues no more."""
+        if self._components.issue_reporter is not None:
+            self._components.issue_reporter.rest()
         self._writer.stop()
 
     def write(self, action: NewAction) -> None:

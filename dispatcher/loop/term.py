@@ -22,6 +22,7 @@ from dispatcher.loop.components import Components
 from dispatcher.loop.endings import Endings
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.heads import Heads
+from dispatcher.loop.missed_reports import MissedReports
 from dispatcher.loop.outages import Outages
 from dispatcher.loop.output_retention import CLOCK_RECORD, ClockRecord, OutputRetention
 from dispatcher.loop.pollers import Pollers
@@ -229,6 +230,9 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
         moved=moved,
         written=written,
     )
+    missed = MissedReports(
+        components, view.tree, claims.claims, reports=steps.reports, pollers=pollers
+    )
     sources = Sources(
         components,
         view,
@@ -238,6 +242,7 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
         write=write,
         led=steps.led,
         resting=outages.resting,
+        ended=missed.look,
     )
     heads = Heads(
         components,

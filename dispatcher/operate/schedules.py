@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from dispatcher.errors import DisintoError
 from dispatcher.loop.components import Components
-from dispatcher.loop.sources import Ids, ask, look_of
+from dispatcher.loop.looks import Ids, look_of
+from dispatcher.loop.sources import ask
 from dispatcher.loop.view import View
 from dispatcher.model.run import Claim
 from dispatcher.model.schedule import action_id_of, occasion_of, slot_of, unreplaced

@@ -21,8 +21,8 @@ from dispatcher.decide.sidecars import (
 )
 from dispatcher.errors import Conflict, Misconfigured, NotFound
 from dispatcher.loop.components import Components
+from dispatcher.loop.looks import Ids, look_of
 from dispatcher.loop.nudge import nudge
-from dispatcher.loop.sources import Ids, look_of
 from dispatcher.loop.view import View
 from dispatcher.model.times import known_time
 from dispatcher.sidecar.reading import IssueReads, ProjectIssues

@@ -14,6 +14,7 @@ from dispatcher.decide.sidecars import (
     Why,
     decide_by_hand,
     decide_project,
+    last_ended,
     next_decision_at,
     params_of,
 )
@@ -21,7 +22,7 @@ from dispatcher.sidecar.requests import requests_in
 from dispatcher.sidecar.runs import KIND, RunIndex
 from dispatcher.sidecar.watcher import ProjectState, Watcher
 from dispatcher.sources import Look, SourceNote, SourceState, Wanted, Wants
-from dispatcher.sources.base import WANTED_LIMIT
+from dispatcher.sources.base import ENDED_LIMIT, WANTED_LIMIT
 
 
 class SidecarSource:
@@ -65,6 +66,7 @@ class SidecarSource:
             actions=tuple(wanted[:WANTED_LIMIT]),
             next_at=min(next_at, default=None),
             notes=tuple(notes),
+            ended=last_ended(runs, now=look.now)[-ENDED_LIMIT:],
         )
 
     def _decide(

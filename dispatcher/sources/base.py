@@ -21,6 +21,9 @@ MARK_CHARACTERS = 100
 MARKS_CHARACTERS = 15_000
 """Maximum of all marks of a kind, as JSON; the ledger's notes hold no more."""
 
+ENDED_LIMIT = 1_000
+"""Maximum of ended actions that a source names."""
+
 WANTED_LIMIT = 100
 """Maximum of actions that a source may want at once; the rest it wants at a later look."""
 
@@ -167,6 +170,9 @@ class Wants:
             the branch, of the rules or of a result can lead to another answer.
         notes: for people.
         passed: occasions that the new marks pass over; at most ``WANTED_LIMIT``.
+        ended: ids of actions of its kind that ended within the last day, and whose end people are to
+            see on the forge: a dispatcher before this one may have died before it reported them. At
+            most ``ENDED_LIMIT``.
     """
 
     actions: tuple[Wanted, ...] = ()
@@ -174,6 +180,7 @@ class Wants:
     next_at: float | None = None
     notes: tuple[SourceNote, ...] = ()
     passed: tuple[Passed, ...] = ()
+    ended: tuple[str, ...] = ()
 
 
 class Source(Protocol):

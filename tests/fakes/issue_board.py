@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -198,10 +198,15 @@ class IssueScene:
         default_factory=lambda: parse_sidecars(SIDECARS.encode(), path="sidecars.toml")
     )
 
-    def reporter(self, *, ops_repository: str = "acme/ops") -> IssueReporter:
-        """One that remembers nothing."""
+    def reporter(
+        self,
+        *,
+        ops_repository: str = "acme/ops",
+        led: Callable[[], None] | None = lambda: None,
+    ) -> IssueReporter:
+        """One that remembers nothing, of a dispatcher that leads unless ``led`` is None."""
         boards = {"acme/app": self.board, "acme/ops": self.ops}
-        return IssueReporter(
+        reporter = IssueReporter(
             boards.__getitem__,
             files=self.actions,
             written=self.actions,
@@ -209,6 +214,9 @@ class IssueScene:
             ops_repository=ops_repository,
             ops_web_url=OPS_URL if ops_repository else "",
         )
+        if led is not None:
+            reporter.lead(led)
+        return reporter
 
     @property
     def bodies(self) -> list[str]:

@@ -28,6 +28,7 @@ class Wishes:
     looks: list[Look] = field(default_factory=list)
     marked: bool = True
     kind: str = "wish"
+    ended: tuple[str, ...] = ()
 
     def look(self, look: Look) -> Wants:
         self.looks.append(look)
@@ -37,4 +38,5 @@ class Wishes:
             actions=tuple(self.wishes[done:]),
             marks={"one": str(len(self.wishes))} if self.marked else {},
             notes=(note,),
+            ended=self.ended,
         )

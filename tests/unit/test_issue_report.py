@@ -335,6 +335,7 @@ def test_the_watcher_reports_a_budget_on_the_forge(tmp_path: Path) -> None:
         ops_repository="",
         ops_web_url="",
     )
+    reporter.lead(lambda: None)
     stage.watcher._budgets = reporter.report_budgets
     for _ in range(3):
         assert stage.wanted() == []

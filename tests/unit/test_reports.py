@@ -15,6 +15,7 @@ from dispatcher.forge import ForgeRefused
 from dispatcher.gate import Decision, Question
 from dispatcher.gate.ended import Ended
 from dispatcher.gate.report import Queued
+from dispatcher.loop.effects.acting import LeadLost
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.outbox import Outbox
 from dispatcher.loop.reports import BATCH, GIVE_UP_S, Reports
@@ -254,3 +255,42 @@ def test_a_disk_that_is_full_costs_no_report_as_long_as_the_process_lives(
     dispatcher.round()
     assert dispatcher.reporter.told == ["x"]
     assert dispatcher.events("trouble") == 1
+
+
+def test_what_an_earlier_dispatcher_may_not_have_reported_is_reported_once(
+    dispatcher: Dispatcher,
+) -> None:
+    assert not dispatcher.reports.knows("x")
+    for _ in range(2):
+        dispatcher.reports.recall(result(), ended_at=dispatcher.now - 60)
+        assert dispatcher.reports.next_in() in {0.0, None}
+        assert dispatcher.reports.knows("x")
+        assert dispatcher.kept == [], "git has it"
+        dispatcher.round()
+    assert dispatcher.reporter.told == ["x"]
+
+
+def test_what_is_recalled_is_given_up_a_day_after_its_end(dispatcher: Dispatcher) -> None:
+    dispatcher.reporter.error = DOWN
+    dispatcher.reports.recall(result(), ended_at=dispatcher.now - GIVE_UP_S / 2)
+    dispatcher.round()
+    dispatcher.now += GIVE_UP_S / 2 + 1
+    dispatcher.reporter.error = None
+    dispatcher.round()
+    assert dispatcher.reporter.told == []
+
+
+def test_what_is_recalled_does_not_hold_a_claim_twice(dispatcher: Dispatcher) -> None:
+    dispatcher.reports.recall(result(), ended_at=dispatcher.now)
+    dispatcher.round()
+    dispatcher.reports.hold(claim(), dispatcher.tree)
+    dispatcher.round()
+    assert dispatcher.reporter.told == ["x"]
+
+
+def test_who_lost_the_lead_gives_nothing_up(dispatcher: Dispatcher) -> None:
+    dispatcher.reporter.error = LeadLost("this dispatcher is no longer the leader")
+    dispatcher.reports.hold(claim(), dispatcher.tree)
+    dispatcher.round()
+    assert dispatcher.events("report_given_up") == dispatcher.events("report_failed") == 0
+    assert dispatcher.kept == ["x.json"]

@@ -249,3 +249,21 @@ def test_a_run_counts_although_somebody_had_its_id_before(stage: IssueStage) -> 
     stage.issue("bug")
     assert stage.write() == ["triage-app-1-1"]
     assert stage.wanted() == []
+
+
+def test_it_names_the_last_end_of_each_rule_on_each_issue_for_a_day(stage: IssueStage) -> None:
+    first, second = stage.issue("bug"), stage.issue("bug")
+    assert stage.write() == [f"triage-app-{first}-1", f"triage-app-{second}-1"]
+    assert stage.look().ended == ()
+    stage.end(f"triage-app-{second}-1")
+    stage.now += 1
+    stage.end(f"triage-app-{first}-1", Verdict.FAILED)
+    assert stage.look().ended == (f"triage-app-{second}-1", f"triage-app-{first}-1")
+    stage.now += 3600
+    assert stage.write() == [f"triage-app-{first}-2"]
+    assert stage.look().ended == (f"triage-app-{second}-1", f"triage-app-{first}-1")
+    stage.end(f"triage-app-{first}-2")
+    stage.restart()
+    assert stage.look().ended == (f"triage-app-{second}-1", f"triage-app-{first}-2")
+    stage.now += 86_400 - 3600
+    assert stage.look().ended == (f"triage-app-{first}-2",)
