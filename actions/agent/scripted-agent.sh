@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Stands where a coding agent's command goes, behind issue-agent: reads its instructions and answers with
 # the first outcome that they offer, or with the one given for the rule. For demos and tests.
-#   [agent] command = ["…/issue-agent", "--forge", "https://forge.example", "--", "…/scripted-agent.sh", "verify=not_fixed"]
+#   [agent] command = ["…/issue-agent", "--", "…/scripted-agent.sh", "verify=not_fixed"]
 set -euo pipefail
 
 asked=$(cat)

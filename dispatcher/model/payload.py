@@ -65,6 +65,7 @@ _NESTED = (
     "dynamic",
     "bot",
     "bots_prefix",
+    "forge_url",
     "job_class",
     "meta",
 )
@@ -123,7 +124,7 @@ def encode_spec(spec: RunSpec) -> dict[str, Any]:
         plain["dynamic"] = [encode_dynamic(secret) for secret in spec.dynamic]
     if spec.bot:
         # Likewise: such a runner looks for FORGE_TOKEN among the stored secrets of actions.
-        plain |= {"bot": spec.bot, "bots_prefix": spec.bots_prefix}
+        plain |= {"bot": spec.bot, "bots_prefix": spec.bots_prefix, "forge_url": spec.forge_url}
     return plain
 
 

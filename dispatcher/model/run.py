@@ -248,6 +248,7 @@ class RunSpec:
         dynamic: how those of ``secrets`` are fetched that an engine of Vault makes.
         bot: name of the bot whose token is among ``secrets`` as ``FORGE_TOKEN``; "" for none.
         bots_prefix: path below ``kv_mount`` of bots' tokens.
+        forge_url: where the bot's token is valid; "" without a bot.
         job_class: in which the run executes; for the engine.
         meta: of its job, for people who read it there. Nothing secret.
         outcome_key: see ``Claim``. The formula never gets it. Kept out of ``repr``.
@@ -276,6 +277,7 @@ class RunSpec:
     dynamic: tuple[DynamicSecret, ...] = ()
     bot: str = ""
     bots_prefix: str = "disinto/bots"
+    forge_url: str = ""
     job_class: str = "runner"
     meta: dict[str, str] = field(default_factory=dict)
     outcome_key: str = field(default="", repr=False)

@@ -203,6 +203,8 @@ def environment(spec: RunSpec, workspace: Workspace, secrets: Mapping[str, str])
     }
     if spec.files:
         env["DISINTO_FILES"] = workspace.files
+    if spec.forge_url:
+        env["DISINTO_FORGE_URL"] = spec.forge_url
     taken = sorted(env.keys() & secrets.keys())
     if taken:
         raise BadFormula(f"a secret cannot be named {taken[0]}: the runner uses that name")

@@ -169,7 +169,7 @@ def scene(
     formulas = {f"{name}.sh": f"#!/bin/bash\n{text}\n" for name, text in OTHERS.items()}
     for name in resources.names("actions/sidecars/formulas"):
         formulas[Path(name).name] = resources.text(name)
-    command = [str(agent / "issue-agent"), "--forge", project.url, "--"]
+    command = [str(agent / "issue-agent"), "--"]
     scene = Scene.set(
         tmp_path,
         server,

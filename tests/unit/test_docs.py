@@ -166,6 +166,7 @@ def test_every_variable_of_a_formula_is_explained() -> None:
         tier=Tier.LOW,
         formula=FormulaRef(name="f", kind=FormulaKind.SHELL, blob="b", sha256="s"),
         files={"apps.json": b""},
+        forge_url="https://forge.example",
     )
     first = {
         name

@@ -21,6 +21,7 @@ from dispatcher.devservers.issue_forge_server import serving
 from dispatcher.host import resources
 from dispatcher.runner.formula import SEPARATOR
 from dispatcher.schemas.formula_schema import FormulaSchema, parse_schema
+from tests.servers import git_https
 from tests.support.issue_place import caller
 
 AGENT = resources.path("actions/agent/issue-agent")
@@ -82,7 +83,13 @@ class Stage:
         return int(self.own("POST", "/repos/own/app/issues", fields)["number"])
 
     def run(
-        self, formula: str, number: int, *agent: str, options: tuple[str, ...] = (), **env: str
+        self,
+        formula: str,
+        number: int,
+        *agent: str,
+        options: tuple[str, ...] = (),
+        forge: str | None = None,
+        **env: str,
     ) -> tuple[subprocess.CompletedProcess[bytes], dict[str, Any]]:
         text = resources.path(f"actions/sidecars/formulas/{formula}.toml").read_bytes()
         params = {"rule": formula, "project": "app", "project_toml": "projects/app.toml"}
@@ -95,7 +102,8 @@ class Stage:
             ),
             **env,
         }
-        command = [sys.executable, str(AGENT), "--forge", self.url, *options, "--", *agent]
+        where = ("--forge", self.url if forge is None else forge)
+        command = [sys.executable, str(AGENT), *where, *options, "--", *agent]
         done = subprocess.run(
             command,
             input=text + SEPARATOR + b"context",
@@ -197,6 +205,28 @@ def test_an_agent_cannot_choose_labels(stage: Stage) -> None:
     agent = f"echo '{answer}' > \"$DISINTO_OUTPUTS\""
     _, outputs = stage.run("triage", stage.issue("t", "b"), "sh", "-c", agent)
     assert outputs["labels"] == {"add": ["in-progress"], "remove": ["in-triage"]}
+
+
+def test_the_forge_is_the_one_of_the_settings(stage: Stage) -> None:
+    number = stage.issue("t", "b")
+    done, _ = stage.run("triage", number, str(SCRIPTED), forge="", DISINTO_FORGE_URL=stage.url)
+    assert done.returncode == 0, done.stderr
+    for wrong in ("", "forge.example", "file:///etc"):
+        done, _ = stage.run("triage", number, str(SCRIPTED), forge="", DISINTO_FORGE_URL=wrong)
+        assert (done.returncode, b"[forge] url" in done.stderr) == (78, True)
+
+
+@pytest.mark.needs("git")
+def test_a_private_ca(stage: Stage) -> None:
+    with git_https.serve(stage.folder, user="disinto", token="t") as server:
+        done, _ = stage.run("triage", 1, str(SCRIPTED), forge=server.url)
+        assert (done.returncode, b"name the certificate with --cacert" in done.stderr) == (69, True)
+        trusting = ("--cacert", str(server.ca))
+        done, _ = stage.run("triage", 1, str(SCRIPTED), forge=server.url, options=trusting)
+        assert b"the forge answered" in done.stderr  # it has no issues, and was believed
+        missing = ("--cacert", str(stage.folder / "none.pem"))
+        done, _ = stage.run("triage", 1, str(SCRIPTED), forge=server.url, options=missing)
+        assert (done.returncode, b"none.pem cannot be read" in done.stderr) == (78, True)
 
 
 def test_what_cannot_go_on_says_why(stage: Stage) -> None:

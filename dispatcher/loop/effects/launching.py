@@ -325,6 +325,7 @@ def spec_of(
         dynamic=dynamic_secrets(settings.vault, secrets, key=candidate.key),
         bot=placing.bot,
         bots_prefix=settings.vault.bots_prefix,
+        forge_url=settings.forge.url.rstrip("/") if placing.bot else "",
         job_class=placing.variant.job_class,
         meta=dict(placing.meta),
         outcome_key=outcome_key,
