@@ -24,7 +24,7 @@ from dispatcher.cli import console
     "parts",
     type=click.Choice(("sidecars",)),
     multiple=True,
-    help="Also write the rules by which issues of a forge start runs.",
+    help="Also write the rules by which issues of a forge start runs, and their formulas.",
 )
 @click.option(
     "--author", is_flag=True, help="Make an author client for --remote, an existing ops repo."
@@ -73,8 +73,6 @@ def command(
         console.say(
             f"The ops repo is {scaffolded.remote}; {scaffolded.work_tree} is a work tree of it."
         )
-    if "sidecars" in parts:
-        console.note("sidecars.toml has no effect until [sidecars] file names it: docs/sidecars.md")
     console.say()
     console.say("Next:")
     steps = [
@@ -86,6 +84,28 @@ def command(
         steps.append(("disinto dispatch ops/examples/hello.toml", ""))
     for step, why in steps:
         console.say(f"  {step:<42}{why and '# ' + why}".rstrip())
+    if "sidecars" in parts:
+        _sidecar_steps(remote=remote)
+
+
+def _sidecar_steps(*, remote: str) -> None:
+    """What remains to be done by hand, in this order."""
+    description = "projects/app.toml in the ops repo" if remote else "ops/projects/app.toml"
+    steps = [
+        "In disinto.toml set [forge] url, and remove the # before [sidecars] file and [agent] command",
+        "In sidecars.toml remove the # from [projects.app], repository and bot, and set these two",
+        f"In {description} describe the project for its agents; commit and push it",
+        "Clone the project: git clone --bare URL mounts/project-repos/app.git",
+        "Set DISINTO_SIDECAR_TOKEN, and DISINTO_SIDECAR_REPORT_TOKEN to have outcomes on the issues",
+        "disinto apply; disinto secrets put --bot app-reader; disinto doctor; disinto sidecar plan",
+    ]
+    if remote:
+        clone = f"git clone --mirror {remote} mounts/ops-repo, and fetch there regularly"
+        steps.insert(3, f"Clone the ops repo: {clone}")
+    console.say()
+    console.say("For sidecars, before that (docs/sidecars.md has the tokens and their scopes):")
+    for number, step in enumerate(steps, 1):
+        console.say(f"  {number}. {step}")
 
 
 def _desk(folder: Path, *, remote: str, branch: str, token_env: str) -> None:

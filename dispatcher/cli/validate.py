@@ -129,7 +129,8 @@ def _about(file: Checked) -> str:
 
     if file.kind is FileKind.FORMULA:
         return "a formula, not an action; there is nothing to check"
-    what = "schema of a formula" if file.kind is FileKind.SCHEMA else file.kind
+    names = {FileKind.SCHEMA: "schema of a formula", FileKind.PROJECT: "description of a project"}
+    what = names.get(file.kind, file.kind)
     return f"{what}, not an action: {'invalid' if file.problems else 'valid'}"
 
 

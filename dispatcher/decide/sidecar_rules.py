@@ -18,6 +18,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, model_valid
 from dispatcher.errors import InvalidInput, Misconfigured
 from dispatcher.model.action import Word
 from dispatcher.model.names import ID_PATTERN, name_problem
+from dispatcher.model.paths import PROJECTS_PATH
 from dispatcher.model.times import parse_duration
 from dispatcher.toml.explain import Reader, complaint, did_you_mean
 from dispatcher.toml.source import TomlSource, quoted
@@ -308,7 +309,7 @@ class Sidecars:
 
     def file_of(self, project: str) -> str:
         """The path of the project's description in the ops repo."""
-        return self.projects[project].file or f"projects/{project}.toml"
+        return self.projects[project].file or f"{PROJECTS_PATH}/{project}.toml"
 
     @model_validator(mode="after")
     def _consistent(self) -> Sidecars:

@@ -15,6 +15,9 @@ FORMULAS_PATH = "formulas"
 SCHEDULES_PATH = "vault/schedules"
 """Directory of the schedules."""
 
+PROJECTS_PATH = "projects"
+"""Directory of the descriptions of projects, by default. The dispatcher does not read them."""
+
 JUDGED = (ACTIONS_PATH, FORMULAS_PATH, SCHEDULES_PATH)
 """Directories of all files that a gate is ever asked about. What a rewritten history drops there takes
 approvals back (``dispatcher.ops_repo.rewrites``).

@@ -21,5 +21,5 @@ options, tables and texts for a terminal are in ``cli``.
   ``sink_checks``, ``trial_run``: ``doctor``
 * ``probe``: ``inventory --probe``: whether things can be reached
 * ``apply``, ``mounts_in_use``: ``apply``: Vault and the engine brought to the settings
-* ``scaffold``, ``schema``: ``init`` and ``schema``
+* ``scaffold``, ``scaffold_sidecars``, ``schema``: ``init`` and ``schema``
 """

@@ -34,7 +34,7 @@ from dispatcher.operate.approval_checks import check_approvals
 from dispatcher.operate.policy_checks import check_names, check_policy
 from dispatcher.operate.preflight import formula_names
 from dispatcher.operate.schedule_checks import check_schedules
-from dispatcher.operate.sidecar_checks import check_sidecars
+from dispatcher.operate.sidecar_checks import check_sidecars, files_in
 from dispatcher.operate.signer_checks import check_signers
 from dispatcher.operate.sink_checks import check_sinks
 from dispatcher.ops_repo import OpsRepo
@@ -92,7 +92,7 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
     yield from looked("gate", lambda: _gate(settings, openers))
     yield from looked("approvals", lambda: _approvals(settings, openers))
     if (issues := openers.issues) is not None:
-        yield from looked("sidecars", lambda: check_sidecars(settings, openers.policy(), issues))
+        yield from looked("sidecars", lambda: _sidecars(settings, openers, issues))
     yield from looked("webhook", lambda: _webhook(settings, environ))
     yield from looked("notify", lambda: check_sinks(settings, environ))
     yield from _encryption(settings)
@@ -118,6 +118,12 @@ def wrong_settings(error: DisintoError) -> list[Check]:
     if isinstance(error, InvalidInput):
         return [Check(name="settings", ok=False, detail=str(p), remedy="") for p in error.problems]
     return [failed("settings", error)]
+
+
+def _sidecars(
+    settings: Settings, openers: Openers, issues: Callable[[str], IssueReads]
+) -> Iterator[Check]:
+    return check_sidecars(settings, openers.policy(), issues, files_in(openers.repo()))
 
 
 def _schedules(settings: Settings, openers: Openers) -> Iterator[Check]:

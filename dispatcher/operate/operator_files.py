@@ -14,10 +14,16 @@ from dispatcher.decide.policy import load_policy
 from dispatcher.decide.sidecar_rules import load_sidecars
 from dispatcher.errors import InvalidInput, Misconfigured, Problem
 from dispatcher.model.formula_files import formula_of_schema
-from dispatcher.model.paths import ACTIONS_PATH, FORMULAS_PATH, SCHEDULES_PATH
+from dispatcher.model.paths import (
+    ACTIONS_PATH,
+    FORMULAS_PATH,
+    PROJECTS_PATH,
+    SCHEDULES_PATH,
+)
 from dispatcher.schemas import SCHEMA_LIMIT, InvalidSchema, parse_schema
 from dispatcher.settings import load_settings
 from dispatcher.settings_file import FILE_NAME
+from dispatcher.toml.source import TomlSource
 
 POLICY_NAME = "policy.toml"
 SIDECARS_NAME = "sidecars.toml"
@@ -36,7 +42,10 @@ class FileKind(StrEnum):
     FORMULA = "formula"
     SCHEMA = "schema"
     SCHEDULE = "schedule"
+    PROJECT = "project"
 
+
+_BY_PATH = {ACTIONS_PATH: FileKind.ACTION, SCHEDULES_PATH: FileKind.SCHEDULE}
 
 OF_ACTIONS = (FileKind.ACTION, FileKind.SCHEDULE)
 """Files that are checked against the names that an action may use."""
@@ -61,10 +70,11 @@ class Own:
     def kind_of(self, file: Path) -> FileKind:
         """What a file is, by its place and its name. In ``vault/actions`` everything is an action."""
         place = file.absolute()
-        if place.parent.match(ACTIONS_PATH):
-            return FileKind.ACTION
-        if place.parent.match(SCHEDULES_PATH):
-            return FileKind.SCHEDULE
+        for directory, of_directory in _BY_PATH.items():
+            if place.parent.match(directory):
+                return of_directory
+        if place.parent.name == PROJECTS_PATH and (place.parents[1] / ACTIONS_PATH).is_dir():
+            return FileKind.PROJECT
         configuration = {
             FileKind.SETTINGS: (FILE_NAME, self.settings),
             FileKind.POLICY: (POLICY_NAME, self.policy),
@@ -95,10 +105,14 @@ def problems_of(kind: FileKind, file: Path, environ: Mapping[str, str]) -> tuple
             load_sidecars(file)
         elif kind is FileKind.SCHEMA:
             return _schema_problems(file)
+        elif kind is FileKind.PROJECT:
+            return TomlSource.parse(file.read_bytes(), path=str(file)).problems
     except InvalidInput as error:
         return tuple(error.problems)
     except Misconfigured as error:
         return (Problem(message=error.what, path=str(file), remedy=error.remedy),)
+    except OSError as error:
+        return (Problem(message=f"it cannot be read: {error.strerror}", path=str(file)),)
     return ()
 
 

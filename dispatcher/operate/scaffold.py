@@ -18,14 +18,13 @@ from pathlib import Path
 
 from dispatcher.errors import Conflict, Exit, Misconfigured, PermanentError
 from dispatcher.host import resources
+from dispatcher.operate import scaffold_sidecars
 from dispatcher.ops_repo import NewFile, begin, from_anywhere
 from dispatcher.ops_repo.person import check_out, identity
 from dispatcher.settings import OpsRepoSettings
 
 BARE, WORK_TREE = "ops.git", "ops"
 TEMPLATE_INSTALLATION = '#installation = "default"'
-SIDECARS = "sidecars.toml"
-TEMPLATE_SIDECARS = '#file = ""'
 TEMPLATE_REMOTE = 'remote = "ops"'
 
 
@@ -70,7 +69,7 @@ def scaffold(
         remote: an empty repository elsewhere; "" creates one in the directory.
         branch: the ops repo's branch.
         token_env: variable that holds an HTTPS token for the remote; "" for none.
-        sidecars: also write sidecars.toml with the standard rules, and name it in the settings.
+        sidecars: also write the standard rules of sidecars, and what these need.
         environ: where that variable is.
 
     Raises:
@@ -88,7 +87,7 @@ def scaffold(
     try:
         begin(
             OpsRepoSettings(remote=address, branch=branch, author_name=name, author_email=email),
-            _repository(),
+            [*_repository(), *(scaffold_sidecars.repository() if sidecars else ())],
             message="Begin this ops repo",
             credential=lambda: environ.get(token_env) if token_env else None,
         )
@@ -102,7 +101,7 @@ def scaffold(
     settled = _settled(address if remote else BARE, branch, token_env)
     written = _configuration(folder, settled)
     if sidecars:
-        written += _sidecars(folder)
+        written += scaffold_sidecars.write(folder, bare="" if remote else BARE)
     work_tree, trouble = folder / WORK_TREE, ""
     try:
         check_out(address, work_tree, branch=branch)
@@ -193,16 +192,6 @@ def _configuration(folder: Path, settled: Mapping[str, str]) -> list[str]:
             target.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
             written.append(str(target.relative_to(folder)))
     return written
-
-
-def _sidecars(folder: Path) -> list[str]:
-    """Write the rules by which issues start runs. The settings name them, and wait for [forge] url."""
-    (folder / SIDECARS).write_bytes(resources.path(f"actions/sidecars/{SIDECARS}").read_bytes())
-    settings = folder / "disinto.toml"
-    text = settings.read_text()
-    line = f'# Set [forge] url first, then take the # away.\n#file = "{SIDECARS}"'
-    settings.write_text(text.replace(TEMPLATE_SIDECARS, line, 1))
-    return [SIDECARS]
 
 
 def _installation(remote: str, folder: Path) -> str:

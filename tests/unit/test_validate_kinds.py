@@ -117,3 +117,18 @@ def test_sidecars_and_schemas_are_judged_as_what_they_are(
     assert (file["id"], file["kind"], file["valid"]) == (None, kind, valid)
     assert run(["validate", name]) == (Exit.OK if valid else Exit.DATAERR)
     assert place in capsys.readouterr().out
+
+
+def test_a_description_of_a_project_is_no_action(
+    desk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("ops/vault/actions", "ops/projects"):
+        (desk / folder).mkdir(parents=True)
+    file = desk / "ops" / "projects" / "app.toml"
+    file.write_text('clone = "app.git"\n')
+    assert run(["validate", "ops/projects/app.toml"]) == Exit.OK
+    said = "ops/projects/app.toml: description of a project, not an action: valid\n"
+    assert capsys.readouterr().err == said
+    file.write_text('clone = "app.git\n')
+    assert run(["validate", "ops/projects/app.toml"]) == Exit.DATAERR
+    assert "ops/projects/app.toml:1:" in capsys.readouterr().out

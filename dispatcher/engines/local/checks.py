@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from dispatcher.engines.local import sandbox
+from dispatcher.engines.local.hiding import hidden
 from dispatcher.engines.local.settings import LocalSettings
 from dispatcher.model.checks import Check, looked
 from dispatcher.settings import Settings
@@ -15,6 +18,7 @@ def check_local(settings: Settings) -> Iterator[Check]:
     """All checks of the local engine, in the order in which to fix them."""
     yield from looked("local: sandbox", lambda: _sandbox(settings))
     yield _user()
+    yield from _agent(settings)
     for mount, directory in settings.section(LocalSettings).mounts.items():
         exists = directory.is_dir()
         yield Check(
@@ -37,6 +41,24 @@ def _sandbox(settings: Settings) -> Iterator[Check]:
         if unprotected
         else "",
     )
+
+
+def _agent(settings: Settings) -> Iterator[Check]:
+    """Whether the sandbox shows formulas the files that the agent's command names."""
+    command, local = settings.agent.command, settings.section(LocalSettings)
+    if not command or not local.bubblewrap or shutil.which("bwrap") is None:
+        return
+    program = shutil.which(command[0], path=local.path)
+    hiding = hidden(settings, ())
+    for argument in (program or "", *command[1:]):
+        if Path(argument).is_absolute() and hiding.holds(Path(os.path.realpath(argument))):
+            yield Check(
+                name="local: agent",
+                ok=False,
+                detail=f"[agent] command names {argument}, which is hidden from formulas",
+                remedy="Move it out of the dispatcher's state directory, its user's home directory "
+                "and the directories of mounts, for example to /opt.",
+            )
 
 
 def _user() -> Check:
