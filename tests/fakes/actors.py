@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from dispatcher.errors import Dependency, Unavailable
 
@@ -24,6 +25,17 @@ class Killed(BaseException):
     """The process is gone; nothing catches this."""
 
 
+Work: TypeAlias = "queue.SimpleQueue[Callable[[], None]]"
+
+_idle: list[Work] = []
+"""Of threads without work. They are used again: to start one takes longer than most steps do."""
+
+
+def _serve(work: Work) -> None:
+    while True:
+        work.get()()
+
+
 class Actor:
     """One step of a dispatcher, on a thread that stands still before each micro-step."""
 
@@ -31,12 +43,19 @@ class Actor:
 
     def __init__(self, act: Callable[[], object]) -> None:
         self._act = act
-        self._go, self._stands = threading.Semaphore(0), threading.Semaphore(0)
+        self._go, self._stands = threading.Lock(), threading.Lock()
+        self._go.acquire()
+        self._stands.acquire()
         self._fate: Fate | None = Fate.DONE
         self.over = False
         self.answer: object = None
         self.error: Exception | None = None
-        threading.Thread(target=self._work, daemon=True).start()
+        if _idle:
+            self._thread = _idle.pop()
+        else:
+            self._thread = queue.SimpleQueue()
+            threading.Thread(target=_serve, args=(self._thread,), daemon=True).start()
+        self._thread.put(self._work)
         self._stands.acquire()
 
     def go_on(self, fate: Fate | None) -> None:
@@ -67,6 +86,7 @@ class Actor:
         except Exception as error:  # noqa: BLE001 - the dispatcher's to judge
             self.error = error
         self.over = True
+        _idle.append(self._thread)
         self._stands.release()
 
 

@@ -7,6 +7,7 @@ is done at once; what the remote must answer is a micro-step (``tests.fakes.acto
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -21,6 +22,7 @@ from dispatcher.ops_repo import (
     Head,
     NewFile,
     OutputFile,
+    OutputsRefused,
     Published,
     Replaced,
     Seen,
@@ -58,12 +60,16 @@ class Snapshot:
 class MemoryRemote:
     """Attributes:
     seen: what ``refs/disinto/seen`` names there; "" if it is not there.
+    outputs: objects with the whole output of runs.
+    refuses: whether it takes no more of them.
     """
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
         self.commits: dict[str, Snapshot] = {}
         self.seen = ""
+        self.outputs: set[str] = set()
+        self.refuses = False
         self.head = self.add(Snapshot(parent=""))
 
     @property
@@ -92,6 +98,12 @@ class MemoryRemote:
             )
         )
         return self.head
+
+    def keep(self, outputs: Collection[OutputFile]) -> None:
+        """Somebody's push of output."""
+        if self.refuses:
+            raise OutputsRefused("it takes none")
+        self.outputs.update(output.path.name for output in outputs)
 
     def history(self, commit: str) -> Iterator[str]:
         """A commit and its ancestors, newest first."""
@@ -228,14 +240,17 @@ class MemoryClone:
         check: Callable[[], None] = lambda: None,
         outputs: Collection[OutputFile] = (),
     ) -> Published:
-        assert not outputs
         check()
+        if outputs:  # before the results: an atomic push is the one that nothing comes between
+            micro(Dependency.REMOTE, lambda: self.remote.keep(outputs))
         return micro(Dependency.REMOTE, lambda: self._publish(files))
 
     def _publish(self, files: Collection[NewFile]) -> Published:
         base, results = self.remote.head, dict(self.remote.now.results)
         written, skipped, replaced = [], [], []
         for file in files:
+            named = set(_objects(file.data))
+            assert named <= self.remote.outputs, "no result names output that is not there"
             action_id = file.path.removeprefix("vault/actions/").removesuffix(".result.json")
             there = results.get(action_id)
             if there is not None and (
@@ -258,3 +273,11 @@ class MemoryClone:
             skipped=tuple(skipped),
             replaced=tuple(replaced),
         )
+
+
+def _objects(result: bytes) -> Iterator[str]:
+    """The output that a result names."""
+    output = json.loads(result).get("output") or {}
+    for stream in ("stdout", "stderr"):
+        if output.get(stream):
+            yield output[stream]["object"]

@@ -38,9 +38,10 @@ from dispatcher.loop.effects.acting import Acting
 from dispatcher.loop.effects.cancelling import Cancelling
 from dispatcher.loop.effects.ending import Ending
 from dispatcher.loop.effects.launching import Launching
+from dispatcher.loop.endings import ERRAND, Endings
 from dispatcher.loop.foreign import inspect
 from dispatcher.loop.heads import Heads
-from dispatcher.loop.output_keeping import NoOutputs
+from dispatcher.loop.output_keeping import NoOutputs, Outputs
 from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter
 from dispatcher.loop.results import of_rejection
 from dispatcher.loop.view import WithResult
@@ -48,7 +49,7 @@ from dispatcher.model.action import Action
 from dispatcher.model.approval_need import PLAIN
 from dispatcher.model.result import Result
 from dispatcher.model.run import Claim, Formula, FormulaKind, FormulaRef, RunKey, Tier
-from dispatcher.ops_repo import ActionFile, Changes, Delta, Tree
+from dispatcher.ops_repo import ActionFile, Changes, Delta, OutputsRefused, Tree
 from dispatcher.settings import Settings
 from dispatcher.status.tracker import Silent
 from tests.fakes.actors import Actor
@@ -120,7 +121,7 @@ class Components:
     audit: NoAudit = field(default_factory=NoAudit)
     formula_store: Formulas = field(default_factory=Formulas)
     notices: Notices = field(default_factory=Notices)
-    outputs: NoOutputs = field(default_factory=NoOutputs)
+    outputs: Outputs = field(default_factory=NoOutputs)
     settings: Settings = SETTINGS
     cancels: dict[str, Requested] = field(default_factory=dict)  # in git, as they are approved
     unapproved: set[str] = field(default_factory=set)
@@ -232,6 +233,7 @@ class Dispatcher:
             arrived=lambda changes, first: self._arrivals.came(changes, first=first),
             pauses_s=NO_PAUSE,
         )
+        self._endings = Endings(loose, self._view.tree, pollers=pollers, pauses_s=NO_PAUSE)
         repo: Any = components.repo
         self._reports: list[Pushed] = []
         self._writer = ResultWriter(
@@ -292,13 +294,28 @@ class Dispatcher:
             self._starting[action_id] = step.candidate.lock
 
         def failed(error: Exception) -> None:
-            if not isinstance(error, TemporaryError | Conflict):
-                raise error
-            self._doubtful = True
+            if isinstance(error, OutputsRefused):
+                self._restate(action_id)
+            else:
+                self._in_doubt(error)
 
         self.actors[action_id] = Work(actor=Actor(act), learn=learn, failed=failed)
         self._settle_up(action_id)
         return True
+
+    def _restate(self, action_id: str) -> None:
+        claim = self._claims.get(action_id)
+        if claim is not None:
+            self.actors[action_id] = Work(
+                actor=Actor(lambda: self._ending.restate(claim)),
+                learn=self._know,
+                failed=self._in_doubt,
+            )
+
+    def _in_doubt(self, error: Exception) -> None:
+        if not isinstance(error, TemporaryError | Conflict):
+            raise error
+        self._doubtful = True
 
     def go_on(self, name: str, fate: Any) -> None:
         """The next micro-step of what is under way."""
@@ -362,8 +379,7 @@ class Dispatcher:
                     lambda foreign: self._arrivals.inspected(action_id, foreign),
                 )
             case Publish(claim=claim):
-                key = claim.key
-                entry = Entry(action_id=key.action_id, text=claim.result, blob=key.blob)
+                entry = Entry.of(claim)
                 return lambda: self._publish(entry), self._pushed
             case Reject():
                 result = of_rejection(step, now=0.0)
@@ -385,11 +401,15 @@ class Dispatcher:
         tree = self._view.tree
         positions = self._components.repo.positions(tree.commit) if tree.commit else {}
         unapproved = self._components.unapproved
+        candidates = {
+            i: candidate_of(file, order=positions[i], approved=i not in unapproved)
+            for i, file in tree.open.items()
+        }
+        self._endings.look(candidates)
+        if f"~{ERRAND}" in self.actors:
+            self._settle_up(f"~{ERRAND}")
         return World(
-            candidates={
-                i: candidate_of(file, order=positions[i], approved=i not in unapproved)
-                for i, file in tree.open.items()
-            },
+            candidates=candidates,
             published=WithResult(tree),
             provenance=self._arrivals.provenance,
             cancels=self._components.cancels,
@@ -408,7 +428,7 @@ class Dispatcher:
             claims_in_doubt=self._doubtful,
             now=self._components.now,
             unread={},
-            ended={},
+            ended=self._endings.ended,
         )
 
 
@@ -420,6 +440,9 @@ TIMED = "c"
 EXPIRES_S = 200.0
 TIMES = {"not_before": "1970-01-01T00:01:40Z", "expires": "1970-01-01T00:03:20Z"}
 """When the action that has times may start: from 100 to 200 seconds since the epoch."""
+
+AFTER = {"e": ("a",), "f": ("g",), "g": ("f",)}
+"""What runs after what; the last two wait for each other."""
 
 
 def candidate_of(file: ActionFile, *, order: int, approved: bool) -> Candidate:
@@ -435,6 +458,7 @@ def candidate_of(file: ActionFile, *, order: int, approved: bool) -> Candidate:
             secrets=(),
             lock=lock,
             supersedes=file.id in SUPERSEDING,
+            after=AFTER.get(file.id, ()),
             **(TIMES if file.id == TIMED else {}),
         ),
         path=file.path,

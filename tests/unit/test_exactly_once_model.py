@@ -11,12 +11,15 @@ genuine ones; the history is rewound; the remote's memory points anywhere. The c
 get lost or damaged. Only the ledger is spared.
 
 Three of the actions share a lock, and two of these supersede older ones; approvals come and go. The
-fourth may start only for a while, and clocks are set forward and back.
+fourth may start only for a while, and clocks are set forward and back. The fifth runs after one of
+those, and two wait for each other. The remote takes the output of runs, or does not, and the files that
+wait for the push get lost.
 
 Whatever happens, no formula starts twice, no two of a lock run at a time, none runs after a newer one
-that superseded it, nothing is signed that did not happen, and no claim is
-let go before its result was in git. When all is quiet again, each action has a result, and neither
-a grant is left nor a claim, but for the tombstones of ids whose result vanished.
+that superseded it, nor before what it runs after has succeeded, nothing is signed that did not happen,
+no result names output that is not on the remote, and no claim is let go before its result was in git.
+When all is quiet again, each action has a result, and neither a grant is left nor a claim, but for the
+tombstones of ids whose result vanished. (What runs after one with a result that is not ours waits on.)
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from dispatcher.model.verdicts import Verdict
 from tests.fakes.actors import Fate
 from tests.fakes.branch import MemoryClone, MemoryRemote, Snapshot
 from tests.fakes.one_dispatcher import (
+    AFTER,
     EXPIRES_S,
     LOCKED,
     SUPERSEDING,
@@ -45,9 +49,10 @@ from tests.fakes.one_dispatcher import (
     Dispatcher,
     Key,
 )
+from tests.fakes.outputs import MemoryOutputs
 from tests.fakes.outside import MemoryEngine, MemoryLedger, MemoryVault, Run
 
-IDS = ("a", "b", "c", "d")
+IDS = ("a", "b", "c", "d", *AFTER)
 IN_TIME_S, CLOCKS_S = 150.0, (0.0, 99.9, 150.0, 200.0, 1e9)
 """When the action that has times may start, and what a clock may be set to."""
 
@@ -70,10 +75,13 @@ class ExactlyOnce(RuleBasedStateMachine):
     def begin(self) -> None:
         self.remote = MemoryRemote()
         self.key = Key(self._signed)
+        engine = MemoryEngine()
+        self.outputs = MemoryOutputs(engine)
         self.components = Components(
             ledger=MemoryLedger(self._let_go),
             grants=MemoryVault(),
-            scheduler=MemoryEngine(),
+            scheduler=engine,
+            outputs=self.outputs,
             repo=MemoryClone(self.remote),
             key=self.key,
             now=IN_TIME_S,
@@ -85,6 +93,8 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.disturbed: set[str] = set()  # ids for which something did not go as it should
         self.attacked: set[str] = set()  # ids whose files somebody tampered with
         self.cancelled: set[str] = set()  # ids that an approved request was about
+        self.succeeded: set[str] = set()  # ids with a signed result that says so
+        self.refused_output = False
         self.froze = False
         self.started: list[str] = []  # ids in the order in which their formulas began
         self.leader = Dispatcher(self.components)
@@ -92,6 +102,8 @@ class ExactlyOnce(RuleBasedStateMachine):
     def _signed(self, facts: dict[str, Any]) -> None:
         if facts["verdict"] in (Verdict.SUCCEEDED, Verdict.FAILED):
             assert self.starts[facts["id"]] == 1, "nothing is signed that did not happen"
+        if facts["verdict"] == Verdict.SUCCEEDED:
+            self.succeeded.add(facts["id"])
 
     def _let_go(self, claim: Claim) -> None:
         if claim.phase is not Phase.ENDED:
@@ -224,6 +236,17 @@ class ExactlyOnce(RuleBasedStateMachine):
             self.components.repo.seen_ref = None if how == "absent" else how
         self.crash()
 
+    @rule()
+    def output_is_refused_or_taken_again(self) -> None:
+        """The dispatcher tries again after a pause."""
+        self.remote.refuses = not self.remote.refuses
+        self.refused_output, self.outputs.resting = True, False
+
+    @rule()
+    def lose_output(self) -> None:
+        """It can be read again while the engine has the run."""
+        self.outputs.waiting.clear()
+
     # the dispatcher
 
     @rule(fetch=st.booleans(), observe=st.booleans(), read=st.booleans())
@@ -293,8 +316,9 @@ class ExactlyOnce(RuleBasedStateMachine):
         self.disturbed.update(IDS)
         self.leader.lead.is_held = False
         self.frozen.append(self.leader)
+        self.outputs = MemoryOutputs(self.components.scheduler)
         self.components = replace(
-            self.components, repo=MemoryClone(self.remote)
+            self.components, repo=MemoryClone(self.remote), outputs=self.outputs
         )  # it is another machine
         self.leader = Dispatcher(self.components)
 
@@ -324,6 +348,8 @@ class ExactlyOnce(RuleBasedStateMachine):
 
     def _began(self, action_id: str) -> None:
         self.starts[action_id] += 1
+        early = set(AFTER.get(action_id, ())) - self.succeeded
+        assert not early, f"{action_id} runs before {early} succeeded"
         if action_id in LOCKED and not self.attacked:
             order = MemoryClone(self.remote).positions(self.remote.head)
             newer = {i for i in self.started if i in SUPERSEDING and order[i] > order[action_id]}
@@ -388,6 +414,7 @@ class ExactlyOnce(RuleBasedStateMachine):
         if not hasattr(self, "leader"):
             return
         self.components.now = IN_TIME_S
+        self.remote.refuses = self.outputs.resting = False
         self.components.grants.away = False
         self.components.unapproved.clear()
         for one in self.frozen:
@@ -397,7 +424,8 @@ class ExactlyOnce(RuleBasedStateMachine):
         self._come_to_rest()
         self.no_formula_starts_twice()
         now = self.remote.now
-        assert set(now.actions) <= set(now.results), "each action has its result"
+        waiting = {i for i, others in AFTER.items() if self.attacked & set(others)}
+        assert set(now.actions) - waiting <= set(now.results), "each action has its result"
         left = {
             i for i, c in self.components.ledger.claims.items() if c.phase is not Phase.TOMBSTONE
         }
@@ -410,13 +438,15 @@ class ExactlyOnce(RuleBasedStateMachine):
         for action_id, data in now.results.items():
             self._fits(action_id, data)
         assert self.froze or not self.components.scheduler.runs, "the engine forgot all"
+        assert self.froze or not self.outputs.waiting, "no output waits"
 
     def _fits(self, action_id: str, data: bytes) -> None:
         """What stands in git as a result is what happened, if it is ours."""
         if not self.key.verifier.ours(data, action_id=action_id, blob=None):
             assert action_id in self.attacked
             return
-        verdict = json.loads(data)["verdict"]
+        result = json.loads(data)
+        verdict = result["verdict"]
         if verdict == Verdict.SUCCEEDED:
             assert self.starts[action_id] == 1
         if verdict == Verdict.SUPERSEDED:
@@ -428,6 +458,11 @@ class ExactlyOnce(RuleBasedStateMachine):
             assert self.late, "no clock showed that it was over"
             assert not self.starts[action_id], "what ran has not expired"
             return
+        if action_id in AFTER and verdict in (Verdict.INVALID, Verdict.REFUSED):
+            ended = {i: self.remote.now.results.get(i, b"") for i in AFTER[action_id]}
+            fine = {i for i, each in ended.items() if b'"succeeded"' in each} - self.attacked
+            assert verdict == Verdict.INVALID or not fine, "nothing that it runs after failed"
+            return
         if verdict == Verdict.CANCELLED:
             assert action_id in self.cancelled | self.attacked, "nobody cancelled it"
         if verdict == Verdict.LOST:
@@ -435,6 +470,7 @@ class ExactlyOnce(RuleBasedStateMachine):
             assert action_id in self.lossy or self.froze, "what nobody lost is not lost"
         if action_id not in self.lossy | self.disturbed | self.attacked:
             assert verdict == Verdict.SUCCEEDED, "without any trouble it succeeds"
+            assert self.refused_output or result["output"]["stdout"], "and its output is kept"
 
     def _come_to_rest(self) -> None:
         """Nothing goes wrong any more."""
