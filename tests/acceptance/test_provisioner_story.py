@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from tests.support.cli_process import disinto
 from tests.support.serving import ROOT, all_results, serving
 
 DROP = '{"x-disinto": {"destroys": "note"}}'
+PAUSE = 'sleep "${PAUSE:-2}"'
 DROPS = 'printf \'{"inventory": {"id": "note-1"}}\' > "$DISINTO_OUTPUTS"\n'
 
 
@@ -32,8 +32,21 @@ def test_the_formula_has_ten_lines() -> None:
     assert len(examples()["make-note.sh"].splitlines()) <= 10
 
 
-def play(root: Path, bao: Bao, *, nomad: Nomad | None, settings: Mapping[str, Any]) -> None:
+def play(root: Path, bao: Bao, *, nomad: Nomad | None) -> None:
+    """The formula's pause lasts until its progress was seen, by a file in a mount of the run's."""
     server, files = bao.with_own_mount(), examples()
+    data = root / "data"
+    data.mkdir()
+    there = "~/data" if nomad is None else data
+    formula = files["make-note.sh"].replace(PAUSE, f"until [ -e {there}/go ]; do sleep 0.1; done")
+    assert formula != files["make-note.sh"]
+    action = files["note-1.toml"]
+    local: dict[str, Any] = {}
+    if nomad is None:
+        action = action.replace("[params]", 'mounts = ["agent-data"]\n[params]')
+        local = {
+            "local": {"mounts": {"agent-data": str(data)}, "allow_unprotected_mounts": True}
+        }
     scene = Scene.set(
         root,
         server,
@@ -42,13 +55,11 @@ def play(root: Path, bao: Bao, *, nomad: Nomad | None, settings: Mapping[str, An
             "vault": {"kv_mount": server.kv_mount},
             "ops_repo": {"poll_interval_s": 0.2},
             "limits": {"max_run_s": 60},
-            **settings,
+            **local,
         },
         tiers={"make-note": "low", "drop-note": "low"},
         formulas={
-            "make-note.sh": files["make-note.sh"].replace(
-                "PAUSE:-2", f"PAUSE:-{20 if nomad else 8}"
-            ),
+            "make-note.sh": formula,
             "make-note.schema.json": files["make-note.schema.json"],
             "drop-note.sh": DROPS,
             "drop-note.schema.json": DROP,
@@ -56,12 +67,12 @@ def play(root: Path, bao: Bao, *, nomad: Nomad | None, settings: Mapping[str, An
         nomad=nomad,
     )
     try:
-        _played(scene, files["note-1.toml"])
+        _played(scene, action, go=data / "go")
     finally:
         scene.clear()
 
 
-def _played(scene: Scene, action: str) -> None:
+def _played(scene: Scene, action: str, *, go: Path) -> None:
     bad = action.replace("note-1", "note-2").replace('text = "hello"', "texts = 1")
     scene.merge(
         {"vault/actions/note-1.toml": action, "vault/actions/note-2.toml": bad}, "Add two notes"
@@ -78,6 +89,7 @@ def _played(scene: Scene, action: str) -> None:
             assert record["progress"]["percent"] == 60
 
         progress_is_shown()
+        go.touch()
         results = all_results(scene, ["note-1", "note-2"])
         assert results["note-1"]["verdict"] == "succeeded", results["note-1"]
         assert results["note-2"]["verdict"] == "invalid"
@@ -104,10 +116,10 @@ def _json(scene: Scene, *words: str) -> dict[str, Any]:
 
 @pytest.mark.needs("bao", "bwrap")
 def test_on_the_local_engine(bao_server: Bao, tmp_path: Path) -> None:
-    play(tmp_path, bao_server, nomad=None, settings={})
+    play(tmp_path, bao_server, nomad=None)
 
 
 @pytest.mark.needs("bao", "nomad")
 @pytest.mark.slow
 def test_on_nomad(bao_server: Bao, nomad: Nomad, tmp_path: Path) -> None:
-    play(tmp_path, bao_server, nomad=nomad, settings={})
+    play(tmp_path, bao_server, nomad=nomad)
