@@ -1,6 +1,7 @@
 # make demo         the main job, live, on the embedded default
 # make demo-nomad   the same on a Nomad: a `nomad` on PATH, or NOMAD_ADDR and NOMAD_TOKEN
 # make test         all tests; live suites whose server is missing are listed at the end
+# make test-thorough  the same with every case: deaths at all boundaries, large models, soaks
 # make check        formatting, lint, types, layers, wording
 # make bench        measures; writes docs/performance.md
 # make bench-nomad  the same on Nomad
@@ -15,8 +16,11 @@ STAMP := $(VENV)/.installed
 TESTS ?= tests
 # Most tests wait for a server or a process, so that three workers pay on two cores.
 WORKERS ?= 3
+# File by file, because fixtures are shared within one; in the order of collection, which begins with
+# the long stories, so that the workers end together.
+DISTRIBUTED = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo demo-nomad test check format bench bench-nomad soak lock docs clean
+.PHONY: help demo demo-nomad test test-thorough check format bench bench-nomad soak lock docs clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -36,7 +40,10 @@ demo-nomad: $(STAMP)
 	@$(BIN)/python -m dispatcher.demo --scheduler nomad
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS) $(TESTS)
+	$(BIN)/python -m pytest $(DISTRIBUTED) $(PYTEST_ARGS) $(TESTS)
+
+test-thorough: $(STAMP)
+	DISINTO_THOROUGH=1 $(BIN)/python -m pytest $(DISTRIBUTED) $(PYTEST_ARGS) $(TESTS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -3,12 +3,16 @@
 A test marked ``@pytest.mark.needs("nomad", "docker")`` is skipped, loudly and with a list at the
 end, where one of them is not on this machine; ``DISINTO_REQUIRE=nomad,docker`` turns those skips
 into failures.
+
+A test marked ``@pytest.mark.thorough`` takes long and proves in full what a short one proves in part.
+It runs only with ``DISINTO_THOROUGH=1`` (``make test-thorough``), and is listed at the end without.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -16,13 +20,14 @@ import hypothesis
 import pytest
 
 from tests.servers import available, bao, forgejo, image, postgres
+from tests.support.thorough import THOROUGH, tries
 
 if TYPE_CHECKING:
     from tests.servers.nomad import Nomad
 
 
 # A machine that is busy with other tests is no failure of a property.
-hypothesis.settings.register_profile("disinto", deadline=None)
+hypothesis.settings.register_profile("disinto", deadline=None, max_examples=tries(25, 100))
 hypothesis.settings.load_profile("disinto")
 
 
@@ -39,6 +44,8 @@ def _required() -> set[str]:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if not THOROUGH and item.get_closest_marker("thorough"):
+        pytest.skip("thorough: only with DISINTO_THOROUGH=1")
     for mark in item.iter_markers("needs"):
         for server in mark.args:
             reason = available.why_missing(server)
@@ -50,6 +57,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    _list_thorough(terminalreporter)
     skipped = [r for r in terminalreporter.stats.get("skipped", []) if "needs " in str(r.longrepr)]
     if not skipped:
         return
@@ -58,6 +66,17 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
         terminalreporter.line(f"{report.nodeid}: {reason}")
     terminalreporter.line("DISINTO_REQUIRE=nomad,docker,… turns these skips into failures.")
+
+
+def _list_thorough(reporter: pytest.TerminalReporter) -> None:
+    """The thorough tests that were left out, with the number of their cases."""
+    skipped = (r for r in reporter.stats.get("skipped", []) if "thorough: " in str(r.longrepr))
+    cases = Counter(report.nodeid.partition("[")[0] for report in skipped)
+    if not cases:
+        return
+    reporter.section("thorough tests that did NOT run: make test-thorough runs them")
+    for name, count in sorted(cases.items()):
+        reporter.line(f"{name}: {count} cases" if count > 1 else name)
 
 
 @pytest.fixture(scope="session")

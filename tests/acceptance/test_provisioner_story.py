@@ -44,9 +44,7 @@ def play(root: Path, bao: Bao, *, nomad: Nomad | None) -> None:
     local: dict[str, Any] = {}
     if nomad is None:
         action = action.replace("[params]", 'mounts = ["agent-data"]\n[params]')
-        local = {
-            "local": {"mounts": {"agent-data": str(data)}, "allow_unprotected_mounts": True}
-        }
+        local = {"local": {"mounts": {"agent-data": str(data)}, "allow_unprotected_mounts": True}}
     scene = Scene.set(
         root,
         server,

@@ -15,6 +15,7 @@ from dispatcher.errors import Conflict
 from dispatcher.ledger.base import AlreadyClaimed, Ledger, Note
 from dispatcher.model.run import Claim, Phase
 from tests.contract.claims import claim, claims, submitted
+from tests.support.thorough import tries
 
 
 class ClaimsContract:
@@ -140,7 +141,7 @@ class ClaimsContract:
             assert sum(pool.map(update, range(16))) == 1
 
     @settings(
-        max_examples=25,
+        max_examples=tries(10, 25),
         deadline=None,
         suppress_health_check=[
             HealthCheck.function_scoped_fixture,

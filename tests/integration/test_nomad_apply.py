@@ -27,6 +27,7 @@ from dispatcher.model.job_class import JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings, settings_model
 from tests.servers.nomad import Nomad
+from tests.support.thorough import tries
 
 pytestmark = pytest.mark.needs("nomad")
 
@@ -101,7 +102,9 @@ def test_nomads_own_command_accepts_every_rendered_file(
 
 
 @hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=tries(15, 60),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @example(text='$${a} ${b} %%{c} %{d} $$$${e} \\${f} "\n\t\x07 $')
 @given(text=st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=40))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dispatcher.audit import AuditLog, Break, files, holds, log, verify
 from dispatcher.errors import TemporaryError
 from dispatcher.model.times import epoch
+from tests.support.thorough import tries
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_every_changed_byte_is_told(path: Path) -> None:
         assert verify(path).problems, at
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=tries(50, 200))
 @given(data=st.binary(max_size=200), at=st.integers(0, 900))
 def test_any_bytes_put_in_are_told(path: Path, data: bytes, at: int) -> None:
     whole = path.read_bytes()

@@ -51,6 +51,7 @@ from tests.fakes.one_dispatcher import (
 )
 from tests.fakes.outputs import MemoryOutputs
 from tests.fakes.outside import MemoryEngine, MemoryLedger, MemoryVault, Run
+from tests.support.thorough import tries
 
 IDS = ("a", "b", "c", "d", *AFTER)
 IN_TIME_S, CLOCKS_S = 150.0, (0.0, 99.9, 150.0, 200.0, 1e9)
@@ -499,7 +500,7 @@ class ExactlyOnce(RuleBasedStateMachine):
 
 TestExactlyOnce = ExactlyOnce.TestCase
 TestExactlyOnce.settings = settings(
-    max_examples=int(os.environ.get("DISINTO_MODEL_EXAMPLES", "300")),
+    max_examples=int(os.environ.get("DISINTO_MODEL_EXAMPLES") or tries(60, 300)),
     stateful_step_count=50,
     deadline=None,
 )

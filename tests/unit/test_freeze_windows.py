@@ -14,6 +14,7 @@ from dispatcher.decide.policy import Policy, parse_policy
 from dispatcher.errors import InvalidInput
 from dispatcher.model.run import Tier
 from dispatcher.model.zones import moment, zone_problem
+from tests.support.thorough import tries
 
 BERLIN = "Europe/Berlin"
 
@@ -232,7 +233,7 @@ def daily(draw: st.DrawFn) -> tuple[list[str], str, str]:
     return draw(st.lists(weekdays, min_size=1, unique=True)), start, end
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=tries(10, 25), deadline=None)
 @given(st.lists(daily(), min_size=1, max_size=3), zones, starts)
 @example([(["sun"], "02:30", "02:45")], BERLIN, "2026-10-24")
 def test_it_is_in_force_whenever_the_clock_shows_a_time_in_a_window(

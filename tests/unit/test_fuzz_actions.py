@@ -12,9 +12,10 @@ from collections.abc import Callable
 
 from dispatcher.model.action import Action, InvalidAction, parse_action
 from dispatcher.model.mounts import Mount
+from tests.support.thorough import tries
 
 SEED = int(os.environ.get("DISINTO_FUZZ_SEED", "20240229"))
-CASES = int(os.environ.get("DISINTO_FUZZ_CASES", "20000"))
+CASES = int(os.environ.get("DISINTO_FUZZ_CASES") or tries(3_000, 20_000))
 
 SEEDS = [
     b'id = "a"\nformula = "hello"\ncontext = "why"\nsecrets = []\n',

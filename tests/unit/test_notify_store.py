@@ -18,6 +18,7 @@ from dispatcher.notify.sender import LOOK_EVERY_S, REFUSALS, Sender
 from dispatcher.notify.store import NAME, WINDOW_S, Store
 from dispatcher.notify.text import Cleaner
 from tests.support.notices import NOTICES, notice, sink
+from tests.support.thorough import tries
 
 
 class Bench:
@@ -266,7 +267,7 @@ def test_threads_write_side_by_side(bench: Bench) -> None:
 STEP = st.sampled_from(["add", "turn", "fault", "mend", "restart", "wait"])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=tries(10, 30), deadline=None)
 @given(steps=st.lists(STEP, max_size=40))
 def test_each_notice_is_sent_once_or_counted(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from dispatcher.runner.forms import MIN_ENCODED, forms
 from dispatcher.runner.redact import MIN_FOLDED, Redactor, Secrets
+from tests.support.thorough import tries
 
 PEM = (
     b"-----BEGIN OPENSSH PRIVATE KEY-----\n"
@@ -50,7 +51,7 @@ def texts_with(draw: st.DrawFn) -> tuple[dict[str, bytes], list[bytes]]:
     return secrets, [text[a:b] for a, b in itertools.pairwise(edges)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=tries(50, 400), deadline=None)
 @given(texts_with())
 @example(({"A": b"abcdefgh"}, [b"abcd", b"efg", b"abcdefgh"]))
 def test_chunks_do_not_matter(case: tuple[dict[str, bytes], list[bytes]]) -> None:
@@ -61,7 +62,7 @@ def test_chunks_do_not_matter(case: tuple[dict[str, bytes], list[bytes]]) -> Non
     assert streamed == secrets.redact(b"".join(chunks))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=tries(25, 200), deadline=None)
 @given(texts_with())
 def test_one_byte_at_a_time(case: tuple[dict[str, bytes], list[bytes]]) -> None:
     values, chunks = case
@@ -72,7 +73,7 @@ def test_one_byte_at_a_time(case: tuple[dict[str, bytes], list[bytes]]) -> None:
     assert streamed + redactor.finish() == secrets.redact(text)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=tries(50, 400), deadline=None)
 @given(texts_with())
 def test_the_leftmost_longest_form_is_replaced(case: tuple[dict[str, bytes], list[bytes]]) -> None:
     """The automata against plain alternations, longest first: of the longer forms without regard
@@ -122,7 +123,7 @@ def replaced(names: dict[bytes, str], text: bytes) -> bytes:
     return alternation(names).sub(lambda m: mark(names[m[0]]), text) if names else text
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(37, 300), deadline=None)
 @given(texts_with())
 def test_no_form_is_left(case: tuple[dict[str, bytes], list[bytes]]) -> None:
     """Between the marks nothing of any secret is left; two pieces may still touch over a mark."""
@@ -134,7 +135,7 @@ def test_no_form_is_left(case: tuple[dict[str, bytes], list[bytes]]) -> None:
             assert not any(form in piece for form in forms(value))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(37, 300), deadline=None)
 @given(texts_with())
 def test_only_what_could_begin_a_secret_is_kept_back(
     case: tuple[dict[str, bytes], list[bytes]],
@@ -280,7 +281,7 @@ def test_what_a_shell_prints(command: str, locale: str, value: bytes) -> None:
     _hidden(value, shown)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(20, 60), deadline=None)
 @given(
     st.text(
         st.characters(exclude_characters="\0", exclude_categories=["C", "Zl", "Zp"]), min_size=6

@@ -14,6 +14,7 @@ from dispatcher.decide.forge_issue import Issue, SubIssue, content_digest, diges
 from dispatcher.decide.sidecar_rules import Condition, Project, Rule, Sidecars
 from dispatcher.decide.sidecars import DAY_S, Decision, Runs, SidecarRun, decide_project, starts
 from dispatcher.model.verdicts import Verdict
+from tests.support.thorough import tries
 
 FIRST = Rule(
     formula="one",
@@ -152,7 +153,7 @@ events = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=tries(37, 150), deadline=None)
 @given(st.lists(events, min_size=25, max_size=40))
 def test_whatever_happens(steps: list[tuple[str, object]]) -> None:
     world = World()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from dispatcher.model import zones
 from dispatcher.model.slots import LONGEST_EXPRESSION, Slots, cron_problem
 from dispatcher.model.zones import zone_problem
+from tests.support.thorough import tries
 
 ZONES = (
     "UTC",
@@ -109,7 +110,7 @@ def test_the_first_of_two_equal_times_counts() -> None:
 @given(
     st.floats(min_value=0, max_value=4e9), st.sampled_from(ZONES), st.sampled_from(EXPRESSIONS[:4])
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=tries(15, 60), deadline=None)
 def test_after_is_the_first_that_until_finds(moment: float, zone: str, cron: str) -> None:
     slots = Slots(cron=cron, zone=zone)
     following = slots.after(moment)
@@ -134,7 +135,7 @@ def test_what_is_no_cron_expression_says_why(wrong: str) -> None:
 
 
 @given(st.text(alphabet="0123456789*/,-#LW MONJAN\x00é", max_size=LONGEST_EXPRESSION))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=tries(75, 300), deadline=None)
 def test_no_expression_breaks_it(text: str) -> None:
     if not cron_problem(text):
         slots = Slots(cron=text, zone="Europe/Berlin")

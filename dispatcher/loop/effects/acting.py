@@ -25,6 +25,11 @@ class LeadLost(TemporaryError):
     """Another process may lead by now; nothing more may be written by this one."""
 
 
+def system_time() -> float:
+    """Seconds since the epoch, by the clock as it is when this is called."""
+    return time.time()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Acting:
     """The components, as a leader may use them.
@@ -41,7 +46,7 @@ class Acting:
     fence: Fence = field(default_factory=Fence)
     resting: Callable[[], Collection[Dependency]] = frozenset
     note: Callable[[Exception], None] = lambda _error: None
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = system_time
 
     def led(self) -> None:
         """Check the lead, before each write: a process that lost it must not act.
