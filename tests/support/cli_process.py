@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+from tests.support.fork_server import ForkedProcess, can_fork
 
 DISINTO = (sys.executable, "-m", "dispatcher")
 TIMEOUT_S = 120
@@ -30,18 +33,34 @@ class Said:
 
 def disinto(*words: str, env: Mapping[str, str], cwd: Path | None = None, stdin: str = "") -> Said:
     """Run a command to its end. No call may show a traceback."""
-    done = subprocess.run(
-        [*DISINTO, *words],
-        env=dict(env),
-        cwd=cwd,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
+    with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+        given.write(stdin.encode())
+        given.seek(0)
+        process = _process(words, env, cwd, (given.fileno(), out.fileno(), err.fileno()))
+        try:
+            code = process.wait(TIMEOUT_S)
+        except BaseException:
+            process.kill()
+            raise
+        said = Said(code=code, out=_all_of(out), err=_all_of(err))
+    assert "Traceback" not in said.out + said.err, said.err
+    return said
+
+
+def _process(
+    words: Sequence[str], env: Mapping[str, str], cwd: Path | None, files: tuple[int, int, int]
+) -> ForkedProcess | subprocess.Popen[bytes]:
+    if can_fork(env):
+        return ForkedProcess(words, env=env, cwd=cwd, files=files)
+    stdin, stdout, stderr = files
+    return subprocess.Popen(
+        [*DISINTO, *words], env=dict(env), cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr
     )
-    assert "Traceback" not in done.stdout + done.stderr, done.stderr
-    return Said(code=done.returncode, out=done.stdout, err=done.stderr)
+
+
+def _all_of(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode().replace("\r\n", "\n")
 
 
 @contextmanager

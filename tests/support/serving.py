@@ -16,6 +16,7 @@ import tenacity
 
 from dispatcher.devservers.scene import Scene
 from tests.servers.freeze import freeze
+from tests.support.fork_server import ForkedProcess, can_fork
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,13 +43,19 @@ class Served:
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self.log = scene.root / f"{name}.log"
-        chosen = arguments or ("-m", "dispatcher", "--config", str(scene.config), "serve")
-        with self.log.open("ab") as output:
+        env = {**scene.environ, "PYTHONPATH": str(ROOT), **(environ or {})}
+        words = ("--config", str(scene.config), "serve")
+        self.process: ForkedProcess | subprocess.Popen[bytes]
+        with self.log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
+            if not arguments and can_fork(env):
+                files = (nothing.fileno(), output.fileno(), output.fileno())
+                self.process = ForkedProcess(words, env=env, cwd=ROOT, files=files)
+                return
             self.process = subprocess.Popen(
-                [sys.executable, *chosen],
-                env={**scene.environ, "PYTHONPATH": str(ROOT), **(environ or {})},
+                [sys.executable, *(arguments or ("-m", "dispatcher", *words))],
+                env=env,
                 cwd=ROOT,
-                stdin=subprocess.DEVNULL,
+                stdin=nothing,
                 stdout=output,
                 stderr=output,
             )
