@@ -10,6 +10,7 @@ the dispatcher: what a run reads is its params and the files of its formula, whi
 * ``create``: makes one desktop, or leaves nothing behind
 * ``destroy``: removes what has a tag, until nothing is listed
 * ``reap``: finds machines that nothing names
+* ``apps``: the catalogue of apps
 * ``cloud``: the provider as the life cycle sees it, and its errors
 * ``digitalocean``: that provider, the only module that knows it
 * ``tags``: by which machines are found

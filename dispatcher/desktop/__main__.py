@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from dispatcher.desktop.apps import choose, find_catalogue
 from dispatcher.desktop.certificate import make_certificate
 from dispatcher.desktop.cloud import Order
 from dispatcher.desktop.create import Creation, Wanted
@@ -65,7 +66,7 @@ def _create(run: _Run) -> None:
         name=params.name,
         credentials=Credentials.from_hmac(answer),
         certificate=make_certificate(desktop_id, now=now),
-        apps=params.apps,
+        apps=choose(find_catalogue(_path(run.environ, "DISINTO_FILES")), params.apps),
         ssh_keys=params.ssh_keys,
         vigilance=params.watched,
     )

@@ -33,7 +33,7 @@ class Certificate:
 
 
 def make_certificate(desktop_id: str, *, now: float, days: int = 825) -> Certificate:
-    """Make one whose names are the desktop's id.
+    """Make one whose names are the desktop's id and ``localhost``.
 
     Args:
         now: seconds since the epoch; valid from a day before, for clocks that are late.
@@ -51,6 +51,11 @@ def make_certificate(desktop_id: str, *, now: float, days: int = 825) -> Certifi
         .not_valid_before(at - timedelta(days=1))
         .not_valid_after(at + timedelta(days=days))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        # The machine asks itself by the name of its loopback.
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(desktop_id), x509.DNSName("localhost")]),
+            critical=False,
+        )
         .sign(key, SHA256())
     )
     return Certificate(

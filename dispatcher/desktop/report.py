@@ -30,6 +30,7 @@ class Report:
         vnc, guacamole: whether they answer on the machine's loopback.
         log_tail: last lines of the log, escaped and cut.
         log_path: where the whole log is, on the machine.
+        apps_failed: names of apps that could not be installed.
     """
 
     stage: str = ""
@@ -37,6 +38,7 @@ class Report:
     guacamole: bool = False
     log_tail: tuple[str, ...] = ()
     log_path: str = LOG_PATH
+    apps_failed: tuple[str, ...] = ()
 
 
 def parse_report(data: bytes) -> Report | None:
@@ -49,15 +51,19 @@ def parse_report(data: bytes) -> Report | None:
         return None
     if not isinstance(value, dict):
         return None
-    tail = value.get("log_tail")
-    lines = [line for line in tail if isinstance(line, str)] if isinstance(tail, list) else []
     return Report(
         stage=_shown(value.get("stage")),
         vnc=value.get("vnc") is True,
         guacamole=value.get("guacamole") is True,
-        log_tail=tuple(_shown(line) for line in lines[-TAIL_LINES:]),
+        log_tail=_lines(value.get("log_tail")),
         log_path=_shown(value.get("log_path")) or LOG_PATH,
+        apps_failed=_lines(value.get("apps_failed")),
     )
+
+
+def _lines(value: object) -> tuple[str, ...]:
+    lines = [line for line in value if isinstance(line, str)] if isinstance(value, list) else []
+    return tuple(_shown(line) for line in lines[-TAIL_LINES:])
 
 
 def _shown(value: object) -> str:

@@ -75,6 +75,11 @@ def why_missing(server: str) -> str | None:
         "gpg": "gpg",
         "ssh-keygen": "ssh-keygen",
         "sshd": "sshd",
+        "cloud-init": "cloud-init",
+        "nginx": "nginx",
+        "shellcheck": "shellcheck",
+        "systemd-analyze": "systemd-analyze",
+        "apt-get": "apt-get",
     }
     if server in checks:
         return checks[server]()
