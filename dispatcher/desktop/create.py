@@ -91,12 +91,11 @@ class Creation:
         try:
             self._order()
             while self._record.next_step in (Step.LOOK, Step.PROBE):
+                before = self._record.next_step
                 self._look()
                 self._progress()
-                if self._record.next_step is Step.LOOK:
-                    self._clock.sleep(LOOK_S)
-                elif self._record.next_step is Step.PROBE:
-                    self._clock.sleep(PROBE_S)
+                if self._record.next_step is before:
+                    self._clock.sleep(LOOK_S if before is Step.LOOK else PROBE_S)
             if self._record.next_step is Step.FINISH:
                 self._finish()
                 return

@@ -62,14 +62,17 @@ def reap(
     for machine in found:
         reporter.say(_line(machine, tags))
     shown = [_shown(machine, tags) for machine in found]
-    reporter.outputs({"leftovers": shown, "removed": False})
+    reporter.outputs({"leftovers": shown, "removed": []})
     if not remove:
         if found:
             reporter.say("nothing was removed: remove is not set")
         return
     only = {machine.id for machine in found}
-    Removal(cloud, clock, reporter, tag=tags.all, only=only).run()
-    reporter.outputs({"leftovers": shown, "removed": True})
+    removal = Removal(cloud, clock, reporter, tag=tags.all, only=only)
+    try:
+        removal.run()
+    finally:
+        reporter.outputs({"leftovers": shown, "removed": removal.removed})
 
 
 def _line(machine: Droplet, tags: Tags) -> str:

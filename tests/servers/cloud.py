@@ -93,6 +93,7 @@ class FakeCloud:
         active_after_s, ip_after_s: until it runs, and has an address.
         gone_after_s: for which a deleted machine is still listed.
         address: gives a machine its address.
+        made: called with each new machine.
         faults: by method, taken in order; None for an ordinary answer.
     """
 
@@ -105,6 +106,7 @@ class FakeCloud:
     gone_after_s: float = 0.0
     page_limit: int = 200
     address: Callable[[int], str] = lambda number: f"198.51.100.{number % 250 + 1}"
+    made: Callable[[FakeDroplet], None] = lambda _: None
     faults: dict[str, list[Fault | None]] = field(default_factory=dict)
     droplets: dict[int, FakeDroplet] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
@@ -204,6 +206,7 @@ class FakeCloud:
             ip=self.address(number),
         )
         self.droplets[number] = droplet
+        self.made(droplet)
         link = {"id": 7515, "rel": "create", "href": f"{API}/v2/actions/7515"}
         shown = self._shown(droplet) | {"status": "new", "networks": {"v4": [], "v6": []}}
         return Answer(status=202, body={"droplet": shown, "links": {"actions": [link]}})

@@ -145,7 +145,7 @@ class Desktops:
         """One run of ``desktop``; what it raises is raised, after its outputs were read.
 
         Args:
-            outputs_lost: the machine of the run is lost with it, so nobody reads its outputs.
+            outputs_lost: if it is killed, so is its engine, and nobody reads its outputs.
         """
         steps = steps or Steps()
         recorder, self.clock.steps = Recorder(steps=steps), steps
@@ -167,11 +167,18 @@ class Desktops:
                 wanted, cloud=self.adapter(steps, token=token), clock=self.clock,
                 prober=prober, reporter=recorder,
             ).run()  # fmt: skip
+        except Killed:
+            recorder.left = None if outputs_lost else recorder.left
+            raise
         finally:
             self.clock.steps = Steps()
-            if recorder.left is not None and not outputs_lost:
+            if recorder.left is not None:
                 self.inventory[desktop_id] = recorder.left["inventory"]
         return recorder
+
+    def lose(self, desktop_id: str) -> None:
+        """Forget an entry, as nothing but a defect or a lost node would."""
+        del self.inventory[desktop_id]
 
     def destroy(self, desktop_id: str, *, steps: Steps | None = None) -> Recorder:
         """One run of ``desktop-destroy``."""
