@@ -5,8 +5,8 @@ See ``dispatcher.status.questions``. ``None`` leaves the question to the command
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from dispatcher.cli.status_screen import account_lines, plain_account
 from dispatcher.engines import registry
@@ -14,11 +14,15 @@ from dispatcher.errors import DisintoError
 from dispatcher.loop.components import Components
 from dispatcher.operate import planned
 from dispatcher.operate.ended_output import ended_output, never_started
+from dispatcher.operate.files import read_result
 from dispatcher.operate.lookup import Account, look_up
+from dispatcher.ops_repo import Tree
 from dispatcher.settings import GateKind
 from dispatcher.status.questions import Answer, Question
 from dispatcher.status.snapshot import Snapshots
 from dispatcher.status.status_file import FRESH_S
+
+T = TypeVar("T")
 
 
 def answers(
@@ -52,7 +56,7 @@ class _Answers:
 
     def account(self, action_id: str) -> Mapping[str, Any] | None:
         """All about one action, for ``status ID``: as plain data, and as lines for people."""
-        account = self._look_up(action_id)
+        account = self._found(action_id, lambda tree: self._look_up(tree, action_id))
         if account is None:
             return None
         return {"plain": plain_account(account), "lines": account_lines(account)}
@@ -62,12 +66,13 @@ class _Answers:
         else ``end``, and ``source`` for people.
         """
         settings = self._components.settings
-        account = self._look_up(action_id)
-        if account is None or account.result is None:
-            return None
         if registry.get(settings.scheduler).kept_logs(settings) is None:
             return None
-        result = account.result
+        result = self._found(
+            action_id, lambda tree: read_result(self._components.repo, tree, action_id)
+        )
+        if result is None:
+            return None
         if never := never_started(result):
             return {"blob": "", "end": "", "source": never}
         found = ended_output(result, lambda: self._components.scheduler, settings)
@@ -77,8 +82,8 @@ class _Answers:
             return None  # the ops repository may keep it, which the command fetches
         return {"blob": "", "end": result.logs, "source": found.source}
 
-    def _look_up(self, action_id: str) -> Account | None:
-        """The action; None if that takes more than the last round and the clone."""
+    def _found(self, action_id: str, read: Callable[[Tree], T]) -> T | None:
+        """What is read about an action; None if that takes more than the last round and the clone."""
         last = self._snapshots.last(within_s=FRESH_S)
         if last is None or not last.head:
             return None
@@ -87,13 +92,14 @@ class _Answers:
         repo = self._components.repo
         try:
             head = repo.local_head()
-            if head is None:
-                return None
-            return look_up(
-                action_id,
-                repo=repo,
-                tree=repo.tree_of(head.commit, action_id),
-                standing=self._snapshots.overview().find(action_id),
-            )
+            return read(repo.tree_of(head.commit, action_id)) if head is not None else None
         except DisintoError:
             return None  # the command reports it
+
+    def _look_up(self, tree: Tree, action_id: str) -> Account:
+        return look_up(
+            action_id,
+            repo=self._components.repo,
+            tree=tree,
+            standing=self._snapshots.overview().find(action_id),
+        )

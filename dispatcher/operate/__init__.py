@@ -5,6 +5,7 @@ options, tables and texts for a terminal are in ``cli``.
 
 * ``submission``, ``submission_client``, ``preflight``, ``operator_files``, ``params_check``:
   ``dispatch``, ``validate``: a file checked, its params by the formula's schema, and sent
+* ``files``: the files of one action, read
 * ``again``, ``repetitions``: ``again``: an action's file under a new id, and the chain of them
 * ``proposing``, ``proposed``, ``pull_request_text``: pull requests with a file: opened, found, its
   text

@@ -19,9 +19,9 @@ from dispatcher.ledger.base import Ledger
 from dispatcher.model.action import Action, InvalidAction, parse_action
 from dispatcher.model.source import TABLE
 from dispatcher.model.verdicts import Verdict
-from dispatcher.operate.follow import read_result
+from dispatcher.operate.files import ACTION_LIMIT, read_action, read_result
 from dispatcher.operate.lookup import no_such
-from dispatcher.operate.repetitions import ACTION_LIMIT, again_of, is_used, numbered, root_of
+from dispatcher.operate.repetitions import again_of, is_used, numbered, root_of
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.toml.source import TomlSource
 
@@ -107,17 +107,17 @@ def draft(action_id: str, *, repo: OpsRepo, tree: Tree, ledger: Ledger | None) -
         RepeatedAlready: it was repeated; the error names the repetition.
         Unavailable: the ledger cannot be read.
     """
-    path, result_path = tree.action_path(action_id), tree.result_path(action_id)
-    if not path and not result_path:
+    path, result = tree.action_path(action_id), read_result(repo, tree, action_id)
+    if not path and result is None:
         raise no_such(action_id)
     claim = ledger.get(action_id) if ledger is not None else None
-    if not result_path or (claim is not None and claim.in_flight):
+    if result is None or (claim is not None and claim.in_flight):
         raise NotEnded(
             f"{action_id} has not ended: it may still succeed",
             remedy=f"'disinto watch {action_id}' follows it, 'disinto cancel {action_id}' ends it. "
             "Repeat it after that.",
         )
-    data = repo.read_file(tree.commit, path, limit=ACTION_LIMIT) if path else None
+    data = read_action(repo, tree, action_id)
     if not isinstance(data, bytes):
         raise NotFound(
             f"the file of action {action_id} is gone, or is not a regular file",
@@ -125,7 +125,7 @@ def draft(action_id: str, *, repo: OpsRepo, tree: Tree, ledger: Ledger | None) -
         )
     action = parse_action(data, path=path or "", stem=action_id, limit=ACTION_LIMIT)
     new_id = _free_id(action_id, action, repo=repo, tree=tree)
-    verdict = read_result(repo, tree.commit, result_path).verdict
+    verdict = result.verdict
     objection: PermanentError | None = None
     if isinstance(action, InvalidAction):
         text = _to_mend(data, of=action_id, new_id=new_id)
@@ -232,13 +232,10 @@ def _objection(action: Action, *, repo: OpsRepo, tree: Tree) -> PermanentError |
             remedy=f"Change or remove it: {edit}",
         )
     for other in action.after:
-        result_path = tree.result_path(other)
-        if not result_path:
-            continue
-        verdict = read_result(repo, tree.commit, result_path).verdict
-        if verdict is not Verdict.SUCCEEDED:
+        result = read_result(repo, tree, other)
+        if result is not None and result.verdict is not Verdict.SUCCEEDED:
             return NeedsEdit(
-                f"{action.id} runs after {other}, which ended as {verdict}, so its repetition would "
+                f"{action.id} runs after {other}, which ended as {result.verdict}, so its repetition would "
                 "be refused",
                 remedy=f"Repeat {other} first, and name its repetition in after: {edit}",
             )

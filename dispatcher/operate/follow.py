@@ -10,28 +10,22 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Protocol
-
-from pydantic import ValidationError
 
 from dispatcher.engines.base import LogChunk, Scheduler
 from dispatcher.errors import (
     DisintoError,
-    InvalidInput,
     NotFound,
-    Problem,
     TemporaryError,
 )
 from dispatcher.ledger.base import Ledger
-from dispatcher.model.paths import RESULT_ENDING
 from dispatcher.model.progress import Progress
-from dispatcher.model.result import RESULT_LIMIT, Result
+from dispatcher.model.result import Result
 from dispatcher.model.run import Claim, Phase
+from dispatcher.operate.files import read_result
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.settings import Settings
 from dispatcher.status import status_file
-from dispatcher.toml.source import dotted
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 2.0
@@ -127,8 +121,8 @@ class Follower:
             if not self._look():
                 self.sleep(pause_s := min(LONGEST_PAUSE_S, pause_s * 1.5))
                 continue
-            if path := self.tree.result_path(action_id):
-                result = read_result(self.repo, self.tree.commit, path)
+            result = read_result(self.repo, self.tree, action_id)
+            if result is not None:
                 if self._stream is not None:
                     self._stream.join(LOGS_AFTER_RESULT_S)
                 return Followed(result=result, streamed=self._streamed)
@@ -221,44 +215,3 @@ class Follower:
 
         self._stream = threading.Thread(target=stream, name="logs", daemon=True)
         self._stream.start()
-
-
-def read_result(repo: OpsRepo, commit: str, path: str) -> Result:
-    """A result of the ops repo.
-
-    Raises:
-        InvalidInput: the file is not a result.
-        NotFound: there is no such file.
-    """
-    data = repo.read_file(commit, path, limit=RESULT_LIMIT)
-    if data is None:
-        raise NotFound(f"there is no file {path} in the ops repo")
-    if isinstance(data, bytes):
-        try:
-            return Result.model_validate_json(data)
-        except ValidationError as error:
-            why = _first(error)
-    else:
-        why = f"it has {data:,} bytes, more than the {RESULT_LIMIT:,} allowed"
-    action_id = PurePosixPath(path).name.removesuffix(RESULT_ENDING)
-    raise InvalidInput(
-        [
-            Problem(
-                message=f"this is not a result of disinto: {why}",
-                path=path,
-                remedy=f"'disinto verify {action_id}' checks whether the dispatcher signed it. If so, "
-                "a newer version wrote it: update this one. If not, see who pushed it and why "
-                f"(git log -- {path}); to let the action get a genuine result, submit it under a "
-                "new id; to forget the file, delete it together with its action",
-            )
-        ]
-    )
-
-
-def _first(error: ValidationError) -> str:
-    """The first thing wrong with a file that may be anybody's, in one short line."""
-    first = error.errors(include_input=False, include_context=False, include_url=False)[0]
-    if first["type"] in ("json_invalid", "model_type"):
-        return "the file is not a JSON object"
-    place = f"{dotted(first['loc'])}: " if first["loc"] else ""
-    return place + first["msg"]

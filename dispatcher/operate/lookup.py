@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from dispatcher.errors import NotFound, Problem
 from dispatcher.model.action import Action, InvalidAction, parse_action
 from dispatcher.model.result import Result
-from dispatcher.operate.follow import read_result
-from dispatcher.operate.repetitions import ACTION_LIMIT, Link, predecessors, successors
+from dispatcher.operate.files import ACTION_LIMIT, read_action, read_result
+from dispatcher.operate.repetitions import Link, named_in, predecessors, successors
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.status.action_record import (
     FINISHED,
@@ -75,8 +75,10 @@ def look_up(
     result_path = tree.result_path(action_id) or ""
     if not path and not result_path and standing is None:
         raise no_such(action_id)
-    result = read_result(repo, tree.commit, result_path) if result_path else None
-    action, problems = _action(action_id, path, repo=repo, tree=tree)
+    result = read_result(repo, tree, action_id)
+    data = read_action(repo, tree, action_id)
+    repeats = named_in(data)
+    action, problems = _action(action_id, path, data)
     state = FINISHED if result else standing.state.value if standing else "waiting"
     return Account(
         id=action_id,
@@ -88,8 +90,8 @@ def look_up(
         result_path=result_path,
         result=result,
         archived=action_id in tree.archived,
-        repeats=predecessors(action_id, repo=repo, commit=tree.commit),
-        repeated_as=successors(action_id, repo=repo, commit=tree.commit),
+        repeats=predecessors(action_id, repeats, repo=repo, commit=tree.commit),
+        repeated_as=successors(action_id, repeats, repo=repo, commit=tree.commit),
     )
 
 
@@ -119,9 +121,8 @@ def newest_of(repo: OpsRepo, blobs: Collection[str], *, count: int) -> list[Resu
 
 
 def _action(
-    action_id: str, path: str, *, repo: OpsRepo, tree: Tree
+    action_id: str, path: str, data: bytes | int | None
 ) -> tuple[Action | None, tuple[Problem, ...]]:
-    data = repo.read_file(tree.commit, path, limit=ACTION_LIMIT) if path else None
     if data is None:
         return None, ()
     if not isinstance(data, bytes):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dispatcher.decide.placing import SIDECAR, place
 from dispatcher.model.action import Action, parse_action
 from dispatcher.model.job_class import JobClasses, JobVariant
-from dispatcher.operate.repetitions import ACTION_LIMIT
+from dispatcher.operate.files import ACTION_LIMIT
 from dispatcher.ops_repo import OpsRepo, Tree
 
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from dispatcher.errors import InvalidInput
-from dispatcher.operate.follow import read_result
+from dispatcher.operate.files import read_action, read_result
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.toml.source import TomlSource
 
@@ -18,9 +18,6 @@ LONGEST = 20
 """Links that are followed in either direction."""
 
 LONGEST_ID = 100
-
-ACTION_LIMIT = 1024 * 1024
-"""Bytes of an action file that are read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,19 +35,31 @@ class Link:
         return f"{self.id} ({self.verdict or 'no result yet'})"
 
 
-def predecessors(action_id: str, *, repo: OpsRepo, commit: str) -> tuple[Link, ...]:
-    """What an action repeats, the latest last."""
+Chain = tuple[Link, ...]
+
+
+def predecessors(action_id: str, repeats: str | None, *, repo: OpsRepo, commit: str) -> Chain:
+    """What an action repeats, the latest last.
+
+    Args:
+        repeats: the id that its file names.
+    """
     found: dict[str, Link] = {}
-    here = again_of(repo, repo.tree_of(commit, action_id), action_id)
+    here = repeats
     while here and here != action_id and here not in found and len(found) < LONGEST:
-        found[here] = _link(here, repo=repo, commit=commit)
-        here = again_of(repo, repo.tree_of(commit, here), here)
+        tree = repo.tree_of(commit, here)
+        found[here] = _link(here, repo=repo, tree=tree)
+        here = again_of(repo, tree, here)
     return tuple(reversed(found.values()))
 
 
-def successors(action_id: str, *, repo: OpsRepo, commit: str) -> tuple[Link, ...]:
-    """What repeats an action, of those that 'disinto again' made; the latest last."""
-    root, number = root_of(action_id, again_of(repo, repo.tree_of(commit, action_id), action_id))
+def successors(action_id: str, repeats: str | None, *, repo: OpsRepo, commit: str) -> Chain:
+    """What repeats an action, of those that 'disinto again' made; the latest last.
+
+    Args:
+        repeats: the id that its file names.
+    """
+    root, number = root_of(action_id, repeats)
     found: list[Link] = []
     last = action_id
     for following in range(number + 1, number + 1 + LONGEST):
@@ -59,7 +68,7 @@ def successors(action_id: str, *, repo: OpsRepo, commit: str) -> tuple[Link, ...
         if not is_used(tree, new_id):
             break
         if again_of(repo, tree, new_id) == last:
-            found.append(_link(new_id, repo=repo, commit=commit))
+            found.append(_link(new_id, repo=repo, tree=tree))
             last = new_id
     return tuple(found)
 
@@ -82,11 +91,18 @@ def numbered(root: str, number: int) -> str:
 
 def again_of(repo: OpsRepo, tree: Tree, action_id: str) -> str | None:
     """The id that an action repeats, as its file has it; None if it repeats none."""
-    path = tree.action_path(action_id)
-    data = repo.read_file(tree.commit, path, limit=ACTION_LIMIT) if path else None
+    return named_in(read_action(repo, tree, action_id))
+
+
+def named_in(data: bytes | int | None) -> str | None:
+    """The id that an action's file names as what it repeats.
+
+    Args:
+        data: as ``read_action`` returns it.
+    """
     if not isinstance(data, bytes):
         return None
-    value = TomlSource.parse(data, path=path or "").data.get("again_of")
+    value = TomlSource.parse(data, path="").data.get("again_of")
     return value if isinstance(value, str) else None
 
 
@@ -100,10 +116,9 @@ def is_used(tree: Tree, action_id: str) -> bool:
     )
 
 
-def _link(action_id: str, *, repo: OpsRepo, commit: str) -> Link:
-    path = repo.tree_of(commit, action_id).result_path(action_id)
+def _link(action_id: str, *, repo: OpsRepo, tree: Tree) -> Link:
     try:
-        verdict = read_result(repo, commit, path).verdict.value if path else ""
+        result = read_result(repo, tree, action_id)
     except InvalidInput:
-        verdict = ""
-    return Link(id=action_id, verdict=verdict)
+        result = None
+    return Link(id=action_id, verdict=result.verdict.value if result else "")

@@ -83,6 +83,11 @@ class Tree:
             or action_id in self.done_results
         )
 
+    def action_file(self, action_id: str) -> ActionFile | None:
+        """The id's action in ``vault/actions``, or None."""
+        pair = self.finished.get(action_id)
+        return pair.action if pair else self.open.get(action_id)
+
     def result_file(self, action_id: str) -> ResultFile | None:
         """The id's result in ``vault/actions``, or None."""
         pair = self.finished.get(action_id)

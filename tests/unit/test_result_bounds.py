@@ -13,7 +13,10 @@ from dispatcher.loop.results import of_run
 from dispatcher.model.result import LONGEST_S, RESULT_LIMIT, Result
 from dispatcher.model.run import Claim, Outcome, Phase, Placement, RunKey
 from dispatcher.model.verdicts import Verdict
-from dispatcher.operate.follow import Followed, read_result
+from dispatcher.operate.files import read_result
+from dispatcher.operate.follow import Followed
+from dispatcher.ops_repo import Tree
+from dispatcher.ops_repo.records import Entry
 
 WHOLE = {"id": "x", "exit_code": 1, "timestamp": "2026-11-22T00:00:00Z", "verdict": "failed"}
 KEPT = {"bytes": 1, "packed": 1, "sha256": "0" * 64, "object": "0" * 40}
@@ -22,19 +25,21 @@ CLAIM = Claim(key=RunKey(action_id="x", blob="b" * 40), phase=Phase.SUBMITTED, c
 
 
 class Repo:
-    """Has one file."""
+    """Has one blob."""
 
-    def __init__(self, data: bytes | int | None) -> None:
+    def __init__(self, data: bytes | int) -> None:
         self.data = data
 
-    def read_file(self, _commit: str, _path: str, *, limit: int) -> bytes | int | None:
+    def read(self, blobs: list[str], *, limit: int) -> dict[str, bytes | int]:
         assert limit == RESULT_LIMIT
-        return self.data
+        return dict.fromkeys(blobs, self.data)
 
 
-def read(data: bytes | int | None) -> Result:
+def read(data: bytes | int) -> Result | None:
     repo: Any = Repo(data)
-    return read_result(repo, "c", PATH)
+    tree = Tree()
+    tree.become("c" * 40, {PATH: Entry(mode=0o100644, oid="b" * 40)})
+    return read_result(repo, tree, "x")
 
 
 @pytest.mark.parametrize(
