@@ -49,7 +49,9 @@ def did_you_mean(wrong: str, names: Sequence[str]) -> str | None:
 
 
 def one_of(names: Sequence[str]) -> str:
-    """Names in words: ``a, b or c``."""
+    """Names in words: ``a, b or c``; ``none`` if there are none."""
+    if not names:
+        return "none"
     *most, last = names
     return f"{', '.join(most)} or {last}" if most else last
 

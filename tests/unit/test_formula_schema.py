@@ -199,6 +199,14 @@ def test_no_schema_raises(schema: object, params: dict[str, object]) -> None:
         assert fits(made, params) == (not found)
 
 
+@pytest.mark.parametrize("keyword", ["enum", "type"])
+def test_a_choice_of_nothing_allows_nothing(keyword: str) -> None:
+    made = parsed({"properties": {"name": {keyword: []}}})
+    if isinstance(made, FormulaSchema):
+        (problem,) = params_problems(made, {"name": 1}, b"[params]\nname = 1\n", path="x.toml")
+        assert "must be none, not 1" in problem.message
+
+
 def test_agrees_with_the_library_where_nothing_is_bounded() -> None:
     whole = jsonschema.Draft202012Validator(GOOD)
     for params in (
