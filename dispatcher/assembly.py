@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dispatcher.decide.sidecar_rules import Sidecars
     from dispatcher.engines.base import Scheduler
     from dispatcher.forge import ForgeApi
+    from dispatcher.forge.exchange import Exchange
     from dispatcher.gate import TieredGate
     from dispatcher.gate.base import Gate
     from dispatcher.gate.issue_report import IssueReporter
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from dispatcher.notify.notifier import Notifier
     from dispatcher.operate.author_view import AuthorView
     from dispatcher.operate.proposed import Proposed
+    from dispatcher.operate.token_checks import Tokens
     from dispatcher.ops_repo import OpsRepo, Signers
     from dispatcher.settings_origin import Origin
     from dispatcher.sidecar.reading import IssueReads
@@ -489,22 +491,46 @@ def open_issues(settings: Settings, environ: Environ) -> Callable[[str], IssueRe
     """Opens the issues of a project's repository. Calls no server; its first call may raise
     ``Misconfigured``, if there is no token.
     """
-    from dispatcher.sidecar.service import ACCESS_WANTED, reads_with, token_source
+    from dispatcher.sidecar.service import reads_with
+
+    return reads_with(
+        settings, lambda: _reading_token(settings, environ, lambda: open_vault(settings, environ))
+    )
+
+
+def open_issue_tokens(settings: Settings, environ: Environ, vault: Vault) -> Tokens:
+    """The forge with the dispatcher's tokens for sidecars, to be checked. Calls no server."""
+    from dispatcher.forge.issue_board import REPORT_ACCESS
+    from dispatcher.operate.token_checks import Tokens
+    from dispatcher.sidecar.service import ACCESS_WANTED, open_exchange, token_source
 
     keys = settings.sidecars
 
-    def token() -> str:
-        found = _token(
-            environ, keys.token_env, keys.token_secret, lambda: open_vault(settings, environ)
-        )
-        if not found:
-            raise Misconfigured(
-                "the token that reads the projects' issues is missing",
-                remedy=f"Set {token_source(settings)} to {ACCESS_WANTED}.",
-            )
-        return found
+    def reading() -> Exchange:
+        token = _reading_token(settings, environ, lambda: vault)
+        return open_exchange(settings, token, source=token_source(settings), wanted=ACCESS_WANTED)
 
-    return reads_with(settings, token)
+    def reports() -> Exchange | None:
+        source, secret = keys.report_token_env, keys.report_token_secret
+        token = _token(environ, source, secret, lambda: vault)
+        if not token:
+            return None
+        return open_exchange(settings, token, source=source, wanted=REPORT_ACCESS)
+
+    return Tokens(reading=reading, reports=reports)
+
+
+def _reading_token(settings: Settings, environ: Environ, vault: Callable[[], Vault]) -> str:
+    from dispatcher.sidecar.service import ACCESS_WANTED, token_source
+
+    keys = settings.sidecars
+    token = _token(environ, keys.token_env, keys.token_secret, vault)
+    if not token:
+        raise Misconfigured(
+            "the token that reads the projects' issues is missing",
+            remedy=f"Set {token_source(settings)} to {ACCESS_WANTED}.",
+        )
+    return token
 
 
 def _credential(

@@ -132,6 +132,7 @@ def openers(settings: Settings) -> Openers:
         ),
         forge=lambda: assembly.open_forge(settings, os.environ, vault),
         issues=assembly.open_issues(settings, os.environ),
+        issue_tokens=assembly.open_issue_tokens(settings, os.environ, vault),
     )
 
 

@@ -18,6 +18,10 @@ from dispatcher.cli.tables import table
 from dispatcher.errors import Exit, Misconfigured, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dispatcher.forge.exchange import Exchange
+    from dispatcher.operate.token_checks import BotToken
     from dispatcher.settings import Settings
     from dispatcher.vault.secrets import Secrets, StoredSecret
 
@@ -68,29 +72,40 @@ def put(
     else:
         value = sys.stdin.buffer.read().decode("utf-8")
         value = value if keep_newline else value.removesuffix("\n")
+    found = _checked(session.settings, name, value) if bot else ""
     secrets = _secrets(session)
     version = secrets.put_bot(name, value) if bot else secrets.put(name, value)
     console.say(f"{name}: version {version}")
+    if found:
+        console.note(found)
     if bot and (note := _use_of_bot(session.settings, name)):
         console.note(note)
 
 
 @command.command("list")
 @click.option("--bots", is_flag=True, help="List the bots with a token, and who gets it.")
+@click.option(
+    "--check", is_flag=True, help="With --bots: ask the forge what sidecars' bots may do."
+)
 @json_option
 @config_option
 @click.pass_obj
-def list_(session: Session, *, bots: bool, as_json: bool) -> None:
-    """List the secrets: names, versions and times; never values."""
+def list_(session: Session, *, bots: bool, check: bool, as_json: bool) -> int:
+    """List the secrets: names, versions and times; never values.
+
+    With --bots --check, exits with 1 if a token should be replaced. The forge is asked without writing
+    anything.
+    """
     from dispatcher.model.times import epoch
 
+    if check and not bots:
+        raise click.UsageError("--check needs --bots.")
     if bots:
-        _list_bots(session, as_json=as_json)
-        return
+        return _list_bots(session, check=check, as_json=as_json)
     stored = _secrets(session).list()
     if as_json:
         console.emit([asdict(secret) for secret in stored])
-        return
+        return Exit.OK
     table(
         ("NAME", "VERSION", "WRITTEN", "NOTE"),
         [
@@ -104,6 +119,7 @@ def list_(session: Session, *, bots: bool, as_json: bool) -> None:
         ],
     )
     console.note(f"{len(stored)} secrets" if stored else "no secrets yet")
+    return Exit.OK
 
 
 @command.command("rm")
@@ -127,22 +143,84 @@ def rm(session: Session, name: str, *, bot: bool, yes: bool) -> int:
     return Exit.OK
 
 
-def _list_bots(session: Session, *, as_json: bool) -> None:
+def _list_bots(session: Session, *, check: bool, as_json: bool) -> int:
     """The bots with a token, and those of the settings that have none yet."""
+    checks = _check_bots(session) if check else {}
+    wrong = any(not each.ok for each in checks.values())
     stored = _secrets(session).bots()
     uses = {
         name: _use_of_bot(session.settings, name)
         for name in sorted({*stored, *_bots_of_settings(session.settings)})
     }
-    rows = [{"name": n, "stored": n in stored, "use": use} for n, use in uses.items()]
+    rows: list[dict[str, object]] = [
+        {"name": n, "stored": n in stored, "use": use} for n, use in uses.items()
+    ]
+    if check:
+        for row in rows:
+            found = checks.get(str(row["name"]))
+            row["check"] = asdict(found) if found else None
     if as_json:
         console.emit(rows)
-        return
+        return Exit.FAILED if wrong else Exit.OK
     table(
         ("BOT", "TOKEN", "USE"),
         [(n, "stored" if n in stored else "missing", use) for n, use in uses.items()],
     )
+    for name, found in checks.items():
+        console.say(f"{'ok   ' if found.ok else 'FAIL '}  {name}: {found.detail}")
     console.note(f"{len(rows)} bots" if rows else "no bots yet")
+    return Exit.FAILED if wrong else Exit.OK
+
+
+def _check_bots(session: Session) -> dict[str, BotToken]:
+    """What is known of the tokens of sidecars' bots, by bot. Tokens that are missing are left out."""
+    from dispatcher.decide.sidecar_rules import load_sidecars
+    from dispatcher.operate.token_checks import check_bot
+    from dispatcher.vault import Vault
+    from dispatcher.vault.bot_secrets import bot_token
+
+    settings = session.settings
+    vault = Vault.of_operator(settings.vault, environ=os.environ)
+    sidecars = load_sidecars(settings.sidecars.file)
+    checks = {}
+    for bot in sorted({project.bot for project in sidecars.projects.values()}):
+        try:
+            token = bot_token(vault, bot)
+        except Misconfigured:
+            continue
+        if (found := check_bot(sidecars, bot, token, _opened(settings))) is not None:
+            checks[bot] = found
+    return checks
+
+
+def _checked(settings: Settings, bot: str, token: str) -> str:
+    """What is known of a new token of a sidecar's bot, in words.
+
+    Raises:
+        InvalidValue: its runs should not have it.
+    """
+    from dispatcher.decide.sidecar_rules import load_sidecars
+    from dispatcher.errors import InvalidValue
+    from dispatcher.operate.token_checks import check_bot
+
+    if settings.sidecars.file is None:
+        return ""
+    sidecars = load_sidecars(settings.sidecars.file)
+    found = check_bot(sidecars, bot, token.strip(), _opened(settings))
+    if found is None or not found.writes:
+        return found.detail if found else ""
+    raise InvalidValue(
+        f"the token is not stored: {found.detail}",
+        remedy="Give the bot a token with the scope read:issue, and read:repository if the agent is "
+        "to read the forge; or set writing_token = true in a rule of the project.",
+    )
+
+
+def _opened(settings: Settings) -> Callable[[str], Exchange]:
+    from dispatcher.sidecar.service import open_exchange
+
+    source, wanted = "the bot's token", "a valid one with the scopes read:issue and read:repository"
+    return lambda token: open_exchange(settings, token, source=source, wanted=wanted)
 
 
 def _bots_of_settings(settings: Settings) -> set[str]:

@@ -56,20 +56,34 @@ def plan(session: Session, project: str, *, as_json: bool) -> int:
 @click.argument("project")
 @click.argument("issue", type=click.IntRange(1, 2**31 - 1))
 @click.argument("rule")
+@json_option
 @config_option
 @click.pass_obj
-def dispatch(session: Session, project: str, issue: int, rule: str) -> None:
+def dispatch(session: Session, project: str, issue: int, rule: str, *, as_json: bool) -> None:
     """Start a run of RULE on an issue by hand.
 
-    Labels, condition, cool-down and budgets do not count. 'disinto serve' on this host writes the
-    action; with the rule's formula at tier low it starts at once.
+    Labels, condition, cool-down and budgets do not count, nor who set the labels; what would keep the
+    rule from starting it is shown. An open run of the rule on the issue does count. 'disinto serve' on
+    this host writes the action, as for the rule: it needs the same approval.
+
+    Exits with 75 if a run of the rule is open on the issue.
     """
     from dispatcher.operate import sidecars
 
     components, view, reads = _opened(session)
-    action_id = sidecars.dispatch(components, view, reads, project=project, number=issue, rule=rule)
-    console.say(f"requested {action_id}")
-    console.note(f"'disinto serve' starts it. Follow it: disinto watch {action_id}")
+    made = sidecars.dispatch(components, view, reads, project=project, number=issue, rule=rule)
+    if as_json:
+        console.emit(
+            {"action": made.action, "despite": made.despite or None, "served": made.served}
+        )
+        return
+    console.say(f"requested {made.action}")
+    if made.despite:
+        console.note(f"by itself, rule {rule} would not start it: {made.despite}")
+    if made.served:
+        console.note(f"'disinto serve' starts it. Follow it: disinto watch {made.action}")
+    else:
+        console.note("nothing will happen until 'disinto serve' runs on this host")
 
 
 def _opened(session: Session) -> tuple[Components, View, Reads]:

@@ -26,6 +26,7 @@ from dispatcher.devservers.issue_forge_state import (
 )
 
 SERVER = "disinto-issue-forge"
+NO_SCOPE = "token does not have at least one of required scope(s):"
 
 
 @dataclass
@@ -38,6 +39,7 @@ class IssueForge:
         hook: called with each webhook's event, headers and body; None for no webhook.
         secret: of the webhook.
         down: answer 503 to everything.
+        readers: tokens that only read.
         state: what it holds.
     """
 
@@ -46,17 +48,20 @@ class IssueForge:
     hook: Callable[[Mapping[str, str], bytes], None] | None = None
     secret: bytes = b""
     down: bool = False
+    readers: set[str] = field(default_factory=set)
     state: ForgeState = field(init=False)
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def __post_init__(self) -> None:
         self.state = ForgeState(clock=self.clock)
 
-    def account(self, login: str) -> str:
-        """Make an account; its token."""
-        token = hashlib.sha256(f"token of {login}".encode()).hexdigest()[:40]
+    def account(self, login: str, *, reads_only: bool = False) -> str:
+        """Make an account; its token, which has all scopes or those to read."""
+        text = f"token of {login}{' to read' * reads_only}"
+        token = hashlib.sha256(text.encode()).hexdigest()[:40]
         with self._lock:
             self.state.logins[token] = login
+            self.readers |= {token} if reads_only else set()
         return token
 
     def repository(self, name: str, *, private: bool = False, **rights: str) -> None:
@@ -119,6 +124,8 @@ class IssueForge:
         login = self.state.logins.get(token, "")
         if token and not login:
             raise Refused(401, "invalid username, password or token")
+        if token in self.readers and method != "GET":
+            raise Refused(403, f"{NO_SCOPE} [write:issue]")
         if path == "/user":
             return 200, account(login), {}
         if path == "/version":

@@ -82,6 +82,8 @@ class RepositoryCall:
     def open_issue(self) -> Answer:
         state, repository = self.state, self.repository
         title, body = str(self.body.get("title", "")), str(self.body.get("body", ""))
+        if not title:
+            raise Refused(422, "[Title]: Required")
         issue = state.open_issue(repository, self.login, title, body, pull=False)
         if repository.may(self.login, "write"):
             for label in self.body.get("labels") or ():
@@ -115,6 +117,8 @@ class RepositoryCall:
 
     def make_label(self) -> Answer:
         self._must("write")
+        if not self.body.get("name"):
+            raise Refused(422, "[Name]: Required")
         name = str(self.body["name"])
         number = self.state.next_id()
         self.repository.labels[number] = name

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -195,6 +195,15 @@ class Exchange:
             )
         return parse(body, of, f"{method} {path}")
 
+    def post_nothing(self, path: str) -> tuple[int, str]:
+        """Status and message of a POST without content, which must be one that requires some.
+
+        Raises:
+            Denied: the forge rejects the token (401); 403 is an answer here.
+        """
+        status, body, _ = self._answer("POST", path, content={}, denials=(401,))
+        return status, _message(body)
+
     def delete(self, path: str) -> None:
         """Delete what may be gone already (404).
 
@@ -225,6 +234,7 @@ class Exchange:
         *,
         params: Mapping[str, object] | None = None,
         content: Mapping[str, object] | None = None,
+        denials: Collection[int] = (401, 403),
     ) -> tuple[int, bytes, Mapping[str, str]]:
         with self._lock:
             self.calls += 1
@@ -237,7 +247,7 @@ class Exchange:
             raise _no_answer(
                 f"the forge did not answer {method} {path} ({reason_of(error)})"
             ) from error
-        if status in (401, 403):
+        if status in denials:
             raise Denied(
                 Dependency.FORGE,
                 f"the forge answered {status} to {method} {path}: {_message(body)}",

@@ -18,8 +18,8 @@ options, tables and texts for a terminal are in ``cli``.
 * ``evidence``: ``verify``: the files around a result, and the keys
 * ``schedules``: ``schedule``: the schedules and their slots
 * ``sidecars``: ``sidecar``: what rules would start, and a run by hand
-* ``doctor``, ``policy_checks``, ``approval_checks``, ``schedule_checks``, ``sidecar_checks``, ``signer_checks``,
-  ``sink_checks``, ``trial_run``: ``doctor``
+* ``doctor``, ``policy_checks``, ``approval_checks``, ``schedule_checks``, ``sidecar_checks``, ``token_checks``,
+  ``signer_checks``, ``sink_checks``, ``trial_run``: ``doctor``
 * ``probe``: ``inventory --probe``: whether things can be reached
 * ``apply``, ``mounts_in_use``: ``apply``: Vault and the engine brought to the settings
 * ``scaffold``, ``scaffold_sidecars``, ``schema``: ``init`` and ``schema``

@@ -37,6 +37,7 @@ from dispatcher.operate.schedule_checks import check_schedules
 from dispatcher.operate.sidecar_checks import check_sidecars, files_in
 from dispatcher.operate.signer_checks import check_signers
 from dispatcher.operate.sink_checks import check_sinks
+from dispatcher.operate.token_checks import Tokens
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.ops_repo.signatures import TRAILER
 from dispatcher.settings import GateKind, Role, Settings, plain_addresses
@@ -61,6 +62,7 @@ class Openers:
     gate: Callable[[], Gate]
     forge: Callable[[], ForgeApi]
     issues: Callable[[str], IssueReads] | None = None
+    issue_tokens: Tokens | None = None
 
 
 def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -> Iterator[Check]:
@@ -123,7 +125,8 @@ def wrong_settings(error: DisintoError) -> list[Check]:
 def _sidecars(
     settings: Settings, openers: Openers, issues: Callable[[str], IssueReads]
 ) -> Iterator[Check]:
-    return check_sidecars(settings, openers.policy(), issues, files_in(openers.repo()))
+    files = files_in(openers.repo())
+    return check_sidecars(settings, openers.policy(), issues, files, openers.issue_tokens)
 
 
 def _schedules(settings: Settings, openers: Openers) -> Iterator[Check]:

@@ -15,6 +15,7 @@ from dispatcher.model.checks import Check, looked
 from dispatcher.model.job_class import RUNNER
 from dispatcher.model.paths import FORMULAS_PATH
 from dispatcher.model.run import FormulaKind, Tier
+from dispatcher.operate.token_checks import Tokens, check_tokens
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.settings import Settings
 from dispatcher.settings.jobs import job_classes
@@ -26,7 +27,11 @@ Listed = Callable[[str], Collection[str]]
 
 
 def check_sidecars(
-    settings: Settings, policy: Policy, reads: Callable[[str], IssueReads], listed: Listed
+    settings: Settings,
+    policy: Policy,
+    reads: Callable[[str], IssueReads],
+    listed: Listed,
+    tokens: Tokens | None = None,
 ) -> Iterator[Check]:
     """Whether the rules start what they should, and the issues of each project can be read."""
     file = settings.sidecars.file
@@ -54,6 +59,8 @@ def check_sidecars(
             yield from _tier(settings, policy, sidecars, project, name)
     for name, entry in sidecars.projects.items():
         yield from looked(f"sidecars: {name}", partial(_forge, name, entry.repository, reads))
+    if tokens is not None:
+        yield from check_tokens(settings, sidecars, tokens)
 
 
 def files_in(repo: OpsRepo) -> Listed:

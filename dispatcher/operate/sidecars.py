@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from dispatcher.decide.forge_issue import digest_of
+from dispatcher.decide.forge_issue import Issue, digest_of
 from dispatcher.decide.sidecar_rules import Sidecars
 from dispatcher.decide.sidecars import (
     Decision,
@@ -19,7 +19,7 @@ from dispatcher.decide.sidecars import (
     decide_project,
     next_attempt,
 )
-from dispatcher.errors import Conflict, Misconfigured, NotFound
+from dispatcher.errors import Exit, Misconfigured, NotFound, PermanentError
 from dispatcher.loop.components import Components
 from dispatcher.loop.looks import Ids, look_of
 from dispatcher.loop.nudge import nudge
@@ -30,6 +30,7 @@ from dispatcher.sidecar.requests import RunRequest, ask_for
 from dispatcher.sidecar.runs import RunIndex
 from dispatcher.sidecar.watcher import Watcher
 from dispatcher.sources import Look
+from dispatcher.status import status_file
 from dispatcher.toml.explain import did_you_mean
 from dispatcher.toml.source import quoted
 
@@ -37,6 +38,12 @@ MAX_PASSES = 20
 """Passes of one project that ``plan`` makes; what is not known then is shown as that."""
 
 Reads = Callable[[str], IssueReads]
+
+
+class StillOpen(PermanentError):
+    """A run of the rule on the issue is open."""
+
+    exit_code = Exit.TEMPFAIL
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,17 +110,29 @@ def plan(components: Components, view: View, reads: Reads, *, project: str = "")
     return Planned(rows=tuple(rows), problems=problems)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Requested:
+    """A run that was asked for.
+
+    Attributes:
+        action: id of the action that it becomes.
+        despite: why the rule by itself would not start it now, or "".
+        served: whether a ``serve`` runs on this host.
+    """
+
+    action: str
+    despite: str
+    served: bool
+
+
 def dispatch(
     components: Components, view: View, reads: Reads, *, project: str, number: int, rule: str
-) -> str:
+) -> Requested:
     """Ask ``serve`` for a run of a rule on an issue, whatever its labels are.
-
-    Returns:
-        The id of the action that it becomes.
 
     Raises:
         NotFound: there is no such project, rule or issue.
-        Conflict: a run of the rule on the issue is open.
+        StillOpen: a run of the rule on the issue is open.
         Misconfigured: there are no sidecars, or the request cannot be written.
         Unavailable, Denied: the forge, the remote, the ledger, or Vault if it has our key.
     """
@@ -134,19 +153,20 @@ def dispatch(
             remedy="Pull requests and closed issues do not count.",
         )
     issues.time_line(number)
+    issue = issues.issues[number]
     made = decide_by_hand(
         Decision(
             project=project,
             issue=number,
             rule=rule,
             why=Why.START,
-            digest=digest_of(issues.issues[number], settable=sidecars.settable),
+            digest=digest_of(issue, settable=sidecars.settable),
             attempt=next_attempt(project, number, rule, runs, look.is_used),
         ),
         runs,
     )
     if made.why is not Why.START:
-        raise Conflict(made.reason, remedy="Wait for it, or stop it with 'disinto cancel'.")
+        raise StillOpen(made.reason, remedy="Wait for it, or stop it with 'disinto cancel'.")
     request = RunRequest(
         project=project, issue=number, rule=rule, attempt=made.attempt, digest=made.digest
     )
@@ -159,7 +179,20 @@ def dispatch(
             remedy="Run it as the user of 'disinto serve'.",
         ) from error
     nudge(state_dir)
-    return made.action_id
+    status = status_file.read(state_dir)
+    return Requested(
+        action=made.action_id,
+        despite=_despite(sidecars, look, issue, made, runs),
+        served=status is not None and status.fresh,
+    )
+
+
+def _despite(sidecars: Sidecars, look: Look, issue: Issue, wish: Decision, runs: Runs) -> str:
+    decisions = decide_project(
+        sidecars, wish.project, [issue], runs, now=look.now, is_used=look.is_used
+    )
+    by_rule = next(each for each in decisions if each.rule == wish.rule)
+    return "" if by_rule.why is Why.START else by_rule.reason
 
 
 def _known(components: Components, view: View) -> tuple[Sidecars, Look, Runs]:

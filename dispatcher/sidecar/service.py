@@ -78,20 +78,31 @@ def reads_with(settings: Settings, token: Callable[[], str]) -> Callable[[str], 
 
     def reads(repository: str) -> IssueReads:
         if not made:
-            made.append(
-                Exchange(
-                    url=settings.forge.url,
-                    token=token(),
-                    cacert=settings.forge.cacert,
-                    timeout_s=settings.forge.timeout_s,
-                    token_source=token_source(settings),
-                    transport=None,
-                    wanted=ACCESS_WANTED,
-                )
-            )
+            source = token_source(settings)
+            made.append(open_exchange(settings, token(), source=source, wanted=ACCESS_WANTED))
         return IssuesApi(made[0], repository)
 
     return reads
+
+
+def open_exchange(settings: Settings, token: str, *, source: str, wanted: str) -> Exchange:
+    """A client of the forge.
+
+    Args:
+        source, wanted: where the token comes from, and which is needed; for messages.
+
+    Raises:
+        Misconfigured: the address is not one, or the CA certificate cannot be read.
+    """
+    return Exchange(
+        url=settings.forge.url,
+        token=token,
+        cacert=settings.forge.cacert,
+        timeout_s=settings.forge.timeout_s,
+        token_source=source,
+        transport=None,
+        wanted=wanted,
+    )
 
 
 def token_source(settings: Settings) -> str:

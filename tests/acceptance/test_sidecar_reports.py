@@ -119,7 +119,7 @@ def project(engine: str, request: pytest.FixtureRequest) -> Iterator[Project]:
             name="own/app",
             reading=forge.account("own"),
             reporting=forge.account("bot"),
-            bot=forge.account("reader"),
+            bot=forge.account("reader", reads_only=True),
             owner=caller(forge, "own"),
             stop=lambda: setattr(forge, "down", True),
             resume=lambda: setattr(forge, "down", False),

@@ -21,6 +21,7 @@ LINES, COLUMNS = 36, 100
 PRINTS_DATA = {
     "validate", "dispatch", "again", "watch", "status", "verify", "inventory", "plan", "archive", "apply", "secrets list",
     "doctor", "audit verify", "notify list", "schedule list", "schedule next", "sidecar plan",
+    "sidecar dispatch",
 }  # fmt: skip
 """Commands with ``--json``. ``schema`` prints JSON always; ``logs`` hands on what a run wrote."""
 
