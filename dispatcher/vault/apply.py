@@ -202,6 +202,15 @@ def secret_keys(client: hvac.Client, settings: Settings) -> Sequence[str]:
     )
 
 
+def bot_keys(client: hvac.Client, settings: Settings) -> Sequence[str]:
+    """Names below ``[vault] bots_prefix``."""
+    return listed(
+        client.secrets.kv.v2.list_secrets,
+        path=names.safe_path(settings.vault.bots_prefix, key="bots_prefix"),
+        mount_point=names.safe_path(settings.vault.kv_mount, key="kv_mount"),
+    )
+
+
 def policy_text(client: hvac.Client, name: str) -> str:
     """The text of a policy; "" if there is none of this name."""
     return str((if_present(client.sys.read_acl_policy, name) or {}).get("policy", ""))

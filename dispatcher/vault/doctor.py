@@ -18,6 +18,7 @@ from dispatcher.vault.dynamic import check_dynamic
 from dispatcher.vault.errors import RightMissing
 from dispatcher.vault.health import VaultHealth
 from dispatcher.vault.hvac_client import hvac_client, if_present, listed
+from dispatcher.vault.job_class_secrets import check_job_classes
 from dispatcher.vault.ownership import owner, owner_of
 from dispatcher.vault.session import Vault
 
@@ -54,6 +55,8 @@ def check_vault(vault: Vault, settings: Settings) -> list[Check]:
         ):
             checks.append(_checked(f"vault: {name}", check, client, settings))
         checks += check_dynamic(client, settings)
+        if any(each.secrets or each.bots for each in job_classes(settings).by_name.values()):
+            checks.append(_checked("vault: job classes", check_job_classes, client, settings))
         checks += check_derived(client, settings)
     checks += _files(settings)
     return checks
@@ -301,6 +304,8 @@ def _needed(settings: Settings) -> Mapping[str, str]:
         names.kv_path(vault, "data", names.bot_name(bot), bots=True): "read"
         for bot in own_bots(settings)
     }
+    if bots := templates.bot_names_path(settings):
+        needed[bots] = "list"
     key = settings.attestation.transit_key
     if key:
         mount = names.safe_path(vault.transit_mount, key="transit_mount")

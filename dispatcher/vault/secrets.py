@@ -17,6 +17,7 @@ from dispatcher.settings.dynamic import DynamicSettings
 from dispatcher.vault import names
 from dispatcher.vault.apply import (
     apply_changes,
+    bot_keys,
     plan_bot_policies,
     plan_policy,
     secret_keys,
@@ -113,12 +114,7 @@ class Secrets:
 
     def bots(self) -> Sequence[str]:
         """Names of the bots with a token."""
-        vault = self._settings.vault
-        stored = listed(
-            self._kv.list_secrets,
-            path=names.safe_path(vault.bots_prefix, key="bots_prefix"),
-            mount_point=names.safe_path(vault.kv_mount, key="kv_mount"),
-        )
+        stored = bot_keys(self._client, self._settings)
         return sorted(name for name in stored if not name.endswith("/"))
 
     def list(self) -> Sequence[StoredSecret]:

@@ -14,7 +14,7 @@ import jinja2
 from dispatcher.errors import Misconfigured
 from dispatcher.host import resources
 from dispatcher.settings import Settings, VaultAuth, VaultSettings
-from dispatcher.settings.jobs import own_bots
+from dispatcher.settings.jobs import job_classes, own_bots
 from dispatcher.settings.workload_identity import VAULT_AUDIENCE, workload_identity
 from dispatcher.vault import names
 from dispatcher.vault.login import auth_mount
@@ -139,10 +139,18 @@ def _dispatcher_policy(settings: Settings, *, role: str, policies: str, bots: Se
         runner_policies=policies,
         policies_path=f"sys/policies/acl/{policies}",
         names_path=names.kv_path(vault, "metadata"),
+        bot_names_path=bot_names_path(settings),
         bot_paths=[names.kv_path(vault, "data", bot, bots=True) for bot in bots],
         transit_sign_path=f"{transit}/sign/{key}" if key else "",
         transit_key_path=f"{transit}/keys/{key}" if key else "",
     )
+
+
+def bot_names_path(settings: Settings) -> str:
+    """The path whose listing says which bots have a token; "" if no run gets one."""
+    if not job_classes(settings).bots:
+        return ""
+    return names.kv_path(settings.vault, "metadata", bots=True)
 
 
 def token_role(settings: Settings) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ import hvac.exceptions
 import pytest
 
 from dispatcher.errors import InvalidValue
+from dispatcher.model.checks import Check
 from dispatcher.settings.jobs import JobClassSettings
 from dispatcher.vault import PolicyMissing
 from dispatcher.vault.apply import ChangeKind, plan_vault
@@ -101,6 +102,40 @@ def test_apply_writes_a_policy_per_bot_and_removes_it_with_the_setting(staged: S
     assert stale - others == ours
     changes = plan_vault(staged.operator, without, remove_stale=True)
     assert {c.path for c in changes if c.kind is ChangeKind.DELETE} == stale
+
+
+def test_doctor_names_what_a_class_gives_and_vault_does_not_have(staged: Stage) -> None:
+    """By the dispatcher's own token, which reads names of bots and no token."""
+    classes = {
+        "sidecar": JobClassSettings(bots={"acme": ACME, "new": "new-bot"}),
+        "deploy": JobClassSettings(secrets=("ACTIONS", "DEPLOY_KEY")),
+    }
+    made = replace(staged, settings=staged.settings.model_copy(update={"jobs": classes}))
+    made.apply()
+
+    def checked() -> dict[str, Check]:
+        return {check.name: check for check in check_vault(made.dispatcher(), made.settings)}
+
+    check = checked()["vault: job classes"]
+    assert not check.ok
+    assert check.detail == (
+        "not stored: secret DEPLOY_KEY ([jobs.deploy] secrets), bot new-bot ([jobs.sidecar] bots.new)"
+    )
+    assert "disinto secrets put DEPLOY_KEY" in check.remedy
+    assert "disinto secrets put --bot new-bot" in check.remedy
+    assert Secrets(made.operator, made.settings).put_bot("new-bot", "token of new-bot") == 1
+    made.put(DEPLOY_KEY="k")
+    found = checked()
+    assert {name: check.detail for name, check in found.items() if not check.ok} == {}
+    assert found["vault: job classes"].detail == "4 secrets and bots, all stored"
+    plain = replace(staged, settings=staged.settings.model_copy(update={"jobs": {}}))
+    plain.apply()
+    assert "vault: job classes" not in {
+        check.name for check in check_vault(plain.dispatcher(), plain.settings)
+    }
+    client, mount = staged.server.client(plain.dispatcher_token()), staged.server.kv_mount
+    with pytest.raises(hvac.exceptions.Forbidden):
+        client.list(f"{mount}/metadata/disinto/bots")
 
 
 def test_doctor_reports_a_dispatcher_that_reads_bots(staged: Stage) -> None:
