@@ -229,6 +229,20 @@ def test_a_private_ca(stage: Stage) -> None:
         assert (done.returncode, b"none.pem cannot be read" in done.stderr) == (78, True)
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('instructions = "do\nthis', "not TOML: "),
+        ('outcomes = ["fixed"]\n', "must be a table"),
+        ('[outcomes]\nfixed = "it is"\n', "must be a table"),
+        ("[outcomes.fixed]\n", "no instructions"),
+    ],
+)
+def test_a_formula_with_a_mistake(text: str, words: str) -> None:
+    with pytest.raises(Exception, match=words):
+        MODULE["formula_of"](text.encode())
+
+
 def test_what_cannot_go_on_says_why(stage: Stage) -> None:
     number = stage.issue("t", "b")
     done, _ = stage.run("triage", number + 1, str(SCRIPTED))
