@@ -30,6 +30,11 @@ def finished_ids(ctx: click.Context, _param: click.Parameter, incomplete: str) -
     return ids.matching(ids.finished_ids(_state_dir(ctx)), incomplete)
 
 
+def desktop_ids(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Ids of desktops in the inventory."""
+    return ids.matching(ids.desktop_ids(_state_dir(ctx)), incomplete)
+
+
 def secret_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Names of stored secrets; asks Vault, with the operator's token."""
     from dispatcher.errors import DisintoError

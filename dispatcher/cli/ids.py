@@ -17,6 +17,9 @@ from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH, CANCEL_ENDING, R
 STATUS_FILE = "status.json"
 """``dispatcher.status.status_file.NAME``; its module takes long to load."""
 
+DESKTOPS = "vault/inventory/desktop/"
+"""Where ``dispatcher.model.inventory_entry`` puts desktops; its module takes long to load."""
+
 TIMEOUT_S = 2.0
 
 
@@ -95,20 +98,32 @@ def _asked(shell: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     return words[1], begin
 
 
+def desktop_ids(state_dir: Path | None) -> Iterator[str]:
+    """Ids of desktops in the clone's inventory, as last fetched."""
+    for name in _listed(state_dir, DESKTOPS):
+        if name.endswith(".json"):
+            yield name.removesuffix(".json")
+
+
 def _in_clone(state_dir: Path | None, ending: str) -> Iterator[str]:
     """Ids of files in the clone's ``vault/actions``, as last fetched: all, or those with a result."""
+    for name in _listed(state_dir, f"{ACTIONS_PATH}/"):
+        if name.endswith(ending or ACTION_ENDING) and not name.endswith(CANCEL_ENDING):
+            yield name.removesuffix(ending or ".toml")
+
+
+def _listed(state_dir: Path | None, directory: str) -> Iterator[str]:
+    """Names of what is in a directory of the clone, as last fetched."""
     if state_dir is None:
         return
     try:
         # The exception to "only ops_repo calls git": loading the adapter takes longer than this.
         listed = subprocess.run(
             ["git", f"--git-dir={state_dir / 'ops.git'}", "ls-tree", "-z", "--name-only",
-             "refs/disinto/head", "--", f"{ACTIONS_PATH}/"],
+             "refs/disinto/head", "--", directory],
             capture_output=True, check=True, timeout=TIMEOUT_S,
         ).stdout.decode("utf-8", "replace")  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return
     for path in listed.split("\0"):
-        name = path.rpartition("/")[2]
-        if name.endswith(ending or ACTION_ENDING) and not name.endswith(CANCEL_ENDING):
-            yield name.removesuffix(ending or ".toml")
+        yield path.rpartition("/")[2]

@@ -24,48 +24,6 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
 """Where editors find the schema of actions in an ops repo."""
 
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
-ACTION_SCHEMA = "actions/repo/.schema/action.schema.json"
-"""Where editors find the schema of actions in an ops repo."""
-
 HEAD = """\
 # Reference: the command line
 

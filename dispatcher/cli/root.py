@@ -35,6 +35,7 @@ COMMANDS: dict[str, Entry] = {
     "again": Entry(section=ACTIONS, summary="Repeat an action that has ended, under a new id"),
     "status": Entry(section=ACTIONS, summary="Show what runs, what waits and why, what ended"),
     "inventory": Entry(section=ACTIONS, summary="List what exists because a run created it"),
+    "desktop": Entry(section=ACTIONS, summary="Create, open and destroy remote desktops"),
     "logs": Entry(section=ACTIONS, summary="Show the output of a run"),
     "cancel": Entry(section=ACTIONS, summary="Stop a run, or an action that still waits"),
     "verify": Entry(section=ACTIONS, summary="Check the signature of a result"),

@@ -163,16 +163,40 @@ class InventoryReader:
         found = self.believed(claimed, commit=tree.commit, locate=locate)
         return sorted([*found, *self._missing(gone, locate)], key=lambda each: (each.kind, each.id))
 
-    def _missing(
+    def destroyed(self, tree: Tree, *, kind: str) -> list[tuple[InventoryEntry, str]]:
+        """Entries that a run of ours took away, as they were last, each with the id of its action.
+        Raises what ``believed`` raises.
+        """
+        there = self._repo.inventory(tree.commit)
+        changes = self._repo.inventory_changes(tree.commit)
+        gone = {n: ids for n, ids in changes.items() if n not in there and n[0] == kind}
+        found = []
+        for bare, own in self._own(gone, lambda action_id: in_git(tree, action_id)):
+            ends = [each for each in own if _did(each, Change.DESTROYS, bare)]
+            writes = [each for each in own if not _did(each, Change.DESTROYS, bare)]
+            if ends and writes:
+                last = max(writes, key=lambda result: result.timestamp)
+                found.append((_read(bare, json.loads(rendered(last))), ends[0].id))
+        return found
+
+    def _own(
         self, changes: Mapping[Named, Sequence[str]], locate: Callable[[str], InGit | None]
-    ) -> Iterator[InventoryEntry]:
-        """Entries without a file that no result of ours removed."""
+    ) -> Iterator[tuple[InventoryEntry, list[Result]]]:
+        """For each entry that was changed, a bare one and the results of ours that changed it."""
         few = {name: ids for name, ids in changes.items() if len(ids) <= CHANGES_LIMIT}
         results = self._results({i for ids in few.values() for i in ids}, locate)
         for (kind, entry_id), ids in few.items():
             bare = InventoryEntry(kind=kind, id=entry_id, blob="")
             own = [r for i in ids if (r := results.get(i)) and _about(r, bare)]
-            if not own or any(_did(result, Change.DESTROYS, bare) for result in own):
+            if own:
+                yield bare, own
+
+    def _missing(
+        self, changes: Mapping[Named, Sequence[str]], locate: Callable[[str], InGit | None]
+    ) -> Iterator[InventoryEntry]:
+        """Entries without a file that no result of ours removed."""
+        for bare, own in self._own(changes, locate):
+            if any(_did(result, Change.DESTROYS, bare) for result in own):
                 continue
             last = max(own, key=lambda result: result.timestamp)
             yield replace(_read(bare, json.loads(rendered(last))), missing=True)

@@ -23,6 +23,12 @@ NEEDS_SETTINGS = {
     "watch": ("watch", "some-id"),
     "again": ("again", "some-id"),
     "inventory": ("inventory",),
+    "desktop create": ("desktop", "create", "alice", "--no-follow"),
+    "desktop list": ("desktop", "list"),
+    "desktop show": ("desktop", "show", "some-id"),
+    "desktop open": ("desktop", "open", "some-id", "--print"),
+    "desktop destroy": ("desktop", "destroy", "some-id", "--yes"),
+    "desktop reap": ("desktop", "reap", "--no-follow"),
     "schedule list": ("schedule", "list"),
     "schedule next": ("schedule", "next"),
     "sidecar plan": ("sidecar", "plan"),
@@ -83,6 +89,7 @@ def test_the_list_above_is_complete() -> None:
         "notify",
         "sidecar",
         "schedule",
+        "desktop",
     }
     assert {name for name, _, _ in commands()} - alone == set(NEEDS_SETTINGS)
 

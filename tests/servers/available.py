@@ -9,7 +9,7 @@ from functools import cache
 
 from dispatcher.devservers import openbao
 from dispatcher.errors import DisintoError
-from tests.servers import containers, postgres
+from tests.servers import containers, guacamole, postgres
 
 
 def _on_path(program: str) -> str | None:
@@ -68,6 +68,7 @@ def why_missing(server: str) -> str | None:
         "bwrap": _bwrap,
         "forgejo": _forgejo,
         "postgres": _postgres,
+        "guacamole": guacamole.why_missing,
     }
     names = {
         "git": "git",

@@ -16,12 +16,13 @@ from dispatcher.cli.root import COMMANDS, root
 from dispatcher.errors import Exit
 from dispatcher.model.verdicts import Verdict
 
-LINES, COLUMNS = 36, 100
+LINES, COLUMNS = 38, 100
 
 PRINTS_DATA = {
     "validate", "dispatch", "again", "watch", "status", "verify", "inventory", "plan", "archive", "apply", "secrets list",
     "doctor", "audit verify", "notify list", "schedule list", "schedule next", "sidecar plan",
     "sidecar dispatch",
+    "desktop create", "desktop list", "desktop show", "desktop open", "desktop destroy", "desktop reap",
 }  # fmt: skip
 """Commands with ``--json``. ``schema`` prints JSON always; ``logs`` hands on what a run wrote."""
 

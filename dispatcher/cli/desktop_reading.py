@@ -1,0 +1,94 @@
+"""What the commands about desktops read: the ops repo, and the inventory in it, verified."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from dispatcher.cli import console
+
+if TYPE_CHECKING:
+    from dispatcher.cli.session import Session
+    from dispatcher.loop.result_writer import Verifier
+    from dispatcher.operate.desktops import Desktops
+    from dispatcher.operate.submission_client import SubmissionClient
+
+key_option = click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Trusted public key (PEM) of results; default: this dispatcher's.",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """The ops repo at its present head.
+
+    Attributes:
+        client: sends actions.
+    """
+
+    client: SubmissionClient
+    desktops: Desktops
+
+    def in_progress(self) -> Collection[str]:
+        """Run keys of the runs that the ledger has, where it is within reach.
+
+        Raises:
+            Unavailable: it is, and does not answer.
+        """
+        ledger = self.client.ledger
+        return {claim.key.token for claim in ledger.open_runs()} if ledger is not None else set()
+
+
+def read(session: Session, keys: tuple[Path, ...] = (), *, strict: bool = False) -> Reading:
+    """Fetch, and read.
+
+    Args:
+        keys: public keys that count, instead of this dispatcher's.
+        strict: whether nothing may be believed that no key verifies.
+
+    Raises:
+        Misconfigured: (when an entry is read) strict, and there is no key.
+        Unavailable, Denied: the remote, or Vault if it has the key.
+    """
+    from dispatcher.cli.following import open_client
+    from dispatcher.loop.inventory import InventoryReader
+    from dispatcher.operate.desktops import Desktops
+
+    client = open_client(session)
+    verifier = _verifier(session, keys, strict=strict)
+    client.repo.advance(client.tree, client.repo.fetch().commit)
+    reader = InventoryReader(client.repo, verifier)
+    return Reading(
+        client=client, desktops=Desktops(repo=client.repo, tree=client.tree, reader=reader)
+    )
+
+
+def _verifier(session: Session, keys: tuple[Path, ...], *, strict: bool) -> Verifier:
+    from dispatcher.attestation import SignatureVerifier
+    from dispatcher.loop.result_writer import Unsigned
+    from dispatcher.loop.signing import result_verifier
+    from dispatcher.operate.evidence import trusted_keys
+    from dispatcher.vault import Vault
+    from dispatcher.vault.transit import TransitKey
+
+    settings = session.settings
+    if keys or strict:
+        vault = Vault.of_operator(settings.vault, environ=os.environ)
+        # Looked for when there is something to verify: before the first result there is none.
+        return SignatureVerifier(lambda: trusted_keys(keys, settings, TransitKey(vault, settings)))
+    if session.is_author and not settings.attestation.transit_key:
+        console.note("the inventory is shown as it is in git, unverified: pass --key FILE")
+        return Unsigned()
+    from dispatcher.assembly import open_vault
+
+    return result_verifier(settings, open_vault(settings, os.environ))

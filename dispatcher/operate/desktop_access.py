@@ -1,0 +1,337 @@
+"""Opens a desktop for a person: derives its credentials, and exchanges them for a session of Guacamole.
+
+No credential leaves this process but in one encrypted document, which goes to the machine in the body of a
+request, over TLS whose certificate the attested inventory entry names (or, at a gateway, which is
+verified). What comes back is a session token for this one desktop; ``link`` hands it to a browser.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import ssl
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+import urllib3
+
+from dispatcher.desktop.credentials import VARIABLE, Credentials
+from dispatcher.desktop.guacamole import CONNECTION, VNC_PORT, document, seal, stream_url, vnc
+from dispatcher.errors import (
+    Denied,
+    Dependency,
+    Exit,
+    InvalidValue,
+    Misconfigured,
+    PermanentError,
+    TemporaryError,
+    reason_of,
+)
+from dispatcher.loop.inventory import InventoryEntry
+from dispatcher.model.run import RunKey
+from dispatcher.settings import Settings
+from dispatcher.vault import Vault
+from dispatcher.vault.derived import derive
+from dispatcher.vault.errors import RightMissing
+from dispatcher.vault.names import derive_policy
+
+SESSION_S = 12 * 3600.0
+"""Seconds for which a session can be reloaded and reconnected."""
+
+TIMEOUT_S = 20.0
+"""Of each request to a desktop."""
+
+_ANSWER_LIMIT = 64 * 1024
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,180}[a-z0-9])?(?::[0-9]{1,5})?")
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}")
+_TOKEN = re.compile(r"[A-Za-z0-9_.=+/-]{16,512}")
+
+
+class Target(StrEnum):
+    """Where a browser reaches a desktop."""
+
+    GATEWAY = "gateway"
+    IP = "ip"
+
+
+class NotBelieved(PermanentError):
+    """No signed result wrote the entry as it is, so nothing of it is used."""
+
+    exit_code = Exit.NOPERM
+
+
+class NotActive(TemporaryError):
+    """The desktop is not there yet, or was set up in vain."""
+
+
+class DesktopUnreachable(TemporaryError):
+    """The desktop gives no usable answer."""
+
+    exit_code = Exit.UNAVAILABLE
+
+
+class DesktopRefused(PermanentError):
+    """Guacamole accepts neither the document nor a session."""
+
+    exit_code = Exit.NOPERM
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where a desktop's Guacamole is.
+
+    Attributes:
+        base: address of the web application, such as ``https://198.51.100.7/guacamole/``.
+        fingerprint: SHA-256 of the only certificate that is accepted, hex; "" to verify it as browsers do.
+    """
+
+    base: str
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """A session of Guacamole.
+
+    Attributes:
+        place: where it is.
+        token: of the session. Kept out of ``repr``.
+        until_s: seconds since the epoch until which it can be reloaded.
+    """
+
+    place: Place
+    token: str = field(repr=False)
+    until_s: float
+
+    @property
+    def url(self) -> str:
+        """The address that opens the desktop; with the token, in its fragment."""
+        return stream_url(self.place.base, self.token)
+
+
+def place_of(entry: InventoryEntry, target: Target | None = None) -> Place:
+    """Where a desktop is reached.
+
+    Args:
+        entry: of the inventory, believed.
+        target: None for the gateway, if the desktop is behind one.
+
+    Raises:
+        NotBelieved: the entry is not.
+        NotActive: the desktop is not active.
+        Misconfigured: it is not behind a gateway, or its id cannot be a host name there.
+        InvalidValue: the entry lacks an address or a fingerprint.
+    """
+    if entry.problem:
+        raise NotBelieved(
+            f"the inventory entry of {entry.id} is not believed: {entry.problem}",
+            remedy="Nothing was sent to its address. 'disinto inventory desktop' shows it; whoever "
+            "changed the file has to restore it.",
+        )
+    plain = entry.entry
+    state = str(plain.get("state", ""))
+    if state != "ACTIVE":
+        raise NotActive(
+            f"desktop {entry.id} is not active: {state[:40] or 'its state is unknown'}",
+            remedy=f"'disinto status {entry.result}' shows why; destroy it, and create another.",
+        )
+    host, pin = str(plain.get("gateway_host") or ""), str(plain.get("fingerprint") or "")
+    if target is None:
+        target = Target.GATEWAY if host else Target.IP
+    if target is Target.GATEWAY:
+        return _behind_gateway(entry.id, host)
+    address = _network_location(str(plain.get("address") or ""))
+    if not address or not _FINGERPRINT.fullmatch(pin):
+        raise InvalidValue(
+            f"the inventory entry of {entry.id} has no address with the fingerprint of its certificate",
+            remedy="It was not written by the formula 'desktop'; open it as its own formula says.",
+        )
+    return Place(base=f"https://{address}/guacamole/", fingerprint=pin)
+
+
+def _network_location(address: str) -> str:
+    """An IP address, perhaps with a port, as a URL has it; "" if it is none."""
+    try:
+        return f"[{ip_address(address)}]" if ":" in address else str(ip_address(address))
+    except ValueError:
+        pass
+    try:
+        parts = urlsplit(f"//{address}")
+        host, port = ip_address(parts.hostname or ""), parts.port
+    except ValueError:
+        return ""
+    plain = f"[{host}]:{port}" if host.version == 6 else f"{host}:{port}"
+    return plain if plain == address else ""
+
+
+def _behind_gateway(desktop_id: str, host: str) -> Place:
+    """A host name for each desktop: browsers keep one session of Guacamole per origin."""
+    if not host:
+        raise Misconfigured(
+            f"desktop {desktop_id} is not behind a gateway",
+            remedy="Pass --target ip, or set gateway_host in desktop-settings.json before it is created.",
+        )
+    if not _LABEL.fullmatch(desktop_id) or not _HOST.fullmatch(host):
+        raise Misconfigured(
+            f"{desktop_id} cannot be a host name at the gateway {host[:100]}",
+            remedy="Pass --target ip. An id of letters, digits and -, at most 63, can be one.",
+        )
+    return Place(base=f"https://{desktop_id}.{host}/guacamole/")
+
+
+def credentials_of(entry: InventoryEntry, vault: Vault, settings: Settings) -> Credentials:
+    """Derive the credentials of a desktop with a person's own token.
+
+    Args:
+        entry: of the inventory, believed.
+
+    Raises:
+        InvalidValue: the entry does not name its run.
+        Misconfigured, Unavailable, Denied, Rejected: see ``dispatcher.vault.derived.derive``.
+    """
+    action_id, _, blob = str(entry.entry.get("run_key", "")).partition(".")
+    version = entry.entry.get("key_version")
+    known = isinstance(version, int) and not isinstance(version, bool) and version > 0
+    if action_id != entry.id or not blob or not known:
+        raise InvalidValue(
+            f"the inventory entry of {entry.id} does not name its run and the version of its key",
+            remedy="It was not written by the formula 'desktop'.",
+        )
+    key = RunKey(action_id=action_id, blob=blob)
+    try:
+        answer = derive(vault, settings, VARIABLE, key, key_version=int(version or 0))
+    except RightMissing as denied:
+        policy = derive_policy(settings.vault, VARIABLE)
+        raise Denied(
+            Dependency.VAULT,
+            denied.what,
+            remedy=f"Log in with a token that has the policy {policy}, in VAULT_TOKEN or "
+            "~/.vault-token.",
+        ) from None
+    return Credentials.from_hmac(answer)
+
+
+def begin_session(
+    place: Place,
+    credentials: Credentials,
+    *,
+    username: str,
+    now: float,
+    until_s: float | None,
+    vnc_port: int = VNC_PORT,
+) -> Session:
+    """Log a person in at a desktop.
+
+    Args:
+        username: what Guacamole's log has.
+        now: seconds since the epoch.
+        until_s: when the desktop expires; None for never.
+        vnc_port: of the VNC server, on the desktop's own machine.
+
+    Raises:
+        DesktopUnreachable: no usable answer, or another certificate.
+        DesktopRefused: Guacamole refuses the document.
+    """
+    until = min(now + SESSION_S, until_s or now + SESSION_S)
+    connections = {CONNECTION: vnc(credentials.vnc_password, port=vnc_port)}
+    sealed = seal(document(username, connections, expires_s=until), credentials.guacamole_key)
+    answer = _request(
+        place, "POST", "api/tokens", body=urlencode({"data": sealed}).encode(), ok=(200, 403)
+    )
+    if answer.status == 403:
+        raise DesktopRefused(
+            f"Guacamole at {place.base} refuses the login",
+            remedy="The machine has another key, or its clock is wrong: see its log. If the transit key "
+            "was replaced, the desktop has to be created anew.",
+        )
+    token = _token(answer.data)
+    if not token:
+        raise DesktopUnreachable(
+            f"{place.base} answered a login with something else than a session"
+        )
+    return Session(place=place, token=token, until_s=until)
+
+
+def end_session(session: Session) -> None:
+    """End a session, and with it what it shows. One that has ended is fine.
+
+    Raises:
+        DesktopUnreachable: no usable answer.
+    """
+    _request(session.place, "DELETE", "api/session", token=session.token, ok=(200, 204, 403, 404))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Answer:
+    status: int
+    data: bytes = field(repr=False)
+
+
+def _request(
+    place: Place,
+    method: str,
+    path: str,
+    *,
+    ok: tuple[int, ...],
+    body: bytes | None = None,
+    token: str = "",
+) -> _Answer:
+    """One request, to this address alone: no redirect is followed and no proxy is used."""
+    parts = urlsplit(place.base)
+    headers = {"Accept": "application/json"}
+    if body is not None:
+        headers["Content-Type"] = "application/x-www-form-urlencoded"
+    if token:
+        headers["Guacamole-Token"] = token
+    pinned = {"assert_fingerprint": place.fingerprint, "cert_reqs": ssl.CERT_NONE}
+    verified = {"cert_reqs": ssl.CERT_REQUIRED}
+    tls: dict[str, Any] = pinned if place.fingerprint else verified
+    pool = urllib3.HTTPSConnectionPool(
+        parts.hostname or "", parts.port or 443, maxsize=1, timeout=TIMEOUT_S, retries=False, **tls
+    )
+    try:
+        reply = pool.urlopen(
+            method,
+            f"{parts.path}{path}",
+            body=body,
+            headers=headers,
+            redirect=False,
+            preload_content=False,
+            assert_same_host=False,
+        )
+        data = reply.read(_ANSWER_LIMIT)
+        reply.close()
+    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        raise DesktopUnreachable(
+            f"{place.base} cannot be reached: {_reason(error)}",
+            remedy="'disinto inventory desktop --probe' shows which of its addresses answer.",
+        ) from None
+    finally:
+        pool.close()
+    if reply.status not in ok:
+        raise DesktopUnreachable(
+            f"{place.base} failed {method} {path} (HTTP {reply.status})",
+            remedy="Guacamole may be starting; try again in a minute.",
+        )
+    return _Answer(status=reply.status, data=data)
+
+
+def _token(data: bytes) -> str:
+    """The token of a login's answer, or "". Whatever the machine sends ends up in an address."""
+    try:
+        plain = json.loads(data)
+    except (ValueError, RecursionError):
+        return ""
+    token = plain.get("authToken") if isinstance(plain, dict) else None
+    return token if isinstance(token, str) and _TOKEN.fullmatch(token) else ""
+
+
+def _reason(error: Exception) -> str:
+    cause: BaseException = getattr(error, "reason", None) or error
+    if "Fingerprints did not match" in str(cause):
+        return "its certificate is not the one with the fingerprint in the inventory"
+    return reason_of(cause).rpartition(": ")[2] or type(cause).__name__

@@ -1,0 +1,267 @@
+"""What ``disinto desktop`` shows and sends: desktops of the inventory, and the actions about them.
+
+Creating, destroying and reaping are actions like any other; these functions only write their text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import tomli_w
+
+from dispatcher.desktop.credentials import VARIABLE
+from dispatcher.errors import Conflict, Exit, NotFound, PermanentError, TemporaryError
+from dispatcher.loop.inventory import InventoryEntry, InventoryReader
+from dispatcher.model.action import Action, parse_action
+from dispatcher.model.names import is_id
+from dispatcher.model.paths import ACTION_ENDING
+from dispatcher.model.times import rfc3339
+from dispatcher.operate.files import ACTION_LIMIT
+from dispatcher.operate.repetitions import is_used, numbered
+from dispatcher.operate.submission import AlreadyThere
+from dispatcher.ops_repo import OpsRepo, Tree
+from dispatcher.toml.explain import did_you_mean
+from dispatcher.toml.source import quoted
+
+KIND = "desktop"
+CREATE, DESTROY, REAP = "desktop", "desktop-destroy", "desktop-reap"
+"""Names of the formulas."""
+
+TOKEN = "DIGITALOCEAN_API_TOKEN"  # noqa: S105 - a name
+
+CREATING, DESTROYED, UNKNOWN = "CREATING", "DESTROYED", "UNKNOWN"
+
+_TIMEOUT_MINUTES = 60
+_LAST = 9_999
+
+
+class BeingCreated(TemporaryError):
+    """The action that creates the desktop has not ended."""
+
+
+class Unverified(PermanentError):
+    """Machines would be removed by an inventory of which a part is not believed."""
+
+    exit_code = Exit.NOPERM
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Desktop:
+    """One desktop, as it is shown.
+
+    Attributes:
+        id: of the action that creates it.
+        state: of the life cycle by its entry; ``CREATING`` while there is none, ``DESTROYED`` when there is
+            none any more, ``UNKNOWN`` if the entry is not believed.
+        problem: why the entry is not believed; "" if it is.
+        entry: of the inventory; None while it is being created.
+        ended_by: id of the action that destroyed it, or "".
+    """
+
+    id: str
+    state: str
+    problem: str = ""
+    entry: InventoryEntry | None = None
+    ended_by: str = ""
+
+    def text(self, key: str) -> str:
+        """A text of the entry, or "" if there is none that is believed."""
+        value = self.entry.entry.get(key) if self.entry and not self.problem else None
+        return value[:300] if isinstance(value, str) else ""
+
+    def as_json(self) -> dict[str, Any]:
+        entry = self.entry
+        return {
+            "id": self.id,
+            "state": self.state,
+            "believed": None if entry is None else not self.problem,
+            "problem": self.problem or None,
+            "name": self.text("name") or None,
+            "region": self.text("region") or None,
+            "size": self.text("size") or None,
+            "address": self.text("address") or None,
+            "gateway_host": self.text("gateway_host") or None,
+            "since": entry.at or None if entry else None,
+            "expires_at": entry.expires_at or None if entry else None,
+            "ended_by": self.ended_by or None,
+            "entry": dict(entry.entry) if entry and not self.problem else None,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desktops:
+    """Reads desktops from the ops repo.
+
+    Args:
+        tree: at the present head.
+        reader: with the verifier of results.
+    """
+
+    repo: OpsRepo
+    tree: Tree
+    reader: InventoryReader
+
+    def all(self, *, destroyed: bool = False) -> list[Desktop]:
+        """Those that exist and are being created; also those that were destroyed, if so wanted."""
+        entries = self.reader.all(self.tree, kind=KIND)
+        found = {entry.id: _of(entry) for entry in entries}
+        for action in self.open_actions(CREATE):
+            found.setdefault(action.id, Desktop(id=action.id, state=CREATING))
+        if destroyed:
+            for entry, ended_by in self.reader.destroyed(self.tree, kind=KIND):
+                gone = Desktop(id=entry.id, state=DESTROYED, entry=entry, ended_by=ended_by)
+                found.setdefault(entry.id, gone)
+        return sorted(found.values(), key=lambda each: each.id)
+
+    def get(self, desktop_id: str) -> Desktop:
+        """One desktop, also one that was destroyed.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        desktops = {each.id: each for each in self.all(destroyed=True)}
+        if desktop_id in desktops:
+            return desktops[desktop_id]
+        standing = [each for each, found in desktops.items() if found.state != DESTROYED]
+        if is_id(desktop_id) and is_used(self.tree, desktop_id):
+            raise NotFound(
+                f"action {desktop_id} left no desktop",
+                remedy=f"'disinto status {desktop_id}' shows how it ended.",
+            )
+        raise NotFound(
+            f"there is no desktop {quoted(desktop_id)}",
+            remedy=did_you_mean(desktop_id, standing) or "'disinto desktop list' shows them.",
+        )
+
+    def standing(self, desktop_id: str) -> InventoryEntry:
+        """The entry of a desktop that exists, believed or not.
+
+        Raises:
+            NotFound: there is none, or it was destroyed.
+            BeingCreated: it is not entered yet.
+        """
+        desktop = self.get(desktop_id)
+        if desktop.state == DESTROYED:
+            raise NotFound(f"desktop {desktop_id} was destroyed by {desktop.ended_by}")
+        if desktop.entry is None:
+            raise BeingCreated(
+                f"desktop {desktop_id} is being created",
+                remedy=f"'disinto watch {desktop_id}' follows it.",
+            )
+        return desktop.entry
+
+    def refuse_second_destruction(self, desktop_id: str) -> None:
+        """Raises ``AlreadyThere`` if an open action destroys it."""
+        for action in self.open_actions(DESTROY):
+            if action.params.get("id") == desktop_id:
+                raise AlreadyThere(
+                    f"{action.id} destroys {desktop_id} already",
+                    remedy=f"'disinto watch {action.id}' follows it.",
+                )
+
+    def open_actions(self, *formulas: str) -> list[Action]:
+        """Actions without a result that name one of these formulas; all without any."""
+        blobs = {e.blob: action_id for action_id, e in self.tree.open.items() if e.regular}
+        contents = self.repo.read(blobs, limit=ACTION_LIMIT) if blobs else {}
+        actions = []
+        for blob, data in contents.items():
+            stem = blobs[blob]
+            if not isinstance(data, bytes):
+                continue
+            action = parse_action(data, path=f"{stem}{ACTION_ENDING}", stem=stem)
+            if isinstance(action, Action) and (not formulas or action.formula in formulas):
+                actions.append(action)
+        return actions
+
+    def free_id(self, wanted: str) -> str:
+        """An id that is not used: this one, or with ``-2`` and so on.
+
+        Raises:
+            Conflict: all are used.
+        """
+        for number in range(1, _LAST + 1):
+            new_id = wanted if number == 1 else numbered(wanted, number)
+            if not is_used(self.tree, new_id):
+                return new_id
+        raise Conflict(
+            f"all ids from {wanted} to {wanted}-{_LAST} are used", remedy="Pass another --id."
+        )
+
+    def reap_params(
+        self, *, now: float, run_keys: Collection[str] = (), remove: bool = False
+    ) -> dict[str, Any]:
+        """``[params]`` of ``desktop-reap``: what is known, by the inventory and by the open actions.
+
+        Args:
+            now: seconds since the epoch, from before the inventory was read.
+            run_keys: of runs in progress, as far as they are known.
+
+        Raises:
+            Unverified: machines are to be removed, and an entry is not believed.
+        """
+        entries = self.reader.all(self.tree, kind=KIND)
+        doubtful = [entry.id for entry in entries if entry.problem]
+        if doubtful and remove:
+            raise Unverified(
+                f"the inventory entries of {', '.join(doubtful)} are not believed, so their machines "
+                "would count as left over",
+                remedy="'disinto inventory desktop' shows why. Restore them, or reap without --remove.",
+            )
+        droplets = {
+            droplet
+            for entry in entries
+            if isinstance(droplet := entry.entry.get("droplet_id"), int) and droplet > 0
+        }
+        runs = {str(entry.entry["run_key"]) for entry in entries if entry.entry.get("run_key")}
+        in_progress = {f"{i}.{e.blob}" for i, e in self.tree.open.items() if e.regular}
+        params: dict[str, Any] = {
+            "listed_at": rfc3339(now),
+            "known_droplets": sorted(droplets),
+            "known_runs": sorted({*_run_keys(runs), *_run_keys(in_progress), *run_keys}),
+        }
+        return params | ({"remove": True} if remove else {})
+
+
+def creating(action_id: str, params: Mapping[str, Any]) -> bytes:
+    """The action that creates a desktop."""
+    return _action(action_id, CREATE, f"desktop {params['name']}", (TOKEN, VARIABLE), params)
+
+
+def destroying(action_id: str, entry_id: str, *, formula: str = "") -> bytes:
+    """The action that destroys one, by the formula that its entry names."""
+    return _action(
+        action_id, formula or DESTROY, f"destroy desktop {entry_id}", (TOKEN,), {"id": entry_id}
+    )
+
+
+def reaping(action_id: str, params: Mapping[str, Any]) -> bytes:
+    """The action that finds machines that nothing names, and removes them if its params say so."""
+    return _action(action_id, REAP, "find desktops that are left over", (TOKEN,), params)
+
+
+def _action(
+    action_id: str, formula: str, context: str, secrets: Sequence[str], params: Mapping[str, Any]
+) -> bytes:
+    plain = {
+        "id": action_id,
+        "formula": formula,
+        "context": context,
+        "secrets": list(secrets),
+        "timeout_minutes": _TIMEOUT_MINUTES,
+        "params": dict(params),
+    }
+    return tomli_w.dumps(plain).encode()
+
+
+def _run_keys(candidates: Iterable[str]) -> Iterable[str]:
+    """Those that can be in ``[params]``; a forged entry may have anything."""
+    return (key for key in candidates if is_id(key.partition(".")[0]) and key.count(".") == 1)
+
+
+def _of(entry: InventoryEntry) -> Desktop:
+    if entry.problem:
+        return Desktop(id=entry.id, state=UNKNOWN, problem=entry.problem, entry=entry)
+    state = entry.entry.get("state")
+    return Desktop(id=entry.id, state=str(state)[:20] if state else UNKNOWN, entry=entry)

@@ -1,0 +1,261 @@
+"""The commands about desktops, from creation to destruction, and whom ``open`` gives what."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from dispatcher.cli.edge import run
+from dispatcher.desktop.credentials import VARIABLE, Credentials
+from dispatcher.devservers.ports import free_port
+from dispatcher.errors import Exit
+from dispatcher.host import resources
+from dispatcher.model.derived import derivation_input
+from dispatcher.model.run import Outcome, RunKey, RunSpec
+from dispatcher.model.verdicts import Verdict
+from dispatcher.vault import Vault
+from dispatcher.vault.derived import derive
+from dispatcher.vault.names import derive_policy
+from dispatcher.vault.secrets import Secrets
+from tests.fakes.guacamole import FakeGuacamole, serving
+from tests.servers.bao import Bao
+from tests.support.stage import Stage, eventually, set_stage
+
+pytestmark = pytest.mark.needs("bao", "git")
+
+DESK = "desktop-alice"
+ENTRY = f"vault/inventory/desktop/{DESK}.json"
+FORMULAS = ("desktop", "desktop-destroy", "desktop-reap")
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+class Person:
+    """Somebody at the dispatcher's host, with a Vault token of their own."""
+
+    def __init__(
+        self, stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.stage, self._monkeypatch, self._capsys = stage, monkeypatch, capsys
+        settings = stage.scene.open_settings()
+        self.settings = settings
+        policy = derive_policy(settings.vault, VARIABLE)
+        client = stage.scene.server.client()
+        made = client.auth.token.create(policies=[policy], ttl="1h", no_parent=True)
+        self.token = str(made["auth"]["client_token"])
+        for name, value in stage.scene.environ.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("VAULT_TOKEN", self.token)
+        monkeypatch.chdir(stage.scene.desk)
+
+    def __call__(self, *words: str, **environ: str) -> Said:
+        self._capsys.readouterr()
+        with self._monkeypatch.context() as changed:
+            for name, value in environ.items():
+                changed.setenv(name, value)
+            code = run(["--config", str(self.stage.scene.config), "desktop", *words])
+        said = self._capsys.readouterr()
+        return Said(code=code, out=said.out, err=said.err)
+
+    def open_and_click(self, *words: str) -> tuple[Said, httpx.Response]:
+        """``open``, and a browser that follows its link."""
+        ended: list[int] = []
+        config = str(self.stage.scene.config)
+        self._capsys.readouterr()
+        thread = threading.Thread(
+            target=lambda: ended.append(run(["--config", config, "desktop", "open", *words]))
+        )
+        thread.start()
+        out, err = "", ""
+
+        @eventually
+        def link() -> str:
+            nonlocal out, err
+            said = self._capsys.readouterr()
+            out, err = out + said.out, err + said.err
+            assert not ended, err
+            return str(json.loads(out)["link"])
+
+        clicked = httpx.get(link())
+        thread.join(20)
+        err += self._capsys.readouterr().err
+        return Said(code=ended[0], out=out, err=err), clicked
+
+
+@pytest.fixture
+def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
+    classes = dict.fromkeys(FORMULAS, "provision")
+    vault = {"derived": {VARIABLE: "disinto-desktops"}, "transit_mount": f"t-{tmp_path.name[-30:]}"}
+    stage = set_stage(tmp_path / "scene", bao_server, vault=vault, formulas={"classes": classes})
+    policy = stage.scene.config.parent / "policy.toml"
+    tiers = "".join(f'{name} = "low"\n' for name in FORMULAS)
+    policy.write_text(policy.read_text().replace("[tiers]\n", f"[tiers]\n{tiers}"))
+    for file in resources.path("actions/desktop/formulas").iterdir():
+        (stage.scene.formulas / file.name).write_bytes(file.read_bytes())
+    settings = stage.scene.open_settings()
+    operator = Vault.of_operator(settings.vault, environ=stage.scene.operator)
+    Secrets(operator, settings).put("DIGITALOCEAN_API_TOKEN", "dop-token")
+    operator.close()
+    stage = Stage(stage.scene)
+    stage.start()
+    yield stage
+    stage.stop()
+
+
+@pytest.fixture
+def person(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Person:
+    return Person(stage, monkeypatch, capsys)
+
+
+@eventually
+def submitted(stage: Stage, action_id: str) -> RunSpec:
+    stage.components.wake()
+    (spec,) = [s for s in stage.scheduler.submitted if s.key.action_id == action_id]
+    return spec
+
+
+def finish(stage: Stage, key: RunKey, inventory: dict[str, Any]) -> None:
+    outcome = Outcome(
+        verdict=Verdict.SUCCEEDED,
+        exit_code=0,
+        formula_started=True,
+        outputs={"inventory": inventory},
+    )
+    stage.scheduler.end(key, outcome)
+    stage.result(key.action_id)
+
+
+def credentials(person: Person, key: RunKey) -> Credentials:
+    vault = Vault.of_operator(person.settings.vault, environ={"VAULT_TOKEN": person.token})
+    answer = derive(vault, person.settings, VARIABLE, key)
+    vault.close()
+    return Credentials.from_hmac(answer)
+
+
+def test_from_creation_to_destruction(stage: Stage, person: Person, tmp_path: Path) -> None:
+    made = person("create", "alice", "--lifetime", "8h", "--no-follow", "--json")
+    assert (made.code, made.json["id"]) == (Exit.OK, DESK), made.err
+    spec = submitted(stage, DESK)
+    assert spec.job_class == "provision"
+    assert spec.params == {"name": "alice", "lifetime": "8h"}
+    (secret,) = spec.dynamic
+    assert (secret.name, secret.write) == (VARIABLE, {"input": derivation_input(spec.key)})
+    (listed,) = person("list", "--json").json["desktops"]
+    assert (listed["id"], listed["state"], listed["believed"]) == (DESK, "CREATING", None)
+    early = person("open", DESK)
+    assert early.code == Exit.TEMPFAIL
+    assert f"disinto watch {DESK}" in early.err
+
+    own = credentials(person, spec.key)
+    with serving(own.guacamole_key, tmp_path) as guacamole:
+        entry = {
+            "name": "alice",
+            "state": "ACTIVE",
+            "address": f"127.0.0.1:{guacamole.port}",
+            "fingerprint": guacamole.fingerprint,
+            "run_key": spec.key.token,
+            "key_version": own.key_version,
+            "droplet_id": 77,
+        }
+        finish(stage, spec.key, entry)
+        open_it(person, guacamole, own)
+        refuse_others(person, guacamole)
+        refuse_forged(stage, person, guacamole)
+    destroy_it(stage, person)
+
+
+def open_it(person: Person, guacamole: FakeGuacamole, own: Credentials) -> None:
+    assert person("show", DESK).out.splitlines()[:2] == [
+        f"id            {DESK}",
+        "state         ACTIVE",
+    ]
+    said, clicked = person.open_and_click(DESK, "--json")
+    assert (said.code, clicked.status_code) == (Exit.OK, 302), said.err
+    (token,) = guacamole.sessions
+    target = clicked.headers["Location"]
+    assert target.startswith(f"{guacamole.base}#/client/")
+    assert urlsplit(target).fragment.endswith(f"?token={token}")
+    secrets = (own.vnc_password, own.guacamole_key.hex(), token, person.token)
+    encoded = [base64.b64encode(own.guacamole_key).decode(), *secrets]
+    assert not [secret for secret in encoded if secret in said.out + said.err]
+    assert {query for _, _, query in guacamole.requests} == {""}
+
+
+def refuse_others(person: Person, guacamole: FakeGuacamole) -> None:
+    before = len(guacamole.requests)
+    unknown = person("open", "desktop-alcie")
+    assert unknown.code == Exit.NOINPUT
+    assert DESK in unknown.err, "did you mean"
+    dispatcher = person("open", DESK, VAULT_TOKEN=person.stage.scene.environ["VAULT_TOKEN"])
+    assert dispatcher.code == Exit.NOPERM
+    assert derive_policy(person.settings.vault, VARIABLE) in dispatcher.err
+    down = person("open", DESK, VAULT_ADDR=f"http://127.0.0.1:{free_port()}")
+    assert down.code == Exit.UNAVAILABLE
+    behind = person("open", DESK, "--target", "gateway")
+    assert behind.code == Exit.CONFIG
+    assert len(guacamole.requests) == before
+
+
+def refuse_forged(stage: Stage, person: Person, guacamole: FakeGuacamole) -> None:
+    before = len(guacamole.requests)
+    genuine = stage.scene.git("show", f"main:{ENTRY}", cwd=stage.scene.remote) + "\n"
+    forged = genuine.replace("127.0.0.1", "127.0.0.2")
+    stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
+    stage.scene.merge({ENTRY: forged}, "Send the credentials to another host")
+    refused = person("open", DESK)
+    assert refused.code == Exit.NOPERM
+    assert "is not believed: it differs from what the result" in refused.err
+    (shown,) = person("list", "--json").json["desktops"]
+    assert (shown["state"], shown["believed"], shown["address"]) == ("UNKNOWN", False, None)
+    reap = person("reap", "--remove", "--yes", "--no-follow")
+    assert reap.code == Exit.NOPERM
+    assert "would count as left over" in reap.err
+    stage.scene.merge({ENTRY: genuine}, "Put it back")
+    assert person("show", DESK, "--json").json["state"] == "ACTIVE"
+    assert len(guacamole.requests) == before
+
+
+def destroy_it(stage: Stage, person: Person) -> None:
+    begun = time.time()
+    reap = person("reap", "--no-follow", "--json")
+    assert reap.code == Exit.OK, reap.err
+    params = submitted(stage, reap.json["id"]).params
+    assert params["known_droplets"] == [77]
+    assert any(key.startswith(f"{DESK}.") for key in params["known_runs"])
+    assert params["listed_at"] >= time.strftime("%Y-%m-%d", time.gmtime(begun))
+
+    assert person("destroy", DESK, "--no-follow").code == Exit.USAGE, "nobody to ask"
+    assert person("destroy", DESK, "--yes", "--no-follow").code == Exit.OK
+    spec = submitted(stage, f"destroy-{DESK}")
+    assert spec.params == {"id": DESK}
+    again = person("destroy", DESK, "--yes", "--no-follow")
+    assert again.code == Exit.CANTCREAT
+    assert f"destroy-{DESK} destroys {DESK} already" in again.err
+    finish(stage, spec.key, {"id": DESK})
+    assert person("list", "--json").json["desktops"] == []
+    (gone,) = person("list", "--all", "--json").json["desktops"]
+    assert (gone["state"], gone["ended_by"]) == ("DESTROYED", f"destroy-{DESK}")
+    closed = person("open", DESK)
+    assert closed.code == Exit.NOINPUT
+    assert f"was destroyed by destroy-{DESK}" in closed.err
