@@ -10,10 +10,12 @@ import html
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,14 @@ from dispatcher.devservers.issue_forge_server import serving
 from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.host import resources
+from dispatcher.host.process_record import decode_record
+from dispatcher.loop.signing import LOCAL_KEY
 from tests.servers.bao import Bao
 from tests.servers.forgejo import Forgejo
 from tests.servers.freeze import freeze
 from tests.servers.nomad import Nomad
 from tests.support.cli_process import disinto
-from tests.support.evidence import operator_api
+from tests.support.evidence import operator_api, variables
 from tests.support.issue_place import caller
 from tests.support.serving import Served, all_results
 
@@ -43,7 +47,9 @@ OTHERS = {
     "late": 'sleep 10; echo \'{"labels": {"add": ["tried", "bug-report"]}}\' > "$DISINTO_OUTPUTS"',
     "dies": "kill -9 $$",
     "hangs": "sleep 600",
+    "vanishes": "case $DISINTO_ACTION_ID in *-1) sleep 600;; esac",
 }
+COOL_DOWN_S = 2
 RULES = "".join(
     f"""
 [rules.{name}]
@@ -52,6 +58,7 @@ labels = ["try", "{name}"]
 add_labels = ["tried"]
 max_concurrent = 9
 log_tail = 5
+cool_down = "{f"{COOL_DOWN_S}s" if name == "vanishes" else "10m"}"
 """
     for name in OTHERS
 )
@@ -228,8 +235,6 @@ def test_issues_end_with_comments_and_labels(scene: Scene, project: Project) -> 
         serve = Served(scene)
         after.callback(serve.kill)
         serve.until("leading")
-        standby = Served(scene, name="standby", environ={"DISINTO_HTTP__LISTEN": ""})
-        after.callback(standby.kill)
 
         bug = project.issue("bug-report")
         cancelled = project.issue("try", "hangs")
@@ -237,9 +242,14 @@ def test_issues_end_with_comments_and_labels(scene: Scene, project: Project) -> 
 
         # the label is removed during the run, and a run is stopped
         until(lambda: in_git(scene, f"late-app-{late}-1"))
+        standby = Served(scene, name="standby", environ=of_another_machine(scene))
+        after.callback(standby.kill)
         project.call("DELETE", f"/issues/{late}/labels/{project.ids['try']}")
         stop(scene, f"hangs-app-{cancelled}-1")
         hangs, dies = project.issue("try", "hangs"), project.issue("try", "dies")
+        vanishes = project.issue("try", "vanishes")
+        lose(scene, f"vanishes-app-{vanishes}-1")
+        shows(project, vanishes, "vanishes", ["1", "lost"])
 
         # reproduce sets in-triage, and triage in-progress
         until(lambda: project.labels(bug) == {"bug-report", "in-progress"})
@@ -257,7 +267,8 @@ def test_issues_end_with_comments_and_labels(scene: Scene, project: Project) -> 
         shows(project, dies, "dies", ["1", "failed"])
         shows(project, hangs, "hangs", ["1", "timed_out"])
         shows(project, cancelled, "hangs", ["1", "cancelled"])
-        assert {len(project.comments(n)) for n in (late, dies, hangs, cancelled)} == {1}
+        shows(project, vanishes, "vanishes", ["2", "succeeded"])
+        assert {len(project.comments(n)) for n in (late, dies, hangs, cancelled, vanishes)} == {1}
 
         # the forge is down when the run ends, and the dispatcher dies before it can report
         second = project.issue("try", "late")
@@ -267,6 +278,8 @@ def test_issues_end_with_comments_and_labels(scene: Scene, project: Project) -> 
         try:
             all_results(scene, [action_id])
             until(lambda: any(e["action"] == action_id for e in serve.events("report_failed")))
+            if scene.nomad is not None:  # nothing of it is left but what git has
+                until(lambda: f"claims/{action_id}" not in variables(scene))
             serve.kill()
         finally:
             project.resume()
@@ -279,6 +292,19 @@ def test_issues_end_with_comments_and_labels(scene: Scene, project: Project) -> 
         )
         standby.end()
     check_evidence(scene, project, bug)
+    check_pause(scene, f"vanishes-app-{vanishes}")
+
+
+def of_another_machine(scene: Scene) -> dict[str, str]:
+    """The environment of a dispatcher that shares nothing with the first one but the ledger and the key
+    that signs. The local engine's ledger is in the state directory: there it shares that.
+    """
+    if scene.nomad is None:
+        return {}
+    own, shared = scene.root / "standby", scene.open_settings().state_dir / LOCAL_KEY
+    own.mkdir(mode=0o700)
+    shutil.copy(shared, own / LOCAL_KEY)
+    return {"DISINTO_STATE_DIR": str(own)}
 
 
 def check_evidence(scene: Scene, project: Project, bug: int) -> None:
@@ -294,6 +320,14 @@ def check_evidence(scene: Scene, project: Project, bug: int) -> None:
     assert json.dumps(results).count("[redacted:FORGE_TOKEN]") == 0
 
 
+def check_pause(scene: Scene, run: str) -> None:
+    """After a run that was lost the next one waited for twice the cool-down."""
+    first, second = (scene.results()[f"{run}-{attempt}"] for attempt in (1, 2))
+    assert first["verdict"] == "lost"
+    begun, ended = (datetime.fromisoformat(at) for at in (second["started_at"], first["timestamp"]))
+    assert (begun - ended).total_seconds() >= 2 * COOL_DOWN_S
+
+
 def in_git(scene: Scene, action_id: str) -> bool:
     return f"/{action_id}.toml" in scene.git("ls-tree", "-r", "main", cwd=scene.remote)
 
@@ -305,6 +339,11 @@ def stop(scene: Scene, action_id: str) -> None:
         said = disinto("cancel", action_id, "--config", str(scene.config), env=scene.environ)
         assert said.code == 0, said.err
         return
+    stop_job(scene, action_id)
+
+
+def stop_job(scene: Scene, action_id: str, *, purge: bool = False) -> None:
+    """Stop a run's job in Nomad; ``purge``: and forget it."""
     api = operator_api(scene)
     prefix = f"{scene.open_settings().section(NomadSettings).ledger_prefix}-runner"
 
@@ -317,5 +356,25 @@ def stop(scene: Scene, action_id: str) -> None:
         ]
 
     until(running)
-    api.stop(running()[0])
+    api.stop(running()[0], purge=purge)
     api.close()
+
+
+def lose(scene: Scene, action_id: str) -> None:
+    """Have the engine lose a run whose formula has begun: its job is purged, or its runner killed."""
+    until(lambda: formula_runs(action_id))
+    if scene.nomad is not None:
+        stop_job(scene, action_id, purge=True)
+        return
+    (spool,) = (scene.open_settings().state_dir / "runs").glob(f"{action_id}.*")
+    os.kill(decode_record((spool / "lock").read_bytes()).pid, signal.SIGKILL)
+
+
+def formula_runs(action_id: str) -> bool:
+    """Whether a process of this machine is the formula of an action."""
+    wanted = f"DISINTO_ACTION_ID={action_id}\0".encode()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if wanted in environ.read_bytes() + b"\0":
+                return True
+    return False
