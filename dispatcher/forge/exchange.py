@@ -142,11 +142,20 @@ class Exchange:
         raise TooLarge(f"the forge has more than {MAX_PAGES} pages of {path}")
 
     def get(
-        self, path: str, of: TypeAdapter[_T], params: Mapping[str, object] | None = None
+        self,
+        path: str,
+        of: TypeAdapter[_T],
+        params: Mapping[str, object] | None = None,
+        *,
+        absent: int = 404,
     ) -> _T | None:
-        """One record, or None if the forge reports that it does not exist (404)."""
+        """One record, or None if the forge reports that it does not exist.
+
+        Args:
+            absent: the status by which it does so.
+        """
         status, body = self._exchange("GET", path, params=params)
-        if status == 404:
+        if status == absent:
             return None
         if status != 200:
             raise _no_answer(f"the forge answered {status} to GET {path}")

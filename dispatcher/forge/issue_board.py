@@ -152,9 +152,10 @@ class IssueBoard(ForgeApi):
         return frozenset({owner, *(user.name for user in users)})
 
     def _access(self) -> Sequence[TeamAccess]:
-        if not self._of_organization():
-            return ()
-        return self._http.must(f"{self._repo}/teams", _TEAMS)
+        """Teams of the repository; none if it belongs to a person (405). Not asked of the organization,
+        which a token may not see (404) although it sees the repository.
+        """
+        return self._http.get(f"{self._repo}/teams", _TEAMS, absent=405) or ()
 
     def _of_organization(self) -> bool:
         owner = quote(self.repository.partition("/")[0], safe="")
