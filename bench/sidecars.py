@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 import tracemalloc
 from datetime import datetime
@@ -12,6 +13,7 @@ from bench.stage import Stage, served
 from dispatcher.devservers.issue_forge import IssueForge
 from dispatcher.devservers.issue_forge_server import post_to, serving
 from dispatcher.devservers.ports import free_port
+from dispatcher.devservers.scene import Scene
 from dispatcher.forge.exchange import Exchange
 from dispatcher.forge.issues import IssuesApi
 from dispatcher.sidecar.reading import ProjectIssues
@@ -123,6 +125,8 @@ def _label_to_run(stage: Stage, labels: int) -> list[Figure]:
                 written[action_id] = arrivals.moved_after(labelled[action_id])
     del written["hello-app-1-1"]  # the first one starts the dispatcher, too
     to_git = [at - labelled[action_id] for action_id, at in written.items()]
+    running = _running(scene)
+    to_engine = [running[action_id] - labelled[action_id] for action_id in written]
     results = scene.results()
     to_start = [
         datetime.fromisoformat(results[action_id]["started_at"]).timestamp() - labelled[action_id]
@@ -139,6 +143,14 @@ def _label_to_run(stage: Stage, labels: int) -> list[Figure]:
             values={"p50_s": p50, "p95_s": p95, "max_s": max(to_git)},
         ),
         Figure(
+            name="sidecars_dispatch",
+            what="label to its run handed to the engine, the same",
+            goal=f"p95 under {GOAL_S:g} s",
+            measured=f"p50 {median(to_engine):.2f} s, p95 {percentile(to_engine, 95):.2f} s",
+            reached=percentile(to_engine, 95) < GOAL_S,
+            values={"p50_s": median(to_engine), "p95_s": percentile(to_engine, 95)},
+        ),
+        Figure(
             name="sidecars_start",
             what="label to the start of the formula, the same",
             goal="",
@@ -147,3 +159,14 @@ def _label_to_run(stage: Stage, labels: int) -> list[Figure]:
             values={"p50_s": median(to_start), "p95_s": percentile(to_start, 95)},
         ),
     ]
+
+
+def _running(scene: Scene) -> dict[str, float]:
+    """When the dispatcher logged that the engine has a run, seconds since the epoch, by action id."""
+    lines = (scene.root / "serve.log").read_text().splitlines()
+    entries = [json.loads(line) for line in lines if line.startswith("{")]
+    return {
+        entry["action"]: datetime.fromisoformat(entry["timestamp"]).timestamp()
+        for entry in entries
+        if entry["event"] == "running"
+    }

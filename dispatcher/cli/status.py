@@ -106,7 +106,12 @@ def _overview(session: Session, last: int, wanted: Wanted, *, as_json: bool) -> 
     if as_json:
         console.emit(plain_overview(overview, listing.results, role=listing.role))
     else:
-        show_overview(overview, listing.results, for_author=listing.role == AUTHOR)
+        show_overview(
+            overview,
+            listing.results,
+            for_author=listing.role == AUTHOR,
+            chosen=bool(wanted),
+        )
         if wanted and not overview.open and not listing.results:
             console.note("nothing matches")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,22 @@ if TYPE_CHECKING:
     from dispatcher.status.overview import OpenAction, Overview
 
 
+ALIKE = 20
+"""Open actions of the same state and formula that a terminal shows, unless they were asked for."""
+
+
 def show_overview(
-    overview: Overview, results: Sequence[ActionRecord], *, for_author: bool = False
+    overview: Overview,
+    results: Sequence[ActionRecord],
+    *,
+    for_author: bool = False,
+    chosen: bool = False,
 ) -> None:
-    """The overview for people."""
+    """The overview for people.
+
+    Args:
+        chosen: whether its actions were asked for by filters: then all are shown.
+    """
     now = time.time()
     if for_author:
         console.say(
@@ -52,22 +65,7 @@ def show_overview(
     for warning in overview.warnings:
         console.say(f"{console.styled('warning', 'yellow')}  {warning}")
     show_foreign(overview.foreign)
-    if overview.open:
-        console.say()
-    table(
-        ("ID", "STATE", "FOR", "FORMULA", "TIER", "REASON"),
-        [
-            (
-                action.id,
-                action.state.value,
-                console.ago(action.since, now=now) if action.since else "",
-                action.formula,
-                action.tier,
-                _linked(_about(action), action.again_of),
-            )
-            for action in overview.open
-        ],
-    )
+    _show_open(overview.open, now=now, chosen=chosen)
     hidden = sum(overview.waiting.values()) - sum(a.state == "waiting" for a in overview.open)
     if hidden > 0:
         console.say(f"… and {hidden} more waiting")
@@ -88,6 +86,48 @@ def show_overview(
             for r in results
         ],
     )
+
+
+def _show_open(actions: Sequence[OpenAction], *, now: float, chosen: bool) -> None:
+    if actions:
+        console.say()
+    shown, left_out = actions, Counter[tuple[str, str]]()
+    if console.interactive() and not chosen:
+        shown, left_out = _without_crowds(actions)
+    table(
+        ("ID", "STATE", "FOR", "FORMULA", "TIER", "REASON"),
+        [
+            (
+                action.id,
+                action.state.value,
+                console.ago(action.since, now=now) if action.since else "",
+                action.formula,
+                action.tier,
+                _linked(_about(action), action.again_of),
+            )
+            for action in shown
+        ],
+    )
+    for (state, formula), number in left_out.items():
+        console.say(
+            f"… and {number} more {state} with formula {formula}: "
+            f"'disinto status --formula {formula}'"
+        )
+
+
+def _without_crowds(
+    actions: Sequence[OpenAction],
+) -> tuple[tuple[OpenAction, ...], Counter[tuple[str, str]]]:
+    """The first ``ALIKE`` of each state and formula, and how many were left out of each."""
+    found = Counter[tuple[str, str]]()
+    shown: list[OpenAction] = []
+    for action in actions:
+        kind = (action.state.value, action.formula)
+        found[kind] += 1
+        if found[kind] <= ALIKE or not action.formula:
+            shown.append(action)
+    left_out = {kind: n - ALIKE for kind, n in found.items() if n > ALIKE and kind[1]}
+    return tuple(shown), Counter(left_out)
 
 
 def _about(action: OpenAction) -> str:
