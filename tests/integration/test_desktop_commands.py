@@ -29,6 +29,8 @@ from dispatcher.vault.names import derive_policy
 from dispatcher.vault.secrets import Secrets
 from tests.fakes.guacamole import FakeGuacamole, serving
 from tests.servers.bao import Bao
+from tests.support.cli_process import started
+from tests.support.desk_stage import AuthorsDesk
 from tests.support.stage import Stage, eventually, set_stage
 
 pytestmark = pytest.mark.needs("bao", "git")
@@ -181,6 +183,7 @@ def test_from_creation_to_destruction(stage: Stage, person: Person, tmp_path: Pa
         finish(stage, spec.key, entry)
         open_it(person, guacamole, own)
         refuse_others(person, guacamole)
+        open_at_an_authors_desk(stage, person, guacamole, tmp_path)
         refuse_forged(stage, person, guacamole)
     destroy_it(stage, person)
 
@@ -215,6 +218,32 @@ def refuse_others(person: Person, guacamole: FakeGuacamole) -> None:
     behind = person("open", DESK, "--target", "gateway")
     assert behind.code == Exit.CONFIG
     assert len(guacamole.requests) == before
+
+
+def open_at_an_authors_desk(
+    stage: Stage, person: Person, guacamole: FakeGuacamole, tmp_path: Path
+) -> None:
+    """Without the dispatcher's key nothing is verified, so nothing is opened; with the public one it is."""
+    vault = person.settings.vault
+    keys = {"addr": vault.addr, "derived": vault.derived, "transit_mount": vault.transit_mount}
+    desk = AuthorsDesk.of(stage.scene, tmp_path / "author", vault=keys)
+    desk.environ |= {"VAULT_ADDR": vault.addr, "VAULT_TOKEN": person.token}
+    listed = desk("desktop", "list")
+    assert listed.code == Exit.OK
+    assert DESK in listed.out
+    assert "unverified: pass --key FILE" in listed.err
+    assert desk("desktop", "open", DESK).code == Exit.CONFIG
+    public = str(person.settings.state_dir / "attestation.pub")
+    with started(
+        "--config", str(desk.config), "desktop", "open", DESK, "--print", "--key", public,
+        env=desk.environ, cwd=tmp_path,
+    ) as opening:  # fmt: skip
+        assert opening.stdout is not None
+        link = opening.stdout.readline().strip()
+        clicked = httpx.get(link)
+        assert opening.wait(20) == Exit.OK
+    assert clicked.headers["Location"].startswith(guacamole.base)
+    assert clicked.headers["Location"].endswith(list(guacamole.sessions)[-1])
 
 
 def refuse_forged(stage: Stage, person: Person, guacamole: FakeGuacamole) -> None:
