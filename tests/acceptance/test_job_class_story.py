@@ -68,7 +68,7 @@ def scene(request: pytest.FixtureRequest, bao_server: Bao, tmp_path: Path) -> It
     scene.clear()
 
 
-def run(scene: Scene, *words: str, stdin: str | None = None) -> Said:
+def run(scene: Scene, *words: str, stdin: str = "") -> Said:
     env = scene.operator if words[0] in ("secrets", "apply") else scene.environ
     return disinto(*words, "--config", str(scene.config), env=env, stdin=stdin)
 
