@@ -45,7 +45,7 @@ def command(session: Session, kind: str | None, *, probe: bool, as_json: bool) -
 
         probes = probed(entries)
     if as_json:
-        console.emit({"entries": [_plain(entry, probes) for entry in entries]})
+        console.emit({"entries": [plain_entry(entry, probes) for entry in entries]})
         return
     _show(entries, probes, probe=probe)
 
@@ -64,7 +64,8 @@ def _entries(session: Session, kind: str | None) -> list[InventoryEntry]:
     return InventoryReader(repo, result_verifier(settings, vault)).all(tree, kind=kind)
 
 
-def _plain(entry: InventoryEntry, probes: Probes) -> dict[str, Any]:
+def plain_entry(entry: InventoryEntry, probes: Probes) -> dict[str, Any]:
+    """An entry as plain data, for ``--json``."""
     from dataclasses import asdict
 
     probed = probes.get((entry.kind, entry.id))

@@ -243,6 +243,8 @@ def _facts(account: Account) -> list[tuple[str, str]]:
             ("progress", progress_words(standing.progress)),
             ("run", standing.engine_id),
             ("node", standing.node),
+            ("job class", standing.job_class),
+            ("bot", standing.bot),
             ("approved by", ", ".join(standing.approved_by)),
         ]
     if result is not None:

@@ -8,7 +8,7 @@ those that exist before anything is started: an unknown name is final and become
 from __future__ import annotations
 
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from dispatcher.decide.locks import lock_of, lock_problems
@@ -131,6 +131,34 @@ class Intake:
         """The tier of an action that a source of ours would write."""
         return self._placed(action, path="", source=claimed(action))[1]
 
+    def problems_of(
+        self, action: Action, content: bytes, path: str, *, tree: Tree | Formulas
+    ) -> tuple[Problem, ...]:
+        """Why an action that a source of ours would write would be invalid, but for its secrets.
+
+        Args:
+            content: its file; path: for messages.
+            tree: of the formulas.
+
+        Raises:
+            DirectoryGone: the operator's formulas directory cannot be read.
+            Unavailable: the clone cannot be read.
+        """
+        problems = (
+            *lock_problems(self.policy, action, path=path),
+            *self._placed(action, path=path, source=claimed(action))[0].problems,
+            *check_names(
+                action,
+                content,
+                path=path,
+                formulas=self._formula_store.names(tree),
+                secrets=None,
+                mounts=self._mounts,
+                variables=self._variables,
+            ),
+        )
+        return problems or self._formula_problems(action, lambda: content, path, tree)[1]
+
     def _placed(self, action: Action, *, path: str, source: str) -> tuple[Placing, TierDecision]:
         placing = place(self._classes, action, path=path, source=source, variables=self._variables)
         return placing, effective_tier(self.policy, action, placing)
@@ -199,12 +227,10 @@ class Intake:
                 variables=self._variables,
             )
             return replace(candidate, problem=in_words(problems))
-        formula = self._formula_store.find(action.formula, tree)
-        if not isinstance(formula, Formula):
-            reason = formula.reason if isinstance(formula, Unusable) else "the formula is gone"
-            problem = in_words([Problem(message=reason, path=file.path, field="formula")])
-            return replace(candidate, problem=problem)
-        if misfits := self._misfits(action, formula, file):
+        formula, misfits = self._formula_problems(
+            action, lambda: self._content(file), file.path, tree
+        )
+        if misfits:
             return replace(candidate, problem=in_words(misfits))
         unvetted = SECRETS_UNKNOWN if secrets is None and action.secrets else ""
         return replace(candidate, formula=formula, unvetted=unvetted)
@@ -233,12 +259,18 @@ class Intake:
             or any(clashes(action.secrets, self._variables))
         )
 
-    def _misfits(self, action: Action, formula: Formula, file: ActionFile) -> tuple[Problem, ...]:
-        """What of the params does not fit the formula's schema."""
+    def _formula_problems(
+        self, action: Action, content: Callable[[], bytes], path: str, tree: Tree | Formulas
+    ) -> tuple[Formula | None, tuple[Problem, ...]]:
+        """The formula, or why it cannot be used, or what of the params does not fit its schema."""
+        formula = self._formula_store.find(action.formula, tree)
+        if not isinstance(formula, Formula):
+            reason = formula.reason if isinstance(formula, Unusable) else "the formula is gone"
+            return None, (Problem(message=reason, path=path, field="formula"),)
         schema = self._formula_store.schema_of(formula)
         if schema is None or fits(schema, action.params):
-            return ()
-        return params_problems(schema, action.params, self._content(file), path=file.path)
+            return formula, ()
+        return formula, tuple(params_problems(schema, action.params, content(), path=path))
 
     def _content(self, file: ActionFile) -> bytes:
         data = self._repo.read([file.blob], limit=self._limit)[file.blob]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from dispatcher.decide.world import Ended
 from dispatcher.errors import Dependency
@@ -81,4 +82,5 @@ def look_of(
         check=components.gate.check,
         ids=ids.all,
         written=lambda action_id: written_run(components, tree, ids.claims, action_id),
+        problems=partial(view.intake.problems_of, tree=tree),
     )

@@ -38,7 +38,7 @@ PLACEHOLDERS = ("slot", "date", "time", "schedule")
 
 _PLACEHOLDER = re.compile("{(" + "|".join(PLACEHOLDERS) + ")}")
 _WORD = re.compile("{([A-Za-z_]{1,30})}")
-_ITS_OWN = ("id", "source", "not_before", "expires")
+OF_EACH_SLOT = ("id", "source", "not_before", "expires")
 """Keys of an action that a template cannot have."""
 
 
@@ -135,7 +135,7 @@ class Schedule:
 
     @model_validator(mode="after")
     def _consistent(self) -> Schedule:
-        for key in _ITS_OWN:
+        for key in OF_EACH_SLOT:
             if key in self.action:
                 raise complaint(
                     f"{key} cannot be chosen: it is made for each slot",

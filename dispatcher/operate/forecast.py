@@ -121,11 +121,16 @@ class Forecast:
             ),
             foreign=self.foreign,
             cancels=self.cancels,
-            warnings=(*self.view.components.warnings(), *self.view.warnings, *self.sources),
+            warnings=self.warnings,
             open_actions=len(tree.open),
             finished_actions=len(tree.finished),
             archived_actions=len(tree.archived),
         )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What deserves attention although everything works, in words."""
+        return (*self.view.components.warnings(), *self.view.warnings, *self.sources)
 
     def _with_turns(self) -> Plan:
         broken = (wait_for_retry(i, error) for i, error in self.view.failed.items())

@@ -94,7 +94,7 @@ def of_forecast(
         "rewritten": planned.head.rewritten if planned.head else False,
         "steps": _steps(planned, records, gates),
         "waits": _waits(planned.plan.waits, records, gates),
-        "warnings": [*planned.view.warnings, *planned.sources],
+        "warnings": list(planned.warnings),
         "foreign": [asdict(record) for record in planned.foreign],
         "cancels": [asdict(record) for record in planned.cancels],
         "down": {str(dependency): reason for dependency, reason in planned.outages.items()},
@@ -141,7 +141,7 @@ def of_status(
         "rewritten": False,
         "steps": [],
         "waits": _waits(plan.waits, {action.id: of_open(action) for action in actions}, gates),
-        "warnings": list(status.warnings),
+        "warnings": [*components.warnings(), *status.warnings],
         "foreign": [asdict(record) for record in status.foreign],
         "cancels": [asdict(record) for record in status.cancels[:LISTED]],
         "down": {str(d): outage.error for d, outage in status.outages.items()},
@@ -163,10 +163,8 @@ def _planned(
 ) -> Planned:
     """The plan, with the engine's drift or why that cannot be determined."""
     from dispatcher.engines import registry
-    from dispatcher.engines.job_classes import class_warnings
     from dispatcher.errors import DisintoError
 
-    plain["warnings"] = [*class_warnings(settings), *plain["warnings"]]
     engine = registry.get(settings.scheduler)
     key = engine.name if engine.administers else "nomad"  # as ever
     drift: dict[str, object] = {"drift": [], "error": ""}

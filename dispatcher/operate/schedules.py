@@ -36,6 +36,10 @@ class Upcoming:
     action_id: str
     taken: bool
 
+    def as_json(self) -> dict[str, object]:
+        """For ``--json``."""
+        return {"slot": occasion_of(self.slot), "action": self.action_id, "taken": self.taken}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listed:
@@ -85,10 +89,7 @@ class Listed:
             "tier": self.tier or None,
             "last": self.last or None,
             "odd": list(self.odd),
-            "next": [
-                {"slot": occasion_of(each.slot), "action": each.action_id, "taken": each.taken}
-                for each in self.next
-            ],
+            "next": [each.as_json() for each in self.next],
         }
 
 
@@ -143,6 +144,7 @@ def schedules_in_git(view: AuthorView, *, limit: int, count: int) -> tuple[list[
         check=view.lazy_gate().check,
         ids=ids.all,
         written=lambda _id: None,
+        problems=lambda *_: (),  # the dispatcher's own formulas and mounts decide
     )
     latest: dict[str, float] = {}
     for action_id in ids.all():

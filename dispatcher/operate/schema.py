@@ -8,6 +8,7 @@ schema cannot express (an id is its file's name, secrets differ by more than cas
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -71,8 +72,23 @@ def sidecars_schema() -> dict[str, Any]:
 
 
 def schedule_schema() -> dict[str, Any]:
-    """Of ``vault/schedules/<name>.toml``; its action has the keys that ``action_schema`` describes."""
-    return _for_toml(_finished(dict(schedule.READER.schema), title="Schedule"))
+    """Of ``vault/schedules/<name>.toml``; its action has the keys that ``action_schema`` describes,
+    without those that are made for each slot.
+    """
+    made = _for_toml(_finished(dict(schedule.READER.schema), title="Schedule"))
+    table = action_schema()
+    definitions = table.pop("$defs", {})
+    del table["$schema"]
+    for key in (*schedule.OF_EACH_SLOT, "dispatch_mode"):
+        table["properties"].pop(key, None)
+    table["required"] = [key for key in table["required"] if key in table["properties"]]
+    used = json.dumps(table)
+    made.setdefault("$defs", {}).update(
+        {name: each for name, each in definitions.items() if f'"#/$defs/{name}"' in used}
+    )
+    about = made["properties"]["action"]["description"]
+    made["properties"]["action"] = {**table, "title": "action", "description": about}
+    return made
 
 
 def _finished(made: dict[str, Any], *, title: str) -> dict[str, Any]:

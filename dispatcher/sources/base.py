@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
 from dispatcher.decide.tiers import TierDecision
 from dispatcher.decide.world import Ended
-from dispatcher.errors import Dependency
+from dispatcher.errors import Dependency, Problem
 from dispatcher.gate.base import Decision, Question
 from dispatcher.model.action import Action
 from dispatcher.model.result import Result
@@ -141,6 +141,9 @@ class Look:
         check: the gate. Raises what ``Gate.check`` raises.
         ids: all ids that are open, or have or had a result.
         written: the action that we wrote under an id; None if we wrote none. Raises as ``ended``.
+        problems: why an action that the source would write would be invalid, although its file is good:
+            names that do not exist, params that do not fit. Takes the action, its file, and the path for
+            messages. Raises ``TemporaryError`` if formulas cannot be read.
     """
 
     now: float
@@ -155,6 +158,7 @@ class Look:
     check: Callable[[Question], Decision]
     ids: Callable[[], Collection[str]]
     written: Callable[[str], WrittenRun | None]
+    problems: Callable[[Action, bytes, str], Sequence[Problem]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

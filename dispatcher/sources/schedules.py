@@ -8,7 +8,7 @@ mark follows the time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dispatcher.decide.tiers import TierDecision
 from dispatcher.errors import DisintoError, describe
@@ -43,7 +43,7 @@ from dispatcher.sources.base import (
     Wants,
 )
 from dispatcher.sources.slot_action import relocated
-from dispatcher.sources.text import parsed
+from dispatcher.sources.text import action_text, parsed
 from dispatcher.toml.source import TomlSource
 
 KIND = "schedule"
@@ -79,6 +79,7 @@ class Defined:
         schedule: None if it is invalid.
         tier: of what it starts, and which approvals that needs; None if it is invalid.
         problem: why it is invalid, in words; "" if it is not.
+        misfit: why its actions would be invalid as things are now, in words; "" if they would not.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Defined:
     schedule: Schedule | None = None
     tier: TierDecision | None = None
     problem: str = ""
+    misfit: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -260,7 +262,21 @@ class Schedules:
             return Defined(name=name, path=path, blob=blob, problem=read)
         schedule, action = read
         tier = look.tier_of(action)
-        return Defined(name=name, path=path, blob=blob, schedule=schedule, tier=tier)
+        defined = Defined(name=name, path=path, blob=blob, schedule=schedule, tier=tier)
+        return replace(defined, misfit=self._misfit(defined, action, look))
+
+    def _misfit(self, defined: Defined, action: Action, look: Look) -> str:
+        """Why the actions of a valid schedule would be invalid, at its place in the schedule."""
+        text = action_text(KIND, wanted_of(defined, look.now)).encode()
+        try:
+            problems = look.problems(action, text, defined.path)
+        except DisintoError:
+            return ""  # it is checked again with each action
+        if not problems:
+            return ""
+        data = self._repo.read([defined.blob], limit=SCHEDULE_BYTES)[defined.blob]
+        file = TomlSource.parse(data if isinstance(data, bytes) else b"", path=defined.path)
+        return str(relocated(problems[:1], file)[0])
 
     def _parse(
         self, name: str, path: str, data: bytes | int, slot: float
@@ -290,12 +306,15 @@ class Schedules:
             approved, reason = self._check(defined, tier, look, fresh=turn.mark != mark)
         except DisintoError as error:  # it is asked again; no slot is lost
             return _Turn(mark=mark), _note(name, SourceState.WAITING, describe(error))
+        doubt = f"its actions would be invalid: {defined.misfit}" if defined.misfit else ""
         if not approved:
-            return gone, _note(name, SourceState.WAITING, reason)
+            return gone, _note(name, SourceState.WAITING, "; ".join(filter(None, (reason, doubt))))
         next_at = schedule.slots.after(max(look.now, turn.mark.at))
         if turn.mark.last == "taken":
             reason = f"its last slot started nothing: {action_id_of(name, turn.mark.at)}: {TAKEN}"
             return turn, _note(name, SourceState.LIMITED, reason, next_at=next_at)
+        if doubt:
+            return turn, _note(name, SourceState.LIMITED, doubt, next_at=next_at)
         return turn, _note(name, SourceState.ACTIVE, "", next_at=next_at)
 
     def _check(

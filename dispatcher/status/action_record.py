@@ -41,6 +41,7 @@ class ActionRecord:
         lock: ``name``, ``holder``, ``first`` and ``ahead`` of the lock that it has or waits for.
         again_of: id of the action that it repeats.
         progress: what its run last reported: ``stage``, ``percent``, ``detail``, ``at``.
+        job_class, bot: where it runs, and the name of the bot whose token it gets; while it is open.
         result: the result file.
     """
 
@@ -62,6 +63,8 @@ class ActionRecord:
     lock: Mapping[str, object] | None = None
     again_of: str | None = None
     progress: Mapping[str, object] | None = None
+    job_class: str | None = None
+    bot: str | None = None
     result: Mapping[str, object] | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -97,6 +100,8 @@ def of_open(action: OpenAction) -> ActionRecord:
         lock=asdict(action.lock) if action.lock else None,
         again_of=action.again_of or None,
         progress=action.progress,
+        job_class=action.job_class or None,
+        bot=action.bot or None,
     )
 
 

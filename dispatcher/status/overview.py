@@ -61,6 +61,8 @@ class OpenAction:
         request: the pull request that contains it, ``number`` and ``url``; None if none does.
         progress: what its run last reported about itself: ``stage``, ``percent``, ``detail`` and
             ``at``; None if nothing is known.
+        job_class: in which it runs; "" if not known.
+        bot: name of the bot whose token its run gets; "" for none, or if not known.
     """
 
     id: str
@@ -79,6 +81,8 @@ class OpenAction:
     again_of: str = ""
     request: Mapping[str, object] | None = None
     progress: Mapping[str, object] | None = None
+    job_class: str = ""
+    bot: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -235,12 +239,19 @@ def open_actions(
         (c for c in claims.values() if c.phase is not Phase.TOMBSTONE), key=lambda c: c.claimed_at
     )
     reported = progress or {}
+    files = candidates or {}
     running = [
-        _of_claim(c, waits.get(c.key.action_id), observations or {}, reported.get(c.key))
+        _of_claim(
+            c,
+            waits.get(c.key.action_id),
+            observations or {},
+            reported.get(c.key),
+            files.get(c.key.action_id),
+        )
         for c in claimed
     ]
     rest = [wait for action_id, wait in waits.items() if not _taken(action_id, claims)]
-    waiting_ = [_of_wait(wait, (candidates or {}).get(wait.action_id)) for wait in rest[:LISTED]]
+    waiting_ = [_of_wait(wait, files.get(wait.action_id)) for wait in rest[:LISTED]]
     return (*running, *waiting_)
 
 
@@ -259,8 +270,10 @@ def _of_claim(
     wait: Wait | None,
     observations: Mapping[RunKey, Observation],
     progress: Progress | None,
+    candidate: Candidate | None,
 ) -> OpenAction:
     observation = observations.get(claim.key)
+    job_class, bot = _placed(candidate)
     return OpenAction(
         id=claim.key.action_id,
         state=_state(claim, wait, observation),
@@ -276,6 +289,8 @@ def _of_claim(
         lock=(wait.lock if wait else None) or _held(claim),
         again_of=claim.again_of,
         progress=plain_progress(progress) if progress and claim.phase is not Phase.ENDED else None,
+        job_class=job_class,
+        bot=bot,
     )
 
 
@@ -317,6 +332,7 @@ def _state(claim: Claim, wait: Wait | None, observation: Observation | None) -> 
 
 def _of_wait(wait: Wait, candidate: Candidate | None) -> OpenAction:
     action = candidate.action if candidate else None
+    job_class, bot = _placed(candidate)
     return OpenAction(
         id=wait.action_id,
         state=State.WAITING,
@@ -329,7 +345,16 @@ def _of_wait(wait: Wait, candidate: Candidate | None) -> OpenAction:
         until=wait.until or 0.0,
         lock=wait.lock,
         again_of=(action.again_of if action else None) or "",
+        job_class=job_class,
+        bot=bot,
     )
+
+
+def _placed(candidate: Candidate | None) -> tuple[str, str]:
+    """Job class and bot, as the settings in force give them; "" if they are not known."""
+    if candidate is None or candidate.action is None:
+        return "", ""
+    return candidate.placing.variant.job_class, candidate.placing.bot
 
 
 def _open_action(entry: Mapping[str, Any]) -> OpenAction:

@@ -57,6 +57,7 @@ def test_an_action_has_one_shape(stage: Stage) -> None:
         assert {key: one[key] for key in KEYS} == entry
     shared = KEYS - {"reason", "waiting_for"}  # a plan says what is done, where status says turn
     assert {key: planned[key] for key in shared} == {key: waits[key] for key in shared}
+    assert (waits["job_class"], waits["bot"]) == ("runner", None)
     assert (finished["state"], finished["verdict"]) == ("finished", "succeeded")
     found = [*times_of(status), *times_of(plan)]
     assert [at for at in found if at]

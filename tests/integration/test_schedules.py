@@ -118,20 +118,30 @@ def test_people_see_what_keeps_a_schedule_from_starting(stage: Stage) -> None:
             FILE: schedule(),
             "vault/schedules/broken.toml": 'cron = "* * * * * *"\n',
             "vault/schedules/danger.toml": schedule("danger"),
+            "vault/schedules/misfit.toml": schedule() + "[action.params]\nname = 1\n",
+            "vault/schedules/wrong.toml": schedule("helo"),
         },
-        "Three schedules",
+        "Five schedules",
     )
+    schema = {"properties": {"name": {"type": "string"}}, "type": "object"}
+    (stage.scene.formulas / "hello.schema.json").write_text(json.dumps(schema))
     components = stage.components
     listed = {each.name: each for each in schedules(components, build_view(components), count=3)}
     assert {name: each.state for name, each in listed.items()} == {
-        "broken": "broken", "danger": "waiting", "hourly": "active",
+        "broken": "broken", "danger": "waiting", "hourly": "active", "misfit": "limited",
+        "wrong": "waiting",
     }  # fmt: skip
+    assert "vault/schedules/misfit.toml:10:8: " in listed["misfit"].reason
+    assert 'wrong.toml:6:11: there is no formula "helo". Did you mean "hello"?' in (
+        listed["wrong"].reason
+    )
     assert len(listed["hourly"].next) == 3
     assert listed["hourly"].as_json()["next"]
     foreseen = forecast(components, build_view(components))
     text = "\n".join(foreseen.overview(components.settings).warnings)
     assert "schedule broken starts nothing" in text
     assert "schedule danger starts nothing" in text
+    assert "schedule misfit: its actions would be invalid" in text
     checks = {
         check.name: check.ok
         for check in check_schedules(
@@ -142,7 +152,9 @@ def test_people_see_what_keeps_a_schedule_from_starting(stage: Stage) -> None:
             gate=components.gate,
         )
     }
-    assert checks == {"schedule: broken": False, "schedule: danger": True, "schedules": True}
+    assert checks == {
+        "schedule: broken": False, "schedule: danger": True, "schedule: wrong": True, "schedules": True,
+    }  # fmt: skip
     stage.once()
     assert stage.watch.last is not None
     assert "schedule danger starts nothing" in "\n".join(stage.watch.last.warnings)

@@ -126,6 +126,7 @@ class IssueStage:
             check=lambda _question: Decision(answer=Answer.APPROVED, reason="", gate="test"),
             ids=lambda: {*self.runs, *self.taken, *self.theirs},
             written=self.runs.get,
+            problems=lambda *_: (),
         )
 
     def passes(self) -> Wants:

@@ -6,14 +6,17 @@ import dataclasses
 import importlib
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
+from dispatcher.cli.inventory import plain_entry
 from dispatcher.cli.root import COMMANDS
 from dispatcher.cli.status_screen import plain_overview
 from dispatcher.errors import Dependency, Exit
+from dispatcher.loop.inventory import InventoryEntry
 from dispatcher.model.action import Action
 from dispatcher.model.health import Health, WaitingFor
 from dispatcher.model.mounts import Mount
@@ -21,10 +24,14 @@ from dispatcher.model.names import RESERVED_PREFIXES
 from dispatcher.model.result import Result
 from dispatcher.model.run import FormulaKind, FormulaRef, RunKey, RunSpec, Tier
 from dispatcher.model.verdicts import Verdict
+from dispatcher.operate.probe import Probed
+from dispatcher.operate.schedules import Listed, Upcoming
+from dispatcher.operate.sidecars import Row as SidecarRow
 from dispatcher.runner.formula import Workspace, environment
 from dispatcher.settings.environment import known_variables
 from dispatcher.settings.reference import FILE, TABLES, keys, reference, variable
 from dispatcher.settings.whole import settings_reader
+from dispatcher.sources import SourceState
 from dispatcher.status.metrics import Metrics
 from dispatcher.status.overview import Overview
 from dispatcher.toml.source import KeyPath
@@ -38,6 +45,9 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| (.*) \|$", re.MULTILINE)
+
+UPCOMING = list(Upcoming(slot=0.0, action_id="x", taken=False).as_json())
+"""Keys of a slot to come."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -243,6 +253,45 @@ def test_the_keys_of_status_are_explained_and_no_others() -> None:
     section = page("json.md").partition("## `status`")[2].partition("\n## ")[0]
     documented = [key for row in rows(section)[1:] for key in re.findall(r"`(\w+)`", row[0])]
     assert documented == list(plain_overview(Overview(at=1.0), (), role="author"))
+
+
+@pytest.mark.parametrize(
+    ("title", "printed"),
+    [
+        (
+            "`schedule list`, `schedule next`",
+            Listed(name="x", state=SourceState.ACTIVE).as_json(),
+        ),
+        ("`inventory`", plain_entry(InventoryEntry(kind="k", id="i", blob=""), {})),
+        ("`sidecar plan`", list(SidecarRow.__dataclass_fields__)),
+    ],
+)
+def test_the_keys_of_other_lists_are_explained_and_no_others(
+    title: str, printed: Iterable[str]
+) -> None:
+    section = page("json.md").partition(f"## {title}\n")[2].partition("\n## ")[0]
+    documented = [key for row in rows(section)[1:] for key in re.findall(r"`(\w+)`", row[0])]
+    assert documented == list(printed)
+
+
+@pytest.mark.parametrize(
+    ("title", "key", "printed"),
+    [
+        ("`schedule list`, `schedule next`", "next", UPCOMING),
+        ("`inventory`", "probes", list(Probed.__dataclass_fields__)),
+    ],
+)
+def test_the_keys_inside_are_named(title: str, key: str, printed: list[str]) -> None:
+    section = page("json.md").partition(f"## {title}\n")[2].partition("\n## ")[0]
+    (explained,) = (row[1] for row in rows(section)[1:] if f"`{key}`" in row[0])
+    assert [word for word in re.findall(r"`(\w+)`", explained) if word in printed] == printed
+
+
+def test_the_states_of_a_schedule_and_ends_of_a_slot_are_named() -> None:
+    section = page("json.md").partition("## `schedule list`")[2].partition("\n## ")[0]
+    cells = {row[0]: row[1] for row in rows(section)[1:]}
+    assert set(re.findall(r"`(\w+)`", cells["`state`"])) == set(SourceState)
+    assert {"written", "overlap", "missed", "taken"} <= set(re.findall(r"`(\w+)`", cells["`last`"]))
 
 
 def test_every_event_of_the_audit_log_is_explained() -> None:

@@ -14,10 +14,14 @@ from pathlib import Path
 import pytest
 
 from dispatcher.cli.journal import Journal
+from dispatcher.decide.placing import Placing
 from dispatcher.decide.steps import Plan, Wait
+from dispatcher.decide.world import Candidate
 from dispatcher.errors import Dependency
 from dispatcher.loop.nudge import LISTEN_EVERY_S, NudgeFile, nudge
+from dispatcher.model.action import Action, parse_action
 from dispatcher.model.health import DependencyHealth, Outage, WaitingFor
+from dispatcher.model.job_class import JobVariant
 from dispatcher.model.run import (
     Claim,
     FormulaKind,
@@ -30,6 +34,7 @@ from dispatcher.model.run import (
     Tier,
 )
 from dispatcher.status import status_file
+from dispatcher.status.action_record import of_open
 from dispatcher.status.overview import LISTED, OpenAction, Overview, State, of_status
 from dispatcher.status.snapshot import Snapshots
 from dispatcher.status.tracker import Status
@@ -280,3 +285,24 @@ def test_a_run_whose_node_is_down_runs_and_says_where() -> None:
     overview = of_status(replace(said, observations={one.key: seen}), ())
     (action,) = Overview.from_json(json.loads(json.dumps(overview.to_json()))).open
     assert (action.state, action.node, action.reason) == (State.RUNNING, "client-2", down)
+
+
+def test_job_class_and_bot_are_those_of_the_settings() -> None:
+    placed = Placing(variant=JobVariant(job_class="sidecar"), bot="gardener")
+    parsed = parse_action(
+        b'id = "x"\nformula = "f"\ncontext = ""\nsecrets = []\n', path="", stem="x"
+    )
+    assert isinstance(parsed, Action)
+
+    def candidate(action_id: str) -> Candidate:
+        key = RunKey(action_id=action_id, blob="b" * 40)
+        return Candidate(key=key, order=0, path="", action=parsed, placing=placed)
+
+    said = status(claim("runs", Phase.SUBMITTED), waits=(wait("waits", WaitingFor.APPROVAL, ""),))
+    candidates = {name: candidate(name) for name in ("runs", "waits")}
+    overview = of_status(replace(said, candidates=candidates), ())
+    rows = Overview.from_json(json.loads(json.dumps(overview.to_json()))).open
+    assert [(row.job_class, row.bot) for row in rows] == [("sidecar", "gardener")] * 2
+    assert of_open(rows[0]).to_json()["bot"] == "gardener"
+    (unknown, _) = of_status(said, ()).open
+    assert (of_open(unknown).job_class, of_open(unknown).bot) == (None, None)

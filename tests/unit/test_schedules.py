@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Container, Iterable, Mapping
+import tomllib
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -16,11 +17,12 @@ from dispatcher.attestation import git_blob
 from dispatcher.decide.policy import Policy, parse_policy
 from dispatcher.decide.tiers import effective_tier
 from dispatcher.decide.world import Ended
-from dispatcher.errors import Conflict, Dependency, Unavailable
+from dispatcher.errors import Conflict, Dependency, Problem, Unavailable
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.ledger.base import Note
 from dispatcher.loop.sources import Answer as SourceAnswer
 from dispatcher.loop.sources import ask, store
+from dispatcher.model.action import Action
 from dispatcher.model.paths import SCHEDULES_PATH
 from dispatcher.model.schedule import InvalidSchedule, Schedule, parse_schedule
 from dispatcher.model.slots import Slots
@@ -81,6 +83,7 @@ def look(
     *,
     is_open: Callable[[str], bool] = lambda _i: False,
     theirs: Container[str] = (),
+    problems: Callable[..., Sequence[Problem]] = lambda *_: (),
     check: Callable[[Question], Decision] = lambda _q: APPROVED,
     policy: Policy = POLICY,
 ) -> Look:
@@ -104,11 +107,36 @@ def look(
         check=check,
         ids=frozenset,
         written=written,
+        problems=problems,
     )
 
 
 def ids(wants: Wants) -> list[str]:
     return [wanted.action_id for wanted in wants.actions]
+
+
+def test_what_would_make_its_actions_invalid_is_named_before_a_slot() -> None:
+    def problems(action: Action, data: bytes, file: str) -> Sequence[Problem]:
+        assert tomllib.loads(data.decode())["formula"] == action.formula == "backup"
+        assert file == "vault/schedules/nightly.toml"
+        return [Problem(message="there is no formula backup", path=file, field="formula")]
+
+    (note,) = source(Repo(nightly=toml())).look(look(NOON, problems=problems)).notes
+    assert (note.state, note.next_at) == (SourceState.LIMITED, NOON + 13.5 * 3600)
+    line = "vault/schedules/nightly.toml:5:11: there is no formula backup"
+    assert note.reason == f"its actions would be invalid: {line}"
+    waits = look(NOON, problems=problems, check=lambda _q: WAITING)
+    (note,) = source(Repo(nightly=toml())).look(waits).notes
+    assert (note.state, note.reason) == (
+        SourceState.WAITING,
+        f"is not signed; its actions would be invalid: {line}",
+    )
+
+    def gone(*_args: object) -> Sequence[Problem]:
+        raise Unavailable(Dependency.REMOTE, "gone")
+
+    (note,) = source(Repo(nightly=toml())).look(look(NOON, problems=gone)).notes
+    assert note.state is SourceState.ACTIVE
 
 
 def test_it_needs_as_many_approvals_as_what_it_starts() -> None:

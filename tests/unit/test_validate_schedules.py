@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from dispatcher.cli.edge import run
@@ -92,3 +94,35 @@ def test_schema_schedule(capsys: pytest.CaptureFixture[str]) -> None:
     schema = json.loads(capsys.readouterr().out)
     assert schema["title"] == "Schedule"
     assert set(schema["required"]) == {"cron", "timezone", "action"}
+    assert run(["schema", "action"]) == Exit.OK
+    action = json.loads(capsys.readouterr().out)
+    template = schema["properties"]["action"]
+    made_for_each_slot = {"id", "source", "not_before", "expires", "dispatch_mode"}
+    keys = action["properties"].keys() - made_for_each_slot
+    assert template["properties"] == {key: action["properties"][key] for key in keys}
+    assert not template["additionalProperties"]
+    assert set(template["required"]) == {"formula", "context", "secrets"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "valid"),
+    [
+        ("", "", True),
+        ("secrets = []", 'secrets = []\npriority = 5\nblast_radius = "high"', True),
+        ("secrets = []", 'secrets = []\nmounts = ["nowhere"]', False),
+        ("secrets = []", 'secrets = []\nid = "x"', False),
+        ("secrets = []", "", False),
+        ('formula = "hello"', "formula = 1", False),
+        ("secrets = []", "secret = []", False),
+    ],
+)
+def test_the_schema_judges_the_action_as_validate_does(
+    file: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, valid: bool
+) -> None:
+    assert run(["schema", "schedule"]) == Exit.OK
+    schema = json.loads(capsys.readouterr().out)
+    text = SCHEDULE.replace(old, new) if old else SCHEDULE
+    file.write_text(text)
+    assert run(["validate", str(file)]) == (Exit.OK if valid else Exit.DATAERR)
+    wrong = list(jsonschema.Draft202012Validator(schema).iter_errors(tomllib.loads(text)))
+    assert (not wrong) == valid, wrong
