@@ -29,11 +29,20 @@ from dispatcher.desktop.lifecycle import (
 )
 from dispatcher.desktop.probes import Prober
 from dispatcher.desktop.reporting import Reporter
-from dispatcher.desktop.waiting import PATIENCE_S, PAUSE_S, Cancelled, Clock, patiently
+from dispatcher.desktop.waiting import (
+    LONGEST_PAUSE_S,
+    PATIENCE_S,
+    PAUSE_S,
+    Cancelled,
+    Clock,
+    patiently,
+)
 from dispatcher.errors import Exit, PermanentError
 
 LOOK_S = 5.0
-"""Seconds between two looks at the provider."""
+"""Seconds between two looks at the provider, in the first minute; 250 are allowed in one, for all runs."""
+
+LATER_LOOK_S = 15.0
 
 PROBE_S = 10.0
 """Seconds between two looks at the machine."""
@@ -95,7 +104,7 @@ class Creation:
                 self._look()
                 self._progress()
                 if self._record.next_step is before:
-                    self._clock.sleep(LOOK_S if before is Step.LOOK else PROBE_S)
+                    self._clock.sleep(PROBE_S if before is Step.PROBE else self._look_s)
             if self._record.next_step is Step.FINISH:
                 self._finish()
                 return
@@ -103,6 +112,11 @@ class Creation:
             self._abandon(error)
             raise
         self._fail()
+
+    @property
+    def _look_s(self) -> float:
+        young = self._clock.now() - self._record.since < 60
+        return LOOK_S if young else LATER_LOOK_S
 
     def _remove_earlier(self) -> None:
         """A machine of this run that exists before we asked for one has a certificate that nobody
@@ -151,17 +165,7 @@ class Creation:
     def _look(self) -> None:
         """Observe what the state depends on, and advance."""
         if self._record.state is State.PROVISIONING:
-            droplet = self._current()
-            if droplet is not None:
-                self._droplet = droplet
-            seen = droplet or self._droplet
-            self._advance(
-                Observation(
-                    accepted=True,
-                    running=seen is not None and seen.status == "active",
-                    ip=seen.ip if seen is not None else "",
-                )
-            )
+            self._advance(self._at_provider())
             if self._record.next_step is Step.PROBE:
                 self._reporter.say(f"its address is {self._record.ip}")
                 self._enter()
@@ -169,21 +173,24 @@ class Creation:
         probed = self._prober.look(self._record.ip, self._wanted.fingerprint)
         self._advance(Observation(report=probed.report, http=probed.http, https=probed.https))
 
-    def _current(self) -> Droplet | None:
-        """Our machine as the provider has it now; None if that is unknown."""
+    def _at_provider(self) -> Observation:
+        """Our machine as the provider has it now."""
         assert self._droplet is not None  # noqa: S101 - ordered before
         try:
             droplet = self._cloud.get(self._droplet.id)
-            if droplet is not None:
-                return droplet
-            # An id of seconds ago that is unknown may be late in becoming known.
-            listed = self._cloud.tagged(self._wanted.run_tag)
+            if droplet is None:
+                # An id of seconds ago that is unknown may be late in becoming known.
+                listed = self._cloud.tagged(self._wanted.run_tag)
+                droplet = next(iter(listed), None)
         except CloudUnclear:
-            return None
+            return Observation(accepted=True, answered=False)
         except CloudBusy as busy:
-            self._clock.sleep(busy.retry_after_s or PAUSE_S)
-            return None
-        return next(iter(listed), None)
+            self._clock.sleep(min(busy.retry_after_s or PAUSE_S, LONGEST_PAUSE_S))
+            return Observation(accepted=True, answered=False)
+        if droplet is None:
+            return Observation(accepted=True)
+        self._droplet = droplet
+        return Observation(accepted=True, running=droplet.status == "active", ip=droplet.ip)
 
     def _finish(self) -> None:
         """ACTIVE: one machine, entered."""

@@ -8,7 +8,7 @@ from dispatcher.desktop.cloud import Cloud, CloudBusy, CloudUnclear
 from dispatcher.desktop.lifecycle import Observation, Record, State, advance, begin_removal
 from dispatcher.desktop.reporting import Reporter
 from dispatcher.desktop.tags import Tags
-from dispatcher.desktop.waiting import PAUSE_S, Clock
+from dispatcher.desktop.waiting import LONGEST_PAUSE_S, PAUSE_S, Clock
 from dispatcher.errors import Exit, TemporaryError, describe
 
 REMOVAL_LIMIT_S = 600.0
@@ -84,7 +84,7 @@ class Removal:
             except (CloudBusy, CloudUnclear) as error:
                 empty_since, trouble = None, error.what
                 if isinstance(error, CloudBusy):
-                    pause = error.retry_after_s or PAUSE_S
+                    pause = min(error.retry_after_s or PAUSE_S, LONGEST_PAUSE_S)
             now = clock.now()
             gone = empty_since is not None and now - empty_since >= self._settle_s
             record = advance(record, Observation(deleted=bool(self._asked), gone=gone), now)

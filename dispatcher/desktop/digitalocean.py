@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from ipaddress import IPv4Address
 from typing import Any, NamedTuple, NoReturn
 
 import httpx
@@ -58,11 +59,12 @@ class _Droplet(BaseModel):
 
     def plain(self) -> Droplet:
         public = (each.ip_address for each in self.networks.v4 if each.type == "public")
+        ip = next(public, "")
         return Droplet(
             id=self.id,
             name=self.name,
             status=self.status,
-            ip=next(public, ""),
+            ip=str(IPv4Address(ip)) if ip else "",
             region=self.region.slug,
             size=self.size_slug,
             tags=tuple(self.tags),

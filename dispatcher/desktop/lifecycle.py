@@ -93,6 +93,8 @@ class Observation:
     """What is known now; the defaults mean: nothing new.
 
     Attributes:
+        answered: whether the provider answered. While it does not, no time limit of it is over; the
+            run's own timeout bounds that.
         accepted: the provider accepted the request, or lists the machine.
         running: it is ``active`` there.
         ip: its public address.
@@ -103,6 +105,7 @@ class Observation:
         gone: the provider lists nothing of it any more.
     """
 
+    answered: bool = True
     accepted: bool = False
     running: bool = False
     ip: str = ""
@@ -175,7 +178,7 @@ def advance(record: Record, seen: Observation, now: float) -> Record:
 def _provisioning(record: Record, seen: Observation, now: float) -> Record:
     if seen.running and record.ip:
         return replace(record, state=State.CONFIGURING, stage=Stage.INSTALLING_PACKAGES, since=now)
-    if now - record.since > PROVISIONING_LIMIT_S:
+    if seen.answered and now - record.since > PROVISIONING_LIMIT_S:
         minutes = round(PROVISIONING_LIMIT_S / 60)
         return _failed(record, now, f"the provider gave it no address within {minutes} minutes")
     stage = Stage.WAITING_FOR_IP if seen.accepted else record.stage

@@ -1,7 +1,6 @@
 """A merged action becomes a desktop and an entry of the inventory; another one removes both.
 
-The formulas are those in ``actions/desktop``; only the provider and the machine are fakes. Nomad's run
-differs in nothing that a desktop adds, see ``test_provisioner_story``.
+The formulas are those in ``actions/desktop``; only the provider and the machine are fakes.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from tests.servers.bao import Bao
 from tests.servers.cloud import TOKEN, FakeCloud, FakeDroplet
 from tests.servers.cloud import serving as account
 from tests.servers.desktop_machine import DesktopMachine
+from tests.servers.nomad import Nomad
 from tests.support.cli_process import disinto
 from tests.support.machines import written
 from tests.support.serving import ROOT, all_results, serving
@@ -45,7 +45,9 @@ id = "desk-1"
 """
 
 
-def scene_with(stack: ExitStack, root: Path, bao: Bao, cloud: FakeCloud) -> Scene:
+def scene_with(
+    stack: ExitStack, root: Path, bao: Bao, cloud: FakeCloud, nomad: Nomad | None
+) -> Scene:
     machine = DesktopMachine(stack)
     cloud.made = lambda droplet: machine.boot(droplet.user_data)
     settings = {
@@ -72,6 +74,7 @@ def scene_with(stack: ExitStack, root: Path, bao: Bao, cloud: FakeCloud) -> Scen
         },
         tiers={"desktop": "low", "desktop-destroy": "low"},
         formulas={**texts, SETTINGS_FILE: json.dumps(settings)},
+        nomad=nomad,
     )
     stack.callback(bao.client().sys.disable_secrets_engine, transit)
     stack.callback(scene.clear)
@@ -79,10 +82,20 @@ def scene_with(stack: ExitStack, root: Path, bao: Bao, cloud: FakeCloud) -> Scen
 
 
 @pytest.mark.needs("bao", "bwrap")
-def test_a_desktop_from_merge_to_removal(bao_server: Bao, tmp_path: Path) -> None:
+def test_on_the_local_engine(bao_server: Bao, tmp_path: Path) -> None:
+    play(tmp_path, bao_server, nomad=None)
+
+
+@pytest.mark.needs("bao", "nomad")
+@pytest.mark.slow
+def test_on_nomad(bao_server: Bao, nomad: Nomad, tmp_path: Path) -> None:
+    play(tmp_path, bao_server, nomad=nomad)
+
+
+def play(root: Path, bao: Bao, *, nomad: Nomad | None) -> None:
     cloud = FakeCloud(address=lambda _: "127.0.0.1")
     with ExitStack() as stack:
-        scene = scene_with(stack, tmp_path, bao_server, cloud)
+        scene = scene_with(stack, root, bao, cloud, nomad)
         scene.merge({"vault/actions/desk-1.toml": CREATE}, "A desktop for Alice")
         with serving(scene):
             result = all_results(scene, ["desk-1"])["desk-1"]

@@ -91,6 +91,16 @@ def test_a_provider_that_is_down_ends_it() -> None:
     assert desktops.cloud.created == 0
 
 
+def test_a_rate_limit_of_an_hour_costs_no_machine() -> None:
+    desktops = Desktops()
+    desktops.cloud.faults["GET"] = [None, *[Fault.HOURLY] * 40]  # 20 minutes of 30 s each
+    desktops.create("one")
+    assert desktops.billed == desktops.entered
+    desktops.cloud.faults["GET"] = [Fault.HOURLY] * 15
+    desktops.destroy("one")
+    assert desktops.billed == set()
+
+
 def test_a_machine_that_becomes_no_desktop_is_removed() -> None:
     desktops = Desktops()
     with pytest.raises(

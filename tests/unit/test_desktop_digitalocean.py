@@ -110,6 +110,8 @@ def test_a_server_error_proves_nothing(status: int) -> None:
 @pytest.mark.parametrize("body", [
     None, [], {}, {"droplet": None}, {"droplet": {"id": "x"}},
     {"droplet": {"id": 1, "name": "a", "status": "new", "created_at": "yesterday"}},
+    {"droplet": {"id": 1, "name": "a", "status": "new", "created_at": "2026-01-01T00:00:00Z",
+                 "networks": {"v4": [{"type": "public", "ip_address": "1.2.3.4/x"}]}}},
 ])  # fmt: skip
 def test_an_accepted_request_whose_answer_cannot_be_read_proves_nothing(body: Any) -> None:
     with pytest.raises(CloudUnclear):

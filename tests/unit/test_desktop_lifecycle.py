@@ -21,6 +21,7 @@ from dispatcher.desktop.report import FAILED, Report
 
 OBSERVATIONS = st.builds(
     Observation,
+    answered=st.booleans(),
     accepted=st.booleans(),
     running=st.booleans(),
     ip=st.sampled_from(["", "198.51.100.7"]),
@@ -98,6 +99,13 @@ def test_a_machine_without_an_address_is_an_error() -> None:
     record = advance(begin(5.0), Observation(accepted=True), 6 + PROVISIONING_LIMIT_S)
     assert record.state is State.ERROR
     assert "no address" in explained(record)
+
+
+def test_a_provider_that_does_not_answer_costs_no_machine() -> None:
+    late = 6 + PROVISIONING_LIMIT_S
+    record = advance(begin(5.0), Observation(accepted=True, answered=False), late)
+    assert record.state is State.PROVISIONING
+    assert advance(record, Observation(running=True, ip="1.2.3.4"), late).state is State.CONFIGURING
 
 
 def test_a_machine_that_reports_failure_is_not_waited_for() -> None:
