@@ -16,6 +16,7 @@ from dispatcher.model.run import Outcome, RunSpec
 from dispatcher.model.time_index import index_name
 from dispatcher.model.verdicts import Verdict
 from dispatcher.runner import credentials, formula
+from dispatcher.runner.collected import await_collected
 from dispatcher.runner.dynamic import Fetched, ended_before, variables
 from dispatcher.runner.memory import Memory
 from dispatcher.runner.options import USAGE, BadUsage, Options, parse
@@ -66,6 +67,8 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         _tell(f"disinto: {options.outcome} cannot be written: {error.strerror}")
         return outcome.exit_code or Exit.IOERR
+    if not options.spool and outcome.written:
+        run.await_collected(outcome)
     return outcome.exit_code
 
 
@@ -258,6 +261,11 @@ class _Run:
     def _directory(self) -> str:
         """Where the engine reads what the runner leaves."""
         return os.path.dirname(self._options.outcome) or "."  # noqa: PTH120
+
+    def await_collected(self, outcome: Outcome) -> None:
+        """In a job: stay until the engine has the output; the outcome is written by now."""
+        written = {name: size for name, (size, _) in outcome.written.items()}
+        await_collected(self._directory, written, task=os.environ.get("NOMAD_TASK_NAME", ""))
 
     def _time_marks(self) -> list[TimeMarks]:
         self._marks = [TimeMarks(f"{self._directory}/{index_name(name)}") for name in _STREAMS]
