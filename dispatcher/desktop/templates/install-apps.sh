@@ -48,7 +48,7 @@ install_app() {
   local app=$1 directory=$apps/$1 packages check groups group
   add_repository "$app" || return 1
   mapfile -t packages <"$directory/packages"
-  WAIT=120 "$lib/apt-get" install --yes --no-install-recommends "${packages[@]}" || return 1
+  WAIT=${APP_WAIT:-120} "$lib/apt-get" install --yes --no-install-recommends "${packages[@]}" || return 1
   mapfile -t groups <"$directory/groups"
   for group in "${groups[@]}"; do
     usermod --append --groups "$group" desktop || return 1

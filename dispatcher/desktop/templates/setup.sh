@@ -62,6 +62,7 @@ make_user() {
     install -d -m 700 -o desktop -g desktop /home/desktop/.ssh
     install -m 600 -o desktop -g desktop "$etc/authorized_keys" /home/desktop/.ssh/authorized_keys
   fi
+  [[ -f $etc/vnc-password ]] || return 0
   vncpasswd -f <"$etc/vnc-password" >"$etc/vnc.passwd.new"
   chown desktop:desktop "$etc/vnc.passwd.new"
   chmod 400 "$etc/vnc.passwd.new"

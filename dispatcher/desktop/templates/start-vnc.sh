@@ -6,7 +6,8 @@ set -euo pipefail
 umask 077
 cookies=$RUNTIME_DIRECTORY/Xauthority
 : >"$cookies"
-printf 'add :1 . %s\n' "$(mcookie)" | xauth -q -f "$cookies" source -
+cookie=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+printf 'add :1 . %s\n' "$cookie" | xauth -q -f "$cookies" source -
 exec /usr/bin/Xtigervnc :1 -auth "$cookies" -nolisten tcp -interface 127.0.0.1 -localhost -rfbport 5901 \
   -SecurityTypes VncAuth -PasswordFile /etc/disinto-desktop/vnc.passwd -BlacklistThreshold 2147483647 \
   -Log '*:stderr:0' -AlwaysShared -AcceptSetDesktopSize -IdleTimeout 0 -geometry 1600x900 -depth 24 -desktop desktop
