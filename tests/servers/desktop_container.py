@@ -3,6 +3,9 @@
 ``boot(user_data)`` gives one that has an address, as a droplet has, where 22, 80 and 443 are. What it has
 of packages is in its image (``desktop/Dockerfile``), which takes minutes to build, so tests skip
 themselves until ``python -m tests.servers.desktop_container`` has made it.
+
+guacd and Guacamole are a stand-in; ``boot(…, guacamole=DIRECTORY)`` runs real ones, from a build as
+``tests/servers/guacamole.py`` has it.
 """
 
 from __future__ import annotations
@@ -103,7 +106,7 @@ class DesktopContainer:
 
 
 @contextmanager
-def boot(user_data: str) -> Iterator[DesktopContainer]:
+def boot(user_data: str, *, guacamole: Path | None = None) -> Iterator[DesktopContainer]:
     """A machine that boots from this user data; it is removed at the end."""
     name = f"disinto-desktop-{uuid.uuid4().hex[:8]}"
     create = ["docker", "create", "--name", name, "--security-opt", "seccomp=unconfined"]
@@ -116,6 +119,8 @@ def boot(user_data: str) -> Iterator[DesktopContainer]:
         "--tmpfs",
         "/tmp:exec",
     ]
+    if guacamole is not None:
+        create += ["--volume", f"{guacamole}:{guacamole}:ro", "--env", f"REAL={guacamole}"]
     create += [word for capability in CAPABILITIES for word in ("--cap-add", capability)]
     subprocess.run(
         [*create, "--env", "container=docker", IMAGE, "/sbin/init"], capture_output=True, check=True

@@ -1,18 +1,20 @@
 #!/usr/bin/python3
 """In place of Docker on the machine of the tests: no registry is asked, and no container made.
 
-``pull`` does nothing. ``run`` reads the command line of the unit: guacd and Guacamole themselves, if the
-image has them below /opt, else a program that listens where they would.
+``pull`` does nothing. ``run`` reads the command line of the unit. Where the machine was started with the
+variable REAL, it runs guacd and Guacamole from that directory (see ``tests/servers/desktop_container.py``),
+else a program that listens where Guacamole would.
 """
 
 import http.server
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
 
-GUACD = "/opt/guacamole/sbin/guacd"
-TOMCAT = Path("/opt/tomcat")
+BASE = Path("/run/guacamole")  # of Tomcat
+HOME = Path("/run/guacamole-home")
 
 
 class Guacamole(http.server.BaseHTTPRequestHandler):
@@ -41,25 +43,50 @@ def value_of(option: str) -> str:
     return sys.argv[sys.argv.index(option) + 1]
 
 
-def run_guacd() -> None:
-    if Path(GUACD).exists():
-        image = next(i for i, word in enumerate(sys.argv) if "/guacd:" in word)
-        os.execv(GUACD, [GUACD, *sys.argv[image + 1 :]])
-    signal.sigwait([signal.SIGTERM])
+def real() -> "Path | None":
+    """The directory of REAL, from the environment of the machine's first process."""
+    for pair in Path("/proc/1/environ").read_text().split("\0"):
+        name, _, value = pair.partition("=")
+        if name == "REAL" and value:
+            return Path(value)
+    return None
 
 
-def run_guacamole() -> None:
+def run_guacd(built: "Path | None") -> None:
+    if built is None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        signal.sigwait([signal.SIGTERM])
+        return
+    image = next(place for place, word in enumerate(sys.argv) if "/guacd:" in word)
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(built / "guacd/lib")}
+    os.execve(built / "guacd/sbin/guacd", ["guacd", *sys.argv[image + 1 :]], environment)
+
+
+def run_guacamole(built: "Path | None") -> None:
+    if built is None:
+        http.server.ThreadingHTTPServer(("127.0.0.1", 8080), Guacamole).serve_forever()
+        return
+    for directory in (BASE, HOME):
+        shutil.rmtree(directory, ignore_errors=True)
+    shutil.copytree(built / "tomcat/conf", BASE / "conf")
+    shutil.copyfile(value_of("--volume").split(":")[0], BASE / "conf/server.xml")
+    for name in ("webapps", "temp", "work", "logs"):
+        (BASE / name).mkdir()
+    (BASE / "webapps/guacamole.war").symlink_to(built / "guacamole.war")
+    (HOME / "extensions").mkdir(parents=True)
+    (HOME / "extensions/guacamole-auth-json.jar").symlink_to(built / "guacamole-auth-json.jar")
+    (HOME / "guacamole.properties").write_text("enable-environment-properties: true\n")
     pairs = (line.split("=", 1) for line in Path(value_of("--env-file")).read_text().splitlines())
-    environment = {**os.environ, **dict(pairs)}
-    if TOMCAT.exists():
-        configuration = value_of("--volume").split(":")[0]
-        (TOMCAT / "conf/server.xml").write_bytes(Path(configuration).read_bytes())
-        os.execve("/bin/bash", ["/bin/bash", str(TOMCAT / "bin/catalina.sh"), "run"], environment)
-    http.server.ThreadingHTTPServer(("127.0.0.1", 8080), Guacamole).serve_forever()
+    environment = {
+        **os.environ,
+        **dict(pairs),
+        "CATALINA_BASE": str(BASE),
+        "GUACAMOLE_HOME": str(HOME),
+    }
+    environment["JAVA_HOME"] = str(Path("/usr/bin/java").resolve().parents[1])
+    os.execve("/bin/bash", ["bash", str(built / "tomcat/bin/catalina.sh"), "run"], environment)
 
 
 if __name__ == "__main__" and sys.argv[1:2] == ["run"]:
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM]) if "guacd" in value_of(
-        "--name"
-    ) else None
-    run_guacd() if "guacd" in value_of("--name") else run_guacamole()
+    program = run_guacd if "guacd" in value_of("--name") else run_guacamole
+    program(real())
