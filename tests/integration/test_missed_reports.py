@@ -107,6 +107,8 @@ def test_a_result_that_somebody_forged_is_not_reported(
     name = f"vault/actions/{ACTION}.result.json"
     text = stage.scene.git("show", f"main:{name}", cwd=stage.scene.remote)
     stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
-    stage.scene.merge({name: text.replace('"succeeded"', '"cancelled"')}, "Forge it")
+    forged = text.replace('"logs": "', '"logs": "forged ')
+    assert forged != text
+    stage.scene.merge({name: forged}, "Forge it")
     stage.once()
     assert comments() == []
