@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -174,10 +175,12 @@ def test_what_needs_approval_says_so_and_is_not_waited_for(
     assert wait["waiting_for"] == "approval"
     assert "no gate is configured" in wait["reason"]
     desk.until("risky", "waiting")
-    shown = desk("status").out
-    assert "risky" in shown
-    assert "no gate is configured" in shown
 
+    @eventually
+    def shown() -> None:
+        assert re.search(r"risky .*no gate is configured", desk("status").out)
+
+    shown()
     cancelled = desk("cancel", "risky")
     assert cancelled.code == 0
     assert "it will not start" in cancelled.out
@@ -196,7 +199,6 @@ def test_a_run_is_followed_and_cancelled(
         assert follower.stdout is not None
         assert follower.stdout.readline() == "tick 1\n"
         assert desk("logs", "long", "--since", "1h", "--tail", "1").out.startswith("tick ")
-        assert desk("logs", "long", "--since", "2100-01-01T00:00:00Z").out == ""
         stopped = desk("cancel", "long")
         assert stopped.code == 0
         assert "stop requested" in stopped.out
