@@ -75,4 +75,12 @@ def _check_order(results: Mapping[str, Mapping[str, Any]], locks: int) -> None:
     for lock, group in groupby(ran, key=itemgetter(0)):
         for (_, first, before), (_, second, after) in pairwise(group):
             if not before["finished_at"] <= after["started_at"]:
-                raise AssertionError(f"lock {lock}: {second} began before {first} had ended")
+                wrong = (
+                    "overlapped"
+                    if after["finished_at"] > before["started_at"]
+                    else "ran in the wrong order"
+                )
+                raise AssertionError(
+                    f"lock {lock}: {first} ({before['started_at']} to {before['finished_at']}) and "
+                    f"{second} ({after['started_at']} to {after['finished_at']}) {wrong}"
+                )

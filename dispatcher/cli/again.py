@@ -9,7 +9,7 @@ import click
 
 from dispatcher.cli import console
 from dispatcher.cli.complete import finished_ids
-from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli.options import Sending, config_option, sending_options
 from dispatcher.cli.session import Session
 from dispatcher.errors import DisintoError, Misconfigured
 
@@ -20,24 +20,10 @@ if TYPE_CHECKING:
 @click.command("again")
 @click.argument("action_id", metavar="ID", shell_complete=finished_ids)
 @click.option("--edit", is_flag=True, help="Change the file in your editor first.")
-@click.option("--follow/--no-follow", default=True, help="Wait for the result, with live output.")
-@click.option("--wait-merge", is_flag=True, help="Follow an action whose pull request is open.")
-@click.option(
-    "--sign", is_flag=True, help="Commit with your own git, signed as in the work tree you are in."
-)
-@json_option
+@sending_options()
 @config_option
 @click.pass_obj
-def command(
-    session: Session,
-    action_id: str,
-    *,
-    edit: bool,
-    follow: bool,
-    wait_merge: bool,
-    sign: bool,
-    as_json: bool,
-) -> int:
+def command(session: Session, action_id: str, *, edit: bool, sending: Sending) -> int:
     """Repeat an action that has ended: send its file again, under a new id.
 
     The new id is ID-2, then ID-3 and so on; again_of in the file names the predecessor. It is sent
@@ -60,7 +46,7 @@ def command(
     place = _edited(new) if edit else None
     try:
         data = new.checked(place.read_bytes()) if place else new.text
-        sent = client.send(target(new), sign=sign, data=data)
+        sent = client.send(target(new), sign=sending.sign, data=data)
     except DisintoError:
         if place:
             console.note(f"your text is kept: 'disinto dispatch {place}' sends it")
@@ -68,9 +54,7 @@ def command(
     if place:
         place.unlink()
         place.parent.rmdir()
-    return after_sending(
-        session, client, sent, follow=follow, wait_merge=wait_merge, as_json=as_json
-    )
+    return after_sending(session, client, sent, sending)
 
 
 def _edited(new: Draft) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,7 +88,7 @@ def command(
         return Exit.FAILED if check and differing else Exit.OK
     if not as_json:
         _show(changes, differing)
-    if not yes and not _confirmed("Delete this?" if remove else "Write this?"):
+    if not yes and not console.confirmed("Delete this?" if remove else "Write this?"):
         console.note("nothing was changed")
         return Exit.FAILED
     warnings = administration.carry_out()
@@ -122,12 +121,6 @@ def _variants_in_use(session: Session) -> Collection[JobVariant]:
         return ()
     finally:
         repo.close()
-
-
-def _confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise click.UsageError("stdin is not a terminal; pass --yes to go ahead.")
-    return click.confirm(question, err=True)
 
 
 def _report(

@@ -89,6 +89,20 @@ def styled(text: str, style: str) -> str:
     return click.style(text, fg=style)
 
 
+def confirmed(question: str, *, to: str = "go ahead") -> bool:
+    """Whether the person at the terminal says yes.
+
+    Args:
+        to: what ``--yes`` is for, if there is nobody to ask.
+
+    Raises:
+        click.UsageError: stdin is not a terminal.
+    """
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"stdin is not a terminal; pass --yes to {to}.")
+    return click.confirm(question, err=True)
+
+
 def person() -> str:
     """The calling user: the login, or the uid if it has no name."""
     import getpass  # few commands need it, and every press of TAB imports this module

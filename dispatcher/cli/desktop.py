@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dispatcher.cli import console
-from dispatcher.cli.complete import desktop_ids
-from dispatcher.cli.desktop_reading import Reading, key_option, read
-from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli import console, desktop_open
+from dispatcher.cli.desktop_reading import ID, KEYS, Reading, read
+from dispatcher.cli.options import Sending, config_option, json_option, sending_options
 from dispatcher.cli.session import Session
 from dispatcher.cli.tables import table
 from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
-    from dispatcher.operate.desktop_access import Session as DesktopSession
     from dispatcher.operate.desktops import Desktop
-
-_FOLLOW = click.option(
-    "--follow/--no-follow", default=True, help="Wait for the result, with live output."
-)
-_WAIT_MERGE = click.option(
-    "--wait-merge", is_flag=True, help="Follow an action whose pull request is open."
-)
-_SIGN = click.option(
-    "--sign", is_flag=True, help="Commit with your own git, signed as in the work tree you are in."
-)
-_ID = click.argument("desktop_id", metavar="ID", shell_complete=desktop_ids)
 
 
 @click.group("desktop")
 def command() -> None:
     """Remote desktops in the browser: machines that actions create and destroy."""
+
+
+command.add_command(desktop_open.command)
 
 
 @command.command("create")
@@ -62,10 +50,7 @@ def command() -> None:
     "--keep-on-error", is_flag=True, help="Keep a machine whose setup fails. Needs --lifetime."
 )
 @click.option("--vigilance", is_flag=True, help="Prepare the machine for the Vigilance agent.")
-@_FOLLOW
-@_WAIT_MERGE
-@_SIGN
-@json_option
+@sending_options()
 @config_option
 @click.pass_obj
 def create(
@@ -76,10 +61,7 @@ def create(
     action_id: str,
     apps: tuple[str, ...],
     ssh_keys: tuple[str, ...],
-    follow: bool,
-    wait_merge: bool,
-    sign: bool,
-    as_json: bool,
+    sending: Sending,
     **given: Any,
 ) -> int:
     """Create a desktop: write the action, send it, and follow it.
@@ -95,24 +77,15 @@ def create(
     params |= {"ssh_keys": [_public_key(key) for key in ssh_keys]} if ssh_keys else {}
     reading = read(session)
     new_id = action_id or reading.desktops.free_id(f"desktop-{name}")
-    code = _send(
-        session,
-        reading,
-        new_id,
-        creating(new_id, params),
-        follow=follow,
-        wait_merge=wait_merge,
-        sign=sign,
-        as_json=as_json,
-    )
-    if code == Exit.OK and follow:
+    code = _send(session, reading, new_id, creating(new_id, params), sending)
+    if code == Exit.OK and sending.follow:
         console.note(f"'disinto desktop open {new_id}' opens it")
     return code
 
 
 @command.command("list")
 @click.option("--all", "destroyed", is_flag=True, help="Those that were destroyed, too.")
-@key_option
+@KEYS
 @json_option
 @config_option
 @click.pass_obj
@@ -146,8 +119,8 @@ def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json:
 
 
 @command.command("show")
-@_ID
-@key_option
+@ID
+@KEYS
 @json_option
 @config_option
 @click.pass_obj
@@ -174,94 +147,13 @@ def show(session: Session, desktop_id: str, *, keys: tuple[Path, ...], as_json: 
             console.say(f"{label:<14}{value}")
 
 
-@command.command("open")
-@_ID
-@click.option(
-    "--target",
-    type=click.Choice(("gateway", "ip")),
-    help="Where to reach it; default: the gateway, if it is behind one.",
-)
-@click.option("--print", "print_only", is_flag=True, help="Print the link, and start no browser.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=0,
-    help="Port of the link on the loopback; default: any.",
-)
-@key_option
-@json_option
-@config_option
-@click.pass_obj
-def open_(
-    session: Session,
-    desktop_id: str,
-    *,
-    target: str | None,
-    print_only: bool,
-    port: int,
-    keys: tuple[Path, ...],
-    as_json: bool,
-) -> None:
-    """Open a desktop in the browser.
-
-    Derives the desktop's key in Vault with your own token (VAULT_TOKEN; its policy is
-    disinto.<installation>.derive.desktop_hmac), logs you in at the desktop's Guacamole, and serves a link
-    on 127.0.0.1 that works once, within five minutes, and leads there. Waits until it was used.
-
-    The inventory entry must be as a signed result wrote it, or nothing is sent to its address. Without
-    the dispatcher's signing key here, pass its public half with --key.
-
-    On a machine without a browser, use --print and --port, and reach the port by ssh -L.
-
-    Exits with 75 if the desktop is not active, or if nobody used the link.
-    """
-    from dispatcher.operate.desktop_link import VALID_S, LinkUnused, serve_link
-
-    opened = _begin(session, desktop_id, target=target, keys=keys)
-    session.on_interrupt = f"the session at {desktop_id} was ended"
-    used = False
-    try:
-        with serve_link(opened.url, port=port) as link:
-            if as_json:
-                console.emit(_opened(desktop_id, opened, link.url, time.time() + VALID_S))
-                sys.stdout.flush()
-            else:
-                click.echo(link.url)
-                console.note(f"works once, for {VALID_S / 60:.0f} minutes; waiting for the browser")
-            if not print_only and not as_json:
-                _browse(link.url)
-            used = link.wait()
-        if not used:
-            raise LinkUnused(
-                "the link was not used within five minutes, and the session was ended",
-                remedy=f"Run it again: disinto desktop open {desktop_id}",
-            )
-    finally:
-        if not used:
-            _end(opened)
-    if not as_json:
-        console.note(f"opened {desktop_id} at {opened.place.base}")
-
-
 @command.command("destroy")
-@_ID
+@ID
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_FOLLOW
-@_WAIT_MERGE
-@_SIGN
-@json_option
+@sending_options()
 @config_option
 @click.pass_obj
-def destroy(
-    session: Session,
-    desktop_id: str,
-    *,
-    yes: bool,
-    follow: bool,
-    wait_merge: bool,
-    sign: bool,
-    as_json: bool,
-) -> int:
+def destroy(session: Session, desktop_id: str, *, yes: bool, sending: Sending) -> int:
     """Destroy a desktop, with everything on it.
 
     The action is sent like any other, and needs the approval that the policy demands.
@@ -272,41 +164,22 @@ def destroy(
     entry = reading.desktops.standing(desktop_id)
     reading.desktops.refuse_second_destruction(desktop_id)
     formula = "" if entry.problem else entry.destroyed_by
-    if not yes and not _confirmed(f"Destroy desktop {desktop_id}, with everything on it?"):
+    if not yes and not console.confirmed(f"Destroy desktop {desktop_id}, with everything on it?"):
         return Exit.FAILED
     new_id = reading.desktops.free_id(f"destroy-{desktop_id}")
-    return _send(
-        session,
-        reading,
-        new_id,
-        destroying(new_id, desktop_id, formula=formula),
-        follow=follow,
-        wait_merge=wait_merge,
-        sign=sign,
-        as_json=as_json,
-    )
+    data = destroying(new_id, desktop_id, formula=formula)
+    return _send(session, reading, new_id, data, sending)
 
 
 @command.command("reap")
 @click.option("--remove", is_flag=True, help="Remove what is left over; else it is only listed.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@key_option
-@_FOLLOW
-@_WAIT_MERGE
-@_SIGN
-@json_option
+@KEYS
+@sending_options()
 @config_option
 @click.pass_obj
 def reap(
-    session: Session,
-    *,
-    remove: bool,
-    yes: bool,
-    keys: tuple[Path, ...],
-    follow: bool,
-    wait_merge: bool,
-    sign: bool,
-    as_json: bool,
+    session: Session, *, remove: bool, yes: bool, keys: tuple[Path, ...], sending: Sending
 ) -> int:
     """Find machines at the provider that no desktop is made of, and remove them.
 
@@ -319,107 +192,23 @@ def reap(
     reading = read(session, keys, strict=True)
     params = reading.desktops.reap_params(now=now, run_keys=reading.in_progress(), remove=remove)
     known = len(params["known_droplets"])
-    if remove and not yes and not _confirmed(f"Remove every machine but {known} known ones?"):
+    if (
+        remove
+        and not yes
+        and not console.confirmed(f"Remove every machine but {known} known ones?")
+    ):
         return Exit.FAILED
     at = rfc3339(now)[:19].replace(":", "").replace("-", "").replace("T", "-")
     new_id = reading.desktops.free_id(f"desktop-reap-{at}")
-    return _send(
-        session,
-        reading,
-        new_id,
-        reaping(new_id, params),
-        follow=follow,
-        wait_merge=wait_merge,
-        sign=sign,
-        as_json=as_json,
-    )
+    return _send(session, reading, new_id, reaping(new_id, params), sending)
 
 
-def _begin(
-    session: Session, desktop_id: str, *, target: str | None, keys: tuple[Path, ...]
-) -> DesktopSession:
-    """Log in at a desktop."""
-    from dispatcher.operate import desktop_access as access
-    from dispatcher.vault import Vault
-
-    entry = read(session, keys, strict=True).desktops.standing(desktop_id)
-    place = access.place_of(entry, access.Target(target) if target else None)
-    settings = session.settings
-    vault = Vault.of_operator(settings.vault, environ=os.environ)
-    try:
-        credentials = access.credentials_of(entry, vault, settings)
-    finally:
-        vault.close()
-    return access.begin_session(
-        place,
-        credentials,
-        username=console.person(),
-        now=time.time(),
-        until_s=entry.expires_s,
-    )
-
-
-def _end(opened: DesktopSession) -> None:
-    """End a session that nobody will use; it ends by itself after a while."""
-    from dispatcher.operate.desktop_access import DesktopUnreachable, end_session
-
-    try:
-        end_session(opened)
-    except DesktopUnreachable as error:
-        console.note(f"the session could not be ended: {error.what}")
-
-
-def _opened(desktop_id: str, opened: DesktopSession, link: str, until_s: float) -> dict[str, Any]:
-    from dispatcher.model.times import rfc3339
-
-    return {
-        "id": desktop_id,
-        "link": link,
-        "link_until": rfc3339(until_s),
-        "at": opened.place.base,
-        "session_until": rfc3339(opened.until_s),
-    }
-
-
-def _browse(url: str) -> None:
-    """Start the browser, if there is a display. The address goes by a file that only we can read:
-    everybody on this machine can read a browser's arguments.
-    """
-    import tempfile
-    import webbrowser
-
-    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return
-    file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - the browser reads it later
-        "w", prefix="disinto-", suffix=".html", delete=False
-    )
-    with file:
-        file.write(f'<meta http-equiv="refresh" content="0; url={url}">\n')
-    try:
-        webbrowser.open(Path(file.name).as_uri())
-    finally:
-        # A browser that reads it later finds nothing; the link is on the terminal.
-        click.get_current_context().call_on_close(lambda: Path(file.name).unlink(missing_ok=True))
-
-
-def _send(
-    session: Session,
-    reading: Reading,
-    action_id: str,
-    data: bytes,
-    *,
-    follow: bool,
-    wait_merge: bool,
-    sign: bool,
-    as_json: bool,
-) -> int:
+def _send(session: Session, reading: Reading, action_id: str, data: bytes, sending: Sending) -> int:
     from dispatcher.cli.sending import after_sending
 
     client = reading.client
-    sent = client.send(Path.cwd() / f"{action_id}.toml", sign=sign, data=data)
-    return after_sending(
-        session, client, sent, follow=follow, wait_merge=wait_merge, as_json=as_json
-    )
+    sent = client.send(Path.cwd() / f"{action_id}.toml", sign=sending.sign, data=data)
+    return after_sending(session, client, sent, sending)
 
 
 def _public_key(given: str) -> str:
@@ -439,12 +228,6 @@ def _public_key(given: str) -> str:
             f"there is no public key in {given}",
             remedy="Name a file such as ~/.ssh/id_ed25519.pub.",
         ) from None
-
-
-def _confirmed(question: str) -> bool:
-    if not sys.stdin.isatty():
-        raise click.UsageError("stdin is not a terminal; pass --yes to go ahead.")
-    return click.confirm(question, err=True)
 
 
 def _expiry(desktop: Desktop) -> str:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from dispatcher.cli import console
+from dispatcher.cli.complete import desktop_ids
+from dispatcher.cli.options import key_option
 
 if TYPE_CHECKING:
     from dispatcher.cli.session import Session
@@ -18,14 +20,8 @@ if TYPE_CHECKING:
     from dispatcher.operate.desktops import Desktops
     from dispatcher.operate.submission_client import SubmissionClient
 
-key_option = click.option(
-    "--key",
-    "keys",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Trusted public key (PEM) of results; default: this dispatcher's.",
-)
+ID = click.argument("desktop_id", metavar="ID", shell_complete=desktop_ids)
+KEYS = key_option(" of results")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,24 +8,17 @@ from pathlib import Path
 import click
 
 from dispatcher.cli import console
-from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli.options import Sending, config_option, sending_options
 from dispatcher.cli.session import Session
 from dispatcher.errors import NotFound
 
 
 @click.command("dispatch")
 @click.argument("target", metavar="FILE", type=click.Path())
-@click.option("--follow/--no-follow", default=True, help="Wait for the result, with live output.")
-@click.option("--wait-merge", is_flag=True, help="Follow an action whose pull request is open.")
-@click.option(
-    "--sign", is_flag=True, help="Commit with your own git, signed as in the file's work tree."
-)
-@json_option
+@sending_options(signed_as_in="the file's work tree")
 @config_option
 @click.pass_obj
-def command(
-    session: Session, target: str, *, follow: bool, wait_merge: bool, sign: bool, as_json: bool
-) -> int:
+def command(session: Session, target: str, *, sending: Sending) -> int:
     """Send an action file to the ops repo, and follow it to its end.
 
     The file is checked first, and all its problems are reported, then it is committed and pushed.
@@ -42,18 +35,18 @@ def command(
     from dispatcher.cli.sending import after_sending
 
     if not is_file(target):
-        if sign or not follow:
+        if sending.sign or not sending.follow:
             raise click.UsageError(f"--sign and --no-follow require a file; {target} is an id.")
         console.note(
             f"'disinto dispatch ID' is 'disinto watch {target}' now; the old form will be removed"
         )
         client = open_client(session)
-        return follow_action(session, client, target, wait_merge=wait_merge, as_json=as_json)
+        return follow_action(
+            session, client, target, wait_merge=sending.wait_merge, as_json=sending.as_json
+        )
     client = open_client(session)
-    sent = client.send(Path(target), sign=sign)
-    return after_sending(
-        session, client, sent, follow=follow, wait_merge=wait_merge, as_json=as_json
-    )
+    sent = client.send(Path(target), sign=sending.sign)
+    return after_sending(session, client, sent, sending)
 
 
 def is_file(target: str) -> bool:

@@ -131,9 +131,7 @@ def list_(session: Session, *, bots: bool, check: bool, as_json: bool) -> int:
 def rm(session: Session, name: str, *, bot: bool, yes: bool) -> int:
     """Remove all versions of a secret, and its policy."""
     _check_name(name, bot=bot)
-    if not yes and not sys.stdin.isatty():
-        raise click.UsageError("stdin is not a terminal; pass --yes to remove it.")
-    if not yes and not click.confirm(f"Remove {name}, all versions?", err=True):
+    if not yes and not console.confirmed(f"Remove {name}, all versions?", to="remove it"):
         console.note("nothing was changed")
         return Exit.FAILED
     secrets = _secrets(session)

@@ -9,6 +9,7 @@ from dispatcher.cli.following import follow as follow_action
 from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
+    from dispatcher.cli.options import Sending
     from dispatcher.cli.session import Session
     from dispatcher.operate.submission_client import Sent, SubmissionClient
 
@@ -17,12 +18,10 @@ def after_sending(
     session: Session,
     client: SubmissionClient,
     sent: Sent,
-    *,
-    follow: bool,
-    wait_merge: bool,
-    as_json: bool,
+    wanted: Sending,
 ) -> int:
     """Report what was sent, and follow it if that is wanted and makes sense; the exit code."""
+    follow, wait_merge, as_json = wanted.follow, wanted.wait_merge, wanted.as_json
     console.note(sent.summary)
     unmerged = sent.request is not None and not wait_merge
     if follow and not unmerged and not sent.stuck:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +13,8 @@ from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
     from dispatcher.loop.leader import LeadReport
+
+_QUESTION = "Is the other one stopped, and should this one lead?"
 
 
 @click.command("takeover")
@@ -40,7 +41,7 @@ def command(session: Session, *, yes: bool) -> int:
         console.say(f"this installation already leads: instance {report.instance}")
         return Exit.OK
     _show(report)
-    if not yes and not _confirmed():
+    if not yes and not console.confirmed(_QUESTION, to="take over"):
         console.note("nothing was changed")
         return Exit.FAILED
     record = leadership.take_over(report.value, who=console.person())
@@ -73,9 +74,3 @@ def _show(report: LeadReport) -> None:
     console.note(
         "stop the other one first: whatever it has started and not published would run again"
     )
-
-
-def _confirmed() -> bool:
-    if not sys.stdin.isatty():
-        raise click.UsageError("stdin is not a terminal; pass --yes to take over.")
-    return click.confirm("Is the other one stopped, and should this one lead?", err=True)

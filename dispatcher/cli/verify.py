@@ -11,7 +11,7 @@ import click
 
 from dispatcher.cli import console
 from dispatcher.cli.complete import finished_ids
-from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli.options import config_option, json_option, key_option
 from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
 
@@ -27,14 +27,7 @@ if TYPE_CHECKING:
 
 @click.command("verify")
 @click.argument("target", metavar="ID|FILE", shell_complete=finished_ids)
-@click.option(
-    "--key",
-    "keys",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Trusted public key (PEM); default: this dispatcher's.",
-)
+@key_option("")
 @json_option
 @config_option
 @click.pass_obj

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from dispatcher.desktop.apps import choose, find_catalogue
 from dispatcher.desktop.certificate import make_certificate
-from dispatcher.desktop.cloud import Order
+from dispatcher.desktop.cloud import TOKEN, Order
 from dispatcher.desktop.create import Creation, Wanted
 from dispatcher.desktop.credentials import VARIABLE, Credentials
 from dispatcher.desktop.destroy import destroy
-from dispatcher.desktop.digitalocean import TOKEN, Connection, DigitalOcean
+from dispatcher.desktop.digitalocean import Connection, DigitalOcean
 from dispatcher.desktop.machine import Machine, user_data
 from dispatcher.desktop.params import (
     CreateParams,

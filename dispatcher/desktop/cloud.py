@@ -14,6 +14,9 @@ from typing import Protocol
 
 from dispatcher.errors import Exit, PermanentError, TemporaryError
 
+TOKEN = "DIGITALOCEAN_API_TOKEN"  # noqa: S105 - a name
+"""The secret, and environment variable, that holds the provider's token."""
+
 
 class CloudRefused(PermanentError):
     """The request was understood and rejected: credentials, quota, region, size, user data."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, NoReturn
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
-from dispatcher.desktop.cloud import CloudBusy, CloudRefused, CloudUnclear, Droplet, Order
+from dispatcher.desktop.cloud import TOKEN, CloudBusy, CloudRefused, CloudUnclear, Droplet, Order
 from dispatcher.errors import Misconfigured, origin_of, reason_of
 from dispatcher.model.times import epoch
 
@@ -31,7 +31,6 @@ _UBUNTU = re.compile(r"ubuntu-(\d\d)-(\d\d)-x64", re.ASCII)
 _QUOTA = "will exceed your droplet limit"
 _SCOPES = "droplet:create, droplet:read, droplet:delete, tag:create, tag:read, image:read and ssh_key:read"
 _LONGEST_RETRY_S = 3600.0
-TOKEN = "DIGITALOCEAN_API_TOKEN"  # noqa: S105 - the name of a variable
 
 
 class _Address(BaseModel):

@@ -195,7 +195,7 @@ class Sources:
         write: Callable[[NewAction], None],
         led: Callable[[], None],
         resting: Callable[[], Collection[Dependency]] = frozenset,
-        ended: Callable[[Collection[str]], object] = len,
+        ended: Callable[[Collection[str]], object],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._ended = ended

@@ -11,14 +11,13 @@ from typing import Any
 
 import tomli_w
 
+from dispatcher.desktop.cloud import TOKEN
 from dispatcher.desktop.credentials import VARIABLE
 from dispatcher.errors import Conflict, Exit, NotFound, PermanentError, TemporaryError
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader
-from dispatcher.model.action import Action, parse_action
 from dispatcher.model.names import is_id
-from dispatcher.model.paths import ACTION_ENDING
 from dispatcher.model.times import rfc3339
-from dispatcher.operate.files import ACTION_LIMIT
+from dispatcher.operate.files import valid_open_actions
 from dispatcher.operate.repetitions import is_used, numbered
 from dispatcher.operate.submission import AlreadyThere
 from dispatcher.ops_repo import OpsRepo, Tree
@@ -28,8 +27,6 @@ from dispatcher.toml.source import quoted
 KIND = "desktop"
 CREATE, DESTROY, REAP = "desktop", "desktop-destroy", "desktop-reap"
 """Names of the formulas."""
-
-TOKEN = "DIGITALOCEAN_API_TOKEN"  # noqa: S105 - a name
 
 CREATING, DESTROYED, UNKNOWN = "CREATING", "DESTROYED", "UNKNOWN"
 
@@ -107,8 +104,9 @@ class Desktops:
         """Those that exist and are being created; also those that were destroyed, if so wanted."""
         entries = self.reader.all(self.tree, kind=KIND)
         found = {entry.id: _of(entry) for entry in entries}
-        for action in self.open_actions(CREATE):
-            found.setdefault(action.id, Desktop(id=action.id, state=CREATING))
+        for action in valid_open_actions(self.repo, self.tree):
+            if action.formula == CREATE:
+                found.setdefault(action.id, Desktop(id=action.id, state=CREATING))
         if destroyed:
             for entry, ended_by in self.reader.destroyed(self.tree, kind=KIND):
                 gone = Desktop(id=entry.id, state=DESTROYED, entry=entry, ended_by=ended_by)
@@ -154,26 +152,12 @@ class Desktops:
 
     def refuse_second_destruction(self, desktop_id: str) -> None:
         """Raises ``AlreadyThere`` if an open action destroys it."""
-        for action in self.open_actions(DESTROY):
-            if action.params.get("id") == desktop_id:
+        for action in valid_open_actions(self.repo, self.tree):
+            if action.formula == DESTROY and action.params.get("id") == desktop_id:
                 raise AlreadyThere(
                     f"{action.id} destroys {desktop_id} already",
                     remedy=f"'disinto watch {action.id}' follows it.",
                 )
-
-    def open_actions(self, *formulas: str) -> list[Action]:
-        """Actions without a result that name one of these formulas; all without any."""
-        blobs = {e.blob: action_id for action_id, e in self.tree.open.items() if e.regular}
-        contents = self.repo.read(blobs, limit=ACTION_LIMIT) if blobs else {}
-        actions = []
-        for blob, data in contents.items():
-            stem = blobs[blob]
-            if not isinstance(data, bytes):
-                continue
-            action = parse_action(data, path=f"{stem}{ACTION_ENDING}", stem=stem)
-            if isinstance(action, Action) and (not formulas or action.formula in formulas):
-                actions.append(action)
-        return actions
 
     def free_id(self, wanted: str) -> str:
         """An id that is not used: this one, or with ``-2`` and so on.

@@ -6,9 +6,12 @@ asked for the path.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pydantic import ValidationError
 
 from dispatcher.errors import InvalidInput, Problem
+from dispatcher.model.action import Action, parse_action
 from dispatcher.model.result import RESULT_LIMIT, Result
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.ops_repo.files import File
@@ -24,6 +27,17 @@ def read_action(repo: OpsRepo, tree: Tree, action_id: str) -> bytes | int | None
     """
     path = tree.action_path(action_id)
     return _read(repo, tree, tree.action_file(action_id), path, limit=ACTION_LIMIT)
+
+
+def valid_open_actions(repo: OpsRepo, tree: Tree) -> Iterator[Action]:
+    """The actions without a result whose files are valid, in no particular order."""
+    regular = {name: file for name, file in tree.open.items() if file.regular}
+    contents = repo.read((file.blob for file in regular.values()), limit=ACTION_LIMIT)
+    for name, file in regular.items():
+        if isinstance(data := contents[file.blob], bytes):
+            action = parse_action(data, path=file.path, stem=name)
+            if isinstance(action, Action):
+                yield action
 
 
 def read_result(repo: OpsRepo, tree: Tree, action_id: str) -> Result | None:

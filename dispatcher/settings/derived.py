@@ -11,8 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 from dispatcher.model.derived import DERIVED_FIELD
-from dispatcher.model.names import secret_problem
-from dispatcher.settings.dynamic import DynamicSettings
+from dispatcher.settings.dynamic import DynamicSettings, name_contradictions
 from dispatcher.settings.section import Contradiction, wrong
 from dispatcher.toml.source import quoted
 
@@ -46,13 +45,9 @@ def derived_contradictions(vault: _Vault, *, signing_key: str) -> Iterator[Contr
     Args:
         signing_key: the transit key that signs results; "" if there is none.
     """
-    if len(vault.derived) > MAX_DERIVED:
-        what = f"[vault.derived] holds {len(vault.derived)} secrets, more than {MAX_DERIVED}"
-        yield wrong(what, "vault", "derived", remedy="Remove those that no action names")
+    yield from name_contradictions(vault.derived, "derived", limit=MAX_DERIVED)
     for name, key in vault.derived.items():
         here = ("vault", "derived", name)
-        if problem := secret_problem(name):
-            yield wrong(problem[0], *here, remedy=problem[1])
         if name in vault.dynamic:
             what = f"{name} is in [vault.dynamic] as well"
             yield wrong(what, *here, remedy="Rename one of the two")

@@ -9,7 +9,7 @@ which signs results.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from pydantic import Field
@@ -104,17 +104,25 @@ def variables_of(vault: _Fetched) -> Mapping[str, tuple[str, ...]]:
 
 def dynamic_contradictions(vault: _VaultPaths) -> Iterator[Contradiction]:
     """What is wrong with ``[vault.dynamic]``, by itself and beside the other keys of ``[vault]``."""
-    if len(vault.dynamic) > MAX_DYNAMIC:
-        what = f"[vault.dynamic] holds {len(vault.dynamic)} secrets, more than {MAX_DYNAMIC}"
-        yield wrong(what, "vault", "dynamic", remedy="Remove those that no action names")
+    yield from name_contradictions(vault.dynamic, "dynamic", limit=MAX_DYNAMIC)
     for name, secret in vault.dynamic.items():
         here = ("vault", "dynamic", name)
-        if problem := secret_problem(name):
-            yield wrong(problem[0], *here, remedy=problem[1])
         if problem := _path_problem(secret.path, vault):
             yield wrong(problem[0], *here, "path", remedy=problem[1])
         yield from _fields(secret.fields, here)
         yield from _written(secret.write or {}, here)
+
+
+def name_contradictions(
+    names: Collection[str], section: str, *, limit: int
+) -> Iterator[Contradiction]:
+    """What is wrong with the names of secrets in ``[vault.<section>]``, or with their number."""
+    if len(names) > limit:
+        what = f"[vault.{section}] holds {len(names)} secrets, more than {limit}"
+        yield wrong(what, "vault", section, remedy="Remove those that no action names")
+    for name in names:
+        if problem := secret_problem(name):
+            yield wrong(problem[0], "vault", section, name, remedy=problem[1])
 
 
 def _path_problem(path: str, vault: _VaultPaths) -> tuple[str, str] | None:
