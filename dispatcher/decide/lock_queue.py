@@ -1,9 +1,10 @@
 """Locks: which run holds one, who is next, and who gives way to a newer one. Pure.
 
 The holder is a claim in flight, or a launch under way; there is nothing else to unlock. What waits
-is in commit order among equal priorities. If the order is unknown of two actions of which
-one supersedes the other, both are left alone: an older one must never run after a newer one that
-took its place.
+is in commit order among equal priorities: one that is ready lets those go first that came before it
+and are still being read or judged, unless that failed or has to wait. If the order is unknown of two
+actions of which one supersedes the other, both are left alone: an older one must never run after a
+newer one that took its place.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from dispatcher.decide.steps import Reject, Wait
-from dispatcher.decide.world import Candidate, World
+from dispatcher.decide.steps import Ask, Reject, Wait, needs
+from dispatcher.decide.world import Candidate, GateState, World
+from dispatcher.errors import Dependency
 from dispatcher.model.health import LockPlace, WaitingFor
 from dispatcher.model.run import Claim, Phase, Tier
 from dispatcher.model.verdicts import Verdict
@@ -41,6 +43,10 @@ class LockQueue:
             _unstarted(world) if any(_supersedes(c) for c in world.candidates.values()) else {}
         )
         self._oldest = _oldest(self._older)
+        self._unjudged = _unjudged(world)
+        unread = [(order, i) for i, order in world.unread.items() if i not in world.claims]
+        self._oldest_unread = min(unread, default=None)
+        self._oldest_readable = min((u for u in unread if u[1] not in world.paused), default=None)
 
     def enter(self, candidate: Candidate) -> Wait | None:
         """Give an action its lock, or say why it waits for it; None for one that may start."""
@@ -82,7 +88,7 @@ class LockQueue:
         whether that is over soon, without anybody's doing.
         """
         if not _supersedes(candidate):
-            return "", True
+            return self._unjudged_first(candidate), True
         lock = candidate.lock
         if above := _kept_back_by(candidate, self._oldest):
             return f"lock {lock}: {_outranked(above, candidate)}", False
@@ -95,15 +101,15 @@ class LockQueue:
                 return f"lock {lock}: {_outranked(other, candidate)}", False
             if older:
                 return f"lock {lock}: {name}, which is older, has no result yet", True
-        return self._unread_first(candidate), True
+        return _unread_first(candidate, self._oldest_unread), True
 
-    def _unread_first(self, candidate: Candidate) -> str:
-        """An older one whose file is being read may be of the same lock."""
-        for action_id, order in self._world.unread.items():
-            older = order < candidate.order or not candidate.order_known
-            if older and action_id not in self._world.claims:
-                return f"lock {candidate.lock}: {action_id}, which is older, is being read"
-        return ""
+    def _unjudged_first(self, candidate: Candidate) -> str:
+        """One whose turn comes before may be approved in a moment."""
+        for other in self._unjudged.get(candidate.lock, ()):
+            if precedence(other) < precedence(candidate):
+                name = other.key.action_id
+                return f"lock {candidate.lock}: {name}, which comes first, is being judged"
+        return _unread_first(candidate, self._oldest_readable)
 
 
 def superseded(
@@ -141,6 +147,12 @@ def superseded(
                 commit=world.commit,
             )
     return found
+
+
+def precedence(candidate: Candidate) -> tuple[int, int, str]:
+    """What sorts candidates by whose turn it is: higher priority first, then in commit order."""
+    priority = candidate.action.priority if candidate.action else 0
+    return (-priority, candidate.order, candidate.key.action_id)
 
 
 def precedes(one: Candidate, other: Candidate) -> bool | None:
@@ -232,6 +244,28 @@ def _unstarted(world: World) -> dict[str, list[Candidate]]:
         claim = world.claims.get(action_id)
         started = claim is not None and claim.phase is not Phase.TOMBSTONE
         if candidate.lock and not started and action_id not in world.published:
+            found[candidate.lock].append(candidate)
+    return dict(found)
+
+
+def _unread_first(candidate: Candidate, unread: tuple[int, str] | None) -> str:
+    """An older one whose file is being read may be of the same lock."""
+    if unread is None or (candidate.order_known and unread[0] >= candidate.order):
+        return ""
+    return f"lock {candidate.lock}: {unread[1]}, which is older, is being read"
+
+
+def _unjudged(world: World) -> dict[str, list[Candidate]]:
+    """By lock: actions that may start as soon as they are judged, which can be done now."""
+    found: defaultdict[str, list[Candidate]] = defaultdict(list)
+    for action_id, candidate in world.candidates.items():
+        if not candidate.lock or candidate.gate_state is not GateState.UNASKED or candidate.problem:
+            continue
+        missing = needs(Ask(candidate=candidate)) & frozenset(world.down)
+        if candidate.unvetted and Dependency.VAULT in world.down:
+            continue
+        used = action_id in world.claims or action_id in world.published
+        if not missing and not used and action_id not in world.paused:
             found[candidate.lock].append(candidate)
     return dict(found)
 

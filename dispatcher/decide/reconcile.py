@@ -33,7 +33,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
-from dispatcher.decide.lock_queue import LockQueue, orphan_waits, superseded
+from dispatcher.decide.lock_queue import LockQueue, orphan_waits, precedence, superseded
 from dispatcher.decide.predecessors import Predecessors
 from dispatcher.decide.steps import (
     Ask,
@@ -303,7 +303,7 @@ def _with_room(world: World, launchable: list[Candidate]) -> Iterator[Step | Wai
     free = world.limits.max_in_flight - len(running) - len(starting)
     full = f"{world.limits.max_in_flight} runs in flight, the maximum ([limits] max_in_flight)"
     locks = LockQueue(world)
-    for candidate in sorted(launchable, key=_precedence):
+    for candidate in sorted(launchable, key=precedence):
         if locked := locks.enter(candidate):
             yield locked
             continue
@@ -335,8 +335,3 @@ def _starts(world: World, action_id: str) -> bool:
         and candidate.gate_state is GateState.APPROVED
         and action_id not in world.claims
     )
-
-
-def _precedence(candidate: Candidate) -> tuple[int, int, str]:
-    priority = candidate.action.priority if candidate.action else 0
-    return (-priority, candidate.order, candidate.key.action_id)

@@ -113,7 +113,8 @@ class VettingQueue:
         """
         if self._running:
             return None
-        files = {i: open_files[i] for i in self._waiting if i not in resting}
+        ids = sorted((i for i in self._waiting if i not in resting), key=order)
+        files = {i: open_files[i] for i in ids}
         if not files:
             return None
         self._running = frozenset(files)

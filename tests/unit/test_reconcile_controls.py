@@ -14,6 +14,7 @@ from dispatcher.decide import predecessors
 from dispatcher.decide.reconcile import reconcile
 from dispatcher.decide.steps import Launch, Plan, Reject, ResolveOrphan
 from dispatcher.decide.world import Candidate, Ended, GateState, Limits, World
+from dispatcher.errors import Dependency
 from dispatcher.model.action import Action
 from dispatcher.model.health import LockPlace, WaitingFor
 from dispatcher.model.run import Phase, Tier
@@ -64,6 +65,40 @@ def test_one_of_a_lock_starts_and_the_others_wait_for_it_in_commit_order() -> No
         "a2": (WaitingFor.LOCK, "lock web: a1 is next"),
         "a3": (WaitingFor.LOCK, "lock web: a1 is next; a2 is before this action"),
     }
+
+
+def test_one_that_is_ready_lets_an_older_one_be_judged_first() -> None:
+    older = candidate("a1", order=1, gate_state=GateState.UNASKED)
+    newer = candidate("a2", order=2)
+    for busy in (set[str](), {"a1"}):
+        plan = decide(older, newer, busy=busy)
+        assert not launched(plan)
+        assert waits(plan)["a2"] == (
+            WaitingFor.LOCK,
+            "lock web: a1, which comes first, is being judged",
+        )
+    free: list[tuple[Candidate, dict[str, Any]]] = [
+        (candidate("a1", order=1, gate_state=GateState.WAITING), {}),
+        (candidate("a1", order=1, gate_state=GateState.UNASKED, lock="db"), {}),
+        (candidate("a1", order=3, gate_state=GateState.UNASKED), {}),
+        (candidate("a1", order=1, gate_state=GateState.UNASKED, priority=-1), {}),
+        (candidate("a1", order=1, gate_state=GateState.UNASKED, problem="bad"), {}),
+        (older, {"paused": {"a1": "the gate says nonsense"}}),
+        (older, {"down": {Dependency.FORGE}}),
+    ]
+    for other, facts in free:
+        if "down" in facts:
+            newer = candidate("a2", order=2, tier_decision=of_tier(Tier.LOW))
+        assert launched(decide(other, newer, **facts)) == ["a2"], (other, facts)
+
+
+def test_one_that_is_ready_lets_an_older_file_be_read_first() -> None:
+    newer = candidate("a2", order=2)
+    plan = decide(newer, unread={"a1": 1})
+    assert waits(plan)["a2"] == (WaitingFor.LOCK, "lock web: a1, which is older, is being read")
+    assert launched(decide(newer, unread={"a3": 3})) == ["a2"]
+    assert launched(decide(newer, unread={"a1": 1}, paused={"a1": "unreadable"})) == ["a2"]
+    assert launched(decide(candidate("a2", order=2, lock=""), unread={"a1": 1})) == ["a2"]
 
 
 def test_a_wait_names_the_holder_the_first_and_how_many_are_ahead() -> None:
@@ -410,6 +445,7 @@ worlds = st.builds(
     published=st.frozensets(ids).map(lambda s: s | {"b0"}),
     claims=claims,
     observations=st.none() | st.dictionaries(ids.map(key), st.sampled_from([ENDED, RUNNING])),
+    down=st.sampled_from([frozenset(), frozenset(), frozenset({Dependency.FORGE})]),
     limits=st.builds(Limits, max_in_flight=st.integers(1, 9)),
     unsettled=st.frozensets(ids),
     busy=st.frozensets(ids),
@@ -498,6 +534,36 @@ def test_equals_of_a_lock_start_in_commit_order(world: World) -> None:
                 continue
             before = (-other.action.priority, other.order) < (-one.action.priority, one.order)
             assert not before, f"{action_id} overtook {i}"
+
+
+@given(
+    st.dictionaries(
+        ids,
+        st.fixed_dictionaries(
+            {
+                "order": st.integers(0, 9),
+                "priority": st.integers(-1, 1),
+                "gate_state": st.sampled_from(
+                    [GateState.APPROVED, GateState.UNASKED, GateState.WAITING]
+                ),
+            }
+        ),
+    ),
+    st.frozensets(ids),
+)
+def test_no_answer_of_a_gate_lets_one_overtake(
+    facts: dict[str, dict[str, Any]], failed: frozenset[str]
+) -> None:
+    """Whatever order the gate answers in: the first of a lock that could start does."""
+    paused = dict.fromkeys(failed, "it failed")
+    plan = decide(*(candidate(i, **f) for i, f in facts.items()), paused=paused)
+    turns = sorted(
+        (-f["priority"], f["order"], i, f["gate_state"])
+        for i, f in facts.items()
+        if f["gate_state"] is not GateState.WAITING and i not in failed
+    )
+    first = [turns[0][2]] if turns and turns[0][3] is GateState.APPROVED else []
+    assert launched(plan) == first
 
 
 @given(worlds)
