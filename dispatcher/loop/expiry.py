@@ -2,7 +2,7 @@
 
 A run that creates something may give it a lifetime, ``outputs.inventory.expires_at``. Once that is over,
 the action that destroys it is written here, once for each content of the entry: a later update with
-another time is another content. The creating action was approved with its lifetime, so
+another time is another content. If it fails it is repeated (``dispatcher.loop.expiry_attempts``). The creating action was approved with its lifetime, so
 ``dispatcher.gate.expiry`` needs no further approval unless the destroying formula is of a higher tier.
 The action has the secrets and mounts of the one that wrote the entry, which is read as it ran.
 """
@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from dispatcher.attestation import git_blob
+from dispatcher.loop.expiry_attempts import Attempt, next_attempt
 from dispatcher.loop.foreign import InGit, in_git
-from dispatcher.loop.inventory import InventoryEntry, InventoryReader
+from dispatcher.loop.inventory import Claimed, InventoryEntry, InventoryReader
 from dispatcher.loop.inventory import Repo as InventoryRepo
 from dispatcher.loop.result_writer import Verifier
 from dispatcher.model.action import MAX_ACTION_BYTES, Action, parse_action
@@ -59,22 +60,25 @@ class Expiry:
             for each in self._reader.claimed(look.commit)
             if (at := each.entry.expires_s) is not None and not each.entry.problem
         ]
-        due = [
-            each
-            for at, each in sorted(lasting, key=lambda pair: pair[0])
-            if at <= look.now and not look.is_used(action_id_of(each.entry))
-        ]
+        over = [each for at, each in sorted(lasting, key=_when) if at <= look.now]
+        attempts = {each.entry.path: next_attempt(look, action_id_of(each.entry)) for each in over}
+        due = [each for each in over if _is_news(attempts[each.entry.path])]
         later = [at for at, _ in lasting if at > look.now]
+        later += [attempt.at for attempt in attempts.values() if attempt.at is not None]
         checked = self._reader.believed(
             due[:WANTED_LIMIT], commit=look.commit, locate=lambda i: self._locate(look.commit, i)
         )
         wanted, notes = [], []
         for entry in checked:
+            attempt = attempts[entry.path]
             action = self._action(look.commit, entry) if not entry.problem else None
             if action is None:
                 notes.append(_broken(entry, entry.problem or _why_not(entry)))
-            else:
-                wanted.append(_wanted(entry, action))
+                continue
+            if attempt.action_id:
+                wanted.append(_wanted(entry, action, attempt.action_id))
+            if attempt.trouble:
+                notes.append(_limited(entry, attempt.trouble))
         return Wants(actions=tuple(wanted), next_at=min(later, default=None), notes=tuple(notes))
 
     def _locate(self, commit: str, action_id: str) -> InGit | None:
@@ -108,15 +112,24 @@ class Expiry:
         return action if isinstance(action, Action) else None
 
 
+def _when(lasting: tuple[float, Claimed]) -> float:
+    return lasting[0]
+
+
+def _is_news(attempt: Attempt) -> bool:
+    """Whether it is worth to check the entry: something is to be done, or to be said."""
+    return bool(attempt.action_id or attempt.trouble)
+
+
 def action_id_of(entry: InventoryEntry) -> str:
-    """The id of the action that destroys this content of an entry."""
+    """The id of the first action that destroys this content of an entry."""
     whole = f"{entry.kind}/{entry.id}/{entry.blob}"
     return f"expire-{entry.id[:ID_CHARACTERS]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
 
 
-def _wanted(entry: InventoryEntry, action: Mapping[str, object]) -> Wanted:
+def _wanted(entry: InventoryEntry, action: Mapping[str, object], action_id: str) -> Wanted:
     return Wanted(
-        action_id=action_id_of(entry),
+        action_id=action_id,
         action=action,
         name=entry.id,
         occasion=f"{entry.kind} expired at {entry.expires_at}"[:200],
@@ -133,3 +146,7 @@ def _why_not(entry: InventoryEntry) -> str:
 
 def _broken(entry: InventoryEntry, reason: str) -> SourceNote:
     return SourceNote(kind=KIND, name=entry.id, state=SourceState.BROKEN, reason=reason)
+
+
+def _limited(entry: InventoryEntry, reason: str) -> SourceNote:
+    return SourceNote(kind=KIND, name=entry.id, state=SourceState.LIMITED, reason=reason)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dispatcher.loop import expiry_attempts
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader
 from dispatcher.model.run import Outcome, RunKey
 from dispatcher.model.times import rfc3339
@@ -185,7 +186,9 @@ def test_what_a_formula_may_not_do(stage: Stage) -> None:
     assert believed(stage)["big"].entry == {}
 
 
-def test_what_expires_is_destroyed_once_and_a_forged_lifetime_does_nothing(stage: Stage) -> None:
+def test_what_expires_is_destroyed_once_and_a_forged_lifetime_does_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     soon, later = rfc3339(time.time() + 2), rfc3339(time.time() + 3_600)
     run(stage, "lasting", "make", {"expires_at": later})
     entry = "vault/inventory/machine/lasting.json"
@@ -199,13 +202,18 @@ def test_what_expires_is_destroyed_once_and_a_forged_lifetime_does_nothing(stage
         (key,) = stage.scheduler.running()
         return key.action_id
 
+    first = expiring()
+    assert first.startswith("expire-web-")
+    monkeypatch.setattr(expiry_attempts, "FIRST_PAUSE_S", 0.5)
+    assert finish(stage, first, {"id": "web"}, code=1)["verdict"] == "failed"
     action_id = expiring()
-    assert action_id.startswith("expire-web-")
+    assert action_id == f"{first}-2", "what failed is repeated"
+    assert any("attempt 2 of 6" in w for w in stage.watch.last.warnings)  # type: ignore[union-attr]
     result = finish(stage, action_id, {"id": "web"})
     assert (result["verdict"], result["inventory"]["change"]) == ("succeeded", "destroys")
     listed = stage.scene.git("ls-tree", "-r", "--name-only", "main", cwd=stage.scene.remote)
     assert ENTRY not in listed.split()
-    assert listed.count("expire-") == 2, "one action, and its result"
+    assert listed.count("expire-") == 4, "two actions, and their results"
     submitted = [s for s in stage.scheduler.submitted if s.key.action_id == action_id]
     assert [s.params for s in submitted] == [{"id": "web"}]
 
