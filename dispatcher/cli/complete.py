@@ -12,7 +12,7 @@ import click
 
 from dispatcher.cli import ids
 from dispatcher.cli.session import Session
-from dispatcher.settings_file import state_dir
+from dispatcher.settings_file import state_directory
 
 
 def open_ids(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -57,5 +57,6 @@ def _session(ctx: click.Context) -> Session:
     return session
 
 
-def _state_dir(ctx: click.Context) -> Path | None:
-    return state_dir(_session(ctx).config, os.environ)
+def _state_dir(ctx: click.Context) -> str | None:
+    config = _session(ctx).config
+    return state_directory(str(config) if config else None, os.environ)

@@ -1,18 +1,21 @@
 """Ids to offer at a press of TAB: from the status file and the clone as they are.
 
-Neither click nor the settings' model nor any adapter is loaded, because each takes longer to load
-than the answer may take.
+Neither click nor the settings' model nor any adapter is loaded, nor what of Python's library can be
+done without, because each takes longer to load than the answer may take.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+import select
+import time
 
 from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH, CANCEL_ENDING, RESULT_ENDING
+
+TYPE_CHECKING = False  # ``typing`` takes long to load
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 STATUS_FILE = "status.json"
 """``dispatcher.status.status_file.NAME``; its module takes long to load."""
@@ -22,30 +25,36 @@ DESKTOPS = "vault/inventory/desktop/"
 
 TIMEOUT_S = 2.0
 
+PIECE = 1024 * 1024
 
-def open_ids(state_dir: Path | None) -> Iterator[str]:
+SIGKILL = 9
+"""``signal.SIGKILL``; its module takes long to load."""
+
+
+def open_ids(state_dir: str | None) -> Iterator[str]:
     """Ids of open actions, from the status file of a ``serve`` here."""
     if state_dir is None:
         return
     try:
-        status = json.loads((state_dir / STATUS_FILE).read_bytes())
+        with open(os.path.join(state_dir, STATUS_FILE), "rb") as file:
+            status = json.load(file)
         yield from [str(action["id"]) for action in status["overview"]["open"]]
     except (OSError, ValueError, TypeError, KeyError):
         return
 
 
-def known_ids(state_dir: Path | None) -> Iterator[str]:
+def known_ids(state_dir: str | None) -> Iterator[str]:
     """Ids of open actions, and of finished ones that are not archived."""
     yield from open_ids(state_dir)
     yield from _in_clone(state_dir, "")
 
 
-def finished_ids(state_dir: Path | None) -> Iterator[str]:
+def finished_ids(state_dir: str | None) -> Iterator[str]:
     """Ids of actions with a result that are not archived."""
     return _in_clone(state_dir, RESULT_ENDING)
 
 
-AFTER: Mapping[str, Callable[[Path | None], Iterable[str]]] = {
+AFTER: Mapping[str, Callable[[str | None], Iterable[str]]] = {
     "again": finished_ids,
     "cancel": open_ids,
     "logs": known_ids,
@@ -73,10 +82,10 @@ def completed(instruction: str, environ: Mapping[str, str] = os.environ) -> byte
     asked = _asked(shell, environ)
     if asked is None:
         return None
-    from dispatcher.settings_file import state_dir
+    from dispatcher.settings_file import state_directory
 
     command, begin = asked
-    ids = matching(AFTER[command](state_dir(None, environ)), begin)
+    ids = matching(AFTER[command](state_directory(None, environ)), begin)
     lines = (f"plain\n{i}\n_" if shell == "zsh" else f"plain,{i}" for i in ids)
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
 
@@ -98,32 +107,68 @@ def _asked(shell: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
     return words[1], begin
 
 
-def desktop_ids(state_dir: Path | None) -> Iterator[str]:
+def desktop_ids(state_dir: str | None) -> Iterator[str]:
     """Ids of desktops in the clone's inventory, as last fetched."""
     for name in _listed(state_dir, DESKTOPS):
         if name.endswith(".json"):
             yield name.removesuffix(".json")
 
 
-def _in_clone(state_dir: Path | None, ending: str) -> Iterator[str]:
+def _in_clone(state_dir: str | None, ending: str) -> Iterator[str]:
     """Ids of files in the clone's ``vault/actions``, as last fetched: all, or those with a result."""
     for name in _listed(state_dir, f"{ACTIONS_PATH}/"):
         if name.endswith(ending or ACTION_ENDING) and not name.endswith(CANCEL_ENDING):
             yield name.removesuffix(ending or ".toml")
 
 
-def _listed(state_dir: Path | None, directory: str) -> Iterator[str]:
+def _listed(state_dir: str | None, directory: str) -> Iterator[str]:
     """Names of what is in a directory of the clone, as last fetched."""
     if state_dir is None:
         return
-    try:
-        # The exception to "only ops_repo calls git": loading the adapter takes longer than this.
-        listed = subprocess.run(
-            ["git", f"--git-dir={state_dir / 'ops.git'}", "ls-tree", "-z", "--name-only",
-             "refs/disinto/head", "--", directory],
-            capture_output=True, check=True, timeout=TIMEOUT_S,
-        ).stdout.decode("utf-8", "replace")  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return
-    for path in listed.split("\0"):
+    # The exception to "only ops_repo calls git": loading the adapter takes longer than this.
+    clone = f"--git-dir={os.path.join(state_dir, 'ops.git')}"
+    listed = _printed(
+        "git", clone, "ls-tree", "-z", "--name-only", "refs/disinto/head", "--", directory
+    )
+    for path in listed.decode("utf-8", "replace").split("\0"):
         yield path.rpartition("/")[2]
+
+
+def _printed(*command: str) -> bytes:
+    """What a program prints; nothing if it fails, or takes longer than ``TIMEOUT_S``. ``subprocess``
+    takes longer to load than git to answer.
+    """
+    output, end = os.pipe()
+    try:
+        pid = os.posix_spawnp(
+            command[0],
+            command,
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, end, 1),
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+        )
+    except OSError:
+        os.close(output)
+        return b""
+    finally:
+        os.close(end)
+    with open(output, "rb") as file:
+        data = _all_of(file.fileno(), by=time.monotonic() + TIMEOUT_S)
+    if data is None:
+        os.kill(pid, SIGKILL)
+    failed = os.waitpid(pid, 0)[1]
+    return b"" if failed or data is None else data
+
+
+def _all_of(descriptor: int, *, by: float) -> bytes | None:
+    """All that can be read; None if it has no end by then."""
+    data = b""
+    while select.select([descriptor], [], [], max(0.0, by - time.monotonic()))[0]:
+        piece = os.read(descriptor, PIECE)
+        if not piece:
+            return data
+        data += piece
+    return None

@@ -25,6 +25,12 @@ SLOW_TO_LOAD = (
     "dispatcher.settings", "dispatcher.ops_repo",
 )  # fmt: skip
 
+NOT_FOR_AN_ID = (
+    *SLOW_TO_LOAD, "click", "dispatcher.cli.edge", "dispatcher.errors", "dataclasses", "inspect", "typing",
+    "pathlib", "tomllib", "subprocess", "threading", "socket", "shutil", "contextlib",
+)  # fmt: skip
+"""Besides, after a command alone: most presses of TAB."""
+
 
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -79,7 +85,7 @@ def test_each_command_offers_the_ids_it_can_use(desk: Path) -> None:
 
 @pytest.mark.parametrize("command", sorted(ids.AFTER))
 def test_an_id_right_after_its_command_needs_no_click(desk: Path, command: str) -> None:
-    quick = offered(command, "", slow=(*SLOW_TO_LOAD, "click", "dispatcher.cli.edge"))
+    quick = offered(command, "", slow=NOT_FOR_AN_ID)
     assert quick == offered("--no-color", command, "")  # as click has it
     assert quick
 
@@ -173,3 +179,22 @@ def test_the_state_directory_is_the_one_of_the_settings(
 
 def test_the_name_of_the_status_file_is_said_twice_and_the_same() -> None:
     assert ids.STATUS_FILE == status_file.NAME
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("sleep", "60"), ("no-such-program",), ("false",), ("sh", "-c", "echo something; exit 1")],
+    ids=["slow", "missing", "failing", "failing later"],
+)
+def test_a_git_that_fails_or_hangs_offers_nothing(
+    monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(ids, "TIMEOUT_S", 0.1 if command[0] == "sleep" else 60.0)
+    assert ids._printed(*command) == b""
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)  # none is left
+
+
+def test_all_that_a_program_prints_is_read() -> None:
+    size = 3 * ids.PIECE
+    assert len(ids._printed("head", "-c", str(size), "/dev/zero")) == size
