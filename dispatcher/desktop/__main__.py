@@ -28,7 +28,7 @@ from dispatcher.desktop.probes import NetworkProber
 from dispatcher.desktop.reap import Known, reap
 from dispatcher.desktop.reporting import FileReporter
 from dispatcher.desktop.tags import Tags
-from dispatcher.desktop.waiting import Cancelled, SystemClock, patiently
+from dispatcher.desktop.waiting import Cancelled, Pace, SystemClock, patiently
 from dispatcher.errors import DisintoError, Exit
 from dispatcher.model.times import epoch, rfc3339
 
@@ -92,7 +92,10 @@ def _create(run: _Run) -> None:
 
 def _image(run: _Run, params: CreateParams) -> str:
     chosen = params.image or run.settings.image_slug
-    return chosen or patiently(lambda: run.cloud.newest_ubuntu(params.region), run.clock)
+    if chosen:
+        return chosen
+    pace = Pace(run.cloud, run.clock, run.reporter.say)
+    return patiently(lambda: run.cloud.newest_ubuntu(params.region), pace)
 
 
 def _entry(

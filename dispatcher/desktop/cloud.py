@@ -91,6 +91,10 @@ class Order:
 class Cloud(Protocol):
     """The provider. Every method raises ``CloudRefused``, ``CloudBusy`` and ``CloudUnclear``."""
 
+    @property
+    def requests_left(self) -> float | None:
+        """The part of the account's requests per hour that is left, by the last answer; None if unknown."""
+
     def create(self, order: Order) -> Droplet:
         """Ask for one machine. It is accepted, not made: status ``new`` and no address."""
 

@@ -29,18 +29,11 @@ from dispatcher.desktop.lifecycle import (
 )
 from dispatcher.desktop.probes import Prober
 from dispatcher.desktop.reporting import Reporter
-from dispatcher.desktop.waiting import (
-    LONGEST_PAUSE_S,
-    PATIENCE_S,
-    PAUSE_S,
-    Cancelled,
-    Clock,
-    patiently,
-)
+from dispatcher.desktop.waiting import PATIENCE_S, PAUSE_S, Cancelled, Clock, Pace, patiently
 from dispatcher.errors import Exit, PermanentError
 
 LOOK_S = 5.0
-"""Seconds between two looks at the provider, in the first minute; 250 are allowed in one, for all runs."""
+"""Seconds between two looks at the provider, in the first minute, if it has requests to spare (``Pace``)."""
 
 LATER_LOOK_S = 15.0
 
@@ -81,6 +74,7 @@ class Creation:
     ) -> None:
         self._wanted = wanted
         self._cloud, self._clock = cloud, clock
+        self._pace = Pace(cloud, clock, reporter.say)
         self._prober, self._reporter = prober, reporter
         self._record = begin(clock.now(), keep_on_error=wanted.keep_on_error)
         self._droplet: Droplet | None = None
@@ -104,7 +98,7 @@ class Creation:
                 self._look()
                 self._progress()
                 if self._record.next_step is before:
-                    self._clock.sleep(PROBE_S if before is Step.PROBE else self._look_s)
+                    self._pause(before)
             if self._record.next_step is Step.FINISH:
                 self._finish()
                 return
@@ -113,16 +107,18 @@ class Creation:
             raise
         self._fail()
 
-    @property
-    def _look_s(self) -> float:
+    def _pause(self, step: Step) -> None:
+        if step is Step.PROBE:
+            self._clock.sleep(PROBE_S)
+            return
         young = self._clock.now() - self._record.since < 60
-        return LOOK_S if young else LATER_LOOK_S
+        self._pace.pause(LOOK_S if young else LATER_LOOK_S)
 
     def _remove_earlier(self) -> None:
         """A machine of this run that exists before we asked for one has a certificate that nobody
         knows any more.
         """
-        earlier = patiently(lambda: self._cloud.tagged(self._wanted.run_tag), self._clock)
+        earlier = patiently(lambda: self._cloud.tagged(self._wanted.run_tag), self._pace)
         if earlier:
             self._reporter.say("an earlier attempt of this run left a machine: it is removed")
             self._remove()
@@ -131,7 +127,7 @@ class Creation:
         """Ask for the machine, once; look for it if there is no answer."""
         self._enter()
         try:
-            self._droplet = patiently(self._ask, self._clock)
+            self._droplet = patiently(self._ask, self._pace)
         except _Unanswered as unclear:
             self._reporter.say(f"{unclear.why.what}; looking for the machine by its tag")
             self._droplet = self._found(unclear.why)
@@ -155,12 +151,12 @@ class Creation:
     def _found(self, unclear: CloudUnclear) -> Droplet:
         until = self._clock.now() + PATIENCE_S
         while True:
-            listed = patiently(lambda: self._cloud.tagged(self._wanted.run_tag), self._clock)
+            listed = patiently(lambda: self._cloud.tagged(self._wanted.run_tag), self._pace)
             if listed:
                 return min(listed, key=lambda droplet: droplet.id)
             if self._clock.now() > until:
                 raise unclear
-            self._clock.sleep(PAUSE_S)
+            self._pace.pause(PAUSE_S)
 
     def _look(self) -> None:
         """Observe what the state depends on, and advance."""
@@ -182,11 +178,10 @@ class Creation:
                 # An id of seconds ago that is unknown may be late in becoming known.
                 listed = self._cloud.tagged(self._wanted.run_tag)
                 droplet = next(iter(listed), None)
-        except CloudUnclear:
+        except (CloudBusy, CloudUnclear) as error:
+            self._pace.failed(error)
             return Observation(accepted=True, answered=False)
-        except CloudBusy as busy:
-            self._clock.sleep(min(busy.retry_after_s or PAUSE_S, LONGEST_PAUSE_S))
-            return Observation(accepted=True, answered=False)
+        self._pace.answered()
         if droplet is None:
             return Observation(accepted=True)
         self._droplet = droplet
@@ -195,10 +190,10 @@ class Creation:
     def _finish(self) -> None:
         """ACTIVE: one machine, entered."""
         assert self._droplet is not None  # noqa: S101 - as above
-        for droplet in patiently(lambda: self._cloud.tagged(self._wanted.run_tag), self._clock):
+        for droplet in patiently(lambda: self._cloud.tagged(self._wanted.run_tag), self._pace):
             if droplet.id != self._droplet.id:
                 self._reporter.say(f"droplet {droplet.id} of the same run is deleted")
-                patiently(_deleting(self._cloud, droplet.id), self._clock)
+                patiently(_deleting(self._cloud, droplet.id), self._pace)
         self._enter()
         self._reporter.say(f"the desktop is active: https://{self._record.ip}/guacamole/")
 

@@ -8,7 +8,7 @@ from dispatcher.desktop.cloud import Cloud, CloudBusy, CloudUnclear
 from dispatcher.desktop.lifecycle import Observation, Record, State, advance, begin_removal
 from dispatcher.desktop.reporting import Reporter
 from dispatcher.desktop.tags import Tags
-from dispatcher.desktop.waiting import LONGEST_PAUSE_S, PAUSE_S, Clock
+from dispatcher.desktop.waiting import LONGEST_PAUSE_S, PAUSE_S, Clock, Pace
 from dispatcher.errors import Exit, TemporaryError, describe
 
 REMOVAL_LIMIT_S = 600.0
@@ -18,6 +18,7 @@ SETTLE_S = 90.0
 """Seconds for which the list has to stay empty if a machine may still appear in it: a request without
 an answer, or a machine that the list never showed. Tags are set after a machine is created."""
 
+_SLOW_S = 15.0
 _ASK_AGAIN_S = 30.0  # to delete what is listed although it was deleted
 
 
@@ -69,34 +70,36 @@ class Removal:
             StillThere: not within ``limit_s`` seconds.
             CloudRefused: the provider refuses to list or delete.
         """
-        clock = self._clock
+        clock, pace = self._clock, Pace(self._cloud, self._clock, self._reporter.say)
         begun = clock.now()
         record = begin_removal(record, begun)
         self._reporter.progress(record.stage)
         empty_since: float | None = None
-        trouble = ""
+        usual_s, trouble = PAUSE_S, ""
         while True:
-            pause = PAUSE_S
             try:
                 listed = self._pass()
                 trouble = "" if not listed else f"the provider still lists {sorted(listed)}"
                 empty_since = (empty_since or clock.now()) if not listed else None
+                pace.answered()
             except (CloudBusy, CloudUnclear) as error:
                 empty_since, trouble = None, error.what
-                if isinstance(error, CloudBusy):
-                    pause = min(error.retry_after_s or PAUSE_S, LONGEST_PAUSE_S)
+                pace.failed(error)
             now = clock.now()
             gone = empty_since is not None and now - empty_since >= self._settle_s
             record = advance(record, Observation(deleted=bool(self._asked), gone=gone), now)
             self._reporter.progress(record.stage, trouble)
             if record.state is State.DESTROYED:
                 return record
-            if now + pause - begun > limit_s:
+            pause_s = pace.pause_s(usual_s, longest_s=LONGEST_PAUSE_S)
+            usual_s = min(1.5 * usual_s, _SLOW_S)
+            begun += pause_s if pace.held_up else 0.0
+            if now + pause_s - begun > limit_s:
                 raise StillThere(
                     f"machines with the tag {self._tag} may be left: {trouble or 'too short a time'}",
                     remedy="Destroy the desktop again, or run desktop-reap.",
                 )
-            clock.sleep(pause)
+            clock.sleep(pause_s)
 
     @property
     def _settle_s(self) -> float:

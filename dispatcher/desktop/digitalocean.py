@@ -164,7 +164,12 @@ class DigitalOcean:
     def __init__(self, connection: Connection, *, now: Callable[[], float] = time.time) -> None:
         self._connection = connection
         self._now = now
+        self._left: float | None = None
         self.calls = 0
+
+    @property
+    def requests_left(self) -> float | None:
+        return self._left
 
     def create(self, order: Order) -> Droplet:
         body = {
@@ -261,6 +266,7 @@ class DigitalOcean:
         self.calls += 1
         what = f"{method} {path}"
         status, headers, text = self._connection.request(method, path, params=params, body=body)
+        self._left = _part_left(headers)
         if 300 <= status < 400:
             target = origin_of(headers.get("location", ""))
             raise CloudRefused(f"DigitalOcean redirected {what} to {target}: not followed")
@@ -277,9 +283,9 @@ class DigitalOcean:
     def _retry_after(self, headers: Mapping[str, str]) -> float | None:
         """Seconds, by ``retry-after`` (of a burst), else until ``ratelimit-reset`` (of the hour)."""
         for name, origin in (("retry-after", 0.0), ("ratelimit-reset", self._now())):
-            text = headers.get(name, "")
-            if text.isascii() and text.isdigit() and len(text) < 12:
-                return min(max(int(text) - origin, 1.0), _LONGEST_RETRY_S)
+            number = _number(headers, name)
+            if number is not None:
+                return min(max(number - origin, 1.0), _LONGEST_RETRY_S)
         return None
 
     def _refuse(self, status: int, answer: Mapping[str, Any], what: str) -> NoReturn:
@@ -328,6 +334,17 @@ def _bounded(answer: httpx.Response) -> bytes:
         if len(text) > _ANSWER_LIMIT:
             raise httpx.ReadError("too large")
     return bytes(text)
+
+
+def _number(headers: Mapping[str, str], name: str) -> int | None:
+    text = headers.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None
+
+
+def _part_left(headers: Mapping[str, str]) -> float | None:
+    limit = _number(headers, "ratelimit-limit")
+    left = _number(headers, "ratelimit-remaining")
+    return None if not limit or left is None else min(left / limit, 1.0)
 
 
 def _object(text: bytes) -> dict[str, Any] | None:

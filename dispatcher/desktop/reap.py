@@ -14,7 +14,7 @@ from dispatcher.desktop.cloud import Cloud, Droplet
 from dispatcher.desktop.destroy import Removal
 from dispatcher.desktop.reporting import Reporter
 from dispatcher.desktop.tags import Tags
-from dispatcher.desktop.waiting import Clock, patiently
+from dispatcher.desktop.waiting import Clock, Pace, patiently
 from dispatcher.model.times import rfc3339
 
 MARGIN_S = 900.0
@@ -56,7 +56,7 @@ def reap(
         StillThere: a machine is still there.
         CloudRefused, CloudBusy, CloudUnclear: the provider does not answer, or refuses.
     """
-    machines = patiently(lambda: cloud.tagged(tags.all), clock)
+    machines = patiently(lambda: cloud.tagged(tags.all), Pace(cloud, clock, reporter.say))
     found = leftovers(machines, known, tags)
     reporter.say(f"{len(machines)} machines with the tag {tags.all}, {len(found)} left over")
     for machine in found:

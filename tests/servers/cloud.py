@@ -6,15 +6,18 @@ be listed for a while. It limits droplets, and answers with the errors that the 
 can be queued: before or after a request was carried out.
 
 Left out: everything but droplets, distribution images and the account; actions, volumes, backups,
-VPCs, IPv6; names in lists (``?name=``), creation of several at once; scopes of tokens; true rate
-limiting (429 comes as a fault). ``test_cloud_description`` compares its answers with the description.
+VPCs, IPv6; names in lists (``?name=``), creation of several at once; scopes of tokens. Its rate limits are
+off unless they are set (429 comes as a fault, too). ``test_cloud_description`` compares its answers with the
+description.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -92,9 +95,12 @@ class FakeCloud:
         known_after_s, listed_after_s: until a new machine is known by id, and listed by its tags.
         active_after_s, ip_after_s: until it runs, and has an address.
         gone_after_s: for which a deleted machine is still listed.
+        per_minute, per_hour: requests that it carries out; None for any number. A refused one does not count.
         address: gives a machine its address.
         made: called with each new machine.
         faults: by method, taken in order; None for an ordinary answer.
+        refused: number of requests beyond a rate limit.
+        times: of those that were carried out in the last hour.
     """
 
     now: Callable[[], float] = time.time
@@ -105,12 +111,16 @@ class FakeCloud:
     ip_after_s: float = 0.0
     gone_after_s: float = 0.0
     page_limit: int = 200
+    per_minute: int | None = None
+    per_hour: int | None = None
     address: Callable[[int], str] = lambda number: f"198.51.100.{number % 250 + 1}"
     made: Callable[[FakeDroplet], None] = lambda _: None
     faults: dict[str, list[Fault | None]] = field(default_factory=dict)
     droplets: dict[int, FakeDroplet] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     created: int = 0
+    refused: int = 0
+    times: deque[float] = field(default_factory=deque)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def running(self) -> list[FakeDroplet]:
@@ -124,7 +134,38 @@ class FakeCloud:
         with self._lock:
             queue = self.faults.get(method, [])
             fault = queue.pop(0) if queue else None
-            return self._faulty(fault, method, target, body, token)
+            limited = self._beyond_limits()
+            if limited is not None:
+                self.refused += 1
+                return self._limited(limited)
+            answer = self._faulty(fault, method, target, body, token)
+            answer.headers = {**self._rate(), **answer.headers}
+            return answer
+
+    def _beyond_limits(self) -> dict[str, str] | None:
+        """Headers that refuse one more request now; None if it is within the limits, and counted."""
+        now = self.now()
+        while self.times and self.times[0] <= now - 3600:
+            self.times.popleft()
+        if self.per_hour is not None and len(self.times) >= self.per_hour:
+            return self._rate()
+        if self.per_minute is not None and len(self.times) >= self.per_minute:
+            frees = self.times[-self.per_minute] + 60
+            if frees > now:
+                return {**self._rate(), "retry-after": str(math.ceil(frees - now))}
+        self.times.append(now)
+        return None
+
+    def _rate(self) -> dict[str, str]:
+        """What every answer says of the hour: the limit, what is left, when the oldest request is forgotten."""
+        if self.per_hour is None:
+            return {}
+        oldest = self.times[0] if self.times else self.now()
+        return {
+            "ratelimit-limit": str(self.per_hour),
+            "ratelimit-remaining": str(self.per_hour - len(self.times)),
+            "ratelimit-reset": str(math.ceil(oldest + 3600)),
+        }
 
     def _faulty(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from dispatcher.desktop.cloud import Order
@@ -56,6 +57,7 @@ class FakeClock:
 
     at: float = START
     steps: Steps = field(default_factory=Steps)
+    random: Random = field(default_factory=lambda: Random(0))
 
     def now(self) -> float:
         return self.at
@@ -67,6 +69,9 @@ class FakeClock:
             raise Cancelled
         steps.step()
         self.at += seconds
+
+    def chance(self) -> float:
+        return self.random.random()
 
 
 @dataclass(kw_only=True)

@@ -101,6 +101,22 @@ def test_a_rate_limit_says_how_long(headers: dict[str, str], seconds: float | No
     assert caught.value.retry_after_s == seconds
 
 
+@pytest.mark.parametrize(
+    ("headers", "left"),
+    [({"ratelimit_limit": "5000", "ratelimit_remaining": "1000"}, 0.2),
+     ({"ratelimit_limit": "5000", "ratelimit_remaining": "9999"}, 1.0),
+     ({"ratelimit_limit": "0", "ratelimit_remaining": "1"}, None),
+     ({"ratelimit_limit": "x", "ratelimit_remaining": "-1"}, None), ({}, None)],
+)  # fmt: skip
+def test_each_answer_says_what_is_left_of_the_hour(
+    headers: dict[str, str], left: float | None
+) -> None:
+    cloud = answering(404, {"message": "not found"}, **headers)
+    assert cloud.requests_left is None
+    assert cloud.get(1) is None
+    assert cloud.requests_left == left
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_server_error_proves_nothing(status: int) -> None:
     with pytest.raises(CloudUnclear, match=str(status)):
