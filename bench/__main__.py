@@ -26,6 +26,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
         "locks",
         "growth",
         "inventory",
+        "desktops",
         "kept_output",
         "sidecars",
     ),

@@ -72,6 +72,10 @@ class Commanded:
             {f"{who}: {name}": n for who in ("nomad", "vault") for name, n in counts[who].items()}
         )
 
+    def looks(self) -> Counter[str]:
+        """Calls to the engine that observe runs and read their progress."""
+        return Counter(self.command("calls")["engine"])
+
     def cpu_s(self) -> float:
         """CPU seconds of the process itself."""
         return cpu_s(self.pid)

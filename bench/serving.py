@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from dispatcher.assembly import build_components, build_service, open_settings
 from dispatcher.engines.base import Scheduler
 from dispatcher.engines.nomad.api.connection import Connection
 from dispatcher.loop.serve import Service
-from dispatcher.model.run import RunSpec, WrappedGrant
+from dispatcher.model.progress import Progress
+from dispatcher.model.run import Claim, Observation, RunKey, RunSpec, WrappedGrant
 from dispatcher.operate.forecast import in_use
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.status.metrics import Metrics
@@ -43,13 +44,26 @@ def tell(**facts: Any) -> None:
 
 
 class Telling:
-    """A scheduler that says when each run was submitted."""
+    """A scheduler that says when each run was submitted.
+
+    Attributes:
+        looks: calls that observe runs or read their progress, and by ``… of runs`` how many they were for.
+    """
 
     def __init__(self, inner: Scheduler) -> None:
         self._inner = inner
+        self.looks: Counter[str] = Counter()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+    def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
+        self.looks.update({"observe": 1, "observe of runs": len(claims)})
+        return self._inner.observe(claims)
+
+    def progress(self, claims: Collection[Claim]) -> Mapping[RunKey, Progress]:
+        self.looks.update({"progress": 1, "progress of runs": len(claims)})
+        return self._inner.progress(claims)
 
     def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
         child = self._inner.submit(spec, grant)
@@ -127,18 +141,24 @@ def main() -> None:
     if fake is not None:
         fake.wake = parts.wake
     repo = TimedRepo(parts.repo)
-    parts = replace(parts, repo=repo, scheduler=Telling(parts.scheduler))  # type: ignore[arg-type]
+    telling = Telling(parts.scheduler)
+    parts = replace(parts, repo=repo, scheduler=telling)  # type: ignore[arg-type]
     pulse = Snapshots(in_use(settings))
     status_file = StatusFile(settings.state_dir, pulse.overview)
     service = build_service(parts, Trackers(pulse, status_file, Counted(Metrics()), rounds))
-    obeying = (service, fake or FakeScheduler(), rounds, repo, calls)
+    obeying = (service, fake or FakeScheduler(), rounds, repo, calls, telling)
     threading.Thread(target=obey, args=obeying, daemon=True).start()
     with status_file:
         service.run()
 
 
 def obey(
-    service: Service, fake: FakeScheduler, rounds: Rounds, repo: TimedRepo, calls: Calls
+    service: Service,
+    fake: FakeScheduler,
+    rounds: Rounds,
+    repo: TimedRepo,
+    calls: Calls,
+    telling: Telling,
 ) -> None:
     """Carry out commands until the input ends."""
 
@@ -162,7 +182,11 @@ def obey(
         return {"commits_ms": commits, "pushes_ms": pushes}
 
     def called(_count: int) -> dict[str, Any]:
-        return {"vault": dict(calls.vault), "nomad": dict(calls.nomad)}
+        return {
+            "vault": dict(calls.vault),
+            "nomad": dict(calls.nomad),
+            "engine": dict(telling.looks),
+        }
 
     def look(_count: int) -> dict[str, Any]:
         at = time.monotonic()
