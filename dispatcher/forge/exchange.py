@@ -34,6 +34,11 @@ MAX_PAGES = 20
 
 MAX_ANSWER_BYTES = 8 * 2**20
 
+MAX_TIME = 253_402_300_800.0
+"""The end of the year 9999, seconds since the epoch."""
+
+_COUNT_DIGITS = 9
+
 ACCESS_WANTED = (
     "a valid token of an account that administers the ops repo (for an author: may write to it), "
     "with the scopes read:user, read:organization, write:repository and write:issue"
@@ -174,11 +179,10 @@ class Exchange:
             return None
         if status != 200:
             raise _no_answer(f"the forge answered {status} to GET {path}")
-        total = headers.get("X-Total-Count", "")
         entries: list[_T] = parse(body, of, f"GET {path}")
         return Page(
             entries=tuple(entries),
-            total=int(total) if total.isascii() and total.isdigit() else None,
+            total=_count(headers.get("X-Total-Count", "")),
             at=_date(headers.get("Date", "")),
         )
 
@@ -270,9 +274,16 @@ class Exchange:
 def _date(text: str) -> float | None:
     """The header ``Date`` in seconds since the epoch; None if it is missing or wrong."""
     try:
-        return parsedate_to_datetime(text).timestamp()
+        at = parsedate_to_datetime(text).timestamp()
     except (ValueError, OverflowError):
         return None
+    return at if 0.0 <= at < MAX_TIME else None
+
+
+def _count(text: str) -> int | None:
+    """The header ``X-Total-Count``; None if it is missing or wrong."""
+    short = len(text) <= _COUNT_DIGITS and text.isascii() and text.isdigit()
+    return int(text) if short else None
 
 
 def _trust(cacert: Path | None) -> ssl.SSLContext:

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.forge.exchange import AnswerTooLarge, Exchange, TooLarge, many
-from dispatcher.forge.records import IssueEvent, ListedIssue, Permission
+from dispatcher.forge.records import MAX_NUMBER, IssueEvent, ListedIssue, Permission
 
 SIZES = (50, 10, 1)
 """Entries of a page, and of the smaller ones that it is read in if it is too large. Each divides the
@@ -49,7 +49,7 @@ class IssuePage:
         last: whether no further page has anything.
         total: entries of the whole list; None if the forge does not say.
         at: when the forge answered, by its clock, seconds since the epoch; None likewise.
-        unread: entries left out because of their size.
+        unread: entries left out because of their size, or because their numbers are over ``MAX_NUMBER``.
     """
 
     issues: tuple[ListedIssue, ...]
@@ -93,22 +93,25 @@ class IssuesApi:
             params["since"] = datetime.fromtimestamp(int(since), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         path = f"{self._repo}/issues"
         listed = _sized(self._http, path, _ISSUES, number, params)
+        entries = [issue for issue in listed.entries if issue.number <= MAX_NUMBER]
         return IssuePage(
-            issues=tuple(issue for issue in listed.entries if issue.pull_request is None),
+            issues=tuple(issue for issue in entries if issue.pull_request is None),
             last=not listed.entries and not listed.unread,
             total=listed.total,
             at=listed.at,
-            unread=listed.unread,
+            unread=listed.unread + len(listed.entries) - len(entries),
         )
 
     def issue(self, number: int) -> ListedIssue | None:
-        """An issue; None for a pull request, and if there is none of this number any more.
+        """An issue; None for a pull request, and if there is none of this number (any more).
 
         Raises:
             AnswerTooLarge: it has more than ``MAX_ANSWER_BYTES``.
         """
         issue = self._http.get(f"{self._repo}/issues/{number}", _ISSUE)
-        return issue if issue is not None and issue.pull_request is None else None
+        if issue is None or issue.number != number or number > MAX_NUMBER:
+            return None
+        return issue if issue.pull_request is None else None
 
     def events(self, number: int) -> Iterator[IssueEvent]:
         """The time line of an issue, oldest first. Entries that are too large are left out.

@@ -206,6 +206,10 @@ class PullRequestMark(Answer):
     """What an issue has that is a pull request."""
 
 
+MAX_NUMBER = 2**31 - 1
+"""The highest number of an issue that counts. It becomes part of an action's id."""
+
+
 class ListedIssue(Answer):
     """An issue as lists have it. Its texts are what strangers wrote.
 

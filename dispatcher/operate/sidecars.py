@@ -104,7 +104,7 @@ def plan(components: Components, view: View, reads: Reads, *, project: str = "")
             runs,
             now=look.now,
             is_used=look.is_used,
-            refused=state.refused(time.monotonic()),
+            refused=state.refused(sidecars.rules),
         )
         rows += [_row(made) for made in decisions]
     return Planned(rows=tuple(rows), problems=problems)

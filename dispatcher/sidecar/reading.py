@@ -1,7 +1,8 @@
 """Reads the issues of one project: all open ones once, then only what changed.
 
 Of an issue it keeps numbers, digests and labels, and only if some rule may apply to it. The times are the
-forge's own.
+forge's own, but never later than ours: an answer that is dated in the future would hide all that happens
+until then.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Protocol
 
 from dispatcher.decide.forge_issue import Issue, SubIssue, content_digest, parents_of
 from dispatcher.forge.issues import SIZES, IssuePage
-from dispatcher.forge.records import IssueEvent, ListedIssue
+from dispatcher.forge.records import MAX_NUMBER, IssueEvent, ListedIssue
 
 MAX_PAGES = 1_000
 """Maximum pages of one pass: 50,000 issues."""
@@ -63,7 +64,7 @@ class ProjectIssues:
         issues: by number.
         complete: whether all open issues were read once.
         too_many: whether the oldest issues were left out, because there are more than are read.
-        unread: issues left out of the last full pass because of their size.
+        unread: issues left out of the last full pass because of their size or number.
     """
 
     reads: IssueReads
@@ -142,7 +143,7 @@ class ProjectIssues:
         self.unread, self.too_many = 0, True
         began_at: float | None = None
         for page in self._pages(state="open", since=None):
-            began_at = began_at or page.at or self.clock()
+            began_at = began_at or self._at(page)
             self.unread += page.unread
             for listed in page.issues:
                 self._enter(listed)
@@ -153,11 +154,16 @@ class ProjectIssues:
         began_at: float | None = None
         before = dict(self.issues)
         for page in self._pages(state="all", since=self._since - OVERLAP_S):
-            began_at = began_at or page.at or self.clock()
+            began_at = began_at or self._at(page)
             for listed in page.issues:
                 self._enter(listed)
         self._since = max(self._since, began_at or 0.0)
         return before != self.issues
+
+    def _at(self, page: IssuePage) -> float:
+        """When the forge answered, seconds since the epoch."""
+        now = self.clock()
+        return now if page.at is None else min(page.at, now)
 
     def _pages(self, *, state: str, since: float | None) -> Iterator[IssuePage]:
         """All pages. If entries disappear from the list meanwhile, others move to pages that were
@@ -217,6 +223,8 @@ def _sub_issue(event: IssueEvent, parent: int, repository: str) -> SubIssue | No
     if event.type != "issue_ref" or other is None or other.pull_request is not None:
         return None
     if other.repository is None or other.repository.full_name.lower() != repository.lower():
+        return None
+    if other.number > MAX_NUMBER:
         return None
     if other.number == parent or parent not in parents_of(other.body):
         return None

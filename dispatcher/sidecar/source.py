@@ -51,15 +51,17 @@ class SidecarSource:
         wanted = list(self._requested(look, sidecars, runs))
         by_hand = {each.action_id.rpartition("-")[0] for each in wanted}
         next_at, notes = [], []
-        for name in sidecars.projects:
+        for name, project in sidecars.projects.items():
             state = self._watcher.state(name)
+            if state.repository != project.repository:
+                state = ProjectState(problem=state.problem)  # what it knows is of another one
             decisions = self._decide(look, sidecars, name, state, runs)
             notes.append(_note(name, state, decisions))
             if (at := next_decision_at(decisions)) is not None:
                 next_at.append(at)
             wanted += [
                 _wanted(sidecars, made)
-                for made in self._permitted(name, state, decisions)
+                for made in self._permitted(sidecars, name, state, decisions)
                 if made.action_id.rpartition("-")[0] not in by_hand
             ]
         return Wants(
@@ -82,23 +84,30 @@ class SidecarSource:
                 runs,
                 now=look.now,
                 is_used=look.is_used,
-                refused=state.refused(time.monotonic()),
+                refused=state.refused(sidecars.rules),
             )
         )
 
     def _permitted(
-        self, name: str, state: ProjectState, decisions: Iterable[Decision]
+        self, sidecars: Sidecars, name: str, state: ProjectState, decisions: Iterable[Decision]
     ) -> list[Decision]:
         """What starts with the forge's permission; the watcher is asked to get that of the rest."""
         now = time.monotonic()
         made = [each for each in decisions if each.why is Why.START]
-        permitted = [each for each in made if each.digest and state.permitted(each, now)]
+        permitted = [
+            each
+            for each in made
+            if each.digest and state.permitted(each, sidecars.rules[each.rule], now)
+        ]
         if len(permitted) < len(made):
             self._watcher.want(name)
         return permitted
 
     def _requested(self, look: Look, sidecars: Sidecars, runs: Runs) -> Iterable[Wanted]:
-        """What operators ask for; a request that was carried out, or cannot be, is removed."""
+        """What operators ask for; a request that was carried out, or cannot be, is removed. Of several
+        for one rule and issue the first counts.
+        """
+        taken: set[tuple[str, int, str]] = set()
         for path, request in requests_in(self._state_dir).items():
             known = request.rule in sidecars.rules_of(request.project)
             if not known or look.is_used(request.action_id):
@@ -112,7 +121,9 @@ class SidecarSource:
                 digest=request.digest,
                 attempt=request.attempt,
             )
-            if decide_by_hand(wish, runs).why is Why.START:
+            key = (wish.project, wish.issue, wish.rule)
+            if key not in taken and decide_by_hand(wish, runs).why is Why.START:
+                taken.add(key)
                 yield _wanted(sidecars, wish)
             else:
                 path.unlink(missing_ok=True)

@@ -22,7 +22,12 @@ VALID_S = 60.0
 """Seconds that a permission counts."""
 
 REFUSED_S = 600.0
-"""Seconds after which the forge is asked again although the issue has not changed."""
+"""Seconds after which the forge is asked again although the issue has not changed. Until it has answered,
+the refusal counts: otherwise those that were refused would keep newer issues waiting.
+"""
+
+FAILED_S = 60.0
+"""The same, if the forge gave no usable answer about the issue."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,20 +35,32 @@ class Vet:
     """What the forge says about a run that a rule wants.
 
     Attributes:
-        issue: as it was then.
+        issue, rule: as they were then.
         attempt: that was to start; a permission is for this one alone.
         refusal: why it must not start; "" if it may.
         at: when the forge was asked, monotonic seconds.
+        valid_s: seconds until it is to be asked again.
     """
 
     issue: Issue
+    rule: Rule
     attempt: int
     refusal: str
     at: float
+    valid_s: float = REFUSED_S
 
-    def counts(self, issue: Issue, now: float) -> bool:
-        """Whether it still holds for this issue."""
-        return self.issue == issue and now - self.at < (REFUSED_S if self.refusal else VALID_S)
+    def refuses(self, issue: Issue, rule: Rule) -> bool:
+        """Whether it forbids a run."""
+        return bool(self.refusal) and self.issue == issue and self.rule == rule
+
+    def permits(self, issue: Issue, rule: Rule, attempt: int, now: float) -> bool:
+        """Whether it allows this attempt. ``now``: monotonic seconds."""
+        same = self.issue == issue and self.rule == rule and self.attempt == attempt
+        return same and not self.refusal and not self.stale(now)
+
+    def stale(self, now: float) -> bool:
+        """Whether the forge is to be asked again. ``now``: monotonic seconds."""
+        return now - self.at >= self.valid_s
 
 
 def vet(issues: ProjectIssues, made: Decision, rule: Rule, *, now: float) -> Vet | None:
@@ -68,9 +85,16 @@ def vet(issues: ProjectIssues, made: Decision, rule: Rule, *, now: float) -> Vet
     except (AnswerTooLarge, TooLarge) as error:
         if known is None:
             return None
-        return Vet(issue=known, attempt=attempt, refusal=error.what, at=now)
+        return Vet(issue=known, rule=rule, attempt=attempt, refusal=error.what, at=now)
     refusal = _refusal(issues, rule, setters)
-    return Vet(issue=issues.issues[number], attempt=attempt, refusal=refusal, at=now)
+    return Vet(
+        issue=issues.issues[number],
+        rule=rule,
+        attempt=attempt,
+        refusal=refusal,
+        at=now,
+        valid_s=REFUSED_S if refusal else VALID_S,
+    )
 
 
 def _refusal(issues: ProjectIssues, rule: Rule, setters: Mapping[str, str]) -> str:

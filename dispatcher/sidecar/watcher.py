@@ -3,6 +3,8 @@
 For each project in turn: read what changed, decide, read the sub-issues that the decisions depend on, and
 ask for the rights of whoever set the labels of what is to start. What it knows then is for the source to
 take; it writes nothing.
+
+An issue about which the forge gives no usable answer is refused for a while, so that it holds up no other.
 """
 
 from __future__ import annotations
@@ -14,19 +16,22 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from dispatcher.decide.forge_issue import Issue
-from dispatcher.decide.sidecar_rules import Sidecars
+from dispatcher.decide.sidecar_rules import Rule, Sidecars
 from dispatcher.decide.sidecars import Decision, Runs, Why, decide_project, relevant
-from dispatcher.errors import DisintoError
+from dispatcher.errors import DisintoError, reason_of
 from dispatcher.forge.exchange import TooLarge
 from dispatcher.forge.issues import SIZES
 from dispatcher.sidecar.reading import MAX_PAGES, IssueReads, ProjectIssues
-from dispatcher.sidecar.vetting import Vet, vet
+from dispatcher.sidecar.vetting import FAILED_S, Vet, vet
 
 MAX_TIME_LINES = 50
 """Time lines of issues that one pass reads; the rest is left to the next."""
 
 MAX_VETS = 20
 """Runs that one pass asks the forge about; see ``MAX_TIME_LINES``."""
+
+MAX_PROBLEM = 300
+"""Characters of an unexpected error that are shown."""
 
 PAUSES_S = (1.0, 60.0)
 """First and longest pause after the forge could not be read."""
@@ -37,31 +42,34 @@ class ProjectState:
     """What is known of a project.
 
     Attributes:
+        repository: that was read; "" if none was.
         issues: open issues that rules may apply to, by number.
         vets: what the forge said about runs, by issue and rule.
         complete: whether all open issues were read.
         problem: why not all is known, in words; "" if all is.
     """
 
+    repository: str = ""
     issues: Mapping[int, Issue] = field(default_factory=dict)
     vets: Mapping[tuple[int, str], Vet] = field(default_factory=dict)
     complete: bool = False
     problem: str = ""
 
-    def refused(self, now: float) -> dict[tuple[int, str], str]:
-        """The refusals that count, by issue and rule. ``now``: monotonic seconds."""
+    def refused(self, rules: Mapping[str, Rule]) -> dict[tuple[int, str], str]:
+        """The refusals that count under these rules, by issue and rule."""
         return {
-            (number, rule): vetted.refusal
-            for (number, rule), vetted in self.vets.items()
-            if vetted.refusal and number in self.issues and vetted.counts(self.issues[number], now)
+            (number, name): vetted.refusal
+            for (number, name), vetted in self.vets.items()
+            if (issue := self.issues.get(number)) and (rule := rules.get(name))
+            if vetted.refuses(issue, rule)
         }
 
-    def permitted(self, made: Decision, now: float) -> bool:
-        """Whether the forge's permission for a run counts."""
+    def permitted(self, made: Decision, rule: Rule, now: float) -> bool:
+        """Whether the forge's permission for a run of this rule counts. ``now``: monotonic seconds."""
         vetted, issue = self.vets.get((made.issue, made.rule)), self.issues.get(made.issue)
-        if vetted is None or issue is None or vetted.refusal or vetted.attempt != made.attempt:
+        if vetted is None or issue is None:
             return False
-        return vetted.counts(issue, now)
+        return vetted.permits(issue, rule, made.attempt, now)
 
 
 @dataclass
@@ -207,10 +215,10 @@ class Watcher:
                 project.vets = {k: each for k, each in project.vets.items() if k[0] != number}
             more = self._ask(sidecars, name, project, project.issues, runs)
             self._budgets(self._decisions(sidecars, name, project, project.issues, runs))
-        except DisintoError as error:
+        except Exception as error:  # noqa: BLE001 - one project's; it must not end the thread
             first, longest = PAUSES_S
             project.pause_s = min(longest, project.pause_s * 2 or first)
-            project.due_at, problem = time.monotonic() + project.pause_s, error.what
+            project.due_at, problem = time.monotonic() + project.pause_s, _problem_of(error)
         else:
             project.pause_s = 0.0
             project.due_at = time.monotonic() + (0.0 if more else self._every_s)
@@ -227,27 +235,39 @@ class Watcher:
         another. Returns whether something is left for the next pass.
         """
         for _ in range(2):
-            lines, asks = self._open_questions(sidecars, name, project, issues, runs)
+            lines, asks, again = self._open_questions(sidecars, name, project, issues, runs)
             for made in lines[:MAX_TIME_LINES]:
-                self._read_line(project, issues, made)
+                self._read_line(sidecars, project, issues, made)
             for made in asks[:MAX_VETS]:
                 self._vet(sidecars, project, issues, made)
             if len(lines) > MAX_TIME_LINES or len(asks) > MAX_VETS:
                 return True
             if not lines and not asks:
-                return False
+                if not again:
+                    return False
+                for made in again[:MAX_VETS]:
+                    self._vet(sidecars, project, issues, made)
         return True
 
     def _open_questions(
         self, sidecars: Sidecars, name: str, project: _Project, issues: ProjectIssues, runs: Runs
-    ) -> tuple[list[Decision], list[Decision]]:
-        """Where sub-issues are missing, and where a permission is."""
+    ) -> tuple[list[Decision], list[Decision], list[Decision]]:
+        """Where sub-issues are missing, where a permission is, and what was refused long ago."""
         now = time.monotonic()
         state = ProjectState(issues=issues.issues, vets=project.vets)
         decisions = self._decisions(sidecars, name, project, issues, runs)
         lines = [made for made in decisions if made.why is Why.UNREAD]
-        asks = [d for d in decisions if d.why is Why.START and not state.permitted(d, now)]
-        return lines, asks
+        asks = [
+            made
+            for made in decisions
+            if made.why is Why.START and not state.permitted(made, sidecars.rules[made.rule], now)
+        ]
+        again = [
+            made
+            for made in decisions
+            if made.why is Why.REFUSED and state.vets[made.issue, made.rule].stale(now)
+        ]
+        return lines, asks, again
 
     def _decisions(
         self, sidecars: Sidecars, name: str, project: _Project, issues: ProjectIssues, runs: Runs
@@ -261,27 +281,63 @@ class Watcher:
                 runs,
                 now=self._clock(),
                 is_used=self._is_used,
-                refused=state.refused(time.monotonic()),
+                refused=state.refused(sidecars.rules),
             )
         )
 
     @staticmethod
-    def _read_line(project: _Project, issues: ProjectIssues, made: Decision) -> None:
+    def _read_line(
+        sidecars: Sidecars, project: _Project, issues: ProjectIssues, made: Decision
+    ) -> None:
         issue = issues.issues.get(made.issue)
         if issue is None or issue.sub_issues is not None:
             return  # another rule had it read
         try:
             issues.time_line(made.issue)
         except TooLarge as error:
-            refused = Vet(issue=issue, attempt=0, refusal=error.what, at=time.monotonic())
-            project.vets[made.issue, made.rule] = refused
+            project.vets[made.issue, made.rule] = Vet(
+                issue=issue,
+                rule=sidecars.rules[made.rule],
+                attempt=0,
+                refusal=error.what,
+                at=time.monotonic(),
+            )
+        except Exception as error:
+            _unanswered(sidecars, project, issues, made, error)
+            raise
 
     @staticmethod
     def _vet(sidecars: Sidecars, project: _Project, issues: ProjectIssues, made: Decision) -> None:
         rule = sidecars.rules[made.rule]
-        vetted = vet(issues, made, rule, now=time.monotonic())
+        try:
+            vetted = vet(issues, made, rule, now=time.monotonic())
+        except Exception as error:
+            _unanswered(sidecars, project, issues, made, error)
+            raise
         if vetted is not None:
             project.vets[made.issue, made.rule] = vetted
+
+
+def _unanswered(
+    sidecars: Sidecars, project: _Project, issues: ProjectIssues, made: Decision, error: Exception
+) -> None:
+    """Refuse an issue for a while about which the forge gave no usable answer."""
+    issue = issues.issues.get(made.issue)
+    if issue is not None:
+        project.vets[made.issue, made.rule] = Vet(
+            issue=issue,
+            rule=sidecars.rules[made.rule],
+            attempt=0,
+            refusal=_problem_of(error),
+            at=time.monotonic(),
+            valid_s=FAILED_S,
+        )
+
+
+def _problem_of(error: Exception) -> str:
+    if isinstance(error, DisintoError):
+        return error.what
+    return f"unexpected {type(error).__name__}: {reason_of(error)}"[:MAX_PROBLEM]
 
 
 def _any(_labels: frozenset[str]) -> bool:
@@ -291,16 +347,17 @@ def _any(_labels: frozenset[str]) -> bool:
 def _state_of(project: _Project, problem: str) -> ProjectState:
     issues = project.issues
     if issues is None:
-        return ProjectState(problem=problem)
+        return ProjectState(repository=project.repository, problem=problem)
     project.vets = {key: each for key, each in project.vets.items() if key[0] in issues.issues}
     gaps = [
         *(
             [f"more than {MAX_PAGES * SIZES[0]:,} open issues; the oldest are ignored"]
             * issues.too_many
         ),
-        *([f"{issues.unread} issues are too large to be read"] * bool(issues.unread)),
+        *([f"{issues.unread} issues cannot be read (size or number)"] * bool(issues.unread)),
     ]
     return ProjectState(
+        repository=project.repository,
         issues=dict(issues.issues),
         vets=dict(project.vets),
         complete=issues.complete,

@@ -94,7 +94,7 @@ def test_a_label_of_somebody_without_rights_starts_nothing(stage: IssueStage) ->
     stage.issue("bug", by=mallory)
     stage.forge.grant(REPOSITORY, "mallory[bot]", "read")
     assert stage.wanted() == []
-    refusals = stage.watcher.state("app").refused(0.0)
+    refusals = stage.watcher.state("app").refused(stage.sidecars.rules)
     assert refusals == {(1, "triage"): '"mallory[bot]", who set the label "bug", may not write'}
     # somebody with rights confirms it
     stage.unlabel(1, "bug")
