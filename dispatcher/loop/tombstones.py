@@ -4,6 +4,10 @@ An id has run if it has a result in the tree or a claim. When a result vanishes 
 by hand, or by a rewritten history), a tombstone in the ledger keeps the id; its text goes back to git
 only if it is proven to be ours (``Restore``).
 
+When another file takes the place of a result that we signed, a tombstone keeps that as well: what ran, and
+how it ended, is then still known (``dispatcher.loop.written_runs``). The other file stays, because people
+may have removed from it what should not be in git; if it is deleted, the genuine result comes back.
+
 Finding vanished results requires the head they were in. The last head whose consequences are recorded
 is stored twice, first in the ledger (a note), then as ``refs/disinto/seen`` in the clone; a third copy
 goes to the remote with the results. Our two copies are trusted, the remote's is not, because anybody
@@ -44,6 +48,8 @@ class Lost:
         proven: whether it was in a head that we processed. If not, it counts only with a
             result that we signed.
         open_blob: the id's action in the tree, or "".
+        replaced_by: commit and path of the file that took its place; () if there is none. Then it counts
+            only with a result that we signed.
     """
 
     action_id: str
@@ -51,6 +57,7 @@ class Lost:
     blobs: tuple[str, ...] = ()
     proven: bool = True
     open_blob: str = ""
+    replaced_by: tuple[str, str] | tuple[()] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,7 +138,7 @@ def recall(components: Components, head: str) -> Recall:
 def vanished_results(
     tree: Tree, changes: Changes, *, before: str, recalled: Recall | None = None
 ) -> list[Lost]:
-    """The results that vanished when the tree moved. Pure.
+    """The results that vanished, or were replaced, when the tree moved. Pure.
 
     Args:
         tree: as it is now.
@@ -149,10 +156,15 @@ def vanished_results(
         for action_id, blobs in recalled.dropped.items():
             entry = lost.get(action_id) or Lost(action_id=action_id, proven=False)
             lost[action_id] = replace(entry, blobs=blobs)
-    return [
+    gone = [
         replace(entry, open_blob=tree.open[i].blob if i in tree.open else "")
         for i, entry in sorted(lost.items())
         if not tree.has_result(i)
+    ]
+    return gone + [
+        Lost(action_id=i, at=((before, former),), proven=False, replaced_by=(tree.commit, path))
+        for i, former in sorted(changes.replaced.items())
+        if (path := tree.result_path(i))
     ]
 
 
@@ -172,8 +184,10 @@ def keep(
         Unavailable: ledger, or Vault if only a signature can tell.
         LeadLost: see ``led``.
     """
+    if lost.replaced_by and not _is_replaced(components, lost):
+        return None
     text, blob = _genuine(components, lost)
-    if not text and not lost.proven and components.verifier.can_prove():
+    if not text and (lost.replaced_by or (not lost.proven and components.verifier.can_prove())):
         return None
     claim = Claim(
         key=RunKey(action_id=lost.action_id, blob=blob or lost.open_blob),
@@ -237,6 +251,22 @@ def _with_tree(
         if blob is not None:
             results[action_id] = (blob, *results.get(action_id, ()))
     return results
+
+
+def _is_replaced(components: Components, lost: Lost) -> bool:
+    """Whether what took the place of a result differs from it, and is not ours."""
+    commit, path = lost.replaced_by or ("", "")
+    ((before, former),) = lost.at
+    there = components.repo.blob_at(commit, path)
+    if there is None:
+        return True  # no regular file
+    if there == components.repo.blob_at(before, former):
+        return False
+    data = components.repo.read([there], limit=RESULT_LIMIT)[there]
+    verifier = components.verifier
+    return not isinstance(data, bytes) or not verifier.ours(
+        data, action_id=lost.action_id, blob=None
+    )
 
 
 def _genuine(components: Components, lost: Lost) -> tuple[str, str]:

@@ -24,6 +24,8 @@ class Changes:
         formulas: names of formulas added, changed or removed.
         formula_inputs: paths of files beside formulas (schemas, what formulas read), likewise.
         vanished: ids whose result was in the tree before and no longer is, with its former path.
+        replaced: ids whose result was in the tree before and is another one now, or elsewhere, with its
+            former path; not those only moved to the archive.
         arrived: ids whose result was added or changed, anywhere; not those only moved.
     """
 
@@ -36,6 +38,7 @@ class Changes:
     formulas: frozenset[str] = frozenset()
     formula_inputs: frozenset[str] = frozenset()
     vanished: Mapping[str, str] = field(default_factory=dict)
+    replaced: Mapping[str, str] = field(default_factory=dict)
     arrived: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
@@ -49,6 +52,7 @@ class Changes:
                 self.formulas,
                 self.formula_inputs,
                 self.vanished,
+                self.replaced,
                 self.arrived,
             )
         )
@@ -124,6 +128,12 @@ def changes(
     withdrawn = frozenset(
         i for i, s in after.items() if before[i].open and not s.open and not s.has_result
     )
+    arrived = frozenset(
+        i
+        for i, s in after.items()
+        if (s.result and s.result != before[i].result)
+        or in_done.get(i, before[i].result) != before[i].result
+    )
     return Changes(
         opened=tuple(i for i, s in after.items() if s.open and not before[i].open),
         changed=changed,
@@ -144,10 +154,18 @@ def changes(
             for i, s in after.items()
             if before[i].has_result and not s.has_result
         },
-        arrived=frozenset(
-            i
+        replaced={
+            i: before[i].result_path
             for i, s in after.items()
-            if (s.result and s.result != before[i].result)
-            or in_done.get(i, before[i].result) != before[i].result
-        ),
+            if before[i].has_result
+            and s.has_result
+            and (i in arrived or _is_elsewhere(before[i], s, in_done.get(i, "")))
+        },
+        arrived=arrived,
     )
+
+
+def _is_elsewhere(before: Standing, after: Standing, added: str) -> bool:
+    """Whether another file counts as the result now. ``added``: hash of one added to the archive."""
+    moved = bool(added) and added == before.result
+    return before.result_path != after.result_path and not moved

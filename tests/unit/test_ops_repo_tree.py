@@ -91,6 +91,34 @@ def test_a_deleted_result_vanishes_and_reopens_its_action() -> None:
     assert changes.opened == ("x",)
 
 
+DONE = "vault/done/2026-01/x.result.json"
+LATER = "vault/done/2026-02/x.result.json"
+
+
+@pytest.mark.parametrize(
+    ("had", "step", "former"),
+    [
+        ([result("x")], [(result("x"), entry("e"))], result("x")),
+        ([action("x"), result("x")], [(action("x"), None), (result("x"), entry("e"))], result("x")),
+        ([DONE], [(DONE, entry("e"))], DONE),
+        ([result("x")], [(result("x"), None), (DONE, entry("e"))], result("x")),
+        ([result("x"), DONE], [(result("x"), None)], result("x")),
+        ([DONE, LATER], [(DONE, None)], DONE),
+        ([result("x")], [(result("x"), None), (DONE, entry())], ""),
+        ([action("x"), result("x")], [(action("x"), entry("e"))], ""),
+        ([result("x")], [(result("x"), entry())], ""),
+        ([action("x")], [(result("x"), entry("e"))], ""),
+        ([result("x")], [(result("x"), None)], ""),
+    ],
+)
+def test_a_result_is_replaced_if_another_file_counts(
+    had: list[str], step: list[tuple[str, Entry | None]], former: str
+) -> None:
+    tree = Tree()
+    tree.step("1", [(path, entry()) for path in had])
+    assert tree.step("2", step).replaced == ({"x": former} if former else {})
+
+
 def test_one_of_two_archived_copies_may_go() -> None:
     tree = Tree()
     both = ["vault/done/2026-01/x.result.json", "vault/done/2026-02/x.result.json"]
