@@ -2,7 +2,8 @@
 
 Everything is decided from the rules, the issues as the forge shows them, the time, and the runs that git
 proves: actions that this dispatcher wrote, with results that it signed. So a crash, a new machine or a
-change of leader makes no difference, and nobody else can use up an attempt.
+change of leader makes no difference. Whoever may push can use up attempts only by withdrawing actions of
+ours before they run: that is what deleting a waiting action means.
 """
 
 from __future__ import annotations
