@@ -18,7 +18,7 @@ from functools import partial
 from dispatcher.decide.forge_issue import Issue
 from dispatcher.decide.sidecar_rules import Rule, Sidecars
 from dispatcher.decide.sidecars import Decision, Runs, Why, decide_project, relevant
-from dispatcher.errors import DisintoError, reason_of
+from dispatcher.errors import Denied, DisintoError, reason_of
 from dispatcher.forge.exchange import TooLarge
 from dispatcher.forge.issues import SIZES
 from dispatcher.sidecar.reading import MAX_PAGES, IssueReads, ProjectIssues
@@ -302,6 +302,8 @@ class Watcher:
                 refusal=error.what,
                 at=time.monotonic(),
             )
+        except Denied:
+            raise  # the token's, and not this issue's
         except Exception as error:
             _unanswered(sidecars, project, issues, made, error)
             raise
@@ -311,6 +313,8 @@ class Watcher:
         rule = sidecars.rules[made.rule]
         try:
             vetted = vet(issues, made, rule, now=time.monotonic())
+        except Denied:
+            raise  # the token's, and not this issue's
         except Exception as error:
             _unanswered(sidecars, project, issues, made, error)
             raise

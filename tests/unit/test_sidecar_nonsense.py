@@ -84,16 +84,29 @@ def retried_at_once(stage: IssueStage) -> None:
         project.pause_s = project.due_at = 0.0
 
 
-def test_an_issue_that_the_forge_fails_on_holds_up_no_other(stage: IssueStage) -> None:
-    failing, _ = stage.issue("bug"), stage.issue("bug")
+def fail_on_time_line(stage: IssueStage, number: int, status: int) -> None:
+    """Have the forge answer this status to whoever reads the time line of an issue."""
     answer = stage.forge._answer
 
     def fails(method: str, path: str, *words: object, **more: object) -> object:
-        if path.endswith(f"/issues/{failing}/timeline"):
-            raise Refused(500, "boom")
+        if path.endswith(f"/issues/{number}/timeline"):
+            raise Refused(status, "boom")
         return answer(method, path, *words, **more)  # type: ignore[arg-type]
 
     stage.forge._answer = fails  # type: ignore[method-assign,assignment]
+
+
+def test_a_token_that_may_not_read_stays_a_problem(stage: IssueStage) -> None:
+    fail_on_time_line(stage, stage.issue("bug"), 403)
+    for _ in range(3):
+        assert stage.wanted() == []
+        assert "403" in stage.watcher.state("app").problem
+        retried_at_once(stage)
+
+
+def test_an_issue_that_the_forge_fails_on_holds_up_no_other(stage: IssueStage) -> None:
+    failing, _ = stage.issue("bug"), stage.issue("bug")
+    fail_on_time_line(stage, failing, 500)
     assert stage.wanted() == []
     assert "500" in stage.watcher.state("app").problem
     retried_at_once(stage)
