@@ -30,6 +30,9 @@ MAX_TIME_LINES = 50
 MAX_VETS = 20
 """Runs that one pass asks the forge about; see ``MAX_TIME_LINES``."""
 
+MAX_FAILURES = 2
+"""Issues of one pass that the forge may fail on; with more it counts as unavailable."""
+
 MAX_PROBLEM = 300
 """Characters of an unexpected error that are shown."""
 
@@ -234,20 +237,45 @@ class Watcher:
         """Read what decisions depend on, twice if need be: what was refused leaves its place to
         another. Returns whether something is left for the next pass.
         """
+        failures: list[Exception] = []
         for _ in range(2):
             lines, asks, again = self._open_questions(sidecars, name, project, issues, runs)
+            quiet = not lines and not asks
             for made in lines[:MAX_TIME_LINES]:
-                self._read_line(sidecars, project, issues, made)
-            for made in asks[:MAX_VETS]:
-                self._vet(sidecars, project, issues, made)
-            if len(lines) > MAX_TIME_LINES or len(asks) > MAX_VETS:
-                return True
-            if not lines and not asks:
-                if not again:
-                    return False
-                for made in again[:MAX_VETS]:
-                    self._vet(sidecars, project, issues, made)
-        return True
+                self._try(self._read_line, sidecars, project, issues, made, failures=failures)
+            for made in (again if quiet else asks)[:MAX_VETS]:
+                self._try(self._vet, sidecars, project, issues, made, failures=failures)
+            more = len(lines) > MAX_TIME_LINES or len(asks) > MAX_VETS
+            if more or (quiet and not again):
+                break
+        else:
+            more = True
+        if failures:
+            raise failures[0]
+        return more
+
+    @staticmethod
+    def _try(
+        call: Callable[[Sidecars, _Project, ProjectIssues, Decision], None],
+        sidecars: Sidecars,
+        project: _Project,
+        issues: ProjectIssues,
+        made: Decision,
+        *,
+        failures: list[Exception],
+    ) -> None:
+        """Ask about one issue. One that the forge fails on is refused for a while; the pass goes on, and
+        fails at its end.
+        """
+        try:
+            call(sidecars, project, issues, made)
+        except Denied:
+            raise  # the token's failure, and not this issue's
+        except Exception as error:
+            _unanswered(sidecars, project, issues, made, error)
+            failures.append(error)
+            if len(failures) > MAX_FAILURES:
+                raise
 
     def _open_questions(
         self, sidecars: Sidecars, name: str, project: _Project, issues: ProjectIssues, runs: Runs
@@ -302,22 +330,11 @@ class Watcher:
                 refusal=error.what,
                 at=time.monotonic(),
             )
-        except Denied:
-            raise  # the token's, and not this issue's
-        except Exception as error:
-            _unanswered(sidecars, project, issues, made, error)
-            raise
 
     @staticmethod
     def _vet(sidecars: Sidecars, project: _Project, issues: ProjectIssues, made: Decision) -> None:
         rule = sidecars.rules[made.rule]
-        try:
-            vetted = vet(issues, made, rule, now=time.monotonic())
-        except Denied:
-            raise  # the token's, and not this issue's
-        except Exception as error:
-            _unanswered(sidecars, project, issues, made, error)
-            raise
+        vetted = vet(issues, made, rule, now=time.monotonic())
         if vetted is not None:
             project.vets[made.issue, made.rule] = vetted
 

@@ -183,6 +183,9 @@ def test_a_foreign_file_in_the_place_of_a_result_changes_nothing() -> None:
     assert only(decide(ended, **foreign)) == Publish(claim=ended)
     tombstone = claim(phase=Phase.TOMBSTONE, result="{}", grant=None)
     assert decide(tombstone, **foreign).steps == ()
+    wait = only(decide(candidate(), tombstone, **foreign))
+    assert isinstance(wait, Wait)
+    assert wait.reason == ARCHIVED
 
 
 def test_a_tombstone_gives_its_text_back_to_the_action_it_belongs_to() -> None:

@@ -107,11 +107,20 @@ def test_a_token_that_may_not_read_stays_a_problem(stage: IssueStage) -> None:
 def test_an_issue_that_the_forge_fails_on_holds_up_no_other(stage: IssueStage) -> None:
     failing, _ = stage.issue("bug"), stage.issue("bug")
     fail_on_time_line(stage, failing, 500)
-    assert stage.wanted() == []
+    assert stage.wanted() == ["triage-app-2-1"]
     assert "500" in stage.watcher.state("app").problem
     retried_at_once(stage)
     assert stage.wanted() == ["triage-app-2-1"]
     assert stage.watcher.state("app").problem == ""
+
+
+def test_a_forge_that_fails_on_all_issues_is_not_asked_about_each(stage: IssueStage) -> None:
+    for _ in range(12):
+        fail_on_time_line(stage, stage.issue("bug"), 500)
+    before = len(stage.forge.calls)
+    assert stage.wanted() == []
+    asked = [call for call in stage.forge.calls[before:] if call.endswith("/timeline")]
+    assert len(asked) == 3
 
 
 @pytest.mark.parametrize("number", [2**31, 10**10, 2**63, 10**90])
