@@ -15,8 +15,14 @@ _ENVIRONMENT = jinja2.Environment(
     autoescape=False,  # noqa: S701
 )
 
-_ENTITIES = {c: f"&#{ord(c)};" for c in "\\`*_~[]()<>!#|@:&"}
-"""Characters that may have a meaning in Markdown; an entity never does."""
+_ENTITIES = {c: f"&#{ord(c)};" for c in "\\`*_~[]()<>|&"}
+_ENTITIES |= {c: f"&#{ord(c)};\u200b" for c in "@#!:"}
+"""Characters that may have a meaning in Markdown; an entity never does. A forge looks for mentions,
+references, addresses and emoji once more, when entities are resolved: an invisible character breaks
+them up.
+"""
+
+_WWW = re.compile(r"(?<=www)\.", re.IGNORECASE)
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
 """Characters that are invisible, or change how text is displayed."""
@@ -35,7 +41,7 @@ def render(name: str, **values: object) -> str:
 def cell(text: str) -> str:
     """A text as one cell of a table, without rows, markup or mentions of its own."""
     flat = " ".join(text.split())
-    for special, entity in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;"), ("@", "&#64;")):
+    for special, entity in (("&", "&amp;"), ("<", "&lt;"), ("|", "&#124;"), ("@", "&#64;\u200b")):
         flat = flat.replace(special, entity)
     return flat
 
@@ -47,7 +53,7 @@ def inert(text: str, limit: int) -> str:
         text: any text.
         limit: maximum characters of the result; the text is cut to fit.
     """
-    flat = " ".join(_CONTROL.sub(" ", text).split())
+    flat = _WWW.sub(".\u200b", " ".join(_CONTROL.sub(" ", text).split()))
     escaped = [_ENTITIES.get(character, character) for character in flat]
     if sum(map(len, escaped)) > limit:
         left = limit - 1

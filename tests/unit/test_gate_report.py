@@ -154,7 +154,7 @@ def test_a_reason_stays_in_its_cell() -> None:
 
 
 def test_cell_and_fence() -> None:
-    assert cell("a | b\n<c> & @d") == "a &#124; b &lt;c> &amp; &#64;d"
+    assert cell("a | b\n<c> & @d") == "a &#124; b &lt;c> &amp; &#64;\u200bd"
     assert fence_of("no ticks") == "```"
     assert fence_of("````` five") == "``````"
 
