@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -114,7 +115,7 @@ class Stage:
             timeout=30,
         )
         outputs = self.folder / "outputs.json"
-        return done, json.loads(outputs.read_text()) if outputs.exists() else {}
+        return done, json.loads(outputs.read_text()) if outputs.is_file() else {}
 
 
 @pytest.fixture
@@ -205,6 +206,61 @@ def test_an_agent_cannot_choose_labels(stage: Stage) -> None:
     agent = f"echo '{answer}' > \"$DISINTO_OUTPUTS\""
     _, outputs = stage.run("triage", stage.issue("t", "b"), "sh", "-c", agent)
     assert outputs["labels"] == {"add": ["in-progress"], "remove": ["in-triage"]}
+
+
+def program(stage: Stage, text: str) -> str:
+    path = stage.folder / "agent.sh"
+    path.write_text(f"#!/bin/sh\ncat >/dev/null\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+ANSWERS = """echo '{"outcome": "planned"}' > "$DISINTO_OUTPUTS"\n"""
+REAL = "real=$PWD/outputs.json\n"
+
+
+def test_the_token_is_nowhere_that_the_agent_can_read(stage: Stage) -> None:
+    reads = "for each in environ cmdline; do cat /proc/$PPID/$each >> seen; done\ntrue"
+    done, _ = stage.run("triage", stage.issue("t", "b"), program(stage, ANSWERS + reads))
+    assert done.returncode == 0, done.stderr
+    assert stage.forge.account("reader").encode() not in (stage.folder / "seen").read_bytes()
+
+
+def test_no_process_of_the_same_account_reads_its_memory() -> None:
+    asks = "import runpy, sys, ctypes; runpy.run_path(sys.argv[1])['guard']()"
+    asks += "; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"  # PR_GET_DUMPABLE
+    done = subprocess.run([sys.executable, "-c", asks, str(AGENT)], capture_output=True, check=True)
+    assert done.stdout == b"0\n"
+
+
+def test_what_an_agent_leaves_running_is_ended_before_its_answer_counts(stage: Stage) -> None:
+    number = stage.issue("t", "b")
+    forged = """echo '{"outcome": "planned", "labels": {"add": ["admin"]}}'"""
+    leaves = f"""
+setsid sh -c "echo \\$\\$ > daemon; while :; do {forged.replace('"', chr(92) + '"')} > $real; done" >/dev/null 2>&1 &
+while [ ! -s daemon ]; do :; done
+"""
+    done, outputs = stage.run("triage", number, program(stage, REAL + ANSWERS + leaves))
+    daemon = int((stage.folder / "daemon").read_text())
+    left = Path(f"/proc/{daemon}").exists()
+    if left:
+        os.kill(daemon, signal.SIGKILL)
+    assert not left
+    assert done.returncode == 0, done.stderr
+    assert outputs["labels"] == {"add": ["in-progress"], "remove": ["in-triage"]}
+
+
+@pytest.mark.parametrize("makes", ["mkfifo", "mkdir", "ln -s target"])
+def test_an_outputs_file_that_is_none_fails_the_run(stage: Stage, makes: str) -> None:
+    number = stage.issue("t", "b")
+    for name in ('"$DISINTO_OUTPUTS"', '"$real"'):
+        ahead = REAL + (ANSWERS if "real" in name else "")
+        agent = program(stage, f"{ahead}rm -rf {name}; {makes} {name}")
+        done, _ = stage.run("triage", number, agent)
+        assert done.returncode == 65, done.stderr
+        assert b"issue-agent: " in done.stderr
+        assert not (stage.folder / "target").exists()
+        subprocess.run(["rm", "-rf", stage.folder / "outputs.json"], check=True)
 
 
 def test_the_forge_is_the_one_of_the_settings(stage: Stage) -> None:
