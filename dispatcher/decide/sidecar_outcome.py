@@ -10,8 +10,9 @@ dropped, and named with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 
 from dispatcher.decide.placing import SIDECAR
 from dispatcher.decide.sidecar_rules import Rule
@@ -23,7 +24,9 @@ MAX_LABELS = 20
 """Maximum labels that a run may ask to add, and to remove."""
 
 MAX_NAME = 200
-"""Characters of an outcome or label, at most."""
+"""Characters of a label, at most."""
+
+_OUTCOME = re.compile(r"[a-z0-9_-]{1,40}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +49,8 @@ class Dropped:
     """A change of a label that is not made.
 
     Attributes:
-        label: its name, untrusted; "" if it is about the outputs as a whole.
+        label: its name, which the rule or the repository has too: one that nobody knows could carry text
+            of the run to the issue. "" if this is about the outputs as a whole, or about such labels.
         why: a clause without a full stop; contains no untrusted text.
     """
 
@@ -94,20 +98,31 @@ def subject_of(action: Action) -> Subject | None:
 
 
 def outcome_of(outputs: Mapping[str, object]) -> str:
-    """The value of ``outcome`` in a run's outputs, untrusted; "" without one."""
+    """The value of ``outcome`` in a run's outputs, as it may be shown on an issue: one short word, so that
+    it carries no text of the run there. "not shown" for any other; "" without one.
+    """
     outcome = outputs.get("outcome", "")
-    return outcome[:MAX_NAME] if isinstance(outcome, str) else ""
+    if outcome == "":
+        return ""
+    shown = isinstance(outcome, str) and _OUTCOME.fullmatch(outcome)
+    return str(outcome) if shown else "not shown"
 
 
 def changes_of(
-    result: Result, rule: Rule | None, *, present: frozenset[str], closed: bool
+    result: Result,
+    rule: Rule | None,
+    *,
+    present: frozenset[str],
+    known: Mapping[str, str],
+    closed: bool,
 ) -> Changes:
-    """What a run's result changes about the labels of its issue. Partly done, it gives the same answer:
-    so it can be worked out again after a crash.
+    """What a run's result changes about the labels of its issue. Partly done, with additions before
+    removals, it gives the same answer: so it can be worked out again after a crash.
 
     Args:
         rule: None if it does not apply to the project any more.
         present: the issue's labels now.
+        known: all labels of the repository, each with the scope within which it is exclusive, or "".
         closed: whether the issue is closed.
     """
     asked = result.outputs.get("labels")
@@ -116,24 +131,48 @@ def changes_of(
     add, remove, wrong = _asked(asked)
     if wrong:
         return Changes(dropped=(Dropped(label="", why=wrong),))
-    obstacle = _obstacle(result, rule, present=present, closed=closed, own={*add, *remove})
-    if obstacle or rule is None:
-        return Changes(dropped=tuple(Dropped(label=each, why=obstacle) for each in (*add, *remove)))
-    dropped: list[Dropped] = []
-    for label in (*add, *remove):
-        why = _refusal(label, rule, add=add, remove=remove)
-        if why and label not in {each.label for each in dropped}:
-            dropped.append(Dropped(label=label, why=why))
-    left_out = {each.label for each in dropped}
-    return Changes(
-        add=tuple(label for label in add if label not in left_out),
-        remove=tuple(label for label in remove if label not in left_out),
-        dropped=tuple(dropped),
+    refused: dict[str, str] = {}
+    if rule is not None:
+        for label in (*add, *remove):
+            why = _refusal(label, rule, add=add, remove=remove, known=known)
+            why = why or _displaces(label, rule, present, add=add, remove=remove, known=known)
+            if why:
+                refused.setdefault(label, why)
+    allowed = Changes(
+        add=tuple(label for label in add if label not in refused),
+        remove=tuple(label for label in remove if label not in refused),
     )
+    obstacle = _obstacle(result, rule, present=present, closed=closed, own=_own(allowed, present))
+    if obstacle:
+        refused, allowed = dict.fromkeys((*add, *remove), obstacle), Changes()
+    named = {*known, *present, *_labels_of(rule)}
+    return replace(allowed, dropped=tuple(_dropped(refused, named)))
+
+
+def _own(allowed: Changes, present: Set[str]) -> set[str]:
+    """Labels whose state may be this outcome's own doing, a part of which may have been done before a
+    crash. Nothing was removed by us before everything was added.
+    """
+    added = all(label in present for label in allowed.add)
+    return {*allowed.add, *(allowed.remove if added else ())}
+
+
+def _labels_of(rule: Rule | None) -> set[str]:
+    if rule is None:
+        return set()
+    return {*rule.labels, *rule.without_labels, *rule.add_labels, *rule.remove_labels}
+
+
+def _dropped(refused: Mapping[str, str], named: Set[str]) -> Iterator[Dropped]:
+    yield from (Dropped(label=label, why=why) for label, why in refused.items() if label in named)
+    unknown = sum(label not in named for label in refused)
+    if unknown:
+        labels = "one label" if unknown == 1 else f"{unknown} labels"
+        yield Dropped(label="", why=f"{labels} that neither the rule nor the repository has")
 
 
 def _obstacle(
-    result: Result, rule: Rule | None, *, present: frozenset[str], closed: bool, own: set[str]
+    result: Result, rule: Rule | None, *, present: Set[str], closed: bool, own: Set[str]
 ) -> str:
     """Why no label is changed at all; "" if some may be."""
     if not result.verdict.success:
@@ -142,7 +181,6 @@ def _obstacle(
         return "the rule does not apply to this project any more"
     if closed:
         return "the issue is closed"
-    # What this outcome itself changes does not count: a part of it may have been done before a crash.
     lacks = [label for label in rule.labels if label not in present and label not in own]
     has = [label for label in rule.without_labels if label in present and label not in own]
     if lacks or has:
@@ -150,13 +188,43 @@ def _obstacle(
     return ""
 
 
-def _refusal(label: str, rule: Rule, *, add: tuple[str, ...], remove: tuple[str, ...]) -> str:
+def _refusal(
+    label: str,
+    rule: Rule,
+    *,
+    add: tuple[str, ...],
+    remove: tuple[str, ...],
+    known: Mapping[str, str],
+) -> str:
     if label in add and label in remove:
         return "it was to be both added and removed"
     if label in add and label not in rule.add_labels:
         return "the rule does not allow adding it"
     if label in remove and label not in rule.remove_labels:
         return "the rule does not allow removing it"
+    if label in add and label not in known:
+        return "the repository has no such label"
+    return ""
+
+
+def _displaces(
+    label: str,
+    rule: Rule,
+    present: Set[str],
+    *,
+    add: tuple[str, ...],
+    remove: tuple[str, ...],
+    known: Mapping[str, str],
+) -> str:
+    """Why a label is not added: the forge would remove another one of its scope, which this outcome does
+    not, or may not, remove.
+    """
+    scope = known.get(label, "")
+    if label not in add or label in present or not scope:
+        return ""
+    others = {each for each in {*present, *add} - {label} if known.get(each) == scope}
+    if others - (set(remove) & set(rule.remove_labels)):
+        return "it is exclusive and would replace another label"
     return ""
 
 

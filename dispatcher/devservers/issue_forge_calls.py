@@ -156,7 +156,8 @@ class RepositoryCall:
             "body": str(self.body["body"]),
         }
         issue.comments.append(comment)
-        issue.events.append({"type": "comment", "user": self.login, "body": comment["body"]})
+        event = {"type": "comment", "user": self.login, "body": comment["body"]}
+        issue.events.append({**event, "id": comment["id"]})
         issue.updated = self.state.clock()
         self._event("issue_comment", "created", issue, comment=comment)
         return 201, comment, {}
@@ -219,6 +220,7 @@ class RepositoryCall:
         if other is not None and issue is not None:
             shown = RepositoryCall(self.state, other, self.login, {}, {}, [])._shown(issue)
         return {
+            "id": event.get("id", 0),
             "type": event["type"],
             "user": account(event["user"]),
             "body": event["body"],

@@ -6,14 +6,22 @@ It must not decide anything: ``dispatcher.gate`` interprets the answers.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter
 
 from dispatcher.errors import Misconfigured
-from dispatcher.forge.exchange import ACCESS_WANTED, PAGE, Exchange, ForgeRefused, many, parse
+from dispatcher.forge.exchange import (
+    ACCESS_WANTED,
+    PAGE,
+    AnswerTooLarge,
+    Exchange,
+    ForgeRefused,
+    many,
+    parse,
+)
 from dispatcher.forge.records import (
     Comment,
     Content,
@@ -27,12 +35,18 @@ from dispatcher.forge.records import (
     Review,
     Status,
     Team,
+    TimeLineEntry,
     User,
 )
+from dispatcher.forge.sized import all_sized
 from dispatcher.settings import ForgeSettings
+
+MAX_ENTRIES = 1_000
+"""Entries of a time line that are searched for comments, if these are too large for one response."""
 
 _COMMENT = TypeAdapter(Comment)
 _COMMENTS = many(Comment)
+_ENTRIES = many(TimeLineEntry)
 _COMMITS = many(RequestCommit)
 _CONTENT: TypeAdapter[Content | list[Content]] = TypeAdapter(Content | list[Content])
 _EVENTS = many(Event)
@@ -222,9 +236,25 @@ class ForgeApi:
         }
         self._http.send("POST", f"{self._repo}/statuses/{commit}", body, _STATUS)
 
-    def comments(self, number: int) -> Sequence[Comment]:
-        """All comments of a request; the forge returns them in one response."""
-        return self._http.must(f"{self._repo}/issues/{number}/comments", _COMMENTS)
+    def comments(self, number: int) -> Iterator[Comment]:
+        """All comments of an issue or request, oldest first.
+
+        The forge returns them in one response. If that is too large, they are read page by page from the
+        time line, without comments that are too large by themselves: whoever may comment must not be able
+        to hide ours.
+
+        Raises:
+            TooLarge: nor are they in the first ``MAX_ENTRIES`` entries of the time line.
+        """
+        issue, what = f"{self._repo}/issues/{number}", f"#{number} of {self.repository}"
+        try:
+            yield from self._http.must(f"{issue}/comments", _COMMENTS)
+        except AnswerTooLarge:
+            for entry in all_sized(
+                self._http, f"{issue}/timeline", _ENTRIES, most=MAX_ENTRIES, what=what
+            ):
+                if entry.type == "comment":
+                    yield Comment(id=entry.id, user=entry.user, body=entry.body or "")
 
     def add_comment(self, number: int, body: str) -> Comment:
         return self._http.send(

@@ -23,10 +23,21 @@ REPORT_ACCESS = (
 
 
 class Label(Answer):
-    """A label of a repository or of its organization."""
+    """A label of a repository or of its organization.
+
+    Attributes:
+        exclusive: whether an issue has at most one label of its scope: the forge removes the others when
+            this one is added.
+    """
 
     id: int
     name: str
+    exclusive: bool = False
+
+    @property
+    def scope(self) -> str:
+        """What is before the last slash of an exclusive label; "" for any other."""
+        return self.name.rpartition("/")[0] if self.exclusive else ""
 
 
 class BoardIssue(Answer):
@@ -117,14 +128,14 @@ class IssueBoard(ForgeApi):
         """
         return self._http.must(self._repo, _REPOSITORY)
 
-    def labels(self) -> Mapping[str, int]:
-        """The ids of all labels that the repository's issues may have, by name."""
+    def labels(self) -> Mapping[str, Label]:
+        """All labels that the repository's issues may have, by name."""
         owner = quote(self.repository.partition("/")[0], safe="")
         of_org: Sequence[Label] = ()
         if self._of_organization():
             of_org = self._http.pages(f"/orgs/{owner}/labels", _LABELS)
         own = self._http.pages(f"{self._repo}/labels", _LABELS)
-        return {label.name: label.id for label in (*of_org, *own)}
+        return {label.name: label for label in (*of_org, *own)}
 
     def add_label(self, number: int, label: int) -> None:
         """Add a label, by its id, to an issue; one that it has already changes nothing."""

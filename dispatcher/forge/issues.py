@@ -13,21 +13,16 @@ Facts of Forgejo 7, checked by the contract suite of the fake forge:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
 from urllib.parse import quote
 
 from pydantic import TypeAdapter
 
-from dispatcher.errors import Dependency, Unavailable
-from dispatcher.forge.exchange import AnswerTooLarge, Exchange, TooLarge, many
+from dispatcher.forge.exchange import Exchange, many
 from dispatcher.forge.records import MAX_NUMBER, IssueEvent, ListedIssue, Permission
-
-SIZES = (50, 10, 1)
-"""Entries of a page, and of the smaller ones that it is read in if it is too large. Each divides the
-one before."""
+from dispatcher.forge.sized import all_sized, sized
 
 MAX_EVENTS = 5_000
 """Maximum entries of an issue's time line that are read."""
@@ -36,8 +31,6 @@ _EVENTS = many(IssueEvent)
 _ISSUE = TypeAdapter(ListedIssue)
 _ISSUES = many(ListedIssue)
 _PERMISSION = TypeAdapter(Permission)
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +85,7 @@ class IssuesApi:
         if since is not None:
             params["since"] = datetime.fromtimestamp(int(since), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         path = f"{self._repo}/issues"
-        listed = _sized(self._http, path, _ISSUES, number, params)
+        listed = sized(self._http, path, _ISSUES, number, params)
         entries = [issue for issue in listed.entries if issue.number <= MAX_NUMBER]
         return IssuePage(
             issues=tuple(issue for issue in entries if issue.pull_request is None),
@@ -119,13 +112,11 @@ class IssuesApi:
         Raises:
             TooLarge: it has more than ``MAX_EVENTS`` entries.
         """
-        path = f"{self._repo}/issues/{number}/timeline"
-        for page in range(1, MAX_EVENTS // SIZES[0] + 1):
-            listed = _sized(self._http, path, _EVENTS, page, {})
-            yield from listed.entries
-            if not listed.entries and not listed.unread:
-                return
-        raise TooLarge(f"issue #{number} of {self.repository} has more than {MAX_EVENTS:,} events")
+        path, what = (
+            f"{self._repo}/issues/{number}/timeline",
+            f"issue #{number} of {self.repository}",
+        )
+        return all_sized(self._http, path, _EVENTS, most=MAX_EVENTS, what=what)
 
     def permission(self, login: str) -> str:
         """``none``, ``read``, ``write``, ``admin`` or ``owner``; "none" for an unknown account.
@@ -135,51 +126,3 @@ class IssuesApi:
         path = f"{self._repo}/collaborators/{quote(login, safe='')}/permission"
         answer = self._http.get(path, _PERMISSION)
         return answer.permission if answer else "none"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Listed(Generic[_T]):
-    """A page of ``SIZES[0]`` entries, and the number of those that were left out."""
-
-    entries: tuple[_T, ...]
-    total: int | None
-    at: float | None
-    unread: int = 0
-
-
-def _sized(
-    http: Exchange,
-    path: str,
-    of: TypeAdapter[list[_T]],
-    number: int,
-    params: Mapping[str, object],
-    *,
-    level: int = 0,
-) -> _Listed[_T]:
-    """One page (from 1) of ``SIZES[level]`` entries, in smaller ones if it is too large."""
-    size = SIZES[level]
-    try:
-        page = http.page(path, of, {**params, "limit": size, "page": number})
-    except AnswerTooLarge:
-        if level == len(SIZES) - 1:
-            return _Listed(entries=(), total=None, at=None, unread=1)
-        parts = size // SIZES[level + 1]
-        first = (number - 1) * parts + 1
-        read = []
-        for part in range(first, first + parts):
-            read.append(_sized(http, path, of, part, params, level=level + 1))
-            if not read[-1].entries and not read[-1].unread:
-                break
-        return _Listed(
-            entries=tuple(entry for part in read for entry in part.entries),
-            total=next((part.total for part in read if part.total is not None), None),
-            at=next((part.at for part in read if part.at is not None), None),
-            unread=sum(part.unread for part in read),
-        )
-    if page is None:
-        raise Unavailable(
-            Dependency.FORGE,
-            f"the forge answered 404 to GET {path}",
-            remedy="Check the repository in sidecars.toml, and that the token may read its issues.",
-        )
-    return _Listed(entries=page.entries, total=page.total, at=page.at)

@@ -188,6 +188,15 @@ class Comment(Answer):
     body: str
 
 
+class TimeLineEntry(Answer):
+    """Any entry of an issue's time line; one of type ``comment`` is a comment, with its id."""
+
+    id: int
+    type: str
+    user: MaybeUser = None
+    body: str | None = None
+
+
 def _text(value: Any) -> Any:
     """A missing text is empty; what no encoding has is replaced."""
     if value is None:

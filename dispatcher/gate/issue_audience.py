@@ -20,6 +20,8 @@ def all_read_ops_repo(project: VisibleRepository, ops: VisibleRepository | None)
     """Whether everybody who sees an issue of a project may read the ops repo too. False if in doubt, and
     if the forge does not answer.
 
+    A project that is the ops repo itself is no exception: a team may read its issues only.
+
     Args:
         ops: None if it is not on this forge.
     """
@@ -27,7 +29,7 @@ def all_read_ops_repo(project: VisibleRepository, ops: VisibleRepository | None)
         return False
     try:
         ours, theirs = ops.info(), project.info()
-        if ours.public or ours.full_name.lower() == theirs.full_name.lower():
+        if ours.public:
             return True
         if not (ours.private and theirs.private):
             return False

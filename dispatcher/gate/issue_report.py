@@ -15,6 +15,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from dispatcher.decide.sidecar_outcome import (
@@ -26,10 +27,11 @@ from dispatcher.decide.sidecar_outcome import (
     subject_of,
 )
 from dispatcher.decide.sidecar_rules import Rule, Sidecars
-from dispatcher.decide.sidecars import BUDGETS, Decision, Why
+from dispatcher.decide.sidecars import BUDGETS, Decision, Why, run_id
 from dispatcher.errors import DisintoError, PermanentError, TemporaryError
 from dispatcher.forge import ForgeRefused
-from dispatcher.forge.issue_board import BoardIssue
+from dispatcher.forge.exchange import AnswerTooLarge, TooLarge
+from dispatcher.forge.issue_board import BoardIssue, Label
 from dispatcher.forge.records import Comment
 from dispatcher.gate.ended import Ended, report_each
 from dispatcher.gate.issue_audience import VisibleRepository, all_read_ops_repo
@@ -37,22 +39,23 @@ from dispatcher.gate.markdown import indented, inert, render
 from dispatcher.gate.own_comments import CommentBoard, OwnComments
 from dispatcher.gate.sourced import Files, Written
 from dispatcher.model.action import MAX_ACTION_BYTES, InvalidAction, parse_action
-from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH
+from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH, RESULT_ENDING
 from dispatcher.model.result import LOGS_LIMIT, Result
 from dispatcher.model.times import took
 
 BUDGET_MARK = "<!-- disinto: budget -->"
 """Begins the part of a comment about a budget that is used up."""
 
-WORD_LIMIT = 200
-"""Characters of an outcome, label or reason that a comment shows, at most."""
+WORD_LIMIT = 300
+"""Characters of a label or reason that a comment shows, at most."""
 
 PER_DAY_LIMIT = 10
 """Issues of a project on which a used-up budget of runs per day is reported, the oldest."""
 
 REMEMBERED = 10_000
 
-_MARKER = re.compile(r"<!-- disinto: sidecar ([a-z0-9_-]+) attempt ([0-9]{1,9}) -->")
+_MARKER = re.compile(r"^<!-- disinto: sidecar ([a-z0-9_-]+) attempt ([0-9]{1,9}) -->", re.MULTILINE)
+"""At the beginning of a line: lines of a log are indented."""
 
 
 class IssueGone(PermanentError):
@@ -63,7 +66,7 @@ class Board(CommentBoard, VisibleRepository, Protocol):
     """The part of ``dispatcher.forge.issue_board.IssueBoard`` that reports need."""
 
     def issue(self, number: int) -> BoardIssue | None: ...
-    def labels(self) -> Mapping[str, int]: ...
+    def labels(self) -> Mapping[str, Label]: ...
     def add_label(self, number: int, label: int) -> None: ...
     def remove_label(self, number: int, label: int) -> None: ...
 
@@ -95,7 +98,7 @@ class IssueReporter:
         self._sidecars = sidecars
         self._ops_repository, self._ops_web_url = ops_repository, ops_web_url
         self._lock = threading.Lock()
-        self._led: Callable[[], None] | None = None
+        self._lead: _Lead | None = None
         self._boards: dict[str, tuple[Board, OwnComments]] = {}
         self._budgets: OrderedDict[tuple[str, int, str], str] = OrderedDict()
 
@@ -110,19 +113,28 @@ class IssueReporter:
         Args:
             led: called before each write; raises ``TemporaryError`` if it does not lead any more.
         """
-        self._led = led  # not under the lock: a forge that hangs must not hold up the loop
+        self._lead = _Lead(
+            check=led
+        )  # not under the lock: a forge that hangs must not hold up the loop
 
     def rest(self) -> None:
         """Report nothing until this dispatcher leads again. Does not wait for a report in progress,
         whose next write fails.
         """
-        self._led = None
+        self._lead = None
 
-    def _check_lead(self) -> None:
-        led = self._led
-        if led is None:
-            raise TemporaryError("this dispatcher does not lead")
-        led()
+    def _checked_lead(self) -> Callable[[], None]:
+        """A check before each write of one report. It holds for this time of leading alone: once another
+        dispatcher has led, what this report has read is out of date.
+        """
+        lead = self._lead
+
+        def check() -> None:
+            if lead is None or self._lead is not lead:
+                raise TemporaryError("this dispatcher does not lead")
+            lead.check()
+
+        return check
 
     # --- results --------------------------------------------------------------------------------
 
@@ -140,23 +152,26 @@ class IssueReporter:
         subject = self._subject(ended.result)
         if subject is None:
             return
+        check_lead = self._checked_lead()
         self._check_project(subject)
         board, own = self._board(subject.repository)
         issue = _issue(board, subject)
         mine = own.find(subject.issue, lambda body: _attempt(body, subject.rule) is not None)
-        if mine is not None and (_attempt(mine.body, subject.rule) or 0) >= subject.attempt:
+        if mine is not None and self._shows(mine, subject, ended):
             return  # reported before, perhaps by another dispatcher
         rule = self._sidecars().rules_of(subject.project).get(subject.rule)
+        known = board.labels() if "labels" in ended.result.outputs else {}
         changes = changes_of(
             ended.result,
             rule,
             present=frozenset(issue.label_ids),
+            known={name: label.scope for name, label in known.items()},
             closed=issue.state != "open",
         )
-        self._check_lead()
-        changes = _changed(board, issue, changes)
+        check_lead()
+        _change(board, issue, changes, known)
         body = self._body(ended, subject, rule, changes, board)
-        self._check_lead()
+        check_lead()
         _put(board, mine, subject.issue, body)
         # The new text has no budget in it: the next decision adds one that is used up.
         self._budgets.pop((subject.project, subject.issue, subject.rule), None)
@@ -176,6 +191,17 @@ class IssueReporter:
         if subject is None or not self._written.wrote(data, action_id=result.id):
             return None
         return subject
+
+    def _shows(self, mine: Comment, subject: Subject, ended: Ended) -> bool:
+        """Whether a comment of ours proves that this attempt is reported. Whoever may write issues can edit
+        its marker: that of an attempt which has no result in the ops repo proves nothing.
+        """
+        shown = _attempt(mine.body, subject.rule) or 0
+        if shown <= subject.attempt:
+            return shown == subject.attempt
+        later = run_id(subject.rule, subject.project, subject.issue, shown) + RESULT_ENDING
+        directories = {ACTIONS_PATH, ended.path.rpartition("/")[0]}
+        return any(self._files.blob_at(ended.commit, f"{d}/{later}") for d in directories)
 
     def _check_project(self, subject: Subject) -> None:
         """Refuse to write anywhere but in the repositories that the operator names now."""
@@ -200,7 +226,7 @@ class IssueReporter:
             rule=subject.rule,
             attempt=subject.attempt,
             verdict=result.verdict.value,
-            outcome=inert(outcome_of(result.outputs), WORD_LIMIT),
+            outcome=outcome_of(result.outputs),
             duration="" if result.duration_s is None else took(result.duration_s),
             link=self._link(ended),
             added=[inert(label, WORD_LIMIT) for label in changes.add],
@@ -235,7 +261,7 @@ class IssueReporter:
             decisions.
         """
         failures: dict[str, DisintoError] = {}
-        if self._led is None:
+        if self._lead is None:
             return failures
         with self._lock:
             for decision in _to_report(decisions):
@@ -258,14 +284,22 @@ class IssueReporter:
         project = self._sidecars().projects.get(decision.project)
         if project is None:
             return
+        check_lead = self._checked_lead()
         board, own = self._board(project.repository)
         rule = decision.rule
         mine = own.find(decision.issue, lambda body: _attempt(body, rule) is not None)
         report = mine.body.replace("\r\n", "\n") if mine else f"{_marker(rule, 0)}\n`{rule}`\n"
         text = inert(decision.reason, WORD_LIMIT)
         part = f"\n{BUDGET_MARK}\nNo further run is started: {text}.\n"
-        self._check_lead()
+        check_lead()
         _put(board, mine, decision.issue, report.split(f"\n{BUDGET_MARK}")[0] + part)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Lead:
+    """One time of leading."""
+
+    check: Callable[[], None]
 
 
 def _to_report(decisions: Iterable[Decision]) -> Iterator[Decision]:
@@ -288,34 +322,29 @@ def _issue(board: Board, subject: Subject) -> BoardIssue:
 
     Raises:
         IssueGone: it was deleted, or moved elsewhere.
+        TooLarge: it cannot be read, today or later.
         Unavailable: the repository cannot be read, so that this proves nothing.
     """
-    issue = board.issue(subject.issue)
+    try:
+        issue = board.issue(subject.issue)
+    except AnswerTooLarge as error:
+        raise TooLarge(error.what) from error
     if issue is None:
         board.info()
         raise IssueGone(f"{subject.repository}#{subject.issue} does not exist any more")
     return issue
 
 
-def _changed(board: Board, issue: BoardIssue, changes: Changes) -> Changes:
-    """Make the changes; returns them without labels that the repository lacks. Adds before it removes, so
-    that the issue is never without both.
+def _change(board: Board, issue: BoardIssue, changes: Changes, known: Mapping[str, Label]) -> None:
+    """Make the changes. Adds before it removes, so that the issue is never without both, and exclusive
+    labels last, because they remove others.
     """
     missing = [label for label in changes.add if label not in issue.label_ids]
-    known = board.labels() if missing else {}
-    for label in missing:
-        if label in known:
-            board.add_label(issue.number, known[label])
+    for label in sorted(missing, key=lambda name: known[name].exclusive):
+        board.add_label(issue.number, known[label].id)
     for label in changes.remove:
         if label in issue.label_ids:
             board.remove_label(issue.number, issue.label_ids[label])
-    unknown = [label for label in missing if label not in known]
-    why = "the repository has no such label"
-    return Changes(
-        add=tuple(label for label in changes.add if label not in unknown),
-        remove=changes.remove,
-        dropped=(*changes.dropped, *(Dropped(label=each, why=why) for each in unknown)),
-    )
 
 
 def _put(board: Board, mine: Comment | None, number: int, body: str) -> None:
@@ -338,7 +367,7 @@ def _attempt(body: str, rule: str) -> int | None:
     """The attempt that a comment reports; None if it is not this rule's. 0 for one that only reports a
     budget.
     """
-    match = _MARKER.match(body)
+    match = _MARKER.search(body)
     return int(match[2]) if match and match[1] == rule else None
 
 

@@ -4,7 +4,7 @@ copy the beginning. Nothing else remembers them, so that a restarted dispatcher 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from dispatcher.forge.records import Comment, User
@@ -14,7 +14,7 @@ class CommentBoard(Protocol):
     """The part of ``dispatcher.forge.ForgeApi`` that comments need."""
 
     def me(self) -> User: ...
-    def comments(self, number: int) -> Sequence[Comment]: ...
+    def comments(self, number: int) -> Iterable[Comment]: ...
     def add_comment(self, number: int, body: str) -> Comment: ...
     def edit_comment(self, comment: int, body: str) -> Comment: ...
 
@@ -24,7 +24,7 @@ class OwnComments:
 
     def __init__(self, board: CommentBoard) -> None:
         self._board = board
-        self._me: str | None = None
+        self._me: int | None = None
 
     def find(self, number: int, recognized: Callable[[str], bool]) -> Comment | None:
         """The first of our comments on an issue or request whose body is recognized.
@@ -33,9 +33,9 @@ class OwnComments:
             Unavailable, Denied: see ``ForgeApi``.
         """
         if self._me is None:
-            self._me = self._board.me().name
+            self._me = self._board.me().id  # the login may change
         for comment in self._board.comments(number):
-            own = comment.user is not None and comment.user.name == self._me
+            own = comment.user is not None and comment.user.id == self._me
             if own and recognized(comment.body):
                 return comment
         return None

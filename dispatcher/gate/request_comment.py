@@ -107,7 +107,7 @@ class RequestComments:
 
     def _put(self, request: int, rows: Sequence[Row], *, create: bool) -> None:
         if request not in self._cache:
-            self._cache[request] = self._own.find(request, lambda body: body.startswith(MARKER))
+            self._cache[request] = self._own.find(request, lambda body: MARKER in body.splitlines())
             if len(self._cache) > REMEMBERED:
                 self._cache.popitem(last=False)
         mine = self._cache[request]

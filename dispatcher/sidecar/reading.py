@@ -15,8 +15,9 @@ from datetime import datetime
 from typing import Protocol
 
 from dispatcher.decide.forge_issue import Issue, SubIssue, content_digest, parents_of
-from dispatcher.forge.issues import SIZES, IssuePage
+from dispatcher.forge.issues import IssuePage
 from dispatcher.forge.records import MAX_NUMBER, IssueEvent, ListedIssue
+from dispatcher.forge.sized import SIZES
 
 MAX_PAGES = 1_000
 """Maximum pages of one pass: 50,000 issues."""

@@ -20,7 +20,7 @@ from dispatcher.decide.sidecar_rules import Rule, Sidecars
 from dispatcher.decide.sidecars import Decision, Runs, Why, decide_project, relevant
 from dispatcher.errors import Denied, DisintoError, reason_of
 from dispatcher.forge.exchange import TooLarge
-from dispatcher.forge.issues import SIZES
+from dispatcher.forge.sized import SIZES
 from dispatcher.sidecar.reading import MAX_PAGES, IssueReads, ProjectIssues
 from dispatcher.sidecar.vetting import FAILED_S, Vet, vet
 

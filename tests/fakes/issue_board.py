@@ -45,7 +45,7 @@ class FakeIssueBoard:
 
     Attributes:
         labels_of: of the issue; None for a deleted issue.
-        known: labels of the repository.
+        known: labels of the repository; ``exclusive``: those of which an issue has one per scope.
         writes: what was written, in order.
         down: whether no call is answered.
         crash_at: number of the call, from 1, before which the process dies.
@@ -55,6 +55,7 @@ class FakeIssueBoard:
     labels_of: set[str] | None = field(default_factory=lambda: {"bug-report", "new"})
     closed: bool = False
     known: tuple[str, ...] = ("bug-report", "new", "in-triage", "rejected")
+    exclusive: set[str] = field(default_factory=set)
     said: dict[int, Comment] = field(default_factory=dict)
     writes: list[str] = field(default_factory=list)
     people: frozenset[str] = frozenset({"acme"})
@@ -80,16 +81,21 @@ class FakeIssueBoard:
         self._called()
         if self.labels_of is None or number != 7:
             return None
-        labels = [Label(id=self.known.index(name), name=name) for name in sorted(self.labels_of)]
+        labels = [self._label(name) for name in sorted(self.labels_of)]
         return BoardIssue(number=7, state="closed" if self.closed else "open", labels=labels)
 
-    def labels(self) -> Mapping[str, int]:
+    def _label(self, name: str) -> Label:
+        return Label(id=self.known.index(name), name=name, exclusive=name in self.exclusive)
+
+    def labels(self) -> Mapping[str, Label]:
         self._called()
-        return {name: number for number, name in enumerate(self.known)}
+        return {name: self._label(name) for name in self.known}
 
     def add_label(self, number: int, label: int) -> None:
         self._called(f"+{self.known[label]}")
         assert self.labels_of is not None
+        if scope := self._label(self.known[label]).scope:
+            self.labels_of -= {n for n in self.labels_of if self._label(n).scope == scope}
         self.labels_of.add(self.known[label])
 
     def remove_label(self, number: int, label: int) -> None:
@@ -134,9 +140,10 @@ class FakeActions:
 
     texts: dict[str, bytes] = field(default_factory=dict)
     forged: set[str] = field(default_factory=set)
+    results: set[str] = field(default_factory=set)
 
     def blob_at(self, commit: str, path: str) -> str | None:
-        raise AssertionError
+        return "0" * 40 if path in self.results else None
 
     def read(self, blobs: Iterable[str], *, limit: int) -> Mapping[str, bytes | int]:
         return {blob: self.texts[blob] for blob in blobs if blob in self.texts}
@@ -184,7 +191,9 @@ signature = "{"0" * 64}:{"A" * 86}=="
             "logs": "one\ntwo @alice\n",
         }
         result = Result(**(values | changed))
-        return Ended(result=result, commit="c" * 40, path=f"vault/actions/{action_id}.result.json")
+        path = f"vault/actions/{action_id}.result.json"
+        self.results.add(path)
+        return Ended(result=result, commit="c" * 40, path=path)
 
 
 @dataclass
