@@ -54,7 +54,7 @@ class BoardContract:
         second = place.board.add_comment(place.request, "two")
         assert first.id != second.id
         place.board.edit_comment(first.id, "three")
-        comments = place.board.comments(place.request)
+        comments = list(place.board.comments(place.request))
         assert [(c.id, c.body) for c in comments] == [(first.id, "three"), (second.id, "two")]
         assert {c.user.name for c in comments if c.user} == {place.board.me().name}
 
