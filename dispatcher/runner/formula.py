@@ -28,6 +28,9 @@ _ANY_OWNER = {
 }
 """The mounted ops repo may belong to another user; bytes are read by their hash."""
 
+_TAKE_SECRETS = '. /proc/self/fd/3; : >/proc/self/fd/3; exec 3>&-; exec "$@"'
+"""Takes variables from the file at descriptor 3, and empties it, whoever else has it open."""
+
 
 class BadFormula(PermanentError):
     """The formula is not the approved one, or cannot be read or started."""
@@ -240,6 +243,23 @@ def _refuse_too_large(env: Mapping[str, str]) -> None:
         )
 
 
+def is_handed_over(spec: RunSpec, *, prefix: Sequence[str]) -> bool:
+    """Whether secrets are withheld from the sandbox's own processes, see ``as_variables``: an agent may be
+    started by a program that keeps one to itself, and any process of the run could read the environment
+    of those.
+    """
+    return bool(prefix) and spec.formula.kind is FormulaKind.AGENT
+
+
+def as_variables(secrets: Mapping[str, str]) -> int:
+    """A descriptor of a file in memory with these environment variables, for a ``command`` that takes
+    them.
+    """
+    quoted = {name: value.replace("'", "'\\''") for name, value in secrets.items()}
+    text = "".join(f"export {name}='{value}'\n" for name, value in quoted.items())
+    return _as_input(text.encode("utf-8", "surrogateescape"))
+
+
 def command(
     spec: RunSpec, data: bytes, workspace: Workspace, *, prefix: Sequence[str] = ()
 ) -> tuple[list[str], int]:
@@ -260,6 +280,8 @@ def command(
                 remedy="Set [agent] command to what is on the formulas' PATH, or to a full path.",
             )
         text = data + SEPARATOR + spec.context.encode("utf-8", "surrogateescape")
+        if is_handed_over(spec, prefix=prefix):
+            prefix = (*prefix, "sh", "-c", _TAKE_SECRETS, "sh")
         return [*prefix, *spec.agent_argv], _as_input(text)
     path = f"{workspace.base}/{spec.formula.name}.sh"
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o700)

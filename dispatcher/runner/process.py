@@ -46,13 +46,15 @@ def spawn(
     stdin: int,
     stdout: int,
     stderr: int,
+    more: Sequence[int] = (),
     mark: str = "",
 ) -> int:
-    """Start a program in a session of its own; it gets no other descriptor than the three.
+    """Start a program in a session of its own; it gets no other descriptors than these.
 
     Args:
         argv: ``argv[0]`` is searched on the PATH of ``env``.
         stdin, stdout, stderr: descriptors that become 0, 1 and 2.
+        more: those that become 3 and the following numbers.
         mark: the run's directory, by which its processes are found later (``process_record``), or
             "".
 
@@ -67,7 +69,7 @@ def spawn(
     pid = os.fork()
     if pid == 0:
         try:
-            _prepare(parent, cwd, (stdin, stdout, stderr))
+            _prepare(parent, cwd, (stdin, stdout, stderr, *more))
             if mark:
                 set_mark(mark)
             os.execvpe(argv[0], list(argv), dict(env))  # noqa: S606
@@ -85,7 +87,7 @@ def spawn(
     return pid
 
 
-def _prepare(parent: int, cwd: str, streams: tuple[int, int, int]) -> None:
+def _prepare(parent: int, cwd: str, streams: Sequence[int]) -> None:
     """Runs in the child, before it becomes the program."""
     os.setsid()
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -95,13 +97,13 @@ def _prepare(parent: int, cwd: str, streams: tuple[int, int, int]) -> None:
     for number in _RESET:
         signal.signal(number, signal.SIG_DFL)
     os.chdir(cwd)
-    # First moved away from 0, 1 and 2, which may themselves be sources.
+    # First moved away from the low numbers, which may themselves be sources.
     for target, source in enumerate([_above(fd) for fd in streams]):
         os.dup2(source, target)
 
 
 def _above(fd: int) -> int:
-    """A copy of the descriptor with a number above the three streams, closed by exec."""
+    """A copy of the descriptor with a number above those that a program gets, closed by exec."""
     import fcntl
 
     return int(fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10))

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from dispatcher.errors import DisintoError, Exit, PermanentError, TemporaryError
@@ -153,7 +154,11 @@ class _Run:
         self._open_outcome()
         fetched = credentials.fetch(payload, before_unwrap=self._mark_started)
         env = formula.environment(spec, workspace, fetched.values)
-        return self._execute(spec, argv, stdin, env, fetched)
+        files = [stdin]
+        if formula.is_handed_over(spec, prefix=options.sandbox):
+            env = formula.environment(spec, workspace, {})
+            files.append(formula.as_variables(fetched.values))
+        return self._execute(spec, argv, files, env, fetched)
 
     def _open_outcome(self) -> None:
         try:
@@ -172,8 +177,14 @@ class _Run:
         self.begun = True
 
     def _execute(
-        self, spec: RunSpec, argv: list[str], stdin: int, env: dict[str, str], fetched: Fetched
+        self,
+        spec: RunSpec,
+        argv: list[str],
+        files: Sequence[int],
+        env: dict[str, str],
+        fetched: Fetched,
     ) -> Outcome:
+        """Run the formula. ``files``: descriptors of its standard input, and of those from 3 on."""
         secrets = Secrets({name: value.encode() for name, value in fetched.values.items()})
         workspace = self._workspace
         assert workspace is not None  # noqa: S101 - made before
@@ -186,23 +197,12 @@ class _Run:
         memory = Memory()
         self._started_at = time.time()
         try:
-            pid = spawn(
-                argv,
-                env=env,
-                cwd=workspace.work,
-                stdin=stdin,
-                stdout=streams[0].child_end,
-                stderr=streams[1].child_end,
-                mark=workspace.work if self._options.spool else "",
-            )
+            pid = self._start(argv, files, env, streams)
         except OSError as error:
             why = f"{argv[0]} cannot be started: {error.strerror}"
             if error.errno == errno.E2BIG:
                 why += " (the secrets and the action's texts, as environment variables)"
             return _not_started(Exit.SOFTWARE if self._options.sandbox else Exit.DATAERR, why)
-        os.close(stdin)
-        for stream in streams:
-            stream.started()
         progress = ProgressFile(
             workspace.progress,
             f"{self._directory}/{FILE_NAME}",
@@ -242,6 +242,28 @@ class _Run:
                 for name, stream in zip(_STREAMS, streams, strict=True)
             },
         )
+
+    def _start(
+        self, argv: list[str], files: Sequence[int], env: dict[str, str], streams: Sequence[Stream]
+    ) -> int:
+        """Start the first process; returns its id. Raises ``OSError`` if it cannot be executed."""
+        workspace = self._workspace
+        assert workspace is not None  # noqa: S101 - made before
+        pid = spawn(
+            argv,
+            env=env,
+            cwd=workspace.work,
+            stdin=files[0],
+            stdout=streams[0].child_end,
+            stderr=streams[1].child_end,
+            more=files[1:],
+            mark=workspace.work if self._options.spool else "",
+        )
+        for file in files:
+            os.close(file)
+        for stream in streams:
+            stream.started()
+        return pid
 
     def _sinks(self) -> list[Sink]:
         options = self._options

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import signal
 import subprocess
@@ -179,6 +180,39 @@ def test_an_agent_anywhere(bench: Bench, tmp_path: Path) -> None:
     outcome = bench.end(claim).outcome
     assert outcome
     assert outcome.logs == "agent with model-1\n"
+
+
+READS_ALL = r"""#!/bin/sh
+cat >/dev/null
+printf %s "$TOKEN" | sha256sum
+for each in /proc/[0-9]*; do
+    if [ "$each" != "/proc/$$" ]; then grep -als "the-secret" "$each"/environ; fi
+    for file in "$each"/fd/*; do
+        case $(readlink "$file") in /memfd:*) grep -als "the-secret" "$file";; esac
+    done
+done
+env -u TOKEN sh -c 'ls /proc/self/fd'
+"""
+
+
+@pytest.mark.needs("bwrap")
+def test_the_secrets_of_an_agent_are_in_no_process_of_its_sandbox(
+    minter: Minter, tmp_path: Path
+) -> None:
+    """A program that starts the agent proper may keep one to itself, and scrubs its own environment."""
+    secret = "the-secret's $(value) \\ `x` \u00fc\n"
+    minter.put("TOKEN", secret)
+    agent = tmp_path / "agent"
+    agent.write_text(READS_ALL)
+    agent.chmod(0o755)
+    command = AgentSettings(command=(str(agent),))
+    bench = Bench(minter, make_settings(tmp_path).model_copy(update={"agent": command}))
+    argv = (str(agent),)
+    claim = bench.begin("x = 1\n", kind=FormulaKind.AGENT, agent_argv=argv, secrets=("TOKEN",))
+    outcome = bench.end(claim).outcome
+    assert outcome
+    digest = hashlib.sha256(secret.encode()).hexdigest()
+    assert outcome.logs.splitlines() == [f"{digest}  -", "0", "1", "2", "3"]  # 3: of ls
 
 
 def test_a_state_folder_behind_a_link(minter: Minter, tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ Facts about bubblewrap 0.8 and Linux 6.18, verified by running them:
   ``access(2)`` on the directory says that it can be written, and the kernel denies that to root as
   well.
 - A file that has a mount over it is shown again once another file is renamed to its name.
+- Process 1 of the sandbox is bubblewrap's own. Every process of the run can read its environment, which
+  is that of bubblewrap; of descriptors it keeps the three streams.
 """
 
 from __future__ import annotations
