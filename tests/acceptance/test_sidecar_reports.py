@@ -29,6 +29,8 @@ from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.host import resources
 from dispatcher.host.process_record import decode_record
 from dispatcher.loop.signing import LOCAL_KEY
+from dispatcher.model.paths import ACTIONS_PATH
+from dispatcher.model.run import RunKey
 from tests.servers.bao import Bao
 from tests.servers.forgejo import Forgejo
 from tests.servers.freeze import freeze
@@ -362,7 +364,7 @@ def stop_job(scene: Scene, action_id: str, *, purge: bool = False) -> None:
 
 def lose(scene: Scene, action_id: str) -> None:
     """Have the engine lose a run whose formula has begun: its job is purged, or its runner killed."""
-    until(lambda: formula_runs(action_id))
+    until(lambda: formula_runs(scene, action_id))
     if scene.nomad is not None:
         stop_job(scene, action_id, purge=True)
         return
@@ -370,11 +372,16 @@ def lose(scene: Scene, action_id: str) -> None:
     os.kill(decode_record((spool / "lock").read_bytes()).pid, signal.SIGKILL)
 
 
-def formula_runs(action_id: str) -> bool:
-    """Whether a process of this machine is the formula of an action."""
-    wanted = f"DISINTO_ACTION_ID={action_id}\0".encode()
+def formula_runs(scene: Scene, action_id: str) -> bool:
+    """Whether a process of this machine is the formula of an action. Other tests may have one of the same
+    id at the same time, but none with the same bytes: ours are signed.
+    """
+    if not in_git(scene, action_id):
+        return False
+    blob = scene.git("rev-parse", f"main:{ACTIONS_PATH}/{action_id}.toml", cwd=scene.remote).strip()
+    wanted = f"DISINTO_RUN_KEY={RunKey(action_id=action_id, blob=blob).token}".encode()
     for environ in Path("/proc").glob("[0-9]*/environ"):
         with suppress(OSError):
-            if wanted in environ.read_bytes() + b"\0":
+            if wanted in environ.read_bytes().split(b"\0"):
                 return True
     return False
