@@ -20,7 +20,8 @@ from dispatcher.model.payload import encode_payload, encode_spec
 from dispatcher.model.run import FormulaKind, RunState
 from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import AgentSettings
-from tests.contract.scheduler import SchedulerContract, claim_of, log
+from tests.contract.runs import claim_of
+from tests.contract.scheduler import SchedulerContract, log
 from tests.servers.grants import Minter
 from tests.support.local_stage import Bench, bench, make_settings, nothing_left
 

@@ -256,7 +256,7 @@ def test_what_is_paused_waits_with_the_reason_and_takes_no_place() -> None:
     ],
 )
 def test_only_what_needs_an_approval_waits_for_a_forge_that_is_away(
-    facts: dict[str, object], *, asks: bool
+    facts: dict[str, Any], *, asks: bool
 ) -> None:
     plan = decide(candidate(gate_state=GateState.UNASKED, **facts), down={Dependency.FORGE})
     assert isinstance(only(plan), Ask if asks else Wait)
@@ -365,16 +365,13 @@ def test_the_worlds_lead_to_every_kind_of_step(kind: type) -> None:
 @given(worlds)
 def test_in_any_world(world: World) -> None:
     plan = reconcile(world)
-    touched = [
-        (s.candidate if isinstance(s, Ask | Reject | Launch) else s.claim).key.action_id
-        for s in plan.steps
-    ] + [w.action_id for w in plan.waits]
+    touched = [each.action_id for each in (*plan.steps, *plan.waits)]
     assert len(touched) == len(set(touched)), "an id is in one step or wait at most"
     assert not set(touched) & set(world.busy)
     launches = {s.candidate.key.action_id for s in plan.steps if isinstance(s, Launch)}
     assert not launches & set(world.claims), "what is claimed is never launched"
-    assert not launches & set(world.published), "what has a result is never launched"
-    assert not launches & set(world.archived), "what was archived is never launched"
+    assert not any(i in world.published for i in launches), "what has a result is never launched"
+    assert not any(i in world.archived for i in launches), "what was archived is never launched"
     assert not launches & set(world.paused)
     assert all(world.candidates[i].gate_state is GateState.APPROVED for i in launches)
     in_flight = [c for c in world.claims.values() if c.phase in (Phase.CLAIMED, Phase.SUBMITTED)]
@@ -392,10 +389,7 @@ def test_in_any_world(world: World) -> None:
 def test_nothing_is_dropped_silently(world: World) -> None:
     """Every idle claim and candidate is in a step or a wait, but for three kinds of rest."""
     plan = reconcile(world)
-    named = {
-        (s.candidate if isinstance(s, Ask | Reject | Launch) else s.claim).key.action_id
-        for s in plan.steps
-    } | {w.action_id for w in plan.waits}
+    named = {each.action_id for each in (*plan.steps, *plan.waits)}
     for action_id in (set(world.candidates) | set(world.claims)) - set(world.busy) - named:
         known = world.claims.get(action_id)
         assert known is not None
