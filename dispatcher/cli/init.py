@@ -22,9 +22,9 @@ from dispatcher.cli import console
 @click.option(
     "--with",
     "parts",
-    type=click.Choice(("sidecars",)),
+    type=click.Choice(("sidecars", "desktops")),
     multiple=True,
-    help="Also write the rules by which issues of a forge start runs, and their formulas.",
+    help="Also write what sidecars (issues of a forge start runs) or desktops need; repeatable.",
 )
 @click.option(
     "--author", is_flag=True, help="Make an author client for --remote, an existing ops repo."
@@ -61,6 +61,7 @@ def command(
         branch=branch,
         token_env=token_env,
         sidecars="sidecars" in parts,
+        desktops="desktops" in parts,
     )
     console.say(f"Made {scaffolded.folder}:")
     for name in scaffolded.written:
@@ -86,6 +87,8 @@ def command(
         console.say(f"  {step:<42}{why and '# ' + why}".rstrip())
     if "sidecars" in parts:
         _sidecar_steps(remote=remote)
+    if "desktops" in parts:
+        _desktop_steps()
 
 
 def _sidecar_steps(*, remote: str) -> None:
@@ -102,8 +105,27 @@ def _sidecar_steps(*, remote: str) -> None:
     if remote:
         clone = f"git clone --mirror {remote} mounts/ops-repo, and fetch there regularly"
         steps.insert(3, f"Clone the ops repo: {clone}")
+    _numbered(
+        "For sidecars, before that (docs/sidecars.md has the tokens and their scopes):", steps
+    )
+
+
+def _desktop_steps() -> None:
+    """The same for desktops."""
+    steps = [
+        "In policy.toml decide who approves a desktop: see its end, and [policy] gate in disinto.toml",
+        "In formulas/desktop-settings.json set SSH keys and image, if the defaults do not suit you",
+        "disinto apply, with an operator's VAULT_TOKEN",
+        "disinto secrets put DIGITALOCEAN_API_TOKEN; disinto doctor",
+        "After 'disinto serve' has started: disinto desktop create alice --lifetime 8h",
+        "To open desktops, a person needs a token with the policy that 'disinto apply' names",
+    ]
+    _numbered("For desktops (docs/desktops.md has the token's scopes):", steps)
+
+
+def _numbered(title: str, steps: list[str]) -> None:
     console.say()
-    console.say("For sidecars, before that (docs/sidecars.md has the tokens and their scopes):")
+    console.say(title)
     for number, step in enumerate(steps, 1):
         console.say(f"  {number}. {step}")
 

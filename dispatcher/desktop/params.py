@@ -149,10 +149,19 @@ def read_settings(environ: Mapping[str, str]) -> DesktopSettings:
         text = (Path(directory) / SETTINGS_FILE).read_text("utf-8")
     except FileNotFoundError:
         return DesktopSettings()
+    return parse_settings(text)
+
+
+def parse_settings(text: str | bytes) -> DesktopSettings:
+    """The settings in the text of their file.
+
+    Raises:
+        BadParams: they cannot be used; names each.
+    """
     return _read(DesktopSettings, text, SETTINGS_FILE)
 
 
-def _read(record: type[_R], text: str, where: str) -> _R:
+def _read(record: type[_R], text: str | bytes, where: str) -> _R:
     try:
         # As JSON, so that a list can become a tuple although nothing else is converted.
         return record.model_validate_json(text)

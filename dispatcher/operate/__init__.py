@@ -19,10 +19,11 @@ options, tables and texts for a terminal are in ``cli``.
 * ``schedules``: ``schedule``: the schedules and their slots
 * ``sidecars``: ``sidecar``: what rules would start, and a run by hand
 * ``doctor``, ``policy_checks``, ``approval_checks``, ``schedule_checks``, ``sidecar_checks``, ``token_checks``,
-  ``signer_checks``, ``sink_checks``, ``trial_run``: ``doctor``
+  ``signer_checks``, ``sink_checks``, ``desktop_checks``, ``trial_run``: ``doctor``
 * ``desktops``, ``desktop_access``, ``desktop_link``: ``desktop``: those of the inventory and the actions
   about them; a person's session at one, and the link that leads there
 * ``probe``: ``inventory --probe``: whether things can be reached
 * ``apply``, ``mounts_in_use``: ``apply``: Vault and the engine brought to the settings
-* ``scaffold``, ``scaffold_sidecars``, ``schema``: ``init`` and ``schema``
+* ``scaffold``, ``scaffold_sidecars``, ``scaffold_desktops``, ``scaffold_settings``, ``schema``: ``init`` and
+  ``schema``
 """

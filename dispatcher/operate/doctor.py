@@ -31,6 +31,7 @@ from dispatcher.model.paths import FORMULAS_PATH
 from dispatcher.model.run import FormulaKind
 from dispatcher.model.times import rfc3339
 from dispatcher.operate.approval_checks import check_approvals
+from dispatcher.operate.desktop_checks import check_desktops
 from dispatcher.operate.policy_checks import check_names, check_policy
 from dispatcher.operate.preflight import formula_names
 from dispatcher.operate.schedule_checks import check_schedules
@@ -43,7 +44,7 @@ from dispatcher.ops_repo.signatures import TRAILER
 from dispatcher.settings import GateKind, Role, Settings, plain_addresses
 from dispatcher.sidecar.reading import IssueReads
 from dispatcher.status import status_file
-from dispatcher.vault import Vault
+from dispatcher.vault import Grants, Vault
 from dispatcher.vault.doctor import check_vault
 
 OLDEST_GIT = (2, 36)
@@ -83,6 +84,7 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
             "are not checked from here",
         )
         yield from looked("gate", lambda: _gate(settings, openers))
+        yield from looked("desktops", lambda: _desktops(settings, openers))
         yield from _encryption(settings)
         return
     yield from looked("ledger", lambda: _ledger(openers))
@@ -91,6 +93,7 @@ def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -
     engine = registry.get(settings.scheduler)
     yield from looked(engine.name, lambda: engine.checks(settings, environ))
     yield from looked("job classes", lambda: check_classes(settings))
+    yield from looked("desktops", lambda: _desktops(settings, openers))
     yield from looked("gate", lambda: _gate(settings, openers))
     yield from looked("approvals", lambda: _approvals(settings, openers))
     if (issues := openers.issues) is not None:
@@ -127,6 +130,12 @@ def _sidecars(
 ) -> Iterator[Check]:
     files = files_in(openers.repo())
     return check_sidecars(settings, openers.policy(), issues, files, openers.issue_tokens)
+
+
+def _desktops(settings: Settings, openers: Openers) -> Iterator[Check]:
+    author = settings.role is Role.AUTHOR
+    secrets = None if author else lambda: Grants(openers.vault(), settings).secret_names()
+    return check_desktops(settings, openers.policy, files_in(openers.repo()), secrets)
 
 
 def _schedules(settings: Settings, openers: Openers) -> Iterator[Check]:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from dispatcher.errors import Conflict, Exit, Misconfigured, PermanentError
 from dispatcher.host import resources
-from dispatcher.operate import scaffold_sidecars
+from dispatcher.operate import scaffold_desktops, scaffold_sidecars
 from dispatcher.ops_repo import NewFile, begin, from_anywhere
 from dispatcher.ops_repo.person import check_out, identity
 from dispatcher.settings import OpsRepoSettings
@@ -60,6 +60,7 @@ def scaffold(
     branch: str = "main",
     token_env: str = "",
     sidecars: bool = False,
+    desktops: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Scaffold:
     """Make a directory with settings, policy, formulas, and a new ops repo.
@@ -70,6 +71,7 @@ def scaffold(
         branch: the ops repo's branch.
         token_env: variable that holds an HTTPS token for the remote; "" for none.
         sidecars: also write the standard rules of sidecars, and what these need.
+        desktops: also write the formulas of desktops, and what these need.
         environ: where that variable is.
 
     Raises:
@@ -102,6 +104,8 @@ def scaffold(
     written = _configuration(folder, settled)
     if sidecars:
         written += scaffold_sidecars.write(folder, bare="" if remote else BARE)
+    if desktops:
+        written += scaffold_desktops.write(folder)
     work_tree, trouble = folder / WORK_TREE, ""
     try:
         check_out(address, work_tree, branch=branch)

@@ -17,6 +17,7 @@ from pathlib import Path
 from dispatcher.host import resources
 from dispatcher.model.mounts import Mount
 from dispatcher.model.paths import FORMULAS_PATH
+from dispatcher.operate.scaffold_settings import add_to_table, replace_lines
 from dispatcher.ops_repo import NewFile
 
 SIDECARS = "sidecars.toml"
@@ -68,15 +69,12 @@ def _settings(file: Path, mounts: Mapping[Mount, str]) -> None:
     formulas = (n.removesuffix(".toml") for n in resources.names(f"{_SOURCE}/{FORMULAS_PATH}"))
     names = sorted(Path(name).name for name in formulas if not name.endswith(".json"))
     offered = ", ".join(f'{mount} = "{place}"' for mount, place in mounts.items())
-    classes = ", ".join(f'{name} = "{CLASS}"' for name in names)
-    text = file.read_text()
-    for line, instead in (
-        ('#mounts = {}   # for example { ssh = "/srv/disinto/ssh" }', f"mounts = {{ {offered} }}"),
-        ("#classes = {}", f"classes = {{ {classes} }}"),
-        ("#command = []", f"# For sidecars:\n#command = {_AGENT}"),
-        ('#file = ""', f'# Set [forge] url first, then remove the #.\n#file = "{SIDECARS}"'),
-    ):
-        if f"\n{line}\n" not in text:
-            raise ValueError(f"the template of disinto.toml has no line {line}")
-        text = text.replace(f"\n{line}\n", f"\n{instead}\n", 1)
-    file.write_text(text)
+    add_to_table(file, "classes", dict.fromkeys(names, CLASS))
+    replace_lines(
+        file,
+        {
+            '#mounts = {}   # for example { ssh = "/srv/disinto/ssh" }': f"mounts = {{ {offered} }}",
+            "#command = []": f"# For sidecars:\n#command = {_AGENT}",
+            '#file = ""': f'# Set [forge] url first, then remove the #.\n#file = "{SIDECARS}"',
+        },
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def check_local(settings: Settings) -> Iterator[Check]:
     yield from looked("local: sandbox", lambda: _sandbox(settings))
     yield _user()
     yield from _agent(settings)
+    yield from _python(settings)
     for mount, directory in settings.section(LocalSettings).mounts.items():
         exists = directory.is_dir()
         yield Check(
@@ -59,6 +61,23 @@ def _agent(settings: Settings) -> Iterator[Check]:
                 remedy="Move it out of the dispatcher's state directory, its user's home directory "
                 "and the directories of mounts, for example to /opt.",
             )
+
+
+def _python(settings: Settings) -> Iterator[Check]:
+    """Whether the sandbox shows ``$DISINTO_PYTHON``, with which provisioners are started."""
+    if "provision" not in settings.formulas.classes.values() or sandbox.find(settings)[0] is None:
+        return
+    hiding = hidden(settings, ())
+    for path in dict.fromkeys((sys.executable, os.path.realpath(sys.executable))):
+        if hiding.holds(Path(os.path.realpath(Path(path).parent)) / Path(path).name):
+            yield Check(
+                name="local: Python",
+                ok=False,
+                detail=f"formulas of the job class provision run {path}, which is hidden from them",
+                remedy="Install disinto outside of home directories, for example in /opt, or set "
+                "[local] hide_home = false.",
+            )
+            return
 
 
 def _user() -> Check:
