@@ -11,7 +11,7 @@ from bench.stage import Stage
 from dispatcher.assembly import open_repo, open_vault
 from dispatcher.devservers.scene import Scene
 from dispatcher.loop.inventory import InventoryReader
-from dispatcher.loop.result_writer import Entry, Sign
+from dispatcher.loop.outgoing import Entry, Sign
 from dispatcher.loop.signing import result_signer, result_verifier
 from dispatcher.model.inventory import Change
 from dispatcher.model.inventory_entry import entry_path, rendered, trailer

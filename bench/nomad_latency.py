@@ -8,9 +8,10 @@ from bench.nomad_stage import agent, scene_on
 from bench.stage import Stage
 
 ACTIONS = 25
+GOAL_S = 0.4
 
 
 def measure(stage: Stage, *, actions: int = ACTIONS) -> list[Figure]:
     """As ``bench.latency``, with Nomad's own reporting of the end in between."""
     with agent() as server, scene_on(stage, server) as scene:
-        return [latency.figure("nomad_latency", scene, actions)]
+        return [latency.figure("nomad_latency", scene, actions, goal_s=GOAL_S)]

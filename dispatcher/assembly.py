@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from dispatcher.ledger.base import Ledger
     from dispatcher.loop.components import Components
     from dispatcher.loop.leader import Leadership
-    from dispatcher.loop.result_writer import Verifier
     from dispatcher.loop.serve import Service
+    from dispatcher.loop.verifying import Verifier
     from dispatcher.loop.view import View
     from dispatcher.notify.notifier import Notifier
     from dispatcher.operate.author_view import AuthorView

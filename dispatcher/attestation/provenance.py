@@ -60,7 +60,7 @@ class PublicKeys:
 
 
 class SignatureVerifier:
-    """Distinguishes our results from others by their signature; see ``dispatcher.loop.result_writer.Verifier``.
+    """Distinguishes our results from others by their signature; see ``dispatcher.loop.verifying.Verifier``.
     Thread-safe.
 
     Attributes:
@@ -85,11 +85,11 @@ class SignatureVerifier:
         return True
 
     def can_prove(self) -> bool:
-        """See ``dispatcher.loop.result_writer.Verifier``."""
+        """See ``dispatcher.loop.verifying.Verifier``."""
         return bool(self.keys.any())
 
     def ours(self, data: bytes, *, action_id: str, blob: str | None) -> bool:
-        """See ``dispatcher.loop.result_writer.Verifier``."""
+        """See ``dispatcher.loop.verifying.Verifier``."""
         for keys in self.keys.in_turn():
             verification = self._verify(data, action_id, blob, keys)
             if not any(f.kind is Kind.KEY for f in verification.findings):

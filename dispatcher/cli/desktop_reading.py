@@ -16,7 +16,7 @@ from dispatcher.cli.options import key_option
 
 if TYPE_CHECKING:
     from dispatcher.cli.session import Session
-    from dispatcher.loop.result_writer import Verifier
+    from dispatcher.loop.verifying import Verifier
     from dispatcher.operate.desktops import Desktops
     from dispatcher.operate.submission_client import SubmissionClient
 
@@ -71,8 +71,8 @@ def read(session: Session, keys: tuple[Path, ...] = (), *, strict: bool = False)
 
 def _verifier(session: Session, keys: tuple[Path, ...], *, strict: bool) -> Verifier:
     from dispatcher.attestation import SignatureVerifier
-    from dispatcher.loop.result_writer import Unsigned
     from dispatcher.loop.signing import result_verifier
+    from dispatcher.loop.verifying import Unsigned
     from dispatcher.operate.evidence import trusted_keys
     from dispatcher.vault import Vault
     from dispatcher.vault.transit import TransitKey

@@ -22,7 +22,8 @@ without leading is in ``operate``; calls of one external system are in its adapt
 * ``progress_poll``: what runs report about themselves, for people
 * ``unwrapping``, ``without_runner``: runs that ended early: why, and whether the formula can have
   started
-* ``results``, ``signing``, ``result_writer``: results: made, signed, brought to git
+* ``results``, ``signing``, ``verifying``, ``outgoing``, ``result_writer``, ``result_commit``,
+  ``push_pace``: results: made, signed, recognized as ours, brought to git in few commits
 * ``outputs``, ``output_writing``, ``output_keeping``, ``output_retention``: the whole output of runs:
   read, compressed and handed to the writer of results; old months removed
 * ``outbox``, ``reports``, ``missed_reports``, ``end_reporters``: results that are still to be reported

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from dispatcher.ledger.base import Ledger
     from dispatcher.loop.formulas import FormulaStore
     from dispatcher.loop.leader import Leadership
-    from dispatcher.loop.result_writer import Sign, SignAction, Verifier
+    from dispatcher.loop.outgoing import Sign, SignAction
     from dispatcher.loop.rules import Rules
+    from dispatcher.loop.verifying import Verifier
     from dispatcher.model.job_class import JobVariant
     from dispatcher.model.result import Result
     from dispatcher.ops_repo import OpsRepo

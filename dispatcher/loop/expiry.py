@@ -18,7 +18,7 @@ from dispatcher.loop.expiry_attempts import Attempt, next_attempt
 from dispatcher.loop.foreign import InGit, in_git
 from dispatcher.loop.inventory import Claimed, InventoryEntry, InventoryReader
 from dispatcher.loop.inventory import Repo as InventoryRepo
-from dispatcher.loop.result_writer import Verifier
+from dispatcher.loop.verifying import Verifier
 from dispatcher.model.action import MAX_ACTION_BYTES, Action, parse_action
 from dispatcher.ops_repo import Tree
 from dispatcher.sources import Look, SourceNote, SourceState, Wanted, Wants

@@ -157,9 +157,9 @@ class Heads:
         self._behind = True
         self.go_on()
 
-    def writing(self, action_id: str) -> None:
-        """Note that an action of ours is about to be pushed."""
-        self._writing.add(action_id)
+    def writing(self, action_ids: Iterable[str]) -> None:
+        """Note that actions of ours are about to be pushed."""
+        self._writing.update(action_ids)
 
     def not_written(self, action_ids: Iterable[str]) -> None:
         """Note that actions of ours were not pushed."""

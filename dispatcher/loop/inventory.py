@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from dispatcher.loop.foreign import InGit, in_git
-from dispatcher.loop.result_writer import Verifier
+from dispatcher.loop.verifying import Verifier
 from dispatcher.model.inventory import Change
 from dispatcher.model.inventory_entry import FILE_LIMIT, entry_path, rendered
 from dispatcher.model.names import is_id

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dispatcher.loop.components import NothingWritten
-from dispatcher.loop.result_writer import Entry, Sign, SignAction, Unsigned, Verifier
+from dispatcher.loop.outgoing import Entry, Sign, SignAction
+from dispatcher.loop.verifying import Unsigned, Verifier
 from dispatcher.settings.repository import repository_name
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from dispatcher.errors import Conflict, Dependency, Misconfigured
 from dispatcher.loop.components import Components
 from dispatcher.loop.looks import Ids, look_of
+from dispatcher.loop.outgoing import NewAction, Pushed
 from dispatcher.loop.pollers import Pauses, Pollers
-from dispatcher.loop.result_writer import NewAction, Pushed
 from dispatcher.loop.view import View
 from dispatcher.model.run import Claim
 from dispatcher.sources import Look, Source, SourceNote, Wants, action_text, problems_of
@@ -174,7 +174,7 @@ class Sources:
         claims: the open claims, by id; a live view.
         pollers: run what may block.
         tracker: notified of what is written.
-        write: hands an action to the writer; its outcome comes back by ``pushed``.
+        write: hands actions to the writer, for one commit; their outcome comes back by ``pushed``.
         led: raises if the lead is lost.
         resting: names the dependencies that are backing off.
         ended: called with the ids of ended actions that people are to see; see ``Wants.ended``.
@@ -192,7 +192,7 @@ class Sources:
         *,
         pollers: Pollers,
         tracker: Tracker,
-        write: Callable[[NewAction], None],
+        write: Callable[[Sequence[NewAction]], None],
         led: Callable[[], None],
         resting: Callable[[], Collection[Dependency]] = frozenset,
         ended: Callable[[Collection[str]], object],
@@ -215,6 +215,10 @@ class Sources:
     def hurry(self) -> None:
         """Have the sources asked at once, because a source has news."""
         self._due_at, self._hurried = 0.0, True
+
+    def hasten(self) -> None:
+        """If the sources are to be asked, have that done soon: nothing else is left to do."""
+        self._hurried = self._hurried or self._due()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -318,12 +322,19 @@ class Sources:
             self._failed(Misconfigured("actions cannot be signed"))
             return
         self._unfinished[answer.kind] = _Unfinished(answer, {a.action_id for a in actions})
-        for wanted in actions:
-            text = action_text(answer.kind, wanted)
-            origin = f"{answer.kind} {wanted.name}"
-            self._write(NewAction(action_id=wanted.action_id, text=text, origin=origin))
         if not actions:
             self._store(answer)
+            return
+        self._write(
+            [
+                NewAction(
+                    action_id=wanted.action_id,
+                    text=action_text(answer.kind, wanted),
+                    origin=f"{answer.kind} {wanted.name}",
+                )
+                for wanted in actions
+            ]
+        )
 
     def _store(self, answer: Answer) -> None:
         if answer.wants.marks == answer.marks and not answer.wants.actions:

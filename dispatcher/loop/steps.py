@@ -41,9 +41,10 @@ from dispatcher.loop.foreign import inspect
 from dispatcher.loop.outages import Outages
 from dispatcher.loop.outbox import NAME as OUTBOX
 from dispatcher.loop.outbox import Outbox
+from dispatcher.loop.outgoing import Entry, NewAction, Pushed
 from dispatcher.loop.pollers import Pollers
 from dispatcher.loop.reports import Reports
-from dispatcher.loop.result_writer import Entry, NewAction, Pushed, ResultWriter
+from dispatcher.loop.result_writer import ResultWriter
 from dispatcher.loop.results import of_rejection
 from dispatcher.loop.retries import Retries
 from dispatcher.loop.view import View
@@ -165,9 +166,9 @@ class Steps:
             self._components.issue_reporter.rest()
         self._writer.stop()
 
-    def write(self, action: NewAction) -> None:
-        """Have an action of ours signed and pushed; ``written`` is called with the outcome."""
-        self._writer.put(action)
+    def write(self, actions: Sequence[NewAction]) -> None:
+        """Have actions of ours signed and pushed together; ``written`` is called with the outcome."""
+        self._writer.put(*actions)
 
     def know(self, claim: Claim) -> None:
         """Enter a claim into the cache, and report it."""

@@ -6,6 +6,7 @@ All are created for each term, so that no state of an earlier term is kept.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,6 +25,7 @@ from dispatcher.loop.executor import Executor
 from dispatcher.loop.heads import Heads
 from dispatcher.loop.missed_reports import MissedReports
 from dispatcher.loop.outages import Outages
+from dispatcher.loop.outgoing import NewAction, Pushed
 from dispatcher.loop.output_retention import CLOCK_RECORD, ClockRecord, OutputRetention
 from dispatcher.loop.pollers import Pollers
 from dispatcher.loop.polls import (
@@ -36,7 +38,6 @@ from dispatcher.loop.polls import (
 )
 from dispatcher.loop.progress_poll import ProgressPoll
 from dispatcher.loop.reloading import Reloading
-from dispatcher.loop.result_writer import NewAction, Pushed
 from dispatcher.loop.sources import Sources
 from dispatcher.loop.steps import Steps
 from dispatcher.loop.view import View, WithResult
@@ -205,9 +206,9 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
     def moved() -> None:
         heads.look()
 
-    def write(action: NewAction) -> None:
-        heads.writing(action.action_id)
-        steps.write(action)
+    def write(actions: Sequence[NewAction]) -> None:
+        heads.writing(action.action_id for action in actions)
+        steps.write(actions)
 
     def written(pushed: Pushed) -> None:
         """The source goes on once it is recorded whether somebody touched the files meanwhile."""

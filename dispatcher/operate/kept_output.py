@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dispatcher.attestation.verify import Finding, Kind
 from dispatcher.engines.base import LogChunk, Stream
 from dispatcher.errors import DisintoError, NotFound, PermanentError
-from dispatcher.loop.result_writer import Verifier
+from dispatcher.loop.verifying import Verifier
 from dispatcher.model.result import KeptStream, Result, ResultOutput
 from dispatcher.ops_repo import OpsRepo
 

@@ -41,8 +41,9 @@ from dispatcher.loop.effects.launching import Launching
 from dispatcher.loop.endings import ERRAND, Endings
 from dispatcher.loop.foreign import inspect
 from dispatcher.loop.heads import Heads
+from dispatcher.loop.outgoing import Entry, Pushed
 from dispatcher.loop.output_keeping import NoOutputs, Outputs
-from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter
+from dispatcher.loop.result_writer import ResultWriter
 from dispatcher.loop.results import of_rejection
 from dispatcher.loop.view import WithResult
 from dispatcher.model.action import Action

@@ -14,7 +14,7 @@ import pytest
 
 from dispatcher.ledger.base import ClaimTooLarge
 from dispatcher.loop.components import Components
-from dispatcher.loop.result_writer import Entry
+from dispatcher.loop.outgoing import Entry
 from dispatcher.model.run import Outcome
 from dispatcher.model.verdicts import Verdict
 from tests.servers.bao import Bao

@@ -13,7 +13,7 @@ import tenacity
 from dispatcher.assembly import build_components, build_service
 from dispatcher.devservers.scene import Scene
 from dispatcher.loop.components import Components
-from dispatcher.loop.result_writer import Entry
+from dispatcher.loop.outgoing import Entry
 from dispatcher.loop.results import of_run
 from dispatcher.loop.serve import Service
 from dispatcher.model.run import Outcome, Placement

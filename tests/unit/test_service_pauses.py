@@ -9,9 +9,11 @@ import pytest
 
 from dispatcher.errors import Dependency, TemporaryError
 from dispatcher.loop.outages import Outages
+from dispatcher.loop.outgoing import Entry, Pushed
 from dispatcher.loop.output_keeping import NoOutputs
-from dispatcher.loop.result_writer import Entry, Pushed, ResultWriter, Unsigned
+from dispatcher.loop.result_writer import ResultWriter
 from dispatcher.loop.retries import FIRST_RETRY_S, LONGEST_RETRY_S, Retries
+from dispatcher.loop.verifying import Unsigned
 from dispatcher.ops_repo import NewFile, OutputFile, Published
 
 
@@ -131,7 +133,6 @@ def write(*entries: Entry, **more: Any) -> tuple[list[Pushed], list[str]]:
         verifier=Unsigned(),
         report=reports.append,
         outputs=NoOutputs(),
-        window_s=0.01,
         **more,
     )
     writer.start()

@@ -9,7 +9,7 @@ from dispatcher.decide.steps import Conclude, Restore, Retire, Revoke
 from dispatcher.errors import Denied, Dependency, TemporaryError
 from dispatcher.ledger.base import ClaimTooLarge
 from dispatcher.loop.effects.acting import Acting
-from dispatcher.loop.result_writer import Entry
+from dispatcher.loop.outgoing import Entry
 from dispatcher.loop.results import of_run
 from dispatcher.loop.unwrapping import with_cause
 from dispatcher.loop.without_runner import last_stderr, may_not_have_started, never_started

@@ -1,0 +1,174 @@
+"""Group commit: what is handed in alone is pushed at once, what arrives meanwhile goes together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from dispatcher.loop import result_writer
+from dispatcher.loop.outgoing import Entry, NewAction, Pushed
+from dispatcher.loop.output_keeping import NoOutputs
+from dispatcher.loop.push_pace import AT_ONCE, DISTANCE_S, PushPace
+from dispatcher.loop.result_writer import ResultWriter
+from dispatcher.loop.verifying import Unsigned
+from dispatcher.model.result import KeptStream, ResultOutput
+from dispatcher.ops_repo import NewFile, Published
+from dispatcher.ops_repo.output_refs import OutputFile
+
+LONGEST_S = 30.0
+MANY = 300
+
+
+class Repo:
+    """A remote whose pushes take until they are let through."""
+
+    def __init__(self) -> None:
+        self.commits: list[list[str]] = []
+        self._begun = threading.Semaphore(0)
+        self._may_end = threading.Semaphore(0)
+
+    def publish(
+        self,
+        files: Sequence[NewFile],
+        *,
+        message: str,
+        check: Callable[[], None],
+        outputs: Sequence[OutputFile],
+    ) -> Published:
+        self.commits.append([file.path.split("/")[-1].split(".")[0] for file in files])
+        self._begun.release()
+        assert self._may_end.acquire(timeout=LONGEST_S)
+        return Published(commit="c", written=(), skipped=())
+
+    def wait_for_a_push(self) -> None:
+        assert self._begun.acquire(timeout=LONGEST_S)
+
+    def let_through(self, pushes: int = 1) -> None:
+        self._may_end.release(pushes)
+
+
+class Kept(NoOutputs):
+    def missing(self, action_id: str, output: ResultOutput) -> str:
+        return ""
+
+
+@contextmanager
+def writing(repo: Any, *, pace: PushPace) -> Iterator[ResultWriter]:
+    def report(pushed: Pushed) -> None:
+        assert pushed.error is None
+
+    writer = ResultWriter(
+        repo,
+        sign_result=lambda entry: entry.text,
+        sign_action=lambda text: text,
+        verifier=Unsigned(),
+        report=report,
+        outputs=Kept(),
+        pace=pace,
+    )
+    writer.start()
+    try:
+        yield writer
+    finally:
+        repo.let_through(MANY)
+        writer.stop()
+
+
+def result(action_id: str, *, packed: int = 0) -> Entry:
+    stream = KeptStream(bytes=packed, packed=packed, sha256="0" * 64, object="0" * 40)
+    output = ResultOutput(month="2026-11", stdout=stream) if packed else None
+    return Entry(action_id=action_id, text="{}", output=output)
+
+
+def stopped() -> float:
+    """A clock in whose world no time passes: whoever waits for company waits forever."""
+    return 0.0
+
+
+def test_hundreds_that_arrive_during_a_push_are_one_commit() -> None:
+    repo, names = Repo(), [f"a{number}" for number in range(MANY)]
+    with writing(repo, pace=PushPace(clock=stopped)) as writer:
+        writer.put(result("first"))
+        repo.wait_for_a_push()  # it waits for nobody
+        for name in names:
+            writer.put(result(name))
+        repo.let_through()
+        repo.wait_for_a_push()
+    assert repo.commits == [["first"], names]
+
+
+def test_under_load_the_next_push_waits_and_the_end_does_not() -> None:
+    repo = Repo()
+    with writing(repo, pace=PushPace(clock=stopped)) as writer:
+        for number in range(AT_ONCE):
+            writer.put(result(f"free{number}"))
+            repo.wait_for_a_push()
+            repo.let_through()
+        writer.put(result("x"))
+        writer.put(result("y"))
+    assert repo.commits == [*([f"free{number}"] for number in range(AT_ONCE)), ["x", "y"]]
+
+
+def test_what_is_handed_in_together_is_one_commit() -> None:
+    repo = Repo()
+    actions = [NewAction(action_id=f"s-{n}", text="", origin="schedule s") for n in range(3)]
+    with writing(repo, pace=PushPace(clock=stopped)) as writer:
+        writer.put(*actions)
+        repo.wait_for_a_push()
+    assert repo.commits == [[action.action_id for action in actions]]
+
+
+@pytest.mark.parametrize("limit", ["BATCH_LIMIT", "BATCH_BYTES"])
+def test_a_full_batch_waits_for_no_more(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(result_writer, limit, 2)
+    repo = Repo()
+    with writing(repo, pace=PushPace(clock=stopped, at_once=0)) as writer:
+        for name in "abc":
+            writer.put(result(name, packed=1))
+        repo.wait_for_a_push()
+        assert repo.commits == [["a", "b"]]
+
+
+class Clock:
+    """Seconds, moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def push(pace: PushPace, clock: Clock, *, took_s: float) -> None:
+    pace.began()
+    clock.now += took_s
+    pace.ended()
+
+
+def test_after_a_rest_pushes_follow_each_other_and_then_keep_a_distance() -> None:
+    clock = Clock()
+    pace = PushPace(clock=clock)
+    for _ in range(AT_ONCE):
+        assert pace.pause_s() == 0
+        push(pace, clock, took_s=0.05)
+    assert 0 < pace.pause_s() < DISTANCE_S
+    # The time of a push is not a pause: while one is in flight, no further one is earned.
+    for _ in range(5):
+        clock.now += pace.pause_s()
+        push(pace, clock, took_s=1.0)
+        assert pace.pause_s() == pytest.approx(DISTANCE_S)
+    clock.now += AT_ONCE * DISTANCE_S
+    assert pace.pause_s() == 0
+
+
+def test_pushes_that_were_not_due_cost_no_more_than_one_distance() -> None:
+    """A batch that one of its entries spoils is split, and what is full does not wait."""
+    clock = Clock()
+    pace = PushPace(clock=clock)
+    for _ in range(100):
+        push(pace, clock, took_s=0.0)
+    assert pace.pause_s() == pytest.approx(DISTANCE_S)
