@@ -11,7 +11,9 @@ ONCE_TRIES = 6
 
 
 def is_done(term: Term, plan: Plan) -> bool:
-    """Whether nothing is in flight and nothing can be started."""
+    """Whether nothing is in flight and nothing can be started. If only the sources have still to be
+    asked, they are asked without their usual pause.
+    """
     at_work = (
         plan.steps
         or term.steps.busy
@@ -24,10 +26,12 @@ def is_done(term: Term, plan: Plan) -> bool:
         or term.heads.pending
         or term.steps.arrivals.pending
         or term.claims.has_open()
-        or term.sources.pending
     )
     settled = term.heads.followed and term.lead.confirmed and not term.claims.stale
-    return settled and not term.outages.outages() and not at_work
+    if at_work or not settled or term.outages.outages():
+        return False
+    term.sources.hasten()
+    return not term.sources.pending
 
 
 def give_up(term: Term) -> None:

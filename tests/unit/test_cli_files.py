@@ -268,6 +268,6 @@ def test_ids_of_open_actions_are_completed(
     monkeypatch.setenv("COMP_CWORD", "2")
     run([])
     assert capsys.readouterr().out == "plain,deploy-1\n"
-    write(desk / "disinto.toml", "[broken")
+    write(desk / "disinto.toml", "state_dir = [broken")
     run([])
     assert capsys.readouterr().out.strip() == ""
