@@ -57,6 +57,7 @@ class ForkedProcess:
         files: tuple[int, int, int],
     ) -> None:
         self.returncode: int | None = None
+        self._received = b""
         self._answers, theirs = socket.socketpair()
         request = {"arguments": [*arguments], "env": {**env}, "cwd": str(cwd or Path.cwd())}
         message = json.dumps(request).encode("ascii")
@@ -69,13 +70,14 @@ class ForkedProcess:
         self.pid = int(self._line())
 
     def _line(self) -> str:
-        text = b""
-        while not text.endswith(b"\n"):
+        """The next one; both may come at once, if the command is quick."""
+        while b"\n" not in self._received:
             more = self._answers.recv(32)
             if not more:
                 raise RuntimeError("the fork server is gone")
-            text += more
-        return text.decode()
+            self._received += more
+        line, _, self._received = self._received.partition(b"\n")
+        return line.decode()
 
     def poll(self) -> int | None:
         """Its exit code as ``Popen.returncode`` has it; None while it runs."""
