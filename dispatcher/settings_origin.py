@@ -7,14 +7,11 @@ the settings takes longer to load than all else that ``status`` does.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dispatcher import __version__
-from dispatcher.settings_file import CONFIG_VARIABLE, ENV_PREFIX
+from dispatcher.settings_digest import digest, is_same, variables
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,10 +53,10 @@ class Origin:
         Raises:
             OSError: the file cannot be read.
         """
-        present = _variables(environ, customary)
+        present = variables(environ, customary)
         used = tuple(name for name in present if name in keys or name in customary)
         return cls(
-            digest=_digest(file, environ, used),
+            digest=digest(str(file) if file else None, environ, used),
             variables=used,
             others=tuple(name for name in present if name not in used),
             customary=tuple(customary),
@@ -71,10 +68,7 @@ class Origin:
         Raises:
             OSError: the file cannot be read.
         """
-        used = tuple(
-            name for name in _variables(environ, self.customary) if name not in self.others
-        )
-        return used == self.variables and _digest(file, environ, used) == self.digest
+        return is_same(self.to_json(), str(file) if file else None, environ)
 
     def to_json(self) -> dict[str, object]:
         """As plain data."""
@@ -99,30 +93,3 @@ def _names(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise TypeError("names must be a list")
     return tuple(str(name) for name in value)
-
-
-def _variables(environ: Mapping[str, str], customary: Collection[str]) -> tuple[str, ...]:
-    """Names of the variables that may set a key, or be misspelt for one that does."""
-    return tuple(
-        name
-        for name in sorted(environ)
-        if (name.startswith(ENV_PREFIX) and name != CONFIG_VARIABLE)
-        or (name in customary and environ[name])
-    )
-
-
-def _digest(file: Path | None, environ: Mapping[str, str], used: Collection[str]) -> str:
-    """Of all that decides what the settings are."""
-    place = str(file.resolve()) if file else None
-    values = {name: environ[name] for name in used}
-    relative = any(
-        not value.startswith("/") and not name.endswith(_NO_PATHS) for name, value in values.items()
-    )
-    here = str(Path.cwd()) if relative or file is None else None
-    parts = json.dumps([__version__, place, here, environ.get("HOME"), values], sort_keys=True)
-    content = file.read_bytes() if file else b""
-    return hashlib.sha256(parts.encode() + b"\0" + content).hexdigest()
-
-
-_NO_PATHS = ("_ADDR", "_NAMESPACE", "_REGION", "_SERVER_NAME")
-"""Endings of variables that hold no path. Any other may hold one, relative to the current directory."""

@@ -2,7 +2,8 @@
 else.
 
 ``root`` names the commands and imports one when it is called; ``edge`` is the one place where
-an exception becomes a message and an exit code.
+an exception becomes a message and an exit code. What a running ``serve`` answers never comes so far:
+``by_serve`` asks it, with ``answers`` at the other end.
 
 This module is imported by the fast path of ``dispatcher.__main__`` and must stay small.
 """

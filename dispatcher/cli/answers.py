@@ -1,86 +1,177 @@
-"""What ``serve`` answers to other commands: what they would find out by themselves, in the same words.
+"""What ``serve`` answers to other commands: what they would print after finding out by themselves.
 
-See ``dispatcher.status.questions``. ``None`` leaves the question to the command.
+See ``dispatcher.status.questions``; ``by_serve`` asks. ``None`` leaves the question to the command. Each
+question comes with the id or "", the values of the command's options, and its ``screen``.
+
+* ``status``, ``plan``: ``text``, all that they print
+* ``logs``: ``files`` of the streams, by name; without any, ``end``; and ``source`` for people
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from dispatcher.cli import listing
+from dispatcher.cli.console import json_text, printed
+from dispatcher.cli.plan import plan_lines
+from dispatcher.cli.screen import Screen
 from dispatcher.cli.status_screen import account_lines, plain_account
 from dispatcher.engines import registry
+from dispatcher.engines.local.output import kept_files
 from dispatcher.errors import DisintoError
 from dispatcher.loop.components import Components
+from dispatcher.model.run import RunKey
 from dispatcher.operate import planned
 from dispatcher.operate.ended_output import ended_output, never_started
 from dispatcher.operate.files import read_result
 from dispatcher.operate.lookup import Account, look_up
 from dispatcher.ops_repo import Tree
 from dispatcher.settings import GateKind
-from dispatcher.status.questions import Answer, Question
+from dispatcher.status.asking import LOGS, PLAN, STATUS
+from dispatcher.status.questions import Answer
 from dispatcher.status.snapshot import Snapshots
-from dispatcher.status.status_file import FRESH_S
+from dispatcher.status.status_file import FRESH_S, Seen
 
 T = TypeVar("T")
 
+BLOB = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
 
 def answers(
-    components: Components, snapshots: Snapshots, environ: Mapping[str, str]
+    components: Components,
+    snapshots: Snapshots,
+    written: Callable[[], Seen | None],
+    environ: Mapping[str, str],
 ) -> dict[str, Answer]:
     """The answers of this ``serve``, by question.
 
     Args:
         snapshots: of its rounds.
+        written: see ``StatusFile.written``.
         environ: for tokens.
     """
-    made = _Answers(components, snapshots, environ)
-    return {
-        Question.PLAN: made.plan,
-        Question.ACCOUNT: made.account,
-        Question.OUTPUT: made.output,
-    }
+    made = _Answers(components, snapshots, written, environ)
+    by_question = {STATUS: made.status, PLAN: made.plan, LOGS: made.logs}
+    return {question: _read(answer) for question, answer in by_question.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """The details of a question.
+
+    Attributes:
+        id: of an action, or "".
+        as_json: whether JSON is wanted.
+        last: results to list.
+        screen: where the answer is shown.
+    """
+
+    id: str
+    as_json: bool
+    last: int
+    screen: Screen
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> _Asked:
+        """The details as plain data.
+
+        Raises:
+            KeyError, TypeError, ValueError: the data is something else.
+        """
+        return cls(
+            id=str(data["id"]),
+            as_json=bool(data.get("json")),
+            last=max(0, int(data.get("last", listing.LAST))),
+            screen=Screen.from_json(data["screen"]),
+        )
+
+
+def _read(answer: Callable[[_Asked], Mapping[str, Any] | None]) -> Answer:
+    def of_plain(about: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        try:
+            asked = _Asked.from_json(about)
+        except (KeyError, TypeError, ValueError):
+            return None  # a command of another version
+        return answer(asked)
+
+    return of_plain
 
 
 class _Answers:
     def __init__(
-        self, components: Components, snapshots: Snapshots, environ: Mapping[str, str]
+        self,
+        components: Components,
+        snapshots: Snapshots,
+        written: Callable[[], Seen | None],
+        environ: Mapping[str, str],
     ) -> None:
-        self._components, self._snapshots, self._environ = components, snapshots, environ
+        self._components, self._snapshots = components, snapshots
+        self._written, self._environ = written, environ
 
-    def plan(self, _about: str) -> Mapping[str, Any] | None:
+    def status(self, asked: _Asked) -> Mapping[str, Any] | None:
+        """The list, or all about one action."""
+        if asked.id:
+            account = self._found(asked.id, lambda tree: self._look_up(tree, asked.id))
+            if account is None:
+                return None
+            return _text(asked, lambda: plain_account(account), lambda: account_lines(account))
+        status = self._written()
+        if status is None or self._snapshots.last(within_s=FRESH_S) is None:
+            return None
+        shown = listing.written(status, asked.last)
+        if shown is None:
+            return None
+        return _text(asked, shown.plain, lambda: shown.lines(asked.screen))
+
+    def plan(self, asked: _Asked) -> Mapping[str, Any] | None:
         """See ``planned``."""
         last = self._snapshots.last(within_s=FRESH_S)
-        answer = planned.of_status(last, self._components, self._environ)
-        return answer.to_json() if answer is not None else None
-
-    def account(self, action_id: str) -> Mapping[str, Any] | None:
-        """All about one action, for ``status ID``: as plain data, and as lines for people."""
-        account = self._found(action_id, lambda tree: self._look_up(tree, action_id))
-        if account is None:
+        plan = planned.of_status(last, self._components, self._environ)
+        if plan is None:
             return None
-        return {"plain": plain_account(account), "lines": account_lines(account)}
+        return _text(asked, lambda: plan.plain, lambda: plan_lines(plan, asked.screen))
 
-    def output(self, action_id: str) -> Mapping[str, Any] | None:
-        """Where the output of an ended run is, for ``logs``: ``blob`` if the engine keeps it in a file,
-        else ``end``, and ``source`` for people.
-        """
-        settings = self._components.settings
-        if registry.get(settings.scheduler).kept_logs(settings) is None:
+    def logs(self, asked: _Asked) -> Mapping[str, Any] | None:
+        """Where the output of an ended run is."""
+        action_id, status = asked.id, self._written()
+        if "/" in action_id or status is None or status.given is None:
             return None
+        given = status.given
+        if given.kept_logs is None or status.overview.find(action_id):
+            return None
+        result = next((each.result for each in status.results or () if each.id == action_id), None)
+        files = self._files(action_id, str((result or {}).get("blob")))
+        return _output(files, source=given.kept) if files else self._ended(action_id)
+
+    def _ended(self, action_id: str) -> Mapping[str, Any] | None:
+        """The same for a run whose result has to be read."""
         result = self._found(
             action_id, lambda tree: read_result(self._components.repo, tree, action_id)
         )
         if result is None:
             return None
         if never := never_started(result):
-            return {"blob": "", "end": "", "source": never}
+            return _output({}, source=never)
+        settings = self._components.settings
         found = ended_output(result, lambda: self._components.scheduler, settings)
         if found.chunks is not None:
-            return {"blob": result.blob, "end": "", "source": found.source}
+            files = self._files(action_id, result.blob)
+            return _output(files, source=found.source) if files else None
         if result.output is not None:
             return None  # the ops repository may keep it, which the command fetches
-        return {"blob": "", "end": result.logs, "source": found.source}
+        return _output({}, end=result.logs, source=found.source)
+
+    def _files(self, action_id: str, blob: str) -> dict[str, str]:
+        """Files of the full log by stream; {} if there are none. The blob may be anybody's words."""
+        settings = self._components.settings
+        kept = registry.get(settings.scheduler).kept_logs(settings)
+        if kept is None or not BLOB.fullmatch(blob):
+            return {}
+        found = kept_files(kept, RunKey(action_id=action_id, blob=blob))
+        return {stream.value: str(path) for stream, path in found.items()}
 
     def _found(self, action_id: str, read: Callable[[Tree], T]) -> T | None:
         """What is read about an action; None if that takes more than the last round and the clone."""
@@ -103,3 +194,15 @@ class _Answers:
             tree=tree,
             standing=self._snapshots.overview().find(action_id),
         )
+
+
+def _text(
+    asked: _Asked, plain: Callable[[], Mapping[str, Any]], lines: Callable[[], list[str]]
+) -> Mapping[str, Any]:
+    if asked.as_json:
+        return {"text": json_text(plain())}
+    return {"text": printed(lines(), coloured=asked.screen.coloured)}
+
+
+def _output(files: Mapping[str, str], *, end: str = "", source: str) -> Mapping[str, Any]:
+    return {"files": files, "end": end, "source": source}

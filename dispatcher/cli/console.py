@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import time
-from typing import IO, TYPE_CHECKING
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
+from dispatcher.cli.clean import clean
+from dispatcher.cli.terminal import interactive
 from dispatcher.model.verdicts import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Characters that could move the cursor or turn the reading direction, and surrogates, which no
-output can encode: what we show was written by others. Line feeds and tabs stay."""
-
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+__all__ = [
+    "STYLES", "ago", "clean", "coloured", "confirmed", "emit", "interactive", "json_text", "note", "person", "printed",
+    "rich_console", "say", "styled",
+]  # fmt: skip
 
 
 def emit(data: object) -> None:
     """Print data as JSON."""
+    click.echo(json_text(data), nl=False)
+
+
+def json_text(data: object) -> str:
+    """Data as JSON, as ``emit`` prints it."""
     text = json.dumps(data, indent=2, ensure_ascii=False, default=str)
     # A surrogate (a byte of a path that is not UTF-8) becomes \\udcXX, as JSON writes it.
-    click.echo(text.encode("utf-8", "backslashreplace").decode())
+    return text.encode("utf-8", "backslashreplace").decode() + "\n"
 
 
 def say(text: str = "") -> None:
@@ -40,18 +46,10 @@ def note(text: str) -> None:
     click.echo(clean(text), err=True)
 
 
-def clean(text: str) -> str:
-    """Text without control characters, except our own colours."""
-    return "".join(
-        piece if COLOUR.fullmatch(piece) else CONTROL.sub("\ufffd", piece)
-        for piece in re.split(f"({COLOUR.pattern})", text)
-    )
-
-
-def interactive(stream: IO[str] | None = None) -> bool:
-    """Whether this stream (stdout if None) is a capable terminal."""
-    stream = stream or sys.stdout
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+def printed(lines: Iterable[str], *, coloured: bool) -> str:
+    """What ``say`` prints of these lines."""
+    text = "".join(f"{clean(line)}\n" for line in lines)
+    return text if coloured else click.unstyle(text)
 
 
 def rich_console(*, stderr: bool = False) -> Console:

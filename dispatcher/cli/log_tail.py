@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from dispatcher.cli.run_output import last_lines
 from dispatcher.engines.base import LogChunk, Stream
 
 
@@ -21,15 +22,3 @@ def tail(chunks: Iterable[LogChunk], lines: int) -> Iterator[LogChunk]:
         ends[chunk.stream] = chunk.offset
     for stream, offset in ends.items():
         yield LogChunk(stream=stream, offset=offset, data=kept[stream])
-
-
-def last_lines(data: bytes, lines: int) -> bytes:
-    """The end of the data with at most this many lines; one without a newline at its end counts."""
-    if not lines:
-        return b""
-    at = len(data) - data.endswith(b"\n")
-    for _ in range(lines):
-        at = data.rfind(b"\n", 0, at)
-        if at < 0:
-            return data
-    return data[at + 1 :]

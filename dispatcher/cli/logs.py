@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from dataclasses import dataclass
-from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
-from dispatcher.cli import console
+from dispatcher.cli import console, run_output
 from dispatcher.cli.complete import known_ids
 from dispatcher.cli.options import Moment, config_option
+from dispatcher.cli.run_output import show_end
 from dispatcher.cli.session import Session
 from dispatcher.errors import Exit
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from dispatcher.model.result import Result
     from dispatcher.model.run import Claim
     from dispatcher.ops_repo import OpsRepo
-    from dispatcher.status.status_file import Given
 
 
 @click.command("logs")
@@ -67,8 +65,6 @@ def command(
     keeps finished jobs for [nomad] keep_finished_s.
     """
     part = _Part(lines=lines, since=since)
-    if _of_serve(session, action_id, part):
-        return Exit.OK
     if session.is_author:
         return _from_result(session, action_id, part, open_claim=None, trouble=None)
     from dispatcher.assembly import open_ledger
@@ -96,50 +92,6 @@ class _Part:
 
     lines: int | None
     since: float | None
-
-
-def _of_serve(session: Session, action_id: str, part: _Part) -> bool:
-    """Print the output of an ended run that a running ``serve`` has recorded, or finds.
-
-    Neither the settings nor the ops repo are read for it. False if there is none.
-    """
-    written = session.beside_serve()
-    if written is None or part.since is not None:
-        return False
-    status, configured = written
-    if configured.kept_logs is None or status.overview.find(action_id) or "/" in action_id:
-        return False
-    result = next((each.result for each in status.results or () if each.id == action_id), None)
-    if _kept(action_id, str((result or {}).get("blob")), part, configured):
-        return True
-    from dispatcher.status.questions import Question
-
-    answer = session.asked(Question.OUTPUT, action_id)
-    if answer is None:
-        return False
-    if answer["blob"]:
-        return _kept(action_id, answer["blob"], part, configured)
-    _show_end(answer["end"], part, answer["source"])
-    return True
-
-
-def _kept(action_id: str, blob: str, part: _Part, configured: Given) -> bool:
-    """Print the full log of an ended run from the engine's file; False if it has none."""
-    if configured.kept_logs is None or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", blob):
-        return False
-    from dispatcher.cli.log_tail import tail
-    from dispatcher.engines.local.output import read_kept
-    from dispatcher.model.run import RunKey
-
-    kept = read_kept(configured.kept_logs, RunKey(action_id=action_id, blob=blob))
-    first = next(kept, None)
-    if first is None:
-        return False
-    chunks = chain([first], kept)
-    for chunk in chunks if part.lines is None else tail(chunks, part.lines):
-        write(chunk)
-    console.note(configured.kept)
-    return True
 
 
 def _stream(session: Session, claim: Claim, part: _Part, *, follow: bool) -> bool:
@@ -269,13 +221,7 @@ def _show_chunks(chunks: Iterator[LogChunk] | None, part: _Part) -> bool:
 
 def _show_end(end: str, part: _Part, source: str) -> None:
     """The end of the output, from a result, and the source."""
-    from dispatcher.cli.log_tail import last_lines
-
-    if part.lines is not None:
-        data = end.encode("utf-8", "surrogatepass")
-        end = last_lines(data, part.lines).decode("utf-8", "replace")
-    if end:
-        click.echo(console.clean(end), nl=not end.endswith("\n"))
+    show_end(end, lines=part.lines, coloured=console.coloured())
     console.note(source)
 
 
@@ -291,11 +237,4 @@ def write(chunk: LogChunk) -> None:
     """Print a piece of a log, to a terminal without control characters."""
     from dispatcher.engines.base import Stream
 
-    stream = sys.stdout if chunk.stream is Stream.STDOUT else sys.stderr
-    if console.interactive(stream):
-        stream.write(console.clean(chunk.data.decode("utf-8", "replace")))
-        stream.flush()
-        return
-    stream.flush()
-    stream.buffer.write(chunk.data)
-    stream.buffer.flush()
+    run_output.write(sys.stdout if chunk.stream is Stream.STDOUT else sys.stderr, chunk.data)

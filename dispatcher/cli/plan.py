@@ -9,25 +9,31 @@ import click
 
 from dispatcher.cli import console
 from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli.screen import Screen
 from dispatcher.cli.session import Session
-from dispatcher.cli.status_screen import show_cancels, show_foreign
-from dispatcher.cli.tables import table
+from dispatcher.cli.status_screen import cancel_lines, foreign_lines
+from dispatcher.cli.tables import table_lines
 from dispatcher.model.cancel_request import CancelNote
 from dispatcher.model.health import ForeignResult
-from dispatcher.operate.planned import Planned
-from dispatcher.status.questions import Question
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from dispatcher.operate.planned import Planned
+
 
 @click.command("plan")
-@click.option("--fresh", is_flag=True, help="Query everything, also beside a running 'serve'.")
+@click.option(
+    "--fresh",
+    is_flag=True,
+    expose_value=False,
+    help="Query everything, also beside a running 'serve'.",
+)
 @json_option
 @config_option
 @click.pass_obj
-def command(session: Session, *, fresh: bool, as_json: bool) -> None:
+def command(session: Session, *, as_json: bool) -> None:
     """Show what the next tick of 'disinto serve' would do, and why each action waits.
 
     Queries what serve would query: remote, Vault, gate, ledger and engine, with the same
@@ -38,19 +44,13 @@ def command(session: Session, *, fresh: bool, as_json: bool) -> None:
     checks that the remote has not moved, and shows what its last round left. The answer names
     its age. With --fresh, and in any other case, such as right after a push, everything is queried.
     """
-    planned = (None if fresh else _of_serve(session)) or _worked_out(session)
+    # Without --fresh ``by_serve`` has asked ``serve`` before.
+    planned = _worked_out(session)
     if as_json:
         console.emit(planned.plain)
     else:
-        _show(planned)
-
-
-def _of_serve(session: Session) -> Planned | None:
-    answer = session.asked(Question.PLAN)
-    try:
-        return None if answer is None else Planned.from_json(answer)
-    except (TypeError, KeyError, ValueError):
-        return None
+        for line in plan_lines(planned, Screen.here()):
+            console.say(line)
 
 
 def _worked_out(session: Session) -> Planned:
@@ -64,36 +64,39 @@ def _worked_out(session: Session) -> Planned:
     return of_forecast(planned, settings, os.environ, proposals(settings, os.environ))
 
 
-def _show(planned: Planned) -> None:
+def plan_lines(planned: Planned, screen: Screen) -> list[str]:
+    """A plan for people."""
     plain = planned.plain
-    head = plain["head"]
-    console.say(f"{planned.branch} of {planned.remote} at {head[:12] or '(unknown)'}")
+    lines = [f"{planned.branch} of {planned.remote} at {plain['head'][:12] or '(unknown)'}"]
     if planned.leader:
-        console.say(
+        lines.append(
             f"from {planned.leader}, last round {console.ago(planned.at)} ago; the remote has not "
             "moved. 'disinto plan --fresh' queries everything"
         )
     if plain["rewritten"]:
-        console.say("the history was rewritten since the last poll; no id runs a second time")
-    for dependency, reason in plain["down"].items():
-        console.say(f"{dependency} is unavailable: {reason}")
-    for warning in plain["warnings"]:
-        console.say(f"{console.styled('warning', 'yellow')}  {warning}")
-    show_foreign(tuple(ForeignResult(**record) for record in plain["foreign"]))
-    show_cancels(tuple(CancelNote(**record) for record in plain["cancels"]))
+        lines.append("the history was rewritten since the last poll; no id runs a second time")
+    lines += [f"{name} is unavailable: {reason}" for name, reason in plain["down"].items()]
+    lines += [f"{console.styled('warning', 'yellow')}  {each}" for each in plain["warnings"]]
+    lines += foreign_lines(tuple(ForeignResult(**record) for record in plain["foreign"]))
+    lines += cancel_lines(tuple(CancelNote(**record) for record in plain["cancels"]), screen)
     steps, waits = plain["steps"], plain["waits"]
     taken = "1 step" if len(steps) == 1 else f"{len(steps)} steps"
-    console.say(f"\nThe next tick takes {taken}:" if steps else "\nNothing to do.")
-    table(("ID", "TIER", "GATE", "STEP"), [_step(step) for step in steps], indent=2)
+    lines.append(f"\nThe next tick takes {taken}:" if steps else "\nNothing to do.")
+    step_columns, wait_columns = (
+        ("ID", "TIER", "GATE", "STEP"),
+        ("ID", "TIER", "GATE", "WAITS FOR", "WHY"),
+    )
+    lines += table_lines(step_columns, [_step(step) for step in steps], screen, indent=2)
     if waits:
-        console.say(f"\n{len(waits)} wait:")
-    table(("ID", "TIER", "GATE", "WAITS FOR", "WHY"), [_wait(wait) for wait in waits], indent=2)
-    _show_drift(planned)
+        lines.append(f"\n{len(waits)} wait:")
+    lines += table_lines(wait_columns, [_wait(wait) for wait in waits], screen, indent=2)
+    lines += _drift_lines(planned, screen)
     if planned.unknown:
-        console.say(f"\n{planned.unknown}")
+        lines.append(f"\n{planned.unknown}")
     if plain["proposed"]:
-        console.say("\nProposed by open pull requests; nothing happens until they are merged:")
-        table(("ID", "WHY"), [(r["id"], r["reason"] or "") for r in plain["proposed"]], indent=2)
+        lines.append("\nProposed by open pull requests; nothing happens until they are merged:")
+    proposed = [(each["id"], each["reason"] or "") for each in plain["proposed"]]
+    return [*lines, *table_lines(("ID", "WHY"), proposed, screen, indent=2)]
 
 
 def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
@@ -111,13 +114,13 @@ def _wait(wait: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _show_drift(planned: Planned) -> None:
-    engine = planned.plain[planned.engine]
+def _drift_lines(planned: Planned, screen: Screen) -> list[str]:
+    engine, lines = planned.plain[planned.engine], []
     if engine["error"]:
-        console.say(f"\ncannot compare {planned.title}'s jobs: {engine['error']}")
+        lines.append(f"\ncannot compare {planned.title}'s jobs: {engine['error']}")
     if engine["drift"]:
-        console.say(
+        lines.append(
             f"\n{planned.title} differs from the settings; 'disinto apply' shows and fixes it:"
         )
-        changes = [(c["kind"], c["name"], str(c["step"])) for c in engine["drift"]]
-        table(("WHAT", "NAME", "STEP"), changes, indent=2)
+    changes = [(c["kind"], c["name"], str(c["step"])) for c in engine["drift"]]
+    return [*lines, *table_lines(("WHAT", "NAME", "STEP"), changes, screen, indent=2)]

@@ -155,7 +155,7 @@ def for_commands(
     questions = AnswerSocket(
         settings.state_dir,
         origin=origin,
-        answers=answers(components, snapshots, os.environ),
+        answers=answers(components, snapshots, status_file.written, os.environ),
         defect=lambda error: defect("answer", error),
     )
     return status_file, StandbyFile(settings.state_dir), questions

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dispatcher.errors import DisintoError
 
 if TYPE_CHECKING:
     from dispatcher.settings import Settings
-    from dispatcher.settings_origin import Origin
-    from dispatcher.status.questions import Question
-    from dispatcher.status.status_file import Given, Seen
+    from dispatcher.status.status_file import Seen
 
 
 @dataclass(kw_only=True)
@@ -68,40 +65,24 @@ class Session:
 
         return self.settings.role is Role.AUTHOR
 
-    def beside_serve(self) -> tuple[Seen, Given] | None:
+    def beside_serve(self) -> Seen | None:
         """What a living ``serve`` with the same settings has written down, or None without one.
 
         The settings are not read for it: the model takes longer to load than a command may take.
         When in doubt this returns None, and reading the settings then reports what is wrong.
         """
-        from dispatcher.settings_file import state_dir
+        from dispatcher.settings_file import find_settings, state_dir
         from dispatcher.status import status_file
 
         directory = state_dir(self.config, os.environ)
         status = status_file.read(directory) if directory is not None else None
         if status is None or not status.fresh or status.given is None:
             return None
-        return (status, status.given) if self._same(status.given.origin) else None
-
-    def asked(self, question: Question, about: str = "") -> Mapping[str, Any] | None:
-        """The answer of a living ``serve`` with the same settings; None without one, or if it cannot
-        tell. The settings are not read for it; see ``beside_serve``.
-        """
-        from dispatcher.settings_file import state_dir
-        from dispatcher.status.questions import ask
-
-        directory = state_dir(self.config, os.environ)
-        reply = ask(directory, question, about) if directory is not None else None
-        return reply.answer if reply is not None and self._same(reply.origin) else None
-
-    def _same(self, origin: Origin) -> bool:
-        """Whether our settings have this origin, without reading what they mean."""
-        from dispatcher.settings_file import find_settings
-
         try:
-            return origin.is_of(find_settings(self.config, os.environ), os.environ)
+            file = find_settings(self.config, os.environ)
+            return status if status.given.origin.is_of(file, os.environ) else None
         except (DisintoError, OSError):
-            return False
+            return None
 
     @property
     def has_settings_file(self) -> bool:

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from dispatcher.cli import console
 from dispatcher.cli.complete import known_ids
+from dispatcher.cli.listing import LAST, Listing, written
 from dispatcher.cli.options import config_option, json_option
+from dispatcher.cli.screen import Screen
 from dispatcher.cli.session import Session
 from dispatcher.model.verdicts import Verdict
 
 if TYPE_CHECKING:
     from dispatcher.model.result import Result
     from dispatcher.ops_repo import OpsRepo, Tree
-    from dispatcher.status.action_record import ActionRecord
     from dispatcher.status.overview import OpenAction, Overview
-
-LAST = 10
-
-AUTHOR = "author"
-"""``settings.Role.AUTHOR``; its module takes long to load."""
 
 STATES = (
     "proposed", "open", "approved", "waiting", "starting", "pending", "running", "ended", "finished",
@@ -96,33 +91,18 @@ def command(
 
 
 def _overview(session: Session, last: int, wanted: Wanted, *, as_json: bool) -> None:
-    from dispatcher.cli.status_screen import plain_overview, show_overview
-
     listing = _written(session, last, wanted) or _gathered(session, last, wanted)
     overview = listing.overview
     if wanted:
         kept = tuple(action for action in overview.open if wanted.open(action))
-        overview = replace(overview, open=kept, waiting={})
+        listing = replace(listing, overview=replace(overview, open=kept, waiting={}))
     if as_json:
-        console.emit(plain_overview(overview, listing.results, role=listing.role))
-    else:
-        show_overview(
-            overview,
-            listing.results,
-            for_author=listing.role == AUTHOR,
-            chosen=bool(wanted),
-        )
-        if wanted and not overview.open and not listing.results:
-            console.note("nothing matches")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Listing:
-    """What a list shows: the overview, the last results, and the role of this installation."""
-
-    overview: Overview
-    results: Sequence[ActionRecord]
-    role: str
+        console.emit(listing.plain())
+        return
+    for line in listing.lines(Screen.here(), chosen=bool(wanted)):
+        console.say(line)
+    if wanted and not listing.overview.open and not listing.results:
+        console.note("nothing matches")
 
 
 def _written(session: Session, last: int, wanted: Wanted) -> Listing | None:
@@ -131,20 +111,8 @@ def _written(session: Session, last: int, wanted: Wanted) -> Listing | None:
     Neither the settings nor the ops repo are read for it, which takes most of the time of the
     other way. Both ways show the same.
     """
-    from dispatcher.loop.rule_files import superseded
-
-    written = session.beside_serve()
-    if written is None or wanted:
-        return None
-    status, configured = written
-    results, listed = status.results, len(status.overview.newest or ())
-    if results is None or configured.proposals or not status.overview.head:
-        return None
-    if last > len(results) and len(results) < listed:
-        return None
-    older = superseded(status.overview.rules, configured.rules, refused=status.overview.warnings)
-    overview = replace(status.overview, warnings=(*status.overview.warnings, *older))
-    return Listing(overview=overview, results=results[:last], role=configured.role)
+    status = None if wanted else session.beside_serve()
+    return None if status is None else written(status, last)
 
 
 def _gathered(session: Session, last: int, wanted: Wanted) -> Listing:
@@ -158,26 +126,6 @@ def _gathered(session: Session, last: int, wanted: Wanted) -> Listing:
 
 
 def _account(session: Session, action_id: str, *, as_json: bool) -> None:
-    plain, lines = _account_of_serve(session, action_id) or _account_gathered(session, action_id)
-    if as_json:
-        console.emit(plain)
-    else:
-        for line in lines:
-            console.say(line)
-
-
-def _account_of_serve(
-    session: Session, action_id: str
-) -> tuple[Mapping[str, Any], Sequence[str]] | None:
-    """What a living ``serve`` answers: the account as plain data, and for people."""
-    from dispatcher.status.questions import Question
-
-    answer = session.asked(Question.ACCOUNT, action_id)
-    return None if answer is None else (answer["plain"], answer["lines"])
-
-
-def _account_gathered(session: Session, action_id: str) -> tuple[Mapping[str, Any], Sequence[str]]:
-    """The same, found out here."""
     from dispatcher.cli.status_screen import account_lines, plain_account
     from dispatcher.operate.lookup import look_up
 
@@ -188,7 +136,11 @@ def _account_gathered(session: Session, action_id: str) -> tuple[Mapping[str, An
         tree=gathered.tree_of(action_id),
         standing=with_proposed(session, gathered.overview).find(action_id),
     )
-    return plain_account(account), account_lines(account)
+    if as_json:
+        console.emit(plain_account(account))
+        return
+    for line in account_lines(account):
+        console.say(line)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.cli import console
-from dispatcher.cli.tables import table
+from dispatcher.cli.tables import table_lines
 from dispatcher.model.progress import progress_words
 from dispatcher.model.times import epoch, known_time, rfc3339, took
 from dispatcher.status.action_record import ActionRecord, of_open
 
 if TYPE_CHECKING:
+    from dispatcher.cli.screen import Screen
     from dispatcher.model.cancel_request import CancelNote
     from dispatcher.model.health import ForeignResult
     from dispatcher.operate.lookup import Account
@@ -25,94 +26,94 @@ ALIKE = 20
 """Open actions of the same state and formula that a terminal shows, unless they were asked for."""
 
 
-def show_overview(
+def overview_lines(
     overview: Overview,
     results: Sequence[ActionRecord],
+    screen: Screen,
     *,
     for_author: bool = False,
     chosen: bool = False,
-) -> None:
+) -> list[str]:
     """The overview for people.
 
     Args:
         chosen: whether its actions were asked for by filters: then all are shown.
     """
     now = time.time()
-    if for_author:
-        console.say(
-            "author client: shows what git and the forge show; only the dispatcher's host shows "
-            "what has started or waits for placement"
-        )
-    elif overview.leader:
-        console.say(f"served by {overview.leader}, last round {console.ago(overview.at)} ago")
-    elif overview.standby:
-        console.say(
-            f"no dispatcher leads here: {overview.standby.name} runs, and waits for the lead, which "
-            f"{overview.standby.holder} has (if that one died, until its lease expires)"
-        )
-    else:
-        console.say("no dispatcher runs here: 'disinto serve' starts one")
-    console.say(
+    lines = [
+        _who_leads(overview, for_author=for_author),
         f"head {overview.head[:12] or '(unknown)'}; {overview.open_actions} open, "
-        f"{overview.finished_actions} finished, {overview.archived_actions} archived"
-    )
+        f"{overview.finished_actions} finished, {overview.archived_actions} archived",
+    ]
     for entry in overview.dependencies:
         if not entry.up:
             since = f" for {console.ago(entry.since, now=now)}" if entry.since else ""
-            console.say(
+            lines.append(
                 f"{console.styled('down', 'red')}  {entry.dependency}{since}: {entry.error}"
             )
-    for warning in overview.warnings:
-        console.say(f"{console.styled('warning', 'yellow')}  {warning}")
-    show_foreign(overview.foreign)
-    _show_open(overview.open, now=now, chosen=chosen)
+    lines += [f"{console.styled('warning', 'yellow')}  {each}" for each in overview.warnings]
+    lines += foreign_lines(overview.foreign)
+    lines += _open_lines(overview.open, screen, now=now, chosen=chosen)
     hidden = sum(overview.waiting.values()) - sum(a.state == "waiting" for a in overview.open)
     if hidden > 0:
-        console.say(f"… and {hidden} more waiting")
-    show_cancels(overview.cancels)
+        lines.append(f"… and {hidden} more waiting")
+    lines += cancel_lines(overview.cancels, screen)
     if results:
-        console.say("\nlast results:")
-    table(
-        ("ID", "VERDICT", "EXIT", "TOOK", "WHEN", "ERROR"),
-        [
-            (
-                r.id,
-                r.verdict or "",
-                str(r.exit_code),
-                _took(r),
-                f"{console.ago(_finished_at(r), now=now)} ago",
-                _linked((r.reason or "").partition("\n")[0], r.again_of),
-            )
-            for r in results
-        ],
-    )
+        lines.append("\nlast results:")
+    columns = ("ID", "VERDICT", "EXIT", "TOOK", "WHEN", "ERROR")
+    return [*lines, *table_lines(columns, [_result_row(r, now=now) for r in results], screen)]
 
 
-def _show_open(actions: Sequence[OpenAction], *, now: float, chosen: bool) -> None:
-    if actions:
-        console.say()
-    shown, left_out = actions, Counter[tuple[str, str]]()
-    if console.interactive() and not chosen:
-        shown, left_out = _without_crowds(actions)
-    table(
-        ("ID", "STATE", "FOR", "FORMULA", "TIER", "REASON"),
-        [
-            (
-                action.id,
-                action.state.value,
-                console.ago(action.since, now=now) if action.since else "",
-                action.formula,
-                action.tier,
-                _linked(_about(action), action.again_of),
-            )
-            for action in shown
-        ],
-    )
-    for (state, formula), number in left_out.items():
-        console.say(
-            f"… and {number} more {state} with formula {formula}: "
-            f"'disinto status --formula {formula}'"
+def _who_leads(overview: Overview, *, for_author: bool) -> str:
+    if for_author:
+        return (
+            "author client: shows what git and the forge show; only the dispatcher's host shows "
+            "what has started or waits for placement"
         )
+    if overview.leader:
+        return f"served by {overview.leader}, last round {console.ago(overview.at)} ago"
+    if overview.standby:
+        return (
+            f"no dispatcher leads here: {overview.standby.name} runs, and waits for the lead, which "
+            f"{overview.standby.holder} has (if that one died, until its lease expires)"
+        )
+    return "no dispatcher runs here: 'disinto serve' starts one"
+
+
+def _result_row(record: ActionRecord, *, now: float) -> tuple[str, ...]:
+    return (
+        record.id,
+        record.verdict or "",
+        str(record.exit_code),
+        _took(record),
+        f"{console.ago(_finished_at(record), now=now)} ago",
+        _linked((record.reason or "").partition("\n")[0], record.again_of),
+    )
+
+
+def _open_lines(
+    actions: Sequence[OpenAction], screen: Screen, *, now: float, chosen: bool
+) -> list[str]:
+    shown, left_out = actions, Counter[tuple[str, str]]()
+    if screen.terminal and not chosen:
+        shown, left_out = _without_crowds(actions)
+    rows = [
+        (
+            action.id,
+            action.state.value,
+            console.ago(action.since, now=now) if action.since else "",
+            action.formula,
+            action.tier,
+            _linked(_about(action), action.again_of),
+        )
+        for action in shown
+    ]
+    columns = ("ID", "STATE", "FOR", "FORMULA", "TIER", "REASON")
+    crowds = [
+        f"… and {number} more {state} with formula {formula}: 'disinto status --formula {formula}'"
+        for (state, formula), number in left_out.items()
+    ]
+    return [*([""] if actions else []), *table_lines(columns, rows, screen), *crowds]
 
 
 def _without_crowds(
@@ -197,28 +198,25 @@ def plain_account(account: Account) -> dict[str, Any]:
     }
 
 
-def show_cancels(cancels: tuple[CancelNote, ...]) -> None:
+def cancel_lines(cancels: tuple[CancelNote, ...], screen: Screen) -> list[str]:
     """Requests to cancel, and why those that do not count do not."""
-    if cancels:
-        console.say("\nrequests to cancel:")
-    table(
-        ("ID", "STATE", "REQUESTED BY", "REASON"),
-        [(each.id, each.state, each.by, each.reason.partition("\n")[0]) for each in cancels],
-    )
+    rows = [(each.id, each.state, each.by, each.reason.partition("\n")[0]) for each in cancels]
+    table = table_lines(("ID", "STATE", "REQUESTED BY", "REASON"), rows, screen)
+    return ["\nrequests to cancel:", *table] if cancels else []
 
 
-def show_foreign(foreign: tuple[ForeignResult, ...]) -> None:
+def foreign_lines(foreign: tuple[ForeignResult, ...]) -> list[str]:
     """Results that this dispatcher did not sign, and what to do about them."""
     if not foreign:
-        return  # as nearly always; the module takes long to load
+        return []  # as nearly always; the module takes long to load
     from dispatcher.loop.foreign import REMEDY
 
-    for each in foreign:
-        console.say(
-            f"{console.styled('foreign result', 'yellow')}  {each.path}, added by commit "
-            f"{each.commit[:12]}: {each.reason}"
-        )
-    console.say(f"{REMEDY}.")
+    lines = [
+        f"{console.styled('foreign result', 'yellow')}  {each.path}, added by commit "
+        f"{each.commit[:12]}: {each.reason}"
+        for each in foreign
+    ]
+    return [*lines, f"{REMEDY}."]
 
 
 def account_lines(account: Account) -> list[str]:

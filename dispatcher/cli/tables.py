@@ -13,6 +13,7 @@ from unicodedata import east_asian_width
 import click
 
 from dispatcher.cli import console
+from dispatcher.cli.screen import Screen
 
 GAP = 2
 """Columns between two cells."""
@@ -26,21 +27,27 @@ LAST = 28
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 0) -> None:
     """Print a table. Every row has as many cells as there are columns."""
-    if not rows:
-        return
-    cells = [[console.clean(cell) for cell in row] for row in rows]
-    if console.interactive():
-        import shutil  # with its archives it takes longer to load than a table to print
+    for line in table_lines(columns, rows, Screen.here(), indent=indent):
+        click.echo(line)
 
-        width = shutil.get_terminal_size().columns
-        for line in folded(columns, cells, width=width - indent):
-            click.echo(" " * indent + line if line else "")
-        return
+
+def table_lines(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], screen: Screen, *, indent: int = 0
+) -> list[str]:
+    """The lines of a table; none if it has no rows."""
+    if not rows:
+        return []
+    cells = [[console.clean(cell) for cell in row] for row in rows]
+    if screen.terminal:
+        lines = folded(columns, cells, width=screen.columns - indent)
+        return [" " * indent + line if line else "" for line in lines]
     plain = [[cell.replace("\n", "; ") for cell in row] for row in (columns, *cells)]
     widths = [max(len(row[i]) for row in plain) for i in range(len(columns))]
-    for row in plain:
-        padded = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(" " * indent + padded.rstrip())
+    padded = (
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in plain
+    )
+    return [" " * indent + line.rstrip() for line in padded]
 
 
 def folded(columns: Sequence[str], rows: Sequence[Sequence[str]], *, width: int) -> list[str]:

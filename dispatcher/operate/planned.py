@@ -4,8 +4,6 @@ A ``serve`` answers only if its last round is the whole truth: it leads and runs
 any action just then, has loaded the present files of rules, and the remote, asked at once, is where
 that round left it. It fetches nothing for the answer and so starts nothing. In any other case, such as
 right after a push, the command queries everything itself. That takes longer and shows the same.
-
-The record alone is quick to load.
 """
 
 from __future__ import annotations
@@ -52,19 +50,6 @@ class Planned:
     title: str
     plain: Mapping[str, Any]
     unknown: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Planned:
-        """The reverse of ``to_json``.
-
-        Raises:
-            TypeError, KeyError, ValueError: the data is something else.
-        """
-        return cls(**{**data, "at": float(data["at"]), "plain": dict(data["plain"])})
 
 
 def of_forecast(

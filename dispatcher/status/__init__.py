@@ -4,7 +4,7 @@
 * ``snapshot``: the last status, for the rest of the process
 * ``overview``, ``action_record``: what runs, what waits and why; one action as ``--json`` prints it
 * ``status_file``, ``last_results``: the overview and the newest results in a file, for other commands
-* ``questions``: a socket on which other commands get what is not in that file
+* ``questions``, ``asking``: a socket on which other commands are answered; and their side of it
 * ``standby``: a ``serve`` that waits for the lead
 * ``metrics``: for Prometheus
 """

@@ -1,8 +1,8 @@
 """The socket ``<state_dir>/ask.sock``: questions of other commands to a ``serve`` that leads here.
 
-A process that answers is alive and has all adapters loaded, so a command that asks it gets in
-milliseconds what takes a process of its own most of a second. An answer is for reading: nothing is
-started or changed by a question. Without an answer the command finds out by itself.
+A process that answers is alive and has all adapters loaded, so a command that asks it (``asking``)
+gets in milliseconds what takes a process of its own most of a second. An answer is for reading: nothing
+is started or changed by a question. Without an answer the command finds out by itself.
 
 Whoever may connect may read the state directory: it is private, and both sides check the other's
 user. Formulas in a sandbox see neither.
@@ -14,29 +14,16 @@ import contextlib
 import json
 import os
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dispatcher.settings_origin import Origin
+from dispatcher.status.asking import NAME, address, peer, unix_socket
 
 if TYPE_CHECKING:
     from dispatcher.status.tracker import Status
-
-NAME = "ask.sock"
-
-
-class Question(StrEnum):
-    """What can be asked; ``dispatcher.cli.answers`` documents the answers."""
-
-    PLAN = "plan"
-    ACCOUNT = "account"
-    OUTPUT = "output"
-
 
 REQUEST_LIMIT = 4_096
 """Bytes of a question."""
@@ -44,50 +31,13 @@ REQUEST_LIMIT = 4_096
 REQUEST_S = 2.0
 """Seconds in which a question must arrive, and an answer be taken."""
 
-ANSWER_S = 10.0
-"""Seconds that a command waits for an answer before it finds out by itself."""
-
 AT_A_TIME = 4
 """Questions answered at a time; another is not answered."""
 
-Answer = Callable[[str], Mapping[str, Any] | None]
-"""Answers a question about this subject with plain data; None if this process cannot tell."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reply:
-    """What a ``serve`` answered.
-
-    Attributes:
-        origin: of its settings.
-        answer: plain data.
-    """
-
-    origin: Origin
-    answer: Mapping[str, Any]
-
-
-def ask(
-    state_dir: Path, question: Question, about: str = "", *, within_s: float = ANSWER_S
-) -> Reply | None:
-    """Ask the ``serve`` of this state directory.
-
-    Returns:
-        None if none answers, whatever the reason.
-    """
-    try:
-        with _folder(state_dir) as folder, _unix() as connection:
-            connection.settimeout(within_s)
-            connection.connect(_address(folder, NAME))
-            if _peer(connection) != os.fstat(folder).st_uid:
-                return None
-            connection.sendall(json.dumps([question, about]).encode() + b"\n")
-            with connection.makefile("rb") as file:
-                data = json.loads(file.read())
-        origin, answer = Origin.from_json(data["origin"]), data["answer"]
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return Reply(origin=origin, answer=answer) if isinstance(answer, dict) else None
+Answer = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
+"""Answers a question, whose details are plain data, with plain data; None if this process cannot
+tell.
+"""
 
 
 class AnswerSocket:
@@ -140,13 +90,13 @@ class AnswerSocket:
         self._socket.close()
 
     def _open(self) -> None:
-        listener = _unix()
+        listener = unix_socket()
         new = f".{NAME}.{os.getpid()}"
         try:
             with _folder(self._state_dir) as folder:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(new, dir_fd=folder)
-                listener.bind(_address(folder, new))
+                listener.bind(address(folder, new))
                 os.chmod(new, 0o600, dir_fd=folder)
                 listener.listen(AT_A_TIME)
                 self._inode = os.stat(new, dir_fd=folder).st_ino
@@ -174,7 +124,7 @@ class AnswerSocket:
         with connection:  # closed last: whoever sees that finds a defect reported, and a place free
             try:
                 connection.settimeout(REQUEST_S)
-                if _peer(connection) in (0, os.geteuid()):
+                if peer(connection) in (0, os.geteuid()):
                     self._reply(connection)
             except OSError:
                 pass  # it went away
@@ -189,17 +139,15 @@ class AnswerSocket:
                 question, about = json.loads(file.readline(REQUEST_LIMIT))
         except (ValueError, TypeError, RecursionError):
             return  # something else
+        if not isinstance(about, dict):
+            return  # a command of an older version
         answer = self._answers.get(str(question))
         assert self._origin is not None  # noqa: S101 - it would not be open
         data = {
             "origin": self._origin.to_json(),
-            "answer": answer(str(about)) if answer is not None else None,
+            "answer": answer(about) if answer is not None else None,
         }
         connection.sendall(json.dumps(data, default=str).encode())
-
-
-def _unix() -> socket.socket:
-    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 
 
 @contextlib.contextmanager
@@ -209,16 +157,3 @@ def _folder(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _address(folder: int, name: str) -> str:
-    """Of a socket in this directory: the address of a socket may not be longer than 107 bytes, the path
-    of a state directory may.
-    """
-    return f"/proc/self/fd/{folder}/{name}"
-
-
-def _peer(connection: socket.socket) -> int:
-    """The user of the process at the other end."""
-    about = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", about)[1])

@@ -151,6 +151,7 @@ class StatusFile:
         self._given = given
         self._results = results
         self._led = self._tidied = False
+        self._written: Seen | None = None
         self._news = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="status-file", daemon=True)
@@ -171,6 +172,12 @@ class StatusFile:
         self._ended.set()
         self._news.set()
         self._thread.join()
+
+    def written(self) -> Seen | None:
+        """What the file contains, as ``read`` finds it while this process runs rounds; None before it
+        was written. From any thread.
+        """
+        return self._written
 
     def _work(self) -> None:
         while not self._ended.is_set():
@@ -193,6 +200,7 @@ class StatusFile:
         self._tidy()
         overview = self._overview()
         results = self._results(overview)
+        self._written = Seen(overview=overview, fresh=True, given=self._given, results=results)
         content = {
             "version": VERSION,
             "host": socket.gethostname(),

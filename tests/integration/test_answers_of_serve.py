@@ -17,16 +17,16 @@ from unittest.mock import patch
 
 import pytest
 
-from dispatcher.cli.edge import run
+from dispatcher.__main__ import main
 from dispatcher.devservers.scene import Scene
 from dispatcher.engines.base import LogChunk
 from dispatcher.errors import Exit
 from dispatcher.loop.nudge import nudge
-from dispatcher.status.questions import NAME, Question, ask
+from dispatcher.status.asking import NAME, PLAN, ask
 from tests.servers.bao import Bao
 from tests.servers.git_remote import GitRemote
 from tests.support.cli_process import Said
-from tests.support.quick_calls import called
+from tests.support.quick_calls import NOT_FOR_AN_ANSWER, called
 from tests.support.serving import Served, all_results, serving
 from tests.support.stage import HELLO, action, eventually, path
 
@@ -52,7 +52,12 @@ class Beside:
     def __call__(self, *words: str) -> Said:
         """The command in a process of its own, which must be quick."""
         done, slow = called(
-            *words, "--config", str(self.scene.config), env=self.scene.environ, cwd=self.scene.root
+            *words,
+            "--config",
+            str(self.scene.config),
+            env=self.scene.environ,
+            cwd=self.scene.root,
+            slow=NOT_FOR_AN_ANSWER,
         )
         assert not slow
         assert done.returncode == 0, done.stderr
@@ -66,16 +71,21 @@ class Beside:
         out, err = io.StringIO(), io.StringIO()
         with (
             patch.dict(os.environ, environ, clear=True),
+            patch.object(sys, "argv", ["disinto", *words, "--config", str(self.scene.config)]),
             redirect_stdout(out),
             redirect_stderr(err),
         ):
-            code = run([*words, "--config", str(self.scene.config)])
+            code = main()
         return Said(code=code, out=out.getvalue(), err=err.getvalue())
 
     @eventually
     def at_rest(self) -> None:
         """It answers again: nothing is done about any action."""
-        assert ask(self.state_dir, Question.PLAN) is not None
+        assert self.answers_a_plan()
+
+    def answers_a_plan(self, *, within_s: float = 10) -> bool:
+        about = {"id": "", "screen": {"terminal": False, "columns": 80, "coloured": False}}
+        return ask(str(self.state_dir), PLAN, about, within_s=within_s) is not None
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +224,7 @@ def test_a_remote_that_is_away_is_reported(beside: Beside) -> None:
 
 def test_a_serve_that_died_answers_nothing_and_the_next_takes_its_place(beside: Beside) -> None:
     with frozen(beside.served):
-        assert ask(beside.state_dir, Question.PLAN, within_s=0.2) is None
+        assert not beside.answers_a_plan(within_s=0.2)
     beside.at_rest()
     beside.served.kill()
     assert (beside.state_dir / NAME).exists()

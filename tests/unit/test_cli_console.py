@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.cli import console, tables
+from dispatcher.cli import console, tables, terminal
+from dispatcher.cli.clean import COLOUR
 
 
 @given(st.text())
 def test_clean_leaves_no_control_characters(text: str) -> None:
-    cleaned = console.COLOUR.sub("", console.clean(text))
+    cleaned = COLOUR.sub("", console.clean(text))
     assert not any(ord(c) < 0x20 and c not in "\n\t" for c in cleaned)
     assert not any(0x7F <= ord(c) <= 0x9F for c in cleaned)
 
@@ -62,3 +65,13 @@ def test_json_keeps_its_letters(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_ago_takes_the_unit_that_fits(seconds: float, words: str) -> None:
     assert console.ago(1000.0, now=1000.0 + seconds) == words
+
+
+@pytest.mark.parametrize("columns", ["", "0", "-1", "nonsense", "57"])
+def test_a_terminal_is_as_wide_as_the_library_says(
+    monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert terminal.columns() == shutil.get_terminal_size().columns
+    monkeypatch.setattr("os.get_terminal_size", lambda _fd: os.terminal_size((123, 45)))
+    assert terminal.columns() == shutil.get_terminal_size().columns

@@ -1,4 +1,5 @@
-"""``status`` and ``logs`` beside a living ``serve`` with the same settings: from what it has written.
+"""``status`` and ``logs`` beside a living ``serve`` with the same settings: it answers, or what it has
+written down does.
 
 Fast means here that nothing is loaded which takes long to load; ``bench/startup.py`` measures.
 """
@@ -8,26 +9,33 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
-from dispatcher.assembly import given, open_origin, open_repo, open_settings
-from dispatcher.errors import Exit
+from dispatcher.assembly import build_components, open_origin, open_repo, open_settings
+from dispatcher.cli.edge import run
+from dispatcher.cli.serve import for_commands
+from dispatcher.decide.steps import Plan, Wait
+from dispatcher.errors import Dependency, Exit
+from dispatcher.model.health import Outage, WaitingFor
 from dispatcher.model.result import Result, ResultEngine, ResultFormula
-from dispatcher.model.run import Tier
+from dispatcher.model.run import Claim, FormulaKind, FormulaRef, Phase, RunKey, Tier
 from dispatcher.model.verdicts import Verdict
 from dispatcher.status import last_results
 from dispatcher.status.action_record import of_result
+from dispatcher.status.asking import NAME
 from dispatcher.status.last_results import LastResults
-from dispatcher.status.overview import OpenAction, Overview, State
+from dispatcher.status.overview import Overview
+from dispatcher.status.snapshot import Snapshots
 from dispatcher.status.standby import StandbyFile
-from dispatcher.status.status_file import StatusFile
-from tests.support.quick_calls import called
+from dispatcher.status.tracker import Status
+from tests.support.quick_calls import NOT_FOR_AN_ANSWER, SLOW_TO_LOAD, called, on_terminal
 
 
 def result(name: str, second: int) -> Result:
@@ -57,7 +65,7 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     for name in [name for name in os.environ if name.startswith(("DISINTO_", "VAULT_", "NOMAD_"))]:
         monkeypatch.delenv(name)
-    subprocess.run([sys.executable, "-m", "dispatcher", "init", "new"], check=True)
+    assert run(["init", "new"]) == Exit.OK
     monkeypatch.chdir(tmp_path / "new")
     subprocess.run(["git", "clone", "-q", "ops.git", "work"], check=True)
     actions = Path("work", "vault", "actions")
@@ -71,38 +79,61 @@ def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def serving() -> Iterator[Overview]:
-    """A process that leads and has written its status file, which is this one."""
+def serving(**more: Any) -> Iterator[Overview]:
+    """A process that leads, has written its status file and answers, which is this one."""
     settings = open_settings(None)
-    repo = open_repo(settings, {})
-    head = repo.fetch().commit
+    components = build_components(settings)
+    head = components.repo.fetch().commit
     listed = subprocess.run(
         ["git", "--git-dir=ops.git", "ls-tree", "-r", "main"], capture_output=True, check=True
     ).stdout.decode()
     newest = tuple(x.split()[2] for x in listed.splitlines() if x.endswith(".result.json"))
-    overview = Overview(
-        at=time.time(),
-        head=head,
+    claim = Claim(
+        key=RunKey(action_id="b1", blob="b" * 40),
+        phase=Phase.SUBMITTED,
+        commit=head,
+        formula=FormulaRef(name="hello", kind=FormulaKind.SHELL, blob="b" * 40, sha256="0" * 64),
+        tier=Tier.LOW,
+        claimed_at=5.0,
+        submitted_at=5.0,
+    )
+    waits = Wait(
+        action_id="b2", reason=f"a reason {'that is long ' * 9}", waiting_for=WaitingFor.APPROVAL
+    )
+    status = Status(
         leader="here:1",
-        open=(OpenAction(id="b1", state=State.RUNNING, formula="hello", since=5.0),),
-        open_actions=1,
+        head=head,
+        plan=Plan(steps=(), waits=(waits,)),
+        claims={"b1": claim},
+        outages={Dependency.VAULT: Outage(since=5.0, error="it is away", tries=1, again_at=9.0)},
+        round_at=time.time(),
+        round_s=0.1,
+        open_actions=2,
         finished_actions=12,
         newest=newest,
+        **more,
     )
-    results = LastResults(repo)
-    file = StatusFile(
-        settings.state_dir,
-        lambda: overview,
-        given=given(settings, open_origin(None)),
-        results=lambda each: results.of(each.newest),
-    )
-    with file:
-        file.status(None)  # type: ignore[arg-type]
+    snapshots = Snapshots(Dependency)
+    trackers = for_commands(components, open_origin(None), snapshots, lambda *_: None)
+    with ExitStack() as stack:
+        for tracker in trackers:
+            stack.enter_context(tracker)
+        for tracker in (snapshots, *trackers):
+            tracker.status(status)
         deadline = time.monotonic() + 20
         while not (settings.state_dir / "status.json").exists():
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        yield overview
+        yield snapshots.overview()
+
+
+@contextmanager
+def nobody_answers() -> Iterator[None]:
+    """As beside a ``serve`` whose socket cannot be reached, such as one in another container."""
+    socket = Path(".disinto", NAME)
+    there = socket.rename(socket.with_name("away"))
+    yield
+    there.rename(socket)
 
 
 def status(*words: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
@@ -111,23 +142,46 @@ def status(*words: str) -> tuple[subprocess.CompletedProcess[str], list[str]]:
 
 
 @pytest.mark.parametrize("words", [[], ["-n", "3"], ["-n", "0"], ["--json"]])
-def test_both_ways_show_the_same_and_one_loads_nothing_slow(
+def test_all_ways_show_the_same_and_two_load_nothing_slow(
     clone: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with serving():
-        quick, slow = status(*words)
-        assert quick.returncode == Exit.OK, quick.stderr
+        answered, slow = called("status", *words, slow=NOT_FOR_AN_ANSWER)
+        assert answered.returncode == Exit.OK, answered.stderr
+        assert not slow
+        with nobody_answers():
+            written, slow = status(*words)
+        assert written.returncode == Exit.OK, written.stderr
         assert not slow
         monkeypatch.setenv("DISINTO_LOG_LEVEL", "info")  # the default, and not what serve was given
         thorough, slow = status(*words)
         assert "pydantic" in slow
     if "--json" in words:
-        assert json.loads(quick.stdout) == json.loads(thorough.stdout)
-        assert len(json.loads(quick.stdout)["results"]) == 10
+        assert json.loads(answered.stdout) == json.loads(thorough.stdout)
+        assert answered.stdout == written.stdout
+        assert len(json.loads(answered.stdout)["results"]) == 10
         return
-    undated = [text.partition("last round")[0] for text in (quick.stdout, thorough.stdout)]
-    assert undated[0] == undated[1]
-    assert lines(quick.stdout) == lines(thorough.stdout)
+    texts = [done.stdout for done in (answered, written, thorough)]
+    assert "it is away" in texts[0]
+    assert len({text.partition("last round")[0] for text in texts}) == 1
+    assert lines(texts[0]) == lines(texts[1]) == lines(texts[2])
+
+
+@pytest.mark.parametrize(
+    ("before", "environ"),
+    [([], {}), (["--no-color"], {}), ([], {"NO_COLOR": "1"}), ([], {"TERM": "dumb"})],
+)
+def test_a_terminal_shows_the_same(clone: Path, before: list[str], environ: dict[str, str]) -> None:
+    words = (*before, "status")
+    with serving():
+        answered, slow = on_terminal(*words, columns=66, env=environ, slow=NOT_FOR_AN_ANSWER)
+        assert not slow
+        with nobody_answers():
+            written, slow = on_terminal(*words, columns=66, env=environ, slow=SLOW_TO_LOAD)
+    assert lines(answered) == lines(written)
+    assert ("\x1b[31m" in answered) == (not before and not environ)
+    folded = [line for line in lines(click.unstyle(answered)) if "that is long" in line]
+    assert (len(folded) > 1) == ("TERM" not in environ)
 
 
 def lines(text: str) -> list[str]:
@@ -137,8 +191,8 @@ def lines(text: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("words", "wanted"),
-    [(["-n", "11"], "a11"), (["--formula", "hello"], "a11"), (["a1"], "a1")],
-    ids=["more", "of a formula", "one"],
+    [(["-n", "11"], "a11"), (["--formula", "hello"], "a11")],
+    ids=["more", "of a formula"],
 )
 def test_more_than_is_written_down_is_read(clone: Path, words: list[str], wanted: str) -> None:
     with serving():
@@ -164,11 +218,8 @@ def test_a_setting_that_is_misspelt_now_is_reported(
 
 
 def test_a_policy_that_serve_has_not_taken_up_is_told(clone: Path) -> None:
-    with serving() as overview:
-        seen = json.loads(Path(".disinto", "status.json").read_text())
-        seen["overview"]["rules"] = {"[policy] file": "0" * 64}
-        Path(".disinto", "status.json").write_text(json.dumps(seen))
-        done, slow = status()
+    with serving(rules={"[policy] file": "0" * 64}) as overview:
+        done, slow = called("status", slow=NOT_FOR_AN_ANSWER)
     assert not slow
     assert overview.leader in done.stdout
     assert "an older version of [policy] file" in done.stdout
@@ -225,19 +276,23 @@ def test_both_ways_show_the_same_log_and_one_loads_nothing_slow(
         kept.mkdir(exist_ok=True)
         (kept / f"a11.{'b' * 40}.stdout.log").write_text("one\ntwo\n")
         (kept / f"a11.{'b' * 40}.stderr.log").write_text("three\n")
-        quick, slow = called("logs", "a11", *words)
-        assert quick.returncode == Exit.OK, quick.stderr
+        answered, slow = called("logs", "a11", *words, slow=NOT_FOR_AN_ANSWER)
+        assert answered.returncode == Exit.OK, answered.stderr
         assert not slow
         monkeypatch.setenv("DISINTO_LOG_LEVEL", "info")
         thorough, slow = called("logs", "a11", *words)
         assert "pydantic" in slow
-    assert quick.stdout.endswith("two\n")
-    assert (quick.stdout, quick.stderr) == (thorough.stdout, thorough.stderr)
+    assert answered.stdout.endswith("two\n")
+    assert (answered.stdout, answered.stderr) == (thorough.stdout, thorough.stderr)
 
 
-@pytest.mark.parametrize("action_id", ["a11", "a1", "b1", "../a11", "nobody"])
-def test_a_log_that_is_not_kept_is_looked_for_everywhere(clone: Path, action_id: str) -> None:
+@pytest.mark.parametrize(
+    ("action_id", "answered"),
+    [("a11", True), ("a1", True), ("b1", False), ("../a11", False), ("nobody", False)],
+)
+def test_a_log_that_is_not_kept_is_looked_for_everywhere(
+    clone: Path, action_id: str, *, answered: bool
+) -> None:
     with serving():
         done, slow = called("logs", action_id)
-    assert "pydantic" in slow
-    assert ("from the result" in done.stderr) == (action_id in ("a11", "a1"))
+    assert ("pydantic" not in slow) == ("from the result" in done.stderr) == answered

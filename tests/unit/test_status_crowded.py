@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
+import click
 
-from dispatcher.cli import console
-from dispatcher.cli.status_screen import ALIKE, show_overview
+from dispatcher.cli.screen import Screen
+from dispatcher.cli.status_screen import ALIKE, overview_lines
 from dispatcher.status.overview import OpenAction, Overview, State
 
 
@@ -19,15 +19,11 @@ def crowd() -> Overview:
     return Overview(at=1.0, open=(*sidecars, mine, waits), open_actions=202)
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(console, "interactive", lambda *_: True)
+TERMINAL = Screen(terminal=True, columns=80)
 
 
-@pytest.mark.usefixtures("terminal")
-def test_a_person_sees_what_is_different(capsys: pytest.CaptureFixture[str]) -> None:
-    show_overview(crowd(), [])
-    lines = capsys.readouterr().out.splitlines()
+def test_a_person_sees_what_is_different() -> None:
+    lines = [click.unstyle(line) for line in overview_lines(crowd(), [], TERMINAL)]
     assert len([line for line in lines if line.startswith("triage-app-")]) == ALIKE + 1
     assert any(line.startswith("deploy-website") for line in lines)
     assert any(line.startswith("triage-app-900-1") for line in lines)
@@ -38,14 +34,12 @@ def test_a_person_sees_what_is_different(capsys: pytest.CaptureFixture[str]) -> 
     )
 
 
-@pytest.mark.usefixtures("terminal")
-def test_who_asks_for_them_sees_all(capsys: pytest.CaptureFixture[str]) -> None:
-    show_overview(crowd(), [], chosen=True)
-    lines = capsys.readouterr().out.splitlines()
+def test_who_asks_for_them_sees_all() -> None:
+    lines = overview_lines(crowd(), [], TERMINAL, chosen=True)
     assert len([line for line in lines if line.startswith("triage-app-")]) == 201
     assert not any("more running" in line for line in lines)
 
 
-def test_a_pipe_gets_all(capsys: pytest.CaptureFixture[str]) -> None:
-    show_overview(crowd(), [])
-    assert capsys.readouterr().out.count("triage-app-") == 201
+def test_a_pipe_gets_all() -> None:
+    lines = overview_lines(crowd(), [], Screen(terminal=False, columns=80))
+    assert len([line for line in lines if line.startswith("triage-app-")]) == 201

@@ -121,6 +121,13 @@ def read_kept(kept: Path, key: RunKey) -> Iterator[LogChunk]:
     return read(Spool(kept, key), kept, follow=False, offsets={})
 
 
+def kept_files(kept: Path, key: RunKey) -> dict[Stream, Path]:
+    """The files of the streams of a forgotten run that are kept and hold anything."""
+    spool = Spool(kept, key)
+    files = {stream: spool.kept_log(kept, stream) for stream in Stream}
+    return {stream: file for stream, file in files.items() if _size(file)}
+
+
 def prune(kept: Path, *, now: float, keep_s: float) -> None:
     """Remove kept logs not written to for ``keep_s`` seconds."""
     with suppress(OSError), os.scandir(kept) as files:
