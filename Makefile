@@ -66,8 +66,8 @@ soak: $(STAMP)
 	$(BIN)/python -m tests.soak --engine $(or $(ENGINE),local) --duration $(or $(DURATION),60) $(SOAK_ARGS)
 
 lock: $(STAMP)
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra demo --group dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra web pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra demo --extra web --group dev pyproject.toml -o requirements-dev.lock
 
 docs: $(STAMP)
 	$(BIN)/python -m dispatcher.cli.reference

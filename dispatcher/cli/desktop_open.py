@@ -60,6 +60,7 @@ def command(
 
     Exits with 75 if the desktop is not active, or if nobody used the link.
     """
+    from dispatcher.cli.browser import browse
     from dispatcher.operate.desktop_link import VALID_S, LinkUnused, serve_link
 
     opened = _begin(session, desktop_id, target=target, keys=keys)
@@ -74,7 +75,7 @@ def command(
                 click.echo(link.url)
                 console.note(f"works once, for {VALID_S / 60:.0f} minutes; waiting for the browser")
             if not print_only and not as_json:
-                _browse(link.url)
+                browse(link.url)
             used = link.wait()
         if not used:
             raise LinkUnused(
@@ -132,24 +133,3 @@ def _opened(desktop_id: str, opened: DesktopSession, link: str, until_s: float) 
         "at": opened.place.base,
         "session_until": rfc3339(opened.until_s),
     }
-
-
-def _browse(url: str) -> None:
-    """Start the browser, if there is a display. The address goes by a file that only we can read:
-    everybody on this machine can read a browser's arguments.
-    """
-    import tempfile
-    import webbrowser
-
-    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        return
-    file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - the browser reads it later
-        "w", prefix="disinto-", suffix=".html", delete=False
-    )
-    with file:
-        file.write(f'<meta http-equiv="refresh" content="0; url={url}">\n')
-    try:
-        webbrowser.open(Path(file.name).as_uri())
-    finally:
-        # A browser that reads it later finds nothing; the link is on the terminal.
-        click.get_current_context().call_on_close(lambda: Path(file.name).unlink(missing_ok=True))

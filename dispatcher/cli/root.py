@@ -38,6 +38,7 @@ COMMANDS: dict[str, Entry] = {
     "desktop": Entry(section=ACTIONS, summary="Create, open and destroy remote desktops"),
     "logs": Entry(section=ACTIONS, summary="Show the output of a run"),
     "cancel": Entry(section=ACTIONS, summary="Stop a run, or an action that still waits"),
+    "web": Entry(section=ACTIONS, summary="Serve the web page: see all of this in a browser"),
     "verify": Entry(section=ACTIONS, summary="Check the signature of a result"),
     "serve": Entry(section=OPERATION, summary="Run the dispatcher"),
     "plan": Entry(section=OPERATION, summary="Show what the next tick would do, and what waits"),

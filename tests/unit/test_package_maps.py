@@ -22,6 +22,8 @@ MAPPED = (
     "model",
     "operate",
     "ops_repo",
+    "page",
+    "page/pages",
     "schemas",
     "sidecar",
     "sources",

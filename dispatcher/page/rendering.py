@@ -1,0 +1,167 @@
+"""Renders views: HTML by templates, in one of the languages, or JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic_core import to_jsonable_python
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from dispatcher import __version__
+from dispatcher.page import words
+from dispatcher.page.answers import Answer, Elsewhere, Entered, Events, Left, Redirect, View
+from dispatcher.page.formatting import Formats
+from dispatcher.page.language import NAMES, language
+from dispatcher.page.problems import MEDIA_TYPE, TITLES, Problem
+from dispatcher.page.protection import FORM_TOKEN
+from dispatcher.page.routing import Page
+from dispatcher.page.sessions import LONGEST_S
+from dispatcher.page.site import Site
+from dispatcher.page.streams import EventResponse
+from dispatcher.page.visit import LANGUAGE_COOKIE, LANGUAGE_QUERY, Visit, cookie_name
+
+HERE = Path(__file__).parent
+STATIC = HERE / "static"
+TEMPLATES = HERE / "templates"
+
+LANGUAGE_S = 365 * 86_400
+"""Seconds for which a browser remembers the language."""
+
+
+def static_path() -> str:
+    """Where the files of ``static`` are served: a path that changes with any of them."""
+    digest = hashlib.sha256()
+    for path in sorted(STATIC.iterdir()):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    return f"/static/{digest.hexdigest()[:16]}"
+
+
+class Renderer:
+    """Makes responses of answers. Thread-safe.
+
+    Args:
+        pages: for the navigation.
+    """
+
+    def __init__(self, site: Site, pages: Sequence[Page]) -> None:
+        self._site = site
+        self.static = static_path()
+        self._navigation = sorted((p for p in pages if p.label), key=lambda page: page.order)
+        self._environments = {code: _environment(code, site.clock) for code in NAMES}
+
+    def respond(self, visit: Visit, answer: Answer) -> Response:
+        """The response to a visit."""
+        response: Response
+        match answer:
+            case View():
+                response = self._view(visit, answer)
+            case Redirect(path=path, data=data):
+                response = self._redirect(visit, path, data)
+            case Entered(path=path, cookie=cookie):
+                response = self._redirect(visit, path, {"logged_in": True})
+                self._set_cookie(response, cookie_name(self._site), cookie, int(LONGEST_S))
+            case Left(path=path):
+                response = self._redirect(visit, path, {"logged_in": False})
+                response.delete_cookie(
+                    cookie_name(self._site), secure=self._site.secure, httponly=True
+                )
+            case Elsewhere(url=url):
+                response = RedirectResponse(url, status_code=302)
+            case Events(source=source):
+                return EventResponse(source, self._site.streams)
+        return self._remember(visit, response)
+
+    def problem(self, visit: Visit, problem: Problem) -> Response:
+        """The response to a visit that cannot be answered."""
+        details = problem.to_json()
+        headers = dict(problem.headers)
+        if visit.as_json:
+            return JSONResponse(details, problem.status, headers, media_type=MEDIA_TYPE)
+        view = View(
+            template="problem.html",
+            data=details,
+            title=TITLES.get(problem.status, str(details["title"])),
+            status=problem.status,
+            extra={"problem": problem, "entrances": self._site.entrances},
+        )
+        response = self._view(visit, view)
+        response.headers.update(headers)
+        return self._remember(visit, response)
+
+    def fragment(self, visit: Visit, template: str, **values: object) -> str:
+        """A part of a page, for events that replace it."""
+        environment = self._environments[visit.language.code]
+        return environment.get_template(template).render(**self._context(visit), **values)
+
+    def _view(self, visit: Visit, view: View) -> Response:
+        if visit.as_json:
+            return JSONResponse(to_jsonable_python(view.data), view.status)
+        environment = self._environments[visit.language.code]
+        html = environment.get_template(view.template).render(
+            **self._context(visit), title=view.title, data=view.data, **view.extra
+        )
+        return HTMLResponse(html, view.status)
+
+    def _redirect(self, visit: Visit, path: str, data: object) -> Response:
+        if visit.as_json:
+            return JSONResponse(to_jsonable_python(data), headers={"Location": path})
+        return RedirectResponse(path, status_code=303)
+
+    def _remember(self, visit: Visit, response: Response) -> Response:
+        """Have the browser remember a language that was asked for by an address."""
+        response.headers["Vary"] = "Accept, Accept-Language, Cookie"
+        response.headers["Content-Language"] = visit.language.code
+        if visit.query(LANGUAGE_QUERY) == visit.language.code:
+            self._set_cookie(response, LANGUAGE_COOKIE, visit.language.code, LANGUAGE_S)
+        return response
+
+    def _set_cookie(self, response: Response, name: str, value: str, seconds: int) -> None:
+        response.set_cookie(
+            name, value, max_age=seconds, httponly=True, samesite="lax", secure=self._site.secure
+        )
+
+    def _context(self, visit: Visit) -> Mapping[str, object]:
+        session = visit.session
+        return {
+            "visit": visit,
+            "person": visit.known,
+            "language": visit.language,
+            "languages": NAMES,
+            "language_query": LANGUAGE_QUERY,
+            "navigation": self._navigation,
+            "static": self.static,
+            "form_token_name": FORM_TOKEN,
+            "form_token": self._site.sessions.form_token(session) if session else "",
+            "version": __version__,
+        }
+
+
+@cache
+def _environment(code: str, clock: Callable[[], float]) -> Environment:
+    """The templates in one language; compiled once in a process."""
+    of = language(code)
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        extensions=["jinja2.ext.i18n"],
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.install_gettext_callables(  # type: ignore[attr-defined]
+        of.texts.gettext, of.texts.ngettext, newstyle=True
+    )
+    environment.filters.update(Formats(of, clock).filters())
+    environment.filters.update(words.filters(of))
+    environment.filters["json_text"] = _json_text
+    return environment
+
+
+def _json_text(value: object) -> str:
+    return json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=False)

@@ -1,0 +1,91 @@
+"""Serves the page on a socket, in this process, until it is ended.
+
+Behind uvicorn's own protocol stands the guard of ``serve``'s listener. Only the time in which a request
+must arrive is measured otherwise: an answer may last, because events are sent for as long as a browser
+listens; see ``dispatcher.page.streams`` for what limits these.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from dispatcher.errors import Misconfigured, reason_of
+from dispatcher.page.streams import ABORT
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+    from uvicorn import Server
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    from dispatcher.web.guard import Guard
+
+REQUEST_S = 15.0
+"""Seconds in which the head of a request must arrive."""
+
+CONNECTIONS = 1_500
+HEADER_BYTES = 32 * 1024
+IDLE_S = 15
+CLOSE_S = 1
+"""Seconds that requests in progress have when the page ends."""
+
+LOOPBACK = "127.0.0.1"
+
+
+def listening(port: int, host: str = LOOPBACK) -> socket.socket:
+    """A socket that listens; port 0 takes a free one.
+
+    Raises:
+        Misconfigured: the port is taken.
+    """
+    try:
+        return socket.create_server((host, port), backlog=256)
+    except OSError as error:
+        raise Misconfigured(
+            f"port {port} of {host} cannot be used: {reason_of(error)}",
+            remedy="Pass another --port, or 0 for a free one.",
+        ) from None
+
+
+def server(app: ASGIApp) -> Server:
+    """The server; ``run([socket])`` serves until SIGINT or SIGTERM, or ``should_exit``."""
+    from uvicorn import Config, Server
+
+    from dispatcher.web.guard import Guard
+
+    guard = Guard(request_s=REQUEST_S, connections=CONNECTIONS, per_address=CONNECTIONS)
+    return Server(
+        Config(
+            app,
+            http=_protocol(guard),
+            ws="none",
+            loop="asyncio",
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            h11_max_incomplete_event_size=HEADER_BYTES,
+            timeout_keep_alive=IDLE_S,
+            timeout_graceful_shutdown=CLOSE_S,
+        )
+    )
+
+
+def _protocol(guard: Guard) -> type[H11Protocol]:
+    from dispatcher.web.guard import guarded
+
+    base: Any = guarded(guard)
+
+    class Lasting(base):  # type: ignore[misc]
+        """Once the head of a request is here, the application limits what else it waits for."""
+
+        def handle_events(self) -> None:
+            super().handle_events()
+            if self.cycle is not None and not self.cycle.response_complete:
+                self._deadline.cancel()
+                self.scope.setdefault("extensions", {})[ABORT] = self.transport.abort
+
+    return Lasting

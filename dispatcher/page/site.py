@@ -1,0 +1,75 @@
+"""What all requests to the page share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from dispatcher.page.operator_link import OperatorLink
+from dispatcher.page.sessions import Person, Sessions
+from dispatcher.page.streams import Streams
+from dispatcher.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entrance:
+    """A way to log in, offered to whoever is not.
+
+    Attributes:
+        path: a page that begins it; it is given the address to go to afterwards as ``next``.
+        label: a message.
+    """
+
+    path: str
+    label: str
+
+
+def _ignore(_event: str, /, **_facts: object) -> None:
+    """Nothing is logged."""
+
+
+@dataclass(kw_only=True)
+class Site:
+    """The page, as one process serves it.
+
+    Attributes:
+        origin: scheme, host and port by which browsers reach it.
+        settings: of this installation.
+        link: lets the operator in; None if a forge says who people are.
+        entrances: ways to log in.
+        bearer: who an API client's token belongs to, None if nobody's; None if tokens are not taken.
+        event: logs an event.
+        clock: seconds since the epoch.
+        streams: the open event streams.
+    """
+
+    origin: str
+    settings: Settings
+    sessions: Sessions = field(default_factory=Sessions)
+    link: OperatorLink | None = None
+    entrances: tuple[Entrance, ...] = ()
+    bearer: Callable[[str], Person | None] | None = None
+    event: Callable[..., None] = _ignore
+    clock: Callable[[], float] = time.time
+    streams: Streams = field(default_factory=Streams)
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers reach it by https."""
+        return urlsplit(self.origin).scheme == "https"
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The values of ``Host`` that are served: a name that others chose is not among them."""
+        parts = urlsplit(self.origin)
+        hosts = {parts.netloc.lower()}
+        if parts.hostname == "127.0.0.1":
+            hosts.add(f"localhost:{parts.port}")
+        return frozenset(hosts)
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The values of ``Origin`` that forms may come from."""
+        return frozenset(f"{urlsplit(self.origin).scheme}://{host}" for host in self.hosts)
