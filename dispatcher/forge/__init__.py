@@ -5,6 +5,7 @@ issue in ``dispatcher.decide``.
 
 * ``exchange``: HTTP, bounded and counted, with the errors mapped
 * ``api``, ``records``: calls about the ops repo, and what they answer
+* ``sized``: pages of a list whose entries have any size
 * ``token_rights``: what a token may write, asked without writing
 * ``issues``, ``issue_board``: issues of a project: read for rules; read and written for reports
 """
