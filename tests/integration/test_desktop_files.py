@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from dispatcher.desktop.machine import LIB, user_data
+from dispatcher.devservers.ports import free_port, free_ports
 from tests.support import machines
+from tests.support.stage import eventually
 
 FOREIGN = (
     "/usr/bin/docker",
@@ -85,9 +88,47 @@ def test_nginx_accepts_its_configuration(root: Path, tmp_path: Path, desktop: bo
     assert "warn" not in _run("nginx", "-t", "-c", whole)
 
 
+@pytest.mark.needs("nginx")
+def test_people_read_that_guacamole_is_not_there_and_no_log_has_their_token(
+    root: Path, tmp_path: Path
+) -> None:
+    here = root / "etc/disinto-desktop"
+    http_port, https_port = free_ports(2)
+    text = (here / "nginx/site.conf").read_text()
+    enabled = (here / "nginx/guacamole.conf").read_text()
+    text = text.replace("include /etc/disinto-desktop/nginx/enabled/*.conf;", enabled)
+    for there, value in {
+        "listen 80 ": f"listen 127.0.0.1:{http_port} ",
+        "listen 443 ": f"listen 127.0.0.1:{https_port} ",
+        "127.0.0.1:8080": f"127.0.0.1:{free_port()}",
+        "/etc/disinto-desktop": str(here),
+        "/var/log/nginx": str(tmp_path),
+    }.items():
+        assert there in text
+        text = text.replace(there, value)
+    whole = tmp_path / "nginx.conf"
+    whole.write_text(
+        f"pid {tmp_path}/pid; error_log {tmp_path}/error.log info; events {{}} http {{ {text} }}"
+    )
+    process = subprocess.Popen(["nginx", "-c", whole, "-g", "daemon off;"])
+    try:
+        base = f"https://127.0.0.1:{https_port}/guacamole"
+        with httpx.Client(verify=False, trust_env=False) as client:
+            page = eventually(lambda: client.get(f"{base}/"))()
+            tunnel = client.get(f"{base}/websocket-tunnel?token=CANARY")
+    finally:
+        process.terminate()
+        process.wait(20)
+    assert (page.status_code, tunnel.status_code) == (502, 502)
+    assert "Guacamole does not answer: it may be starting" in page.text
+    logs = "".join(file.read_text() for file in tmp_path.glob("*.log"))
+    assert "/guacamole/websocket-tunnel" in logs
+    assert "CANARY" not in logs
+
+
 def test_a_stream_may_be_idle_for_more_than_fifteen_minutes(root: Path) -> None:
     text = (root / "etc/disinto-desktop/nginx/guacamole.conf").read_text()
-    hours = dict(re.findall(r"^ +(proxy_(?:read|send)_timeout) (\d+)h;$", text, re.MULTILINE))
+    hours = dict(re.findall(r"^ *(proxy_(?:read|send)_timeout) (\d+)h;$", text, re.MULTILINE))
     assert set(hours) == {"proxy_read_timeout", "proxy_send_timeout"}
     assert all(int(value) >= 1 for value in hours.values())
 
