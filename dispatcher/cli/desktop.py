@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dispatcher.cli import console, desktop_open
+from dispatcher.cli import console, desktop_gateway, desktop_open
 from dispatcher.cli.desktop_reading import ID, KEYS, Reading, read
 from dispatcher.cli.options import Sending, config_option, json_option, sending_options
 from dispatcher.cli.session import Session
@@ -24,6 +24,7 @@ def command() -> None:
     """Remote desktops in the browser: machines that actions create and destroy."""
 
 
+command.add_command(desktop_gateway.command)
 command.add_command(desktop_open.command)
 
 

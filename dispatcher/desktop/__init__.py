@@ -19,6 +19,7 @@ the dispatcher: what a run reads is its params and the files of its formula, whi
 * ``reporting``: progress and outputs of a run
 * ``certificate``: the TLS certificate of one machine, and its fingerprint
 * ``credentials``: derived from Vault's answer, never stored
+* ``gateway``: a desktop's host name at a gateway
 * ``guacamole``: the signed and encrypted document that logs a person in at one
 * ``machine``: one machine, and the user data that makes it a desktop
 * ``report``: what a machine reports about itself while it is set up

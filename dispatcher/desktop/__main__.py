@@ -57,6 +57,7 @@ def _path(environ: Mapping[str, str], name: str) -> Path | None:
 def _create(run: _Run) -> None:
     params = read_params(CreateParams, run.environ)
     desktop_id = required(run.environ, "DISINTO_ACTION_ID", "The runner sets it.")
+    run.settings.check_id(desktop_id)
     run_key = required(run.environ, "DISINTO_RUN_KEY", "The runner sets it.")
     answer = required(run.environ, VARIABLE, f'Name it in the action: secrets = ["{VARIABLE}"].')
     now = run.clock.now()

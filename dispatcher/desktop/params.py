@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from dispatcher.desktop.gateway import ID_RULE, host_at, is_gateway_host
 from dispatcher.desktop.machine import Vigilance
 from dispatcher.errors import Exit, Misconfigured, PermanentError
 from dispatcher.model.times import epoch, parse_duration
@@ -122,6 +123,26 @@ class DesktopSettings(_Strict):
                 "DIGITALOCEAN_USE_LATEST_UBUNTU_IMAGE is false, so DIGITALOCEAN_IMAGE_SLUG is needed"
             )
         return self
+
+    @model_validator(mode="after")
+    def _gateway(self) -> DesktopSettings:
+        if self.gateway_host and not is_gateway_host(self.gateway_host):
+            raise ValueError(
+                "gateway_host is not a domain in lower case, such as desks.example.com"
+            )
+        return self
+
+    def check_id(self, desktop_id: str) -> None:
+        """Check that a desktop of this id can be reached.
+
+        Raises:
+            BadParams: it cannot have a host name at the gateway.
+        """
+        if self.gateway_host and not host_at(self.gateway_host, desktop_id):
+            raise BadParams(
+                f"{desktop_id} cannot be a host name at the gateway {self.gateway_host}",
+                remedy=ID_RULE,
+            )
 
 
 _R = TypeVar("_R", bound=_Strict)

@@ -22,6 +22,7 @@ options, tables and texts for a terminal are in ``cli``.
   ``signer_checks``, ``sink_checks``, ``desktop_checks``, ``trial_run``: ``doctor``
 * ``desktops``, ``desktop_access``, ``desktop_link``: ``desktop``: those of the inventory and the actions
   about them; a person's session at one, and the link that leads there
+* ``desktop_gateway``: ``desktop gateway``: the files of an nginx that leads to desktops
 * ``probe``: ``inventory --probe``: whether things can be reached
 * ``apply``, ``mounts_in_use``: ``apply``: Vault and the engine brought to the settings
 * ``scaffold``, ``scaffold_sidecars``, ``scaffold_desktops``, ``scaffold_settings``, ``schema``: ``init`` and

@@ -19,6 +19,7 @@ from urllib.parse import urlencode, urlsplit
 import urllib3
 
 from dispatcher.desktop.credentials import VARIABLE, Credentials
+from dispatcher.desktop.gateway import ID_RULE, host_at
 from dispatcher.desktop.guacamole import CONNECTION, VNC_PORT, document, seal, stream_url, vnc
 from dispatcher.errors import (
     Denied,
@@ -45,8 +46,6 @@ TIMEOUT_S = 20.0
 """Of each request to a desktop."""
 
 _ANSWER_LIMIT = 64 * 1024
-_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,180}[a-z0-9])?(?::[0-9]{1,5})?")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _TOKEN = re.compile(r"[A-Za-z0-9_.=+/-]{16,512}")
 
@@ -175,12 +174,13 @@ def _behind_gateway(desktop_id: str, host: str) -> Place:
             f"desktop {desktop_id} is not behind a gateway",
             remedy="Pass --target ip, or set gateway_host in desktop-settings.json before it is created.",
         )
-    if not _LABEL.fullmatch(desktop_id) or not _HOST.fullmatch(host):
+    name = host_at(host, desktop_id)
+    if not name:
         raise Misconfigured(
             f"{desktop_id} cannot be a host name at the gateway {host[:100]}",
-            remedy="Pass --target ip. An id of letters, digits and -, at most 63, can be one.",
+            remedy=f"Pass --target ip. {ID_RULE}",
         )
-    return Place(base=f"https://{desktop_id}.{host}/guacamole/")
+    return Place(base=f"https://{name}/guacamole/")
 
 
 def credentials_of(entry: InventoryEntry, vault: Vault, settings: Settings) -> Credentials:
@@ -312,6 +312,11 @@ def _request(
         ) from None
     finally:
         pool.close()
+    if reply.status == 404 and not place.fingerprint and method == "POST":
+        raise DesktopUnreachable(
+            f"{parts.hostname} is not at its gateway yet",
+            remedy="'disinto desktop gateway' has to run there; --target ip goes past it.",
+        )
     if reply.status not in ok:
         raise DesktopUnreachable(
             f"{place.base} failed {method} {path} (HTTP {reply.status})",

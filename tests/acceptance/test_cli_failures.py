@@ -28,6 +28,7 @@ NEEDS_SETTINGS = {
     "desktop show": ("desktop", "show", "some-id"),
     "desktop open": ("desktop", "open", "some-id", "--print"),
     "desktop destroy": ("desktop", "destroy", "some-id", "--yes"),
+    "desktop gateway": ("desktop", "gateway", "gateway"),
     "desktop reap": ("desktop", "reap", "--no-follow"),
     "schedule list": ("schedule", "list"),
     "schedule next": ("schedule", "next"),

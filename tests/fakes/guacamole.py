@@ -78,15 +78,17 @@ class FakeGuacamole:
 
 
 @contextmanager
-def serving(key: bytes, directory: Path) -> Iterator[FakeGuacamole]:
+def serving(
+    key: bytes, directory: Path, *, desktop_id: str = "desk", port: int = 0
+) -> Iterator[FakeGuacamole]:
     """Serve one on the loopback, with a certificate of its own."""
-    certificate = make_certificate("desk", now=time.time())
+    certificate = make_certificate(desktop_id, now=time.time())
     file = directory / "guacamole.pem"
     file.write_text(certificate.pem + certificate.key_pem)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(file)
     fake = FakeGuacamole(key=key, fingerprint=certificate.fingerprint)
-    server = _Server(("127.0.0.1", 0), _Handler)
+    server = _Server(("127.0.0.1", port), _Handler)
     server.fake, server.context = fake, context
     fake.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)

@@ -170,7 +170,7 @@ def test_from_creation_to_destruction(stage: Stage, person: Person, tmp_path: Pa
     assert f"disinto watch {DESK}" in early.err
 
     own = credentials(person, spec.key)
-    with serving(own.guacamole_key, tmp_path) as guacamole:
+    with serving(own.guacamole_key, tmp_path, desktop_id=DESK) as guacamole:
         entry = {
             "name": "alice",
             "state": "ACTIVE",
@@ -179,6 +179,7 @@ def test_from_creation_to_destruction(stage: Stage, person: Person, tmp_path: Pa
             "run_key": spec.key.token,
             "key_version": own.key_version,
             "droplet_id": 77,
+            "gateway_host": "desks.localhost",
         }
         finish(stage, spec.key, entry)
         open_it(person, guacamole, own)
@@ -193,7 +194,7 @@ def open_it(person: Person, guacamole: FakeGuacamole, own: Credentials) -> None:
         f"id            {DESK}",
         "state         ACTIVE",
     ]
-    said, clicked = person.open_and_click(DESK, "--json")
+    said, clicked = person.open_and_click(DESK, "--target", "ip", "--json")
     assert (said.code, clicked.status_code) == (Exit.OK, 302), said.err
     (token,) = guacamole.sessions
     target = clicked.headers["Location"]
@@ -215,8 +216,9 @@ def refuse_others(person: Person, guacamole: FakeGuacamole) -> None:
     assert derive_policy(person.settings.vault, VARIABLE) in dispatcher.err
     down = person("open", DESK, VAULT_ADDR=f"http://127.0.0.1:{free_port()}")
     assert down.code == Exit.UNAVAILABLE
-    behind = person("open", DESK, "--target", "gateway")
-    assert behind.code == Exit.CONFIG
+    behind = person("open", DESK)
+    assert behind.code == Exit.UNAVAILABLE
+    assert f"https://{DESK}.desks.localhost/guacamole/ cannot be reached" in behind.err
     assert len(guacamole.requests) == before
 
 
@@ -235,8 +237,8 @@ def open_at_an_authors_desk(
     assert desk("desktop", "open", DESK).code == Exit.CONFIG
     public = str(person.settings.state_dir / "attestation.pub")
     with started(
-        "--config", str(desk.config), "desktop", "open", DESK, "--print", "--key", public,
-        env=desk.environ, cwd=tmp_path,
+        "--config", str(desk.config), "desktop", "open", DESK, "--target", "ip", "--print",
+        "--key", public, env=desk.environ, cwd=tmp_path,
     ) as opening:  # fmt: skip
         assert opening.stdout is not None
         link = opening.stdout.readline().strip()
@@ -244,6 +246,28 @@ def open_at_an_authors_desk(
         assert opening.wait(20) == Exit.OK
     assert clicked.headers["Location"].startswith(guacamole.base)
     assert clicked.headers["Location"].endswith(list(guacamole.sessions)[-1])
+    lead_there(desk, guacamole, public)
+
+
+def lead_there(desk: AuthorsDesk, guacamole: FakeGuacamole, public: str) -> None:
+    """What a gateway's host does, without Vault."""
+    del desk.environ["VAULT_TOKEN"]
+    directory = desk.folder / "nginx"
+    words = ("desktop", "gateway", str(directory), "--key", public)
+    assert desk("desktop", "gateway", str(directory)).code == Exit.CONFIG, "nothing to verify with"
+    failed = desk(*words, "--reload", "false")
+    assert failed.code == Exit.CONFIG
+    assert "the files were written, but 'false' failed" in failed.err
+    (directory / "addresses").unlink()
+    done = desk(*words, "--reload", f"touch {directory}/reloaded")
+    assert done.code == Exit.OK, done.err
+    address = f"127.0.0.1:{guacamole.port}"
+    assert f'{DESK}.desks.localhost "{address}";' in (directory / "addresses").read_text()
+    (directory / "reloaded").unlink()
+    again = desk(*words, "--reload", f"touch {directory}/reloaded", "--json")
+    site = {"id": DESK, "host": f"{DESK}.desks.localhost", "address": address}
+    assert again.json == {"desktops": [site], "left_out": [], "changed": False}
+    assert not (directory / "reloaded").exists()
 
 
 def refuse_forged(stage: Stage, person: Person, guacamole: FakeGuacamole) -> None:

@@ -23,6 +23,7 @@ PRINTS_DATA = {
     "doctor", "audit verify", "notify list", "schedule list", "schedule next", "sidecar plan",
     "sidecar dispatch",
     "desktop create", "desktop list", "desktop show", "desktop open", "desktop destroy", "desktop reap",
+    "desktop gateway",
 }  # fmt: skip
 """Commands with ``--json``. ``schema`` prints JSON always; ``logs`` hands on what a run wrote."""
 

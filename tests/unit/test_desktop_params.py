@@ -122,3 +122,17 @@ def test_tags_are_found_again_and_are_the_providers() -> None:
         len(tag) <= 255 and set(tag) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-:")
         for tag in made
     )
+
+
+def test_a_gateway_has_a_domain_and_ids_that_fit_it(tmp_path: Path) -> None:
+    environ = {"DISINTO_FILES": str(tmp_path)}
+    (tmp_path / SETTINGS_FILE).write_text('{"gateway_host": "https://desks.example"}')
+    with pytest.raises(BadParams, match="gateway_host is not a domain"):
+        read_settings(environ)
+    read_settings({}).check_id("desk_1")
+    (tmp_path / SETTINGS_FILE).write_text('{"gateway_host": "desks.example"}')
+    settings = read_settings(environ)
+    settings.check_id("desk-1")
+    with pytest.raises(BadParams, match="desk_1 cannot be a host name at the gateway") as refused:
+        settings.check_id("desk_1")
+    assert refused.value.remedy
