@@ -9,7 +9,7 @@ from functools import cache
 
 from dispatcher.devservers import openbao
 from dispatcher.errors import DisintoError
-from tests.servers import containers, desktop_container, guacamole, postgres
+from tests.servers import browser, containers, desktop_container, guacamole, postgres
 
 
 def _on_path(program: str) -> str | None:
@@ -69,6 +69,7 @@ def why_missing(server: str) -> str | None:
         "forgejo": _forgejo,
         "postgres": _postgres,
         "guacamole": guacamole.why_missing,
+        "chromium": browser.why_missing,
         "desktop": lambda: _docker() or desktop_container.why_missing(),
     }
     names = {

@@ -1,8 +1,8 @@
 """A real Guacamole for tests: TigerVNC, guacd, and the web application with JSON authentication in Tomcat.
 
 GUACAMOLE_DIST names a directory with ``guacd/sbin/guacd``, ``tomcat`` (9), ``guacamole.war`` and
-``guacamole-auth-json.jar``, built from Guacamole's sources; ``java``, ``Xtigervnc`` and ``tigervncpasswd``
-are on PATH. Everything listens on the loopback. Tomcat serves TLS itself, with a certificate as a desktop has
+``guacamole-auth-json.jar``, built from Guacamole's sources, with the pages that browsers load; ``java``,
+``Xtigervnc`` and ``tigervncpasswd`` are on PATH, and ``xterm`` and ``xsetroot`` for something to see. Everything listens on the loopback. Tomcat serves TLS itself, with a certificate as a desktop has
 it; there is no nginx.
 """
 
@@ -22,11 +22,11 @@ from typing import Any
 import httpx
 import tenacity
 
-from dispatcher.desktop.certificate import make_certificate
+from dispatcher.desktop.certificate import Certificate, make_certificate
 from dispatcher.desktop.credentials import Credentials
 from dispatcher.devservers.ports import free_ports
 
-PROGRAMS = ("java", "Xtigervnc", "tigervncpasswd")
+PROGRAMS = ("java", "Xtigervnc", "tigervncpasswd", "xterm", "xsetroot")
 
 _SERVER = """\
 <Server port="-1"><Service name="Catalina">
@@ -61,15 +61,22 @@ class Guacamole:
 
     Attributes:
         base: address of the web application.
-        fingerprint: of its certificate.
+        certificate: with its key.
         vnc_port: where its VNC server listens.
+        display: of the X server, whose clients draw what is seen.
         log: directory of the logs of all of it.
     """
 
     base: str
-    fingerprint: str
+    certificate: Certificate
     vnc_port: int
+    display: str
     log: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its certificate."""
+        return self.certificate.fingerprint
 
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.base, verify=False, timeout=30)
@@ -149,8 +156,9 @@ def serve(credentials: Credentials, home: Path) -> Iterator[Guacamole]:
     dist = Path(os.environ["GUACAMOLE_DIST"])
     web, guacd, vnc = free_ports(3)
     certificate = make_certificate("desk", now=time.time())
+    display = f":{1000 + secrets.randbelow(60_000)}"
     with ExitStack() as stack:
-        _start(stack, home, "vnc", _vnc(home, credentials.vnc_password, vnc))
+        _start(stack, home, "vnc", _vnc(home, credentials.vnc_password, vnc, display))
         _start(
             stack,
             home,
@@ -177,24 +185,24 @@ def serve(credentials: Credentials, home: Path) -> Iterator[Guacamole]:
         _start(stack, home, "tomcat", _tomcat(dist, base), GUACAMOLE_HOME=str(own))
         made = Guacamole(
             base=f"https://127.0.0.1:{web}/guacamole/",
-            fingerprint=certificate.fingerprint,
+            certificate=certificate,
             vnc_port=vnc,
+            display=display,
             log=home,
         )
         _await(made)
         yield made
 
 
-def _vnc(home: Path, password: str, port: int) -> list[str]:
+def _vnc(home: Path, password: str, port: int, display: str) -> list[str]:
     file = home / "passwd"
     made = subprocess.run(
         ["tigervncpasswd", "-f"], input=f"{password}\n".encode(), capture_output=True, check=True
     )
     file.write_bytes(made.stdout)
-    display = f":{1000 + secrets.randbelow(60_000)}"
     return [
         "Xtigervnc", display, "-rfbport", str(port), "-localhost", "-SecurityTypes", "VncAuth",
-        "-PasswordFile", str(file), "-geometry", "800x600", "-depth", "24", "-nolisten", "unix",
+        "-PasswordFile", str(file), "-geometry", "800x600", "-depth", "24", "-ac",
     ]  # fmt: skip
 
 
