@@ -103,7 +103,7 @@ def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json:
             (
                 each.id,
                 each.text("name"),
-                each.state,
+                each.shown_state,
                 each.text("region"),
                 each.text("size"),
                 each.text("address"),
@@ -115,6 +115,9 @@ def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json:
     for each in desktops:
         if each.problem:
             console.say(f"{console.styled('not believed', 'yellow')}  {each.id}: {each.problem}")
+        if each.apps_failed:
+            failed = ", ".join(each.apps_failed)
+            console.say(f"{console.styled('apps failed', 'yellow')}  {each.id}: {failed}")
     if not desktops:
         console.note("no desktops")
 
@@ -131,7 +134,7 @@ def show(session: Session, desktop_id: str, *, keys: tuple[Path, ...], as_json: 
     if as_json:
         console.emit(desktop.as_json())
         return
-    lines = [("id", desktop.id), ("state", desktop.state)]
+    lines = [("id", desktop.id), ("state", desktop.shown_state)]
     if desktop.problem:
         lines.append(("not believed", desktop.problem))
     lines += [(key, desktop.text(key)) for key in ("name", "region", "size", "image", "address")]
@@ -141,6 +144,7 @@ def show(session: Session, desktop_id: str, *, keys: tuple[Path, ...], as_json: 
     if desktop.entry is not None and not desktop.problem:
         apps = desktop.entry.entry.get("apps")
         lines.append(("apps", ", ".join(map(str, apps)) if isinstance(apps, list) else ""))
+        lines.append(("apps failed", ", ".join(desktop.apps_failed)))
         lines.append(("since", desktop.entry.at))
     lines += [("expires", _expiry(desktop)), ("destroyed by", desktop.ended_by)]
     for label, value in lines:

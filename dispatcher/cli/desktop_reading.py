@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dispatcher.loop.verifying import Verifier
     from dispatcher.operate.desktops import Desktops
     from dispatcher.operate.submission_client import SubmissionClient
+    from dispatcher.status.overview import Overview
 
 ID = click.argument("desktop_id", metavar="ID", shell_complete=desktop_ids)
 KEYS = key_option(" of results")
@@ -65,8 +66,19 @@ def read(session: Session, keys: tuple[Path, ...] = (), *, strict: bool = False)
     client.repo.advance(client.tree, client.repo.fetch().commit)
     reader = InventoryReader(client.repo, verifier)
     return Reading(
-        client=client, desktops=Desktops(repo=client.repo, tree=client.tree, reader=reader)
+        client=client,
+        desktops=Desktops(
+            repo=client.repo, tree=client.tree, reader=reader, overview=_overview(session)
+        ),
     )
+
+
+def _overview(session: Session) -> Overview | None:
+    """What a dispatcher on this machine wrote a moment ago."""
+    from dispatcher.status import status_file
+
+    status = status_file.read(session.settings.state_dir)
+    return status.overview if status is not None and status.fresh else None
 
 
 def _verifier(session: Session, keys: tuple[Path, ...], *, strict: bool) -> Verifier:

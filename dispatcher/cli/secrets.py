@@ -300,7 +300,8 @@ def _secrets(session: Session) -> Secrets:
 def _note(secret: StoredSecret) -> str:
     notes = []
     if secret.path:
-        notes.append(f"dynamic: {secret.path} becomes {', '.join(secret.variables)}")
+        kind = "derived" if secret.derived else "dynamic"
+        notes.append(f"{kind}: {secret.path} becomes {', '.join(secret.variables)}")
     if secret.deleted:
         notes.append("its value is deleted: runs that name it fail")
     elif not secret.has_policy:

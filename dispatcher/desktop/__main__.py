@@ -86,6 +86,7 @@ def _create(run: _Run) -> None:
         fingerprint=machine.certificate.fingerprint,
         entry=_entry(run.settings, params, machine, order, now),
         keep_on_error=params.keep_on_error,
+        conceal=machine.credentials.conceal,
     )
     prober = NetworkProber(http_port=run.settings.http_port, https_port=run.settings.https_port)
     Creation(wanted, cloud=run.cloud, clock=run.clock, prober=prober, reporter=run.reporter).run()

@@ -57,6 +57,8 @@ class Wanted:
         fingerprint: of the certificate in the order's user data.
         entry: of the inventory, as far as it is known before.
         keep_on_error: whether a machine that became no desktop is kept.
+        conceal: a text of the machine without its credentials, which it knows and the runner's redactor
+            does not.
     """
 
     order: Order
@@ -64,6 +66,7 @@ class Wanted:
     fingerprint: str
     entry: Mapping[str, object]
     keep_on_error: bool = False
+    conceal: Callable[[str], str] = str
 
 
 class Creation:
@@ -195,11 +198,13 @@ class Creation:
                 self._reporter.say(f"droplet {droplet.id} of the same run is deleted")
                 patiently(_deleting(self._cloud, droplet.id), self._pace)
         self._enter()
+        if failed := self._apps_failed():
+            self._reporter.say(f"these apps could not be installed: {', '.join(failed)}")
         self._reporter.say(f"the desktop is active: https://{self._record.ip}/guacamole/")
 
     def _fail(self) -> None:
         """ERROR: keep the machine, or remove it."""
-        why = explained(self._record)
+        why = self._wanted.conceal(explained(self._record))
         if self._record.next_step is Step.KEEP:
             self._enter()
             raise NoDesktop(
@@ -256,7 +261,18 @@ class Creation:
                 "address": self._record.ip,
                 "probe": [f"https://{self._record.ip}/"],
             }
+        if failed := self._apps_failed():
+            entry["apps_failed"] = failed
         self._reporter.outputs({"inventory": {**entry, "state": self._record.state.value}})
+
+    def _apps_failed(self) -> list[str]:
+        """Which of the wanted apps could not be installed, by the machine's report; nothing else of what it
+        names counts.
+        """
+        report, wanted = self._record.report, self._wanted.entry.get("apps")
+        if report is None or not isinstance(wanted, list):
+            return []
+        return [app for app in wanted if app in report.apps_failed]
 
     def _advance(self, seen: Observation) -> None:
         self._record = advance(self._record, seen, self._clock.now())

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dispatcher.errors import NotFound, PermanentError
+from dispatcher.model.job_class import RUNNER
 from dispatcher.model.mounts import Mount
 from dispatcher.model.payload import encode_payload
 from dispatcher.model.progress import Progress
@@ -333,9 +334,11 @@ class Engine(ABC):
         """PATH on which this machine can look for the agent's command; None if it cannot."""
         return None
 
-    def kill_grace_s(self, settings: Settings) -> float:
-        """Seconds between TERM and KILL at the end of a run's time."""
-        return 10.0
+    def kill_grace_s(self, settings: Settings, job_class: str = RUNNER) -> float:
+        """Seconds between TERM and KILL of a run of this class that is cancelled or whose time is over."""
+        from dispatcher.settings.jobs import class_settings
+
+        return class_settings(settings, job_class).kill_grace_s or 10.0
 
     def tidying_interval_s(self, settings: Settings) -> float:
         """Seconds between two calls of ``Scheduler.kept``."""

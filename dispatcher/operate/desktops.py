@@ -21,6 +21,7 @@ from dispatcher.operate.files import valid_open_actions
 from dispatcher.operate.repetitions import is_used, numbered
 from dispatcher.operate.submission import AlreadyThere
 from dispatcher.ops_repo import OpsRepo, Tree
+from dispatcher.status.overview import Overview, State
 from dispatcher.toml.explain import did_you_mean
 from dispatcher.toml.source import quoted
 
@@ -55,6 +56,8 @@ class Desktop:
         problem: why the entry is not believed; "" if it is.
         entry: of the inventory; None while it is being created.
         ended_by: id of the action that destroyed it, or "".
+        waits: the state of the action that creates it, unless it runs; "" if it is not known here.
+        progress: what its run last reported: ``stage``, ``percent``, ``detail`` and ``at``; None for nothing.
     """
 
     id: str
@@ -62,6 +65,24 @@ class Desktop:
     problem: str = ""
     entry: InventoryEntry | None = None
     ended_by: str = ""
+    waits: str = ""
+    progress: Mapping[str, object] | None = None
+
+    @property
+    def shown_state(self) -> str:
+        """The state for people: of one that is being created, with how far it is."""
+        if self.progress is not None:
+            percent = self.progress.get("percent")
+            parts = [self.state, str(self.progress.get("stage") or "")]
+            parts += [f"{percent:.0f} %"] if isinstance(percent, int | float) else []
+            return " ".join(part for part in parts if part)
+        return f"{self.state} ({self.waits})" if self.waits else self.state
+
+    @property
+    def apps_failed(self) -> tuple[str, ...]:
+        """Names of the apps that could not be installed."""
+        failed = self.entry.entry.get("apps_failed") if self.entry and not self.problem else None
+        return tuple(str(app)[:40] for app in failed[:20]) if isinstance(failed, list) else ()
 
     def text(self, key: str) -> str:
         """A text of the entry, or "" if there is none that is believed."""
@@ -82,7 +103,9 @@ class Desktop:
             "gateway_host": self.text("gateway_host") or None,
             "since": entry.at or None if entry else None,
             "expires_at": entry.expires_at or None if entry else None,
+            "apps_failed": list(self.apps_failed),
             "ended_by": self.ended_by or None,
+            "progress": dict(self.progress) if self.progress else None,
             "entry": dict(entry.entry) if entry and not self.problem else None,
         }
 
@@ -94,11 +117,13 @@ class Desktops:
     Args:
         tree: at the present head.
         reader: with the verifier of results.
+        overview: of a dispatcher on this machine; None if there is none.
     """
 
     repo: OpsRepo
     tree: Tree
     reader: InventoryReader
+    overview: Overview | None = None
 
     def all(self, *, destroyed: bool = False) -> list[Desktop]:
         """Those that exist and are being created; also those that were destroyed, if so wanted."""
@@ -106,12 +131,19 @@ class Desktops:
         found = {entry.id: _of(entry) for entry in entries}
         for action in valid_open_actions(self.repo, self.tree):
             if action.formula == CREATE:
-                found.setdefault(action.id, Desktop(id=action.id, state=CREATING))
+                found.setdefault(action.id, self._being_created(action.id))
         if destroyed:
             for entry, ended_by in self.reader.destroyed(self.tree, kind=KIND):
                 gone = Desktop(id=entry.id, state=DESTROYED, entry=entry, ended_by=ended_by)
                 found.setdefault(entry.id, gone)
         return sorted(found.values(), key=lambda each: each.id)
+
+    def _being_created(self, action_id: str) -> Desktop:
+        action = self.overview.find(action_id) if self.overview is not None else None
+        if action is None:
+            return Desktop(id=action_id, state=CREATING)
+        waits = "" if action.state is State.RUNNING else action.state.value
+        return Desktop(id=action_id, state=CREATING, waits=waits, progress=action.progress)
 
     def get(self, desktop_id: str) -> Desktop:
         """One desktop, also one that was destroyed.

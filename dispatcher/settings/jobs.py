@@ -82,6 +82,13 @@ class JobClassSettings(Section):
         description="Names of [params] that each action of the class must have; on Nomad they are "
         "required meta of the job.",
     )
+    kill_grace_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=900,
+        description="Seconds between TERM and KILL; 0: as the engine has it. On Nomad, the "
+        "clients' max_kill_timeout has to be 5 s longer.",
+    )
     bots: dict[str, str] = Field(
         default_factory=dict,
         description="By project: name of the secret below [vault] bots_prefix that its runs get as "
@@ -117,7 +124,10 @@ BUILT_IN: Mapping[str, JobClassSettings] = {
         fixed_mounts=True,
         meta=("issue_number", "project_toml"),
     ),
-    "provision": JobClassSettings(cpu_mhz=100, memory_mb=256, fixed_mounts=True),
+    # A creation that is cancelled removes what it made, and looks for 90 s until nothing is listed.
+    "provision": JobClassSettings(
+        cpu_mhz=100, memory_mb=256, fixed_mounts=True, kill_grace_s=150.0
+    ),
 }
 """Classes that a formula can be assigned to without a table of their own."""
 

@@ -39,6 +39,7 @@ class StoredSecret:
         has_policy: whether a grant can read it.
         path: where an engine of Vault makes it; "" for a stored secret.
         variables: the environment variables that it becomes.
+        derived: whether it is one of ``[vault.derived]``.
     """
 
     name: str
@@ -48,6 +49,7 @@ class StoredSecret:
     has_policy: bool
     path: str = ""
     variables: tuple[str, ...] = ()
+    derived: bool = False
 
 
 class Secrets:
@@ -129,7 +131,8 @@ class Secrets:
             has_policy = names.policy_of(self._settings.vault, name) in policies
             fetched = self._settings.vault.fetched.get(name)
             if fetched is not None:
-                secrets.append(_fetched(name, fetched, has_policy=has_policy))
+                derived = name in self._settings.vault.derived
+                secrets.append(_fetched(name, fetched, has_policy=has_policy, derived=derived))
                 continue
             metadata = if_present(self._kv.read_secret_metadata, **self._secret_path(name))
             if metadata is None:  # removed since it was listed
@@ -198,7 +201,9 @@ class Secrets:
         return int(version)
 
 
-def _fetched(name: str, fetched: DynamicSettings, *, has_policy: bool) -> StoredSecret:
+def _fetched(
+    name: str, fetched: DynamicSettings, *, has_policy: bool, derived: bool
+) -> StoredSecret:
     return StoredSecret(
         name=name,
         version=0,
@@ -207,6 +212,7 @@ def _fetched(name: str, fetched: DynamicSettings, *, has_policy: bool) -> Stored
         has_policy=has_policy,
         path=fetched.path,
         variables=tuple(fetched.fields),
+        derived=derived,
     )
 
 

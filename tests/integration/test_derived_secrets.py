@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import hvac.exceptions
 import pytest
 
+from dispatcher.cli.secrets import _note
 from dispatcher.desktop.credentials import VARIABLE, Credentials
 from dispatcher.errors import Denied, InvalidValue, Misconfigured
 from dispatcher.model.derived import derivation_input
@@ -128,9 +129,9 @@ def test_the_runners_own_client_gets_it_and_nothing_is_stored(staged: Stage) -> 
     assert Credentials.from_hmac(str(reply.get("data", "hmac"))).key_version == 1
     assert not reply.get("lease_id")
     stored = Secrets(staged.operator, staged.settings).list()
-    assert [(s.name, s.version, s.path) for s in stored if s.name == VARIABLE] == [
-        (VARIABLE, 0, path)
-    ]
+    (mine,) = [each for each in stored if each.name == VARIABLE]
+    assert (mine.version, mine.path, mine.derived) == (0, path, True)
+    assert _note(mine).startswith(f"derived: {path} becomes {VARIABLE}")
 
 
 def test_apply_makes_the_key_once_and_never_another_one(staged: Stage) -> None:

@@ -6,7 +6,7 @@ cancelled or killed at each of its steps: before and after each request, output 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -106,11 +106,14 @@ class FakeMachine:
     Attributes:
         ready_after_s: None for never.
         stage: that it reports until then.
+        log_tail, apps_failed: that it reports.
     """
 
     clock: FakeClock
     ready_after_s: float | None = 25.0
     stage: str = "installing-packages"
+    log_tail: tuple[str, ...] = ("E: broken",)
+    apps_failed: tuple[str, ...] = ()
     since: float | None = None
 
     def look(self, ip: str, fingerprint: str) -> Probed:
@@ -120,7 +123,10 @@ class FakeMachine:
         ready = self.ready_after_s is not None and (
             self.clock.now() - self.since >= self.ready_after_s
         )
-        report = Report(stage=self.stage, vnc=ready, guacamole=ready, log_tail=("E: broken",))
+        report = Report(
+            stage=self.stage, vnc=ready, guacamole=ready,
+            log_tail=self.log_tail, apps_failed=self.apps_failed,
+        )  # fmt: skip
         return Probed(report=report, http=ready, https=ready)
 
 
@@ -145,6 +151,8 @@ class Desktops:
         keep_on_error: bool = False,
         outputs_lost: bool = False,
         token: str = TOKEN,
+        apps: tuple[str, ...] = (),
+        conceal: Callable[[str], str] = str,
         **machine: Any,
     ) -> Recorder:
         """One run of ``desktop``; what it raises is raised, after its outputs were read.
@@ -163,8 +171,9 @@ class Desktops:
             order=order,
             run_tag=TAGS.run(run_key),
             fingerprint=FINGERPRINT,
-            entry={"id": desktop_id, "run_key": run_key},
+            entry={"id": desktop_id, "run_key": run_key, "apps": list(apps)},
             keep_on_error=keep_on_error,
+            conceal=conceal,
         )
         prober = FakeMachine(clock=self.clock, **machine)
         try:

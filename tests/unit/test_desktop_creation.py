@@ -8,6 +8,7 @@ import pytest
 
 from dispatcher.desktop.cloud import CloudBusy, CloudRefused, CloudUnclear
 from dispatcher.desktop.create import NoDesktop
+from dispatcher.desktop.credentials import Credentials
 from dispatcher.desktop.destroy import StillThere
 from dispatcher.desktop.lifecycle import Stage
 from dispatcher.desktop.waiting import Cancelled
@@ -108,6 +109,23 @@ def test_a_machine_that_becomes_no_desktop_is_removed() -> None:
     ):
         desktops.create("one", ready_after_s=None)
     assert (desktops.billed, desktops.inventory) == (set(), {})
+
+
+def test_apps_that_could_not_be_installed_are_named_and_nothing_else_that_a_machine_names() -> None:
+    desktops = Desktops()
+    run = desktops.create("one", apps=("gimp", "git"), apps_failed=("gimp", "\x1b[2J", "vscode"))
+    assert desktops.inventory["one"]["apps_failed"] == ["gimp"]
+    assert "these apps could not be installed: gimp" in run.said
+    assert "apps_failed" not in desktops.create("two", apps=("git",)).left["inventory"]  # type: ignore[index]
+
+
+def test_a_machines_log_does_not_bring_its_credentials_into_the_result() -> None:
+    own = Credentials(vnc_password="Canary_8", guacamole_key=b"canary-key-of-16", key_version=1)
+    tail = (f"vncpasswd Canary_8, key {own.guacamole_key.hex()}",)
+    with pytest.raises(NoDesktop) as caught:
+        Desktops().create("one", ready_after_s=None, log_tail=tail, conceal=own.conceal)
+    assert "vncpasswd [redacted:VNC_PASSWORD]" in str(caught.value)
+    assert own.guacamole_key.hex() not in str(caught.value)
 
 
 def test_a_machine_that_is_kept_is_entered() -> None:

@@ -13,8 +13,12 @@ from dispatcher.decide.project_bots import with_project_bots
 from dispatcher.decide.sidecar_rules import parse_sidecars
 from dispatcher.decide.tiers import Item, effective_tier
 from dispatcher.engines.job_classes import class_warnings
+from dispatcher.engines.local.engine import LocalEngine
+from dispatcher.engines.nomad.engine import NomadEngine
+from dispatcher.engines.nomad.render import parent_job
 from dispatcher.errors import InvalidSettings, Misconfigured
 from dispatcher.model.action import Action, parse_action
+from dispatcher.model.job_class import JobVariant
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import Tier
 from dispatcher.settings import Settings, load_settings
@@ -287,3 +291,24 @@ def test_every_command_has_the_bots_of_the_sidecars_file(tmp_path: Path) -> None
     text += '[sidecars]\nfile = "sidecars.toml"\n[forge]\nurl = "https://forge.example"\n'
     (tmp_path / "disinto.toml").write_text(text)
     assert job_classes(open_settings(tmp_path / "disinto.toml", {})).bots == {"acme-bot"}
+
+
+def test_a_run_that_provisions_has_the_time_to_remove_what_it_made(tmp_path: Path) -> None:
+    local = loaded(
+        tmp_path, '[local]\nkill_grace_s = 7\n[formulas.classes]\ndesktop = "provision"\n'
+    )
+    assert LocalEngine().kill_grace_s(local, "provision") == 150.0
+    assert LocalEngine().kill_grace_s(local) == 7.0
+    nomad = loaded(tmp_path, 'scheduler = "nomad"\n[formulas.classes]\ndesktop = "provision"\n')
+    assert NomadEngine().kill_grace_s(nomad, "provision") == 25.0  # what any client grants
+    assert NomadEngine().kill_grace_s(nomad) == 10.0
+    assert 'kill_timeout = "30s"' in parent_job(nomad, JobVariant(job_class="provision")).hcl
+
+
+def test_on_nomad_a_longer_grace_is_asked_for_by_the_settings(tmp_path: Path) -> None:
+    text = 'scheduler = "nomad"\n[formulas.classes]\ndesktop = "provision"\n[jobs.provision]\n'
+    nomad = loaded(tmp_path, text + "kill_grace_s = 120\n")
+    assert NomadEngine().kill_grace_s(nomad, "provision") == 120.0
+    assert 'kill_timeout = "125s"' in parent_job(nomad, JobVariant(job_class="provision")).hcl
+    assert 'kill_timeout = "30s"' in parent_job(nomad, JobVariant()).hcl
+    assert "kill_grace_s" in problems(tmp_path, text + "kill_grace_s = -1\n")

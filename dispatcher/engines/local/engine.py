@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from dispatcher.engines.base import Engine
 from dispatcher.engines.local.settings import LocalSettings
+from dispatcher.model.job_class import RUNNER
+from dispatcher.settings.jobs import class_settings
 
 if TYPE_CHECKING:
     from dispatcher.engines.base import Scheduler
@@ -41,8 +43,9 @@ class LocalEngine(Engine):
     def agent_path(self, settings: Settings) -> str:
         return settings.section(LocalSettings).path
 
-    def kill_grace_s(self, settings: Settings) -> float:
-        return settings.section(LocalSettings).kill_grace_s
+    def kill_grace_s(self, settings: Settings, job_class: str = RUNNER) -> float:
+        of_class = class_settings(settings, job_class).kill_grace_s
+        return of_class or settings.section(LocalSettings).kill_grace_s
 
     def kept_logs(self, settings: Settings) -> Path:
         from dispatcher.engines.local.output import kept_logs

@@ -35,6 +35,7 @@ from dispatcher.model.run import (
     RunState,
     WrappedGrant,
 )
+from dispatcher.settings.jobs import class_names, class_settings
 
 if TYPE_CHECKING:
     from dispatcher.settings import Settings
@@ -273,7 +274,10 @@ class LocalScheduler:
     # While it runs
 
     def _lifetime(self, timeout_s: float) -> float:
-        return timeout_s + self._settings.section(LocalSettings).kill_grace_s + SLACK_S
+        """Seconds after which a runner is overdue, with the longest grace that any class has."""
+        classes = (class_settings(self._settings, name) for name in class_names(self._settings))
+        grace_s = self._settings.section(LocalSettings).kill_grace_s
+        return timeout_s + max(grace_s, *(each.kill_grace_s for each in classes)) + SLACK_S
 
     def _monitor_runner(
         self,

@@ -7,8 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from dispatcher.engines.base import Engine
-from dispatcher.engines.local.settings import LocalSettings
 from dispatcher.engines.nomad.settings import NomadSettings
+from dispatcher.model.job_class import RUNNER
 from dispatcher.settings.jobs import RESOURCES
 
 if TYPE_CHECKING:
@@ -91,9 +91,11 @@ class NomadEngine(Engine):
         jobs = rendered_jobs(settings, in_use)
         return drift(_api(settings, environ), jobs, policies_for(settings))
 
-    def kill_grace_s(self, settings: Settings) -> float:
-        """The key is in ``[local]`` and applies to every engine of this package."""
-        return settings.section(LocalSettings).kill_grace_s
+    def kill_grace_s(self, settings: Settings, job_class: str = RUNNER) -> float:
+        """See ``render.kill_grace_s``."""
+        from dispatcher.engines.nomad.render import kill_grace_s
+
+        return kill_grace_s(settings, job_class)
 
     def tidying_interval_s(self, settings: Settings) -> float:
         kept = settings.section(NomadSettings).keep_finished_s

@@ -12,6 +12,7 @@ customary ``${attr.…}`` and ``${NOMAD_…}`` are filled in.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 
 import jinja2
 
+from dispatcher.engines.local.settings import LocalSettings
 from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings, dispatcher_name, job_word
 from dispatcher.errors import Misconfigured
 from dispatcher.host import resources
@@ -61,6 +63,9 @@ AGENT_UID = 1000
 
 KILL_TIMEOUT_S = 30
 """Nomad's default ``max_kill_timeout``: what a client grants without being configured."""
+
+KILL_MARGIN_S = 5
+"""Seconds that a runner has after its formula was killed, to report how it ended."""
 
 LOST_AFTER_S = 24 * 3600
 """Minimum time for which Nomad itself waits for a vanished node before it would reschedule the
@@ -157,6 +162,24 @@ def runner_command(nomad: NomadSettings) -> tuple[str, ...]:
     return (sys.executable if raw_exec and sys.executable else "python3", "-m", "dispatcher.runner")
 
 
+def kill_grace_s(settings: Settings, job_class: str) -> float:
+    """Seconds between TERM and KILL of a formula. A longer one than clients grant would have the runner
+    killed before it could report anything; so what is longer has to be in the settings. The key for
+    all classes is in ``[local]``, and applies to every engine of this package.
+    """
+    table = settings.jobs.get(job_class)
+    if table is not None and table.kill_grace_s:
+        return table.kill_grace_s
+    built_in = min(class_settings(settings, job_class).kill_grace_s, KILL_TIMEOUT_S - KILL_MARGIN_S)
+    return built_in or settings.section(LocalSettings).kill_grace_s
+
+
+def _kill_timeout_s(settings: Settings, job_class: str) -> int:
+    table = settings.jobs.get(job_class)
+    given = table.kill_grace_s if table is not None else 0.0
+    return max(KILL_TIMEOUT_S, math.ceil(given) + KILL_MARGIN_S if given else 0)
+
+
 def runner_job(settings: Settings, mounts: Collection[Mount] = ()) -> Jobspec:
     """The parent job of the class ``runner`` with this set of mounts. Raises as ``parent_job``."""
     return parent_job(settings, JobVariant(mounts=frozenset(mounts)))
@@ -188,7 +211,7 @@ def parent_job(settings: Settings, variant: JobVariant) -> Jobspec:
         command=(*runner_command(nomad), *RUNNER_ARGS, *_ops_repo(mounts)),
         meta_required=(*META_REQUIRED, *own.meta),
         meta_optional=META_OPTIONAL,
-        kill_timeout=f"{KILL_TIMEOUT_S}s",
+        kill_timeout=f"{_kill_timeout_s(settings, variant.job_class)}s",
         lost_after=f"{max(LOST_AFTER_S, 2 * int(nomad.node_wait_s))}s",
         pids_limit=PIDS_LIMIT,
         links=_links(settings),

@@ -317,7 +317,9 @@ def spec_of(
         params=action.params,
         agent_argv=_agent_argv(formula, settings, model, action.tools),
         timeout_s=min(action.timeout_minutes * 60, max(1, round(settings.limits.max_run_s))),
-        kill_grace_s=registry.get(settings.scheduler).kill_grace_s(settings),
+        kill_grace_s=registry.get(settings.scheduler).kill_grace_s(
+            settings, placing.variant.job_class
+        ),
         vault_addr=settings.vault.runner_addr or settings.vault.addr,
         vault_namespace=settings.vault.namespace,
         kv_mount=settings.vault.kv_mount,

@@ -1,0 +1,53 @@
+"""What ``disinto desktop`` shows of a desktop: how far one is that is being created, and what failed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dispatcher.loop.inventory import InventoryEntry
+from dispatcher.operate import desktops as shown
+from dispatcher.operate.desktops import Desktop, Desktops
+from dispatcher.status.overview import State
+
+PROGRESS = {"stage": "waiting-for-ip", "percent": 35.0, "detail": "", "at": 1.0}
+
+
+def listed(monkeypatch: pytest.MonkeyPatch, action: Any) -> Desktop:
+    opened = SimpleNamespace(id="desk-1", formula=shown.CREATE)
+    monkeypatch.setattr(shown, "valid_open_actions", lambda _repo, _tree: [opened])
+    reader = SimpleNamespace(all=lambda _tree, kind: [])
+    overview = SimpleNamespace(find=lambda action_id: action if action_id == "desk-1" else None)
+    found: Any = Desktops(repo=None, tree=None, reader=reader, overview=overview)  # type: ignore[arg-type]
+    (desktop,) = found.all()
+    assert isinstance(desktop, Desktop)
+    return desktop
+
+
+def test_a_desktop_that_is_being_created_shows_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desktop = listed(monkeypatch, SimpleNamespace(state=State.RUNNING, progress=PROGRESS))
+    assert desktop.shown_state == "CREATING waiting-for-ip 35 %"
+    assert desktop.as_json()["state"] == "CREATING"
+    assert desktop.as_json()["progress"] == PROGRESS
+
+
+def test_one_that_has_not_started_shows_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = listed(monkeypatch, SimpleNamespace(state=State.WAITING, progress=None))
+    assert waiting.shown_state == "CREATING (waiting)"
+    unknown = listed(monkeypatch, None)
+    assert unknown.shown_state == "CREATING"
+    assert unknown.as_json()["progress"] is None
+
+
+def test_apps_that_failed_are_shown_if_the_entry_is_believed() -> None:
+    fields: dict[str, Any] = {
+        "kind": "desktop", "id": "desk-1", "blob": "0" * 40, "entry": {"state": "ACTIVE", "apps_failed": ["gimp"]},
+    }  # fmt: skip
+    believed = Desktop(id="desk-1", state="ACTIVE", entry=InventoryEntry(**fields))
+    assert believed.as_json()["apps_failed"] == ["gimp"]
+    forged = Desktop(id="desk-1", state="UNKNOWN", problem="forged", entry=InventoryEntry(**fields))
+    assert forged.apps_failed == ()
