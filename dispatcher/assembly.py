@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from dispatcher.engines import registry
 from dispatcher.errors import Misconfigured
@@ -20,6 +20,7 @@ from dispatcher.settings import (
     load_settings,
     settings_origin,
 )
+from dispatcher.settings.addresses import is_loopback
 from dispatcher.settings.dynamic import variables_of
 from dispatcher.settings.jobs import job_classes
 
@@ -35,8 +36,11 @@ if TYPE_CHECKING:
     from dispatcher.gate.sourced import Written
     from dispatcher.ledger.base import Ledger
     from dispatcher.loop.components import Components
+    from dispatcher.loop.inventory import InventoryReader
     from dispatcher.loop.leader import Leadership
+    from dispatcher.loop.output_keeping import Outputs
     from dispatcher.loop.serve import Service
+    from dispatcher.loop.steady_clock import SteadyClock
     from dispatcher.loop.verifying import Verifier
     from dispatcher.loop.view import View
     from dispatcher.notify.notifier import Notifier
@@ -231,14 +235,35 @@ def open_gate(
     return TieredGate(configured, history=repo)
 
 
-def open_sources(settings: Settings, repo: OpsRepo, verifier: Verifier) -> tuple[Source, ...]:
+def open_inventory(settings: Settings, repo: OpsRepo, verifier: Verifier) -> InventoryReader:
+    """Reads what runs created; keeps what it verified in the state directory."""
+    from dispatcher.loop.inventory import InventoryReader
+    from dispatcher.loop.inventory_cache import FactCache
+
+    return InventoryReader(repo, verifier, FactCache(settings.state_dir))
+
+
+def open_steady_clock(settings: Settings, vault: Vault) -> SteadyClock:
+    """The clock by which what has a lifetime is destroyed. Calls no server."""
+    from dispatcher.loop.steady_clock import CLOCK_RECORD, ClockRecord, SteadyClock
+
+    return SteadyClock(
+        ClockRecord(settings.state_dir / CLOCK_RECORD),
+        vault=vault.server_time,
+        same_machine=is_loopback(urlsplit(vault.addr).hostname or ""),
+    )
+
+
+def open_sources(
+    settings: Settings, repo: OpsRepo, inventory: InventoryReader
+) -> tuple[Source, ...]:
     """What starts actions by itself; nothing if nothing is signed."""
     from dispatcher.loop.expiry import Expiry
     from dispatcher.sources.schedules import Schedules
 
     if not settings.attestation.enabled:
         return ()
-    return (Schedules(repo, limit=settings.limits.max_action_bytes), Expiry(repo, verifier))
+    return (Schedules(repo, limit=settings.limits.max_action_bytes), Expiry(repo, inventory))
 
 
 def open_issue_reporter(
@@ -303,6 +328,7 @@ def build_components(
     from dispatcher.loop.component_warnings import component_warnings
     from dispatcher.loop.components import Components, WakeUp
     from dispatcher.loop.formulas import FormulaStore
+    from dispatcher.loop.inventory_files import InventoryFiles
     from dispatcher.loop.output_keeping import NoOutputs
     from dispatcher.loop.outputs import KeptOutputs
     from dispatcher.loop.own_settings import OwnSettings
@@ -348,9 +374,13 @@ def build_components(
     rules = Rules(
         settings, audit, webhook=not environ.get(settings.http.webhook_secret_env), own=own
     )
-    outputs = KeptOutputs(settings, scheduler) if settings.output.keep else NoOutputs()
+    steady_clock = open_steady_clock(settings, vault)
+    outputs: Outputs = NoOutputs()
+    if settings.output.keep:
+        outputs = KeptOutputs(settings, scheduler, record=steady_clock.record)
     warnings = component_warnings(settings, scheduler, repo, outputs)
     verifier = result_verifier(settings, vault)
+    inventory = open_inventory(settings, repo, verifier)
     written = written_verifier(settings, verifier)
     issue_reporter = open_issue_reporter(
         settings, environ, vault, repo=repo, written=written, sidecars=lambda: rules.sidecars
@@ -364,6 +394,7 @@ def build_components(
             open_gate(settings, repo, forge, lambda: rules.signers),
             files=repo,
             written=written,
+            entries=InventoryFiles(repo, inventory, ledger),
             limit=settings.limits.max_action_bytes,
         ),
         grants=Grants(vault, settings),
@@ -373,10 +404,12 @@ def build_components(
         verifier=verifier,
         sign_action=action_signer(settings, vault),
         written=written,
-        sources=open_sources(settings, repo, verifier),
+        sources=open_sources(settings, repo, inventory),
         audit=audit,
         wake=wake,
         leadership=leadership,
+        inventory=inventory,
+        steady_clock=steady_clock,
         reporter=reporter,
         issue_reporter=issue_reporter,
         forge_calls=(lambda: forge.calls) if forge is not None else None,

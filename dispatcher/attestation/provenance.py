@@ -5,6 +5,7 @@ Anybody may have written what is read from git. Nothing here signs.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -87,6 +88,11 @@ class SignatureVerifier:
     def can_prove(self) -> bool:
         """See ``dispatcher.loop.verifying.Verifier``."""
         return bool(self.keys.any())
+
+    def keys_digest(self) -> str:
+        """See ``dispatcher.loop.result_writer.Verifier``."""
+        raw = sorted(key.public_bytes_raw() for key in self.keys.any())
+        return hashlib.sha256(b"".join(raw)).hexdigest() if raw else ""
 
     def ours(self, data: bytes, *, action_id: str, blob: str | None) -> bool:
         """See ``dispatcher.loop.verifying.Verifier``."""

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -182,8 +183,9 @@ def _opened(
         what = f"the envelope has {len(signatures)} signatures, not one"
         return None, "", [_finding(Kind.ENVELOPE, what)]
     named, message = envelope.signatures[0].keyid, pae(envelope.payloadType, payload)
-    keys = {key_id(key): key for key in public_keys}
-    signer = next((i for i, k in keys.items() if _holds(k, signatures[0] or b"", message)), None)
+    keys = {_id_of(key.public_bytes_raw()): key for key in public_keys}
+    in_turn = sorted(keys, key=lambda each: each != named)
+    signer = next((i for i in in_turn if _holds(keys[i], signatures[0] or b"", message)), None)
     if signer is None and named not in keys:
         return None, "", [_finding(Kind.KEY, f"no trusted key {named[:64]!r} signed this")]
     if signer is None:
@@ -200,6 +202,11 @@ def _opened(
     if statement is None:
         findings.append(_finding(Kind.STATEMENT, "the signed content is not a JSON object"))
     return statement, signer, findings
+
+
+@lru_cache(maxsize=256)
+def _id_of(raw: bytes) -> str:
+    return key_id(Ed25519PublicKey.from_public_bytes(raw))
 
 
 def _statement_findings(statement: Mapping[str, Any], action_id: str) -> Iterator[Finding]:

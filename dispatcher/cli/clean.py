@@ -13,6 +13,8 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 def clean(text: str) -> str:
     """Text without control characters, except our own colours."""
+    if text.isprintable():
+        return text
     return "".join(
         piece if COLOUR.fullmatch(piece) else CONTROL.sub("\ufffd", piece)
         for piece in re.split(f"({COLOUR.pattern})", text)

@@ -57,14 +57,14 @@ def read(session: Session, keys: tuple[Path, ...] = (), *, strict: bool = False)
         Misconfigured: (when an entry is read) strict, and there is no key.
         Unavailable, Denied: the remote, or Vault if it has the key.
     """
+    from dispatcher.assembly import open_inventory
     from dispatcher.cli.following import open_client
-    from dispatcher.loop.inventory import InventoryReader
     from dispatcher.operate.desktops import Desktops
 
     client = open_client(session)
     verifier = _verifier(session, keys, strict=strict)
     client.repo.advance(client.tree, client.repo.fetch().commit)
-    reader = InventoryReader(client.repo, verifier)
+    reader = open_inventory(session.settings, client.repo, verifier)
     return Reading(
         client=client,
         desktops=Desktops(

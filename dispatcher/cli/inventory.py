@@ -14,6 +14,8 @@ from dispatcher.cli.session import Session
 from dispatcher.cli.tables import table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from dispatcher.loop.inventory import InventoryEntry
     from dispatcher.operate.probe import Probed
 
@@ -31,9 +33,9 @@ if TYPE_CHECKING:
 def command(session: Session, kind: str | None, *, probe: bool, as_json: bool) -> None:
     """List what exists because a run created it, by kind, from the ops repo.
 
-    An entry counts only if the signed result that wrote it is in git and says the same. Others are
-    listed with the reason, and nothing is done about them: they are not probed, and they do not
-    expire.
+    An entry is what the last signed result says that wrote it. A file that somebody changed or
+    removed is named, and not followed. Files that no result of this dispatcher wrote are listed with
+    the reason, and nothing is done about them: they are not probed, and they do not expire.
 
     --probe connects to the addresses that an entry gives, and sends nothing. A TLS certificate must
     be the one whose fingerprint the entry has.
@@ -51,8 +53,7 @@ def command(session: Session, kind: str | None, *, probe: bool, as_json: bool) -
 
 
 def _entries(session: Session, kind: str | None) -> list[InventoryEntry]:
-    from dispatcher.assembly import open_repo, open_vault
-    from dispatcher.loop.inventory import InventoryReader
+    from dispatcher.assembly import open_inventory, open_repo, open_vault
     from dispatcher.loop.signing import result_verifier
     from dispatcher.ops_repo import Tree
 
@@ -61,7 +62,18 @@ def _entries(session: Session, kind: str | None) -> list[InventoryEntry]:
     repo = open_repo(settings, os.environ, vault)
     tree = Tree()
     repo.advance(tree, repo.fetch().commit)
-    return InventoryReader(repo, result_verifier(settings, vault)).all(tree, kind=kind)
+    reader = open_inventory(settings, repo, result_verifier(settings, vault))
+    return reader.all(tree, kind=kind, kept=_kept(session))
+
+
+def _kept(session: Session) -> Callable[[], Mapping[str, str]] | None:
+    """Reads the results that the ledger keeps; None for an author client, which has none."""
+    if session.is_author:
+        return None
+    from dispatcher.assembly import open_ledger
+    from dispatcher.loop.inventory_files import kept_in_ledger
+
+    return lambda: kept_in_ledger(open_ledger(session.settings, os.environ))
 
 
 def plain_entry(entry: InventoryEntry, probes: Probes) -> dict[str, Any]:
@@ -75,6 +87,7 @@ def plain_entry(entry: InventoryEntry, probes: Probes) -> dict[str, Any]:
         "believed": not entry.problem,
         "problem": entry.problem or None,
         "missing": entry.missing,
+        "forged": entry.forged or None,
         "path": entry.path,
         "result": entry.result or None,
         "since": entry.at or None,
@@ -114,6 +127,11 @@ def _show(entries: list[InventoryEntry], probes: Probes, *, probe: bool) -> None
             console.say(
                 f"{console.styled('missing', 'yellow')}  {entry.path}: somebody removed the file; "
                 f"shown as the result of {entry.result} has it"
+            )
+        elif entry.forged:
+            console.say(
+                f"{console.styled('forged', 'yellow')}  {entry.path}: "
+                f"{console.clean(entry.forged)}; shown as the result of {entry.result} has it"
             )
     for (_kind, entry_id), each in probes.items():
         for one in each:

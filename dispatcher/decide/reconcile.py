@@ -16,7 +16,8 @@ The rules, in the order in which they apply to a run:
 5. A claim with a verdict gets its result into git (``Publish``), also in the place of a file there
    that is not ours.
 6. A claim whose result is in git, and whose grant is revoked, is released (``Retire``).
-7. A tombstone whose action is there again gets its genuine result back (``Restore``).
+7. A tombstone whose action is there again, or whose result says what exists, gets its genuine result
+   back (``Restore``).
 8. A run under way whose result, signed by us, is in git already is stopped (``StopSuperseded``).
 9. What a request in the ops repo cancels, as approved as the action has to be, is stopped, or never
    starts (``Cancel``).
@@ -57,6 +58,7 @@ from dispatcher.decide.times import held_back, next_time, overdue
 from dispatcher.decide.world import Candidate, GateState, Provenance, Requested, World
 from dispatcher.errors import Dependency, describe
 from dispatcher.model.health import WaitingFor
+from dispatcher.model.inventory import says_inventory
 from dispatcher.model.run import Claim, Phase, RunKey, RunState
 from dispatcher.model.verdicts import Verdict
 
@@ -142,12 +144,14 @@ def _of_verdict(world: World, claim: Claim, *, published: bool) -> Step | None:
 
 
 def _restorable(world: World, claim: Claim) -> bool:
-    """Whether a tombstone holds a result, and its action is open without one."""
+    """Whether a tombstone holds a result that is to be in git again: its action is open without one, or
+    it says what exists, which must not be forgotten with its action.
+    """
+    if not claim.result or claim.key.action_id in world.published:
+        return False
     candidate = world.candidates.get(claim.key.action_id)
-    in_git = claim.key.action_id in world.published
-    return (
-        bool(claim.result) and not in_git and candidate is not None and candidate.key == claim.key
-    )
+    same = candidate is not None and candidate.key == claim.key
+    return same or says_inventory(claim.result)
 
 
 def _ended(world: World, claim: Claim) -> bool:

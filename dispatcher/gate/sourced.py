@@ -34,6 +34,16 @@ class Files(Protocol):
         ...
 
 
+class Entries(Protocol):
+    """The inventory by signed results; see ``dispatcher.loop.inventory_files``."""
+
+    def genuine(self, commit: str, path: str) -> tuple[str, bytes] | None:
+        """Blob hash (hex) and bytes of the entry at a path, whatever its file in git shows; ("", b"")
+        if a run destroyed it; None if no signed result says what it is.
+        """
+        ...
+
+
 class Written(Protocol):
     """Recognizes what the dispatcher wrote; see ``dispatcher.attestation.written``."""
 
@@ -49,11 +59,15 @@ class SourcedGate:
         gate: judges files.
         files: the ops repo.
         written: our signature.
+        entries: of the inventory.
         limit: maximum bytes of an action file.
     """
 
-    def __init__(self, gate: Gate, *, files: Files, written: Written, limit: int) -> None:
+    def __init__(
+        self, gate: Gate, *, files: Files, written: Written, entries: Entries, limit: int
+    ) -> None:
         self._gate, self._files, self._written, self._limit = gate, files, written, limit
+        self._entries = entries
 
     def invalidate(self) -> None:
         """See ``Gate``."""
@@ -71,30 +85,30 @@ class SourcedGate:
         if source is None or not source.definition or not self._ours(question):
             return self._gate.check(question)
         origin = f"{source.kind} {source.name} ({source.definition})"
-        if self._files.blob_at(question.commit, source.definition) != source.blob:
-            return Decision(
-                answer=Answer.REFUSED,
-                reason=f"{origin} changed or was removed since it started this action",
-                gate=NAME,
-                final=True,
-            )
         if source.kind == EXPIRY:
-            lifetime = self._of_lifetime(question, source, origin)
-            return lifetime or self._gate.check(replace(question, source=None))
+            return self._of_entry(question, source, origin)
+        if self._files.blob_at(question.commit, source.definition) != source.blob:
+            return _changed(origin)
         decision = self._gate.check(_about(question, source))
         reason = f"written for {origin}: {decision.reason}"
         # Neither the request that brought the definition nor its age is this action's.
         return replace(decision, reason=reason, final=False, request=0, landed="", landed_at=0.0)
 
-    def _of_lifetime(
-        self, question: Question, source: ActionSource, origin: str
-    ) -> Decision | None:
-        """The approval by a lifetime, if the formula is approved as well; see ``gate.expiry``."""
-        entry = self._files.read([source.blob], limit=self._limit)[source.blob]
-        if not isinstance(entry, bytes):
-            return None
+    def _of_entry(self, question: Question, source: ActionSource, origin: str) -> Decision:
+        """About an action that destroys what has expired. What somebody did to the entry's file changes
+        nothing: only a run replaces or ends an entry.
+        """
+        genuine = self._entries.genuine(question.commit, source.definition)
+        if genuine is None:
+            unknown = f"{origin}: no signed result in git says what it is"
+            return Decision(answer=Answer.REFUSED, reason=unknown, gate=NAME)
+        blob, entry = genuine
+        if blob != source.blob:
+            return _changed(origin)
         decision = approved_by_lifetime(question, entry, origin=origin)
-        if decision is None or not question.formula_path:
+        if decision is None:
+            return self._gate.check(replace(question, source=None))
+        if not question.formula_path:
             return decision
         # Of the formula alone: at tier low the action itself needs no approval.
         formula = self._gate.check(replace(question, source=None, tier=Tier.LOW))
@@ -103,6 +117,15 @@ class SourcedGate:
     def _ours(self, question: Question) -> bool:
         data = self._files.read([question.blob], limit=self._limit)[question.blob]
         return isinstance(data, bytes) and self._written.wrote(data, action_id=question.action_id)
+
+
+def _changed(origin: str) -> Decision:
+    return Decision(
+        answer=Answer.REFUSED,
+        reason=f"{origin} changed or was removed since it started this action",
+        gate=NAME,
+        final=True,
+    )
 
 
 def _about(question: Question, source: ActionSource) -> Question:

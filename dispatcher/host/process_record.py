@@ -42,11 +42,11 @@ class ProcessRecord:
     @property
     def here(self) -> bool:
         """Whether its PID is valid in our namespace; assumed if the record has no namespace."""
-        return not self.namespace or (self.namespace, self.boot) == (_namespace(), _boot())
+        return not self.namespace or (self.namespace, self.boot) == (_namespace(), boot_id())
 
     def age(self) -> float:
         """Seconds that the machine was awake since the record; 0.0 if unknown."""
-        if not self.boot or self.boot != _boot():
+        if not self.boot or self.boot != boot_id():
             return 0.0
         return max(0.0, time.monotonic() - self.monotonic)
 
@@ -54,7 +54,7 @@ class ProcessRecord:
 def own_record() -> ProcessRecord:
     """The record of the calling process."""
     return ProcessRecord(
-        pid=os.getpid(), namespace=_namespace(), boot=_boot(), monotonic=time.monotonic()
+        pid=os.getpid(), namespace=_namespace(), boot=boot_id(), monotonic=time.monotonic()
     )
 
 
@@ -108,7 +108,8 @@ def _namespace() -> str:
         return ""
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Id of the machine's boot, which no two share; "" if unknown."""
     try:
         with open(_BOOT_ID, encoding="ascii") as file:  # noqa: PTH123
             return file.read().strip()

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from dispatcher.gate.sourced import Written
     from dispatcher.ledger.base import Ledger
     from dispatcher.loop.formulas import FormulaStore
+    from dispatcher.loop.inventory import InventoryReader
     from dispatcher.loop.leader import Leadership
     from dispatcher.loop.outgoing import Sign, SignAction
     from dispatcher.loop.rules import Rules
+    from dispatcher.loop.steady_clock import SteadyClock
     from dispatcher.loop.verifying import Verifier
     from dispatcher.model.job_class import JobVariant
     from dispatcher.model.result import Result
@@ -118,6 +120,8 @@ class Components:
             returns "" if one can. Raises ``Unavailable`` or ``Denied`` (scheduler).
         notices: records notifications of results.
         outputs: keeps the whole output of runs.
+        inventory: reads what runs created.
+        steady_clock: by which what has a lifetime is destroyed.
     """
 
     settings: Settings
@@ -133,6 +137,8 @@ class Components:
     audit: AuditLog
     wake: WakeUp
     leadership: Leadership
+    inventory: InventoryReader
+    steady_clock: SteadyClock
     reporter: Reporter | None = None
     issue_reporter: IssueReporter | None = None
     forge_calls: Callable[[], int] | None = None

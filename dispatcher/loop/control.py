@@ -99,6 +99,7 @@ class ControlLoop:
         term.claims.open(term.components.ledger.open_runs())
         term.components.wake.answer(self.notify)
         term.components.sources_changed.answer(self.ask_sources)
+        term.components.steady_clock.look()  # before anything is written by this clock
         term.steps.open()
         try:
             while not self._stopping:
@@ -160,7 +161,13 @@ class ControlLoop:
             open_actions=len(tree.open),
             finished_actions=len(tree.finished),
             archived_actions=len(tree.archived),
-            warnings=(*term.heads.warnings, *view.warnings, *term.sources.warnings, *failing),
+            warnings=(
+                *term.heads.warnings,
+                *view.warnings,
+                *term.sources.warnings,
+                *term.inventory.warnings,
+                *failing,
+            ),
             foreign=term.steps.arrivals.foreign,
             cancels=term.cancels.notes(),
             candidates=world.candidates,

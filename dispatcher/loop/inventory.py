@@ -1,45 +1,61 @@
-"""The inventory as it is believed: each entry checked against the signed result that wrote it.
+"""The inventory as signed results have it, whatever its files in git show.
 
-Anybody who may push can write any file there, or bring an old one back. An entry is believed only if
+Anybody who may push can write any file there, remove one, or bring an old one back. So an entry is what
+the last result of ours wrote about it, and it exists until a result of ours says that it was destroyed.
+Ids of entries are those of the actions that created them and are never used again, so one removal is
+final. The results are found by the messages of our commits, and by what a file says of itself: both only
+name results, whose signatures decide. A result that somebody edited is taken from the tombstone that the
+ledger has of it.
 
-* the result that it names is in git, carries our signature, and says that it wrote exactly these bytes,
-* and no result of ours removed that entry, or updated it later. Ids of entries are those of the actions
-  that created them and are never used again, so one removal is final. Both are found by the messages of
-  our commits: the file may have been taken away by somebody else first.
-
-What is not believed is shown with the reason, and nothing is done about it.
+A file that differs from its entry is named with the reason, and not followed;
+``dispatcher.loop.inventory_restoring`` writes the genuine one back.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from dispatcher.loop.foreign import InGit, in_git
+from dispatcher.loop.inventory_cache import FactCache
+from dispatcher.loop.inventory_facts import Claims, Fact, FactReader, Named, latest, merged
+from dispatcher.loop.inventory_standing import (
+    Altered,
+    Standing,
+    altered_of,
+    difference,
+    standing_of,
+    writer_of,
+)
 from dispatcher.loop.verifying import Verifier
-from dispatcher.model.inventory import Change
-from dispatcher.model.inventory_entry import FILE_LIMIT, entry_path, rendered
+from dispatcher.model.inventory_entry import FILE_LIMIT, entry_path
 from dispatcher.model.names import is_id
-from dispatcher.model.result import RESULT_LIMIT, Result
 from dispatcher.model.times import epoch
 from dispatcher.ops_repo import Entry, Tree
 
-Named = tuple[str, str]
-"""Kind and id of an entry."""
-
 CHANGES_LIMIT = 1_000
-"""Claimed changes of one entry beyond which it is not believed: somebody fills the history with them."""
+"""Results that claim to have changed one entry beyond which it is not believed: somebody fills the
+history with them."""
+
+Locate = Callable[[str], InGit | None]
+"""Finds the file in git at the path of an action's result."""
+
+Kept = Callable[[], Mapping[str, str]]
+"""The texts of results that the ledger keeps in tombstones, by action id."""
 
 
 class Repo(Protocol):
     """What of the ops repo is read."""
 
     def inventory(self, commit: str) -> dict[Named, Entry]: ...
-    def inventory_changes(self, commit: str) -> dict[Named, list[str]]: ...
+    def inventory_changes(self, commit: str, *, since: str = "") -> Claims: ...
+    def entries_at(self, commit: str, paths: Iterable[str]) -> Mapping[str, Entry]: ...
+    def is_ancestor(self, ancestor: str, commit: str) -> bool: ...
+    def has_commit(self, oid: str) -> bool: ...
     def read(self, blobs: Iterable[str], *, limit: int) -> Mapping[str, bytes | int]: ...
-    def read_file(self, commit: str, path: str, *, limit: int) -> bytes | int | None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +64,7 @@ class InventoryEntry:
 
     Attributes:
         kind, id: names it; the id is that of the action that created it.
-        blob: hash (hex) of its file.
+        blob: hash (hex) of its genuine file; of the file in git if it is not believed.
         problem: why it is not believed, in words; "" if it is. Then the rest is true.
         result: id of the action whose result wrote the file last.
         at: when, RFC 3339.
@@ -57,6 +73,8 @@ class InventoryEntry:
         expires_at: when the dispatcher has it destroyed, RFC 3339; "" for never.
         entry: what the formula handed back.
         missing: whether somebody took its file away; the entry is from the result.
+        forged: why the file in git is not followed, in words; the entry is from the result. "" if the
+            file is genuine, or missing.
         action_blob: hash (hex) of the action whose run wrote the file, by the signed result.
     """
 
@@ -72,6 +90,7 @@ class InventoryEntry:
     expires_at: str = ""
     entry: Mapping[str, Any] = field(default_factory=dict)
     missing: bool = False
+    forged: str = ""
     action_blob: str = ""
 
     @property
@@ -88,213 +107,253 @@ class InventoryEntry:
             return None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Claimed:
-    """A file of the inventory as it is, before anything of it is believed."""
-
-    entry: InventoryEntry
-    data: bytes
-
-
 class InventoryReader:
     """Reads and checks the inventory. Thread-safe.
+
+    Attributes:
+        repo: the ops repo.
+        facts: what results say.
 
     Args:
         repo: the ops repo.
         verifier: recognizes our results.
+        cache: of what was verified.
     """
 
-    def __init__(self, repo: Repo, verifier: Verifier) -> None:
-        self._repo, self._verifier = repo, verifier
-        self._known: Mapping[Named, Claimed] = {}
+    def __init__(self, repo: Repo, verifier: Verifier, cache: FactCache | None = None) -> None:
+        self.repo = repo
+        self._cache = cache or FactCache(None)
+        self.facts = FactReader(repo, verifier, self._cache)
+        self._turn = threading.RLock()
+        self._shown: dict[Fact, InventoryEntry] = {}
+        self._walked: tuple[str, Claims] | None = None
+        self._listed: tuple[str, dict[Named, Entry]] = ("", {})
 
-    def claimed(self, commit: str, *, kind: str | None = None) -> list[Claimed]:
-        """Every file, by kind and id; nothing of it is checked yet. Only what changed since the last
-        call is read.
-        """
-        named = {
-            name: entry
-            for name, entry in sorted(self._repo.inventory(commit).items())
-            if kind in (None, name[0])
-        }
-        known = self._known  # replaced whole, so that other threads see one or the other
-        new = {n: e for n, e in named.items() if n not in known or known[n].entry.blob != e.oid}
-        blobs = {entry.oid for entry in new.values() if entry.regular}
-        contents = self._repo.read(blobs, limit=FILE_LIMIT) if blobs else {}
-        read = {name: _claimed(name, entry, contents) for name, entry in new.items()}
-        self._known = {name: read.get(name) or known[name] for name in named}
-        return list(self._known.values())
-
-    def believed(
-        self,
-        claimed: Sequence[Claimed],
-        *,
-        commit: str,
-        locate: Callable[[str], InGit | None],
+    def all(
+        self, tree: Tree, *, kind: str | None = None, kept: Kept | None = None
     ) -> list[InventoryEntry]:
-        """The same entries, each checked.
+        """Every entry at a tree's commit, and every file that is none, by kind and id.
 
         Args:
-            locate: finds the file in git at the path of an action's result.
+            kind: only of this kind.
+            kept: see ``Kept``; called if a result is not in git as we signed it.
 
         Raises:
             Unavailable, Denied: our key is in Vault and cannot be read.
         """
-        names = {(each.entry.kind, each.entry.id) for each in claimed}
-        changes = self._repo.inventory_changes(commit) if names else {}
-        later = {name: ids for name, ids in changes.items() if name in names}
-        few = (i for ids in later.values() if len(ids) <= CHANGES_LIMIT for i in ids)
-        wanted = {each.entry.result for each in claimed if not each.entry.problem}
-        results = self._results({*wanted, *few}, locate)
-        return [_checked(each, later, results) for each in claimed]
+        return self.read(tree.commit, lambda i: in_git(tree, i), kind=kind, kept=kept)
 
-    def all(self, tree: Tree, *, kind: str | None = None) -> list[InventoryEntry]:
-        """Every entry at a tree's commit, checked; also those whose file somebody took away, as the
-        last result that wrote it has them. Raises what ``believed`` raises.
-        """
-        claimed = self.claimed(tree.commit, kind=kind)
+    def read(
+        self, commit: str, locate: Locate, *, kind: str | None = None, kept: Kept | None = None
+    ) -> list[InventoryEntry]:
+        """The same at a commit. Raises what ``all`` raises."""
+        with self._turn:
+            standings = self._standings(commit, locate, kind, kept)
+            shown = (self._entry(named, each) for named, each in sorted(standings.items()))
+            return [entry for entry in shown if entry is not None]
 
-        def locate(action_id: str) -> InGit | None:
-            return in_git(tree, action_id)
+    def standing(
+        self, commit: str, locate: Locate, named: Named, *, kept: Kept | None = None
+    ) -> Standing:
+        """What results say about one entry. Raises what ``all`` raises."""
+        path = entry_path(*named)
+        with self._turn:
+            file = self.repo.entries_at(commit, [path]).get(path)
+            files = {} if file is None else {named: file}
+            claims = self._claims(commit)
+            some = {named: claims[named]} if named in claims else {}
+            found = self._judged(commit, locate, files, some, kept)
+            return found.get(named, Standing(file=None))
 
-        there = {(each.entry.kind, each.entry.id) for each in claimed}
-        changes = self._repo.inventory_changes(tree.commit)
-        gone = {n: ids for n, ids in changes.items() if n not in there and kind in (None, n[0])}
-        found = self.believed(claimed, commit=tree.commit, locate=locate)
-        return sorted([*found, *self._missing(gone, locate)], key=lambda each: (each.kind, each.id))
+    def altered(self, commit: str, locate: Locate, *, kept: Kept | None = None) -> list[Altered]:
+        """What somebody did to files of entries that are or were ours. Raises what ``all`` raises."""
+        with self._turn:
+            standings = self._standings(commit, locate, None, kept)
+            found = (altered_of(named, each) for named, each in sorted(standings.items()))
+            return [each for each in found if each is not None]
 
-    def destroyed(self, tree: Tree, *, kind: str) -> list[tuple[InventoryEntry, str]]:
+    def destroyed(
+        self, tree: Tree, *, kind: str, kept: Kept | None = None
+    ) -> list[tuple[InventoryEntry, str]]:
         """Entries that a run of ours took away, as they were last, each with the id of its action.
-        Raises what ``believed`` raises.
+        Raises what ``all`` raises.
         """
-        there = self._repo.inventory(tree.commit)
-        changes = self._repo.inventory_changes(tree.commit)
-        gone = {n: ids for n, ids in changes.items() if n not in there and n[0] == kind}
-        found = []
-        for bare, own in self._own(gone, lambda action_id: in_git(tree, action_id)):
-            ends = [each for each in own if _did(each, Change.DESTROYS, bare)]
-            writes = [each for each in own if not _did(each, Change.DESTROYS, bare)]
-            if ends and writes:
-                last = max(writes, key=lambda result: result.timestamp)
-                found.append((_read(bare, json.loads(rendered(last))), ends[0].id))
-        return found
+        with self._turn:
+            standings = self._standings(tree.commit, lambda i: in_git(tree, i), kind, kept)
+            return [
+                (self._shown_as(each.written), each.ended_by)
+                for _, each in sorted(standings.items())
+                if each.ended_by and each.written is not None and each.file is None
+            ]
 
-    def _own(
-        self, changes: Mapping[Named, Sequence[str]], locate: Callable[[str], InGit | None]
-    ) -> Iterator[tuple[InventoryEntry, list[Result]]]:
-        """For each entry that was changed, a bare one and the results of ours that changed it."""
-        few = {name: ids for name, ids in changes.items() if len(ids) <= CHANGES_LIMIT}
-        results = self._results({i for ids in few.values() for i in ids}, locate)
-        for (kind, entry_id), ids in few.items():
-            bare = InventoryEntry(kind=kind, id=entry_id, blob="")
-            own = [r for i in ids if (r := results.get(i)) and _about(r, bare)]
-            if own:
-                yield bare, own
+    # -- what results say -----------------------------------------------------------------
 
-    def _missing(
-        self, changes: Mapping[Named, Sequence[str]], locate: Callable[[str], InGit | None]
-    ) -> Iterator[InventoryEntry]:
-        """Entries without a file that no result of ours removed."""
-        for bare, own in self._own(changes, locate):
-            if any(_did(result, Change.DESTROYS, bare) for result in own):
+    def _standings(
+        self, commit: str, locate: Locate, kind: str | None, kept: Kept | None
+    ) -> dict[Named, Standing]:
+        files, claims = self._files(commit), self._claims(commit)
+        if kind is not None:
+            files = {named: entry for named, entry in files.items() if named[0] == kind}
+            claims = {named: ids for named, ids in claims.items() if named[0] == kind}
+        return self._judged(commit, locate, files, claims, kept)
+
+    def _judged(
+        self,
+        commit: str,
+        locate: Locate,
+        files: Mapping[Named, Entry],
+        claims: Claims,
+        kept: Kept | None,
+    ) -> dict[Named, Standing]:
+        facts = _Facts(self, commit, locate, kept)
+        existing = {n: [i for i in ids if facts.exists(i)] for n, ids in claims.items()}
+        facts.learn(i for ids in existing.values() if len(ids) <= CHANGES_LIMIT for i in ids)
+        standings = {
+            named: standing_of(files.get(named), facts.about(named, existing.get(named, ())))
+            for named in {*files, *existing}
+            if len(existing.get(named, ())) <= CHANGES_LIMIT
+        }
+        many = f"more than {CHANGES_LIMIT} results claim to have changed it"
+        for named in {*files, *existing} - standings.keys():
+            standings[named] = Standing(file=files.get(named), problem=many)
+        odd = {n: s for n, s in standings.items() if s.file and not (s.genuine or s.decided)}
+        standings.update(self._of_odd_files(odd, facts))
+        return standings
+
+    def _of_odd_files(
+        self, odd: Mapping[Named, Standing], facts: _Facts
+    ) -> Iterator[tuple[Named, Standing]]:
+        """Files that are not what the results named by the history wrote: the result that a file
+        names itself counts as well, because the history's messages may have been rewritten.
+        """
+        contents = self._contents([each.file for each in odd.values() if each.file])
+        for named, each in odd.items():
+            writer, problem = writer_of(named, contents.get(each.file.oid) if each.file else None)
+            if problem:
+                yield named, replace(each, problem=problem)
                 continue
-            last = max(own, key=lambda result: result.timestamp)
-            yield replace(_read(bare, json.loads(rendered(last))), missing=True)
+            facts.learn([writer])
+            own = facts.about(named, [writer])
+            all_facts = [*own, *([each.written] if each.written else [])]
+            ended_by = next((fact.action_id for fact in own if fact.destroys), "")
+            full = replace(each, written=latest(all_facts), ended_by=ended_by, claimed_by=writer)
+            yield named, replace(full, problem=difference(full, own, known=facts.has(writer)))
 
-    def _results(
-        self, action_ids: Collection[str], locate: Callable[[str], InGit | None]
-    ) -> dict[str, Result]:
-        """Results of ours, by id."""
-        files = {i: file for i in action_ids if is_id(i) and (file := locate(i)) is not None}
-        contents = self._repo.read({f.blob for f in files.values() if f.blob}, limit=RESULT_LIMIT)
-        results = {}
-        for action_id, file in files.items():
-            data = contents.get(file.blob) if file.blob else None
-            if data is None:
-                data = self._repo.read_file(file.commit, file.path, limit=RESULT_LIMIT)
-            result = self._ours(data, action_id)
-            if result is not None:
-                results[action_id] = result
-        return results
+    def _entry(self, named: Named, standing: Standing) -> InventoryEntry | None:
+        """How an entry is shown; None for one that is gone."""
+        written, file = standing.written, standing.file
+        gone = bool(standing.ended_by) or written is None
+        if file is None:
+            return None if gone else replace(self._shown_as(written), missing=True)
+        if standing.genuine and not standing.ended_by:
+            return self._shown_as(written)
+        problem = standing.reason
+        if gone:
+            bare = InventoryEntry(kind=named[0], id=named[1], blob=file.oid)
+            return replace(bare, problem=problem, result=standing.claimed_by)
+        return replace(self._shown_as(written), forged=problem)
 
-    def _ours(self, data: bytes | int | None, action_id: str) -> Result | None:
-        if not isinstance(data, bytes):
-            return None
-        if self._verifier.signs and not self._verifier.ours(data, action_id=action_id, blob=None):
-            return None
-        try:
-            result = Result.model_validate_json(data)
-        except ValueError:
-            return None
-        return result if result.id == action_id else None
+    def _shown_as(self, fact: Fact | None) -> InventoryEntry:
+        if fact is None:
+            raise ValueError("nothing wrote this entry")
+        if fact not in self._shown:
+            plain = json.loads(fact.file)
+            texts: dict[str, Any] = {name: str(plain[name] or "") for name in _TEXTS}
+            self._shown[fact] = InventoryEntry(
+                kind=fact.kind,
+                id=fact.id,
+                blob=fact.blob,
+                approved_by=tuple(map(str, plain["approved_by"])),
+                entry=plain["entry"],
+                action_blob=fact.action_blob,
+                **texts,
+            )
+        return self._shown[fact]
 
+    # -- git ------------------------------------------------------------------------------
 
-def _checked(
-    claimed: Claimed, changes: Mapping[Named, Sequence[str]], results: Mapping[str, Result]
-) -> InventoryEntry:
-    entry, result = claimed.entry, results.get(claimed.entry.result)
-    problem = entry.problem or _why_not(entry, claimed.data, result)
-    problem = problem or _outdated(entry, changes, results)
-    return replace(entry, problem=problem, action_blob=result.blob if result else "")
+    def _files(self, commit: str) -> dict[Named, Entry]:
+        if self._listed[0] != commit:
+            self._listed = (commit, self.repo.inventory(commit))
+        return self._listed[1]
 
+    def _claims(self, commit: str) -> Claims:
+        """What the messages up to a commit claim; perhaps also those of a later one."""
+        if self._walked is None:
+            head, kept = self._cache.claims()
+            self._walked = (head, kept) if head and self.repo.has_commit(head) else None
+        head, claims = self._walked or ("", {})
+        if head and (commit == head or self.repo.is_ancestor(commit, head)):
+            return claims
+        since = head if head and self.repo.is_ancestor(head, commit) else ""
+        more = self.repo.inventory_changes(commit, since=since)
+        self._walked = (commit, merged(claims, more) if since else more)
+        if more or not since:
+            self._cache.walked(commit, more, anew=not since)
+        return self._walked[1]
 
-def _outdated(
-    entry: InventoryEntry, changes: Mapping[Named, Sequence[str]], results: Mapping[str, Result]
-) -> str:
-    """Why a file that a result of ours wrote is not the present one; "" if it is."""
-    claims = changes.get((entry.kind, entry.id), ())
-    if len(claims) > CHANGES_LIMIT:
-        return f"more than {CHANGES_LIMIT} commits claim to have changed it"
-    for action_id in claims:
-        result = results.get(action_id)
-        if _did(result, Change.DESTROYS, entry):
-            return f"{action_id} destroyed it; its file was brought back"
-        if result and _did(result, Change.UPDATES, entry) and result.timestamp > entry.at:
-            return f"it is older than what {action_id} wrote"
-    return ""
-
-
-def _claimed(named: Named, entry: Entry, contents: Mapping[str, bytes | int]) -> Claimed:
-    kind, entry_id = named
-    bare = InventoryEntry(kind=kind, id=entry_id, blob=entry.oid)
-    data = contents.get(entry.oid) if entry.regular else None
-    if not isinstance(data, bytes):
-        what = "it is too large" if isinstance(data, int) else "it is not a regular file"
-        return Claimed(entry=replace(bare, problem=what), data=b"")
-    try:
-        return Claimed(entry=_read(bare, json.loads(data)), data=data)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return Claimed(entry=replace(bare, problem="it is not an entry of disinto"), data=data)
+    def _contents(self, files: Iterable[Entry]) -> Mapping[str, bytes | int]:
+        blobs = {file.oid for file in files if file.regular}
+        return self.repo.read(blobs, limit=FILE_LIMIT) if blobs else {}
 
 
-def _read(bare: InventoryEntry, plain: Mapping[str, Any]) -> InventoryEntry:
-    texts: dict[str, Any] = {
-        name: str(plain[name] or "")
-        for name in ("result", "at", "tier", "destroyed_by", "expires_at")
-    }
-    entry = plain["entry"]
-    if (plain["kind"], plain["id"]) != (bare.kind, bare.id) or not isinstance(entry, dict):
-        raise ValueError("another's")
-    approved_by = tuple(str(each) for each in plain["approved_by"])
-    return replace(bare, **texts, approved_by=approved_by, entry=entry)
+_TEXTS = ("result", "at", "tier", "destroyed_by", "expires_at")
 
 
-def _about(result: Result, entry: InventoryEntry) -> bool:
-    done = result.inventory
-    return done is not None and (done.kind, done.id) == (entry.kind, entry.id)
+class _Facts:
+    """What results say, read as they are named.
 
+    Args:
+        reader: verifies them.
+        commit, locate: where they are.
+        kept: of tombstones.
+    """
 
-def _did(result: Result | None, change: Change, entry: InventoryEntry) -> bool:
-    done = result.inventory if result else None
-    return done is not None and (done.change, done.kind, done.id) == (change, entry.kind, entry.id)
+    def __init__(
+        self, reader: InventoryReader, commit: str, locate: Locate, kept: Kept | None
+    ) -> None:
+        self._reader, self._commit, self._locate = reader, commit, locate
+        self._kept: Kept = kept or dict
+        self._texts: Mapping[str, str] | None = None
+        self._facts: dict[str, Fact] = {}
+        self._read: set[str] = set()
 
+    def exists(self, action_id: str) -> bool:
+        """Whether there is anything that may be the result of an action."""
+        return is_id(action_id) and (
+            self._locate(action_id) is not None or action_id in self._tombstones()
+        )
 
-def _why_not(entry: InventoryEntry, data: bytes, result: Result | None) -> str:
-    """Why a file is not what the result that it names wrote; "" if it is."""
-    if result is None:
-        return f"there is no result {entry.result[:100]} of this dispatcher"
-    if not (_did(result, Change.CREATES, entry) or _did(result, Change.UPDATES, entry)):
-        return f"the result of {result.id} did not write it"
-    if rendered(result) != data:
-        return f"it differs from what the result of {result.id} wrote"
-    return ""
+    def has(self, action_id: str) -> bool:
+        """Whether a result of ours of this action was read."""
+        return action_id in self._facts
+
+    def learn(self, action_ids: Iterable[str]) -> None:
+        """Read the results of these actions."""
+        new = {i for i in action_ids if is_id(i)} - self._read
+        self._read |= new
+        self._facts.update(self._reader.facts.verified(self._blobs(new)))
+        for action_id in new - self._facts.keys():
+            text = self._tombstones().get(action_id)
+            fact = self._reader.facts.of_text(text, action_id, like=self._commit) if text else None
+            if fact is not None:
+                self._facts[action_id] = fact
+
+    def about(self, named: Named, action_ids: Iterable[str]) -> list[Fact]:
+        """What the results of these actions say about one entry."""
+        facts = (self._facts.get(action_id) for action_id in action_ids)
+        return [fact for fact in facts if fact is not None and (fact.kind, fact.id) == named]
+
+    def _blobs(self, action_ids: Collection[str]) -> dict[str, str]:
+        files = {i: file for i in action_ids if (file := self._locate(i)) is not None}
+        blobs = {i: file.blob for i, file in files.items() if file.blob}
+        rest = {file.path: i for i, file in files.items() if not file.blob}
+        if rest:
+            found = self._reader.repo.entries_at(self._commit, rest)
+            blobs |= {rest[path]: entry.oid for path, entry in found.items() if entry.regular}
+        return blobs
+
+    def _tombstones(self) -> Mapping[str, str]:
+        if self._texts is None:
+            self._texts = self._kept()
+        return self._texts

@@ -13,7 +13,7 @@ from dispatcher.loop.endings import ending
 from dispatcher.loop.foreign import in_git
 from dispatcher.loop.view import View
 from dispatcher.loop.written_runs import written_run
-from dispatcher.model.run import Claim
+from dispatcher.model.run import Claim, Phase
 from dispatcher.ops_repo import Formulas, Tree
 from dispatcher.sources import Look
 
@@ -69,6 +69,10 @@ def look_of(
         file = in_git(tree, action_id)
         return None if file is None else ending(components, file)
 
+    def result_file(action_id: str) -> tuple[str, str] | None:
+        file = in_git(tree, action_id)
+        return None if file is None else (file.path, file.blob)
+
     return Look(
         now=now,
         commit=tree.commit,
@@ -83,4 +87,16 @@ def look_of(
         ids=ids.all,
         written=lambda action_id: written_run(components, tree, ids.claims, action_id),
         problems=partial(view.intake.problems_of, tree=tree),
+        sure=components.steady_clock.sure,
+        result_file=result_file,
+        kept_results=lambda: kept_results(ids.claims),
     )
+
+
+def kept_results(claims: Mapping[str, Claim]) -> Mapping[str, str]:
+    """The texts of results that tombstones keep, by action id. Safe to call from any thread."""
+    return {
+        claim.key.action_id: claim.result
+        for claim in list(claims.values())
+        if claim.phase is Phase.TOMBSTONE and claim.result
+    }

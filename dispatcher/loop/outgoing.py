@@ -60,6 +60,8 @@ class Entry:
         blob: git blob hash (hex) of the action, if the text is the result of a claim: it then
             replaces a file that is not ours. "" for an action that was never claimed: then an
             existing file stays.
+        restored: whether it is a result that was in git before: then the inventory's files are
+            restored for themselves, because later results may have changed them.
     """
 
     action_id: str
@@ -67,6 +69,7 @@ class Entry:
     policies: tuple[str, ...] = ()
     blob: str = ""
     output: ResultOutput | None = None
+    restored: bool = False
 
     @property
     def path(self) -> str:
@@ -82,6 +85,7 @@ class Entry:
             policies=claim.grant.policies if claim.grant else (),
             blob=claim.key.blob,
             output=_output(claim),
+            restored=claim.formula is None,
         )
 
 

@@ -7,60 +7,19 @@ certificates, tokens, schedules. Of the months that are too old, one goes per pa
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 
 from dispatcher.errors import Dependency
 from dispatcher.loop.pollers import Pollers
+from dispatcher.loop.steady_clock import STEADY_S, ClockRecord
 from dispatcher.ops_repo import OutputRefs
 from dispatcher.status.tracker import Tracker
 
 INTERVAL_S = 3_600.0
 """Seconds between two looks at the months on the remote."""
 
-STEADY_S = 3 * 86_400.0
-"""Seconds that the clock must have run steadily before a month is removed: longer than a weekend."""
-
-GAP_S = 86_400.0
-"""Longest time in seconds between two looks at a clock that runs steadily: a restart takes less."""
-
-CLOCK_RECORD = "clock.json"
-"""Name of the file below the state directory."""
-
 NAME = "output-retention"
-
-
-class ClockRecord:
-    """When this installation looked at the clock, in a file, so that a jump is found after a restart.
-
-    Args:
-        path: of the file; without it, or if it cannot be read, the clock counts as just set.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def steady_for(self, now: float) -> float:
-        """Record a look; returns for how many seconds the clock has run without a jump.
-
-        Args:
-            now: what the clock shows, seconds since the epoch.
-
-        Raises:
-            OSError: it could not be recorded.
-        """
-        since = now
-        with suppress(OSError, ValueError, TypeError, KeyError):
-            record = json.loads(self._path.read_bytes())
-            if 0 <= now - float(record["seen"]) <= GAP_S:
-                since = min(now, float(record["since"]))
-        new = self._path.with_suffix(".new")
-        new.write_text(json.dumps({"since": since, "seen": now}))
-        new.replace(self._path)
-        return now - since
 
 
 class OutputRetention:

@@ -28,10 +28,12 @@ from dispatcher.engines.base import Scheduler, Stream
 from dispatcher.errors import DisintoError
 from dispatcher.host.private import make_private
 from dispatcher.loop.output_writing import UNFINISHED, Expected, Unfit, Writing, file_name
+from dispatcher.loop.steady_clock import STEADY_S
 from dispatcher.model.result import KeptStream, ResultOutput
 from dispatcher.ops_repo import OutputFile
 
 if TYPE_CHECKING:
+    from dispatcher.loop.steady_clock import ClockRecord
     from dispatcher.model.run import Claim, Outcome
     from dispatcher.settings import Settings
 
@@ -60,7 +62,7 @@ SPOOL_BYTES = 1024 * 1024 * 1024
 """Maximum bytes of files that wait for a push."""
 
 LEFTOVER_S = 7 * 86_400.0
-"""Age in seconds at which a file that nobody pushed is removed at the start."""
+"""Age in seconds at which a file that nobody pushed is removed at the start, by a steady clock."""
 
 PAUSES_S = (60.0, 3_600.0)
 """First and longest pause after the remote refused output, or the engine was too slow."""
@@ -72,6 +74,7 @@ class KeptOutputs:
     Args:
         settings: ``[output]``, and the state directory.
         scheduler: the engine that has the output.
+        record: of the clock: leftovers are removed only by one that is steady.
         read_s: see ``READ_S``.
         late_s: see ``LATE_S``.
         clock: seconds, monotonic.
@@ -82,13 +85,14 @@ class KeptOutputs:
         settings: Settings,
         scheduler: Scheduler,
         *,
+        record: ClockRecord,
         read_s: float = READ_S,
         late_s: float = LATE_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit = settings.output.max_kb * 1024
         self._directory = settings.state_dir / DIRECTORY
-        self._scheduler, self._clock = scheduler, clock
+        self._scheduler, self._record, self._clock = scheduler, record, clock
         self._read_s, self._late_s = read_s, late_s
         self._slots = threading.BoundedSemaphore(READERS)
         self._lock = threading.Lock()
@@ -207,7 +211,9 @@ class KeptOutputs:
         with self._lock:
             if not self._tidied:
                 make_private(self._directory)
-                _remove_leftovers(self._directory)
+                now = time.time()
+                steady = self._record.steady_for(now) >= STEADY_S
+                _remove_leftovers(self._directory, before=now - LEFTOVER_S if steady else 0.0)
                 self._tidied = True
         if sum(file.stat().st_size for file in _listed(self._directory)) > SPOOL_BYTES:
             raise OSError(0, f"more than {SPOOL_BYTES >> 20} MiB wait there for a push")
@@ -306,9 +312,13 @@ def _listed(directory: Path) -> Iterator[Path]:
         yield from directory.iterdir()
 
 
-def _remove_leftovers(directory: Path) -> None:
-    """Remove what a crash left unfinished, and what was never pushed."""
+def _remove_leftovers(directory: Path, *, before: float) -> None:
+    """Remove what a crash left unfinished, and what was never pushed.
+
+    Args:
+        before: what is older goes, seconds since the epoch.
+    """
     for file in _listed(directory):
         with suppress(OSError):
-            if file.name.startswith(UNFINISHED) or time.time() - file.stat().st_mtime > LEFTOVER_S:
+            if file.name.startswith(UNFINISHED) or file.stat().st_mtime < before:
                 file.unlink()

@@ -14,7 +14,7 @@ from dispatcher.ops_repo import NewFile
 def inventory_files(entry: Entry | NewAction) -> list[NewFile]:
     """The file of the inventory that the result of a run writes or removes, in the same commit."""
     result = _result_of(entry)
-    if result is None or result.inventory is None:
+    if result is None or result.inventory is None or (isinstance(entry, Entry) and entry.restored):
         return []
     path = entry_path(result.inventory.kind, result.inventory.id)
     if result.inventory.change is Change.DESTROYS:

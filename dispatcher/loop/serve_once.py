@@ -26,6 +26,7 @@ def is_done(term: Term, plan: Plan) -> bool:
         or term.heads.pending
         or term.steps.arrivals.pending
         or term.claims.has_open()
+        or term.inventory.pending
     )
     settled = term.heads.followed and term.lead.confirmed and not term.claims.stale
     if at_work or not settled or term.outages.outages():

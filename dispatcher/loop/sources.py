@@ -247,7 +247,7 @@ class Sources:
         look = self._look(now, down)
         self._pollers.run(
             Dependency.LEDGER,
-            lambda: [ask(source, self._components, look) for source in self._sources],
+            lambda: self._ask(look),
             self._asked,
             name=NAME,
             failed=self._failed,
@@ -301,6 +301,10 @@ class Sources:
     ) -> Callable[[Mapping[str, str]], Look]:
         components, view, ids = self._components, self._view, self._ids
         return lambda marks: look_of(components, view, ids=ids, now=now, marks=marks, down=down)
+
+    def _ask(self, look: Callable[[Mapping[str, str]], Look]) -> list[Answer]:
+        self._components.steady_clock.look()
+        return [ask(source, self._components, look) for source in self._sources]
 
     def _asked(self, answers: Sequence[Answer]) -> None:
         if not any(answer.error for answer in answers):

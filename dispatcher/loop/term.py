@@ -23,10 +23,11 @@ from dispatcher.loop.components import Components
 from dispatcher.loop.endings import Endings
 from dispatcher.loop.executor import Executor
 from dispatcher.loop.heads import Heads
+from dispatcher.loop.inventory_restoring import InventoryRestoring
 from dispatcher.loop.missed_reports import MissedReports
 from dispatcher.loop.outages import Outages
 from dispatcher.loop.outgoing import NewAction, Pushed
-from dispatcher.loop.output_retention import CLOCK_RECORD, ClockRecord, OutputRetention
+from dispatcher.loop.output_retention import OutputRetention
 from dispatcher.loop.pollers import Pollers
 from dispatcher.loop.polls import (
     ClaimPoll,
@@ -70,7 +71,7 @@ class Term:
     output_retention: OutputRetention
     cleanup: Cleanup
     sources: Sources
-
+    inventory: InventoryRestoring
     progress: ProgressPoll
 
     def world(self) -> World:
@@ -124,6 +125,7 @@ class Term:
         self.secret_names.work(back)
         self.steps.reports.work(self.view.tree)
         self.sources.work(ready=self._may_write())
+        self.inventory.work(ready=self._may_write())
         if self._archives(once=once):
             self.archiving.work(self.view.tree, keep=self.claims.claims)
             self.output_retention.work()
@@ -151,6 +153,7 @@ class Term:
             self.steps.arrivals.next_try_in(),
             self.steps.reports.next_in(),
             self.sources.next_in() if self._may_write() else None,
+            self.inventory.next_in() if self._may_write() else None,
         )
         return min((pause for pause in pauses if pause is not None), default=None)
 
@@ -301,7 +304,7 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
             tracker,
             led=steps.led,
             keep_months=settings.output.keep_months,
-            record=ClockRecord(settings.state_dir / CLOCK_RECORD),
+            record=components.steady_clock.record,
         ),
         cleanup=Cleanup(
             components.scheduler,
@@ -310,4 +313,13 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
             every_s=registry.get(settings.scheduler).tidying_interval_s(settings),
         ),
         sources=sources,
+        inventory=InventoryRestoring(
+            components,
+            view,
+            claims.claims,
+            pollers=pollers,
+            tracker=tracker,
+            led=steps.led,
+            moved=moved,
+        ),
     )

@@ -19,6 +19,12 @@ class Verifier(Protocol):
         """
         ...
 
+    def keys_digest(self) -> str:
+        """Of the keys that ``ours`` goes by, in hex, so that what was verified need not be verified
+        again; "" if there are none. Raises what ``ours`` raises.
+        """
+        ...
+
     def ours(self, data: bytes, *, action_id: str, blob: str | None) -> bool:
         """Whether we signed exactly these bytes as the result of this action.
 
@@ -45,6 +51,10 @@ class Unsigned:
     def can_prove(self) -> bool:
         """False."""
         return False
+
+    def keys_digest(self) -> str:
+        """None."""
+        return ""
 
     def ours(self, data: bytes, *, action_id: str, blob: str | None) -> bool:  # noqa: ARG002
         """Never."""

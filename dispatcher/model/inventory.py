@@ -27,3 +27,10 @@ class Declaration:
     change: Change
     kind: str
     destroyed_by: str = ""
+
+
+def says_inventory(text: str) -> bool:
+    """Whether the text of a result names a change of the inventory. Cheap: texts of JSON contain no
+    line ends, so only the result's own key begins a line like this.
+    """
+    return '\n  "inventory": {' in text

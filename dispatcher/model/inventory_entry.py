@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING
 
 from dispatcher.model.inventory import Change, Declaration
@@ -34,6 +35,14 @@ def entry_path(kind: str, entry_id: str) -> str:
     return f"{INVENTORY_PATH}/{kind}/{entry_id}{ENTRY_ENDING}"
 
 
+def named_by(path: str) -> tuple[str, str] | None:
+    """Kind and id of the entry at a path in the ops repo; None if it is that of none."""
+    parts = path.removeprefix(f"{INVENTORY_PATH}/").removesuffix(ENTRY_ENDING).split("/")
+    if len(parts) != 2 or not all(map(is_id, parts)) or entry_path(*parts) != path:
+        return None
+    return parts[0], parts[1]
+
+
 def trailer(result: Result) -> str:
     """The line of a commit's message that names what its result does to the inventory; "" for
     nothing. By it a removal is found in the history even if somebody else removed the file first.
@@ -58,7 +67,27 @@ def rendered(result: Result) -> bytes:
         "expires_at": done.expires_at,
         "entry": done.entry,
     }
-    return (json.dumps(plain, indent=2, ensure_ascii=False) + "\n").encode()
+    return (_indented(plain) + "\n").encode()
+
+
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _indented(value: object, margin: str = "\n") -> str:
+    """As ``json.dumps(value, indent=2, ensure_ascii=False)`` writes it, which with an indent is slow.
+    Keys are texts.
+    """
+    if isinstance(value, str):
+        return encode_basestring(value)
+    inner = margin + "  "
+    if isinstance(value, dict) and value:
+        pairs = [
+            f"{encode_basestring(key)}: {_indented(each, inner)}" for key, each in value.items()
+        ]
+        return f"{{{inner}{f',{inner}'.join(pairs)}{margin}}}"
+    if isinstance(value, list | tuple) and value:
+        return f"[{inner}{f',{inner}'.join(_indented(each, inner) for each in value)}{margin}]"
+    return _ENCODE(value)
 
 
 def declared_change(

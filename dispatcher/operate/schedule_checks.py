@@ -11,6 +11,7 @@ from dispatcher.decide.tiers import TierDecision, effective_tier
 from dispatcher.gate.base import Gate
 from dispatcher.model.action import Action
 from dispatcher.model.checks import Check
+from dispatcher.model.sure_time import SureTime
 from dispatcher.ops_repo import Formulas, OpsRepo
 from dispatcher.settings import Settings
 from dispatcher.settings.dynamic import variables_of
@@ -48,6 +49,9 @@ def check_schedules(
         ids=frozenset,
         written=lambda _id: None,
         problems=lambda *_: (),  # ``plan`` and ``status`` have them
+        sure=lambda: SureTime(now=0.0),
+        result_file=lambda _id: None,
+        kept_results=dict,
     )
     notes = Schedules(repo, limit=settings.limits.max_action_bytes).look(look).notes
     if notes and not settings.attestation.enabled:

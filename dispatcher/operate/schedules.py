@@ -13,6 +13,7 @@ from dispatcher.loop.sources import ask
 from dispatcher.loop.view import View
 from dispatcher.model.run import Claim
 from dispatcher.model.schedule import action_id_of, occasion_of, slot_of, unreplaced
+from dispatcher.model.sure_time import SureTime
 from dispatcher.operate.author_view import AuthorView
 from dispatcher.ops_repo import Formulas
 from dispatcher.sources import Look, SourceNote, SourceState
@@ -145,6 +146,9 @@ def schedules_in_git(view: AuthorView, *, limit: int, count: int) -> tuple[list[
         ids=ids.all,
         written=lambda _id: None,
         problems=lambda *_: (),  # the dispatcher's own formulas and mounts decide
+        sure=lambda: SureTime(now=0.0),
+        result_file=lambda _id: None,
+        kept_results=dict,
     )
     latest: dict[str, float] = {}
     for action_id in ids.all():

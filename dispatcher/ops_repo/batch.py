@@ -22,6 +22,7 @@ class Batch:
         new, over: files at free paths, and files that replace others.
         moved: the possible moves.
         skipped: paths left unchanged.
+        removed: files that are removed.
         attached: files that belong to those written, and replace or remove what is there.
         cleared: paths of files where these need a directory.
     """
@@ -32,11 +33,12 @@ class Batch:
     over: tuple[NewFile, ...]
     moved: tuple[Move, ...]
     skipped: tuple[str, ...]
+    removed: tuple[NewFile, ...] = ()
     attached: tuple[NewFile, ...] = ()
     cleared: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.new or self.over or self.moved)
+        return bool(self.new or self.over or self.moved or self.removed)
 
     @property
     def files(self) -> tuple[NewFile, ...]:
@@ -45,15 +47,16 @@ class Batch:
 
     @property
     def replaced(self) -> tuple[Replaced, ...]:
-        """The entries that the files in ``over`` replace."""
+        """The entries that are replaced or removed."""
         return tuple(
             Replaced(path=file.path, commit=self.base, oid=self.there[file.path].oid)
-            for file in self.over
+            for file in (*self.over, *self.removed)
         )
 
     def published(self, commit: str) -> Published:
         """The result of the publish, once the commit is on the branch."""
-        written = [file.path for file in self.files] + [move.target for move in self.moved]
+        written = [file.path for file in (*self.files, *self.removed)]
+        written += [move.target for move in self.moved]
         return Published(
             commit=commit,
             written=tuple(written),
@@ -71,8 +74,9 @@ def batch(clone: Clone, base: str, files: Sequence[NewFile], moves: Sequence[Mov
     """
     there = entries_at(clone, base, _paths_to_know(files, moves))
     own = [file for file in files if not file.beside]
-    _refuse_blocked(there, own, moves)
-    checked = paths_checked(own)
+    _refuse_blocked(there, [file for file in own if not file.clears], moves)
+    removed = tuple(f for f in paths_checked(own) if f.removed and f.path in there)
+    checked = [f for f in paths_checked(own) if not f.removed]
     new = tuple(f for f in checked if f.path not in there)
     over = tuple(f for f in checked if f.path in there and _gives_way(clone, there[f.path], f))
     taken = {f.path for f in new}
@@ -80,7 +84,7 @@ def batch(clone: Clone, base: str, files: Sequence[NewFile], moves: Sequence[Mov
         m for m in moves
         if m.source in there and m.target not in there and m.target not in taken
     )  # fmt: skip
-    own_paths = {f.path for f in (*new, *over)}
+    own_paths = {f.path for f in (*new, *over, *removed)}
     going = {m.target for m in moved}
     skipped = [f.path for f in own if f.path not in own_paths]
     skipped += [m.target for m in moves if m.target not in going]
@@ -92,8 +96,11 @@ def batch(clone: Clone, base: str, files: Sequence[NewFile], moves: Sequence[Mov
         over=over,
         moved=moved,
         skipped=tuple(skipped),
+        removed=removed,
         attached=attached,
-        cleared=tuple(sorted(_blocking(attached, there))),
+        cleared=tuple(
+            sorted(_blocking([*attached, *(f for f in (*new, *over) if f.clears)], there))
+        ),
     )
 
 

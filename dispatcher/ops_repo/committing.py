@@ -39,7 +39,8 @@ class Committer:
     def of_batch(self, batch: Batch, message: str, fds: Sequence[int]) -> str:
         """Commit a batch, with a message that names what it replaces; returns the hash."""
         # A directory cannot be replaced by a file: it is removed first.
-        gone = [file.path for file in (*batch.over, *batch.attached) if file.path in batch.there]
+        replacing = (*batch.over, *batch.removed, *batch.attached)
+        gone = [file.path for file in replacing if file.path in batch.there]
         attached = [file for file in batch.attached if not file.removed]
         written = (*batch.files, *attached)
         return self.commit(
@@ -50,7 +51,7 @@ class Committer:
             lambda: {
                 **{m.source: None for m in batch.moved},
                 **{m.target: batch.there[m.source] for m in batch.moved},
-                **{file.path: None for file in batch.attached},
+                **{file.path: None for file in (*batch.removed, *batch.attached)},
                 **stored(self._clone, written),
             },
         )

@@ -39,9 +39,12 @@ def entries(clone: Clone, commit: str) -> dict[Named, Entry]:
     return found
 
 
-def changes(clone: Clone, commit: str) -> dict[Named, list[str]]:
-    """By entry the results that commits of the history claim to have changed it. Anybody can write
-    such a message, and nobody can take one of ours away without rewriting the history.
+def changes(clone: Clone, commit: str, *, since: str = "") -> dict[Named, dict[str, None]]:
+    """By entry the ids of results that commits of the history claim to have changed it. Anybody can
+    write such a message, and nobody can take one of ours away without rewriting the history.
+
+    Args:
+        since: a commit whose history is left out; "" for none.
     """
     done = clone.git.run(
         clone.path,
@@ -49,10 +52,9 @@ def changes(clone: Clone, commit: str) -> dict[Named, list[str]]:
         "--format=%B",
         "--grep=^Inventory: [a-z0-9_-]* [cud]",
         commit,
+        *([f"^{since}"] if since else []),
     )
-    found: dict[Named, list[str]] = {}
+    found: dict[Named, dict[str, None]] = {}
     for result, kind, entry in _CHANGE.findall(done.out):
-        claimed = found.setdefault((kind.decode(), entry.decode()), [])
-        if result.decode() not in claimed:
-            claimed.append(result.decode())
+        found.setdefault((kind.decode(), entry.decode()), {})[result.decode()] = None
     return found

@@ -122,7 +122,8 @@ class NewFile:
             it; anything that is not a regular file is replaced. None: nothing is ever replaced.
         beside: path of another file: this one belongs to it. It is written, over whatever is
             there, if and only if that file is, in the same commit. "" for a file by itself.
-        removed: whether the path is to be removed instead; for a file ``beside`` another only.
+        removed: whether the path is to be removed instead.
+        clears: whether files in the place of its directories give way; otherwise they are an error.
     """
 
     path: str
@@ -130,6 +131,7 @@ class NewFile:
     keeps: Callable[[bytes], bool] | None = None
     beside: str = ""
     removed: bool = False
+    clears: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -63,6 +63,11 @@ class RepoReader:
         """The entry at a path, with its mode."""
         return self._repairing(lambda: reader.entry_at(self._clone, commit, path))
 
+    def entries_at(self, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
+        """The entries at many paths; missing ones are left out."""
+        requested = tuple(paths)
+        return self._repairing(lambda: reader.entries_at(self._clone, commit, requested))
+
     def directory(self, commit: str, path: str) -> dict[str, Entry]:
         """The entries of a directory by name; {} if there is none. Names are as git has them, so
         that they may hold surrogates (bytes that are not UTF-8).
@@ -73,9 +78,15 @@ class RepoReader:
         """The inventory's files at a commit, by kind and id."""
         return self._repairing(lambda: inventory.entries(self._clone, commit))
 
-    def inventory_changes(self, commit: str) -> dict[tuple[str, str], list[str]]:
-        """By kind and id of an entry, ids of results that changed it, as messages claim."""
-        return self._repairing(lambda: inventory.changes(self._clone, commit))
+    def inventory_changes(
+        self, commit: str, *, since: str = ""
+    ) -> dict[tuple[str, str], dict[str, None]]:
+        """By kind and id of an entry, ids of results that changed it, as messages claim.
+
+        Args:
+            since: a commit whose history is left out; "" for none.
+        """
+        return self._repairing(lambda: inventory.changes(self._clone, commit, since=since))
 
     def has_commit(self, oid: str) -> bool:
         """Whether the clone has a commit of this hash."""

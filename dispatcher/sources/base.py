@@ -13,6 +13,7 @@ from dispatcher.errors import Dependency, Problem
 from dispatcher.gate.base import Decision, Question
 from dispatcher.model.action import Action
 from dispatcher.model.result import Result
+from dispatcher.model.sure_time import SureTime
 from dispatcher.ops_repo import Formulas
 
 MARK_CHARACTERS = 100
@@ -144,6 +145,11 @@ class Look:
         problems: why an action that the source would write would be invalid, although its file is good:
             names that do not exist, params that do not fit. Takes the action, its file, and the path for
             messages. Raises ``TemporaryError`` if formulas cannot be read.
+        sure: the time as far as clocks can be relied on, for what cannot be undone; calls Vault.
+        result_file: path, and blob (hex, "" if unknown), of the file in the place of an action's result;
+            None if there is none.
+        kept_results: by action id the texts of results that the ledger keeps, because somebody changed
+            or removed their files.
     """
 
     now: float
@@ -159,6 +165,9 @@ class Look:
     ids: Callable[[], Collection[str]]
     written: Callable[[str], WrittenRun | None]
     problems: Callable[[Action, bytes, str], Sequence[Problem]]
+    sure: Callable[[], SureTime]
+    result_file: Callable[[str], tuple[str, str] | None]
+    kept_results: Callable[[], Mapping[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

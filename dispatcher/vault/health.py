@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dispatcher.errors import DisintoError
+from dispatcher.errors import Dependency, DisintoError, Unavailable
 from dispatcher.settings import VaultAuth
 from dispatcher.vault.http import VaultHttp
 
@@ -40,6 +40,18 @@ class VaultHealth:
     token_ttl_s: int | None = None
     renewable: bool = False
     problem: str = ""
+
+
+def server_time(http: VaultHttp) -> float:
+    """The server's clock, seconds since the epoch.
+
+    Raises:
+        Unavailable: the server does not answer, or does not say.
+    """
+    try:
+        return float(http.request("GET", _HEALTH, namespaced=False).body["server_time_utc"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unavailable(Dependency.VAULT, "Vault does not report its time") from error
 
 
 def check_health(vault: Vault, http: VaultHttp) -> VaultHealth:

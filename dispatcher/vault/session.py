@@ -101,6 +101,14 @@ class Vault:
         """Health of the server and of our login. Never raises."""
         return health.check_health(self, self._http)
 
+    def server_time(self) -> float:
+        """The server's clock, seconds since the epoch. Needs no token.
+
+        Raises:
+            Unavailable: the server does not answer, or does not say.
+        """
+        return health.server_time(self._http)
+
     def _send(
         self,
         held: HeldToken,

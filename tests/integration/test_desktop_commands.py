@@ -276,15 +276,25 @@ def refuse_forged(stage: Stage, person: Person, guacamole: FakeGuacamole) -> Non
     forged = genuine.replace("127.0.0.1", "127.0.0.2")
     stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
     stage.scene.merge({ENTRY: forged}, "Send the credentials to another host")
-    refused = person("open", DESK)
-    assert refused.code == Exit.NOPERM
-    assert "is not believed: it differs from what the result" in refused.err
     (shown,) = person("list", "--json").json["desktops"]
+    assert (shown["state"], shown["believed"]) == ("ACTIVE", True)
+    assert "127.0.0.2" not in json.dumps(shown), "what its result says, whatever its file shows"
+
+    made_up = ENTRY.replace(DESK, "made-up")
+    stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
+    stage.scene.merge({made_up: forged.replace(f'"{DESK}"', '"made-up"')}, "Make one up")
+    refused = person("open", "made-up")
+    assert refused.code == Exit.NOPERM
+    assert "is not believed: the result of made-up did not write it" in refused.err or (
+        "is not believed: there is no result made-up" in refused.err
+    ), refused.err
+    shown = {each["id"]: each for each in person("list", "--json").json["desktops"]}["made-up"]
     assert (shown["state"], shown["believed"], shown["address"]) == ("UNKNOWN", False, None)
     reap = person("reap", "--remove", "--yes", "--no-follow")
     assert reap.code == Exit.NOPERM
     assert "would count as left over" in reap.err
-    stage.scene.merge({ENTRY: genuine}, "Put it back")
+    stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
+    stage.scene.remove(made_up)
     assert person("show", DESK, "--json").json["state"] == "ACTIVE"
     assert len(guacamole.requests) == before
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,6 +99,29 @@ def file_of(stage: Stage) -> bytes:
     return stage.scene.git("show", f"main:{ENTRY}", cwd=stage.scene.remote).strip().encode() + b"\n"
 
 
+@eventually
+def restored(stage: Stage, data: bytes) -> None:
+    stage.components.wake()
+    assert file_of(stage) == data
+
+
+@eventually
+def audited(stage: Stage) -> None:
+    audit = (stage.scene.open_settings().state_dir / "audit.jsonl").read_text()
+    assert audit.count('"inventory_restored"') == 1
+
+
+@eventually
+def held_back(stage: Stage) -> None:
+    """What was written back a moment ago is not written back again at once."""
+    stage.components.wake()
+    assert stage.watch.last is not None
+    assert any(
+        f"{ENTRY} was altered" in warning and "written back once" in warning
+        for warning in stage.watch.last.warnings
+    ), stage.watch.last.warnings
+
+
 def test_from_creation_to_the_end_and_what_is_not_believed(stage: Stage) -> None:
     result = run(stage, "web", "make", {"address": "198.51.100.7"})
     assert result["outputs"] == {"other": 1}
@@ -133,11 +157,12 @@ def test_from_creation_to_the_end_and_what_is_not_believed(stage: Stage) -> None
         },
         "Forge",
     )
-    problems = {each.id: each.problem for each in inventory(stage)}
-    assert set(problems) == {"web", "other", "plain", "deep", "large", "folder", "new"}
-    assert all(problems.values())
-    assert problems["web"] == "it differs from what the result of web wrote"
-    assert problems["other"] == "the result of web did not write it"
+    shown = {each.id: each for each in inventory(stage)}
+    assert set(shown) == {"web", "other", "plain", "deep", "large", "folder", "new"}
+    assert {each.id for each in shown.values() if not each.problem} == {"web"}
+    assert shown["web"].entry == {"address": "198.51.100.7"}, "what its result says"
+    assert shown["other"].problem == "the result of web did not write it"
+    restored(stage, created)
 
     # A failed run that left something is entered; what lay in the way gives way.
     failed = run(stage, "new", "make", {"half": True}, code=3)
@@ -153,9 +178,9 @@ def test_from_creation_to_the_end_and_what_is_not_believed(stage: Stage) -> None
 
     # An older content that our own result once wrote is not the present one.
     merge(stage, {ENTRY: created}, "Bring back what was")
-    assert {each.id: each.problem for each in inventory(stage)}["web"] == (
-        "it is older than what resize wrote"
-    )
+    assert believed(stage)["web"].forged == "it is older than what resize wrote"
+    assert believed(stage)["web"].result == "resize"
+    held_back(stage)
 
     # Somebody removes the file first: the destruction is on record all the same.
     stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
@@ -170,6 +195,25 @@ def test_from_creation_to_the_end_and_what_is_not_believed(stage: Stage) -> None
     stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
     stage.scene.remove(ENTRY)
     assert "web" not in believed(stage), "and removed, it is gone for good"
+
+
+def test_a_file_that_somebody_removes_is_written_back_once(stage: Stage) -> None:
+    run(stage, "web", "make", {"address": "198.51.100.7"})
+    created = file_of(stage)
+    stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
+    stage.scene.remove(ENTRY)
+    stage.components.wake()
+    restored(stage, created)
+    message = stage.scene.git("log", "-1", "--format=%B", "main", cwd=stage.scene.remote)
+    assert f"{ENTRY}: it was removed; web wrote it" in message
+    audited(stage)
+
+    # A file in the place of its directory, at once afterwards: nobody fights about it.
+    stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
+    stage.scene.remove(ENTRY)
+    merge(stage, {"vault/inventory/machine": "in the way"}, "In the way")
+    assert believed(stage)["web"].missing
+    held_back(stage)
 
 
 def test_what_a_formula_may_not_do(stage: Stage) -> None:
@@ -227,10 +271,12 @@ def test_what_expires_is_destroyed_once_and_a_forged_lifetime_does_nothing(
 
 
 def test_an_edit_of_the_action_that_created_it_gives_its_destruction_no_more(stage: Stage) -> None:
-    soon = rfc3339(time.time() + 3)
-    run(stage, "web", "make", {"expires_at": soon})
+    merge(stage, {path("web"): action("web", formula="make")}, "web")
+    stage.components.wake()
+    running(stage, "web")
     changed = action("web", formula="make", secrets='"TOKEN_A"')
     merge(stage, {path("web"): changed}, "To have it destroyed with a secret")
+    finish(stage, "web", {"expires_at": rfc3339(time.time() - 1)})
 
     @eventually
     def told() -> str:
@@ -243,22 +289,37 @@ def test_an_edit_of_the_action_that_created_it_gives_its_destruction_no_more(sta
     assert [each.secrets for each in stage.scheduler.submitted] == [()]
 
 
-def test_a_rewritten_history_brings_back_result_and_entry(stage: Stage) -> None:
-    merge(stage, {path("web"): action("web", formula="make")}, "web")
-    base = stage.scene.git("rev-parse", "main", cwd=stage.scene.remote).strip()
+@eventually
+def entered(stage: Stage, created: bytes) -> None:
+    """Result and entry are in git."""
     stage.components.wake()
-    finish(stage, "web", {"n": 1})
+    listed = stage.scene.git("ls-tree", "-r", "--name-only", "main", cwd=stage.scene.remote)
+    assert {ENTRY, "vault/actions/web.result.json"} <= set(listed.split())
+    assert file_of(stage) == created
+
+
+def test_a_rewritten_history_brings_back_result_and_entry(stage: Stage) -> None:
+    """Also if the action is gone as well, and on a machine that knows nothing."""
+    base = stage.scene.git("rev-parse", "main", cwd=stage.scene.remote).strip()
+    run(stage, "web", "make", {"n": 1})
     created = file_of(stage)
     stage.at_rest()
     stage.scene.git("update-ref", "refs/heads/main", base, cwd=stage.scene.remote)
-    stage.components.wake()
+    entered(stage, created)
+    assert [(each.id, each.problem) for each in inventory(stage)] == [("web", "")]
 
-    @eventually
-    def back() -> None:
-        stage.components.wake()
-        listed = stage.scene.git("ls-tree", "-r", "--name-only", "main", cwd=stage.scene.remote)
-        assert {ENTRY, "vault/actions/web.result.json"} <= set(listed.split())
-
-    back()
-    assert file_of(stage) == created
-    assert list(believed(stage)) == ["web"]
+    # With the next result the remote learns which head was recorded.
+    run(stage, "other", "plain", None)
+    stage.at_rest()
+    stage.stop()
+    stage.scene.git("update-ref", "refs/heads/main", base, cwd=stage.scene.remote)
+    state = stage.scene.open_settings().state_dir
+    for file in list(state.iterdir()):
+        if not file.name.startswith("attestation"):
+            shutil.rmtree(file) if file.is_dir() else file.unlink()
+    stage.scene.git("update-ref", "-d", "refs/disinto/lead", cwd=stage.scene.remote)  # taken over
+    stage.components = stage._components()
+    stage.start()
+    entered(stage, created)
+    assert [(each.id, each.problem) for each in inventory(stage)] == [("web", "")]
+    assert [each.key.action_id for each in stage.scheduler.submitted] == ["web", "other"]

@@ -14,6 +14,7 @@ from dispatcher.devservers.issue_forge import IssueForge
 from dispatcher.gate.base import Answer, Decision
 from dispatcher.model.action import Action, parse_action
 from dispatcher.model.result import Result
+from dispatcher.model.sure_time import SureTime
 from dispatcher.model.times import rfc3339
 from dispatcher.model.verdicts import Verdict
 from dispatcher.ops_repo import Formulas
@@ -127,6 +128,9 @@ class IssueStage:
             ids=lambda: {*self.runs, *self.taken, *self.theirs},
             written=self.runs.get,
             problems=lambda *_: (),
+            sure=lambda: SureTime(now=0.0),
+            result_file=lambda _id: None,
+            kept_results=dict,
         )
 
     def passes(self) -> Wants:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,15 @@ from hypothesis import strategies as st
 from dispatcher.attestation import git_blob
 from dispatcher.engines.base import LogChunk, Stream
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.loop.outputs import LATE_S, PAUSES_S, SLOW_READS, KeptOutputs
+from dispatcher.loop.outputs import (
+    DIRECTORY,
+    LATE_S,
+    LEFTOVER_S,
+    PAUSES_S,
+    SLOW_READS,
+    KeptOutputs,
+)
+from dispatcher.loop.steady_clock import STEADY_S, ClockRecord
 from dispatcher.model.result import Result, ResultOutput
 from dispatcher.model.run import Claim, Outcome, Phase, RunKey
 from dispatcher.model.verdicts import Verdict
@@ -72,7 +83,7 @@ class Engine:
 def outputs(state: Path, engine: Engine, *, max_kb: int = 64, **more: Any) -> KeptOutputs:
     settings = Settings.model_validate({"state_dir": state, "output": {"max_kb": max_kb}})
     scheduler: Any = engine
-    more = {"late_s": 0.0, **more}
+    more = {"late_s": 0.0, "record": ClockRecord(state.parent / "clock.json"), **more}
     return KeptOutputs(settings, scheduler, **more)
 
 
@@ -307,3 +318,22 @@ def test_a_result_without_output_reads_as_before() -> None:
     assert '"output"' not in result.to_json()
     kept = result.model_copy(update={"output": ResultOutput(missing="why")})
     assert Result.model_validate_json(kept.to_json()) == kept
+
+
+@pytest.mark.parametrize("steady_s", [STEADY_S + 1, STEADY_S - 60])
+def test_what_nobody_pushed_is_removed_only_by_a_steady_clock(
+    tmp_path: Path, steady_s: float
+) -> None:
+    record = {"since": time.time() - steady_s, "seen": time.time() - 1}
+    (tmp_path / "clock.json").write_text(json.dumps(record))
+    directory = tmp_path / DIRECTORY
+    directory.mkdir(mode=0o700)
+    for name, age_s in (("old", LEFTOVER_S + 60), ("new", LEFTOVER_S - 60)):
+        (directory / name).write_text("waits for its push")
+        os.utime(directory / name, (0, time.time() - age_s))
+    engine = Engine([(Stream.STDOUT, b"x")])
+    outputs(tmp_path, engine, record=ClockRecord(tmp_path / "clock.json")).collect(
+        CLAIM, engine.outcome
+    )
+    assert (directory / "new").exists()
+    assert (directory / "old").exists() == (steady_s < STEADY_S)

@@ -10,14 +10,8 @@ from typing import Any
 
 import pytest
 
-from dispatcher.loop.output_retention import (
-    GAP_S,
-    INTERVAL_S,
-    STEADY_S,
-    ClockRecord,
-    OutputRetention,
-    oldest_kept,
-)
+from dispatcher.loop.output_retention import INTERVAL_S, OutputRetention, oldest_kept
+from dispatcher.loop.steady_clock import GAP_S, STEADY_S, ClockRecord
 
 DAY_S = 86_400.0
 NOW = datetime(2026, 11, 2, 12, tzinfo=UTC).timestamp()
@@ -72,7 +66,7 @@ class Serve:
             tracker,
             led=lambda: None,
             keep_months=12,
-            record=ClockRecord(self._state / "clock.json"),
+            record=ClockRecord(self._state / "clock.json", boot=lambda: ("", 0.0)),
             clock=lambda: self.now,
         )
 
@@ -125,10 +119,15 @@ def test_a_clock_that_is_wrong_when_serve_starts_removes_nothing_either(serve: S
 def test_a_record_that_cannot_be_read_counts_as_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "clock.json"
     path.write_text(text)
-    assert ClockRecord(path).steady_for(NOW) == 0
-    assert json.loads(path.read_text()) == {"since": NOW, "seen": NOW}
-    assert ClockRecord(path).steady_for(NOW + GAP_S) == GAP_S, "down for a day"
-    assert ClockRecord(path).steady_for(NOW + 2 * GAP_S + 1) == 0, "or for longer"
+    assert ClockRecord(path, boot=lambda: ("", 0.0)).steady_for(NOW) == 0
+    written = json.loads(path.read_text())
+    assert (written["since"], written["seen"]) == (NOW, NOW)
+    assert ClockRecord(path, boot=lambda: ("", 0.0)).steady_for(NOW + GAP_S) == GAP_S, (
+        "down for a day"
+    )
+    assert ClockRecord(path, boot=lambda: ("", 0.0)).steady_for(NOW + 2 * GAP_S + 1) == 0, (
+        "or for longer"
+    )
 
 
 @pytest.mark.parametrize(

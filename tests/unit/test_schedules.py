@@ -26,6 +26,7 @@ from dispatcher.model.action import Action
 from dispatcher.model.paths import SCHEDULES_PATH
 from dispatcher.model.schedule import InvalidSchedule, Schedule, parse_schedule
 from dispatcher.model.slots import Slots
+from dispatcher.model.sure_time import SureTime
 from dispatcher.ops_repo import Entry, Formulas
 from dispatcher.settings import Settings
 from dispatcher.sources import Look, SourceState, Wants, WrittenRun, action_text
@@ -108,6 +109,9 @@ def look(
         ids=frozenset,
         written=written,
         problems=problems,
+        sure=lambda: SureTime(now=0.0),
+        result_file=lambda _id: None,
+        kept_results=dict,
     )
 
 

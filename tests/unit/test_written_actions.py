@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -29,9 +30,11 @@ class Signer:
         return key_id(KEY.public_key()), KEY.sign(data)
 
 
-def signed(action_id: str = "one-1", *, place: str = HERE, blob: str = OLD) -> bytes:
+def signed(
+    action_id: str = "one-1", *, place: str = HERE, blob: str = OLD, kind: str = "wish"
+) -> bytes:
     return sign_action(
-        Signer(), action_text("wish", wish(action_id, blob=blob)), place=place
+        Signer(), action_text(kind, wish(action_id, blob=blob)), place=place
     ).encode()
 
 
@@ -159,6 +162,16 @@ class Files:
         return dict.fromkeys(blobs, self.data)
 
 
+@dataclass
+class Entries:
+    """An inventory with one entry."""
+
+    entry: tuple[str, bytes] | None = None
+
+    def genuine(self, commit: str, path: str) -> tuple[str, bytes] | None:
+        return self.entry
+
+
 def question(data: bytes, action_id: str = "one-1") -> Question:
     action = parse_action(data, path="p", stem=action_id)
     return Question(
@@ -178,7 +191,9 @@ def judged(
 ) -> tuple[Decision, Inner]:
     inner = Inner({approved})
     verifier = WrittenVerifier(PublicKeys(lambda: [KEY.public_key()]), place=HERE)
-    gate = SourcedGate(inner, files=Files(definition, data), written=verifier, limit=10**6)
+    gate = SourcedGate(
+        inner, files=Files(definition, data), written=verifier, entries=Entries(), limit=10**6
+    )
     return gate.check(question(data)), inner
 
 
@@ -222,3 +237,34 @@ def test_what_is_not_ours_is_judged_as_anybodys_file(forged: bytes) -> None:
 def test_without_a_definition_the_file_itself_needs_approval() -> None:
     _, inner = judged(signed(blob=""))
     assert [q.path for q in inner.asked] == ["vault/actions/one-1.toml"]
+
+
+ENTRY = json.dumps({"tier": "high", "approved_by": ["boss"], "result": "web"}).encode()
+
+
+@pytest.mark.parametrize(
+    ("entry", "answer", "final"),
+    [
+        ((OLD, ENTRY), Answer.APPROVED, False),
+        ((NEW, ENTRY), Answer.REFUSED, True),
+        (("", b""), Answer.REFUSED, True),
+        (None, Answer.REFUSED, False),
+    ],
+)
+@pytest.mark.parametrize("shown", [OLD, NEW, None])
+def test_what_expired_is_destroyed_whatever_its_file_shows(
+    entry: tuple[str, bytes] | None, answer: Answer, *, final: bool, shown: str | None
+) -> None:
+    """Only a run replaces or ends an entry: the file in git decides nothing."""
+    data = signed(kind="expiry")
+    verifier = WrittenVerifier(PublicKeys(lambda: [KEY.public_key()]), place=HERE)
+    gate = SourcedGate(
+        Inner(set()),
+        files=Files(shown, data),
+        written=verifier,
+        entries=Entries(entry),
+        limit=10**6,
+    )
+    decision = gate.check(question(data))
+    assert (decision.answer, decision.final) == (answer, final)
+    assert decision.approved_by == (("boss",) if answer is Answer.APPROVED else ())

@@ -1,0 +1,126 @@
+"""The cache of what was verified about the inventory, in a file.
+
+Verifying a signature takes long, and a result never changes under its blob hash. So what a verified
+result says is kept in a file of the state directory, by the result's blob, its action and the keys by
+which it was verified: with other keys it is verified again. So are the claims of the history's messages,
+with the head up to which they were read. Nobody who may only push can write there; whoever can has the
+ledger and the signing key as well. The file may be lost or damaged: then all is read and verified again.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from dispatcher.loop.inventory_facts import Claims, Fact, Named
+
+CACHE = "inventory-cache.db"
+"""Name of the file below the state directory."""
+
+CACHED_LIMIT = 200_000
+"""Maximum of results in the cache; beyond it, it begins anew."""
+
+BUSY_TIMEOUT_S = 2.0
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS facts (
+    keys TEXT NOT NULL, result TEXT NOT NULL, action TEXT NOT NULL, fact TEXT NOT NULL,
+    PRIMARY KEY (keys, result, action)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS claims (
+    kind TEXT NOT NULL, entry TEXT NOT NULL, action TEXT NOT NULL,
+    PRIMARY KEY (kind, entry, action)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS walked (head TEXT NOT NULL) STRICT;
+"""
+
+T = TypeVar("T")
+
+
+class FactCache:
+    """What was verified, in a file. Thread-safe; processes may share it. Never raises: what cannot be
+    read or written is verified again.
+
+    Args:
+        directory: the state directory; None for no cache.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self._file = None if directory is None else directory / CACHE
+        self._turn = threading.Lock()
+
+    def facts(self, keys: str) -> dict[tuple[str, str], Fact]:
+        """All that was verified by these keys, by the result's blob and its action."""
+
+        def read(db: sqlite3.Connection) -> dict[tuple[str, str], Fact]:
+            rows = db.execute("SELECT result, action, fact FROM facts WHERE keys = ?", (keys,))
+            return {(result, action): Fact(*json.loads(fact)) for result, action, fact in rows}
+
+        return self._with(read) or {}
+
+    def add(self, keys: str, facts: Mapping[tuple[str, str], Fact]) -> None:
+        """Keep what was verified by these keys."""
+        rows = [(keys, *key, json.dumps(fact.as_row())) for key, fact in facts.items()]
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM facts WHERE keys <> ?", (keys,))
+            (count,) = db.execute("SELECT count(*) FROM facts").fetchone()
+            if count + len(rows) > CACHED_LIMIT:
+                db.execute("DELETE FROM facts")
+            db.executemany("INSERT OR REPLACE INTO facts VALUES (?, ?, ?, ?)", rows)
+
+        self._with(write)
+
+    def claims(self) -> tuple[str, dict[Named, dict[str, None]]]:
+        """The head up to which the history was read, "" for none, and its claims."""
+
+        def read(db: sqlite3.Connection) -> tuple[str, dict[Named, dict[str, None]]]:
+            (head,) = db.execute("SELECT head FROM walked").fetchone() or ("",)
+            claims: dict[Named, dict[str, None]] = {}
+            for kind, entry, action in db.execute("SELECT kind, entry, action FROM claims"):
+                claims.setdefault((kind, entry), {})[action] = None
+            return head, claims
+
+        return self._with(read) or ("", {})
+
+    def walked(self, head: str, claims: Claims, *, anew: bool) -> None:
+        """Keep the claims of the history up to a head.
+
+        Args:
+            anew: whether they replace those that are kept.
+        """
+        rows = [(*named, action) for named, ids in claims.items() for action in ids]
+
+        def write(db: sqlite3.Connection) -> None:
+            if anew:
+                db.execute("DELETE FROM claims")
+            db.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", rows)
+            db.execute("DELETE FROM walked")
+            db.execute("INSERT INTO walked VALUES (?)", (head,))
+
+        self._with(write)
+
+    def _with(self, use: Callable[[sqlite3.Connection], T]) -> T | None:
+        if self._file is None or not self._file.parent.is_dir():
+            return None
+        with self._turn:
+            try:
+                return self._used(self._file, use)
+            except sqlite3.OperationalError:
+                return None  # locked, full, or not ours to write
+            except (sqlite3.DatabaseError, ValueError, TypeError):
+                with suppress(OSError):
+                    self._file.unlink()  # damaged
+                return None
+
+    @staticmethod
+    def _used(file: Path, use: Callable[[sqlite3.Connection], T]) -> T:
+        with closing(sqlite3.connect(file, timeout=BUSY_TIMEOUT_S)) as db:
+            db.executescript(_TABLES)
+            with db:
+                return use(db)
