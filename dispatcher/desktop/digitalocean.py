@@ -27,6 +27,7 @@ PAGE = 200
 MAX_PAGES = 50
 _ANSWER_LIMIT = 16 * 2**20
 _TEXT_LIMIT = 300
+_NAME_LIMIT = 255
 _UBUNTU = re.compile(r"ubuntu-(\d\d)-(\d\d)-x64", re.ASCII)
 _QUOTA = "will exceed your droplet limit"
 _SCOPES = "droplet:create, droplet:read, droplet:delete, tag:create, tag:read, image:read and ssh_key:read"
@@ -47,7 +48,7 @@ class _Region(BaseModel):
 
 
 class _Droplet(BaseModel):
-    id: int
+    id: int = Field(gt=0)
     name: str
     status: str
     created_at: str
@@ -61,11 +62,11 @@ class _Droplet(BaseModel):
         ip = next(public, "")
         return Droplet(
             id=self.id,
-            name=self.name,
-            status=self.status,
+            name=_shown(self.name),
+            status=_shown(self.status),
             ip=str(IPv4Address(ip)) if ip else "",
-            region=self.region.slug,
-            size=self.size_slug,
+            region=_shown(self.region.slug),
+            size=_shown(self.size_slug),
             tags=tuple(self.tags),
             created_at=epoch(self.created_at),
         )
@@ -193,11 +194,20 @@ class DigitalOcean:
             return None
         if status != 200:
             self._refuse(status, answer, f"read droplet {droplet_id}")
-        return _droplet(answer.get("droplet"))
+        droplet = _droplet(answer.get("droplet"))
+        if droplet.id != droplet_id:
+            raise CloudUnclear(f"DigitalOcean described another droplet than {droplet_id}")
+        return droplet
 
     def tagged(self, tag: str) -> list[Droplet]:
         listed = self._pages("/v2/droplets", "droplets", {"tag_name": tag}, "list droplets")
         by_id = {each.id: each for each in map(_droplet, listed)}
+        for each in by_id.values():
+            # What is listed by a tag is deleted by it. DigitalOcean keeps the case of a tag's first use.
+            if tag.casefold() not in map(str.casefold, each.tags):
+                raise CloudUnclear(
+                    f"DigitalOcean lists droplet {each.id} under {tag}, without that tag"
+                )
         return list(by_id.values())
 
     def delete(self, droplet_id: int) -> bool:
@@ -362,6 +372,11 @@ def _said(answer: Mapping[str, Any] | None) -> str:
         return ""
     text = "".join(c if c.isprintable() else " " for c in message.strip())[:_TEXT_LIMIT]
     return f": {text.rstrip('.')}"
+
+
+def _shown(name: str) -> str:
+    """A name of the provider's, for messages and results."""
+    return "".join(c if c.isprintable() else "?" for c in name[:_NAME_LIMIT])
 
 
 def _image(raw: object) -> _Image:

@@ -22,6 +22,7 @@ ATTACKERS = (
     "other_installation",
     "formula",
     "neighbour",
+    "desktop",
     "network",
     "issue_writer",
 )

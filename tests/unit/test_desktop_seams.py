@@ -40,12 +40,12 @@ def test_what_is_no_report(data: bytes) -> None:
     assert parse_report(data) is None
 
 
-@given(st.dictionaries(st.sampled_from(["stage", "vnc", "log_tail", "log_path"]), st.recursive(
+@given(st.dictionaries(st.sampled_from(["stage", "vnc", "log_tail", "log_path", "apps_failed"]), st.recursive(
     st.none() | st.text() | st.floats() | st.booleans(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
 )))  # fmt: skip
 def test_any_report_is_bounded_and_printable(value: dict[str, object]) -> None:
     report = parse_report(json.dumps(value).encode())
     assert report is not None
-    texts = [report.stage, report.log_path, *report.log_tail]
-    assert len(report.log_tail) <= TAIL_LINES
+    texts = [report.stage, report.log_path, *report.log_tail, *report.apps_failed]
+    assert max(len(report.log_tail), len(report.apps_failed)) <= TAIL_LINES
     assert all(len(text) <= LINE_LENGTH and (text.isprintable() or not text) for text in texts)

@@ -1,0 +1,112 @@
+"""Whoever answers in the place of the provider: no answer has a machine deleted that is not ours, and none ends
+in anything but an error of the adapter.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dispatcher.desktop.cloud import CloudBusy, CloudRefused, CloudUnclear, Order
+from dispatcher.desktop.destroy import Removal, StillThere
+from dispatcher.desktop.digitalocean import Connection, DigitalOcean
+from dispatcher.desktop.reap import Known, reap
+from tests.servers.cloud import TOKEN
+from tests.support.desktops import TAGS, FakeClock, Recorder
+
+OURS = TAGS.desktop("desk-1")
+ORDER = Order(name="one", region="sfo3", size="s", image="i", tags=(OURS,))
+
+
+def droplet(number: int, *tags: str, **more: Any) -> dict[str, Any]:
+    plain = {"id": number, "name": "other", "status": "active", "tags": list(tags)}
+    return {**plain, "created_at": "2020-01-01T00:00:00Z", **more}
+
+
+class Provider:
+    """Gives one answer to every request, and 204 to a deletion."""
+
+    def __init__(self, body: Any) -> None:
+        self.body = body
+        self.deleted: list[str] = []
+
+    def adapter(self) -> DigitalOcean:
+        transport = httpx.MockTransport(self._handle)
+        return DigitalOcean(Connection(TOKEN, transport=transport), now=lambda: 1000.0)
+
+    def _handle(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "DELETE":
+            self.deleted.append(request.url.path)
+            return httpx.Response(204)
+        status = 202 if request.method == "POST" else 200
+        return httpx.Response(status, json=self.body)
+
+
+@pytest.mark.parametrize("tags", [(), ("somebody:else",), (TAGS.desktop("desk-10"),)])
+def test_a_list_that_ignores_the_tag_deletes_nobodys_machine(tags: tuple[str, ...]) -> None:
+    provider = Provider({"droplets": [droplet(7, OURS), droplet(8, *tags)], "meta": {"total": 2}})
+    removal = Removal(provider.adapter(), FakeClock(), Recorder(), tag=OURS)
+    with pytest.raises(StillThere, match="without that tag"):
+        removal.run()
+    assert provider.deleted == []
+
+
+def test_a_list_that_ignores_the_tag_is_not_reaped() -> None:
+    provider = Provider({"droplets": [droplet(8)], "meta": {"total": 1}})
+    known = Known(droplets=frozenset(), run_keys=frozenset(), listed_at=2e9)
+    with pytest.raises(CloudUnclear):
+        reap(
+            known, remove=True, cloud=provider.adapter(), clock=FakeClock(),
+            reporter=Recorder(), tags=TAGS,
+        )  # fmt: skip
+    assert provider.deleted == []
+
+
+def test_the_provider_may_write_a_tag_in_another_case() -> None:
+    provider = Provider({"droplets": [droplet(7, OURS.upper())], "meta": {"total": 1}})
+    assert [each.id for each in provider.adapter().tagged(OURS)] == [7]
+
+
+def test_another_machine_than_the_one_asked_for_is_none() -> None:
+    with pytest.raises(CloudUnclear):
+        Provider({"droplet": droplet(8)}).adapter().get(7)
+
+
+def test_names_are_printable_and_cut_where_they_are_shown() -> None:
+    body = {"droplets": [droplet(7, TAGS.all, name="\x1b[2J" + "x" * 10_000, status="\x07")]}
+    recorder = Recorder()
+    known = Known(droplets=frozenset(), run_keys=frozenset(), listed_at=2e9)
+    cloud = Provider({**body, "meta": {"total": 1}}).adapter()
+    reap(known, remove=False, cloud=cloud, clock=FakeClock(), reporter=recorder, tags=TAGS)
+    assert all(line.isprintable() and len(line) < 600 for line in recorder.said)
+    assert recorder.left is not None
+    assert len(recorder.left["leftovers"][0]["name"]) <= 255
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text() | st.sampled_from([OURS, "2020-01-01T00:00:00Z", "9999-99-99T99:99:99Z", "1.2.3.4"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(
+            ["droplet", "droplets", "id", "name", "status", "tags", "created_at", "networks", "v4",
+             "type", "ip_address", "region", "slug", "meta", "total", "images", "account", "message"]
+        ), inner, max_size=6,
+    ),
+    max_leaves=12,
+)  # fmt: skip
+
+
+@given(ANYTHING, st.sampled_from(["create", "get", "tagged", "newest_ubuntu"]))
+def test_whatever_it_answers_ends_in_an_error_of_ours_or_in_a_machine(body: Any, call: str) -> None:
+    cloud = Provider(body).adapter()
+    calls: dict[str, Any] = {
+        "create": lambda: cloud.create(ORDER), "get": lambda: cloud.get(7),
+        "tagged": lambda: cloud.tagged(OURS), "newest_ubuntu": lambda: cloud.newest_ubuntu("sfo3"),
+    }  # fmt: skip
+    with suppress(CloudBusy, CloudRefused, CloudUnclear):
+        calls[call]()
