@@ -112,7 +112,7 @@ class RepositoryCall:
         return 200, shown or None, {"X-Total-Count": str(len(shown))}
 
     def list_labels(self) -> Answer:
-        labels = [{"id": n, "name": name} for n, name in self.repository.labels.items()]
+        labels = [self._shown_label(n) for n in self.repository.labels]
         return self._page(self._cut(labels), len(labels))
 
     def make_label(self) -> Answer:
@@ -122,7 +122,9 @@ class RepositoryCall:
         name = str(self.body["name"])
         number = self.state.next_id()
         self.repository.labels[number] = name
-        return 201, {"id": number, "name": name}, {}
+        if self.body.get("exclusive"):
+            self.repository.exclusive.add(number)
+        return 201, self._shown_label(number), {}
 
     def labels_of(self, number: str) -> Answer:
         return 200, self._shown(self._issue(number))["labels"], {}
@@ -138,10 +140,7 @@ class RepositoryCall:
     def remove_label(self, number: str, label: str) -> Answer:
         self._must("write")
         issue = self._issue(number)
-        if issue.labels.pop(int(label), 0) is None:
-            event = {"type": "label", "user": self.login, "body": "", "label": int(label)}
-            issue.events.append(event)
-            issue.updated = self.state.clock()
+        self.state.unset_label(issue, int(label), self.login)
         self._event("issue_label", "label_updated", issue)
         return 204, None, {}
 
@@ -193,11 +192,7 @@ class RepositoryCall:
         return 200, shown, {"X-Total-Count": str(total)}
 
     def _shown(self, issue: StoredIssue) -> dict[str, Any]:
-        labels = [
-            {"id": n, "name": self.repository.labels[n]}
-            for n in issue.labels
-            if n in self.repository.labels
-        ]
+        labels = [self._shown_label(n) for n in issue.labels if n in self.repository.labels]
         return {
             "number": issue.number,
             "title": issue.title,
@@ -210,6 +205,10 @@ class RepositoryCall:
             "updated_at": _time(issue.updated),
             "repository": {"full_name": self.repository.name},
         }
+
+    def _shown_label(self, number: int) -> dict[str, Any]:
+        name, exclusive = self.repository.labels[number], number in self.repository.exclusive
+        return {"id": number, "name": name, "exclusive": exclusive}
 
     def _shown_event(self, event: Mapping[str, Any]) -> dict[str, Any]:
         label, origin = event.get("label"), event.get("from")

@@ -51,7 +51,7 @@ class StoredRepository:
 
     Attributes:
         rights: by login.
-        labels: names by id.
+        labels: names by id; ``exclusive``: of which an issue has one per scope.
         issues: by number.
         last: the highest number that was given to an issue.
     """
@@ -59,9 +59,14 @@ class StoredRepository:
     name: str
     rights: dict[str, str] = field(default_factory=dict)
     labels: dict[int, str] = field(default_factory=dict)
+    exclusive: set[int] = field(default_factory=set)
     issues: dict[int, StoredIssue] = field(default_factory=dict)
     last: int = 0
     private: bool = False
+
+    def scope(self, label: int) -> str:
+        """Of an exclusive label, what is before its last slash; "" for any other."""
+        return self.labels[label].rpartition("/")[0] if label in self.exclusive else ""
 
     def may(self, login: str, right: str) -> bool:
         """Whether an account has a right, or a higher one."""
@@ -135,7 +140,7 @@ class ForgeState:
     def set_label(
         self, repository: StoredRepository, issue: StoredIssue, label: int, login: str
     ) -> None:
-        """Set a label; one that is set already changes nothing.
+        """Set a label; one that is set already changes nothing. An exclusive one replaces that of its scope.
 
         Raises:
             Refused: the repository has no such label.
@@ -144,6 +149,17 @@ class ForgeState:
             raise Refused(404, "label does not exist")
         if label in issue.labels:
             return
+        scope = repository.scope(label)
+        for other in [each for each in issue.labels if scope and repository.scope(each) == scope]:
+            self.unset_label(issue, other, login)
         issue.labels[label] = None
         issue.events.append({"type": "label", "user": login, "body": "1", "label": label})
+        issue.updated = self.clock()
+
+    def unset_label(self, issue: StoredIssue, label: int, login: str) -> None:
+        """Remove a label; one that is not set changes nothing."""
+        if label not in issue.labels:
+            return
+        del issue.labels[label]
+        issue.events.append({"type": "label", "user": login, "body": "", "label": label})
         issue.updated = self.clock()

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from dispatcher.errors import Denied
+from dispatcher.forge import exchange
+from dispatcher.forge.issue_board import IssueBoard
 from dispatcher.forge.issues import IssuesApi
 
 Call = Callable[..., Any]
@@ -22,6 +24,7 @@ class IssuePlace:
     Attributes:
         name: ``owner/name``; ``other`` is another repository of the same owner.
         reads: its issues, read by its owner; ``stranger_reads`` by somebody without rights.
+        board: its issues, as the writer reports on them.
         owner, writer, stranger: call the API as these accounts: method, path, body.
         logins: of the three.
         later: has at least a second pass.
@@ -31,16 +34,17 @@ class IssuePlace:
     other: str
     reads: IssuesApi
     stranger_reads: IssuesApi
+    board: IssueBoard
     owner: Call
     writer: Call
     stranger: Call
     logins: tuple[str, str, str]
     later: Callable[[], None]
 
-    def label(self, name: str) -> int:
+    def label(self, name: str, **more: object) -> int:
         """Make a label; its id."""
-        made = self.owner("POST", f"/repos/{self.name}/labels", {"name": name, "color": "#ff0000"})
-        return int(made["id"])
+        fields = {"name": name, "color": "#ff0000", **more}
+        return int(self.owner("POST", f"/repos/{self.name}/labels", fields)["id"])
 
     def issue(self, call: Call, title: str = "t", body: str = "b", **more: object) -> int:
         """Open an issue; its number."""
@@ -123,6 +127,37 @@ class IssuesContract:
         issue = place.reads.issue(number)
         assert issue is not None
         assert issue.labels == []
+
+    def test_an_exclusive_label_replaces_the_one_of_its_scope(self, place: IssuePlace) -> None:
+        first, second = (place.label(name, exclusive=True) for name in ("s/a", "s/b"))
+        other, number = place.label("s/c"), place.issue(place.stranger)
+        assert {name: label.scope for name, label in place.board.labels().items()} == {
+            "s/a": "s",
+            "s/b": "s",
+            "s/c": "",
+        }
+        for label in (other, first, second):
+            place.board.add_label(number, label)
+        issue = place.board.issue(number)
+        assert issue is not None
+        assert set(issue.label_ids) == {"s/b", "s/c"}
+
+    def test_comments_that_one_answer_cannot_hold(
+        self, place: IssuePlace, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The time line has them, with their own ids, and in pages."""
+        monkeypatch.setattr(exchange, "MAX_ANSWER_BYTES", 30_000)
+        number = place.issue(place.stranger)
+        path = f"/repos/{place.name}/issues/{number}/comments"
+        for size in (12_000, 40_000, 12_000):
+            place.stranger("POST", path, {"body": "x" * size})
+        ours = place.board.add_comment(number, "one")
+        comments = list(place.board.comments(number))
+        assert [len(comment.body) for comment in comments] == [12_000, 12_000, 3]
+        last = comments[-1]
+        assert last.user is not None
+        assert (last.id, last.user.id) == (ours.id, place.board.me().id)
+        assert place.board.edit_comment(last.id, "two").body == "two"
 
     def test_who_mentions_an_issue(self, place: IssuePlace) -> None:
         first = place.issue(place.stranger)

@@ -10,11 +10,15 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from dispatcher.forge.exchange import Exchange
+from dispatcher.forge.issue_board import IssueBoard
 from dispatcher.forge.issues import IssuesApi
+from dispatcher.settings import ForgeSettings
 from tests.contract.issues import IssuePlace, IssuesContract
 from tests.servers.forgejo import Account, Forgejo
 
 pytestmark = pytest.mark.needs("forgejo")
+
+REPORTS = ("read:user", "read:organization", "read:repository", "write:issue")
 
 
 def reads(account: Account, repository: str) -> IssuesApi:
@@ -48,6 +52,8 @@ class TestForgejo(IssuesContract):
         path = f"/repos/{name}/collaborators/{writer.login}"
         owner.call("PUT", path, {"permission": "write"})
 
+        reports = writer.with_scopes(*REPORTS)
+
         def later() -> None:
             """Its times have whole seconds."""
             time.sleep(1.1)
@@ -57,6 +63,7 @@ class TestForgejo(IssuesContract):
             other=other,
             reads=reads(owner, name),
             stranger_reads=reads(stranger, name),
+            board=IssueBoard(ForgeSettings(url=forge.url, repository=name), token=reports.token),
             owner=caller(owner),
             writer=caller(writer),
             stranger=caller(stranger),

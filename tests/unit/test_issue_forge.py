@@ -6,7 +6,7 @@ import pytest
 
 from dispatcher.devservers.issue_forge import IssueForge
 from tests.contract.issues import IssuePlace, IssuesContract
-from tests.support.issue_place import caller, reads_of
+from tests.support.issue_place import board_of, caller, reads_of
 
 
 class TestIssueForge(IssuesContract):
@@ -25,6 +25,7 @@ class TestIssueForge(IssuesContract):
             other="own/other",
             reads=reads_of(forge, "own/app", "own"),
             stranger_reads=reads_of(forge, "own/app", "strange"),
+            board=board_of(forge, "own/app", "will"),
             owner=caller(forge, "own"),
             writer=caller(forge, "will"),
             stranger=caller(forge, "strange"),
