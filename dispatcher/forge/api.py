@@ -41,7 +41,7 @@ from dispatcher.forge.records import (
 from dispatcher.forge.sized import all_sized
 from dispatcher.settings import ForgeSettings
 
-MAX_ENTRIES = 1_000
+MAX_ENTRIES = 5_000
 """Entries of a time line that are searched for comments, if these are too large for one response."""
 
 _COMMENT = TypeAdapter(Comment)

@@ -142,6 +142,11 @@ class RecordingHistory:
         self._answers[f"forgotten {approval}"] = answer
         return answer
 
+    def arrived_at(self, change: Change) -> float:
+        answer: float = self._history.arrived_at(change)
+        self._answers[f"arrived {change.sha}"] = answer
+        return answer
+
 
 class ReplayHistory:
     """Answers as the history did; a question that was not asked then is an error of the test."""
@@ -175,6 +180,9 @@ class ReplayHistory:
 
     def forgotten(self, approval: str, *, at: float | None = None) -> str:
         return str(self._answers.get(f"forgotten {approval}", ""))
+
+    def arrived_at(self, change: Change) -> float:
+        return float(self._answers.get(f"arrived {change.sha}", change.committed_at))
 
 
 def _change(said: dict[str, Any]) -> Change:
