@@ -122,12 +122,22 @@ def open_vault(settings: Settings, environ: Environ) -> Vault:
     return Vault(settings.vault, environ=environ, connections=settings.limits.workers)
 
 
-def open_repo(settings: Settings, environ: Environ, vault: Vault | None = None) -> OpsRepo:
-    """The clone of the ops repo; created at the first fetch."""
+def open_repo(
+    settings: Settings,
+    environ: Environ,
+    vault: Vault | None = None,
+    *,
+    git_dir: Path | None = None,
+) -> OpsRepo:
+    """The clone of the ops repo; created at the first fetch.
+
+    Args:
+        git_dir: of a clone other than that of the state directory.
+    """
     from dispatcher.ops_repo import OpsRepo
 
     return OpsRepo(
-        git_dir=settings.state_dir / "ops.git",
+        git_dir=git_dir or settings.state_dir / "ops.git",
         settings=settings.ops_repo,
         credential=_credential(settings, environ, vault),
     )

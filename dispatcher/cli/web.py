@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +13,16 @@ from dispatcher.cli.options import config_option
 from dispatcher.cli.session import Session
 from dispatcher.errors import Misconfigured
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dispatcher.page.live import Live
+    from dispatcher.settings import Settings
+
 PORT = 8490
+DIRECTORY = "web"
+"""Of the page, below the state directory: its clone and its index."""
+
 NEEDED = ("babel", "starlette")
 """Packages of the extra ``web``."""
 
@@ -52,18 +63,43 @@ def command(session: Session, *, port: int, print_only: bool) -> None:
     opened = listening(port)
     origin = f"http://{LOOPBACK}:{opened.getsockname()[1]}"
     link = OperatorLink(origin, click.echo)
-    site = Site(
-        origin=origin,
-        settings=settings,
-        link=link,
-        event=Journal(level=settings.log_level).event,
-    )
-    app = build_app(site)
-    with opened:
+    event = Journal(level=settings.log_level).event
+    with opened, open_live(settings, event) as live:
+        site = Site(origin=origin, settings=settings, link=link, event=event, live=live)
+        running = server(build_app(site))
         url = link.renew()
         console.note("works once, for you alone; Ctrl-C ends the page")
         if not print_only:
             from dispatcher.cli.browser import browse
 
             browse(url)
-        server(app).run([opened])
+        running.run([opened])
+
+
+def open_live(settings: Settings, event: Callable[..., None]) -> Live:
+    """What the page follows: the status file of ``serve``, and git in a clone of its own.
+
+    Raises:
+        Misconfigured: no ops repo is configured.
+    """
+    import time
+
+    from dispatcher.assembly import open_repo, open_vault
+    from dispatcher.host.private import make_private
+    from dispatcher.page.index import Index
+    from dispatcher.page.live import Live
+
+    if not settings.ops_repo.remote:
+        remedy = "Set [ops_repo] remote in disinto.toml."
+        raise Misconfigured("no ops repo is configured", remedy=remedy)
+    make_private(settings.state_dir)
+    own = settings.state_dir / DIRECTORY
+    make_private(own)
+    vault = open_vault(settings, os.environ)
+    return Live(
+        settings.state_dir,
+        open_repo(settings, os.environ, vault, git_dir=own / "ops.git"),
+        Index(own, now=time.time),
+        poll_s=max(1.0, settings.ops_repo.poll_interval_s),
+        event=event,
+    )

@@ -17,7 +17,7 @@ what is new. ``files``, ``changes`` and ``tree`` follow what matters in it. ``wr
 history took back, and ``viewed`` the heads that decisions were made on; ``arrival_dates`` bounds the
 dates that commits claim. ``signatures`` determines
 who signed, by the lists that ``trusted_keys`` checks and ``trusted_people`` reads; ``authorship`` finds
-who wrote a content, as far as commits tell.
+who wrote a content, and ``additions`` who added an action, as far as commits tell.
 
 ``records`` has the plain data that all of these pass; ``lineage`` finds where content came from in
 a merge. ``processes`` ends git with all it started, ``holders`` names who holds a lock, ``fsck``

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dispatcher.ops_repo import authorship, inventory, lineage, reader
+from dispatcher.ops_repo import additions, authorship, inventory, lineage, reader
 from dispatcher.ops_repo.authorship import Contribution
 from dispatcher.ops_repo.changes import Changes, Delta
 from dispatcher.ops_repo.clone import Clone
@@ -137,6 +137,18 @@ class RepoReader:
         return self._repairing(
             lambda: authorship.naming(self._clone, text, since=since, commit=commit)
         )
+
+    def additions(
+        self, commit: str, *, since: str = "", skip: int = 0, count: int
+    ) -> dict[str, CommitInfo]:
+        """The commit that added each action, by id, among the newest commits; see ``additions``."""
+        return self._repairing(
+            lambda: additions.additions(self._clone, commit, since=since, skip=skip, count=count)
+        )
+
+    def commit_count(self, commit: str) -> int:
+        """How many commits the history of one has, with it."""
+        return int(self._repairing(lambda: self._text("rev-list", "--count", commit, "--")))
 
     def dropped_results(self, commits: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Results that were deleted or changed anywhere in the history of these commits: blob

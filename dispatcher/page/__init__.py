@@ -12,5 +12,8 @@ catalogues, ``formatting`` dates and numbers, ``words`` the terms that data is s
 ``rendering`` the templates. ``streams`` sends events for as long as a browser listens. ``problems`` are
 errors, for people and for programs (RFC 9457). ``serving`` runs it all on a socket.
 
+``index`` lists all runs that are in git, and ``live`` keeps it up to date and follows the status file of
+``serve``; ``board`` is what the overview shows of both, with its ``chart``.
+
 How a page is added is in ``docs/web.md``.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from babel.dates import format_datetime, format_timedelta
+from babel.dates import format_datetime, format_skeleton, format_timedelta
 from babel.numbers import format_decimal, format_percent
 from markupsafe import Markup
 
@@ -34,6 +34,7 @@ class Formats:
         """By the name that templates use."""
         return {
             "moment": self.moment,
+            "day": self.day,
             "ago": self.ago,
             "number": self.number,
             "percent": self.percent,
@@ -45,6 +46,11 @@ class Formats:
         """A date with its time of day: ``22 Nov 2026, 07:03 UTC``."""
         at = _time(value)
         return NOTHING if at is None else self._element(at, self._in_full(at), title="")
+
+    def day(self, value: object) -> str:
+        """A date without its year: ``22 Nov``."""
+        at = _time(value)
+        return NOTHING if at is None else format_skeleton("MMMd", at, locale=self._language.locale)
 
     def ago(self, value: object) -> Markup | str:
         """How long ago, or how long until then; the full date is its title."""

@@ -138,6 +138,7 @@ class Renderer:
             "form_token_name": FORM_TOKEN,
             "form_token": self._site.sessions.form_token(session) if session else "",
             "version": __version__,
+            "shown": visit.shown,
         }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from dispatcher.page.live import Live
 from dispatcher.page.operator_link import OperatorLink
 from dispatcher.page.sessions import Person, Sessions
 from dispatcher.page.streams import Streams
@@ -43,6 +44,7 @@ class Site:
         event: logs an event.
         clock: seconds since the epoch.
         streams: the open event streams.
+        live: what is in git and in the status file; None in tests that need neither.
     """
 
     origin: str
@@ -54,6 +56,7 @@ class Site:
     event: Callable[..., None] = _ignore
     clock: Callable[[], float] = time.time
     streams: Streams = field(default_factory=Streams)
+    live: Live | None = None
 
     @property
     def secure(self) -> bool:

@@ -36,6 +36,7 @@ class Visit:
     Attributes:
         form: the fields of a form, or of a JSON object, that was sent; lists and objects only of JSON.
         as_json: whether a program asks.
+        shown: the version of what is shown, or an older one; see ``Live.version``.
     """
 
     site: Site
@@ -44,6 +45,7 @@ class Visit:
     as_json: bool
     session: Session | None = None
     known: Person | None = None
+    shown: str = ""
     form: Mapping[str, object] = field(default_factory=dict)
 
     @property
@@ -111,6 +113,7 @@ async def begin(request: Request, site: Site, page: Page) -> Visit:
         language=language_of(request),
         as_json=wants_json(request),
         session=site.sessions.find(request.cookies.get(cookie_name(site), "")),
+        shown=site.live.version if site.live is not None else "",
     )
     token = bearer_token(request)
     if token is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from html.parser import HTMLParser
 from pathlib import Path
 
 from dispatcher.page.app import build_app
@@ -43,3 +44,27 @@ def logged_in(site: Site, pages: Sequence[Page] | None = None) -> TestClient:
     name = "__Host-disinto_session" if site.secure else "disinto_session"
     client.cookies.set(name, site.sessions.cookie(session), domain="127.0.0.1")
     return client
+
+
+def live_markup(html: str) -> list[str]:
+    """What a page must not have, whatever its data: code inside, and images that it does not ship."""
+    parser = _Parser()
+    parser.feed(html)
+    return parser.found
+
+
+class _Parser(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        source = given.get("src") or ""
+        loads = tag in ("script", "img", "iframe", "object", "embed", "link")
+        address = source or given.get("href") or ""
+        if loads and not address.startswith("/static/"):
+            self.found.append(f"{tag} {address}")
+        self.found += [name for name in given if name.startswith("on") or name == "style"]
+        if (given.get("href") or "").lower().startswith(("javascript:", "data:")):
+            self.found.append(f"{tag} {given['href']}")

@@ -32,7 +32,7 @@ def shoot(
     parts = urlsplit(link)
     origin, written = f"{parts.scheme}://{parts.netloc}", []
     with tempfile.TemporaryDirectory(prefix="disinto-chromium-") as profile:
-        _chromium(profile, link, dump=True)
+        _chromium(profile, link, "--dump-dom")
         for path in paths:
             for code in languages:
                 for theme, number in THEMES.items():
@@ -50,7 +50,7 @@ def shoot(
     return written
 
 
-def _chromium(profile: str, url: str, *options: str, dump: bool = False) -> None:
+def _chromium(profile: str, url: str, *options: str) -> None:
     program = shutil.which("chromium") or "chromium"
     subprocess.run(
         [
@@ -59,10 +59,8 @@ def _chromium(profile: str, url: str, *options: str, dump: bool = False) -> None
             "--no-sandbox",
             "--disable-gpu",
             "--hide-scrollbars",
-            "--virtual-time-budget=1500",
             f"--user-data-dir={profile}",
             *options,
-            *(["--dump-dom"] if dump else []),
             url,
         ],
         check=True,

@@ -103,7 +103,7 @@ def test_which_language_is_chosen(query: str, cookie: str, accepted: str, code: 
 def test_a_page_names_its_language_and_direction(tmp_path: Path, code: str, direction: str) -> None:
     client = a_client(a_site(tmp_path))
     answer = client.get(f"/?lang={code}")
-    assert f'<html lang="{code}" dir="{direction}">' in answer.text
+    assert f'<html lang="{code}" dir="{direction}"' in answer.text
     assert answer.headers["content-language"] == code
     again = client.get("/")  # remembered
     assert f'<html lang="{code}"' in again.text

@@ -1,4 +1,4 @@
 """The pages: each module declares its own in ``PAGES``, and is found by being here.
 
-``entrance`` logs in and out; ``overview`` is the first page.
+``entrance`` logs in and out; ``overview`` is the first page; ``events`` announces what changes.
 """

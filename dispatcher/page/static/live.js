@@ -1,0 +1,87 @@
+/* Keeps a page up to date. When the server announces a change, the page is fetched again and its
+   parts marked with data-live are replaced. The browser parses the answer as a document, in which no
+   script runs; text is never made into markup here. */
+
+const PAUSE_MS = 2000;
+const connection = document.getElementById("connection");
+let version = document.documentElement.dataset.version;
+let due = 0;
+let asking = false;
+let lost = false;
+
+function say(text) {
+  if (connection && connection.textContent !== text) connection.textContent = text;
+}
+
+function fetchPage() {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.responseType = "document";
+    request.open("GET", location.href);
+    request.setRequestHeader("Accept", "text/html");
+    request.onload = () => (request.status === 200 ? resolve(request.response) : reject(request.status));
+    request.onerror = reject;
+    request.send();
+  });
+}
+
+/* Where the keyboard is, so that it can stay there. */
+function focusPath(part) {
+  const active = document.activeElement;
+  if (!active || !part.contains(active)) return null;
+  return active.getAttribute("href") ? `a[href="${CSS.escape(active.getAttribute("href"))}"]` : active.id ? `#${CSS.escape(active.id)}` : null;
+}
+
+function replaceParts(fresh) {
+  version = fresh.documentElement.dataset.version;
+  for (const part of document.querySelectorAll("[data-live]")) {
+    const next = fresh.getElementById(part.id);
+    if (!next || next.isEqualNode(part)) continue;
+    if (part.contains(document.getSelection()?.anchorNode ?? null) && !document.getSelection().isCollapsed) continue;
+    const focus = focusPath(part);
+    const scrolled = [...part.querySelectorAll(".frame")].map((frame) => frame.scrollLeft);
+    const taken = document.importNode(next, true);
+    part.replaceWith(taken);
+    taken.querySelectorAll(".frame").forEach((frame, i) => (frame.scrollLeft = scrolled[i] ?? 0));
+    if (focus) taken.querySelector(focus)?.focus({ preventScroll: true });
+  }
+}
+
+async function renew() {
+  if (asking || document.hidden) return;
+  asking = true;
+  try {
+    replaceParts(await fetchPage());
+  } catch (status) {
+    if (status === 401) location.reload();
+  } finally {
+    asking = false;
+  }
+}
+
+function renewSoon() {
+  const now = Date.now();
+  if (due > now) return;
+  const wait = Math.max(0, due + PAUSE_MS - now);
+  due = now + wait;
+  setTimeout(renew, wait);
+}
+
+function listen() {
+  const source = new EventSource("/events");
+  source.addEventListener("changed", (event) => {
+    if (event.lastEventId !== version) renewSoon();
+    if (lost) say(connection?.dataset.back ?? "");
+    lost = false;
+  });
+  source.addEventListener("error", () => {
+    lost = true;
+    say(connection?.dataset.lost ?? "");
+    document.documentElement.classList.add("stale");
+    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 10000);
+  });
+  source.addEventListener("open", () => document.documentElement.classList.remove("stale"));
+}
+
+document.addEventListener("visibilitychange", () => document.hidden || renew());
+listen();
