@@ -46,6 +46,7 @@ ADAPTERS = {
     "obstacle",
     "notices",
     "outputs",
+    "inventory",
 }
 
 
@@ -91,6 +92,7 @@ def test_every_adapter_of_the_parts_is_watched() -> None:
         "forge_calls",
         "warnings",
         "sources",
+        "steady_clock",  # a file of the state directory, looked at once before the first round
     }
     others = {f.name for f in fields(Components)} - plain
     assert others == ADAPTERS, "a new adapter: watch it here"
