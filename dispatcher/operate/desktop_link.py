@@ -20,6 +20,7 @@ VALID_S = 300.0
 
 _HOST = "127.0.0.1"
 _REQUEST_S = 5.0
+_NO_LINK = b"This is not the link that 'disinto desktop open' has printed.\n"
 _GONE = b"This link was used, or has expired. Run 'disinto desktop open' again.\n"
 
 
@@ -125,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         link = self.server.link
         if self.headers.get("Host", "") not in (f"{_HOST}:{link.port}", f"localhost:{link.port}"):
-            self._answer(421, b"")
+            self._answer(421, _NO_LINK)
             return
         if "prefetch" in self.headers.get(
             "Sec-Purpose", ""
@@ -134,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         target = link.redeem(self.path)
         if target is None:
-            self._answer(404, b"")
+            self._answer(404, _NO_LINK)
         elif not target:
             self._answer(410, _GONE)
         else:

@@ -4,123 +4,42 @@ from __future__ import annotations
 
 import base64
 import json
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from dispatcher.cli.edge import run
 from dispatcher.desktop.credentials import VARIABLE, Credentials
 from dispatcher.devservers.ports import free_port
 from dispatcher.errors import Exit
-from dispatcher.host import resources
 from dispatcher.model.derived import derivation_input
-from dispatcher.model.run import Outcome, RunKey, RunSpec
-from dispatcher.model.verdicts import Verdict
-from dispatcher.vault import Vault
-from dispatcher.vault.derived import derive
 from dispatcher.vault.names import derive_policy
-from dispatcher.vault.secrets import Secrets
 from tests.fakes.guacamole import FakeGuacamole, serving
 from tests.servers.bao import Bao
 from tests.support.cli_process import started
 from tests.support.desk_stage import AuthorsDesk
-from tests.support.stage import Stage, eventually, set_stage
+from tests.support.desktop_stage import (
+    Person,
+    credentials,
+    desktop_stage,
+    finish,
+    submitted,
+)
+from tests.support.stage import Stage
 
 pytestmark = pytest.mark.needs("bao", "git")
 
 DESK = "desktop-alice"
 ENTRY = f"vault/inventory/desktop/{DESK}.json"
-FORMULAS = ("desktop", "desktop-destroy", "desktop-reap")
-
-
-@dataclass
-class Said:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-class Person:
-    """Somebody at the dispatcher's host, with a Vault token of their own."""
-
-    def __init__(
-        self, stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        self.stage, self._monkeypatch, self._capsys = stage, monkeypatch, capsys
-        settings = stage.scene.open_settings()
-        self.settings = settings
-        policy = derive_policy(settings.vault, VARIABLE)
-        client = stage.scene.server.client()
-        made = client.auth.token.create(policies=[policy], ttl="1h", no_parent=True)
-        self.token = str(made["auth"]["client_token"])
-        for name, value in stage.scene.environ.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("VAULT_TOKEN", self.token)
-        monkeypatch.chdir(stage.scene.desk)
-
-    def __call__(self, *words: str, **environ: str) -> Said:
-        self._capsys.readouterr()
-        with self._monkeypatch.context() as changed:
-            for name, value in environ.items():
-                changed.setenv(name, value)
-            code = run(["--config", str(self.stage.scene.config), "desktop", *words])
-        said = self._capsys.readouterr()
-        return Said(code=code, out=said.out, err=said.err)
-
-    def open_and_click(self, *words: str) -> tuple[Said, httpx.Response]:
-        """``open``, and a browser that follows its link."""
-        ended: list[int] = []
-        config = str(self.stage.scene.config)
-        self._capsys.readouterr()
-        thread = threading.Thread(
-            target=lambda: ended.append(run(["--config", config, "desktop", "open", *words]))
-        )
-        thread.start()
-        out, err = "", ""
-
-        @eventually
-        def link() -> str:
-            nonlocal out, err
-            said = self._capsys.readouterr()
-            out, err = out + said.out, err + said.err
-            assert not ended, err
-            return str(json.loads(out)["link"])
-
-        clicked = httpx.get(link())
-        thread.join(20)
-        err += self._capsys.readouterr().err
-        return Said(code=ended[0], out=out, err=err), clicked
 
 
 @pytest.fixture
 def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    classes = dict.fromkeys(FORMULAS, "provision")
-    vault = {"derived": {VARIABLE: "disinto-desktops"}, "transit_mount": f"t-{tmp_path.name[-30:]}"}
-    stage = set_stage(tmp_path / "scene", bao_server, vault=vault, formulas={"classes": classes})
-    policy = stage.scene.config.parent / "policy.toml"
-    tiers = "".join(f'{name} = "low"\n' for name in FORMULAS)
-    policy.write_text(policy.read_text().replace("[tiers]\n", f"[tiers]\n{tiers}"))
-    for file in resources.path("actions/desktop/formulas").iterdir():
-        (stage.scene.formulas / file.name).write_bytes(file.read_bytes())
-    settings = stage.scene.open_settings()
-    operator = Vault.of_operator(settings.vault, environ=stage.scene.operator)
-    Secrets(operator, settings).put("DIGITALOCEAN_API_TOKEN", "dop-token")
-    operator.close()
-    stage = Stage(stage.scene)
-    stage.start()
-    yield stage
-    stage.stop()
+    with desktop_stage(tmp_path, bao_server) as stage:
+        yield stage
 
 
 @pytest.fixture
@@ -128,31 +47,6 @@ def person(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Person:
     return Person(stage, monkeypatch, capsys)
-
-
-@eventually
-def submitted(stage: Stage, action_id: str) -> RunSpec:
-    stage.components.wake()
-    (spec,) = [s for s in stage.scheduler.submitted if s.key.action_id == action_id]
-    return spec
-
-
-def finish(stage: Stage, key: RunKey, inventory: dict[str, Any]) -> None:
-    outcome = Outcome(
-        verdict=Verdict.SUCCEEDED,
-        exit_code=0,
-        formula_started=True,
-        outputs={"inventory": inventory},
-    )
-    stage.scheduler.end(key, outcome)
-    stage.result(key.action_id)
-
-
-def credentials(person: Person, key: RunKey) -> Credentials:
-    vault = Vault.of_operator(person.settings.vault, environ={"VAULT_TOKEN": person.token})
-    answer = derive(vault, person.settings, VARIABLE, key)
-    vault.close()
-    return Credentials.from_hmac(answer)
 
 
 def test_from_creation_to_destruction(stage: Stage, person: Person, tmp_path: Path) -> None:

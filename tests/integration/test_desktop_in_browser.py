@@ -144,6 +144,16 @@ def test_it_can_be_reloaded_after_six_real_minutes(desktop: Desktop, browser: Ch
     desktop.shown_in(browser)
 
 
+def test_opening_it_again_in_the_same_browser_ends_the_first_session(
+    desktop: Desktop, browser: Chrome
+) -> None:
+    """Guacamole's page does that, per host name: hence one host name per desktop."""
+    first = opened(browser, desktop)
+    second = opened(browser, desktop)
+    eventually(lambda: _revoked(desktop, first))
+    assert desktop.server.connections(second.token)
+
+
 def test_two_desktops_are_side_by_side_and_each_ends_alone(
     desktop: Desktop, tmp_path: Path
 ) -> None:
@@ -171,6 +181,11 @@ def test_two_desktops_are_side_by_side_and_each_ends_alone(
         eventually(lambda: _ended(browser))
         browser.switch_to.window(first)
         desktop.shown_in(browser)
+
+
+def _revoked(desktop: Desktop, session: Session) -> None:
+    with pytest.raises(httpx.HTTPStatusError):
+        desktop.server.connections(session.token)
 
 
 def _is_refused_elsewhere(session: Session, other: Desktop) -> None:
