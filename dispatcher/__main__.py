@@ -63,6 +63,8 @@ def _print_help() -> int:
 
 
 def _write(text: bytes) -> int:
+    if sys.stdout is None:  # closed by whoever called
+        return 0
     try:
         sys.stdout.buffer.write(text)
         sys.stdout.buffer.flush()

@@ -38,8 +38,8 @@ ANSWERS: Mapping[str, set[str]] = {
 DIGITS = 9
 """Maximum of a number's digits."""
 
-TIMES_S: Mapping[str, float] = {"status": 2.0, "plan": 10.0, "logs": 2.0}
-"""Seconds that each waits for an answer. A plan waits for the remote, and cannot do without."""
+LIST_S = 2.0
+"""Seconds that ``status`` waits for its list, which is in the status file too."""
 
 
 class Asked:
@@ -69,8 +69,10 @@ def answered(arguments: Sequence[str], environ: Mapping[str, str] = os.environ) 
         OSError: printing failed.
     """
     asked = parsed(arguments)
-    answer = _answer(asked, environ) if asked is not None else None
-    if asked is None or answer is None:
+    if asked is None or not all((sys.stdout, sys.stderr)):  # a stream that is closed
+        return False
+    answer = _answer(asked, environ)
+    if answer is None:
         return False
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files need not be UTF-8
@@ -127,14 +129,16 @@ def _answer(asked: Asked, environ: Mapping[str, str]) -> Mapping[str, Any] | Non
     from dispatcher.cli.terminal import screen
     from dispatcher.settings_digest import is_same
     from dispatcher.settings_file import Misplaced, locate, state_directory
-    from dispatcher.status.asking import ask
+    from dispatcher.status.asking import ANSWER_S, ask
 
     try:
         directory = state_directory(asked.config, environ)
         if directory is None:
             return None
         about = {**asked.about, "screen": screen(coloured=asked.coloured)}
-        reply = ask(directory, asked.command, about, within_s=TIMES_S[asked.command])
+        listed = asked.command == "status" and not asked.about["id"]
+        within_s = LIST_S if listed else ANSWER_S
+        reply = ask(directory, asked.command, about, within_s=within_s)
         file = locate(asked.config, environ, folder=os.getcwd())
         if reply is None or not is_same(reply["origin"], file, environ):
             return None

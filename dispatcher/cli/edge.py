@@ -36,13 +36,19 @@ def run(arguments: Sequence[str], *, session: Session | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files need not be UTF-8
             stream.reconfigure(errors="backslashreplace")
+    code: int = Exit.OK
     try:
         code = guarded(lambda: _invoke(list(arguments), session), session)
-        sys.stdout.flush()
-    except BrokenPipeError:
+        if sys.stdout is not None:  # closed by whoever called
+            sys.stdout.flush()
+    except OSError as error:
         # The interpreter flushes once more at its end, which must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        if isinstance(error, BrokenPipeError):
+            return BROKEN_PIPE
+        if code == Exit.OK:  # else it was reported
+            _tell(f"error: {_in_words(error)}")
+            return Exit.IOERR
     return code
 
 

@@ -13,9 +13,9 @@ USUAL_COLUMNS = 80
 
 
 def interactive(stream: IO[str] | None = None) -> bool:
-    """Whether this stream (stdout if None) is a capable terminal."""
+    """Whether this stream (stdout if None) is open and a capable terminal."""
     stream = stream or sys.stdout
-    return stream.isatty() and os.environ.get("TERM") != "dumb"
+    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def columns() -> int:

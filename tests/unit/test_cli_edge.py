@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -146,3 +149,24 @@ def test_tracebacks_hold_no_values() -> None:
     except ValueError as error:
         text = "".join(traceback.format_exception(error))
     assert "s3cr3t\n" not in text.replace('fails("s3cr3t")', "")
+
+
+@pytest.mark.parametrize("words", ["", "help exit-codes", "validate nothing.toml"])
+@pytest.mark.parametrize("stdout", ["/dev/full", "&-"])
+def test_a_standard_output_that_takes_nothing_ends_without_traceback(
+    words: str, stdout: str
+) -> None:
+    command = f"{sys.executable} -m dispatcher {words} >{stdout}"
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, check=False, env=environ
+    )
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+    if words.startswith("validate"):
+        assert done.returncode not in (0, 70)
+    elif stdout == "&-":
+        assert done.returncode == 0
+    else:
+        assert done.returncode == 74
+        assert done.stderr == "disinto: error: No space left on device\n"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,7 +36,7 @@ from dispatcher.status.overview import Overview
 from dispatcher.status.snapshot import Snapshots
 from dispatcher.status.standby import StandbyFile
 from dispatcher.status.tracker import Status
-from tests.support.quick_calls import NOT_FOR_AN_ANSWER, SLOW_TO_LOAD, called, on_terminal
+from tests.support.quick_calls import NOT_FOR_AN_ANSWER, SLOW_TO_LOAD, called, on_terminal, program
 
 
 def result(name: str, second: int) -> Result:
@@ -223,6 +224,17 @@ def test_a_policy_that_serve_has_not_taken_up_is_told(clone: Path) -> None:
     assert not slow
     assert overview.leader in done.stdout
     assert "an older version of [policy] file" in done.stdout
+
+
+def test_an_answer_that_cannot_be_printed_is_reported(clone: Path) -> None:
+    with serving(), Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program(NOT_FOR_AN_ANSWER), "status"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        )  # fmt: skip
+    assert done.returncode == Exit.IOERR
+    assert done.stderr.split("\n") == ["disinto: error: No space left on device", "", "[]", ""]
 
 
 def test_without_serve_it_is_worked_out(clone: Path) -> None:
