@@ -207,7 +207,8 @@ def _of_candidates(world: World) -> Iterator[Step | Wait]:
         if action_id in world.busy or (claim is not None and not used):
             continue
         if claim is not None and (action_id in world.published or _restorable(world, claim)):
-            if world.provenance.get(action_id) is Provenance.FOREIGN:
+            provenance = world.provenance.get(action_id)
+            if action_id in world.published and provenance is Provenance.FOREIGN:
                 yield _wait(candidate, WaitingFor.REFUSAL, ARCHIVED)
             continue  # its claim comes first
         if action_id in world.paused:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 from hypothesis import Phase as HypothesisPhase
-from hypothesis import find, given, settings
+from hypothesis import example, find, given, settings
 from hypothesis import strategies as st
 
 from dispatcher.decide.reconcile import ARCHIVED, USED, reconcile
@@ -362,7 +362,20 @@ def test_the_worlds_lead_to_every_kind_of_step(kind: type) -> None:
     )
 
 
+VANISHED = World(
+    candidates={"x": candidate()},
+    claims={"x": claim(phase=Phase.TOMBSTONE, result="{}")},
+    published=frozenset(),
+    provenance={"x": Provenance.FOREIGN},
+    observations={},
+    limits=Limits(max_in_flight=1),
+    **NOTHING_ELSE,  # type: ignore[arg-type]
+)
+"""A result that somebody replaced and then removed, which is to be restored."""
+
+
 @given(worlds)
+@example(VANISHED)
 def test_in_any_world(world: World) -> None:
     plan = reconcile(world)
     touched = [each.action_id for each in (*plan.steps, *plan.waits)]
