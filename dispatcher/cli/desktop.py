@@ -76,9 +76,12 @@ def create(
     params |= {key: value for key, value in given.items() if value}
     params |= {"apps": list(apps)} if apps else {}
     params |= {"ssh_keys": [_public_key(key) for key in ssh_keys]} if ssh_keys else {}
+    catalogue = session.settings.formulas.path
+    creating("check", params, catalogue=catalogue)  # before anything is read or fetched
     reading = read(session)
     new_id = action_id or reading.desktops.free_id(f"desktop-{name}")
-    code = _send(session, reading, new_id, creating(new_id, params), sending)
+    data = creating(new_id, params, catalogue=catalogue)
+    code = _send(session, reading, new_id, data, sending)
     if code == Exit.OK and sending.follow:
         console.note(f"'disinto desktop open {new_id}' opens it")
     return code
@@ -115,6 +118,11 @@ def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json:
     for each in desktops:
         if each.problem:
             console.say(f"{console.styled('not believed', 'yellow')}  {each.id}: {each.problem}")
+        if each.unfinished:
+            console.say(
+                f"{console.styled('abandoned', 'yellow')}  {each.id}: its run ended before it could clean "
+                f"up, and a machine may be billed: 'disinto desktop destroy {each.id}'"
+            )
         if each.apps_failed:
             failed = ", ".join(each.apps_failed)
             console.say(f"{console.styled('apps failed', 'yellow')}  {each.id}: {failed}")

@@ -14,6 +14,7 @@ from dispatcher.desktop.create import Creation, Wanted
 from dispatcher.desktop.credentials import VARIABLE, Credentials
 from dispatcher.desktop.destroy import destroy
 from dispatcher.desktop.digitalocean import Connection, DigitalOcean
+from dispatcher.desktop.lifecycle import Stage
 from dispatcher.desktop.machine import Machine, user_data
 from dispatcher.desktop.params import (
     CreateParams,
@@ -60,6 +61,7 @@ def _create(run: _Run) -> None:
     run.settings.check_id(desktop_id)
     run_key = required(run.environ, "DISINTO_RUN_KEY", "The runner sets it.")
     answer = required(run.environ, VARIABLE, f'Name it in the action: secrets = ["{VARIABLE}"].')
+    run.reporter.progress(Stage.PROVISIONING_DROPLET)  # finding the image may take a while
     now = run.clock.now()
     machine = Machine(
         desktop_id=desktop_id,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from dispatcher.errors import InvalidValue
 from dispatcher.model.names import ID_PATTERN
+from dispatcher.toml.explain import did_you_mean
 
 CATALOGUE_FILE = "desktop-apps.json"
 """Its name beside the formula."""
@@ -113,9 +114,10 @@ def choose(catalogue: Mapping[str, App], names: Iterable[str]) -> dict[str, App]
     wanted = set(names)
     unknown = sorted(wanted - set(catalogue))
     if unknown:
+        near = did_you_mean(unknown[0], list(catalogue))
         raise InvalidValue(
             f"unknown app {', '.join(unknown)}",
-            remedy=f"There are {', '.join(catalogue) or 'none'}.",
+            remedy=f"{near} " * bool(near) + f"There are {', '.join(catalogue) or 'none'}.",
         )
     return {name: app for name, app in catalogue.items() if name in wanted}
 

@@ -6,6 +6,7 @@ records, and what a schema cannot say is checked: a lifetime, for example.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -155,6 +156,15 @@ def read_params(record: type[_R], environ: Mapping[str, str]) -> _R:
         BadParams: they cannot be used; names each.
     """
     return _read(record, environ.get("DISINTO_PARAMS", "{}"), "[params]")
+
+
+def check_create(params: Mapping[str, object]) -> None:
+    """Whether a run would accept these params, as far as no schema says it.
+
+    Raises:
+        BadParams: it would not; names each problem.
+    """
+    _read(CreateParams, json.dumps(params), "[params]")
 
 
 def read_settings(environ: Mapping[str, str]) -> DesktopSettings:

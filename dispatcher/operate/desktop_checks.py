@@ -91,7 +91,7 @@ def _classes(settings: Settings) -> Iterator[Check]:
 
 def _derived(settings: Settings) -> Iterator[Check]:
     if VARIABLE not in settings.vault.derived:
-        hint = did_you_mean(VARIABLE, sorted(settings.vault.derived))
+        hint = did_you_mean(VARIABLE, sorted(settings.vault.derived)) or ""
         yield Check(
             name=f"desktops: {VARIABLE}",
             ok=False,
@@ -102,7 +102,7 @@ def _derived(settings: Settings) -> Iterator[Check]:
 
 def _token(stored: Collection[str]) -> Check:
     there = TOKEN in stored
-    hint = "" if there else did_you_mean(TOKEN, sorted(stored))
+    hint = did_you_mean(TOKEN, sorted(stored)) or ""
     return Check(
         name=f"desktops: {TOKEN}",
         ok=there,

@@ -5,15 +5,27 @@ Creating, destroying and reaping are actions like any other; these functions onl
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import tomli_w
 
+from dispatcher.desktop.apps import CATALOGUE_FILE, choose, find_catalogue
 from dispatcher.desktop.cloud import TOKEN
 from dispatcher.desktop.credentials import VARIABLE
-from dispatcher.errors import Conflict, Exit, NotFound, PermanentError, TemporaryError
+from dispatcher.desktop.lifecycle import State as LifeCycle
+from dispatcher.desktop.params import check_create
+from dispatcher.errors import (
+    Conflict,
+    Exit,
+    InvalidValue,
+    NotFound,
+    PermanentError,
+    TemporaryError,
+)
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader
 from dispatcher.model.names import is_id
 from dispatcher.model.times import rfc3339
@@ -31,6 +43,8 @@ CREATE, DESTROY, REAP = "desktop", "desktop-destroy", "desktop-reap"
 
 CREATING, DESTROYED, UNKNOWN = "CREATING", "DESTROYED", "UNKNOWN"
 
+_UNFINISHED = frozenset(each.value for each in (LifeCycle.PROVISIONING, LifeCycle.CONFIGURING))
+_NAME = re.compile(r"[a-z]([a-z0-9-]{0,39}[a-z0-9])?")  # as the schema has it
 _TIMEOUT_MINUTES = 60
 _LAST = 9_999
 
@@ -76,7 +90,14 @@ class Desktop:
             parts = [self.state, str(self.progress.get("stage") or "")]
             parts += [f"{percent:.0f} %"] if isinstance(percent, int | float) else []
             return " ".join(part for part in parts if part)
+        if self.unfinished:
+            return f"{self.state} (abandoned)"
         return f"{self.state} ({self.waits})" if self.waits else self.state
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether its entry is that of a run that was killed: nobody works on it, and it may be billed."""
+        return self.entry is not None and self.state in _UNFINISHED
 
     @property
     def apps_failed(self) -> tuple[str, ...]:
@@ -96,6 +117,7 @@ class Desktop:
             "state": self.state,
             "believed": None if entry is None else not self.problem,
             "problem": self.problem or None,
+            "unfinished": self.unfinished,
             "name": self.text("name") or None,
             "region": self.text("region") or None,
             "size": self.text("size") or None,
@@ -240,8 +262,24 @@ class Desktops:
         return params | ({"remove": True} if remove else {})
 
 
-def creating(action_id: str, params: Mapping[str, Any]) -> bytes:
-    """The action that creates a desktop."""
+def creating(action_id: str, params: Mapping[str, Any], *, catalogue: Path | None = None) -> bytes:
+    """The action that creates a desktop.
+
+    Args:
+        catalogue: the directory with ``desktop-apps.json``, where it is at hand.
+
+    Raises:
+        InvalidValue: the name is none, or the catalogue lacks an app.
+        BadParams: a run would refuse the params.
+    """
+    if not _NAME.fullmatch(str(params["name"])):
+        raise InvalidValue(
+            f"{quoted(str(params['name']))} cannot be the name of a desktop",
+            remedy="Use a-z, 0-9 and -, the first a letter, at most 41, such as alice-1.",
+        )
+    if catalogue is not None and (catalogue / CATALOGUE_FILE).is_file():
+        choose(find_catalogue(catalogue), params.get("apps", ()))
+    check_create(params)
     return _action(action_id, CREATE, f"desktop {params['name']}", (TOKEN, VARIABLE), params)
 
 

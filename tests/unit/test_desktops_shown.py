@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from dispatcher.errors import PermanentError
+from dispatcher.host import resources
 from dispatcher.loop.inventory import InventoryEntry
 from dispatcher.operate import desktops as shown
 from dispatcher.operate.desktops import Desktop, Desktops
@@ -41,6 +43,30 @@ def test_one_that_has_not_started_shows_that(monkeypatch: pytest.MonkeyPatch) ->
     unknown = listed(monkeypatch, None)
     assert unknown.shown_state == "CREATING"
     assert unknown.as_json()["progress"] is None
+
+
+def test_what_a_killed_run_left_is_told_from_one_that_is_being_created() -> None:
+    entry = InventoryEntry(kind="desktop", id="desk-1", blob="0" * 40)
+    left = Desktop(id="desk-1", state="PROVISIONING", entry=entry)
+    assert (left.unfinished, left.shown_state) == (True, "PROVISIONING (abandoned)")
+    assert left.as_json()["unfinished"] is True
+    assert not Desktop(id="desk-1", state="ACTIVE", entry=entry).unfinished
+    assert not Desktop(id="desk-1", state="CREATING").unfinished
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [({"name": "Bob"}, '"Bob" cannot be the name of a desktop'),
+     ({"name": "bob", "apps": ["gmp"]}, 'unknown app gmp. Did you mean "gimp"'),
+     ({"name": "bob", "lifetime": "1m"}, "lifetime is not between 10m and 366d"),
+     ({"name": "bob", "keep_on_error": True}, "keep_on_error needs lifetime")],
+)  # fmt: skip
+def test_what_a_run_would_refuse_is_not_sent(params: dict[str, Any], said: str) -> None:
+    catalogue = resources.path("actions/desktop/formulas")
+    with pytest.raises(PermanentError) as caught:
+        shown.creating("desktop-bob", params, catalogue=catalogue)
+    assert said in str(caught.value)
+    assert b'name = "bob"' in shown.creating("a", {"name": "bob", "apps": ["gimp"]})
 
 
 def test_apps_that_failed_are_shown_if_the_entry_is_believed() -> None:

@@ -135,6 +135,7 @@ def test_doctor_names_a_mistake(tmp_path: Path, mistake: str) -> None:
     check = checks(folder)[name]
     assert words in check.detail
     assert check.remedy
+    assert "None" not in check.remedy
 
 
 def test_doctor_names_a_token_that_is_not_stored(template: Scaffold) -> None:
@@ -142,6 +143,8 @@ def test_doctor_names_a_token_that_is_not_stored(template: Scaffold) -> None:
     assert not check.ok
     assert "disinto secrets put DIGITALOCEAN_API_TOKEN" in check.remedy
     assert "DIGITALOCEAN_APITOKEN" in check.remedy
+    nothing = checks(template.folder, stored=())[f"desktops: {TOKEN}"]
+    assert nothing.remedy == "Store it: disinto secrets put DIGITALOCEAN_API_TOKEN."
 
 
 def test_the_gate_is_named_only_while_something_waits_for_it(tmp_path: Path) -> None:
