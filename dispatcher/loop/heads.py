@@ -13,7 +13,7 @@ reads from its thread does not change meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -116,6 +116,7 @@ class Heads:
         self._recalled: Recall | None = None
         self._moves: list[_Move] = []
         self._behind = False
+        self._followers: list[Callable[[], None]] = []
         self._writing: set[str] = set()
         self._written: list[Written] = []
         self._first = ""  # a head that waits for ``recall``
@@ -152,9 +153,14 @@ class Heads:
         """Seconds until a failed read or write is retried; None if nothing waits."""
         return self._pauses.left() or None
 
-    def look(self) -> None:
-        """Follow the clone's head, which may have changed."""
+    def look(self, followed: Callable[[], None] = lambda: None) -> None:
+        """Follow the clone's head, which may have changed.
+
+        Args:
+            followed: called once the view shows the head as it is now, or a newer one.
+        """
         self._behind = True
+        self._followers.append(followed)
         self.go_on()
 
     def writing(self, action_ids: Iterable[str]) -> None:
@@ -184,13 +190,14 @@ class Heads:
         """Begin what is pending: read the head, or record what vanished."""
         if self._behind and self._pollers.free(None, NAME):
             self._behind = False
-            written = tuple(self._written)
+            written, followers = tuple(self._written), tuple(self._followers)
+            self._followers.clear()
             self._pollers.run(
                 None,
                 lambda: self._find_update(written),
-                self._apply,
+                lambda update: self._apply(update, followers),
                 name=NAME,
-                failed=self._find_failed,
+                failed=lambda _error: self._find_failed(followers),
             )
         if self._first:
             first = self._first
@@ -238,7 +245,12 @@ class Heads:
             self._components.repo.naming(TRAILER, since=before, commit=commit)
         )
 
-    def _apply(self, update: _Update | None) -> None:
+    def _apply(self, update: _Update | None, followers: Sequence[Callable[[], None]]) -> None:
+        self._move(update)
+        for followed in followers:
+            followed()
+
+    def _move(self, update: _Update | None) -> None:
         if update is None:
             return
         if self._recalled is None or not update.deltas:
@@ -250,8 +262,9 @@ class Heads:
                 self._broken = error
         self.go_on()
 
-    def _find_failed(self, _error: Exception) -> None:
+    def _find_failed(self, followers: Sequence[Callable[[], None]]) -> None:
         self._behind = True
+        self._followers += followers
 
     def _ask(self, ask: Callable[[], T], learn: Callable[[T], None]) -> None:
         """Run a call on another thread, one at a time, with growing pauses after failures."""

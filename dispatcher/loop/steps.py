@@ -72,7 +72,8 @@ class Steps:
         outages: dependencies that are down.
         pollers: notified of failures and recoveries.
         tracker: receives events.
-        moved: called when a push of results moved the head.
+        moved: called when a push of results moved the head, with what is to be called once the view
+            follows.
         written: called with the outcome of a batch that had actions.
     """
 
@@ -87,7 +88,7 @@ class Steps:
         outages: Outages,
         pollers: Pollers,
         tracker: Tracker,
-        moved: Callable[[], None],
+        moved: Callable[[Callable[[], None]], None],
         written: Callable[[Pushed], None] = lambda _pushed: None,
     ) -> None:
         self._written = written
@@ -336,8 +337,8 @@ class Steps:
         if pushed.actions:
             self._written(pushed)
         action_ids = [e.action_id for e in pushed.results]
-        self.busy.difference_update(action_ids)
         if pushed.error is not None:
+            self.busy.difference_update(action_ids)
             self._not_pushed(action_ids, pushed.error)
             return
         for action_id in action_ids:
@@ -346,7 +347,8 @@ class Steps:
         for other in pushed.published.replaced if pushed.published else ():
             self.arrivals.replaced(pushed.of(other.path), other)
         self.reports.published(action_ids)
-        self._moved()
+        # Until the view shows them they would be handed in once more.
+        self._moved(lambda: self.busy.difference_update(action_ids))
         self._tracker.event("published", results=len(action_ids))
 
     def _not_pushed(self, action_ids: Sequence[str], error: Exception) -> None:

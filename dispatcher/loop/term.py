@@ -6,7 +6,7 @@ All are created for each term, so that no state of an earlier term is kept.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -206,8 +206,8 @@ def begin_term(components: Components, view: View, lease: Lease, *, tracker: Tra
     executor = Executor(settings.limits.workers)
     pollers = Pollers(executor, outages, tracker)
 
-    def moved() -> None:
-        heads.look()
+    def moved(followed: Callable[[], None] = lambda: None) -> None:
+        heads.look(followed)
 
     def write(actions: Sequence[NewAction]) -> None:
         heads.writing(action.action_id for action in actions)

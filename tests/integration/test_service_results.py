@@ -6,6 +6,7 @@ On a real remote, a real OpenBao and SQLite; only the engine is a fake.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,32 @@ from dispatcher.loop.components import Components
 from dispatcher.loop.outgoing import Entry
 from dispatcher.model.run import Outcome
 from dispatcher.model.verdicts import Verdict
+from dispatcher.ops_repo import NewFile, Published
 from tests.servers.bao import Bao
 from tests.support.evidence import live_grants
 from tests.support.faulty_adapters import Laid, end_all
 from tests.support.stage import Stage, action, eventually, path, set_stage
+
+
+def test_a_result_is_pushed_once(stage: Stage) -> None:
+    """Between a push and the view of its head nothing is handed in again."""
+    publishing: list[str] = []
+
+    def change(components: Components) -> Components:
+        def publish(files: Sequence[NewFile], **more: Any) -> Published:
+            publishing.extend(file.path for file in files)
+            return components.repo.publish(files, **more)
+
+        return replace(components, repo=Laid(components.repo, publish=publish))  # type: ignore[arg-type]
+
+    stage.change = change
+    stage.scheduler.ends_at_once = True
+    names = [f"n{number}" for number in range(5)]
+    stage.scene.merge({path(name): action(name) for name in names}, "Add five")
+    stage.start()
+    stage.result("n4")
+    stage.at_rest()
+    assert sorted(publishing) == [f"vault/actions/{name}.result.json" for name in names]
 
 
 def test_a_result_that_cannot_be_sealed_holds_up_no_other(stage: Stage) -> None:
