@@ -67,7 +67,7 @@ soak: $(STAMP)
 
 lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra web pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra demo --extra web --group dev pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url --python-version 3.11 --extra demo --extra trace --extra web --group dev pyproject.toml -o requirements-dev.lock
 
 docs: $(STAMP)
 	$(BIN)/python -m dispatcher.cli.reference

@@ -20,6 +20,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
         "redaction",
         "runner_cost",
         "latency",
+        "way_back",
         "burst",
         "in_flight",
         "throughput",
@@ -30,7 +31,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
         "kept_output",
         "sidecars",
     ),
-    "nomad": ("nomad_latency", "nomad_in_flight", "nomad_throughput"),
+    "nomad": ("nomad_latency", "nomad_way_back", "nomad_in_flight", "nomad_throughput"),
     "forge": ("approval",),
 }
 """Modules of this package by suite; each has ``measure(stage)``, which returns its figures."""

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from dispatcher.sources import Source
     from dispatcher.status.status_file import Given
     from dispatcher.status.tracker import Tracker
+    from dispatcher.trace.service import TracedService
     from dispatcher.vault import Vault
 
 Environ = Mapping[str, str]
@@ -511,6 +512,26 @@ def open_notifier(settings: Settings, environ: Environ, tracker: Tracker) -> Not
         open_sink=lambda sink: open_sink(sink, environ),
         tracker=tracker,
     )
+
+
+def open_traces(components: Components) -> TracedService | None:
+    """The components wrapped so that each action leaves a trace; None without a collector. Calls no
+    server.
+
+    Raises:
+        Misconfigured: the packages for traces are missing.
+    """
+    if not components.settings.trace.endpoint:
+        return None
+    try:
+        from dispatcher.trace.provider import open_spans
+        from dispatcher.trace.service import TracedService
+    except ImportError as error:
+        raise Misconfigured(
+            f"[trace] endpoint is set, and the package {error.name} is missing",
+            remedy="Install it with `pip install 'disinto-dispatcher[trace]'`, or remove the key.",
+        ) from error
+    return TracedService(components, open_spans(components.settings))
 
 
 def open_sidecars(components: Components, environ: Environ) -> SidecarService | None:

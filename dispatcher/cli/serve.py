@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dispatcher.status.snapshot import Snapshots
     from dispatcher.status.standby import StandbyFile
     from dispatcher.status.status_file import StatusFile
+    from dispatcher.trace.service import TracedService
     from dispatcher.web.hooks import PushHook
     from dispatcher.web.listener import Listener
 
@@ -56,6 +57,7 @@ def command(session: Session, *, once: bool) -> int:
         open_notifier,
         open_origin,
         open_sidecars,
+        open_traces,
     )
     from dispatcher.cli.journal import Journal
     from dispatcher.loop.nudge import NudgeFile
@@ -76,6 +78,7 @@ def command(session: Session, *, once: bool) -> int:
     if notifier is not None:
         components = notified(components, notifier)
     components, sidecars = with_sidecars(components, open_sidecars(components, os.environ))
+    components, traced = with_traces(components, open_traces(components))
     metrics = Metrics()
     pulse = Snapshots(in_use(settings), warnings=components.warnings)
     status_file, standby, questions = for_commands(
@@ -90,14 +93,11 @@ def command(session: Session, *, once: bool) -> int:
         give_up=lambda: service.stop(),  # noqa: PLW0108 - made after the door
     )
     followers = (pulse, status_file, standby, questions, Counted(metrics), journal, door)
-    watches = Trackers(*followers, *([notifier] if notifier else []))
+    watches = Trackers(*followers, *(each for each in (notifier, traced) if each))
     service = build_service(components, watches)
     with contextlib.ExitStack() as open_things:
-        open_things.enter_context(status_file)
-        open_things.enter_context(standby)
-        open_things.enter_context(questions)
-        open_things.enter_context(notifier or contextlib.nullcontext())
-        open_things.enter_context(sidecars or contextlib.nullcontext())
+        for part in (status_file, standby, questions, notifier, sidecars, traced):
+            open_things.enter_context(part or contextlib.nullcontext())
         open_things.enter_context(NudgeFile(settings.state_dir, service.look_now))
         if settings.http.listen and not once:
             open_things.enter_context(door)
@@ -168,6 +168,13 @@ def with_sidecars(
     if sidecars is None:
         return components, None
     return replace(components, sources=(*components.sources, sidecars.source)), sidecars
+
+
+def with_traces(
+    components: Components, traced: TracedService | None
+) -> tuple[Components, TracedService | None]:
+    """The same parts, wrapped so that they leave traces; and what follows the loop for that."""
+    return (components, None) if traced is None else (traced.components, traced)
 
 
 def _left_running(in_flight: int) -> str:

@@ -64,6 +64,7 @@ def _addresses(settings: Settings) -> Iterator[Contradiction]:
             if not (address.may_be_socket and address.value.startswith("unix://"))
         ),
         ("forge", "url", settings.forge.url),
+        ("trace", "endpoint", settings.trace.endpoint),
     )
     for section, key, address in addresses:
         if not address:

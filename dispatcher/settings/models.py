@@ -260,6 +260,17 @@ class HttpSettings(Section):
     webhook_secret_file: Path | None = credential("File with the HMAC secret.")
 
 
+class TraceSettings(Section):
+    """Traces of actions, by OpenTelemetry; needs the extra ``trace`` of the package."""
+
+    endpoint: str = Field(
+        default="",
+        description="Where serve sends spans by OTLP over HTTP, e.g. "
+        "http://127.0.0.1:4318/v1/traces; empty: nowhere. A collector's token comes from "
+        "OTEL_EXPORTER_OTLP_HEADERS.",
+    )
+
+
 class LimitSettings(Section):
     """How much may run at a time."""
 
@@ -365,6 +376,7 @@ class Settings(Section):
     forge: ForgeSettings = ForgeSettings()
     sidecars: SidecarSettings = SidecarSettings()
     http: HttpSettings = HttpSettings()
+    trace: TraceSettings = TraceSettings()
     limits: LimitSettings = LimitSettings()
     archive: ArchiveSettings = ArchiveSettings()
     output: OutputSettings = OutputSettings()
