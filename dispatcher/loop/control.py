@@ -26,7 +26,8 @@ from dispatcher.status.tracker import Status, Tracker
 LONGEST_SLEEP_S = 30.0
 LONGEST_GATHER_S = 0.1
 GATHER = 19
-"""Longest wait for more events before the next round, as a multiple of the last round's duration."""
+"""Shortest time between two rounds, as a multiple of the first one's duration; an event that comes later
+is acted on at once."""
 
 
 class ControlLoop:
@@ -111,12 +112,12 @@ class ControlLoop:
                 if self._once:
                     give_up(term)
                 # A round's cost grows with what waits; deciding must not take most of the time.
-                gather_s = min(LONGEST_GATHER_S, GATHER * self._round_s)
+                gather_until = time.monotonic() + min(LONGEST_GATHER_S, GATHER * self._round_s)
                 due_in = term.next_in(once=self._once)
                 idle_s = LONGEST_SLEEP_S if due_in is None else min(LONGEST_SLEEP_S, due_in)
                 if plan.next_at is not None:
                     idle_s = min(idle_s, plan.next_at - time.time())
-                term.executor.attend(max(0.01, idle_s), gather_s=gather_s)
+                term.executor.attend(max(0.01, idle_s), gather_until=gather_until)
         finally:
             term.executor.dismiss()
             term.steps.close()

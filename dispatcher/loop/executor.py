@@ -53,20 +53,19 @@ class Executor:
         """
         self._pollers.submit(self._go, ask, done, failed)
 
-    def attend(self, timeout_s: float, *, gather_s: float = 0.0) -> None:
+    def attend(self, timeout_s: float, *, gather_until: float = 0.0) -> None:
         """Wait for an event, then run all that are queued. Exceptions of events propagate.
 
         Args:
             timeout_s: how long to wait for the first.
-            gather_s: how long to keep waiting for more, so that a busy loop does not run one
-                round per event.
+            gather_until: monotonic time until which more are waited for after the first, so that a
+                busy loop does not run one round per event.
         """
         try:
             event = self._events.get(timeout=timeout_s)
-            until = time.monotonic() + gather_s
             while True:
                 event()
-                event = self._events.get(timeout=max(0.0, until - time.monotonic()))
+                event = self._events.get(timeout=max(0.0, gather_until - time.monotonic()))
         except queue.Empty:
             return
 

@@ -7,8 +7,8 @@ a result never names what was not there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from dispatcher.errors import Denied, Misconfigured, Unavailable
 from dispatcher.ops_repo.clone import Clone
@@ -71,24 +71,44 @@ class BranchPush:
         self._follows = True
         self._seen_waits = True
 
-    def push_with(
-        self, commit: str, base: str, files: list[OutputFile], *, together: bool = True
-    ) -> None:
-        """Push a commit whose results name the output in these files, and the files.
+    @contextmanager
+    def pushing(
+        self, files: list[OutputFile], *, together: bool = True
+    ) -> Iterator[Callable[[str, str], None]]:
+        """Yields what pushes a commit on its base: with the output that its results name, whose own
+        commit is made meanwhile. It raises ``OutputsRefused`` if the remote does not take that, and
+        the commit was not pushed; besides that what ``push`` raises.
 
         Args:
-            files: emptied once they are on the remote.
+            files: of output; emptied once they are on the remote.
             together: in one push, if the remote takes that; else the files first.
-
-        Raises:
-            OutputsRefused: the remote does not take them; the commit was not pushed.
-            LostRace, and what ``Git.ask`` raises.
         """
-        with self.outputs.prepared(files) as prepared:
-            if together and self._pushed_together(commit, base, prepared):
-                files.clear()
-                return
-            self._push_alone(prepared, base, last=not together)
+        if not files:
+            yield self.push
+            return
+        with self.outputs.preparing(files) as prepared:
+            yield lambda commit, base: self.push_with(
+                commit, base, files, prepared(), together=together
+            )
+
+    def push_with(
+        self,
+        commit: str,
+        base: str,
+        files: list[OutputFile],
+        prepared: Prepared,
+        *,
+        together: bool,
+    ) -> None:
+        """See ``pushing``.
+
+        Args:
+            prepared: of the files.
+        """
+        if together and self._pushed_together(commit, base, prepared):
+            files.clear()
+            return
+        self._push_alone(prepared, base, last=not together)
         files.clear()
         self.push(commit, base)
 

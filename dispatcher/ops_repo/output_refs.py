@@ -19,8 +19,9 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -154,7 +155,19 @@ class OutputRefs:
                 months = self._months(scratch, files)
             except (GitFailed, OSError) as error:
                 raise OutputsRefused(f"it cannot be prepared for the push: {error}") from None
-            yield Prepared(pusher=Pusher(scratch), months=months)
+            yield Prepared(pusher=Pusher(scratch, scratch=True), months=months)
+
+    @contextmanager
+    def preparing(self, files: Sequence[OutputFile]) -> Iterator[Callable[[], Prepared]]:
+        """The same on a thread of its own. Yields a function that waits for it, and raises what
+        ``prepared`` raises.
+        """
+        with ThreadPoolExecutor(1, "output-commit") as thread, ExitStack() as opened:
+            prepared = thread.submit(opened.enter_context, self.prepared(files))
+            try:
+                yield prepared.result
+            finally:
+                wait([prepared])
 
     def stored(self, prepared: Prepared) -> None:
         """Record that these commits were pushed: the next ones are made on top of them."""
@@ -257,7 +270,7 @@ class OutputRefs:
         with self._scratch() as scratch:
             commit, _text = self._new_commit(scratch, [], "", "Written and removed by a check")
             with suppress(LostRace):  # it is there already; that it can be removed is what matters
-                Pusher(scratch).push(ref, f"+{commit}:{ref}")
+                Pusher(scratch, scratch=True).push(ref, f"+{commit}:{ref}")
         self.remove(_PROBE)
 
     # --- inside --------------------------------------------------------------------------

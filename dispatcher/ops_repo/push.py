@@ -33,10 +33,14 @@ class Blocked(Denied):
 
 
 class Pusher:
-    """Pushes refs of one clone to its remote. Thread-safe; it does not block fetches."""
+    """Pushes refs of one clone to its remote. Thread-safe; it does not block fetches.
 
-    def __init__(self, clone: Clone) -> None:
-        self._clone = clone
+    Args:
+        scratch: the clone is removed after the push.
+    """
+
+    def __init__(self, clone: Clone, *, scratch: bool = False) -> None:
+        self._clone, self._scratch = clone, scratch
         self._git = clone.git
 
     def push(self, branch: str, *refspecs: str, options: Sequence[str] = ()) -> None:
@@ -82,11 +86,12 @@ class Pusher:
             refs[f"{space}/{kind}/{target.removeprefix('refs/')}"] = value.removeprefix("+")
             pattern = f"{'+' * (kind == 'forced')}{space}/{kind}/*:refs/*"
             exact += [pattern] if pattern not in exact else []
-        self._clone.refs.set_all(refs)
+        self._clone.refs.set_all(refs, durable=not self._scratch)
         try:
             yield exact
         finally:
-            self._drop(refs)
+            if not self._scratch:
+                self._drop(refs)
 
     def _drop(self, refs: Iterable[str]) -> None:
         """Remove refs of ours. The push has succeeded: a failure here must not look like one of

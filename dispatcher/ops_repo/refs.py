@@ -58,12 +58,21 @@ class Refs:
             )
             return done.code == 0
 
-    def set_all(self, refs: Mapping[str, str]) -> None:
-        """Set these refs unconditionally; those with "" are removed."""
+    def set_all(self, refs: Mapping[str, str], *, durable: bool = True) -> None:
+        """Set these refs unconditionally; those with "" are removed.
+
+        Args:
+            durable: have them synced to the disk.
+        """
         lines = [f"update {n} {v}\n" if v else f"delete {n}\n" for n, v in refs.items()]
         with self._lock.held() as fds:
             self._git.run(
-                self._path, "update-ref", "--stdin", stdin="".join(lines).encode(), keep_fds=fds
+                self._path,
+                "update-ref",
+                "--stdin",
+                stdin="".join(lines).encode(),
+                config=None if durable else {"core.fsync": "none"},
+                keep_fds=fds,
             )
 
     def commit(self, name: str) -> str:

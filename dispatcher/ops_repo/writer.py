@@ -72,8 +72,9 @@ class Writer:
                     number = attempt.retry_state.attempt_number
                     if number > 1:
                         self._clone.fetcher.head()
-                    push = self._push(pending, together=number <= TOGETHER_TRIES)
-                    return self._once(files, moves, message, check, push)
+                    together = number <= TOGETHER_TRIES
+                    with self.branch.pushing(pending, together=together) as push:
+                        return self._once(files, moves, message, check, push)
         except RetryError as given_up:
             lost = given_up.last_attempt.exception()
             if isinstance(lost, LostRace) and lost.lock:
@@ -141,12 +142,6 @@ class Writer:
         clone.refs.set(HEAD, commit, old=base)
         clone.upkeep.changed()
         return todo.published(commit)
-
-    def _push(self, pending: list[OutputFile], *, together: bool) -> Callable[[str, str], None]:
-        """Pushes a commit on its base, with the output that is still pending."""
-        if not pending:
-            return self.branch.push
-        return lambda commit, base: self.branch.push_with(commit, base, pending, together=together)
 
     def _base(self) -> str:
         base = self._clone.refs.value(HEAD)

@@ -5,15 +5,18 @@ before them, bounded whatever the remote holds, and without a trace in the clone
 from __future__ import annotations
 
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dispatcher.attestation import git_blob
 from dispatcher.errors import NotFound, PermanentError, Unavailable
 from dispatcher.ops_repo import NewFile, OpsRepo, OutputFile, OutputsRefused
+from dispatcher.ops_repo.git import Done, Git
 from dispatcher.ops_repo.output_refs import SCRATCH_LEFTOVER_S
 from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
@@ -78,6 +81,32 @@ def keep_all(remote: GitRemote) -> None:
 def results(remote: GitRemote) -> list[str]:
     names = remote.git("ls-tree", "-r", "--name-only", "main").splitlines()
     return [name.split("/")[-1].split(".")[0] for name in names if name != "README"]
+
+
+def test_output_is_prepared_beside_the_results_and_costs_no_durable_refs(
+    repo: OpsRepo, remote: GitRemote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is built in a directory that is removed needs neither the disk nor tidying up."""
+    publish(repo, "first")
+    commands: list[tuple[bool, str, bool]] = []
+    run = Git._run
+
+    def noted(git: Git, git_dir: Path, args: Sequence[str], **more: Any) -> Done:
+        beside = threading.current_thread().name.startswith("output-commit")
+        config = set(more["environment"].values())
+        commands.append((beside, args[0], "none" in config))
+        return run(git, git_dir, args, **more)
+
+    monkeypatch.setattr(Git, "_run", noted)
+    publish(repo, "second")
+    assert set(results(remote)) == {"first", "second"}
+    beside = {name for own_thread, name, _ in commands if own_thread}
+    assert beside == {"init", "hash-object", "mktree"}
+    assert [unsynced for _, name, unsynced in commands if name == "update-ref"] == [True, False]
+    assert [name for own_thread, name, _ in commands if not own_thread][-2:] == [
+        "push",
+        "update-ref",
+    ]
 
 
 def kept(remote: GitRemote, ref: str = REF) -> list[str]:
