@@ -261,7 +261,7 @@ class HttpSettings(Section):
 
 
 class TraceSettings(Section):
-    """Traces of actions, by OpenTelemetry; needs the extra ``trace`` of the package."""
+    """Traces of actions, by OpenTelemetry; needs the extra `trace` of the package."""
 
     endpoint: str = Field(
         default="",
