@@ -53,6 +53,7 @@ def command(session: Session, *, port: int, print_only: bool) -> None:
             f"the web page needs packages that are not installed: {', '.join(missing)}",
             remedy="Install them: pip install 'disinto-dispatcher[web]'",
         )
+    from dispatcher.cli.following import open_client
     from dispatcher.cli.journal import Journal
     from dispatcher.page.app import build_app
     from dispatcher.page.operator_link import OperatorLink
@@ -65,7 +66,14 @@ def command(session: Session, *, port: int, print_only: bool) -> None:
     link = OperatorLink(origin, click.echo)
     event = Journal(level=settings.log_level).event
     with opened, open_live(settings, event) as live:
-        site = Site(origin=origin, settings=settings, link=link, event=event, live=live)
+        site = Site(
+            origin=origin,
+            settings=settings,
+            link=link,
+            submissions=lambda _person: open_client(session),
+            event=event,
+            live=live,
+        )
         running = server(build_app(site))
         url = link.renew()
         console.note("works once, for you alone; Ctrl-C ends the page")

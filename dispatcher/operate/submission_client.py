@@ -116,17 +116,7 @@ class SubmissionClient:
             Conflict: the branch of its pull request exists with other content.
             NeedsSignature: it must be signed, and signing was not requested.
         """
-        self.repo.advance(self.tree, self.repo.fetch().commit)
-        submission = prepare(
-            file,
-            repo=self.repo,
-            tree=self.tree,
-            formula_store=self.formula_store,
-            policy=self.policy,
-            settings=self.settings,
-            secrets=self._names(),
-            data=data,
-        )
+        submission = self.check(file, data=data)
         action_id = submission.action.id
         if submission.there:
             summary = f"{action_id} is in the ops repo already"
@@ -154,6 +144,36 @@ class SubmissionClient:
             nudge(self.settings.state_dir)
         summary = _with(summary, follow_with(file, path=submission.path, commit=commit))
         return self._sent(submission, summary, commit=commit)
+
+    def check(self, file: Path, *, data: bytes | None = None) -> Submission:
+        """Check a file against the present head, and send nothing.
+
+        Args:
+            data: the file's bytes, if it does not exist yet.
+
+        Raises:
+            InvalidInput, NotFound, AlreadyThere: see ``prepare``.
+            Unavailable, Denied: the remote.
+        """
+        self.look()
+        return prepare(
+            file,
+            repo=self.repo,
+            tree=self.tree,
+            formula_store=self.formula_store,
+            policy=self.policy,
+            settings=self.settings,
+            secrets=self._names(),
+            data=data,
+        )
+
+    def look(self) -> None:
+        """Bring the tree to the remote's present head.
+
+        Raises:
+            Unavailable, Denied, Misconfigured: the remote.
+        """
+        self.repo.advance(self.tree, self.repo.fetch().commit)
 
     @property
     def place(self) -> Place:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from dispatcher.operate.submission_client import SubmissionClient
 from dispatcher.page.live import Live
 from dispatcher.page.operator_link import OperatorLink
 from dispatcher.page.sessions import Person, Sessions
@@ -41,6 +42,7 @@ class Site:
         link: lets the operator in; None if a forge says who people are.
         entrances: ways to log in.
         bearer: who an API client's token belongs to, None if nobody's; None if tokens are not taken.
+        submissions: opens the client that sends actions as a person; None if nobody may send any.
         event: logs an event.
         clock: seconds since the epoch.
         streams: the open event streams.
@@ -53,6 +55,7 @@ class Site:
     link: OperatorLink | None = None
     entrances: tuple[Entrance, ...] = ()
     bearer: Callable[[str], Person | None] | None = None
+    submissions: Callable[[Person], SubmissionClient] | None = None
     event: Callable[..., None] = _ignore
     clock: Callable[[], float] = time.time
     streams: Streams = field(default_factory=Streams)
