@@ -6,11 +6,11 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlsplit
 
 from dispatcher.engines import registry
-from dispatcher.errors import Misconfigured
+from dispatcher.errors import DisintoError, Misconfigured
 from dispatcher.host.private import make_private, take_from_others
 from dispatcher.model.mounts import Mount
 from dispatcher.settings import (
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from dispatcher.notify.notifier import Notifier
     from dispatcher.operate.author_view import AuthorView
     from dispatcher.operate.proposed import Proposed
+    from dispatcher.operate.submission_client import SubmissionClient
     from dispatcher.operate.token_checks import Tokens
     from dispatcher.ops_repo import OpsRepo, Signers
     from dispatcher.settings_origin import Origin
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
     from dispatcher.status.tracker import Tracker
     from dispatcher.trace.service import TracedService
     from dispatcher.vault import Vault
+
+T = TypeVar("T")
 
 Environ = Mapping[str, str]
 
@@ -201,6 +204,47 @@ def open_forge(settings: Settings, environ: Environ, vault: Vault) -> ForgeApi:
             remedy=f"Set {token_source(settings.forge)} to {ACCESS_WANTED}.",
         )
     return ForgeApi(settings.forge, token=token)
+
+
+def open_client(
+    settings: Settings, environ: Environ, *, author: tuple[str, str] | None
+) -> SubmissionClient:
+    """What sends files to the ops repo, with the components reachable from here.
+
+    Args:
+        author: name and e-mail address for commits; None for those of the settings.
+    """
+    from dispatcher.gate.forgejo import Approvers
+    from dispatcher.loop.formulas import FormulaStore
+    from dispatcher.operate.submission_client import SubmissionClient
+    from dispatcher.vault import Grants
+
+    if author:
+        names = {"author_name": author[0], "author_email": author[1]}
+        own = settings.ops_repo.model_copy(update=names)
+        settings = settings.model_copy(update={"ops_repo": own})
+    vault = open_vault(settings, environ)
+    repo = open_repo(settings, environ, vault)
+    return SubmissionClient(
+        settings=settings,
+        repo=repo,
+        formula_store=FormulaStore(folder=settings.formulas.path, repo=repo),
+        policy=open_policy(settings),
+        secrets=Grants(vault, settings).secret_names,
+        ledger=_reachable(lambda: open_ledger(settings, environ)),
+        scheduler=_reachable(lambda: open_scheduler(settings, environ)),
+        approvers=str(
+            Approvers(logins=settings.forge.approvers, team=settings.forge.approver_team)
+        ),
+        forge=lambda: open_forge(settings, environ, vault),
+    )
+
+
+def _reachable(opened: Callable[[], T]) -> T | None:
+    try:
+        return opened()
+    except DisintoError:
+        return None
 
 
 def open_gate(

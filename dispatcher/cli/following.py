@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from dispatcher.cli import console
-from dispatcher.errors import DisintoError
 
 if TYPE_CHECKING:
     from dispatcher.cli.live import Line
@@ -58,41 +57,11 @@ def follow(
 
 
 def open_client(session: Session) -> SubmissionClient:
-    """The components reachable from here."""
+    """The components reachable from here, with the name that the person's git has."""
     from dispatcher import assembly
-    from dispatcher.gate.forgejo import Approvers
-    from dispatcher.loop.formulas import FormulaStore
-    from dispatcher.operate.submission_client import SubmissionClient
     from dispatcher.ops_repo.person import identity
-    from dispatcher.vault import Grants
 
-    settings = session.settings
-    if person := identity():
-        author = {"author_name": person[0], "author_email": person[1]}
-        own = settings.ops_repo.model_copy(update=author)
-        settings = settings.model_copy(update={"ops_repo": own})
-    vault = assembly.open_vault(settings, os.environ)
-    repo = assembly.open_repo(settings, os.environ, vault)
-    return SubmissionClient(
-        settings=settings,
-        repo=repo,
-        formula_store=FormulaStore(folder=settings.formulas.path, repo=repo),
-        policy=assembly.open_policy(settings),
-        secrets=Grants(vault, settings).secret_names,
-        ledger=_reachable(lambda: assembly.open_ledger(settings, os.environ)),
-        scheduler=_reachable(lambda: assembly.open_scheduler(settings, os.environ)),
-        approvers=str(
-            Approvers(logins=settings.forge.approvers, team=settings.forge.approver_team)
-        ),
-        forge=lambda: assembly.open_forge(settings, os.environ, vault),
-    )
-
-
-def _reachable(opened: Callable[[], T]) -> T | None:
-    try:
-        return opened()
-    except DisintoError:
-        return None
+    return assembly.open_client(session.settings, os.environ, author=identity())
 
 
 def _show_end(followed: Followed) -> None:

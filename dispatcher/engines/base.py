@@ -348,6 +348,14 @@ class Engine(ABC):
         """Settings for a run that leaves nothing behind: the trial run of ``doctor``."""
         return settings
 
+    def web_url(self, settings: Settings, *, job: str, alloc: str) -> str:
+        """Address of the engine's own page about a run; "" if it has none.
+
+        Args:
+            job, alloc: the engine's names, from a result or an observation; "" if unknown.
+        """
+        return ""
+
     def kept_logs(self, settings: Settings) -> Path | None:
         """Directory on this machine with full logs of ended runs, laid out as the local engine does;
         None if there is none.

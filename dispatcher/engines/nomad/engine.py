@@ -46,6 +46,18 @@ class NomadEngine(Engine):
 
         return NomadLedger(_api(settings, environ), settings.section(NomadSettings))
 
+    def web_url(self, settings: Settings, *, job: str, alloc: str) -> str:
+        from urllib.parse import quote
+
+        own = settings.section(NomadSettings)
+        if not own.addr.startswith(("http://", "https://")):
+            return ""
+        ui = f"{own.addr.rstrip('/')}/ui"
+        if alloc:
+            return f"{ui}/allocations/{quote(alloc, safe='')}"
+        namespace = quote(own.namespace or "default", safe="")
+        return f"{ui}/jobs/{quote(job, safe='')}@{namespace}" if job else ""
+
     def obstacle(
         self, settings: Settings, environ: Mapping[str, str]
     ) -> Callable[[JobVariant], str]:

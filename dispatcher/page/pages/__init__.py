@@ -1,4 +1,5 @@
 """The pages: each module declares its own in ``PAGES``, and is found by being here.
 
-``entrance`` logs in and out; ``overview`` is the first page; ``events`` announces what changes.
+``entrance`` logs in and out; ``overview`` is the first page; ``events`` announces what
+changes; ``action`` is the page of one action.
 """

@@ -3,6 +3,7 @@
    script runs; text is never made into markup here. */
 
 const PAUSE_MS = 2000;
+const AGE_MS = 30000; /* how long ago something was changes by itself */
 const connection = document.getElementById("connection");
 let version = document.documentElement.dataset.version;
 let due = 0;
@@ -67,8 +68,17 @@ function renewSoon() {
   setTimeout(renew, wait);
 }
 
+/* A hidden tab holds no connection: a browser has few for one site. */
+let source = null;
+
 function listen() {
-  const source = new EventSource("/events");
+  if (document.hidden) {
+    source?.close();
+    source = null;
+    return;
+  }
+  if (source) return;
+  source = new EventSource("/events");
   source.addEventListener("changed", (event) => {
     if (event.lastEventId !== version) renewSoon();
     if (lost) say(connection?.dataset.back ?? "");
@@ -77,11 +87,13 @@ function listen() {
   source.addEventListener("error", () => {
     lost = true;
     say(connection?.dataset.lost ?? "");
-    document.documentElement.classList.add("stale");
-    if (source.readyState === EventSource.CLOSED) setTimeout(listen, 10000);
+    if (source?.readyState === EventSource.CLOSED) {
+      source = null;
+      setTimeout(listen, 10000);
+    }
   });
-  source.addEventListener("open", () => document.documentElement.classList.remove("stale"));
 }
 
-document.addEventListener("visibilitychange", () => document.hidden || renew());
+document.addEventListener("visibilitychange", listen);
+setInterval(renew, AGE_MS);
 listen();
