@@ -47,13 +47,17 @@ def listening(port: int, host: str = LOOPBACK) -> socket.socket:
         ) from None
 
 
-def server(app: ASGIApp) -> Server:
-    """The server; ``run([socket])`` serves until SIGINT or SIGTERM, or ``should_exit``."""
+def server(app: ASGIApp, *, request_s: float = REQUEST_S) -> Server:
+    """The server; ``run([socket])`` serves until SIGINT or SIGTERM, or ``should_exit``.
+
+    Args:
+        request_s: see ``REQUEST_S``.
+    """
     from uvicorn import Config, Server
 
     from dispatcher.web.guard import Guard
 
-    guard = Guard(request_s=REQUEST_S, connections=CONNECTIONS, per_address=CONNECTIONS)
+    guard = Guard(request_s=request_s, connections=CONNECTIONS, per_address=CONNECTIONS)
     return Server(
         Config(
             app,

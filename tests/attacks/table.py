@@ -25,6 +25,7 @@ ATTACKERS = (
     "desktop",
     "network",
     "issue_writer",
+    "page",
 )
 
 ENDS = frozenset({"waiting", "refused", "invalid", "ignored"})
