@@ -25,6 +25,13 @@ class View:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """Data for programs alone, always as JSON."""
+
+    data: object
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Redirect:
     """Go on at another address of this site.
 
@@ -66,7 +73,7 @@ class Events:
     source: AsyncIterator[bytes]
 
 
-Answer = View | Redirect | Elsewhere | Entered | Left | Events
+Answer = View | Data | Redirect | Elsewhere | Entered | Left | Events
 
 
 def local_path(path: str, default: str = "/") -> str:

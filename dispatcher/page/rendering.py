@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from dispatcher import __version__
 from dispatcher.page import words
-from dispatcher.page.answers import Answer, Elsewhere, Entered, Events, Left, Redirect, View
+from dispatcher.page.answers import Answer, Data, Elsewhere, Entered, Events, Left, Redirect, View
 from dispatcher.page.formatting import Formats
 from dispatcher.page.language import NAMES, language
 from dispatcher.page.problems import MEDIA_TYPE, TITLES, Problem
@@ -60,6 +60,8 @@ class Renderer:
         match answer:
             case View():
                 response = self._view(visit, answer)
+            case Data(data=data):
+                response = JSONResponse(to_jsonable_python(data))
             case Redirect(path=path, data=data):
                 response = self._redirect(visit, path, data)
             case Entered(path=path, cookie=cookie):

@@ -1,0 +1,109 @@
+"""The OpenAPI document of the page, made from the declarations of its pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from dispatcher import __version__
+from dispatcher.page.problems import MEDIA_TYPE, TITLES
+from dispatcher.page.routing import Page
+
+VERSION = "3.1.0"
+_PARAMETER = re.compile(r"{(\w+)}")
+
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "description": "Problem details (RFC 9457).",
+    "required": ["type", "title", "status"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "remedy": {"type": "string", "description": "What can be done."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"field": {"type": "string"}, "detail": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+def document(pages: Sequence[Page]) -> dict[str, Any]:
+    """The document. Each page is described at its address as JSON."""
+    schemas: dict[str, Any] = {"Problem": _PROBLEM}
+    paths: dict[str, Any] = {}
+    for page in pages:
+        path = page.path if page.stream or page.method != "GET" else page.json_path
+        paths.setdefault(path, {})[page.method.lower()] = _operation(page, schemas)
+    return {
+        "openapi": VERSION,
+        "info": {"title": "disinto", "version": __version__},
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "responses": {
+                "Problem": {
+                    "description": "The request cannot be answered.",
+                    "content": {MEDIA_TYPE: {"schema": _reference("Problem")}},
+                }
+            },
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"token": []}],
+    }
+
+
+def _operation(page: Page, schemas: dict[str, Any]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": page.name,
+        "summary": page.summary,
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in _PARAMETER.findall(page.path)
+        ],
+        "responses": {
+            "200": _answer(page, schemas),
+            **{
+                str(status): {"$ref": "#/components/responses/Problem"}
+                for status in TITLES
+                if status in (401, 403, 404, 409, 422, 429, 503)
+            },
+        },
+    }
+    if page.public:
+        operation["security"] = []
+    return operation
+
+
+def _answer(page: Page, schemas: dict[str, Any]) -> dict[str, Any]:
+    if page.stream:
+        return {"description": page.summary, "content": {"text/event-stream": {}}}
+    schema: dict[str, Any] = {"type": "object"}
+    if page.answer is not None:
+        name = page.answer.__name__
+        described, parts = _schema(page.answer)
+        schemas.update({name: described, **parts})
+        schema = _reference(name)
+    return {"description": page.summary, "content": {"application/json": {"schema": schema}}}
+
+
+@cache
+def _schema(answer: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    whole = TypeAdapter(answer).json_schema(
+        mode="serialization", ref_template="#/components/schemas/{model}"
+    )
+    parts = whole.pop("$defs", {})
+    return whole, parts
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}

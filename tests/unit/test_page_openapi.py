@@ -1,0 +1,55 @@
+"""The OpenAPI document: it describes every page, and what pages answer is as it says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from dispatcher.page.openapi import document
+from dispatcher.page.routing import all_pages
+from tests.support.page_client import JSON, a_client, a_site, logged_in
+
+DOCUMENT = document(all_pages())
+
+
+def references(data: Any) -> Iterator[str]:
+    """Every ``$ref``."""
+    if isinstance(data, dict):
+        yield from (v for k, v in data.items() if k == "$ref")
+        data = list(data.values())
+    for each in data if isinstance(data, list) else ():
+        yield from references(each)
+
+
+def test_every_page_is_described() -> None:
+    described = {(path, m) for path, entry in DOCUMENT["paths"].items() for m in entry}
+    assert len(described) == len(all_pages())
+    operations = [op for entry in DOCUMENT["paths"].values() for op in entry.values()]
+    assert all(op["summary"].endswith(".") for op in operations)
+
+
+def test_every_reference_leads_somewhere() -> None:
+    for reference in references(DOCUMENT):
+        place = DOCUMENT
+        for step in reference.removeprefix("#/").split("/"):
+            place = place[step]
+
+
+def test_answers_are_as_described(tmp_path: Path) -> None:
+    client = logged_in(a_site(tmp_path))
+    schema = {**DOCUMENT, "$ref": "#/components/schemas/Board"}
+    Draft202012Validator(schema).validate(client.get("/overview.json").json())
+    schema = {**DOCUMENT, "$ref": "#/components/schemas/Problem"}
+    for path in ("/nothing", "/actions/NO", "/actions/x"):
+        problem = client.get(path, headers=JSON)
+        assert problem.status_code >= 400
+        Draft202012Validator(schema).validate(problem.json())
+
+
+def test_it_is_served_to_everybody(tmp_path: Path) -> None:
+    for path in ("/openapi.json", "/openapi"):
+        assert a_client(a_site(tmp_path)).get(path).json() == json.loads(json.dumps(DOCUMENT))
