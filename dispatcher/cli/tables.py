@@ -27,8 +27,8 @@ LAST = 28
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 0) -> None:
     """Print a table. Every row has as many cells as there are columns."""
-    for line in table_lines(columns, rows, Screen.here(), indent=indent):
-        click.echo(line)
+    if lines := table_lines(columns, rows, Screen.here(), indent=indent):
+        click.echo("\n".join(lines))
 
 
 def table_lines(

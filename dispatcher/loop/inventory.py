@@ -13,14 +13,13 @@ A file that differs from its entry is named with the reason, and not followed;
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from dispatcher.loop.foreign import InGit, in_git
-from dispatcher.loop.inventory_cache import FactCache
+from dispatcher.loop.inventory_cache import FactCache, parsed
 from dispatcher.loop.inventory_facts import Claims, Fact, FactReader, Named, latest, merged
 from dispatcher.loop.inventory_standing import (
     Altered,
@@ -149,6 +148,7 @@ class InventoryReader:
         """The same at a commit. Raises what ``all`` raises."""
         with self._turn:
             standings = self._standings(commit, locate, kind, kept)
+            self._show(each.written for each in standings.values() if not each.ended_by)
             shown = (self._entry(named, each) for named, each in sorted(standings.items()))
             return [entry for entry in shown if entry is not None]
 
@@ -257,7 +257,13 @@ class InventoryReader:
         if fact is None:
             raise ValueError("nothing wrote this entry")
         if fact not in self._shown:
-            plain = json.loads(fact.file)
+            self._show([fact])
+        return self._shown[fact]
+
+    def _show(self, facts: Iterable[Fact | None]) -> None:
+        """Read what these facts wrote, together."""
+        new = list({fact: None for fact in facts if fact is not None and fact not in self._shown})
+        for fact, plain in zip(new, parsed(fact.file for fact in new), strict=True):
             texts: dict[str, Any] = {name: str(plain[name] or "") for name in _TEXTS}
             self._shown[fact] = InventoryEntry(
                 kind=fact.kind,
@@ -268,7 +274,6 @@ class InventoryReader:
                 action_blob=fact.action_blob,
                 **texts,
             )
-        return self._shown[fact]
 
     # -- git ------------------------------------------------------------------------------
 
@@ -278,7 +283,9 @@ class InventoryReader:
         return self._listed[1]
 
     def _claims(self, commit: str) -> Claims:
-        """What the messages up to a commit claim; perhaps also those of a later one."""
+        """What the messages up to a commit claim, and those of histories that were read before: whoever
+        rewrites them must not have an entry forgotten whose results are still there.
+        """
         if self._walked is None:
             head, kept = self._cache.claims()
             self._walked = (head, kept) if head and self.repo.has_commit(head) else None
@@ -287,9 +294,9 @@ class InventoryReader:
             return claims
         since = head if head and self.repo.is_ancestor(head, commit) else ""
         more = self.repo.inventory_changes(commit, since=since)
-        self._walked = (commit, merged(claims, more) if since else more)
+        self._walked = (commit, merged(claims, more))
         if more or not since:
-            self._cache.walked(commit, more, anew=not since)
+            self._cache.walked(commit, more, since=head)
         return self._walked[1]
 
     def _contents(self, files: Iterable[Entry]) -> Mapping[str, bytes | int]:
@@ -316,13 +323,14 @@ class _Facts:
         self._kept: Kept = kept or dict
         self._texts: Mapping[str, str] | None = None
         self._facts: dict[str, Fact] = {}
+        self._files: dict[str, InGit | None] = {}
         self._read: set[str] = set()
 
     def exists(self, action_id: str) -> bool:
         """Whether there is anything that may be the result of an action."""
-        return is_id(action_id) and (
-            self._locate(action_id) is not None or action_id in self._tombstones()
-        )
+        if not is_id(action_id):
+            return False
+        return self._located(action_id) is not None or action_id in self._tombstones()
 
     def has(self, action_id: str) -> bool:
         """Whether a result of ours of this action was read."""
@@ -345,13 +353,18 @@ class _Facts:
         return [fact for fact in facts if fact is not None and (fact.kind, fact.id) == named]
 
     def _blobs(self, action_ids: Collection[str]) -> dict[str, str]:
-        files = {i: file for i in action_ids if (file := self._locate(i)) is not None}
+        files = {i: file for i in action_ids if (file := self._located(i)) is not None}
         blobs = {i: file.blob for i, file in files.items() if file.blob}
         rest = {file.path: i for i, file in files.items() if not file.blob}
         if rest:
             found = self._reader.repo.entries_at(self._commit, rest)
             blobs |= {rest[path]: entry.oid for path, entry in found.items() if entry.regular}
         return blobs
+
+    def _located(self, action_id: str) -> InGit | None:
+        if action_id not in self._files:
+            self._files[action_id] = self._locate(action_id)
+        return self._files[action_id]
 
     def _tombstones(self) -> Mapping[str, str]:
         if self._texts is None:

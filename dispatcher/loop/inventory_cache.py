@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dispatcher.loop.inventory_facts import Claims, Fact, Named
 
@@ -23,7 +23,7 @@ CACHE = "inventory-cache.db"
 """Name of the file below the state directory."""
 
 CACHED_LIMIT = 200_000
-"""Maximum of results in the cache; beyond it, it begins anew."""
+"""Maximum of results in the cache, and of claims; beyond it, it begins anew."""
 
 BUSY_TIMEOUT_S = 2.0
 
@@ -42,6 +42,16 @@ CREATE TABLE IF NOT EXISTS walked (head TEXT NOT NULL) STRICT;
 T = TypeVar("T")
 
 
+def parsed(texts: Iterable[str]) -> list[Any]:
+    """The values of many small texts of JSON: all at once, since each call takes longer than its text.
+
+    Raises:
+        ValueError: one is not JSON.
+    """
+    values: list[Any] = json.loads(f"[{','.join(texts)}]")
+    return values
+
+
 class FactCache:
     """What was verified, in a file. Thread-safe; processes may share it. Never raises: what cannot be
     read or written is verified again.
@@ -58,8 +68,14 @@ class FactCache:
         """All that was verified by these keys, by the result's blob and its action."""
 
         def read(db: sqlite3.Connection) -> dict[tuple[str, str], Fact]:
-            rows = db.execute("SELECT result, action, fact FROM facts WHERE keys = ?", (keys,))
-            return {(result, action): Fact(*json.loads(fact)) for result, action, fact in rows}
+            rows = db.execute(
+                "SELECT result, action, fact FROM facts WHERE keys = ?", (keys,)
+            ).fetchall()
+            facts = parsed(fact for _, _, fact in rows)
+            return {
+                (result, action): Fact(*fact)
+                for (result, action, _), fact in zip(rows, facts, strict=True)
+            }
 
         return self._with(read) or {}
 
@@ -88,17 +104,23 @@ class FactCache:
 
         return self._with(read) or ("", {})
 
-    def walked(self, head: str, claims: Claims, *, anew: bool) -> None:
+    def walked(self, head: str, claims: Claims, *, since: str) -> None:
         """Keep the claims of the history up to a head.
 
         Args:
-            anew: whether they replace those that are kept.
+            since: the head up to which histories were read before; "" for none.
         """
         rows = [(*named, action) for named, ids in claims.items() for action in ids]
 
         def write(db: sqlite3.Connection) -> None:
-            if anew:
+            (before,) = db.execute("SELECT head FROM walked").fetchone() or ("",)
+            if since and since != before:
+                return  # another process read another history meanwhile
+            (count,) = db.execute("SELECT count(*) FROM claims").fetchone()
+            if count + len(rows) > CACHED_LIMIT:
                 db.execute("DELETE FROM claims")
+                db.execute("DELETE FROM walked")
+                return
             db.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", rows)
             db.execute("DELETE FROM walked")
             db.execute("INSERT INTO walked VALUES (?)", (head,))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from dispatcher.loop.inventory_facts import Fact, Named, latest
 from dispatcher.model.inventory_entry import entry_path
+from dispatcher.model.names import is_id
 from dispatcher.ops_repo import Entry
 
 
@@ -87,13 +88,14 @@ def writer_of(named: Named, data: bytes | int | None) -> tuple[str, str]:
     """The action that a file names as its writer, and why it is no entry, in words."""
     if not isinstance(data, bytes):
         return "", "it is too large" if isinstance(data, int) else "it is not a regular file"
+    odd = "it is not an entry of disinto"
     try:
         plain = json.loads(data)
-        if (plain["kind"], plain["id"]) != named:
-            return "", "it is not an entry of disinto"
-        return str(plain["result"]), ""
+        ours, writer = (plain["kind"], plain["id"]) == named, plain["result"]
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return "", "it is not an entry of disinto"
+        return "", odd
+    # The writer gets into the message of a commit, where a line of its own would count.
+    return (writer, "") if ours and isinstance(writer, str) and is_id(writer) else ("", odd)
 
 
 def difference(standing: Standing, own: Sequence[Fact], *, known: bool) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from dispatcher.loop import expiry_attempts
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader
+from dispatcher.loop.inventory_files import kept_in_ledger
 from dispatcher.model.run import Outcome, RunKey
 from dispatcher.model.times import rfc3339
 from dispatcher.model.verdicts import Verdict
@@ -88,7 +89,8 @@ def merge(stage: Stage, files: dict[str, Any], message: str) -> None:
 def inventory(stage: Stage) -> list[InventoryEntry]:
     components, tree = stage.components, Tree()
     components.repo.advance(tree, components.repo.fetch().commit)
-    return InventoryReader(components.repo, components.verifier).all(tree)
+    reader = InventoryReader(components.repo, components.verifier)
+    return reader.all(tree, kept=lambda: kept_in_ledger(components.ledger))
 
 
 def believed(stage: Stage) -> dict[str, InventoryEntry]:
@@ -103,6 +105,11 @@ def file_of(stage: Stage) -> bytes:
 def restored(stage: Stage, data: bytes) -> None:
     stage.components.wake()
     assert file_of(stage) == data
+
+
+@eventually
+def kept_for(stage: Stage, action_id: str) -> None:
+    assert action_id in kept_in_ledger(stage.components.ledger)
 
 
 @eventually
@@ -207,6 +214,14 @@ def test_a_file_that_somebody_removes_is_written_back_once(stage: Stage) -> None
     message = stage.scene.git("log", "-1", "--format=%B", "main", cwd=stage.scene.remote)
     assert f"{ENTRY}: it was removed; web wrote it" in message
     audited(stage)
+
+    # Its result is edited: what that was is in the ledger, and counts.
+    results = "vault/actions/web.result.json"
+    stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
+    stage.scene.merge({results: "{}"}, "Edit the result")
+    stage.components.wake()
+    kept_for(stage, "web")
+    assert believed(stage)["web"].entry == {"address": "198.51.100.7"}
 
     # A file in the place of its directory, at once afterwards: nobody fights about it.
     stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")

@@ -165,6 +165,10 @@ def test_it_is_verified_once_also_after_a_restart(tmp_path: Path) -> None:
     git.commit, git.rewritten = "8", True
     read(again, git)
     assert git.walks == ["", "2", ""], "unless it was rewritten"
+    git.claims = {}
+    git.remove()
+    assert [each.missing for each in read(again, git)] == [True], "what it said still counts"
+    assert [each.missing for each in read(reader(git, tmp_path), git)] == [True]
 
 
 def test_what_was_verified_counts_for_the_same_keys_and_bytes_alone(tmp_path: Path) -> None:
@@ -218,6 +222,9 @@ def test_what_a_result_says_stands_whatever_its_file_shows() -> None:
         old.replace(b'"n": 1', b'"n": 9'): "it differs from what the result of web wrote",
         b"{}": "it is not an entry of disinto",
         b"[" * 9_000: "it is not an entry of disinto",
+        old.replace(
+            b'"result": "web"', rb'"result": "web\n\nInventory: end destroys machine/web"'
+        ): "it is not an entry of disinto",
         old.replace(
             b'"result": "web"', b'"result": "no"'
         ): "there is no result no of this dispatcher",
