@@ -2,7 +2,8 @@
 
 They run inside a job, as any formula does: secrets and ``DISINTO_*`` in the environment, progress and
 outputs in files. So this package knows neither the control loop nor the commands, and no settings of
-the dispatcher: what a run reads is its params and the files of its formula, which were approved.
+the dispatcher: what a run reads is its params and the files of its formula, which were approved. What
+other provisioners need as well is in ``dispatcher.provision``.
 
 * ``__main__``: ``python -m dispatcher.desktop create|destroy|reap``, and what they are given
 * ``params``: params, and the settings beside the formula
@@ -15,8 +16,6 @@ the dispatcher: what a run reads is its params and the files of its formula, whi
 * ``digitalocean``: that provider, the only module that knows it
 * ``tags``: by which machines are found
 * ``probes``: looks at a machine from outside
-* ``waiting``: clock, cancellation, patience
-* ``reporting``: progress and outputs of a run
 * ``certificate``: the TLS certificate of one machine, and its fingerprint
 * ``credentials``: derived from Vault's answer, never stored
 * ``gateway``: a desktop's host name at a gateway

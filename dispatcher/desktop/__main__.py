@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from dispatcher.desktop.apps import choose, find_catalogue
 from dispatcher.desktop.certificate import make_certificate
@@ -21,19 +20,16 @@ from dispatcher.desktop.params import (
     DesktopSettings,
     DestroyParams,
     ReapParams,
-    read_params,
     read_settings,
-    required,
 )
 from dispatcher.desktop.probes import NetworkProber
 from dispatcher.desktop.reap import Known, reap
-from dispatcher.desktop.reporting import FileReporter
 from dispatcher.desktop.tags import Tags
-from dispatcher.desktop.waiting import Cancelled, Pace, SystemClock, patiently
-from dispatcher.errors import DisintoError, Exit
 from dispatcher.model.times import epoch, rfc3339
-
-_CANCELLED = 143  # 128 + SIGTERM, as a shell has it
+from dispatcher.provision.params import path_of, read_params, required
+from dispatcher.provision.program import Program, run_program
+from dispatcher.provision.reporting import FileReporter
+from dispatcher.provision.waiting import Pace, SystemClock, patiently
 
 
 class _Run:
@@ -44,15 +40,11 @@ class _Run:
         self.settings: DesktopSettings = read_settings(environ)
         self.tags = Tags(project=self.settings.project)
         self.reporter = FileReporter(
-            progress_path=_path(environ, "DISINTO_PROGRESS"),
-            outputs_path=_path(environ, "DISINTO_OUTPUTS"),
+            progress_path=path_of(environ, "DISINTO_PROGRESS"),
+            outputs_path=path_of(environ, "DISINTO_OUTPUTS"),
         )
         token = required(environ, TOKEN, f'Name it in the action: secrets = ["{TOKEN}"].')
         self.cloud = DigitalOcean(Connection(token, url=self.settings.api_url))
-
-
-def _path(environ: Mapping[str, str], name: str) -> Path | None:
-    return Path(environ[name]) if environ.get(name) else None
 
 
 def _create(run: _Run) -> None:
@@ -69,7 +61,7 @@ def _create(run: _Run) -> None:
         name=params.name,
         credentials=Credentials.from_hmac(answer),
         certificate=make_certificate(desktop_id, now=now),
-        apps=choose(find_catalogue(_path(run.environ, "DISINTO_FILES")), params.apps),
+        apps=choose(find_catalogue(path_of(run.environ, "DISINTO_FILES")), params.apps),
         ssh_keys=params.ssh_keys,
         vigilance=params.watched,
     )
@@ -164,24 +156,15 @@ _PROGRAMS: Mapping[str, Callable[[_Run], None]] = {
 
 def main(argv: list[str], environ: Mapping[str, str]) -> int:
     """Run one program. Returns its exit code."""
-    if len(argv) != 1 or argv[0] not in _PROGRAMS:
-        _tell(f"usage: python -m dispatcher.desktop {'|'.join(_PROGRAMS)}")
-        return Exit.USAGE
-    clock = SystemClock()
-    clock.listen()
-    try:
-        _PROGRAMS[argv[0]](_Run(environ, clock))
-    except Cancelled:
-        _tell("cancelled: nothing is left")
-        return _CANCELLED
-    except DisintoError as error:
-        _tell(str(error))
-        return error.exit_code
-    return Exit.OK
+    return run_program(
+        "dispatcher.desktop",
+        {name: _started(program, environ) for name, program in _PROGRAMS.items()},
+        argv,
+    )
 
 
-def _tell(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the output of a formula
+def _started(program: Callable[[_Run], None], environ: Mapping[str, str]) -> Program:
+    return lambda clock: program(_Run(environ, clock))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,6 @@
 """A cloud provider as the life cycle sees it: few methods, and errors that say what they prove.
 
-::
-
-    CloudRefused      the provider understood and did nothing: trying again cannot help
-    CloudBusy         the provider did nothing yet: rate limit, or no connection; try again later
-    CloudUnclear      it is unknown whether the provider did it: look for it by its tag
+What ``CloudRefused``, ``CloudBusy`` and ``CloudUnclear`` prove is said in ``provision.provider``.
 """
 
 from __future__ import annotations
@@ -12,38 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from dispatcher.errors import Exit, PermanentError, TemporaryError
+from dispatcher.provision.provider import ProviderBusy, ProviderRefused, ProviderUnclear
 
 TOKEN = "DIGITALOCEAN_API_TOKEN"  # noqa: S105 - a name
 """The secret, and environment variable, that holds the provider's token."""
 
 
-class CloudRefused(PermanentError):
+class CloudRefused(ProviderRefused):
     """The request was understood and rejected: credentials, quota, region, size, user data."""
 
-    exit_code = Exit.NOPERM
+
+class CloudBusy(ProviderBusy):
+    """Nothing was done, and later it may be."""
 
 
-class CloudBusy(TemporaryError):
-    """Nothing was done, and later it may be.
-
-    Attributes:
-        retry_after_s: seconds that the provider wants us to wait; None if it does not say.
-    """
-
-    exit_code = Exit.UNAVAILABLE
-
-    def __init__(
-        self, what: str, *, retry_after_s: float | None = None, remedy: str | None = None
-    ) -> None:
-        super().__init__(what, remedy=remedy)
-        self.retry_after_s = retry_after_s
-
-
-class CloudUnclear(TemporaryError):
-    """No usable answer: the request may have been carried out."""
-
-    exit_code = Exit.UNAVAILABLE
+class CloudUnclear(ProviderUnclear):
+    """No usable answer: the machine may have been made, or deleted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

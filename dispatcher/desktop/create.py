@@ -28,9 +28,9 @@ from dispatcher.desktop.lifecycle import (
     explained,
 )
 from dispatcher.desktop.probes import Prober
-from dispatcher.desktop.reporting import Reporter
-from dispatcher.desktop.waiting import PATIENCE_S, PAUSE_S, Cancelled, Clock, Pace, patiently
 from dispatcher.errors import Exit, PermanentError
+from dispatcher.provision.reporting import Reporter
+from dispatcher.provision.waiting import PATIENCE_S, PAUSE_S, Cancelled, Clock, Pace, patiently
 
 LOOK_S = 5.0
 """Seconds between two looks at the provider, in the first minute, if it has requests to spare (``Pace``)."""

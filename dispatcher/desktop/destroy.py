@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Iterable
 
 from dispatcher.desktop.cloud import Cloud, CloudBusy, CloudUnclear
 from dispatcher.desktop.lifecycle import Observation, Record, State, advance, begin_removal
-from dispatcher.desktop.reporting import Reporter
 from dispatcher.desktop.tags import Tags
-from dispatcher.desktop.waiting import LONGEST_PAUSE_S, PAUSE_S, Clock, Pace
 from dispatcher.errors import Exit, TemporaryError, describe
+from dispatcher.provision.reporting import Reporter
+from dispatcher.provision.waiting import LONGEST_PAUSE_S, PAUSE_S, Clock, Pace
 
 REMOVAL_LIMIT_S = 600.0
 """Seconds until the provider has to list nothing any more."""

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from dispatcher.desktop.gateway import ID_RULE, host_at, is_gateway_host
 from dispatcher.desktop.machine import Vigilance
-from dispatcher.errors import Exit, Misconfigured, PermanentError
 from dispatcher.model.times import epoch, parse_duration
+from dispatcher.provision.params import BadParams, Strict, read_record
+from dispatcher.provision.params import read_settings as from_file
 
 SETTINGS_FILE = "desktop-settings.json"
 """The settings, beside the formulas: a file that each of them reads, so it is approved with them."""
@@ -27,17 +27,7 @@ _SHORTEST_LIFE_S = 600.0
 _LONGEST_LIFE_S = 366 * 86400.0
 
 
-class BadParams(PermanentError):
-    """The params, or the settings beside the formula, cannot be used."""
-
-    exit_code = Exit.DATAERR
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class CreateParams(_Strict):
+class CreateParams(Strict):
     """``[params]`` of ``desktop``; docs/desktops.md explains them."""
 
     name: str
@@ -82,13 +72,13 @@ class CreateParams(_Strict):
         return Vigilance(model=self.vigilance_model, screenshots=self.vigilance_screenshots)
 
 
-class DestroyParams(_Strict):
+class DestroyParams(Strict):
     """``[params]`` of ``desktop-destroy``."""
 
     id: str
 
 
-class ReapParams(_Strict):
+class ReapParams(Strict):
     """``[params]`` of ``desktop-reap``."""
 
     listed_at: str
@@ -105,7 +95,7 @@ class ReapParams(_Strict):
 _Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class DesktopSettings(_Strict):
+class DesktopSettings(Strict):
     """``desktop-settings.json``; the names in capitals are those of DigitalOcean's own tools."""
 
     image_slug: str = Field(default="", alias="DIGITALOCEAN_IMAGE_SLUG")
@@ -146,25 +136,13 @@ class DesktopSettings(_Strict):
             )
 
 
-_R = TypeVar("_R", bound=_Strict)
-
-
-def read_params(record: type[_R], environ: Mapping[str, str]) -> _R:
-    """The params of this run.
-
-    Raises:
-        BadParams: they cannot be used; names each.
-    """
-    return _read(record, environ.get("DISINTO_PARAMS", "{}"), "[params]")
-
-
 def check_create(params: Mapping[str, object]) -> None:
     """Whether a run would accept these params, as far as no schema says it.
 
     Raises:
         BadParams: it would not; names each problem.
     """
-    _read(CreateParams, json.dumps(params), "[params]")
+    read_record(CreateParams, json.dumps(params), "[params]")
 
 
 def read_settings(environ: Mapping[str, str]) -> DesktopSettings:
@@ -173,14 +151,7 @@ def read_settings(environ: Mapping[str, str]) -> DesktopSettings:
     Raises:
         BadParams: they cannot be used; names each.
     """
-    directory = environ.get("DISINTO_FILES")
-    if not directory:
-        return DesktopSettings()
-    try:
-        text = (Path(directory) / SETTINGS_FILE).read_text("utf-8")
-    except FileNotFoundError:
-        return DesktopSettings()
-    return parse_settings(text)
+    return from_file(DesktopSettings, environ, SETTINGS_FILE)
 
 
 def parse_settings(text: str | bytes) -> DesktopSettings:
@@ -189,32 +160,4 @@ def parse_settings(text: str | bytes) -> DesktopSettings:
     Raises:
         BadParams: they cannot be used; names each.
     """
-    return _read(DesktopSettings, text, SETTINGS_FILE)
-
-
-def _read(record: type[_R], text: str | bytes, where: str) -> _R:
-    try:
-        # As JSON, so that a list can become a tuple although nothing else is converted.
-        return record.model_validate_json(text)
-    except ValidationError as error:
-        problems = "; ".join(_problem(each) for each in error.errors(include_input=False))
-        raise BadParams(f"{where}: {problems}") from None
-
-
-def _problem(error: Mapping[str, object]) -> str:
-    place = error["loc"]
-    name = ".".join(str(part) for part in place) if isinstance(place, tuple) else ""
-    text = str(error["msg"]).removeprefix("Value error, ")
-    return f"{name}: {text}" if name else text
-
-
-def required(environ: Mapping[str, str], name: str, remedy: str) -> str:
-    """A variable that the run must have.
-
-    Raises:
-        Misconfigured: it is missing or empty.
-    """
-    value = environ.get(name, "")
-    if not value:
-        raise Misconfigured(f"{name} is not set", remedy=remedy)
-    return value
+    return read_record(DesktopSettings, text, SETTINGS_FILE)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from dispatcher.desktop.cloud import Cloud, Droplet
 from dispatcher.desktop.destroy import Removal
-from dispatcher.desktop.reporting import Reporter
 from dispatcher.desktop.tags import Tags
-from dispatcher.desktop.waiting import Clock, Pace, patiently
 from dispatcher.model.times import rfc3339
+from dispatcher.provision.reporting import Reporter
+from dispatcher.provision.waiting import Clock, Pace, patiently
 
 MARGIN_S = 900.0
 """Seconds by which the clocks of provider and operator may differ, and a list may be late."""

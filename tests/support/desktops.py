@@ -15,12 +15,12 @@ from dispatcher.desktop.cloud import Order
 from dispatcher.desktop.create import Creation, Wanted
 from dispatcher.desktop.destroy import destroy
 from dispatcher.desktop.digitalocean import DigitalOcean
-from dispatcher.desktop.lifecycle import Stage
 from dispatcher.desktop.probes import Probed
 from dispatcher.desktop.reap import Known, reap
 from dispatcher.desktop.report import Report
 from dispatcher.desktop.tags import Tags
-from dispatcher.desktop.waiting import Cancelled
+from dispatcher.provision.reporting import Stage
+from dispatcher.provision.waiting import Cancelled
 from tests.servers.cloud import TOKEN, Direct, FakeCloud
 
 START = 1_800_000_000.0

@@ -11,7 +11,7 @@ from dispatcher.desktop.create import NoDesktop
 from dispatcher.desktop.credentials import Credentials
 from dispatcher.desktop.destroy import StillThere
 from dispatcher.desktop.lifecycle import Stage
-from dispatcher.desktop.waiting import Cancelled
+from dispatcher.provision.waiting import Cancelled
 from tests.servers.cloud import FakeCloud, Fault
 from tests.support.desktops import Desktops, Killed, Steps
 

@@ -10,14 +10,13 @@ import pytest
 
 from dispatcher.desktop.params import (
     SETTINGS_FILE,
-    BadParams,
     CreateParams,
     DesktopSettings,
     ReapParams,
-    read_params,
     read_settings,
 )
 from dispatcher.desktop.tags import Tags
+from dispatcher.provision.params import BadParams, read_params
 from dispatcher.schemas import FormulaSchema, fits, parse_schema
 
 FORMULAS = Path(__file__).parents[2] / "actions" / "desktop" / "formulas"

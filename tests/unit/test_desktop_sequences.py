@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from dispatcher.desktop.waiting import Cancelled
 from dispatcher.errors import DisintoError
+from dispatcher.provision.waiting import Cancelled
 from tests.servers.cloud import FakeCloud, Fault
 from tests.support.desktops import Desktops, Killed, Steps
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from dispatcher.desktop.cloud import CloudBusy, CloudUnclear
-from dispatcher.desktop.waiting import LONGEST_PAUSE_S, Pace, patiently
+from dispatcher.provision.waiting import LONGEST_PAUSE_S, Pace, patiently
 from tests.servers.cloud import FakeCloud
 from tests.support.desktops import FakeClock
 from tests.support.many_desktops import Crowd

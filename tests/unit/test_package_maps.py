@@ -24,6 +24,7 @@ MAPPED = (
     "ops_repo",
     "page",
     "page/pages",
+    "provision",
     "schemas",
     "sidecar",
     "sources",

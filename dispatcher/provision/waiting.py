@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Protocol, TypeVar
 
-from dispatcher.desktop.cloud import Cloud, CloudBusy, CloudUnclear
+from dispatcher.provision.provider import Provider, ProviderBusy, ProviderUnclear
 
 _T = TypeVar("_T")
 
@@ -95,9 +95,9 @@ class Pace:
         say: told of the first of several failures.
     """
 
-    def __init__(self, cloud: Cloud, clock: Clock, say: Callable[[str], object]) -> None:
+    def __init__(self, provider: Provider, clock: Clock, say: Callable[[str], object]) -> None:
         self.clock = clock
-        self._cloud, self._say = cloud, say
+        self._provider, self._say = provider, say
         self._fails = False
         self._slowness = 1.0
         self._wanted_s = 0.0
@@ -111,12 +111,12 @@ class Pace:
         self._slowness = max(1.0, self._slowness * _RECOVERY)
         self._wanted_s, self._fails = 0.0, False
 
-    def failed(self, error: CloudBusy | CloudUnclear) -> None:
+    def failed(self, error: ProviderBusy | ProviderUnclear) -> None:
         if not self._fails:
             self._say(f"{error.what}; waiting")
         self._fails = True
         self._slowness = min(_SLOWEST, 2 * self._slowness)
-        self._wanted_s = (error.retry_after_s or 0.0) if isinstance(error, CloudBusy) else 0.0
+        self._wanted_s = (error.retry_after_s or 0.0) if isinstance(error, ProviderBusy) else 0.0
 
     def pause_s(self, usual_s: float, *, longest_s: float = math.inf) -> float:
         """Seconds until the next request, where ``usual_s`` would do for a single run.
@@ -138,7 +138,7 @@ class Pace:
         self.clock.sleep(self.pause_s(usual_s))
 
     def _scarcity(self) -> float:
-        left = self._cloud.requests_left
+        left = self._provider.requests_left
         if left is None or left >= _PLENTY:
             return 1.0
         return min(_SLOWEST, _PLENTY / max(left, 0.01))
@@ -151,15 +151,15 @@ def patiently(call: Callable[[], _T], pace: Pace, *, patience_s: float = PATIENC
         patience_s: seconds, without those for which the provider wants no request.
 
     Raises:
-        CloudBusy, CloudUnclear: the last one, after ``patience_s`` seconds.
-        CloudRefused: at once.
+        ProviderBusy, ProviderUnclear: the last one, after ``patience_s`` seconds.
+        ProviderRefused: at once.
     """
     clock = pace.clock
     until = clock.now() + patience_s
     while True:
         try:
             answer = call()
-        except (CloudBusy, CloudUnclear) as error:
+        except (ProviderBusy, ProviderUnclear) as error:
             pace.failed(error)
             pause_s = pace.pause_s(PAUSE_S)
             until += pause_s if pace.held_up else 0.0

@@ -1,6 +1,6 @@
 """What a run leaves for others: progress, and the inventory entry in its outputs.
 
-The entry is written before the machine is asked for, and taken back once nothing is left. So a run
+The entry is written before anything is made, and taken back once nothing is left. So a run
 that is killed in between still names what it may have made, and that can be destroyed.
 """
 
@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from dispatcher.desktop.lifecycle import Stage
+
+class Stage(Protocol):
+    """What is shown of a life cycle."""
+
+    @property
+    def value(self) -> str: ...
+
+    @property
+    def percent(self) -> int: ...
 
 
 class Reporter(Protocol):

@@ -1,0 +1,11 @@
+"""What programs behind formulas share that create, change or destroy something at a provider.
+
+They run inside a job, as any formula does. So this package knows neither the control loop nor the
+commands, and no settings of the dispatcher.
+
+* ``provider``: a provider's errors, by what they prove
+* ``params``: params and settings files become records
+* ``program``: how such a program begins and ends
+* ``waiting``: clock, cancellation, pace and patience
+* ``reporting``: progress and outputs of a run
+"""
