@@ -4,6 +4,7 @@ It reads and writes; what an answer means for an action is decided in ``dispatch
 issue in ``dispatcher.decide``.
 
 * ``exchange``: HTTP, bounded and counted, with the errors mapped
+* ``sized``: pages of lists whose entries have any size
 * ``api``, ``records``: calls about the ops repo, and what they answer
 * ``sized``: pages of a list whose entries have any size
 * ``token_rights``: what a token may write, asked without writing
