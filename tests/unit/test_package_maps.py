@@ -28,6 +28,7 @@ MAPPED = (
     "schemas",
     "sidecar",
     "sources",
+    "stack",
     "status",
     "vault",
 )

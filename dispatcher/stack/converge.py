@@ -1,0 +1,285 @@
+"""Looks at the server, and does the next step, until a stack is as it is wanted. Exactly once.
+
+Nothing is created without a look before it, by name and mark. An answer that does not prove that nothing
+was done is followed by a pause and a look, never by the same request at once. What came about twice all
+the same is removed before it is deployed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from dispatcher.provision.provider import ProviderBusy, ProviderUnclear
+from dispatcher.provision.reporting import Reporter
+from dispatcher.provision.waiting import Clock, Pace
+from dispatcher.stack.lifecycle import (
+    Record,
+    Seen,
+    Stage,
+    Step,
+    Wanted,
+    advance,
+    begin,
+    fail,
+    missing,
+    tried,
+)
+from dispatcher.stack.marks import Mark
+from dispatcher.stack.platform import (
+    Application,
+    Deployment,
+    DeploymentStatus,
+    Platform,
+    PlatformRefused,
+    Project,
+)
+from dispatcher.stack.probes import Probed, Prober
+
+POLL_S = 3.0
+"""Seconds between two looks while the server works."""
+
+SETTLE_S = 6.0
+"""Seconds after an answer that proves nothing, until the server is looked at: it may still be at it."""
+
+LONGEST_S = 12.0
+"""Seconds between two looks at most, however often the server did not answer."""
+
+_LOST_S = 20.0  # without a sign of a deployment, where the queue cannot be seen: deploy again
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """What a run works with."""
+
+    platform: Platform
+    clock: Clock
+    reporter: Reporter
+    prober: Prober
+
+
+def ours(projects: Collection[Project], mark: Mark) -> tuple[Project, ...]:
+    """The projects of one stack, oldest first; the run that made them does not matter."""
+    found = []
+    for project in projects:
+        read = Mark.read(project.description)
+        if read and (read.project, read.stack_id) == (mark.project, mark.stack_id):
+            found.append(project)
+    return tuple(sorted(found, key=lambda each: (each.created_at, each.id)))
+
+
+class Convergence:
+    """Brings one stack to what is wanted.
+
+    Args:
+        before: ids of the tasks of former versions; they do not count.
+        watch: called with each probe, for what wants to know it.
+        enter: called before each request that changes something.
+
+    Attributes:
+        unclear: whether a request was not answered clearly: it may still be carried out.
+    """
+
+    def __init__(
+        self,
+        wanted: Wanted,
+        tools: Tools,
+        *,
+        before: Collection[str] = (),
+        watch: Callable[[Probed], None] = lambda _: None,
+        enter: Callable[[Seen], None] = lambda _: None,
+    ) -> None:
+        self._wanted, self._tools = wanted, tools
+        self._before, self._watch, self._enter = frozenset(before), watch, enter
+        self._pace = Pace(tools.platform, tools.clock, tools.reporter.say)
+        self._asked_at: float | None = None
+        self.record = begin(tools.clock.now())
+        self.seen = Seen()
+        self.probed = Probed()
+        self.unclear = False
+
+    def run(self) -> Record:
+        """Returns the last record, RUNNING or FAILED.
+
+        Raises:
+            Cancelled: the run is to end.
+        """
+        clock = self._tools.clock
+        while True:
+            pause_s = self._turn()
+            if self.record.stage in (Stage.RUNNING, Stage.FAILED):
+                return self.record
+            if pause_s:
+                clock.sleep(min(self._pace.pause_s(pause_s), LONGEST_S))
+
+    def _turn(self) -> float:
+        """One look and one step; seconds until the next."""
+        clock = self._tools.clock
+        try:
+            self.seen = self._look()
+            self._pace.answered()
+        except (ProviderBusy, ProviderUnclear) as error:
+            return self._unanswered(error, POLL_S)
+        except PlatformRefused as error:
+            self.record = fail(self.record, clock.now(), str(error))
+            return 0.0
+        self.record = advance(self.record, self._wanted, self.seen, clock.now())
+        self._progress()
+        if self.record.next_step in (Step.FINISH, Step.GIVE_UP):
+            return 0.0
+        if self.record.next_step in (Step.WAIT, Step.PROBE):
+            return POLL_S
+        return self._step()
+
+    def _step(self) -> float:
+        step, clock = self.record.next_step, self._tools.clock
+        self._enter(self.seen)
+        unclear, self.unclear = self.unclear, True
+        try:
+            self._do(step)
+            self.unclear = unclear
+        except ProviderUnclear as error:
+            self.record = tried(self.record)
+            clock.sleep(SETTLE_S)
+            self._unanswered(error, 0.0)
+            return 0.0
+        except ProviderBusy as error:
+            self.unclear = unclear
+            return self._unanswered(error, POLL_S)
+        except PlatformRefused as error:
+            self.unclear = unclear
+            self.record = fail(self.record, clock.now(), str(error))
+            return 0.0
+        self.record = tried(self.record)
+        return 0.0
+
+    def _unanswered(self, error: ProviderBusy | ProviderUnclear, pause_s: float) -> float:
+        self._pace.failed(error)
+        self.record = advance(self.record, self._wanted, None, self._tools.clock.now())
+        return pause_s
+
+    def _do(self, step: Step) -> None:
+        wanted, platform = self._wanted, self._tools.platform
+        if step is Step.CREATE_PROJECT:
+            platform.create_project(wanted.name, str(wanted.mark))
+            return
+        project = self.seen.projects[0]
+        if step is Step.CREATE_APPLICATION:
+            platform.create_application(project, wanted.name, str(wanted.mark))
+            return
+        if step is Step.REMOVE_DOUBLES:
+            self._remove_doubles()
+            return
+        application = self.seen.application
+        assert application is not None  # noqa: S101 - no other step comes before it is there
+        if step is Step.SAVE_IMAGE:
+            platform.save_image(application.id, wanted.image)
+        elif step is Step.SAVE_ENVIRONMENT:
+            platform.save_environment(application.id, wanted.environment)
+        elif step is Step.CREATE_MOUNT:
+            platform.create_mount(application.id, wanted.volume, wanted.path)
+        elif step is Step.CREATE_DOMAIN:
+            platform.create_domain(
+                application.id,
+                wanted.host,
+                port=wanted.port,
+                https=wanted.https,
+                certificate=wanted.certificate,
+            )
+        elif step is Step.DEPLOY:
+            self._asked_at = self._tools.clock.now()
+            platform.deploy(application.id, wanted.key)
+
+    def _remove_doubles(self) -> None:
+        platform, wanted = self._tools.platform, self._wanted
+        first, *others = self.seen.projects
+        for project in others:
+            for application_id in project.application_ids:
+                platform.delete_application(application_id)
+            platform.remove_project(project.id)
+        for application_id in first.application_ids[1:]:
+            platform.delete_application(application_id)
+        application = self.seen.application
+        if application is None:
+            return
+        for mount in [each for each in application.mounts if each.path == wanted.path][1:]:
+            platform.remove_mount(mount.id)
+        for domain in [each for each in application.domains if each.host == wanted.host][1:]:
+            platform.remove_domain(domain.id)
+
+    def _look(self) -> Seen:
+        """What the server has of it; no more requests than the next step needs."""
+        wanted, platform = self._wanted, self._tools.platform
+        listed = platform.projects()
+        projects = ours(listed, wanted.mark)
+        own = {project.id for project in projects}
+        strangers = [p for p in listed if p.name == wanted.name and p.id not in own]
+        seen = Seen(
+            projects=projects,
+            strangers=tuple(sorted(strangers, key=lambda each: (each.created_at, each.id))),
+        )
+        if not projects or not projects[0].application_ids:
+            return seen
+        application = platform.application(projects[0].application_ids[0])
+        seen = Seen(projects=seen.projects, strangers=seen.strangers, application=application)
+        if application is None or missing(wanted, seen) is not None:
+            return seen
+        return self._deployed(seen, application)
+
+    def _deployed(self, seen: Seen, application: Application) -> Seen:
+        platform, key = self._tools.platform, self._wanted.key
+        mine = [d for d in platform.deployments(application.id) if d.description == key]
+        deployment = mine[0] if mine else None
+        queued: bool | None = None
+        log: tuple[str, ...] = ()
+        if deployment is None or deployment.status is DeploymentStatus.CANCELLED:
+            queued = self._queued(application)
+        elif deployment.status is DeploymentStatus.ERROR:
+            log = platform.log_tail(deployment.id)
+        if deployment is None or deployment.status is not DeploymentStatus.DONE:
+            return Seen(
+                projects=seen.projects,
+                strangers=seen.strangers,
+                application=application,
+                deployment=deployment,
+                queued=queued,
+                log=log,
+            )
+        return self._probed(seen, application, deployment)
+
+    def _queued(self, application: Application) -> bool:
+        """Whether to wait for the queue. It can be seen by most keys; else time decides."""
+        waiting = self._tools.platform.queued(application.id)
+        if waiting is not None:
+            return self._wanted.key in waiting
+        now = self._tools.clock.now()
+        return self._asked_at is not None and now - self._asked_at < _LOST_S
+
+    def _probed(self, seen: Seen, application: Application, deployment: Deployment) -> Seen:
+        platform = self._tools.platform
+        listed = platform.tasks(application.app_name)
+        tasks = None
+        image = ""
+        if listed is not None:
+            tasks = tuple(task for task in listed if task.id not in self._before)
+            running = next((task for task in tasks if task.wanted and task.running), None)
+            if running is not None and self._wanted.updates:
+                image = platform.image_of(application.app_name, running.id)
+        self.probed = self._tools.prober.look(self._wanted.host, https=self._wanted.https)
+        self._watch(self.probed)
+        return Seen(
+            projects=seen.projects,
+            strangers=seen.strangers,
+            application=application,
+            deployment=deployment,
+            tasks=tasks,
+            image=image,
+            healthy=self.probed.healthy,
+            version=self.probed.version,
+            trouble=self.probed.trouble,
+        )
+
+    def _progress(self) -> None:
+        stage = self.record.stage
+        if stage is not Stage.FAILED:
+            self._tools.reporter.progress(stage, self._wanted.host)

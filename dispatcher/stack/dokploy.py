@@ -1,0 +1,388 @@
+"""The adapter for Dokploy's API, read from 0.30.2. The only module that knows it.
+
+No request is repeated here. What a failure proves is in the error's type. No text of an error contains
+what was sent: environments hold secrets.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn, TypeVar
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from dispatcher.errors import Misconfigured, origin_of, reason_of
+from dispatcher.stack.dokploy_records import (
+    ApplicationRecord,
+    DeploymentRecord,
+    ProjectRecord,
+    TaskRecord,
+)
+from dispatcher.stack.platform import (
+    TOKEN,
+    Application,
+    Deployment,
+    PlatformBusy,
+    PlatformRefused,
+    PlatformUnclear,
+    Project,
+    Task,
+)
+
+TIMEOUT_S = 30.0
+LOG_LINES = 12
+_ANSWER_LIMIT = 16 * 2**20
+_TEXT_LIMIT = 300
+_LONGEST_RETRY_S = 600.0
+_WRAPPED = ("project.create", "domain.create")
+"""Procedures that answer 400 to whatever went wrong, also after they did what was asked."""
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+class Raw(NamedTuple):
+    """An answer as it came: header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: bytes
+
+
+class Connection:
+    """Sends requests to the API over HTTP.
+
+    Args:
+        token: kept out of every text.
+        url: of the server, without ``/api``.
+
+    Raises:
+        Misconfigured: the address is none, or the token cannot be sent.
+    """
+
+    def __init__(self, token: str, *, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        if not url.startswith(("https://", "http://")):
+            raise Misconfigured(f"DOKPLOY_URL is {url!r}, not https://…")
+        token = token.strip()
+        if not token or not token.isascii() or not token.isprintable():
+            raise Misconfigured(
+                f"{TOKEN} is not a key", remedy=f"Store one: disinto secrets put {TOKEN}"
+            )
+        self._client = httpx.Client(
+            base_url=f"{url.rstrip('/')}/api",
+            headers={"x-api-key": token, "Accept": "application/json", "User-Agent": "disinto"},
+            timeout=timeout_s,
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    def request(
+        self, method: str, path: str, *, query: Mapping[str, str], body: Mapping[str, Any] | None
+    ) -> Raw:
+        """Send once.
+
+        Raises:
+            PlatformBusy: there is no connection, so nothing was done.
+            PlatformUnclear: no answer, or one that is too large.
+        """
+        try:
+            with self._client.stream(method, path, params=query, json=body) as answer:
+                return Raw(answer.status_code, answer.headers, _bounded(answer))
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise PlatformBusy(f"Dokploy cannot be reached: {reason_of(error)}") from None
+        except httpx.HTTPError as error:
+            late = isinstance(error, httpx.TimeoutException)
+            why = "no answer in time" if late else type(error).__name__
+            raise PlatformUnclear(f"Dokploy did not answer {path}: {why}") from None
+
+
+class Dokploy:
+    """A client of one server. Implements ``Platform``."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.calls = 0
+
+    @property
+    def requests_left(self) -> float | None:
+        return None
+
+    def projects(self) -> list[Project]:
+        return [each.plain() for each in _list(ProjectRecord, self._get("project.all"))]
+
+    def create_project(self, name: str, description: str) -> None:
+        self._post("project.create", name=name, description=description)
+
+    def remove_project(self, project_id: str) -> bool:
+        return self._removed("project.remove", projectId=project_id)
+
+    def application(self, application_id: str) -> Application | None:
+        answer = self._get("application.one", unknown=None, applicationId=application_id)
+        return None if answer is None else _read(ApplicationRecord, answer).plain()
+
+    def create_application(self, project: Project, name: str, description: str) -> None:
+        place = (
+            {"environmentId": project.environment_id}
+            if project.environment_id
+            else {"projectId": project.id}
+        )
+        self._post("application.create", name=name, appName=name, description=description, **place)
+
+    def delete_application(self, application_id: str) -> bool:
+        return self._removed("application.delete", applicationId=application_id)
+
+    def stop(self, application_id: str) -> bool:
+        return self._removed("application.stop", applicationId=application_id)
+
+    def save_image(self, application_id: str, image: str) -> None:
+        self._post(
+            "application.saveDockerProvider",
+            applicationId=application_id,
+            dockerImage=image,
+            username=None,
+            password=None,
+            registryUrl=None,
+        )
+
+    def save_environment(self, application_id: str, text: str) -> None:
+        self._post(
+            "application.saveEnvironment",
+            applicationId=application_id,
+            env=text,
+            buildArgs="",
+            buildSecrets="",
+            createEnvFile=False,
+        )
+
+    def create_mount(self, application_id: str, volume: str, path: str) -> None:
+        self._post(
+            "mounts.create",
+            type="volume",
+            volumeName=volume,
+            mountPath=path,
+            serviceId=application_id,
+            serviceType="application",
+        )
+
+    def remove_mount(self, mount_id: str) -> bool:
+        return self._removed("mounts.remove", mountId=mount_id)
+
+    def create_domain(
+        self, application_id: str, host: str, *, port: int, https: bool, certificate: str
+    ) -> None:
+        self._post(
+            "domain.create",
+            applicationId=application_id,
+            domainType="application",
+            host=host,
+            port=port,
+            https=https,
+            certificateType=certificate,
+        )
+
+    def remove_domain(self, domain_id: str) -> bool:
+        return self._removed("domain.delete", domainId=domain_id)
+
+    def deploy(self, application_id: str, description: str) -> None:
+        self._post(
+            "application.deploy",
+            applicationId=application_id,
+            title="disinto",
+            description=description,
+        )
+
+    def deployments(self, application_id: str) -> list[Deployment]:
+        answer = self._get("deployment.all", applicationId=application_id)
+        return [
+            Deployment(
+                id=each.deploymentId,
+                status=each.status,
+                description=each.description or "",
+                error=_printable(each.errorMessage or ""),
+            )
+            for each in _list(DeploymentRecord, answer)
+        ]
+
+    def queued(self, application_id: str) -> list[str] | None:
+        try:
+            jobs = self._get("deployment.queueList", unknown=None)
+        except PlatformRefused:
+            return None
+        if not isinstance(jobs, list):
+            return None
+        rows = [job.get("data") for job in jobs if isinstance(job, dict)]
+        return [
+            str(row.get("descriptionLog", ""))
+            for row in rows
+            if isinstance(row, dict) and row.get("applicationId") == application_id
+        ]
+
+    def clean_queue(self, application_id: str) -> None:
+        self._removed("application.cleanQueues", applicationId=application_id)
+
+    def log_tail(self, deployment_id: str) -> tuple[str, ...]:
+        answer = self._get(
+            "deployment.readLogs", unknown="", deploymentId=deployment_id, tail=str(LOG_LINES)
+        )
+        lines = answer.splitlines() if isinstance(answer, str) else []
+        return tuple(_printable(line) for line in lines[-LOG_LINES:] if line.strip())
+
+    def tasks(self, app_name: str) -> list[Task] | None:
+        try:
+            answer = self._get("docker.getServiceContainersByAppName", appName=app_name)
+        except PlatformRefused:
+            return None
+        return [
+            Task(
+                id=each.containerId,
+                wanted=each.state == "running",
+                running=each.currentState.startswith("Running"),
+                error=_printable(each.error),
+            )
+            for each in _list(TaskRecord, answer)
+        ]
+
+    def image_of(self, app_name: str, task_id: str) -> str:
+        try:
+            answer = self._get("docker.getContainersByAppNameMatch", appName=app_name)
+            for each in _list(TaskRecord, answer):
+                if each.name.endswith(f".{task_id}"):
+                    inspected = self._get("docker.getConfig", containerId=each.containerId)
+                    config = inspected.get("Config") if isinstance(inspected, dict) else None
+                    return str(config.get("Image", "")) if isinstance(config, dict) else ""
+        except PlatformRefused:
+            pass
+        return ""
+
+    def _removed(self, procedure: str, **body: Any) -> bool:
+        return self._post(procedure, unknown=_GONE, **body) is not _GONE
+
+    def _get(self, procedure: str, *, unknown: Any = ..., **query: str) -> Any:
+        return self._exchange("GET", procedure, query, None, unknown=unknown)
+
+    def _post(self, procedure: str, *, unknown: Any = ..., **body: Any) -> Any:
+        return self._exchange("POST", procedure, {}, body, unknown=unknown)
+
+    def _exchange(
+        self,
+        method: str,
+        procedure: str,
+        query: Mapping[str, str],
+        body: Mapping[str, Any] | None,
+        *,
+        unknown: Any,
+    ) -> Any:
+        """The answer's JSON; None for an empty one.
+
+        Args:
+            unknown: the answer for a 404; left out: that is refused.
+        """
+        self.calls += 1
+        raw = self._connection.request(method, f"/{procedure}", query=query, body=body)
+        status, headers, text = raw
+        if 300 <= status < 400:
+            target = origin_of(headers.get("location", ""))
+            raise PlatformRefused(f"Dokploy redirected {procedure} to {target}: not followed")
+        value = _json(text)
+        if status == 429:
+            raise PlatformBusy(
+                f"Dokploy's rate limit is reached{_said(value)}",
+                retry_after_s=_retry_after(headers),
+            )
+        if status >= 500 or (status == 200 and value is _GONE):
+            raise PlatformUnclear(f"Dokploy answered {procedure} with {status}{_said(value)}")
+        if status == 404 and unknown is not ...:
+            return unknown
+        if status != 200:
+            _refuse(status, value, procedure)
+        return value
+
+
+_GONE: Any = object()
+
+
+def _refuse(status: int, answer: Any, procedure: str) -> NoReturn:
+    said = _said(answer)
+    if status == 401:
+        raise PlatformRefused(
+            f"Dokploy rejected the API key (401), asked for {procedure}",
+            remedy=f"Store a valid one: disinto secrets put {TOKEN}. A key that is made without "
+            "rateLimitEnabled: false answers so too, when its ten requests a day are spent.",
+        )
+    if status == 403:
+        raise PlatformRefused(
+            f"Dokploy: the API key may not use {procedure} (403){said}",
+            remedy="It has to belong to an owner or admin.",
+        )
+    issues = answer.get("issues") if isinstance(answer, dict) else None
+    if status == 400 and procedure in _WRAPPED and not issues:
+        raise PlatformUnclear(f"Dokploy failed at {procedure} (400){said}")
+    raise PlatformRefused(f"Dokploy refused {procedure} ({status}){said}{_fields(issues)}")
+
+
+def _fields(issues: object) -> str:
+    """Names of what is invalid; the values are not ours to show."""
+    if not isinstance(issues, list):
+        return ""
+    names = {
+        str(each["path"][0])[:40]
+        for each in issues[:20]
+        if isinstance(each, dict) and isinstance(each.get("path"), list) and each["path"]
+    }
+    return f": {', '.join(sorted(names))}" if names else ""
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    text = headers.get("retry-after", "")
+    if text.isascii() and text.isdigit() and len(text) < 12:
+        return min(max(float(text), 1.0), _LONGEST_RETRY_S)
+    return None
+
+
+def _bounded(answer: httpx.Response) -> bytes:
+    text = bytearray()
+    for part in answer.iter_bytes():
+        text += part
+        if len(text) > _ANSWER_LIMIT:
+            raise httpx.ReadError("too large")
+    return bytes(text)
+
+
+def _json(text: bytes) -> Any:
+    if not text.strip():
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return _GONE
+
+
+def _said(answer: object) -> str:
+    message = answer.get("message") if isinstance(answer, dict) else None
+    if not isinstance(message, str) or not message.strip():
+        return ""
+    # The database's own words quote what was to be stored.
+    message = re.split(r"params:|Failed query", message, maxsplit=1)[0]
+    text = _printable(message.strip()).rstrip(".: ")
+    return f": {text}" if text else ""
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:_TEXT_LIMIT]
+
+
+def _list(model: type[_M], answer: object) -> list[_M]:
+    if not isinstance(answer, list):
+        raise PlatformUnclear("Dokploy's answer is not the list that was asked for")
+    return [_read(model, each) for each in answer]
+
+
+def _read(model: type[_M], answer: object) -> _M:
+    try:
+        return model.model_validate(answer)
+    except ValidationError:
+        name = model.__name__.removesuffix("Record").lower()
+        raise PlatformUnclear(f"Dokploy described a {name} in a way that is unknown") from None

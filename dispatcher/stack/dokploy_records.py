@@ -1,0 +1,119 @@
+"""What Dokploy's API answers, as far as it is read. The names of the fields are the API's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from dispatcher.stack.platform import Application, DeploymentStatus, Domain, Mount, Project
+
+
+class NamedRecord(BaseModel):
+    applicationId: str = ""  # noqa: N815
+
+
+class EnvironmentRecord(BaseModel):
+    environmentId: str = ""  # noqa: N815
+    isDefault: bool = False  # noqa: N815
+    applications: list[NamedRecord] = Field(default_factory=list)
+    compose: list[Any] = Field(default_factory=list)
+    mariadb: list[Any] = Field(default_factory=list)
+    mongo: list[Any] = Field(default_factory=list)
+    mysql: list[Any] = Field(default_factory=list)
+    postgres: list[Any] = Field(default_factory=list)
+    redis: list[Any] = Field(default_factory=list)
+    libsql: list[Any] = Field(default_factory=list)
+
+    @property
+    def services(self) -> int:
+        others = (self.compose, self.mariadb, self.mongo, self.mysql, self.postgres)
+        return sum(map(len, (*others, self.redis, self.libsql)))
+
+
+class ProjectRecord(EnvironmentRecord):
+    projectId: str  # noqa: N815
+    name: str
+    description: str | None = None
+    createdAt: str = ""  # noqa: N815
+    environments: list[EnvironmentRecord] = Field(default_factory=list)
+
+    def plain(self) -> Project:
+        places = self.environments or [self]
+        default = next((each for each in places if each.isDefault), places[0])
+        return Project(
+            id=self.projectId,
+            name=self.name,
+            description=self.description or "",
+            environment_id=default.environmentId,
+            application_ids=tuple(a.applicationId for p in places for a in p.applications),
+            created_at=self.createdAt,
+            services=sum(place.services for place in places),
+        )
+
+
+class DomainRecord(BaseModel):
+    domainId: str  # noqa: N815
+    host: str
+    port: int | None = None
+    https: bool = False
+    certificateType: str = ""  # noqa: N815
+
+
+class MountRecord(BaseModel):
+    mountId: str  # noqa: N815
+    volumeName: str | None = None  # noqa: N815
+    mountPath: str = ""  # noqa: N815
+
+
+class ApplicationRecord(BaseModel):
+    applicationId: str  # noqa: N815
+    name: str
+    appName: str  # noqa: N815
+    applicationStatus: str = ""  # noqa: N815
+    sourceType: str = ""  # noqa: N815
+    dockerImage: str | None = None  # noqa: N815
+    env: str | None = None
+    domains: list[DomainRecord] = Field(default_factory=list)
+    mounts: list[MountRecord] = Field(default_factory=list)
+    updateConfigSwarm: dict[str, Any] | None = None  # noqa: N815
+
+    def plain(self) -> Application:
+        return Application(
+            id=self.applicationId,
+            name=self.name,
+            app_name=self.appName,
+            status=self.applicationStatus,
+            image=(self.dockerImage or "") if self.sourceType == "docker" else "",
+            environment=self.env or "",
+            domains=tuple(
+                Domain(
+                    id=each.domainId,
+                    host=each.host,
+                    port=each.port or 3000,
+                    https=each.https,
+                    certificate=each.certificateType,
+                )
+                for each in self.domains
+            ),
+            mounts=tuple(
+                Mount(id=each.mountId, volume=each.volumeName or "", path=each.mountPath)
+                for each in self.mounts
+            ),
+            stops_first=(self.updateConfigSwarm or {}).get("Order") == "stop-first",
+        )
+
+
+class DeploymentRecord(BaseModel):
+    deploymentId: str  # noqa: N815
+    status: DeploymentStatus
+    description: str | None = None
+    errorMessage: str | None = None  # noqa: N815
+
+
+class TaskRecord(BaseModel):
+    containerId: str  # noqa: N815
+    state: str = ""
+    currentState: str = ""  # noqa: N815
+    error: str = ""
+    name: str = ""

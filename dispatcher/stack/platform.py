@@ -1,0 +1,181 @@
+"""The server that runs stacks, as the life cycle sees it. Nothing it does is idempotent, no name is unique.
+
+``provision.provider`` says what the three errors prove. After ``PlatformUnclear`` look, then decide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from dispatcher.provision.provider import ProviderBusy, ProviderRefused, ProviderUnclear
+
+TOKEN = "DOKPLOY_API_TOKEN"  # noqa: S105 - a name
+"""The secret, and environment variable, that holds the server's API key."""
+
+
+class PlatformRefused(ProviderRefused):
+    """The request was understood and rejected: key, rights, values."""
+
+
+class PlatformBusy(ProviderBusy):
+    """Nothing was done, and later it may be."""
+
+
+class PlatformUnclear(ProviderUnclear):
+    """No usable answer: the request may have been carried out."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Project:
+    """What holds the applications of one stack.
+
+    Attributes:
+        description: that we gave it; has the stack's mark.
+        environment_id: where applications are created; "" up to 0.24, where the project is.
+        application_ids: of all its applications, in all environments.
+        services: how many of its services are no applications.
+        created_at: RFC 3339, by the server's clock; it sorts.
+    """
+
+    id: str
+    name: str
+    description: str
+    environment_id: str
+    application_ids: tuple[str, ...]
+    created_at: str
+    services: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Domain:
+    id: str
+    host: str
+    port: int
+    https: bool
+    certificate: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mount:
+    id: str
+    volume: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Application:
+    """One application.
+
+    Attributes:
+        app_name: of its service; the server adds a random suffix.
+        status: ``idle``, ``running``, ``done`` or ``error``; of its last deployment, not of the service.
+        image: "" until it is set.
+        environment: as text; holds secrets, so it is kept out of ``repr``.
+        stops_first: whether an update stops the old task before the new one starts.
+    """
+
+    id: str
+    name: str
+    app_name: str
+    status: str
+    image: str
+    environment: str = field(repr=False)
+    domains: tuple[Domain, ...]
+    mounts: tuple[Mount, ...]
+    stops_first: bool = False
+
+
+class DeploymentStatus(StrEnum):
+    RUNNING = "running"
+    DONE = "done"  # the service was created or changed; whether it runs is another question
+    ERROR = "error"
+    CANCELLED = "cancelled"  # the server was restarted meanwhile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deployment:
+    """Attributes: description: that we gave it, by which it is found."""
+
+    id: str
+    status: DeploymentStatus
+    description: str
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One attempt of the service to run its container.
+
+    Attributes:
+        wanted: whether it is to run; tasks of former versions are not.
+        running: whether it runs.
+        error: why it ended, in the server's words.
+    """
+
+    id: str
+    wanted: bool
+    running: bool
+    error: str = ""
+
+
+class Platform(Protocol):
+    """The server. Every method raises ``PlatformRefused``, ``PlatformBusy`` and ``PlatformUnclear``."""
+
+    @property
+    def requests_left(self) -> float | None:
+        """None: the server does not say."""
+
+    def projects(self) -> list[Project]:
+        """All that the key may see."""
+
+    def create_project(self, name: str, description: str) -> None: ...
+
+    def remove_project(self, project_id: str) -> bool:
+        """False if it is unknown. Services of its applications go on running: delete those first."""
+
+    def application(self, application_id: str) -> Application | None: ...
+
+    def create_application(self, project: Project, name: str, description: str) -> None: ...
+
+    def delete_application(self, application_id: str) -> bool:
+        """False if it is unknown. Removes its service, route, domains and mounts; volumes stay."""
+
+    def stop(self, application_id: str) -> bool: ...
+
+    def save_image(self, application_id: str, image: str) -> None: ...
+
+    def save_environment(self, application_id: str, text: str) -> None:
+        """Replace all of it; ``environment.encoded`` makes the text."""
+
+    def create_mount(self, application_id: str, volume: str, path: str) -> None: ...
+
+    def remove_mount(self, mount_id: str) -> bool: ...
+
+    def create_domain(
+        self, application_id: str, host: str, *, port: int, https: bool, certificate: str
+    ) -> None: ...
+
+    def remove_domain(self, domain_id: str) -> bool: ...
+
+    def deploy(self, application_id: str, description: str) -> None:
+        """Put it into the server's queue, which a restart of the server empties."""
+
+    def deployments(self, application_id: str) -> list[Deployment]:
+        """Newest first, the last ten; also [] for an application that is gone."""
+
+    def queued(self, application_id: str) -> list[str] | None:
+        """Descriptions of what is in the queue; None if the key may not see that."""
+
+    def clean_queue(self, application_id: str) -> None:
+        """Take its waiting deployments out of the queue."""
+
+    def log_tail(self, deployment_id: str) -> tuple[str, ...]:
+        """The last lines of a deployment's log: only there is why it failed."""
+
+    def tasks(self, app_name: str) -> list[Task] | None:
+        """None if the key may not see them."""
+
+    def image_of(self, app_name: str, task_id: str) -> str:
+        """From which image the container of a task was made; "" if that cannot be seen."""

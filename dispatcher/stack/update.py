@@ -1,0 +1,198 @@
+"""Changes image and environment of a stack, and returns to the former ones if the new version is not healthy.
+
+The old container goes on running until a new one does, so what answers proves nothing of the new version:
+it counts only if its own container was made from the wanted image, or its page has the wanted text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from dispatcher.provision.waiting import Cancelled, Clock, Pace, patiently
+from dispatcher.stack.converge import Convergence, Tools, ours
+from dispatcher.stack.deploy import NoStack, entry_of
+from dispatcher.stack.lifecycle import Record, Seen, Stage, Wanted
+from dispatcher.stack.marks import Mark
+from dispatcher.stack.platform import Application, Domain, Project
+from dispatcher.stack.probes import Probed
+
+Available = Callable[[str], str]
+"""Why an image cannot be pulled; "" if it can."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What is to be changed.
+
+    Attributes:
+        key: of this run.
+        image: "" for the present one.
+        environment: encoded, all of it; None for the present one.
+        without_return: go on although the former image may be gone.
+    """
+
+    stack_id: str
+    project: str
+    key: str
+    image: str = ""
+    environment: str | None = field(default=None, repr=False)
+    without_return: bool = False
+
+
+class Downtime:
+    """Seconds for which no probe was answered."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._down_since: float | None = None
+        self._total_s = 0.0
+
+    def watch(self, probed: Probed) -> None:
+        now = self._clock.now()
+        if self._down_since is not None:
+            self._total_s += now - self._down_since
+        self._down_since = None if probed.healthy else now
+
+    @property
+    def seconds(self) -> float:
+        return self._total_s
+
+
+class Update:
+    """One run of the formula ``stack-update``.
+
+    Args:
+        back: the tools to return with, which look for no text of the new version.
+    """
+
+    def __init__(self, change: Change, tools: Tools, *, available: Available, back: Tools) -> None:
+        self._change, self._tools, self._available = change, tools, available
+        self._back = back
+        self._downtime = Downtime(tools.clock)
+
+    def run(self) -> None:
+        """Change it.
+
+        Raises:
+            NoStack: the stack is not there, or the new version is not healthy.
+            Cancelled: the run is to end; the stack is as it was.
+        """
+        project, application = self._present()
+        former = self._wanted(project, application)
+        change = self._change
+        wanted = replace(
+            former,
+            key=change.key,
+            image=change.image or former.image,
+            environment=former.environment if change.environment is None else change.environment,
+        )
+        self._prove_return(former)
+        before = self._tasks(application)
+        self._expect(application)
+        forward = Convergence(wanted, self._tools, before=before, watch=self._downtime.watch)
+        try:
+            record = forward.run()
+        except Cancelled:
+            self._return(former)
+            raise
+        if record.stage is Stage.FAILED:
+            why = record.why
+            returned = self._return(former)
+            raise NoStack(f"{why}\n{self._outcome(former, returned)}")
+        self._finish(wanted, forward.seen, forward.probed)
+
+    def _present(self) -> tuple[Project, Application]:
+        change = self._change
+        mark = Mark(project=change.project, stack_id=change.stack_id, blob="")
+        pace = self._pace()
+        platform = self._tools.platform
+        projects = ours(patiently(platform.projects, pace), mark)
+        for project in projects:
+            for each in project.application_ids:
+                application = patiently(lambda i=each: platform.application(i), pace)  # type: ignore[misc]
+                if application is not None and application.image:
+                    return project, application
+        raise NoStack(
+            f"the server has no stack {change.stack_id}", remedy="'disinto stack list' shows them."
+        )
+
+    def _wanted(self, project: Project, application: Application) -> Wanted:
+        """The stack as it is now, as something to return to."""
+        change = self._change
+        mark = Mark.read(project.description)
+        assert mark is not None  # noqa: S101 - it was found by it
+        none = Domain(id="", host="", port=3000, https=False, certificate="none")
+        domain = next(iter(application.domains), none)
+        mount = next(iter(application.mounts), None)
+        return Wanted(
+            mark=mark,
+            key=f"{change.key} back",
+            name=project.name,
+            image=application.image,
+            environment=application.environment,
+            volume=mount.volume if mount else "",
+            path=mount.path if mount else "",
+            host=domain.host,
+            port=domain.port,
+            https=domain.https,
+            certificate=domain.certificate,
+            updates=True,
+        )
+
+    def _prove_return(self, former: Wanted) -> None:
+        """Nothing is changed that could not be taken back, unless that was asked for."""
+        why = self._available(former.image)
+        if not why:
+            return
+        if not self._change.without_return:
+            raise NoStack(
+                f"there may be no way back: the present image {former.image} cannot be pulled ({why})",
+                remedy="Push it again, or set without_return = true.",
+            )
+        self._tools.reporter.say(f"there may be no way back to {former.image}: {why}")
+
+    def _expect(self, application: Application) -> None:
+        said = (
+            "the old container is stopped first: not reachable until the new one runs"
+            if application.stops_first
+            else "none, because the old container runs until the new one does"
+        )
+        self._tools.reporter.say(f"expected downtime: {said}")
+
+    def _tasks(self, application: Application) -> list[str]:
+        tasks = patiently(lambda: self._tools.platform.tasks(application.app_name), self._pace())
+        return [task.id for task in tasks or ()]
+
+    def _return(self, former: Wanted) -> Record:
+        """Back to the former image and environment, however often the run is cancelled."""
+        self._tools.reporter.say(f"back to {former.image}")
+        while True:
+            # Former tasks count here: if the new version never ran, they still do.
+            back = Convergence(former, self._back, watch=self._downtime.watch)
+            try:
+                return back.run()
+            except Cancelled:
+                continue
+
+    def _outcome(self, former: Wanted, returned: Record) -> str:
+        down = f"measured downtime: {self._downtime.seconds:.0f} seconds"
+        if returned.stage is Stage.RUNNING:
+            return f"returned to {former.image}; {down}"
+        return f"NOT returned to {former.image}: {returned.why}; {down}"
+
+    def _finish(self, wanted: Wanted, seen: Seen, probed: Probed) -> None:
+        reporter = self._tools.reporter
+        reporter.say(f"the new version runs: {seen.image or wanted.image} ({probed.healthy})")
+        reporter.say(f"measured downtime: {self._downtime.seconds:.0f} seconds")
+        entry = entry_of(wanted, seen, probed, state="RUNNING")
+        reporter.outputs(
+            {
+                "inventory": entry,
+                "downtime_s": round(self._downtime.seconds),
+                "image_seen": seen.image,
+            }
+        )
+
+    def _pace(self) -> Pace:
+        return Pace(self._tools.platform, self._tools.clock, self._tools.reporter.say)
