@@ -35,6 +35,11 @@ def desktop_ids(ctx: click.Context, _param: click.Parameter, incomplete: str) ->
     return ids.matching(ids.desktop_ids(_state_dir(ctx)), incomplete)
 
 
+def stack_ids(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Ids of stacks in the inventory."""
+    return ids.matching(ids.stack_ids(_state_dir(ctx)), incomplete)
+
+
 def secret_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Names of stored secrets; asks Vault, with the operator's token."""
     from dispatcher.errors import DisintoError

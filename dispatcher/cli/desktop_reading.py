@@ -17,7 +17,7 @@ from dispatcher.cli.options import key_option
 if TYPE_CHECKING:
     from dispatcher.cli.session import Session
     from dispatcher.loop.verifying import Verifier
-    from dispatcher.operate.desktops import Desktops
+    from dispatcher.operate.desktops import Desktops, Kind
     from dispatcher.operate.submission_client import SubmissionClient
     from dispatcher.status.overview import Overview
 
@@ -46,12 +46,19 @@ class Reading:
         return {claim.key.token for claim in ledger.open_runs()} if ledger is not None else set()
 
 
-def read(session: Session, keys: tuple[Path, ...] = (), *, strict: bool = False) -> Reading:
+def read(
+    session: Session,
+    keys: tuple[Path, ...] = (),
+    *,
+    strict: bool = False,
+    kind: Kind | None = None,
+) -> Reading:
     """Fetch, and read.
 
     Args:
         keys: public keys that count, instead of this dispatcher's.
         strict: whether nothing may be believed that no key verifies.
+        kind: what is read in place of desktops.
 
     Raises:
         Misconfigured: (when an entry is read) strict, and there is no key.
@@ -59,7 +66,7 @@ def read(session: Session, keys: tuple[Path, ...] = (), *, strict: bool = False)
     """
     from dispatcher.assembly import open_inventory
     from dispatcher.cli.following import open_client
-    from dispatcher.operate.desktops import Desktops
+    from dispatcher.operate.desktops import DESKTOP, Desktops
 
     client = open_client(session)
     verifier = _verifier(session, keys, strict=strict)
@@ -68,7 +75,11 @@ def read(session: Session, keys: tuple[Path, ...] = (), *, strict: bool = False)
     return Reading(
         client=client,
         desktops=Desktops(
-            repo=client.repo, tree=client.tree, reader=reader, overview=_overview(session)
+            repo=client.repo,
+            tree=client.tree,
+            reader=reader,
+            overview=_overview(session),
+            kind=kind or DESKTOP,
         ),
     )
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 STATUS_FILE = "status.json"
 """``dispatcher.status.status_file.NAME``; its module takes long to load."""
 
-DESKTOPS = "vault/inventory/desktop/"
-"""Where ``dispatcher.model.inventory_entry`` puts desktops; its module takes long to load."""
+DESKTOPS, STACKS = "vault/inventory/desktop/", "vault/inventory/stack/"
+"""Where ``dispatcher.model.inventory_entry`` puts them; its module takes long to load."""
 
 TIMEOUT_S = 2.0
 
@@ -109,7 +109,16 @@ def _asked(shell: str, environ: Mapping[str, str]) -> tuple[str, str] | None:
 
 def desktop_ids(state_dir: str | None) -> Iterator[str]:
     """Ids of desktops in the clone's inventory, as last fetched."""
-    for name in _listed(state_dir, DESKTOPS):
+    return _entered(state_dir, DESKTOPS)
+
+
+def stack_ids(state_dir: str | None) -> Iterator[str]:
+    """Ids of stacks in the clone's inventory, as last fetched."""
+    return _entered(state_dir, STACKS)
+
+
+def _entered(state_dir: str | None, directory: str) -> Iterator[str]:
+    for name in _listed(state_dir, directory):
         if name.endswith(".json"):
             yield name.removesuffix(".json")
 

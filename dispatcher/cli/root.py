@@ -36,6 +36,7 @@ COMMANDS: dict[str, Entry] = {
     "status": Entry(section=ACTIONS, summary="Show what runs, what waits and why, what ended"),
     "inventory": Entry(section=ACTIONS, summary="List what exists because a run created it"),
     "desktop": Entry(section=ACTIONS, summary="Create, open and destroy remote desktops"),
+    "stack": Entry(section=ACTIONS, summary="Deploy, change and destroy people's applications"),
     "logs": Entry(section=ACTIONS, summary="Show the output of a run"),
     "cancel": Entry(section=ACTIONS, summary="Stop a run, or an action that still waits"),
     "web": Entry(section=ACTIONS, summary="Serve the web page: see all of this in a browser"),

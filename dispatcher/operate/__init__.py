@@ -20,6 +20,7 @@ options, tables and texts for a terminal are in ``cli``.
 * ``sidecars``: ``sidecar``: what rules would start, and a run by hand
 * ``doctor``, ``policy_checks``, ``approval_checks``, ``schedule_checks``, ``sidecar_checks``, ``token_checks``,
   ``signer_checks``, ``sink_checks``, ``desktop_checks``, ``trial_run``: ``doctor``
+* ``stacks``: ``stack``: the actions about them; they are read like desktops
 * ``desktops``, ``desktop_access``, ``desktop_link``: ``desktop``: those of the inventory and the actions
   about them; a person's session at one, and the link that leads there
 * ``desktop_gateway``: ``desktop gateway``: the files of an nginx that leads to desktops

@@ -41,6 +41,23 @@ KIND = "desktop"
 CREATE, DESTROY, REAP = "desktop", "desktop-destroy", "desktop-reap"
 """Names of the formulas."""
 
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kind:
+    """What a provisioner makes, beginning with desktops.
+
+    Attributes:
+        name: of the kind in the inventory, of the command, and for people.
+        create, destroy: names of the formulas.
+    """
+
+    name: str
+    create: str
+    destroy: str
+
+
+DESKTOP = Kind(name=KIND, create=CREATE, destroy=DESTROY)
+
 CREATING, DESTROYED, UNKNOWN = "CREATING", "DESTROYED", "UNKNOWN"
 
 _UNFINISHED = frozenset(each.value for each in (LifeCycle.PROVISIONING, LifeCycle.CONFIGURING))
@@ -140,22 +157,24 @@ class Desktops:
         tree: at the present head.
         reader: with the verifier of results.
         overview: of a dispatcher on this machine; None if there is none.
+        kind: what is read in place of desktops.
     """
 
     repo: OpsRepo
     tree: Tree
     reader: InventoryReader
     overview: Overview | None = None
+    kind: Kind = DESKTOP
 
     def all(self, *, destroyed: bool = False) -> list[Desktop]:
         """Those that exist and are being created; also those that were destroyed, if so wanted."""
-        entries = self.reader.all(self.tree, kind=KIND)
+        entries = self.reader.all(self.tree, kind=self.kind.name)
         found = {entry.id: _of(entry) for entry in entries}
         for action in valid_open_actions(self.repo, self.tree):
-            if action.formula == CREATE:
+            if action.formula == self.kind.create:
                 found.setdefault(action.id, self._being_created(action.id))
         if destroyed:
-            for entry, ended_by in self.reader.destroyed(self.tree, kind=KIND):
+            for entry, ended_by in self.reader.destroyed(self.tree, kind=self.kind.name):
                 gone = Desktop(id=entry.id, state=DESTROYED, entry=entry, ended_by=ended_by)
                 found.setdefault(entry.id, gone)
         return sorted(found.values(), key=lambda each: each.id)
@@ -179,12 +198,13 @@ class Desktops:
         standing = [each for each, found in desktops.items() if found.state != DESTROYED]
         if is_id(desktop_id) and is_used(self.tree, desktop_id):
             raise NotFound(
-                f"action {desktop_id} left no desktop",
+                f"action {desktop_id} left no {self.kind.name}",
                 remedy=f"'disinto status {desktop_id}' shows how it ended.",
             )
         raise NotFound(
-            f"there is no desktop {quoted(desktop_id)}",
-            remedy=did_you_mean(desktop_id, standing) or "'disinto desktop list' shows them.",
+            f"there is no {self.kind.name} {quoted(desktop_id)}",
+            remedy=did_you_mean(desktop_id, standing)
+            or f"'disinto {self.kind.name} list' shows them.",
         )
 
     def standing(self, desktop_id: str) -> InventoryEntry:
@@ -196,10 +216,10 @@ class Desktops:
         """
         desktop = self.get(desktop_id)
         if desktop.state == DESTROYED:
-            raise NotFound(f"desktop {desktop_id} was destroyed by {desktop.ended_by}")
+            raise NotFound(f"{self.kind.name} {desktop_id} was destroyed by {desktop.ended_by}")
         if desktop.entry is None:
             raise BeingCreated(
-                f"desktop {desktop_id} is being created",
+                f"{self.kind.name} {desktop_id} is being created",
                 remedy=f"'disinto watch {desktop_id}' follows it.",
             )
         return desktop.entry
@@ -207,7 +227,7 @@ class Desktops:
     def refuse_second_destruction(self, desktop_id: str) -> None:
         """Raises ``AlreadyThere`` if an open action destroys it."""
         for action in valid_open_actions(self.repo, self.tree):
-            if action.formula == DESTROY and action.params.get("id") == desktop_id:
+            if action.formula == self.kind.destroy and action.params.get("id") == desktop_id:
                 raise AlreadyThere(
                     f"{action.id} destroys {desktop_id} already",
                     remedy=f"'disinto watch {action.id}' follows it.",
@@ -239,13 +259,13 @@ class Desktops:
         Raises:
             Unverified: machines are to be removed, and an entry is not believed.
         """
-        entries = self.reader.all(self.tree, kind=KIND)
+        entries = self.reader.all(self.tree, kind=self.kind.name)
         doubtful = [entry.id for entry in entries if entry.problem]
         if doubtful and remove:
             raise Unverified(
                 f"the inventory entries of {', '.join(doubtful)} are not believed, so their machines "
                 "would count as left over",
-                remedy="'disinto inventory desktop' shows why. Restore them, or reap without --remove.",
+                remedy=f"'disinto inventory {self.kind.name}' shows why. Restore them, or reap without --remove.",
             )
         droplets = {
             droplet

@@ -30,6 +30,13 @@ NEEDS_SETTINGS = {
     "desktop destroy": ("desktop", "destroy", "some-id", "--yes"),
     "desktop gateway": ("desktop", "gateway", "gateway"),
     "desktop reap": ("desktop", "reap", "--no-follow"),
+    "stack deploy": ("stack", "deploy", "alice", "--no-follow"),
+    "stack list": ("stack", "list"),
+    "stack show": ("stack", "show", "some-id"),
+    "stack check": ("stack", "check", "alice"),
+    "stack update": ("stack", "update", "some-id", "--image", "a:1"),
+    "stack destroy": ("stack", "destroy", "some-id", "--yes"),
+    "stack reap": ("stack", "reap", "--no-follow"),
     "schedule list": ("schedule", "list"),
     "schedule next": ("schedule", "next"),
     "sidecar plan": ("sidecar", "plan"),
@@ -91,6 +98,7 @@ def test_the_list_above_is_complete() -> None:
         "sidecar",
         "schedule",
         "desktop",
+        "stack",
     }
     assert {name for name, _, _ in commands()} - alone == set(NEEDS_SETTINGS)
 

@@ -16,7 +16,7 @@ from dispatcher.cli.root import COMMANDS, root
 from dispatcher.errors import Exit
 from dispatcher.model.verdicts import Verdict
 
-LINES, COLUMNS = 38, 100
+LINES, COLUMNS = 39, 100
 
 PRINTS_DATA = {
     "validate", "dispatch", "again", "watch", "status", "verify", "inventory", "plan", "archive", "apply", "secrets list",
@@ -24,6 +24,8 @@ PRINTS_DATA = {
     "sidecar dispatch",
     "desktop create", "desktop list", "desktop show", "desktop open", "desktop destroy", "desktop reap",
     "desktop gateway",
+    "stack deploy", "stack list", "stack show", "stack update", "stack destroy", "stack check",
+    "stack reap",
 }  # fmt: skip
 """Commands with ``--json``. ``schema`` prints JSON always; ``logs`` hands on what a run wrote."""
 

@@ -1,0 +1,120 @@
+"""What ``disinto stack`` sends: actions about stacks. They are read like desktops, as another kind."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from dispatcher.operate.desktops import DESTROYED, Desktop, Desktops, Kind
+from dispatcher.operate.submission import AlreadyThere
+from dispatcher.provision.params import BadParams, read_settings
+from dispatcher.stack.params import (
+    NAME,
+    SETTINGS_FILE,
+    StackParams,
+    StackSettings,
+    host_of,
+)
+from dispatcher.stack.platform import TOKEN
+
+STACK = Kind(name="stack", create="stack", destroy="stack-destroy")
+UPDATE, REAP = "stack-update", "stack-reap"
+
+_TIMEOUT_MINUTES = 20
+
+
+def deploying(action_id: str, params: Mapping[str, Any], secrets: Sequence[str] = ()) -> bytes:
+    """The action that deploys a stack."""
+    return _action(action_id, STACK.create, f"stack {params['name']}", params, secrets)
+
+
+def updating(action_id: str, params: Mapping[str, Any], secrets: Sequence[str] = ()) -> bytes:
+    """The action that changes one."""
+    return _action(action_id, UPDATE, f"update stack {params['id']}", params, secrets)
+
+
+def destroying(action_id: str, entry_id: str, *, formula: str = "") -> bytes:
+    """The action that destroys one, by the formula that its entry names."""
+    params = {"id": entry_id}
+    return _action(action_id, formula or STACK.destroy, f"destroy stack {entry_id}", params)
+
+
+def reaping(action_id: str, params: Mapping[str, Any]) -> bytes:
+    """The action that finds stacks that nothing names, and removes them if its params say so."""
+    return _action(action_id, REAP, "find stacks that are left over", params)
+
+
+def reap_params(
+    stacks: Desktops, *, now: float, run_keys: Collection[str], remove: bool
+) -> dict[str, Any]:
+    """``[params]`` of ``stack-reap``.
+
+    Raises:
+        Unverified: stacks are to be removed, and an entry is not believed.
+    """
+    params = stacks.reap_params(now=now, run_keys=run_keys, remove=remove)
+    return {key: value for key, value in params.items() if key != "known_droplets"}
+
+
+def refuse_second_update(stacks: Desktops, stack_id: str) -> None:
+    """Raises ``AlreadyThere`` if an open action changes it."""
+    from dispatcher.operate.files import valid_open_actions
+
+    for action in valid_open_actions(stacks.repo, stacks.tree):
+        if action.formula == UPDATE and action.params.get("id") == stack_id:
+            raise AlreadyThere(
+                f"{action.id} updates {stack_id} already",
+                remedy=f"'disinto watch {action.id}' follows it.",
+            )
+
+
+def check_name(name: str, stacks: Sequence[Desktop], formulas: Path | None) -> str:
+    """The host name that a new stack of this name gets; "" if the settings are not here.
+
+    Args:
+        stacks: those that exist, and are being created.
+        formulas: the operator's directory of formulas, with the settings; None if it is not here.
+
+    Raises:
+        BadParams: the name cannot be used.
+        AlreadyThere: it is taken.
+    """
+    settings = StackSettings()
+    if formulas is not None:
+        settings = read_settings(StackSettings, {"DISINTO_FILES": str(formulas)}, SETTINGS_FILE)
+    suffix = settings.suffix or "invalid"
+    try:
+        host = host_of(StackParams(name=name, suffix=suffix), settings)
+    except BadParams as error:
+        raise BadParams(error.what.removeprefix("[params]: "), remedy=error.remedy) from None
+    for stack in stacks:
+        if stack.state != DESTROYED and name in (stack.text("name"), _named_by(stack)):
+            raise AlreadyThere(f"the name {name} is taken, by {stack.id}", remedy="Choose another.")
+    return host if settings.suffix else ""
+
+
+def _named_by(stack: Desktop) -> str:
+    """The name of a stack that is being created, by its id as ``disinto stack deploy`` makes it."""
+    name = stack.id.removeprefix("stack-")
+    return name if stack.entry is None and NAME.fullmatch(name) else ""
+
+
+def _action(
+    action_id: str,
+    formula: str,
+    context: str,
+    params: Mapping[str, Any],
+    secrets: Sequence[str] = (),
+) -> bytes:
+    plain = {
+        "id": action_id,
+        "formula": formula,
+        "context": context,
+        "secrets": [TOKEN, *secrets],
+        "timeout_minutes": _TIMEOUT_MINUTES,
+        "params": dict(params),
+    }
+    return tomli_w.dumps(plain).encode()

@@ -1,0 +1,121 @@
+"""The commands about stacks: each writes an action, and reads the inventory that results make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatcher.cli.edge import run
+from dispatcher.errors import Exit
+from dispatcher.host import resources
+from dispatcher.model.run import Outcome, RunKey, RunSpec
+from dispatcher.model.verdicts import Verdict
+from dispatcher.stack.platform import TOKEN
+from dispatcher.vault import Vault
+from dispatcher.vault.secrets import Secrets
+from tests.servers.bao import Bao
+from tests.support.stage import Stage, eventually, set_stage
+
+pytestmark = pytest.mark.needs("bao", "git")
+
+FORMULAS = ("stack", "stack-update", "stack-destroy", "stack-reap")
+
+
+@pytest.fixture
+def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
+    classes = dict.fromkeys(FORMULAS, "provision")
+    vault = {"transit_mount": f"t-{tmp_path.name[-30:]}"}
+    stage = set_stage(tmp_path / "scene", bao_server, vault=vault, formulas={"classes": classes})
+    policy = stage.scene.config.parent / "policy.toml"
+    tiers = "".join(f'{name} = "low"\n' for name in FORMULAS)
+    policy.write_text(policy.read_text().replace("[tiers]\n", f"[tiers]\n{tiers}"))
+    for file in resources.path("actions/stack/formulas").iterdir():
+        (stage.scene.formulas / file.name).write_bytes(file.read_bytes())
+    settings = stage.scene.open_settings()
+    operator = Vault.of_operator(settings.vault, environ=stage.scene.operator)
+    for name in (TOKEN, "MODEL_KEY"):
+        Secrets(operator, settings).put(name, "value-of-a-secret")
+    operator.close()
+    stage = Stage(stage.scene)
+    stage.start()
+    yield stage
+    stage.stop()
+
+
+@eventually
+def submitted(stage: Stage, action_id: str) -> RunSpec:
+    stage.components.wake()
+    (spec,) = [s for s in stage.scheduler.submitted if s.key.action_id == action_id]
+    return spec
+
+
+def finish(stage: Stage, key: RunKey, inventory: dict[str, Any]) -> None:
+    outcome = Outcome(
+        verdict=Verdict.SUCCEEDED,
+        exit_code=0,
+        formula_started=True,
+        outputs={"inventory": inventory},
+    )
+    stage.scheduler.end(key, outcome)
+    stage.result(key.action_id)
+
+
+def test_from_deployment_to_destruction(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in stage.scene.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(stage.scene.desk)
+
+    def stack(*words: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = run(["--config", str(stage.scene.config), "stack", *words])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    code, _, err = stack("check", "admin")
+    assert (code, "the name admin is reserved" in err) == (Exit.DATAERR, True)
+    assert stack("check", "alice")[1] == "alice is free\n"
+    deploy = ("deploy", "alice", "--image", "a/b:1", "--env", "A=b c", "--env-from", "MODEL_KEY")
+    code, _, err = stack(*deploy, "--no-follow")
+    assert code == Exit.OK, err
+    spec = submitted(stage, "stack-alice")
+    assert spec.job_class == "provision"
+    assert spec.params == {
+        "name": "alice", "image": "a/b:1", "environment": {"A": "b c"},
+        "environment_secrets": ["MODEL_KEY"],
+    }  # fmt: skip
+    assert stack("list")[1].splitlines()[1].split()[:2] == ["stack-alice", "CREATING"]
+    code, _, err = stack("deploy", "alice", "--no-follow")
+    assert (code, "taken, by stack-alice" in err) == (Exit.CANTCREAT, True), err
+    entry = {
+        "name": "alice", "state": "RUNNING", "url": "https://alice.stacks.example/", "image": "a/b:1",
+        "run_key": spec.key.token, "answered": "GET /: 200",
+    }  # fmt: skip
+    finish(stage, spec.key, entry)
+    assert "url           https://alice.stacks.example/\n" in stack("show", "stack-alice")[1]
+
+    code, _, err = stack("update", "stack-alice")
+    assert (code, "othing would change" in err) == (Exit.USAGE, True)
+    assert stack("update", "stack-alice", "--image", "a/b:2", "--no-follow")[0] == Exit.OK
+    spec = submitted(stage, "update-stack-alice")
+    assert spec.params == {"id": "stack-alice", "image": "a/b:2"}
+    assert "updates stack-alice already" in stack("update", "stack-alice", "--image", "a/b:3")[2]
+    finish(stage, spec.key, {**entry, "id": "stack-alice", "image": "a/b:2"})
+    (listed,) = json.loads(stack("list", "--json")[1])["stacks"]
+    assert (listed["image"], listed["believed"]) == ("a/b:2", True)
+
+    code, out, err = stack("reap", "--no-follow", "--json")
+    assert code == Exit.OK, err
+    params = submitted(stage, json.loads(out)["id"]).params
+    assert set(params) == {"listed_at", "known_runs"}
+    assert entry["run_key"] in params["known_runs"]
+    assert stack("destroy", "stack-alice", "--yes", "--no-follow")[0] == Exit.OK
+    spec = submitted(stage, "destroy-stack-alice")
+    finish(stage, spec.key, {"id": "stack-alice"})
+    assert stack("list")[1] == ""
+    assert "was destroyed by destroy-stack-alice" in stack("destroy", "stack-alice", "--yes")[2]
