@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
 
 from dispatcher.desktop.certificate import Certificate, make_certificate
 from dispatcher.desktop.gateway import host_at, is_gateway_host
@@ -138,6 +143,37 @@ def test_a_certificate_for_others_is_not_trusted(tmp_path: Path, name: str) -> N
     machines.shown["198.51.100.1"] = foreign
     (left,) = write_gateway(tmp_path, [machines.entry("desk-1")], fetch=machines.fetch).left_out
     assert "not one for desk-1 alone" in left.reason
+
+
+def test_a_certificate_that_can_sign_for_others_is_not_trusted(tmp_path: Path) -> None:
+    machines = Machines("desk-1")
+    machines.certificates["desk-1"] = authority = _authority("desk-1")
+    machines.shown["198.51.100.1"] = authority
+    (left,) = write_gateway(tmp_path, [machines.entry("desk-1")], fetch=machines.fetch).left_out
+    assert "not one for desk-1 alone" in left.reason
+
+
+def _authority(name: str) -> Certificate:
+    key = ec.generate_private_key(ec.SECP256R1())
+    own = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    begin = datetime(2027, 1, 1, tzinfo=UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(own)
+        .issuer_name(own)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, SHA256())
+    )
+    return Certificate(
+        pem=made.public_bytes(Encoding.PEM).decode(),
+        key_pem="",
+        fingerprint=made.fingerprint(SHA256()).hex(),
+    )
 
 
 def test_one_behind_no_gateway_is_not_mentioned(tmp_path: Path) -> None:
