@@ -46,6 +46,7 @@ NEEDS_SETTINGS = {
     "cancel": ("cancel", "some-id"),
     "verify": ("verify", "some-id"),
     "serve": ("serve", "--once"),
+    "web": ("web", "--print", "--port", "0"),
     "plan": ("plan",),
     "archive": ("archive",),
     "apply": ("apply", "--check"),
