@@ -53,7 +53,7 @@ def command(session: Session, *, port: int, print_only: bool) -> None:
             f"the web page needs packages that are not installed: {', '.join(missing)}",
             remedy="Install them: pip install 'disinto-dispatcher[web]'",
         )
-    from dispatcher.cli.following import open_client
+    from dispatcher.assembly import open_client
     from dispatcher.cli.journal import Journal
     from dispatcher.page.app import build_app
     from dispatcher.page.operator_link import OperatorLink
@@ -70,7 +70,7 @@ def command(session: Session, *, port: int, print_only: bool) -> None:
             origin=origin,
             settings=settings,
             link=link,
-            submissions=lambda _person: open_client(session),
+            submissions=lambda person: open_client(settings, os.environ, author=person.author),
             event=event,
             live=live,
         )

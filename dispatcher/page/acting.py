@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from dispatcher.operate.request_cancel import SentRequest, ask_to_cancel
+from dispatcher.operate.submission_client import SubmissionClient
 from dispatcher.page.language import mark
 from dispatcher.page.live import Live
 from dispatcher.page.problems import Problem
@@ -12,22 +14,38 @@ from dispatcher.page.sessions import Person
 from dispatcher.page.site import Site
 
 
+@contextmanager
+def sending(site: Site, person: Person) -> Iterator[SubmissionClient]:
+    """What sends files as a person.
+
+    Raises:
+        Problem: nobody sends anything from here.
+    """
+    if site.submissions is None:
+        raise Problem(
+            status=403,
+            what=mark("this page only shows; it sends nothing"),
+            remedy=mark("Send an action with 'disinto dispatch', or from the forge."),
+        )
+    client = site.submissions(person)
+    try:
+        yield client
+    finally:
+        client.repo.close()
+
+
 def cancel(site: Site, person: Person, action_id: str, reason: str) -> SentRequest:
     """Send a request to cancel; it takes effect once it is approved as the action has to be.
 
     Raises:
-        Problem: this person cannot send anything from here.
+        Problem: nobody sends anything from here.
         NotFound, EndedAlready, InvalidInput, Conflict, NeedsSignature, Misconfigured, Unavailable,
             Denied: see ``ask_to_cancel``.
     """
-    from dispatcher.assembly import open_client
-
-    if site.live is None or not person.operator:
-        raise Problem(status=403, what=mark("you cannot send anything from this page yet"))
-    author = (person.name, person.email) if person.name and person.email else None
-    client = open_client(site.settings, os.environ, author=author)
-    sent = ask_to_cancel(client, action_id, reason=reason, sign=False)
-    site.live.refresh()
+    with sending(site, person) as client:
+        sent = ask_to_cancel(client, action_id, reason=reason, sign=False)
+    if site.live is not None:
+        site.live.refresh()
     return sent
 
 

@@ -26,6 +26,9 @@ LONGEST_S = 24 * 3_600.0
 MOST = 10_000
 """Sessions that are kept."""
 
+SENT = "sent"
+"""Note of a session: what became of the last request, shown once."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Person:
@@ -43,6 +46,11 @@ class Person:
     email: str = ""
     token: str = field(default="", repr=False)
     operator: bool = False
+
+    @property
+    def author(self) -> tuple[str, str] | None:
+        """Name and e-mail address for commits; None if either is unknown."""
+        return (self.name, self.email) if self.name and self.email else None
 
 
 @dataclass(kw_only=True, slots=True)

@@ -9,10 +9,8 @@ from dispatcher.page.acting import cancel
 from dispatcher.page.answers import Answer, Events, Redirect, View
 from dispatcher.page.routing import Page
 from dispatcher.page.run_log import RunLog, offsets_of
+from dispatcher.page.sessions import SENT
 from dispatcher.page.visit import Visit
-
-SENT = "sent"
-"""Note of a session: what became of the last request, shown once."""
 
 
 def action(visit: Visit) -> Answer:

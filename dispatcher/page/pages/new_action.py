@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from dispatcher.model.approval_need import who
 from dispatcher.model.run import Formula
 from dispatcher.operate.submission import approval_missing, need_of_submission, needs_approval
 from dispatcher.operate.submission_client import SubmissionClient
+from dispatcher.page.acting import sending
 from dispatcher.page.action_form import (
     OWN,
     Field,
@@ -28,6 +28,7 @@ from dispatcher.page.answers import Answer, Redirect, View
 from dispatcher.page.language import mark
 from dispatcher.page.problems import FieldError, Problem
 from dispatcher.page.routing import Page
+from dispatcher.page.sessions import SENT
 from dispatcher.page.visit import Visit
 from dispatcher.schemas import params_problems
 
@@ -87,7 +88,7 @@ class Preview:
 
 def formulas(visit: Visit) -> Answer:
     """The formulas to choose from."""
-    with _client(visit) as client:
+    with sending(visit.site, visit.person) as client:
         client.look()
         names = sorted(client.formula_store.names(client.tree))
         found = [_offered(client, name) for name in names]
@@ -96,7 +97,7 @@ def formulas(visit: Visit) -> Answer:
 
 def form(visit: Visit) -> Answer:
     """The form of a formula."""
-    with _client(visit) as client:
+    with sending(visit.site, visit.person) as client:
         client.look()
         name = visit.given("formula")
         made = Form(formula=name, own=_own(), params=_params(client, name))
@@ -105,7 +106,7 @@ def form(visit: Visit) -> Answer:
 
 def submit(visit: Visit) -> Answer:
     """Check what was entered, and show the file, or send it."""
-    with _client(visit) as client:
+    with sending(visit.site, visit.person) as client:
         client.look()
         name = visit.given("formula")
         params = filled(_params(client, name), visit.form)
@@ -117,6 +118,8 @@ def submit(visit: Visit) -> Answer:
         try:
             if visit.field("step") == "send":
                 sent = client.send(file, sign=False, data=data)
+                if visit.session is not None:
+                    visit.session.notes[SENT] = sent.summary
                 return Redirect(
                     path=f"/actions/{sent.action_id}",
                     data={
@@ -228,27 +231,6 @@ def _offered(client: SubmissionClient, name: str) -> Offered:
         description=described[:300] if isinstance(described, str) else "",
         from_repo=bool(found.path),
     )
-
-
-@contextmanager
-def _client(visit: Visit) -> Iterator[SubmissionClient]:
-    """What sends actions as the person who is logged in.
-
-    Raises:
-        Problem: this page sends none.
-    """
-    opened = visit.site.submissions
-    if opened is None:
-        raise Problem(
-            status=403,
-            what=mark("this page only shows; it sends nothing"),
-            remedy=mark("Send an action with 'disinto dispatch', or from the forge."),
-        )
-    client = opened(visit.person)
-    try:
-        yield client
-    finally:
-        client.repo.close()
 
 
 PAGES = (
