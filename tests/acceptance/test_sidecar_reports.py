@@ -246,6 +246,9 @@ def test_issues_end_with_comments_and_labels(scene: Scene, project: Project) -> 
         until(lambda: in_git(scene, f"late-app-{late}-1"))
         standby = Served(scene, name="standby", environ=of_another_machine(scene))
         after.callback(standby.kill)
+        standby.until("waiting_for_lead")
+        if scene.nomad is not None:
+            shown_where_it_waits(scene, standby.process.pid, leader=serve.process.pid)
         project.call("DELETE", f"/issues/{late}/labels/{project.ids['try']}")
         stop(scene, f"hangs-app-{cancelled}-1")
         hangs, dies = project.issue("try", "hangs"), project.issue("try", "dies")
@@ -295,6 +298,15 @@ def test_issues_end_with_comments_and_labels(scene: Scene, project: Project) -> 
         standby.end()
     check_evidence(scene, project, bug)
     check_pause(scene, f"vanishes-app-{vanishes}")
+
+
+def shown_where_it_waits(scene: Scene, pid: int, *, leader: int) -> None:
+    """``status`` on the machine of a dispatcher that waits names it, and who leads."""
+    environ = {**scene.environ, "DISINTO_STATE_DIR": str(scene.root / "standby")}
+    said = disinto("status", "--json", "--config", str(scene.config), env=environ)
+    shown = json.loads(said.out)["standby"]
+    assert shown["name"].endswith(f":{pid}")
+    assert str(leader) in shown["holder"]
 
 
 def of_another_machine(scene: Scene) -> dict[str, str]:
