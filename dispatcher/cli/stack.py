@@ -98,6 +98,11 @@ def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json:
     for each in stacks:
         if each.problem:
             console.say(f"{console.styled('not believed', 'yellow')}  {each.id}: {each.problem}")
+        if each.unfinished:
+            console.say(
+                f"{console.styled('abandoned', 'yellow')}  {each.id}: its run ended before it could clean "
+                f"up: 'disinto stack destroy {each.id}'"
+            )
     if not stacks:
         console.note("no stacks")
 
@@ -267,6 +272,7 @@ def _as_json(stack: Desktop) -> dict[str, Any]:
         "state": stack.state,
         "believed": None if entry is None else not stack.problem,
         "problem": stack.problem or None,
+        "unfinished": stack.unfinished,
         **{key: stack.text(key) or None for key in _SHOWN},
         "since": entry.at or None if entry else None,
         "ended_by": stack.ended_by or None,

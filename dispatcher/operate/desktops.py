@@ -33,6 +33,7 @@ from dispatcher.operate.files import valid_open_actions
 from dispatcher.operate.repetitions import is_used, numbered
 from dispatcher.operate.submission import AlreadyThere
 from dispatcher.ops_repo import OpsRepo, Tree
+from dispatcher.stack.lifecycle import DEPLOYING
 from dispatcher.status.overview import Overview, State
 from dispatcher.toml.explain import did_you_mean
 from dispatcher.toml.source import quoted
@@ -60,7 +61,7 @@ DESKTOP = Kind(name=KIND, create=CREATE, destroy=DESTROY)
 
 CREATING, DESTROYED, UNKNOWN = "CREATING", "DESTROYED", "UNKNOWN"
 
-_UNFINISHED = frozenset(each.value for each in (LifeCycle.PROVISIONING, LifeCycle.CONFIGURING))
+_UNFINISHED = frozenset({LifeCycle.PROVISIONING.value, LifeCycle.CONFIGURING.value, DEPLOYING})
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,39}[a-z0-9])?")  # as the schema has it
 _TIMEOUT_MINUTES = 60
 _LAST = 9_999

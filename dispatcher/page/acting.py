@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from dispatcher.operate.request_cancel import SentRequest, ask_to_cancel
-from dispatcher.operate.submission_client import SubmissionClient
+from dispatcher.operate.submission_client import Sent, SubmissionClient
 from dispatcher.page.language import mark
 from dispatcher.page.live import Live
 from dispatcher.page.problems import Problem
@@ -32,6 +33,20 @@ def sending(site: Site, person: Person) -> Iterator[SubmissionClient]:
         yield client
     finally:
         client.repo.close()
+
+
+def send(site: Site, client: SubmissionClient, file: Path, data: bytes) -> Sent:
+    """Send an action, and have the page know of it.
+
+    Raises:
+        InvalidInput, AlreadyThere, NeedsSignature, Unavailable, Denied, Misconfigured, Conflict: see
+            ``SubmissionClient.send``.
+    """
+    sent = client.send(file, sign=False, data=data)
+    if site.live is not None:
+        site.live.repo.fetch()
+        site.live.refresh()
+    return sent
 
 
 def cancel(site: Site, person: Person, action_id: str, reason: str) -> SentRequest:

@@ -11,7 +11,6 @@ import sqlite3
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from dispatcher.host.sqlite_transaction import transaction
 from dispatcher.model.names import is_id
 from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH, RESULT_ENDING
 from dispatcher.model.result import Result
+from dispatcher.model.times import epoch
 from dispatcher.ops_repo import Delta
 from dispatcher.ops_repo.changes import Event
 
@@ -105,7 +105,7 @@ class Index:
         self._file = directory / NAME
         self._now = now
         self._local = threading.local()
-        self._found: dict[Hashable, tuple[tuple[str, int], Any]] = {}
+        self._found: dict[Hashable, tuple[tuple[str, int, str], Any]] = {}
         self._prepare()
 
     @property
@@ -123,11 +123,14 @@ class Index:
         row = self._db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return str(row[0]) if row else ""
 
-    def enter(self, delta: Delta, *, base: str) -> Sequence[str]:
+    def enter(
+        self, delta: Delta, *, base: str, authors: Mapping[str, str] | None = None
+    ) -> Sequence[str]:
         """Move to a commit.
 
         Args:
             base: the commit that the difference was computed from.
+            authors: who wrote the actions that were added, by id.
 
         Returns:
             Ids of actions that were added.
@@ -142,6 +145,7 @@ class Index:
             added, touched = _place(db, delta.events)
             for action_id in touched:
                 _await_reading(db, action_id)
+            db.executemany("REPLACE INTO authors VALUES (?, ?)", (authors or {}).items())
             _note(db, "commit", delta.commit)
             if delta.complete:
                 _note(db, "authors", f"{delta.commit} 0")
@@ -174,11 +178,6 @@ class Index:
         """
         commit, _, searched = self.fact("authors").partition(" ")
         return (commit, int(searched)) if commit else None
-
-    def name_authors(self, authors: Mapping[str, str]) -> None:
-        """Record who wrote actions that have just been added."""
-        with transaction(self._db) as db:
-            db.executemany("REPLACE INTO authors VALUES (?, ?)", authors.items())
 
     def searched(self, authors: Mapping[str, str], reached: tuple[str, int] | None) -> None:
         """Record who wrote actions found by the search, and how far it has come."""
@@ -256,7 +255,7 @@ class Index:
 
     def _kept(self, what: Hashable, find: Callable[[], T]) -> T:
         """What was found before, if nothing has changed since: with 100,000 runs it takes a while."""
-        state = (self.commit, self.unread)
+        state = (self.commit, self.unread, self.fact("authors"))
         kept = self._found.get(what)
         if kept is None or kept[0] != state:
             if len(self._found) >= KEPT:
@@ -365,7 +364,7 @@ def _row(action_id: str, data: bytes | int | None, latest: float) -> tuple[objec
 
 def _seconds(timestamp: str) -> float:
     try:
-        return max(0.0, datetime.fromisoformat(timestamp).timestamp())
+        return max(0.0, epoch(timestamp))
     except (ValueError, OverflowError, OSError):
         return 0.0
 

@@ -146,9 +146,8 @@ class Live:
         base = self.index.commit
         if base != head:
             delta = self.repo.difference(Tree(commit=base), head)
-            added = self.index.enter(delta, base=base)
-            if added and not delta.complete:
-                self._authors(head, since=base)
+            authors = {} if delta.complete else self._authors(head, since=base)
+            self.index.enter(delta, base=base, authors=authors)
             self._published()
         if self._read() or not self._search():
             return True
@@ -163,9 +162,9 @@ class Live:
             self._closing.wait(PAUSE_S)
         return left
 
-    def _authors(self, head: str, *, since: str) -> None:
+    def _authors(self, head: str, *, since: str) -> dict[str, str]:
         found = self.repo.additions(head, since=since, count=AUTHORS_AT_A_TIME)
-        self.index.name_authors({i: info.author_name for i, info in found.items()})
+        return {action_id: info.author_name for action_id, info in found.items()}
 
     def _search(self) -> bool:
         """Search the history for authors, the newest commits first; False if it was interrupted."""

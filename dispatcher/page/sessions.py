@@ -27,7 +27,7 @@ MOST = 10_000
 """Sessions that are kept."""
 
 SENT = "sent"
-"""Note of a session: what became of the last request, shown once."""
+"""Begins the note of a session about one action: what became of the last request, shown once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dispatcher.errors import Exit, PermanentError
 from dispatcher.provision.waiting import Cancelled
 from dispatcher.stack.converge import Convergence, Tools, ours
-from dispatcher.stack.lifecycle import Seen, Stage, Wanted
+from dispatcher.stack.lifecycle import DEPLOYING, Seen, Stage, Wanted
 from dispatcher.stack.marks import Mark
 from dispatcher.stack.platform import Project
 from dispatcher.stack.probes import Probed
@@ -82,7 +82,7 @@ class Creation:
     def _enter(self, seen: Seen) -> None:
         """Before each request that makes something: name in the outputs what there may be."""
         self._begun = True
-        entry = entry_of(self._wanted, seen, Probed(), state="CREATING")
+        entry = entry_of(self._wanted, seen, Probed(), state=DEPLOYING)
         self._tools.reporter.outputs({"inventory": entry})
 
     def _clean_up(self, why: str) -> None:

@@ -22,6 +22,9 @@ from dispatcher.stack.platform import Application, Deployment, DeploymentStatus,
 TRIES = 3
 """How often one step is tried if it leaves nothing behind."""
 
+DEPLOYING = "DEPLOYING"
+"""State of the entry of a stack whose run has not ended; only one that was killed leaves it in git."""
+
 
 class Stage(StrEnum):
     """What is shown, with the percentage, and the seconds that it may take."""

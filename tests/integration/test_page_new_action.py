@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from dispatcher import assembly
+from dispatcher.cli.web import open_live
 from dispatcher.devservers.scene import Scene
 from dispatcher.loop.formulas import FormulaStore
 from dispatcher.operate.submission_client import SubmissionClient
@@ -52,7 +54,7 @@ def scene(vault: Bao, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 
 @pytest.fixture
-def browser(scene: Scene) -> TestClient:
+def browser(scene: Scene) -> Iterator[TestClient]:
     settings = scene.open_settings()
 
     def client_of(_person: Person) -> SubmissionClient:
@@ -70,7 +72,8 @@ def browser(scene: Scene) -> TestClient:
 
     site = a_site(settings.state_dir)
     site.submissions = client_of
-    return logged_in(site)
+    with open_live(settings, lambda *_words, **_facts: None) as site.live:
+        yield logged_in(site)
 
 
 def submitted(
@@ -102,6 +105,11 @@ def test_a_person_sends_an_action_and_sees_the_file_first(
     )
 
     assert submitted(browser, "deploy", "send") == (303, "/actions/deploy-1")
+    assert browser.get("/actions/absent").status_code == 404, "and shows no note of another"
+    page = browser.get("/actions/deploy-1")
+    assert page.status_code == 200
+    assert "deploy-1 is pushed as" in page.text
+    assert "is pushed as" not in browser.get("/actions/deploy-1").text
     sent = scene.git("show", "main:vault/actions/deploy-1.toml", cwd=scene.remote)
     assert 'host = "web-1"' in sent
     status, again = submitted(browser, "deploy", "send", context="another")

@@ -122,7 +122,7 @@ def test_filters(index: Index, git: Git) -> None:
         },
         complete=True,
     )
-    index.name_authors({"red": "Ada", "blue": "Bo"})
+    index.searched({"red": "Ada", "blue": "Bo"}, None)
     assert _ids(index, Filter(verdicts=("failed", "lost"))) == ["red"]
     assert _ids(index, Filter(formula="backup")) == ["blue"]
     assert _ids(index, Filter(author="Ada")) == ["red"]

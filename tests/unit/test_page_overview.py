@@ -103,7 +103,7 @@ def test_what_runs_waits_and_is_down(site: Site, live: Live, tmp_path: Path) -> 
         _overview(open=(running, waiting), dependencies=(vault,), warnings=("a clock is off",)),
     )
     _add(live.index, "old-1", verdict=Verdict.FAILED, error="disk full")
-    live.index.name_authors({"build-7": "Ada"})
+    live.index.searched({"build-7": "Ada"}, None)
     live.look()
     client = logged_in(site)
     data = client.get("/", headers=JSON).json()
@@ -141,7 +141,7 @@ def test_filters(site: Site, live: Live, tmp_path: Path, query: str, ids: list[s
     _write(tmp_path, _overview(open=opened))
     _add(live.index, "done-c")
     _add(live.index, "done-d", verdict=Verdict.FAILED, error="disk full")
-    live.index.name_authors({"run-a": "Ada", "done-c": "Ada"})
+    live.index.searched({"run-a": "Ada", "done-c": "Ada"}, None)
     live.look()
     client = logged_in(site)
     data = client.get(f"/overview.json?{query}").json()
@@ -174,7 +174,7 @@ def test_markup_is_dead_wherever_it_stands(site: Site, live: Live, tmp_path: Pat
     down = DependencyHealth(dependency=Dependency.FORGE, up=False, since=0.0, error=MARKUP)
     _write(tmp_path, _overview(open=(hostile,), warnings=(MARKUP,), dependencies=(down,)))
     _add(live.index, "done", verdict=Verdict.ERROR, error=MARKUP)
-    live.index.name_authors({"x": MARKUP, "done": MARKUP})
+    live.index.searched({"x": MARKUP, "done": MARKUP}, None)
     live.look()
     client = logged_in(site)
     plain = {"formula": "", "author": "", "text": ""}

@@ -16,7 +16,11 @@ from dispatcher.page.visit import Visit
 def action(visit: Visit) -> Answer:
     """Everything about one action."""
     found = report(visit.site, _id(visit))
-    sent = visit.session.notes.pop(SENT, "") if visit.session and not visit.as_json else ""
+    sent = (
+        visit.session.notes.pop(f"{SENT} {found.action.id}", "")
+        if visit.session and not visit.as_json
+        else ""
+    )
     return View(template="action.html", title=found.action.id, data=found, extra={"sent": sent})
 
 
@@ -32,7 +36,7 @@ def request_cancel(visit: Visit) -> Answer:
     action_id = _id(visit)
     sent = cancel(visit.site, visit.person, action_id, visit.field("reason").strip())
     if visit.session is not None:
-        visit.session.notes[SENT] = sent.summary
+        visit.session.notes[f"{SENT} {action_id}"] = sent.summary
     data = {
         "id": action_id,
         "summary": sent.summary,

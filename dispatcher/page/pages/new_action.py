@@ -13,7 +13,7 @@ from dispatcher.model.approval_need import who
 from dispatcher.model.run import Formula
 from dispatcher.operate.submission import approval_missing, need_of_submission, needs_approval
 from dispatcher.operate.submission_client import SubmissionClient
-from dispatcher.page.acting import sending
+from dispatcher.page.acting import send, sending
 from dispatcher.page.action_form import (
     OWN,
     Field,
@@ -117,11 +117,12 @@ def submit(visit: Visit) -> Answer:
         file = Path(file_name(data) or "new.toml")
         try:
             if visit.field("step") == "send":
-                sent = client.send(file, sign=False, data=data)
+                sent = send(visit.site, client, file, data)
                 if visit.session is not None:
-                    visit.session.notes[SENT] = sent.summary
+                    visit.session.notes[f"{SENT} {sent.action_id}"] = sent.summary
+                # One that only a pull request holds has no page yet.
                 return Redirect(
-                    path=f"/actions/{sent.action_id}",
+                    path="/" if sent.request else f"/actions/{sent.action_id}",
                     data={
                         "id": sent.action_id,
                         "state": sent.state,
