@@ -111,7 +111,7 @@ def table(taken: Sequence[Taken]) -> str:
     lines += ["", "| measured | asked | found | |", "|---|---|---|---|"]
     for one in taken:
         for figure in one.figures:
-            goal = figure.goal or "(told)"
+            goal = figure.goal or "(reported)"
             lines.append(
                 f"| `{figure.name}`: {figure.what} | {goal} | {figure.measured} "
                 f"| {figure.verdict} |"

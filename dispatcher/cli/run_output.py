@@ -83,7 +83,7 @@ def _pieces(path: str) -> Iterator[bytes]:
 
 
 def _tail(pieces: Iterator[bytes], lines: int) -> Iterator[bytes]:
-    """See ``log_tail``."""
+    """The last lines of what the pieces make together; nothing for no piece."""
     kept, some = b"", False
     for data in pieces:
         kept, some = last_lines(kept + data, lines), True

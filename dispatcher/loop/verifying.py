@@ -53,7 +53,7 @@ class Unsigned:
         return False
 
     def keys_digest(self) -> str:
-        """None."""
+        """ "" for no keys."""
         return ""
 
     def ours(self, data: bytes, *, action_id: str, blob: str | None) -> bool:  # noqa: ARG002

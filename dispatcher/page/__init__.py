@@ -1,6 +1,6 @@
 """The web page: ``disinto web``.
 
-A face of what the commands know: it shows what ``status``, ``logs`` and ``inventory`` show, and it
+A face of what the commands know: it shows what ``status`` and ``logs`` show, and it
 writes what ``dispatch`` and ``cancel`` write, as the person who is logged in. It keeps no truth, no
 queue and no power of its own: without it everything works as before.
 
