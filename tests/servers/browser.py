@@ -10,6 +10,7 @@ import base64
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,17 +82,19 @@ def browser(
         options.add_argument(f"--host-resolver-rules={hosts}")
     for argument in more:
         options.add_argument(argument)
-    service = Service(
-        executable_path=str(shutil.which("chromedriver")),
-        env={"PATH": os.environ["PATH"], "HOME": str(profile), "TMPDIR": str(profile.parent)},
-    )
-    driver = Chrome(options=options, service=service)
-    try:
-        driver.set_page_load_timeout(60)
-        driver.set_script_timeout(30)
-        yield driver
-    finally:
-        driver.quit()
+    # Chromium's socket is in its temporary directory, and the path of a socket must be short.
+    with tempfile.TemporaryDirectory(prefix="cr-", ignore_cleanup_errors=True) as scratch:
+        service = Service(
+            executable_path=str(shutil.which("chromedriver")),
+            env={"PATH": os.environ["PATH"], "HOME": str(profile), "TMPDIR": scratch},
+        )
+        driver = Chrome(options=options, service=service)
+        try:
+            driver.set_page_load_timeout(60)
+            driver.set_script_timeout(30)
+            yield driver
+        finally:
+            driver.quit()
 
 
 def _pin(pem: str) -> str:
