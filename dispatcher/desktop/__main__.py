@@ -160,6 +160,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         "dispatcher.desktop",
         {name: _started(program, environ) for name, program in _PROGRAMS.items()},
         argv,
+        undone=("create",),
     )
 
 

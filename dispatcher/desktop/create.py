@@ -254,7 +254,7 @@ class Creation:
         droplet = self._droplet
         entry = dict(self._wanted.entry)
         if droplet is not None:
-            entry |= {"droplet_id": droplet.id, "size": droplet.size or self._wanted.order.size}
+            entry |= {"droplet_id": droplet.id, "size": self._wanted.order.size}
         if self._record.ip:
             entry |= {
                 "ip": self._record.ip,

@@ -142,7 +142,8 @@ def destroy(
         end_sessions(desktop_id)
     except Exception as error:  # noqa: BLE001 - a machine that goes on costs money
         reporter.say(f"sessions of {desktop_id} could not be ended: {describe(error)}")
-    removal = Removal(cloud, clock, reporter, tag=tags.desktop(desktop_id))
+    # What a run made that was killed a moment ago may not be listed by its tag yet.
+    removal = Removal(cloud, clock, reporter, tag=tags.desktop(desktop_id), doubtful=True)
     removal.run()
     if removal.removed:
         reporter.say(f"deleted: {', '.join(f'droplet {each}' for each in removal.removed)}")

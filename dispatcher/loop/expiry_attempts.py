@@ -56,7 +56,12 @@ def next_attempt(look: Look, first_id: str) -> Attempt:
         run = look.written(action_id)
         if number > 1 and look.is_open(action_id):
             return Attempt(trouble=f"{_failed(first_id, number)} has not ended")
-        if run is None or run.result is None or run.result.verdict not in _REPEATED:
+        if run is None:
+            return Attempt(
+                trouble=f"{action_id}, the id of the action that would destroy it, is taken by a file that "
+                "is not ours: remove that file, or destroy it by an action of your own"
+            )
+        if run.result is None or run.result.verdict not in _REPEATED:
             return Attempt()
     what = f"{ATTEMPTS} attempts to destroy it failed, the last is {first_id}-{ATTEMPTS}"
     return Attempt(trouble=f"{what}; destroy it by an action of your own")

@@ -67,9 +67,13 @@ class Standing:
 
 
 def standing_of(file: Entry | None, facts: Sequence[Fact]) -> Standing:
-    """What results say."""
-    ended_by = next((fact.action_id for fact in facts if fact.destroys), "")
-    return Standing(file=file, written=latest(facts), ended_by=ended_by)
+    """What results say. What was destroyed before it was made still exists: a destruction of an id that had
+    nothing yet succeeds, and must not end what comes later.
+    """
+    written = latest(facts)
+    ends = (fact for fact in facts if fact.destroys and (not written or fact.at >= written.at))
+    ended_by = next((fact.action_id for fact in ends), "")
+    return Standing(file=file, written=written, ended_by=ended_by)
 
 
 def altered_of(named: Named, standing: Standing) -> Altered | None:

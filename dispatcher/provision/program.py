@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from dispatcher.errors import DisintoError, Exit
 from dispatcher.provision.waiting import Cancelled, SystemClock
@@ -13,11 +13,14 @@ _CANCELLED = 143  # 128 + SIGTERM, as a shell has it
 Program = Callable[[SystemClock], None]
 
 
-def run_program(module: str, programs: Mapping[str, Program], argv: list[str]) -> int:
+def run_program(
+    module: str, programs: Mapping[str, Program], argv: list[str], *, undone: Collection[str]
+) -> int:
     """Run the program that the command line names. Returns its exit code.
 
     Args:
         module: as ``python -m`` has it.
+        undone: names of the programs that leave nothing behind when they are cancelled.
     """
     if len(argv) != 1 or argv[0] not in programs:
         _tell(f"usage: python -m {module} {'|'.join(programs)}")
@@ -27,7 +30,8 @@ def run_program(module: str, programs: Mapping[str, Program], argv: list[str]) -
     try:
         programs[argv[0]](clock)
     except Cancelled:
-        _tell("cancelled: nothing is left")
+        left = "nothing is left" if argv[0] in undone else "it may not be finished"
+        _tell(f"cancelled: {left}")
         return _CANCELLED
     except DisintoError as error:
         _tell(str(error))

@@ -53,11 +53,13 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock. SIGTERM and SIGINT cancel: at the next pause, never within a request,
+    """The machine's clock as it was when the program began, and from there on without jumps: most of what
+    it is asked for are durations. SIGTERM and SIGINT cancel: at the next pause, never within a request,
     so that its answer is not lost.
     """
 
     def __init__(self) -> None:
+        self._booted_at = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
         self._requested = threading.Event()
         self._raised = False
         self._random = random.SystemRandom()
@@ -68,7 +70,7 @@ class SystemClock:
             signal.signal(number, self._on_signal)
 
     def now(self) -> float:
-        return time.time()
+        return self._booted_at + time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def sleep(self, seconds: float) -> None:
         if self._raised:

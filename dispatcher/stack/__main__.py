@@ -138,6 +138,7 @@ def main(argv: list[str], environ: Mapping[str, str]) -> int:
         "dispatcher.stack",
         {name: _started(program, environ) for name, program in _PROGRAMS.items()},
         argv,
+        undone=("deploy",),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -228,3 +229,13 @@ def test_a_cancellation_at_any_boundary_leaves_nothing(
             assert desktops.inventory == {}, number
         desktops.wait(600)
         assert desktops.billed == desktops.entered, number
+
+
+@pytest.mark.parametrize("kill_at", range(1, 24))
+def test_what_a_killed_run_left_is_destroyed_at_once_although_its_tag_is_late(kill_at: int) -> None:
+    cloud = FakeCloud(known_after_s=5, listed_after_s=40, active_after_s=25, ip_after_s=40)
+    desktops = Desktops(cloud)
+    with suppress(Killed):
+        desktops.create("one", steps=Steps(kill_at=kill_at))
+    desktops.destroy("one")
+    assert desktops.billed == set()

@@ -52,6 +52,14 @@ def test_what_failed_is_tried_again_after_a_pause_that_grows(verdict: Verdict) -
         assert due.action_id == f"{FIRST}-{made + 1}"
 
 
+def test_an_id_that_somebody_took_is_named() -> None:
+    attempt = next_attempt(look(Verdict.SUCCEEDED, foreign=True), FIRST)
+    assert attempt.action_id == ""
+    assert attempt.trouble.startswith(
+        f"{FIRST}, the id of the action that would destroy it, is taken"
+    )
+
+
 def test_after_the_last_a_person_is_needed() -> None:
     last = next_attempt(look(*[Verdict.FAILED] * ATTEMPTS, after_s=1e9), FIRST)
     assert (last.action_id, last.at) == ("", None)

@@ -17,6 +17,8 @@ from dispatcher.attestation import SignatureVerifier, git_blob, key_id, seal_wit
 from dispatcher.loop.foreign import InGit
 from dispatcher.loop.inventory import CHANGES_LIMIT, InventoryEntry, InventoryReader
 from dispatcher.loop.inventory_cache import CACHE, FactCache
+from dispatcher.loop.inventory_facts import fact_of
+from dispatcher.loop.inventory_standing import standing_of
 from dispatcher.model.inventory import Change, says_inventory
 from dispatcher.model.inventory_entry import entry_path, named_by, rendered
 from dispatcher.model.result import Result, ResultInventory
@@ -289,3 +291,13 @@ def test_who_fills_the_history_has_one_entry_not_believed() -> None:
     git.results |= {f"no-{number}": git.results["web"] for number in range(CHANGES_LIMIT + 1)}
     (entry,) = read(reader(git), git)
     assert "results claim to have changed it" in entry.problem
+
+
+def test_what_was_destroyed_before_it_was_made_exists() -> None:
+    """A destruction of an id that has nothing yet succeeds."""
+    made = fact_of(result("web", at=2, ip="x"), like="a" * 40)
+    for at, ended_by in ((1, ""), (2, "end"), (3, "end")):
+        gone = fact_of(result("end", Change.DESTROYS, at=at), like="a" * 40)
+        standing = standing_of(None, [gone, made])
+        assert (standing.ended_by, standing.written) == (ended_by, made)
+    assert standing_of(None, [gone]).ended_by == "end"
