@@ -243,6 +243,8 @@ class InventoryReader:
         """How an entry is shown; None for one that is gone."""
         written, file = standing.written, standing.file
         gone = bool(standing.ended_by) or written is None
+        if file is None and standing.problem and not standing.ended_by:
+            return InventoryEntry(kind=named[0], id=named[1], blob="", problem=standing.problem)
         if file is None:
             return None if gone else replace(self._shown_as(written), missing=True)
         if standing.genuine and not standing.ended_by:

@@ -291,6 +291,9 @@ def test_who_fills_the_history_has_one_entry_not_believed() -> None:
     git.results |= {f"no-{number}": git.results["web"] for number in range(CHANGES_LIMIT + 1)}
     (entry,) = read(reader(git), git)
     assert "results claim to have changed it" in entry.problem
+    git.files.clear()
+    (entry,) = read(reader(git), git)
+    assert "results claim to have changed it" in entry.problem, "and it is not hidden"
 
 
 def test_what_was_destroyed_before_it_was_made_exists() -> None:
