@@ -12,20 +12,19 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from dispatcher.desktop.cloud import TOKEN, CloudBusy, CloudRefused, CloudUnclear, Droplet, Order
-from dispatcher.errors import Misconfigured, origin_of, reason_of
+from dispatcher.errors import Misconfigured, origin_of
 from dispatcher.model.times import epoch
+from dispatcher.provision.http import TIMEOUT_S, HttpClient, Raw, header_number, sendable
 
 API = "https://api.digitalocean.com"
-TIMEOUT_S = 30.0
 PAGE = 200
 MAX_PAGES = 50
-_ANSWER_LIMIT = 16 * 2**20
 _TEXT_LIMIT = 300
 _NAME_LIMIT = 255
 _UBUNTU = re.compile(r"ubuntu-(\d\d)-(\d\d)-x64", re.ASCII)
@@ -81,14 +80,6 @@ class _Image(BaseModel):
     regions: list[str] = Field(default_factory=list)
 
 
-class Raw(NamedTuple):
-    """An answer as it came: header names in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    text: bytes
-
-
 class Connection:
     """Sends requests to the API over HTTP.
 
@@ -111,21 +102,14 @@ class Connection:
     ) -> None:
         if not url.startswith(("https://", "http://")):
             raise Misconfigured(f"the address of DigitalOcean's API is {url!r}, not https://…")
-        token = token.strip()
-        if not token or not token.isascii() or not token.isprintable():
-            raise Misconfigured(
-                f"{TOKEN} is not a token", remedy=f"Store one: disinto secrets put {TOKEN}"
-            )
-        self._client = httpx.Client(
-            base_url=url.rstrip("/"),
-            headers={
-                "Authorization": f"Bearer {token}",
-                "Accept": "application/json",
-                "User-Agent": "disinto",
-            },
-            timeout=timeout_s,
-            follow_redirects=False,
-            trust_env=False,
+        token = sendable(token, name=TOKEN, noun="a token")
+        self._http = HttpClient(
+            url.rstrip("/"),
+            name="DigitalOcean",
+            headers={"Authorization": f"Bearer {token}"},
+            busy=CloudBusy,
+            unclear=CloudUnclear,
+            timeout_s=timeout_s,
             transport=transport,
         )
 
@@ -143,15 +127,7 @@ class Connection:
             CloudBusy: there is no connection, so nothing was done.
             CloudUnclear: no answer, or one that is too large.
         """
-        try:
-            with self._client.stream(method, path, params=params, json=body) as answer:
-                return Raw(answer.status_code, answer.headers, _bounded(answer))
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise CloudBusy(f"DigitalOcean cannot be reached: {reason_of(error)}") from None
-        except httpx.HTTPError as error:
-            late = isinstance(error, httpx.TimeoutException)
-            why = "no answer in time" if late else type(error).__name__
-            raise CloudUnclear(f"DigitalOcean did not answer {method} {path}: {why}") from None
+        return self._http.send(method, path, what=f"{method} {path}", params=params, body=body)
 
 
 class DigitalOcean:
@@ -166,7 +142,6 @@ class DigitalOcean:
         self._connection = connection
         self._now = now
         self._left: float | None = None
-        self.calls = 0
 
     @property
     def requests_left(self) -> float | None:
@@ -273,7 +248,6 @@ class DigitalOcean:
             CloudBusy: rate limit, or no connection.
             CloudUnclear: no answer, a 5xx, or a 2xx that cannot be read.
         """
-        self.calls += 1
         what = f"{method} {path}"
         status, headers, text = self._connection.request(method, path, params=params, body=body)
         self._left = _part_left(headers)
@@ -293,7 +267,7 @@ class DigitalOcean:
     def _retry_after(self, headers: Mapping[str, str]) -> float | None:
         """Seconds, by ``retry-after`` (of a burst), else until ``ratelimit-reset`` (of the hour)."""
         for name, origin in (("retry-after", 0.0), ("ratelimit-reset", self._now())):
-            number = _number(headers, name)
+            number = header_number(headers, name)
             if number is not None:
                 return min(max(number - origin, 1.0), _LONGEST_RETRY_S)
         return None
@@ -337,23 +311,9 @@ class DigitalOcean:
         return ""
 
 
-def _bounded(answer: httpx.Response) -> bytes:
-    text = bytearray()
-    for part in answer.iter_bytes():
-        text += part
-        if len(text) > _ANSWER_LIMIT:
-            raise httpx.ReadError("too large")
-    return bytes(text)
-
-
-def _number(headers: Mapping[str, str], name: str) -> int | None:
-    text = headers.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 12 else None
-
-
 def _part_left(headers: Mapping[str, str]) -> float | None:
-    limit = _number(headers, "ratelimit-limit")
-    left = _number(headers, "ratelimit-remaining")
+    limit = header_number(headers, "ratelimit-limit")
+    left = header_number(headers, "ratelimit-remaining")
     return None if not limit or left is None else min(left / limit, 1.0)
 
 

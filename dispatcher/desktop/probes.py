@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dispatcher.desktop.report import REPORT_LIMIT, REPORT_PATH, Report, parse_report
+from dispatcher.provision.probe import get
 
 DESKTOP_PATH = "/guacamole/"
 TIMEOUT_S = 5.0
@@ -91,13 +92,7 @@ class NetworkProber:
         until = time.monotonic() + self.timeout_s
         with socket.create_connection((ip, port), timeout=self.timeout_s) as plain:
             connection = _pinned(plain, fingerprint) if fingerprint else plain
-            # HTTP/1.0: an answer ends with the connection, and comes in no chunks.
-            request = f"GET {path} HTTP/1.0\r\nHost: {ip}\r\nUser-Agent: disinto\r\n\r\n"
-            connection.sendall(request.encode())
-            head, _, body = _read(connection, until).partition(b"\r\n\r\n")
-        words = head.split(b"\r\n", 1)[0].split(b" ", 2)
-        known = len(words) > 1 and words[0].startswith(b"HTTP/") and words[1].isdigit()
-        return (int(words[1][:3]) if known else 0), body
+            return get(connection, ip, path, until=until, limit=_HEAD_LIMIT + REPORT_LIMIT)
 
 
 def _pinned(plain: socket.socket, fingerprint: str) -> ssl.SSLSocket:
@@ -109,17 +104,3 @@ def _pinned(plain: socket.socket, fingerprint: str) -> ssl.SSLSocket:
     if not hmac.compare_digest(hashlib.sha256(certificate).hexdigest(), fingerprint):
         raise WrongCertificate
     return connection
-
-
-def _read(connection: socket.socket, until: float) -> bytes:
-    data = bytearray()
-    while len(data) <= _HEAD_LIMIT + REPORT_LIMIT:
-        left = until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection.settimeout(left)
-        part = connection.recv(64 * 1024)
-        if not part:
-            break
-        data += part
-    return bytes(data)

@@ -4,6 +4,8 @@ They run inside a job, as any formula does. So this package knows neither the co
 commands, and no settings of the dispatcher.
 
 * ``provider``: a provider's errors, by what they prove
+* ``http``: requests to its API, each sent once
+* ``probe``: one look at a server that is not trusted
 * ``params``: params and settings files become records
 * ``program``: how such a program begins and ends
 * ``waiting``: clock, cancellation, pace and patience

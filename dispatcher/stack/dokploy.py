@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
-import httpx
 from pydantic import BaseModel, ValidationError
 
-from dispatcher.errors import Misconfigured, origin_of, reason_of
+from dispatcher.errors import Misconfigured, origin_of
+from dispatcher.provision.http import TIMEOUT_S, HttpClient, Raw, header_number, sendable
 from dispatcher.stack.dokploy_records import (
     ApplicationRecord,
     DeploymentRecord,
@@ -32,9 +32,7 @@ from dispatcher.stack.platform import (
     Task,
 )
 
-TIMEOUT_S = 30.0
 LOG_LINES = 12
-_ANSWER_LIMIT = 16 * 2**20
 _TEXT_LIMIT = 300
 _LONGEST_RETRY_S = 600.0
 _WRAPPED = ("project.create", "domain.create")
@@ -42,14 +40,6 @@ _WRAPPED = ("project.create", "domain.create")
 
 
 _M = TypeVar("_M", bound=BaseModel)
-
-
-class Raw(NamedTuple):
-    """An answer as it came: header names in lower case."""
-
-    status: int
-    headers: Mapping[str, str]
-    text: bytes
 
 
 class Connection:
@@ -66,17 +56,14 @@ class Connection:
     def __init__(self, token: str, *, url: str, timeout_s: float = TIMEOUT_S) -> None:
         if not url.startswith(("https://", "http://")):
             raise Misconfigured(f"DOKPLOY_URL is {url!r}, not https://…")
-        token = token.strip()
-        if not token or not token.isascii() or not token.isprintable():
-            raise Misconfigured(
-                f"{TOKEN} is not a key", remedy=f"Store one: disinto secrets put {TOKEN}"
-            )
-        self._client = httpx.Client(
-            base_url=f"{url.rstrip('/')}/api",
-            headers={"x-api-key": token, "Accept": "application/json", "User-Agent": "disinto"},
-            timeout=timeout_s,
-            follow_redirects=False,
-            trust_env=False,
+        token = sendable(token, name=TOKEN, noun="a key")
+        self._http = HttpClient(
+            f"{url.rstrip('/')}/api",
+            name="Dokploy",
+            headers={"x-api-key": token},
+            busy=PlatformBusy,
+            unclear=PlatformUnclear,
+            timeout_s=timeout_s,
         )
 
     def request(
@@ -88,15 +75,7 @@ class Connection:
             PlatformBusy: there is no connection, so nothing was done.
             PlatformUnclear: no answer, or one that is too large.
         """
-        try:
-            with self._client.stream(method, path, params=query, json=body) as answer:
-                return Raw(answer.status_code, answer.headers, _bounded(answer))
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise PlatformBusy(f"Dokploy cannot be reached: {reason_of(error)}") from None
-        except httpx.HTTPError as error:
-            late = isinstance(error, httpx.TimeoutException)
-            why = "no answer in time" if late else type(error).__name__
-            raise PlatformUnclear(f"Dokploy did not answer {path}: {why}") from None
+        return self._http.send(method, path, what=path, params=query, body=body)
 
 
 class Dokploy:
@@ -104,7 +83,6 @@ class Dokploy:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.calls = 0
 
     @property
     def requests_left(self) -> float | None:
@@ -133,9 +111,6 @@ class Dokploy:
 
     def delete_application(self, application_id: str) -> bool:
         return self._removed("application.delete", applicationId=application_id)
-
-    def stop(self, application_id: str) -> bool:
-        return self._removed("application.stop", applicationId=application_id)
 
     def save_image(self, application_id: str, image: str) -> None:
         self._post(
@@ -280,7 +255,6 @@ class Dokploy:
         Args:
             unknown: the answer for a 404; left out: that is refused.
         """
-        self.calls += 1
         raw = self._connection.request(method, f"/{procedure}", query=query, body=body)
         status, headers, text = raw
         if 300 <= status < 400:
@@ -336,19 +310,8 @@ def _fields(issues: object) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    text = headers.get("retry-after", "")
-    if text.isascii() and text.isdigit() and len(text) < 12:
-        return min(max(float(text), 1.0), _LONGEST_RETRY_S)
-    return None
-
-
-def _bounded(answer: httpx.Response) -> bytes:
-    text = bytearray()
-    for part in answer.iter_bytes():
-        text += part
-        if len(text) > _ANSWER_LIMIT:
-            raise httpx.ReadError("too large")
-    return bytes(text)
+    number = header_number(headers, "retry-after")
+    return None if number is None else min(max(float(number), 1.0), _LONGEST_RETRY_S)
 
 
 def _json(text: bytes) -> Any:

@@ -142,8 +142,6 @@ class Platform(Protocol):
     def delete_application(self, application_id: str) -> bool:
         """False if it is unknown. Removes its service, route, domains and mounts; volumes stay."""
 
-    def stop(self, application_id: str) -> bool: ...
-
     def save_image(self, application_id: str, image: str) -> None: ...
 
     def save_environment(self, application_id: str, text: str) -> None:

@@ -14,6 +14,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
+from dispatcher.provision.probe import get
+
 TIMEOUT_S = 5.0
 PATHS = ("/health", "/")
 _LIMIT = 256 * 1024
@@ -115,15 +117,9 @@ class NetworkProber:
         try:
             with self._connected(host, port) as plain:
                 connection = _unverified(plain, host) if https else plain
-                # HTTP/1.0: an answer ends with the connection, and comes in no chunks.
-                head = f"GET {path} HTTP/1.0\r\nHost: {host}\r\nUser-Agent: disinto\r\n\r\n"
-                connection.sendall(head.encode())
-                top, _, body = _read(connection, until).partition(b"\r\n\r\n")
+                return get(connection, host, path, until=until, limit=_LIMIT)
         except OSError:
             return 0, b""
-        words = top.split(b"\r\n", 1)[0].split(b" ", 2)
-        known = len(words) > 1 and words[0].startswith(b"HTTP/") and words[1][:3].isdigit()
-        return (int(words[1][:3]) if known else 0), body
 
 
 def _unverified(plain: socket.socket, host: str) -> ssl.SSLSocket:
@@ -132,20 +128,6 @@ def _unverified(plain: socket.socket, host: str) -> ssl.SSLSocket:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context.wrap_socket(plain, server_hostname=host)
-
-
-def _read(connection: socket.socket, until: float) -> bytes:
-    data = bytearray()
-    while len(data) <= _LIMIT:
-        left = until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection.settimeout(left)
-        part = connection.recv(64 * 1024)
-        if not part:
-            break
-        data += part
-    return bytes(data)
 
 
 def _words(error: OSError) -> str:

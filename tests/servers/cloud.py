@@ -28,7 +28,8 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from dispatcher.desktop.cloud import CloudBusy, CloudUnclear
-from dispatcher.desktop.digitalocean import Connection, Raw
+from dispatcher.desktop.digitalocean import Connection
+from dispatcher.provision.http import Raw
 
 TOKEN = "dop_v1_" + "5" * 64
 REGIONS = ("sfo3", "nyc1", "nyc3")

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from dispatcher.stack.dokploy import Raw
+from dispatcher.provision.http import Raw
 from dispatcher.stack.platform import PlatformBusy, PlatformUnclear
 from tests.servers.dokploy_rules import HOST, REQUIRED, Fault, Image, dotenv, problem_of
 

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from dispatcher.provision.http import Raw
 from dispatcher.stack.converge import Tools
 from dispatcher.stack.deploy import Creation, destroy
-from dispatcher.stack.dokploy import Connection, Dokploy, Raw
+from dispatcher.stack.dokploy import Connection, Dokploy
 from dispatcher.stack.environment import encoded
 from dispatcher.stack.lifecycle import Wanted
 from dispatcher.stack.marks import Mark

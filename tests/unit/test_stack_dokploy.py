@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from dispatcher.stack.dokploy import Connection, Dokploy, Raw
+from dispatcher.provision.http import Raw
+from dispatcher.stack.dokploy import Connection, Dokploy
 from dispatcher.stack.platform import PlatformBusy, PlatformRefused, PlatformUnclear
 from tests.servers.dokploy import KEY, FakeDokploy
 from tests.servers.dokploy_rules import REQUIRED
