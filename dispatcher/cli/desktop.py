@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dispatcher.cli import console, desktop_gateway, desktop_open
-from dispatcher.cli.desktop_reading import ID, KEYS, Reading, read
+from dispatcher.cli.desktop_reading import ID, KEYS, read
 from dispatcher.cli.options import Sending, config_option, json_option, sending_options
+from dispatcher.cli.provisioning import send_action, send_destruction, send_reaping
 from dispatcher.cli.session import Session
 from dispatcher.cli.tables import table
 from dispatcher.errors import Exit
@@ -81,7 +82,7 @@ def create(
     reading = read(session)
     new_id = action_id or reading.desktops.free_id(f"desktop-{name}")
     data = creating(new_id, params, catalogue=catalogue)
-    code = _send(session, reading, new_id, data, sending)
+    code = send_action(session, reading, new_id, data, sending)
     if code == Exit.OK and sending.follow:
         console.note(f"'disinto desktop open {new_id}' opens it")
     return code
@@ -174,14 +175,10 @@ def destroy(session: Session, desktop_id: str, *, yes: bool, sending: Sending) -
     from dispatcher.operate.desktops import destroying
 
     reading = read(session)
-    entry = reading.desktops.standing(desktop_id)
-    reading.desktops.refuse_second_destruction(desktop_id)
-    formula = "" if entry.problem else entry.destroyed_by
-    if not yes and not console.confirmed(f"Destroy desktop {desktop_id}, with everything on it?"):
-        return Exit.FAILED
-    new_id = reading.desktops.free_id(f"destroy-{desktop_id}")
-    data = destroying(new_id, desktop_id, formula=formula)
-    return _send(session, reading, new_id, data, sending)
+    question = f"Destroy desktop {desktop_id}, with everything on it?"
+    return send_destruction(
+        session, reading, desktop_id, destroying, sending, question=question, yes=yes
+    )
 
 
 @command.command("reap")
@@ -198,30 +195,14 @@ def reap(
 
     What counts as known is read here: the inventory, as far as it is believed, and the runs in progress.
     """
-    from dispatcher.model.times import rfc3339
     from dispatcher.operate.desktops import reaping
 
     now = time.time()
     reading = read(session, keys, strict=True)
     params = reading.desktops.reap_params(now=now, run_keys=reading.in_progress(), remove=remove)
     known = len(params["known_droplets"])
-    if (
-        remove
-        and not yes
-        and not console.confirmed(f"Remove every machine but {known} known ones?")
-    ):
-        return Exit.FAILED
-    at = rfc3339(now)[:19].replace(":", "").replace("-", "").replace("T", "-")
-    new_id = reading.desktops.free_id(f"desktop-reap-{at}")
-    return _send(session, reading, new_id, reaping(new_id, params), sending)
-
-
-def _send(session: Session, reading: Reading, action_id: str, data: bytes, sending: Sending) -> int:
-    from dispatcher.cli.sending import after_sending
-
-    client = reading.client
-    sent = client.send(Path.cwd() / f"{action_id}.toml", sign=sending.sign, data=data)
-    return after_sending(session, client, sent, sending)
+    question = f"Remove every machine but {known} known ones?"
+    return send_reaping(session, reading, params, reaping, sending, question=question, yes=yes)
 
 
 def _public_key(given: str) -> str:

@@ -12,12 +12,12 @@ from dispatcher.cli import console
 from dispatcher.cli.complete import stack_ids
 from dispatcher.cli.desktop_reading import KEYS, Reading, read
 from dispatcher.cli.options import Sending, config_option, json_option, sending_options
+from dispatcher.cli.provisioning import send_action, send_destruction, send_reaping
 from dispatcher.cli.session import Session
 from dispatcher.cli.tables import table
-from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
-    from dispatcher.operate.desktops import Desktop
+    pass
 
 ID = click.argument("stack_id", metavar="ID", shell_complete=stack_ids)
 ENV = click.option(
@@ -75,7 +75,7 @@ def deploy(
     params |= {"environment": _variables(plain)} if plain else {}
     params |= {"environment_secrets": list(names)} if names else {}
     new_id = action_id or reading.desktops.free_id(f"stack-{name}")
-    return _send(session, reading, new_id, deploying(new_id, params, names), sending)
+    return send_action(session, reading, new_id, deploying(new_id, params, names), sending)
 
 
 @command.command("list")
@@ -88,7 +88,7 @@ def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json:
     """List the stacks, and those that are being deployed, from the ops repo."""
     stacks = _read(session, keys).desktops.all(destroyed=destroyed)
     if as_json:
-        console.emit({"stacks": [_as_json(each) for each in stacks]})
+        console.emit({"stacks": [each.record(_SHOWN) for each in stacks]})
         return
     rows = [
         (each.id, each.text("name"), each.shown_state, each.text("image"), each.text("url"))
@@ -117,7 +117,7 @@ def show(session: Session, stack_id: str, *, keys: tuple[Path, ...], as_json: bo
     """Show one stack, also one that was destroyed."""
     stack = _read(session, keys).desktops.get(stack_id)
     if as_json:
-        console.emit(_as_json(stack))
+        console.emit(stack.record(_SHOWN))
         return
     lines = [("id", stack.id), ("state", stack.shown_state), ("not believed", stack.problem)]
     lines += [(key, stack.text(key)) for key in _SHOWN]
@@ -185,7 +185,7 @@ def update(
         params["environment"] = _variables(plain)
     params |= {"environment_secrets": list(names)} if names else {}
     new_id = reading.desktops.free_id(f"update-{stack_id}")
-    return _send(session, reading, new_id, updating(new_id, params, names), sending)
+    return send_action(session, reading, new_id, updating(new_id, params, names), sending)
 
 
 @command.command("destroy")
@@ -202,13 +202,10 @@ def destroy(session: Session, stack_id: str, *, yes: bool, sending: Sending) -> 
     from dispatcher.operate.stacks import destroying
 
     reading = _read(session)
-    entry = reading.desktops.standing(stack_id)
-    reading.desktops.refuse_second_destruction(stack_id)
-    formula = "" if entry.problem else entry.destroyed_by
-    if not yes and not console.confirmed(f"Destroy stack {stack_id}?"):
-        return Exit.FAILED
-    new_id = reading.desktops.free_id(f"destroy-{stack_id}")
-    return _send(session, reading, new_id, destroying(new_id, stack_id, formula=formula), sending)
+    question = f"Destroy stack {stack_id}?"
+    return send_destruction(
+        session, reading, stack_id, destroying, sending, question=question, yes=yes
+    )
 
 
 @command.command("reap")
@@ -225,22 +222,14 @@ def reap(
 
     What counts as known is read here: the inventory, as far as it is believed, and the runs in progress.
     """
-    from dispatcher.model.times import rfc3339
     from dispatcher.operate.stacks import reap_params, reaping
 
     now = time.time()
     reading = _read(session, keys, strict=True)
     params = reap_params(reading.desktops, now=now, run_keys=reading.in_progress(), remove=remove)
     known = len(params["known_runs"])
-    if (
-        remove
-        and not yes
-        and not console.confirmed(f"Remove all stacks but those of {known} runs?")
-    ):
-        return Exit.FAILED
-    at = rfc3339(now)[:19].replace(":", "").replace("-", "").replace("T", "-")
-    new_id = reading.desktops.free_id(f"stack-reap-{at}")
-    return _send(session, reading, new_id, reaping(new_id, params), sending)
+    question = f"Remove all stacks but those of {known} runs?"
+    return send_reaping(session, reading, params, reaping, sending, question=question, yes=yes)
 
 
 def _read(session: Session, keys: tuple[Path, ...] = (), *, strict: bool = False) -> Reading:
@@ -263,27 +252,3 @@ def _variables(given: tuple[str, ...]) -> dict[str, str]:
             raise click.UsageError(f"--env is not NAME=VALUE: {name[:100]}")
         values[name] = value
     return values
-
-
-def _as_json(stack: Desktop) -> dict[str, Any]:
-    entry = stack.entry
-    return {
-        "id": stack.id,
-        "state": stack.state,
-        "believed": None if entry is None else not stack.problem,
-        "problem": stack.problem or None,
-        "unfinished": stack.unfinished,
-        **{key: stack.text(key) or None for key in _SHOWN},
-        "since": entry.at or None if entry else None,
-        "ended_by": stack.ended_by or None,
-        "progress": dict(stack.progress) if stack.progress else None,
-        "entry": dict(entry.entry) if entry and not stack.problem else None,
-    }
-
-
-def _send(session: Session, reading: Reading, action_id: str, data: bytes, sending: Sending) -> int:
-    from dispatcher.cli.sending import after_sending
-
-    client = reading.client
-    sent = client.send(Path.cwd() / f"{action_id}.toml", sign=sending.sign, data=data)
-    return after_sending(session, client, sent, sending)

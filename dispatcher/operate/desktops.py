@@ -129,6 +129,20 @@ class Desktop:
         return value[:300] if isinstance(value, str) else ""
 
     def as_json(self) -> dict[str, Any]:
+        """The record of a desktop."""
+        entry = self.entry
+        return {
+            **self.record(("name", "region", "size", "address", "gateway_host")),
+            "expires_at": entry.expires_at or None if entry else None,
+            "apps_failed": list(self.apps_failed),
+        }
+
+    def record(self, shown: Sequence[str]) -> dict[str, Any]:
+        """The record of an entry of any kind.
+
+        Args:
+            shown: keys of texts of the entry that it repeats.
+        """
         entry = self.entry
         return {
             "id": self.id,
@@ -136,14 +150,8 @@ class Desktop:
             "believed": None if entry is None else not self.problem,
             "problem": self.problem or None,
             "unfinished": self.unfinished,
-            "name": self.text("name") or None,
-            "region": self.text("region") or None,
-            "size": self.text("size") or None,
-            "address": self.text("address") or None,
-            "gateway_host": self.text("gateway_host") or None,
+            **{key: self.text(key) or None for key in shown},
             "since": entry.at or None if entry else None,
-            "expires_at": entry.expires_at or None if entry else None,
-            "apps_failed": list(self.apps_failed),
             "ended_by": self.ended_by or None,
             "progress": dict(self.progress) if self.progress else None,
             "entry": dict(entry.entry) if entry and not self.problem else None,
@@ -227,10 +235,18 @@ class Desktops:
 
     def refuse_second_destruction(self, desktop_id: str) -> None:
         """Raises ``AlreadyThere`` if an open action destroys it."""
+        self.refuse_second(self.kind.destroy, desktop_id, does="destroys")
+
+    def refuse_second(self, formula: str, desktop_id: str, *, does: str) -> None:
+        """Raises ``AlreadyThere`` if an open action of this formula is about it.
+
+        Args:
+            does: what that action does to it, a verb.
+        """
         for action in valid_open_actions(self.repo, self.tree):
-            if action.formula == self.kind.destroy and action.params.get("id") == desktop_id:
+            if action.formula == formula and action.params.get("id") == desktop_id:
                 raise AlreadyThere(
-                    f"{action.id} destroys {desktop_id} already",
+                    f"{action.id} {does} {desktop_id} already",
                     remedy=f"'disinto watch {action.id}' follows it.",
                 )
 
@@ -301,30 +317,37 @@ def creating(action_id: str, params: Mapping[str, Any], *, catalogue: Path | Non
     if catalogue is not None and (catalogue / CATALOGUE_FILE).is_file():
         choose(find_catalogue(catalogue), params.get("apps", ()))
     check_create(params)
-    return _action(action_id, CREATE, f"desktop {params['name']}", (TOKEN, VARIABLE), params)
+    return action_text(action_id, CREATE, f"desktop {params['name']}", (TOKEN, VARIABLE), params)
 
 
 def destroying(action_id: str, entry_id: str, *, formula: str = "") -> bytes:
     """The action that destroys one, by the formula that its entry names."""
-    return _action(
+    return action_text(
         action_id, formula or DESTROY, f"destroy desktop {entry_id}", (TOKEN,), {"id": entry_id}
     )
 
 
 def reaping(action_id: str, params: Mapping[str, Any]) -> bytes:
     """The action that finds machines that nothing names, and removes them if its params say so."""
-    return _action(action_id, REAP, "find desktops that are left over", (TOKEN,), params)
+    return action_text(action_id, REAP, "find desktops that are left over", (TOKEN,), params)
 
 
-def _action(
-    action_id: str, formula: str, context: str, secrets: Sequence[str], params: Mapping[str, Any]
+def action_text(
+    action_id: str,
+    formula: str,
+    context: str,
+    secrets: Sequence[str],
+    params: Mapping[str, Any],
+    *,
+    timeout_minutes: int = _TIMEOUT_MINUTES,
 ) -> bytes:
+    """The file of an action."""
     plain = {
         "id": action_id,
         "formula": formula,
         "context": context,
         "secrets": list(secrets),
-        "timeout_minutes": _TIMEOUT_MINUTES,
+        "timeout_minutes": timeout_minutes,
         "params": dict(params),
     }
     return tomli_w.dumps(plain).encode()

@@ -6,9 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import tomli_w
-
-from dispatcher.operate.desktops import DESTROYED, Desktop, Desktops, Kind
+from dispatcher.operate.desktops import DESTROYED, Desktop, Desktops, Kind, action_text
 from dispatcher.operate.submission import AlreadyThere
 from dispatcher.provision.params import BadParams, read_settings
 from dispatcher.stack.params import (
@@ -61,14 +59,7 @@ def reap_params(
 
 def refuse_second_update(stacks: Desktops, stack_id: str) -> None:
     """Raises ``AlreadyThere`` if an open action changes it."""
-    from dispatcher.operate.files import valid_open_actions
-
-    for action in valid_open_actions(stacks.repo, stacks.tree):
-        if action.formula == UPDATE and action.params.get("id") == stack_id:
-            raise AlreadyThere(
-                f"{action.id} updates {stack_id} already",
-                remedy=f"'disinto watch {action.id}' follows it.",
-            )
+    stacks.refuse_second(UPDATE, stack_id, does="updates")
 
 
 def check_name(name: str, stacks: Sequence[Desktop], formulas: Path | None) -> str:
@@ -109,12 +100,5 @@ def _action(
     params: Mapping[str, Any],
     secrets: Sequence[str] = (),
 ) -> bytes:
-    plain = {
-        "id": action_id,
-        "formula": formula,
-        "context": context,
-        "secrets": [TOKEN, *secrets],
-        "timeout_minutes": _TIMEOUT_MINUTES,
-        "params": dict(params),
-    }
-    return tomli_w.dumps(plain).encode()
+    names = (TOKEN, *secrets)
+    return action_text(action_id, formula, context, names, params, timeout_minutes=_TIMEOUT_MINUTES)

@@ -1,0 +1,81 @@
+"""What ``disinto desktop`` and ``disinto stack`` share: they send actions about entries of the inventory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dispatcher.cli import console
+from dispatcher.errors import Exit
+
+if TYPE_CHECKING:
+    from dispatcher.cli.desktop_reading import Reading
+    from dispatcher.cli.options import Sending
+    from dispatcher.cli.session import Session
+
+
+class Destroying(Protocol):
+    """Writes the action that destroys an entry, by a formula or the usual one."""
+
+    def __call__(self, action_id: str, entry_id: str, *, formula: str) -> bytes: ...
+
+
+def send_action(
+    session: Session, reading: Reading, action_id: str, data: bytes, sending: Sending
+) -> int:
+    """Send an action that was just written, and follow it as the options say; the exit code."""
+    from dispatcher.cli.sending import after_sending
+
+    client = reading.client
+    sent = client.send(Path.cwd() / f"{action_id}.toml", sign=sending.sign, data=data)
+    return after_sending(session, client, sent, sending)
+
+
+def send_destruction(
+    session: Session,
+    reading: Reading,
+    entry_id: str,
+    destroying: Destroying,
+    sending: Sending,
+    *,
+    question: str,
+    yes: bool,
+) -> int:
+    """Ask, and send the action that destroys an entry; the exit code.
+
+    Raises:
+        NotFound, BeingCreated: see ``Desktops.standing``.
+        AlreadyThere: an open action destroys it.
+    """
+    entry = reading.desktops.standing(entry_id)
+    reading.desktops.refuse_second_destruction(entry_id)
+    formula = "" if entry.problem else entry.destroyed_by
+    if not yes and not console.confirmed(question):
+        return Exit.FAILED
+    new_id = reading.desktops.free_id(f"destroy-{entry_id}")
+    return send_action(
+        session, reading, new_id, destroying(new_id, entry_id, formula=formula), sending
+    )
+
+
+def send_reaping(
+    session: Session,
+    reading: Reading,
+    params: Mapping[str, Any],
+    reaping: Callable[[str, Mapping[str, Any]], bytes],
+    sending: Sending,
+    *,
+    question: str,
+    yes: bool,
+) -> int:
+    """Send the action that looks for what is left over, and ask before if it is to remove it.
+
+    Args:
+        params: of the action.
+    """
+    if params.get("remove") and not yes and not console.confirmed(question):
+        return Exit.FAILED
+    at = params["listed_at"][:19].replace(":", "").replace("-", "").replace("T", "-")
+    new_id = reading.desktops.free_id(f"{reading.desktops.kind.name}-reap-{at}")
+    return send_action(session, reading, new_id, reaping(new_id, params), sending)
