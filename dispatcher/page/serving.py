@@ -24,10 +24,7 @@ REQUEST_S = 15.0
 """Seconds in which the head of a request must arrive."""
 
 CONNECTIONS = 1_500
-HEADER_BYTES = 32 * 1024
 IDLE_S = 15
-CLOSE_S = 1
-"""Seconds that requests in progress have when the page ends."""
 
 LOOPBACK = "127.0.0.1"
 
@@ -53,29 +50,12 @@ def server(app: ASGIApp, *, request_s: float = REQUEST_S) -> Server:
     Args:
         request_s: see ``REQUEST_S``.
     """
-    from uvicorn import Config, Server
+    from uvicorn import Server
 
-    from dispatcher.web.guard import Guard
+    from dispatcher.web.guard import Guard, config
 
     guard = Guard(request_s=request_s, connections=CONNECTIONS, per_address=CONNECTIONS)
-    return Server(
-        Config(
-            app,
-            http=_protocol(guard),
-            ws="none",
-            loop="asyncio",
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-            log_level="error",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            h11_max_incomplete_event_size=HEADER_BYTES,
-            timeout_keep_alive=IDLE_S,
-            timeout_graceful_shutdown=CLOSE_S,
-        )
-    )
+    return Server(config(app, _protocol(guard), idle_s=IDLE_S))
 
 
 def _protocol(guard: Guard) -> type[H11Protocol]:

@@ -14,7 +14,12 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEADER_BYTES = 32 * 1024
+CLOSE_S = 1
+"""Seconds that requests in progress have when the server closes."""
 
 GRACE_S = 0.25
 """Seconds for which a new connection is not closed, unless ``connections`` are open."""
@@ -135,6 +140,34 @@ def guarded(guard: Guard) -> type[H11Protocol]:
                 guard.matured(self._address, transport)
 
     return Guarded
+
+
+def config(app: Any, protocol: type[H11Protocol], *, idle_s: int, backlog: int = 2_048) -> Config:
+    """uvicorn's configuration of a server that strangers may reach: nothing but HTTP/1.1 by this protocol.
+
+    Args:
+        app: an ASGI application.
+        protocol: see ``guarded``.
+        idle_s: seconds after which an idle connection is closed.
+        backlog: connections accepted in one turn of the event loop; uvicorn's number by default.
+    """
+    return Config(
+        app,
+        http=protocol,
+        backlog=backlog,
+        ws="none",
+        loop="asyncio",
+        interface="asgi3",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        timeout_keep_alive=idle_s,
+        timeout_graceful_shutdown=CLOSE_S,
+    )
 
 
 def _peer(transport: asyncio.Transport) -> str:

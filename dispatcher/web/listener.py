@@ -25,10 +25,7 @@ ACCEPTED = 8
 out a genuine request before the loop came to read it.
 """
 
-HEADER_BYTES = 32 * 1024
 IDLE_S = 5
-CLOSE_S = 1
-"""Seconds that requests in progress have when the listener closes."""
 
 
 class AddressTaken(Misconfigured):
@@ -72,7 +69,7 @@ class Listener:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let requests under way finish for ``CLOSE_S``, then close every connection."""
+        """Let requests under way finish for ``guard.CLOSE_S`` seconds, then close every connection."""
         self._closing.set()
         if self._server is not None:
             self._server.should_exit = True
@@ -84,30 +81,12 @@ class Listener:
         """Run on the listener's thread. Importing uvicorn takes a tenth of a second, for which the
         service need not wait: connections are queued meanwhile.
         """
-        from uvicorn import Config, Server
+        from uvicorn import Server
 
-        from dispatcher.web.guard import Guard, guarded
+        from dispatcher.web.guard import Guard, config, guarded
 
         guard = Guard(request_s=self._request_s, connections=CONNECTIONS, per_address=PER_ADDRESS)
-        self._server = Server(
-            Config(
-                self._app,
-                http=guarded(guard),
-                backlog=ACCEPTED,
-                ws="none",
-                loop="asyncio",
-                interface="asgi3",
-                lifespan="off",
-                log_config=None,
-                log_level="error",
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                h11_max_incomplete_event_size=HEADER_BYTES,
-                timeout_keep_alive=IDLE_S,
-                timeout_graceful_shutdown=CLOSE_S,
-            )
-        )
+        self._server = Server(config(self._app, guarded(guard), idle_s=IDLE_S, backlog=ACCEPTED))
         if self._closing.is_set():
             self._server.should_exit = True
         self._server.run([self._socket])
