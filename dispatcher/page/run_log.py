@@ -13,6 +13,7 @@ import re
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from dispatcher.engines.base import LogChunk, Scheduler, Stream
 from dispatcher.errors import DisintoError
@@ -74,8 +75,16 @@ class RunLog:
                 return
             await asyncio.sleep(POLL_S)
 
+    @cached_property
+    def _claims(self) -> Ledger | None:
+        return _ledger(self.site)
+
+    @cached_property
+    def _engine(self) -> Scheduler:
+        return _scheduler(self.site)
+
     def _claim(self) -> Claim | None:
-        ledger = _ledger(self.site)
+        ledger = self._claims
         try:
             return ledger.get(self.action_id) if ledger is not None else None
         except DisintoError:
@@ -85,8 +94,7 @@ class RunLog:
         """What is new, cut to the end of each stream; and where it comes from, in words."""
         try:
             if claim is not None and claim.phase in (Phase.CLAIMED, Phase.SUBMITTED):
-                scheduler = _scheduler(self.site)
-                return _tail(scheduler.logs(claim, offsets=self.offsets), self.offsets), ""
+                return _tail(self._engine.logs(claim, offsets=self.offsets), self.offsets), ""
             return self._of_result(claim)
         except DisintoError as error:
             return [], error.what
@@ -104,7 +112,7 @@ class RunLog:
         output = result.output
         ended = ended_output(
             result,
-            lambda: _scheduler(self.site),
+            lambda: self._engine,
             settings,
             kept=(lambda: kept_chunks(live.repo, output)) if output is not None else None,
             unproven="" if output is None else self._unproven(tree, result),
