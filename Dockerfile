@@ -53,6 +53,6 @@ USER agent
 WORKDIR /home/agent
 # For `serve`. A container that serves nothing is reported healthy; Nomad's jobs switch it off and
 # have checks of their own.
-HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["python3", "-m", "dispatcher.web.probe"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["python3", "-m", "dispatcher.listener.probe"]
 ENTRYPOINT ["disinto"]
 CMD ["--help"]

@@ -19,6 +19,8 @@ from dispatcher.errors import Exit, Misconfigured
 
 if TYPE_CHECKING:
     from dispatcher.cli.journal import Journal
+    from dispatcher.listener.hooks import PushHook
+    from dispatcher.listener.serving import Listener
     from dispatcher.loop.components import Components
     from dispatcher.loop.serve import Service
     from dispatcher.notify.notifier import Notifier
@@ -31,8 +33,6 @@ if TYPE_CHECKING:
     from dispatcher.status.standby import StandbyFile
     from dispatcher.status.status_file import StatusFile
     from dispatcher.trace.service import TracedService
-    from dispatcher.web.hooks import PushHook
-    from dispatcher.web.listener import Listener
 
 
 @click.command("serve")
@@ -60,11 +60,11 @@ def command(session: Session, *, once: bool) -> int:
         open_traces,
     )
     from dispatcher.cli.journal import Journal
+    from dispatcher.listener.deferred import DeferredListener
     from dispatcher.loop.nudge import NudgeFile
     from dispatcher.operate.forecast import in_use
     from dispatcher.status.metrics import Metrics
     from dispatcher.status.snapshot import Counted, Snapshots, Trackers
-    from dispatcher.web.deferred import DeferredListener
 
     # Until the files are read there is nothing to reload; and it must not end what just began.
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
@@ -212,8 +212,8 @@ def listener(
     Raises:
         Misconfigured: the address cannot be opened, or the webhook's secret is of no use.
     """
-    from dispatcher.web.app import App
-    from dispatcher.web.listener import Listener
+    from dispatcher.listener.app import App
+    from dispatcher.listener.serving import Listener
 
     hook = push_hook(components.settings, watched=sidecars.watched if sidecars else None)
     if hook is not None:
@@ -239,7 +239,7 @@ def push_hook(
     Raises:
         Misconfigured: the secret's file cannot be read, or the secret is too short.
     """
-    from dispatcher.web.hooks import PushHook
+    from dispatcher.listener.hooks import PushHook
 
     secret = os.environ.get(settings.http.webhook_secret_env, "").encode()
     file = settings.http.webhook_secret_file

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from uvicorn import Server
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    from dispatcher.web.guard import Guard
+    from dispatcher.listener.guard import Guard
 
 REQUEST_S = 15.0
 """Seconds in which the head of a request must arrive."""
@@ -52,14 +52,14 @@ def server(app: ASGIApp, *, request_s: float = REQUEST_S) -> Server:
     """
     from uvicorn import Server
 
-    from dispatcher.web.guard import Guard, config
+    from dispatcher.listener.guard import Guard, config
 
     guard = Guard(request_s=request_s, connections=CONNECTIONS, per_address=CONNECTIONS)
     return Server(config(app, _protocol(guard), idle_s=IDLE_S))
 
 
 def _protocol(guard: Guard) -> type[H11Protocol]:
-    from dispatcher.web.guard import guarded
+    from dispatcher.listener.guard import guarded
 
     base: Any = guarded(guard)
 

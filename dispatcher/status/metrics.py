@@ -90,7 +90,7 @@ class Metrics:
         self._foreign.inc()
 
     def hook(self, outcome: str) -> None:
-        """Count one webhook call; ``outcome`` is a value of ``dispatcher.web.hooks.Outcome``."""
+        """Count one webhook call; ``outcome`` is a value of ``dispatcher.listener.hooks.Outcome``."""
         self._hooks.labels(outcome=outcome).inc()
 
     def hooks_begin(self, outcomes: Iterable[str]) -> None:

@@ -15,12 +15,12 @@ import pytest
 from dispatcher.forge import ForgeApi
 from dispatcher.gate import NoGate, TieredGate
 from dispatcher.gate.forgejo import Approvers, ForgejoGate
+from dispatcher.listener.app import App
+from dispatcher.listener.hooks import PushHook
+from dispatcher.listener.serving import Listener
 from dispatcher.model.health import Health
 from dispatcher.settings import ForgeSettings
 from dispatcher.status.metrics import Metrics
-from dispatcher.web.app import App
-from dispatcher.web.hooks import PushHook
-from dispatcher.web.listener import Listener
 from tests.servers.forgejo import Forgejo
 from tests.support.forge_stage import Stage, action_path, action_text
 from tests.support.judging import Judge

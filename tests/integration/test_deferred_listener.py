@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from dispatcher.errors import Misconfigured
-from dispatcher.web.app import Receive, Scope, Send
-from dispatcher.web.deferred import DeferredListener
-from dispatcher.web.listener import Listener
+from dispatcher.listener.app import Receive, Scope, Send
+from dispatcher.listener.deferred import DeferredListener
+from dispatcher.listener.serving import Listener
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ from dispatcher.gate.forgejo import Approvers
 from dispatcher.gate.landing import Landings
 from dispatcher.gate.report import ForgeReporter
 from dispatcher.gate.request_comment import MARKER
+from dispatcher.listener.app import App
+from dispatcher.listener.hooks import PushHook
+from dispatcher.listener.serving import Listener
 from dispatcher.model.checks import Check
 from dispatcher.model.health import Health
 from dispatcher.operate.doctor import diagnose
 from dispatcher.settings import Settings
 from dispatcher.status.metrics import Metrics
-from dispatcher.web.app import App
-from dispatcher.web.hooks import PushHook
-from dispatcher.web.listener import Listener
 from tests.servers.forgejo import Account, Forgejo
 from tests.support.forge_stage import Stage, action_path, action_text
 from tests.support.judging import Found

@@ -11,12 +11,12 @@ from typing import Any
 
 from dispatcher.devservers.scene import Scene
 from dispatcher.gate.request_comment import MARKER
+from dispatcher.listener.app import App
+from dispatcher.listener.hooks import PushHook
+from dispatcher.listener.serving import Listener
 from dispatcher.loop.serve import Service
 from dispatcher.model.health import Health
 from dispatcher.status.metrics import Metrics
-from dispatcher.web.app import App
-from dispatcher.web.hooks import PushHook
-from dispatcher.web.listener import Listener
 from tests.servers.bao import Bao
 from tests.servers.forgejo import Forgejo
 from tests.support.forge_stage import Stage as ForgeStage

@@ -15,13 +15,13 @@ import pytest
 import yaml
 
 from dispatcher.errors import Dependency
+from dispatcher.listener import probe
+from dispatcher.listener.app import App
+from dispatcher.listener.hooks import Outcome
 from dispatcher.model.health import WaitingFor
 from dispatcher.model.verdicts import Verdict
 from dispatcher.status.metrics import Metrics
-from dispatcher.web import probe
-from dispatcher.web.app import App
-from dispatcher.web.hooks import Outcome
-from tests.unit.test_web import WELL
+from tests.unit.test_listener import WELL
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "jobs" / "systemd" / "disinto.service"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.listener.hooks import Outcome, PushHook
 from dispatcher.model.verdicts import Verdict
-from dispatcher.web.hooks import Outcome, PushHook
 from tests.support.issue_place import caller
 from tests.support.issue_stage import REPOSITORY, RULES, IssueStage
 

@@ -1,4 +1,4 @@
-"""``python3 -m dispatcher.web.probe``: exits 0 if the ``serve`` that these settings describe is alive.
+"""``python3 -m dispatcher.listener.probe``: exits 0 if the ``serve`` that these settings describe is alive.
 
 For supervisors that run a command, such as a container's health check. It requests ``/healthz`` from
 the listener that the settings name; without a listener it exits 0.

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.errors import Dependency, Misconfigured
+from dispatcher.listener.app import BODY_LIMIT, App
+from dispatcher.listener.hooks import Outcome, PushHook
+from dispatcher.listener.serving import Listener
 from dispatcher.model.health import DependencyHealth, Health, WaitingFor
 from dispatcher.model.verdicts import Verdict
 from dispatcher.status.metrics import Metrics
-from dispatcher.web.app import BODY_LIMIT, App
-from dispatcher.web.hooks import Outcome, PushHook
-from dispatcher.web.listener import Listener
 
 SECRET = b"a secret of more than sixteen bytes"
 NOW = 1_900_000_000.0

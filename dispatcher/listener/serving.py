@@ -12,7 +12,7 @@ from dispatcher.errors import Misconfigured, reason_of
 if TYPE_CHECKING:
     from uvicorn import Server
 
-    from dispatcher.web.app import ASGI
+    from dispatcher.listener.app import ASGI
 
 REQUEST_S = 15.0
 CONNECTIONS = 512
@@ -83,7 +83,7 @@ class Listener:
         """
         from uvicorn import Server
 
-        from dispatcher.web.guard import Guard, config, guarded
+        from dispatcher.listener.guard import Guard, config, guarded
 
         guard = Guard(request_s=self._request_s, connections=CONNECTIONS, per_address=PER_ADDRESS)
         self._server = Server(config(self._app, guarded(guard), idle_s=IDLE_S, backlog=ACCEPTED))

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable
 
 from dispatcher.errors import DisintoError
-from dispatcher.web.listener import AddressTaken, Listener
+from dispatcher.listener.serving import AddressTaken, Listener
 
 
 class DeferredListener:

@@ -9,10 +9,10 @@ from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
+from dispatcher.listener.hooks import SIGNATURES, Outcome, PushHook
 from dispatcher.model.health import Health
 from dispatcher.model.times import known_time
 from dispatcher.status.metrics import CONTENT_TYPE, Metrics
-from dispatcher.web.hooks import SIGNATURES, Outcome, PushHook
 
 BODY_LIMIT = 2**20
 """Bytes of a webhook's body. A push of many commits stays far below: forges cap the list at 5."""

@@ -12,14 +12,14 @@ from typing import cast
 import httpx
 import pytest
 
+from dispatcher.listener import guard as guard_module
+from dispatcher.listener import serving as serving_module
+from dispatcher.listener.app import App
+from dispatcher.listener.guard import Guard
+from dispatcher.listener.hooks import PushHook
+from dispatcher.listener.serving import Listener
 from dispatcher.model.health import Health
 from dispatcher.status.metrics import Metrics
-from dispatcher.web import guard as guard_module
-from dispatcher.web import listener as listener_module
-from dispatcher.web.app import App
-from dispatcher.web.guard import Guard
-from dispatcher.web.hooks import PushHook
-from dispatcher.web.listener import Listener
 from tests.support.thorough import some
 
 NOW = 1_900_000_000.0
@@ -101,9 +101,9 @@ def test_no_request_is_cut_off_before_the_loop_came_to_read_it(
     """All have arrived before the loop's first turn, as they do where it is held up."""
     if limit == "per address":
         monkeypatch.setattr(guard_module, "GRACE_S", 0.0)
-        monkeypatch.setattr(listener_module, "PER_ADDRESS", 1)
+        monkeypatch.setattr(serving_module, "PER_ADDRESS", 1)
     else:
-        monkeypatch.setattr(listener_module, "CONNECTIONS", 100)
+        monkeypatch.setattr(serving_module, "CONNECTIONS", 100)
     with ExitStack() as clients:
         listener = Listener(app(), listen="127.0.0.1:0")
         waiting = [clients.enter_context(connected(listener.port, ONCE)) for _ in range(120)]
