@@ -54,6 +54,7 @@ class PushHook:
         repository: ``owner/name`` on the forge; "" accepts any, where no forge is configured.
         branch: the branch whose files are actions.
         watched: whether a repository's issues are watched, by its name in lower case.
+        accepted: what a call for the branch causes, as a clause for the caller.
 
     Raises:
         Misconfigured: the secret is too short.
@@ -66,8 +67,10 @@ class PushHook:
         repository: str,
         branch: str,
         watched: Callable[[str], bool] = lambda _repository: False,
+        accepted: str = "polling now",
     ) -> None:
         self.renew(secret)
+        self._accepted = accepted
         self._watched = watched
         self._repository = repository.lower()
         self._ref = f"refs/heads/{branch}"
@@ -110,7 +113,7 @@ class PushHook:
         ref = _text(payload, "ref")
         if ref and ref != self._ref:
             return Judgement(outcome=Outcome.IGNORED, reason="another branch")
-        return Judgement(outcome=Outcome.LOOK, reason="polling now")
+        return Judgement(outcome=Outcome.LOOK, reason=self._accepted)
 
     def _genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Every signature that is present must be right, and one must be.

@@ -12,7 +12,7 @@ from dispatcher.errors import Misconfigured, reason_of
 if TYPE_CHECKING:
     from uvicorn import Server
 
-    from dispatcher.listener.app import ASGI
+    from dispatcher.listener.exchange import ASGI
 
 REQUEST_S = 15.0
 CONNECTIONS = 512
@@ -39,6 +39,7 @@ class Listener:
         app: the application; it is called on the listener's thread and must not block.
         listen: ``host:port``; port 0 takes a free one. ``[::1]:8480`` for IPv6.
         request_s: see ``Guard``.
+        option: what the user set to ``listen``, for errors.
 
     Raises:
         Misconfigured: ``listen`` is not an address.
@@ -51,8 +52,9 @@ class Listener:
         *,
         listen: str,
         request_s: float = REQUEST_S,
+        option: str = "[http] listen",
     ) -> None:
-        self._socket = _listening(listen)
+        self._socket = _listening(listen, option)
         self._app = app
         self._request_s = request_s
         self._server: Server | None = None
@@ -99,10 +101,10 @@ class _Listening(socket.socket):
         super().listen(max(backlog, BACKLOG))
 
 
-def _listening(listen: str) -> socket.socket:
+def _listening(listen: str, option: str) -> socket.socket:
     host, colon, port = listen.rpartition(":")
     if not (host and colon and port.isdigit() and int(port) < 2**16):
-        raise Misconfigured(f"[http] listen is {listen!r}, not host:port")
+        raise Misconfigured(f"{option} is {listen!r}, not host:port")
     try:
         candidates = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
         if len(candidates) == 1:
@@ -112,7 +114,7 @@ def _listening(listen: str) -> socket.socket:
     except (OSError, ValueError, OverflowError) as error:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         raise (AddressTaken if taken else Misconfigured)(
-            f"[http] listen {listen} cannot be opened: {reason_of(error)}",
+            f"{option} {listen} cannot be opened: {reason_of(error)}",
             remedy="Choose a free address, or an empty one for no listener.",
         ) from error
-    raise Misconfigured(f"[http] listen {listen} names several addresses; give one by its number")
+    raise Misconfigured(f"{option} {listen} names several addresses; give one by its number")

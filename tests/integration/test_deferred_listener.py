@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from dispatcher.errors import Misconfigured
-from dispatcher.listener.app import Receive, Scope, Send
+from dispatcher.listener.exchange import Receive, Scope, Send
 from dispatcher.listener.deferred import DeferredListener
 from dispatcher.listener.serving import Listener
 

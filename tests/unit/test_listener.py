@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.errors import Dependency, Misconfigured
-from dispatcher.listener.app import BODY_LIMIT, App
+from dispatcher.listener.app import App
+from dispatcher.listener.exchange import BODY_LIMIT
 from dispatcher.listener.hooks import Outcome, PushHook
 from dispatcher.listener.serving import Listener
 from dispatcher.model.health import DependencyHealth, Health, WaitingFor
