@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from dispatcher.errors import Misconfigured
-from dispatcher.listener.exchange import Receive, Scope, Send
 from dispatcher.listener.deferred import DeferredListener
+from dispatcher.listener.exchange import Receive, Scope, Send
 from dispatcher.listener.serving import Listener
 
 
