@@ -310,15 +310,17 @@ def open_steady_clock(settings: Settings, vault: Vault) -> SteadyClock:
 
 
 def open_sources(
-    settings: Settings, repo: OpsRepo, inventory: InventoryReader
+    settings: Settings, repo: OpsRepo, inventory: InventoryReader, vault: Vault
 ) -> tuple[Source, ...]:
     """What starts actions by itself; nothing if nothing is signed."""
     from dispatcher.loop.expiry import Expiry
+    from dispatcher.loop.signing import id_secret
     from dispatcher.sources.schedules import Schedules
 
     if not settings.attestation.enabled:
         return ()
-    return (Schedules(repo, limit=settings.limits.max_action_bytes), Expiry(repo, inventory))
+    expiry = Expiry(repo, inventory, id_secret(settings, vault))
+    return (Schedules(repo, limit=settings.limits.max_action_bytes), expiry)
 
 
 def open_issue_reporter(
@@ -459,7 +461,7 @@ def build_components(
         verifier=verifier,
         sign_action=action_signer(settings, vault),
         written=written,
-        sources=open_sources(settings, repo, inventory),
+        sources=open_sources(settings, repo, inventory, vault),
         audit=audit,
         wake=wake,
         leadership=leadership,

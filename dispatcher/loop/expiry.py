@@ -12,17 +12,15 @@ The action has the secrets and mounts of the one that wrote the entry, which is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
-from dispatcher.attestation import git_blob
-from dispatcher.loop.expiry_attempts import Attempt, next_attempt
+from dispatcher.loop.expiry_attempts import Attempt, AttemptIds, next_attempt
 from dispatcher.loop.foreign import InGit
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader, Locate
 from dispatcher.model.action import MAX_ACTION_BYTES, Action, parse_action
 from dispatcher.model.sure_time import SureTime
 from dispatcher.model.times import epoch
-from dispatcher.ops_repo import Tree
 from dispatcher.sources import Look, SourceNote, SourceState, Wanted, Wants
 from dispatcher.sources.base import WANTED_LIMIT
 
@@ -31,12 +29,16 @@ KIND = "expiry"
 ID_CHARACTERS = 70
 """Characters of an entry's id that the id of the action has."""
 
+NOTES = 100
+"""Maximum of notes for people."""
+
+_BEGINNING = "expire-"
+
 
 class Repo(Protocol):
     """What of the ops repo is read."""
 
-    def tree_of(self, commit: str, action_id: str) -> Tree: ...
-    def read_file(self, commit: str, path: str, *, limit: int) -> bytes | int | None: ...
+    def read_present(self, blobs: Iterable[str], *, limit: int) -> Mapping[str, bytes | int]: ...
 
 
 class Expiry:
@@ -45,10 +47,11 @@ class Expiry:
     Args:
         repo: the ops repo.
         inventory: what exists.
+        secret: of the ids; see ``AttemptIds``. Raises ``Unavailable`` or ``Denied``.
     """
 
-    def __init__(self, repo: Repo, inventory: InventoryReader) -> None:
-        self._repo, self._inventory = repo, inventory
+    def __init__(self, repo: Repo, inventory: InventoryReader, secret: Callable[[], bytes]) -> None:
+        self._repo, self._inventory, self._secret = repo, inventory, secret
 
     @property
     def kind(self) -> str:
@@ -66,28 +69,47 @@ class Expiry:
         over = [entry for at, entry in sorted(lasting, key=_when) if at <= look.now]
         sure = look.sure() if over else SureTime(now=look.now)
         ended = [entry for entry in over if _is_over(entry, sure)]
-        attempts = {entry.path: next_attempt(look, action_id_of(entry)) for entry in ended}
-        due = [entry for entry in ended if _is_news(attempts[entry.path])]
+        attempts = self._attempts(look, ended)
         later = [at for at, _ in lasting if at > look.now]
         later += [attempt.at for attempt in attempts.values() if attempt.at is not None]
-        wanted, notes = [], list(_held(len(over) - len(ended), sure))
-        for entry in due[:WANTED_LIMIT]:
-            attempt = attempts[entry.path]
-            action = self._action(look.commit, entry)
+        later += _soon(over, sure, look.now)
+        due = [entry for entry in ended if attempts[entry.path].action_id]
+        wanted: list[Wanted] = []
+        notes = list(_held(len(over) - len(ended), sure))
+        for entry in due:
+            if len(wanted) == WANTED_LIMIT:
+                break
+            action = self._action(entry)
             if action is None:
                 notes.append(_broken(entry, _why_not(entry)))
-                continue
-            if attempt.action_id:
-                wanted.append(_wanted(entry, action, attempt.action_id))
-            if attempt.trouble:
-                notes.append(_limited(entry, attempt.trouble))
-        return Wants(actions=tuple(wanted), next_at=min(later, default=None), notes=tuple(notes))
+            else:
+                wanted.append(_wanted(entry, action, attempts[entry.path].action_id))
+        troubled = [entry for entry in ended if attempts[entry.path].trouble]
+        notes += [_limited(entry, attempts[entry.path].trouble) for entry in troubled]
+        return Wants(
+            actions=tuple(wanted), next_at=min(later, default=None), notes=tuple(notes[:NOTES])
+        )
 
-    def _action(self, commit: str, entry: InventoryEntry) -> Mapping[str, object] | None:
+    def _attempts(self, look: Look, ended: Iterable[InventoryEntry]) -> dict[str, Attempt]:
+        """What is to be done about each of these, by path."""
+        stems = {entry.path: stem_of(entry) for entry in ended}
+        if not stems:
+            return {}
+        secret, named = self._secret(), dict[str, list[str]]()
+        for action_id in look.ids():
+            if action_id.startswith(_BEGINNING):
+                for stem in {action_id, action_id.rpartition("-")[0]}:
+                    named.setdefault(stem, []).append(action_id)
+        return {
+            path: next_attempt(look, AttemptIds(stem=stem, secret=secret), named.get(stem, ()))
+            for path, stem in stems.items()
+        }
+
+    def _action(self, entry: InventoryEntry) -> Mapping[str, object] | None:
         """The keys of the action that destroys an entry."""
         if not entry.destroyed_by:
             return None
-        creator = self._creator(commit, entry)
+        creator = self._creator(entry)
         if creator is None:
             return None
         given: dict[str, Any] = {
@@ -98,16 +120,15 @@ class Expiry:
         }
         return {**given, "mounts": list(creator.mounts)} if creator.mounts else given
 
-    def _creator(self, commit: str, entry: InventoryEntry) -> Action | None:
-        """The action whose run wrote the entry, as it ran: whoever may push can change its file."""
-        path = self._repo.tree_of(commit, entry.result).action_path(entry.result)
-        data = self._repo.read_file(commit, path, limit=MAX_ACTION_BYTES) if path else None
-        if (
-            not isinstance(data, bytes)
-            or git_blob(data, like=entry.action_blob) != entry.action_blob
-        ):
+    def _creator(self, entry: InventoryEntry) -> Action | None:
+        """The action whose run wrote the entry, as it ran, by the blob that the signed result names:
+        whoever may push can change or remove its file.
+        """
+        blob = entry.action_blob
+        data = self._repo.read_present([blob], limit=MAX_ACTION_BYTES).get(blob)
+        if not isinstance(data, bytes):
             return None
-        action = parse_action(data, path=path or "", stem=entry.result)
+        action = parse_action(data, path="", stem=entry.result)
         return action if isinstance(action, Action) else None
 
 
@@ -141,15 +162,18 @@ def _held(count: int, sure: SureTime) -> Iterator[SourceNote]:
         yield SourceNote(kind=KIND, name="clock", state=SourceState.LIMITED, reason=reason)
 
 
-def _is_news(attempt: Attempt) -> bool:
-    """Whether it is worth to check the entry: something is to be done, or to be said."""
-    return bool(attempt.action_id or attempt.trouble)
+def _soon(over: Iterable[InventoryEntry], sure: SureTime, now: float) -> Iterator[float]:
+    """When those are over for sure that are over by the clock of this machine alone: Vault's may be
+    a little behind, and shows whole seconds.
+    """
+    return (now + at - sure.now for each in over if (at := each.expires_s or 0.0) > sure.now)
 
 
-def action_id_of(entry: InventoryEntry) -> str:
-    """The id of the first action that destroys this content of an entry."""
+def stem_of(entry: InventoryEntry) -> str:
+    """With what the ids of the actions begin that destroy this content of an entry."""
     whole = f"{entry.kind}/{entry.id}/{entry.blob}"
-    return f"expire-{entry.id[:ID_CHARACTERS]}-{hashlib.sha256(whole.encode()).hexdigest()[:12]}"
+    code = hashlib.sha256(whole.encode()).hexdigest()[:12]
+    return f"{_BEGINNING}{entry.id[:ID_CHARACTERS]}-{code}"
 
 
 def _wanted(entry: InventoryEntry, action: Mapping[str, object], action_id: str) -> Wanted:
@@ -166,7 +190,7 @@ def _wanted(entry: InventoryEntry, action: Mapping[str, object], action_id: str)
 def _why_not(entry: InventoryEntry) -> str:
     if not entry.destroyed_by:
         return "it names no formula that destroys it"
-    return f"the file of {entry.result}, which wrote it, was changed or removed since it ran"
+    return f"git no longer has the action {entry.result}, which wrote it, as it ran"
 
 
 def _broken(entry: InventoryEntry, reason: str) -> SourceNote:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cache
 from typing import TYPE_CHECKING
 
 from dispatcher.loop.components import NothingWritten
@@ -10,6 +12,8 @@ from dispatcher.loop.verifying import Unsigned, Verifier
 from dispatcher.settings.repository import repository_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dispatcher.attestation import Signer
     from dispatcher.gate.sourced import Written
     from dispatcher.settings import Settings
@@ -17,6 +21,10 @@ if TYPE_CHECKING:
 
 LOCAL_KEY = "attestation.key"
 """Name of the file in the state directory with the private key, if no transit key is configured."""
+
+
+IDS_PAYLOAD_TYPE = "application/vnd.disinto.id-secret"
+"""DSSE's payload type of what is signed for ``id_secret``; nothing else is."""
 
 
 def result_signer(settings: Settings, vault: Vault) -> Sign:
@@ -41,6 +49,25 @@ def action_signer(settings: Settings, vault: Vault) -> SignAction | None:
 
     signer, place = _signer(settings, vault), _place(settings)
     return lambda text: sign_action(signer, text, place=place)
+
+
+def id_secret(settings: Settings, vault: Vault) -> Callable[[], bytes]:
+    """A secret from which ids of actions are made that nobody can know before they are written. It
+    comes from the signing key, because ed25519 signs the same text always the same way: it needs no place
+    of its own and survives whatever the key survives. The signature itself is shown nowhere.
+
+    Returns:
+        Calls Vault, once, if it has the key; raises what ``Signer.sign`` raises.
+    """
+
+    @cache
+    def secret() -> bytes:
+        from dispatcher.attestation import pae
+
+        signed = _signer(settings, vault).sign(pae(IDS_PAYLOAD_TYPE, _place(settings).encode()))[1]
+        return hashlib.sha256(signed).digest()
+
+    return secret
 
 
 def written_verifier(settings: Settings, verifier: Verifier) -> Written:

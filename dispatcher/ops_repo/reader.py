@@ -21,7 +21,7 @@ from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.files import is_month
 from dispatcher.ops_repo.history import Change, changes, entered
 from dispatcher.ops_repo.levels import differences, entries, groups, listing, months
-from dispatcher.ops_repo.records import CommitInfo, Entry, claimed_time
+from dispatcher.ops_repo.records import CommitInfo, Entry, claimed_time, is_oid
 from dispatcher.ops_repo.tree import Tree
 
 _FORMAT = "%x00".join(
@@ -178,6 +178,13 @@ def read(clone: Clone, blobs: Iterable[str], limit: int) -> dict[str, bytes | in
             small.append(oid)
     contents.update(clone.objects.contents(small))
     return contents
+
+
+def read_present(clone: Clone, blobs: Iterable[str], limit: int) -> dict[str, bytes | int]:
+    """The same of those that the clone has."""
+    requested = [oid for oid in dict.fromkeys(blobs) if is_oid(oid)]
+    infos = zip(requested, clone.objects.info(requested), strict=True)
+    return read(clone, [oid for oid, info in infos if info and info.kind == "blob"], limit)
 
 
 def _log(clone: Clone, *args: str) -> list[CommitInfo]:

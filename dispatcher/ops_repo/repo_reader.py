@@ -47,6 +47,11 @@ class RepoReader:
         requested = tuple(blobs)
         return self._repairing(lambda: reader.read(self._clone, requested, limit))
 
+    def read_present(self, blobs: Iterable[str], *, limit: int) -> dict[str, bytes | int]:
+        """The same; what the clone does not have is left out. Any text may be given."""
+        requested = tuple(blobs)
+        return self._repairing(lambda: reader.read_present(self._clone, requested, limit))
+
     def blob_at(self, commit: str, path: str) -> str | None:
         """Hash of the regular file at a path, or None: nothing there, or something else."""
         entry = self.entry_at(commit, path)

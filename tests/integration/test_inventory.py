@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dispatcher.loop import expiry_attempts
+from dispatcher.loop.expiry import stem_of
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader
 from dispatcher.loop.inventory_files import kept_in_ledger
 from dispatcher.model.run import Outcome, RunKey
@@ -266,8 +267,9 @@ def test_what_expires_is_destroyed_once_and_a_forged_lifetime_does_nothing(
     monkeypatch.setattr(expiry_attempts, "FIRST_PAUSE_S", 0.5)
     assert finish(stage, first, {"id": "web"}, code=1)["verdict"] == "failed"
     action_id = expiring()
-    assert action_id == f"{first}-2", "what failed is repeated"
-    assert any("attempt 2 of 6" in w for w in stage.watch.last.warnings)  # type: ignore[union-attr]
+    assert action_id != first, "what failed is repeated, under an id that nobody can guess"
+    assert action_id.rpartition("-")[0] == first.rpartition("-")[0]
+    assert any("attempt 2" in w for w in stage.watch.last.warnings)  # type: ignore[union-attr]
     result = finish(stage, action_id, {"id": "web"})
     assert (result["verdict"], result["inventory"]["change"]) == ("succeeded", "destroys")
     listed = stage.scene.git("ls-tree", "-r", "--name-only", "main", cwd=stage.scene.remote)
@@ -285,23 +287,37 @@ def test_what_expires_is_destroyed_once_and_a_forged_lifetime_does_nothing(
     assert len(stage.scheduler.submitted) == before + 1, "the last action alone"
 
 
-def test_an_edit_of_the_action_that_created_it_gives_its_destruction_no_more(stage: Stage) -> None:
+def test_nobody_who_may_push_keeps_anything_from_expiring(stage: Stage) -> None:
+    """Neither by ids that the destroying action might get, nor by an edit of the one that created it, which
+    gives its destruction no secret either.
+    """
     merge(stage, {path("web"): action("web", formula="make")}, "web")
     stage.components.wake()
     running(stage, "web")
     changed = action("web", formula="make", secrets='"TOKEN_A"')
-    merge(stage, {path("web"): changed}, "To have it destroyed with a secret")
-    finish(stage, "web", {"expires_at": rfc3339(time.time() - 1)})
+    merge(stage, {path("web"): changed}, "To have it destroyed with a secret, or not at all")
+    expires = time.time() + 3
+    finish(stage, "web", {"expires_at": rfc3339(expires)})
+    stem = stem_of(believed(stage)["web"])
+    taken = [stem, *(f"{stem}-{number}" for number in range(2, expiry_attempts.ATTEMPTS + 1))]
+    results = {f"vault/actions/{i}.result.json": "{}" for i in taken}
+    merge(stage, results | {path(taken[0]): action(taken[0], formula="plain")}, "Take the ids")
+    assert time.time() < expires, "too late to show anything"
 
     @eventually
-    def told() -> str:
+    def expiring() -> RunKey:
         stage.components.wake()
-        assert stage.watch.last is not None
-        (warning,) = [w for w in stage.watch.last.warnings if w.startswith("expiry web")]
-        return warning
+        (key,) = stage.scheduler.running()
+        return key
 
-    assert "the file of web, which wrote it, was changed or removed" in told()
-    assert [each.secrets for each in stage.scheduler.submitted] == [()]
+    key = expiring()
+    assert key.action_id.startswith(f"{stem}-")
+    assert key.action_id not in taken
+    finish(stage, key.action_id, {"id": "web"})
+    assert "web" not in believed(stage)
+    assert [each.secrets for each in stage.scheduler.submitted] == [(), ()]
+    run(stage, "after", "plain", None)
+    assert len(stage.scheduler.submitted) == 3, "it is written once"
 
 
 @eventually

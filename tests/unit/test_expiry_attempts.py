@@ -1,7 +1,10 @@
-"""When the destruction of an expired entry is repeated: after a growing pause, a limited number of times."""
+"""When the destruction of an expired entry is repeated: after a growing pause, a limited number of times,
+and under ids that nobody can take first.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,73 +12,129 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dispatcher.loop.expiry_attempts import ATTEMPTS, FIRST_PAUSE_S, GROWTH, Attempt, next_attempt
+from dispatcher.loop.expiry_attempts import (
+    ATTEMPTS,
+    FIRST_PAUSE_S,
+    GROWTH,
+    IDS,
+    LONGEST_PAUSE_S,
+    OTHERS,
+    Attempt,
+    AttemptIds,
+    next_attempt,
+)
+from dispatcher.model.names import is_id
 from dispatcher.model.times import rfc3339
 from dispatcher.model.verdicts import Verdict
 from dispatcher.sources import Look
 
 ENDED = 1_800_000_000.0
-FIRST = "expire-web-0123456789ab"
+IDS_OF = AttemptIds(stem="expire-web-0123456789ab", secret=b"k" * 32)
+FIRST = IDS_OF.of(1)
+WITHDRAWN = "withdrawn"
+FOREIGN = "foreign"
 
 
-def look(*verdicts: Verdict | None, after_s: float = 0.0, foreign: bool = False) -> Look:
-    """A look some seconds after attempts that ended like this at one time; None is still open."""
-    ids = [FIRST if n == 0 else f"{FIRST}-{n + 1}" for n in range(len(verdicts))]
-    runs = dict(zip(ids, verdicts, strict=True))
+def look(*ends: Verdict | str | None, after_s: float = 0.0, **more: Any) -> Look:
+    """A look some seconds after attempts that ended like this at one time; None is still open.
+
+    Args:
+        more: attempts under ids of their own.
+    """
+    runs = {IDS_OF.of(number): end for number, end in enumerate(ends, 1)} | more
 
     def written(action_id: str) -> Any:
-        verdict = runs[action_id]
-        made = SimpleNamespace(verdict=verdict, timestamp=rfc3339(ENDED))
-        return None if foreign else SimpleNamespace(result=made if verdict else None)
+        end = runs.get(action_id, FOREIGN)
+        if end == FOREIGN:
+            return None
+        made = SimpleNamespace(verdict=end, timestamp=rfc3339(ENDED))
+        return SimpleNamespace(
+            result=made if isinstance(end, Verdict) else None,
+            withdrawn_at=ENDED if end == WITHDRAWN else None,
+        )
 
-    def is_open(action_id: str) -> bool:
-        return action_id in runs and runs[action_id] is None
-
-    seen = SimpleNamespace(
-        now=ENDED + after_s, is_used=runs.__contains__, is_open=is_open, written=written
+    return cast(
+        Look, SimpleNamespace(now=ENDED + after_s, is_used=runs.__contains__, written=written)
     )
-    return cast(Look, seen)
+
+
+def attempt(*ends: Verdict | str | None, named: Collection[str] = (), **more: Any) -> Attempt:
+    return next_attempt(look(*ends, **more), IDS_OF, named)
 
 
 def test_the_first_begins_at_once() -> None:
-    assert next_attempt(look(), FIRST) == Attempt(action_id=FIRST)
+    assert attempt() == Attempt(action_id=FIRST)
 
 
 @pytest.mark.parametrize("verdict", [Verdict.FAILED, Verdict.LOST, Verdict.UNPLACEABLE])
 def test_what_failed_is_tried_again_after_a_pause_that_grows(verdict: Verdict) -> None:
     for made in range(1, ATTEMPTS):
-        pause = FIRST_PAUSE_S * GROWTH ** (made - 1)
-        early = next_attempt(look(*[verdict] * made, after_s=pause - 1), FIRST)
+        pause = min(FIRST_PAUSE_S * GROWTH ** (made - 1), LONGEST_PAUSE_S)
+        early = attempt(*[verdict] * made, after_s=pause - 1)
         assert (early.action_id, early.at) == ("", ENDED + pause)
-        assert f"attempt {made + 1} of {ATTEMPTS} is at 2027" in early.trouble
-        due = next_attempt(look(*[verdict] * made, after_s=pause), FIRST)
-        assert due.action_id == f"{FIRST}-{made + 1}"
+        assert f"attempt {made + 1} is at 2027" in early.trouble
+        due = attempt(*[verdict] * made, after_s=pause)
+        assert due.action_id == IDS_OF.of(made + 1)
 
 
-def test_an_id_that_somebody_took_is_named() -> None:
-    attempt = next_attempt(look(Verdict.SUCCEEDED, foreign=True), FIRST)
-    assert attempt.action_id == ""
-    assert attempt.trouble.startswith(
-        f"{FIRST}, the id of the action that would destroy it, is taken"
-    )
+def test_an_id_says_what_it_is_about_and_cannot_be_guessed() -> None:
+    assert FIRST.startswith(f"{IDS_OF.stem}-")
+    other = AttemptIds(stem=IDS_OF.stem, secret=b"l" * 32)
+    assert len({ids.of(number) for ids in (IDS_OF, other) for number in (1, 2)}) == 4
+    longest = AttemptIds(stem=f"expire-{'a' * 70}-0123456789ab", secret=b"k")
+    assert is_id(longest.of(1))
+
+
+def test_an_id_that_somebody_took_is_passed_over() -> None:
+    assert attempt(FOREIGN, FOREIGN).action_id == IDS_OF.of(3)
+    late = attempt(FOREIGN, Verdict.FAILED, FOREIGN, after_s=FIRST_PAUSE_S)
+    assert late.action_id == IDS_OF.of(4)
+
+
+def test_what_somebody_removes_before_it_runs_is_written_again_however_often() -> None:
+    """Nobody who may only push keeps anything from expiring."""
+    assert attempt(WITHDRAWN).at == ENDED + FIRST_PAUSE_S
+    for times in (1, ATTEMPTS, IDS - 1):
+        due = attempt(*[WITHDRAWN] * times, after_s=LONGEST_PAUSE_S)
+        assert due.action_id == IDS_OF.of(times + 1)
+        assert "its file was changed or removed" in due.trouble
+
+
+def test_attempts_under_ids_of_another_key_count_and_a_flood_of_names_does_not() -> None:
+    """A dispatcher before this one, or one with another key, gave other ids."""
+    before = f"{IDS_OF.stem}-2"
+    assert attempt(named=[before], **{before: None}) == Attempt()
+    failed = attempt(named=[before], **{before: Verdict.FAILED}, after_s=FIRST_PAUSE_S)
+    assert failed.action_id == FIRST
+    flood = [f"{IDS_OF.stem}-{number:05}" for number in range(20 * OTHERS)]
+    late = flood[OTHERS]
+    assert attempt(named=flood, **dict.fromkeys(flood, FOREIGN)).action_id == FIRST
+    assert attempt(named=flood, **{late: None}).action_id == FIRST, "not looked at"
 
 
 def test_after_the_last_a_person_is_needed() -> None:
-    last = next_attempt(look(*[Verdict.FAILED] * ATTEMPTS, after_s=1e9), FIRST)
+    last = attempt(*[Verdict.FAILED] * ATTEMPTS, after_s=1e9)
     assert (last.action_id, last.at) == ("", None)
-    assert f"the last is {FIRST}-{ATTEMPTS}" in last.trouble
+    assert f"{ATTEMPTS} attempts to destroy it failed" in last.trouble
+
+
+def test_what_was_cancelled_is_not_repeated_and_said() -> None:
+    ended = attempt(Verdict.CANCELLED, after_s=1e9)
+    assert (ended.action_id, ended.at) == ("", None)
+    assert f"{FIRST} was to destroy it, ended as cancelled" in ended.trouble
 
 
 @given(
-    verdicts=st.lists(st.sampled_from([*Verdict, None]), min_size=1, max_size=ATTEMPTS),
+    ends=st.lists(
+        st.sampled_from([*Verdict, None, WITHDRAWN, FOREIGN]), min_size=1, max_size=ATTEMPTS
+    ),
     after_s=st.floats(0, 1e9),
-    foreign=st.booleans(),
 )
-def test_nothing_is_repeated_but_what_failed(
-    verdicts: list[Verdict | None], after_s: float, *, foreign: bool
+def test_nothing_is_repeated_but_what_failed_or_never_ran(
+    ends: list[Verdict | str | None], after_s: float
 ) -> None:
-    attempt = next_attempt(look(*verdicts, after_s=after_s, foreign=foreign), FIRST)
+    made = attempt(*ends, after_s=after_s)
     stopped = {Verdict.SUCCEEDED, Verdict.CANCELLED, Verdict.REFUSED, Verdict.INVALID, None}
-    if foreign or stopped & set(verdicts):
-        assert (attempt.action_id, attempt.at) == ("", None)
-    assert attempt.action_id in ("", f"{FIRST}-{len(verdicts) + 1}")
+    if stopped & set(ends):
+        assert (made.action_id, made.at) == ("", None)
+    assert made.action_id in ("", IDS_OF.of(len(ends) + 1))
