@@ -47,6 +47,9 @@ COMMANDS: dict[str, Entry] = {
     "apply": Entry(
         section=OPERATION, summary="Write policies, roles and mounts to Vault, jobs to Nomad"
     ),
+    "release": Entry(
+        section=OPERATION, summary="Deploy a branch on this machine; return to the safe commit"
+    ),
     "takeover": Entry(
         section=OPERATION, summary="Make this installation the leader, after a restore or a move"
     ),

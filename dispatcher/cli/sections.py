@@ -16,6 +16,7 @@ from dispatcher.errors import Exit
 from dispatcher.model.mounts import HOME, Mount
 from dispatcher.model.notice import Condition
 from dispatcher.model.verdicts import Verdict
+from dispatcher.release import reference as release_reference
 from dispatcher.settings.jobs import BUILT_IN
 
 VOLUMES = "/srv/disinto/volumes"
@@ -94,6 +95,7 @@ SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/controls/notifications.md": {"conditions": condition_table},
     "docs/jobs.md": {"job classes": job_class_table},
     "docs/operations.md": {"exit codes": exit_code_table},
+    "docs/releases.md": {"release.toml": release_reference.reference},
     "Dockerfile": {"mounts": image_directories},
     "compose.yaml": {"mounts": volume_directories},
     "jobs/compose/nomad.hcl": {"mounts": lambda: host_volumes(base=VOLUMES)},

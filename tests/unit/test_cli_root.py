@@ -16,7 +16,7 @@ from dispatcher.cli.root import COMMANDS, root
 from dispatcher.errors import Exit
 from dispatcher.model.verdicts import Verdict
 
-LINES, COLUMNS = 39, 100
+LINES, COLUMNS = 40, 100
 
 PRINTS_DATA = {
     "validate", "dispatch", "again", "watch", "status", "verify", "inventory", "plan", "archive", "apply", "secrets list",
@@ -25,7 +25,7 @@ PRINTS_DATA = {
     "desktop create", "desktop list", "desktop show", "desktop open", "desktop destroy", "desktop reap",
     "desktop gateway",
     "stack deploy", "stack list", "stack show", "stack update", "stack destroy", "stack check",
-    "stack reap",
+    "stack reap", "release status",
 }  # fmt: skip
 """Commands with ``--json``. ``schema`` prints JSON always; ``logs`` hands on what a run wrote."""
 

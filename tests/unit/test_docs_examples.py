@@ -19,6 +19,7 @@ from dispatcher.model.action import Action, InvalidAction, parse_action
 from dispatcher.model.cancel_request import CancelRequest, parse_cancel_request
 from dispatcher.model.schedule import InvalidSchedule, parse_schedule
 from dispatcher.operate.schema import schema
+from dispatcher.release.settings import READER, ReleaseSettings
 from dispatcher.settings.whole import settings_reader
 from dispatcher.sources.schedules import KIND, Defined, wanted_of
 from dispatcher.sources.text import parsed
@@ -70,7 +71,14 @@ def cancel(text: str) -> object:
     return () if isinstance(made, CancelRequest) else made
 
 
+def release(text: str) -> object:
+    source = TomlSource.parse(text.encode(), path="release.toml")
+    read = source.problems or READER.read(source.data, source.problem)
+    return () if isinstance(read, ReleaseSettings) else read
+
+
 JUDGES: Mapping[str, Judge] = {
+    "release": release,
     "schedule": schedule,
     "action": action,
     "sidecars": lambda text: parse_sidecars(text.encode(), path="sidecars.toml") and (),
@@ -89,6 +97,9 @@ def kinds(data: Mapping[str, Any]) -> Iterator[str]:
     """What an excerpt may be of, by its keys."""
     if data.keys() == {"id", "blob", "reason"}:
         yield "cancel"
+        return
+    if {"app", "remote"} <= data.keys():
+        yield "release"
         return
     for kind in ("schedule", "action", "sidecars", "policy", "settings"):
         if data and data.keys() <= keys_of(kind):

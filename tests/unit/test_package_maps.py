@@ -26,6 +26,7 @@ MAPPED = (
     "page",
     "page/pages",
     "provision",
+    "release",
     "schemas",
     "sidecar",
     "sources",
