@@ -26,6 +26,7 @@ from dispatcher.desktop.probes import NetworkProber
 from dispatcher.desktop.reap import Known, reap
 from dispatcher.desktop.tags import Tags
 from dispatcher.model.times import epoch, rfc3339
+from dispatcher.provision.confidential import Confidential
 from dispatcher.provision.params import path_of, read_params, required
 from dispatcher.provision.program import Program, run_program
 from dispatcher.provision.reporting import FileReporter
@@ -44,7 +45,9 @@ class _Run:
             outputs_path=path_of(environ, "DISINTO_OUTPUTS"),
         )
         token = required(environ, TOKEN, f'Name it in the action: secrets = ["{TOKEN}"].')
-        self.cloud = DigitalOcean(Connection(token, url=self.settings.api_url))
+        self.confidential = Confidential()
+        connection = Connection(token, url=self.settings.api_url)
+        self.cloud = DigitalOcean(connection, confidential=self.confidential)
 
 
 def _create(run: _Run) -> None:
@@ -65,6 +68,9 @@ def _create(run: _Run) -> None:
         ssh_keys=params.ssh_keys,
         vigilance=params.watched,
     )
+    for secret in machine.credentials.values():
+        run.confidential.add(secret)
+    run.confidential.add_sent(machine.certificate.secret)
     order = Order(
         name=params.name,
         region=params.region,
@@ -80,7 +86,7 @@ def _create(run: _Run) -> None:
         fingerprint=machine.certificate.fingerprint,
         entry=_entry(run.settings, params, machine, order, now),
         keep_on_error=params.keep_on_error,
-        conceal=machine.credentials.conceal,
+        confidential=run.confidential,
     )
     prober = NetworkProber(http_port=run.settings.http_port, https_port=run.settings.https_port)
     Creation(wanted, cloud=run.cloud, clock=run.clock, prober=prober, reporter=run.reporter).run()

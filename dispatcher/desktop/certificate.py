@@ -31,6 +31,11 @@ class Certificate:
     key_pem: str = field(repr=False)
     fingerprint: str
 
+    @property
+    def secret(self) -> str:
+        """The private key in base64, without the lines around it, to look for it in what others write."""
+        return "".join(self.key_pem.splitlines()[1:-1])
+
 
 def make_certificate(desktop_id: str, *, now: float, days: int = 825) -> Certificate:
     """Make one whose names are the desktop's id and ``localhost``.

@@ -48,6 +48,10 @@ class Droplet:
     tags: tuple[str, ...]
     created_at: float
 
+    def has_tag(self, tag: str) -> bool:
+        """Whether it carries a tag. DigitalOcean keeps the case of a tag's first use."""
+        return tag.casefold() in map(str.casefold, self.tags)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Order:
@@ -76,7 +80,10 @@ class Cloud(Protocol):
         """The part of the account's requests per hour that is left, by the last answer; None if unknown."""
 
     def create(self, order: Order) -> Droplet:
-        """Ask for one machine. It is accepted, not made: status ``new`` and no address."""
+        """Ask for one machine. It is accepted, not made: status ``new`` and no address.
+
+        An answer that names a machine without the order's tags is ``CloudUnclear``: nothing shows that it is ours.
+        """
 
     def get(self, droplet_id: int) -> Droplet | None:
         """One machine; None if the provider does not know it, which proves nothing of a new one."""

@@ -8,7 +8,7 @@ the run early, what was made is removed; the entry in the outputs is taken back 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dispatcher.desktop.cloud import (
     Cloud,
@@ -29,6 +29,7 @@ from dispatcher.desktop.lifecycle import (
 )
 from dispatcher.desktop.probes import Prober
 from dispatcher.errors import Exit, PermanentError
+from dispatcher.provision.confidential import Confidential
 from dispatcher.provision.reporting import Reporter
 from dispatcher.provision.waiting import PATIENCE_S, PAUSE_S, Cancelled, Clock, Pace, patiently
 
@@ -57,8 +58,7 @@ class Wanted:
         fingerprint: of the certificate in the order's user data.
         entry: of the inventory, as far as it is known before.
         keep_on_error: whether a machine that became no desktop is kept.
-        conceal: a text of the machine without its credentials, which it knows and the runner's redactor
-            does not.
+        confidential: credentials that the machine has, which the runner's redactor does not know.
     """
 
     order: Order
@@ -66,7 +66,7 @@ class Wanted:
     fingerprint: str
     entry: Mapping[str, object]
     keep_on_error: bool = False
-    conceal: Callable[[str], str] = str
+    confidential: Confidential = field(default_factory=Confidential)
 
 
 class Creation:
@@ -180,12 +180,12 @@ class Creation:
             if droplet is None:
                 # An id of seconds ago that is unknown may be late in becoming known.
                 listed = self._cloud.tagged(self._wanted.run_tag)
-                droplet = next(iter(listed), None)
+                droplet = min(listed, key=lambda each: each.id, default=None)
         except (CloudBusy, CloudUnclear) as error:
             self._pace.failed(error)
             return Observation(accepted=True, answered=False)
         self._pace.answered()
-        if droplet is None:
+        if droplet is None or not droplet.has_tag(self._wanted.run_tag):
             return Observation(accepted=True)
         self._droplet = droplet
         return Observation(accepted=True, running=droplet.status == "active", ip=droplet.ip)
@@ -204,14 +204,16 @@ class Creation:
 
     def _fail(self) -> None:
         """ERROR: keep the machine, or remove it."""
-        why = self._wanted.conceal(explained(self._record))
         if self._record.next_step is Step.KEEP:
             self._enter()
+            why = explained(self._record, None)
             raise NoDesktop(
                 f"{why}\nthe machine is kept until it expires, and is billed",
                 remedy="Look at its log, then destroy the desktop.",
             )
         self._clean_up()
+        # From here on the machine's credentials open nothing, so its own words may be shown.
+        why = explained(self._record, self._wanted.confidential)
         raise NoDesktop(f"{why}\nthe machine was removed")
 
     def _abandon(self, error: BaseException) -> None:

@@ -33,7 +33,8 @@ class Removal:
 
     Args:
         only: ids, of those with the tag, that are to be removed; None for all.
-        droplet_ids: machines that belong to it, listed or not.
+        droplet_ids: machines that belong to it, although the list may not show them yet. One that the
+            provider describes without the tag is not deleted.
         doubtful: whether a machine may appear that the list does not show yet.
     """
 
@@ -53,6 +54,7 @@ class Removal:
         self._named = set(droplet_ids)
         self._doubtful = doubtful or bool(self._named)
         self._asked: dict[int, float] = {}
+        self._untagged: set[int] = set()
         self._shown = False
 
     @property
@@ -67,7 +69,7 @@ class Removal:
             The record, DESTROYED.
 
         Raises:
-            StillThere: not within ``limit_s`` seconds.
+            StillThere: not within ``limit_s`` seconds, or a machine does not carry the tag.
             CloudRefused: the provider refuses to list or delete.
         """
         clock, pace = self._clock, Pace(self._cloud, self._clock, self._reporter.say)
@@ -90,6 +92,7 @@ class Removal:
             record = advance(record, Observation(deleted=bool(self._asked), gone=gone), now)
             self._reporter.progress(record.stage, trouble)
             if record.state is State.DESTROYED:
+                self._check_untagged()
                 return record
             pause_s = pace.pause_s(usual_s, longest_s=LONGEST_PAUSE_S)
             usual_s = min(1.5 * usual_s, _SLOW_S)
@@ -111,14 +114,34 @@ class Removal:
         if self._only is not None:
             listed &= set(self._only)
         self._shown = self._shown or bool(listed)
-        for droplet_id in sorted(listed | self._named):
+        for droplet_id in [*sorted(listed), *sorted(self._named - listed)]:
             at = self._asked.get(droplet_id)
             if at is not None and self._clock.now() - at < _ASK_AGAIN_S:
+                continue
+            if droplet_id not in listed and not self._is_tagged(droplet_id):
                 continue
             if self._cloud.delete(droplet_id):
                 self._asked[droplet_id] = self._clock.now()
                 self._shown = True
         return listed
+
+    def _is_tagged(self, droplet_id: int) -> bool:
+        """Whether a machine that is not listed exists and carries the tag."""
+        droplet = self._cloud.get(droplet_id)
+        tagged = droplet is not None and droplet.has_tag(self._tag)
+        if droplet is None or tagged:
+            self._untagged.discard(droplet_id)
+        else:
+            self._untagged.add(droplet_id)
+        return tagged
+
+    def _check_untagged(self) -> None:
+        if self._untagged:
+            names = ", ".join(f"droplet {each}" for each in sorted(self._untagged))
+            raise StillThere(
+                f"{names} does not carry the tag {self._tag}, so it was not deleted",
+                remedy="See at DigitalOcean whose it is; delete it there if it is yours.",
+            )
 
 
 def destroy(

@@ -1,7 +1,8 @@
 """The adapter for DigitalOcean's API v2. The only module that knows it.
 
 It creates nothing twice: no request is repeated here. What a failure proves is in the error's type; see
-``cloud``. No text of an error contains user data, which holds credentials.
+``cloud``. User data holds credentials: each text of the provider's passes ``Confidential``, which withholds what
+quotes it.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from pydantic import BaseModel, Field, ValidationError
 
 from dispatcher.desktop.cloud import TOKEN, CloudBusy, CloudRefused, CloudUnclear, Droplet, Order
 from dispatcher.errors import Misconfigured, origin_of
-from dispatcher.model.times import epoch
+from dispatcher.model.times import epoch, is_rfc3339
+from dispatcher.provision.confidential import Confidential, printable
 from dispatcher.provision.http import TIMEOUT_S, HttpClient, Raw, header_number, sendable
 
 API = "https://api.digitalocean.com"
 PAGE = 200
 MAX_PAGES = 50
-_TEXT_LIMIT = 300
 _NAME_LIMIT = 255
+_HIGHEST_ID = 2**63 - 1
+_TAG = re.compile(r"[A-Za-z0-9_:-]{1,255}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _UBUNTU = re.compile(r"ubuntu-(\d\d)-(\d\d)-x64", re.ASCII)
 _QUOTA = "will exceed your droplet limit"
 _SCOPES = "droplet:create, droplet:read, droplet:delete, tag:create, tag:read, image:read and ssh_key:read"
@@ -47,7 +51,7 @@ class _Region(BaseModel):
 
 
 class _Droplet(BaseModel):
-    id: int = Field(gt=0)
+    id: int = Field(gt=0, le=_HIGHEST_ID)
     name: str
     status: str
     created_at: str
@@ -59,14 +63,16 @@ class _Droplet(BaseModel):
     def plain(self) -> Droplet:
         public = (each.ip_address for each in self.networks.v4 if each.type == "public")
         ip = next(public, "")
+        if not is_rfc3339(self.created_at):
+            raise ValueError("created_at is not a time")
         return Droplet(
             id=self.id,
-            name=_shown(self.name),
-            status=_shown(self.status),
+            name=printable(self.name, limit=_NAME_LIMIT),
+            status=printable(self.status, limit=_NAME_LIMIT),
             ip=str(IPv4Address(ip)) if ip else "",
-            region=_shown(self.region.slug),
-            size=_shown(self.size_slug),
-            tags=tuple(self.tags),
+            region=printable(self.region.slug, limit=_NAME_LIMIT),
+            size=printable(self.size_slug, limit=_NAME_LIMIT),
+            tags=tuple(tag for tag in self.tags if _TAG.fullmatch(tag)),
             created_at=epoch(self.created_at),
         )
 
@@ -135,11 +141,19 @@ class DigitalOcean:
 
     Args:
         connection: with the account's token.
+        confidential: what no text of the provider's may repeat; user data that is sent is added.
         now: seconds since the epoch; ``ratelimit-reset`` is such a time.
     """
 
-    def __init__(self, connection: Connection, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        confidential: Confidential | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._connection = connection
+        self._confidential = confidential or Confidential()
         self._now = now
         self._left: float | None = None
 
@@ -152,16 +166,24 @@ class DigitalOcean:
             "name": order.name,
             "region": order.region,
             "size": order.size,
-            "image": int(order.image) if order.image.isdigit() else order.image,
+            "image": _number_or_name(order.image),
             "tags": list(order.tags),
-            "ssh_keys": [int(key) if key.isdigit() else key for key in order.ssh_keys],
+            "ssh_keys": [_number_or_name(key) for key in order.ssh_keys],
             "user_data": order.user_data,
             "monitoring": False,
         }
+        self._confidential.add_sent(order.user_data)
         status, answer = self._exchange("POST", "/v2/droplets", body=body)
         if status != 202:
             self._refuse(status, answer, f"create a {order.size} in {order.region}")
-        return _droplet(answer.get("droplet"))
+        droplet = _droplet(answer.get("droplet"))
+        if not all(map(droplet.has_tag, order.tags)):
+            raise CloudUnclear(
+                f"DigitalOcean answered the creation with droplet {droplet.id}, which lacks our tags",
+                remedy=f"It was neither used nor deleted: see at DigitalOcean whether droplet {droplet.id} "
+                "is yours.",
+            )
+        return droplet
 
     def get(self, droplet_id: int) -> Droplet | None:
         status, answer = self._exchange("GET", f"/v2/droplets/{droplet_id}")
@@ -178,8 +200,7 @@ class DigitalOcean:
         listed = self._pages("/v2/droplets", "droplets", {"tag_name": tag}, "list droplets")
         by_id = {each.id: each for each in map(_droplet, listed)}
         for each in by_id.values():
-            # What is listed by a tag is deleted by it. DigitalOcean keeps the case of a tag's first use.
-            if tag.casefold() not in map(str.casefold, each.tags):
+            if not each.has_tag(tag):  # what is listed by a tag is deleted by it
                 raise CloudUnclear(
                     f"DigitalOcean lists droplet {each.id} under {tag}, without that tag"
                 )
@@ -188,7 +209,9 @@ class DigitalOcean:
     def delete(self, droplet_id: int) -> bool:
         status, answer = self._exchange("DELETE", f"/v2/droplets/{droplet_id}")
         if status == 422:  # for example while an event of the machine is under way
-            raise CloudBusy(f"DigitalOcean does not delete droplet {droplet_id} yet{_said(answer)}")
+            raise CloudBusy(
+                f"DigitalOcean does not delete droplet {droplet_id} yet{self._said(answer)}"
+            )
         if status not in (204, 404):
             self._refuse(status, answer, f"delete droplet {droplet_id}")
         return status == 204
@@ -252,16 +275,16 @@ class DigitalOcean:
         status, headers, text = self._connection.request(method, path, params=params, body=body)
         self._left = _part_left(headers)
         if 300 <= status < 400:
-            target = origin_of(headers.get("location", ""))
+            target = self._confidential.shown(origin_of(headers.get("location", "")))
             raise CloudRefused(f"DigitalOcean redirected {what} to {target}: not followed")
         value = _object(text)
         if status == 429:
             raise CloudBusy(
-                f"DigitalOcean's rate limit is reached{_said(value)}",
+                f"DigitalOcean's rate limit is reached{self._said(value)}",
                 retry_after_s=self._retry_after(headers),
             )
         if status >= 500 or (status in (200, 202) and value is None):
-            raise CloudUnclear(f"DigitalOcean answered {what} with {status}{_said(value)}")
+            raise CloudUnclear(f"DigitalOcean answered {what} with {status}{self._said(value)}")
         return status, value or {}
 
     def _retry_after(self, headers: Mapping[str, str]) -> float | None:
@@ -273,7 +296,7 @@ class DigitalOcean:
         return None
 
     def _refuse(self, status: int, answer: Mapping[str, Any], what: str) -> NoReturn:
-        said = _said(answer)
+        said, message = self._said(answer), _message(answer)
         if status == 401:
             raise CloudRefused(
                 f"DigitalOcean rejected the API token (401), asked to {what}",
@@ -284,14 +307,14 @@ class DigitalOcean:
                 f"DigitalOcean: the API token may not {what} (403){said}",
                 remedy=f"It needs {_SCOPES}.",
             )
-        if _QUOTA in said:
+        if _QUOTA in message:
             raise CloudRefused(
                 f"DigitalOcean: the account's droplet limit{self._limit()} is reached; asked to "
                 f"{what}",
                 remedy="Destroy a desktop, or ask DigitalOcean for a higher limit.",
             )
-        if re.search(r"user.?data", said, re.IGNORECASE):
-            raise CloudRefused(  # without the provider's words, which may quote it
+        if re.search(r"user.?data", message, re.IGNORECASE):
+            raise CloudRefused(
                 f"DigitalOcean rejected the user data ({status}), asked to {what}",
                 remedy="Choose fewer apps or SSH keys: it may have 64 KiB.",
             )
@@ -300,13 +323,18 @@ class DigitalOcean:
             remedy="Choose a region, size, image and SSH keys that this account has.",
         )
 
+    def _said(self, answer: Mapping[str, Any] | None) -> str:
+        """The provider's own words, for a message."""
+        text = self._confidential.shown(_message(answer)).rstrip(".")
+        return f": {text}" if text else ""
+
     def _limit(self) -> str:
         """The account's limit, for a message."""
         with suppress(CloudBusy, CloudUnclear, CloudRefused):
             _status, answer = self._exchange("GET", "/v2/account")
             account = answer.get("account")
             limit = account.get("droplet_limit") if isinstance(account, dict) else None
-            if isinstance(limit, int):
+            if isinstance(limit, int) and 0 <= limit < 1_000_000:
                 return f" of {limit}"
         return ""
 
@@ -325,18 +353,14 @@ def _object(text: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _said(answer: Mapping[str, Any] | None) -> str:
-    """The provider's own words, for a message."""
+def _message(answer: Mapping[str, Any] | None) -> str:
     message = (answer or {}).get("message")
-    if not isinstance(message, str) or not message.strip():
-        return ""
-    text = "".join(c if c.isprintable() else " " for c in message.strip())[:_TEXT_LIMIT]
-    return f": {text.rstrip('.')}"
+    return message if isinstance(message, str) else ""
 
 
-def _shown(name: str) -> str:
-    """A name of the provider's, for messages and results."""
-    return "".join(c if c.isprintable() else "?" for c in name[:_NAME_LIMIT])
+def _number_or_name(text: str) -> int | str:
+    """An image or SSH key as the API wants it: by its number, or by its slug or fingerprint."""
+    return int(text) if _NUMBER.fullmatch(text) else text
 
 
 def _image(raw: object) -> _Image:

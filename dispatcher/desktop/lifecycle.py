@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
-from dispatcher.desktop.report import FAILED, Report
+from dispatcher.desktop.report import FAILED, LOG_PATH, STAGES, Report
+from dispatcher.provision.confidential import Confidential
 
 PROVISIONING_LIMIT_S = 15 * 60.0
 """Seconds until a machine that was asked for has to have an address."""
@@ -56,15 +57,7 @@ class Stage(StrEnum):
     DESTROYED = "destroyed", 100
 
 
-_REPORTED = {
-    stage.value: stage
-    for stage in (
-        Stage.INSTALLING_PACKAGES,
-        Stage.STARTING_GUACAMOLE,
-        Stage.CONFIGURING_HTTPS,
-        Stage.FINAL_HEALTH_CHECK,
-    )
-}
+_REPORTED = {word: Stage(word) for word in STAGES - {FAILED}}
 """Stages that a machine may report. It cannot report itself ACTIVE."""
 
 
@@ -216,10 +209,19 @@ def _failed(record: Record, now: float, why: str) -> Record:
     return replace(record, state=State.ERROR, since=now, why=why)
 
 
-def explained(record: Record) -> str:
-    """Why a desktop is in ERROR, with the place and the end of the machine's log."""
+def explained(record: Record, confidential: Confidential | None) -> str:
+    """Why a desktop is in ERROR, with the place and the end of the machine's log.
+
+    Args:
+        confidential: what the end of the log may not repeat; None to leave it out, because the machine still
+            exists: it could tell its credentials in words that no search finds.
+    """
     report = record.report
     if report is None:
         return record.why
-    tail = "".join(f"\n  {line}" for line in report.log_tail)
-    return f"{record.why}; the machine's log is {report.log_path}" + (tail and f", its end:{tail}")
+    why = f"{record.why}; the machine's log is {LOG_PATH}"
+    if confidential is None or not report.log_tail:
+        return why
+    if confidential.is_in("\n".join(report.log_tail)):
+        return f"{why}; its end is not shown, because it repeats a credential"
+    return f"{why}, its end:" + "".join(f"\n  {line}" for line in report.log_tail)

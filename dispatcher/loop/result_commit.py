@@ -43,6 +43,9 @@ def packed(entry: Entry | NewAction) -> int:
 
 
 def commit_message(batch: Sequence[Entry | NewAction]) -> str:
+    """The message of the commit that publishes a batch: what is in it, then a trailer for each change of
+    the inventory.
+    """
     results = [result for entry in batch if (result := _result_of(entry)) is not None]
     trailers = [line for result in results if (line := trailer(result))]
     return "\n\n".join([_named(batch), *(["\n".join(trailers)] if trailers else [])])

@@ -155,11 +155,8 @@ class _Look:
 class SteadyClock:
     """The clock by which what has a lifetime is destroyed. Thread-safe.
 
-    Attributes:
-        record: of the looks.
-
     Args:
-        record: of the looks.
+        record: of the looks; public, because what else has to find a jump reads it too.
         vault: Vault's clock, seconds since the epoch. Raises ``DisintoError``.
         same_machine: whether Vault may have the same clock.
         clock: of this machine, seconds since the epoch.

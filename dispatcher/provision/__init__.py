@@ -5,6 +5,7 @@ commands, and no settings of the dispatcher.
 
 * ``provider``: a provider's errors, by what they prove
 * ``http``: requests to its API, each sent once
+* ``confidential``: what the words of a provider or machine must not repeat
 * ``probe``: one look at a server that is not trusted
 * ``params``: params and settings files become records
 * ``program``: how such a program begins and ends

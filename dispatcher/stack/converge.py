@@ -39,7 +39,7 @@ from dispatcher.stack.probes import Probed, Prober
 POLL_S = 3.0
 """Seconds between two looks while the server works."""
 
-SETTLE_S = 6.0
+UNCLEAR_PAUSE_S = 6.0
 """Seconds after an answer that proves nothing, until the server is looked at: it may still be at it."""
 
 LONGEST_S = 12.0
@@ -140,7 +140,7 @@ class Convergence:
             self.unclear = unclear
         except ProviderUnclear as error:
             self.record = tried(self.record)
-            clock.sleep(SETTLE_S)
+            clock.sleep(UNCLEAR_PAUSE_S)
             self._unanswered(error, 0.0)
             return 0.0
         except ProviderBusy as error:

@@ -1,7 +1,7 @@
 """The adapter for Dokploy's API, read from 0.30.2. The only module that knows it.
 
-No request is repeated here. What a failure proves is in the error's type. No text of an error contains
-what was sent: environments hold secrets.
+No request is repeated here. What a failure proves is in the error's type. Environments hold secrets: each
+text of the server's passes ``Confidential``, which withholds what quotes one.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from dispatcher.errors import Misconfigured, origin_of
+from dispatcher.provision.confidential import WITHHELD, Confidential, printable
 from dispatcher.provision.http import TIMEOUT_S, HttpClient, Raw, header_number, sendable
 from dispatcher.stack.dokploy_records import (
     ApplicationRecord,
@@ -33,7 +34,6 @@ from dispatcher.stack.platform import (
 )
 
 LOG_LINES = 12
-_TEXT_LIMIT = 300
 _LONGEST_RETRY_S = 600.0
 _WRAPPED = ("project.create", "domain.create")
 """Procedures that answer 400 to whatever went wrong, also after they did what was asked."""
@@ -79,10 +79,15 @@ class Connection:
 
 
 class Dokploy:
-    """A client of one server. Implements ``Platform``."""
+    """A client of one server. Implements ``Platform``.
 
-    def __init__(self, connection: Connection) -> None:
+    Args:
+        confidential: what no text of the server's may repeat; what is sent is added.
+    """
+
+    def __init__(self, connection: Connection, *, confidential: Confidential | None = None) -> None:
         self._connection = connection
+        self._confidential = confidential or Confidential()
 
     @property
     def requests_left(self) -> float | None:
@@ -99,7 +104,13 @@ class Dokploy:
 
     def application(self, application_id: str) -> Application | None:
         answer = self._get("application.one", unknown=None, applicationId=application_id)
-        return None if answer is None else _read(ApplicationRecord, answer).plain()
+        if answer is None:
+            return None
+        record = _read(ApplicationRecord, answer)
+        self._confidential.add_sent(record.env or "")
+        if record.applicationId != application_id:
+            raise PlatformUnclear("Dokploy described another application than the one asked for")
+        return record.plain()
 
     def create_application(self, project: Project, name: str, description: str) -> None:
         place = (
@@ -123,6 +134,7 @@ class Dokploy:
         )
 
     def save_environment(self, application_id: str, text: str) -> None:
+        self._confidential.add_sent(text)
         self._post(
             "application.saveEnvironment",
             applicationId=application_id,
@@ -176,7 +188,7 @@ class Dokploy:
                 id=each.deploymentId,
                 status=each.status,
                 description=each.description or "",
-                error=_printable(each.errorMessage or ""),
+                error=self._confidential.shown(each.errorMessage or ""),
             )
             for each in _list(DeploymentRecord, answer)
         ]
@@ -202,8 +214,10 @@ class Dokploy:
         answer = self._get(
             "deployment.readLogs", unknown="", deploymentId=deployment_id, tail=str(LOG_LINES)
         )
-        lines = answer.splitlines() if isinstance(answer, str) else []
-        return tuple(_printable(line) for line in lines[-LOG_LINES:] if line.strip())
+        lines = answer.splitlines()[-LOG_LINES:] if isinstance(answer, str) else []
+        if self._confidential.is_in("\n".join(lines)):
+            return (WITHHELD,)
+        return tuple(printable(line) for line in lines if line.strip())
 
     def tasks(self, app_name: str) -> list[Task] | None:
         try:
@@ -215,7 +229,7 @@ class Dokploy:
                 id=each.containerId,
                 wanted=each.state == "running",
                 running=each.currentState.startswith("Running"),
-                error=_printable(each.error),
+                error=self._confidential.shown(each.error),
             )
             for each in _list(TaskRecord, answer)
         ]
@@ -233,7 +247,7 @@ class Dokploy:
         return ""
 
     def _removed(self, procedure: str, **body: Any) -> bool:
-        return self._post(procedure, unknown=_GONE, **body) is not _GONE
+        return self._post(procedure, unknown=_UNKNOWN, **body) is not _UNKNOWN
 
     def _get(self, procedure: str, *, unknown: Any = ..., **query: str) -> Any:
         return self._exchange("GET", procedure, query, None, unknown=unknown)
@@ -258,55 +272,68 @@ class Dokploy:
         raw = self._connection.request(method, f"/{procedure}", query=query, body=body)
         status, headers, text = raw
         if 300 <= status < 400:
-            target = origin_of(headers.get("location", ""))
+            target = self._confidential.shown(origin_of(headers.get("location", "")))
             raise PlatformRefused(f"Dokploy redirected {procedure} to {target}: not followed")
         value = _json(text)
         if status == 429:
             raise PlatformBusy(
-                f"Dokploy's rate limit is reached{_said(value)}",
+                f"Dokploy's rate limit is reached{self._said(value)}",
                 retry_after_s=_retry_after(headers),
             )
-        if status >= 500 or (status == 200 and value is _GONE):
-            raise PlatformUnclear(f"Dokploy answered {procedure} with {status}{_said(value)}")
+        if status >= 500 or (status == 200 and value is _UNREADABLE):
+            raise PlatformUnclear(f"Dokploy answered {procedure} with {status}{self._said(value)}")
         if status == 404 and unknown is not ...:
             return unknown
         if status != 200:
-            _refuse(status, value, procedure)
+            self._refuse(status, value, procedure)
         return value
 
+    def _refuse(self, status: int, answer: Any, procedure: str) -> NoReturn:
+        said = self._said(answer)
+        if status == 401:
+            raise PlatformRefused(
+                f"Dokploy rejected the API key (401), asked for {procedure}",
+                remedy=f"Store a valid one: disinto secrets put {TOKEN}. A key that is made without "
+                "rateLimitEnabled: false answers so too, when its ten requests a day are spent.",
+            )
+        if status == 403:
+            raise PlatformRefused(
+                f"Dokploy: the API key may not use {procedure} (403){said}",
+                remedy="It has to belong to an owner or admin.",
+            )
+        issues = answer.get("issues") if isinstance(answer, dict) else None
+        if status == 400 and procedure in _WRAPPED and not issues:
+            raise PlatformUnclear(f"Dokploy failed at {procedure} (400){said}")
+        fields = self._fields(issues)
+        raise PlatformRefused(f"Dokploy refused {procedure} ({status}){said}{fields}")
 
-_GONE: Any = object()
+    def _said(self, answer: object) -> str:
+        """The server's own words, for a message."""
+        message = answer.get("message") if isinstance(answer, dict) else None
+        if not isinstance(message, str) or not message.strip():
+            return ""
+        # The database's own words quote what was to be stored.
+        message = re.split(r"params:|Failed query", message, maxsplit=1)[0]
+        text = self._confidential.shown(message).rstrip(".: ")
+        return f": {text}" if text else ""
+
+    def _fields(self, issues: object) -> str:
+        """Names of what is invalid; the values are not ours to show."""
+        if not isinstance(issues, list):
+            return ""
+        names = {
+            str(each["path"][0])[:40]
+            for each in issues[:20]
+            if isinstance(each, dict) and isinstance(each.get("path"), list) and each["path"]
+        }
+        return f": {self._confidential.shown(', '.join(sorted(names)))}" if names else ""
 
 
-def _refuse(status: int, answer: Any, procedure: str) -> NoReturn:
-    said = _said(answer)
-    if status == 401:
-        raise PlatformRefused(
-            f"Dokploy rejected the API key (401), asked for {procedure}",
-            remedy=f"Store a valid one: disinto secrets put {TOKEN}. A key that is made without "
-            "rateLimitEnabled: false answers so too, when its ten requests a day are spent.",
-        )
-    if status == 403:
-        raise PlatformRefused(
-            f"Dokploy: the API key may not use {procedure} (403){said}",
-            remedy="It has to belong to an owner or admin.",
-        )
-    issues = answer.get("issues") if isinstance(answer, dict) else None
-    if status == 400 and procedure in _WRAPPED and not issues:
-        raise PlatformUnclear(f"Dokploy failed at {procedure} (400){said}")
-    raise PlatformRefused(f"Dokploy refused {procedure} ({status}){said}{_fields(issues)}")
+_UNKNOWN: Any = object()
+"""In place of an answer: the server does not know what was to be removed."""
 
-
-def _fields(issues: object) -> str:
-    """Names of what is invalid; the values are not ours to show."""
-    if not isinstance(issues, list):
-        return ""
-    names = {
-        str(each["path"][0])[:40]
-        for each in issues[:20]
-        if isinstance(each, dict) and isinstance(each.get("path"), list) and each["path"]
-    }
-    return f": {', '.join(sorted(names))}" if names else ""
+_UNREADABLE: Any = object()
+"""In place of an answer: it is not JSON."""
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
@@ -320,21 +347,7 @@ def _json(text: bytes) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        return _GONE
-
-
-def _said(answer: object) -> str:
-    message = answer.get("message") if isinstance(answer, dict) else None
-    if not isinstance(message, str) or not message.strip():
-        return ""
-    # The database's own words quote what was to be stored.
-    message = re.split(r"params:|Failed query", message, maxsplit=1)[0]
-    text = _printable(message.strip()).rstrip(".: ")
-    return f": {text}" if text else ""
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:_TEXT_LIMIT]
+        return _UNREADABLE
 
 
 def _list(model: type[_M], answer: object) -> list[_M]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from dispatcher.provision.confidential import printable
 from dispatcher.stack.platform import Application, DeploymentStatus, Domain, Mount, Project
 
 
@@ -43,11 +44,11 @@ class ProjectRecord(EnvironmentRecord):
         default = next((each for each in places if each.isDefault), places[0])
         return Project(
             id=self.projectId,
-            name=self.name,
+            name=printable(self.name),
             description=self.description or "",
             environment_id=default.environmentId,
             application_ids=tuple(a.applicationId for p in places for a in p.applications),
-            created_at=self.createdAt,
+            created_at=printable(self.createdAt),
             services=sum(place.services for place in places),
         )
 
@@ -69,7 +70,7 @@ class MountRecord(BaseModel):
 class ApplicationRecord(BaseModel):
     applicationId: str  # noqa: N815
     name: str
-    appName: str  # noqa: N815
+    appName: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")  # noqa: N815
     applicationStatus: str = ""  # noqa: N815
     sourceType: str = ""  # noqa: N815
     dockerImage: str | None = None  # noqa: N815

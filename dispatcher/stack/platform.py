@@ -50,6 +50,13 @@ class Project:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Domain:
+    """A route from a host name to an application.
+
+    Attributes:
+        port: that the container listens on.
+        certificate: ``letsencrypt`` or ``none``.
+    """
+
     id: str
     host: str
     port: int
@@ -59,6 +66,12 @@ class Domain:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mount:
+    """A volume in a container.
+
+    Attributes:
+        path: in the container.
+    """
+
     id: str
     volume: str
     path: str
@@ -88,6 +101,8 @@ class Application:
 
 
 class DeploymentStatus(StrEnum):
+    """How far a deployment is."""
+
     RUNNING = "running"
     DONE = "done"  # the service was created or changed; whether it runs is another question
     ERROR = "error"
@@ -96,7 +111,12 @@ class DeploymentStatus(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Deployment:
-    """Attributes: description: that we gave it, by which it is found."""
+    """One request to run an application, as the server recorded it.
+
+    Attributes:
+        description: that we gave it, by which it is found.
+        error: why it failed, in the server's words.
+    """
 
     id: str
     status: DeploymentStatus
@@ -125,7 +145,7 @@ class Platform(Protocol):
 
     @property
     def requests_left(self) -> float | None:
-        """None: the server does not say."""
+        """Share of the allowed requests that is left, 0 to 1; None, because the server does not say."""
 
     def projects(self) -> list[Project]:
         """All that the key may see."""

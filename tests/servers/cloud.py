@@ -64,6 +64,7 @@ class FakeDroplet:
     created_at: float
     known_at: float
     listed_at: float
+    tagged_at: float
     active_at: float
     ip_at: float
     ip: str
@@ -94,6 +95,7 @@ class FakeCloud:
     Attributes:
         now: the clock.
         known_after_s, listed_after_s: until a new machine is known by id, and listed by its tags.
+        tagged_after_s: until it is described with them.
         active_after_s, ip_after_s: until it runs, and has an address.
         gone_after_s: for which a deleted machine is still listed.
         per_minute, per_hour: requests that it carries out; None for any number. A refused one does not count.
@@ -108,6 +110,7 @@ class FakeCloud:
     limit: int = 25
     known_after_s: float = 0.0
     listed_after_s: float = 0.0
+    tagged_after_s: float = 0.0
     active_after_s: float = 0.0
     ip_after_s: float = 0.0
     gone_after_s: float = 0.0
@@ -242,7 +245,8 @@ class FakeCloud:
             user_data=body.get("user_data", ""),
             created_at=now,
             known_at=now + self.known_after_s,
-            listed_at=now + self.listed_after_s,
+            listed_at=now + max(self.listed_after_s, self.tagged_after_s),
+            tagged_at=now + self.tagged_after_s,
             active_at=now + self.active_after_s,
             ip_at=now + self.ip_after_s,
             ip=self.address(number),
@@ -360,7 +364,7 @@ class FakeCloud:
                 "available": True,
                 "sizes": list(SIZES),
             },
-            "tags": droplet.tags,
+            "tags": droplet.tags if now >= droplet.tagged_at else [],
         }
 
 

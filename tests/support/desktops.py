@@ -6,7 +6,7 @@ cancelled or killed at each of its steps: before and after each request, output 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -19,6 +19,7 @@ from dispatcher.desktop.probes import Probed
 from dispatcher.desktop.reap import Known, reap
 from dispatcher.desktop.report import Report
 from dispatcher.desktop.tags import Tags
+from dispatcher.provision.confidential import Confidential
 from dispatcher.provision.reporting import Stage
 from dispatcher.provision.waiting import Cancelled
 from tests.servers.cloud import TOKEN, Direct, FakeCloud
@@ -152,7 +153,7 @@ class Desktops:
         outputs_lost: bool = False,
         token: str = TOKEN,
         apps: tuple[str, ...] = (),
-        conceal: Callable[[str], str] = str,
+        confidential: Confidential | None = None,
         **machine: Any,
     ) -> Recorder:
         """One run of ``desktop``; what it raises is raised, after its outputs were read.
@@ -173,7 +174,7 @@ class Desktops:
             fingerprint=FINGERPRINT,
             entry={"id": desktop_id, "run_key": run_key, "apps": list(apps)},
             keep_on_error=keep_on_error,
-            conceal=conceal,
+            confidential=confidential or Confidential(),
         )
         prober = FakeMachine(clock=self.clock, **machine)
         try:

@@ -88,6 +88,24 @@ def test_names_are_printable_and_cut_where_they_are_shown() -> None:
     assert len(recorder.left["leftovers"][0]["name"]) <= 255
 
 
+@pytest.mark.parametrize(
+    "made", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "2026-01-01"]
+)
+def test_a_time_that_cannot_be_shown_is_an_answer_that_is_unknown(made: str) -> None:
+    body = {"droplets": [droplet(7, TAGS.all, created_at=made)], "meta": {"total": 1}}
+    known = Known(droplets=frozenset(), run_keys=frozenset(), listed_at=2e12)
+    with pytest.raises(CloudUnclear, match="in a way that is unknown"):
+        reap(
+            known, remove=True, cloud=Provider(body).adapter(), clock=FakeClock(),
+            reporter=Recorder(), tags=TAGS,
+        )  # fmt: skip
+
+
+def test_tags_that_the_provider_does_not_allow_are_not_shown() -> None:
+    body = {"droplets": [droplet(7, TAGS.all, "disinto:run:\x1b[2J")], "meta": {"total": 1}}
+    assert Provider(body).adapter().tagged(TAGS.all)[0].tags == (TAGS.all,)
+
+
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
     | st.text() | st.sampled_from([OURS, "2020-01-01T00:00:00Z", "9999-99-99T99:99:99Z", "1.2.3.4"]),

@@ -23,6 +23,7 @@ def account(chance: random.Random) -> FakeCloud:
         limit=chance.choice([1, 25]),
         known_after_s=late * chance.uniform(0, 10),
         listed_after_s=late * chance.uniform(0, 60),
+        tagged_after_s=late * chance.choice([0.0, chance.uniform(0, 60)]),
         active_after_s=chance.uniform(0, 30),
         ip_after_s=chance.uniform(0, 60),
         gone_after_s=late * chance.uniform(0, 30),

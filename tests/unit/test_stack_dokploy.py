@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from dispatcher.provision.confidential import WITHHELD
 from dispatcher.provision.http import Raw
 from dispatcher.stack.dokploy import Connection, Dokploy
 from dispatcher.stack.platform import PlatformBusy, PlatformRefused, PlatformUnclear
@@ -67,6 +68,47 @@ def test_words_of_the_database_are_not_repeated() -> None:
     with pytest.raises(PlatformUnclear) as unclear:
         Dokploy(Answering(400, {"message": said})).create_project("a", "b")
     assert "canary" not in str(unclear.value)
+
+
+ENVIRONMENT = "A=1\nKEY='pa55-w0rd-0f-a11ce'"
+
+
+@pytest.mark.parametrize("status", [302, 400, 403, 422, 429, 500])
+def test_no_error_quotes_an_environment(status: int) -> None:
+    headers = {"location": "https://pa55-w0rd-0f-a11ce.example/"}
+    said = {"message": f"near {ENVIRONMENT}", "issues": [{"path": ["pa55-w0rd-0f"]}]}
+    dokploy = Dokploy(Answering(status, said, headers))
+    for call in (lambda: dokploy.save_environment("a", ENVIRONMENT), dokploy.projects):
+        with pytest.raises((PlatformRefused, PlatformBusy, PlatformUnclear)) as caught:
+            call()
+        assert "w0rd" not in str(caught.value)
+
+
+def test_a_log_that_quotes_an_environment_is_not_shown() -> None:
+    answering = Answering(500, {})
+    dokploy = Dokploy(answering)
+    with pytest.raises(PlatformUnclear):
+        dokploy.save_environment("a", ENVIRONMENT)
+    answering.raw = Raw(200, {}, json.dumps("Error: no space\npa55-w0\nrd-0f-a11ce").encode())
+    assert dokploy.log_tail("a") == (WITHHELD,)
+    answering.raw = Raw(200, {}, json.dumps("Error: no\x1b space\n").encode())
+    assert dokploy.log_tail("a") == ("Error: no  space",)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"applicationId": "b"}, {"appName": "x; reboot"}, {"appName": ""}]
+)
+def test_another_application_than_the_one_asked_for_is_none(wrong: dict[str, str]) -> None:
+    described = {"applicationId": "a", "name": "a", "appName": "a-1", **wrong}
+    with pytest.raises(PlatformUnclear):
+        Dokploy(Answering(200, described)).application("a")
+
+
+def test_names_of_projects_can_be_shown() -> None:
+    project = {"projectId": "p", "name": "a\ud800\x1b[2J", "createdAt": "\x07"}
+    (shown,) = Dokploy(Answering(200, [project])).projects()
+    assert shown.name.isprintable()
+    assert shown.created_at == ""
 
 
 @pytest.mark.parametrize("answer", [{}, [1], [{"projectId": 1}], "x"])
