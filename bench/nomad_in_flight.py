@@ -1,8 +1,8 @@
 """Dispatch alone, and 1,000 runs in flight on a real Nomad that finds no place for them.
 
 The parent job has a constraint that no node meets, so that no task is started and nothing but
-dispatching is measured. The bare calls go out over as many threads as the dispatcher has; claim,
-token, confirmation and record are the dispatcher's alone. The two take turns, while what is in
+dispatching is measured. The bare calls go out over as many threads as the dispatcher has; claim
+and token are the dispatcher's alone. The two take turns, while what is in
 flight grows to 1,000.
 """
 
@@ -28,6 +28,7 @@ ROUNDS = 3
 ENDINGS = 30
 REST_S = 20.0
 GOAL = 0.5
+SAME_CALLS_GOAL = 0.8
 SLACK_CALLS_S = 0.1
 """Calls a second by which two times of rest may differ by chance."""
 
@@ -67,6 +68,7 @@ def measure(stage: Stage) -> list[Figure]:
         ends_s = _ended(scene, service, bare)
         bare.close()
     ratios = [a / b for a, b in zip(rates, bare_rates, strict=True)]
+    of_same_calls = [a / b for a, b in zip(rates, best_rates, strict=True)]
     bound = (os.cpu_count() or 1) / median(servers_ms) * 1000
     return [
         Figure(
@@ -85,15 +87,15 @@ def measure(stage: Stage) -> list[Figure]:
         ),
         Figure(
             name="nomad_in_flight",
-            what="beside it: only the calls for grant, claim, dispatch and confirmation in a bare "
-            "loop, with Nomad, OpenBao and the caller on the same cores",
-            goal="",
+            what="beside a bare loop that makes the same calls (mint, claim, extend, dispatch)",
+            goal=f"at least {SAME_CALLS_GOAL} of its rate",
             measured=(
-                f"{median(best_rates) / median(bare_rates):.2f} of the bare API's rate "
-                f"({median(best_rates):.0f}/s)"
+                f"{median(of_same_calls):.2f} ({median(rates):.0f}/s beside "
+                f"{median(best_rates):.0f}/s, which is {median(best_rates) / median(bare_rates):.2f} "
+                "of the bare API's)"
             ),
-            reached=None,
-            values={"best_per_s": median(best_rates)},
+            reached=median(of_same_calls) >= SAME_CALLS_GOAL,
+            values={"best_per_s": median(best_rates), "ratio": median(of_same_calls)},
         ),
         Figure(
             name="nomad_in_flight",

@@ -65,8 +65,8 @@ class Telling:
         self.looks.update({"progress": 1, "progress of runs": len(claims)})
         return self._inner.progress(claims)
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
-        child = self._inner.submit(spec, grant)
+    def submit(self, spec: RunSpec, grant: WrappedGrant, *, again: bool = False) -> str:
+        child = self._inner.submit(spec, grant, again=again)
         tell(event="submitted", id=spec.key.action_id, child=child, at=time.monotonic())
         return child
 

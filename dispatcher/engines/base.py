@@ -128,11 +128,16 @@ class Scheduler(Protocol):
     when it denies permission.
     """
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
+    def submit(self, spec: RunSpec, grant: WrappedGrant, *, again: bool = False) -> str:
         """Start a run once, and return the engine's id of it.
 
         Idempotent by ``spec.key``: a second call returns the id of the first and starts nothing.
-        Returns only after the engine is known to have the run.
+        Returns only after the engine has answered that it has the run.
+
+        Args:
+            again: whether this run may have been submitted before, or may be at this moment, by us or
+                by a former leader: then the engine's answer is confirmed. A first call for a claim
+                that we have just made is the only one, so it costs nothing more.
 
         Raises:
             CannotSubmit: it can never be started as it is.

@@ -102,8 +102,9 @@ class ClaimCache:
         enter: list[Claim] = []
         remove: list[Claim] = []
         for action_id in self._claims.keys() | read.keys():
-            if self._claims.get(action_id) == read.get(action_id):
-                continue
+            mine, theirs = self._claims.get(action_id), read.get(action_id)
+            if mine == theirs or (mine and theirs and mine.version == theirs.version):
+                continue  # ours may hold more: that it is submitted is not written
             if action_id in busy or action_id in self._touched:
                 self._unread.add(action_id)
             elif action_id in read:

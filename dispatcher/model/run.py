@@ -163,7 +163,7 @@ class Phase(StrEnum):
     """The phase of a claimed run."""
 
     CLAIMED = "claimed"  # the claim is written; the run may or may not have been submitted
-    SUBMITTED = "submitted"  # the engine confirmed that it has the run
+    SUBMITTED = "submitted"  # the engine has the run; known to its leader only, not written
     ENDED = "ended"  # the verdict is known; the result is on its way to git
     TOMBSTONE = "tombstone"  # its result vanished from git; kept so that the id never runs again
 

@@ -74,7 +74,7 @@ class Cancellation:
             raise EndedAlready(
                 f"action {claim.key.action_id} has ended; its result is being published"
             )
-        if claim.phase is Phase.CLAIMED and claim.key not in self.scheduler.observe([claim]):
+        if not self._known(claim):
             raise TemporaryError(
                 f"action {claim.key.action_id} is claimed but not yet known to its engine",
                 remedy="Check 'disinto status', and cancel it again once it has started.",
@@ -86,10 +86,14 @@ class Cancellation:
     def _started(self, claim: Claim) -> Claim:
         """Wait until the engine has the run, because it ignores a cancel of an unknown run."""
         deadline = time.monotonic() + STARTING_S
-        while claim.phase is Phase.CLAIMED and time.monotonic() < deadline:
+        while not self._known(claim) and time.monotonic() < deadline:
             self.sleep(0.2)
             claim = self.ledger.get(claim.key.action_id) or claim
         return claim
+
+    def _known(self, claim: Claim) -> bool:
+        """Whether the engine has had the run."""
+        return claim.phase is not Phase.CLAIMED or claim.key in self.scheduler.observe([claim])
 
     def _forestall(self, key: RunKey) -> What:
         """Take the only claim of this id, with a verdict in it, so that no later one can succeed."""

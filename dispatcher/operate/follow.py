@@ -130,7 +130,7 @@ class Follower:
                 self._await_merge(action_id)
                 continue
             claim = self._claim(action_id)
-            if claim is not None and claim.phase is not Phase.CLAIMED:
+            if claim is not None and self._has_run(claim):
                 self._start_stream(claim)
             self._show(self._standing(action_id, claim), self._progress(claim))
             ended = claim is not None and claim.phase is Phase.ENDED
@@ -181,14 +181,26 @@ class Follower:
         if action is not None:
             return f"{action.state}: {action.reason}" if action.reason else action.state.value
         if claim is not None:
-            return _PHASES.get(claim.phase, claim.phase.value)
+            phase = Phase.SUBMITTED if self._stream is not None else claim.phase
+            return _PHASES.get(
+                claim.phase if claim.phase is Phase.ENDED else phase, claim.phase.value
+            )
         if status is not None and status.fresh:
             return "waiting for the dispatcher's next poll"
         return NOBODY if self.ledger is not None else "waiting for the result"
 
+    def _has_run(self, claim: Claim) -> bool:
+        """Whether the engine has the run: a claim does not say so until it has a verdict."""
+        if claim.phase is not Phase.CLAIMED or self._stream is not None:
+            return True
+        try:
+            return self.scheduler is not None and claim.key in self.scheduler.observe([claim])
+        except DisintoError:
+            return False
+
     def _progress(self, claim: Claim | None) -> Progress | None:
         """What the run last reported about itself."""
-        if claim is None or self.scheduler is None or claim.phase is not Phase.SUBMITTED:
+        if claim is None or self.scheduler is None or not claim.in_flight:
             return None
         try:
             return self.scheduler.progress([claim]).get(claim.key) or self._shown[1]

@@ -241,10 +241,10 @@ class TracedService:
 
     # --- the engine ----------------------------------------------------------------------
 
-    def _submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
+    def _submit(self, spec: RunSpec, grant: WrappedGrant, *, again: bool = False) -> str:
         with self._spans.during("dispatch", spec.key) as attributes:
             attributes["engine"] = self._inner.settings.scheduler
-            return self._inner.scheduler.submit(spec, grant)
+            return self._inner.scheduler.submit(spec, grant, again=again)
 
     def _observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
         began, woken_at = self._clock(), self._wake.at

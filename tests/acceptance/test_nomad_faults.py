@@ -91,7 +91,7 @@ def nothing_happens(stage: Stage) -> None:
 def a_run_is_collected_while_nobody_looks(stage: Stage) -> None:
     """The garbage collector takes the child of a dead dispatcher: what it did is not known."""
     with agents.start(Nomad) as own, stage.scene("collected", nomad=own) as scene:
-        code, _ = serve_once(scene, "after record submitted")
+        code, _ = serve_once(scene, "after submit")
         assert code == -signal.SIGKILL
         api = operator_api(scene)
         until_one_ran(scene)

@@ -39,8 +39,8 @@ class RealRuns:
     def mint(self) -> WrappedGrant:
         return self.minter.mint()
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
-        return self.scheduler.submit(spec, grant)
+    def submit(self, spec: RunSpec, grant: WrappedGrant, *, again: bool = False) -> str:
+        return self.scheduler.submit(spec, grant, again=again)
 
     def until_under_way(self, claim: Claim) -> None:
         SchedulerContract.await_output(self.scheduler, claim, b"begun\n")

@@ -199,7 +199,13 @@ class MemoryEngine:
     def __init__(self) -> None:
         self.runs: dict[RunKey, Run] = {}
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
+    def submit(
+        self,
+        spec: RunSpec,
+        grant: WrappedGrant,
+        *,
+        again: bool = False,
+    ) -> str:
         def submit() -> str:
             self.runs.setdefault(spec.key, Run(token=grant.token))
             return spec.key.token

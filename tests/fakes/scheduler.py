@@ -47,7 +47,13 @@ class FakeScheduler:
     _runs: dict[RunKey, Observation] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
+    def submit(
+        self,
+        spec: RunSpec,
+        grant: WrappedGrant,
+        *,
+        again: bool = False,
+    ) -> str:
         self._answer()
         with self._lock:
             if spec.key not in self._runs:

@@ -136,7 +136,11 @@ def test_the_calls_of_a_run_are_counted(on_raw_exec: NomadStage, minter: Minter)
     on_raw_exec.end(on_raw_exec.submit(minter.spec("#!/bin/bash\ntrue\n")))
     with on_raw_exec.counted() as submitting:
         claims = [on_raw_exec.submit(minter.spec("#!/bin/bash\necho up\n")) for _ in range(3)]
-    assert submitting == {"job.dispatch": 3, "job.read": 3}
+    assert submitting == {"job.dispatch": 3}
+    with on_raw_exec.counted() as again:
+        on_raw_exec.scheduler.submit(spec := minter.spec("true\n"), minter.mint(), again=True)
+        on_raw_exec.scheduler.submit(spec, minter.mint(), again=True)
+    assert again == {"job.dispatch": 2, "job.read": 2}
     waiting = [on_raw_exec.submit(minter.spec(UNTIL_TERM)) for _ in range(3)]
     for claim in waiting:
         on_raw_exec.running(claim)

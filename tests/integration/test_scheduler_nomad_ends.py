@@ -14,7 +14,7 @@ import tenacity
 from dispatcher.engines.base import CannotSubmit
 from dispatcher.errors import Misconfigured, Unavailable
 from dispatcher.model.mounts import Mount
-from dispatcher.model.run import RunState
+from dispatcher.model.run import Claim, RunState
 from dispatcher.model.verdicts import Verdict
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad
@@ -64,9 +64,14 @@ def test_a_dispatch_on_a_changed_job_says_so(
     changed = json.loads(json.dumps(registered))
     changed["TaskGroups"][0]["Tasks"][0]["Resources"]["CPU"] = 51
     on_raw_exec.api.register(changed)
-    on_raw_exec.submit(minter.spec("#!/bin/bash\n"))
-    told = on_raw_exec.scheduler.drifted()
-    assert told == {name: '~ group run: task runner: Resources: CPU: "51" => "50"'}
+    told = {name: '~ group run: task runner: Resources: CPU: "51" => "50"'}
+
+    @tenacity.retry(stop=tenacity.stop_after_delay(30), wait=tenacity.wait_fixed(0.1), reraise=True)
+    def noticed(claim: Claim) -> None:
+        on_raw_exec.observe(claim)
+        assert on_raw_exec.scheduler.drifted() == told
+
+    noticed(on_raw_exec.submit(minter.spec("#!/bin/bash\n")))
     assert "job_drifted" in capsys.readouterr().out
     on_raw_exec.apply()
     on_raw_exec.submit(minter.spec("#!/bin/bash\n"))

@@ -35,11 +35,11 @@ class Picky:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
+    def submit(self, spec: RunSpec, grant: WrappedGrant, *, again: bool = False) -> str:
         if spec.key.action_id in BAD:
             self.tries[spec.key.action_id] = self.tries.get(spec.key.action_id, 0) + 1
             raise self._error
-        return str(self._inner.submit(spec, grant))
+        return str(self._inner.submit(spec, grant, again=again))
 
 
 @pytest.fixture

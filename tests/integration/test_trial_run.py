@@ -78,8 +78,8 @@ def test_all_goes_well_on_a_real_engine(stage: Stage) -> None:
 
 def test_a_run_that_fails_is_told_with_its_reason(stage: Stage) -> None:
     class Broken(FakeScheduler):
-        def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
-            named = super().submit(spec, grant)
+        def submit(self, spec: RunSpec, grant: WrappedGrant, *, again: bool = False) -> str:
+            named = super().submit(spec, grant, again=again)
             why = "No module named dispatcher"
             self.end(spec.key, Outcome(verdict=Verdict.ERROR, exit_code=70, error=why))
             return named

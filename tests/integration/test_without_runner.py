@@ -43,8 +43,8 @@ class WithoutWord(FakeScheduler):
     outcome = FAILED
     unwraps_at = ""
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
-        named = super().submit(spec, grant)
+    def submit(self, spec: RunSpec, grant: WrappedGrant, *, again: bool = False) -> str:
+        named = super().submit(spec, grant, again=again)
         if self.unwraps_at:
             hvac.Client(url=self.unwraps_at, token=grant.token).sys.unwrap()
         return named

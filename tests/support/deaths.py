@@ -31,7 +31,6 @@ BOUNDARIES = [
         "claim",
         "extend",
         "submit",
-        "record submitted",
         "revoke",
         "record ended",
         "commit",

@@ -103,7 +103,13 @@ class ToyScheduler:
         self._wake = wake
         self._turn = threading.Lock()
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
+    def submit(
+        self,
+        spec: RunSpec,
+        grant: WrappedGrant,
+        *,
+        again: bool = False,
+    ) -> str:
         if spec.mounts:
             raise CannotSubmit("the toy engine has no mounts", verdict=Verdict.UNPLACEABLE)
         payload = payload_of(spec, grant)

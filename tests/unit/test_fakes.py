@@ -66,8 +66,8 @@ class RunsOfFakeScheduler(FakeRuns):
         grant = Grant(wrapping_accessor=f"w{number}", accessor=f"a{number}")
         return WrappedGrant(grant=grant, token=f"t{number}", creation_path="")
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
-        return self.scheduler.submit(spec, grant)
+    def submit(self, spec: RunSpec, grant: WrappedGrant, *, again: bool = False) -> str:
+        return self.scheduler.submit(spec, grant, again=again)
 
     def until_under_way(self, claim: Claim) -> None:
         assert claim.key in self.scheduler.running()
@@ -100,8 +100,8 @@ class RunsOfMemoryEngine(FakeRuns):
     def mint(self) -> WrappedGrant:
         return self.vault.mint(RunKey(action_id="a", blob="b" * 40), (), lifetime_s=60)
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
-        return self.scheduler.submit(spec, grant)
+    def submit(self, spec: RunSpec, grant: WrappedGrant, *, again: bool = False) -> str:
+        return self.scheduler.submit(spec, grant, again=again)
 
     def until_under_way(self, claim: Claim) -> None:
         run = self.scheduler.runs[claim.key]

@@ -14,6 +14,7 @@ import pytest
 
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.ended_runs import OUTCOME_WAIT_S
+from dispatcher.engines.nomad.parents import CHECK_EVERY_S
 from dispatcher.engines.nomad.scheduler import NomadScheduler
 from dispatcher.errors import Unavailable
 from dispatcher.model.payload import encode_outcome
@@ -64,6 +65,9 @@ class Nomad:
         self.outcome: httpx.Response = httpx.Response(404, text="no such file or directory")
         self.stopped: list[str] = []
         self.tokens: list[str | None] = []
+        self.read: list[str] = []
+        self.index = 7
+        self.down = False
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/v1/")
@@ -81,9 +85,12 @@ class Nomad:
         return self._read(path)
 
     def _read(self, path: str) -> httpx.Response:
+        self.read.append(path)
+        if self.down:
+            return httpx.Response(500, text="No cluster leader")
         answers: dict[str, Any] = {
             "jobs/parse": PARENT,
-            "job/disinto-runner/plan": {"JobModifyIndex": 7, "Diff": {"Type": "None"}},
+            "job/disinto-runner/plan": {"JobModifyIndex": self.index, "Diff": {"Type": "None"}},
             "jobs/statuses": self.statuses,
             f"job/{CHILD}/allocations": self.allocations,
             f"job/{CHILD}/evaluations": self.evaluations,
@@ -93,6 +100,8 @@ class Nomad:
         if path in answers:
             return httpx.Response(200, json=answers[path])
         job = self.jobs.get(path.removeprefix("job/"))
+        if job and path == "job/disinto-runner":
+            job = job | {"JobModifyIndex": self.index}
         return httpx.Response(200, json=job) if job else httpx.Response(404, text="job not found")
 
 
@@ -143,15 +152,74 @@ def test_a_job_that_was_named_and_does_not_exist_is_asked_for_again(
     scheduler: NomadScheduler, nomad: Nomad
 ) -> None:
     nomad.told = ["disinto-runner/dispatch-x-1-bbbbbbbb", CHILD]
-    assert scheduler.submit(SPEC, GRANT) == CHILD
+    assert scheduler.submit(SPEC, GRANT, again=True) == CHILD
     assert nomad.tokens == [KEY.token, KEY.token]
 
 
 def test_a_job_that_never_exists_is_an_outage(scheduler: NomadScheduler, nomad: Nomad) -> None:
     nomad.told = ["disinto-runner/dispatch-x-1-bbbbbbbb"]
     with pytest.raises(Unavailable, match="has no such job"):
-        scheduler.submit(SPEC, GRANT)
+        scheduler.submit(SPEC, GRANT, again=True)
     assert set(nomad.tokens) == {KEY.token}
+
+
+def test_the_first_dispatch_of_a_claim_is_not_read_back(
+    scheduler: NomadScheduler, nomad: Nomad
+) -> None:
+    scheduler.submit(SPEC, GRANT)
+    nomad.read.clear()
+    assert scheduler.submit(SPEC, GRANT) == CHILD
+    assert nomad.read == []
+
+
+def test_parents_are_read_once_for_all_that_was_dispatched(
+    scheduler: NomadScheduler, nomad: Nomad
+) -> None:
+    for _ in range(20):
+        scheduler.submit(SPEC, GRANT)
+    nomad.read.clear()
+    scheduler.observe([])
+    scheduler.observe([])
+    assert nomad.read == ["job/disinto-runner"]
+    assert scheduler.drifted() == {}
+
+
+def test_a_run_from_a_changed_parent_is_noticed_also_if_the_parent_was_changed_back(
+    scheduler: NomadScheduler, nomad: Nomad, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scheduler.submit(SPEC, GRANT)
+    nomad.jobs[CHILD] = PARENT | {"ID": CHILD, "TaskGroups": [{"Name": "other"}]}
+    nomad.index = 9
+    scheduler.observe([])
+    assert f"run {CHILD} was dispatched from another job" in capsys.readouterr().out
+
+
+def test_a_parent_registered_anew_with_the_same_content_is_no_drift(
+    scheduler: NomadScheduler, nomad: Nomad, clock: Clock
+) -> None:
+    scheduler.submit(SPEC, GRANT)
+    nomad.index = 9
+    scheduler.observe([])
+    assert scheduler.drifted() == {}
+    scheduler.submit(SPEC, GRANT)
+    nomad.read.clear()
+    clock.now += CHECK_EVERY_S
+    scheduler.observe([])
+    assert nomad.read == ["job/disinto-runner"]
+
+
+def test_children_that_cannot_be_read_are_checked_later(
+    scheduler: NomadScheduler, nomad: Nomad, clock: Clock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scheduler.submit(SPEC, GRANT)
+    nomad.jobs[CHILD] = PARENT | {"ID": CHILD, "TaskGroups": [{"Name": "other"}]}
+    nomad.index, nomad.down = 9, True
+    scheduler.observe([])
+    assert "job_drifted" not in capsys.readouterr().out
+    nomad.down = False
+    clock.now += CHECK_EVERY_S
+    scheduler.observe([])
+    assert "job_drifted" in capsys.readouterr().out
 
 
 def test_an_outcome_that_cannot_be_read_is_waited_for(

@@ -92,7 +92,13 @@ class LocalScheduler:
         self._pruned_at: float | None = None
         self._unreadable_runs: set[str] = set()  # their observation failed and was logged
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
+    def submit(
+        self,
+        spec: RunSpec,
+        grant: WrappedGrant,
+        *,
+        again: bool = False,  # noqa: ARG002 - the spool directory is unique to the run
+    ) -> str:
         """Start a runner for a run that has none and has not begun.
 
         Raises:

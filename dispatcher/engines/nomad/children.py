@@ -28,8 +28,9 @@ class Children:
 
     def of_all(self, claims: Collection[Claim]) -> dict[RunKey, str]:
         """The jobs of those runs that have one; at most one call, for claims without one."""
-        children = {claim.key: claim.engine_id for claim in claims if claim.engine_id}
-        nameless = [claim for claim in claims if not claim.engine_id]
+        named = {claim.key: claim.engine_id or self._by_key.get(claim.key) for claim in claims}
+        children = {key: child for key, child in named.items() if child}
+        nameless = [claim for claim in claims if claim.key not in children]
         return children | self._find(nameless) if nameless else children
 
     def forget(self, child: str) -> None:

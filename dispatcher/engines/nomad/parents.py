@@ -2,9 +2,10 @@
 rendered.
 
 A run must not start from a changed job unnoticed. The rendered job is compared with the registered
-one by the server's own plan, once per parent job. From then on every child is compared with its
-parent as it was planned: Nomad copies the parent into each child, and the child is read anyway to
-confirm that it exists, so a change is noticed at the next dispatch, without an extra call.
+one by the server's own plan, once per parent job. After dispatches the parent is read once for all of
+them, at most once a second: if nobody has registered it since, they all came from it. If somebody has,
+each of these children is compared with the parent as it was planned, because Nomad copies the parent
+into each child.
 
 This module registers nothing; ``dispatcher.engines.nomad.apply`` does.
 """
@@ -14,7 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +24,12 @@ from dispatcher.engines.log import LazyLogger
 from dispatcher.engines.nomad.api import Job, NomadApi
 from dispatcher.engines.nomad.differences import differences
 from dispatcher.engines.nomad.render import SPEC_KEY, parent_job, parent_name
-from dispatcher.errors import Misconfigured
+from dispatcher.errors import DisintoError, Misconfigured
 from dispatcher.model.job_class import JobVariant
 from dispatcher.settings import Settings
+
+CHECK_EVERY_S = 1.0
+"""Seconds between two reads of a parent while runs are dispatched from it."""
 
 _COPIED = (
     "Type",
@@ -48,21 +53,41 @@ class Parent:
 
     Attributes:
         name: its ID.
+        index: raft index at which it was last registered.
         fingerprint: digest of what its children copy.
         drift: how it differs from what was rendered, in words; "" if it does not.
     """
 
     name: str
+    index: int
     fingerprint: str
     drift: str
 
 
-class Parents:
-    """Caches the parent jobs in use. Thread-safe."""
+@dataclass(kw_only=True, slots=True)
+class _Dispatched:
+    """Children of a parent as it was then, not checked yet."""
 
-    def __init__(self, api: NomadApi, settings: Settings) -> None:
+    parent: Parent
+    variant: JobVariant
+    children: list[str]
+
+
+class Parents:
+    """Caches the parent jobs in use. Thread-safe.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, api: NomadApi, settings: Settings, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._api = api
         self._settings = settings
+        self._clock = clock
+        self._unchecked: list[_Dispatched] = []
+        self._checked_at = clock() - CHECK_EVERY_S
         self._parents: dict[str, Parent] = {}
         self._lock = threading.Lock()
         self._log = LazyLogger("disinto.nomad")
@@ -90,10 +115,48 @@ class Parents:
             self._warn(parent)
         return parent
 
-    def compare(self, parent: Parent, variant: JobVariant, child: Job) -> None:
-        """Warn if a child was dispatched from something other than ``parent``."""
-        if fingerprint(child) == parent.fingerprint:
+    def dispatched(self, parent: Parent, variant: JobVariant, child: str) -> None:
+        """Have ``check`` compare a child with its parent."""
+        with self._lock:
+            for group in self._unchecked:
+                if group.parent is parent:
+                    group.children.append(child)
+                    return
+            self._unchecked.append(_Dispatched(parent=parent, variant=variant, children=[child]))
+
+    def check(self) -> None:
+        """Warn if children were dispatched from something other than their parent as it was planned.
+        What cannot be read now is checked by a later call.
+        """
+        with self._lock:
+            if not self._unchecked or self._clock() - self._checked_at < CHECK_EVERY_S:
+                return
+            self._checked_at = self._clock()
+            groups, self._unchecked = self._unchecked, []
+        while groups:
+            try:
+                self._check(groups[0])
+            except Misconfigured:
+                self.drop(groups[0].parent.name)  # the next dispatch says what is wrong
+            except DisintoError:
+                with self._lock:
+                    self._unchecked += groups
+                return
+            groups.pop(0)
+
+    def _check(self, group: _Dispatched) -> None:
+        registered = self._api.job(group.parent.name)
+        if registered is not None and registered.get("JobModifyIndex") == group.parent.index:
             return
+        for child in group.children:
+            job = self._api.job(child)
+            if job is not None and fingerprint(job) != group.parent.fingerprint:
+                self._differs(group.parent, group.variant, job)
+                return
+        self.drop(group.parent.name)
+
+    def _differs(self, parent: Parent, variant: JobVariant, child: Job) -> None:
+        """Warn that a child was dispatched from something other than ``parent``."""
         self.drop(parent.name)
         now = self._compared(parent.name, variant)
         if not now.drift and now.fingerprint != fingerprint(child):
@@ -101,6 +164,7 @@ class Parents:
             spec = (child.get("Meta") or {}).get(SPEC_KEY, "none")
             now = Parent(
                 name=parent.name,
+                index=now.index,
                 fingerprint=now.fingerprint,
                 drift=f"run {child.get('ID', '')} was dispatched from another job (spec {spec})",
             )
@@ -128,6 +192,7 @@ class Parents:
             if plan.get("JobModifyIndex") == registered.get("JobModifyIndex"):
                 return Parent(
                     name=name,
+                    index=registered.get("JobModifyIndex") or 0,
                     fingerprint=fingerprint(registered),
                     drift="; ".join(differences(plan.get("Diff"))),
                 )

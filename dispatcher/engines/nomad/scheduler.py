@@ -1,8 +1,9 @@
 """Scheduler that runs actions as dispatched jobs of Nomad.
 
-Calls to Nomad, counted in tests: a run takes five (dispatch, confirmation, what the outcome is, outcome, purge), and
-each parent job three when it is first used; observing takes one, however many runs are in flight,
-plus one now and then for why some still wait.
+Calls to Nomad, counted in tests: a run takes four (dispatch, what the outcome is, outcome, purge), one more if it
+may have been submitted before; each parent job takes three when it is first used, and one a second at
+most while runs are dispatched from it. Observing takes one, however many runs are in flight, plus one
+now and then for why some still wait.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class NomadScheduler:
     ) -> None:
         self._api = api
         self._settings = settings
-        self._parents = Parents(api, settings)
+        self._parents = Parents(api, settings, clock=clock)
         self._observer = Observer(api, settings, clock=clock, wake=wake or (lambda: None))
         self._finished = FinishedJobs(
             api,
@@ -89,8 +90,11 @@ class NomadScheduler:
         self._closed = threading.Event()
         self._log = LazyLogger("disinto.nomad")
 
-    def submit(self, spec: RunSpec, grant: WrappedGrant) -> str:
+    def submit(self, spec: RunSpec, grant: WrappedGrant, *, again: bool = False) -> str:
         """See ``Scheduler.submit``. Class and mounts decide on the parent job.
+
+        Of concurrent calls with one idempotency token, all but one get the ID of a job that does not
+        exist. So if there may be another, the ID is read back; else the next ``observe`` shows it.
 
         Raises:
             Misconfigured: that parent is not registered. ``disinto apply`` registers it, so the
@@ -121,11 +125,8 @@ class NomadScheduler:
                 raise CannotSubmit(
                     error.what, verdict=Verdict.ERROR, remedy="Run `disinto apply`."
                 ) from error
-            # Of concurrent calls with one token, all but one get the ID of a job that does not
-            # exist.
-            child = self._api.job(dispatched.job_id)
-            if child is not None:
-                self._parents.compare(parent, variant, child)
+            if not again or self._api.job(dispatched.job_id) is not None:
+                self._parents.dispatched(parent, variant, dispatched.job_id)
                 return dispatched.job_id
         raise Unavailable(
             Dependency.SCHEDULER,
@@ -136,6 +137,7 @@ class NomadScheduler:
     def observe(self, claims: Collection[Claim]) -> Mapping[RunKey, Observation]:
         """See ``Scheduler.observe``."""
         self._listen()
+        self._parents.check()
         return self._observer.observe(claims)
 
     def logs(

@@ -127,7 +127,7 @@ class Launching:
         grants = wrapped.grant.policies
         marked = {"emergency": claim.emergency} if claim.emergency else {}
         self._acting.audit("claimed", claim, approved_by=claim.approved_by, grants=grants, **marked)
-        return self._submit(claim, spec, wrapped)
+        return self._submit(claim, spec, wrapped, again=False)
 
     def resolve_orphan(self, step: ResolveOrphan) -> Claim:
         """Resolve a claim whose run the engine does not have: the vault shows whether it started."""
@@ -136,8 +136,9 @@ class Launching:
         if claim.grant is None or not self._components.grants.withdraw(claim.grant):
             if claim.grant is not None:
                 self._components.grants.revoke(claim.grant)
-            if claim.key in self._components.scheduler.observe([claim]):
-                return claim  # it reached its engine meanwhile, which reports how it ends
+            nameless = replace(claim, engine_id="")  # an id that names no run hides none
+            if claim.key in self._components.scheduler.observe([nameless]):
+                return nameless  # it reached its engine meanwhile, which reports how it ends
             return self._end(claim, _lost(), revoked=True)
         formula = self._components.formula_store.by_ref(claim.formula) if claim.formula else None
         if candidate is None or not isinstance(formula, Formula):
@@ -190,7 +191,7 @@ class Launching:
         if old_grant is not None:
             self._components.grants.revoke(old_grant)
         self._acting.audit("submitted_again", claim, reason="the run had not started")
-        return self._submit(claim, spec, wrapped)
+        return self._submit(claim, spec, wrapped, again=True)
 
     def _mint(self, spec: RunSpec) -> WrappedGrant:
         """Mint a provisional grant. First revoke what is left of an earlier one for the same action, so
@@ -235,7 +236,12 @@ class Launching:
         grants = self._components.settings.grants
         return grants.placement_wait_s + spec.timeout_s + grants.margin_s
 
-    def _submit(self, claim: Claim, spec: RunSpec, wrapped: WrappedGrant) -> Claim:
+    def _submit(self, claim: Claim, spec: RunSpec, wrapped: WrappedGrant, *, again: bool) -> Claim:
+        """Extend the grant and submit the run.
+
+        That the engine has it is not written: the engine says so itself, and the next write of the
+        claim, with its verdict, has it too.
+        """
         grants = self._components.grants
         try:
             grants.extend(wrapped.grant, lifetime_s=self._lifetime_s(spec))
@@ -245,7 +251,7 @@ class Launching:
             return self._end(claim, never_ran(Verdict.ERROR, str(never)), revoked=True)
         self._acting.led()
         try:
-            engine_id = self._components.scheduler.submit(spec, wrapped)
+            engine_id = self._components.scheduler.submit(spec, wrapped, again=again)
         except CannotSubmit as never:
             grants.revoke(wrapped.grant)
             outcome = never_ran(never.verdict, str(never))
@@ -269,9 +275,7 @@ class Launching:
             raise
         self._failures.pop(claim.key.token, None)
         self._acting.led()
-        return self._components.ledger.update(
-            replace(claim, phase=Phase.SUBMITTED, engine_id=engine_id, submitted_at=time.time())
-        )
+        return replace(claim, phase=Phase.SUBMITTED, engine_id=engine_id, submitted_at=time.time())
 
 
 def _claimed_now(claim: Claim, candidate: Candidate, now: float) -> Claim:
