@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from dispatcher.loop.view import View
     from dispatcher.notify.notifier import Notifier
     from dispatcher.operate.author_view import AuthorView
+    from dispatcher.operate.doctor import Openers
     from dispatcher.operate.proposed import Proposed
     from dispatcher.operate.submission_client import SubmissionClient
     from dispatcher.operate.token_checks import Tokens
@@ -368,6 +369,7 @@ def build_components(
     environ: Environ = os.environ,
     scheduler: Scheduler | None = None,
     settings_file: Path | None = None,
+    repo: OpsRepo | None = None,
 ) -> Components:
     """The components of a service. Opens files, calls no server.
 
@@ -379,6 +381,7 @@ def build_components(
         environ: for tokens.
         scheduler: replaces the one that the settings name.
         settings_file: the settings file, if its changes are to be reported.
+        repo: a clone other than that of the state directory.
     """
     from dispatcher.audit import AuditLog
     from dispatcher.gate.sourced import SourcedGate
@@ -402,7 +405,7 @@ def build_components(
     make_private(settings.state_dir)
     take_from_others(settings.state_dir / "ops.git")
     vault = open_vault(settings, environ)
-    repo = open_repo(settings, environ, vault)
+    repo = repo or open_repo(settings, environ, vault)
     wake = WakeUp()
     forge, reporter = None, None
     if settings.policy.gate is GateKind.FORGEJO:
@@ -473,6 +476,32 @@ def build_components(
         warnings=lambda: (*leadership.warnings(), *rules.warnings(), *warnings()),
         obstacle=registry.get(settings.scheduler).obstacle(settings, environ),
         outputs=outputs,
+    )
+
+
+def doctor_openers(settings: Settings, environ: Environ, *, repo: OpsRepo | None = None) -> Openers:
+    """How each component that is checked is opened.
+
+    Args:
+        repo: a clone that is open already; by default that of the state directory.
+    """
+    from dispatcher.operate.doctor import Openers
+
+    vault = open_vault(settings, environ)
+    clone = repo or open_repo(settings, environ, vault)
+    with_forge = settings.policy.gate is GateKind.FORGEJO
+    return Openers(
+        repo=lambda: clone,
+        vault=lambda: vault,
+        ledger=lambda: open_ledger(settings, environ),
+        leadership=lambda: open_leadership(settings, clone, open_ledger(settings, environ)),
+        policy=lambda: open_policy(settings),
+        gate=lambda: open_gate(
+            settings, clone, open_forge(settings, environ, vault) if with_forge else None
+        ),
+        forge=lambda: open_forge(settings, environ, vault),
+        issues=open_issues(settings, environ),
+        issue_tokens=open_issue_tokens(settings, environ, vault),
     )
 
 

@@ -19,8 +19,6 @@ from dispatcher.errors import DisintoError, Exit
 
 if TYPE_CHECKING:
     from dispatcher.model.checks import Check
-    from dispatcher.operate.doctor import Openers
-    from dispatcher.settings import Settings
 
 
 @click.command("doctor")
@@ -62,6 +60,7 @@ def command(session: Session, *, deep: bool, as_json: bool) -> int:
 
 
 def _checks(session: Session) -> Iterator[Check]:
+    from dispatcher.assembly import doctor_openers
     from dispatcher.model.checks import Check
     from dispatcher.operate.doctor import diagnose, settings_in_force, wrong_settings
 
@@ -75,7 +74,7 @@ def _checks(session: Session) -> Iterator[Check]:
         name="settings", ok=True, detail=str(file or "no settings file; using the defaults")
     )
     yield from settings_in_force(settings, file)
-    yield from diagnose(settings, openers(settings), os.environ)
+    yield from diagnose(settings, doctor_openers(settings, os.environ), os.environ)
 
 
 def _deep(session: Session) -> Generator[Check, None, None]:
@@ -106,34 +105,6 @@ def _deep(session: Session) -> Generator[Check, None, None]:
 
 def _interrupted(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
-
-
-def openers(settings: Settings) -> Openers:
-    """How this process opens each component that is checked."""
-    from dispatcher import assembly
-    from dispatcher.operate.doctor import Openers
-    from dispatcher.settings import GateKind
-
-    vault = assembly.open_vault(settings, os.environ)
-    repo = assembly.open_repo(settings, os.environ, vault)
-    with_forge = settings.policy.gate is GateKind.FORGEJO
-    return Openers(
-        repo=lambda: repo,
-        vault=lambda: vault,
-        ledger=lambda: assembly.open_ledger(settings, os.environ),
-        leadership=lambda: assembly.open_leadership(
-            settings, repo, assembly.open_ledger(settings, os.environ)
-        ),
-        policy=lambda: assembly.open_policy(settings),
-        gate=lambda: assembly.open_gate(
-            settings,
-            repo,
-            assembly.open_forge(settings, os.environ, vault) if with_forge else None,
-        ),
-        forge=lambda: assembly.open_forge(settings, os.environ, vault),
-        issues=assembly.open_issues(settings, os.environ),
-        issue_tokens=assembly.open_issue_tokens(settings, os.environ, vault),
-    )
 
 
 def _plain(check: Check) -> dict[str, object]:

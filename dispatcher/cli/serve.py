@@ -188,11 +188,12 @@ def _say_what_is_missing(components: Components, service: Service, journal: Jour
     """Look at everything before the first round. What is wrong is said with its remedy, and stops
     nothing: the loop waits for what is away, and a person may mend the rest meanwhile.
     """
-    from dispatcher.cli.doctor import openers
+    from dispatcher.assembly import doctor_openers
     from dispatcher.operate.doctor import diagnose
 
-    with_our_repo = replace(openers(components.settings), repo=lambda: components.repo)
-    for check in diagnose(components.settings, with_our_repo, os.environ):
+    settings = components.settings
+    openers = doctor_openers(settings, os.environ, repo=components.repo)
+    for check in diagnose(settings, openers, os.environ):
         if service.stopping:
             return
         if check.remedy or not check.ok:

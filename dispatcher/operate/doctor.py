@@ -66,11 +66,17 @@ class Openers:
     issue_tokens: Tokens | None = None
 
 
-def diagnose(settings: Settings, openers: Openers, environ: Mapping[str, str]) -> Iterator[Check]:
-    """Run all checks, in the order in which failures are best fixed; yields each when it is done."""
+def diagnose(
+    settings: Settings, openers: Openers, environ: Mapping[str, str], *, read_only: bool = False
+) -> Iterator[Check]:
+    """Run all checks, in the order in which failures are best fixed; yields each when it is done.
+
+    Args:
+        read_only: leave out what can only be found by writing to the remote.
+    """
     yield from _state_dir(settings)
     yield from looked("git", _git)
-    yield from looked("ops repo", lambda: _remote(settings, openers))
+    yield from looked("ops repo", lambda: _remote(settings, openers, read_only=read_only))
     yield from looked("policy", lambda: _policy(settings, openers))
     yield from looked("policy: formulas", lambda: _names(settings, openers))
     yield from looked("formulas", lambda: _formulas(settings))
@@ -183,7 +189,7 @@ def _git() -> Iterator[Check]:
     )
 
 
-def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
+def _remote(settings: Settings, openers: Openers, *, read_only: bool) -> Iterator[Check]:
     repo = settings.ops_repo
     if not repo.remote:
         yield Check(
@@ -195,9 +201,11 @@ def _remote(settings: Settings, openers: Openers) -> Iterator[Check]:
         return
     head, losses = openers.repo().fetch(), openers.repo().losses()
     yield Check(name="ops repo", ok=True, detail=f"{repo.branch} is at {head.commit[:12]}")
-    yield from looked("ops repo: push", lambda: _push(settings, openers))
+    if not read_only:
+        yield from looked("ops repo: push", lambda: _push(settings, openers))
     if settings.role is Role.DISPATCHER:
         yield from looked("ops repo: memory", lambda: _memory(openers))
+    if settings.role is Role.DISPATCHER and not read_only:
         yield from looked("ops repo: output", lambda: _output(settings, openers))
     if head.rewritten:
         yield Check(

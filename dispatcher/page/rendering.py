@@ -13,6 +13,7 @@ from pydantic_core import to_jsonable_python
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from dispatcher import __version__
+from dispatcher.model.names import is_id
 from dispatcher.page import words
 from dispatcher.page.answers import Answer, Data, Elsewhere, Entered, Events, Left, Redirect, View
 from dispatcher.page.formatting import Formats
@@ -163,6 +164,7 @@ def _environment(code: str, clock: Callable[[], float]) -> Environment:
     environment.filters.update(Formats(of, clock).filters())
     environment.filters.update(words.filters(of))
     environment.filters["json_text"] = _json_text
+    environment.filters["is_id"] = is_id
     return environment
 
 

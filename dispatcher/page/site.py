@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from dispatcher.operate.submission_client import SubmissionClient
@@ -13,6 +15,8 @@ from dispatcher.page.operator_link import OperatorLink
 from dispatcher.page.sessions import Person, Sessions
 from dispatcher.page.streams import Streams
 from dispatcher.settings import Settings
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +64,18 @@ class Site:
     clock: Callable[[], float] = time.time
     streams: Streams = field(default_factory=Streams)
     live: Live | None = None
+    _opened: dict[Callable[[Site], Any], Any] = field(default_factory=dict)
+    _opening: threading.RLock = field(default_factory=threading.RLock)
+
+    def once(self, opener: Callable[[Site], T]) -> T:
+        """What ``opener`` returns for this site; it is called the first time only. For what a page opens
+        and keeps, such as a reader with a cache.
+        """
+        with self._opening:
+            if opener not in self._opened:
+                self._opened[opener] = opener(self)
+            opened: T = self._opened[opener]
+            return opened
 
     @property
     def secure(self) -> bool:

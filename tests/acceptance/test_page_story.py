@@ -105,6 +105,28 @@ def runs(client: httpx.Client, action_id: str) -> dict[str, object]:
 
 
 @patiently
+def diagnosed(client: httpx.Client) -> dict[str, object]:
+    """The checks of the page, once they have ended."""
+    shown = client.get("/doctor.json").json()
+    assert shown["ended_at"]
+    return dict(shown)
+
+
+def check_operations(client: httpx.Client) -> None:
+    """The pages about the installation, beside a ``serve`` that runs."""
+    recorded = client.get("/audit.json?text=%22quick-1%22").json()["entries"]
+    assert {"claimed", "published"} & {entry["event"] for entry in recorded}
+    assert all(entry["intact"] for entry in recorded)
+    assert client.get("/inventory.json").json()["entries"] == []
+    assert client.get("/sidecars.json").json()["configured"] is False
+    shown = diagnosed(client)
+    assert shown["problem"] == ""
+    names = {check["name"]: check["state"] for check in shown["checks"]}  # type: ignore[attr-defined]
+    assert names["ledger"] == names["vault: reachable"] == names["ops repo"] == "ok"
+    assert "ops repo: push" not in names
+
+
+@patiently
 def ended(client: httpx.Client, action_id: str) -> dict[str, object]:
     found = client.get(f"/actions/{action_id}.json").json()
     assert found["action"]["result"]
@@ -148,6 +170,7 @@ def test_a_run_as_the_page_shows_it(scene: Scene) -> None:
             ]
             listed = client.get("/overview.json?state=cancelled").json()["results"]
             assert [each["action"]["id"] for each in listed] == ["slow-1"]
+            check_operations(client)
 
             os.kill(served.process.pid, signal.SIGKILL)
             says_so(client)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dispatcher.assembly import open_repo
-from dispatcher.cli.doctor import openers
+from dispatcher.assembly import doctor_openers, open_repo
 from dispatcher.forge import ForgeRefused
 from dispatcher.gate import Answer
 from dispatcher.gate.forgejo import Approvers
@@ -150,7 +149,7 @@ def test_doctor_tries_a_push_with_what_the_forge_tells_of_it(stage: Stage, tmp_p
             }
         )
         repo = open_repo(settings, {"FORGE_TOKEN": account.token})
-        found = diagnose(settings, replace(openers(settings), repo=lambda: repo), {})
+        found = diagnose(settings, doctor_openers(settings, os.environ, repo=repo), {})
         return next(check for check in found if check.name == "ops repo: push")
 
     assert pushes(stage.alice).ok

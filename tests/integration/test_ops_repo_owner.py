@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.cli.doctor import openers
+from dispatcher.assembly import doctor_openers
 from dispatcher.errors import Denied, Dependency, Misconfigured
 from dispatcher.operate.doctor import diagnose
 from dispatcher.ops_repo import NewFile, OpsRepo, begin
@@ -199,7 +199,7 @@ def test_doctor_tells_of_it(remote: GitRemote, tmp_path: Path) -> None:
     settings = Settings(
         state_dir=tmp_path / "state", ops_repo=OpsRepoSettings(remote=str(remote.path))
     )
-    checks = {c.name: c for c in diagnose(settings, openers(settings), {})}
+    checks = {c.name: c for c in diagnose(settings, doctor_openers(settings, os.environ), {})}
     push = checks["ops repo: push"]
     assert checks["ops repo"].ok
     assert not push.ok

@@ -10,12 +10,11 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dispatcher.cli.doctor import openers
+from dispatcher.assembly import doctor_openers
 from dispatcher.errors import Denied, Misconfigured, Unavailable
 from dispatcher.operate.doctor import diagnose
 from dispatcher.ops_repo import NewFile, OpsRepo, Tree, begin
@@ -84,7 +83,7 @@ def test_a_tried_push_finds_a_remote_that_may_only_be_read(
         repo.try_push()
     assert repo.fetch().commit == head
     settings = Settings(ops_repo=OpsRepoSettings(remote=https.url), state_dir=tmp_path)
-    found = diagnose(settings, replace(openers(settings), repo=lambda: repo), {})
+    found = diagnose(settings, doctor_openers(settings, os.environ, repo=repo), {})
     checks = {check.name: check for check in found}
     assert checks["ops repo"].ok
     assert not checks["ops repo: push"].ok

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.cli.doctor import openers
+from dispatcher.assembly import doctor_openers
 from dispatcher.engines.local import sandbox
 from dispatcher.errors import Misconfigured
 from dispatcher.operate.doctor import diagnose
@@ -59,7 +59,7 @@ def test_doctor_says_where_no_formula_is_started(
     settings = bwrap(tmp_path, monkeypatch, script)
     local = settings.local.model_copy(update={"bubblewrap": wanted})
     settings = settings.model_copy(update={"local": local})
-    found = diagnose(settings, openers(settings), {})
+    found = diagnose(settings, doctor_openers(settings, os.environ), {})
     check = next(c for c in found if c.name == "local: sandbox")
     assert check.ok is ok
     assert bool(check.remedy) is not ok
@@ -71,7 +71,11 @@ def test_doctor_advises_against_root(
 ) -> None:
     settings = bwrap(tmp_path, monkeypatch, "exit 0")
     monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
-    check = next(c for c in diagnose(settings, openers(settings), {}) if c.name == "local: user")
+    check = next(
+        c
+        for c in diagnose(settings, doctor_openers(settings, os.environ), {})
+        if c.name == "local: user"
+    )
     assert check.ok
     assert ("dedicated user" in check.remedy) is root
 

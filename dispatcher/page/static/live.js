@@ -4,9 +4,11 @@
 
 const PAUSE_MS = 2000;
 const AGE_MS = 30000; /* how long ago something was changes by itself */
+const SOON_MS = 1000; /* while a part marked with data-soon goes on */
 const connection = document.getElementById("connection");
 let version = document.documentElement.dataset.version;
 let due = 0;
+let soon = 0;
 let asking = false;
 let lost = false;
 
@@ -57,7 +59,13 @@ async function renew() {
     if (status === 401) location.reload();
   } finally {
     asking = false;
+    renewWhileWorking();
   }
+}
+
+function renewWhileWorking() {
+  clearTimeout(soon);
+  if (document.querySelector("[data-soon]")) soon = setTimeout(renew, SOON_MS);
 }
 
 function renewSoon() {
@@ -96,4 +104,5 @@ function listen() {
 
 document.addEventListener("visibilitychange", listen);
 setInterval(renew, AGE_MS);
+renewWhileWorking();
 listen();
