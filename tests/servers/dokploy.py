@@ -48,6 +48,8 @@ class FakeDokploy:
         quota: requests that the key has left; None for no limit.
         old: whether it is a server before 0.25, without environments.
         images: what is in the registry; others cannot be pulled.
+        forbidden: procedures that the key may not use.
+        keeps_services: whether the swarm fails to remove services, which the server does not report.
     """
 
     now: Callable[[], float]
@@ -68,6 +70,8 @@ class FakeDokploy:
     volumes: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
     late: list[tuple[float, str, Mapping[str, Any] | None]] = field(default_factory=list)
+    forbidden: set[str] = field(default_factory=set)
+    keeps_services: bool = False
     _ids: int = 0
 
     def answer(
@@ -113,6 +117,8 @@ class FakeDokploy:
             return 401, {"message": "Unauthorized"}
         if self.quota is not None:
             self.quota -= 1
+        if procedure in self.forbidden:
+            return _error(403, "You do not have permission")
         read = "_read_" + procedure.replace(".", "_")
         write = "_write_" + procedure.replace(".", "_")
         handler = getattr(self, write if body is not None else read, None)
@@ -318,7 +324,8 @@ class FakeDokploy:
         if application is None:
             return _error(404, "Application not found")
         self._write_application_cleanQueues(body)
-        self.services.pop(application["appName"], None)
+        if not self.keeps_services:
+            self.services.pop(application["appName"], None)
         self.deployments = [
             d for d in self.deployments if d["applicationId"] != body["applicationId"]
         ]

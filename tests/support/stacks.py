@@ -17,7 +17,7 @@ from dispatcher.stack.dokploy import Connection, Dokploy
 from dispatcher.stack.environment import encoded
 from dispatcher.stack.lifecycle import Wanted
 from dispatcher.stack.marks import Mark
-from dispatcher.stack.probes import Probed
+from dispatcher.stack.probes import Probed, Prober
 from dispatcher.stack.reap import Known, reap
 from dispatcher.stack.update import Change, Update
 from tests.servers.dokploy import KEY, FakeDokploy
@@ -75,6 +75,7 @@ class Stacks:
     Attributes:
         inventory: entries by id, as the dispatcher has them from the outputs of runs.
         ending: ids whose destruction began and did not succeed.
+        prober: in place of the one that looks at what the fake serves.
     """
 
     def __init__(self, **server: Any) -> None:
@@ -83,6 +84,7 @@ class Stacks:
         self.inventory: dict[str, dict[str, Any]] = {}
         self.ending: set[str] = set()
         self.texts: list[str] = []
+        self.prober: Prober = FakeProber(server=self.server)
 
     def create(
         self,
@@ -94,6 +96,7 @@ class Stacks:
         outputs_lost: bool = False,
         key: str = KEY,
         environment: dict[str, str] | None = None,
+        host: str = "",
         **more: Any,
     ) -> Recorder:
         """One run of ``stack``; what it raises is raised, after its outputs were read."""
@@ -109,7 +112,7 @@ class Stacks:
             name=name,
             image=image,
             environment=encoded({"A": "1", "KEY": SECRET} if environment is None else environment),
-            host=f"{name}.stacks.example",
+            host=host or f"{name}.stacks.example",
             **given,
         )
         return self._run(
@@ -183,7 +186,7 @@ class Stacks:
             platform=Dokploy(Direct(self.server, key, step=steps.step)),
             clock=self.clock,
             reporter=recorder,
-            prober=FakeProber(server=self.server),
+            prober=self.prober,
         )
         try:
             run(tools)
