@@ -15,6 +15,7 @@ from dispatcher.provision.waiting import SystemClock
 from dispatcher.stack.converge import Tools
 from dispatcher.stack.deploy import Creation, destroy
 from dispatcher.stack.dokploy import Connection, Dokploy
+from dispatcher.stack.environment import marked
 from dispatcher.stack.lifecycle import Wanted
 from dispatcher.stack.marks import Mark
 from dispatcher.stack.params import (
@@ -81,7 +82,9 @@ def _deploy(run: _Run) -> None:
         name=params.name,
         host=host_of(params, run.settings),
         image=image_of(params.image, run.settings),
-        environment=environment_of(params.environment, params.environment_secrets, run.environ),
+        environment=marked(
+            environment_of(params.environment, params.environment_secrets, run.environ), run.key
+        ),
         volume=f"workspace-{params.name}" if params.volume else "",
         path=params.mount_path if params.volume else "",
         port=params.port,

@@ -93,6 +93,8 @@ class Convergence:
         self._before, self._watch, self._enter = frozenset(before), watch, enter
         self._pace = Pace(tools.platform, tools.clock, tools.reporter.say)
         self._asked_at: float | None = None
+        self._doubled = False  # something was there twice when a deployment may have begun
+        self._spoilt = ""  # id of that deployment: if it fails, that proves nothing
         self.record = begin(tools.clock.now())
         self.seen = Seen()
         self.probed = Probed()
@@ -169,6 +171,7 @@ class Convergence:
             return
         if step is Step.REMOVE_DOUBLES:
             self._remove_doubles()
+            self._doubled = self._asked_at is not None
             return
         application = self.seen.application
         assert application is not None  # noqa: S101 - no other step comes before it is there
@@ -229,11 +232,16 @@ class Convergence:
     def _deployed(self, seen: Seen, application: Application) -> Seen:
         platform, key = self._tools.platform, self._wanted.key
         mine = [d for d in platform.deployments(application.id) if d.description == key]
+        if self._doubled and mine:
+            self._spoilt, self._doubled = mine[0].id, False
+        if mine and mine[0].id == self._spoilt and mine[0].status is DeploymentStatus.ERROR:
+            mine = []
         deployment = mine[0] if mine else None
-        queued: bool | None = None
+        queued = False
+        at_work: tuple[str, ...] = ()
         log: tuple[str, ...] = ()
         if deployment is None or deployment.status is DeploymentStatus.CANCELLED:
-            queued = self._queued(application)
+            queued, at_work = self._queued(application)
         elif deployment.status is DeploymentStatus.ERROR:
             log = platform.log_tail(deployment.id)
         if deployment is None or deployment.status is not DeploymentStatus.DONE:
@@ -243,28 +251,31 @@ class Convergence:
                 application=application,
                 deployment=deployment,
                 queued=queued,
+                at_work=at_work,
                 log=log,
             )
         return self._probed(seen, application, deployment)
 
-    def _queued(self, application: Application) -> bool:
-        """Whether to wait for the queue. It can be seen by most keys; else time decides."""
-        waiting = self._tools.platform.queued(application.id)
-        if waiting is not None:
-            return self._wanted.key in waiting
-        now = self._tools.clock.now()
-        return self._asked_at is not None and now - self._asked_at < _LOST_S
+    def _queued(self, application: Application) -> tuple[bool, tuple[str, ...]]:
+        """Whether to wait for the queue, and at which jobs it is. Most keys can see it; else time decides."""
+        jobs = self._tools.platform.queue()
+        if jobs is None:
+            now = self._tools.clock.now()
+            return self._asked_at is not None and now - self._asked_at < _LOST_S, ()
+        mine = (application.id, self._wanted.key)
+        queued = any((job.application_id, job.description) == mine for job in jobs)
+        return queued, tuple(sorted(job.id for job in jobs if job.active))
 
     def _probed(self, seen: Seen, application: Application, deployment: Deployment) -> Seen:
         platform = self._tools.platform
         listed = platform.tasks(application.app_name)
         tasks = None
-        image = ""
+        container = None
         if listed is not None:
             tasks = tuple(task for task in listed if task.id not in self._before)
             running = next((task for task in tasks if task.wanted and task.running), None)
             if running is not None and self._wanted.updates:
-                image = platform.image_of(application.app_name, running.id)
+                container = platform.container_of(application.app_name, running.id)
         self.probed = self._tools.prober.look(self._wanted.host, https=self._wanted.https)
         self._watch(self.probed)
         return Seen(
@@ -273,7 +284,7 @@ class Convergence:
             application=application,
             deployment=deployment,
             tasks=tasks,
-            image=image,
+            container=container,
             healthy=self.probed.healthy,
             version=self.probed.version,
             trouble=self.probed.trouble,

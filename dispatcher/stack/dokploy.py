@@ -18,14 +18,18 @@ from dispatcher.provision.confidential import WITHHELD, Confidential, printable
 from dispatcher.provision.http import TIMEOUT_S, HttpClient, Raw, header_number, sendable
 from dispatcher.stack.dokploy_records import (
     ApplicationRecord,
+    ContainerRecord,
     DeploymentRecord,
+    JobRecord,
     ProjectRecord,
     TaskRecord,
 )
 from dispatcher.stack.platform import (
     TOKEN,
     Application,
+    Container,
     Deployment,
+    Job,
     PlatformBusy,
     PlatformRefused,
     PlatformUnclear,
@@ -35,7 +39,7 @@ from dispatcher.stack.platform import (
 
 LOG_LINES = 12
 _LONGEST_RETRY_S = 600.0
-_WRAPPED = ("project.create", "domain.create")
+_WRAPPED = ("project.create", "application.create", "mounts.create", "domain.create")
 """Procedures that answer 400 to whatever went wrong, also after they did what was asked."""
 
 
@@ -193,19 +197,12 @@ class Dokploy:
             for each in _list(DeploymentRecord, answer)
         ]
 
-    def queued(self, application_id: str) -> list[str] | None:
+    def queue(self) -> list[Job] | None:
         try:
-            jobs = self._get("deployment.queueList", unknown=None)
+            answer = self._get("deployment.queueList", unknown=None)
         except PlatformRefused:
             return None
-        if not isinstance(jobs, list):
-            return None
-        rows = [job.get("data") for job in jobs if isinstance(job, dict)]
-        return [
-            str(row.get("descriptionLog", ""))
-            for row in rows
-            if isinstance(row, dict) and row.get("applicationId") == application_id
-        ]
+        return None if answer is None else [each.plain() for each in _list(JobRecord, answer)]
 
     def clean_queue(self, application_id: str) -> None:
         self._removed("application.cleanQueues", applicationId=application_id)
@@ -229,22 +226,21 @@ class Dokploy:
                 id=each.containerId,
                 wanted=each.state == "running",
                 running=each.currentState.startswith("Running"),
-                error=self._confidential.shown(each.error),
+                error=self._confidential.shown(each.trouble),
             )
             for each in _list(TaskRecord, answer)
         ]
 
-    def image_of(self, app_name: str, task_id: str) -> str:
+    def container_of(self, app_name: str, task_id: str) -> Container | None:
         try:
             answer = self._get("docker.getContainersByAppNameMatch", appName=app_name)
             for each in _list(TaskRecord, answer):
                 if each.name.endswith(f".{task_id}"):
                     inspected = self._get("docker.getConfig", containerId=each.containerId)
-                    config = inspected.get("Config") if isinstance(inspected, dict) else None
-                    return str(config.get("Image", "")) if isinstance(config, dict) else ""
+                    return _read(ContainerRecord, inspected).plain()
         except PlatformRefused:
             pass
-        return ""
+        return None
 
     def _removed(self, procedure: str, **body: Any) -> bool:
         return self._post(procedure, unknown=_UNKNOWN, **body) is not _UNKNOWN
@@ -291,8 +287,10 @@ class Dokploy:
     def _refuse(self, status: int, answer: Any, procedure: str) -> NoReturn:
         said = self._said(answer)
         if status == 401:
+            # Some procedures answer so too if the server is not to be used for what was asked.
+            why = "" if said == ": Unauthorized" else said
             raise PlatformRefused(
-                f"Dokploy rejected the API key (401), asked for {procedure}",
+                f"Dokploy rejected the API key (401), asked for {procedure}{why}",
                 remedy=f"Store a valid one: disinto secrets put {TOKEN}. A key that is made without "
                 "rateLimitEnabled: false answers so too, when its ten requests a day are spent.",
             )

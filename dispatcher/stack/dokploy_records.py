@@ -7,7 +7,16 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from dispatcher.provision.confidential import printable
-from dispatcher.stack.platform import Application, DeploymentStatus, Domain, Mount, Project
+from dispatcher.stack.environment import RUN
+from dispatcher.stack.platform import (
+    Application,
+    Container,
+    DeploymentStatus,
+    Domain,
+    Job,
+    Mount,
+    Project,
+)
 
 
 class NamedRecord(BaseModel):
@@ -118,3 +127,45 @@ class TaskRecord(BaseModel):
     currentState: str = ""  # noqa: N815
     error: str = ""
     name: str = ""
+
+    @property
+    def trouble(self) -> str:
+        """The server cuts the text of ``docker service ps``: of the last task, without an error, it leaves
+        the heading.
+        """
+        return "" if self.error == "Error:" else self.error.strip('"')
+
+
+class JobData(BaseModel):
+    applicationId: str = ""  # noqa: N815
+    descriptionLog: str = ""  # noqa: N815
+
+
+class JobRecord(BaseModel):
+    id: str
+    state: str = ""
+    data: JobData = Field(default_factory=JobData)
+
+    def plain(self) -> Job:
+        return Job(
+            id=self.id,
+            application_id=self.data.applicationId,
+            description=self.data.descriptionLog,
+            active=self.state == "active",
+        )
+
+
+class ConfigRecord(BaseModel):
+    Image: str = ""
+    Env: list[str] | None = None
+
+
+class ContainerRecord(BaseModel):
+    Config: ConfigRecord
+
+    def plain(self) -> Container:
+        """Of the environment, which holds secrets, the mark alone is read."""
+        values = [
+            each.partition("=")[2] for each in self.Config.Env or () if each.startswith(f"{RUN}=")
+        ]
+        return Container(image=printable(self.Config.Image), run=values[0] if values else "")

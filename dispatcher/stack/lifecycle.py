@@ -16,8 +16,16 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Self
 
+from dispatcher.stack.environment import run_of
 from dispatcher.stack.marks import Mark
-from dispatcher.stack.platform import Application, Deployment, DeploymentStatus, Project, Task
+from dispatcher.stack.platform import (
+    Application,
+    Container,
+    Deployment,
+    DeploymentStatus,
+    Project,
+    Task,
+)
 
 TRIES = 3
 """How often one step is tried if it leaves nothing behind."""
@@ -122,7 +130,8 @@ class Seen:
         deployment: the last one with the key.
         log: its last lines, if it failed.
         tasks: of versions that were not there before; None if they cannot be seen.
-        image: from which the running container was made; "" if that cannot be seen.
+        at_work: ids of the jobs at which the server's queue is; () if that cannot be seen.
+        container: that runs; None if that cannot be seen.
         healthy: which probe was answered, in words; "" for none.
         version: whether an answer showed the wanted version; None if nothing was to be looked for.
         trouble: what the probes found instead.
@@ -135,7 +144,8 @@ class Seen:
     deployment: Deployment | None = None
     log: tuple[str, ...] = ()
     tasks: tuple[Task, ...] | None = None
-    image: str = ""
+    at_work: tuple[str, ...] = ()
+    container: Container | None = None
     healthy: str = ""
     version: bool | None = None
     trouble: str = ""
@@ -148,6 +158,7 @@ class Record:
     Attributes:
         begun, since: when it, and its stage, began: seconds since the epoch.
         tries: how often the next step has been tried before.
+        at_work: at which jobs the queue was when ours was seen waiting in it.
         why: of FAILED.
     """
 
@@ -156,6 +167,7 @@ class Record:
     stage: Stage = Stage.INITIALIZING
     next_step: Step = Step.WAIT
     tries: int = 0
+    at_work: tuple[str, ...] = ()
     why: str = ""
 
 
@@ -177,6 +189,8 @@ def advance(record: Record, wanted: Wanted, seen: Seen | None, now: float) -> Re
         return _failed(record, now, why)
     step = record.next_step if seen is None else _next(wanted, seen)
     record = _entered(record, step, now)
+    if seen is not None and (seen.queued or seen.deployment is not None):
+        record = _queued(record, seen, now)
     if record.stage is Stage.RUNNING:
         return record
     if record.tries >= TRIES and step not in (Step.WAIT, Step.PROBE):
@@ -245,8 +259,14 @@ def _is_healthy(wanted: Wanted, seen: Seen) -> bool:
         return False
     if not wanted.updates:
         return True
-    # The old container answers as well, until the new one runs.
-    return seen.version is True or (seen.tasks is not None and seen.image == wanted.image)
+    # The old container answers as well, until the new one runs, and again if it does not: the swarm
+    # returns to the former version by itself. The image may be the same, so the run decides as well.
+    container = seen.container
+    return seen.version is True or (
+        container is not None
+        and container.image == wanted.image
+        and container.run == run_of(wanted.environment)
+    )
 
 
 def _obstacle(wanted: Wanted, seen: Seen) -> str:
@@ -280,6 +300,16 @@ def _entered(record: Record, step: Step, now: float) -> Record:
         stage=stage,
         since=record.since if stage is record.stage else now,
     )
+
+
+def _queued(record: Record, seen: Seen, now: float) -> Record:
+    """A queue that moves is not stuck: while it does, waiting in it costs no time."""
+    if seen.at_work == record.at_work:
+        return record
+    moved = replace(record, at_work=seen.at_work)
+    if not record.at_work:
+        return moved
+    return replace(moved, begun=record.begun + now - record.since, since=now)
 
 
 def _in_time(record: Record, seen: Seen | None, now: float) -> Record:

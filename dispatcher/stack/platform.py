@@ -140,6 +140,33 @@ class Task:
     error: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One deployment in the server's queue.
+
+    Attributes:
+        description: that was given to the deployment.
+        active: whether the server is at it; nothing takes it out of the queue then.
+    """
+
+    id: str
+    application_id: str
+    description: str
+    active: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Container:
+    """What the container of a task was made from.
+
+    Attributes:
+        run: the run that deployed it, by its environment; "" for a run that left no mark there.
+    """
+
+    image: str
+    run: str
+
+
 class Platform(Protocol):
     """The server. Every method raises ``PlatformRefused``, ``PlatformBusy`` and ``PlatformUnclear``."""
 
@@ -183,8 +210,8 @@ class Platform(Protocol):
     def deployments(self, application_id: str) -> list[Deployment]:
         """Newest first, the last ten; also [] for an application that is gone."""
 
-    def queued(self, application_id: str) -> list[str] | None:
-        """Descriptions of what is in the queue; None if the key may not see that."""
+    def queue(self) -> list[Job] | None:
+        """All that is in the queue; None if the key may not see that."""
 
     def clean_queue(self, application_id: str) -> None:
         """Take its waiting deployments out of the queue."""
@@ -195,5 +222,5 @@ class Platform(Protocol):
     def tasks(self, app_name: str) -> list[Task] | None:
         """None if the key may not see them."""
 
-    def image_of(self, app_name: str, task_id: str) -> str:
-        """From which image the container of a task was made; "" if that cannot be seen."""
+    def container_of(self, app_name: str, task_id: str) -> Container | None:
+        """The container of a task; None if it cannot be seen."""

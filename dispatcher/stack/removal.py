@@ -19,8 +19,10 @@ from dispatcher.stack.platform import Application, DeploymentStatus, Platform, P
 REMOVAL_LIMIT_S = 300.0
 """Seconds until the server has to list nothing of it any more."""
 
-UNDER_WAY_S = 60.0
-"""Seconds for which a deployment under way is waited for, so that it makes no service afterwards."""
+UNDER_WAY_S = 180.0
+"""Seconds for which a deployment under way is waited for: it makes its service even if its application is
+gone meanwhile, and that service would belong to nobody.
+"""
 
 SETTLE_S = 30.0
 """Seconds for which nothing may appear, after a creation without an answer."""
@@ -73,6 +75,7 @@ class Removal:
         self._find, self._doubtful = find, doubtful
         self._pace = Pace(platform, clock, reporter.say)
         self._services: dict[str, str] = {}
+        self._under_way: list[str] = []
         self._waits_since: float | None = None
         self.removed: list[str] = []
         self.volumes: list[str] = []
@@ -149,8 +152,7 @@ class Removal:
     def _is_quiet(self, application: Application) -> bool:
         """Take its deployments out of the queue; False while one is under way."""
         self._platform.clean_queue(application.id)
-        deployments = self._platform.deployments(application.id)
-        if not any(each.status is DeploymentStatus.RUNNING for each in deployments):
+        if not self._is_deployed_now(application):
             return True
         now = self._clock.now()
         if self._waits_since is None:
@@ -160,7 +162,16 @@ class Removal:
         if now - self._waits_since < UNDER_WAY_S:
             return False
         self._reporter.say("the server's queue is stuck: the application is removed all the same")
+        self._under_way.append(application.app_name)
         return True
+
+    def _is_deployed_now(self, application: Application) -> bool:
+        """By the queue; by the deployments' states, of which a crash leaves some, only if it is hidden."""
+        jobs = self._platform.queue()
+        if jobs is not None:
+            return any(job.application_id == application.id for job in jobs)
+        deployments = self._platform.deployments(application.id)
+        return any(each.status is DeploymentStatus.RUNNING for each in deployments)
 
     def _check_services(self) -> None:
         """The server ignores that a service cannot be removed."""
@@ -176,4 +187,11 @@ class Removal:
             raise StillThere(
                 f"left behind, and known to the server no more: service {', '.join(left)}",
                 remedy=f"On the server: docker service rm {' '.join(left)}",
+            )
+        if self._under_way:
+            names = ", ".join(self._under_way)
+            raise StillThere(
+                f"a deployment under way did not end within {UNDER_WAY_S:.0f} seconds: it may still "
+                f"make service {names}, which the server knows no more",
+                remedy=f"On the server, later: docker service rm {' '.join(self._under_way)}",
             )

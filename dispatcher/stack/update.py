@@ -1,7 +1,9 @@
 """Changes image and environment of a stack, and returns to the former ones if the new version is not healthy.
 
 The old container goes on running until a new one does, so what answers proves nothing of the new version:
-it counts only if its own container was made from the wanted image, or its page has the wanted text.
+it counts only if its own container was made from the wanted image and bears the mark of this run, or its
+page has the wanted text. A new version that ends at once does not stay: the swarm starts the former one
+again, as a new task, so neither a new task nor, if the environment alone changes, the image proves anything.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from dispatcher.provision.waiting import Cancelled, Clock, Pace, patiently
 from dispatcher.stack.converge import Convergence, Tools, ours
 from dispatcher.stack.deploy import NoStack, entry_of
+from dispatcher.stack.environment import marked
 from dispatcher.stack.lifecycle import Record, Seen, Stage, Wanted
 from dispatcher.stack.marks import Mark
 from dispatcher.stack.platform import Application, Domain, Project
@@ -85,7 +88,10 @@ class Update:
             former,
             key=change.key,
             image=change.image or former.image,
-            environment=former.environment if change.environment is None else change.environment,
+            environment=marked(
+                former.environment if change.environment is None else change.environment,
+                change.key,
+            ),
         )
         self._prove_return(former)
         before = self._tasks(application)
@@ -183,14 +189,15 @@ class Update:
 
     def _finish(self, wanted: Wanted, seen: Seen, probed: Probed) -> None:
         reporter = self._tools.reporter
-        reporter.say(f"the new version runs: {seen.image or wanted.image} ({probed.healthy})")
+        image = seen.container.image if seen.container else ""
+        reporter.say(f"the new version runs: {image or wanted.image} ({probed.healthy})")
         reporter.say(f"measured downtime: {self._downtime.seconds:.0f} seconds")
         entry = entry_of(wanted, seen, probed, state="RUNNING")
         reporter.outputs(
             {
                 "inventory": entry,
                 "downtime_s": round(self._downtime.seconds),
-                "image_seen": seen.image,
+                "image_seen": image,
             }
         )
 

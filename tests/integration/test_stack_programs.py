@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from dispatcher.errors import Exit
+from dispatcher.stack.environment import RUN
 from dispatcher.stack.params import SETTINGS_FILE
 from tests.servers.dokploy import KEY, FakeDokploy
 from tests.servers.dokploy_http import serving
@@ -100,6 +101,7 @@ def test_a_stack_is_deployed_updated_and_destroyed(server: Server) -> None:
     assert (code, err) == (Exit.OK, "")
     assert out.endswith("the stack is running: http://alice.stacks.example/ (GET /health: 200)\n")
     (service,) = server.fake.services.values()
+    assert service.environment.pop(RUN) == f"stack-alice.{BLOB}"
     assert service.environment == {"A": "b c", "MODEL_KEY": SECRET}
     entry = server.outputs["inventory"]
     assert (entry["id"], entry["image"], entry["state"]) == ("stack-alice", ONE, "RUNNING")

@@ -2,10 +2,11 @@
 
 It has the original's traps: names are not unique and nothing is idempotent; ``deployment.all`` of an
 application that is gone is ``[]``; a spent quota of the key answers 401; quotes in the environment are
-stripped; an image that crashes ends as ``done``, and at an update the old task goes on; a project is
-removed without its services, which then belong to nobody; mounts are checked by nothing; errors of
-``project.create`` and ``domain.create`` are 400 whatever they are; a restart empties the queue and cancels
-what runs; a queue may be stuck. Faults can be queued: before or after a request was carried out.
+stripped; an image that crashes ends as ``done``, and at an update the swarm starts the former version again,
+as a new task; a project is removed without its services, which then belong to nobody, and so does the service
+of a deployment that was under way when its application was deleted; mounts are checked by nothing; errors of
+four procedures are 400 whatever they are; a restart empties the queue and cancels what runs; a queue may be
+stuck. ``tests/contract/dokploy.py`` has what it and the original have to have in common. Faults can be queued: before or after a request was carried out.
 
 Left out: login and rights (every key may do everything), other servers, builds, registries with login,
 composes and databases, monitoring, audit; Traefik beside its routes; several replicas; volumes' contents;
@@ -16,25 +17,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from dispatcher.provision.http import Raw
 from dispatcher.stack.platform import PlatformBusy, PlatformUnclear
-from tests.servers.dokploy_rules import HOST, REQUIRED, Fault, Image, dotenv, problem_of
+from tests.servers.dokploy_rules import HOST, REQUIRED, WRAPPED, Fault, Image, problem_of
+from tests.servers.dokploy_swarm import FakeSwarm, Service
 
+FAILED = "Error occurred ❌, check the logs for details."
 KEY = "dokploy-" + "7" * 40
 SECRET_OF_THE_SERVER = "postgres://dokploy:amukds4wi9001583845717ad2@db"
-
-
-@dataclass(kw_only=True)
-class Service:
-    """A service of the swarm: it outlives its application if the project was removed first."""
-
-    image: str
-    environment: dict[str, str]
-    tasks: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -59,20 +53,23 @@ class FakeDokploy:
     stuck: bool = False
     quota: int | None = None
     old: bool = False
-    images: dict[str, Image] = field(default_factory=dict)
+    images: InitVar[dict[str, Image]] = {}  # noqa: RUF008 - copied
+    swarm: FakeSwarm = field(init=False)
     faults: dict[str, list[Fault | None]] = field(default_factory=dict)
     projects: dict[str, dict[str, Any]] = field(default_factory=dict)
     applications: dict[str, dict[str, Any]] = field(default_factory=dict)
     deployments: list[dict[str, Any]] = field(default_factory=list)
     queue: list[dict[str, Any]] = field(default_factory=list)
-    services: dict[str, Service] = field(default_factory=dict)
-    networks: set[str] = field(default_factory=lambda: {"dokploy-network"})
-    volumes: set[str] = field(default_factory=set)
+    active: dict[str, Any] | None = None
     requests: list[str] = field(default_factory=list)
     late: list[tuple[float, str, Mapping[str, Any] | None]] = field(default_factory=list)
     forbidden: set[str] = field(default_factory=set)
     keeps_services: bool = False
     _ids: int = 0
+    _free_at: float = 0.0
+
+    def __post_init__(self, images: dict[str, Image]) -> None:
+        self.swarm = FakeSwarm(images=dict(images))
 
     def answer(
         self, procedure: str, query: Mapping[str, str], body: Mapping[str, Any] | None, key: str
@@ -106,7 +103,7 @@ class FakeDokploy:
         return _raw(status, value)
 
     def _failed(self, procedure: str) -> Raw:
-        wrapped = procedure in ("project.create", "domain.create")
+        wrapped = procedure in WRAPPED
         said = f"Failed query: insert into x params: {SECRET_OF_THE_SERVER}"
         return _raw(400 if wrapped else 500, _error(400 if wrapped else 500, said)[1])
 
@@ -139,6 +136,7 @@ class FakeDokploy:
     def restart(self) -> None:
         """The server starts anew: what was queued is gone, what ran is cancelled."""
         self.queue.clear()
+        self.active = None
         for each in self.deployments:
             if each["status"] == "running":
                 each["status"] = "cancelled"
@@ -152,11 +150,12 @@ class FakeDokploy:
             if body is not None:
                 self._authorized(procedure, {}, body, KEY)
         while not self.stuck:
-            running = next((d for d in self.deployments if d["status"] == "running"), None)
-            if running is not None:
-                if now < running["_until"]:
+            if self.active is not None:
+                if now < self.active["_until"]:
                     return
-                self._end(running)
+                job, self.active = self.active, None
+                self._free_at = job["_until"]
+                self._end(job)
                 continue
             if not self.queue or now < self.queue[0]["_at"]:
                 return
@@ -167,6 +166,10 @@ class FakeDokploy:
     def _begin(self, job: dict[str, Any]) -> None:
         application = self.applications[job["applicationId"]]
         application["applicationStatus"] = "running"
+        # The server works with the application as it was when it began, and does not look again.
+        snapshot = {**application, "mounts": list(application["mounts"])}
+        begun = max(job["_at"], self._free_at)
+        self.active = {**job, "_until": begun + self.pull_s, "_application": snapshot}
         self.deployments.insert(0, {
             "deploymentId": self._id("dep"),
             "applicationId": job["applicationId"],
@@ -174,29 +177,22 @@ class FakeDokploy:
             "description": job["descriptionLog"],
             "status": "running",
             "errorMessage": None,
-            "_until": job["_at"] + self.pull_s,
+            "_job": job["id"],
             "_log": ["Initializing deployment", f"Pulling {application['dockerImage']}"],
         })  # fmt: skip
 
-    def _end(self, deployment: dict[str, Any]) -> None:
-        application = self.applications[deployment["applicationId"]]
-        problem = problem_of(application, self.images)
+    def _end(self, job: dict[str, Any]) -> None:
+        application = job["_application"]
+        problem = problem_of(application, self.swarm.images)
         status = "error" if problem else "done"
-        deployment["status"] = application["applicationStatus"] = status
-        if problem:
-            deployment["_log"] += [problem, "Error occurred ❌, check the logs for details."]
-            return
-        for mount in application["mounts"]:
-            self.volumes.add(mount["volumeName"])
-        begun = deployment["_until"]
-        name, image = application["appName"], application["dockerImage"]
-        service = self.services.setdefault(name, Service(image=image, environment={}))
-        service.image, service.environment = image, dotenv(application["env"])
-        task = {"id": self._id("task"), "image": image, "at": begun + self.start_s}
-        if self.images[image] is not Image.CRASHES:
-            for former in service.tasks:
-                former.setdefault("stopped_at", task["at"])  # when the new one runs
-        service.tasks.insert(0, task)
+        for each in self.deployments:
+            if each["_job"] == job["id"]:
+                each["status"] = status
+                each["_log"] += [problem, FAILED] if problem else []
+        if application["applicationId"] in self.applications:
+            self.applications[application["applicationId"]]["applicationStatus"] = status
+        if not problem:
+            self.swarm.deploy(application, at=job["_until"] + self.start_s)
 
     def _write_project_create(self, body: dict[str, Any]) -> tuple[int, Any]:
         project = {
@@ -276,7 +272,7 @@ class FakeDokploy:
     def _write_mounts_create(self, body: dict[str, Any]) -> tuple[int, Any]:
         application = self.applications.get(body["serviceId"])
         if application is None:
-            return _error(404, "Application not found")
+            return _error(400, f"Error Failed query: insert {SECRET_OF_THE_SERVER}")
         mount = {"mountId": self._id("mnt"), **body}
         application["mounts"].append(mount)
         return 200, mount
@@ -284,7 +280,7 @@ class FakeDokploy:
     def _write_domain_create(self, body: dict[str, Any]) -> tuple[int, Any]:
         application = self._application(body)
         if application is None:
-            return _error(400, "Application not found")
+            return _error(400, f"Failed query: insert {SECRET_OF_THE_SERVER}")
         if not HOST.fullmatch(body["host"]):
             issues = [{"path": ["host"], "message": "Invalid domain name."}]
             return 400, {"message": "Input validation failed", "issues": issues}
@@ -310,7 +306,7 @@ class FakeDokploy:
         if self._application(body) is None:
             return _error(404, "Application not found")
         self.queue.append({
-            "applicationId": body["applicationId"], "titleLog": body.get("title", ""),
+            "id": self._id("job"), "applicationId": body["applicationId"], "titleLog": body.get("title", ""),
             "descriptionLog": body.get("description", ""), "_at": self.now() + self.queue_s,
         })  # fmt: skip
         return 200, None
@@ -336,7 +332,14 @@ class FakeDokploy:
         return 200, mine[:10]
 
     def _read_deployment_queueList(self, _: dict[str, Any]) -> tuple[int, Any]:  # noqa: N802
-        return 200, [{"id": "1", "state": "waiting", "data": job} for job in self.queue]
+        jobs = [*self.queue[::-1], *([self.active] if self.active else [])]
+        return 200, [
+            {
+                "id": job["id"], "name": "deployments", "data": {k: v for k, v in job.items() if k[0] != "_"},
+                "state": "active" if job is self.active else "waiting",
+            }
+            for job in jobs
+        ]  # fmt: skip
 
     def _read_deployment_readLogs(self, query: dict[str, Any]) -> tuple[int, Any]:  # noqa: N802
         for each in self.deployments:
@@ -345,52 +348,33 @@ class FakeDokploy:
         return _error(404, "Deployment not found")
 
     def _read_docker_getServiceContainersByAppName(self, query: dict[str, Any]) -> tuple[int, Any]:  # noqa: N802
-        service = self.services.get(query["appName"])
-        return 200, [self._task(each) for each in (service.tasks if service else [])]
-
-    def _task(self, task: dict[str, Any]) -> dict[str, Any]:
-        crashed = self.images.get(task["image"]) is Image.CRASHES
-        state = "Running 3 seconds ago" if self.runs(task) else "Starting 1 second ago"
-        stopped = self.now() >= task.get("stopped_at", self.now() + 1)
-        return {
-            "containerId": task["id"], "name": "app.1", "node": "one",
-            "state": "shutdown" if stopped else "running",
-            "currentState": "Failed 1 second ago" if crashed else state,
-            "error": "task: non-zero exit (1)" if crashed else "",
-        }  # fmt: skip
+        return 200, self.swarm.listed(query["appName"], self.now())
 
     def _read_docker_getContainersByAppNameMatch(self, query: dict[str, Any]) -> tuple[int, Any]:  # noqa: N802
-        service = self.services.get(query["appName"])
-        return 200, [
-            {"containerId": f"c-{each['id']}", "name": f"{query['appName']}.1.{each['id']}", "state": "running"}
-            for each in (service.tasks if service else [])
-        ]  # fmt: skip
+        return 200, self.swarm.containers(query["appName"])
 
     def _read_docker_getConfig(self, query: dict[str, Any]) -> tuple[int, Any]:  # noqa: N802
-        for service in self.services.values():
-            for each in service.tasks:
-                if f"c-{each['id']}" == query["containerId"]:
-                    env = [f"{name}={value}" for name, value in service.environment.items()]
-                    return 200, {"Config": {"Image": each["image"], "Env": env}}
-        return 200, None
-
-    def runs(self, task: dict[str, Any]) -> bool:
-        kind = self.images.get(task["image"], Image.MISSING)
-        now = self.now()
-        return kind in (Image.GOOD, Image.SILENT) and (
-            task["at"] <= now < task.get("stopped_at", now + 1)
-        )
+        return 200, self.swarm.inspected(query["containerId"])
 
     def page(self, host: str) -> str:
         """What ``https://host/`` has: the image of the container behind it; "" for an error page."""
         self.tick()
         for application in self.applications.values():
             if any(domain["host"] == host for domain in application["domains"]):
-                service = self.services.get(application["appName"])
-                for task in service.tasks if service else []:
-                    if self.runs(task) and self.images[task["image"]] is Image.GOOD:
-                        return str(task["image"])
+                return self.swarm.page(application["appName"], self.now())
         return ""
+
+    @property
+    def services(self) -> dict[str, Service]:
+        return self.swarm.services
+
+    @property
+    def volumes(self) -> set[str]:
+        return self.swarm.volumes
+
+    @property
+    def networks(self) -> set[str]:
+        return self.swarm.networks
 
     def _id(self, kind: str) -> str:
         self._ids += 1

@@ -27,8 +27,12 @@ class Image(StrEnum):
     GOOD = "good"
     MISSING = "cannot be pulled"
     CRASHES = "ends at once"
+    CRASHES_WITH_B = "ends at once if its environment has a B"
     SILENT = "runs and answers nothing"
 
+
+WRAPPED = ("project.create", "application.create", "mounts.create", "domain.create")
+"""Procedures that answer 400 to whatever goes wrong."""
 
 REQUIRED: dict[str, tuple[str, ...]] = {
     "project.create": ("name",),

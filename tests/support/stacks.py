@@ -14,7 +14,7 @@ from dispatcher.provision.http import Raw
 from dispatcher.stack.converge import Tools
 from dispatcher.stack.deploy import Creation, destroy
 from dispatcher.stack.dokploy import Connection, Dokploy
-from dispatcher.stack.environment import encoded
+from dispatcher.stack.environment import encoded, marked
 from dispatcher.stack.lifecycle import Wanted
 from dispatcher.stack.marks import Mark
 from dispatcher.stack.probes import Probed, Prober
@@ -26,8 +26,15 @@ from tests.support.desktops import FakeClock, Killed, Recorder, Steps
 
 BLOB = "0" * 40
 ONE, TWO = "registry.example/one:1", "registry.example/one:2"
+BROKEN_BY_B = "registry.example/two-minds:1"
 BAD, SILENT, GONE = "registry.example/bad:1", "registry.example/silent:1", "registry.example/gone:1"
-IMAGES = {ONE: Image.GOOD, TWO: Image.GOOD, BAD: Image.CRASHES, SILENT: Image.SILENT}
+IMAGES = {
+    BROKEN_BY_B: Image.CRASHES_WITH_B,
+    ONE: Image.GOOD,
+    TWO: Image.GOOD,
+    BAD: Image.CRASHES,
+    SILENT: Image.SILENT,
+}
 SECRET = "canary-9c1f5e"
 
 
@@ -111,7 +118,9 @@ class Stacks:
             key=run_key,
             name=name,
             image=image,
-            environment=encoded({"A": "1", "KEY": SECRET} if environment is None else environment),
+            environment=marked(
+                encoded({"A": "1", "KEY": SECRET} if environment is None else environment), run_key
+            ),
             host=host or f"{name}.stacks.example",
             **given,
         )

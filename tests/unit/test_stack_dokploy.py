@@ -120,8 +120,8 @@ def test_answers_that_are_unlike_the_description_prove_nothing(answer: object) -
 def test_what_a_key_may_not_see_is_unknown() -> None:
     dokploy = Dokploy(Answering(403, {"message": "no"}))
     assert dokploy.tasks("a") is None
-    assert dokploy.queued("a") is None
-    assert dokploy.image_of("a", "b") == ""
+    assert dokploy.queue() is None
+    assert dokploy.container_of("a", "b") is None
 
 
 def test_a_spent_quota_is_told_from_no_answer() -> None:
@@ -186,11 +186,11 @@ def send_all(dokploy: Dokploy) -> None:
     dokploy.deploy(application_id, "key")
     application = dokploy.application(application_id)
     assert application is not None
-    dokploy.queued(application_id)
+    dokploy.queue()
     dokploy.deployments(application_id)
     dokploy.log_tail("none")
     dokploy.tasks(application.app_name)
-    dokploy.image_of(application.app_name, "none")
+    dokploy.container_of(application.app_name, "none")
     dokploy.clean_queue(application_id)
     dokploy.remove_domain(application.domains[0].id)
     dokploy.remove_mount(application.mounts[0].id)

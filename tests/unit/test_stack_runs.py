@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import pytest
 
 from dispatcher.provision.waiting import Cancelled
 from dispatcher.stack.deploy import NoStack
+from dispatcher.stack.environment import RUN
 from dispatcher.stack.lifecycle import TOTAL_S, Stage
 from dispatcher.stack.removal import StillThere
 from tests.servers.dokploy import KEY, SECRET_OF_THE_SERVER, FakeDokploy
 from tests.servers.dokploy_rules import Fault
-from tests.support.desktops import Killed, Steps
-from tests.support.stacks import BAD, GONE, ONE, SECRET, SILENT, TWO, Stacks
+from tests.support.desktops import START, Killed, Steps
+from tests.support.stacks import BAD, BROKEN_BY_B, GONE, ONE, SECRET, SILENT, TWO, Stacks
 
 CREATIONS = (
     "project.create", "application.create", "mounts.create", "domain.create", "application.deploy",
@@ -45,7 +47,11 @@ def test_a_stack_is_made_and_removed() -> None:
     ]  # fmt: skip
     one_of_each(stacks.server)
     (service,) = stacks.server.services.values()
-    assert service.environment == {"A": "1", "KEY": SECRET}
+    assert service.environment == {
+        "A": "1",
+        "KEY": SECRET,
+        RUN: stacks.inventory["alice"]["run_key"],
+    }
     entry = stacks.inventory["alice"]
     assert (entry["state"], entry["url"]) == ("RUNNING", "https://alice.stacks.example/")
     assert (entry["answered"], entry["certificate"]) == ("GET /: 200", "self-signed certificate")
@@ -234,6 +240,7 @@ def test_an_update_is_believed_when_the_new_container_was_seen() -> None:
     assert stacks.inventory["alice"]["image"] == TWO
     assert stacks.inventory["alice"]["run_key"].startswith("alice.")
     (service,) = stacks.server.services.values()
+    assert service.environment.pop(RUN).startswith("update-alice.")
     assert service.environment == {"B": 'it\'s # "2"'}
     assert any(text.startswith("expected downtime: none") for text in run.said)
 
@@ -256,6 +263,60 @@ def test_an_update_that_fails_returns_to_image_and_environment(image: str, why: 
     stacks.wait(60)
     assert stacks.server.page("alice.stacks.example") == ONE
     assert stacks.inventory["alice"]["image"] == ONE
+
+
+def test_an_environment_with_which_the_container_ends_is_no_update() -> None:
+    """The swarm starts the former version again: a new task, of the same image, that answers."""
+    stacks = Stacks()
+    stacks.create("alice", image=BROKEN_BY_B)
+    recorded = state(stacks)
+    with pytest.raises(NoStack, match=r"ends by itself(?s:.*)returned to"):
+        stacks.update("alice", environment={"B": "2"})
+    assert state(stacks) == recorded
+    stacks.update("alice", environment={"C": "2"})
+
+
+def test_a_queue_that_moves_is_waited_for_and_one_that_does_not_is_stuck() -> None:
+    stacks = Stacks(pull_s=60)
+    for number in range(6):
+        occupy(stacks.server, f"other-{number}")
+    run = stacks.create("alice")
+    assert run.left is not None
+    assert stacks.clock.now() - START > 300
+    stacks = Stacks(pull_s=600)
+    occupy(stacks.server, "other")
+    with pytest.raises(NoStack, match="the server's queue is stuck"):
+        stacks.create("alice")
+
+
+def occupy(server: FakeDokploy, name: str) -> None:
+    """Somebody else's deployment in the queue."""
+    said = server.answer("project.create", {}, {"name": name}, KEY)
+    place = json.loads(said.text)["environment"]["environmentId"]
+    said = server.answer("application.create", {}, {"name": name, "environmentId": place}, KEY)
+    id_ = json.loads(said.text)["applicationId"]
+    image = dict.fromkeys(("username", "password", "registryUrl"))
+    server.answer(
+        "application.saveDockerProvider",
+        {},
+        {"applicationId": id_, "dockerImage": ONE, **image},
+        KEY,
+    )
+    server.answer("application.deploy", {}, {"applicationId": id_}, KEY)
+
+
+def test_no_service_appears_after_a_destruction_in_the_middle_of_a_deployment() -> None:
+    stacks = Stacks(pull_s=100)
+    with pytest.raises(Killed):
+        stacks.create("alice", steps=UntilDeploying(stacks=stacks))
+    stacks.destroy("alice")
+    stacks.wait(600)
+    assert stacks.is_empty
+    stacks = Stacks(pull_s=400)
+    with pytest.raises(Killed):
+        stacks.create("alice", steps=UntilDeploying(stacks=stacks))
+    with pytest.raises(StillThere, match=r"may still make service alice-(?s:.*)docker service rm"):
+        stacks.destroy("alice")
 
 
 def test_an_update_needs_the_text_of_the_new_version_if_there_is_one() -> None:
