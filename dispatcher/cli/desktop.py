@@ -71,6 +71,7 @@ def create(
     The action is sent like any other and needs the approval that the policy demands: see 'disinto
     dispatch', whose exit codes these are. NAME is shown to people and is the machine's host name.
     """
+    from dispatcher.operate.desktop_actions import creation
     from dispatcher.operate.desktops import creating
 
     params: dict[str, Any] = {"name": name}
@@ -80,11 +81,10 @@ def create(
     catalogue = session.settings.formulas.path
     creating("check", params, catalogue=catalogue)  # before anything is read or fetched
     reading = read(session)
-    new_id = action_id or reading.desktops.free_id(f"desktop-{name}")
-    data = creating(new_id, params, catalogue=catalogue)
-    code = send_action(session, reading, new_id, data, sending)
+    action = creation(reading.desktops, params, action_id=action_id, catalogue=catalogue)
+    code = send_action(session, reading, action.id, action.data, sending)
     if code == Exit.OK and sending.follow:
-        console.note(f"'disinto desktop open {new_id}' opens it")
+        console.note(f"'disinto desktop open {action.id}' opens it")
     return code
 
 

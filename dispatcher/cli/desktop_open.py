@@ -93,23 +93,19 @@ def _begin(
     session: Session, desktop_id: str, *, target: str | None, keys: tuple[Path, ...]
 ) -> DesktopSession:
     """Log in at a desktop."""
-    from dispatcher.operate import desktop_access as access
+    from dispatcher.operate.desktop_access import Target, place_of
+    from dispatcher.operate.desktop_opening import open_desktop
     from dispatcher.vault import Vault
 
     entry = read(session, keys, strict=True).desktops.standing(desktop_id)
-    place = access.place_of(entry, access.Target(target) if target else None)
     settings = session.settings
-    vault = Vault.of_operator(settings.vault, environ=os.environ)
-    try:
-        credentials = access.credentials_of(entry, vault, settings)
-    finally:
-        vault.close()
-    return access.begin_session(
-        place,
-        credentials,
+    return open_desktop(
+        entry,
+        place=place_of(entry, Target(target) if target else None),
+        vault=Vault.of_operator(settings.vault, environ=os.environ),
+        settings=settings,
         username=console.person(),
         now=time.time(),
-        until_s=entry.expires_s,
     )
 
 

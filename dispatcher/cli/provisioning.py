@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from dispatcher.cli import console
 from dispatcher.errors import Exit
@@ -13,12 +13,7 @@ if TYPE_CHECKING:
     from dispatcher.cli.desktop_reading import Reading
     from dispatcher.cli.options import Sending
     from dispatcher.cli.session import Session
-
-
-class Destroying(Protocol):
-    """Writes the action that destroys an entry, by a formula or the usual one."""
-
-    def __call__(self, action_id: str, entry_id: str, *, formula: str) -> bytes: ...
+    from dispatcher.operate.desktop_actions import Destroying
 
 
 def send_action(
@@ -48,15 +43,13 @@ def send_destruction(
         NotFound, BeingCreated: see ``Desktops.standing``.
         AlreadyThere: an open action destroys it.
     """
-    entry = reading.desktops.standing(entry_id)
-    reading.desktops.refuse_second_destruction(entry_id)
-    formula = "" if entry.problem else entry.destroyed_by
+    from dispatcher.operate.desktop_actions import destruction, to_destroy
+
+    entry = to_destroy(reading.desktops, entry_id)
     if not yes and not console.confirmed(question):
         return Exit.FAILED
-    new_id = reading.desktops.free_id(f"destroy-{entry_id}")
-    return send_action(
-        session, reading, new_id, destroying(new_id, entry_id, formula=formula), sending
-    )
+    action = destruction(reading.desktops, entry, destroying)
+    return send_action(session, reading, action.id, action.data, sending)
 
 
 def send_reaping(

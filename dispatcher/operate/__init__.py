@@ -21,8 +21,10 @@ options, tables and texts for a terminal are in ``cli``.
 * ``doctor``, ``policy_checks``, ``approval_checks``, ``schedule_checks``, ``sidecar_checks``, ``token_checks``,
   ``signer_checks``, ``sink_checks``, ``desktop_checks``, ``trial_run``: ``doctor``
 * ``stacks``: ``stack``: the actions about them; they are read like desktops
-* ``desktops``, ``desktop_access``, ``desktop_link``: ``desktop``: those of the inventory and the actions
-  about them; a person's session at one, and the link that leads there
+* ``desktops``, ``desktop_actions``, ``desktop_owner``: ``desktop``: those of the inventory, the actions about
+  them, and whose they are
+* ``desktop_access``, ``desktop_opening``, ``desktop_link``: a person's session at a desktop, and the link
+  that leads there
 * ``desktop_gateway``: ``desktop gateway``: the files of an nginx that leads to desktops
 * ``probe``: ``inventory --probe``: whether things can be reached
 * ``apply``, ``mounts_in_use``: ``apply``: Vault and the engine brought to the settings

@@ -15,9 +15,14 @@ errors, for people and for programs (RFC 9457). ``serving`` runs it all on a soc
 ``index`` lists all runs that are in git, and ``live`` keeps it up to date and follows the status file of
 ``serve``; ``board`` is what the overview shows of both, with its ``chart``. ``account`` is all about one
 action, ``run_log`` its output, and ``acting`` sends what a person asks for.
-``inventory_list`` is what exists, and
-``background`` does what takes longer than a request may.
-``action_form`` is the form of a new action. ``openapi`` describes all pages.
+``inventory_list`` is what exists, and ``background`` does what takes longer than a request may.
+``action_form`` is the form of a new action, and ``preview`` what is shown before it is sent.
+
+``desktops`` is what the page shows of desktops: ``desktop_reading`` reads them, ``desktop_probes`` asks their
+machines, ``desktop_launch`` opens one, ``desktop_wizard`` has the steps of a new one and
+``desktop_sending`` sends the actions about them.
+
+``openapi`` describes all pages.
 
 How a page is added is in ``docs/web.md``.
 """

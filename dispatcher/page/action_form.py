@@ -111,7 +111,7 @@ def action_of(
     """
     errors: list[FieldError] = []
     given = form.get(ALL)
-    params = dict(given) if isinstance(given, Mapping) else _params(fields, errors)
+    params = dict(given) if isinstance(given, Mapping) else params_of(fields, errors)
     secrets = form.get("secrets", "")
     names = secrets if isinstance(secrets, list) else _entered(secrets).replace(",", " ").split()
     plain: dict[str, Any] = {
@@ -211,7 +211,13 @@ def _shown(value: Any, kind: Kind) -> str:
     return ""
 
 
-def _params(fields: Iterable[Field], errors: list[FieldError]) -> dict[str, Any]:
+def params_of(fields: Iterable[Field], errors: list[FieldError]) -> dict[str, Any]:
+    """The parameters that were entered.
+
+    Args:
+        fields: filled.
+        errors: what could not be read is added.
+    """
     params: dict[str, Any] = {}
     for field in fields:
         if field.name == ALL:

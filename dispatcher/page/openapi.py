@@ -69,19 +69,33 @@ def _operation(page: Page, schemas: dict[str, Any]) -> dict[str, Any]:
         "parameters": [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
             for name in _PARAMETER.findall(page.path)
+        ]
+        + [
+            {"name": name, "in": "query", "description": what, "schema": {"type": "string"}}
+            for name, what in page.query.items()
         ],
         "responses": {
-            "200": _answer(page, schemas),
+            **_success(page, schemas),
             **{
                 str(status): {"$ref": "#/components/responses/Problem"}
                 for status in TITLES
-                if status in (401, 403, 404, 409, 422, 429, 503)
+                if status in (401, 403, 404, 409, 422, 429, 503, *page.statuses)
             },
         },
     }
+    if page.asks is not None:
+        content = {"application/json": {"schema": _described(page.asks, schemas)}}
+        operation["requestBody"] = {"required": True, "content": content}
     if page.public:
         operation["security"] = []
     return operation
+
+
+def _success(page: Page, schemas: dict[str, Any]) -> dict[str, Any]:
+    if not page.leads_away:
+        return {"200": _answer(page, schemas)}
+    location = {"description": "Where to go.", "schema": {"type": "string", "format": "uri"}}
+    return {"302": {"description": page.summary, "headers": {"Location": location}}}
 
 
 def _answer(page: Page, schemas: dict[str, Any]) -> dict[str, Any]:
@@ -89,11 +103,15 @@ def _answer(page: Page, schemas: dict[str, Any]) -> dict[str, Any]:
         return {"description": page.summary, "content": {"text/event-stream": {}}}
     schema: dict[str, Any] = {"type": "object"}
     if page.answer is not None:
-        name = page.answer.__name__
-        described, parts = _schema(page.answer)
-        schemas.update({name: described, **parts})
-        schema = _reference(name)
+        schema = _described(page.answer, schemas)
     return {"description": page.summary, "content": {"application/json": {"schema": schema}}}
+
+
+def _described(kind: type, schemas: dict[str, Any]) -> dict[str, Any]:
+    """A reference to the schema of a type, which is added to the others."""
+    described, parts = _schema(kind)
+    schemas.update({kind.__name__: described, **parts})
+    return _reference(kind.__name__)
 
 
 @cache

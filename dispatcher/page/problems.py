@@ -57,6 +57,7 @@ class Problem(Exception):
 
     Attributes:
         status: of HTTP; a key of ``TITLES``.
+        title: the headline, a message; "" for that of the status.
         what: what was wrong, one sentence without a full stop; a message to translate, or the words
             of an error.
         remedy: what the reader can do; "" if nothing can be said.
@@ -71,10 +72,11 @@ class Problem(Exception):
     values: Mapping[str, object] = field(default_factory=dict)
     errors: Sequence[FieldError] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    title: str = ""
 
     def to_json(self) -> dict[str, object]:
         """The problem details, in English."""
-        title = TITLES.get(self.status) or HTTPStatus(self.status).phrase
+        title = self.title or TITLES.get(self.status) or HTTPStatus(self.status).phrase
         details: dict[str, object] = {"type": "about:blank", "title": title, "status": self.status}
         if self.what:
             details["detail"] = self.what % self.values if self.values else self.what

@@ -18,7 +18,7 @@ from dispatcher.page import words
 from dispatcher.page.answers import Answer, Data, Elsewhere, Entered, Events, Left, Redirect, View
 from dispatcher.page.formatting import Formats
 from dispatcher.page.language import NAMES, language
-from dispatcher.page.problems import MEDIA_TYPE, TITLES, Problem
+from dispatcher.page.problems import MEDIA_TYPE, Problem
 from dispatcher.page.protection import FORM_TOKEN
 from dispatcher.page.routing import Page
 from dispatcher.page.sessions import LONGEST_S
@@ -88,7 +88,7 @@ class Renderer:
         view = View(
             template="problem.html",
             data=details,
-            title=TITLES.get(problem.status, str(details["title"])),
+            title=str(details["title"]),
             status=problem.status,
             extra={"problem": problem, "entrances": self._site.entrances},
         )

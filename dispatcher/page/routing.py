@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
@@ -33,6 +33,10 @@ class Page:
         order: of the entries of the navigation, the smallest first.
         answer: the type of its JSON; None for an object that is not described further.
         stream: whether it answers with events for as long as the browser listens.
+        query: parameters of the address, by name, with what each is, one sentence.
+        asks: the type of the JSON object that it takes; None for one that is not described.
+        leads_away: whether it answers with the address of another site to go to (302).
+        statuses: of problems that no other page has.
     """
 
     path: str
@@ -45,6 +49,10 @@ class Page:
     order: int = 100
     answer: type | None = None
     stream: bool = False
+    query: Mapping[str, str] = field(default_factory=dict)
+    asks: type | None = None
+    leads_away: bool = False
+    statuses: tuple[int, ...] = ()
 
     @property
     def json_path(self) -> str:

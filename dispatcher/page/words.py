@@ -53,6 +53,32 @@ DEPENDENCIES: Mapping[str, str] = {
     "lead": mark("lead"),
 }
 
+DESKTOP_STATES: Mapping[str, str] = {
+    "CREATING": mark("asked for"),
+    "PROVISIONING": mark("getting a machine"),
+    "CONFIGURING": mark("being set up"),
+    "ACTIVE": mark("active"),
+    "ERROR": mark("error"),
+    "DESTROYING": mark("being destroyed"),
+    "DESTROYED": mark("destroyed"),
+    "FAILED": mark("not created"),
+    "ABANDONED": mark("abandoned"),
+    "UNKNOWN": mark("not believed"),
+}
+
+DESKTOP_STAGES: Mapping[str, str] = {
+    "provisioning-droplet": mark("asking for a machine"),
+    "waiting-for-ip": mark("waiting for its address"),
+    "installing-packages": mark("installing packages"),
+    "starting-guacamole": mark("starting Guacamole"),
+    "configuring-https": mark("setting up HTTPS"),
+    "final-health-check": mark("last check"),
+    "active": mark("active"),
+    "deleting-droplet": mark("deleting the machine"),
+    "waiting-until-gone": mark("waiting until it is gone"),
+    "destroyed": mark("destroyed"),
+}
+
 GOOD, BAD, CAUTION, ACTIVE, QUIET = "good", "bad", "caution", "active", "quiet"
 
 _BY_COLOUR = {"green": GOOD, "red": BAD, "yellow": CAUTION}
@@ -64,6 +90,18 @@ TONES: Mapping[str, str] = {
 }
 """How a state or a verdict looks; all others are quiet. Never by the colour alone: the word is there."""
 
+DESKTOP_TONES: Mapping[str, str] = {
+    "CREATING": ACTIVE,
+    "PROVISIONING": ACTIVE,
+    "CONFIGURING": ACTIVE,
+    "ACTIVE": GOOD,
+    "ERROR": BAD,
+    "DESTROYING": CAUTION,
+    "FAILED": BAD,
+    "ABANDONED": BAD,
+    "UNKNOWN": CAUTION,
+}
+
 
 def filters(language: Language) -> dict[str, Callable[[str | None], str]]:
     """Filters of the templates, by name: the word for a term in a language."""
@@ -73,11 +111,14 @@ def filters(language: Language) -> dict[str, Callable[[str | None], str]]:
         "tier_word": TIERS,
         "waiting_word": WAITING_FOR,
         "dependency_word": DEPENDENCIES,
+        "desktop_word": DESKTOP_STATES,
+        "stage_word": DESKTOP_STAGES,
     }
     made: dict[str, Callable[[str | None], str]] = {
         name: _word(language, table) for name, table in tables.items()
     }
     made["tone"] = lambda term: TONES.get(term or "", QUIET)
+    made["desktop_tone"] = lambda term: DESKTOP_TONES.get(term or "", QUIET)
     return made
 
 

@@ -1,6 +1,7 @@
 """The pages: each module declares its own in ``PAGES``, and is found by being here.
 
 ``entrance`` logs in and out; ``overview`` is the first page; ``events`` announces what
-changes; ``action`` is the page of one action and ``new_action`` makes one; ``inventory``, ``sidecars``,
-``audit`` and ``doctor`` are about the installation; ``description`` is the OpenAPI document.
+changes; ``action`` is the page of one action and ``new_action`` makes one; ``desktops`` shows
+and opens desktops, and ``new_desktop`` makes one; ``inventory``, ``sidecars``, ``audit`` and ``doctor``
+are about the installation; ``description`` is the OpenAPI document.
 """

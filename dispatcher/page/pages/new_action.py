@@ -9,9 +9,7 @@ from pathlib import Path
 
 from dispatcher.errors import InvalidInput
 from dispatcher.errors import Problem as FileProblem
-from dispatcher.model.approval_need import who
 from dispatcher.model.run import Formula
-from dispatcher.operate.submission import approval_missing, need_of_submission, needs_approval
 from dispatcher.operate.submission_client import SubmissionClient
 from dispatcher.page.acting import send, sending
 from dispatcher.page.action_form import (
@@ -26,6 +24,7 @@ from dispatcher.page.action_form import (
 )
 from dispatcher.page.answers import Answer, Redirect, View
 from dispatcher.page.language import mark
+from dispatcher.page.preview import Preview, preview
 from dispatcher.page.problems import FieldError, Problem
 from dispatcher.page.routing import Page
 from dispatcher.page.sessions import SENT
@@ -64,26 +63,6 @@ class Form:
     own: tuple[Field, ...]
     params: tuple[Field, ...]
     errors: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Preview:
-    """An action as it would be sent.
-
-    Attributes:
-        toml: its file.
-        reason: why it has that tier.
-        approval: what it will wait for; "" if it starts by itself.
-        approvers: who may approve it; "" if nobody needs to.
-    """
-
-    id: str
-    formula: str
-    toml: str
-    tier: str
-    reason: str
-    approval: str
-    approvers: str
 
 
 def formulas(visit: Visit) -> Answer:
@@ -151,17 +130,7 @@ def _misfits(client: SubmissionClient, name: str, data: bytes, file: Path) -> Se
 
 
 def _preview(client: SubmissionClient, made: Form, file: Path, data: bytes) -> View:
-    checked = client.check(file, data=data)
-    needed = needs_approval(checked)
-    shown = Preview(
-        id=checked.action.id,
-        formula=made.formula,
-        toml=data.decode("utf-8"),
-        tier=checked.tier.tier,
-        reason=checked.tier.reason,
-        approval=approval_missing(checked, client.settings),
-        approvers=who(need_of_submission(checked), client.approvers) if needed else "",
-    )
+    shown = preview(client, file, data)
     entered = {field.name: field.value for field in (*made.own, *made.params)}
     return View(
         template="new_action_preview.html",

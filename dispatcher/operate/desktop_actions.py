@@ -1,0 +1,72 @@
+"""The actions that a person asks for about desktops: with a free id, and checked before they are sent.
+
+The commands and the page share these; what they send is only text, as in ``dispatcher.operate.desktops``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from dispatcher.loop.inventory import InventoryEntry
+from dispatcher.operate.desktops import Desktops, creating
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewAction:
+    """An action that is ready to be sent.
+
+    Attributes:
+        data: its file.
+    """
+
+    id: str
+    data: bytes
+
+
+class Destroying(Protocol):
+    """Writes the action that destroys an entry, by a formula or the usual one."""
+
+    def __call__(self, action_id: str, entry_id: str, *, formula: str) -> bytes: ...
+
+
+def creation(
+    desktops: Desktops, params: Mapping[str, Any], *, action_id: str = "", catalogue: Path | None
+) -> NewAction:
+    """The action that creates a desktop.
+
+    Args:
+        action_id: of the action and the desktop; "" for ``desktop-NAME``, or with a number.
+        catalogue: see ``creating``.
+
+    Raises:
+        InvalidValue, BadParams: see ``creating``.
+        Conflict: no id is free.
+    """
+    new_id = action_id or desktops.free_id(f"desktop-{params['name']}")
+    return NewAction(id=new_id, data=creating(new_id, params, catalogue=catalogue))
+
+
+def to_destroy(desktops: Desktops, entry_id: str) -> InventoryEntry:
+    """The entry that an action is to destroy.
+
+    Raises:
+        NotFound, BeingCreated: see ``Desktops.standing``.
+        AlreadyThere: an open action destroys it.
+    """
+    entry = desktops.standing(entry_id)
+    desktops.refuse_second_destruction(entry_id)
+    return entry
+
+
+def destruction(desktops: Desktops, entry: InventoryEntry, destroying: Destroying) -> NewAction:
+    """The action that destroys an entry, by the formula that the entry names if it is believed.
+
+    Raises:
+        Conflict: no id is free.
+    """
+    formula = "" if entry.problem else entry.destroyed_by
+    new_id = desktops.free_id(f"destroy-{entry.id}")
+    return NewAction(id=new_id, data=destroying(new_id, entry.id, formula=formula))

@@ -1,0 +1,212 @@
+"""Creates and destroys desktops as the person who is logged in: by the actions of ``disinto desktop``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dispatcher.desktop.apps import CATALOGUE_FILE, App, choose, read_catalogue
+from dispatcher.errors import InvalidValue
+from dispatcher.model.names import is_id
+from dispatcher.model.paths import ACTION_ENDING
+from dispatcher.model.run import Formula
+from dispatcher.operate.desktop_actions import NewAction, creation, destruction, to_destroy
+from dispatcher.operate.desktops import CREATE, destroying
+from dispatcher.operate.submission_client import Sent, SubmissionClient
+from dispatcher.page.acting import followed, send, sending
+from dispatcher.page.desktop_reading import open_view
+from dispatcher.page.language import mark
+from dispatcher.page.preview import Preview, preview
+from dispatcher.page.problems import FieldError, Problem
+from dispatcher.page.sessions import Person
+from dispatcher.page.site import Site
+from dispatcher.provision.params import BadParams
+from dispatcher.schemas import FormulaSchema
+
+UNREADABLE = mark("some of what you entered is not right; nothing was sent")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What a program asks for: ``[params]`` of the formula, and two more.
+
+    Attributes:
+        id: of the desktop; ``desktop-NAME`` by default.
+        step: ``check`` to send nothing.
+    """
+
+    name: str
+    id: str = ""
+    step: str = ""
+    region: str = ""
+    size: str = ""
+    image: str = ""
+    apps: tuple[str, ...] = ()
+    ssh_keys: tuple[str, ...] = ()
+    lifetime: str = ""
+    keep_on_error: bool = False
+    vigilance: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SentDesktop:
+    """What was sent about a desktop.
+
+    Attributes:
+        id: of the desktop.
+        action: id of the action.
+        state: ``waiting``, or ``proposed`` while only a pull request has it.
+        summary: what was done, and what it waits for.
+        commit: that added it; None if it was there.
+        request: address of its pull request; None if it needs none.
+    """
+
+    id: str
+    action: str
+    state: str
+    summary: str
+    tier: str
+    commit: str | None
+    request: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Kit:
+    """What desktops are made by here.
+
+    Attributes:
+        apps: the catalogue.
+    """
+
+    schema: FormulaSchema | None
+    apps: Mapping[str, App]
+
+
+def kit_of(client: SubmissionClient) -> Kit:
+    """The schema and the catalogue of the formula.
+
+    Raises:
+        Problem: there is no such formula here, or it cannot be used.
+        InvalidValue: the catalogue is malformed.
+    """
+    found = client.formula_store.find(CREATE, client.tree)
+    if found is None:
+        raise Problem(
+            status=404,
+            what=mark("desktops are not set up here"),
+            remedy=mark("The operator sets them up: see docs/desktops.md."),
+        )
+    if not isinstance(found, Formula):
+        raise Problem(status=409, what=found.reason)
+    data = found.files.get(CATALOGUE_FILE)
+    return Kit(
+        schema=client.formula_store.schema_of(found),
+        apps=read_catalogue(data) if data is not None else {},
+    )
+
+
+def new_desktop(site: Site, kit: Kit, params: Mapping[str, Any], *, action_id: str) -> NewAction:
+    """The action that creates a desktop.
+
+    Raises:
+        Problem: 422, with the fields that cannot be used.
+        Conflict: no id is free.
+    """
+    if action_id and not is_id(action_id):
+        wrong = FieldError(field="id", message=mark("this cannot be an id: use a-z, 0-9 and -"))
+        raise Problem(status=422, what=UNREADABLE, errors=[wrong])
+    if not isinstance(params.get("name"), str) or not params["name"]:
+        wrong = FieldError(field="params.name", message=mark("a desktop needs a name"))
+        raise Problem(status=422, what=UNREADABLE, errors=[wrong])
+    field = "params.apps"
+    try:
+        apps = params.get("apps", ())
+        choose(kit.apps, map(str, apps) if isinstance(apps, list) else ())
+        field = "params.name"
+        followed(site).repo.fetch()
+        with site.once(open_view).reading() as reading:
+            return creation(reading.desktops, params, action_id=action_id, catalogue=None)
+    except InvalidValue as error:
+        raise _refused(error.what, error.remedy, field) from None
+    except BadParams as error:
+        raise _refused(error.what, error.remedy, "") from None
+
+
+def preview_of_creation(
+    site: Site, person: Person, params: Mapping[str, Any], *, action_id: str = ""
+) -> Preview:
+    """The action that would create a desktop; nothing is sent.
+
+    Raises:
+        Problem, InvalidInput, NotFound, AlreadyThere, Unavailable, Denied: see ``new_desktop`` and
+            ``preview``.
+    """
+    with sending(site, person) as client:
+        client.look()
+        made = new_desktop(site, kit_of(client), params, action_id=action_id)
+        return preview(client, file_of(made), made.data)
+
+
+def send_creation(
+    site: Site, person: Person, params: Mapping[str, Any], *, action_id: str = ""
+) -> SentDesktop:
+    """Send the action that creates a desktop.
+
+    Raises:
+        Problem, InvalidInput, AlreadyThere, NeedsSignature, Unavailable, Denied, Misconfigured, Conflict:
+            see ``new_desktop`` and ``send``.
+    """
+    with sending(site, person) as client:
+        client.look()
+        made = new_desktop(site, kit_of(client), params, action_id=action_id)
+        return send_new(site, client, made)
+
+
+def send_new(site: Site, client: SubmissionClient, made: NewAction) -> SentDesktop:
+    """Send an action of ``new_desktop``.
+
+    Raises:
+        InvalidInput, AlreadyThere, NeedsSignature, Unavailable, Denied, Misconfigured, Conflict: see
+            ``send``.
+    """
+    return _sent(made.id, send(site, client, file_of(made), made.data))
+
+
+def destroy(site: Site, person: Person, desktop_id: str) -> SentDesktop:
+    """Send the action that destroys a desktop.
+
+    Raises:
+        NotFound, BeingCreated, AlreadyThere: see ``to_destroy``.
+        Problem, InvalidInput, NeedsSignature, Unavailable, Denied, Misconfigured, Conflict: see ``send``.
+    """
+    with sending(site, person) as client:
+        followed(site).repo.fetch()
+        with site.once(open_view).reading() as reading:
+            entry = to_destroy(reading.desktops, desktop_id)
+            made = destruction(reading.desktops, entry, destroying)
+        return _sent(desktop_id, send(site, client, file_of(made), made.data))
+
+
+def file_of(action: NewAction) -> Path:
+    """The name of its file, which need not exist."""
+    return Path(f"{action.id}{ACTION_ENDING}")
+
+
+def _sent(desktop_id: str, sent: Sent) -> SentDesktop:
+    return SentDesktop(
+        id=desktop_id,
+        action=sent.action_id,
+        state=sent.state,
+        summary=sent.summary,
+        tier=sent.tier,
+        commit=sent.commit or None,
+        request=sent.request.url if sent.request else None,
+    )
+
+
+def _refused(what: str, remedy: str | None, field: str) -> Problem:
+    message = ". ".join(filter(None, (what, remedy or "")))
+    errors = [FieldError(field=field, message=message)]
+    return Problem(status=422, what=UNREADABLE, errors=errors)
