@@ -5,7 +5,7 @@
 ``wait_reasons``, ``locations``, ``ended_runs`` and ``tracked_runs`` (state kept between two lists);
 ``verdicts`` and ``job_status`` read Nomad's records (pure). ``parents`` keeps the jobs that runs
 are dispatched from and checks that they are still as rendered; ``output`` streams logs.
-``administration`` is what ``disinto apply`` does, ``checks`` what ``disinto doctor`` looks at.
+``wake_ups`` says what an event means. ``administration`` is what ``disinto apply`` does, ``checks`` what ``disinto doctor`` looks at.
 
 ``api`` is the client of Nomad's HTTP API; nothing else knows its wire format. ``render`` makes jobspecs
 and ACL policies (pure), ``apply``, ``differences`` and ``removal`` bring them to Nomad. ``ledger`` and

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from dispatcher.engines.nomad import outcome_file, verdicts
 from dispatcher.engines.nomad.api import Evaluation, JobStatus, NomadApi
-from dispatcher.engines.nomad.job_status import VANISHED, client_states, observation, seconds
+from dispatcher.engines.nomad.job_status import (
+    VANISHED,
+    client_states,
+    is_over,
+    observation,
+    seconds,
+)
 from dispatcher.engines.nomad.locations import Locations
 from dispatcher.engines.nomad.outcome_file import NO_REPORT, Report
 from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.engines.nomad.tracked_runs import TrackedRuns
 from dispatcher.errors import DisintoError, TemporaryError
-from dispatcher.model.run import Observation, Outcome, RunState
+from dispatcher.model.run import Observation, Outcome, Placement, RunState
 from dispatcher.model.verdicts import Verdict
 
 OUTCOME_WAIT_S = 60.0
@@ -50,6 +57,28 @@ class EndedRuns:
         self._locations = locations
         self._clock = clock
 
+    def conclude_told(self, told: JobStatus) -> Observation | None:
+        """As ``conclude``, of a run of which so far only an event says that it ended.
+
+        Args:
+            told: made from the event; what it says is a hint. Only a report that proves itself settles
+                the run, else Nomad's list does.
+        """
+        child = told["ID"]
+        with suppress(NotYet, TemporaryError):
+            report = self._report(
+                child, (told.get("Allocs") or [{}])[0].get("ID", ""), vanished=False
+            )
+            if report.authentic and report.outcome is not None and _is_final(report.outcome):
+                return self._concluded(
+                    child, self._locations.of(told), report.outcome, reported=True
+                )
+        (status,) = self._api.job_statuses([child]) or (None,)
+        if status is None or is_over(status):
+            return self.conclude(status) if status else None
+        reason = "it has ended; its outcome is still being read"
+        return observation(RunState.RUNNING, self._locations.of(status), reason=reason)
+
     def conclude(self, status: JobStatus) -> Observation | None:
         """The end of a run; None if Nomad collected it in the meantime."""
         child, engine = status["ID"], self._locations.of(status)
@@ -60,6 +89,11 @@ class EndedRuns:
             return observation(RunState.RUNNING, engine, reason=str(error), since=since)
         if outcome is None:
             return None
+        return self._concluded(child, engine, outcome, reported=reported)
+
+    def _concluded(
+        self, child: str, engine: Placement, outcome: Outcome, *, reported: bool
+    ) -> Observation:
         last = observation(
             RunState.ENDED, engine, outcome=outcome, since=outcome.finished_at, reported=reported
         )

@@ -4,18 +4,23 @@ One call returns the status and the allocations of every run in flight. More is 
 that has newly ended: its ``outcome.json``, and its records if that file does not settle it. The
 conclusion is kept until the run is forgotten.
 
+An event that an allocation has ended says where its ``outcome.json`` is. That file proves itself, by
+the run's key, so it is read at once, and a list that is new enough is not read again for it.
+
 Runs are isolated from each other: a defect of one, or what its formula left, affects only that
 one's observation.
 """
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
 from dispatcher.engines.nomad import verdicts
-from dispatcher.engines.nomad.api import JobStatus, NomadApi
+from dispatcher.engines.nomad.api import Allocation, AllocationStatus, JobStatus, NomadApi
 from dispatcher.engines.nomad.children import Children
 from dispatcher.engines.nomad.ended_runs import EndedRuns
 from dispatcher.engines.nomad.job_status import KIND, client_states, is_over, observation, seconds
@@ -28,6 +33,9 @@ from dispatcher.engines.nomad.wait_reasons import WaitReasons
 from dispatcher.errors import DisintoError
 from dispatcher.model.run import Claim, Observation, Placement, RunKey, RunState
 from dispatcher.settings import Settings
+
+LIST_LASTS_S = 0.5
+"""Seconds for which a list is new enough, while events say which runs ended since."""
 
 
 class Observer:
@@ -58,6 +66,10 @@ class Observer:
             api, self._nomad, tracked=self._tracked, locations=self._locations, clock=clock
         )
         self._reads = Reads(clock=clock, late=wake)
+        self._lock = threading.Lock()
+        self._told: dict[str, JobStatus] = {}
+        self._listed: dict[str, Observation] = {}
+        self._listed_at = clock() - LIST_LASTS_S
 
     def close(self) -> None:
         """Start no further reads."""
@@ -86,8 +98,29 @@ class Observer:
         """Whether the run was observed to have ended."""
         return self._tracked.ended(child) is not None
 
+    def dispatched(self, child: str) -> None:
+        """Note that Nomad has just answered that it dispatched this job."""
+        seen = observation(RunState.PENDING, Placement(kind=KIND, job=child), since=time.time())
+        with self._lock:
+            self._listed[child] = seen
+
+    def told(self, allocation: Allocation) -> None:
+        """Note an allocation that has ended, as an event says: ``observe`` reads its outcome at once."""
+        child = allocation.get("JobID", "")
+        ended = AllocationStatus(
+            ID=allocation["ID"],
+            ClientStatus=allocation.get("ClientStatus", ""),
+            NodeID=allocation.get("NodeID", ""),
+        )
+        with self._lock:
+            if child in self._listed:
+                self._told[child] = JobStatus(ID=child, Status="dead", Allocs=[ended])
+
     def forget(self, child: str) -> None:
         """Drop the run."""
+        with self._lock:
+            self._told.pop(child, None)
+            self._listed.pop(child, None)
         for memory in (self._reads, self._tracked, self._reasons, self._children):
             memory.forget(child)
 
@@ -100,11 +133,38 @@ class Observer:
         outcome_keys = {claim.key: claim.outcome_key for claim in claims}
         for child, key in keys.items():
             self._tracked.get(child).outcome_key = outcome_keys[key]
-        statuses = self._api.job_statuses(list(keys)) if keys else []
-        for child, observed in self._observed(statuses).items():
+        for child, observed in self._current(keys).items():
             if observed is not None:
                 observations[keys[child]] = observed
         return observations
+
+    def _current(self, children: Collection[str]) -> Mapping[str, Observation | None]:
+        """Observations of runs that were not known to have ended: of those that an event named, by
+        their outcome; of the others by a list, an earlier one if it is new enough.
+        """
+        with self._lock:
+            told = {child: self._told.pop(child) for child in children if child in self._told}
+            earlier = dict(self._listed)
+            listed_at = self._listed_at
+        reads = {
+            child: partial(self._isolated, status, partial(self._ended.conclude_told, status))
+            for child, status in told.items()
+        }
+        concluded = {
+            child: seen
+            for child, seen in self._reads.results(reads).items()
+            if seen is not None and seen.state is RunState.ENDED
+        }
+        rest = [child for child in children if child not in concluded]
+        recent = self._clock() - listed_at < LIST_LASTS_S
+        if not rest or (concluded and recent and all(child in earlier for child in rest)):
+            return concluded | {child: earlier[child] for child in rest}
+        began = self._clock()
+        observed = self._observed(self._api.job_statuses(rest))
+        with self._lock:
+            self._listed_at = began
+            self._listed = {child: seen for child, seen in observed.items() if seen is not None}
+        return concluded | observed
 
     def _observed(self, statuses: Collection[JobStatus]) -> dict[str, Observation | None]:
         """By job; None for one that Nomad collected in the meantime."""

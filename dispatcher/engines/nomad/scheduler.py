@@ -33,6 +33,12 @@ from dispatcher.engines.nomad.progress_file import read_progress
 from dispatcher.engines.nomad.render import META_OPTIONAL, META_REQUIRED, of_class, runner_prefix
 from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings
 from dispatcher.engines.nomad.verdicts import main_allocation
+from dispatcher.engines.nomad.wake_ups import (
+    CHANGES_WAIT_S,
+    Coalesced,
+    concerns,
+    ended_allocation,
+)
 from dispatcher.errors import Dependency, DisintoError, Misconfigured, PermanentError, Unavailable
 from dispatcher.model.job_class import JobVariant
 from dispatcher.model.mounts import Mount
@@ -127,6 +133,7 @@ class NomadScheduler:
                 ) from error
             if not again or self._api.job(dispatched.job_id) is not None:
                 self._parents.dispatched(parent, variant, dispatched.job_id)
+                self._observer.dispatched(dispatched.job_id)
                 return dispatched.job_id
         raise Unavailable(
             Dependency.SCHEDULER,
@@ -281,20 +288,22 @@ class NomadScheduler:
 
     def _follow_events(self, stream: EventStream, wake: Callable[[], None]) -> None:
         prefix = runner_prefix(self._settings.section(NomadSettings))
+        later = Coalesced(wake, after_s=CHANGES_WAIT_S)
         try:
             for item in stream:
                 if self._closed.is_set():
                     return
-                if not isinstance(item, Event) or _concerns(item, prefix):
+                if not isinstance(item, Event):
                     wake()
+                elif concerns(item, prefix):
+                    allocation = ended_allocation(item)
+                    if allocation is not None:
+                        self._observer.told(allocation)
+                        wake()
+                    else:
+                        later()
         except PermanentError as error:
             self._log.warning("no_event_stream", error=str(error))
-
-
-def _concerns(event: Event, prefix: str) -> bool:
-    """Whether an event may mean that one of our runs ended, started or was stopped."""
-    names = (event.key, *event.filter_keys)
-    return any(name.startswith(prefix) and "/dispatch-" in name for name in names)
 
 
 def _meta(spec: RunSpec, grant: WrappedGrant) -> dict[str, str]:

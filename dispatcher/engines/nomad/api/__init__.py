@@ -27,6 +27,7 @@ from dispatcher.engines.nomad.api.events import Event, EventStream, Resync
 from dispatcher.engines.nomad.api.logs import FrameStream, LogFrame
 from dispatcher.engines.nomad.api.shapes import (
     Allocation,
+    AllocationStatus,
     Dispatched,
     Evaluation,
     Job,
@@ -44,6 +45,7 @@ from dispatcher.engines.nomad.api.shapes import (
 
 __all__ = [
     "Allocation",
+    "AllocationStatus",
     "Dispatched",
     "Evaluation",
     "Event",

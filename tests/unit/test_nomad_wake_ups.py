@@ -1,0 +1,219 @@
+"""An event that names an allocation that has ended: its outcome is read at once, and believed only if it
+proves itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from dispatcher.engines.nomad.api import Allocation, Event, NomadApi
+from dispatcher.engines.nomad.observing import LIST_LASTS_S, Observer
+from dispatcher.engines.nomad.wake_ups import Coalesced, concerns, ended_allocation
+from dispatcher.model.payload import encode_outcome
+from dispatcher.model.run import Claim, Outcome, Phase, RunKey, RunState
+from dispatcher.model.verdicts import Verdict
+from dispatcher.settings import settings_model
+
+PREFIX = "disinto-runner"
+GOOD = Outcome(verdict=Verdict.SUCCEEDED, exit_code=0, formula_started=True, logs="redacted")
+
+
+def claim_of(name: str) -> Claim:
+    return Claim(
+        key=RunKey(action_id=name, blob="b" * 40),
+        phase=Phase.SUBMITTED,
+        commit="c",
+        engine_id=f"{PREFIX}/dispatch-{name}-1-aaaaaaaa",
+        outcome_key="the run's own",
+    )
+
+
+ONE, TWO = claim_of("one"), claim_of("two")
+
+
+class Server:
+    """A Nomad with two runs; those in ``over`` have ended in its list."""
+
+    def __init__(self) -> None:
+        self.over: set[str] = set()
+        self.outcome = encode_outcome(GOOD, key="the run's own")
+        self.lists: list[list[str]] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        path = request.url.path.removeprefix("/v1/")
+        if path.startswith("client/fs/ls/"):
+            return httpx.Response(200, json=[{"Name": "outcome.json", "FileMode": "-rw-r--r--"}])
+        if path.startswith("client/fs/"):
+            data = base64.b64encode(self.outcome).decode()
+            return httpx.Response(200, json={"Data": data})
+        if path == "jobs/statuses":
+            asked = [claim for claim in (ONE, TWO) if claim.engine_id in request.content.decode()]
+            self.lists.append([claim.key.action_id for claim in asked])
+            return httpx.Response(200, json=[self.status(claim) for claim in asked])
+        if path.endswith("/allocations"):
+            return httpx.Response(200, json=[self.record(path.split("-")[2])])
+        return httpx.Response(200, json=[] if path == "evaluations" else [{"ID": "n", "Name": "n"}])
+
+    def status(self, claim: Claim) -> dict[str, Any]:
+        name = claim.key.action_id
+        over = name in self.over
+        client = "complete" if over else "running"
+        return {
+            "ID": claim.engine_id,
+            "Status": "dead" if over else "running",
+            "Allocs": [{"ID": name, "ClientStatus": client, "NodeID": "n"}],
+        }
+
+    def record(self, name: str) -> dict[str, Any]:
+        ended = {"Type": "Terminated", "Time": 1, "Details": {"exit_code": "7"}}
+        return {
+            "ID": name,
+            "ClientStatus": "complete",
+            "TaskStates": {"runner": {"Events": [ended]}},
+        }
+
+
+class Clock:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def observer(server: Server, clock: Clock) -> Iterator[Observer]:
+    settings = settings_model().model_validate({"nomad": {}})
+    api = NomadApi(settings.nomad, {}, transport=httpx.MockTransport(server))
+    made = Observer(api, settings, clock=clock)
+    made.observe([ONE, TWO])
+    server.lists.clear()
+    yield made
+    made.close()
+
+
+def ended(claim: Claim, state: str = "complete") -> Allocation:
+    return Allocation(ID=claim.key.action_id, JobID=claim.engine_id, NodeID="n", ClientStatus=state)
+
+
+def test_what_an_event_names_is_concluded_without_a_list(
+    observer: Observer, server: Server
+) -> None:
+    observer.told(ended(ONE))
+    seen = observer.observe([ONE, TWO])
+    assert seen[ONE.key].outcome == GOOD
+    assert seen[ONE.key].engine.node == "n"
+    assert seen[TWO.key].state is RunState.RUNNING
+    assert server.lists == []
+    assert observer.observe([ONE, TWO])[ONE.key].outcome == GOOD
+    assert server.lists == [["two"]]
+
+
+def test_a_list_that_is_old_is_read_again(observer: Observer, server: Server, clock: Clock) -> None:
+    observer.told(ended(ONE))
+    clock.now += LIST_LASTS_S
+    server.over = {"two"}
+    seen = observer.observe([ONE, TWO])
+    assert [seen[claim.key].state for claim in (ONE, TWO)] == [RunState.ENDED, RunState.ENDED]
+    assert server.lists == [["two"]]
+
+
+def test_a_run_that_no_list_has_shown_is_not_taken_from_an_earlier_one(
+    observer: Observer, server: Server
+) -> None:
+    observer.forget(TWO.engine_id)
+    observer.told(ended(ONE))
+    assert observer.observe([ONE, TWO])[TWO.key].state is RunState.RUNNING
+    assert server.lists == [["two"]]
+
+
+def test_a_run_just_dispatched_needs_no_list(observer: Observer, server: Server) -> None:
+    observer.forget(TWO.engine_id)
+    observer.dispatched(TWO.engine_id)
+    observer.told(ended(ONE))
+    assert observer.observe([ONE, TWO])[TWO.key].state is RunState.PENDING
+    assert server.lists == []
+
+
+def test_an_event_alone_ends_no_run(observer: Observer, server: Server) -> None:
+    server.outcome = encode_outcome(GOOD, key="somebody else's")
+    observer.told(ended(ONE))
+    assert observer.observe([ONE, TWO])[ONE.key].state is RunState.RUNNING
+    assert server.lists[0] == ["one"]
+
+
+def test_without_a_report_that_proves_itself_nomads_records_decide(
+    observer: Observer, server: Server
+) -> None:
+    server.outcome = encode_outcome(GOOD, key="somebody else's")
+    server.over = {"one"}
+    observer.told(ended(ONE))
+    outcome = observer.observe([ONE, TWO])[ONE.key].outcome
+    assert outcome is not None
+    assert outcome.verdict is not Verdict.SUCCEEDED
+    assert server.lists == [["one"]]
+
+
+def test_a_job_that_was_never_listed_is_not_noted(observer: Observer, server: Server) -> None:
+    stranger = claim_of("stranger")
+    observer.told(ended(stranger))
+    observer.observe([ONE, TWO])
+    assert server.lists == [["one", "two"]]
+
+
+@pytest.mark.parametrize("state", ["pending", "running", "lost", "unknown", ""])
+def test_only_what_a_client_ended_is_an_end(state: str) -> None:
+    assert ended_allocation(event(state)) is None
+    assert ended_allocation(event("failed")) is not None
+
+
+def test_jobs_of_others_do_not_concern_us() -> None:
+    assert concerns(event("complete"), PREFIX)
+    assert not concerns(event("complete"), "another")
+
+
+def event(state: str) -> Event:
+    payload = json.loads(json.dumps({"Allocation": ended(ONE, state)}))
+    return Event(
+        topic="Allocation",
+        type="AllocationUpdated",
+        key="one",
+        filter_keys=(ONE.engine_id,),
+        index=1,
+        payload=payload,
+    )
+
+
+def test_changes_that_come_together_are_one_wake_up() -> None:
+    calls: list[int] = []
+    woken = threading.Event()
+
+    def wake() -> None:
+        calls.append(1)
+        woken.set()
+
+    later = Coalesced(wake, after_s=0.05)
+    for _ in range(20):
+        later()
+    assert woken.wait(10)
+    assert len(calls) == 1
+    woken.clear()
+    later()
+    assert woken.wait(10)
+    assert len(calls) == 2
