@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlsplit
 
 from dispatcher.engines import registry
-from dispatcher.errors import DisintoError, Misconfigured
+from dispatcher.errors import Denied, Dependency, DisintoError, Misconfigured, reason_of
 from dispatcher.host.private import make_private, take_from_others
 from dispatcher.model.mounts import Mount
 from dispatcher.settings import (
@@ -241,11 +241,85 @@ def open_client(
     )
 
 
+def open_personal_client(
+    settings: Settings, *, token: str, author: tuple[str, str], git_dir: Path
+) -> SubmissionClient:
+    """What sends files to the ops repo as a person of the forge, with that person's own token: the
+    forge's records name who pushed, and who opened a pull request.
+
+    The token goes to the forge alone, whatever other address the remote has. Ledger, engine and Vault are
+    not opened.
+
+    Args:
+        author: name and e-mail address for commits.
+        git_dir: the clone; created if it does not exist.
+    """
+    from dispatcher.forge import ForgeApi
+    from dispatcher.gate.forgejo import Approvers
+    from dispatcher.loop.formulas import FormulaStore
+    from dispatcher.operate.submission_client import SubmissionClient
+    from dispatcher.ops_repo import OpsRepo
+
+    forge = settings.forge
+    own = settings.ops_repo.model_copy(
+        update={
+            "remote": f"{forge.url.rstrip('/')}/{quote(forge.repository)}.git",
+            "token_env": "",
+            "token_secret": "",
+            "author_name": author[0],
+            "author_email": author[1],
+        }
+    )
+    repo = OpsRepo(git_dir=git_dir, settings=own, credential=lambda: token)
+    return SubmissionClient(
+        settings=settings,
+        repo=repo,
+        formula_store=FormulaStore(folder=settings.formulas.path, repo=repo),
+        policy=open_policy(settings),
+        secrets=_unlisted,
+        ledger=None,
+        scheduler=None,
+        approvers=str(Approvers(logins=forge.approvers, team=forge.approver_team)),
+        forge=lambda: ForgeApi(forge, token=token),
+    )
+
+
+def _unlisted() -> Collection[str]:
+    """The secrets' names, for a process that may not list them; ``serve`` checks them."""
+    raise Denied(Dependency.VAULT, "this process may not list secrets")
+
+
 def _reachable(opened: Callable[[], T]) -> T | None:
     try:
         return opened()
     except DisintoError:
         return None
+
+
+def web_client_secret(settings: Settings, environ: Environ) -> str:
+    """The client secret of the page's application on the forge.
+
+    Raises:
+        Misconfigured: it is missing, or its file cannot be read.
+        Unavailable, Denied: Vault.
+    """
+    from dispatcher.host.held_secrets import hold
+
+    web = settings.web
+    if web.client_secret_file is None:
+        from dispatcher.vault.bot_secrets import bot_token
+
+        return bot_token(open_vault(settings, environ), web.client_secret_name)
+    try:
+        secret = web.client_secret_file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        what = (
+            f"[web] client_secret_file {web.client_secret_file} cannot be read: {reason_of(error)}"
+        )
+        raise Misconfigured(what) from None
+    if not secret:
+        raise Misconfigured(f"[web] client_secret_file {web.client_secret_file} is empty")
+    return hold("client secret of the page", secret)
 
 
 def open_gate(

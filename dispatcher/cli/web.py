@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -15,15 +16,16 @@ from dispatcher.errors import Misconfigured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from dispatcher.page.live import Live
+    from dispatcher.page.site import Site
     from dispatcher.settings import Settings
 
-PORT = 8490
 DIRECTORY = "web"
 """Of the page, below the state directory: its clone and its index."""
 
-NEEDED = ("babel", "starlette")
+NEEDED = ("authlib", "babel", "starlette")
 """Packages of the extra ``web``."""
 
 
@@ -31,21 +33,24 @@ NEEDED = ("babel", "starlette")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
-    default=PORT,
-    show_default=True,
-    help="Port on the loopback; 0 for a free one.",
+    help="Port to listen on; 0 for a free one.  [default: that of [web] listen]",
 )
 @click.option("--print", "print_only", is_flag=True, help="Print the link, and start no browser.")
 @config_option
 @click.pass_obj
-def command(session: Session, *, port: int, print_only: bool) -> None:
+def command(session: Session, *, port: int | None, print_only: bool) -> None:
     """Serve the web page: what runs, what waits and why, and how it ended.
 
-    It listens on 127.0.0.1 and prints a link. Who opens the link is the operator, and acts with the
-    identity of your git. The link works once; then the next one is printed, for the next browser.
-    Ctrl-C ends the page; nothing else depends on it.
+    By default it listens on 127.0.0.1 and prints a link. Who opens the link is the operator, and acts
+    with the identity of your git. The link works once; then the next one is printed, for the next
+    browser. On a machine without a browser, use --print, and reach the port by ssh -L with the same
+    number.
 
-    On a machine without a browser, use --print, and reach the port by ssh -L with the same number.
+    With [web] client_id in the settings it prints its address, and people log in with their accounts on
+    the forge. Whoever may read the ops repo there may look; what they send is sent with their own
+    rights.
+
+    Ctrl-C ends the page; nothing else depends on it.
     """
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
@@ -53,35 +58,91 @@ def command(session: Session, *, port: int, print_only: bool) -> None:
             f"the web page needs packages that are not installed: {', '.join(missing)}",
             remedy="Install them: pip install 'disinto-dispatcher[web]'",
         )
-    from dispatcher.assembly import open_client
     from dispatcher.cli.journal import Journal
     from dispatcher.page.app import build_app
-    from dispatcher.page.operator_link import OperatorLink
-    from dispatcher.page.serving import LOOPBACK, listening, server
-    from dispatcher.page.site import Site
+    from dispatcher.page.serving import listening, server
 
     settings = session.settings
-    opened = listening(port)
-    origin = f"http://{LOOPBACK}:{opened.getsockname()[1]}"
-    link = OperatorLink(origin, click.echo)
+    host, configured = settings.web.host_and_port
+    opened = listening(configured if port is None else port, host)
     event = Journal(level=settings.log_level).event
-    with opened, open_live(settings, event) as live:
-        site = Site(
-            origin=origin,
-            settings=settings,
-            link=link,
-            submissions=lambda person: open_client(settings, os.environ, author=person.author),
-            event=event,
-            live=live,
-        )
-        running = server(build_app(site))
-        url = link.renew()
-        console.note("works once, for you alone; Ctrl-C ends the page")
-        if not print_only:
-            from dispatcher.cli.browser import browse
+    with closing(opened):
+        origin = settings.web.origin or origin_of(host, opened.getsockname()[1])
+        with open_live(settings, event) as live:
+            site = open_site(settings, origin, live=live, event=event)
+            running = server(build_app(site))
+            if site.link is not None:
+                url = site.link.renew()
+                console.note("works once, for you alone; Ctrl-C ends the page")
+            else:
+                click.echo(url := f"{origin}/")
+                console.note("people log in there with their accounts on the forge")
+            if not print_only:
+                from dispatcher.cli.browser import browse
 
-            browse(url)
-        running.run([opened])
+                browse(url)
+            running.run([opened])
+
+
+def origin_of(host: str, port: int) -> str:
+    """The address of a page that browsers reach directly."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def open_site(settings: Settings, origin: str, *, live: Live, event: Callable[..., None]) -> Site:
+    """The page, for people of the forge if it is an application there, else for the operator.
+
+    Raises:
+        Misconfigured: the client secret is missing.
+        Unavailable, Denied: Vault, if the client secret is there.
+    """
+    from dispatcher.assembly import open_client
+    from dispatcher.page.operator_link import OperatorLink
+    from dispatcher.page.site import Site
+
+    site = Site(origin=origin, settings=settings, event=event, live=live)
+    if settings.web.client_id:
+        _for_people(site, own_directory(settings))
+        return site
+    site.link = OperatorLink(origin, click.echo)
+    site.submissions = lambda person: open_client(settings, os.environ, author=person.author)
+    return site
+
+
+def _for_people(site: Site, own: Path) -> None:
+    from dispatcher.assembly import open_personal_client, web_client_secret
+    from dispatcher.forge.accounts import Accounts
+    from dispatcher.page.oauth import OAuth
+    from dispatcher.page.pages.forge_login import BACK, ENTRANCE
+    from dispatcher.page.people import People
+
+    settings = site.settings
+    oauth = OAuth(
+        settings.forge,
+        client_id=settings.web.client_id,
+        client_secret=web_client_secret(settings, os.environ),
+        redirect_uri=f"{site.origin}{BACK}",
+    )
+    accounts = Accounts(settings.forge)
+    site.people = People(oauth, accounts.of, site.sessions, event=site.event)
+    site.bearer = site.people.of_token
+    site.entrances = (ENTRANCE,)
+    site.submissions = lambda person: open_personal_client(
+        settings,
+        token=person.token,
+        author=(person.name, person.email),
+        git_dir=own / "ops.git",
+    )
+
+
+def own_directory(settings: Settings) -> Path:
+    """The page's own directory; created, and private."""
+    from dispatcher.host.private import make_private
+
+    make_private(settings.state_dir)
+    own = settings.state_dir / DIRECTORY
+    make_private(own)
+    return own
 
 
 def open_live(settings: Settings, event: Callable[..., None]) -> Live:
@@ -93,16 +154,13 @@ def open_live(settings: Settings, event: Callable[..., None]) -> Live:
     import time
 
     from dispatcher.assembly import open_repo, open_vault
-    from dispatcher.host.private import make_private
     from dispatcher.page.index import Index
     from dispatcher.page.live import Live
 
     if not settings.ops_repo.remote:
         remedy = "Set [ops_repo] remote in disinto.toml."
         raise Misconfigured("no ops repo is configured", remedy=remedy)
-    make_private(settings.state_dir)
-    own = settings.state_dir / DIRECTORY
-    make_private(own)
+    own = own_directory(settings)
     vault = open_vault(settings, os.environ)
     return Live(
         settings.state_dir,

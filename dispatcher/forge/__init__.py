@@ -7,6 +7,7 @@ issue in ``dispatcher.decide``.
 * ``sized``: pages of lists whose entries have any size
 * ``api``, ``records``: calls about the ops repo, and what they answer
 * ``sized``: pages of a list whose entries have any size
+* ``accounts``: whose a token is, and whether it reads the ops repo
 * ``token_rights``: what a token may write, asked without writing
 * ``issues``, ``issue_board``: issues of a project: read for rules; read and written for reports
 """

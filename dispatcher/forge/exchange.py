@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
@@ -33,6 +35,9 @@ MAX_PAGES = 20
 """Maximum of pages read of one list; a request with more reviews or commits is not judged."""
 
 MAX_ANSWER_BYTES = 8 * 2**20
+
+MAX_TIMEOUTS = 6
+"""Time-outs within which an answer must be here whole: each covers one read only."""
 
 MAX_TIME = 253_402_300_800.0
 """The end of the year 9999, seconds since the epoch."""
@@ -117,6 +122,7 @@ class Exchange:
             raise Misconfigured(f"[forge] url is {url!r}, not an http:// or https:// address")
         self._token_source, self._wanted = token_source, wanted
         self._lock = threading.Lock()
+        self._whole_s = MAX_TIMEOUTS * timeout_s
         self.calls = 0
         self._client = httpx.Client(
             base_url=f"{url.rstrip('/')}/api/v1",
@@ -126,8 +132,9 @@ class Exchange:
                 "User-Agent": "disinto",
             },
             timeout=timeout_s,
-            verify=_trust(cacert),
+            verify=trusted(cacert),
             follow_redirects=False,
+            cookies=no_cookies(),
             transport=transport,
         )
 
@@ -208,6 +215,11 @@ class Exchange:
             )
         return parse(body, of, f"{method} {path}")
 
+    def probe(self, path: str, *, token: str) -> tuple[int, bytes]:
+        """Status and body of a GET with another token; 401, 403 and 404 are answers here."""
+        status, body, _ = self._answer("GET", path, denials=(), token=token)
+        return status, body
+
     def post_nothing(self, path: str) -> tuple[int, str]:
         """Status and message of a POST without content, which must be one that requires some.
 
@@ -248,14 +260,19 @@ class Exchange:
         params: Mapping[str, object] | None = None,
         content: Mapping[str, object] | None = None,
         denials: Collection[int] = (401, 403),
+        token: str | None = None,
     ) -> tuple[int, bytes, Mapping[str, str]]:
         with self._lock:
             self.calls += 1
         query = httpx.QueryParams({k: str(v) for k, v in params.items()}) if params else None
+        headers = None if token is None else {"Authorization": f"token {token}"}
+        until = time.monotonic() + self._whole_s
         try:
-            with self._client.stream(method, path, params=query, json=content) as answer:
-                body = _read(answer, f"{method} {path}")
-                status, headers = answer.status_code, answer.headers
+            with self._client.stream(
+                method, path, params=query, json=content, headers=headers
+            ) as answer:
+                body = _read(answer, f"{method} {path}", until=until)
+                status, received = answer.status_code, answer.headers
         except httpx.HTTPError as error:
             raise _no_answer(
                 f"the forge did not answer {method} {path} ({reason_of(error)})"
@@ -268,7 +285,12 @@ class Exchange:
             )
         if status == 429 or status >= 500 or 300 <= status < 400:
             raise _no_answer(f"the forge answered {status} to {method} {path}")
-        return status, body, headers
+        return status, body, received
+
+
+def no_cookies() -> CookieJar:
+    """Keeps no cookie: a client that is used with several tokens must not mix up whose they are."""
+    return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
 def _date(text: str) -> float | None:
@@ -286,7 +308,12 @@ def _count(text: str) -> int | None:
     return int(text) if short else None
 
 
-def _trust(cacert: Path | None) -> ssl.SSLContext:
+def trusted(cacert: Path | None) -> ssl.SSLContext:
+    """Trust in the forge's certificate.
+
+    Raises:
+        Misconfigured: the file cannot be read.
+    """
     try:
         return ssl.create_default_context(cafile=str(cacert) if cacert else None)
     except (OSError, ssl.SSLError) as error:
@@ -295,10 +322,12 @@ def _trust(cacert: Path | None) -> ssl.SSLContext:
         ) from error
 
 
-def _read(answer: httpx.Response, what: str) -> bytes:
+def _read(answer: httpx.Response, what: str, *, until: float) -> bytes:
     body = bytearray()
     for chunk in answer.iter_bytes():
         body += chunk
+        if time.monotonic() > until:
+            raise _no_answer(f"the forge's answer to {what} did not arrive in time")
         if len(body) > MAX_ANSWER_BYTES:
             raise AnswerTooLarge(
                 Dependency.FORGE, f"the forge's answer to {what} is over {MAX_ANSWER_BYTES} bytes"

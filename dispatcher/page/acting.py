@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dispatcher.errors import Denied, Dependency
 from dispatcher.operate.request_cancel import SentRequest, ask_to_cancel
 from dispatcher.operate.submission_client import Sent, SubmissionClient
 from dispatcher.page.language import mark
@@ -20,7 +21,8 @@ def sending(site: Site, person: Person) -> Iterator[SubmissionClient]:
     """What sends files as a person.
 
     Raises:
-        Problem: nobody sends anything from here.
+        Problem: nobody sends anything from here; or, out of the block, the forge refuses what the
+            person asks for.
     """
     if site.submissions is None:
         raise Problem(
@@ -31,6 +33,17 @@ def sending(site: Site, person: Person) -> Iterator[SubmissionClient]:
     client = site.submissions(person)
     try:
         yield client
+    except Denied as denied:
+        if person.operator or denied.dependency not in (Dependency.FORGE, Dependency.REMOTE):
+            raise
+        raise Problem(
+            status=403,
+            what=mark("the forge did not let %(login)s do this: %(reason)s"),
+            remedy=mark(
+                "You need write access to the ops repo. If you have it, log out and in again."
+            ),
+            values={"login": person.login, "reason": denied.what.rstrip(".")},
+        ) from None
     finally:
         client.repo.close()
 

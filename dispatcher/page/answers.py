@@ -46,9 +46,14 @@ class Redirect:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Elsewhere:
-    """Go on at another site, whose address this page and not the visitor chose."""
+    """Go on at another site, whose address this page and not the visitor chose.
+
+    Attributes:
+        login: cookie of the login that begins there; "" for none.
+    """
 
     url: str
+    login: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

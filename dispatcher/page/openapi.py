@@ -11,7 +11,9 @@ from pydantic import TypeAdapter
 
 from dispatcher import __version__
 from dispatcher.page.problems import MEDIA_TYPE, TITLES
+from dispatcher.page.protection import FORM_TOKEN_HEADER
 from dispatcher.page.routing import Page
+from dispatcher.page.sessions import COOKIE
 
 VERSION = "3.1.0"
 _PARAMETER = re.compile(r"{(\w+)}")
@@ -37,13 +39,20 @@ _PROBLEM: dict[str, Any] = {
 }
 
 
-def document(pages: Sequence[Page]) -> dict[str, Any]:
-    """The document. Each page is described at its address as JSON."""
+def document(
+    pages: Sequence[Page], *, cookie: str = COOKIE, tokens: bool = False
+) -> dict[str, Any]:
+    """The document. Each page is described at its address as JSON.
+
+    Args:
+        cookie: name of the session's cookie.
+        tokens: whether bearer tokens are taken.
+    """
     schemas: dict[str, Any] = {"Problem": _PROBLEM}
     paths: dict[str, Any] = {}
     for page in pages:
         path = page.path if page.stream or page.method != "GET" else page.json_path
-        paths.setdefault(path, {})[page.method.lower()] = _operation(page, schemas)
+        paths.setdefault(path, {})[page.method.lower()] = _operation(page, schemas, tokens=tokens)
     return {
         "openapi": VERSION,
         "info": {"title": "disinto", "version": __version__},
@@ -56,13 +65,40 @@ def document(pages: Sequence[Page]) -> dict[str, Any]:
                     "content": {MEDIA_TYPE: {"schema": _reference("Problem")}},
                 }
             },
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": _schemes(cookie, tokens=tokens),
         },
-        "security": [{"token": []}],
+        "security": _ways(tokens=tokens, writes=False),
     }
 
 
-def _operation(page: Page, schemas: dict[str, Any]) -> dict[str, Any]:
+def _schemes(cookie: str, *, tokens: bool) -> dict[str, Any]:
+    """The ways to prove who one is."""
+    token = {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A personal access token of the forge, with the scopes read:user and "
+        "read:repository; to send something also write:repository.",
+    }
+    form = {
+        "type": "apiKey",
+        "in": "header",
+        "name": FORM_TOKEN_HEADER,
+        "description": "The token of the session's forms, besides its cookie.",
+    }
+    return {
+        **({"token": token} if tokens else {}),
+        "session": {"type": "apiKey", "in": "cookie", "name": cookie},
+        "form": form,
+    }
+
+
+def _ways(*, tokens: bool, writes: bool) -> list[dict[str, list[str]]]:
+    """What suffices: a token, or a session, which needs the token of its forms to change something."""
+    session: dict[str, list[str]] = {"session": [], "form": []} if writes else {"session": []}
+    return [*([{"token": list[str]()}] if tokens else []), session]
+
+
+def _operation(page: Page, schemas: dict[str, Any], *, tokens: bool) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": page.name,
         "summary": page.summary,
@@ -86,7 +122,9 @@ def _operation(page: Page, schemas: dict[str, Any]) -> dict[str, Any]:
     if page.asks is not None:
         content = {"application/json": {"schema": _described(page.asks, schemas)}}
         operation["requestBody"] = {"required": True, "content": content}
-    if page.public:
+    if page.method != "GET":
+        operation["security"] = _ways(tokens=tokens, writes=True)
+    elif page.public:
         operation["security"] = []
     return operation
 

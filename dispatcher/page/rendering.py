@@ -16,6 +16,7 @@ from dispatcher import __version__
 from dispatcher.model.names import is_id
 from dispatcher.page import words
 from dispatcher.page.answers import Answer, Data, Elsewhere, Entered, Events, Left, Redirect, View
+from dispatcher.page.attempts import LASTS_S
 from dispatcher.page.formatting import Formats
 from dispatcher.page.language import NAMES, language
 from dispatcher.page.problems import MEDIA_TYPE, Problem
@@ -24,7 +25,13 @@ from dispatcher.page.routing import Page
 from dispatcher.page.sessions import LONGEST_S
 from dispatcher.page.site import Site
 from dispatcher.page.streams import EventResponse
-from dispatcher.page.visit import LANGUAGE_COOKIE, LANGUAGE_QUERY, Visit, cookie_name
+from dispatcher.page.visit import (
+    LANGUAGE_COOKIE,
+    LANGUAGE_QUERY,
+    Visit,
+    cookie_name,
+    login_cookie_name,
+)
 
 HERE = Path(__file__).parent
 STATIC = HERE / "static"
@@ -68,15 +75,16 @@ class Renderer:
             case Entered(path=path, cookie=cookie):
                 response = self._redirect(visit, path, {"logged_in": True})
                 self._set_cookie(response, cookie_name(self._site), cookie, int(LONGEST_S))
+                self._delete_cookie(response, login_cookie_name(self._site))
             case Left(path=path):
                 response = self._redirect(visit, path, {"logged_in": False})
-                response.delete_cookie(
-                    cookie_name(self._site), secure=self._site.secure, httponly=True
-                )
-            case Elsewhere(url=url):
+                self._delete_cookie(response, cookie_name(self._site))
+            case Elsewhere(url=url, login=login):
                 response = RedirectResponse(url, status_code=302)
+                if login:
+                    self._set_cookie(response, login_cookie_name(self._site), login, LASTS_S)
             case Events(source=source):
-                return EventResponse(source, self._site.streams)
+                return EventResponse(source, self._site.streams, allowed=visit.still_allowed)
         return self._remember(visit, response)
 
     def problem(self, visit: Visit, problem: Problem) -> Response:
@@ -127,6 +135,9 @@ class Renderer:
         response.set_cookie(
             name, value, max_age=seconds, httponly=True, samesite="lax", secure=self._site.secure
         )
+
+    def _delete_cookie(self, response: Response, name: str) -> None:
+        response.delete_cookie(name, secure=self._site.secure, httponly=True, samesite="lax")
 
     def _context(self, visit: Visit) -> Mapping[str, object]:
         session = visit.session

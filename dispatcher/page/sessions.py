@@ -54,11 +54,30 @@ class Person:
 
 
 @dataclass(kw_only=True, slots=True)
+class ForgeLogin:
+    """What keeps a person's login at the forge valid; see ``dispatcher.page.people``.
+
+    Attributes:
+        number: of the account.
+        refresh: fetches the next token; "" if there is none.
+        expires: when the person's token does; and ``checked``, when it was last seen that the person
+            may read the ops repo: seconds of the same clock.
+    """
+
+    number: int
+    refresh: str = field(repr=False)
+    expires: float
+    checked: float
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+
+@dataclass(kw_only=True, slots=True)
 class Session:
     """One browser.
 
     Attributes:
-        notes: small facts between two requests, such as the state of a login under way.
+        notes: small facts between two requests, such as what became of the last one.
+        login: None for the operator.
     """
 
     id: str = field(repr=False)
@@ -66,6 +85,7 @@ class Session:
     used: float
     person: Person | None = None
     notes: dict[str, str] = field(default_factory=dict, repr=False)
+    login: ForgeLogin | None = field(default=None, repr=False)
 
 
 class Sessions:
@@ -82,21 +102,24 @@ class Sessions:
         self._lock = threading.Lock()
         self._by_id: OrderedDict[str, Session] = OrderedDict()
 
-    def begin(self, person: Person | None = None) -> Session:
+    def begin(self, person: Person | None = None, login: ForgeLogin | None = None) -> Session:
         """A new session, with an id that nobody had before."""
         now = self._clock()
-        session = Session(id=secrets.token_urlsafe(32), began=now, used=now, person=person)
+        session_id = secrets.token_urlsafe(32)
+        session = Session(id=session_id, began=now, used=now, person=person, login=login)
         with self._lock:
             self._by_id[session.id] = session
             while len(self._by_id) > self._most:
                 self._by_id.popitem(last=False)
         return session
 
-    def log_in(self, before: Session | None, person: Person) -> Session:
+    def log_in(
+        self, before: Session | None, person: Person, login: ForgeLogin | None = None
+    ) -> Session:
         """A session for a person who has just proven who they are; the one before ends."""
         if before is not None:
             self.end(before)
-        return self.begin(person)
+        return self.begin(person, login)
 
     def find(self, cookie: str) -> Session | None:
         """The session of a cookie; None if it is not ours, or has ended."""
@@ -114,6 +137,13 @@ class Sessions:
             session.used = now
             self._by_id.move_to_end(session_id)
             return session
+
+    def lasts(self, session: Session) -> bool:
+        """Whether a session has not ended. Unlike a request, asking does not make it last longer."""
+        now = self._clock()
+        with self._lock:
+            there = self._by_id.get(session.id) is session
+        return there and now - session.used <= IDLE_S and now - session.began <= LONGEST_S
 
     def end(self, session: Session) -> None:
         """End a session."""

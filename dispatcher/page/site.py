@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 from dispatcher.operate.submission_client import SubmissionClient
 from dispatcher.page.live import Live
 from dispatcher.page.operator_link import OperatorLink
-from dispatcher.page.sessions import Person, Sessions
+from dispatcher.page.people import People
+from dispatcher.page.rates import READING, WRITING, Buckets
+from dispatcher.page.sessions import Person, Session, Sessions
 from dispatcher.page.streams import Streams
 from dispatcher.settings import Settings
 
@@ -44,8 +46,10 @@ class Site:
         origin: scheme, host and port by which browsers reach it.
         settings: of this installation.
         link: lets the operator in; None if a forge says who people are.
+        people: who people are, by the forge; None if none says so.
         entrances: ways to log in.
         bearer: who an API client's token belongs to, None if nobody's; None if tokens are not taken.
+        reading, writing: how often one person may ask, and send.
         submissions: opens the client that sends actions as a person; None if nobody may send any.
         event: logs an event.
         clock: seconds since the epoch.
@@ -57,6 +61,7 @@ class Site:
     settings: Settings
     sessions: Sessions = field(default_factory=Sessions)
     link: OperatorLink | None = None
+    people: People | None = None
     entrances: tuple[Entrance, ...] = ()
     bearer: Callable[[str], Person | None] | None = None
     submissions: Callable[[Person], SubmissionClient] | None = None
@@ -64,6 +69,8 @@ class Site:
     clock: Callable[[], float] = time.time
     streams: Streams = field(default_factory=Streams)
     live: Live | None = None
+    reading: Buckets = field(default_factory=lambda: Buckets(READING))
+    writing: Buckets = field(default_factory=lambda: Buckets(WRITING))
     _opened: dict[Callable[[Site], Any], Any] = field(default_factory=dict)
     _opening: threading.RLock = field(default_factory=threading.RLock)
 
@@ -76,6 +83,20 @@ class Site:
                 self._opened[opener] = opener(self)
             opened: T = self._opened[opener]
             return opened
+
+    def confirm(self, session: Session) -> Person | None:
+        """Who a session belongs to; None if nobody is logged in with it.
+
+        Raises:
+            Problem, Unavailable: see ``People.confirm``.
+        """
+        return session.person if self.people is None else self.people.confirm(session)
+
+    def wait_s(self, person: Person, *, writes: bool) -> int:
+        """Seconds after which a person may ask; 0 for now. The operator always may."""
+        if person.operator:
+            return 0
+        return (self.writing if writes else self.reading).take(person.login.lower())
 
     @property
     def secure(self) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -38,10 +38,14 @@ class Streams:
 
     Args:
         most: how many may be open.
+        send_s: see ``SEND_S``.
+        check_s: seconds after which it is checked again whether a reader may still see them.
     """
 
-    def __init__(self, *, most: int = MOST, send_s: float = SEND_S) -> None:
-        self.most, self.send_s = most, send_s
+    def __init__(
+        self, *, most: int = MOST, send_s: float = SEND_S, check_s: float = BEAT_S
+    ) -> None:
+        self.most, self.send_s, self.check_s = most, send_s, check_s
         self.open = 0
 
 
@@ -58,13 +62,24 @@ def event(data: object, *, name: str = "", event_id: str = "") -> bytes:
 
 
 class EventResponse(Response):
-    """Sends events until their source ends, the browser goes away, or does not keep up."""
+    """Sends events until their source ends, the browser goes away, or does not keep up.
 
-    def __init__(self, source: AsyncIterator[bytes], streams: Streams) -> None:
+    Args:
+        allowed: whether the reader may still see them; None if that cannot be told now, and they wait.
+            Without it they always may.
+    """
+
+    def __init__(
+        self,
+        source: AsyncIterator[bytes],
+        streams: Streams,
+        *,
+        allowed: Callable[[], Awaitable[bool | None]] | None = None,
+    ) -> None:
         super().__init__(media_type="text/event-stream")
         del self.headers["content-length"]
         self.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
-        self._source, self._streams = source, streams
+        self._source, self._streams, self._allowed = source, streams, allowed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -97,9 +112,20 @@ class EventResponse(Response):
             TimeoutError: the reader does not keep up.
         """
         following = asyncio.ensure_future(anext(self._source, None))
+        checked = asyncio.get_running_loop().time()
         try:
             while True:
                 done, _ = await asyncio.wait({following}, timeout=BEAT_S)
+                now = asyncio.get_running_loop().time()
+                if self._allowed is not None and now - checked >= self._streams.check_s:
+                    allowed = await self._allowed()
+                    if allowed is False:
+                        return
+                    if allowed is None:
+                        await asyncio.sleep(self._streams.check_s)
+                        done = set()
+                    else:
+                        checked = now
                 text = following.result() if done else BEAT
                 if text is None:
                     return

@@ -8,9 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
+from dispatcher.errors import TemporaryError
+from dispatcher.page import attempts
 from dispatcher.page.language import Language, chosen, mark
+from dispatcher.page.people import too_often
 from dispatcher.page.problems import Problem
 from dispatcher.page.protection import bearer_token, check_form, person_of_token
 from dispatcher.page.routing import JSON_ENDING, Page
@@ -64,6 +68,21 @@ class Visit:
         """Of the address, without query."""
         return self.request.url.path
 
+    async def still_allowed(self) -> bool | None:
+        """Whether the visitor may still see what a stream sends; None if that cannot be told now."""
+        token, session = bearer_token(self.request), self.session
+        try:
+            if token is not None:
+                await person_of_token(self.site, token)
+                return True
+            if session is None or not self.site.sessions.lasts(session):
+                return False
+            return await run_in_threadpool(self.site.confirm, session) is not None
+        except Problem as problem:
+            return None if problem.status in (429, 503) else False
+        except TemporaryError:
+            return None
+
     def given(self, name: str) -> str:
         """A part of the path, such as an id."""
         return str(self.request.path_params[name])
@@ -101,6 +120,11 @@ def cookie_name(site: Site) -> str:
     return f"__Host-{COOKIE}" if site.secure else COOKIE
 
 
+def login_cookie_name(site: Site) -> str:
+    """Of a login under way."""
+    return f"__Host-{attempts.COOKIE}" if site.secure else attempts.COOKIE
+
+
 async def begin(request: Request, site: Site, page: Page) -> Visit:
     """The visit of a request that may be answered.
 
@@ -119,10 +143,17 @@ async def begin(request: Request, site: Site, page: Page) -> Visit:
     if token is not None:
         visit.session, visit.known = None, await person_of_token(site, token)
     elif visit.session is not None:
-        visit.known = visit.session.person
+        visit.known = (
+            visit.session.person
+            if page.public  # whoever leaves need not be confirmed
+            else await run_in_threadpool(site.confirm, visit.session)
+        )
+    writes = page.method not in ("GET", "HEAD")
     if not page.public:
-        _ = visit.person
-    if page.method not in ("GET", "HEAD"):
+        wait_s = site.wait_s(visit.person, writes=writes)
+        if wait_s:
+            raise too_often(wait_s)
+    if writes:
         visit.form = await _form(request)
         check_form(visit.request, site, visit.session, visit.form, by_token=token is not None)
     return visit

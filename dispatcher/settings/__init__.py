@@ -24,6 +24,7 @@ from dispatcher.settings.models import (
 )
 from dispatcher.settings.notify import BodyKind, MailTls, NotifySettings, SinkKind
 from dispatcher.settings.plain_http import plain_addresses
+from dispatcher.settings.web import WebSettings
 from dispatcher.settings.whole import credential_files, settings_model
 from dispatcher.settings_file import (
     FILE_NAME,
@@ -47,6 +48,7 @@ __all__ = [
     "SinkKind",
     "VaultAuth",
     "VaultSettings",
+    "WebSettings",
     "credential_files",
     "find_settings",
     "load_settings",

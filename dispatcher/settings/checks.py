@@ -17,6 +17,7 @@ from dispatcher.settings.models import GateKind, Settings, VaultAuth
 from dispatcher.settings.notify_checks import mistakes
 from dispatcher.settings.repository import repository_name
 from dispatcher.settings.section import Contradiction, wrong
+from dispatcher.settings.web import web_contradictions
 from dispatcher.settings.whole import engine_sections
 from dispatcher.toml.explain import did_you_mean
 from dispatcher.toml.source import KeyPath, quoted
@@ -246,6 +247,7 @@ _CHECKS: tuple[Callable[[Settings], Iterator[Contradiction]], ...] = (
     _trusted_files,
     _sidecars,
     _http,
+    web_contradictions,
     _limits,
     _notify,
 )

@@ -14,6 +14,7 @@ from dispatcher.settings.dynamic import DynamicSettings
 from dispatcher.settings.jobs import JobClassSettings
 from dispatcher.settings.notify import MAX_SINKS, NotifySettings
 from dispatcher.settings.section import EngineSection, PositiveSeconds, Section, credential
+from dispatcher.settings.web import WebSettings
 from dispatcher.settings_file import STATE_DIR
 
 EngineSectionT = TypeVar("EngineSectionT", bound=EngineSection)
@@ -376,6 +377,7 @@ class Settings(Section):
     forge: ForgeSettings = ForgeSettings()
     sidecars: SidecarSettings = SidecarSettings()
     http: HttpSettings = HttpSettings()
+    web: WebSettings = WebSettings()
     trace: TraceSettings = TraceSettings()
     limits: LimitSettings = LimitSettings()
     archive: ArchiveSettings = ArchiveSettings()

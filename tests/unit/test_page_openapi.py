@@ -9,8 +9,10 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from dispatcher.page.answers import Data
 from dispatcher.page.openapi import document
-from dispatcher.page.routing import all_pages
+from dispatcher.page.routing import Page, all_pages
+from dispatcher.page.sessions import Person
 from tests.support.page_client import JSON, a_client, a_site, logged_in
 
 DOCUMENT = document(all_pages())
@@ -48,6 +50,42 @@ def test_answers_are_as_described(tmp_path: Path) -> None:
         problem = client.get(path, headers=JSON)
         assert problem.status_code >= 400
         Draft202012Validator(schema).validate(problem.json())
+
+
+def test_what_it_says_about_security_is_so(tmp_path: Path) -> None:
+    """Each way that it names opens a page, and no part of one does."""
+    pages = [
+        Page(path=f"/{m}", name=m, handler=lambda _: Data(data={}), summary="", method=m)
+        for m in ("GET", "POST")
+    ]
+    site = a_site(tmp_path)
+    site.bearer = {"good-token": Person(login="bot")}.get
+    session = site.sessions.begin(Person(login="ada"))
+    described = document(pages, cookie="disinto_session", tokens=True)
+    schemes = described["components"]["securitySchemes"]
+    proofs = {
+        "token": {"Authorization": "Bearer good-token"},
+        "session": {"Cookie": f"{schemes['session']['name']}={site.sessions.cookie(session)}"},
+        "form": {schemes["form"]["name"]: site.sessions.form_token(session)},
+    }
+    sends = described["paths"]["/POST"]["post"]["security"]
+    for method, ways in (("GET", described["security"]), ("POST", sends)):
+        assert len(ways) == 2
+        for way in ways:
+            for left_out in (None, *way):
+                names = [name for name in way if name != left_out]
+                headers = {k: v for name in names for k, v in proofs[name].items()}
+                answer = a_client(site, pages).request(method, f"/{method}", headers=headers)
+                assert (answer.status_code == 200) == (left_out is None), (method, names)
+
+
+def test_it_names_tokens_only_where_they_are_taken(tmp_path: Path) -> None:
+    site = a_site(tmp_path)
+    for taken in (False, True):
+        site.bearer = {}.get if taken else None
+        told = a_client(site).get("/openapi.json").json()
+        assert ("token" in told["components"]["securitySchemes"]) == taken
+        assert ({"token": []} in told["security"]) == taken
 
 
 def test_it_is_served_to_everybody(tmp_path: Path) -> None:

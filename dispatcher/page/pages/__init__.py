@@ -1,7 +1,8 @@
 """The pages: each module declares its own in ``PAGES``, and is found by being here.
 
-``entrance`` logs in and out; ``overview`` is the first page; ``events`` announces what
-changes; ``action`` is the page of one action and ``new_action`` makes one; ``desktops`` shows
-and opens desktops, and ``new_desktop`` makes one; ``inventory``, ``sidecars``, ``audit`` and ``doctor``
-are about the installation; ``description`` is the OpenAPI document.
+``entrance`` logs the operator in, and everybody out; ``forge_login`` logs people of the forge in;
+``overview`` is the first page; ``events`` announces what changes; ``action`` is the page of one action and
+``new_action`` makes one; ``desktops`` shows and opens desktops, and ``new_desktop`` makes one;
+``inventory``, ``sidecars``, ``audit`` and ``doctor`` are about the installation; ``description`` is the
+OpenAPI document.
 """

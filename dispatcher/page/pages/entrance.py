@@ -63,5 +63,6 @@ PAGES = (
         handler=leave,
         method="POST",
         summary="Log out.",
+        public=True,  # also if the forge cannot say who it was
     ),
 )
