@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dispatcher.cli import console
+from dispatcher.cli.changes import show_changes
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
 from dispatcher.engines import registry
@@ -87,7 +88,7 @@ def command(
         _report(changes, differing, written=False, warnings=(), as_json=as_json)
         return Exit.FAILED if check and differing else Exit.OK
     if not as_json:
-        _show(changes, differing)
+        show_changes(changes)
     if not yes and not console.confirmed("Delete this?" if remove else "Write this?"):
         console.note("nothing was changed")
         return Exit.FAILED
@@ -144,7 +145,7 @@ def _report(
         )
         return
     if not written:
-        _show(changes, differing)
+        show_changes(changes)
     for warning in warnings:
         console.note(warning)
     if written:
@@ -158,16 +159,6 @@ def _done(changes: list[Change]) -> str:
     removed = sum(change.step is Step.DELETE for change in changes)
     counts = {"written": len(changes) - removed, "removed": removed}
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-
-
-def _show(changes: tuple[Change, ...], differing: list[Change]) -> None:
-    for change in differing:
-        console.say(f"{change.step}: {change.kind} {change.name}")
-        for line in change.difference:
-            colour = {"+": "green", "-": "red"}.get(line[:1])
-            console.say(f"    {console.styled(line, colour) if colour else line}")
-    same = len(changes) - len(differing)
-    console.note(f"{len(differing)} to change, {same} up to date")
 
 
 def _config_files(session: Session) -> dict[str, str]:

@@ -7,15 +7,14 @@ import itertools
 import os
 import signal
 from collections.abc import Generator, Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
 
-from dispatcher.cli import console
+from dispatcher.cli.checks import report_checks
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
-from dispatcher.errors import DisintoError, Exit
+from dispatcher.errors import DisintoError
 
 if TYPE_CHECKING:
     from dispatcher.model.checks import Check
@@ -39,24 +38,11 @@ def command(session: Session, *, deep: bool, as_json: bool) -> int:
 
     Exits with 1 if anything is wrong.
     """
-    checks = []
     with contextlib.ExitStack() as stack:
         results = [_checks(session)]
         if deep:
             results.append(stack.enter_context(contextlib.closing(_deep(session))))
-        for check in itertools.chain(*results):
-            checks.append(check)
-            if not as_json:
-                _show(check)
-    wrong = [check for check in checks if not check.ok]
-    if as_json:
-        console.emit({"ok": not wrong, "checks": [_plain(check) for check in checks]})
-    else:
-        passed = f"{len(checks) - len(wrong)} checks passed"
-        console.note(f"{len(wrong)} failed, {passed}" if wrong else passed)
-        if warnings := sum(check.warning for check in checks):
-            console.note(f"{warnings} marked warn: these work, but deserve attention")
-    return Exit.FAILED if wrong else Exit.OK
+        return report_checks(itertools.chain(*results), as_json=as_json)
 
 
 def _checks(session: Session) -> Iterator[Check]:
@@ -105,16 +91,3 @@ def _deep(session: Session) -> Generator[Check, None, None]:
 
 def _interrupted(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
-
-
-def _plain(check: Check) -> dict[str, object]:
-    return {**asdict(check), "warning": check.warning}
-
-
-def _show(check: Check) -> None:
-    label = console.styled("ok   ", "green") if check.ok else console.styled("FAIL ", "red")
-    if check.warning:
-        label = console.styled("warn ", "yellow")
-    console.say(f"{label}  {check.name}: {check.detail}")
-    if check.remedy:
-        console.say(f"       {check.remedy}")

@@ -63,3 +63,13 @@ def status(app: str | None, root: Path | None, *, as_json: bool) -> None:
         return
     for line in lines(record):
         console.say(line)
+
+
+def _add_machine_commands() -> None:
+    from dispatcher.cli.release_machine import doctor, install, uninstall, webhook
+
+    for each in (install, uninstall, doctor, webhook):
+        command.add_command(each)
+
+
+_add_machine_commands()

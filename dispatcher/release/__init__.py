@@ -7,6 +7,10 @@ Input
 State
     ``records``: what is in ``run/`` · ``lock``: one deploy at a time, and the request for one more
     ``status``: what ``disinto release status`` shows
+The machine
+    ``installation``: what belongs on it, by ``templates/`` · ``install``: what differs, and what was made
+    ``manifest``: the record of that · ``doctor``: what is wrong with it · ``webhook``: requests a deploy
 Adapters
+    ``machine``: accounts, files of root and units, as an installation changes them
     ``units``: systemd, behind the Protocol ``Units``
 """

@@ -98,5 +98,10 @@ class Layout:
         return f"{self.app}-deploy.timer"
 
     @property
+    def deploy_path(self) -> str:
+        """The unit that starts the deploy when the webhook requests it."""
+        return f"{self.app}-deploy.path"
+
+    @property
     def webhook_service(self) -> str:
         return f"{self.app}-deployhook.service"

@@ -20,6 +20,8 @@ _APP = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
 _UNIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,200}\.service", re.ASCII)
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
 _URL = re.compile(r"https?://[^\s/]+(/\S*)?", re.ASCII)
+_LISTEN = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}", re.ASCII)
+_ABSOLUTE = re.compile(r"(/[A-Za-z0-9_+-][A-Za-z0-9_.+-]*)+", re.ASCII)
 _BRANCH = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}", re.ASCII)
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -71,6 +73,21 @@ Unit = Annotated[
     str,
     _matching(_UNIT, "the name of a service unit", 'Write for example "shop-backend.service"'),
 ]
+
+
+AbsolutePath = Annotated[
+    str,
+    _matching(
+        _ABSOLUTE,
+        "an absolute path",
+        "Write it in full, of letters, digits and _ . + -, without ..",
+    ),
+]
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of an application."""
+    return _APP.fullmatch(text) is not None
 
 
 class _Table(BaseModel):
@@ -178,6 +195,18 @@ class Health(_Table):
     )
 
 
+class Webhook(_Table):
+    """A listener that forges call after a push, as a unit of its own. Without this table there is none."""
+
+    listen: Annotated[str, _matching(_LISTEN, "host:port", 'Write "127.0.0.1:9009"')] = Field(
+        default="127.0.0.1:9009",
+        description=(
+            "Where it listens; on the loopback, a proxy with TLS is in front of it. Each application of "
+            "a machine needs its own port."
+        ),
+    )
+
+
 class ReleaseSettings(_Table):
     """The whole file."""
 
@@ -208,12 +237,24 @@ class ReleaseSettings(_Table):
     fetch_timeout: Seconds = Field(
         default=120.0, description="Seconds after which the remote counts as unreachable."
     )
+    poll_interval: Annotated[int, Field(ge=5, le=86_400)] = Field(
+        default=60, description="Seconds between two looks of the timer at the branch."
+    )
+    writable: tuple[AbsolutePath, ...] = Field(
+        default=(),
+        description=(
+            "Further directories that commands of a deploy write, such as that of a SQLite database. To "
+            "the timer's deploys everything else is read-only."
+        ),
+        examples=[["/var/lib/shop"]],
+    )
     services: dict[Name, Service] = Field(
         min_length=1, description="The services by name, in the order of their restart."
     )
     migrations: Migrations | None = Field(default=None, description="Migrations, if there are any.")
     smoke: Smoke | None = Field(default=None, description="Smoke test, if there is one.")
     health: Health = Field(default=Health(), description="The wait for health.")
+    webhook: Webhook | None = Field(default=None, description="The webhook, if there is one.")
 
     def unit(self, service: str) -> str:
         """The systemd unit of a service."""
@@ -239,8 +280,15 @@ class ReleaseSettings(_Table):
                 remedy='Add the command that prints the revision, such as revision = "alembic current"',
                 inside=("migrations", "down"),
             )
+        own = {f"{self.app}-{suffix}.service" for suffix in ("deploy", "deployhook")}
         seen: dict[str, str] = {}
         for name, unit in self.units.items():
+            if unit in own:
+                raise complaint(
+                    f"the unit {unit} is that of the deploy itself",
+                    remedy="Give the service another name or unit",
+                    inside=("services", name),
+                )
             if unit in seen:
                 raise complaint(
                     f"services {seen[unit]} and {name} have the same unit {unit}",

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from dispatcher.errors import PermanentError, reason_of
 
 SYSTEMCTL = "/usr/bin/systemctl"
-VERBS = ("restart", "stop")
+VERBS = ("restart", "stop", "reset-failed")
 """What the deploy user may do with a unit of a service."""
 
 _TIMEOUT_S = 180.0
@@ -76,6 +77,10 @@ class Systemd:
 
     def restart(self, unit: str) -> None:
         """See ``Units``."""
+        # Or else a release that failed several times uses up the unit's start limit, and the safe commit
+        # is not started. The command fails if systemd has not loaded the unit, which then has no limit.
+        with suppress(UnitFailed):
+            self._change("reset-failed", unit)
         self._change("restart", unit)
 
     def stop(self, unit: str) -> None:

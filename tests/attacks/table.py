@@ -23,6 +23,7 @@ ATTACKERS = (
     "formula",
     "neighbour",
     "desktop",
+    "release",
     "network",
     "issue_writer",
     "page",

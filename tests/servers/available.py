@@ -9,7 +9,14 @@ from functools import cache
 
 from dispatcher.devservers import openbao
 from dispatcher.errors import DisintoError
-from tests.servers import browser, containers, desktop_container, guacamole, postgres
+from tests.servers import (
+    browser,
+    containers,
+    desktop_container,
+    guacamole,
+    postgres,
+    systemd_machine,
+)
 
 
 def _on_path(program: str) -> str | None:
@@ -71,6 +78,7 @@ def why_missing(server: str) -> str | None:
         "guacamole": guacamole.why_missing,
         "chromium": browser.why_missing,
         "desktop": lambda: _docker() or desktop_container.why_missing(),
+        "machine": lambda: _docker() or systemd_machine.why_missing(),
     }
     names = {
         "git": "git",
