@@ -36,7 +36,7 @@ def install(app: str | None, root: Path | None, *, check: bool, yes: bool) -> in
     changes of release.toml. The services' own units are yours: they are neither written nor changed.
     """
     from dispatcher.release.install import Installer
-    from dispatcher.release.machine import Machine, distrust
+    from dispatcher.release.system import System, distrust
     from dispatcher.release.webhook import secret_of
 
     _refuse_others("install")
@@ -48,7 +48,7 @@ def install(app: str | None, root: Path | None, *, check: bool, yes: bool) -> in
             raise Misconfigured(
                 reason, remedy="Give it to root alone: it decides what root does on this machine."
             )
-    installer = Installer(_installation(chosen), Machine())
+    installer = Installer(_installation(chosen), System())
     tasks = installer.tasks()
     differing = _show(tasks)
     if check or not differing:
@@ -74,11 +74,11 @@ def uninstall(app: str, *, check: bool, yes: bool) -> int:
     from dispatcher.errors import NotFound
     from dispatcher.release import manifest
     from dispatcher.release.install import Uninstaller
-    from dispatcher.release.machine import Machine
     from dispatcher.release.settings import is_name
+    from dispatcher.release.system import System
 
     _refuse_others("uninstall")
-    machine = Machine()
+    machine = System()
     made = manifest.read(machine, app) if is_name(app) else None
     if made is None:
         raise NotFound(f"{app!r} is not installed here", remedy="See 'disinto release status'.")
@@ -106,11 +106,11 @@ def doctor(app: str | None, root: Path | None, *, as_json: bool) -> int:
     """
     from dispatcher.cli.checks import report_checks
     from dispatcher.release.doctor import diagnose
-    from dispatcher.release.machine import Machine
+    from dispatcher.release.system import System
 
     _refuse_others("doctor")
     chosen = application(app, root)
-    return report_checks(diagnose(chosen, _installation(chosen), Machine()), as_json=as_json)
+    return report_checks(diagnose(chosen, _installation(chosen), System()), as_json=as_json)
 
 
 @click.command("webhook")
@@ -160,9 +160,9 @@ def _serve(listen: str, branch: str, secret: bytes, request: Callable[[], None])
 
 def _installation(chosen: Application) -> Installation:
     from dispatcher.release.installation import installation
-    from dispatcher.release.machine import Machine
+    from dispatcher.release.system import System
 
-    home = Machine().home(chosen.settings.user)
+    home = System().home(chosen.settings.user)
     return installation(chosen, disinto=_program(), home=home)
 
 

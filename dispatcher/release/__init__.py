@@ -11,6 +11,6 @@ The machine
     ``installation``: what belongs on it, by ``templates/`` · ``install``: what differs, and what was made
     ``manifest``: the record of that · ``doctor``: what is wrong with it · ``webhook``: requests a deploy
 Adapters
-    ``machine``: accounts, files of root and units, as an installation changes them
+    ``system``: accounts, files of root and units, as an installation changes them
     ``units``: systemd, behind the Protocol ``Units``
 """

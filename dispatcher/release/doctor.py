@@ -16,31 +16,31 @@ from dispatcher.release.application import Application, read
 from dispatcher.release.install import Installer
 from dispatcher.release.installation import Installation
 from dispatcher.release.layout import PARENT
-from dispatcher.release.machine import Machine, distrust
 from dispatcher.release.settings import FILE
+from dispatcher.release.system import System, distrust
 from dispatcher.release.units import SYSTEMCTL
 
 _REMOTE_S = 30.0
 _INSTALL = "'disinto release install' repairs it."
 
 
-def diagnose(application: Application, wanted: Installation, machine: Machine) -> Iterator[Check]:
+def diagnose(application: Application, wanted: Installation, system: System) -> Iterator[Check]:
     """Every check, in an order in which the first failure explains the later ones. Needs root.
 
     Args:
         application: as its files describe it.
         wanted: what belongs on the machine for it.
-        machine: this machine.
+        system: this machine.
     """
     yield from _ownership(application, wanted)
     yield from _programs(application)
-    yield from looked("installation", lambda: _installation(wanted, machine))
+    yield from looked("installation", lambda: _installation(wanted, system))
     for service, unit in application.settings.units.items():
-        yield from looked(f"unit of {service}", partial(_unit, unit, wanted, machine))
-    if machine.ids(wanted.account.name) is None:
+        yield from looked(f"unit of {service}", partial(_unit, unit, wanted, system))
+    if system.ids(wanted.account.name) is None:
         return
-    yield from looked("rights", lambda: _rights(wanted, machine))
-    yield from looked("files", lambda: _files(application, wanted, machine))
+    yield from looked("rights", lambda: _rights(wanted, system))
+    yield from looked("files", lambda: _files(application, wanted, system))
     yield from looked("remote", lambda: _remote(application, wanted))
     if application.settings.webhook is not None:
         yield from looked("webhook", lambda: _webhook(application))
@@ -79,8 +79,8 @@ def _programs(application: Application) -> Iterator[Check]:
         yield Check(name="program uv", ok=bool(place), detail=place or "not found", remedy=remedy)
 
 
-def _installation(wanted: Installation, machine: Machine) -> Iterator[Check]:
-    changes = [task.change for task in Installer(wanted, machine).tasks() if task.change.name]
+def _installation(wanted: Installation, system: System) -> Iterator[Check]:
+    changes = [task.change for task in Installer(wanted, system).tasks() if task.change.name]
     if not changes:
         yield Check(name="installation", ok=True, detail="as release.toml describes it")
     for change in changes:
@@ -92,20 +92,20 @@ def _installation(wanted: Installation, machine: Machine) -> Iterator[Check]:
         )
 
 
-def _unit(unit: str, wanted: Installation, machine: Machine) -> Iterator[Check]:
+def _unit(unit: str, wanted: Installation, system: System) -> Iterator[Check]:
     name = f"unit {unit}"
-    if machine.property(unit, "LoadState") != "loaded":
+    if system.property(unit, "LoadState") != "loaded":
         remedy = f"Write it: /etc/systemd/system/{unit}, then systemctl daemon-reload."
         yield Check(name=name, ok=False, detail="there is no such unit", remedy=remedy)
         return
-    files = machine.property(unit, "FragmentPath").split()
-    files += machine.property(unit, "DropInPaths").split()
+    files = system.property(unit, "FragmentPath").split()
+    files += system.property(unit, "DropInPaths").split()
     for file in files:
         if reason := distrust(Path(file)):
             remedy = "Give it to root: who changes it can have anything run as root."
             yield Check(name=name, ok=False, detail=reason, remedy=remedy)
-    user = machine.property(unit, "User")
-    if user in ("", "root") and machine.property(unit, "DynamicUser") != "yes":
+    user = system.property(unit, "User")
+    if user in ("", "root") and system.property(unit, "DynamicUser") != "yes":
         detail = "runs as root, and what it runs comes from the repository"
         remedy = "Set User= in the unit: who can push to the branch has root's rights now."
     elif user == wanted.account.name:
@@ -116,16 +116,16 @@ def _unit(unit: str, wanted: Installation, machine: Machine) -> Iterator[Check]:
     yield Check(name=name, ok=True, detail=detail, remedy=remedy)
 
 
-def _rights(wanted: Installation, machine: Machine) -> Iterator[Check]:
+def _rights(wanted: Installation, system: System) -> Iterator[Check]:
     user = wanted.account.name
-    missing = [words for words in wanted.commands if not machine.may(user, words)]
+    missing = [words for words in wanted.commands if not system.may(user, words)]
     for words in missing:
         detail = f"{user} may not run {' '.join(words)}"
         yield Check(name="rights", ok=False, detail=detail, remedy=_INSTALL)
     more = [
         words
         for words in (("/bin/sh",), (SYSTEMCTL, "daemon-reload"), (SYSTEMCTL, "restart", "ssh"))
-        if machine.may(user, words)
+        if system.may(user, words)
     ]
     for words in more:
         yield Check(
@@ -139,9 +139,9 @@ def _rights(wanted: Installation, machine: Machine) -> Iterator[Check]:
         yield Check(name="rights", ok=True, detail=detail)
 
 
-def _files(application: Application, wanted: Installation, machine: Machine) -> Iterator[Check]:
+def _files(application: Application, wanted: Installation, system: System) -> Iterator[Check]:
     """What a deploy writes must belong to the deploy user; a command by root leaves files behind."""
-    ids = machine.ids(wanted.account.name)
+    ids = system.ids(wanted.account.name)
     layout = application.layout
     strangers = []
     for directory in (layout.source, layout.run, layout.logs, layout.venvs, layout.built_venvs):

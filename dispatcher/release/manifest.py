@@ -1,4 +1,4 @@
-"""What an installation made on this machine, so that uninstalling removes exactly that.
+"""What an installation made on this system, so that uninstalling removes exactly that.
 
 It is written before anything is made: what is in it may be missing, and nothing that is missing in it
 was made.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dispatcher.release.machine import Machine, MachineFailed
+from dispatcher.release.system import System, SystemFailed
 
 DIRECTORY = Path("/var/lib/disinto-release")
 _VERSION = 1
@@ -49,43 +49,43 @@ def path(app: str) -> Path:
     return DIRECTORY / f"{app}.json"
 
 
-def read(machine: Machine, app: str) -> Manifest | None:
+def read(system: System, app: str) -> Manifest | None:
     """The manifest of an application, or None if it is not installed.
 
     Raises:
-        MachineFailed: it cannot be read.
+        SystemFailed: it cannot be read.
     """
-    text = machine.read(path(app))
+    text = system.read(path(app))
     if text is None:
         return None
     try:
         return Manifest.model_validate_json(text)
     except ValidationError:
-        raise MachineFailed(
+        raise SystemFailed(
             f"{path(app)} is damaged",
             remedy="Move it away: install then takes over what is as it would make it.",
         ) from None
 
 
-def others(machine: Machine, app: str) -> list[Manifest]:
+def others(system: System, app: str) -> list[Manifest]:
     """The manifests of the other applications.
 
     Raises:
-        MachineFailed: one cannot be read.
+        SystemFailed: one cannot be read.
     """
-    names = sorted(each.stem for each in machine.at(DIRECTORY).glob("*.json"))
-    found = [read(machine, name) for name in names if name != app]
+    names = sorted(each.stem for each in system.at(DIRECTORY).glob("*.json"))
+    found = [read(system, name) for name in names if name != app]
     return [each for each in found if each is not None]
 
 
-def write(machine: Machine, manifest: Manifest) -> None:
+def write(system: System, manifest: Manifest) -> None:
     """Record it durably."""
-    machine.at(DIRECTORY).mkdir(mode=0o700, parents=True, exist_ok=True)
-    machine.write(path(manifest.app), manifest.model_dump_json(indent=2) + "\n", 0o600)
+    system.at(DIRECTORY).mkdir(mode=0o700, parents=True, exist_ok=True)
+    system.write(path(manifest.app), manifest.model_dump_json(indent=2) + "\n", 0o600)
 
 
-def forget(machine: Machine, app: str) -> None:
+def forget(system: System, app: str) -> None:
     """Remove the manifest of an application, and the directory with the last one."""
-    machine.remove(path(app))
+    system.remove(path(app))
     with suppress(OSError):
-        machine.at(DIRECTORY).rmdir()
+        system.at(DIRECTORY).rmdir()

@@ -17,7 +17,7 @@ from dispatcher.release.installation import (
     File,
     Installation,
 )
-from dispatcher.release.machine import Machine, MachineFailed, distrust
+from dispatcher.release.system import System, SystemFailed, distrust
 
 SELF = (os.getuid(), os.getgid())
 UNIT = Path("/etc/systemd/system/shop-deploy.timer")
@@ -26,7 +26,7 @@ HOOK = Path("/etc/systemd/system/shop-deployhook.service")
 SUDOERS = Path("/etc/sudoers.d/disinto-shop")
 
 
-class FakeMachine(Machine):
+class FakeMachine(System):
     """A directory as the file system; users and units are lists."""
 
     def __init__(self, root: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_file_of_somebody_else_is_not_replaced(machine: FakeMachine) -> None:
 
 def test_an_invalid_sudoers_file_is_not_written(machine: FakeMachine) -> None:
     machine.problem = "line:1: syntax error"
-    with pytest.raises(MachineFailed, match="would not be valid: line:1"):
+    with pytest.raises(SystemFailed, match="would not be valid: line:1"):
         Installer(wanted(), machine).tasks()
     assert not machine.at(SUDOERS).exists()
 
@@ -248,7 +248,7 @@ def test_root_gives_away_no_other_file(machine: FakeMachine, tmp_path: Path, kin
         file.hardlink_to(shadow)
     else:
         os.mkfifo(file)
-    with pytest.raises(MachineFailed, match=r"symbolic link|regular file"):
+    with pytest.raises(SystemFailed, match=r"symbolic link|regular file"):
         install(machine, wanted())
     assert shadow.stat().st_mode & 0o777 == 0o600
 

@@ -25,7 +25,7 @@ _TIMEOUT_S = 120.0
 _SHELL = "/bin/sh"
 
 
-class MachineFailed(PermanentError):
+class SystemFailed(PermanentError):
     """The machine could not be changed or queried."""
 
 
@@ -41,8 +41,8 @@ class Owned:
         return f"{_user(self.uid)}:{_group(self.gid)} {self.mode:04o}"
 
 
-class Machine:
-    """This machine.
+class System:
+    """This system.
 
     Args:
         root: where its file system begins; tests have another.
@@ -87,16 +87,16 @@ class Machine:
         """Owner and mode; None if there is nothing.
 
         Raises:
-            MachineFailed: it is a link, or cannot be examined.
+            SystemFailed: it is a link, or cannot be examined.
         """
         try:
             about = self.at(path).lstat()
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise MachineFailed(f"{path}: {reason_of(error)}") from None
+            raise SystemFailed(f"{path}: {reason_of(error)}") from None
         if stat.S_ISLNK(about.st_mode):
-            raise MachineFailed(
+            raise SystemFailed(
                 f"{path} is a symbolic link", remedy="Remove it, and run this again."
             )
         return Owned(uid=about.st_uid, gid=about.st_gid, mode=stat.S_IMODE(about.st_mode))
@@ -118,7 +118,7 @@ class Machine:
         """Set owner and mode of a file that is there.
 
         Raises:
-            MachineFailed: it is not a regular file, or has a second name: then another file of root
+            SystemFailed: it is not a regular file, or has a second name: then another file of root
                 could be meant.
         """
         with self._failing(path):
@@ -127,7 +127,7 @@ class Machine:
             try:
                 about = os.fstat(descriptor)
                 if not stat.S_ISREG(about.st_mode) or about.st_nlink != 1:
-                    raise MachineFailed(
+                    raise SystemFailed(
                         f"{path} is not a regular file with one name",
                         remedy="Remove it, and write it again.",
                     )
@@ -143,7 +143,7 @@ class Machine:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise MachineFailed(f"{path}: {reason_of(error)}") from None
+            raise SystemFailed(f"{path}: {reason_of(error)}") from None
 
     def write(self, path: Path, text: str, mode: int) -> None:
         """Write a file of root, as a whole or not at all."""
@@ -212,7 +212,7 @@ class Machine:
     def _run(self, command: Sequence[str]) -> str:
         done = self._call(command)
         if done.returncode:
-            raise MachineFailed(
+            raise SystemFailed(
                 f"{' '.join(command)}: exit code {done.returncode}: {done.stdout.strip()[-500:]}"
             )
         return done.stdout
@@ -230,17 +230,17 @@ class Machine:
                 errors="replace",
             )
         except subprocess.TimeoutExpired:
-            raise MachineFailed(f"{command[0]}: no answer within {_TIMEOUT_S:.0f} s") from None
+            raise SystemFailed(f"{command[0]}: no answer within {_TIMEOUT_S:.0f} s") from None
         except FileNotFoundError:
             remedy = "Install it; docs/releases.md lists the packages."
-            raise MachineFailed(f"{command[0]} is not installed", remedy=remedy) from None
+            raise SystemFailed(f"{command[0]} is not installed", remedy=remedy) from None
 
     @contextmanager
     def _failing(self, path: Path) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise MachineFailed(f"{path}: {reason_of(error)}") from None
+            raise SystemFailed(f"{path}: {reason_of(error)}") from None
 
 
 def distrust(path: Path, *, trusted: frozenset[int] = frozenset({0})) -> str | None:
@@ -249,7 +249,7 @@ def distrust(path: Path, *, trusted: frozenset[int] = frozenset({0})) -> str | N
     Examines the file and every directory above it, after links.
 
     Args:
-        path: of this machine.
+        path: of this system.
         trusted: their uids.
     """
     try:
