@@ -181,7 +181,7 @@ def _directories(application: Application, account: Account) -> tuple[Directory,
 
 def _values(application: Application, disinto: Path, account: Account) -> dict[str, object]:
     layout, settings = application.layout, application.settings
-    directories = [account.home, *(each.path for each in _directories(application, account))]
+    directories = [each.path for each in _directories(application, account)]
     writable = [*directories, layout.source, *map(Path, settings.writable)]
     listen = settings.webhook.listen if settings.webhook else ""
     return {
@@ -194,8 +194,10 @@ def _values(application: Application, disinto: Path, account: Account) -> dict[s
         "webhook": bool(settings.webhook),
         "request": request_file(settings.app),
         "env_file": secret_file(application),
-        "writable": tuple(dict.fromkeys(writable)),
-        "hidden": tuple(dict.fromkeys(directories)),
+        "home": account.home,
+        "in_home": account.home.parts[1:2] in {("home",), ("root",)},
+        "writable": tuple(each for each in dict.fromkeys(writable) if each != account.home),
+        "hidden": tuple(dict.fromkeys((account.home, *directories))),
         "loopback": listen.startswith(_LOOPBACK),
         "alias": f"DISINTO_{settings.app.upper().replace('-', '_')}",
         "commands": [" ".join(each) for each in commands(settings.units.values())],

@@ -67,7 +67,7 @@ def test_the_deploy_writes_in_its_directories_alone(tmp_path: Path) -> None:
     assert "ProtectSystem=strict\n" in unit
     writable = [line.partition("=")[2] for line in unit.splitlines() if "ReadWritePaths" in line]
     inside = [f"{tmp_path}/{name}" for name in ("src", "env", "run", "logs", "venv")]
-    assert writable == ["/var/lib/deploy", *inside, "/var/lib/shop"]
+    assert writable == ["-/var/lib/deploy", *inside, "/var/lib/shop"]
 
 
 def test_what_is_outside_the_root_is_left_to_the_operator(tmp_path: Path) -> None:
