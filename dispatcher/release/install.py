@@ -276,6 +276,7 @@ def _remove(system: System, path: Path) -> None:
             raise Conflict(
                 "a deploy runs", remedy="Run this again when it has ended: nothing starts another."
             )
+        system.systemctl("clean", "--what=cache", path.name)
     elif path.suffix:
         system.systemctl("disable", "--quiet", "--now", path.name)
     system.remove(path)
