@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from dispatcher.errors import InvalidValue
 from dispatcher.model.names import ID_PATTERN
+from dispatcher.provision.params import read_beside
 from dispatcher.toml.explain import did_you_mean
 
 CATALOGUE_FILE = "desktop-apps.json"
@@ -91,11 +92,10 @@ def find_catalogue(directory: Path | None) -> dict[str, App]:
 
     Raises:
         InvalidValue: see ``read_catalogue``.
+        BadParams: it cannot be read.
     """
-    try:
-        return read_catalogue((directory / CATALOGUE_FILE).read_bytes()) if directory else {}
-    except FileNotFoundError:
-        return {}
+    data = read_beside(directory / CATALOGUE_FILE) if directory else None
+    return {} if data is None else read_catalogue(data)
 
 
 def _problem(error: ValueError | RecursionError) -> str:

@@ -19,7 +19,7 @@ import httpx
 from pydantic import BaseModel, Field, ValidationError
 
 from dispatcher.desktop.cloud import TOKEN, CloudBusy, CloudRefused, CloudUnclear, Droplet, Order
-from dispatcher.errors import Misconfigured, origin_of
+from dispatcher.errors import origin_of
 from dispatcher.model.times import epoch, is_rfc3339
 from dispatcher.provision.confidential import Confidential, printable
 from dispatcher.provision.http import TIMEOUT_S, HttpClient, Raw, header_number, sendable
@@ -106,8 +106,6 @@ class Connection:
         timeout_s: float = TIMEOUT_S,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        if not url.startswith(("https://", "http://")):
-            raise Misconfigured(f"the address of DigitalOcean's API is {url!r}, not https://…")
         token = sendable(token, name=TOKEN, noun="a token")
         self._http = HttpClient(
             url.rstrip("/"),

@@ -8,13 +8,17 @@ ID_RULE = "Behind a gateway, use letters, digits and - in ids of desktops, at mo
 """Which ids can be host names, in words."""
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-_HOST = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,180}[a-z0-9])?(?::[0-9]{1,5})?", re.ASCII)
+_HOST = re.compile(
+    rf"(?=[^:]{{1,180}}(?::|\Z)){_LABEL.pattern}(?:\.{_LABEL.pattern})*(?::([0-9]{{1,5}}))?",
+    re.ASCII,
+)
 _OF_EVERY_MACHINE = "localhost"  # a name of every machine's certificate
 
 
 def is_gateway_host(host: str) -> bool:
     """Whether this can be the domain of a gateway, perhaps with a port."""
-    return _HOST.fullmatch(host) is not None
+    match = _HOST.fullmatch(host)
+    return match is not None and 0 < int(match[1] or 443) < 65536
 
 
 def host_at(gateway_host: str, desktop_id: str) -> str:

@@ -7,15 +7,16 @@ records, and what a schema cannot say is checked: a lifetime, for example.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from dispatcher.desktop.gateway import ID_RULE, host_at, is_gateway_host
 from dispatcher.desktop.machine import Vigilance
-from dispatcher.model.times import epoch, parse_duration
-from dispatcher.provision.params import BadParams, Strict, read_record
+from dispatcher.model.times import parse_duration
+from dispatcher.provision.params import BadParams, Strict, Time, Url, read_record
 from dispatcher.provision.params import read_settings as from_file
 
 SETTINGS_FILE = "desktop-settings.json"
@@ -23,6 +24,10 @@ SETTINGS_FILE = "desktop-settings.json"
 
 VIGILANCE_SIZE = "s-4vcpu-8gb"
 DEFAULT_SIZE = "s-2vcpu-4gb"
+_KEY_OF_ACCOUNT = re.compile(
+    r"[0-9]{1,18}|[0-9a-f]{2}(:[0-9a-f]{2}){15}|SHA256:[A-Za-z0-9+/]{43}=?"
+)
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 _SHORTEST_LIFE_S = 600.0
 _LONGEST_LIFE_S = 366 * 86400.0
 
@@ -81,27 +86,40 @@ class DestroyParams(Strict):
 class ReapParams(Strict):
     """``[params]`` of ``desktop-reap``."""
 
-    listed_at: str
+    listed_at: Time
     known_droplets: tuple[int, ...] = ()
     known_runs: tuple[str, ...] = ()
     remove: bool = False
 
-    @model_validator(mode="after")
-    def _time(self) -> ReapParams:
-        epoch(self.listed_at)
-        return self
+
+def _ssh_key(text: str) -> str:
+    if not _KEY_OF_ACCOUNT.fullmatch(text):
+        raise ValueError(
+            "it is neither the number nor the fingerprint of a key, such as 512190 or 3b:16:bf:…"
+        )
+    return text
+
+
+def _image(text: str) -> str:
+    if text and not _SLUG.fullmatch(text):
+        raise ValueError(
+            "it is neither a slug such as ubuntu-24-04-x64 nor the number of a snapshot"
+        )
+    return text
 
 
 _Port = Annotated[int, Field(ge=1, le=65535)]
+_Image = Annotated[str, AfterValidator(_image)]
+_SshKey = Annotated[str, AfterValidator(_ssh_key)]
 
 
 class DesktopSettings(Strict):
     """``desktop-settings.json``; the names in capitals are those of DigitalOcean's own tools."""
 
-    image_slug: str = Field(default="", alias="DIGITALOCEAN_IMAGE_SLUG")
+    image_slug: _Image = Field(default="", alias="DIGITALOCEAN_IMAGE_SLUG")
     latest_ubuntu: bool = Field(default=True, alias="DIGITALOCEAN_USE_LATEST_UBUNTU_IMAGE")
-    ssh_keys: tuple[str, ...] = Field(default=(), alias="DIGITALOCEAN_SSH_KEYS")
-    api_url: str = Field(default="https://api.digitalocean.com", alias="DIGITALOCEAN_API_URL")
+    ssh_keys: tuple[_SshKey, ...] = Field(default=(), alias="DIGITALOCEAN_SSH_KEYS")
+    api_url: Url = Field(default="https://api.digitalocean.com", alias="DIGITALOCEAN_API_URL")
     project: str = Field(default="disinto", pattern=r"^[a-z][a-z0-9-]{0,30}$")
     gateway_host: str = ""
     http_port: _Port = 80

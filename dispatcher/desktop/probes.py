@@ -6,17 +6,14 @@ the certificate that the run made; no certificate authority is asked.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import socket
-import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from dispatcher.desktop.report import REPORT_LIMIT, REPORT_PATH, Report, parse_report
-from dispatcher.provision.probe import get
+from dispatcher.provision.probe import WrongCertificate, get, pinned
 
 DESKTOP_PATH = "/guacamole/"
 TIMEOUT_S = 5.0
@@ -44,10 +41,6 @@ class Prober(Protocol):
     """Looks at one machine."""
 
     def look(self, ip: str, fingerprint: str) -> Probed: ...
-
-
-class WrongCertificate(Exception):
-    """Another certificate than the expected one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,16 +84,5 @@ class NetworkProber:
         """
         until = time.monotonic() + self.timeout_s
         with socket.create_connection((ip, port), timeout=self.timeout_s) as plain:
-            connection = _pinned(plain, fingerprint) if fingerprint else plain
+            connection = pinned(plain, fingerprint) if fingerprint else plain
             return get(connection, ip, path, until=until, limit=_HEAD_LIMIT + REPORT_LIMIT)
-
-
-def _pinned(plain: socket.socket, fingerprint: str) -> ssl.SSLSocket:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE  # the fingerprint below is what is verified
-    connection = context.wrap_socket(plain)
-    certificate = connection.getpeercert(binary_form=True) or b""
-    if not hmac.compare_digest(hashlib.sha256(certificate).hexdigest(), fingerprint):
-        raise WrongCertificate
-    return connection

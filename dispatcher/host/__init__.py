@@ -1,1 +1,1 @@
-"""Files and processes of this machine, their permissions, and the secrets that this process holds."""
+"""Files, processes and connections of this machine, their permissions, and the secrets that this process holds."""

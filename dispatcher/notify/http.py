@@ -12,8 +12,8 @@ from pathlib import Path
 import httpx
 
 from dispatcher.errors import Misconfigured, origin_of, reason_of
+from dispatcher.host.deadline import PARTS, deadline
 from dispatcher.notify.base import MessageRefused, SinkUnavailable
-from dispatcher.notify.deadline import PARTS, Deadline, deadline
 
 ANSWER_LIMIT = 4_096
 """Maximum bytes of an answer that are read."""
@@ -82,24 +82,10 @@ class HttpSink:
                 url,
                 headers={"User-Agent": "disinto", **headers},
                 content=body,
-                extensions={"trace": _Tracer(limit)},
+                extensions={"trace": limit.trace},
             ) as answer,
         ):
             return answer.status_code, answer.headers, _read(answer)
-
-
-class _Tracer:
-    """Registers each connection that httpcore opens with the deadline."""
-
-    def __init__(self, limit: Deadline) -> None:
-        self._limit = limit
-
-    def __call__(self, event: str, info: Mapping[str, object]) -> None:
-        if event == "connection.connect_tcp.complete":
-            stream = info.get("return_value")
-            get = getattr(stream, "get_extra_info", None)
-            if get is not None:
-                self._limit.watch(get("socket"))
 
 
 def trust(sink: str, cacert: Path | None) -> ssl.SSLContext:

@@ -13,10 +13,10 @@ from email.utils import format_datetime
 from typing import BinaryIO
 
 from dispatcher.errors import reason_of
+from dispatcher.host.deadline import PARTS, Deadline, deadline
 from dispatcher.model.notice import Notice
 from dispatcher.notify.base import MessageRefused, SinkUnavailable
 from dispatcher.notify.chat import details, one_line
-from dispatcher.notify.deadline import PARTS, Deadline, deadline
 from dispatcher.notify.http import trust
 from dispatcher.settings import MailTls, NotifySettings
 

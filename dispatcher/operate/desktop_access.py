@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import ssl
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
-from typing import Any
 from urllib.parse import urlencode, urlsplit
-
-import urllib3
 
 from dispatcher.desktop.credentials import VARIABLE, Credentials
 from dispatcher.desktop.gateway import ID_RULE, host_at
@@ -29,10 +29,10 @@ from dispatcher.errors import (
     Misconfigured,
     PermanentError,
     TemporaryError,
-    reason_of,
 )
 from dispatcher.loop.inventory import InventoryEntry
 from dispatcher.model.run import RunKey
+from dispatcher.provision.probe import WrongCertificate, exchange, pinned
 from dispatcher.settings import Settings
 from dispatcher.vault import Vault
 from dispatcher.vault.derived import derive
@@ -43,7 +43,7 @@ SESSION_S = 12 * 3600.0
 """Seconds for which a session can be reloaded and reconnected."""
 
 TIMEOUT_S = 20.0
-"""Of each request to a desktop."""
+"""Seconds for each request to a desktop, from the connection to the end of the answer."""
 
 _ANSWER_LIMIT = 64 * 1024
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -282,47 +282,56 @@ def _request(
 ) -> _Answer:
     """One request, to this address alone: no redirect is followed and no proxy is used."""
     parts = urlsplit(place.base)
-    headers = {"Accept": "application/json"}
+    headers = {"Host": parts.netloc, "Accept": "application/json"}
     if body is not None:
         headers["Content-Type"] = "application/x-www-form-urlencoded"
     if token:
         headers["Guacamole-Token"] = token
-    pinned = {"assert_fingerprint": place.fingerprint, "cert_reqs": ssl.CERT_NONE}
-    verified = {"cert_reqs": ssl.CERT_REQUIRED}
-    tls: dict[str, Any] = pinned if place.fingerprint else verified
-    pool = urllib3.HTTPSConnectionPool(
-        parts.hostname or "", parts.port or 443, maxsize=1, timeout=TIMEOUT_S, retries=False, **tls
-    )
     try:
-        reply = pool.urlopen(
-            method,
-            f"{parts.path}{path}",
-            body=body,
-            headers=headers,
-            redirect=False,
-            preload_content=False,
-            assert_same_host=False,
-        )
-        data = reply.read(_ANSWER_LIMIT)
-        reply.close()
-    except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+        status, data = _exchanged(place, method, f"{parts.path}{path}", headers, body or b"")
+    except (OSError, WrongCertificate) as error:
         raise DesktopUnreachable(
             f"{place.base} cannot be reached: {_reason(error)}",
             remedy="'disinto inventory desktop --probe' shows which of its addresses answer.",
         ) from None
-    finally:
-        pool.close()
-    if reply.status == 404 and not place.fingerprint and method == "POST":
+    if status == 404 and not place.fingerprint and method == "POST":
         raise DesktopUnreachable(
             f"{parts.hostname} is not at its gateway yet",
             remedy="'disinto desktop gateway' has to run there; --target ip goes past it.",
         )
-    if reply.status not in ok:
+    if status not in ok:
         raise DesktopUnreachable(
-            f"{place.base} failed {method} {path} (HTTP {reply.status})",
+            f"{place.base} failed {method} {path} (HTTP {status})",
             remedy="Guacamole may be starting; try again in a minute.",
         )
-    return _Answer(status=reply.status, data=data)
+    return _Answer(status=status, data=data)
+
+
+def _exchanged(
+    place: Place, method: str, target: str, headers: Mapping[str, str], body: bytes
+) -> tuple[int, bytes]:
+    """Status and body of an answer, within ``TIMEOUT_S`` in all.
+
+    Raises:
+        OSError, WrongCertificate: see ``provision.probe``.
+    """
+    parts = urlsplit(place.base)
+    host, until = parts.hostname or "", time.monotonic() + TIMEOUT_S
+    with socket.create_connection((host, parts.port or 443), timeout=TIMEOUT_S) as plain:
+        if place.fingerprint:
+            connection = pinned(plain, place.fingerprint)
+        else:
+            connection = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+        with connection:
+            return exchange(
+                connection,
+                method,
+                target,
+                headers=headers,
+                body=body,
+                until=until,
+                limit=_ANSWER_LIMIT,
+            )
 
 
 def _token(data: bytes) -> str:
@@ -335,8 +344,14 @@ def _token(data: bytes) -> str:
     return token if isinstance(token, str) and _TOKEN.fullmatch(token) else ""
 
 
-def _reason(error: Exception) -> str:
-    cause: BaseException = getattr(error, "reason", None) or error
-    if "Fingerprints did not match" in str(cause):
+def _reason(error: OSError | WrongCertificate) -> str:
+    """Why there is no answer; nothing that the machine wrote is part of it."""
+    if isinstance(error, WrongCertificate):
         return "its certificate is not the one with the fingerprint in the inventory"
-    return reason_of(cause).rpartition(": ")[2] or type(cause).__name__
+    if isinstance(error, TimeoutError):
+        return f"no whole answer within {TIMEOUT_S:g} seconds"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate cannot be verified: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return "it speaks no TLS that is accepted"
+    return error.strerror or type(error).__name__

@@ -18,6 +18,7 @@ from dispatcher.model.paths import FORMULAS_PATH
 from dispatcher.model.run import Tier
 from dispatcher.operate.desktops import CREATE, DESTROY, REAP
 from dispatcher.operate.scaffold_desktops import CLASS, TRANSIT_KEY
+from dispatcher.provision.params import read_beside
 from dispatcher.settings import GateKind, Settings
 from dispatcher.toml.explain import did_you_mean
 
@@ -69,7 +70,7 @@ def _contents(folder: Path | None, own: Collection[str]) -> Iterator[Check]:
         if folder is None or name not in own:
             continue
         try:
-            read((folder / name).read_bytes())
+            read(read_beside(folder / name) or b"")
         except DisintoError as error:
             remedy = error.remedy or f"Correct {folder / name}."
             yield Check(name=f"desktops: {name}", ok=False, detail=error.what, remedy=remedy)

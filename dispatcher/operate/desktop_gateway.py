@@ -221,7 +221,7 @@ def _placeholder(known: Mapping[str, str]) -> str:
 def _replace(file: Path, text: str) -> bool:
     """Write a file at once and whole, if it changes; whether it did."""
     with suppress(FileNotFoundError):
-        if file.read_text("utf-8") == text:
+        if file.read_bytes() == text.encode():
             return False
     handle, new = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}-")
     try:

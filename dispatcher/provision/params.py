@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from dispatcher.errors import Exit, Misconfigured, PermanentError
+from dispatcher.errors import Exit, Misconfigured, PermanentError, reason_of
+from dispatcher.model.times import is_rfc3339
+from dispatcher.provision.http import check_url
 
 
 class BadParams(PermanentError):
@@ -26,6 +28,18 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
+
+def _time(text: str) -> str:
+    if not is_rfc3339(text):
+        raise ValueError("it is not a time such as 2026-03-01T12:00:00Z")
+    return text
+
+
+Time = Annotated[str, AfterValidator(_time)]
+"""A point in time, RFC 3339."""
+
+Url = Annotated[str, AfterValidator(check_url)]
+"""The address of an API."""
 
 _R = TypeVar("_R", bound=Strict)
 
@@ -45,15 +59,32 @@ def read_settings(record: type[_R], environ: Mapping[str, str], file: str) -> _R
     Raises:
         BadParams: they cannot be used; names each.
     """
-    directory = environ.get("DISINTO_FILES")
+    directory = path_of(environ, "DISINTO_FILES")
+    data = read_beside(directory / file) if directory else None
+    text = b"{}" if data is None else data
+    return read_record(record, text, file, remedy=f"Correct {file}, beside the formulas.")
+
+
+def read_beside(file: Path) -> bytes | None:
+    """A file beside the formulas; None if there is none.
+
+    Raises:
+        BadParams: it cannot be read.
+    """
     try:
-        text = (Path(directory) / file).read_text("utf-8") if directory else "{}"
+        return file.read_bytes()
     except FileNotFoundError:
-        text = "{}"
-    return read_record(record, text, file)
+        return None
+    except OSError as error:
+        raise BadParams(
+            f"{file.name}: it cannot be read: {reason_of(error)}",
+            remedy=f"Make {file.name}, beside the formulas, a file that runs can read.",
+        ) from None
 
 
-def read_record(record: type[_R], text: str | bytes, where: str) -> _R:
+def read_record(
+    record: type[_R], text: str | bytes, where: str, *, remedy: str | None = None
+) -> _R:
     """A record from JSON.
 
     Raises:
@@ -64,7 +95,7 @@ def read_record(record: type[_R], text: str | bytes, where: str) -> _R:
         return record.model_validate_json(text)
     except ValidationError as error:
         problems = "; ".join(_problem(each) for each in error.errors(include_input=False))
-        raise BadParams(f"{where}: {problems}") from None
+        raise BadParams(f"{where}: {problems}", remedy=remedy) from None
 
 
 def _problem(error: Mapping[str, object]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from dispatcher.errors import Misconfigured, origin_of
+from dispatcher.errors import origin_of
 from dispatcher.provision.confidential import WITHHELD, Confidential, printable
 from dispatcher.provision.http import TIMEOUT_S, HttpClient, Raw, header_number, sendable
 from dispatcher.stack.dokploy_records import (
@@ -58,8 +58,6 @@ class Connection:
     """
 
     def __init__(self, token: str, *, url: str, timeout_s: float = TIMEOUT_S) -> None:
-        if not url.startswith(("https://", "http://")):
-            raise Misconfigured(f"DOKPLOY_URL is {url!r}, not https://…")
         token = sendable(token, name=TOKEN, noun="a key")
         self._http = HttpClient(
             f"{url.rstrip('/')}/api",

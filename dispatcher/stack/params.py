@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from dispatcher.model.times import epoch
-from dispatcher.provision.params import BadParams, Strict, read_settings
+from dispatcher.provision.http import check_url
+from dispatcher.provision.params import BadParams, Strict, Time, read_settings
 from dispatcher.stack.environment import NAME as VARIABLE
 from dispatcher.stack.environment import encoded
 from dispatcher.stack.platform import TOKEN
@@ -26,6 +26,11 @@ NAME = re.compile(r"[a-z][a-z0-9-]{1,18}[a-z0-9]", re.ASCII)
 RESERVED = "admin,api,www,root,system,test,demo,portal,deploy"
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _OURS = re.compile(r"DISINTO_|VAULT_")
+
+
+def _url(text: str) -> str:
+    return check_url(text) if text else ""
+
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -78,20 +83,15 @@ class DestroyParams(Strict):
 class ReapParams(Strict):
     """``[params]`` of ``stack-reap``."""
 
-    listed_at: str
+    listed_at: Time
     known_runs: tuple[str, ...] = ()
     remove: bool = False
-
-    @model_validator(mode="after")
-    def _time(self) -> ReapParams:
-        epoch(self.listed_at)
-        return self
 
 
 class StackSettings(Strict):
     """``stack-settings.json``; the names in capitals are those of the system that this one follows."""
 
-    url: str = Field(default="", alias="DOKPLOY_URL")
+    url: Annotated[str, AfterValidator(_url)] = Field(default="", alias="DOKPLOY_URL")
     suffix: str = Field(default="", alias="STACK_DOMAIN_SUFFIX")
     image: str = Field(default="", alias="STACK_IMAGE")
     reserved_names: str = Field(default=RESERVED, alias="RESERVED_NAMES")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import ssl
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from dispatcher.desktop.certificate import make_certificate
 from dispatcher.desktop.credentials import Credentials
 from dispatcher.errors import DisintoError, Exit, InvalidValue, Misconfigured
 from dispatcher.loop.inventory import InventoryEntry
@@ -211,3 +216,56 @@ def test_ids_of_desktops_are_completed_from_the_right_place() -> None:
     from dispatcher.model.inventory_entry import entry_path
 
     assert entry_path("desktop", "x") == f"{DESKTOPS}x.json"
+
+
+# -- a slow machine ------------------------------------------------------------------------
+
+
+@contextmanager
+def dripping(
+    server: socket.socket, secure: Callable[[socket.socket], socket.socket], data: bytes
+) -> Iterator[None]:
+    """Sends an answer byte by byte, so that no single read waits for long."""
+
+    def serve() -> None:
+        with suppress(OSError):
+            plain, _ = server.accept()
+            with plain, secure(plain) as connection:
+                if connection is not plain:
+                    connection.recv(65536)
+                for byte in data:
+                    connection.sendall(bytes([byte]))
+                    time.sleep(0.02)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+@pytest.mark.parametrize("slow", ["the handshake", "its headers", "its body"])
+def test_a_machine_that_answers_a_byte_at_a_time_is_not_waited_for(
+    slow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dispatcher.operate.desktop_access.TIMEOUT_S", 0.4)
+    certificate = make_certificate("desk-1", now=time.time())
+    file = tmp_path / "machine.pem"
+    file.write_text(certificate.pem + certificate.key_pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(file)
+    head = b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 9
+    # A record of TLS that is announced, and whose bytes follow one by one.
+    secure, data = {
+        "the handshake": (lambda plain: plain, b"\x16\x03\x03\x40\x00" + b"x" * 60),
+        "its headers": (lambda plain: context.wrap_socket(plain, server_side=True), head),
+        "its body": (lambda plain: context.wrap_socket(plain, server_side=True), b"HTTP/1.1 200 OK\r\n\r\n" + b" " * 50),
+    }[slow]  # fmt: skip
+    with socket.create_server(("127.0.0.1", 0)) as server, dripping(server, secure, data):
+        port = server.getsockname()[1]
+        place = Place(
+            base=f"https://127.0.0.1:{port}/guacamole/", fingerprint=certificate.fingerprint
+        )
+        with pytest.raises(DesktopUnreachable, match=r"no whole answer within 0\.4 seconds"):
+            begin_session(place, CREDENTIALS, username="ann", now=time.time(), until_s=None)

@@ -214,5 +214,5 @@ def test_what_is_no_token(token: str) -> None:
 
 
 def test_what_is_no_address() -> None:
-    with pytest.raises(Misconfigured, match="not https://"):
+    with pytest.raises(Misconfigured, match=r"DigitalOcean's API: .* is not an address such as"):
         Connection(TOKEN, url="file:///etc/passwd")

@@ -190,12 +190,39 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write_gateway(tmp_path / "file" / "below", [])
 
 
+@pytest.mark.parametrize("data", [b"\xff", b"# Written", b""])
+def test_files_that_somebody_changed_are_written_again(data: bytes, tmp_path: Path) -> None:
+    for name in (ADDRESSES, CERTIFICATES):
+        (tmp_path / name).write_bytes(data)
+    assert write_gateway(tmp_path, []).changed
+    assert not write_gateway(tmp_path, []).changed
+    (tmp_path / ADDRESSES).unlink()
+    (tmp_path / ADDRESSES).mkdir()
+    with pytest.raises(Misconfigured, match="addresses cannot be written: Is a directory"):
+        write_gateway(tmp_path, [])
+
+
 @pytest.mark.parametrize("desktop_id", ["a_b", "x" * 64, "-a", "a-", "localhost", "a.b", ""])
 def test_an_id_that_is_no_host_name(desktop_id: str) -> None:
     assert host_at(HOST, desktop_id) == ""
 
 
-@pytest.mark.parametrize("host", ["", ".example", "a b", "Desks.example", "a:99999x", "x\n"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        ".example",
+        "a b",
+        "Desks.example",
+        "a:99999x",
+        "x\n",
+        "a..b",
+        "a:0",
+        "a:65536",
+        "b." * 90 + "example",
+        "x" * 64,
+    ],
+)
 def test_a_domain_that_is_none(host: str) -> None:
     assert not is_gateway_host(host)
     assert host_at(host, "desk-1") == ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dispatcher.desktop.apps import CATALOGUE_FILE, find_catalogue
 from dispatcher.desktop.params import (
     SETTINGS_FILE,
     CreateParams,
@@ -16,8 +17,10 @@ from dispatcher.desktop.params import (
     read_settings,
 )
 from dispatcher.desktop.tags import Tags
+from dispatcher.errors import InvalidValue
 from dispatcher.provision.params import BadParams, read_params
 from dispatcher.schemas import FormulaSchema, fits, parse_schema
+from dispatcher.stack import params as stack_params
 
 FORMULAS = Path(__file__).parents[2] / "actions" / "desktop" / "formulas"
 NAMES = ("desktop", "desktop-destroy", "desktop-reap")
@@ -97,19 +100,65 @@ def test_the_shipped_settings_are_the_defaults() -> None:
     assert read_settings({}) == DesktopSettings()
 
 
-@pytest.mark.parametrize("text", [
-    '{"regions": []}', "[]", "{", '{"project": "A:b"}', '{"https_port": 0}',
-    '{"DIGITALOCEAN_USE_LATEST_UBUNTU_IMAGE": false}', '{"DIGITALOCEAN_SSH_KEYS": "1"}',
-])  # fmt: skip
-def test_settings_that_cannot_be(text: str, tmp_path: Path) -> None:
-    (tmp_path / SETTINGS_FILE).write_text(text)
-    with pytest.raises(BadParams, match=SETTINGS_FILE):
+URLS = [
+    "ftp://x.example", "https://", "https://a..b", "https://[::1", "https://x:99999", "https://x:0", "https://a@x", "x",
+    "https://x.example/?a=1", "https://x.example/#a", "https://\\x.example", "https://x y", "https://x.example\n",
+    "https://ex\u00e4mple", f"https://{'x' * 64}.example", "https://xn--\u00b2.example", "https://%31.example",
+]  # fmt: skip
+WRONG: list[tuple[bytes, str]] = [
+    (b'{"regions": []}', "regions"), (b"[]", "an object"), (b"{", "line 1 column 1"), (b"", "line 1 column 0"),
+    (b"\xff{}", "line 1 column 1"), (b'{"project": "\xe9"}', "line 1 column"), (b"[" * 9000, "line 1 column"),
+    (b'{"project": "A:b"}', "project"), (b'{"https_port": 0}', "https_port"),
+    (b'{"https_port": ' + b"9" * 5000 + b"}", "number out of range at line 1"),
+    (b'{"DIGITALOCEAN_USE_LATEST_UBUNTU_IMAGE": false}', "DIGITALOCEAN_IMAGE_SLUG is needed"),
+    (b'{"DIGITALOCEAN_IMAGE_SLUG": "\xc2\xb2"}', "DIGITALOCEAN_IMAGE_SLUG: it is neither a slug"),
+    (b'{"DIGITALOCEAN_SSH_KEYS": "1"}', "DIGITALOCEAN_SSH_KEYS"),
+    *((json.dumps({"DIGITALOCEAN_SSH_KEYS": [key]}).encode(), "DIGITALOCEAN_SSH_KEYS.0: it is neither the number")
+      for key in ("\u00b2", "9" * 5000, "", "me@host")),
+    *((json.dumps({"DIGITALOCEAN_API_URL": url}).encode(), "DIGITALOCEAN_API_URL: .* is not an address such as")
+      for url in ["", *URLS]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "why"), WRONG)
+def test_settings_that_cannot_be(data: bytes, why: str, tmp_path: Path) -> None:
+    (tmp_path / SETTINGS_FILE).write_bytes(data)
+    with pytest.raises(BadParams, match=f"^{SETTINGS_FILE}: .*{why}") as refused:
         read_settings({"DISINTO_FILES": str(tmp_path)})
+    assert refused.value.remedy == f"Correct {SETTINGS_FILE}, beside the formulas."
 
 
-def test_a_list_of_machines_has_a_time() -> None:
-    with pytest.raises(BadParams):
-        read_params(ReapParams, {"DISINTO_PARAMS": '{"listed_at": "yesterday"}'})
+@pytest.mark.parametrize("settings", [
+    {"DIGITALOCEAN_SSH_KEYS": ["512190", "3b:16:bf:e4:8b:00:8b:b8:59:8c:a9:d3:f0:19:45:fa"]},
+    {"DIGITALOCEAN_API_URL": "http://127.0.0.1:8080/x/"}, {"DIGITALOCEAN_API_URL": "https://[2001:db8::1]:8443"},
+    {"DIGITALOCEAN_IMAGE_SLUG": "12345"}, {"gateway_host": "desks.example:8443"},
+])  # fmt: skip
+def test_settings_that_can_be(settings: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps(settings))
+    read_settings({"DISINTO_FILES": str(tmp_path)})
+
+
+@pytest.mark.parametrize("file", [SETTINGS_FILE, CATALOGUE_FILE])
+def test_files_beside_a_formula_that_cannot_be_read(file: str, tmp_path: Path) -> None:
+    (tmp_path / file).mkdir()
+    with pytest.raises(BadParams, match=f"^{file}: it cannot be read: Is a directory") as refused:
+        (read_settings({"DISINTO_FILES": str(tmp_path)}), find_catalogue(tmp_path))
+    assert refused.value.remedy
+
+
+def test_a_catalogue_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    (tmp_path / CATALOGUE_FILE).write_bytes(b"\xff")
+    with pytest.raises(InvalidValue, match=f"^{CATALOGUE_FILE}: it is not valid JSON"):
+        find_catalogue(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "at", ["yesterday", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", ""]
+)
+def test_a_list_of_machines_has_a_time(at: str) -> None:
+    for record in (ReapParams, stack_params.ReapParams):
+        with pytest.raises(BadParams, match="listed_at: it is not a time such as"):
+            read_params(record, {"DISINTO_PARAMS": json.dumps({"listed_at": at})})
 
 
 def test_tags_are_found_again_and_are_the_providers() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dispatcher.provision.params import read_params, read_settings
+from dispatcher.provision.params import BadParams, read_params, read_settings
 from dispatcher.schemas import FormulaSchema, fits, parse_schema
 from dispatcher.stack.params import (
     RESERVED,
@@ -73,3 +73,12 @@ def test_the_settings_beside_the_formulas_are_the_defaults() -> None:
     settings = read_settings(StackSettings, {"DISINTO_FILES": str(FORMULAS)}, SETTINGS_FILE)
     assert settings == StackSettings()
     assert settings.reserved == set(RESERVED.split(","))
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a..b", "https://[::1", "ftp://x", "https://x:99999", "https://\u00b2.example"]
+)
+def test_an_address_of_the_server_that_is_none(url: str, tmp_path: Path) -> None:
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps({"DOKPLOY_URL": url}))
+    with pytest.raises(BadParams, match=r"DOKPLOY_URL: .* is not an address such as"):
+        read_settings(StackSettings, {"DISINTO_FILES": str(tmp_path)}, SETTINGS_FILE)

@@ -1,4 +1,7 @@
-"""A deadline for a whole exchange, because a socket's timeout restarts with every byte received."""
+"""A deadline for a whole exchange, because a socket's timeout restarts with every byte received.
+
+With httpx: ``extensions={"trace": limit.trace}``, and a new connection for each request.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 PARTS = 3
 """Deadline of a whole exchange, as a multiple of the timeout of one answer."""
@@ -19,6 +22,18 @@ class Deadline:
         self._lock = threading.Lock()
         self._connections: list[socket.socket] = []
         self._over = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the deadline has passed."""
+        return self._over
+
+    def trace(self, event: str, info: Mapping[str, object]) -> None:
+        """Watch each connection that httpcore opens: its ``trace`` extension calls this."""
+        if event == "connection.connect_tcp.complete":
+            get = getattr(info.get("return_value"), "get_extra_info", None)
+            if get is not None:
+                self.watch(get("socket"))
 
     def watch(self, connection: object) -> None:
         """Have a connection shut down at the deadline; anything but a socket is ignored."""
