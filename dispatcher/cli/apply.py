@@ -39,6 +39,7 @@ _SERVERS = ("vault", *(engine.name for engine in registry.engines() if engine.ad
 @click.option(
     "--dispatcher", is_flag=True, help="Also apply the Nomad job that runs 'disinto serve'."
 )
+@click.option("--page", is_flag=True, help="Also apply the Nomad job that runs 'disinto web'.")
 @json_option
 @config_option
 @click.pass_obj
@@ -52,6 +53,7 @@ def command(
     adopt: bool,
     remove: bool,
     dispatcher: bool,
+    page: bool,
     as_json: bool,
 ) -> int:
     """Write policies, roles and mounts to Vault; with Nomad, jobs and ACL policies.
@@ -67,7 +69,7 @@ def command(
     from dispatcher.operate.apply import Administration
 
     administration = Administration(session.on_host("apply"), os.environ)
-    if remove and (remove_stale or adopt or dispatcher):
+    if remove and (remove_stale or adopt or dispatcher or page):
         raise click.UsageError("--remove can be combined only with --only, --check and --yes.")
     if remove:
         changes = administration.plan_removal(only=only or "")
@@ -77,6 +79,7 @@ def command(
             remove_stale=remove_stale,
             adopt=adopt,
             config_files=_config_files(session) if dispatcher else None,
+            page_files=_config_files(session) if page else None,
             in_use=lambda: _variants_in_use(session),
         )
     differing = [change for change in changes if change.step is not Step.NOTHING]
@@ -162,7 +165,7 @@ def _done(changes: list[Change]) -> str:
 
 
 def _config_files(session: Session) -> dict[str, str]:
-    """The files included in the dispatcher's job: those beside the settings file."""
+    """The files included in the jobs of dispatcher and page: those beside the settings file."""
     from dispatcher.errors import Misconfigured
     from dispatcher.settings import find_settings
 
@@ -170,7 +173,7 @@ def _config_files(session: Session) -> dict[str, str]:
     file = find_settings(session.config, os.environ)
     if file is None:
         raise Misconfigured(
-            "the dispatcher's job needs a settings file", remedy="Pass it with --config."
+            "the jobs of dispatcher and page need a settings file", remedy="Pass it with --config."
         )
     named: tuple[Path | None, ...] = (
         file.resolve(),

@@ -1,7 +1,7 @@
 """``python -m dispatcher.demo.compose``: the step ``set-up`` of ``compose.yaml``.
 
 Waits for OpenBao and Nomad, creates an ops repo with settings if there is none, applies them,
-and leaves the dispatcher's own tokens in files beside the settings. Running it again changes
+and leaves the tokens of dispatcher and page in files beside the settings. Running it again changes
 nothing but the tokens: servers that lose their data at each start are set up again.
 """
 
@@ -14,11 +14,13 @@ from pathlib import Path
 
 from dispatcher.assembly import open_settings
 from dispatcher.devservers import nomad, openbao
-from dispatcher.devservers.set_up import set_up
+from dispatcher.devservers.set_up import page_tokens, set_up
 from dispatcher.errors import DisintoError, Exit, Misconfigured
 from dispatcher.operate.scaffold import scaffold
 
 TOKEN_FILES: Mapping[str, str] = {"VAULT_TOKEN": "vault.token", "NOMAD_TOKEN": "nomad.token"}
+PAGE = "page."
+"""Begins the names of the web page's token files."""
 
 
 def main(folder: Path, environ: Mapping[str, str]) -> None:
@@ -40,12 +42,15 @@ def main(folder: Path, environ: Mapping[str, str]) -> None:
     config = folder / "disinto.toml"
     if not config.exists():
         scaffold(folder)
-    tokens = set_up(open_settings(config, environ), operator=environ, nomad=server)
-    for name, token in tokens.items():
-        file = folder / TOKEN_FILES[name]
-        file.unlink(missing_ok=True)
-        file.touch(mode=0o600)
-        file.write_text(token)
+    settings = open_settings(config, environ)
+    own = set_up(settings, operator=environ, nomad=server)
+    of_page = page_tokens(settings, operator=environ, nomad=server)
+    for prefix, tokens in (("", own), (PAGE, of_page)):
+        for name, token in tokens.items():
+            file = folder / f"{prefix}{TOKEN_FILES[name]}"
+            file.unlink(missing_ok=True)
+            file.touch(mode=0o600)
+            file.write_text(token)
     print(f"set up: {folder}", flush=True)  # noqa: T201 - for `docker compose logs`
 
 

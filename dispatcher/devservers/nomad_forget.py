@@ -7,7 +7,7 @@ import httpx
 from dispatcher.devservers.nomad import DevAgent
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.render import acl_policies, runner_prefix
-from dispatcher.engines.nomad.settings import NomadSettings, dispatcher_name
+from dispatcher.engines.nomad.settings import NomadSettings, dispatcher_name, page_name
 
 
 def forget(agent: DevAgent, nomad: NomadSettings) -> None:
@@ -17,7 +17,7 @@ def forget(agent: DevAgent, nomad: NomadSettings) -> None:
     """
     api = NomadApi(nomad, agent.environ)
     try:
-        prefixes = (runner_prefix(nomad), dispatcher_name(nomad))
+        prefixes = (runner_prefix(nomad), dispatcher_name(nomad), page_name(nomad))
         for name in prefixes:
             for job in api.jobs(prefix=name):
                 api.stop(job["ID"], purge=True)

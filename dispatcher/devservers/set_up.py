@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 from dispatcher.devservers.nomad import DevAgent
 from dispatcher.engines.nomad.render import acl_policies
-from dispatcher.engines.nomad.settings import NomadSettings
+from dispatcher.engines.nomad.settings import NomadSettings, page_name
 from dispatcher.operate.apply import Administration
 from dispatcher.settings import Settings, VaultAuth
 from dispatcher.vault import Vault
 from dispatcher.vault.hvac_client import hvac_client
-from dispatcher.vault.names import dispatcher_policy
+from dispatcher.vault.names import dispatcher_policy, page_policy
 
 
 def set_up(
@@ -32,7 +32,9 @@ def set_up(
     administration.carry_out()
     tokens = {}
     if settings.vault.auth is VaultAuth.TOKEN:
-        tokens["VAULT_TOKEN"] = _vault_token(settings, operator)
+        tokens["VAULT_TOKEN"] = _vault_token(
+            settings, operator, policy=dispatcher_policy(settings.vault)
+        )
     if nomad is not None and nomad.token:
         policy = next(
             policy for policy in acl_policies(settings.section(NomadSettings)) if policy.job
@@ -41,11 +43,24 @@ def set_up(
     return tokens
 
 
-def _vault_token(settings: Settings, operator: Mapping[str, str]) -> str:
+def page_tokens(
+    settings: Settings, *, operator: Mapping[str, str], nomad: DevAgent
+) -> dict[str, str]:
+    """VAULT_TOKEN and NOMAD_TOKEN of the web page, which may look and derive, after ``set_up``."""
+    policy = next(
+        policy
+        for policy in acl_policies(settings.section(NomadSettings))
+        if policy.job == page_name(settings.section(NomadSettings))
+    )
+    vault = _vault_token(settings, operator, policy=page_policy(settings.vault))
+    return {"VAULT_TOKEN": vault, "NOMAD_TOKEN": nomad.client_token(policy.name)}
+
+
+def _vault_token(settings: Settings, operator: Mapping[str, str], *, policy: str) -> str:
     vault = Vault.of_operator(settings.vault, environ=operator)
     try:
         reply = hvac_client(vault).auth.token.create_orphan(
-            policies=[dispatcher_policy(settings.vault)], no_default_policy=True, period="1h"
+            policies=[policy], no_default_policy=True, period="1h"
         )
     finally:
         vault.close()

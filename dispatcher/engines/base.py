@@ -214,6 +214,7 @@ class Administration(Protocol):
         self,
         *,
         config_files: Mapping[str, str] | None,
+        page_files: Mapping[str, str] | None = None,
         in_use: Callable[[], Collection[JobVariant]],
         remove_stale: bool = False,
     ) -> tuple[Change, ...]:
@@ -221,6 +222,7 @@ class Administration(Protocol):
 
         Args:
             config_files: text by name, for a job that runs the dispatcher itself; None leaves it out.
+            page_files: the same for a job that runs the web page.
             in_use: returns the classes and mounts of open actions.
             remove_stale: delete what is ours and no longer used; otherwise it is reported.
         """

@@ -59,6 +59,7 @@ class Administration:
         only: str,
         remove_stale: bool,
         config_files: Mapping[str, str] | None,
+        page_files: Mapping[str, str] | None = None,
         in_use: Callable[[], Collection[JobVariant]] = tuple,
         adopt: bool = False,
     ) -> tuple[Change, ...]:
@@ -70,6 +71,7 @@ class Administration:
                 used, and what earlier releases wrote.
             adopt: take over policies of an installation of our name with another ops repo.
             config_files: for the dispatcher's own job, or None to leave it out.
+            page_files: for the web page's job, or None to leave it out.
             in_use: returns the classes and mounts of open actions; called if an engine is planned.
 
         Raises:
@@ -88,7 +90,10 @@ class Administration:
         self._engine = self._of_engine(only)
         if self._engine is not None:
             changes += self._engine.plan(
-                config_files=config_files, in_use=in_use, remove_stale=remove_stale
+                config_files=config_files,
+                page_files=page_files,
+                in_use=in_use,
+                remove_stale=remove_stale,
             )
         return tuple(changes)
 

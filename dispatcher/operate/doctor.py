@@ -46,6 +46,7 @@ from dispatcher.sidecar.reading import IssueReads
 from dispatcher.status import status_file
 from dispatcher.vault import Grants, Vault
 from dispatcher.vault.doctor import check_vault
+from dispatcher.vault.page import is_page
 
 OLDEST_GIT = (2, 36)
 SHORTEST_HOOK_SECRET = 16
@@ -72,7 +73,8 @@ def diagnose(
     """Run all checks, in the order in which failures are best fixed; yields each when it is done.
 
     Args:
-        read_only: leave out what can only be found by writing to the remote.
+        read_only: for the web page: leave out what can only be found by writing to the remote, and if
+            the page has a token of its own at Vault, what only the dispatcher may.
     """
     yield from _state_dir(settings)
     yield from looked("git", _git)
@@ -94,6 +96,16 @@ def diagnose(
         yield from _encryption(settings)
         return
     yield from looked("ledger", lambda: _ledger(openers))
+    if read_only and is_page(openers.vault(), settings):
+        yield from looked("vault", lambda: check_vault(openers.vault(), settings))
+        yield Check(
+            name="web page",
+            ok=True,
+            detail="it has permissions of its own: what the dispatcher may do at Vault and at the "
+            "engine is not checked from here",
+        )
+        yield from _encryption(settings)
+        return
     yield from looked("lead", lambda: _lead(openers))
     yield from looked("vault", lambda: check_vault(openers.vault(), settings))
     engine = registry.get(settings.scheduler)

@@ -131,6 +131,11 @@ class VaultSettings(Section):
     )
 
     @property
+    def page_role(self) -> str:
+        """The policy of the web page's own token, and the name of the roles that hand it out."""
+        return f"disinto.{self.installation}.page"
+
+    @property
     def fetched(self) -> Mapping[str, DynamicSettings]:
         """The secrets that a runner fetches by a request of their own, dynamic and derived, by name."""
         return {**self.dynamic, **{name: derived_request(self, name) for name in self.derived}}

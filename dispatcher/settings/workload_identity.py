@@ -14,16 +14,18 @@ VAULT_AUDIENCE = "vault.io"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkloadIdentity:
-    """The claims by which Vault accepts the dispatcher's job, and no other.
+    """The claims by which Vault accepts the dispatcher's job and the web page's, and no other.
 
     Attributes:
-        job: name of the job.
-        namespace: where it runs.
+        job: name of the dispatcher's job.
+        page_job: name of the web page's.
+        namespace: where they run.
         jwks_url: where Vault fetches the engine's public keys.
         cacert: CA certificate of that address, or None.
     """
 
     job: str
+    page_job: str
     namespace: str
     jwks_url: str
     cacert: Path | None = None

@@ -7,7 +7,8 @@ errors (``errors``):
   ``bot_secrets``, ``health``;
 * hvac (``hvac_client``), for administration: ``apply`` writes policies and roles, which
   ``templates`` renders, ``names`` names and ``ownership`` marks as ours; ``removal`` deletes them;
-  ``secrets`` stores what actions name; ``doctor`` checks it all. AppRole, JWT and renewal, too.
+  ``secrets`` stores what actions name; ``doctor`` checks it all, ``page`` the web page's own rights.
+  AppRole, JWT and renewal, too.
 
 ``dynamic`` and ``derived`` check whether dynamic and derived secrets can be made,
 ``job_class_secrets`` whether what job classes give to runs is stored. The values of actions' secrets are read by the runner alone, with a client of its own (``dispatcher.runner.vault_client``).

@@ -89,6 +89,7 @@ def plan_vault(
     policies = {
         names.dispatcher_policy(settings.vault): templates.dispatcher_policy(settings),
         names.lookup_self_policy(settings.vault): templates.lookup_self_policy(settings),
+        names.page_policy(settings.vault): templates.page_policy(settings),
     }
     # The server rejects the listing of a mount that does not exist.
     stored = secret_keys(client, settings) if kv.kind is ChangeKind.UNCHANGED else ()
@@ -137,6 +138,11 @@ def plan_jwt(vault: Vault, settings: Settings, *, jwks_url: str = "") -> list[Ch
         _auth_mount(client, mount, "jwt"),
         _role(client, f"auth/{mount}/config", config),
         _role(client, f"auth/{mount}/role/{role}", templates.jwt_role(settings)),
+        _role(
+            client,
+            f"auth/{mount}/role/{names.page_policy(settings.vault)}",
+            templates.page_jwt_role(settings),
+        ),
     ]
 
 
@@ -412,8 +418,15 @@ def _transit(client: hvac.Client, settings: Settings, mounts: Mapping[str, Any])
 def _approle(client: hvac.Client, settings: Settings) -> list[Change]:
     mount = names.safe_path(auth_mount(settings.vault, VaultAuth.APPROLE), key="auth_mount")
     engine = _auth_mount(client, mount, "approle")
-    path = f"auth/{mount}/role/{names.approle_role(settings.vault)}"
-    body = templates.approle_role(settings)
-    if engine.kind is ChangeKind.CREATE:
-        return [engine, Change(kind=ChangeKind.CREATE, path=path, after=_shown(body), body=body)]
-    return [engine, _role(client, path, body)]
+    roles = {
+        f"auth/{mount}/role/{names.approle_role(settings.vault)}": templates.approle_role(settings),
+        f"auth/{mount}/role/{names.page_policy(settings.vault)}": (
+            templates.page_approle_role(settings)
+        ),
+    }
+    new = engine.kind is ChangeKind.CREATE
+    return [engine, *(_new(p, b) if new else _role(client, p, b) for p, b in roles.items())]
+
+
+def _new(path: str, body: Mapping[str, Any]) -> Change:
+    return Change(kind=ChangeKind.CREATE, path=path, after=_shown(body), body=body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from dispatcher.vault.health import VaultHealth
 from dispatcher.vault.hvac_client import hvac_client, if_present, listed
 from dispatcher.vault.job_class_secrets import check_job_classes
 from dispatcher.vault.ownership import owner, owner_of
+from dispatcher.vault.page import capabilities, check_page, check_page_policy, is_page
 from dispatcher.vault.session import Vault
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def check_vault(vault: Vault, settings: Settings) -> list[Check]:
     """Everything the dispatcher needs of Vault, and everything it must not have there.
 
     Args:
-        vault: logged in as ``serve`` logs in. An operator's token fails the checks of rights.
+        vault: logged in as ``serve`` logs in, or as the web page in a job of its own. An operator's
+            token fails the checks of rights.
         settings: of the dispatcher.
 
     Never raises; an unanswered request is a failed check.
@@ -44,6 +46,8 @@ def check_vault(vault: Vault, settings: Settings) -> list[Check]:
     checks = list(_server(vault, health))
     if all(done.ok for done in checks):
         client = hvac_client(vault)
+        if is_page(vault, settings):
+            return [*checks, *check_page(client, settings), *_files(settings)]
         for name, check in (
             ("rights", _rights),
             ("least rights", _least_rights),
@@ -52,6 +56,7 @@ def check_vault(vault: Vault, settings: Settings) -> list[Check]:
             ("policies", _policies),
             ("owner of policies", _owners),
             ("names of secrets", _names),
+            ("web page", check_page_policy),
         ):
             checks.append(_checked(f"vault: {name}", check, client, settings))
         checks += check_dynamic(client, settings)
@@ -110,7 +115,7 @@ def _server(vault: Vault, health: VaultHealth) -> Iterator[Check]:
 
 
 def _rights(name: str, client: hvac.Client, settings: Settings) -> Check:
-    held = _capabilities(client, _needed(settings))
+    held = capabilities(client, _needed(settings))
     missing = [
         f"{right} on {path}"
         for path, right in _needed(settings).items()
@@ -148,7 +153,7 @@ def _least_rights(name: str, client: hvac.Client, settings: Settings) -> Check:
         "sys/auth": _WRITES,
         "sys/mounts": _WRITES,
     }
-    held = _capabilities(client, unwanted)
+    held = capabilities(client, unwanted)
     if any("root" in rights for rights in held.values()):
         return Check(
             name=name,
@@ -311,9 +316,3 @@ def _needed(settings: Settings) -> Mapping[str, str]:
         mount = names.safe_path(vault.transit_mount, key="transit_mount")
         needed |= {f"{mount}/sign/{key}": "update", f"{mount}/keys/{key}": "read"}
     return needed
-
-
-def _capabilities(client: hvac.Client, paths: Iterable[str]) -> Mapping[str, frozenset[str]]:
-    queried = list(paths)
-    held = client.sys.get_capabilities(queried)["data"]
-    return {path: frozenset(held.get(path) or ()) for path in queried}

@@ -57,6 +57,11 @@ def dispatcher_policy(settings: VaultSettings) -> str:
     return f"disinto.{settings.installation}.dispatcher"
 
 
+def page_policy(settings: VaultSettings) -> str:
+    """The policy of the web page's own token, and the name of the roles that hand it out."""
+    return settings.page_role
+
+
 def runner_prefix(settings: VaultSettings) -> str:
     """The prefix of the names of all policies that a grant may have."""
     return f"disinto.{settings.installation}.runner."

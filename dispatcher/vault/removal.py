@@ -46,22 +46,25 @@ def _roles(client: hvac.Client, settings: Settings) -> Iterator[Change]:
     if globs and all(str(glob).startswith(prefix) for glob in globs):
         path = f"auth/token/roles/{role}"
         yield _deletion(path, f"allowed_policies_glob = {', '.join(map(str, globs))}\n")
-    for kind, name in (
-        (VaultAuth.APPROLE, names.approle_role(settings.vault)),
-        (VaultAuth.JWT, names.jwt_role(settings.vault)),
+    own, page = names.dispatcher_policy(settings.vault), names.page_policy(settings.vault)
+    for kind, name, policy in (
+        (VaultAuth.APPROLE, names.approle_role(settings.vault), own),
+        (VaultAuth.JWT, names.jwt_role(settings.vault), own),
+        (VaultAuth.APPROLE, page, page),
+        (VaultAuth.JWT, page, page),
     ):
         if settings.vault.auth is not kind:
             continue
         path = f"auth/{names.safe_path(auth_mount(settings.vault, kind), key='auth_mount')}/role/{name}"
         policies = (role_data(client, path) or {}).get("token_policies") or []
-        if policies == [names.dispatcher_policy(settings.vault)]:
+        if policies == [policy]:
             yield _deletion(path, f"token_policies = {', '.join(policies)}\n")
 
 
 def _policies(client: hvac.Client, settings: Settings) -> Iterator[Change]:
-    own = names.dispatcher_policy(settings.vault)
+    own = {names.dispatcher_policy(settings.vault), names.page_policy(settings.vault)}
     for name in sorted(listed(client.sys.list_acl_policies)):
-        if name != own and not name.startswith(names.runner_prefix(settings.vault)):
+        if name not in own and not name.startswith(names.runner_prefix(settings.vault)):
             continue
         text = policy_text(client, name)
         if owner_of(text) == owner(settings):

@@ -11,6 +11,7 @@ from typing import Any
 
 import jinja2
 
+from dispatcher.desktop.credentials import VARIABLE
 from dispatcher.errors import Misconfigured
 from dispatcher.host import resources
 from dispatcher.settings import Settings, VaultAuth, VaultSettings
@@ -153,6 +154,35 @@ def bot_names_path(settings: Settings) -> str:
     return names.kv_path(settings.vault, "metadata", bots=True)
 
 
+def page_paths(settings: Settings) -> tuple[str, str]:
+    """What the web page may use of the transit engine: the path that derives credentials of desktops, and
+    that of the key that signs results; "" for what the settings do not have.
+
+    Raises:
+        Misconfigured: a path of the settings is not plain.
+    """
+    vault, key = settings.vault, settings.attestation.transit_key
+    mount = names.safe_path(vault.transit_mount, key="transit_mount")
+    derived = vault.fetched[VARIABLE].path if VARIABLE in vault.derived else ""
+    return (
+        names.safe_path(derived, key=f"derived.{VARIABLE}") if derived else "",
+        f"{mount}/keys/{names.safe_path(key, key='transit_key')}" if key else "",
+    )
+
+
+def page_policy(settings: Settings) -> str:
+    """The policy of the web page's own token. Raises ``Misconfigured`` as ``page_paths``."""
+    derive_path, signing_key_path = page_paths(settings)
+    return owner(settings).mark + _render(
+        "vault/policies/page.hcl.j2", derive_path=derive_path, signing_key_path=signing_key_path
+    )
+
+
+def page_approle_role(settings: Settings) -> Mapping[str, Any]:
+    """The AppRole role of the web page."""
+    return _approle_role(names.page_policy(settings.vault))
+
+
 def token_role(settings: Settings) -> Mapping[str, Any]:
     """The token role that mints grants. No token of it outlives the longest run."""
     grants = settings.grants
@@ -206,13 +236,24 @@ def legacy_roles(settings: Settings) -> Mapping[str, Mapping[str, Any]]:
 
 def jwt_role(settings: Settings) -> Mapping[str, Any]:
     """The JWT role that the dispatcher's own job, and no other, logs in with."""
+    job = workload_identity(settings).job
+    return _jwt_role(settings, job, names.dispatcher_policy(settings.vault))
+
+
+def page_jwt_role(settings: Settings) -> Mapping[str, Any]:
+    """The JWT role that the web page's job, and no other, logs in with."""
+    job = workload_identity(settings).page_job
+    return _jwt_role(settings, job, names.page_policy(settings.vault))
+
+
+def _jwt_role(settings: Settings, job: str, policy: str) -> Mapping[str, Any]:
     identity = workload_identity(settings)
     return _json(
         _render(
             "vault/roles/dispatcher-jwt.json.j2",
-            policy=names.dispatcher_policy(settings.vault),
+            policy=policy,
             audience=VAULT_AUDIENCE,
-            job=identity.job,
+            job=job,
             namespace=identity.namespace,
         )
     )

@@ -88,7 +88,7 @@ def test_nomads_own_command_accepts_every_rendered_file(
     settings = made(nomad, **more)
     in_use = [] if more.get("driver") else [mounting(Mount.SSH, Mount.GPG), mounting(*Mount)]
     files = {"disinto.toml": CONFIG, "policy.toml": "[tiers]\n"}
-    for job in rendered_jobs(settings, in_use, config_files=files):
+    for job in rendered_jobs(settings, in_use, config_files=files, page_files=files):
         path = tmp_path / f"{job.name}.nomad.hcl"
         path.write_text(job.hcl)
         done = subprocess.run(
@@ -213,7 +213,7 @@ def test_the_policies_give_what_is_needed_and_no_more(
     jobs = rendered_jobs(mine)
     policies = nomad_apply.policies_for(mine)
     apply_nomad(api, plan_nomad(api, (), policies))
-    dispatcher, operator = (token_with(nomad, policy.name) for policy in policies)
+    dispatcher, page, operator = (token_with(nomad, policy.name) for policy in policies)
 
     as_operator = NomadApi(mine.nomad, {"NOMAD_TOKEN": operator})
     apply_nomad(as_operator, plan_nomad(as_operator, jobs))
@@ -227,6 +227,18 @@ def test_the_policies_give_what_is_needed_and_no_more(
     assert failing(check_nomad(as_dispatcher, mine)) == lacking(nomad)
     with pytest.raises(Denied):
         as_dispatcher.put_variable("elsewhere/x", {"a": "b"})
+
+    as_page = NomadApi(mine.nomad, {"NOMAD_TOKEN": page})
+    assert as_page.job(jobs[0].name) is not None
+    assert list(as_page.variables(mine.nomad.ledger_prefix)) == []
+    for forbidden in (
+        lambda: as_page.dispatch(jobs[0].name),
+        lambda: as_page.register(job),
+        lambda: as_page.stop(jobs[0].name, purge=True),
+        lambda: as_page.put_variable(f"{mine.nomad.ledger_prefix}/x", {"a": "b"}),
+    ):
+        with pytest.raises(Denied):
+            forbidden()
 
     newer = rendered_jobs(made(nomad, ledger_prefix=mine.nomad.ledger_prefix, memory_mb=512))
     assert {c.name for c in drift(as_dispatcher, newer, policies)} == {job.name for job in newer}

@@ -174,6 +174,7 @@ def test_a_nomad_that_cannot_be_reached_stops_the_jwt_configuration(vault):
     assert rest == [
         "auth/jwt-unreachable/config",
         "auth/jwt-unreachable/role/disinto.default.dispatcher",
+        "auth/jwt-unreachable/role/disinto.default.page",
     ]
 
 
@@ -184,5 +185,5 @@ def test_the_keys_of_a_real_nomad_are_trusted_and_a_second_plan_changes_nothing(
         nomad=NomadSettings(addr=nomad.addr),
     )
     own = operator(vault, settings)
-    assert len(apply_changes(own, plan_jwt(own, settings))) == 3
+    assert len(apply_changes(own, plan_jwt(own, settings))) == 4
     assert {c.kind for c in plan_jwt(own, settings)} == {ChangeKind.UNCHANGED}

@@ -96,6 +96,20 @@ def test_the_dispatchers_job_stores_no_token() -> None:
     assert not re.search(r"(NOMAD|VAULT)_TOKEN\b", text)
 
 
+def test_the_pages_job_logs_in_by_its_own_role_and_stores_no_token() -> None:
+    text = render.page_job(settings(), config_files={"disinto.toml": "x = 1\n"}).hcl
+    assert 'DISINTO_VAULT__JWT_ROLE   = "disinto.default.page"' in text
+    assert not re.search(r"(NOMAD|VAULT)_TOKEN\b", text)
+    with pytest.raises(Misconfigured, match=r"web page's job needs disinto\.toml"):
+        render.page_job(settings(), config_files={})
+
+
+def test_the_page_may_only_look() -> None:
+    (page,) = [each for each in render.acl_policies(settings().nomad) if each.job == "disinto-page"]
+    rights = set(re.findall(r'"([a-z-]+)"', page.rules)) - {"default"}
+    assert rights == {"list-jobs", "read-job", "read-fs", "read-logs", "read", "list"}
+
+
 def test_files_of_the_dispatcher_are_taken_as_they_are() -> None:
     awkward = 'a = "<<disinto {{ x }} ${y} disinto>>"\n'
     text = render.dispatcher_job(settings(), config_files={"disinto.toml": awkward}).hcl

@@ -39,6 +39,7 @@ class NomadAdministration:
         self,
         *,
         config_files: Mapping[str, str] | None,
+        page_files: Mapping[str, str] | None = None,
         in_use: Callable[[], Collection[JobVariant]],
         remove_stale: bool = False,
     ) -> tuple[Change, ...]:
@@ -47,7 +48,9 @@ class NomadAdministration:
         self._variants = (*held.variants, *in_use())
         self._plan = plan_nomad(
             self._api,
-            rendered_jobs(self._settings, self._variants, config_files=config_files),
+            rendered_jobs(
+                self._settings, self._variants, config_files=config_files, page_files=page_files
+            ),
             policies_for(self._settings),
         )
         left_over = removal.left_over(held, remove=remove_stale)

@@ -24,6 +24,7 @@ from dispatcher.engines.nomad.render import (
     acl_policies,
     dispatcher_job,
     of_class,
+    page_job,
     parent_job,
     parent_name,
     runner_prefix,
@@ -189,12 +190,14 @@ def rendered_jobs(
     in_use: Iterable[JobVariant] = (),
     *,
     config_files: Mapping[str, str] | None = None,
+    page_files: Mapping[str, str] | None = None,
 ) -> tuple[Jobspec, ...]:
     """The jobs that should be registered.
 
     Args:
         in_use: the classes and mounts that open actions request.
         config_files: see ``render.dispatcher_job``; None leaves the dispatcher's own job out.
+        page_files: the same for the web page's job.
 
     Raises:
         Misconfigured: the settings contradict each other.
@@ -202,6 +205,8 @@ def rendered_jobs(
     jobs = [parent_job(settings, variant) for variant in variants(settings, in_use)]
     if config_files is not None:
         jobs.append(dispatcher_job(settings, config_files=config_files))
+    if page_files is not None:
+        jobs.append(page_job(settings, config_files=page_files))
     return tuple(jobs)
 
 

@@ -13,7 +13,7 @@ from dispatcher.engines.nomad.render import (
     acl_policies,
     parent_name,
 )
-from dispatcher.engines.nomad.settings import NomadSettings, dispatcher_name
+from dispatcher.engines.nomad.settings import NomadSettings, dispatcher_name, page_name
 from dispatcher.errors import Conflict
 from dispatcher.model.checks import Change, Step
 from dispatcher.settings import Settings
@@ -41,7 +41,8 @@ def plan_removal(api: NomadApi, settings: Settings) -> tuple[Change, ...]:
             remedy=f"Wait until {'it has' if one else 'they have'} ended, or cancel "
             f"{'it' if one else 'them'}, and stop serve.",
         )
-    own = {job["ID"] for job in api.jobs(prefix=dispatcher_name(nomad))} & {dispatcher_name(nomad)}
+    services = (dispatcher_name(nomad), page_name(nomad))
+    own = {job["ID"] for each in services for job in api.jobs(prefix=each)} & {*services}
     return (*(_deletion(JOB, name) for name in sorted(parents | own)), *_policies(api, settings))
 
 

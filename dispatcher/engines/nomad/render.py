@@ -23,7 +23,13 @@ from urllib.parse import urlsplit
 import jinja2
 
 from dispatcher.engines.local.settings import LocalSettings
-from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings, dispatcher_name, job_word
+from dispatcher.engines.nomad.settings import (
+    NomadDriver,
+    NomadSettings,
+    dispatcher_name,
+    job_word,
+    page_name,
+)
 from dispatcher.errors import Misconfigured
 from dispatcher.host import resources
 from dispatcher.model.job_class import RUNNER, JobVariant
@@ -75,6 +81,9 @@ PIDS_LIMIT = 4096
 DISPATCHER_CPU_MHZ = 200
 DISPATCHER_MEMORY_MB = 512
 DISPATCHER_DISK_MB = 1024
+PAGE_MEMORY_MB = 512
+PAGE_PORT = 8490
+"""Of the web page, on the loopback of its node; see ``disinto web``."""
 
 _DISK_RESERVE_MB = 10  # what a run may leave beside its logs
 
@@ -234,12 +243,7 @@ def dispatcher_job(settings: Settings, *, config_files: Mapping[str, str]) -> Jo
     Raises:
         Misconfigured: ``disinto.toml`` is not among the files, or a name leads elsewhere.
     """
-    _check_disk(settings.section(NomadSettings))
-    if "disinto.toml" not in config_files:
-        raise Misconfigured("the dispatcher's job needs disinto.toml among its files")
-    for name in config_files:
-        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
-            raise Misconfigured(f"{name!r} is not the name of a file beside disinto.toml")
+    _check_files(settings, config_files, whose="dispatcher")
     return _job(
         "jobs/dispatcher.nomad.hcl.j2",
         dispatcher_name(settings.section(NomadSettings)),
@@ -261,6 +265,44 @@ def dispatcher_job(settings: Settings, *, config_files: Mapping[str, str]) -> Jo
             "result. At most one of its kind leads; a second one waits."
         ),
     )
+
+
+def page_job(settings: Settings, *, config_files: Mapping[str, str]) -> Jobspec:
+    """The web page as a service of Nomad that may only read; see ``dispatcher_job``.
+
+    Raises:
+        Misconfigured: as ``dispatcher_job``.
+    """
+    _check_files(settings, config_files, whose="web page")
+    nomad = settings.section(NomadSettings)
+    return _job(
+        "jobs/page.nomad.hcl.j2",
+        page_name(nomad),
+        type="service",
+        job_class="",
+        nomad=nomad,
+        vault=settings.vault,
+        task="page",
+        audience=VAULT_AUDIENCE,
+        jwt_role=settings.vault.page_role,
+        port=PAGE_PORT,
+        config_files=[{"name": n, "text": t} for n, t in sorted(config_files.items())],
+        delimiters=_delimiters(config_files.values()),
+        cpu_mhz=DISPATCHER_CPU_MHZ,
+        memory_mb=PAGE_MEMORY_MB,
+        disk_mb=max(DISPATCHER_DISK_MB, nomad.disk_mb),
+        links=_links(settings),
+        description="The web page of disinto: it shows what runs, and sends what people ask for.",
+    )
+
+
+def _check_files(settings: Settings, config_files: Mapping[str, str], *, whose: str) -> None:
+    _check_disk(settings.section(NomadSettings))
+    if "disinto.toml" not in config_files:
+        raise Misconfigured(f"the {whose}'s job needs disinto.toml among its files")
+    for name in config_files:
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+            raise Misconfigured(f"{name!r} is not the name of a file beside disinto.toml")
 
 
 def client_config(
@@ -288,7 +330,7 @@ def host_volumes(*, base: str) -> str:
 
 
 def acl_policies(nomad: NomadSettings) -> tuple[AclPolicy, ...]:
-    """The ACL policies of the dispatcher and of those who run ``disinto apply``."""
+    """The ACL policies of the dispatcher, the web page, and those who run ``disinto apply``."""
     suffix = job_word(nomad.ledger_prefix)
     return (
         AclPolicy(
@@ -296,6 +338,12 @@ def acl_policies(nomad: NomadSettings) -> tuple[AclPolicy, ...]:
             description="disinto: dispatch, watch and remove runs; nothing else",
             rules=_render("jobs/acl/dispatcher.policy.hcl.j2", nomad=nomad),
             job=dispatcher_name(nomad),
+        ),
+        AclPolicy(
+            name=f"{suffix}-page",
+            description="disinto: show runs and claims; nothing else",
+            rules=_render("jobs/acl/page.policy.hcl.j2", nomad=nomad),
+            job=page_name(nomad),
         ),
         AclPolicy(
             name=f"{suffix}-operator",

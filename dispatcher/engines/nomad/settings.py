@@ -154,6 +154,7 @@ class NomadSettings(EngineSection):
         """See ``EngineSection``."""
         return WorkloadIdentity(
             job=dispatcher_name(self),
+            page_job=page_name(self),
             namespace=self.namespace or "default",
             jwks_url=f"{self.addr.rstrip('/')}/.well-known/jwks.json",
             cacert=self.cacert,
@@ -163,6 +164,11 @@ class NomadSettings(EngineSection):
 def dispatcher_name(nomad: NomadSettings) -> str:
     """Name of the job that runs the dispatcher itself."""
     return f"{job_word(nomad.ledger_prefix)}-dispatcher"
+
+
+def page_name(nomad: NomadSettings) -> str:
+    """Name of the job that runs the web page."""
+    return f"{job_word(nomad.ledger_prefix)}-page"
 
 
 def job_word(prefix: str) -> str:
