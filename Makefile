@@ -1,4 +1,4 @@
-# make demo         the main job, live, on the embedded default
+# make demo         the main job, live, on the embedded default; STAY=1 keeps its web page up
 # make demo-nomad   the same on a Nomad: a `nomad` on PATH, or NOMAD_ADDR and NOMAD_TOKEN
 # make test         all tests; live suites whose server is missing are listed at the end
 # make test-thorough  the same with every case: deaths at all boundaries, large models, soaks
@@ -34,10 +34,10 @@ $(STAMP): requirements.lock requirements-dev.lock pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	@$(BIN)/python -m dispatcher.demo
+	@$(BIN)/python -m dispatcher.demo $(if $(STAY),--stay)
 
 demo-nomad: $(STAMP)
-	@$(BIN)/python -m dispatcher.demo --scheduler nomad
+	@$(BIN)/python -m dispatcher.demo --scheduler nomad $(if $(STAY),--stay)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(DISTRIBUTED) $(PYTEST_ARGS) $(TESTS)

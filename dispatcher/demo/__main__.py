@@ -20,6 +20,7 @@ from dispatcher.cli.serve import with_sidecars
 from dispatcher.demo import on_nomad
 from dispatcher.demo.issue import RULE, DemoIssue, demo_issue
 from dispatcher.demo.on_nomad import Looked
+from dispatcher.demo.page import demo_page, serving
 from dispatcher.demo.screen import Screen
 from dispatcher.devservers import openbao
 from dispatcher.devservers.scene import Scene
@@ -51,7 +52,7 @@ def main() -> int:
         "--image", default="", help="with nomad: run in containers of this image of the runner"
     )
     parser.add_argument(
-        "--stay", action="store_true", help="keep the servers up at the end, until Enter is pressed"
+        "--stay", action="store_true", help="keep all of it up at the end, until Ctrl-C"
     )
     arguments = parser.parse_args()
     console = Console(highlight=False)
@@ -117,8 +118,14 @@ def _play(console: Console, folder: Path, arguments: argparse.Namespace) -> int:
             console.print(Rule(f"6. What Nomad showed of {LONGEST}, and what it keeps"))
             looked.show(console, LONGEST)
             looked.close()
-        if arguments.stay and console.is_terminal:
-            console.input("\nAll is still up; Enter ends it. ")
+        with demo_page(scene) as page:
+            console.print(f"\nThe web page of all this: [bold]{page.link}[/]", soft_wrap=True)
+            if arguments.stay:
+                console.print("The link works once. A dispatcher runs again; Ctrl-C ends it all.")
+                with serving(scene, issue.environ if issue else {}):
+                    page.stay(console)
+            else:
+                console.print("It ends now; [bold]make demo STAY=1[/] keeps it up.")
         return code
 
 

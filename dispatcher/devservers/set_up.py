@@ -44,15 +44,17 @@ def set_up(
 
 
 def page_tokens(
-    settings: Settings, *, operator: Mapping[str, str], nomad: DevAgent
+    settings: Settings, *, operator: Mapping[str, str], nomad: DevAgent | None = None
 ) -> dict[str, str]:
     """VAULT_TOKEN and NOMAD_TOKEN of the web page, which may look and derive, after ``set_up``."""
+    vault = _vault_token(settings, operator, policy=page_policy(settings.vault))
+    if nomad is None or not nomad.token:
+        return {"VAULT_TOKEN": vault}
     policy = next(
         policy
         for policy in acl_policies(settings.section(NomadSettings))
         if policy.job == page_name(settings.section(NomadSettings))
     )
-    vault = _vault_token(settings, operator, policy=page_policy(settings.vault))
     return {"VAULT_TOKEN": vault, "NOMAD_TOKEN": nomad.client_token(policy.name)}
 
 
