@@ -22,7 +22,7 @@ _NONE = "no-such-name"
 
 
 def is_page(vault: Vault, settings: Settings) -> bool:
-    """Whether we are logged in with the web page's own rights; False if Vault cannot be asked."""
+    """Whether we are logged in with the web page's own rights; False if Vault is unavailable."""
     try:
         held = hvac_client(vault).auth.token.lookup_self()["data"].get("policies") or ()
     except DisintoError:
