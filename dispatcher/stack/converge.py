@@ -73,6 +73,7 @@ class Convergence:
 
     Args:
         before: ids of the tasks of former versions; they do not count.
+        former: the mark of the former version; None if none is replaced.
         watch: called with each probe, for what wants to know it.
         enter: called before each request that changes something.
 
@@ -86,11 +87,13 @@ class Convergence:
         tools: Tools,
         *,
         before: Collection[str] = (),
+        former: str | None = None,
         watch: Callable[[Probed], None] = lambda _: None,
         enter: Callable[[Seen], None] = lambda _: None,
     ) -> None:
         self._wanted, self._tools = wanted, tools
-        self._before, self._watch, self._enter = frozenset(before), watch, enter
+        self._before, self._former = frozenset(before), former
+        self._watch, self._enter = watch, enter
         self._pace = Pace(tools.platform, tools.clock, tools.reporter.say)
         self._asked_at: float | None = None
         self._doubled = False  # something was there twice when a deployment may have begun
@@ -285,6 +288,11 @@ class Convergence:
             deployment=deployment,
             tasks=tasks,
             container=container,
+            returned=(
+                container is not None
+                and container.run == self._former
+                and any(task.error for task in tasks or ())
+            ),
             healthy=self.probed.healthy,
             version=self.probed.version,
             trouble=self.probed.trouble,

@@ -132,6 +132,7 @@ class Seen:
         tasks: of versions that were not there before; None if they cannot be seen.
         at_work: ids of the jobs at which the server's queue is; () if that cannot be seen.
         container: that runs; None if that cannot be seen.
+        returned: whether the swarm runs the former version again, because the new one ended at once.
         healthy: which probe was answered, in words; "" for none.
         version: whether an answer showed the wanted version; None if nothing was to be looked for.
         trouble: what the probes found instead.
@@ -146,6 +147,7 @@ class Seen:
     tasks: tuple[Task, ...] | None = None
     at_work: tuple[str, ...] = ()
     container: Container | None = None
+    returned: bool = False
     healthy: str = ""
     version: bool | None = None
     trouble: str = ""
@@ -284,6 +286,8 @@ def _obstacle(wanted: Wanted, seen: Seen) -> str:
     if deployment is not None and deployment.status is DeploymentStatus.ERROR:
         said = "".join(f"\n  {line}" for line in seen.log) or f": {deployment.error or 'no log'}"
         return f"the deployment of {wanted.image} failed; the server's log ends with{said}"
+    if seen.returned:
+        return f"the new version does not stay, and the swarm runs the former one again{_trouble(seen)}"
     return ""
 
 

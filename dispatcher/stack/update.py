@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from dispatcher.provision.waiting import Cancelled, Clock, Pace, patiently
 from dispatcher.stack.converge import Convergence, Tools, ours
 from dispatcher.stack.deploy import NoStack, entry_of
-from dispatcher.stack.environment import marked
+from dispatcher.stack.environment import marked, run_of
 from dispatcher.stack.lifecycle import Record, Seen, Stage, Wanted
 from dispatcher.stack.marks import Mark
 from dispatcher.stack.platform import Application, Domain, Project
@@ -96,7 +96,13 @@ class Update:
         self._prove_return(former)
         before = self._tasks(application)
         self._expect(application)
-        forward = Convergence(wanted, self._tools, before=before, watch=self._downtime.watch)
+        forward = Convergence(
+            wanted,
+            self._tools,
+            before=before,
+            former=run_of(former.environment),
+            watch=self._downtime.watch,
+        )
         try:
             record = forward.run()
         except Cancelled:

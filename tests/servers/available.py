@@ -13,6 +13,7 @@ from tests.servers import (
     browser,
     containers,
     desktop_container,
+    dokploy_live,
     guacamole,
     postgres,
     systemd_machine,
@@ -77,6 +78,7 @@ def why_missing(server: str) -> str | None:
         "postgres": _postgres,
         "guacamole": guacamole.why_missing,
         "chromium": browser.why_missing,
+        "dokploy": lambda: _docker() or dokploy_live.why_missing(),
         "desktop": lambda: _docker() or desktop_container.why_missing(),
         "machine": lambda: _docker() or systemd_machine.why_missing(),
     }

@@ -38,6 +38,7 @@ class FakeDokploy:
     Attributes:
         now: the clock, seconds since the epoch.
         queue_s, pull_s, start_s: until a deployment begins, ends, and its container runs.
+        pulls: ``pull_s`` of single images.
         stuck: whether the queue stands still.
         quota: requests that the key has left; None for no limit.
         old: whether it is a server before 0.25, without environments.
@@ -50,6 +51,7 @@ class FakeDokploy:
     queue_s: float = 1.0
     pull_s: float = 8.0
     start_s: float = 3.0
+    pulls: Mapping[str, float] = field(default_factory=dict)
     stuck: bool = False
     quota: int | None = None
     old: bool = False
@@ -169,7 +171,8 @@ class FakeDokploy:
         # The server works with the application as it was when it began, and does not look again.
         snapshot = {**application, "mounts": list(application["mounts"])}
         begun = max(job["_at"], self._free_at)
-        self.active = {**job, "_until": begun + self.pull_s, "_application": snapshot}
+        pull_s = self.pulls.get(application["dockerImage"], self.pull_s)
+        self.active = {**job, "_until": begun + pull_s, "_application": snapshot}
         self.deployments.insert(0, {
             "deploymentId": self._id("dep"),
             "applicationId": job["applicationId"],

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 from dispatcher.stack.platform import PlatformBusy, PlatformUnclear
 from tests.servers.dokploy import FakeDokploy
 
 
-class _Silent(BaseHTTPRequestHandler):
+class Silent(BaseHTTPRequestHandler):
+    """A handler that logs nothing."""
+
     protocol_version = "HTTP/1.0"
 
     def reply(self, status: int, text: bytes) -> None:
@@ -21,16 +25,24 @@ class _Silent(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
+    def handle(self) -> None:
+        with suppress(OSError):  # a client that went, or that does not like the certificate
+            super().handle()
+
     def log_message(self, *_: object) -> None:
         """Silent."""
 
 
 @contextmanager
-def serving(server: FakeDokploy) -> Iterator[tuple[str, int]]:
-    """Serve both until the block ends; yields the address of the API, and the port of the pages."""
+def serving(server: FakeDokploy, *, certificate: Path | None = None) -> Iterator[tuple[str, int]]:
+    """Serve both until the block ends; yields the address of the API, and the port of the pages.
+
+    Args:
+        certificate: of the pages, with its key; None for HTTP.
+    """
     lock = threading.Lock()
 
-    class Api(_Silent):
+    class Api(Silent):
         def handle_it(self) -> None:
             parts = urlsplit(self.path)
             content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -46,19 +58,33 @@ def serving(server: FakeDokploy) -> Iterator[tuple[str, int]]:
 
         do_GET = do_POST = handle_it  # noqa: N815 - the library's names
 
-    class Pages(_Silent):
+    class Pages(Silent):
         def do_GET(self) -> None:
             with lock:
                 page = server.page(self.headers.get("Host", ""))
             self.reply(200 if page else 502, page.encode())
 
-    with _on_a_port(Api) as api, _on_a_port(Pages) as pages:
+    with on_a_port(Api) as api, on_a_port(Pages, certificate=certificate) as pages:
         yield f"http://127.0.0.1:{api}", pages
 
 
 @contextmanager
-def _on_a_port(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+def on_a_port(
+    handler: type[BaseHTTPRequestHandler], *, certificate: Path | None = None
+) -> Iterator[int]:
+    """Serve until the block ends; yields the port.
+
+    Args:
+        certificate: for TLS, with its key; None for HTTP.
+    """
     http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        # The handshake is left to the handler's thread: a client that sends nothing holds up nobody.
+        http.socket = context.wrap_socket(
+            http.socket, server_side=True, do_handshake_on_connect=False
+        )
     http.daemon_threads = True
     thread = threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True)
     thread.start()

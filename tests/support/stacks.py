@@ -26,6 +26,7 @@ from tests.support.desktops import FakeClock, Killed, Recorder, Steps
 
 BLOB = "0" * 40
 ONE, TWO = "registry.example/one:1", "registry.example/one:2"
+SLOW = "registry.example/slow:1"
 BROKEN_BY_B = "registry.example/two-minds:1"
 BAD, SILENT, GONE = "registry.example/bad:1", "registry.example/silent:1", "registry.example/gone:1"
 IMAGES = {
@@ -34,6 +35,7 @@ IMAGES = {
     TWO: Image.GOOD,
     BAD: Image.CRASHES,
     SILENT: Image.SILENT,
+    SLOW: Image.GOOD,
 }
 SECRET = "canary-9c1f5e"
 

@@ -1,0 +1,180 @@
+"""A real Dokploy, where the environment says that there is one. Nothing here starts or installs it.
+
+``DOKPLOY_URL`` and ``DOKPLOY_API_TOKEN`` (a key without a rate limit) are the server; ``DOKPLOY_REGISTRY`` is a
+registry on the loopback that this machine pushes to and the server pulls from; ``DOKPLOY_ROUTES`` the directory
+of its proxy's routes. Its swarm is that of ``docker`` on this machine. ``DOKPLOY_RESTART``, a command that
+restarts the server, is for the tests of that alone.
+
+In place of the server's proxy there is one of our own (``Pages``): it reads the same routes, and passes each
+request to the container of the service, past the swarm's load balancer, for which some kernels have no IPVS.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shlex
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from tests.servers.dokploy_http import Silent, on_a_port
+
+VARIABLES = ("DOKPLOY_URL", "DOKPLOY_API_TOKEN", "DOKPLOY_REGISTRY", "DOKPLOY_ROUTES")
+_CONTEXT = Path(__file__).parent / "stack_image"
+_ACCEPT = "application/vnd.docker.distribution.manifest.v2+json"
+
+
+def why_missing() -> str | None:
+    """None if there is a server, else the reason in a clause."""
+    unset = [name for name in VARIABLES if not os.environ.get(name)]
+    if unset:
+        return f"{', '.join(unset)} do not name a Dokploy (tests/servers/dokploy_live.py)"
+    try:
+        urllib.request.urlopen(f"{os.environ['DOKPLOY_URL']}/api/health", timeout=20).close()
+    except OSError as error:
+        return f"no Dokploy answers at DOKPLOY_URL: {error}"
+    state = _docker("info", "--format", "{{.Swarm.LocalNodeState}}")
+    return None if state == "active" else "the Docker engine here is not in a swarm"
+
+
+def _docker(*words: str, check: bool = True) -> str:
+    done = subprocess.run(
+        ["docker", *words], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def image(version: str) -> str:
+    """An image of the application in the registry: ``one``, ``two``, ``bad`` and ``silent`` are pushed."""
+    name = f"{os.environ['DOKPLOY_REGISTRY']}/disinto-test/{version}:1"
+    if version != "gone" and not _is_pushed(version):
+        base = os.environ.get("DISINTO_TEST_BASE", "python:3.12-slim")
+        arguments = ["--build-arg", f"BASE={base}", "--build-arg", f"VERSION={version}"]
+        _docker("build", "--quiet", *arguments, "--tag", name, str(_CONTEXT))
+        _docker("push", "--quiet", name)
+    return name
+
+
+def _is_pushed(version: str) -> bool:
+    registry = os.environ["DOKPLOY_REGISTRY"]
+    url = f"http://{registry}/v2/disinto-test/{version}/manifests/1"
+    with suppress(OSError):
+        urllib.request.urlopen(urllib.request.Request(url, headers={"Accept": _ACCEPT}), timeout=20)
+        return True
+    return False
+
+
+def services() -> set[str]:
+    """Names of the swarm's services."""
+    return set(_docker("service", "ls", "--format", "{{.Name}}").split())
+
+
+def remove_service(name: str) -> None:
+    _docker("service", "rm", name, check=False)
+
+
+def networks() -> set[str]:
+    return set(_docker("network", "ls", "--format", "{{.Name}}").split())
+
+
+def volumes() -> set[str]:
+    return set(_docker("volume", "ls", "--format", "{{.Name}}").split())
+
+
+def remove_volume(name: str) -> None:
+    _docker("volume", "rm", name, check=False)
+
+
+def environment(app_name: str) -> dict[str, str]:
+    """Of the running container of a service, without what its image sets."""
+    (container,) = _containers(app_name)
+    inspected = json.loads(_docker("inspect", container))[0]["Config"]["Env"]
+    own = {"PATH", "VERSION", "LANG", "GPG_KEY", "PYTHON_VERSION", "PYTHON_SHA256"}
+    values = dict(line.split("=", 1) for line in inspected)
+    return {name: value for name, value in values.items() if name not in own}
+
+
+def _containers(app_name: str) -> list[str]:
+    label = f"label=com.docker.swarm.service.name={app_name}"
+    return _docker("ps", "--quiet", "--no-trunc", "--filter", label).split()
+
+
+def restart() -> None:
+    """Kill the server, and wait until it answers again."""
+    subprocess.run(shlex.split(os.environ["DOKPLOY_RESTART"]), check=True, timeout=600)
+
+
+def routed(host: str) -> str:
+    """The service behind a host, by the server's own routes; "" for none."""
+    for file in Path(os.environ["DOKPLOY_ROUTES"]).glob("*.yml"):
+        with suppress(OSError, yaml.YAMLError):
+            http_part = (yaml.safe_load(file.read_text()) or {}).get("http") or {}
+            for router in (http_part.get("routers") or {}).values():
+                if f"Host(`{host}`)" in router["rule"]:
+                    balancer = http_part["services"][router["service"]]["loadBalancer"]
+                    return str(balancer["servers"][0]["url"])
+    return ""
+
+
+def _address(app_name: str) -> str:
+    """Where a container of a service is reached from this machine; "" for none."""
+    attached: dict[str, Any] = json.loads(
+        _docker("network", "inspect", "docker_gwbridge", "--format", "{{json .Containers}}")
+    )
+    addresses = [
+        attached[each]["IPv4Address"] for each in _containers(app_name) if each in attached
+    ]
+    return addresses[0].partition("/")[0] if addresses else ""
+
+
+@contextmanager
+def pages(certificate: Path | None = None) -> Iterator[int]:
+    """Serve what is behind the routes; yields the port."""
+
+    class Pages(Silent):
+        def do_GET(self) -> None:  # noqa: N802 - the library's name
+            target = urlsplit(routed(self.headers.get("Host", "")))
+            address = _address(target.hostname or "") if target.hostname else ""
+            try:
+                assert address
+                connection = http.client.HTTPConnection(address, target.port or 80, timeout=4)
+                connection.request("GET", self.path)
+                answer = connection.getresponse()
+                self.reply(answer.status, answer.read())
+                connection.close()
+            except (AssertionError, OSError):
+                self.reply(502 if target.hostname else 404, b"")
+
+    with on_a_port(Pages, certificate=certificate) as port:
+        yield port
+
+
+@contextmanager
+def slow_registry(seconds: float) -> Iterator[str]:
+    """A registry that lets manifests wait, and sends everybody on to the real one; yields its address."""
+
+    class Slow(Silent):
+        def do_GET(self) -> None:  # noqa: N802 - the library's name
+            if self.path == "/v2/":
+                self.reply(200, b"{}")
+                return
+            time.sleep(seconds)
+            self.send_response(307)
+            self.send_header("Location", f"http://{os.environ['DOKPLOY_REGISTRY']}{self.path}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET  # noqa: N815 - the library's name
+
+    with on_a_port(Slow) as port:
+        yield f"127.0.0.1:{port}"
