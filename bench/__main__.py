@@ -28,6 +28,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
         "growth",
         "inventory",
         "desktops",
+        "stacks",
         "kept_output",
         "sidecars",
     ),

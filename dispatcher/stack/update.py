@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from dispatcher.provision.waiting import Cancelled, Clock, Pace, patiently
-from dispatcher.stack.converge import Convergence, Tools, ours
+from dispatcher.stack.converge import POLL_S, Convergence, Tools, ours
 from dispatcher.stack.deploy import NoStack, entry_of
 from dispatcher.stack.environment import marked, run_of
 from dispatcher.stack.lifecycle import Record, Seen, Stage, Wanted
@@ -60,6 +60,12 @@ class Downtime:
     @property
     def seconds(self) -> float:
         return self._total_s
+
+    @property
+    def measured(self) -> str:
+        return (
+            f"measured downtime: {self.seconds:.0f} seconds, by a look every {POLL_S:.0f} seconds"
+        )
 
 
 class Update:
@@ -168,7 +174,8 @@ class Update:
         said = (
             "the old container is stopped first: not reachable until the new one runs"
             if application.stops_first
-            else "none, because the old container runs until the new one does"
+            else "seconds: the old container runs until the new one is started, and that one may not "
+            "answer at once unless its image has a health check"
         )
         self._tools.reporter.say(f"expected downtime: {said}")
 
@@ -188,7 +195,7 @@ class Update:
                 continue
 
     def _outcome(self, former: Wanted, returned: Record) -> str:
-        down = f"measured downtime: {self._downtime.seconds:.0f} seconds"
+        down = self._downtime.measured
         if returned.stage is Stage.RUNNING:
             return f"returned to {former.image}; {down}"
         return f"NOT returned to {former.image}: {returned.why}; {down}"
@@ -197,7 +204,7 @@ class Update:
         reporter = self._tools.reporter
         image = seen.container.image if seen.container else ""
         reporter.say(f"the new version runs: {image or wanted.image} ({probed.healthy})")
-        reporter.say(f"measured downtime: {self._downtime.seconds:.0f} seconds")
+        reporter.say(self._downtime.measured)
         entry = entry_of(wanted, seen, probed, state="RUNNING")
         reporter.outputs(
             {

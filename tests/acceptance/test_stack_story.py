@@ -186,7 +186,13 @@ def play(root: Path, bao: Bao, ground: Ground) -> None:
 
         def call(*words: str) -> Said:
             return disinto(
-                "--config", str(scene.config), "stack", *words, env=scene.environ, cwd=scene.desk
+                "--config",
+                str(scene.config),
+                "stack",
+                *words,
+                env=scene.environ,
+                cwd=scene.desk,
+                timeout_s=900,
             )
 
         def shown() -> dict[str, object]:

@@ -23,6 +23,7 @@ ATTACKERS = (
     "formula",
     "neighbour",
     "desktop",
+    "stack",
     "release",
     "network",
     "issue_writer",

@@ -31,14 +31,20 @@ class Said:
         return json.loads(self.out)
 
 
-def disinto(*words: str, env: Mapping[str, str], cwd: Path | None = None, stdin: str = "") -> Said:
+def disinto(
+    *words: str,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+    stdin: str = "",
+    timeout_s: float = TIMEOUT_S,
+) -> Said:
     """Run a command to its end. No call may show a traceback."""
     with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
         given.write(stdin.encode())
         given.seek(0)
         process = _process(words, env, cwd, (given.fileno(), out.fileno(), err.fileno()))
         try:
-            code = process.wait(TIMEOUT_S)
+            code = process.wait(timeout_s)
         except BaseException:
             process.kill()
             raise

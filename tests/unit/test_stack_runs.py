@@ -242,7 +242,7 @@ def test_an_update_is_believed_when_the_new_container_was_seen() -> None:
     (service,) = stacks.server.services.values()
     assert service.environment.pop(RUN).startswith("update-alice.")
     assert service.environment == {"B": 'it\'s # "2"'}
-    assert any(text.startswith("expected downtime: none") for text in run.said)
+    assert any(text.startswith("expected downtime: seconds") for text in run.said)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,185 @@
+"""50 stacks deployed at once, beside the bare API: calls and time.
+
+The server is the fake on the loopback, which deploys one application at a time, as Dokploy does. Runs, grants,
+engine and probes are real. The bare loop makes the requests of one deployment with nothing around them, in as
+many threads as there are stacks: it looks for no name, and asks for nothing but the state of its deployment.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx
+
+from bench.arrivals import Arrivals
+from bench.commanded import commanded, settle
+from bench.figures import Figure
+from bench.stage import QUIET_POLL_S, ROOT, Stage, push
+from dispatcher.devservers.scene import Scene
+from dispatcher.stack.converge import POLL_S
+from dispatcher.stack.params import SETTINGS_FILE
+from dispatcher.stack.probes import NetworkProber
+from tests.servers.dokploy import KEY, FakeDokploy
+from tests.servers.dokploy_http import serving
+from tests.servers.dokploy_rules import Image
+
+STACKS = 50
+PULL_S, START_S = 1.0, 0.5
+"""Seconds for which the server is at one deployment, and until its container runs."""
+
+LONGEST_S = 900.0
+IMAGE = "127.0.0.1:1/one:1"
+SUFFIX = "stacks.example"
+FORMULAS = ROOT / "actions" / "stack" / "formulas"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """A scene whose formula ``stack`` deploys to this server."""
+
+    scene: Scene
+    server: FakeDokploy
+    url: str
+    port: int
+
+
+def measure(stage: Stage, *, stacks: int = STACKS) -> list[Figure]:
+    """By actions, then bare, each on a server of its own."""
+    with ground(stage, stacks) as here:
+        took_s, made = _deployed(here, stacks)
+        calls = Counter(here.server.requests)
+        services = len(here.server.services)
+    with ground(stage, stacks) as here:
+        bare_s = _bare(here, stacks)
+        bare_calls = Counter(here.server.requests)
+    total, bare_total = calls.total(), bare_calls.total()
+    changes = sum(n for name, n in calls.items() if name in _CHANGES)
+    return [
+        Figure(
+            name="stacks_at_once",
+            what=f"{stacks} stacks deployed in one push to a server that needs {PULL_S:g} s for each and "
+            "deploys one at a time, beside a bare loop that makes the same changes in as many threads",
+            goal="each made, and once; no more changes than the bare loop",
+            measured=f"{made} of {stacks} made in {took_s:.0f} s, {took_s / bare_s:.2f} times as long; "
+            f"{total / stacks:.0f} calls each beside {bare_total / stacks:.0f}, of which "
+            f"{changes / stacks:.0f} change something",
+            reached=made == services == stacks and changes == _changes(bare_calls),
+            values={
+                "s": took_s,
+                "bare_s": bare_s,
+                "ratio": took_s / bare_s,
+                "calls": total,
+                "bare_calls": bare_total,
+                "changes": changes,
+            },
+        )
+    ]
+
+
+_CHANGES = frozenset({
+    "project.create", "application.create", "application.saveDockerProvider",
+    "application.saveEnvironment", "mounts.create", "domain.create", "application.deploy",
+})  # fmt: skip
+
+
+def _changes(calls: Counter[str]) -> int:
+    return sum(n for name, n in calls.items() if name in _CHANGES)
+
+
+@contextmanager
+def ground(stage: Stage, stacks: int) -> Iterator[Ground]:
+    """A scene with its own server."""
+    fake = FakeDokploy(
+        now=time.time, queue_s=0, pull_s=PULL_S, start_s=START_S, images={IMAGE: Image.GOOD}
+    )
+    with serving(fake) as (url, port):
+        own = {
+            "DOKPLOY_URL": url, "STACK_DOMAIN_SUFFIX": SUFFIX, "STACK_IMAGE": IMAGE,
+            "probe_address": "127.0.0.1", "http_port": port,
+        }  # fmt: skip
+        texts = {file.name: file.read_text() for file in FORMULAS.iterdir()}
+        server = stage.server.with_own_mount()
+        root = stage.folder / f"stacks-{secrets.token_hex(4)}"
+        root.mkdir()
+        scene = Scene.set(
+            root,
+            server,
+            values={"DOKPLOY_API_TOKEN": KEY},
+            settings={
+                "vault": {"kv_mount": server.kv_mount, "transit_mount": f"transit-{root.name}"},
+                "ops_repo": {"poll_interval_s": QUIET_POLL_S},
+                "limits": {"max_in_flight": stacks},
+                "local": {"hide_home": False},  # this Python may be in there
+                "formulas": {"classes": {"stack": "provision"}},
+            },
+            tiers={"stack": "low"},
+            formulas={**texts, SETTINGS_FILE: json.dumps(own)},
+        )
+        yield Ground(scene=scene, server=fake, url=url, port=port)
+
+
+def _deployed(here: Ground, stacks: int) -> tuple[float, int]:
+    """Seconds from the push to the last result, and how many succeeded."""
+    names = [f"stack-{number:03}" for number in range(stacks)]
+    with commanded(here.scene) as service:
+        settle(service)
+        with Arrivals(here.scene.remote, look_s=0.05) as arrivals:
+            begun = time.monotonic()
+            push(here.scene.remote, {f"vault/actions/{n}.toml": _action(n) for n in names})
+            service.command("look")
+            took_s = arrivals.wait(stacks, timeout_s=LONGEST_S) - begun
+    results = here.scene.results().values()
+    return took_s, sum(result["verdict"] == "succeeded" for result in results)
+
+
+def _bare(here: Ground, stacks: int) -> float:
+    """Seconds until the last of them answers."""
+    begun = time.monotonic()
+    with ThreadPoolExecutor(stacks) as pool:
+        list(pool.map(lambda number: _one(here, f"stack-{number:03}"), range(stacks)))
+    return time.monotonic() - begun
+
+
+def _one(here: Ground, name: str) -> None:
+    prober = NetworkProber(address="127.0.0.1", http_port=here.port)
+    with httpx.Client(
+        base_url=f"{here.url}/api", headers={"x-api-key": KEY}, trust_env=False, timeout=60
+    ) as client:
+
+        def send(procedure: str, **body: object) -> httpx.Response:
+            return client.post(f"/{procedure}", json=body).raise_for_status()
+
+        place = send("project.create", name=name).json()["environment"]["environmentId"]
+        id_ = send("application.create", name=name, environmentId=place).json()["applicationId"]
+        send(
+            "application.saveDockerProvider", applicationId=id_, dockerImage=IMAGE,
+            username=None, password=None, registryUrl=None,
+        )  # fmt: skip
+        send(
+            "application.saveEnvironment", applicationId=id_, env="", buildArgs="",
+            buildSecrets="", createEnvFile=False,
+        )  # fmt: skip
+        send("mounts.create", type="volume", volumeName=name, mountPath="/workspace", serviceId=id_)
+        send("domain.create", host=f"{name}.{SUFFIX}", applicationId=id_, port=8080)
+        send("application.deploy", applicationId=id_)
+        while True:
+            mine = client.get("/deployment.all", params={"applicationId": id_}).json()
+            if mine and mine[0]["status"] == "done":
+                break
+            time.sleep(POLL_S)
+        while not prober.look(f"{name}.{SUFFIX}", https=False).healthy:
+            time.sleep(POLL_S)
+
+
+def _action(action_id: str) -> bytes:
+    return (
+        f'id = "{action_id}"\nformula = "stack"\ncontext = "bench"\nsecrets = ["DOKPLOY_API_TOKEN"]\n'
+        f'[params]\nname = "{action_id}"\nhttps = false\n'
+    ).encode()
