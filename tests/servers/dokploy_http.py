@@ -33,6 +33,10 @@ class Silent(BaseHTTPRequestHandler):
         """Silent."""
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # many clients may come at once
+
+
 @contextmanager
 def serving(server: FakeDokploy, *, certificate: Path | None = None) -> Iterator[tuple[str, int]]:
     """Serve both until the block ends; yields the address of the API, and the port of the pages.
@@ -77,7 +81,7 @@ def on_a_port(
     Args:
         certificate: for TLS, with its key; None for HTTP.
     """
-    http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    http = _Server(("127.0.0.1", 0), handler)
     if certificate is not None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
