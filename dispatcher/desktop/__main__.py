@@ -86,6 +86,7 @@ def _create(run: _Run) -> None:
         fingerprint=machine.certificate.fingerprint,
         entry=_entry(run.settings, params, machine, order, now),
         keep_on_error=params.keep_on_error,
+        https_port=run.settings.https_port,
         confidential=run.confidential,
     )
     prober = NetworkProber(http_port=run.settings.http_port, https_port=run.settings.https_port)

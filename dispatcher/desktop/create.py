@@ -58,6 +58,7 @@ class Wanted:
         fingerprint: of the certificate in the order's user data.
         entry: of the inventory, as far as it is known before.
         keep_on_error: whether a machine that became no desktop is kept.
+        https_port: where the machine answers.
         confidential: credentials that the machine has, which the runner's redactor does not know.
     """
 
@@ -66,6 +67,7 @@ class Wanted:
     fingerprint: str
     entry: Mapping[str, object]
     keep_on_error: bool = False
+    https_port: int = 443
     confidential: Confidential = field(default_factory=Confidential)
 
 
@@ -258,10 +260,12 @@ class Creation:
         if droplet is not None:
             entry |= {"droplet_id": droplet.id, "size": self._wanted.order.size}
         if self._record.ip:
+            port = self._wanted.https_port
+            address = self._record.ip if port == 443 else f"{self._record.ip}:{port}"
             entry |= {
                 "ip": self._record.ip,
-                "address": self._record.ip,
-                "probe": [f"https://{self._record.ip}/"],
+                "address": address,
+                "probe": [f"https://{address}/"],
             }
         if failed := self._apps_failed():
             entry["apps_failed"] = failed

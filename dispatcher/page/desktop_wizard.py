@@ -120,7 +120,8 @@ def step_of(name: str) -> Step:
     """The step that asks for a field."""
     if name.startswith(VIGILANCE):
         return Step.VIGILANCE
-    return Step.APPS if name == APPS else Step.MACHINE
+    is_apps = name == APPS or name.startswith(f"{APPS}[")
+    return Step.APPS if is_apps else Step.MACHINE
 
 
 def begin(schema: Mapping[str, Any] | None, catalogue: Mapping[str, App]) -> Wizard:

@@ -72,6 +72,7 @@ class Instance:
         said: the end of the output of a creation that failed; "" else.
         destroying: id of the open action that destroys it, or "".
         destroyed_by: id of the action that destroyed it, or "".
+        serving: whether a dispatcher runs here; if none does, nothing is known of runs.
         probes: what its machine answered a moment ago; None in lists, and if there is none to ask.
     """
 
@@ -100,6 +101,7 @@ class Instance:
     destroying: str = ""
     destroyed_by: str = ""
     probes: Probes | None = None
+    serving: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,6 +166,7 @@ def instance(site: Site, person: Person, desktop_id: str) -> Instance:
                 raise
             return failed
         shown = _shown(view, reading, desktop, person)
+        shown = replace(shown, serving=reading.overview is not None)
     if desktop.entry is None or desktop.ended_by or reading.trouble:
         return shown
     return replace(shown, probes=site.once(_prober).look(desktop.entry))

@@ -48,7 +48,7 @@ id = "desk-1"
 
 def scene_with(
     stack: ExitStack, root: Path, bao: Bao, cloud: FakeCloud, nomad: Nomad | None
-) -> Scene:
+) -> tuple[Scene, DesktopMachine]:
     machine = DesktopMachine(stack)
     cloud.made = lambda droplet: machine.boot(droplet.user_data)
     settings = {
@@ -79,7 +79,7 @@ def scene_with(
     )
     stack.callback(bao.client().sys.disable_secrets_engine, transit)
     stack.callback(scene.clear)
-    return scene
+    return scene, machine
 
 
 @pytest.mark.needs("bao", "bwrap")
@@ -100,7 +100,7 @@ def test_on_nomad(bao_server: Bao, nomad: Nomad, tmp_path: Path) -> None:
 def play(root: Path, bao: Bao, *, nomad: Nomad | None) -> None:
     cloud = FakeCloud(address=lambda _: "127.0.0.1")
     with ExitStack() as stack:
-        scene = scene_with(stack, root, bao, cloud, nomad)
+        scene, _ = scene_with(stack, root, bao, cloud, nomad)
         scene.merge({"vault/actions/desk-1.toml": CREATE}, "A desktop for Alice")
         with serving(scene):
             result = all_results(scene, ["desk-1"])["desk-1"]

@@ -1,5 +1,6 @@
 """Stands in for a machine that became a desktop: serves what nginx serves there, by the TLS certificate
-that its user data brought. It installs and runs nothing; what it reports is set by the test.
+that its user data brought, and logs in as Guacamole does, by the key that it brought. It installs and
+runs nothing; what it reports is set by the test.
 """
 
 from __future__ import annotations
@@ -13,10 +14,14 @@ from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from dispatcher.desktop.probes import DESKTOP_PATH
 from dispatcher.desktop.report import REPORT_PATH
+from tests.fakes.guacamole import FakeGuacamole
 from tests.support.machines import written
+
+PAGE = b"<!doctype html><title>Guacamole</title><p>The desktop</p>"
 
 
 class DesktopMachine:
@@ -25,12 +30,14 @@ class DesktopMachine:
     Attributes:
         report: what it reports.
         up: whether Guacamole's page is there.
+        guacamole: who logs in there; None before the first boot.
         http_port, https_port: on 127.0.0.1.
     """
 
     def __init__(self, stack: ExitStack) -> None:
         self.report: dict[str, Any] = {"stage": "installing-packages"}
         self.up = False
+        self.guacamole: FakeGuacamole | None = None
         self._stack = stack
         self.http_port = self._serve(None)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -45,6 +52,9 @@ class DesktopMachine:
                     files[f"/etc/disinto-desktop/tls/{name}"].content
                 )
             self._context.load_cert_chain(f"{directory}/cert.pem", f"{directory}/key.pem")
+        environment = files["/etc/disinto-desktop/guacamole/environment"].content
+        key = environment.split(b"JSON_SECRET_KEY=")[1].split()[0]
+        self.guacamole = FakeGuacamole(key=bytes.fromhex(key.decode()))
         self.report = {"stage": "final-health-check", "vnc": up, "guacamole": up}
         self.up = up
 
@@ -61,6 +71,18 @@ class DesktopMachine:
                     self.send_response(200)
                 else:
                     self.send_response(200 if machine.up and self.path == DESKTOP_PATH else 503)
+                    body = PAGE if machine.up else b""
+                self.answer(body)
+
+            def do_POST(self) -> None:
+                form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                status, reply = 503, {}
+                if machine.guacamole is not None and self.path == f"{DESKTOP_PATH}api/tokens":
+                    status, reply = machine.guacamole.log_in(form)
+                self.send_response(status)
+                self.answer(json.dumps(reply).encode())
+
+            def answer(self, body: bytes) -> None:
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)
