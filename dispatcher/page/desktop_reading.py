@@ -85,14 +85,18 @@ class DesktopsView:
 
     @contextmanager
     def reading(self) -> Iterator[Reading]:
-        """The desktops at the newest commit that is here; nobody else reads meanwhile."""
+        """The desktops at the newest commit that is here; nobody else reads meanwhile.
+
+        Raises:
+            Unavailable, Denied: there is none yet, and the remote does not answer.
+        """
         status, trouble = self.live.status, ""
         overview = status.overview if status is not None and status.fresh else None
         reader = self._verified
         with self._lock:
-            head = self.live.repo.local_head()
-            if head is not None:
-                self.live.repo.advance(self._tree, head.commit)
+            # Before the first fetch there is no commit to read at.
+            head = self.live.repo.local_head() or self.live.repo.fetch()
+            self.live.repo.advance(self._tree, head.commit)
             try:
                 self.verifier.keys_digest()
             except DisintoError as error:

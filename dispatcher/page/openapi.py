@@ -51,7 +51,8 @@ def document(
     schemas: dict[str, Any] = {"Problem": _PROBLEM}
     paths: dict[str, Any] = {}
     for page in pages:
-        path = page.path if page.stream or page.method != "GET" else page.json_path
+        plain = page.stream or page.leads_away or page.method != "GET"
+        path = page.path if plain else page.json_path
         paths.setdefault(path, {})[page.method.lower()] = _operation(page, schemas, tokens=tokens)
     return {
         "openapi": VERSION,

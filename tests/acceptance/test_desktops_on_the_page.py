@@ -73,15 +73,28 @@ def says(chrome: Chrome, *words: str) -> None:
     assert all(word in text for word in words), text
 
 
+@patiently
 def press(chrome: Chrome, label: str) -> None:
-    xpath = f"//main//*[self::a or self::button][starts-with(normalize-space(), '{label}')]"
-    patiently(chrome.find_element)(By.XPATH, xpath).click()
+    """A link or a button of the page; it may just be renewing itself."""
+    labelled = f"starts-with(normalize-space(), '{label}')"
+    chrome.find_element(By.XPATH, f"//main//*[self::a or self::button][{labelled}]").click()
 
 
+@patiently
+def choose(chrome: Chrome, name: str) -> None:
+    chrome.find_element(By.NAME, name).click()
+
+
+@patiently
 def enter(chrome: Chrome, name: str, text: str, *, then: str = "") -> None:
     field = chrome.find_element(By.NAME, name)
     field.clear()
     field.send_keys(text + then)
+
+
+@patiently
+def go_to_desktops(chrome: Chrome) -> None:
+    chrome.find_element(By.LINK_TEXT, "Desktops").click()
 
 
 def test_from_the_wizard_to_the_end(bao_server: Bao, tmp_path: Path) -> None:
@@ -95,7 +108,7 @@ def test_from_the_wizard_to_the_end(bao_server: Bao, tmp_path: Path) -> None:
             accepting = ("--ignore-certificate-errors",)  # of the machine, as a person would
             chrome = stack.enter_context(browser(tmp_path / "profile", more=accepting))
             chrome.get(link)
-            chrome.find_element(By.LINK_TEXT, "Desktops").click()
+            go_to_desktops(chrome)
             says(chrome, "There are no desktops.")
             wizard(chrome, "alice")
             says(chrome, "being set up", "installing packages", "48%")
@@ -127,7 +140,7 @@ def wizard(chrome: Chrome, name: str) -> None:
     says(chrome, "nothing was sent")
     enter(chrome, "params.lifetime", "8h")
     enter(chrome, "params.name", name, then=Keys.ENTER)
-    chrome.find_element(By.NAME, "app.git").click()
+    choose(chrome, "app.git")
     press(chrome, "Continue")
     says(chrome, f'name = "{name}"', 'lifetime = "8h"', "git", "None is needed")
     press(chrome, "Create it")
@@ -154,24 +167,29 @@ def opened(chrome: Chrome, machine: DesktopMachine) -> None:
 def full(chrome: Chrome, cloud: FakeCloud) -> None:
     """The provider refuses a second one: its words are on the page, and in the wizard."""
     cloud.limit = 1
-    chrome.find_element(By.LINK_TEXT, "Desktops").click()
+    go_to_desktops(chrome)
     wizard(chrome, "bob")
     says(chrome, "not created", "droplet limit of 1 is reached")
     press(chrome, "Try again")
     says(chrome, "It was not created", "droplet limit of 1 is reached")
     press(chrome, "Continue")
-    assert chrome.find_element(By.NAME, "params.name").get_attribute("value") == "bob"
+    prefilled(chrome, "params.name", "bob")
     assert len(cloud.running()) == 1
 
 
+@patiently
+def prefilled(chrome: Chrome, name: str, value: str) -> None:
+    assert chrome.find_element(By.NAME, name).get_attribute("value") == value
+
+
 def destroyed(chrome: Chrome, cloud: FakeCloud) -> None:
-    chrome.find_element(By.LINK_TEXT, "Desktops").click()
+    go_to_desktops(chrome)
     press(chrome, "Destroy")
     says(chrome, "Destroy this desktop?", "Everything on it is lost")
     press(chrome, "Destroy it")
     says(chrome, "destroyed", "Destroyed by")
     assert cloud.running() == []
-    chrome.find_element(By.LINK_TEXT, "Desktops").click()
+    go_to_desktops(chrome)
     says(chrome, "There are no desktops.")
 
 

@@ -34,6 +34,17 @@ def test_every_page_is_described() -> None:
     assert all(op["summary"].endswith(".") for op in operations)
 
 
+def test_what_a_program_sends_and_where_it_is_led() -> None:
+    paths = DOCUMENT["paths"]
+    launch = paths["/desktops/{id}/launch"]["get"]
+    assert set(launch["responses"]) >= {"302", "404", "409", "500"}
+    assert "200" not in launch["responses"]
+    assert [p["name"] for p in launch["parameters"] if p["in"] == "query"] == ["target"]
+    asked = paths["/desktops"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert asked == {"$ref": "#/components/schemas/Wanted"}
+    assert DOCUMENT["components"]["schemas"]["Wanted"]["required"] == ["name"]
+
+
 def test_every_reference_leads_somewhere() -> None:
     for reference in references(DOCUMENT):
         place = DOCUMENT
