@@ -23,7 +23,7 @@ def test_no_machine_and_no_entry_are_left(bao_server: Bao, tmp_path: Path) -> No
     cloud = FakeCloud(ip_after_s=3600, gone_after_s=15)
     accepted = threading.Event()
     with ExitStack() as stack:
-        scene = scene_with(stack, tmp_path, bao_server, cloud, None)
+        scene, _ = scene_with(stack, tmp_path, bao_server, cloud, None)
 
         def made(_droplet: FakeDroplet) -> None:
             accepted.set()
