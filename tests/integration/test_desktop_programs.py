@@ -113,14 +113,15 @@ def test_a_desktop_is_made_and_destroyed(account: Account) -> None:
         "disinto:desktops", "disinto:desktop:desk-1", f"disinto:run:desk-1:{BLOB}",
     ]  # fmt: skip
     entry = account.outputs["inventory"]
+    address = f"127.0.0.1:{account.machine.https_port}"
     assert len(entry.pop("fingerprint")) == 64
     assert entry.pop("expires_at").endswith("Z")
     assert entry == {
         "id": "desk-1", "name": "alice-1", "region": "sfo3", "size": "s-2vcpu-4gb",
         "image": "ubuntu-24-04-x64", "key_version": 3, "run_key": f"desk-1.{BLOB}",
         "project": "disinto", "apps": [], "vigilance": False, "gateway_host": "desktops.example",
-        "droplet_id": droplet.id, "ip": "127.0.0.1", "address": "127.0.0.1",
-        "probe": ["https://127.0.0.1/"], "state": "ACTIVE",
+        "droplet_id": droplet.id, "ip": "127.0.0.1", "address": address,
+        "probe": [f"https://{address}/"], "state": "ACTIVE",
     }  # fmt: skip
     assert account.progress[0] == ("provisioning-droplet", 22)
     assert account.progress[-1] == ("active", 100)
