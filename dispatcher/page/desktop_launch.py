@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 
+from dispatcher.assembly import open_vault
 from dispatcher.errors import DisintoError
 from dispatcher.loop.inventory import InventoryEntry
 from dispatcher.operate.desktop_access import (
@@ -26,7 +27,9 @@ from dispatcher.page.language import mark
 from dispatcher.page.problems import FieldError, Problem
 from dispatcher.page.sessions import Person
 from dispatcher.page.site import Site
+from dispatcher.settings import Settings
 from dispatcher.vault import Vault
+from dispatcher.vault.page import is_page
 
 AT_ONCE = 8
 """Desktops that are being opened at a time; each may take a while."""
@@ -95,7 +98,7 @@ def _opened(site: Site, person: Person, entry: InventoryEntry, place: Place) -> 
         return open_desktop(
             entry,
             place=place,
-            vault=Vault.of_operator(settings.vault, environ=os.environ),
+            vault=_vault(settings),
             settings=settings,
             username=person.login,
             now=site.clock(),
@@ -112,6 +115,15 @@ def _opened(site: Site, person: Person, entry: InventoryEntry, place: Place) -> 
             remedy=error.remedy or mark("See that Vault is up, and what token this page has."),
             values={"why": error.what},
         ) from None
+
+
+def _vault(settings: Settings) -> Vault:
+    """With the page's own permissions if it has some, else with those of whoever started it."""
+    own = open_vault(settings, os.environ)
+    if is_page(own, settings):
+        return own
+    own.close()
+    return Vault.of_operator(settings.vault, environ=os.environ)
 
 
 def _not_ready(desktop_id: str, why: str) -> Problem:

@@ -24,6 +24,8 @@ from dispatcher.operate.submission_client import SubmissionClient
 from dispatcher.page.protection import FORM_TOKEN
 from dispatcher.page.sessions import Person as Visitor
 from dispatcher.page.site import Site
+from dispatcher.settings.models import VaultAuth
+from dispatcher.vault.names import page_policy
 from tests.fakes.guacamole import FakeGuacamole, serving
 from tests.servers.bao import Bao
 from tests.support.desktop_stage import Person, credentials, desktop_stage, finish, submitted
@@ -164,6 +166,7 @@ def test_from_the_wizard_to_destruction(
             assert MARKUP not in html
         opened(browser, guacamole, own)
         someone_else(site, guacamole)
+        with_permissions_of_its_own(browser, site, operator, tmp_path)
         vault_down(browser, site)
     destroyed(stage, browser)
 
@@ -213,6 +216,24 @@ def someone_else(site: Site, guacamole: FakeGuacamole) -> None:
     assert shown(mine)["yours"]
     assert mine.get(f"/desktops/{DESK}/launch?target=ip").status_code == 302
     assert a_client(site).get(f"/desktops/{DESK}/launch", headers=JSON).status_code == 401
+
+
+def with_permissions_of_its_own(
+    browser: TestClient, site: Site, operator: Person, directory: Path
+) -> None:
+    """The page's own policy is enough, and is used before the token of whoever started it."""
+    before, vault = site.settings, site.settings.vault
+    client = operator.stage.scene.server.client()
+    made = client.auth.token.create(policies=[page_policy(vault)], ttl="1h", no_parent=True)
+    file = directory / "page.token"
+    file.write_text(made["auth"]["client_token"])
+    own = vault.model_copy(update={"auth": VaultAuth.TOKEN, "token_file": file})
+    site.settings = before.model_copy(update={"vault": own})
+    with pytest.MonkeyPatch.context() as without:
+        without.delenv("VAULT_TOKEN")
+        answer = browser.get(f"/desktops/{DESK}/launch?target=ip")
+    site.settings = before
+    assert answer.status_code == 302, answer.text
 
 
 def vault_down(browser: TestClient, site: Site) -> None:
