@@ -25,6 +25,7 @@ POLL_S = 2.0
 
 
 REST_S = 10.0
+CALLS_GOAL = 10
 
 
 def measure(_stage: Stage) -> list[Figure]:
@@ -37,7 +38,7 @@ def merge_to_dispatch(count: int = 20) -> list[Figure]:
     figures = []
     with forgejo.serve() as forge, bao.serve() as vault, tempfile.TemporaryDirectory() as folder:
         for name, poll_s, hook, limit_s in (
-            ("approval_webhook", NEVER_S, True, 1.0),
+            ("approval_webhook", NEVER_S, True, 0.3),
             ("approval_poll", POLL_S, False, POLL_S + 1.0),
         ):
             directory = Path(folder) / name
@@ -68,17 +69,17 @@ def merge_to_dispatch(count: int = 20) -> list[Figure]:
 def _forge_calls() -> Iterator[list[str]]:
     """Every request that goes to the forge from now on."""
     requests: list[str] = []
-    exchange = Exchange._exchange
+    answer = Exchange._answer
 
     def counted(forge: Exchange, method: str, path: str, **options: Any) -> Any:
         requests.append(f"{method} {path}")
-        return exchange(forge, method, path, **options)
+        return answer(forge, method, path, **options)
 
-    Exchange._exchange = counted  # type: ignore[method-assign]
+    Exchange._answer = counted  # type: ignore[method-assign]
     try:
         yield requests
     finally:
-        Exchange._exchange = exchange  # type: ignore[method-assign]
+        Exchange._answer = answer  # type: ignore[method-assign]
 
 
 def _calls(calls: list[str], actions: int) -> Figure:
@@ -91,9 +92,9 @@ def _calls(calls: list[str], actions: int) -> Figure:
     return Figure(
         name="approval",
         what="calls to the forge for each action, and at rest",
-        goal="0 at rest",
+        goal=f"at most {CALLS_GOAL}, and 0 at rest",
         measured=f"{per_action:.1f} for each action, reports included; {at_rest} in {REST_S:g} s of rest",
-        reached=at_rest == 0,
+        reached=at_rest == 0 and per_action <= CALLS_GOAL,
         values={"calls_per_action": per_action, "calls_at_rest": at_rest},
     )
 

@@ -215,7 +215,7 @@ def open_client(
     Args:
         author: name and e-mail address for commits; None for those of the settings.
     """
-    from dispatcher.gate.forgejo import Approvers
+    from dispatcher.gate.approvers import Approvers
     from dispatcher.loop.formulas import FormulaStore
     from dispatcher.operate.submission_client import SubmissionClient
     from dispatcher.vault import Grants
@@ -337,7 +337,8 @@ def open_gate(
 
     match settings.policy.gate:
         case GateKind.FORGEJO if forge is not None:
-            from dispatcher.gate.forgejo import Approvers, ForgejoGate
+            from dispatcher.gate.approvers import Approvers
+            from dispatcher.gate.forgejo import ForgejoGate
 
             configured: Gate = ForgejoGate(
                 forge=forge,

@@ -5,6 +5,7 @@ It must not decide anything: ``dispatcher.gate`` interprets the answers.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote
@@ -37,6 +38,7 @@ from dispatcher.forge.records import (
     Team,
     TimeLineEntry,
     User,
+    Version,
 )
 from dispatcher.forge.sized import all_sized
 from dispatcher.settings import ForgeSettings
@@ -60,7 +62,12 @@ _STATUS = TypeAdapter(Status)
 _STATUSES = many(Status)
 _TEAMS = many(Team)
 _USER = TypeAdapter(User)
+_VERSION = TypeAdapter(Version)
 _USERS = many(User)
+
+
+_FINDS_NO_COMMIT = re.compile(r"7\.0\.[0-5](?!\d)")
+"""Versions of Forgejo that cannot say which request merged a commit."""
 
 
 class ForgeApi:
@@ -93,6 +100,7 @@ class ForgeApi:
         self._web_url = f"{settings.url.rstrip('/')}/{quote(owner, safe='')}/{quote(name, safe='')}"
         self._lock = threading.Lock()
         self._teams: dict[str, int] = {}
+        self._of_version: str | None = None
         self._http = Exchange(
             url=settings.url,
             token=token,
@@ -122,9 +130,22 @@ class ForgeApi:
         """The request whose merge produced this commit, by the forge's records; None if there is
         none.
 
-        Forgejo 7.0.0 to 7.0.5 returns 404 for every commit: None does not prove that there is none.
+        Forgejo 7.0.0 to 7.0.5 returns 404 for every commit, so it is not asked: None does not prove that
+        there is none.
         """
+        if _FINDS_NO_COMMIT.match(self._version()):
+            return None
         return self._http.get(f"{self._repo}/commits/{commit}/pull", _REQUEST)
+
+    def _version(self) -> str:
+        """The forge's version, as it was when first asked; "" if it has none."""
+        with self._lock:
+            if self._of_version is not None:
+                return self._of_version
+        answer = self._http.get("/version", _VERSION)
+        with self._lock:
+            self._of_version = answer.version if answer else ""
+            return self._of_version
 
     def closed_requests(self, page: int) -> Sequence[Request]:
         """One page (from 1) of closed requests, the latest changed first."""
@@ -151,7 +172,7 @@ class ForgeApi:
 
     def reviews(self, number: int) -> Sequence[Review]:
         """All reviews of a request, in no promised order."""
-        return self._http.pages(f"{self._repo}/pulls/{number}/reviews", _REVIEWS)
+        return self._http.pages(f"{self._repo}/pulls/{number}/reviews", _REVIEWS, counted=True)
 
     def pushes(self, number: int) -> Sequence[Push]:
         """The pushes to a request's branch between its opening and its merge, in order."""
@@ -164,16 +185,18 @@ class ForgeApi:
     def request_commits(self, number: int) -> Sequence[RequestCommit]:
         """All commits of a request."""
         extra = {"verification": "false", "files": "false"}
-        return self._http.pages(f"{self._repo}/pulls/{number}/commits", _COMMITS, extra)
+        return self._http.pages(
+            f"{self._repo}/pulls/{number}/commits", _COMMITS, extra, counted=True
+        )
 
-    def permission(self, login: str) -> str:
-        """``none``, ``read``, ``write``, ``admin`` or ``owner``; "none" for an unknown account.
+    def permission(self, login: str) -> Permission | None:
+        """``none``, ``read``, ``write``, ``admin`` or ``owner``, with the account; None if there is no
+        such account.
 
         The forge reveals this to administrators of the repository only.
         """
         path = f"{self._repo}/collaborators/{quote(login, safe='')}/permission"
-        answer = self._http.get(path, _PERMISSION)
-        return answer.permission if answer else "none"
+        return self._http.get(path, _PERMISSION)
 
     def user(self, login: str) -> User | None:
         """An account; its e-mail address is the real one only if the token may see it."""

@@ -142,15 +142,29 @@ class Exchange:
         self._client.close()
 
     def pages(
-        self, path: str, of: TypeAdapter[list[_T]], params: Mapping[str, object] | None = None
+        self,
+        path: str,
+        of: TypeAdapter[list[_T]],
+        params: Mapping[str, object] | None = None,
+        *,
+        counted: bool = False,
     ) -> list[_T]:
-        """All pages of a list, until one is empty: neither a short page nor a header is its end."""
+        """All pages of a list, until one is empty. A short page is no end: the forge filters after it
+        has cut the list into pages.
+
+        Args:
+            counted: whether the forge's header counts the whole list, filtered entries as well: then
+                a short page that completes that number is the last. On a time line it counts the page.
+        """
         entries: list[_T] = []
-        for page in range(1, MAX_PAGES + 1):
-            part = self.must(path, of, {"limit": PAGE, **(params or {}), "page": page})
-            if not part:
+        for number in range(1, MAX_PAGES + 1):
+            page = self.page(path, of, {"limit": PAGE, **(params or {}), "page": number})
+            if page is None:
+                raise _must_exist(path)
+            entries.extend(page.entries)
+            complete = counted and len(page.entries) < PAGE and page.total == len(entries)
+            if not page.entries or complete:
                 return entries
-            entries.extend(part)
         raise TooLarge(f"the forge has more than {MAX_PAGES} pages of {path}")
 
     def get(
@@ -199,10 +213,7 @@ class Exchange:
         """One record that must exist."""
         answer = self.get(path, of, params)
         if answer is None:
-            raise _no_answer(
-                f"the forge answered 404 to GET {path}",
-                "Check [forge] url and repository, and that the token may read the repository.",
-            )
+            raise _must_exist(path)
         return answer
 
     def send(
@@ -291,6 +302,13 @@ class Exchange:
 def no_cookies() -> CookieJar:
     """Keeps no cookie: a client that is used with several tokens must not mix up whose they are."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=()))
+
+
+def _must_exist(path: str) -> Unavailable:
+    return _no_answer(
+        f"the forge answered 404 to GET {path}",
+        "Check [forge] url and repository, and that the token may read the repository.",
+    )
 
 
 def _date(text: str) -> float | None:

@@ -172,9 +172,16 @@ class GitRef(Answer):
 
 
 class Permission(Answer):
-    """Rights on the repository: none, read, write, admin or owner (also of a site admin)."""
+    """Rights on the repository: none, read, write, admin or owner (also of a site admin); and the
+    account that has them, None from a forge that does not add it.
+    """
 
     permission: str
+    user: User | None = None
+
+
+class Version(Answer):
+    version: str
 
 
 class Team(Answer):

@@ -38,6 +38,10 @@ class CommitStatuses:
         """Drop the cache: another dispatcher may have set statuses since."""
         self._cache.clear()
 
+    def none_yet(self, commit: str) -> None:
+        """Note that a commit can have no status of ours yet but those that were set here."""
+        self._cache.setdefault(commit, {})
+
     def get(self, commit: str, context: str) -> Status | None:
         """A commit's status for a context; None if there is none among its latest 50.
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from dispatcher.forge import TooLarge
 from dispatcher.forge.records import Push, Request, RequestCommit, Review, User
 from dispatcher.gate.approval import ReviewCandidate, Submission, weigh
+from dispatcher.gate.approvers import Approvers, Forge, administers
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.history import Broken, History, origin, short
 from dispatcher.gate.landing import find_settled, merged_request
@@ -50,49 +51,6 @@ _A = TypeVar("_A")
 _B = TypeVar("_B")
 
 
-class Forge(Protocol):
-    """The part of ``dispatcher.forge.ForgeApi`` that a decision needs."""
-
-    def request_of(self, commit: str) -> Request | None: ...
-    def closed_requests(self, page: int) -> Sequence[Request]: ...
-    def merged_head(self, number: int) -> str | None: ...
-    def blob_at(self, commit: str, path: str) -> str | None: ...
-    def reviews(self, number: int) -> Sequence[Review]: ...
-    def pushes(self, number: int) -> Sequence[Push]: ...
-    def request_commits(self, number: int) -> Sequence[RequestCommit]: ...
-    def permission(self, login: str) -> str: ...
-    def user(self, login: str) -> User | None: ...
-    def in_team(self, team: str, login: str) -> bool: ...
-    def team_members(self, team: str) -> Sequence[User]: ...
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Approvers:
-    """Who may approve: the accounts named, the members of a team, or, if neither is given,
-    administrators of the repository or the site.
-    """
-
-    logins: tuple[str, ...] = ()
-    team: str = ""
-
-    def may(self, forge: Forge, user: User) -> bool:
-        """Whether this account may approve."""
-        if self.logins and user.name in {login.lower() for login in self.logins}:
-            return True
-        if self.team and forge.in_team(self.team, user.login):
-            return True
-        if self.logins or self.team:
-            return False
-        return forge.permission(user.login) in ("admin", "owner")
-
-    def __str__(self) -> str:
-        if self.logins or self.team:
-            return " or ".join(
-                (*self.logins, *((f"a member of {self.team}",) if self.team else ()))
-            )
-        return "an administrator"
-
-
 class _No(Exception):
     """The end of a decision that is not an approval."""
 
@@ -117,6 +75,20 @@ class _Judged:
     approved_by: tuple[str, ...]
     reason: str
     at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Records:
+    """What the forge says of a request, while it is being asked for.
+
+    Attributes:
+        asked_in: the round in which it was asked for.
+    """
+
+    asked_in: int
+    reviews: Future[Sequence[Review]]
+    pushes: Future[Sequence[Push]]
+    commits: Future[Sequence[RequestCommit]]
 
 
 class ForgejoGate:
@@ -182,7 +154,7 @@ class ForgejoGate:
                 f"{path}, which dropped a later change of the file; {_bring(path)}",
                 commit=lineage.mainline.sha,
             )
-        request, head = self._request(lineage, question)
+        request, head, records = self._request(lineage, question)
         merged_at = request.merged_at.timestamp() if request.merged_at else 0.0
         if lost := self._history.forgotten(lineage.mainline.sha, at=merged_at):
             raise _No(
@@ -192,7 +164,7 @@ class ForgejoGate:
                 request=request.number,
             )
         end_check = self._same_blob(request, head, question)
-        judged = self._judge(request, head, question.need)
+        judged = self._judge(request, head, question.need, records)
         end_check()
         if not judged.approved_by:
             plain = question.need.plain
@@ -227,8 +199,12 @@ class ForgejoGate:
 
     # --- which request --------------------------------------------------------------------------
 
-    def _request(self, lineage: Lineage, question: Question) -> tuple[Request, str]:
-        """The merged request that brought the change, and its merged head."""
+    def _request(
+        self, lineage: Lineage, question: Question
+    ) -> tuple[Request, str, _Records | None]:
+        """The merged request that brought the change, and its merged head. When the request is new, its
+        records are asked for at the same time.
+        """
         change = lineage.mainline.sha
         if not self._history.is_ancestor(lineage.last.sha, change):
             raise _No(
@@ -239,7 +215,7 @@ class ForgejoGate:
             )
         cached = self._requests.get(change)
         if cached is not None:
-            return cached
+            return *cached, None
         request = self._find_settled(lineage, question)
         if request is None:
             raise _No(
@@ -248,12 +224,21 @@ class ForgejoGate:
                 f"pull request; {_bring(question.path)}",
                 commit=change,
             )
+        number = request.number
+        with self._lock:
+            asked_in = self._round
+        records = _Records(
+            asked_in=asked_in,
+            reviews=self._threads.submit(self._forge.reviews, number),
+            pushes=self._threads.submit(self._forge.pushes, number),
+            commits=self._threads.submit(self._forge.request_commits, number),
+        )
         head = self._merged_head(request)
         with self._lock:
             if len(self._requests) >= 10_000:
                 self._requests.clear()
             self._requests[change] = (request, head)
-        return request, head
+        return request, head, records
 
     def _find_settled(self, lineage: Lineage, question: Question) -> Request | None:
         return find_settled(
@@ -302,8 +287,8 @@ class ForgejoGate:
             raise no(f"did not leave {question.path} as it is now")
         if not request.merge_base:
             raise no("has no place at which it left the branch")
-        reviewed = self._threads.submit(self._forge.blob_at, head, question.path)
-        before = self._threads.submit(self._forge.blob_at, request.merge_base, question.path)
+        reviewed = self._threads.submit(self._blob_at, head, question)
+        before = self._threads.submit(self._blob_at, request.merge_base, question)
 
         def end() -> None:
             if reviewed.result() != question.blob:
@@ -313,16 +298,22 @@ class ForgejoGate:
 
         return end
 
+    def _blob_at(self, commit: str, question: Question) -> str | None:
+        """The file's blob at a commit of the request: from the clone, if a merge brought the commit there."""
+        if self._history.is_ancestor(commit, question.commit):
+            return self._history.blob_at(commit, question.path)
+        return self._forge.blob_at(commit, question.path)
+
     # --- whose approval -------------------------------------------------------------------------
 
-    def _judge(self, request: Request, head: str, need: Need) -> _Judged:
+    def _judge(self, request: Request, head: str, need: Need, records: _Records | None) -> _Judged:
         key = (request.number, head, need)
         with self._lock:
             cached = self._judged.get(key)
             if cached is not None and self._clock() - cached.at < FRESH_S:
                 return cached
-            asked_in = self._round
-        approved_by, reason = self._approval(request, head, need)
+            asked_in = records.asked_in if records else self._round
+        approved_by, reason = self._approval(request, head, need, records)
         judged = _Judged(approved_by=approved_by, reason=reason, at=self._clock())
         with self._lock:
             stale = [k for k, v in self._judged.items() if judged.at - v.at >= FRESH_S]
@@ -332,18 +323,23 @@ class ForgejoGate:
                 self._judged[key] = judged
         return judged
 
-    def _approval(self, request: Request, head: str, need: Need) -> tuple[tuple[str, ...], str]:
+    def _approval(
+        self, request: Request, head: str, need: Need, records: _Records | None
+    ) -> tuple[tuple[str, ...], str]:
         """Who approved, and what is missing."""
         if request.user is None:
             return (), "the account that opened it is gone, so it is unknown who is not its author"
         number = request.number
-        reviews = self._forge.reviews(number)
+        reviews = records.reviews.result() if records else self._forge.reviews(number)
         if not reviews:
             missing = self._missing(need, (), frozenset({request.user.name}))
             return (), f"nobody reviewed it; {missing}"
-        pushes, commits = self._both(
-            lambda: self._forge.pushes(number), lambda: self._forge.request_commits(number)
-        )
+        if records is not None:
+            pushes, commits = records.pushes.result(), records.commits.result()
+        else:
+            pushes, commits = self._both(
+                lambda: self._forge.pushes(number), lambda: self._forge.request_commits(number)
+            )
         submission = Submission(
             request=request, head=head, reviews=reviews, pushes=pushes, commits=commits
         )
@@ -371,18 +367,26 @@ class ForgejoGate:
     ) -> Vote | str:
         """The approval, or why it does not count."""
         user, people = candidate.user, need.people
-        account, vote = self._both(
-            lambda: self._forge.user(user.login), lambda: self._standing(user, need)
-        )
-        if not any(vote.may_count_for(rule, people) for rule in need.rules):
-            return "approved it but may not approve actions"
+        account, vote = self._account(user, need)
         if account is None:
             return "approved it but no longer has an account"
+        if not any(vote.may_count_for(rule, people) for rule in need.rules):
+            return "approved it but may not approve actions"
         if account.email.lower() in addresses:
             return "approved it but its commits have the same e-mail address"
         if people.same(user.login, addresses) or people.same(account.email, addresses):
             return "approved it but wrote one of its commits"
         return vote
+
+    def _account(self, user: User, need: Need) -> tuple[User | None, Vote]:
+        """The account as it is now, and its approval. An answer about its permission has both."""
+        if self._approvers.by_permission and not any(rule.teams for rule in need.rules):
+            answer = self._forge.permission(user.login)
+            vote = Vote(name=user.login, listed=administers(answer), teams=frozenset())
+            if answer is None or answer.user is not None:
+                return (answer.user if answer else None), vote
+            return self._forge.user(user.login), vote
+        return self._both(lambda: self._forge.user(user.login), lambda: self._standing(user, need))
 
     def _standing(self, user: User, need: Need) -> Vote:
         """An account's approval, with what the forge says of the account."""

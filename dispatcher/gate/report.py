@@ -8,8 +8,9 @@ forge shows before it is written, so that it can be reported again at any time.
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -37,6 +38,9 @@ DETAILS_LIMIT = 400
 
 TAIL_LINES, TAIL_CHARACTERS = 40, 1_000
 """Of an output that a comment shows, at most."""
+
+SKEW_S = 10.0
+"""Seconds by which the forge's clock may be ahead of ours."""
 
 REMEMBERED = 10_000
 
@@ -77,6 +81,7 @@ class ForgeReporter:
         landings: how actions came to the branch.
         web_url: address of the repository for people, without a slash at the end.
         status, comment: whether to set statuses, and to comment.
+        clock: seconds since the epoch; replaced in tests.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class ForgeReporter:
         web_url: str,
         status: bool = True,
         comment: bool = True,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._landings = landings
         self._web_url = web_url
@@ -95,6 +101,8 @@ class ForgeReporter:
         self._comment = comment
         self._statuses = CommitStatuses(board)
         self._comments = RequestComments(board, branch=branch)
+        self._clock = clock
+        self._since = clock()
         self._lock = threading.Lock()
         self._reported: OrderedDict[str, Decision | Result] = OrderedDict()
         self._landed: OrderedDict[str, Landing] = OrderedDict()
@@ -102,6 +110,7 @@ class ForgeReporter:
     def forget(self) -> None:
         """Drop the cache: another dispatcher may have reported since."""
         with self._lock:
+            self._since = self._clock()
             self._reported.clear()
             self._landed.clear()
             self._statuses.forget()
@@ -129,6 +138,11 @@ class ForgeReporter:
             if decision.landed and decision.request:
                 landing = Landing(commit=decision.landed, request=decision.request)
                 _note(self._landed, action_id, landing)
+                if (
+                    decision.landed_at > self._since + SKEW_S
+                ):  # nobody can have reported it before us
+                    self._statuses.none_yet(decision.landed)
+                    self._comments.none_yet(decision.request)
             if self._status and decision.landed:
                 self._set_decided(action_id, decision)
             if self._comment and decision.request:

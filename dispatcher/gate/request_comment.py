@@ -84,6 +84,10 @@ class RequestComments:
         """Drop the cache: another dispatcher may have commented since."""
         self._cache.clear()
 
+    def none_yet(self, request: int) -> None:
+        """Note that a request can have no comment of ours yet but one that was made here."""
+        self._cache.setdefault(request, None)
+
     def put(self, request: int, rows: Sequence[Row], *, create: bool) -> None:
         """Write rows into the comment on a request, replacing those of the same actions.
 

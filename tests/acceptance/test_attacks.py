@@ -11,7 +11,8 @@ import pytest
 
 from dispatcher.forge import ForgeApi
 from dispatcher.gate import TieredGate
-from dispatcher.gate.forgejo import Approvers, ForgejoGate
+from dispatcher.gate.approvers import Approvers
+from dispatcher.gate.forgejo import ForgejoGate
 from dispatcher.settings import ForgeSettings
 from tests.attacks.table import TABLE, Scene
 from tests.servers.forgejo import Forgejo

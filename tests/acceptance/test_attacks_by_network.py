@@ -14,7 +14,8 @@ import pytest
 
 from dispatcher.forge import ForgeApi
 from dispatcher.gate import NoGate, TieredGate
-from dispatcher.gate.forgejo import Approvers, ForgejoGate
+from dispatcher.gate.approvers import Approvers
+from dispatcher.gate.forgejo import ForgejoGate
 from dispatcher.listener.app import App
 from dispatcher.listener.hooks import PushHook
 from dispatcher.listener.serving import Listener

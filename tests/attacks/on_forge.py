@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dispatcher.gate.forgejo import Approvers
+from dispatcher.gate.approvers import Approvers
 from tests.servers.forgejo import Refused
 from tests.support.forge_stage import Stage, action_path, action_text
 from tests.support.judging import Found

@@ -11,6 +11,7 @@ from dispatcher.forge.records import (
     BranchEnd,
     GitCommit,
     Identity,
+    Permission,
     Push,
     Request,
     RequestCommit,
@@ -18,7 +19,8 @@ from dispatcher.forge.records import (
     User,
 )
 from dispatcher.gate import Decision, Question
-from dispatcher.gate.forgejo import Approvers, ForgejoGate
+from dispatcher.gate.approvers import Approvers
+from dispatcher.gate.forgejo import ForgejoGate
 from dispatcher.model.approval_need import PLAIN
 from dispatcher.model.run import Tier
 from dispatcher.ops_repo.lineage import Change, Lineage
@@ -123,9 +125,11 @@ class FakeForge:
             for a in self.authors
         ]
 
-    def permission(self, login: str) -> str:
+    def permission(self, login: str) -> Permission | None:
         self._called("permission")
-        return self.permissions.get(login, "none")
+        if login in self.gone:
+            return None
+        return Permission(permission=self.permissions.get(login, "none"), user=user(login))
 
     def user(self, login: str) -> User | None:
         self._called("user")
@@ -163,9 +167,11 @@ class FakeHistory:
         )
 
     def blob_at(self, commit: str, path: str) -> str | None:
-        return self.blobs.get((commit, path), BLOB)
+        return self.blobs.get((commit, path), None if commit == BASE else BLOB)
 
     def is_ancestor(self, ancestor: str, commit: str) -> bool:
+        if ancestor not in self.order:
+            return False
         return self.order.index(ancestor) <= self.order.index(commit)
 
     def mainline(self, commit: str, *, since: str, limit: int) -> Sequence[str]:
@@ -179,6 +185,11 @@ class FakeHistory:
 
     def arrived_at(self, change: Change) -> float:
         return float(change.committed_at)
+
+
+def squashed() -> FakeHistory:
+    """The clone has one commit of the request, which the forge made of the others."""
+    return FakeHistory(last=MERGE, order=(BASE, MERGE, HEAD))
 
 
 class Clock:

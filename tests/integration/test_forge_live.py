@@ -13,7 +13,7 @@ import pytest
 from dispatcher.assembly import doctor_openers, open_repo
 from dispatcher.forge import ForgeRefused
 from dispatcher.gate import Answer
-from dispatcher.gate.forgejo import Approvers
+from dispatcher.gate.approvers import Approvers
 from dispatcher.gate.landing import Landings
 from dispatcher.gate.report import ForgeReporter
 from dispatcher.gate.request_comment import MARKER

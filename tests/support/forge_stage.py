@@ -14,7 +14,8 @@ import tenacity
 
 from dispatcher.forge import ForgeApi
 from dispatcher.gate import Gate, TieredGate
-from dispatcher.gate.forgejo import Approvers, ForgejoGate
+from dispatcher.gate.approvers import Approvers
+from dispatcher.gate.forgejo import ForgejoGate
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.settings import ForgeSettings
 from tests.servers.forgejo import Account, Forgejo, Refused

@@ -46,16 +46,56 @@ def review(number: int, user: Any = None) -> dict[str, Any]:
     }
 
 
-def test_reviews_are_read_until_a_page_is_empty_whatever_its_length() -> None:
+@pytest.mark.parametrize(
+    ("sizes", "total", "calls"),
+    [
+        ([30, 50, 1], "81", 3),  # a forge may give fewer than it was asked for
+        ([30, 50, 1], "90", 4),  # it filters entries that it has counted
+        ([30, 50, 1], None, 4),
+        ([30, 50, 1], "x", 4),
+        ([50, 50], "50", 3),  # a full page is no end, whatever the header says
+        ([2], "2", 1),
+    ],
+)
+def test_reviews_are_read_until_all_that_the_forge_counts_are_there_or_a_page_is_empty(
+    sizes: list[int], total: str | None, calls: int
+) -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         page = int(request.url.params["page"])
-        sizes = {1: 30, 2: 50, 3: 1}  # a forge may give fewer than it was asked for
-        entries = [review(page * 100 + n) for n in range(sizes.get(page, 0))]
-        return httpx.Response(200, json=entries, headers={"X-Total-Count": "30"})
+        size = sizes[page - 1] if page <= len(sizes) else 0
+        entries = [review(page * 100 + n) for n in range(size)]
+        headers = {} if total is None else {"X-Total-Count": total}
+        return httpx.Response(200, json=entries, headers=headers)
 
     forge = api(answer)
-    assert len(forge.reviews(1)) == 81
-    assert forge.calls == 4
+    assert len(forge.reviews(1)) == sum(sizes)
+    assert forge.calls == calls
+
+
+def test_a_time_line_is_read_until_a_page_is_empty_whatever_its_header_says() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        pushed = {"type": "pull_push", "body": json.dumps({"commit_ids": [SHA]})}
+        pushed |= {"created_at": "2026-01-01T12:00:00Z", "user": None}
+        entries = [pushed] if int(request.url.params["page"]) <= 2 else []
+        return httpx.Response(200, json=entries, headers={"X-Total-Count": "1"})
+
+    assert len(api(answer).pushes(1)) == 2
+
+
+def test_a_forge_that_finds_no_commit_is_not_asked_for_one() -> None:
+    def answer(version: str) -> Answer:
+        def answered(request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/version"):
+                return httpx.Response(200, json={"version": version})
+            return httpx.Response(404, json={"message": "not found"})
+
+        return answered
+
+    for version, calls in {"7.0.0+gitea-1.22.0": 1, "7.0.5": 1, "7.0.50": 3, "8.0.0": 3}.items():
+        forge = api(answer(version))
+        assert forge.request_of(SHA) is None
+        assert forge.request_of(SHA) is None
+        assert forge.calls == calls, version
 
 
 def test_an_endless_list_is_given_up() -> None:

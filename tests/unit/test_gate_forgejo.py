@@ -15,7 +15,8 @@ from dispatcher.forge.records import (
     RequestCommit,
 )
 from dispatcher.gate import Answer, Decision
-from dispatcher.gate.forgejo import FRESH_S, LOOK_BACK_PAGES, Approvers
+from dispatcher.gate.approvers import Approvers
+from dispatcher.gate.forgejo import FRESH_S, LOOK_BACK_PAGES
 from tests.fakes.forge import (
     BASE,
     BLOB,
@@ -29,6 +30,7 @@ from tests.fakes.forge import (
     Scene,
     request,
     review,
+    squashed,
 )
 
 
@@ -57,13 +59,18 @@ def test_the_request_must_have_left_the_content_that_is_there() -> None:
 
 
 def test_the_request_must_have_been_reviewed_with_that_content() -> None:
-    refused(Scene(FakeForge(blobs={(TOPIC, PATH): OTHER})), "reviewed with other content")
-    refused(Scene(FakeForge(blobs={})), "reviewed with other content")
+    assert Scene(history=squashed()).ask().answer is Answer.APPROVED
+    for blobs in ({(TOPIC, PATH): OTHER}, {}):
+        refused(Scene(FakeForge(blobs=blobs), squashed()), "reviewed with other content")
+    other = FakeHistory(last=MERGE, blobs={(TOPIC, PATH): OTHER})
+    refused(Scene(history=other), "reviewed with other content")
 
 
 def test_the_request_must_have_changed_the_file() -> None:
     unchanged = {(TOPIC, PATH): BLOB, (BASE, PATH): BLOB}
-    refused(Scene(FakeForge(blobs=unchanged)), "did not change")
+    refused(Scene(history=FakeHistory(blobs=unchanged)), "did not change")
+    elsewhere = FakeHistory(last=MERGE, order=(MERGE, HEAD))
+    refused(Scene(FakeForge(blobs=unchanged), elsewhere), "did not change")
     refused(Scene(FakeForge(closed=[[request(merge_base="")]])), "has no place")
 
 
@@ -188,7 +195,10 @@ def test_all_who_approved_are_named() -> None:
 def test_the_calls_for_one_decision_are_few_and_bounded() -> None:
     scene = Scene()
     scene.ask()
-    assert len(scene.forge.calls) == 10
+    assert len(scene.forge.calls) == 7
+    scene = Scene(history=squashed())
+    scene.ask()
+    assert len(scene.forge.calls) == 8
     crowd = FakeForge(
         said=[review(f"user{n}", number=n) for n in range(500)],
         permissions={},
@@ -202,12 +212,11 @@ def test_the_calls_for_one_decision_are_few_and_bounded() -> None:
 def test_files_of_one_request_share_what_was_said_of_it() -> None:
     scene = Scene()
     paths = [f"vault/actions/x{n}.toml" for n in range(100)]
-    scene.forge.blobs |= {(TOPIC, path): BLOB for path in paths}
     for path in paths:
         assert scene.ask(path=path).answer is Answer.APPROVED
     assert scene.forge.calls.count("reviews") == 1
     assert scene.forge.calls.count("closed_requests") == 1
-    assert len(scene.forge.calls) == 8 + 2 * len(paths)
+    assert len(scene.forge.calls) == 7
 
 
 def test_many_requests_at_once_do_not_wait_for_each_other() -> None:

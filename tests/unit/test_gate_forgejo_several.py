@@ -6,7 +6,7 @@ import pytest
 
 from dispatcher.forge.records import Review
 from dispatcher.gate import Answer, Decision
-from dispatcher.gate.forgejo import Approvers
+from dispatcher.gate.approvers import Approvers
 from dispatcher.model.approval_need import Need, People, Rule, Team
 from tests.fakes.forge import FakeForge, Scene, review
 
