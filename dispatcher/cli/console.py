@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = [
-    "STYLES", "ago", "clean", "coloured", "confirmed", "emit", "interactive", "json_text", "note", "person", "printed",
-    "rich_console", "say", "styled",
+    "STYLES", "ago", "clean", "coloured", "confirmed", "emit", "interactive", "json_text", "note", "note_edited",
+    "person", "printed", "rich_console", "say", "styled",
 ]  # fmt: skip
+
+NAMED = 10
+"""Results that a note names."""
 
 
 def emit(data: object) -> None:
@@ -44,6 +47,16 @@ def say(text: str = "") -> None:
 def note(text: str) -> None:
     """Print a note that is not part of the result."""
     click.echo(clean(text), err=True)
+
+
+def note_edited(action_ids: Sequence[str]) -> None:
+    """Name results that somebody edited or removed in git, and from which what is shown comes all the same."""
+    if action_ids:
+        more = f" and {len(action_ids) - NAMED} more" if len(action_ids) > NAMED else ""
+        note(
+            f"edited or removed in git: the results of {', '.join(action_ids[:NAMED])}{more}; "
+            "what they say is taken as it was signed"
+        )
 
 
 def printed(lines: Iterable[str], *, coloured: bool) -> str:

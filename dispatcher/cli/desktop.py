@@ -98,6 +98,7 @@ def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json:
     """List the desktops, and those that are being created, from the ops repo."""
     reading = read(session, keys)
     desktops = reading.desktops.all(destroyed=destroyed)
+    reading.note_edited()
     if as_json:
         console.emit({"desktops": [each.as_json() for each in desktops]})
         return
@@ -139,7 +140,9 @@ def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json:
 @click.pass_obj
 def show(session: Session, desktop_id: str, *, keys: tuple[Path, ...], as_json: bool) -> None:
     """Show one desktop, also one that was destroyed."""
-    desktop = read(session, keys).desktops.get(desktop_id)
+    reading = read(session, keys)
+    desktop = reading.desktops.get(desktop_id)
+    reading.note_edited()
     if as_json:
         console.emit(desktop.as_json())
         return

@@ -16,6 +16,8 @@ from dispatcher.cli.options import key_option
 
 if TYPE_CHECKING:
     from dispatcher.cli.session import Session
+    from dispatcher.ledger.base import Ledger
+    from dispatcher.loop.inventory_search import Kept
     from dispatcher.loop.verifying import Verifier
     from dispatcher.operate.desktops import Desktops, Kind
     from dispatcher.operate.submission_client import SubmissionClient
@@ -35,6 +37,10 @@ class Reading:
 
     client: SubmissionClient
     desktops: Desktops
+
+    def note_edited(self) -> None:
+        """Name the results that somebody edited or removed, as far as what was read comes from them."""
+        console.note_edited(self.desktops.reader.edited)
 
     def in_progress(self) -> Collection[str]:
         """Run keys of the runs that the ledger has, where it is within reach.
@@ -80,8 +86,18 @@ def read(
             reader=reader,
             overview=_overview(session),
             kind=kind or DESKTOP,
+            kept=kept_results(client.ledger),
         ),
     )
+
+
+def kept_results(ledger: Ledger | None) -> Kept | None:
+    """Reads the results that a ledger keeps; None without one."""
+    if ledger is None:
+        return None
+    from dispatcher.loop.inventory_files import kept_in_ledger
+
+    return lambda: kept_in_ledger(ledger)
 
 
 def _overview(session: Session) -> Overview | None:

@@ -14,8 +14,6 @@ from dispatcher.cli.session import Session
 from dispatcher.cli.tables import table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from dispatcher.loop.inventory import InventoryEntry
     from dispatcher.operate.probe import Probed
 
@@ -40,20 +38,24 @@ def command(session: Session, kind: str | None, *, probe: bool, as_json: bool) -
     --probe connects to the addresses that an entry gives, and sends nothing. A TLS certificate must
     be the one whose fingerprint the entry has.
     """
-    entries = _entries(session, kind)
+    entries, edited = _read(session, kind)
     probes: Probes = {}
     if probe:
         from dispatcher.operate.probe import probe as probed
 
         probes = probed(entries)
     if as_json:
-        console.emit({"entries": [plain_entry(entry, probes) for entry in entries]})
+        plain = [plain_entry(entry, probes) for entry in entries]
+        console.emit({"entries": plain, "edited_results": list(edited)})
         return
     _show(entries, probes, probe=probe)
+    console.note_edited(edited)
 
 
-def _entries(session: Session, kind: str | None) -> list[InventoryEntry]:
-    from dispatcher.assembly import open_inventory, open_repo, open_vault
+def _read(session: Session, kind: str | None) -> tuple[list[InventoryEntry], tuple[str, ...]]:
+    """The entries, and the ids of results that somebody edited or removed."""
+    from dispatcher.assembly import open_inventory, open_ledger, open_repo, open_vault
+    from dispatcher.cli.desktop_reading import kept_results
     from dispatcher.loop.signing import result_verifier
     from dispatcher.ops_repo import Tree
 
@@ -63,17 +65,8 @@ def _entries(session: Session, kind: str | None) -> list[InventoryEntry]:
     tree = Tree()
     repo.advance(tree, repo.fetch().commit)
     reader = open_inventory(settings, repo, result_verifier(settings, vault))
-    return reader.all(tree, kind=kind, kept=_kept(session))
-
-
-def _kept(session: Session) -> Callable[[], Mapping[str, str]] | None:
-    """Reads the results that the ledger keeps; None for an author client, which has none."""
-    if session.is_author:
-        return None
-    from dispatcher.assembly import open_ledger
-    from dispatcher.loop.inventory_files import kept_in_ledger
-
-    return lambda: kept_in_ledger(open_ledger(session.settings, os.environ))
+    ledger = None if session.is_author else open_ledger(settings, os.environ)
+    return reader.all(tree, kind=kind, kept=kept_results(ledger)), reader.edited
 
 
 def plain_entry(entry: InventoryEntry, probes: Probes) -> dict[str, Any]:

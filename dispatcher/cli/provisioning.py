@@ -67,6 +67,7 @@ def send_reaping(
     Args:
         params: of the action.
     """
+    reading.note_edited()
     if params.get("remove") and not yes and not console.confirmed(question):
         return Exit.FAILED
     at = params["listed_at"][:19].replace(":", "").replace("-", "").replace("T", "-")

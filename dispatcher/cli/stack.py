@@ -86,7 +86,9 @@ def deploy(
 @click.pass_obj
 def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json: bool) -> None:
     """List the stacks, and those that are being deployed, from the ops repo."""
-    stacks = _read(session, keys).desktops.all(destroyed=destroyed)
+    reading = _read(session, keys)
+    stacks = reading.desktops.all(destroyed=destroyed)
+    reading.note_edited()
     if as_json:
         console.emit({"stacks": [each.record(_SHOWN) for each in stacks]})
         return
@@ -115,7 +117,9 @@ def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json:
 @click.pass_obj
 def show(session: Session, stack_id: str, *, keys: tuple[Path, ...], as_json: bool) -> None:
     """Show one stack, also one that was destroyed."""
-    stack = _read(session, keys).desktops.get(stack_id)
+    reading = _read(session, keys)
+    stack = reading.desktops.get(stack_id)
+    reading.note_edited()
     if as_json:
         console.emit(stack.record(_SHOWN))
         return

@@ -30,7 +30,7 @@ without leading is in ``operate``; calls of one external system are in its adapt
   to the forge, also those that a dispatcher before this one left
 * ``sources``, ``looks``, ``written_runs``, ``withdrawn``: actions that the dispatcher writes itself,
   what their sources see, what became of them, and those of them that somebody deleted
-* ``inventory``, ``inventory_facts``, ``inventory_cache``, ``inventory_standing``, ``inventory_files``,
+* ``inventory``, ``inventory_facts``, ``inventory_search``, ``inventory_cache``, ``inventory_standing``, ``inventory_files``,
   ``inventory_restoring``: what exists because a run created it, by signed results; what these say, kept;
   files that somebody altered, written back
 * ``expiry``, ``expiry_attempts``, ``steady_clock``: what of it is to be destroyed now, how often that is

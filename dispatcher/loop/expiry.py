@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 from dispatcher.loop.expiry_attempts import Attempt, AttemptIds, next_attempt
 from dispatcher.loop.foreign import InGit
-from dispatcher.loop.inventory import InventoryEntry, InventoryReader, Locate
+from dispatcher.loop.inventory import InventoryEntry, InventoryReader
+from dispatcher.loop.inventory_search import Locate
 from dispatcher.model.action import MAX_ACTION_BYTES, Action, parse_action
 from dispatcher.model.sure_time import SureTime
 from dispatcher.model.times import epoch

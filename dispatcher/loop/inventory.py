@@ -4,8 +4,9 @@ Anybody who may push can write any file there, remove one, or bring an old one b
 the last result of ours wrote about it, and it exists until a result of ours says that it was destroyed.
 Ids of entries are those of the actions that created them and are never used again, so one removal is
 final. The results are found by the messages of our commits, and by what a file says of itself: both only
-name results, whose signatures decide. A result that somebody edited is taken from the tombstone that the
-ledger has of it.
+name results, whose signatures decide. What a result said that was verified once counts, whatever becomes of its
+file: a result that somebody edited or removed is taken from the history, or from the tombstone that the ledger
+has of it.
 
 A file that differs from its entry is named with the reason, and not followed;
 ``dispatcher.loop.inventory_restoring`` writes the genuine one back.
@@ -14,13 +15,14 @@ A file that differs from its entry is named with the reason, and not followed;
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from dispatcher.loop.foreign import InGit, in_git
+from dispatcher.loop.foreign import in_git
 from dispatcher.loop.inventory_cache import FactCache, parsed
-from dispatcher.loop.inventory_facts import Claims, Fact, FactReader, Named, latest, merged
+from dispatcher.loop.inventory_facts import Claims, Fact, FactReader, Named, merged, sequence_at
+from dispatcher.loop.inventory_search import FactSearch, HistoryRepo, Kept, Locate, ResultHistory
 from dispatcher.loop.inventory_standing import (
     Altered,
     Standing,
@@ -31,28 +33,16 @@ from dispatcher.loop.inventory_standing import (
 )
 from dispatcher.loop.verifying import Verifier
 from dispatcher.model.inventory_entry import FILE_LIMIT, entry_path
-from dispatcher.model.names import is_id
+from dispatcher.model.result import SEQUENCE_MAX
 from dispatcher.model.times import epoch
 from dispatcher.ops_repo import Entry, Tree
 
-CHANGES_LIMIT = 1_000
-"""Results that claim to have changed one entry beyond which it is not believed: somebody fills the
-history with them."""
 
-Locate = Callable[[str], InGit | None]
-"""Finds the file in git at the path of an action's result."""
-
-Kept = Callable[[], Mapping[str, str]]
-"""The texts of results that the ledger keeps in tombstones, by action id."""
-
-
-class Repo(Protocol):
+class Repo(HistoryRepo, Protocol):
     """What of the ops repo is read."""
 
     def inventory(self, commit: str) -> dict[Named, Entry]: ...
     def inventory_changes(self, commit: str, *, since: str = "") -> Claims: ...
-    def entries_at(self, commit: str, paths: Iterable[str]) -> Mapping[str, Entry]: ...
-    def is_ancestor(self, ancestor: str, commit: str) -> bool: ...
     def has_commit(self, oid: str) -> bool: ...
     def read(self, blobs: Iterable[str], *, limit: int) -> Mapping[str, bytes | int]: ...
 
@@ -112,6 +102,8 @@ class InventoryReader:
     Attributes:
         repo: the ops repo.
         facts: what results say.
+        edited: ids of results of ours that somebody edited or removed, as far as the last reading needed
+            them; what they say was taken from elsewhere.
 
     Args:
         repo: the ops repo.
@@ -127,6 +119,20 @@ class InventoryReader:
         self._shown: dict[Fact, InventoryEntry] = {}
         self._walked: tuple[str, Claims] | None = None
         self._listed: tuple[str, dict[Named, Entry]] = ("", {})
+        self._history = ResultHistory(repo, self.facts)
+        self._sequence, self._counting = 0, threading.Lock()
+        self.edited: tuple[str, ...] = ()
+
+    def next_sequence(self, now: float) -> int:
+        """The sequence of a result that changes the inventory: greater than any that was given or read.
+
+        Args:
+            now: seconds since the epoch.
+        """
+        with self._counting:
+            before = max(self._sequence or self._cache.greatest(), self.facts.greatest)
+            self._sequence = min(max(sequence_at(now), before + 1), SEQUENCE_MAX)
+            return self._sequence
 
     def all(
         self, tree: Tree, *, kind: str | None = None, kept: Kept | None = None
@@ -205,23 +211,19 @@ class InventoryReader:
         claims: Claims,
         kept: Kept | None,
     ) -> dict[Named, Standing]:
-        facts = _Facts(self, commit, locate, kept)
-        existing = {n: [i for i in ids if facts.exists(i)] for n, ids in claims.items()}
-        facts.learn(i for ids in existing.values() if len(ids) <= CHANGES_LIMIT for i in ids)
+        facts = FactSearch(self.facts, self._history, commit, locate, kept)
+        facts.learn(action_id for ids in claims.values() for action_id in ids)
         standings = {
-            named: standing_of(files.get(named), facts.about(named, existing.get(named, ())))
-            for named in {*files, *existing}
-            if len(existing.get(named, ())) <= CHANGES_LIMIT
+            named: standing_of(files.get(named), facts.about(named, claims.get(named, ())))
+            for named in {*files, *claims}
         }
-        many = f"more than {CHANGES_LIMIT} results claim to have changed it"
-        for named in {*files, *existing} - standings.keys():
-            standings[named] = Standing(file=files.get(named), problem=many)
         odd = {n: s for n, s in standings.items() if s.file and not (s.genuine or s.decided)}
         standings.update(self._of_odd_files(odd, facts))
+        self.edited = tuple(sorted(facts.edited))
         return standings
 
     def _of_odd_files(
-        self, odd: Mapping[Named, Standing], facts: _Facts
+        self, odd: Mapping[Named, Standing], facts: FactSearch
     ) -> Iterator[tuple[Named, Standing]]:
         """Files that are not what the results named by the history wrote: the result that a file
         names itself counts as well, because the history's messages may have been rewritten.
@@ -235,16 +237,13 @@ class InventoryReader:
             facts.learn([writer])
             own = facts.about(named, [writer])
             all_facts = [*own, *([each.written] if each.written else [])]
-            ended_by = next((fact.action_id for fact in own if fact.destroys), "")
-            full = replace(each, written=latest(all_facts), ended_by=ended_by, claimed_by=writer)
+            full = replace(standing_of(each.file, all_facts), claimed_by=writer)
             yield named, replace(full, problem=difference(full, own, known=facts.has(writer)))
 
     def _entry(self, named: Named, standing: Standing) -> InventoryEntry | None:
         """How an entry is shown; None for one that is gone."""
         written, file = standing.written, standing.file
         gone = bool(standing.ended_by) or written is None
-        if file is None and standing.problem and not standing.ended_by:
-            return InventoryEntry(kind=named[0], id=named[1], blob="", problem=standing.problem)
         if file is None:
             return None if gone else replace(self._shown_as(written), missing=True)
         if standing.genuine and not standing.ended_by:
@@ -307,68 +306,3 @@ class InventoryReader:
 
 
 _TEXTS = ("result", "at", "tier", "destroyed_by", "expires_at")
-
-
-class _Facts:
-    """What results say, read as they are named.
-
-    Args:
-        reader: verifies them.
-        commit, locate: where they are.
-        kept: of tombstones.
-    """
-
-    def __init__(
-        self, reader: InventoryReader, commit: str, locate: Locate, kept: Kept | None
-    ) -> None:
-        self._reader, self._commit, self._locate = reader, commit, locate
-        self._kept: Kept = kept or dict
-        self._texts: Mapping[str, str] | None = None
-        self._facts: dict[str, Fact] = {}
-        self._files: dict[str, InGit | None] = {}
-        self._read: set[str] = set()
-
-    def exists(self, action_id: str) -> bool:
-        """Whether there is anything that may be the result of an action."""
-        if not is_id(action_id):
-            return False
-        return self._located(action_id) is not None or action_id in self._tombstones()
-
-    def has(self, action_id: str) -> bool:
-        """Whether a result of ours of this action was read."""
-        return action_id in self._facts
-
-    def learn(self, action_ids: Iterable[str]) -> None:
-        """Read the results of these actions."""
-        new = {i for i in action_ids if is_id(i)} - self._read
-        self._read |= new
-        self._facts.update(self._reader.facts.verified(self._blobs(new)))
-        for action_id in new - self._facts.keys():
-            text = self._tombstones().get(action_id)
-            fact = self._reader.facts.of_text(text, action_id, like=self._commit) if text else None
-            if fact is not None:
-                self._facts[action_id] = fact
-
-    def about(self, named: Named, action_ids: Iterable[str]) -> list[Fact]:
-        """What the results of these actions say about one entry."""
-        facts = (self._facts.get(action_id) for action_id in action_ids)
-        return [fact for fact in facts if fact is not None and (fact.kind, fact.id) == named]
-
-    def _blobs(self, action_ids: Collection[str]) -> dict[str, str]:
-        files = {i: file for i in action_ids if (file := self._located(i)) is not None}
-        blobs = {i: file.blob for i, file in files.items() if file.blob}
-        rest = {file.path: i for i, file in files.items() if not file.blob}
-        if rest:
-            found = self._reader.repo.entries_at(self._commit, rest)
-            blobs |= {rest[path]: entry.oid for path, entry in found.items() if entry.regular}
-        return blobs
-
-    def _located(self, action_id: str) -> InGit | None:
-        if action_id not in self._files:
-            self._files[action_id] = self._locate(action_id)
-        return self._files[action_id]
-
-    def _tombstones(self) -> Mapping[str, str]:
-        if self._texts is None:
-            self._texts = self._kept()
-        return self._texts

@@ -39,6 +39,8 @@ CREATE TABLE IF NOT EXISTS claims (
 CREATE TABLE IF NOT EXISTS walked (head TEXT NOT NULL) STRICT;
 """
 
+_SEQUENCE = Fact("", "", "", sequence=1).as_row().index(1)
+
 T = TypeVar("T")
 
 
@@ -78,6 +80,16 @@ class FactCache:
             }
 
         return self._with(read) or {}
+
+    def greatest(self) -> int:
+        """The greatest sequence of all facts, by whatever keys; 0 if there is none."""
+
+        def read(db: sqlite3.Connection) -> int:
+            query = "SELECT max(json_extract(fact, ?)) FROM facts"
+            (greatest,) = db.execute(query, (f"$[{_SEQUENCE}]",)).fetchone()
+            return greatest if isinstance(greatest, int) else 0
+
+        return self._with(read) or 0
 
     def add(self, keys: str, facts: Mapping[tuple[str, str], Fact]) -> None:
         """Keep what was verified by these keys."""

@@ -15,13 +15,17 @@ from dispatcher.attestation import git_blob
 from dispatcher.loop.verifying import Verifier
 from dispatcher.model.inventory import Change
 from dispatcher.model.inventory_entry import rendered
-from dispatcher.model.result import RESULT_LIMIT, Result
+from dispatcher.model.result import RESULT_LIMIT, SEQUENCE_MAX, Result
+from dispatcher.model.times import epoch
 
 READ_AT_ONCE = 500
 """Results that are read and verified together."""
 
 FOREIGN_S = 60.0
 """Seconds for which a result that is not ours is not verified again."""
+
+FOREIGN_TIMES = 20.0
+"""The same, as a multiple of the time that it took: whoever fills the history takes a part of a thread."""
 
 Named = tuple[str, str]
 """Kind and id of an entry."""
@@ -33,7 +37,7 @@ Claims = Mapping[Named, Mapping[str, None]]
 class Blobs(Protocol):
     """What of the ops repo is read."""
 
-    def read(self, blobs: Iterable[str], *, limit: int) -> Mapping[str, bytes | int]: ...
+    def read_present(self, blobs: Iterable[str], *, limit: int) -> Mapping[str, bytes | int]: ...
 
 
 class Cache(Protocol):
@@ -54,6 +58,7 @@ class Fact:
         kind, id: of the entry.
         blob: hash (hex) of the entry's file as it wrote it; "" if it wrote none.
         file: that file.
+        sequence: see ``ResultInventory``; 0 if the result has none.
     """
 
     action_id: str
@@ -64,11 +69,22 @@ class Fact:
     id: str = ""
     blob: str = ""
     file: str = ""
+    sequence: int = 0
 
-    def as_row(self) -> tuple[str, ...]:
+    def as_row(self) -> tuple[str | int, ...]:
         """Its attributes, in their order."""
         bare = (self.action_id, self.action_blob, self.at)
-        return (*bare, self.change, self.kind, self.id, self.blob, self.file)
+        return (*bare, self.change, self.kind, self.id, self.blob, self.file, self.sequence)
+
+    @property
+    def order(self) -> int:
+        """By which it is before or after others. Of results without a sequence it is their time."""
+        if self.sequence:
+            return self.sequence
+        try:
+            return sequence_at(epoch(self.at))
+        except (ValueError, OverflowError):
+            return 0
 
     @property
     def destroys(self) -> bool:
@@ -88,10 +104,22 @@ def fact_of(result: Result, *, like: str) -> Fact:
         return Fact(*bare)
     change, kind, entry_id = done.change.value, done.kind, done.id
     if done.change is Change.DESTROYS:
-        return Fact(*bare, change=change, kind=kind, id=entry_id)
+        return Fact(*bare, change=change, kind=kind, id=entry_id, sequence=done.sequence)
     data = rendered(result)
-    blob = git_blob(data, like=like)
-    return Fact(*bare, change=change, kind=kind, id=entry_id, blob=blob, file=data.decode())
+    return Fact(
+        *bare,
+        change=change,
+        kind=kind,
+        id=entry_id,
+        blob=git_blob(data, like=like),
+        file=data.decode(),
+        sequence=done.sequence,
+    )
+
+
+def sequence_at(now: float) -> int:
+    """The sequence of a result that is made at a time (seconds since the epoch), if no greater one was."""
+    return min(max(int(now * 1_000), 0), SEQUENCE_MAX)
 
 
 def merged(claims: Claims, more: Claims) -> dict[Named, Mapping[str, None]]:
@@ -103,12 +131,17 @@ def merged(claims: Claims, more: Claims) -> dict[Named, Mapping[str, None]]:
 
 
 def latest(facts: Iterable[Fact]) -> Fact | None:
-    """The fact that wrote an entry last; None if none did."""
-    return max((fact for fact in facts if fact.blob), key=lambda fact: fact.at, default=None)
+    """The fact that wrote an entry last; None if none did. Not by the clock, which may have been set
+    back: by the sequence that the results attest.
+    """
+    return max((fact for fact in facts if fact.blob), key=lambda fact: fact.order, default=None)
 
 
 class FactReader:
     """Verifies results, and reads what they say. Not thread-safe.
+
+    Attributes:
+        greatest: sequence that was read; may be read from any thread.
 
     Args:
         repo: has the results.
@@ -120,7 +153,9 @@ class FactReader:
         self._repo, self._verifier, self._cache = repo, verifier, cache
         self._keys: str | None = None
         self._known: dict[tuple[str, str], Fact] = {}
+        self._by_action: dict[str, Fact] = {}
         self._foreign: dict[tuple[str, str], float] = {}
+        self.greatest = 0
 
     def verified(self, blobs: Mapping[str, str]) -> dict[str, Fact]:
         """What results of ours say, by action id.
@@ -136,29 +171,37 @@ class FactReader:
             (blob, action_id)
             for action_id, blob in blobs.items()
             if (blob, action_id) not in self._known
-            and now - self._foreign.get((blob, action_id), -FOREIGN_S) >= FOREIGN_S
+            and now >= self._foreign.get((blob, action_id), 0.0)
         ]
         rest = iter(new)
         while some := list(islice(rest, READ_AT_ONCE)):
-            self._verify(some, now)
+            self._verify(some)
         return {i: fact for i, blob in blobs.items() if (fact := self._known.get((blob, i)))}
+
+    def remembered(self, action_ids: Iterable[str]) -> dict[str, Fact]:
+        """What results of ours said that were verified before, whatever became of their files."""
+        return {i: fact for i in action_ids if (fact := self._by_action.get(i))}
 
     def of_text(self, text: str, action_id: str, *, like: str) -> Fact | None:
         """What a text says, if it is a result of ours for this action."""
         return self._ours(text.encode(), action_id, like=like)
 
-    def _verify(self, some: Sequence[tuple[str, str]], now: float) -> None:
-        contents = self._repo.read({blob for blob, _ in some}, limit=RESULT_LIMIT)
-        facts = {}
+    def _verify(self, some: Sequence[tuple[str, str]]) -> None:
+        began = time.monotonic()
+        contents = self._repo.read_present({blob for blob, _ in some}, limit=RESULT_LIMIT)
+        facts, foreign = {}, []
         for blob, action_id in some:
-            data = contents[blob]
+            data = contents.get(blob)
             fact = self._ours(data, action_id, like=blob) if isinstance(data, bytes) else None
             if fact is None:
-                self._foreign[blob, action_id] = now
+                foreign.append((blob, action_id))
             else:
                 facts[blob, action_id] = fact
         self._follow_keys()  # another key may have been fetched
-        self._known.update(facts)
+        now = time.monotonic()
+        until = now + max(FOREIGN_S, FOREIGN_TIMES * (now - began))
+        self._foreign.update(dict.fromkeys(foreign, until))
+        self._remember(facts)
         if facts and self._keys:
             self._cache.add(self._keys, facts)
 
@@ -166,8 +209,15 @@ class FactReader:
         keys = self._verifier.keys_digest()
         if keys != self._keys:
             self._keys = keys
-            self._known = self._cache.facts(keys) if keys else {}
+            self._known, self._by_action = {}, {}
+            self._remember(self._cache.facts(keys) if keys else {})
             self._foreign.clear()
+
+    def _remember(self, facts: Mapping[tuple[str, str], Fact]) -> None:
+        self._known.update(facts)
+        if self._verifier.signs:
+            self._by_action.update({fact.action_id: fact for fact in facts.values()})
+        self.greatest = max([self.greatest, *(fact.sequence for fact in facts.values())])
 
     def _ours(self, data: bytes, action_id: str, *, like: str) -> Fact | None:
         if self._verifier.signs and not self._verifier.ours(data, action_id=action_id, blob=None):

@@ -179,7 +179,7 @@ class InventoryRestoring:
                 raise Conflict("the inventory changed meanwhile")
 
         lines = "\n".join(f"{each.path}: {each.reason}" for each in altered)
-        self._components.repo.publish(
+        published = self._components.repo.publish(
             [
                 NewFile(
                     path=each.path,
@@ -193,11 +193,12 @@ class InventoryRestoring:
             message=f"Restore {len(altered)} entries of the inventory\n\n{lines}",
             check=check,
         )
-        for each in altered:
+        written = [each for each in altered if each.path in published.written]
+        for each in written:
             self._components.audit.append(
                 "inventory_restored", entry=each.path, reason=each.reason, commit=commit
             )
-        return altered
+        return written
 
     def _unchanged_since(self, commit: str) -> bool:
         repo = self._components.repo
@@ -213,7 +214,8 @@ class InventoryRestoring:
             before = self._restored.get(each.path)
             self._restored[each.path] = _Restored(times=before.times + 1 if before else 1, at=now)
         self._pauses.succeeded()
-        self._tracker.event("inventory_restored", entries=len(altered))
+        if altered:
+            self._tracker.event("inventory_restored", entries=len(altered))
         self._moved()
 
     def _failed(self, error: Exception) -> None:

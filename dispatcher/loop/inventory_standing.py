@@ -71,7 +71,9 @@ def standing_of(file: Entry | None, facts: Sequence[Fact]) -> Standing:
     nothing yet succeeds, and must not end what comes later.
     """
     written = latest(facts)
-    ends = (fact for fact in facts if fact.destroys and (not written or fact.at >= written.at))
+    ends = (
+        fact for fact in facts if fact.destroys and (not written or fact.order >= written.order)
+    )
     ended_by = next((fact.action_id for fact in ends), "")
     return Standing(file=file, written=written, ended_by=ended_by)
 

@@ -31,10 +31,15 @@ def of_run(
     *,
     now: float,
     output: ResultOutput | None = None,
+    sequence: int = 0,
 ) -> Result:
-    """The result of a claimed run that has ended."""
+    """The result of a claimed run that has ended.
+
+    Args:
+        sequence: of what it does to the inventory; see ``ResultInventory``.
+    """
     ran = outcome.started_at > 0 and outcome.finished_at >= outcome.started_at
-    inventory, trouble = _inventory(claim, outcome)
+    inventory, trouble = _inventory(claim, outcome, sequence)
     outputs = outcome.outputs
     if inventory is not None:
         outputs = {name: value for name, value in outputs.items() if name != "inventory"}
@@ -74,7 +79,7 @@ def of_run(
     )
 
 
-def _inventory(claim: Claim, outcome: Outcome) -> tuple[ResultInventory | None, str]:
+def _inventory(claim: Claim, outcome: Outcome, sequence: int) -> tuple[ResultInventory | None, str]:
     """What the run did to the inventory, and what is wrong with that."""
     if claim.declares is None or not outcome.formula_started:
         return None, ""
@@ -84,7 +89,9 @@ def _inventory(claim: Claim, outcome: Outcome) -> tuple[ResultInventory | None, 
         action_id=claim.key.action_id,
         succeeded=outcome.verdict.success,
     )
-    return None if made is None else ResultInventory.model_validate(made), trouble
+    if made is None:
+        return None, trouble
+    return ResultInventory.model_validate({**made, "sequence": sequence}), trouble
 
 
 def cancelled_before_start(key: RunKey, *, by: str, commit: str) -> Claim:

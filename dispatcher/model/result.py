@@ -29,6 +29,9 @@ _CODE_MAX = 2**31 - 1
 _BYTES_MAX = 2**53 - 1
 """The largest integer that every JSON reader represents exactly."""
 
+SEQUENCE_MAX = _BYTES_MAX
+"""The greatest sequence of a change of the inventory."""
+
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,6 +71,15 @@ class ResultInventory(_Record):
     entry: Annotated[
         dict[str, object], Field(description="What the formula handed back about it.")
     ] = {}
+    sequence: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=SEQUENCE_MAX,
+            exclude_if=lambda sequence: not sequence,
+            description="Greater than that of every earlier change, also if the clock was set back.",
+        ),
+    ] = 0
 
 
 class ResultEngine(_Record):

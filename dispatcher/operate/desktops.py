@@ -27,6 +27,7 @@ from dispatcher.errors import (
     TemporaryError,
 )
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader
+from dispatcher.loop.inventory_search import Kept
 from dispatcher.model.names import is_id
 from dispatcher.model.times import rfc3339
 from dispatcher.operate.files import valid_open_actions
@@ -167,6 +168,7 @@ class Desktops:
         reader: with the verifier of results.
         overview: of a dispatcher on this machine; None if there is none.
         kind: what is read in place of desktops.
+        kept: results that a ledger keeps, where it is within reach.
     """
 
     repo: OpsRepo
@@ -174,19 +176,25 @@ class Desktops:
     reader: InventoryReader
     overview: Overview | None = None
     kind: Kind = DESKTOP
+    kept: Kept | None = None
 
     def all(self, *, destroyed: bool = False) -> list[Desktop]:
         """Those that exist and are being created; also those that were destroyed, if so wanted."""
-        entries = self.reader.all(self.tree, kind=self.kind.name)
+        entries = self._entries()
         found = {entry.id: _of(entry) for entry in entries}
         for action in valid_open_actions(self.repo, self.tree):
             if action.formula == self.kind.create:
                 found.setdefault(action.id, self._being_created(action.id))
         if destroyed:
-            for entry, ended_by in self.reader.destroyed(self.tree, kind=self.kind.name):
+            for entry, ended_by in self.reader.destroyed(
+                self.tree, kind=self.kind.name, kept=self.kept
+            ):
                 gone = Desktop(id=entry.id, state=DESTROYED, entry=entry, ended_by=ended_by)
                 found.setdefault(entry.id, gone)
         return sorted(found.values(), key=lambda each: each.id)
+
+    def _entries(self) -> list[InventoryEntry]:
+        return self.reader.all(self.tree, kind=self.kind.name, kept=self.kept)
 
     def _being_created(self, action_id: str) -> Desktop:
         action = self.overview.find(action_id) if self.overview is not None else None
@@ -276,7 +284,7 @@ class Desktops:
         Raises:
             Unverified: machines are to be removed, and an entry is not believed.
         """
-        entries = self.reader.all(self.tree, kind=self.kind.name)
+        entries = self._entries()
         doubtful = [entry.id for entry in entries if entry.problem]
         if doubtful and remove:
             raise Unverified(

@@ -6,18 +6,19 @@ import re
 
 from dispatcher.model.inventory_entry import ENTRY_ENDING, INVENTORY_PATH
 from dispatcher.model.names import is_id
+from dispatcher.model.paths import ACTIONS_PATH, RESULT_ENDING
 from dispatcher.ops_repo.clone import Clone
+from dispatcher.ops_repo.history import changes as changes_of
 from dispatcher.ops_repo.levels import children
 from dispatcher.ops_repo.records import Entry
-
-KINDS = 200
-"""Kinds that are read; anybody may make directories."""
 
 _CHANGE = re.compile(
     rb"^Inventory: ([a-z0-9][a-z0-9_-]{0,99}) (?:creates|updates|destroys) "
     rb"([a-z0-9][a-z0-9_-]{0,99})/([a-z0-9][a-z0-9_-]{0,99})$",
     re.MULTILINE,
 )
+
+_NAMING = "--grep=^Inventory: [a-z0-9_-]* [cud]"
 
 Named = tuple[str, str]
 """Kind and id of an entry."""
@@ -28,7 +29,7 @@ def entries(clone: Clone, commit: str) -> dict[Named, Entry]:
     top = children(clone, commit, [INVENTORY_PATH])
     kinds = sorted(path for path, entry in top.items() if entry.directory)
     names = [path.rpartition("/")[2] for path in kinds]
-    directories = [f"{INVENTORY_PATH}/{name}" for name in names if is_id(name)][:KINDS]
+    directories = [f"{INVENTORY_PATH}/{name}" for name in names if is_id(name)]
     files = children(clone, commit, directories) if directories else {}
     found: dict[Named, Entry] = {}
     for path, entry in files.items():
@@ -47,14 +48,26 @@ def changes(clone: Clone, commit: str, *, since: str = "") -> dict[Named, dict[s
         since: a commit whose history is left out; "" for none.
     """
     done = clone.git.run(
-        clone.path,
-        "log",
-        "--format=%B",
-        "--grep=^Inventory: [a-z0-9_-]* [cud]",
-        commit,
-        *([f"^{since}"] if since else []),
+        clone.path, "log", "--format=%B", _NAMING, commit, *([f"^{since}"] if since else [])
     )
     found: dict[Named, dict[str, None]] = {}
     for result, kind, entry in _CHANGE.findall(done.out):
         found.setdefault((kind.decode(), entry.decode()), {})[result.decode()] = None
+    return found
+
+
+def result_versions(clone: Clone, commit: str, *, since: str = "") -> dict[str, dict[str, None]]:
+    """The blobs (hex) of results that the commits brought that name a change of the inventory, the oldest
+    first, by the id in the file's name. Nobody can take one away without rewriting the history.
+
+    Args:
+        since: as of ``changes``.
+    """
+    revisions = [_NAMING, commit, *([f"^{since}"] if since else [])]
+    found: dict[str, dict[str, None]] = {}
+    for change in reversed(list(changes_of(clone, revisions, [ACTIONS_PATH]))):
+        name, new = change.difference.name, change.difference.new
+        action_id = name.removesuffix(RESULT_ENDING)
+        if action_id != name and is_id(action_id) and new is not None and new.regular:
+            found.setdefault(action_id, {})[new.oid] = None
     return found

@@ -93,6 +93,15 @@ class RepoReader:
         """
         return self._repairing(lambda: inventory.changes(self._clone, commit, since=since))
 
+    def result_versions(self, commit: str, *, since: str = "") -> dict[str, dict[str, None]]:
+        """By action id the blobs of results that the history brought together with a message about the
+        inventory, the oldest first.
+
+        Args:
+            since: a commit whose history is left out; "" for none.
+        """
+        return self._repairing(lambda: inventory.result_versions(self._clone, commit, since=since))
+
     def has_commit(self, oid: str) -> bool:
         """Whether the clone has a commit of this hash."""
         return self._repairing(lambda: self._clone.objects.has_commit(oid))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.errors import NotFound
-from dispatcher.loop.inventory import InventoryEntry, InventoryReader, Kept
+from dispatcher.loop.inventory import InventoryEntry, InventoryReader
+from dispatcher.loop.inventory_search import Kept
 from dispatcher.model.names import is_id
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.page.acting import followed

@@ -94,6 +94,15 @@ def inventory(stage: Stage) -> list[InventoryEntry]:
     return reader.all(tree, kept=lambda: kept_in_ledger(components.ledger))
 
 
+def by_author(stage: Stage) -> None:
+    """On a machine that has the public key alone, neither ledger nor cache, an edit hides nothing."""
+    components, tree = stage.components, Tree()
+    components.repo.advance(tree, components.repo.fetch().commit)
+    reader = InventoryReader(components.repo, components.verifier)
+    assert [(each.id, each.problem) for each in reader.all(tree, kind="machine")] == [("web", "")]
+    assert reader.edited == ("web",)
+
+
 def believed(stage: Stage) -> dict[str, InventoryEntry]:
     return {each.id: each for each in inventory(stage) if not each.problem}
 
@@ -217,17 +226,23 @@ def test_a_file_that_somebody_removes_is_written_back_once(stage: Stage) -> None
     audited(stage)
 
     # Its result is edited: what that was is in the ledger, and counts.
+    many = {f"vault/inventory/a{number:03}/x.json": "x" for number in range(250)}
+    many["vault/actions/" + "d/" * 500 + "x"] = "x"
+    merge(stage, many, "Hide it behind many kinds\n\nInventory: web updates machine/web")
+    assert believed(stage)["web"].missing is False
     results = "vault/actions/web.result.json"
     stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
     stage.scene.merge({results: "{}"}, "Edit the result")
     stage.components.wake()
     kept_for(stage, "web")
     assert believed(stage)["web"].entry == {"address": "198.51.100.7"}
+    by_author(stage)
 
     # A file in the place of its directory, at once afterwards: nobody fights about it.
     stage.scene.git("pull", "--quiet", "--rebase", "origin", "main")
     stage.scene.remove(ENTRY)
     merge(stage, {"vault/inventory/machine": "in the way"}, "In the way")
+    by_author(stage)
     assert believed(stage)["web"].missing
     held_back(stage)
 

@@ -20,7 +20,7 @@ PROGRESS = {"stage": "waiting-for-ip", "percent": 35.0, "detail": "", "at": 1.0}
 def listed(monkeypatch: pytest.MonkeyPatch, action: Any) -> Desktop:
     opened = SimpleNamespace(id="desk-1", formula=shown.CREATE)
     monkeypatch.setattr(shown, "valid_open_actions", lambda _repo, _tree: [opened])
-    reader = SimpleNamespace(all=lambda _tree, kind: [])
+    reader = SimpleNamespace(all=lambda _tree, **_more: [])
     overview = SimpleNamespace(find=lambda action_id: action if action_id == "desk-1" else None)
     found: Any = Desktops(repo=None, tree=None, reader=reader, overview=overview)  # type: ignore[arg-type]
     (desktop,) = found.all()

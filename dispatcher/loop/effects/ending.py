@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 
 from dispatcher.decide.steps import Conclude, Restore, Retire, Revoke
 from dispatcher.errors import Denied, Dependency, TemporaryError
@@ -113,12 +114,20 @@ class Ending:
         # forever.
         engine = replace(engine, kind=kind) if engine else Placement(kind=kind, job=claim.engine_id)
         now = time.time()
+        made = partial(
+            of_run,
+            claim,
+            engine=engine,
+            now=now,
+            output=output,
+            sequence=self._components.inventory.next_sequence(now) if claim.declares else 0,
+        )
         try:
-            text = of_run(claim, outcome, engine, now=now, output=output).to_json()
+            text = made(outcome).to_json()
         except (ValueError, TypeError, OverflowError) as error:
             reason = f"the runner left what no result can represent ({error})"
             outcome = _only_verdict(outcome, reason)
-            text = of_run(claim, outcome, engine, now=now, output=output).to_json()
+            text = made(outcome).to_json()
         self._acting.led()
         text = self._signed(claim, text)
         ended = replace(claim, phase=Phase.ENDED, result=text, revoked=revoked)
@@ -126,9 +135,7 @@ class Ending:
             ended = self._components.ledger.update(ended)
         except ClaimTooLarge as error:
             outcome = _without_outputs(outcome, str(error))
-            text = self._signed(
-                claim, of_run(claim, outcome, engine, now=now, output=output).to_json()
-            )
+            text = self._signed(claim, made(outcome).to_json())
             ended = self._components.ledger.update(replace(ended, result=text))
         if claim.stopped:  # it ends because of the result in git, whatever the engine reports
             self._acting.audit("closed", ended, reason="its result was in git already")

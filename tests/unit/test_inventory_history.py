@@ -1,0 +1,129 @@
+"""What results once said counts, whatever becomes of their files, and in the order in which they were made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dispatcher.model.inventory import Change
+from dispatcher.model.result import Result
+from tests.support.inventory_git import KEYS, WEB, Git, read, reader, result, sealed
+
+
+def test_a_result_that_somebody_edited_is_taken_from_the_history() -> None:
+    """Also on a machine that has neither ledger nor cache."""
+    git = Git()
+    git.add(result("web", n=1))
+    genuine = git.results["web"]
+    for forged in (b"{}", sealed(result("web", n=2), KEYS[1]).encode()):
+        git.versions["web"] = {git.blob(b"x" * 5): None, genuine: None, git.blob(forged): None}
+        git.results["web"] = git.blob(forged)
+        inventory = reader(git)
+        (entry,) = read(inventory, git)
+        assert (entry.entry, entry.problem, inventory.edited) == ({"n": 1}, "", ("web",))
+    del git.results["web"]
+    git.remove()
+    inventory = reader(git)
+    (entry,) = read(inventory, git)
+    assert (entry.entry, entry.missing, inventory.edited) == ({"n": 1}, True, ("web",))
+
+
+def test_a_destruction_whose_result_somebody_edited_still_counts() -> None:
+    git = Git()
+    git.add(result("web", n=1))
+    file = git.files[WEB]
+    git.add(result("end", Change.DESTROYS, at=2))
+    git.results["end"] = git.blob(b"{}")
+    git.put(git.blobs[file.oid])
+    (entry,) = read(reader(git), git)
+    assert entry.problem == "end destroyed it; its file was brought back"
+
+
+def test_a_result_that_was_verified_once_counts_without_the_history(tmp_path: Path) -> None:
+    git = Git()
+    git.add(result("web", n=1))
+    read(reader(git, tmp_path), git)
+    git.results, git.versions = {"web": git.blob(b"{}")}, {}
+    (entry,) = read(reader(git, tmp_path), git)
+    assert (entry.entry, entry.problem) == ({"n": 1}, "")
+
+
+def test_a_result_that_somebody_edited_is_taken_from_the_ledger() -> None:
+    """The history was rewritten, so that no version of it is there."""
+    git = Git()
+    made = result("web", n=1)
+    git.add(made)
+    git.results["web"], git.versions = git.blob(b"{}"), {}
+    (lost,) = read(reader(git), git)
+    assert lost.problem == "there is no result web of this dispatcher"
+    (kept,) = read(reader(git), git, kept=lambda: {"web": sealed(made, KEYS[0])})
+    assert (kept.entry, kept.problem) == ({"n": 1}, "")
+    (forged,) = read(reader(git), git, kept=lambda: {"web": sealed(made, KEYS[1])})
+    assert forged.problem
+
+
+def test_who_fills_the_history_changes_nothing() -> None:
+    git = Git()
+    git.add(result("web", n=1))
+    names = [f"no-{number}" for number in range(1_200)]
+    git.claims[WEB] |= dict.fromkeys(names)
+    git.results |= dict.fromkeys(names, git.results["web"])
+    git.versions["web"] = {git.blob(b"%d" % n): None for n in range(1_200)} | git.versions["web"]
+    inventory = reader(git)
+    (entry,) = read(inventory, git)
+    assert (entry.entry, entry.problem, inventory.edited) == ({"n": 1}, "", ())
+    git.results["web"] = git.blob(b"{}")
+    git.remove()
+    (entry,) = read(inventory, git)
+    assert (entry.entry, entry.missing) == ({"n": 1}, True)
+    verified = git.reads
+    read(inventory, git)
+    assert git.reads == verified, "what is not ours is not verified again for a while"
+
+
+def test_the_clock_of_the_dispatcher_is_set_back() -> None:
+    """By the sequence that results attest, an update is later than what it updates, and so is an end."""
+    git = Git()
+    inventory = reader(git)
+
+    def made(action_id: str, change: Change, at: int, **entry: object) -> Result:
+        bare = result(action_id, change, at=at, **entry)
+        assert bare.inventory is not None
+        sequence = inventory.next_sequence(1_000.0 + at)
+        done = bare.inventory.model_copy(update={"sequence": sequence})
+        return bare.model_copy(update={"inventory": done})
+
+    git.add(made("web", Change.CREATES, 50, n=1))
+    git.add(made("up", Change.UPDATES, 20, n=2))
+    (entry,) = read(reader(git), git)
+    assert (entry.entry, entry.result, entry.forged) == ({"n": 2}, "up", "")
+    git.add(made("end", Change.DESTROYS, 10))
+    assert read(reader(git), git) == []
+
+
+def test_the_sequence_goes_on_after_a_restart_with_the_clock_set_back(tmp_path: Path) -> None:
+    git = Git()
+    bare = result("web", n=1)
+    assert bare.inventory is not None
+    first = reader(git, tmp_path)
+    sequence = first.next_sequence(2_000_000.0)
+    done = bare.inventory.model_copy(update={"sequence": sequence})
+    git.add(bare.model_copy(update={"inventory": done}))
+    read(first, git)
+    assert first.next_sequence(1.0) == sequence + 1
+    assert reader(git, tmp_path).next_sequence(1.0) > sequence, "by the cache"
+    fresh = reader(git)
+    read(fresh, git)
+    assert fresh.next_sequence(1.0) > sequence, "by git"
+    assert fresh.next_sequence(9e18) == fresh.next_sequence(9e18), "as much as JSON can represent"
+
+
+def test_a_file_that_names_an_early_destruction_does_not_end_what_was_made_later() -> None:
+    git = Git()
+    early = result("end", Change.DESTROYS, at=1)
+    git.results["end"] = git.blob(sealed(early, KEYS[0]).encode())
+    git.claims[WEB] = {"end": None}
+    git.add(result("web", at=2, n=1))
+    git.put(git.blobs[git.files[WEB].oid].replace(b'"result": "web"', b'"result": "end"'))
+    (entry,) = read(reader(git), git)
+    assert (entry.entry, entry.problem) == ({"n": 1}, "")
+    assert entry.forged == "the result of end did not write it"
