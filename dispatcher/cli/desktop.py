@@ -167,21 +167,22 @@ def show(session: Session, desktop_id: str, *, keys: tuple[Path, ...], as_json: 
 @command.command("destroy")
 @ID
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@KEYS
 @sending_options()
 @config_option
 @click.pass_obj
-def destroy(session: Session, desktop_id: str, *, yes: bool, sending: Sending) -> int:
+def destroy(
+    session: Session, desktop_id: str, *, yes: bool, keys: tuple[Path, ...], sending: Sending
+) -> int:
     """Destroy a desktop, with everything on it.
 
     The action is sent like any other, and needs the approval that the policy demands.
     """
     from dispatcher.operate.desktops import destroying
 
-    reading = read(session)
-    question = f"Destroy desktop {desktop_id}, with everything on it?"
-    return send_destruction(
-        session, reading, desktop_id, destroying, sending, question=question, yes=yes
-    )
+    reading = read(session, keys)
+    what = f"desktop {desktop_id}, with everything on it"
+    return send_destruction(session, reading, desktop_id, destroying, sending, what=what, yes=yes)
 
 
 @command.command("reap")

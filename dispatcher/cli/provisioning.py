@@ -34,19 +34,25 @@ def send_destruction(
     destroying: Destroying,
     sending: Sending,
     *,
-    question: str,
+    what: str,
     yes: bool,
 ) -> int:
     """Ask, and send the action that destroys an entry; the exit code.
 
+    Args:
+        what: is destroyed, for the question.
+
     Raises:
         NotFound, BeingCreated: see ``Desktops.standing``.
         AlreadyThere: an open action destroys it.
+        Unverified: see ``destroying_formula``.
     """
-    from dispatcher.operate.desktop_actions import destruction, to_destroy
+    from dispatcher.operate.desktop_actions import destroying_formula, destruction, to_destroy
 
     entry = to_destroy(reading.desktops, entry_id)
-    if not yes and not console.confirmed(question):
+    formula = destroying_formula(reading.desktops, entry)
+    reading.note_edited()
+    if not yes and not console.confirmed(f"Destroy {what}, by formula {formula}?"):
         return Exit.FAILED
     action = destruction(reading.desktops, entry, destroying)
     return send_action(session, reading, action.id, action.data, sending)

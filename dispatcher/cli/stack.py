@@ -195,21 +195,22 @@ def update(
 @command.command("destroy")
 @ID
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@KEYS
 @sending_options()
 @config_option
 @click.pass_obj
-def destroy(session: Session, stack_id: str, *, yes: bool, sending: Sending) -> int:
+def destroy(
+    session: Session, stack_id: str, *, yes: bool, keys: tuple[Path, ...], sending: Sending
+) -> int:
     """Destroy a stack; its volume is kept.
 
     The action is sent like any other, and needs the approval that the policy demands.
     """
     from dispatcher.operate.stacks import destroying
 
-    reading = _read(session)
-    question = f"Destroy stack {stack_id}?"
-    return send_destruction(
-        session, reading, stack_id, destroying, sending, question=question, yes=yes
-    )
+    reading = _read(session, keys)
+    what = f"stack {stack_id}"
+    return send_destruction(session, reading, stack_id, destroying, sending, what=what, yes=yes)
 
 
 @command.command("reap")

@@ -114,6 +114,7 @@ class InventoryReader:
     def __init__(self, repo: Repo, verifier: Verifier, cache: FactCache | None = None) -> None:
         self.repo = repo
         self._cache = cache or FactCache(None)
+        self._verifier = verifier
         self.facts = FactReader(repo, verifier, self._cache)
         self._turn = threading.RLock()
         self._shown: dict[Fact, InventoryEntry] = {}
@@ -122,6 +123,20 @@ class InventoryReader:
         self._history = ResultHistory(repo, self.facts)
         self._sequence, self._counting = 0, threading.Lock()
         self.edited: tuple[str, ...] = ()
+
+    @property
+    def verifies(self) -> bool:
+        """Whether signatures are verified: without a key everything is believed."""
+        return self._verifier.signs
+
+    def ended(self, tree: Tree, action_ids: Iterable[str]) -> set[str]:
+        """Those of these actions that ended, by a result that we signed. Raises what ``all`` raises."""
+        with self._turn:
+            search = FactSearch(
+                self.facts, self._history, tree.commit, lambda i: in_git(tree, i), None
+            )
+            search.learn(action_ids)
+            return {action_id for action_id in search.asked if search.has(action_id)}
 
     def next_sequence(self, now: float) -> int:
         """The sequence of a result that changes the inventory: greater than any that was given or read.

@@ -69,6 +69,7 @@ class FactSearch:
 
     Attributes:
         edited: ids of those that somebody edited or removed.
+        asked: ids of all that were searched for.
 
     Args:
         reader: verifies them.
@@ -90,7 +91,7 @@ class FactSearch:
         self._kept: Kept = kept or dict
         self._texts: Mapping[str, str] | None = None
         self._facts: dict[str, Fact] = {}
-        self._read: set[str] = set()
+        self.asked: set[str] = set()
         self.edited: set[str] = set()
 
     def has(self, action_id: str) -> bool:
@@ -99,8 +100,8 @@ class FactSearch:
 
     def learn(self, action_ids: Iterable[str]) -> None:
         """Read the results of these actions: as they are in git, or as they were once verified."""
-        new = {i for i in action_ids if is_id(i)} - self._read
-        self._read |= new
+        new = {i for i in action_ids if is_id(i)} - self.asked
+        self.asked |= new
         self._facts.update(self._reader.verified(self._blobs(new)))
         elsewhere = (
             self._reader.remembered,

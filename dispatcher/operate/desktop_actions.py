@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dispatcher.loop.inventory import InventoryEntry
-from dispatcher.operate.desktops import Desktops, creating
+from dispatcher.operate.desktops import Desktops, Unverified, creating
+from dispatcher.toml.source import quoted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,12 +62,32 @@ def to_destroy(desktops: Desktops, entry_id: str) -> InventoryEntry:
     return entry
 
 
+def destroying_formula(desktops: Desktops, entry: InventoryEntry) -> str:
+    """The formula that destroys an entry: the one that it names, if a signature proves that it does.
+
+    Raises:
+        Unverified: it names another than the usual one, and nothing is verified here.
+    """
+    usual = desktops.kind.destroy
+    named = entry.destroyed_by if not entry.problem else ""
+    if named in ("", usual):
+        return usual
+    if not desktops.reader.verifies:
+        raise Unverified(
+            f"the inventory entry of {entry.id} names {quoted(named)} as the formula that destroys it, and "
+            "nothing here verifies that",
+            remedy="Pass --key with the dispatcher's public key; if there is none, write the action yourself.",
+        )
+    return named
+
+
 def destruction(desktops: Desktops, entry: InventoryEntry, destroying: Destroying) -> NewAction:
-    """The action that destroys an entry, by the formula that the entry names if it is believed.
+    """The action that destroys an entry; see ``destroying_formula``.
 
     Raises:
         Conflict: no id is free.
+        Unverified: see ``destroying_formula``.
     """
-    formula = "" if entry.problem else entry.destroyed_by
+    formula = destroying_formula(desktops, entry)
     new_id = desktops.free_id(f"destroy-{entry.id}")
     return NewAction(id=new_id, data=destroying(new_id, entry.id, formula=formula))

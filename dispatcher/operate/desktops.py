@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from dispatcher.errors import (
 )
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader
 from dispatcher.loop.inventory_search import Kept
+from dispatcher.model.action import MAX_ACTION_BYTES, Action, parse_action
 from dispatcher.model.names import is_id
 from dispatcher.model.times import rfc3339
 from dispatcher.operate.files import valid_open_actions
@@ -66,6 +68,7 @@ _UNFINISHED = frozenset({LifeCycle.PROVISIONING.value, LifeCycle.CONFIGURING.val
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,39}[a-z0-9])?")  # as the schema has it
 _TIMEOUT_MINUTES = 60
 _LAST = 9_999
+_AT_ONCE = 1_000
 
 
 class BeingCreated(TemporaryError):
@@ -73,7 +76,7 @@ class BeingCreated(TemporaryError):
 
 
 class Unverified(PermanentError):
-    """Machines would be removed by an inventory of which a part is not believed."""
+    """Something would be removed by what is not believed, or not verified."""
 
     exit_code = Exit.NOPERM
 
@@ -272,6 +275,28 @@ class Desktops:
             f"all ids from {wanted} to {wanted}-{_LAST} are used", remedy="Pass another --id."
         )
 
+    def _unended(self) -> set[str]:
+        """Run keys of actions that create one and have not ended by a signed result, by the history: whoever
+        may push can edit or remove the file of an action that runs, or put a result beside it.
+        """
+        history = self.repo.action_versions(self.tree.commit)
+        blobs = ((i, blob) for i, versions in history.items() for blob in versions)
+        creating: dict[str, set[str]] = {}
+        while some := list(islice(blobs, _AT_ONCE)):
+            texts = self.repo.read_present({blob for _, blob in some}, limit=MAX_ACTION_BYTES)
+            for action_id, blob in some:
+                if self._creates(texts.get(blob), action_id):
+                    creating.setdefault(action_id, set()).add(blob)
+        ended = self.reader.ended(self.tree, creating)
+        return {f"{i}.{blob}" for i in creating.keys() - ended for blob in creating[i]}
+
+    def _creates(self, data: bytes | int | None, action_id: str) -> bool:
+        """Whether these bytes are the file of an action that creates one."""
+        if not isinstance(data, bytes) or self.kind.create.encode() not in data:
+            return False
+        action = parse_action(data, path="", stem=action_id)
+        return isinstance(action, Action) and action.formula == self.kind.create
+
     def reap_params(
         self, *, now: float, run_keys: Collection[str] = (), remove: bool = False
     ) -> dict[str, Any]:
@@ -299,6 +324,7 @@ class Desktops:
         }
         runs = {str(entry.entry["run_key"]) for entry in entries if entry.entry.get("run_key")}
         in_progress = {f"{i}.{e.blob}" for i, e in self.tree.open.items() if e.regular}
+        in_progress |= self._unended()
         params: dict[str, Any] = {
             "listed_at": rfc3339(now),
             "known_droplets": sorted(droplets),

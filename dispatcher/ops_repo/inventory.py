@@ -6,11 +6,11 @@ import re
 
 from dispatcher.model.inventory_entry import ENTRY_ENDING, INVENTORY_PATH
 from dispatcher.model.names import is_id
-from dispatcher.model.paths import ACTIONS_PATH, RESULT_ENDING
+from dispatcher.model.paths import RESULT_ENDING
 from dispatcher.ops_repo.clone import Clone
-from dispatcher.ops_repo.history import changes as changes_of
 from dispatcher.ops_repo.levels import children
 from dispatcher.ops_repo.records import Entry
+from dispatcher.ops_repo.versions import versions
 
 _CHANGE = re.compile(
     rb"^Inventory: ([a-z0-9][a-z0-9_-]{0,99}) (?:creates|updates|destroys) "
@@ -64,10 +64,4 @@ def result_versions(clone: Clone, commit: str, *, since: str = "") -> dict[str, 
         since: as of ``changes``.
     """
     revisions = [_NAMING, commit, *([f"^{since}"] if since else [])]
-    found: dict[str, dict[str, None]] = {}
-    for change in reversed(list(changes_of(clone, revisions, [ACTIONS_PATH]))):
-        name, new = change.difference.name, change.difference.new
-        action_id = name.removesuffix(RESULT_ENDING)
-        if action_id != name and is_id(action_id) and new is not None and new.regular:
-            found.setdefault(action_id, {})[new.oid] = None
-    return found
+    return versions(clone, revisions, RESULT_ENDING)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from dispatcher.model.paths import ACTION_ENDING
 from dispatcher.ops_repo import additions, authorship, inventory, lineage, reader
 from dispatcher.ops_repo.authorship import Contribution
 from dispatcher.ops_repo.changes import Changes, Delta
@@ -13,6 +14,7 @@ from dispatcher.ops_repo.records import CommitInfo, Entry
 from dispatcher.ops_repo.repairing import Repairing
 from dispatcher.ops_repo.signatures import Signature, Signers, verify
 from dispatcher.ops_repo.tree import Tree
+from dispatcher.ops_repo.versions import versions
 
 
 class RepoReader:
@@ -101,6 +103,10 @@ class RepoReader:
             since: a commit whose history is left out; "" for none.
         """
         return self._repairing(lambda: inventory.result_versions(self._clone, commit, since=since))
+
+    def action_versions(self, commit: str) -> dict[str, dict[str, None]]:
+        """By id the blobs that the history had as files of actions, the oldest first. Reads all of it."""
+        return self._repairing(lambda: versions(self._clone, [commit], ACTION_ENDING))
 
     def has_commit(self, oid: str) -> bool:
         """Whether the clone has a commit of this hash."""

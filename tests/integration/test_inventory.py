@@ -18,6 +18,7 @@ from dispatcher.loop.inventory_files import kept_in_ledger
 from dispatcher.model.run import Outcome, RunKey
 from dispatcher.model.times import rfc3339
 from dispatcher.model.verdicts import Verdict
+from dispatcher.operate.desktops import Desktops, Kind
 from dispatcher.ops_repo import Tree
 from tests.servers.bao import Bao
 from tests.support.stage import HELLO, Stage, action, eventually, path, set_stage
@@ -101,6 +102,20 @@ def by_author(stage: Stage) -> None:
     reader = InventoryReader(components.repo, components.verifier)
     assert [(each.id, each.problem) for each in reader.all(tree, kind="machine")] == [("web", "")]
     assert reader.edited == ("web",)
+
+
+def known_runs(stage: Stage) -> list[str]:
+    """What an author, who has no ledger, would have reaping spare."""
+    components, tree = stage.components, Tree()
+    components.repo.advance(tree, components.repo.fetch().commit)
+    machines = Desktops(
+        repo=components.repo,
+        tree=tree,
+        reader=InventoryReader(components.repo, components.verifier),
+        kind=Kind(name="machine", create="make", destroy="unmake"),
+    )
+    runs: list[str] = machines.reap_params(now=time.time(), remove=True)["known_runs"]
+    return runs
 
 
 def believed(stage: Stage) -> dict[str, InventoryEntry]:
@@ -308,11 +323,13 @@ def test_nobody_who_may_push_keeps_anything_from_expiring(stage: Stage) -> None:
     """
     merge(stage, {path("web"): action("web", formula="make")}, "web")
     stage.components.wake()
-    running(stage, "web")
-    changed = action("web", formula="make", secrets='"TOKEN_A"')
+    creation = running(stage, "web")
+    changed = action("web", formula="plain", secrets='"TOKEN_A"')
     merge(stage, {path("web"): changed}, "To have it destroyed with a secret, or not at all")
+    assert creation.token in known_runs(stage), "and by an author it would be reaped"
     expires = time.time() + 3
     finish(stage, "web", {"expires_at": rfc3339(expires)})
+    assert creation.token not in known_runs(stage), "it has ended"
     stem = stem_of(believed(stage)["web"])
     taken = [stem, *(f"{stem}-{number}" for number in range(2, expiry_attempts.ATTEMPTS + 1))]
     results = {f"vault/actions/{i}.result.json": "{}" for i in taken}
