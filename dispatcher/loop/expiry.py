@@ -93,18 +93,20 @@ class Expiry:
 
     def _attempts(self, look: Look, ended: Iterable[InventoryEntry]) -> dict[str, Attempt]:
         """What is to be done about each of these, by path."""
-        stems = {entry.path: stem_of(entry) for entry in ended}
-        if not stems:
+        expired = {entry.path: entry for entry in ended}
+        if not expired:
             return {}
         secret, named = self._secret(), dict[str, list[str]]()
         for action_id in look.ids():
             if action_id.startswith(_BEGINNING):
                 for stem in {action_id, action_id.rpartition("-")[0]}:
                     named.setdefault(stem, []).append(action_id)
-        return {
-            path: next_attempt(look, AttemptIds(stem=stem, secret=secret), named.get(stem, ()))
-            for path, stem in stems.items()
-        }
+        attempts = {}
+        for path, entry in expired.items():
+            ids = AttemptIds(stem=stem_of(entry), secret=secret)
+            since = entry.expires_s or 0.0
+            attempts[path] = next_attempt(look, ids, named.get(ids.stem, ()), since=since)
+        return attempts
 
     def _action(self, entry: InventoryEntry) -> Mapping[str, object] | None:
         """The keys of the action that destroys an entry."""

@@ -1,11 +1,12 @@
 """Which attempt to destroy an expired entry is due: pure, but for what the look is asked.
 
-An attempt that failed is repeated after a pause that grows, under an id of its own. So is one whose file
-somebody changed or removed before it ran: whoever may push can do that, and must not keep anything from
-expiring. What was cancelled or rejected is not repeated, nor is what was invalid: it would end the same way.
+An attempt that failed is repeated after a pause that grows, under an id of its own. So is one that was
+invalid, or that somebody changed, removed or put a result beside before it ran: whoever may push can do
+that, and must not keep anything from expiring. What was cancelled or rejected is not repeated.
 
 Ids of attempts cannot be guessed before they are in git (``AttemptIds``), so nobody can take one first. One
-that is taken all the same is passed over.
+that is in use although nothing shows that we wrote it was ours, or is: it is passed over, and counts for
+the pauses.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ SECRET_CHARACTERS = 9
 _REPEATED = frozenset(each for each in Verdict if not each.success and (each.ran or each.alert))
 """The formula ran in vain, or something is wrong that an operator is alerted to and can mend."""
 
+_NEVER_RAN = frozenset({Verdict.INVALID})
+"""Nobody decided that, and whoever may push can bring it about, by a schema that is broken for a moment."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AttemptIds:
@@ -76,70 +80,81 @@ class Attempt:
     trouble: str = ""
 
 
-def next_attempt(look: Look, ids: AttemptIds, named: Iterable[str] = ()) -> Attempt:
+def next_attempt(
+    look: Look, ids: AttemptIds, named: Iterable[str] = (), *, since: float
+) -> Attempt:
     """The attempt that follows those that were made.
 
     Args:
         named: ids in git that begin with the stem, whoever made them: with another key the dispatcher
             gave others.
+        since: when it was to be destroyed, seconds since the epoch.
 
     Raises:
         Unavailable, Denied: our key is in Vault and cannot be read.
     """
-    runs, free = _runs(look, ids, named)
-    ended: list[tuple[float, str]] = []
-    failures = 0
-    for action_id, run in runs.items():
-        if run.result is not None and run.result.verdict not in _REPEATED:
-            what = (
-                f"{action_id} was to destroy it, ended as {run.result.verdict} and is not repeated"
-            )
-            return Attempt(trouble=f"{what}; destroy it by an action of your own")
-        at = epoch(run.result.timestamp) if run.result is not None else run.withdrawn_at
-        if at is None:
-            return Attempt(trouble=f"{_last(ended, runs)} has not ended" if ended else "")
-        ended.append((at, action_id))
-        failures += run.result is not None
-    if not ended:
+    runs, lost, free = _runs(look, ids, named)
+    ended = sorted((at, each) for each, run in runs.items() if (at := _ended_at(run)) is not None)
+    verdicts = {each: run.result.verdict for each, run in runs.items() if run.result is not None}
+    stopped = [each for each, verdict in verdicts.items() if verdict not in _REPEATED | _NEVER_RAN]
+    if stopped:
+        how = f"{stopped[0]} was to destroy it, ended as {verdicts[stopped[0]]} and is not repeated"
+        return Attempt(trouble=f"{how}; destroy it by an action of your own")
+    made = len(ended) + len(lost)
+    if len(ended) < len(runs):
+        return Attempt(trouble=f"attempt {made + 1} to destroy it has not ended" if made else "")
+    if not made:
         return Attempt(action_id=free)
-    if failures >= ATTEMPTS or not free:
-        what = f"{len(ended)} attempts to destroy it failed, the last is {max(ended)[1]}"
-        return Attempt(trouble=f"{what}; destroy it by an action of your own")
-    return _due(look, _last(ended, runs), max(ended)[0], len(ended), free)
+    failed = sum(verdict in _REPEATED for verdict in verdicts.values())
+    if failed >= ATTEMPTS or not free:
+        how = f"{made} attempts to destroy it failed, the last is {[*lost, *(i for _, i in ended)][-1]}"
+        return Attempt(trouble=f"{how}; destroy it by an action of your own")
+    at = since + sum(map(_pause, range(1, len(lost) + 1)))
+    if ended:
+        at = max(at, ended[-1][0] + _pause(made))
+    how = _how(ended[-1][1], verdicts) if ended else _how(lost[-1], verdicts)
+    if at > look.now:
+        return Attempt(at=at, trouble=f"{how}; attempt {made + 1} is at {rfc3339(at)[:19]}Z")
+    return Attempt(action_id=free, trouble=f"{how}; attempt {made + 1} begins")
 
 
 def _runs(
     look: Look, ids: AttemptIds, named: Iterable[str]
-) -> tuple[Mapping[str, WrittenRun], str]:
-    """What was written before, by id, and the next id that nobody uses; "" if there is none."""
+) -> tuple[Mapping[str, WrittenRun], list[str], str]:
+    """What was written before, by id; ids in use of which nothing shows any more what was written; and the
+    next id that nobody uses, "" if there is none.
+    """
     runs: dict[str, WrittenRun] = {}
-    ours, free = set(), ""
+    lost, free = list[str](), ""
     for number in range(1, IDS + 1):
         action_id = ids.of(number)
         if not look.is_used(action_id):
             free = action_id
             break
-        ours.add(action_id)
         if run := look.written(action_id):
             runs[action_id] = run
-    others = sorted(each for each in named if each not in ours)
+        else:
+            lost.append(action_id)
+    others = sorted(each for each in named if each not in runs and each not in lost)
     found = ((each, look.written(each)) for each in others[:OTHERS])
-    return {each: run for each, run in found if run} | runs, free
+    return {each: run for each, run in found if run} | runs, lost, free
 
 
-def _due(look: Look, failed: str, ended_at: float, made: int, free: str) -> Attempt:
-    """An attempt that was not made yet, now or after the pause."""
-    at = ended_at + min(FIRST_PAUSE_S * float(GROWTH) ** (made - 1), LONGEST_PAUSE_S)
-    if at > look.now:
-        return Attempt(at=at, trouble=f"{failed} is at {rfc3339(at)[:19]}Z")
-    return Attempt(action_id=free, trouble=f"{failed} begins")
+def _ended_at(run: WrittenRun) -> float | None:
+    """When an attempt ended, or somebody took it away; None if it is open."""
+    return epoch(run.result.timestamp) if run.result is not None else run.withdrawn_at
 
 
-def _last(ended: list[tuple[float, str]], runs: Mapping[str, WrittenRun]) -> str:
-    """The last attempt that did not destroy it, and the next, in words."""
-    action_id = max(ended)[1]
-    ran = runs[action_id].result is not None
-    what = (
-        "failed to destroy it" if ran else "was to destroy it, and its file was changed or removed"
-    )
-    return f"{action_id} {what}; attempt {len(ended) + 1}"
+def _pause(made: int) -> float:
+    """Seconds before the next, after so many attempts."""
+    return min(FIRST_PAUSE_S * float(GROWTH) ** min(made - 1, 20), LONGEST_PAUSE_S)
+
+
+def _how(action_id: str, verdicts: Mapping[str, Verdict]) -> str:
+    """How an attempt came to nothing, in words."""
+    verdict = verdicts.get(action_id)
+    if verdict is None:
+        return f"{action_id} was to destroy it, and somebody changed, removed or replaced it"
+    if verdict in _NEVER_RAN:
+        return f"{action_id} was to destroy it, and was {verdict}"
+    return f"{action_id} failed to destroy it"

@@ -10,6 +10,7 @@ from dispatcher.model.paths import RESULT_ENDING
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.levels import children
 from dispatcher.ops_repo.records import Entry
+from dispatcher.ops_repo.tree_diff import compared, empty_tree
 from dispatcher.ops_repo.versions import versions
 
 _CHANGE = re.compile(
@@ -27,16 +28,16 @@ Named = tuple[str, str]
 def entries(clone: Clone, commit: str) -> dict[Named, Entry]:
     """Every file of the inventory whose name is an id; only two levels are read."""
     top = children(clone, commit, [INVENTORY_PATH])
-    kinds = sorted(path for path, entry in top.items() if entry.directory)
-    names = [path.rpartition("/")[2] for path in kinds]
-    directories = [f"{INVENTORY_PATH}/{name}" for name in names if is_id(name)]
-    files = children(clone, commit, directories) if directories else {}
+    names = {path.rpartition("/")[2]: entry.oid for path, entry in top.items() if entry.directory}
+    kinds = {name: (empty_tree(commit), oid) for name, oid in names.items() if is_id(name)}
+    # Not by path: git would compare each of many directories with each of their names.
+    files = compared(clone, kinds.values())
     found: dict[Named, Entry] = {}
-    for path, entry in files.items():
-        kind, _, name = path.removeprefix(f"{INVENTORY_PATH}/").partition("/")
-        stem = name.removesuffix(ENTRY_ENDING)
-        if stem != name and is_id(stem):
-            found[kind, stem] = entry
+    for kind, pair in kinds.items():
+        for each in files.get(pair, ()):
+            stem = each.name.removesuffix(ENTRY_ENDING)
+            if stem != each.name and is_id(stem) and each.new is not None:
+                found[kind, stem] = each.new
     return found
 
 

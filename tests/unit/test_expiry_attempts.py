@@ -59,7 +59,7 @@ def look(*ends: Verdict | str | None, after_s: float = 0.0, **more: Any) -> Look
 
 
 def attempt(*ends: Verdict | str | None, named: Collection[str] = (), **more: Any) -> Attempt:
-    return next_attempt(look(*ends, **more), IDS_OF, named)
+    return next_attempt(look(*ends, **more), IDS_OF, named, since=ENDED)
 
 
 def test_the_first_begins_at_once() -> None:
@@ -85,10 +85,25 @@ def test_an_id_says_what_it_is_about_and_cannot_be_guessed() -> None:
     assert is_id(longest.of(1))
 
 
-def test_an_id_that_somebody_took_is_passed_over() -> None:
-    assert attempt(FOREIGN, FOREIGN).action_id == IDS_OF.of(3)
-    late = attempt(FOREIGN, Verdict.FAILED, FOREIGN, after_s=FIRST_PAUSE_S)
+def test_an_id_that_somebody_took_is_passed_over_after_the_pauses() -> None:
+    """Somebody puts a result beside each attempt before it runs, so that nothing shows when that was."""
+    first, second = FIRST_PAUSE_S, FIRST_PAUSE_S * GROWTH
+    assert attempt(FOREIGN).at == ENDED + first
+    assert attempt(FOREIGN, FOREIGN, after_s=first + second - 1).at == ENDED + first + second
+    due = attempt(FOREIGN, FOREIGN, after_s=first + second)
+    assert due.action_id == IDS_OF.of(3)
+    assert "changed, removed or replaced it; attempt 3 begins" in due.trouble
+    late = attempt(FOREIGN, Verdict.FAILED, FOREIGN, after_s=LONGEST_PAUSE_S)
     assert late.action_id == IDS_OF.of(4)
+    gone = attempt(*[FOREIGN] * IDS, after_s=1e9)
+    assert (gone.action_id, "of your own" in gone.trouble) == ("", True)
+
+
+def test_what_was_invalid_is_repeated_however_often() -> None:
+    """Somebody breaks the schema of the destroying formula for a moment."""
+    due = attempt(*[Verdict.INVALID] * (ATTEMPTS + 1), after_s=LONGEST_PAUSE_S)
+    assert due.action_id == IDS_OF.of(ATTEMPTS + 2)
+    assert "was invalid" in due.trouble
 
 
 def test_what_somebody_removes_before_it_runs_is_written_again_however_often() -> None:
@@ -97,7 +112,7 @@ def test_what_somebody_removes_before_it_runs_is_written_again_however_often() -
     for times in (1, ATTEMPTS, IDS - 1):
         due = attempt(*[WITHDRAWN] * times, after_s=LONGEST_PAUSE_S)
         assert due.action_id == IDS_OF.of(times + 1)
-        assert "its file was changed or removed" in due.trouble
+        assert "changed, removed or replaced it" in due.trouble
 
 
 def test_attempts_under_ids_of_another_key_count_and_a_flood_of_names_does_not() -> None:
@@ -134,7 +149,7 @@ def test_nothing_is_repeated_but_what_failed_or_never_ran(
     ends: list[Verdict | str | None], after_s: float
 ) -> None:
     made = attempt(*ends, after_s=after_s)
-    stopped = {Verdict.SUCCEEDED, Verdict.CANCELLED, Verdict.REFUSED, Verdict.INVALID, None}
+    stopped = {Verdict.SUCCEEDED, Verdict.CANCELLED, Verdict.REFUSED, None}
     if stopped & set(ends):
         assert (made.action_id, made.at) == ("", None)
     assert made.action_id in ("", IDS_OF.of(len(ends) + 1))
