@@ -33,6 +33,9 @@ ID_CHARACTERS = 70
 NOTES = 100
 """Maximum of notes for people."""
 
+MARKS = 300
+"""Maximum of entries about which something is remembered; the ledger holds no more."""
+
 _BEGINNING = "expire-"
 
 
@@ -74,6 +77,8 @@ class Expiry:
         later = [at for at, _ in lasting if at > look.now]
         later += [attempt.at for attempt in attempts.values() if attempt.at is not None]
         later += _soon(over, sure, look.now)
+        marks = {_mark_of(stem_of(e)): m for e in ended if (m := attempts[e.path].mark)}
+        marks = dict(list(marks.items())[:MARKS])
         due = [entry for entry in ended if attempts[entry.path].action_id]
         wanted: list[Wanted] = []
         notes = list(_held(len(over) - len(ended), sure))
@@ -88,7 +93,10 @@ class Expiry:
         troubled = [entry for entry in ended if attempts[entry.path].trouble]
         notes += [_limited(entry, attempts[entry.path].trouble) for entry in troubled]
         return Wants(
-            actions=tuple(wanted), next_at=min(later, default=None), notes=tuple(notes[:NOTES])
+            actions=tuple(wanted),
+            marks=marks,
+            next_at=min(later, default=None),
+            notes=tuple(notes[:NOTES]),
         )
 
     def _attempts(self, look: Look, ended: Iterable[InventoryEntry]) -> dict[str, Attempt]:
@@ -104,8 +112,8 @@ class Expiry:
         attempts = {}
         for path, entry in expired.items():
             ids = AttemptIds(stem=stem_of(entry), secret=secret)
-            since = entry.expires_s or 0.0
-            attempts[path] = next_attempt(look, ids, named.get(ids.stem, ()), since=since)
+            mark = look.marks.get(_mark_of(ids.stem), "")
+            attempts[path] = next_attempt(look, ids, named.get(ids.stem, ()), mark=mark)
         return attempts
 
     def _action(self, entry: InventoryEntry) -> Mapping[str, object] | None:
@@ -170,6 +178,11 @@ def _soon(over: Iterable[InventoryEntry], sure: SureTime, now: float) -> Iterato
     a little behind, and shows whole seconds.
     """
     return (now + at - sure.now for each in over if (at := each.expires_s or 0.0) > sure.now)
+
+
+def _mark_of(stem: str) -> str:
+    """The name of the mark about an entry: short, since there may be many."""
+    return stem.rpartition("-")[2]
 
 
 def stem_of(entry: InventoryEntry) -> str:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -73,28 +74,31 @@ class Attempt:
         action_id: to be written now; "" for nothing.
         at: when to look again, seconds since the epoch; None if no time changes anything.
         trouble: for people; "" if nothing failed.
+        mark: what the next look has to know: how many attempts are in use of which nothing shows when they
+            ended, and when that was seen first. One of them may be about to start, so what follows waits.
     """
 
     action_id: str = ""
     at: float | None = None
     trouble: str = ""
+    mark: str = ""
 
 
 def next_attempt(
-    look: Look, ids: AttemptIds, named: Iterable[str] = (), *, since: float
+    look: Look, ids: AttemptIds, named: Iterable[str] = (), *, mark: str = ""
 ) -> Attempt:
     """The attempt that follows those that were made.
 
     Args:
         named: ids in git that begin with the stem, whoever made them: with another key the dispatcher
             gave others.
-        since: when it was to be destroyed, seconds since the epoch.
+        mark: of the look before; see ``Attempt``.
 
     Raises:
         Unavailable, Denied: our key is in Vault and cannot be read.
     """
     runs, lost, free = _runs(look, ids, named)
-    ended = sorted((at, each) for each, run in runs.items() if (at := _ended_at(run)) is not None)
+    ended = [(at, each) for each, run in runs.items() if (at := _ended_at(run)) is not None]
     verdicts = {each: run.result.verdict for each, run in runs.items() if run.result is not None}
     stopped = [each for each, verdict in verdicts.items() if verdict not in _REPEATED | _NEVER_RAN]
     if stopped:
@@ -105,17 +109,26 @@ def next_attempt(
         return Attempt(trouble=f"attempt {made + 1} to destroy it has not ended" if made else "")
     if not made:
         return Attempt(action_id=free)
+    mark = _mark(mark, len(lost), look.now)
+    if lost:
+        ended.append((min(float(mark.split()[1]), look.now), lost[-1]))
+    last_at, last = max(ended)
     failed = sum(verdict in _REPEATED for verdict in verdicts.values())
     if failed >= ATTEMPTS or not free:
-        how = f"{made} attempts to destroy it failed, the last is {[*lost, *(i for _, i in ended)][-1]}"
-        return Attempt(trouble=f"{how}; destroy it by an action of your own")
-    at = since + sum(map(_pause, range(1, len(lost) + 1)))
-    if ended:
-        at = max(at, ended[-1][0] + _pause(made))
-    how = _how(ended[-1][1], verdicts) if ended else _how(lost[-1], verdicts)
+        how = f"{made} attempts to destroy it failed, the last is {last}"
+        return Attempt(trouble=f"{how}; destroy it by an action of your own", mark=mark)
+    at, how = last_at + _pause(made), _how(last, verdicts)
     if at > look.now:
-        return Attempt(at=at, trouble=f"{how}; attempt {made + 1} is at {rfc3339(at)[:19]}Z")
-    return Attempt(action_id=free, trouble=f"{how}; attempt {made + 1} begins")
+        next_at = f"attempt {made + 1} is at {rfc3339(at)[:19]}Z"
+        return Attempt(at=at, trouble=f"{how}; {next_at}", mark=mark)
+    return Attempt(action_id=free, trouble=f"{how}; attempt {made + 1} begins", mark=mark)
+
+
+def _mark(mark: str, lost: int, now: float) -> str:
+    """How many attempts are lost, and since when, by the mark of the look before."""
+    if not lost:
+        return ""
+    return mark if re.fullmatch(rf"{lost} [0-9]{{1,12}}", mark) else f"{lost} {int(now)}"
 
 
 def _runs(

@@ -63,6 +63,7 @@ def wants(
         commit="c" * 40,
         sure=lambda: SureTime(now=now - behind_s),
         kept_results=dict,
+        marks={},
         ids=frozenset,
         is_used=used.__contains__,
         written=lambda action_id: run,

@@ -58,8 +58,10 @@ def look(*ends: Verdict | str | None, after_s: float = 0.0, **more: Any) -> Look
     )
 
 
-def attempt(*ends: Verdict | str | None, named: Collection[str] = (), **more: Any) -> Attempt:
-    return next_attempt(look(*ends, **more), IDS_OF, named, since=ENDED)
+def attempt(
+    *ends: Verdict | str | None, named: Collection[str] = (), mark: Any = "", **more: Any
+) -> Attempt:
+    return next_attempt(look(*ends, **more), IDS_OF, named, mark=mark)
 
 
 def test_the_first_begins_at_once() -> None:
@@ -87,16 +89,23 @@ def test_an_id_says_what_it_is_about_and_cannot_be_guessed() -> None:
 
 def test_an_id_that_somebody_took_is_passed_over_after_the_pauses() -> None:
     """Somebody puts a result beside each attempt before it runs, so that nothing shows when that was."""
-    first, second = FIRST_PAUSE_S, FIRST_PAUSE_S * GROWTH
-    assert attempt(FOREIGN).at == ENDED + first
-    assert attempt(FOREIGN, FOREIGN, after_s=first + second - 1).at == ENDED + first + second
-    due = attempt(FOREIGN, FOREIGN, after_s=first + second)
-    assert due.action_id == IDS_OF.of(3)
-    assert "changed, removed or replaced it; attempt 3 begins" in due.trouble
-    late = attempt(FOREIGN, Verdict.FAILED, FOREIGN, after_s=LONGEST_PAUSE_S)
+    seen = attempt(FOREIGN)
+    assert (seen.action_id, seen.at) == ("", ENDED + FIRST_PAUSE_S)
+    again = attempt(FOREIGN, mark=seen.mark, after_s=FIRST_PAUSE_S - 1)
+    assert (again.action_id, again.at, again.mark) == ("", seen.at, seen.mark)
+    due = attempt(FOREIGN, mark=seen.mark, after_s=FIRST_PAUSE_S)
+    assert due.action_id == IDS_OF.of(2)
+    assert "changed, removed or replaced it; attempt 2 begins" in due.trouble
+    more = attempt(FOREIGN, FOREIGN, mark=seen.mark, after_s=FIRST_PAUSE_S)
+    assert more.at == ENDED + FIRST_PAUSE_S * (1 + GROWTH), "one more is seen now"
+    late = attempt(FOREIGN, Verdict.FAILED, FOREIGN, mark=f"2 {int(ENDED)}", after_s=1e6)
     assert late.action_id == IDS_OF.of(4)
-    gone = attempt(*[FOREIGN] * IDS, after_s=1e9)
+    gone = attempt(*[FOREIGN] * IDS, mark=f"{IDS} 1", after_s=1e9)
     assert (gone.action_id, "of your own" in gone.trouble) == ("", True)
+    set_back = attempt(FOREIGN, mark="1 9999999999")
+    assert set_back.at == ENDED + FIRST_PAUSE_S, "the clock was ahead then"
+    running = attempt(None, mark=seen.mark)
+    assert running == Attempt(), "it was about to start"
 
 
 def test_what_was_invalid_is_repeated_however_often() -> None:
