@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dispatcher.cli import console, desktop_gateway, desktop_open
-from dispatcher.cli.desktop_reading import ID, KEYS, read
+from dispatcher.cli.desktop_reading import ID, KEYS, read_desktops
 from dispatcher.cli.options import Sending, config_option, json_option, sending_options
 from dispatcher.cli.provisioning import send_action, send_destruction, send_reaping
 from dispatcher.cli.session import Session
@@ -80,8 +80,8 @@ def create(
     params |= {"ssh_keys": [_public_key(key) for key in ssh_keys]} if ssh_keys else {}
     catalogue = session.settings.formulas.path
     creating("check", params, catalogue=catalogue)  # before anything is read or fetched
-    reading = read(session)
-    action = creation(reading.desktops, params, action_id=action_id, catalogue=catalogue)
+    reading = read_desktops(session)
+    action = creation(reading.resources, params, action_id=action_id, catalogue=catalogue)
     code = send_action(session, reading, action.id, action.data, sending)
     if code == Exit.OK and sending.follow:
         console.note(f"'disinto desktop open {action.id}' opens it")
@@ -96,8 +96,8 @@ def create(
 @click.pass_obj
 def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json: bool) -> None:
     """List the desktops, and those that are being created, from the ops repo."""
-    reading = read(session, keys)
-    desktops = reading.desktops.all(destroyed=destroyed)
+    reading = read_desktops(session, keys)
+    desktops = reading.resources.all(destroyed=destroyed)
     reading.note_edited()
     if as_json:
         console.emit({"desktops": [each.as_json() for each in desktops]})
@@ -140,8 +140,8 @@ def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json:
 @click.pass_obj
 def show(session: Session, desktop_id: str, *, keys: tuple[Path, ...], as_json: bool) -> None:
     """Show one desktop, also one that was destroyed."""
-    reading = read(session, keys)
-    desktop = reading.desktops.get(desktop_id)
+    reading = read_desktops(session, keys)
+    desktop = reading.resources.get(desktop_id)
     reading.note_edited()
     if as_json:
         console.emit(desktop.as_json())
@@ -180,7 +180,7 @@ def destroy(
     """
     from dispatcher.operate.desktops import destroying
 
-    reading = read(session, keys)
+    reading = read_desktops(session, keys)
     what = f"desktop {desktop_id}, with everything on it"
     return send_destruction(session, reading, desktop_id, destroying, sending, what=what, yes=yes)
 
@@ -202,8 +202,8 @@ def reap(
     from dispatcher.operate.desktops import reaping
 
     now = time.time()
-    reading = read(session, keys, strict=True)
-    params = reading.desktops.reap_params(now=now, run_keys=reading.in_progress(), remove=remove)
+    reading = read_desktops(session, keys, strict=True)
+    params = reading.resources.reap_params(now=now, run_keys=reading.in_progress(), remove=remove)
     known = len(params["known_droplets"])
     question = f"Remove every machine but {known} known ones?"
     return send_reaping(session, reading, params, reaping, sending, question=question, yes=yes)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dispatcher.cli import console
-from dispatcher.cli.desktop_reading import KEYS, read
+from dispatcher.cli.desktop_reading import KEYS, read_desktops
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
 from dispatcher.cli.tables import table
@@ -56,7 +56,7 @@ def command(
     from dispatcher.operate.desktop_gateway import write_gateway
     from dispatcher.operate.desktops import KIND
 
-    desktops = read(session, keys, strict=True).desktops
+    desktops = read_desktops(session, keys, strict=True).resources
     gateway = write_gateway(directory, desktops.reader.all(desktops.tree, kind=KIND))
     if gateway.changed and reload_command:
         _reload(reload_command)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dispatcher.cli import console
-from dispatcher.cli.desktop_reading import ID, KEYS, read
+from dispatcher.cli.desktop_reading import ID, KEYS, read_desktops
 from dispatcher.cli.options import config_option, json_option
 from dispatcher.cli.session import Session
 
@@ -97,7 +97,7 @@ def _begin(
     from dispatcher.operate.desktop_opening import open_desktop
     from dispatcher.vault import Vault
 
-    entry = read(session, keys, strict=True).desktops.standing(desktop_id)
+    entry = read_desktops(session, keys, strict=True).resources.standing(desktop_id)
     settings = session.settings
     return open_desktop(
         entry,

@@ -1,12 +1,12 @@
-"""What the commands about desktops read: the ops repo, and the inventory in it, verified."""
+"""What the commands about desktops and stacks read: the ops repo, and the inventory in it, verified."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import click
 
@@ -19,28 +19,32 @@ if TYPE_CHECKING:
     from dispatcher.ledger.base import Ledger
     from dispatcher.loop.inventory_search import Kept
     from dispatcher.loop.verifying import Verifier
-    from dispatcher.operate.desktops import Desktops, Kind
+    from dispatcher.operate.desktops import Desktops
+    from dispatcher.operate.provisioned import Resources
     from dispatcher.operate.submission_client import SubmissionClient
     from dispatcher.status.overview import Overview
+
+T = TypeVar("T", bound="Resources[Any]")
 
 ID = click.argument("desktop_id", metavar="ID", shell_complete=desktop_ids)
 KEYS = key_option(" of results")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class Reading(Generic[T]):
     """The ops repo at its present head.
 
     Attributes:
         client: sends actions.
+        resources: desktops, or stacks.
     """
 
     client: SubmissionClient
-    desktops: Desktops
+    resources: T
 
     def note_edited(self) -> None:
         """Name the results that somebody edited or removed, as far as what was read comes from them."""
-        console.note_edited(self.desktops.reader.edited)
+        console.note_edited(self.resources.reader.edited)
 
     def in_progress(self) -> Collection[str]:
         """Run keys of the runs that the ledger has, where it is within reach.
@@ -57,14 +61,14 @@ def read(
     keys: tuple[Path, ...] = (),
     *,
     strict: bool = False,
-    kind: Kind | None = None,
-) -> Reading:
+    kind: Callable[..., T],
+) -> Reading[T]:
     """Fetch, and read.
 
     Args:
         keys: public keys that count, instead of this dispatcher's.
         strict: whether nothing may be believed that no key verifies.
-        kind: what is read in place of desktops.
+        kind: makes what reads them: ``Desktops``, or ``Stacks``.
 
     Raises:
         Misconfigured: (when an entry is read) strict, and there is no key.
@@ -72,7 +76,6 @@ def read(
     """
     from dispatcher.assembly import open_inventory
     from dispatcher.cli.following import open_client
-    from dispatcher.operate.desktops import DESKTOP, Desktops
 
     client = open_client(session)
     verifier = _verifier(session, keys, strict=strict)
@@ -80,15 +83,23 @@ def read(
     reader = open_inventory(session.settings, client.repo, verifier)
     return Reading(
         client=client,
-        desktops=Desktops(
+        resources=kind(
             repo=client.repo,
             tree=client.tree,
             reader=reader,
             overview=_overview(session),
-            kind=kind or DESKTOP,
             kept=kept_results(client.ledger),
         ),
     )
+
+
+def read_desktops(
+    session: Session, keys: tuple[Path, ...] = (), *, strict: bool = False
+) -> Reading[Desktops]:
+    """Fetch, and read the desktops. See ``read``."""
+    from dispatcher.operate.desktops import Desktops
+
+    return read(session, keys, strict=strict, kind=Desktops)
 
 
 def kept_results(ledger: Ledger | None) -> Kept | None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def send_action(
-    session: Session, reading: Reading, action_id: str, data: bytes, sending: Sending
+    session: Session, reading: Reading[Any], action_id: str, data: bytes, sending: Sending
 ) -> int:
     """Send an action that was just written, and follow it as the options say; the exit code."""
     from dispatcher.cli.sending import after_sending
@@ -29,7 +29,7 @@ def send_action(
 
 def send_destruction(
     session: Session,
-    reading: Reading,
+    reading: Reading[Any],
     entry_id: str,
     destroying: Destroying,
     sending: Sending,
@@ -43,24 +43,24 @@ def send_destruction(
         what: is destroyed, for the question.
 
     Raises:
-        NotFound, BeingCreated: see ``Desktops.standing``.
+        NotFound, BeingCreated: see ``Resources.standing``.
         AlreadyThere: an open action destroys it.
         Unverified: see ``destroying_formula``.
     """
     from dispatcher.operate.desktop_actions import destroying_formula, destruction, to_destroy
 
-    entry = to_destroy(reading.desktops, entry_id)
-    formula = destroying_formula(reading.desktops, entry)
+    entry = to_destroy(reading.resources, entry_id)
+    formula = destroying_formula(reading.resources, entry)
     reading.note_edited()
     if not yes and not console.confirmed(f"Destroy {what}, by formula {formula}?"):
         return Exit.FAILED
-    action = destruction(reading.desktops, entry, destroying)
+    action = destruction(reading.resources, entry, destroying)
     return send_action(session, reading, action.id, action.data, sending)
 
 
 def send_reaping(
     session: Session,
-    reading: Reading,
+    reading: Reading[Any],
     params: Mapping[str, Any],
     reaping: Callable[[str, Mapping[str, Any]], bytes],
     sending: Sending,
@@ -77,5 +77,5 @@ def send_reaping(
     if params.get("remove") and not yes and not console.confirmed(question):
         return Exit.FAILED
     at = params["listed_at"][:19].replace(":", "").replace("-", "").replace("T", "-")
-    new_id = reading.desktops.free_id(f"{reading.desktops.kind.name}-reap-{at}")
+    new_id = reading.resources.free_id(f"{reading.resources.kind.name}-reap-{at}")
     return send_action(session, reading, new_id, reaping(new_id, params), sending)

@@ -17,7 +17,7 @@ from dispatcher.cli.session import Session
 from dispatcher.cli.tables import table
 
 if TYPE_CHECKING:
-    pass
+    from dispatcher.operate.stacks import Stacks
 
 ID = click.argument("stack_id", metavar="ID", shell_complete=stack_ids)
 ENV = click.option(
@@ -69,12 +69,12 @@ def deploy(
     from dispatcher.operate.stacks import check_name, deploying
 
     reading = _read(session)
-    check_name(name, reading.desktops.all(), _formulas(session))
+    check_name(name, reading.resources.all(), _formulas(session))
     params: dict[str, Any] = {"name": name}
     params |= {key: value for key, value in given.items() if value}
     params |= {"environment": _variables(plain)} if plain else {}
     params |= {"environment_secrets": list(names)} if names else {}
-    new_id = action_id or reading.desktops.free_id(f"stack-{name}")
+    new_id = action_id or reading.resources.free_id(f"stack-{name}")
     return send_action(session, reading, new_id, deploying(new_id, params, names), sending)
 
 
@@ -87,7 +87,7 @@ def deploy(
 def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json: bool) -> None:
     """List the stacks, and those that are being deployed, from the ops repo."""
     reading = _read(session, keys)
-    stacks = reading.desktops.all(destroyed=destroyed)
+    stacks = reading.resources.all(destroyed=destroyed)
     reading.note_edited()
     if as_json:
         console.emit({"stacks": [each.record(_SHOWN) for each in stacks]})
@@ -118,7 +118,7 @@ def list_(session: Session, *, destroyed: bool, keys: tuple[Path, ...], as_json:
 def show(session: Session, stack_id: str, *, keys: tuple[Path, ...], as_json: bool) -> None:
     """Show one stack, also one that was destroyed."""
     reading = _read(session, keys)
-    stack = reading.desktops.get(stack_id)
+    stack = reading.resources.get(stack_id)
     reading.note_edited()
     if as_json:
         console.emit(stack.record(_SHOWN))
@@ -143,7 +143,7 @@ def check(session: Session, name: str, *, as_json: bool) -> None:
     """
     from dispatcher.operate.stacks import check_name
 
-    host = check_name(name, _read(session).desktops.all(), _formulas(session))
+    host = check_name(name, _read(session).resources.all(), _formulas(session))
     if as_json:
         console.emit({"name": name, "free": True, "host": host or None})
         return
@@ -181,14 +181,14 @@ def update(
     if not (given["image"] or plain or names):
         raise click.UsageError("Nothing would change: pass --image, --env or --env-from.")
     reading = _read(session)
-    reading.desktops.standing(stack_id)
-    refuse_second_update(reading.desktops, stack_id)
+    reading.resources.standing(stack_id)
+    refuse_second_update(reading.resources, stack_id)
     params: dict[str, Any] = {"id": stack_id}
     params |= {key: value for key, value in given.items() if value}
     if plain or names:
         params["environment"] = _variables(plain)
     params |= {"environment_secrets": list(names)} if names else {}
-    new_id = reading.desktops.free_id(f"update-{stack_id}")
+    new_id = reading.resources.free_id(f"update-{stack_id}")
     return send_action(session, reading, new_id, updating(new_id, params, names), sending)
 
 
@@ -227,20 +227,22 @@ def reap(
 
     What counts as known is read here: the inventory, as far as it is believed, and the runs in progress.
     """
-    from dispatcher.operate.stacks import reap_params, reaping
+    from dispatcher.operate.stacks import reaping
 
     now = time.time()
     reading = _read(session, keys, strict=True)
-    params = reap_params(reading.desktops, now=now, run_keys=reading.in_progress(), remove=remove)
+    params = reading.resources.reap_params(now=now, run_keys=reading.in_progress(), remove=remove)
     known = len(params["known_runs"])
     question = f"Remove all stacks but those of {known} runs?"
     return send_reaping(session, reading, params, reaping, sending, question=question, yes=yes)
 
 
-def _read(session: Session, keys: tuple[Path, ...] = (), *, strict: bool = False) -> Reading:
-    from dispatcher.operate.stacks import STACK
+def _read(
+    session: Session, keys: tuple[Path, ...] = (), *, strict: bool = False
+) -> Reading[Stacks]:
+    from dispatcher.operate.stacks import Stacks
 
-    return read(session, keys, strict=strict, kind=STACK)
+    return read(session, keys, strict=strict, kind=Stacks)
 
 
 def _formulas(session: Session) -> Path | None:

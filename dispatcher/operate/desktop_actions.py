@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dispatcher.loop.inventory import InventoryEntry
-from dispatcher.operate.desktops import Desktops, Unverified, creating
+from dispatcher.operate.desktops import Desktops, creating
+from dispatcher.operate.provisioned import Resources, Unverified
 from dispatcher.toml.source import quoted
 
 
@@ -50,29 +51,29 @@ def creation(
     return NewAction(id=new_id, data=creating(new_id, params, catalogue=catalogue))
 
 
-def to_destroy(desktops: Desktops, entry_id: str) -> InventoryEntry:
+def to_destroy(resources: Resources[Any], entry_id: str) -> InventoryEntry:
     """The entry that an action is to destroy.
 
     Raises:
-        NotFound, BeingCreated: see ``Desktops.standing``.
+        NotFound, BeingCreated: see ``Resources.standing``.
         AlreadyThere: an open action destroys it.
     """
-    entry = desktops.standing(entry_id)
-    desktops.refuse_second_destruction(entry_id)
+    entry = resources.standing(entry_id)
+    resources.refuse_second_destruction(entry_id)
     return entry
 
 
-def destroying_formula(desktops: Desktops, entry: InventoryEntry) -> str:
+def destroying_formula(resources: Resources[Any], entry: InventoryEntry) -> str:
     """The formula that destroys an entry: the one that it names, if a signature proves that it does.
 
     Raises:
         Unverified: it names another than the usual one, and nothing is verified here.
     """
-    usual = desktops.kind.destroy
+    usual = resources.kind.destroy
     named = entry.destroyed_by if not entry.problem else ""
     if named in ("", usual):
         return usual
-    if not desktops.reader.verifies:
+    if not resources.reader.verifies:
         raise Unverified(
             f"the inventory entry of {entry.id} names {quoted(named)} as the formula that destroys it, and "
             "nothing here verifies that",
@@ -81,13 +82,15 @@ def destroying_formula(desktops: Desktops, entry: InventoryEntry) -> str:
     return named
 
 
-def destruction(desktops: Desktops, entry: InventoryEntry, destroying: Destroying) -> NewAction:
+def destruction(
+    resources: Resources[Any], entry: InventoryEntry, destroying: Destroying
+) -> NewAction:
     """The action that destroys an entry; see ``destroying_formula``.
 
     Raises:
         Conflict: no id is free.
         Unverified: see ``destroying_formula``.
     """
-    formula = destroying_formula(desktops, entry)
-    new_id = desktops.free_id(f"destroy-{entry.id}")
+    formula = destroying_formula(resources, entry)
+    new_id = resources.free_id(f"destroy-{entry.id}")
     return NewAction(id=new_id, data=destroying(new_id, entry.id, formula=formula))

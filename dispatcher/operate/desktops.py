@@ -6,39 +6,24 @@ Creating, destroying and reaping are actions like any other; these functions onl
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
-
-import tomli_w
 
 from dispatcher.desktop.apps import CATALOGUE_FILE, choose, find_catalogue
 from dispatcher.desktop.cloud import TOKEN
 from dispatcher.desktop.credentials import VARIABLE
-from dispatcher.desktop.lifecycle import State as LifeCycle
 from dispatcher.desktop.params import check_create
 from dispatcher.errors import (
-    Conflict,
-    Exit,
     InvalidValue,
-    NotFound,
-    PermanentError,
-    TemporaryError,
 )
-from dispatcher.loop.inventory import InventoryEntry, InventoryReader
-from dispatcher.loop.inventory_search import Kept
-from dispatcher.model.action import MAX_ACTION_BYTES, Action, parse_action
-from dispatcher.model.names import is_id
-from dispatcher.model.times import rfc3339
-from dispatcher.operate.files import valid_open_actions
-from dispatcher.operate.repetitions import is_used, numbered
-from dispatcher.operate.submission import AlreadyThere
-from dispatcher.ops_repo import OpsRepo, Tree
-from dispatcher.stack.lifecycle import DEPLOYING
-from dispatcher.status.overview import Overview, State
-from dispatcher.toml.explain import did_you_mean
+from dispatcher.operate.provisioned import (
+    Kind,
+    Resource,
+    Resources,
+    action_text,
+)
 from dispatcher.toml.source import quoted
 
 KIND = "desktop"
@@ -46,91 +31,20 @@ CREATE, DESTROY, REAP = "desktop", "desktop-destroy", "desktop-reap"
 """Names of the formulas."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Kind:
-    """What a provisioner makes, beginning with desktops.
-
-    Attributes:
-        name: of the kind in the inventory, of the command, and for people.
-        create, destroy: names of the formulas.
-    """
-
-    name: str
-    create: str
-    destroy: str
-
-
 DESKTOP = Kind(name=KIND, create=CREATE, destroy=DESTROY)
 
-CREATING, DESTROYED, UNKNOWN = "CREATING", "DESTROYED", "UNKNOWN"
-
-_UNFINISHED = frozenset({LifeCycle.PROVISIONING.value, LifeCycle.CONFIGURING.value, DEPLOYING})
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,39}[a-z0-9])?")  # as the schema has it
-_TIMEOUT_MINUTES = 60
-_LAST = 9_999
-_AT_ONCE = 1_000
-
-
-class BeingCreated(TemporaryError):
-    """The action that creates the desktop has not ended."""
-
-
-class Unverified(PermanentError):
-    """Something would be removed by what is not believed, or not verified."""
-
-    exit_code = Exit.NOPERM
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Desktop:
-    """One desktop, as it is shown.
-
-    Attributes:
-        id: of the action that creates it.
-        state: of the life cycle by its entry; ``CREATING`` while there is none, ``DESTROYED`` when there is
-            none any more, ``UNKNOWN`` if the entry is not believed.
-        problem: why the entry is not believed; "" if it is.
-        entry: of the inventory; None while it is being created.
-        ended_by: id of the action that destroyed it, or "".
-        waits: the state of the action that creates it, unless it runs; "" if it is not known here.
-        progress: what its run last reported: ``stage``, ``percent``, ``detail`` and ``at``; None for nothing.
-    """
-
-    id: str
-    state: str
-    problem: str = ""
-    entry: InventoryEntry | None = None
-    ended_by: str = ""
-    waits: str = ""
-    progress: Mapping[str, object] | None = None
-
-    @property
-    def shown_state(self) -> str:
-        """The state for people: of one that is being created, with how far it is."""
-        if self.progress is not None:
-            percent = self.progress.get("percent")
-            parts = [self.state, str(self.progress.get("stage") or "")]
-            parts += [f"{percent:.0f} %"] if isinstance(percent, int | float) else []
-            return " ".join(part for part in parts if part)
-        if self.unfinished:
-            return f"{self.state} (abandoned)"
-        return f"{self.state} ({self.waits})" if self.waits else self.state
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether its entry is that of a run that was killed: nobody works on it, and it may be billed."""
-        return self.entry is not None and self.state in _UNFINISHED
+class Desktop(Resource):
+    """One desktop, as it is shown."""
 
     @property
     def apps_failed(self) -> tuple[str, ...]:
         """Names of the apps that could not be installed."""
         failed = self.entry.entry.get("apps_failed") if self.entry and not self.problem else None
         return tuple(str(app)[:40] for app in failed[:20]) if isinstance(failed, list) else ()
-
-    def text(self, key: str) -> str:
-        """A text of the entry, or "" if there is none that is believed."""
-        value = self.entry.entry.get(key) if self.entry and not self.problem else None
-        return value[:300] if isinstance(value, str) else ""
 
     def as_json(self) -> dict[str, Any]:
         """The record of a desktop."""
@@ -141,196 +55,25 @@ class Desktop:
             "apps_failed": list(self.apps_failed),
         }
 
-    def record(self, shown: Sequence[str]) -> dict[str, Any]:
-        """The record of an entry of any kind.
-
-        Args:
-            shown: keys of texts of the entry that it repeats.
-        """
-        entry = self.entry
-        return {
-            "id": self.id,
-            "state": self.state,
-            "believed": None if entry is None else not self.problem,
-            "problem": self.problem or None,
-            "unfinished": self.unfinished,
-            **{key: self.text(key) or None for key in shown},
-            "since": entry.at or None if entry else None,
-            "ended_by": self.ended_by or None,
-            "progress": dict(self.progress) if self.progress else None,
-            "entry": dict(entry.entry) if entry and not self.problem else None,
-        }
-
 
 @dataclass(frozen=True, kw_only=True)
-class Desktops:
-    """Reads desktops from the ops repo.
+class Desktops(Resources[Desktop]):
+    """Reads desktops."""
 
-    Args:
-        tree: at the present head.
-        reader: with the verifier of results.
-        overview: of a dispatcher on this machine; None if there is none.
-        kind: what is read in place of desktops.
-        kept: results that a ledger keeps, where it is within reach.
-    """
-
-    repo: OpsRepo
-    tree: Tree
-    reader: InventoryReader
-    overview: Overview | None = None
     kind: Kind = DESKTOP
-    kept: Kept | None = None
-
-    def all(self, *, destroyed: bool = False) -> list[Desktop]:
-        """Those that exist and are being created; also those that were destroyed, if so wanted."""
-        entries = self._entries()
-        found = {entry.id: _of(entry) for entry in entries}
-        for action in valid_open_actions(self.repo, self.tree):
-            if action.formula == self.kind.create:
-                found.setdefault(action.id, self._being_created(action.id))
-        if destroyed:
-            for entry, ended_by in self.reader.destroyed(
-                self.tree, kind=self.kind.name, kept=self.kept
-            ):
-                gone = Desktop(id=entry.id, state=DESTROYED, entry=entry, ended_by=ended_by)
-                found.setdefault(entry.id, gone)
-        return sorted(found.values(), key=lambda each: each.id)
-
-    def _entries(self) -> list[InventoryEntry]:
-        return self.reader.all(self.tree, kind=self.kind.name, kept=self.kept)
-
-    def _being_created(self, action_id: str) -> Desktop:
-        action = self.overview.find(action_id) if self.overview is not None else None
-        if action is None:
-            return Desktop(id=action_id, state=CREATING)
-        waits = "" if action.state is State.RUNNING else action.state.value
-        return Desktop(id=action_id, state=CREATING, waits=waits, progress=action.progress)
-
-    def get(self, desktop_id: str) -> Desktop:
-        """One desktop, also one that was destroyed.
-
-        Raises:
-            NotFound: there is none of this id.
-        """
-        desktops = {each.id: each for each in self.all(destroyed=True)}
-        if desktop_id in desktops:
-            return desktops[desktop_id]
-        standing = [each for each, found in desktops.items() if found.state != DESTROYED]
-        if is_id(desktop_id) and is_used(self.tree, desktop_id):
-            raise NotFound(
-                f"action {desktop_id} left no {self.kind.name}",
-                remedy=f"'disinto status {desktop_id}' shows how it ended.",
-            )
-        raise NotFound(
-            f"there is no {self.kind.name} {quoted(desktop_id)}",
-            remedy=did_you_mean(desktop_id, standing)
-            or f"'disinto {self.kind.name} list' shows them.",
-        )
-
-    def standing(self, desktop_id: str) -> InventoryEntry:
-        """The entry of a desktop that exists, believed or not.
-
-        Raises:
-            NotFound: there is none, or it was destroyed.
-            BeingCreated: it is not entered yet.
-        """
-        desktop = self.get(desktop_id)
-        if desktop.state == DESTROYED:
-            raise NotFound(f"{self.kind.name} {desktop_id} was destroyed by {desktop.ended_by}")
-        if desktop.entry is None:
-            raise BeingCreated(
-                f"{self.kind.name} {desktop_id} is being created",
-                remedy=f"'disinto watch {desktop_id}' follows it.",
-            )
-        return desktop.entry
-
-    def refuse_second_destruction(self, desktop_id: str) -> None:
-        """Raises ``AlreadyThere`` if an open action destroys it."""
-        self.refuse_second(self.kind.destroy, desktop_id, does="destroys")
-
-    def refuse_second(self, formula: str, desktop_id: str, *, does: str) -> None:
-        """Raises ``AlreadyThere`` if an open action of this formula is about it.
-
-        Args:
-            does: what that action does to it, a verb.
-        """
-        for action in valid_open_actions(self.repo, self.tree):
-            if action.formula == formula and action.params.get("id") == desktop_id:
-                raise AlreadyThere(
-                    f"{action.id} {does} {desktop_id} already",
-                    remedy=f"'disinto watch {action.id}' follows it.",
-                )
-
-    def free_id(self, wanted: str) -> str:
-        """An id that is not used: this one, or with ``-2`` and so on.
-
-        Raises:
-            Conflict: all are used.
-        """
-        for number in range(1, _LAST + 1):
-            new_id = wanted if number == 1 else numbered(wanted, number)
-            if not is_used(self.tree, new_id):
-                return new_id
-        raise Conflict(
-            f"all ids from {wanted} to {wanted}-{_LAST} are used", remedy="Pass another --id."
-        )
-
-    def _unended(self) -> set[str]:
-        """Run keys of actions that create one and have not ended by a signed result, by the history: whoever
-        may push can edit or remove the file of an action that runs, or put a result beside it.
-        """
-        history = self.repo.action_versions(self.tree.commit)
-        blobs = ((i, blob) for i, versions in history.items() for blob in versions)
-        creating: dict[str, set[str]] = {}
-        while some := list(islice(blobs, _AT_ONCE)):
-            texts = self.repo.read_present({blob for _, blob in some}, limit=MAX_ACTION_BYTES)
-            for action_id, blob in some:
-                if self._creates(texts.get(blob), action_id):
-                    creating.setdefault(action_id, set()).add(blob)
-        ended = self.reader.ended(self.tree, creating)
-        return {f"{i}.{blob}" for i in creating.keys() - ended for blob in creating[i]}
-
-    def _creates(self, data: bytes | int | None, action_id: str) -> bool:
-        """Whether these bytes are the file of an action that creates one."""
-        if not isinstance(data, bytes) or self.kind.create.encode() not in data:
-            return False
-        action = parse_action(data, path="", stem=action_id)
-        return isinstance(action, Action) and action.formula == self.kind.create
+    make: type[Desktop] = Desktop
 
     def reap_params(
         self, *, now: float, run_keys: Collection[str] = (), remove: bool = False
     ) -> dict[str, Any]:
-        """``[params]`` of ``desktop-reap``: what is known, by the inventory and by the open actions.
-
-        Args:
-            now: seconds since the epoch, from before the inventory was read.
-            run_keys: of runs in progress, as far as they are known.
-
-        Raises:
-            Unverified: machines are to be removed, and an entry is not believed.
-        """
-        entries = self._entries()
-        doubtful = [entry.id for entry in entries if entry.problem]
-        if doubtful and remove:
-            raise Unverified(
-                f"the inventory entries of {', '.join(doubtful)} are not believed, so their machines "
-                "would count as left over",
-                remedy=f"'disinto inventory {self.kind.name}' shows why. Restore them, or reap without --remove.",
-            )
+        """``[params]`` of ``desktop-reap``; see ``Resources``."""
+        params = Resources.reap_params(self, now=now, run_keys=run_keys, remove=remove)
         droplets = {
             droplet
-            for entry in entries
+            for entry in self.entries()
             if isinstance(droplet := entry.entry.get("droplet_id"), int) and droplet > 0
         }
-        runs = {str(entry.entry["run_key"]) for entry in entries if entry.entry.get("run_key")}
-        in_progress = {f"{i}.{e.blob}" for i, e in self.tree.open.items() if e.regular}
-        in_progress |= self._unended()
-        params: dict[str, Any] = {
-            "listed_at": rfc3339(now),
-            "known_droplets": sorted(droplets),
-            "known_runs": sorted({*_run_keys(runs), *_run_keys(in_progress), *run_keys}),
-        }
-        return params | ({"remove": True} if remove else {})
+        return {**params, "known_droplets": sorted(droplets)}
 
 
 def creating(action_id: str, params: Mapping[str, Any], *, catalogue: Path | None = None) -> bytes:
@@ -364,36 +107,3 @@ def destroying(action_id: str, entry_id: str, *, formula: str = "") -> bytes:
 def reaping(action_id: str, params: Mapping[str, Any]) -> bytes:
     """The action that finds machines that nothing names, and removes them if its params say so."""
     return action_text(action_id, REAP, "find desktops that are left over", (TOKEN,), params)
-
-
-def action_text(
-    action_id: str,
-    formula: str,
-    context: str,
-    secrets: Sequence[str],
-    params: Mapping[str, Any],
-    *,
-    timeout_minutes: int = _TIMEOUT_MINUTES,
-) -> bytes:
-    """The file of an action."""
-    plain = {
-        "id": action_id,
-        "formula": formula,
-        "context": context,
-        "secrets": list(secrets),
-        "timeout_minutes": timeout_minutes,
-        "params": dict(params),
-    }
-    return tomli_w.dumps(plain).encode()
-
-
-def _run_keys(candidates: Iterable[str]) -> Iterable[str]:
-    """Those that can be in ``[params]``; a forged entry may have anything."""
-    return (key for key in candidates if is_id(key.partition(".")[0]) and key.count(".") == 1)
-
-
-def _of(entry: InventoryEntry) -> Desktop:
-    if entry.problem:
-        return Desktop(id=entry.id, state=UNKNOWN, problem=entry.problem, entry=entry)
-    state = entry.entry.get("state")
-    return Desktop(id=entry.id, state=str(state)[:20] if state else UNKNOWN, entry=entry)

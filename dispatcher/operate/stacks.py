@@ -1,12 +1,13 @@
-"""What ``disinto stack`` sends: actions about stacks. They are read like desktops, as another kind."""
+"""What ``disinto stack`` shows and sends: stacks of the inventory, and the actions about them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dispatcher.operate.desktops import DESTROYED, Desktop, Desktops, Kind, action_text
+from dispatcher.operate.provisioned import DESTROYED, Kind, Resource, Resources, action_text
 from dispatcher.operate.submission import AlreadyThere
 from dispatcher.provision.params import BadParams, read_settings
 from dispatcher.stack.params import (
@@ -20,6 +21,15 @@ from dispatcher.stack.platform import TOKEN
 
 STACK = Kind(name="stack", create="stack", destroy="stack-destroy")
 UPDATE, REAP = "stack-update", "stack-reap"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stacks(Resources[Resource]):
+    """Reads stacks."""
+
+    kind: Kind = STACK
+    make: type[Resource] = Resource
+
 
 _TIMEOUT_MINUTES = 20
 
@@ -45,24 +55,12 @@ def reaping(action_id: str, params: Mapping[str, Any]) -> bytes:
     return _action(action_id, REAP, "find stacks that are left over", params)
 
 
-def reap_params(
-    stacks: Desktops, *, now: float, run_keys: Collection[str], remove: bool
-) -> dict[str, Any]:
-    """``[params]`` of ``stack-reap``.
-
-    Raises:
-        Unverified: stacks are to be removed, and an entry is not believed.
-    """
-    params = stacks.reap_params(now=now, run_keys=run_keys, remove=remove)
-    return {key: value for key, value in params.items() if key != "known_droplets"}
-
-
-def refuse_second_update(stacks: Desktops, stack_id: str) -> None:
+def refuse_second_update(stacks: Stacks, stack_id: str) -> None:
     """Raises ``AlreadyThere`` if an open action changes it."""
     stacks.refuse_second(UPDATE, stack_id, does="updates")
 
 
-def check_name(name: str, stacks: Sequence[Desktop], formulas: Path | None) -> str:
+def check_name(name: str, stacks: Sequence[Resource], formulas: Path | None) -> str:
     """The host name that a new stack of this name gets; "" if the settings are not here.
 
     Args:
@@ -87,7 +85,7 @@ def check_name(name: str, stacks: Sequence[Desktop], formulas: Path | None) -> s
     return host if settings.suffix else ""
 
 
-def _named_by(stack: Desktop) -> str:
+def _named_by(stack: Resource) -> str:
     """The name of a stack that is being created, by its id as ``disinto stack deploy`` makes it."""
     name = stack.id.removeprefix("stack-")
     return name if stack.entry is None and NAME.fullmatch(name) else ""

@@ -13,8 +13,9 @@ from dispatcher.desktop.lifecycle import State as LifeCycle
 from dispatcher.errors import InvalidInput, NotFound
 from dispatcher.model.result import Result
 from dispatcher.model.times import known_time
-from dispatcher.operate.desktops import CREATE, CREATING, DESTROYED, UNKNOWN, Desktop
+from dispatcher.operate.desktops import CREATE, Desktop
 from dispatcher.operate.files import read_result
+from dispatcher.operate.provisioned import CREATING, DESTROYED, UNKNOWN
 from dispatcher.page.desktop_probes import Prober, Probes
 from dispatcher.page.desktop_reading import DesktopsView, Reading, open_view
 from dispatcher.page.index import Filter

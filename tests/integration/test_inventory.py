@@ -18,7 +18,7 @@ from dispatcher.loop.inventory_files import kept_in_ledger
 from dispatcher.model.run import Outcome, RunKey
 from dispatcher.model.times import rfc3339
 from dispatcher.model.verdicts import Verdict
-from dispatcher.operate.desktops import Desktops, Kind
+from dispatcher.operate.provisioned import Kind, Resource, Resources
 from dispatcher.ops_repo import Tree
 from tests.servers.bao import Bao
 from tests.support.stage import HELLO, Stage, action, eventually, path, set_stage
@@ -108,11 +108,12 @@ def known_runs(stage: Stage) -> list[str]:
     """What an author, who has no ledger, would have reaping spare."""
     components, tree = stage.components, Tree()
     components.repo.advance(tree, components.repo.fetch().commit)
-    machines = Desktops(
+    machines = Resources(
         repo=components.repo,
         tree=tree,
         reader=InventoryReader(components.repo, components.verifier),
         kind=Kind(name="machine", create="make", destroy="unmake"),
+        make=Resource,
     )
     runs: list[str] = machines.reap_params(now=time.time(), remove=True)["known_runs"]
     return runs

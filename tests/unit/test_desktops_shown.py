@@ -10,16 +10,16 @@ import pytest
 from dispatcher.errors import PermanentError
 from dispatcher.host import resources
 from dispatcher.loop.inventory import InventoryEntry
-from dispatcher.operate import desktops as shown
-from dispatcher.operate.desktops import Desktop, Desktops
+from dispatcher.operate import provisioned
+from dispatcher.operate.desktops import CREATE, Desktop, Desktops, creating
 from dispatcher.status.overview import State
 
 PROGRESS = {"stage": "waiting-for-ip", "percent": 35.0, "detail": "", "at": 1.0}
 
 
 def listed(monkeypatch: pytest.MonkeyPatch, action: Any) -> Desktop:
-    opened = SimpleNamespace(id="desk-1", formula=shown.CREATE)
-    monkeypatch.setattr(shown, "valid_open_actions", lambda _repo, _tree: [opened])
+    opened = SimpleNamespace(id="desk-1", formula=CREATE)
+    monkeypatch.setattr(provisioned, "valid_open_actions", lambda _repo, _tree: [opened])
     reader = SimpleNamespace(all=lambda _tree, **_more: [])
     overview = SimpleNamespace(find=lambda action_id: action if action_id == "desk-1" else None)
     found: Any = Desktops(repo=None, tree=None, reader=reader, overview=overview)  # type: ignore[arg-type]
@@ -64,9 +64,9 @@ def test_what_a_killed_run_left_is_told_from_one_that_is_being_created() -> None
 def test_what_a_run_would_refuse_is_not_sent(params: dict[str, Any], said: str) -> None:
     catalogue = resources.path("actions/desktop/formulas")
     with pytest.raises(PermanentError) as caught:
-        shown.creating("desktop-bob", params, catalogue=catalogue)
+        creating("desktop-bob", params, catalogue=catalogue)
     assert said in str(caught.value)
-    assert b'name = "bob"' in shown.creating("a", {"name": "bob", "apps": ["gimp"]})
+    assert b'name = "bob"' in creating("a", {"name": "bob", "apps": ["gimp"]})
 
 
 def test_apps_that_failed_are_shown_if_the_entry_is_believed() -> None:

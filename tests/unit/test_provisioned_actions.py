@@ -9,7 +9,8 @@ import pytest
 
 from dispatcher.loop.inventory import InventoryEntry
 from dispatcher.operate.desktop_actions import destroying_formula, destruction
-from dispatcher.operate.desktops import Desktops, Unverified, destroying
+from dispatcher.operate.desktops import Desktops, destroying
+from dispatcher.operate.provisioned import Unverified
 from dispatcher.ops_repo import Tree
 
 USUAL = "desktop-destroy"
