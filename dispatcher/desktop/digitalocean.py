@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from ipaddress import IPv4Address
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import httpx
 from pydantic import BaseModel, Field, ValidationError
@@ -23,6 +23,8 @@ from dispatcher.errors import origin_of
 from dispatcher.model.times import epoch, is_rfc3339
 from dispatcher.provision.confidential import Confidential, printable
 from dispatcher.provision.http import TIMEOUT_S, HttpClient, Raw, header_number, sendable
+
+_T = TypeVar("_T")
 
 API = "https://api.digitalocean.com"
 PAGE = 200
@@ -195,8 +197,9 @@ class DigitalOcean:
         return droplet
 
     def tagged(self, tag: str) -> list[Droplet]:
-        listed = self._pages("/v2/droplets", "droplets", {"tag_name": tag}, "list droplets")
-        by_id = {each.id: each for each in map(_droplet, listed)}
+        query = {"tag_name": tag}
+        listed = self._pages("/v2/droplets", "droplets", query, "list droplets", _droplet)
+        by_id = {each.id: each for each in listed}
         for each in by_id.values():
             if not each.has_tag(tag):  # what is listed by a tag is deleted by it
                 raise CloudUnclear(
@@ -216,8 +219,8 @@ class DigitalOcean:
 
     def newest_ubuntu(self, region: str) -> str:
         found = []
-        for raw in self._pages("/v2/images", "images", {"type": "distribution"}, "list images"):
-            image = _image(raw)
+        query = {"type": "distribution"}
+        for image in self._pages("/v2/images", "images", query, "list images", _image):
             version = _UBUNTU.fullmatch(image.slug or "")
             if (
                 version
@@ -236,10 +239,15 @@ class DigitalOcean:
         return max(found)[1]
 
     def _pages(
-        self, path: str, key: str, params: Mapping[str, str], what: str
-    ) -> list[Mapping[str, Any]]:
+        self,
+        path: str,
+        key: str,
+        params: Mapping[str, str],
+        what: str,
+        read: Callable[[object], _T],
+    ) -> list[_T]:
         """All entries of a list: until as many as ``meta.total``, or an empty page."""
-        entries: list[Mapping[str, Any]] = []
+        entries: list[_T] = []
         for page in range(1, MAX_PAGES + 1):
             query = {**params, "page": str(page), "per_page": str(PAGE)}
             status, answer = self._exchange("GET", path, params=query)
@@ -248,7 +256,11 @@ class DigitalOcean:
             part = answer.get(key)
             if not isinstance(part, list):
                 raise CloudUnclear(f"DigitalOcean's answer to: {what}, has no list {key}")
-            entries += part
+            if len(part) > PAGE:
+                raise CloudUnclear(
+                    f"DigitalOcean's answer to: {what}, has more than {PAGE} entries"
+                )
+            entries += map(read, part)  # at once, because a page may be large
             meta = answer.get("meta")
             total = meta.get("total") if isinstance(meta, dict) else None
             if not part or (isinstance(total, int) and len(entries) >= total):

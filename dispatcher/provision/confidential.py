@@ -5,7 +5,7 @@ not cut out, because the rest would show where it was: the whole text is withhel
 
 Found is what was sent, if eight letters and digits in a row are repeated, or sixteen letters, and a credential as
 it is, in the forms of the runner's redactor, in base32, as decimal, octal or binary numbers, backwards, by ROT13,
-in another case, and set apart by white space, punctuation or line ends. A code that somebody invents is not
+in another case or width, and set apart by white space, punctuation or line ends. A code that somebody invents is not
 found. So whoever chooses the words can tell what it knows; see docs/security.md. Pure.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import codecs
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
 
 from dispatcher.runner.forms import forms
@@ -59,7 +60,7 @@ class Confidential:
 
     def is_in(self, text: str) -> bool:
         """Whether something confidential is found in a text."""
-        squeezed = "".join(text.split())
+        squeezed = "".join(unicodedata.normalize("NFKC", text).split())
         flat, escaped = _flat(text), _flat(_ESCAPES.sub("", text))
         views = {view for each in (flat, escaped) for view in (each, each[::-1])}
         return (
@@ -91,7 +92,8 @@ def _runs(flat: str, length: int) -> Iterator[str]:
 
 
 def _flat(text: str) -> str:
-    return "".join(c for c in text.casefold() if c.isalnum())
+    plain = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(c for c in plain if c.isalnum())
 
 
 def _forms(value: bytes) -> Iterator[str]:

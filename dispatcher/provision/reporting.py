@@ -13,6 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from dispatcher.provision.confidential import printable
+
+_LINE_LIMIT = 4000
+
 
 class Stage(Protocol):
     """What is shown of a life cycle."""
@@ -56,7 +60,7 @@ class FileReporter:
             file.write(line + "\n")
 
     def say(self, text: str) -> None:
-        print(text, flush=True)  # noqa: T201 - the output of a formula
+        print(printable(text, limit=_LINE_LIMIT), flush=True)  # noqa: T201 - the output of a formula
 
     def outputs(self, value: Mapping[str, object] | None) -> None:
         if self.outputs_path is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import codecs
+import re
 from collections.abc import Callable
 
 import pytest
@@ -25,6 +26,8 @@ SPELLINGS: dict[str, Callable[[bytes], str]] = {
     "in another case": lambda v: v.decode().swapcase(),
     "backwards": lambda v: v.decode()[::-1],
     "ROT13": lambda v: codecs.encode(v.decode(), "rot13"),
+    "in full width": lambda v: "".join(chr(0xFEE0 + byte) for byte in v),
+    "with invisible characters": lambda v: "\u200b\u0301".join(v.decode()),
     "hex": lambda v: v.hex(),
     "hex with colons": lambda v: v.hex(":").upper(),
     "hex backwards": lambda v: v.hex()[::-1],
@@ -70,9 +73,15 @@ def test_a_password_without_letters_is_found_and_little_else() -> None:
 SENT = user_data(machine())
 
 
-@pytest.mark.parametrize("at", range(0, len(SENT) - 40, len(SENT) // 25))
-def test_a_quotation_of_what_was_sent_is_withheld(at: int) -> None:
-    confidential, piece = Confidential(), SENT[at : at + 24]
+def test_a_quotation_of_what_was_sent_is_withheld() -> None:
+    contents = re.findall("[A-Za-z0-9+/=]{80,}", SENT)
+    assert len(contents) > 20
+    for content in contents:
+        check_a_quotation(content[30:54])
+
+
+def check_a_quotation(piece: str) -> None:
+    confidential = Confidential()
     text = f"could not store user_data near: {piece}"
     assert confidential.shown(text) != WITHHELD
     confidential.add_sent(SENT)

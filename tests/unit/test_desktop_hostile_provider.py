@@ -16,6 +16,7 @@ from dispatcher.desktop.cloud import CloudBusy, CloudRefused, CloudUnclear, Orde
 from dispatcher.desktop.destroy import Removal, StillThere
 from dispatcher.desktop.digitalocean import Connection, DigitalOcean
 from dispatcher.desktop.reap import Known, reap
+from dispatcher.provision.reporting import FileReporter
 from tests.servers.cloud import TOKEN
 from tests.support.desktops import TAGS, FakeClock, Recorder
 
@@ -104,6 +105,19 @@ def test_a_time_that_cannot_be_shown_is_an_answer_that_is_unknown(made: str) -> 
 def test_tags_that_the_provider_does_not_allow_are_not_shown() -> None:
     body = {"droplets": [droplet(7, TAGS.all, "disinto:run:\x1b[2J")], "meta": {"total": 1}}
     assert Provider(body).adapter().tagged(TAGS.all)[0].tags == (TAGS.all,)
+
+
+def test_a_page_with_more_than_was_asked_for_is_no_page() -> None:
+    many = [droplet(number, TAGS.all) for number in range(1, 202)]
+    with pytest.raises(CloudUnclear, match="more than 200 entries"):
+        Provider({"droplets": many, "meta": {"total": 201}}).adapter().tagged(TAGS.all)
+
+
+def test_no_line_of_a_run_acts_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    FileReporter(progress_path=None, outputs_path=None).say("name \x1b[2J\ud800" + "x" * 10_000)
+    line = capsys.readouterr().out.removesuffix("\n")
+    assert line.isprintable()
+    assert len(line) <= 4000
 
 
 ANYTHING = st.recursive(
