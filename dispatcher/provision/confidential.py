@@ -4,9 +4,10 @@ A provider's error may quote what was sent to it, and a machine knows its own cr
 not cut out, because the rest would show where it was: the whole text is withheld.
 
 Found is what was sent, if eight letters and digits in a row are repeated, or sixteen letters, and a credential as
-it is, in the forms of the runner's redactor, in base32, as decimal, octal or binary numbers, backwards, by ROT13,
-in another case or width, and set apart by white space, punctuation or line ends. A code that somebody invents is not
-found. So whoever chooses the words can tell what it knows; see docs/security.md. Pure.
+it is, in the forms of the runner's redactor, in base32 and base85, in base64 twice, as decimal, octal or binary
+numbers, backwards, by ROT13, in another case or width, and set apart by white space, punctuation or line ends. A
+code that somebody invents is not found. So whoever chooses the words can tell what it knows; see
+docs/security.md. Pure.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ WITHHELD = "its words are not shown, because they repeat what is confidential"
 
 _QUOTATION, _OF_LETTERS = 8, 16  # characters; with a digit among them, or without, as prose is
 _SHORTEST_FORM = 6
-_ESCAPES = re.compile(r"\\x|\\u00|0x|&#x?|%", re.IGNORECASE)
+_ESCAPES = re.compile(r"\\x|\\u00|U\+00|0[xob]|&#x?|%", re.IGNORECASE)
 
 
 class Confidential:
@@ -104,7 +105,9 @@ def _forms(value: bytes) -> Iterator[str]:
         yield codecs.encode(part.decode("latin-1"), "rot13")
         yield part.hex()
         yield base64.b64encode(part).decode().rstrip("=")
+        yield base64.b64encode(base64.b64encode(part)).decode().rstrip("=")
+        yield base64.b85encode(part).decode()
         yield base64.b32encode(part).decode().rstrip("=")
         yield str(int.from_bytes(part))
-        for number in ("{}", "{:03}", "{:x}", "{:o}", "{:03o}", "{:08b}"):
+        for number in ("{}", "{:03}", "{:x}", "{:o}", "{:03o}", "{:b}", "{:08b}"):
             yield "".join(number.format(byte) for byte in part)

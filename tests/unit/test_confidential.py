@@ -40,11 +40,16 @@ SPELLINGS: dict[str, Callable[[bytes], str]] = {
     "decimal": lambda v: str(list(v)),
     "decimal with zeros": lambda v: " ".join(f"{byte:03}" for byte in v),
     "octal": lambda v: " ".join(f"{byte:o}" for byte in v),
+    "U+": lambda v: " ".join(f"U+{byte:04X}" for byte in v),
+    "0o": lambda v: ", ".join(map(oct, v)),
+    "0b": lambda v: " ".join(map(bin, v)),
     "binary": lambda v: " ".join(f"{byte:08b}" for byte in v),
     "one number": lambda v: str(int.from_bytes(v)),
     "base64": lambda v: base64.b64encode(v).decode(),
     "base64 within more": lambda v: base64.b64encode(b"x" + v + b"y").decode(),
     "base64 of it backwards": lambda v: base64.b64encode(v[::-1]).decode(),
+    "base64 twice": lambda v: base64.b64encode(base64.b64encode(v)).decode(),
+    "base85": lambda v: base64.b85encode(v).decode(),
     "base32": lambda v: base64.b32encode(v).decode(),
 }
 
