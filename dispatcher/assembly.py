@@ -577,6 +577,7 @@ def doctor_openers(settings: Settings, environ: Environ, *, repo: OpsRepo | None
         forge=lambda: open_forge(settings, environ, vault),
         issues=open_issues(settings, environ),
         issue_tokens=open_issue_tokens(settings, environ, vault),
+        web_secret=lambda: web_client_secret(settings, environ),
     )
 
 

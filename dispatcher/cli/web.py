@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 
 DIRECTORY = "web"
 """Of the page, below the state directory: its clone and its index."""
-
-NEEDED = ("authlib", "babel", "starlette")
-"""Packages of the extra ``web``."""
 
 
 @click.command("web")
@@ -52,7 +48,9 @@ def command(session: Session, *, port: int | None, print_only: bool) -> None:
 
     Ctrl-C ends the page; nothing else depends on it.
     """
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    from dispatcher.operate.web_checks import missing_packages
+
+    missing = missing_packages()
     if missing:
         raise Misconfigured(
             f"the web page needs packages that are not installed: {', '.join(missing)}",
@@ -67,7 +65,7 @@ def command(session: Session, *, port: int | None, print_only: bool) -> None:
     opened = listening(configured if port is None else port, host)
     event = Journal(level=settings.log_level).event
     with closing(opened):
-        origin = settings.web.origin or origin_of(host, opened.getsockname()[1])
+        origin = settings.web.origin_at(opened.getsockname()[1])
         with open_live(settings, event) as live:
             site = open_site(settings, origin, live=live, event=event)
             running = server(build_app(site))
@@ -82,11 +80,6 @@ def command(session: Session, *, port: int | None, print_only: bool) -> None:
 
                 browse(url)
             running.run([opened])
-
-
-def origin_of(host: str, port: int) -> str:
-    """The address of a page that browsers reach directly."""
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def open_site(settings: Settings, origin: str, *, live: Live, event: Callable[..., None]) -> Site:
@@ -112,16 +105,17 @@ def open_site(settings: Settings, origin: str, *, live: Live, event: Callable[..
 def _for_people(site: Site, own: Path) -> None:
     from dispatcher.assembly import open_personal_client, web_client_secret
     from dispatcher.forge.accounts import Accounts
-    from dispatcher.page.oauth import OAuth
-    from dispatcher.page.pages.forge_login import BACK, ENTRANCE
+    from dispatcher.forge.oauth import OAuth
+    from dispatcher.page.pages.forge_login import ENTRANCE
     from dispatcher.page.people import People
+    from dispatcher.settings.web import LOGIN_BACK
 
     settings = site.settings
     oauth = OAuth(
         settings.forge,
         client_id=settings.web.client_id,
         client_secret=web_client_secret(settings, os.environ),
-        redirect_uri=f"{site.origin}{BACK}",
+        redirect_uri=f"{site.origin}{LOGIN_BACK}",
     )
     accounts = Accounts(settings.forge)
     site.people = People(oauth, accounts.of, site.sessions, event=site.event)

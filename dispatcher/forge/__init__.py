@@ -8,6 +8,7 @@ issue in ``dispatcher.decide``.
 * ``api``, ``records``: calls about the ops repo, and what they answer
 * ``sized``: pages of a list whose entries have any size
 * ``accounts``: whose a token is, and whether it reads the ops repo
+* ``oauth``: the web page as an application of the forge
 * ``token_rights``: what a token may write, asked without writing
 * ``issues``, ``issue_board``: issues of a project: read for rules; read and written for reports
 """

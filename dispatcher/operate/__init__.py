@@ -22,6 +22,8 @@ options, tables and texts for a terminal are in ``cli``.
   ``signer_checks``, ``sink_checks``, ``desktop_checks``, ``trial_run``: ``doctor``
 * ``provisioned``: what desktops and stacks have in common: what exists by the inventory, and is being created
 * ``stacks``: ``stack``: those of the inventory, and the actions about them
+  ``signer_checks``, ``sink_checks``, ``desktop_checks``, ``web_checks``, ``trial_run``: ``doctor``
+* ``stacks``: ``stack``: the actions about them; they are read like desktops
 * ``desktops``, ``desktop_actions``, ``desktop_owner``: ``desktop``: those of the inventory, the actions about
   them, and whose they are
 * ``desktop_access``, ``desktop_opening``, ``desktop_link``: a person's session at a desktop, and the link

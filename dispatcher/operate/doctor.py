@@ -39,6 +39,7 @@ from dispatcher.operate.sidecar_checks import check_sidecars, files_in
 from dispatcher.operate.signer_checks import check_signers
 from dispatcher.operate.sink_checks import check_sinks
 from dispatcher.operate.token_checks import Tokens
+from dispatcher.operate.web_checks import check_web
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.ops_repo.signatures import TRAILER
 from dispatcher.settings import GateKind, Role, Settings, plain_addresses
@@ -65,6 +66,7 @@ class Openers:
     forge: Callable[[], ForgeApi]
     issues: Callable[[str], IssueReads] | None = None
     issue_tokens: Tokens | None = None
+    web_secret: Callable[[], str] | None = None
 
 
 def diagnose(
@@ -118,6 +120,8 @@ def diagnose(
         yield from looked("sidecars", lambda: _sidecars(settings, openers, issues))
     yield from looked("webhook", lambda: _webhook(settings, environ))
     yield from looked("notify", lambda: check_sinks(settings, environ))
+    if (web_secret := openers.web_secret) is not None:
+        yield from looked("web", lambda: check_web(settings, web_secret))
     yield from _encryption(settings)
 
 

@@ -8,7 +8,7 @@ queue and no power of its own: without it everything works as before.
 ``routing`` has them and returns ``answers``; ``visit`` is one request, its person and its language.
 ``site`` has what all requests share. ``protection`` keeps foreign hosts, origins and forms out, and
 ``sessions`` knows who a browser is; ``operator_link`` lets the operator in. ``people`` knows who people are
-by the forge, with ``oauth`` and the logins under way, ``attempts``; ``rates`` limits how often they ask. ``language`` has the
+by the forge, with the logins under way, ``attempts``; ``rates`` limits how often they ask. ``language`` has the
 catalogues, ``formatting`` dates and numbers, ``words`` the terms that data is shown by, and
 ``rendering`` the templates. ``streams`` sends events for as long as a browser listens. ``problems`` are
 errors, for people and for programs (RFC 9457). ``serving`` runs it all on a socket.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dispatcher.errors import Denied, Dependency
+from dispatcher.errors import Denied, Dependency, DisintoError
 from dispatcher.operate.request_cancel import SentRequest, ask_to_cancel
 from dispatcher.operate.submission_client import Sent, SubmissionClient
 from dispatcher.page.language import mark
@@ -57,7 +57,8 @@ def send(site: Site, client: SubmissionClient, file: Path, data: bytes) -> Sent:
     """
     sent = client.send(file, sign=False, data=data)
     if site.live is not None:
-        site.live.repo.fetch()
+        with suppress(DisintoError):  # it is sent, whether or not the page can see it yet
+            site.live.repo.fetch()
         site.live.refresh()
     return sent
 

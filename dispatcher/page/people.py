@@ -18,9 +18,9 @@ from dataclasses import dataclass, field, replace
 
 from dispatcher.errors import Dependency, Unavailable
 from dispatcher.forge.accounts import Access, Account
+from dispatcher.forge.oauth import OAuth, Refused, Tokens
 from dispatcher.page.attempts import Attempt, Attempts
 from dispatcher.page.language import mark
-from dispatcher.page.oauth import OAuth, Refused, Tokens
 from dispatcher.page.problems import Problem
 from dispatcher.page.rates import UNPROVEN, Buckets
 from dispatcher.page.sessions import ForgeLogin, Person, Session, Sessions

@@ -84,7 +84,10 @@ class Renderer:
                 if login:
                     self._set_cookie(response, login_cookie_name(self._site), login, LASTS_S)
             case Events(source=source):
-                return EventResponse(source, self._site.streams, allowed=visit.still_allowed)
+                whose = "" if visit.person.operator else visit.person.login.lower()
+                return EventResponse(
+                    source, self._site.streams, allowed=visit.still_allowed, person=whose
+                )
         return self._remember(visit, response)
 
     def problem(self, visit: Visit, problem: Problem) -> Response:

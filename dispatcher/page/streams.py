@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 MOST = 600
 """Streams at a time."""
+
+MOST_OF_ONE = 60
+"""Streams at a time of one person of the forge."""
 
 RETRY_MS = 2_000
 BUSY_RETRY_MS = 20_000
@@ -37,16 +42,43 @@ class Streams:
     """Counts the open streams. Used on the event loop only.
 
     Args:
-        most: how many may be open.
+        most, most_of_one: how many may be open, and how many by one person.
         send_s: see ``SEND_S``.
         check_s: seconds after which it is checked again whether a reader may still see them.
     """
 
     def __init__(
-        self, *, most: int = MOST, send_s: float = SEND_S, check_s: float = BEAT_S
+        self,
+        *,
+        most: int = MOST,
+        most_of_one: int = MOST_OF_ONE,
+        send_s: float = SEND_S,
+        check_s: float = BEAT_S,
     ) -> None:
-        self.most, self.send_s, self.check_s = most, send_s, check_s
+        self.most, self.most_of_one, self.send_s, self.check_s = most, most_of_one, send_s, check_s
+        self._of: Counter[str] = Counter()
         self.open = 0
+
+    @contextmanager
+    def place(self, person: str) -> Iterator[bool]:
+        """Whether there was room for one more.
+
+        Args:
+            person: whose it is; "" for the operator, who may have all.
+        """
+        room = self.open < self.most and (not person or self._of[person] < self.most_of_one)
+        if not room:
+            yield False
+            return
+        self.open += 1
+        self._of[person] += 1
+        try:
+            yield True
+        finally:
+            self.open -= 1
+            self._of[person] -= 1
+            if not self._of[person]:
+                del self._of[person]
 
 
 def event(data: object, *, name: str = "", event_id: str = "") -> bytes:
@@ -67,6 +99,7 @@ class EventResponse(Response):
     Args:
         allowed: whether the reader may still see them; None if that cannot be told now, and they wait.
             Without it they always may.
+        person: see ``Streams.place``.
     """
 
     def __init__(
@@ -75,35 +108,39 @@ class EventResponse(Response):
         streams: Streams,
         *,
         allowed: Callable[[], Awaitable[bool | None]] | None = None,
+        person: str = "",
     ) -> None:
         super().__init__(media_type="text/event-stream")
         del self.headers["content-length"]
         self.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
-        self._source, self._streams, self._allowed = source, streams, allowed
+        self._source, self._streams = source, streams
+        self._allowed, self._person = allowed, person
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        if self._streams.open >= self._streams.most:
-            await _end(send, f"retry: {BUSY_RETRY_MS}\n\n".encode())
-            return
-        self._streams.open += 1
         try:
-            await _send(send, f"retry: {RETRY_MS}\n\n".encode())
-            sending = asyncio.ensure_future(self._events(send))
-            leaving = asyncio.ensure_future(_disconnected(receive))
-            try:
-                await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                leaving.cancel()
-                sending.cancel()
-                await asyncio.gather(sending, leaving, return_exceptions=True)
-            await _finish(sending, scope, send)
+            with self._streams.place(self._person) as room:
+                if not room:
+                    await _end(send, f"retry: {BUSY_RETRY_MS}\n\n".encode())
+                    return
+                await self._stream(scope, receive, send)
         finally:
-            self._streams.open -= 1
             close = getattr(self._source, "aclose", None)
             if close is not None:
                 await close()
+
+    async def _stream(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await _send(send, f"retry: {RETRY_MS}\n\n".encode())
+        sending = asyncio.ensure_future(self._events(send))
+        leaving = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            sending.cancel()
+            await asyncio.gather(sending, leaving, return_exceptions=True)
+        await _finish(sending, scope, send)
 
     async def _events(self, send: Send) -> None:
         """Send each event, and something when there is none.

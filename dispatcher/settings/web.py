@@ -17,6 +17,9 @@ from dispatcher.toml.source import quoted
 if TYPE_CHECKING:
     from dispatcher.settings.models import Settings
 
+LOGIN_BACK = "/login/forge/back"
+"""Where the forge sends people back to, after the page's origin: registered there."""
+
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:\s]+):([0-9]{1,5})")
 
 
@@ -41,6 +44,11 @@ class WebSettings(Section):
         default="",
         description="Name of the secret below [vault] bots_prefix that holds the client secret.",
     )
+
+    def origin_at(self, port: int) -> str:
+        """The address of the page if it listens on a port: scheme, host and port."""
+        host = self.host_and_port[0]
+        return self.origin or f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     @property
     def host_and_port(self) -> tuple[str, int]:

@@ -53,7 +53,10 @@ SECRET_KEY = {secret}
 INTERNAL_TOKEN = {internal}
 PASSWORD_HASH_ALGO = pbkdf2_v1
 [oauth2]
-ENABLED = false
+ENABLED = true
+; By default a key of 4,096 bits would be made at the start.
+JWT_SIGNING_ALGORITHM = HS256
+JWT_SECRET = {jwt}
 [service]
 DISABLE_REGISTRATION = true
 [mailer]
@@ -194,6 +197,7 @@ def _prepare(home: Path) -> tuple[str, str | None]:
             url=url,
             secret=secrets.token_hex(16),
             internal=secrets.token_hex(32),
+            jwt=secrets.token_urlsafe(32),
         )
     )
     user = _other_than_root()

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dispatcher.forge.accounts import Accounts
-from dispatcher.page.oauth import OAuth
-from dispatcher.page.pages.forge_login import BACK, ENTRANCE
+from dispatcher.forge.oauth import OAuth
+from dispatcher.page.pages.forge_login import ENTRANCE
 from dispatcher.page.people import People
 from dispatcher.page.site import Site
 from dispatcher.settings import ForgeSettings
+from dispatcher.settings.web import LOGIN_BACK
 from tests.fakes.oauth_forge import REPOSITORY, URL, App, FakeOAuthForge, FakePerson
 from tests.support.page_client import a_client, a_site
 
@@ -65,7 +66,7 @@ class ForgeStage:
 def forge_stage(state_dir: Path, *, origin: str = ORIGIN) -> ForgeStage:
     """A page that is registered at a fake forge."""
     site, forge, clock = a_site(state_dir, origin=origin), FakeOAuthForge(), Clock()
-    app = forge.register(App(client_id="page", secret=SECRET, redirect_uri=f"{origin}{BACK}"))
+    app = forge.register(App(client_id="page", secret=SECRET, redirect_uri=f"{origin}{LOGIN_BACK}"))
     settings = ForgeSettings(url=URL, repository=REPOSITORY)
     stage = ForgeStage(site=site, forge=forge, app=app, clock=clock)
 

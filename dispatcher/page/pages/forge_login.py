@@ -9,10 +9,9 @@ from dispatcher.page.problems import Problem, not_found
 from dispatcher.page.routing import Page
 from dispatcher.page.site import Entrance
 from dispatcher.page.visit import Visit, login_cookie_name
+from dispatcher.settings.web import LOGIN_BACK
 
 PATH = "/login/forge"
-BACK = f"{PATH}/back"
-"""Where the forge sends people back to; registered there, after the page's origin."""
 
 ENTRANCE = Entrance(path=PATH, label=mark("Log in with your account on the forge"))
 
@@ -60,7 +59,7 @@ PAGES = (
         public=True,
     ),
     Page(
-        path=BACK,
+        path=LOGIN_BACK,
         name="logged_in",
         handler=back,
         summary="Come back from the forge, logged in.",

@@ -1,4 +1,4 @@
-"""OAuth2 with the forge, by Authlib: the only module that knows it.
+"""The web page as an application of the forge: OAuth2, by Authlib. Only this module knows it.
 
 What the forge answers is bounded in size and time, and no redirect is followed. No error of this
 module contains a secret, a code or a token.
