@@ -126,5 +126,8 @@ def _refused(status: int, path: str) -> Access:
 def _account(user: _User, host: str) -> Account:
     """People choose their names: these become part of commits."""
     name = " ".join(_UNFIT.sub(" ", user.full_name).split()).strip(" .,'")[:_LONGEST]
-    email = user.email if _EMAIL.fullmatch(user.email) else f"{user.login}@noreply.{host}"
+    own = f"@noreply.{host}"
+    given = user.email if _EMAIL.fullmatch(user.email) else ""
+    # An address of that kind could be somebody else's.
+    email = given if given and not given.lower().endswith(own) else f"{user.login}{own}"
     return Account(number=user.id, login=user.login, name=name or user.login, email=email)

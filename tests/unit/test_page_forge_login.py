@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -114,6 +116,14 @@ class TestLoggingIn:
             "mallory@noreply.forge.example",
         )
 
+    def test_nobody_has_the_address_that_stands_for_another(self, stage: ForgeStage) -> None:
+        """Whose a desktop is goes by the address of a commit."""
+        eve = stage.forge.person("eve", email="ada@NoReply.forge.example")
+        session = stage.site.sessions.find(stage.log_in(eve).cookies[SESSION])
+        assert session is not None
+        assert session.person is not None
+        assert session.person.email == "eve@noreply.forge.example"
+
 
 class TestHostileReturns:
     def test_a_state_counts_once(self, stage: ForgeStage) -> None:
@@ -143,7 +153,7 @@ class TestHostileReturns:
         answer = browser.get(stage.forge.authorize(url, stage.forge.person("ada"), state=state))
         assert answer.status_code == 403
 
-    def test_a_code_of_another_log_in_is_worth_nothing(self, stage: ForgeStage) -> None:
+    def test_a_code_of_another_login_is_worth_nothing(self, stage: ForgeStage) -> None:
         """PKCE: a code that was stolen from a browser cannot be injected into another."""
         ada, thief = stage.forge.person("ada"), stage.browser()
         stolen = parse_qs(
@@ -158,7 +168,18 @@ class TestHostileReturns:
     def test_a_cookie_that_was_made_up_is_refused(self, cookie: str) -> None:
         assert Attempts().finish(cookie, "state") is None
 
-    def test_a_log_in_has_to_be_finished_in_time(self, stage: ForgeStage) -> None:
+    def test_a_cookie_that_was_changed_is_refused(self) -> None:
+        """Whoever can set cookies can neither keep a login open nor choose where it leads."""
+        attempts = Attempts(clock=Clock())
+        attempt = attempts.begin("/")
+        text, _, mac = attempt.cookie.partition(".")
+        attempt_id, until, path = json.loads(base64.urlsafe_b64decode(text))
+        for changed in ([attempt_id, until + 1e6, path], [attempt_id, until, "/leave"]):
+            forged = base64.urlsafe_b64encode(json.dumps(changed).encode()).decode()
+            assert attempts.finish(f"{forged}.{mac}", attempt.state) is None
+        assert attempts.finish(attempt.cookie, attempt.state) is not None
+
+    def test_a_login_has_to_be_finished_in_time(self, stage: ForgeStage) -> None:
         ada, browser = stage.forge.person("ada"), stage.browser()
         back = stage.forge.authorize(stage.at_forge(browser), ada)
         stage.clock.now += LASTS_S + 1
