@@ -84,9 +84,12 @@ class Renderer:
                 if login:
                     self._set_cookie(response, login_cookie_name(self._site), login, LASTS_S)
             case Events(source=source):
-                whose = "" if visit.person.operator else visit.person.login.lower()
+                known = visit.known
                 return EventResponse(
-                    source, self._site.streams, allowed=visit.still_allowed, person=whose
+                    source,
+                    self._site.streams,
+                    allowed=visit.still_allowed if known is not None else None,
+                    person=known.login.lower() if known and not known.operator else "",
                 )
         return self._remember(visit, response)
 
