@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from dispatcher.model.times import known_time
-from dispatcher.page.chart import Chart, chart
+from dispatcher.page.chart import DAYS, Chart, chart
 from dispatcher.page.index import DAY_S, Filter, Index, Row
 from dispatcher.page.live import Live
 from dispatcher.status.action_record import FINISHED, ActionRecord, of_open
@@ -21,7 +21,6 @@ SHOWN = 25
 LONGEST = 200
 """Open actions of a kind that are listed at most."""
 
-CHARTED_DAYS = 30
 TERM_LIMIT = 200
 """Characters of a filter that count."""
 
@@ -167,7 +166,7 @@ def _rows(index: Index | None, wanted: Wanted) -> list[Row]:
 def _chart(index: Index | None, wanted: Wanted, now: float) -> Chart | None:
     if index is None or wanted.of_open or wanted.text or wanted.before is not None:
         return None
-    since = (now // DAY_S - CHARTED_DAYS + 1) * DAY_S
+    since = (now // DAY_S - DAYS + 1) * DAY_S
     return chart(index.days(wanted.filter(), since=since), now=now)
 
 

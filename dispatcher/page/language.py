@@ -58,11 +58,6 @@ class Language:
         translated = self.texts.gettext(message) if message else ""
         return translated % values if values else translated
 
-    def plural(self, one: str, many: str, count: int, /, **values: object) -> str:
-        """A message about a number of things, which its ``%(num)s`` stands for."""
-        shown = {"num": count, **values}
-        return self.texts.ngettext(one, many, count) % shown
-
 
 def mark(message: str) -> str:
     """Mark a message to be translated where it is shown; see ``Language.text``."""

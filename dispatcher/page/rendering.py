@@ -110,11 +110,6 @@ class Renderer:
         response.headers.update(headers)
         return self._remember(visit, response)
 
-    def fragment(self, visit: Visit, template: str, **values: object) -> str:
-        """A part of a page, for events that replace it."""
-        environment = self._environments[visit.language.code]
-        return environment.get_template(template).render(**self._context(visit), **values)
-
     def _view(self, visit: Visit, view: View) -> Response:
         if visit.as_json:
             return JSONResponse(to_jsonable_python(view.data), view.status)

@@ -55,6 +55,7 @@ class Site:
         clock: seconds since the epoch.
         streams: the open event streams.
         live: what is in git and in the status file; None in tests that need neither.
+        opened: what ``once`` keeps, by its opener.
     """
 
     origin: str
@@ -71,7 +72,7 @@ class Site:
     live: Live | None = None
     reading: Buckets = field(default_factory=lambda: Buckets(READING))
     writing: Buckets = field(default_factory=lambda: Buckets(WRITING))
-    _opened: dict[Callable[[Site], Any], Any] = field(default_factory=dict)
+    opened: dict[Callable[[Site], Any], Any] = field(default_factory=dict)
     _opening: threading.RLock = field(default_factory=threading.RLock)
 
     def once(self, opener: Callable[[Site], T]) -> T:
@@ -79,10 +80,10 @@ class Site:
         and keeps, such as a reader with a cache.
         """
         with self._opening:
-            if opener not in self._opened:
-                self._opened[opener] = opener(self)
-            opened: T = self._opened[opener]
-            return opened
+            if opener not in self.opened:
+                self.opened[opener] = opener(self)
+            made: T = self.opened[opener]
+            return made
 
     def confirm(self, session: Session) -> Person | None:
         """Who a session belongs to; None if nobody is logged in with it.

@@ -10,6 +10,7 @@ from functools import cache
 from dispatcher.devservers import openbao
 from dispatcher.errors import DisintoError
 from tests.servers import (
+    axe,
     browser,
     containers,
     desktop_container,
@@ -79,6 +80,7 @@ def why_missing(server: str) -> str | None:
         "guacamole": guacamole.why_missing,
         "chromium": browser.why_missing,
         "dokploy": lambda: _docker() or dokploy_live.why_missing(),
+        "axe": axe.why_missing,
         "desktop": lambda: _docker() or desktop_container.why_missing(),
         "machine": lambda: _docker() or systemd_machine.why_missing(),
     }

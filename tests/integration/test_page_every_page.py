@@ -1,0 +1,138 @@
+"""Every page in a real browser: markup that strangers wrote is dead, and axe finds nothing serious."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+import tenacity
+
+from dispatcher.page.language import NAMES
+from dispatcher.page.routing import all_pages
+from tests.servers.axe import source, violations
+from tests.servers.browser import browser
+from tests.support.page_gallery import PLANTED, Gallery, gallery
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+pytestmark = pytest.mark.needs("chromium", "git")
+
+LISTED = sorted(
+    page.path
+    for page in all_pages()
+    if page.method == "GET" and not page.stream and not page.public and "{" not in page.path
+)
+"""Every page that has one address."""
+
+PATHS = [
+    *LISTED,
+    "/?state=finished&text=%3Cb+class%3Dplanted%3E",
+    "/actions/run-1",
+    "/actions/run-2",
+    "/actions/run-3",
+    "/new/trap",
+    "/inventory/volume/vol-1",
+    "/nothing-here",
+    "/actions/%3Cb%20class=planted%3E",
+    "/inventory/%3Cb%20class=planted%3E/x",
+]
+PLANTED_ON = {"/", "/actions/run-1", "/actions/run-3", "/new/trap", "/inventory", "/audit", "/doctor",
+              "/sidecars", "/inventory/volume/vol-1"}  # fmt: skip
+"""Where the payload must be seen as text, or else the test sees nothing."""
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gallery]:
+    with gallery(tmp_path_factory.mktemp("gallery")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def chrome(shown: Gallery, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with browser(tmp_path_factory.mktemp("profile"), size=(1280, 1000)) as driver:
+        driver.get(shown.link())
+        yield driver
+
+
+def _alive(chrome: Chrome) -> dict[str, object]:
+    """What of the payload has become more than text."""
+    script = """
+      const own = [...document.scripts].filter((s) => !s.src.startsWith(location.origin + "/static/"));
+      const handlers = [...document.querySelectorAll("*")].flatMap((e) =>
+        [...e.attributes].filter((a) => a.name.startsWith("on") || a.name === "style"));
+      const links = [...document.links].filter((a) => !/^https?:$/.test(a.protocol));
+      return {
+        ran: window.planted ?? null,
+        elements: document.querySelectorAll(".planted, main svg [onload], main img, iframe, object").length,
+        scripts: own.length, handlers: handlers.length, links: links.length,
+        evaluated: document.body.innerText.includes("\\"'49"),
+      };"""
+    return dict(chrome.execute_script(script))  # type: ignore[no-untyped-call]
+
+
+DEAD = {"ran": None, "elements": 0, "scripts": 0, "handlers": 0, "links": 0, "evaluated": False}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_markup_is_dead_in_a_browser(shown: Gallery, chrome: Chrome, path: str) -> None:
+    chrome.get(f"{shown.origin}{path}")
+    if path in PLANTED_ON:
+
+        @tenacity.retry(
+            stop=tenacity.stop_after_delay(20), wait=tenacity.wait_fixed(0.1), reraise=True
+        )
+        def seen() -> None:
+            text = chrome.execute_script(  # type: ignore[no-untyped-call]
+                "return document.querySelector('main').textContent + "
+                "[...document.querySelectorAll('input, textarea')].map((e) => e.value).join()"
+            )
+            assert PLANTED in text
+
+        seen()
+    assert _alive(chrome) == DEAD
+
+
+def test_what_is_sent_back_into_a_form_is_dead(shown: Gallery, chrome: Chrome) -> None:
+    """An id that is refused, and fields of the form with markup, come back with their errors."""
+    chrome.get(f"{shown.origin}/new/trap")
+    payload = "</textarea><b class=planted><script>window.planted=9</script>"
+    chrome.execute_script(  # type: ignore[no-untyped-call]
+        "for (const e of document.querySelectorAll('main input:not([type=hidden], [type=checkbox]), "
+        "main textarea')) e.value = arguments[0];"
+        "document.querySelector('main form[method=post] button').click()",
+        payload,
+    )
+
+    @tenacity.retry(stop=tenacity.stop_after_delay(20), wait=tenacity.wait_fixed(0.1), reraise=True)
+    def refused() -> None:
+        assert chrome.find_elements("css selector", "[aria-invalid=true], .error")
+
+    refused()
+    assert _alive(chrome) == DEAD
+
+
+@pytest.mark.needs("axe")
+def test_axe_notices_what_is_wrong(shown: Gallery, chrome: Chrome) -> None:
+    chrome.get(f"{shown.origin}/nothing-here")
+    assert violations(chrome, source()) == []
+    chrome.execute_script("document.querySelector('main').append(document.createElement('button'))")  # type: ignore[no-untyped-call]
+    assert [each["id"] for each in violations(chrome, source())] == ["button-name"]
+
+
+@pytest.mark.needs("axe")
+@pytest.mark.thorough
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("code", list(NAMES))
+def test_axe_finds_nothing_serious(shown: Gallery, chrome: Chrome, code: str, theme: str) -> None:
+    media = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    found = {}
+    for path in PATHS:
+        chrome.get(f"{shown.origin}{path}{'&' if '?' in path else '?'}lang={code}")
+        serious = violations(chrome, source())
+        if serious:
+            found[path] = serious
+    assert not found, json.dumps(found, indent=2, ensure_ascii=False)
