@@ -70,7 +70,7 @@ def _alive(chrome: Chrome) -> dict[str, object]:
         scripts: own.length, handlers: handlers.length, links: links.length,
         evaluated: document.body.innerText.includes("\\"'49"),
       };"""
-    return dict(chrome.execute_script(script))  # type: ignore[no-untyped-call]
+    return dict(chrome.execute_script(script))
 
 
 DEAD = {"ran": None, "elements": 0, "scripts": 0, "handlers": 0, "links": 0, "evaluated": False}
@@ -85,7 +85,7 @@ def test_markup_is_dead_in_a_browser(shown: Gallery, chrome: Chrome, path: str) 
             stop=tenacity.stop_after_delay(20), wait=tenacity.wait_fixed(0.1), reraise=True
         )
         def seen() -> None:
-            text = chrome.execute_script(  # type: ignore[no-untyped-call]
+            text = chrome.execute_script(
                 "return document.querySelector('main').textContent + "
                 "[...document.querySelectorAll('input, textarea')].map((e) => e.value).join()"
             )
@@ -99,7 +99,7 @@ def test_what_is_sent_back_into_a_form_is_dead(shown: Gallery, chrome: Chrome) -
     """An id that is refused, and fields of the form with markup, come back with their errors."""
     chrome.get(f"{shown.origin}/new/trap")
     payload = "</textarea><b class=planted><script>window.planted=9</script>"
-    chrome.execute_script(  # type: ignore[no-untyped-call]
+    chrome.execute_script(
         "for (const e of document.querySelectorAll('main input:not([type=hidden], [type=checkbox]), "
         "main textarea')) e.value = arguments[0];"
         "document.querySelector('main form[method=post] button').click()",
@@ -118,7 +118,7 @@ def test_what_is_sent_back_into_a_form_is_dead(shown: Gallery, chrome: Chrome) -
 def test_axe_notices_what_is_wrong(shown: Gallery, chrome: Chrome) -> None:
     chrome.get(f"{shown.origin}/nothing-here")
     assert violations(chrome, source()) == []
-    chrome.execute_script("document.querySelector('main').append(document.createElement('button'))")  # type: ignore[no-untyped-call]
+    chrome.execute_script("document.querySelector('main').append(document.createElement('button'))")
     assert [each["id"] for each in violations(chrome, source())] == ["button-name"]
 
 
