@@ -47,6 +47,6 @@ def source() -> str:
 
 def violations(driver: Chrome, script: str) -> list[dict[str, Any]]:
     """What is serious or critical on the page that a browser shows."""
-    driver.execute_script(script)  # type: ignore[no-untyped-call]
-    found = driver.execute_async_script(_RUN)  # type: ignore[no-untyped-call]
+    driver.execute_script(script)
+    found = driver.execute_async_script(_RUN)
     return [each for each in found if each["impact"] in GRAVE]

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dispatcher.assembly import open_client
 from dispatcher.audit import AuditLog
@@ -72,7 +73,7 @@ class Inventory:
     """What ``InventoryView`` reads."""
 
     def read(self) -> tuple[str, list[InventoryEntry]]:
-        common = {"kind": "volume", "blob": "b" * 40, "at": "2026-11-20T08:00:00Z"}
+        common: dict[str, Any] = {"kind": "volume", "blob": "b" * 40, "at": "2026-11-20T08:00:00Z"}
         good = InventoryEntry(
             **common, id="vol-1", result="run-1", tier="low", entry={PAYLOAD: PAYLOAD},
             expires_at="2099-01-01T00:00:00Z", forged=PAYLOAD, approved_by=(PAYLOAD,),
@@ -202,7 +203,7 @@ def _fill(site: Site) -> None:
         yield Check(name=PAYLOAD, ok=False, detail=PAYLOAD, remedy=PAYLOAD)
 
     def issues() -> Generator[Planned, None, None]:
-        why = {"project": "app", "rule": "triage", "again_at": None, "action": ""}
+        why: dict[str, Any] = {"project": "app", "rule": "triage", "again_at": None, "action": ""}
         rows = (Row(**why, issue=7, why="cool_down", reason=PAYLOAD),)
         yield Planned(rows=rows, problems={PAYLOAD: PAYLOAD})
 
