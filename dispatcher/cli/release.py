@@ -10,9 +10,11 @@ import click
 
 from dispatcher.cli import console
 from dispatcher.cli.options import json_option
+from dispatcher.errors import Exit
 
 if TYPE_CHECKING:
     from dispatcher.release.application import Application
+    from dispatcher.release.records import Last
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -49,6 +51,55 @@ def application(app: str | None, root: Path | None) -> Application:
     return read(root_of(app, root))
 
 
+@command.command("deploy")
+@application_options
+@click.option("--plan", "planned", is_flag=True, help="Show what would happen; change nothing.")
+@click.option("--force", is_flag=True, help="Also if the head is the safe commit.")
+@click.option("--timer", is_flag=True, help="By the timer: do not retry a commit that failed.")
+@json_option
+def deploy(
+    app: str | None,
+    root: Path | None,
+    *,
+    planned: bool,
+    force: bool,
+    timer: bool,
+    as_json: bool,
+) -> int:
+    """Deploy the branch's head, and return to the safe commit on failure.
+
+    A deploy that was interrupted is repaired first. Exits with 0 if the head is deployed, also if it
+    was already; with 1 if the services are back on the safe commit, or stopped without one; with 70 if
+    the way back failed, too; with 75 if another deploy runs, which then deploys once more; with 69 if
+    the remote cannot be reached.
+    """
+    from dispatcher.release.deploy import PERSON, TIMER, Deployer
+    from dispatcher.release.units import Systemd
+
+    which = application(app, root)
+    if planned:
+        return _plan(which, force=force, as_json=as_json)
+    deployer = Deployer(which, Systemd(), trigger=TIMER if timer else PERSON, echo=console.note)
+    return _ended(deployer.deploy(force=force), as_json=as_json)
+
+
+@command.command("rollback")
+@application_options
+@click.option("--to", metavar="COMMIT", help="Safe commit; default: the one before the present.")
+@json_option
+def rollback(app: str | None, root: Path | None, *, to: str | None, as_json: bool) -> int:
+    """Return to an earlier safe commit, without network.
+
+    Its environment was kept. Migrations are neither applied nor undone. The timer does not deploy the
+    present commit again until the branch moves. Exit codes are those of deploy.
+    """
+    from dispatcher.release.deploy import Deployer
+    from dispatcher.release.units import Systemd
+
+    deployer = Deployer(application(app, root), Systemd(), echo=console.note)
+    return _ended(deployer.rollback(to), as_json=as_json)
+
+
 @command.command("status")
 @application_options
 @json_option
@@ -63,6 +114,30 @@ def status(app: str | None, root: Path | None, *, as_json: bool) -> None:
         return
     for line in lines(record):
         console.say(line)
+
+
+def _plan(which: Application, *, force: bool, as_json: bool) -> int:
+    from dispatcher.release.plan import lines, plan
+    from dispatcher.release.units import Systemd
+
+    record = plan(which, Systemd(), force=force)
+    if as_json:
+        console.emit(record)
+    else:
+        for line in lines(record):
+            console.say(line)
+    return Exit.OK
+
+
+def _ended(last: Last, *, as_json: bool) -> int:
+    from dispatcher.release.outcome import Outcome
+    from dispatcher.release.status import shown
+
+    if as_json:
+        console.emit(shown(last))
+    else:
+        console.say(f"{last.outcome}: {last.message}")
+    return Outcome(last.outcome).exit_code
 
 
 def _add_machine_commands() -> None:

@@ -95,7 +95,10 @@ SECTIONS: Mapping[str, Mapping[str, Callable[[], str]]] = {
     "docs/controls/notifications.md": {"conditions": condition_table},
     "docs/jobs.md": {"job classes": job_class_table},
     "docs/operations.md": {"exit codes": exit_code_table},
-    "docs/releases.md": {"release.toml": release_reference.reference},
+    "docs/releases.md": {
+        "release.toml": release_reference.reference,
+        "outcomes": release_reference.outcomes,
+    },
     "Dockerfile": {"mounts": image_directories},
     "compose.yaml": {"mounts": volume_directories},
     "jobs/compose/nomad.hcl": {"mounts": lambda: host_volumes(base=VOLUMES)},

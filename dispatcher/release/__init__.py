@@ -6,11 +6,18 @@ Input
     ``reference``: the keys of release.toml, for the docs
 State
     ``records``: what is in ``run/`` · ``lock``: one deploy at a time, and the request for one more
+    ``env_copies``: env files as they were when a commit became safe
+Adapters
+    ``units``: systemd, behind the Protocol ``Units`` · ``health``: waits for services · ``checkout``: git
+    ``venvs``: environments, one per commit and service · ``commands``: runs programs · ``log``: deploy.log
+    ``interrupts``: signals
+    ``system``: accounts, files of root and units, as an installation changes them
+What happens
+    ``deploy``: the flow, from the lock to the outcome · ``machine``: what it works with · ``change``: the
+    steps, which deploy and rollback share · ``rollout``: their order in a deploy · ``rollback``: the return
+    to the safe commit · ``outcome``: how a deploy can end · ``plan``: what would happen
     ``status``: what ``disinto release status`` shows
 The machine
     ``installation``: what belongs on it, by ``templates/`` · ``install``: what differs, and what was made
     ``manifest``: the record of that · ``doctor``: what is wrong with it · ``webhook``: requests a deploy
-Adapters
-    ``system``: accounts, files of root and units, as an installation changes them
-    ``units``: systemd, behind the Protocol ``Units``
 """

@@ -109,13 +109,16 @@ class Journal(_Record):
         step: that began last.
         rolling_back: whether it already returns to ``safe``.
         reason: why it does.
+        by_hand: whether a person returns to an earlier safe commit: without migrations.
         started: seconds since the epoch.
-        version: APP_VERSION of the target.
-        invocations: how often systemd had started each unit, by its id, before anything was changed.
+        version, safe_version: APP_VERSION of the target and of the safe commit.
+        invocations: systemd's id of the run of each unit, before anything was changed; of its restart
+            on the safe commit, once there was one.
         restarting: whether units were, or may have been, restarted.
         migrating: whether migrations were, or may have been, applied.
         migration_failed: whether the migration command failed: nothing is restarted then.
         revision: of the database before the migrations.
+        undone: whether the down command has undone them.
     """
 
     target: str
@@ -123,13 +126,16 @@ class Journal(_Record):
     step: str = ""
     rolling_back: bool = False
     reason: str = ""
+    by_hand: bool = False
     started: float = 0.0
     version: str = ""
+    safe_version: str = ""
     invocations: dict[str, str] = Field(default_factory=dict)
     restarting: bool = False
     migrating: bool = False
     migration_failed: bool = False
     revision: str = ""
+    undone: bool = False
 
 
 R = TypeVar("R", bound=_Record)
@@ -197,11 +203,11 @@ class Records:
         """
         replace_file(self._path(_NAMES[type(record)]), record.model_dump_json(indent=1) + "\n")
 
-    def forget(self, kind: type[Failure | Journal]) -> None:
+    def forget(self, kind: type[Failure] | type[Journal]) -> None:
         """Remove a record, durably."""
         path = self._path(_NAMES[kind])
         path.unlink(missing_ok=True)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
     def _path(self, name: str) -> Path:
         return self.layout.run / f"{name}.json"
@@ -233,7 +239,7 @@ def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
     new.unlink(missing_ok=True)
     try:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -241,10 +247,11 @@ def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
     except OSError:
         new.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

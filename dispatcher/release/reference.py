@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from dispatcher.release.outcome import Outcome
 from dispatcher.release.settings import (
     Health,
     Migrations,
@@ -53,3 +54,9 @@ def _shown(default: object) -> str:
     if default in (None, PydanticUndefined, ()):
         return "none"
     return f"`{toml_value(default)}`"
+
+
+def outcomes() -> str:
+    """Markdown: how a deploy can end, with the exit codes."""
+    rows = [f"| `{each}` | {int(each.exit_code)} | {each.meaning} |" for each in Outcome]
+    return "\n".join(["", "| outcome | exit code | |", "|---|---|---|", *rows, "", ""])

@@ -9,7 +9,7 @@ from dispatcher.errors import DisintoError
 from dispatcher.model.times import rfc3339
 from dispatcher.release.application import Application
 from dispatcher.release.lock import holder
-from dispatcher.release.records import Records
+from dispatcher.release.records import Last, Records
 from dispatcher.release.units import Units
 
 
@@ -35,13 +35,15 @@ def status(application: Application, units: Units) -> dict[str, Any]:
         "interrupted": journal.step if journal and not running else None,
         "requested": layout.requested.exists(),
         "failed": {**failure.model_dump(), "at": rfc3339(failure.at)} if failure else None,
-        "last": (
-            {**last.model_dump(), "started": rfc3339(last.started), "ended": rfc3339(last.ended)}
-            if last
-            else None
-        ),
+        "last": shown(last) if last else None,
         "services": [_service(name, unit, units) for name, unit in settings.units.items()],
     }
+
+
+def shown(last: Last) -> dict[str, Any]:
+    """How a deploy ended, for ``--json``."""
+    times = {"started": rfc3339(last.started), "ended": rfc3339(last.ended)}
+    return last.model_dump(mode="json") | times
 
 
 def lines(record: Mapping[str, Any]) -> list[str]:

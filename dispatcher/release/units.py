@@ -33,11 +33,13 @@ class UnitState:
 
     Attributes:
         active: whether it runs.
+        failed: whether it ended with a failure and systemd does not restart it.
         invocation: id of this run of the unit, which changes with each start; "" if it never ran.
         since: when it became active, seconds since the epoch; 0.0 if unknown.
     """
 
     active: bool
+    failed: bool = False
     invocation: str = ""
     since: float = 0.0
 
@@ -95,6 +97,7 @@ class Systemd:
         since = values.get("ActiveEnterTimestamp", "").removeprefix("@")
         return UnitState(
             active=values.get("ActiveState") == "active",
+            failed=values.get("ActiveState") == "failed",
             invocation=values.get("InvocationID", ""),
             since=float(since) if since.isdigit() else 0.0,
         )

@@ -25,7 +25,7 @@ PRINTS_DATA = {
     "desktop create", "desktop list", "desktop show", "desktop open", "desktop destroy", "desktop reap",
     "desktop gateway",
     "stack deploy", "stack list", "stack show", "stack update", "stack destroy", "stack check",
-    "stack reap", "release status", "release doctor",
+    "stack reap", "release status", "release doctor", "release deploy", "release rollback",
 }  # fmt: skip
 """Commands with ``--json``. ``schema`` prints JSON always; ``logs`` hands on what a run wrote."""
 

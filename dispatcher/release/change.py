@@ -1,0 +1,197 @@
+"""The steps that take a machine to a commit, for a deploy and for a rollback alike.
+
+Each step is idempotent, and is written to the journal before it begins.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from dispatcher.errors import DisintoError, PermanentError, reason_of
+from dispatcher.release.deploy_env import VERSION
+from dispatcher.release.health import states
+from dispatcher.release.machine import Machine
+from dispatcher.release.records import Journal, StepRecord, replace_file
+
+
+class Change:
+    """A change in progress.
+
+    Args:
+        machine: what is changed.
+        journal: what the change is.
+
+    Attributes:
+        steps: those that ended.
+        down_s: seconds from the first restart until all services were healthy; None without one.
+    """
+
+    def __init__(self, machine: Machine, journal: Journal) -> None:
+        self.journal = journal
+        self.steps: list[StepRecord] = []
+        self.down_s: float | None = None
+        self._machine = machine
+        self._down_since: float | None = None
+
+    def note(self, **changed: object) -> None:
+        """Write facts to the journal.
+
+        Raises:
+            OSError: it could not be written. Not during a rollback, which must not need free space: the
+                older journal leads to the same rollback.
+        """
+        self.journal = self.journal.model_copy(update=changed)
+        try:
+            self._machine.records.write(self.journal)
+        except OSError as error:
+            if not self.journal.rolling_back:
+                raise
+            self._machine.log.line(f"the journal cannot be written: {reason_of(error)}")
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Note, time and log a step."""
+        log = self._machine.log
+        self.note(step=name)
+        log.line(f"{name}: begins")
+        began, ok = time.monotonic(), False
+        try:
+            yield
+            ok = True
+        except (DisintoError, OSError) as error:
+            log.line(f"{name}: failed: {described(error)}")
+            raise
+        finally:
+            took = time.monotonic() - began
+            self.steps.append(StepRecord(name=name, seconds=round(took, 3), ok=ok))
+            if ok:
+                log.line(f"{name}: done in {took:.2f} s")
+
+    def checkout(self, commit: str, *, rewrite: bool = False) -> None:
+        """Check out a commit; see ``Checkout.switch``."""
+        with self.step("checkout"):
+            self._machine.checkout.switch(commit, rewrite=rewrite)
+
+    def dependencies(self, commit: str) -> None:
+        """Build the environments that are missing."""
+        with self.step("dependencies"):
+            self._machine.venvs.build(commit)
+
+    def migrations(self) -> None:
+        """Apply migrations, after noting the database's revision."""
+        machine, journal = self._machine, self.journal
+        migrations = machine.settings.migrations
+        if migrations is None:
+            return
+        with self.step("migrations"):
+            if migrations.revision is not None:
+                self.note(revision=self._revision(migrations.revision))
+            self.note(migrating=True)
+            try:
+                machine.run(
+                    migrations.command,
+                    service=migrations.service,
+                    commit=journal.target,
+                    version=journal.version,
+                    timeout_s=migrations.timeout,
+                )
+            except DisintoError:
+                self.note(migration_failed=True)
+                raise
+
+    def down(self) -> None:
+        """Undo the migrations of the target, if a down command is configured."""
+        machine, journal = self._machine, self.journal
+        migrations = machine.settings.migrations
+        if migrations is None or not journal.migrating or journal.undone:
+            return
+        if migrations.down is None:
+            machine.log.line("migrations are not undone: no down command is configured")
+            return
+        with self.step("down"):
+            if machine.checkout.head() != journal.target:
+                machine.checkout.switch(journal.target, rewrite=True)
+            try:
+                machine.run(
+                    migrations.down,
+                    service=migrations.service,
+                    commit=journal.target,
+                    version=journal.version,
+                    timeout_s=migrations.timeout,
+                    more={"RELEASE_REVISION": journal.revision},
+                )
+            except DisintoError:
+                self.note(migration_failed=True)
+                raise
+            self.note(undone=True)
+
+    def smoke(self) -> None:
+        """Run the smoke test."""
+        machine, smoke = self._machine, self._machine.settings.smoke
+        if smoke is None or not machine.run_smoke:
+            return
+        with self.step("smoke"):
+            machine.run(
+                smoke.command,
+                service=smoke.service,
+                commit=self.journal.target,
+                version=self.journal.version,
+                timeout_s=smoke.timeout,
+            )
+
+    def stamp(self, commit: str, version: str) -> None:
+        """Have the units find the environments and the version of a commit at their next start."""
+        machine = self._machine
+        with self.step("stamp"):
+            machine.venvs.activate(commit, self.journal.safe)
+            text = f"{VERSION}={version}\n"
+            file = machine.layout.version_file
+            if not file.exists() or file.read_text("utf-8") != text:
+                replace_file(file, text)
+
+    def restart(self, units: Iterable[str]) -> None:
+        """Restart units, in this order."""
+        machine = self._machine
+        with self.step("restart"):
+            if not self.journal.rolling_back:
+                self.note(restarting=True)
+            if self._down_since is None:
+                self._down_since = time.monotonic()
+            for unit in units:
+                machine.log.line(f"restarts {unit}")
+                machine.units.restart(unit)
+            if self.journal.rolling_back:
+                self.note(restarting=False, invocations=states(machine.settings, machine.units))
+
+    def health(self) -> None:
+        """Wait until all services are healthy."""
+        with self.step("health"):
+            self._machine.health.wait()
+            if self._down_since is not None:
+                self.down_s = round(time.monotonic() - self._down_since, 3)
+
+    def _revision(self, command: str) -> str:
+        machine, journal = self._machine, self.journal
+        migrations = machine.settings.migrations
+        assert migrations is not None  # noqa: S101 - the caller has them
+        file = machine.layout.run / "revision"
+        machine.run(
+            f"{{ {command}\n}} > {shlex.quote(str(file))}",
+            service=migrations.service,
+            commit=journal.target,
+            version=journal.version,
+            timeout_s=migrations.timeout,
+        )
+        words = file.read_text("utf-8", "replace").split()
+        return words[0] if words else ""
+
+
+def described(error: BaseException) -> str:
+    """An error in one sentence, with its remedy."""
+    if isinstance(error, OSError) and not isinstance(error, PermanentError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{reason_of(error)}"
+    return str(error) or type(error).__name__

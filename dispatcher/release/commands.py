@@ -1,0 +1,133 @@
+"""Runs the commands of a deploy: git, installs, migrations, smoke tests."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from dispatcher.errors import PermanentError, reason_of
+from dispatcher.release.lock import Lock
+from dispatcher.release.log import Log, Output
+
+_CHUNK = 64 * 1024
+_DRAIN_S = 10.0
+_KEPT = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SSH_AUTH_SOCK", "TMPDIR", "TZ", "USER")
+_PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "SSL_CERT_FILE")
+_TOOLS = ("UV_", "PIP_")
+
+
+class CommandFailed(PermanentError):
+    """A command ended with another exit code than 0, or too late.
+
+    Attributes:
+        output: the end of its output, masked.
+    """
+
+    def __init__(self, what: str, *, output: str = "") -> None:
+        super().__init__(what)
+        self.output = output
+
+
+class Commands:
+    """Runs commands one at a time; their output goes to the log.
+
+    Args:
+        log: of the deploy.
+        lock: which commands inherit; None while nothing is changed.
+    """
+
+    def __init__(self, log: Log, lock: Lock | None) -> None:
+        self.log = log
+        self._lock = lock
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        cwd: Path,
+        environ: Mapping[str, str],
+        timeout_s: float,
+        name: str,
+    ) -> None:
+        """Run a command to its end. What it left running is killed.
+
+        Args:
+            environ: its whole environment, see ``base_environment``.
+            timeout_s: seconds after which it is killed.
+            name: of the command in messages.
+
+        Raises:
+            CommandFailed: it did not succeed.
+        """
+        output = self.log.output()
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=() if self._lock is None else (self._lock.descriptor,),
+            )
+        except OSError as error:
+            raise CommandFailed(f"{name}: {reason_of(error)}") from None
+        assert process.stdout is not None  # noqa: S101 - as asked above
+        reader = threading.Thread(target=_copy, args=(process.stdout, output), daemon=True)
+        reader.start()
+        try:
+            if self._lock is not None:
+                self._lock.runs(process.pid)
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise CommandFailed(f"{name}: not done after {timeout_s:g} s") from None
+        finally:
+            _kill_group(process.pid)
+            process.wait()
+            reader.join(_DRAIN_S)
+            if self._lock is not None:
+                self._lock.runs(0)
+        if code:
+            last = next((line for line in reversed(output.tail.splitlines()) if line.strip()), "")
+            shown = f": {last.strip()}" if last else ""
+            raise CommandFailed(f"{name}: {_ended(code)}{shown}", output=output.tail)
+
+    def shell(self, text: str, *, cwd: Path, environ: Mapping[str, str], timeout_s: float) -> None:
+        """Run a command line of release.toml by /bin/sh. See ``run``."""
+        command = ("/bin/sh", "-ec", text)
+        self.run(command, cwd=cwd, environ=environ, timeout_s=timeout_s, name=text)
+
+
+def base_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What commands inherit of our environment: paths, locale, proxies and the settings of uv and pip."""
+    proxies = {name for each in _PROXIES for name in (each, each.lower())}
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in _KEPT or name in proxies or name.startswith(_TOOLS)
+    }
+
+
+def _ended(code: int) -> str:
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def _kill_group(group: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def _copy(stream: IO[bytes], output: Output) -> None:
+    with stream:
+        while data := os.read(stream.fileno(), _CHUNK):
+            output.feed(data)
+    output.finish()

@@ -1,0 +1,301 @@
+"""Deploys the branch's head, or an earlier safe commit by hand, and returns to the safe commit on failure.
+
+::
+
+    lock → repair, if the last deploy was interrupted → fetch → up to date? failed before?
+         → journal → checkout → dependencies → migrations → smoke → stamp → restart → health
+         → SAFE_COMMIT → end of the journal            failure: rollback to SAFE_COMMIT
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import time
+from collections.abc import Callable
+
+from dispatcher.errors import DisintoError, Misconfigured, NotFound, TemporaryError
+from dispatcher.release import lock
+from dispatcher.release.application import Application
+from dispatcher.release.change import Change, described
+from dispatcher.release.deploy_env import VERSION, values
+from dispatcher.release.health import Get, get, states
+from dispatcher.release.interrupts import Interrupted, Interrupts
+from dispatcher.release.machine import Machine
+from dispatcher.release.outcome import Outcome
+from dispatcher.release.records import Failure, Journal, Last, Release
+from dispatcher.release.rollback import roll_back
+from dispatcher.release.rollout import (
+    RECORD,
+    announce,
+    best_effort,
+    check_space,
+    finish,
+    record,
+    roll_out,
+)
+from dispatcher.release.settings import FILE
+from dispatcher.release.units import Units
+
+TIMER, PERSON = "timer", "person"
+
+
+class Deployer:
+    """Deploys one application.
+
+    Args:
+        application: which.
+        units: of the machine.
+        trigger: ``TIMER`` or ``PERSON``.
+        echo: gets each line of the log.
+        get: see ``Get``.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        units: Units,
+        *,
+        trigger: str = PERSON,
+        echo: Callable[[str], None] = lambda _: None,
+        get: Get = get,
+    ) -> None:
+        self._application = application
+        self._layout = application.layout
+        self._units = units
+        self._trigger = trigger
+        self._echo = echo
+        self._get = get
+        self._interrupts = Interrupts()
+
+    def deploy(self, *, force: bool = False) -> Last:
+        """Deploy the branch's head; once more for each request that arrives meanwhile.
+
+        Args:
+            force: also if the head is the safe commit.
+
+        Returns:
+            How the last of these deploys ended.
+
+        Raises:
+            Held: another deploy runs; it was requested to deploy once more.
+            Unavailable, Misconfigured, PermanentError, OSError: nothing was changed.
+        """
+        self._check_user()
+        with self._interrupts.handled():
+            try:
+                last = self._first(force=force)
+                while self._layout.requested.exists() and not self._interrupts.arrived:
+                    try:
+                        last = self._requested(force=False)
+                    except lock.Held:
+                        break  # whoever took the lock sees the request
+            except Interrupted as error:
+                raise TemporaryError(f"{error} before anything was changed") from None
+        return last
+
+    def rollback(self, to: str | None = None) -> Last:
+        """Deploy an earlier safe commit, without network and migrations. The timer does not deploy the
+        present one again.
+
+        Args:
+            to: beginning of its hash; by default the one before the present one.
+
+        Raises:
+            Held: another deploy runs.
+            NotFound: there is no such commit.
+            PermanentError, OSError: nothing was changed.
+        """
+        self._check_user()
+        with self._interrupts.handled(), lock.locked(self._layout, self._trigger) as held:
+            machine = self._machine(held)
+            if (repaired := self._repair(machine)) is not None:
+                return repaired
+            safe = machine.records.safe_commit()
+            release = _earlier(machine, safe, to)
+            machine.log.line(f"rolls back from {safe[:12]} to {release.commit[:12]}, by hand")
+            journal = self._journal(machine, release.commit, safe, version=release.version)
+            return self._change(machine, journal.model_copy(update={"by_hand": True}))
+
+    def _check_user(self) -> None:
+        wanted, me = self._application.settings.user, pwd.getpwuid(os.geteuid()).pw_name
+        if me != wanted:
+            raise Misconfigured(
+                f"{FILE} names the user {wanted}, and this is {me}",
+                remedy=f"Run it by sudo -u {wanted}, or correct user.",
+            )
+        for directory in (self._layout.run, self._layout.logs, self._layout.venvs):
+            directory.mkdir(exist_ok=True)
+
+    def _first(self, *, force: bool) -> Last:
+        try:
+            return self._requested(force=force)
+        except lock.Held:
+            lock.request(self._layout)
+        # The other deploy may have ended before it could see the request.
+        return self._requested(force=force)
+
+    def _requested(self, *, force: bool) -> Last:
+        with lock.locked(self._layout, self._trigger) as held:
+            while True:
+                # Before the fetch: a request that arrives later is for a head that it may miss.
+                self._layout.requested.unlink(missing_ok=True)
+                last = self._once(self._machine(held), force=force)
+                if not self._layout.requested.exists() or self._interrupts.arrived:
+                    return last
+                force, self._trigger = False, TIMER  # nobody insists on that one
+
+    def _once(self, machine: Machine, *, force: bool) -> Last:
+        repaired = self._repair(machine)
+        if repaired is not None and (self._trigger == TIMER or repaired.outcome == Outcome.BROKEN):
+            return repaired
+        try:
+            machine.venvs.check_owner()
+            machine.checkout.prepare()
+            with self._interrupts.allowed():
+                head = machine.checkout.fetch()
+            if (settled := self._settled(machine, head, force=force)) is not None:
+                return settled
+            check_space(machine)
+        except (DisintoError, OSError) as error:
+            machine.log.line(f"nothing was changed: {described(error)}")
+            raise
+        safe = machine.records.safe_commit()
+        version = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}+{head[:7]}"
+        journal = self._journal(machine, head, safe, version=version)
+        announce(machine, safe, head)
+        return self._change(machine, journal)
+
+    def _settled(self, machine: Machine, head: str, *, force: bool) -> Last | None:
+        """How the deploy ends already; None if there is something to do."""
+        failure, safe = machine.records.failure(), machine.records.safe_commit()
+        if failure is not None and failure.commit != head:
+            machine.records.forget(Failure)
+            failure = None
+        if head == safe and not force:
+            return self._unchanged(Outcome.UP_TO_DATE, head, f"{head[:12]} is deployed already")
+        if failure is not None and self._trigger == TIMER:
+            return self._unchanged(
+                Outcome.NOT_RETRIED,
+                head,
+                f"{head[:12]} failed at {failure.step} before: {failure.reason}",
+            )
+        return None
+
+    def _unchanged(self, outcome: Outcome, head: str, message: str) -> Last:
+        now = time.time()
+        return Last(
+            outcome=outcome,
+            commit=head,
+            previous=head,
+            message=message,
+            trigger=self._trigger,
+            started=now,
+            ended=now,
+        )
+
+    def _journal(self, machine: Machine, target: str, safe: str, *, version: str) -> Journal:
+        return Journal(
+            target=target,
+            safe=safe,
+            version=version,
+            safe_version=_version(machine, safe),
+            started=time.time(),
+            invocations=states(machine.settings, machine.units),
+        )
+
+    def _change(self, machine: Machine, journal: Journal) -> Last:
+        machine.records.write(journal)
+        change = Change(machine, journal)
+        try:
+            with self._interrupts.allowed():
+                roll_out(machine, change)
+            record(machine, change)
+        except (Exception, Interrupted) as error:  # noqa: BLE001 - whatever it was, the machine returns
+            if not _recorded(machine, change.journal):
+                return self._return(machine, change, described(error), rewrite=False)
+        finish(machine, change)
+        down = "" if change.down_s is None else f"; {change.down_s:.1f} s from restart to healthy"
+        return self._end(machine, change, Outcome.DEPLOYED, f"{journal.version}{down}")
+
+    def _repair(self, machine: Machine) -> Last | None:
+        """Finish or undo what an interrupted deploy left; None if there was none."""
+        journal = machine.records.journal()
+        if journal is None:
+            return None
+        machine.checkout.prepare()
+        change = Change(machine, journal)
+        if _recorded(machine, journal):
+            machine.log.line("the last deploy was interrupted at its very end, and is complete")
+            finish(machine, change)
+            return None
+        reason = journal.reason or f"interrupted at {journal.step or 'its beginning'}"
+        machine.log.line(f"the last deploy was not finished: {reason}")
+        return self._return(machine, change, reason, rewrite=True)
+
+    def _return(self, machine: Machine, change: Change, reason: str, *, rewrite: bool) -> Last:
+        journal, step = change.journal, change.journal.step
+        reason = machine.log.secrets.redact_text(reason)
+        failure = Failure(
+            commit=journal.target, step=step or "begin", reason=reason, at=time.time()
+        )
+        try:
+            if not journal.rolling_back and journal.target != journal.safe:
+                best_effort(machine, failure)
+            roll_back(machine, change, reason, rewrite=rewrite)
+        except Exception as error:  # noqa: BLE001 - reported; the journal stays
+            why = machine.log.secrets.redact_text(described(error))
+            message = f"{reason}; the return to {journal.safe[:12] or 'nothing'} failed: {why}"
+            return self._end(machine, change, Outcome.BROKEN, message)
+        failure = machine.records.failure() or failure
+        machine.records.forget(Journal)
+        outcome = Outcome.ROLLED_BACK if journal.safe else Outcome.STOPPED
+        return self._end(machine, change, outcome, f"{failure.step}: {reason}")
+
+    def _end(self, machine: Machine, change: Change, outcome: Outcome, message: str) -> Last:
+        last = Last(
+            outcome=outcome,
+            commit=change.journal.target,
+            previous=change.journal.safe,
+            message=message,
+            trigger=self._trigger,
+            started=change.journal.started,
+            ended=time.time(),
+            down_s=change.down_s,
+            steps=tuple(change.steps),
+        )
+        best_effort(machine, last)
+        machine.log.line(f"{outcome}: {change.journal.target[:12]}: {message}")
+        return last
+
+    def _machine(self, held: lock.Lock) -> Machine:
+        return Machine.of(self._application, self._units, lock=held, echo=self._echo, get=self._get)
+
+
+def _earlier(machine: Machine, safe: str, to: str | None) -> Release:
+    releases = [each for each in machine.records.releases().releases if each.commit != safe]
+    found = [each for each in releases if to is None or each.commit.startswith(to)]
+    if not safe or not found or (to is not None and len(found) > 1):
+        known = ", ".join(each.commit[:12] for each in releases) or "none"
+        what = "no earlier safe commit" if to is None else f"no earlier safe commit {to[:40]}"
+        raise NotFound(what, remedy=f"Known here: {known}.")
+    return found[0]
+
+
+def _version(machine: Machine, safe: str) -> str:
+    """APP_VERSION of the safe commit; the stamp of a script that deployed it before counts."""
+    release = machine.records.releases().find(safe)
+    if release is not None and release.version:
+        return release.version
+    file = machine.layout.version_file
+    stamp = values(file.read_text("utf-8")).get(VERSION, "") if file.exists() else ""
+    return stamp if stamp.endswith(f"+{safe[:7]}") else f"unknown+{safe[:7]}"
+
+
+def _recorded(machine: Machine, journal: Journal) -> bool:
+    """Whether a change reached SAFE_COMMIT, whatever happened next."""
+    return (
+        journal.step == RECORD
+        and not journal.rolling_back
+        and machine.records.safe_commit() == journal.target
+    )

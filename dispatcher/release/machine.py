@@ -1,0 +1,100 @@
+"""What a deploy works with: the application, its files, and the adapters, made once per deploy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dispatcher.release.application import Application
+from dispatcher.release.checkout import Checkout
+from dispatcher.release.commands import Commands, base_environment
+from dispatcher.release.deploy_env import VERSION, values
+from dispatcher.release.env_copies import EnvCopies
+from dispatcher.release.health import Get, HealthCheck
+from dispatcher.release.layout import Layout
+from dispatcher.release.lock import Lock
+from dispatcher.release.log import Log, secrets_in
+from dispatcher.release.records import Records
+from dispatcher.release.settings import ReleaseSettings
+from dispatcher.release.units import Units
+from dispatcher.release.venvs import Venvs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """The parts of one deploy."""
+
+    settings: ReleaseSettings
+    layout: Layout
+    run_smoke: bool
+    records: Records
+    log: Log
+    commands: Commands
+    checkout: Checkout
+    venvs: Venvs
+    env: EnvCopies
+    units: Units
+    health: HealthCheck
+
+    @classmethod
+    def of(
+        cls,
+        application: Application,
+        units: Units,
+        *,
+        lock: Lock | None,
+        echo: Callable[[str], None],
+        get: Get,
+    ) -> Machine:
+        """The parts for an application.
+
+        Raises:
+            Damaged: it is unknown which commit is safe.
+        """
+        settings, layout = application.settings, application.layout
+        records = Records(layout)
+        env = EnvCopies(settings, layout)
+        log = Log(layout.log, secrets_in(env.files(records.safe_commit())), echo)
+        commands = Commands(log, lock)
+        return cls(
+            settings=settings,
+            layout=layout,
+            run_smoke=application.run_smoke,
+            records=records,
+            log=log,
+            commands=commands,
+            checkout=Checkout(settings, layout, commands),
+            venvs=Venvs(settings, layout, commands),
+            env=env,
+            units=units,
+            health=HealthCheck(settings=settings, units=units, get=get),
+        )
+
+    def run(
+        self,
+        command: str,
+        *,
+        service: str,
+        commit: str,
+        version: str,
+        timeout_s: float,
+        more: dict[str, str] | None = None,
+    ) -> None:
+        """Run a command of release.toml as a service would run: in its directory, with its environment
+        of that commit and the variables of its env file.
+
+        Raises:
+            CommandFailed: it did not succeed.
+        """
+        venv = self.venvs.path(commit, service)
+        environ = base_environment()
+        path = f"{venv / 'bin'}:{environ.get('PATH', '/usr/local/bin:/usr/bin:/bin')}"
+        file = self.layout.env_files[service]
+        text = file.read_text("utf-8", "surrogateescape") if file.exists() else ""
+        environ |= values(text) | {"PATH": path, "VIRTUAL_ENV": str(venv), VERSION: version}
+        self.commands.shell(
+            command,
+            cwd=self.layout.source / self.settings.services[service].directory,
+            environ=environ | (more or {}),
+            timeout_s=timeout_s,
+        )
