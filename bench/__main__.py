@@ -31,6 +31,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
         "stacks",
         "kept_output",
         "sidecars",
+        "releases",
     ),
     "nomad": ("nomad_latency", "nomad_way_back", "nomad_in_flight", "nomad_throughput"),
     "forge": ("approval",),

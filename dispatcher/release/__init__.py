@@ -20,4 +20,6 @@ What happens
 The machine
     ``installation``: what belongs on it, by ``templates/`` · ``install``: what differs, and what was made
     ``manifest``: the record of that · ``doctor``: what is wrong with it · ``webhook``: requests a deploy
+Elsewhere
+    ``machines``: the formula ``release``, for several machines by SSH · ``__main__``: its program
 """

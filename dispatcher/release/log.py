@@ -40,7 +40,8 @@ def _masked(variables: Mapping[str, str]) -> dict[str, bytes]:
 
 
 class Log:
-    """The log of one deploy. Writing it never fails: on a full disk, lines are missing.
+    """The log of one deploy. Writing it never fails: on a full disk, lines are missing. Nor does it matter
+    whether anybody reads the echo.
 
     Args:
         path: of the file.
@@ -71,8 +72,9 @@ class Log:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
             with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
                 file.writelines(f"{line}\n" for line in stamped)
-        for line in stamped:
-            self._echo(line)
+        with suppress(OSError):  # whoever watched by SSH may be gone
+            for line in stamped:
+                self._echo(line)
 
 
 class Output:

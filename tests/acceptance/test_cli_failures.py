@@ -101,7 +101,9 @@ def test_the_list_above_is_complete() -> None:
         "desktop",
         "stack",
     }
-    assert {name for name, _, _ in commands()} - alone == set(NEEDS_SETTINGS)
+    # 'disinto release' works on another machine, which has no settings.
+    names = {name for name, _, _ in commands() if name.split()[0] != "release"}
+    assert names - alone == set(NEEDS_SETTINGS)
 
 
 @settled

@@ -1,0 +1,185 @@
+"""The formula ``release``: deploys an application on several machines, one after another, over SSH.
+
+It stops at the first machine that does not end on the new commit, so that the others keep running what
+they run. On each machine ``disinto release deploy`` does the work and knows the way back.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from dispatcher.errors import Exit, PermanentError, TemporaryError, reason_of
+from dispatcher.provision.params import Strict
+from dispatcher.provision.reporting import Reporter
+from dispatcher.provision.waiting import Clock
+from dispatcher.release.outcome import Outcome
+
+MACHINE = re.compile(r"([a-z_][a-z0-9_-]{0,31}@)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}", re.ASCII)
+_APP = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
+_HELD_PAUSE_S, _HELD_S = 10.0, 900.0
+_TIMEOUT_S = 7200.0
+_LIMIT = 256 * 1024
+_SSH = 255
+"""Exit code of ssh(1) if the connection failed."""
+_TEXTS = ("outcome", "commit", "previous", "message", "started", "ended")
+_SHOWN = 500
+_GOOD = (Outcome.DEPLOYED, Outcome.UP_TO_DATE)
+
+
+class MachineFailed(PermanentError):
+    """A machine did not end on the new commit."""
+
+    exit_code = Exit.FAILED
+
+
+class MachineUnreachable(TemporaryError):
+    """A machine cannot be reached."""
+
+    exit_code = Exit.UNAVAILABLE
+
+
+class ReleaseParams(Strict):
+    """``[params]`` of ``release``; docs/releases.md explains them."""
+
+    app: str
+    machines: tuple[str, ...] = Field(min_length=1, max_length=50)
+    canary: str = ""
+    force: bool = False
+
+    @model_validator(mode="after")
+    def _machines(self) -> ReleaseParams:
+        if not _APP.fullmatch(self.app):
+            raise ValueError("app is not a name of an application")
+        for name in self.machines:
+            if not MACHINE.fullmatch(name):
+                raise ValueError("a machine is neither HOST nor USER@HOST")
+        if len(set(self.machines)) != len(self.machines):
+            raise ValueError("a machine is named twice")
+        if self.canary and self.canary not in self.machines:
+            raise ValueError("the canary is none of the machines")
+        return self
+
+    @property
+    def ordered(self) -> list[str]:
+        """The machines, the canary first."""
+        first = [self.canary] if self.canary else []
+        return first + [name for name in self.machines if name != self.canary]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _At:
+    """How far the run is."""
+
+    value: str
+    percent: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a command on a machine answered."""
+
+    code: int
+    out: bytes
+
+
+Call = Callable[[str, Sequence[str]], Answer]
+"""Runs a command on a machine, see ``ssh``."""
+
+
+def release(params: ReleaseParams, call: Call, reporter: Reporter, clock: Clock) -> None:
+    """Deploy on each machine; the outputs have a result for each that was reached.
+
+    Raises:
+        MachineFailed: one did not end on the new commit.
+        MachineUnreachable: one could not be reached.
+        Cancelled: between two machines.
+    """
+    ordered = params.ordered
+    results: dict[str, Mapping[str, Any]] = {}
+    for number, machine in enumerate(ordered):
+        left = ordered[number + 1 :]
+        percent = 100 * number // len(ordered)
+        reporter.progress(_At(value="deploying", percent=percent), machine)
+        clock.sleep(0)
+        answer = _deploy(params, machine, call, clock)
+        results[machine] = _result(answer)
+        reporter.outputs({"machines": results, "not_tried": left})
+        outcome = results[machine]["outcome"]
+        reporter.say(f"{machine}: {outcome}: {results[machine].get('message', '')}")
+        if outcome not in _GOOD:
+            raise _failure(machine, answer, results[machine], left)
+    reporter.progress(_At(value="done", percent=100), "")
+
+
+def ssh(machine: str, command: Sequence[str]) -> Answer:
+    """Run a command by ssh(1); its stderr is the run's. Host keys must be known."""
+    options = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=20",
+               "ServerAliveInterval=15", "ServerAliveCountMax=8")  # fmt: skip
+    words = [word for option in options for word in ("-o", option)]
+    try:
+        done = subprocess.run(
+            ("ssh", "-T", *words, "--", machine, *command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Answer(code=_SSH, out=b"")
+    except OSError as error:
+        raise MachineUnreachable(
+            f"ssh: {reason_of(error)}", remedy="Install OpenSSH's client."
+        ) from None
+    return Answer(code=done.returncode, out=done.stdout[:_LIMIT])
+
+
+def _deploy(params: ReleaseParams, machine: str, call: Call, clock: Clock) -> Answer:
+    """Deploy on one machine, after the deploy that may run there."""
+    command = ["disinto", "release", "deploy", "--app", params.app, "--json"]
+    command += ["--force"] if params.force else []
+    until = clock.now() + _HELD_S
+    while True:
+        answer = call(machine, command)
+        if answer.code != Exit.TEMPFAIL or clock.now() >= until:
+            return answer
+        clock.sleep(_HELD_PAUSE_S)
+
+
+def _result(answer: Answer) -> dict[str, Any]:
+    """The result of a machine. What it answers is not trusted: only known fields, and bounded."""
+    try:
+        said = json.loads(answer.out)
+        outcome = Outcome(said["outcome"])
+    except (ValueError, KeyError, TypeError):
+        return {"outcome": "unknown", "exit_code": answer.code}
+    result: dict[str, Any] = {
+        key: said[key][:_SHOWN] for key in _TEXTS if isinstance(said.get(key), str)
+    }
+    down = said.get("down_s")
+    if isinstance(down, (int, float)) and not isinstance(down, bool):
+        result["down_s"] = down
+    if answer.code != outcome.exit_code:
+        result["outcome"] = "unknown"
+    return {**result, "exit_code": answer.code}
+
+
+def _failure(
+    machine: str, answer: Answer, result: Mapping[str, Any], left: Sequence[str]
+) -> PermanentError | TemporaryError:
+    kept = f"; not tried: {', '.join(left)}" if left else ""
+    if answer.code == _SSH:
+        return MachineUnreachable(
+            f"{machine}: the connection by SSH failed{kept}",
+            remedy="The mount ssh needs a key that the machine accepts, and its host key.",
+        )
+    if result["outcome"] == "unknown":
+        what = f"{machine}: 'disinto release deploy' ended with {answer.code}{kept}"
+        return MachineFailed(what, remedy="The output above shows why.")
+    return MachineFailed(f"{machine}: {result['outcome']}{kept}")

@@ -1,0 +1,159 @@
+"""``disinto release`` on the command line: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dispatcher.cli.edge import run
+from dispatcher.cli.session import Session
+from dispatcher.release import deploy, lock, units
+from tests.support.release_stage import BAD, ReleaseStage
+
+pytestmark = pytest.mark.needs("git")
+
+
+class Desk:
+    """The command line on a stage."""
+
+    def __init__(self, stage: ReleaseStage, capsys: pytest.CaptureFixture[str]) -> None:
+        self.stage = stage
+        self._capsys = capsys
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        """Exit code, stdout and stderr."""
+        code = run(["release", *words, "--root", str(self.stage.root)], session=Session())
+        out, err = self._capsys.readouterr()
+        return code, out, err
+
+    def json(self, *words: str) -> tuple[int, dict[str, Any]]:
+        code, out, _ = self.run(*words, "--json")
+        return code, json.loads(out)
+
+
+@pytest.fixture
+def desk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Desk:
+    stage = ReleaseStage(tmp_path)
+    monkeypatch.setattr(units, "Systemd", lambda: stage.fake)
+    defaults = deploy.Deployer.__init__.__kwdefaults__
+    monkeypatch.setitem(defaults, "get", stage.fake.get)
+    return Desk(stage, capsys)
+
+
+def test_a_release_and_what_the_commands_show(desk: Desk) -> None:
+    stage = desk.stage
+    code, plan = desk.json("deploy", "--plan")
+    assert code == 0
+    assert plan["head"] == stage.first
+    assert plan["steps"][0] == "clone, and a first deploy"
+    assert not (stage.root / "src").exists(), "a plan changes nothing"
+    code, out, err = desk.run("deploy")
+    assert code == 0
+    assert out.startswith("deployed: ")
+    assert "health: done in" in err
+    second = stage.push({"migrations/1.sql": "x", **BAD["health"]})
+    code, out, _ = desk.run("deploy", "--plan")
+    assert code == 0
+    assert "1 new migrations; a rollback does not undo them: migrations/1.sql" in out
+    assert f"  step    checkout of {second[:12]}" in out
+    assert stage.head() == stage.first
+    code, last = desk.json("deploy", "--timer")
+    assert (code, last["outcome"], last["commit"]) == (1, "rolled-back", second)
+    assert "  commit  " not in desk.run("deploy", "--timer")[1]
+    code, status = desk.json("status")
+    assert (code, status["safe_commit"], status["failed"]["commit"]) == (0, stage.first, second)
+    assert status["failed"]["step"] == "health"
+    assert [each["state"] for each in status["services"]] == ["active", "active"]
+    code, out, _ = desk.run("status")
+    assert f"failed        {second[:12]} at health: not healthy within 0.3 s" in out
+    assert desk.run("deploy", "--timer")[1].startswith("not-retried: ")
+    code, _, err = desk.run("rollback")
+    assert (code, err.splitlines()[0]) == (66, "disinto: error: no earlier safe commit")
+
+
+def test_exit_codes_when_nothing_can_be_done(desk: Desk) -> None:
+    stage = desk.stage
+    layout = stage.application.layout
+    layout.run.mkdir()
+    with lock.locked(layout, "timer"):
+        code, _, err = desk.run("deploy")
+    assert code == 75
+    assert "another deploy runs: pid" in err
+    stage.remote.rename(stage.remote.with_suffix(".away"))
+    assert desk.run("deploy")[0] == 69
+    (stage.root / "release.toml").write_text("app = 3\n")
+    code, _, err = desk.run("deploy")
+    assert code == 78
+    assert "release.toml:1:7: app must be a string" in err
+
+
+def test_systemd_is_called_as_the_sudoers_file_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = tmp_path / "calls"
+    program = tmp_path / "systemctl"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" >> {calls}\n[ "$1" = show ] || exit 0\n'
+        "echo ActiveState=active\necho InvocationID=abc\necho ActiveEnterTimestamp=@1700000000\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(units, "SYSTEMCTL", str(program))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    system = units.Systemd()
+    assert system.state("a.service") == units.UnitState(
+        active=True, invocation="abc", since=1_700_000_000.0
+    )
+    system.restart("a.service")
+    system.stop("a.service")
+    assert calls.read_text().splitlines()[1:] == ["restart a.service", "stop a.service"]
+    program.write_text("#!/bin/sh\necho 'Job failed' >&2\nexit 1\n")
+    with pytest.raises(units.UnitFailed, match=r"restart a\.service: exit code 1: Job failed"):
+        system.restart("a.service")
+
+
+def test_nobody_has_to_watch(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader of the output is gone, as when a connection by SSH ends: the deploy goes on."""
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    def echo(line: str) -> None:
+        os.write(writer, line.encode())
+
+    deployer = desk.stage.deployer()
+    monkeypatch.setattr(deployer, "_echo", echo)
+    assert deployer.deploy().outcome == "deployed"
+    desk.stage.assert_on(desk.stage.first, lib="1")
+    os.close(writer)
+
+
+def test_the_formula_s_program_runs(tmp_path: Path) -> None:
+    """With an ssh that runs the command here."""
+    (tmp_path / "ssh").write_text(
+        '#!/bin/sh\necho "welcome" >&2\necho \'{"outcome": "deployed"}\'\n'
+    )
+    (tmp_path / "ssh").chmod(0o755)
+    outputs = tmp_path / "outputs"
+    done = subprocess.run(
+        ["bash", Path(__file__).parents[2] / "actions" / "release" / "formulas" / "release.sh"],
+        env={
+            "PATH": f"{tmp_path}:{os.environ['PATH']}",
+            "DISINTO_PYTHON": sys.executable,
+            "DISINTO_PARAMS": '{"app": "shop", "machines": ["web1", "web2"]}',
+            "DISINTO_OUTPUTS": str(outputs),
+        },
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(outputs.read_text())["machines"]["web2"] == {"outcome": "deployed", "exit_code": 0}  # fmt: skip
+    assert "web1: deployed" in done.stdout
