@@ -124,15 +124,17 @@ class Checkout:
         """
         excludes = "".join(f"{pattern}\n" for pattern in self._settings.keep)
         (self._path / ".git" / "info").mkdir(exist_ok=True)
-        replace_file(self._path / ".git" / "info" / "exclude", excludes)
+        file = self._path / ".git" / "info" / "exclude"
+        if not file.exists() or file.read_text("utf-8", "replace") != excludes:
+            replace_file(file, excludes)
         if rewrite:
             (self._path / ".git" / "index").unlink(missing_ok=True)
         try:
             self._switch(commit)
         except CommandFailed:
-            if (dirty := self._dirty()) and self.head() == commit:
-                raise self._still_dirty(dirty, commit) from None
-            # A power cut can damage the index, which is made anew.
+            # What a full disk cut off is removed. A power cut can damage the index, which is made anew.
+            with suppress(CommandFailed):
+                self._git("clean", "--quiet", "-fd")
             (self._path / ".git" / "index").unlink(missing_ok=True)
             self._switch(commit)
         if dirty := self._dirty():

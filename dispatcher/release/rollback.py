@@ -41,13 +41,13 @@ def roll_back(machine: Machine, change: Change, reason: str, *, rewrite: bool) -
         for line in machine.env.restore(safe):
             machine.log.line(line)
     change.stamp(safe, change.journal.safe_version)
-    units = _to_restart(machine, change.journal)
+    units = _to_restart(machine, change.journal, down_failed=down_error is not None)
     if units:
         change.restart(units)
     try:
         change.health()
     except Unhealthy:
-        if units or not first_attempt or change.journal.migration_failed:
+        if units or not first_attempt or change.journal.migration_failed or down_error:
             raise
         change.restart(machine.settings.units.values())
         change.health()
@@ -64,13 +64,19 @@ def _down(change: Change) -> DisintoError | None:
     return None
 
 
-def _to_restart(machine: Machine, journal: Journal) -> list[str]:
-    """Units that do not run the safe commit, or may not."""
-    if journal.migration_failed:
-        machine.log.line("a migration failed: no service is restarted")
+def _to_restart(machine: Machine, journal: Journal, *, down_failed: bool) -> list[str]:
+    """Units that do not run the safe commit, or may not. After a failed migration none is started on a
+    database of unknown state, except those that have started since, such as by a boot.
+    """
+    if down_failed:
+        machine.log.line("the down command failed: no service is restarted")
         return []
     units = list(machine.settings.units.values())
     if journal.restarting:
         return units
     now = states(machine.settings, machine.units)
-    return [unit for unit in units if unit not in now or now[unit] != journal.invocations.get(unit)]
+    started = [unit for unit in units if now.get(unit) not in (None, journal.invocations.get(unit))]
+    if journal.migration_failed:
+        machine.log.line("a migration failed: no service is restarted that runs as before")
+        return started
+    return [unit for unit in units if unit in started or unit not in now]

@@ -113,7 +113,9 @@ def test_systemd_is_called_as_the_sudoers_file_allows(
     )
     system.restart("a.service")
     system.stop("a.service")
-    assert calls.read_text().splitlines()[1:] == ["restart a.service", "stop a.service"]
+    assert calls.read_text().splitlines()[1:] == [
+        f"{verb} a.service" for verb in ("reset-failed", "restart", "stop")
+    ]
     program.write_text("#!/bin/sh\necho 'Job failed' >&2\nexit 1\n")
     with pytest.raises(units.UnitFailed, match=r"restart a\.service: exit code 1: Job failed"):
         system.restart("a.service")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -218,6 +220,20 @@ def test_a_full_disk_and_a_branch_that_is_gone(stage: ReleaseStage) -> None:
     with pytest.raises(Misconfigured, match="has no branch gone"):
         stage.tick()
     stage.assert_on(stage.first, lib="1")
+
+
+@pytest.mark.thorough
+def test_a_disk_that_gets_full(tmp_path: Path) -> None:
+    """On a small file system: see ``tests/support/release_full_disk.py``."""
+    namespaces = ("unshare", "-rm")
+    if subprocess.run([*namespaces, "true"], check=False).returncode:
+        pytest.skip("no user namespaces here")
+    program = (sys.executable, "-m", "tests.support.release_full_disk", str(tmp_path))
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [*namespaces, *program], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.thorough

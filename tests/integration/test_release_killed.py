@@ -13,7 +13,7 @@ import pytest
 from dispatcher.release import lock
 from dispatcher.release.outcome import Outcome
 from tests.support.processes import alive
-from tests.support.release_stage import BAD, GOOD, ReleaseStage
+from tests.support.release_stage import BAD, GOOD, WORKER, ReleaseStage
 from tests.support.thorough import some
 
 pytestmark = pytest.mark.needs("git")
@@ -155,13 +155,15 @@ def test_triggers_during_a_deploy_cause_exactly_one_more(stage: ReleaseStage) ->
 
 
 @pytest.mark.thorough
-def test_nothing_is_restarted_after_a_failed_migration(stage: ReleaseStage) -> None:
-    """Not even by the repair, if the rollback after it was killed."""
+def test_nothing_is_started_after_a_failed_migration(stage: ReleaseStage) -> None:
+    """Not even a service that somebody had stopped; but one that has started on the new code since."""
+    stage.fake.stop(WORKER)
     stage.push({**GOOD, **BAD["migrations"], "lib": "2"})
     stage.fake.calls.clear()
-    stage.killed("stamp", "begin", act=stage.tick)
-    assert stage.tick().outcome == Outcome.ROLLED_BACK
+    assert stage.tick().outcome == Outcome.BROKEN
     assert stage.fake.calls == []
+    stage.cut_power()
+    assert stage.tick().outcome == Outcome.ROLLED_BACK
     stage.assert_on(stage.first, lib="1")
 
 
