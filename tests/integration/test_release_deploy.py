@@ -88,17 +88,20 @@ def test_a_rollback_needs_no_network(stage: ReleaseStage) -> None:
 
 @pytest.mark.thorough
 def test_the_branch_is_rewritten(stage: ReleaseStage) -> None:
-    stage.push({"lib": "2"})
+    """And git collects its garbage: earlier safe commits are kept."""
+    second = stage.push({"lib": "2"})
     stage.tick()
     git(stage.work, "checkout", "-q", "--orphan", "anew")
     other = stage.push({"lib": "3"}, force=True)
     assert stage.tick().outcome == Outcome.DEPLOYED
     stage.assert_on(other, lib="3")
-    stage.push({"healthy": "no"})
     git(stage.root / "src", "reflog", "expire", "--expire=now", "--all")
     git(stage.root / "src", "gc", "-q", "--prune=now")
+    assert stage.deployer().rollback().outcome == Outcome.DEPLOYED
+    stage.assert_on(second, lib="2")
+    stage.push({"healthy": "no"})
     assert stage.tick().outcome == Outcome.ROLLED_BACK
-    stage.assert_on(other, lib="3")
+    stage.assert_on(second, lib="2")
 
 
 @pytest.mark.thorough
