@@ -80,6 +80,7 @@ def test_a_rollback_needs_no_network(stage: ReleaseStage) -> None:
         {"healthy": "no", "install.sh": f"mv {stage.remote} {stage.remote}.away", "lib": "2"}
     )
     assert stage.tick().outcome == Outcome.ROLLED_BACK
+    assert stage.log.count("backend: sh install.sh") == 2, "that of the safe commit was kept"
     stage.assert_on(stage.first, lib="1")
     with pytest.raises(Unavailable, match="Nothing was changed"):
         stage.tick()
