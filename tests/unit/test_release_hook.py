@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -14,7 +16,7 @@ import pytest
 
 from dispatcher.listener.exchange import BODY_LIMIT
 from dispatcher.listener.hooks import PushHook
-from dispatcher.listener.release_hook import PATHS, ReleaseHook
+from dispatcher.listener.release_hook import PATHS, ReleaseHook, Throttle
 from dispatcher.listener.serving import Listener
 
 SECRET = b"a secret of more than sixteen bytes"
@@ -118,13 +120,56 @@ def test_replays_are_combined(hook: Hook) -> None:
     assert hook.requests() == 1
 
 
-def test_a_call_within_the_spacing_is_put_off_and_not_lost() -> None:
-    hook = Hook()
-    with serve(hook, spacing_s=0.2):
+class Loop(asyncio.SelectorEventLoop):
+    """Its time passes when the test says so."""
+
+    now = 100.0
+
+    def time(self) -> float:
+        return self.now
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+        self.call_soon(self.stop)
+        self.run_forever()
+
+
+def test_calls_within_the_spacing_are_put_off_and_not_lost() -> None:
+    requested: list[float] = []
+    with contextlib.closing(Loop()) as loop:
+        throttle = Throttle(lambda: requested.append(loop.now), report=print, spacing_s=5)
         for _ in range(3):
-            assert hook.post(PUSH, **{FORGEJO: sign(PUSH)}).status_code == 202
-        assert hook.requested.acquire(timeout=10)
-        assert hook.requested.acquire(timeout=10)
+            throttle.request(loop)
+        loop.pass_(4)
+        throttle.request(loop)
+        assert requested == [100]
+        loop.pass_(1)
+        assert requested == [100, 105]
+        loop.pass_(1)
+        throttle.request(loop)
+        assert requested == [100, 105]
+        loop.pass_(4)
+        assert requested == [100, 105, 110]
+        loop.pass_(60)
+        throttle.request(loop)
+        assert requested == [100, 105, 110, 170]
+
+
+def test_a_request_that_was_put_off_and_fails_is_reported() -> None:
+    reports: list[str] = []
+    broken = False
+
+    def request() -> None:
+        if broken:
+            raise OSError(28, "No space left on device")
+
+    with contextlib.closing(Loop()) as loop:
+        throttle = Throttle(request, report=reports.append, spacing_s=5)
+        throttle.request(loop)
+        throttle.request(loop)
+        broken = True
+        loop.pass_(5)
+    assert reports == ["cannot request a deploy: [Errno 28] No space left on device"]
 
 
 def test_a_request_that_cannot_be_made_is_reported_to_both_sides(hook: Hook) -> None:
@@ -135,14 +180,3 @@ def test_a_request_that_cannot_be_made_is_reported_to_both_sides(hook: Hook) -> 
     hook.broken = False
     assert hook.post(PUSH, **{FORGEJO: sign(PUSH)}).status_code == 202
     assert hook.requests() == 1
-
-
-def test_a_request_that_was_put_off_and_fails_is_reported() -> None:
-    reported = threading.Event()
-    hook = Hook()
-    hook.reports = type("Reports", (list,), {"append": lambda self, text: reported.set()})()
-    with serve(hook, spacing_s=0.2):
-        hook.post(PUSH, **{FORGEJO: sign(PUSH)})
-        hook.broken = True
-        hook.post(PUSH, **{FORGEJO: sign(PUSH)})
-        assert reported.wait(timeout=10)

@@ -253,6 +253,22 @@ def test_root_gives_away_no_other_file(machine: FakeMachine, tmp_path: Path, kin
     assert shadow.stat().st_mode & 0o777 == 0o600
 
 
+def test_no_link_is_followed_when_an_owner_is_set(tmp_path: Path) -> None:
+    """The deploy user may put one there after it was examined."""
+    other, link = tmp_path / "shadow", tmp_path / "backend.env"
+    other.write_text("root:*")
+    other.chmod(0o600)
+    link.symlink_to(other)
+    with pytest.raises(SystemFailed, match="Too many levels of symbolic links"):
+        System().give(link, SELF, 0o644)
+    link.unlink()
+    link.symlink_to(tmp_path)
+    directory = Directory(path=link, mode=0o777)
+    with pytest.raises(SystemFailed):
+        System().make_directory(directory, SELF)
+    assert other.stat().st_mode & 0o777 == 0o600
+
+
 def test_what_others_may_change_is_not_trusted(tmp_path: Path) -> None:
     trusted = frozenset({0, os.getuid()})
     file = tmp_path / "release.toml"
