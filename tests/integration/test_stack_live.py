@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tenacity
 
 from dispatcher.errors import Exit
 from dispatcher.stack.dokploy import Connection, Dokploy
 from dispatcher.stack.params import SETTINGS_FILE
 from dispatcher.stack.platform import Project
 from tests.servers import dokploy_live
-from tests.support.stage import eventually
 
 pytestmark = [pytest.mark.needs("dokploy"), pytest.mark.thorough]
 
@@ -100,7 +100,9 @@ def programs(tmp_path: Path) -> Iterator[Programs]:
 
 
 def until(programs: Programs, stage: str) -> None:
-    @eventually(within_s=120)
+    @tenacity.retry(
+        stop=tenacity.stop_after_delay(120), wait=tenacity.wait_fixed(0.1), reraise=True
+    )
     def reached() -> None:
         assert stage in programs.stages
 
