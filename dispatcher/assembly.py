@@ -255,7 +255,7 @@ def open_personal_client(
         git_dir: the clone; created if it does not exist.
     """
     from dispatcher.forge import ForgeApi
-    from dispatcher.gate.forgejo import Approvers
+    from dispatcher.gate.approvers import Approvers
     from dispatcher.loop.formulas import FormulaStore
     from dispatcher.operate.submission_client import SubmissionClient
     from dispatcher.ops_repo import OpsRepo

@@ -19,11 +19,9 @@ options, tables and texts for a terminal are in ``cli``.
 * ``schedules``: ``schedule``: the schedules and their slots
 * ``sidecars``: ``sidecar``: what rules would start, and a run by hand
 * ``doctor``, ``policy_checks``, ``approval_checks``, ``schedule_checks``, ``sidecar_checks``, ``token_checks``,
-  ``signer_checks``, ``sink_checks``, ``desktop_checks``, ``trial_run``: ``doctor``
+  ``signer_checks``, ``sink_checks``, ``desktop_checks``, ``web_checks``, ``trial_run``: ``doctor``
 * ``provisioned``: what desktops and stacks have in common: what exists by the inventory, and is being created
 * ``stacks``: ``stack``: those of the inventory, and the actions about them
-  ``signer_checks``, ``sink_checks``, ``desktop_checks``, ``web_checks``, ``trial_run``: ``doctor``
-* ``stacks``: ``stack``: the actions about them; they are read like desktops
 * ``desktops``, ``desktop_actions``, ``desktop_owner``: ``desktop``: those of the inventory, the actions about
   them, and whose they are
 * ``desktop_access``, ``desktop_opening``, ``desktop_link``: a person's session at a desktop, and the link
