@@ -7,10 +7,12 @@ they run. On each machine ``disinto release deploy`` does the work and knows the
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
@@ -122,7 +124,7 @@ def ssh(machine: str, command: Sequence[str]) -> Answer:
     """Run a command by ssh(1); its stderr is the run's. Host keys must be known."""
     options = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=20",
                "ServerAliveInterval=15", "ServerAliveCountMax=8")  # fmt: skip
-    words = [word for option in options for word in ("-o", option)]
+    words = [word for option in (*options, *_of_home()) for word in ("-o", option)]
     try:
         done = subprocess.run(
             ("ssh", "-T", *words, "--", machine, *command),
@@ -138,6 +140,16 @@ def ssh(machine: str, command: Sequence[str]) -> Answer:
             f"ssh: {reason_of(error)}", remedy="Install OpenSSH's client."
         ) from None
     return Answer(code=done.returncode, out=done.stdout[:_LIMIT])
+
+
+def _of_home() -> list[str]:
+    """Options for the keys and known hosts in HOME, where the mount is: ssh(1) goes by the account's
+    home instead.
+    """
+    directory = Path(os.environ.get("HOME", "/")) / ".ssh"
+    keys = [directory / f"id_{kind}" for kind in ("ed25519", "ecdsa", "rsa")]
+    options = [f"IdentityFile={key}" for key in keys if key.is_file()]
+    return [*options, f"UserKnownHostsFile={directory / 'known_hosts'}"]
 
 
 def _deploy(params: ReleaseParams, machine: str, call: Call, clock: Clock) -> Answer:
