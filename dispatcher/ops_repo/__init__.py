@@ -8,7 +8,8 @@ environment of ``environment``, reaches the remote as ``transport`` says, with t
 ``credential``; ``failure``, ``refusals`` and ``refusal`` say what its messages mean, and
 ``ownership`` whose a remote is that is a path. ``clone`` keeps the bare clone on disk under
 ``clone_lock`` and ``upkeep`` packs it; ``repairing`` rebuilds it when it is damaged. ``refs``,
-``objects``, ``tree_diff``, ``levels``, ``history``, ``inventory`` and ``reader`` read it, and ``fetching`` brings
+``objects``, ``tree_diff``, ``levels``, ``history``, ``versions`` (those that a file had), ``inventory`` and
+``reader`` read it, and ``fetching`` brings
 what is new. ``files``, ``changes`` and ``tree`` follow what matters in it. ``writer`` publishes a
 ``batch`` by ``committing`` (``fast_import``, ``by_trees``) and ``push`` (``branch_push``);
 ``begin`` makes the first commit of a new repository; ``lead`` keeps the ref that says who leads, and
