@@ -5,7 +5,6 @@ It must not decide anything: ``dispatcher.gate`` interprets the answers.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from urllib.parse import quote
@@ -38,7 +37,6 @@ from dispatcher.forge.records import (
     Team,
     TimeLineEntry,
     User,
-    Version,
 )
 from dispatcher.forge.sized import all_sized
 from dispatcher.settings import ForgeSettings
@@ -62,12 +60,7 @@ _STATUS = TypeAdapter(Status)
 _STATUSES = many(Status)
 _TEAMS = many(Team)
 _USER = TypeAdapter(User)
-_VERSION = TypeAdapter(Version)
 _USERS = many(User)
-
-
-_FINDS_NO_COMMIT = re.compile(r"7\.0\.[0-5](?!\d)")
-"""Versions of Forgejo that cannot say which request merged a commit."""
 
 
 class ForgeApi:
@@ -100,7 +93,8 @@ class ForgeApi:
         self._web_url = f"{settings.url.rstrip('/')}/{quote(owner, safe='')}/{quote(name, safe='')}"
         self._lock = threading.Lock()
         self._teams: dict[str, int] = {}
-        self._of_version: str | None = None
+        self._not_found: str | None = None
+        self._finds_no_commit = False
         self._http = Exchange(
             url=settings.url,
             token=token,
@@ -130,27 +124,25 @@ class ForgeApi:
         """The request whose merge produced this commit, by the forge's records; None if there is
         none.
 
-        Forgejo 7.0.0 to 7.0.5 returns 404 for every commit, so it is not asked: None does not prove that
-        there is none.
+        Forgejo 7.0.0 to 7.0.5 returns 404 for every commit, so None does not prove that there is none. A
+        forge that does not find a commit which its list of closed requests names is not asked again.
         """
-        if _FINDS_NO_COMMIT.match(self._version()):
+        if self._finds_no_commit:
             return None
-        return self._http.get(f"{self._repo}/commits/{commit}/pull", _REQUEST)
-
-    def _version(self) -> str:
-        """The forge's version, as it was when first asked; "" if it has none."""
-        with self._lock:
-            if self._of_version is not None:
-                return self._of_version
-        answer = self._http.get("/version", _VERSION)
-        with self._lock:
-            self._of_version = answer.version if answer else ""
-            return self._of_version
+        request = self._http.get(f"{self._repo}/commits/{commit}/pull", _REQUEST)
+        if request is None:
+            self._not_found = commit
+        return request
 
     def closed_requests(self, page: int) -> Sequence[Request]:
         """One page (from 1) of closed requests, the latest changed first."""
         params = {"state": "closed", "sort": "recentupdate", "limit": PAGE, "page": page}
-        return self._http.must(f"{self._repo}/pulls", _REQUESTS, params)
+        requests = self._http.must(f"{self._repo}/pulls", _REQUESTS, params)
+        if any(
+            request.merged and request.merge_commit_sha == self._not_found for request in requests
+        ):
+            self._finds_no_commit = True
+        return requests
 
     def merged_head(self, number: int) -> str | None:
         """The commit that ``refs/pull/<number>/head`` names: the merged head, after the merge.

@@ -180,10 +180,6 @@ class Permission(Answer):
     user: User | None = None
 
 
-class Version(Answer):
-    version: str
-
-
 class Team(Answer):
     id: int
     name: str

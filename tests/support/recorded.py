@@ -169,7 +169,8 @@ class ReplayHistory:
         return found
 
     def is_ancestor(self, ancestor: str, commit: str) -> bool:
-        return bool(self._answers[f"ancestor {ancestor} {commit}"])
+        # What was not asked when this was recorded: as a clone that lacks the commit.
+        return bool(self._answers.get(f"ancestor {ancestor} {commit}", False))
 
     def mainline(self, commit: str, *, since: str, limit: int) -> Sequence[str]:
         return tuple(self._answers[f"mainline {commit} {since}"])[:limit]

@@ -74,7 +74,7 @@ def test_reviews_are_read_until_all_that_the_forge_counts_are_there_or_a_page_is
 
 def test_a_time_line_is_read_until_a_page_is_empty_whatever_its_header_says() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
-        pushed = {"type": "pull_push", "body": json.dumps({"commit_ids": [SHA]})}
+        pushed: dict[str, object] = {"type": "pull_push", "body": json.dumps({"commit_ids": [SHA]})}
         pushed |= {"created_at": "2026-01-01T12:00:00Z", "user": None}
         entries = [pushed] if int(request.url.params["page"]) <= 2 else []
         return httpx.Response(200, json=entries, headers={"X-Total-Count": "1"})
@@ -82,20 +82,33 @@ def test_a_time_line_is_read_until_a_page_is_empty_whatever_its_header_says() ->
     assert len(api(answer).pushes(1)) == 2
 
 
-def test_a_forge_that_finds_no_commit_is_not_asked_for_one() -> None:
-    def answer(version: str) -> Answer:
-        def answered(request: httpx.Request) -> httpx.Response:
-            if request.url.path.endswith("/version"):
-                return httpx.Response(200, json={"version": version})
-            return httpx.Response(404, json={"message": "not found"})
+def test_a_forge_that_finds_no_commit_is_asked_for_one_once() -> None:
+    request = {
+        "number": 1,
+        "state": "closed",
+        "merged": True,
+        "merge_commit_sha": SHA,
+        "user": None,
+        "base": {"ref": "main", "sha": SHA},
+        "head": {"ref": "topic", "sha": SHA},
+    }
+    closed: list[object] = []
 
-        return answered
+    def answer(asked: httpx.Request) -> httpx.Response:
+        if asked.url.path.endswith("/pulls"):
+            return httpx.Response(200, json=closed)
+        return httpx.Response(404, json={"message": "not found"})
 
-    for version, calls in {"7.0.0+gitea-1.22.0": 1, "7.0.5": 1, "7.0.50": 3, "8.0.0": 3}.items():
-        forge = api(answer(version))
+    forge = api(answer)
+    for _ in range(2):  # none may be recorded yet
         assert forge.request_of(SHA) is None
-        assert forge.request_of(SHA) is None
-        assert forge.calls == calls, version
+        assert forge.closed_requests(1) == []
+    assert forge.calls == 4
+    closed.append(request)
+    assert forge.request_of(SHA) is None
+    assert len(forge.closed_requests(1)) == 1
+    assert forge.request_of(SHA) is None
+    assert forge.calls == 6
 
 
 def test_an_endless_list_is_given_up() -> None:
