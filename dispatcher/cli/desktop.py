@@ -195,7 +195,7 @@ def destroy(
 def reap(
     session: Session, *, remove: bool, yes: bool, keys: tuple[Path, ...], sending: Sending
 ) -> int:
-    """Find machines at the provider that no desktop is made of, and remove them.
+    """Find machines at the provider that belong to no desktop, and remove them.
 
     What counts as known is read here: the inventory, as far as it is believed, and the runs in progress.
     """
@@ -205,7 +205,7 @@ def reap(
     reading = read_desktops(session, keys, strict=True)
     params = reading.resources.reap_params(now=now, run_keys=reading.in_progress(), remove=remove)
     known = len(params["known_droplets"])
-    question = f"Remove every machine but {known} known ones?"
+    question = f"Delete all machines except the {known} known ones?"
     return send_reaping(session, reading, params, reaping, sending, question=question, yes=yes)
 
 

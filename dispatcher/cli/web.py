@@ -37,7 +37,7 @@ DIRECTORY = "web"
 def command(session: Session, *, port: int | None, print_only: bool) -> None:
     """Serve the web page: what runs, what waits and why, and how it ended.
 
-    By default it listens on 127.0.0.1 and prints a link. Who opens the link is the operator, and acts
+    By default it listens on 127.0.0.1 and prints a link. Whoever opens the link acts as the operator,
     with the identity of your git. The link works once; then the next one is printed, for the next
     browser. On a machine without a browser, use --print, and reach the port by ssh -L with the same
     number.

@@ -102,7 +102,7 @@ def next_attempt(
     verdicts = {each: run.result.verdict for each, run in runs.items() if run.result is not None}
     stopped = [each for each, verdict in verdicts.items() if verdict not in _REPEATED | _NEVER_RAN]
     if stopped:
-        how = f"{stopped[0]} was to destroy it, ended as {verdicts[stopped[0]]} and is not repeated"
+        how = f"{stopped[0]}, which was to destroy it, ended as {verdicts[stopped[0]]} and is not retried"
         return Attempt(trouble=f"{how}; destroy it by an action of your own")
     made = len(ended) + len(lost)
     if len(ended) < len(runs):

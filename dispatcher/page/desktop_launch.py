@@ -112,7 +112,7 @@ def _opened(site: Site, person: Person, entry: InventoryEntry, place: Place) -> 
             status=500,
             title=mark("The credentials are unavailable"),
             what=mark("credentials are unavailable: %(why)s"),
-            remedy=error.remedy or mark("See that Vault is up, and what token this page has."),
+            remedy=error.remedy or mark("Check that Vault is up and which token the page uses."),
             values={"why": error.what},
         ) from None
 

@@ -154,6 +154,8 @@ class People:
             if tokens is None:
                 raise self._ended(session, _over())
             token = tokens.access
+            if session.person is not None:  # kept also if the forge fails below
+                session.person = replace(session.person, token=token)
             login.refresh, login.expires = tokens.refresh, now + tokens.expires_in
         access, account = self._accounts(token)
         if account is None or account.number != login.number:

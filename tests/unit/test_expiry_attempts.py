@@ -145,7 +145,7 @@ def test_after_the_last_a_person_is_needed() -> None:
 def test_what_was_cancelled_is_not_repeated_and_said() -> None:
     ended = attempt(Verdict.CANCELLED, after_s=1e9)
     assert (ended.action_id, ended.at) == ("", None)
-    assert f"{FIRST} was to destroy it, ended as cancelled" in ended.trouble
+    assert f"{FIRST}, which was to destroy it, ended as cancelled" in ended.trouble
 
 
 @given(

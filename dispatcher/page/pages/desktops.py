@@ -46,7 +46,7 @@ def open_it(visit: Visit) -> Answer:
     if headers.get("sec-fetch-site") == "cross-site":
         raise Problem(
             status=403,
-            what=mark("another site led here; nothing was opened"),
+            what=mark("the request came from another site; nothing was opened"),
             remedy=mark("Open the desktop from its page."),
         )
     return Elsewhere(url=launch(visit.site, visit.person, _id(visit), visit.query("target")))
