@@ -204,6 +204,7 @@ def test_the_step_from_an_earlier_release_is_a_diff(vault, name):
     created = {c.path for c in plan_vault(operator, settings) if c.kind is ChangeKind.CREATE}
     assert created == {
         f"sys/policies/acl/disinto.{name}.dispatcher",
+        f"sys/policies/acl/disinto.{name}.page",
         f"sys/policies/acl/disinto.{name}.runner.lookup-self",
         f"sys/policies/acl/disinto.{name}.runner.token",
         f"auth/token/roles/disinto.{name}.runner",

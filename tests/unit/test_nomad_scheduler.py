@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from dispatcher.engines.log import LazyLogger
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.ended_runs import OUTCOME_WAIT_S
 from dispatcher.engines.nomad.parents import CHECK_EVERY_S
@@ -131,6 +132,18 @@ def scheduler(nomad: Nomad, clock: Clock) -> Iterator[NomadScheduler]:
     made.close()
 
 
+@pytest.fixture
+def warned(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """The facts of warnings, however logging is set up."""
+    warnings: list[dict[str, object]] = []
+
+    def warning(_logger: LazyLogger, event: str, **facts: object) -> None:
+        warnings.append({"event": event, **facts})
+
+    monkeypatch.setattr(LazyLogger, "warning", warning)
+    return warnings
+
+
 def status(*allocations: str, state: str = "dead", stop: bool = False) -> dict[str, Any]:
     return {
         "ID": CHILD,
@@ -185,13 +198,14 @@ def test_parents_are_read_once_for_all_that_was_dispatched(
 
 
 def test_a_run_from_a_changed_parent_is_noticed_also_if_the_parent_was_changed_back(
-    scheduler: NomadScheduler, nomad: Nomad, capsys: pytest.CaptureFixture[str]
+    scheduler: NomadScheduler, nomad: Nomad, warned: list[dict[str, object]]
 ) -> None:
     scheduler.submit(SPEC, GRANT)
     nomad.jobs[CHILD] = PARENT | {"ID": CHILD, "TaskGroups": [{"Name": "other"}]}
     nomad.index = 9
     scheduler.observe([])
-    assert f"run {CHILD} was dispatched from another job" in capsys.readouterr().out
+    (warning,) = warned
+    assert f"run {CHILD} was dispatched from another job" in str(warning["differences"])
 
 
 def test_a_parent_registered_anew_with_the_same_content_is_no_drift(
@@ -209,17 +223,17 @@ def test_a_parent_registered_anew_with_the_same_content_is_no_drift(
 
 
 def test_children_that_cannot_be_read_are_checked_later(
-    scheduler: NomadScheduler, nomad: Nomad, clock: Clock, capsys: pytest.CaptureFixture[str]
+    scheduler: NomadScheduler, nomad: Nomad, clock: Clock, warned: list[dict[str, object]]
 ) -> None:
     scheduler.submit(SPEC, GRANT)
     nomad.jobs[CHILD] = PARENT | {"ID": CHILD, "TaskGroups": [{"Name": "other"}]}
     nomad.index, nomad.down = 9, True
     scheduler.observe([])
-    assert "job_drifted" not in capsys.readouterr().out
+    assert warned == []
     nomad.down = False
     clock.now += CHECK_EVERY_S
     scheduler.observe([])
-    assert "job_drifted" in capsys.readouterr().out
+    assert len(warned) == 1
 
 
 def test_an_outcome_that_cannot_be_read_is_waited_for(
