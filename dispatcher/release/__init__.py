@@ -13,9 +13,10 @@ Adapters
     ``interrupts``: signals
     ``system``: accounts, files of root and units, as an installation changes them
 What happens
-    ``deploy``: the flow, from the lock to the outcome · ``machine``: what it works with · ``change``: the
-    steps, which deploy and rollback share · ``rollout``: their order in a deploy · ``rollback``: the return
-    to the safe commit · ``outcome``: how a deploy can end · ``plan``: what would happen
+    ``deploy``: the flow, from the lock to the outcome · ``deployment``: what it works with
+    ``transition``: the steps, which both directions share · ``rollout``: their order in a deploy
+    ``restore``: the return to the safe commit · ``outcome``: how a deploy can end
+    ``plan``: what would happen
     ``status``: what ``disinto release status`` shows
 The machine
     ``installation``: what belongs on it, by ``templates/`` · ``install``: what differs, and what was made

@@ -4,7 +4,7 @@
 
     lock → repair, if the last deploy was interrupted → fetch → up to date? failed before?
          → journal → checkout → dependencies → migrations → smoke → stamp → restart → health
-         → SAFE_COMMIT → end of the journal            failure: rollback to SAFE_COMMIT
+         → SAFE_COMMIT → end of the journal            failure: return to SAFE_COMMIT
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from collections.abc import Callable
 from dispatcher.errors import DisintoError, Misconfigured, NotFound, TemporaryError
 from dispatcher.release import lock
 from dispatcher.release.application import Application
-from dispatcher.release.change import Change, described
 from dispatcher.release.deploy_env import VERSION, values
+from dispatcher.release.deployment import Deployment
 from dispatcher.release.health import Get, get, states
 from dispatcher.release.interrupts import Interrupted, Interrupts
-from dispatcher.release.machine import Machine
 from dispatcher.release.outcome import Outcome
 from dispatcher.release.records import Failure, Journal, Last, Release
-from dispatcher.release.rollback import roll_back
+from dispatcher.release.restore import restore
 from dispatcher.release.rollout import (
     RECORD,
     announce,
@@ -35,6 +34,7 @@ from dispatcher.release.rollout import (
     roll_out,
 )
 from dispatcher.release.settings import FILE
+from dispatcher.release.transition import Transition, described
 from dispatcher.release.units import Units
 
 TIMER, PERSON = "timer", "person"
@@ -108,14 +108,14 @@ class Deployer:
         """
         self._check_user()
         with self._interrupts.handled(), lock.locked(self._layout, self._trigger) as held:
-            machine = self._machine(held)
-            if (repaired := self._repair(machine)) is not None:
+            deployment = self._deployment(held)
+            if (repaired := self._repair(deployment)) is not None:
                 return repaired
-            safe = machine.records.safe_commit()
-            release = _earlier(machine, safe, to)
-            machine.log.line(f"rolls back from {safe[:12]} to {release.commit[:12]}, by hand")
-            journal = self._journal(machine, release.commit, safe, version=release.version)
-            return self._change(machine, journal.model_copy(update={"by_hand": True}))
+            safe = deployment.records.safe_commit()
+            release = _earlier(deployment, safe, to)
+            deployment.log.line(f"rolls back from {safe[:12]} to {release.commit[:12]}, by hand")
+            journal = self._journal(deployment, release.commit, safe, version=release.version)
+            return self._carry_out(deployment, journal.model_copy(update={"by_hand": True}))
 
     def _check_user(self) -> None:
         wanted, me = self._application.settings.user, pwd.getpwuid(os.geteuid()).pw_name
@@ -140,37 +140,37 @@ class Deployer:
             while True:
                 # Before the fetch: a request that arrives later is for a head that it may miss.
                 self._layout.requested.unlink(missing_ok=True)
-                last = self._once(self._machine(held), force=force)
+                last = self._once(self._deployment(held), force=force)
                 if not self._layout.requested.exists() or self._interrupts.arrived:
                     return last
                 force, self._trigger = False, TIMER  # nobody insists on that one
 
-    def _once(self, machine: Machine, *, force: bool) -> Last:
-        repaired = self._repair(machine)
+    def _once(self, deployment: Deployment, *, force: bool) -> Last:
+        repaired = self._repair(deployment)
         if repaired is not None and (self._trigger == TIMER or repaired.outcome == Outcome.BROKEN):
             return repaired
         try:
-            machine.venvs.check_owner()
-            machine.checkout.prepare()
+            deployment.venvs.check_owner()
+            deployment.checkout.prepare()
             with self._interrupts.allowed():
-                head = machine.checkout.fetch()
-            if (settled := self._settled(machine, head, force=force)) is not None:
+                head = deployment.checkout.fetch()
+            if (settled := self._settled(deployment, head, force=force)) is not None:
                 return settled
-            check_space(machine)
+            check_space(deployment)
         except (DisintoError, OSError) as error:
-            machine.log.line(f"nothing was changed: {described(error)}")
+            deployment.log.line(f"nothing was changed: {described(error)}")
             raise
-        safe = machine.records.safe_commit()
+        safe = deployment.records.safe_commit()
         version = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}+{head[:7]}"
-        journal = self._journal(machine, head, safe, version=version)
-        announce(machine, safe, head)
-        return self._change(machine, journal)
+        journal = self._journal(deployment, head, safe, version=version)
+        announce(deployment, safe, head)
+        return self._carry_out(deployment, journal)
 
-    def _settled(self, machine: Machine, head: str, *, force: bool) -> Last | None:
+    def _settled(self, deployment: Deployment, head: str, *, force: bool) -> Last | None:
         """How the deploy ends already; None if there is something to do."""
-        failure, safe = machine.records.failure(), machine.records.safe_commit()
+        failure, safe = deployment.records.failure(), deployment.records.safe_commit()
         if failure is not None and failure.commit != head:
-            machine.records.forget(Failure)
+            deployment.records.forget(Failure)
             failure = None
         if head == safe and not force:
             return self._unchanged(Outcome.UP_TO_DATE, head, f"{head[:12]} is deployed already")
@@ -194,86 +194,96 @@ class Deployer:
             ended=now,
         )
 
-    def _journal(self, machine: Machine, target: str, safe: str, *, version: str) -> Journal:
+    def _journal(self, deployment: Deployment, target: str, safe: str, *, version: str) -> Journal:
         return Journal(
             target=target,
             safe=safe,
             version=version,
-            safe_version=_version(machine, safe),
+            safe_version=_version(deployment, safe),
             started=time.time(),
-            invocations=states(machine.settings, machine.units),
+            invocations=states(deployment.settings, deployment.units),
         )
 
-    def _change(self, machine: Machine, journal: Journal) -> Last:
-        machine.records.write(journal)
-        change = Change(machine, journal)
+    def _carry_out(self, deployment: Deployment, journal: Journal) -> Last:
+        deployment.records.write(journal)
+        transition = Transition(deployment, journal)
         try:
             with self._interrupts.allowed():
-                roll_out(machine, change)
-            record(machine, change)
+                roll_out(deployment, transition)
+            record(deployment, transition)
         except (Exception, Interrupted) as error:  # noqa: BLE001 - whatever it was, the machine returns
-            if not _recorded(machine, change.journal):
-                return self._return(machine, change, described(error), rewrite=False)
-        finish(machine, change)
-        down = "" if change.down_s is None else f"; {change.down_s:.1f} s from restart to healthy"
-        return self._end(machine, change, Outcome.DEPLOYED, f"{journal.version}{down}")
+            if not _recorded(deployment, transition.journal):
+                return self._restore(deployment, transition, described(error), rewrite=False)
+        finish(deployment, transition)
+        down = (
+            ""
+            if transition.down_s is None
+            else f"; {transition.down_s:.1f} s from restart to healthy"
+        )
+        return self._end(deployment, transition, Outcome.DEPLOYED, f"{journal.version}{down}")
 
-    def _repair(self, machine: Machine) -> Last | None:
+    def _repair(self, deployment: Deployment) -> Last | None:
         """Finish or undo what an interrupted deploy left; None if there was none."""
-        journal = machine.records.journal()
+        journal = deployment.records.journal()
         if journal is None:
             return None
-        machine.checkout.prepare()
-        change = Change(machine, journal)
-        if _recorded(machine, journal):
-            machine.log.line("the last deploy was interrupted at its very end, and is complete")
-            finish(machine, change)
+        deployment.checkout.prepare()
+        transition = Transition(deployment, journal)
+        if _recorded(deployment, journal):
+            deployment.log.line("the last deploy was interrupted at its very end, and is complete")
+            finish(deployment, transition)
             return None
         reason = journal.reason or f"interrupted at {journal.step or 'its beginning'}"
-        machine.log.line(f"the last deploy was not finished: {reason}")
-        return self._return(machine, change, reason, rewrite=True)
+        deployment.log.line(f"the last deploy was not finished: {reason}")
+        return self._restore(deployment, transition, reason, rewrite=True)
 
-    def _return(self, machine: Machine, change: Change, reason: str, *, rewrite: bool) -> Last:
-        journal, step = change.journal, change.journal.step
-        reason = machine.log.secrets.redact_text(reason)
+    def _restore(
+        self, deployment: Deployment, transition: Transition, reason: str, *, rewrite: bool
+    ) -> Last:
+        journal, step = transition.journal, transition.journal.step
+        reason = deployment.log.secrets.redact_text(reason)
         failure = Failure(
             commit=journal.target, step=step or "begin", reason=reason, at=time.time()
         )
         try:
-            if not journal.rolling_back and journal.target != journal.safe:
-                best_effort(machine, failure)
-            roll_back(machine, change, reason, rewrite=rewrite)
+            if not journal.restoring and journal.target != journal.safe:
+                best_effort(deployment, failure)
+            restore(deployment, transition, reason, rewrite=rewrite)
         except Exception as error:  # noqa: BLE001 - reported; the journal stays
-            why = machine.log.secrets.redact_text(described(error))
+            why = deployment.log.secrets.redact_text(described(error))
             message = f"{reason}; the return to {journal.safe[:12] or 'nothing'} failed: {why}"
-            return self._end(machine, change, Outcome.BROKEN, message)
-        failure = machine.records.failure() or failure
-        machine.records.forget(Journal)
+            return self._end(deployment, transition, Outcome.BROKEN, message)
+        failure = deployment.records.failure() or failure
+        deployment.records.forget(Journal)
         outcome = Outcome.ROLLED_BACK if journal.safe else Outcome.STOPPED
-        return self._end(machine, change, outcome, f"{failure.step}: {reason}")
+        return self._end(deployment, transition, outcome, f"{failure.step}: {reason}")
 
-    def _end(self, machine: Machine, change: Change, outcome: Outcome, message: str) -> Last:
+    def _end(
+        self, deployment: Deployment, transition: Transition, outcome: Outcome, message: str
+    ) -> Last:
         last = Last(
             outcome=outcome,
-            commit=change.journal.target,
-            previous=change.journal.safe,
+            commit=transition.journal.target,
+            previous=transition.journal.safe,
             message=message,
             trigger=self._trigger,
-            started=change.journal.started,
+            started=transition.journal.started,
             ended=time.time(),
-            down_s=change.down_s,
-            steps=tuple(change.steps),
+            down_s=transition.down_s,
+            steps=tuple(transition.steps),
         )
-        best_effort(machine, last)
-        machine.log.line(f"{outcome}: {change.journal.target[:12]}: {message}")
+        best_effort(deployment, last)
+        deployment.log.line(f"{outcome}: {transition.journal.target[:12]}: {message}")
         return last
 
-    def _machine(self, held: lock.Lock) -> Machine:
-        return Machine.of(self._application, self._units, lock=held, echo=self._echo, get=self._get)
+    def _deployment(self, held: lock.Lock) -> Deployment:
+        return Deployment.of(
+            self._application, self._units, lock=held, echo=self._echo, get=self._get
+        )
 
 
-def _earlier(machine: Machine, safe: str, to: str | None) -> Release:
-    releases = [each for each in machine.records.releases().releases if each.commit != safe]
+def _earlier(deployment: Deployment, safe: str, to: str | None) -> Release:
+    releases = [each for each in deployment.records.releases().releases if each.commit != safe]
     found = [each for each in releases if to is None or each.commit.startswith(to)]
     if not safe or not found or (to is not None and len(found) > 1):
         known = ", ".join(each.commit[:12] for each in releases) or "none"
@@ -282,20 +292,20 @@ def _earlier(machine: Machine, safe: str, to: str | None) -> Release:
     return found[0]
 
 
-def _version(machine: Machine, safe: str) -> str:
+def _version(deployment: Deployment, safe: str) -> str:
     """APP_VERSION of the safe commit; the stamp of a script that deployed it before counts."""
-    release = machine.records.releases().find(safe)
+    release = deployment.records.releases().find(safe)
     if release is not None and release.version:
         return release.version
-    file = machine.layout.version_file
+    file = deployment.layout.version_file
     stamp = values(file.read_text("utf-8")).get(VERSION, "") if file.exists() else ""
     return stamp if stamp.endswith(f"+{safe[:7]}") else f"unknown+{safe[:7]}"
 
 
-def _recorded(machine: Machine, journal: Journal) -> bool:
-    """Whether a change reached SAFE_COMMIT, whatever happened next."""
+def _recorded(deployment: Deployment, journal: Journal) -> bool:
+    """Whether a deploy reached SAFE_COMMIT, whatever happened next."""
     return (
         journal.step == RECORD
-        and not journal.rolling_back
-        and machine.records.safe_commit() == journal.target
+        and not journal.restoring
+        and deployment.records.safe_commit() == journal.target
     )

@@ -1,4 +1,4 @@
-"""Copies of the env files as they were when a commit became safe, so that a rollback returns to them."""
+"""Copies of the env files as they were when a commit became safe, so that a return to it finds them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dispatcher.release.settings import ReleaseSettings
 from dispatcher.release.units import Units
 
 REJECTED = ".rejected"
-"""Suffix of the file that a rollback replaced; nothing is lost."""
+"""Suffix of the file that was replaced by a copy; nothing is lost."""
 
 
 class EnvCopies:

@@ -38,7 +38,7 @@ class Layout:
 
     @property
     def env(self) -> Path:
-        """Env files of the services. The deploy user may write here: a rollback restores them."""
+        """Env files of the services. The deploy user may write here: a failed deploy restores them."""
         return self.root / "env"
 
     @property

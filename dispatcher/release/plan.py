@@ -7,8 +7,8 @@ from typing import Any
 
 from dispatcher.release import lock
 from dispatcher.release.application import Application
+from dispatcher.release.deployment import Deployment
 from dispatcher.release.health import get
-from dispatcher.release.machine import Machine
 from dispatcher.release.rollout import migration_lines
 from dispatcher.release.units import Units
 
@@ -25,13 +25,13 @@ def plan(application: Application, units: Units, *, force: bool) -> dict[str, An
     """
     layout = application.layout
     if not layout.run.is_dir():
-        machine = Machine.of(application, units, lock=None, echo=_ignore, get=get)
-        return _plan(machine, machine.checkout.remote_head(), force=force)
+        deployment = Deployment.of(application, units, lock=None, echo=_ignore, get=get)
+        return _plan(deployment, deployment.checkout.remote_head(), force=force)
     with lock.locked(layout, "plan") as held:
-        machine = Machine.of(application, units, lock=held, echo=_ignore, get=get)
-        known = machine.checkout.exists
-        head = machine.checkout.fetch() if known else machine.checkout.remote_head()
-        return _plan(machine, head, force=force)
+        deployment = Deployment.of(application, units, lock=held, echo=_ignore, get=get)
+        known = deployment.checkout.exists
+        head = deployment.checkout.fetch() if known else deployment.checkout.remote_head()
+        return _plan(deployment, head, force=force)
 
 
 def lines(record: Mapping[str, Any]) -> list[str]:
@@ -49,11 +49,11 @@ def lines(record: Mapping[str, Any]) -> list[str]:
     return shown if record["steps"] else [*shown, "nothing to do"]
 
 
-def _plan(machine: Machine, head: str, *, force: bool) -> dict[str, Any]:
-    settings, records = machine.settings, machine.records
+def _plan(deployment: Deployment, head: str, *, force: bool) -> dict[str, Any]:
+    settings, records = deployment.settings, deployment.records
     safe, journal, failure = records.safe_commit(), records.journal(), records.failure()
     changes = head != safe or force
-    cloned = machine.checkout.exists and machine.checkout.has(head)
+    cloned = deployment.checkout.exists and deployment.checkout.has(head)
     return {
         "app": settings.app,
         "branch": settings.branch,
@@ -61,23 +61,23 @@ def _plan(machine: Machine, head: str, *, force: bool) -> dict[str, Any]:
         "safe_commit": safe or None,
         "repair": (journal.step or "its beginning") if journal else None,
         "failed": failure is not None and failure.commit == head,
-        "commits": machine.checkout.commits_between(safe, head) if changes and cloned else [],
-        "migrations": migration_lines(machine, safe, head) if changes and cloned else [],
-        "steps": _steps(machine, head, cloned=cloned) if changes else [],
+        "commits": deployment.checkout.commits_between(safe, head) if changes and cloned else [],
+        "migrations": migration_lines(deployment, safe, head) if changes and cloned else [],
+        "steps": _steps(deployment, head, cloned=cloned) if changes else [],
     }
 
 
-def _steps(machine: Machine, head: str, *, cloned: bool) -> list[str]:
-    settings = machine.settings
+def _steps(deployment: Deployment, head: str, *, cloned: bool) -> list[str]:
+    settings = deployment.settings
     steps = [] if cloned else [_NEVER_CLONED]
     steps += [f"checkout of {head[:12]}"]
     steps += [
         f"dependencies of {name}: {settings.services[name].install}"
-        for name in machine.venvs.missing(head)
+        for name in deployment.venvs.missing(head)
     ]
     if settings.migrations is not None:
         steps.append(f"migrations: {settings.migrations.command}")
-    if settings.smoke is not None and machine.run_smoke:
+    if settings.smoke is not None and deployment.run_smoke:
         steps.append(f"smoke test: {settings.smoke.command}")
     steps += [f"restart of {unit}" for unit in settings.units.values()]
     return [*steps, f"health, at most {settings.health.timeout:g} s", "record as safe"]

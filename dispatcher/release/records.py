@@ -107,7 +107,7 @@ class Journal(_Record):
         target: the commit that is being deployed.
         safe: the commit to return to; "" at a first deploy.
         step: that began last.
-        rolling_back: whether it already returns to ``safe``.
+        restoring: whether it already returns to ``safe``.
         reason: why it does.
         by_hand: whether a person returns to an earlier safe commit: without migrations.
         started: seconds since the epoch.
@@ -124,7 +124,7 @@ class Journal(_Record):
     target: str
     safe: str = ""
     step: str = ""
-    rolling_back: bool = False
+    restoring: bool = False
     reason: str = ""
     by_hand: bool = False
     started: float = 0.0

@@ -20,10 +20,10 @@ from pathlib import Path
 import pytest
 
 from dispatcher.release.application import Application, read
-from dispatcher.release.change import Change
 from dispatcher.release.deploy import PERSON, TIMER, Deployer
 from dispatcher.release.health import Get
 from dispatcher.release.records import Last, Records
+from dispatcher.release.transition import Transition
 from dispatcher.release.units import UnitFailed, Units, UnitState
 
 RELEASE = """\
@@ -243,10 +243,10 @@ class ReleaseStage:
 @contextmanager
 def dying(step: str, when: str) -> Iterator[None]:
     """Within, this process kills itself at a step."""
-    real = Change.step
+    real = Transition.step
 
     @contextmanager
-    def wrapped(self: Change, name: str) -> Iterator[None]:
+    def wrapped(self: Transition, name: str) -> Iterator[None]:
         with real(self, name):
             if (name, when) == (step, "begin"):
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -255,7 +255,7 @@ def dying(step: str, when: str) -> Iterator[None]:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Change, "step", wrapped)
+        patch.setattr(Transition, "step", wrapped)
         yield
 
 

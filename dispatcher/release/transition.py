@@ -1,4 +1,4 @@
-"""The steps that take a machine to a commit, for a deploy and for a rollback alike.
+"""The steps that take a machine to a commit, for a deploy and for the return to the safe commit alike.
 
 Each step is idempotent, and is written to the journal before it begins.
 """
@@ -12,49 +12,49 @@ from contextlib import contextmanager
 
 from dispatcher.errors import DisintoError, PermanentError, reason_of
 from dispatcher.release.deploy_env import VERSION
+from dispatcher.release.deployment import Deployment
 from dispatcher.release.health import states
-from dispatcher.release.machine import Machine
 from dispatcher.release.records import Journal, StepRecord, replace_file
 
 
-class Change:
-    """A change in progress.
+class Transition:
+    """A machine on its way to a commit.
 
     Args:
-        machine: what is changed.
-        journal: what the change is.
+        deployment: what it works with.
+        journal: from which commit to which, and how far it is.
 
     Attributes:
         steps: those that ended.
         down_s: seconds from the first restart until all services were healthy; None without one.
     """
 
-    def __init__(self, machine: Machine, journal: Journal) -> None:
+    def __init__(self, deployment: Deployment, journal: Journal) -> None:
         self.journal = journal
         self.steps: list[StepRecord] = []
         self.down_s: float | None = None
-        self._machine = machine
+        self._deployment = deployment
         self._down_since: float | None = None
 
     def note(self, **changed: object) -> None:
         """Write facts to the journal.
 
         Raises:
-            OSError: it could not be written. Not during a rollback, which must not need free space: the
-                older journal leads to the same rollback.
+            OSError: it could not be written. Not on the return to the safe commit, which must not need
+                free space: the older journal leads to the same return.
         """
         self.journal = self.journal.model_copy(update=changed)
         try:
-            self._machine.records.write(self.journal)
+            self._deployment.records.write(self.journal)
         except OSError as error:
-            if not self.journal.rolling_back:
+            if not self.journal.restoring:
                 raise
-            self._machine.log.line(f"the journal cannot be written: {reason_of(error)}")
+            self._deployment.log.line(f"the journal cannot be written: {reason_of(error)}")
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Note, time and log a step."""
-        log = self._machine.log
+        log = self._deployment.log
         self.note(step=name)
         log.line(f"{name}: begins")
         began, ok = time.monotonic(), False
@@ -73,17 +73,17 @@ class Change:
     def checkout(self, commit: str, *, rewrite: bool = False) -> None:
         """Check out a commit; see ``Checkout.switch``."""
         with self.step("checkout"):
-            self._machine.checkout.switch(commit, rewrite=rewrite)
+            self._deployment.checkout.switch(commit, rewrite=rewrite)
 
     def dependencies(self, commit: str) -> None:
         """Build the environments that are missing."""
         with self.step("dependencies"):
-            self._machine.venvs.build(commit)
+            self._deployment.venvs.build(commit)
 
     def migrations(self) -> None:
         """Apply migrations, after noting the database's revision."""
-        machine, journal = self._machine, self.journal
-        migrations = machine.settings.migrations
+        deployment, journal = self._deployment, self.journal
+        migrations = deployment.settings.migrations
         if migrations is None:
             return
         with self.step("migrations"):
@@ -91,7 +91,7 @@ class Change:
                 self.note(revision=self._revision(migrations.revision))
             self.note(migrating=True)
             try:
-                machine.run(
+                deployment.run(
                     migrations.command,
                     service=migrations.service,
                     commit=journal.target,
@@ -104,17 +104,17 @@ class Change:
 
     def down(self) -> None:
         """Undo the migrations of the target, if a down command is configured."""
-        machine, journal = self._machine, self.journal
-        migrations = machine.settings.migrations
+        deployment, journal = self._deployment, self.journal
+        migrations = deployment.settings.migrations
         if migrations is None or not journal.migrating or journal.undone:
             return
         if migrations.down is None:
-            machine.log.line("migrations are not undone: no down command is configured")
+            deployment.log.line("migrations are not undone: no down command is configured")
             return
         with self.step("down"):
-            if machine.checkout.head() != journal.target:
-                machine.checkout.switch(journal.target, rewrite=True)
-            machine.run(
+            if deployment.checkout.head() != journal.target:
+                deployment.checkout.switch(journal.target, rewrite=True)
+            deployment.run(
                 migrations.down,
                 service=migrations.service,
                 commit=journal.target,
@@ -126,11 +126,11 @@ class Change:
 
     def smoke(self) -> None:
         """Run the smoke test."""
-        machine, smoke = self._machine, self._machine.settings.smoke
-        if smoke is None or not machine.run_smoke:
+        deployment, smoke = self._deployment, self._deployment.settings.smoke
+        if smoke is None or not deployment.run_smoke:
             return
         with self.step("smoke"):
-            machine.run(
+            deployment.run(
                 smoke.command,
                 service=smoke.service,
                 commit=self.journal.target,
@@ -140,41 +140,43 @@ class Change:
 
     def stamp(self, commit: str, version: str) -> None:
         """Have the units find the environments and the version of a commit at their next start."""
-        machine = self._machine
+        deployment = self._deployment
         with self.step("stamp"):
-            machine.venvs.activate(commit, self.journal.safe)
+            deployment.venvs.activate(commit, self.journal.safe)
             text = f"{VERSION}={version}\n"
-            file = machine.layout.version_file
+            file = deployment.layout.version_file
             if not file.exists() or file.read_text("utf-8") != text:
                 replace_file(file, text)
 
     def restart(self, units: Iterable[str]) -> None:
         """Restart units, in this order."""
-        machine = self._machine
+        deployment = self._deployment
         with self.step("restart"):
-            if not self.journal.rolling_back:
+            if not self.journal.restoring:
                 self.note(restarting=True)
             if self._down_since is None:
                 self._down_since = time.monotonic()
             for unit in units:
-                machine.log.line(f"restarts {unit}")
-                machine.units.restart(unit)
-            if self.journal.rolling_back:
-                self.note(restarting=False, invocations=states(machine.settings, machine.units))
+                deployment.log.line(f"restarts {unit}")
+                deployment.units.restart(unit)
+            if self.journal.restoring:
+                self.note(
+                    restarting=False, invocations=states(deployment.settings, deployment.units)
+                )
 
     def health(self) -> None:
         """Wait until all services are healthy."""
         with self.step("health"):
-            self._machine.health.wait()
+            self._deployment.health.wait()
             if self._down_since is not None:
                 self.down_s = round(time.monotonic() - self._down_since, 3)
 
     def _revision(self, command: str) -> str:
-        machine, journal = self._machine, self.journal
-        migrations = machine.settings.migrations
+        deployment, journal = self._deployment, self.journal
+        migrations = deployment.settings.migrations
         assert migrations is not None  # noqa: S101 - the caller has them
-        file = machine.layout.run / "revision"
-        machine.run(
+        file = deployment.layout.run / "revision"
+        deployment.run(
             f"{{ {command}\n}} > {shlex.quote(str(file))}",
             service=migrations.service,
             commit=journal.target,

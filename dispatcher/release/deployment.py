@@ -21,7 +21,7 @@ from dispatcher.release.venvs import Venvs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Machine:
+class Deployment:
     """The parts of one deploy."""
 
     settings: ReleaseSettings
@@ -45,7 +45,7 @@ class Machine:
         lock: Lock | None,
         echo: Callable[[str], None],
         get: Get,
-    ) -> Machine:
+    ) -> Deployment:
         """The parts for an application.
 
         Raises:
