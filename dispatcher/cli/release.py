@@ -70,8 +70,9 @@ def deploy(
 
     A deploy that was interrupted is repaired first. Exits with 0 if the head is deployed, also if it
     was already; with 1 if the services are back on the safe commit, or stopped without one; with 70 if
-    the way back failed, too; with 75 if another deploy runs, which then deploys once more; with 69 if
-    the remote cannot be reached.
+    the way back failed, too. Nothing was changed if it exits with 69 (the remote cannot be reached), 74
+    (the disk is full, or a file cannot be read), 75 (another deploy runs, which then deploys once more)
+    or 78 (release.toml or deploy.env is wrong, or a file belongs to another user).
     """
     from dispatcher.release.deploy import PERSON, TIMER, Deployer
     from dispatcher.release.units import Systemd
@@ -91,7 +92,8 @@ def rollback(app: str | None, root: Path | None, *, to: str | None, as_json: boo
     """Return to an earlier safe commit, without network.
 
     Its environment was kept. Migrations are neither applied nor undone. The timer does not deploy the
-    present commit again until the branch moves. Exit codes are those of deploy.
+    present commit again until the branch moves. If the last deploy was interrupted, only that is
+    repaired. Exit codes are those of deploy, and 66 if there is no such commit.
     """
     from dispatcher.release.deploy import Deployer
     from dispatcher.release.units import Systemd

@@ -32,8 +32,8 @@ CHECK = click.option("--check", is_flag=True, help="Change nothing; exit with 1 
 def install(app: str | None, root: Path | None, *, check: bool, yes: bool) -> int:
     """Create user, directories, units and rights of an application; needs root.
 
-    Shows the difference and asks before writing. Installing again changes nothing, and takes over
-    changes of release.toml. The services' own units are yours: they are neither written nor changed.
+    Shows the difference and asks before writing. Installing again changes nothing, and applies
+    changes to release.toml. The services' own units are yours: they are neither written nor changed.
     """
     from dispatcher.release.install import Installer
     from dispatcher.release.system import System, distrust
@@ -63,7 +63,7 @@ def install(app: str | None, root: Path | None, *, check: bool, yes: bool) -> in
 
 @click.command("uninstall")
 @click.argument("app")
-@CHECK
+@click.option("--check", is_flag=True, help="Only show what would be removed; exit with 1.")
 @YES
 def uninstall(app: str, *, check: bool, yes: bool) -> int:
     """Remove what 'disinto release install' made for APP; needs root.

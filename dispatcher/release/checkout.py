@@ -237,7 +237,7 @@ class Checkout:
                 errors="replace",
             )
         except subprocess.TimeoutExpired:
-            raise CommandFailed(f"{name}: not done after {timeout_s:g} s") from None
+            raise CommandFailed(f"{name}: timed out after {timeout_s:g} s") from None
         except OSError as error:
             raise CommandFailed(f"{name}: {reason_of(error)}") from None
         if done.returncode:
@@ -254,7 +254,7 @@ class Checkout:
         return Unavailable(
             Dependency.REMOTE,
             f"{self._settings.remote}: {error.what}",
-            remedy="Nothing was changed. The next deploy tries again.",
+            remedy="The next deploy tries again.",
         )
 
     def _no_branch(self) -> Misconfigured:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from dispatcher.errors import PermanentError, reason_of
+from dispatcher.errors import Exit, PermanentError, reason_of
 from dispatcher.release.lock import Lock
 from dispatcher.release.log import Log, Output
 
@@ -28,6 +28,8 @@ class CommandFailed(PermanentError):
     Attributes:
         output: the end of its output, masked.
     """
+
+    exit_code = Exit.IOERR
 
     def __init__(self, what: str, *, output: str = "") -> None:
         super().__init__(what)
@@ -87,7 +89,7 @@ class Commands:
                 self._lock.runs(process.pid)
             code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
-            raise CommandFailed(f"{name}: not done after {timeout_s:g} s") from None
+            raise CommandFailed(f"{name}: timed out after {timeout_s:g} s") from None
         finally:
             _kill_group(process.pid)
             process.wait()

@@ -22,7 +22,7 @@ from dispatcher.release.deployment import Deployment
 from dispatcher.release.health import Get, get, states
 from dispatcher.release.interrupts import Interrupted, Interrupts
 from dispatcher.release.outcome import Outcome
-from dispatcher.release.records import Failure, Journal, Last, Release
+from dispatcher.release.records import LEFT, Failure, Journal, Last, Left, Release
 from dispatcher.release.restore import restore
 from dispatcher.release.rollout import (
     RECORD,
@@ -96,7 +96,7 @@ class Deployer:
 
     def rollback(self, to: str | None = None) -> Last:
         """Deploy an earlier safe commit, without network and migrations. The timer does not deploy the
-        present one again.
+        present one again. If the last deploy was interrupted, only that is repaired.
 
         Args:
             to: beginning of its hash; by default the one before the present one.
@@ -168,19 +168,20 @@ class Deployer:
 
     def _settled(self, deployment: Deployment, head: str, *, force: bool) -> Last | None:
         """How the deploy ends already; None if there is something to do."""
-        failure, safe = deployment.records.failure(), deployment.records.safe_commit()
+        records, safe = deployment.records, deployment.records.safe_commit()
+        failure, left = records.failure(), records.left()
         if failure is not None and failure.commit != head:
-            deployment.records.forget(Failure)
+            records.forget(Failure)
             failure = None
+        if left is not None and head not in left.commits:
+            records.forget(Left)
+            left = None
         if head == safe and not force:
             return self._unchanged(Outcome.UP_TO_DATE, head, f"{head[:12]} is deployed already")
-        if failure is not None and self._trigger == TIMER:
-            return self._unchanged(
-                Outcome.NOT_RETRIED,
-                head,
-                f"{head[:12]} failed at {failure.step} before: {failure.reason}",
-            )
-        return None
+        if self._trigger != TIMER or (failure is None and left is None):
+            return None
+        why = LEFT if failure is None else f"failed at {failure.step} before: {failure.reason}"
+        return self._unchanged(Outcome.NOT_RETRIED, head, f"{head[:12]} {why}")
 
     def _unchanged(self, outcome: Outcome, head: str, message: str) -> Last:
         now = time.time()
@@ -215,12 +216,10 @@ class Deployer:
             if not _recorded(deployment, transition.journal):
                 return self._restore(deployment, transition, described(error), rewrite=False)
         finish(deployment, transition)
-        down = (
-            ""
-            if transition.down_s is None
-            else f"; {transition.down_s:.1f} s from restart to healthy"
-        )
-        return self._end(deployment, transition, Outcome.DEPLOYED, f"{journal.version}{down}")
+        seconds = transition.down_s
+        down = "" if seconds is None else f"; {seconds:.1f} s from restart to healthy"
+        outcome = Outcome.ROLLED_BACK_BY_HAND if journal.by_hand else Outcome.DEPLOYED
+        return self._end(deployment, transition, outcome, f"{journal.version}{down}")
 
     def _repair(self, deployment: Deployment) -> Last | None:
         """Finish or undo what an interrupted deploy left; None if there was none."""
@@ -242,11 +241,13 @@ class Deployer:
     ) -> Last:
         journal, step = transition.journal, transition.journal.step
         reason = deployment.log.secrets.redact_text(reason)
+        if journal.by_hand and not journal.restoring:
+            reason = f"the rollback to {journal.target[:12]} failed at {step or 'its beginning'}: {reason}"
         failure = Failure(
             commit=journal.target, step=step or "begin", reason=reason, at=time.time()
         )
         try:
-            if not journal.restoring and journal.target != journal.safe:
+            if not (journal.restoring or journal.by_hand or journal.target == journal.safe):
                 best_effort(deployment, failure)
             restore(deployment, transition, reason, rewrite=rewrite)
         except Exception as error:  # noqa: BLE001 - reported; the journal stays
@@ -256,7 +257,8 @@ class Deployer:
         failure = deployment.records.failure() or failure
         deployment.records.forget(Journal)
         outcome = Outcome.ROLLED_BACK if journal.safe else Outcome.STOPPED
-        return self._end(deployment, transition, outcome, f"{failure.step}: {reason}")
+        message = reason if journal.by_hand else f"{failure.step}: {reason}"
+        return self._end(deployment, transition, outcome, message)
 
     def _end(
         self, deployment: Deployment, transition: Transition, outcome: Outcome, message: str

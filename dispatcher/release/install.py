@@ -252,7 +252,7 @@ class Uninstaller:
             return
         heirs = [m for m in manifest.others(self._system, self._made.app) if m.account == name]
         if heirs:
-            self.kept.append(f"user {name}: {heirs[0].app} is deployed by it")
+            self.kept.append(f"user {name}: still used by {heirs[0].app}")
             heir = heirs[0].model_copy(update={"created_account": True})
             yield _quiet(partial(manifest.write, self._system, heir))
             return

@@ -1,4 +1,4 @@
-"""Signals that end a deploy: they begin the rollback, and never end it."""
+"""Signals that end a deploy: they begin the return to the safe commit, and never end it."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Holder:
         pid: of the deploy.
         started: ticks after boot at which this process started, since pids are used again.
         user: who runs it.
-        trigger: ``timer`` or ``person``.
+        trigger: ``timer``, ``person``, or ``plan`` for a plan.
         since: seconds since the epoch.
         group: process group of the command that runs; 0 for none.
     """
@@ -76,9 +76,8 @@ class Lock:
 
 
 def request(layout: Layout) -> None:
-    """Request a deploy of the newest head: by a running deploy after it has ended, or else by the
-    next one. The webhook calls this before it starts the unit, because starting a unit that is being
-    started has no effect.
+    """Request a deploy of the newest head: by the running one, after it has ended, or else by the
+    next one. A deploy calls this if another one holds the lock.
     """
     layout.requested.touch()
 

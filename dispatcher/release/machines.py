@@ -1,7 +1,7 @@
 """The formula ``release``: deploys an application on several machines, one after another, over SSH.
 
-It stops at the first machine that does not end on the new commit, so that the others keep running what
-they run. On each machine ``disinto release deploy`` does the work and knows the way back.
+It stops at the first machine that does not end on the new commit, so that the remaining machines are
+left unchanged. On each machine ``disinto release deploy`` does the work and knows the way back.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from dispatcher.provision.params import Strict
 from dispatcher.provision.reporting import Reporter
 from dispatcher.provision.waiting import Clock
 from dispatcher.release.outcome import Outcome
+from dispatcher.release.settings import is_name
 
 MACHINE = re.compile(r"([a-z_][a-z0-9_-]{0,31}@)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}", re.ASCII)
-_APP = re.compile(r"[a-z][a-z0-9-]{0,30}", re.ASCII)
 _HELD_PAUSE_S, _HELD_S = 10.0, 900.0
 _TIMEOUT_S = 7200.0
 _LIMIT = 256 * 1024
@@ -57,7 +57,7 @@ class ReleaseParams(Strict):
 
     @model_validator(mode="after")
     def _machines(self) -> ReleaseParams:
-        if not _APP.fullmatch(self.app):
+        if not is_name(self.app):
             raise ValueError("app is not a name of an application")
         for name in self.machines:
             if not MACHINE.fullmatch(name):

@@ -13,6 +13,7 @@ class Outcome(StrEnum):
     UP_TO_DATE = "up-to-date"
     DEPLOYED = "deployed"
     NOT_RETRIED = "not-retried"
+    ROLLED_BACK_BY_HAND = "rolled-back-by-hand"
     ROLLED_BACK = "rolled-back"
     STOPPED = "stopped"
     BROKEN = "broken"
@@ -33,7 +34,12 @@ _ENTRIES: dict[Outcome, tuple[Exit, str]] = {
     Outcome.DEPLOYED: (Exit.OK, "the services are healthy on the new commit, which is safe now"),
     Outcome.NOT_RETRIED: (
         Exit.OK,
-        "the branch's head failed before; the timer waits until the branch moves or a person deploys",
+        "the branch's head failed before, or was left by a rollback by hand; the timer waits until the "
+        "branch moves or a person deploys",
+    ),
+    Outcome.ROLLED_BACK_BY_HAND: (
+        Exit.OK,
+        "`disinto release rollback`: the services are healthy on an earlier commit, which is safe now",
     ),
     Outcome.ROLLED_BACK: (
         Exit.FAILED,

@@ -9,6 +9,7 @@ from dispatcher.release import lock
 from dispatcher.release.application import Application
 from dispatcher.release.deployment import Deployment
 from dispatcher.release.health import get
+from dispatcher.release.records import LEFT
 from dispatcher.release.rollout import migration_lines
 from dispatcher.release.units import Units
 
@@ -43,6 +44,8 @@ def lines(record: Mapping[str, Any]) -> list[str]:
         )
     if record["failed"]:
         shown.append("this commit failed before: the timer does not deploy it, a person can")
+    if record["left"]:
+        shown.append(f"this commit was {LEFT}")
     shown += [f"  commit  {each}" for each in record["commits"]]
     shown += record["migrations"]
     shown += [f"  step    {step}" for step in record["steps"]]
@@ -52,6 +55,7 @@ def lines(record: Mapping[str, Any]) -> list[str]:
 def _plan(deployment: Deployment, head: str, *, force: bool) -> dict[str, Any]:
     settings, records = deployment.settings, deployment.records
     safe, journal, failure = records.safe_commit(), records.journal(), records.failure()
+    left = records.left()
     changes = head != safe or force
     cloned = deployment.checkout.exists and deployment.checkout.has(head)
     return {
@@ -61,6 +65,7 @@ def _plan(deployment: Deployment, head: str, *, force: bool) -> dict[str, Any]:
         "safe_commit": safe or None,
         "repair": (journal.step or "its beginning") if journal else None,
         "failed": failure is not None and failure.commit == head,
+        "left": left is not None and head in left.commits,
         "commits": deployment.checkout.commits_between(safe, head) if changes and cloned else [],
         "migrations": migration_lines(deployment, safe, head) if changes and cloned else [],
         "steps": _steps(deployment, head, cloned=cloned) if changes else [],

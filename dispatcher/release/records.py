@@ -1,8 +1,8 @@
 """What a deploy leaves in ``run/``, written so that a power cut leaves the old or the new contents.
 
 ``SAFE_COMMIT`` alone decides which commit is safe. ``releases.json`` says more about it and its
-predecessors, ``failed.json`` which commit the timer must not retry, ``last.json`` what the
-last deploy did, and ``journal.json`` exists exactly while a deploy changes something: if a run finds
+predecessors, ``failed.json`` and ``left.json`` which commits the timer must not deploy,
+``last.json`` what the last deploy did, and ``journal.json`` exists exactly while a deploy changes something: if a run finds
 one, its predecessor was interrupted.
 """
 
@@ -16,15 +16,17 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dispatcher.errors import PermanentError, reason_of
+from dispatcher.errors import Exit, PermanentError, reason_of
 from dispatcher.release.layout import Layout
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?", re.ASCII)
-_TRIES = ".new"
+_NEW = ".new"
 
 
 class Damaged(PermanentError):
     """A file in ``run/`` cannot be read, so that it is unknown what the machine runs."""
+
+    exit_code = Exit.IOERR
 
 
 class _Record(BaseModel):
@@ -70,6 +72,23 @@ class Failure(_Record):
     at: float
 
 
+class Left(_Record):
+    """Safe commits that a person left by a rollback, which the timer does not deploy again.
+
+    Attributes:
+        commits: full hashes, the last one that was left first. Several rollbacks in a row leave several,
+            of which any may be the branch's head.
+        at: when the last rollback ended, seconds since the epoch.
+    """
+
+    commits: tuple[str, ...]
+    at: float
+
+
+LEFT = "left by a rollback by hand; not redeployed until the branch moves or a person asks"
+"""What ``Left`` means, for people."""
+
+
 class StepRecord(_Record):
     """A step, how long it took, and whether it succeeded."""
 
@@ -82,7 +101,7 @@ class Last(_Record):
     """What the last deploy did that changed something or failed.
 
     Attributes:
-        outcome: see ``deploy.Outcome``.
+        outcome: see ``outcome.Outcome``.
         commit, previous: what was deployed, and what was safe before; "" if nothing.
         trigger: ``timer`` or ``person``.
         started, ended: seconds since the epoch.
@@ -177,6 +196,9 @@ class Records:
     def failure(self) -> Failure | None:
         return self._load(self._path("failed"), Failure)
 
+    def left(self) -> Left | None:
+        return self._load(self._path("left"), Left)
+
     def last(self) -> Last | None:
         return self._load(self._path("last"), Last)
 
@@ -195,7 +217,7 @@ class Records:
             )
         return journal
 
-    def write(self, record: Releases | Failure | Last | Journal) -> None:
+    def write(self, record: Releases | Failure | Left | Last | Journal) -> None:
         """Write a record, durably.
 
         Raises:
@@ -203,7 +225,7 @@ class Records:
         """
         replace_file(self._path(_NAMES[type(record)]), record.model_dump_json(indent=1) + "\n")
 
-    def forget(self, kind: type[Failure] | type[Journal]) -> None:
+    def forget(self, kind: type[Failure] | type[Left] | type[Journal]) -> None:
         """Remove a record, durably."""
         path = self._path(_NAMES[kind])
         path.unlink(missing_ok=True)
@@ -224,6 +246,7 @@ class Records:
 _NAMES: dict[type[_Record], str] = {
     Releases: "releases",
     Failure: "failed",
+    Left: "left",
     Last: "last",
     Journal: "journal",
 }
@@ -235,7 +258,7 @@ def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
     Raises:
         OSError: it could not be written; the old contents are unchanged.
     """
-    new = path.with_name(path.name + _TRIES)
+    new = path.with_name(path.name + _NEW)
     new.unlink(missing_ok=True)
     try:
         descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

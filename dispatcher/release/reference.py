@@ -14,6 +14,7 @@ from dispatcher.release.settings import (
     ReleaseSettings,
     Service,
     Smoke,
+    Webhook,
 )
 from dispatcher.toml.explain import toml_value
 
@@ -23,6 +24,7 @@ TABLES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("[migrations]", Migrations),
     ("[smoke]", Smoke),
     ("[health]", Health),
+    ("[webhook]", Webhook),
 )
 """Title and model of each table of the file."""
 

@@ -6,14 +6,16 @@ import os
 import shutil
 import time
 
-from dispatcher.errors import PermanentError
+from dispatcher.errors import Exit, PermanentError
 from dispatcher.release.deployment import Deployment
-from dispatcher.release.records import Failure, Journal, Last, Release, Releases
+from dispatcher.release.records import Failure, Journal, Last, Left, Release, Releases
 from dispatcher.release.transition import Transition, described
 
 
 class NoSpace(PermanentError):
     """The disk is too full to begin."""
+
+    exit_code = Exit.IOERR
 
 
 RECORD = "record"
@@ -61,16 +63,26 @@ def finish(deployment: Deployment, transition: Transition) -> None:
     new = Release(commit=journal.target, version=journal.version, at=time.time())
     others = [former.find(commit) or Release(commit=commit) for commit in kept[1:]]
     best_effort(deployment, Releases(releases=(new, *others)))
-    if journal.by_hand:
-        what = "rolled back by hand"
-        best_effort(
-            deployment, Failure(commit=journal.safe, step="rollback", reason=what, at=time.time())
-        )
-    else:
-        deployment.records.forget(Failure)
+    _timer_waits_for(deployment, journal)
     deployment.records.forget(Journal)
     deployment.venvs.prune(kept)
     deployment.env.prune(kept)
+
+
+def _timer_waits_for(deployment: Deployment, journal: Journal) -> None:
+    """Record which commits the timer must not deploy now. A rollback by hand adds the one that it leaves
+    to those that earlier ones left, and the branch's head may have failed before it.
+    """
+    records = deployment.records
+    failure, left = records.failure(), records.left()
+    if not journal.by_hand or (failure is not None and failure.commit == journal.target):
+        records.forget(Failure)
+    if not journal.by_hand:
+        records.forget(Left)
+        return
+    commits = dict.fromkeys([journal.safe, *(left.commits if left else ())])
+    commits.pop(journal.target, None)
+    best_effort(deployment, Left(commits=tuple(commits), at=time.time()))
 
 
 def _kept(deployment: Deployment, journal: Journal) -> list[str]:
@@ -85,7 +97,7 @@ def _kept(deployment: Deployment, journal: Journal) -> list[str]:
 
 
 def announce(deployment: Deployment, safe: str, head: str) -> None:
-    """Log what will happen, and what a rollback would not undo."""
+    """Log what will happen, and what would not be undone."""
     settings = deployment.settings
     commits = len(deployment.checkout.commits_between(safe, head))
     deployment.log.line(f"deploys {head[:12]} of {settings.branch}, {commits} commits after {safe[:12]}"
@@ -95,15 +107,15 @@ def announce(deployment: Deployment, safe: str, head: str) -> None:
 
 
 def migration_lines(deployment: Deployment, safe: str, head: str) -> list[str]:
-    """Which new migrations a release has, and whether a rollback undoes them."""
+    """Which new migrations a release has, and whether they are undone if it fails."""
     migrations = deployment.settings.migrations
     if migrations is None:
         return []
     added = deployment.checkout.added(safe, head, migrations.paths)
     if not added:
         return []
-    undone = "a rollback undoes them" if migrations.down else "a rollback does not undo them"
-    return [f"{len(added)} new migrations; {undone}: {', '.join(added[:10])}"]
+    undone = "undone" if migrations.down else "not undone"
+    return [f"{len(added)} new migrations, {undone} if the deploy fails: {', '.join(added[:10])}"]
 
 
 def check_space(deployment: Deployment) -> None:
@@ -120,7 +132,7 @@ def check_space(deployment: Deployment) -> None:
         )
 
 
-def best_effort(deployment: Deployment, record: Releases | Failure | Last) -> None:
+def best_effort(deployment: Deployment, record: Releases | Failure | Left | Last) -> None:
     """Write a record that the machine can do without; a full disk is only logged."""
     try:
         deployment.records.write(record)

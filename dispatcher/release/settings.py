@@ -154,7 +154,7 @@ class Migrations(_Table):
     down: str | None = Field(
         default=None,
         description=(
-            "Command that undoes migrations in a rollback, with the code of the failed commit. The first "
+            "Command that undoes migrations after a failed deploy, with that commit's code. The first "
             "word that revision printed before the migrations is in RELEASE_REVISION. Without it, "
             "migrations are not undone."
         ),
@@ -208,7 +208,7 @@ class Webhook(_Table):
 
 
 class ReleaseSettings(_Table):
-    """The whole file."""
+    """The keys before the first table."""
 
     app: Name = Field(description="Name of the application.", examples=["shop"])
     remote: Annotated[str, AfterValidator(_remote)] = Field(

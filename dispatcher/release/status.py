@@ -9,7 +9,7 @@ from dispatcher.errors import DisintoError
 from dispatcher.model.times import rfc3339
 from dispatcher.release.application import Application
 from dispatcher.release.lock import holder
-from dispatcher.release.records import Last, Records
+from dispatcher.release.records import LEFT, Last, Records
 from dispatcher.release.units import Units
 
 
@@ -24,7 +24,7 @@ def status(application: Application, units: Units) -> dict[str, Any]:
     safe = records.safe_commit()
     release = records.releases().find(safe)
     running, journal = holder(layout), records.journal()
-    failure, last = records.failure(), records.last()
+    failure, left, last = records.failure(), records.left(), records.last()
     return {
         "app": settings.app,
         "root": str(layout.root),
@@ -35,6 +35,7 @@ def status(application: Application, units: Units) -> dict[str, Any]:
         "interrupted": journal.step if journal and not running else None,
         "requested": layout.requested.exists(),
         "failed": {**failure.model_dump(), "at": rfc3339(failure.at)} if failure else None,
+        "left": {**left.model_dump(mode="json"), "at": rfc3339(left.at)} if left else None,
         "last": shown(last) if last else None,
         "services": [_service(name, unit, units) for name, unit in settings.units.items()],
     }
@@ -49,12 +50,14 @@ def shown(last: Last) -> dict[str, Any]:
 def lines(record: Mapping[str, Any]) -> list[str]:
     """The same for people."""
     safe, failed, last = record["safe_commit"], record["failed"], record["last"]
+    left = [commit[:12] for commit in (record["left"] or {}).get("commits", ())]
     shown = [
         ("application", f"{record['app']} in {record['root']}, branch {record['branch']}"),
         ("safe commit", f"{safe[:12]}  {record['version'] or ''}" if safe else "none yet"),
         ("running", record["running"] or ""),
         ("interrupted", _interrupted(record["interrupted"])),
         ("failed", f"{failed['commit'][:12]} at {failed['step']}: {failed['reason']}" if failed else ""),
+        ("left", f"{', '.join(left)}: {LEFT}" if left else ""),
         ("last", f"{last['outcome']} {last['ended']}: {last['message']}" if last else ""),
     ]  # fmt: skip
     out = [f"{label:<14}{text}".rstrip() for label, text in shown if text]
@@ -70,5 +73,5 @@ def _service(name: str, unit: str, units: Units) -> dict[str, Any]:
     try:
         state = "active" if units.state(unit).active else "not active"
     except DisintoError as error:
-        state = f"unknown: {error.what}"
+        state = f"unknown: {error.what.splitlines()[0]}"
     return {"name": name, "unit": unit, "state": state}

@@ -45,7 +45,7 @@ class UnitState:
 
 
 class Units(Protocol):
-    """Restarts and queries units. The fake and the test double pass the same contract."""
+    """Restarts and queries units. ``Systemd`` does; tests have fakes."""
 
     def restart(self, unit: str) -> None:
         """Stop the unit if it runs, and start it. Returns when systemd reports it as started.

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from dispatcher.errors import PermanentError
+from dispatcher.errors import Exit, PermanentError
 from dispatcher.release.commands import Commands, base_environment
 from dispatcher.release.layout import Layout
 from dispatcher.release.records import sync_directory
@@ -21,6 +21,8 @@ _COMPLETE = ".complete"
 
 class WrongOwner(PermanentError):
     """A file or directory belongs to another user, so a deploy cannot change it."""
+
+    exit_code = Exit.CONFIG
 
 
 class Venvs:

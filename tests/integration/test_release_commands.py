@@ -14,7 +14,9 @@ import pytest
 from dispatcher.cli.edge import run
 from dispatcher.cli.session import Session
 from dispatcher.release import deploy, lock, units
-from tests.support.release_stage import BAD, ReleaseStage
+from dispatcher.release.records import LEFT
+from dispatcher.release.units import UnitState
+from tests.support.release_stage import BACKEND, BAD, ReleaseStage
 
 pytestmark = pytest.mark.needs("git")
 
@@ -62,7 +64,7 @@ def test_a_release_and_what_the_commands_show(desk: Desk) -> None:
     second = stage.push({"migrations/1.sql": "x", **BAD["health"]})
     code, out, _ = desk.run("deploy", "--plan")
     assert code == 0
-    assert "1 new migrations; a rollback does not undo them: migrations/1.sql" in out
+    assert "1 new migrations, not undone if the deploy fails: migrations/1.sql" in out
     assert f"  step    checkout of {second[:12]}" in out
     assert stage.head() == stage.first
     code, last = desk.json("deploy", "--timer")
@@ -77,6 +79,63 @@ def test_a_release_and_what_the_commands_show(desk: Desk) -> None:
     assert desk.run("deploy", "--timer")[1].startswith("not-retried: ")
     code, _, err = desk.run("rollback")
     assert (code, err.splitlines()[0]) == (66, "disinto: error: no earlier safe commit")
+
+
+def test_a_rollback_by_hand_and_what_the_commands_show(desk: Desk) -> None:
+    stage = desk.stage
+    stage.deploy()
+    second = stage.push({"lib": "2"})
+    stage.deploy()
+    code, last = desk.json("rollback")
+    assert (code, last["outcome"], last["commit"]) == (0, "rolled-back-by-hand", stage.first)
+    _, status = desk.json("status")
+    assert (status["failed"], status["left"]["commits"]) == (None, [second])
+    shown = desk.run("status")[1]
+    assert f"left          {second[:12]}: {LEFT}" in shown
+    assert "failed" not in shown
+    assert f"this commit was {LEFT}" in desk.run("deploy", "--plan")[1]
+    assert desk.run("deploy", "--timer")[1] == f"not-retried: {second[:12]} {LEFT}\n"
+
+
+def test_a_unit_whose_state_is_unknown_has_one_line(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def state(unit: str) -> UnitState:
+        raise units.UnitFailed(f"show {unit}: exit code 1: no bus\nSee the manual\n")
+
+    monkeypatch.setattr(desk.stage.fake, "state", state)
+    _, status = desk.json("status")
+    assert status["services"][0]["state"] == f"unknown: show {BACKEND}: exit code 1: no bus"
+
+
+def test_70_means_that_a_deploy_is_broken(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends a deploy before it changes anything has another exit code."""
+    stage = desk.stage
+    assert desk.run("deploy")[0] == 0
+    stage.push({"lib": "2"})
+    code, _, err = desk.run("rollback", "--to", "abc")
+    assert code == 66
+    assert "no earlier safe commit abc" in err
+    release = stage.root / "release.toml"
+    text = release.read_text()
+    release.write_text(text.replace("free_mb = 0", "free_mb = 1000000000"))
+    code, _, err = desk.run("deploy")
+    assert code == 74
+    assert "MB free" in err
+    release.write_text(text)
+    with monkeypatch.context() as patch:
+        real = os.geteuid()
+        patch.setattr(os, "geteuid", lambda: real + 1)
+        patch.setattr(deploy.Deployer, "_check_user", lambda _: None)
+        code, _, err = desk.run("deploy")
+    assert code == 78
+    assert "belongs to" in err
+    (stage.root / "run" / "journal.json").write_text("{")
+    code, _, err = desk.run("deploy")
+    assert code == 74
+    assert "journal.json: cannot be read" in err
+    (stage.root / "run" / "journal.json").unlink()
+    stage.assert_on(stage.first, lib="1")
 
 
 def test_exit_codes_when_nothing_can_be_done(desk: Desk) -> None:

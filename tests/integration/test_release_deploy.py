@@ -11,6 +11,7 @@ import pytest
 from dispatcher.errors import Misconfigured, Unavailable
 from dispatcher.release import lock
 from dispatcher.release.outcome import Outcome
+from dispatcher.release.records import LEFT
 from dispatcher.release.rollout import NoSpace
 from dispatcher.release.venvs import WrongOwner
 from tests.support.release_stage import BACKEND, BAD, GOOD, RELEASE, WORKER, ReleaseStage, git
@@ -82,8 +83,9 @@ def test_a_rollback_needs_no_network(stage: ReleaseStage) -> None:
     assert stage.tick().outcome == Outcome.ROLLED_BACK
     assert stage.log.count("backend: sh install.sh") == 2, "that of the safe commit was kept"
     stage.assert_on(stage.first, lib="1")
-    with pytest.raises(Unavailable, match="Nothing was changed"):
+    with pytest.raises(Unavailable, match="The next deploy tries again"):
         stage.tick()
+    assert stage.log.splitlines()[-1].lower().count("nothing was changed") == 1
     stage.assert_on(stage.first, lib="1")
 
 
@@ -98,7 +100,7 @@ def test_the_branch_is_rewritten(stage: ReleaseStage) -> None:
     stage.assert_on(other, lib="3")
     git(stage.root / "src", "reflog", "expire", "--expire=now", "--all")
     git(stage.root / "src", "gc", "-q", "--prune=now")
-    assert stage.deployer().rollback().outcome == Outcome.DEPLOYED
+    assert stage.deployer().rollback().outcome == Outcome.ROLLED_BACK_BY_HAND
     stage.assert_on(second, lib="2")
     stage.push({"healthy": "no"})
     assert stage.tick().outcome == Outcome.ROLLED_BACK
@@ -180,7 +182,7 @@ def test_migrations_are_announced_and_undone_only_if_configured(tmp_path: Path) 
     stage.deploy()
     stage.push({"migrations/1.sql": "x", "healthy": "no"})
     assert stage.tick().outcome == Outcome.ROLLED_BACK
-    assert "1 new migrations; a rollback does not undo them: migrations/1.sql" in stage.log
+    assert "1 new migrations, not undone if the deploy fails: migrations/1.sql" in stage.log
     down = '\nrevision = "echo INFO >&2; cat revision || echo r0"\ndown = \'echo "down to $RELEASE_REVISION"; test -e migrations/1.sql\'\n'
     text = (stage.root / "release.toml").read_text()
     (stage.root / "release.toml").write_text(text.replace("\n[smoke]", down + "\n[smoke]"))
@@ -264,13 +266,42 @@ def test_a_rollback_by_hand(stage: ReleaseStage) -> None:
     stage.tick()
     third = stage.push({"lib": "3"})
     stage.tick()
-    assert stage.deployer().rollback().outcome == Outcome.DEPLOYED
+    assert stage.deployer().rollback().outcome == Outcome.ROLLED_BACK_BY_HAND
     stage.assert_on(second, lib="2")
-    assert stage.tick().outcome == Outcome.NOT_RETRIED
-    assert stage.deployer().rollback().outcome == Outcome.DEPLOYED
+    waits = stage.tick()
+    assert waits.outcome == Outcome.NOT_RETRIED
+    assert waits.message == f"{third[:12]} {LEFT}"
+    assert stage.records.failure() is None, "it is healthy"
+    assert stage.deployer().rollback().outcome == Outcome.ROLLED_BACK_BY_HAND
     stage.assert_on(stage.first, lib="1")
+    assert stage.tick().outcome == Outcome.NOT_RETRIED, "the head was left by the first rollback"
     assert stage.deploy().outcome == Outcome.DEPLOYED
     stage.assert_on(third, lib="3")
+
+
+def test_after_a_rollback_by_hand_a_head_that_failed_is_not_retried(stage: ReleaseStage) -> None:
+    stage.push({"lib": "2"})
+    stage.tick()
+    head = stage.push({"healthy": "no"})
+    assert stage.tick().outcome == Outcome.ROLLED_BACK
+    assert stage.deployer().rollback().outcome == Outcome.ROLLED_BACK_BY_HAND
+    last = stage.tick()
+    assert last.outcome == Outcome.NOT_RETRIED
+    assert last.message.startswith(f"{head[:12]} failed at health before: ")
+    stage.assert_on(stage.first, lib="1")
+
+
+def test_a_rollback_by_hand_fails(stage: ReleaseStage) -> None:
+    second = stage.push({"lib": "2"})
+    stage.tick()
+    fake = stage.fake
+    stage.get = lambda url: "rotten" if fake.running()[BACKEND]["lib"] == "1" else fake.get(url)
+    last = stage.deployer().rollback()
+    assert last.outcome == Outcome.ROLLED_BACK
+    assert last.message.startswith(f"the rollback to {stage.first[:12]} failed at health: ")
+    stage.assert_on(second, lib="2")
+    assert stage.records.failure() is None, "the branch's head has not failed"
+    assert stage.tick().outcome == Outcome.UP_TO_DATE
 
 
 def test_a_second_deploy_says_who_holds_the_lock(stage: ReleaseStage) -> None:

@@ -203,7 +203,7 @@ def test_a_user_that_two_applications_share_goes_with_the_last(machine: FakeMach
     machine.at(Path("/opt/other")).mkdir()
     install(machine, wanted())
     install(machine, wanted(app="other"))
-    assert uninstall(machine) == ["user deploy: other is deployed by it"]
+    assert uninstall(machine) == ["user deploy: still used by other"]
     assert machine.users == {"deploy"}
     assert uninstall(machine, "other") == []
     assert machine.users == set()
