@@ -1,9 +1,9 @@
 """Whose a desktop is: of the person who wrote the action that created it.
 
-The signed result names the action's content and the head of the branch when its run was decided. In the
-history of that commit, which nobody can change any more, the content has one commit that brought it, and
-that commit an author. If the history does not settle it (several lines of history brought the content, or
-the commit is gone), the desktop is nobody's.
+The signed result names the action's content and the head of the branch when its run was decided. Nobody can
+change the history of that commit any more. If all commits in it that ever touched the action's file have one
+author, by the e-mail address, the desktop is theirs. If they have several, also if one only changed the file
+and back, or its mode, or if the commit is gone, it is nobody's.
 
 An author's name and address are what the author's git wrote: a person can make a desktop that seems to
 be somebody else's, but not make somebody else's desktop theirs.
@@ -49,16 +49,15 @@ def owner_of(entry: InventoryEntry, repo: OpsRepo, commit: str, verifier: Verifi
 
 
 def author_at(action_id: str, blob: str, repo: OpsRepo, commit: str) -> Owner | None:
-    """Who brought an action with this content into the history of a commit; None if nobody, or several
-    did independently.
+    """Who wrote an action, which has this content at a commit; None if nobody, or if its file was ever changed
+    by several.
     """
     path = f"{ACTIONS_PATH}/{action_id}{ACTION_ENDING}"
     if repo.blob_at(commit, path) != blob:
         return None
-    origin = repo.lineage(commit, path)
-    if origin is None or origin.rivals:
+    info = repo.sole_author(commit, path)
+    if info is None:
         return None
-    info = repo.commit(origin.last.sha)
     address = info.author_email.strip().lower()
     return Owner(name=info.author_name.strip()[:100], address=address) if address else None
 

@@ -12,6 +12,7 @@ from itertools import islice
 from dispatcher.ops_repo import lineage, reader
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.lineage import Lineage
+from dispatcher.ops_repo.records import CommitInfo
 from dispatcher.ops_repo.signatures import carries_signature
 
 MOST_COMMITS = 200
@@ -65,6 +66,19 @@ def contributions(
     )
 
 
+def sole_author(clone: Clone, git: lineage.Git, commit: str, path: str) -> CommitInfo | None:
+    """The last commit that changed a path, if the author of every one that ever did, in all lines of history,
+    has the same e-mail address, in whichever case; None if not, or if none did.
+    """
+    last = None
+    for change in lineage.changed(git, commit, path=path):
+        info = reader.commit_info(clone, change.sha)
+        last = last or info
+        if _address_of(info) != _address_of(last):
+            return None
+    return last
+
+
 def naming(clone: Clone, text: str, *, since: str, commit: str) -> tuple[str, ...]:
     """Commits of ``commit``'s history and not of ``since``'s that carry a signature, whoever made it,
     and whose message contains a text; in the order of the branch's first-parent history.
@@ -82,6 +96,10 @@ def naming(clone: Clone, text: str, *, since: str, commit: str) -> tuple[str, ..
     )
     listed = reversed(done.out.decode("ascii", "replace").split())
     return tuple(islice((sha for sha in listed if _signed(clone, sha)), MOST_NAMING))
+
+
+def _address_of(info: CommitInfo) -> str:
+    return info.author_email.strip().lower()
 
 
 def _signed(clone: Clone, commit: str) -> bool:

@@ -149,6 +149,14 @@ class RepoReader:
             lambda: authorship.contributions(self._clone, self._text, origin, path)
         )
 
+    def sole_author(self, commit: str, path: str) -> CommitInfo | None:
+        """The last commit that changed a path, if everyone who ever changed it has the same e-mail address;
+        see ``authorship.sole_author``.
+        """
+        return self._repairing(
+            lambda: authorship.sole_author(self._clone, self._text, commit, path)
+        )
+
     def naming(self, text: str, *, since: str, commit: str) -> tuple[str, ...]:
         """Commits in the history of ``commit`` and not of ``since`` that carry a signature, whoever
         made it, and whose message contains a text, in the order of the

@@ -74,3 +74,42 @@ def test_a_line_of_history_that_brings_the_same_file_makes_it_nobodys(history: H
 def test_another_content_is_nobodys(history: History) -> None:
     assert history.owner(history.by("Ada").commit({DESK: "two\n"})) is None
     assert history.owner(history.by("Ada").commit({"other": "1\n"}), "two\n") == ADA
+
+
+def test_whoever_changes_it_and_back_before_it_is_decided_makes_it_nobodys(
+    history: History,
+) -> None:
+    history.by("Ada").commit({DESK: "one\n"})
+    history.by("Eve").commit({DESK: "two\n"})
+    assert history.owner(history.by("Eve").commit({DESK: "one\n"})) is None
+
+
+def test_whoever_removes_it_and_adds_it_again_makes_it_nobodys(history: History) -> None:
+    history.by("Ada").commit({DESK: "one\n"})
+    history.by("Eve").git("rm", "-q", DESK)
+    history.by("Eve").commit({"other": "1\n"})
+    assert history.owner(history.by("Eve").commit({DESK: "one\n"})) is None
+
+
+def test_whoever_makes_it_executable_makes_it_nobodys(history: History) -> None:
+    history.by("Ada").commit({DESK: "one\n"})
+    history.by("Eve").git("update-index", "--chmod=+x", DESK)
+    history.checkout.git("commit", "-q", "-m", "Make it executable")
+    assert history.owner(history.checkout.git("rev-parse", "HEAD")) is None
+
+
+def test_a_change_in_a_merge_makes_it_nobodys(history: History) -> None:
+    history.by("Ada").commit({DESK: "one\n"})
+    history.by("Ada").branch("topic")
+    history.by("Ada").commit({DESK: "two\n"})
+    history.by("Ada").switch("main")
+    history.by("Ada").commit({DESK: "three\n"})
+    history.checkout.git("merge", "-q", "--no-commit", "-s", "ours", "topic")
+    history.by("Eve").git("rm", "-q", "-f", DESK)
+    history.by("Eve").commit({"other": "1\n"})
+    assert history.owner(history.by("Ada").commit({DESK: "one\n"})) is None
+
+
+def test_whoever_changes_only_their_own_keeps_it(history: History) -> None:
+    history.by("Ada").commit({DESK: "two\n"})
+    assert history.owner(history.by("Ada").commit({DESK: "one\n"})) == ADA
