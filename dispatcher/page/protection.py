@@ -117,6 +117,19 @@ async def person_of_token(site: Site, token: str) -> Person:
     return person
 
 
+def navigates(request: Request) -> bool:
+    """Whether a person leads the browser to this address, from a page of ours or by the address bar: the
+    browser loads it into a window, and no other site caused that, not even one of the same domain, such as a
+    desktop, to which browsers send the cookie of the session as well. True for a program, which does not say.
+    """
+    headers = request.headers
+    return (
+        headers.get("sec-fetch-site", "none") in ("same-origin", "none")
+        and headers.get("sec-fetch-mode", "navigate") == "navigate"
+        and headers.get("sec-fetch-dest", "document") == "document"
+    )
+
+
 def check_form(
     request: Request,
     site: Site,

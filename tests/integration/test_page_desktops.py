@@ -186,7 +186,7 @@ def opened(browser: TestClient, guacamole: FakeGuacamole, own: Credentials) -> N
     assert guacamole.documents[0]["username"] == "ada"
 
     before = len(guacamole.requests)
-    elsewhere = {"Sec-Fetch-Site": "cross-site"}
+    elsewhere = {"Sec-Fetch-Site": "same-site"}
     assert browser.get(f"/desktops/{DESK}/launch", headers=elsewhere).status_code == 403
     guess = {"Sec-Purpose": "prefetch"}
     assert browser.get(f"/desktops/{DESK}/launch", headers=guess).status_code == 503

@@ -15,7 +15,7 @@ from dispatcher.page.desktop_sending import (
 from dispatcher.page.desktops import Instance, Instances, instance, instances
 from dispatcher.page.language import mark
 from dispatcher.page.problems import Problem, not_found
-from dispatcher.page.protection import FORM_TOKEN
+from dispatcher.page.protection import FORM_TOKEN, navigates
 from dispatcher.page.routing import Page
 from dispatcher.page.sessions import SENT
 from dispatcher.page.visit import Visit
@@ -40,13 +40,12 @@ def desktop(visit: Visit) -> Answer:
 
 def open_it(visit: Visit) -> Answer:
     """Lead the browser to it, with a new session."""
-    headers = visit.request.headers
-    if "prefetch" in headers.get("sec-purpose", ""):
+    if "prefetch" in visit.request.headers.get("sec-purpose", ""):
         raise Problem(status=503)  # a guess of the browser's, not a click
-    if headers.get("sec-fetch-site") == "cross-site":
+    if not navigates(visit.request):
         raise Problem(
             status=403,
-            what=mark("the request came from another site; nothing was opened"),
+            what=mark("the request is not from a click here; nothing was opened"),
             remedy=mark("Open the desktop from its page."),
         )
     return Elsewhere(url=launch(visit.site, visit.person, _id(visit), visit.query("target")))
