@@ -132,11 +132,20 @@ class InventoryReader:
     def ended(self, tree: Tree, action_ids: Iterable[str]) -> set[str]:
         """Those of these actions that ended, by a result that we signed. Raises what ``all`` raises."""
         with self._turn:
-            search = FactSearch(
-                self.facts, self._history, tree.commit, lambda i: in_git(tree, i), None
-            )
-            search.learn(action_ids)
+            search = self._search(tree, action_ids)
             return {action_id for action_id in search.asked if search.has(action_id)}
+
+    def said(self, tree: Tree, action_id: str) -> Fact | None:
+        """What the result of an action says, whatever became of its file; None if no result of ours is known.
+        Raises what ``all`` raises.
+        """
+        with self._turn:
+            return self._search(tree, [action_id]).of(action_id)
+
+    def _search(self, tree: Tree, action_ids: Iterable[str]) -> FactSearch:
+        search = FactSearch(self.facts, self._history, tree.commit, lambda i: in_git(tree, i), None)
+        search.learn(action_ids)
+        return search
 
     def next_sequence(self, now: float) -> int:
         """The sequence of a result that changes the inventory: greater than any that was given or read.

@@ -39,6 +39,9 @@ CREATE TABLE IF NOT EXISTS claims (
 CREATE TABLE IF NOT EXISTS walked (head TEXT NOT NULL) STRICT;
 """
 
+_LENGTH = len(Fact("", "", "").as_row())
+"""Of a row: those of another version are verified anew."""
+
 _SEQUENCE = Fact("", "", "", sequence=1).as_row().index(1)
 
 T = TypeVar("T")
@@ -77,6 +80,7 @@ class FactCache:
             return {
                 (result, action): Fact(*fact)
                 for (result, action, _), fact in zip(rows, facts, strict=True)
+                if len(fact) == _LENGTH
             }
 
         return self._with(read) or {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol
 
@@ -59,6 +59,7 @@ class Fact:
         blob: hash (hex) of the entry's file as it wrote it; "" if it wrote none.
         file: that file.
         sequence: see ``ResultInventory``; 0 if the result has none.
+        commit: hash (hex) of the head of the branch when the run was decided; "" if the result has none.
     """
 
     action_id: str
@@ -70,11 +71,13 @@ class Fact:
     blob: str = ""
     file: str = ""
     sequence: int = 0
+    commit: str = ""
 
     def as_row(self) -> tuple[str | int, ...]:
         """Its attributes, in their order."""
         bare = (self.action_id, self.action_blob, self.at)
-        return (*bare, self.change, self.kind, self.id, self.blob, self.file, self.sequence)
+        entry = (self.change, self.kind, self.id, self.blob, self.file)
+        return (*bare, *entry, self.sequence, self.commit)
 
     @property
     def order(self) -> int:
@@ -98,23 +101,17 @@ def fact_of(result: Result, *, like: str) -> Fact:
     Args:
         like: a hash of the repository, for the kind of hash.
     """
-    bare = (result.id, result.blob, result.timestamp)
+    bare = Fact(result.id, result.blob, result.timestamp, commit=result.commit)
     done = result.inventory
     if done is None:
-        return Fact(*bare)
-    change, kind, entry_id = done.change.value, done.kind, done.id
-    if done.change is Change.DESTROYS:
-        return Fact(*bare, change=change, kind=kind, id=entry_id, sequence=done.sequence)
-    data = rendered(result)
-    return Fact(
-        *bare,
-        change=change,
-        kind=kind,
-        id=entry_id,
-        blob=git_blob(data, like=like),
-        file=data.decode(),
-        sequence=done.sequence,
+        return bare
+    about = replace(
+        bare, change=done.change.value, kind=done.kind, id=done.id, sequence=done.sequence
     )
+    if done.change is Change.DESTROYS:
+        return about
+    data = rendered(result)
+    return replace(about, blob=git_blob(data, like=like), file=data.decode())
 
 
 def sequence_at(now: float) -> int:

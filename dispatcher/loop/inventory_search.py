@@ -98,6 +98,10 @@ class FactSearch:
         """Whether a result of ours of this action was read."""
         return action_id in self._facts
 
+    def of(self, action_id: str) -> Fact | None:
+        """What the result of this action says; None if none of ours was read."""
+        return self._facts.get(action_id)
+
     def learn(self, action_ids: Iterable[str]) -> None:
         """Read the results of these actions: as they are in git, or as they were once verified."""
         new = {i for i in action_ids if is_id(i)} - self.asked

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dispatcher.loop.inventory import InventoryEntry
-from dispatcher.loop.verifying import Verifier
+from dispatcher.loop.inventory import InventoryEntry, InventoryReader
 from dispatcher.model.paths import ACTION_ENDING, ACTIONS_PATH
-from dispatcher.model.result import RESULT_LIMIT, Result
-from dispatcher.ops_repo import OpsRepo
+from dispatcher.ops_repo import OpsRepo, Tree
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,43 +30,47 @@ class Owner:
     address: str
 
 
-def owner_of(entry: InventoryEntry, repo: OpsRepo, commit: str, verifier: Verifier) -> Owner | None:
-    """The owner of a desktop; None if it is nobody's.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origin:
+    """The action that created a desktop, as its signed result names it.
+
+    Attributes:
+        action_id: its id, which is the desktop's.
+        blob: hash (hex) of its file.
+        commit: hash (hex) of the head of the branch when its run was decided; the clone has it.
+    """
+
+    action_id: str
+    blob: str
+    commit: str
+
+
+def origin_of(
+    entry: InventoryEntry, repo: OpsRepo, tree: Tree, reader: InventoryReader
+) -> Origin | None:
+    """Where a desktop comes from, whatever became of the result's file since; None if that is not known now,
+    which may change.
 
     Args:
         entry: of the inventory, believed.
-        commit: where results are looked for.
+        tree: at the commit where results are looked for.
 
     Raises:
-        Unavailable, Denied, Misconfigured: see ``Verifier.ours``.
+        Unavailable, Denied: our key is in Vault and cannot be read.
     """
-    result = _result_of(entry.id, repo, commit, verifier)
-    if result is None or not result.commit or not repo.has_commit(result.commit):
+    fact = reader.said(tree, entry.id) if reader.verifies else None
+    if fact is None or not fact.commit or not repo.has_commit(fact.commit):
         return None
-    return author_at(entry.id, result.blob, repo, result.commit)
+    return Origin(action_id=entry.id, blob=fact.action_blob, commit=fact.commit)
 
 
-def author_at(action_id: str, blob: str, repo: OpsRepo, commit: str) -> Owner | None:
-    """Who wrote an action, which has this content at a commit; None if nobody, or if its file was ever changed
-    by several.
-    """
-    path = f"{ACTIONS_PATH}/{action_id}{ACTION_ENDING}"
-    if repo.blob_at(commit, path) != blob:
+def owner_of(origin: Origin, repo: OpsRepo) -> Owner | None:
+    """Who wrote the action; None if its file was ever changed by several, or is not there. Never changes."""
+    path = f"{ACTIONS_PATH}/{origin.action_id}{ACTION_ENDING}"
+    if repo.blob_at(origin.commit, path) != origin.blob:
         return None
-    info = repo.sole_author(commit, path)
+    info = repo.sole_author(origin.commit, path)
     if info is None:
         return None
     address = info.author_email.strip().lower()
     return Owner(name=info.author_name.strip()[:100], address=address) if address else None
-
-
-def _result_of(action_id: str, repo: OpsRepo, commit: str, verifier: Verifier) -> Result | None:
-    """The signed result of the action that created it."""
-    path = repo.tree_of(commit, action_id).result_path(action_id)
-    data = repo.read_file(commit, path, limit=RESULT_LIMIT) if path is not None else None
-    if not isinstance(data, bytes) or not verifier.ours(data, action_id=action_id, blob=None):
-        return None
-    try:
-        return Result.model_validate_json(data)
-    except ValueError:
-        return None

@@ -13,7 +13,7 @@ from dispatcher.errors import DisintoError
 from dispatcher.loop.inventory import InventoryReader
 from dispatcher.loop.verifying import Unsigned
 from dispatcher.model.action import Action, parse_action
-from dispatcher.operate.desktop_owner import Owner, owner_of
+from dispatcher.operate.desktop_owner import Origin, Owner, origin_of, owner_of
 from dispatcher.operate.desktops import CREATE, DESTROY, Desktop, Desktops
 from dispatcher.operate.evidence import trusted_keys
 from dispatcher.operate.files import read_action, valid_open_actions
@@ -75,7 +75,7 @@ class DesktopsView:
     verifier: SignatureVerifier
     _tree: Tree = field(default_factory=Tree)
     _lock: threading.RLock = field(default_factory=threading.RLock)
-    _owners: dict[tuple[str, str], Owner | None] = field(default_factory=dict)
+    _owners: dict[Origin, Owner | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         from dispatcher.assembly import open_inventory
@@ -120,11 +120,12 @@ class DesktopsView:
         entry = desktop.entry
         if entry is None or entry.problem or reading.trouble:
             return None
-        key = (entry.id, entry.blob)
-        if key not in self._owners:
-            found = owner_of(entry, self.live.repo, self._tree.commit, self.verifier)
-            self._owners[key] = found
-        return self._owners[key]
+        origin = origin_of(entry, self.live.repo, self._tree, self._verified)
+        if origin is None:
+            return None
+        if origin not in self._owners:
+            self._owners[origin] = owner_of(origin, self.live.repo)
+        return self._owners[origin]
 
     def is_of(self, reading: Reading, desktop: Desktop, person: Person) -> bool:
         """Whether a desktop is a person's: the operator's all are."""

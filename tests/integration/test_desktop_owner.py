@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dispatcher.operate.desktop_owner import Owner, author_at
+from dispatcher.operate.desktop_owner import Origin, Owner, owner_of
 from dispatcher.ops_repo import OpsRepo
 from dispatcher.settings import OpsRepoSettings
 from tests.support.checkout import Checkout
@@ -34,7 +34,7 @@ class History:
     def owner(self, commit: str, text: str = "one\n") -> Owner | None:
         blob = self.checkout.git("hash-object", "--stdin", stdin=text)
         self.clone.fetch()
-        return author_at("desk-1", blob, self.clone, commit)
+        return owner_of(Origin(action_id="desk-1", blob=blob, commit=commit), self.clone)
 
 
 @pytest.fixture
