@@ -33,7 +33,7 @@ class Reading:
     Attributes:
         open: the open actions about desktops, by id.
         overview: of the dispatcher here, if it runs.
-        trouble: see ``Instances``.
+        trouble: see ``DesktopCards``.
     """
 
     live: Live

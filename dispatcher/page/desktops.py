@@ -26,7 +26,7 @@ from dispatcher.status.overview import OpenAction, State
 FAILED, ABANDONED = "FAILED", "ABANDONED"
 
 STATES = (*(state.value for state in LifeCycle), CREATING, FAILED, ABANDONED, UNKNOWN)
-"""All that an instance may have."""
+"""All states that a desktop may have."""
 
 FAILURES_S = 86_400.0
 """Seconds for which a creation that failed is listed."""
@@ -49,7 +49,7 @@ _STATES = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Instance:
+class DesktopCard:
     """One desktop.
 
     Attributes:
@@ -106,7 +106,7 @@ class Instance:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Instances:
+class DesktopCards:
     """All desktops.
 
     Attributes:
@@ -117,14 +117,14 @@ class Instances:
         trouble: why the inventory is shown unverified, in words; "" if it is verified.
     """
 
-    desktops: tuple[Instance, ...]
-    failed: tuple[Instance, ...]
+    desktops: tuple[DesktopCard, ...]
+    failed: tuple[DesktopCard, ...]
     serving: bool
     as_of: str | None
     trouble: str
 
 
-def instances(site: Site, person: Person, *, destroyed: bool = False) -> Instances:
+def desktop_cards(site: Site, person: Person, *, destroyed: bool = False) -> DesktopCards:
     """All desktops.
 
     Args:
@@ -141,7 +141,7 @@ def instances(site: Site, person: Person, *, destroyed: bool = False) -> Instanc
         known = {each.id for each in found}
         failed = _failures(reading, known, now=site.clock())
         status = reading.live.status
-        return Instances(
+        return DesktopCards(
             desktops=listed,
             failed=failed,
             serving=reading.overview is not None,
@@ -150,12 +150,12 @@ def instances(site: Site, person: Person, *, destroyed: bool = False) -> Instanc
         )
 
 
-def instance(site: Site, person: Person, desktop_id: str) -> Instance:
+def desktop_card(site: Site, person: Person, desktop_id: str) -> DesktopCard:
     """One desktop, also one that was destroyed, or was never made. Its machine is looked at.
 
     Raises:
         NotFound: no action of this id creates a desktop.
-        Problem, Unavailable, Denied: see ``instances``.
+        Problem, Unavailable, Denied: see ``desktop_cards``.
     """
     view = site.once(open_view)
     with view.reading() as reading:
@@ -177,14 +177,14 @@ def _prober(_site: Site) -> Prober:
     return Prober()
 
 
-def _shown(view: DesktopsView, reading: Reading, desktop: Desktop, person: Person) -> Instance:
+def _shown(view: DesktopsView, reading: Reading, desktop: Desktop, person: Person) -> DesktopCard:
     if desktop.state == CREATING:
         return _being_created(reading, desktop)
     entry, destroying = desktop.entry, reading.destroying(desktop.id)
     state = ABANDONED if desktop.unfinished else desktop.state
     owner = None if person.operator else view.owner(reading, desktop)
     standing, active = desktop.state != DESTROYED, state == LifeCycle.ACTIVE
-    shown = Instance(
+    shown = DesktopCard(
         id=desktop.id,
         name=desktop.text("name"),
         state=state,
@@ -210,13 +210,13 @@ def _shown(view: DesktopsView, reading: Reading, desktop: Desktop, person: Perso
     return _with_progress(shown, reading.row(destroying)) if destroying and standing else shown
 
 
-def _being_created(reading: Reading, desktop: Desktop) -> Instance:
+def _being_created(reading: Reading, desktop: Desktop) -> DesktopCard:
     """One without an entry: what its action asks for, and how far its run is."""
     action = reading.open.get(desktop.id)
     params = action.params if action is not None else {}
     row = reading.row(desktop.id)
     apps = params.get("apps")
-    shown = Instance(
+    shown = DesktopCard(
         id=desktop.id,
         state=CREATING,
         apps=tuple(map(_text, apps)) if isinstance(apps, list) else (),
@@ -227,7 +227,7 @@ def _being_created(reading: Reading, desktop: Desktop) -> Instance:
     return _with_progress(shown, row)
 
 
-def _with_progress(shown: Instance, row: OpenAction | None) -> Instance:
+def _with_progress(shown: DesktopCard, row: OpenAction | None) -> DesktopCard:
     """What the run of an action has reported, or what the action waits for."""
     if row is None:
         return shown
@@ -244,14 +244,14 @@ def _with_progress(shown: Instance, row: OpenAction | None) -> Instance:
     )
 
 
-def _failures(reading: Reading, known: set[str], *, now: float) -> tuple[Instance, ...]:
+def _failures(reading: Reading, known: set[str], *, now: float) -> tuple[DesktopCard, ...]:
     rows = reading.live.index.runs(Filter(formula=CREATE), count=4 * MOST_FAILURES)
     recent = [row.id for row in rows if row.at > now - FAILURES_S and row.id not in known]
     found = (_failure(reading, each) for each in recent)
     return tuple(each for each in found if each is not None)[:MOST_FAILURES]
 
 
-def _failure(reading: Reading, action_id: str) -> Instance | None:
+def _failure(reading: Reading, action_id: str) -> DesktopCard | None:
     """A creation that ended without a desktop; None for anything else."""
     try:
         result = read_result(reading.live.repo, reading.tree, action_id)
@@ -260,7 +260,7 @@ def _failure(reading: Reading, action_id: str) -> Instance | None:
     if result is None or not _made_nothing(result):
         return None
     params = reading.params(action_id)
-    return Instance(
+    return DesktopCard(
         id=action_id,
         state=FAILED,
         since=result.timestamp or None,

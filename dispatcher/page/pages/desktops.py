@@ -12,7 +12,7 @@ from dispatcher.page.desktop_sending import (
     preview_of_creation,
     send_creation,
 )
-from dispatcher.page.desktops import Instance, Instances, instance, instances
+from dispatcher.page.desktops import DesktopCard, DesktopCards, desktop_card, desktop_cards
 from dispatcher.page.language import mark
 from dispatcher.page.problems import Problem, not_found
 from dispatcher.page.protection import FORM_TOKEN, navigates
@@ -26,14 +26,14 @@ TITLE = mark("Desktops")
 def desktops(visit: Visit) -> Answer:
     """All that exist, and those that are being created."""
     gone = visit.query("all") == "1"
-    shown = instances(visit.site, visit.person, destroyed=gone)
+    shown = desktop_cards(visit.site, visit.person, destroyed=gone)
     extra = {"all": gone, "sent": _sent(visit, "desktops")}
     return View(template="desktops.html", title=TITLE, data=shown, extra=extra)
 
 
 def desktop(visit: Visit) -> Answer:
     """One."""
-    shown = instance(visit.site, visit.person, _id(visit))
+    shown = desktop_card(visit.site, visit.person, _id(visit))
     extra = {"sent": _sent(visit, shown.id)}
     return View(template="desktop.html", title=shown.name or shown.id, data=shown, extra=extra)
 
@@ -53,7 +53,7 @@ def open_it(visit: Visit) -> Answer:
 
 def ask(visit: Visit) -> Answer:
     """Ask whether it is really to be destroyed."""
-    shown = instance(visit.site, visit.person, _id(visit))
+    shown = desktop_card(visit.site, visit.person, _id(visit))
     return View(template="desktop_destroy.html", title=shown.name or shown.id, data=shown)
 
 
@@ -111,7 +111,7 @@ PAGES = (
         summary="The desktops that exist, and those that are being created.",
         label=mark("Desktops"),
         order=30,
-        answer=Instances,
+        answer=DesktopCards,
         query={"all": "1 for those that were destroyed, too."},
     ),
     Page(
@@ -128,7 +128,7 @@ PAGES = (
         name="desktop",
         handler=desktop,
         summary="One desktop: its state, stage and percent, and what its machine answers.",
-        answer=Instance,
+        answer=DesktopCard,
     ),
     Page(
         path="/desktops/{id}",
@@ -152,7 +152,7 @@ PAGES = (
         name="desktop_destroy",
         handler=ask,
         summary="Ask whether a desktop is really to be destroyed.",
-        answer=Instance,
+        answer=DesktopCard,
     ),
     Page(
         path="/desktops/{id}/destroy",

@@ -22,7 +22,7 @@ from dispatcher.page.desktop_sending import (
     send_new,
 )
 from dispatcher.page.desktop_wizard import ID, Step, Wizard, as_before, begin, entered, until
-from dispatcher.page.desktops import SAID_LIMIT, instance
+from dispatcher.page.desktops import SAID_LIMIT, desktop_card
 from dispatcher.page.language import mark
 from dispatcher.page.pages.desktops import after_sending
 from dispatcher.page.preview import preview
@@ -46,7 +46,7 @@ def first(visit: Visit) -> Answer:
     if is_id(before):
         with visit.site.once(open_view).reading() as reading:
             wizard = as_before(wizard, reading.params(before))
-        failed = instance(visit.site, visit.person, before)
+        failed = desktop_card(visit.site, visit.person, before)
         said = (failed.said or failed.problem)[-SAID_LIMIT:]
     return _step(wizard, said=said)
 
