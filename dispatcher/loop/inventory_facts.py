@@ -58,7 +58,7 @@ class Fact:
         kind, id: of the entry.
         blob: hash (hex) of the entry's file as it wrote it; "" if it wrote none.
         file: that file.
-        sequence: see ``ResultInventory``; 0 if the result has none.
+        sequence, claim_sequence: see ``ResultInventory``; 0 if the result has none.
         commit: hash (hex) of the head of the branch when the run was decided; "" if the result has none.
     """
 
@@ -72,12 +72,13 @@ class Fact:
     file: str = ""
     sequence: int = 0
     commit: str = ""
+    claim_sequence: int = 0
 
     def as_row(self) -> tuple[str | int, ...]:
         """Its attributes, in their order."""
         bare = (self.action_id, self.action_blob, self.at)
         entry = (self.change, self.kind, self.id, self.blob, self.file)
-        return (*bare, *entry, self.sequence, self.commit)
+        return (*bare, *entry, self.sequence, self.commit, self.claim_sequence)
 
     @property
     def order(self) -> int:
@@ -94,6 +95,11 @@ class Fact:
         """Whether it took the entry away."""
         return self.change == Change.DESTROYS
 
+    @property
+    def creates(self) -> bool:
+        """Whether it made the entry."""
+        return self.change == Change.CREATES
+
 
 def fact_of(result: Result, *, like: str) -> Fact:
     """What a verified result says.
@@ -106,7 +112,12 @@ def fact_of(result: Result, *, like: str) -> Fact:
     if done is None:
         return bare
     about = replace(
-        bare, change=done.change.value, kind=done.kind, id=done.id, sequence=done.sequence
+        bare,
+        change=done.change.value,
+        kind=done.kind,
+        id=done.id,
+        sequence=done.sequence,
+        claim_sequence=done.claim_sequence,
     )
     if done.change is Change.DESTROYS:
         return about

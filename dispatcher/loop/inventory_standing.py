@@ -71,11 +71,18 @@ def standing_of(file: Entry | None, facts: Sequence[Fact]) -> Standing:
     nothing yet succeeds, and must not end what comes later.
     """
     written = latest(facts)
-    ends = (
-        fact for fact in facts if fact.destroys and (not written or fact.order >= written.order)
-    )
-    ended_by = next((fact.action_id for fact in ends), "")
+    ended_by = next((fact.action_id for fact in facts if _ends(fact, facts, written)), "")
     return Standing(file=file, written=written, ended_by=ended_by)
+
+
+def _ends(fact: Fact, facts: Sequence[Fact], written: Fact | None) -> bool:
+    """Whether a result ends the entry. Its run may have destroyed nothing long before it was signed, so what
+    was created after that run was claimed still exists.
+    """
+    if not fact.destroys or (written is not None and fact.order < written.order):
+        return False
+    created = latest(each for each in facts if each.creates) or written
+    return not (fact.claim_sequence and created and fact.claim_sequence < created.order)
 
 
 def altered_of(named: Named, standing: Standing) -> Altered | None:

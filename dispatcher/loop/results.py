@@ -91,7 +91,8 @@ def _inventory(claim: Claim, outcome: Outcome, sequence: int) -> tuple[ResultInv
     )
     if made is None:
         return None, trouble
-    return ResultInventory.model_validate({**made, "sequence": sequence}), trouble
+    sequences = {"sequence": sequence, "claim_sequence": claim.claim_sequence}
+    return ResultInventory.model_validate({**made, **sequences}), trouble
 
 
 def cancelled_before_start(key: RunKey, *, by: str, commit: str) -> Claim:

@@ -80,6 +80,16 @@ class ResultInventory(_Record):
             description="Greater than that of every earlier change, also if the clock was set back.",
         ),
     ] = 0
+    claim_sequence: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=SEQUENCE_MAX,
+            exclude_if=lambda sequence: not sequence,
+            description="Of a destruction: greater than that of every change before its run was "
+            "claimed. It does not end what was created later.",
+        ),
+    ] = 0
 
 
 class ResultEngine(_Record):

@@ -182,6 +182,7 @@ class Claim:
         priority: copied from the action.
         lock: name of the lock that the run holds while it is in flight; "" for none.
         declares: what the approved schema of its formula declares about the inventory.
+        claim_sequence: of a run that destroys an entry: see ``ResultInventory``; 0 for any other.
         emergency: why it started although a freeze was in force, and which; "" for any other.
         again_of: id of the action that it repeats; "" for none.
         timeout_s: seconds the formula may run.
@@ -205,6 +206,7 @@ class Claim:
     priority: int = 0
     lock: str = ""
     declares: Declaration | None = None
+    claim_sequence: int = 0
     emergency: str = ""
     again_of: str = ""
     timeout_s: int = 3600

@@ -353,6 +353,21 @@ def test_nobody_who_may_push_keeps_anything_from_expiring(stage: Stage) -> None:
     assert len(stage.scheduler.submitted) == 3, "it is written once"
 
 
+def test_a_destruction_that_is_signed_late_ends_nothing(stage: Stage) -> None:
+    """Its run was over before that of the creation began: the engine, or serve, was away."""
+    merge(
+        stage, {path("end"): action("end", formula="unmake", more='[params]\nid = "web"\n')}, "End"
+    )
+    stage.components.wake()
+    running(stage, "end")
+    run(stage, "web", "make", {"n": 1})
+    result = finish(stage, "end", {"id": "web"})
+    assert result["inventory"]["claim_sequence"] < result["inventory"]["sequence"]
+    assert believed(stage)["web"].entry == {"n": 1}
+    run(stage, "end-2", "unmake", {"id": "web"}, more='[params]\nid = "web"')
+    assert believed(stage) == {}
+
+
 @eventually
 def entered(stage: Stage, created: bytes) -> None:
     """Result and entry are in git."""

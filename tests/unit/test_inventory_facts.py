@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.loop.inventory_cache import CACHE
-from dispatcher.loop.inventory_facts import fact_of
+from dispatcher.loop.inventory_facts import Fact, fact_of
 from dispatcher.loop.inventory_standing import standing_of
 from dispatcher.model.inventory import Change, says_inventory
 from dispatcher.model.inventory_entry import entry_path, named_by, rendered
+from dispatcher.model.result import Result
 from tests.support.inventory_git import WEB, Git, read, reader, result
 
 values = st.recursive(
@@ -171,3 +172,23 @@ def test_what_was_destroyed_before_it_was_made_exists() -> None:
         standing = standing_of(None, [gone, made])
         assert (standing.ended_by, standing.written) == (ended_by, made)
     assert standing_of(None, [gone]).ended_by == "end"
+
+
+@pytest.mark.parametrize(("claimed", "ended_by"), [(9, ""), (11, "end"), (0, "end")])
+def test_a_destruction_signed_late_ends_nothing_that_was_made_after_its_claim(
+    claimed: int, ended_by: str
+) -> None:
+    """Its run was over before the machine was asked for. An older result, without the claim, ends it."""
+    facts = [
+        numbered(result("end", Change.DESTROYS), 30, claim_sequence=claimed),
+        numbered(result("web", n=1), 10),
+        numbered(result("up", Change.UPDATES, n=2), 20),
+    ]
+    assert standing_of(None, facts).ended_by == ended_by
+
+
+def numbered(made: Result, sequence: int, *, claim_sequence: int = 0) -> Fact:
+    assert made.inventory is not None
+    sequences = {"sequence": sequence, "claim_sequence": claim_sequence}
+    done = made.inventory.model_copy(update=sequences)
+    return fact_of(made.model_copy(update={"inventory": done}), like="a" * 40)

@@ -25,6 +25,7 @@ from dispatcher.loop.effects.acting import REMEMBERED, Acting, LeadLost
 from dispatcher.loop.effects.ending import Ending, never_ran
 from dispatcher.loop.fence import RulesChanged
 from dispatcher.loop.formulas import Unusable
+from dispatcher.model.inventory import Change
 from dispatcher.model.job_class import FORGE_TOKEN
 from dispatcher.model.run import (
     Claim,
@@ -115,9 +116,7 @@ class Launching:
         try:
             with self._acting.fence.claiming(step.revision):
                 self._acting.led()
-                claim = self._components.ledger.claim(
-                    _claimed_now(claim, candidate, self._acting.clock())
-                )
+                claim = self._components.ledger.claim(self._claimed_now(claim, candidate))
         except AlreadyClaimed as lost:
             self._components.grants.revoke(wrapped.grant)
             return lost.existing
@@ -192,6 +191,24 @@ class Launching:
             self._components.grants.revoke(old_grant)
         self._acting.audit("submitted_again", claim, reason="the run had not started")
         return self._submit(claim, spec, wrapped, again=True)
+
+    def _claimed_now(self, claim: Claim, candidate: Candidate) -> Claim:
+        """A claim with the time, and what it overrides then. Gate and vault may have taken long since the
+        launch was decided, and a clock may have been set.
+
+        Raises:
+            TimePassed: the action must not start now.
+        """
+        now = self._acting.clock()
+        if reason := not_now(candidate, now):
+            raise TimePassed(f"its time passed while it was being started: {reason}")
+        ends = claim.declares is not None and claim.declares.change is Change.DESTROYS
+        return replace(
+            claim,
+            claimed_at=now,
+            claim_sequence=self._components.inventory.next_sequence(now) if ends else 0,
+            emergency=overridden(candidate, now),
+        )
 
     def _mint(self, spec: RunSpec) -> WrappedGrant:
         """Mint a provisional grant. First revoke what is left of an earlier one for the same action, so
@@ -276,18 +293,6 @@ class Launching:
         self._failures.pop(claim.key.token, None)
         self._acting.led()
         return replace(claim, phase=Phase.SUBMITTED, engine_id=engine_id, submitted_at=time.time())
-
-
-def _claimed_now(claim: Claim, candidate: Candidate, now: float) -> Claim:
-    """A claim with the time, and what it overrides then. Gate and vault may have taken long since the
-    launch was decided, and a clock may have been set.
-
-    Raises:
-        TimePassed: the action must not start now.
-    """
-    if reason := not_now(candidate, now):
-        raise TimePassed(f"its time passed while it was being started: {reason}")
-    return replace(claim, claimed_at=now, emergency=overridden(candidate, now))
 
 
 def spec_of(
