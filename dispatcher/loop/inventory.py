@@ -241,13 +241,13 @@ class InventoryReader:
             named: standing_of(files.get(named), facts.about(named, claims.get(named, ())))
             for named in {*files, *claims}
         }
-        odd = {n: s for n, s in standings.items() if s.file and not (s.genuine or s.decided)}
-        standings.update(self._of_odd_files(odd, facts))
+        odd = {n: s for n, s in standings.items() if s.odd}
+        standings.update(self._of_odd_files(odd, facts, claims))
         self.edited = tuple(sorted(facts.edited))
         return standings
 
     def _of_odd_files(
-        self, odd: Mapping[Named, Standing], facts: FactSearch
+        self, odd: Mapping[Named, Standing], facts: FactSearch, claims: Claims
     ) -> Iterator[tuple[Named, Standing]]:
         """Files that are not what the results named by the history wrote: the result that a file
         names itself counts as well, because the history's messages may have been rewritten.
@@ -260,7 +260,7 @@ class InventoryReader:
                 continue
             facts.learn([writer])
             own = facts.about(named, [writer])
-            all_facts = [*own, *([each.written] if each.written else [])]
+            all_facts = facts.about(named, {**claims.get(named, {}), writer: None})
             full = replace(standing_of(each.file, all_facts), claimed_by=writer)
             yield named, replace(full, problem=difference(full, own, known=facts.has(writer)))
 
@@ -320,9 +320,17 @@ class InventoryReader:
         since = head if head and self.repo.is_ancestor(head, commit) else ""
         more = self.repo.inventory_changes(commit, since=since)
         self._walked = (commit, merged(claims, more))
-        if more or not since:
-            self._cache.walked(commit, more, since=head)
+        # The head also without claims: what is kept next follows it.
+        if not self._cache.walked(commit, more, since=head):
+            self._follow_cache(commit)
         return self._walked[1]
+
+    def _follow_cache(self, commit: str) -> None:
+        """Keep what is new since the head that another process read."""
+        head, _ = self._cache.claims()
+        if head and self.repo.has_commit(head) and self.repo.is_ancestor(head, commit):
+            more = self.repo.inventory_changes(commit, since=head)
+            self._cache.walked(commit, more, since=head)
 
     def _contents(self, files: Iterable[Entry]) -> Mapping[str, bytes | int]:
         blobs = {file.oid for file in files if file.regular}

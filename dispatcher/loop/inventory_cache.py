@@ -23,7 +23,7 @@ CACHE = "inventory-cache.db"
 """Name of the file below the state directory."""
 
 CACHED_LIMIT = 200_000
-"""Maximum of results in the cache, and of claims; beyond it, it begins anew."""
+"""Maximum of results in the cache, which then begins anew, and of claims, of which then no more are kept."""
 
 BUSY_TIMEOUT_S = 2.0
 
@@ -120,28 +120,28 @@ class FactCache:
 
         return self._with(read) or ("", {})
 
-    def walked(self, head: str, claims: Claims, *, since: str) -> None:
-        """Keep the claims of the history up to a head.
+    def walked(self, head: str, claims: Claims, *, since: str) -> bool:
+        """Keep the claims of the history up to a head. Returns whether they follow what is kept: False if
+        another process read another history meanwhile.
 
         Args:
             since: the head up to which histories were read before; "" for none.
         """
         rows = [(*named, action) for named, ids in claims.items() for action in ids]
 
-        def write(db: sqlite3.Connection) -> None:
+        def write(db: sqlite3.Connection) -> bool:
             (before,) = db.execute("SELECT head FROM walked").fetchone() or ("",)
             if since and since != before:
-                return  # another process read another history meanwhile
+                return False
             (count,) = db.execute("SELECT count(*) FROM claims").fetchone()
             if count + len(rows) > CACHED_LIMIT:
-                db.execute("DELETE FROM claims")
-                db.execute("DELETE FROM walked")
-                return
+                return True  # what is kept stays: a push must not empty it
             db.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", rows)
             db.execute("DELETE FROM walked")
             db.execute("INSERT INTO walked VALUES (?)", (head,))
+            return True
 
-        self._with(write)
+        return self._with(write) is not False
 
     def _with(self, use: Callable[[sqlite3.Connection], T]) -> T | None:
         if self._file is None or not self._file.parent.is_dir():

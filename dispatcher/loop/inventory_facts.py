@@ -188,7 +188,10 @@ class FactReader:
 
     def remembered(self, action_ids: Iterable[str]) -> dict[str, Fact]:
         """What results of ours said that were verified before, whatever became of their files."""
-        return {i: fact for i in action_ids if (fact := self._by_action.get(i))}
+        wanted = list(action_ids)
+        if wanted:  # before there is anything to verify, there may be no key
+            self._follow_keys()
+        return {i: fact for i in wanted if (fact := self._by_action.get(i))}
 
     def of_text(self, text: str, action_id: str, *, like: str) -> Fact | None:
         """What a text says, if it is a result of ours for this action."""

@@ -58,6 +58,14 @@ class Standing:
         return bool(self.ended_by or self.problem)
 
     @property
+    def odd(self) -> bool:
+        """Whether what the file says of its writer is needed: results that are known explain neither the file,
+        nor what was destroyed.
+        """
+        unexplained = self.written is None or not self.decided
+        return self.file is not None and not self.genuine and unexplained
+
+    @property
     def genuine(self) -> bool:
         """Whether the file is what was written last."""
         file, written = self.file, self.written

@@ -270,7 +270,8 @@ class Resources(Generic[R]):
 
     def _creates(self, data: bytes | int | None, action_id: str) -> bool:
         """Whether these bytes are the file of an action that creates one."""
-        if not isinstance(data, bytes) or self.kind.create.encode() not in data:
+        # A quick look before the parsing; in TOML a backslash may stand for any character.
+        if not isinstance(data, bytes) or not (self.kind.create.encode() in data or b"\\" in data):
             return False
         action = parse_action(data, path="", stem=action_id)
         return isinstance(action, Action) and action.formula == self.kind.create

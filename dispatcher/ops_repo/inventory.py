@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from dispatcher.model.inventory_entry import ENTRY_ENDING, INVENTORY_PATH
 from dispatcher.model.names import is_id
@@ -12,6 +13,9 @@ from dispatcher.ops_repo.levels import children
 from dispatcher.ops_repo.records import Entry
 from dispatcher.ops_repo.tree_diff import compared, empty_tree
 from dispatcher.ops_repo.versions import versions
+
+MESSAGE_CLAIMS = 1_000
+"""What one message may claim: no commit of ours brings more results."""
 
 _CHANGE = re.compile(
     rb"^Inventory: ([a-z0-9][a-z0-9_-]{0,99}) (?:creates|updates|destroys) "
@@ -43,17 +47,20 @@ def entries(clone: Clone, commit: str) -> dict[Named, Entry]:
 
 def changes(clone: Clone, commit: str, *, since: str = "") -> dict[Named, dict[str, None]]:
     """By entry the ids of results that commits of the history claim to have changed it. Anybody can
-    write such a message, and nobody can take one of ours away without rewriting the history.
+    write such a message, and nobody can take one of ours away without rewriting the history. Of one
+    message the first ``MESSAGE_CLAIMS`` count.
 
     Args:
         since: a commit whose history is left out; "" for none.
     """
     done = clone.git.run(
-        clone.path, "log", "--format=%B", _NAMING, commit, *([f"^{since}"] if since else [])
+        clone.path, "log", "-z", "--format=%B", _NAMING, commit, *([f"^{since}"] if since else [])
     )
     found: dict[Named, dict[str, None]] = {}
-    for result, kind, entry in _CHANGE.findall(done.out):
-        found.setdefault((kind.decode(), entry.decode()), {})[result.decode()] = None
+    for message in done.out.split(b"\0"):
+        for claim in islice(_CHANGE.finditer(message), MESSAGE_CLAIMS):
+            result, kind, entry = map(bytes.decode, claim.groups())
+            found.setdefault((kind, entry), {})[result] = None
     return found
 
 

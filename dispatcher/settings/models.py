@@ -293,7 +293,10 @@ class LimitSettings(Section):
         description="Maximum duration of a run, seconds; caps the timeout_minutes of every action.",
     )
     max_action_bytes: int = Field(
-        default=65_536, gt=0, description="Maximum size of an action file, bytes."
+        default=65_536,
+        gt=0,
+        le=65_536,  # what reads actions that ran, also on other machines, reads no more
+        description="Maximum size of an action file, bytes.",
     )
     workers: int = Field(default=8, gt=0, description="Threads for network calls.")
 

@@ -239,7 +239,8 @@ def _bounds(schema: Schema) -> str:
     if low is not None and high is not None:
         return f"from {low:,} to {high:,}"
     if schema.get("exclusiveMinimum") is not None:
-        return f"more than {schema['exclusiveMinimum']:,}"
+        most = f", at most {high:,}" if high is not None else ""
+        return f"more than {schema['exclusiveMinimum']:,}{most}"
     if low is not None:
         return f"at least {low:,}"
     return f"at most {high:,}" if high is not None else ""

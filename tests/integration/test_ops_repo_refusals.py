@@ -164,3 +164,15 @@ def test_a_large_file_is_replaced_unread(remote: GitRemote, repo: OpsRepo) -> No
     repo.fetch()
     file = NewFile(path=ONE, data=b"{}", keeps=lambda _data: pytest.fail("read"))
     assert repo.publish([file], message="m").written == (ONE,)
+
+
+def test_one_message_claims_no_more_changes_of_the_inventory_than_ours_may(
+    remote: GitRemote, repo: OpsRepo
+) -> None:
+    """A million of them would be searched for at each look."""
+    claims = [f"Inventory: r{number} updates machine/web" for number in range(1_200)]
+    remote.commit({"x": b"1"}, message="Flood\n\n" + "\n".join(claims))
+    remote.commit({"x": b"2"}, message="Result of own\n\nInventory: own creates machine/web")
+    found = repo.inventory_changes(repo.fetch().commit)["machine", "web"]
+    assert len(found) == 1_001
+    assert "own" in found

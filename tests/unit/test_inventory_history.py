@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from dispatcher.loop import inventory_cache
+from dispatcher.loop.inventory_cache import FactCache
 from dispatcher.model.inventory import Change
 from dispatcher.model.result import Result
 from tests.support.inventory_git import KEYS, WEB, Git, read, reader, result, sealed
@@ -127,3 +131,69 @@ def test_a_file_that_names_an_early_destruction_does_not_end_what_was_made_later
     (entry,) = read(reader(git), git)
     assert (entry.entry, entry.problem) == ({"n": 1}, "")
     assert entry.forged == "the result of end did not write it"
+
+
+@pytest.mark.parametrize(("created", "ended_by"), [(20, ""), (5, "a-end")])
+def test_a_genuine_file_is_never_taken_away_for_an_early_destruction(
+    created: int, ended_by: str
+) -> None:
+    """The history was rewritten: the message about the creation is gone, that about the destruction is not."""
+    git = Git()
+    git.add(numbered(result("web", n=1), created), claim=False)
+    end = numbered(result("a-end", Change.DESTROYS), 10)
+    git.results["a-end"] = git.blob(sealed(end, KEYS[0]).encode())
+    git.claims[WEB] = {"a-end": None}
+    inventory = reader(git)
+    assert [bool(each.problem) for each in read(inventory, git)] == [bool(ended_by)]
+    assert [each.genuine for each in inventory.altered(git.commit, git.locate)] == (
+        [b""] if ended_by else []
+    )
+
+
+@pytest.mark.parametrize("other", [True, False])
+def test_what_the_cache_keeps_outlives_the_history(tmp_path: Path, other: bool) -> None:
+    """Also after a head without a claim, and if no result is left."""
+    git = Git()
+    inventory = reader(git, tmp_path)
+    read(inventory, git)
+    git.commit = "5"
+    read(inventory, git)
+    git.add(result("web", n=1))
+    read(inventory, git)
+    git.claims, git.files, git.versions = {}, {}, {}
+    git.results = {"web": git.blob(b"{}")} if other else {}
+    git.commit, git.rewritten = "9", True
+    assert [(each.id, each.missing) for each in read(reader(git, tmp_path), git)] == [("web", True)]
+
+
+def test_another_process_that_reads_on_does_not_stop_the_cache(tmp_path: Path) -> None:
+    git = Git()
+    inventory = reader(git, tmp_path)
+    read(inventory, git)
+    git.commit = "5"
+    read(reader(git, tmp_path), git)
+    git.add(result("web", n=1))
+    read(inventory, git)
+    assert FactCache(tmp_path).claims() == (git.commit, {WEB: {"web": None}})
+
+
+def test_a_push_of_many_claims_does_not_empty_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inventory_cache, "CACHED_LIMIT", 20)
+    git = Git()
+    git.add(result("web", n=1))
+    inventory = reader(git, tmp_path)
+    read(inventory, git)
+    kept = FactCache(tmp_path).claims()
+    git.claims[WEB] |= {f"n{number}": None for number in range(21)}
+    for commit in ("50", "51"):
+        git.commit = commit
+        read(inventory, git)
+        assert FactCache(tmp_path).claims() == kept
+
+
+def numbered(made: Result, sequence: int) -> Result:
+    assert made.inventory is not None
+    done = made.inventory.model_copy(update={"sequence": sequence})
+    return made.model_copy(update={"inventory": done})

@@ -66,3 +66,12 @@ def test_a_creation_counts_as_running_until_a_signed_result_ends_it() -> None:
     )
     assert found.reap_params(now=1.0)["known_runs"] == [f"web.{RAN}"]
     assert found.reap_params(now=1.0, run_keys=["w.x"])["known_runs"] == ["w.x", f"web.{RAN}"]
+
+
+def test_an_escape_in_its_file_hides_no_running_creation() -> None:
+    text = action("web", "desktop").replace(b"desktop", rb"deskt\u006fp")
+    found = desktops(
+        action_versions=lambda _commit: {"web": {RAN: None}},
+        read_present=lambda blobs, *, limit: dict.fromkeys(blobs, text),
+    )
+    assert found.reap_params(now=1.0)["known_runs"] == [f"web.{RAN}"]

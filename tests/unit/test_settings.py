@@ -298,6 +298,7 @@ command = "claude -p"
             ("[http]\nlisten = '8480'", "not host:port"),
             ("[http]\nlisten = 'localhost:99999'", "not host:port"),
             ("[limits.formulas]\nhello = 0", "must be at least 1"),
+            ("[limits]\nmax_action_bytes = 65537", "must be more than 0, at most 65,536"),
             ('[policy]\nfile = "a\\u0000b"', "NUL"),
             ("[http]\nlisten = 1979-05-27", "http.listen must not be a date or time"),
             ("[archive]\nafter_days = inf", "after_days must be"),
