@@ -202,8 +202,8 @@ def reap(
     from dispatcher.operate.desktops import reaping
 
     now = time.time()
-    reading = read_desktops(session, keys, strict=True)
-    params = reading.resources.reap_params(now=now, run_keys=reading.in_progress(), remove=remove)
+    reading = read_desktops(session, keys, strict=True, claims=True)
+    params = reading.resources.reap_params(now=now, run_keys=reading.claimed, remove=remove)
     known = len(params["known_droplets"])
     question = f"Delete all machines except the {known} known ones?"
     return send_reaping(session, reading, params, reaping, sending, question=question, yes=yes)

@@ -37,23 +37,17 @@ class Reading(Generic[T]):
     Attributes:
         client: sends actions.
         resources: desktops, or stacks.
+        claimed: run keys of the runs that the ledger has, from before the ops repo was read; None if that was not
+            asked for, or there is no ledger within reach.
     """
 
     client: SubmissionClient
     resources: T
+    claimed: Collection[str] | None = None
 
     def note_edited(self) -> None:
         """Name the results that somebody edited or removed, as far as what was read comes from them."""
         console.note_edited(self.resources.reader.edited)
-
-    def in_progress(self) -> Collection[str]:
-        """Run keys of the runs that the ledger has, where it is within reach.
-
-        Raises:
-            Unavailable: it is, and does not answer.
-        """
-        ledger = self.client.ledger
-        return {claim.key.token for claim in ledger.open_runs()} if ledger is not None else set()
 
 
 def read(
@@ -61,6 +55,7 @@ def read(
     keys: tuple[Path, ...] = (),
     *,
     strict: bool = False,
+    claims: bool = False,
     kind: Callable[..., T],
 ) -> Reading[T]:
     """Fetch, and read.
@@ -68,21 +63,25 @@ def read(
     Args:
         keys: public keys that count, instead of this dispatcher's.
         strict: whether nothing may be believed that no key verifies.
+        claims: whether to read the claims of the ledger as well.
         kind: makes what reads them: ``Desktops``, or ``Stacks``.
 
     Raises:
         Misconfigured: (when an entry is read) strict, and there is no key.
-        Unavailable, Denied: the remote, or Vault if it has the key.
+        Unavailable, Denied: the remote, Vault if it has the key, or the ledger if its claims are read.
     """
     from dispatcher.assembly import open_inventory
     from dispatcher.cli.following import open_client
 
     client = open_client(session)
     verifier = _verifier(session, keys, strict=strict)
+    # Claims first: a run that ends meanwhile is among them, or among the results.
+    claimed = _claimed(client.ledger) if claims else None
     client.repo.advance(client.tree, client.repo.fetch().commit)
     reader = open_inventory(session.settings, client.repo, verifier)
     return Reading(
         client=client,
+        claimed=claimed,
         resources=kind(
             repo=client.repo,
             tree=client.tree,
@@ -94,12 +93,25 @@ def read(
 
 
 def read_desktops(
-    session: Session, keys: tuple[Path, ...] = (), *, strict: bool = False
+    session: Session,
+    keys: tuple[Path, ...] = (),
+    *,
+    strict: bool = False,
+    claims: bool = False,
 ) -> Reading[Desktops]:
     """Fetch, and read the desktops. See ``read``."""
     from dispatcher.operate.desktops import Desktops
 
-    return read(session, keys, strict=strict, kind=Desktops)
+    return read(session, keys, strict=strict, claims=claims, kind=Desktops)
+
+
+def _claimed(ledger: Ledger | None) -> Collection[str] | None:
+    from dispatcher.model.run import Phase
+
+    if ledger is None:
+        return None
+    claims = ledger.open_runs()
+    return {claim.key.token for claim in claims if claim.phase is not Phase.TOMBSTONE}
 
 
 def kept_results(ledger: Ledger | None) -> Kept | None:

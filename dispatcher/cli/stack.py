@@ -230,19 +230,23 @@ def reap(
     from dispatcher.operate.stacks import reaping
 
     now = time.time()
-    reading = _read(session, keys, strict=True)
-    params = reading.resources.reap_params(now=now, run_keys=reading.in_progress(), remove=remove)
+    reading = _read(session, keys, strict=True, claims=True)
+    params = reading.resources.reap_params(now=now, run_keys=reading.claimed, remove=remove)
     known = len(params["known_runs"])
     question = f"Remove all stacks but those of {known} runs?"
     return send_reaping(session, reading, params, reaping, sending, question=question, yes=yes)
 
 
 def _read(
-    session: Session, keys: tuple[Path, ...] = (), *, strict: bool = False
+    session: Session,
+    keys: tuple[Path, ...] = (),
+    *,
+    strict: bool = False,
+    claims: bool = False,
 ) -> Reading[Stacks]:
     from dispatcher.operate.stacks import Stacks
 
-    return read(session, keys, strict=strict, kind=Stacks)
+    return read(session, keys, strict=strict, claims=claims, kind=Stacks)
 
 
 def _formulas(session: Session) -> Path | None:

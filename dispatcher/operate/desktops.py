@@ -18,6 +18,7 @@ from dispatcher.desktop.params import check_create
 from dispatcher.errors import (
     InvalidValue,
 )
+from dispatcher.loop.inventory import InventoryEntry
 from dispatcher.operate.provisioned import (
     Kind,
     Resource,
@@ -64,16 +65,24 @@ class Desktops(Resources[Desktop]):
     make: type[Desktop] = Desktop
 
     def reap_params(
-        self, *, now: float, run_keys: Collection[str] = (), remove: bool = False
+        self, *, now: float, run_keys: Collection[str] | None = None, remove: bool = False
     ) -> dict[str, Any]:
         """``[params]`` of ``desktop-reap``; see ``Resources``."""
         params = Resources.reap_params(self, now=now, run_keys=run_keys, remove=remove)
         droplets = {
-            droplet
-            for entry in self.entries()
-            if isinstance(droplet := entry.entry.get("droplet_id"), int) and droplet > 0
+            droplet for entry in self.entries() if (droplet := _droplet_of(entry)) is not None
         }
         return {**params, "known_droplets": sorted(droplets)}
+
+    def needs_run_key(self, entry: InventoryEntry) -> bool:
+        """See ``Resources``: one whose machine is named needs none."""
+        return _droplet_of(entry) is None and Resources.needs_run_key(self, entry)
+
+
+def _droplet_of(entry: InventoryEntry) -> int | None:
+    """The machine that an entry names."""
+    droplet = entry.entry.get("droplet_id")
+    return droplet if isinstance(droplet, int) and droplet > 0 else None
 
 
 def creating(action_id: str, params: Mapping[str, Any], *, catalogue: Path | None = None) -> bytes:

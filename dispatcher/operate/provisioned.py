@@ -57,6 +57,9 @@ _TIMEOUT_MINUTES = 60
 _LAST = 9_999
 _AT_ONCE = 1_000
 
+KNOWN_RUNS = 1_000
+"""Runs that an action that reaps may name, by its schema."""
+
 
 class BeingCreated(TemporaryError):
     """The action that creates it has not ended."""
@@ -277,16 +280,18 @@ class Resources(Generic[R]):
         return isinstance(action, Action) and action.formula == self.kind.create
 
     def reap_params(
-        self, *, now: float, run_keys: Collection[str] = (), remove: bool = False
+        self, *, now: float, run_keys: Collection[str] | None = None, remove: bool = False
     ) -> dict[str, Any]:
-        """``[params]`` of the action that reaps: what is known, by the inventory and by the history.
+        """``[params]`` of the action that reaps: what is known, by the inventory, and by the ledger or else the
+        history.
 
         Args:
             now: seconds since the epoch, from before the inventory was read.
-            run_keys: of runs in progress, as far as they are known.
+            run_keys: of the runs that the ledger has, from before the inventory was read; None without a ledger.
 
         Raises:
             Unverified: machines are to be removed, and an entry is not believed.
+            Conflict: these are more than an action may name.
         """
         entries = self.entries()
         doubtful = [entry.id for entry in entries if entry.problem]
@@ -296,14 +301,31 @@ class Resources(Generic[R]):
                 "would count as left over",
                 remedy=f"'disinto inventory {self.kind.name}' shows why. Restore them, or reap without --remove.",
             )
-        runs = {str(entry.entry["run_key"]) for entry in entries if entry.entry.get("run_key")}
-        in_progress = {f"{i}.{e.blob}" for i, e in self.tree.open.items() if e.regular}
-        in_progress |= self._unended()
-        params: dict[str, Any] = {
-            "listed_at": rfc3339(now),
-            "known_runs": sorted({*_run_keys(runs), *_run_keys(in_progress), *run_keys}),
-        }
+        runs = {str(e.entry["run_key"]) for e in entries if self.needs_run_key(e)}
+        opened = {i: f"{i}.{e.blob}" for i, e in self.tree.open.items() if e.regular}
+        if run_keys is None:
+            in_progress = {*opened.values(), *self._unended()}
+        else:  # a claim outlives every push, so what was pushed once says nothing more
+            creating = (
+                action.id
+                for action in valid_open_actions(self.repo, self.tree)
+                if action.formula == self.kind.create
+            )
+            in_progress = {*run_keys, *(opened[i] for i in creating if i in opened)}
+        known_runs = sorted({*_run_keys(runs), *_run_keys(in_progress)})
+        if len(known_runs) > KNOWN_RUNS:
+            raise Conflict(
+                f"{len(known_runs):,} runs may have made something, and an action can name {KNOWN_RUNS:,}",
+                remedy="Reap where the ledger is: it tells which of them ran."
+                if run_keys is None
+                else "Wait until fewer actions are open, or remove those that are not wanted.",
+            )
+        params: dict[str, Any] = {"listed_at": rfc3339(now), "known_runs": known_runs}
         return params | ({"remove": True} if remove else {})
+
+    def needs_run_key(self, entry: InventoryEntry) -> bool:
+        """Whether reaping knows what an entry is made of by its run alone."""
+        return bool(entry.entry.get("run_key"))
 
     def _of(self, entry: InventoryEntry) -> R:
         if entry.problem:

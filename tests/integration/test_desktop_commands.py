@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -197,9 +198,9 @@ def destroy_it(stage: Stage, person: Person) -> None:
     begun = time.time()
     reap = person("reap", "--no-follow", "--json")
     assert reap.code == Exit.OK, reap.err
-    params = submitted(stage, reap.json["id"]).params
+    params: Any = submitted(stage, reap.json["id"]).params
     assert params["known_droplets"] == [77]
-    assert any(key.startswith(f"{DESK}.") for key in params["known_runs"])
+    assert not any(key.startswith(f"{DESK}.") for key in params["known_runs"]), "named already"
     assert params["listed_at"] >= time.strftime("%Y-%m-%d", time.gmtime(begun))
 
     assert person("destroy", DESK, "--no-follow").code == Exit.USAGE, "nobody to ask"

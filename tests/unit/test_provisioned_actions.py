@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from dispatcher.errors import Conflict
 from dispatcher.loop.inventory import InventoryEntry
 from dispatcher.operate.desktop_actions import destroying_formula, destruction
 from dispatcher.operate.desktops import Desktops, destroying
@@ -23,14 +26,17 @@ def entry(destroyed_by: str, *, problem: str = "") -> InventoryEntry:
     )
 
 
-def desktops(*, verifies: bool = True, **repo: Any) -> Desktops:
+def desktops(
+    *, verifies: bool = True, entries: Sequence[InventoryEntry] = (), **repo: Any
+) -> Desktops:
     ended = {"old"}
     reader = SimpleNamespace(
         verifies=verifies,
-        all=lambda *_args, **_more: [],
+        all=lambda *_args, **_more: list(entries),
         ended=lambda _tree, ids: ended & set(ids),
     )
-    return Desktops(repo=cast(Any, SimpleNamespace(**repo)), tree=Tree(), reader=cast(Any, reader))
+    made = SimpleNamespace(read=lambda *_args, **_more: {}, **repo)
+    return Desktops(repo=cast(Any, made), tree=Tree(), reader=cast(Any, reader))
 
 
 def test_the_formula_that_an_entry_names_destroys_it_if_a_signature_proves_it() -> None:
@@ -65,7 +71,8 @@ def test_a_creation_counts_as_running_until_a_signed_result_ends_it() -> None:
         read_present=lambda blobs, *, limit: {blob: files[blob] for blob in blobs},
     )
     assert found.reap_params(now=1.0)["known_runs"] == [f"web.{RAN}"]
-    assert found.reap_params(now=1.0, run_keys=["w.x"])["known_runs"] == ["w.x", f"web.{RAN}"]
+    assert found.reap_params(now=1.0, run_keys=["w.x"])["known_runs"] == ["w.x"], "by the ledger"
+    assert found.reap_params(now=1.0, run_keys=[])["known_runs"] == []
 
 
 def test_an_escape_in_its_file_hides_no_running_creation() -> None:
@@ -75,3 +82,26 @@ def test_an_escape_in_its_file_hides_no_running_creation() -> None:
         read_present=lambda blobs, *, limit: dict.fromkeys(blobs, text),
     )
     assert found.reap_params(now=1.0)["known_runs"] == [f"web.{RAN}"]
+
+
+def test_a_push_of_many_creations_does_not_block_reaping_where_the_ledger_is() -> None:
+    """They were removed by the next commit, before anything ran."""
+    blobs = {f"e{number}": f"{number:040x}" for number in range(1_001)}
+    files = {blob: action(i, "desktop") for i, blob in blobs.items()}
+    found = desktops(
+        action_versions=lambda _commit: {i: {blob: None} for i, blob in blobs.items()},
+        read_present=lambda wanted, *, limit: {blob: files[blob] for blob in wanted},
+    )
+    with pytest.raises(Conflict, match="1,001 runs may have made something"):
+        found.reap_params(now=1.0)
+    assert found.reap_params(now=1.0, run_keys=["w.x"])["known_runs"] == ["w.x"]
+
+
+def test_a_desktop_whose_machine_is_named_is_not_named_again_by_its_run() -> None:
+    entries = [
+        replace(entry(USUAL), entry={"run_key": f"web.{RAN}", "droplet_id": 7}),
+        replace(entry(USUAL), entry={"run_key": f"new.{RAN}", "droplet_id": None}),
+    ]
+    found = desktops(entries=entries, action_versions=lambda _commit: {})
+    params = found.reap_params(now=1.0)
+    assert (params["known_droplets"], params["known_runs"]) == ([7], [f"new.{RAN}"])
