@@ -37,6 +37,8 @@ _UBUNTU = re.compile(r"ubuntu-(\d\d)-(\d\d)-x64", re.ASCII)
 _QUOTA = "will exceed your droplet limit"
 _SCOPES = "droplet:create, droplet:read, droplet:delete, tag:create, tag:read, image:read and ssh_key:read"
 _LONGEST_RETRY_S = 3600.0
+_REFUSALS = frozenset({400, 401, 403, 404, 422})
+"""What proves that a creation made nothing. A proxy may answer with any other when the machine is made."""
 
 
 class _Address(BaseModel):
@@ -174,8 +176,13 @@ class DigitalOcean:
         }
         self._confidential.add_sent(order.user_data)
         status, answer = self._exchange("POST", "/v2/droplets", body=body)
-        if status != 202:
+        if status in _REFUSALS:
             self._refuse(status, answer, f"create a {order.size} in {order.region}")
+        if status != 202:
+            raise CloudUnclear(
+                f"DigitalOcean answered the creation with {status}{self._said(answer)}",
+                remedy="See at DigitalOcean whether there is a machine of this name.",
+            )
         droplet = _droplet(answer.get("droplet"))
         if not all(map(droplet.has_tag, order.tags)):
             raise CloudUnclear(
@@ -279,14 +286,17 @@ class DigitalOcean:
 
         Raises:
             CloudBusy: rate limit, or no connection.
-            CloudUnclear: no answer, a 5xx, or a 2xx that cannot be read.
+            CloudUnclear: no answer, a 5xx, a 2xx that cannot be read, or a redirected creation.
+            CloudRefused: any other redirect.
         """
         what = f"{method} {path}"
         status, headers, text = self._connection.request(method, path, params=params, body=body)
         self._left = _part_left(headers)
         if 300 <= status < 400:
             target = self._confidential.shown(origin_of(headers.get("location", "")))
-            raise CloudRefused(f"DigitalOcean redirected {what} to {target}: not followed")
+            # Whoever answers a creation so may have made the machine.
+            error = CloudUnclear if method == "POST" else CloudRefused
+            raise error(f"DigitalOcean redirected {what} to {target}: not followed")
         value = _object(text)
         if status == 429:
             raise CloudBusy(

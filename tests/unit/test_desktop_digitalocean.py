@@ -150,8 +150,14 @@ def test_what_a_lost_connection_proves(
 
 
 def test_a_redirect_is_not_followed() -> None:
-    text = refused(answering(302, None, location="https://evil.example/v2?x=1"))
+    cloud = answering(302, None, location="https://evil.example/v2?x=1")
+    with pytest.raises(CloudUnclear) as caught:
+        cloud.create(ORDER)
+    text = str(caught.value)
     assert "redirected POST /v2/droplets to https://evil.example: not followed" in text
+    assert TOKEN not in text
+    with pytest.raises(CloudRefused, match="redirected GET /v2/droplets/7 to"):
+        cloud.get(7)
 
 
 def test_an_answer_without_end_is_cut() -> None:

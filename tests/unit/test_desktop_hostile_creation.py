@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.desktop.cloud import CloudBusy, CloudRefused, CloudUnclear, Order
-from dispatcher.desktop.create import Creation, Wanted
+from dispatcher.desktop.create import Creation, NoDesktop, Wanted
 from dispatcher.desktop.destroy import Removal, StillThere
 from dispatcher.desktop.digitalocean import Connection, DigitalOcean
 from dispatcher.desktop.machine import user_data
@@ -119,6 +119,49 @@ def test_a_named_machine_is_deleted_once_it_carries_the_tag() -> None:
     removal = Removal(provider.adapter(), FakeClock(), Recorder(), tag=tag, droplet_ids=[8])
     removal.run()
     assert (provider.deleted, removal.removed) == (["/v2/droplets/8"], [8])
+
+
+class Maker:
+    """Makes the machine, whatever it answers to its creation."""
+
+    def __init__(self, status: int) -> None:
+        self.status, self.requests, self.billed = status, 0, False
+        self.cloud = Provider(self._answer).adapter()
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        made = described(8, *ORDER.tags)
+        if request.method == "POST":
+            self.requests, self.billed = self.requests + 1, True
+            away = {"location": "https://elsewhere.example/"}
+            return httpx.Response(self.status, json={"droplet": made}, headers=away)
+        if request.method == "DELETE":
+            self.billed = False
+            return httpx.Response(204)
+        listed = listing(request, *([made] if self.billed else []))
+        if listed is not None:
+            return listed
+        return httpx.Response(200 if self.billed else 404, json={"droplet": made})
+
+
+@pytest.mark.parametrize(
+    "status", [200, 201, 204, 303, 307, 402, 405, 408, 409, 413, 425, 451, 499, 500]
+)
+def test_a_status_that_is_no_refusal_does_not_prove_that_nothing_was_made(status: int) -> None:
+    maker = Maker(status)
+    recorder, error = created(maker.cloud)
+    assert isinstance(error, NoDesktop)  # the machine was found by its tag, and never answered
+    assert maker.requests == 1
+    assert not maker.billed
+    assert recorder.left is None
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422])
+def test_a_status_that_refuses_ends_it_at_once(status: int) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return listing(request) or httpx.Response(status, json={"message": "no"})
+
+    with pytest.raises(CloudRefused):
+        Provider(answer).adapter().create(ORDER)
 
 
 @pytest.mark.parametrize("fault", [None, Fault.LOST_AFTER])
