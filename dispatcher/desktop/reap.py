@@ -14,11 +14,9 @@ from dispatcher.desktop.cloud import Cloud, Droplet
 from dispatcher.desktop.destroy import Removal
 from dispatcher.desktop.tags import Tags
 from dispatcher.model.times import rfc3339
+from dispatcher.provision.reaping import made_before
 from dispatcher.provision.reporting import Reporter
 from dispatcher.provision.waiting import Clock, Pace, patiently
-
-MARGIN_S = 900.0
-"""Seconds by which the clocks of provider and operator may differ, and a list may be late."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,14 +34,16 @@ class Known:
     listed_at: float
 
 
-def leftovers(machines: Sequence[Droplet], known: Known, tags: Tags) -> list[Droplet]:
-    """The machines that nothing names."""
+def leftovers(
+    machines: Sequence[Droplet], known: Known, tags: Tags, *, before: float
+) -> list[Droplet]:
+    """The machines that nothing names, of those that were made before a time; see ``made_before``."""
     return [
         machine
         for machine in machines
         if machine.id not in known.droplets
         and tags.run_key(machine.tags) not in known.run_keys
-        and machine.created_at < known.listed_at - MARGIN_S
+        and machine.created_at < before
     ]
 
 
@@ -53,11 +53,13 @@ def reap(
     """List what is left over, and remove it if that is wanted.
 
     Raises:
+        BadParams: the list is later than now; see ``made_before``.
         StillThere: a machine is still there.
         CloudRefused, CloudBusy, CloudUnclear: the provider does not answer, or refuses.
     """
+    before = made_before(known.listed_at, clock.now())
     machines = patiently(lambda: cloud.tagged(tags.all), Pace(cloud, clock, reporter.say))
-    found = leftovers(machines, known, tags)
+    found = leftovers(machines, known, tags, before=before)
     reporter.say(f"{len(machines)} machines with the tag {tags.all}, {len(found)} left over")
     for machine in found:
         reporter.say(_line(machine, tags))

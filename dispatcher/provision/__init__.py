@@ -10,5 +10,6 @@ commands, and no settings of the dispatcher.
 * ``params``: params and settings files become records
 * ``program``: how such a program begins and ends
 * ``waiting``: clock, cancellation, pace and patience
+* ``reaping``: what is old enough to be left over
 * ``reporting``: progress and outputs of a run
 """

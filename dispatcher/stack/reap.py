@@ -9,14 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dispatcher.model.times import epoch
+from dispatcher.provision.reaping import made_before
 from dispatcher.provision.waiting import Pace, patiently
 from dispatcher.stack.converge import Tools
 from dispatcher.stack.marks import Mark
 from dispatcher.stack.platform import Project
 from dispatcher.stack.removal import Removal
-
-MARGIN_S = 900.0
-"""Seconds by which the clocks of server and operator may differ, and a list may be late."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,15 +30,19 @@ class Known:
     listed_at: float
 
 
-def leftovers(projects: Sequence[Project], known: Known, project: str) -> list[Project]:
-    """The projects of this installation that nothing names."""
+def leftovers(
+    projects: Sequence[Project], known: Known, project: str, *, before: float
+) -> list[Project]:
+    """The projects of this installation that nothing names, of those that were made before a time; see
+    ``made_before``.
+    """
     return [
         each
         for each in projects
         if (mark := Mark.read(each.description)) is not None
         and mark.project == project
         and mark.run_key not in known.run_keys
-        and _age_known(each) < known.listed_at - MARGIN_S
+        and _age_known(each) < before
     ]
 
 
@@ -56,13 +58,15 @@ def reap(known: Known, project: str, tools: Tools, *, remove: bool) -> None:
     """List what is left over, and remove it if that is wanted.
 
     Raises:
+        BadParams: the list is later than now; see ``made_before``.
         StillThere: something is still there.
         PlatformRefused, PlatformBusy, PlatformUnclear: the server does not answer, or refuses.
     """
     reporter = tools.reporter
+    before = made_before(known.listed_at, tools.clock.now())
     pace = Pace(tools.platform, tools.clock, reporter.say)
     listed = patiently(tools.platform.projects, pace)
-    found = leftovers(listed, known, project)
+    found = leftovers(listed, known, project, before=before)
     reporter.say(f"{len(listed)} projects at the server, {len(found)} left over")
     shown = [{"name": each.name, "project_id": each.id, "mark": each.description} for each in found]
     for each in found:

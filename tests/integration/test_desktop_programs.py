@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 
 from dispatcher.desktop.params import SETTINGS_FILE
 from dispatcher.errors import Exit
+from dispatcher.model.times import rfc3339
 from tests.servers.cloud import TOKEN, FakeCloud, FakeDroplet, serving
 from tests.servers.desktop_machine import DesktopMachine
 
@@ -158,7 +160,8 @@ def test_what_a_killed_run_may_have_made_is_named(account: Account) -> None:
 def test_what_is_left_over_is_listed_and_removed(account: Account) -> None:
     account.cloud.answer("POST", "/v2/droplets", ORDER, token=TOKEN)
     (droplet,) = account.cloud.running()
-    at = {"listed_at": "2100-01-01T00:00:00Z"}
+    droplet.created_at -= 3600
+    at = {"listed_at": rfc3339(time.time())}
     _, out, _ = account.run("reap", at)
     assert "1 machines with the tag disinto:desktops, 1 left over" in out
     assert "nothing was removed" in out

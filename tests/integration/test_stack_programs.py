@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from dispatcher.errors import Exit
+from dispatcher.model.times import rfc3339
 from dispatcher.stack.environment import RUN
 from dispatcher.stack.params import SETTINGS_FILE
 from tests.servers.dokploy import KEY, FakeDokploy
@@ -137,8 +138,9 @@ def test_a_run_that_is_stopped_leaves_nothing(server: Server) -> None:
 
 def test_what_is_left_over_is_listed_and_removed(server: Server) -> None:
     mark = f"disinto:disinto:lost:{BLOB}"
+    server.fake.now = lambda: time.time() - 3600
     server.fake.answer("project.create", {}, {"name": "lost", "description": mark}, KEY)
-    at = {"listed_at": "2100-01-01T00:00:00Z"}
+    at = {"listed_at": rfc3339(time.time())}
     _, out, _ = server.run("reap", at)
     assert "1 projects at the server, 1 left over" in out
     assert len(server.fake.projects) == 1

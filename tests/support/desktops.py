@@ -209,15 +209,27 @@ class Desktops:
         self.inventory.pop(desktop_id, None)
         return recorder
 
-    def reap(self, *, remove: bool = True) -> Recorder:
-        """One run of ``desktop-reap``, by the inventory as it is now."""
-        recorder = Recorder()
+    def listed(self, *, ahead_s: float = 0.0) -> Known:
+        """The inventory as it is now.
+
+        Args:
+            ahead_s: seconds by which the clock of whoever reads it is ahead.
+        """
         entries = self.inventory.values()
-        known = Known(
+        return Known(
             droplets=frozenset(e["droplet_id"] for e in entries if "droplet_id" in e),
             run_keys=frozenset(e["run_key"] for e in entries if "droplet_id" not in e),
-            listed_at=self.clock.now(),
+            listed_at=self.clock.now() + ahead_s,
         )
+
+    def reap(self, known: Known | None = None, *, remove: bool = True) -> Recorder:
+        """One run of ``desktop-reap``.
+
+        Args:
+            known: left out: by the inventory as it is now.
+        """
+        recorder = Recorder()
+        known = known or self.listed()
         reap(
             known, remove=remove, cloud=self.adapter(Steps()), clock=self.clock,
             reporter=recorder, tags=TAGS,

@@ -171,14 +171,26 @@ class Stacks:
         self.inventory.pop(stack_id, None)
         return recorder
 
-    def reap(self, *, remove: bool = True) -> Recorder:
-        """One run of ``stack-reap``, by the inventory as it is now."""
-        known = Known(
+    def listed(self, *, ahead_s: float = 0.0) -> Known:
+        """The inventory as it is now.
+
+        Args:
+            ahead_s: seconds by which the clock of whoever reads it is ahead.
+        """
+        return Known(
             run_keys=frozenset(entry["run_key"] for entry in self.inventory.values()),
-            listed_at=self.clock.now(),
+            listed_at=self.clock.now() + ahead_s,
         )
+
+    def reap(self, known: Known | None = None, *, remove: bool = True) -> Recorder:
+        """One run of ``stack-reap``.
+
+        Args:
+            known: left out: by the inventory as it is now.
+        """
+        named = known or self.listed()
         return self._run(
-            "", None, lambda tools: reap(known, "disinto", tools, remove=remove), keeps=True
+            "", None, lambda tools: reap(named, "disinto", tools, remove=remove), keeps=True
         )
 
     def _run(

@@ -18,7 +18,7 @@ from dispatcher.desktop.digitalocean import Connection, DigitalOcean
 from dispatcher.desktop.reap import Known, reap
 from dispatcher.provision.reporting import FileReporter
 from tests.servers.cloud import TOKEN
-from tests.support.desktops import TAGS, FakeClock, Recorder
+from tests.support.desktops import START, TAGS, FakeClock, Recorder
 
 OURS = TAGS.desktop("desk-1")
 ORDER = Order(name="one", region="sfo3", size="s", image="i", tags=(OURS,))
@@ -59,7 +59,7 @@ def test_a_list_that_ignores_the_tag_deletes_nobodys_machine(tags: tuple[str, ..
 
 def test_a_list_that_ignores_the_tag_is_not_reaped() -> None:
     provider = Provider({"droplets": [droplet(8)], "meta": {"total": 1}})
-    known = Known(droplets=frozenset(), run_keys=frozenset(), listed_at=2e9)
+    known = Known(droplets=frozenset(), run_keys=frozenset(), listed_at=START)
     with pytest.raises(CloudUnclear):
         reap(
             known, remove=True, cloud=provider.adapter(), clock=FakeClock(),
@@ -81,7 +81,7 @@ def test_another_machine_than_the_one_asked_for_is_none() -> None:
 def test_names_are_printable_and_cut_where_they_are_shown() -> None:
     body = {"droplets": [droplet(7, TAGS.all, name="\x1b[2J" + "x" * 10_000, status="\x07")]}
     recorder = Recorder()
-    known = Known(droplets=frozenset(), run_keys=frozenset(), listed_at=2e9)
+    known = Known(droplets=frozenset(), run_keys=frozenset(), listed_at=START)
     cloud = Provider({**body, "meta": {"total": 1}}).adapter()
     reap(known, remove=False, cloud=cloud, clock=FakeClock(), reporter=recorder, tags=TAGS)
     assert all(line.isprintable() and len(line) < 600 for line in recorder.said)
@@ -94,7 +94,7 @@ def test_names_are_printable_and_cut_where_they_are_shown() -> None:
 )
 def test_a_time_that_cannot_be_shown_is_an_answer_that_is_unknown(made: str) -> None:
     body = {"droplets": [droplet(7, TAGS.all, created_at=made)], "meta": {"total": 1}}
-    known = Known(droplets=frozenset(), run_keys=frozenset(), listed_at=2e12)
+    known = Known(droplets=frozenset(), run_keys=frozenset(), listed_at=START)
     with pytest.raises(CloudUnclear, match="in a way that is unknown"):
         reap(
             known, remove=True, cloud=Provider(body).adapter(), clock=FakeClock(),
