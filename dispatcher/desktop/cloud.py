@@ -5,6 +5,7 @@ What ``CloudRefused``, ``CloudBusy`` and ``CloudUnclear`` prove is said in ``pro
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -12,6 +13,9 @@ from dispatcher.provision.provider import ProviderBusy, ProviderRefused, Provide
 
 TOKEN = "DIGITALOCEAN_API_TOKEN"  # noqa: S105 - a name
 """The secret, and environment variable, that holds the provider's token."""
+
+NAME = re.compile(r"[a-z]([a-z0-9-]{0,39}[a-z0-9])?")
+"""Names of our machines, as ``desktop.schema.json`` has it."""
 
 
 class CloudRefused(ProviderRefused):
@@ -32,9 +36,10 @@ class Droplet:
 
     Attributes:
         id: the provider's.
+        name: as ``NAME`` has it; "" for any other.
         status: ``new``, ``active``, ``off`` or ``archive``.
         ip: its public IPv4 address; "" while it has none.
-        region, size: slugs.
+        region, size: slugs; "" for what is none.
         tags: in the provider's order.
         created_at: seconds since the epoch, by the provider's clock.
     """

@@ -18,10 +18,18 @@ from typing import Any, NoReturn, TypeVar
 import httpx
 from pydantic import BaseModel, Field, ValidationError
 
-from dispatcher.desktop.cloud import TOKEN, CloudBusy, CloudRefused, CloudUnclear, Droplet, Order
+from dispatcher.desktop.cloud import (
+    NAME,
+    TOKEN,
+    CloudBusy,
+    CloudRefused,
+    CloudUnclear,
+    Droplet,
+    Order,
+)
 from dispatcher.errors import origin_of
 from dispatcher.model.times import epoch, is_rfc3339
-from dispatcher.provision.confidential import Confidential, printable
+from dispatcher.provision.confidential import Confidential
 from dispatcher.provision.http import TIMEOUT_S, HttpClient, Raw, header_number, sendable
 
 _T = TypeVar("_T")
@@ -29,7 +37,9 @@ _T = TypeVar("_T")
 API = "https://api.digitalocean.com"
 PAGE = 200
 MAX_PAGES = 50
-_NAME_LIMIT = 255
+_STATUS = re.compile(r"[a-z]{1,20}")
+_REGION = re.compile(r"[a-z]{3}[0-9]{1,2}")
+_SIZE = re.compile(r"[a-z][a-z0-9_]{0,9}(-[a-z0-9]{1,9}){1,4}")
 _HIGHEST_ID = 2**63 - 1
 _TAG = re.compile(r"[A-Za-z0-9_:-]{1,255}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
@@ -71,11 +81,11 @@ class _Droplet(BaseModel):
             raise ValueError("created_at is not a time")
         return Droplet(
             id=self.id,
-            name=printable(self.name, limit=_NAME_LIMIT),
-            status=printable(self.status, limit=_NAME_LIMIT),
+            name=_fitting(NAME, self.name),
+            status=_fitting(_STATUS, self.status),
             ip=str(IPv4Address(ip)) if ip else "",
-            region=printable(self.region.slug, limit=_NAME_LIMIT),
-            size=printable(self.size_slug, limit=_NAME_LIMIT),
+            region=_fitting(_REGION, self.region.slug),
+            size=_fitting(_SIZE, self.size_slug),
             tags=tuple(tag for tag in self.tags if _TAG.fullmatch(tag)),
             created_at=epoch(self.created_at),
         )
@@ -376,6 +386,11 @@ def _object(text: bytes) -> dict[str, Any] | None:
 def _message(answer: Mapping[str, Any] | None) -> str:
     message = (answer or {}).get("message")
     return message if isinstance(message, str) else ""
+
+
+def _fitting(pattern: re.Pattern[str], text: str) -> str:
+    """A text that is shown; "" for one that is unlike those that we know."""
+    return text if pattern.fullmatch(text) else ""
 
 
 def _number_or_name(text: str) -> int | str:

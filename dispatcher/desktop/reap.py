@@ -79,16 +79,22 @@ def reap(
 
 def _line(machine: Droplet, tags: Tags) -> str:
     run = tags.run_key(machine.tags) or "none"
+    called = f"droplet {machine.id} {machine.name}" if machine.name else _name(machine)
     return (
-        f"  droplet {machine.id} {machine.name} {machine.ip or '-'} {machine.region} "
-        f"{machine.size}, created {rfc3339(machine.created_at)}, run {run}"
+        f"  {called}, {machine.ip or '-'} {machine.region or '-'} {machine.size or '-'}, "
+        f"created {rfc3339(machine.created_at)}, run {run}"
     )
+
+
+def _name(machine: Droplet) -> str:
+    """A name that is not like ours may quote what is confidential on the machine."""
+    return machine.name or f"a machine with an odd name ({machine.id})"
 
 
 def _shown(machine: Droplet, tags: Tags) -> dict[str, object]:
     return {
         "droplet_id": machine.id,
-        "name": machine.name,
+        "name": _name(machine),
         "ip": machine.ip,
         "run_key": tags.run_key(machine.tags),
         "created_at": rfc3339(machine.created_at),

@@ -5,8 +5,11 @@ DigitalOcean's tags have letters, digits, ``_``, ``-`` and ``:``, at most 255, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+_RUN = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}:[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,9 +40,9 @@ class Tags:
         return (self.all, self.desktop(desktop_id), self.run(run_key))
 
     def run_key(self, tags: Iterable[str]) -> str:
-        """The run key that the tags of a machine name; "" for none."""
+        """The run key that the tags of a machine name; "" for none, or for what is no run key."""
         begin = f"{self.project}:run:"
         for tag in tags:
-            if tag.startswith(begin):
-                return tag.removeprefix(begin).replace(":", ".")
+            if tag.startswith(begin) and _RUN.fullmatch(run := tag.removeprefix(begin)):
+                return run.replace(":", ".")
         return ""

@@ -5,14 +5,13 @@ Creating, destroying and reaping are actions like any other; these functions onl
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dispatcher.desktop.apps import CATALOGUE_FILE, choose, find_catalogue
-from dispatcher.desktop.cloud import TOKEN
+from dispatcher.desktop.cloud import NAME, TOKEN
 from dispatcher.desktop.credentials import VARIABLE
 from dispatcher.desktop.params import check_create
 from dispatcher.errors import (
@@ -33,8 +32,6 @@ CREATE, DESTROY, REAP = "desktop", "desktop-destroy", "desktop-reap"
 
 
 DESKTOP = Kind(name=KIND, create=CREATE, destroy=DESTROY)
-
-_NAME = re.compile(r"[a-z]([a-z0-9-]{0,39}[a-z0-9])?")  # as the schema has it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +92,7 @@ def creating(action_id: str, params: Mapping[str, Any], *, catalogue: Path | Non
         InvalidValue: the name is none, or the catalogue lacks an app.
         BadParams: a run would refuse the params.
     """
-    if not _NAME.fullmatch(str(params["name"])):
+    if not NAME.fullmatch(str(params["name"])):
         raise InvalidValue(
             f"{quoted(str(params['name']))} cannot be the name of a desktop",
             remedy="Use a-z, 0-9 and -, the first a letter, at most 41, such as alice-1.",

@@ -78,15 +78,44 @@ def test_another_machine_than_the_one_asked_for_is_none() -> None:
         Provider({"droplet": droplet(8)}).adapter().get(7)
 
 
-def test_names_are_printable_and_cut_where_they_are_shown() -> None:
-    body = {"droplets": [droplet(7, TAGS.all, name="\x1b[2J" + "x" * 10_000, status="\x07")]}
+@pytest.mark.parametrize(
+    "odd",
+    ["\x1b[2J" + "x" * 10_000, "pw Ab3dEf9h key 000102030405060708090a0b0c0d0e0f", "Ab3dEf9h",
+     "a" * 42, "a-", "", "alice\n", "\uff41lice", "x_y"],
+)  # fmt: skip
+def test_what_fits_no_name_of_ours_is_not_shown(odd: str) -> None:
+    made = droplet(
+        7, TAGS.all, f"disinto:run:{''.join(filter(str.isalnum, odd))}", name=odd, status=odd,
+        size_slug=f"{odd}!", region={"slug": f"{odd}!"},
+    )  # fmt: skip
     recorder = Recorder()
     known = Known(droplets=frozenset(), run_keys=frozenset(), listed_at=START)
-    cloud = Provider({**body, "meta": {"total": 1}}).adapter()
+    cloud = Provider({"droplets": [made], "meta": {"total": 1}}).adapter()
     reap(known, remove=False, cloud=cloud, clock=FakeClock(), reporter=recorder, tags=TAGS)
-    assert all(line.isprintable() and len(line) < 600 for line in recorder.said)
+    assert recorder.said[1] == (
+        "  a machine with an odd name (7), - - -, created 2020-01-01T00:00:00.000Z, run none"
+    )
     assert recorder.left is not None
-    assert len(recorder.left["leftovers"][0]["name"]) <= 255
+    assert recorder.left["leftovers"] == [{
+        "droplet_id": 7, "name": "a machine with an odd name (7)", "ip": "", "run_key": "",
+        "created_at": "2020-01-01T00:00:00.000Z",
+    }]  # fmt: skip
+
+
+def test_what_fits_is_shown() -> None:
+    run_key = f"desktop-alice_1.{'0a' * 20}"
+    made = droplet(
+        7, *TAGS.for_run("desktop-alice_1", run_key), name="alice-1", size_slug="s-4vcpu-8gb-intel",
+        region={"slug": "nyc3"}, networks={"v4": [{"ip_address": "198.51.100.7", "type": "public"}]},
+    )  # fmt: skip
+    recorder = Recorder()
+    known = Known(droplets=frozenset(), run_keys=frozenset(), listed_at=START)
+    cloud = Provider({"droplets": [made], "meta": {"total": 1}}).adapter()
+    reap(known, remove=False, cloud=cloud, clock=FakeClock(), reporter=recorder, tags=TAGS)
+    assert recorder.said[1] == (
+        "  droplet 7 alice-1, 198.51.100.7 nyc3 s-4vcpu-8gb-intel, created 2020-01-01T00:00:00.000Z, "
+        f"run {run_key}"
+    )
 
 
 @pytest.mark.parametrize(
