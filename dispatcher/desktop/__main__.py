@@ -134,6 +134,8 @@ def _destroy(run: _Run) -> None:
         reporter=run.reporter,
         tags=run.tags,
         end_sessions=lambda _desktop_id: None,  # a machine takes its own gateway with it
+        project=params.project,
+        droplet_id=params.droplet_id,
     )
 
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection, Iterable
 
 from dispatcher.desktop.cloud import Cloud, CloudBusy, CloudUnclear
 from dispatcher.desktop.lifecycle import Observation, Record, State, advance, begin_removal
+from dispatcher.desktop.params import SETTINGS_FILE
 from dispatcher.desktop.tags import Tags
 from dispatcher.errors import Exit, TemporaryError, describe
+from dispatcher.provision.params import BadParams
 from dispatcher.provision.reporting import Reporter
 from dispatcher.provision.waiting import LONGEST_PAUSE_S, PAUSE_S, Clock, Pace
 
@@ -152,21 +154,40 @@ def destroy(
     reporter: Reporter,
     tags: Tags,
     end_sessions: Callable[[str], None],
+    project: str = "",
+    droplet_id: int | None = None,
 ) -> None:
     """Remove a desktop; one that is gone already is removed.
 
     Args:
         end_sessions: ends what is open at the gateway. Whatever it raises delays nothing.
+        project, droplet_id: by its inventory entry; "" and None if that is not known. Without them, a machine
+            whose tags are others looks as if it was gone.
 
     Raises:
+        BadParams: it was made with another project than the tags have.
         StillThere, CloudRefused: see ``Removal``.
     """
+    if project and project != tags.project:
+        raise BadParams(
+            f"{desktop_id} was made with the project {project}, and {SETTINGS_FILE} has {tags.project}: its "
+            "machine cannot be found by its tags",
+            remedy=f"Set project back to {project}, destroy it, and set it to {tags.project} again; or delete its "
+            "machine at DigitalOcean.",
+        )
     try:
         end_sessions(desktop_id)
     except Exception as error:  # noqa: BLE001 - a machine that goes on costs money
         reporter.say(f"sessions of {desktop_id} could not be ended: {describe(error)}")
     # What a run made that was killed a moment ago may not be listed by its tag yet.
-    removal = Removal(cloud, clock, reporter, tag=tags.desktop(desktop_id), doubtful=True)
+    removal = Removal(
+        cloud,
+        clock,
+        reporter,
+        tag=tags.desktop(desktop_id),
+        droplet_ids=() if droplet_id is None else (droplet_id,),
+        doubtful=True,
+    )
     removal.run()
     if removal.removed:
         reporter.say(f"deleted: {', '.join(f'droplet {each}' for each in removal.removed)}")

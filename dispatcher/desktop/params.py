@@ -78,9 +78,11 @@ class CreateParams(Strict):
 
 
 class DestroyParams(Strict):
-    """``[params]`` of ``desktop-destroy``."""
+    """``[params]`` of ``desktop-destroy``; ``project`` and ``droplet_id`` are those of the inventory entry."""
 
     id: str
+    project: str = ""
+    droplet_id: int | None = Field(default=None, gt=0, lt=2**63)
 
 
 class ReapParams(Strict):

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from dispatcher.loop.inventory import InventoryEntry
 from dispatcher.operate.desktops import Desktops, creating
-from dispatcher.operate.provisioned import Resources, Unverified
+from dispatcher.operate.provisioned import Kind, Resources, Unverified
 from dispatcher.toml.source import quoted
 
 
@@ -29,9 +29,11 @@ class NewAction:
 
 
 class Destroying(Protocol):
-    """Writes the action that destroys an entry, by a formula or the usual one."""
+    """Writes the action that destroys an entry, by a formula, with params that its entry gives."""
 
-    def __call__(self, action_id: str, entry_id: str, *, formula: str) -> bytes: ...
+    def __call__(
+        self, action_id: str, entry_id: str, *, formula: str, given: Mapping[str, Any]
+    ) -> bytes: ...
 
 
 def creation(
@@ -93,4 +95,14 @@ def destruction(
     """
     formula = destroying_formula(resources, entry)
     new_id = resources.free_id(f"destroy-{entry.id}")
-    return NewAction(id=new_id, data=destroying(new_id, entry.id, formula=formula))
+    data = destroying(
+        new_id, entry.id, formula=formula, given=_given(resources.kind, entry, formula)
+    )
+    return NewAction(id=new_id, data=data)
+
+
+def _given(kind: Kind, entry: InventoryEntry, formula: str) -> dict[str, Any]:
+    """What the entry gives to the usual formula; the params of another are not known."""
+    if entry.problem or formula != kind.destroy:
+        return {}
+    return {key: entry.entry[key] for key in kind.given if key in entry.entry}

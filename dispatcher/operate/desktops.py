@@ -31,7 +31,7 @@ CREATE, DESTROY, REAP = "desktop", "desktop-destroy", "desktop-reap"
 """Names of the formulas."""
 
 
-DESKTOP = Kind(name=KIND, create=CREATE, destroy=DESTROY)
+DESKTOP = Kind(name=KIND, create=CREATE, destroy=DESTROY, given=("project", "droplet_id"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,10 +103,17 @@ def creating(action_id: str, params: Mapping[str, Any], *, catalogue: Path | Non
     return action_text(action_id, CREATE, f"desktop {params['name']}", (TOKEN, VARIABLE), params)
 
 
-def destroying(action_id: str, entry_id: str, *, formula: str = "") -> bytes:
-    """The action that destroys one, by the formula that its entry names."""
+def destroying(
+    action_id: str, entry_id: str, *, formula: str = "", given: Mapping[str, Any] | None = None
+) -> bytes:
+    """The action that destroys one, by the formula that its entry names.
+
+    Args:
+        given: other params, by the entry.
+    """
+    params = {"id": entry_id, **(given or {})}
     return action_text(
-        action_id, formula or DESTROY, f"destroy desktop {entry_id}", (TOKEN,), {"id": entry_id}
+        action_id, formula or DESTROY, f"destroy desktop {entry_id}", (TOKEN,), params
     )
 
 

@@ -43,11 +43,13 @@ class Kind:
     Attributes:
         name: of the kind in the inventory, of the command, and for people.
         create, destroy: names of the formulas.
+        given: keys of an entry that are params of ``destroy``.
     """
 
     name: str
     create: str
     destroy: str
+    given: tuple[str, ...] = ()
 
 
 CREATING, DESTROYED, UNKNOWN = "CREATING", "DESTROYED", "UNKNOWN"

@@ -44,9 +44,15 @@ def updating(action_id: str, params: Mapping[str, Any], secrets: Sequence[str] =
     return _action(action_id, UPDATE, f"update stack {params['id']}", params, secrets)
 
 
-def destroying(action_id: str, entry_id: str, *, formula: str = "") -> bytes:
-    """The action that destroys one, by the formula that its entry names."""
-    params = {"id": entry_id}
+def destroying(
+    action_id: str, entry_id: str, *, formula: str = "", given: Mapping[str, Any] | None = None
+) -> bytes:
+    """The action that destroys one, by the formula that its entry names.
+
+    Args:
+        given: other params, by the entry.
+    """
+    params = {"id": entry_id, **(given or {})}
     return _action(action_id, formula or STACK.destroy, f"destroy stack {entry_id}", params)
 
 

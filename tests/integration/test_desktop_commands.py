@@ -206,7 +206,7 @@ def destroy_it(stage: Stage, person: Person) -> None:
     assert person("destroy", DESK, "--no-follow").code == Exit.USAGE, "nobody to ask"
     assert person("destroy", DESK, "--yes", "--no-follow").code == Exit.OK
     spec = submitted(stage, f"destroy-{DESK}")
-    assert spec.params == {"id": DESK}
+    assert spec.params == {"id": DESK, "droplet_id": 77}
     again = person("destroy", DESK, "--yes", "--no-follow")
     assert again.code == Exit.CANTCREAT
     assert f"destroy-{DESK} destroys {DESK} already" in again.err

@@ -256,7 +256,7 @@ def destroyed(stage: Stage, browser: TestClient) -> None:
     assert "Everything on it is lost" in browser.get(page).text
     assert pressed(browser, page) == (303, f"/desktops/{DESK}")
     spec = submitted(stage, f"destroy-{DESK}")
-    assert spec.params == {"id": DESK}
+    assert spec.params == {"id": DESK, "droplet_id": 77}
     until(browser, destroying=f"destroy-{DESK}")
     again = browser.delete(f"/desktops/{DESK}", headers=headers)
     assert again.status_code == 409

@@ -172,7 +172,12 @@ class Desktops:
             order=order,
             run_tag=TAGS.run(run_key),
             fingerprint=FINGERPRINT,
-            entry={"id": desktop_id, "run_key": run_key, "apps": list(apps)},
+            entry={
+                "id": desktop_id,
+                "run_key": run_key,
+                "project": TAGS.project,
+                "apps": list(apps),
+            },
             keep_on_error=keep_on_error,
             confidential=confidential or Confidential(),
         )
@@ -195,14 +200,22 @@ class Desktops:
         """Forget an entry, as nothing but a defect or a lost node would."""
         del self.inventory[desktop_id]
 
-    def destroy(self, desktop_id: str, *, steps: Steps | None = None) -> Recorder:
-        """One run of ``desktop-destroy``."""
+    def destroy(
+        self, desktop_id: str, *, steps: Steps | None = None, project: str = ""
+    ) -> Recorder:
+        """One run of ``desktop-destroy``, by what the inventory names.
+
+        Args:
+            project: in the settings as they are now; "" for the usual one.
+        """
         steps = steps or Steps()
+        entry = self.inventory.get(desktop_id, {})
         recorder, self.clock.steps = Recorder(steps=steps), steps
         try:
             destroy(
                 desktop_id, cloud=self.adapter(steps), clock=self.clock, reporter=recorder,
-                tags=TAGS, end_sessions=lambda _: None,
+                tags=Tags(project=project or TAGS.project), end_sessions=lambda _: None,
+                project=entry.get("project", ""), droplet_id=entry.get("droplet_id"),
             )  # fmt: skip
         finally:
             self.clock.steps = Steps()

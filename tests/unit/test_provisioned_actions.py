@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -47,6 +48,16 @@ def test_the_formula_that_an_entry_names_destroys_it_if_a_signature_proves_it() 
         destruction(desktops(verifies=False), entry("other"), destroying)
     action = destruction(desktops(), entry("other"), destroying)
     assert b'formula = "other"' in action.data
+
+
+def test_the_usual_formula_is_told_what_the_entry_says_of_the_machine() -> None:
+    made = {"project": "desks", "droplet_id": 7, "name": "web"}
+    usual, other = replace(entry(USUAL), entry=made), replace(entry("other"), entry=made)
+    params = tomllib.loads(destruction(desktops(), usual, destroying).data.decode())["params"]
+    assert params == {"id": "web", "project": "desks", "droplet_id": 7}
+    for odd in (other, replace(usual, problem="forged"), entry(USUAL)):
+        action = destruction(desktops(), odd, destroying)
+        assert tomllib.loads(action.data.decode())["params"] == {"id": "web"}
 
 
 def action(action_id: str, formula: str) -> bytes:
