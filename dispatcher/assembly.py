@@ -390,12 +390,14 @@ def open_sources(
 ) -> tuple[Source, ...]:
     """What starts actions by itself; nothing if nothing is signed."""
     from dispatcher.loop.expiry import Expiry
+    from dispatcher.loop.formulas import FormulaStore
     from dispatcher.loop.signing import id_secret
     from dispatcher.sources.schedules import Schedules
 
     if not settings.attestation.enabled:
         return ()
-    expiry = Expiry(repo, inventory, id_secret(settings, vault))
+    formulas = FormulaStore(folder=settings.formulas.path, repo=repo)
+    expiry = Expiry(repo, inventory, id_secret(settings, vault), formulas.given)
     return (Schedules(repo, limit=settings.limits.max_action_bytes), expiry)
 
 

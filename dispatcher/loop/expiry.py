@@ -12,7 +12,7 @@ The action has the secrets and mounts of the one that wrote the entry, which is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 from dispatcher.loop.expiry_attempts import Attempt, AttemptIds, next_attempt
@@ -22,6 +22,7 @@ from dispatcher.loop.inventory_search import Locate
 from dispatcher.model.action import MAX_ACTION_BYTES, Action, parse_action
 from dispatcher.model.sure_time import SureTime
 from dispatcher.model.times import epoch
+from dispatcher.ops_repo.changes import Formulas
 from dispatcher.sources import Look, SourceNote, SourceState, Wanted, Wants
 from dispatcher.sources.base import WANTED_LIMIT
 
@@ -52,10 +53,18 @@ class Expiry:
         repo: the ops repo.
         inventory: what exists.
         secret: of the ids; see ``AttemptIds``. Raises ``Unavailable`` or ``Denied``.
+        given: which keys of an entry a destroying formula, by its name, wants as params.
     """
 
-    def __init__(self, repo: Repo, inventory: InventoryReader, secret: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        repo: Repo,
+        inventory: InventoryReader,
+        secret: Callable[[], bytes],
+        given: Callable[[str, Formulas], Collection[str]],
+    ) -> None:
         self._repo, self._inventory, self._secret = repo, inventory, secret
+        self._given = given
 
     @property
     def kind(self) -> str:
@@ -85,7 +94,7 @@ class Expiry:
         for entry in due:
             if len(wanted) == WANTED_LIMIT:
                 break
-            action = self._action(entry)
+            action = self._action(entry, look.formulas)
             if action is None:
                 notes.append(_broken(entry, _why_not(entry)))
             else:
@@ -116,18 +125,22 @@ class Expiry:
             attempts[path] = next_attempt(look, ids, named.get(ids.stem, ()), mark=mark)
         return attempts
 
-    def _action(self, entry: InventoryEntry) -> Mapping[str, object] | None:
+    def _action(self, entry: InventoryEntry, formulas: Formulas) -> Mapping[str, object] | None:
         """The keys of the action that destroys an entry."""
         if not entry.destroyed_by:
             return None
         creator = self._creator(entry)
         if creator is None:
             return None
+        wanted = self._given(entry.destroyed_by, formulas)
+        more = {
+            key: entry.entry[key] for key in wanted if isinstance(entry.entry.get(key), str | int)
+        }
         given: dict[str, Any] = {
             "formula": entry.destroyed_by,
             "context": f"{entry.kind} {entry.id} expired at {entry.expires_at}",
             "secrets": list(creator.secrets),
-            "params": {"id": entry.id},
+            "params": {**more, "id": entry.id},
         }
         return {**given, "mounts": list(creator.mounts)} if creator.mounts else given
 

@@ -131,6 +131,12 @@ class FormulaStore:
         schema = self._schema(schema_name(formula.ref.name), formula.schema)
         return schema if isinstance(schema, FormulaSchema) else None
 
+    def given(self, name: str, formulas: Formulas) -> tuple[str, ...]:
+        """Keys of an entry that a formula which destroys it wants as params; none if it has no usable schema."""
+        found = self.find(name, formulas)
+        schema = self.schema_of(found) if isinstance(found, Formula) else None
+        return schema.declared.given if schema else ()
+
     def _by_hashes(self, ref: FormulaRef) -> Formula | Unusable:
         text = self._blob(ref.blob, FORMULA_LIMIT)
         if isinstance(text, int):

@@ -14,7 +14,7 @@ from dispatcher.toml.source import quoted
 MAX_FILES = 20
 """Files that one formula may read."""
 
-_KEYS = ("creates", "updates", "destroys", "destroyed_by", "files")
+_KEYS = ("creates", "updates", "destroys", "destroyed_by", "given", "files")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,10 +23,12 @@ class Declared:
 
     Attributes:
         inventory: what a run does to the inventory; None for nothing.
+        given: keys of the entry that are params of the run that destroys it, in order.
         files: names of the files beside the formula that it reads, in order.
     """
 
     inventory: Declaration | None = None
+    given: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
 
 
@@ -43,8 +45,9 @@ def read_declared(value: object) -> Declared | list[str]:
         if key not in _KEYS
     ]
     inventory = _inventory(value, wrong)
+    given = _given(value, wrong)
     files = _files(value.get("files", []), wrong)
-    return wrong or Declared(inventory=inventory, files=files)
+    return wrong or Declared(inventory=inventory, given=given, files=files)
 
 
 def _inventory(value: Mapping[str, object], wrong: list[str]) -> Declaration | None:
@@ -69,6 +72,16 @@ def _inventory(value: Mapping[str, object], wrong: list[str]) -> Declaration | N
         )
         return None
     return Declaration(change=changes[0], kind=kind, destroyed_by=str(destroyed_by))
+
+
+def _given(value: Mapping[str, object], wrong: list[str]) -> tuple[str, ...]:
+    given = value.get("given", [])
+    if not isinstance(given, list) or not all(isinstance(key, str) for key in given):
+        wrong.append('"given" must be a list of keys of the entry')
+        return ()
+    if given and (Change.DESTROYS not in value or "id" in given):
+        wrong.append('"given" goes with "destroys", and does not name "id", which is always given')
+    return tuple(given)
 
 
 def _files(value: object, wrong: list[str]) -> tuple[str, ...]:

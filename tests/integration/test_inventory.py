@@ -32,7 +32,7 @@ SCHEMAS = {
     "unmake": {
         "properties": {"id": {"type": "string"}},
         "required": ["id"],
-        "x-disinto": {"destroys": "machine"},
+        "x-disinto": {"destroys": "machine", "given": ["n", "address"]},
     },
     "plain": {},
 }
@@ -307,7 +307,7 @@ def test_what_expires_is_destroyed_once_and_a_forged_lifetime_does_nothing(
     assert ENTRY not in listed.split()
     assert listed.count("expire-") == 4, "two actions, and their results"
     submitted = [s for s in stage.scheduler.submitted if s.key.action_id == action_id]
-    assert [s.params for s in submitted] == [{"id": "web"}]
+    assert [s.params for s in submitted] == [{"id": "web", "n": 1}]
 
     # Brought back, it is not destroyed again.
     before = len(stage.scheduler.submitted)

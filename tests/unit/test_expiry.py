@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ AT = 1_800_000_000.0
 ACTION = b'id = "web"\nformula = "make"\ncontext = "c"\nsecrets = []\n'
 BLOB = "b" * 40
 SECRET = b"k" * 32
+GIVEN = {"unmake": ("number", "not-there", "none", "place")}
 
 
 class Repo:
@@ -65,10 +67,16 @@ def wants(
         kept_results=dict,
         marks={},
         ids=frozenset,
+        formulas=None,
         is_used=used.__contains__,
         written=lambda action_id: run,
     )
-    expiry = Expiry(Repo(), cast(InventoryReader, inventory), lambda: SECRET)
+    expiry = Expiry(
+        Repo(),
+        cast(InventoryReader, inventory),
+        lambda: SECRET,
+        lambda name, _: GIVEN.get(name, ()),
+    )
     return expiry.look(cast(Look, look))
 
 
@@ -76,6 +84,12 @@ def test_what_is_over_is_wanted_destroyed() -> None:
     (wanted,) = wants(entry()).actions
     assert wanted.action["formula"] == "unmake"
     assert wanted.action["params"] == {"id": "web"}
+
+
+def test_a_destroying_formula_is_given_what_it_declares() -> None:
+    made = {"number": 7, "place": "here", "none": None, "secret": "no", "id": "other"}
+    (wanted,) = wants(replace(entry(), entry=made)).actions
+    assert wanted.action["params"] == {"id": "web", "number": 7, "place": "here"}
 
 
 @pytest.mark.parametrize("behind_s", [0.75, 20.0])

@@ -139,7 +139,25 @@ def test_declarations() -> None:
         inventory=Declaration(change=Change.CREATES, kind="machine", destroyed_by="unmake"),
         files=("a.json", "b.j2"),
     )
+    made = usable({"x-disinto": {"destroys": "machine", "given": ["place", "number"]}})
+    assert made.declared.given == ("place", "number")
     assert usable({}).declared == Declared()
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"creates": "machine", "given": ["place"]},
+        {"given": ["place"]},
+        {"destroys": "machine", "given": ["id"]},
+        {"destroys": "machine", "given": "place"},
+        {"destroys": "machine", "given": [7]},
+    ],
+)
+def test_what_is_given_is_keys_for_a_destruction(declared: dict[str, Any]) -> None:
+    made = parsed({"x-disinto": declared})
+    assert isinstance(made, InvalidSchema)
+    assert '"given"' in str(made)
 
 
 def doubled(levels: int) -> dict[str, Any]:
