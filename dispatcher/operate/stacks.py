@@ -11,13 +11,12 @@ from dispatcher.operate.provisioned import DESTROYED, Kind, Resource, Resources,
 from dispatcher.operate.submission import AlreadyThere
 from dispatcher.provision.params import BadParams, read_settings
 from dispatcher.stack.params import (
-    NAME,
     SETTINGS_FILE,
     StackParams,
     StackSettings,
     host_of,
 )
-from dispatcher.stack.platform import TOKEN
+from dispatcher.stack.platform import NAME, TOKEN
 
 STACK = Kind(name="stack", create="stack", destroy="stack-destroy")
 UPDATE, REAP = "stack-update", "stack-reap"

@@ -16,13 +16,12 @@ from dispatcher.provision.http import check_url
 from dispatcher.provision.params import BadParams, Strict, Time, read_settings
 from dispatcher.stack.environment import NAME as VARIABLE
 from dispatcher.stack.environment import encoded
-from dispatcher.stack.platform import TOKEN
+from dispatcher.stack.platform import NAME, TOKEN
 from dispatcher.stack.registry import IMAGE
 
 SETTINGS_FILE = "stack-settings.json"
 """The settings, beside the formulas: a file that each of them reads, so it is approved with them."""
 
-NAME = re.compile(r"[a-z][a-z0-9-]{1,18}[a-z0-9]", re.ASCII)
 RESERVED = "admin,api,www,root,system,test,demo,portal,deploy"
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 _OURS = re.compile(r"DISINTO_|VAULT_")

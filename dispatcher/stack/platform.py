@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -27,6 +28,10 @@ class PlatformUnclear(ProviderUnclear):
     """No usable answer: the request may have been carried out."""
 
 
+NAME = re.compile(r"[a-z][a-z0-9-]{1,18}[a-z0-9]", re.ASCII)
+"""Names of stacks, as ``stack.schema.json`` has it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Project:
     """What holds the applications of one stack.
@@ -46,6 +51,11 @@ class Project:
     application_ids: tuple[str, ...]
     created_at: str
     services: int = 0
+
+    @property
+    def shown(self) -> str:
+        """Its name, if it is like ours: another one may quote what is confidential at the server."""
+        return self.name if NAME.fullmatch(self.name) else "a project with an odd name"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

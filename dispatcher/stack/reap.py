@@ -46,6 +46,11 @@ def leftovers(
     ]
 
 
+def _mark(project: Project) -> str:
+    """The mark alone: a description may have more."""
+    return str(Mark.read(project.description))
+
+
 def _age_known(project: Project) -> float:
     """When it was made; never, if the server does not say so in a way that is known."""
     try:
@@ -68,9 +73,9 @@ def reap(known: Known, project: str, tools: Tools, *, remove: bool) -> None:
     listed = patiently(tools.platform.projects, pace)
     found = leftovers(listed, known, project, before=before)
     reporter.say(f"{len(listed)} projects at the server, {len(found)} left over")
-    shown = [{"name": each.name, "project_id": each.id, "mark": each.description} for each in found]
+    shown = [{"name": each.shown, "project_id": each.id, "mark": _mark(each)} for each in found]
     for each in found:
-        reporter.say(f"  {each.name}, created {each.created_at}, {each.description}")
+        reporter.say(f"  {each.shown}, created {each.created_at}, {_mark(each)}")
     reporter.outputs({"leftovers": shown, "removed": []})
     if not remove:
         if found:

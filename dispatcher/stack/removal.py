@@ -131,16 +131,16 @@ class Removal:
         busy = [each for each in applications if not self._is_quiet(each)]
         if busy:
             return
-        self._reporter.progress(Stage.REMOVING_APPLICATION, project.name)
+        self._reporter.progress(Stage.REMOVING_APPLICATION, project.shown)
         for application in applications:
             self.volumes += [m.volume for m in application.mounts if m.volume not in self.volumes]
             self._platform.delete_application(application.id)
         if project.services:
             raise StillThere(
-                f"project {project.name} has other services than its application, so it is kept",
+                f"project {project.shown} has other services than its application, so it is kept",
                 remedy="Remove them at the server, then destroy the stack again.",
             )
-        self._reporter.progress(Stage.REMOVING_PROJECT, project.name)
+        self._reporter.progress(Stage.REMOVING_PROJECT, project.shown)
         if self._platform.remove_project(project.id):
             self.removed.append(project.id)
 
