@@ -114,6 +114,7 @@ def test_a_withdrawal_is_known_while_earlier_heads_are_being_recorded(
     stage.once()
     service = stage.start()
     go.clear()
+    noted = None
     try:
         back = stage.scene.merge({"README.md": "other\n"}, "Anything")
         views(stage, back)
