@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from dispatcher.model.backoff import backoff_s
 from dispatcher.model.times import epoch, rfc3339
 from dispatcher.model.verdicts import Verdict
 from dispatcher.sources import Look, WrittenRun
@@ -160,7 +161,7 @@ def _ended_at(run: WrittenRun) -> float | None:
 
 def _pause(made: int) -> float:
     """Seconds before the next, after so many attempts."""
-    return min(FIRST_PAUSE_S * float(GROWTH) ** min(made - 1, 20), LONGEST_PAUSE_S)
+    return backoff_s(FIRST_PAUSE_S, LONGEST_PAUSE_S, made, growth=GROWTH)
 
 
 def _how(action_id: str, verdicts: Mapping[str, Verdict]) -> str:

@@ -22,6 +22,7 @@ from dispatcher.loop.inventory_standing import Altered
 from dispatcher.loop.looks import kept_results
 from dispatcher.loop.pollers import Pauses, Pollers
 from dispatcher.loop.view import View
+from dispatcher.model.backoff import backoff_s
 from dispatcher.model.inventory_entry import INVENTORY_PATH
 from dispatcher.model.run import Claim
 from dispatcher.model.times import took
@@ -62,7 +63,7 @@ class _Restored:
     @property
     def next_at(self) -> float:
         """When it may be again."""
-        return self.at + min(FIRST_PAUSE_S * float(GROWTH) ** (self.times - 1), LONGEST_PAUSE_S)
+        return self.at + backoff_s(FIRST_PAUSE_S, LONGEST_PAUSE_S, self.times, growth=GROWTH)
 
 
 class InventoryRestoring:

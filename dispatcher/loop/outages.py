@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dispatcher.errors import Dependency
+from dispatcher.model.backoff import backoff_s
 from dispatcher.model.health import Outage
 
 FIRST_PAUSE_S = 0.5
@@ -38,7 +39,7 @@ class Outages:
         before, ended_at = self._over.pop(dependency, (None, 0.0))
         relapse = before if now - ended_at < RELAPSE_S else None
         tries = (current.tries if current else relapse.tries if relapse else 0) + 1
-        pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(tries - 1, 10))
+        pause = backoff_s(FIRST_PAUSE_S, LONGEST_PAUSE_S, tries)
         self._outages[dependency] = Outage(
             since=current.since if current else time.time(),
             error=str(error),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from dispatcher.errors import describe
+from dispatcher.model.backoff import backoff_s
 
 FIRST_RETRY_S = 1.0
 LONGEST_RETRY_S = 300.0
@@ -53,7 +54,7 @@ class Retries:
         """Note a failure; returns the number of failures in a row."""
         before = self._retries.get(action_id)
         tries = before.tries + 1 if before else 1
-        pause_s = min(self._longest_s, FIRST_RETRY_S * 2 ** min(tries - 1, 10))
+        pause_s = backoff_s(FIRST_RETRY_S, self._longest_s, tries)
         self._retries[action_id] = Retry(tries=tries, again_at=self._clock() + pause_s, error=error)
         self.note(action_id, error)
         return tries

@@ -19,5 +19,6 @@ package.
 * ``health``, ``notice``, ``checks``: what people are shown: the state of a dispatcher,
   notifications, checks
 * ``times``, ``zones``: times as text, and on clocks in time zones
+* ``backoff``: the pauses between tries
 * ``sure_time``: the time as far as clocks can be relied on
 """

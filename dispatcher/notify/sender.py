@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from dispatcher.errors import DisintoError, describe
+from dispatcher.model.backoff import backoff_s
 from dispatcher.model.notice import Notice
 from dispatcher.notify.base import MessageRefused, Sink, SinkUnavailable
 from dispatcher.notify.store import Queued, Store
@@ -161,7 +162,7 @@ class Sender:
 
     def _pause(self, retry_after_s: float) -> float:
         self._failures += 1
-        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * float(2 ** min(self._failures - 1, 10)))
+        pause_s = backoff_s(FIRST_PAUSE_S, LONGEST_PAUSE_S, self._failures)
         pause_s = max(pause_s * random.uniform(0.7, 1.3), retry_after_s)  # noqa: S311 - jitter
         self._again_at = self._clock() + pause_s
         return pause_s

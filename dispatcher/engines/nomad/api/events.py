@@ -23,6 +23,7 @@ import httpx
 
 from dispatcher.engines.nomad.api.connection import Connection
 from dispatcher.errors import TemporaryError
+from dispatcher.model.backoff import backoff_s
 
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 15.0
@@ -169,7 +170,7 @@ class EventStream:
 
 
 def _pause(attempt: int) -> float:
-    ceiling: float = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(attempt, 10))
+    ceiling = backoff_s(FIRST_PAUSE_S, LONGEST_PAUSE_S, attempt + 1)
     return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter
 
 
