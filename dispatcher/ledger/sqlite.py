@@ -23,6 +23,7 @@ from importlib import resources
 from pathlib import Path
 
 from dispatcher.errors import Conflict, Dependency, Exit, PermanentError, Unavailable
+from dispatcher.host.durable import sync_directory
 from dispatcher.host.private import make_private, take_from_others
 from dispatcher.host.sqlite_transaction import transaction
 from dispatcher.ledger.base import AlreadyClaimed, Lease, Note
@@ -268,7 +269,7 @@ class SqliteLedger:
                 db.close()
             with contextlib.suppress(FileExistsError):  # another process created it first
                 os.link(draft, self._file)
-            _sync_folder(self._folder)
+            sync_directory(self._folder)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -390,11 +391,3 @@ def _next_version(db: sqlite3.Connection) -> int:
     row = db.execute("UPDATE counter SET value = value + 1 RETURNING value").fetchone()
     version: int = row[0]
     return version
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

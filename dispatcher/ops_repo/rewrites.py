@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dispatcher.errors import Misconfigured
+from dispatcher.host.durable import sync_directory
 from dispatcher.model.formula_files import formula_of_schema
 from dispatcher.model.paths import FORMULAS_PATH, JUDGED, RESULT_ENDING
 from dispatcher.model.run import FormulaKind
@@ -122,7 +123,7 @@ def write(file: Path, text: str) -> None:
         finally:
             Path(unfinished).unlink(missing_ok=True)
         for changed in (folder, folder.parent):
-            _sync(changed)
+            sync_directory(changed)
     except OSError as failed:
         raise Misconfigured(
             f"{folder} cannot be written: {failed.strerror}",
@@ -145,14 +146,6 @@ def names(folder: Path, suffix: str) -> list[str]:
             f"{folder} cannot be read: {failed.strerror}",
             remedy="Let the dispatcher's user read it: it records which approvals were withdrawn.",
         ) from failed
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _load(file: Path) -> Touched:

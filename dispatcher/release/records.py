@@ -17,6 +17,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dispatcher.errors import Exit, PermanentError, reason_of
+from dispatcher.host.durable import sync_directory
 from dispatcher.release.layout import Layout
 
 COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?", re.ASCII)
@@ -271,15 +272,6 @@ def replace_file(path: Path, text: str, *, mode: int = 0o644) -> None:
         new.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Path) -> str:

@@ -11,9 +11,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from dispatcher.errors import Exit, PermanentError
+from dispatcher.host.durable import sync_directory
 from dispatcher.release.commands import Commands, base_environment
 from dispatcher.release.layout import Layout
-from dispatcher.release.records import sync_directory
 from dispatcher.release.settings import ReleaseSettings
 
 _COMPLETE = ".complete"
