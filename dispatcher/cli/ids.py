@@ -175,7 +175,9 @@ def _printed(*command: str) -> bytes:
 def _all_of(descriptor: int, *, by: float) -> bytes | None:
     """All that can be read; None if it has no end by then."""
     data = b""
-    while select.select([descriptor], [], [], max(0.0, by - time.monotonic()))[0]:
+    readable = select.poll()  # select.select() takes no descriptor beyond 1,023
+    readable.register(descriptor, select.POLLIN)
+    while readable.poll(max(0.0, by - time.monotonic()) * 1000):
         piece = os.read(descriptor, PIECE)
         if not piece:
             return data

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -199,6 +201,18 @@ def test_a_git_that_fails_or_hangs_offers_nothing(
     before = children()
     assert ids._printed(*command) == b""
     assert children() <= before, "none is left"
+
+
+def test_a_program_is_read_in_a_process_with_many_open_files() -> None:
+    output, end = os.pipe()
+    many = fcntl.fcntl(output, fcntl.F_DUPFD, 2000)
+    os.write(end, b"deploy")
+    os.close(end)
+    try:
+        assert ids._all_of(many, by=time.monotonic() + 60) == b"deploy"
+    finally:
+        os.close(output)
+        os.close(many)
 
 
 def test_all_that_a_program_prints_is_read() -> None:
