@@ -82,10 +82,14 @@ class _Records:
     """What the forge says of a request, while it is being asked for.
 
     Attributes:
+        number: of the request.
         asked_in: the round in which it was asked for.
+        head: the commit that was merged.
     """
 
+    number: int
     asked_in: int
+    head: Future[str | None]
     reviews: Future[Sequence[Review]]
     pushes: Future[Sequence[Push]]
     commits: Future[Sequence[RequestCommit]]
@@ -216,7 +220,10 @@ class ForgejoGate:
         cached = self._requests.get(change)
         if cached is not None:
             return *cached, None
-        request = self._find_settled(lineage, question)
+        # Everything is asked at once about the request that the commit names, and again if it was another.
+        named = self._history.names_request(change)
+        records = self._ask(named) if named else None
+        request, looks = self._find_settled(lineage, question)
         if request is None:
             raise _No(
                 Answer.REFUSED,
@@ -224,43 +231,55 @@ class ForgejoGate:
                 f"pull request; {_bring(question.path)}",
                 commit=change,
             )
-        number = request.number
-        with self._lock:
-            asked_in = self._round
-        records = _Records(
-            asked_in=asked_in,
-            reviews=self._threads.submit(self._forge.reviews, number),
-            pushes=self._threads.submit(self._forge.pushes, number),
-            commits=self._threads.submit(self._forge.request_commits, number),
-        )
-        head = self._merged_head(request)
+        if records is None or records.number != request.number or looks > 1:
+            records = self._ask(request.number)
+        head = self._merged_head(request, records)
         with self._lock:
             if len(self._requests) >= 10_000:
                 self._requests.clear()
             self._requests[change] = (request, head)
         return request, head, records
 
-    def _find_settled(self, lineage: Lineage, question: Question) -> Request | None:
-        return find_settled(
-            lambda: self._find(lineage.mainline.sha, question.commit),
+    def _ask(self, number: int) -> _Records:
+        """Ask for what the forge says of a request, without waiting for the answers."""
+        with self._lock:
+            asked_in = self._round
+        return _Records(
+            number=number,
+            asked_in=asked_in,
+            head=self._threads.submit(self._forge.merged_head, number),
+            reviews=self._threads.submit(self._forge.reviews, number),
+            pushes=self._threads.submit(self._forge.pushes, number),
+            commits=self._threads.submit(self._forge.request_commits, number),
+        )
+
+    def _find_settled(self, lineage: Lineage, question: Question) -> tuple[Request | None, int]:
+        """The request, and how often it was looked for."""
+        looks = 0
+
+        def find() -> Request | None:
+            nonlocal looks
+            looks += 1
+            return merged_request(
+                self._forge,
+                self._history,
+                branch=self._branch,
+                change=lineage.mainline.sha,
+                head=question.commit,
+                pages=LOOK_BACK_PAGES,
+            )
+
+        request = find_settled(
+            find,
             age_s=self._wall() - lineage.mainline.committed_at,
             settles_s=MERGE_SETTLES_S,
             tries=SETTLE_TRIES,
             pause_s=self._pause_s,
         )
+        return request, looks
 
-    def _find(self, change: str, head: str) -> Request | None:
-        return merged_request(
-            self._forge,
-            self._history,
-            branch=self._branch,
-            change=change,
-            head=head,
-            pages=LOOK_BACK_PAGES,
-        )
-
-    def _merged_head(self, request: Request) -> str:
-        head = self._forge.merged_head(request.number)
+    def _merged_head(self, request: Request, records: _Records) -> str:
+        head = records.head.result()
         if head is None:
             raise _No(
                 Answer.REFUSED,

@@ -52,6 +52,12 @@ class History(Protocol):
         """
         ...
 
+    def names_request(self, commit: str) -> int:
+        """Number of the pull request that a commit's subject names, as a forge's merges do; 0 for none.
+        Whoever wrote the commit chose it: it tells what to ask, and nothing else.
+        """
+        ...
+
 
 class SignedHistory(History, Protocol):
     """What gate ``signed`` needs beyond that, where one approval by anybody is not enough."""

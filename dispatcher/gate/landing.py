@@ -34,6 +34,7 @@ REMEMBERED = 1_000
 class Requests(Protocol):
     """The part of ``dispatcher.forge.ForgeApi`` that a search for a request needs."""
 
+    def request(self, number: int) -> Request | None: ...
     def request_of(self, commit: str) -> Request | None: ...
     def closed_requests(self, page: int) -> Sequence[Request]: ...
 
@@ -55,6 +56,10 @@ def merged_request(
     Raises:
         Unavailable, Denied: the forge or the clone is unavailable.
     """
+    named = history.names_request(change)  # may be a lie; the forge's own record decides
+    request = forge.request(named) if named else None
+    if request is not None and _merged_here(request, change, branch):
+        return request
     direct = forge.request_of(change)
     if direct is not None and _merged_here(direct, change, branch):
         return direct

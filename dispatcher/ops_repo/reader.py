@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -31,6 +32,8 @@ _FORMAT = "%x00".join(
 _FIELDS = 10
 LONGEST = 4_096
 """Maximum bytes of a path that is looked up. The longest path of an action has about 130."""
+
+_REQUEST = re.compile(rb"\(#([0-9]{1,9})\)")
 
 _FEW = 20
 """Maximum of paths of one directory that are looked up one by one."""
@@ -236,6 +239,13 @@ def _arrivals_since(
     if len(fresh) == 1:
         return dict.fromkeys(fresh, _committed_at(clone, commit))
     return _arrivals(clone, (f"^{old}", commit), fresh)
+
+
+def names_request(clone: Clone, commit: str) -> int:
+    """See ``RepoReader.names_request``; at no cost of a process."""
+    subject = clone.objects.contents([commit])[commit].partition(b"\n\n")[2].partition(b"\n")[0]
+    numbers = _REQUEST.findall(subject[:LONGEST])
+    return int(numbers[-1]) if numbers else 0
 
 
 def _committed_at(clone: Clone, commit: str) -> float:

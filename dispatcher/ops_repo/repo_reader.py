@@ -143,6 +143,12 @@ class RepoReader:
             lambda: lineage.mainline(self._text, commit, since=since, limit=limit)
         )
 
+    def names_request(self, commit: str) -> int:
+        """Number of the pull request that a commit's subject names last; 0 for none. A forge's merges and
+        squashed commits have it, and whoever writes a commit can put any number there.
+        """
+        return self._repairing(lambda: reader.names_request(self._clone, commit))
+
     def contributions(self, origin: Lineage, path: str) -> tuple[Contribution, ...]:
         """The commits that changed a file and came to the branch together, the last change first."""
         return self._repairing(

@@ -89,6 +89,11 @@ class FakeForge:
         if self.fault is not None:
             raise self.fault
 
+    def request(self, number: int) -> Request | None:
+        self._called("request")
+        listed = (each for page in self.closed for each in page)
+        return next((each for each in listed if each.number == number), None)
+
     def request_of(self, commit: str) -> Request | None:
         self._called("request_of")
         return self.direct
@@ -156,6 +161,7 @@ class FakeHistory:
     committed_at: int = 0
     blobs: dict[tuple[str, str], str] = field(default_factory=dict)
     taken_back: tuple[str, ...] = ()
+    named: int = 0
 
     def lineage(self, commit: str, path: str) -> Lineage | None:
         return Lineage(
@@ -186,6 +192,9 @@ class FakeHistory:
 
     def arrived_at(self, change: Change) -> float:
         return float(change.committed_at)
+
+    def names_request(self, commit: str) -> int:
+        return self.named
 
 
 def squashed() -> FakeHistory:

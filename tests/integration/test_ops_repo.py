@@ -195,6 +195,24 @@ def test_last_change_names_the_commit_that_brought_the_content(
         repo.last_change("1" * 40, X)
 
 
+@pytest.mark.parametrize(
+    ("subject", "number"),
+    [
+        ("Merge pull request 'see (#3)' (#17) from topic into main", 17),
+        ("squashed (#6)\n\nbody (#7)", 6),
+        ("no number, #8", 0),
+        ("(#1234567890)", 0),
+        ("\x01 (#2)", 2),
+    ],
+)
+def test_a_commit_names_its_request(
+    remote: GitRemote, repo: OpsRepo, subject: str, number: int
+) -> None:
+    commit = remote.commit({X: b"1"}, message=subject)
+    repo.fetch()
+    assert repo.names_request(commit) == number
+
+
 def test_an_evil_merge_is_the_last_change(remote: GitRemote, repo: OpsRepo) -> None:
     base = remote.commit({X: b"good"})
     side = remote.commit({"a.txt": b""}, branch="side", parents=[base])

@@ -147,6 +147,11 @@ class RecordingHistory:
         self._answers[f"arrived {change.sha}"] = answer
         return answer
 
+    def names_request(self, commit: str) -> int:
+        answer: int = self._history.names_request(commit)
+        self._answers[f"names {commit}"] = answer
+        return answer
+
 
 class ReplayHistory:
     """Answers as the history did; a question that was not asked then is an error of the test."""
@@ -184,6 +189,10 @@ class ReplayHistory:
 
     def arrived_at(self, change: Change) -> float:
         return float(self._answers.get(f"arrived {change.sha}", change.committed_at))
+
+    def names_request(self, commit: str) -> int:
+        # Recordings of before asked for the request by its commit.
+        return int(self._answers.get(f"names {commit}", 0))
 
 
 def _change(said: dict[str, Any]) -> Change:

@@ -13,6 +13,7 @@ from dispatcher.forge.records import (
     BranchEnd,
     Request,
     RequestCommit,
+    Review,
 )
 from dispatcher.gate import Answer, Decision
 from dispatcher.gate.approvers import Approvers
@@ -109,6 +110,31 @@ def test_the_nearest_merge_after_the_change_is_meant() -> None:
     mine, other = request(5, merge_commit_sha=HEAD), request(6, merge_commit_sha=later)
     scene = Scene(FakeForge(closed=[[other, mine]]), history)
     assert scene.ask(commit=later).request == 5
+
+
+def test_the_request_that_the_commit_names_is_asked_for_by_its_number() -> None:
+    scene = Scene(history=FakeHistory(named=5))
+    assert scene.ask().request == 5
+    assert sorted(scene.forge.calls) == [
+        "merged_head", "permission", "pushes", "request", "request_commits", "reviews",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("named", [6, 999])
+def test_a_commit_that_names_another_request_changes_nothing(named: int) -> None:
+    """Whoever pushes writes the subject: the approval of request 6 is not that of request 5."""
+
+    class Two(FakeForge):
+        def reviews(self, number: int) -> Sequence[Review]:
+            super().reviews(number)
+            return [review("admin6" if number == 6 else "boss")]
+
+    other = request(6, merge_commit_sha=OTHER)
+    for closed, answer in (([other, request()], Answer.APPROVED), ([other], Answer.REFUSED)):
+        forge = Two(closed=[closed], permissions={"boss": "admin", "admin6": "admin"})
+        decision = Scene(forge, FakeHistory(named=named)).ask()
+        assert decision.answer is answer
+        assert decision.approved_by == (("boss",) if answer is Answer.APPROVED else ())
 
 
 def test_old_requests_are_searched_for_a_few_pages_only() -> None:
