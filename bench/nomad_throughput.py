@@ -7,6 +7,7 @@ nothing, confirms nothing, and brings no result anywhere. The two take turns.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections import Counter
@@ -137,8 +138,8 @@ job "{name}" {{
 SHELL_LOOP = """
 children=()
 for number in $(seq {count}); do
-  children+=("$(nomad job dispatch -detach -meta id=$number {name} |
-    sed -n 's/^Dispatched Job ID *= //p')")
+  child=$(nomad job dispatch -detach -meta id=$number {name} | sed -n 's/^Dispatched Job ID *= //p')
+  children+=("$child")
 done
 while sleep {poll_s}; do
   left=0
@@ -157,8 +158,8 @@ def _shell_loop(server: Nomad, bare: Bare) -> float:
     script = SHELL_LOOP.format(count=SHELL_ACTIONS, name=name, poll_s=POLL_S)
     began = time.monotonic()
     subprocess.run(
-        ["bash", "-euc", script],
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/", **server.environ},
+        ["bash", "-eu", "-o", "pipefail", "-c", script],
+        env={"PATH": os.environ["PATH"], "HOME": "/", **server.environ},
         check=True,
         timeout=LONGEST_S,
         stderr=subprocess.DEVNULL,
