@@ -50,7 +50,7 @@ def note(text: str) -> None:
 
 
 def note_edited(action_ids: Sequence[str]) -> None:
-    """Name results that somebody edited or removed in git, and from which what is shown comes all the same."""
+    """Name results whose files were edited or removed in git; what they said is shown nevertheless."""
     if action_ids:
         more = f" and {len(action_ids) - NAMED} more" if len(action_ids) > NAMED else ""
         note(

@@ -71,8 +71,7 @@ def create(
     The action is sent like any other and needs the approval that the policy demands: see 'disinto
     dispatch', whose exit codes these are. NAME is shown to people and is the machine's host name.
     """
-    from dispatcher.operate.desktop_actions import creation
-    from dispatcher.operate.desktops import creating
+    from dispatcher.operate.desktops import creating, creation
 
     params: dict[str, Any] = {"name": name}
     params |= {key: value for key, value in given.items() if value}

@@ -17,7 +17,6 @@ from dispatcher.cli.options import key_option
 if TYPE_CHECKING:
     from dispatcher.cli.session import Session
     from dispatcher.ledger.base import Ledger
-    from dispatcher.loop.inventory_search import Kept
     from dispatcher.loop.verifying import Verifier
     from dispatcher.operate.desktops import Desktops
     from dispatcher.operate.provisioned import Resources
@@ -72,6 +71,7 @@ def read(
     """
     from dispatcher.assembly import open_inventory
     from dispatcher.cli.following import open_client
+    from dispatcher.loop.kept_results import kept_by
 
     client = open_client(session)
     verifier = _verifier(session, keys, strict=strict)
@@ -87,7 +87,7 @@ def read(
             tree=client.tree,
             reader=reader,
             overview=_overview(session),
-            kept=kept_results(client.ledger),
+            kept=kept_by(client.ledger),
         ),
     )
 
@@ -112,15 +112,6 @@ def _claimed(ledger: Ledger | None) -> Collection[str] | None:
         return None
     claims = ledger.open_runs()
     return {claim.key.token for claim in claims if claim.phase is not Phase.TOMBSTONE}
-
-
-def kept_results(ledger: Ledger | None) -> Kept | None:
-    """Reads the results that a ledger keeps; None without one."""
-    if ledger is None:
-        return None
-    from dispatcher.loop.inventory_files import kept_in_ledger
-
-    return lambda: kept_in_ledger(ledger)
 
 
 def _overview(session: Session) -> Overview | None:

@@ -55,7 +55,7 @@ def command(session: Session, kind: str | None, *, probe: bool, as_json: bool) -
 def _read(session: Session, kind: str | None) -> tuple[list[InventoryEntry], tuple[str, ...]]:
     """The entries, and the ids of results that somebody edited or removed."""
     from dispatcher.assembly import open_inventory, open_ledger, open_repo, open_vault
-    from dispatcher.cli.desktop_reading import kept_results
+    from dispatcher.loop.kept_results import kept_by
     from dispatcher.loop.signing import result_verifier
     from dispatcher.ops_repo import Tree
 
@@ -66,7 +66,7 @@ def _read(session: Session, kind: str | None) -> tuple[list[InventoryEntry], tup
     repo.advance(tree, repo.fetch().commit)
     reader = open_inventory(settings, repo, result_verifier(settings, vault))
     ledger = None if session.is_author else open_ledger(settings, os.environ)
-    return reader.all(tree, kind=kind, kept=kept_results(ledger)), reader.edited
+    return reader.all(tree, kind=kind, kept=kept_by(ledger)), reader.edited
 
 
 def plain_entry(entry: InventoryEntry, probes: Probes) -> dict[str, Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dispatcher.cli.desktop_reading import Reading
     from dispatcher.cli.options import Sending
     from dispatcher.cli.session import Session
-    from dispatcher.operate.desktop_actions import Destroying
+    from dispatcher.operate.provisioned_actions import Destroying
 
 
 def send_action(
@@ -47,7 +47,7 @@ def send_destruction(
         AlreadyThere: an open action destroys it.
         Unverified: see ``destroying_formula``.
     """
-    from dispatcher.operate.desktop_actions import destroying_formula, destruction, to_destroy
+    from dispatcher.operate.provisioned_actions import destroying_formula, destruction, to_destroy
 
     entry = to_destroy(reading.resources, entry_id)
     formula = destroying_formula(reading.resources, entry)

@@ -28,7 +28,7 @@ class Access(StrEnum):
 
     READ = "read"
     NONE = "none"  # its account may not read the ops repo, or the token lacks the scope
-    INVALID = "invalid"  # it is nobody's
+    INVALID = "invalid"  # no account has it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

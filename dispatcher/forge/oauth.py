@@ -25,7 +25,7 @@ from dispatcher.forge.records import Answer
 from dispatcher.settings import ForgeSettings
 
 SCOPE = "read:user write:repository"
-"""What the page asks for: who somebody is, and to push and open pull requests as they. Forges that
+"""What the page asks for: who somebody is, and to push and open pull requests in their name. Forges that
 know no scopes (Forgejo before version 10) ignore it."""
 
 AUTHORIZE = "/login/oauth/authorize"

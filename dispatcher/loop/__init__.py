@@ -33,6 +33,7 @@ without leading is in ``operate``; calls of one external system are in its adapt
 * ``inventory``, ``inventory_facts``, ``inventory_search``, ``inventory_cache``, ``inventory_standing``, ``inventory_files``,
   ``inventory_restoring``: what exists because a run created it, by signed results; what these say, kept;
   files that somebody altered, written back
+* ``kept_results``: results that the ledger keeps, because somebody changed or removed their files
 * ``expiry``, ``expiry_attempts``, ``steady_clock``: what of it is to be destroyed now, how often that is
   tried, and by which clock
 * ``archive``, ``archive_passes``, ``cleanup``: finished actions moved away; leftovers of the

@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dispatcher.loop.foreign import InGit, in_git
+from dispatcher.loop.kept_results import kept_by
 from dispatcher.model.inventory_entry import named_by
-from dispatcher.model.run import Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dispatcher.ledger.base import Ledger
     from dispatcher.loop.inventory import InventoryReader
     from dispatcher.ops_repo import OpsRepo
@@ -41,23 +39,8 @@ class InventoryFiles:
         def locate(action_id: str) -> InGit | None:
             return in_git(self._repo.tree_of(commit, action_id), action_id)
 
-        standing = self._reader.standing(
-            commit, locate, named, kept=lambda: kept_in_ledger(self._ledger)
-        )
+        standing = self._reader.standing(commit, locate, named, kept=kept_by(self._ledger))
         if standing.ended_by:
             return "", b""
         written = standing.written
         return (written.blob, written.file.encode()) if written else None
-
-
-def kept_in_ledger(ledger: Ledger) -> Mapping[str, str]:
-    """The texts of results that tombstones keep, by action id.
-
-    Raises:
-        Unavailable: the ledger cannot be read.
-    """
-    return {
-        claim.key.action_id: claim.result
-        for claim in ledger.open_runs()
-        if claim.phase is Phase.TOMBSTONE and claim.result
-    }

@@ -19,7 +19,7 @@ from dispatcher.errors import Conflict, Dependency
 from dispatcher.loop.components import Components
 from dispatcher.loop.foreign import InGit, in_git
 from dispatcher.loop.inventory_standing import Altered
-from dispatcher.loop.looks import kept_results
+from dispatcher.loop.kept_results import kept_in
 from dispatcher.loop.pollers import Pauses, Pollers
 from dispatcher.loop.view import View
 from dispatcher.model.backoff import backoff_s
@@ -132,7 +132,9 @@ class InventoryRestoring:
 
         self._pollers.run(
             None,
-            lambda: reader.altered(commit, locate, kept=lambda: kept_results(self._claims)),
+            lambda: reader.altered(
+                commit, locate, kept=lambda: kept_in(list(self._claims.values()))
+            ),
             lambda altered: self._found(commit, altered),
             name=NAME,
             failed=self._failed,

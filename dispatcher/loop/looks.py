@@ -11,9 +11,10 @@ from dispatcher.errors import Dependency
 from dispatcher.loop.components import Components
 from dispatcher.loop.endings import ending
 from dispatcher.loop.foreign import in_git
+from dispatcher.loop.kept_results import kept_in
 from dispatcher.loop.view import View
 from dispatcher.loop.written_runs import written_run
-from dispatcher.model.run import Claim, Phase
+from dispatcher.model.run import Claim
 from dispatcher.ops_repo import Formulas, Tree
 from dispatcher.sources import Look
 
@@ -89,14 +90,5 @@ def look_of(
         problems=partial(view.intake.problems_of, tree=tree),
         sure=components.steady_clock.sure,
         result_file=result_file,
-        kept_results=lambda: kept_results(ids.claims),
+        kept_results=lambda: kept_in(list(ids.claims.values())),
     )
-
-
-def kept_results(claims: Mapping[str, Claim]) -> Mapping[str, str]:
-    """The texts of results that tombstones keep, by action id. Safe to call from any thread."""
-    return {
-        claim.key.action_id: claim.result
-        for claim in list(claims.values())
-        if claim.phase is Phase.TOMBSTONE and claim.result
-    }

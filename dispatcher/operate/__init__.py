@@ -20,9 +20,10 @@ options, tables and texts for a terminal are in ``cli``.
 * ``sidecars``: ``sidecar``: what rules would start, and a run by hand
 * ``doctor``, ``policy_checks``, ``approval_checks``, ``schedule_checks``, ``sidecar_checks``, ``token_checks``,
   ``signer_checks``, ``sink_checks``, ``desktop_checks``, ``web_checks``, ``trial_run``: ``doctor``
-* ``provisioned``: what desktops and stacks have in common: what exists by the inventory, and is being created
+* ``provisioned``, ``provisioned_actions``: what desktops and stacks have in common: what exists by the
+  inventory and is being created, and the actions about them
 * ``stacks``: ``stack``: those of the inventory, and the actions about them
-* ``desktops``, ``desktop_actions``, ``desktop_owner``: ``desktop``: those of the inventory, the actions about
+* ``desktops``, ``desktop_owner``: ``desktop``: those of the inventory, the actions about
   them, and whose they are
 * ``desktop_access``, ``desktop_opening``, ``desktop_link``: a person's session at a desktop, and the link
   that leads there

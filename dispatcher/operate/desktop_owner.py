@@ -3,7 +3,7 @@
 The signed result names the action's content and the head of the branch when its run was decided. Nobody can
 change the history of that commit any more. If all commits in it that ever touched the action's file have one
 author, by the e-mail address, the desktop is theirs. If they have several, also if one only changed the file
-and back, or its mode, or if the commit is gone, it is nobody's.
+and back, or its mode, or if the commit is gone, it has no owner.
 
 An author's name and address are what the author's git wrote: a person can make a desktop that seems to
 be somebody else's, but not make somebody else's desktop theirs.

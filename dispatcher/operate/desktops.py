@@ -8,22 +8,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dispatcher.desktop.apps import CATALOGUE_FILE, choose, find_catalogue
 from dispatcher.desktop.cloud import NAME, TOKEN
 from dispatcher.desktop.credentials import VARIABLE
+from dispatcher.desktop.lifecycle import State
 from dispatcher.desktop.params import check_create
-from dispatcher.errors import (
-    InvalidValue,
-)
+from dispatcher.errors import InvalidValue
 from dispatcher.loop.inventory import InventoryEntry
-from dispatcher.operate.provisioned import (
-    Kind,
-    Resource,
-    Resources,
-    action_text,
-)
+from dispatcher.operate.provisioned import Kind, Resource, Resources, action_text
+from dispatcher.operate.provisioned_actions import NewAction
 from dispatcher.toml.source import quoted
 
 KIND = "desktop"
@@ -37,6 +32,8 @@ DESKTOP = Kind(name=KIND, create=CREATE, destroy=DESTROY, given=("project", "dro
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Desktop(Resource):
     """One desktop, as it is shown."""
+
+    UNFINISHED: ClassVar = frozenset({State.PROVISIONING.value, State.CONFIGURING.value})
 
     @property
     def apps_failed(self) -> tuple[str, ...]:
@@ -101,6 +98,23 @@ def creating(action_id: str, params: Mapping[str, Any], *, catalogue: Path | Non
         choose(find_catalogue(catalogue), params.get("apps", ()))
     check_create(params)
     return action_text(action_id, CREATE, f"desktop {params['name']}", (TOKEN, VARIABLE), params)
+
+
+def creation(
+    desktops: Desktops, params: Mapping[str, Any], *, action_id: str = "", catalogue: Path | None
+) -> NewAction:
+    """The action that creates a desktop.
+
+    Args:
+        action_id: of the action and the desktop; "" for ``desktop-NAME``, or with a number.
+        catalogue: see ``creating``.
+
+    Raises:
+        InvalidValue, BadParams: see ``creating``.
+        Conflict: no id is free.
+    """
+    new_id = action_id or desktops.free_id(f"desktop-{params['name']}")
+    return NewAction(id=new_id, data=creating(new_id, params, catalogue=catalogue))
 
 
 def destroying(

@@ -9,18 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import tomli_w
 
-from dispatcher.desktop.lifecycle import State as LifeCycle
-from dispatcher.errors import (
-    Conflict,
-    Exit,
-    NotFound,
-    PermanentError,
-    TemporaryError,
-)
+from dispatcher.errors import Conflict, Exit, NotFound, PermanentError, TemporaryError
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader
 from dispatcher.loop.inventory_search import Kept
 from dispatcher.model.action import MAX_ACTION_BYTES, Action, parse_action
@@ -30,7 +23,6 @@ from dispatcher.operate.files import valid_open_actions
 from dispatcher.operate.repetitions import is_used, numbered
 from dispatcher.operate.submission import AlreadyThere
 from dispatcher.ops_repo import OpsRepo, Tree
-from dispatcher.stack.lifecycle import DEPLOYING
 from dispatcher.status.overview import Overview, State
 from dispatcher.toml.explain import did_you_mean
 from dispatcher.toml.source import quoted
@@ -54,7 +46,6 @@ class Kind:
 
 CREATING, DESTROYED, UNKNOWN = "CREATING", "DESTROYED", "UNKNOWN"
 
-_UNFINISHED = frozenset({LifeCycle.PROVISIONING.value, LifeCycle.CONFIGURING.value, DEPLOYING})
 _TIMEOUT_MINUTES = 60
 _LAST = 9_999
 _AT_ONCE = 1_000
@@ -78,6 +69,7 @@ class Resource:
     """One thing that a run created, as it is shown.
 
     Attributes:
+        UNFINISHED: states that an entry has while a run works on it.
         id: of the action that creates it.
         state: of the life cycle by its entry; ``CREATING`` while there is none, ``DESTROYED`` when there is
             none any more, ``UNKNOWN`` if the entry is not believed.
@@ -87,6 +79,8 @@ class Resource:
         waits: the state of the action that creates it, unless it runs; "" if it is not known here.
         progress: what its run last reported: ``stage``, ``percent``, ``detail`` and ``at``; None for nothing.
     """
+
+    UNFINISHED: ClassVar[frozenset[str]] = frozenset()
 
     id: str
     state: str
@@ -111,7 +105,7 @@ class Resource:
     @property
     def unfinished(self) -> bool:
         """Whether its entry is that of a run that was killed: nobody works on it, and it may be billed."""
-        return self.entry is not None and self.state in _UNFINISHED
+        return self.entry is not None and self.state in self.UNFINISHED
 
     def text(self, key: str) -> str:
         """A text of the entry, or "" if there is none that is believed."""
@@ -190,7 +184,7 @@ class Resources(Generic[R]):
         return self.make(id=action_id, state=CREATING, waits=waits, progress=action.progress)
 
     def get(self, entry_id: str) -> R:
-        """One desktop, also one that was destroyed.
+        """One of them, also one that was destroyed.
 
         Raises:
             NotFound: there is none of this id.

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from dispatcher.operate.provisioned import DESTROYED, Kind, Resource, Resources, action_text
 from dispatcher.operate.submission import AlreadyThere
 from dispatcher.provision.params import BadParams, read_settings
+from dispatcher.stack.lifecycle import DEPLOYING
 from dispatcher.stack.params import (
     SETTINGS_FILE,
     StackParams,
@@ -22,12 +23,19 @@ STACK = Kind(name="stack", create="stack", destroy="stack-destroy")
 UPDATE, REAP = "stack-update", "stack-reap"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stack(Resource):
+    """One stack, as it is shown."""
+
+    UNFINISHED: ClassVar = frozenset({DEPLOYING})
+
+
 @dataclass(frozen=True, kw_only=True)
-class Stacks(Resources[Resource]):
+class Stacks(Resources[Stack]):
     """Reads stacks."""
 
     kind: Kind = STACK
-    make: type[Resource] = Resource
+    make: type[Stack] = Stack
 
 
 _TIMEOUT_MINUTES = 20
@@ -65,7 +73,7 @@ def refuse_second_update(stacks: Stacks, stack_id: str) -> None:
     stacks.refuse_second(UPDATE, stack_id, does="updates")
 
 
-def check_name(name: str, stacks: Sequence[Resource], formulas: Path | None) -> str:
+def check_name(name: str, stacks: Sequence[Stack], formulas: Path | None) -> str:
     """The host name that a new stack of this name gets; "" if the settings are not here.
 
     Args:
@@ -90,7 +98,7 @@ def check_name(name: str, stacks: Sequence[Resource], formulas: Path | None) -> 
     return host if settings.suffix else ""
 
 
-def _named_by(stack: Resource) -> str:
+def _named_by(stack: Stack) -> str:
     """The name of a stack that is being created, by its id as ``disinto stack deploy`` makes it."""
     name = stack.id.removeprefix("stack-")
     return name if stack.entry is None and NAME.fullmatch(name) else ""

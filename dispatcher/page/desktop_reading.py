@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from dispatcher.attestation import SignatureVerifier
 from dispatcher.errors import DisintoError
 from dispatcher.loop.inventory import InventoryReader
+from dispatcher.loop.inventory_search import Kept
 from dispatcher.loop.verifying import Unsigned
 from dispatcher.model.action import Action, parse_action
 from dispatcher.operate.desktop_owner import Origin, Owner, origin_of, owner_of
@@ -19,6 +20,7 @@ from dispatcher.operate.evidence import trusted_keys
 from dispatcher.operate.files import read_action, valid_open_actions
 from dispatcher.ops_repo import Tree
 from dispatcher.page.acting import followed
+from dispatcher.page.inventory_list import open_kept
 from dispatcher.page.live import Live
 from dispatcher.page.sessions import Person
 from dispatcher.page.site import Site
@@ -68,11 +70,13 @@ class DesktopsView:
 
     Args:
         verifier: of results.
+        kept: results that the ledger keeps, if it is within reach.
     """
 
     settings: Settings
     live: Live
     verifier: SignatureVerifier
+    kept: Kept | None = None
     _tree: Tree = field(default_factory=Tree)
     _lock: threading.RLock = field(default_factory=threading.RLock)
     _owners: dict[Origin, Owner | None] = field(default_factory=dict)
@@ -102,7 +106,11 @@ class DesktopsView:
             except DisintoError as error:
                 reader, trouble = self._unverified, error.what
             desktops = Desktops(
-                repo=self.live.repo, tree=self._tree, reader=reader, overview=overview
+                repo=self.live.repo,
+                tree=self._tree,
+                reader=reader,
+                overview=overview,
+                kept=self.kept,
             )
             about = (CREATE, DESTROY)
             opened = valid_open_actions(self.live.repo, self._tree)
@@ -147,4 +155,4 @@ def open_view(site: Site) -> DesktopsView:
     settings = site.settings
     transit = TransitKey(open_vault(settings, os.environ), settings)
     verifier = SignatureVerifier(lambda: trusted_keys((), settings, transit))
-    return DesktopsView(settings, followed(site), verifier)
+    return DesktopsView(settings, followed(site), verifier, site.once(open_kept))

@@ -12,8 +12,8 @@ from dispatcher.errors import InvalidValue
 from dispatcher.model.names import is_id
 from dispatcher.model.paths import ACTION_ENDING
 from dispatcher.model.run import Formula
-from dispatcher.operate.desktop_actions import NewAction, creation, destruction, to_destroy
-from dispatcher.operate.desktops import CREATE, destroying
+from dispatcher.operate.desktops import CREATE, creation, destroying
+from dispatcher.operate.provisioned_actions import NewAction, destruction, to_destroy
 from dispatcher.operate.submission_client import Sent, SubmissionClient
 from dispatcher.page.acting import followed, send, sending
 from dispatcher.page.desktop_reading import open_view

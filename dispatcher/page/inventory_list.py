@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dispatcher.errors import NotFound
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader
 from dispatcher.loop.inventory_search import Kept
+from dispatcher.loop.kept_results import kept_by
 from dispatcher.model.names import is_id
 from dispatcher.ops_repo import OpsRepo, Tree
 from dispatcher.page.acting import followed
@@ -126,17 +127,15 @@ def open_view(site: Site) -> InventoryView:
     settings, repo = site.settings, followed(site).repo
     verifier = result_verifier(settings, open_vault(settings, os.environ))
     reader = open_inventory(settings, repo, verifier)
-    return InventoryView(repo, reader, kept=_kept(site))
+    return InventoryView(repo, reader, kept=site.once(open_kept))
 
 
-def _kept(site: Site) -> Callable[[], Mapping[str, str]] | None:
-    """Reads the results that the ledger keeps; None for an author client, which has none."""
+def open_kept(site: Site) -> Kept | None:
+    """Reads the results that the ledger keeps; None for an author client, which has none. For ``Site.once``."""
     from dispatcher.assembly import open_ledger
-    from dispatcher.loop.inventory_files import kept_in_ledger
 
-    if site.settings.role is Role.AUTHOR:
-        return None
-    return lambda: kept_in_ledger(open_ledger(site.settings, os.environ))
+    author = site.settings.role is Role.AUTHOR
+    return kept_by(None if author else open_ledger(site.settings, os.environ))
 
 
 def inventory_list(site: Site, *, kind: str = "", text: str = "", after: str = "") -> InventoryList:

@@ -1,4 +1,4 @@
-"""What others must not make us repeat: their words are shown only if nothing confidential is found in them.
+"""Looks for confidential values in the words of others, which are shown only if there are none.
 
 A provider's error may quote what was sent to it, and a machine knows its own credentials. What is found is
 not cut out, because the rest would show where it was: the whole text is withheld.

@@ -14,7 +14,7 @@ import pytest
 from dispatcher.loop import expiry_attempts
 from dispatcher.loop.expiry import stem_of
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader
-from dispatcher.loop.inventory_files import kept_in_ledger
+from dispatcher.loop.kept_results import kept_by, kept_in
 from dispatcher.model.run import Outcome, RunKey
 from dispatcher.model.times import rfc3339
 from dispatcher.model.verdicts import Verdict
@@ -92,7 +92,7 @@ def inventory(stage: Stage) -> list[InventoryEntry]:
     components, tree = stage.components, Tree()
     components.repo.advance(tree, components.repo.fetch().commit)
     reader = InventoryReader(components.repo, components.verifier)
-    return reader.all(tree, kept=lambda: kept_in_ledger(components.ledger))
+    return reader.all(tree, kept=kept_by(components.ledger))
 
 
 def by_author(stage: Stage) -> None:
@@ -135,7 +135,7 @@ def restored(stage: Stage, data: bytes) -> None:
 
 @eventually
 def kept_for(stage: Stage, action_id: str) -> None:
-    assert action_id in kept_in_ledger(stage.components.ledger)
+    assert action_id in kept_in(stage.components.ledger.open_runs())
 
 
 @eventually

@@ -12,9 +12,9 @@ import pytest
 
 from dispatcher.errors import Conflict
 from dispatcher.loop.inventory import InventoryEntry
-from dispatcher.operate.desktop_actions import destroying_formula, destruction
 from dispatcher.operate.desktops import Desktops, destroying
 from dispatcher.operate.provisioned import Unverified
+from dispatcher.operate.provisioned_actions import destroying_formula, destruction
 from dispatcher.ops_repo import Tree
 
 USUAL = "desktop-destroy"

@@ -3,7 +3,7 @@ rendered.
 
 A run must not start from a changed job unnoticed. The rendered job is compared with the registered
 one by the server's own plan, once per parent job. After dispatches the parent is read once for all of
-them, at most once a second: if nobody has registered it since, they all came from it. If somebody has,
+them, at most once a second: if it has not been registered again since, they all came from it. If it has,
 each of these children is compared with the parent as it was planned, because Nomad copies the parent
 into each child.
 

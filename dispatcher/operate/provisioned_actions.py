@@ -1,17 +1,14 @@
-"""The actions that a person asks for about desktops: with a free id, and checked before they are sent.
-
-The commands and the page share these; what they send is only text, as in ``dispatcher.operate.desktops``.
+"""The actions that a person asks for about what a provisioner made: with a free id, and checked before they
+are sent. The commands and the page share these; what they send is only text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from dispatcher.loop.inventory import InventoryEntry
-from dispatcher.operate.desktops import Desktops, creating
 from dispatcher.operate.provisioned import Kind, Resources, Unverified
 from dispatcher.toml.source import quoted
 
@@ -34,23 +31,6 @@ class Destroying(Protocol):
     def __call__(
         self, action_id: str, entry_id: str, *, formula: str, given: Mapping[str, Any]
     ) -> bytes: ...
-
-
-def creation(
-    desktops: Desktops, params: Mapping[str, Any], *, action_id: str = "", catalogue: Path | None
-) -> NewAction:
-    """The action that creates a desktop.
-
-    Args:
-        action_id: of the action and the desktop; "" for ``desktop-NAME``, or with a number.
-        catalogue: see ``creating``.
-
-    Raises:
-        InvalidValue, BadParams: see ``creating``.
-        Conflict: no id is free.
-    """
-    new_id = action_id or desktops.free_id(f"desktop-{params['name']}")
-    return NewAction(id=new_id, data=creating(new_id, params, catalogue=catalogue))
 
 
 def to_destroy(resources: Resources[Any], entry_id: str) -> InventoryEntry:
