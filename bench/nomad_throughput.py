@@ -144,7 +144,7 @@ done
 while sleep {poll_s}; do
   left=0
   for child in "${{children[@]}}"; do
-    nomad job status -short "$child" | grep -q '^Status *= dead' || {{ left=1; break; }}
+    nomad job status -short "$child" | grep "^Status *= dead" >/dev/null || {{ left=1; break; }}
   done
   test $left = 0 && break
 done
