@@ -170,8 +170,12 @@ def _fetched(desktop_id: str, host: str, port: int, fingerprint: str, fetch: Fet
         raise DesktopUnreachable(
             "its machine's certificate is not the one with the fingerprint in the inventory"
         )
-    certificate = x509.load_der_x509_certificate(der)
-    if not _is_of(certificate, desktop_id):
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        own = _is_of(certificate, desktop_id)
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        own = False  # OpenSSL accepts some that are malformed
+    if not own:
         raise InvalidValue(
             f"its machine's certificate is not one for {desktop_id} alone",
             remedy="It was not made by the formula 'desktop'.",
@@ -210,10 +214,9 @@ def _certificates(file: Path) -> dict[str, str]:
 def _placeholder(known: Mapping[str, str]) -> str:
     """A certificate whose key nobody has, for a gateway without desktops."""
     for pem in known.values():
-        (name,) = x509.load_pem_x509_certificate(pem.encode()).subject.get_attributes_for_oid(
-            NameOID.COMMON_NAME
-        )
-        if name.value == _NOBODY:
+        subject = x509.load_pem_x509_certificate(pem.encode()).subject
+        names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        if [name.value for name in names] == [_NOBODY]:
             return pem
     return make_certificate(_NOBODY, now=time.time()).pem
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -85,6 +86,29 @@ def test_nothing_changes_and_no_machine_is_asked_the_second_time(tmp_path: Path)
     assert sorted(file.name for file in tmp_path.iterdir()) == [ADDRESSES, CERTIFICATES]
 
 
+def test_a_certificate_that_cannot_be_read_keeps_no_other_out(tmp_path: Path) -> None:
+    machines = Machines("desk-1", "desk-2")
+    odd = b"no certificate, though its machine shows it"
+    entries = [machines.entry("desk-1", fingerprint=hashlib.sha256(odd).hexdigest())]
+    entries.append(machines.entry("desk-2"))
+
+    def fetch(host: str, port: int) -> bytes:
+        return odd if host == machines.ips["desk-1"] else machines.fetch(host, port)
+
+    made = write_gateway(tmp_path, entries, fetch=fetch)
+    assert [site.id for site in made.sites] == ["desk-2"]
+    assert "not one for desk-1 alone" in made.left_out[0].reason
+
+
+def test_a_certificate_without_a_name_does_not_keep_the_last_one_from_leaving(
+    tmp_path: Path,
+) -> None:
+    nameless = _authority("").pem
+    (tmp_path / CERTIFICATES).write_text(nameless)
+    assert write_gateway(tmp_path, [], fetch=Machines().fetch).changed
+    assert nameless not in (tmp_path / CERTIFICATES).read_text()
+
+
 def test_one_that_is_destroyed_goes_and_nginx_can_start_without_any(tmp_path: Path) -> None:
     machines = Machines("desk-1")
     write_gateway(tmp_path, [machines.entry("desk-1")], fetch=machines.fetch)
@@ -155,7 +179,7 @@ def test_a_certificate_that_can_sign_for_others_is_not_trusted(tmp_path: Path) -
 
 def _authority(name: str) -> Certificate:
     key = ec.generate_private_key(ec.SECP256R1())
-    own = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    own = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)] if name else [])
     begin = datetime(2027, 1, 1, tzinfo=UTC)
     made = (
         x509.CertificateBuilder()
