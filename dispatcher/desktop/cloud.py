@@ -26,6 +26,10 @@ class CloudBusy(ProviderBusy):
     """Nothing was done, and later it may be."""
 
 
+class CloudLocked(CloudBusy):
+    """One machine cannot be changed yet, for example while an event of it is under way; others can."""
+
+
 class CloudUnclear(ProviderUnclear):
     """No usable answer: the machine may have been made, or deleted."""
 
@@ -98,7 +102,7 @@ class Cloud(Protocol):
 
     def delete(self, droplet_id: int) -> bool:
         """Delete one machine. False if the provider does not know it, which proves nothing of a
-        new one.
+        new one. ``CloudLocked`` if only this one cannot be deleted now.
         """
 
     def newest_ubuntu(self, region: str) -> str:

@@ -122,11 +122,17 @@ class Creation:
     def _remove_earlier(self) -> None:
         """A machine of this run that exists before we asked for one has a certificate that nobody
         knows any more.
+
+        Raises:
+            Cancelled: the run was cancelled meanwhile, so that nothing is to be made.
+            StillThere: it may be left; the outputs name it.
         """
         earlier = patiently(lambda: self._cloud.tagged(self._wanted.run_tag), self._pace)
         if earlier:
             self._reporter.say("an earlier attempt of this run left a machine: it is removed")
-            self._remove()
+            self._enter()
+            if self._clean_up():
+                raise Cancelled
 
     def _order(self) -> None:
         """Ask for the machine, once; look for it if there is no answer."""
@@ -227,16 +233,17 @@ class Creation:
         self._reporter.say(f"{why}: what was made is removed")
         self._clean_up()
 
-    def _clean_up(self) -> None:
-        """Remove the machine, however often the run is cancelled meanwhile.
+    def _clean_up(self) -> bool:
+        """Remove the machine, however often the run is cancelled meanwhile; returns whether it was.
 
         Raises:
             StillThere: something may be left; the outputs go on naming it.
         """
-        self._remove()
+        cancelled = self._remove()
         self._reporter.outputs(None)
+        return cancelled
 
-    def _remove(self) -> None:
+    def _remove(self) -> bool:
         ids = [self._droplet.id] if self._droplet is not None else []
         removal = Removal(
             self._cloud,
@@ -246,12 +253,14 @@ class Creation:
             droplet_ids=ids,
             doubtful=self._unanswered,
         )
+        cancelled = False
         while True:
             try:
                 removal.run(self._record)
             except Cancelled:
+                cancelled = True
                 continue
-            return
+            return cancelled
 
     def _enter(self) -> None:
         """Name in the outputs what there is, or may be."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from dispatcher.desktop.cloud import Cloud, CloudBusy, CloudUnclear
+from dispatcher.desktop.cloud import Cloud, CloudBusy, CloudLocked, CloudUnclear
 from dispatcher.desktop.lifecycle import Observation, Record, State, advance, begin_removal
 from dispatcher.desktop.params import SETTINGS_FILE
 from dispatcher.desktop.tags import Tags
@@ -111,20 +111,32 @@ class Removal:
         return SETTLE_S if self._doubtful and not self._shown else 0.0
 
     def _pass(self) -> set[int]:
-        """One look, and requests to delete what it shows; ids that are listed."""
+        """One look, and requests to delete what it shows; ids that are listed.
+
+        Raises:
+            CloudLocked: after all others were deleted, if one cannot be yet.
+        """
         listed = {droplet.id for droplet in self._cloud.tagged(self._tag)}
         if self._only is not None:
             listed &= set(self._only)
         self._shown = self._shown or bool(listed)
+        locked: CloudLocked | None = None
         for droplet_id in [*sorted(listed), *sorted(self._named - listed)]:
             at = self._asked.get(droplet_id)
             if at is not None and self._clock.now() - at < _ASK_AGAIN_S:
                 continue
             if droplet_id not in listed and not self._is_tagged(droplet_id):
                 continue
-            if self._cloud.delete(droplet_id):
+            try:
+                deleted = self._cloud.delete(droplet_id)
+            except CloudLocked as error:
+                locked = error
+                continue
+            if deleted:
                 self._asked[droplet_id] = self._clock.now()
                 self._shown = True
+        if locked is not None:
+            raise locked
         return listed
 
     def _is_tagged(self, droplet_id: int) -> bool:

@@ -22,6 +22,7 @@ from dispatcher.desktop.cloud import (
     NAME,
     TOKEN,
     CloudBusy,
+    CloudLocked,
     CloudRefused,
     CloudUnclear,
     Droplet,
@@ -215,7 +216,9 @@ class DigitalOcean:
 
     def tagged(self, tag: str) -> list[Droplet]:
         query = {"tag_name": tag}
-        listed = self._pages("/v2/droplets", "droplets", query, "list droplets", _droplet)
+        listed = self._pages(
+            "/v2/droplets", "droplets", query, "list droplets", _droplet, whole=True
+        )
         by_id = {each.id: each for each in listed}
         for each in by_id.values():
             if not each.has_tag(tag):  # what is listed by a tag is deleted by it
@@ -227,7 +230,7 @@ class DigitalOcean:
     def delete(self, droplet_id: int) -> bool:
         status, answer = self._exchange("DELETE", f"/v2/droplets/{droplet_id}")
         if status == 422:  # for example while an event of the machine is under way
-            raise CloudBusy(
+            raise CloudLocked(
                 f"DigitalOcean does not delete droplet {droplet_id} yet{self._said(answer)}"
             )
         if status not in (204, 404):
@@ -262,8 +265,14 @@ class DigitalOcean:
         params: Mapping[str, str],
         what: str,
         read: Callable[[object], _T],
+        *,
+        whole: bool = False,
     ) -> list[_T]:
-        """All entries of a list: until as many as ``meta.total``, or an empty page."""
+        """All entries of a list: until as many as ``meta.total``, or an empty page.
+
+        Args:
+            whole: whether an empty page before ``meta.total`` is no end: what a list lacks may be billed.
+        """
         entries: list[_T] = []
         for page in range(1, MAX_PAGES + 1):
             query = {**params, "page": str(page), "per_page": str(PAGE)}
@@ -280,7 +289,12 @@ class DigitalOcean:
             entries += map(read, part)  # at once, because a page may be large
             meta = answer.get("meta")
             total = meta.get("total") if isinstance(meta, dict) else None
-            if not part or (isinstance(total, int) and len(entries) >= total):
+            short = isinstance(total, int) and len(entries) < total
+            if not part and short and whole:
+                raise CloudUnclear(
+                    f"DigitalOcean's list has {len(entries)} of {total} entries: {what}"
+                )
+            if not part or (isinstance(total, int) and not short):
                 return entries
         raise CloudUnclear(f"DigitalOcean's list has more than {MAX_PAGES * PAGE} entries: {what}")
 
