@@ -2,9 +2,10 @@
 
 The library jsonschema (Draft 2020-12) evaluates; this bounds what it can cost, whatever the schema:
 
-* Every keyword that is evaluated counts against ``BUDGET``, so that references which name each other
-  (two of the next, thirty times) end early. The count does not depend on the machine: the same
-  params and schema give the same answer everywhere.
+* Every keyword that is evaluated counts against ``BUDGET``, with every entry that it looks at, of the params
+  and of the schema, and every error with the value that its text repeats. So references which name each other
+  (two of the next, thirty times) end early, and so does what looks at a long list again and again. The count
+  does not depend on the machine: the same params and schema give the same answer everywhere.
 * Patterns are matched by RE2, in time linear in the text, with a bound on the compiled pattern, and
   without the interpreter's lock. Look-ahead, look-behind and back-references do not exist there.
 * A reference is to a place in the same file (``#/…``). Nothing is fetched.
@@ -15,12 +16,14 @@ The library jsonschema (Draft 2020-12) evaluates; this bounds what it can cost, 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache, lru_cache, partial
+from itertools import islice
 from typing import Any
 
-BUDGET = 20_000
-"""Keywords that one validation may evaluate; a second at worst."""
+BUDGET = 40_000
+"""Steps that one validation may take: keywords, and entries that they look at; a second or two at worst."""
 
 PATTERN_MEMORY = 256 * 1024
 """Bytes that RE2 may use for one pattern: some thousand states."""
@@ -30,6 +33,19 @@ PATTERN_TEXT = 8 * 1024
 
 _COMPILE_COST = 50
 _STEPS_PER_COST = 10_000
+_REFERENCE_COST = 4  # the library finds the place each time
+_NAMES_PER_COST = 50
+"""Names in the schema that are looked up in the time of one step."""
+
+_WRITTEN_PER_COST = 20
+"""Entries that are written into the text of an error in the time of one step."""
+
+_CHARACTERS_PER_COST = 100
+"""Characters of JSON that are written in the time of one step."""
+
+_EACH = frozenset({"items", "contains", "propertyNames", "properties", "dependentSchemas"})
+"""Keywords that look at each entry of the params, also if their own schema is empty."""
+
 _REMEMBERED_PATTERNS = 500
 
 Schema = Mapping[str, Any]
@@ -73,13 +89,43 @@ def _no_registry() -> Any:
 class _Budget:
     """What is left of the cost of one validation."""
 
-    def __init__(self) -> None:
-        self._left = BUDGET
+    def __init__(self, left: int = BUDGET) -> None:
+        self._left = left
+        self._sizes: dict[int, tuple[object, int]] = {}
+        self._compiled: set[str] = set()
 
     def spend(self, cost: int) -> None:
         self._left -= cost
         if self._left < 0:
             raise TooExpensive(f"checking the params against it takes more than {BUDGET:,} steps")
+
+    def keyword(self, name: str, value: object, instance: object) -> None:
+        """Spend what the evaluation of a keyword costs, without that of the schemas inside."""
+        cost = 1
+        if name == "$ref":
+            cost += _REFERENCE_COST
+        elif name in ("const", "enum"):
+            cost += self._size(value)
+        elif name == "dependentRequired":
+            cost += self._size(value) // _NAMES_PER_COST
+        elif isinstance(value, list):
+            cost += len(value)
+        elif isinstance(value, dict):
+            cost += len(value) // _NAMES_PER_COST
+        if name in _EACH and isinstance(instance, list | dict):
+            cost += len(instance)
+        self.spend(cost)
+
+    def error(self, value: object, instance: object) -> None:
+        """Spend what an error costs: the library writes both into its text."""
+        self.spend(1 + (self._size(value) + self._size(instance)) // _WRITTEN_PER_COST)
+
+    def _size(self, value: object) -> int:
+        """Entries of a JSON value and of what is in it, and its characters as so many as take as long."""
+        known = self._sizes.get(id(value))
+        if known is None:
+            known = self._sizes[id(value)] = (value, _size(value))  # the value, to keep its id
+        return known[1]
 
     def matches(self, pattern: str, text: str) -> bool:
         """Whether RE2 finds the pattern in a text."""
@@ -92,7 +138,10 @@ class _Budget:
             compiled = compile_pattern(pattern)
         except BadPattern as error:
             raise TooExpensive(str(error)) from None
-        self.spend(_COMPILE_COST + compiled.programsize * len(text) // _STEPS_PER_COST)
+        fresh = pattern not in self._compiled
+        self._compiled.add(pattern)
+        cost = _COMPILE_COST * fresh + compiled.programsize * len(text) // _STEPS_PER_COST
+        self.spend(1 + cost)
         return compiled.search(text) is not None
 
 
@@ -123,25 +172,37 @@ def _validator(budget: _Budget) -> Any:
     from jsonschema import Draft202012Validator
     from jsonschema.validators import extend
 
-    def counted(check: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
+    def counted(name: str, check: Callable[..., Any]) -> Callable[..., Iterator[Any]]:
         def run(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-            budget.spend(1 + (len(value) if isinstance(value, list) else 0))
-            yield from check(validator, value, instance, schema) or ()
+            budget.keyword(name, value, instance)
+            for error in check(validator, value, instance, schema) or ():
+                budget.error(value, instance)
+                yield error
 
         return run
 
     own = _own_keywords(budget)
     keywords = {**Draft202012Validator.VALIDATORS, **own}
-    return extend(Draft202012Validator, {name: counted(check) for name, check in keywords.items()})
+    counting = {name: counted(name, check) for name, check in keywords.items()}
+    return extend(Draft202012Validator, counting)
+
+
+def linear(validator: Any) -> Any:
+    """A validator class of the library without its keyword of quadratic time; nothing else is bounded."""
+    from jsonschema.validators import extend
+
+    return extend(validator, {"uniqueItems": partial(_unique_items, _Budget(sys.maxsize))})
 
 
 def _own_keywords(budget: _Budget) -> dict[str, Callable[..., Iterator[Any]]]:
-    """Keywords that the library implements by Python's ``re``, or in quadratic time."""
+    """Keywords that the library implements by Python's ``re``, in quadratic time, or keeping all errors."""
     return {
+        "anyOf": _any_of,
+        "oneOf": _one_of,
         "pattern": partial(_pattern, budget),
         "patternProperties": partial(_pattern_properties, budget),
         "additionalProperties": partial(_additional_properties, budget),
-        "uniqueItems": _unique_items,
+        "uniqueItems": partial(_unique_items, budget),
     }
 
 
@@ -185,12 +246,49 @@ def _additional_properties(
             yield from validator.descend(item, value, path=name)
 
 
-def _unique_items(_validator: Any, value: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+def _any_of(validator: Any, value: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    if not any(_fits(validator, each, instance) for each in value):
+        yield _error("fits none of them")
+
+
+def _one_of(validator: Any, value: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    fitting = (each for each in value if _fits(validator, each, instance))
+    if len(list(islice(fitting, 2))) != 1:
+        yield _error("fits none or several of them")
+
+
+def _fits(validator: Any, schema: Any, instance: Any) -> bool:
+    return next(iter(validator.descend(instance, schema)), None) is None
+
+
+def _unique_items(
+    budget: _Budget, _validator: Any, value: Any, instance: Any, _schema: Any
+) -> Iterator[Any]:
     if not value or not isinstance(instance, list):
         return
-    texts = [json.dumps(_canonical(item), sort_keys=True) for item in instance]
-    if len(set(texts)) < len(texts):
+    texts = set()
+    for item in instance:
+        text = json.dumps(_canonical(item), sort_keys=True)
+        budget.spend(1 + len(text) // _CHARACTERS_PER_COST)
+        texts.add(text)
+    if len(texts) < len(instance):
         yield _error("has an entry twice")
+
+
+def _size(value: object) -> int:
+    """Entries of a JSON value, at all levels, and its characters as so many as take as long."""
+    waiting, size = [value], 0
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            waiting += item.values()
+            size += len(item) + sum(map(len, item)) // _CHARACTERS_PER_COST
+        elif isinstance(item, list):
+            waiting += item
+            size += len(item)
+        elif isinstance(item, str):
+            size += len(item) // _CHARACTERS_PER_COST
+    return size
 
 
 def _canonical(value: Any) -> Any:

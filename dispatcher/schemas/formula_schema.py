@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dispatcher.schemas.bounded import BadPattern, compile_pattern
+from dispatcher.schemas.bounded import BadPattern, compile_pattern, linear
 from dispatcher.schemas.declarations import Declared, read_declared
 
 SCHEMA_LIMIT = 64 * 1024
@@ -18,6 +18,11 @@ MAX_DEPTH = 32
 
 MAX_PATTERNS = 200
 """Regular expressions in one schema."""
+
+MAX_PARTS = 500
+"""Schemas in one schema: a few milliseconds each."""
+
+_REFERENCE_CHARACTERS = 500
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -76,7 +81,7 @@ def parse_schema(data: bytes, *, name: str) -> FormulaSchema | InvalidSchema:
     loaded = _loaded(data, name)
     if isinstance(loaded, InvalidSchema):
         return loaded
-    wrong = [*_wrong_parts(loaded), *_not_a_schema(loaded)]
+    wrong = _wrong_parts(loaded) or _not_a_schema(loaded)
     declared = read_declared(loaded.get(EXTENSION))
     if isinstance(declared, list):
         wrong += declared
@@ -128,7 +133,9 @@ def _wrong_parts(schema: dict[str, Any]) -> list[str]:
     if schema.get("$schema", DRAFT) not in (DRAFT, f"{DRAFT}#"):
         wrong.append(f'"$schema" must be {DRAFT}')
     patterns = 0
-    for depth, part in _parts(schema):
+    for number, (depth, part) in enumerate(_parts(schema)):
+        if number > MAX_PARTS:
+            return [*wrong, f"it has more than {MAX_PARTS} schemas inside"]
         if depth > MAX_DEPTH:
             return [*wrong, f"it is nested more than {MAX_DEPTH} levels deep"]
         wrong += [
@@ -171,6 +178,10 @@ def _wrong_reference(part: Mapping[str, Any], schema: Mapping[str, Any]) -> list
     target = part["$ref"]
     if not isinstance(target, str) or not (target == "#" or target.startswith("#/")):
         return ['a "$ref" must lead to a place in this file, such as "#/$defs/name"']
+    if len(target) > _REFERENCE_CHARACTERS or "%" in target:  # the library decodes it each time
+        return [
+            f'a "$ref" has at most {_REFERENCE_CHARACTERS} characters, and no "%": name places as they are'
+        ]
     place: Any = schema
     for name in target[2:].split("/") if target != "#" else ():
         key = name.replace("~1", "/").replace("~0", "~")
@@ -202,7 +213,7 @@ def _not_a_schema(schema: dict[str, Any]) -> list[str]:
     """Whether it is one of Draft 2020-12, and of an object."""
     from jsonschema import Draft202012Validator
 
-    checker = Draft202012Validator(Draft202012Validator.META_SCHEMA, format_checker=None)
+    checker = linear(Draft202012Validator)(Draft202012Validator.META_SCHEMA, format_checker=None)
     try:
         found = [
             f"{'/'.join(str(part) for part in error.absolute_path) or 'it'}: "

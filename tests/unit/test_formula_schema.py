@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dispatcher.model.inventory import Change, Declaration
+from dispatcher.operate.provisioned import KNOWN_RUNS
 from dispatcher.operate.schema import schema as schema_of
 from dispatcher.schemas import FormulaSchema, InvalidSchema, fits, params_problems, parse_schema
 from dispatcher.schemas.bounded import BUDGET
 from dispatcher.schemas.combined import combined
 from dispatcher.schemas.declarations import Declared
-from dispatcher.schemas.formula_schema import MAX_DEPTH, SCHEMA_LIMIT
+from dispatcher.schemas.formula_schema import MAX_DEPTH, MAX_PARTS, SCHEMA_LIMIT
 
 NAME = "make.schema.json"
 GOOD: dict[str, Any] = {
@@ -184,6 +186,68 @@ def test_what_costs_too_much_ends_with_a_reason(
 ) -> None:
     found = problems(schema, params)
     assert any(reason in problem for problem in found), found
+
+
+LONG = list(range(12_000))
+OFTEN = 100
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"allOf": [{"uniqueItems": True}] * OFTEN}, LONG),
+        ({"allOf": [{"uniqueItems": True}] * OFTEN}, [LONG]),
+        ({"allOf": [{"items": {}}] * OFTEN}, LONG),
+        ({"allOf": [{"contains": {}}] * OFTEN}, LONG),
+        ({"allOf": [{"propertyNames": {}}] * OFTEN}, {f"k{n}": 1 for n in range(5_000)}),
+        ({"items": {"properties": {f"p{n}": {} for n in range(300)}}}, [{}] * 12_000),
+        ({"items": {"dependentRequired": {f"p{n}": [] for n in range(2_000)}}}, [{}] * 12_000),
+        ({"allOf": [{"$ref": "#/$defs/const"}] * OFTEN}, LONG[:5_000]),
+        ({"allOf": [{"$ref": "#/$defs/all"}] * OFTEN}, {f"k{n}": 1 for n in range(5_000)}),
+        ({"not": {"anyOf": [{"$ref": "#/$defs/string"}] * OFTEN}}, LONG),
+    ],
+    ids=["unique", "unique-inside", "items", "contains", "names", "properties", "dependent", "const",
+         "empty", "errors"],
+)  # fmt: skip
+def test_a_long_list_that_is_looked_at_again_and_again_ends_with_a_reason(
+    schema: dict[str, Any], value: object
+) -> None:
+    """Each of them took seconds to minutes when keywords alone were counted."""
+    definitions = {
+        "const": {"const": LONG[:5_000]},
+        "all": {"properties": {f"k{n}": {} for n in range(60)}},
+        "string": {"anyOf": [{"type": "string"}] * 30},
+    }
+    made = usable({"properties": {"x": schema}, "$defs": definitions})
+    (problem,) = params_problems(made, {"x": value}, b"[params]\nx = 1\n", path="x.toml")
+    assert f"more than {BUDGET:,} steps" in problem.message
+
+
+def test_many_texts_of_one_pattern_cost_no_more_than_they_take() -> None:
+    """As many as an action that reaps desktops may name."""
+    file = Path(__file__).parents[2] / "actions/desktop/formulas/desktop-reap.schema.json"
+    made = parse_schema(file.read_bytes(), name=NAME)
+    assert isinstance(made, FormulaSchema)
+    params = {
+        "listed_at": "2026-11-22T10:00:00.000Z",
+        "known_runs": [f"{number:r>100}.{number:040x}" for number in range(KNOWN_RUNS)],
+        "known_droplets": list(range(1, 5_001)),
+    }
+    assert fits(made, params)
+
+
+def test_a_schema_is_judged_in_linear_time() -> None:
+    mixed = parsed({"required": [*(f"a{n}" for n in range(6_000)), 1]})
+    assert "is not of type 'string'" in str(mixed)
+    many = parsed({"properties": {f"a{n}": {} for n in range(MAX_PARTS + 1)}})
+    assert f"more than {MAX_PARTS} schemas" in str(many)
+
+
+@pytest.mark.parametrize("name", ["k" * 600, "%6b" * 100, "%"])
+def test_a_reference_is_short_and_as_it_is(name: str) -> None:
+    """The library takes it apart each time that it follows it, and reads ``%6b`` as another name."""
+    made = parsed({"properties": {"x": {"$ref": f"#/$defs/{name}"}}, "$defs": {name: {}}})
+    assert 'a "$ref" has at most 500 characters' in str(made)
 
 
 def test_no_pattern_backtracks() -> None:
