@@ -15,6 +15,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
+from dispatcher.errors import Problem
 from dispatcher.loop.expiry_attempts import Attempt, AttemptIds, next_attempt
 from dispatcher.loop.foreign import InGit
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader
@@ -23,7 +24,7 @@ from dispatcher.model.action import MAX_ACTION_BYTES, Action, parse_action
 from dispatcher.model.sure_time import SureTime
 from dispatcher.model.times import epoch
 from dispatcher.ops_repo.changes import Formulas
-from dispatcher.sources import Look, SourceNote, SourceState, Wanted, Wants
+from dispatcher.sources import Look, SourceNote, SourceState, Wanted, Wants, problems_of
 from dispatcher.sources.base import WANTED_LIMIT
 
 KIND = "expiry"
@@ -54,6 +55,7 @@ class Expiry:
         inventory: what exists.
         secret: of the ids; see ``AttemptIds``. Raises ``Unavailable`` or ``Denied``.
         given: which keys of an entry a destroying formula, by its name, wants as params.
+        limit: maximum bytes of an action file.
     """
 
     def __init__(
@@ -62,9 +64,11 @@ class Expiry:
         inventory: InventoryReader,
         secret: Callable[[], bytes],
         given: Callable[[str, Formulas], Collection[str]],
+        *,
+        limit: int = MAX_ACTION_BYTES,
     ) -> None:
         self._repo, self._inventory, self._secret = repo, inventory, secret
-        self._given = given
+        self._given, self._limit = given, limit
 
     @property
     def kind(self) -> str:
@@ -94,11 +98,11 @@ class Expiry:
         for entry in due:
             if len(wanted) == WANTED_LIMIT:
                 break
-            action = self._action(entry, look.formulas)
-            if action is None:
-                notes.append(_broken(entry, _why_not(entry)))
+            made = self._made(entry, attempts[entry.path].action_id, look.formulas)
+            if isinstance(made, Wanted):
+                wanted.append(made)
             else:
-                wanted.append(_wanted(entry, action, attempts[entry.path].action_id))
+                notes.append(made)
         troubled = [entry for entry in ended if attempts[entry.path].trouble]
         notes += [_limited(entry, attempts[entry.path].trouble) for entry in troubled]
         return Wants(
@@ -124,6 +128,19 @@ class Expiry:
             mark = look.marks.get(_mark_of(ids.stem), "")
             attempts[path] = next_attempt(look, ids, named.get(ids.stem, ()), mark=mark)
         return attempts
+
+    def _made(
+        self, entry: InventoryEntry, action_id: str, formulas: Formulas
+    ) -> Wanted | SourceNote:
+        """The action that destroys an entry, or why there is none: one entry with odd values keeps no other
+        from expiring.
+        """
+        action = self._action(entry, formulas)
+        if action is None:
+            return _broken(entry, _why_not(entry))
+        wanted = _wanted(entry, action, action_id)
+        problems = problems_of(KIND, wanted, limit=self._limit)
+        return _broken(entry, _unfit(problems[0])) if problems else wanted
 
     def _action(self, entry: InventoryEntry, formulas: Formulas) -> Mapping[str, object] | None:
         """The keys of the action that destroys an entry."""
@@ -220,6 +237,11 @@ def _why_not(entry: InventoryEntry) -> str:
     if not entry.destroyed_by:
         return "it names no formula that destroys it"
     return f"git no longer has the action {entry.result}, which wrote it, as it ran"
+
+
+def _unfit(problem: Problem) -> str:
+    what = f"the action that would destroy it is invalid by what its entry says: {problem.message}"
+    return f"{what}; destroy it by an action of your own"
 
 
 def _broken(entry: InventoryEntry, reason: str) -> SourceNote:

@@ -34,7 +34,7 @@ from dispatcher.loop.inventory_standing import (
 from dispatcher.loop.verifying import Verifier
 from dispatcher.model.inventory_entry import FILE_LIMIT, entry_path
 from dispatcher.model.result import SEQUENCE_MAX
-from dispatcher.model.times import epoch
+from dispatcher.model.times import epoch, in_utc
 from dispatcher.ops_repo import Entry, Tree
 
 
@@ -59,7 +59,7 @@ class InventoryEntry:
         at: when, RFC 3339.
         tier, approved_by: of that run.
         destroyed_by: the formula that destroys it; "" if none is known.
-        expires_at: when the dispatcher has it destroyed, RFC 3339; "" for never.
+        expires_at: when the dispatcher has it destroyed, RFC 3339 in UTC; "" for never.
         entry: what the formula handed back.
         missing: whether somebody took its file away; the entry is from the result.
         forged: why the file in git is not followed, in words; the entry is from the result. "" if the
@@ -290,6 +290,8 @@ class InventoryReader:
         new = list({fact: None for fact in facts if fact is not None and fact not in self._shown})
         for fact, plain in zip(new, parsed(fact.file for fact in new), strict=True):
             texts: dict[str, Any] = {name: str(plain[name] or "") for name in _TEXTS}
+            if texts["expires_at"]:  # as it is shown; earlier versions kept what a formula wrote
+                texts["expires_at"] = in_utc(texts["expires_at"]) or ""
             self._shown[fact] = InventoryEntry(
                 kind=fact.kind,
                 id=fact.id,

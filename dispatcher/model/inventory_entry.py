@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dispatcher.model.inventory import Change, Declaration
 from dispatcher.model.names import is_id
-from dispatcher.model.times import epoch
+from dispatcher.model.times import in_utc
 
 if TYPE_CHECKING:
     from dispatcher.model.result import Result
@@ -125,19 +125,10 @@ def declared_change(
 
 def _with_entry(base: dict[str, object], entry: dict[str, object]) -> tuple[dict[str, object], str]:
     """The change with its entry; of an unfit one only what is fit, since the thing exists."""
-    expires_at, trouble = entry.pop("expires_at", None), ""
-    if expires_at is not None and not _is_time(expires_at):
-        expires_at, trouble = None, "outputs.inventory.expires_at is no RFC 3339 time: no expiry"
+    given, trouble = entry.pop("expires_at", None), ""
+    expires_at = in_utc(given) if isinstance(given, str) else None
+    if given is not None and expires_at is None:
+        trouble = "outputs.inventory.expires_at is no RFC 3339 time: no expiry"
     if len(json.dumps(entry, ensure_ascii=False).encode("utf-8", "replace")) > ENTRY_LIMIT:
         entry, trouble = {}, f"outputs.inventory has more than {ENTRY_LIMIT} bytes: left out"
     return {**base, "expires_at": expires_at, "entry": entry}, trouble
-
-
-def _is_time(value: object) -> bool:
-    if not isinstance(value, str):
-        return False
-    try:
-        epoch(value)
-    except (ValueError, OverflowError):
-        return False
-    return True

@@ -49,6 +49,14 @@ def is_rfc3339(text: str) -> bool:
     return True
 
 
+def in_utc(text: str) -> str | None:
+    """A time with its offset as ``rfc3339`` writes it; None for what is none, or is in no year of UTC."""
+    try:
+        return rfc3339(epoch(text))
+    except (ValueError, OverflowError):
+        return None
+
+
 def parse_duration(text: str) -> float:
     """Seconds of ``90s``, ``10m``, ``1h30m``, ``2d``.
 

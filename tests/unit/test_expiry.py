@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from dispatcher.loop.expiry import NOTES, Expiry, stem_of
+from dispatcher.loop.expiry import KIND, NOTES, Expiry, stem_of
 from dispatcher.loop.expiry_attempts import ATTEMPTS, AttemptIds
 from dispatcher.loop.inventory import InventoryEntry, InventoryReader
 from dispatcher.model.sure_time import SureTime
 from dispatcher.model.times import rfc3339
 from dispatcher.model.verdicts import Verdict
-from dispatcher.sources import Look, Wants
+from dispatcher.sources import Look, SourceState, Wants, problems_of
 from dispatcher.sources.base import WANTED_LIMIT
 
 AT = 1_800_000_000.0
@@ -90,6 +90,18 @@ def test_a_destroying_formula_is_given_what_it_declares() -> None:
     made = {"number": 7, "place": "here", "none": None, "secret": "no", "id": "other"}
     (wanted,) = wants(replace(entry(), entry=made)).actions
     assert wanted.action["params"] == {"id": "web", "number": 7, "place": "here"}
+
+
+@pytest.mark.parametrize("odd", [{"number": 2**70}, {"place": "x" * 70_000}, {"place": "\x00"}])
+def test_an_entry_with_odd_values_keeps_no_other_from_expiring(odd: dict[str, Any]) -> None:
+    """Of a source that wants one invalid action, nothing is written."""
+    done = wants(replace(entry("odd"), entry=odd), entry())
+    assert not any(problems_of(KIND, wanted) for wanted in done.actions)
+    assert "web" in [wanted.name for wanted in done.actions]
+    if "\x00" not in odd.values():  # in params any text is allowed
+        (note,) = done.notes
+        assert (note.name, note.state) == ("odd", SourceState.BROKEN)
+        assert "is invalid by what its entry says" in note.reason
 
 
 @pytest.mark.parametrize("behind_s", [0.75, 20.0])

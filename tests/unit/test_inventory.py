@@ -62,6 +62,29 @@ def test_whatever_a_formula_leaves_a_result_can_hold_it(
     assert done.change is not Change.DESTROYS or (succeeded and done.entry == {})
 
 
+@pytest.mark.parametrize(
+    ("given", "entered"),
+    [
+        ("2026-11-22T10:00:00+14:00", "2026-11-21T20:00:00.000Z"),
+        ("2026-11-22T10:00:00.123456-02:30", "2026-11-22T12:30:00.123Z"),
+        ("2026-11-22\x0010:00:00Z", "2026-11-22T10:00:00.000Z"),
+        ("2026-11-22\x1b10:00Z", "2026-11-22T10:00:00.000Z"),
+        ("2026-11-22\u202e10:00:00Z", "2026-11-22T10:00:00.000Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000Z"),
+        ("0001-01-01T00:00:00+14:00", None), ("9999-12-31T23:59:59-01:00", None),
+        ("2026-11-22T10:00:00", None), ("-1", None), (1_800_000_000, None), (["2026"], None),
+    ],
+)  # fmt: skip
+def test_a_lifetime_is_entered_in_utc_and_as_nothing_but_a_time(
+    given: object, entered: str | None
+) -> None:
+    outputs = {"inventory": {"expires_at": given}}
+    made, trouble = declared_change(CREATES, outputs, action_id="web", succeeded=True)
+    assert made is not None
+    assert made["expires_at"] == entered
+    assert ("no expiry" in trouble) == (entered is None)
+
+
 def entry(**facts: Any) -> InventoryEntry:
     return InventoryEntry(kind="machine", id="web", blob="b" * 40, entry=facts)
 

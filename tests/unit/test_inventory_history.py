@@ -31,6 +31,15 @@ def test_a_result_that_somebody_edited_is_taken_from_the_history() -> None:
     assert (entry.entry, entry.missing, inventory.edited) == ({"n": 1}, True, ("web",))
 
 
+def test_a_lifetime_that_an_earlier_version_kept_as_it_was_given_is_shown_in_utc() -> None:
+    git, made = Git(), result("web")
+    assert made.inventory is not None
+    odd = made.inventory.model_copy(update={"expires_at": "2026-11-22\x1b10:00+14:00"})
+    git.add(made.model_copy(update={"inventory": odd}))
+    (entry,) = read(reader(git), git)
+    assert (entry.expires_at, entry.problem) == ("2026-11-21T20:00:00.000Z", "")
+
+
 def test_a_destruction_whose_result_somebody_edited_still_counts() -> None:
     git = Git()
     git.add(result("web", n=1))
