@@ -397,8 +397,10 @@ def open_sources(
     if not settings.attestation.enabled:
         return ()
     formulas = FormulaStore(folder=settings.formulas.path, repo=repo)
-    expiry = Expiry(repo, inventory, id_secret(settings, vault), formulas.given)
-    return (Schedules(repo, limit=settings.limits.max_action_bytes), expiry)
+    secret = id_secret(settings, vault)
+    limit = settings.limits.max_action_bytes
+    schedules = Schedules(repo, limit=limit, secret=secret)
+    return (schedules, Expiry(repo, inventory, secret, formulas.given, limit=limit))
 
 
 def open_issue_reporter(

@@ -74,8 +74,8 @@ def next_(session: Session, name: str | None, *, count: int, as_json: bool) -> N
     if as_json:
         console.emit([each.as_json() for each in listed])
         return
-    slots = sorted((each.slot, each.action_id) for one in listed for each in one.next)
-    table(("SLOT", "ACTION"), [(_occasion(slot), action_id) for slot, action_id in slots])
+    slots = sorted((each.slot, each.begins) for one in listed for each in one.next)
+    table(("SLOT", "ACTION"), [(_occasion(slot), f"{begins}-…") for slot, begins in slots])
     for each in listed:
         if each.reason:
             console.note(f"{each.name}: {each.state}: {each.reason}")
@@ -84,7 +84,7 @@ def next_(session: Session, name: str | None, *, count: int, as_json: bool) -> N
 
 def _remark(listed: list[Listed]) -> None:
     for each in listed:
-        for remark in each.remarks:
+        for remark in each.odd:
             console.note(f"{each.name}: {remark}")
 
 

@@ -11,9 +11,6 @@ the pauses.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +19,7 @@ from dispatcher.model.backoff import backoff_s
 from dispatcher.model.times import epoch, rfc3339
 from dispatcher.model.verdicts import Verdict
 from dispatcher.sources import Look, WrittenRun
+from dispatcher.sources.id_code import id_code
 
 ATTEMPTS = 6
 """How often it is tried in all; what never ran does not count."""
@@ -39,9 +37,6 @@ IDS = 400
 OTHERS = 50
 """Maximum of attempts with other ids that are looked at: anybody can make files with such names."""
 
-SECRET_CHARACTERS = 9
-"""Of an id, 5 bits each. With stem and dash an id has at most 100."""
-
 _REPEATED = frozenset(each for each in Verdict if not each.success and (each.ran or each.alert))
 """The formula ran in vain, or something is wrong that an operator is alerted to and can mend."""
 
@@ -55,16 +50,15 @@ class AttemptIds:
 
     Attributes:
         stem: their beginning, which shows what they are about.
-        secret: known to the dispatcher alone, and the same after every restart.
+        secret: see ``id_code``.
     """
 
     stem: str
     secret: bytes
 
     def of(self, number: int) -> str:
-        """The id of an attempt; the first has number 1."""
-        code = hmac.digest(self.secret, f"{self.stem}/{number}".encode(), hashlib.sha256)
-        return f"{self.stem}-{base64.b32encode(code)[:SECRET_CHARACTERS].decode().lower()}"
+        """The id of an attempt, of at most 100 characters; the first has number 1."""
+        return f"{self.stem}-{id_code(self.secret, f'{self.stem}/{number}')}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

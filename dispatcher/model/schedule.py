@@ -29,7 +29,7 @@ SCHEDULE_BYTES = 16_384
 """Maximum size of a schedule's file."""
 
 NAME_CHARACTERS = 60
-"""Maximum of a schedule's name: an id is the name and the slot."""
+"""Maximum of a schedule's name: an id has the slot and a code as well."""
 
 CATCH_UP_LIMIT = 50
 
@@ -206,21 +206,21 @@ def occasion_of(slot: float) -> str:
     return f"{datetime.fromtimestamp(slot, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def action_id_of(name: str, slot: float) -> str:
-    """The id of a slot's action."""
+def action_stem(name: str, slot: float) -> str:
+    """With what the id of a slot's action begins; the rest is in ``dispatcher.sources.slot_ids``."""
     return f"{name}-{datetime.fromtimestamp(slot, UTC):%Y%m%dt%H%Mz}"
 
 
-def slot_of(action_id: str) -> tuple[str, float]:
-    """The name of the schedule and the slot (seconds since the epoch) whose action would have this id,
-    whoever wrote it; ``("", 0.0)`` for any other id.
+def slot_of(stem: str) -> tuple[str, float]:
+    """The name of the schedule and the slot (seconds since the epoch) whose action's id begins so, whoever
+    wrote it; ``("", 0.0)`` for any other text.
     """
-    name, _, slot = action_id.rpartition("-")
+    name, _, slot = stem.rpartition("-")
     try:
         at = datetime.strptime(slot, "%Y%m%dt%H%Mz").replace(tzinfo=UTC).timestamp()
     except ValueError:
         return "", 0.0
-    return (name, at) if action_id_of(name, at) == action_id else ("", 0.0)
+    return (name, at) if action_stem(name, at) == stem else ("", 0.0)
 
 
 def action_of(schedule: Schedule, name: str, slot: float) -> dict[str, object]:

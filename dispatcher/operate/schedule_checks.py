@@ -12,6 +12,7 @@ from dispatcher.gate.base import Gate
 from dispatcher.model.action import Action
 from dispatcher.model.checks import Check
 from dispatcher.model.sure_time import SureTime
+from dispatcher.operate.schedules import no_secret
 from dispatcher.ops_repo import Formulas, OpsRepo
 from dispatcher.settings import Settings
 from dispatcher.settings.dynamic import variables_of
@@ -53,7 +54,8 @@ def check_schedules(
         result_file=lambda _id: None,
         kept_results=dict,
     )
-    notes = Schedules(repo, limit=settings.limits.max_action_bytes).look(look).notes
+    limit = settings.limits.max_action_bytes
+    notes = Schedules(repo, limit=limit, secret=no_secret).look(look).notes
     if notes and not settings.attestation.enabled:
         yield Check(
             name="schedules",

@@ -6,18 +6,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from dispatcher.errors import DisintoError
+from dispatcher.errors import DisintoError, Misconfigured
 from dispatcher.loop.components import Components
 from dispatcher.loop.looks import Ids, look_of
 from dispatcher.loop.sources import ask
 from dispatcher.loop.view import View
 from dispatcher.model.run import Claim
-from dispatcher.model.schedule import action_id_of, occasion_of, slot_of, unreplaced
+from dispatcher.model.schedule import action_stem, occasion_of, slot_of, unreplaced
 from dispatcher.model.sure_time import SureTime
 from dispatcher.operate.author_view import AuthorView
 from dispatcher.ops_repo import Formulas
 from dispatcher.sources import Look, SourceNote, SourceState
 from dispatcher.sources.schedules import Defined, Mark, Schedules
+from dispatcher.sources.slot_ids import stem_of
 
 _STARTS = (SourceState.ACTIVE, SourceState.LIMITED)
 """States in which a schedule has slots."""
@@ -29,17 +30,15 @@ class Upcoming:
 
     Attributes:
         slot: seconds since the epoch.
-        action_id: of its action.
-        taken: whether the id is used already, so that this slot will start nothing.
+        begins: with what the id of its action begins; nobody is told the rest before it is written.
     """
 
     slot: float
-    action_id: str
-    taken: bool
+    begins: str
 
     def as_json(self) -> dict[str, object]:
         """For ``--json``."""
-        return {"slot": occasion_of(self.slot), "action": self.action_id, "taken": self.taken}
+        return {"slot": occasion_of(self.slot), "action_begins": self.begins}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,17 +66,6 @@ class Listed:
     last: str = ""
     next: tuple[Upcoming, ...] = ()
     odd: tuple[str, ...] = ()
-
-    @property
-    def remarks(self) -> Iterator[str]:
-        """What a person should look at, besides state and reason."""
-        for each in self.next:
-            if each.taken:
-                yield (
-                    f"the slot {occasion_of(each.slot)} will start nothing: the id {each.action_id} is "
-                    "used already; delete that file if it is not meant"
-                )
-        yield from self.odd
 
     def as_json(self) -> dict[str, object]:
         """For ``--json``."""
@@ -152,15 +140,20 @@ def schedules_in_git(view: AuthorView, *, limit: int, count: int) -> tuple[list[
     )
     latest: dict[str, float] = {}
     for action_id in ids.all():
-        name, slot = slot_of(action_id)
+        name, slot = slot_of(stem_of(action_id))
         if name and slot <= now:
             latest[name] = max(slot, latest.get(name, 0.0))
 
     def last(name: str, default: str) -> str:
         return str(Mark(at=latest[name], last="written")) if name in latest else default
 
-    source = Schedules(view.repo, limit=limit)
+    source = Schedules(view.repo, limit=limit, secret=no_secret)
     return _listed(source, look, source.look(look).notes, last=last, count=count), trouble
+
+
+def no_secret() -> bytes:
+    """In place of the secret of ids, for who writes no action: without marks no slot is due."""
+    raise Misconfigured("only a dispatcher knows the ids of slots")
 
 
 def _listed(
@@ -200,8 +193,7 @@ def _upcoming(defined: Defined, look: Look, count: int) -> Iterator[Upcoming]:
         slot = defined.schedule.slots.after(slot) if defined.schedule else None
         if slot is None:
             return
-        action_id = action_id_of(defined.name, slot)
-        yield Upcoming(slot=slot, action_id=action_id, taken=look.is_used(action_id))
+        yield Upcoming(slot=slot, begins=action_stem(defined.name, slot))
 
 
 def source_notes(

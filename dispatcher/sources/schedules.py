@@ -7,8 +7,8 @@ mark follows the time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from dispatcher.decide.tiers import TierDecision
 from dispatcher.errors import DisintoError, describe
@@ -25,8 +25,8 @@ from dispatcher.model.schedule import (
     InvalidSchedule,
     Overlap,
     Schedule,
-    action_id_of,
     action_of,
+    action_stem,
     name_of_schedule_problem,
     occasion_of,
     parse_schedule,
@@ -42,7 +42,9 @@ from dispatcher.sources.base import (
     Wanted,
     Wants,
 )
+from dispatcher.sources.id_code import CODE_CHARACTERS
 from dispatcher.sources.slot_action import relocated
+from dispatcher.sources.slot_ids import SlotIds
 from dispatcher.sources.text import action_text, parsed
 from dispatcher.toml.source import TomlSource
 
@@ -60,8 +62,8 @@ OPEN_LIMIT = 20
 FUTURE_S = 3600.0
 """Seconds by which a mark may be later than now; one further ahead was made by a wrong clock."""
 
-TAKEN = "its id is taken by a file that the dispatcher did not write"
-"""Why a slot is passed over whose id somebody used."""
+TAKEN = "its id is used by a file that the dispatcher did not write"
+"""Why a slot is passed over: somebody replaced its action before the dispatcher recorded it, say."""
 
 KEPT_S = 30.0
 """Seconds for which an approval is reused while no slot is due."""
@@ -123,11 +125,11 @@ class _Turn:
     """What one schedule wants at a look."""
 
     mark: Mark
-    slots: tuple[float, ...] = ()
+    slots: Mapping[float, str] = field(default_factory=dict)  # with the ids of their actions
     passed: tuple[Passed, ...] = ()
 
 
-def due(schedule: Schedule, name: str, mark: Mark, look: Look) -> _Turn:
+def due(schedule: Schedule, name: str, mark: Mark, look: Look, ids: SlotIds) -> _Turn:
     """The slots of a schedule whose actions are to be written now.
 
     Raises:
@@ -148,19 +150,21 @@ def due(schedule: Schedule, name: str, mark: Mark, look: Look) -> _Turn:
     still_open = [
         slot
         for slot in slots.until(found[0] - 1, since=0.0, limit=OPEN_LIMIT)
-        if _is_open(action_id_of(name, slot), look)
+        if ids.is_open(name, slot)
     ]
     room = OPEN_LIMIT - len(still_open)
     if schedule.overlap is Overlap.SKIP and still_open:
         room = 0
     what = f"{len(still_open)} earlier actions of the schedule are open"
     dropped = dict.fromkeys(found[room:], what)
-    taken = {slot: TAKEN for slot in found[:room] if _is_taken(action_id_of(name, slot), look)}
+    written = {slot: ids.written(name, slot) for slot in found[:room]}
+    chosen = {slot: run[0] if run else ids.of(name, slot) for slot, run in written.items()}
+    taken = {slot: TAKEN for slot in chosen if not written[slot] and look.is_used(chosen[slot])}
     passed = dropped | taken
     last = "overlap" if latest in dropped else "taken" if latest in taken else "written"
     return _Turn(
         mark=Mark(at=latest, last=last),
-        slots=tuple(slot for slot in found if slot not in passed),
+        slots={slot: chosen[slot] for slot in chosen if slot not in taken},
         passed=tuple(
             Passed(name=name, occasion=occasion_of(slot), reason=passed[slot])
             for slot in found
@@ -169,29 +173,19 @@ def due(schedule: Schedule, name: str, mark: Mark, look: Look) -> _Turn:
     )
 
 
-def _is_open(action_id: str, look: Look) -> bool:
-    """Whether an action that we wrote has not ended; a file of anybody else's is no slot's."""
-    run = look.written(action_id) if look.is_used(action_id) else None
-    return run is not None and run.result is None and run.withdrawn_at is None
-
-
-def _is_taken(action_id: str, look: Look) -> bool:
-    """Whether an id is used, and not by us."""
-    return look.is_used(action_id) and look.written(action_id) is None
-
-
 class Schedules:
     """The schedules of the ops repo; see ``Source``.
 
     Args:
         repo: where they are read.
         limit: maximum bytes of an action file.
+        secret: of the ids, see ``SlotIds``; asked for when a slot is due.
     """
 
     kind = KIND
 
-    def __init__(self, repo: OpsRepo, *, limit: int) -> None:
-        self._repo, self._limit = repo, limit
+    def __init__(self, repo: OpsRepo, *, limit: int, secret: Callable[[], bytes]) -> None:
+        self._repo, self._limit, self._secret = repo, limit, secret
         self._parsed: dict[tuple[str, str], tuple[Schedule, Action] | str] = {}
         self._approved: dict[_Approval, tuple[float, bool, str]] = {}
 
@@ -199,16 +193,17 @@ class Schedules:
         """See ``Source``."""
         actions: list[Wanted] = []
         passed: list[Passed] = []
+        ids = SlotIds(look, self._secret)
         marks: dict[str, str] = {}
         notes: list[SourceNote] = []
         times: list[float] = []
         for defined in self.defined(look):
             name, old = defined.name, look.marks.get(defined.name, "")
             mark = Mark.parse(old, now=look.now)
-            turn, note = self._turn(defined, mark, look)
+            turn, note = self._turn(defined, mark, look, ids)
             if len(actions) + len(turn.slots) > WANTED_LIMIT:
                 turn, times = _Turn(mark=mark), [*times, look.now]
-            actions += [wanted_of(defined, slot) for slot in turn.slots]
+            actions += [wanted_of(defined, slot, used) for slot, used in turn.slots.items()]
             passed += turn.passed
             if not name_of_schedule_problem(name):  # any other could be as long as git allows
                 marks[name] = str(turn.mark)
@@ -282,7 +277,7 @@ class Schedules:
         self, name: str, path: str, data: bytes | int, slot: float
     ) -> tuple[Schedule, Action] | str:
         """A schedule with the action of a slot, or what is wrong with it. All actions of a schedule
-        differ only in times of the same length, so that one stands for all.
+        differ only in ids and times of the same length, so that one stands for all.
         """
         schedule = parse_schedule(data, path=path, name=name)
         if isinstance(schedule, InvalidSchedule):
@@ -294,7 +289,9 @@ class Schedules:
             return str(relocated(action.problems, file)[0])
         return schedule, action
 
-    def _turn(self, defined: Defined, mark: Mark, look: Look) -> tuple[_Turn, SourceNote]:
+    def _turn(
+        self, defined: Defined, mark: Mark, look: Look, ids: SlotIds
+    ) -> tuple[_Turn, SourceNote]:
         """What a schedule wants, and what people see of it."""
         schedule, tier, name = defined.schedule, defined.tier, defined.name
         old = look.now - mark.at > ON_TIME_S  # else the ledger is written at every look
@@ -302,7 +299,7 @@ class Schedules:
         if schedule is None or tier is None:
             return gone, _note(name, SourceState.BROKEN, defined.problem)
         try:
-            turn = due(schedule, name, mark, look)
+            turn = due(schedule, name, mark, look, ids)
             approved, reason = self._check(defined, tier, look, fresh=turn.mark != mark)
         except DisintoError as error:  # it is asked again; no slot is lost
             return _Turn(mark=mark), _note(name, SourceState.WAITING, describe(error))
@@ -311,7 +308,7 @@ class Schedules:
             return gone, _note(name, SourceState.WAITING, "; ".join(filter(None, (reason, doubt))))
         next_at = schedule.slots.after(max(look.now, turn.mark.at))
         if turn.mark.last == "taken":
-            reason = f"its last slot started nothing: {action_id_of(name, turn.mark.at)}: {TAKEN}"
+            reason = f"its last slot, {occasion_of(turn.mark.at)}, started nothing: {TAKEN}"
             return turn, _note(name, SourceState.LIMITED, reason, next_at=next_at)
         if doubt:
             return turn, _note(name, SourceState.LIMITED, doubt, next_at=next_at)
@@ -343,12 +340,16 @@ class Schedules:
         return approved, decision.reason
 
 
-def wanted_of(defined: Defined, slot: float) -> Wanted:
-    """The action of a slot of a valid schedule."""
+def wanted_of(defined: Defined, slot: float, action_id: str = "") -> Wanted:
+    """The action of a slot of a valid schedule.
+
+    Args:
+        action_id: "" to have the action checked, under an id as long as its own.
+    """
     if defined.schedule is None:
         raise ValueError(f"schedule {defined.name} is invalid")
     return Wanted(
-        action_id=action_id_of(defined.name, slot),
+        action_id=action_id or f"{action_stem(defined.name, slot)}-{'x' * CODE_CHARACTERS}",
         action=action_of(defined.schedule, defined.name, slot),
         name=defined.name,
         occasion=occasion_of(slot),

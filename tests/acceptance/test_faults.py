@@ -15,7 +15,6 @@ import pytest
 from dispatcher.assembly import build_components
 from dispatcher.devservers.scene import Scene
 from dispatcher.loop.sources import note_name
-from dispatcher.model.schedule import action_id_of
 from dispatcher.model.slots import Slots
 from dispatcher.model.times import epoch
 from tests.servers.bao import Bao
@@ -28,6 +27,7 @@ from tests.support.deaths import (
     serve_once,
     set_scene,
 )
+from tests.support.slot_ids import slot_id
 from tests.support.thorough import THOROUGH, some
 
 PROVISIONAL_S = 3
@@ -109,7 +109,7 @@ def test_death_while_an_action_is_written(bao_server: Bao, tmp_path: Path) -> No
     boundaries = WRITTEN if THOROUGH else WRITTEN[1:2]
     for boundary in boundaries:
         name = boundary.replace(" ", "-")
-        written = action_id_of(name, slot)
+        written = slot_id(scene.open_settings(), name, slot)
         set_back(scene, name, cron, at=now - timedelta(days=365))
 
         code, passed = serve_once(scene, boundary)
@@ -123,7 +123,9 @@ def test_death_while_an_action_is_written(bao_server: Bao, tmp_path: Path) -> No
         assert_output_is_kept(scene, {written: {"stdout": f"out of {written}\n"}})
         assert marks(scene)[name].endswith(" written")
         assert epoch(marks(scene)[name].split()[0]) == slot
-    assert runs(scene) == {action_id_of(b.replace(" ", "-"), slot): 1 for b in boundaries}
+    settings = scene.open_settings()
+    ids = [slot_id(settings, boundary.replace(" ", "-"), slot) for boundary in boundaries]
+    assert runs(scene) == dict.fromkeys(ids, 1)
 
 
 def set_back(scene: Scene, name: str, cron: str, *, at: datetime) -> None:

@@ -14,12 +14,12 @@ from dispatcher.assembly import build_view
 from dispatcher.cli.root import root
 from dispatcher.cli.session import Session
 from dispatcher.loop.sources import note_name
-from dispatcher.model.schedule import action_id_of
 from dispatcher.model.slots import Slots
 from dispatcher.operate.forecast import forecast
 from dispatcher.operate.schedule_checks import check_schedules
 from dispatcher.operate.schedules import schedules
 from tests.servers.bao import Bao
+from tests.support.slot_ids import slot_id
 from tests.support.stage import Stage, path, set_stage
 
 pytestmark = pytest.mark.needs("bao", "git", "ssh-keygen")
@@ -55,9 +55,11 @@ def down_for(stage: Stage, hours: float) -> None:
     ledger.write_note(name, marks, version=note.version if note else 0)
 
 
-def last_slot() -> str:
+def last_slot(stage: Stage) -> str:
+    """The id of its action."""
     now = datetime.now(UTC).timestamp()
-    return action_id_of("hourly", SLOTS.until(now, since=0.0, limit=1)[0])
+    slot = SLOTS.until(now, since=0.0, limit=1)[0]
+    return slot_id(stage.components.settings, "hourly", slot)
 
 
 def test_after_downtime_the_last_slot_runs_once(stage: Stage) -> None:
@@ -65,7 +67,7 @@ def test_after_downtime_the_last_slot_runs_once(stage: Stage) -> None:
     stage.once()
     assert ran(stage) == []  # it begins now
     down_for(stage, 5)
-    expected = last_slot()
+    expected = last_slot(stage)
     stage.once()
     stage.once()
     assert ran(stage) == [expected]
@@ -86,7 +88,7 @@ def test_a_schedule_starts_what_its_approval_covers(stage: Stage) -> None:
     stage.scene.merge({FILE: schedule("danger") + "# approved\n"}, "Approved", sign=True)
     stage.once()
     down_for(stage, 5)
-    expected = last_slot()
+    expected = last_slot(stage)
     stage.once()
     assert ran(stage) == [expected]
     assert stage.scene.results()[expected]["tier"] == "high"
@@ -174,7 +176,7 @@ def test_the_commands(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     (listed,) = json.loads(run("schedule", "list", "--json"))
     assert (listed["name"], listed["state"], listed["tier"]) == ("hourly", "active", "low")
     (following,) = json.loads(run("schedule", "next", "hourly", "--count", "2", "--json"))
-    assert following["next"][0]["action"].startswith("hourly-")
+    assert following["next"][0]["action_begins"].startswith("hourly-")
     assert len(following["next"]) == 2
     assert "hourly" in run("schedule", "list")
     assert run("schedule", "next").count("hourly-") == 5

@@ -17,12 +17,12 @@ from dispatcher.cli.session import Session
 from dispatcher.gate.caching import KEPT_S
 from dispatcher.gate.forgejo import FRESH_S
 from dispatcher.loop.sources import note_name
-from dispatcher.model.schedule import action_id_of
 from dispatcher.model.slots import Slots
 from tests.servers.bao import Bao
 from tests.servers.forgejo import Forgejo
 from tests.support.approval_story import Story, hooked, set_story
 from tests.support.forge_stage import Stage
+from tests.support.slot_ids import slot_id
 from tests.support.stage import action, eventually, path
 
 pytestmark = pytest.mark.needs("bao", "forgejo", "git")
@@ -39,10 +39,12 @@ def schedule(month: int = JANUARY, *, more: str = "") -> str:
     )
 
 
-def last_slot(month: int = JANUARY) -> str:
+def last_slot(story: Story, month: int = JANUARY) -> str:
+    """The id of its action."""
     slots = Slots(cron=f"0 0 2 {month} *", zone="UTC")
     now = datetime.now(UTC).timestamp()
-    return action_id_of("yearly", slots.until(now, since=0.0, limit=1)[0])
+    slot = slots.until(now, since=0.0, limit=1)[0]
+    return slot_id(story.stage.components.settings, "yearly", slot)
 
 
 @pytest.fixture
@@ -108,7 +110,7 @@ def test_a_slot_runs_by_the_approval_of_the_request_that_brought_the_schedule(
     number = people.propose(people.alice, {FILE: schedule()})
     people.land(people.alice, number)
     missed_slots_come(story)
-    first = last_slot()
+    first = last_slot(story)
     assert story.submitted() == [first]
     result = story.result(first)
     assert (result["tier"], result["approved_by"]) == ("high", [people.boss.login])
@@ -118,7 +120,7 @@ def test_a_slot_runs_by_the_approval_of_the_request_that_brought_the_schedule(
     pushed_an_hour_ago(people, {FILE: schedule(APRIL)})
     missed_slots_come(story)
     assert story.submitted() == [first]
-    assert path(last_slot(APRIL)) not in in_git(story)
+    assert path(last_slot(story, APRIL)) not in in_git(story)
     state, reason = listed(story)
     assert state == "waiting"
     assert "without a merged pull request" in reason
@@ -126,8 +128,8 @@ def test_a_slot_runs_by_the_approval_of_the_request_that_brought_the_schedule(
     number = people.propose(people.alice, {FILE: schedule(JULY)}, branch="again")
     people.land(people.alice, number)
     missed_slots_come(story)
-    assert story.submitted() == [first, last_slot(JULY)]
-    assert story.result(last_slot(JULY))["approved_by"] == [people.boss.login]
+    assert story.submitted() == [first, last_slot(story, JULY)]
+    assert story.result(last_slot(story, JULY))["approved_by"] == [people.boss.login]
 
 
 def test_a_schedule_merged_without_approval_starts_nothing_until_it_is_approved(
@@ -150,8 +152,8 @@ def test_a_schedule_merged_without_approval_starts_nothing_until_it_is_approved(
     story.stage.once()
     assert story.submitted() == [], "a slot from before the approval"
     missed_slots_come(story)
-    assert story.submitted() == [last_slot()]
-    assert story.result(last_slot())["approved_by"] == [people.boss.login]
+    assert story.submitted() == [last_slot(story)]
+    assert story.result(last_slot(story))["approved_by"] == [people.boss.login]
 
 
 def test_an_action_whose_schedule_is_rejected_before_it_runs_waits(story: Story) -> None:
@@ -177,7 +179,7 @@ def test_an_action_whose_schedule_is_rejected_before_it_runs_waits(story: Story)
     people.next_second()
     with hooked(people, stage.service):
         people.review(people.boss, number)
-        submitted(story, last_slot())
+        submitted(story, last_slot(story))
 
 
 @eventually
@@ -190,5 +192,5 @@ def waits_for(story: Story, words: str) -> None:
     """The slot's action is in git, and does not start for this reason."""
     status = story.stage.watch.last
     assert status is not None
-    reasons = [w.reason for w in status.plan.waits if w.action_id == last_slot()]
+    reasons = [w.reason for w in status.plan.waits if w.action_id == last_slot(story)]
     assert words in "\n".join(reasons)

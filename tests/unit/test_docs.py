@@ -46,7 +46,7 @@ HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| (.*) \|$", re.MULTILINE)
 
-UPCOMING = list(Upcoming(slot=0.0, action_id="x", taken=False).as_json())
+UPCOMING = list(Upcoming(slot=0.0, begins="x").as_json())
 """Keys of a slot to come."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tomllib
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -30,7 +30,9 @@ from dispatcher.model.sure_time import SureTime
 from dispatcher.ops_repo import Entry, Formulas
 from dispatcher.settings import Settings
 from dispatcher.sources import Look, SourceState, Wants, WrittenRun, action_text
+from dispatcher.sources.id_code import id_code
 from dispatcher.sources.schedules import MOST, ON_TIME_S, OPEN_LIMIT, Schedules
+from dispatcher.sources.slot_ids import stem_of
 from tests.contract.source import Case, SourceContract
 from tests.support.thorough import tries
 
@@ -39,6 +41,7 @@ WAITING = Decision(answer=Answer.WAITING, reason="is not signed", gate="signed")
 NOON = datetime.fromisoformat("2026-03-01T12:00:00+00:00").timestamp()
 DAY = 86_400.0
 POLICY = Policy()
+SECRET = b"k" * 32
 ANY: Any = object()
 """An action or result of which only its being there counts."""
 
@@ -75,7 +78,7 @@ class Repo:
 
 def source(repo: Repo) -> Schedules:
     loose: Any = repo
-    return Schedules(loose, limit=65_536)
+    return Schedules(loose, limit=65_536, secret=lambda: SECRET)
 
 
 def look(
@@ -84,6 +87,7 @@ def look(
     *,
     is_open: Callable[[str], bool] = lambda _i: False,
     theirs: Container[str] = (),
+    named: Collection[str] = (),
     problems: Callable[..., Sequence[Problem]] = lambda *_: (),
     check: Callable[[Question], Decision] = lambda _q: APPROVED,
     policy: Policy = POLICY,
@@ -106,7 +110,7 @@ def look(
         is_used=is_open,
         ended=ended,
         check=check,
-        ids=frozenset,
+        ids=lambda: named,
         written=written,
         problems=problems,
         sure=lambda: SureTime(now=0.0),
@@ -116,7 +120,13 @@ def look(
 
 
 def ids(wants: Wants) -> list[str]:
-    return [wanted.action_id for wanted in wants.actions]
+    """With what the ids of the wanted actions begin."""
+    return [stem_of(wanted.action_id) for wanted in wants.actions]
+
+
+def own(stem: str) -> str:
+    """The id of the action of a slot."""
+    return f"{stem}-{id_code(SECRET, f'schedule/{stem}')}"
 
 
 def test_what_would_make_its_actions_invalid_is_named_before_a_slot() -> None:
@@ -225,7 +235,7 @@ def test_while_the_last_one_is_open(overlap: str, written: int) -> None:
     first = schedules.look(look(NOON))
     assert first.next_at is not None
     before = schedules.look(look(first.next_at, first.marks))
-    busy = set(ids(before))
+    busy = set(map(own, ids(before)))
     wants = schedules.look(look(first.next_at + DAY, before.marks, is_open=busy.__contains__))
     assert len(wants.actions) == written
     assert len(wants.passed) == 1 - written
@@ -240,7 +250,7 @@ def test_a_file_under_the_id_of_an_earlier_slot_is_no_open_action() -> None:
     first = schedules.look(look(NOON))
     assert first.next_at is not None
     before = schedules.look(look(first.next_at, first.marks))
-    (theirs,) = ids(before)
+    (theirs,) = map(own, ids(before))
     there = look(first.next_at + DAY, before.marks, is_open={theirs}.__contains__, theirs={theirs})
     assert ids(schedules.look(there)) == ["nightly-20260303t0130z"]
 
@@ -250,7 +260,7 @@ def test_a_run_whose_file_was_deleted_is_still_open() -> None:
     first = schedules.look(look(NOON))
     assert first.next_at is not None
     before = schedules.look(look(first.next_at, first.marks))
-    ours = set(ids(before)).__contains__
+    ours = set(map(own, ids(before))).__contains__
     running = replace(
         look(first.next_at + DAY, before.marks, is_open=ours), is_open=lambda _id: False
     )
@@ -262,22 +272,22 @@ def test_a_run_whose_file_was_deleted_is_still_open() -> None:
 
 
 @pytest.mark.parametrize("overlap", ["skip", "queue", "allow"])
-def test_a_slot_whose_id_somebody_took_is_passed_over_and_named(overlap: str) -> None:
+def test_a_slot_whose_action_somebody_replaced_is_passed_over_and_named(overlap: str) -> None:
     schedules = source(Repo(nightly=toml(more=f'overlap = "{overlap}"')))
     first = schedules.look(look(NOON))
     assert first.next_at is not None
-    taken = {"nightly-20260302t0130z"}
+    taken = {own("nightly-20260302t0130z")}
     wants = schedules.look(
         look(first.next_at, first.marks, is_open=taken.__contains__, theirs=taken)
     )
     assert wants.actions == ()
     assert [passed.occasion for passed in wants.passed] == ["2026-03-02T01:30:00Z"]
-    assert "taken" in wants.passed[0].reason
+    assert "did not write" in wants.passed[0].reason
     assert wants.marks["nightly"].endswith(" taken")
     for later in (60.0, DAY / 2):
         note = schedules.look(look(first.next_at + later, wants.marks)).notes[0]
         assert note.state is SourceState.LIMITED
-        assert "nightly-20260302t0130z" in note.warning
+        assert "its last slot, 2026-03-02T01:30:00Z, started nothing" in note.warning
     after = schedules.look(
         look(first.next_at + DAY, wants.marks, is_open=taken.__contains__, theirs=taken)
     )
@@ -289,7 +299,7 @@ def test_what_we_wrote_before_a_crash_is_not_taken() -> None:
     schedules = source(Repo(nightly=toml()))
     first = schedules.look(look(NOON))
     assert first.next_at is not None
-    there = look(first.next_at, first.marks, is_open=lambda i: i == "nightly-20260302t0130z")
+    there = look(first.next_at, first.marks, is_open=lambda i: i == own("nightly-20260302t0130z"))
     wants = schedules.look(there)
     assert wants.passed == ()
     assert wants.marks["nightly"].endswith(" written")
@@ -518,7 +528,7 @@ def test_very_many_slots_each_exactly_once(
         for slot in _slots(text).until(now, since=begin, limit=100_000)
     }
     assert len(outside.writes) == len(set(outside.writes))
-    assert set(outside.files) == expected
+    assert set(map(stem_of, outside.files)) == expected
 
 
 ZONE_UTC = datetime.fromisoformat("2026-01-01T00:00:00+00:00").tzinfo
