@@ -170,17 +170,23 @@ def _fetched(desktop_id: str, host: str, port: int, fingerprint: str, fetch: Fet
         raise DesktopUnreachable(
             "its machine's certificate is not the one with the fingerprint in the inventory"
         )
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-        own = _is_of(certificate, desktop_id)
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        own = False  # OpenSSL accepts some that are malformed
-    if not own:
+    pem = _pem_of(der, desktop_id)
+    if not pem:
         raise InvalidValue(
             f"its machine's certificate is not one for {desktop_id} alone",
             remedy="It was not made by the formula 'desktop'.",
         )
-    return certificate.public_bytes(Encoding.PEM).decode()
+    return pem
+
+
+def _pem_of(der: bytes, desktop_id: str) -> str:
+    """A certificate that is one for a desktop alone; "" for any other."""
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        own = _is_of(certificate, desktop_id)
+    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return ""  # OpenSSL accepts some that are malformed
+    return certificate.public_bytes(Encoding.PEM).decode() if own else ""
 
 
 def _is_of(certificate: x509.Certificate, desktop_id: str) -> bool:
