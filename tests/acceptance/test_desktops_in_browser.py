@@ -101,10 +101,7 @@ class Story:
         booted = self.stack.enter_context(
             desktop_container.boot(user_data(machine), guacamole=real)
         )
-        eventually(
-            lambda: _is(booted.succeeds("test", "-e", "/var/lib/disinto-desktop/ready")),
-            seconds=240,
-        )
+        booted.await_ready()
         entry = {
             "name": name,
             "state": "ACTIVE",

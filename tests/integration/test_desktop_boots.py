@@ -68,9 +68,9 @@ def boots() -> Iterator[tuple[DesktopContainer, list[Probed]]]:
             before.append(_look(machine))
             return before[-1]
 
-        _await(lambda: looked().report is not None, machine)
-        _await(lambda: _is_desktop(looked()), machine)
-        _await(lambda: machine.succeeds("test", "-e", "/var/lib/disinto-desktop/ready"), machine)
+        machine.await_ready(lambda: looked().report is not None)
+        machine.await_ready(lambda: _is_desktop(looked()))
+        machine.await_ready()
         yield machine, before
 
 

@@ -30,12 +30,7 @@ pytestmark = [pytest.mark.needs("docker", "desktop", "guacamole"), pytest.mark.s
 def machine() -> Iterator[DesktopContainer]:
     guacamole = Path(os.environ["GUACAMOLE_DIST"]).resolve()
     with desktop_container.boot(user_data(machines.machine()), guacamole=guacamole) as machine:
-        end = time.monotonic() + 240
-        while not machine.succeeds("test", "-e", "/var/lib/disinto-desktop/ready"):
-            assert time.monotonic() < end, machine.run(
-                "tail", "-40", "/var/log/disinto-desktop.log"
-            )
-            time.sleep(0.5)
+        machine.await_ready()
         yield machine
 
 

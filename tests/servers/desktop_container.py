@@ -15,13 +15,19 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 IMAGE = "disinto-desktop:test"
+READY, STAGE = "/var/lib/disinto-desktop/ready", "/var/lib/disinto-desktop/stage"
+LOG = "/var/log/disinto-desktop.log"
+SILENT_S = 400.0
+"""More than the 300 s for which the setup waits for something itself."""
+
 CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "AUDIT_WRITE")
 _CONTEXT = Path(__file__).parent / "desktop"
 _SEED = "var/lib/cloud/seed/nocloud"
@@ -76,6 +82,23 @@ class DesktopContainer:
 
     def read(self, path: str) -> str:
         return self.run("cat", path)
+
+    def await_ready(self, condition: Callable[[], bool] | None = None) -> None:
+        """Wait for as long as its setup goes on: until that is done, or until a condition is met.
+
+        Raises:
+            AssertionError: it failed, or did nothing for ``SILENT_S`` seconds; with the end of its log.
+        """
+        condition = condition or (lambda: self.succeeds("test", "-e", READY))
+        news, since = "", time.monotonic()
+        while not condition():
+            now = self.run("sh", "-c", f"cat {STAGE}; stat -c %s {LOG}", check=False)
+            if now != news:
+                news, since = now, time.monotonic()
+            silent = time.monotonic() - since > SILENT_S
+            if silent or "failed" in now.split():
+                raise AssertionError(self.run("tail", "-40", LOG, check=False))
+            time.sleep(0.5)
 
     @contextmanager
     def dial(self, port: int) -> Iterator[subprocess.Popen[bytes]]:
