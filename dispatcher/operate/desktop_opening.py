@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from dispatcher.loop.inventory import InventoryEntry
-from dispatcher.operate.desktop_access import Place, Session, begin_session, credentials_of
+from dispatcher.operate.desktop_access import (
+    NotActive,
+    Place,
+    Session,
+    begin_session,
+    credentials_of,
+)
 from dispatcher.settings import Settings
 from dispatcher.vault import Vault
 
@@ -27,10 +33,16 @@ def open_desktop(
         now: seconds since the epoch.
 
     Raises:
+        NotActive: its lifetime is over, so no login would last.
         InvalidValue, Misconfigured, Unavailable, Denied, Rejected: see ``credentials_of``.
         DesktopUnreachable, DesktopRefused: see ``begin_session``.
     """
     try:
+        if entry.expires_s is not None and entry.expires_s <= now:
+            raise NotActive(
+                f"desktop {entry.id} expired at {entry.expires_at}",
+                remedy="The dispatcher destroys it; create another.",
+            )
         credentials = credentials_of(entry, vault, settings)
     finally:
         vault.close()

@@ -105,6 +105,8 @@ def _opened(site: Site, person: Person, entry: InventoryEntry, place: Place) -> 
         ).url
     except DesktopUnreachable:
         raise
+    except NotActive as error:
+        raise _not_ready(entry.id, error.what) from None
     except DesktopRefused as error:
         raise Problem(status=502, what=error.what, remedy=error.remedy or "") from None
     except DisintoError as error:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +35,7 @@ from dispatcher.operate.desktop_access import (
     end_session,
     place_of,
 )
+from dispatcher.operate.desktop_opening import open_desktop
 from tests.fakes.guacamole import FakeGuacamole, serving
 
 CREDENTIALS = Credentials.from_hmac(f"vault:v1:{base64.b64encode(bytes(32)).decode()}")
@@ -126,6 +128,19 @@ def test_what_is_not_opened(
 
 
 # -- a session -----------------------------------------------------------------------------
+
+
+def test_one_whose_lifetime_is_over_is_not_opened() -> None:
+    """Guacamole would refuse the login, as it does with a wrong key."""
+    closed: list[bool] = []
+    vault: Any = SimpleNamespace(close=lambda: closed.append(True))
+    settings: Any = None
+    over = replace(ENTRY, expires_at="2027-01-15T08:00:00.000Z")
+    with pytest.raises(NotActive, match=r"desk-1 expired at 2027-01-15T08:00:00\.000Z"):
+        open_desktop(
+            over, place=place_of(over), vault=vault, settings=settings, username="ann", now=1.8e9
+        )
+    assert closed
 
 
 def test_a_document_is_exchanged_and_its_secrets_are_in_no_address(
