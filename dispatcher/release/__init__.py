@@ -9,7 +9,8 @@ State
     ``env_copies``: env files as they were when a commit became safe
 Adapters
     ``units``: systemd, behind the Protocol ``Units`` · ``health``: waits for services · ``checkout``: git
-    ``venvs``: environments, one per commit and service · ``commands``: runs programs · ``log``: deploy.log
+    ``venvs``: environments, one per commit and service · ``log``: deploy.log
+    ``commands``: runs the programs of a deploy · ``captured``: runs others, for what they print
     ``interrupts``: signals
     ``system``: accounts, files of root and units, as an installation changes them
 What happens

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +12,9 @@ from dispatcher.errors import (
     Misconfigured,
     PermanentError,
     Unavailable,
-    reason_of,
 )
 from dispatcher.release.commands import CommandFailed, Commands, base_environment
+from dispatcher.release.captured import captured
 from dispatcher.release.layout import Layout
 from dispatcher.release.records import replace_file
 from dispatcher.release.settings import ReleaseSettings
@@ -224,25 +223,17 @@ class Checkout:
 
     def _captured(self, args: Sequence[str], cwd: Path, timeout_s: float) -> str:
         name = f"git {args[0]}"
-        try:
-            done = subprocess.run(
-                ("git", *_OPTIONS, *args),
-                cwd=cwd,
-                env=self._environ,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=timeout_s,
-                check=False,
-                text=True,
-                errors="replace",
-            )
-        except subprocess.TimeoutExpired:
-            raise CommandFailed(f"{name}: timed out after {timeout_s:g} s") from None
-        except OSError as error:
-            raise CommandFailed(f"{name}: {reason_of(error)}") from None
+        done = captured(
+            ("git", *_OPTIONS, *args),
+            timeout_s=timeout_s,
+            failure=CommandFailed,
+            name=name,
+            cwd=cwd,
+            environ=self._environ,
+        )
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or [""])[0]
-            what = f"{name}: exit code {done.returncode}: {last}"
+            first = (done.stderr.strip().splitlines() or [""])[0]
+            what = f"{name}: exit code {done.returncode}: {first}"
             raise CommandFailed(what, output=done.stderr)
         return done.stdout.strip()
 

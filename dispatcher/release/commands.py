@@ -31,8 +31,8 @@ class CommandFailed(PermanentError):
 
     exit_code = Exit.IOERR
 
-    def __init__(self, what: str, *, output: str = "") -> None:
-        super().__init__(what)
+    def __init__(self, what: str, *, output: str = "", remedy: str | None = None) -> None:
+        super().__init__(what, remedy=remedy)
         self.output = output
 
 

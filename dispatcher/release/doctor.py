@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -13,11 +12,12 @@ from dispatcher.errors import DisintoError
 from dispatcher.model.checks import Check, failed, looked
 from dispatcher.release import webhook
 from dispatcher.release.application import Application, read
+from dispatcher.release.captured import captured
 from dispatcher.release.install import Installer
 from dispatcher.release.installation import Installation
 from dispatcher.release.layout import PARENT
 from dispatcher.release.settings import FILE
-from dispatcher.release.system import System, distrust
+from dispatcher.release.system import System, SystemFailed, distrust
 from dispatcher.release.units import SYSTEMCTL
 
 _REMOTE_S = 30.0
@@ -175,29 +175,24 @@ def _remote(application: Application, wanted: Installation) -> Iterator[Check]:
     settings = application.settings
     command = ["runuser", "-u", settings.user, "--", "git", "ls-remote", "--exit-code", "--heads"]
     command += ["--", settings.remote, f"refs/heads/{settings.branch}"]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=_REMOTE_S,
-            check=False,
-            cwd="/",
-            env={
-                "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-                "HOME": str(wanted.account.home),
-                "GIT_TERMINAL_PROMPT": "0",
-                "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
-            },
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        detail = f"git ls-remote by {settings.user}: {type(error).__name__}"
-        yield Check(name="remote", ok=False, detail=detail)
-        return
+    environ = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": str(wanted.account.home),
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
+    }
+    done = captured(
+        command,
+        timeout_s=_REMOTE_S,
+        failure=SystemFailed,
+        name=f"git ls-remote by {settings.user}",
+        cwd=Path("/"),
+        environ=environ,
+    )
     if done.returncode == 0:
         yield Check(name="remote", ok=True, detail=f"{settings.user} can read {settings.branch}")
         return
-    said = done.stderr.decode(errors="replace").strip().splitlines()
+    said = done.stderr.strip().splitlines()
     reason = said[-1][:200] if said else f"there is no branch {settings.branch}"
     remedy = f"Give {settings.user} a deploy key, or the remote another address."
     yield Check(name="remote", ok=False, detail=f"{settings.remote}: {reason}", remedy=remedy)

@@ -10,7 +10,6 @@ import grp
 import os
 import pwd
 import stat
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dispatcher.errors import PermanentError, reason_of
+from dispatcher.release.captured import captured, ended_wrongly
 from dispatcher.release.installation import Account, Directory
 from dispatcher.release.units import SYSTEMCTL
 
@@ -186,14 +186,15 @@ class System:
             file = Path(directory) / "sudoers"
             file.write_text(text, "utf-8")
             file.chmod(0o440)
-            done = self._call(["visudo", "--check", "--file", str(file)])
-        output = done.stdout.replace(str(file), "line").strip()
+            command = ["visudo", "--check", "--file", str(file)]
+            done = captured(command, timeout_s=_TIMEOUT_S, failure=SystemFailed)
+        output = (done.stdout + done.stderr).replace(str(file), "line").strip()
         return None if done.returncode == 0 else output or f"visudo exits with {done.returncode}"
 
     def may(self, user: str, command: Sequence[str]) -> bool:
         """Whether sudo lets a user run a command as root without a password."""
-        listed = self._call(["sudo", "-n", "-l", "-l", "-U", user, *command])
-        return listed.returncode == 0
+        listed = ["sudo", "-n", "-l", "-l", "-U", user, *command]
+        return captured(listed, timeout_s=_TIMEOUT_S, failure=SystemFailed).returncode == 0
 
     def systemctl(self, *words: str) -> None:
         """Run systemctl."""
@@ -210,30 +211,10 @@ class System:
         return enabled and self.property(unit, "ActiveState") == "active"
 
     def _run(self, command: Sequence[str]) -> str:
-        done = self._call(command)
+        done = captured(command, timeout_s=_TIMEOUT_S, failure=SystemFailed)
         if done.returncode:
-            raise SystemFailed(
-                f"{' '.join(command)}: exit code {done.returncode}: {done.stdout.strip()[-500:]}"
-            )
+            raise SystemFailed(ended_wrongly(done))
         return done.stdout
-
-    def _call(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        try:
-            return subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=_TIMEOUT_S,
-                check=False,
-                text=True,
-                errors="replace",
-            )
-        except subprocess.TimeoutExpired:
-            raise SystemFailed(f"{command[0]}: no answer within {_TIMEOUT_S:.0f} s") from None
-        except FileNotFoundError:
-            remedy = "Install it; docs/releases.md lists the packages."
-            raise SystemFailed(f"{command[0]} is not installed", remedy=remedy) from None
 
     @contextmanager
     def _failing(self, path: Path) -> Iterator[None]:

@@ -7,13 +7,13 @@ everything else here needs no rights.
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from dispatcher.errors import PermanentError, reason_of
+from dispatcher.errors import PermanentError
+from dispatcher.release.captured import captured, ended_wrongly
 
 SYSTEMCTL = "/usr/bin/systemctl"
 VERBS = ("restart", "stop", "reset-failed")
@@ -108,24 +108,10 @@ class Systemd:
 
 
 def _run(command: Sequence[str]) -> str:
-    shown = " ".join(command)
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-            text=True,
-            errors="replace",
-        )
-    except subprocess.TimeoutExpired:
-        raise UnitFailed(f"{shown}: no answer within {_TIMEOUT_S:.0f} s") from None
-    except OSError as error:
-        raise UnitFailed(f"{shown}: {reason_of(error)}") from None
+    done = captured(command, timeout_s=_TIMEOUT_S, failure=UnitFailed)
     if done.returncode:
         raise UnitFailed(
-            f"{shown}: exit code {done.returncode}: {done.stderr.strip()[-500:]}",
+            ended_wrongly(done),
             remedy="'journalctl -u UNIT' shows why; 'disinto release doctor' checks the rights.",
         )
     return done.stdout

@@ -1,0 +1,46 @@
+"""Programs that a release runs for what they print."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from dispatcher.errors import PermanentError
+from dispatcher.release.captured import captured, ended_wrongly
+from dispatcher.release.commands import CommandFailed
+from dispatcher.release.system import SystemFailed
+from dispatcher.release.units import UnitFailed
+
+FAILURES = [CommandFailed, SystemFailed, UnitFailed]
+
+
+def test_what_a_program_prints_is_captured_apart() -> None:
+    done = captured(
+        ["sh", "-c", "pwd; echo $A >&2; exit 3"],
+        timeout_s=60,
+        failure=UnitFailed,
+        cwd=Path("/"),
+        environ={"A": "x", "PATH": "/usr/bin:/bin"},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "/\n", "x\n")
+    assert ended_wrongly(done).endswith(": exit code 3: x")
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_what_cannot_run_is_an_error_of_whoever_asked(failure: type[PermanentError]) -> None:
+    with pytest.raises(failure, match="no-such-program is not installed") as raised:
+        captured(["no-such-program"], timeout_s=60, failure=failure)
+    assert "Install it" in (raised.value.remedy or "")
+    with pytest.raises(failure, match="asks: /nowhere: No such file or directory"):
+        captured([sys.executable], timeout_s=60, failure=failure, name="asks", cwd=Path("/nowhere"))
+    with pytest.raises(failure, match=r"waits: timed out after 0.01 s"):
+        captured(["sleep", "600"], timeout_s=0.01, failure=failure, name="waits")
+
+
+def test_what_is_not_a_program_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UnitFailed, match=r"file: [Pp]ermission denied"):
+        captured([str(file)], timeout_s=60, failure=UnitFailed)
