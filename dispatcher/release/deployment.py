@@ -13,7 +13,7 @@ from dispatcher.release.env_copies import EnvCopies
 from dispatcher.release.health import Get, HealthCheck
 from dispatcher.release.layout import Layout
 from dispatcher.release.lock import Lock
-from dispatcher.release.log import Log, secrets_in
+from dispatcher.release.log import Log
 from dispatcher.release.records import Records
 from dispatcher.release.settings import ReleaseSettings
 from dispatcher.release.units import Units
@@ -54,7 +54,7 @@ class Deployment:
         settings, layout = application.settings, application.layout
         records = Records(layout)
         env = EnvCopies(settings, layout)
-        log = Log(layout.log, secrets_in(env.files(records.safe_commit())), echo)
+        log = Log(layout.log, env.files(records.safe_commit()), echo)
         commands = Commands(log, lock)
         return cls(
             settings=settings,

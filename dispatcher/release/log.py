@@ -7,10 +7,14 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dispatcher.release.deploy_env import values
-from dispatcher.runner.redact import Redactor, Secrets
+
+if TYPE_CHECKING:
+    from dispatcher.runner.redact import Redactor, Secrets
 
 LIMIT = 10 * 1024 * 1024
 """Bytes after which the log is renamed to ``deploy.log.1``, at the start of a deploy."""
@@ -24,6 +28,10 @@ def secrets_in(files: Iterable[Path]) -> Secrets:
     """The values to mask. Those of fewer than four characters are left out, such as ``1``, unless the
     name suggests a secret.
     """
+    from dispatcher.runner.redact import (
+        Secrets,
+    )  # takes longer to load than a deploy without changes
+
     masked: dict[str, bytes] = {}
     for path in files:
         with suppress(OSError, UnicodeDecodeError):
@@ -45,17 +53,22 @@ class Log:
 
     Args:
         path: of the file.
-        secrets: what to mask.
+        masked: env files whose values are masked, as they are at the first line.
         echo: gets each line, too.
     """
 
-    def __init__(self, path: Path, secrets: Secrets, echo: Callable[[str], None]) -> None:
-        self.secrets = secrets
+    def __init__(self, path: Path, masked: Iterable[Path], echo: Callable[[str], None]) -> None:
         self._path = path
+        self._masked_files = tuple(masked)
         self._echo = echo
         with suppress(OSError):
             if path.stat().st_size > LIMIT:
                 path.replace(path.with_name(path.name + ".1"))
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """What to mask. A deploy that finds nothing to do never needs it."""
+        return secrets_in(self._masked_files)
 
     def line(self, text: str) -> None:
         """A line of our own."""
@@ -87,7 +100,7 @@ class Output:
     def __init__(self, log: Log) -> None:
         self.tail = ""
         self._log = log
-        self._redactor = Redactor(log.secrets)
+        self._redactor: Redactor = log.secrets.redactor()
         self._rest = b""
 
     def feed(self, data: bytes) -> None:

@@ -145,9 +145,13 @@ class Secrets:
     def __bool__(self) -> bool:
         return bool(self.folded) or bool(self.exact)
 
+    def redactor(self) -> Redactor:
+        """For one stream."""
+        return Redactor(self)
+
     def redact(self, data: bytes) -> bytes:
         """All of ``data`` with every form replaced by ``[redacted:NAME]``."""
-        redactor = Redactor(self)
+        redactor = self.redactor()
         return redactor.feed(data) + redactor.finish()
 
     def redact_text(self, text: str) -> str:
