@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -51,10 +53,35 @@ def application(app: str | None, root: Path | None) -> Application:
     return read(root_of(app, root))
 
 
+_HASH = re.compile(r"[0-9a-f]{7,64}", re.ASCII)
+_REQUESTED = re.compile(
+    r"disinto release deploy [ -~]*--commit ([0-9a-f]{40,64})( [ -~]*)?", re.ASCII
+)
+
+
+def _hash(_context: click.Context, _option: click.Parameter, value: str | None) -> str:
+    """The beginning of a commit's hash, checked; "" for none."""
+    if value is not None and not _HASH.fullmatch(value):
+        raise click.BadParameter("not the beginning of a hash, 7 to 64 hexadecimal digits")
+    return value or ""
+
+
+def _requested_by_ssh(environ: Mapping[str, str]) -> str:
+    """The commit of the command that a client of SSH requested, "" for none. Nothing else of it counts."""
+    requested = _REQUESTED.fullmatch(environ.get("SSH_ORIGINAL_COMMAND", ""))
+    return requested[1] if requested else ""
+
+
 @command.command("deploy")
 @application_options
 @click.option("--plan", "planned", is_flag=True, help="Show what would happen; change nothing.")
 @click.option("--force", is_flag=True, help="Also if the head is the safe commit.")
+@click.option(
+    "--commit", metavar="HASH", callback=_hash, help="This commit of the branch, not its head."
+)
+@click.option(
+    "--by-ssh", is_flag=True, help="In authorized_keys: --commit as the client requests it."
+)
 @click.option("--timer", is_flag=True, help="By the timer: do not retry a commit that failed.")
 @json_option
 def deploy(
@@ -63,6 +90,8 @@ def deploy(
     *,
     planned: bool,
     force: bool,
+    commit: str,
+    by_ssh: bool,
     timer: bool,
     as_json: bool,
 ) -> int:
@@ -70,18 +99,24 @@ def deploy(
 
     A deploy that was interrupted is repaired first. Exits with 0 if the head is deployed, also if it
     was already; with 1 if the services are back on the safe commit, or stopped without one; with 70 if
-    the way back failed, too. Nothing was changed if it exits with 69 (the remote cannot be reached), 74
+    the way back failed, too. Nothing was changed if it exits with 66 (--commit: the branch has no such
+    commit), 69 (the remote cannot be reached), 74
     (the disk is full, or a file cannot be read), 75 (another deploy runs, which then deploys once more)
     or 78 (release.toml or deploy.env is wrong, or a file belongs to another user).
+
+    With --commit, a later commit of the branch stays if it is deployed already.
     """
     from dispatcher.release.deploy import PERSON, TIMER, Deployer
     from dispatcher.release.units import Systemd
 
+    commit = commit or (_requested_by_ssh(os.environ) if by_ssh else "")
+    if commit and (planned or timer):
+        raise click.UsageError("--commit goes with neither --plan nor --timer")
     which = application(app, root)
     if planned:
         return _plan(which, force=force, as_json=as_json)
     deployer = Deployer(which, Systemd(), trigger=TIMER if timer else PERSON, echo=console.note)
-    return _ended(deployer.deploy(force=force), as_json=as_json)
+    return _ended(deployer.deploy(force=force, commit=commit), as_json=as_json)
 
 
 @command.command("rollback")

@@ -10,11 +10,12 @@ from dispatcher.errors import (
     Dependency,
     DisintoError,
     Misconfigured,
+    NotFound,
     PermanentError,
     Unavailable,
 )
-from dispatcher.release.commands import CommandFailed, Commands, base_environment
 from dispatcher.release.captured import captured
+from dispatcher.release.commands import CommandFailed, Commands, base_environment
 from dispatcher.release.layout import Layout
 from dispatcher.release.records import replace_file
 from dispatcher.release.settings import ReleaseSettings
@@ -145,6 +146,33 @@ class Checkout:
             return self._read("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         except CommandFailed:
             return ""
+
+    def contains(self, commit: str, earlier: str) -> bool:
+        """Whether a commit is, or has among its ancestors, an earlier one."""
+        try:
+            self._read("merge-base", "--is-ancestor", earlier, commit)
+        except CommandFailed:
+            return False
+        return True
+
+    def of_branch(self, commit: str, head: str) -> str:
+        """The full hash of a commit of the branch, which was fetched.
+
+        Args:
+            commit: hexadecimal digits, the beginning of its hash.
+            head: of the branch.
+
+        Raises:
+            NotFound: the branch has no such commit.
+        """
+        with suppress(CommandFailed):
+            found = self._read("rev-parse", "--verify", "--quiet", f"{commit}^{{commit}}")
+            if self.contains(head, found):
+                return found
+        raise NotFound(
+            f"{self._settings.branch} has no commit {commit[:12]}",
+            remedy=f"Push it, or name another; the head is {head[:12]}.",
+        )
 
     def commits_between(self, old: str, new: str) -> list[str]:
         """Short hash and subject of the commits that ``new`` has and ``old`` lacks, newest first."""

@@ -67,27 +67,32 @@ class Deployer:
         self._echo = echo
         self._get = get
         self._interrupts = Interrupts()
+        self._wanted = ""
+        self._only_repairs = trigger == TIMER and not application.settings.automatic
 
-    def deploy(self, *, force: bool = False) -> Last:
+    def deploy(self, *, force: bool = False, commit: str = "") -> Last:
         """Deploy the branch's head; once more for each request that arrives meanwhile.
 
         Args:
             force: also if the head is the safe commit.
+            commit: of the branch, to deploy in place of its head, unless the safe commit is a later one
+                of the branch; hexadecimal digits, the beginning of its hash.
 
         Returns:
             How the last of these deploys ended.
 
         Raises:
             Held: another deploy runs; it was requested to deploy once more.
+            NotFound: the branch has no such commit.
             Unavailable, Misconfigured, PermanentError, OSError: nothing was changed.
         """
         self._check_user()
         with self._interrupts.handled():
             try:
-                last = self._first(force=force)
+                last = self._first(force=force, commit=commit)
                 while self._layout.requested.exists() and not self._interrupts.arrived:
                     try:
-                        last = self._requested(force=False)
+                        last = self._requested(force=False, commit="")
                     except lock.Held:
                         break  # whoever took the lock sees the request
             except Interrupted as error:
@@ -127,46 +132,56 @@ class Deployer:
         for directory in (self._layout.run, self._layout.logs, self._layout.venvs):
             directory.mkdir(exist_ok=True)
 
-    def _first(self, *, force: bool) -> Last:
+    def _first(self, *, force: bool, commit: str) -> Last:
         try:
-            return self._requested(force=force)
-        except lock.Held:
+            return self._requested(force=force, commit=commit)
+        except lock.Held as held:
+            if self._only_repairs or commit:  # the other deploy would take the newest head
+                raise lock.Held(held.what, remedy="Run this again when it has ended.") from None
             lock.request(self._layout)
         # The other deploy may have ended before it could see the request.
-        return self._requested(force=force)
+        return self._requested(force=force, commit=commit)
 
-    def _requested(self, *, force: bool) -> Last:
+    def _requested(self, *, force: bool, commit: str) -> Last:
         with lock.locked(self._layout, self._trigger) as held:
             while True:
                 # Before the fetch: a request that arrives later is for a head that it may miss.
                 self._layout.requested.unlink(missing_ok=True)
-                last = self._once(self._deployment(held), force=force)
+                last = self._once(self._deployment(held), force=force, commit=commit)
                 if not self._layout.requested.exists() or self._interrupts.arrived:
                     return last
-                force, self._trigger = False, TIMER  # nobody insists on that one
+                force, commit, self._trigger = False, "", TIMER  # nobody insists on that one
 
-    def _once(self, deployment: Deployment, *, force: bool) -> Last:
+    def _once(self, deployment: Deployment, *, force: bool, commit: str) -> Last:
         repaired = self._repair(deployment)
         if repaired is not None and (self._trigger == TIMER or repaired.outcome == Outcome.BROKEN):
             return repaired
+        if self._only_repairs:
+            safe = deployment.records.safe_commit()
+            message = "automatic = false in release.toml: a person or an action deploys"
+            return self._unchanged(Outcome.NOT_AUTOMATIC, safe, message)
         try:
             deployment.venvs.check_owner()
             deployment.checkout.prepare()
             with self._interrupts.allowed():
                 head = deployment.checkout.fetch()
-            if (settled := self._settled(deployment, head, force=force)) is not None:
+            target = deployment.checkout.of_branch(commit, head) if commit else head
+            self._wanted = target if commit else self._wanted
+            if (settled := self._settled(deployment, head, target, force=force)) is not None:
                 return settled
             check_space(deployment)
         except (DisintoError, OSError) as error:
             deployment.log.line(f"nothing was changed: {described(error)}")
             raise
         safe = deployment.records.safe_commit()
-        version = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}+{head[:7]}"
-        journal = self._journal(deployment, head, safe, version=version)
-        announce(deployment, safe, head)
+        version = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}+{target[:7]}"
+        journal = self._journal(deployment, target, safe, version=version)
+        announce(deployment, safe, target)
         return self._carry_out(deployment, journal)
 
-    def _settled(self, deployment: Deployment, head: str, *, force: bool) -> Last | None:
+    def _settled(
+        self, deployment: Deployment, head: str, target: str, *, force: bool
+    ) -> Last | None:
         """How the deploy ends already; None if there is something to do."""
         records, safe = deployment.records, deployment.records.safe_commit()
         failure, left = records.failure(), records.left()
@@ -176,19 +191,23 @@ class Deployer:
         if left is not None and head not in left.commits:
             records.forget(Left)
             left = None
-        if head == safe and not force:
-            return self._unchanged(Outcome.UP_TO_DATE, head, f"{head[:12]} is deployed already")
+        if target == safe and not force:
+            return self._unchanged(Outcome.UP_TO_DATE, safe, f"{safe[:12]} is deployed already")
+        if target not in (head, safe) and _between(deployment, target, safe, head):
+            message = f"{safe[:12]} is deployed already, which contains {target[:12]}"
+            return self._unchanged(Outcome.UP_TO_DATE, safe, message)
         if self._trigger != TIMER or (failure is None and left is None):
             return None
         why = LEFT if failure is None else f"failed at {failure.step} before: {failure.reason}"
         return self._unchanged(Outcome.NOT_RETRIED, head, f"{head[:12]} {why}")
 
-    def _unchanged(self, outcome: Outcome, head: str, message: str) -> Last:
+    def _unchanged(self, outcome: Outcome, commit: str, message: str) -> Last:
         now = time.time()
         return Last(
             outcome=outcome,
-            commit=head,
-            previous=head,
+            commit=commit,
+            previous=commit,
+            wanted=self._wanted,
             message=message,
             trigger=self._trigger,
             started=now,
@@ -267,6 +286,7 @@ class Deployer:
             outcome=outcome,
             commit=transition.journal.target,
             previous=transition.journal.safe,
+            wanted=self._wanted,
             message=message,
             trigger=self._trigger,
             started=transition.journal.started,
@@ -292,6 +312,12 @@ def _earlier(deployment: Deployment, safe: str, to: str | None) -> Release:
         what = "no earlier safe commit" if to is None else f"no earlier safe commit {to[:40]}"
         raise NotFound(what, remedy=f"Known here: {known}.")
     return found[0]
+
+
+def _between(deployment: Deployment, earlier: str, safe: str, head: str) -> bool:
+    """Whether the safe commit is on the branch, at an earlier commit or after it."""
+    checkout = deployment.checkout
+    return bool(safe) and checkout.contains(safe, earlier) and checkout.contains(head, safe)
 
 
 def _version(deployment: Deployment, safe: str) -> str:

@@ -1,7 +1,8 @@
 """The formula ``release``: deploys an application on several machines, one after another, over SSH.
 
-It stops at the first machine that does not end on the new commit, so that the remaining machines are
-left unchanged. On each machine ``disinto release deploy`` does the work and knows the way back.
+All machines get one commit: the head that the first one finds, or the one that the params name. The run
+stops at the first machine that does not end on it, so that the remaining machines are left unchanged. On
+each machine ``disinto release deploy`` does the work and knows the way back.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from dispatcher.release.outcome import Outcome
 from dispatcher.release.settings import is_name
 
 MACHINE = re.compile(r"([a-z_][a-z0-9_-]{0,31}@)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?", re.ASCII)
 _HELD_PAUSE_S, _HELD_S = 10.0, 900.0
 _TIMEOUT_S = 7200.0
 _LIMIT = 256 * 1024
 _SSH = 255
 """Exit code of ssh(1) if the connection failed."""
-_TEXTS = ("outcome", "commit", "previous", "message", "started", "ended")
+_TEXTS = ("outcome", "commit", "previous", "wanted", "message", "started", "ended")
 _SHOWN = 500
 _GOOD = (Outcome.DEPLOYED, Outcome.UP_TO_DATE)
 
@@ -53,6 +55,8 @@ class ReleaseParams(Strict):
     app: str
     machines: tuple[str, ...] = Field(min_length=1, max_length=50)
     canary: str = ""
+    canary_wait: int = Field(default=0, ge=0, le=1440)
+    commit: str = ""
     force: bool = False
 
     @model_validator(mode="after")
@@ -66,6 +70,10 @@ class ReleaseParams(Strict):
             raise ValueError("a machine is named twice")
         if self.canary and self.canary not in self.machines:
             raise ValueError("the canary is none of the machines")
+        if self.canary_wait and not self.canary:
+            raise ValueError("canary_wait without a canary")
+        if self.commit and not _COMMIT.fullmatch(self.commit):
+            raise ValueError("commit is not the whole hash of a commit")
         return self
 
     @property
@@ -103,20 +111,25 @@ def release(params: ReleaseParams, call: Call, reporter: Reporter, clock: Clock)
         MachineUnreachable: one could not be reached.
         Cancelled: between two machines.
     """
-    ordered = params.ordered
+    ordered, commit = params.ordered, params.commit
     results: dict[str, Mapping[str, Any]] = {}
     for number, machine in enumerate(ordered):
         left = ordered[number + 1 :]
         percent = 100 * number // len(ordered)
         reporter.progress(_At(value="deploying", percent=percent), machine)
         clock.sleep(0)
-        answer = _deploy(params, machine, call, clock)
-        results[machine] = _result(answer)
+        answer = _deploy(params, machine, commit, call, clock)
+        results[machine] = result = _result(answer)
         reporter.outputs({"machines": results, "not_tried": left})
-        outcome = results[machine]["outcome"]
-        reporter.say(f"{machine}: {outcome}: {results[machine].get('message', '')}")
-        if outcome not in _GOOD:
-            raise _failure(machine, answer, results[machine], left)
+        reporter.say(f"{machine}: {result['outcome']}: {result.get('message', '')}")
+        if result["outcome"] not in _GOOD:
+            raise _failure(machine, answer, result, left)
+        if commit and commit not in (result["commit"], result.get("wanted")):
+            raise _other_commit(machine, result, commit, left)
+        commit = commit or result["commit"]
+        if left and machine == params.canary and params.canary_wait:
+            reporter.progress(_At(value="waiting", percent=percent), f"{params.canary_wait} min")
+            clock.sleep(60.0 * params.canary_wait)
     reporter.progress(_At(value="done", percent=100), "")
 
 
@@ -152,9 +165,10 @@ def _of_home() -> list[str]:
     return [*options, f"UserKnownHostsFile={directory / 'known_hosts'}"]
 
 
-def _deploy(params: ReleaseParams, machine: str, call: Call, clock: Clock) -> Answer:
+def _deploy(params: ReleaseParams, machine: str, commit: str, call: Call, clock: Clock) -> Answer:
     """Deploy on one machine, after the deploy that may run there."""
     command = ["disinto", "release", "deploy", "--app", params.app, "--json"]
+    command += ["--commit", commit] if commit else []
     command += ["--force"] if params.force else []
     until = clock.now() + _HELD_S
     while True:
@@ -172,14 +186,25 @@ def _result(answer: Answer) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError):
         return {"outcome": "unknown", "exit_code": answer.code}
     result: dict[str, Any] = {
-        key: said[key][:_SHOWN] for key in _TEXTS if isinstance(said.get(key), str)
+        key: said[key][:_SHOWN] for key in _TEXTS if isinstance(said.get(key), str) and said[key]
     }
     down = said.get("down_s")
     if isinstance(down, (int, float)) and not isinstance(down, bool):
         result["down_s"] = down
-    if answer.code != outcome.exit_code:
+    known = outcome not in _GOOD or _COMMIT.fullmatch(result.get("commit", ""))
+    if answer.code != outcome.exit_code or not known:
         result["outcome"] = "unknown"
     return {**result, "exit_code": answer.code}
+
+
+def _other_commit(
+    machine: str, result: Mapping[str, Any], commit: str, left: Sequence[str]
+) -> MachineFailed:
+    kept = f"; not tried: {', '.join(left)}" if left else ""
+    return MachineFailed(
+        f"{machine}: {result['outcome']} {result['commit'][:12]}, in place of {commit[:12]}{kept}",
+        remedy="Its authorized_keys fixes the command, or its disinto is older: docs/releases.md.",
+    )
 
 
 def _failure(

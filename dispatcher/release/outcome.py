@@ -13,6 +13,7 @@ class Outcome(StrEnum):
     UP_TO_DATE = "up-to-date"
     DEPLOYED = "deployed"
     NOT_RETRIED = "not-retried"
+    NOT_AUTOMATIC = "not-automatic"
     ROLLED_BACK_BY_HAND = "rolled-back-by-hand"
     ROLLED_BACK = "rolled-back"
     STOPPED = "stopped"
@@ -30,12 +31,20 @@ class Outcome(StrEnum):
 
 
 _ENTRIES: dict[Outcome, tuple[Exit, str]] = {
-    Outcome.UP_TO_DATE: (Exit.OK, "the safe commit is the branch's head; nothing was changed"),
+    Outcome.UP_TO_DATE: (
+        Exit.OK,
+        "the safe commit is the branch's head, or a later one than `--commit` names; nothing was changed",
+    ),
     Outcome.DEPLOYED: (Exit.OK, "the services are healthy on the new commit, which is safe now"),
     Outcome.NOT_RETRIED: (
         Exit.OK,
         "the branch's head failed before, or was left by a rollback by hand; the timer waits until the "
         "branch moves or a person deploys",
+    ),
+    Outcome.NOT_AUTOMATIC: (
+        Exit.OK,
+        "release.toml has `automatic = false`, and there is nothing to repair; the timer did not look at "
+        "the branch",
     ),
     Outcome.ROLLED_BACK_BY_HAND: (
         Exit.OK,

@@ -104,6 +104,8 @@ class Last(_Record):
     Attributes:
         outcome: see ``outcome.Outcome``.
         commit, previous: what was deployed, and what was safe before; "" if nothing.
+        wanted: the commit that was asked for in place of the head; "" if none was. It need not be ``commit``: a
+            later one may have been deployed.
         trigger: ``timer`` or ``person``.
         started, ended: seconds since the epoch.
         down_s: seconds from the first restart until all services were healthy; None without one.
@@ -112,6 +114,7 @@ class Last(_Record):
     outcome: str
     commit: str
     previous: str = ""
+    wanted: str = ""
     message: str = ""
     trigger: str = ""
     started: float

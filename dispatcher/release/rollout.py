@@ -71,14 +71,16 @@ def finish(deployment: Deployment, transition: Transition) -> None:
 
 def _timer_waits_for(deployment: Deployment, journal: Journal) -> None:
     """Record which commits the timer must not deploy now. A rollback by hand adds the one that it leaves
-    to those that earlier ones left, and the branch's head may have failed before it.
+    to those that earlier ones left. The branch's head may have failed before a rollback, or before a
+    deploy of an earlier commit.
     """
     records = deployment.records
     failure, left = records.failure(), records.left()
-    if not journal.by_hand or (failure is not None and failure.commit == journal.target):
+    if failure is not None and failure.commit == journal.target:
         records.forget(Failure)
     if not journal.by_hand:
-        records.forget(Left)
+        if left is not None and journal.target in left.commits:
+            records.forget(Left)
         return
     commits = dict.fromkeys([journal.safe, *(left.commits if left else ())])
     commits.pop(journal.target, None)

@@ -217,6 +217,13 @@ class ReleaseSettings(_Table):
     branch: Annotated[str, AfterValidator(_branch)] = Field(
         default="main", description="Branch that is followed.", examples=["main"]
     )
+    automatic: bool = Field(
+        default=True,
+        description=(
+            "Whether the timer deploys new commits. If false, it only repairs a deploy that was "
+            "interrupted; a person or an action deploys."
+        ),
+    )
     user: Annotated[str, _matching(_USER, "a user's name", 'Write for example "deploy"')] = Field(
         default="deploy", description="User that deploys, and that owns the directories."
     )
@@ -274,6 +281,12 @@ class ReleaseSettings(_Table):
                     remedy=f"Services here: {', '.join(self.services)}",
                     inside=(key, "service"),
                 )
+        if self.webhook is not None and not self.automatic:
+            raise complaint(
+                "a webhook, and automatic = false",
+                remedy="Remove one of them: what the webhook requests would not be deployed",
+                inside=("webhook",),
+            )
         if self.migrations is not None and self.migrations.down and not self.migrations.revision:
             raise complaint(
                 "down without revision",

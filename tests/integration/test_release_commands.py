@@ -154,6 +154,38 @@ def test_exit_codes_when_nothing_can_be_done(desk: Desk) -> None:
     assert "release.toml:1:7: app must be a string" in err
 
 
+def test_a_request_by_ssh_chooses_the_commit_and_nothing_else(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = desk.stage
+    stage.deploy()
+    second = stage.push({"lib": "2"})
+    third = stage.push({"lib": "3"})
+    request = f"disinto release deploy --app other --json --commit {second} --force"
+    monkeypatch.setenv("SSH_ORIGINAL_COMMAND", request)
+    code, last = desk.json("deploy", "--by-ssh")
+    assert (code, last["commit"], last["wanted"]) == (0, second, second)
+    code, last = desk.json("deploy", "--by-ssh")
+    assert (code, last["outcome"]) == (0, "up-to-date"), "it cannot be forced"
+    for other in ("", "disinto release deploy --commit --timer", f"rm --commit {second}"):
+        monkeypatch.setenv("SSH_ORIGINAL_COMMAND", other)
+        assert desk.json("deploy", "--by-ssh")[1]["commit"] == third, other
+    assert desk.json("deploy")[1]["wanted"] == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--commit", "main"], "not the beginning of a hash"),
+        (["--commit", "a" * 40, "--timer"], "--commit goes with neither --plan nor --timer"),
+        (["--commit", "a" * 40, "--plan"], "--commit goes with neither --plan nor --timer"),
+    ],
+)
+def test_commits_that_cannot_be_named(desk: Desk, words: list[str], told: str) -> None:
+    code, _, err = desk.run("deploy", *words)
+    assert (code, told in err) == (64, True), err
+
+
 def test_systemd_is_called_as_the_sudoers_file_allows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,10 +228,10 @@ def test_nobody_has_to_watch(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_formula_s_program_runs(tmp_path: Path) -> None:
-    """With an ssh that runs the command here."""
-    (tmp_path / "ssh").write_text(
-        '#!/bin/sh\necho "welcome" >&2\necho \'{"outcome": "deployed"}\'\n'
-    )
+    """With an ssh that answers as a machine does."""
+    commit = "a" * 40
+    answer = json.dumps({"outcome": "deployed", "commit": commit})
+    (tmp_path / "ssh").write_text(f"#!/bin/sh\necho welcome >&2\necho '{answer}'\n")
     (tmp_path / "ssh").chmod(0o755)
     outputs = tmp_path / "outputs"
     done = subprocess.run(
@@ -216,5 +248,9 @@ def test_the_formula_s_program_runs(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(outputs.read_text())["machines"]["web2"] == {"outcome": "deployed", "exit_code": 0}  # fmt: skip
+    assert json.loads(outputs.read_text())["machines"]["web2"] == {
+        "outcome": "deployed",
+        "commit": commit,
+        "exit_code": 0,
+    }
     assert "web1: deployed" in done.stdout

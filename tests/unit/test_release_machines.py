@@ -12,6 +12,8 @@ import pytest
 
 from dispatcher.errors import Exit
 from dispatcher.provision.params import BadParams, read_record
+from dispatcher.provision.reporting import Stage
+from dispatcher.provision.waiting import Cancelled
 from dispatcher.release.machines import (
     Answer,
     MachineFailed,
@@ -21,7 +23,7 @@ from dispatcher.release.machines import (
 )
 
 FORMULAS = Path(__file__).parents[2] / "actions" / "release" / "formulas"
-COMMIT = "a" * 40
+COMMIT, OTHER = "a" * 40, "b" * 40
 
 
 def said(outcome: str, code: int = 0, **more: object) -> Answer:
@@ -37,14 +39,17 @@ class Machines:
         self.calls: list[tuple[str, str]] = []
         self.given: Mapping[str, Any] = {}
         self.lines: list[str] = []
+        self.stages: list[tuple[str, str]] = []
         self.time = 0.0
+        self.cancel_in_pause = False
 
     def call(self, machine: str, command: Sequence[str]) -> Answer:
         self.calls.append((machine, " ".join(command)))
         answers = self.answers[machine]
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
-    def progress(self, stage: object, detail: str = "") -> None: ...
+    def progress(self, stage: Stage, detail: str = "") -> None:
+        self.stages.append((stage.value, detail))
 
     def say(self, text: str) -> None:
         self.lines.append(text)
@@ -57,6 +62,8 @@ class Machines:
 
     def sleep(self, seconds: float) -> None:
         self.time += seconds
+        if seconds and self.cancel_in_pause:
+            raise Cancelled
 
     def chance(self) -> float:
         return 0.5
@@ -71,8 +78,12 @@ def test_one_after_another_the_canary_first() -> None:
         a=[said("deployed", down_s=1.5)], b=[said("up-to-date")], c=[said("deployed")]
     )
     machines.run(canary="c", force=True)
-    command = "disinto release deploy --app shop --json --force"
-    assert machines.calls == [("c", command), ("a", command), ("b", command)]
+    command, pin = "disinto release deploy --app shop --json", f"--commit {COMMIT}"
+    assert machines.calls == [
+        ("c", f"{command} --force"),
+        ("a", f"{command} {pin} --force"),
+        ("b", f"{command} {pin} --force"),
+    ]
     assert list(machines.given["machines"]) == ["c", "a", "b"]
     assert machines.given["machines"]["a"] == {
         "outcome": "deployed", "commit": COMMIT, "message": "why", "down_s": 1.5, "exit_code": 0,
@@ -88,6 +99,9 @@ def test_one_after_another_the_canary_first() -> None:
         (said("deployed", 1), MachineFailed, "b: 'disinto release deploy' ended with 1; not tried: c"),
         (Answer(code=0, out=b"welcome"), MachineFailed, "ended with 0"),
         (Answer(code=127, out=b""), MachineFailed, "ended with 127"),
+        (said("deployed", commit=OTHER), MachineFailed, f"b: deployed {OTHER[:12]}, in place of {COMMIT[:12]}; not tried: c"),
+        (said("up-to-date", commit=OTHER), MachineFailed, f"b: up-to-date {OTHER[:12]}, in place of"),
+        (said("deployed", commit="--force"), MachineFailed, "ended with 0"),
         (Answer(code=255, out=b""), MachineUnreachable, "b: the connection by SSH failed; not tried: c"),
     ],
 )  # fmt: skip
@@ -98,6 +112,44 @@ def test_the_first_failure_ends_it(answer: Answer, error: type[Exception], told:
     assert [name for name, _ in machines.calls] == ["a", "b"]
     assert list(machines.given["machines"]) == ["a", "b"]
     assert machines.given["not_tried"] == ["c"]
+
+
+def test_a_machine_that_is_further_already_is_up_to_date() -> None:
+    """Its own timer deployed a later commit of the branch: the machine knows, and says what was asked for."""
+    machines = Machines(
+        a=[said("deployed")],
+        b=[said("up-to-date", commit=OTHER, wanted=COMMIT)],
+        c=[said("up-to-date")],
+    )
+    machines.run()
+    shown = machines.given["machines"]["b"]
+    assert (shown["commit"], shown["wanted"]) == (OTHER, COMMIT)
+    assert f"--commit {COMMIT}" in machines.calls[2][1]
+
+
+def test_the_commit_of_the_params_is_that_of_every_machine() -> None:
+    machines = Machines(a=[said("deployed")], b=[said("deployed")])
+    machines.run(commit=COMMIT)
+    assert all(f"--commit {COMMIT}" in command for _, command in machines.calls)
+    other = Machines(a=[said("deployed")], b=[said("deployed")])
+    with pytest.raises(MachineFailed, match=r"a: deployed a+, in place of b+; not tried: b"):
+        other.run(commit=OTHER)
+
+
+def test_after_the_canary_there_is_a_pause() -> None:
+    machines = Machines(a=[said("deployed")], b=[said("deployed")])
+    machines.run(canary="b", canary_wait=30)
+    assert machines.time == 1800
+    assert ("waiting", "30 min") in machines.stages
+    alone = Machines(a=[said("deployed")])
+    alone.run(canary="a", canary_wait=30)
+    assert alone.time == 0, "nothing follows it"
+    cancelled = Machines(a=[said("deployed")], b=[said("deployed")])
+    cancelled.cancel_in_pause = True
+    with pytest.raises(Cancelled):
+        cancelled.run(canary="b", canary_wait=30)
+    assert [name for name, _ in cancelled.calls] == ["b"]
+    assert cancelled.given["not_tried"] == ["a"]
 
 
 def test_a_deploy_that_runs_already_is_waited_for() -> None:
@@ -129,6 +181,10 @@ def test_what_a_machine_answers_is_bounded() -> None:
         {"app": "../x"},
         {"machines": ["a\n"]},
         {"colour": 1},
+        {"canary": "a", "canary_wait": 1441},
+        {"canary": "a", "canary_wait": -1},
+        {"commit": "main"},
+        {"commit": "a" * 12},
     ],
 )
 def test_bad_params(params: Mapping[str, object]) -> None:
@@ -144,6 +200,8 @@ def test_bad_params(params: Mapping[str, object]) -> None:
 def test_the_canary_is_one_of_the_machines() -> None:
     with pytest.raises(BadParams, match="the canary is none of the machines"):
         Machines(a=[said("deployed")]).run(canary="b")
+    with pytest.raises(BadParams, match="canary_wait without a canary"):
+        Machines(a=[said("deployed")]).run(canary_wait=5)
 
 
 def test_the_schema_names_the_keys_of_the_params() -> None:
