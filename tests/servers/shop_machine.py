@@ -57,23 +57,37 @@ class ShopMachine:
         ]
         self.first = self.push({str(path.relative_to(FILES)): path.read_text() for path in files})
 
-    def push(self, files: Mapping[str, str]) -> str:
-        """Commit files and push; returns the commit."""
+    def push(self, files: Mapping[str, str], *, rewrite: bool = False) -> str:
+        """Commit files and push; returns the commit.
+
+        Args:
+            rewrite: replace the last commit of the branch.
+        """
         for name, text in files.items():
             self.machine.write(f"{WORK}/{name}", text)
         commit = "git -c user.name=t -c user.email=t@example commit -qm change --allow-empty"
-        script = f"cd {WORK} && git add -A && {commit} && git push -q origin HEAD:main"
+        commit, push = (f"{commit} --amend", "push --force") if rewrite else (commit, "push")
+        script = f"cd {WORK} && git add -A && {commit} && git {push} -q origin HEAD:main"
         self.machine.run("sh", "-ec", f"{script}")
         return self.machine.run("git", "-C", WORK, "rev-parse", "HEAD").strip()
 
+    def take_back(self, commit: str) -> None:
+        """Have the next commit contain the files of an earlier one."""
+        self.machine.run("git", "-C", WORK, "read-tree", "--reset", "-u", commit)
+
     def change(
-        self, number: int, files: Mapping[str, str] = MappingProxyType({}), *, starts: bool = True
+        self,
+        number: int,
+        files: Mapping[str, str] = MappingProxyType({}),
+        *,
+        starts: bool = True,
+        rewrite: bool = False,
     ) -> str:
         """Push a commit whose API has this number, and these files."""
         text = (FILES / "backend" / "app.py").read_text()
         text = text.replace("NUMBER = 1", f"NUMBER = {number}")
         text = text.replace("STARTS = True", f"STARTS = {starts}")
-        return self.push({"backend/app.py": text, **files})
+        return self.push({"backend/app.py": text, **files}, rewrite=rewrite)
 
     def disinto(self, *words: str, check: bool = True) -> str:
         """A command of releases, as root."""
@@ -126,6 +140,46 @@ class ShopMachine:
             and self.machine.property("shop-worker.service", "ActiveState") == "active"
             and commit == self.safe
         )
+
+    def on(self, number: int, commit: str) -> None:
+        """Wait until both services serve a commit, and no deploy runs."""
+        self.machine.await_(
+            lambda: self.serves(number, commit) and self.idle(), f"number {number}", seconds=150
+        )
+
+    def served(self) -> tuple[int, str]:
+        """Number and commit of what is served."""
+        answer = self.answer()
+        assert answer is not None
+        return answer["number"], self.safe
+
+    def failed(self, commit: str) -> str:
+        """The step at which this commit failed, as soon as it has."""
+        self.machine.await_(
+            lambda: (self.status["failed"] or {}).get("commit") == commit,
+            "the failure",
+            seconds=150,
+        )
+        step = self.status["failed"]["step"]
+        assert isinstance(step, str)
+        return step
+
+    def hold(self, step: str) -> None:
+        """Have the next deploy wait in a step."""
+        self.machine.run("touch", f"{DATA}/hold-{step}")
+
+    def held(self, step: str) -> None:
+        """Wait until it does; whoever comes to the step later does not."""
+        there = ("test", "-e", f"{DATA}/at-{step}")
+        self.machine.await_(lambda: self.machine.succeeds(*there), f"step {step}", seconds=100)
+
+    def go_on(self, step: str) -> None:
+        """Let it go on, if it still exists."""
+        self.machine.run("rm", f"{DATA}/at-{step}")
+
+    def deployed(self, commit: str) -> int:
+        """How many deploys of a commit began."""
+        return self.machine.read("/opt/shop/logs/deploy.log").count(f"deploys {commit[:12]} ")
 
     def deploys(self) -> int:
         """How many times the unit of the deploy was started since the boot."""

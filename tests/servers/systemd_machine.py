@@ -20,11 +20,13 @@ from pathlib import Path
 IMAGE = os.environ.get("DISINTO_TEST_MACHINE", "disinto-machine:test")
 CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "AUDIT_WRITE")
 CODE = "/srv/disinto"
-"""Where the checkout's packages are on the machine."""
+"""Where the checkout's packages are on the machine: root's, whoever owns the checkout, and whatever umask
+it was made with."""
 
 _ROOT = Path(__file__).resolve().parents[2]
 _DOCKERFILE = Path(__file__).parent / "systemd" / "Dockerfile"
 _SHIPPED = ("dispatcher", "jobs", "vault", "actions")
+_MODE = "u=rwX,go=rX"
 _BOOT_S = 60.0
 
 
@@ -125,6 +127,15 @@ class SystemdMachine:
         subprocess.run(["docker", *words], capture_output=True, check=True, timeout=120)
 
 
+def _ship(machine: SystemdMachine) -> None:
+    options = ["--owner=0", "--group=0", f"--mode={_MODE}", f"--directory={_ROOT}"]
+    packed = subprocess.run(
+        ["tar", "--create", *options, *_SHIPPED], capture_output=True, check=True
+    ).stdout
+    machine.run("mkdir", "-p", CODE)
+    machine.run("tar", "--extract", "--same-permissions", f"--directory={CODE}", stdin=packed)
+
+
 @contextmanager
 def boot() -> Iterator[SystemdMachine]:
     """A fresh machine; it is removed at the end."""
@@ -141,9 +152,6 @@ def boot() -> Iterator[SystemdMachine]:
         "/tmp:exec",
     ]
     create += [word for each in CAPABILITIES for word in ("--cap-add", each)]
-    create += [
-        word for each in _SHIPPED for word in ("--volume", f"{_ROOT / each}:{CODE}/{each}:ro")
-    ]
     subprocess.run([*create, IMAGE, "/sbin/init"], capture_output=True, check=True)
     try:
         subprocess.run(["docker", "start", name], capture_output=True, check=True)
@@ -156,6 +164,7 @@ def boot() -> Iterator[SystemdMachine]:
         )
         machine = SystemdMachine(name=name, ip=shown.stdout.strip())
         machine.booted()
+        _ship(machine)
         yield machine
     finally:
         subprocess.run(
