@@ -26,6 +26,8 @@ from dispatcher.cli.session import Session
 def command(session: Session, after_days: float | None, *, dry_run: bool, as_json: bool) -> None:
     """Move finished actions of a set age to vault/done/YYYY-MM/, up to 2,000 per commit.
 
+    From the 10,000th action of a month on they go to its days, vault/done/YYYY-MM-DD/.
+
     'disinto serve' does the same automatically. History is kept, 'status' and 'logs' still find
     what was moved, and an archived id never runs again.
     """

@@ -2,7 +2,8 @@
 
 A flat git directory costs in proportion to its size on every commit, so pairs that are older than a
 set age leave it. Their history stays, ``status`` and ``logs`` find them, and an archived id never
-runs again. The month is that of the result's ``timestamp``.
+runs again. The month is that of the result's ``timestamp``. The archive's directories are flat as well:
+once a month's has ``MONTH_LIMIT`` actions, further ones of that month go to ``vault/done/YYYY-MM-DD/``.
 
 Work is split into short steps that need little memory, however much is due: a step reads some
 results or makes one commit. ``serve`` runs one at a time, off the loop's thread.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import heapq
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +25,10 @@ from dispatcher.ops_repo import Finished, Move, OpsRepo, Published, Tree
 
 RESULTS_A_STEP = 500
 PAIRS_A_COMMIT = 2_000
+
+MONTH_LIMIT = 10_000
+"""Actions in the directory of a month from which on no more are added. A commit that moves pairs lists
+and writes the directory that they go to; a day's has at most what ended on that day."""
 
 NEWEST = 100
 """How many of the newest results are tracked; ``status`` lists some of these."""
@@ -87,7 +93,9 @@ class Archive:
             del self._finished_at[vanished]
         requests = (tree.cancels.get(pair.action.id) for pair in pairs) if tree.cancels else ()
         cancels = {request.id: request.path for request in requests if request and request.regular}
-        return Pass(self, pairs, oldest=now - self._after_s, cancels=cancels)
+        return Pass(
+            self, pairs, oldest=now - self._after_s, cancels=cancels, archived_in=tree.archived_in
+        )
 
     def due(self, tree: Tree, *, now: float, keep: Collection[str] = ()) -> list[Due]:
         """Pairs that are old enough, the oldest first.
@@ -150,6 +158,7 @@ class Pass:
         pairs: all of them.
         cancels: paths of the requests to cancel beside them, by id.
         oldest: pairs that finished by then move, seconds since the epoch.
+        archived_in: number of actions in each directory of the archive; copied.
     """
 
     def __init__(
@@ -159,11 +168,13 @@ class Pass:
         *,
         oldest: float,
         cancels: Mapping[str, str],
+        archived_in: Mapping[str, int],
     ) -> None:
         self._archive = archive
         self._cancels = cancels
         self._pairs = pairs
         self._oldest = oldest
+        self._archived_in = Counter(archived_in)
         self._unread = [pair for pair in pairs if not archive.has_read(pair)]
         self._old: list[Finished] | None = None
 
@@ -183,9 +194,15 @@ class Pass:
         return math.inf if finished_at is None else finished_at
 
     def _place(self, pair: Finished) -> Due:
-        month = datetime.fromtimestamp(self._age(pair), UTC).strftime("%Y-%m")
+        finished_at = datetime.fromtimestamp(self._age(pair), UTC)
+        directory = finished_at.strftime("%Y-%m")
+        if self._archived_in[directory] >= MONTH_LIMIT:
+            directory = finished_at.strftime("%Y-%m-%d")
+        self._archived_in[directory] += (
+            1  # one that is placed again counts again: it is a threshold
+        )
         cancel = self._cancels.get(pair.action.id, "")
-        return Due(pair=pair, folder=f"{DONE_PATH}/{month}", cancel=cancel)
+        return Due(pair=pair, folder=f"{DONE_PATH}/{directory}", cancel=cancel)
 
     def step(
         self, *, keep: Collection[str], check: Callable[[], None], moves: bool = True

@@ -236,7 +236,7 @@ def _results(components: Components, commits: Iterable[str]) -> dict[str, tuple[
     for commit in commits:
         tree = Tree()
         components.repo.advance(tree, commit)
-        for action_id in (*tree.finished, *tree.stray_results, *tree.done_results):
+        for action_id in (*tree.finished, *tree.stray_results, *tree.archived_results()):
             results.setdefault(action_id, (commit, tree.result_path(action_id) or ""))
     return results
 

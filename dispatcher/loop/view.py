@@ -386,7 +386,7 @@ def _of_names(tree: Tree) -> tuple[str, ...]:
     files = "1 file is" if count == 1 else f"{count} files are"
     return (
         f"{files} ignored because the name is not a valid id: {listed}{more}. {ID_RULE}; of "
-        "the directories in vault/done only YYYY-MM are read; rename or delete what is named otherwise.",
+        "the directories in vault/done only YYYY-MM and YYYY-MM-DD are read; rename or delete what is named otherwise.",
     )
 
 

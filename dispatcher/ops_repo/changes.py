@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from dispatcher.model.paths import result_name
 from dispatcher.ops_repo.files import ActionFile, File, FormulaFile
 from dispatcher.ops_repo.records import Entry
 
@@ -97,7 +98,8 @@ class Standing:
 
     Attributes:
         result: hash of the result in ``vault/actions``; "" if there is none.
-        result_path: of the result, wherever it is; "" if there is none.
+        result_in: directory of the result, wherever it is; "" if there is none. The many ids of one
+            directory of the archive share one record.
     """
 
     open: ActionFile | None
@@ -105,7 +107,7 @@ class Standing:
     archived: bool
     has_result: bool
     result: str
-    result_path: str
+    result_in: str
 
 
 def changes(
@@ -150,12 +152,12 @@ def changes(
         formulas=formulas,
         formula_inputs=formula_inputs,
         vanished={
-            i: before[i].result_path
+            i: _result_path(i, before[i])
             for i, s in after.items()
             if before[i].has_result and not s.has_result
         },
         replaced={
-            i: before[i].result_path
+            i: _result_path(i, before[i])
             for i, s in after.items()
             if before[i].has_result
             and s.has_result
@@ -168,4 +170,8 @@ def changes(
 def _is_elsewhere(before: Standing, after: Standing, added: str) -> bool:
     """Whether another file counts as the result now. ``added``: hash of one added to the archive."""
     moved = bool(added) and added == before.result
-    return before.result_path != after.result_path and not moved
+    return before.result_in != after.result_in and not moved
+
+
+def _result_path(action_id: str, standing: Standing) -> str:
+    return f"{standing.result_in}/{result_name(action_id)}"

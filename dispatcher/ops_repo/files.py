@@ -24,7 +24,7 @@ FORMULA_ENDINGS = tuple(f".{kind}" for kind in FormulaKind)
 WATCHED = (ACTIONS_PATH, DONE_PATH, FORMULAS_PATH)
 """Directories whose files are relevant."""
 
-_MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
+_DATED = re.compile(r"[0-9]{4}-[0-9]{2}(-[0-9]{2})?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,21 +92,22 @@ class FormulaFile(File):
     ambiguous: bool = False
 
 
-def is_month(name: str) -> bool:
-    """Whether a directory of the archive has the name of a month: ``YYYY-MM``."""
-    return bool(_MONTH.fullmatch(name))
+def is_dated(name: str) -> bool:
+    """Whether a directory of the archive has the name of a month or of a day: ``YYYY-MM``,
+    ``YYYY-MM-DD``."""
+    return bool(_DATED.fullmatch(name))
 
 
 def endings(directory: str) -> tuple[str, ...]:
     """The significant endings in a directory, the longest first."""
     if directory == FORMULAS_PATH:
         return (*SUPPORT_ENDINGS, *FORMULA_ENDINGS)
-    above, _, month = directory.rpartition("/")
-    if directory in (ACTIONS_PATH, DONE_PATH) or (above == DONE_PATH and is_month(month)):
+    above, _, date = directory.rpartition("/")
+    if directory in (ACTIONS_PATH, DONE_PATH) or (above == DONE_PATH and is_dated(date)):
         return (RESULT_ENDING, CANCEL_ENDING, ACTION_ENDING)
     return ()
 
 
 def done_path(directory: str, action_id: str, ending: str) -> str:
-    """Path of a file in the archive; ``directory`` is a month or ""."""
+    """Path of a file in the archive; ``directory`` is a month, a day or ""."""
     return "/".join(part for part in (DONE_PATH, directory, action_id + ending) if part)

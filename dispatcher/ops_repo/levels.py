@@ -2,7 +2,7 @@
 
 Anybody who pushes may nest directories arbitrarily deep. git walks a tree recursively, so with one
 push they could crash a walk through all of it. Therefore each directory is listed or compared by
-itself: the actions, the formulas, the archive and its months.
+itself: the actions, the formulas, the archive and its dated directories.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from dispatcher.model.paths import DONE_PATH
 from dispatcher.ops_repo.clone import Clone
-from dispatcher.ops_repo.files import WATCHED, is_month
+from dispatcher.ops_repo.files import WATCHED, is_dated
 from dispatcher.ops_repo.records import Entry
 from dispatcher.ops_repo.tree_diff import compared, trees_at
 
@@ -20,13 +20,13 @@ from dispatcher.ops_repo.tree_diff import compared, trees_at
 def listing(clone: Clone, commit: str) -> dict[str, Entry]:
     """Every relevant entry of a commit, by path."""
     entries = children(clone, commit, WATCHED)
-    entries.update(children(clone, commit, _months(entries)))
+    entries.update(children(clone, commit, _dated(entries)))
     return entries
 
 
-def months(clone: Clone, commit: str) -> list[str]:
+def dated(clone: Clone, commit: str) -> list[str]:
     """Paths of the archive's directories in a commit."""
-    return _months(children(clone, commit, (DONE_PATH,)))
+    return _dated(children(clone, commit, (DONE_PATH,)))
 
 
 def children(clone: Clone, commit: str, folders: Iterable[str]) -> dict[str, Entry]:
@@ -41,18 +41,18 @@ def children(clone: Clone, commit: str, folders: Iterable[str]) -> dict[str, Ent
 def differences(clone: Clone, old: str, new: str) -> dict[str, Entry | None]:
     """Relevant paths that differ between two commits, with the entry in the new one."""
     entries = _compared(clone, old, new, WATCHED)
-    changed = [path for path in entries if _is_month(path)]
+    changed = [path for path in entries if _is_dated(path)]
     entries.update(_compared(clone, old, new, changed))
     return entries
 
 
-def _months(entries: dict[str, Entry]) -> list[str]:
-    return [path for path, entry in entries.items() if entry.directory and _is_month(path)]
+def _dated(entries: dict[str, Entry]) -> list[str]:
+    return [path for path, entry in entries.items() if entry.directory and _is_dated(path)]
 
 
-def _is_month(path: str) -> bool:
+def _is_dated(path: str) -> bool:
     folder, _, name = path.rpartition("/")
-    return folder == DONE_PATH and is_month(name)
+    return folder == DONE_PATH and is_dated(name)
 
 
 def _compared(clone: Clone, old: str, new: str, folders: Sequence[str]) -> dict[str, Entry | None]:

@@ -19,9 +19,9 @@ from dispatcher.model.paths import (
 from dispatcher.ops_repo.changes import Delta
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
-from dispatcher.ops_repo.files import is_month
+from dispatcher.ops_repo.files import is_dated
 from dispatcher.ops_repo.history import Change, changes, entered
-from dispatcher.ops_repo.levels import differences, entries, groups, listing, months
+from dispatcher.ops_repo.levels import dated, differences, entries, groups, listing
 from dispatcher.ops_repo.records import CommitInfo, Entry, claimed_time, is_oid
 from dispatcher.ops_repo.tree import Tree
 
@@ -81,7 +81,7 @@ def tree_of(clone: Clone, commit: str, action_id: str) -> Tree:
     if not action_id or "/" in action_id:
         return tree
     _must_know(clone, commit)
-    below = months(clone, commit)
+    below = dated(clone, commit)
     names = [action_id + ending for ending in (ACTION_ENDING, RESULT_ENDING, CANCEL_ENDING)]
     paths = [f"{folder}/{name}" for folder in (ACTIONS_PATH, DONE_PATH, *below) for name in names]
     tree.become(commit, entries_at(clone, commit, paths))
@@ -154,7 +154,7 @@ def dropped_results(clone: Clone, commits: Sequence[str]) -> dict[str, tuple[str
     """Blobs of results that a commit in the history of these removed, by action id."""
     direct = list(changes(clone, commits, (ACTIONS_PATH, DONE_PATH)))
     dropped: dict[str, dict[str, None]] = {}
-    for change in entered(clone, direct, _of_month):
+    for change in entered(clone, direct, _of_archive):
         old, name = change.difference.old, change.difference.name
         stem = name.removesuffix(RESULT_ENDING)
         if old is not None and old.regular and stem != name and is_id(stem):
@@ -162,8 +162,8 @@ def dropped_results(clone: Clone, commits: Sequence[str]) -> dict[str, tuple[str
     return {action_id: tuple(blobs) for action_id, blobs in dropped.items()}
 
 
-def _of_month(change: Change) -> bool:
-    return change.directory == DONE_PATH and is_month(change.difference.name)
+def _of_archive(change: Change) -> bool:
+    return change.directory == DONE_PATH and is_dated(change.difference.name)
 
 
 def read(clone: Clone, blobs: Iterable[str], limit: int) -> dict[str, bytes | int]:

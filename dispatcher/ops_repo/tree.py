@@ -3,7 +3,7 @@
 Pure: ``dispatcher.ops_repo.reader`` feeds it from git. An *event* is a path with its current
 entry, or None if it was removed.
 
-Of ``vault/done`` only the files in it and in its months (``YYYY-MM``) count.
+Of ``vault/done`` only the files in it and in its months (``YYYY-MM``) and days (``YYYY-MM-DD``) count.
 
 A file whose name is not a valid id is not an action, a result or a formula: only its path is kept,
 so that people can be warned, and so are other directories of ``vault/done``. Such a name may hold
@@ -12,8 +12,10 @@ anything git allows, also what is not UTF-8.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from dispatcher.model.names import is_id
 from dispatcher.model.paths import (
@@ -36,9 +38,24 @@ from dispatcher.ops_repo.files import (
     ResultFile,
     done_path,
     endings,
-    is_month,
+    is_dated,
 )
 from dispatcher.ops_repo.records import Entry
+
+
+class _Places(NamedTuple):
+    """The directories below ``vault/done`` that hold an id's result, and its action; more than one only
+    if somebody copied by hand.
+    """
+
+    results: tuple[str, ...] = ()
+    actions: tuple[str, ...] = ()
+
+
+_NOWHERE = _Places()
+_ABSENT = Standing(
+    open=None, in_actions=False, archived=False, has_result=False, result="", result_in=""
+)
 
 
 @dataclass(kw_only=True)
@@ -52,13 +69,11 @@ class Tree:
         finished: pairs that are still in ``vault/actions``.
         cancels: requests to cancel in ``vault/actions``, whether or not there is such an action.
         stray_results: results in ``vault/actions`` without their action.
-        archived: ids with a file below ``vault/done``.
         formulas: by name.
         formula_inputs: files beside formulas that may belong to one, by path.
-        done_results, done_actions: for each archived id the directories below ``vault/done`` that
-            hold its result, or its action; more than one only if somebody copied by hand.
+        archived_in: number of actions in each directory below ``vault/done``.
         misnamed: paths of files with an ending of ours whose names are no valid ids, and of
-            directories in ``vault/done`` that are no months. They may hold surrogates (bytes that are not UTF-8): see ``dispatcher.ops_repo.escaped``.
+            directories in ``vault/done`` without such a name. They may hold surrogates (bytes that are not UTF-8): see ``dispatcher.ops_repo.escaped``.
     """
 
     commit: str = ""
@@ -66,21 +81,30 @@ class Tree:
     finished: dict[str, Finished] = field(default_factory=dict)
     stray_results: dict[str, ResultFile] = field(default_factory=dict)
     cancels: dict[str, CancelFile] = field(default_factory=dict)
-    archived: set[str] = field(default_factory=set)
     formulas: dict[str, FormulaFile] = field(default_factory=dict)
     formula_inputs: dict[str, File] = field(default_factory=dict)
-    done_results: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    done_actions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    archived_in: Counter[str] = field(default_factory=Counter)
     misnamed: set[str] = field(default_factory=set)
     _formula_files: dict[str, FormulaFile] = field(default_factory=dict, repr=False)
-    _folders: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict, repr=False)
+    _archive: dict[str, _Places] = field(default_factory=dict, repr=False)
+    _places: dict[_Places, _Places] = field(default_factory=dict, repr=False)
+    _standings: dict[_Places, Standing] = field(default_factory=dict, repr=False)
+
+    @property
+    def archived(self) -> Set[str]:
+        """Ids with a file below ``vault/done``; follows the tree."""
+        return self._archive.keys()
+
+    def archived_results(self) -> Iterator[str]:
+        """Ids with a result below ``vault/done``."""
+        return (action_id for action_id, places in self._archive.items() if places.results)
 
     def has_result(self, action_id: str) -> bool:
         """Whether a result of this id is anywhere in the tree."""
         return (
             action_id in self.finished
             or action_id in self.stray_results
-            or action_id in self.done_results
+            or bool(self._archive.get(action_id, _NOWHERE).results)
         )
 
     def action_file(self, action_id: str) -> ActionFile | None:
@@ -99,7 +123,7 @@ class Tree:
             return self.finished[action_id].result.path
         if action_id in self.stray_results:
             return self.stray_results[action_id].path
-        for folder in self.done_results.get(action_id, ()):
+        for folder in self._archive.get(action_id, _NOWHERE).results:
             return done_path(folder, action_id, RESULT_ENDING)
         return None
 
@@ -109,7 +133,7 @@ class Tree:
             return self.open[action_id].path
         if action_id in self.finished:
             return self.finished[action_id].action.path
-        for folder in self.done_actions.get(action_id, ()):
+        for folder in self._archive.get(action_id, _NOWHERE).actions:
             return done_path(folder, action_id, ACTION_ENDING)
         return None
 
@@ -124,20 +148,20 @@ class Tree:
             yield result.path
         for request in self.cancels.values():
             yield request.path
-        for places, ending in (
-            (self.done_results, RESULT_ENDING),
-            (self.done_actions, ACTION_ENDING),
-        ):
-            for action_id, folders in places.items():
-                for folder in folders:
-                    yield done_path(folder, action_id, ending)
+        for action_id, places in self._archive.items():
+            for folder in places.results:
+                yield done_path(folder, action_id, RESULT_ENDING)
+            for folder in places.actions:
+                yield done_path(folder, action_id, ACTION_ENDING)
         yield from self._formula_files
         yield from self.formula_inputs
         yield from self.misnamed
 
     def enter(self, delta: Delta) -> Changes:
-        """Apply a difference that was computed for this tree at its present commit."""
-        if delta.complete:
+        """Apply a difference that was computed for this tree at its present commit. All there is, is the
+        difference to an empty tree.
+        """
+        if delta.complete and self.commit:
             listing = {path: entry for path, entry in delta.events if entry is not None}
             return self.become(delta.commit, listing)
         return self.step(delta.commit, delta.events)
@@ -182,19 +206,39 @@ class Tree:
 
     def _other(self, path: str, folder: str, name: str, entry: Entry | None) -> None:
         """Handle an entry that is not ours; an unread directory of the archive is worth a warning."""
-        if folder == DONE_PATH and not is_month(name):
+        if folder == DONE_PATH and not is_dated(name):
             unread = entry is not None and entry.directory
             (self.misnamed.add if unread else self.misnamed.discard)(path)
 
     def _state(self, action_id: str) -> Standing:
+        places = self._archive.get(action_id)
+        action, result = self.open.get(action_id), self.result_file(action_id)
+        if action is None and result is None:
+            return _ABSENT if places is None else self._archived_as(places)
+        archived = self._archived_as(places) if places is not None else _ABSENT
         return Standing(
-            self.open.get(action_id),
-            action_id in self.finished or action_id in self.stray_results,
-            action_id in self.archived,
-            self.has_result(action_id),
-            result.blob if (result := self.result_file(action_id)) else "",
-            self.result_path(action_id) or "",
+            open=action,
+            in_actions=result is not None,
+            archived=archived.archived,
+            has_result=result is not None or archived.has_result,
+            result=result.blob if result else "",
+            result_in=ACTIONS_PATH if result else archived.result_in,
         )
+
+    def _archived_as(self, places: _Places) -> Standing:
+        """The state of an id that is only in these directories of the archive; shared by all of them."""
+        if places not in self._standings:
+            directory = "/".join(filter(None, (DONE_PATH, *places.results[:1])))
+            has_result = bool(places.results)
+            self._standings[places] = Standing(
+                open=None,
+                in_actions=False,
+                archived=True,
+                has_result=has_result,
+                result="",
+                result_in=directory if has_result else "",
+            )
+        return self._standings[places]
 
     def _cancel(self, path: str, action_id: str, entry: Entry | None) -> None:
         """Handle a request to cancel; one in the archive has no effect."""
@@ -215,7 +259,8 @@ class Tree:
         entry: Entry | None,
         before: dict[str, Standing],
     ) -> None:
-        before.setdefault(action_id, self._state(action_id))
+        if action_id not in before:
+            before[action_id] = self._state(action_id)
         pair = self.finished.pop(action_id, None)
         action = pair.action if pair else self.open.get(action_id)
         result = pair.result if pair else self.stray_results.pop(action_id, None)
@@ -248,21 +293,22 @@ class Tree:
         entry: Entry | None,
         before: dict[str, Standing],
     ) -> None:
-        by_id = self.done_results if ending == RESULT_ENDING else self.done_actions
         if entry is not None and entry.directory:
             return
-        before.setdefault(action_id, self._state(action_id))
-        paths = by_id.get(action_id, ())
-        folders = tuple(f for f in paths if f != folder) + ((folder,) if entry else ())
-        if folders:
-            # One tuple for the many ids of a month: this table is the large one.
-            by_id[action_id] = self._folders.setdefault(folders, folders)
+        if action_id not in before:
+            before[action_id] = self._state(action_id)
+        old = self._archive.get(action_id, _NOWHERE)
+        if ending == RESULT_ENDING:
+            new = old._replace(results=_moved(old.results, folder, here=entry is not None))
         else:
-            by_id.pop(action_id, None)
-        if action_id in self.done_results or action_id in self.done_actions:
-            self.archived.add(action_id)
+            new = old._replace(actions=_moved(old.actions, folder, here=entry is not None))
+            self.archived_in.subtract(old.actions)
+            self.archived_in.update(new.actions)
+        if new == _NOWHERE:
+            self._archive.pop(action_id, None)
         else:
-            self.archived.discard(action_id)
+            # One record for the many ids of a directory: this table is the large one.
+            self._archive[action_id] = self._places.setdefault(new, new)
 
     def _input(self, path: str, stem: str, entry: Entry | None) -> tuple[str, ...]:
         """Handle a file beside formulas; its path if it changed, else ()."""
@@ -288,3 +334,8 @@ class Tree:
         else:
             self.formulas.pop(stem, None)
         return True
+
+
+def _moved(folders: tuple[str, ...], folder: str, *, here: bool) -> tuple[str, ...]:
+    """The directories of a file, after it came to one or left it."""
+    return (*(f for f in folders if f != folder), *([folder] if here else []))

@@ -321,7 +321,7 @@ class OutputSettings(Section):
 
 
 class ArchiveSettings(Section):
-    """Finished actions move to vault/done/YYYY-MM/."""
+    """Finished actions move to vault/done/YYYY-MM/, in a busy month to its days."""
 
     after_days: float = Field(
         default=7.0, ge=0, description="Age in days at which a finished action is archived."

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import cast
 
 import pytest
 
+from dispatcher.loop import archive as archiving
 from dispatcher.loop.archive import PAIRS_A_COMMIT, RESULTS_A_STEP, Archive, Pass
 from dispatcher.ops_repo import Move, OpsRepo, Published, Tree
 from dispatcher.ops_repo.records import Entry
@@ -121,3 +123,24 @@ def test_a_result_that_is_none_stays_and_stops_nothing(text: bytes) -> None:
 def test_what_is_too_young_stays() -> None:
     archive, _, tree = finished(1)
     assert archive.due(tree, now=1_740_787_200.0) == []
+
+
+def test_a_full_month_goes_on_in_the_directories_of_its_days(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(archiving, "MONTH_LIMIT", 12)
+    archive, _, tree = finished(20)
+    moved = {
+        f"vault/done/2025-03/old-{number}.{ending}": Entry(mode=0o100644, oid="cd" * 20)
+        for number in range(10)
+        for ending in ("toml", "result.json")
+    }
+    tree.step("d", moved.items())
+    assert tree.archived_in == {"2025-03": 10}
+
+    folders = Counter(due.folder for due in archive.due(tree, now=NOW))
+
+    assert folders.pop("vault/done/2025-03") == 2
+    assert folders
+    assert all(folder.startswith("vault/done/2025-03-") for folder in folders)
+    assert sum(folders.values()) == 18

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -129,6 +130,35 @@ def test_one_of_two_archived_copies_may_go() -> None:
     assert not tree.archived
 
 
+def test_of_the_archive_only_directories_of_months_and_days_count() -> None:
+    tree = Tree()
+    odd = ["vault/done/2026", "vault/done/2026-02-28-1", "vault/done/2026-2-3"]
+    tree.step("1", [(path, entry(mode=FOLDER)) for path in odd])
+    day = "vault/done/2026-02-28"
+    tree.step("2", [(day, entry(mode=FOLDER)), (f"{day}/x.toml", entry())])
+    tree.step("3", [(f"{day}/x.result.json", entry("r"))])
+    assert tree.result_path("x") == f"{day}/x.result.json"
+    assert tree.misnamed == set(odd)
+
+
+def test_an_archived_action_takes_little_memory() -> None:
+    count = 5_000
+    events = [
+        (f"vault/done/2026-01/an-action-of-some-day-{number:05}{ending}", entry())
+        for number in range(count)
+        for ending in (".toml", ".result.json")
+    ]
+    tree = Tree()
+    tracemalloc.start()
+    try:
+        tree.step("1", events)
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(tree.archived) == count
+    assert kept / count < 250
+
+
 def test_a_formula_with_both_endings_is_ambiguous() -> None:
     tree = Tree()
     tree.step("1", [("formulas/f.sh", entry("s")), ("formulas/f.toml", entry("t"))])
@@ -203,6 +233,7 @@ PATHS = st.one_of(
     IDS.map(result),
     IDS.map(lambda i: f"vault/done/2026-01/{i}.result.json"),
     IDS.map(lambda i: f"vault/done/2026-02/{i}.toml"),
+    IDS.map(lambda i: f"vault/done/2026-02-28/{i}.toml"),
     IDS.map(lambda i: f"formulas/{i}.sh"),
     IDS.map(lambda i: f"formulas/{i}.toml"),
 )
@@ -230,6 +261,7 @@ def test_steps_end_where_a_look_at_everything_ends(listings: list[dict[str, Entr
             assert tree.finished == fresh.finished
             assert tree.stray_results == fresh.stray_results
             assert tree.archived == fresh.archived
+            assert +tree.archived_in == +fresh.archived_in
             assert tree.formulas == fresh.formulas
         assert set(by_steps.opened) == set(at_once.opened)
         assert by_steps.vanished == at_once.vanished
