@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import sys
 import threading
 import time
 from collections import Counter
@@ -160,6 +161,8 @@ def _followed(here: Ground, desktops: int) -> list[Figure]:
     minutes = took_s / 60
     results = here.scene.results().values()
     made = sum(result["verdict"] == "succeeded" for result in results)
+    for failed in (result for result in results if result["verdict"] != "succeeded"):
+        print(json.dumps(failed), file=sys.stderr)
     answered = list(here.cloud.times)
     by_minute = Counter(int((at - answered[0]) // 60) for at in answered)
     exactly = made == here.cloud.created == len(here.cloud.running()) == desktops
