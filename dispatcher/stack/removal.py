@@ -113,10 +113,20 @@ class Removal:
         self._reporter.progress(Stage.REMOVED)
 
     def _pass(self) -> bool:
-        """One look, and requests to remove what it shows; whether nothing was left."""
+        """One look, and requests to remove what it shows; whether nothing was left.
+
+        Raises:
+            StillThere: nothing is left but what cannot be removed.
+        """
         projects = self._find(self._platform.projects())
+        kept: list[StillThere] = []
         for project in projects:
-            self._remove(project)
+            try:
+                self._remove(project)
+            except StillThere as error:  # the others go all the same
+                kept.append(error)
+        if kept and len(kept) == len(projects):
+            raise kept[0]
         return not projects
 
     def _remove(self, project: Project) -> None:

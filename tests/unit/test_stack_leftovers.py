@@ -1,7 +1,10 @@
-"""What a server says of a project is shown only if it is like what runs ask for."""
+"""What is left over at a server: how it is shown, and that one which cannot be removed keeps no other."""
 
 from __future__ import annotations
 
+import pytest
+
+from dispatcher.stack.removal import StillThere
 from tests.servers.dokploy import KEY
 from tests.support.stacks import Stacks
 
@@ -20,3 +23,24 @@ def test_what_fits_nothing_of_ours_is_not_shown() -> None:
     assert found.said[1].endswith(f", {MARK}")
     assert found.left is not None
     assert found.left["removed"] == [project["projectId"]]
+
+
+@pytest.mark.parametrize("kept", ["first", "second"])
+def test_one_that_cannot_be_removed_keeps_no_other_from_being_removed(kept: str) -> None:
+    stacks = Stacks()
+    for name in ("first", "second"):
+        lost = {"name": name, "description": f"disinto:disinto:{name}:{'0' * 40}"}
+        stacks.server.answer("project.create", {}, lost, KEY)
+    shown = stacks.server._shown
+
+    def with_services(project: dict[str, object]) -> dict[str, object]:
+        plain = shown(project)
+        if project["name"] == kept:
+            plain["environments"][0] |= {"postgres": [{"postgresId": "1"}]}
+        return plain
+
+    stacks.server._shown = with_services  # type: ignore[method-assign, assignment]
+    stacks.wait(3600)
+    with pytest.raises(StillThere, match=f"{kept} has other services"):
+        stacks.reap()
+    assert stacks.projects == [kept]
