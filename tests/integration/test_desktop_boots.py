@@ -237,7 +237,7 @@ def test_a_session_comes_back_when_the_x_server_dies(machine: DesktopContainer) 
 
 def test_it_is_a_desktop_again_after_a_reboot(machine: DesktopContainer) -> None:
     machine.reboot()
-    _await(lambda: _is_desktop(_look(machine)), machine)
+    machine.await_ready(lambda: _is_desktop(_look(machine)))
     with machine.dial(5901) as connection:
         assert rfb.log_in(connection, machines.CREDENTIALS.vnc_password) is None
     assert "disinto_desktop" in machine.run("nft", "list", "tables")

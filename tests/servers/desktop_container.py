@@ -26,7 +26,7 @@ IMAGE = "disinto-desktop:test"
 READY, STAGE = "/var/lib/disinto-desktop/ready", "/var/lib/disinto-desktop/stage"
 LOG = "/var/log/disinto-desktop.log"
 SILENT_S = 400.0
-"""More than the 300 s for which the setup waits for something itself."""
+"""Seconds without a line in its log after which the setup counts as hung."""
 
 CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "AUDIT_WRITE")
 _CONTEXT = Path(__file__).parent / "desktop"

@@ -14,17 +14,18 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
-import tenacity
 
 from dispatcher.desktop.certificate import Certificate, make_certificate
 from dispatcher.desktop.credentials import Credentials
 from dispatcher.devservers.ports import free_ports
+
+SILENT_S = 300.0
+"""Seconds without a line in its log after which it starts no more."""
 
 PROGRAMS = ("java", "Xtigervnc", "tigervncpasswd", "xterm", "xsetroot")
 
@@ -182,7 +183,7 @@ def serve(credentials: Credentials, home: Path) -> Iterator[Guacamole]:
         (own / "guacamole.properties").write_text(
             _PROPERTIES.format(guacd=guacd, key=credentials.guacamole_key.hex().upper())
         )
-        _start(stack, home, "tomcat", _tomcat(dist, base), GUACAMOLE_HOME=str(own))
+        tomcat = _start(stack, home, "tomcat", _tomcat(dist, base), GUACAMOLE_HOME=str(own))
         made = Guacamole(
             base=f"https://127.0.0.1:{web}/guacamole/",
             certificate=certificate,
@@ -190,7 +191,7 @@ def serve(credentials: Credentials, home: Path) -> Iterator[Guacamole]:
             display=display,
             log=home,
         )
-        _await(made)
+        _await(made, tomcat)
         yield made
 
 
@@ -215,9 +216,11 @@ def _tomcat(dist: Path, base: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def _start(stack: ExitStack, home: Path, name: str, command: list[str], **environ: str) -> None:
+def _start(
+    stack: ExitStack, home: Path, name: str, command: list[str], **environ: str
+) -> subprocess.Popen[bytes]:
     log = stack.enter_context((home / f"{name}.log").open("wb"))
-    process: Any = subprocess.Popen(
+    process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=log,
@@ -227,9 +230,23 @@ def _start(stack: ExitStack, home: Path, name: str, command: list[str], **enviro
     )
     stack.callback(process.wait)
     stack.callback(process.terminate)
+    return process
 
 
-@tenacity.retry(stop=tenacity.stop_after_delay(120), wait=tenacity.wait_fixed(0.3), reraise=True)
-def _await(guacamole: Guacamole) -> None:
-    with guacamole.client() as client:
-        client.get("api/languages").raise_for_status()
+def _await(guacamole: Guacamole, tomcat: subprocess.Popen[bytes]) -> None:
+    """Wait until it answers, for as long as it starts: it runs, and its log grows."""
+    log = guacamole.log / "tomcat.log"
+    news, since = -1, time.monotonic()
+    while not _answers(guacamole):
+        if (size := log.stat().st_size) != news:
+            news, since = size, time.monotonic()
+        ended = tomcat.poll() is not None
+        if ended or time.monotonic() - since > SILENT_S:
+            raise AssertionError(log.read_text(errors="replace")[-4000:])
+        time.sleep(0.3)
+
+
+def _answers(guacamole: Guacamole) -> bool:
+    with guacamole.client() as client, suppress(httpx.HTTPError):
+        return client.get("api/languages").is_success
+    return False

@@ -82,7 +82,7 @@ start_desktop() {
   for unit in vnc session guacd guacamole; do
     systemctl enable --now "disinto-desktop-$unit.service"
   done
-  wait_until 300 "$lib/status"
+  wait_until 1200 "$lib/status" # as long as the run waits: a busy host may need minutes for Guacamole
 }
 
 serve_desktop() {
