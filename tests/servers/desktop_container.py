@@ -98,7 +98,7 @@ class DesktopContainer:
             silent = time.monotonic() - since > SILENT_S
             if silent or "failed" in now.split():
                 raise AssertionError(self.run("tail", "-40", LOG, check=False))
-            time.sleep(0.5)
+            time.sleep(1)
 
     @contextmanager
     def dial(self, port: int) -> Iterator[subprocess.Popen[bytes]]:
