@@ -7,6 +7,7 @@ listens; see ``dispatcher.page.streams`` for what limits these.
 
 from __future__ import annotations
 
+import resource
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,12 @@ REQUEST_S = 15.0
 CONNECTIONS = 1_500
 IDLE_S = 15
 
+FILES = CONNECTIONS + 500
+"""Open files that the page may need; many systems give a process 1,024."""
+
+SEND_BYTES = 128 * 1024
+"""What the kernel keeps for a reader that does not take it; by itself it would keep up to 4 MB for each."""
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -36,12 +43,16 @@ def listening(port: int, host: str = LOOPBACK) -> socket.socket:
         Misconfigured: the port is taken.
     """
     try:
-        return socket.create_server((host, port), backlog=256)
+        opened = socket.create_server((host, port), backlog=256)
     except OSError as error:
         raise Misconfigured(
             f"port {port} of {host} cannot be used: {reason_of(error)}",
             remedy="Pass another --port, or 0 for a free one.",
         ) from None
+    opened.setsockopt(
+        socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES
+    )  # for its connections as well
+    return opened
 
 
 def server(app: ASGIApp, *, request_s: float = REQUEST_S) -> Server:
@@ -54,8 +65,17 @@ def server(app: ASGIApp, *, request_s: float = REQUEST_S) -> Server:
 
     from dispatcher.listener.guard import Guard, config
 
+    _allow_files()
     guard = Guard(request_s=request_s, connections=CONNECTIONS, per_address=CONNECTIONS)
     return Server(config(app, _protocol(guard), idle_s=IDLE_S))
+
+
+def _allow_files() -> None:
+    """Raise the soft limit of open files, as far as the hard one allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if resource.RLIM_INFINITY != soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _protocol(guard: Guard) -> type[H11Protocol]:

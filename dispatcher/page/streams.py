@@ -187,6 +187,7 @@ async def _finish(sending: asyncio.Future[None], scope: Scope, send: Send) -> No
         abort = scope.get("extensions", {}).get(ABORT)
         if abort is not None:
             abort()
+            await asyncio.sleep(0)  # the server takes note, and does not miss the end of the answer
     else:
         raise error
 

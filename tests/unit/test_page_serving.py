@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import tenacity
 
 from dispatcher.errors import Misconfigured
 from dispatcher.page.answers import Events
 from dispatcher.page.app import build_app
 from dispatcher.page.routing import Page
 from dispatcher.page.serving import listening, server
+from dispatcher.page.site import Site
+from dispatcher.page.streams import Streams
 from tests.support.page_client import a_site
+
+ROOT = Path(__file__).parents[2]
+PIECE = 16 * 1024
 
 
 @contextmanager
@@ -78,3 +86,64 @@ def wait_for(reading: object, text: bytes) -> None:
 def test_a_port_that_is_taken_is_named() -> None:
     with listening(0) as taken, pytest.raises(Misconfigured, match="cannot be used"):
         listening(taken.getsockname()[1])
+
+
+@tenacity.retry(stop=tenacity.stop_after_delay(30), wait=tenacity.wait_fixed(0.02), reraise=True)
+def opened_and_dropped(site: Site, sent: Callable[[], int]) -> None:
+    """Wait until something was sent, and the stream has ended."""
+    assert sent()
+    assert site.streams.open == 0
+
+
+def test_little_is_kept_for_a_reader_that_takes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beside what the reader's own kernel takes, which is its choice."""
+    sent = 0
+
+    async def source() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            yield b"x" * PIECE
+            sent += PIECE
+
+    stream = Page(
+        path="/stream",
+        name="stream",
+        handler=lambda _visit: Events(source=source()),
+        summary="",
+        public=True,
+        stream=True,
+    )
+    with listening(0) as opened, socket.socket() as reader:
+        port = opened.getsockname()[1]
+        site = a_site(tmp_path, origin=f"http://127.0.0.1:{port}")
+        site.streams = Streams(send_s=0.3)
+        running = server(build_app(site, [stream]))
+        thread = threading.Thread(target=running.run, args=([opened],))
+        thread.start()
+        try:
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.connect(("127.0.0.1", port))
+            reader.sendall(f"GET /stream HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+            opened_and_dropped(site, lambda: sent)
+        finally:
+            running.should_exit = True
+            thread.join(20)
+    assert 0 < sent < 1024 * 1024, sent
+    assert caplog.messages == [], "that is how it is meant to end"
+
+
+def test_it_may_have_as_many_files_open_as_it_needs() -> None:
+    """Systems commonly start a process with a soft limit of 1,024."""
+    program = (
+        "import resource\n"
+        "from dispatcher.page import serving\n"
+        "hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))\n"
+        "serving.server(lambda: None)\n"
+        "soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]\n"
+        "assert soft >= min(hard, serving.FILES) or hard == resource.RLIM_INFINITY, soft\n"
+        "assert soft > serving.CONNECTIONS or hard <= serving.CONNECTIONS, soft\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
