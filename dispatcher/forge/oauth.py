@@ -26,7 +26,7 @@ from dispatcher.settings import ForgeSettings
 
 SCOPE = "read:user write:repository"
 """What the page asks for: who somebody is, and to push and open pull requests in their name. Forges that
-know no scopes (Forgejo before version 10) ignore it."""
+know no scopes (Forgejo before version 9) ignore it."""
 
 AUTHORIZE = "/login/oauth/authorize"
 TOKEN = "/login/oauth/access_token"  # noqa: S105 - a path

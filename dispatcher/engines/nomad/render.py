@@ -82,8 +82,6 @@ DISPATCHER_CPU_MHZ = 200
 DISPATCHER_MEMORY_MB = 512
 DISPATCHER_DISK_MB = 1024
 PAGE_MEMORY_MB = 512
-PAGE_PORT = 8490
-"""Of the web page, on the loopback of its node; see ``disinto web``."""
 
 _DISK_RESERVE_MB = 10  # what a run may leave beside its logs
 
@@ -285,7 +283,7 @@ def page_job(settings: Settings, *, config_files: Mapping[str, str]) -> Jobspec:
         task="page",
         audience=VAULT_AUDIENCE,
         jwt_role=settings.vault.page_role,
-        port=PAGE_PORT,
+        port=settings.web.host_and_port[1],
         config_files=[{"name": n, "text": t} for n, t in sorted(config_files.items())],
         delimiters=_delimiters(config_files.values()),
         cpu_mhz=DISPATCHER_CPU_MHZ,
