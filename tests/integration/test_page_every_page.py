@@ -14,6 +14,7 @@ from dispatcher.page.routing import all_pages
 from tests.servers.axe import source, violations
 from tests.servers.browser import browser
 from tests.support.page_gallery import PLANTED, Gallery, gallery
+from tests.support.screenshots import show_as
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -112,6 +113,22 @@ def test_what_is_sent_back_into_a_form_is_dead(shown: Gallery, chrome: Chrome) -
 
     refused()
     assert _alive(chrome) == DEAD
+
+
+@pytest.mark.parametrize("code", list(NAMES))
+def test_no_page_is_wider_than_a_phone(shown: Gallery, chrome: Chrome, code: str) -> None:
+    """What is wide scrolls in a frame of its own."""
+    show_as(chrome, theme="light", width=390)
+    try:
+        wide = []
+        for path in PATHS:
+            chrome.get(f"{shown.origin}{path}{'&' if '?' in path else '?'}lang={code}")
+            script = "return document.documentElement.scrollWidth"
+            if (found := chrome.execute_script(script)) > 390:
+                wide.append(f"{path}: {found}")
+        assert wide == []
+    finally:
+        chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 @pytest.mark.needs("axe")
