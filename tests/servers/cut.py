@@ -18,7 +18,8 @@ class Way:
     Attributes:
         addr: its own address, instead of the server's.
         seen: how many connections began with a request that is to be cut.
-        broken: while True such connections are closed, and new ones refused.
+        broken: while True such connections are closed, and new ones refused with ``answer``.
+        refused: first lines of the requests that were.
     """
 
     addr: str
@@ -26,11 +27,18 @@ class Way:
     needle: bytes
     seen: int = 0
     broken: bool = False
+    answer: bytes = b""
+    refused: list[str] = field(default_factory=list)
     _open: list[socket.socket] = field(default_factory=list)
 
-    def cut(self) -> None:
-        """Close the connections of such requests, and every new one, until ``mend``."""
-        self.broken = True
+    def cut(self, answer: bytes = b"") -> None:
+        """Close the connections of such requests, and every new one, until ``mend``.
+
+        Args:
+            answer: what new requests get before that, as from a proxy whose server is gone.
+        """
+        self.broken, self.answer = True, answer
+        self.refused.clear()
         for each in self._open:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -51,6 +59,8 @@ class Way:
                         self.seen += 1
                         self._open.append(client)
                         if self.broken:
+                            self.refused.append(data.split(b"\r\n", 1)[0].decode())
+                            client.sendall(self.answer)
                             return
                     ends[end].sendall(data)
 

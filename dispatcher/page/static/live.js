@@ -87,10 +87,12 @@ function listen() {
   }
   if (source) return;
   source = new EventSource("/events");
-  source.addEventListener("changed", (event) => {
-    if (event.lastEventId !== version) renewSoon();
+  source.addEventListener("open", () => {
     if (lost) say(connection?.dataset.back ?? "");
     lost = false;
+  });
+  source.addEventListener("changed", (event) => {
+    if (event.lastEventId !== version) renewSoon();
   });
   source.addEventListener("error", () => {
     lost = true;

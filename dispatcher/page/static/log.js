@@ -52,7 +52,14 @@ if (output) {
     if (source) return;
     source = new EventSource(`${output.dataset.source}?from=${encodeURIComponent(reached)}`);
     source.addEventListener("open", () => (state.textContent = state.dataset.liveText));
-    source.addEventListener("error", () => (state.textContent = state.dataset.lostText));
+    source.addEventListener("error", () => {
+      state.textContent = state.dataset.lostText;
+      /* By itself a browser comes back after a lost connection, and not after an answer such as 502. */
+      if (source?.readyState === EventSource.CLOSED) {
+        source = null;
+        setTimeout(follow, 5000);
+      }
+    });
     source.addEventListener("output", (event) => {
       reached = event.lastEventId;
       const piece = JSON.parse(event.data);
