@@ -69,7 +69,7 @@ def deploy(
     from dispatcher.operate.stacks import check_name, deploying
 
     reading = _read(session)
-    check_name(name, reading.resources.all(), _formulas(session))
+    check_name(name, reading.resources, _formulas(session))
     params: dict[str, Any] = {"name": name}
     params |= {key: value for key, value in given.items() if value}
     params |= {"environment": _variables(plain)} if plain else {}
@@ -143,7 +143,7 @@ def check(session: Session, name: str, *, as_json: bool) -> None:
     """
     from dispatcher.operate.stacks import check_name
 
-    host = check_name(name, _read(session).resources.all(), _formulas(session))
+    host = check_name(name, _read(session).resources, _formulas(session))
     if as_json:
         console.emit({"name": name, "free": True, "host": host or None})
         return

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dispatcher.operate.provisioned import DESTROYED, Kind, Resource, Resources, action_text
+from dispatcher.operate.files import valid_open_actions
+from dispatcher.operate.provisioned import Kind, Resource, Resources, action_text
 from dispatcher.operate.submission import AlreadyThere
-from dispatcher.provision.params import BadParams, read_settings
+from dispatcher.provision.params import BadParams, read_record, read_settings
 from dispatcher.stack.lifecycle import DEPLOYING
 from dispatcher.stack.params import (
     SETTINGS_FILE,
@@ -17,7 +19,7 @@ from dispatcher.stack.params import (
     StackSettings,
     host_of,
 )
-from dispatcher.stack.platform import NAME, TOKEN
+from dispatcher.stack.platform import TOKEN
 
 STACK = Kind(name="stack", create="stack", destroy="stack-destroy")
 UPDATE, REAP = "stack-update", "stack-reap"
@@ -36,6 +38,16 @@ class Stacks(Resources[Stack]):
 
     kind: Kind = STACK
     make: type[Stack] = Stack
+
+    def names(self) -> dict[str, str]:
+        """The ids of stacks by their names: of those that exist, believed, and of those that open actions
+        are to make.
+        """
+        opened = valid_open_actions(self.repo, self.tree)
+        made = (action for action in opened if action.formula == self.kind.create)
+        names = {str(action.params.get("name")): action.id for action in made}
+        every = (self._of(entry) for entry in self.entries())
+        return names | {name: each.id for each in every if (name := each.text("name"))}
 
 
 _TIMEOUT_MINUTES = 20
@@ -73,11 +85,74 @@ def refuse_second_update(stacks: Stacks, stack_id: str) -> None:
     stacks.refuse_second(UPDATE, stack_id, does="updates")
 
 
-def check_name(name: str, stacks: Sequence[Stack], formulas: Path | None) -> str:
+class NameState(StrEnum):
+    """Whether a new stack may have a name."""
+
+    FREE = "free"
+    TAKEN = "taken"
+    RESERVED = "reserved"
+    MALFORMED = "malformed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NameFound:
+    """What there is to say about the name of a new stack.
+
+    Attributes:
+        reason: why it cannot be used, one sentence without a full stop; "" if it is free.
+        host: the host name of the stack; "" if the settings are not here, or the name is malformed.
+        by: id of the stack that has it, or "".
+    """
+
+    state: NameState
+    reason: str = ""
+    remedy: str = ""
+    host: str = ""
+    by: str = ""
+
+
+def find_name(name: str, taken: Mapping[str, str], settings: StackSettings) -> NameFound:
+    """Whether a new stack may have a name: by its form, the settings, and the other stacks. The server itself is
+    asked by the run.
+
+    Args:
+        taken: ids of stacks, by name; see ``Stacks.names``.
+
+    Raises:
+        BadParams: the suffix in the settings cannot be used.
+    """
+    try:
+        host_of(StackParams(name=name, suffix="invalid"), settings)
+    except BadParams as error:
+        reserved = name in settings.reserved
+        return NameFound(
+            state=NameState.RESERVED if reserved else NameState.MALFORMED,
+            reason=error.what.removeprefix("[params]: "),
+            remedy=error.remedy or "Such as alice, or team-7.",
+        )
+    host = host_of(StackParams(name=name), settings) if settings.suffix else ""
+    by = taken.get(name, "")
+    if by:
+        reason = f"the name {name} is taken, by {by}"
+        return NameFound(
+            state=NameState.TAKEN, reason=reason, remedy="Choose another.", host=host, by=by
+        )
+    return NameFound(state=NameState.FREE, host=host)
+
+
+def settings_from(data: bytes | None) -> StackSettings:
+    """The settings of stacks, from the file beside the formulas; None if there is none.
+
+    Raises:
+        BadParams: they cannot be used.
+    """
+    return read_record(StackSettings, b"{}" if data is None else data, SETTINGS_FILE)
+
+
+def check_name(name: str, stacks: Stacks, formulas: Path | None) -> str:
     """The host name that a new stack of this name gets; "" if the settings are not here.
 
     Args:
-        stacks: those that exist, and are being created.
         formulas: the operator's directory of formulas, with the settings; None if it is not here.
 
     Raises:
@@ -87,21 +162,12 @@ def check_name(name: str, stacks: Sequence[Stack], formulas: Path | None) -> str
     settings = StackSettings()
     if formulas is not None:
         settings = read_settings(StackSettings, {"DISINTO_FILES": str(formulas)}, SETTINGS_FILE)
-    suffix = settings.suffix or "invalid"
-    try:
-        host = host_of(StackParams(name=name, suffix=suffix), settings)
-    except BadParams as error:
-        raise BadParams(error.what.removeprefix("[params]: "), remedy=error.remedy) from None
-    for stack in stacks:
-        if stack.state != DESTROYED and name in (stack.text("name"), _named_by(stack)):
-            raise AlreadyThere(f"the name {name} is taken, by {stack.id}", remedy="Choose another.")
-    return host if settings.suffix else ""
-
-
-def _named_by(stack: Stack) -> str:
-    """The name of a stack that is being created, by its id as ``disinto stack deploy`` makes it."""
-    name = stack.id.removeprefix("stack-")
-    return name if stack.entry is None and NAME.fullmatch(name) else ""
+    found = find_name(name, stacks.names(), settings)
+    if found.state is NameState.TAKEN:
+        raise AlreadyThere(found.reason, remedy=found.remedy)
+    if found.state is not NameState.FREE:
+        raise BadParams(found.reason, remedy=found.remedy)
+    return found.host
 
 
 def _action(

@@ -19,9 +19,11 @@ action, ``run_log`` its output, and ``acting`` sends what a person asks for.
 ``inventory_list`` is what exists, and ``background`` does what takes longer than a request may.
 ``action_form`` is the form of a new action, and ``preview`` what is shown before it is sent.
 
+``resource_reading`` reads what provisioners make and whose it is, and ``resource_runs`` how far their runs are.
 ``desktops`` is what the page shows of desktops: ``desktop_reading`` reads them, ``desktop_probes`` asks their
 machines, ``desktop_launch`` opens one, ``desktop_wizard`` has the steps of a new one and
-``desktop_sending`` sends the actions about them.
+``desktop_sending`` sends the actions about them. ``stacks`` is the same of stacks, with ``stack_reading``,
+``stack_form``, ``stack_sending``, ``stack_failures`` in plain words, and ``stack_events``, which follow one.
 
 ``openapi`` describes all pages.
 

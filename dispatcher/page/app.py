@@ -54,7 +54,7 @@ def _routes(page: Page, site: Site, renderer: Renderer, errors: _Errors) -> Sequ
             return await run_in_threadpool(errors.response, request, error)
 
     # The address with the ending comes first, or else it would be an id of the other.
-    paths = (page.path,) if page.stream else (page.json_path, page.path)
+    paths = [page.path] if page.stream else list(dict.fromkeys((page.json_path, page.path)))
     return [Route(path, endpoint, methods=[page.method]) for path in paths]
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dispatcher.desktop.apps import CATALOGUE_FILE, App, choose, read_catalogue
 from dispatcher.errors import InvalidValue
 from dispatcher.model.names import is_id
-from dispatcher.model.paths import ACTION_ENDING
-from dispatcher.model.run import Formula
 from dispatcher.operate.desktops import CREATE, creation, destroying
 from dispatcher.operate.provisioned_actions import NewAction, destruction, to_destroy
-from dispatcher.operate.submission_client import Sent, SubmissionClient
-from dispatcher.page.acting import followed, send, sending
+from dispatcher.operate.submission_client import SubmissionClient
+from dispatcher.page.acting import (
+    SentAbout,
+    file_of,
+    followed,
+    formula_of,
+    send_about,
+    sending,
+)
 from dispatcher.page.desktop_reading import open_view
 from dispatcher.page.language import mark
 from dispatcher.page.preview import Preview, preview
@@ -51,28 +55,6 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SentDesktop:
-    """What was sent about a desktop.
-
-    Attributes:
-        id: of the desktop.
-        action: id of the action.
-        state: ``waiting``, or ``proposed`` while only a pull request has it.
-        summary: what was done, and what it waits for.
-        commit: that added it; None if it was there.
-        request: address of its pull request; None if it needs none.
-    """
-
-    id: str
-    action: str
-    state: str
-    summary: str
-    tier: str
-    commit: str | None
-    request: str | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Kit:
     """What desktops are made by here.
 
@@ -91,15 +73,13 @@ def kit_of(client: SubmissionClient) -> Kit:
         Problem: there is no such formula here, or it cannot be used.
         InvalidValue: the catalogue is malformed.
     """
-    found = client.formula_store.find(CREATE, client.tree)
-    if found is None:
-        raise Problem(
-            status=404,
-            what=mark("desktops are not set up here"),
-            remedy=mark("The operator sets them up: see docs/desktops.md."),
-        )
-    if not isinstance(found, Formula):
-        raise Problem(status=409, what=found.reason)
+    found = formula_of(
+        client.formula_store,
+        client.tree,
+        CREATE,
+        missing=mark("desktops are not set up here"),
+        remedy=mark("The operator sets them up: see docs/desktops.md."),
+    )
     data = found.files.get(CATALOGUE_FILE)
     return Kit(
         schema=client.formula_store.schema_of(found),
@@ -151,7 +131,7 @@ def preview_of_creation(
 
 def send_creation(
     site: Site, person: Person, params: Mapping[str, Any], *, action_id: str = ""
-) -> SentDesktop:
+) -> SentAbout:
     """Send the action that creates a desktop.
 
     Raises:
@@ -164,17 +144,17 @@ def send_creation(
         return send_new(site, client, made)
 
 
-def send_new(site: Site, client: SubmissionClient, made: NewAction) -> SentDesktop:
+def send_new(site: Site, client: SubmissionClient, made: NewAction) -> SentAbout:
     """Send an action of ``new_desktop``.
 
     Raises:
         InvalidInput, AlreadyThere, NeedsSignature, Unavailable, Denied, Misconfigured, Conflict: see
             ``send``.
     """
-    return _sent(made.id, send(site, client, file_of(made), made.data))
+    return send_about(site, client, made.id, made)
 
 
-def destroy(site: Site, person: Person, desktop_id: str) -> SentDesktop:
+def destroy(site: Site, person: Person, desktop_id: str) -> SentAbout:
     """Send the action that destroys a desktop.
 
     Raises:
@@ -186,24 +166,7 @@ def destroy(site: Site, person: Person, desktop_id: str) -> SentDesktop:
         with site.once(open_view).reading() as reading:
             entry = to_destroy(reading.desktops, desktop_id)
             made = destruction(reading.desktops, entry, destroying)
-        return _sent(desktop_id, send(site, client, file_of(made), made.data))
-
-
-def file_of(action: NewAction) -> Path:
-    """The name of its file, which need not exist."""
-    return Path(f"{action.id}{ACTION_ENDING}")
-
-
-def _sent(desktop_id: str, sent: Sent) -> SentDesktop:
-    return SentDesktop(
-        id=desktop_id,
-        action=sent.action_id,
-        state=sent.state,
-        summary=sent.summary,
-        tier=sent.tier,
-        commit=sent.commit or None,
-        request=sent.request.url if sent.request else None,
-    )
+        return send_about(site, client, desktop_id, made)
 
 
 def _refused(what: str, remedy: str | None, field: str) -> Problem:

@@ -6,35 +6,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from dispatcher.desktop.lifecycle import Stage
 from dispatcher.desktop.lifecycle import State as LifeCycle
-from dispatcher.errors import InvalidInput, NotFound
+from dispatcher.errors import NotFound
 from dispatcher.model.result import Result
 from dispatcher.model.times import known_time
-from dispatcher.operate.desktops import CREATE, Desktop
-from dispatcher.operate.files import read_result
+from dispatcher.operate.desktops import Desktop
 from dispatcher.operate.provisioned import CREATING, DESTROYED, UNKNOWN
 from dispatcher.page.desktop_probes import Prober, Probes
 from dispatcher.page.desktop_reading import DesktopsView, Reading, open_view
-from dispatcher.page.index import Filter
+from dispatcher.page.resource_runs import (
+    MOST_FAILURES,
+    SAID_LIMIT,
+    failure,
+    failures,
+    run_seen,
+)
 from dispatcher.page.sessions import Person
 from dispatcher.page.site import Site
-from dispatcher.status.overview import OpenAction, State
+from dispatcher.status.overview import OpenAction
 
 FAILED, ABANDONED = "FAILED", "ABANDONED"
 
 STATES = (*(state.value for state in LifeCycle), CREATING, FAILED, ABANDONED, UNKNOWN)
 """All states that a desktop may have."""
-
-FAILURES_S = 86_400.0
-"""Seconds for which a creation that failed is listed."""
-
-MOST_FAILURES = 5
-
-SAID_LIMIT = 1_000
-"""Characters of a failed run's output that are shown: as many as a result has."""
 
 _STATES = {
     Stage.PROVISIONING_DROPLET.value: LifeCycle.PROVISIONING.value,
@@ -139,7 +137,8 @@ def desktop_cards(site: Site, person: Person, *, destroyed: bool = False) -> Des
         found = reading.desktops.all(destroyed=destroyed)
         listed = tuple(_shown(view, reading, each, person) for each in found)
         known = {each.id for each in found}
-        failed = _failures(reading, known, now=site.clock())
+        ended = islice(failures(reading, known, now=site.clock()), MOST_FAILURES)
+        failed = tuple(_failed(reading, each, result) for each, result in ended)
         status = reading.live.status
         return DesktopCards(
             desktops=listed,
@@ -162,10 +161,10 @@ def desktop_card(site: Site, person: Person, desktop_id: str) -> DesktopCard:
         try:
             desktop = reading.desktops.get(desktop_id)
         except NotFound:
-            failed = _failure(reading, desktop_id)
-            if failed is None:
+            result = failure(reading, desktop_id)
+            if result is None:
                 raise
-            return failed
+            return _failed(reading, desktop_id, result)
         shown = _shown(view, reading, desktop, person)
         shown = replace(shown, serving=reading.overview is not None)
     if desktop.entry is None or desktop.ended_by or reading.trouble:
@@ -229,36 +228,20 @@ def _being_created(reading: Reading, desktop: Desktop) -> DesktopCard:
 
 def _with_progress(shown: DesktopCard, row: OpenAction | None) -> DesktopCard:
     """What the run of an action has reported, or what the action waits for."""
-    if row is None:
-        return shown
-    if row.state is not State.RUNNING and row.state is not State.ENDED:
-        return replace(shown, waits=row.reason or row.state.value)
-    progress = row.progress or {}
-    stage, percent = str(progress.get("stage") or ""), progress.get("percent")
+    seen = run_seen(row)
+    if not seen.runs:
+        return replace(shown, waits=seen.waits)
     return replace(
         shown,
-        state=_STATES.get(stage, shown.state),
-        stage=stage,
-        percent=float(percent) if isinstance(percent, int | float) else None,
-        detail=str(progress.get("detail") or ""),
+        state=_STATES.get(seen.stage, shown.state),
+        stage=seen.stage,
+        percent=seen.percent,
+        detail=seen.detail,
     )
 
 
-def _failures(reading: Reading, known: set[str], *, now: float) -> tuple[DesktopCard, ...]:
-    rows = reading.live.index.runs(Filter(formula=CREATE), count=4 * MOST_FAILURES)
-    recent = [row.id for row in rows if row.at > now - FAILURES_S and row.id not in known]
-    found = (_failure(reading, each) for each in recent)
-    return tuple(each for each in found if each is not None)[:MOST_FAILURES]
-
-
-def _failure(reading: Reading, action_id: str) -> DesktopCard | None:
-    """A creation that ended without a desktop; None for anything else."""
-    try:
-        result = read_result(reading.live.repo, reading.tree, action_id)
-    except InvalidInput:
-        return None
-    if result is None or not _made_nothing(result):
-        return None
+def _failed(reading: Reading, action_id: str, result: Result) -> DesktopCard:
+    """A creation that ended without a desktop."""
     params = reading.params(action_id)
     return DesktopCard(
         id=action_id,
@@ -269,11 +252,6 @@ def _failure(reading: Reading, action_id: str) -> DesktopCard | None:
         said=result.logs[-SAID_LIMIT:],
         **_asked(params),
     )
-
-
-def _made_nothing(result: Result) -> bool:
-    formula = result.formula.name if result.formula is not None else ""
-    return formula == CREATE and not result.verdict.success and result.inventory is None
 
 
 def _asked(params: Mapping[str, object]) -> dict[str, Any]:

@@ -17,6 +17,9 @@ Handler = Callable[["Visit"], "Answer"]
 
 JSON_ENDING = ".json"
 
+API, HEALTH = "/api/", "/health"
+"""What is for programs alone: all below the one, and the other. It is JSON at its own address."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Page:
@@ -57,7 +60,14 @@ class Page:
     @property
     def json_path(self) -> str:
         """Where the same is as JSON."""
+        if is_for_programs(self.path):
+            return self.path
         return f"/{self.name}{JSON_ENDING}" if self.path == "/" else f"{self.path}{JSON_ENDING}"
+
+
+def is_for_programs(path: str) -> bool:
+    """Whether nothing at an address is for people, not even its errors."""
+    return path.startswith(API) or path == HEALTH
 
 
 def all_pages() -> Sequence[Page]:

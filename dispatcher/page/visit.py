@@ -17,7 +17,7 @@ from dispatcher.page.language import Language, chosen, mark
 from dispatcher.page.people import too_often
 from dispatcher.page.problems import Problem
 from dispatcher.page.protection import bearer_token, check_form, person_of_token
-from dispatcher.page.routing import JSON_ENDING, Page
+from dispatcher.page.routing import JSON_ENDING, Page, is_for_programs
 from dispatcher.page.sessions import COOKIE, Person, Session
 from dispatcher.page.site import Site
 
@@ -99,7 +99,8 @@ class Visit:
 
 def wants_json(request: Request) -> bool:
     """Whether a program asks: by the address, or because it prefers JSON to HTML."""
-    if request.url.path.endswith(JSON_ENDING):
+    path = request.url.path
+    if path.endswith(JSON_ENDING) or is_for_programs(path):
         return True
     accepted = request.headers.get("accept", "")
     html, plain = accepted.find("text/html"), accepted.find("json")

@@ -79,6 +79,80 @@ DESKTOP_STAGES: Mapping[str, str] = {
     "destroyed": mark("destroyed"),
 }
 
+STACK_STATES: Mapping[str, str] = {
+    "CREATING": mark("asked for"),
+    "DEPLOYING": mark("being deployed"),
+    "RUNNING": mark("running"),
+    "UPDATING": mark("being updated"),
+    "DESTROYING": mark("being destroyed"),
+    "DESTROYED": mark("destroyed"),
+    "FAILED": mark("not deployed"),
+    "ABANDONED": mark("abandoned"),
+    "UNKNOWN": mark("not believed"),
+}
+
+STACK_STAGES: Mapping[str, str] = {
+    "initializing": mark("looking at what is there"),
+    "creating-project": mark("making the project"),
+    "creating-application": mark("making the application"),
+    "configuring": mark("setting image, environment and volume"),
+    "creating-domain": mark("giving it its address"),
+    "deploying": mark("fetching and starting the image"),
+    "health-check": mark("waiting for an answer"),
+    "running": mark("running"),
+    "failed": mark("failed"),
+    "removing-domain": mark("removing its address"),
+    "waiting-for-queue": mark("waiting for the server"),
+    "removing-application": mark("removing the application"),
+    "removing-project": mark("removing the project"),
+    "removed": mark("removed"),
+}
+
+STACK_FAILURES: Mapping[str, str] = {
+    "left": mark(
+        "Something of it could not be removed. What the run said names it, and how to remove it."
+    ),
+    "name": mark("It cannot have this name. Choose another."),
+    "taken": mark("The name is taken. Choose another."),
+    "image": mark("The image needs a tag or a digest, such as :1.2 at its end."),
+    "settings": mark("Stacks are not set up completely here. Show the operator what the run said."),
+    "secret": mark("It was to get a secret that it cannot have. Check the names of its secrets."),
+    "environment": mark(
+        "The server cannot store a value of its environment as it is. Write it otherwise."
+    ),
+    "key": mark(
+        "The server did not accept the key that the operator gave. Nothing that you entered is wrong: show the operator "
+        "what the run said."
+    ),
+    "pull": mark(
+        "The server could not fetch the image. Check its name and tag, and that it can be pulled without a login."
+    ),
+    "queue": mark(
+        "The server is busy with something that does not end. Tell the operator, and try again later."
+    ),
+    "crash": mark(
+        "The image was started, and its program ended at once. It may lack a variable or a secret."
+    ),
+    "unreachable": mark(
+        "It was started, but its address leads nowhere. The operator has to point the domain at the server."
+    ),
+    "no_answer": mark(
+        "It was started, but answered nothing in time. Does it listen on the port that you gave?"
+    ),
+    "refused": mark("The server refused a value. What the run said names it."),
+    "server": mark(
+        "The server did not answer, or did not do what it was asked for. Try again later."
+    ),
+    "late": mark("It took too long. Try again; if it happens again, tell the operator."),
+    "cancelled": mark("It was cancelled."),
+    "lost": mark(
+        "Its run was lost, and nobody knows how far it came. Something may be left at the server."
+    ),
+    "not_begun": mark("Its run never began. The reason is beside its action."),
+    "other": mark("It failed. What the run said may show why."),
+}
+"""What is said to each kind of failure, in plain words."""
+
 GOOD, BAD, CAUTION, ACTIVE, QUIET = "good", "bad", "caution", "active", "quiet"
 
 _BY_COLOUR = {"green": GOOD, "red": BAD, "yellow": CAUTION}
@@ -102,6 +176,17 @@ DESKTOP_TONES: Mapping[str, str] = {
     "UNKNOWN": CAUTION,
 }
 
+STACK_TONES: Mapping[str, str] = {
+    "CREATING": ACTIVE,
+    "DEPLOYING": ACTIVE,
+    "RUNNING": GOOD,
+    "UPDATING": ACTIVE,
+    "DESTROYING": CAUTION,
+    "FAILED": BAD,
+    "ABANDONED": BAD,
+    "UNKNOWN": CAUTION,
+}
+
 
 def filters(language: Language) -> dict[str, Callable[[str | None], str]]:
     """Filters of the templates, by name: the word for a term in a language."""
@@ -113,12 +198,16 @@ def filters(language: Language) -> dict[str, Callable[[str | None], str]]:
         "dependency_word": DEPENDENCIES,
         "desktop_word": DESKTOP_STATES,
         "stage_word": DESKTOP_STAGES,
+        "stack_word": STACK_STATES,
+        "stack_stage_word": STACK_STAGES,
+        "stack_failure": STACK_FAILURES,
     }
     made: dict[str, Callable[[str | None], str]] = {
         name: _word(language, table) for name, table in tables.items()
     }
     made["tone"] = lambda term: TONES.get(term or "", QUIET)
     made["desktop_tone"] = lambda term: DESKTOP_TONES.get(term or "", QUIET)
+    made["stack_tone"] = lambda term: STACK_TONES.get(term or "", QUIET)
     return made
 
 

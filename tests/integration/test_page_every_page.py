@@ -36,12 +36,19 @@ PATHS = [
     "/actions/run-3",
     "/new/trap",
     "/inventory/volume/vol-1",
+    "/stacks/stack-1",
+    "/stacks/stack-2",
+    "/stacks/stack-3",
+    "/stacks/stack-3/update",
+    "/stacks/stack-3/destroy",
+    "/new-stack?from=stack-2",
     "/nothing-here",
     "/actions/%3Cb%20class=planted%3E",
     "/inventory/%3Cb%20class=planted%3E/x",
 ]
 PLANTED_ON = {"/", "/actions/run-1", "/actions/run-3", "/new/trap", "/inventory", "/audit", "/doctor",
-              "/sidecars", "/inventory/volume/vol-1"}  # fmt: skip
+              "/sidecars", "/inventory/volume/vol-1", "/stacks", "/stacks/stack-1", "/stacks/stack-2",
+              "/new-stack?from=stack-2"}  # fmt: skip
 """Where the payload must be seen as text, or else the test sees nothing."""
 
 

@@ -5,63 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dispatcher.cli.edge import run
 from dispatcher.errors import Exit
-from dispatcher.host import resources
-from dispatcher.model.run import Outcome, RunKey, RunSpec
-from dispatcher.model.verdicts import Verdict
-from dispatcher.stack.platform import TOKEN
-from dispatcher.vault import Vault
-from dispatcher.vault.secrets import Secrets
 from tests.servers.bao import Bao
-from tests.support.stage import Stage, eventually, set_stage
+from tests.support.desktop_stage import finish, submitted
+from tests.support.stack_stage import stack_stage
+from tests.support.stage import Stage
 
 pytestmark = pytest.mark.needs("bao", "git")
-
-FORMULAS = ("stack", "stack-update", "stack-destroy", "stack-reap")
 
 
 @pytest.fixture
 def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    classes = dict.fromkeys(FORMULAS, "provision")
-    vault = {"transit_mount": f"t-{tmp_path.name[-30:]}"}
-    stage = set_stage(tmp_path / "scene", bao_server, vault=vault, formulas={"classes": classes})
-    policy = stage.scene.config.parent / "policy.toml"
-    tiers = "".join(f'{name} = "low"\n' for name in FORMULAS)
-    policy.write_text(policy.read_text().replace("[tiers]\n", f"[tiers]\n{tiers}"))
-    for file in resources.path("actions/stack/formulas").iterdir():
-        (stage.scene.formulas / file.name).write_bytes(file.read_bytes())
-    settings = stage.scene.open_settings()
-    operator = Vault.of_operator(settings.vault, environ=stage.scene.operator)
-    for name in (TOKEN, "MODEL_KEY"):
-        Secrets(operator, settings).put(name, "value-of-a-secret")
-    operator.close()
-    stage = Stage(stage.scene)
-    stage.start()
-    yield stage
-    stage.stop()
-
-
-@eventually
-def submitted(stage: Stage, action_id: str) -> RunSpec:
-    stage.components.wake()
-    (spec,) = [s for s in stage.scheduler.submitted if s.key.action_id == action_id]
-    return spec
-
-
-def finish(stage: Stage, key: RunKey, inventory: dict[str, Any]) -> None:
-    outcome = Outcome(
-        verdict=Verdict.SUCCEEDED,
-        exit_code=0,
-        formula_started=True,
-        outputs={"inventory": inventory},
-    )
-    stage.scheduler.end(key, outcome)
-    stage.result(key.action_id)
+    with stack_stage(tmp_path, bao_server) as stage:
+        yield stage
 
 
 def test_from_deployment_to_destruction(
@@ -119,3 +79,10 @@ def test_from_deployment_to_destruction(
     finish(stage, spec.key, {"id": "stack-alice"})
     assert stack("list")[1] == ""
     assert "was destroyed by destroy-stack-alice" in stack("destroy", "stack-alice", "--yes")[2]
+    assert (
+        stack("deploy", "team-7", "--image", "a/b:1", "--id", "other", "--no-follow")[0] == Exit.OK
+    )
+    code, _, err = stack("check", "team-7")
+    assert (code, "taken, by other" in err) == (Exit.CANTCREAT, True), (
+        "by its action, not by its id"
+    )

@@ -12,13 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from dispatcher.assembly import open_client
 from dispatcher.audit import AuditLog
 from dispatcher.errors import Dependency
+from dispatcher.host import resources
 from dispatcher.loop.inventory import InventoryEntry
 from dispatcher.model.checks import Check
 from dispatcher.model.health import DependencyHealth, WaitingFor
-from dispatcher.model.result import Result
+from dispatcher.model.result import Result, ResultFormula
+from dispatcher.model.times import rfc3339
 from dispatcher.model.verdicts import Verdict
 from dispatcher.operate.sidecars import Planned, Row
 from dispatcher.ops_repo import OpsRepo
@@ -108,6 +112,8 @@ def gallery(root: Path) -> Iterator[Gallery]:
     (root / "sidecars.toml").write_text(SIDECARS)
     (root / "formulas" / "trap.sh").write_text("#!/bin/bash\necho\n")
     (root / "formulas" / "trap.schema.json").write_text(json.dumps(SCHEMA))
+    for file in resources.path("actions/stack/formulas").iterdir():
+        (root / "formulas" / file.name).write_bytes(file.read_bytes())
     state = root / "state"
     settings = settings_model().model_validate(
         {
@@ -172,6 +178,31 @@ def _commit(remote: GitRemote) -> None:
         approved_by=(PAYLOAD,),
     )
     remote.commit({"vault/actions/run-1.result.json": result.to_json().encode()})
+    _commit_stacks(remote, result)
+
+
+def _commit_stacks(remote: GitRemote, result: Result) -> None:
+    """One that is asked for, one that was not deployed, and one that only an unsigned file names."""
+    params = tomli_w.dumps({"params": {"name": PAYLOAD, "image": PAYLOAD}})
+    text = f'formula = "stack"\nsecrets = []\ncontext = "x"\n{params}'
+    failed = result.model_copy(
+        update={
+            "id": "stack-2",
+            "timestamp": rfc3339(time.time()),
+            "formula": ResultFormula(name="stack"),
+        }
+    )
+    entry = {"name": PAYLOAD, "state": "RUNNING", "url": "javascript:window.planted=5",
+             "image": PAYLOAD, "volume": PAYLOAD, "certificate": PAYLOAD, "answered": PAYLOAD}  # fmt: skip
+    record = {"kind": "stack", "id": "stack-3", "entry": entry}
+    remote.commit(
+        {
+            "vault/actions/stack-1.toml": f'id = "stack-1"\n{text}'.encode(),
+            "vault/actions/stack-2.toml": f'id = "stack-2"\n{text}'.encode(),
+            "vault/actions/stack-2.result.json": failed.to_json().encode(),
+            "vault/inventory/stack/stack-3.json": json.dumps(record).encode(),
+        }
+    )
 
 
 def _status(state: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from dispatcher.host import resources
 from dispatcher.page.answers import Data
 from dispatcher.page.openapi import document
 from dispatcher.page.routing import Page, all_pages
@@ -43,6 +44,36 @@ def test_what_a_program_sends_and_where_it_is_led() -> None:
     asked = paths["/desktops"]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert asked == {"$ref": "#/components/schemas/Wanted"}
     assert DOCUMENT["components"]["schemas"]["Wanted"]["required"] == ["name"]
+
+
+def test_what_programs_do_about_stacks() -> None:
+    """At the addresses themselves, which answer in JSON whatever is accepted."""
+    paths = DOCUMENT["paths"]
+    found = {(path, m) for path, entry in paths.items() for m in entry if "/api/" in path}
+    assert found == {
+        ("/api/check/{name}", "get"),
+        ("/api/deploy", "post"),
+        ("/api/status/{id}", "get"),
+        ("/api/stack/{name}", "delete"),
+    }
+    states = paths["/api/status/{id}"]["get"]
+    assert "text/event-stream" in states["responses"]["200"]["content"]
+    for path, method, name in (
+        ("/api/check/{name}", "get", "NameCheck"),
+        ("/api/deploy", "post", "SentAbout"),
+        ("/api/stack/{name}", "delete", "SentAbout"),
+        ("/health", "get", "Health"),
+        ("/stacks.json", "get", "StackCards"),
+    ):
+        content = paths[path][method]["responses"]["200"]["content"]["application/json"]
+        assert content["schema"] == {"$ref": f"#/components/schemas/{name}"}, path
+    assert paths["/health"]["get"]["security"] == []
+    asked = DOCUMENT["components"]["schemas"]["WantedStack"]
+    schema = json.loads(
+        (resources.path("actions/stack/formulas") / "stack.schema.json").read_text()
+    )
+    assert set(asked["properties"]) == {*schema["properties"], "id", "step"}
+    assert asked["required"] == schema["required"]
 
 
 def test_every_reference_leads_somewhere() -> None:

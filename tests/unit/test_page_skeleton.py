@@ -291,4 +291,5 @@ class TestViews:
             "login",
             "logged_in",
             "openapi",
+            "health",
         }

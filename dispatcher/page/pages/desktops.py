@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dispatcher.model.names import is_id
+from dispatcher.page.acting import SentAbout
 from dispatcher.page.answers import Answer, Data, Elsewhere, Redirect, View
 from dispatcher.page.desktop_launch import launch
 from dispatcher.page.desktop_sending import (
-    SentDesktop,
     Wanted,
     destroy,
     preview_of_creation,
@@ -84,7 +84,7 @@ def _sent(visit: Visit, key: str) -> str:
     return visit.session.notes.pop(f"{SENT} desktop {key}", "")
 
 
-def after_sending(visit: Visit, sent: SentDesktop) -> str:
+def after_sending(visit: Visit, sent: SentAbout) -> str:
     """Where to go on: one that only a pull request has is not listed yet."""
     note(visit, "desktops" if sent.request else sent.id, sent.summary)
     return "/desktops" if sent.request else f"/desktops/{sent.id}"
@@ -121,7 +121,7 @@ PAGES = (
         method="POST",
         summary="Send the action that creates a desktop; with step=check, only show it.",
         asks=Wanted,
-        answer=SentDesktop,
+        answer=SentAbout,
     ),
     Page(
         path="/desktops/{id}",
@@ -136,7 +136,7 @@ PAGES = (
         handler=destroyed,
         method="DELETE",
         summary="Send the action that destroys a desktop.",
-        answer=SentDesktop,
+        answer=SentAbout,
     ),
     Page(
         path="/desktops/{id}/launch",
@@ -160,6 +160,6 @@ PAGES = (
         handler=destroyed,
         method="POST",
         summary="Send the action that destroys a desktop; for browsers.",
-        answer=SentDesktop,
+        answer=SentAbout,
     ),
 )

@@ -9,24 +9,24 @@ import tomli_w
 from dispatcher.errors import InvalidInput
 from dispatcher.model.names import is_id
 from dispatcher.operate.submission_client import SubmissionClient
-from dispatcher.page.acting import sending
+from dispatcher.page.acting import file_of, sending
 from dispatcher.page.action_form import errors_of
 from dispatcher.page.answers import Answer, Redirect, View
 from dispatcher.page.desktop_reading import open_view
 from dispatcher.page.desktop_sending import (
     UNREADABLE,
     Kit,
-    file_of,
     kit_of,
     new_desktop,
     send_new,
 )
 from dispatcher.page.desktop_wizard import ID, Step, Wizard, as_before, begin, entered, until
-from dispatcher.page.desktops import SAID_LIMIT, desktop_card
+from dispatcher.page.desktops import desktop_card
 from dispatcher.page.language import mark
 from dispatcher.page.pages.desktops import after_sending
 from dispatcher.page.preview import preview
 from dispatcher.page.problems import FieldError, Problem
+from dispatcher.page.resource_runs import SAID_LIMIT
 from dispatcher.page.routing import Page
 from dispatcher.page.visit import Visit
 from dispatcher.schemas import params_problems

@@ -1,0 +1,88 @@
+"""The runs that make, change and remove what a provisioner makes: how far they are, and which made nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from dispatcher.errors import InvalidInput
+from dispatcher.model.result import Result
+from dispatcher.operate.files import read_result
+from dispatcher.page.index import Filter
+from dispatcher.page.resource_reading import ResourceReading
+from dispatcher.status.overview import OpenAction, State
+
+FAILURES_S = 86_400.0
+"""Seconds for which a run that made nothing is listed."""
+
+MOST_FAILURES = 5
+
+SAID_LIMIT = 1_000
+"""Characters of a failed run's output that are shown: as many as a result has."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunSeen:
+    """How far the run of an open action is.
+
+    Attributes:
+        runs: whether it has begun.
+        waits: what the action waits for, in words; "" while it runs, or if nothing is known.
+        stage, percent, detail: what it last reported; "" and None if nothing is known.
+    """
+
+    runs: bool = False
+    waits: str = ""
+    stage: str = ""
+    percent: float | None = None
+    detail: str = ""
+
+
+def run_seen(row: OpenAction | None) -> RunSeen:
+    """How far a run is.
+
+    Args:
+        row: of the status file; None if no dispatcher runs here, or it does not know the action.
+    """
+    if row is None:
+        return RunSeen()
+    if row.state is not State.RUNNING and row.state is not State.ENDED:
+        return RunSeen(waits=row.reason or row.state.value)
+    progress = row.progress or {}
+    percent = progress.get("percent")
+    return RunSeen(
+        runs=True,
+        stage=str(progress.get("stage") or ""),
+        percent=float(percent) if isinstance(percent, int | float) else None,
+        detail=str(progress.get("detail") or ""),
+    )
+
+
+def failure(reading: ResourceReading[Any], action_id: str) -> Result | None:
+    """The result of an action that was to make something and made nothing; None for anything else."""
+    try:
+        result = read_result(reading.live.repo, reading.tree, action_id)
+    except InvalidInput:
+        return None
+    if result is None or result.verdict.success or result.inventory is not None:
+        return None
+    formula = result.formula.name if result.formula is not None else ""
+    return result if formula == reading.resources.kind.create else None
+
+
+def failures(
+    reading: ResourceReading[Any], known: Collection[str], *, now: float
+) -> Iterator[tuple[str, Result]]:
+    """The ids and results of the last day that made nothing, the newest first.
+
+    Args:
+        known: ids that are left out.
+    """
+    create = reading.resources.kind.create
+    rows = reading.live.index.runs(Filter(formula=create), count=4 * MOST_FAILURES)
+    for row in rows:
+        if row.at > now - FAILURES_S and row.id not in known:
+            result = failure(reading, row.id)
+            if result is not None:
+                yield row.id, result
