@@ -92,15 +92,29 @@ class StackForm:
         return replace(self, fields=with_errors(self.fields, own), errors=rest)
 
 
-def begin(schema: Mapping[str, Any] | None, *, without: Collection[str] = ()) -> StackForm:
+def begin(
+    schema: Mapping[str, Any] | None,
+    *,
+    without: Collection[str] = (),
+    needed: Collection[str] = (),
+) -> StackForm:
     """An empty form, with the defaults of a schema.
 
     Args:
         without: params that are not asked for.
+        needed: params that must be given, although the schema does not say so.
     """
     left_out = {f"{PREFIX}{name}" for name in without}
     asked = (field for field in fields_of(schema) if field.name not in left_out)
-    fields = tuple(replace(f, kind=Kind.LINES) if f.name in LINES else f for f in asked)
+    must = {f"{PREFIX}{name}" for name in needed}
+    fields = tuple(
+        replace(
+            f,
+            kind=Kind.LINES if f.name in LINES else f.kind,
+            required=f.required or f.name in must,
+        )
+        for f in asked
+    )
     return StackForm(fields=fields, defaults={field.name: field.value for field in fields})
 
 

@@ -85,7 +85,8 @@ def _all_wrong(
 
 
 def _begin(kit: StackKit) -> StackForm:
-    return begin(kit.schema.schema if kit.schema is not None else None)
+    needed = () if kit.settings.image else ("image",)
+    return begin(kit.schema.schema if kit.schema is not None else None, needed=needed)
 
 
 def _refused(visit: Visit, kit: StackKit, made: StackForm, errors: Sequence[FieldError]) -> View:
