@@ -57,6 +57,7 @@ class _Run:
                 outputs_path=path_of(environ, "DISINTO_OUTPUTS"),
             ),
             prober=self.prober,
+            limit_s=settings.limit_s,
         )
 
     @property

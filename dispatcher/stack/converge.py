@@ -14,6 +14,7 @@ from dispatcher.provision.provider import ProviderBusy, ProviderUnclear
 from dispatcher.provision.reporting import Reporter
 from dispatcher.provision.waiting import Clock, Pace
 from dispatcher.stack.lifecycle import (
+    TOTAL_S,
     Record,
     Seen,
     Stage,
@@ -50,12 +51,17 @@ _LOST_S = 20.0  # without a sign of a deployment, where the queue cannot be seen
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """What a run works with."""
+    """What a run works with.
+
+    Attributes:
+        limit_s: seconds until a stack has to run.
+    """
 
     platform: Platform
     clock: Clock
     reporter: Reporter
     prober: Prober
+    limit_s: float = TOTAL_S
 
 
 def ours(projects: Collection[Project], mark: Mark) -> tuple[Project, ...]:
@@ -98,7 +104,7 @@ class Convergence:
         self._asked_at: float | None = None
         self._doubled = False  # something was there twice when a deployment may have begun
         self._spoilt = ""  # id of that deployment: if it fails, that proves nothing
-        self.record = begin(tools.clock.now())
+        self.record = begin(tools.clock.now(), tools.limit_s)
         self.seen = Seen()
         self.probed = Probed()
         self.unclear = False

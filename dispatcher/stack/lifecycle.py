@@ -34,8 +34,17 @@ DEPLOYING = "DEPLOYING"
 """State of the entry of a stack whose run has not ended; only one that was killed leaves it in git."""
 
 
+TOTAL_S = 255.0
+"""Seconds from the first look until a stack runs, unless the settings have another number."""
+
+
 class Stage(StrEnum):
-    """What is shown, with the percentage, and the seconds that it may take."""
+    """What is shown, with the percentage, and the seconds of ``TOTAL_S`` that it may take.
+
+    Together they are more than ``TOTAL_S``: it limits what a person waits for, they find what does not move.
+    A stage that waits for answers has one minute for each change, because a single request may take
+    that long (``provision.http``) and is no failure then.
+    """
 
     percent: int
     limit_s: float
@@ -46,19 +55,15 @@ class Stage(StrEnum):
         member.percent, member.limit_s = numbers
         return member
 
-    INITIALIZING = "initializing", 5, 15
-    CREATING_PROJECT = "creating-project", 15, 20
-    CREATING_APPLICATION = "creating-application", 30, 20
-    CONFIGURING = "configuring", 45, 30
-    CREATING_DOMAIN = "creating-domain", 60, 20
+    INITIALIZING = "initializing", 5, 60
+    CREATING_PROJECT = "creating-project", 15, 60
+    CREATING_APPLICATION = "creating-application", 30, 60
+    CONFIGURING = "configuring", 45, 180
+    CREATING_DOMAIN = "creating-domain", 60, 60
     DEPLOYING = "deploying", 75, 90
     HEALTH_CHECK = "health-check", 90, 60
     RUNNING = "running", 100, 0
     FAILED = "failed", 100, 0
-
-
-TOTAL_S = sum(stage.limit_s for stage in Stage)
-"""Seconds that all stages may take together: 255."""
 
 
 class Step(StrEnum):
@@ -159,6 +164,7 @@ class Record:
 
     Attributes:
         begun, since: when it, and its stage, began: seconds since the epoch.
+        limit_s: seconds until it has to run; limits of stages are in proportion.
         tries: how often the next step has been tried before.
         at_work: at which jobs the queue was when ours was seen waiting in it.
         why: of FAILED.
@@ -166,6 +172,7 @@ class Record:
 
     begun: float
     since: float
+    limit_s: float = TOTAL_S
     stage: Stage = Stage.INITIALIZING
     next_step: Step = Step.WAIT
     tries: int = 0
@@ -173,9 +180,9 @@ class Record:
     why: str = ""
 
 
-def begin(now: float) -> Record:
+def begin(now: float, limit_s: float = TOTAL_S) -> Record:
     """A stack that is about to be made or changed."""
-    return Record(begun=now, since=now)
+    return Record(begun=now, since=now, limit_s=limit_s)
 
 
 def advance(record: Record, wanted: Wanted, seen: Seen | None, now: float) -> Record:
@@ -317,10 +324,12 @@ def _queued(record: Record, seen: Seen, now: float) -> Record:
 
 
 def _in_time(record: Record, seen: Seen | None, now: float) -> Record:
-    if now - record.begun > TOTAL_S:
-        return _failed(record, now, f"not running after {TOTAL_S:.0f} seconds{_trouble(seen)}")
-    if seen is not None and now - record.since > record.stage.limit_s:
-        limit = f"{record.stage.limit_s:.0f} seconds"
+    if now - record.begun > record.limit_s:
+        why = f"not running after {record.limit_s:.0f} seconds{_trouble(seen)}"
+        return _failed(record, now, f"{why} (stage {record.stage.value})")
+    limit_s = record.stage.limit_s * record.limit_s / TOTAL_S
+    if seen is not None and now - record.since > limit_s:
+        limit = f"{limit_s:.0f} seconds"
         if record.stage is Stage.DEPLOYING and seen.deployment is None:
             stuck = "the server's queue is stuck: no deployment began within"
             return _failed(record, now, f"{stuck} {limit}")

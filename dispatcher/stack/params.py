@@ -16,6 +16,7 @@ from dispatcher.provision.http import check_url
 from dispatcher.provision.params import BadParams, Strict, Time, read_settings
 from dispatcher.stack.environment import NAME as VARIABLE
 from dispatcher.stack.environment import encoded
+from dispatcher.stack.lifecycle import TOTAL_S
 from dispatcher.stack.platform import NAME, TOKEN
 from dispatcher.stack.registry import IMAGE
 
@@ -99,6 +100,7 @@ class StackSettings(Strict):
     probe_authorities: str = ""
     http_port: Port = 80
     https_port: Port = 443
+    limit_s: Annotated[float, Field(ge=60, le=7200)] = TOTAL_S
 
     @property
     def reserved(self) -> frozenset[str]:

@@ -7,7 +7,7 @@ cancelled or killed at each of its steps: before and after each request, output 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dispatcher.provision.http import Raw
@@ -15,7 +15,7 @@ from dispatcher.stack.converge import Tools
 from dispatcher.stack.deploy import Creation, destroy
 from dispatcher.stack.dokploy import Connection, Dokploy
 from dispatcher.stack.environment import encoded, marked
-from dispatcher.stack.lifecycle import Wanted
+from dispatcher.stack.lifecycle import TOTAL_S, Wanted
 from dispatcher.stack.marks import Mark
 from dispatcher.stack.probes import Probed, Prober
 from dispatcher.stack.reap import Known, reap
@@ -85,6 +85,7 @@ class Stacks:
         inventory: entries by id, as the dispatcher has them from the outputs of runs.
         ending: ids whose destruction began and did not succeed.
         prober: in place of the one that looks at what the fake serves.
+        limit_s: seconds until a stack has to run.
     """
 
     def __init__(self, **server: Any) -> None:
@@ -94,6 +95,7 @@ class Stacks:
         self.ending: set[str] = set()
         self.texts: list[str] = []
         self.prober: Prober = FakeProber(server=self.server)
+        self.limit_s = TOTAL_S
 
     def create(
         self,
@@ -154,9 +156,7 @@ class Stacks:
 
         def run(tools: Tools) -> None:
             seeing = FakeProber(server=self.server, expected=expected)
-            forward = Tools(
-                platform=tools.platform, clock=tools.clock, reporter=tools.reporter, prober=seeing
-            )
+            forward = replace(tools, prober=seeing)
             Update(change, forward, available=pullable, back=tools).run()
 
         return self._run(stack_id, steps, run, keeps=True)
@@ -210,6 +210,7 @@ class Stacks:
             clock=self.clock,
             reporter=recorder,
             prober=self.prober,
+            limit_s=self.limit_s,
         )
         try:
             run(tools)

@@ -1,4 +1,4 @@
-"""A stack as it is seen from outside, and a registry: neither is trusted."""
+"""A stack as it is seen from outside. It is not trusted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 
 from dispatcher.devservers.ports import free_port
 from dispatcher.stack.probes import NetworkProber
-from dispatcher.stack.registry import why_unavailable
 from tests.servers.dokploy_http import Silent, on_a_port
 from tests.servers.git_https import certificate_in
 
@@ -73,43 +72,3 @@ def test_a_connection_alone_counts_only_if_that_is_wanted(stack: ExitStack) -> N
     assert prober(stack, tcp=True).look("500.example", https=False).healthy.startswith("TCP ")
     nobody = NetworkProber(address="127.0.0.1", http_port=free_port(), tcp=True)
     assert nobody.look(HOST, https=False).trouble.startswith(f"no connection to {HOST}")
-
-
-class Registry(Silent):
-    """Has ``here``, wants a login for ``private``, and sends whoever wants a token to itself, without TLS."""
-
-    asked: list[str]
-
-    def do_HEAD(self) -> None:  # noqa: N802 - the library's name
-        self.asked.append(self.path)
-        if "private" in self.path:
-            host = self.headers["Host"]
-            self.send_response(401)
-            self.send_header("WWW-Authenticate", f'Bearer realm="http://{host}/token",service="x"')
-            self.end_headers()
-            return
-        if "moved" in self.path:
-            self.send_response(307)
-            self.send_header("Location", "/v2/here/manifests/1")
-            self.end_headers()
-            return
-        self.reply(200 if "/here/" in self.path else 404, b"")
-
-    do_GET = do_HEAD  # noqa: N815 - the library's name
-
-
-@pytest.mark.parametrize(
-    ("image", "why"),
-    [
-        ("here:1", ""),
-        ("gone:1", "its registry does not have it"),
-        ("private:1", "its registry wants a login"),
-        ("moved:1", "its registry answers 307"),
-    ],
-)
-def test_whether_an_image_can_be_pulled(image: str, why: str) -> None:
-    Registry.asked = []
-    with on_a_port(Registry) as port:
-        assert why_unavailable(f"127.0.0.1:{port}/{image}") == why
-    assert len(Registry.asked) == 1  # no token was fetched from an address without TLS
-    assert "cannot be asked" in why_unavailable(f"127.0.0.1:{free_port()}/here:1")

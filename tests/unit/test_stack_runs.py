@@ -363,3 +363,32 @@ def test_the_limit_of_time_holds() -> None:
         stacks.create("alice", image=SILENT)
     assert stacks.clock.now() - begun < TOTAL_S + 60
     assert stacks.is_empty
+
+
+def test_another_limit_stretches_every_stage() -> None:
+    stacks = Stacks(pull_s=200)
+    stacks.limit_s = 4 * TOTAL_S
+    stacks.create("alice")
+    with pytest.raises(NoStack, match="health-check took more than 240 seconds"):
+        stacks.create("bob", image=SILENT)
+
+
+@dataclass(kw_only=True)
+class Slow(Steps):
+    """Each request takes twice so many seconds."""
+
+    stacks: Stacks
+    half_s: float
+
+    def step(self) -> None:
+        self.stacks.clock.at += self.half_s
+
+
+def test_a_server_that_is_slow_with_every_answer_deploys_all_the_same() -> None:
+    stacks = Stacks()
+    stacks.create("alice", steps=Slow(stacks=stacks, half_s=1.5))
+    one_of_each(stacks.server)
+    stacks = Stacks()
+    with pytest.raises(NoStack, match=r"not running after 255 seconds \(stage \S+\)"):
+        stacks.create("alice", steps=Slow(stacks=stacks, half_s=8))
+    assert stacks.is_empty
