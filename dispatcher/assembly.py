@@ -297,7 +297,7 @@ def _reachable(opened: Callable[[], T]) -> T | None:
 
 
 def web_client_secret(settings: Settings, environ: Environ) -> str:
-    """The client secret of the page's application on the forge.
+    """The client secret of the page's application on the forge: of its variable, else its file, else Vault.
 
     Raises:
         Misconfigured: it is missing, or its file cannot be read.
@@ -306,6 +306,12 @@ def web_client_secret(settings: Settings, environ: Environ) -> str:
     from dispatcher.host.held_secrets import hold
 
     web = settings.web
+    name = "client secret of the page"
+    if secret := environ.get(web.client_secret_env, "").strip():
+        return hold(name, secret)
+    if web.client_secret_file is None and not web.client_secret_name:
+        what = f"the variable {web.client_secret_env} is not set ([web] client_secret_env)"
+        raise Misconfigured(what, remedy="Set it to the client secret of the page's application.")
     if web.client_secret_file is None:
         from dispatcher.vault.bot_secrets import bot_token
 
@@ -319,7 +325,7 @@ def web_client_secret(settings: Settings, environ: Environ) -> str:
         raise Misconfigured(what) from None
     if not secret:
         raise Misconfigured(f"[web] client_secret_file {web.client_secret_file} is empty")
-    return hold("client secret of the page", secret)
+    return hold(name, secret)
 
 
 def open_gate(

@@ -69,7 +69,8 @@ def known_secrets(settings: Settings, environ: Mapping[str, str]) -> dict[str, s
     """
     named = [settings.ops_repo.token_env, settings.forge.token_env]
     named += [settings.sidecars.token_env, settings.sidecars.report_token_env]
-    named += [settings.http.webhook_secret_env, *(sink.secret_env for sink in settings.notify)]
+    named += [settings.http.webhook_secret_env, settings.web.client_secret_env]
+    named += [*(sink.secret_env for sink in settings.notify)]
     values = {name: environ[name].strip() for name in (*_TOKENS, *named) if environ.get(name)}
     for file in credential_files(settings):
         try:

@@ -40,6 +40,10 @@ class WebSettings(Section):
         "in with their accounts there; without it one link lets the operator in.",
     )
     client_secret_file: Path | None = credential("File with the application's client secret.")
+    client_secret_env: str = Field(
+        default="",
+        description="Name of the environment variable that holds the client secret, for a page in a container.",
+    )
     client_secret_name: str = Field(
         default="",
         description="Name of the secret below [vault] bots_prefix that holds the client secret.",
@@ -108,12 +112,13 @@ def _login(settings: Settings) -> Iterator[Contradiction]:
             "url",
             remedy="Serve the forge over TLS and use https://",
         )
-    if not (web.client_secret_file or web.client_secret_name):
+    if not (web.client_secret_file or web.client_secret_env or web.client_secret_name):
         yield wrong(
             "web.client_id needs the application's client secret",
             "web",
             "client_id",
-            remedy="Set client_secret_file, or client_secret_name for a secret in Vault",
+            remedy="Set client_secret_file or client_secret_env, or client_secret_name for a secret in "
+            "Vault",
         )
     if not web.origin and not is_loopback(web.host_and_port[0]):
         yield wrong(

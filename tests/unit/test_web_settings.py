@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.assembly import web_client_secret
+from dispatcher.errors import Misconfigured
+from dispatcher.notify.secrets import known_secrets
 from dispatcher.settings import ForgeSettings, Settings, WebSettings, credential_files
 from dispatcher.settings.checks import contradictions
 
@@ -27,6 +30,7 @@ def wrongs(forge: ForgeSettings = FORGE, **web: object) -> list[str]:
         {**LOGIN, "origin": "https://runs.example", "listen": "0.0.0.0:8490"},
         {**LOGIN, "origin": "http://127.0.0.1:8490"},
         {"client_id": "page", "client_secret_name": "page"},
+        {"client_id": "page", "client_secret_env": "PAGE_CLIENT_SECRET"},
     ],
 )
 def test_what_fits_is_taken(web: dict[str, object]) -> None:
@@ -59,3 +63,17 @@ def test_a_login_needs_a_forge_by_https() -> None:
 
 def test_formulas_cannot_see_the_client_secret() -> None:
     assert Path("/x/secret") in credential_files(Settings(web=WebSettings(**LOGIN)))  # type: ignore[arg-type]
+
+
+def test_the_client_secret_of_a_variable_precedes_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("of-the-file\n")
+    both = Settings(
+        web=WebSettings(client_id="page", client_secret_env="PAGE", client_secret_file=file)
+    )
+    assert web_client_secret(both, {"PAGE": " of-the-variable\n"}) == "of-the-variable"
+    assert web_client_secret(both, {}) == "of-the-file"
+    assert "of-the-variable" in known_secrets(both, {"PAGE": "of-the-variable"}).values()
+    alone = Settings(web=WebSettings(client_id="page", client_secret_env="PAGE"))
+    with pytest.raises(Misconfigured, match="the variable PAGE is not set"):
+        web_client_secret(alone, {"PAGE": " "})
