@@ -11,7 +11,8 @@ queue and no power of its own: without it everything works as before.
 by the forge, with the logins under way, ``attempts``; ``rates`` limits how often they ask. ``language`` has the
 catalogues, ``formatting`` dates and numbers, ``words`` the terms that data is shown by, and
 ``rendering`` the templates. ``streams`` sends events for as long as a browser listens. ``problems`` are
-errors, for people and for programs (RFC 9457). ``serving`` runs it all on a socket.
+errors, for people and for programs (RFC 9457). ``serving`` runs it all on a socket. ``probe`` is the health
+check of a container that does.
 
 ``index`` lists all runs that are in git, and ``live`` keeps it up to date and follows the status file of
 ``serve``; ``board`` is what the overview shows of both, with its ``chart``. ``account`` is all about one

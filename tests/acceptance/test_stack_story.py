@@ -1,162 +1,36 @@
 """A stack from its deployment to its destruction by the commands, on a dispatcher at work.
 
-The formulas are those in ``actions/stack``; the server is the fake, or a real Dokploy where there is one.
+The formulas are those in ``actions/stack``; the server is the fake, or a real Dokploy if there is one.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
-import ssl
 import sys
-import threading
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from dispatcher.devservers.scene import Scene
-from dispatcher.stack.params import SETTINGS_FILE
 from tests.servers import dokploy_live
 from tests.servers.bao import Bao
-from tests.servers.dokploy import KEY, FakeDokploy
-from tests.servers.dokploy_http import Silent, on_a_port
-from tests.servers.dokploy_http import serving as fake_server
-from tests.servers.dokploy_rules import Image
-from tests.servers.git_https import certificate_in
-from tests.support.cli_process import Said, disinto
-from tests.support.serving import ROOT, all_results, serving
+from tests.servers.dokploy import KEY
+from tests.support.cli_process import Said
+from tests.support.serving import all_results, serving
+from tests.support.stack_stage import (
+    SUFFIX,
+    Ground,
+    Watcher,
+    commands,
+    fake_ground,
+    live_ground,
+    no_secret_is_left,
+    scene_with,
+)
 
-FORMULAS = ROOT / "actions" / "stack" / "formulas"
-NAMES = ("stack", "stack-update", "stack-destroy", "stack-reap")
 SECRET = "canary-7d20c4"
-SUFFIX = "stacks.example"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ground:
-    """A server of stacks.
-
-    Attributes:
-        port: where the pages of stacks are, on the loopback.
-    """
-
-    url: str
-    key: str
-    port: int
-    one: str
-    two: str
-    fake: FakeDokploy | None
-
-    def services(self, name: str) -> list[str]:
-        every = dokploy_live.services() if self.fake is None else self.fake.services
-        return [each for each in every if each.startswith(f"{name}-")]
-
-    def page(self, name: str) -> str:
-        """What the stack answers; "" for nothing."""
-        request = urllib.request.Request(
-            f"https://127.0.0.1:{self.port}/", headers={"Host": f"{name}.{SUFFIX}"}
-        )
-        # As the prober's: what is received is believed no further than that it answers.
-        context = ssl._create_unverified_context()
-        try:
-            with urllib.request.urlopen(request, timeout=10, context=context) as answer:
-                return str(answer.read().decode())
-        except OSError:
-            return ""
-
-
-@contextmanager
-def fake_ground(root: Path) -> Iterator[Ground]:
-    class Registry(Silent):
-        """Has every image."""
-
-        def do_HEAD(self) -> None:  # noqa: N802 - the library's name
-            self.reply(200, b"")
-
-    with on_a_port(Registry) as registry:
-        one, two = (f"127.0.0.1:{registry}/{name}:1" for name in ("one", "two"))
-        images = {one: Image.CRASHES_WITH_B, two: Image.CRASHES_WITH_B}
-        fake = FakeDokploy(now=time.time, queue_s=0, pull_s=0, start_s=0, images=images)
-        with fake_server(fake, certificate=certificate_in(root)) as (url, port):
-            yield Ground(url=url, key=KEY, port=port, one=one, two=two, fake=fake)
-
-
-@contextmanager
-def live_ground(root: Path) -> Iterator[Ground]:
-    with dokploy_live.pages(certificate_in(root)) as port:
-        yield Ground(
-            url=os.environ["DOKPLOY_URL"],
-            key=os.environ["DOKPLOY_API_TOKEN"],
-            port=port,
-            one=dokploy_live.image("one"),
-            two=dokploy_live.image("two"),
-            fake=None,
-        )
-
-
-def scene_with(stack: ExitStack, root: Path, bao: Bao, ground: Ground) -> Scene:
-    settings = {
-        "DOKPLOY_URL": ground.url,
-        "STACK_DOMAIN_SUFFIX": SUFFIX,
-        "project": f"story-{secrets.token_hex(3)}",
-        "probe_address": "127.0.0.1",
-        "https_port": ground.port,
-    }
-    texts = {file.name: file.read_text() for file in FORMULAS.iterdir()}
-    server = bao.with_own_mount()
-    transit = f"transit-{secrets.token_hex(4)}"
-    scene = Scene.set(
-        root,
-        server,
-        values={"DOKPLOY_API_TOKEN": ground.key, "MODEL_KEY": SECRET},
-        settings={
-            "vault": {"kv_mount": server.kv_mount, "transit_mount": transit},
-            "ops_repo": {"poll_interval_s": 0.2},
-            "local": {"hide_home": False},  # this Python may be in there
-            "formulas": {"classes": dict.fromkeys(NAMES, "provision")},
-        },
-        tiers=dict.fromkeys(NAMES, "low"),
-        formulas={**texts, SETTINGS_FILE: json.dumps(settings)},
-    )
-    stack.callback(bao.client().sys.disable_secrets_engine, transit)
-    stack.callback(scene.clear)
-    return scene
-
-
-class Watcher:
-    """Asks the page again and again; use as a context manager.
-
-    Attributes:
-        longest_s: the longest time without an answer.
-    """
-
-    def __init__(self, ground: Ground, name: str) -> None:
-        self._ground, self._name = ground, name
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.longest_s = 0.0
-
-    def __enter__(self) -> Watcher:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        answered = time.monotonic()
-        while not self._ended.wait(0.05):
-            if self._ground.page(self._name):
-                answered = time.monotonic()
-            else:
-                self.longest_s = max(self.longest_s, time.monotonic() - answered)
+LOST = "0" * 40
 
 
 @pytest.mark.needs("bao", "bwrap")
@@ -173,79 +47,93 @@ def test_with_the_fake(bao_server: Bao, tmp_path: Path) -> None:
 
 @pytest.mark.needs("bao", "bwrap", "dokploy")
 @pytest.mark.thorough
+@pytest.mark.timeout(1800)
 def test_with_a_real_server(bao_server: Bao, tmp_path: Path) -> None:
     with live_ground(tmp_path) as ground:
-        play(tmp_path / "scene", bao_server, ground)
+        for name in play(tmp_path / "scene", bao_server, ground):
+            assert dokploy_live.remains(name) == set()
 
 
-def play(root: Path, bao: Bao, ground: Ground) -> None:
+def lose_a_stack(ground: Ground, name: str) -> None:
+    """A project at the server that no inventory names, made an hour ago."""
+    body = {"name": name, "description": f"disinto:{ground.project}:stack-{name}:{LOST}"}
+    if ground.fake is None:
+        dokploy_live.create_old_project(**body)
+        return
+    fake, now = ground.fake, ground.fake.now
+    fake.now = lambda: time.time() - 3600
+    fake.answer("project.create", {}, body, KEY)
+    fake.now = now
+
+
+def play(root: Path, bao: Bao, ground: Ground) -> tuple[str, str]:
+    """From deployment to destruction; returns the names that stacks had."""
     name = f"s{secrets.token_hex(4)}"
+    stack_id = f"stack-{name}"
     root.mkdir()
     with ExitStack() as stack:
-        scene = scene_with(stack, root, bao, ground)
+        scene = scene_with(stack, root, bao, ground, {"MODEL_KEY": SECRET})
+        call = commands(scene)
 
-        def call(*words: str) -> Said:
-            return disinto(
-                "--config",
-                str(scene.config),
-                "stack",
-                *words,
-                env=scene.environ,
-                cwd=scene.desk,
-                timeout_s=900,
-            )
+        def stacks(*words: str) -> Said:
+            said = call("stack", *words)
+            assert said.code == 0, said
+            return said
 
         def shown() -> dict[str, object]:
-            (entry,) = json.loads(call("list", "--json").out)["stacks"]
-            return dict(entry)
+            entry = dict(stacks("show", stack_id, "--json").json)
+            (listed,) = stacks("list", "--json").json["stacks"]
+            assert listed == entry
+            return entry
+
+        def reap(*words: str) -> dict[str, list[dict[str, str]]]:
+            sent = stacks("reap", *words, "--no-follow", "--json").json["id"]
+            return dict(all_results(scene, [sent])[sent]["outputs"])
 
         with serving(scene):
-            said = call(
-                "deploy", name, "--image", ground.one, "--env", "A=1", "--env-from", "MODEL_KEY"
-            )
-            assert said.code == 0, said
+            assert stacks("check", name).out == f"{name} is free: {name}.{SUFFIX}\n"
+            before = ground.networks()
+            stacks("deploy", name, "--image", ground.one, "--env", "A=1", "--env-from", "MODEL_KEY")
             assert shown()["image"] == ground.one
             assert shown()["certificate"] == "self-signed certificate"
             assert ground.page(name)
-            before = networks(ground)
+            assert "taken, by" in call("stack", "check", name).err
 
             with Watcher(ground, name) as watcher:
-                said = call("update", f"stack-{name}", "--image", ground.two)
-            assert said.code == 0, said
+                stacks("update", stack_id, "--image", ground.two)
             assert shown()["image"] == ground.two
-            outputs = all_results(scene, [f"update-stack-{name}"])[f"update-stack-{name}"][
-                "outputs"
-            ]
+            updated = all_results(scene, [f"update-{stack_id}"])[f"update-{stack_id}"]
+            outputs = updated["outputs"]
             assert outputs["image_seen"] == ground.two
             print(
                 f"longest gap in the answers: {watcher.longest_s:.2f} s; the run measured {outputs['downtime_s']} s"
             )
 
             # The container ends at once with a B: the swarm returns by itself, and the run does not believe it.
-            said = call("update", f"stack-{name}", "--env", "B=1")
+            said = call("stack", "update", stack_id, "--env", "B=1")
             assert said.code != 0
             assert f"returned to {ground.two}" in said.out + said.err, said
             assert shown()["image"] == ground.two
             assert ground.page(name)
 
-            said = call("destroy", f"stack-{name}", "--yes")
-            assert said.code == 0, said
+            # Reaping leaves what the inventory names, and removes what nothing names.
+            lost = f"l{secrets.token_hex(4)}"
+            lose_a_stack(ground, lost)
+            outputs = reap()
+            assert ([each["name"] for each in outputs["leftovers"]], outputs["removed"]) == (
+                [lost],
+                [],
+            )
+            assert len(reap("--remove", "--yes")["removed"]) == 1
+            assert reap()["leftovers"] == []
+            assert ground.page(name)
+
+            stacks("destroy", stack_id, "--yes")
+            assert stacks("list", "--json").json == {"stacks": []}
+            assert "was destroyed by" in call("stack", "destroy", stack_id, "--yes").err
         assert (ground.services(name), ground.page(name)) == ([], "")
-        assert networks(ground) == before
-        no_secret_is_left(scene, ground)
+        assert ground.networks() == before
+        no_secret_is_left(scene, ground.key, SECRET)
     if ground.fake is None:
         dokploy_live.remove_volume(f"workspace-{name}")
-
-
-def networks(ground: Ground) -> set[str]:
-    return dokploy_live.networks() if ground.fake is None else set(ground.fake.networks)
-
-
-def no_secret_is_left(scene: Scene, ground: Ground) -> None:
-    """Neither the key nor what the stack got is in a file: results, logs, ledger, clone."""
-    history = scene.git("log", "--all", "--patch", cwd=scene.remote).encode()
-    for secret in (ground.key.encode(), SECRET.encode()):
-        assert secret not in history
-        for file in scene.root.rglob("*"):
-            if file.is_file():
-                assert secret not in file.read_bytes(), file
+    return name, lost

@@ -27,7 +27,7 @@ from tests.servers.bao import Bao
 from tests.support.desktop_stage import finish, submitted
 from tests.support.event_reader import Event, events, serving_site
 from tests.support.page_client import HTML, JSON, a_client, a_site, live_markup
-from tests.support.stack_stage import stack_stage
+from tests.support.stack_scene import stack_scene
 from tests.support.stage import Stage, eventually
 from tests.unit.test_page_overview import _overview, _write
 
@@ -43,7 +43,7 @@ OPERATOR = Visitor(login="op", name="Op", operator=True)
 @pytest.fixture
 def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
     suffix = {"STACK_DOMAIN_SUFFIX": "stacks.example"}
-    with stack_stage(tmp_path, bao_server, **suffix) as stage:
+    with stack_scene(tmp_path, bao_server, **suffix) as stage:
         yield stage
 
 

@@ -12,7 +12,7 @@ from dispatcher.cli.edge import run
 from dispatcher.errors import Exit
 from tests.servers.bao import Bao
 from tests.support.desktop_stage import finish, submitted
-from tests.support.stack_stage import stack_stage
+from tests.support.stack_scene import stack_scene
 from tests.support.stage import Stage
 
 pytestmark = pytest.mark.needs("bao", "git")
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.needs("bao", "git")
 
 @pytest.fixture
 def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
-    with stack_stage(tmp_path, bao_server) as stage:
+    with stack_scene(tmp_path, bao_server) as stage:
         yield stage
 
 

@@ -1,130 +1,39 @@
-"""The programs behind the stack formulas against a real Dokploy: killed, with a restart in the middle, repeated."""
+"""The programs behind the stack formulas against a real Dokploy: with a restart in the middle, and many rounds."""
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import subprocess
-import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-import tenacity
 
 from dispatcher.errors import Exit
+from dispatcher.provision.reporting import FileReporter
+from dispatcher.provision.waiting import SystemClock
+from dispatcher.stack.converge import Tools
+from dispatcher.stack.deploy import Creation, destroy
 from dispatcher.stack.dokploy import Connection, Dokploy
-from dispatcher.stack.params import SETTINGS_FILE
-from dispatcher.stack.platform import Project
+from dispatcher.stack.environment import marked
+from dispatcher.stack.lifecycle import Wanted
+from dispatcher.stack.marks import Mark
+from dispatcher.stack.probes import NetworkProber
 from tests.servers import dokploy_live
+from tests.support.live_stacks import Programs, until
 
-pytestmark = [pytest.mark.needs("dokploy"), pytest.mark.thorough]
+pytestmark = [pytest.mark.needs("dokploy"), pytest.mark.thorough, pytest.mark.timeout(14_400)]
 
-ROOT = Path(__file__).parents[2]
-BLOB = "0" * 40
+LOOK_S = 0.4
 ROUNDS = int(os.environ.get("DISINTO_STACK_ROUNDS", "5"))
-
-
-class Programs:
-    """One stack, its run's directory, and the server."""
-
-    def __init__(self, stack: ExitStack, directory: Path) -> None:
-        self.name = f"p{secrets.token_hex(4)}"
-        self.id = f"stack-{self.name}"
-        self.directory = directory
-        self._key = os.environ["DOKPLOY_API_TOKEN"]
-        url = os.environ["DOKPLOY_URL"]
-        self.platform = Dokploy(Connection(self._key, url=url, timeout_s=120))
-        settings = {
-            "DOKPLOY_URL": url,
-            "STACK_DOMAIN_SUFFIX": "stacks.example",
-            "STACK_IMAGE": dokploy_live.image("one"),
-            "project": f"live-{secrets.token_hex(3)}",
-            "probe_address": "127.0.0.1",
-            "http_port": stack.enter_context(dokploy_live.pages()),
-        }
-        (directory / SETTINGS_FILE).write_text(json.dumps(settings))
-        stack.callback(dokploy_live.remove_volume, f"workspace-{self.name}")
-        stack.callback(self.run, "destroy", {"id": self.id})
-
-    def deploying(self, **params: Any) -> subprocess.Popen[str]:
-        return self._start("deploy", {"name": self.name, "https": False, **params})
-
-    def run(self, program: str, params: dict[str, Any]) -> tuple[int, str]:
-        process = self._start(program, params)
-        out, err = process.communicate(timeout=900)
-        return process.returncode, out + err
-
-    def _start(self, program: str, params: dict[str, Any]) -> subprocess.Popen[str]:
-        for name in ("outputs", "progress"):
-            (self.directory / name).unlink(missing_ok=True)
-        return subprocess.Popen(
-            [sys.executable, "-m", "dispatcher.stack", program],
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": str(ROOT),
-                "DISINTO_RUN_KEY": f"{self.id}.{BLOB}",
-                "DISINTO_PARAMS": json.dumps(params),
-                "DISINTO_FILES": str(self.directory),
-                "DISINTO_OUTPUTS": str(self.directory / "outputs"),
-                "DISINTO_PROGRESS": str(self.directory / "progress"),
-                "DOKPLOY_API_TOKEN": self._key,
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    @property
-    def stages(self) -> list[str]:
-        file = self.directory / "progress"
-        lines = file.read_text().splitlines() if file.exists() else []
-        return [json.loads(line)["stage"] for line in lines]
-
-    @property
-    def projects(self) -> list[Project]:
-        return [each for each in self.platform.projects() if each.name == self.name]
-
-    @property
-    def services(self) -> list[str]:
-        return [each for each in dokploy_live.services() if each.startswith(f"{self.name}-")]
 
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Iterator[Programs]:
     with ExitStack() as stack:
         yield Programs(stack, tmp_path)
-
-
-def until(programs: Programs, stage: str) -> None:
-    @tenacity.retry(
-        stop=tenacity.stop_after_delay(120), wait=tenacity.wait_fixed(0.1), reraise=True
-    )
-    def reached() -> None:
-        assert stage in programs.stages
-
-    reached()
-
-
-@pytest.mark.parametrize(
-    "stage",
-    ["creating-project", "creating-application", "configuring", "deploying", "health-check"],
-)
-def test_a_kill_leaves_one_stack_or_none_and_it_can_be_removed(
-    programs: Programs, stage: str
-) -> None:
-    process = programs.deploying()
-    until(programs, stage)
-    process.kill()
-    process.communicate()
-    assert len(programs.projects) <= 1
-    assert sum(len(each.application_ids) for each in programs.projects) <= 1
-    code, said = programs.run("destroy", {"id": programs.id})
-    assert code == Exit.OK, said
-    assert (programs.projects, programs.services) == ([], [])
 
 
 def test_a_restart_of_the_server_in_the_middle(programs: Programs) -> None:
@@ -141,13 +50,42 @@ def test_a_restart_of_the_server_in_the_middle(programs: Programs) -> None:
     assert (len(project.application_ids), len(programs.services)) == (1, 1)
 
 
-def test_rounds_leave_no_networks_and_no_services(programs: Programs) -> None:
+class Hasty(SystemClock):
+    """Looks more often than programs do: the server is quick."""
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(min(seconds, LOOK_S))
+
+
+def test_rounds_leave_no_networks_and_no_services(tmp_path: Path) -> None:
+    """By the code of the programs, in this process: 300 rounds take half an hour."""
+    name = f"r{secrets.token_hex(4)}"
     before = dokploy_live.networks()
-    for _ in range(ROUNDS):
-        process = programs.deploying()
-        out, err = process.communicate(timeout=900)
-        assert process.returncode == Exit.OK, out + err
-        code, said = programs.run("destroy", {"id": programs.id})
-        assert code == Exit.OK, said
+    begun = time.monotonic()
+    with dokploy_live.pages() as port:
+        tools = Tools(
+            platform=Dokploy(Connection(os.environ["DOKPLOY_API_TOKEN"], url=dokploy_live.url())),
+            clock=Hasty(),
+            reporter=FileReporter(
+                progress_path=tmp_path / "progress", outputs_path=tmp_path / "outputs"
+            ),
+            prober=NetworkProber(address="127.0.0.1", http_port=port),
+        )
+        for number in range(ROUNDS):
+            one_round(tools, name, f"stack-{name}.{number:040}")
+            print(f"round {number + 1}: {time.monotonic() - begun:.0f} s in all", flush=True)
     assert dokploy_live.networks() == before
-    assert (programs.projects, programs.services) == ([], [])
+    assert dokploy_live.remains(name) == set()
+
+
+def one_round(tools: Tools, name: str, key: str) -> None:
+    """Deploy a stack, and destroy it."""
+    mark = Mark.of_run(f"rounds-{name}", key)
+    wanted = Wanted(
+        mark=mark, key=key, name=name, image=dokploy_live.image("one"), environment=marked("", key),
+        volume="", path="", host=f"{name}.stacks.example", port=8080, https=False, certificate="none",
+    )  # fmt: skip
+    try:
+        Creation(wanted, tools).run()
+    finally:
+        destroy(mark.stack_id, mark.project, tools)

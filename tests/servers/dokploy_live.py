@@ -3,7 +3,9 @@
 ``DOKPLOY_URL`` and ``DOKPLOY_API_TOKEN`` (a key without a rate limit) are the server; ``DOKPLOY_REGISTRY`` is a
 registry on the loopback that this machine pushes to and the server pulls from; ``DOKPLOY_ROUTES`` the directory
 of its proxy's routes. Its swarm is that of ``docker`` on this machine. ``DOKPLOY_RESTART``, a command that
-restarts the server, is for the tests of that alone.
+restarts the server, is for the tests of that alone. ``DOKPLOY_SQL``, a command that takes a statement for the
+server's database as its last word and prints bare rows (``psql -qAt … -c``), is for what no request lists, and
+for a project that is older than the test.
 
 In place of the server's proxy there is one of our own (``Pages``): it reads the same routes, and passes each
 request to the container of the service, past the swarm's load balancer, for which some kernels have no IPVS.
@@ -24,12 +26,25 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
 import yaml
 
+from dispatcher.model.times import rfc3339
+from dispatcher.stack.dokploy import Connection, Dokploy
 from tests.servers.dokploy_http import Silent, on_a_port
 
 VARIABLES = ("DOKPLOY_URL", "DOKPLOY_API_TOKEN", "DOKPLOY_REGISTRY", "DOKPLOY_ROUTES")
 _CONTEXT = Path(__file__).parent / "stack_image"
+LIMIT_S = 1200
+"""``limit_s`` in the settings of tests: a machine that is busy with others is no failure."""
+
+_ROWS = {
+    "project": "name = '{name}'",
+    "application": "\"appName\" like '{name}-%'",
+    "domain": "host like '{name}.%'",
+    "mount": "\"volumeName\" = 'workspace-{name}'",
+    "deployment": "description like '%stack-{name}.%'",
+}
 _ACCEPT = "application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -46,9 +61,13 @@ def why_missing() -> str | None:
     return None if state == "active" else "the Docker engine here is not in a swarm"
 
 
-def _docker(*words: str, check: bool = True) -> str:
+def url() -> str:
+    return os.environ["DOKPLOY_URL"]
+
+
+def _docker(*words: str, check: bool = True, given: str = "") -> str:
     done = subprocess.run(
-        ["docker", *words], capture_output=True, text=True, timeout=600, check=False
+        ["docker", *words], input=given, capture_output=True, text=True, timeout=600, check=False
     )
     assert not check or done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -63,6 +82,15 @@ def image(version: str) -> str:
         _docker("build", "--quiet", *arguments, "--tag", name, str(_CONTEXT))
         _docker("push", "--quiet", name)
     return name
+
+
+def built(name: str, dockerfile: str, **arguments: str) -> str:
+    """An image that is built from the text of a Dockerfile and pushed; returns its name in the registry."""
+    tag = f"{os.environ['DOKPLOY_REGISTRY']}/disinto-test/{name}"
+    words = [part for key, value in arguments.items() for part in ("--build-arg", f"{key}={value}")]
+    _docker("build", "--quiet", *words, "--tag", tag, "-", given=dockerfile)
+    _docker("push", "--quiet", tag)
+    return tag
 
 
 def _is_pushed(version: str) -> bool:
@@ -104,9 +132,40 @@ def environment(app_name: str) -> dict[str, str]:
     return {name: value for name, value in values.items() if name not in own}
 
 
-def _containers(app_name: str) -> list[str]:
+def _containers(app_name: str, *filters: str) -> list[str]:
     label = f"label=com.docker.swarm.service.name={app_name}"
-    return _docker("ps", "--quiet", "--no-trunc", "--filter", label).split()
+    words = [word for each in (label, *filters) for word in ("--filter", each)]
+    return _docker("ps", "--quiet", "--no-trunc", *words).split()
+
+
+def remains(name: str) -> set[str]:
+    """What the server and its swarm have of a stack, in words; of the database only if somebody said how to look."""
+    prefix = f"{name}-"
+    found = {f"service {each}" for each in services() if each.startswith(prefix)}
+    routes = Path(os.environ["DOKPLOY_ROUTES"]).glob(f"{prefix}*")
+    found |= {f"route {file.name}" for file in routes}
+    if os.environ.get("DOKPLOY_SQL"):
+        for table, condition in _ROWS.items():
+            count = _sql(f'select count(*) from "{table}" where {condition.format(name=name)}')
+            found |= {f"{count} rows of {table}"} if count != "0" else set()
+    return found
+
+
+def create_old_project(*, name: str, description: str) -> None:
+    """A project that was made an hour ago. Skips the test if nobody said how."""
+    if not os.environ.get("DOKPLOY_SQL"):
+        pytest.skip("DOKPLOY_SQL is not set: NOT RUN to its end")
+    key, url = os.environ["DOKPLOY_API_TOKEN"], os.environ["DOKPLOY_URL"]
+    Dokploy(Connection(key, url=url, timeout_s=120)).create_project(name, description)
+    made_at = rfc3339(time.time() - 3600)
+    _sql(f"update project set \"createdAt\" = '{made_at}' where name = '{name}'")
+
+
+def _sql(statement: str) -> str:
+    words = [*shlex.split(os.environ["DOKPLOY_SQL"]), statement]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 def restart() -> None:
@@ -127,13 +186,15 @@ def routed(host: str) -> str:
 
 
 def _address(app_name: str) -> str:
-    """Where a container of a service is reached from this machine; "" for none."""
+    """Where a container of a service is reached from this machine; "" for none.
+
+    As for the swarm, one with a health check counts once it is healthy.
+    """
     attached: dict[str, Any] = json.loads(
         _docker("network", "inspect", "docker_gwbridge", "--format", "{{json .Containers}}")
     )
-    addresses = [
-        attached[each]["IPv4Address"] for each in _containers(app_name) if each in attached
-    ]
+    able = _containers(app_name, "health=healthy", "health=none")
+    addresses = [attached[each]["IPv4Address"] for each in able if each in attached]
     return addresses[0].partition("/")[0] if addresses else ""
 
 
@@ -148,7 +209,8 @@ def pages(certificate: Path | None = None) -> Iterator[int]:
             try:
                 assert address
                 connection = http.client.HTTPConnection(address, target.port or 80, timeout=4)
-                connection.request("GET", self.path)
+                # The server's own proxy passes the name on, too.
+                connection.request("GET", self.path, headers={"Host": self.headers["Host"]})
                 answer = connection.getresponse()
                 self.reply(answer.status, answer.read())
                 connection.close()
