@@ -246,10 +246,12 @@ def _with_tree(
 ) -> dict[str, tuple[str, ...]]:
     """What the history dropped, and the results of a head that may no longer be in it."""
     results = dict(dropped)
-    for action_id, (_, path) in _results(components, [commit]).items():
-        blob = components.repo.blob_at(commit, path)
-        if blob is not None:
-            results[action_id] = (blob, *results.get(action_id, ()))
+    there = _results(components, [commit])
+    entries = components.repo.entries_at(commit, [path for _, path in there.values()])
+    for action_id, (_, path) in there.items():
+        entry = entries.get(path)
+        if entry is not None and entry.regular:
+            results[action_id] = (entry.oid, *results.get(action_id, ()))
     return results
 
 

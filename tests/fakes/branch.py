@@ -215,6 +215,10 @@ class MemoryClone:
         entry = self.entry_at(commit, path)
         return entry.oid if entry else None
 
+    def entries_at(self, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
+        found = ((path, self.entry_at(commit, path)) for path in paths)
+        return {path: entry for path, entry in found if entry}
+
     def read_file(self, commit: str, path: str, *, limit: int) -> bytes | int | None:
         blob = self.blob_at(commit, path)
         return self.read([blob], limit=limit)[blob] if blob else None
