@@ -35,8 +35,12 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     ),
     "nomad": ("nomad_latency", "nomad_way_back", "nomad_in_flight", "nomad_throughput"),
     "forge": ("approval",),
+    "scale": ("year",),
 }
 """Modules of this package by suite; each has ``measure(stage)``, which returns its figures."""
+
+ASKED_FOR = ("nomad", "scale")
+"""Suites that are measured only if they are asked for."""
 
 NEEDS: Mapping[str, str] = {"nomad": "nomad", "forge": "forgejo"}
 """What a suite needs besides OpenBao; without it the suite is skipped with a message."""
@@ -76,10 +80,12 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--nomad", action="store_true", help="the suite on a real Nomad")
+    parser.add_argument("--scale", action="store_true", help="a year at 100,000 runs a day")
     parser.add_argument("--only", action="append", metavar="NAME", help="this one; repeatable")
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
     arguments = parser.parse_args()
-    arguments.suites = ["nomad"] if arguments.nomad else [s for s in SUITES if s != "nomad"]
+    asked_for = [suite for suite in ASKED_FOR if getattr(arguments, suite)]
+    arguments.suites = asked_for or [suite for suite in SUITES if suite not in ASKED_FOR]
     return arguments
 
 
