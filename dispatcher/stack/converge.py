@@ -7,7 +7,7 @@ the same is removed before it is deployed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from dispatcher.provision.provider import ProviderBusy, ProviderUnclear
@@ -29,11 +29,13 @@ from dispatcher.stack.lifecycle import (
 from dispatcher.stack.marks import Mark
 from dispatcher.stack.platform import (
     Application,
+    Container,
     Deployment,
     DeploymentStatus,
     Platform,
     PlatformRefused,
     Project,
+    Task,
 )
 from dispatcher.stack.probes import Probed, Prober
 
@@ -294,15 +296,26 @@ class Convergence:
             deployment=deployment,
             tasks=tasks,
             container=container,
-            returned=(
-                container is not None
-                and container.run == self._former
-                and any(task.error for task in tasks or ())
-            ),
+            returned=self._returned(listed or [], tasks or (), container),
             healthy=self.probed.healthy,
             version=self.probed.version,
             trouble=self.probed.trouble,
         )
+
+    def _returned(
+        self, listed: Sequence[Task], new: Sequence[Task], container: Container | None
+    ) -> bool:
+        """Whether the swarm runs the former version, because the new one ended.
+
+        By a new task; or by the old one, which it did not stop yet if the image has a health check.
+        """
+        if not any(task.error for task in new):
+            return False
+        if container is not None and container.run == self._former:
+            return True
+        former = [task for task in listed if task.id in self._before]
+        stays = any(task.wanted and task.running for task in former)
+        return stays and not any(task.wanted for task in new)
 
     def _progress(self) -> None:
         stage = self.record.stage

@@ -222,7 +222,7 @@ class Dokploy:
         return [
             Task(
                 id=each.containerId,
-                wanted=each.state == "running",
+                wanted=each.state in ("running", "ready"),  # ready: in a moment
                 running=each.currentState.startswith("Running"),
                 error=self._confidential.shown(each.trouble),
             )

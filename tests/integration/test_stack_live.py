@@ -70,6 +70,7 @@ def test_rounds_leave_no_networks_and_no_services(tmp_path: Path) -> None:
                 progress_path=tmp_path / "progress", outputs_path=tmp_path / "outputs"
             ),
             prober=NetworkProber(address="127.0.0.1", http_port=port),
+            limit_s=dokploy_live.LIMIT_S,
         )
         for number in range(ROUNDS):
             one_round(tools, name, f"stack-{name}.{number:040}")

@@ -27,6 +27,7 @@ class Image(StrEnum):
     GOOD = "good"
     MISSING = "cannot be pulled"
     CRASHES = "ends at once"
+    CRASHES_UNCHECKED = "has a health check, and ends before it passed"
     CRASHES_WITH_B = "ends at once if its environment has a B"
     SILENT = "runs and answers nothing"
 

@@ -44,6 +44,10 @@ class FakeSwarm:
         name, image = application["appName"], application["dockerImage"]
         environment = dotenv(application["env"])
         service = self.services.get(name)
+        if service is not None and self.images.get(image) is Image.CRASHES_UNCHECKED:
+            # The former task is stopped once the new one is healthy: it stays.
+            service.tasks.insert(0, self._made(image, environment, at) | {"stopped_at": at})
+            return
         if service is not None and self._becomes(image, environment) is Image.CRASHES:
             # The swarm watches the new task for five seconds, and returns to what it had.
             service.tasks.insert(0, self._made(image, environment, at) | {"stopped_at": at})
@@ -74,7 +78,10 @@ class FakeSwarm:
         return shown
 
     def _shown(self, task: dict[str, Any], now: float) -> dict[str, Any]:
-        crashed = self._becomes(task["image"], task["env"]) is Image.CRASHES
+        crashed = self._becomes(task["image"], task["env"]) in (
+            Image.CRASHES,
+            Image.CRASHES_UNCHECKED,
+        )
         state = "Running 3 seconds ago" if self.runs(task, now) else "Starting 1 second ago"
         stopped = now >= task.get("stopped_at", now + 1)
         return {

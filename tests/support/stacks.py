@@ -28,12 +28,14 @@ BLOB = "0" * 40
 ONE, TWO = "registry.example/one:1", "registry.example/one:2"
 SLOW = "registry.example/slow:1"
 BROKEN_BY_B = "registry.example/two-minds:1"
+UNCHECKED = "registry.example/unchecked:1"
 BAD, SILENT, GONE = "registry.example/bad:1", "registry.example/silent:1", "registry.example/gone:1"
 IMAGES = {
     BROKEN_BY_B: Image.CRASHES_WITH_B,
     ONE: Image.GOOD,
     TWO: Image.GOOD,
     BAD: Image.CRASHES,
+    UNCHECKED: Image.CRASHES_UNCHECKED,
     SILENT: Image.SILENT,
     SLOW: Image.GOOD,
 }
