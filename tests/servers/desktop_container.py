@@ -87,12 +87,13 @@ class DesktopContainer:
         """Wait for as long as its setup goes on: until that is done, or until a condition is met.
 
         Raises:
-            AssertionError: it failed, or did nothing for ``SILENT_S`` seconds; with the end of its log.
+            AssertionError: it failed, or did nothing for ``SILENT_S`` seconds, or was done for so long; with the
+                end of its log.
         """
         condition = condition or (lambda: self.succeeds("test", "-e", READY))
         news, since = "", time.monotonic()
         while not condition():
-            now = self.run("sh", "-c", f"cat {STAGE}; stat -c %s {LOG}", check=False)
+            now = self.run("sh", "-c", f"cat {STAGE}; ls {READY} || stat -c %s {LOG}", check=False)
             if now != news:
                 news, since = now, time.monotonic()
             silent = time.monotonic() - since > SILENT_S
