@@ -65,7 +65,7 @@ def _tunnel(machine: DesktopContainer, token: str) -> Iterator[ssl.SSLSocket]:
         f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: guacamole\r\n\r\n"
     )
-    plain = socket.create_connection((machine.ip, 443), timeout=30)
+    plain = socket.create_connection((machine.ip, 443), timeout=120)
     with _context().wrap_socket(plain) as connection:
         connection.sendall(request.encode())
         yield connection
