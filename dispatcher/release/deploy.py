@@ -265,15 +265,19 @@ class Deployer:
         failure = Failure(
             commit=journal.target, step=step or "begin", reason=reason, at=time.time()
         )
+        counts = not (journal.by_hand or journal.target == journal.safe)
         try:
-            if not (journal.restoring or journal.by_hand or journal.target == journal.safe):
+            if counts and not journal.restoring:
                 best_effort(deployment, failure)
             restore(deployment, transition, reason, rewrite=rewrite)
         except Exception as error:  # noqa: BLE001 - reported; the journal stays
             why = deployment.log.secrets.redact_text(described(error))
             message = f"{reason}; the return to {journal.safe[:12] or 'nothing'} failed: {why}"
             return self._end(deployment, transition, Outcome.BROKEN, message)
-        failure = deployment.records.failure() or failure
+        known = deployment.records.failure()
+        if counts and known is None:  # the disk was full, and the return made room
+            best_effort(deployment, failure)
+        failure = known or failure
         deployment.records.forget(Journal)
         outcome = Outcome.ROLLED_BACK if journal.safe else Outcome.STOPPED
         message = reason if journal.by_hand else f"{failure.step}: {reason}"

@@ -40,6 +40,9 @@ def in_checkout(stage: ReleaseStage) -> None:
     assert last.outcome == Outcome.ROLLED_BACK, last.message
     assert last.message.startswith("checkout: "), last.message
     stage.assert_on(stage.first, lib="1")
+    assert stage.tick().outcome == Outcome.NOT_RETRIED, (
+        "the failure is recorded as soon as it can be"
+    )
 
 
 def in_install(stage: ReleaseStage) -> None:
