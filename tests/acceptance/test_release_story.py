@@ -56,7 +56,7 @@ def test_an_action_deploys_and_reports_the_way_back(bao_server: Bao, tmp_path: P
         shop = ShopMachine(stack.enter_context(boot()))
         shop.disinto("install", "--yes")
         shop.machine.run("systemctl", "stop", "shop-deploy.timer")
-        shop.machine.await_(shop.idle, "the timer's deploy", seconds=150)
+        shop.machine.await_(shop.idle, "the timer's deploy")
         trusted(shop, tmp_path / "ssh")
         scene = Scene.set(
             tmp_path / "scene",

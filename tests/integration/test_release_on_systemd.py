@@ -10,7 +10,7 @@ from tests.servers.shop_machine import DEPLOY, DISINTO, ShopMachine
 from tests.servers.systemd_machine import SystemdMachine, boot
 from tests.unit.test_release_docs import bootstrap
 
-pytestmark = pytest.mark.needs("docker", "machine")
+pytestmark = [pytest.mark.needs("docker", "machine"), pytest.mark.timeout(1200)]
 
 STEPS = ("dependencies", "migrations", "smoke", "health")
 TABLE = "ALTER TABLE items ADD COLUMN {} TEXT;\n"

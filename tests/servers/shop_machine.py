@@ -143,9 +143,7 @@ class ShopMachine:
 
     def on(self, number: int, commit: str) -> None:
         """Wait until both services serve a commit, and no deploy runs."""
-        self.machine.await_(
-            lambda: self.serves(number, commit) and self.idle(), f"number {number}", seconds=150
-        )
+        self.machine.await_(lambda: self.serves(number, commit) and self.idle(), f"number {number}")
 
     def served(self) -> tuple[int, str]:
         """Number and commit of what is served."""
@@ -158,7 +156,6 @@ class ShopMachine:
         self.machine.await_(
             lambda: (self.status["failed"] or {}).get("commit") == commit,
             "the failure",
-            seconds=150,
         )
         step = self.status["failed"]["step"]
         assert isinstance(step, str)
@@ -171,7 +168,7 @@ class ShopMachine:
     def held(self, step: str) -> None:
         """Wait until it does; whoever comes to the step later does not."""
         there = ("test", "-e", f"{DATA}/at-{step}")
-        self.machine.await_(lambda: self.machine.succeeds(*there), f"step {step}", seconds=100)
+        self.machine.await_(lambda: self.machine.succeeds(*there), f"step {step}")
 
     def go_on(self, step: str) -> None:
         """Let it go on, if it still exists."""
