@@ -272,10 +272,13 @@ def _removal(system: System, path: Path) -> Iterator[Task]:
 
 def _remove(system: System, path: Path) -> None:
     if path.name.endswith("-deploy.service"):
-        if system.property(path.name, "ActiveState") == "activating":
+        state = system.property(path.name, "ActiveState")
+        if state in ("activating", "deactivating"):
             raise Conflict(
                 "a deploy runs", remedy="Run this again when it has ended: nothing starts another."
             )
+        if state == "failed":  # such a unit cannot be cleaned
+            system.systemctl("reset-failed", path.name)
         system.systemctl("clean", "--what=cache", path.name)
     elif path.suffix:
         system.systemctl("disable", "--quiet", "--now", path.name)

@@ -70,6 +70,8 @@ def test_while_the_remote_is_down_nothing_changes(shop: ShopMachine) -> None:
 
 def test_an_environment_of_another_owner_is_named_and_nothing_changes(shop: ShopMachine) -> None:
     number, commit = shop.served()
+    shop.machine.run("systemctl", "stop", "shop-deploy.timer")  # its deploy would hold the lock
+    shop.machine.await_(shop.idle, "the end of a deploy")
     shop.machine.run("chown", "root:", "/opt/shop/venv/.commits")
     good = shop.change(number + 1)
     output = shop.deploy()
@@ -79,6 +81,7 @@ def test_an_environment_of_another_owner_is_named_and_nothing_changes(shop: Shop
     shop.machine.run("chown", "deploy:", "/opt/shop/venv/.commits")
     shop.deploy()
     shop.on(number + 1, good)
+    shop.machine.run("systemctl", "start", "shop-deploy.timer")
 
 
 def test_what_was_changed_in_the_checkout_is_cleaned(shop: ShopMachine) -> None:

@@ -209,9 +209,19 @@ def test_a_user_that_two_applications_share_goes_with_the_last(machine: FakeMach
     assert machine.users == set()
 
 
-def test_nothing_is_uninstalled_under_a_deploy(machine: FakeMachine) -> None:
+def test_a_deploy_whose_unit_failed_can_be_uninstalled(machine: FakeMachine) -> None:
+    """systemd cleans no unit that is failed."""
     install(machine, wanted())
-    machine.active[SERVICE.name] = "activating"
+    machine.active[SERVICE.name] = "failed"
+    assert uninstall(machine) == []
+    calls = [call for call in machine.calls if call.endswith(SERVICE.name)]
+    assert calls == [f"reset-failed {SERVICE.name}", f"clean --what=cache {SERVICE.name}"]
+
+
+@pytest.mark.parametrize("state", ["activating", "deactivating"])
+def test_nothing_is_uninstalled_under_a_deploy(machine: FakeMachine, state: str) -> None:
+    install(machine, wanted())
+    machine.active[SERVICE.name] = state
     with pytest.raises(Conflict, match="a deploy runs"):
         uninstall(machine)
     assert UNIT.name not in machine.running, "nothing starts another"
