@@ -18,6 +18,7 @@ from dispatcher.cli.web import open_live
 from dispatcher.model.run import Outcome
 from dispatcher.model.verdicts import Verdict
 from dispatcher.operate.submission_client import SubmissionClient
+from dispatcher.page import streams
 from dispatcher.page.protection import FORM_TOKEN
 from dispatcher.page.rates import Buckets, Rate
 from dispatcher.page.sessions import Person as Visitor
@@ -147,7 +148,7 @@ def ended(stream: Iterator[Event]) -> Event:
 
 
 def test_a_name_and_a_deployment_by_the_api(
-    stage: Stage, site: Site, ada: Program, eve: Program
+    stage: Stage, ada: Program, eve: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, state in (("alice", "free"), ("admin", "reserved"), ("No", "malformed")):
         status, found = ada("GET", f"/api/check/{name}")
@@ -165,8 +166,10 @@ def test_a_name_and_a_deployment_by_the_api(
         reported(stage, STACK, "creating-project", 15)
         first = until(stream, state="DEPLOYING", stage="creating-project", percent=15)
         assert first.data["owner"] == "Ada"
+    monkeypatch.setattr(streams, "BEAT_S", 0.2)
     with ada.events(STACK, last=first.id) as stream:
-        # Nothing has changed for whoever has the last state, so the next event is a change.
+        # Nothing has changed for whoever has the last state, so there is a heartbeat, and then a change.
+        assert next(stream).comment == "still here"
         key = reported(stage, STACK, "deploying", 75)
         event = next(e for e in stream if e.name)
         assert (event.data["stage"], event.data["percent"]) == ("deploying", 75)
