@@ -41,7 +41,10 @@ async def states(site: Site, person: Person, stack_id: str, last: str) -> AsyncI
             card = await asyncio.to_thread(stack_card, site, person, stack_id)
         except TemporaryError:
             within_s = RETRY_S  # what is down will be up again; the reader has the last state
-        except Problem:
+        except Problem as problem:
+            if problem.status == 503:
+                await asyncio.sleep(RETRY_S)  # it is not known now whose it is
+                continue
             yield event({"state": ""}, name="end", event_id=last)  # nobody's any more
             return
         else:

@@ -36,7 +36,7 @@ from dispatcher.page.problems import FieldError, Problem
 from dispatcher.page.sessions import Person
 from dispatcher.page.site import Site
 from dispatcher.page.stack_reading import MISSING, SET_UP, Reading, open_view
-from dispatcher.page.stacks import no_stack
+from dispatcher.page.stacks import no_stack, not_known
 from dispatcher.provision.params import BadParams
 from dispatcher.schemas import FormulaSchema
 from dispatcher.stack.params import (
@@ -244,7 +244,7 @@ def id_of(site: Site, person: Person, name: str) -> str:
     """The id of the stack of this name that a person has.
 
     Raises:
-        Problem: 404, they have none.
+        Problem: 404, they have none; 503, it is not known now whether they have.
     """
     followed(site).repo.fetch()
     view = site.once(open_view)
@@ -252,6 +252,8 @@ def id_of(site: Site, person: Person, name: str) -> str:
         stack_id = reading.stacks.names().get(name, "")
         if stack_id and _is_of(reading, stack_id, site, person):
             return stack_id
+        if stack_id and reading.trouble:
+            raise not_known(reading.trouble)
     raise no_stack(name)
 
 
@@ -261,7 +263,7 @@ def _mine(site: Site, person: Person, stack_id: str) -> Iterator[Reading]:
     followed(site).repo.fetch()
     with site.once(open_view).reading() as reading:
         if not _is_of(reading, stack_id, site, person):
-            raise no_stack(stack_id)
+            raise not_known(reading.trouble) if reading.trouble else no_stack(stack_id)
         yield reading
 
 

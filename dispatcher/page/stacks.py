@@ -17,7 +17,7 @@ from dispatcher.operate.desktop_owner import Owner
 from dispatcher.operate.provisioned import CREATING, DESTROYED, UNKNOWN, Resource
 from dispatcher.operate.stacks import UPDATE
 from dispatcher.page.language import mark
-from dispatcher.page.problems import Problem
+from dispatcher.page.problems import RETRY_S, Problem
 from dispatcher.page.resource_reading import is_person
 from dispatcher.page.resource_runs import (
     MOST_FAILURES,
@@ -136,10 +136,16 @@ class StackCards:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Owned:
-    """A stack, and whose it is."""
+    """A stack, and whose it is.
+
+    Attributes:
+        owner: None if it is nobody's, or not known.
+        trouble: why it is not known now, in words; "" if it is.
+    """
 
     card: StackCard
     owner: Owner | None
+    trouble: str = ""
 
     def is_of(self, person: Person) -> bool:
         """Whether it is a person's: the operator's all are."""
@@ -171,7 +177,10 @@ class Board:
                 self._state, self._cards = state, {}
             if stack_id not in self._cards:
                 with self.view.reading() as reading:
-                    self._cards[stack_id] = _find(self.view, reading, stack_id)
+                    found = _find(self.view, reading, stack_id)
+                if found is not None and found.trouble:
+                    return found  # it ends without a change in git
+                self._cards[stack_id] = found
             return self._cards[stack_id]
 
 
@@ -213,13 +222,27 @@ def stack_card(site: Site, person: Person, stack_id: str) -> StackCard:
     """One stack, also one that was destroyed, or was never made.
 
     Raises:
-        Problem: 404, this person has none of this id; or see ``open_view``.
+        Problem: 404, this person has none of this id; 503, it is not known now whether they have; or see
+            ``open_view``.
         Unavailable, Denied: see ``stack_cards``.
     """
     found = site.once(open_board).find(stack_id)
     if found is None or not found.is_of(person):
-        raise no_stack(stack_id)
+        raise (
+            not_known(found.trouble) if found is not None and found.trouble else no_stack(stack_id)
+        )
     return found.card
+
+
+def not_known(why: str) -> Problem:
+    """503: nothing is verified now, such as whose a stack is."""
+    return Problem(
+        status=503,
+        what=mark("it cannot be verified now whose stack this is: %(why)s"),
+        remedy=mark("Try again later."),
+        values={"why": why.rstrip(".")},
+        headers={"Retry-After": str(RETRY_S)},
+    )
 
 
 def no_stack(stack_id: str) -> Problem:
@@ -245,10 +268,10 @@ def _owned(view: StacksView, reading: Reading, stack: Resource) -> Owned:
     if stack.state == CREATING:
         owner = view.author(reading, stack.id)
         return Owned(card=_being_deployed(reading, stack, owner), owner=owner)
-    owner = view.owner(reading, stack)
+    owner, trouble = view.owner(reading, stack), reading.trouble
     shown = _entered(stack, owner)
     if stack.state == DESTROYED:
-        return Owned(card=shown, owner=owner)
+        return Owned(card=shown, owner=owner, trouble=trouble)
     destroying = reading.destroying(stack.id)
     updating = reading.about(stack.id, UPDATE)
     shown = replace(shown, destroying=destroying, updating=updating)
@@ -256,7 +279,7 @@ def _owned(view: StacksView, reading: Reading, stack: Resource) -> Owned:
         if action_id:
             shown = _with_run(shown, run_seen(reading.row(action_id)), state)
             break
-    return Owned(card=shown, owner=owner)
+    return Owned(card=shown, owner=owner, trouble=trouble)
 
 
 def _entered(stack: Resource, owner: Owner | None) -> StackCard:

@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from dispatcher import assembly
 from dispatcher.cli.web import open_live
+from dispatcher.errors import Dependency, Unavailable
 from dispatcher.model.run import Outcome
 from dispatcher.model.verdicts import Verdict
 from dispatcher.operate.submission_client import SubmissionClient
@@ -23,6 +24,8 @@ from dispatcher.page.protection import FORM_TOKEN
 from dispatcher.page.rates import Buckets, Rate
 from dispatcher.page.sessions import Person as Visitor
 from dispatcher.page.site import Site
+from dispatcher.page.stack_reading import open_view
+from dispatcher.page.stacks import open_board
 from dispatcher.status.overview import OpenAction, State
 from tests.servers.bao import Bao
 from tests.support.desktop_stage import finish, submitted
@@ -148,7 +151,7 @@ def ended(stream: Iterator[Event]) -> Event:
 
 
 def test_a_name_and_a_deployment_by_the_api(
-    stage: Stage, ada: Program, eve: Program, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, site: Site, ada: Program, eve: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, state in (("alice", "free"), ("admin", "reserved"), ("No", "malformed")):
         status, found = ada("GET", f"/api/check/{name}")
@@ -180,7 +183,28 @@ def test_a_name_and_a_deployment_by_the_api(
     )  # fmt: skip
     with ada.events(STACK, last=last.id) as stream:
         assert [event.name for event in stream] == ["end"]
+    vault_down(site, ada)
     updated_and_destroyed(stage, ada, eve)
+
+
+def vault_down(site: Site, ada: Program) -> None:
+    """Nobody's stack is said to be gone; the operator sees it, unverified."""
+    view = site.once(open_view)
+    with pytest.MonkeyPatch.context() as without:
+        down = Unavailable(Dependency.VAULT, "no answer")
+        without.setattr(view.verifier, "keys_digest", lambda: (_ for _ in ()).throw(down))
+        site.opened.pop(open_board)
+        for method, path in (
+            ("GET", f"/stacks/{STACK}.json"),
+            ("GET", f"/api/status/{STACK}"),
+            ("DELETE", "/api/stack/alice"),
+            ("POST", f"/stacks/{STACK}/destroy"),
+        ):
+            status, problem = ada(method, path)
+            assert (status, "cannot be verified" in problem["detail"]) == (503, True), path
+        assert "You have no stacks" not in browser_of(site, ADA).get("/stacks").text
+        assert browser_of(site, OPERATOR).get(f"/stacks/{STACK}").status_code == 200
+    assert ada("GET", f"/stacks/{STACK}.json")[0] == 200
 
 
 def updated_and_destroyed(stage: Stage, ada: Program, eve: Program) -> None:
