@@ -3,45 +3,37 @@ destroyed; and whose they are."""
 
 from __future__ import annotations
 
-import json
-import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
-from dispatcher import assembly
-from dispatcher.cli.web import open_live
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.model.run import Outcome
-from dispatcher.model.verdicts import Verdict
-from dispatcher.operate.submission_client import SubmissionClient
 from dispatcher.page import streams
-from dispatcher.page.protection import FORM_TOKEN
 from dispatcher.page.rates import Buckets, Rate
-from dispatcher.page.sessions import Person as Visitor
 from dispatcher.page.site import Site
 from dispatcher.page.stack_reading import open_view
 from dispatcher.page.stacks import open_board
-from dispatcher.status.overview import OpenAction, State
 from tests.servers.bao import Bao
-from tests.support.desktop_stage import finish, submitted
-from tests.support.event_reader import Event, events, serving_site
-from tests.support.page_client import HTML, JSON, a_client, a_site, live_markup
+from tests.support.desktop_stage import finish
+from tests.support.event_reader import Event
+from tests.support.page_client import a_client
+from tests.support.stack_page import (
+    ADA,
+    MARKUP,
+    OPERATOR,
+    STACK,
+    Program,
+    browser_of,
+    entry_of,
+    reported,
+    stack_site,
+)
 from tests.support.stack_scene import stack_scene
-from tests.support.stage import Stage, eventually
-from tests.unit.test_page_overview import _overview, _write
+from tests.support.stage import Stage
 
 pytestmark = pytest.mark.needs("bao", "git")
-
-STACK = "stack-alice"
-MARKUP = "<script>alert(1)</script>"
-ADA = Visitor(login="ada", name="Ada", email="Ada@Example.org", token="forge-token")
-EVE = Visitor(login="eve", name="Eve", email="eve@example.org", token="forge-token")
-OPERATOR = Visitor(login="op", name="Op", operator=True)
 
 
 @pytest.fixture
@@ -53,41 +45,8 @@ def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.fixture
 def site(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    for name, value in stage.scene.environ.items():
-        monkeypatch.setenv(name, value)
-    settings = stage.scene.open_settings()
-
-    def client_of(person: Visitor) -> SubmissionClient:
-        author = person.author or ("Ada", "ada@example.org")
-        return assembly.open_client(settings, stage.scene.environ, author=author)
-
-    site = a_site(settings.state_dir)
-    site.settings, site.submissions = settings, client_of
-    site.bearer = {"ada-token": ADA, "eve-token": EVE}.get
-    with open_live(settings, lambda *_words, **_facts: None) as site.live, serving_site(site):
+    with stack_site(stage, monkeypatch) as site:
         yield site
-
-
-class Program:
-    """What speaks to the API as a person, with a token of the forge."""
-
-    def __init__(self, site: Site, token: str) -> None:
-        self._site, self._client = site, a_client(site)
-        self.headers = {"Authorization": f"Bearer {token}", "Accept": "*/*"}  # as curl sends it
-
-    def __call__(
-        self, method: str, path: str, body: object = None, **headers: str
-    ) -> tuple[int, Any]:
-        given: dict[str, Any] = {"json": body} if body is not None else {}
-        headers = {**self.headers, **({} if path.startswith("/api/") else JSON), **headers}
-        answer = self._client.request(method, path, headers=headers, **given)
-        assert "json" in answer.headers["content-type"], answer.text
-        return answer.status_code, answer.json()
-
-    def events(self, stack_id: str, last: str = "") -> Any:
-        more = {"Last-Event-ID": last} if last else {}
-        address = f"{self._site.origin}/api/status/{stack_id}"
-        return events(address, headers={**self.headers, **more})
 
 
 @pytest.fixture
@@ -98,42 +57,6 @@ def ada(site: Site) -> Program:
 @pytest.fixture
 def eve(site: Site) -> Program:
     return Program(site, "eve-token")
-
-
-def browser_of(site: Site, person: Visitor) -> TestClient:
-    client = a_client(site)
-    session = site.sessions.begin(person)
-    client.cookies.set("disinto_session", site.sessions.cookie(session), domain="127.0.0.1")
-    return client
-
-
-def pressed(browser: TestClient, site: Site, page: str, to: str = "", **fields: str) -> Any:
-    """What a form answers: the hidden fields that its page has, and those that a person filled in."""
-    html = browser.get(page).text if page.startswith("/") else page
-    form = dict(re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', html))
-    form |= dict(
-        re.findall(
-            r'<textarea class="hidden" name="([^"]+)" hidden>\n(.*?)</textarea>', html, re.DOTALL
-        )
-    )
-    return browser.post(to or page, data={**form, **fields}, headers={"Origin": site.origin})
-
-
-def reported(stage: Stage, action_id: str, stage_word: str, percent: float) -> Any:
-    """The run of an action reports how far it is, and ``serve`` writes it down; the run's key."""
-    key = submitted(stage, action_id).key
-    progress = {"stage": stage_word, "percent": percent, "detail": "", "at": None}
-    row = OpenAction(id=action_id, state=State.RUNNING, progress=progress)
-    _write(stage.scene.open_settings().state_dir, _overview(open=(row,)))
-    return key
-
-
-def entry_of(key: Any, **more: Any) -> dict[str, Any]:
-    return {
-        "name": "alice", "state": "RUNNING", "url": "https://alice.stacks.example/", "image": "a/b:1",
-        "run_key": key.token, "answered": "GET /: 200", "certificate": "valid",
-        "volume": "workspace-alice", **more,
-    }  # fmt: skip
 
 
 def until(stream: Iterator[Event], **facts: object) -> Event:
@@ -280,6 +203,12 @@ def test_what_programs_are_refused(stage: Stage, site: Site, ada: Program) -> No
         assert (status, problem["status"]) == (404, 404)
     assert ada("GET", "/api/deploy")[0] == 405
 
+    others_and_too_many(site, ada)
+    assert stage.scheduler.submitted == []
+
+
+def others_and_too_many(site: Site, ada: Program) -> None:
+    """Nobody, another site, and who asks too often."""
     nobody = a_client(site)
     for method, path in (
         ("GET", "/api/check/alice"),
@@ -306,131 +235,3 @@ def test_what_programs_are_refused(stage: Stage, site: Site, ada: Program) -> No
     )
     assert [ada("POST", "/api/deploy", {})[0] for _ in range(3)] == [422, 422, 429]
     assert [ada("GET", "/api/check/x")[0] for _ in range(3)] == [200, 200, 429]
-    assert stage.scheduler.submitted == []
-
-
-def test_the_pages_without_scripts(stage: Stage, site: Site) -> None:
-    browser = browser_of(site, ADA)
-    assert "You have no stacks." in browser.get("/stacks").text
-    html = browser.get("/new-stack").text
-    assert "ends with" in html
-    assert ".stacks.example" in html
-    bad = pressed(browser, site, html, "/new-stack", **{
-        "params.name": MARKUP, "params.image": MARKUP, "params.environment": f"no sign {MARKUP}",
-    })  # fmt: skip
-    assert bad.status_code == 422
-    for field in ("params.environment",):
-        assert f'id="{field}-error"' in bad.text
-    assert live_markup(bad.text) == []
-    form = {"params.name": "Alice", "params.image": MARKUP, "params.port": "0"}
-    bad = pressed(browser, site, html, "/new-stack", **form)
-    for field in ("params.name", "params.image", "params.port"):
-        assert f'id="{field}-error"' in bad.text, field
-    assert '<details class="more" open>' in bad.text
-    assert live_markup(bad.text) == []
-
-    form = {
-        "params.name": "alice", "params.image": "a/b:1", "params.environment": "A=1\nB=x=y",
-        "params.environment_secrets": "MODEL_KEY", "params.port": "8080", "params.volume": "true",
-        "params.https": "true", "params.mount_path": "/workspace", "params.certificate": "letsencrypt",
-        "params.health": "http", "params.expected_path": "/",
-    }  # fmt: skip
-    file = pressed(browser, site, html, "/new-stack", **form, step="check")
-    assert "None is needed" in file.text
-    back = pressed(browser, site, file.text, "/new-stack", step="back")
-    assert "B=x=y" in back.text
-    sent = pressed(browser, site, file.text, "/new-stack", step="send")
-    assert (sent.status_code, sent.headers["location"]) == (303, f"/stacks/{STACK}")
-    spec = submitted(stage, STACK)
-    assert spec.params == {
-        "name": "alice", "image": "a/b:1", "environment": {"A": "1", "B": "x=y"},
-        "environment_secrets": ["MODEL_KEY"],
-    }  # fmt: skip
-    again = pressed(browser, site, html, "/new-stack", **form)
-    assert (again.status_code, "is taken, by" in again.text) == (422, True)
-    shown = browser.get(f"/stacks/{STACK}").text
-    assert f"{STACK} is pushed as" in shown
-    assert "No dispatcher runs here" in shown
-    reported(stage, STACK, "configuring", 45)
-
-    @eventually
-    def at_its_stage() -> None:
-        html = browser.get(f"/stacks/{STACK}").text
-        assert '<li class="now" aria-current="step"><span class="word">setting image' in html
-        assert html.count('<li class="done">') == 3
-
-    at_its_stage()
-    assert browser_of(site, EVE).get(f"/stacks/{STACK}").status_code == 404
-    assert browser_of(site, OPERATOR).get(f"/stacks/{STACK}").status_code == 200
-
-    hostile = {
-        "certificate": MARKUP,
-        "answered": MARKUP,
-        "image": MARKUP,
-        "url": "javascript:alert(1)",
-    }
-    finish(stage, spec.key, entry_of(spec.key, **hostile))
-
-    @eventually
-    def running() -> None:
-        assert browser.get(f"/stacks/{STACK}.json").json()["state"] == "RUNNING"
-
-    running()
-    for path in (
-        "/stacks",
-        f"/stacks/{STACK}",
-        f"/stacks/{STACK}/update",
-        f"/stacks/{STACK}/destroy",
-    ):
-        html = browser.get(path).text
-        assert live_markup(html) == []
-        assert MARKUP not in html
-        assert "javascript:" not in html
-    assert browser.get(f"/stacks/{STACK}.json").json()["url"] == ""
-    nothing = pressed(browser, site, f"/stacks/{STACK}/update")
-    assert (nothing.status_code, "nothing would change" in nothing.text) == (422, True)
-    done = pressed(browser, site, f"/stacks/{STACK}/update", **{"params.image": "a/b:2"})
-    assert (done.status_code, done.headers["location"]) == (303, f"/stacks/{STACK}")
-    assert submitted(stage, f"update-{STACK}").params == {"id": STACK, "image": "a/b:2"}
-    assert "workspace-alice" in browser.get(f"/stacks/{STACK}/destroy").text
-    assert pressed(browser, site, f"/stacks/{STACK}/destroy").status_code == 303
-    assert submitted(stage, f"destroy-{STACK}").params == {"id": STACK}
-
-
-def test_a_failure_in_plain_words(stage: Stage, site: Site) -> None:
-    browser = browser_of(site, ADA)
-    program = Program(site, "ada-token")
-    body = {"name": "alice", "image": "a/b:1", "environment": {"A": "1"}, "volume": False}
-    assert program("POST", "/api/deploy", body)[0] == 200
-    key = submitted(stage, STACK).key
-    said = f"health-check took more than 60 seconds: the container ends by itself ({MARKUP})"
-    failed = Outcome(verdict=Verdict.FAILED, exit_code=1, formula_started=True, logs=said)
-    with program.events(STACK) as stream:
-        stage.scheduler.end(key, failed)
-        stage.result(STACK)
-        assert ended(stream).data == {"state": "FAILED", "url": ""}
-    found = program("GET", f"/stacks/{STACK}.json")[1]
-    assert (found["state"], found["failure"], found["said"]) == ("FAILED", "crash", said)
-    for path in ("/stacks", f"/stacks/{STACK}", f"/new-stack?from={STACK}"):
-        html = browser.get(path, headers=HTML).text
-        assert "The image was started, and its program ended at once." in html
-        assert live_markup(html) == []
-        assert MARKUP not in html
-    again = browser.get(f"/new-stack?from={STACK}").text
-    assert 'value="alice"' in again
-    assert "A=1" in again
-    assert browser_of(site, EVE).get("/stacks.json", headers=JSON).json()["failed"] == []
-    assert program("GET", "/api/check/alice")[1]["state"] == "free"
-
-
-def test_a_form_names_the_token_of_its_session(site: Site) -> None:
-    """By the header of a program with a cookie, as docs/web.md has it."""
-    browser = browser_of(site, ADA)
-    token = re.search(rf'name="{FORM_TOKEN}" value="([^"]+)"', browser.get("/stacks").text)
-    assert token is not None
-    headers = {"Origin": site.origin, "X-Form-Token": token[1], **JSON}
-    body = json.dumps({"name": "alice", "image": "a/b:1", "step": "check"})
-    answer = browser.post(
-        "/api/deploy", content=body, headers={**headers, "Content-Type": "application/json"}
-    )
-    assert (answer.status_code, answer.json()["id"]) == (200, STACK)

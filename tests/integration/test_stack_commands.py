@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,9 +24,10 @@ def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
         yield stage
 
 
-def test_from_deployment_to_destruction(
+def commands(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+) -> Callable[..., tuple[int, str, str]]:
+    """Gives a command about stacks; its exit code, output and messages."""
     for name, value in stage.scene.environ.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(stage.scene.desk)
@@ -37,6 +38,13 @@ def test_from_deployment_to_destruction(
         said = capsys.readouterr()
         return code, said.out, said.err
 
+    return stack
+
+
+def test_from_deployment_to_destruction(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = commands(stage, monkeypatch, capsys)
     code, _, err = stack("check", "admin")
     assert (code, "the name admin is reserved" in err) == (Exit.DATAERR, True)
     assert stack("check", "alice")[1] == "alice is free\n"
@@ -79,6 +87,12 @@ def test_from_deployment_to_destruction(
     finish(stage, spec.key, {"id": "stack-alice"})
     assert stack("list")[1] == ""
     assert "was destroyed by destroy-stack-alice" in stack("destroy", "stack-alice", "--yes")[2]
+
+
+def test_a_name_is_taken_by_its_action_not_by_its_id(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack = commands(stage, monkeypatch, capsys)
     assert (
         stack("deploy", "team-7", "--image", "a/b:1", "--id", "other", "--no-follow")[0] == Exit.OK
     )
