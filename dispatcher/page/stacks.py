@@ -124,7 +124,7 @@ class StackCards:
         failed: deployments of the last day that made none, the newest first.
         serving: whether a dispatcher runs here; if none does, what is known of runs is old.
         as_of: when it last wrote, RFC 3339; None for never.
-        trouble: why the inventory is shown unverified, in words; "" if it is verified.
+        trouble: why the inventory is shown unverified, in words; "" if it is verified, or has no stack.
     """
 
     stacks: tuple[StackCard, ...]
@@ -214,7 +214,7 @@ def stack_cards(site: Site, person: Person, *, destroyed: bool = False) -> Stack
             failed=tuple(islice(failed, MOST_FAILURES)),
             serving=reading.overview is not None,
             as_of=known_time(status.overview.at) if status is not None else None,
-            trouble=reading.trouble,
+            trouble=reading.trouble if any(each.entry for each in found) else "",
         )
 
 

@@ -51,6 +51,7 @@ def site(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 def test_the_pages_without_scripts(stage: Stage, site: Site) -> None:
     browser = browser_of(site, ADA)
+    # Nothing was signed yet, so there is no key; but there is nothing to verify either.
     assert "You have no stacks." in browser.get("/stacks").text
     html = browser.get("/new-stack").text
     assert "ends with" in html
