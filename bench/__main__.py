@@ -30,6 +30,7 @@ SUITES: Mapping[str, tuple[str, ...]] = {
         "desktops",
         "stacks",
         "kept_output",
+        "page",
         "sidecars",
         "releases",
     ),
