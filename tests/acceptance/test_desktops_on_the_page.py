@@ -1,5 +1,5 @@
-"""A desktop from the page's wizard to its end, in a real browser: the dispatcher, the page and the run are
-the real ones; the provider is the stateful cloud, and the machine serves what a desktop's does.
+"""A desktop from the page's wizard to its end, in a real browser and in each language: the dispatcher, the page
+and the run are the real ones; the provider is the stateful cloud, and the machine serves what a desktop's does.
 """
 
 from __future__ import annotations
@@ -12,36 +12,33 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-import tenacity
-from selenium.webdriver import Chrome
-from selenium.webdriver.common.by import By
+from babel.numbers import format_percent
 from selenium.webdriver.common.keys import Keys
 
 from dispatcher.desktop.credentials import VARIABLE
 from dispatcher.devservers.scene import Scene
+from dispatcher.page.desktop_sending import UNREADABLE
+from dispatcher.page.language import NAMES
 from dispatcher.vault.names import derive_policy
 from tests.acceptance.test_desktop_story import TOKEN, scene_with
 from tests.servers.bao import Bao
 from tests.servers.browser import browser
 from tests.servers.cloud import FakeCloud, FakeDroplet
 from tests.servers.desktop_machine import DesktopMachine
+from tests.support.page_visitor import Visitor, patiently
 from tests.support.serving import ROOT, Served
 
 pytestmark = [
     pytest.mark.needs("bao", "bwrap", "chromium"),
-    pytest.mark.thorough,  # a minute; in part: tests/integration/test_page_desktops.py
-    pytest.mark.timeout(300),
+    pytest.mark.thorough,  # a minute for each language; in part: tests/integration/test_page_desktops.py
+    pytest.mark.timeout(900),
     pytest.mark.skipif(
         Path(sys.prefix).is_relative_to("/tmp"),
         reason="NOT RUN: this Python is below /tmp, and a formula sees a /tmp of its own",
     ),
 ]
 
-DESK = "desktop-alice"
-
-patiently = tenacity.retry(
-    stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.2), reraise=True
-)
+NONE = "There are no desktops."
 
 
 @contextmanager
@@ -67,37 +64,8 @@ def page(scene: Scene, bao: Bao) -> Iterator[str]:
         process.wait(30)
 
 
-@patiently
-def says(chrome: Chrome, *words: str) -> None:
-    text = chrome.find_element(By.TAG_NAME, "main").text
-    assert all(word in text for word in words), text
-
-
-@patiently
-def press(chrome: Chrome, label: str) -> None:
-    """A link or a button of the page; it may just be renewing itself."""
-    labelled = f"starts-with(normalize-space(), '{label}')"
-    chrome.find_element(By.XPATH, f"//main//*[self::a or self::button][{labelled}]").click()
-
-
-@patiently
-def choose(chrome: Chrome, name: str) -> None:
-    chrome.find_element(By.NAME, name).click()
-
-
-@patiently
-def enter(chrome: Chrome, name: str, text: str, *, then: str = "") -> None:
-    field = chrome.find_element(By.NAME, name)
-    field.clear()
-    field.send_keys(text + then)
-
-
-@patiently
-def go_to_desktops(chrome: Chrome) -> None:
-    chrome.find_element(By.LINK_TEXT, "Desktops").click()
-
-
-def test_from_the_wizard_to_the_end(bao_server: Bao, tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", list(NAMES))
+def test_from_the_wizard_to_the_end(bao_server: Bao, tmp_path: Path, code: str) -> None:
     cloud = FakeCloud(address=lambda _: "127.0.0.1")
     with ExitStack() as stack:
         scene, machine = scene_with(stack, tmp_path, bao_server, cloud, None)
@@ -108,21 +76,24 @@ def test_from_the_wizard_to_the_end(bao_server: Bao, tmp_path: Path) -> None:
             accepting = ("--ignore-certificate-errors",)  # of the machine, as a person would
             chrome = stack.enter_context(browser(tmp_path / "profile", more=accepting))
             chrome.get(link)
-            go_to_desktops(chrome)
-            says(chrome, "There are no desktops.")
-            wizard(chrome, "alice")
-            says(chrome, "being set up", "installing packages", "48%")
+            reader = Visitor(chrome, link.partition("/enter/")[0], code)
+            reader.opens("/desktops")
+            reader.reads(NONE)
+            wizard(reader, "alice")
+            percent = format_percent(0.48, locale=reader.language.locale)
+            reader.reads("being set up", "installing packages", exactly=(percent,))
             served.kill()
-            says(chrome, "No dispatcher runs here")
+            reader.reads("No dispatcher runs here, so nothing starts and no progress is known.")
             served.end()
             served = Served(scene)
-            says(chrome, "being set up")
+            reader.reads("being set up")
             machine.up = True
             machine.report = {"stage": "final-health-check", "vnc": True, "guacamole": True}
-            says(chrome, "active", "HTTPS\nanswers")
-            opened(chrome, machine)
-            full(chrome, cloud)
-            destroyed(chrome, cloud)
+            reader.reads("active")
+            answers(reader, "HTTPS")
+            opened(reader, machine)
+            full(reader, cloud)
+            destroyed(reader, cloud)
             assert TOKEN.encode() not in (scene.root / "web.log").read_bytes()
         finally:
             served.end()
@@ -133,27 +104,44 @@ def booting(machine: DesktopMachine, droplet: FakeDroplet) -> None:
     machine.report = {"stage": "installing-packages"}
 
 
-def wizard(chrome: Chrome, name: str) -> None:
-    press(chrome, "New desktop")
-    press(chrome, "Continue")
-    enter(chrome, "params.name", "No", then=Keys.ENTER)
-    says(chrome, "nothing was sent")
-    enter(chrome, "params.lifetime", "8h")
-    enter(chrome, "params.name", name, then=Keys.ENTER)
-    choose(chrome, "app.git")
-    press(chrome, "Continue")
-    says(chrome, f'name = "{name}"', 'lifetime = "8h"', "git", "None is needed")
-    press(chrome, "Create it")
-    says(chrome, f"desktop-{name} is pushed as")
+def goes_to_desktops(reader: Visitor) -> None:
+    reader.press_on("header nav a[href='/desktops']")
 
 
-def opened(chrome: Chrome, machine: DesktopMachine) -> None:
+def wizard(reader: Visitor, name: str) -> None:
+    reader.press("New desktop")
+    reader.reads("Prepare the machine for Vigilance")
+    reader.press("Continue")
+    reader.fill("[name='params.name']", "No", then=Keys.ENTER)
+    reader.reads(UNREADABLE)
+    reader.fill("[name='params.lifetime']", "8h")
+    reader.fill("[name='params.name']", name, then=Keys.ENTER)
+    reader.press_on("[name='app.git']")
+    reader.press("Continue")
+    reader.reads(
+        "This is the file as it will be merged. Nothing has been sent yet.",
+        "None is needed: it starts once its file is merged.",
+        exactly=(f'name = "{name}"', 'lifetime = "8h"', "git"),
+    )
+    reader.press("Create it")
+    reader.reads(exactly=(f"desktop-{name} is pushed as",))
+
+
+@patiently
+def answers(reader: Visitor, term: str) -> None:
+    """Wait until the page says that this answers."""
+    path = f"//dt[normalize-space()='{reader.word(term)}']/following-sibling::dd[1]"
+    assert reader.chrome.find_element("xpath", path).text == reader.word("answers")
+
+
+def opened(reader: Visitor, machine: DesktopMachine) -> None:
     """In a tab of its own, with a session; the page stays."""
+    chrome = reader.chrome
     here = chrome.current_window_handle
-    press(chrome, "Open it")
-    (there,) = patiently(lambda: _others(chrome, here))()
+    reader.press("Open it")
+    (there,) = patiently(lambda: _others(reader, here))()
     chrome.switch_to.window(there)
-    patiently(lambda: _titled(chrome, "Guacamole"))()
+    patiently(lambda: _titled(reader, "Guacamole"))()
     assert chrome.current_url.startswith(
         f"https://127.0.0.1:{machine.https_port}/guacamole/#/client/"
     )
@@ -164,40 +152,41 @@ def opened(chrome: Chrome, machine: DesktopMachine) -> None:
     chrome.switch_to.window(here)
 
 
-def full(chrome: Chrome, cloud: FakeCloud) -> None:
+def full(reader: Visitor, cloud: FakeCloud) -> None:
     """The provider refuses a second one: its words are on the page, and in the wizard."""
     cloud.limit = 1
-    go_to_desktops(chrome)
-    wizard(chrome, "bob")
-    says(chrome, "not created", "droplet limit of 1 is reached")
-    press(chrome, "Try again")
-    says(chrome, "It was not created", "droplet limit of 1 is reached")
-    press(chrome, "Continue")
-    prefilled(chrome, "params.name", "bob")
+    goes_to_desktops(reader)
+    wizard(reader, "bob")
+    refusal = "droplet limit of 1 is reached"
+    reader.reads("not created", exactly=(refusal,))
+    reader.press("Try again")
+    reader.reads("It was not created. The run said:", exactly=(refusal,))
+    reader.press("Continue")
+    prefilled(reader, "params.name", "bob")
     assert len(cloud.running()) == 1
 
 
 @patiently
-def prefilled(chrome: Chrome, name: str, value: str) -> None:
-    assert chrome.find_element(By.NAME, name).get_attribute("value") == value
+def prefilled(reader: Visitor, name: str, value: str) -> None:
+    assert reader.chrome.find_element("name", name).get_attribute("value") == value
 
 
-def destroyed(chrome: Chrome, cloud: FakeCloud) -> None:
-    go_to_desktops(chrome)
-    press(chrome, "Destroy")
-    says(chrome, "Destroy this desktop?", "Everything on it is lost")
-    press(chrome, "Destroy it")
-    says(chrome, "destroyed", "Destroyed by")
+def destroyed(reader: Visitor, cloud: FakeCloud) -> None:
+    goes_to_desktops(reader)
+    reader.press("Destroy")
+    reader.reads("Destroy this desktop?")
+    reader.press("Destroy it")
+    reader.reads("destroyed", "Destroyed by")
     assert cloud.running() == []
-    go_to_desktops(chrome)
-    says(chrome, "There are no desktops.")
+    goes_to_desktops(reader)
+    reader.reads(NONE)
 
 
-def _others(chrome: Chrome, here: str) -> list[str]:
-    found = [each for each in chrome.window_handles if each != here]
+def _others(reader: Visitor, here: str) -> list[str]:
+    found = [each for each in reader.chrome.window_handles if each != here]
     assert found
     return found
 
 
-def _titled(chrome: Chrome, title: str) -> None:
-    assert chrome.title == title
+def _titled(reader: Visitor, title: str) -> None:
+    assert reader.chrome.title == title

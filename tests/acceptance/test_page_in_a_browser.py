@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.needs("bao", "bwrap", "chromium"),
     pytest.mark.thorough,  # a minute for each language; in part: test_page_story.py
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(900),
 ]
 
 SLOW = """#!/bin/bash

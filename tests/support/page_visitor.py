@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from selenium.webdriver.remote.webelement import WebElement
 
 patiently = tenacity.retry(
-    stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.1), reraise=True
+    stop=tenacity.stop_after_delay(120), wait=tenacity.wait_fixed(0.1), reraise=True
 )
 
 
