@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import math
 import os
 import re
 from collections import deque
@@ -61,6 +62,7 @@ class RunLog:
     action_id: str
     offsets: Offsets
     _decoders: dict[Stream, codecs.IncrementalDecoder] = field(default_factory=dict)
+    _begun: bool = False
 
     async def events(self) -> AsyncIterator[bytes]:
         """``output`` events, then one ``end``, which says where the output came from."""
@@ -94,10 +96,25 @@ class RunLog:
         """What is new, cut to the end of each stream; and where it comes from, in words."""
         try:
             if claim is not None and claim.phase in (Phase.CLAIMED, Phase.SUBMITTED):
-                return _tail(self._engine.logs(claim, offsets=self.offsets), self.offsets), ""
+                begin = self._near_end(claim)
+                return _tail(self._engine.logs(claim, offsets=begin), self.offsets), ""
             return self._of_result(claim)
         except DisintoError as error:
             return [], error.what
+
+    def _near_end(self, claim: Claim) -> Offsets:
+        """Where to begin to read: no more than the end is sent, and what lies before it may be much."""
+        if self._begun:
+            return self.offsets
+        self._begun = True
+        try:
+            ends = self._engine.offsets_since(claim, math.inf)
+        except DisintoError:
+            return self.offsets
+        return self.offsets | {
+            stream: max(self.offsets.get(stream, 0), end - TAIL_BYTES)
+            for stream, end in ends.items()
+        }
 
     def _of_result(self, claim: Claim | None) -> tuple[list[LogChunk], str]:
         live, settings = followed(self.site), self.site.settings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,15 +24,25 @@ CLAIM = Claim(key=RunKey(action_id="x", blob="b" * 40), phase=Phase.SUBMITTED, c
 
 
 class Engine:
-    """Has these logs, and gives them in chunks that end anywhere."""
+    """Has these logs, and gives them in chunks that end anywhere.
+
+    Attributes:
+        read: bytes that were given.
+    """
 
     def __init__(self, **logs: bytes) -> None:
         self.data = {Stream(name): data for name, data in logs.items()}
+        self.read = 0
+
+    def offsets_since(self, _claim: Claim, since: float) -> Mapping[Stream, int]:
+        assert since == math.inf
+        return {stream: len(data) for stream, data in self.data.items()}
 
     def logs(self, _claim: Claim, *, offsets: Mapping[Stream, int]) -> Iterator[LogChunk]:
         for stream, data in self.data.items():
             for at in range(offsets.get(stream, 0), len(data), 1000):
                 piece = data[at : at + 1000]
+                self.read += len(piece)
                 yield LogChunk(stream=stream, offset=at + len(piece), data=piece)
 
 
@@ -71,14 +82,17 @@ def _output(
     return texts, last, skipped
 
 
-def _engine(monkeypatch: pytest.MonkeyPatch, **logs: bytes) -> None:
-    monkeypatch.setattr(run_log, "_scheduler", lambda _site: Engine(**logs))
+def _engine(monkeypatch: pytest.MonkeyPatch, **logs: bytes) -> Engine:
+    engine = Engine(**logs)
+    monkeypatch.setattr(run_log, "_scheduler", lambda _site: engine)
+    return engine
 
 
 def test_a_long_log_shows_its_end(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = b"".join(b"%09d\n" % n for n in range(200_000))
-    _engine(monkeypatch, stdout=lines)
+    engine = _engine(monkeypatch, stdout=lines)
     texts, last, skipped = _output(site)
+    assert engine.read == TAIL_BYTES, "what is not sent is not read"
     assert lines.decode().endswith(texts["stdout"])
     assert TAIL_BYTES <= len(texts["stdout"]) < TAIL_BYTES + 2000
     assert skipped + len(texts["stdout"]) == len(lines)
