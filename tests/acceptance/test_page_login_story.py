@@ -1,151 +1,141 @@
-"""The page with accounts of a real forge, in a real browser: a person logs in there, sends an action, which
-waits until somebody else approves it on the forge; then it runs, and its result is seen.
+"""The page with accounts of a real forge, in a real browser and in each language: a person logs in there, and
+sends actions; one waits until somebody else approves it on the forge, runs, and its result is seen; another is
+refused there, and does not run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
-import tenacity
 
+from dispatcher.page.language import NAMES
 from tests.servers.bao import Bao
 from tests.servers.browser import browser
 from tests.servers.forgejo import PASSWORD, Account, Forgejo
 from tests.support.approval_story import Story, told
 from tests.support.page_on_forge import PageOnForge, page_on_forge
+from tests.support.page_visitor import Visitor, patiently
 
-if TYPE_CHECKING:
-    from selenium.webdriver import Chrome
+pytestmark = [
+    pytest.mark.needs("bao", "forgejo", "git", "chromium"),
+    pytest.mark.timeout(900),
+]
 
-pytestmark = pytest.mark.needs("bao", "forgejo", "git", "chromium")
-
-LOGIN = {
-    "en": ("ltr", "Log in with your account on the forge"),
-    "nl": ("ltr", "Aanmelden met uw account op de forge"),
-    "ar": ("rtl", "تسجيل الدخول بحسابك على المنصة"),
-}
-
-patiently = tenacity.retry(
-    stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.2), reraise=True
-)
+OTHERS = [pytest.param(code, marks=pytest.mark.thorough) for code in NAMES if code != "en"]
 
 
-@pytest.fixture
-def story(forge: Forgejo, bao_server: Bao, tmp_path: Path) -> Iterator[Story]:
-    with told(forge, bao_server, tmp_path) as story:
+@dataclass(kw_only=True)
+class Stage:
+    """A forge with its people, a dispatcher that follows it, and the page."""
+
+    story: Story
+    page: PageOnForge
+
+
+@pytest.fixture(scope="module")
+def stage(
+    forge: Forgejo, bao_server: Bao, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stage]:
+    root = tmp_path_factory.mktemp("story")
+    with pytest.MonkeyPatch.context() as patch, told(forge, bao_server, root) as story:
         story.forge.protect_main()
-        yield story
+        patch.setenv("OPS_TOKEN", story.forge.owner.token)
+        settings = story.stage.scene.open_settings()
+        with page_on_forge(settings, root, story.forge.owner) as page:
+            yield Stage(story=story, page=page)
 
 
-@pytest.fixture
-def page(story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PageOnForge]:
-    monkeypatch.setenv("OPS_TOKEN", story.forge.owner.token)
-    settings = story.stage.scene.open_settings()
-    with page_on_forge(settings, tmp_path, story.forge.owner) as page:
-        yield page
-
-
-class Person:
-    """Somebody at a browser."""
-
-    def __init__(self, chrome: Chrome, page: PageOnForge) -> None:
-        self.chrome, self.page = chrome, page
-
-    def opens(self, path: str) -> None:
-        self.chrome.get(f"{self.page.origin}{path}")
-
-    @patiently
-    def press(self, selector: str) -> None:
-        self.chrome.find_element("css selector", selector).click()
-
-    @patiently
-    def fill(self, selector: str, text: str) -> None:
-        box = self.chrome.find_element("css selector", selector)
-        box.clear()
-        box.send_keys(text)
-
-    @patiently
-    def reads(self, text: str) -> None:
-        shown = self.chrome.find_element("css selector", "main").text
-        assert text in shown, shown
-
-    @patiently
-    def is_at(self, path: str) -> None:
-        assert self.chrome.current_url == f"{self.page.origin}{path}"
-
-    def logs_in_at_the_forge(self, account: Account) -> None:
-        self.press("a[href^='/login/forge']")
-        self.fill("#user_name", account.login)
-        self.fill("#password", PASSWORD)
-        self.press("form[action='/user/login'] button")
-        self.press("#authorize-app")
-
-
+@pytest.mark.parametrize("code", ["en", *OTHERS])
 def test_a_person_sends_another_approves_and_the_result_is_seen(
-    story: Story, page: PageOnForge, tmp_path: Path
+    stage: Stage, tmp_path: Path, code: str
 ) -> None:
-    people = story.forge
+    story, people = stage.story, stage.story.forge
+    person = people.server.account(f"writer-{code}")
+    people.allow(person, "write")
     with browser(tmp_path / "profile") as chrome:
-        alice = Person(chrome, page)
-        for code, (direction, words) in LOGIN.items():
-            alice.opens(f"/new?lang={code}")
-            alice.reads(words)
-            assert chrome.find_element("css selector", "html").get_attribute("dir") == direction
-        alice.opens("/new?lang=en")
-        alice.logs_in_at_the_forge(people.alice)
-        alice.is_at("/new")
+        writer = Visitor(chrome, stage.page.origin, code)
+        writer.opens("/new")
+        writer.reads("Log in with your account on the forge")
+        logs_in(writer, person)
+        writer.is_at("/new")
 
-        alice.press("a[href='/new/danger']")
-        alice.fill("#id", "from-the-page")
-        alice.fill("#context", "because")
-        alice.press("button[value=check]")
-        alice.reads("Who may approve")
-        alice.press("button[value=send]")
-        alice.is_at("/")
-        (request,) = people.repo(people.owner, "GET", "/pulls", state="open")
-        assert request["user"]["login"] == people.alice.login
-        number = int(request["number"])
-
-        # She merges it herself, which is no approval.
-        people.merge(people.alice, number)
-        assert "| `from-the-page` | waiting |" in story.comment(number)
-        shows(alice, people.alice.login, "high")
-        assert story.submitted() == []
-
+        number = sends(stage, writer, f"approved-{code}", person)
+        # They merge it themselves, which is no approval.
+        people.merge(person, number)
+        assert f"| `approved-{code}` | waiting |" in story.comment(number)
+        shows(writer, f"approved-{code}", "Needs approval from", "high", exactly=(person.login,))
+        assert f"approved-{code}" not in story.submitted()
         people.review(people.boss, number)
-        assert story.result("from-the-page")["approved_by"] == [people.boss.login]
-        shows(alice, "succeeded", people.boss.login)
+        assert story.result(f"approved-{code}")["approved_by"] == [people.boss.login]
+        shows(writer, f"approved-{code}", "succeeded", exactly=(people.boss.login,))
 
-        # With her access her session ends, in words that she can act upon.
-        people.repo(people.owner, "DELETE", f"/collaborators/{people.alice.login}")
-        session = page.site.sessions.find(cookie_of(chrome))
-        assert session is not None
-        assert session.login is not None
-        session.login.checked -= 1_000
-        for code in LOGIN:
-            alice.opens(f"/?lang={code}")
-            if code == "en":
-                alice.reads("does not let you read the ops repo")
-            else:
-                alice.reads(LOGIN[code][1])
-        errors = [e for e in chrome.get_log("browser") if "Content Security" in e["message"]]  # type: ignore[no-untyped-call]
-        assert errors == []
+        number = sends(stage, writer, f"refused-{code}", person)
+        people.review(people.boss, number, "REQUEST_CHANGES")
+        people.merge(person, number)
+        comment = story.comment(number)
+        assert f"| `refused-{code}` | waiting |" in comment
+        assert f"{people.boss.login} rejected it" in comment
+        shows(
+            writer, f"refused-{code}", "The result is shown here as soon as it is in git.", "nobody"
+        )
+        assert f"refused-{code}" not in story.submitted()
+
+        loses_access(stage, writer, person)
+        assert writer.complaints() == []
+
+
+def logs_in(visitor: Visitor, account: Account) -> None:
+    """At the forge, which asks once whether the page may act for them."""
+    visitor.press("Log in with your account on the forge")
+    visitor.fill("#user_name", account.login)
+    visitor.fill("#password", PASSWORD)
+    visitor.press_on("form[action='/user/login'] button")
+    visitor.press_on("#authorize-app")
+
+
+def sends(stage: Stage, visitor: Visitor, action_id: str, person: Account) -> int:
+    """By the form, as a pull request, which is theirs; its number."""
+    visitor.opens("/new/danger")
+    visitor.fill("#id", action_id)
+    visitor.fill("#context", "because")
+    visitor.press("Show the file")
+    visitor.reads("Who may approve", exactly=(f'id = "{action_id}"',))
+    visitor.press("Send it")
+    visitor.is_at("/")
+    people = stage.story.forge
+    (request,) = [
+        each
+        for each in people.repo(people.owner, "GET", "/pulls", state="open")
+        if each["head"]["ref"] == f"disinto/{action_id}"
+    ]
+    assert request["user"]["login"] == person.login
+    return int(request["number"])
+
+
+def loses_access(stage: Stage, visitor: Visitor, person: Account) -> None:
+    """With it their session ends, in words that they can act upon."""
+    people, chrome = stage.story.forge, visitor.chrome
+    people.repo(people.owner, "DELETE", f"/collaborators/{person.login}")
+    found = chrome.get_cookie("disinto_session")
+    assert found is not None
+    assert (found["httpOnly"], found["sameSite"]) == (True, "Lax")
+    session = stage.page.site.sessions.find(str(found["value"]))
+    assert session is not None
+    assert session.login is not None
+    session.login.checked -= 1_000
+    visitor.opens("/")
+    visitor.reads("the forge does not let you read the ops repo")
+    visitor.opens("/")
+    visitor.reads("Log in with your account on the forge")
 
 
 @patiently
-def shows(person: Person, *texts: str) -> None:
-    """What the page of the action shows, once it has followed git."""
-    person.opens("/actions/from-the-page")
-    shown = person.chrome.find_element("css selector", "main").text
-    assert [text for text in texts if text.lower() not in shown.lower()] == [], shown
-
-
-def cookie_of(chrome: Chrome) -> str:
-    found = chrome.get_cookie("disinto_session")
-    assert found is not None
-    assert found["httpOnly"]
-    assert found["sameSite"] == "Lax"
-    return str(found["value"])
+def shows(visitor: Visitor, action_id: str, *messages: str, exactly: tuple[str, ...] = ()) -> None:
+    """What the page of an action shows, once it has followed git."""
+    visitor.opens(f"/actions/{action_id}")
+    shown = visitor.shown.casefold()
+    wanted = [*map(visitor.word, messages), *exactly]
+    assert [text for text in wanted if text.casefold() not in shown] == [], shown
