@@ -16,7 +16,7 @@ from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.fast_import import added, author, commit_stream, placed, removed
 from dispatcher.ops_repo.reader import entries_at
 from dispatcher.ops_repo.records import TREE_MODE, Entry, NewFile, Replaced
-from dispatcher.ops_repo.refs import OUTGOING
+from dispatcher.ops_repo.refs import OUTGOING, UNSYNCED
 
 FEW_CHANGES = 50
 """Maximum of names of one directory that are moved one by one."""
@@ -79,6 +79,7 @@ class Committer:
                 "--force",
                 "--date-format=raw",
                 stdin=commit_stream(settings, OUTGOING, stream, message, base=base),
+                config=UNSYNCED,
                 keep_fds=fds,
             )
         except GitFailed as failed:

@@ -86,7 +86,7 @@ class Pusher:
             refs[f"{space}/{kind}/{target.removeprefix('refs/')}"] = value.removeprefix("+")
             pattern = f"{'+' * (kind == 'forced')}{space}/{kind}/*:refs/*"
             exact += [pattern] if pattern not in exact else []
-        self._clone.refs.set_all(refs, durable=not self._scratch)
+        self._clone.refs.set_all(refs)
         try:
             yield exact
         finally:

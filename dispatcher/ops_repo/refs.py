@@ -36,6 +36,9 @@ LEAD_FOUND = "refs/disinto/lead-found"
 SEEN_LOST = "disinto-seen-lost"
 """File in the clone: the hash of a seen commit that could not be carried over."""
 
+UNSYNCED = {"core.fsync": "none"}
+"""git's configuration for refs that are of use to one command only."""
+
 
 class Refs:
     """Reads and sets the refs of one clone. Thread-safe."""
@@ -58,11 +61,10 @@ class Refs:
             )
             return done.code == 0
 
-    def set_all(self, refs: Mapping[str, str], *, durable: bool = True) -> None:
-        """Set these refs unconditionally; those with "" are removed.
+    def set_all(self, refs: Mapping[str, str]) -> None:
+        """Set these refs unconditionally, without syncing them to the disk; those with "" are removed.
 
-        Args:
-            durable: have them synced to the disk.
+        A clone that has a broken ref after a power cut is rebuilt.
         """
         lines = [f"update {n} {v}\n" if v else f"delete {n}\n" for n, v in refs.items()]
         with self._lock.held() as fds:
@@ -71,7 +73,7 @@ class Refs:
                 "update-ref",
                 "--stdin",
                 stdin="".join(lines).encode(),
-                config=None if durable else {"core.fsync": "none"},
+                config=UNSYNCED,
                 keep_fds=fds,
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Misconfigured, Unavailable
-from dispatcher.ops_repo import NewFile, OpsRepo, Tree
+from dispatcher.ops_repo import NewFile, OpsRepo, Tree, push
 from dispatcher.ops_repo import upkeep as upkeep_module
 from dispatcher.settings import OpsRepoSettings
 from tests.servers.git_remote import GitRemote
@@ -189,6 +190,21 @@ def test_a_clone_lost_between_two_renames_keeps_what_was_seen(
     git_dir.rename(git_dir.with_name("clone.git.old-1-1"))
     shutil.copytree(git_dir.with_name("clone.git.old-1-1"), git_dir.with_name("clone.git.new-1-1"))
     assert opened().fetch().seen == remote.head
+
+
+def test_refs_that_a_power_cut_broke_keep_nothing_from_being_published(
+    opened: Callable[[], OpsRepo], remote: GitRemote, git_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repo = opened()
+    repo.fetch()
+    for number, ref in ((1, "outgoing"), (2, f"push/{os.getpid()}-2/plain/heads/main")):
+        file = git_dir / "refs" / "disinto" / ref
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"")  # renamed, and never written
+        monkeypatch.setattr(push, "_PUSHES", itertools.count(2))
+        result = NewFile(path=f"vault/actions/x{number}.result.json", data=b"{}")
+        assert repo.publish([result], message="result").written == (result.path,)
+        assert remote.files()[result.path] == b"{}"
 
 
 @pytest.mark.parametrize(
