@@ -7,15 +7,9 @@ from __future__ import annotations
 
 from dispatcher.model.verdicts import Verdict
 
-_BY_VERDICT = {
-    Verdict.CANCELLED: "cancelled",
-    Verdict.LOST: "lost",
-    Verdict.TIMED_OUT: "late",
-    Verdict.REFUSED: "not_begun",
-    Verdict.EXPIRED: "not_begun",
-    Verdict.INVALID: "not_begun",
-    Verdict.UNPLACEABLE: "not_begun",
-}
+_BY_VERDICT = {Verdict.CANCELLED: "stopped", Verdict.LOST: "vanished"}
+
+LATE, NOT_BEGUN, OTHER = "late", "not_begun", "other"
 
 _KINDS = (
     # What was left comes first: whoever reads it has something to do.
@@ -32,15 +26,13 @@ _KINDS = (
     ("crash", ("the container ends by itself", "the new version does not stay")),
     ("unreachable", (": no connection to",)),
     ("no_answer", ("health-check took more than",)),
-    ("refused", ("Dokploy refused",)),
+    ("value", ("Dokploy refused",)),
     ("server", ("cannot be reached", "the server does not answer", "the server does not ")),
-    ("late", ("took more than", "not running after")),
+    (LATE, ("took more than", "not running after")),
 )
 """Kinds, each with phrases that show it; the first that fits counts."""
 
-OTHER = "other"
-
-KINDS = frozenset((*(kind for kind, _ in _KINDS), *_BY_VERDICT.values(), OTHER))
+KINDS = frozenset((*(kind for kind, _ in _KINDS), *_BY_VERDICT.values(), NOT_BEGUN, OTHER))
 """All kinds."""
 
 
@@ -51,4 +43,8 @@ def failure_of(said: str, verdict: Verdict) -> str:
         said: the error of the result, and the end of the run's output.
     """
     found = (kind for kind, phrases in _KINDS if any(phrase in said for phrase in phrases))
-    return next(found, "") or _BY_VERDICT.get(verdict, OTHER)
+    if kind := next(found, "") or _BY_VERDICT.get(verdict, ""):
+        return kind
+    if verdict is Verdict.TIMED_OUT:
+        return LATE
+    return OTHER if verdict.ran or verdict is Verdict.ERROR else NOT_BEGUN

@@ -139,13 +139,13 @@ STACK_FAILURES: Mapping[str, str] = {
     "no_answer": mark(
         "It was started, but answered nothing in time. Does it listen on the port that you gave?"
     ),
-    "refused": mark("The server refused a value. What the run said names it."),
+    "value": mark("The server refused a value. What the run said names it."),
     "server": mark(
         "The server did not answer, or did not do what it was asked for. Try again later."
     ),
     "late": mark("It took too long. Try again; if it happens again, tell the operator."),
-    "cancelled": mark("It was cancelled."),
-    "lost": mark(
+    "stopped": mark("It was cancelled."),
+    "vanished": mark(
         "Its run was lost, and nobody knows how far it came. Something may be left at the server."
     ),
     "not_begun": mark("Its run never began. The reason is beside its action."),

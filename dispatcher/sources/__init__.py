@@ -3,6 +3,7 @@ file in git, which is approved and run like every other.
 
 * ``base``: the interface, and what a source sees when it is asked
 * ``schedules``: one action per slot of a cron expression
+* ``slot_ids``, ``id_code``: their ids, which nobody can guess
 * ``slot_action``: problems of what a schedule would write
 * ``text``: the file of an action that a source wants
 
