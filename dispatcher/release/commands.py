@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -108,13 +109,17 @@ class Commands:
 
 
 def base_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What commands inherit of our environment: paths, locale, proxies and the settings of uv and pip."""
+    """What commands inherit of our environment: paths, locale, proxies and the settings of uv and pip. The
+    programs installed beside disinto come first, as in the unit, also for whoever deploys by hand.
+    """
     proxies = {name for each in _PROXIES for name in (each, each.lower())}
-    return {
+    kept = {
         name: value
         for name, value in environ.items()
         if name in _KEPT or name in proxies or name.startswith(_TOOLS)
     }
+    path = environ.get("PATH", "/usr/local/bin:/usr/bin:/bin")
+    return kept | {"PATH": f"{Path(sys.executable).parent}:{path}"}
 
 
 def _ended(code: int) -> str:

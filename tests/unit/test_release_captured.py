@@ -9,7 +9,7 @@ import pytest
 
 from dispatcher.errors import PermanentError
 from dispatcher.release.captured import captured, ended_wrongly
-from dispatcher.release.commands import CommandFailed
+from dispatcher.release.commands import CommandFailed, base_environment
 from dispatcher.release.system import SystemFailed
 from dispatcher.release.units import UnitFailed
 
@@ -44,3 +44,9 @@ def test_what_is_not_a_program_is_named(tmp_path: Path) -> None:
     file.touch()
     with pytest.raises(UnitFailed, match=r"file: [Pp]ermission denied"):
         captured([str(file)], timeout_s=60, failure=UnitFailed)
+
+
+def test_programs_beside_disinto_are_found_by_whoever_deploys_by_hand() -> None:
+    """Root's and sudo's PATH has no directory of uv, which the unit's has."""
+    beside = str(Path(sys.executable).parent)
+    assert base_environment({"PATH": "/usr/bin"})["PATH"] == f"{beside}:/usr/bin"
