@@ -75,20 +75,15 @@ class Scene:
         return InventoryEntry(kind="desktop", id=name, blob="b" * 40, result=name, entry=facts)
 
     def write(self, *names: str) -> None:
-        """What ``disinto desktop gateway`` does, with ``nginx -s reload``."""
+        """What ``disinto desktop gateway --reload`` does."""
         made = write_gateway(self.gateway.directory, [self.entry(name) for name in names])
         assert made.changed
-        subprocess.run([*self.gateway.command, "-s", "reload"], check=True, capture_output=True)
+        self.gateway.reload()
 
     def begin(self, name: str) -> Session:
         place = place_of(self.entry(name), Target.GATEWAY)
         own = credentials(IDS.index(name))
         return begin_session(place, own, username="ann", now=time.time(), until_s=None)
-
-    @eventually
-    def begun(self, name: str) -> Session:
-        """As soon as nginx has read the new files."""
-        return self.begin(name)
 
     def get(self, name: str, path: str = "/guacamole/") -> httpx.Response:
         url = f"https://{name}.{self.gateway.host}{path}"
@@ -112,7 +107,7 @@ def test_nginx_accepts_the_example(scene: Scene) -> None:
 
 def test_each_host_name_leads_to_its_desktop(scene: Scene) -> None:
     scene.write(*IDS)
-    sessions = {name: scene.begun(name) for name in IDS}
+    sessions = {name: scene.begin(name) for name in IDS}
     for name, session in sessions.items():
         assert list(scene.machines[name].sessions) == [session.token]
         assert session.url.startswith(f"https://{name}.{scene.gateway.host}/guacamole/#/client/")
@@ -131,20 +126,20 @@ def test_people_read_why_there_is_no_desktop(scene: Scene) -> None:
         scene.begin("desk-1")
     assert "disinto desktop gateway" in str(refused.value.remedy)
     scene.write(*IDS)
-    scene.begun("desk-1")
+    scene.begin("desk-1")
     scene.stop("desk-1")
     silent = scene.get("desk-1")
     assert silent.status_code == 502
     assert "The desktop does not answer" in silent.text
     scene.begin("desk-2")
     scene.write("desk-2")  # the other one was destroyed
-    eventually(lambda: _is(404, scene.get("desk-1")))()
+    assert scene.get("desk-1").status_code == 404
 
 
 def test_another_machine_at_the_same_address_gets_nothing(scene: Scene) -> None:
     """The provider gives addresses of destroyed machines to others."""
     scene.write(*IDS)
-    scene.begun("desk-1")
+    scene.begin("desk-1")
     port = scene.machines["desk-1"].port
     before = scene.entry("desk-1")
     scene.stop("desk-1")
@@ -160,7 +155,7 @@ def test_another_machine_at_the_same_address_gets_nothing(scene: Scene) -> None:
 
 def test_no_token_is_in_its_log_nor_goes_where_it_is_not_encrypted(scene: Scene) -> None:
     scene.write(*IDS)
-    scene.begun("desk-1")
+    scene.begin("desk-1")
     scene.get("desk-1", "/guacamole/websocket-tunnel?token=CANARY")
     scene.stop("desk-1")
     assert scene.get("desk-1", "/guacamole/websocket-tunnel?token=CANARY").status_code == 502
@@ -172,10 +167,6 @@ def test_no_token_is_in_its_log_nor_goes_where_it_is_not_encrypted(scene: Scene)
     assert plain.headers["Location"] == f"https://desk-1.{gateways.DOMAIN}/guacamole/"
     eventually(lambda: _in("/guacamole/websocket-tunnel", scene.gateway.log))()
     assert "CANARY" not in scene.gateway.log
-
-
-def _is(status: int, answer: httpx.Response) -> None:
-    assert answer.status_code == status
 
 
 def _in(part: str, whole: str) -> None:

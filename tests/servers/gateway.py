@@ -74,6 +74,25 @@ class Gateway:
         """What nginx has logged."""
         return "".join(file.read_text() for file in self.home.glob("*.log"))
 
+    def reload(self) -> None:
+        """Have nginx read its files again, until the worker with the old ones has gone.
+
+        Until then the old one may still accept a connection.
+        """
+        before = self._workers()
+        subprocess.run([*self.command, "-s", "reload"], check=True, capture_output=True)
+        self._gone(before)
+
+    def _workers(self) -> set[str]:
+        main = (self.home / "pid").read_text().strip()
+        return set(Path(f"/proc/{main}/task/{main}/children").read_text().split())
+
+    @tenacity.retry(
+        stop=tenacity.stop_after_delay(20), wait=tenacity.wait_fixed(0.02), reraise=True
+    )
+    def _gone(self, workers: set[str]) -> None:
+        assert not workers & self._workers(), self.log
+
     @contextmanager
     def resolving(self) -> Iterator[None]:
         """This process finds the gateway by its names, and trusts its certificate."""
