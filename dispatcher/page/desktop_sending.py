@@ -23,13 +23,11 @@ from dispatcher.page.acting import (
 from dispatcher.page.desktop_reading import open_view
 from dispatcher.page.language import mark
 from dispatcher.page.preview import Preview, preview
-from dispatcher.page.problems import FieldError, Problem
+from dispatcher.page.problems import UNREADABLE, FieldError, Problem
 from dispatcher.page.sessions import Person
 from dispatcher.page.site import Site
 from dispatcher.provision.params import BadParams
 from dispatcher.schemas import FormulaSchema
-
-UNREADABLE = mark("some of what you entered is not right; nothing was sent")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,17 +139,7 @@ def send_creation(
     with sending(site, person) as client:
         client.look()
         made = new_desktop(site, kit_of(client), params, action_id=action_id)
-        return send_new(site, client, made)
-
-
-def send_new(site: Site, client: SubmissionClient, made: NewAction) -> SentAbout:
-    """Send an action of ``new_desktop``.
-
-    Raises:
-        InvalidInput, AlreadyThere, NeedsSignature, Unavailable, Denied, Misconfigured, Conflict: see
-            ``send``.
-    """
-    return send_about(site, client, made.id, made)
+        return send_about(site, client, made.id, made)
 
 
 def destroy(site: Site, person: Person, desktop_id: str) -> SentAbout:

@@ -19,6 +19,8 @@ from dispatcher.operate.provisioned import CREATING, DESTROYED, UNKNOWN
 from dispatcher.page.desktop_probes import Prober, Probes
 from dispatcher.page.desktop_reading import DesktopsView, Reading, open_view
 from dispatcher.page.resource_runs import (
+    ABANDONED,
+    FAILED,
     MOST_FAILURES,
     SAID_LIMIT,
     failure,
@@ -28,8 +30,6 @@ from dispatcher.page.resource_runs import (
 from dispatcher.page.sessions import Person
 from dispatcher.page.site import Site
 from dispatcher.status.overview import OpenAction
-
-FAILED, ABANDONED = "FAILED", "ABANDONED"
 
 STATES = (*(state.value for state in LifeCycle), CREATING, FAILED, ABANDONED, UNKNOWN)
 """All states that a desktop may have."""

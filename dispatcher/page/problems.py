@@ -21,6 +21,9 @@ from dispatcher.page.language import mark
 
 MEDIA_TYPE = "application/problem+json"
 
+UNREADABLE = mark("some of what you entered is not right; nothing was sent")
+"""What is said above a form whose fields have errors."""
+
 RETRY_S = 5
 """Seconds after which what is unavailable may be retried."""
 

@@ -13,6 +13,12 @@ from dispatcher.page.index import Filter
 from dispatcher.page.resource_reading import ResourceReading
 from dispatcher.status.overview import OpenAction, State
 
+FAILED = "FAILED"
+"""State of what a run made nothing of."""
+
+ABANDONED = "ABANDONED"
+"""State of what a run was killed at that may have left something."""
+
 FAILURES_S = 86_400.0
 """Seconds for which a run that made nothing is listed."""
 

@@ -32,7 +32,7 @@ from dispatcher.page.acting import (
 )
 from dispatcher.page.language import mark
 from dispatcher.page.preview import Preview, preview
-from dispatcher.page.problems import FieldError, Problem
+from dispatcher.page.problems import UNREADABLE, FieldError, Problem
 from dispatcher.page.sessions import Person
 from dispatcher.page.site import Site
 from dispatcher.page.stack_reading import MISSING, SET_UP, Reading, open_view
@@ -45,8 +45,6 @@ from dispatcher.stack.params import (
     environment_of,
     image_of,
 )
-
-UNREADABLE = mark("some of what you entered is not right; nothing was sent")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

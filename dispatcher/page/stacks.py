@@ -5,7 +5,7 @@ removed, of the status file how far that is.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from urllib.parse import urlsplit
@@ -20,6 +20,8 @@ from dispatcher.page.language import mark
 from dispatcher.page.problems import RETRY_S, Problem
 from dispatcher.page.resource_reading import is_person
 from dispatcher.page.resource_runs import (
+    ABANDONED,
+    FAILED,
     MOST_FAILURES,
     SAID_LIMIT,
     RunSeen,
@@ -35,7 +37,6 @@ from dispatcher.stack.lifecycle import DEPLOYING
 from dispatcher.stack.lifecycle import Stage as LifeCycle
 
 RUNNING, UPDATING, DESTROYING = "RUNNING", "UPDATING", "DESTROYING"
-FAILED, ABANDONED = "FAILED", "ABANDONED"
 
 STATES = (
     CREATING,
@@ -348,10 +349,8 @@ def _asked(
     stack_id: str, state: str, params: Mapping[str, object], *, since: str | None, owner: str
 ) -> StackCard:
     """What an action asks for, as far as it is text."""
-    text: Callable[[str], str] = lambda key: str(params.get(key) or "")[:300]  # noqa: E731
-    return StackCard(
-        id=stack_id, name=text("name"), image=text("image"), state=state, since=since, owner=owner
-    )
+    name, image = (str(params.get(key) or "")[:300] for key in ("name", "image"))
+    return StackCard(id=stack_id, name=name, image=image, state=state, since=since, owner=owner)
 
 
 def web_address(text: str) -> str:

@@ -25,14 +25,13 @@ from dispatcher.page.action_form import (
 from dispatcher.page.answers import Answer, Redirect, View
 from dispatcher.page.language import mark
 from dispatcher.page.preview import Preview, preview
-from dispatcher.page.problems import FieldError, Problem
+from dispatcher.page.problems import UNREADABLE, FieldError, Problem
 from dispatcher.page.routing import Page
 from dispatcher.page.sessions import SENT
 from dispatcher.page.visit import Visit
 from dispatcher.schemas import params_problems
 
 TITLE = mark("New action")
-UNREADABLE = mark("some of what you entered is not right; nothing was sent")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

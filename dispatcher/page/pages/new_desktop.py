@@ -9,23 +9,21 @@ import tomli_w
 from dispatcher.errors import InvalidInput
 from dispatcher.model.names import is_id
 from dispatcher.operate.submission_client import SubmissionClient
-from dispatcher.page.acting import file_of, sending
+from dispatcher.page.acting import file_of, send_about, sending
 from dispatcher.page.action_form import errors_of
 from dispatcher.page.answers import Answer, Redirect, View
 from dispatcher.page.desktop_reading import open_view
 from dispatcher.page.desktop_sending import (
-    UNREADABLE,
     Kit,
     kit_of,
     new_desktop,
-    send_new,
 )
 from dispatcher.page.desktop_wizard import ID, Step, Wizard, as_before, begin, entered, until
 from dispatcher.page.desktops import desktop_card
 from dispatcher.page.language import mark
 from dispatcher.page.pages.desktops import after_sending
 from dispatcher.page.preview import preview
-from dispatcher.page.problems import FieldError, Problem
+from dispatcher.page.problems import UNREADABLE, FieldError, Problem
 from dispatcher.page.resource_runs import SAID_LIMIT
 from dispatcher.page.routing import Page
 from dispatcher.page.visit import Visit
@@ -98,7 +96,7 @@ def _send(visit: Visit, client: SubmissionClient, kit: Kit, wizard: Wizard) -> A
         return _refused(visit, wizard, errors)
     try:
         made = new_desktop(visit.site, kit, params, action_id=wizard.value(ID).strip())
-        sent = send_new(visit.site, client, made)
+        sent = send_about(visit.site, client, made.id, made)
     except InvalidInput as error:
         return _refused(visit, wizard, errors_of(error.problems, wizard.fields))
     except Problem as problem:

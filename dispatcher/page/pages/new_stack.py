@@ -14,12 +14,12 @@ from dispatcher.page.answers import Answer, Redirect, View
 from dispatcher.page.language import mark
 from dispatcher.page.pages.stacks import after_sending
 from dispatcher.page.preview import preview
-from dispatcher.page.problems import FieldError, Problem
+from dispatcher.page.problems import UNREADABLE, FieldError, Problem
 from dispatcher.page.resource_runs import SAID_LIMIT
 from dispatcher.page.routing import Page
 from dispatcher.page.stack_form import StackForm, as_before, begin, entered
 from dispatcher.page.stack_reading import open_view
-from dispatcher.page.stack_sending import UNREADABLE, StackKit, kit_of, new_stack
+from dispatcher.page.stack_sending import StackKit, kit_of, new_stack
 from dispatcher.page.stacks import StackCard, stack_card
 from dispatcher.page.visit import Visit
 from dispatcher.schemas import params_problems

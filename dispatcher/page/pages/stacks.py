@@ -11,13 +11,12 @@ from dispatcher.page.acting import SentAbout, sending
 from dispatcher.page.action_form import errors_of
 from dispatcher.page.answers import Answer, Data, Redirect, View
 from dispatcher.page.language import mark
-from dispatcher.page.problems import Problem
+from dispatcher.page.problems import UNREADABLE, Problem
 from dispatcher.page.protection import FORM_TOKEN
 from dispatcher.page.routing import Page
 from dispatcher.page.sessions import SENT
 from dispatcher.page.stack_form import StackForm, begin, entered
 from dispatcher.page.stack_sending import (
-    UNREADABLE,
     WantedUpdate,
     destroy,
     kit_of,
