@@ -1,17 +1,31 @@
-"""Latency from the end of a formula on Nomad to its result on the remote, one action at a time."""
+"""Latency from the end of a formula on Nomad to its result on the remote, one action at a time: by Nomad's
+own report of the end, and by the runner's notice.
+"""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from bench import latency
 from bench.figures import Figure
 from bench.nomad_stage import agent, scene_on
 from bench.stage import Stage
+from dispatcher.devservers.ports import free_ports
 
 ACTIONS = 25
 GOAL_S = 0.4
 
 
 def measure(stage: Stage, *, actions: int = ACTIONS) -> list[Figure]:
-    """As ``bench.latency``, with Nomad's own reporting of the end in between."""
-    with agent() as server, scene_on(stage, server) as scene:
-        return [latency.figure("nomad_latency", scene, actions, goal_s=GOAL_S)]
+    """As ``bench.latency``, with the report of the end in between."""
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    with agent() as server:
+        with scene_on(stage, server) as scene:
+            by_events = latency.figure("nomad_latency", scene, actions, goal_s=GOAL_S)
+        with scene_on(
+            stage, server, nomad={"listener_url": url}, http={"listen": url.removeprefix("http://")}
+        ) as scene:
+            by_notices = latency.figure("nomad_latency", scene, actions, goal_s=GOAL_S)
+    what = f"{by_notices.what}, with `[nomad] listener_url`"
+    return [by_events, replace(by_notices, what=what)]

@@ -225,6 +225,7 @@ def listener(
         wake=service.look_now,
         hook=hook,
         issues=sidecars.watcher.hurry if sidecars else lambda _repository: None,
+        ended=components.scheduler.told,
     )
     return Listener(app, listen=components.settings.http.listen)
 

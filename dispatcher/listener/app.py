@@ -11,12 +11,13 @@ from dispatcher.listener import exchange
 from dispatcher.listener.exchange import Pages, Receive, Reply, Scope
 from dispatcher.listener.hooks import Outcome, PushHook
 from dispatcher.model.health import Health
+from dispatcher.model.payload import END_NOTICE_BYTES, END_NOTICE_PATH
 from dispatcher.model.times import known_time
 from dispatcher.status.metrics import CONTENT_TYPE, Metrics
 
 
 class App(Pages):
-    """``POST /hooks/push``, ``GET /healthz``, ``GET /readyz``, ``GET /metrics``.
+    """``POST /hooks/push``, ``POST /runs/ended``, ``GET /healthz``, ``GET /readyz``, ``GET /metrics``.
 
     Everything it calls is quick and touches no network, so it runs on the listener's own thread.
 
@@ -26,6 +27,8 @@ class App(Pages):
         wake: called to poll the remote now; must not block.
         hook: None if no webhook secret is configured; the endpoint then reports that.
         issues: called to read the issues of a repository now; must not block.
+        ended: called with what a runner sends when its formula has ended; must not block. Returns whether
+            it is from the runner of a run in flight.
         clock: seconds since the epoch.
     """
 
@@ -37,6 +40,7 @@ class App(Pages):
         wake: Callable[[], None],
         hook: PushHook | None,
         issues: Callable[[str], None] = lambda _repository: None,
+        ended: Callable[[bytes], bool] = lambda _notice: False,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._health = health
@@ -44,11 +48,12 @@ class App(Pages):
         metrics.hooks_begin(Outcome)
         self._wake = wake
         self._hook = hook
-        self._issues = issues
+        self._issues, self._run_ended = issues, ended
         self._clock = clock
         super().__init__(
             {
                 "/hooks/push": ("POST", self._push),
+                END_NOTICE_PATH: ("POST", self._ended),
                 "/healthz": ("GET", self._healthz),
                 "/readyz": ("GET", self._readyz),
                 "/metrics": ("GET", self._measured),
@@ -71,6 +76,14 @@ class App(Pages):
         elif judgement.outcome is Outcome.ISSUES:
             self._issues(judgement.repository)
         return exchange.text(exchange.STATUS[judgement.outcome], judgement.reason)
+
+    async def _ended(self, _scope: Scope, receive: Receive) -> Reply:
+        notice = await exchange.body_of(receive, limit=END_NOTICE_BYTES)
+        if notice is None:
+            return exchange.too_large(END_NOTICE_BYTES)
+        if not self._run_ended(notice):
+            return exchange.text(HTTPStatus.FORBIDDEN, "not from the runner of a run in flight")
+        return exchange.text(HTTPStatus.ACCEPTED, "its outcome will be read")
 
     async def _healthz(self, _scope: Scope, _receive: Receive) -> Reply:
         health, now = self._health(), self._clock()

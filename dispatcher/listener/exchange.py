@@ -82,6 +82,16 @@ async def judged(hook: PushHook, scope: Scope, receive: Receive) -> Judgement | 
     Raises:
         Disconnected: the request is incomplete.
     """
+    body = await body_of(receive)
+    return None if body is None else hook.judge(_signatures(scope), body)
+
+
+async def body_of(receive: Receive, *, limit: int = BODY_LIMIT) -> bytes | None:
+    """The body of a request; None if it is larger than ``limit`` bytes.
+
+    Raises:
+        Disconnected: the request is incomplete.
+    """
     body = bytearray()
     more = True
     while more:
@@ -89,15 +99,15 @@ async def judged(hook: PushHook, scope: Scope, receive: Receive) -> Judgement | 
         if message["type"] == "http.disconnect":
             raise Disconnected
         body += message.get("body", b"")
-        if len(body) > BODY_LIMIT:
+        if len(body) > limit:
             return None
         more = message.get("more_body", False)
-    return hook.judge(_signatures(scope), bytes(body))
+    return bytes(body)
 
 
-def too_large() -> Reply:
-    """The reply to a body beyond ``BODY_LIMIT``."""
-    return text(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"over {BODY_LIMIT} bytes")
+def too_large(limit: int = BODY_LIMIT) -> Reply:
+    """The reply to a body beyond a limit in bytes."""
+    return text(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"over {limit} bytes")
 
 
 def text(status: HTTPStatus, line: str) -> Reply:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from dispatcher.errors import Dependency
+from dispatcher.ledger.base import Note
 from dispatcher.loop.components import Components
 from dispatcher.loop.pollers import Pauses, Pollers
 from dispatcher.loop.tombstones import Lost, Recall, keep, recall, record, vanished_results
@@ -115,6 +116,7 @@ class Heads:
         self._led, self._know, self._arrived = led, know, arrived
         self._recalled: Recall | None = None
         self._moves: list[_Move] = []
+        self._note: Note | None = None
         self._behind = False
         self._followers: list[Callable[[], None]] = []
         self._writing: set[str] = set()
@@ -334,7 +336,7 @@ class Heads:
             claims += keep_withdrawn(
                 self._components, move.former, commit=move.commit, led=self._led
             )
-        record(self._components, moves[-1].commit, led=self._led)
+        self._note = record(self._components, moves[-1].commit, before=self._note, led=self._led)
         return claims
 
     def _recorded(self, moves: tuple[_Move, ...], claims: list[Claim]) -> None:

@@ -1,7 +1,7 @@
 """The whole output of runs, on its way from the engine to the remote.
 
-When a run has ended, its output is read once, compressed, and written to a file in the state
-directory, whose digest goes into the result. The writer of results pushes the file with the result
+When a run has ended, its output is read once (short output is in the outcome), compressed, and written
+to a file in the state directory, whose digest goes into the result. The writer of results pushes the file with the result
 (``ops_repo.output_refs``), or before it, never after. If the remote does not take it, or the file is
 gone (another dispatcher took over), the result is made again, and says so.
 
@@ -15,6 +15,7 @@ kept for a while.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import threading
 import time
@@ -109,7 +110,7 @@ class KeptOutputs:
         expected = _reported(outcome)
         if not expected and outcome.logs:
             return ResultOutput(missing="the runner did not report what it wrote")
-        return self._collect(claim, expected) if expected else None
+        return self._collect(claim, expected, _short(outcome, expected)) if expected else None
 
     def collect_again(self, claim: Claim, output: ResultOutput) -> ResultOutput | None:
         """See ``output_keeping.Outputs``."""
@@ -117,17 +118,19 @@ class KeptOutputs:
         if not kept:
             return output
         expected = {Stream(name): Expected(size=each.bytes) for name, each in kept.items()}
-        again = self._collect(claim, expected)
+        again = self._collect(claim, expected, {})
         if again is not None and not again.missing and dict(again.streams()) != kept:
             return ResultOutput(missing="the engine has other output than before")
         return again
 
-    def _collect(self, claim: Claim, expected: Mapping[Stream, Expected]) -> ResultOutput | None:
+    def _collect(
+        self, claim: Claim, expected: Mapping[Stream, Expected], short: Mapping[Stream, bytes]
+    ) -> ResultOutput | None:
         if self._resting():
             return ResultOutput(missing=self._trouble)
         if not self._slots.acquire(blocking=False):
             return ResultOutput(missing="the engine is still sending the output of other runs")
-        reading = _Reading(expected=expected)
+        reading = _Reading(expected=expected, short=short)
         thread = threading.Thread(
             target=self._read, args=(claim, reading), name="output-reader", daemon=True
         )
@@ -231,7 +234,10 @@ class KeptOutputs:
             for stream, expected in reading.expected.items()
         }
         try:
-            self._receive(claim, reading, writings)
+            for stream, data in reading.short.items():
+                writings[stream].write(data)
+            if not reading.short:
+                self._receive(claim, reading, writings)
             if reading.given_up.is_set():
                 return None
             for writing in writings.values():
@@ -275,12 +281,14 @@ class _Reading:
 
     Attributes:
         expected: by stream.
+        short: all of it, by stream, if the outcome has it.
         done: set at the end.
         given_up: set when nobody waits for it any more.
         why: why there is none.
     """
 
     expected: Mapping[Stream, Expected]
+    short: Mapping[Stream, bytes]
     done: threading.Event = field(default_factory=threading.Event)
     given_up: threading.Event = field(default_factory=threading.Event)
     output: ResultOutput | None = None
@@ -297,6 +305,19 @@ def _reported(outcome: Outcome) -> dict[Stream, Expected]:
     except (ValueError, TypeError, AttributeError):
         return {}
     return {stream: expected for stream, expected in reported.items() if expected.size > 0}
+
+
+def _short(outcome: Outcome, expected: Mapping[Stream, Expected]) -> dict[Stream, bytes]:
+    """What the outcome has of these streams; empty unless that is all that the runner wrote."""
+    try:
+        found = {
+            stream: base64.b64decode(outcome.short_output[stream.value], validate=True)
+            for stream in expected
+        }
+    except (ValueError, TypeError, KeyError):
+        return {}
+    digests = {stream: hashlib.sha256(data).hexdigest() for stream, data in found.items()}
+    return found if all(digests[s] == each.sha256 for s, each in expected.items()) else {}
 
 
 def _digest(path: Path) -> str:

@@ -1,7 +1,7 @@
 """Reads what runs report about themselves, for people. No decision depends on it.
 
 A run is read every few seconds while it reports; one that reported nothing is read ever more rarely, and
-a pass reads a few runs only. So hundreds of runs cost an engine a few small reads a second.
+a pass reads a few runs only. One that ends at once is not read at all. So hundreds of runs cost an engine a few small reads a second.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class ProgressPoll:
         if not running or now < self._due_at or not self._pollers.free(None, NAME):
             return
         self._due_at = now + EVERY_S
-        reads = {key: self._reads.setdefault(key, _Read(due_at=now)) for key in running}
+        reads = {key: self._reads.setdefault(key, _Read(due_at=now + EVERY_S)) for key in running}
         due = sorted((r.due_at, key.token, key) for key, r in reads.items() if r.due_at <= now)
         batch = [running[key] for _, _, key in due[:AT_ONCE]]
         if batch:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from dispatcher.errors import Conflict, DisintoError, Unavailable
-from dispatcher.ledger.base import AlreadyClaimed, ClaimTooLarge
+from dispatcher.ledger.base import AlreadyClaimed, ClaimTooLarge, Note
 from dispatcher.loop.components import Components
 from dispatcher.model.result import RESULT_LIMIT, Result
 from dispatcher.model.run import Claim, Phase, RunKey
@@ -208,26 +208,35 @@ def keep(
     raise Conflict(f"the claim of {lost.action_id} keeps changing")
 
 
-def record(components: Components, commit: str, *, led: Callable[[], None]) -> None:
+def record(
+    components: Components, commit: str, *, before: Note | None, led: Callable[[], None]
+) -> Note | None:
     """Record that the consequences of this head are recorded, first in the ledger, so that the
     clone's copy is never newer.
+
+    Args:
+        before: the note as this function returned it last: it is read only if it has changed since.
 
     Raises:
         Unavailable: ledger or clone cannot be written.
         LeadLost: see ``keep``.
     """
+    note = before
     for _ in range(ATTEMPTS):
-        note = components.ledger.note(NOTE)
+        note = note or components.ledger.note(NOTE)
         if note is not None and note.text == commit:
             break
         led()
         try:
-            components.ledger.write_note(NOTE, commit, version=note.version if note else 0)
+            version = note.version if note else 0
+            note = components.ledger.write_note(NOTE, commit, version=version)
         except Conflict:
+            note = None
             continue
         break
     led()
     components.repo.mark_seen(commit)
+    return note
 
 
 def _results(components: Components, commits: Iterable[str]) -> dict[str, tuple[str, str]]:

@@ -279,6 +279,26 @@ def _mac(text: bytes, key: str) -> bytes:
     return hmac.digest(key.encode(), text, "sha256").hex().encode()
 
 
+END_NOTICE_PATH = "/runs/ended"
+"""Where ``serve`` takes notices of runners that a run has ended."""
+
+END_NOTICE_BYTES = 1_024
+"""No runner sends a longer one."""
+
+
+def decode_end_notice(data: bytes) -> tuple[str, str]:
+    """Job and allocation that a notice names, which nothing proves yet.
+
+    Raises:
+        ValueError: it is no notice.
+    """
+    try:
+        plain = json.loads(data)
+        return str(plain["job"]), str(plain["alloc"])
+    except (TypeError, KeyError, RecursionError):
+        raise ValueError("not a notice") from None
+
+
 TOO_DEEP = f"the outputs are nested more than {OUTPUT_LEVELS} levels deep and were left out"
 
 

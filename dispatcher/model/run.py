@@ -254,6 +254,7 @@ class RunSpec:
         job_class: in which the run executes; for the engine.
         meta: of its job, for people who read it there. Nothing secret.
         outcome_key: see ``Claim``. The formula never gets it. Kept out of ``repr``.
+        listener_url: where the runner says that it has ended; "" for nowhere.
     """
 
     key: RunKey
@@ -283,6 +284,7 @@ class RunSpec:
     job_class: str = "runner"
     meta: dict[str, str] = field(default_factory=dict)
     outcome_key: str = field(default="", repr=False)
+    listener_url: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -301,6 +303,7 @@ class Outcome:
         outputs: what a provisioning formula hands back; never a secret.
         written: what the runner wrote to its logs, by stream: bytes, and their SHA-256 (hex). Empty
             if it did not report that.
+        short_output: the whole of that, by stream, as base64; empty if it is long.
     """
 
     verdict: Verdict
@@ -313,6 +316,7 @@ class Outcome:
     logs: str = ""
     outputs: dict[str, object] = field(default_factory=dict)
     written: dict[str, tuple[int, str]] = field(default_factory=dict)
+    short_output: dict[str, str] = field(default_factory=dict)
 
 
 class RunState(StrEnum):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import codecs
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from dispatcher.model.payload import TOO_DEEP, encode_outcome, unfit_outputs
@@ -64,6 +65,14 @@ class Tail:
         text = secrets.redact_text(self._text[-2 * LOG_CHARACTERS :])
         text = harmless(text)
         return secrets.redact_text(text)[-LOG_CHARACTERS:]
+
+
+def encode_short(streams: Mapping[str, bytes | None]) -> dict[str, str]:
+    """The whole of all streams for the outcome; nothing if one of them (None) is too long for that."""
+    found = {name: data for name, data in streams.items() if data is not None}
+    if len(found) < len(streams):
+        return {}
+    return {name: base64.b64encode(data).decode() for name, data in found.items() if data}
 
 
 def read_outputs(path: str, secrets: Secrets) -> tuple[dict[str, object], str]:

@@ -19,9 +19,10 @@ from dispatcher.model.verdicts import Verdict
 from dispatcher.runner import credentials, formula
 from dispatcher.runner.collected import await_collected
 from dispatcher.runner.dynamic import Fetched, ended_before, variables
+from dispatcher.runner.end_notice import send_end_notice
 from dispatcher.runner.memory import Memory
 from dispatcher.runner.options import USAGE, BadUsage, Options, parse
-from dispatcher.runner.outcome import OutcomeFile, Tail, read_outputs
+from dispatcher.runner.outcome import OutcomeFile, Tail, encode_short, read_outputs
 from dispatcher.runner.process import end_all, guard_runner, spawn
 from dispatcher.runner.progress import EVERY_S, ProgressFile
 from dispatcher.runner.redact import Redactor, Secrets
@@ -68,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         _tell(f"disinto: {options.outcome} cannot be written: {error.strerror}")
         return outcome.exit_code or Exit.IOERR
+    send_end_notice(run.listener_url, key=run.outcome_key)
     if not options.spool and outcome.written:
         run.await_collected(outcome)
     return outcome.exit_code
@@ -121,13 +123,13 @@ class _Run:
 
     Attributes:
         outcome_file: open once the formula may start.
-        outcome_key: of the payload; "" until it is read.
+        outcome_key, listener_url: of the payload; "" until it is read.
         begun: True from right before the grant is used.
     """
 
     def __init__(self, options: Options, signals: Signals) -> None:
         self.outcome_file = OutcomeFile(options.outcome)
-        self.outcome_key = ""
+        self.outcome_key = self.listener_url = ""
         self._options = options
         self._signals = signals
         self._workspace: formula.Workspace | None = None
@@ -142,6 +144,7 @@ class _Run:
             _announce(options.lock_fd)
         payload = decode_payload(_read_payload(options.payload))
         self.outcome_key = payload.spec.outcome_key
+        self.listener_url = payload.spec.listener_url
         if options.cancel_reason and os.path.exists(options.cancel_reason):  # noqa: PTH110
             raise Stopped
         spec = payload.spec
@@ -220,6 +223,7 @@ class _Run:
             tick=progress.look,
             tick_s=EVERY_S,
         ).run()
+        written = {n: stream.sink.written for n, stream in zip(_STREAMS, streams, strict=True)}
         outputs, trouble = read_outputs(workspace.outputs, secrets)
         verdict, code, number = _verdict(end, sandboxed=bool(sandbox))
         if verdict is Verdict.FAILED:
@@ -237,10 +241,8 @@ class _Run:
             finished_at=end.finished_at,
             logs=tail.text(secrets),
             outputs=outputs,
-            written={
-                name: stream.sink.written.report
-                for name, stream in zip(_STREAMS, streams, strict=True)
-            },
+            written={name: each.report for name, each in written.items()},
+            short_output=encode_short({name: each.whole for name, each in written.items()}),
         )
 
     def _start(

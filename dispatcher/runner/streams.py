@@ -21,18 +21,29 @@ _PENDING_LIMIT = 256 * 1024
 _PIPE_PIECE = 4096  # PIPE_BUF: a pipe that polls writable takes as much without blocking
 
 
+SHORT_BYTES = 4 * 1024
+"""Bytes of a stream up to which its whole is in the outcome, so that no log has to be read for it."""
+
+
 class Written:
     """Counts and digests what is written to a log: a formula may write there itself, and an engine
-    may drop parts of it.
+    may drop parts of it. Keeps the beginning.
     """
 
     def __init__(self) -> None:
         self._size, self._digest = 0, hashlib.sha256()
+        self._beginning = b""
 
     def add(self, data: bytes) -> None:
         """Note what is written."""
+        self._beginning += data[: max(0, SHORT_BYTES - self._size)]
         self._size += len(data)
         self._digest.update(data)
+
+    @property
+    def whole(self) -> bytes | None:
+        """All of it; None if that is more than ``SHORT_BYTES``."""
+        return self._beginning if self._size <= SHORT_BYTES else None
 
     @property
     def report(self) -> tuple[int, str]:

@@ -82,6 +82,9 @@ class FakeScheduler:
     def offsets_since(self, claim: Claim, since: float) -> Mapping[Stream, int]:
         return {}
 
+    def told(self, notice: bytes) -> bool:
+        return False
+
     def progress(self, claims: Collection[Claim]) -> Mapping[RunKey, Progress]:
         return {c.key: self.reported[c.key] for c in claims if c.key in self.reported}
 

@@ -186,6 +186,9 @@ class ToyScheduler:
                 offsets[stream] = offset
         return offsets
 
+    def told(self, notice: bytes) -> bool:
+        return False
+
     def progress(self, claims: Collection[Claim]) -> Mapping[RunKey, Progress]:
         found = {}
         for claim in claims:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import json
@@ -9,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +110,41 @@ def test_both_streams_are_kept_by_digests_that_can_be_checked(tmp_path: Path) ->
     assert kept.missing("x", output) == ""
     again = outputs(tmp_path / "other", engine).collect_again(CLAIM, output)
     assert again == output, "the same bytes give the same digest, by another dispatcher too"
+
+
+def short_of(chunks: Chunks) -> dict[str, str]:
+    return {stream.value: base64.b64encode(data).decode() for stream, data in chunks}
+
+
+def test_short_output_is_taken_from_the_outcome(tmp_path: Path) -> None:
+    engine = Engine([(Stream.STDERR, b"oh"), (Stream.STDOUT, b"\xff a line\n")])
+    kept = outputs(tmp_path, engine)
+    output = kept.collect(CLAIM, replace(engine.outcome, short_output=short_of(engine.chunks)))
+    assert output is not None
+    assert bytes_of(kept, output) == {"stdout": b"\xff a line\n", "stderr": b"oh"}
+    assert engine.calls == 0
+    assert output == outputs(tmp_path / "read", engine).collect(CLAIM, engine.outcome)
+    assert engine.calls == 1
+
+
+@pytest.mark.parametrize(
+    "short",
+    [
+        {"stdout": "not base64!"},
+        short_of([(Stream.STDOUT, b"other")]),
+        short_of([(Stream.STDERR, b"some")]),
+        {"stdout": 5},
+    ],
+)
+def test_short_output_that_is_not_what_was_written_is_read(
+    tmp_path: Path, short: dict[str, str]
+) -> None:
+    engine = Engine([(Stream.STDOUT, b"some")])
+    kept = outputs(tmp_path, engine)
+    output = kept.collect(CLAIM, replace(engine.outcome, short_output=short))
+    assert output is not None
+    assert bytes_of(kept, output) == {"stdout": b"some"}
+    assert engine.calls == 1
 
 
 @given(

@@ -71,6 +71,7 @@ def serve(site: Site, hook: PushHook | None) -> Listener:
         metrics=site.metrics,
         wake=site.rung.release,
         hook=hook,
+        ended=b"genuine".__eq__,
         clock=lambda: NOW,
     )
     listener = Listener(app, listen="127.0.0.1:0")
@@ -120,6 +121,16 @@ def test_a_call_without_a_right_signature_is_forbidden(site: Site, headers: dict
     answer = httpx.post(f"{site.url}/hooks/push", content=body, headers=raw, timeout=10)
     assert answer.status_code == 403
     assert site.rings() == 0
+
+
+def test_notices_of_runners_are_passed_on(site: Site) -> None:
+    def post(notice: bytes) -> int:
+        return httpx.post(f"{site.url}/runs/ended", content=notice, timeout=10).status_code
+
+    assert post(b"genuine") == 202
+    assert post(b"forged") == 403
+    assert post(b"x" * 1_025) == 413
+    assert site.get("/runs/ended").status_code == 405
 
 
 def test_a_signature_of_another_body_is_forbidden(site: Site) -> None:

@@ -1,5 +1,5 @@
-"""An event that names an allocation that has ended: its outcome is read at once, and believed only if it
-proves itself.
+"""An event, or a runner's notice, that names an allocation that has ended: its outcome is read at once, and
+believed only if it proves itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from dispatcher.engines.nomad.api import Allocation, Event, NomadApi
 from dispatcher.engines.nomad.observing import LIST_LASTS_S, Observer
 from dispatcher.engines.nomad.wake_ups import Coalesced, concerns, ended_allocation
-from dispatcher.model.payload import encode_outcome
+from dispatcher.model.payload import authenticate, encode_outcome
 from dispatcher.model.run import Claim, Outcome, Phase, RunKey, RunState
 from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import settings_model
@@ -76,6 +76,7 @@ class Server:
         return {
             "ID": name,
             "ClientStatus": "complete",
+            "NodeID": "n",
             "TaskStates": {"runner": {"Events": [ended]}},
         }
 
@@ -145,10 +146,68 @@ def test_a_run_that_no_list_has_shown_is_not_taken_from_an_earlier_one(
 
 def test_a_run_just_dispatched_needs_no_list(observer: Observer, server: Server) -> None:
     observer.forget(TWO.engine_id)
-    observer.dispatched(TWO.engine_id)
+    observer.dispatched(TWO.engine_id, outcome_key="")
     observer.told(ended(ONE))
     assert observer.observe([ONE, TWO])[TWO.key].state is RunState.PENDING
     assert server.lists == []
+
+
+def notice(claim: Claim, *, alloc: str = "", key: str = "the run's own") -> bytes:
+    plain = {"job": claim.engine_id, "alloc": alloc or claim.key.action_id}
+    return authenticate(json.dumps(plain).encode(), key)
+
+
+def test_what_a_runner_says_of_itself_is_read_at_once(observer: Observer, server: Server) -> None:
+    assert observer.told_by_runner(notice(ONE))
+    seen = observer.observe([ONE, TWO])
+    assert seen[ONE.key].outcome == GOOD
+    assert (seen[ONE.key].engine.alloc, seen[ONE.key].engine.node) == ("one", "n")
+    assert seen[TWO.key].state is RunState.RUNNING
+    assert server.lists == []
+
+
+def test_a_runner_may_be_quicker_than_the_first_list(observer: Observer, server: Server) -> None:
+    observer.forget(TWO.engine_id)
+    observer.dispatched(TWO.engine_id, outcome_key=TWO.outcome_key)
+    assert observer.told_by_runner(notice(TWO))
+    assert observer.observe([ONE, TWO])[TWO.key].outcome == GOOD
+
+
+def test_a_notice_alone_ends_no_run(observer: Observer, server: Server) -> None:
+    server.outcome = encode_outcome(GOOD, key="somebody else's")
+    assert observer.told_by_runner(notice(ONE))
+    assert observer.observe([ONE, TWO])[ONE.key].state is RunState.RUNNING
+    assert server.lists[0] == ["one"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"[]",
+        b'{"job": 1}',
+        b"[" * 900,
+        b'{"job": "x", "alloc": "y"}',
+        notice(ONE, key=""),
+        notice(ONE, key="somebody else's"),
+        notice(ONE).replace(b"one", b"two"),
+        notice(ONE) + b" ",
+        notice(claim_of("stranger")),
+    ],
+)
+def test_only_the_runner_of_a_run_in_flight_is_heard(
+    observer: Observer, server: Server, sent: bytes
+) -> None:
+    assert not observer.told_by_runner(sent)
+    observer.observe([ONE, TWO])
+    assert server.lists == [["one", "two"]]
+
+
+def test_a_run_that_is_over_is_not_heard_again(observer: Observer) -> None:
+    assert observer.told_by_runner(notice(ONE))
+    observer.observe([ONE, TWO])
+    observer.forget(ONE.engine_id)
+    assert not observer.told_by_runner(notice(ONE))
 
 
 def test_an_event_alone_ends_no_run(observer: Observer, server: Server) -> None:

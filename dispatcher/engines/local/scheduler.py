@@ -206,6 +206,10 @@ class LocalScheduler:
         """Also for ``[local] keep_logs_s`` after the run was forgotten."""
         return output.offsets_since(Spool(self._runs, claim.key), self._kept_logs, since)
 
+    def told(self, notice: bytes) -> bool:  # noqa: ARG002
+        """See ``Scheduler.told``. This engine notices ends by itself."""
+        return False
+
     def progress(self, claims: Collection[Claim]) -> Mapping[RunKey, Progress]:
         """See ``Scheduler.progress``."""
         found = (

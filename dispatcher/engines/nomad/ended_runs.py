@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from dispatcher.engines.nomad import outcome_file, verdicts
-from dispatcher.engines.nomad.api import Evaluation, JobStatus, NomadApi
+from dispatcher.engines.nomad.api import AllocationStatus, Evaluation, JobStatus, NomadApi
 from dispatcher.engines.nomad.job_status import (
     VANISHED,
     client_states,
@@ -58,26 +58,31 @@ class EndedRuns:
         self._clock = clock
 
     def conclude_told(self, told: JobStatus) -> Observation | None:
-        """As ``conclude``, of a run of which so far only an event says that it ended.
+        """As ``conclude``, of a run of which so far only an event or its runner says that it ended.
 
         Args:
-            told: made from the event; what it says is a hint. Only a report that proves itself settles
+            told: made from that; what it says is a hint. Only a report that proves itself settles
                 the run, else Nomad's list does.
         """
         child = told["ID"]
+        (ended,) = told["Allocs"] or [{}]
         with suppress(NotYet, TemporaryError):
-            report = self._report(
-                child, (told.get("Allocs") or [{}])[0].get("ID", ""), vanished=False
-            )
+            report = self._report(child, ended.get("ID", ""), vanished=False)
             if report.authentic and report.outcome is not None and _is_final(report.outcome):
-                return self._concluded(
-                    child, self._locations.of(told), report.outcome, reported=True
-                )
+                engine = self._locations.of(told if ended.get("NodeID") else self._placed(told))
+                return self._concluded(child, engine, report.outcome, reported=True)
         (status,) = self._api.job_statuses([child]) or (None,)
         if status is None or is_over(status):
             return self.conclude(status) if status else None
         reason = "it has ended; its outcome is still being read"
         return observation(RunState.RUNNING, self._locations.of(status), reason=reason)
+
+    def _placed(self, told: JobStatus) -> JobStatus:
+        """The same, with the node of its allocation, which a runner does not know."""
+        (ended,) = told["Allocs"] or [{}]
+        nodes = {each["ID"]: each.get("NodeID", "") for each in self._api.allocations(told["ID"])}
+        placed = AllocationStatus(ID=ended["ID"], NodeID=nodes.get(ended["ID"], ""))
+        return JobStatus(ID=told["ID"], Allocs=[placed])
 
     def conclude(self, status: JobStatus) -> Observation | None:
         """The end of a run; None if Nomad collected it in the meantime."""
@@ -149,8 +154,9 @@ class EndedRuns:
             NotYet: its node does not answer, and there is still time to wait for it.
         """
         ended = self._tracked.enter(child, "ended")
+        run = self._tracked.get(child)
+        run.alloc, key = alloc_id, run.outcome_key
         try:
-            key = self._tracked.get(child).outcome_key
             return outcome_file.read(self._api, alloc_id, key=key)
         except TemporaryError as error:
             why = str(error)

@@ -4,8 +4,9 @@ One call returns the status and the allocations of every run in flight. More is 
 that has newly ended: its ``outcome.json``, and its records if that file does not settle it. The
 conclusion is kept until the run is forgotten.
 
-An event that an allocation has ended says where its ``outcome.json`` is. That file proves itself, by
-the run's key, so it is read at once, and a list that is new enough is not read again for it.
+An event that an allocation has ended says where its ``outcome.json`` is, and so does a notice of its
+runner, which is earlier. That file proves itself, by the run's key, so it is read at once, and a list that
+is new enough is not read again for it.
 
 Runs are isolated from each other: a defect of one, or what its formula left, affects only that
 one's observation.
@@ -31,6 +32,7 @@ from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.engines.nomad.tracked_runs import TrackedRuns
 from dispatcher.engines.nomad.wait_reasons import WaitReasons
 from dispatcher.errors import DisintoError
+from dispatcher.model.payload import check_authentic, decode_end_notice
 from dispatcher.model.run import Claim, Observation, Placement, RunKey, RunState
 from dispatcher.settings import Settings
 
@@ -98,8 +100,9 @@ class Observer:
         """Whether the run was observed to have ended."""
         return self._tracked.ended(child) is not None
 
-    def dispatched(self, child: str) -> None:
+    def dispatched(self, child: str, *, outcome_key: str) -> None:
         """Note that Nomad has just answered that it dispatched this job."""
+        self._tracked.get(child).outcome_key = outcome_key
         seen = observation(RunState.PENDING, Placement(kind=KIND, job=child), since=time.time())
         with self._lock:
             self._listed[child] = seen
@@ -115,6 +118,20 @@ class Observer:
         with self._lock:
             if child in self._listed:
                 self._told[child] = JobStatus(ID=child, Status="dead", Allocs=[ended])
+
+    def told_by_runner(self, notice: bytes) -> bool:
+        """Note the allocation that a runner's notice names, like that of an event; see ``Scheduler.told``."""
+        try:
+            child, alloc_id = decode_end_notice(notice)
+            with self._lock:
+                key = self._tracked.get(child).outcome_key if child in self._listed else ""
+            if not key:
+                return False
+            check_authentic(notice, key)
+        except ValueError:  # also NotAuthentic
+            return False
+        self.told(Allocation(ID=alloc_id, JobID=child, ClientStatus="complete"))
+        return True
 
     def forget(self, child: str) -> None:
         """Drop the run."""

@@ -17,7 +17,6 @@ from dataclasses import replace
 from dispatcher.engines.base import CannotSubmit, LogChunk, Stream, payload_of
 from dispatcher.engines.log import LazyLogger
 from dispatcher.engines.nomad.api import (
-    Allocation,
     Event,
     EventStream,
     NomadApi,
@@ -107,6 +106,7 @@ class NomadScheduler:
                 run may be submitted again; after ``placement_wait_s`` it is ``unplaceable``.
         """
         nomad = of_class(self._settings, spec.job_class)
+        spec = replace(spec, listener_url=nomad.listener_url)
         fitting, payload = self._fit(spec, grant, nomad)
         if fitting.mounts and nomad.driver is NomadDriver.RAW_EXEC:
             raise CannotSubmit(
@@ -133,7 +133,7 @@ class NomadScheduler:
                 ) from error
             if not again or self._api.job(dispatched.job_id) is not None:
                 self._parents.dispatched(parent, variant, dispatched.job_id)
-                self._observer.dispatched(dispatched.job_id)
+                self._observer.dispatched(dispatched.job_id, outcome_key=spec.outcome_key)
                 return dispatched.job_id
         raise Unavailable(
             Dependency.SCHEDULER,
@@ -146,6 +146,13 @@ class NomadScheduler:
         self._listen()
         self._parents.check()
         return self._observer.observe(claims)
+
+    def told(self, notice: bytes) -> bool:
+        """See ``Scheduler.told``."""
+        genuine = self._observer.told_by_runner(notice)
+        if genuine and self._wake is not None:
+            self._wake()
+        return genuine
 
     def logs(
         self,
@@ -167,9 +174,9 @@ class NomadScheduler:
             )
             yield from follower.follow()
             return
-        allocation: Allocation | None = main_allocation(self._api.allocations(child))
-        if allocation is not None:
-            yield from whole(self._api, allocation["ID"], offsets or {})
+        alloc_id = self._observer.allocation_of(child)
+        if alloc_id:
+            yield from whole(self._api, alloc_id, offsets or {})
 
     def offsets_since(self, claim: Claim, since: float) -> Mapping[Stream, int]:
         """See ``Scheduler.offsets_since``."""

@@ -1,0 +1,80 @@
+"""What a runner says when its formula has ended, and how long it takes at most."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from dispatcher.model.payload import check_authentic, decode_end_notice
+from dispatcher.runner import end_notice
+from dispatcher.runner.end_notice import send_end_notice
+
+IN_A_JOB = {"NOMAD_JOB_ID": "disinto-runner/dispatch-1", "NOMAD_ALLOC_ID": "a1"}
+
+
+class Heard(HTTPServer):
+    """Keeps the path and the body of each request."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, bytes]] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Heard
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.requests.append((self.path, body))
+        self.send_response(202)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def heard() -> Iterator[Heard]:
+    server = Heard()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_it_names_job_and_allocation_and_proves_itself(heard: Heard) -> None:
+    send_end_notice(f"{heard.url}/below/", key="k", environ=IN_A_JOB)
+    ((path, notice),) = heard.requests
+    assert path == "/below/runs/ended"
+    assert decode_end_notice(notice) == ("disinto-runner/dispatch-1", "a1")
+    check_authentic(notice, "k")
+    assert set(json.loads(notice)) == {"mac", "job", "alloc"}
+
+
+def test_nothing_is_sent_where_nobody_could_know_it(heard: Heard) -> None:
+    send_end_notice("", key="k", environ=IN_A_JOB)
+    send_end_notice(heard.url, key="", environ=IN_A_JOB)
+    send_end_notice(heard.url, key="k", environ={})
+    assert heard.requests == []
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "no address", "http://[", "ftp://x"])
+def test_a_listener_that_cannot_be_reached_costs_nothing(address: str) -> None:
+    send_end_notice(address, key="k", environ=IN_A_JOB)
+
+
+def test_a_listener_that_does_not_answer_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(end_notice, "WITHIN_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        send_end_notice(f"http://127.0.0.1:{port}", key="k", environ=IN_A_JOB)
