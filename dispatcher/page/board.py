@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from dispatcher.model.times import known_time
 from dispatcher.page.chart import DAYS, Chart, chart
-from dispatcher.page.index import DAY_S, Filter, Index, Row
+from dispatcher.page.index import Index, Row
+from dispatcher.page.index_queries import DAY_S, Filter
 from dispatcher.page.live import Live
 from dispatcher.status.action_record import FINISHED, ActionRecord, of_open
 from dispatcher.status.overview import OpenAction, State, down

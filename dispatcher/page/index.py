@@ -23,11 +23,12 @@ from dispatcher.model.result import Result
 from dispatcher.model.times import epoch
 from dispatcher.ops_repo import Delta
 from dispatcher.ops_repo.changes import Event
+from dispatcher.page.index_queries import Filter, counting, daily, listing
 
 T = TypeVar("T")
 
 NAME = "index.db"
-VERSION = 1
+VERSION = 2
 BATCH = 500
 """Results that are read at a time."""
 
@@ -36,8 +37,6 @@ KEPT = 100
 
 REASON_LIMIT = 300
 """Characters of a reason that are kept."""
-
-DAY_S = 86_400
 
 Read = Callable[[Iterable[str]], Mapping[str, bytes | int]]
 """Reads blobs of git; the size of one that is too large stands in its place."""
@@ -56,37 +55,6 @@ class Row:
     duration_s: float | None
     reason: str
     author: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Filter:
-    """Which runs are wanted; what is empty asks for nothing."""
-
-    verdicts: tuple[str, ...] = ()
-    formula: str = ""
-    author: str = ""
-    text: str = ""
-
-    def __bool__(self) -> bool:
-        return bool(self.verdicts or self.formula or self.author or self.text)
-
-    def where(self) -> tuple[list[str], list[object]]:
-        """Conditions of SQL, and their values."""
-        conditions: list[str] = []
-        values: list[object] = []
-        if self.verdicts:
-            conditions.append(f"verdict IN ({', '.join('?' * len(self.verdicts))})")
-            values += self.verdicts
-        if self.formula:
-            conditions.append("formula = ?")
-            values.append(self.formula)
-        if self.author:
-            conditions.append("id IN (SELECT id FROM authors WHERE author = ?)")
-            values.append(self.author)
-        if self.text:
-            conditions.append("(instr(id, lower(?)) OR instr(lower(reason), lower(?)))")
-            values += (self.text, self.text)
-        return conditions, values
 
 
 class Index:
@@ -165,7 +133,7 @@ class Index:
         with transaction(self._db) as db:
             for action_id, blob in rows:
                 db.execute(
-                    "REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    "REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     _row(action_id, contents.get(blob), latest),
                 )
                 db.execute("DELETE FROM unread WHERE id = ?", (action_id,))
@@ -193,17 +161,7 @@ class Index:
         Args:
             before: time and id of the last one on the page before.
         """
-        conditions, values = wanted.where()
-        if before is not None:
-            conditions.append("(at, id) < (?, ?)")
-            values += before
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        rows = self._db.execute(
-            "SELECT r.id, verdict, formula, tier, at, exit_code, duration_s, reason, "  # noqa: S608
-            f"(SELECT author FROM authors a WHERE a.id = r.id) FROM runs r {where} "
-            "ORDER BY at DESC, r.id DESC LIMIT ?",
-            (*values, count),
-        )
+        rows = self._db.execute(*listing(wanted, before=before, count=count))
         names = tuple(Row.__dataclass_fields__)
         return [
             Row(**{**dict(zip(names, row, strict=True)), "author": row[-1] or ""}) for row in rows
@@ -211,23 +169,14 @@ class Index:
 
     def count(self, wanted: Filter) -> int:
         """How many runs are wanted."""
-        conditions, values = wanted.where()
-        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        query = f"SELECT count(*) FROM runs {where}"  # noqa: S608
-        return self._kept(("count", wanted), lambda: int(self._value(query, *values)))
+        return self._kept(("count", wanted), lambda: int(self._value(*counting(wanted))))
 
     def days(self, wanted: Filter, *, since: float) -> dict[int, dict[str, int]]:
         """Runs by the day on which they ended (days since the epoch, UTC) and by verdict."""
         return self._kept(("days", wanted, since), lambda: self._days(wanted, since))
 
     def _days(self, wanted: Filter, since: float) -> dict[int, dict[str, int]]:
-        conditions, values = wanted.where()
-        conditions.append("at >= ?")
-        rows = self._db.execute(
-            f"SELECT CAST(at / {DAY_S} AS INTEGER), verdict, count(*) FROM runs "  # noqa: S608
-            f"WHERE {' AND '.join(conditions)} GROUP BY 1, 2",
-            (*values, since),
-        )
+        rows = self._db.execute(*daily(wanted, since=since))
         days: dict[int, dict[str, int]] = {}
         for day, verdict, number in rows:
             days.setdefault(day, {})[verdict] = number
@@ -269,11 +218,11 @@ class Index:
         found: list[str] = []
         last = ""
         query = f"SELECT min({column}) FROM {table} WHERE {column} > ?"  # noqa: S608 - ours
-        while len(found) < 500 and (value := self._value(query, last)) is not None:
+        while len(found) < 500 and (value := self._value(query, (last,))) is not None:
             found.append(last := str(value))
         return found
 
-    def _value(self, query: str, *values: object) -> Any:
+    def _value(self, query: str, values: Sequence[object] = ()) -> Any:
         return self._db.execute(query, values).fetchone()[0]
 
     @property
@@ -349,7 +298,8 @@ def _row(action_id: str, data: bytes | int | None, latest: float) -> tuple[objec
     try:
         result = Result.model_validate_json(data if isinstance(data, bytes) else b"")
     except ValueError:
-        return action_id, "", "", "", 0.0, None, None, ""
+        return action_id, "", "", "", 0.0, None, None, "", action_id
+    reason = result.error[:REASON_LIMIT]
     return (
         action_id,
         result.verdict.value,
@@ -358,7 +308,8 @@ def _row(action_id: str, data: bytes | int | None, latest: float) -> tuple[objec
         min(_seconds(result.timestamp), latest),
         result.exit_code,
         result.duration_s,
-        result.error[:REASON_LIMIT],
+        reason,
+        f"{action_id}\n{reason}".casefold(),
     )
 
 

@@ -22,10 +22,12 @@ CREATE TABLE runs (
   at REAL NOT NULL,
   exit_code INTEGER,
   duration_s REAL,
-  reason TEXT NOT NULL
+  reason TEXT NOT NULL,
+  words TEXT NOT NULL -- id and reason, casefolded, for the search
 ) WITHOUT ROWID;
-CREATE INDEX runs_newest ON runs (at DESC, id DESC);
-CREATE INDEX runs_by_formula ON runs (formula, at DESC);
+-- Has all that a filter compares: a filter that matches nothing reads this from end to end, and no row of the table.
+CREATE INDEX runs_newest ON runs (at DESC, id DESC, verdict, formula, words);
+CREATE INDEX runs_by_formula ON runs (formula);
 CREATE INDEX runs_by_day ON runs (at, verdict);
 
 -- Who claims to have written an action.

@@ -9,7 +9,7 @@ from typing import Any
 from dispatcher.errors import InvalidInput
 from dispatcher.model.result import Result
 from dispatcher.operate.files import read_result
-from dispatcher.page.index import Filter
+from dispatcher.page.index_queries import Filter
 from dispatcher.page.resource_reading import ResourceReading
 from dispatcher.status.overview import OpenAction, State
 

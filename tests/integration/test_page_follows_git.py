@@ -10,7 +10,8 @@ import pytest
 from dispatcher.model.result import Result
 from dispatcher.model.verdicts import Verdict
 from dispatcher.ops_repo import OpsRepo
-from dispatcher.page.index import NAME, Filter, Index
+from dispatcher.page.index import NAME, Index
+from dispatcher.page.index_queries import Filter
 from dispatcher.page.live import Live
 from tests.servers.git_remote import GitRemote
 from tests.support.clone import remote, repo

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ import pytest
 from dispatcher.model.result import Result, ResultFormula
 from dispatcher.model.verdicts import Verdict
 from dispatcher.ops_repo import Delta, Entry
-from dispatcher.page.index import NAME, Filter, Index
+from dispatcher.page.index import NAME, Index
+from dispatcher.page.index_queries import Filter, counting, daily, listing
 
 NOW = 2_000_000_000.0
 DAY = 86_400
@@ -117,7 +120,7 @@ def test_filters(index: Index, git: Git) -> None:
     git.commit(
         {
             **_pair("red", verdict=Verdict.FAILED, error="disk full on Node-7"),
-            **_pair("blue", formula="backup", day=1),
+            **_pair("blue", formula="backup", day=1, error="die Größe fehlt"),
             **_pair("green", day=2),
         },
         complete=True,
@@ -129,6 +132,7 @@ def test_filters(index: Index, git: Git) -> None:
     assert _ids(index, Filter(text="NODE-7")) == ["red"]
     assert _ids(index, Filter(text="re")) == ["red", "green"]
     assert _ids(index, Filter(text="100%_'\"")) == []
+    assert _ids(index, Filter(text="GRÖSSE")) == ["blue"], "in whatever alphabet"
     assert index.count(Filter(formula="deploy")) == 2
     assert (index.formulas(), index.authors()) == (["backup", "deploy"], ["Ada", "Bo"])
     assert [row.author for row in index.runs(Filter(), count=3)] == ["Ada", "Bo", ""]
@@ -182,3 +186,32 @@ def test_a_broken_or_old_file_is_built_anew(tmp_path: Path) -> None:
     assert index.commit == ""
     Git(index).commit(_pair("a"), complete=True)
     assert _ids(index) == ["a"]
+
+
+FILTERS = [
+    Filter(verdicts=verdicts, formula=formula, author=author, text=text)
+    for verdicts in ((), ("lost",))
+    for formula in ("", "backup")
+    for author in ("", "Ada")
+    for text in ("", "no-such-word")
+]
+
+
+def _plan(tmp_path: Path, query: tuple[str, tuple[object, ...]]) -> list[str]:
+    """Steps of SQLite that read runs."""
+    with closing(sqlite3.connect(tmp_path / NAME)) as db:
+        steps = [row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {query[0]}", query[1])]
+    return [step for step in steps if " runs" in step or " r " in step]
+
+
+@pytest.mark.parametrize("wanted", FILTERS)
+def test_a_filter_that_matches_nothing_reads_no_row(
+    index: Index, tmp_path: Path, wanted: Filter
+) -> None:
+    assert index.runs(wanted, count=51) == []
+    for before in (None, (NOW, "x")):
+        reading, *looking_up = _plan(tmp_path, listing(wanted, before=before, count=51))[::-1]
+        assert "USING COVERING INDEX runs_newest" in reading
+        assert looking_up == ["SEARCH r USING PRIMARY KEY (id=?)"], "what is listed only"
+    for query in (counting(wanted), daily(wanted, since=NOW)):
+        assert ["USING COVERING INDEX" in step for step in _plan(tmp_path, query)] == [True]
