@@ -2,40 +2,27 @@
 
 Each event carries how far both streams have come, as its id. A browser that comes back sends the last
 one, and gets what it has missed.
+
+However many follow a run, its output is read once, and each event is rendered once: a stream holds a place in what
+all share, and nothing of its own but the event that is being sent to it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import codecs
-import math
-import os
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 
-from dispatcher.engines.base import LogChunk, Scheduler, Stream
-from dispatcher.errors import DisintoError
-from dispatcher.ledger.base import Ledger
-from dispatcher.model.result import RESULT_LIMIT, Result, ended_result
-from dispatcher.model.run import Claim, Phase
-from dispatcher.operate.ended_output import ended_output, never_started
-from dispatcher.operate.files import read_result
-from dispatcher.operate.kept_output import kept_chunks, unproven
-from dispatcher.ops_repo import Tree
-from dispatcher.page.account import tree_of
-from dispatcher.page.acting import followed
+from dispatcher.engines.base import Stream
+from dispatcher.page.run_output import TAIL_BYTES, Offsets, RunOutput, Span
 from dispatcher.page.site import Site
 from dispatcher.page.streams import event
-from dispatcher.settings import Role
 
-TAIL_BYTES = 256 * 1024
-"""Of each stream at first: a log of 100 MB must not hang a browser."""
-
-PIECE = 32 * 1024
-"""Bytes of one event at most."""
+PIECE = 16 * 1024
+"""Bytes of output in one event at most."""
 
 POLL_S = 0.7
 
@@ -47,163 +34,169 @@ _CONTROL = re.compile(
 
 _ID = re.compile(r"stdout=(\d{1,15}),stderr=(\d{1,15})")
 
-Offsets = dict[Stream, int]
 
-
-@dataclass(kw_only=True)
-class RunLog:
-    """The log of one run, for one browser.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """Some output of one stream; no letter is cut at its end.
 
     Attributes:
-        offsets: how far the browser has read.
+        number: of its place among the pieces of both streams.
+        before: how far a browser has read that got all pieces before it.
+        event: what is sent to such a browser.
     """
 
-    site: Site
-    action_id: str
-    offsets: Offsets
-    _decoders: dict[Stream, codecs.IncrementalDecoder] = field(default_factory=dict)
-    _begun: bool = False
-
-    async def events(self) -> AsyncIterator[bytes]:
-        """``output`` events, then one ``end``, which says where the output came from."""
-        while True:
-            claim = await asyncio.to_thread(self._claim)
-            ended = claim is None or claim.phase not in (Phase.CLAIMED, Phase.SUBMITTED)
-            chunks, source = await asyncio.to_thread(self._chunks, claim)
-            for chunk in chunks:
-                yield self._event(chunk)
-            if ended:
-                yield event({"source": source}, name="end", event_id=self._id)
-                return
-            await asyncio.sleep(POLL_S)
-
-    @cached_property
-    def _claims(self) -> Ledger | None:
-        return _ledger(self.site)
-
-    @cached_property
-    def _engine(self) -> Scheduler:
-        return _scheduler(self.site)
-
-    def _claim(self) -> Claim | None:
-        ledger = self._claims
-        try:
-            return ledger.get(self.action_id) if ledger is not None else None
-        except DisintoError:
-            return None
-
-    def _chunks(self, claim: Claim | None) -> tuple[list[LogChunk], str]:
-        """What is new, cut to the end of each stream; and where it comes from, in words."""
-        try:
-            if claim is not None and claim.phase in (Phase.CLAIMED, Phase.SUBMITTED):
-                begin = self._near_end(claim)
-                return _tail(self._engine.logs(claim, offsets=begin), self.offsets), ""
-            return self._of_result(claim)
-        except DisintoError as error:
-            return [], error.what
-
-    def _near_end(self, claim: Claim) -> Offsets:
-        """Where to begin to read: no more than the end is sent, and what lies before it may be much."""
-        if self._begun:
-            return self.offsets
-        self._begun = True
-        try:
-            ends = self._engine.offsets_since(claim, math.inf)
-        except DisintoError:
-            return self.offsets
-        return self.offsets | {
-            stream: max(self.offsets.get(stream, 0), end - TAIL_BYTES)
-            for stream, end in ends.items()
-        }
-
-    def _of_result(self, claim: Claim | None) -> tuple[list[LogChunk], str]:
-        live, settings = followed(self.site), self.site.settings
-        tree = tree_of(self.site, self.action_id)
-        result = read_result(live.repo, tree, self.action_id)
-        if result is None and claim is not None:
-            result = ended_result(claim)
-        if result is None:
-            return [], ""
-        if never := never_started(result):
-            return [], never
-        output = result.output
-        ended = ended_output(
-            result,
-            lambda: self._engine,
-            settings,
-            kept=(lambda: kept_chunks(live.repo, output)) if output is not None else None,
-            unproven="" if output is None else self._unproven(tree, result),
-        )
-        if ended.chunks is not None:
-            return _tail(ended.chunks, self.offsets), ended.source
-        data = result.logs.encode("utf-8", "replace")
-        fresh = self.offsets.get(Stream.STDOUT, 0) < len(data)
-        chunk = LogChunk(stream=Stream.STDOUT, offset=len(data), data=data)
-        return [chunk] if data and fresh else [], ended.source
-
-    def _unproven(self, tree: Tree, result: Result) -> str:
-        """Why the output that a result names is not shown; see ``kept_output``."""
-        from dispatcher.assembly import open_vault
-        from dispatcher.loop.signing import result_verifier
-
-        settings = self.site.settings
-        path = tree.result_path(self.action_id) or ""
-        data = followed(self.site).repo.read_file(tree.commit, path, limit=RESULT_LIMIT)
-        verifier = result_verifier(settings, open_vault(settings, os.environ))
-        return unproven(data if isinstance(data, bytes) else b"", result, verifier)
-
-    def _event(self, chunk: LogChunk) -> bytes:
-        before = self.offsets.get(chunk.stream, 0)
-        skipped = max(0, chunk.offset - len(chunk.data) - before)
-        self.offsets[chunk.stream] = chunk.offset
-        decoder = self._decoders.setdefault(
-            chunk.stream, codecs.getincrementaldecoder("utf-8")("replace")
-        )
-        text = _CONTROL.sub("", decoder.decode(chunk.data))
-        data = {"stream": chunk.stream.value, "text": text, "skipped": skipped}
-        return event(data, name="output", event_id=self._id)
+    number: int
+    stream: Stream
+    begin: int
+    data: bytes
+    before: Offsets
+    event: bytes
 
     @property
-    def _id(self) -> str:
-        return ",".join(f"{stream.value}={self.offsets.get(stream, 0)}" for stream in Stream)
+    def end(self) -> int:
+        """Offset after its last byte."""
+        return self.begin + len(self.data)
+
+    def event_for(self, offsets: Offsets) -> bytes:
+        """What is sent to a browser that has read so far."""
+        if offsets == self.before:
+            return self.event
+        known = max(0, offsets.get(self.stream, 0) - self.begin)
+        return _event(self.stream, self.begin + known, self.data[known:], offsets)
+
+
+class RunLog:
+    """The output of one run, for all browsers that follow it. Used on the event loop only.
+
+    Args:
+        ended: called once nothing will be added to it.
+    """
+
+    def __init__(self, output: RunOutput, *, ended: Callable[[], None]) -> None:
+        self.readers = 0
+        self._output = output
+        self._pieces: dict[Stream, deque[Piece]] = {stream: deque() for stream in Stream}
+        self._reached: Offsets = {}
+        self._count = 0
+        self._news = asyncio.Event()
+        self._reading = asyncio.ensure_future(self._read())
+        self._reading.add_done_callback(lambda _: ended())
+        self._reading.add_done_callback(lambda _: self._announce())
+
+    def close(self) -> None:
+        """Read no more."""
+        self._reading.cancel()
+
+    async def events(self, offsets: Offsets) -> AsyncIterator[bytes]:
+        """``output`` events of what lies beyond the offsets, then one ``end``, which says where the output
+        came from.
+        """
+        while True:
+            news = self._news
+            while (piece := self._after(offsets)) is not None:
+                yield piece.event_for(offsets)
+                offsets = offsets | {piece.stream: piece.end}
+            if self._reading.done():
+                yield event({"source": self._reading.result()}, name="end", event_id=_id(offsets))
+                return
+            await news.wait()
+
+    def _after(self, offsets: Offsets) -> Piece | None:
+        """The first piece that a browser has not read to its end."""
+        unread = (
+            next((piece for piece in pieces if piece.end > offsets.get(stream, 0)), None)
+            for stream, pieces in self._pieces.items()
+        )
+        return min(filter(None, unread), key=lambda piece: piece.number, default=None)
+
+    async def _read(self) -> str:
+        """Add what is written until the run has ended; where its output came from."""
+        while True:
+            fresh = await asyncio.to_thread(self._output.read, self._reached)
+            for span in fresh.spans:
+                self._add(span, final=fresh.ended)
+            if fresh.ended:
+                return fresh.source
+            self._announce()
+            await asyncio.sleep(POLL_S)
+
+    def _add(self, span: Span, *, final: bool) -> None:
+        """Add the pieces of what was read; a letter of which a part is missing waits for the rest."""
+        pieces, data = self._pieces[span.stream], bytes(span.data)
+        at = 0
+        while at < len(data):
+            last = at + PIECE >= len(data)
+            text = data[at : at + PIECE]
+            whole = codecs.utf_8_decode(text, "replace", final and last)[1]
+            if not whole:
+                break
+            begin = span.begin + at
+            pieces.append(
+                Piece(
+                    number=self._count,
+                    stream=span.stream,
+                    begin=begin,
+                    data=text[:whole],
+                    before=self._reached,
+                    event=_event(span.stream, begin, text[:whole], self._reached),
+                )
+            )
+            at += whole
+            self._count += 1
+            self._reached = self._reached | {span.stream: begin + whole}
+        while pieces and pieces[-1].end - pieces[0].end >= TAIL_BYTES:
+            pieces.popleft()
+
+    def _announce(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+class RunLogs:
+    """The logs of the runs that somebody follows. Used on the event loop only."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._of: dict[str, RunLog] = {}
+
+    async def events(self, action_id: str, offsets: Offsets) -> AsyncIterator[bytes]:
+        """See ``RunLog.events``."""
+        log = self._of.get(action_id)
+        if log is None:
+            output = RunOutput(site=self._site, action_id=action_id)
+            log = RunLog(output, ended=lambda: self._forget(action_id, log))
+            self._of[action_id] = log
+        log.readers += 1
+        try:
+            async for text in log.events(offsets):
+                yield text
+        finally:
+            log.readers -= 1
+            if not log.readers:
+                self._forget(action_id, log)
+                log.close()
+
+    def _forget(self, action_id: str, log: RunLog | None) -> None:
+        """Have whoever comes next begin anew: a run that had not begun may have."""
+        if self._of.get(action_id) is log:
+            del self._of[action_id]
 
 
 def offsets_of(event_id: str) -> Offsets:
     """How far a browser has read, by the last id that it got; nothing for any other text."""
     found = _ID.fullmatch(event_id)
-    return {Stream.STDOUT: int(found[1]), Stream.STDERR: int(found[2])} if found else {}
+    reached = zip((Stream.STDOUT, Stream.STDERR), found.groups() if found else (), strict=False)
+    return {stream: int(offset) for stream, offset in reached if int(offset)}
 
 
-def _tail(chunks: Iterable[LogChunk], offsets: Mapping[Stream, int]) -> list[LogChunk]:
-    """What lies beyond the offsets, the end of each stream, in pieces of a bearable size."""
-    kept: dict[Stream, deque[LogChunk]] = {}
-    sizes: dict[Stream, int] = {}
-    for chunk in chunks:
-        for piece in _pieces(chunk, offsets.get(chunk.stream, 0)):
-            waiting = kept.setdefault(piece.stream, deque())
-            waiting.append(piece)
-            sizes[piece.stream] = sizes.get(piece.stream, 0) + len(piece.data)
-            while sizes[piece.stream] - len(waiting[0].data) >= TAIL_BYTES:
-                sizes[piece.stream] -= len(waiting.popleft().data)
-    return [chunk for waiting in kept.values() for chunk in waiting]
+def _event(stream: Stream, begin: int, data: bytes, offsets: Offsets) -> bytes:
+    """Tell a browser that has read up to the offsets what comes next in one stream."""
+    skipped = begin - offsets.get(stream, 0)
+    text = _CONTROL.sub("", data.decode("utf-8", "replace"))
+    shown = {"stream": stream.value, "text": text, "skipped": max(0, skipped)}
+    event_id = _id(offsets | {stream: begin + len(data)})
+    return event(shown, name="output", event_id=event_id)
 
 
-def _pieces(chunk: LogChunk, read: int) -> Iterator[LogChunk]:
-    begins = chunk.offset - len(chunk.data)
-    for at in range(max(0, read - begins), len(chunk.data), PIECE):
-        data = chunk.data[at : at + PIECE]
-        yield LogChunk(stream=chunk.stream, offset=begins + at + len(data), data=data)
-
-
-def _ledger(site: Site) -> Ledger | None:
-    from dispatcher.assembly import open_ledger
-
-    if site.settings.role is Role.AUTHOR:
-        return None
-    return open_ledger(site.settings, os.environ)
-
-
-def _scheduler(site: Site) -> Scheduler:
-    from dispatcher.assembly import open_scheduler
-
-    return open_scheduler(site.settings, os.environ)
+def _id(offsets: Offsets) -> str:
+    return ",".join(f"{stream.value}={offsets.get(stream, 0)}" for stream in Stream)

@@ -15,6 +15,8 @@ from dispatcher.errors import Misconfigured, reason_of
 from dispatcher.page.streams import ABORT
 
 if TYPE_CHECKING:
+    import asyncio
+
     from starlette.types import ASGIApp
     from uvicorn import Server
     from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -84,7 +86,15 @@ def _protocol(guard: Guard) -> type[H11Protocol]:
     base: Any = guarded(guard)
 
     class Lasting(base):  # type: ignore[misc]
-        """Once the head of a request is here, the application limits what else it waits for."""
+        """Once the head of a request is here, the application limits what else it waits for.
+
+        Nothing is sent before the kernel has taken all that was sent before. So of a reader that takes nothing no
+        more than one event is kept here, beside ``SEND_BYTES``.
+        """
+
+        def connection_made(self, transport: asyncio.Transport) -> None:
+            super().connection_made(transport)
+            transport.set_write_buffer_limits(high=0)
 
         def handle_events(self) -> None:
             super().handle_events()

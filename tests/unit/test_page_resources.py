@@ -18,7 +18,7 @@ from dispatcher.page.app import build_app
 from dispatcher.page.routing import Page
 from dispatcher.page.serving import listening, server
 from dispatcher.page.site import Site
-from dispatcher.page.streams import BUSY_RETRY_MS, Streams
+from dispatcher.page.streams import ABORT, BUSY_RETRY_MS, Streams
 from dispatcher.page.visit import BODY_LIMIT, Visit
 from tests.support.page_client import a_site
 
@@ -35,6 +35,21 @@ async def _flood() -> AsyncIterator[bytes]:
         await asyncio.sleep(0)
 
 
+unsent: list[int] = []
+"""What the page still had of a stream, in bytes, each time that its next event was made."""
+
+
+async def _weighed_flood(transport: asyncio.Transport) -> AsyncIterator[bytes]:
+    async for piece in _flood():
+        unsent.append(transport.get_write_buffer_size())
+        yield piece
+
+
+def _weigh(visit: Visit) -> Answer:
+    abort = visit.request.scope["extensions"][ABORT]
+    return Events(source=_weighed_flood(abort.__self__))
+
+
 def _answer(_visit: Visit) -> Answer:
     return Data(data={"here": True})
 
@@ -46,6 +61,7 @@ def _take(_visit: Visit) -> Answer:
 PAGES = (
     Page(path="/flood", name="flood", handler=lambda _v: Events(source=_flood()), summary="",
          public=True, stream=True),
+    Page(path="/weighed", name="weighed", handler=_weigh, summary="", public=True, stream=True),
     Page(path="/small", name="small", handler=_answer, summary="", public=True),
     Page(path="/take", name="take", handler=_take, method="POST", summary="", public=True),
 )  # fmt: skip
@@ -100,6 +116,25 @@ def _check_crowd(tmp_path: Path, *, count: int, most: int) -> None:
 
 def test_streams_that_never_read_are_dropped_and_the_page_answers(tmp_path: Path) -> None:
     _check_crowd(tmp_path, count=30, most=20)
+
+
+def test_of_a_stream_that_is_not_read_one_event_is_kept(tmp_path: Path) -> None:
+    unsent.clear()
+    with (
+        _served(tmp_path, Streams(send_s=0.5)) as (site, origin),
+        _ask(origin, "/weighed"),
+        httpx.Client(base_url=origin, timeout=30) as reader,
+    ):
+
+        @patiently
+        def dropped() -> None:
+            assert unsent
+            assert site.streams.open == 0
+
+        dropped()
+        assert reader.get("/small").json() == {"here": True}
+    framed = len(PIECE) + 20
+    assert 0 < max(unsent) <= framed
 
 
 def test_one_stream_too_many_is_told_when_to_come_back(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from dispatcher.page.account import Report, report
 from dispatcher.page.acting import cancel
 from dispatcher.page.answers import Answer, Events, Redirect, View
 from dispatcher.page.routing import Page
-from dispatcher.page.run_log import RunLog, offsets_of
+from dispatcher.page.run_log import RunLogs, offsets_of
 from dispatcher.page.sessions import SENT
 from dispatcher.page.visit import Visit
 
@@ -27,8 +27,8 @@ def action(visit: Visit) -> Answer:
 def log(visit: Visit) -> Answer:
     """The output of its run, while it is written."""
     reached = visit.request.headers.get("last-event-id", visit.query("from"))
-    run = RunLog(site=visit.site, action_id=_id(visit), offsets=offsets_of(reached))
-    return Events(source=run.events())
+    logs = visit.site.once(RunLogs)
+    return Events(source=logs.events(_id(visit), offsets_of(reached)))
 
 
 def request_cancel(visit: Visit) -> Answer:
