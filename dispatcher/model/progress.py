@@ -63,9 +63,9 @@ def read_line(line: bytes, *, at: float, clean: Callable[[str], str]) -> Progres
     if not stage and not detail and percent is None:
         return None
     return Progress(
-        stage=_one_line(clean(stage))[:STAGE_CHARACTERS],
+        stage=_one_line(clean(_encodable(stage)))[:STAGE_CHARACTERS],
         percent=percent,
-        detail=_one_line(clean(detail))[:DETAIL_CHARACTERS],
+        detail=_one_line(clean(_encodable(detail)))[:DETAIL_CHARACTERS],
         at=at,
     )
 
@@ -110,6 +110,13 @@ def _percent(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value <= 100 else None  # NaN is neither
+
+
+def _encodable(text: str) -> str:
+    """Without lone surrogates: JSON can name them (``\\ud800``, or a byte of a path that is not UTF-8), and
+    nothing that shows or redacts a text can encode them.
+    """
+    return text.encode("utf-8", "replace").decode()
 
 
 def _one_line(text: str) -> str:

@@ -48,6 +48,16 @@ def test_a_line() -> None:
     assert read('{"stage": "a\\nb\\t c"}') == Progress(stage="a b c", at=7.0)
 
 
+def test_what_no_utf_8_has_is_replaced() -> None:
+    """A program that escapes the bytes of a path writes such; nothing that shows progress could send it."""
+    line = '{"stage": "a\\ud800b", "detail": "\\udc80"}'
+    assert read(line) == Progress(stage="a?b", detail="?", at=7.0)
+    passed_on = {"stage": "\udfff", "percent": 1.0, "detail": "x", "at": 7.0}
+    assert decode_progress(json.dumps(passed_on).encode()) == Progress(
+        stage="?", percent=1.0, detail="x", at=7.0
+    )
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -109,6 +119,14 @@ class TestRunner:
             secrets=Secrets({"TOKEN": b"correct-horse"}),
             key=self.KEY,
         )
+
+    @pytest.mark.parametrize("odd", ["\\ud800", "\\udc80"])
+    def test_what_no_utf_8_has_costs_no_run(self, tmp_path: Path, odd: str) -> None:
+        (tmp_path / "progress").write_text(f'{{"stage": "copy", "detail": "{odd}"}}\n')
+        self.file(tmp_path).look()
+        progress = self.passed_on(tmp_path)
+        assert progress is not None
+        assert (progress.stage, progress.detail) == ("copy", "?")
 
     def passed_on(self, folder: Path) -> Progress | None:
         try:
