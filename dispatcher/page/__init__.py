@@ -5,7 +5,8 @@ writes what ``dispatch`` and ``cancel`` write, as the person who is logged in. I
 queue and no power of its own: without it everything works as before.
 
 ``app`` builds the application from the modules in ``pages``, each of which declares its pages as
-``routing`` has them and returns ``answers``; ``visit`` is one request, its person and its language.
+``routing`` has them and returns ``answers``; ``visit`` is one request, its person, its language and what it
+carries, such as a ``json_object``.
 ``site`` has what all requests share. ``protection`` keeps foreign hosts, origins and forms out, and
 ``sessions`` knows who a browser is; ``operator_link`` lets the operator in. ``people`` knows who people are
 by the forge, with the logins under way, ``attempts``; ``rates`` limits how often they ask. ``language`` has the

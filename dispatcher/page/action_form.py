@@ -124,7 +124,7 @@ def action_of(
         plain["params"] = params
     try:
         return tomli_w.dumps(plain).encode("utf-8"), tuple(errors)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         errors.append(FieldError(field=ALL, message=mark("this cannot be written as TOML")))
         return b"", tuple(errors)
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from pydantic_core import to_jsonable_python
@@ -69,7 +70,7 @@ class Renderer:
             case View():
                 response = self._view(visit, answer)
             case Data(data=data):
-                response = JSONResponse(to_jsonable_python(data))
+                response = _json(data)
             case Redirect(path=path, data=data):
                 response = self._redirect(visit, path, data)
             case Entered(path=path, cookie=cookie):
@@ -98,7 +99,7 @@ class Renderer:
         details = problem.to_json()
         headers = dict(problem.headers)
         if visit.as_json:
-            return JSONResponse(details, problem.status, headers, media_type=MEDIA_TYPE)
+            return _json(details, problem.status, headers, media_type=MEDIA_TYPE)
         view = View(
             template="problem.html",
             data=details,
@@ -112,16 +113,16 @@ class Renderer:
 
     def _view(self, visit: Visit, view: View) -> Response:
         if visit.as_json:
-            return JSONResponse(to_jsonable_python(view.data), view.status)
+            return _json(view.data, view.status)
         environment = self._environments[visit.language.code]
         html = environment.get_template(view.template).render(
             **self._context(visit), title=view.title, data=view.data, **view.extra
         )
-        return HTMLResponse(html, view.status)
+        return HTMLResponse(html.encode("utf-8", "replace"), view.status)
 
     def _redirect(self, visit: Visit, path: str, data: object) -> Response:
         if visit.as_json:
-            return JSONResponse(to_jsonable_python(data), headers={"Location": path})
+            return _json(data, headers={"Location": path})
         return RedirectResponse(path, status_code=303)
 
     def _remember(self, visit: Visit, response: Response) -> Response:
@@ -181,4 +182,28 @@ def _environment(code: str, clock: Callable[[], float]) -> Environment:
 
 
 def _json_text(value: object) -> str:
-    return json.dumps(to_jsonable_python(value), indent=2, ensure_ascii=False)
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False)
+
+
+def _plain(value: object) -> Any:
+    """As JSON can represent it: some of it was written by others, who can write what no JSON has."""
+    return to_jsonable_python(value, inf_nan_mode="null")
+
+
+class _Json(JSONResponse):
+    """One that no text keeps from being sent."""
+
+    def render(self, content: Any) -> bytes:
+        """The body; a lone surrogate becomes a question mark."""
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode("utf-8", "replace")
+
+
+def _json(
+    data: object,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    *,
+    media_type: str | None = None,
+) -> Response:
+    return _Json(_plain(data), status, headers, media_type=media_type)

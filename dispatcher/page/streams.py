@@ -85,8 +85,13 @@ def event(data: object, *, name: str = "", event_id: str = "") -> bytes:
     """The text of one event. Its data is JSON, which has no line breaks.
 
     Args:
-        event_id: what the browser sends back as ``Last-Event-ID``; without line breaks.
+        event_id: what the browser sends back as ``Last-Event-ID``.
+
+    Raises:
+        ValueError: the id or the name has a line break, which would begin a field of its own.
     """
+    if any(c in "\r\n\0" for c in name + event_id):
+        raise ValueError("a line break in the name or id of an event")
     lines = [f"id: {event_id}"] if event_id else []
     lines += [f"event: {name}"] if name else []
     lines.append(f"data: {json.dumps(data, ensure_ascii=True)}")

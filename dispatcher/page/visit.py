@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl
 
@@ -13,9 +12,10 @@ from starlette.requests import ClientDisconnect, Request
 
 from dispatcher.errors import TemporaryError
 from dispatcher.page import attempts
+from dispatcher.page.json_object import read_object
 from dispatcher.page.language import Language, chosen, mark
 from dispatcher.page.people import too_often
-from dispatcher.page.problems import Problem
+from dispatcher.page.problems import FieldError, Problem
 from dispatcher.page.protection import bearer_token, check_form, person_of_token
 from dispatcher.page.routing import JSON_ENDING, Page, is_for_programs
 from dispatcher.page.sessions import COOKIE, Person, Session
@@ -23,6 +23,10 @@ from dispatcher.page.site import Site
 
 LANGUAGE_COOKIE = "disinto_language"
 LANGUAGE_QUERY = "lang"
+
+CHECK, SEND = "check", "send"
+STEPS = (CHECK, SEND)
+"""What a program may want of an action: to see it, or to send it."""
 
 BODY_LIMIT = 1024 * 1024
 """Bytes of a form."""
@@ -95,6 +99,25 @@ class Visit:
         """A text field of the form that was sent."""
         value = self.form.get(name, default)
         return value if isinstance(value, str) else default
+
+    def asked(self, name: str, known: Collection[str] = ()) -> str:
+        """A text of the form that decides what is done; "" if it was not sent.
+
+        Args:
+            known: what it may be; anything, if there is none.
+
+        Raises:
+            Problem: 422, it is no text, or another one: to pass over it would do what was not asked for.
+        """
+        value = self.form.get(name, "")
+        if isinstance(value, str) and (not known or value in ("", *known)):
+            return value
+        message = f"one of: {', '.join(known)}" if known else "a text"
+        raise Problem(
+            status=422,
+            what=mark("some of what you entered is not right; nothing was sent"),
+            errors=[FieldError(field=name, message=message)],
+        )
 
 
 def wants_json(request: Request) -> bool:
@@ -185,8 +208,7 @@ def _fields(kind: str, body: bytes) -> Mapping[str, object] | None:
     if not body:
         return {}
     if kind == "application/json":
-        data = json.loads(body)
-        return data if isinstance(data, dict) else None
+        return read_object(body)
     if kind == "application/x-www-form-urlencoded":
         text = body.decode("ascii")
         return dict(

@@ -18,7 +18,7 @@ from dispatcher.page.problems import Problem, not_found
 from dispatcher.page.protection import FORM_TOKEN, navigates
 from dispatcher.page.routing import Page
 from dispatcher.page.sessions import SENT
-from dispatcher.page.visit import Visit
+from dispatcher.page.visit import CHECK, STEPS, Visit
 
 TITLE = mark("Desktops")
 
@@ -69,8 +69,8 @@ def create(visit: Visit) -> Answer:
     """Send the action that creates one, or show it; for programs."""
     ours = ("step", "id", FORM_TOKEN)
     form = {key: value for key, value in visit.form.items() if key not in ours}
-    action_id = visit.field("id").strip()
-    if visit.field("step") == "check":
+    action_id = visit.asked("id").strip()
+    if visit.asked("step", STEPS) == CHECK:
         shown = preview_of_creation(visit.site, visit.person, form, action_id=action_id)
         return Data(data=shown)
     sent = send_creation(visit.site, visit.person, form, action_id=action_id)

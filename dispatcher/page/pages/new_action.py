@@ -28,7 +28,7 @@ from dispatcher.page.preview import Preview, preview
 from dispatcher.page.problems import UNREADABLE, FieldError, Problem
 from dispatcher.page.routing import Page
 from dispatcher.page.sessions import SENT
-from dispatcher.page.visit import Visit
+from dispatcher.page.visit import SEND, STEPS, Visit
 from dispatcher.schemas import params_problems
 
 TITLE = mark("New action")
@@ -94,7 +94,7 @@ def submit(visit: Visit) -> Answer:
             return _rejected(visit, made, errors)
         file = Path(file_name(data) or "new.toml")
         try:
-            if visit.field("step") == "send":
+            if visit.asked("step", STEPS) == SEND:
                 sent = send(visit.site, client, file, data)
                 if visit.session is not None:
                     visit.session.notes[f"{SENT} {sent.action_id}"] = sent.summary

@@ -21,11 +21,11 @@ from dispatcher.page.stack_form import StackForm, as_before, begin, entered
 from dispatcher.page.stack_reading import open_view
 from dispatcher.page.stack_sending import StackKit, kit_of, new_stack
 from dispatcher.page.stacks import StackCard, stack_card
-from dispatcher.page.visit import Visit
+from dispatcher.page.visit import CHECK, STEPS, Visit
 from dispatcher.schemas import params_problems
 
 TITLE = mark("New stack")
-SEND, CHECK, BACK = "send", "check", "back"
+BACK = "back"
 
 
 def form(visit: Visit) -> Answer:
@@ -44,7 +44,7 @@ def form(visit: Visit) -> Answer:
 
 def submit(visit: Visit) -> Answer:
     """Check what was entered, and send it, or show the file."""
-    step = visit.field("step", SEND)
+    step = visit.asked("step", (*STEPS, BACK))
     with sending(visit.site, visit.person) as client:
         client.look()
         kit = kit_of(client)

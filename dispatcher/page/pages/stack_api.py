@@ -21,7 +21,7 @@ from dispatcher.page.stack_sending import (
     preview_of_deployment,
 )
 from dispatcher.page.stacks import no_stack, stack_card
-from dispatcher.page.visit import Visit
+from dispatcher.page.visit import CHECK, STEPS, Visit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,8 +76,8 @@ def _check_of(name: str, found: NameFound) -> NameCheck:
 
 def create(visit: Visit) -> Answer:
     """Send the action that deploys one, or show it."""
-    params, action_id = asked_params(visit), visit.field("id").strip()
-    if visit.field("step") == "check":
+    params, action_id = asked_params(visit), visit.asked("id").strip()
+    if visit.asked("step", STEPS) == CHECK:
         shown = preview_of_deployment(visit.site, visit.person, params, action_id=action_id)
         return Data(data=shown)
     sent = deploy(visit.site, visit.person, params, action_id=action_id)

@@ -32,7 +32,7 @@ from dispatcher.page.stacks import (
     stack_card,
     stack_cards,
 )
-from dispatcher.page.visit import Visit
+from dispatcher.page.visit import CHECK, STEPS, Visit
 
 TITLE = mark("Stacks")
 UPDATE_TITLE = mark("Update a stack")
@@ -64,7 +64,7 @@ def updated(visit: Visit) -> Answer:
     stack_id = id_given(visit)
     if visit.as_json:
         params = asked_params(visit)
-        if visit.field("step") == "check":
+        if visit.asked("step", STEPS) == CHECK:
             return Data(data=preview_of_update(visit.site, visit.person, stack_id, params))
         return _after_update(visit, update(visit.site, visit.person, stack_id, params))
     shown = stack_card(visit.site, visit.person, stack_id)
