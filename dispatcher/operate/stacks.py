@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -43,11 +43,19 @@ class Stacks(Resources[Stack]):
         """The ids of stacks by their names: of those that exist, believed, and of those that open actions
         are to make.
         """
-        opened = valid_open_actions(self.repo, self.tree)
-        made = (action for action in opened if action.formula == self.kind.create)
-        names = {str(action.params.get("name")): action.id for action in made}
-        every = (self._of(entry) for entry in self.entries())
-        return names | {name: each.id for each in every if (name := each.text("name"))}
+        return dict(self._named())
+
+    def ids_of(self, name: str) -> list[str]:
+        """The ids of all that have a name, or are to have it, those that exist first."""
+        return [stack_id for each, stack_id in reversed(list(self._named())) if each == name]
+
+    def _named(self) -> Iterator[tuple[str, str]]:
+        for action in valid_open_actions(self.repo, self.tree):
+            if action.formula == self.kind.create:
+                yield str(action.params.get("name")), action.id
+        for stack in map(self._of, self.entries()):
+            if name := stack.text("name"):
+                yield name, stack.id
 
 
 _TIMEOUT_MINUTES = 20

@@ -8,6 +8,7 @@ from typing import Any
 
 from dispatcher.errors import InvalidInput
 from dispatcher.model.result import Result
+from dispatcher.model.verdicts import Verdict
 from dispatcher.operate.files import read_result
 from dispatcher.page.index_queries import Filter
 from dispatcher.page.resource_reading import ResourceReading
@@ -23,6 +24,11 @@ FAILURES_S = 86_400.0
 """Seconds for which a run that made nothing is listed."""
 
 MOST_FAILURES = 5
+
+UNSUCCESSFUL = tuple(verdict.value for verdict in Verdict if not verdict.success)
+
+PART, MOST_READ = 50, 1_000
+"""Runs that are looked at, at a time and in all."""
 
 SAID_LIMIT = 1_000
 """Characters of a failed run's output that are shown: as many as a result has."""
@@ -85,10 +91,24 @@ def failures(
     Args:
         known: ids that are left out.
     """
-    create = reading.resources.kind.create
-    rows = reading.live.index.runs(Filter(formula=create), count=4 * MOST_FAILURES)
-    for row in rows:
-        if row.at > now - FAILURES_S and row.id not in known:
-            result = failure(reading, row.id)
-            if result is not None:
-                yield row.id, result
+    for action_id in _unsuccessful(reading, since=now - FAILURES_S):
+        result = None if action_id in known else failure(reading, action_id)
+        if result is not None:
+            yield action_id, result
+
+
+def _unsuccessful(reading: ResourceReading[Any], *, since: float) -> Iterator[str]:
+    """Ids of runs of the formula that ended without success, the newest first: those that succeeded must not
+    hide one that failed.
+    """
+    wanted = Filter(formula=reading.resources.kind.create, verdicts=UNSUCCESSFUL)
+    before: tuple[float, str] | None = None
+    for _ in range(MOST_READ // PART):
+        rows = reading.live.index.runs(wanted, before=before, count=PART)
+        for row in rows:
+            if row.at <= since:
+                return
+            yield row.id
+        if len(rows) < PART:
+            return
+        before = (rows[-1].at, rows[-1].id)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator
 
 from pydantic_core import to_jsonable_python
 
-from dispatcher.errors import TemporaryError
+from dispatcher.errors import DisintoError
 from dispatcher.page.acting import followed
 from dispatcher.page.problems import RETRY_S, Problem
 from dispatcher.page.sessions import Person
@@ -24,6 +25,8 @@ from dispatcher.page.streams import event
 LONGEST_S = 3_600.0
 """Seconds after which the state is looked at, although nothing was announced."""
 
+_ID = re.compile("[0-9a-f]{16}")
+
 PAUSE_S = 0.4
 """Seconds between two looks at least."""
 
@@ -32,15 +35,18 @@ async def states(site: Site, person: Person, stack_id: str, last: str) -> AsyncI
     """``status`` events, then one ``end``.
 
     Args:
-        last: id of the last event that the reader has; "" for none.
+        last: id of the last event that the reader has; "", or anything else, for none.
     """
     live = followed(site)
+    last = last if _ID.fullmatch(last) else ""
     while True:
         version, within_s = live.version, LONGEST_S
         try:
             card = await asyncio.to_thread(stack_card, site, person, stack_id)
-        except TemporaryError:
-            within_s = RETRY_S  # what is down will be up again; the reader has the last state
+        except DisintoError:
+            within_s = (
+                RETRY_S  # what is down or refuses may be up again; the reader has the last state
+            )
         except Problem as problem:
             if problem.status == 503:
                 await asyncio.sleep(RETRY_S)  # it is not known now whose it is

@@ -247,10 +247,11 @@ def id_of(site: Site, person: Person, name: str) -> str:
     followed(site).repo.fetch()
     view = site.once(open_view)
     with view.reading() as reading:
-        stack_id = reading.stacks.names().get(name, "")
-        if stack_id and _is_of(reading, stack_id, site, person):
-            return stack_id
-        if stack_id and reading.trouble:
+        found = reading.stacks.ids_of(name)  # several, if people asked for it at the same time
+        for stack_id in found:
+            if _is_of(reading, stack_id, site, person):
+                return stack_id
+        if found and reading.trouble:
             raise not_known(reading.trouble)
     raise no_stack(name)
 
@@ -284,7 +285,7 @@ def _written(action_id: str, write: Callable[[], bytes]) -> NewAction:
     """
     try:
         return NewAction(id=action_id, data=write())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         raise _wrong("params", mark("this cannot be written as TOML")) from None
 
 

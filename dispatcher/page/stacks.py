@@ -60,6 +60,9 @@ STAGES = tuple(stage.value for stage in LifeCycle if stage is not LifeCycle.FAIL
 MOST_FAILED = 100
 """Failures of everybody among which those of one person are looked for."""
 
+MOST_CARDS = 2_000
+"""Stacks, and ids that are none, that a board keeps."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StackCard:
@@ -181,6 +184,8 @@ class Board:
                     found = _find(self.view, reading, stack_id)
                 if found is not None and found.trouble:
                     return found  # it ends without a change in git
+                if len(self._cards) >= MOST_CARDS:
+                    self._cards.clear()  # whoever asks for ids that do not exist must not fill the memory
                 self._cards[stack_id] = found
             return self._cards[stack_id]
 
