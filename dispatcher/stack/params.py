@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from dispatcher.provision.http import check_url
 from dispatcher.provision.params import BadParams, Strict, Time, read_settings
@@ -25,6 +25,7 @@ SETTINGS_FILE = "stack-settings.json"
 
 RESERVED = "admin,api,www,root,system,test,demo,portal,deploy"
 _DOMAIN = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+_LABEL = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _OURS = re.compile(r"DISINTO_|VAULT_")
 
 
@@ -32,7 +33,12 @@ def _url(text: str) -> str:
     return check_url(text) if text else ""
 
 
-Port = Annotated[int, Field(ge=1, le=65535)]
+def _whole(value: object) -> object:
+    """For JSON Schema, by which params were checked, 8080.0 is an integer."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Port = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=65535)]
 
 
 class StackParams(Strict):
@@ -102,9 +108,23 @@ class StackSettings(Strict):
     https_port: Port = 443
     limit_s: Annotated[float, Field(ge=60, le=7200)] = TOTAL_S
 
+    @field_validator("reserved_names")
+    @classmethod
+    def _names(cls, text: str) -> str:
+        """One that no stack could have would reserve nothing, such as two names with a space between them."""
+        for name in _split(text):
+            if not _LABEL.fullmatch(name):
+                raise ValueError(f"{name[:40]!r} is not a name: separate names by commas")
+        return text
+
     @property
     def reserved(self) -> frozenset[str]:
-        return frozenset(name.strip() for name in self.reserved_names.split(",") if name.strip())
+        """Names, in lower case as those of stacks are."""
+        return frozenset(_split(self.reserved_names))
+
+
+def _split(names: str) -> list[str]:
+    return [name for each in names.split(",") if (name := each.strip().lower())]
 
 
 def settings_of(environ: Mapping[str, str]) -> StackSettings:
@@ -152,7 +172,7 @@ def image_of(given: str, settings: StackSettings) -> str:
     match = IMAGE.fullmatch(image)
     if match is None or not (match["tag"] or match["digest"]):
         raise BadParams(
-            f"[params]: the image {image!r} has neither a tag nor a digest, or is none",
+            f"[params]: the image {image[:300]!r} has neither a tag nor a digest, or is none",
             remedy="Such as ghcr.io/team/workspace:1.2, or STACK_IMAGE in the settings.",
         )
     return image
@@ -171,7 +191,8 @@ def environment_of(
         if name == TOKEN or _OURS.match(name) or not VARIABLE.fullmatch(name):
             raise BadParams(f"[params]: {name[:100]} is not handed to a stack")
         if name in values:
-            raise BadParams(f"[params]: {name} is in environment and in environment_secrets")
+            where = "in environment and in" if name in plain else "twice in"
+            raise BadParams(f"[params]: {name} is {where} environment_secrets")
         if not environ.get(name):
             raise BadParams(
                 f"[params]: the run has no secret {name}",

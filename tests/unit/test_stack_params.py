@@ -18,6 +18,7 @@ from dispatcher.stack.params import (
     StackParams,
     StackSettings,
     UpdateParams,
+    environment_of,
 )
 
 FORMULAS = Path(__file__).parents[2] / "actions" / "stack" / "formulas"
@@ -82,3 +83,31 @@ def test_an_address_of_the_server_that_is_none(url: str, tmp_path: Path) -> None
     (tmp_path / SETTINGS_FILE).write_text(json.dumps({"DOKPLOY_URL": url}))
     with pytest.raises(BadParams, match=r"DOKPLOY_URL: .* is not an address such as"):
         read_settings(StackSettings, {"DISINTO_FILES": str(tmp_path)}, SETTINGS_FILE)
+
+
+@pytest.mark.parametrize(
+    "names", ["admin;api", "admin api", "admin\napi", '["admin"]', "admin.", "\u0430dmin"]
+)
+def test_names_that_would_reserve_nothing_are_no_settings(names: str, tmp_path: Path) -> None:
+    (tmp_path / SETTINGS_FILE).write_text(json.dumps({"RESERVED_NAMES": names}))
+    with pytest.raises(BadParams, match=r"RESERVED_NAMES: .* separate names by commas"):
+        read_settings(StackSettings, {"DISINTO_FILES": str(tmp_path)}, SETTINGS_FILE)
+
+
+def test_names_are_reserved_as_people_write_them() -> None:
+    assert StackSettings(RESERVED_NAMES=" Admin , API,,www\n").reserved == {"admin", "api", "www"}
+
+
+def test_a_port_that_the_schema_takes_is_taken() -> None:
+    assert fits(schema("stack"), {"name": "alice", "port": 8080.0})
+    params = read_params(StackParams, {"DISINTO_PARAMS": '{"name": "alice", "port": 8080.0}'})
+    assert (params.port, type(params.port)) == (8080, int)
+    for port in ("8080.5", "true", '"8080"', "1e9"):
+        with pytest.raises(BadParams, match="port"):
+            read_params(StackParams, {"DISINTO_PARAMS": f'{{"name": "alice", "port": {port}}}'})
+
+
+def test_a_secret_that_is_named_twice() -> None:
+    for plain, where in (({}, "twice in"), ({"KEY": "a"}, "in environment and in")):
+        with pytest.raises(BadParams, match=f"KEY is {where} environment_secrets"):
+            environment_of(plain, ("KEY", "KEY"), {"KEY": "value"})
