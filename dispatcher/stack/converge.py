@@ -8,7 +8,7 @@ the same is removed before it is deployed.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dispatcher.provision.provider import ProviderBusy, ProviderUnclear
 from dispatcher.provision.reporting import Reporter
@@ -68,12 +68,24 @@ class Tools:
 
 def ours(projects: Collection[Project], mark: Mark) -> tuple[Project, ...]:
     """The projects of one stack, oldest first; the run that made them does not matter."""
-    found = []
-    for project in projects:
-        read = Mark.read(project.description)
-        if read and (read.project, read.stack_id) == (mark.project, mark.stack_id):
-            found.append(project)
+    found = [project for project in projects if mark.is_of_stack(project.description)]
     return tuple(sorted(found, key=lambda each: (each.created_at, each.id)))
+
+
+def with_applications(platform: Platform, project: Project) -> tuple[Project, list[Application]]:
+    """A project of ours, and the applications in it that bear the mark of its stack. What somebody else put there
+    counts among its other services: it is neither changed nor removed.
+    """
+    mark = Mark.read(project.description)
+    found = [
+        application
+        for each in project.application_ids
+        if (application := platform.application(each)) is not None
+    ]
+    own = [each for each in found if mark is not None and mark.is_of_stack(each.description)]
+    others = project.services + len(found) - len(own)
+    ids = tuple(each.id for each in own)
+    return replace(project, application_ids=ids, services=others), own
 
 
 class Convergence:
@@ -210,7 +222,8 @@ class Convergence:
         for project in others:
             for application_id in project.application_ids:
                 platform.delete_application(application_id)
-            platform.remove_project(project.id)
+            if not project.services:
+                platform.remove_project(project.id)
         for application_id in first.application_ids[1:]:
             platform.delete_application(application_id)
         application = self.seen.application
@@ -225,18 +238,20 @@ class Convergence:
         """What the server has of it; no more requests than the next step needs."""
         wanted, platform = self._wanted, self._tools.platform
         listed = platform.projects()
-        projects = ours(listed, wanted.mark)
+        found = [with_applications(platform, each) for each in ours(listed, wanted.mark)]
+        projects = tuple(project for project, _ in found)
         own = {project.id for project in projects}
         strangers = [p for p in listed if p.name == wanted.name and p.id not in own]
         seen = Seen(
             projects=projects,
             strangers=tuple(sorted(strangers, key=lambda each: (each.created_at, each.id))),
         )
-        if not projects or not projects[0].application_ids:
+        applications = found[0][1] if found else []
+        if not applications:
             return seen
-        application = platform.application(projects[0].application_ids[0])
+        application = applications[0]
         seen = Seen(projects=seen.projects, strangers=seen.strangers, application=application)
-        if application is None or missing(wanted, seen) is not None:
+        if missing(wanted, seen) is not None:
             return seen
         return self._deployed(seen, application)
 

@@ -79,6 +79,7 @@ class MountRecord(BaseModel):
 class ApplicationRecord(BaseModel):
     applicationId: str  # noqa: N815
     name: str
+    description: str | None = None
     appName: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,199}$")  # noqa: N815
     applicationStatus: str = ""  # noqa: N815
     sourceType: str = ""  # noqa: N815
@@ -93,6 +94,7 @@ class ApplicationRecord(BaseModel):
             id=self.applicationId,
             name=self.name,
             app_name=self.appName,
+            description=self.description or "",
             status=self.applicationStatus,
             image=(self.dockerImage or "") if self.sourceType == "docker" else "",
             environment=self.env or "",

@@ -38,6 +38,14 @@ class Mark:
             return None
         return cls(project=match[1], stack_id=match[2], blob=match[3])
 
+    def is_of_stack(self, description: str) -> bool:
+        """Whether a description has a mark of the same stack, of whichever run."""
+        other = Mark.read(description)
+        return other is not None and (other.project, other.stack_id) == (
+            self.project,
+            self.stack_id,
+        )
+
     @property
     def run_key(self) -> str:
         return f"{self.stack_id}.{self.blob}"

@@ -93,6 +93,7 @@ class Application:
 
     Attributes:
         app_name: of its service; the server adds a random suffix.
+        description: that we gave it; has the stack's mark. Whoever adds one by hand gives it another, or none.
         status: ``idle``, ``running``, ``done`` or ``error``; of its last deployment, not of the service.
         image: "" until it is set.
         environment: as text; holds secrets, so it is kept out of ``repr``.
@@ -108,6 +109,7 @@ class Application:
     domains: tuple[Domain, ...]
     mounts: tuple[Mount, ...]
     stops_first: bool = False
+    description: str = ""
 
 
 class DeploymentStatus(StrEnum):

@@ -14,6 +14,7 @@ from dispatcher.errors import Exit, TemporaryError
 from dispatcher.provision.provider import ProviderBusy, ProviderUnclear
 from dispatcher.provision.reporting import Reporter
 from dispatcher.provision.waiting import Clock, Pace
+from dispatcher.stack.converge import with_applications
 from dispatcher.stack.platform import Application, DeploymentStatus, Platform, Project
 
 REMOVAL_LIMIT_S = 300.0
@@ -130,11 +131,7 @@ class Removal:
         return not projects
 
     def _remove(self, project: Project) -> None:
-        applications = [
-            application
-            for each in project.application_ids
-            if (application := self._platform.application(each)) is not None
-        ]
+        project, applications = with_applications(self._platform, project)
         for application in applications:
             self._services[application.app_name] = application.id
             self._unroute(application)

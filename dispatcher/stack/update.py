@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from dispatcher.provision.waiting import Cancelled, Clock, Pace, patiently
-from dispatcher.stack.converge import POLL_S, Convergence, Tools, ours
+from dispatcher.stack.converge import POLL_S, Convergence, Tools, ours, with_applications
 from dispatcher.stack.deploy import NoStack, entry_of
 from dispatcher.stack.environment import marked, run_of
 from dispatcher.stack.lifecycle import Record, Seen, Stage, Wanted
@@ -126,11 +126,14 @@ class Update:
         pace = self._pace()
         platform = self._tools.platform
         projects = ours(patiently(platform.projects, pace), mark)
-        for project in projects:
-            for each in project.application_ids:
-                application = patiently(lambda i=each: platform.application(i), pace)  # type: ignore[misc]
-                if application is not None and application.image:
-                    return project, application
+        for each in projects:
+            project, applications = patiently(
+                lambda p=each: with_applications(platform, p),  # type: ignore[misc]
+                pace,
+            )
+            application = next((a for a in applications if a.image), None)
+            if application is not None:
+                return project, application
         raise NoStack(
             f"the server has no stack {change.stack_id}", remedy="'disinto stack list' shows them."
         )
