@@ -6,6 +6,7 @@
 # make bench        measures; writes docs/performance.md
 # make bench-nomad  the same on Nomad
 # make bench-scale  a year at 100,000 runs a day in compressed time: half an hour
+# make bench-dokploy  50 stacks at once on a real Dokploy (tests/servers/dokploy_live.py), a quarter of an hour
 # make soak         kills everything at random for DURATION seconds (60) on ENGINE (local or nomad)
 # make docs         renews the generated parts of the reference
 # make lock         renews the locked requirements
@@ -21,7 +22,7 @@ WORKERS ?= 3
 # the long stories, so that the workers end together.
 DISTRIBUTED = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo demo-nomad test test-thorough check format bench bench-nomad bench-scale soak lock docs clean
+.PHONY: help demo demo-nomad test test-thorough check format bench bench-nomad bench-scale bench-dokploy soak lock docs clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -66,6 +67,9 @@ bench-nomad: $(STAMP)
 
 bench-scale: $(STAMP)
 	$(BIN)/python -m bench --scale
+
+bench-dokploy: $(STAMP)
+	$(BIN)/python -m bench --dokploy
 
 soak: $(STAMP)
 	$(BIN)/python -m tests.soak --engine $(or $(ENGINE),local) --duration $(or $(DURATION),60) $(SOAK_ARGS)

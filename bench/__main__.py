@@ -37,13 +37,14 @@ SUITES: Mapping[str, tuple[str, ...]] = {
     "nomad": ("nomad_latency", "nomad_way_back", "nomad_in_flight", "nomad_throughput"),
     "forge": ("approval",),
     "scale": ("year",),
+    "dokploy": ("stacks_on_dokploy",),
 }
 """Modules of this package by suite; each has ``measure(stage)``, which returns its figures."""
 
-ASKED_FOR = ("nomad", "scale")
+ASKED_FOR = ("nomad", "scale", "dokploy")
 """Suites that are measured only if they are asked for."""
 
-NEEDS: Mapping[str, str] = {"nomad": "nomad", "forge": "forgejo"}
+NEEDS: Mapping[str, str] = {"nomad": "nomad", "forge": "forgejo", "dokploy": "dokploy"}
 """What a suite needs besides OpenBao; without it the suite is skipped with a message."""
 
 
@@ -82,6 +83,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--nomad", action="store_true", help="the suite on a real Nomad")
     parser.add_argument("--scale", action="store_true", help="a year at 100,000 runs a day")
+    parser.add_argument("--dokploy", action="store_true", help="stacks on a real Dokploy")
     parser.add_argument("--only", action="append", metavar="NAME", help="this one; repeatable")
     parser.add_argument("--json", action="store_true", help="print JSON, not a table")
     arguments = parser.parse_args()

@@ -126,7 +126,7 @@ def table(taken: Sequence[Taken]) -> str:
 
 
 def _with_block(page: str, suite: str, text: str) -> str:
-    target = f"bench-{suite}" if suite in ("nomad", "scale") else "bench"
+    target = "bench" if suite in ("local", "forge") else f"bench-{suite}"
     begin, end = BEGIN.format(suite=suite, target=target), END.format(suite=suite)
     if begin not in page or end not in page:
         raise SystemExit(f"{PAGE} lacks the line {begin!r} or {end!r}")

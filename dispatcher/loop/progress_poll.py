@@ -1,7 +1,7 @@
 """Reads what runs report about themselves, for people. No decision depends on it.
 
 A run is read every few seconds while it reports; one that reported nothing is read ever more rarely, and
-a pass reads a few runs only. One that ends at once is not read at all. So hundreds of runs cost an engine a few small reads a second.
+a pass reads a few runs only. So hundreds of runs cost an engine a few small reads a second.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ from dispatcher.model.run import Claim, Observation, RunKey, RunState
 NAME = "progress"
 
 EVERY_S = 4.0
-"""Seconds between two reads of a run that reports, and between two passes."""
+"""Seconds between two reads of a run that reports, and between two passes of ``AT_ONCE`` runs."""
+
+SOONEST_S = 1.0
+"""Seconds until the first read of a run, so that one that ends at once is not read; from there to the second,
+which finds what it reported meanwhile; and between two passes of a few runs.
+"""
 
 LONGEST_PAUSE_S = 60.0
 """Longest pause between two reads of a run that reported nothing new."""
@@ -34,7 +39,7 @@ class _Read:
 
     progress: Progress | None = None
     due_at: float = 0.0
-    pause_s: float = EVERY_S
+    pause_s: float = SOONEST_S
 
 
 class ProgressPoll:
@@ -66,10 +71,10 @@ class ProgressPoll:
         now = self._clock()
         if not running or now < self._due_at or not self._pollers.free(None, NAME):
             return
-        self._due_at = now + EVERY_S
-        reads = {key: self._reads.setdefault(key, _Read(due_at=now + EVERY_S)) for key in running}
+        reads = {key: self._reads.setdefault(key, _Read(due_at=now + SOONEST_S)) for key in running}
         due = sorted((r.due_at, key.token, key) for key, r in reads.items() if r.due_at <= now)
         batch = [running[key] for _, _, key in due[:AT_ONCE]]
+        self._due_at = now + max(SOONEST_S, EVERY_S * len(batch) / AT_ONCE)
         if batch:
             self._pollers.run(
                 None,
@@ -101,8 +106,8 @@ class ProgressPoll:
                 continue  # it ended meanwhile
             progress = answer.get(claim.key)
             changed = progress is not None and progress != read.progress
+            read.due_at = now + (EVERY_S if changed else read.pause_s)
             read.pause_s = EVERY_S if changed else min(LONGEST_PAUSE_S, read.pause_s * 1.5)
-            read.due_at = now + read.pause_s
             read.progress = progress or read.progress
         self.progress = {k: r.progress for k, r in self._reads.items() if r.progress is not None}
 

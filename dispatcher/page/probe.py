@@ -14,7 +14,10 @@ import sys
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 25.0
+"""Less than the health check's own limit, which ends a probe without a reason. A page that answers slowly is
+healthy: to be restarted would make it slower.
+"""
 
 _MISDIRECTED = 421
 

@@ -157,9 +157,20 @@ class JobRecord(BaseModel):
         )
 
 
+class HealthCheckRecord(BaseModel):
+    Test: list[str] | None = None
+
+
 class ConfigRecord(BaseModel):
     Image: str = ""
     Env: list[str] | None = None
+    Healthcheck: HealthCheckRecord | None = None
+
+    @property
+    def checked(self) -> bool:
+        """``NONE`` switches off the one of the image."""
+        test = self.Healthcheck.Test if self.Healthcheck else None
+        return bool(test) and test != ["NONE"]
 
 
 class ContainerRecord(BaseModel):
@@ -170,4 +181,8 @@ class ContainerRecord(BaseModel):
         values = [
             each.partition("=")[2] for each in self.Config.Env or () if each.startswith(f"{RUN}=")
         ]
-        return Container(image=printable(self.Config.Image), run=values[0] if values else "")
+        return Container(
+            image=printable(self.Config.Image),
+            run=values[0] if values else "",
+            checked=self.Config.checked,
+        )

@@ -173,10 +173,12 @@ class Container:
 
     Attributes:
         run: the run that deployed it, by its environment; "" for a run that left no mark there.
+        checked: whether it has a health check: the swarm stops the former container only when it is passed.
     """
 
     image: str
     run: str
+    checked: bool = False
 
 
 class Platform(Protocol):

@@ -8,7 +8,7 @@ again, as a new task, so neither a new task nor, if the environment alone change
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from dispatcher.provision.waiting import Cancelled, Clock, Pace, patiently
@@ -17,7 +17,7 @@ from dispatcher.stack.deploy import NoStack, entry_of
 from dispatcher.stack.environment import marked, run_of
 from dispatcher.stack.lifecycle import Record, Seen, Stage, Wanted
 from dispatcher.stack.marks import Mark
-from dispatcher.stack.platform import Application, Domain, Project
+from dispatcher.stack.platform import Application, Container, Domain, Project, Task
 from dispatcher.stack.probes import Probed
 
 Available = Callable[[str], str]
@@ -79,6 +79,7 @@ class Update:
         self._change, self._tools, self._available = change, tools, available
         self._back = back
         self._downtime = Downtime(tools.clock)
+        self._none_expected = False
 
     def run(self) -> None:
         """Change it.
@@ -100,8 +101,9 @@ class Update:
             ),
         )
         self._prove_return(former)
-        before = self._tasks(application)
-        self._expect(application)
+        tasks = self._tasks(application)
+        before = [task.id for task in tasks]
+        self._expect(application, tasks)
         forward = Convergence(
             wanted,
             self._tools,
@@ -173,18 +175,37 @@ class Update:
             )
         self._tools.reporter.say(f"there may be no way back to {former.image}: {why}")
 
-    def _expect(self, application: Application) -> None:
-        said = (
-            "the old container is stopped first: not reachable until the new one runs"
-            if application.stops_first
-            else "seconds: the old container runs until the new one is started, and that one may not "
-            "answer at once unless its image has a health check"
+    def _expect(self, application: Application, tasks: Sequence[Task]) -> None:
+        """Say what the swarm will do; of a new image it is assumed that it has a health check if the old one has."""
+        container = self._running(application, tasks)
+        self._none_expected = (
+            container is not None and container.checked and not application.stops_first
         )
+        if application.stops_first:
+            said = "the old container is stopped first: not reachable until the new one runs"
+        elif self._none_expected:
+            said = "none: the old container runs until the new one has passed its health check"
+            if self._change.image:
+                said = f"{said}, if the new image has one as the old one has"
+        else:
+            said = (
+                "seconds: the old container runs until the new one is started, and that one may not "
+                "answer at once, because its image has no health check"
+            )
         self._tools.reporter.say(f"expected downtime: {said}")
 
-    def _tasks(self, application: Application) -> list[str]:
+    def _tasks(self, application: Application) -> list[Task]:
         tasks = patiently(lambda: self._tools.platform.tasks(application.app_name), self._pace())
-        return [task.id for task in tasks or ()]
+        return tasks or []
+
+    def _running(self, application: Application, tasks: Sequence[Task]) -> Container | None:
+        running = next((task for task in tasks if task.wanted and task.running), None)
+        if running is None:
+            return None
+        platform = self._tools.platform
+        return patiently(
+            lambda: platform.container_of(application.app_name, running.id), self._pace()
+        )
 
     def _return(self, former: Wanted) -> Record:
         """Back to the former image and environment, however often the run is cancelled."""
@@ -198,21 +219,29 @@ class Update:
                 continue
 
     def _outcome(self, former: Wanted, returned: Record) -> str:
-        down = self._downtime.measured
+        down = self._measured
         if returned.stage is Stage.RUNNING:
             return f"returned to {former.image}; {down}"
         return f"NOT returned to {former.image}: {returned.why}; {down}"
+
+    @property
+    def _measured(self) -> str:
+        """What the probes saw, and whether it is more than what was expected."""
+        measured = self._downtime.measured
+        more = self._none_expected and self._downtime.seconds > 0
+        return f"{measured}, although none was expected" if more else measured
 
     def _finish(self, wanted: Wanted, seen: Seen, probed: Probed) -> None:
         reporter = self._tools.reporter
         image = seen.container.image if seen.container else ""
         reporter.say(f"the new version runs: {image or wanted.image} ({probed.healthy})")
-        reporter.say(self._downtime.measured)
+        reporter.say(self._measured)
         entry = entry_of(wanted, seen, probed, state="RUNNING")
         reporter.outputs(
             {
                 "inventory": entry,
                 "downtime_s": round(self._downtime.seconds),
+                "downtime_expected": not self._none_expected,
                 "image_seen": image,
             }
         )

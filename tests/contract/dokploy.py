@@ -44,7 +44,8 @@ class Ground(Protocol):
 
     def image(self, version: str) -> str:
         """``one`` and ``two`` answer, ``bad`` ends at once, ``gone`` cannot be pulled; ``one`` ends at once if its
-        environment has a ``B``; ``slow`` takes half a minute to be pulled.
+        environment has a ``B``; ``slow`` takes half a minute to be pulled; ``checked`` answers, and has a health
+        check.
         """
 
     def with_key(self, key: str) -> Dokploy: ...
@@ -217,6 +218,14 @@ class DokployContract:
         container = platform.container_of(application.app_name, after.id)
         assert container == Container(image=ground.image("two"), run="second")
         assert [d.description for d in platform.deployments(application.id)] == ["second", "first"]
+
+    def test_whether_a_container_has_a_health_check_can_be_read(self, ground: Ground) -> None:
+        platform = ground.platform
+        _, application = made(ground, "checked", run="first")
+        deploy(ground, application, "first", DeploymentStatus.DONE)
+        task = running(ground, application)
+        container = platform.container_of(application.app_name, task.id)
+        assert container == Container(image=ground.image("checked"), run="first", checked=True)
 
     def test_a_project_that_goes_first_leaves_its_service_to_nobody(self, ground: Ground) -> None:
         project, application = made(ground, "one")

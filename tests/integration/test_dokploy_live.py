@@ -35,6 +35,8 @@ class LiveGround:
         return f"{self._prefix}-{self._names}"
 
     def image(self, version: str) -> str:
+        if version == "checked":
+            return dokploy_live.checked()
         if version != "slow":
             return dokploy_live.image(version)
         if not self._slow:
@@ -79,6 +81,7 @@ class LiveGround:
         for name in dokploy_live.volumes():
             if name.startswith(f"v-{self._prefix}"):
                 dokploy_live.remove_volume(name)
+        dokploy_live.remove_routes(self._prefix)
 
 
 @pytest.fixture

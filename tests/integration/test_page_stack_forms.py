@@ -45,7 +45,7 @@ def stage(bao_server: Bao, tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.fixture
 def site(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    with stack_site(stage, monkeypatch) as site:
+    with stack_site(stage.scene, monkeypatch) as site:
         yield site
 
 

@@ -93,6 +93,13 @@ def built(name: str, dockerfile: str, **arguments: str) -> str:
     return tag
 
 
+def checked() -> str:
+    """An image that answers, and has a health check."""
+    test = "import urllib.request as r; r.urlopen('http://127.0.0.1:8080', timeout=20)"
+    check = f'HEALTHCHECK --interval=1s --timeout=30s --retries=10 CMD ["python3", "-c", "{test}"]'
+    return built("checked:1", f"FROM {image('one')}\n{check}\n")
+
+
 def _is_pushed(version: str) -> bool:
     registry = os.environ["DOKPLOY_REGISTRY"]
     url = f"http://{registry}/v2/disinto-test/{version}/manifests/1"
@@ -113,6 +120,12 @@ def remove_service(name: str) -> None:
 
 def networks() -> set[str]:
     return set(_docker("network", "ls", "--format", "{{.Name}}").split())
+
+
+def gateway() -> str:
+    """The address of this machine for containers of the swarm's services; nobody else reaches it."""
+    template = "{{(index .IPAM.Config 0).Gateway}}"
+    return _docker("network", "inspect", "docker_gwbridge", "--format", template)
 
 
 def volumes() -> set[str]:
@@ -149,6 +162,29 @@ def remains(name: str) -> set[str]:
             count = _sql(f'select count(*) from "{table}" where {condition.format(name=name)}')
             found |= {f"{count} rows of {table}"} if count != "0" else set()
     return found
+
+
+def rows() -> dict[str, int]:
+    """How many rows each table of the server's database has; {} if nobody said how to look."""
+    if not os.environ.get("DOKPLOY_SQL"):
+        return {}
+    counted = (
+        "select table_name || ' ' || (xpath('/row/n/text()', query_to_xml(format("
+        "'select count(*) as n from %I.%I', table_schema, table_name), false, true, '')))[1] "
+        "from information_schema.tables where table_schema = 'public'"
+    )
+    return {name: int(count) for name, count in map(str.split, _sql(counted).splitlines())}
+
+
+def routes() -> set[str]:
+    """Names of the files of its proxy's routes."""
+    return {file.name for file in Path(os.environ["DOKPLOY_ROUTES"]).iterdir()}
+
+
+def remove_routes(prefix: str) -> None:
+    """Those of a project that went before its application, whose routes stay."""
+    for file in Path(os.environ["DOKPLOY_ROUTES"]).glob(f"{prefix}*"):
+        file.unlink(missing_ok=True)
 
 
 def create_old_project(*, name: str, description: str) -> None:
@@ -204,18 +240,30 @@ def pages(certificate: Path | None = None) -> Iterator[int]:
 
     class Pages(Silent):
         def do_GET(self) -> None:  # noqa: N802 - the library's name
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             target = urlsplit(routed(self.headers.get("Host", "")))
             address = _address(target.hostname or "") if target.hostname else ""
             try:
                 assert address
                 connection = http.client.HTTPConnection(address, target.port or 80, timeout=4)
                 # The server's own proxy passes the name on, too.
-                connection.request("GET", self.path, headers={"Host": self.headers["Host"]})
+                given = {k: v for k, v in self.headers.items() if k.lower() != "connection"}
+                connection.request(self.command, self.path, body or None, given)
                 answer = connection.getresponse()
-                self.reply(answer.status, answer.read())
+                self.pass_on(answer, answer.read())
                 connection.close()
             except (AssertionError, OSError):
                 self.reply(502 if target.hostname else 404, b"")
+
+        do_POST = do_GET  # noqa: N815 - the library's name
+
+        def pass_on(self, answer: http.client.HTTPResponse, text: bytes) -> None:
+            self.send_response_only(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("connection", "keep-alive", "transfer-encoding"):
+                    self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(text)
 
     with on_a_port(Pages, certificate=certificate) as port:
         yield port

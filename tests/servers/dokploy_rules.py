@@ -25,6 +25,7 @@ class Image(StrEnum):
     """What becomes of a container."""
 
     GOOD = "good"
+    CHECKED = "good, and has a health check"
     MISSING = "cannot be pulled"
     CRASHES = "ends at once"
     CRASHES_UNCHECKED = "has a health check, and ends before it passed"

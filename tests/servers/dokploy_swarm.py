@@ -8,6 +8,9 @@ from typing import Any
 from tests.servers.dokploy_rules import Image, dotenv
 
 CRASH = "task: non-zero exit (1)"
+ANSWERS = (Image.GOOD, Image.CHECKED)
+CHECKED = (Image.CHECKED, Image.CRASHES_UNCHECKED)
+CRASHES = (Image.CRASHES, Image.CRASHES_UNCHECKED)
 LISTED = 5  # of the tasks of a service, the newest
 
 
@@ -78,10 +81,7 @@ class FakeSwarm:
         return shown
 
     def _shown(self, task: dict[str, Any], now: float) -> dict[str, Any]:
-        crashed = self._becomes(task["image"], task["env"]) in (
-            Image.CRASHES,
-            Image.CRASHES_UNCHECKED,
-        )
+        crashed = self._becomes(task["image"], task["env"]) in CRASHES
         state = "Running 3 seconds ago" if self.runs(task, now) else "Starting 1 second ago"
         stopped = now >= task.get("stopped_at", now + 1)
         return {
@@ -104,19 +104,22 @@ class FakeSwarm:
             for each in service.tasks:
                 if f"c-{each['id']}" == container_id:
                     environment = [f"{name}={value}" for name, value in each["env"].items()]
-                    return {"Config": {"Image": each["image"], "Env": environment}}
+                    config = {"Image": each["image"], "Env": environment}
+                    if self.images.get(each["image"]) in CHECKED:
+                        config["Healthcheck"] = {"Test": ["CMD", "true"]}
+                    return {"Config": config}
         return None
 
     def runs(self, task: dict[str, Any], now: float) -> bool:
         kind = self._becomes(task["image"], task["env"])
-        return kind in (Image.GOOD, Image.SILENT) and (
+        return kind in (*ANSWERS, Image.SILENT) and (
             task["at"] <= now < task.get("stopped_at", now + 1)
         )
 
     def page(self, app_name: str, now: float) -> str:
         """The image of the container that answers; "" if none does."""
         for task in self._tasks(app_name):
-            if self.runs(task, now) and self._becomes(task["image"], task["env"]) is Image.GOOD:
+            if self.runs(task, now) and self._becomes(task["image"], task["env"]) in ANSWERS:
                 return str(task["image"])
         return ""
 

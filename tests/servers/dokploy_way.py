@@ -43,26 +43,27 @@ class Way:
     Attributes:
         url: its own address, in place of the server's.
         boundary: None for never.
+        counts: of the requests of each procedure.
     """
 
     url: str = ""
     target: str
     boundary: Boundary | None = None
+    counts: dict[str, int] = field(default_factory=dict)
     _clients: queue.SimpleQueue[int] = field(default_factory=queue.SimpleQueue)
-    _counts: dict[str, int] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def deadly(self, boundary: Boundary) -> Iterator[Callable[[int], None]]:
         """Kill the client there whose process id the block tells."""
-        self.boundary, self._counts = boundary, {}
+        self.boundary, self.counts = boundary, {}
         yield self._clients.put
         self.boundary = None
 
     def is_due(self, procedure: str) -> Boundary | None:
         """The boundary, if this request is at it."""
         with self._lock:
-            count = self._counts[procedure] = self._counts.get(procedure, 0) + 1
+            count = self.counts[procedure] = self.counts.get(procedure, 0) + 1
             here = self.boundary
             return here if here and (here.procedure, here.nth) == (procedure, count) else None
 

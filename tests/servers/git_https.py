@@ -135,8 +135,8 @@ def serve(root: Path, *, user: str, token: str) -> Iterator[GitHttps]:
         server.server_close()
 
 
-def certificate_in(folder: Path) -> Path:
-    """A certificate for 127.0.0.1 that signs itself, with its key, in one file."""
+def certificate_in(folder: Path, address: str = "127.0.0.1") -> Path:
+    """A certificate for an address that signs itself, with its key, in one file."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"git {secrets.token_hex(4)}")])
     now = datetime.datetime.now(datetime.UTC)
@@ -149,7 +149,7 @@ def certificate_in(folder: Path) -> Path:
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), False
         )
         .sign(key, hashes.SHA256())
     )

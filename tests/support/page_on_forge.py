@@ -47,13 +47,13 @@ class PageOnForge:
     def log_in(self, account: Account, path: str = "/") -> httpx.Client:
         """A browser in which a person logged in at the forge, let the page in, and is back."""
         browser = httpx.Client(headers=HTML, follow_redirects=True, timeout=30)
-        form = _form(browser.get(f"{self.forge_url}/user/login").text)
+        form = hidden_fields(browser.get(f"{self.forge_url}/user/login").text)
         form |= {"user_name": account.login, "password": PASSWORD}
         browser.post(f"{self.forge_url}/user/login", data=form).raise_for_status()
         shown = browser.get(f"{self.origin}/login/forge", params={"next": path})
         if urlsplit(str(shown.url)).path == "/login/oauth/authorize":
             grant = f"{self.forge_url}/login/oauth/grant"
-            shown = browser.post(grant, data=_form(shown.text))
+            shown = browser.post(grant, data=hidden_fields(shown.text))
         browser.base_url = httpx.URL(self.origin)
         assert str(shown.url) == f"{self.origin}{path}", shown.text
         return browser
@@ -116,7 +116,7 @@ def page_on_forge(settings: Settings, folder: Path, owner: Account) -> Iterator[
 def sent(browser: httpx.Client, formula: str, action_id: str, **fields: str) -> httpx.Response:
     """What the page answers when a person fills in the form of a new action and sends it."""
     form = {"id": action_id, "context": "why", "secrets": "", "params": "", **fields}
-    token = _form(browser.get(f"/new/{formula}").text)["form_token"]
+    token = hidden_fields(browser.get(f"/new/{formula}").text)["form_token"]
     return browser.post(
         f"/new/{formula}",
         data={**form, "step": "send", "form_token": token},
@@ -124,7 +124,7 @@ def sent(browser: httpx.Client, formula: str, action_id: str, **fields: str) -> 
     )
 
 
-def _form(page: str) -> dict[str, str]:
+def hidden_fields(page: str) -> dict[str, str]:
     """The hidden fields of a page's forms."""
     tags = re.findall(r"<input[^>]*type=\"hidden\"[^>]*>", page)
     named = {re.search(r'name="([^"]*)"', t): re.search(r'value="([^"]*)"', t) for t in tags}

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 
 from dispatcher import assembly
 from dispatcher.cli.web import open_live
+from dispatcher.devservers.scene import Scene
 from dispatcher.operate.submission_client import SubmissionClient
 from dispatcher.page.sessions import Person as Visitor
 from dispatcher.page.site import Site
@@ -30,14 +31,14 @@ OPERATOR = Visitor(login="op", name="Op", operator=True)
 
 
 @contextmanager
-def stack_site(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    for name, value in stage.scene.environ.items():
+def stack_site(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    for name, value in scene.environ.items():
         monkeypatch.setenv(name, value)
-    settings = stage.scene.open_settings()
+    settings = scene.open_settings()
 
     def client_of(person: Visitor) -> SubmissionClient:
         author = person.author or ("Ada", "ada@example.org")
-        return assembly.open_client(settings, stage.scene.environ, author=author)
+        return assembly.open_client(settings, scene.environ, author=author)
 
     site = a_site(settings.state_dir)
     site.settings, site.submissions = settings, client_of

@@ -39,6 +39,8 @@ class Ground:
 
     Attributes:
         port: where the pages of stacks are, on the loopback.
+        one, two: images that answer; both end at once if their environment has a ``B``.
+        gone: an image that no registry has.
         project: in the marks of this dispatcher's stacks.
     """
 
@@ -47,6 +49,7 @@ class Ground:
     port: int
     one: str
     two: str
+    gone: str
     fake: FakeDokploy | None
     project: str
 
@@ -73,6 +76,24 @@ class Ground:
         return dokploy_live.networks() if self.fake is None else set(self.fake.networks)
 
 
+@contextmanager
+def ground_of(server: str, root: Path) -> Iterator[tuple[Ground, str]]:
+    """A server by its word, ``fake`` or ``live``, and a name for a stack there, of which nothing remains."""
+    if server == "fake":
+        with fake_ground(root) as ground:
+            yield ground, "alice"
+            assert ground.fake is not None
+            assert (ground.fake.projects, ground.fake.services) == ({}, {})
+        return
+    name = f"s{secrets.token_hex(4)}"
+    with live_ground(root) as ground:
+        try:
+            yield ground, name
+        finally:
+            dokploy_live.remove_volume(f"workspace-{name}")
+    assert dokploy_live.remains(name) == set()
+
+
 def _project() -> str:
     return f"story-{secrets.token_hex(3)}"
 
@@ -86,13 +107,14 @@ def fake_ground(root: Path) -> Iterator[Ground]:
             self.reply(200, b"")
 
     with on_a_port(Registry) as registry:
-        one, two = (f"127.0.0.1:{registry}/{name}:1" for name in ("one", "two"))
+        one, two, gone = (f"127.0.0.1:{registry}/{name}:1" for name in ("one", "two", "gone"))
         images = {one: Image.CRASHES_WITH_B, two: Image.CRASHES_WITH_B}
         fake = FakeDokploy(now=time.time, queue_s=0, pull_s=0, start_s=0, images=images)
         with fake_server(fake, certificate=certificate_in(root)) as (url, port):
             yield Ground(
-                url=url, key=KEY, port=port, one=one, two=two, fake=fake, project=_project()
-            )
+                url=url, key=KEY, port=port, one=one, two=two, gone=gone, fake=fake,
+                project=_project(),
+            )  # fmt: skip
 
 
 @contextmanager
@@ -104,6 +126,7 @@ def live_ground(root: Path) -> Iterator[Ground]:
             port=port,
             one=dokploy_live.image("one"),
             two=dokploy_live.image("two"),
+            gone=dokploy_live.image("gone"),
             fake=None,
             project=_project(),
         )

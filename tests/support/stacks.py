@@ -29,6 +29,7 @@ ONE, TWO = "registry.example/one:1", "registry.example/one:2"
 SLOW = "registry.example/slow:1"
 BROKEN_BY_B = "registry.example/two-minds:1"
 UNCHECKED = "registry.example/unchecked:1"
+CHECKED = "registry.example/checked:1"
 BAD, SILENT, GONE = "registry.example/bad:1", "registry.example/silent:1", "registry.example/gone:1"
 IMAGES = {
     BROKEN_BY_B: Image.CRASHES_WITH_B,
@@ -36,6 +37,7 @@ IMAGES = {
     TWO: Image.GOOD,
     BAD: Image.CRASHES,
     UNCHECKED: Image.CRASHES_UNCHECKED,
+    CHECKED: Image.CHECKED,
     SILENT: Image.SILENT,
     SLOW: Image.GOOD,
 }

@@ -10,9 +10,16 @@ from dispatcher.stack.dokploy import Dokploy
 from tests.contract.dokploy import DokployContract
 from tests.servers.dokploy import KEY, FakeDokploy
 from tests.support.desktops import FakeClock
-from tests.support.stacks import BAD, BROKEN_BY_B, GONE, IMAGES, SLOW, TWO, Direct
+from tests.support.stacks import BAD, BROKEN_BY_B, CHECKED, GONE, IMAGES, SLOW, TWO, Direct
 
-VERSIONS = {"one": BROKEN_BY_B, "two": TWO, "bad": BAD, "gone": GONE, "slow": SLOW}
+VERSIONS = {
+    "one": BROKEN_BY_B,
+    "two": TWO,
+    "bad": BAD,
+    "gone": GONE,
+    "slow": SLOW,
+    "checked": CHECKED,
+}
 
 
 class FakeGround:

@@ -72,6 +72,11 @@ def test_the_probe_requests_the_page_by_its_own_name(status: int, code: int) -> 
         assert server.requests == [("GET", "/health")]
 
 
+def test_the_probe_ends_before_the_health_check_ends_it() -> None:
+    (timeout_s,) = re.findall(r"^HEALTHCHECK .*--timeout=(\d+)s", DOCKERFILE, re.MULTILINE)
+    assert 20 <= probe.TIMEOUT_S < int(timeout_s)
+
+
 def test_the_probe_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     assert probe.main({**environment(), "DISINTO_WEB__LISTEN": "127.0.0.1:1"}) == 1
     assert "does not answer" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from dispatcher.cli.following import Viewer
 from dispatcher.cli.live import bar
-from dispatcher.loop.progress_poll import AT_ONCE, EVERY_S, LONGEST_PAUSE_S, ProgressPoll
+from dispatcher.loop.progress_poll import AT_ONCE, EVERY_S, LONGEST_PAUSE_S, SOONEST_S, ProgressPoll
 from dispatcher.model.payload import NotAuthentic, check_authentic
 from dispatcher.model.progress import (
     DETAIL_CHARACTERS,
@@ -246,6 +246,17 @@ def test_many_runs_are_read_in_turn_a_few_at_once() -> None:
     passes = reads_within(100, 200, report=True)
     assert max(len(names) for names in passes) == AT_ONCE
     assert len({name for names in passes for name in names}) == 200
+    assert sum(map(len, passes)) <= AT_ONCE * (100 / EVERY_S + 1)
+
+
+def test_what_a_run_reports_first_is_seen_soon() -> None:
+    """A run has reported nothing yet when it is read for the first time."""
+    engine, clock = Engine(report=False), [0.0]
+    polled = poll(engine, 3, clock)
+    polled.work()
+    engine._report, clock[0] = True, SOONEST_S
+    polled.work()
+    assert len(polled.progress) == 3
 
 
 def test_nothing_runs_and_nothing_is_read() -> None:

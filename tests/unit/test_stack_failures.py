@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -23,15 +23,23 @@ from tests.support.stacks import BAD, BLOB, GONE, SILENT, Stacks
 PAGE = Path(__file__).parents[2] / "docs" / "stacks.md"
 
 
-def rows() -> dict[str, tuple[list[str], str]]:
-    """Messages, and what is left, by what is wrong."""
+class Row(NamedTuple):
+    """What a person reads, what is left, and on which server it was seen: ``real``, ``fake`` or ``none``."""
+
+    messages: list[str]
+    left: str
+    seen: str
+
+
+def rows() -> dict[str, Row]:
+    """By what is wrong."""
     _, _, section = PAGE.read_text("utf-8").partition("\n## When it fails\n")
     found = {}
     for line in section.partition("\n## ")[0].splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         if line.startswith("| ") and cells[0].isdigit():
-            _, wrong, reads, left = cells
-            found[wrong] = (re.findall(r"`([^`]+)`", reads), left)
+            _, wrong, reads, left, seen = cells
+            found[wrong] = Row(re.findall(r"`([^`]+)`", reads), left, seen)
     return found
 
 
@@ -145,6 +153,8 @@ BY_PARAMS: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {
 def test_every_row_has_its_case() -> None:
     assert set(rows()) == {*ON_THE_SERVER, *BY_PARAMS}
     assert len(rows()) >= 20
+    assert {wrong for wrong, row in rows().items() if row.seen == "none"} == set(BY_PARAMS)
+    assert {row.seen for row in rows().values()} == {"none", "fake", "real"}
 
 
 def is_told(messages: list[str], texts: list[str]) -> bool:
@@ -153,7 +163,7 @@ def is_told(messages: list[str], texts: list[str]) -> bool:
 
 @pytest.mark.parametrize("wrong", ON_THE_SERVER)
 def test_what_fails_at_the_server(wrong: str) -> None:
-    messages, left = rows()[wrong]
+    messages, left, _ = rows()[wrong]
     stacks = Stacks()
     texts = ON_THE_SERVER[wrong](stacks)
     assert is_told(messages, texts), texts
@@ -164,7 +174,7 @@ def test_what_fails_at_the_server(wrong: str) -> None:
 def test_what_fails_before_anything_is_sent(
     wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    messages, left = rows()[wrong]
+    messages, left, _ = rows()[wrong]
     monkeypatch.setattr(SystemClock, "listen", lambda self: None)  # this process keeps its handlers
     texts = []
     for params, settings in BY_PARAMS[wrong]:

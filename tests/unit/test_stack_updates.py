@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 
+from dispatcher.stack.converge import POLL_S
 from dispatcher.stack.deploy import NoStack
-from tests.support.stacks import ONE, UNCHECKED, Stacks
+from tests.support.stacks import CHECKED, ONE, SILENT, TWO, UNCHECKED, Stacks
 
 
 def test_a_version_that_ends_before_it_is_healthy_is_noticed_at_once() -> None:
@@ -20,3 +24,32 @@ def test_a_version_that_ends_before_it_is_healthy_is_noticed_at_once() -> None:
         stacks.update("alice", image=UNCHECKED)
     assert stacks.clock.now() - begun < 20
     assert stacks.server.page("alice.stacks.example") == ONE
+
+
+@pytest.mark.parametrize(
+    ("old", "change", "expected"),
+    [
+        (CHECKED, {"environment": {}}, "none: the old container runs until the new one has passed"),
+        (CHECKED, {"image": TWO}, "none: (.*), if the new image has one as the old one has"),
+        (ONE, {"image": CHECKED}, "seconds: (.*) because its image has no health check"),
+    ],
+)
+def test_the_downtime_to_expect_follows_from_the_health_check(
+    old: str, change: dict[str, Any], expected: str
+) -> None:
+    stacks = Stacks()
+    stacks.create("alice", image=old)
+    run = stacks.update("alice", **change)
+    assert [text for text in run.said if re.match(f"expected downtime: {expected}", text)]
+    assert run.left is not None
+    assert (run.left["downtime_s"], run.left["downtime_expected"]) == (0, old is ONE)
+    assert f"measured downtime: 0 seconds, by a look every {POLL_S:.0f} seconds" in run.said
+
+
+def test_a_downtime_that_was_not_expected_is_told() -> None:
+    stacks = Stacks()
+    stacks.create("alice", image=CHECKED)
+    with pytest.raises(
+        NoStack, match=r"measured downtime: [0-9]+ (.*), although none was expected"
+    ):
+        stacks.update("alice", image=SILENT)
