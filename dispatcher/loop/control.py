@@ -18,16 +18,13 @@ from dispatcher.ledger.base import Lease
 from dispatcher.loop.components import Components
 from dispatcher.loop.decisions import decide
 from dispatcher.loop.effects.acting import LeadLost
+from dispatcher.loop.round_pace import RoundPace
 from dispatcher.loop.serve_once import give_up, is_done
 from dispatcher.loop.term import begin_term
 from dispatcher.loop.view import View
 from dispatcher.status.tracker import Status, Tracker
 
 LONGEST_SLEEP_S = 30.0
-LONGEST_GATHER_S = 0.1
-GATHER = 19
-"""Shortest time between two rounds, as a multiple of the first one's duration; an event that comes later
-is acted on at once."""
 
 
 class ControlLoop:
@@ -55,6 +52,7 @@ class ControlLoop:
         self._lease, self._tracker, self._name, self._once = lease, tracker, name, once
         self._term = begin_term(components, view, lease, tracker=tracker)
         self._round_s = 0.0
+        self._pace = RoundPace()
         self._stopping = False
 
     # -- called from other threads --------------------------------------------------------
@@ -111,8 +109,7 @@ class ControlLoop:
                     return
                 if self._once:
                     give_up(term)
-                # A round's cost grows with what waits; deciding must not take most of the time.
-                gather_until = time.monotonic() + min(LONGEST_GATHER_S, GATHER * self._round_s)
+                gather_until = self._pace.decided(self._round_s)
                 due_in = term.next_in(once=self._once)
                 idle_s = LONGEST_SLEEP_S if due_in is None else min(LONGEST_SLEEP_S, due_in)
                 if plan.next_at is not None:

@@ -1,0 +1,50 @@
+"""The pace of the loop's rounds under load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+SHARE = 0.05
+"""Share of the time that deciding may take. A round's cost grows with what waits."""
+
+AT_ONCE_S = 0.05
+"""Seconds of deciding that may follow each other directly after a rest: the way of one action, from the
+fetch to its start or from its end to the push, is a dozen rounds, each of which would otherwise wait."""
+
+LONGEST_S = 0.1
+"""Longest wait for more events before a round."""
+
+
+class RoundPace:
+    """A token bucket: holds ``at_once_s`` seconds of deciding, and gains ``share`` of the time that
+    passes. Used by one thread.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        share: float = SHARE,
+        at_once_s: float = AT_ONCE_S,
+        longest_s: float = LONGEST_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._share, self._at_once_s, self._longest_s = share, at_once_s, longest_s
+        self._clock = clock
+        self._left_s, self._at = at_once_s, clock()
+
+    def decided(self, took_s: float) -> float:
+        """Note a round; returns until when (monotonic seconds) events are gathered before the next. In the
+        past or present: an event is acted on at once.
+
+        Args:
+            took_s: duration of the round, which ends now.
+        """
+        now = self._clock()
+        left_s = min(self._at_once_s, self._left_s + (now - self._at) * self._share) - took_s
+        # What exceeds the longest wait is forgiven: it is not made up for by later rounds.
+        self._left_s, self._at = max(left_s, -self._longest_s * self._share), now
+        return now + max(0.0, -self._left_s / self._share)
