@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from dispatcher.ops_repo.records import claimed_time
 
 FORMAT = "%x01%H %ct %P%x00"
 """One commit. Names and messages are left out: they can hold anything."""
+
+NEWEST = 32
+"""Commits in which the last change of a file is looked for first."""
 
 Git = Callable[..., str]
 """Runs git in the clone, paths taken literally; answers standard output."""
@@ -51,8 +55,16 @@ class Lineage:
 
 def lineage(git: Git, commit: str, path: str) -> Lineage | None:
     """Lineage of a path at a commit; None if no commit ever touched it."""
-    mainline = _listed(git("log", "-1", "--first-parent", f"--format={FORMAT}", commit, "--", path))
-    found = changed(git, "-32", commit, path=path) or changed(git, commit, path=path)
+    with ThreadPoolExecutor(1) as thread:
+        first_parents = thread.submit(
+            git, "log", "-1", "--first-parent", f"--format={FORMAT}", commit, "--", path
+        )
+        newest = _considered(git, f"-{NEWEST}", commit, path=path)
+        mainline = _listed(first_parents.result())
+    found = [change for change, differs in newest if differs]
+    if mainline and len(newest) < NEWEST and len(found) == 1:  # no other commit ever changed it
+        return Lineage(last=found[0], rivals=(), mainline=mainline[0][0])
+    found = found or changed(git, commit, path=path)
     if not mainline or not found:
         return None
     last = found[0]
@@ -71,6 +83,11 @@ def changed(git: Git, *revisions: str, path: str) -> list[Change]:
     merges that differ from any parent, and the combined diff (``-c``) of those that took the file
     from one of them is empty.
     """
+    return [change for change, differs in _considered(git, *revisions, path=path) if differs]
+
+
+def _considered(git: Git, *revisions: str, path: str) -> list[tuple[Change, bool]]:
+    """The commits that git lists for ``changed``, and whether each changed the path."""
     text = git(
         "log",
         "--full-history",
@@ -82,7 +99,7 @@ def changed(git: Git, *revisions: str, path: str) -> list[Change]:
         "--",
         path,
     )
-    return [change for change, differs in _listed(text) if differs]
+    return _listed(text)
 
 
 def is_ancestor(git: Git, ancestor: str, commit: str) -> bool:

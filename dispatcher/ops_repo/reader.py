@@ -80,7 +80,7 @@ def tree_of(clone: Clone, commit: str, action_id: str) -> Tree:
     tree = Tree(commit=commit)
     if not action_id or "/" in action_id:
         return tree
-    _must_know(clone, commit)
+    must_know(clone, commit)
     below = dated(clone, commit)
     names = [action_id + ending for ending in (ACTION_ENDING, RESULT_ENDING, CANCEL_ENDING)]
     paths = [f"{folder}/{name}" for folder in (ACTIONS_PATH, DONE_PATH, *below) for name in names]
@@ -90,7 +90,7 @@ def tree_of(clone: Clone, commit: str, action_id: str) -> Tree:
 
 def entry_at(clone: Clone, commit: str, path: str) -> Entry | None:
     """The entry at a path in a commit, or None."""
-    _must_know(clone, commit)
+    must_know(clone, commit)
     return entries_at(clone, commit, [path.rstrip("/")]).get(path.rstrip("/"))
 
 
@@ -114,26 +114,26 @@ def entries_at(clone: Clone, commit: str, paths: Iterable[str]) -> dict[str, Ent
 
 def directory(clone: Clone, commit: str, path: str) -> dict[str, Entry]:
     """The entries of a directory, by name."""
-    _must_know(clone, commit)
+    must_know(clone, commit)
     done = clone.git.run(clone.path, "ls-tree", "-z", commit, "--", f"{path}/")
     return {each.rpartition("/")[2]: entry for each, entry in entries(done.out)}
 
 
 def last_change(clone: Clone, commit: str, path: str) -> CommitInfo | None:
     """The commit that brought the present content of ``path`` into the history of ``commit``."""
-    _must_know(clone, commit)
+    must_know(clone, commit)
     changes = _log(clone, "-1", commit, "--", path)
     return changes[0] if changes else None
 
 
 def commit_info(clone: Clone, commit: str) -> CommitInfo:
-    _must_know(clone, commit)
+    must_know(clone, commit)
     return _log(clone, "-1", "--no-walk", commit, "--")[0]
 
 
 def commits_between(clone: Clone, base: str, head: str) -> list[CommitInfo]:
     """Commits reachable from ``head`` and not from ``base``, newest first, merges included."""
-    _must_know(clone, base, head)
+    must_know(clone, base, head)
     return _log(clone, f"^{base}", head, "--")
 
 
@@ -213,7 +213,8 @@ def _log(clone: Clone, *args: str) -> list[CommitInfo]:
     ]
 
 
-def _must_know(clone: Clone, *commits: str) -> None:
+def must_know(clone: Clone, *commits: str) -> None:
+    """Raise ``Conflict`` for a commit that the clone lacks."""
     for commit, info in zip(commits, clone.objects.info(commits), strict=True):
         if info is None:
             raise _unknown(commit)

@@ -31,7 +31,7 @@ class Withdrawals:
 
     def approach(self, commit: str, before: Iterable[str], *, unknown: bool) -> Approach:
         """See ``OpsRepo.approach``."""
-        reader.commit_info(self._clone, commit)
+        reader.must_know(self._clone, commit)
         viewed = self._viewed.head()
         heads = [h for h in dict.fromkeys((*before, viewed)) if h and h != commit]
         lost = tuple(h for h in heads if not self._clone.objects.has_commit(h))

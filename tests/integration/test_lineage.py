@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.gate.history import Broken, origin
-from dispatcher.ops_repo.lineage import Lineage
+from dispatcher.ops_repo.lineage import Lineage, lineage
 from tests.support.checkout import Checkout
 
 pytestmark = pytest.mark.needs("git")
@@ -46,6 +46,27 @@ def test_a_merge_brings_the_commit_of_its_branch(repo: Checkout) -> None:
     assert isinstance(found, Lineage)
     assert (found.last.sha, found.mainline.sha) == (change, merge)
     assert found.mainline.parents[1] == repo.git("rev-parse", "topic")
+
+
+def test_git_runs_twice_for_a_file_that_one_commit_brought(repo: Checkout) -> None:
+    repo.branch("topic")
+    repo.commit({X: "one\n"})
+    repo.switch("main")
+    repo.merge("topic")
+    commands: list[tuple[str, ...]] = []
+
+    def git(*args: str) -> str:
+        commands.append(args)
+        return repo.git(*args)
+
+    once = lineage(git, repo.head(), X)
+    assert len(commands) == 2
+    repo.commit({X: "two\n"})
+    twice = lineage(git, repo.head(), X)
+    assert len(commands) == 5, "whether all changes are in one line is asked for"
+    assert once is not None
+    assert twice is not None
+    assert once.last != twice.last
 
 
 def test_a_merge_that_changes_the_file_itself_is_its_last_change(repo: Checkout) -> None:
