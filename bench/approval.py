@@ -9,14 +9,11 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from bench.figures import Figure, median, percentile
 from bench.stage import Stage
-from dispatcher.forge.exchange import Exchange
 from tests.servers import bao, forgejo
 from tests.support.approval_story import NEVER_S, Story, told
 from tests.support.stage import action, path
@@ -43,13 +40,10 @@ def merge_to_dispatch(count: int = 20) -> list[Figure]:
         ):
             directory = Path(folder) / name
             directory.mkdir()
-            with (
-                _forge_calls() as calls,
-                told(forge, vault, directory, poll_s=poll_s, hook=hook) as story,
-            ):
+            with told(forge, vault, directory, poll_s=poll_s, hook=hook) as story:
                 waits = [_one(story, n) for n in range(count)]
                 if hook:
-                    figures.append(_calls(calls, count))
+                    figures.append(_calls(_calls_of(story), count))
             p95 = percentile(waits, 95)
             how = "with the webhook" if hook else f"with a poll every {poll_s:g} s"
             figures.append(
@@ -65,30 +59,13 @@ def merge_to_dispatch(count: int = 20) -> list[Figure]:
     return figures
 
 
-@contextmanager
-def _forge_calls() -> Iterator[list[str]]:
-    """Every request that goes to the forge from now on."""
-    requests: list[str] = []
-    answer = Exchange._answer
-
-    def counted(forge: Exchange, method: str, path: str, **options: Any) -> Any:
-        requests.append(f"{method} {path}")
-        return answer(forge, method, path, **options)
-
-    Exchange._answer = counted  # type: ignore[method-assign]
-    try:
-        yield requests
-    finally:
-        Exchange._answer = answer  # type: ignore[method-assign]
-
-
-def _calls(calls: list[str], actions: int) -> Figure:
-    """Calls per action that was approved and ran, and while idle."""
+def _calls(calls: Callable[[], int], actions: int) -> Figure:
+    """Calls per action that was approved and ran, and while idle, as the service counts its own."""
     time.sleep(1.0)  # reports of the last one may still be in progress
-    per_action = len(calls) / actions
-    before = len(calls)
+    before = calls()
+    per_action = before / actions
     time.sleep(REST_S)
-    at_rest = len(calls) - before
+    at_rest = calls() - before
     return Figure(
         name="approval",
         what="calls to the forge for each action, and at rest",
@@ -97,6 +74,13 @@ def _calls(calls: list[str], actions: int) -> Figure:
         reached=at_rest == 0 and per_action <= CALLS_GOAL,
         values={"calls_per_action": per_action, "calls_at_rest": at_rest},
     )
+
+
+def _calls_of(story: Story) -> Callable[[], int]:
+    calls = story.stage.served.forge_calls
+    if calls is None:
+        raise ValueError("the service has no forge")
+    return calls
 
 
 def _one(story: Story, number: int) -> float:

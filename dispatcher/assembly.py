@@ -502,6 +502,7 @@ def build_components(
             forge,
             branch=settings.ops_repo.branch,
             landings=Landings(forge, repo, branch=settings.ops_repo.branch),
+            contains=lambda head, commit: repo.is_ancestor(commit, head),
             web_url=forge.web_url,
             status=settings.forge.status,
             comment=settings.forge.comment,

@@ -223,6 +223,7 @@ def listener(
         health=pulse.health,
         metrics=metrics,
         wake=service.look_now,
+        moved=service.branch_moved,
         hook=hook,
         issues=sidecars.watcher.hurry if sidecars else lambda _repository: None,
         ended=components.scheduler.told,

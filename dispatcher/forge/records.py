@@ -144,6 +144,10 @@ class GitCommit(Answer):
     message: str = ""
 
 
+class ParentCommit(Answer):
+    sha: Sha
+
+
 class RequestCommit(Answer):
     """A commit of a request; ``author`` and ``committer`` are accounts if the e-mail is known."""
 
@@ -151,6 +155,7 @@ class RequestCommit(Answer):
     commit: GitCommit
     author: MaybeUser
     committer: MaybeUser
+    parents: Annotated[list[ParentCommit], BeforeValidator(lambda raw: raw or [])] = []
 
 
 class Content(Answer):

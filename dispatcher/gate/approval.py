@@ -97,6 +97,17 @@ def weigh(submission: Submission, people: People) -> Weighed:
     )
 
 
+def approving(reviews: Iterable[Review]) -> list[User]:
+    """Accounts whose latest decision approves, as far as the reviews alone tell, the earliest first."""
+    return [
+        user
+        for user, review in _latest(reviews)
+        if review.state == ReviewState.APPROVED
+        and review.official
+        and not (review.stale or review.dismissed)
+    ]
+
+
 def _latest(reviews: Iterable[Review]) -> list[tuple[User, Review]]:
     """Each account's latest approval or rejection; comments and requests decide nothing.
 

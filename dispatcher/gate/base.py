@@ -145,6 +145,10 @@ class Gate(Protocol):
         """
         ...
 
-    def invalidate(self) -> None:
-        """Drop cached answers: something may have changed."""
+    def invalidate(self, *, keep_approvals: bool = False) -> None:
+        """Drop cached answers: something may have changed.
+
+        Args:
+            keep_approvals: whether approvals may stay for as long as they would have.
+        """
         ...

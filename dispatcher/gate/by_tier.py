@@ -39,9 +39,9 @@ class TieredGate:
         self._lock = threading.Lock()
         self._removals: dict[tuple[str, str], str] = {}
 
-    def invalidate(self) -> None:
+    def invalidate(self, *, keep_approvals: bool = False) -> None:
         """Drop cached answers: a webhook reported a possible change."""
-        self._configured.invalidate()
+        self._configured.invalidate(keep_approvals=keep_approvals)
 
     def check(self, question: Question) -> Decision:
         """Decide about an action and its formula. The reason names what raised the tier.

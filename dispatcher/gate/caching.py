@@ -35,6 +35,7 @@ _Key = tuple[str, str, str, Need]
 class _Kept:
     lock: threading.Lock = field(default_factory=threading.Lock)
     decision: Decision | None = None
+    asked_in: int = 0
     at: float = 0.0
     asks: int = 0
 
@@ -52,27 +53,37 @@ class CachingGate:
         self._clock = clock
         self._lock = threading.Lock()
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
+        self._round = 0
 
-    def invalidate(self) -> None:
-        """Something may have changed: the next question about any file is passed on."""
+    def invalidate(self, *, keep_approvals: bool = False) -> None:
+        """Something may have changed: the next question about any file is passed on, or about any that
+        was not approved.
+        """
         with self._lock:
-            self._kept.clear()
-        self._gate.invalidate()
+            self._round += 1
+            if not keep_approvals:
+                self._kept.clear()
+        self._gate.invalidate(keep_approvals=keep_approvals)
 
     def check(self, question: Question) -> Decision:
         kept = self._of((question.path, question.blob, question.commit, question.need))
         with kept.lock:  # a concurrent identical question waits for the first one's answer
             if kept.decision is not None and self._still(kept, kept.decision):
                 return kept.decision
+            asked_in = self._round
             decision = self._gate.check(question)
             kept.decision, kept.at, kept.asks = decision, self._clock(), kept.asks + 1
+            kept.asked_in = asked_in
             return decision
 
     def _still(self, kept: _Kept, decision: Decision) -> bool:
         if decision.final:
             return True
-        if decision.answer is not Answer.APPROVED and kept.asks >= MAX_CHECKS_PER_HEAD:
-            return True
+        if decision.answer is not Answer.APPROVED:
+            if kept.asked_in != self._round:  # even if it was on its way when that was called
+                return False
+            if kept.asks >= MAX_CHECKS_PER_HEAD:
+                return True
         return self._clock() - kept.at < KEPT_S
 
     def _of(self, key: _Key) -> _Kept:

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
 from dispatcher.forge import TooLarge
-from dispatcher.forge.records import Push, Request, RequestCommit, Review, User
+from dispatcher.forge.records import Permission, Request, User
 from dispatcher.gate.approval import ReviewCandidate, Submission, weigh
 from dispatcher.gate.approvers import Approvers, Forge, administers
 from dispatcher.gate.base import Answer, Decision, Question
 from dispatcher.gate.history import Broken, History, origin, short
 from dispatcher.gate.landing import find_settled, merged_request
+from dispatcher.gate.request_records import RequestRecords, ask
 from dispatcher.gate.tally import Vote, count, in_words
 from dispatcher.model.approval_need import Need, Rule
 from dispatcher.ops_repo.lineage import Lineage
@@ -77,24 +78,6 @@ class _Judged:
     at: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Records:
-    """What the forge says of a request, while it is being asked for.
-
-    Attributes:
-        number: of the request.
-        asked_in: the round in which it was asked for.
-        head: the commit that was merged.
-    """
-
-    number: int
-    asked_in: int
-    head: Future[str | None]
-    reviews: Future[Sequence[Review]]
-    pushes: Future[Sequence[Push]]
-    commits: Future[Sequence[RequestCommit]]
-
-
 class ForgejoGate:
     """Decides by the forge's records. Thread-safe.
 
@@ -129,7 +112,7 @@ class ForgejoGate:
         self._lock = threading.Lock()
         self._requests: dict[str, tuple[Request, str]] = {}
         self._judged: dict[tuple[int, str, Need], _Judged] = {}
-        self._round = 0
+        self._round = (0, 0)  # invalidations of all, and of all but approvals
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="forge")
 
     def check(self, question: Question) -> Decision:
@@ -140,11 +123,16 @@ class ForgejoGate:
         except TooLarge as error:
             return Decision(answer=Answer.WAITING, reason=str(error), gate="forgejo")
 
-    def invalidate(self) -> None:
+    def invalidate(self, *, keep_approvals: bool = False) -> None:
         """Drop cached answers about requests. The mapping of commits to requests stays cached."""
         with self._lock:
-            self._judged.clear()
-            self._round += 1
+            whole, part = self._round
+            self._round = (whole, part + 1) if keep_approvals else (whole + 1, part)
+            self._judged = {
+                key: judged
+                for key, judged in self._judged.items()
+                if keep_approvals and judged.approved_by
+            }
 
     def _check(self, question: Question) -> Decision:
         path, blob = question.path, question.blob
@@ -167,7 +155,7 @@ class ForgejoGate:
                 commit=lineage.mainline.sha,
                 request=request.number,
             )
-        end_check = self._same_blob(request, head, question)
+        end_check = self._same_blob(request, head, lineage, question)
         judged = self._judge(request, head, question.need, records)
         end_check()
         if not judged.approved_by:
@@ -205,12 +193,12 @@ class ForgejoGate:
 
     def _request(
         self, lineage: Lineage, question: Question
-    ) -> tuple[Request, str, _Records | None]:
+    ) -> tuple[Request, str, RequestRecords | None]:
         """The merged request that brought the change, and its merged head. When the request is new, its
         records are asked for at the same time.
         """
         change = lineage.mainline.sha
-        if not self._history.is_ancestor(lineage.last.sha, change):
+        if not self._is_inside(lineage.last.sha, lineage, change):
             raise _No(
                 Answer.REFUSED,
                 f"commit {short(lineage.last.sha)} changed {question.path} and did not come with "
@@ -222,7 +210,7 @@ class ForgejoGate:
             return *cached, None
         # Everything is asked at once about the request that the commit names, and again if it was another.
         named = self._history.names_request(change)
-        records = self._ask(named) if named else None
+        records = self._ask(named, question.need) if named else None
         request, looks = self._find_settled(lineage, question)
         if request is None:
             raise _No(
@@ -232,7 +220,7 @@ class ForgejoGate:
                 commit=change,
             )
         if records is None or records.number != request.number or looks > 1:
-            records = self._ask(request.number)
+            records = self._ask(request.number, question.need)
         head = self._merged_head(request, records)
         with self._lock:
             if len(self._requests) >= 10_000:
@@ -240,22 +228,21 @@ class ForgejoGate:
             self._requests[change] = (request, head)
         return request, head, records
 
-    def _ask(self, number: int) -> _Records:
+    def _ask(self, number: int, need: Need) -> RequestRecords:
         """Ask for what the forge says of a request, without waiting for the answers."""
         with self._lock:
             asked_in = self._round
-        return _Records(
-            number=number,
-            asked_in=asked_in,
-            head=self._threads.submit(self._forge.merged_head, number),
-            reviews=self._threads.submit(self._forge.reviews, number),
-            pushes=self._threads.submit(self._forge.pushes, number),
-            commits=self._threads.submit(self._forge.request_commits, number),
-        )
+        most = MAX_CANDIDATES if self._by_permission(need) else 0
+        return ask(self._forge, self._threads, number, asked_in=asked_in, most_permissions=most)
+
+    def _by_permission(self, need: Need) -> bool:
+        """Whether the forge's answer about an account's permission decides alone."""
+        return self._approvers.by_permission and not any(rule.teams for rule in need.rules)
 
     def _find_settled(self, lineage: Lineage, question: Question) -> tuple[Request | None, int]:
         """The request, and how often it was looked for."""
         looks = 0
+        age_s = self._wall() - lineage.mainline.committed_at
 
         def find() -> Request | None:
             nonlocal looks
@@ -267,19 +254,20 @@ class ForgejoGate:
                 change=lineage.mainline.sha,
                 head=question.commit,
                 pages=LOOK_BACK_PAGES,
+                settling=looks == 1 and age_s < MERGE_SETTLES_S,
             )
 
         request = find_settled(
             find,
-            age_s=self._wall() - lineage.mainline.committed_at,
+            age_s=age_s,
             settles_s=MERGE_SETTLES_S,
             tries=SETTLE_TRIES,
             pause_s=self._pause_s,
         )
         return request, looks
 
-    def _merged_head(self, request: Request, records: _Records) -> str:
-        head = records.head.result()
+    def _merged_head(self, request: Request, records: RequestRecords) -> str:
+        head = records.head(self._forge)
         if head is None:
             raise _No(
                 Answer.REFUSED,
@@ -292,7 +280,9 @@ class ForgejoGate:
 
     # --- one blob -------------------------------------------------------------------------------
 
-    def _same_blob(self, request: Request, head: str, question: Question) -> Callable[[], None]:
+    def _same_blob(
+        self, request: Request, head: str, lineage: Lineage, question: Question
+    ) -> Callable[[], None]:
         """Start to check that the reviewed, the merged and the present content are the same bytes,
         and that this request brought them; the returned function ends the check.
         """
@@ -306,8 +296,8 @@ class ForgejoGate:
             raise no(f"did not leave {question.path} as it is now")
         if not request.merge_base:
             raise no("has no place at which it left the branch")
-        reviewed = self._threads.submit(self._blob_at, head, question)
-        before = self._threads.submit(self._blob_at, request.merge_base, question)
+        reviewed = self._threads.submit(self._blob_at, head, lineage, question)
+        before = self._threads.submit(self._blob_at, request.merge_base, lineage, question)
 
         def end() -> None:
             if reviewed.result() != question.blob:
@@ -317,15 +307,24 @@ class ForgejoGate:
 
         return end
 
-    def _blob_at(self, commit: str, question: Question) -> str | None:
+    def _blob_at(self, commit: str, lineage: Lineage, question: Question) -> str | None:
         """The file's blob at a commit of the request: from the clone, if a merge brought the commit there."""
-        if self._history.is_ancestor(commit, question.commit):
-            return self._history.blob_at(commit, question.path)
-        return self._forge.blob_at(commit, question.path)
+        here = self._is_inside(commit, lineage, question.commit)
+        return (self._history if here else self._forge).blob_at(commit, question.path)
+
+    def _is_inside(self, commit: str, lineage: Lineage, head: str) -> bool:
+        """Whether a commit is in the history of a later one than brought the change to the branch. Mostly
+        it is that one or its parent, for which git need not be asked.
+        """
+        change = lineage.mainline
+        near = commit in (change.sha, *change.parents)
+        return near or self._history.is_ancestor(commit, head)
 
     # --- whose approval -------------------------------------------------------------------------
 
-    def _judge(self, request: Request, head: str, need: Need, records: _Records | None) -> _Judged:
+    def _judge(
+        self, request: Request, head: str, need: Need, records: RequestRecords | None
+    ) -> _Judged:
         key = (request.number, head, need)
         with self._lock:
             cached = self._judged.get(key)
@@ -338,12 +337,13 @@ class ForgejoGate:
             stale = [k for k, v in self._judged.items() if judged.at - v.at >= FRESH_S]
             for old in stale:
                 del self._judged[old]
-            if asked_in == self._round:  # answers requested before an invalidation are not cached
+            # Answers requested before an invalidation are not cached.
+            if asked_in == self._round or (approved_by and asked_in[0] == self._round[0]):
                 self._judged[key] = judged
         return judged
 
     def _approval(
-        self, request: Request, head: str, need: Need, records: _Records | None
+        self, request: Request, head: str, need: Need, records: RequestRecords | None
     ) -> tuple[tuple[str, ...], str]:
         """Who approved, and what is missing."""
         if request.user is None:
@@ -369,8 +369,9 @@ class ForgejoGate:
             )
         weighed = weigh(submission, need.people)
         votes, passed_over = [], list(weighed.passed_over)
+        permissions = records.permissions if records else {}
         for candidate in weighed.candidates[:MAX_CANDIDATES]:
-            vote = self._vote(candidate, weighed.addresses, need)
+            vote = self._vote(candidate, weighed.addresses, need, permissions)
             if isinstance(vote, Vote):
                 votes.append(vote)
             else:
@@ -382,11 +383,19 @@ class ForgejoGate:
         return (), "; ".join([*shown, self._missing(need, votes, weighed.involved)])
 
     def _vote(
-        self, candidate: ReviewCandidate, addresses: frozenset[str], need: Need
+        self,
+        candidate: ReviewCandidate,
+        addresses: frozenset[str],
+        need: Need,
+        permissions: Mapping[str, Future[Permission | None]],
     ) -> Vote | str:
-        """The approval, or why it does not count."""
+        """The approval, or why it does not count.
+
+        Args:
+            permissions: that are known, or asked for, by login.
+        """
         user, people = candidate.user, need.people
-        account, vote = self._account(user, need)
+        account, vote = self._account(user, need, permissions.get(user.login))
         if account is None:
             return "approved it but no longer has an account"
         if not any(vote.may_count_for(rule, people) for rule in need.rules):
@@ -397,10 +406,12 @@ class ForgejoGate:
             return "approved it but wrote one of its commits"
         return vote
 
-    def _account(self, user: User, need: Need) -> tuple[User | None, Vote]:
+    def _account(
+        self, user: User, need: Need, permission: Future[Permission | None] | None
+    ) -> tuple[User | None, Vote]:
         """The account as it is now, and its approval. An answer about its permission has both."""
-        if self._approvers.by_permission and not any(rule.teams for rule in need.rules):
-            answer = self._forge.permission(user.login)
+        if self._by_permission(need):
+            answer = permission.result() if permission else self._forge.permission(user.login)
             vote = Vote(name=user.login, listed=administers(answer), teams=frozenset())
             if answer is None or answer.user is not None:
                 return (answer.user if answer else None), vote

@@ -40,7 +40,14 @@ class Requests(Protocol):
 
 
 def merged_request(
-    forge: Requests, history: History, *, branch: str, change: str, head: str, pages: int
+    forge: Requests,
+    history: History,
+    *,
+    branch: str,
+    change: str,
+    head: str,
+    pages: int,
+    settling: bool = False,
 ) -> Request | None:
     """The merged request that left ``change``, or the nearest commit after it: a rebase merge is
     recorded at its last commit only.
@@ -52,6 +59,8 @@ def merged_request(
         change: commit (hex) on the branch's first-parent chain.
         head: commit (hex) up to which the chain is followed.
         pages: number of pages of closed requests read if the forge does not answer directly.
+        settling: whether it is looked up again: then no other is searched for while the request that the
+            commit names is open, and may be about to be reported as merged.
 
     Raises:
         Unavailable, Denied: the forge or the clone is unavailable.
@@ -60,6 +69,8 @@ def merged_request(
     request = forge.request(named) if named else None
     if request is not None and _merged_here(request, change, branch):
         return request
+    if settling and request is not None and request.state == "open":
+        return None
     direct = forge.request_of(change)
     if direct is not None and _merged_here(direct, change, branch):
         return direct

@@ -16,7 +16,7 @@ class MainBranch:
             commit=question.commit,
         )
 
-    def invalidate(self) -> None:
+    def invalidate(self, *, keep_approvals: bool = False) -> None:
         """Nothing is cached."""
 
 
@@ -31,5 +31,5 @@ class NoGate:
             gate="none",
         )
 
-    def invalidate(self) -> None:
+    def invalidate(self, *, keep_approvals: bool = False) -> None:
         """Nothing is cached."""

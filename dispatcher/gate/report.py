@@ -40,7 +40,7 @@ TAIL_LINES, TAIL_CHARACTERS = 40, 1_000
 """Of an output that a comment shows, at most."""
 
 SKEW_S = 10.0
-"""Seconds by which the forge's clock may be ahead of ours."""
+"""Seconds by which the forge's clock and ours may differ."""
 
 REMEMBERED = 10_000
 
@@ -79,6 +79,7 @@ class ForgeReporter:
         board: the ops repo's repository on the forge.
         branch: the branch whose files are actions.
         landings: how actions came to the branch.
+        contains: whether a head of the branch contains a commit (both hex).
         web_url: address of the repository for people, without a slash at the end.
         status, comment: whether to set statuses, and to comment.
         clock: seconds since the epoch; replaced in tests.
@@ -90,19 +91,20 @@ class ForgeReporter:
         *,
         branch: str,
         landings: Finder,
+        contains: Callable[[str, str], bool],
         web_url: str,
         status: bool = True,
         comment: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._landings = landings
+        self._landings, self._contains = landings, contains
         self._web_url = web_url
         self._status = status
         self._comment = comment
         self._statuses = CommitStatuses(board)
         self._comments = RequestComments(board, branch=branch)
         self._clock = clock
-        self._since = clock()
+        self._since, self._first_head = clock(), ""
         self._lock = threading.Lock()
         self._reported: OrderedDict[str, Decision | Result] = OrderedDict()
         self._landed: OrderedDict[str, Landing] = OrderedDict()
@@ -110,11 +112,25 @@ class ForgeReporter:
     def forget(self) -> None:
         """Drop the cache: another dispatcher may have reported since."""
         with self._lock:
-            self._since = self._clock()
+            self._since, self._first_head = self._clock(), ""
             self._reported.clear()
             self._landed.clear()
             self._statuses.forget()
             self._comments.forget()
+
+    def leads_from(self, commit: str) -> None:
+        """Note the first head of this term; see ``_came_since``."""
+        with self._lock:
+            self._first_head = commit
+
+    def _came_since(self, decision: Decision) -> bool:
+        """Whether the commit came to the branch while this dispatcher leads, so that nobody else can have
+        reported about it. Around the beginning, the forge's clock is not trusted with that.
+        """
+        after_s = decision.landed_at - self._since
+        if abs(after_s) > SKEW_S:
+            return after_s > 0
+        return bool(self._first_head) and not self._contains(self._first_head, decision.landed)
 
     # --- approval -------------------------------------------------------------------------------
 
@@ -138,9 +154,7 @@ class ForgeReporter:
             if decision.landed and decision.request:
                 landing = Landing(commit=decision.landed, request=decision.request)
                 _note(self._landed, action_id, landing)
-                if (
-                    decision.landed_at > self._since + SKEW_S
-                ):  # nobody can have reported it before us
+                if self._came_since(decision):
                     self._statuses.none_yet(decision.landed)
                     self._comments.none_yet(decision.request)
             if self._status and decision.landed:

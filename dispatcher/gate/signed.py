@@ -158,10 +158,14 @@ class SignedGate:
             return best.decision
         return self._counted(question, lineage, judged, best)
 
-    def invalidate(self) -> None:
+    def invalidate(self, *, keep_approvals: bool = False) -> None:
         """Drop cached signatures: the lists of keys may have changed."""
         with self._lock:
-            self._cache.clear()
+            self._cache = {
+                commit: (at, signature)
+                for commit, (at, signature) in self._cache.items()
+                if keep_approvals and str(signature.status) == "good"
+            }
             self._looks += 1
 
     def _candidates(self, lineage: Lineage, question: Question) -> Iterator[tuple[str, str]]:

@@ -69,9 +69,9 @@ class SourcedGate:
         self._gate, self._files, self._written, self._limit = gate, files, written, limit
         self._entries = entries
 
-    def invalidate(self) -> None:
+    def invalidate(self, *, keep_approvals: bool = False) -> None:
         """See ``Gate``."""
-        self._gate.invalidate()
+        self._gate.invalidate(keep_approvals=keep_approvals)
 
     def check(self, question: Question) -> Decision:
         """See ``Gate``. Refuses finally what its source would not write any more, because the

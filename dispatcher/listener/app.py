@@ -24,7 +24,8 @@ class App(Pages):
     Args:
         health: a snapshot; must not block.
         metrics: what the service counts.
-        wake: called to poll the remote now; must not block.
+        wake: called to poll the remote now, and to ask everything again; must not block.
+        moved: called instead if the branch was pushed to and nothing else; by default ``wake``.
         hook: None if no webhook secret is configured; the endpoint then reports that.
         issues: called to read the issues of a repository now; must not block.
         ended: called with what a runner sends when its formula has ended; must not block. Returns whether
@@ -39,6 +40,7 @@ class App(Pages):
         metrics: Metrics,
         wake: Callable[[], None],
         hook: PushHook | None,
+        moved: Callable[[], None] | None = None,
         issues: Callable[[str], None] = lambda _repository: None,
         ended: Callable[[bytes], bool] = lambda _notice: False,
         clock: Callable[[], float] = time.time,
@@ -46,7 +48,7 @@ class App(Pages):
         self._health = health
         self._metrics = metrics
         metrics.hooks_begin(Outcome)
-        self._wake = wake
+        self._wake, self._moved = wake, moved or wake
         self._hook = hook
         self._issues, self._run_ended = issues, ended
         self._clock = clock
@@ -72,7 +74,7 @@ class App(Pages):
             return exchange.too_large()
         self._metrics.hook(judgement.outcome.value)
         if judgement.outcome is Outcome.LOOK:
-            self._wake()
+            (self._moved if judgement.pushed else self._wake)()
         elif judgement.outcome is Outcome.ISSUES:
             self._issues(judgement.repository)
         return exchange.text(exchange.STATUS[judgement.outcome], judgement.reason)

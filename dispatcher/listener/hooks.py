@@ -1,4 +1,5 @@
-"""Judges webhook calls: a call triggers a poll, or is ignored. The body is trusted for nothing else.
+"""Judges webhook calls: a call triggers a poll, or is ignored. The body is trusted for nothing else: it
+tells what to ask again, and no answer.
 
 Pure: bytes and headers in, an outcome out.
 """
@@ -39,11 +40,13 @@ class Judgement:
 
     Attributes:
         repository: whose issues changed, ``owner/name`` in lower case; "" unless that is the outcome.
+        pushed: whether the call reports a push, and nothing about reviews.
     """
 
     outcome: Outcome
     reason: str
     repository: str = ""
+    pushed: bool = False
 
 
 class PushHook:
@@ -113,7 +116,7 @@ class PushHook:
         ref = _text(payload, "ref")
         if ref and ref != self._ref:
             return Judgement(outcome=Outcome.IGNORED, reason="another branch")
-        return Judgement(outcome=Outcome.LOOK, reason=self._accepted)
+        return Judgement(outcome=Outcome.LOOK, reason=self._accepted, pushed=bool(ref))
 
     def _genuine(self, headers: Mapping[str, str], body: bytes) -> bool:
         """Every signature that is present must be right, and one must be.

@@ -4,7 +4,7 @@ action waits for at its lock.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from dispatcher.decide.steps import Wait
 from dispatcher.errors import Dependency
@@ -32,12 +32,13 @@ class AnswerReports:
         self._reporter, self._executor = reporter, executor
         self._outages, self._pollers = outages, pollers
         self._under_way = 0
+        self._held: dict[str, tuple[Question, Decision]] = {}
         self._queued: dict[str, Decision] = {}
         self._queued_under_way = False
 
     def __bool__(self) -> bool:
-        """Whether any report is in progress."""
-        return self._under_way > 0 or self._queued_under_way
+        """Whether any report is in progress, or held back."""
+        return self._under_way > 0 or self._queued_under_way or bool(self._held)
 
     def show_queued(
         self, waits: Iterable[Wait], approval: Callable[[str], Decision | None]
@@ -81,10 +82,25 @@ class AnswerReports:
         self._executor.question(lambda: reporter.report_queued(fresh), done, failed)
 
     def show(self, question: Question, decision: Decision) -> None:
-        """Report a decision. Skipped while the forge is down; the next decision is reported then."""
-        reporter = self._reporter
-        if reporter is None:
+        """Report a decision. Skipped while the forge is down; the next decision is reported then. An
+        approval is held back until ``release``: the run is started first.
+        """
+        if self._reporter is None:
             return
+        self._held.pop(question.action_id, None)
+        if decision.answer is Answer.APPROVED:
+            self._held[question.action_id] = (question, decision)
+        else:
+            self._show(self._reporter, question, decision)
+
+    def release(self, busy: Collection[str]) -> None:
+        """Report the approvals that were held back, except for actions with a step under way."""
+        if self._reporter is None:
+            return
+        for action_id in self._held.keys() - set(busy):
+            self._show(self._reporter, *self._held.pop(action_id))
+
+    def _show(self, reporter: Reporter, question: Question, decision: Decision) -> None:
         self._under_way += 1
 
         def report() -> bool:

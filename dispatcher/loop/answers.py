@@ -2,7 +2,8 @@
 
 These decisions are what people see and what holds up a launch. They start no run by themselves: the
 gate is checked once more before each start (see ``dispatcher.gate.caching`` for how old an approval
-can be). A webhook, a rewritten history and changed rules drop every decision.
+can be). A rewritten history, changed rules and a webhook drop every decision; a webhook that reports a
+push drops those that are no approval.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Answers:
     """Gates' answers by action id. Used by the loop's thread only.
 
     Attributes:
-        invalidated: how often all were dropped.
+        invalidated: how often they were dropped.
     """
 
     def __init__(self) -> None:
@@ -117,17 +118,28 @@ class Answers:
         """Forget an action that is no longer open."""
         self._recorded.pop(action_id, None)
 
-    def invalidate(self) -> Collection[str]:
+    def invalidate(self, *, keep_approvals: bool = False) -> Collection[str]:
         """Forget all decisions, because something may have changed (a webhook).
 
+        Args:
+            keep_approvals: whether approvals stay until they are due.
+
         Returns:
-            The ids that had one.
+            The ids whose decision was forgotten.
         """
         self._invalidated_at = time.monotonic()
         self.invalidated += 1
-        forgotten = self._recorded.keys()
-        self._recorded = {}
-        self._due_at = math.inf
+        kept = {
+            action_id: recorded
+            for action_id, recorded in self._recorded.items()
+            if keep_approvals and recorded.decision.answer is Answer.APPROVED
+        }
+        forgotten = self._recorded.keys() - kept.keys()
+        self._recorded = kept
+        self._due_at = min(
+            (recorded.again_at for recorded in kept.values() if not recorded.lasts),
+            default=math.inf,
+        )
         return forgotten
 
     def void(self) -> Collection[str]:

@@ -52,6 +52,10 @@ class Reporter(EndReporter, Protocol):
         """Report a gate's answer. Idempotent. Raises ``Unavailable`` (forge)."""
         ...
 
+    def leads_from(self, commit: str) -> None:
+        """Note the first head (hex) of this term: nobody else reports about what came later."""
+        ...
+
     def report_queued(self, queued: Sequence[Queued]) -> None:
         """Report what approved actions wait for at their locks. Idempotent. Raises ``Unavailable``."""
         ...

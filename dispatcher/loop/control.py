@@ -61,6 +61,12 @@ class ControlLoop:
         """Fetch at once and check gates again, as a webhook or a person requested."""
         self._term.executor.post(self._look_now)
 
+    def branch_moved(self) -> None:
+        """The same after a push. What the gates approved is not asked again: that is done before each
+        start, and a push takes no approval back.
+        """
+        self._term.executor.post(lambda: self._look_now(keep_approvals=True))
+
     def reload(self) -> None:
         """Read the rules' files at once, as a person requested."""
         self._term.executor.post(self._term.reloading.ask)
@@ -128,6 +134,7 @@ class ControlLoop:
         for step in plan.steps:
             if self._may_begin(step):
                 self._term.steps.begin(step)
+        self._term.steps.answer_reports.release(self._term.steps.busy)
         self._term.steps.answer_reports.show_queued(plan.waits, self._term.view.last_answer)
         plan = replace(plan, waits=(*plan.waits, *self._term.view.waits()))
         self._round_s = time.monotonic() - began
@@ -181,10 +188,10 @@ class ControlLoop:
 
     # -- events, on the loop's thread ------------------------------------------------------
 
-    def _look_now(self) -> None:
+    def _look_now(self, *, keep_approvals: bool = False) -> None:
         self._term.fetching.hurry()
         self._term.outages.wake(Dependency.LEAD)  # a person may have taken it over for us
-        self._term.view.invalidate_answers()
+        self._term.view.invalidate_answers(keep_approvals=keep_approvals)
         self._term.claims.mark_stale()  # a person may have cancelled what waited
 
     def _stop(self) -> None:

@@ -317,6 +317,8 @@ class Heads:
         self._moves.append(move)
         self._written = [each for each in self._written if each not in update.written]
         self._arrived(changes, not before)
+        if not self.followed and self._components.reporter is not None:
+            self._components.reporter.leads_from(head.commit)
         self.followed = True
 
     def _record(self, moves: tuple[_Move, ...]) -> list[Claim]:

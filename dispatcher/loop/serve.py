@@ -166,6 +166,11 @@ class Service:
         if self._control_loop is not None:
             self._control_loop.look_now()
 
+    def branch_moved(self) -> None:
+        """Poll at once, as a webhook reported a push."""
+        if self._control_loop is not None:
+            self._control_loop.branch_moved()
+
     def reload(self) -> None:
         """Read the rules' files at once. Safe in a signal handler. A service that does not lead yet
         reads them when it does.

@@ -293,10 +293,14 @@ class View:
         """How often all gate decisions were dropped."""
         return self._answers.invalidated
 
-    def invalidate_answers(self) -> None:
-        """Drop all gate decisions, because something may have changed (a webhook)."""
-        self.components.gate.invalidate()
-        self._judge_all(self._answers.invalidate())
+    def invalidate_answers(self, *, keep_approvals: bool = False) -> None:
+        """Drop all gate decisions, because something may have changed (a webhook).
+
+        Args:
+            keep_approvals: whether approvals stay until they are due.
+        """
+        self.components.gate.invalidate(keep_approvals=keep_approvals)
+        self._judge_all(self._answers.invalidate(keep_approvals=keep_approvals))
 
     def rewritten(self) -> None:
         """Drop all gate decisions, those in progress included, because the branch is not a

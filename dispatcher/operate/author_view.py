@@ -163,7 +163,7 @@ class _Lazily:
         self._gate = self._gate or self._open()
         return self._gate.check(question)
 
-    def invalidate(self) -> None:
+    def invalidate(self, *, keep_approvals: bool = False) -> None:
         """Do nothing: there is no cache."""
 
     def standing(self, question: Question) -> tuple[State, str, tuple[str, ...]]:

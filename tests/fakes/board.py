@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dispatcher.forge import ForgeRefused
 from dispatcher.forge.records import Comment, Status, User
 from dispatcher.gate.landing import Landing
 from dispatcher.gate.report import ForgeReporter
 
-LANDED = "c" * 40
+EARLIER, LANDED = "b" * 40, "c" * 40
 ME, OTHER = User(id=1, login="Disinto"), User(id=2, login="mallory")
 WEB_URL = "https://forge.test/acme/ops"
 
@@ -99,8 +100,13 @@ class FakeLandings:
         return Landing(commit=LANDED, request=self.request)
 
 
-def reporter_of(board: FakeBoard, *, request: int = 5, **switches: bool) -> ForgeReporter:
+def reporter_of(board: FakeBoard, *, request: int = 5, **more: Any) -> ForgeReporter:
     """A reporter that remembers nothing."""
     return ForgeReporter(
-        board, branch="main", landings=FakeLandings(request), web_url=WEB_URL, **switches
+        board,
+        branch="main",
+        landings=FakeLandings(request),
+        contains=lambda head, commit: (commit, head) != (LANDED, EARLIER),
+        web_url=WEB_URL,
+        **more,
     )

@@ -122,12 +122,13 @@ class FakeForge:
         self._called("request_commits")
         return [
             RequestCommit(
-                sha=TOPIC,
+                sha=self.head,
                 commit=GitCommit(author=Identity(email=a), committer=Identity(email=a)),
                 author=None,
                 committer=None,
             )
             for a in self.authors
+            if self.head is not None
         ]
 
     def permission(self, login: str) -> Permission | None:
@@ -168,7 +169,9 @@ class FakeHistory:
             last=Change(sha=self.last, parents=(BASE,), committed_at=0),
             rivals=self.rivals,
             mainline=Change(
-                sha=self.mainline_change, parents=(BASE, TOPIC), committed_at=self.committed_at
+                sha=self.mainline_change,
+                parents=tuple(sha for sha in (BASE, TOPIC) if sha in self.order),
+                committed_at=self.committed_at,
             ),
         )
 

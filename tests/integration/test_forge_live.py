@@ -46,6 +46,7 @@ def reporter_of(stage: Stage) -> ForgeReporter:
         stage.api,
         branch="main",
         landings=Landings(stage.api, history, branch="main"),
+        contains=lambda head, commit: history.is_ancestor(commit, head),
         web_url=stage.api.web_url,
     )
 

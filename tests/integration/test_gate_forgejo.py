@@ -6,6 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.forge import ForgeApi
+from dispatcher.gate import Answer, Question
+from dispatcher.gate.approvers import Approvers
+from dispatcher.gate.forgejo import ForgejoGate
+from dispatcher.settings import ForgeSettings
 from tests.servers.forgejo import Forgejo
 from tests.support.forge_stage import Stage, action_path, action_text
 
@@ -32,6 +37,21 @@ def test_a_request_approved_by_an_administrator(stage: Stage, style: str) -> Non
     assert found.decision.approved_by == (stage.boss.login,)
     assert found.decision.request == number
     assert found.decision.commit == stage.merged_head(number)
+
+
+def test_a_decision_costs_six_calls(stage: Stage) -> None:
+    """The request, its reviews, its commits, two pages of its time line, and a permission."""
+    number = stage.propose(stage.alice, {X: action_text("x")})
+    stage.land(stage.alice, number)
+    question = stage.judge.question("x")
+    assert isinstance(question, Question)
+    api = ForgeApi(
+        ForgeSettings(url=stage.server.url, repository=stage.repository), token=stage.owner.token
+    )
+    gate = ForgejoGate(forge=api, history=stage.judge.repo, branch="main", approvers=Approvers())
+    assert gate.check(question).answer is Answer.APPROVED
+    assert api.calls == 6
+    api.close()
 
 
 @pytest.mark.parametrize("style", ["merge", "squash", "rebase", "rebase-merge"])

@@ -133,6 +133,7 @@ def hooked(people: ForgeStage, service: Service) -> Iterator[None]:
         health=lambda: Health(leader=True, beat_at=0, started_at=0),
         metrics=Metrics(),
         wake=service.look_now,
+        moved=service.branch_moved,
         hook=PushHook(secret=SECRET.encode(), repository=people.repository, branch="main"),
     )
     with Listener(app, listen="127.0.0.1:0") as listener:

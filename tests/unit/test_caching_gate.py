@@ -56,7 +56,7 @@ class FakeGate:
             raise answer
         return answer
 
-    def invalidate(self) -> None:
+    def invalidate(self, *, keep_approvals: bool = False) -> None:
         self.forgotten += 1
 
 
@@ -237,3 +237,34 @@ def test_many_who_ask_the_same_at_once_are_one_question(clock: Clock) -> None:
         go_on.set()
         assert {f.result(10) for f in futures} == {OK}
     assert len(gate.asked) == 1
+
+
+@pytest.mark.parametrize(("answer", "asked"), [(OK, 1), (WAIT, 2), (NO, 2), (NEVER, 1)])
+def test_a_push_has_what_is_not_approved_asked_again(
+    answer: Decision, asked: int, clock: Clock
+) -> None:
+    memory, gate = remembering(answer, clock)
+    memory.check(question())
+    memory.invalidate(keep_approvals=True)
+    memory.check(question())
+    assert len(gate.asked) == asked
+    clock.now += KEPT_S
+    memory.check(question())
+    assert len(gate.asked) == (1 if answer.final else asked + 1)
+
+
+@pytest.mark.parametrize(("answer", "asked"), [(OK, 1), (WAIT, 2)])
+def test_an_answer_that_was_under_way_at_a_push_serves_if_it_approves(
+    answer: Decision, asked: int, clock: Clock
+) -> None:
+    class Pushed(FakeGate):
+        def check(self, question: Question) -> Decision:
+            if not self.asked:
+                memory.invalidate(keep_approvals=True)
+            return super().check(question)
+
+    gate = Pushed({PATH: answer})
+    memory = CachingGate(gate, clock=clock)
+    memory.check(question())
+    memory.check(question())
+    assert len(gate.asked) == asked

@@ -51,7 +51,7 @@ def test_the_gate_is_asked_for_that_many() -> None:
             asked.append(question)
             return Decision(answer=Answer.WAITING, reason="1 of 3", gate="fake")
 
-        def invalidate(self) -> None:
+        def invalidate(self, *, keep_approvals: bool = False) -> None:
             """Nothing is cached."""
 
     class Repo:

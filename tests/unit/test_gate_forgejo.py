@@ -116,7 +116,7 @@ def test_the_request_that_the_commit_names_is_asked_for_by_its_number() -> None:
     scene = Scene(history=FakeHistory(named=5))
     assert scene.ask().request == 5
     assert sorted(scene.forge.calls) == [
-        "merged_head", "permission", "pushes", "request", "request_commits", "reviews",
+        "permission", "pushes", "request", "request_commits", "reviews",
     ]  # fmt: skip
 
 
@@ -221,10 +221,10 @@ def test_all_who_approved_are_named() -> None:
 def test_the_calls_for_one_decision_are_few_and_bounded() -> None:
     scene = Scene()
     scene.ask()
-    assert len(scene.forge.calls) == 7
+    assert len(scene.forge.calls) == 6
     scene = Scene(history=squashed())
     scene.ask()
-    assert len(scene.forge.calls) == 8
+    assert len(scene.forge.calls) == 7
     crowd = FakeForge(
         said=[review(f"user{n}", number=n) for n in range(500)],
         permissions={},
@@ -242,7 +242,7 @@ def test_files_of_one_request_share_what_was_said_of_it() -> None:
         assert scene.ask(path=path).answer is Answer.APPROVED
     assert scene.forge.calls.count("reviews") == 1
     assert scene.forge.calls.count("closed_requests") == 1
-    assert len(scene.forge.calls) == 7
+    assert len(scene.forge.calls) == 6
 
 
 def test_many_requests_at_once_do_not_wait_for_each_other() -> None:

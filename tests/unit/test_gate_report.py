@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dispatcher.decide.policy import Policy
@@ -10,13 +12,14 @@ from dispatcher.errors import Dependency, Unavailable
 from dispatcher.forge.records import Comment, User
 from dispatcher.gate import Answer, Decision, Question
 from dispatcher.gate.markdown import cell, fence_of
+from dispatcher.gate.report import SKEW_S
 from dispatcher.gate.request_comment import MARKER
 from dispatcher.model.action import Action
 from dispatcher.model.approval_need import PLAIN
 from dispatcher.model.mounts import Mount
 from dispatcher.model.run import FormulaKind, FormulaRef, Tier
 from dispatcher.operate.pull_request_text import TEXT_LIMIT, pull_request_text
-from tests.fakes.board import LANDED, ME, OTHER, FakeBoard, reporter_of
+from tests.fakes.board import EARLIER, LANDED, ME, OTHER, FakeBoard, reporter_of
 
 
 def question(action_id: str = "x") -> Question:
@@ -81,6 +84,28 @@ def test_the_one_comment_is_edited_as_things_go_on() -> None:
         "disinto/a/approval": "failure",
         "disinto/a": "failure",
     }
+
+
+@pytest.mark.parametrize(
+    ("head", "after_s", "calls"),
+    [
+        ("", 0.0, 5),  # the two lists and our account are read first
+        (LANDED, 0.0, 5),
+        (EARLIER, 0.0, 2),
+        (EARLIER, -2 * SKEW_S, 5),
+        ("", 2 * SKEW_S, 2),
+    ],
+)
+def test_what_came_since_we_lead_can_have_no_report_of_anybody_else(
+    head: str, after_s: float, calls: int
+) -> None:
+    board = FakeBoard()
+    reporter = reporter_of(board, clock=lambda: 1000.0)
+    if head:
+        reporter.leads_from(head)
+    reporter.report(question(), replace(APPROVED, landed_at=1000.0 + after_s))
+    assert board.calls == calls
+    assert board.writes == ["status success", "status pending"]
 
 
 def test_good_news_alone_make_no_comment() -> None:

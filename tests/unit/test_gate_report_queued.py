@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from dispatcher.decide.steps import Wait
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.gate import Decision
+from dispatcher.gate import Answer, Decision, Question
 from dispatcher.gate.report import Queued
 from dispatcher.loop.answer_reports import AnswerReports
 from dispatcher.loop.executor import Executor
@@ -94,6 +94,10 @@ def test_comments_that_are_turned_off_stay_so() -> None:
 @dataclass
 class Queue(FakeReporter):
     reported: list[list[str]] = field(default_factory=list)
+    decided: list[tuple[str, Answer]] = field(default_factory=list)
+
+    def report(self, question: Question, decision: Decision) -> None:
+        self.decided.append((question.action_id, decision.answer))
 
     def report_queued(self, queued: Sequence[Queued]) -> None:
         self.reported.append([each.action_id for each in queued])
@@ -122,6 +126,23 @@ class Round:
         reported, self.reporter.reported = self.reporter.reported, []
         return reported
 
+    def decide(self, action_id: str, decision: Decision, *, busy: Sequence[str]) -> None:
+        """A decision comes in, and a round follows."""
+        self._reports.show(question(action_id), decision)
+        self.end(busy=busy)
+
+    def end(self, *, busy: Sequence[str]) -> None:
+        """A round ends, with these steps under way; what it reports is reported."""
+        self._reports.release(busy)
+        reported: list[None] = []
+        self._executor.question(lambda: None, reported.append, lambda _error: None)
+        while not reported:  # the one thread for questions has done what was there before
+            self._executor.attend(10)
+
+    @property
+    def under_way(self) -> bool:
+        return bool(self._reports)
+
     def _attend(self) -> None:
         while self._reports:
             self._executor.attend(10)
@@ -149,3 +170,24 @@ def test_a_forge_that_is_down_is_left_alone() -> None:
     a_round = Round(Unavailable(Dependency.FORGE, "no answer"))
     assert a_round({"x": APPROVED}) == [["x"]]
     assert a_round({"x": APPROVED, "y": APPROVED}) == []
+
+
+def test_an_approval_is_reported_once_its_run_is_on_its_way() -> None:
+    a_round = Round()
+    a_round.decide("x", APPROVED, busy=["x"])
+    assert a_round.reporter.decided == []
+    assert a_round.under_way, "a dispatcher that ends waits for it"
+    a_round.end(busy=["x"])
+    assert a_round.reporter.decided == []
+    a_round.end(busy=["another"])
+    assert a_round.reporter.decided == [("x", Answer.APPROVED)]
+    a_round.end(busy=[])
+    assert a_round.reporter.decided == [("x", Answer.APPROVED)]
+
+
+def test_what_is_not_approved_is_reported_at_once_and_instead_of_an_approval() -> None:
+    a_round = Round()
+    a_round.decide("x", APPROVED, busy=["x"])
+    a_round.decide("x", WAITING, busy=["x"])
+    a_round.end(busy=[])
+    assert a_round.reporter.decided == [("x", Answer.WAITING)]

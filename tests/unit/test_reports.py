@@ -38,6 +38,9 @@ class FakeReporter:
     def report(self, question: Question, decision: Decision) -> None:
         raise AssertionError
 
+    def leads_from(self, commit: str) -> None:
+        raise AssertionError
+
     def report_queued(self, queued: Sequence[Queued]) -> None:
         raise AssertionError
 

@@ -145,7 +145,7 @@ class Inner:
             )  # fmt: skip
         return Decision(answer=Answer.WAITING, reason="is not signed", gate="signed")
 
-    def invalidate(self) -> None: ...
+    def invalidate(self, *, keep_approvals: bool = False) -> None: ...
 
 
 @dataclass
