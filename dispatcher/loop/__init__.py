@@ -4,8 +4,9 @@ Here belongs what needs the lead or its state. What only decides is in ``decide`
 without leading is in ``operate``; calls of one external system are in its adapter.
 
 * ``serve``, ``serve_once``: the service: term after term; its end with ``--once``
-* ``control``, ``term``, ``components``, ``component_warnings``: the round of one term, the objects
-  that work together in it, the parts it acts through and what they have to say to people
+* ``control``, ``round_pace``, ``term``, ``components``, ``component_warnings``: the round of one term
+  and how often there is one, the objects that work together in it, the parts it acts through and what
+  they have to say to people
 * ``leader``, ``lead_note``: which installation may start runs, and its note in the ledger
 * ``heads``, ``view``, ``intake``, ``vetting``, ``formulas``, ``arrivals``, ``foreign``,
   ``tombstones``: from a head of the branch to candidates: files read and vetted, results that
