@@ -13,7 +13,7 @@ def read_object(data: bytes) -> dict[str, object]:
     """The object.
 
     Raises:
-        ValueError: it is no JSON object, has a name twice, or a text that is no Unicode, or is nested too deep.
+        ValueError: it is not a JSON object, has a name twice, has text that is not Unicode, or is nested too deep.
         RecursionError: it is nested much too deep.
     """
     value = json.loads(data, parse_constant=_no_constant, object_pairs_hook=_unique)
