@@ -128,6 +128,7 @@ class Components:
     unapproved: set[str] = field(default_factory=set)
     now: float = 0.0  # what every clock shows, seconds since the epoch
     written: NothingWritten = field(default_factory=NothingWritten)
+    reporter: None = None
 
     @property
     def sign_result(self) -> Callable[[Entry], str]:
