@@ -71,6 +71,7 @@ class Report:
         action: the record that every command prints.
         author: who claims to have written it.
         file: None if it is gone.
+        tier: as the dispatcher decided, else by the policy that is here; "" if unknown.
         tier_reason, need: why it has its tier, and whose approval that takes; "" if unknown.
         engine, engine_url: what runs it, and its own page about the run.
         signature: of its result.
@@ -83,6 +84,7 @@ class Report:
     author: str
     file: SourceFile | None
     result_path: str
+    tier: str
     tier_reason: str
     need: str
     engine: str
@@ -113,7 +115,7 @@ def report(site: Site, action_id: str) -> Report:
     standing = status.overview.find(action_id) if status is not None else None
     account = look_up(action_id, repo=live.repo, tree=tree, standing=standing)
     record = account.record()
-    tier_reason, need = _tier(settings, account)
+    tier, tier_reason, need = _tier(settings, account)
     notes = status.overview.cancels if status is not None else ()
     note = next((each for each in notes if each.id == action_id), None)
     engine = account.result.engine if account.result is not None else None
@@ -122,6 +124,7 @@ def report(site: Site, action_id: str) -> Report:
         author=live.index.author(action_id),
         file=_file(live.repo, tree, account),
         result_path=account.result_path,
+        tier=record.tier or tier,
         tier_reason=tier_reason,
         need=need,
         engine=engine.kind if engine else settings.scheduler if record.engine_id else "",
@@ -169,21 +172,21 @@ def _file(repo: OpsRepo, tree: Tree, account: Account) -> SourceFile | None:
     )
 
 
-def _tier(settings: Settings, account: Account) -> tuple[str, str]:
-    """Why it has its tier by the policy that is here, and whose approval that takes."""
+def _tier(settings: Settings, account: Account) -> tuple[str, str, str]:
+    """Its tier by the policy that is here, why it has that, and whose approval that takes."""
     from dispatcher.assembly import open_policy
 
     action = account.action
     if action is None:
-        return "", ""
+        return "", "", ""
     try:
         policy = open_policy(settings)
         placing = place(job_classes(settings), action, path=account.path, source=claimed(action))
         decision = effective_tier(policy, action, placing)
     except DisintoError:
-        return "", ""
+        return "", "", ""
     need = "" if decision.tier is Tier.LOW else who(decision.need, "an approver")
-    return decision.reason, need
+    return decision.tier.value, decision.reason, need
 
 
 def _engine_url(settings: Settings, *, kind: str, job: str, alloc: str) -> str:

@@ -7,19 +7,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import tenacity
+from selenium.webdriver import ActionChains
 
 from dispatcher.page.app import build_app
 from dispatcher.page.index import Index
 from dispatcher.page.live import Live
 from dispatcher.page.operator_link import OperatorLink
+from dispatcher.page.pages import overview
 from dispatcher.page.serving import listening, server
 from dispatcher.status.overview import OpenAction, State
 from tests.servers.browser import browser
 from tests.support.page_client import a_site
 from tests.unit.test_page_overview import MARKUP, NoRepo, _overview, _write
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 pytestmark = pytest.mark.needs("chromium")
 
@@ -45,6 +51,96 @@ def served(tmp_path: Path) -> Iterator[tuple[str, Live]]:
         running.should_exit = True
         thread.join(20)
         opened.close()
+
+
+WATCHED = """
+  window.setInterval = () => 0;  // nothing is renewed because time passes
+  window.timers = 0;
+  window.fetched = 0;
+  const later = window.setTimeout;
+  window.setTimeout = (task, ms) => later(() => { task(); window.timers += 1; }, ms);
+  const send = XMLHttpRequest.prototype.send;
+  XMLHttpRequest.prototype.send = function () {
+    this.addEventListener("loadend", () => (window.fetched += 1));
+    return send.call(this);
+  };
+"""
+"""Counts in the browser how many timers have run, and how many pages were fetched."""
+
+
+@contextmanager
+def watched(tmp_path: Path) -> Iterator[tuple[Live, Chrome]]:
+    """The overview in a browser; nothing runs."""
+    with served(tmp_path) as (link, live), browser(tmp_path / "profile") as chrome:
+        chrome.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCHED})
+        announce(tmp_path, live)
+        chrome.get(link)
+        assert "Nothing runs." in chrome.page_source
+        yield live, chrome
+
+
+def announce(tmp_path: Path, live: Live, *names: str) -> None:
+    """Have these run."""
+    _write(tmp_path, _overview(open=tuple(OpenAction(id=n, state=State.RUNNING) for n in names)))
+    live.look()
+
+
+@patiently
+def lists(chrome: Chrome, *names: str) -> None:
+    """Wait until these are shown as running."""
+    text = chrome.find_element("id", "open").text
+    assert [name for name in ("first", "second") if name in text] == list(names)
+
+
+@patiently
+def counts(chrome: Chrome, what: str, more_than: int) -> None:
+    """Wait until the browser has counted more than so many."""
+    assert chrome.execute_script(f"return window.{what}") > more_than
+
+
+def test_a_change_while_the_page_is_on_its_way_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is on its way is older than the change."""
+    asked, goes_on = threading.Event(), threading.Event()
+    board = overview.board
+
+    def held(*given: Any, **named: Any) -> Any:
+        shown = board(*given, **named)
+        if shown.running.actions and not asked.is_set():
+            asked.set()
+            goes_on.wait(60)
+        return shown
+
+    monkeypatch.setattr(overview, "board", held)
+    with watched(tmp_path) as (live, chrome):
+        announce(tmp_path, live, "first")
+        try:
+            assert asked.wait(60)
+            timers = chrome.execute_script("return window.timers")
+            announce(tmp_path, live, "first", "second")
+            counts(chrome, "timers", timers)  # it would have asked again now
+        finally:
+            goes_on.set()
+        lists(chrome, "first", "second")
+
+
+def test_what_is_pressed_stays_until_it_is_released(tmp_path: Path) -> None:
+    with watched(tmp_path) as (live, chrome):
+        announce(tmp_path, live, "first")
+        lists(chrome, "first")
+        link = chrome.find_element("css selector", "#open tbody a")
+        ActionChains(chrome).click_and_hold(link).perform()
+        fetched = chrome.execute_script("return window.fetched")
+        announce(tmp_path, live, "first", "second")
+        counts(chrome, "fetched", fetched)
+        ActionChains(chrome).release().perform()
+
+        @patiently
+        def followed() -> None:
+            assert chrome.current_url.endswith("/actions/first")
+
+        followed()
 
 
 def test_it_renews_itself(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def browser(scene: Scene) -> Iterator[TestClient]:
         )
 
     site = a_site(settings.state_dir)
-    site.submissions = client_of
+    site.settings, site.submissions = settings, client_of
     with open_live(settings, lambda *_words, **_facts: None) as site.live:
         yield logged_in(site)
 
@@ -110,6 +110,8 @@ def test_a_person_sends_an_action_and_sees_the_file_first(
     assert page.status_code == 200
     assert "deploy-1 is pushed as" in page.text
     assert "is pushed as" not in browser.get("/actions/deploy-1").text
+    known = browser.get("/actions/deploy-1.json").json()
+    assert (known["action"]["tier"], known["tier"]) == (None, "low"), known["tier_reason"]
     sent = scene.git("show", "main:vault/actions/deploy-1.toml", cwd=scene.remote)
     assert 'host = "web-1"' in sent
     status, again = submitted(browser, "deploy", "send", context="another")

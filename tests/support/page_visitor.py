@@ -60,6 +60,12 @@ class Visitor:
         self._has(row.text, messages, exactly)
 
     @patiently
+    def reads_badge(self, message: str) -> None:
+        """Wait until a badge says this, and nothing else."""
+        badges = self.chrome.find_elements("css selector", "main .badge")
+        assert self.word(message) in [each.text for each in badges], self.shown
+
+    @patiently
     def reads_no_more(self, message: str) -> None:
         """Wait until the page does not say this."""
         assert self.word(message) not in self.shown
@@ -95,7 +101,8 @@ class Visitor:
     @patiently
     def is_at(self, path: str) -> None:
         """Wait until the browser is at this path, whatever its query."""
-        assert self.chrome.current_url.partition("?")[0] == f"{self.origin}{path}"
+        here = self.chrome.current_url.partition("?")[0]
+        assert here == f"{self.origin}{path}", f"{here} shows: {self.shown}"
 
     def complaints(self) -> list[str]:
         """What the policy of the page kept the browser from."""

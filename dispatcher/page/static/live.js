@@ -5,12 +5,15 @@
 const PAUSE_MS = 2000;
 const AGE_MS = 30000; /* how long ago something was changes by itself */
 const SOON_MS = 1000; /* while a part marked with data-soon goes on */
+const PRESS_MS = 10000; /* a press that lasts longer ended outside of the window */
 const connection = document.getElementById("connection");
 let version = document.documentElement.dataset.version;
 let due = 0;
 let soon = 0;
 let asking = false;
 let lost = false;
+let stale = false; /* a change was announced, and is not shown yet */
+let pressed = 0; /* when something was pressed that is not released yet */
 
 function say(text) {
   if (connection && connection.textContent !== text) connection.textContent = text;
@@ -53,10 +56,15 @@ function replaceParts(fresh) {
 async function renew() {
   if (asking || document.hidden) return;
   asking = true;
+  stale = false;
   try {
-    replaceParts(await fetchPage());
+    const fresh = await fetchPage();
+    if (Date.now() - pressed < PRESS_MS) stale = true; /* a click is lost if what is pressed is replaced */
+    else replaceParts(fresh);
+    if (stale) renewSoon();
   } catch (status) {
     if (status === 401) location.reload();
+    stale = true; /* what was announced before is not announced again once the connection is back */
   } finally {
     asking = false;
     renewWhileWorking();
@@ -69,6 +77,7 @@ function renewWhileWorking() {
 }
 
 function renewSoon() {
+  stale = true; /* also if what is being fetched now is too old */
   const now = Date.now();
   if (due > now) return;
   const wait = Math.max(0, due + PAUSE_MS - now);
@@ -90,6 +99,7 @@ function listen() {
   source.addEventListener("open", () => {
     if (lost) say(connection?.dataset.back ?? "");
     lost = false;
+    if (stale) renewSoon();
   });
   source.addEventListener("changed", (event) => {
     if (event.lastEventId !== version) renewSoon();
@@ -104,6 +114,10 @@ function listen() {
   });
 }
 
+document.addEventListener("pointerdown", () => (pressed = Date.now()));
+for (const end of ["pointerup", "pointercancel"]) {
+  document.addEventListener(end, () => setTimeout(() => (pressed = 0))); /* the click comes first */
+}
 document.addEventListener("visibilitychange", listen);
 setInterval(renew, AGE_MS);
 renewWhileWorking();

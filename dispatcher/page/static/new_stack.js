@@ -33,10 +33,15 @@ async function check(name) {
   }
 }
 
-field?.addEventListener("input", () => {
+function checkSoon() {
   clearTimeout(waiting);
   asking?.abort();
   const name = field.value.trim().slice(0, LONGEST);
   if (name) waiting = setTimeout(() => check(name), PAUSE_MS);
   else say("");
-});
+}
+
+if (field) {
+  field.addEventListener("input", checkSoon);
+  if (field.value) checkSoon(); /* typed before this was loaded, or filled in by the browser or the page */
+}
