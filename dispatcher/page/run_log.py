@@ -21,7 +21,7 @@ from dispatcher.page.run_output import TAIL_BYTES, Offsets, RunOutput, Span
 from dispatcher.page.site import Site
 from dispatcher.page.streams import event
 
-PIECE = 16 * 1024
+PIECE = 32 * 1024
 """Bytes of output in one event at most."""
 
 POLL_S = 0.7
