@@ -21,7 +21,7 @@ _PARAMETER = re.compile(r"{(\w+)}")
 _PROBLEM: dict[str, Any] = {
     "type": "object",
     "description": "Problem details (RFC 9457).",
-    "required": ["type", "title", "status"],
+    "required": ["type", "title", "status", "remedy"],
     "properties": {
         "type": {"type": "string"},
         "title": {"type": "string"},

@@ -46,6 +46,25 @@ TITLES: Mapping[int, str] = {
 """The headline of each status that the page answers with."""
 
 
+REMEDIES: Mapping[int, str] = {
+    400: mark("Correct the request, and send it again."),
+    401: mark("Log in. A program sends a token of the forge, or the cookie of a session."),
+    403: mark("Ask whoever administers the ops repo for the right to do it."),
+    404: mark("Check the address, or begin at the overview."),
+    405: mark("What can be asked for here is described at /openapi.json."),
+    408: mark("Send it again over a faster connection."),
+    409: mark("Reload the page to see what is there now, and decide again."),
+    413: mark("Send less at once."),
+    421: mark("Open the page by the address that it was set up with."),
+    422: mark("Correct what is named, and send it again."),
+    429: mark("Wait a moment, then try again."),
+    500: mark("Try again; if it happens again, report it with the time."),
+    502: mark("Try again; if it happens again, look at that server."),
+    503: mark("Try again in a moment."),
+}
+"""What can be done about each, where nothing more precise is known."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FieldError:
     """What is wrong with one field of a form or of a query."""
@@ -63,7 +82,7 @@ class Problem(Exception):
         title: the headline, a message; "" for that of the status.
         what: what was wrong, one sentence without a full stop; a message to translate, or the words
             of an error.
-        remedy: what the reader can do; "" if nothing can be said.
+        remedy: what the reader can do; "" for that of the status.
         values: fill the ``%(name)s`` of ``what`` and ``remedy``.
         errors: by field.
         headers: of the answer.
@@ -76,6 +95,9 @@ class Problem(Exception):
     errors: Sequence[FieldError] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     title: str = ""
+
+    def __post_init__(self) -> None:
+        self.remedy = self.remedy or REMEDIES.get(self.status, "")
 
     def to_json(self) -> dict[str, object]:
         """The problem details, in English."""
@@ -124,9 +146,7 @@ def of_error(error: DisintoError) -> Problem:
 
 def not_found(what: str = mark("no page has this address")) -> Problem:
     """404."""
-    return Problem(
-        status=404, what=what, remedy=mark("Check the address, or begin at the overview.")
-    )
+    return Problem(status=404, what=what)
 
 
 def defect() -> Problem:
@@ -134,5 +154,4 @@ def defect() -> Problem:
     return Problem(
         status=500,
         what=mark("an unexpected error occurred; it is in the log of the page"),
-        remedy=mark("Try again; if it happens again, report it with the time."),
     )

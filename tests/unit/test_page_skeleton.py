@@ -10,6 +10,7 @@ import pytest
 from dispatcher.errors import Conflict, Dependency, NotFound, Unavailable
 from dispatcher.page.answers import Answer, Redirect, View, local_path
 from dispatcher.page.operator_link import OperatorLink
+from dispatcher.page.problems import REMEDIES, TITLES, Problem
 from dispatcher.page.rendering import static_path
 from dispatcher.page.routing import Page, all_pages
 from dispatcher.page.sessions import LONGEST_S, Person, Sessions
@@ -243,6 +244,28 @@ class TestProblems:
         assert details["status"] == status
         assert {"type", "title", "detail"} <= set(details)
         assert "secret detail" not in answer.text
+
+    @pytest.mark.parametrize("status", [*TITLES, 418])
+    def test_each_says_what_to_do(self, site: Site, status: int) -> None:
+        """Also where nothing more precise is known, in every language."""
+        problem = Problem(status=status)
+        answer = logged_in(site, [_raising(problem)]).get("/fail", headers=JSON)
+        assert answer.status_code == status
+        assert answer.json().get("remedy") == REMEDIES.get(status)
+        assert set(REMEDIES) == set(TITLES)
+
+    def test_what_nobody_logged_in_and_the_wrong_method_get(self, site: Site) -> None:
+        pages = [_raising(Conflict("changed"))]
+        asked = {
+            "401": a_client(site, pages).get("/fail", headers=JSON),
+            "404": logged_in(site, pages).get("/nothing", headers=JSON),
+            "405": logged_in(site, pages).post("/fail", headers=JSON),
+            "409": logged_in(site, pages).get("/fail", headers=JSON),
+        }
+        assert {name: str(answer.status_code) for name, answer in asked.items()} == {
+            name: name for name in asked
+        }
+        assert all(answer.json()["remedy"] for answer in asked.values())
 
     def test_as_a_page_its_markup_is_dead(self, site: Site) -> None:
         error = NotFound(f"there is no {MARKUP}", remedy=MARKUP)
