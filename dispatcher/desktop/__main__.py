@@ -45,7 +45,7 @@ class _Run:
             outputs_path=path_of(environ, "DISINTO_OUTPUTS"),
         )
         token = required(environ, TOKEN, f'Name it in the action: secrets = ["{TOKEN}"].')
-        self.confidential = Confidential()
+        self.confidential = Confidential([token.strip().encode()])
         connection = Connection(token, url=self.settings.api_url)
         self.cloud = DigitalOcean(connection, confidential=self.confidential)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from dispatcher.model.times import epoch
+from dispatcher.provision.confidential import Confidential
 from dispatcher.provision.params import path_of, read_params, required
 from dispatcher.provision.program import Program, run_program
 from dispatcher.provision.reporting import FileReporter
@@ -50,7 +51,10 @@ class _Run:
         )
         token = required(environ, TOKEN, f'Name it in the action: secrets = ["{TOKEN}"].')
         self.tools = Tools(
-            platform=Dokploy(Connection(token, url=settings.url)),
+            platform=Dokploy(
+                Connection(token, url=settings.url),
+                confidential=Confidential([token.strip().encode()]),
+            ),
             clock=clock,
             reporter=FileReporter(
                 progress_path=path_of(environ, "DISINTO_PROGRESS"),
