@@ -82,7 +82,10 @@ def destruction(
 
 
 def _given(kind: Kind, entry: InventoryEntry, formula: str) -> dict[str, Any]:
-    """What the entry gives to the usual formula; the params of another are not known."""
+    """What the entry gives to the usual formula; the params of another are not known. A value that no param
+    has is left out, as at the end of a lifetime: a formula may have handed back any.
+    """
     if entry.problem or formula != kind.destroy:
         return {}
-    return {key: entry.entry[key] for key in kind.given if key in entry.entry}
+    values = ((key, entry.entry.get(key)) for key in kind.given)
+    return {key: value for key, value in values if isinstance(value, str | int)}

@@ -117,6 +117,13 @@ async def person_of_token(site: Site, token: str) -> Person:
     return person
 
 
+def is_no_click(request: Request) -> bool:
+    """Whether nobody is going to see the answer: a browser fetches it in advance, or a program looks what is
+    there (``HEAD``). What works once is not used up by that.
+    """
+    return "prefetch" in request.headers.get("sec-purpose", "") or request.method == "HEAD"
+
+
 def navigates(request: Request) -> bool:
     """Whether a person leads the browser to this address, from a page of ours or by the address bar: the
     browser loads it into a window, and no other site caused that, not even one of the same domain, such as a

@@ -76,3 +76,5 @@ def test_nothing_else_does(launched: Launched, changed: Mapping[str, str]) -> No
 
 def test_a_guess_of_the_browser_does_not(launched: Launched) -> None:
     assert (launched.status({**CLICK, "Sec-Purpose": "prefetch"}), launched.sessions) == (503, 0)
+    assert launched.browser.head(PATH, headers=CLICK).status_code == 503
+    assert launched.sessions == 0

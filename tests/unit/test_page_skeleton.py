@@ -67,6 +67,7 @@ class TestTheLinkOfTheOperator:
         assert site.link is not None
         url, client = site.link.renew(), a_client(site)
         assert client.get(url, headers={"Sec-Purpose": "prefetch"}).status_code == 503
+        assert client.head(url).status_code == 503
         assert client.get(url).status_code == 303
 
     def test_a_session_from_before_is_not_logged_in_with(self, site: Site) -> None:

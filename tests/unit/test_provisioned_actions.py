@@ -60,6 +60,13 @@ def test_the_usual_formula_is_told_what_the_entry_says_of_the_machine() -> None:
         assert tomllib.loads(action.data.decode())["params"] == {"id": "web"}
 
 
+@pytest.mark.parametrize("odd", [None, [7], {"a": None}, 7.5, float("nan")])
+def test_an_entry_with_an_odd_value_can_be_destroyed(odd: object) -> None:
+    made = {"project": "desks", "droplet_id": odd}
+    action = destruction(desktops(), replace(entry(USUAL), entry=made), destroying)
+    assert tomllib.loads(action.data.decode())["params"] == {"id": "web", "project": "desks"}
+
+
 def action(action_id: str, formula: str) -> bytes:
     return f'id = "{action_id}"\nformula = "{formula}"\ncontext = "c"\nsecrets = []\n'.encode()
 

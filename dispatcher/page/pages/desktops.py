@@ -15,7 +15,7 @@ from dispatcher.page.desktop_sending import (
 from dispatcher.page.desktops import DesktopCard, DesktopCards, desktop_card, desktop_cards
 from dispatcher.page.language import mark
 from dispatcher.page.problems import Problem, not_found
-from dispatcher.page.protection import FORM_TOKEN, navigates
+from dispatcher.page.protection import FORM_TOKEN, is_no_click, navigates
 from dispatcher.page.routing import Page
 from dispatcher.page.sessions import SENT
 from dispatcher.page.visit import CHECK, STEPS, Visit
@@ -40,8 +40,8 @@ def desktop(visit: Visit) -> Answer:
 
 def open_it(visit: Visit) -> Answer:
     """Lead the browser to it, with a new session."""
-    if "prefetch" in visit.request.headers.get("sec-purpose", ""):
-        raise Problem(status=503)  # a guess of the browser's, not a click
+    if is_no_click(visit.request):
+        raise Problem(status=503)
     if not navigates(visit.request):
         raise Problem(
             status=403,

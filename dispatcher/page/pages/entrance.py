@@ -6,6 +6,7 @@ from dispatcher.page.answers import Answer, Entered, Left
 from dispatcher.page.language import mark
 from dispatcher.page.operator_link import PATH
 from dispatcher.page.problems import Problem, not_found
+from dispatcher.page.protection import is_no_click
 from dispatcher.page.routing import Page
 from dispatcher.page.sessions import Person
 from dispatcher.page.visit import Visit
@@ -16,8 +17,8 @@ def enter(visit: Visit) -> Answer:
     link = visit.site.link
     if link is None:
         raise not_found()
-    if "prefetch" in visit.request.headers.get("sec-purpose", ""):
-        raise Problem(status=503)  # a guess of the browser's, not a click
+    if is_no_click(visit.request):
+        raise Problem(status=503)
     if not link.redeem(visit.given("token")):
         raise Problem(
             status=403,
