@@ -23,6 +23,7 @@ from dispatcher.stack.lifecycle import (
     advance,
     begin,
     fail,
+    is_of,
     missing,
     tried,
 )
@@ -304,6 +305,8 @@ class Convergence:
                 container = platform.container_of(application.app_name, running.id)
         self.probed = self._tools.prober.look(self._wanted.host, https=self._wanted.https)
         self._watch(self.probed)
+        alone = bool(self.probed.healthy) and is_of(self._wanted, container)
+        alone = alone and self._is_alone(application, listed or [])
         return Seen(
             projects=seen.projects,
             strangers=seen.strangers,
@@ -311,10 +314,20 @@ class Convergence:
             deployment=deployment,
             tasks=tasks,
             container=container,
+            alone=alone,
             returned=self._returned(listed or [], tasks or (), container),
             healthy=self.probed.healthy,
             version=self.probed.version,
             trouble=self.probed.trouble,
+        )
+
+    def _is_alone(self, application: Application, listed: Sequence[Task]) -> bool:
+        """Whether nothing but this version ran, before the probe and after it: else another may have answered."""
+        platform, app_name = self._tools.platform, application.app_name
+        before = {task.id for task in listed if task.running}
+        after = {task.id for task in platform.tasks(app_name) or () if task.running}
+        return before == after and all(
+            is_of(self._wanted, platform.container_of(app_name, each)) for each in before
         )
 
     def _returned(

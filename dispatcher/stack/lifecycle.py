@@ -136,7 +136,8 @@ class Seen:
         log: its last lines, if it failed.
         tasks: of versions that were not there before; None if they cannot be seen.
         at_work: ids of the jobs at which the server's queue is; () if that cannot be seen.
-        container: that runs; None if that cannot be seen.
+        container: of such a task that runs; None if that cannot be seen.
+        alone: whether nothing but this version ran, before the probe and after it.
         returned: whether the swarm runs the former version again, because the new one ended at once.
         healthy: which probe was answered, in words; "" for none.
         version: whether an answer showed the wanted version; None if nothing was to be looked for.
@@ -152,6 +153,7 @@ class Seen:
     tasks: tuple[Task, ...] | None = None
     at_work: tuple[str, ...] = ()
     container: Container | None = None
+    alone: bool = False
     returned: bool = False
     healthy: str = ""
     version: bool | None = None
@@ -270,8 +272,13 @@ def _is_healthy(wanted: Wanted, seen: Seen) -> bool:
         return True
     # The old container answers as well, until the new one runs, and again if it does not: the swarm
     # returns to the former version by itself. The image may be the same, so the run decides as well.
-    container = seen.container
-    return seen.version is True or (
+    # Both run for a moment, so it has to be this version alone that can have answered.
+    return seen.version is True or (is_of(wanted, seen.container) and seen.alone)
+
+
+def is_of(wanted: Wanted, container: Container | None) -> bool:
+    """Whether a container is of this version, by its image and the run that deployed it."""
+    return (
         container is not None
         and container.image == wanted.image
         and container.run == run_of(wanted.environment)

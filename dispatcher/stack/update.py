@@ -103,12 +103,14 @@ class Update:
         self._prove_return(former)
         tasks = self._tasks(application)
         before = [task.id for task in tasks]
-        self._expect(application, tasks)
+        container = self._running(application, tasks)
+        self._expect(application, container)
         forward = Convergence(
             wanted,
             self._tools,
             before=before,
-            former=run_of(former.environment),
+            # If an update was killed, its mark is at the server, but no container's.
+            former=container.run if container else run_of(former.environment),
             watch=self._downtime.watch,
         )
         try:
@@ -175,9 +177,8 @@ class Update:
             )
         self._tools.reporter.say(f"there may be no way back to {former.image}: {why}")
 
-    def _expect(self, application: Application, tasks: Sequence[Task]) -> None:
+    def _expect(self, application: Application, container: Container | None) -> None:
         """Say what the swarm will do; of a new image it is assumed that it has a health check if the old one has."""
-        container = self._running(application, tasks)
         self._none_expected = (
             container is not None and container.checked and not application.stops_first
         )

@@ -33,9 +33,11 @@ class FakeSwarm:
 
     Attributes:
         images: what is in the registry.
+        lives_s: for how long a container runs that ends at once. Until then the former one runs as well.
     """
 
     images: dict[str, Image]
+    lives_s: float = 0.0
     services: dict[str, Service] = field(default_factory=dict)
     networks: set[str] = field(default_factory=lambda: {"dokploy-network"})
     volumes: set[str] = field(default_factory=set)
@@ -53,7 +55,9 @@ class FakeSwarm:
             return
         if service is not None and self._becomes(image, environment) is Image.CRASHES:
             # The swarm watches the new task for five seconds, and returns to what it had.
-            service.tasks.insert(0, self._made(image, environment, at) | {"stopped_at": at})
+            failed_at = at + self.lives_s
+            service.tasks.insert(0, self._made(image, environment, at) | {"stopped_at": failed_at})
+            at = failed_at
         else:
             service = service or Service(image=image, environment={})
             self.services[name] = service
@@ -73,6 +77,9 @@ class FakeSwarm:
             return Image.CRASHES if "B" in environment else Image.GOOD
         return kind
 
+    def _kind(self, task: dict[str, Any]) -> Image:
+        return self._becomes(task["image"], task["env"])
+
     def listed(self, app_name: str, now: float) -> list[dict[str, Any]]:
         """As ``docker service ps`` has the tasks; the server cuts the text, so the last error is odd."""
         shown = [self._shown(each, now) for each in self._tasks(app_name)[:LISTED]]
@@ -81,7 +88,7 @@ class FakeSwarm:
         return shown
 
     def _shown(self, task: dict[str, Any], now: float) -> dict[str, Any]:
-        crashed = self._becomes(task["image"], task["env"]) in CRASHES
+        crashed = not self.runs(task, now) and self._kind(task) in CRASHES
         state = "Running 3 seconds ago" if self.runs(task, now) else "Starting 1 second ago"
         stopped = now >= task.get("stopped_at", now + 1)
         return {
@@ -111,15 +118,15 @@ class FakeSwarm:
         return None
 
     def runs(self, task: dict[str, Any], now: float) -> bool:
-        kind = self._becomes(task["image"], task["env"])
-        return kind in (*ANSWERS, Image.SILENT) and (
-            task["at"] <= now < task.get("stopped_at", now + 1)
-        )
+        ends_at = task.get("stopped_at", now + 1)
+        if self._kind(task) in CRASHES:
+            ends_at = min(ends_at, task["at"] + self.lives_s)
+        return bool(task["at"] <= now < ends_at)
 
     def page(self, app_name: str, now: float) -> str:
         """The image of the container that answers; "" if none does."""
         for task in self._tasks(app_name):
-            if self.runs(task, now) and self._becomes(task["image"], task["env"]) in ANSWERS:
+            if self.runs(task, now) and self._kind(task) in ANSWERS:
                 return str(task["image"])
         return ""
 
