@@ -14,11 +14,8 @@ from contextlib import contextmanager
 from bench.figures import Figure
 from bench.stacks import STACKS, Server, compared
 from bench.stage import Stage
-from dispatcher.stack.dokploy import Connection, Dokploy
 from tests.servers import dokploy_live
 from tests.servers.dokploy_way import way_to
-
-_NAME = "stack-"
 
 
 def measure(stage: Stage, *, stacks: int = 0) -> list[Figure]:
@@ -45,18 +42,4 @@ def live() -> Iterator[Server]:
                 services=lambda: len(dokploy_live.services()),
             )
         finally:
-            _clear()
-
-
-def _clear() -> None:
-    platform = Dokploy(
-        Connection(os.environ["DOKPLOY_API_TOKEN"], url=dokploy_live.url(), timeout_s=120)
-    )
-    for project in platform.projects():
-        if project.name.startswith(_NAME):
-            for each in project.application_ids:
-                platform.delete_application(each)
-            platform.remove_project(project.id)
-    for name in dokploy_live.volumes():
-        if name.startswith(f"workspace-{_NAME}"):
-            dokploy_live.remove_volume(name)
+            dokploy_live.remove_stacks("stack-")

@@ -73,16 +73,22 @@ def play(site: Site, ground: Ground, name: str) -> None:
 
     status, sent = ada("POST", f"/stacks/{stack_id}/update", {"image": ground.two})
     assert (status, sent["action"]) == (200, f"update-{stack_id}")
-    with ada.events(stack_id) as stream:
-        assert [event.data["state"] for event in stream][-1] == "RUNNING"
+    assert ended(ada, stack_id) == "RUNNING"
     assert ada("GET", f"/stacks/{stack_id}.json")[1]["image"] == ground.two
 
     status, sent = ada("DELETE", f"/api/stack/{name}")
     assert (status, sent["action"]) == (200, f"destroy-{stack_id}")
-    with ada.events(stack_id) as stream:
-        assert [event.data["state"] for event in stream][-1] == "DESTROYED"
+    assert ended(ada, stack_id) == "DESTROYED"
     assert ada("DELETE", f"/api/stack/{name}")[0] == 404
     assert ada("GET", f"/api/check/{name}")[1]["state"] == "free"
+
+
+def ended(ada: Program, stack_id: str) -> str:
+    """The state at the end of a stream."""
+    with ada.events(stack_id) as stream:
+        *_, last = (event for event in stream if event.name)
+    assert last.name == "end"
+    return str(last.data["state"])
 
 
 def followed(ada: Program, stack_id: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import tenacity
 
 from dispatcher.errors import Exit
 from dispatcher.provision.reporting import FileReporter
@@ -20,6 +21,7 @@ from dispatcher.stack.dokploy import Connection, Dokploy
 from dispatcher.stack.environment import marked
 from dispatcher.stack.lifecycle import Wanted
 from dispatcher.stack.marks import Mark
+from dispatcher.stack.platform import DeploymentStatus, Platform, Project
 from dispatcher.stack.probes import NetworkProber
 from tests.servers import dokploy_live
 from tests.support.live_stacks import Programs, until
@@ -57,8 +59,11 @@ class Hasty(SystemClock):
         super().sleep(min(seconds, LOOK_S))
 
 
-def test_rounds_leave_no_networks_and_no_services(tmp_path: Path) -> None:
-    """By the code of the programs, in this process: 300 rounds take half an hour or more."""
+@pytest.mark.parametrize("way", ["programs", "requests"])
+def test_rounds_leave_no_networks_and_no_services(tmp_path: Path, way: str) -> None:
+    """By the code of the programs, in this process, which asks some forty times a round; or by as few requests as
+    it takes. On a machine at rest 300 rounds of the first take an hour.
+    """
     name = f"r{secrets.token_hex(4)}"
     before = counted()
     begun = time.monotonic()
@@ -75,7 +80,11 @@ def test_rounds_leave_no_networks_and_no_services(tmp_path: Path) -> None:
             limit_s=dokploy_live.LIMIT_S,
         )
         for number in range(ROUNDS):
-            one_round(tools, name, f"stack-{name}.{number:040}")
+            key = f"stack-{name}.{number:040}"
+            if way == "programs":
+                one_round(tools, name, key)
+            else:
+                bare_round(tools.platform, name, key)
             print(f"round {number + 1}: {time.monotonic() - begun:.0f} s in all", flush=True)
     print(f"before: {before}; after: {counted()}", flush=True)
     assert dokploy_live.remains(name) == set()
@@ -104,3 +113,44 @@ def one_round(tools: Tools, name: str, key: str) -> None:
         Creation(wanted, tools).run()
     finally:
         destroy(mark.stack_id, mark.project, tools)
+
+
+def bare_round(platform: Platform, name: str, key: str) -> None:
+    """The same by the requests that change something, and those that they need."""
+    mark = str(Mark.of_run(f"rounds-{name}", key))
+    platform.create_project(name, mark)
+    project = named(platform, name)
+    platform.create_application(project, name, mark)
+    project = named(platform, name)
+    (id_,) = project.application_ids
+    platform.save_image(id_, dokploy_live.image("one"))
+    platform.save_environment(id_, marked("", key))
+    platform.create_mount(id_, f"workspace-{name}", "/workspace")
+    platform.create_domain(
+        id_, f"{name}.stacks.example", port=8080, https=False, certificate="none"
+    )
+    platform.deploy(id_, key)
+    deployed(platform, id_)
+    application = platform.application(id_)
+    assert application is not None
+    runs(platform, application.app_name)
+    for domain in application.domains:
+        assert platform.remove_domain(domain.id)
+    assert platform.delete_application(id_)
+    assert platform.remove_project(project.id)
+
+
+def named(platform: Platform, name: str) -> Project:
+    (found,) = [each for each in platform.projects() if each.name == name]
+    return found
+
+
+@tenacity.retry(stop=tenacity.stop_after_delay(300), wait=tenacity.wait_fixed(LOOK_S), reraise=True)
+def deployed(platform: Platform, application_id: str) -> None:
+    (deployment,) = platform.deployments(application_id)
+    assert deployment.status is DeploymentStatus.DONE
+
+
+@tenacity.retry(stop=tenacity.stop_after_delay(300), wait=tenacity.wait_fixed(LOOK_S), reraise=True)
+def runs(platform: Platform, app_name: str) -> None:
+    assert any(task.wanted and task.running for task in platform.tasks(app_name) or ())

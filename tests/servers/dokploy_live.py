@@ -27,6 +27,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import tenacity
 import yaml
 
 from dispatcher.model.times import rfc3339
@@ -100,6 +101,20 @@ def checked() -> str:
     return built("checked:1", f"FROM {image('one')}\n{check}\n")
 
 
+def remove_stacks(prefix: str) -> None:
+    """All projects whose names begin so, with their volumes."""
+    key, url = os.environ["DOKPLOY_API_TOKEN"], os.environ["DOKPLOY_URL"]
+    platform = Dokploy(Connection(key, url=url, timeout_s=120))
+    for project in platform.projects():
+        if project.name.startswith(prefix):
+            for each in project.application_ids:
+                platform.delete_application(each)
+            platform.remove_project(project.id)
+    for name in volumes():
+        if name.startswith(f"workspace-{prefix}"):
+            remove_volume(name)
+
+
 def _is_pushed(version: str) -> bool:
     registry = os.environ["DOKPLOY_REGISTRY"]
     url = f"http://{registry}/v2/disinto-test/{version}/manifests/1"
@@ -132,8 +147,10 @@ def volumes() -> set[str]:
     return set(_docker("volume", "ls", "--format", "{{.Name}}").split())
 
 
+@tenacity.retry(stop=tenacity.stop_after_delay(30), wait=tenacity.wait_fixed(0.5), reraise=True)
 def remove_volume(name: str) -> None:
-    _docker("volume", "rm", name, check=False)
+    """Once the container that had it is gone."""
+    _docker("volume", "rm", "--force", name)
 
 
 def environment(app_name: str) -> dict[str, str]:

@@ -89,9 +89,9 @@ def ground_of(server: str, root: Path) -> Iterator[tuple[Ground, str]]:
     with live_ground(root) as ground:
         try:
             yield ground, name
+            assert dokploy_live.remains(name) == set()
         finally:
-            dokploy_live.remove_volume(f"workspace-{name}")
-    assert dokploy_live.remains(name) == set()
+            dokploy_live.remove_stacks(name)
 
 
 def _project() -> str:
