@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from dispatcher.errors import PermanentError, reason_of
@@ -33,17 +34,22 @@ def captured(
     """
     shown = name or " ".join(command)
     try:
-        return subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd=cwd,
             env=environ,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout_s,
-            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
         )
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except BaseException:
+            _end(process)
+            raise
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
     except subprocess.TimeoutExpired:
         raise failure(f"{shown}: timed out after {timeout_s:g} s") from None
     except FileNotFoundError as error:
@@ -53,6 +59,13 @@ def captured(
         raise failure(f"{command[0]} is not installed", remedy=remedy) from None
     except OSError as error:
         raise failure(f"{shown}: {reason_of(error)}") from None
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Kill it. What sudo runs is root's: it cannot be killed, and is not waited for."""
+    with suppress(PermissionError):
+        process.kill()
+        process.wait()
 
 
 def ended_wrongly(done: subprocess.CompletedProcess[str]) -> str:

@@ -11,10 +11,11 @@ import json
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pydantic import Field, model_validator
 
@@ -29,7 +30,10 @@ MACHINE = re.compile(r"([a-z_][a-z0-9_-]{0,31}@)?[A-Za-z0-9][A-Za-z0-9.-]{0,252}
 _COMMIT = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?", re.ASCII)
 _HELD_PAUSE_S, _HELD_S = 10.0, 900.0
 _TIMEOUT_S = 7200.0
-_LIMIT = 256 * 1024
+_DRAIN_S = 10.0
+_LONGEST_S = 1e9  # no NaN or infinity, which JSON lacks
+OUTPUT_LIMIT = 256 * 1024
+"""Bytes of what a machine answers that are kept."""
 _SSH = 255
 """Exit code of ssh(1) if the connection failed."""
 _TEXTS = ("outcome", "commit", "previous", "wanted", "message", "started", "ended")
@@ -139,20 +143,39 @@ def ssh(machine: str, command: Sequence[str]) -> Answer:
                "ServerAliveInterval=15", "ServerAliveCountMax=8")  # fmt: skip
     words = [word for option in (*options, *_of_home()) for word in ("-o", option)]
     try:
-        done = subprocess.run(
-            ("ssh", "-T", *words, "--", machine, *command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return Answer(code=_SSH, out=b"")
+        return bounded(("ssh", "-T", *words, "--", machine, *command), timeout_s=_TIMEOUT_S)
     except OSError as error:
         raise MachineUnreachable(
             f"ssh: {reason_of(error)}", remedy="Install OpenSSH's client."
         ) from None
-    return Answer(code=done.returncode, out=done.stdout[:_LIMIT])
+
+
+def bounded(command: Sequence[str], *, timeout_s: float) -> Answer:
+    """Run a command; of its output the beginning is kept, and the rest read and dropped.
+
+    Raises:
+        OSError: it could not be started.
+    """
+    kept = bytearray()
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None  # noqa: S101 - as asked above
+        reading = threading.Thread(target=_read, args=(process.stdout, kept), daemon=True)
+        reading.start()
+        try:
+            code = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return Answer(code=_SSH, out=b"")
+        except BaseException:
+            process.kill()
+            raise
+        reading.join(_DRAIN_S)
+        return Answer(code=code, out=bytes(kept))
+
+
+def _read(stream: IO[bytes], kept: bytearray) -> None:
+    while data := os.read(stream.fileno(), OUTPUT_LIMIT):
+        kept += data[: OUTPUT_LIMIT - len(kept)]
 
 
 def _of_home() -> list[str]:
@@ -183,18 +206,22 @@ def _result(answer: Answer) -> dict[str, Any]:
     try:
         said = json.loads(answer.out)
         outcome = Outcome(said["outcome"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {"outcome": "unknown", "exit_code": answer.code}
     result: dict[str, Any] = {
-        key: said[key][:_SHOWN] for key in _TEXTS if isinstance(said.get(key), str) and said[key]
+        key: _line(said[key]) for key in _TEXTS if isinstance(said.get(key), str) and said[key]
     }
     down = said.get("down_s")
-    if isinstance(down, (int, float)) and not isinstance(down, bool):
+    if isinstance(down, (int, float)) and not isinstance(down, bool) and 0 <= down < _LONGEST_S:
         result["down_s"] = down
     known = outcome not in _GOOD or _COMMIT.fullmatch(result.get("commit", ""))
     if answer.code != outcome.exit_code or not known:
         result["outcome"] = "unknown"
     return {**result, "exit_code": answer.code}
+
+
+def _line(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text[:_SHOWN])
 
 
 def _other_commit(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -50,3 +52,23 @@ def test_programs_beside_disinto_are_found_by_whoever_deploys_by_hand() -> None:
     """Root's and sudo's PATH has no directory of uv, which the unit's has."""
     beside = str(Path(sys.executable).parent)
     assert base_environment({"PATH": "/usr/bin"})["PATH"] == f"{beside}:/usr/bin"
+
+
+def test_a_program_that_cannot_be_killed_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As sudo, which runs as root."""
+
+    def refuse(_: object) -> None:
+        raise PermissionError
+
+    file = tmp_path / "pid"
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess.Popen, "kill", refuse)
+        with pytest.raises(UnitFailed, match=r"timed out after 0\.2 s"):
+            captured(
+                ["sh", "-c", f"echo $$ >{file}; exec sleep 600"], timeout_s=0.2, failure=UnitFailed
+            )
+    pid = int(file.read_text())
+    os.kill(pid, 9)  # it still runs: nobody has waited for its end
+    os.waitpid(pid, 0)

@@ -15,10 +15,12 @@ from dispatcher.provision.params import BadParams, read_record
 from dispatcher.provision.reporting import Stage
 from dispatcher.provision.waiting import Cancelled
 from dispatcher.release.machines import (
+    OUTPUT_LIMIT,
     Answer,
     MachineFailed,
     MachineUnreachable,
     ReleaseParams,
+    bounded,
     release,
 )
 
@@ -169,6 +171,29 @@ def test_what_a_machine_answers_is_bounded() -> None:
     result = machines.given["machines"]["a"]
     assert len(result["message"]) == 500
     assert set(result) == {"outcome", "commit", "message", "exit_code"}
+
+
+@pytest.mark.parametrize(
+    ("out", "result"),
+    [
+        (b"[" * 200_000, {"outcome": "unknown", "exit_code": 0}),
+        (b'{"outcome": "stopped", "down_s": 1e999}', {"outcome": "unknown", "exit_code": 0}),
+        (
+            b'{"outcome": "broken", "message": "a\\u001b[2J\\nb", "down_s": NaN}',
+            {"outcome": "unknown", "message": "a [2J b", "exit_code": 0},
+        ),
+    ],
+)
+def test_an_answer_cannot_break_the_outputs(out: bytes, result: Mapping[str, object]) -> None:
+    machines = Machines(a=[Answer(code=0, out=out)])
+    with pytest.raises(MachineFailed):
+        machines.run()
+    assert machines.given["machines"]["a"] == result
+
+
+def test_endless_output_of_a_machine_is_dropped() -> None:
+    answer = bounded(["sh", "-c", "head -c 3000000 /dev/zero; exit 7"], timeout_s=60)
+    assert (answer.code, len(answer.out)) == (7, OUTPUT_LIMIT)
 
 
 @pytest.mark.parametrize(
