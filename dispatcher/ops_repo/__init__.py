@@ -7,7 +7,7 @@ TAB, and loading this package takes longer than the command.
 environment of ``environment``, reaches the remote as ``transport`` says, with the token of
 ``credential``; ``failure``, ``refusals`` and ``refusal`` say what its messages mean, and
 ``ownership`` whose a remote is that is a path. ``clone`` keeps the bare clone on disk under
-``clone_lock`` and ``upkeep`` packs it; ``repairing`` rebuilds it when it is damaged. ``refs``,
+``clone_lock`` and ``upkeep`` packs it; ``repairing`` rebuilds it when it is damaged. ``refs`` (``ref_files``),
 ``objects``, ``tree_diff``, ``levels``, ``history``, ``versions`` (those that a file had), ``inventory`` and
 ``reader`` read it, and ``fetching`` brings
 what is new. ``files``, ``changes`` and ``tree`` follow what matters in it. ``writer`` publishes a

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from dispatcher.errors import Conflict, Misconfigured
 from dispatcher.model.result import RESULT_LIMIT as REPLACED_LIMIT
+from dispatcher.ops_repo import by_trees
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.reader import entries_at, read
 from dispatcher.ops_repo.records import Entry, Move, NewFile, Published, Replaced
@@ -72,7 +74,7 @@ def batch(clone: Clone, base: str, files: Sequence[NewFile], moves: Sequence[Mov
         Conflict: a file is where a directory is needed.
         Misconfigured: a file's path is invalid.
     """
-    there = entries_at(clone, base, _paths_to_know(files, moves))
+    there = _there(clone, base, _paths_to_know(files, moves), few=not moves)
     own = [file for file in files if not file.beside]
     _refuse_blocked(there, [file for file in own if not file.clears], moves)
     removed = tuple(f for f in paths_checked(own) if f.removed and f.path in there)
@@ -102,6 +104,13 @@ def batch(clone: Clone, base: str, files: Sequence[NewFile], moves: Sequence[Mov
             sorted(_blocking([*attached, *(f for f in (*new, *over) if f.clears)], there))
         ),
     )
+
+
+def _there(clone: Clone, base: str, paths: set[str], *, few: bool) -> dict[str, Entry]:
+    if few:
+        with suppress(by_trees.TooManyNames):
+            return by_trees.found(clone, base, paths)
+    return entries_at(clone, base, paths)
 
 
 def _attached(

@@ -1,21 +1,33 @@
-"""Builds a commit from trees, for a base that ``git fast-import`` cannot read.
+"""Builds a commit from the trees on the way to its files: each is read by the process that the clone keeps,
+and written by ourselves, so that a commit of a few files starts no process.
 
-fast-import stops ("Corrupt mode in …", git 2.39.5) at a tree that has a name of more than 65,535 bytes,
-which anybody who pushes can make, and which every other part of git reads. Here each directory
-along the path is listed and written by itself. It is slower, and therefore only used then.
+Whatever git itself reads is read, also names of more than 65,535 bytes, at which ``git fast-import`` stops
+("Corrupt mode in …", git 2.39.5). What is not changed stays as it is, byte for byte.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 
+from dispatcher.ops_repo import loose_objects
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.records import TREE_MODE, Entry, NewFile
 
 _UNREADABLE = "Corrupt mode in"
+
+READ_LIMIT = 32 * 1024 * 1024
+"""Bytes of a tree that is read into memory: some 700,000 names. Anybody who pushes can make a larger one."""
+
+Names = dict[bytes, bytes]
+"""The entries of a directory by name, in their order, as a tree has them: mode, name, NUL, hash."""
+
+
+class TooManyNames(Exception):
+    """A directory has more names than are read into memory."""
 
 
 def is_needed(failed: GitFailed) -> bool:
@@ -24,43 +36,135 @@ def is_needed(failed: GitFailed) -> bool:
 
 
 def commit(
-    clone: Clone, base: str, changes: Mapping[str, Entry | None], *, message: str, who: str
+    clone: Clone,
+    base: str,
+    changes: Mapping[str, Entry | None],
+    *,
+    message: str,
+    who: str,
+    at: int | None = None,
+    limit: int | None,
 ) -> str:
     """Make a commit on ``base``; returns its hash. It is kept by no ref.
 
     Args:
         changes: the new entry at each path; None removes it.
         who: ``name <address>`` of author and committer.
+        at: seconds since the epoch; None for now.
+        limit: bytes of a tree that is read; None for any.
 
     Raises:
-        GitFailed: git cannot read or write a tree.
+        GitFailed: a tree cannot be read or written.
+        TooManyNames: see there.
     """
-    tree = _with(clone, f"{base}^{{tree}}", changes) or _written(clone, [])
-    at = f"{who} {int(time.time())} +0000"
-    text = f"tree {tree}\nparent {base}\nauthor {at}\ncommitter {at}\n\n{message}\n"
-    done = clone.git.run(
-        clone.path, "hash-object", "-t", "commit", "-w", "--stdin",
-        stdin=text.encode("utf-8", "replace"),
-    )  # fmt: skip
-    return done.line
+    root = _root(clone, base)
+    tree = _with(clone, root, changes, like=base, limit=limit) or _written(clone, [], like=base)
+    stamp = f"{who} {int(time.time()) if at is None else at} +0000"
+    text = f"tree {tree}\nparent {base}\nauthor {stamp}\ncommitter {stamp}\n\n{message}"
+    return loose_objects.write(clone.path, "commit", text.encode("utf-8", "replace"), like=base)
 
 
-def stored(clone: Clone, files: Sequence[NewFile]) -> dict[str, Entry]:
-    """Write the files' contents to the clone; returns them as entries."""
-    blobs = {}
-    for file in files:
-        done = clone.git.run(clone.path, "hash-object", "-w", "--stdin", stdin=file.data)
-        blobs[file.path] = Entry(mode=0o100644, oid=done.line)
-    return blobs
+def stored(clone: Clone, files: Sequence[NewFile], *, like: str) -> dict[str, Entry]:
+    """Write the files' contents to the clone; returns them as entries.
+
+    Args:
+        like: hash of any object of the clone.
+    """
+    return {
+        file.path: Entry(
+            mode=0o100644, oid=loose_objects.write(clone.path, "blob", file.data, like=like)
+        )
+        for file in files
+    }
 
 
-def _line(name: str, entry: Entry) -> bytes:
-    """An entry as ``git mktree`` reads it."""
-    kind = {TREE_MODE: "tree", 0o160000: "commit"}.get(entry.mode, "blob")
-    return f"{entry.mode:06o} {kind} {entry.oid}\t".encode() + os.fsencode(name)
+def found(clone: Clone, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
+    """The entries at these paths of a commit; missing ones are left out.
+
+    Raises:
+        TooManyNames: see there.
+    """
+    directories: dict[str, Names] = {"": listed(clone, _root(clone, commit), limit=READ_LIMIT)}
+
+    def names_of(directory: str) -> Names:
+        if directory not in directories:
+            entry = entry_of(directory)
+            inside = entry is not None and entry.directory
+            directories[directory] = listed(
+                clone, entry.oid if entry and inside else "", limit=READ_LIMIT
+            )
+        return directories[directory]
+
+    def entry_of(path: str) -> Entry | None:
+        directory, _, name = path.rpartition("/")
+        raw = names_of(directory).get(os.fsencode(name))
+        return _entry(raw) if raw else None
+
+    return {path: entry for path in paths if (entry := entry_of(path)) is not None}
 
 
-def _with(clone: Clone, tree: str, changes: Mapping[str, Entry | None]) -> str | None:
+def listed(clone: Clone, tree: str, *, limit: int | None) -> Names:
+    """The entries of a tree; none for "", an empty one.
+
+    Args:
+        limit: bytes of it that are read; None for any.
+
+    Raises:
+        GitFailed: the clone does not have it.
+        TooManyNames: it is larger.
+    """
+    if not tree:
+        return {}
+    (info,) = clone.objects.info([tree])
+    if info is None or info.kind != "tree":
+        raise GitFailed("cat-file", 0, f"missing tree {tree}")
+    if limit is not None and info.size > limit:
+        raise TooManyNames(tree)
+    data = clone.objects.contents([tree])[tree]
+    try:
+        return _parsed(data, hash_bytes=len(tree) // 2)
+    except ValueError:
+        raise GitFailed("cat-file", 0, f"bad tree object {tree}") from None
+
+
+def _parsed(data: bytes, *, hash_bytes: int) -> Names:
+    names: Names = {}
+    start = 0
+    while start < len(data):
+        nul = data.index(b"\0", start)
+        end = nul + 1 + hash_bytes
+        names[data[data.index(b" ", start) + 1 : nul]] = data[start:end]
+        start = end
+    return names
+
+
+def changed(
+    clone: Clone, names: Names, changes: Mapping[str, Entry | None], *, like: str
+) -> str | None:
+    """Write one directory with its changes; returns its hash, or None if nothing is left in it.
+
+    Args:
+        names: as ``listed`` returns them.
+        changes: the new entry under each name; None removes it.
+        like: hash of any object of the clone.
+    """
+    gone = {os.fsencode(name) for name in changes}
+    entries = [raw for name, raw in names.items() if name not in gone]
+    for name, entry in changes.items():
+        if entry is not None:
+            raw = _raw(os.fsencode(name), entry)
+            entries.insert(bisect_left(entries, _order(raw), key=_order), raw)
+    return _written(clone, entries, like=like) if entries else None
+
+
+def _with(
+    clone: Clone,
+    tree: str,
+    changes: Mapping[str, Entry | None],
+    *,
+    like: str,
+    limit: int | None,
+) -> str | None:
     """The tree with the changes, or None if nothing is left in it; "" is an empty tree."""
     here: dict[str, Entry | None] = {}
     below: dict[str, dict[str, Entry | None]] = {}
@@ -70,40 +174,46 @@ def _with(clone: Clone, tree: str, changes: Mapping[str, Entry | None]) -> str |
             below.setdefault(name, {})[rest] = entry
         else:
             here[name] = entry
-    lines = listed(clone, tree)
+    names = listed(clone, tree, limit=limit)
     for name, inner in below.items():
-        held = lines.get(os.fsencode(name), b"").split(b" ")
-        oid = held[2].partition(b"\t")[0].decode() if held[1:2] == [b"tree"] else ""
-        written = _with(clone, oid, inner)
+        if here.get(name) is not None and not any(inner.values()):
+            continue  # a file takes the place of the directory from which others are removed
+        raw = names.get(os.fsencode(name))
+        there = _entry(raw) if raw else None
+        written = _with(
+            clone,
+            there.oid if there and there.directory else "",
+            inner,
+            like=like,
+            limit=limit,
+        )
         here[name] = Entry(mode=TREE_MODE, oid=written) if written else None
-    return changed(clone, lines, here)
+    return changed(clone, names, here, like=like)
 
 
-def changed(
-    clone: Clone, lines: Mapping[bytes, bytes], changes: Mapping[str, Entry | None]
-) -> str | None:
-    """Write one directory with its changes; returns its hash, or None if nothing is left in it.
-
-    Args:
-        lines: as ``listed`` returns them.
-        changes: the new entry under each name; None removes it.
-    """
-    gone = {os.fsencode(name) for name in changes}
-    kept = [entry for name, entry in lines.items() if name not in gone]
-    kept += [_line(name, entry) for name, entry in changes.items() if entry is not None]
-    return _written(clone, kept) if kept else None
+def _root(clone: Clone, commit: str) -> str:
+    """Hash of a commit's tree."""
+    (info,) = clone.objects.info([f"{commit}^{{tree}}"])
+    if info is None or info.kind != "tree":
+        raise GitFailed("cat-file", 0, f"bad object {commit}")
+    return info.oid
 
 
-def listed(clone: Clone, tree: str) -> dict[bytes, bytes]:
-    """The lines of ``ls-tree`` by name; none for "", an empty tree."""
-    if not tree:
-        return {}
-    done = clone.git.run(clone.path, "ls-tree", "-z", tree)
-    return {entry.partition(b"\t")[2]: entry for entry in done.out.split(b"\0") if entry}
+def _entry(raw: bytes) -> Entry:
+    mode, _, rest = raw.partition(b" ")
+    return Entry(mode=int(mode, 8), oid=rest.partition(b"\0")[2].hex())
 
 
-def _written(clone: Clone, lines: Sequence[bytes]) -> str:
-    done = clone.git.run(
-        clone.path, "mktree", "-z", "--missing", stdin=b"".join(entry + b"\0" for entry in lines)
-    )
-    return done.line
+def _raw(name: bytes, entry: Entry) -> bytes:
+    return b"%o %b\0" % (entry.mode, name) + bytes.fromhex(entry.oid)
+
+
+def _order(raw: bytes) -> bytes:
+    """What git sorts entries by: the name, of a directory with a slash."""
+    mode, _, rest = raw.partition(b" ")
+    name = rest.partition(b"\0")[0]
+    return name + b"/" if int(mode, 8) == TREE_MODE else name
+
+
+def _written(clone: Clone, entries: Sequence[bytes], *, like: str) -> str:
+    return loose_objects.write(clone.path, "tree", b"".join(entries), like=like)

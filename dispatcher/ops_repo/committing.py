@@ -1,7 +1,8 @@
 """Creates commits in the clone, without a work tree or an index.
 
-``git fast-import`` reads only the directories on the way to the files that are added, so the cost of a
-commit does not depend on what lies elsewhere (in ``vault/done``).
+Only the directories on the way to the files that are added are read, so the cost of a commit does not
+depend on what lies elsewhere (in ``vault/done``). Files are added and removed without a process
+(``by_trees``); what moves many, or meets a directory too large for that, is done by ``git fast-import``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class Committer:
     ) -> str:
         """Commit files that are not there yet; returns the hash."""
         new = paths_checked(files)
-        return self.commit(base, added(new), message, fds, lambda: stored(self._clone, new))
+        return self._commit(
+            base, added(new), message, fds, lambda: stored(self._clone, new, like=base)
+        )
 
     def of_batch(self, batch: Batch, message: str, fds: Sequence[int]) -> str:
         """Commit a batch, with a message that names what it replaces; returns the hash."""
@@ -43,7 +46,8 @@ class Committer:
         gone = [file.path for file in replacing if file.path in batch.there]
         attached = [file for file in batch.attached if not file.removed]
         written = (*batch.files, *attached)
-        return self.commit(
+        commit = self.commit if batch.moved else self._commit
+        return commit(
             batch.base,
             [*self._moved(batch), *map(removed, (*batch.cleared, *gone)), *added(written)],
             _explained(message, batch.replaced),
@@ -52,9 +56,31 @@ class Committer:
                 **{m.source: None for m in batch.moved},
                 **{m.target: batch.there[m.source] for m in batch.moved},
                 **{file.path: None for file in (*batch.removed, *batch.attached)},
-                **stored(self._clone, written),
+                **stored(self._clone, written, like=batch.base),
             },
         )
+
+    def _commit(
+        self,
+        base: str,
+        stream: Iterable[bytes],
+        message: str,
+        fds: Sequence[int],
+        changes: Callable[[], Mapping[str, Entry | None]],
+    ) -> str:
+        """As ``commit``, and without a process if the directories are of a usual size."""
+        who = author(self._git.settings)
+        try:
+            return by_trees.commit(
+                self._clone,
+                base,
+                changes(),
+                message=message,
+                who=who,
+                limit=by_trees.READ_LIMIT,
+            )
+        except by_trees.TooManyNames:
+            return self.commit(base, stream, message, fds, changes)
 
     def commit(
         self,
@@ -86,7 +112,9 @@ class Committer:
             if not by_trees.is_needed(failed):
                 raise
             who = author(settings)
-            return by_trees.commit(self._clone, base, changes(), message=message, who=who)
+            return by_trees.commit(
+                self._clone, base, changes(), message=message, who=who, limit=None
+            )
         return done.line
 
     def _moved(self, batch: Batch) -> Iterator[bytes]:
@@ -110,8 +138,11 @@ class Committer:
     def _written_anew(
         self, base: str, folder: str, changes: Mapping[str, Entry | None]
     ) -> Iterator[bytes]:
-        there = f"{base}:{folder}" if entries_at(self._clone, base, [folder]) else ""
-        tree = by_trees.changed(self._clone, by_trees.listed(self._clone, there), changes)
+        directory = entries_at(self._clone, base, [folder]).get(folder)
+        there = directory.oid if directory is not None and directory.directory else ""
+        tree = by_trees.changed(
+            self._clone, by_trees.listed(self._clone, there, limit=None), changes, like=base
+        )
         entry = Entry(mode=TREE_MODE, oid=tree) if tree else None
         yield placed(folder, entry)
 

@@ -91,6 +91,7 @@ def base(transport: Transport, timeout_s: float) -> dict[str, str]:
         "GIT_LITERAL_PATHSPECS": "1",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_ADVICE": "0",
+        "GIT_DEFAULT_REF_FORMAT": "files",  # refs are read, and some written, as files
     }
     return env
 

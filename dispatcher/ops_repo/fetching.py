@@ -131,8 +131,8 @@ class Fetcher:
         values."""
         if self._git.transport is Transport.PATH:
             values = self._fetch_pack((branch, *more), fds)
-            if values[0] != self._refs.value(HEAD):
-                self._refs.set(HEAD, values[0])
+            if values[0] != (head := self._refs.value(HEAD)):
+                self._refs.move(HEAD, values[0], old=head)
             return tuple(values)
         self._fetch(fds, f"+{branch}:{HEAD}", *(f"+{ref}:{LEAD_FOUND}" for ref in more))
         return (self._refs.value(HEAD), *(self._refs.value(LEAD_FOUND) for _ in more))

@@ -19,7 +19,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from dispatcher.ops_repo import ref_files
 from dispatcher.ops_repo.clone_lock import CloneLock
+from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.git import Git
 from dispatcher.ops_repo.objects import Objects
 from dispatcher.ops_repo.records import Seen, is_oid
@@ -61,21 +63,30 @@ class Refs:
             )
             return done.code == 0
 
+    def move(self, name: str, new: str, *, old: str | None) -> bool:
+        """Point a ref at a commit if it still points to ``old``, without a process of git's; True on
+        success.
+        """
+        with self._lock.held():
+            if self.value(name) != old:
+                return False
+            if not self._objects.has_commit(new):
+                raise GitFailed("update-ref", 0, f"bad object {new}")
+            ref_files.put(self._path, name, new, sync=True)
+            return True
+
     def set_all(self, refs: Mapping[str, str]) -> None:
-        """Set these refs unconditionally, without syncing them to the disk; those with "" are removed.
+        """Set these refs of ``PUSH`` unconditionally, without syncing them to the disk; those with "" are
+        removed. Starts no process.
 
         A clone that has a broken ref after a power cut is rebuilt.
         """
-        lines = [f"update {n} {v}\n" if v else f"delete {n}\n" for n, v in refs.items()]
-        with self._lock.held() as fds:
-            self._git.run(
-                self._path,
-                "update-ref",
-                "--stdin",
-                stdin="".join(lines).encode(),
-                config=UNSYNCED,
-                keep_fds=fds,
-            )
+        with self._lock.held():
+            for name, value in refs.items():
+                if value:
+                    ref_files.put(self._path, name, value)
+                else:
+                    ref_files.remove(self._path, name, below=PUSH)
 
     def commit(self, name: str) -> str:
         """The commit that a ref names; "" if it names none, or one that the clone lacks."""

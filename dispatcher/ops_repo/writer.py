@@ -139,7 +139,7 @@ class Writer:
             commit = self._committer.of_batch(todo, message, fds)
         check()
         push(commit, base)
-        clone.refs.set(HEAD, commit, old=base)
+        clone.refs.move(HEAD, commit, old=base)
         clone.upkeep.changed()
         return todo.published(commit)
 

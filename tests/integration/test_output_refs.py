@@ -88,25 +88,20 @@ def test_output_is_prepared_beside_the_results_and_costs_no_durable_refs(
 ) -> None:
     """What is built in a directory that is removed needs neither the disk nor tidying up."""
     publish(repo, "first")
-    commands: list[tuple[bool, str, bool]] = []
+    commands: list[tuple[bool, str]] = []
     run = Git._run
 
     def noted(git: Git, git_dir: Path, args: Sequence[str], **more: Any) -> Done:
         beside = threading.current_thread().name.startswith("output-commit")
-        config = set(more["environment"].values())
-        commands.append((beside, args[0], "none" in config))
+        commands.append((beside, args[0]))
         return run(git, git_dir, args, **more)
 
     monkeypatch.setattr(Git, "_run", noted)
     publish(repo, "second")
     assert set(results(remote)) == {"first", "second"}
-    beside = {name for own_thread, name, _ in commands if own_thread}
+    beside = {name for own_thread, name in commands if own_thread}
     assert beside == {"init", "hash-object", "mktree"}
-    assert [unsynced for _, name, unsynced in commands if name == "update-ref"] == [True, False]
-    assert [name for own_thread, name, _ in commands if not own_thread][-2:] == [
-        "push",
-        "update-ref",
-    ]
+    assert [name for own_thread, name in commands if not own_thread] == ["push"]
 
 
 def kept(remote: GitRemote, ref: str = REF) -> list[str]:

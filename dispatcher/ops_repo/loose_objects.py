@@ -1,0 +1,58 @@
+"""Writes objects into a repository as loose files: a commit of ours is a handful of small objects, for which
+processes of git would take longer than for all the rest.
+
+The format is the one of git's manual (gitrepository-layout, "Git Internals - Git Objects"). As with git's
+own commands here, nothing is synced to the disk: the clone can be rebuilt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+from dispatcher.ops_repo.failure import GitFailed
+
+_LEVEL = 1
+_SHA1_DIGITS = 40
+
+
+def write(git_dir: Path, kind: str, data: bytes, *, like: str) -> str:
+    """Write an object, unless it is there; returns its hash.
+
+    Args:
+        kind: ``blob``, ``tree`` or ``commit``.
+        like: hash of any object of the repository, which tells by which algorithm it names objects.
+
+    Raises:
+        GitFailed: it cannot be written.
+    """
+    whole = f"{kind} {len(data)}\0".encode() + data
+    algorithm = "sha1" if len(like) == _SHA1_DIGITS else "sha256"
+    oid = hashlib.new(algorithm, whole, usedforsecurity=False).hexdigest()
+    file = git_dir / "objects" / oid[:2] / oid[2:]
+    try:
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            _place(file, zlib.compress(whole, _LEVEL))
+    except OSError as error:
+        why = f"unable to write loose object file {file}: {error.strerror or error}"
+        raise GitFailed("hash-object", 128, why) from error
+    return oid
+
+
+def _place(file: Path, content: bytes) -> None:
+    """Write a file completely, or not at all. What a crash leaves has the name of git's own leftovers."""
+    descriptor, unfinished = tempfile.mkstemp(prefix="tmp_obj_", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            os.fchmod(stream.fileno(), 0o444)
+        Path(unfinished).rename(file)
+    except BaseException:
+        with suppress(OSError):
+            Path(unfinished).unlink()
+        raise

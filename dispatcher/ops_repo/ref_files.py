@@ -1,0 +1,71 @@
+"""Writes refs of the clone as files, as git does: by way of a lock file, which no two programs make."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from dispatcher.ops_repo.failure import GitFailed
+
+_TRIES = 10
+"""Attempts to make a directory before somebody else removes it because it is empty."""
+
+
+def put(git_dir: Path, name: str, value: str, *, sync: bool = False) -> None:
+    """Let a ref have this value, whatever it had.
+
+    Args:
+        name: in full, of a ref that is in no directory of another ref.
+        sync: whether to write it to the disk before it gets its name.
+
+    Raises:
+        GitFailed: it is locked, or cannot be written.
+    """
+    file = git_dir / name
+    lock = file.with_name(f"{file.name}.lock")
+    try:
+        descriptor = _locked(lock)
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+                stream.write(f"{value}\n")
+                stream.flush()
+                if sync:
+                    os.fsync(stream.fileno())
+            lock.rename(file)
+        except BaseException:
+            with suppress(OSError):
+                lock.unlink()
+            raise
+    except OSError as error:
+        why = f"unable to create '{lock}': {error.strerror or error}"
+        raise GitFailed("update-ref", 128, why) from error
+
+
+def remove(git_dir: Path, name: str, *, below: str) -> None:
+    """Remove a ref that is not packed, and directories that it leaves empty.
+
+    Args:
+        below: the directory up to which they are removed.
+
+    Raises:
+        GitFailed: it cannot be removed.
+    """
+    file = git_dir / name
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        why = f"unable to remove '{file}': {error.strerror or error}"
+        raise GitFailed("update-ref", 128, why) from error
+    with suppress(OSError):
+        while (file := file.parent) != git_dir / below and file != git_dir:
+            file.rmdir()
+
+
+def _locked(lock: Path) -> int:
+    """The lock file, made anew."""
+    for _ in range(_TRIES):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            return os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    raise FileNotFoundError(2, "its directory is removed again and again", str(lock))
