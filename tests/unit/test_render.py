@@ -15,6 +15,7 @@ from dispatcher.engines.nomad import render
 from dispatcher.errors import Misconfigured
 from dispatcher.model.mounts import Mount
 from dispatcher.settings import Settings, settings_model
+from dispatcher.settings.checks import contradictions
 
 
 def settings(**nomad: Any) -> Settings:
@@ -31,8 +32,31 @@ def test_the_order_of_mounts_does_not_matter() -> None:
 
 
 def test_two_installations_on_one_cluster_have_names_of_their_own() -> None:
-    assert render.runner_name(settings(ledger_prefix="team/a").nomad, ()) == "team-a-runner"
-    assert render.dispatcher_name(settings(ledger_prefix="team/a").nomad) == "team-a-dispatcher"
+    own = settings(ledger_prefix="team-a").nomad
+    assert render.runner_name(own, ()) == "team-a-runner"
+    other = settings(ledger_prefix="team/a", job_prefix="team-a2").nomad
+    assert render.runner_name(other, ()) == "team-a2-runner"
+    assert render.dispatcher_name(other) == "team-a2-dispatcher"
+    names = [{policy.name for policy in render.acl_policies(each)} for each in (own, other)]
+    assert not names[0] & names[1]
+
+
+@pytest.mark.parametrize("prefix", ["team/a", "team_a", "team~a", "-team-a", "team-a-"])
+def test_a_prefix_that_names_cannot_begin_with_needs_one_for_names(prefix: str) -> None:
+    """What would be made of it is what another installation's prefix may be."""
+
+    def wrong(scheduler: str = "nomad", **nomad: str) -> list[str]:
+        table = {"scheduler": scheduler, "nomad": {"ledger_prefix": prefix, **nomad}}
+        made = settings_model().model_validate(table)
+        found = [each for each in contradictions(made) if each.path == ("nomad", "job_prefix")]
+        return [each.remedy for each in found]
+
+    (remedy,) = wrong()
+    assert remedy.endswith('job_prefix = "team-a" keeps the names that earlier releases gave')
+    assert wrong(job_prefix="team-a") == wrong(scheduler="local") == []
+    assert render.runner_name(settings(ledger_prefix=prefix, job_prefix="team-a").nomad, ()) == (
+        "team-a-runner"
+    )
 
 
 def test_what_holds_keys_is_read_only_twice() -> None:

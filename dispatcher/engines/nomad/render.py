@@ -27,7 +27,7 @@ from dispatcher.engines.nomad.settings import (
     NomadDriver,
     NomadSettings,
     dispatcher_name,
-    job_word,
+    names_prefix,
     page_name,
 )
 from dispatcher.errors import Misconfigured
@@ -120,9 +120,9 @@ class AclPolicy:
 def runner_prefix(nomad: NomadSettings) -> str:
     """Common beginning of the names of all runner jobs of this installation.
 
-    ``[nomad] ledger_prefix`` distinguishes two installations on one cluster.
+    ``[nomad] ledger_prefix`` or ``job_prefix`` distinguishes two installations on one cluster.
     """
-    return f"{job_word(nomad.ledger_prefix)}-runner"
+    return f"{names_prefix(nomad)}-runner"
 
 
 def runner_name(nomad: NomadSettings, mounts: Collection[Mount]) -> str:
@@ -329,7 +329,7 @@ def host_volumes(*, base: str) -> str:
 
 def acl_policies(nomad: NomadSettings) -> tuple[AclPolicy, ...]:
     """The ACL policies of the dispatcher, the web page, and those who run ``disinto apply``."""
-    suffix = job_word(nomad.ledger_prefix)
+    suffix = names_prefix(nomad)
     return (
         AclPolicy(
             name=f"{suffix}-dispatcher",

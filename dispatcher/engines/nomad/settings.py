@@ -95,7 +95,16 @@ class NomadSettings(EngineSection):
         description="Sets of mounts that get a runner job, besides those that open actions need.",
     )
     ledger_prefix: str = Field(
-        default="disinto", description="Path prefix of the ledger's variables."
+        default="disinto",
+        description="Path prefix of the ledger's variables; with letters, digits and hyphens alone it "
+        "also begins the names of jobs and ACL policies.",
+    )
+    job_prefix: str = Field(
+        default="",
+        pattern=r"^([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)?$",
+        max_length=40,
+        description="Beginning of the names of jobs and ACL policies, which no other installation on "
+        "this cluster may have; empty: ledger_prefix.",
     )
     keep_finished_s: float = Field(
         default=3600.0,
@@ -117,6 +126,15 @@ class NomadSettings(EngineSection):
                 remedy=f"Set {key} as well",
             )
         in_use = settings.scheduler == name
+        if in_use and not self.job_prefix and names_prefix(self) != self.ledger_prefix:
+            yield wrong(
+                f"ledger_prefix {quoted(self.ledger_prefix)} cannot begin the names of jobs, and what is "
+                f"made of it, {quoted(names_prefix(self))}, may be another installation's",
+                name,
+                "job_prefix",
+                remedy="Set job_prefix to what no other installation on this cluster has; "
+                f'job_prefix = "{names_prefix(self)}" keeps the names that earlier releases gave',
+            )
         if in_use and self.placement_wait_s > settings.grants.placement_wait_s:
             yield wrong(
                 f"a run may wait {self.placement_wait_s:g} s for placement, but its grant can be "
@@ -173,14 +191,17 @@ class NomadSettings(EngineSection):
 
 def dispatcher_name(nomad: NomadSettings) -> str:
     """Name of the job that runs the dispatcher itself."""
-    return f"{job_word(nomad.ledger_prefix)}-dispatcher"
+    return f"{names_prefix(nomad)}-dispatcher"
 
 
 def page_name(nomad: NomadSettings) -> str:
     """Name of the job that runs the web page."""
-    return f"{job_word(nomad.ledger_prefix)}-page"
+    return f"{names_prefix(nomad)}-page"
 
 
-def job_word(prefix: str) -> str:
-    """A ledger's prefix as the beginning of names of jobs."""
-    return re.sub(r"[^A-Za-z0-9-]+", "-", prefix).strip("-") or "disinto"
+def names_prefix(nomad: NomadSettings) -> str:
+    """Beginning of the names of jobs and ACL policies: ``job_prefix``, or what can be made of
+    ``ledger_prefix``. Only where that is the same do the settings count as complete.
+    """
+    made = re.sub(r"[^A-Za-z0-9-]+", "-", nomad.ledger_prefix).strip("-") or "disinto"
+    return nomad.job_prefix or made
