@@ -1,4 +1,5 @@
-"""The output of a run as events: its end so far, then what is written, until it has ended.
+"""The output of a run as events: its end so far, then what is written, until it has ended. What has not begun is
+waited for.
 
 Each event carries how far both streams have come, as its id. A browser that comes back sends the last
 one, and gets what it has missed.
@@ -25,6 +26,8 @@ PIECE = 32 * 1024
 """Bytes of output in one event at most."""
 
 POLL_S = 0.7
+WAIT_S = 2.0
+"""Seconds between two looks: while it is written, and while no run is known."""
 
 _CONTROL = re.compile(
     r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f"
@@ -118,7 +121,7 @@ class RunLog:
             if fresh.ended:
                 return fresh.source
             self._announce()
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(WAIT_S if fresh.waits else POLL_S)
 
     def _add(self, span: Span, *, final: bool) -> None:
         """Add the pieces of what was read; a letter of which a part is missing waits for the rest."""

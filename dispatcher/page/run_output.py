@@ -50,11 +50,13 @@ class Fresh:
     Attributes:
         spans: of each stream the end of what is new, at most ``TAIL_BYTES``.
         ended: whether no more will come.
+        waits: whether no run is known, so that nothing comes for a while.
         source: where it came from, in words, once it has ended.
     """
 
     spans: Sequence[Span] = ()
     ended: bool
+    waits: bool = False
     source: str = ""
 
 
@@ -69,16 +71,22 @@ class RunOutput:
     def read(self, offsets: Offsets) -> Fresh:
         """What lies beyond the offsets now."""
         claim = self._claim()
-        ended = claim is None or claim.phase not in (Phase.CLAIMED, Phase.SUBMITTED)
+        runs = claim is not None and claim.phase in (Phase.CLAIMED, Phase.SUBMITTED)
         try:
-            if claim is None or ended:
-                chunks, source = self._of_result(claim, offsets)
-            else:
-                chunks = self._engine.logs(claim, offsets=self._near_end(claim, offsets))
-                source = ""
-            return Fresh(spans=_tails(chunks, offsets), ended=ended, source=source)
+            if claim is not None and runs:
+                written = self._engine.logs(claim, offsets=self._near_end(claim, offsets))
+                return Fresh(spans=_tails(written, offsets), ended=False)
+            found = self._of_result(claim, offsets)
+            if found is None:
+                return Fresh(ended=not self._to_come(), waits=True)
+            chunks, source = found
+            return Fresh(spans=_tails(chunks, offsets), ended=True, source=source)
         except DisintoError as error:
-            return Fresh(ended=ended, source=error.what)
+            return Fresh(ended=not runs, source=error.what)
+
+    def _to_come(self) -> bool:
+        """Whether its action is in git: it has not begun, or its result is not here yet."""
+        return tree_of(self.site, self.action_id).action_path(self.action_id) is not None
 
     @cached_property
     def _claims(self) -> Ledger | None:
@@ -108,14 +116,17 @@ class RunOutput:
             stream: max(offsets.get(stream, 0), end - TAIL_BYTES) for stream, end in ends.items()
         }
 
-    def _of_result(self, claim: Claim | None, offsets: Offsets) -> tuple[Iterable[LogChunk], str]:
+    def _of_result(
+        self, claim: Claim | None, offsets: Offsets
+    ) -> tuple[Iterable[LogChunk], str] | None:
+        """What was kept of it, and where; None if there is no result yet."""
         live, settings = followed(self.site), self.site.settings
         tree = tree_of(self.site, self.action_id)
         result = read_result(live.repo, tree, self.action_id)
         if result is None and claim is not None:
             result = ended_result(claim)
         if result is None:
-            return [], ""
+            return None
         if never := never_started(result):
             return [], never
         output = result.output

@@ -14,6 +14,7 @@ import tenacity
 from selenium.webdriver import ActionChains
 
 from dispatcher.page.app import build_app
+from dispatcher.page.board import board
 from dispatcher.page.index import Index
 from dispatcher.page.live import Live
 from dispatcher.page.operator_link import OperatorLink
@@ -103,7 +104,6 @@ def test_a_change_while_the_page_is_on_its_way_is_shown(
 ) -> None:
     """What is on its way is older than the change."""
     asked, goes_on = threading.Event(), threading.Event()
-    board = overview.board
 
     def held(*given: Any, **named: Any) -> Any:
         shown = board(*given, **named)

@@ -231,20 +231,47 @@ class TestOneLogForAll:
 
         assert asyncio.run(read()) == (2 * len(b"one\n"), "one\ntwo\n")
 
-    def test_what_had_not_begun_is_looked_at_again(
+    def test_one_that_had_ended_is_looked_at_again(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        """While the end is still being sent to somebody else, it may have begun again."""
         _engine(monkeypatch, stdout=b"one\n")
-        claims: list[Claim | None] = [None, CLAIM]
-        monkeypatch.setattr(Ledger, "get", lambda *_: claims.pop(0) if claims else CLAIM)
-        monkeypatch.setattr(run_output.RunOutput, "_of_result", lambda *_: ((), "it has not begun"))
+        _claimed_at_look(monkeypatch, 2)
+        monkeypatch.setattr(run_output.RunOutput, "_of_result", lambda *_: ((), "kept nowhere"))
 
         async def read() -> tuple[bytes, str]:
             logs = RunLogs(site)
             early = logs.events("x", {})
-            end = await _next(early)  # and it is still being sent
+            end = await _next(early)
             return end, _shown(await _next(logs.events("x", {})))[0]
 
         end, text = asyncio.run(read())
         assert b"event: end" in end
+        assert b"kept nowhere" in end
         assert text == "one\n"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_has_not_begun_is_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch, *, known: bool
+) -> None:
+    """Who opens the page of an action that waits sees its output once it runs; of none there is an end."""
+    monkeypatch.setattr(run_log, "WAIT_S", 0.0)
+    _engine(monkeypatch, stdout=b"one\n")
+    _claimed_at_look(monkeypatch, 3)
+    monkeypatch.setattr(run_output.RunOutput, "_of_result", lambda *_: None)
+    monkeypatch.setattr(run_output.RunOutput, "_to_come", lambda _: known)
+
+    async def read() -> bytes:
+        return await _next(RunLogs(site).events("x", {}))
+
+    event = asyncio.run(read())
+    assert b"event: end" not in event if known else b"event: end" in event
+    if known:
+        assert _shown(event) == ("one\n", 0, "stdout=4,stderr=0")
+
+
+def _claimed_at_look(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Have the ledger know of the run from so many looks on."""
+    looks = iter(range(1, 1_000_000))
+    monkeypatch.setattr(Ledger, "get", lambda *_: CLAIM if next(looks) >= number else None)
