@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -17,7 +18,7 @@ from dispatcher.host import resources
 from tests.servers import dokploy_live, image
 from tests.servers.bao import Bao
 from tests.support.cli_process import Said
-from tests.support.serving import serving
+from tests.support.serving import all_results, serving
 from tests.support.stack_stage import (
     SUFFIX,
     Ground,
@@ -97,7 +98,8 @@ def play(scene: Scene, ground: Ground, name: str) -> None:
         assert said.code != 0, kind
         assert f"returned to {first['params']['image']}" in said.out + said.err, said
         assert LOGIN in page()
-        print(f"{kind}: longest gap in the answers: {watcher.longest_s:.2f} s")
+        (measured_s,) = re.findall(r"measured downtime: ([0-9]+) seconds", said.out + said.err)
+        told(kind, watcher, measured_s)
 
     right = example("update-stack-runs", id=stack_id, image=portal(base, "2", "LABEL version=2"))
     right["id"] = f"update-right-{stack_id}"
@@ -105,6 +107,17 @@ def play(scene: Scene, ground: Ground, name: str) -> None:
         said = dispatched(right)
     assert said.code == 0, said
     assert LOGIN in page()
-    print(f"an update: longest gap in the answers: {watcher.longest_s:.2f} s")
+    outputs = all_results(scene, [right["id"]])[right["id"]]["outputs"]
+    # The image has a health check, so the old page answers until the new one does.
+    assert outputs["downtime_expected"] is False
+    told("an update", watcher, outputs["downtime_s"])
     said = call("stack", "destroy", stack_id, "--yes")
     assert said.code == 0, said
+
+
+def told(what: str, watcher: Watcher, measured_s: object) -> None:
+    """What was measured; it is not asserted, because a machine that is overloaded keeps a page waiting, too."""
+    print(
+        f"{what}: none expected; the run measured {measured_s} s; "
+        f"longest gap in the answers: {watcher.longest_s:.2f} s"
+    )
