@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,18 +38,19 @@ def read(root: Path) -> Application:
         InvalidSettings: release.toml or deploy.env has problems; names each with its place.
         Misconfigured: release.toml is missing or cannot be read.
     """
-    root = root.absolute()
+    root = Path(os.path.normpath(root.absolute()))
     settings = _settings(root / FILE)
     env = _deploy_env(root, settings)
     layout = Layout(
         root=root,
         app=settings.app,
-        source=env.repo_root or root / "src",
+        source=Path(os.path.normpath(env.repo_root or root / "src")),
         env_files={
             name: env.env_files.get(name, root / "env" / f"{name}.env")
             for name in settings.services
         },
     )
+    _refuse_mixed(layout)
     smoke = settings.smoke
     wanted = smoke is not None and (smoke.run if env.run_smoke is None else env.run_smoke)
     return Application(settings=settings, layout=layout, run_smoke=wanted)
@@ -72,6 +74,18 @@ def root_of(app: str | None, root: Path | None, *, parent: Path = PARENT) -> Pat
         raise Misconfigured(what, remedy="Pass --root, the directory of the application.")
     names = ", ".join(path.name for path in here)
     raise Misconfigured(f"several applications in {parent}: {names}", remedy="Pass --app NAME.")
+
+
+def _refuse_mixed(layout: Layout) -> None:
+    """Whatever git does not know in the checkout is removed, so nothing else may be in it, nor it in them."""
+    for other in layout.directories:
+        if other.is_relative_to(layout.source) or layout.source.is_relative_to(other):
+            problem = Problem(
+                message=f"the checkout {layout.source} and {other} are in each other",
+                path=str(layout.deploy_env),
+                remedy=f"Set {deploy_env.REPO_ROOT} to a directory that is the checkout's alone",
+            )
+            raise InvalidSettings([problem])
 
 
 def _settings(path: Path) -> ReleaseSettings:

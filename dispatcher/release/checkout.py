@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dispatcher.errors import (
     Dependency,
@@ -16,15 +17,20 @@ from dispatcher.errors import (
 )
 from dispatcher.release.captured import captured
 from dispatcher.release.commands import CommandFailed, Commands, base_environment
+from dispatcher.release.kept_files import KeptFiles, make_writable
 from dispatcher.release.layout import Layout
-from dispatcher.release.records import replace_file
 from dispatcher.release.settings import ReleaseSettings
 
 _LOCAL_TIMEOUT_S = 300.0
 _SHOWN = 10
-_LOCKS = ("index.lock", "HEAD.lock", "config.lock", "packed-refs.lock", "shallow.lock")
+_PLACES = 200  # in one command
+_OF_BRANCHES = ("refs/heads", "refs/remotes/origin")
 _SAFE_REFS = "refs/disinto/safe"
 _OPTIONS = (
+    "-c", "core.bare=false",
+    "-c", "core.sparseCheckout=false",
+    "-c", "core.fsmonitor=false",
+    "-c", "core.untrackedCache=false",
     "-c", "core.hooksPath=/dev/null",
     "-c", "advice.detachedHead=false",
     "-c", "gc.auto=0",
@@ -38,6 +44,10 @@ class Dirty(PermanentError):
     """The checkout has changes that git cannot remove."""
 
 
+class Overwrites(PermanentError):
+    """A commit contains files in the place of files to keep."""
+
+
 class Checkout:
     """The checkout.
 
@@ -48,6 +58,7 @@ class Checkout:
     def __init__(self, settings: ReleaseSettings, layout: Layout, commands: Commands) -> None:
         self._settings = settings
         self._path = layout.source
+        self._keep = KeptFiles(settings, layout)
         self._commands = commands
         self._environ = base_environment() | {
             "GIT_TERMINAL_PROMPT": "0",
@@ -55,6 +66,8 @@ class Checkout:
             "GIT_OPTIONAL_LOCKS": "0",
             "LC_ALL": "C",
         }
+        # Whatever a command wrote into .git/config, and no repository in a directory above is meant.
+        self._inside = {"GIT_DIR": str(self._path / ".git"), "GIT_WORK_TREE": str(self._path)}
 
     @property
     def exists(self) -> bool:
@@ -76,7 +89,7 @@ class Checkout:
             self._path.mkdir(parents=True, exist_ok=True)
             self._git("init", "--quiet", "--initial-branch", self._settings.branch)
         git = self._path / ".git"
-        for lock in (*(git / name for name in _LOCKS), *(git / "refs").rglob("*.lock")):
+        for lock in (*git.glob("*.lock"), *(git / "refs").rglob("*.lock")):
             with suppress(FileNotFoundError):
                 lock.unlink()
 
@@ -89,7 +102,14 @@ class Checkout:
         """
         branch = self._settings.branch
         tracking = f"refs/remotes/origin/{branch}"
-        self._ask("fetch", "--quiet", "--no-tags", self._settings.remote, f"+refs/heads/{branch}:{tracking}")  # fmt: skip
+        options = ("--quiet", "--no-tags", "--no-recurse-submodules")
+        wanted = (self._settings.remote, f"+refs/heads/{branch}:{tracking}")
+        try:
+            self._ask("fetch", *options, *wanted)
+        except Unavailable:
+            if not self._forget_branches_in_the_way():
+                raise
+            self._ask("fetch", *options, *wanted)
         return self._read("rev-parse", "--verify", f"{tracking}^{{commit}}")
 
     def remote_head(self) -> str:
@@ -112,33 +132,97 @@ class Checkout:
             return False
         return True
 
-    def switch(self, commit: str, *, rewrite: bool) -> None:
+    def obtain(self, commit: str) -> None:
+        """Fetch the branch if a commit is not here: only if the checkout was damaged or replaced.
+
+        Raises:
+            NotFound: the branch does not have it either.
+            Unavailable, Misconfigured: see ``fetch`` and ``prepare``.
+        """
+        if self.exists and self.has(commit):
+            return
+        self.prepare()
+        self.fetch()
+        if not self.has(commit):
+            raise NotFound(
+                f"{self._path} and {self._settings.branch} have no commit {commit[:12]}",
+                remedy="Push it, or remove run/journal.json, then 'disinto release deploy --force'.",
+            )
+
+    def refuse_to_overwrite(self, commit: str) -> None:
+        """Check that a commit has no file where a file under ``keep`` is.
+
+        Raises:
+            Overwrites: it has; names the files.
+        """
+        self._drop_misleading_index()
+        tracked = set(self._files_of(head)) if (head := self.head()) else set()
+        new = (name for name in self._files_of(commit) if name not in tracked)
+        places = sorted({place for name in new if (place := self._occupied(name))})
+        kept = [name for name in self._kept_in(places) if name not in tracked]
+        if kept:
+            raise Overwrites(
+                f"{commit[:12]} contains files where {self._path} has files to keep: {few(kept)}",
+                remedy="Remove them from the branch, or change keep in release.toml.",
+            )
+
+    def _files_of(self, commit: str) -> list[str]:
+        return self._listed("ls-tree", "-r", "-z", "--name-only", commit)
+
+    def _kept_in(self, places: Sequence[str]) -> list[str]:
+        """Files to keep at these places and below them."""
+        options = ("--others", "--ignored", *self._keep.as_options())
+        found = []
+        for at in range(0, len(places), _PLACES):
+            named = (f":(literal){place}" for place in places[at : at + _PLACES])
+            found += self._listed("ls-files", "-z", *options, "--", *named)
+        return found
+
+    def _occupied(self, name: str) -> str:
+        """What is in the place of a file that a commit adds, or of a directory above it; "" for nothing."""
+        for above in reversed(PurePosixPath(name).parents[:-1]):
+            place = self._path / above
+            if place.is_symlink() or (place.exists() and not place.is_dir()):
+                return str(above)
+        return name if os.path.lexists(self._path / name) else ""
+
+    def switch(self, commit: str, *, rewrite: bool, leftovers: bool = False) -> list[str]:
         """Check out exactly this commit.
 
         Args:
             rewrite: write every file anew, because files may have been lost in a power cut.
+            leftovers: files that git does not track and cannot remove are no failure.
+
+        Returns:
+            Those files.
 
         Raises:
             Dirty: something could not be removed or changed; names the files.
             CommandFailed: git failed.
         """
-        excludes = "".join(f"{pattern}\n" for pattern in self._settings.keep)
-        (self._path / ".git" / "info").mkdir(exist_ok=True)
-        file = self._path / ".git" / "info" / "exclude"
-        if not file.exists() or file.read_text("utf-8", "replace") != excludes:
-            replace_file(file, excludes)
-        if rewrite:
-            (self._path / ".git" / "index").unlink(missing_ok=True)
+        self._keep.write_exclude(self._path / ".git" / "info")
+        index, failure = self._path / ".git" / "index", None
+        self._drop_misleading_index(certainly=rewrite)
         try:
             self._switch(commit)
         except CommandFailed:
             # What a full disk cut off is removed. A power cut can damage the index, which is made anew.
+            # A command may have made directories that cannot be written.
+            make_writable(self._path)
             with suppress(CommandFailed):
-                self._git("clean", "--quiet", "-fd")
-            (self._path / ".git" / "index").unlink(missing_ok=True)
-            self._switch(commit)
-        if dirty := self._dirty():
-            raise self._still_dirty(dirty, commit)
+                self._clean()
+            index.unlink(missing_ok=True)
+            try:
+                self._switch(commit)
+            except CommandFailed as error:
+                failure = error
+        changed, untracked = self._changed(), self._untracked()
+        exact = not changed and self.head() == commit
+        if failure is not None and not (exact and leftovers):
+            raise failure
+        if not exact or (untracked and not leftovers):
+            raise self._still_dirty([*changed, *untracked], commit)
+        return untracked
 
     def head(self) -> str:
         """The commit that is checked out; "" if none is."""
@@ -202,22 +286,53 @@ class Checkout:
     def _switch(self, commit: str) -> None:
         self._git("checkout", "--quiet", "--force", "-B", self._settings.branch, commit)
         self._git("reset", "--quiet", "--hard", commit)
-        self._git("clean", "--quiet", "-fd")
+        self._clean()
 
-    def _dirty(self) -> list[str]:
+    def _clean(self) -> None:
+        """Twice -f: also repositories that a command cloned."""
+        self._git("clean", "--quiet", "-ffd", *self._keep.as_options())
+
+    def _drop_misleading_index(self, *, certainly: bool = False) -> None:
+        """Have every file compared and written if the index is damaged, or has entries that git was told
+        not to compare or not to write.
+        """
         try:
-            listed = self._read("status", "--porcelain=v1", "-z", "--untracked-files=normal")
+            certainly |= any(line[:1] != "H" for line in self._listed("ls-files", "-v", "-z"))
         except CommandFailed:
-            return []
-        return [entry[3:] for entry in listed.split("\0") if entry]
+            certainly = True
+        if certainly:
+            (self._path / ".git" / "index").unlink(missing_ok=True)
+
+    def _changed(self) -> list[str]:
+        """Files of the commit that differ."""
+        return [entry[3:] for entry in self._listed("status", "--porcelain=v1", "-z", "--untracked-files=no")]  # fmt: skip
+
+    def _untracked(self) -> list[str]:
+        """Files that are neither of the commit nor ignored nor to be kept."""
+        options = ("--directory", "--no-empty-directory", "--exclude-standard")
+        return self._listed("ls-files", "-z", "--others", *options, *self._keep.as_options())
 
     def _still_dirty(self, files: list[str], commit: str) -> Dirty:
-        shown = ", ".join(files[:_SHOWN]) + (" and more" if len(files) > _SHOWN else "")
         behind = self._behind(commit)
         return Dirty(
-            f"{self._path} has changes that git cannot remove: {shown}{behind}",
+            f"{self._path} has changes that git cannot remove: {few(files)}{behind}",
             remedy="Remove them, or name files to keep under keep in release.toml.",
         )
+
+    def _forget_branches_in_the_way(self) -> bool:
+        """Delete local branches that cannot be beside the followed one, such as ``main`` beside ``main/x``;
+        release.toml named another one before. Returns whether there were any.
+        """
+        listed = self._read("for-each-ref", "--format=%(refname)", *_OF_BRANCHES).splitlines()
+        wanted = [f"{each}/{self._settings.branch}" for each in _OF_BRANCHES]
+        stale = [
+            ref
+            for ref in listed
+            if any(ref.startswith(f"{each}/") or each.startswith(f"{ref}/") for each in wanted)
+        ]
+        for ref in stale:
+            self._git("update-ref", "-d", ref)
+        return bool(stale)
 
     def _behind(self, commit: str) -> str:
         tracking = f"refs/remotes/origin/{self._settings.branch}"
@@ -232,14 +347,18 @@ class Checkout:
         self._commands.run(
             ("git", *_OPTIONS, *args),
             cwd=self._path,
-            environ=self._environ,
+            environ=self._environ | self._inside,
             timeout_s=_LOCAL_TIMEOUT_S,
             name=f"git {args[0]}",
         )
 
     def _read(self, *args: str) -> str:
         """The output of a local command that changes nothing."""
-        return self._captured(args, self._path, _LOCAL_TIMEOUT_S)
+        return self._captured(args, self._path, _LOCAL_TIMEOUT_S).strip()
+
+    def _listed(self, *args: str) -> list[str]:
+        """The entries, each ended by NUL, that such a command prints."""
+        return [each for each in self._captured(args, self._path, _LOCAL_TIMEOUT_S).split("\0") if each]  # fmt: skip
 
     def _ask(self, *args: str) -> str:
         """The output of a command that connects to the remote."""
@@ -257,13 +376,13 @@ class Checkout:
             failure=CommandFailed,
             name=name,
             cwd=cwd,
-            environ=self._environ,
+            environ=self._environ | (self._inside if self.exists else {}),
         )
         if done.returncode:
             first = (done.stderr.strip().splitlines() or [""])[0]
             what = f"{name}: exit code {done.returncode}: {first}"
             raise CommandFailed(what, output=done.stderr)
-        return done.stdout.strip()
+        return done.stdout
 
     def _meaning(self, error: CommandFailed) -> DisintoError:
         if "couldn't find remote ref" in error.output:
@@ -282,3 +401,8 @@ class Checkout:
             f"{settings.remote} has no branch {settings.branch}",
             remedy="Correct branch in release.toml, or push it.",
         )
+
+
+def few(files: Sequence[str]) -> str:
+    """The first of them, for a message."""
+    return ", ".join(files[:_SHOWN]) + (" and more" if len(files) > _SHOWN else "")

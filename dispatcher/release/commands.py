@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from dispatcher.errors import Exit, PermanentError, reason_of
+from dispatcher.host.marked import kill_marked, marking
 from dispatcher.release.lock import Lock
 from dispatcher.release.log import Log, Output
 
@@ -43,11 +44,13 @@ class Commands:
     Args:
         log: of the deploy.
         lock: which commands inherit; None while nothing is changed.
+        mark: of what commands start, so that it is found and killed after them: the application's root.
     """
 
-    def __init__(self, log: Log, lock: Lock | None) -> None:
+    def __init__(self, log: Log, lock: Lock | None, *, mark: Path) -> None:
         self.log = log
         self._lock = lock
+        self._mark = str(mark)
 
     def run(
         self,
@@ -57,31 +60,35 @@ class Commands:
         environ: Mapping[str, str],
         timeout_s: float,
         name: str,
+        sweep: bool = False,
     ) -> None:
-        """Run a command to its end. What it left running is killed.
+        """Run a command to its end. What it left running in its process group is killed.
 
         Args:
             environ: its whole environment, see ``base_environment``.
             timeout_s: seconds after which it is killed.
             name: of the command in messages.
+            sweep: kill what it left running elsewhere, too.
 
         Raises:
             CommandFailed: it did not succeed.
         """
         output = self.log.output()
         try:
-            process = subprocess.Popen(
-                command,
-                cwd=cwd,
-                env=dict(environ),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=() if self._lock is None else (self._lock.descriptor,),
-            )
+            with marking(self._mark):
+                process = subprocess.Popen(
+                    command,
+                    cwd=cwd,
+                    env=dict(environ),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=() if self._lock is None else (self._lock.descriptor,),
+                )
         except OSError as error:
-            raise CommandFailed(f"{name}: {reason_of(error)}") from None
+            where = f"{cwd}: " if error.filename == str(cwd) else ""
+            raise CommandFailed(f"{name}: {where}{reason_of(error)}") from None
         assert process.stdout is not None  # noqa: S101 - as asked above
         reader = threading.Thread(target=_copy, args=(process.stdout, output), daemon=True)
         reader.start()
@@ -94,6 +101,8 @@ class Commands:
         finally:
             _kill_group(process.pid)
             process.wait()
+            if sweep:
+                kill_marked(self._mark)
             reader.join(_DRAIN_S)
             if self._lock is not None:
                 self._lock.runs(0)
@@ -103,9 +112,9 @@ class Commands:
             raise CommandFailed(f"{name}: {_ended(code)}{shown}", output=output.tail)
 
     def shell(self, text: str, *, cwd: Path, environ: Mapping[str, str], timeout_s: float) -> None:
-        """Run a command line of release.toml by /bin/sh. See ``run``."""
+        """Run a command line of release.toml by /bin/sh. Nothing that it started is left. See ``run``."""
         command = ("/bin/sh", "-ec", text)
-        self.run(command, cwd=cwd, environ=environ, timeout_s=timeout_s, name=text)
+        self.run(command, cwd=cwd, environ=environ, timeout_s=timeout_s, name=text, sweep=True)
 
 
 def base_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:

@@ -12,13 +12,15 @@ from __future__ import annotations
 import os
 import pwd
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from dispatcher.errors import DisintoError, Misconfigured, NotFound, TemporaryError
 from dispatcher.release import lock
 from dispatcher.release.application import Application
-from dispatcher.release.deploy_env import VERSION, values
+from dispatcher.release.deploy_env import VERSION
 from dispatcher.release.deployment import Deployment
+from dispatcher.release.env_file import values
 from dispatcher.release.health import Get, get, states
 from dispatcher.release.interrupts import Interrupted, Interrupts
 from dispatcher.release.outcome import Outcome
@@ -29,6 +31,7 @@ from dispatcher.release.rollout import (
     announce,
     best_effort,
     check_space,
+    discard,
     finish,
     record,
     roll_out,
@@ -38,6 +41,8 @@ from dispatcher.release.transition import Transition, described
 from dispatcher.release.units import Units
 
 TIMER, PERSON = "timer", "person"
+UMASK = 0o022
+"""Of a deploy and its commands, as in its unit."""
 
 
 class Deployer:
@@ -87,7 +92,7 @@ class Deployer:
             Unavailable, Misconfigured, PermanentError, OSError: nothing was changed.
         """
         self._check_user()
-        with self._interrupts.handled():
+        with _umask(), self._interrupts.handled():
             try:
                 last = self._first(force=force, commit=commit)
                 while self._layout.requested.exists() and not self._interrupts.arrived:
@@ -112,7 +117,7 @@ class Deployer:
             PermanentError, OSError: nothing was changed.
         """
         self._check_user()
-        with self._interrupts.handled(), lock.locked(self._layout, self._trigger) as held:
+        with _umask(), self._interrupts.handled(), self._locked() as held:
             deployment = self._deployment(held)
             if (repaired := self._repair(deployment)) is not None:
                 return repaired
@@ -129,8 +134,9 @@ class Deployer:
                 f"{FILE} names the user {wanted}, and this is {me}",
                 remedy=f"Run it by sudo -u {wanted}, or correct user.",
             )
-        for directory in (self._layout.run, self._layout.logs, self._layout.venvs):
-            directory.mkdir(exist_ok=True)
+        with _umask():
+            for directory in (self._layout.run, self._layout.logs, self._layout.venvs):
+                directory.mkdir(exist_ok=True)
 
     def _first(self, *, force: bool, commit: str) -> Last:
         try:
@@ -142,8 +148,11 @@ class Deployer:
         # The other deploy may have ended before it could see the request.
         return self._requested(force=force, commit=commit)
 
+    def _locked(self) -> AbstractContextManager[lock.Lock]:
+        return lock.locked(self._layout, self._trigger)
+
     def _requested(self, *, force: bool, commit: str) -> Last:
-        with lock.locked(self._layout, self._trigger) as held:
+        with self._locked() as held:
             while True:
                 # Before the fetch: a request that arrives later is for a head that it may miss.
                 self._layout.requested.unlink(missing_ok=True)
@@ -279,6 +288,7 @@ class Deployer:
             best_effort(deployment, failure)
         failure = known or failure
         deployment.records.forget(Journal)
+        discard(deployment, journal)
         outcome = Outcome.ROLLED_BACK if journal.safe else Outcome.STOPPED
         message = reason if journal.by_hand else f"{failure.step}: {reason}"
         return self._end(deployment, transition, outcome, message)
@@ -306,6 +316,16 @@ class Deployer:
         return Deployment.of(
             self._application, self._units, lock=held, echo=self._echo, get=self._get
         )
+
+
+@contextmanager
+def _umask() -> Iterator[None]:
+    """Within, services that run as other users can read what is written, whatever umask the caller has."""
+    former = os.umask(UMASK)
+    try:
+        yield
+    finally:
+        os.umask(former)
 
 
 def _earlier(deployment: Deployment, safe: str, to: str | None) -> Release:

@@ -1,17 +1,13 @@
-"""``deploy.env``, which the operator may have beside release.toml, and the env files of the services.
-
-A line is ``NAME=VALUE``, as systemd's ``EnvironmentFile=`` reads it: blank lines and lines that begin
-with ``#`` or ``;`` are skipped, and quotes around a whole value are removed.
-"""
+"""``deploy.env``, which the operator may have beside release.toml."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dispatcher.errors import Problem
+from dispatcher.release import env_file
 from dispatcher.toml.explain import did_you_mean
 
 FILE = "deploy.env"
@@ -19,14 +15,11 @@ REPO_ROOT = "REPO_ROOT"
 RUN_SMOKE = "DEPLOY_RUN_SMOKE"
 VERSION = "APP_VERSION"
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("", "0", "false", "no", "off")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Line:
-    """One assignment, and the number of its line, from 1."""
-
+class _Assignment:
     name: str
     value: str
     number: int
@@ -52,31 +45,6 @@ def env_key(service: str) -> str:
     return f"ENV_{service.upper().replace('-', '_')}_FILE"
 
 
-def assignments(text: str, *, path: str) -> tuple[list[Line], list[Problem]]:
-    """The assignments of an env file, and what is wrong with its other lines. No problem shows a
-    value.
-    """
-    lines: list[Line] = []
-    problems: list[Problem] = []
-    for number, raw in enumerate(text.splitlines(), 1):
-        stripped = raw.strip()
-        if not stripped or stripped.startswith(("#", ";")):
-            continue
-        name, equals, value = stripped.partition("=")
-        name = name.strip()
-        if not equals or not _NAME.fullmatch(name):
-            remedy = "Write NAME=VALUE, without export"
-            problems.append(_problem("not an assignment", path, number, remedy))
-            continue
-        lines.append(Line(name=name, value=_unquoted(value.strip()), number=number))
-    return lines, problems
-
-
-def values(text: str) -> dict[str, str]:
-    """The variables of an env file; lines that are no assignment are skipped, as systemd does."""
-    return {line.name: line.value for line in assignments(text, path="")[0]}
-
-
 def parse(
     text: str, *, path: str, root: Path, services: Iterable[str]
 ) -> DeployEnv | tuple[Problem, ...]:
@@ -91,7 +59,7 @@ def parse(
     Returns:
         The contents, or all problems.
     """
-    lines, problems = assignments(text, path=path)
+    lines, problems = _assignments(text, path)
     by_key = {env_key(name): name for name in services}
     given = {line.name: line for line in lines}
     problems += _unknown(lines, {REPO_ROOT, RUN_SMOKE, VERSION, *by_key}, path)
@@ -115,7 +83,19 @@ def parse(
     )
 
 
-def _unknown(lines: list[Line], known: set[str], path: str) -> Iterator[Problem]:
+def _assignments(text: str, path: str) -> tuple[list[_Assignment], list[Problem]]:
+    """The assignments, and what is wrong with other lines. No problem shows a value."""
+    given, problems = [], []
+    for line in env_file.lines(text):
+        if line.value is None or not env_file.NAME.fullmatch(line.name):
+            remedy = "Write NAME=VALUE, without export"
+            problems.append(_problem("not an assignment", path, line.number, remedy))
+            continue
+        given.append(_Assignment(name=line.name, value=line.value, number=line.number))
+    return given, problems
+
+
+def _unknown(lines: list[_Assignment], known: set[str], path: str) -> Iterator[Problem]:
     names = sorted(known)
     for line in lines:
         if line.name not in known:
@@ -125,11 +105,3 @@ def _unknown(lines: list[Line], known: set[str], path: str) -> Iterator[Problem]
 
 def _problem(message: str, path: str, line: int, remedy: str) -> Problem:
     return Problem(message=message, path=path, line=line, remedy=remedy)
-
-
-def _unquoted(value: str) -> str:
-    for quote in "\"'":
-        if len(value) >= 2 and value[0] == value[-1] == quote:
-            inner = value[1:-1]
-            return re.sub(r"\\(.)", r"\1", inner) if quote == '"' else inner
-    return value

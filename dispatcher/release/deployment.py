@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 from dispatcher.release.application import Application
 from dispatcher.release.checkout import Checkout
 from dispatcher.release.commands import Commands, base_environment
-from dispatcher.release.deploy_env import VERSION, values
+from dispatcher.release.deploy_env import VERSION
 from dispatcher.release.env_copies import EnvCopies
+from dispatcher.release.env_file import values
 from dispatcher.release.health import Get, HealthCheck
 from dispatcher.release.layout import Layout
 from dispatcher.release.lock import Lock
@@ -55,7 +56,7 @@ class Deployment:
         records = Records(layout)
         env = EnvCopies(settings, layout)
         log = Log(layout.log, env.files(records.safe_commit()), echo)
-        commands = Commands(log, lock)
+        commands = Commands(log, lock, mark=layout.root)
         return cls(
             settings=settings,
             layout=layout,
@@ -68,6 +69,18 @@ class Deployment:
             env=env,
             units=units,
             health=HealthCheck(settings=settings, units=units, get=get),
+        )
+
+    def without(self, services: Collection[str]) -> Deployment:
+        """The same, but for some services."""
+        rest = {name: each for name, each in self.settings.services.items() if name not in services}
+        settings = self.settings.model_copy(update={"services": rest})
+        return replace(
+            self,
+            settings=settings,
+            venvs=Venvs(settings, self.layout, self.commands),
+            env=EnvCopies(settings, self.layout),
+            health=HealthCheck(settings=settings, units=self.units, get=self.health.get),
         )
 
     def run(

@@ -28,7 +28,11 @@ class Interrupts:
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Within, a signal raises ``Interrupted``, once; outside, it is only noted."""
+        """Within, a signal raises ``Interrupted``, once, also one that was noted before; outside, it is
+        only noted.
+        """
+        if self.arrived:
+            raise Interrupted(f"interrupted by {self.arrived}")
         self._armed = True
         try:
             yield

@@ -1,7 +1,10 @@
 """One deploy at a time, by flock(2), and the request for one more.
 
 Commands that a deploy runs inherit the lock's descriptor. So after a deploy was killed, the lock is held
-until the last of its commands has ended, and no repair begins beside a migration that still runs.
+until the last of its commands has ended, and no repair begins beside a migration that still runs. They
+carry a mark, too (``commands``), by which those are found that left their process group.
+
+Only the deploy user may open the file: whoever can read a file can lock it.
 """
 
 from __future__ import annotations
@@ -17,10 +20,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 
 from dispatcher.errors import TemporaryError
+from dispatcher.host.marked import kill_marked
 from dispatcher.release.layout import Layout
 
 _PAUSE_S = 0.05
 _GRACE_S = 10.0
+_MODE = 0o600
 _WIDTH = 512  # bytes of the record, so that a shorter one replaces a longer one
 
 
@@ -89,13 +94,18 @@ def locked(layout: Layout, trigger: str) -> Iterator[Lock]:
     Raises:
         Held: another deploy does; names it.
     """
-    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _MODE)
     try:
-        if not _taken(descriptor) and not _orphans_ended(descriptor):
+        with suppress(OSError):  # of another user, which the check of owners reports
+            os.fchmod(descriptor, _MODE)
+        killed = _killed_holder(descriptor)
+        if not _taken(descriptor) and not (killed and _freed(descriptor, killed, layout)):
             raise Held(
                 f"another deploy runs: {_holder(descriptor) or 'unknown'}",
                 remedy="It deploys the newest head once more when it has ended.",
             )
+        if killed is not None:
+            kill_marked(str(layout.root))
         pid = os.getpid()
         me = Holder(
             pid=pid, started=_started(pid), user=_user(), trigger=trigger, since=time.time()
@@ -106,6 +116,8 @@ def locked(layout: Layout, trigger: str) -> Iterator[Lock]:
         finally:
             with suppress(OSError):
                 os.ftruncate(descriptor, 0)
+            # Closing it is not enough if a command left something behind that has it open.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
 
@@ -131,16 +143,20 @@ def _taken(descriptor: int) -> bool:
     return True
 
 
-def _orphans_ended(descriptor: int) -> bool:
+def _killed_holder(descriptor: int) -> Holder | None:
+    """The last deploy, if it was killed; what it started may still run."""
+    holder = _holder(descriptor)
+    return None if holder is None or holder.alive else holder
+
+
+def _freed(descriptor: int, killed: Holder, layout: Layout) -> bool:
     """End the commands of a deploy that was killed, and take the lock that they hold."""
-    dead = _holder(descriptor)
-    if dead is None or dead.alive:
-        return False
     until = time.monotonic() + _GRACE_S
-    while time.monotonic() < until:
-        if dead.group > 1:
+    while time.monotonic() < until and _holder(descriptor) == killed:
+        if killed.group > 1:
             with suppress(ProcessLookupError, PermissionError):
-                os.killpg(dead.group, signal.SIGKILL)
+                os.killpg(killed.group, signal.SIGKILL)
+        kill_marked(str(layout.root))
         if _taken(descriptor):
             return True
         time.sleep(_PAUSE_S)

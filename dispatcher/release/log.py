@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from dispatcher.release.deploy_env import values
+from dispatcher.release.env_file import values
 
 if TYPE_CHECKING:
     from dispatcher.runner.redact import Redactor, Secrets
@@ -21,7 +23,13 @@ LIMIT = 10 * 1024 * 1024
 
 _SHORTEST = 4
 _SECRETIVE = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL|PIN\b", re.IGNORECASE)
+_PASSWORD = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s:@]*:([^/?#\s]+)@")
 _TAIL = 600
+_LINE = 8192
+"""Bytes of a line of output; a longer one is continued on the next."""
+
+OUTPUT_LIMIT = 4 * 1024 * 1024
+"""Bytes of one command's output that are logged, and its end."""
 
 
 def secrets_in(files: Iterable[Path]) -> Secrets:
@@ -34,17 +42,33 @@ def secrets_in(files: Iterable[Path]) -> Secrets:
 
     masked: dict[str, bytes] = {}
     for path in files:
-        with suppress(OSError, UnicodeDecodeError):
-            masked |= _masked(values(path.read_text("utf-8")))
+        with suppress(OSError):
+            # Of a file that is not UTF-8, the rest is masked nevertheless.
+            variables = values(path.read_bytes().decode("utf-8", "surrogateescape"))
+            for name, value in (*_passwords(variables), *_masked(variables)):
+                masked[_unused(name, value, masked)] = value
     return Secrets(masked)
 
 
-def _masked(variables: Mapping[str, str]) -> dict[str, bytes]:
-    return {
-        name: value.encode()
-        for name, value in variables.items()
-        if len(value) >= _SHORTEST or (value and _SECRETIVE.search(name))
-    }
+def _unused(name: str, value: bytes, masked: Mapping[str, bytes]) -> str:
+    """The name under which a value is masked: files may have different values of one name."""
+    numbered = (name if n == 1 else f"{name} ({n})" for n in count(1))
+    return next(each for each in numbered if masked.get(each, value) == value)
+
+
+def _masked(variables: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    for name, value in variables.items():
+        if len(value) >= _SHORTEST or (value and _SECRETIVE.search(name)):
+            yield name, value.encode("utf-8", "surrogateescape")
+
+
+def _passwords(variables: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """Passwords in URLs, such as that of a database, which programs print without the rest."""
+    for name, value in variables.items():
+        for found in _PASSWORD.findall(value):
+            for password in (found, unquote(found, errors="surrogateescape")):
+                if len(password) >= _SHORTEST:
+                    yield name, password.encode("utf-8", "surrogateescape")
 
 
 class Log:
@@ -102,6 +126,7 @@ class Output:
         self._log = log
         self._redactor: Redactor = log.secrets.redactor()
         self._rest = b""
+        self._left = OUTPUT_LIMIT
 
     def feed(self, data: bytes) -> None:
         """More of it."""
@@ -112,10 +137,18 @@ class Output:
         self._lines(self._redactor.finish())
         if self._rest:
             self._lines(b"\n")
+        if self._left < 0:
+            self._log._write([f"  | … {-self._left} bytes of output are left out; it ends with:"])
+            self._log._write(f"  | {line}" for line in self.tail.splitlines())
 
     def _lines(self, data: bytes) -> None:
-        *whole, self._rest = (self._rest + data).split(b"\n")
+        *whole, rest = (self._rest + data).split(b"\n")
+        whole += (rest[at : at + _LINE] for at in range(0, len(rest) - _LINE, _LINE))
+        self._rest = rest[(len(rest) - 1) // _LINE * _LINE :] if rest else b""
         shown = [line.decode("utf-8", "replace").rstrip() for line in whole]
-        if shown:
-            self.tail = "\n".join([self.tail, *shown])[-_TAIL:]
+        if not shown:
+            return
+        self.tail = "\n".join([self.tail, *shown[-_TAIL:]])[-_TAIL:]
+        if self._left >= 0:
             self._log._write(f"  | {line}" for line in shown)
+        self._left -= sum(map(len, whole)) + len(whole)

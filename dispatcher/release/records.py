@@ -40,11 +40,13 @@ class Release(_Record):
     Attributes:
         commit: its full hash.
         version: APP_VERSION.
+        units: of its services; empty if unknown.
         at: when it became safe, seconds since the epoch.
     """
 
     commit: str
     version: str = ""
+    units: tuple[str, ...] = ()
     at: float = 0.0
 
 
@@ -178,7 +180,8 @@ class Records:
         """
         path = self.layout.safe_commit
         text = _read(path).strip()
-        if text and not COMMIT.fullmatch(text):
+        lost = not text and path.exists() and self.releases().releases
+        if lost or (text and not COMMIT.fullmatch(text)):
             raise Damaged(
                 f"{path}: not a full commit hash",
                 remedy="Write the commit that the services run, as 40 hexadecimal digits.",

@@ -36,6 +36,8 @@ def restore(deployment: Deployment, transition: Transition, reason: str, *, rewr
     deployment.log.line(f"returns to {safe[:12]}: {reason}")
     down_error = _down(transition)
     transition.checkout(safe, rewrite=rewrite)
+    if absent := _absent(deployment, safe):
+        deployment = transition.leave_out(absent)
     transition.dependencies(safe)
     with transition.step("env"):
         for line in deployment.env.restore(safe):
@@ -62,6 +64,19 @@ def _down(transition: Transition) -> DisintoError | None:
     except DisintoError as error:
         return error
     return None
+
+
+def _absent(deployment: Deployment, safe: str) -> list[str]:
+    """Services that release.toml has got since the safe commit was deployed."""
+    settings, release = deployment.settings, deployment.records.releases().find(safe)
+    if release is not None and release.units:
+        found = [name for name, unit in settings.units.items() if unit not in release.units]
+    else:
+        source, missing = deployment.layout.source, deployment.venvs.missing(safe)
+        found = [
+            name for name in missing if not (source / settings.services[name].directory).is_dir()
+        ]
+    return found if len(found) < len(settings.services) else []
 
 
 def _to_restart(deployment: Deployment, journal: Journal, *, down_failed: bool) -> list[str]:

@@ -60,13 +60,21 @@ def finish(deployment: Deployment, transition: Transition) -> None:
     journal = transition.journal
     kept = _kept(deployment, journal)
     former = deployment.records.releases()
-    new = Release(commit=journal.target, version=journal.version, at=time.time())
+    units = tuple(deployment.settings.units.values())
+    new = Release(commit=journal.target, version=journal.version, units=units, at=time.time())
     others = [former.find(commit) or Release(commit=commit) for commit in kept[1:]]
     best_effort(deployment, Releases(releases=(new, *others)))
     _timer_waits_for(deployment, journal)
     deployment.records.forget(Journal)
     deployment.venvs.prune(kept)
     deployment.env.prune(kept)
+
+
+def discard(deployment: Deployment, journal: Journal) -> None:
+    """Remove what failed deploys built, but for the last one, which a person may try again."""
+    known = [each.commit for each in deployment.records.releases().releases]
+    kept = list(dict.fromkeys([journal.safe, *known]))[: deployment.settings.history + 1]
+    deployment.venvs.prune([*kept, journal.target])
 
 
 def _timer_waits_for(deployment: Deployment, journal: Journal) -> None:

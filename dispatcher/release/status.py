@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from dispatcher.errors import DisintoError
 from dispatcher.model.times import rfc3339
 from dispatcher.release.application import Application
+from dispatcher.release.layout import Layout
 from dispatcher.release.lock import holder
 from dispatcher.release.records import LEFT, Last, Records
 from dispatcher.release.units import Units
@@ -23,7 +25,7 @@ def status(application: Application, units: Units) -> dict[str, Any]:
     records = Records(layout)
     safe = records.safe_commit()
     release = records.releases().find(safe)
-    running, journal = holder(layout), records.journal()
+    running, journal = _running(layout), records.journal()
     failure, left, last = records.failure(), records.left(), records.last()
     return {
         "app": settings.app,
@@ -31,7 +33,7 @@ def status(application: Application, units: Units) -> dict[str, Any]:
         "branch": settings.branch,
         "safe_commit": safe or None,
         "version": release.version if release else None,
-        "running": str(running) if running else None,
+        "running": running or None,
         "interrupted": journal.step if journal and not running else None,
         "requested": layout.requested.exists(),
         "failed": {**failure.model_dump(), "at": rfc3339(failure.at)} if failure else None,
@@ -39,6 +41,13 @@ def status(application: Application, units: Units) -> dict[str, Any]:
         "last": shown(last) if last else None,
         "services": [_service(name, unit, units) for name, unit in settings.units.items()],
     }
+
+
+def _running(layout: Layout) -> str:
+    """Who deploys now; "" if nobody does."""
+    if layout.lock.exists() and not os.access(layout.lock, os.R_OK):
+        return "unknown: only the deploy user and root can see it"
+    return str(holder(layout) or "")
 
 
 def shown(last: Last) -> dict[str, Any]:

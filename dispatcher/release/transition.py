@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from dispatcher.errors import DisintoError, PermanentError, reason_of
+from dispatcher.release.checkout import few
 from dispatcher.release.deploy_env import VERSION
 from dispatcher.release.deployment import Deployment
 from dispatcher.release.health import states
@@ -71,14 +72,32 @@ class Transition:
                 log.line(f"{name}: done in {took:.2f} s")
 
     def checkout(self, commit: str, *, rewrite: bool = False) -> None:
-        """Check out a commit; see ``Checkout.switch``."""
+        """Check out a commit; see ``Checkout.switch``. Files that a failed deploy left, and that cannot be
+        removed, do not keep the machine from the safe commit.
+        """
+        checkout, restoring = self._deployment.checkout, self.journal.restoring
         with self.step("checkout"):
-            self._deployment.checkout.switch(commit, rewrite=rewrite)
+            if restoring:
+                checkout.obtain(commit)
+            else:
+                checkout.refuse_to_overwrite(commit)
+            if left := checkout.switch(commit, rewrite=rewrite, leftovers=restoring):
+                self._deployment.log.line(f"cannot be removed, and stays: {few(left)}")
 
     def dependencies(self, commit: str) -> None:
         """Build the environments that are missing."""
         with self.step("dependencies"):
             self._deployment.venvs.build(commit)
+
+    def leave_out(self, services: Collection[str]) -> Deployment:
+        """Stop services that the commit does not have, and go on without them. Returns the rest."""
+        deployment = self._deployment
+        with self.step("stop"):
+            for name in services:
+                deployment.log.line(f"{name}: {self.journal.safe[:12]} was not deployed with it")
+                deployment.units.stop(deployment.settings.unit(name))
+        self._deployment = deployment.without(services)
+        return self._deployment
 
     def migrations(self) -> None:
         """Apply migrations, after noting the database's revision."""

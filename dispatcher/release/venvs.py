@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -12,11 +11,13 @@ from pathlib import Path
 
 from dispatcher.errors import Exit, PermanentError
 from dispatcher.host.durable import sync_directory
-from dispatcher.release.commands import Commands, base_environment
+from dispatcher.host.removal import remove_tree
+from dispatcher.release.commands import CommandFailed, Commands, base_environment
 from dispatcher.release.layout import Layout
 from dispatcher.release.settings import ReleaseSettings
 
 _COMPLETE = ".complete"
+_DISCARDED = ".discarded-"
 
 
 class WrongOwner(PermanentError):
@@ -93,7 +94,7 @@ class Venvs:
                 (path.parent / f"{service}{_COMPLETE}").touch()
                 sync_directory(path.parent)
             except BaseException:
-                with suppress(OSError):
+                with suppress(OSError, CommandFailed):
                     _remove(path)
                 raise
 
@@ -125,12 +126,17 @@ class Venvs:
                 link.symlink_to(Path(self._layout.built_venvs.name) / safe / service)
 
     def prune(self, keep: Iterable[str]) -> None:
-        """Remove the environments of all other commits."""
+        """Remove the environments of all other commits. One that is removed only in part is never used."""
         wanted = set(keep)
-        with suppress(FileNotFoundError):
-            for path in self._layout.built_venvs.iterdir():
-                if path.name not in wanted:
-                    shutil.rmtree(path, ignore_errors=True)
+        with suppress(OSError):
+            for path in list(self._layout.built_venvs.iterdir()):
+                if path.name in wanted:
+                    continue
+                discarded = path.with_name(_DISCARDED + path.name.removeprefix(_DISCARDED))
+                if path != discarded:
+                    remove_tree(discarded)
+                    path.rename(discarded)
+                remove_tree(discarded)
 
     def _complete(self, commit: str, service: str) -> bool:
         path = self.path(commit, service)
@@ -151,8 +157,8 @@ class Venvs:
 def _remove(path: Path) -> None:
     marker = path.parent / f"{path.name}{_COMPLETE}"
     marker.unlink(missing_ok=True)
-    if path.exists():
-        shutil.rmtree(path)
+    if reason := remove_tree(path):
+        raise CommandFailed(f"{path}: cannot be removed: {reason}")
 
 
 def _user(uid: int) -> str:

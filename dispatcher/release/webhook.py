@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dispatcher.errors import Misconfigured, reason_of
-from dispatcher.release import deploy_env
 from dispatcher.release.application import Application
+from dispatcher.release.env_file import values
 from dispatcher.release.installation import request_file, secret_file, secret_name
 
 STDIN = Path("-")
@@ -38,7 +38,7 @@ def secret_of(application: Application, env_file: Path | None = None) -> bytes:
             f"the webhook's secret cannot be read: {place}: {reason_of(error)}"
         ) from None
     shown = secret_file(application) if place == STDIN else place
-    secret = deploy_env.values(text.decode("utf-8", errors="replace")).get(name, "")
+    secret = values(text.decode("utf-8", errors="replace")).get(name, "")
     if not secret:
         raise Misconfigured(
             f"{shown} has no {name}",

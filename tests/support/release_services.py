@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from dispatcher.release.deploy_env import values
+from dispatcher.release.env_file import values
 from dispatcher.release.units import UnitFailed, UnitState
 from tests.support.processes import alive
 

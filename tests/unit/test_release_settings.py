@@ -8,7 +8,7 @@ import pytest
 
 from dispatcher.errors import InvalidSettings, Misconfigured
 from dispatcher.release.application import Application, read, root_of
-from dispatcher.release.deploy_env import values
+from dispatcher.release.env_file import values
 
 MINIMAL = """\
 app = "shop"

@@ -8,18 +8,14 @@ raise again.
 from __future__ import annotations
 
 import os
-import signal
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from dispatcher.engines.local.spool import Spool
-from dispatcher.host.process_record import MARKED_LIMIT, mark_of
+from dispatcher.host.marked import has_mark, kill, kill_until_none
+from dispatcher.host.process_record import mark_of
 
-_TRIES = 100
-_PAUSE_S = 0.05
 _STARTED = 19  # after the name: starttime, in clock ticks since boot; proc(5)
 
 
@@ -29,14 +25,7 @@ def sweep(spool: Spool) -> bool:
     Returns:
         False if some could not be ended.
     """
-    for _ in range(_TRIES):
-        left = [pid for pid, rest in _stats() if rest[0] != b"Z" and _is_marked(pid, spool)]
-        if not left:
-            return True
-        for pid in left:
-            _kill(pid, partial(_is_marked, pid, spool))
-        time.sleep(_PAUSE_S)
-    return False
+    return kill_until_none(lambda pid: _is_marked(pid, spool))
 
 
 def kill_tree(pid: int) -> None:
@@ -48,18 +37,7 @@ def kill_tree(pid: int) -> None:
     while below:
         for child, started in children.get(below.pop(), []):
             below.append(child)
-            _kill(child, partial(_is_same, child, started))
-
-
-def _kill(pid: int, is_ours: Callable[[], bool]) -> None:
-    """Kill a process after checking, with its pidfd open, that it is still ours."""
-    with suppress(OSError):
-        pidfd = os.pidfd_open(pid)
-        try:
-            if is_ours():
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        finally:
-            os.close(pidfd)
+            kill(child, partial(_is_same, child, started))
 
 
 def _is_marked(pid: int, spool: Spool) -> bool:
@@ -68,11 +46,7 @@ def _is_marked(pid: int, spool: Spool) -> bool:
     with suppress(OSError):
         if f"DISINTO_WORKDIR={workdir}".encode() in _read(pid, "environ").split(b"\0"):
             return True
-    with suppress(OSError):
-        for line in _read(pid, "limits").splitlines():
-            if line.startswith(MARKED_LIMIT):
-                return b"%d" % mark_of(workdir) in line.split()
-    return False
+    return has_mark(pid, b"%d" % mark_of(workdir))
 
 
 def _is_same(pid: int, started: bytes) -> bool:
