@@ -1,14 +1,15 @@
 """Releases: a machine that deploys a branch and returns to the safe commit on failure.
 
 Input
-    ``settings``: release.toml · ``deploy_env``: deploy.env and the services' env files · ``layout``: paths
-    and unit names of one application · ``application``: all of them, read for one root
+    ``settings``: release.toml · ``deploy_env``: deploy.env · ``env_file``: env files, as systemd reads them
+    ``layout``: paths and unit names of one application · ``application``: all of them, read for one root
     ``reference``: the keys of release.toml, for the docs
 State
     ``records``: what is in ``run/`` · ``lock``: one deploy at a time, and the request for one more
     ``env_copies``: env files as they were when a commit became safe
 Adapters
     ``units``: systemd, behind the Protocol ``Units`` · ``health``: waits for services · ``checkout``: git
+    ``kept_files``: files in the checkout that a deploy leaves alone
     ``venvs``: environments, one per commit and service · ``log``: deploy.log
     ``commands``: runs the programs of a deploy · ``captured``: runs others, for what they print
     ``interrupts``: signals

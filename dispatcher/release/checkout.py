@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from dispatcher.errors import (
     Dependency,
@@ -17,12 +16,11 @@ from dispatcher.errors import (
 )
 from dispatcher.release.captured import captured
 from dispatcher.release.commands import CommandFailed, Commands, base_environment
-from dispatcher.release.kept_files import KeptFiles, make_writable
+from dispatcher.release.kept_files import KeptFiles, few, make_writable, occupied
 from dispatcher.release.layout import Layout
 from dispatcher.release.settings import ReleaseSettings
 
 _LOCAL_TIMEOUT_S = 300.0
-_SHOWN = 10
 _PLACES = 200  # in one command
 _OF_BRANCHES = ("refs/heads", "refs/remotes/origin")
 _SAFE_REFS = "refs/disinto/safe"
@@ -88,10 +86,7 @@ class Checkout:
                 )
             self._path.mkdir(parents=True, exist_ok=True)
             self._git("init", "--quiet", "--initial-branch", self._settings.branch)
-        git = self._path / ".git"
-        for lock in (*git.glob("*.lock"), *(git / "refs").rglob("*.lock")):
-            with suppress(FileNotFoundError):
-                lock.unlink()
+        self._remove_locks()
 
     def fetch(self) -> str:
         """Fetch the branch; returns its head.
@@ -158,7 +153,7 @@ class Checkout:
         self._drop_misleading_index()
         tracked = set(self._files_of(head)) if (head := self.head()) else set()
         new = (name for name in self._files_of(commit) if name not in tracked)
-        places = sorted({place for name in new if (place := self._occupied(name))})
+        places = sorted({place for name in new if (place := occupied(self._path, name))})
         kept = [name for name in self._kept_in(places) if name not in tracked]
         if kept:
             raise Overwrites(
@@ -178,14 +173,6 @@ class Checkout:
             found += self._listed("ls-files", "-z", *options, "--", *named)
         return found
 
-    def _occupied(self, name: str) -> str:
-        """What is in the place of a file that a commit adds, or of a directory above it; "" for nothing."""
-        for above in reversed(PurePosixPath(name).parents[:-1]):
-            place = self._path / above
-            if place.is_symlink() or (place.exists() and not place.is_dir()):
-                return str(above)
-        return name if os.path.lexists(self._path / name) else ""
-
     def switch(self, commit: str, *, rewrite: bool, leftovers: bool = False) -> list[str]:
         """Check out exactly this commit.
 
@@ -200,6 +187,7 @@ class Checkout:
             Dirty: something could not be removed or changed; names the files.
             CommandFailed: git failed.
         """
+        self._remove_locks()
         self._keep.write_exclude(self._path / ".git" / "info")
         index, failure = self._path / ".git" / "index", None
         self._drop_misleading_index(certainly=rewrite)
@@ -291,6 +279,13 @@ class Checkout:
     def _clean(self) -> None:
         """Twice -f: also repositories that a command cloned."""
         self._git("clean", "--quiet", "-ffd", *self._keep.as_options())
+
+    def _remove_locks(self) -> None:
+        """Remove what a git that was killed left; none of ours runs."""
+        git = self._path / ".git"
+        for lock in (*git.glob("*.lock"), *(git / "refs").rglob("*.lock")):
+            with suppress(OSError):
+                lock.unlink()
 
     def _drop_misleading_index(self, *, certainly: bool = False) -> None:
         """Have every file compared and written if the index is damaged, or has entries that git was told
@@ -401,8 +396,3 @@ class Checkout:
             f"{settings.remote} has no branch {settings.branch}",
             remedy="Correct branch in release.toml, or push it.",
         )
-
-
-def few(files: Sequence[str]) -> str:
-    """The first of them, for a message."""
-    return ", ".join(files[:_SHOWN]) + (" and more" if len(files) > _SHOWN else "")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dispatcher.release.env_copies import REJECTED
 from dispatcher.release.layout import Layout
 from dispatcher.release.records import replace_file
 from dispatcher.release.settings import ReleaseSettings
+
+_SHOWN = 10
 
 
 class KeptFiles:
@@ -44,6 +47,24 @@ class KeptFiles:
         file, text = directory / "exclude", "".join(f"{each}\n" for each in self._patterns)
         if not file.exists() or file.read_text("utf-8", "replace") != text:
             replace_file(file, text)
+
+
+def occupied(top: Path, name: str) -> str:
+    """What is in the place of a file that a commit adds, or of a directory above it; "" for nothing.
+
+    Args:
+        top: of the checkout; ``name`` is relative to it.
+    """
+    for above in reversed(PurePosixPath(name).parents[:-1]):
+        place = top / above
+        if place.is_symlink() or (place.exists() and not place.is_dir()):
+            return str(above)
+    return name if os.path.lexists(top / name) else ""
+
+
+def few(files: Sequence[str]) -> str:
+    """The first of them, for a message."""
+    return ", ".join(files[:_SHOWN]) + (" and more" if len(files) > _SHOWN else "")
 
 
 def make_writable(top: Path) -> None:

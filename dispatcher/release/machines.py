@@ -139,7 +139,7 @@ def release(params: ReleaseParams, call: Call, reporter: Reporter, clock: Clock)
 
 def ssh(machine: str, command: Sequence[str]) -> Answer:
     """Run a command by ssh(1); its stderr is the run's. Host keys must be known."""
-    options = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=20",
+    options = ("BatchMode=yes", "StrictHostKeyChecking=yes", "ConnectTimeout=20", "ConnectionAttempts=3",
                "ServerAliveInterval=15", "ServerAliveCountMax=8")  # fmt: skip
     words = [word for option in (*options, *_of_home()) for word in ("-o", option)]
     try:

@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from dispatcher.errors import DisintoError, PermanentError, reason_of
-from dispatcher.release.checkout import few
 from dispatcher.release.deploy_env import VERSION
 from dispatcher.release.deployment import Deployment
 from dispatcher.release.health import states
+from dispatcher.release.kept_files import few
 from dispatcher.release.records import Journal, StepRecord, replace_file
 
 

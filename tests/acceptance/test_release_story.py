@@ -42,7 +42,18 @@ def trusted(shop: ShopMachine, directory: Path) -> None:
     )
     shop.machine.run("systemctl", "start", "ssh")
     host = shop.machine.read("/etc/ssh/ssh_host_ed25519_key.pub").split()[:2]
-    (directory / "known_hosts").write_text(f"{shop.machine.ip} {' '.join(host)}\n")
+    known = directory / "known_hosts"
+    known.write_text(f"{shop.machine.ip} {' '.join(host)}\n")
+    options = ["BatchMode=yes", "StrictHostKeyChecking=yes", f"UserKnownHostsFile={known}"]
+    words = [word for each in (*options, f"IdentityFile={key}") for word in ("-o", each)]
+    command = ["ssh", "-T", *words, f"deploy@{shop.machine.ip}", "true"]
+
+    def accepted() -> bool:
+        """More than an open port: sshd, PAM and the account's shell."""
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+        return done.returncode == 0
+
+    shop.machine.await_(accepted, "a login by SSH")
 
 
 @pytest.mark.needs("bao", "bwrap", "docker", "machine")

@@ -29,7 +29,8 @@ LEAVES = {
 @pytest.fixture
 def stage(tmp_path: Path) -> ReleaseStage:
     made = ReleaseStage(tmp_path)
-    assert made.deploy().outcome == Outcome.DEPLOYED
+    last = made.deploy()
+    assert last.outcome == Outcome.DEPLOYED, last.message
     return made
 
 
@@ -125,10 +126,12 @@ def test_a_service_that_came_with_the_bad_commit(stage: ReleaseStage) -> None:
 def test_another_branch_whose_name_is_in_the_way(stage: ReleaseStage) -> None:
     file = stage.root / "release.toml"
     text = file.read_text()
-    git(stage.work, "push", "-q", "origin", ":main", "HEAD:main/one")
+    git(stage.remote, "update-ref", "-d", "refs/heads/main")
+    git(stage.work, "push", "-q", "origin", "HEAD:main/one")
     file.write_text(f'branch = "main/one"\n{text}')
     assert stage.deploy(force=True).outcome == Outcome.DEPLOYED
-    git(stage.work, "push", "-q", "origin", ":main/one", "HEAD:main")
+    git(stage.remote, "update-ref", "-d", "refs/heads/main/one")
+    git(stage.work, "push", "-q", "origin", "HEAD:main")
     file.write_text(text)
     assert stage.deploy(force=True).outcome == Outcome.DEPLOYED
 
