@@ -67,8 +67,15 @@ def _hash(_context: click.Context, _option: click.Parameter, value: str | None) 
 
 
 def _requested_by_ssh(environ: Mapping[str, str]) -> str:
-    """The commit of the command that a client of SSH requested, "" for none. Nothing else of it counts."""
-    requested = _REQUESTED.fullmatch(environ.get("SSH_ORIGINAL_COMMAND", ""))
+    """The commit of the command that a client of SSH requested, "" for none. Nothing else of it counts.
+
+    Raises:
+        click.UsageError: it requests a commit in another way; the head would be deployed in its place.
+    """
+    command = environ.get("SSH_ORIGINAL_COMMAND", "")
+    requested = _REQUESTED.fullmatch(command)
+    if requested is None and "--commit" in command:
+        raise click.UsageError("SSH_ORIGINAL_COMMAND: --commit needs a space and a whole hash")
     return requested[1] if requested else ""
 
 

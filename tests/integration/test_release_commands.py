@@ -167,10 +167,31 @@ def test_a_request_by_ssh_chooses_the_commit_and_nothing_else(
     assert (code, last["commit"], last["wanted"]) == (0, second, second)
     code, last = desk.json("deploy", "--by-ssh")
     assert (code, last["outcome"]) == (0, "up-to-date"), "it cannot be forced"
-    for other in ("", "disinto release deploy --commit --timer", f"rm --commit {second}"):
+    for other in ("", "disinto release deploy --timer", "rm -rf /\n"):
         monkeypatch.setenv("SSH_ORIGINAL_COMMAND", other)
         assert desk.json("deploy", "--by-ssh")[1]["commit"] == third, other
     assert desk.json("deploy")[1]["wanted"] == ""
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        "disinto release deploy --commit --timer",
+        f"rm --commit {'a' * 40}",
+        f"disinto release deploy --commit={'a' * 40}",
+        f"disinto release deploy --commit {'a' * 12}",
+        f"disinto release deploy --commit {'a' * 40}; reboot",
+        f"disinto release deploy --json\n--commit {'a' * 40}",
+        f"disinto release deploy --commit '{'a' * 40}'",
+    ],
+)
+def test_a_request_by_ssh_for_a_commit_in_another_way_is_refused(
+    request_: str, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or else the head would be deployed in its place."""
+    monkeypatch.setenv("SSH_ORIGINAL_COMMAND", request_)
+    code, _, err = desk.run("deploy", "--by-ssh")
+    assert (code, "--commit needs a space and a whole hash" in err) == (64, True), err
 
 
 @pytest.mark.parametrize(
