@@ -101,9 +101,11 @@ class Checkout:
         wanted = (self._settings.remote, f"+refs/heads/{branch}:{tracking}")
         try:
             self._ask("fetch", *options, *wanted)
-        except Unavailable:
-            if not self._forget_branches_in_the_way():
+        except Unavailable as error:
+            if "cannot lock ref" not in error.what:
                 raise
+            # Also if the fetch of a deploy that was killed has ended only now.
+            self._forget_branches_in_the_way()
             self._ask("fetch", *options, *wanted)
         return self._read("rev-parse", "--verify", f"{tracking}^{{commit}}")
 
@@ -314,9 +316,9 @@ class Checkout:
             remedy="Remove them, or name files to keep under keep in release.toml.",
         )
 
-    def _forget_branches_in_the_way(self) -> bool:
+    def _forget_branches_in_the_way(self) -> None:
         """Delete local branches that cannot be beside the followed one, such as ``main`` beside ``main/x``;
-        release.toml named another one before. Returns whether there were any.
+        release.toml named another one before.
         """
         listed = self._read("for-each-ref", "--format=%(refname)", *_OF_BRANCHES).splitlines()
         wanted = [f"{each}/{self._settings.branch}" for each in _OF_BRANCHES]
@@ -327,7 +329,6 @@ class Checkout:
         ]
         for ref in stale:
             self._git("update-ref", "-d", ref)
-        return bool(stale)
 
     def _behind(self, commit: str) -> str:
         tracking = f"refs/remotes/origin/{self._settings.branch}"
