@@ -13,14 +13,16 @@ def read_object(data: bytes) -> dict[str, object]:
     """The object.
 
     Raises:
-        ValueError: it is not a JSON object, has a name twice, has text that is not Unicode, or is nested too deep.
+        ValueError: it is not a JSON object, has a name twice, has text that is not Unicode or a number that is not
+            finite, or is nested too deep.
         RecursionError: it is nested much too deep.
     """
     value = json.loads(data, parse_constant=_no_constant, object_pairs_hook=_unique)
     if not isinstance(value, dict):
         raise ValueError("it is not an object")  # noqa: TRY004 - malformed, as all of the above
     _check_depth(value)
-    json.dumps(value, ensure_ascii=False).encode()  # a lone surrogate such as \ud800 fails
+    # A lone surrogate such as \ud800 fails, and infinity, which 1e999 becomes.
+    json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     return value
 
 

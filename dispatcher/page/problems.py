@@ -17,6 +17,7 @@ from dispatcher.errors import (
     NotFound,
     TemporaryError,
 )
+from dispatcher.operate.provisioned import BeingCreated
 from dispatcher.page.language import mark
 
 MEDIA_TYPE = "application/problem+json"
@@ -126,6 +127,8 @@ def of_error(error: DisintoError) -> Problem:
             status = 422
         case Conflict():
             status = 409
+        case BeingCreated():
+            status, headers = 409, {"Retry-After": str(RETRY_S)}
         case TemporaryError():
             status, headers = 503, {"Retry-After": str(RETRY_S)}
         case _:

@@ -14,9 +14,10 @@ import pytest
 from dispatcher.errors import Denied, Dependency, DisintoError, Unavailable
 from dispatcher.model.result import Result
 from dispatcher.model.verdicts import Verdict
+from dispatcher.operate.provisioned import BeingCreated
 from dispatcher.page import resource_runs, stack_events, stack_sending, stacks
 from dispatcher.page.index import Index
-from dispatcher.page.problems import Problem
+from dispatcher.page.problems import Problem, of_error
 from dispatcher.page.resource_runs import FAILURES_S, MOST_READ, failures
 from dispatcher.page.site import Site
 from dispatcher.page.stack_events import states
@@ -167,3 +168,9 @@ def test_a_name_that_two_asked_for_is_that_of_each(monkeypatch: pytest.MonkeyPat
     with pytest.raises(Problem) as raised:
         stack_sending.id_of(site, ADA, "alice")
     assert raised.value.status == 404
+
+
+def test_what_is_being_created_cannot_be_destroyed_yet() -> None:
+    """Nothing is unavailable: the person asks too early."""
+    problem = of_error(BeingCreated("stack a is being created", remedy="Wait."))
+    assert (problem.status, "Retry-After" in problem.headers) == (409, True)
