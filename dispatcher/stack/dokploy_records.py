@@ -92,16 +92,16 @@ class ApplicationRecord(BaseModel):
     def plain(self) -> Application:
         return Application(
             id=self.applicationId,
-            name=self.name,
+            name=printable(self.name),
             app_name=self.appName,
             description=self.description or "",
             status=self.applicationStatus,
-            image=(self.dockerImage or "") if self.sourceType == "docker" else "",
+            image=printable(self.dockerImage or "") if self.sourceType == "docker" else "",
             environment=self.env or "",
             domains=tuple(
                 Domain(
                     id=each.domainId,
-                    host=each.host,
+                    host=printable(each.host),
                     port=each.port or 3000,
                     https=each.https,
                     certificate=each.certificateType,
@@ -109,7 +109,7 @@ class ApplicationRecord(BaseModel):
                 for each in self.domains
             ),
             mounts=tuple(
-                Mount(id=each.mountId, volume=each.volumeName or "", path=each.mountPath)
+                Mount(id=each.mountId, volume=printable(each.volumeName or ""), path=each.mountPath)
                 for each in self.mounts
             ),
             stops_first=(self.updateConfigSwarm or {}).get("Order") == "stop-first",

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from dispatcher.stack.deploy import NoStack
+from dispatcher.stack.dokploy_records import ApplicationRecord
 from dispatcher.stack.marks import Mark
 from dispatcher.stack.removal import StillThere
 from tests.support.stacks import BAD, ONE, TWO, Stacks
@@ -94,3 +95,22 @@ def test_a_double_with_a_stranger_in_it_is_not_removed() -> None:
         stacks.create("alice")
     assert there(stacks, hers)
     assert list(stacks.server.projects) == [newest]
+
+
+def test_names_that_somebody_gave_at_the_server_steer_no_terminal() -> None:
+    """Its image, its domain and its volume are repeated in errors, outputs and the inventory."""
+    stacks = Stacks(queue_s=0, pull_s=0, start_s=0)
+    stacks.create("alice")
+    (application,) = stacks.server.applications.values()
+    application["dockerImage"] = "a/b:1\x1b[2J\nnothing is wrong"
+    with pytest.raises(NoStack, match="cannot be pulled") as raised:
+        stacks.update("alice", image=TWO, pullable=lambda _: "gone")
+    assert all(c.isprintable() for c in str(raised.value))
+    application["dockerImage"] = ONE
+    application["domains"][0]["host"] = "alice.example\r\nX-Other: 1"
+    application["mounts"][0]["volumeName"] = "workspace\x07"
+    record = ApplicationRecord.model_validate(application).plain()
+    assert [record.domains[0].host, record.mounts[0].volume] == [
+        "alice.example  X-Other: 1",
+        "workspace",
+    ]
