@@ -19,8 +19,9 @@ from dispatcher.ops_repo.records import TREE_MODE, Entry, NewFile
 
 _UNREADABLE = "Corrupt mode in"
 
-READ_LIMIT = 32 * 1024 * 1024
-"""Bytes of a tree that is read into memory: some 700,000 names. Anybody who pushes can make a larger one."""
+READ_LIMIT = 512 * 1024
+"""Bytes of a tree that is read into memory: some 10,000 names, for which that takes no longer than a process
+of git. Anybody who pushes can make a larger one."""
 
 Names = dict[bytes, bytes]
 """The entries of a directory by name, in their order, as a tree has them: mode, name, NUL, hash."""
