@@ -97,6 +97,9 @@ def test_a_report_that_hangs_holds_up_nothing(stage: Stage) -> None:
         def forget(self) -> None:
             pass
 
+        def leads_from(self, commit: str) -> None:
+            pass
+
     stage.change = lambda components: replace(components, reporter=Hanging())
     names = [f"r{n}" for n in range(3)]
     stage.scheduler.ends_at_once = True
