@@ -109,7 +109,7 @@ def batch(clone: Clone, base: str, files: Sequence[NewFile], moves: Sequence[Mov
 def _there(clone: Clone, base: str, paths: set[str], *, few: bool) -> dict[str, Entry]:
     if few:
         with suppress(by_trees.TooManyNames):
-            return by_trees.found(clone, base, paths)
+            return by_trees.found(clone, base, paths, limit=by_trees.READ_LIMIT)
     return entries_at(clone, base, paths)
 
 

@@ -79,29 +79,51 @@ def stored(clone: Clone, files: Sequence[NewFile], *, like: str) -> dict[str, En
     }
 
 
-def found(clone: Clone, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
+def found(clone: Clone, commit: str, paths: Iterable[str], *, limit: int) -> dict[str, Entry]:
     """The entries at these paths of a commit; missing ones are left out.
+
+    Args:
+        limit: bytes of a tree that is read.
 
     Raises:
         TooManyNames: see there.
     """
-    directories: dict[str, Names] = {"": listed(clone, _root(clone, commit), limit=READ_LIMIT)}
+    directories: dict[str, Names] = {"": listed(clone, _root(clone, commit), limit=limit)}
 
     def names_of(directory: str) -> Names:
-        if directory not in directories:
-            entry = entry_of(directory)
-            inside = entry is not None and entry.directory
-            directories[directory] = listed(
-                clone, entry.oid if entry and inside else "", limit=READ_LIMIT
-            )
-        return directories[directory]
+        at, names = "", directories[""]
+        for name in directory.split("/") if directory else ():
+            at = f"{at}/{name}" if at else name
+            if at not in directories:
+                raw = names.get(os.fsencode(name))
+                entry = _entry(raw) if raw else None
+                oid = entry.oid if entry and entry.directory else ""
+                directories[at] = listed(clone, oid, limit=limit)
+            names = directories[at]
+        return names
 
-    def entry_of(path: str) -> Entry | None:
+    entries: dict[str, Entry] = {}
+    for path in paths:
         directory, _, name = path.rpartition("/")
         raw = names_of(directory).get(os.fsencode(name))
-        return _entry(raw) if raw else None
+        if raw is not None:
+            entries[path] = _entry(raw)
+    return entries
 
-    return {path: entry for path in paths if (entry := entry_of(path)) is not None}
+
+def directory(clone: Clone, commit: str, path: str, *, limit: int) -> dict[str, Entry]:
+    """The entries of a directory of a commit, by name; none if there is no such directory.
+
+    Args:
+        limit: bytes of a tree that is read.
+
+    Raises:
+        TooManyNames: see there.
+    """
+    entry = found(clone, commit, [path], limit=limit).get(path)
+    inside = entry is not None and entry.directory
+    names = listed(clone, entry.oid if entry and inside else "", limit=limit)
+    return {os.fsdecode(name): _entry(raw) for name, raw in names.items()}
 
 
 def listed(clone: Clone, tree: str, *, limit: int | None) -> Names:

@@ -16,6 +16,9 @@ from pathlib import Path
 
 from dispatcher.ops_repo.failure import GitFailed
 
+NULL = "0" * 40
+"""Hash of no object, of a repository as ``make_repository`` makes it."""
+
 _LEVEL = 1
 _SHA1_DIGITS = 40
 
@@ -42,6 +45,18 @@ def write(git_dir: Path, kind: str, data: bytes, *, like: str) -> str:
         why = f"unable to write loose object file {file}: {error.strerror or error}"
         raise GitFailed("hash-object", 128, why) from error
     return oid
+
+
+def make_repository(git_dir: Path) -> None:
+    """Make an empty bare repository, with what git wants to find in one.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for directory in ("objects", "refs"):
+        (git_dir / directory).mkdir(parents=True)
+    (git_dir / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = true\n")
+    (git_dir / "HEAD").write_text("ref: refs/heads/none\n")
 
 
 def _place(file: Path, content: bytes) -> None:

@@ -28,6 +28,7 @@ from shutil import rmtree
 
 from dispatcher.errors import DisintoError, NotFound, PermanentError, Unavailable
 from dispatcher.host.private import make_private
+from dispatcher.ops_repo import loose_objects
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.fast_import import author
@@ -44,6 +45,9 @@ SCRATCH_LEFTOVER_S = 86_400.0
 Each of them lives for less than git's time limits; another process may be using it."""
 
 _SCRATCH = "output-"
+
+_READ_LIMIT = 4 * 1024 * 1024
+"""Bytes of a file that is read into memory; git reads a larger one."""
 
 _OVERHEAD = 64 * 1024
 """Bytes of a pack or an index beside the object that was asked for."""
@@ -317,7 +321,7 @@ class OutputRefs:
             dir=parent, prefix=_SCRATCH, ignore_cleanup_errors=True
         ) as directory:
             path = Path(directory) / "push.git"
-            self._git.run(path, "init", "--quiet", "--bare", "--template=")
+            loose_objects.make_repository(path)
             scratch = Clone(path, self._git)
             try:
                 yield scratch
@@ -353,19 +357,12 @@ class OutputRefs:
     def _new_commit(
         self, scratch: Clone, files: Sequence[OutputFile], parent: str, message: str
     ) -> tuple[str, bytes]:
-        entries = b""
-        if files:
-            blobs = self._git.run(
-                scratch.path, "hash-object", "-w", "--no-filters", "--stdin-paths",
-                stdin="".join(f"{file.path}\n" for file in files).encode(),
-            ).line.splitlines()  # fmt: skip
-            entries = b"".join(
-                f"100644 blob {blob}\t{file.name}\n".encode()
-                for blob, file in zip(blobs, files, strict=True)
-            )
-            tree = self._git.run(scratch.path, "mktree", stdin=entries).line
-        else:
-            tree = self._write(scratch, "tree", b"")
+        blobs = {file.name: self._blob(scratch, file) for file in files}
+        entries = b"".join(
+            f"100644 {name}\0".encode() + bytes.fromhex(blob)
+            for name, blob in sorted(blobs.items(), key=lambda each: each[0].encode())
+        )
+        tree = self._write(scratch, "tree", entries)
         who = f"{author(self._git.settings)} {int(time.time())} +0000"
         parents = f"parent {parent}\n" if parent else ""
         text = f"tree {tree}\n{parents}author {who}\ncommitter {who}\n\n{message}\n".encode()
@@ -405,10 +402,16 @@ class OutputRefs:
             file_limit=limit,
         )  # fmt: skip
 
-    def _write(self, scratch: Clone, kind: str, content: bytes) -> str:
-        return self._git.run(
-            scratch.path, "hash-object", "-t", kind, "-w", "--stdin", stdin=content
-        ).line
+    def _blob(self, scratch: Clone, file: OutputFile) -> str:
+        if file.path.stat().st_size > _READ_LIMIT:
+            return self._git.run(
+                scratch.path, "hash-object", "-w", "--no-filters", "--", str(file.path)
+            ).line
+        return self._write(scratch, "blob", file.path.read_bytes())
+
+    @staticmethod
+    def _write(scratch: Clone, kind: str, content: bytes) -> str:
+        return loose_objects.write(scratch.path, kind, content, like=loose_objects.NULL)
 
 
 def _remove_leftovers(parent: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import takewhile
 
 from dispatcher.errors import Conflict, Unavailable
@@ -17,6 +18,7 @@ from dispatcher.model.paths import (
     DONE_PATH,
     RESULT_ENDING,
 )
+from dispatcher.ops_repo import by_trees
 from dispatcher.ops_repo.changes import Delta
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
@@ -35,6 +37,9 @@ LONGEST = 4_096
 """Maximum bytes of a path that is looked up. The longest path of an action has about 130."""
 
 _REQUEST = re.compile(rb"\(#([0-9]{1,9})\)")
+
+_SMALL_TREE = 256 * 1024
+"""Bytes of a tree that is searched here: some 5,000 names. git is faster with a larger one."""
 
 _FEW = 20
 """Maximum of paths of one directory that are looked up one by one."""
@@ -98,11 +103,15 @@ def entry_at(clone: Clone, commit: str, path: str) -> Entry | None:
 def entries_at(clone: Clone, commit: str, paths: Iterable[str]) -> dict[str, Entry]:
     """The entries at many paths; missing ones are left out.
 
-    git compares every name of a directory with every requested path, so a directory with many
+    A few in directories of a usual size are looked up in their trees, without a process. git compares
+    every name of a directory with every requested path, so a directory with many
     requested paths is listed completely. A path longer than ``LONGEST`` counts as missing: it
     would not fit a command line, and none of ours is that long.
     """
     requested = {path for path in paths if len(os.fsencode(path)) <= LONGEST}
+    if len(requested) <= _FEW:
+        with suppress(by_trees.TooManyNames):
+            return by_trees.found(clone, commit, requested, limit=_SMALL_TREE)
     folders = Counter(path.rpartition("/")[0] for path in requested)
     listed = {folder for folder, count in folders.items() if folder and count > _FEW}
     rest = (path for path in requested if path.rpartition("/")[0] not in listed)
@@ -116,6 +125,8 @@ def entries_at(clone: Clone, commit: str, paths: Iterable[str]) -> dict[str, Ent
 def directory(clone: Clone, commit: str, path: str) -> dict[str, Entry]:
     """The entries of a directory, by name."""
     must_know(clone, commit)
+    with suppress(by_trees.TooManyNames):
+        return by_trees.directory(clone, commit, path, limit=_SMALL_TREE)
     done = clone.git.run(clone.path, "ls-tree", "-z", commit, "--", f"{path}/")
     return {each.rpartition("/")[2]: entry for each, entry in entries(done.out)}
 

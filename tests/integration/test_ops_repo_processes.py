@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dispatcher.errors import Unavailable
-from dispatcher.ops_repo import NewFile, OpsRepo, by_trees, loose_objects, ref_files
+from dispatcher.ops_repo import Entry, NewFile, OpsRepo, by_trees, loose_objects, reader, ref_files
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.committing import Committer
 from dispatcher.ops_repo.failure import GitFailed
@@ -77,6 +77,32 @@ def test_a_fetch_is_one_process(repo: OpsRepo, remote: GitRemote, commands: list
     assert commands == ["fetch-pack"]
 
 
+def test_entries_are_looked_up_without_a_process_as_git_finds_them(
+    repo: OpsRepo, remote: GitRemote, commands: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = "/".join(["d"] * 1_500)
+    remote.commit({f"{deep}/f": b"deep", "vault/actions.x": b"file"})
+    commit = repo.fetch().commit
+    asked = [
+        ACTION, "vault", "vault/actions", "vault/action", "vault/actions/none", "README.md/x",
+        "README.md", f"{deep}/f", deep, "vault/actions.x", "/".join(["e"] * 1_500),
+    ]  # fmt: skip
+    commands.clear()
+    ours = repo.entries_at(commit, asked)
+    inside = {path: repo.directory(commit, path) for path in asked}
+    assert commands == []
+    monkeypatch.setattr(reader, "_SMALL_TREE", 0)
+    by_git: dict[str, Entry] = {}
+    for path in asked:  # asked for at once, git leaves out directories on the way to others
+        by_git |= repo.entries_at(commit, [path])
+    assert by_git == ours
+    assert {path: repo.directory(commit, path) for path in asked} == inside
+    assert commands == ["ls-tree"] * 2 * len(asked)
+    assert ours.keys() == {
+        ACTION, "vault", "vault/actions", "README.md", f"{deep}/f", deep, "vault/actions.x",
+    }  # fmt: skip
+
+
 def test_nothing_is_left_of_what_was_pushed(
     repo: OpsRepo, tmp_path: Path, commands: list[str]
 ) -> None:
@@ -90,6 +116,7 @@ def test_a_directory_too_large_for_memory_is_left_to_git(
     repo: OpsRepo, remote: GitRemote, commands: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(by_trees, "READ_LIMIT", 10)
+    monkeypatch.setattr(reader, "_SMALL_TREE", 10)
     repo.publish([RESULT], message="Result of x")
     assert commands == ["ls-tree", "fast-import", "push"]
     assert remote.git("show", f"main:{RESULT.path}") == "{}"
