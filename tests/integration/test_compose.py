@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
+import tenacity
 
 from dispatcher.devservers.nomad_forget import forget
 from dispatcher.errors import Exit, Misconfigured
@@ -20,6 +23,10 @@ from tests.servers.nomad import Nomad
 from tests.support.cli_process import disinto
 
 ROOT = Path(__file__).parents[2]
+
+patiently = tenacity.retry(
+    stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.1), reraise=True
+)
 
 
 @pytest.fixture
@@ -77,6 +84,49 @@ def test_set_up_leaves_a_dispatcher_that_can_serve(environ: dict[str, str], tmp_
     assert served.code == 0, served
     told = disinto("status", "--json", env=own).out
     assert '"succeeded"' in told
+    page_shows_it(folder, own)
+
+
+def page_shows_it(folder: Path, environ: dict[str, str]) -> None:
+    """The service ``page``, with the settings that ``compose.yaml`` gives it: its tokens are enough, and no more."""
+    own = {
+        **environ,
+        "DISINTO_STATE_DIR": str(folder.parent / "page"),
+        "DISINTO_VAULT__TOKEN_FILE": str(folder / "page.vault.token"),
+        "DISINTO_NOMAD__TOKEN_FILE": str(folder / "page.nomad.token"),
+    }
+    words = (sys.executable, "-m", "dispatcher", "web", "--print", "--port", "0")
+    with subprocess.Popen(words, env=own, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            link = process.stdout.readline().strip()
+            with httpx.Client(base_url=link.partition("/enter/")[0], timeout=30) as client:
+                client.get(link, headers={"Accept": "text/html"})
+                assert listed(client) == ["succeeded"]
+                checks = diagnosed(client)
+                assert {name for name, state in checks.items() if state == "failed"} == set(), (
+                    checks
+                )
+                assert checks["vault: least rights of the web page"] == "ok"
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(30)
+
+
+@patiently
+def listed(client: httpx.Client) -> list[str]:
+    """The verdicts of all runs, once there are any."""
+    results = client.get("/overview.json").json()["results"]
+    assert results
+    return [each["action"]["verdict"] for each in results]
+
+
+@patiently
+def diagnosed(client: httpx.Client) -> dict[str, str]:
+    """The states of the page's own checks by their names, once they have ended."""
+    shown = client.get("/doctor.json").json()
+    assert shown["ended_at"]
+    return {check["name"]: check["state"] for check in shown["checks"]}
 
 
 @pytest.mark.needs("nomad", "bao", "git")

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 import tenacity
 
+from dispatcher.engines.base import Stream
+from dispatcher.page import run_log, run_output
 from dispatcher.page.language import NAMES
 from dispatcher.page.routing import all_pages
+from dispatcher.page.run_log import PIECE
+from dispatcher.page.run_output import TAIL_BYTES
 from tests.servers.axe import source, violations
 from tests.servers.browser import browser
 from tests.support.page_gallery import PLANTED, Gallery, gallery
 from tests.support.screenshots import show_as
+from tests.unit.test_page_run_log import Engine, Ledger
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -136,6 +142,34 @@ def test_no_page_is_wider_than_a_phone(shown: Gallery, chrome: Chrome, code: str
         assert wide == []
     finally:
         chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.thorough
+def test_a_log_of_100_mb_does_not_fill_the_browser(
+    shown: Gallery, chrome: Chrome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end is shown, then what is written, and what is far above is forgotten."""
+    line = b"x" * 63 + b"\n"
+    engine = Engine(stdout=line * (100 * 2**20 // len(line)) + b"line 0\n")
+    monkeypatch.setattr(run_output, "_ledger", lambda _: Ledger())
+    monkeypatch.setattr(run_output, "_scheduler", lambda _: engine)
+    monkeypatch.setattr(run_log, "POLL_S", 0.05)
+    chrome.get(f"{shown.origin}/actions/run-1")
+
+    @tenacity.retry(stop=tenacity.stop_after_delay(60), wait=tenacity.wait_fixed(0.1), reraise=True)
+    def ends_with(text: str) -> int:
+        script = "const said = document.getElementById('stdout').textContent; return [said.length, said.slice(-9)]"
+        size, end = chrome.execute_script(script)
+        assert end.endswith(f"{text}\n")
+        return int(size)
+
+    sizes = [ends_with("line 0")]
+    for number in range(1, 9):
+        engine.data[Stream.STDOUT] += line * 3_500 + f"line {number}\n".encode()
+        sizes.append(ends_with(f"line {number}"))
+    assert sizes[0] < 2 * TAIL_BYTES
+    assert sum(b - a for a, b in pairwise(sizes)) < 8 * 3_500 * len(line), "it did forget"
+    assert max(sizes) < 1_500_000 + PIECE
 
 
 @pytest.mark.needs("axe")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import tenacity
-from selenium.webdriver import ActionChains
+from selenium.webdriver import ActionChains, Keys
 
 from dispatcher.page.app import build_app
 from dispatcher.page.board import board
@@ -69,15 +69,22 @@ WATCHED = """
 """Counts in the browser how many timers have run, and how many pages were fetched."""
 
 
-@contextmanager
-def watched(tmp_path: Path) -> Iterator[tuple[Live, Chrome]]:
-    """The overview in a browser; nothing runs."""
-    with served(tmp_path) as (link, live), browser(tmp_path / "profile") as chrome:
-        chrome.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCHED})
+@pytest.fixture(scope="module")
+def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with browser(tmp_path_factory.mktemp("profile")) as driver:
+        driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCHED})
+        yield driver
+
+
+@pytest.fixture
+def live(tmp_path: Path, chrome: Chrome) -> Iterator[Live]:
+    """What the overview follows, which the browser shows; nothing runs."""
+    with served(tmp_path) as (link, live):
         announce(tmp_path, live)
         chrome.get(link)
         assert "Nothing runs." in chrome.page_source
-        yield live, chrome
+        yield live
+        chrome.get("about:blank")
 
 
 def announce(tmp_path: Path, live: Live, *names: str) -> None:
@@ -100,7 +107,7 @@ def counts(chrome: Chrome, what: str, more_than: int) -> None:
 
 
 def test_a_change_while_the_page_is_on_its_way_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, live: Live, chrome: Chrome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is on its way is older than the change."""
     asked, goes_on = threading.Event(), threading.Event()
@@ -113,53 +120,72 @@ def test_a_change_while_the_page_is_on_its_way_is_shown(
         return shown
 
     monkeypatch.setattr(overview, "board", held)
-    with watched(tmp_path) as (live, chrome):
-        announce(tmp_path, live, "first")
-        try:
-            assert asked.wait(60)
-            timers = chrome.execute_script("return window.timers")
-            announce(tmp_path, live, "first", "second")
-            counts(chrome, "timers", timers)  # it would have asked again now
-        finally:
-            goes_on.set()
-        lists(chrome, "first", "second")
-
-
-def test_what_is_pressed_stays_until_it_is_released(tmp_path: Path) -> None:
-    with watched(tmp_path) as (live, chrome):
-        announce(tmp_path, live, "first")
-        lists(chrome, "first")
-        link = chrome.find_element("css selector", "#open tbody a")
-        ActionChains(chrome).click_and_hold(link).perform()
-        fetched = chrome.execute_script("return window.fetched")
+    announce(tmp_path, live, "first")
+    try:
+        assert asked.wait(60)
+        timers = chrome.execute_script("return window.timers")
         announce(tmp_path, live, "first", "second")
-        counts(chrome, "fetched", fetched)
-        ActionChains(chrome).release().perform()
-
-        @patiently
-        def followed() -> None:
-            assert chrome.current_url.endswith("/actions/first")
-
-        followed()
+        counts(chrome, "timers", timers)  # it would have asked again now
+    finally:
+        goes_on.set()
+    lists(chrome, "first", "second")
 
 
-def test_it_renews_itself(tmp_path: Path) -> None:
-    with served(tmp_path) as (link, live), browser(tmp_path / "profile") as chrome:
-        _write(tmp_path, _overview())
-        live.look()
-        chrome.get(link)
-        assert "Nothing runs." in chrome.page_source
-        hostile = OpenAction(id="new-run", state=State.RUNNING, reason=MARKUP, formula=MARKUP)
-        _write(tmp_path, _overview(open=(hostile,)))
-        live.look()
+def test_what_is_pressed_stays_until_it_is_released(
+    tmp_path: Path, live: Live, chrome: Chrome
+) -> None:
+    announce(tmp_path, live, "first")
+    lists(chrome, "first")
+    link = chrome.find_element("css selector", "#open tbody a")
+    ActionChains(chrome).click_and_hold(link).perform()
+    fetched = chrome.execute_script("return window.fetched")
+    announce(tmp_path, live, "first", "second")
+    counts(chrome, "fetched", fetched)
+    ActionChains(chrome).release().perform()
 
-        @patiently
-        def shown() -> None:
-            row = chrome.find_element("css selector", "#open tbody tr")
-            assert "new-run" in row.text
-            assert "<script>alert(1)</script>" in row.text
+    @patiently
+    def followed() -> None:
+        assert chrome.current_url.endswith("/actions/first")
 
-        shown()
-        assert not chrome.find_elements("css selector", "#open script, #open img")
-        errors = [each for each in chrome.get_log("browser") if each["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
-        assert errors == []
+    followed()
+
+
+def test_the_keyboard_stays_where_it_is(tmp_path: Path, live: Live, chrome: Chrome) -> None:
+    """It gets to the content at once, to a run, and is still there when the page has renewed itself."""
+    announce(tmp_path, live, "first")
+    lists(chrome, "first")
+    chrome.execute_script("document.activeElement.blur(); document.body.focus()")
+    ActionChains(chrome).send_keys(Keys.TAB, Keys.ENTER).perform()
+    assert chrome.switch_to.active_element.get_attribute("id") == "main"
+    for _ in range(20):
+        ActionChains(chrome).send_keys(Keys.TAB).perform()
+        if chrome.switch_to.active_element.text == "first":
+            break
+    announce(tmp_path, live, "first", "second")
+    lists(chrome, "first", "second")
+    assert chrome.switch_to.active_element.text == "first"
+    ActionChains(chrome).send_keys(Keys.ENTER).perform()
+
+    @patiently
+    def followed() -> None:
+        assert chrome.current_url.endswith("/actions/first")
+
+    followed()
+
+
+def test_it_renews_itself(tmp_path: Path, live: Live, chrome: Chrome) -> None:
+    chrome.get_log("browser")  # type: ignore[no-untyped-call]  # what it said before
+    hostile = OpenAction(id="new-run", state=State.RUNNING, reason=MARKUP, formula=MARKUP)
+    _write(tmp_path, _overview(open=(hostile,)))
+    live.look()
+
+    @patiently
+    def shown() -> None:
+        row = chrome.find_element("css selector", "#open tbody tr")
+        assert "new-run" in row.text
+        assert "<script>alert(1)</script>" in row.text
+
+    shown()
+    assert not chrome.find_elements("css selector", "#open script, #open img")
+    errors = [each for each in chrome.get_log("browser") if each["level"] == "SEVERE"]  # type: ignore[no-untyped-call]
+    assert errors == []
