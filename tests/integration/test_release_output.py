@@ -84,7 +84,7 @@ def test_endless_output(stage: ReleaseStage) -> None:
         (b"# schl\xfcssel\nKEY=other-secret-here\n", ("other-secret-here",)),
         (b"KEY=one-part\\\n-and-another\n", ("one-part-and-another",)),
         (b"KEY=with\xe2\x80\xa8separator\n", ("with\u2028separator",)),
-        (b"DATABASE_URL=postgresql://u:p4ss%2Fw0rd@h/db\n", ("p4ss%2Fw0rd", "p4ss/w0rd")),
+        (b"DATABASE_URL=postgresql://u:p4ss%2Fw0rd@h/db\n", ("p4ss%2Fw0rd",)),
     ],
 )
 def test_values_are_masked_as_systemd_reads_them(
@@ -94,7 +94,8 @@ def test_values_are_masked_as_systemd_reads_them(
 
     (tmp_path / "env").write_bytes(env)
     secrets = secrets_in([tmp_path / "env"])
-    assert [secrets.redact_text(text)[:9] for text in printed] == ["[redacted"] * len(printed)
+    name = env.split(b"=")[0].split(b"\n")[-1].decode()
+    assert {secrets.redact_text(text) for text in printed} == {f"[redacted:{name}]"}
 
 
 def test_files_with_different_values_of_one_name(tmp_path: Path) -> None:
