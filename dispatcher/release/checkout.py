@@ -180,10 +180,7 @@ class Checkout:
 
         Args:
             rewrite: write every file anew, because files may have been lost in a power cut.
-            leftovers: files that git does not track and cannot remove are no failure.
-
-        Returns:
-            Those files.
+            leftovers: files that git does not track and cannot remove are no failure; they are returned.
 
         Raises:
             Dirty: something could not be removed or changed; names the files.
@@ -208,10 +205,12 @@ class Checkout:
                 failure = error
         changed, untracked = self._changed(), self._untracked()
         exact = not changed and self.head() == commit
+        if exact and untracked and not leftovers:
+            raise self._still_dirty(untracked, commit)
         if failure is not None and not (exact and leftovers):
             raise failure
-        if not exact or (untracked and not leftovers):
-            raise self._still_dirty([*changed, *untracked], commit)
+        if not exact:
+            raise self._still_dirty(changed, commit)
         return untracked
 
     def head(self) -> str:

@@ -94,21 +94,19 @@ def test_what_was_changed_in_the_checkout_is_cleaned(shop: ShopMachine) -> None:
 
 
 def test_what_git_cannot_clean_is_named_until_a_person_removes_it(shop: ShopMachine) -> None:
-    """The services are left alone meanwhile."""
+    """The services are left alone meanwhile, and so is the safe commit's code."""
     number, commit = shop.served()
     invocation = shop.machine.property("shop-backend.service", "InvocationID")
-    shop.machine.run("git", "init", "-q", f"{SRC}/nested", user="deploy")
-    shop.machine.run("touch", f"{SRC}/nested/file", user="deploy")
+    shop.machine.write(f"{SRC}/left/file", "of root")
     good = shop.change(number + 1)
     assert shop.failed(good) == "checkout"
     shop.machine.await_(
-        lambda: shop.idle() and shop.status["last"]["outcome"] == "broken", "the outcome"
+        lambda: shop.idle() and shop.status["last"]["outcome"] == "rolled-back", "the outcome"
     )
-    assert "has changes that git cannot remove: nested/" in shop.status["last"]["message"]
+    assert "has changes that git cannot remove: left/" in shop.status["last"]["message"]
     assert shop.served() == (number, commit)
     assert shop.machine.property("shop-backend.service", "InvocationID") == invocation
-    shop.machine.run("rm", "-r", f"{SRC}/nested")
-    shop.machine.await_(lambda: shop.status["last"]["outcome"] == "rolled-back", "the repair")
+    shop.machine.run("rm", "-r", f"{SRC}/left")
     shop.deploy()
     shop.on(number + 1, good)
 
