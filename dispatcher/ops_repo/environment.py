@@ -48,7 +48,7 @@ _CONFIG: Mapping[str, str] = {
     "core.compression": "1",
     # The clone can be rebuilt at any time, so objects are not synced to disk. Its refs are: one of
     # them is part of the record of what ran.
-    "core.fsync": "none,reference",
+    "core.fsync": "reference,-objects,-derived-metadata",
     "core.logAllRefUpdates": "false",
     "core.quotePath": "false",
     "fastimport.unpackLimit": "100",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,37 @@ def test_entries_are_looked_up_without_a_process_as_git_finds_them(
     assert ours.keys() == {
         ACTION, "vault", "vault/actions", "README.md", f"{deep}/f", deep, "vault/actions.x",
     }  # fmt: skip
+
+
+def test_refs_are_synced_and_objects_are_not(
+    repo: OpsRepo, remote: GitRemote, tmp_path: Path
+) -> None:
+    """The clone can be rebuilt, but for what one of its refs says."""
+    clone: Clone = repo._clone
+    new = remote.commit({"vault/actions/y.toml": b"y"})
+
+    def synced(name: str, *args: str, **config: str) -> bool:
+        trace = tmp_path / name
+        environment = clone.git.environment(config) | {"GIT_TRACE2_EVENT": str(trace)}
+        subprocess.run(
+            ["git", f"--git-dir={clone.path}", *args],
+            env=environment,
+            check=True,
+            capture_output=True,
+        )
+        return "hardware-flush" in trace.read_text()
+
+    fetched = synced(
+        "fetch",
+        "fetch-pack",
+        "-q",
+        str(remote.path),
+        "refs/heads/main",
+        **{"fetch.unpackLimit": "1000"},
+    )
+    assert clone.objects.has_commit(new)
+    assert not fetched
+    assert synced("ref", "update-ref", "refs/disinto/seen", new)
 
 
 def test_nothing_is_left_of_what_was_pushed(
