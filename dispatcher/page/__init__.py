@@ -15,9 +15,11 @@ catalogues, ``formatting`` dates and numbers, ``words`` the terms that data is s
 errors, for people and for programs (RFC 9457). ``serving`` runs it all on a socket. ``probe`` is the health
 check of a container that does.
 
-``index`` lists all runs that are in git, by ``index_queries``, and ``live`` keeps it up to date and follows the status file of
+``index`` lists all runs that are in git, by ``index_queries``, and ``live`` keeps it up to date and follows
+the status file of
 ``serve``; ``board`` is what the overview shows of both, with its ``chart``. ``account`` is all about one
-action, ``run_log`` its output, and ``acting`` sends what a person asks for.
+action, ``run_log`` its output, rendered once for all by ``run_output``, and ``acting`` sends what a person asks
+for.
 ``inventory_list`` is what exists, and ``background`` does what takes longer than a request may.
 ``action_form`` is the form of a new action, and ``preview`` what is shown before it is sent.
 
