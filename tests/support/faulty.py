@@ -117,7 +117,7 @@ def main(config: Path, fatal: str, *, freeze: bool) -> None:
         ),
     )
     # What no seam shows: the two halves of a publish, and of a dispatch on Nomad.
-    Committer.commit = around("commit", Committer.commit)
+    Committer.of_batch = around("commit", Committer.of_batch)
     BranchPush.push = around("push", BranchPush.push)
     BranchPush.push_with = around("push", BranchPush.push_with)
     OutputRefs.push_alone = around("push of output", OutputRefs.push_alone)
