@@ -42,10 +42,10 @@ def ends(scene: Scene, found: Found) -> None:
 
 @pytest.fixture
 def stage(forge: Forgejo, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    stage = Stage.build(forge, tmp_path)
+    scene, stage = request.getfixturevalue("scene"), Stage.build(forge, tmp_path)
     yield stage
     if (directory := os.environ.get("DISINTO_RECORD")) and stage.recording.decision:
-        stage.recording.save(Path(directory) / f"{request.getfixturevalue('scene').name}.json")
+        stage.recording.save(Path(directory) / f"{scene.name}.json")
 
 
 @pytest.mark.needs("forgejo", "git")
