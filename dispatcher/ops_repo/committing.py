@@ -8,6 +8,7 @@ depend on what lies elsewhere (in ``vault/done``). Files are added and removed w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from dispatcher.ops_repo import by_trees
 from dispatcher.ops_repo.batch import Batch, paths_checked
@@ -35,7 +36,7 @@ class Committer:
     ) -> str:
         """Commit files that are not there yet; returns the hash."""
         new = paths_checked(files)
-        return self._commit(
+        return self.commit(
             base, added(new), message, fds, lambda: stored(self._clone, new, like=base)
         )
 
@@ -46,8 +47,7 @@ class Committer:
         gone = [file.path for file in replacing if file.path in batch.there]
         attached = [file for file in batch.attached if not file.removed]
         written = (*batch.files, *attached)
-        commit = self.commit if batch.moved else self._commit
-        return commit(
+        return self.commit(
             batch.base,
             [*self._moved(batch), *map(removed, (*batch.cleared, *gone)), *added(written)],
             _explained(message, batch.replaced),
@@ -58,29 +58,8 @@ class Committer:
                 **{file.path: None for file in (*batch.removed, *batch.attached)},
                 **stored(self._clone, written, like=batch.base),
             },
+            by_git=bool(batch.moved),
         )
-
-    def _commit(
-        self,
-        base: str,
-        stream: Iterable[bytes],
-        message: str,
-        fds: Sequence[int],
-        changes: Callable[[], Mapping[str, Entry | None]],
-    ) -> str:
-        """As ``commit``, and without a process if the directories are of a usual size."""
-        who = author(self._git.settings)
-        try:
-            return by_trees.commit(
-                self._clone,
-                base,
-                changes(),
-                message=message,
-                who=who,
-                limit=by_trees.READ_LIMIT,
-            )
-        except by_trees.TooManyNames:
-            return self.commit(base, stream, message, fds, changes)
 
     def commit(
         self,
@@ -89,13 +68,29 @@ class Committer:
         message: str,
         fds: Sequence[int],
         changes: Callable[[], Mapping[str, Entry | None]],
+        *,
+        by_git: bool = False,
     ) -> str:
-        """Make a commit on ``base`` from fast-import's file commands; returns its hash.
+        """Make a commit on ``base``; returns its hash. No process is needed if the directories are of a
+        usual size.
 
         Args:
-            changes: the same as entries by path; called if fast-import cannot read the base.
+            stream: fast-import's file commands.
+            changes: the same as entries by path.
+            by_git: whether to use fast-import in any case in which it can read the base.
         """
         settings = self._git.settings
+        who = author(settings)
+        if not by_git:
+            with suppress(by_trees.TooManyNames):
+                return by_trees.commit(
+                    self._clone,
+                    base,
+                    changes(),
+                    message=message,
+                    who=who,
+                    limit=by_trees.READ_LIMIT,
+                )
         try:
             done = self._git.run(
                 self._clone.path,
@@ -111,7 +106,6 @@ class Committer:
         except GitFailed as failed:
             if not by_trees.is_needed(failed):
                 raise
-            who = author(settings)
             return by_trees.commit(
                 self._clone, base, changes(), message=message, who=who, limit=None
             )

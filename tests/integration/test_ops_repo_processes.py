@@ -200,7 +200,7 @@ def test_the_tree_is_the_one_that_git_makes(
         gone = dice.sample(there[:-1], k=min(2, len(there) - 2))
         with clone.lock.held() as fds:
             by_git = Committer(clone).commit(
-                base, [*map(removed, gone), *added(new)], "m\n", fds, dict
+                base, [*map(removed, gone), *added(new)], "m\n", fds, dict, by_git=True
             )
             ours = by_trees.commit(
                 clone,
