@@ -152,11 +152,11 @@ class Scheduler(Protocol):
         ...
 
     def told(self, notice: bytes) -> bool:
-        """Take a runner's notice that its run has ended, so that the next ``observe`` reads its outcome;
-        quick, and calls nobody.
+        """Take a runner's notice that its run has ended, so that the next ``observe`` reads its outcome.
+        Does not block.
 
         Args:
-            notice: what somebody sent; see ``runner.end_notice``.
+            notice: as it was received; see ``runner.end_notice``.
 
         Returns:
             Whether it is from the runner of a run in flight.

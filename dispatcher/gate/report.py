@@ -124,7 +124,7 @@ class ForgeReporter:
             self._first_head = commit
 
     def _came_since(self, decision: Decision) -> bool:
-        """Whether the commit came to the branch while this dispatcher leads, so that nobody else can have
+        """Whether the commit came to the branch while this dispatcher leads, so that no other can have
         reported about it. Around the beginning, the forge's clock is not trusted with that.
         """
         after_s = decision.landed_at - self._since

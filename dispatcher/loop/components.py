@@ -53,7 +53,7 @@ class Reporter(EndReporter, Protocol):
         ...
 
     def leads_from(self, commit: str) -> None:
-        """Note the first head (hex) of this term: nobody else reports about what came later."""
+        """Note the first head (hex) of this term: no other dispatcher reports about what came later."""
         ...
 
     def report_queued(self, queued: Sequence[Queued]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from dispatcher.ops_repo.failure import GitFailed
 
 _TRIES = 10
-"""Attempts to make a directory before somebody else removes it because it is empty."""
+"""Attempts to make a directory before another process removes it because it is empty."""
 
 
 def put(git_dir: Path, name: str, value: str, *, sync: bool = False) -> None:
@@ -63,7 +63,7 @@ def remove(git_dir: Path, name: str, *, below: str) -> None:
 
 
 def _locked(lock: Path) -> int:
-    """The lock file, made anew."""
+    """Create the lock file; returns its descriptor."""
     for _ in range(_TRIES):
         lock.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):

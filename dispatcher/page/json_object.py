@@ -1,4 +1,4 @@
-"""A JSON object that somebody sent, read so that nothing which is made of it can fail by its form. Pure."""
+"""Reads a JSON object from a request, and refuses what later code could fail on. Pure."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ TITLES: Mapping[int, str] = {
 REMEDIES: Mapping[int, str] = {
     400: mark("Correct the request, and send it again."),
     401: mark("Log in. A program sends a token of the forge, or the cookie of a session."),
-    403: mark("Ask whoever administers the ops repo for the right to do it."),
+    403: mark("Ask an administrator of the ops repo for the right to do it."),
     404: mark("Check the address, or begin at the overview."),
     405: mark("What can be asked for here is described at /openapi.json."),
     408: mark("Send it again over a faster connection."),

@@ -156,7 +156,7 @@ class RunLog:
 
 
 class RunLogs:
-    """The logs of the runs that somebody follows. Used on the event loop only."""
+    """The logs of the runs that are being followed. Used on the event loop only."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
