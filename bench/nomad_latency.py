@@ -19,13 +19,10 @@ GOAL_S = 0.4
 def measure(stage: Stage, *, actions: int = ACTIONS) -> list[Figure]:
     """As ``bench.latency``, with the report of the end in between."""
     (port,) = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
     with agent() as server:
-        with scene_on(stage, server) as scene:
+        with scene_on(stage, server, nomad={"listener_url": ""}) as scene:
             by_events = latency.figure("nomad_latency", scene, actions, goal_s=GOAL_S)
-        with scene_on(
-            stage, server, nomad={"listener_url": url}, http={"listen": url.removeprefix("http://")}
-        ) as scene:
+        with scene_on(stage, server, http={"listen": f"127.0.0.1:{port}"}) as scene:
             by_notices = latency.figure("nomad_latency", scene, actions, goal_s=GOAL_S)
-    what = f"{by_notices.what}, with `[nomad] listener_url`"
-    return [by_events, replace(by_notices, what=what)]
+    what = f'{by_events.what}, with `[nomad] listener_url = ""`'
+    return [by_notices, replace(by_events, what=what)]

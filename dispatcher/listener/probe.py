@@ -13,11 +13,9 @@ from collections.abc import Mapping
 
 from dispatcher.errors import DisintoError, reason_of
 from dispatcher.settings import load_settings
+from dispatcher.settings.addresses import reached_at
 
 TIMEOUT_S = 5.0
-
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - nothing is bound
-"""Addresses to listen on that nobody can connect to, and where to connect instead."""
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
@@ -28,9 +26,7 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
         return _unhealthy(str(error))
     if not listen:
         return 0
-    host, _, port = listen.rpartition(":")
-    host = host.strip("[]")
-    connection = http.client.HTTPConnection(ANYWHERE.get(host, host), int(port), timeout=TIMEOUT_S)
+    connection = http.client.HTTPConnection(reached_at(listen), timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/healthz")
         answer = connection.getresponse()

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]", "": "127.0.0.1"}  # noqa: S104 - nothing is bound
+"""Addresses to listen on to which no connection is possible, and where to connect instead."""
+
+
+def reached_at(listen: str) -> str:
+    """host:port at which this machine reaches what listens on ``listen``."""
+    host, _, port = listen.rpartition(":")
+    return f"{_ANYWHERE.get(host, host)}:{port}"
+
 
 def has_password(address: str) -> bool:
     """Whether an address contains a password."""

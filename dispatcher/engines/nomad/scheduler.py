@@ -106,7 +106,7 @@ class NomadScheduler:
                 run may be submitted again; after ``placement_wait_s`` it is ``unplaceable``.
         """
         nomad = of_class(self._settings, spec.job_class)
-        spec = replace(spec, listener_url=nomad.listener_url)
+        spec = replace(spec, listener_url=nomad.told_at(self._settings.http.listen))
         fitting, payload = self._fit(spec, grant, nomad)
         if fitting.mounts and nomad.driver is NomadDriver.RAW_EXEC:
             raise CannotSubmit(

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
 from dispatcher.model.mounts import Mount
-from dispatcher.settings.addresses import is_http
+from dispatcher.settings.addresses import is_http, is_loopback, reached_at
 from dispatcher.settings.jobs import class_names, class_settings
 from dispatcher.settings.models import Settings
 from dispatcher.settings.section import (
@@ -30,6 +31,10 @@ from dispatcher.toml.source import quoted
 class NomadDriver(StrEnum):
     DOCKER = "docker"
     RAW_EXEC = "raw_exec"
+
+
+AUTO = "auto"
+"""``listener_url`` follows from the other settings."""
 
 
 class NomadSettings(EngineSection):
@@ -63,9 +68,10 @@ class NomadSettings(EngineSection):
         "raw_exec.",
     )
     listener_url: str = Field(
-        default="",
+        default=AUTO,
         description="Where runners reach [http] listen, such as http://192.0.2.5:8480: they then say "
-        "when a formula has ended, which Nomad does 0.4 s later. Empty: they do not.",
+        "when a formula has ended, which Nomad does 0.4 s later. Empty: they do not. auto: at "
+        "[http] listen, if addr is on loopback and runners have this machine's network.",
     )
     network_mode: str = Field(default="host", description="Docker network mode of runners.")
     datacenters: tuple[str, ...] = Field(default=("*",), description="Where jobs may be placed.")
@@ -147,7 +153,7 @@ class NomadSettings(EngineSection):
             remedy = "Make it larger, or 0 for none"
             what = "memory_max_mb is smaller than memory_mb"
             yield wrong(what, name, "memory_max_mb", remedy=remedy)
-        if self.listener_url and not is_http(self.listener_url):
+        if self.listener_url not in ("", AUTO) and not is_http(self.listener_url):
             remedy = 'Write for example listener_url = "http://192.0.2.5:8480"'
             what = f"listener_url is {quoted(self.listener_url)}, which is no http:// address"
             yield wrong(what, name, "listener_url", remedy=remedy)
@@ -177,6 +183,18 @@ class NomadSettings(EngineSection):
         """See ``EngineSection``."""
         carries = "the token and wrapped grants"
         return (Address(key="addr", value=self.addr, carries=carries, may_be_socket=True),)
+
+    def told_at(self, listen: str) -> str:
+        """Where runners say that their formula has ended; "" for nowhere.
+
+        Args:
+            listen: where ``serve`` listens, host:port; "" for nowhere.
+        """
+        if self.listener_url != AUTO:
+            return self.listener_url
+        is_here = is_loopback(urlsplit(self.addr).hostname or "")
+        has_network = self.driver is NomadDriver.RAW_EXEC or self.network_mode == "host"
+        return f"http://{reached_at(listen)}" if listen and is_here and has_network else ""
 
     def workload_identity(self) -> WorkloadIdentity:
         """See ``EngineSection``."""
