@@ -224,7 +224,17 @@ def _root(clone: Clone, commit: str) -> str:
 
 def _entry(raw: bytes) -> Entry:
     mode, _, rest = raw.partition(b" ")
-    return Entry(mode=int(mode, 8), oid=rest.partition(b"\0")[2].hex())
+    return Entry(mode=_canonical(int(mode, 8)), oid=rest.partition(b"\0")[2].hex())
+
+
+def _canonical(mode: int) -> int:
+    """The mode as which git reads one of a tree: git's own programs write no others, but any may be pushed,
+    and what ``git fsck`` says of them is only a warning (git 2.39.5, ``canon_mode``).
+    """
+    kind = mode & 0o170000
+    if kind == 0o100000:
+        return 0o100755 if mode & 0o100 else 0o100644
+    return kind if kind in (TREE_MODE, 0o120000) else 0o160000
 
 
 def _raw(name: bytes, entry: Entry) -> bytes:
@@ -235,7 +245,7 @@ def _order(raw: bytes) -> bytes:
     """What git sorts entries by: the name, of a directory with a slash."""
     mode, _, rest = raw.partition(b" ")
     name = rest.partition(b"\0")[0]
-    return name + b"/" if int(mode, 8) == TREE_MODE else name
+    return name + b"/" if _canonical(int(mode, 8)) == TREE_MODE else name
 
 
 def _written(clone: Clone, entries: Sequence[bytes], *, like: str) -> str:
