@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
@@ -14,6 +15,11 @@ from dispatcher.ops_repo.refs import PUSH
 from dispatcher.ops_repo.refusals import PushRefused, Why, refusal
 
 _PUSHES = itertools.count(1)
+
+_PROCESS = secrets.token_hex(8)
+"""Part of the names of our refs while they are pushed. Everything below such a name is pushed, and a process
+that is killed leaves it: in a container, the next one has the same process id.
+"""
 
 
 class LostRace(Exception):
@@ -78,7 +84,7 @@ class Pusher:
         anybody may push, ``refs/heads/main`` would be ambiguous and every push refused. The right
         side of a pattern is the whole name.
         """
-        space = f"{PUSH}{os.getpid()}-{next(_PUSHES)}"
+        space = f"{PUSH}{os.getpid()}-{_PROCESS}-{next(_PUSHES)}"
         refs, exact = {}, []
         for refspec in refspecs:
             value, _, target = refspec.rpartition(":")

@@ -77,7 +77,7 @@ class Refs:
 
     def set_all(self, refs: Mapping[str, str]) -> None:
         """Set these refs of ``PUSH`` unconditionally, without syncing them to the disk; those with "" are
-        removed. Starts no process.
+        removed. Starts no process, unless somebody packed them meanwhile (``git gc``).
 
         A clone that has a broken ref after a power cut is rebuilt.
         """
@@ -87,6 +87,8 @@ class Refs:
                     ref_files.put(self._path, name, value)
                 else:
                     ref_files.remove(self._path, name, below=PUSH)
+                    if self.value(name):
+                        self._git.run(self._path, "update-ref", "--no-deref", "-d", name)
 
     def commit(self, name: str) -> str:
         """The commit that a ref names; "" if it names none, or one that the clone lacks."""
