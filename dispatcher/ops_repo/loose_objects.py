@@ -22,9 +22,13 @@ NULL = "0" * 40
 _LEVEL = 1
 _SHA1_DIGITS = 40
 
+_TRIES = 10
+"""Attempts to make a directory before git removes it because it is empty, as it does when it packs."""
+
 
 def write(git_dir: Path, kind: str, data: bytes, *, like: str) -> str:
-    """Write an object, unless it is there; returns its hash.
+    """Write an object; returns its hash. A file that is there is replaced: it may have been written before a
+    power cut and be empty, or be about to be pruned because it is old.
 
     Args:
         kind: ``blob``, ``tree`` or ``commit``.
@@ -38,9 +42,7 @@ def write(git_dir: Path, kind: str, data: bytes, *, like: str) -> str:
     oid = hashlib.new(algorithm, whole, usedforsecurity=False).hexdigest()
     file = git_dir / "objects" / oid[:2] / oid[2:]
     try:
-        if not file.exists():
-            file.parent.mkdir(exist_ok=True)
-            _place(file, zlib.compress(whole, _LEVEL))
+        _place(file, zlib.compress(whole, _LEVEL))
     except OSError as error:
         why = f"unable to write loose object file {file}: {error.strerror or error}"
         raise GitFailed("hash-object", 128, why) from error
@@ -61,7 +63,7 @@ def make_repository(git_dir: Path) -> None:
 
 def _place(file: Path, content: bytes) -> None:
     """Write a file completely, or not at all. What a crash leaves has the name of git's own leftovers."""
-    descriptor, unfinished = tempfile.mkstemp(prefix="tmp_obj_", dir=file.parent)
+    descriptor, unfinished = _unfinished(file.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
@@ -71,3 +73,12 @@ def _place(file: Path, content: bytes) -> None:
         with suppress(OSError):
             Path(unfinished).unlink()
         raise
+
+
+def _unfinished(directory: Path) -> tuple[int, str]:
+    """Create a temporary file; returns its descriptor and name."""
+    for _ in range(_TRIES):
+        directory.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            return tempfile.mkstemp(prefix="tmp_obj_", dir=directory)
+    raise FileNotFoundError(2, "its directory is removed again and again", str(directory))
