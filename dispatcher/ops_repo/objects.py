@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,8 @@ from dispatcher.ops_repo.records import is_oid
 CHUNK = 400
 """Requests written before their answers are read; they fit the pipe, so that neither side waits
 for the other."""
+
+_COMPLAINTS_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class Objects:
         self._git_dir = git_dir
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] | None = None
         self._folder = 0
 
     def info(self, names: Sequence[str]) -> list[ObjectInfo | None]:
@@ -80,6 +84,9 @@ class Objects:
         if self._process is not None:
             end_group(self._process)
             self._process = None
+        if self._errors is not None:
+            self._errors.close()
+            self._errors = None
 
     @contextmanager
     def _conversation(self) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
@@ -98,8 +105,8 @@ class Objects:
                 assert process.stdout is not None  # noqa: S101
                 yield process.stdin, process.stdout
             except (EOFError, BrokenPipeError) as ended:
-                text = process.stderr.read().decode("utf-8", "replace") if process.stderr else ""
                 code = process.wait()
+                text = self._complaints()
                 self._end()
                 raise GitFailed("cat-file", code, text or "unable to read objects") from ended
             except BaseException:
@@ -109,6 +116,13 @@ class Objects:
             finally:
                 watch.cancel()
 
+    def _complaints(self) -> str:
+        """The beginning of what git wrote to its standard error."""
+        if self._errors is None:
+            return ""
+        self._errors.seek(0)
+        return self._errors.read(_COMPLAINTS_BYTES).decode("utf-8", "replace")
+
     def _inode(self) -> int:
         try:
             return self._git_dir.stat().st_ino
@@ -116,11 +130,14 @@ class Objects:
             return 0
 
     def _start(self) -> subprocess.Popen[bytes]:
+        # Not a pipe: of a damaged clone git has more to say than fits one before it answers.
+        with suppress(OSError):  # no space
+            self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
         return subprocess.Popen(
             ["git", f"--git-dir={self._git_dir}", "cat-file", "--batch-command"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self._errors or subprocess.DEVNULL,
             env=self._git.environment(),
             cwd="/",
             start_new_session=True,
