@@ -22,11 +22,16 @@ from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.fetching import Fetcher
 from dispatcher.ops_repo.git import Git
 from dispatcher.ops_repo.objects import Objects
-from dispatcher.ops_repo.refs import HEAD, SEEN, SEEN_LOST, Refs
+from dispatcher.ops_repo.refs import HEAD, PUSH, SEEN, SEEN_LOST, Refs
 from dispatcher.ops_repo.upkeep import Upkeep
 
 MEND_PAUSE_S = 60.0
 """Seconds in which the same failure does not rebuild the clone twice."""
+
+PUSH_LEFTOVER_S = 86_400.0
+"""Age in seconds at which refs of a push count as left by a killed process: one that lost objects by a
+power cut would keep the clone from being packed well.
+"""
 
 
 class Clone:
@@ -125,6 +130,10 @@ class Clone:
         if not self.path.is_dir():
             return
         self._remove("*.lock", "refs/**/*.lock", "fast_import_crash_*", "gc.pid")
+        for push in self.path.glob(f"{PUSH}*"):
+            with suppress(OSError):
+                if time.time() - push.lstat().st_mtime > PUSH_LEFTOVER_S:
+                    shutil.rmtree(push)
         with self.upkeep.exclusive() as nobody_packs:
             if nobody_packs is not None:
                 self._remove("objects/info/**/*.lock", "objects/pack/*.lock", "objects/**/tmp_*")

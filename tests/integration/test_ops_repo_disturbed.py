@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -101,6 +102,20 @@ def test_refs_that_were_packed_during_the_push_are_removed(
     assert remote.head == published.commit
     assert refs_of(clone) == []
     assert repo.fetch().commit == published.commit
+
+
+def test_refs_that_killed_processes_left_are_removed_after_a_day(
+    repo: OpsRepo, remote: GitRemote, tmp_path: Path
+) -> None:
+    pushes = tmp_path / "clone.git/refs/disinto/push"
+    for name in ("old", "new"):
+        left = pushes / name / "plain/heads/main"
+        left.parent.mkdir(parents=True)
+        left.write_text(f"{remote.head}\n")
+    os.utime(pushes / "old", (0, 0))
+    repo.close()
+    repo.fetch()
+    assert refs_of(tmp_path / "clone.git") == ["refs/disinto/push/new/plain/heads/main"]
 
 
 @pytest.mark.parametrize("content", [b"", b"x\x9c"])
