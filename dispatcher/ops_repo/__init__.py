@@ -11,7 +11,7 @@ environment of ``environment``, reaches the remote as ``transport`` says, with t
 ``objects``, ``tree_diff``, ``levels``, ``history``, ``versions`` (those that a file had), ``inventory`` and
 ``reader`` read it, and ``fetching`` brings
 what is new. ``files``, ``changes`` and ``tree`` follow what matters in it. ``writer`` publishes a
-``batch`` by ``committing`` (``by_trees`` with ``loose_objects``, and ``fast_import``) and ``push``
+``batch`` by ``committing`` (``by_trees`` with ``loose_objects`` and ``recent_trees``, and ``fast_import``) and ``push``
 (``branch_push``);
 ``begin`` makes the first commit of a new repository; ``lead`` keeps the ref that says who leads, and
 ``output_refs`` those with the whole output of runs.

@@ -76,19 +76,22 @@ class BranchPush:
         self, files: list[OutputFile], *, together: bool = True
     ) -> Iterator[Callable[[str, str], None]]:
         """Yields what pushes a commit on its base: with the output that its results name, whose own
-        commit is made meanwhile. It raises ``OutputsRefused`` if the remote does not take that, and
+        commit is made first. It raises ``OutputsRefused`` if the remote does not take that, and
         the commit was not pushed; besides that what ``push`` raises.
 
         Args:
             files: of output; emptied once they are on the remote.
             together: in one push, if the remote takes that; else the files first.
+
+        Raises:
+            OutputsRefused: a file cannot be read, or the disk is full.
         """
         if not files:
             yield self.push
             return
-        with self.outputs.preparing(files) as prepared:
+        with self.outputs.prepared(files) as prepared:
             yield lambda commit, base: self.push_with(
-                commit, base, files, prepared(), together=together
+                commit, base, files, prepared, together=together
             )
 
     def push_with(

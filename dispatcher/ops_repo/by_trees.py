@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dispatcher.ops_repo import loose_objects
 from dispatcher.ops_repo.clone import Clone
 from dispatcher.ops_repo.failure import GitFailed
+from dispatcher.ops_repo.recent_trees import Names
 from dispatcher.ops_repo.records import TREE_MODE, Entry, NewFile
 
 _UNREADABLE = "Corrupt mode in"
@@ -22,9 +23,6 @@ _UNREADABLE = "Corrupt mode in"
 READ_LIMIT = 512 * 1024
 """Bytes of a tree that is read into memory: some 10,000 names, for which that takes no longer than a process
 of git. Anybody who pushes can make a larger one."""
-
-Names = dict[bytes, bytes]
-"""The entries of a directory by name, in their order, as a tree has them: mode, name, NUL, hash."""
 
 
 class TooManyNames(Exception):
@@ -138,20 +136,30 @@ def listed(clone: Clone, tree: str, *, limit: int | None) -> Names:
     """
     if not tree:
         return {}
+    if recent := clone.trees.get(tree):
+        names, size = recent
+        _check_size(tree, size, limit)
+        return names
     (info,) = clone.objects.info([tree])
     if info is None or info.kind != "tree":
         raise GitFailed("cat-file", 0, f"missing tree {tree}")
-    if limit is not None and info.size > limit:
-        raise TooManyNames(tree)
+    _check_size(tree, info.size, limit)
     data = clone.objects.contents([tree])[tree]
     try:
-        return _parsed(data, hash_bytes=len(tree) // 2)
+        names = _parsed(data, hash_bytes=len(tree) // 2)
     except ValueError:
         raise GitFailed("cat-file", 0, f"bad tree object {tree}") from None
+    clone.trees.keep(tree, names, len(data))
+    return names
+
+
+def _check_size(tree: str, size: int, limit: int | None) -> None:
+    if limit is not None and size > limit:
+        raise TooManyNames(tree)
 
 
 def _parsed(data: bytes, *, hash_bytes: int) -> Names:
-    names: Names = {}
+    names: dict[bytes, bytes] = {}
     start = 0
     while start < len(data):
         nul = data.index(b"\0", start)
@@ -249,4 +257,7 @@ def _order(raw: bytes) -> bytes:
 
 
 def _written(clone: Clone, entries: Sequence[bytes], *, like: str) -> str:
-    return loose_objects.write(clone.path, "tree", b"".join(entries), like=like)
+    data = b"".join(entries)
+    tree = loose_objects.write(clone.path, "tree", data, like=like)
+    clone.trees.keep(tree, _parsed(data, hash_bytes=len(like) // 2), len(data))
+    return tree

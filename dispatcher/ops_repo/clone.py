@@ -22,6 +22,7 @@ from dispatcher.ops_repo.failure import GitFailed
 from dispatcher.ops_repo.fetching import Fetcher
 from dispatcher.ops_repo.git import Git
 from dispatcher.ops_repo.objects import Objects
+from dispatcher.ops_repo.recent_trees import RecentTrees
 from dispatcher.ops_repo.refs import HEAD, PUSH, SEEN, SEEN_LOST, Refs
 from dispatcher.ops_repo.upkeep import Upkeep
 
@@ -42,6 +43,7 @@ class Clone:
         git: runs git for it and its remote.
         lock: held while it is changed.
         objects, refs, upkeep: read its objects, keep its refs, pack it.
+        trees: directories that were read or written last.
         fetcher: fetches from the remote.
     """
 
@@ -50,6 +52,7 @@ class Clone:
         self.git = git
         self.lock = CloneLock(self.path, git)
         self.objects = Objects(git, self.path)
+        self.trees = RecentTrees()
         self.upkeep = Upkeep(git, self.path)
         self.refs = Refs(self.path, git, lock=self.lock, objects=self.objects)
         self.fetcher = Fetcher(self.path, git, lock=self.lock, refs=self.refs, upkeep=self.upkeep)

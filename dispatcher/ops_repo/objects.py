@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +25,9 @@ CHUNK = 400
 for the other."""
 
 _COMPLAINTS_BYTES = 16 * 1024
+
+_PIECE = 64 * 1024
+"""Bytes read at a time, at least: what a pipe holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class Objects:
             for chunk in _chunks(names, CHUNK):
                 to.write(b"".join(f"info {n}\n".encode() for n in chunk))
                 to.flush()
-                infos.extend(self._header(back) for _ in chunk)
+                infos.extend(_header(back) for _ in chunk)
         return infos
 
     def has_commit(self, oid: str) -> bool:
@@ -67,12 +73,11 @@ class Objects:
                 to.write(b"".join(f"contents {n}\n".encode() for n in chunk))
                 to.flush()
                 for oid in chunk:
-                    header = self._header(back)
+                    header = _header(back)
                     if header is None:
                         # The exchange is aborted here: the remaining answers are dropped.
                         raise GitFailed("cat-file", 0, f"missing object {oid}")
-                    by_oid[oid] = _exactly(back, header.size)
-                    _exactly(back, 1)
+                    by_oid[oid] = back.exactly(header.size + 1)[:-1]
         return by_oid
 
     def close(self) -> None:
@@ -89,7 +94,7 @@ class Objects:
             self._errors = None
 
     @contextmanager
-    def _conversation(self) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    def _conversation(self) -> Iterator[tuple[IO[bytes], _Answers]]:
         with self._lock:
             process = self._process
             folder = self._inode()
@@ -97,14 +102,13 @@ class Objects:
                 self._end()  # also if another process has rebuilt the clone
                 self._folder = folder
                 process = self._process = self._start()
-            watch = threading.Timer(LOCAL_TIMEOUT_S, process.kill)
-            watch.daemon = True
-            watch.start()
             try:
                 assert process.stdin is not None  # noqa: S101 - for the type checker
                 assert process.stdout is not None  # noqa: S101
-                yield process.stdin, process.stdout
-            except (EOFError, BrokenPipeError) as ended:
+                yield process.stdin, _Answers(process.stdout, limit_s=LOCAL_TIMEOUT_S)
+            except (EOFError, BrokenPipeError, TimeoutError) as ended:
+                if isinstance(ended, TimeoutError):
+                    process.kill()
                 code = process.wait()
                 text = self._complaints()
                 self._end()
@@ -113,8 +117,6 @@ class Objects:
                 # answers may be left in the pipe, and must not be read for another request
                 self._end()
                 raise
-            finally:
-                watch.cancel()
 
     def _complaints(self) -> str:
         """The beginning of what git wrote to its standard error."""
@@ -143,22 +145,57 @@ class Objects:
             start_new_session=True,
         )
 
-    @staticmethod
-    def _header(back: IO[bytes]) -> ObjectInfo | None:
-        line = back.readline()
-        if not line.endswith(b"\n"):
+
+class _Answers:
+    """Reads the answers of one conversation, up to a time limit: without a thread that watches it, whose
+    start would take longer than most answers.
+
+    Args:
+        pipe: from which nothing else reads.
+        limit_s: seconds from now.
+    """
+
+    def __init__(self, pipe: IO[bytes], *, limit_s: float) -> None:
+        self._fd = pipe.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+        self._until = time.monotonic() + limit_s
+        self._data = bytearray()
+
+    def line(self) -> bytes:
+        """The next line, with its end. Raises ``EOFError`` or ``TimeoutError``."""
+        start = 0
+        while (end := self._data.find(b"\n", start)) < 0:
+            start = len(self._data)
+            self._read(_PIECE)
+        return self._taken(end + 1)
+
+    def exactly(self, size: int) -> bytes:
+        """So many bytes. Raises ``EOFError`` or ``TimeoutError``."""
+        while (missing := size - len(self._data)) > 0:
+            self._read(max(missing, _PIECE))
+        return self._taken(size)
+
+    def _read(self, size: int) -> None:
+        left_s = self._until - time.monotonic()
+        if left_s <= 0 or not self._poll.poll(left_s * 1000):
+            raise TimeoutError
+        data = os.read(self._fd, size)
+        if not data:
             raise EOFError
-        fields = line.decode("utf-8", "replace").split()
-        if fields[-1:] == ["missing"] or len(fields) != 3:
-            return None
-        return ObjectInfo(fields[0], fields[1], int(fields[2]))
+        self._data += data
+
+    def _taken(self, size: int) -> bytes:
+        data = bytes(memoryview(self._data)[:size])
+        del self._data[:size]
+        return data
 
 
-def _exactly(back: IO[bytes], size: int) -> bytes:
-    data = back.read(size)
-    if len(data) != size:
-        raise EOFError
-    return data
+def _header(back: _Answers) -> ObjectInfo | None:
+    fields = back.line().decode("utf-8", "replace").split()
+    if fields[-1:] == ["missing"] or len(fields) != 3:
+        return None
+    return ObjectInfo(fields[0], fields[1], int(fields[2]))
 
 
 def _chunks(names: Iterable[str], size: int) -> Iterator[list[str]]:

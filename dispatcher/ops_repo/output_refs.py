@@ -19,9 +19,8 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -160,18 +159,6 @@ class OutputRefs:
             except (GitFailed, OSError) as error:
                 raise OutputsRefused(f"it cannot be prepared for the push: {error}") from None
             yield Prepared(pusher=Pusher(scratch, scratch=True), months=months)
-
-    @contextmanager
-    def preparing(self, files: Sequence[OutputFile]) -> Iterator[Callable[[], Prepared]]:
-        """The same on a thread of its own. Yields a function that waits for it, and raises what
-        ``prepared`` raises.
-        """
-        with ThreadPoolExecutor(1, "output-commit") as thread, ExitStack() as opened:
-            prepared = thread.submit(opened.enter_context, self.prepared(files))
-            try:
-                yield prepared.result
-            finally:
-                wait([prepared])
 
     def stored(self, prepared: Prepared) -> None:
         """Record that these commits were pushed: the next ones are made on top of them."""

@@ -21,6 +21,9 @@ _PROCESS = secrets.token_hex(8)
 that is killed leaves it: in a container, the next one has the same process id.
 """
 
+_CONFIG = {"pack.threads": "1"}
+"""git's configuration for a push: threads take longer to start than what we push takes to pack."""
+
 
 class LostRace(Exception):
     """Another push came first, or is in progress and holds a lock file.
@@ -42,7 +45,7 @@ class Pusher:
     """Pushes refs of one clone to its remote. Thread-safe; it does not block fetches.
 
     Args:
-        scratch: the clone is removed after the push.
+        scratch: the clone is used for nothing else, and removed after the push.
     """
 
     def __init__(self, clone: Clone, *, scratch: bool = False) -> None:
@@ -61,7 +64,7 @@ class Pusher:
             done = self._git.ask(
                 self._clone.path, "push", "--porcelain", "--no-verify",
                 *self._git.path_options("push"), *options, "--", self._git.remote, *exact,
-                ok=(0, 1),
+                ok=(0, 1), config=_CONFIG,
             )  # fmt: skip
         lines = [x.split("\t") for x in done.line.splitlines() if x.count("\t") == 2]
         status = {
@@ -92,12 +95,15 @@ class Pusher:
             refs[f"{space}/{kind}/{target.removeprefix('refs/')}"] = value.removeprefix("+")
             pattern = f"{'+' * (kind == 'forced')}{space}/{kind}/*:refs/*"
             exact += [pattern] if pattern not in exact else []
+        if self._scratch:
+            self._clone.refs.set_only(refs)
+            yield exact
+            return
         self._clone.refs.set_all(refs)
         try:
             yield exact
         finally:
-            if not self._scratch:
-                self._drop(refs)
+            self._drop(refs)
 
     def _drop(self, refs: Iterable[str]) -> None:
         """Remove refs of ours. The push has succeeded: a failure here must not look like one of

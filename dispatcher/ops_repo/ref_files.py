@@ -1,8 +1,11 @@
-"""Writes refs of the clone as files, as git does: by way of a lock file, which no two programs make."""
+"""Writes refs of the clone as files, as git does: by way of a lock file, which no two programs make. In a
+repository that is made for one push, all are one file, so that each needs no directories of its own.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,6 +43,21 @@ def put(git_dir: Path, name: str, value: str, *, sync: bool = False) -> None:
     except OSError as error:
         why = f"unable to create '{lock}': {error.strerror or error}"
         raise GitFailed("update-ref", 128, why) from error
+
+
+def pack(git_dir: Path, refs: Mapping[str, str]) -> None:
+    """Let a repository that nothing else uses have these refs, and of those that are packed no others.
+
+    Raises:
+        GitFailed: they cannot be written.
+    """
+    lines = sorted((os.fsencode(name), value.encode()) for name, value in refs.items())
+    file = git_dir / "packed-refs"
+    try:
+        file.write_bytes(b"".join(b"%b %b\n" % (value, name) for name, value in lines))
+    except OSError as error:
+        why = f"unable to create '{file}': {error.strerror or error}"
+        raise GitFailed("pack-refs", 128, why) from error
 
 
 def remove(git_dir: Path, name: str, *, below: str) -> None:

@@ -90,6 +90,14 @@ class Refs:
                     if self.value(name):
                         self._git.run(self._path, "update-ref", "--no-deref", "-d", name)
 
+    def set_only(self, refs: Mapping[str, str]) -> None:
+        """Give a clone that only we know these refs and no others, in one file, unsynced.
+
+        Raises:
+            GitFailed: it cannot be written.
+        """
+        ref_files.pack(self._path, refs)
+
     def commit(self, name: str) -> str:
         """The commit that a ref names; "" if it names none, or one that the clone lacks."""
         return self._commit_or_empty(self.value(name))

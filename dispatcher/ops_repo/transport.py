@@ -90,4 +90,5 @@ def path_options(remote: str, verb: str) -> tuple[str, ...]:
         )
     # Ours or root's, by our own account; git's would refuse root's.
     safe = shlex.quote(str(repository(path) or path))
-    return (f"--receive-pack=git -c safe.directory={safe} receive-pack",)
+    # By `exec`, so that the shell that git runs it by is no process more.
+    return (f"--receive-pack=exec git -c safe.directory={safe} receive-pack",)

@@ -5,7 +5,6 @@ before them, bounded whatever the remote holds, and without a trace in the clone
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -83,23 +82,42 @@ def results(remote: GitRemote) -> list[str]:
     return [name.split("/")[-1].split(".")[0] for name in names if name != "README"]
 
 
-def test_output_is_prepared_beside_the_results_and_costs_no_durable_refs(
+def test_output_costs_no_process_and_refs_that_are_one_file(
     repo: OpsRepo, remote: GitRemote, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is built in a directory that is removed needs neither the disk nor tidying up."""
     publish(repo, "first")
-    commands: list[tuple[bool, str]] = []
+    commands: list[str] = []
+    files: list[str] = []
     run = Git._run
 
     def noted(git: Git, git_dir: Path, args: Sequence[str], **more: Any) -> Done:
-        beside = threading.current_thread().name.startswith("output-commit")
-        commands.append((beside, args[0]))
+        commands.append(args[0])
+        files.extend(str(file) for file in (git_dir / "refs").rglob("*"))
         return run(git, git_dir, args, **more)
 
     monkeypatch.setattr(Git, "_run", noted)
     publish(repo, "second")
     assert set(results(remote)) == {"first", "second"}
-    assert commands == [(False, "push")]
+    assert kept(remote) == ["second", "first"]
+    assert commands == ["push"]
+    assert files == []
+
+
+def test_output_goes_with_a_branch_of_any_name(tmp_path: Path, remote: GitRemote) -> None:
+    """Also one that is not ASCII, whose ref is one of those in that file."""
+    branch = "zweig/\u00fc\u4e2d"
+    remote.git("branch", branch, "main")
+    settings = OpsRepoSettings(remote=str(remote.path), branch=branch)
+    repo = OpsRepo(git_dir=tmp_path / "state" / "ops.git", settings=settings)
+    repo.mark_seen(repo.fetch().commit)
+    try:
+        oid = publish(repo, "first")
+    finally:
+        repo.close()
+    assert kept(remote) == ["first"]
+    assert remote.git("cat-file", "-t", oid) == "blob"
+    assert "first.result.json" in remote.git("ls-tree", "-r", "--name-only", branch)
 
 
 def kept(remote: GitRemote, ref: str = REF) -> list[str]:
