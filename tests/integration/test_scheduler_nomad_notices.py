@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import queue
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.listener.app import App
 from dispatcher.listener.serving import Listener
 from dispatcher.model.health import Health
 from dispatcher.model.run import RunState
+from dispatcher.model.verdicts import Verdict
 from dispatcher.status.metrics import Metrics
 from tests.servers.grants import Minter
 from tests.servers.nomad import Nomad
@@ -78,3 +82,50 @@ def test_output_is_read_without_asking_where_it_is(
     with stage.counted() as calls:
         assert stage.log(claim).startswith("1\n2\n")
     assert calls["job.allocations"] == 0
+
+
+LIAR = r"""#!/bin/bash
+say() {  # a notice, as a runner sends it, but for the key
+    exec 3<>/dev/tcp/127.0.0.1/PORT
+    printf 'POST /runs/ended HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s' "${#1}" "$1" >&3
+    head -n 1 <&3
+    exec 3>&-
+}
+until [ -s NAMES ]; do sleep 0.05; done
+read -r job alloc < NAMES
+for job in OTHER "$job" "disinto-runner/dispatch-x"; do
+    say "{\"job\": \"$job\", \"alloc\": \"$alloc\"}"
+    say "{\"mac\":\"0000000000000000000000000000000000000000000000000000000000000000\",\"job\": \"$job\", \"alloc\": \"a\"}"
+done
+printf 'secret %s\n' "$TOKEN"
+printf '%s' "$TOKEN" | base64
+printf 'split %s' "${TOKEN:0:7}"; printf '\n%s\n' "${TOKEN:7}"
+printf '\033[2J\xff\xfe\0end\n'
+exit 3
+"""
+
+
+def test_a_formula_can_neither_say_that_a_run_has_ended_nor_lie_in_short_output(
+    told: tuple[NomadStage, Answers], minter: Minter, tmp_path: Path
+) -> None:
+    """Not even one that knows the names of all jobs and allocations."""
+    stage, answers = told
+    names = tmp_path / "names"
+    minter.put("TOKEN", "hvs.verySecretValue123")
+    other = stage.submit(minter.spec("#!/bin/bash\nsleep 300\n"))
+    stage.running(other)
+    port = stage.settings.section(NomadSettings).listener_url.rpartition(":")[2]
+    text = LIAR.replace("PORT", port).replace("OTHER", other.engine_id).replace("NAMES", str(names))
+    claim = stage.submit(minter.spec(text, secrets=("TOKEN",)))
+    names.write_text(f"{claim.engine_id} {stage.running(claim).engine.alloc}\n")
+    assert [answers.get(timeout=90) for _ in range(7)] == [False] * 6 + [True]
+    seen = stage.end(claim)
+    assert seen.outcome is not None
+    assert (seen.outcome.verdict, seen.outcome.exit_code) == (Verdict.FAILED, 3)
+    short = base64.b64decode(seen.outcome.short_output["stdout"])
+    assert short.count(b" 403 Forbidden") == 6
+    assert short.endswith(b"\x1b[2J\xff\xfe\0end\n")
+    assert b"verySecretValue123" not in short.replace(b"\n", b"")
+    assert base64.b64encode(b"hvs.verySecretValue123") not in short
+    assert stage.running(other).outcome is None
+    assert answers.empty()

@@ -99,10 +99,16 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def observer(server: Server, clock: Clock) -> Iterator[Observer]:
+def woken() -> list[None]:
+    """One entry for each time that the loop was woken."""
+    return []
+
+
+@pytest.fixture
+def observer(server: Server, clock: Clock, woken: list[None]) -> Iterator[Observer]:
     settings = settings_model().model_validate({"nomad": {}})
     api = NomadApi(settings.nomad, {}, transport=httpx.MockTransport(server))
-    made = Observer(api, settings, clock=clock)
+    made = Observer(api, settings, clock=clock, wake=lambda: woken.append(None))
     made.observe([ONE, TWO])
     server.lists.clear()
     yield made
@@ -208,6 +214,17 @@ def test_a_run_that_is_over_is_not_heard_again(observer: Observer) -> None:
     observer.observe([ONE, TWO])
     observer.forget(ONE.engine_id)
     assert not observer.told_by_runner(notice(ONE))
+
+
+def test_a_notice_that_is_sent_again_wakes_once(observer: Observer, woken: list[None]) -> None:
+    for _ in range(3):
+        assert observer.told_by_runner(notice(ONE))
+    assert len(woken) == 1
+    observer.observe([ONE, TWO])
+    assert observer.told_by_runner(notice(ONE))
+    assert len(woken) == 1
+    assert observer.told_by_runner(notice(TWO))
+    assert len(woken) == 2
 
 
 def test_an_event_alone_ends_no_run(observer: Observer, server: Server) -> None:

@@ -45,7 +45,7 @@ class Observer:
 
     Args:
         clock: monotonic seconds: durations decide about runs.
-        wake: called from a thread of its own when more is known of a run than last observed.
+        wake: called when more is known of a run than last observed; must not block.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Observer:
             api, self._nomad, tracked=self._tracked, locations=self._locations, clock=clock
         )
         self._reads = Reads(clock=clock, late=wake)
+        self._wake = wake
         self._lock = threading.Lock()
         self._told: dict[str, JobStatus] = {}
         self._listed: dict[str, Observation] = {}
@@ -107,8 +108,10 @@ class Observer:
         with self._lock:
             self._listed[child] = seen
 
-    def told(self, allocation: Allocation) -> None:
-        """Note an allocation that has ended, as an event says: ``observe`` reads its outcome at once."""
+    def told(self, allocation: Allocation) -> bool:
+        """Note an allocation that has ended, as an event says: ``observe`` reads its outcome at once. Returns
+        whether that is news.
+        """
         child = allocation.get("JobID", "")
         ended = AllocationStatus(
             ID=allocation["ID"],
@@ -116,8 +119,11 @@ class Observer:
             NodeID=allocation.get("NodeID", ""),
         )
         with self._lock:
-            if child in self._listed:
-                self._told[child] = JobStatus(ID=child, Status="dead", Allocs=[ended])
+            if child not in self._listed or self._tracked.ended(child) is not None:
+                return False
+            news = child not in self._told
+            self._told[child] = JobStatus(ID=child, Status="dead", Allocs=[ended])
+            return news
 
     def told_by_runner(self, notice: bytes) -> bool:
         """Note the allocation that a runner's notice names, like that of an event; see ``Scheduler.told``."""
@@ -130,7 +136,9 @@ class Observer:
             check_authentic(notice, key)
         except ValueError:  # also NotAuthentic
             return False
-        self.told(Allocation(ID=alloc_id, JobID=child, ClientStatus="complete"))
+        # Anybody who heard it on the network can send it again, as often as they like.
+        if self.told(Allocation(ID=alloc_id, JobID=child, ClientStatus="complete")):
+            self._wake()
         return True
 
     def forget(self, child: str) -> None:

@@ -149,10 +149,7 @@ class NomadScheduler:
 
     def told(self, notice: bytes) -> bool:
         """See ``Scheduler.told``."""
-        genuine = self._observer.told_by_runner(notice)
-        if genuine and self._wake is not None:
-            self._wake()
-        return genuine
+        return self._observer.told_by_runner(notice)
 
     def logs(
         self,
