@@ -42,6 +42,9 @@ _LONGEST_RETRY_S = 600.0
 _WRAPPED = ("project.create", "application.create", "mounts.create", "domain.create")
 """Procedures that answer 400 to whatever went wrong, also after they did what was asked."""
 
+_NO_RIGHT = re.compile(r"unauthorized to access resource|permission denied", re.IGNORECASE)
+"""In the words of a refusal for want of a right, which comes with 400, 401 or 403, and before anything is done."""
+
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -284,6 +287,11 @@ class Dokploy:
 
     def _refuse(self, status: int, answer: Any, procedure: str) -> NoReturn:
         said = self._said(answer)
+        if status == 403 or (status in (400, 401) and _NO_RIGHT.search(said)):
+            raise PlatformRefused(
+                f"Dokploy: the API key may not use {procedure} ({status}){said}",
+                remedy="It has to belong to an owner or admin.",
+            )
         if status == 401:
             # Some procedures answer so too if the server is not to be used for what was asked.
             why = "" if said == ": Unauthorized" else said
@@ -291,11 +299,6 @@ class Dokploy:
                 f"Dokploy rejected the API key (401), asked for {procedure}{why}",
                 remedy=f"Store a valid one: disinto secrets put {TOKEN}. A key that is made without "
                 "rateLimitEnabled: false answers so too, when its ten requests a day are spent.",
-            )
-        if status == 403:
-            raise PlatformRefused(
-                f"Dokploy: the API key may not use {procedure} (403){said}",
-                remedy="It has to belong to an owner or admin.",
             )
         issues = answer.get("issues") if isinstance(answer, dict) else None
         if status == 400 and procedure in _WRAPPED and not issues:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
+import httpx
 import pytest
 
 from dispatcher.devservers.ports import free_port
@@ -60,7 +62,7 @@ class Server:
         """Deploy it; the lines of the run, and its error."""
         with pytest.raises(DisintoError) as caught:
             self.deploy(tools, **given)
-        return [*self.said.said, str(caught.value)]
+        return [*self.said.said, f"{caught.value} {caught.value.remedy}"]
 
     def remove(self) -> None:
         for stack_id in (f"stack-{self.name}", f"stack-{self.name}-other"):
@@ -129,12 +131,60 @@ def without_its_service(hand: Dokploy, application_id: str) -> None:
     hand.delete_application(application_id)
 
 
+def api(**headers: str) -> httpx.Client:
+    return httpx.Client(base_url=f"{dokploy_live.url()}/api/", headers=headers, timeout=120)
+
+
+def owner() -> httpx.Client:
+    return api(**{"x-api-key": os.environ["DOKPLOY_API_TOKEN"]})
+
+
+@contextmanager
+def another_key(http: httpx.Client, **more: Any) -> Iterator[str]:
+    """A key of the person who is logged in."""
+    organization = asked(http.get("organization.all"))[0]["id"]
+    given = {"name": "rows", "metadata": {"organizationId": organization}, **more}
+    made = asked(http.post("user.createApiKey", json=given))
+    try:
+        yield made["key"]
+    finally:
+        asked(http.post("user.deleteApiKey", json={"apiKeyId": made["id"]}))
+
+
+def asked(answer: httpx.Response) -> Any:
+    assert answer.status_code == 200, answer.text
+    return answer.json() if answer.content else None
+
+
+def quota_spent(server: Server) -> list[str]:
+    spare = {"rateLimitEnabled": True, "rateLimitMax": 8, "rateLimitTimeWindow": 86_400_000}
+    with owner() as http, another_key(http, **spare) as key:
+        return server.failing(replace(server.tools, platform=platform(key)))
+
+
+def without_rights(server: Server) -> list[str]:
+    """With the key of a member who may do nothing."""
+    password = secrets.token_urlsafe(12)
+    person = {"email": f"{server.name}@example.test", "password": password}
+    with owner() as admin, api(origin=dokploy_live.url()) as member:
+        created = admin.post("user.createUserWithCredentials", json={**person, "role": "member"})
+        user = asked(created)
+        try:
+            asked(member.post("auth/sign-in/email", json=person))
+            with another_key(member, rateLimitEnabled=False) as key:
+                return server.failing(replace(server.tools, platform=platform(key)))
+        finally:
+            asked(admin.post("user.remove", json={"userId": user["userId"]}))
+
+
 ON_THE_SERVER: dict[str, Callable[[Server], list[str]]] = {
     "name is taken by a stack": taken_by_a_stack,
     "name is taken by somebody else's project": taken_by_a_project,
     "API key invalid": lambda server: server.failing(
         replace(server.tools, platform=platform("dokploy-none"))
     ),
+    "API key's quota spent on the way": quota_spent,
+    "key without rights": without_rights,
     "server refuses a value": lambda server: server.failing(host="al_ice.stacks.example"),
     "image cannot be pulled": lambda server: server.failing(image="gone"),
     "the server's queue stands still": queue_stands_still,

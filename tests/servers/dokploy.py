@@ -117,7 +117,7 @@ class FakeDokploy:
         if self.quota is not None:
             self.quota -= 1
         if procedure in self.forbidden:
-            return _error(403, "You do not have permission")
+            return _no_right(procedure)
         read = "_read_" + procedure.replace(".", "_")
         write = "_write_" + procedure.replace(".", "_")
         handler = getattr(self, write if body is not None else read, None)
@@ -386,6 +386,14 @@ class FakeDokploy:
 
 def _error(status: int, message: str) -> tuple[int, Any]:
     return status, {"message": message, "data": {"httpStatus": status}}
+
+
+def _no_right(procedure: str) -> tuple[int, Any]:
+    resource, _, _ = procedure.partition(".")
+    said = f'unauthorized to access resource "{resource}"'
+    if procedure == "project.create":
+        return _error(400, f"Error creating the project: {said}")
+    return _error(401, said)
 
 
 def _raw(status: int, value: Any, headers: Mapping[str, str] | None = None) -> Raw:
