@@ -96,6 +96,10 @@ class InventoryEntry:
             return None
 
 
+HEADS_UNKEPT = 100
+"""Heads without a claim after which the newest is kept nevertheless, so that a start reads few again."""
+
+
 class InventoryReader:
     """Reads and checks the inventory. Thread-safe.
 
@@ -119,6 +123,7 @@ class InventoryReader:
         self._turn = threading.RLock()
         self._shown: dict[Fact, InventoryEntry] = {}
         self._walked: tuple[str, Claims] | None = None
+        self._kept_head, self._unkept = "", 0
         self._listed: tuple[str, dict[Named, Entry]] = ("", {})
         self._history = ResultHistory(repo, self.facts)
         self._sequence, self._counting = 0, threading.Lock()
@@ -315,28 +320,44 @@ class InventoryReader:
         """
         if self._walked is None:
             head, kept = self._cache.claims()
-            self._walked = (head, kept) if head and self.repo.has_commit(head) else None
+            self._kept_head = head if head and self.repo.has_commit(head) else ""
+            self._walked = (head, kept) if self._kept_head else None
         head, claims = self._walked or ("", {})
         if head and (commit == head or self.repo.is_ancestor(commit, head)):
             return claims
         since = head if head and self.repo.is_ancestor(head, commit) else ""
         more = self.repo.inventory_changes(commit, since=since)
         self._walked = (commit, merged(claims, more))
-        # The head also without claims: what is kept next follows it.
-        if not self._cache.walked(commit, more, since=head):
-            self._follow_cache(commit)
+        self._unkept += 1
+        if more or not since or self._unkept >= HEADS_UNKEPT:
+            self._keep(commit, more)
         return self._walked[1]
 
-    def _follow_cache(self, commit: str) -> None:
-        """Keep what is new since the head that another process read."""
+    def _keep(self, commit: str, more: Claims) -> None:
+        """Keep the claims up to a commit. A head without claims changes nothing that is kept, so most are not
+        written, each of which would be synced to the disk: the next process reads their messages again.
+
+        Args:
+            more: the claims since the head that is kept.
+        """
+        self._unkept = 0
+        if self._cache.walked(commit, more, since=self._kept_head):
+            self._kept_head = commit
+            return
+        # Another process read another history meanwhile: keep what is new since its head.
+        self._kept_head = _NO_HEAD
         head, _ = self._cache.claims()
         if head and self.repo.has_commit(head) and self.repo.is_ancestor(head, commit):
             more = self.repo.inventory_changes(commit, since=head)
-            self._cache.walked(commit, more, since=head)
+            if self._cache.walked(commit, more, since=head):
+                self._kept_head = commit
 
     def _contents(self, files: Iterable[Entry]) -> Mapping[str, bytes | int]:
         blobs = {file.oid for file in files if file.regular}
         return self.repo.read(blobs, limit=FILE_LIMIT) if blobs else {}
 
+
+_NO_HEAD = "-"
+"""Is kept by no cache, so that nothing follows it."""
 
 _TEXTS = ("result", "at", "tier", "destroyed_by", "expires_at")

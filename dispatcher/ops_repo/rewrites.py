@@ -30,6 +30,9 @@ from dispatcher.ops_repo.history import changes
 FOLDER = "withdrawn-approvals"
 """Name of the directory, beside the clone."""
 
+_SYNCED: set[Path] = set()
+"""Directories whose own names this process made durable."""
+
 Touched = Mapping[str, frozenset[str]]
 """Commits (hex) that touched a file, by its path."""
 
@@ -112,6 +115,8 @@ def write(file: Path, text: str) -> None:
     """
     folder = file.parent
     try:
+        if not folder.exists():
+            _SYNCED.discard(folder)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, unfinished = tempfile.mkstemp(prefix=".new-", dir=folder)
         try:
@@ -122,8 +127,10 @@ def write(file: Path, text: str) -> None:
             Path(unfinished).replace(file)
         finally:
             Path(unfinished).unlink(missing_ok=True)
-        for changed in (folder, folder.parent):
-            sync_directory(changed)
+        sync_directory(folder)
+        if folder not in _SYNCED:  # its own name, whichever process made it
+            sync_directory(folder.parent)
+            _SYNCED.add(folder)
     except OSError as failed:
         raise Misconfigured(
             f"{folder} cannot be written: {failed.strerror}",

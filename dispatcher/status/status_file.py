@@ -216,7 +216,7 @@ class StatusFile:
             descriptor, name = tempfile.mkstemp(prefix=PREFIX, dir=self._path.parent)
             try:
                 with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                    json.dump(content, file)
+                    file.write(json.dumps(content))  # json.dump is many times slower
                 Path(name).replace(self._path)
             except BaseException:
                 Path(name).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dispatcher.errors import Conflict, Misconfigured
-from dispatcher.ops_repo import Approach, OpsRepo
+from dispatcher.ops_repo import Approach, OpsRepo, rewrites
 from dispatcher.ops_repo.rewrites import FOLDER
 from dispatcher.ops_repo.viewed import FILE
 from tests.servers.git_remote import GitRemote
@@ -45,6 +45,26 @@ def test_heads_in_a_row_are_each_compared_with_the_one_before(
     assert repo.withdrawn(head, X) == {approval, withdrawal}
     assert repo.forgotten(approval) == ""
     assert repo.losses() == ()
+
+
+def test_the_name_of_the_directory_is_made_durable_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And again if somebody removed it."""
+    synced: list[str] = []
+    monkeypatch.setattr(rewrites, "sync_directory", lambda path: synced.append(path.name))
+    folder = tmp_path / "state" / FOLDER
+
+    def synced_by(text: str) -> list[str]:
+        synced.clear()
+        rewrites.write(folder / FILE, text)
+        assert (folder / FILE).read_text() == text
+        return synced
+
+    assert synced_by("1") == [FOLDER, "state"]
+    assert synced_by("2") == [FOLDER]
+    shutil.rmtree(folder)
+    assert synced_by("3") == [FOLDER, "state"]
 
 
 def test_what_others_remember_is_compared_as_well(repo: OpsRepo, remote: GitRemote) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dispatcher.loop import inventory as inventory_module
 from dispatcher.loop import inventory_cache
 from dispatcher.loop.inventory_cache import FactCache
 from dispatcher.model.inventory import Change
@@ -173,6 +174,27 @@ def test_what_the_cache_keeps_outlives_the_history(tmp_path: Path, other: bool) 
     git.results = {"web": git.blob(b"{}")} if other else {}
     git.commit, git.rewritten = "9", True
     assert [(each.id, each.missing) for each in read(reader(git, tmp_path), git)] == [("web", True)]
+
+
+def test_of_heads_without_a_claim_few_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would be synced to the disk, twice for each action. The next process reads on from the last."""
+    monkeypatch.setattr(inventory_module, "HEADS_UNKEPT", 4)
+    git = Git()
+    inventory = reader(git, tmp_path)
+    kept = []
+    for number in range(1, 8):
+        git.commit = str(number)
+        read(inventory, git)
+        kept.append(FactCache(tmp_path).claims()[0])
+    assert kept == ["1", "1", "1", "1", "5", "5", "5"]
+    git.walks.clear()
+    read(reader(git, tmp_path), git)
+    assert git.walks == ["5"]
+    git.add(result("web", n=1))
+    read(inventory, git)
+    assert FactCache(tmp_path).claims() == (git.commit, {WEB: {"web": None}})
 
 
 def test_another_process_that_reads_on_does_not_stop_the_cache(tmp_path: Path) -> None:
