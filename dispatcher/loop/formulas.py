@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -28,6 +28,8 @@ from dispatcher.schemas import SCHEMA_LIMIT, FormulaSchema, InvalidSchema, parse
 FORMULA_LIMIT = 1024 * 1024
 """Bytes of a formula, and of all files that it reads together. Payload limits of an engine are smaller
 and are checked there."""
+
+_ENDINGS = frozenset(FormulaKind)
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -73,12 +75,12 @@ class FormulaStore:
 
     def names(self, tree: Tree | Formulas) -> frozenset[str]:
         """Every name an action may use at this tree."""
-        return frozenset(self._operator_files().keys()) | frozenset(tree.formulas)
+        return self._operator_files() | frozenset(tree.formulas)
 
     def find(self, name: str, tree: Tree | Formulas) -> Formula | Unusable | None:
         """The formula of this name, or None if there is none."""
-        paths = self._operator_files().get(name)
-        if paths is not None:
+        paths = self._operator_files_of(name)
+        if paths:
             return self._of_folder(name, paths)
         entry = tree.formulas.get(name)
         return None if entry is None else self._of_tree(entry, tree)
@@ -115,7 +117,7 @@ class FormulaStore:
         """
         if ref.commit:
             return self._by_hashes(ref)
-        paths = self._operator_files().get(ref.name)
+        paths = self._operator_files_of(ref.name)
         found = self._of_folder(ref.name, paths) if paths else None
         if found is None:
             return Unusable(reason=f"formula {ref.name} no longer exists")
@@ -152,21 +154,25 @@ class FormulaStore:
 
         return self._with_schema(made, read)
 
-    def _operator_files(self) -> dict[str, list[Path]]:
-        """The operator's files by formula name; listed at each call, so that edits count."""
+    def _operator_files(self) -> frozenset[str]:
+        """Names of the operator's formulas; listed at each call, so that edits count."""
+        return frozenset(path.stem for path in self._listed(lambda _stem: True))
+
+    def _operator_files_of(self, name: str) -> list[Path]:
+        """The operator's files of one formula."""
+        return self._listed(lambda stem: stem == name)
+
+    def _listed(self, wanted: Callable[[str], bool]) -> list[Path]:
         if self._folder is None:
-            return {}
-        paths: dict[str, list[Path]] = {}
+            return []
         try:
-            for path in _formula_files(self._folder.iterdir()):
-                paths.setdefault(path.stem, []).append(path)
+            return _formula_files(self._folder, wanted)
         except OSError as error:
             # A directory that is not mounted at the moment must not make every action invalid for good.
             raise DirectoryGone(
                 f"the formulas directory {self._folder} cannot be read: {error.strerror}",
                 remedy="Restore it, or change [formulas] path.",
             ) from error
-        return paths
 
     def _of_folder(self, name: str, paths: list[Path]) -> Formula | Unusable:
         if len(paths) > 1:
@@ -303,6 +309,13 @@ def _too_large(name: str, size: int) -> Unusable:
     return Unusable(reason=f"formula {name} has {size} bytes, {size - FORMULA_LIMIT} too many")
 
 
-def _formula_files(paths: Iterable[Path]) -> list[Path]:
-    endings = {f".{kind}" for kind in FormulaKind}
-    return sorted(p for p in paths if p.suffix in endings and is_id(p.stem) and p.is_file())
+def _formula_files(folder: Path, wanted: Callable[[str], bool]) -> list[Path]:
+    """The formulas of a directory whose names are wanted, in order."""
+    with os.scandir(folder) as entries:
+        files = sorted(entry.name for entry in entries)
+    found = []
+    for file in files:
+        stem, _, ending = file.rpartition(".")
+        if ending in _ENDINGS and wanted(stem) and is_id(stem) and (folder / file).is_file():
+            found.append(folder / file)
+    return found

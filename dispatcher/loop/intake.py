@@ -10,6 +10,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import cache
 
 from dispatcher.decide.locks import lock_of, lock_problems
 from dispatcher.decide.placing import Placing, claimed, place
@@ -36,6 +37,9 @@ from dispatcher.ops_repo import ActionFile, Formulas, OpsRepo, Tree
 from dispatcher.schemas import fits, params_problems
 
 SECRETS_UNKNOWN = "checking secrets in Vault"
+
+Found = Formula | Unusable | None
+"""What a formula's name leads to; see ``FormulaStore.find``."""
 
 
 class Intake:
@@ -93,6 +97,11 @@ class Intake:
         """
         contents = self._read(files)
         names = self._formula_store.names(tree)
+
+        @cache  # one batch, one answer
+        def find(name: str) -> Found:
+            return self._formula_store.find(name, tree)
+
         vetted: dict[str, Candidate | Exception] = {}
         for action_id, file in files.items():
             candidate = Candidate(
@@ -112,7 +121,7 @@ class Intake:
                     candidate,
                     file=file,
                     source=source,
-                    tree=tree,
+                    find=find,
                     formulas=names,
                     secrets=secrets,
                 )
@@ -157,7 +166,12 @@ class Intake:
                 variables=self._variables,
             ),
         )
-        return problems or self._formula_problems(action, lambda: content, path, tree)[1]
+        return (
+            problems
+            or self._formula_problems(
+                action, lambda: content, path, self._formula_store.find(action.formula, tree)
+            )[1]
+        )
 
     def _placed(self, action: Action, *, path: str, source: str) -> tuple[Placing, TierDecision]:
         placing = place(self._classes, action, path=path, source=source, variables=self._variables)
@@ -196,7 +210,7 @@ class Intake:
         *,
         file: ActionFile,
         source: str,
-        tree: Tree | Formulas,
+        find: Callable[[str], Found],
         formulas: Collection[str],
         secrets: Collection[str] | None,
     ) -> Candidate:
@@ -228,7 +242,7 @@ class Intake:
             )
             return replace(candidate, problem=in_words(problems))
         formula, misfits = self._formula_problems(
-            action, lambda: self._content(file), file.path, tree
+            action, lambda: self._content(file), file.path, find(action.formula)
         )
         if misfits:
             return replace(candidate, problem=in_words(misfits))
@@ -260,10 +274,9 @@ class Intake:
         )
 
     def _formula_problems(
-        self, action: Action, content: Callable[[], bytes], path: str, tree: Tree | Formulas
+        self, action: Action, content: Callable[[], bytes], path: str, formula: Found
     ) -> tuple[Formula | None, tuple[Problem, ...]]:
         """The formula, or why it cannot be used, or what of the params does not fit its schema."""
-        formula = self._formula_store.find(action.formula, tree)
         if not isinstance(formula, Formula):
             reason = formula.reason if isinstance(formula, Unusable) else "the formula is gone"
             return None, (Problem(message=reason, path=path, field="formula"),)

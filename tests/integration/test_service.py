@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import pytest
 
 from dispatcher.errors import Dependency, Unavailable
-from dispatcher.model.run import Outcome
+from dispatcher.loop.formulas import FormulaStore
+from dispatcher.loop.serve import SWITCH_S
+from dispatcher.model.run import Outcome, RunSpec, WrappedGrant
 from dispatcher.model.verdicts import Verdict
 from tests.support.stage import Stage, action, eventually, path
 
@@ -21,6 +24,41 @@ def test_an_action_becomes_one_run_and_one_result(stage: Stage) -> None:
     stage.once()
     assert len(stage.scheduler.submitted) == 1
     assert not stage.components.ledger.open_runs()
+
+
+def test_a_formula_is_looked_up_once_for_all_files_of_a_push(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    find = FormulaStore.find
+
+    def counted(store: FormulaStore, name: str, tree: object) -> object:
+        names.append(name)
+        return find(store, name, tree)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FormulaStore, "find", counted)
+    stage.scene.merge({path(i): action(i) for i in ("one", "two", "three")}, "Add three")
+    stage.once()
+    assert names == ["hello"]
+    assert len(stage.scheduler.submitted) == 3
+
+
+def test_a_thread_that_has_an_answer_does_not_wait_long_for_one_that_computes(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intervals: list[float] = []
+    submit = stage.scheduler.submit
+
+    def observed(spec: RunSpec, grant: WrappedGrant, *, again: bool = False) -> str:
+        intervals.append(sys.getswitchinterval())
+        return submit(spec, grant, again=again)
+
+    monkeypatch.setattr(stage.scheduler, "submit", observed)
+    before = sys.getswitchinterval()
+    stage.scene.merge({path("one"): action("one")}, "Add one")
+    stage.once()
+    assert intervals == [pytest.approx(SWITCH_S)]
+    assert sys.getswitchinterval() == before > SWITCH_S
 
 
 def test_what_is_wrong_gets_a_result_and_never_runs(stage: Stage) -> None:
