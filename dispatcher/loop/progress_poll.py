@@ -1,7 +1,8 @@
 """Reads what runs report about themselves, for people. No decision depends on it.
 
-A run is read every few seconds while it reports; one that reported nothing is read ever more rarely, and
-a pass reads a few runs only. So hundreds of runs cost an engine a few small reads a second.
+A run is read every few seconds while it reports; one that reported nothing is read ever more rarely, a
+formula whose runs never do hardly ever, and a pass reads a few runs only. So hundreds of runs cost an engine
+a few small reads a second, and most none.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ NAME = "progress"
 EVERY_S = 4.0
 """Seconds between two reads of a run that reports, and between two passes of ``AT_ONCE`` runs."""
 
+FIRST_S = 3.0
+"""Seconds until the first read of a run: most end sooner, also where many are started at once, and are not read.
+"""
+
 SOONEST_S = 1.0
-"""Seconds until the first read of a run, so that one that ends at once is not read; from there to the second,
-which finds what it reported meanwhile; and between two passes of a few runs.
+"""Seconds from the first read to the second, which finds what the run reported meanwhile, and between two
+passes of a few runs.
 """
 
 LONGEST_PAUSE_S = 60.0
@@ -33,10 +38,22 @@ AT_ONCE = 20
 """Runs read in one pass, those that waited longest."""
 
 
+SILENT = 3
+"""Runs of a formula that were read, and ended without a report, after which it is believed to make none: its
+further runs are read for the first time after ``LONGEST_PAUSE_S``. One report, or another version of the
+formula, ends that.
+"""
+
+FORMULAS = 1_000
+"""Formulas of which that is known, at most."""
+
+
 @dataclass(kw_only=True, slots=True)
 class _Read:
-    """The last read of one run."""
+    """The last read of one run, of the formula with this digest."""
 
+    formula: str = ""
+    times: int = 0
     progress: Progress | None = None
     due_at: float = 0.0
     pause_s: float = SOONEST_S
@@ -61,6 +78,7 @@ class ProgressPoll:
         self._scheduler, self._claims, self._pollers = scheduler, claims, pollers
         self._observations, self._clock = observations, clock
         self._reads: dict[RunKey, _Read] = {}
+        self._silent: dict[str, int] = {}  # runs without a report; 0 once there was one
         self._due_at = 0.0
         self.progress: Mapping[RunKey, Progress] = {}
 
@@ -71,7 +89,8 @@ class ProgressPoll:
         now = self._clock()
         if not running or now < self._due_at or not self._pollers.free(None, NAME):
             return
-        reads = {key: self._reads.setdefault(key, _Read(due_at=now + SOONEST_S)) for key in running}
+        reads = {key: self._reads.get(key) or self._first(claim) for key, claim in running.items()}
+        self._reads.update(reads)
         due = sorted((r.due_at, key.token, key) for key, r in reads.items() if r.due_at <= now)
         batch = [running[key] for _, _, key in due[:AT_ONCE]]
         self._due_at = now + max(SOONEST_S, EVERY_S * len(batch) / AT_ONCE)
@@ -98,6 +117,13 @@ class ProgressPoll:
             if (seen := observations.get(claim.key)) and seen.state is RunState.RUNNING
         }
 
+    def _first(self, claim: Claim) -> _Read:
+        """What is to be read of a run that has just begun."""
+        formula = claim.formula.digest if claim.formula else ""
+        rarely = self._silent.get(formula, 0) >= SILENT
+        first_s, pause_s = (LONGEST_PAUSE_S, LONGEST_PAUSE_S) if rarely else (FIRST_S, SOONEST_S)
+        return _Read(formula=formula, due_at=self._clock() + first_s, pause_s=pause_s)
+
     def _learn(self, batch: Collection[Claim], answer: Mapping[RunKey, Progress]) -> None:
         now = self._clock()
         for claim in batch:
@@ -106,6 +132,7 @@ class ProgressPoll:
                 continue  # it ended meanwhile
             progress = answer.get(claim.key)
             changed = progress is not None and progress != read.progress
+            read.times += 1
             read.due_at = now + (EVERY_S if changed else read.pause_s)
             read.pause_s = EVERY_S if changed else min(LONGEST_PAUSE_S, read.pause_s * 1.5)
             read.progress = progress or read.progress
@@ -114,6 +141,15 @@ class ProgressPoll:
     def _forget(self, running: Collection[RunKey]) -> None:
         gone = [key for key in self._reads if key not in running]
         for key in gone:
-            del self._reads[key]
+            read = self._reads.pop(key)
+            silent = self._silent.get(read.formula)
+            if read.times and silent != 0:
+                self._know(read.formula, 0 if read.progress else (silent or 0) + 1)
         if gone:
             self.progress = {k: p for k, p in self.progress.items() if k in running}
+
+    def _know(self, formula: str, silent: int) -> None:
+        """Note how many runs of a formula reported nothing so far; 0: one did."""
+        if formula not in self._silent and len(self._silent) >= FORMULAS:
+            self._silent.clear()
+        self._silent[formula] = silent

@@ -16,7 +16,15 @@ from hypothesis import strategies as st
 
 from dispatcher.cli.following import Viewer
 from dispatcher.cli.live import bar
-from dispatcher.loop.progress_poll import AT_ONCE, EVERY_S, LONGEST_PAUSE_S, SOONEST_S, ProgressPoll
+from dispatcher.loop.progress_poll import (
+    AT_ONCE,
+    EVERY_S,
+    FIRST_S,
+    LONGEST_PAUSE_S,
+    SILENT,
+    SOONEST_S,
+    ProgressPoll,
+)
 from dispatcher.model.payload import NotAuthentic, check_authentic
 from dispatcher.model.progress import (
     DETAIL_CHARACTERS,
@@ -30,7 +38,7 @@ from dispatcher.model.progress import (
     progress_words,
     read_line,
 )
-from dispatcher.model.run import Claim, Phase, RunKey, RunState
+from dispatcher.model.run import Claim, FormulaKind, FormulaRef, Phase, RunKey, RunState
 from dispatcher.runner.progress import ProgressFile
 from dispatcher.runner.redact import Secrets
 from dispatcher.status.overview import plain_progress
@@ -253,10 +261,56 @@ def test_what_a_run_reports_first_is_seen_soon() -> None:
     """A run has reported nothing yet when it is read for the first time."""
     engine, clock = Engine(report=False), [0.0]
     polled = poll(engine, 3, clock)
+    for clock[0] in (0.0, FIRST_S):
+        polled.work()
+    engine._report, clock[0] = True, FIRST_S + SOONEST_S
     polled.work()
-    engine._report, clock[0] = True, SOONEST_S
-    polled.work()
-    assert len(polled.progress) == 3
+    assert (len(engine.reads), len(polled.progress)) == (2, 3)
+
+
+def test_a_run_of_a_second_or_two_is_not_read() -> None:
+    engine, clock = Engine(report=True), [0.0]
+    polled = poll(engine, 3, clock)
+    for clock[0] in (0.0, 1.0, 2.0, 2.9):
+        polled.work()
+    assert engine.reads == []
+    assert polled.next_in() == pytest.approx(0.1)
+
+
+def reads_of_runs(formula: str, reports: list[bool]) -> list[int]:
+    """How often each of some runs is read that last half a minute each, one after the other."""
+    engine, clock = Engine(report=False), [0.0]
+    claims: list[Claim] = []
+    ref = FormulaRef(name=formula, kind=FormulaKind.SHELL, blob="b" * 40, sha256="0" * 64)
+    polled = ProgressPoll(
+        cast(Any, engine),
+        cast(Any, SimpleNamespace(in_flight=lambda: claims)),
+        cast(Any, Inline()),
+        observations=lambda: {
+            c.key: cast(Any, SimpleNamespace(state=RunState.RUNNING)) for c in claims
+        },
+        clock=lambda: clock[0],
+    )
+    reads = []
+    for number, engine._report in enumerate(reports):
+        key = RunKey(action_id=f"a{number}", blob="b" * 40)
+        claims[:] = [Claim(key=key, phase=Phase.SUBMITTED, commit="c" * 40, formula=ref)]
+        before = len(engine.reads)
+        for _ in range(30):
+            polled.work()
+            clock[0] += 1
+        reads.append(len(engine.reads) - before)
+    return reads
+
+
+def test_a_formula_that_never_reports_is_hardly_read() -> None:
+    first, *_, last, after = reads_of_runs("silent", [False] * (SILENT + 2))
+    assert first > 1
+    assert (last, after) == (0, 0)
+
+
+def test_a_formula_that_has_reported_is_read() -> None:
+    assert min(reads_of_runs("talks", [False, True, *[False] * (SILENT + 2)])) > 1
 
 
 def test_nothing_runs_and_nothing_is_read() -> None:
