@@ -85,7 +85,7 @@ class App(Pages):
             return exchange.too_large(END_NOTICE_BYTES)
         if not self._run_ended(notice):
             return exchange.text(HTTPStatus.FORBIDDEN, "not from the runner of a run in flight")
-        return exchange.text(HTTPStatus.ACCEPTED, "its outcome will be read")
+        return exchange.text(HTTPStatus.ACCEPTED, "its result will follow")
 
     async def _healthz(self, _scope: Scope, _receive: Receive) -> Reply:
         health, now = self._health(), self._clock()

@@ -282,19 +282,35 @@ def _mac(text: bytes, key: str) -> bytes:
 END_NOTICE_PATH = "/runs/ended"
 """Where ``serve`` takes notices of runners that a run has ended."""
 
-END_NOTICE_BYTES = 1_024
-"""No runner sends a longer one."""
+END_NOTICE_BYTES = 65_536
+"""No runner sends a longer one: it leaves out an outcome that does not fit."""
 
 
-def decode_end_notice(data: bytes) -> tuple[str, str]:
-    """Job and allocation that a notice names, which nothing proves yet.
+def encode_end_notice(job: str, alloc: str, *, outcome: bytes, key: str) -> bytes:
+    """A runner's notice that its run has ended.
+
+    Args:
+        outcome: the bytes of ``outcome.json``.
+        key: ``outcome_key`` of the run.
+    """
+    named = {"job": job, "alloc": alloc}
+    plain = json.dumps(named | {"outcome": _as_text(outcome)})
+    notice = authenticate(plain.encode(), key)
+    if len(notice) <= END_NOTICE_BYTES:
+        return notice
+    return authenticate(json.dumps(named).encode(), key)
+
+
+def decode_end_notice(data: bytes) -> tuple[str, str, bytes]:
+    """Job and allocation that a notice names, which nothing proves yet, and its ``outcome.json``; b"" if it
+    has none.
 
     Raises:
         ValueError: it is no notice.
     """
     try:
         plain = json.loads(data)
-        return str(plain["job"]), str(plain["alloc"])
+        return str(plain["job"]), str(plain["alloc"]), _as_bytes(str(plain.get("outcome", "")))
     except (TypeError, KeyError, RecursionError):
         raise ValueError("not a notice") from None
 

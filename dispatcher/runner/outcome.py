@@ -159,8 +159,8 @@ class OutcomeFile:
         self._fd = os.open(unfinished, flags, 0o644)
         self._unfinished = unfinished
 
-    def write(self, outcome: Outcome, *, key: str) -> None:
-        """Put ``outcome.json`` in place.
+    def write(self, outcome: Outcome, *, key: str) -> bytes:
+        """Put ``outcome.json`` in place, and return its bytes.
 
         Args:
             key: ``outcome_key`` of the run, or "".
@@ -172,7 +172,8 @@ class OutcomeFile:
             self.open()
         try:
             os.ftruncate(self._fd, 0)
-            view = memoryview(encode_outcome(outcome, key=key))
+            data = encode_outcome(outcome, key=key)
+            view = memoryview(data)
             while view:
                 view = view[os.write(self._fd, view) :]
             os.fsync(self._fd)
@@ -191,6 +192,7 @@ class OutcomeFile:
                 os.fsync(fd)
             finally:
                 os.close(fd)
+        return data
 
     def _intact(self) -> bool:
         """False if the file was not opened, or no longer exists under its name."""

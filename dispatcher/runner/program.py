@@ -65,11 +65,11 @@ def main(argv: list[str] | None = None) -> int:
     if outcome.error:
         run.tell(f"disinto: {outcome.error}")
     try:
-        run.outcome_file.write(outcome, key=run.outcome_key)
+        written = run.outcome_file.write(outcome, key=run.outcome_key)
     except OSError as error:
         _tell(f"disinto: {options.outcome} cannot be written: {error.strerror}")
         return outcome.exit_code or Exit.IOERR
-    send_end_notice(run.listener_url, key=run.outcome_key)
+    send_end_notice(run.listener_url, outcome=written, key=run.outcome_key)
     if not options.spool and outcome.written:
         run.await_collected(outcome)
     return outcome.exit_code

@@ -20,6 +20,7 @@ from dispatcher.listener.exchange import BODY_LIMIT
 from dispatcher.listener.hooks import Outcome, PushHook
 from dispatcher.listener.serving import Listener
 from dispatcher.model.health import DependencyHealth, Health, WaitingFor
+from dispatcher.model.payload import END_NOTICE_BYTES
 from dispatcher.model.verdicts import Verdict
 from dispatcher.status.metrics import Metrics
 
@@ -135,7 +136,7 @@ def test_notices_of_runners_are_passed_on(site: Site) -> None:
 
     assert post(b"genuine") == 202
     assert post(b"forged") == 403
-    assert post(b"x" * 1_025) == 413
+    assert post(b"x" * (END_NOTICE_BYTES + 1)) == 413
     assert site.get("/runs/ended").status_code == 405
 
 

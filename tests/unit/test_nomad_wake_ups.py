@@ -16,7 +16,7 @@ import pytest
 from dispatcher.engines.nomad.api import Allocation, Event, NomadApi
 from dispatcher.engines.nomad.observing import LIST_LASTS_S, Observer
 from dispatcher.engines.nomad.wake_ups import Coalesced, concerns, ended_allocation
-from dispatcher.model.payload import authenticate, encode_outcome
+from dispatcher.model.payload import authenticate, encode_end_notice, encode_outcome
 from dispatcher.model.run import Claim, Outcome, Phase, RunKey, RunState
 from dispatcher.model.verdicts import Verdict
 from dispatcher.settings import settings_model
@@ -45,9 +45,11 @@ class Server:
         self.over: set[str] = set()
         self.outcome = encode_outcome(GOOD, key="the run's own")
         self.lists: list[list[str]] = []
+        self.asked: list[str] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path.removeprefix("/v1/")
+        self.asked.append(path)
         if path.startswith("client/fs/ls/"):
             return httpx.Response(200, json=[{"Name": "outcome.json", "FileMode": "-rw-r--r--"}])
         if path.startswith("client/fs/"):
@@ -111,6 +113,7 @@ def observer(server: Server, clock: Clock, woken: list[None]) -> Iterator[Observ
     made = Observer(api, settings, clock=clock, wake=lambda: woken.append(None))
     made.observe([ONE, TWO])
     server.lists.clear()
+    server.asked.clear()
     yield made
     made.close()
 
@@ -172,6 +175,43 @@ def test_what_a_runner_says_of_itself_is_read_at_once(observer: Observer, server
     assert server.lists == []
 
 
+def noticed(claim: Claim, outcome: bytes, *, key: str = "the run's own") -> bytes:
+    """A notice with its outcome."""
+    return encode_end_notice(claim.engine_id, claim.key.action_id, outcome=outcome, key=key)
+
+
+def test_an_outcome_in_the_notice_needs_no_call(observer: Observer, server: Server) -> None:
+    assert observer.told_by_runner(noticed(ONE, server.outcome))
+    seen = observer.observe([ONE, TWO])[ONE.key]
+    assert seen.outcome == GOOD
+    assert (seen.engine.alloc, seen.engine.node) == ("one", "n")
+    assert server.asked == []
+
+
+def test_where_a_run_is_may_come_from_an_event(observer: Observer, server: Server) -> None:
+    observer.forget(TWO.engine_id)
+    observer.dispatched(TWO.engine_id, outcome_key=TWO.outcome_key)
+    observer.placed(ended(TWO, "running"))
+    assert observer.told_by_runner(noticed(TWO, server.outcome))
+    assert observer.observe([ONE, TWO])[TWO.key].engine.node == "n"
+    assert server.asked == []
+
+
+def test_an_outcome_in_the_notice_proves_itself_too(observer: Observer, server: Server) -> None:
+    other = Outcome(verdict=Verdict.FAILED, exit_code=1, formula_started=True)
+    assert observer.told_by_runner(noticed(ONE, encode_outcome(other, key="somebody else's")))
+    assert observer.observe([ONE, TWO])[ONE.key].outcome == GOOD
+
+
+def test_an_end_that_nomad_may_correct_waits_for_its_records(
+    observer: Observer, server: Server
+) -> None:
+    killed = Outcome(verdict=Verdict.FAILED, exit_code=137, formula_started=True)
+    assert observer.told_by_runner(noticed(ONE, encode_outcome(killed, key="the run's own")))
+    assert observer.observe([ONE, TWO])[ONE.key].state is RunState.RUNNING
+    assert server.lists[0] == ["one"]
+
+
 def test_a_runner_may_be_quicker_than_the_first_list(observer: Observer, server: Server) -> None:
     observer.forget(TWO.engine_id)
     observer.dispatched(TWO.engine_id, outcome_key=TWO.outcome_key)
@@ -198,6 +238,7 @@ def test_a_notice_alone_ends_no_run(observer: Observer, server: Server) -> None:
         notice(ONE, key="somebody else's"),
         notice(ONE).replace(b"one", b"two"),
         notice(ONE) + b" ",
+        noticed(ONE, encode_outcome(GOOD, key="the run's own"), key="somebody else's"),
         notice(claim_of("stranger")),
     ],
 )

@@ -10,9 +10,18 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from dispatcher.model.payload import check_authentic, decode_end_notice
+from dispatcher.model.payload import (
+    END_NOTICE_BYTES,
+    check_authentic,
+    decode_end_notice,
+    encode_outcome,
+)
+from dispatcher.model.run import Outcome
+from dispatcher.model.verdicts import Verdict
 from dispatcher.runner import end_notice
 from dispatcher.runner.end_notice import send_end_notice
+
+OUTCOME = encode_outcome(Outcome(verdict=Verdict.FAILED, exit_code=3, logs="ü\udc80"), key="k")
 
 IN_A_JOB = {"NOMAD_JOB_ID": "disinto-runner/dispatch-1", "NOMAD_ALLOC_ID": "a1"}
 
@@ -51,24 +60,31 @@ def heard() -> Iterator[Heard]:
 
 
 def test_it_names_job_and_allocation_and_proves_itself(heard: Heard) -> None:
-    send_end_notice(f"{heard.url}/below/", key="k", environ=IN_A_JOB)
+    send_end_notice(f"{heard.url}/below/", outcome=OUTCOME, key="k", environ=IN_A_JOB)
     ((path, notice),) = heard.requests
     assert path == "/below/runs/ended"
-    assert decode_end_notice(notice) == ("disinto-runner/dispatch-1", "a1")
+    assert decode_end_notice(notice) == ("disinto-runner/dispatch-1", "a1", OUTCOME)
     check_authentic(notice, "k")
-    assert set(json.loads(notice)) == {"mac", "job", "alloc"}
+    assert set(json.loads(notice)) == {"mac", "job", "alloc", "outcome"}
+
+
+def test_an_outcome_that_is_too_long_is_left_out(heard: Heard) -> None:
+    send_end_notice(heard.url, outcome=b"x" * END_NOTICE_BYTES, key="k", environ=IN_A_JOB)
+    ((_, notice),) = heard.requests
+    assert decode_end_notice(notice) == ("disinto-runner/dispatch-1", "a1", b"")
+    check_authentic(notice, "k")
 
 
 def test_nothing_is_sent_where_nobody_could_know_it(heard: Heard) -> None:
-    send_end_notice("", key="k", environ=IN_A_JOB)
-    send_end_notice(heard.url, key="", environ=IN_A_JOB)
-    send_end_notice(heard.url, key="k", environ={})
+    send_end_notice("", outcome=OUTCOME, key="k", environ=IN_A_JOB)
+    send_end_notice(heard.url, outcome=OUTCOME, key="", environ=IN_A_JOB)
+    send_end_notice(heard.url, outcome=OUTCOME, key="k", environ={})
     assert heard.requests == []
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "no address", "http://[", "ftp://x"])
 def test_a_listener_that_cannot_be_reached_costs_nothing(address: str) -> None:
-    send_end_notice(address, key="k", environ=IN_A_JOB)
+    send_end_notice(address, outcome=OUTCOME, key="k", environ=IN_A_JOB)
 
 
 def test_a_listener_that_does_not_answer_is_not_waited_for(
@@ -77,4 +93,4 @@ def test_a_listener_that_does_not_answer_is_not_waited_for(
     monkeypatch.setattr(end_notice, "WITHIN_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        send_end_notice(f"http://127.0.0.1:{port}", key="k", environ=IN_A_JOB)
+        send_end_notice(f"http://127.0.0.1:{port}", outcome=OUTCOME, key="k", environ=IN_A_JOB)

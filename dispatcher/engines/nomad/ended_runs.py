@@ -145,7 +145,7 @@ class EndedRuns:
         return outcome, report.outcome is not None or report.forged
 
     def _report(self, child: str, alloc_id: str, *, vanished: bool) -> Report:
-        """The runner's report.
+        """The runner's report: of its notice, else read from the allocation.
 
         Args:
             vanished: its node is already declared lost, so there is nothing to wait for.
@@ -155,6 +155,8 @@ class EndedRuns:
         """
         ended = self._tracked.enter(child, "ended")
         run = self._tracked.get(child)
+        if run.alloc == alloc_id and run.report is not None:
+            return run.report
         run.alloc, key = alloc_id, run.outcome_key
         try:
             return outcome_file.read(self._api, alloc_id, key=key)

@@ -5,8 +5,8 @@ that has newly ended: its ``outcome.json``, and its records if that file does no
 conclusion is kept until the run is forgotten.
 
 An event that an allocation has ended says where its ``outcome.json`` is, and so does a notice of its
-runner, which is earlier. That file proves itself, by the run's key, so it is read at once, and a list that
-is new enough is not read again for it.
+runner, which is earlier and contains the file unless that is long. The file proves itself, by the run's key,
+so it is read at once, and a list that is new enough is not read again for it.
 
 Runs are isolated from each other: a defect of one, or what its formula left, affects only that
 one's observation.
@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from functools import partial
 
-from dispatcher.engines.nomad import verdicts
+from dispatcher.engines.nomad import outcome_file, verdicts
 from dispatcher.engines.nomad.api import Allocation, AllocationStatus, JobStatus, NomadApi
 from dispatcher.engines.nomad.children import Children
 from dispatcher.engines.nomad.ended_runs import EndedRuns
@@ -125,21 +125,36 @@ class Observer:
             self._told[child] = JobStatus(ID=child, Status="dead", Allocs=[ended])
             return news
 
+    def placed(self, allocation: Allocation) -> None:
+        """Note where a run executes, as an event says; for people, and for ``told_by_runner``."""
+        child = allocation.get("JobID", "")
+        with self._lock:
+            if child in self._listed:
+                self._at(child, allocation["ID"], allocation.get("NodeID", ""))
+
     def told_by_runner(self, notice: bytes) -> bool:
         """Note the allocation that a runner's notice names, like that of an event; see ``Scheduler.told``."""
         try:
-            child, alloc_id = decode_end_notice(notice)
+            child, alloc_id, outcome = decode_end_notice(notice)
             with self._lock:
-                key = self._tracked.get(child).outcome_key if child in self._listed else ""
-            if not key:
+                run = self._tracked.get(child) if child in self._listed else None
+            if run is None or not run.outcome_key:
                 return False
-            check_authentic(notice, key)
+            check_authentic(notice, run.outcome_key)
         except ValueError:  # also NotAuthentic
             return False
+        node = run.node if run.alloc == alloc_id else ""
+        self._at(child, alloc_id, node)
+        report = outcome_file.decoded(outcome, key=run.outcome_key)
+        run.report = report if report.authentic else None
         # Anybody who heard it on the network can send it again, as often as they like.
-        if self.told(Allocation(ID=alloc_id, JobID=child, ClientStatus="complete")):
+        if self.told(Allocation(ID=alloc_id, JobID=child, NodeID=node, ClientStatus="complete")):
             self._wake()
         return True
+
+    def _at(self, child: str, alloc_id: str, node_id: str) -> None:
+        run = self._tracked.get(child)
+        run.alloc, run.node = alloc_id, node_id
 
     def forget(self, child: str) -> None:
         """Drop the run."""
@@ -237,7 +252,8 @@ class Observer:
 
     def _open(self, status: JobStatus, wait_reason: str) -> Observation:
         child, states, engine = status["ID"], client_states(status), self._locations.of(status)
-        self._tracked.get(child).alloc = engine.alloc
+        if engine.alloc:
+            self._at(child, engine.alloc, (status.get("Allocs") or [{}])[0].get("NodeID", ""))
         if not states:
             return self._waiting(status, engine, wait_reason)
         if "unknown" in states:

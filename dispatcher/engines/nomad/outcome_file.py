@@ -56,10 +56,15 @@ def read(api: NomadApi, alloc_id: str, *, key: str) -> Report:
         data = api.cat(alloc_id, OUTCOME_FILE, limit=MAX_OUTCOME_BYTES, within_s=READ_WITHIN_S)
     except Rejected:
         return _FORGED  # a link that leads out of the allocation
-    return NO_REPORT if data is None else _decoded(data, key)
+    return NO_REPORT if data is None else decoded(data, key=key)
 
 
-def _decoded(data: bytes, key: str) -> Report:
+def decoded(data: bytes, *, key: str) -> Report:
+    """What these bytes of an ``outcome.json`` report.
+
+    Args:
+        key: see ``read``.
+    """
     try:
         return Report(outcome=decode_outcome(data, key=key), authentic=bool(key))
     except NotAuthentic:

@@ -35,6 +35,7 @@ from dispatcher.engines.nomad.verdicts import main_allocation
 from dispatcher.engines.nomad.wake_ups import (
     CHANGES_WAIT_S,
     Coalesced,
+    allocation_of,
     concerns,
     ended_allocation,
 )
@@ -305,6 +306,8 @@ class NomadScheduler:
                         self._observer.told(allocation)
                         wake()
                     else:
+                        if (placed := allocation_of(item)) is not None:
+                            self._observer.placed(placed)
                         later()
         except PermanentError as error:
             self._log.warning("no_event_stream", error=str(error))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dispatcher.engines.log import LazyLogger
+from dispatcher.engines.nomad.outcome_file import Report
 from dispatcher.model.run import Observation
 
 
@@ -27,6 +28,8 @@ class TrackedRun:
     Attributes:
         outcome_key: of its claim; "" for a run of an older release.
         alloc: the ID of its allocation; "" before it has one.
+        node: the ID of the node of that allocation; "" if unknown.
+        report: what its runner reported in the notice of its end; None if it did not.
         stop_reason: why we stopped it; "" if we did not.
         expired: we stopped it because it was not placed in time.
         condition: the last one observed.
@@ -36,6 +39,8 @@ class TrackedRun:
 
     outcome_key: str = ""
     alloc: str = ""
+    node: str = ""
+    report: Report | None = None
     stop_reason: str = ""
     expired: bool = False
     condition: Condition | None = None

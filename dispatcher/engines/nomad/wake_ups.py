@@ -37,10 +37,16 @@ class Coalesced:
         self._call()
 
 
+def allocation_of(event: Event) -> Allocation | None:
+    """The allocation of an event; None for an event about something else."""
+    allocation: Allocation | None = event.payload.get("Allocation")
+    return allocation if allocation and allocation.get("ID") else None
+
+
 def ended_allocation(event: Event) -> Allocation | None:
     """The allocation of an event that says that it ended on its client; None for any other event."""
-    allocation: Allocation | None = event.payload.get("Allocation")
-    if allocation and allocation.get("ID") and allocation.get("ClientStatus") in RAN_TO_ITS_END:
+    allocation = allocation_of(event)
+    if allocation and allocation.get("ClientStatus") in RAN_TO_ITS_END:
         return allocation
     return None
 
