@@ -290,14 +290,15 @@ def encode_end_notice(job: str, alloc: str, *, outcome: bytes, key: str) -> byte
     """A runner's notice that its run has ended.
 
     Args:
-        outcome: the bytes of ``outcome.json``.
+        outcome: the bytes of ``outcome.json``; b"" to leave it out.
         key: ``outcome_key`` of the run.
     """
     named = {"job": job, "alloc": alloc}
-    plain = json.dumps(named | {"outcome": _as_text(outcome)})
-    notice = authenticate(plain.encode(), key)
-    if len(notice) <= END_NOTICE_BYTES:
-        return notice
+    if outcome:
+        plain = json.dumps(named | {"outcome": _as_text(outcome)})
+        notice = authenticate(plain.encode(), key)
+        if len(notice) <= END_NOTICE_BYTES:
+            return notice
     return authenticate(json.dumps(named).encode(), key)
 
 

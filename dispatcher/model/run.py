@@ -255,6 +255,8 @@ class RunSpec:
         meta: of its job, for people who read it there. Nothing secret.
         outcome_key: see ``Claim``. The formula never gets it. Kept out of ``repr``.
         listener_url: where the runner says that it has ended; "" for nowhere.
+        notice_has_outcome: whether it sends the outcome there, too. Only to an address that is in the settings:
+            at one that was guessed, somebody else may listen while ``serve`` is down.
     """
 
     key: RunKey
@@ -285,6 +287,7 @@ class RunSpec:
     meta: dict[str, str] = field(default_factory=dict)
     outcome_key: str = field(default="", repr=False)
     listener_url: str = ""
+    notice_has_outcome: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """Tells ``serve`` that the formula has ended, before the engine does.
 
 Nomad's client collects what changed before it sends that to a server, so ``serve`` learns of an end about
-0.4 s late, and has to read the outcome from the node. The notice contains the outcome, which proves itself.
+0.4 s late, and has to read the outcome from the node. The notice may contain the outcome, which proves itself.
 Nothing depends on it.
 """
 
@@ -27,7 +27,7 @@ def send_end_notice(
 
     Args:
         address: of the listener of ``serve``, ``http://`` or ``https://``; "" to send nothing.
-        outcome: the bytes of ``outcome.json``.
+        outcome: the bytes of ``outcome.json``; b"" to say only that there is one.
         key: ``outcome_key`` of the run, with which the notice is authenticated.
         environ: has the names of job and allocation.
     """

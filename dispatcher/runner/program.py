@@ -69,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         _tell(f"disinto: {options.outcome} cannot be written: {error.strerror}")
         return outcome.exit_code or Exit.IOERR
-    send_end_notice(run.listener_url, outcome=written, key=run.outcome_key)
+    sent = written if run.notice_has_outcome else b""
+    send_end_notice(run.listener_url, outcome=sent, key=run.outcome_key)
     if not options.spool and outcome.written:
         run.await_collected(outcome)
     return outcome.exit_code
@@ -123,13 +124,14 @@ class _Run:
 
     Attributes:
         outcome_file: open once the formula may start.
-        outcome_key, listener_url: of the payload; "" until it is read.
+        outcome_key, listener_url, notice_has_outcome: of the payload; empty until it is read.
         begun: True from right before the grant is used.
     """
 
     def __init__(self, options: Options, signals: Signals) -> None:
         self.outcome_file = OutcomeFile(options.outcome)
         self.outcome_key = self.listener_url = ""
+        self.notice_has_outcome = False
         self._options = options
         self._signals = signals
         self._workspace: formula.Workspace | None = None
@@ -145,6 +147,7 @@ class _Run:
         payload = decode_payload(_read_payload(options.payload))
         self.outcome_key = payload.spec.outcome_key
         self.listener_url = payload.spec.listener_url
+        self.notice_has_outcome = payload.spec.notice_has_outcome
         if options.cancel_reason and os.path.exists(options.cancel_reason):  # noqa: PTH110
             raise Stopped
         spec = payload.spec

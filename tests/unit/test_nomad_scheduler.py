@@ -18,7 +18,7 @@ from dispatcher.engines.nomad.ended_runs import OUTCOME_WAIT_S
 from dispatcher.engines.nomad.parents import CHECK_EVERY_S
 from dispatcher.engines.nomad.scheduler import NomadScheduler
 from dispatcher.errors import Unavailable
-from dispatcher.model.payload import encode_outcome
+from dispatcher.model.payload import decode_payload, encode_outcome
 from dispatcher.model.run import (
     Claim,
     FormulaKind,
@@ -375,21 +375,42 @@ def test_a_clock_that_was_set_stops_no_run_that_waits(nomad: Nomad) -> None:
         scheduler.close()
 
 
-def test_no_meta_is_secret(scheduler: NomadScheduler, nomad: Nomad) -> None:
-    bodies: list[Any] = []
-    answer = nomad.__call__
+def dispatched(nomad: Nomad, grant: WrappedGrant, **settings: str) -> dict[str, Any]:
+    """What Nomad is sent to dispatch a job."""
+    bodies: list[dict[str, Any]] = []
 
     def record(request: httpx.Request) -> httpx.Response:
         if request.url.path.endswith("/dispatch"):
             bodies.append(json.loads(request.content))
-        return answer(request)
+        return nomad(request)
 
-    settings = settings_model().model_validate({})
-    api = NomadApi(settings.nomad, {}, transport=httpx.MockTransport(record))
+    given = settings_model().model_validate({"nomad": settings})
+    api = NomadApi(given.nomad, {}, transport=httpx.MockTransport(record))
+    NomadScheduler(api, given).submit(SPEC, grant)
+    return bodies[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "url", "has_outcome"),
+    [
+        ({}, "http://127.0.0.1:8480", False),
+        ({"listener_url": "https://serve.example"}, "https://serve.example", True),
+    ],
+    ids=["guessed", "set"],
+)
+def test_only_an_address_that_was_set_gets_outcomes(
+    nomad: Nomad, settings: dict[str, str], url: str, has_outcome: bool
+) -> None:
+    payload = decode_payload(base64.b64decode(dispatched(nomad, GRANT, **settings)["Payload"]))
+    spec = payload.spec
+    assert (spec.listener_url, spec.notice_has_outcome) == (url, has_outcome)
+
+
+def test_no_meta_is_secret(nomad: Nomad) -> None:
     secret = WrappedGrant(grant=GRANT.grant, token="hvs.the-wrapping-token", creation_path="p")
-    NomadScheduler(api, settings).submit(SPEC, secret)
-    assert not re.search("wrapping-token", json.dumps(bodies[0]["Meta"]))
-    assert set(bodies[0]["Meta"]) == {
+    meta = dispatched(nomad, secret)["Meta"]
+    assert not re.search("wrapping-token", json.dumps(meta))
+    assert set(meta) == {
         "action_id",
         "formula",
         "commit",

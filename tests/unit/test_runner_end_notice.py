@@ -75,6 +75,12 @@ def test_an_outcome_that_is_too_long_is_left_out(heard: Heard) -> None:
     check_authentic(notice, "k")
 
 
+def test_it_may_leave_the_outcome_out(heard: Heard) -> None:
+    send_end_notice(heard.url, outcome=b"", key="k", environ=IN_A_JOB)
+    ((_, notice),) = heard.requests
+    assert set(json.loads(notice)) == {"mac", "job", "alloc"}
+
+
 def test_nothing_is_sent_where_nobody_could_know_it(heard: Heard) -> None:
     send_end_notice("", outcome=OUTCOME, key="k", environ=IN_A_JOB)
     send_end_notice(heard.url, outcome=OUTCOME, key="", environ=IN_A_JOB)

@@ -30,7 +30,7 @@ from dispatcher.engines.nomad.output_times import offsets_since
 from dispatcher.engines.nomad.parents import Parent, Parents
 from dispatcher.engines.nomad.progress_file import read_progress
 from dispatcher.engines.nomad.render import META_OPTIONAL, META_REQUIRED, of_class, runner_prefix
-from dispatcher.engines.nomad.settings import NomadDriver, NomadSettings
+from dispatcher.engines.nomad.settings import AUTO, NomadDriver, NomadSettings
 from dispatcher.engines.nomad.verdicts import main_allocation
 from dispatcher.engines.nomad.wake_ups import (
     CHANGES_WAIT_S,
@@ -107,7 +107,11 @@ class NomadScheduler:
                 run may be submitted again; after ``placement_wait_s`` it is ``unplaceable``.
         """
         nomad = of_class(self._settings, spec.job_class)
-        spec = replace(spec, listener_url=nomad.told_at(self._settings.http.listen))
+        spec = replace(
+            spec,
+            listener_url=nomad.told_at(self._settings.http.listen),
+            notice_has_outcome=nomad.listener_url != AUTO,
+        )
         fitting, payload = self._fit(spec, grant, nomad)
         if fitting.mounts and nomad.driver is NomadDriver.RAW_EXEC:
             raise CannotSubmit(
