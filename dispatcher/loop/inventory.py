@@ -323,9 +323,12 @@ class InventoryReader:
             self._kept_head = head if head and self.repo.has_commit(head) else ""
             self._walked = (head, kept) if self._kept_head else None
         head, claims = self._walked or ("", {})
-        if head and (commit == head or self.repo.is_ancestor(commit, head)):
+        if head == commit:
             return claims
+        # In this order: that the branch went on is mostly known without a process.
         since = head if head and self.repo.is_ancestor(head, commit) else ""
+        if head and not since and self.repo.is_ancestor(commit, head):
+            return claims
         more = self.repo.inventory_changes(commit, since=since)
         self._walked = (commit, merged(claims, more))
         self._unkept += 1

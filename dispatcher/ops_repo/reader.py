@@ -44,6 +44,12 @@ _SMALL_TREE = 256 * 1024
 _FEW = 20
 """Maximum of paths of one directory that are looked up one by one."""
 
+_NEAR = 4
+"""Generations of commits that are read to see whether one descends from another, and how many of each."""
+
+_SMALL_COMMIT = 64 * 1024
+"""Bytes of a commit that is read for that; anybody who pushes may write long messages."""
+
 
 def difference(clone: Clone, tree: Tree, commit: str) -> Delta:
     """The difference of ``tree`` to ``commit``: incremental if its own commit is known, else
@@ -158,17 +164,34 @@ def is_ancestor(clone: Clone, ancestor: str, commit: str) -> bool:
         raise _unknown(commit)
     if infos[0] is None:
         return False
-    if ancestor in _parents(clone, commit):  # mostly: no process is needed to know it
+    if ancestor in _near(clone, commit):  # mostly: no process is needed to know it
         return True
     done = clone.git.run(clone.path, "merge-base", "--is-ancestor", ancestor, commit, ok=(0, 1))
     return done.code == 0
 
 
-def _parents(clone: Clone, commit: str) -> list[str]:
+def _near(clone: Clone, commit: str) -> set[str]:
+    """Commits (hex) from which a commit descends over few others: an action and its result are two commits,
+    so what was compared last is seldom further.
+    """
+    near: set[str] = set()
+    last = [commit]
+    for _ in range(_NEAR):
+        infos = clone.objects.info(last)
+        contents = clone.objects.contents(
+            info.oid for info in infos if info is not None and info.size <= _SMALL_COMMIT
+        )
+        parents = dict.fromkeys(each for data in contents.values() for each in _parents(data))
+        last = [each for each in parents if each not in near][:_NEAR]
+        near.update(last)
+    return near
+
+
+def _parents(data: bytes) -> list[str]:
     """The parents of a commit (hex), as git finds them: in the lines after the first. Whoever makes a
     commit may put a line that looks like one further below.
     """
-    _tree, *lines = clone.objects.contents([commit])[commit].split(b"\n")
+    _tree, *lines = data.split(b"\n")
     return [
         line.removeprefix(b"parent ").decode("ascii", "replace")
         for line in takewhile(lambda line: line.startswith(b"parent "), lines)

@@ -72,6 +72,42 @@ def test_a_result_is_committed_and_pushed_by_one_process(
     assert commands == ["push"], "that a commit descends from its parent is read, not searched for"
 
 
+def test_that_a_commit_descends_from_one_near_by_is_read(
+    repo: OpsRepo, remote: GitRemote, commands: list[str]
+) -> None:
+    """Up to some commits, merges included. What lies further, or does not descend, git itself finds."""
+    first = remote.head
+    commits = [remote.commit({f"vault/actions/y{n}.toml": b"y"}) for n in range(reader._NEAR + 1)]
+    side = remote.git("commit-tree", f"{first}^{{tree}}", "-p", first, "-m", "side")
+    merge = remote.git(
+        "commit-tree", f"{first}^{{tree}}", "-p", commits[0], "-p", side, "-m", "merge"
+    )
+    remote.git("update-ref", "refs/heads/merge", merge)
+    repo.fetch()
+    repo.fetch_ref("refs/heads/merge")
+    commands.clear()
+    assert repo.is_ancestor(commits[0], commits[reader._NEAR])
+    assert repo.is_ancestor(side, merge)
+    assert repo.is_ancestor(first, merge)
+    assert not commands
+    assert repo.is_ancestor(first, commits[reader._NEAR])
+    assert not repo.is_ancestor(commits[reader._NEAR], first)
+    assert not repo.is_ancestor(side, commits[reader._NEAR])
+    assert commands == ["merge-base"] * 3
+
+
+def test_a_commit_with_a_long_message_is_left_to_git(
+    repo: OpsRepo, remote: GitRemote, commands: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = remote.head
+    commit = remote.commit({"vault/actions/y.toml": b"y"})
+    repo.fetch()
+    commands.clear()
+    monkeypatch.setattr(reader, "_SMALL_COMMIT", 100)
+    assert repo.is_ancestor(base, commit)
+    assert commands == ["merge-base"]
+
+
 def test_a_fetch_is_one_process(repo: OpsRepo, remote: GitRemote, commands: list[str]) -> None:
     remote.commit({"vault/actions/y.toml": b"y"})
     assert not repo.fetch().rewritten
