@@ -8,9 +8,8 @@ from dataclasses import replace
 
 from bench import latency
 from bench.figures import Figure
-from bench.nomad_stage import agent, scene_on
+from bench.nomad_stage import agent, scene_on, with_notices
 from bench.stage import Stage
-from dispatcher.devservers.ports import free_ports
 
 ACTIONS = 25
 GOAL_S = 0.4
@@ -18,11 +17,10 @@ GOAL_S = 0.4
 
 def measure(stage: Stage, *, actions: int = ACTIONS) -> list[Figure]:
     """As ``bench.latency``, with the report of the end in between."""
-    (port,) = free_ports(1)
     with agent() as server:
         with scene_on(stage, server, nomad={"listener_url": ""}) as scene:
             by_events = latency.figure("nomad_latency", scene, actions, goal_s=GOAL_S)
-        with scene_on(stage, server, http={"listen": f"127.0.0.1:{port}"}) as scene:
+        with scene_on(stage, server, http=with_notices()["http"]) as scene:
             by_notices = latency.figure("nomad_latency", scene, actions, goal_s=GOAL_S)
     what = f'{by_events.what}, with `[nomad] listener_url = ""`'
     return [by_notices, replace(by_events, what=what)]

@@ -12,6 +12,7 @@ from typing import Any
 
 from bench.stage import FORMULA, Stage
 from dispatcher.assembly import build_components
+from dispatcher.devservers.ports import free_ports
 from dispatcher.devservers.scene import Scene
 from dispatcher.engines.nomad.api import NomadApi
 from dispatcher.engines.nomad.render import runner_name
@@ -50,6 +51,13 @@ def scene_on(stage: Stage, server: Nomad, **settings: Any) -> Iterator[Scene]:
         yield scene
     finally:
         scene.clear()
+
+
+def with_notices() -> dict[str, Any]:
+    """Settings with which runners say themselves that they have ended."""
+    (port,) = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    return {"nomad": {"listener_url": url}, "http": {"listen": url.removeprefix("http://")}}
 
 
 class Bare:

@@ -15,7 +15,7 @@ from collections import Counter
 from bench import throughput
 from bench.commanded import Commanded, commanded, settle
 from bench.figures import Figure, median
-from bench.nomad_stage import AT_ONCE, LONGEST_S, Bare, agent, scene_on
+from bench.nomad_stage import AT_ONCE, LONGEST_S, Bare, agent, scene_on, with_notices
 from bench.stage import Stage
 from dispatcher.devservers.scene import Scene
 from tests.servers.nomad import Nomad
@@ -32,19 +32,21 @@ def measure(stage: Stage, *, actions: int = ACTIONS, rounds: int = ROUNDS) -> li
     """The ratio, the calls that a run takes, and what a shell loop does."""
     bare_rates: list[float] = []
     rates: list[float] = []
-    with agent() as server, scene_on(stage, server) as scene, commanded(scene) as service:
-        bare = Bare(scene, server)
-        _dispatched(scene, service, 10)
-        calls: Counter[str] = Counter()
-        for _ in range(rounds):
-            bare_rates.append(_bare(bare, actions))
-            settle(service)
-            before = service.calls()
-            rates.append(_dispatched(scene, service, actions))
-            settle(service)
-            calls += service.calls() - before
-        shell_s = _shell_loop(server, bare)
-        bare.close()
+    with agent() as server:
+        with scene_on(stage, server) as scene, commanded(scene) as service:
+            bare = Bare(scene, server)
+            _dispatched(scene, service, 10)
+            calls: Counter[str] = Counter()
+            for _ in range(rounds):
+                bare_rates.append(_bare(bare, actions))
+                rate, made = _counted(scene, service, actions)
+                rates.append(rate)
+                calls += made
+            shell_s = _shell_loop(server, bare)
+            bare.close()
+        with scene_on(stage, server, **with_notices()) as scene, commanded(scene) as service:
+            _dispatched(scene, service, 10)
+            _, noticed = _counted(scene, service, actions)
     ratios = [a / b for a, b in zip(rates, bare_rates, strict=True)]
     ours_s = SHELL_ACTIONS / median(rates)
     return [
@@ -65,6 +67,7 @@ def measure(stage: Stage, *, actions: int = ACTIONS, rounds: int = ROUNDS) -> li
             },
         ),
         _calls("nomad", calls, actions * rounds, goal=CALLS_GOAL),
+        _calls("nomad", noticed, actions, goal=CALLS_GOAL, how=", with `[nomad] listener_url`"),
         _calls("vault", calls, actions * rounds),
         Figure(
             name="nomad_throughput",
@@ -85,6 +88,15 @@ def _dispatched(scene: Scene, service: Commanded, actions: int) -> float:
     )
 
 
+def _counted(scene: Scene, service: Commanded, actions: int) -> tuple[float, Counter[str]]:
+    """Actions a second, and the requests that they took."""
+    settle(service)
+    before = service.calls()
+    rate = _dispatched(scene, service, actions)
+    settle(service)
+    return rate, service.calls() - before
+
+
 def _bare(bare: Bare, actions: int) -> float:
     payloads = bare.payloads(actions)
     began = time.monotonic()
@@ -96,13 +108,15 @@ def _bare(bare: Bare, actions: int) -> float:
     return actions / took
 
 
-def _calls(who: str, calls: Counter[str], runs: int, *, goal: float | None = None) -> Figure:
+def _calls(
+    who: str, calls: Counter[str], runs: int, *, goal: float | None = None, how: str = ""
+) -> Figure:
     counts = {name.partition(": ")[2]: n for name, n in calls.items() if name.startswith(who)}
     kinds = {name: n for name, n in sorted(counts.items()) if n >= runs * 0.05}
     per_run = ", ".join(f"{name} {n / runs:.2f}" for name, n in kinds.items())
     return Figure(
         name="nomad_throughput",
-        what=f"calls of the dispatcher to {who.capitalize()} for each run",
+        what=f"calls of the dispatcher to {who.capitalize()} for each run{how}",
         goal="" if goal is None else f"at most {goal:g}",
         measured=f"{sum(counts.values()) / runs:.1f} ({per_run})",
         reached=None if goal is None else sum(counts.values()) / runs <= goal,

@@ -14,14 +14,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.git_growth import push_seconds
 from dispatcher.assembly import build_components, build_service, open_settings
+from dispatcher.cli.serve import listener
 from dispatcher.engines.base import Scheduler
 from dispatcher.engines.nomad.api.connection import Connection
+from dispatcher.engines.nomad.settings import NomadSettings
 from dispatcher.loop.serve import Service
 from dispatcher.model.progress import Progress
 from dispatcher.model.run import Claim, Observation, RunKey, RunSpec, WrappedGrant
@@ -143,12 +146,16 @@ def main() -> None:
     repo = TimedRepo(parts.repo)
     telling = Telling(parts.scheduler)
     parts = replace(parts, repo=repo, scheduler=telling)  # type: ignore[arg-type]
-    pulse = Snapshots(in_use(settings))
+    pulse, metrics = Snapshots(in_use(settings)), Metrics()
     status_file = StatusFile(settings.state_dir, pulse.overview)
-    service = build_service(parts, Trackers(pulse, status_file, Counted(Metrics()), rounds))
+    service = build_service(parts, Trackers(pulse, status_file, Counted(metrics), rounds))
     obeying = (service, fake or FakeScheduler(), rounds, repo, calls, telling)
     threading.Thread(target=obey, args=obeying, daemon=True).start()
-    with status_file:
+    hears_runners = fake is None and settings.section(NomadSettings).listener_url
+    door = (
+        listener(service, parts, pulse=pulse, metrics=metrics) if hears_runners else nullcontext()
+    )
+    with status_file, door:
         service.run()
 
 
