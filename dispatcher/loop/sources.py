@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 from dispatcher.errors import Conflict, Dependency, Misconfigured
+from dispatcher.ledger.base import Note
 from dispatcher.loop.components import Components
 from dispatcher.loop.looks import Ids, look_of
 from dispatcher.loop.outgoing import NewAction, Pushed
@@ -86,17 +87,25 @@ def note_name(kind: str) -> str:
 
 
 def ask(
-    source: Source, components: Components, look: Callable[[Mapping[str, str]], Look]
+    source: Source,
+    components: Components,
+    look: Callable[[Mapping[str, str]], Look],
+    *,
+    known: MutableMapping[str, Note | None] | None = None,
 ) -> Answer:
     """Ask one source, and check its answer. Reads the ledger.
 
     Args:
         look: makes the look from the source's marks.
+        known: notes by kind, as the ledger has them; it is read for others only.
 
     Raises:
         Unavailable: the ledger cannot be read.
     """
-    note = components.ledger.note(note_name(source.kind))
+    known = {} if known is None else known
+    if source.kind not in known:
+        known[source.kind] = components.ledger.note(note_name(source.kind))
+    note = known[source.kind]
     marks = _marks(note.text if note else "")
     try:
         wants = source.look(look(marks))
@@ -133,8 +142,17 @@ def _stored(marks: Mapping[str, str]) -> str:
     return json.dumps(marks, sort_keys=True, separators=(",", ":"))
 
 
-def store(components: Components, answer: Answer, *, led: Callable[[], None]) -> None:
+def store(
+    components: Components,
+    answer: Answer,
+    *,
+    led: Callable[[], None],
+    known: MutableMapping[str, Note | None] | None = None,
+) -> None:
     """Store the marks of an answer whose actions are in git.
+
+    Args:
+        known: notes by kind, as the ledger has them.
 
     Raises:
         Unavailable: the ledger cannot be written.
@@ -159,10 +177,13 @@ def store(components: Components, answer: Answer, *, led: Callable[[], None]) ->
             reason=passed.reason,
         )
     text = _stored(answer.wants.marks)
+    known = {} if known is None else known
+    known.pop(answer.kind, None)  # after a failure it is unknown what was written
     try:
-        components.ledger.write_note(note_name(answer.kind), text, version=answer.version)
+        note = components.ledger.write_note(note_name(answer.kind), text, version=answer.version)
     except Conflict:
         return  # changed meanwhile; the next look starts from what is there
+    known[answer.kind] = note
 
 
 class Sources:
@@ -205,6 +226,7 @@ class Sources:
         self._pollers, self._tracker = pollers, tracker
         self._write, self._led, self._resting, self._clock = write, led, resting, clock
         self._unfinished: dict[str, _Unfinished] = {}
+        self._known: dict[str, Note | None] = {}  # only the leader writes these notes
         self._state: State | None = None
         self._due_at = 0.0
         self._asked_at = float("-inf")
@@ -304,7 +326,8 @@ class Sources:
 
     def _ask(self, look: Callable[[Mapping[str, str]], Look]) -> list[Answer]:
         self._components.steady_clock.look()
-        return [ask(source, self._components, look) for source in self._sources]
+        known = self._known
+        return [ask(source, self._components, look, known=known) for source in self._sources]
 
     def _asked(self, answers: Sequence[Answer]) -> None:
         if not any(answer.error for answer in answers):
@@ -356,7 +379,7 @@ class Sources:
         if self._pollers.free(Dependency.LEDGER, name):
             self._pollers.run(
                 Dependency.LEDGER,
-                lambda: store(self._components, answer, led=self._led),
+                lambda: store(self._components, answer, led=self._led, known=self._known),
                 over,
                 name=name,
                 failed=failed,
