@@ -1,9 +1,9 @@
 """Scheduler that runs actions as dispatched jobs of Nomad.
 
-Calls to Nomad, counted in tests: a run takes four (dispatch, what the outcome is, outcome, purge), one more if it
-may have been submitted before; each parent job takes three when it is first used, and one a second at
-most while runs are dispatched from it. Observing takes one, however many runs are in flight, plus one
-now and then for why some still wait.
+Calls to Nomad, counted in tests: a run takes four (dispatch, what the outcome is, outcome, purge), two if its
+runner's notice contains its outcome, one more if it may have been submitted before; each parent job takes
+three when it is first used, and one a second at most while runs are dispatched from it. Observing takes one,
+however many runs are in flight, plus one now and then for why some still wait.
 """
 
 from __future__ import annotations
